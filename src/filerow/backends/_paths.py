@@ -1,0 +1,58 @@
+"""Which paths a backend accepts: the ones every store keeps as they are and none can be led astray by."""
+
+from __future__ import annotations
+
+import re
+
+from filerow.exceptions import InvalidPathError
+
+__all__ = ("check_path", "check_prefix")
+
+MAX_PATH_BYTES = 900
+"""S3 keys may have 1,024 bytes; the rest is left to a backend's own prefix."""
+
+MAX_SEGMENT_BYTES = 200
+"""Filesystems take 255 bytes a name; temporary names beside the target need some of them."""
+
+# Control characters, the C1 range and the separators of other systems are refused by some stores and rewritten by others.
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
+_STAGING = re.compile(r"#\d+$")  # the native local store hides names that end like its own staging files
+
+
+def check_path(path: str, backend: str, operation: str) -> str:
+    """Return ``path`` when every backend can store an object under it.
+
+    Raises:
+        InvalidPathError: It is absolute, empty, too long, has ``.``/``..``/empty segments, control characters or
+            backslashes, or ends like a staging file.
+    """
+    reason = _reason(path)
+    if reason:
+        raise InvalidPathError(reason, operation=operation, backend=backend, path=path if isinstance(path, str) else "")
+    return path
+
+
+def check_prefix(prefix: str, backend: str) -> str:
+    """Return ``prefix`` when it names a folder (or is empty, for the whole backend)."""
+    return check_path(prefix, backend, "list") if prefix else prefix
+
+
+def _reason(path: object) -> str:
+    if not isinstance(path, str):
+        return f"a path is a string, not {type(path).__name__}"
+    if not path or path.startswith("/") or path.endswith("/"):
+        return "a path is relative to its backend, not empty, and neither starts nor ends with '/'"
+    if _FORBIDDEN.search(path):
+        return "a path has no control characters and no backslashes"
+    try:
+        encoded = path.encode()
+    except UnicodeEncodeError:
+        return "a path is valid Unicode; this one has a lone surrogate"
+    if len(encoded) > MAX_PATH_BYTES:
+        return f"a path has at most {MAX_PATH_BYTES} bytes; this one has {len(encoded)}"
+    for segment in path.split("/"):
+        if segment in {"", ".", ".."}:
+            return "a path has no empty, '.' or '..' segments"
+        if len(segment.encode()) > MAX_SEGMENT_BYTES or _STAGING.search(segment):
+            return f"a segment of a path has at most {MAX_SEGMENT_BYTES} bytes and does not end with '#' and digits"
+    return ""

@@ -1,0 +1,98 @@
+"""The values that backends exchange with the layers above them: plain, immutable, free of any ORM."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal, TypeAlias
+
+__all__ = ("AsyncBody", "Body", "Buffer", "Capabilities", "ObjectInfo", "PutOptions", "SignRequest")
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+"""One contiguous run of bytes in memory."""
+
+Body: TypeAlias = Buffer | Iterable[Buffer]
+"""What a synchronous put takes: all the bytes at once, or chunks of them in order."""
+
+AsyncBody: TypeAlias = Buffer | Iterable[Buffer] | AsyncIterable[Buffer]
+"""What an asynchronous put takes; plain iterables are drained off the event loop."""
+
+_NO_METADATA: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What a store says about one object.
+
+    Attributes:
+        path: The path inside the backend.
+        size: Length in bytes; ``None`` where a put does not tell.
+        etag: The store's version tag, without the quotes of RFC 9110; ``None`` where the store has none.
+        version_id: The version of a versioned bucket, else ``None``.
+        last_modified: Seconds since the Unix epoch; ``None`` where a put does not tell.
+        content_type: The stored media type; ``None`` where the store keeps none.
+    """
+
+    path: str
+    size: int | None = None
+    etag: str | None = None
+    version_id: str | None = None
+    last_modified: float | None = None
+    content_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PutOptions:
+    """How to store one object.
+
+    Attributes:
+        content_type: Media type to store with the object, where the store keeps one.
+        content_disposition: Value of the ``Content-Disposition`` header (RFC 6266) to store; ASCII, as RFC 8187 encodes it.
+        cache_control: Value of the ``Cache-Control`` header (RFC 9111) to store.
+        metadata: User metadata to store; drivers encode what their store cannot hold.
+        create_only: Refuse with ``ObjectExistsError`` when the path is taken. Without it the object may be replaced; pass
+            ``False`` only for paths that cannot exist.
+    """
+
+    content_type: str | None = None
+    content_disposition: str | None = None
+    cache_control: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=lambda: _NO_METADATA)
+    create_only: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SignRequest:
+    """What a signed URL must allow, and nothing else.
+
+    Attributes:
+        method: ``GET`` to read, ``PUT`` to upload.
+        expires_in: Seconds until the store refuses the URL.
+        content_disposition: ``Content-Disposition`` the store must answer with (``GET`` only).
+        content_type: ``Content-Type`` the store must answer with (``GET``) or demand (``PUT``).
+    """
+
+    method: Literal["GET", "PUT"]
+    expires_in: int
+    content_disposition: str | None = None
+    content_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a backend can do, declared by its class rather than found out by trying.
+
+    Attributes:
+        native_async: The ``*_async`` hooks await the store; without it they run the sync hooks in threads.
+        ordered_list: ``list()`` yields paths in ascending order.
+        keeps_content_type: The store keeps the media type with the object.
+        sign_get: ``sign()`` works for reading.
+        sign_put: ``sign()`` works for uploading.
+    """
+
+    native_async: bool = False
+    ordered_list: bool = False
+    keeps_content_type: bool = False
+    sign_get: bool = False
+    sign_put: bool = False

@@ -1,0 +1,402 @@
+"""What a storage backend is: a portable layer that callers use, over a few hooks that a driver fills in.
+
+Callers use :class:`StorageBackend`'s public methods. They check paths, wrap errors, keep the caller's own exceptions and
+give every backend an asynchronous side. A driver implements the underscored hooks, whose docstrings are contracts: what is
+guaranteed to you, what you must do, which error. A backend exchanges paths, bytes, options and :class:`ObjectInfo`; it never
+hears of a ``FileObject``, a column or a session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import ClassVar
+
+from filerow.backends._paths import check_path, check_prefix
+from filerow.backends._streams import AsyncGuard, Guard, aiterate, drain_in_loop, in_thread
+from filerow.backends._types import AsyncBody, Body, Buffer, Capabilities, ObjectInfo, PutOptions, SignRequest
+from filerow.exceptions import (
+    FilerowError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    StorageError,
+    StoragePermissionError,
+    StorageTimeoutError,
+    UnsupportedOperationError,
+)
+
+__all__ = ("Capabilities", "ObjectInfo", "PutOptions", "SignRequest", "StorageBackend")
+
+_DEFAULT_OPTIONS = PutOptions()
+_BUFFERS = (bytes, bytearray, memoryview)
+_SAME_MEANING: tuple[tuple[type[Exception], type[StorageError]], ...] = (
+    (FileNotFoundError, ObjectNotFoundError),
+    (FileExistsError, ObjectExistsError),
+    (PermissionError, StoragePermissionError),
+    (TimeoutError, StorageTimeoutError),
+    (NotImplementedError, UnsupportedOperationError),
+)
+
+
+class StorageBackend(ABC):
+    """A configured place for bytes.
+
+    Args:
+        key: The name that documents and columns refer to. It is stored in every row, so choose it for good.
+    """
+
+    protocol: str = ""
+    """The kind of store, as in its URL: ``s3``, ``gs``, ``az``, ``file``, ``memory``, …"""
+
+    capabilities: ClassVar[Capabilities] | Capabilities = Capabilities()
+    """What this backend can do."""
+
+    def __init__(self, key: str) -> None:
+        if not isinstance(key, str) or not key or key != key.strip():
+            msg = f"a backend's key must be a non-empty string without spaces around it, not {key!r}"
+            raise ValueError(msg)
+        self._key = key
+
+    @property
+    def key(self) -> str:
+        """The key this backend is registered and stored under."""
+        return self._key
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} key={self._key!r} protocol={self.protocol!r}>"
+
+    # -- writing -------------------------------------------------------------------------------------------------------
+
+    def put(self, path: str, content: Body, options: PutOptions = _DEFAULT_OPTIONS) -> ObjectInfo:
+        """Store an object, durably, and say what was stored.
+
+        Args:
+            path: Where; see :func:`filerow.backends._paths.check_path`.
+            content: All bytes at once, or an iterable of chunks that is read once and in bounded memory.
+            options: Type, headers and whether the path must be free.
+
+        Returns:
+            What the store told of the new object; the size is left to the caller, who has seen the bytes pass.
+
+        Raises:
+            ObjectExistsError: The path is taken and ``options.create_only`` is set.
+            StorageError: Anything else the store refuses. An exception of the ``content`` iterator is raised as it is.
+        """
+        check_path(path, self._key, "put")
+        body = content if isinstance(content, _BUFFERS) else Guard(content)
+        with self._errors("put", path, body):
+            return self._put(path, body if isinstance(body, _BUFFERS) else iter(body), options)
+
+    async def put_async(self, path: str, content: AsyncBody, options: PutOptions = _DEFAULT_OPTIONS) -> ObjectInfo:
+        """Store an object without blocking the event loop; see :meth:`put`. Takes asynchronous iterables too."""
+        check_path(path, self._key, "put")
+        if isinstance(content, AsyncIterable):
+            guarded = AsyncGuard(content)
+            with self._errors("put", path, guarded):
+                return await self._put_async(path, aiter(guarded), options)
+        body = content if isinstance(content, _BUFFERS) else Guard(content)
+        with self._errors("put", path, body):
+            return await self._put_async(path, body if isinstance(body, _BUFFERS) else iter(body), options)
+
+    def copy(self, source: str, target: str) -> ObjectInfo:
+        """Copy an object inside the backend, on the server's side where the store can; never overwrites.
+
+        Raises:
+            ObjectNotFoundError: There is nothing at ``source``.
+            ObjectExistsError: ``target`` is taken.
+        """
+        check_path(target, self._key, "copy")
+        with self._errors("copy", source):
+            return self._copy(source, target)
+
+    async def copy_async(self, source: str, target: str) -> ObjectInfo:
+        """Copy an object; see :meth:`copy`."""
+        check_path(target, self._key, "copy")
+        with self._errors("copy", source):
+            return await self._copy_async(source, target)
+
+    def delete(self, paths: str | Sequence[str]) -> dict[str, StorageError]:
+        """Delete objects in as few requests as the store allows. Paths without an object count as deleted.
+
+        Returns:
+            The paths that could not be deleted, each with its error; empty when all are gone.
+        """
+        wanted = [paths] if isinstance(paths, str) else list(paths)
+        if not wanted:
+            return {}
+        try:
+            with self._errors("delete", wanted[0] if len(wanted) == 1 else ""):
+                failed = self._delete(wanted)
+        except StorageError as error:
+            return dict.fromkeys(wanted, error)
+        return self._failures(failed)
+
+    async def delete_async(self, paths: str | Sequence[str]) -> dict[str, StorageError]:
+        """Delete objects; see :meth:`delete`."""
+        wanted = [paths] if isinstance(paths, str) else list(paths)
+        if not wanted:
+            return {}
+        try:
+            with self._errors("delete", wanted[0] if len(wanted) == 1 else ""):
+                failed = await self._delete_async(wanted)
+        except StorageError as error:
+            return dict.fromkeys(wanted, error)
+        return self._failures(failed)
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    def read(self, path: str, start: int = 0, end: int | None = None) -> bytes:
+        """Read an object, or the bytes ``[start, end)`` of it; like a slice, a range past the end is cut short.
+
+        Raises:
+            ObjectNotFoundError: There is nothing at ``path``.
+        """
+        start, end = _check_range(start, end)
+        if end is not None and end <= start:
+            return b""
+        with self._errors("read", path):
+            return self._read(path, start, end)
+
+    async def read_async(self, path: str, start: int = 0, end: int | None = None) -> bytes:
+        """Read an object or a range of it; see :meth:`read`."""
+        start, end = _check_range(start, end)
+        if end is not None and end <= start:
+            return b""
+        with self._errors("read", path):
+            return await self._read_async(path, start, end)
+
+    def stream(self, path: str, start: int = 0, end: int | None = None, chunk_size: int = 1 << 20) -> Iterator[bytes]:
+        """Iterate over the bytes ``[start, end)`` in chunks of about ``chunk_size`` bytes, in bounded memory."""
+        start, end = _check_range(start, end)
+        if end is not None and end <= start:
+            return
+        with self._errors("read", path):
+            yield from self._stream(path, start, end, chunk_size)
+
+    async def stream_async(
+        self, path: str, start: int = 0, end: int | None = None, chunk_size: int = 1 << 20
+    ) -> AsyncIterator[bytes]:
+        """Iterate over an object's bytes; see :meth:`stream`."""
+        start, end = _check_range(start, end)
+        if end is not None and end <= start:
+            return
+        with self._errors("read", path):
+            async for chunk in self._stream_async(path, start, end, chunk_size):
+                yield chunk
+
+    def head(self, path: str) -> ObjectInfo:
+        """Say what the store knows of an object, without reading it.
+
+        Raises:
+            ObjectNotFoundError: There is nothing at ``path``.
+        """
+        with self._errors("head", path):
+            return self._head(path)
+
+    async def head_async(self, path: str) -> ObjectInfo:
+        """Say what the store knows of an object; see :meth:`head`."""
+        with self._errors("head", path):
+            return await self._head_async(path)
+
+    def exists(self, path: str) -> bool:
+        """Say whether there is an object at the path."""
+        try:
+            self.head(path)
+        except ObjectNotFoundError:
+            return False
+        return True
+
+    async def exists_async(self, path: str) -> bool:
+        """Say whether there is an object at the path."""
+        try:
+            await self.head_async(path)
+        except ObjectNotFoundError:
+            return False
+        return True
+
+    def list(self, prefix: str = "", start_after: str = "") -> Iterator[ObjectInfo]:
+        """List the objects in a folder and below it, in bounded memory.
+
+        Args:
+            prefix: A folder: ``a/b`` lists ``a/b/c`` but neither ``a/bc`` nor ``a/b`` itself. Empty for everything.
+            start_after: Only paths greater than this, compared as UTF-8 bytes.
+
+        Returns:
+            One :class:`ObjectInfo` per object, with path, size and time; in ascending order where
+            ``capabilities.ordered_list`` says so.
+        """
+        check_prefix(prefix, self._key)
+        with self._errors("list", prefix):
+            yield from self._list(prefix, start_after)
+
+    async def list_async(self, prefix: str = "", start_after: str = "") -> AsyncIterator[ObjectInfo]:
+        """List objects; see :meth:`list`."""
+        check_prefix(prefix, self._key)
+        with self._errors("list", prefix):
+            async for info in self._list_async(prefix, start_after):
+                yield info
+
+    def sign(self, path: str, request: SignRequest) -> str:
+        """Return a URL that lets its holder do what ``request`` says, and nothing else, until it expires.
+
+        Raises:
+            UnsupportedOperationError: The store cannot sign this; the message says what can.
+        """
+        return self.sign_many([path], request)[0]
+
+    async def sign_async(self, path: str, request: SignRequest) -> str:
+        """Return a signed URL; see :meth:`sign`."""
+        return (await self.sign_many_async([path], request))[0]
+
+    def sign_many(self, paths: Sequence[str], request: SignRequest) -> Sequence[str]:
+        """Return one signed URL per path, in order; see :meth:`sign`."""
+        with self._errors("sign", paths[0] if len(paths) == 1 else ""):
+            return self._sign(paths, request)
+
+    async def sign_many_async(self, paths: Sequence[str], request: SignRequest) -> Sequence[str]:
+        """Return one signed URL per path, in order; see :meth:`sign`."""
+        with self._errors("sign", paths[0] if len(paths) == 1 else ""):
+            return await self._sign_async(paths, request)
+
+    # -- hooks a driver must fill in -----------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _put(self, path: str, content: Buffer | Iterator[Buffer], options: PutOptions) -> ObjectInfo:
+        """Store an object.
+
+        Guaranteed: ``path`` passed ``check_path``; an iterator yields non-empty or empty buffers and may raise anything.
+        You must: read an iterator once, in bounded memory; make the object appear whole or not at all, durable when you
+        return; leave nothing behind when you raise; refuse a taken path when ``options.create_only``, race-free.
+        Errors: ``FileExistsError`` for a taken path; an exception of the iterator as it is; others see ``_translate``.
+        """
+
+    @abstractmethod
+    def _read(self, path: str, start: int, end: int | None) -> bytes:
+        """Return the bytes ``[start, end)``.
+
+        Guaranteed: ``0 <= start`` and ``end`` is ``None`` or greater than ``start``.
+        You must: cut a range short at the end of the object; return ``b""`` when it starts there or later.
+        Errors: ``FileNotFoundError`` when there is no object.
+        """
+
+    @abstractmethod
+    def _stream(self, path: str, start: int, end: int | None, chunk_size: int) -> Iterator[bytes]:
+        """Yield the bytes ``[start, end)`` in order, holding a few chunks at most. Otherwise as :meth:`_read`."""
+
+    @abstractmethod
+    def _head(self, path: str) -> ObjectInfo:
+        """Return the object's facts, size and time included. ``FileNotFoundError`` when there is no object."""
+
+    @abstractmethod
+    def _delete(self, paths: Sequence[str]) -> Mapping[str, BaseException]:
+        """Delete objects, in bulk where the store can.
+
+        Guaranteed: at least one path, each free of ``..``.
+        You must: treat a missing object as deleted; try every path even when some fail.
+        Returns: the paths that failed, each with its error. Raise only when none was tried.
+        """
+
+    @abstractmethod
+    def _copy(self, source: str, target: str) -> ObjectInfo:
+        """Copy one object.
+
+        You must: refuse a taken ``target``; leave ``target`` whole or absent.
+        Errors: ``FileNotFoundError`` for a missing source, ``FileExistsError`` for a taken target.
+        """
+
+    @abstractmethod
+    def _list(self, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
+        """Yield the objects below the folder ``prefix`` whose path is greater than ``start_after``; see :meth:`list`."""
+
+    def _sign(self, paths: Sequence[str], request: SignRequest) -> Sequence[str]:
+        """Return a URL per path. Raise ``UnsupportedOperationError`` for what the store cannot bind into a signature."""
+        msg = f"{type(self).__name__} cannot sign URLs"
+        raise UnsupportedOperationError(msg, operation="sign", backend=self._key, path=paths[0] if paths else "")
+
+    def _translate(self, error: BaseException, operation: str, path: str) -> StorageError | None:
+        """Turn a store's own error into one of ours, or return ``None`` to let the base class choose by builtin type.
+
+        You are given everything a hook raised, even ``BaseException`` from native code, but never cancellation.
+        """
+        return None
+
+    # -- hooks with a default: the asynchronous side -------------------------------------------------------------------
+
+    async def _put_async(
+        self, path: str, content: Buffer | Iterator[Buffer] | AsyncIterator[Buffer], options: PutOptions
+    ) -> ObjectInfo:
+        """As :meth:`_put`; the default runs it in a thread and feeds it from the event loop."""
+        if isinstance(content, AsyncIterator):
+            content = drain_in_loop(content, asyncio.get_running_loop())
+        return await in_thread(self._put, path, content, options)
+
+    async def _read_async(self, path: str, start: int, end: int | None) -> bytes:
+        return await in_thread(self._read, path, start, end)
+
+    def _stream_async(self, path: str, start: int, end: int | None, chunk_size: int) -> AsyncIterator[bytes]:
+        return aiterate(self._stream(path, start, end, chunk_size))
+
+    async def _head_async(self, path: str) -> ObjectInfo:
+        return await in_thread(self._head, path)
+
+    async def _delete_async(self, paths: Sequence[str]) -> Mapping[str, BaseException]:
+        return await in_thread(self._delete, paths)
+
+    async def _copy_async(self, source: str, target: str) -> ObjectInfo:
+        return await in_thread(self._copy, source, target)
+
+    def _list_async(self, prefix: str, start_after: str) -> AsyncIterator[ObjectInfo]:
+        return aiterate(self._list(prefix, start_after))
+
+    async def _sign_async(self, paths: Sequence[str], request: SignRequest) -> Sequence[str]:
+        return await in_thread(self._sign, paths, request)
+
+    # -- errors --------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _errors(self, operation: str, path: str, body: object = None) -> Iterator[None]:
+        """Let only our own errors, cancellation and the caller's own exceptions out."""
+        try:
+            yield
+        except (KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError):
+            raise
+        except BaseException as error:  # native code raises panics that are no Exception
+            if isinstance(body, (Guard, AsyncGuard)) and body.error is not None:
+                raise body.error from None
+            if isinstance(error, FilerowError):
+                raise
+            raise self._wrap(error, operation, path) from error
+
+    def _wrap(self, error: BaseException, operation: str, path: str) -> StorageError:
+        wrapped = self._translate(error, operation, path)
+        if wrapped is not None:
+            return wrapped
+        kind = next((ours for theirs, ours in _SAME_MEANING if isinstance(error, theirs)), StorageError)
+        message = _MEANING.get(kind) or f"{type(error).__name__}: {error}"
+        return kind(message, operation=operation, backend=self._key, path=path)
+
+    def _failures(self, failed: Mapping[str, BaseException]) -> dict[str, StorageError]:
+        return {
+            path: error if isinstance(error, StorageError) else self._wrap(error, "delete", path)
+            for path, error in failed.items()
+        }
+
+
+_MEANING: Mapping[type[StorageError], str] = {
+    ObjectNotFoundError: "there is no object at this path (or its bucket does not exist)",
+    ObjectExistsError: "an object is at this path already; it was not overwritten",
+}
+
+
+def _check_range(start: int, end: int | None) -> tuple[int, int | None]:
+    if start < 0 or (end is not None and end < 0):
+        msg = f"a range counts bytes from the start of the object, so it cannot be negative: start={start}, end={end}"
+        raise ValueError(msg)
+    return start, end
+
+
+def collect(chunks: Iterable[Buffer]) -> bytes:
+    """Join chunks; for drivers whose store takes only whole objects."""
+    return b"".join(chunks)

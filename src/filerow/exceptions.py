@@ -1,0 +1,208 @@
+"""Every error Filerow raises.
+
+::
+
+    FilerowError
+    ├── StorageError                  a backend could not do what was asked (operation, backend, path)
+    │   ├── ObjectNotFoundError       … also FileNotFoundError
+    │   ├── ObjectExistsError         … also FileExistsError
+    │   ├── StoragePermissionError    … also PermissionError
+    │   ├── StorageTimeoutError       … also TimeoutError
+    │   ├── InvalidPathError          … also ValueError
+    │   ├── UnsupportedOperationError … also NotImplementedError
+    │   ├── ForkedProcessError        … also RuntimeError
+    │   └── IntegrityError            … also ValueError: the bytes are not the ones the row describes
+    ├── RegistryError
+    │   ├── BackendNotFoundError      … also LookupError
+    │   └── BackendExistsError        … also ValueError
+    ├── ContentError                  … also TypeError: this cannot be read as the bytes of a file
+    ├── FileStateError                … also RuntimeError: a pending file has no bytes to read, a stored one no setters
+    ├── DocumentError                 … also ValueError: a stored JSON document cannot be understood
+    ├── UntrustedDocumentError        … also ValueError: a client sent a document of its own
+    ├── BackendMismatchError          … also ValueError: a file names another backend than its column
+    ├── FileValidationError           … also ValueError: a column's rules refuse the file
+    │   ├── FileTooLargeError
+    │   └── ContentTypeError
+    └── UnsupportedRouteError         … also RuntimeError: a way into the database that cannot keep bytes and rows equal
+
+Each error subclasses the builtin a caller would catch anyway, names the operation, the backend and the path, and keeps
+the store's own error as ``__cause__``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy.exc import DontWrapMixin
+
+__all__ = (
+    "BackendExistsError",
+    "BackendMismatchError",
+    "BackendNotFoundError",
+    "ContentError",
+    "ContentTypeError",
+    "DocumentError",
+    "FileStateError",
+    "FileTooLargeError",
+    "FileValidationError",
+    "FilerowError",
+    "ForkedProcessError",
+    "IntegrityError",
+    "InvalidPathError",
+    "ObjectExistsError",
+    "ObjectNotFoundError",
+    "RegistryError",
+    "StorageError",
+    "StoragePermissionError",
+    "StorageTimeoutError",
+    "UnsupportedOperationError",
+    "UnsupportedRouteError",
+    "UntrustedDocumentError",
+)
+
+
+class FilerowError(DontWrapMixin, Exception):
+    """Base of every error in this library.
+
+    SQLAlchemy passes it on unwrapped (``DontWrapMixin``), so ``except FilerowError`` works around a flush too.
+    """
+
+
+class StorageError(FilerowError):
+    """A storage backend could not do what was asked.
+
+    Args:
+        message: What went wrong and what to do about it.
+        operation: The operation that failed: ``put``, ``read``, ``head``, ``delete``, ``copy``, ``list``, ``sign``.
+        backend: The key of the backend.
+        path: The path of the object inside the backend; empty when the operation has none.
+    """
+
+    def __init__(self, message: str, *, operation: str = "", backend: str = "", path: str = "") -> None:
+        self.message = message
+        self.operation = operation
+        self.backend = backend
+        self.path = path
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        where = f" {self.path!r}" if self.path else ""
+        return f"{self.operation}{where} on backend {self.backend!r}: {self.message}" if self.operation else self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # OSError has a __reduce__ of its own that would lose the keyword arguments.
+        return _rebuild, (type(self), self.message, self.operation, self.backend, self.path)
+
+
+def _rebuild(cls: type[StorageError], message: str, operation: str, backend: str, path: str) -> StorageError:
+    return cls(message, operation=operation, backend=backend, path=path)
+
+
+class ObjectNotFoundError(StorageError, FileNotFoundError):
+    """There is no object at this path (or its bucket is missing, which most stores do not tell apart)."""
+
+
+class ObjectExistsError(StorageError, FileExistsError):
+    """A create-only write found an object at the path; nothing was overwritten."""
+
+
+class StoragePermissionError(StorageError, PermissionError):
+    """The store refused the credentials, or the credentials may not do this."""
+
+
+class StorageTimeoutError(StorageError, TimeoutError):
+    """The store did not answer in time."""
+
+
+class InvalidPathError(StorageError, ValueError):
+    """The path could leave the backend, or some store could not hold it."""
+
+
+class UnsupportedOperationError(StorageError, NotImplementedError):
+    """This backend cannot do this; the message names one that can, or what to install."""
+
+
+class ForkedProcessError(StorageError, RuntimeError):
+    """The backend was used before ``os.fork()``; its native runtime would hang in this child."""
+
+
+class IntegrityError(StorageError, ValueError):
+    """The stored bytes are not the ones the document describes (size or checksum differ)."""
+
+
+class RegistryError(FilerowError):
+    """A backend could not be registered or found."""
+
+
+class BackendNotFoundError(RegistryError, LookupError):
+    """No backend is registered under this key."""
+
+
+class BackendExistsError(RegistryError, ValueError):
+    """Another backend is registered under this key already."""
+
+
+class ContentError(FilerowError, TypeError):
+    """The value given as content cannot be read as bytes here."""
+
+
+class FileStateError(FilerowError, RuntimeError):
+    """The file is not in the state this needs: nothing stored yet, nothing left to store, or stored and read-only."""
+
+
+class DocumentError(FilerowError, ValueError):
+    """A JSON document from the database is none this library, or one it reads, has written."""
+
+
+class UntrustedDocumentError(FilerowError, ValueError):
+    """A client sent a file document; accepting it would let the client claim any object of any backend."""
+
+
+class BackendMismatchError(FilerowError, ValueError):
+    """A pending file names a backend that is not its column's."""
+
+
+class FileValidationError(FilerowError, ValueError):
+    """A file breaks a rule of its column.
+
+    Args:
+        message: What the rule is and what the file is.
+        field: The column or form field, when known.
+        limit: The rule's value.
+        actual: The file's value, as far as it was read.
+    """
+
+    status_code = 422
+    """The HTTP status (RFC 9110) that says the same to a client."""
+
+    def __init__(self, message: str, *, field: str = "", limit: object = None, actual: object = None) -> None:
+        self.message = message
+        self.field = field
+        self.limit = limit
+        self.actual = actual
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild_validation, (type(self), self.message, self.field, self.limit, self.actual)
+
+
+def _rebuild_validation(
+    cls: type[FileValidationError], message: str, field: str, limit: object, actual: object
+) -> FileValidationError:
+    return cls(message, field=field, limit=limit, actual=actual)
+
+
+class FileTooLargeError(FileValidationError):
+    """The file has more bytes than the column's ``max_size``."""
+
+    status_code = 413
+
+
+class ContentTypeError(FileValidationError):
+    """The file's sniffed type is not among the column's ``content_types``."""
+
+    status_code = 415
+
+
+class UnsupportedRouteError(FilerowError, RuntimeError):
+    """This way into the database cannot keep bytes and rows equal; the message names one that can."""
