@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
-from filerow.exceptions import InvalidPathError
+from filerow.exceptions import InvalidPathError, StorageError
 
-__all__ = ("check_path", "check_prefix")
+__all__ = ("STAGING", "check_known_path", "check_path", "check_prefix", "part_known")
 
 MAX_PATH_BYTES = 900
 """S3 keys may have 1,024 bytes; the rest is left to a backend's own prefix."""
@@ -16,7 +17,10 @@ MAX_SEGMENT_BYTES = 200
 
 # Control characters, the C1 range and the separators of other systems are refused by some stores and rewritten by others.
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
-_STAGING = re.compile(r"#\d+$")  # the native local store hides names that end like its own staging files
+STAGING = re.compile(r"#\d+\Z")
+"""How temporary names end; the native local store hides such names, and ours gives them to nothing else."""
+
+_ASTRAY = re.compile(r"(?:^|/)\.\.?(?:/|\Z)|\x00")
 
 
 def check_path(path: str, backend: str, operation: str) -> str:
@@ -37,6 +41,33 @@ def check_prefix(prefix: str, backend: str) -> str:
     return check_path(prefix, backend, "list") if prefix else prefix
 
 
+def check_known_path(path: str, backend: str, operation: str) -> str:
+    """Return ``path`` when it may be looked up and deleted.
+
+    This asks less than :func:`check_path`: rows that other libraries wrote have paths that we would not choose.
+
+
+    Raises:
+        InvalidPathError: It is empty, or has ``.`` or ``..`` segments or a NUL.
+    """
+    if not isinstance(path, str) or not path or _ASTRAY.search(path):
+        reason = "a path is a non-empty string without '.' or '..' segments and without NUL"
+        raise InvalidPathError(reason, operation=operation, backend=backend, path=path if isinstance(path, str) else "")
+    return path
+
+
+def part_known(paths: Sequence[str], backend: str) -> tuple[list[str], dict[str, StorageError]]:
+    """Part the paths that a driver may be asked to delete from those it must never see, each with its error."""
+    known: list[str] = []
+    refused: dict[str, StorageError] = {}
+    for path in paths:
+        try:
+            known.append(check_known_path(path, backend, "delete"))
+        except InvalidPathError as error:
+            refused[path] = error
+    return known, refused
+
+
 def _reason(path: object) -> str:
     if not isinstance(path, str):
         return f"a path is a string, not {type(path).__name__}"
@@ -53,6 +84,6 @@ def _reason(path: object) -> str:
     for segment in path.split("/"):
         if segment in {"", ".", ".."}:
             return "a path has no empty, '.' or '..' segments"
-        if len(segment.encode()) > MAX_SEGMENT_BYTES or _STAGING.search(segment):
+        if len(segment.encode()) > MAX_SEGMENT_BYTES or STAGING.search(segment):
             return f"a segment of a path has at most {MAX_SEGMENT_BYTES} bytes and does not end with '#' and digits"
     return ""

@@ -10,20 +10,19 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import ClassVar
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 
-from filerow.backends._paths import check_path, check_prefix
-from filerow.backends._streams import AsyncGuard, Guard, aiterate, drain_in_loop, in_thread
+from filerow.backends._errors import by_builtin_type
+from filerow.backends._paths import check_known_path, check_path, check_prefix, part_known
+from filerow.backends._streams import AsyncGuard, Feed, Guard, aiterate, in_thread
 from filerow.backends._types import AsyncBody, Body, Buffer, Capabilities, ObjectInfo, PutOptions, SignRequest
 from filerow.exceptions import (
+    ContentError,
     FilerowError,
     ObjectExistsError,
     ObjectNotFoundError,
     StorageError,
-    StoragePermissionError,
-    StorageTimeoutError,
     UnsupportedOperationError,
 )
 
@@ -31,14 +30,7 @@ __all__ = ("Capabilities", "ObjectInfo", "PutOptions", "SignRequest", "StorageBa
 
 _DEFAULT_OPTIONS = PutOptions()
 _BUFFERS = (bytes, bytearray, memoryview)
-_SAME_MEANING: tuple[tuple[type[Exception], type[StorageError]], ...] = (
-    (FileNotFoundError, ObjectNotFoundError),
-    (FileExistsError, ObjectExistsError),
-    (PermissionError, StoragePermissionError),
-    (TimeoutError, StorageTimeoutError),
-    (NotImplementedError, UnsupportedOperationError),
-)
-
+_LIST_BATCH = 500
 
 class StorageBackend(ABC):
     """A configured place for bytes.
@@ -50,7 +42,7 @@ class StorageBackend(ABC):
     protocol: str = ""
     """The kind of store, as in its URL: ``s3``, ``gs``, ``az``, ``file``, ``memory``, …"""
 
-    capabilities: ClassVar[Capabilities] | Capabilities = Capabilities()
+    capabilities: Capabilities = Capabilities()
     """What this backend can do."""
 
     def __init__(self, key: str) -> None:
@@ -82,9 +74,11 @@ class StorageBackend(ABC):
 
         Raises:
             ObjectExistsError: The path is taken and ``options.create_only`` is set.
+            ContentError: ``content`` is text, which some stores would take for the name of a local file.
             StorageError: Anything else the store refuses. An exception of the ``content`` iterator is raised as it is.
         """
         check_path(path, self._key, "put")
+        _check_content(content)
         body = content if isinstance(content, _BUFFERS) else Guard(content)
         with self._errors("put", path, body):
             return self._put(path, body if isinstance(body, _BUFFERS) else iter(body), options)
@@ -92,6 +86,7 @@ class StorageBackend(ABC):
     async def put_async(self, path: str, content: AsyncBody, options: PutOptions = _DEFAULT_OPTIONS) -> ObjectInfo:
         """Store an object without blocking the event loop; see :meth:`put`. Takes asynchronous iterables too."""
         check_path(path, self._key, "put")
+        _check_content(content)
         if isinstance(content, AsyncIterable):
             guarded = AsyncGuard(content)
             with self._errors("put", path, guarded):
@@ -107,14 +102,16 @@ class StorageBackend(ABC):
             ObjectNotFoundError: There is nothing at ``source``.
             ObjectExistsError: ``target`` is taken.
         """
+        check_known_path(source, self._key, "copy")
         check_path(target, self._key, "copy")
-        with self._errors("copy", source):
+        with self._errors("copy", source, target=target):
             return self._copy(source, target)
 
     async def copy_async(self, source: str, target: str) -> ObjectInfo:
         """Copy an object; see :meth:`copy`."""
+        check_known_path(source, self._key, "copy")
         check_path(target, self._key, "copy")
-        with self._errors("copy", source):
+        with self._errors("copy", source, target=target):
             return await self._copy_async(source, target)
 
     def delete(self, paths: str | Sequence[str]) -> dict[str, StorageError]:
@@ -123,27 +120,27 @@ class StorageBackend(ABC):
         Returns:
             The paths that could not be deleted, each with its error; empty when all are gone.
         """
-        wanted = [paths] if isinstance(paths, str) else list(paths)
+        wanted, refused = part_known([paths] if isinstance(paths, str) else paths, self._key)
         if not wanted:
-            return {}
+            return refused
         try:
             with self._errors("delete", wanted[0] if len(wanted) == 1 else ""):
                 failed = self._delete(wanted)
         except StorageError as error:
-            return dict.fromkeys(wanted, error)
-        return self._failures(failed)
+            return refused | dict.fromkeys(wanted, error)
+        return refused | self._failures(failed)
 
     async def delete_async(self, paths: str | Sequence[str]) -> dict[str, StorageError]:
         """Delete objects; see :meth:`delete`."""
-        wanted = [paths] if isinstance(paths, str) else list(paths)
+        wanted, refused = part_known([paths] if isinstance(paths, str) else paths, self._key)
         if not wanted:
-            return {}
+            return refused
         try:
             with self._errors("delete", wanted[0] if len(wanted) == 1 else ""):
                 failed = await self._delete_async(wanted)
         except StorageError as error:
-            return dict.fromkeys(wanted, error)
-        return self._failures(failed)
+            return refused | dict.fromkeys(wanted, error)
+        return refused | self._failures(failed)
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -156,6 +153,7 @@ class StorageBackend(ABC):
         start, end = _check_range(start, end)
         if end is not None and end <= start:
             return b""
+        check_known_path(path, self._key, "read")
         with self._errors("read", path):
             return self._read(path, start, end)
 
@@ -164,6 +162,7 @@ class StorageBackend(ABC):
         start, end = _check_range(start, end)
         if end is not None and end <= start:
             return b""
+        check_known_path(path, self._key, "read")
         with self._errors("read", path):
             return await self._read_async(path, start, end)
 
@@ -172,6 +171,7 @@ class StorageBackend(ABC):
         start, end = _check_range(start, end)
         if end is not None and end <= start:
             return
+        check_known_path(path, self._key, "read")
         with self._errors("read", path):
             yield from self._stream(path, start, end, chunk_size)
 
@@ -182,9 +182,15 @@ class StorageBackend(ABC):
         start, end = _check_range(start, end)
         if end is not None and end <= start:
             return
-        with self._errors("read", path):
-            async for chunk in self._stream_async(path, start, end, chunk_size):
-                yield chunk
+        check_known_path(path, self._key, "read")
+        chunks = self._stream_async(path, start, end, chunk_size)
+        try:
+            with self._errors("read", path):
+                async for chunk in chunks:
+                    yield chunk
+        finally:  # a reader who stops early must not leave a connection or a file open until the garbage is collected
+            if isinstance(chunks, AsyncGenerator):
+                await chunks.aclose()
 
     def head(self, path: str) -> ObjectInfo:
         """Say what the store knows of an object, without reading it.
@@ -192,11 +198,13 @@ class StorageBackend(ABC):
         Raises:
             ObjectNotFoundError: There is nothing at ``path``.
         """
+        check_known_path(path, self._key, "head")
         with self._errors("head", path):
             return self._head(path)
 
     async def head_async(self, path: str) -> ObjectInfo:
         """Say what the store knows of an object; see :meth:`head`."""
+        check_known_path(path, self._key, "head")
         with self._errors("head", path):
             return await self._head_async(path)
 
@@ -234,9 +242,14 @@ class StorageBackend(ABC):
     async def list_async(self, prefix: str = "", start_after: str = "") -> AsyncIterator[ObjectInfo]:
         """List objects; see :meth:`list`."""
         check_prefix(prefix, self._key)
-        with self._errors("list", prefix):
-            async for info in self._list_async(prefix, start_after):
-                yield info
+        objects = self._list_async(prefix, start_after)
+        try:
+            with self._errors("list", prefix):
+                async for info in objects:
+                    yield info
+        finally:
+            if isinstance(objects, AsyncGenerator):
+                await objects.aclose()
 
     def sign(self, path: str, request: SignRequest) -> str:
         """Return a URL that lets its holder do what ``request`` says, and nothing else, until it expires.
@@ -293,7 +306,7 @@ class StorageBackend(ABC):
     def _delete(self, paths: Sequence[str]) -> Mapping[str, BaseException]:
         """Delete objects, in bulk where the store can.
 
-        Guaranteed: at least one path, each free of ``..``.
+        Guaranteed: at least one path, each passed ``check_known_path``.
         You must: treat a missing object as deleted; try every path even when some fail.
         Returns: the paths that failed, each with its error. Raise only when none was tried.
         """
@@ -327,10 +340,27 @@ class StorageBackend(ABC):
     async def _put_async(
         self, path: str, content: Buffer | Iterator[Buffer] | AsyncIterator[Buffer], options: PutOptions
     ) -> ObjectInfo:
-        """As :meth:`_put`; the default runs it in a thread and feeds it from the event loop."""
-        if isinstance(content, AsyncIterator):
-            content = drain_in_loop(content, asyncio.get_running_loop())
-        return await in_thread(self._put, path, content, options)
+        """As :meth:`_put`; the default runs it in a thread and feeds it from the event loop.
+
+        You must: leave nothing behind when you are cancelled, at whatever moment.
+        """
+        stored = False
+
+        def work(body: Buffer | Iterator[Buffer]) -> ObjectInfo:
+            nonlocal stored
+            info = self._put(path, body, options)
+            stored = True
+            return info
+
+        try:
+            if isinstance(content, _BUFFERS):
+                return await in_thread(work, content)
+            return await Feed(content).run(work)
+        except asyncio.CancelledError:
+            if stored:  # the thread was faster than the cancellation
+                with suppress(Exception):
+                    await in_thread(self._delete, [path])
+            raise
 
     async def _read_async(self, path: str, start: int, end: int | None) -> bytes:
         return await in_thread(self._read, path, start, end)
@@ -348,7 +378,7 @@ class StorageBackend(ABC):
         return await in_thread(self._copy, source, target)
 
     def _list_async(self, prefix: str, start_after: str) -> AsyncIterator[ObjectInfo]:
-        return aiterate(self._list(prefix, start_after))
+        return aiterate(self._list(prefix, start_after), _LIST_BATCH)
 
     async def _sign_async(self, paths: Sequence[str], request: SignRequest) -> Sequence[str]:
         return await in_thread(self._sign, paths, request)
@@ -356,26 +386,27 @@ class StorageBackend(ABC):
     # -- errors --------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _errors(self, operation: str, path: str, body: object = None) -> Iterator[None]:
+    def _errors(self, operation: str, path: str, body: object = None, target: str = "") -> Iterator[None]:
         """Let only our own errors, cancellation and the caller's own exceptions out."""
         try:
             yield
         except (KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError):
             raise
         except BaseException as error:  # native code raises panics that are no Exception
-            if isinstance(body, (Guard, AsyncGuard)) and body.error is not None:
-                raise body.error from None
-            if isinstance(error, FilerowError):
+            if isinstance(body, (Guard, AsyncGuard)) and body.error is not None and body.error is not error:
+                raise body.error from body.error.__cause__  # its own cause, not what the driver made of it
+            if isinstance(error, FilerowError) or (isinstance(body, (Guard, AsyncGuard)) and body.error is error):
                 raise
-            raise self._wrap(error, operation, path) from error
+            wrapped = self._wrap(error, operation, path)
+            if target and isinstance(wrapped, ObjectExistsError):
+                wrapped.path = target
+            raise wrapped from error
 
     def _wrap(self, error: BaseException, operation: str, path: str) -> StorageError:
         wrapped = self._translate(error, operation, path)
         if wrapped is not None:
             return wrapped
-        kind = next((ours for theirs, ours in _SAME_MEANING if isinstance(error, theirs)), StorageError)
-        message = _MEANING.get(kind) or f"{type(error).__name__}: {error}"
-        return kind(message, operation=operation, backend=self._key, path=path)
+        return by_builtin_type(error, operation, self._key, path)
 
     def _failures(self, failed: Mapping[str, BaseException]) -> dict[str, StorageError]:
         return {
@@ -384,10 +415,10 @@ class StorageBackend(ABC):
         }
 
 
-_MEANING: Mapping[type[StorageError], str] = {
-    ObjectNotFoundError: "there is no object at this path (or its bucket does not exist)",
-    ObjectExistsError: "an object is at this path already; it was not overwritten",
-}
+def _check_content(content: object) -> None:
+    if isinstance(content, str):
+        msg = "content is bytes, not str: encode text first, and open a file to store what is in it"
+        raise ContentError(msg)
 
 
 def _check_range(start: int, end: int | None) -> tuple[int, int | None]:
