@@ -90,11 +90,16 @@ class Relay:
         task.add_done_callback(self._tasks.discard)
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError), contextlib.ExitStack() as ends:
-            ends.callback(writer.transport.abort)
-            server_reader, server_writer = await asyncio.open_connection(*self._target, limit=CHUNK)
-            ends.callback(server_writer.transport.abort)
-            await asyncio.gather(self.to_server(reader, server_writer), self.to_client(server_reader, writer))
+        try:
+            with contextlib.ExitStack() as ends:
+                ends.callback(writer.transport.abort)
+                server_reader, server_writer = await asyncio.open_connection(*self._target, limit=CHUNK)
+                ends.callback(server_writer.transport.abort)
+                async with asyncio.TaskGroup() as directions:
+                    directions.create_task(self.to_server(reader, server_writer))
+                    directions.create_task(self.to_client(server_reader, writer))
+        except* OSError:
+            pass  # one of the two hung up, and now the other one knows
 
 
 async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import re
 import sys
 import threading
 import urllib.parse
@@ -26,9 +27,9 @@ from tests.servers.moto import answers
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    type Headers = list[tuple[str, str]]
-    type Environ = dict[str, Any]
-    type App = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+    Headers = list[tuple[str, str]]
+    Environ = dict[str, Any]
+    App = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
 # moto wants to see whose request it is, and looks no further.
 _AUTHORIZATION = "AWS4-HMAC-SHA256 Credential=facade/20250101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
@@ -91,6 +92,8 @@ class Facade:
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer one request."""
         environ["HTTP_AUTHORIZATION"] = _AUTHORIZATION
+        for name in ("RAW_URI", "REQUEST_URI"):  # obstore escapes even the "-" of a bucket's name
+            environ[name] = re.sub("^/[^/?]*", lambda bucket: urllib.parse.unquote(bucket[0]), environ[name])
         if environ["REQUEST_METHOD"] in {"GET", "HEAD"}:
             return self._read(environ, start_response)
         with self._writing:  # so that a condition holds until the write that it is for

@@ -42,7 +42,8 @@ class LatencyProxy(Relay):
                 if (wait := due - clock()) > 0:
                     await asyncio.sleep(wait)
                 if not chunk:
-                    return writer.write_eof()
+                    writer.write_eof()
+                    return
                 writer.write(chunk)
                 await writer.drain()
 
@@ -52,4 +53,6 @@ class LatencyProxy(Relay):
                 chunk = await reader.read(CHUNK)
                 await under_way.put((clock() + self.round_trip / 2, chunk))
 
-        await asyncio.gather(depart(), arrive())
+        async with asyncio.TaskGroup() as both:
+            both.create_task(depart())
+            both.create_task(arrive())

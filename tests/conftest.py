@@ -1,0 +1,113 @@
+"""Fixtures for the real servers: each starts when the first test asks for it and ends with the session.
+
+Environment variables:
+    FILEROW_REQUIRE_SERVERS: "1" makes a server that is not installed a failure. Without it, the tests that need the
+        server are skipped and counted in a block at the very end of the run.
+    FILEROW_TEST_S3_ENDPOINT, FILEROW_TEST_S3_ACCESS_KEY, FILEROW_TEST_S3_SECRET_KEY: run the S3 tests against this
+        server (the MinIO of ``docker/minio``, say) and not against a SeaweedFS of our own. FILEROW_TEST_S3_REGION is
+        optional.
+    FILEROW_AZURITE: the folder of an installed Azurite, if it is not in ``.servers/node_modules``.
+
+Under pytest-xdist every worker starts its own servers: they are ready in about a second, which is less than workers
+waiting for each other over a lock would cost, and no test can see another worker's objects.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from typing import TYPE_CHECKING, TypeVar
+
+import pytest
+
+from tests.servers import ServerMissingError, azurite, external_s3, fake_gcs, mariadb, moto, postgres, seaweedfs
+from tests.servers import gcs_facade as facade
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from tests.servers._gcs import GCSServer
+    from tests.servers._s3 import S3Server
+
+    Server = TypeVar("Server", bound=AbstractContextManager[object])
+
+fake_gcs.quiet_gcsfs()
+
+NOT_COVERED = "not covered: "
+
+
+def _start(start: Callable[[], Server]) -> Server:
+    try:
+        return start()
+    except ServerMissingError as missing:
+        if os.environ.get("FILEROW_REQUIRE_SERVERS") == "1":
+            pytest.fail(f"{missing} (FILEROW_REQUIRE_SERVERS=1)", pytrace=False)
+        pytest.skip(f"{NOT_COVERED}{missing}")
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """A real S3 server that checks what it is asked: SeaweedFS, or the one that the environment names."""
+    with _start(external_s3.start if external_s3.is_configured() else seaweedfs.start) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def moto_server() -> Iterator[S3Server]:
+    """A second S3, quick to start, which checks neither signatures nor expiry."""
+    with _start(moto.start) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def azurite_server() -> Iterator[azurite.AzuriteServer]:
+    """Azure Blob Storage's emulator."""
+    with _start(azurite.start) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def gcs_server() -> Iterator[GCSServer]:
+    """Google Cloud Storage's JSON API, for gcsfs."""
+    with _start(fake_gcs.start) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def gcs_facade() -> Iterator[GCSServer]:
+    """Google Cloud Storage's XML API, for obstore."""
+    with _start(facade.start) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[postgres.PostgresServer]:
+    """PostgreSQL."""
+    with _start(postgres.start) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[mariadb.MariaDBServer]:
+    """MariaDB."""
+    with _start(mariadb.start) as server:
+        yield server
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    """After everything else, say loudly what this run could not cover."""
+    yield
+    reasons: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("skipped", ()):
+        reason = str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        _, found, missing = reason.partition(NOT_COVERED)
+        if found:
+            reasons[missing] += 1
+    if not reasons:
+        return
+    terminalreporter.section("NOT COVERED BY THIS RUN", sep="!", red=True, bold=True)
+    for missing, tests in sorted(reasons.items()):
+        terminalreporter.line(f"{tests} test{'s' if tests > 1 else ''}: {missing}", red=True)
+    terminalreporter.line("FILEROW_REQUIRE_SERVERS=1 makes this a failure.", red=True)

@@ -1,0 +1,32 @@
+"""An S3 server that somebody else runs, named by environment variables; see ``docker/minio/README.md``."""
+
+from __future__ import annotations
+
+import os
+
+from tests.servers._s3 import REGION, S3Server
+
+ENDPOINT = "FILEROW_TEST_S3_ENDPOINT"
+ACCESS_KEY = "FILEROW_TEST_S3_ACCESS_KEY"
+SECRET_KEY = "FILEROW_TEST_S3_SECRET_KEY"
+REGION_NAME = "FILEROW_TEST_S3_REGION"
+
+
+def is_configured() -> bool:
+    """Say whether the environment names a server."""
+    return bool(os.environ.get(ENDPOINT))
+
+
+def start() -> S3Server:
+    """Return the server that the environment names; nothing is started.
+
+    Its `stop` removes the buckets that were made through it, and no others.
+
+    Raises:
+        ValueError: The environment names a server but not its credentials.
+    """
+    values = {name: os.environ.get(name, "") for name in (ENDPOINT, ACCESS_KEY, SECRET_KEY)}
+    if missing := [name for name, value in values.items() if not value]:
+        msg = f"{ENDPOINT} is set, so {' and '.join(missing)} must be set too"
+        raise ValueError(msg)
+    return S3Server(*values.values(), os.environ.get(REGION_NAME) or REGION)
