@@ -9,6 +9,7 @@
     │   ├── StoragePermissionError    … also PermissionError
     │   ├── StorageTimeoutError       … also TimeoutError
     │   ├── InvalidPathError          … also ValueError
+    │   ├── InvalidOptionError        … also ValueError: a header, a metadata key or an expiry no store can hold
     │   ├── UnsupportedOperationError … also NotImplementedError
     │   ├── ForkedProcessError        … also RuntimeError
     │   └── IntegrityError            … also ValueError: the bytes are not the ones the row describes
@@ -48,6 +49,7 @@ __all__ = (
     "FilerowError",
     "ForkedProcessError",
     "IntegrityError",
+    "InvalidOptionError",
     "InvalidPathError",
     "ObjectExistsError",
     "ObjectNotFoundError",
@@ -116,6 +118,10 @@ class StorageTimeoutError(StorageError, TimeoutError):
 
 class InvalidPathError(StorageError, ValueError):
     """The path could leave the backend, or some store could not hold it."""
+
+
+class InvalidOptionError(StorageError, ValueError):
+    """An option cannot be stored or signed: a header with line breaks, colliding metadata keys, too long an expiry."""
 
 
 class UnsupportedOperationError(StorageError, NotImplementedError):

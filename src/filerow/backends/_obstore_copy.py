@@ -1,0 +1,72 @@
+"""Copies that refuse a taken target and keep the object's headers, on every store."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import obstore
+from obstore import exceptions as native
+
+from filerow.backends._obstore_steps import Call, Steps
+from filerow.backends._obstore_store import endpoint_of, with_conditional_copy
+
+__all__ = ("Copier",)
+
+
+class Copier:
+    """Copies inside one store, and remembers how that store refuses to overwrite.
+
+    Args:
+        store: An obstore store.
+        protocol: Its kind.
+    """
+
+    def __init__(self, store: Any, protocol: str) -> None:
+        self._store = store
+        self._is_s3 = protocol == "s3"
+        # Amazon documents If-None-Match on copies. Some compatible stores ignore it and overwrite, so those are asked first.
+        self._conditional: bool | None = None if self._is_s3 and endpoint_of(store) else True
+        self._conditional_store: Any = None if self._is_s3 else store
+
+    def steps(self, source: str, target: str) -> Steps[None]:
+        """Copy one object.
+
+        Raises:
+            FileNotFoundError: There is no source.
+            obstore.exceptions.AlreadyExistsError: The target is taken.
+        """
+        if self._conditional_store is None:
+            self._conditional_store = with_conditional_copy(self._store)
+        if self._conditional is None:
+            yield from self._ask(source)
+        if self._conditional:
+            yield self._copy(self._conditional_store, source, target, overwrite=False)
+        else:
+            yield from self._reserve_and_copy(source, target)
+
+    def _ask(self, source: str) -> Steps[None]:
+        """Copy the source onto itself if it does not exist: a store that knows the condition refuses, others do no harm."""
+        try:
+            yield self._copy(self._conditional_store, source, source, overwrite=False)
+        except (native.AlreadyExistsError, native.PreconditionError):
+            self._conditional = True
+        except (native.GenericError, native.NotSupportedError):  # "this copy changes nothing", said S3 to everyone before
+            self._conditional = False
+        else:
+            self._conditional = False
+
+    def _reserve_and_copy(self, source: str, target: str) -> Steps[None]:
+        """Take the target with an empty object, which is race-free on every store, and copy over that."""
+        put = (self._store, target, b"")
+        yield Call(obstore.put, obstore.put_async, put, {"mode": "create"})
+        try:
+            yield self._copy(self._store, source, target, overwrite=True)
+        except BaseException:
+            with suppress(Exception):
+                yield Call(obstore.delete, obstore.delete_async, (self._store, [target]), {})
+            raise
+
+    @staticmethod
+    def _copy(store: Any, source: str, target: str, *, overwrite: bool) -> Call:
+        return Call(obstore.copy, obstore.copy_async, (store, source, target), {"overwrite": overwrite})

@@ -1,0 +1,188 @@
+"""Building obstore stores from URLs, and knowing what each kind of store can do."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import urlsplit
+
+from obstore.store import AzureStore, GCSStore, HTTPStore, LocalStore, MemoryStore, S3Store, from_url
+
+from filerow.backends._types import Capabilities
+
+__all__ = ("CONDITIONAL_COPY", "Kind", "build_store", "clean_message", "kind_of", "secrets_of", "with_conditional_copy")
+
+CONDITIONAL_COPY = "header:if-none-match:*"
+"""Lets S3 refuse a copy onto an existing object. obstore's other way, ``multipart``, drops the object's headers."""
+
+# obstore limits a whole transfer to 30 s by default, body included: a slow reader of a large object fails half-way. What should
+# be limited is silence.
+_TIMEOUTS = {"timeout": "12 h", "read_timeout": "60 s", "connect_timeout": "5 s"}
+
+_ENDPOINTS = {
+    "s3": (
+        ("endpoint", "endpoint_url", "endpoint_url_s3", "aws_endpoint", "aws_endpoint_url", "aws_endpoint_url_s3"),
+        ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
+    ),
+    "gs": (("base_url", "gcs_base_url", "google_base_url"), ("GOOGLE_BASE_URL",)),
+    "az": (("endpoint", "azure_endpoint", "azure_storage_endpoint"), ("AZURE_ENDPOINT", "AZURE_STORAGE_ENDPOINT")),
+}
+
+_SCHEMES = {"s3": "s3", "s3a": "s3", "gs": "gs", "az": "az", "adl": "az", "azure": "az", "abfs": "az", "abfss": "az"}
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What sets one kind of store apart from the others.
+
+    Attributes:
+        protocol: As in URLs: ``s3``, ``gs``, ``az``, ``http``, ``file``, ``memory``.
+        capabilities: What a backend on it can do.
+        headers: It stores the headers and metadata that come with an object.
+        identifiers: Metadata keys must be identifiers.
+    """
+
+    protocol: str
+    capabilities: Capabilities
+    headers: bool = True
+    identifiers: bool = False
+
+
+_CLOUD = Capabilities(native_async=True, ordered_list=True, keeps_content_type=True, sign_get=True, sign_put=True)
+_PLAIN = Capabilities(native_async=True)
+
+_KINDS: tuple[tuple[type, Kind], ...] = (
+    (S3Store, Kind("s3", _CLOUD)),
+    (GCSStore, Kind("gs", _CLOUD)),
+    (AzureStore, Kind("az", _CLOUD, identifiers=True)),
+    (LocalStore, Kind("file", _PLAIN, headers=False)),
+    (MemoryStore, Kind("memory", replace(_PLAIN, ordered_list=True, keeps_content_type=True))),
+    (HTTPStore, Kind("http", _PLAIN, headers=False)),
+)
+
+
+def kind_of(store: object) -> Kind:
+    """Return what kind of store this is.
+
+    Raises:
+        TypeError: It is no obstore store.
+    """
+    kind = next((kind for cls, kind in _KINDS if isinstance(store, cls)), None)
+    if kind is None:
+        msg = f"fs must be a URL such as 's3://bucket/prefix' or an obstore store, not {type(store).__name__}"
+        raise TypeError(msg)
+    if kind.protocol == "s3" and endpoint_of(store):
+        # S3 lists keys in byte order; some compatible stores go folder by folder instead, and none says which it does.
+        return replace(kind, capabilities=replace(kind.capabilities, ordered_list=False))
+    return kind
+
+
+def endpoint_of(store: object) -> str:
+    """Return the custom endpoint of a store; empty for the cloud's own."""
+    config: Mapping[str, Any] = getattr(store, "config", None) or {}
+    names = next((names for names, _ in _ENDPOINTS.values() if any(config.get(name) for name in names)), ())
+    return next((str(config[name]) for name in names if config.get(name)), "")
+
+
+def build_store(url: str, options: Mapping[str, Any]) -> Any:
+    """Build the store that a URL names.
+
+    Args:
+        url: ``s3://bucket/prefix``, ``gs://bucket``, ``az://container``, ``file:///folder``, ``memory://``, ``https://host/path``.
+        options: Options of obstore's store (``aws_endpoint=``, ``aws_access_key_id=``, ``account_key=``, …), and
+            ``config=``, ``client_options=``, ``retry_config=``, ``credential_provider=``.
+
+    Raises:
+        ValueError: The URL or an option is not understood.
+    """
+    given = dict(options)
+    scheme = urlsplit(url).scheme
+    if scheme == "file":
+        given.setdefault("mkdir", True)
+        _refuse_unknown(given, {"mkdir", "automatic_cleanup"}, scheme)
+        return from_url(url, **given)
+    if scheme == "memory":
+        _refuse_unknown(given, set(), scheme)
+        return MemoryStore()
+    kind = _SCHEMES.get(scheme, "s3" if ".amazonaws.com" in url or ".r2.cloudflarestorage.com" in url else "")
+    endpoint = url if scheme == "http" else _endpoint(kind, given)
+    client = {**_TIMEOUTS, **(given.pop("client_options", None) or {})}
+    if endpoint.startswith("http://"):
+        client.setdefault("allow_http", True)
+    if kind == "s3":
+        _complete_s3(given, endpoint)
+    try:
+        return from_url(url, client_options=client, **given)
+    except Exception as error:
+        # Not chained: the native error may quote the options, secrets among them.
+        msg = f"cannot build the store {clean_message(url)!r}: {clean_message(str(error), secrets_of(given))}"
+        raise ValueError(msg) from None
+
+
+def _refuse_unknown(options: Mapping[str, Any], known: set[str], scheme: str) -> None:
+    unknown = sorted(set(options) - known - {"client_options", "retry_config"})
+    if unknown:
+        msg = f"{scheme}:// takes no option named {', '.join(unknown)}"
+        raise ValueError(msg)
+
+
+def _endpoint(kind: str, options: Mapping[str, Any]) -> str:
+    if kind not in _ENDPOINTS:
+        return ""
+    names, variables = _ENDPOINTS[kind]
+    given = {**(options.get("config") or {}), **options}
+    lowered = {str(name).lower(): value for name, value in given.items()}
+    found = next((lowered[name] for name in names if lowered.get(name)), None)
+    return str(found or next((os.environ[name] for name in variables if os.environ.get(name)), ""))
+
+
+def _complete_s3(options: dict[str, Any], endpoint: str) -> None:
+    names = {str(name).lower().removeprefix("aws_") for name in {**(options.get("config") or {}), **options}}
+    if "copy_if_not_exists" not in names:
+        options["copy_if_not_exists"] = CONDITIONAL_COPY
+    if endpoint and "virtual_hosted_style_request" not in names:
+        options["virtual_hosted_style_request"] = False  # only the cloud itself answers on a host per bucket
+    if not {"region", "default_region"} & names and not {"AWS_REGION", "AWS_DEFAULT_REGION"} & set(os.environ):
+        options["region"] = "us-east-1"
+
+
+def with_conditional_copy(store: Any) -> Any:
+    """Return an S3 store that can refuse to overwrite by a copy: this one, or another on the same configuration."""
+    config = dict(store.config)
+    if str(config.get("copy_if_not_exists", "")).startswith("header"):
+        return store
+    config["copy_if_not_exists"] = CONDITIONAL_COPY
+    return S3Store(
+        prefix=store.prefix,
+        config=config,  # type: ignore[arg-type]
+        client_options=store.client_options,
+        retry_config=store.retry_config,
+        credential_provider=store.credential_provider,
+    )
+
+
+_SECRET = re.compile(r"secret|token|password|account_key|access_key(?!_id)|sas|service_account|credential|private|authoriz")
+_QUERY = re.compile(r"(https?://[^\s?\"'<>]+)\?[^\s\"'<>]*")
+_USERINFO = re.compile(r"(https?://)[^/@\s]+@")
+
+
+def secrets_of(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the values that must never be shown."""
+    found: list[str] = []
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            found += secrets_of(value)
+        elif isinstance(value, str) and len(value) > 3 and _SECRET.search(str(name).lower()):  # noqa: PLR2004
+            found.append(value)
+    return tuple(found)
+
+
+def clean_message(text: str, secrets: tuple[str, ...] = ()) -> str:
+    """Shorten a native error to what a reader needs, without secrets, signed queries and user names in URLs."""
+    text = text.partition("\n\nDebug source")[0]
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return _USERINFO.sub(r"\1***@", _QUERY.sub(r"\1?…", text)).strip()

@@ -1,0 +1,195 @@
+"""Chunks on their way into obstore: small content as one buffer, the rest without running the caller's code inside obstore.
+
+obstore pulls a plain iterator from inside its native runtime. An iterator that itself reads through obstore (a copy from one
+backend to another) would panic there, so the caller's iterator always runs in a thread of ours.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
+from contextlib import suppress
+from itertools import chain
+from typing import Any
+
+import obstore
+
+from filerow.backends._streams import in_thread
+from filerow.backends._types import Buffer
+from filerow.exceptions import ContentError
+
+__all__ = ("PART", "Source", "contiguous", "peek", "peek_async", "push", "staging_path")
+
+PART = 5 << 20
+"""Bytes in one part of a multipart upload; content up to this size goes in one request."""
+
+_BLOCK = 1 << 20  # bytes fetched per hop between threads, so that tiny chunks do not cost a hop each
+_BUFFERS = (bytes, bytearray, memoryview)
+
+
+class _StoppedError(Exception):
+    """The upload was cancelled; raised inside obstore so that it aborts the multipart upload."""
+
+
+def contiguous(buffer: Buffer) -> Buffer:
+    """Return the same bytes in a form obstore takes: one dimension, contiguous, unsigned bytes."""
+    if isinstance(buffer, (bytes, bytearray)):
+        return buffer
+    if not isinstance(buffer, memoryview):
+        msg = f"content must come in bytes, bytearray or memoryview, not {type(buffer).__name__}"
+        raise ContentError(msg)  # str above all: obstore would read it as the name of a local file
+    if buffer.c_contiguous:
+        return buffer if buffer.format == "B" and buffer.ndim == 1 else buffer.cast("B")
+    return buffer.tobytes()
+
+
+def peek(chunks: Iterator[Buffer], limit: int = PART) -> bytes | Iterator[Buffer]:
+    """Return all of the content when it has at most ``limit`` bytes, else an iterator over all of it."""
+    held: list[Buffer] = []
+    size = 0
+    for chunk in chunks:
+        buffer = contiguous(chunk)
+        held.append(buffer)
+        size += len(buffer)
+        if size > limit:
+            return chain(held, map(contiguous, chunks))
+    return b"".join(held)
+
+
+async def peek_async(chunks: Iterator[Buffer] | AsyncIterator[Buffer], limit: int = PART) -> bytes | Source:
+    """Do the same for both kinds of iterator without blocking the event loop."""
+    if not isinstance(chunks, AsyncIterator):
+        found = await in_thread(peek, chunks, limit)
+        return found if isinstance(found, bytes) else Source([], found)
+    held: list[Buffer] = []
+    size = 0
+    async for chunk in chunks:
+        buffer = contiguous(chunk)
+        held.append(buffer)
+        size += len(buffer)
+        if size > limit:
+            return Source(held, chunks)
+    return b"".join(held)
+
+
+class Source:
+    """What obstore iterates over in an asynchronous upload: chunks held back, then the rest, until stopped."""
+
+    def __init__(self, held: list[Buffer], rest: Iterator[Buffer] | AsyncIterator[Buffer]) -> None:
+        self._held = held
+        self._rest = rest
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Let the next pull fail, so that obstore aborts the upload."""
+        self._stopped = True
+
+    async def __aiter__(self) -> AsyncIterator[Buffer]:
+        while self._held:
+            yield self._held.pop(0)
+        while not self._stopped:
+            block = await self._next()
+            if not block:
+                return
+            yield block
+        raise _StoppedError
+
+    async def _next(self) -> Buffer:
+        if not isinstance(self._rest, AsyncIterator):
+            return await in_thread(_block, self._rest)
+        async for chunk in self._rest:
+            if len(chunk):
+                return contiguous(chunk)
+        return b""
+
+
+def _block(chunks: Iterator[Buffer]) -> Buffer:
+    held: list[Buffer] = []
+    size = 0
+    for chunk in chunks:
+        if not held and len(chunk) >= _BLOCK:
+            return contiguous(chunk)
+        held.append(chunk)
+        size += len(chunk)
+        if size >= _BLOCK:
+            break
+    return b"".join(held)
+
+
+class _Pipe:
+    """One block between the thread that has the content and the thread that uploads it."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._block: Buffer | None = None
+        self._ended = False
+        self._failed = False
+
+    def send(self, block: Buffer) -> bool:
+        """Hand over a block; return ``False`` when nobody reads any more."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._block is None or self._ended)
+            if self._ended:
+                return False
+            self._block = block
+            self._changed.notify_all()
+            return True
+
+    def end(self, *, failed: bool = False) -> None:
+        """Say that no block follows or none is wanted; ``failed`` makes the reader raise, so that it aborts."""
+        with self._changed:
+            self._ended = True
+            self._failed = self._failed or failed
+            self._changed.notify_all()
+
+    def __iter__(self) -> Iterator[Buffer]:
+        return self
+
+    def __next__(self) -> Buffer:
+        with self._changed:
+            self._changed.wait_for(lambda: self._block is not None or self._ended)
+            block, self._block = self._block, None
+            self._changed.notify_all()
+            if self._failed:
+                raise _StoppedError
+            if block is None:
+                raise StopIteration
+            return block
+
+
+def push(store: Any, path: str, chunks: Iterator[Buffer], **options: Any) -> Any:
+    """Upload an iterator that runs in this thread; obstore runs in another."""
+    pipe = _Pipe()
+    done: Future[Any] = Future()
+
+    def upload() -> None:
+        try:
+            done.set_result(obstore.put(store, path, pipe, **options))
+        except BaseException as error:  # raised again by done.result()  # noqa: BLE001
+            done.set_exception(error)
+        finally:
+            pipe.end()
+
+    threading.Thread(target=upload, name="filerow-upload", daemon=True).start()
+    try:
+        for block in iter(lambda: _block(chunks), b""):
+            if not pipe.send(block):
+                break
+    except BaseException:
+        pipe.end(failed=True)
+        with suppress(BaseException):
+            done.result()  # the upload has been aborted when we return
+        raise
+    pipe.end()
+    return done.result()
+
+
+def staging_path(path: str) -> str:
+    """Return a free path beside ``path``, named like a generated one, so that a sweep finds what a crash leaves there."""
+    folder, slash, _ = path.rpartition("/")
+    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
+    value = value & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62  # version and variant of a UUID 7 (RFC 9562)
+    return f"{folder}{slash}{value:032x}"
