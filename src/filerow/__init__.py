@@ -1,0 +1,27 @@
+"""Files that live and die with their SQLAlchemy rows: the row keeps JSON, a storage backend keeps the bytes."""
+
+from __future__ import annotations
+
+from filerow._column import StoredObject
+from filerow._file import FileObject, FileState
+from filerow._list import FileObjectList
+from filerow._paths import PathRequest
+from filerow._registry import StorageRegistry, storages
+from filerow._unit_of_work import install
+from filerow.backends.base import StorageBackend
+from filerow.exceptions import FilerowError
+
+__all__ = (
+    "FileObject",
+    "FileObjectList",
+    "FileState",
+    "FilerowError",
+    "PathRequest",
+    "StorageBackend",
+    "StorageRegistry",
+    "StoredObject",
+    "storages",
+)
+
+install()
+del install

@@ -1,0 +1,201 @@
+"""Carries out one flush's changes: upload, copy, adopt, move, drop. The decisions are ``_changes``'s, the transfers ``_transfer``'s.
+
+Everything one flush does is gathered in a frame of its own, which joins the transaction's only when all of it has succeeded. When
+anything fails, the frame is undone on the spot: the objects are deleted, and the files are pending again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from filerow._bridge import run_all
+from filerow._changes import Change, Plan, Ref, Store, pending, plan, ref_of
+from filerow._file import FileObject, FileState, Snapshot, attached, complete, content_in, facts_of, restore, snapshot
+from filerow._ledger import Frame
+from filerow._paths import PathRequest, generate_path, safe_extension, uuid7_hex
+from filerow._registry import storages
+from filerow._tracking import Field, Slot
+from filerow._transfer import Copy, Inspect, Upload, delete_all
+from filerow.backends._paths import check_path
+from filerow.backends.base import StorageBackend
+from filerow.exceptions import BackendMismatchError, FileStateError
+
+__all__ = ("Applied", "Work")
+
+Transfer = Upload | Copy | Inspect
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """One file that a flush gave to one slot.
+
+    Attributes:
+        slot: The new owner.
+        ref: The object.
+        file: The file.
+        before: What the file was.
+        made: The object has no other owner to go back to, so it goes when this slot turns out not to exist.
+    """
+
+    slot: Slot
+    ref: Ref
+    file: FileObject
+    before: Snapshot
+    made: bool
+
+
+@dataclass(slots=True)
+class Work:
+    """The changes of one flush or one bulk statement, being carried out.
+
+    Args:
+        is_dropped: Says whether an object lost its owner earlier in this transaction.
+        assign: Puts a copy into its slot: change, index within the slot, copy.
+    """
+
+    is_dropped: Callable[[Ref], bool]
+    assign: Callable[[Change, int, FileObject], None]
+    frame: Frame = field(default_factory=Frame)
+    applied: list[Applied] = field(default_factory=list)
+
+    @contextmanager
+    def undone_on_error(self) -> Iterator[None]:
+        """Undo everything when the block fails; a cancellation that arrives during that is raised instead."""
+        try:
+            yield
+        except BaseException:
+            error = delete_all(self.frame.revert())
+            if error is not None:
+                raise error from None
+            raise
+
+    def upload(self, changes: Sequence[Change]) -> None:
+        """Store all pending files of the changes, side by side."""
+        stores = pending(changes)
+        if stores:
+            self._run([self._upload_job(store) for store in stores], [(s.change, s.file) for s in stores])
+
+    def settle_owners(self, changes: Sequence[Change]) -> None:
+        """Decide who owns what and carry it out; the pending files must be stored, and the old owners known, by now."""
+        decided = plan(changes, set(self.frame.stored), self.is_dropped)
+        self._copy(decided)
+        self._adopt(decided)
+        for move in decided.move:
+            ref = ref_of(move.file)
+            self._note(move.change, move.file, facts_of(move.file), made=True)
+            if self.is_dropped(ref):
+                self.frame.restore(ref)
+        for drop in decided.drop:
+            self.frame.drop(drop.ref)
+
+    # -- steps ---------------------------------------------------------------------------------------------------------
+
+    def _copy(self, decided: Plan) -> None:
+        if not decided.copy:
+            return
+        jobs = []
+        for copy in decided.copy:
+            source = facts_of(copy.file)
+            target, path, generated = _destination(copy.change, copy.file, "")
+            jobs.append(Copy(source, storages.resolve(source.backend), target, path, generated=generated))
+        copies = [attached(facts_of(copy.file)) for copy in decided.copy]
+        self._run(jobs, [(copy.change, file) for copy, file in zip(decided.copy, copies, strict=True)])
+        for copy, file in zip(decided.copy, copies, strict=True):
+            self.assign(copy.change, copy.index, file)
+
+    def _adopt(self, decided: Plan) -> None:
+        fresh = self.frame.stored
+        unknown = []
+        for adopt in decided.adopt:
+            facts = facts_of(adopt.file)
+            if ref_of(adopt.file) in fresh:
+                continue
+            if None in {facts.size, facts.checksum, facts.etag}:
+                unknown.append(adopt)
+            else:
+                self._note(adopt.change, adopt.file, facts, made=False)
+        if unknown:
+            jobs = [Inspect(facts_of(a.file), storages.resolve(facts_of(a.file).backend), _rules(a.change)) for a in unknown]
+            self._run(jobs, [(a.change, a.file) for a in unknown], made=False)
+
+    def _run(self, jobs: Sequence[Transfer], targets: Sequence[tuple[Change, FileObject]], *, made: bool = True) -> None:
+        """Run transfers together; note the ones that succeeded before the first failure is raised."""
+        batch = run_all(jobs, storages.max_concurrency)
+        done = {id(job) for job in batch.done}
+        for job, (change, file) in zip(jobs, targets, strict=True):
+            if id(job) in done and job.facts is not None:
+                self._note(change, file, job.facts, made=made)
+                if made:
+                    self.frame.stored[ref_of(file)] = None
+        if batch.error is not None:
+            raise batch.error
+
+    def _note(self, change: Change, file: FileObject, facts: Any, *, made: bool) -> None:
+        before = snapshot(file)
+        complete(file, facts, FileState.ATTACHED)
+        self.frame.touched.append((file, before))
+        self.applied.append(Applied(_slot(change), ref_of(file), file, before, made))
+
+    def _upload_job(self, store: Store) -> Upload:
+        facts, content = facts_of(store.file), content_in(store.file)
+        if content is None:
+            msg = (
+                f"{_slot(store.change).field.key}: {store.file!r} has no content; give it content=, or to_filename= of an "
+                "existing object"
+            )
+            raise FileStateError(msg)
+        backend, path, generated = _destination(store.change, store.file, facts.path)
+        return Upload(content, facts, backend, path, _rules(store.change), generated=generated)
+
+    def forget(self, owners: Iterable[Any]) -> None:
+        """Take back what was given to slots that turned out not to be rows; their files are what they were before."""
+        gone = set(owners)
+        for applied in self.applied:
+            if applied.slot.owner in gone:
+                if applied.made:
+                    self.frame.drop(applied.ref)
+                restore(applied.file, applied.before)
+
+
+def _slot(change: Change) -> Slot:
+    assert isinstance(change.slot, Slot)  # noqa: S101 - the pure layer does not care what a slot is
+    return change.slot
+
+
+def _rules(change: Change) -> Any:
+    slot = _slot(change)
+    return slot.field.type.rules(slot.field.key)
+
+
+def _destination(change: Change, file: FileObject, wanted: str) -> tuple[StorageBackend, str, bool]:
+    """Return the backend and path for a file, and whether the path is generated, hence certain to be free."""
+    owner, column = _slot(change)
+    backend = storages.resolve(column.type.backend or (file.backend_key if file.state is FileState.PENDING else ""))
+    if file.state is FileState.PENDING:
+        check_backend(file, backend.key, column)
+    if wanted:
+        return backend, wanted, False
+    name = column.column.name
+    if column.type.path is None:
+        return backend, generate_path(column.table, name, file.filename, shards=column.type.shards), True
+    instance = owner.obj() if hasattr(owner, "obj") else None
+    extension = safe_extension(file.filename)
+    request = PathRequest(column.table, name, uuid7_hex(), extension, file.filename, instance)
+    return backend, check_path(column.type.path(request), backend.key, "put"), False
+
+
+def check_backend(file: FileObject, key: str, column: Field) -> None:
+    """Refuse a file that names another backend than its column's.
+
+    Raises:
+        BackendMismatchError: It does.
+    """
+    if key and file.backend_key and file.backend_key != key and file.state is not FileState.ATTACHED:
+        msg = (
+            f"{column.key}: the file names backend {file.backend_key!r}, but this column stores to {key!r}; leave backend= out, "
+            "or name the column's"
+        )
+        raise BackendMismatchError(msg)

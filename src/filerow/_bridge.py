@@ -1,0 +1,159 @@
+"""Runs batches of transfers, whichever world the caller lives in; the only module that knows greenlets.
+
+SQLAlchemy's events are synchronous even under ``AsyncSession``, where they run inside a greenlet that can await. So a batch is
+awaited through that greenlet when there is one, and run in a bounded pool of threads when there is none. Either way a batch
+ends only when everything it started has ended: nothing is left running behind a hook's back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Generic, Protocol, TypeVar
+
+from sqlalchemy.util.concurrency import await_only
+
+try:
+    from sqlalchemy.util.concurrency import in_greenlet as _sa_in_greenlet
+except ImportError:  # SQLAlchemy 2.0 hides the name when greenlet is not installed
+    _sa_in_greenlet = None  # type: ignore[assignment]
+
+__all__ = ("Batch", "Job", "in_greenlet", "run_all", "run_all_async")
+
+GRACE = 10.0
+"""Seconds a cancelled batch waits for requests in flight before it cancels them too."""
+
+
+class Job(Protocol):
+    """One transfer. It cleans up after itself when it fails."""
+
+    def run(self) -> None:
+        """Do it, blocking."""
+
+    async def run_async(self) -> None:
+        """Do it without blocking the event loop."""
+
+    def stop(self) -> None:
+        """Make a transfer in flight fail soon, if it can."""
+
+
+J = TypeVar("J", bound=Job)
+
+
+class Batch(Generic[J]):
+    """The outcome of a batch.
+
+    Attributes:
+        done: The jobs that succeeded, in the order they ended.
+        error: The first failure or cancellation, ``None`` when all succeeded.
+    """
+
+    def __init__(self, jobs: Sequence[J]) -> None:
+        self.done: list[J] = []
+        self.error: BaseException | None = None
+        self._waiting = iter(jobs)
+        self._running: dict[int, J] = {}
+        self._lock = threading.Lock()
+
+    def take(self) -> J | None:
+        """Return the next job to start; ``None`` when there is none left or one has failed."""
+        with self._lock:
+            job = None if self.error else next(self._waiting, None)
+            if job is not None:
+                self._running[id(job)] = job
+            return job
+
+    def finish(self, job: J) -> None:
+        """Note that a job succeeded."""
+        with self._lock:
+            self._running.pop(id(job), None)
+            self.done.append(job)
+
+    def fail(self, error: BaseException, job: J | None = None) -> None:
+        """Note the first failure, and tell the jobs in flight that their work is no longer wanted."""
+        with self._lock:
+            if job is not None:
+                self._running.pop(id(job), None)
+            self.error = self.error or error
+            running = list(self._running.values())
+        for other in running:
+            other.stop()
+
+
+def in_greenlet() -> bool:
+    """Say whether the caller runs inside SQLAlchemy's greenlet, so that awaiting is possible and blocking is not."""
+    if _sa_in_greenlet is None:
+        return False
+    try:
+        return bool(_sa_in_greenlet())
+    except ImportError:  # SQLAlchemy 2.1 without greenlet
+        return False
+
+
+def run_all(jobs: Sequence[J], limit: int) -> Batch[J]:
+    """Run jobs, at most ``limit`` at a time, and return when all that were started have ended. Never raises."""
+    if in_greenlet():
+        return _await(run_all_async(jobs, limit))
+    batch = Batch(jobs)
+    if len(jobs) <= 1 or limit <= 1:
+        _work(batch)
+    else:
+        _run_in_threads(batch, min(limit, len(jobs)))
+    return batch
+
+
+def _await(coroutine: Coroutine[Any, Any, Batch[J]]) -> Batch[J]:
+    batch: Batch[J] = await_only(coroutine)
+    return batch
+
+
+def _run_in_threads(batch: Batch[J], workers: int) -> None:
+    with ThreadPoolExecutor(workers - 1, thread_name_prefix="filerow") as pool:
+        for _ in range(workers - 1):
+            pool.submit(contextvars.copy_context().run, _work, batch)
+        _work(batch)
+
+
+def _work(batch: Batch[J]) -> None:
+    while (job := batch.take()) is not None:
+        try:
+            job.run()
+        except BaseException as error:  # noqa: BLE001 - the caller raises it, after it has cleaned up
+            batch.fail(error, job)
+        else:
+            batch.finish(job)
+
+
+async def run_all_async(jobs: Sequence[J], limit: int) -> Batch[J]:
+    """Run jobs as tasks, at most ``limit`` at a time; a cancellation ends the batch, and is its ``error``, not raised here.
+
+    A request that is cancelled half-way may still reach the store later, after we have cleaned up. So requests in flight are
+    given :data:`GRACE` seconds to end by themselves.
+    """
+    batch = Batch(jobs)
+    tasks = {asyncio.ensure_future(_work_async(batch)) for _ in range(min(limit, len(jobs)))}
+    grace: float | None = None
+    while tasks:
+        try:
+            _, tasks = await asyncio.wait(tasks, timeout=grace)
+        except asyncio.CancelledError as error:
+            batch.fail(error)
+        else:
+            if tasks and grace is not None:
+                for task in tasks:
+                    task.cancel()
+        grace = GRACE if isinstance(batch.error, asyncio.CancelledError) else None
+    return batch
+
+
+async def _work_async(batch: Batch[J]) -> None:
+    while (job := batch.take()) is not None:
+        try:
+            await job.run_async()
+        except BaseException as error:  # noqa: BLE001 - the caller raises it, after it has cleaned up
+            batch.fail(error, job)
+        else:
+            batch.finish(job)

@@ -1,0 +1,306 @@
+"""ORM bulk INSERT, UPDATE and DELETE: ``session.execute(insert(Model), [...])``, ``Query.delete()`` and their kin.
+
+These statements change rows without loading objects, so there is no attribute history. What the rows own is read before and
+after the statement instead, and the difference is what it has dropped; that is right whatever decides which rows it touches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import CursorResult, Delete, Insert, Result, Select, Update, select
+from sqlalchemy.orm import Mapper, ORMExecuteState
+from sqlalchemy.sql.elements import BindParameter, Null
+
+from filerow._apply import Work, check_backend
+from filerow._changes import Change, Ref
+from filerow._file import FileObject
+from filerow._list import FileObjectList
+from filerow._session import session_files
+from filerow._tracking import BATCH, Field, Slot, any_of, fields_of, files_in, lock_for_writing, owned_by
+from filerow.exceptions import UnsupportedRouteError
+
+__all__ = ("run_bulk",)
+
+Key = tuple[Any, ...]
+OwnedRows = dict[Key, dict[str, tuple[Ref, ...]]]
+_ABSENT = object()
+
+
+def run_bulk(state: ORMExecuteState) -> Result[Any] | None:
+    """Run an ORM bulk statement on a class with file columns; ``None`` lets SQLAlchemy run any other statement itself."""
+    mapper = state.bind_mapper
+    if mapper is None or not (state.is_insert or state.is_update or state.is_delete) or not state.is_orm_statement:
+        return None
+    fields = tuple(f for f in fields_of(mapper) if f.column.table is mapper.local_table)
+    if not fields:
+        return None
+    statement = state.statement
+    if isinstance(statement, Insert):
+        return _insert(state, statement, fields)
+    if isinstance(statement, Update):
+        return _update(state, statement, mapper, fields)
+    return _delete(state, mapper, fields) if isinstance(statement, Delete) else None
+
+
+@dataclass(slots=True)
+class Values:
+    """The files a statement gives to rows, wherever it carries them, and the copies that take their place.
+
+    Attributes:
+        rows: One mapping of attribute names to values per row, for parameters given beside the statement.
+        inline: The values inside the statement.
+        changes: One change per row and column that gets files.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    inline: dict[str, Any] = field(default_factory=dict)
+    changes: list[Change] = field(default_factory=list)
+    replaced: bool = False
+
+    def add(self, owner: int, column: Field, value: Any) -> None:
+        """Note what a row's column gets; row -1 stands for the statement's own values."""
+        for file in files_in(value):
+            if not isinstance(file, FileObject):
+                msg = f"{column.key} takes FileObject, not {type(file).__name__}; wrap the content: FileObject(content=...)"
+                raise TypeError(msg)
+            check_backend(file, column.type.backend, column)
+        kind = column.type
+        self.changes.append(Change(Slot(owner, column), files_in(value), backend=kind.backend, owned=kind.lifecycle))
+
+    def put_copy(self, change: Change, index: int, copy: FileObject) -> None:
+        """Put a copy in place of a file that another row owns."""
+        owner, column = change.slot  # type: ignore[misc]
+        change.new = (*change.new[:index], copy, *change.new[index + 1 :])
+        target = self.inline if owner == -1 else self.rows[owner]
+        target[column.key] = FileObjectList(change.new) if column.type.multiple else copy
+        self.replaced = True
+
+
+# -- INSERT ----------------------------------------------------------------------------------------------------------------
+
+
+def _insert(state: ORMExecuteState, statement: Insert, fields: Sequence[Field]) -> Result[Any] | None:
+    _refuse_insert_from_select(statement, fields)
+    values = Values(rows=_parameters(state))
+    multi = _multi_values(statement, fields)
+    if multi:
+        values.rows = multi
+    for number, row in enumerate(values.rows):
+        for column in fields:
+            if column.key in row:
+                values.add(number, column, row[column.key])
+            elif column.type.multiple:  # a list column that is not mentioned is an empty list, as in the ORM
+                row[column.key] = FileObjectList()
+    for column, value in _inline(statement, fields):
+        values.add(-1, column, value)
+    if not any(change.new for change in values.changes) and not values.rows:
+        return None
+    if any(change.new for change in values.changes) and getattr(statement, "_post_values_clause", None) is not None:
+        msg = (
+            "INSERT ... ON CONFLICT / ON DUPLICATE KEY with files cannot tell which rows it wrote, so bytes could be lost; look "
+            "the row up and assign its attribute, or insert without the conflict clause"
+        )
+        raise UnsupportedRouteError(msg)
+    files = session_files(state.session)
+    work = files.work(values.put_copy)
+    with work.undone_on_error():
+        work.upload(values.changes)
+        work.settle_owners(values.changes)
+        if multi:
+            result = state.invoke_statement(_with_rows(statement, values.rows))
+        else:
+            result = _invoke(state, statement, values)
+    files.keep(state.session, work)
+    return result
+
+
+def _refuse_insert_from_select(statement: Insert, fields: Sequence[Field]) -> None:
+    names = getattr(statement, "_select_names", None) or ()
+    for column in fields:
+        if column.column.name in names or column.key in names:
+            msg = (
+                f"INSERT ... SELECT into {column.key} would give one object two rows; leave the column out, or copy the files: "
+                "session.add(Model(file=other.file)) makes a copy of its own"
+            )
+            raise UnsupportedRouteError(msg)
+
+
+def _multi_values(statement: Insert, fields: Sequence[Field]) -> list[dict[Any, Any]]:
+    """Return the rows of ``insert(Model).values([{...}, ...])``; file columns by attribute name, the others as they are."""
+    names = {column.column: column.key for column in fields}
+    groups = getattr(statement, "_multi_values", ())
+    return [{names.get(key, key): value for key, value in row.items()} for group in groups for row in group]
+
+
+def _with_rows(statement: Insert, rows: Sequence[Mapping[Any, Any]]) -> Insert:
+    clone = statement._generate()  # noqa: SLF001 - values() only ever adds rows, these replace them
+    clone._multi_values = ()  # noqa: SLF001
+    return clone.values(rows)  # type: ignore[no-any-return]
+
+
+# -- UPDATE and DELETE -----------------------------------------------------------------------------------------------------
+
+
+def _update(
+    state: ORMExecuteState, statement: Update, mapper: Mapper[Any], fields: Sequence[Field]
+) -> Result[Any] | None:
+    values = Values(rows=_parameters(state) if state.is_executemany else [])
+    for number, row in enumerate(values.rows):
+        for column in fields:
+            if column.key in row:
+                values.add(number, column, row[column.key])
+    for column, value in _inline(statement, fields):
+        values.add(-1, column, value)
+    if not values.changes:
+        return None
+    keys = [_key_of(mapper, row) for row in values.rows] if values.rows else None
+    before = _read(state, mapper, fields, keys)
+    _refuse_sharing(values, len(before))
+    _tell_old(values, before, keys)
+    files = session_files(state.session)
+    work = files.work(values.put_copy)
+    with work.undone_on_error():
+        work.upload(values.changes)
+        work.settle_owners(values.changes)
+        result = _invoke(state, statement, values)
+        if values.inline and isinstance(result, CursorResult) and result.rowcount == 0:
+            work.forget({-1})
+    _keep_what_is_left(work, state, mapper, fields, before)
+    files.keep(state.session, work)
+    return result
+
+
+def _delete(state: ORMExecuteState, mapper: Mapper[Any], fields: Sequence[Field]) -> Result[Any] | None:
+    before = _read(state, mapper, fields, None)
+    files = session_files(state.session)
+    work = files.work(_nothing_to_copy)
+    result = state.invoke_statement()
+    for owned in before.values():
+        for column in fields:
+            for ref in owned[column.key] if column.type.lifecycle else ():
+                work.frame.drop(ref)
+    _keep_what_is_left(work, state, mapper, fields, before)
+    files.keep(state.session, work)
+    return result
+
+
+def _nothing_to_copy(change: Change, index: int, copy: FileObject) -> None:
+    raise AssertionError
+
+
+def _refuse_sharing(values: Values, matched: int) -> None:
+    for change in values.changes:
+        if change.owned and change.new and isinstance(change.slot, Slot) and change.slot.owner == -1 and matched > 1:
+            msg = (
+                f"this UPDATE would give one file to {matched} rows in {change.slot.field.key}; assign it row by row, so that each "
+                "row gets its own copy"
+            )
+            raise UnsupportedRouteError(msg)
+
+
+def _tell_old(values: Values, before: OwnedRows, keys: Sequence[Key] | None) -> None:
+    """Tell each change what its row (or, for a value in the statement, all matched rows) owns."""
+    for change in values.changes:
+        owner, column = change.slot  # type: ignore[misc]
+        rows = list(before.values()) if owner == -1 else [before.get(keys[owner], {})] if keys else []
+        change.old = tuple(ref for row in rows for ref in row.get(column.key, ()))
+
+
+def _keep_what_is_left(
+    work: Work, state: ORMExecuteState, mapper: Mapper[Any], fields: Sequence[Field], before: OwnedRows
+) -> None:
+    """Take back the drop of every object that a row still owns after the statement."""
+    if not work.frame.dropped or not before:
+        return
+    for owned in _read(state, mapper, fields, list(before), lock=False).values():
+        for refs in owned.values():
+            for ref in refs:
+                work.frame.dropped.pop(ref, None)
+
+
+def _read(
+    state: ORMExecuteState,
+    mapper: Mapper[Any],
+    fields: Sequence[Field],
+    keys: Sequence[Key] | None,
+    *,
+    lock: bool = True,
+) -> OwnedRows:
+    """Read what rows own: those with the given keys, else those a statement's WHERE matches."""
+    session, owned = state.session, OwnedRows()
+    if lock:
+        lock_for_writing(session.connection(bind_arguments={"mapper": mapper}), fields)
+    columns = [getattr(mapper.class_, mapper.get_property_by_column(c).key) for c in mapper.primary_key]
+    query = select(*columns, *(getattr(mapper.class_, f.key) for f in fields))
+    if lock:
+        query = query.with_for_update(key_share=True, of=mapper.local_table)
+    for statement, parameters in _reads(state, query, columns, keys):
+        for row in session.execute(statement, parameters, bind_arguments={"mapper": mapper}):
+            width = len(columns)
+            owned[tuple(row[:width])] = {f.key: owned_by(v) for f, v in zip(fields, row[width:], strict=True)}
+    return owned
+
+
+def _reads(
+    state: ORMExecuteState, query: Select[Any], columns: Sequence[Any], keys: Sequence[Key] | None
+) -> list[tuple[Select[Any], Any]]:
+    if keys is not None:
+        return [(query.where(any_of(columns, keys[i : i + BATCH])), {}) for i in range(0, len(keys), BATCH)]
+    where = getattr(state.statement, "whereclause", None)
+    matching = query if where is None else query.where(where)
+    parameters = state.parameters if isinstance(state.parameters, list) else [state.parameters or {}]
+    return [(matching, dict(one)) for one in parameters]
+
+
+# -- shared ----------------------------------------------------------------------------------------------------------------
+
+
+def _parameters(state: ORMExecuteState) -> list[dict[str, Any]]:
+    given = state.parameters
+    if not given:
+        return []
+    return [dict(one) for one in given] if isinstance(given, list | tuple) else [dict(given)]
+
+
+def _inline(statement: Insert | Update, fields: Sequence[Field]) -> list[tuple[Field, Any]]:
+    """Return the file columns that the statement itself sets, with their values.
+
+    Raises:
+        UnsupportedRouteError: A column is set to an SQL expression, whose files nobody could name.
+    """
+    given = getattr(statement, "_values", None) or {}
+    found = []
+    for column in fields:
+        value = given.get(column.column, _ABSENT)
+        if value is _ABSENT:
+            continue
+        if isinstance(value, Null):
+            value = None
+        elif isinstance(value, BindParameter):
+            value = value.value
+        else:
+            msg = (
+                f"{column.key} is set to an SQL expression, which could give one object to two rows; set it to a FileObject or None, "
+                "or load the rows and assign them"
+            )
+            raise UnsupportedRouteError(msg)
+        found.append((column, value))
+    return found
+
+
+def _invoke(state: ORMExecuteState, statement: Any, values: Values) -> Result[Any]:
+    if values.inline:
+        keys = {change.slot.field.key: change.slot.field.column for change in values.changes if isinstance(change.slot, Slot)}
+        statement = statement.values({keys[key]: value for key, value in values.inline.items()})
+    if not values.rows:
+        return state.invoke_statement(statement)
+    parameters: Any = values.rows if state.is_executemany else values.rows[0]
+    return state.invoke_statement(statement, params=parameters)
+
+
+def _key_of(mapper: Mapper[Any], row: Mapping[str, Any]) -> Key:
+    return tuple(row.get(mapper.get_property_by_column(column).key) for column in mapper.primary_key)
+

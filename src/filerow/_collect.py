@@ -1,0 +1,79 @@
+"""Finds what a flush changes: which file columns of which objects, from attribute history alone; nothing is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from sqlalchemy.orm import InstanceState, Session, attributes
+
+from filerow._changes import Change
+from filerow._list import FileObjectList
+from filerow._tracking import Field, Owned, Slot, fields_of, files_in
+
+__all__ = ("changed_slots", "changes_of", "deletions_of", "fill_in", "identities", "put_copy")
+
+
+def changes_of(session: Session) -> list[Change]:
+    """Return the file columns that a session's new, changed and deleted objects are about to change."""
+    changes = [change for instance in session.new for change in _new_slots(attributes.instance_state(instance))]
+    for instance in session.dirty:
+        changes += changed_slots(attributes.instance_state(instance))
+    changes += deletions_of(attributes.instance_state(instance) for instance in session.deleted)
+    return changes
+
+
+def _new_slots(state: InstanceState[Any]) -> Iterator[Change]:
+    for field in fields_of(state.mapper):
+        value = state.dict.get(field.key)
+        if value is None and field.type.multiple:  # so that the empty list is there without a query after the flush
+            attributes.set_attribute(state.obj(), field.key, FileObjectList())
+        elif value:
+            yield _change(state, field, value)
+
+
+def changed_slots(state: InstanceState[Any]) -> list[Change]:
+    """Return the file columns of one object whose value has been set, or changed in place, since it was loaded."""
+    return [
+        _change(state, field, state.dict.get(field.key))
+        for field in fields_of(state.mapper)
+        if state.attrs[field.key].history.has_changes()
+    ]
+
+
+def deletions_of(states: Iterable[InstanceState[Any]]) -> list[Change]:
+    """Return all file columns of objects that are being deleted."""
+    return [_change(state, field, None) for state in states for field in fields_of(state.mapper)]
+
+
+def _change(state: InstanceState[Any], field: Field, value: Any) -> Change:
+    kind = field.type
+    return Change(Slot(state, field), files_in(value), backend=kind.backend, owned=kind.lifecycle)
+
+
+def states_to_read(changes: Iterable[Change]) -> list[InstanceState[Any]]:
+    """Return the rows whose present files must be read: the ones that exist and that we look after."""
+    states = (change.slot.owner for change in changes if change.owned and isinstance(change.slot, Slot))
+    return list(dict.fromkeys(s for s in states if isinstance(s, InstanceState) and s.key is not None))
+
+
+def fill_in(changes: Iterable[Change], owned: Owned) -> None:
+    """Tell each change what its row owns in the database."""
+    for change in changes:
+        if isinstance(change.slot, Slot) and isinstance(change.slot.owner, InstanceState):
+            change.old = owned.get((change.slot.owner, change.slot.field.key), ())
+
+
+def put_copy(change: Change, index: int, copy: Any) -> None:
+    """Put a copy into an object's attribute, in place of the file another row owns."""
+    assert isinstance(change.slot, Slot)  # noqa: S101 - made by _change above
+    state, field = change.slot
+    assert isinstance(state, InstanceState)  # noqa: S101
+    change.new = (*change.new[:index], copy, *change.new[index + 1 :])
+    value = FileObjectList(change.new) if field.type.multiple else copy
+    attributes.set_attribute(state.obj(), field.key, value)
+
+
+def identities(state: InstanceState[Any], field: Field) -> tuple[int, ...]:
+    """Return which very files an attribute holds now."""
+    return tuple(map(id, files_in(state.dict.get(field.key))))

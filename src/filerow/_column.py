@@ -1,0 +1,254 @@
+"""``StoredObject``: the SQLAlchemy type of a file column.
+
+::
+
+    class Document(Base):
+        __tablename__ = "document"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        file: Mapped[FileObject | None] = mapped_column(StoredObject("docs", max_size="25 MB"))
+        pages: Mapped[FileObjectList] = mapped_column(StoredObject("docs", multiple=True))
+
+The column holds JSON (JSONB on PostgreSQL). This module turns files into documents and documents into files and lets queries
+look into them; it does no I/O. Storing and deleting bytes is the session's business, see ``_unit_of_work``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from typing import Any
+
+from sqlalchemy import JSON, ColumnElement, and_, type_coerce
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql import operators
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from filerow._file import FileObject, FileState, facts_of, loaded
+from filerow._list import FileObjectList
+from filerow._paths import PathRequest
+from filerow._rules import Rules, parse_size
+from filerow.backends.base import StorageBackend
+from filerow.exceptions import UnsupportedRouteError
+
+__all__ = ("StoredObject",)
+
+binding_refused: ContextVar[bool] = ContextVar("filerow_binding_refused", default=False)
+"""Set by the unit of work while one of the session's legacy bulk methods runs, which gives it no chance to store files."""
+
+_JSON = JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
+
+_NO_BULK_METHODS = (
+    "bulk_save_objects(), bulk_insert_mappings() and bulk_update_mappings() bypass the unit of work, so a file column cannot go "
+    "through them; use session.add_all(...), session.execute(insert(Model), [...]) or session.execute(update(Model), [...])"
+)
+
+# Operators of plain JSON columns, which look into the document rather than compare files.
+_LOOKS_INSIDE = frozenset({operators.getitem, operators.json_getitem_op, operators.json_path_getitem_op})
+
+
+class StoredObject(TypeDecorator[Any]):
+    """A column whose files live and die with its rows.
+
+    Args:
+        backend: Key of the backend, which may be registered later, or the backend; the default backend when left out.
+        multiple: The column holds a list of files (``FileObjectList``) instead of one.
+        max_size: Most bytes a file may have: a number, or text such as ``"25 MB"`` or ``"25 MiB"``.
+        content_types: Allowed media types; patterns such as ``image/*`` work. Checked against what the bytes prove.
+        path: Callable that gets a :class:`filerow.PathRequest` and returns the path to store under, create-only.
+        shards: Spread the generated paths over this many folders; 0 for none.
+        lifecycle: ``False`` stores new files but never copies or deletes any: the application looks after them.
+    """
+
+    impl = JSON
+    cache_ok = True
+
+    def __init__(
+        self,
+        backend: str | StorageBackend = "",
+        multiple: bool = False,  # noqa: FBT001, FBT002 - positional in the API this grew out of
+        *,
+        max_size: int | str | None = None,
+        content_types: Sequence[str] = (),
+        path: Callable[[PathRequest], str] | None = None,
+        shards: int = 0,
+        lifecycle: bool = True,
+    ) -> None:
+        super().__init__()
+        if isinstance(content_types, str):
+            msg = f"content_types is a list of media types; write content_types=[{content_types!r}]"
+            raise TypeError(msg)
+        self.backend = backend.key if isinstance(backend, StorageBackend) else backend
+        self.multiple = multiple
+        self.max_size = parse_size(max_size)
+        self.content_types = tuple(content_types)
+        self.path = path
+        self.shards = shards
+        self.lifecycle = lifecycle
+
+    def rules(self, field: str) -> Rules:
+        """Return the checks a file of this column must pass."""
+        return Rules(self.max_size, self.content_types, field)
+
+    @property
+    def python_type(self) -> type[Any]:
+        """``FileObject``, or ``FileObjectList`` for a list column."""
+        return FileObjectList if self.multiple else FileObject
+
+    def __repr__(self) -> str:
+        """Return Python that makes this type again, for Alembic."""
+        arguments = [repr(self.backend)] if self.backend else []
+        arguments += ["multiple=True"] if self.multiple else []
+        arguments += [f"max_size={self.max_size}"] if self.max_size is not None else []
+        arguments += [f"content_types={list(self.content_types)}"] if self.content_types else []
+        arguments += [f"shards={self.shards}"] if self.shards else []
+        arguments += [] if self.lifecycle else ["lifecycle=False"]
+        return f"StoredObject({', '.join(arguments)})"
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """JSONB on PostgreSQL, JSON elsewhere."""
+        return dialect.type_descriptor(_JSON)
+
+    # -- values --------------------------------------------------------------------------------------------------------
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        """Turn stored files into their documents.
+
+        Raises:
+            UnsupportedRouteError: A file is still pending: it came by a way that the unit of work cannot see.
+        """
+        if binding_refused.get():
+            raise UnsupportedRouteError(_NO_BULK_METHODS)
+        if self.multiple:
+            return [self._document(file) for file in value or ()]
+        return None if value is None else self._document(value)
+
+    def _document(self, value: object) -> dict[str, Any]:
+        if not isinstance(value, FileObject):
+            msg = f"a file column takes FileObject, not {type(value).__name__}; wrap the content: FileObject(content=...)"
+            raise TypeError(msg)
+        if value.state is FileState.PENDING:
+            msg = (
+                f"{value!r} is not stored yet, and this statement bypasses the ORM's unit of work, which would store it. "
+                "Add the object to a session, use session.execute(insert(Model), [...]), or call save() on the file first"
+            )
+            raise UnsupportedRouteError(msg)
+        return value.to_dict()
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
+        """Turn documents into files; a single document is not even parsed before somebody looks at the file."""
+        decode = self.impl_instance.result_processor(dialect, coltype)
+        if self.multiple:
+
+            def process_list(value: Any) -> Any:
+                if isinstance(value, str | bytes) and decode is not None:
+                    value = decode(value)
+                return FileObjectList(map(loaded, value or ()))
+
+            return process_list
+
+        def process(value: Any) -> Any:
+            # "null" is JSON null, which other libraries write for no file
+            return None if value is None or value in ("null", b"null") else loaded(value)
+
+        return process
+
+    def compare_values(self, x: Any, y: Any) -> bool:
+        """Say whether two values have the same documents, so that a changed filename or metadata is an UPDATE."""
+        if isinstance(x, FileObject) and isinstance(y, FileObject):
+            return x is y or (x == y and facts_of(x) == facts_of(y))
+        if isinstance(x, list) and isinstance(y, list):
+            return len(x) == len(y) and all(self.compare_values(a, b) for a, b in zip(x, y, strict=True))
+        return x is y
+
+    # -- queries -------------------------------------------------------------------------------------------------------
+
+    class Comparator(TypeDecorator.Comparator[Any]):
+        """Lets queries look into the document: ``select(Document).where(Document.file.size > 1_000_000)``."""
+
+        def _json(self) -> ColumnElement[Any]:
+            return type_coerce(self.expr, _JSON)
+
+        def _text(self, key: str) -> ColumnElement[str]:
+            return self._json()[key].as_string()
+
+        @property
+        def backend(self) -> ColumnElement[str]:
+            """The backend's key."""
+            return self._text("backend")
+
+        @property
+        def path(self) -> ColumnElement[str]:
+            """The path inside the backend."""
+            return self._text("path")
+
+        @property
+        def filename(self) -> ColumnElement[str]:
+            """The client's filename."""
+            return self._text("filename")
+
+        @property
+        def content_type(self) -> ColumnElement[str]:
+            """The media type."""
+            return self._text("content_type")
+
+        @property
+        def checksum(self) -> ColumnElement[str]:
+            """``sha256:<hex>``."""
+            return self._text("checksum")
+
+        @property
+        def etag(self) -> ColumnElement[str]:
+            """The store's tag."""
+            return self._text("etag")
+
+        @property
+        def size(self) -> ColumnElement[int]:
+            """Length in bytes."""
+            return self._json()["size"].as_integer()
+
+        @property
+        def last_modified(self) -> ColumnElement[float]:
+            """Seconds since the Unix epoch."""
+            return self._json()["last_modified"].as_float()
+
+        @property
+        def metadata(self) -> ColumnElement[Any]:
+            """The application's metadata; index it like any JSON: ``Document.file.metadata["page"].as_integer()``."""
+            return self._json()["metadata"]
+
+        def operate(self, op: Any, *other: Any, **kwargs: Any) -> Any:
+            """Compare files by backend and path; hand JSON operators to the JSON below."""
+            if op in {operators.eq, operators.ne} and isinstance(other[0], FileObject):
+                facts = facts_of(other[0])
+                same = and_(self.path == facts.path, self.backend == facts.backend)
+                return same if op is operators.eq else ~same
+            if op in _LOOKS_INSIDE or not _is_file_operator(op):
+                return op(self._json(), *other, **kwargs)
+            return super().operate(op, *other, **kwargs)
+
+        def __getattr__(self, name: str) -> Any:
+            # contains(), has_key(), as_string() and whatever else the dialect's JSON type offers
+            if name.startswith("__"):
+                raise AttributeError(name)
+            return getattr(self._json().comparator, name)
+
+    comparator_factory = Comparator  # type: ignore[assignment]
+
+
+def _is_file_operator(op: object) -> bool:
+    return op in {
+        operators.is_,
+        operators.is_not,
+        operators.eq,
+        operators.ne,
+        operators.asc_op,
+        operators.desc_op,
+        operators.nulls_first_op,
+        operators.nulls_last_op,
+    }
+
+
+StoredObject.__module__ = "filerow"  # so that Alembic writes filerow.StoredObject(...) into migrations
+
+

@@ -1,0 +1,347 @@
+"""One view of everything that can be the content of a file.
+
+:func:`content_of` turns bytes, paths, files, uploads and iterators into a :class:`Content`; :func:`prepare` reads its head,
+decides whether it is small enough for one request, and counts and hashes (SHA-256) whatever passes, in bounded memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import io
+import os
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from filerow._rules import NO_RULES, SNIFF_BYTES, Rules
+from filerow.backends._streams import in_thread
+from filerow.backends._types import Buffer
+from filerow.exceptions import ContentError, FileStateError
+
+__all__ = ("Body", "Content", "Meter", "Prepared", "content_of", "prepare", "prepare_async", "unwrap_upload")
+
+ONE_REQUEST = 5 << 20
+"""Up to this many bytes (5 MiB, S3's smallest part) go to the store in one request."""
+
+CHUNK = 1 << 20
+"""Bytes read from a file at a time."""
+
+_INLINE_HASH = 64 << 10
+"""Up to this many bytes are hashed on the event loop: about as long as a hop to a thread takes."""
+
+Body = Buffer | Iterator[Buffer] | AsyncIterator[Buffer]
+
+
+class Content(ABC):
+    """Bytes on their way in.
+
+    Attributes:
+        size: Length in bytes where it is known beforehand.
+        replayable: The bytes can be read again, so a rolled-back file can be stored again.
+        filename: A name the source brings along.
+        content_type: A media type the source claims.
+    """
+
+    size: int | None = None
+    replayable: bool = True
+    filename: str | None = None
+    content_type: str | None = None
+
+    @abstractmethod
+    def chunks(self) -> Iterator[Buffer] | AsyncIterator[Buffer]:
+        """Iterate over the bytes from their start."""
+
+
+class BytesContent(Content):
+    """All bytes in memory. A bytearray or memoryview is not copied; leave it alone until the commit."""
+
+    def __init__(self, data: Buffer) -> None:
+        self.data = data
+        self.size = len(data)
+
+    def chunks(self) -> Iterator[Buffer]:
+        return iter((self.data,))
+
+
+class PathContent(Content):
+    """A file of this machine, opened when it is stored."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            msg = f"content is the path {str(path)!r}, but there is no such file"
+            raise FileNotFoundError(msg)
+        self.path = path
+        self.filename = path.name
+        self.size = path.stat().st_size
+
+    def chunks(self) -> Iterator[Buffer]:
+        with self.path.open("rb") as file:
+            while chunk := file.read(CHUNK):
+                yield chunk
+
+
+class FileContent(Content):
+    """An open binary file, from its position at the time it was given; never closed by us."""
+
+    def __init__(self, file: BinaryIO, *, rewind: bool = False) -> None:
+        self._file = file
+        self._start: int | None = None
+        self._started = False
+        try:
+            if file.seekable():
+                self._start = 0 if rewind else file.tell()
+                self.size = max(0, file.seek(0, os.SEEK_END) - self._start)
+                file.seek(self._start)
+        except (AttributeError, OSError, io.UnsupportedOperation):
+            self._start = None
+        self.replayable = self._start is not None
+        name = getattr(file, "name", None)
+        self.filename = os.path.basename(name) if isinstance(name, str) else None  # noqa: PTH119
+
+    def chunks(self) -> Iterator[Buffer]:
+        if self._start is not None:
+            self._file.seek(self._start)
+        elif self._started:
+            raise _spent("file that cannot seek")
+        self._started = True
+        while chunk := self._file.read(CHUNK):
+            yield _buffer(chunk)
+
+
+class IterableContent(Content):
+    """Chunks from an iterable; an iterator can be read only once."""
+
+    def __init__(self, chunks: Iterable[Any]) -> None:
+        self._chunks = chunks
+        self._started = False
+        self.replayable = not isinstance(chunks, Iterator)
+
+    def chunks(self) -> Iterator[Buffer]:
+        if self._started and not self.replayable:
+            raise _spent("iterator")
+        self._started = True
+        return (_buffer(chunk) for chunk in self._chunks)
+
+
+class AsyncContent(Content):
+    """Chunks from an asynchronous iterable; needs an event loop to be stored."""
+
+    def __init__(self, chunks: AsyncIterable[Any]) -> None:
+        self._chunks = chunks
+        self._started = False
+        self.replayable = not isinstance(chunks, AsyncIterator)
+
+    async def chunks(self) -> AsyncIterator[Buffer]:
+        if self._started and not self.replayable:
+            raise _spent("asynchronous iterator")
+        self._started = True
+        async for chunk in self._chunks:
+            yield _buffer(chunk)
+
+
+def content_of(value: object) -> Content:
+    """Return the one view of a value given as content.
+
+    Args:
+        value: Bytes-like object, path, binary file, framework upload, or (async) iterable of bytes.
+
+    Raises:
+        ContentError: It is text, or nothing that yields bytes.
+        FileNotFoundError: It is a path without a file.
+    """
+    if isinstance(value, bytes | bytearray):
+        return BytesContent(value)
+    if isinstance(value, str):
+        msg = "content is text; encode it (content=text.encode()), or pass pathlib.Path(...) to store the file of that name"
+        raise ContentError(msg)
+    if isinstance(value, Content):
+        return value
+    if isinstance(value, os.PathLike):
+        return PathContent(Path(os.fsdecode(value)))
+    upload = unwrap_upload(value)
+    if upload is not None:
+        return upload
+    if callable(getattr(value, "read", None)):
+        return _from_reader(value)
+    if isinstance(value, AsyncIterable):
+        return AsyncContent(value)
+    buffer = _as_buffer(value)
+    if buffer is not None:
+        return BytesContent(buffer)
+    if isinstance(value, Iterable) and not isinstance(value, Mapping | set | frozenset):
+        return IterableContent(value)
+    msg = (
+        f"content cannot be {type(value).__name__}: give bytes, a pathlib.Path, a file opened in binary mode, "
+        "an upload of your framework, or an (async) iterable of bytes"
+    )
+    raise ContentError(msg)
+
+
+def unwrap_upload(value: object) -> Content | None:
+    """Return the spooled file inside an upload of Starlette, FastAPI, Litestar or Werkzeug, from its first byte."""
+    inner = getattr(value, "file", None) if hasattr(value, "filename") else None
+    if inner is None and hasattr(value, "mimetype"):
+        inner = getattr(value, "stream", None)
+    if inner is None or not callable(getattr(inner, "read", None)):
+        return None
+    content = FileContent(inner, rewind=True)
+    name = getattr(value, "filename", None)
+    content.filename = name if isinstance(name, str) else None
+    claimed = getattr(value, "content_type", None)
+    content.content_type = claimed if isinstance(claimed, str) else None
+    return content
+
+
+def _from_reader(value: Any) -> Content:
+    if isinstance(value, io.TextIOBase):
+        msg = "content is a file opened as text; open it in binary mode: open(path, 'rb')"
+        raise ContentError(msg)
+    if inspect.iscoroutinefunction(value.read):
+        return AsyncContent(_read_async(value.read))
+    return FileContent(value)
+
+
+async def _read_async(read: Callable[[int], Any]) -> AsyncIterator[Any]:
+    while chunk := await read(CHUNK):
+        yield chunk
+
+
+def _as_buffer(value: Any) -> Buffer | None:
+    try:
+        view = memoryview(value)
+    except TypeError:
+        return None
+    return view.cast("B") if view.contiguous else view.tobytes()
+
+
+def _buffer(chunk: Any) -> Buffer:
+    if isinstance(chunk, bytes | bytearray):
+        return chunk
+    buffer = None if isinstance(chunk, str) else _as_buffer(chunk)
+    if buffer is None:
+        msg = f"content yielded {type(chunk).__name__} where bytes are needed"
+        raise ContentError(msg)
+    return buffer
+
+
+def _spent(what: str) -> FileStateError:
+    msg = (
+        f"this file's content was a {what} that a failed or rolled-back transaction has read already; "
+        "make a new FileObject with new content"
+    )
+    return FileStateError(msg)
+
+
+class Meter:
+    """Counts and hashes bytes as they pass, and stops them at the size limit or when the transfer is called off."""
+
+    def __init__(self, rules: Rules = NO_RULES, filename: str = "") -> None:
+        self.size = 0
+        self.stopped = False
+        self._sha256 = hashlib.sha256()
+        self._rules = rules
+        self._filename = filename
+
+    @property
+    def checksum(self) -> str:
+        """``sha256:`` and the hex digest of all bytes so far."""
+        return f"sha256:{self._sha256.hexdigest()}"
+
+    def feed(self, chunk: Buffer) -> Buffer:
+        """Count and hash one chunk and hand it on.
+
+        Raises:
+            FileTooLargeError: The limit is passed.
+            InterruptedError: The transfer was called off.
+        """
+        if self.stopped:
+            msg = "the upload was called off"
+            raise InterruptedError(msg)
+        self.size += len(chunk)
+        self._rules.check_size(self.size, self._filename)
+        self._sha256.update(chunk)
+        return chunk
+
+    def stop(self) -> None:
+        """Let the next chunk fail, so that a store discards what it has of a streamed upload."""
+        self.stopped = True
+
+
+class Prepared(NamedTuple):
+    """A body ready for a backend, and the first bytes of it to recognise the type by."""
+
+    head: bytes
+    body: Body
+
+
+def prepare(content: Content, meter: Meter) -> Prepared:
+    """Open content in a thread that may block; see the module's docstring.
+
+    Raises:
+        ContentError: The content is an asynchronous iterable.
+    """
+    if isinstance(content, BytesContent):
+        return Prepared(bytes(content.data[:SNIFF_BYTES]), meter.feed(content.data))
+    source = content.chunks()
+    if not isinstance(source, Iterator):
+        msg = (
+            "this file's content is an asynchronous iterator, which a synchronous session or save() cannot await; "
+            "use AsyncSession or save_async()"
+        )
+        raise ContentError(msg)
+    first: list[Buffer] = []
+    if _gather(source, first, content.size):
+        return Prepared(_head(first), meter.feed(b"".join(first)))
+    return Prepared(_head(first), map(meter.feed, chain(first, source)))
+
+
+def _gather(source: Iterator[Buffer], into: list[Buffer], size: int | None) -> bool:
+    """Read ahead; say whether that was all. A large file of known size is not held back for it."""
+    limit = ONE_REQUEST if size is None or size <= ONE_REQUEST else SNIFF_BYTES
+    held = 0
+    for chunk in source:
+        into.append(chunk)
+        held += len(chunk)
+        if held > limit:
+            return False
+    return True
+
+
+async def prepare_async(content: Content, meter: Meter) -> Prepared:
+    """Open content on the event loop without blocking it; see :func:`prepare`."""
+    if isinstance(content, BytesContent) and len(content.data) <= _INLINE_HASH:
+        return prepare(content, meter)
+    if not isinstance(content, AsyncContent):
+        return await in_thread(prepare, content, meter)
+    source = content.chunks()
+    first: list[Buffer] = []
+    held = 0
+    async for chunk in source:
+        first.append(chunk)
+        held += len(chunk)
+        if held > ONE_REQUEST:
+            return Prepared(_head(first), _metered(first, source, meter))
+    return Prepared(_head(first), await in_thread(meter.feed, b"".join(first)))
+
+
+async def _metered(first: list[Buffer], rest: AsyncIterator[Buffer], meter: Meter) -> AsyncIterator[Buffer]:
+    while first:
+        yield await _feed(meter, first.pop(0))
+    async for chunk in rest:
+        yield await _feed(meter, chunk)
+
+
+async def _feed(meter: Meter, chunk: Buffer) -> Buffer:
+    return meter.feed(chunk) if len(chunk) <= _INLINE_HASH else await in_thread(meter.feed, chunk)
+
+
+def _head(chunks: list[Buffer]) -> bytes:
+    head = b""
+    for chunk in chunks:
+        head += bytes(chunk[: SNIFF_BYTES - len(head)])
+        if len(head) >= SNIFF_BYTES:
+            break
+    return head

@@ -1,0 +1,157 @@
+"""A file's facts and the JSON document they are kept in. Pure: no I/O, no registry, no session.
+
+Three kinds of documents are read: ours (``v: 1``), Advanced Alchemy's (no ``path``: its ``filename`` is the path) and
+sqlalchemy-file's (``upload_storage`` and ``file_id``). Only ours is written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from filerow._paths import clean_filename
+from filerow.exceptions import DocumentError
+
+__all__ = ("Facts", "check_metadata", "facts_from", "public_view", "to_document")
+
+VERSION = 1
+NO_METADATA: Mapping[str, Any] = MappingProxyType({})
+
+
+class Facts(NamedTuple):
+    """What is known of a file. While it is pending, ``path`` is empty unless the caller chose one.
+
+    Attributes:
+        backend: Key of the backend; empty until a column or the caller names one.
+        path: Path inside the backend.
+        filename: The client's name for it, cleaned for display.
+        content_type: Media type (RFC 9110, section 8.3.1).
+        size: Length in bytes.
+        checksum: ``sha256:`` and 64 hex digits.
+        etag: The store's tag, without quotes.
+        version_id: The version of a versioned bucket.
+        last_modified: Seconds since the Unix epoch.
+        metadata: The application's own JSON values.
+    """
+
+    backend: str = ""
+    path: str = ""
+    filename: str = "file"
+    content_type: str = "application/octet-stream"
+    size: int | None = None
+    checksum: str | None = None
+    etag: str | None = None
+    version_id: str | None = None
+    last_modified: float | None = None
+    metadata: Mapping[str, Any] = NO_METADATA
+
+
+def to_document(facts: Facts) -> dict[str, Any]:
+    """Return the JSON document of a stored file."""
+    return {
+        "v": VERSION,
+        "backend": facts.backend,
+        "path": facts.path,
+        "filename": facts.filename,
+        "content_type": facts.content_type,
+        "size": facts.size,
+        "checksum": facts.checksum,
+        "etag": facts.etag,
+        "version_id": facts.version_id,
+        "last_modified": facts.last_modified,
+        "metadata": dict(facts.metadata),
+    }
+
+
+def public_view(facts: Facts) -> dict[str, Any]:
+    """Return what a client may see: nothing that says where the bytes are, nothing it could send back to claim them."""
+    return {
+        "filename": facts.filename,
+        "content_type": facts.content_type,
+        "size": facts.size,
+        "last_modified": facts.last_modified,
+        "metadata": dict(facts.metadata),
+    }
+
+
+def facts_from(document: str | bytes | Mapping[str, Any]) -> Facts:
+    """Read a trusted document: ours, Advanced Alchemy's or sqlalchemy-file's.
+
+    Raises:
+        DocumentError: It is none of these, or names no backend or path.
+    """
+    value = _parse(document)
+    version = value.get("v")
+    if version == VERSION:
+        return _facts(value, value.get("backend"), value.get("path"), value.get("filename"))
+    if version is not None:
+        msg = f"this document has version {version!r}; this release of filerow reads up to {VERSION}: upgrade filerow"
+        raise DocumentError(msg)
+    if "upload_storage" in value or "file_id" in value:
+        return _from_sqlalchemy_file(value)
+    return _from_advanced_alchemy(value)
+
+
+def _parse(document: str | bytes | Mapping[str, Any]) -> Mapping[str, Any]:
+    if isinstance(document, Mapping):
+        return document
+    try:
+        value = json.loads(document)
+    except (ValueError, TypeError) as error:
+        msg = f"a file document must be a JSON object; this is not JSON: {str(document)[:80]!r}"
+        raise DocumentError(msg) from error
+    if not isinstance(value, Mapping):
+        msg = f"a file document must be a JSON object, not {type(value).__name__}"
+        raise DocumentError(msg)
+    return value
+
+
+def _from_advanced_alchemy(value: Mapping[str, Any]) -> Facts:
+    path = value.get("path") or value.get("filename")
+    return _facts(value, value.get("backend"), path, value.get("filename"))
+
+
+def _from_sqlalchemy_file(value: Mapping[str, Any]) -> Facts:
+    storage, _, rest = str(value.get("path") or "").partition("/")
+    return _facts(
+        {**value, "last_modified": None},  # its "uploaded_at" is text in local time without a zone
+        value.get("upload_storage") or storage,
+        value.get("file_id") or rest,
+        value.get("filename"),
+    )
+
+
+def _facts(value: Mapping[str, Any], backend: object, path: object, filename: object) -> Facts:
+    if not isinstance(backend, str) or not backend or not isinstance(path, str) or not path:
+        msg = f"a file document names its backend and its path; this one has only {sorted(map(str, value))}"
+        raise DocumentError(msg)
+    size = value.get("size")
+    return Facts(
+        backend=backend,
+        path=path,
+        filename=clean_filename(filename) if isinstance(filename, str) else "file",
+        content_type=value.get("content_type") or "application/octet-stream",
+        size=size if isinstance(size, int) else None,
+        checksum=value.get("checksum"),
+        etag=value.get("etag"),
+        version_id=value.get("version_id"),
+        last_modified=value.get("last_modified"),
+        metadata=MappingProxyType(dict(value.get("metadata") or {})),
+    )
+
+
+def check_metadata(metadata: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Return a read-only copy of the application's metadata.
+
+    Raises:
+        ValueError: JSON cannot hold it.
+    """
+    if not metadata:
+        return NO_METADATA
+    try:
+        return MappingProxyType(json.loads(json.dumps(dict(metadata), allow_nan=False)))
+    except (TypeError, ValueError) as error:
+        msg = f"a file's metadata is kept as JSON, which cannot hold this: {error}"
+        raise ValueError(msg) from error

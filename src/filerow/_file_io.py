@@ -1,0 +1,304 @@
+"""What a file can do with its bytes: read, stream, sign, save, copy, delete; each blocking and awaited."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from filerow._bridge import run_all, run_all_async
+from filerow._content import Content, content_of
+from filerow._paths import STAGING, content_disposition, generate_path
+from filerow._reader import AsyncFileReader, FileReader, buffered
+from filerow._registry import storages
+from filerow._transfer import Copy, Upload, delete_all, delete_all_async
+from filerow.backends._streams import in_thread
+from filerow.backends._types import SignRequest
+from filerow.exceptions import FileStateError, IntegrityError
+
+if TYPE_CHECKING:
+    import io
+
+    from filerow._document import Facts
+    from filerow.backends.base import StorageBackend
+
+__all__ = ("FileIO", "open_upload")
+
+DEFAULT_EXPIRY = 3600
+F = TypeVar("F", bound="FileIO")
+
+
+class FileIO:
+    """The methods of :class:`filerow.FileObject` that touch bytes."""
+
+    __slots__ = ()
+
+    # What the value provides.
+    _facts: Facts
+    _content: Content | None
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    def get_content(self) -> bytes:
+        """Return all bytes; of a pending file, those of its content.
+
+        Raises:
+            ObjectNotFoundError: The object is gone.
+            FileStateError: The file has no bytes yet, or they can be read only once.
+        """
+        if self._content is not None:
+            return self._pending_bytes(self._content)
+        return self._stored_in().read(self._facts.path)
+
+    async def get_content_async(self) -> bytes:
+        """Return all bytes; see :meth:`get_content`."""
+        if self._content is not None:
+            return await in_thread(self._pending_bytes, self._content)
+        return await self._stored_in().read_async(self._facts.path)
+
+    def stream(self, start: int = 0, end: int | None = None, *, chunk_size: int = 1 << 20) -> Iterator[bytes]:
+        """Iterate over the bytes ``[start, end)`` in chunks of about ``chunk_size`` bytes, in bounded memory."""
+        return self._stored_in().stream(self._facts.path, start, end, chunk_size)
+
+    def stream_async(self, start: int = 0, end: int | None = None, *, chunk_size: int = 1 << 20) -> AsyncIterator[bytes]:
+        """Iterate over the bytes; see :meth:`stream`."""
+        return self._stored_in().stream_async(self._facts.path, start, end, chunk_size)
+
+    def open(self) -> io.BufferedReader:
+        """Return a seekable binary file that reads ranges of the object as they are needed."""
+        return buffered(FileReader(self._stored_in(), self._facts.path, self._facts.size))
+
+    def open_async(self) -> AsyncFileReader:
+        """Return a seekable asynchronous reader: ``async with file.open_async() as f: await f.read(100)``."""
+        return AsyncFileReader(self._stored_in(), self._facts.path, self._facts.size)
+
+    def download(self, path: str | os.PathLike[str]) -> Path:
+        """Write the bytes to a file of this machine, which appears whole or not at all.
+
+        Args:
+            path: The file to make or replace, or a folder to put it into under its path's last part.
+        """
+        target = self._download_target(path)
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:50]}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                for chunk in self.stream():
+                    file.write(chunk)
+            os.replace(temporary, target)  # noqa: PTH105 - both are plain strings here
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)  # noqa: PTH108
+            raise
+        return target
+
+    async def download_async(self, path: str | os.PathLike[str]) -> Path:
+        """Write the bytes to a file of this machine; see :meth:`download`."""
+        return await in_thread(self.download, path)
+
+    def exists(self) -> bool:
+        """Say whether the object is there."""
+        return bool(self._facts.path) and self._content is None and self._stored_in().exists(self._facts.path)
+
+    async def exists_async(self) -> bool:
+        """Say whether the object is there."""
+        if not self._facts.path or self._content is not None:
+            return False
+        return await self._stored_in().exists_async(self._facts.path)
+
+    def verify(self) -> None:
+        """Read the object and compare it with the document.
+
+        Raises:
+            IntegrityError: Size or checksum differ.
+            ObjectNotFoundError: The object is gone.
+        """
+        sha256, size = hashlib.sha256(), 0
+        for chunk in self.stream():
+            size += len(chunk)
+            sha256.update(chunk)
+        self._compare(size, sha256.hexdigest())
+
+    async def verify_async(self) -> None:
+        """Read the object and compare it with the document; see :meth:`verify`."""
+        sha256, size = hashlib.sha256(), 0
+        async for chunk in self.stream_async():
+            size += len(chunk)
+            await in_thread(sha256.update, chunk)
+        self._compare(size, sha256.hexdigest())
+
+    # -- signing -------------------------------------------------------------------------------------------------------
+
+    def sign(
+        self,
+        *,
+        expires_in: int | None = None,
+        for_upload: bool = False,
+        download_as: str | None = None,
+        inline: bool = False,
+    ) -> str:
+        """Return a URL that lets its holder read (or replace) the bytes until it expires.
+
+        Args:
+            expires_in: Seconds the URL works; 3600 by default.
+            for_upload: Sign a ``PUT`` instead of a ``GET``.
+            download_as: Make the store answer with this filename as an attachment (RFC 6266).
+            inline: Make the store answer with the filename, to be shown in the browser.
+
+        Raises:
+            UnsupportedOperationError: The backend cannot sign this.
+        """
+        request = self._sign_request(expires_in, for_upload=for_upload, download_as=download_as, inline=inline)
+        return self._signed_by().sign(self._facts.path, request)
+
+    async def sign_async(
+        self,
+        *,
+        expires_in: int | None = None,
+        for_upload: bool = False,
+        download_as: str | None = None,
+        inline: bool = False,
+    ) -> str:
+        """Return a signed URL; see :meth:`sign`."""
+        request = self._sign_request(expires_in, for_upload=for_upload, download_as=download_as, inline=inline)
+        return await self._signed_by().sign_async(self._facts.path, request)
+
+    # -- writing -------------------------------------------------------------------------------------------------------
+
+    def save(self: F, data: object = None, **_: Any) -> F:
+        """Store the content now, without a row; the file is then staged, and a row that gets it becomes its owner.
+
+        A column stores its files by itself when its session flushes, so this is for files without one.
+
+        Args:
+            data: The content, for a file made without.
+
+        Raises:
+            FileStateError: The file is stored already, or has no content.
+        """
+        upload = open_upload(self, data)
+        _raise(run_all([upload], 1).error)
+        self._complete(upload.facts)
+        return self
+
+    async def save_async(self: F, data: object = None, **_: Any) -> F:
+        """Store the content now, without a row; see :meth:`save`. Asynchronous iterables work here."""
+        upload = open_upload(self, data)
+        _raise((await run_all_async([upload], 1)).error)
+        self._complete(upload.facts)
+        return self
+
+    def copy(self: F) -> F:
+        """Copy the object on the server's side; return the copy, staged."""
+        job = self._copy_job()
+        _raise(run_all([job], 1).error)
+        return self._staged(job.facts)
+
+    async def copy_async(self: F) -> F:
+        """Copy the object; see :meth:`copy`."""
+        job = self._copy_job()
+        _raise((await run_all_async([job], 1)).error)
+        return self._staged(job.facts)
+
+    def delete(self, *, force: bool = False) -> None:
+        """Delete the object of a staged file.
+
+        Args:
+            force: Delete even though a row owns the file; the row then points to nothing.
+
+        Raises:
+            FileStateError: A row owns the file: clear the column or delete the row instead.
+        """
+        _raise(delete_all([self._deletable(force=force)]))
+
+    async def delete_async(self, *, force: bool = False) -> None:
+        """Delete the object of a staged file; see :meth:`delete`."""
+        _raise(await delete_all_async([self._deletable(force=force)]))
+
+    # -- shared by each pair -------------------------------------------------------------------------------------------
+
+    def _complete(self, facts: Facts | None) -> None:
+        raise NotImplementedError
+
+    def _staged(self: F, facts: Facts | None) -> F:
+        raise NotImplementedError
+
+    def _deletable(self, *, force: bool) -> tuple[str, str]:
+        raise NotImplementedError
+
+    def _stored_in(self) -> StorageBackend:
+        facts = self._facts
+        if self._content is not None or not facts.path:
+            msg = f"{self!r} is not stored yet; commit the session that has its row, or call save()"
+            raise FileStateError(msg)
+        return storages.resolve(facts.backend)
+
+    def _signed_by(self) -> StorageBackend:
+        if self._facts.path:  # a URL for an upload may be wanted before there is anything
+            return storages.resolve(self._facts.backend)
+        return self._stored_in()
+
+    def _pending_bytes(self, content: Content) -> bytes:
+        chunks = content.chunks() if content.replayable else None
+        if not isinstance(chunks, Iterator):
+            msg = f"{self!r} has content that can be read only once; store it first"
+            raise FileStateError(msg)
+        return b"".join(chunks)
+
+    def _download_target(self, path: str | os.PathLike[str]) -> Path:
+        target = Path(path)
+        return target / self._facts.path.rsplit("/", 1)[-1] if target.is_dir() else target
+
+    def _sign_request(
+        self, expires_in: int | None, *, for_upload: bool, download_as: str | None, inline: bool
+    ) -> SignRequest:
+        seconds = DEFAULT_EXPIRY if expires_in is None else expires_in
+        if seconds <= 0:
+            msg = f"expires_in is the number of seconds a URL works, so it must be positive, not {expires_in}"
+            raise ValueError(msg)
+        if for_upload and (download_as is not None or inline):
+            msg = "download_as= and inline= say how to answer a download; they make no sense with for_upload=True"
+            raise ValueError(msg)
+        if download_as is not None and inline:
+            msg = "choose one of download_as= (an attachment) and inline=True (shown in the browser)"
+            raise ValueError(msg)
+        method: Literal["GET", "PUT"] = "PUT" if for_upload else "GET"
+        disposition = None
+        if download_as is not None or inline:
+            disposition = content_disposition(download_as or self._facts.filename, inline=inline)
+        return SignRequest(method, seconds, content_disposition=disposition)
+
+    def _copy_job(self) -> Copy:
+        backend = self._stored_in()
+        facts = self._facts
+        return Copy(facts, backend, backend, generate_path(STAGING, "copies", facts.filename))
+
+    def _compare(self, size: int, digest: str) -> None:
+        facts = self._facts
+        known = facts.checksum if facts.checksum and facts.checksum.startswith("sha256:") else None
+        if facts.size not in {None, size} or known not in {None, f"sha256:{digest}"}:
+            msg = f"the row says {facts.size} bytes with {facts.checksum}, the object has {size} bytes with sha256:{digest}"
+            raise IntegrityError(msg, operation="verify", backend=facts.backend, path=facts.path)
+
+
+def open_upload(file: FileIO, data: object) -> Upload:
+    """Return the upload that stores a file on its own, without a column."""
+    facts, content = file._facts, file._content  # noqa: SLF001 - the two halves of one class
+    if data is not None:
+        if content is not None or (facts.path and facts.etag):
+            msg = f"{file!r} has its content already; make a new FileObject for other bytes"
+            raise FileStateError(msg)
+        content = content_of(data)
+    if content is None:
+        msg = f"{file!r} has no content to save; give it content=, or call save(data)"
+        raise FileStateError(msg)
+    path = facts.path or generate_path(STAGING, "files", facts.filename)
+    return Upload(content, facts, storages.resolve(facts.backend), path, generated=not facts.path)
+
+
+def _raise(error: BaseException | None) -> None:
+    if error is not None:
+        raise error

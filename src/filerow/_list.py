@@ -1,0 +1,66 @@
+"""``FileObjectList``: the files of one list column. Every change in place is noticed by the session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, SupportsIndex
+
+from sqlalchemy.ext.mutable import MutableList
+from typing_extensions import Self
+
+from filerow._file import FileObject
+
+__all__ = ("FileObjectList",)
+
+
+class FileObjectList(MutableList[FileObject]):
+    """A list of files that tells its row when it changes, so ``row.pages.append(file)`` needs no further call.
+
+    It takes only :class:`filerow.FileObject` values; anything else is a ``TypeError`` at the line that adds it.
+    """
+
+    def __init__(self, files: Iterable[FileObject] = ()) -> None:
+        super().__init__(_check(file) for file in files)
+
+    def append(self, x: FileObject) -> None:
+        """Add a file at the end."""
+        super().append(_check(x))
+
+    def insert(self, i: SupportsIndex, x: FileObject) -> None:
+        """Add a file before a position."""
+        super().insert(i, _check(x))
+
+    def extend(self, x: Iterable[FileObject]) -> None:
+        """Add several files at the end."""
+        super().extend([_check(file) for file in x])
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        if isinstance(index, slice):
+            super().__setitem__(index, [_check(file) for file in value])
+        else:
+            super().__setitem__(index, _check(value))
+
+    def __iadd__(self, x: Iterable[FileObject]) -> Self:  # type: ignore[override]
+        self.extend(x)
+        return self
+
+    @classmethod
+    def coerce(cls, key: str, value: Any) -> FileObjectList | None:
+        """Turn what is assigned to the column into a list of files.
+
+        Raises:
+            TypeError: It is no list of files.
+        """
+        if value is None or isinstance(value, cls):
+            return value
+        if isinstance(value, list | tuple):
+            return cls(value)
+        msg = f"{key} holds a list of files: assign a list of FileObject, not {type(value).__name__}"
+        raise TypeError(msg)
+
+
+def _check(value: object) -> FileObject:
+    if isinstance(value, FileObject):
+        return value
+    msg = f"a list of files takes FileObject, not {type(value).__name__}; wrap the content: FileObject(content=...)"
+    raise TypeError(msg)

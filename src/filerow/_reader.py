@@ -1,0 +1,127 @@
+"""Seekable readers over range requests, so that code made for files can read an object without downloading it."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import Self
+
+if TYPE_CHECKING:
+    from filerow.backends.base import StorageBackend
+
+__all__ = ("AsyncFileReader", "FileReader", "buffered")
+
+BUFFER = 1 << 20
+"""Bytes a reader fetches at least per request."""
+
+
+class FileReader(io.RawIOBase):
+    """A raw binary file whose every read is one range request; wrap it with :func:`buffered`."""
+
+    def __init__(self, backend: StorageBackend, path: str, size: int | None) -> None:
+        super().__init__()
+        self.name = path
+        self._backend = backend
+        self._size = size
+        self._position = 0
+
+    def readable(self) -> bool:
+        """Reading works."""
+        return True
+
+    def seekable(self) -> bool:
+        """Seeking works."""
+        return True
+
+    def tell(self) -> int:
+        """Return the position in bytes from the start."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move to a position; returns it."""
+        self._position = _target(offset, whence, self._position, self._length)
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill the buffer with the next bytes; returns how many."""
+        view = memoryview(buffer).cast("B")
+        data = self._backend.read(self.name, self._position, self._position + len(view)) if len(view) else b""
+        view[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def _length(self) -> int:
+        if self._size is None:
+            self._size = self._backend.head(self.name).size or 0
+        return self._size
+
+
+def buffered(raw: FileReader) -> io.BufferedReader:
+    """Return the reader with a buffer of 1 MiB, so that small reads do not become small requests."""
+    return io.BufferedReader(raw, BUFFER)
+
+
+class AsyncFileReader:
+    """An asynchronous, seekable binary reader; keeps 1 MiB so that small reads do not become small requests."""
+
+    def __init__(self, backend: StorageBackend, path: str, size: int | None) -> None:
+        self.name = path
+        self._backend = backend
+        self._size = size
+        self._position = 0
+        self._held = b""
+        self._held_at = 0
+
+    async def __aenter__(self) -> Self:
+        if self._size is None:
+            self._size = (await self._backend.head_async(self.name)).size or 0
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._held = b""
+
+    def tell(self) -> int:
+        """Return the position in bytes from the start."""
+        return self._position
+
+    async def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move to a position; returns it."""
+        self._position = _target(offset, whence, self._position, lambda: self._size or 0)
+        return self._position
+
+    async def read(self, size: int = -1) -> bytes:
+        """Return the next ``size`` bytes, fewer at the end, all that remain when negative."""
+        if size < 0:
+            data = await self._backend.read_async(self.name, self._position)
+        else:
+            data = await self._read(size)
+        self._position += len(data)
+        return data
+
+    async def _read(self, size: int) -> bytes:
+        offset = self._position - self._held_at
+        if not 0 <= offset <= len(self._held) - size:
+            wanted = max(size, BUFFER)
+            self._held = await self._backend.read_async(self.name, self._position, self._position + wanted)
+            self._held_at, offset = self._position, 0
+        return self._held[offset : offset + size]
+
+
+def _target(offset: int, whence: int, position: int, length: Callable[[], int]) -> int:
+    if whence == os.SEEK_CUR:
+        offset += position
+    elif whence == os.SEEK_END:
+        offset += length()
+    elif whence != os.SEEK_SET:
+        msg = f"whence is 0, 1 or 2, not {whence}"
+        raise ValueError(msg)
+    if offset < 0:
+        msg = f"cannot seek to {offset}: before the start of the file"
+        raise ValueError(msg)
+    return offset

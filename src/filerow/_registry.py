@@ -1,0 +1,170 @@
+"""Where backends are registered by key, once, at startup."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from filerow.exceptions import BackendExistsError, BackendNotFoundError
+
+if TYPE_CHECKING:
+    from filerow.backends.base import StorageBackend
+
+__all__ = ("StorageRegistry", "storages")
+
+_OBSTORE_SCHEMES = frozenset({"s3", "s3a", "gs", "az", "abfs", "abfss", "adl", "azure", "http", "https"})
+
+
+class StorageRegistry:
+    """Backends by key. The library uses the one instance :data:`storages`; tests may make their own.
+
+    Attributes:
+        max_concurrency: How many transfers one flush runs at a time (default 16).
+        failed_deletes: How many objects could not be deleted after a commit or rollback since the process started; each was
+            logged with its path and is left to a sweep.
+    """
+
+    def __init__(self) -> None:
+        self.max_concurrency = 16
+        self.failed_deletes = 0
+        self._backends: dict[str, StorageBackend] = {}
+        self._default: str | None = None
+        self._lock = threading.Lock()
+
+    def register_backend(self, backend: StorageBackend | str, key: str | None = None, **options: Any) -> StorageBackend:
+        """Register a backend.
+
+        Args:
+            backend: An instance, or a URL: ``file:///srv/files``, ``memory://``, ``s3://bucket/prefix``, ``gs://…``,
+                ``az://…``, or any protocol of fsspec (extra ``filerow[fsspec]``).
+            key: The key to register under; required with a URL, and must agree with an instance's own key.
+            options: Passed on to the backend made from a URL, such as ``aws_endpoint=``.
+
+        Returns:
+            The registered backend.
+
+        Raises:
+            BackendExistsError: Another backend has this key.
+            ValueError: A URL came without a key, or the key disagrees with the instance's.
+        """
+        if isinstance(backend, str):
+            if not key:
+                msg = f"register_backend({backend!r}) needs a key: register_backend({backend!r}, key='docs')"
+                raise ValueError(msg)
+            backend = backend_from_url(backend, key, **options)
+        elif key is not None and key != backend.key:
+            msg = f"this backend's own key is {backend.key!r}, which every row stores; it cannot be registered as {key!r}"
+            raise ValueError(msg)
+        with self._lock:
+            known = self._backends.get(backend.key)
+            if known is not None and known is not backend:
+                msg = (
+                    f"a backend is registered as {backend.key!r} already ({known!r}); choose another key, or call "
+                    f"storages.unregister_backend({backend.key!r}) first"
+                )
+                raise BackendExistsError(msg)
+            self._backends[backend.key] = backend
+        return backend
+
+    def get_backend(self, key: str) -> StorageBackend:
+        """Return the backend registered under a key.
+
+        Raises:
+            BackendNotFoundError: There is none.
+        """
+        try:
+            return self._backends[key]
+        except KeyError:
+            known = ", ".join(map(repr, self._backends)) or "none at all"
+            msg = (
+                f"no backend is registered as {key!r} (registered: {known}); call "
+                f"storages.register_backend(..., key={key!r}) at startup"
+            )
+            raise BackendNotFoundError(msg) from None
+
+    def get_default_backend(self) -> StorageBackend:
+        """Return the default backend: the one set, else the only one registered.
+
+        Raises:
+            BackendNotFoundError: None is set, and there is not exactly one.
+        """
+        if self._default is not None:
+            return self.get_backend(self._default)
+        if len(self._backends) == 1:
+            return next(iter(self._backends.values()))
+        known = ", ".join(map(repr, self._backends)) or "none at all"
+        msg = (
+            f"no backend is named and there is no default (registered: {known}); name one in StoredObject(backend=...) or "
+            "call storages.set_default_backend(...)"
+        )
+        raise BackendNotFoundError(msg)
+
+    def resolve(self, key: str) -> StorageBackend:
+        """Return the backend of a key, or the default one for an empty key."""
+        return self.get_backend(key) if key else self.get_default_backend()
+
+    def set_default_backend(self, key: str) -> None:
+        """Choose the backend of columns and files that name none; it may be registered later."""
+        self._default = key
+
+    def is_registered(self, key: str) -> bool:
+        """Say whether a backend is registered under a key."""
+        return key in self._backends
+
+    def registered_backends(self) -> list[str]:
+        """Return the keys of all registered backends, in the order they came."""
+        return list(self._backends)
+
+    def unregister_backend(self, key: str) -> None:
+        """Forget a backend; its objects stay. Rows that name it cannot be read until it is registered again.
+
+        Raises:
+            BackendNotFoundError: There is none under this key.
+        """
+        self.get_backend(key)
+        with self._lock:
+            del self._backends[key]
+            if self._default == key:
+                self._default = None
+
+    def clear_backends(self) -> None:
+        """Forget all backends and the default."""
+        with self._lock:
+            self._backends.clear()
+            self._default = None
+
+
+def backend_from_url(url: str, key: str, **options: Any) -> StorageBackend:
+    """Make a backend from a URL; its module, and the packages below it, are imported only now."""
+    scheme = urlsplit(url).scheme.lower()
+    if not scheme:
+        msg = f"{url!r} is no URL; write file:///absolute/path for a directory"
+        raise ValueError(msg)
+    make: Callable[..., StorageBackend]
+    if scheme == "file":
+        from filerow.backends.local import LocalBackend  # noqa: PLC0415 - loaded when it is needed
+
+        return LocalBackend(key, _local_root(url), **options)
+    if scheme == "memory":
+        from filerow.backends.memory import MemoryBackend  # noqa: PLC0415
+
+        return MemoryBackend(key, **options)
+    if scheme in _OBSTORE_SCHEMES:
+        from filerow.backends.obstore import ObstoreBackend as make  # noqa: PLC0415
+    else:
+        from filerow.backends.fsspec import FSSpecBackend as make  # noqa: PLC0415
+    return make(key, url, **options)
+
+
+def _local_root(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.netloc not in {"", "localhost"} or not parts.path:
+        msg = f"{url!r} names no directory of this machine; write file:///absolute/path"
+        raise ValueError(msg)
+    return unquote(parts.path)
+
+
+storages = StorageRegistry()
+"""The registry of this process."""

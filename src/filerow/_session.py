@@ -1,0 +1,202 @@
+"""The files of one session: its ledger, its flush, and what becomes of them when its transactions end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary, WeakSet
+
+from sqlalchemy import Connection
+from sqlalchemy.orm import InstanceState, Session, SessionTransaction
+from sqlalchemy.orm.unitofwork import UOWTransaction
+
+from filerow import _outer
+from filerow._apply import Work
+from filerow._changes import Change
+from filerow._collect import identities
+from filerow._file import FileObject
+from filerow._ledger import Frame, Ledger
+from filerow._transfer import delete_all
+
+__all__ = ("Flush", "SessionFiles", "session_files", "session_of_connection")
+
+logger = logging.getLogger("filerow")
+
+
+@dataclass(slots=True)
+class Flush:
+    """A flush that is under way.
+
+    Attributes:
+        context: SQLAlchemy's own view of it.
+        works: What it has done with files so far.
+        seen: Which very files each attribute held when it was dealt with.
+        deleted: Objects whose files are dropped already.
+    """
+
+    context: UOWTransaction
+    works: list[Work] = field(default_factory=list)
+    seen: dict[tuple[InstanceState[Any], str], tuple[int, ...]] = field(default_factory=dict)
+    deleted: set[InstanceState[Any]] = field(default_factory=set)
+
+    def note(self, work: Work, changes: Iterable[Change]) -> None:
+        """Remember what was dealt with."""
+        self.works.append(work)
+        for change in changes:
+            owner, column = change.slot  # type: ignore[misc]
+            if change.new or not owner.deleted:
+                self.seen[owner, column.key] = identities(owner, column)
+
+    def has_seen(self, change: Change) -> bool:
+        """Say whether a column still holds what it held when it was dealt with."""
+        owner, column = change.slot  # type: ignore[misc]
+        return self.seen.get((owner, column.key)) == identities(owner, column)
+
+    def take_back(self) -> None:
+        """Take back the files of objects that did not become rows, or are none any more."""
+        for work in self.works:
+            gone = {applied.slot.owner for applied in work.applied if not applied.slot.owner.persistent}  # type: ignore[attr-defined]
+            if gone:
+                work.forget(gone)
+
+
+class SessionFiles:
+    """What one session does to files, from its first transaction to the end of its last.
+
+    Attributes:
+        flush: The flush under way.
+        bulk: The transaction of a legacy bulk operation under way.
+        committing: A commit has been called, so that COMMIT may have been sent.
+        in_doubt: The answer to a COMMIT was lost: the rows may be there or not.
+    """
+
+    def __init__(self) -> None:
+        self.flush: Flush | None = None
+        self.bulk: SessionTransaction | None = None
+        self.committing = False
+        self.in_doubt = False
+        self.connections: WeakSet[Connection] = WeakSet()
+        self.in_savepoint = False
+        self._ledger = Ledger()
+        self._committed: set[Hashable] = set()
+
+    def work(self, assign: Callable[[Change, int, FileObject], None]) -> Work:
+        """Return a new piece of work on this session's present transaction."""
+        return Work(self._ledger.is_dropped, assign)
+
+    def keep(self, session: Session, work: Work) -> None:
+        """Make what a piece of work has done part of the present transaction."""
+        frame = self._ledger.frame(_chain(session))
+        frame.absorb(work.frame)
+        work.frame = frame
+
+    def joined(self, connection: Connection) -> None:
+        """Note a connection the session's outermost transaction has begun to use."""
+        self.connections.add(connection)
+        self.in_savepoint = connection.in_nested_transaction()
+        _by_connection[connection] = self
+
+    def committed(self, session: Session) -> None:
+        """Note that the present (nested) transaction has been committed or released."""
+        self._committed.add(session.get_nested_transaction() or session.get_transaction())
+
+    def rolled_back(self, session: Session) -> None:
+        """Undo the present (nested) transaction's share at once; its rows are gone."""
+        self._undo(session.get_nested_transaction() or session.get_transaction())
+
+    def ended(self, session: Session, transaction: SessionTransaction) -> None:
+        """Merge, undo or settle a transaction's share, now that it has ended and given back its connections."""
+        committed = transaction in self._committed
+        self._committed.discard(transaction)
+        if transaction.nested:
+            if committed:
+                self._ledger.release(transaction, _boundary(transaction.parent))
+            else:
+                self._undo(transaction)
+        elif transaction.parent is None:
+            try:
+                self._end(session, transaction, committed=committed)
+            finally:
+                self._reset()
+
+    def _end(self, session: Session, transaction: SessionTransaction, *, committed: bool) -> None:
+        outer = _outer.still_open(self.connections)
+        if outer is not None and (committed or not self._rolls_back_on_close(session)):
+            frame = self._ledger.take(transaction)
+            if frame is not None:
+                _outer.defer(outer, frame)
+        elif committed:
+            frame = self._ledger.take(transaction)
+            if frame is not None and frame.dropped:
+                _raise(delete_all(frame.dropped))
+        else:
+            self._undo(transaction)
+
+    def _rolls_back_on_close(self, session: Session) -> bool:
+        """Say whether closing without commit undoes the rows though an outer transaction goes on: in a savepoint of our own."""
+        mode = session.join_transaction_mode
+        return mode in {"create_savepoint", "control_fully"} or (mode == "conditional_savepoint" and self.in_savepoint)
+
+    def _undo(self, transaction: Hashable) -> None:
+        frame = self._ledger.take(transaction)
+        if frame is None:
+            return
+        if self.in_doubt:
+            _give_up(frame)
+        else:
+            _raise(delete_all(frame.revert()))
+
+    def _reset(self) -> None:
+        for connection in self.connections:
+            _by_connection.pop(connection, None)
+        self.__init__()  # type: ignore[misc]
+
+
+def _give_up(frame: Frame) -> None:
+    """Keep everything after a COMMIT without an answer: a row may point to it. What has no row is found by a sweep."""
+    logger.warning(
+        "the database did not say whether it committed; kept the new objects %s and did not delete %s",
+        [":".join(ref) for ref in frame.stored],
+        [":".join(ref) for ref in frame.dropped],
+    )
+
+
+def _raise(error: BaseException | None) -> None:
+    if error is not None:
+        raise error
+
+
+def _boundary(transaction: SessionTransaction | None) -> SessionTransaction | None:
+    """Return the nearest transaction that the database knows: a savepoint or the outermost."""
+    while transaction is not None and transaction.parent is not None and not transaction.nested:
+        transaction = transaction.parent
+    return transaction
+
+
+def _chain(session: Session) -> list[Hashable]:
+    """Return the session's transactions the database knows, outermost first."""
+    chain: list[Hashable] = []
+    transaction = session.get_nested_transaction() or session.get_transaction()
+    while transaction is not None:
+        chain.append(transaction)
+        transaction = _boundary(transaction.parent)
+    return chain[::-1]
+
+
+_sessions: WeakKeyDictionary[Session, SessionFiles] = WeakKeyDictionary()
+_by_connection: WeakKeyDictionary[Connection, SessionFiles] = WeakKeyDictionary()
+
+
+def session_files(session: Session) -> SessionFiles:
+    """Return what a session does to files."""
+    files = _sessions.get(session)
+    if files is None:
+        files = _sessions[session] = SessionFiles()
+    return files
+
+
+def session_of_connection(connection: Connection | None) -> SessionFiles | None:
+    """Return what the session that uses a connection does to files."""
+    return None if connection is None else _by_connection.get(connection)

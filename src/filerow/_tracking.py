@@ -1,0 +1,156 @@
+"""Which mapped classes have file columns, and what their rows own in the database right now."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Column, ColumnElement, Connection, Table, and_, false, or_, select, update
+from sqlalchemy.orm import ColumnProperty, InstanceState, Mapper, Session
+from sqlalchemy.sql import Select
+
+from filerow._changes import Ref, ref_of
+from filerow._column import StoredObject
+from filerow._file import FileObject
+
+__all__ = ("Field", "Slot", "any_of", "fields_of", "files_in", "learn", "lock_for_writing", "owned_by", "read_owned", "tracked_classes")
+
+BATCH = 500
+"""Rows per SELECT: within every database's limit of bound parameters, composite keys included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One file column of a mapped class.
+
+    Attributes:
+        key: Name of the attribute.
+        column: The column.
+        type: Its type.
+        table: Name of its table.
+    """
+
+    key: str
+    column: Column[Any]
+    type: StoredObject
+
+    @property
+    def table(self) -> str:
+        """Name of the column's table."""
+        return getattr(self.column.table, "name", "files")
+
+
+class Slot(NamedTuple):
+    """One file column of one row.
+
+    Attributes:
+        owner: What stands for the row: the state of its object, or the number of a bulk statement's row.
+        field: The column.
+    """
+
+    owner: Hashable
+    field: Field
+
+
+_fields: WeakKeyDictionary[Mapper[Any], tuple[Field, ...]] = WeakKeyDictionary()
+
+
+def learn(mapper: Mapper[Any]) -> tuple[Field, ...]:
+    """Find and remember the file columns of a mapper."""
+    found = tuple(_find(mapper))
+    if found:
+        _fields[mapper] = found
+    return found
+
+
+def _find(mapper: Mapper[Any]) -> Iterator[Field]:
+    for prop in mapper.column_attrs:
+        if isinstance(prop, ColumnProperty):
+            column = prop.columns[0]
+            if isinstance(column, Column) and isinstance(column.type, StoredObject):
+                yield Field(prop.key, column, column.type)
+
+
+def fields_of(mapper: Mapper[Any]) -> tuple[Field, ...]:
+    """Return a mapper's file columns; empty for most mappers, at the cost of one look-up."""
+    return _fields.get(mapper, ())
+
+
+def tracked_classes() -> list[Mapper[Any]]:
+    """Return the mappers that have file columns."""
+    return list(_fields)
+
+
+def files_in(value: Any) -> Sequence[FileObject]:
+    """Return the files of an attribute's value, one or many."""
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, FileObject) else tuple(value)
+
+
+def owned_by(value: Any) -> tuple[Ref, ...]:
+    """Return where the files of a column's value are."""
+    return tuple(ref_of(file) for file in files_in(value))
+
+
+Owned = dict[tuple[InstanceState[Any], str], tuple[Ref, ...]]
+
+
+def read_owned(session: Session, states: Iterable[InstanceState[Any]]) -> Owned:
+    """Read what rows own from the database and lock the rows, in one SELECT per class and 500 rows.
+
+    The database is asked because an attribute may be expired, deferred or stale; and the rows are locked, where the database has
+    row locks, so that two sessions that replace one file at once do not both believe to have dropped the same object.
+    """
+    by_mapper: dict[Mapper[Any], list[InstanceState[Any]]] = {}
+    for state in states:
+        by_mapper.setdefault(state.mapper, []).append(state)
+    owned: Owned = {}
+    for mapper, members in by_mapper.items():
+        connection = session.connection(bind_arguments={"mapper": mapper})
+        read_into(owned, connection, mapper, members)
+    return owned
+
+
+def read_into(owned: Owned, connection: Connection, mapper: Mapper[Any], states: Sequence[InstanceState[Any]]) -> None:
+    """Read what the rows of one class own; see :func:`read_owned`."""
+    fields = fields_of(mapper)
+    by_key = {state.key[1]: state for state in states if state.key is not None}
+    keys = sorted(by_key, key=repr)  # one order for all sessions, so that their locks do not cross
+    lock_for_writing(connection, fields)
+    width = len(mapper.primary_key)
+    for start in range(0, len(keys), BATCH):
+        for row in connection.execute(_owned_select(mapper, fields, keys[start : start + BATCH])):
+            state = by_key.get(tuple(row[:width]))
+            if state is not None:
+                for field, value in zip(fields, row[width:], strict=True):
+                    owned[state, field.key] = owned_by(value)
+
+
+def _owned_select(mapper: Mapper[Any], fields: Sequence[Field], keys: Sequence[tuple[Any, ...]]) -> Select[Any]:
+    columns = mapper.primary_key
+    statement = select(*columns, *(field.column for field in fields)).select_from(mapper.persist_selectable)
+    return statement.where(any_of(columns, keys)).with_for_update(key_share=True)
+
+
+def any_of(columns: Sequence[ColumnElement[Any]], keys: Sequence[tuple[Any, ...]]) -> ColumnElement[bool]:
+    """Return the condition that a row's key is one of ``keys``, in SQL that every database understands."""
+    if len(columns) == 1:
+        return columns[0].in_([key[0] for key in keys])
+    return or_(*(and_(*(c == v for c, v in zip(columns, key, strict=True))) for key in keys))
+
+
+def lock_for_writing(connection: Connection, fields: Sequence[Field]) -> None:
+    """Take SQLite's write lock before reading, which is its way to lock rows.
+
+    SQLite has one writer at a time, but a transaction that has only read so far holds no lock (and the driver may not even have
+    begun one). An UPDATE that matches nothing takes the lock and changes nothing.
+    """
+    if connection.dialect.name != "sqlite":
+        return
+    table = fields[0].column.table
+    if isinstance(table, Table):
+        column = fields[0].column
+        connection.execute(update(table).values({column: column}).where(false()))

@@ -1,0 +1,313 @@
+"""The transfers a transaction is made of: upload, copy, delete. Each runs blocking or awaited, and cleans up when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from filerow._bridge import run_all, run_all_async
+from filerow._content import Content, Meter, Prepared, prepare, prepare_async
+from filerow._document import Facts
+from filerow._registry import storages
+from filerow._rules import NO_RULES, OCTET_STREAM, Rules, resolve_type
+from filerow.backends._streams import in_thread
+from filerow.backends._types import ObjectInfo, PutOptions
+from filerow.exceptions import IntegrityError, StorageError, StorageTimeoutError
+
+if TYPE_CHECKING:
+    from filerow.backends.base import StorageBackend
+
+__all__ = ("Copy", "Delete", "Inspect", "Upload", "delete_all", "delete_all_async")
+
+logger = logging.getLogger("filerow")
+
+
+class Upload:
+    """Stores one file's content under one path.
+
+    Args:
+        content: The bytes.
+        wanted: What the caller said of the file; a size or ``sha256:`` checksum among it must turn out true.
+        backend: Where to.
+        path: Under which path.
+        rules: What the column demands.
+        generated: The path is ours and unused, so it need not be checked, and may be deleted when anything fails.
+
+    Attributes:
+        facts: What was stored; set when the upload has succeeded.
+    """
+
+    def __init__(
+        self,
+        content: Content,
+        wanted: Facts,
+        backend: StorageBackend,
+        path: str,
+        rules: Rules = NO_RULES,
+        *,
+        generated: bool = True,
+    ) -> None:
+        self.facts: Facts | None = None
+        self._content = content
+        self._wanted = wanted
+        self._backend = backend
+        self._path = path
+        self._rules = rules
+        self._generated = generated
+        self._meter = Meter(rules, wanted.filename)
+
+    def stop(self) -> None:
+        """Make a streamed upload fail at its next chunk."""
+        self._meter.stop()
+
+    def run(self) -> None:
+        """Upload, blocking."""
+        started = False
+        try:
+            self._check_known_size()
+            prepared = prepare(self._content, self._meter)
+            options = self._options(prepared)
+            started = True
+            self.facts = self._stored(options, self._backend.put(self._path, prepared.body, options))  # type: ignore[arg-type]
+        except BaseException as error:
+            if started and _may_exist(error, generated=self._generated):
+                Delete(self._backend, [self._path]).run()
+            raise
+
+    async def run_async(self) -> None:
+        """Upload without blocking the event loop."""
+        started = False
+        try:
+            self._check_known_size()
+            prepared = await prepare_async(self._content, self._meter)
+            options = self._options(prepared)
+            started = True
+            self.facts = self._stored(options, await self._backend.put_async(self._path, prepared.body, options))
+        except BaseException as error:
+            if started and _may_exist(error, generated=self._generated):
+                await _finish(Delete(self._backend, [self._path]).run_async())
+            raise
+
+    def _check_known_size(self) -> None:
+        if self._content.size is not None:
+            self._rules.check_size(self._content.size, self._wanted.filename)
+
+    def _options(self, prepared: Prepared) -> PutOptions:
+        claimed = self._wanted.content_type or self._content.content_type
+        content_type, proven = resolve_type(prepared.head, claimed, self._wanted.filename)
+        self._rules.check_type(content_type, proven=proven)
+        return PutOptions(content_type=content_type, create_only=not self._generated)
+
+    def _stored(self, options: PutOptions, info: ObjectInfo) -> Facts:
+        wanted, meter = self._wanted, self._meter
+        self._expect("size", wanted.size, meter.size)
+        if wanted.checksum and wanted.checksum.startswith("sha256:"):
+            self._expect("checksum", wanted.checksum.lower(), meter.checksum)
+        return wanted._replace(
+            backend=self._backend.key,
+            path=self._path,
+            content_type=options.content_type or "",
+            size=meter.size,
+            checksum=meter.checksum,
+            etag=info.etag,
+            version_id=info.version_id,
+            last_modified=info.last_modified or time.time(),
+        )
+
+    def _expect(self, what: str, expected: object, actual: object) -> None:
+        if expected is not None and expected != actual:
+            msg = f"the file was announced with {what} {expected}, but its content has {actual}"
+            raise IntegrityError(msg, operation="put", backend=self._backend.key, path=self._path)
+
+
+class Copy:
+    """Copies one stored object to a new path, on the server's side when both are in one backend.
+
+    Args:
+        source: The facts of the file to copy.
+        origin: The backend it is in.
+        backend: The backend to copy to.
+        path: The new path.
+        generated: The path is ours and unused.
+
+    Attributes:
+        facts: What the copy is; set when it has succeeded.
+    """
+
+    def __init__(
+        self, source: Facts, origin: StorageBackend, backend: StorageBackend, path: str, *, generated: bool = True
+    ) -> None:
+        self.facts: Facts | None = None
+        self._source = source
+        self._origin = origin
+        self._backend = backend
+        self._path = path
+        self._generated = generated
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Nothing to stop: a copy is one request, or a stream whose failure cleans up."""
+
+    def run(self) -> None:
+        """Copy, blocking."""
+        try:
+            if self._origin is self._backend:
+                info = self._backend.copy(self._source.path, self._path)
+            else:
+                info = self._backend.put(self._path, self._origin.stream(self._source.path), self._options())
+            self.facts = self._copied(info)
+        except BaseException as error:
+            if _may_exist(error, generated=self._generated):
+                Delete(self._backend, [self._path]).run()
+            raise
+
+    async def run_async(self) -> None:
+        """Copy without blocking the event loop."""
+        try:
+            if self._origin is self._backend:
+                info = await self._backend.copy_async(self._source.path, self._path)
+            else:
+                chunks = self._origin.stream_async(self._source.path)
+                info = await self._backend.put_async(self._path, chunks, self._options())
+            self.facts = self._copied(info)
+        except BaseException as error:
+            if _may_exist(error, generated=self._generated):
+                await _finish(Delete(self._backend, [self._path]).run_async())
+            raise
+
+    def _options(self) -> PutOptions:
+        return PutOptions(content_type=self._source.content_type, create_only=not self._generated)
+
+    def _copied(self, info: ObjectInfo) -> Facts:
+        return self._source._replace(
+            backend=self._backend.key,
+            path=self._path,
+            etag=info.etag,
+            version_id=info.version_id,
+            last_modified=info.last_modified or time.time(),
+        )
+
+
+class Inspect:
+    """Finds out what is not known of an object that exists: by HEAD, and by reading it where its checksum is missing.
+
+    Attributes:
+        facts: The facts, complete; set when the object was found.
+    """
+
+    def __init__(self, known: Facts, backend: StorageBackend, rules: Rules = NO_RULES) -> None:
+        self.facts: Facts | None = None
+        self._known = known
+        self._backend = backend
+        self._meter = Meter(rules, known.filename)
+
+    def stop(self) -> None:
+        """Stop reading at the next chunk."""
+        self._meter.stop()
+
+    def run(self) -> None:
+        """Look, blocking."""
+        info = self._backend.head(self._known.path)
+        if self._known.checksum is None:
+            for chunk in self._backend.stream(self._known.path):
+                self._meter.feed(chunk)
+        self.facts = self._found(info)
+
+    async def run_async(self) -> None:
+        """Look without blocking the event loop."""
+        info = await self._backend.head_async(self._known.path)
+        if self._known.checksum is None:
+            async for chunk in self._backend.stream_async(self._known.path):
+                await in_thread(self._meter.feed, chunk)
+        self.facts = self._found(info)
+
+    def _found(self, info: ObjectInfo) -> Facts:
+        known = self._known
+        return known._replace(
+            backend=self._backend.key,
+            content_type=known.content_type or info.content_type or OCTET_STREAM,
+            size=info.size,
+            checksum=known.checksum or self._meter.checksum,
+            etag=info.etag,
+            version_id=info.version_id,
+            last_modified=info.last_modified or known.last_modified,
+        )
+
+
+class Delete:
+    """Deletes objects of one backend in one bulk call. A failure is logged and counted, never raised: it must not make a
+    successful commit look failed, and the objects are found again by a sweep."""
+
+    def __init__(self, backend: StorageBackend, paths: Iterable[str]) -> None:
+        self._backend = backend
+        self._paths = list(paths)
+
+    def stop(self) -> None:
+        """A delete is always finished."""
+
+    def run(self) -> None:
+        """Delete, blocking."""
+        _report(self._backend.delete(self._paths))
+
+    async def run_async(self) -> None:
+        """Delete without blocking the event loop."""
+        _report(await self._backend.delete_async(self._paths))
+
+
+def _may_exist(error: BaseException, *, generated: bool) -> bool:
+    """Say whether a failed write may have left an object that is ours to delete.
+
+    A backend leaves nothing when it refuses, or when the content fails. Only a lost answer or a cancellation leaves us in doubt,
+    and then only a path that we generated is certain not to be somebody else's.
+    """
+    if isinstance(error, IntegrityError):  # stored, but not what was announced
+        return True
+    return generated and (not isinstance(error, Exception) or type(error) in {StorageError, StorageTimeoutError})
+
+
+def _report(failed: dict[str, StorageError]) -> None:
+    storages.failed_deletes += len(failed)
+    for error in failed.values():
+        logger.error("an object that no row owns could not be deleted; a sweep will find it: %s", error)
+
+
+def deletions(refs: Iterable[tuple[str, str]]) -> list[Delete]:
+    """Return one bulk delete per backend for pairs of backend key and path."""
+    by_backend: dict[str, list[str]] = {}
+    for key, path in refs:
+        by_backend.setdefault(key, []).append(path)
+    jobs = []
+    for key, paths in by_backend.items():
+        try:
+            jobs.append(Delete(storages.get_backend(key), paths))
+        except LookupError as error:
+            storages.failed_deletes += len(paths)
+            logger.error("cannot delete %s: %s", paths, error)  # noqa: TRY400 - the message says it all
+    return jobs
+
+
+def delete_all(refs: Iterable[tuple[str, str]]) -> BaseException | None:
+    """Delete objects whatever happens, and return the cancellation that arrived meanwhile, for the caller to raise."""
+    jobs = deletions(refs)
+    return run_all(jobs, storages.max_concurrency).error if jobs else None
+
+
+async def delete_all_async(refs: Iterable[tuple[str, str]]) -> BaseException | None:
+    """The same on the event loop."""
+    jobs = deletions(refs)
+    return (await run_all_async(jobs, storages.max_concurrency)).error if jobs else None
+
+
+async def _finish(coroutine: object) -> None:
+    """Await a clean-up to its end even when this task is cancelled again."""
+    task = asyncio.ensure_future(coroutine)  # type: ignore[call-overload]
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled():
+                return
+    task.result()

@@ -1,0 +1,277 @@
+"""Ties files to the fate of their rows; the only module that listens to SQLAlchemy's events.
+
+What happens when::
+
+    before_flush            pending files are uploaded, side by side, before the session takes a connection; then the rows' present
+                            documents are read and locked, and it is decided who owns what
+    before_insert/_update   whatever other listeners changed meanwhile is caught up with
+    before_delete           rows that only the flush itself found out to be deleted (delete-orphan)
+    after_flush_postexec    files given to objects that did not become rows are taken back
+    do_orm_execute          ORM bulk INSERT, UPDATE and DELETE, see ``_bulk``
+    after_transaction_end   a savepoint's frame joins its parent's or is undone; the outermost commit deletes what was dropped
+
+The hooks are set on ``Session`` itself, so every kind of session has them and nobody needs to set anything up. A session that
+never sees a file pays for a few dictionary look-ups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+from weakref import WeakSet
+
+from sqlalchemy import Connection, event
+from sqlalchemy.engine import Dialect, ExceptionContext
+from sqlalchemy.orm import Mapper, ORMExecuteState, Session, SessionTransaction, attributes
+from sqlalchemy.orm.unitofwork import UOWTransaction
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from filerow import _outer
+from filerow._apply import check_backend
+from filerow._bulk import run_bulk
+from filerow._changes import Change
+from filerow._collect import changed_slots, changes_of, deletions_of, fill_in, identities, put_copy, states_to_read
+from filerow._column import binding_refused
+from filerow._file import FileObject
+from filerow._list import FileObjectList
+from filerow._session import Flush, session_files, session_of_connection
+from filerow._tracking import Field, Owned, learn, read_into, read_owned
+from filerow.exceptions import UntrustedDocumentError
+
+__all__ = ("install",)
+
+_watched_dialects: WeakSet[Dialect] = WeakSet()
+
+
+def install() -> None:
+    """Start listening; called once, when filerow is imported."""
+    event.listen(Mapper, "mapper_configured", _mapper_configured)
+
+
+def _listen_to_sessions() -> None:
+    """Called with the first mapped class that has a file column, so that other programs pay nothing at all."""
+    if event.contains(Session, "before_flush", _before_flush):
+        return
+    for name, listener in (
+        ("before_flush", _before_flush),
+        ("after_flush_postexec", _after_flush_postexec),
+        ("after_begin", _after_begin),
+        ("before_commit", _before_commit),
+        ("after_commit", _after_commit),
+        ("after_rollback", _after_rollback),
+        ("after_transaction_create", _after_transaction_create),
+        ("after_transaction_end", _after_transaction_end),
+    ):
+        event.listen(Session, name, listener)
+    event.listen(Session, "do_orm_execute", _do_orm_execute)
+
+
+# -- classes ---------------------------------------------------------------------------------------------------------------
+
+
+def _mapper_configured(mapper: Mapper[Any], class_: type[Any]) -> None:
+    fields = learn(mapper)
+    if not fields:
+        return
+    _listen_to_sessions()
+    event.listen(class_, "before_insert", _before_insert)
+    event.listen(class_, "before_update", _before_update)
+    event.listen(class_, "before_delete", _before_delete)
+    for field in fields:
+        if mapper.attrs[field.key].parent is mapper:  # an inherited attribute is served by its parent class's listeners
+            attribute = getattr(class_, field.key)
+            if field.type.multiple:
+                FileObjectList.associate_with_attribute(attribute)
+                event.listen(attribute, "init_scalar", _empty_list(field.key), retval=True, propagate=True)
+            else:
+                event.listen(attribute, "set", _checker(field), retval=True, propagate=True)
+
+
+def _empty_list(key: str) -> Callable[[object, object, dict[str, Any]], Any]:
+    """Return the listener that makes a list column read as an empty list when nothing was ever set."""
+
+    def initialise(target: object, value: object, dict_: dict[str, Any]) -> Any:
+        attributes.set_attribute(target, key, FileObjectList())
+        return dict_[key]
+
+    return initialise
+
+
+def _checker(field: Field) -> Callable[[object, Any, object, object], Any]:
+    def check(target: object, value: Any, old: object, initiator: object) -> Any:
+        """Refuse at the line that assigns what could only fail at the commit."""
+        if isinstance(value, FileObject):
+            check_backend(value, field.type.backend, field)
+        elif isinstance(value, dict):
+            msg = (
+                f"{field.key} takes a FileObject, not a dict: a document from a client could name any object of any backend. "
+                "For an upload use FileObject.from_upload(...); for a document you trust, FileObject.from_dict(...)"
+            )
+            raise UntrustedDocumentError(msg)
+        elif value is not None:
+            msg = f"{field.key} takes a FileObject, not {type(value).__name__}; wrap the content: FileObject(content=...)"
+            raise TypeError(msg)
+        return value
+
+    return check
+
+
+# -- flush -----------------------------------------------------------------------------------------------------------------
+
+
+def _before_flush(session: Session, context: UOWTransaction, instances: object) -> None:
+    files = session_files(session)
+    flush = files.flush = Flush(context)
+    changes = changes_of(session)
+    flush.deleted.update(attributes.instance_state(instance) for instance in session.deleted)
+    if not changes:
+        return
+    work = files.work(put_copy)
+    with work.undone_on_error():
+        work.upload(changes)
+        states = states_to_read(changes)
+        fill_in(changes, read_owned(session, states) if states else {})
+        work.settle_owners(changes)
+    files.keep(session, work)
+    flush.note(work, changes)
+
+
+def _before_insert(mapper: Mapper[Any], connection: Connection, target: object) -> None:
+    _catch_up(mapper, connection, target)
+
+
+def _before_update(mapper: Mapper[Any], connection: Connection, target: object) -> None:
+    _catch_up(mapper, connection, target)
+
+
+def _catch_up(mapper: Mapper[Any], connection: Connection, target: object) -> None:
+    """Deal with what listeners that ran after ours have put into this object."""
+    state = attributes.instance_state(target)
+    session = state.session
+    flush = session_files(session).flush if session is not None else None
+    if session is None or flush is None:
+        return
+    changes = [change for change in changed_slots(state) if not flush.has_seen(change)]
+    if changes:
+        _carry_out(session, flush, changes, connection, mapper)
+
+
+def _before_delete(mapper: Mapper[Any], connection: Connection, target: object) -> None:
+    """Drop the files of rows that only the flush found out to be deleted, all of them at the first one's turn."""
+    state = attributes.instance_state(target)
+    session = state.session
+    flush = session_files(session).flush if session is not None else None
+    if session is None or flush is None or state in flush.deleted:
+        return
+    states = flush.context.states.items()
+    doomed = [s for s, (is_delete, _) in states if is_delete and s.mapper is mapper and s not in flush.deleted]
+    flush.deleted.update(doomed)
+    _carry_out(session, flush, deletions_of(doomed), connection, mapper)
+
+
+def _carry_out(
+    session: Session, flush: Flush, changes: Sequence[Change], connection: Connection, mapper: Mapper[Any]
+) -> None:
+    files = session_files(session)
+    work = files.work(put_copy)
+    with work.undone_on_error():
+        work.upload(changes)
+        owned: Owned = {}
+        read_into(owned, connection, mapper, states_to_read(changes))
+        fill_in(changes, owned)
+        work.settle_owners(changes)
+    files.keep(session, work)
+    flush.note(work, changes)
+
+
+def _after_flush_postexec(session: Session, context: UOWTransaction) -> None:
+    files = session_files(session)
+    if files.flush is not None:
+        files.flush.take_back()
+        files.flush = None
+
+
+def _do_orm_execute(state: ORMExecuteState) -> Any:
+    return run_bulk(state)
+
+
+# -- transactions ----------------------------------------------------------------------------------------------------------
+
+
+def _after_begin(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
+    if transaction.parent is None:
+        session_files(session).joined(connection)
+    dialect = connection.dialect
+    if dialect not in _watched_dialects:
+        _watched_dialects.add(dialect)
+        event.listen(connection.engine, "handle_error", _handle_error)
+
+
+def _handle_error(context: ExceptionContext) -> None:
+    """Notice that a COMMIT was sent but its answer lost: nobody knows then whether the rows are there."""
+    connection = context.connection
+    if connection is None or context.statement is not None:
+        return
+    files = session_of_connection(connection)
+    lost = context.is_disconnect or not isinstance(context.original_exception, Exception)
+    if files is not None and files.committing and (lost or len(files.connections) > 1):
+        files.in_doubt = True
+    if not connection.closed and not connection.invalidated:
+        _outer.failed(connection)
+
+
+def _before_commit(session: Session) -> None:
+    session_files(session).committing = True
+
+
+def _after_commit(session: Session) -> None:
+    session_files(session).committed(session)
+
+
+def _after_rollback(session: Session) -> None:
+    session_files(session).rolled_back(session)
+
+
+def _after_transaction_create(session: Session, transaction: SessionTransaction) -> None:
+    """Notice ``bulk_save_objects`` and its kin: they open an inner transaction without announcing a flush."""
+    if transaction.parent is None or transaction.nested:
+        return
+    files = session_files(session)
+    if files.flush is None or not files.flush.context.has_work:
+        files.bulk = transaction
+        binding_refused.set(True)
+
+
+def _after_transaction_end(session: Session, transaction: SessionTransaction) -> None:
+    files = session_files(session)
+    if files.bulk is transaction:
+        files.bulk = None
+        binding_refused.set(False)
+    if transaction.parent is not None and not transaction.nested:
+        files.flush = None
+    outer = _outer.still_open(files.connections) if transaction.parent is None else None
+    files.ended(session, transaction)
+    if outer is not None:
+        _watch_outer(outer)
+
+
+# -- a transaction somebody else began -------------------------------------------------------------------------------------
+
+
+def _watch_outer(connection: Connection) -> None:
+    if not _outer.is_waiting(connection) or event.contains(connection, "rollback", _outer.rolled_back):
+        return
+    event.listen(connection, "rollback", _outer.rolled_back)
+    event.listen(connection, "rollback_savepoint", _outer_savepoint_rolled_back)
+    event.listen(connection, "commit", _outer.committing)
+    event.listen(connection, "begin", _outer.begun)
+    if not event.contains(connection.engine, "checkin", _checkin):
+        event.listen(connection.engine, "checkin", _checkin)
+
+
+def _outer_savepoint_rolled_back(connection: Connection, name: str, context: None) -> None:
+    _outer.savepoint_rolled_back(connection)
+
+
+def _checkin(dbapi_connection: object, record: ConnectionPoolEntry) -> None:
+    _outer.returned(record.info)
