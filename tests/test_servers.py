@@ -21,6 +21,7 @@ from tests.servers.latency import LatencyProxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.servers._database import Database
     from tests.servers._gcs import GCSServer
@@ -55,6 +56,13 @@ def test_the_s3_server_keeps_what_it_is_given(s3_server: S3Server) -> None:
     assert s3_server.keys(bucket) == {"kept"}
     s3_server.client.delete_object(Bucket=bucket, Key="kept")
     round_trip(obstore_s3(s3_server, bucket))
+
+
+def test_a_prefix_in_the_shared_bucket_is_a_place_of_its_own(s3_server: S3Server) -> None:
+    store = obstore_s3(s3_server, s3_server.shared_bucket, prefix=s3_server.make_prefix())
+    round_trip(store)
+    assert s3_server.shared_bucket == s3_server.shared_bucket
+    assert s3_server.make_prefix() != s3_server.make_prefix()
 
 
 def test_the_s3_server_refuses_a_wrong_signature(s3_server: S3Server) -> None:
@@ -292,8 +300,11 @@ time.sleep(60)
 """
 
 
-def test_a_server_dies_with_a_starter_that_is_killed() -> None:
-    child = subprocess.Popen([sys.executable, "-c", CHILD], cwd=_process.ROOT, stdout=subprocess.PIPE, text=True)
+def test_a_server_dies_with_a_starter_that_is_killed(tmp_path: Path) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD], cwd=_process.ROOT, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )  # fmt: skip
     assert child.stdout is not None
     port = int(child.stdout.readline().rpartition(":")[2])
     assert _process.accepts_connections(port)
@@ -304,6 +315,8 @@ def test_a_server_dies_with_a_starter_that_is_killed() -> None:
     while _process.accepts_connections(port):
         assert time.monotonic() < deadline, "the server outlived its starter"
         time.sleep(0.05)
+    for socket in seaweedfs.sockets(port - 3):
+        socket.unlink(missing_ok=True)
 
 
 def test_a_server_that_cannot_start_shows_its_log() -> None:

@@ -21,6 +21,7 @@ class S3Server:
         secret_key: Belongs to ``access_key``.
         region: For signatures.
         process: The process to end with it, none for a server that we did not start.
+        shared_bucket: The name of a bucket that exists already, for `shared_bucket`.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class S3Server:
         secret_key: str,
         region: str = REGION,
         process: ServerProcess | None = None,
+        shared_bucket: str | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.access_key = access_key
@@ -38,6 +40,7 @@ class S3Server:
         self._process = process
         self._client: Any = None
         self._made: list[str] = []
+        self._shared_bucket = shared_bucket
 
     @property
     def client(self) -> Any:
@@ -45,6 +48,20 @@ class S3Server:
         if self._client is None:
             self._client = s3_client(self.endpoint, self.access_key, self.secret_key, self.region)
         return self._client
+
+    @property
+    def shared_bucket(self) -> str:
+        """One bucket for tests that are content with a prefix of their own, see `make_prefix`."""
+        if self._shared_bucket is None:
+            self._shared_bucket = self.make_bucket()
+        return self._shared_bucket
+
+    def make_prefix(self) -> str:
+        """Return a prefix, ending in a slash, that nothing in `shared_bucket` has.
+
+        Prefer it to `make_bucket`: SeaweedFS takes a fifth of a second over the first object in a bucket.
+        """
+        return f"{uuid.uuid4().hex[:20]}/"
 
     def make_bucket(self, name: str | None = None) -> str:
         """Create a bucket, under a fresh name unless given one, and return its name."""

@@ -53,18 +53,20 @@ def start() -> MariaDBServer:
     if server is None or prepare is None or importlib.util.find_spec("pymysql") is None:
         raise ServerMissingError("mariadb", install)
     process = ServerProcess("mariadb")
-    data = process.folder / "data"
+    data, temporary = process.folder / "data", process.folder / "tmp"
+    # In a temporary folder that they share, two servers that start at once delete each other's tables.
+    temporary.mkdir()
     as_root = [f"--user={USER}"] if os.geteuid() == 0 else []
     process.run([
-        prepare, "--no-defaults", f"--datadir={data}", "--auth-root-authentication-method=normal", "--skip-test-db",
-        *as_root,
+        prepare, "--no-defaults", f"--datadir={data}", f"--tmpdir={temporary}", "--skip-test-db",
+        "--auth-root-authentication-method=normal", *as_root,
     ])  # fmt: skip
     port = 0
 
     def attempt() -> bool:
         nonlocal port
         port = free_ports()
-        process.spawn([server, *_options(data, port), *as_root])
+        process.spawn([server, *_options(data, port), f"--tmpdir={temporary}", *as_root])
         return process.wait_until(lambda: _answers(port))
 
     start_with_retries(process, attempt)

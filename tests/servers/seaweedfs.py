@@ -19,6 +19,7 @@ ACCESS_KEY, SECRET_KEY = "filerow-admin", "filerow-admin-secret"
 READER_ACCESS_KEY, READER_SECRET_KEY = "filerow-reader", "filerow-reader-secret"
 """An identity that may read and list but not write."""
 
+_SHARED = "shared"
 _SOCKET_KINDS = (("", 0), ("-grpc", 10_000))
 
 
@@ -44,13 +45,12 @@ def start() -> S3Server:
         nonlocal base
         base = free_ports(5, also=[10_000])
         process.spawn(_command(program, process.folder, base), environment={"TMPDIR": str(process.folder)})
-        process.leftovers += _sockets(base)
-        return process.wait_until(lambda: _writes(server(), probe))
+        process.leftovers += sockets(base)
+        return process.wait_until(lambda: _writes(server()))
 
     def server() -> S3Server:
-        return S3Server(f"http://{HOST}:{base + 3}", ACCESS_KEY, SECRET_KEY, process=process)
+        return S3Server(f"http://{HOST}:{base + 3}", ACCESS_KEY, SECRET_KEY, process=process, shared_bucket=_SHARED)
 
-    probe = "ready-probe"
     start_with_retries(process, attempt)
     return server()
 
@@ -59,7 +59,7 @@ def _identity(name: str, access_key: str, secret_key: str, *actions: str) -> dic
     return {"name": name, "credentials": [{"accessKey": access_key, "secretKey": secret_key}], "actions": actions}
 
 
-def _sockets(base: int) -> list[Path]:
+def sockets(base: int) -> list[Path]:
     """Name the sockets that it puts into /tmp, wherever TMPDIR points, and leaves there."""
     roles = enumerate(("master", "volume", "filer", "s3", "admin"))
     names = [(f"{role}{grpc}", base + number + shift) for number, role in roles for grpc, shift in _SOCKET_KINDS]
@@ -83,13 +83,15 @@ def _command(program: str, folder: Path, base: int) -> list[str]:
         "-s3.port.lance=0",
         # A PUT into a bucket that nobody made has to fail, as it does elsewhere.
         "-s3.autoCreateBucket=false",
+        # Every bucket takes a volume of its own; the default allows what fits on the disk, some tens of buckets.
+        "-volume.max=4000",
         "-master.telemetry=false",
         "-webdav=false",
         "-admin.ui=false",
     ]
 
 
-def _writes(server: S3Server, bucket: str) -> bool:
+def _writes(server: S3Server) -> bool:
     """Say whether an object can be stored: the gateway answers before the volumes behind it take bytes."""
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -102,10 +104,9 @@ def _writes(server: S3Server, bucket: str) -> bool:
         client = server.client
         try:
             with contextlib.suppress(client.exceptions.BucketAlreadyExists, client.exceptions.BucketAlreadyOwnedByYou):
-                client.create_bucket(Bucket=bucket)
-            client.put_object(Bucket=bucket, Key="probe", Body=b"ready")
-            client.delete_object(Bucket=bucket, Key="probe")
-            client.delete_bucket(Bucket=bucket)
+                client.create_bucket(Bucket=_SHARED)
+            client.put_object(Bucket=_SHARED, Key="probe", Body=b"ready")
+            client.delete_object(Bucket=_SHARED, Key="probe")
         except (BotoCoreError, ClientError):
             return False
         else:
