@@ -58,29 +58,33 @@ async def run_async(steps: Steps[T]) -> T:
         return end.value  # type: ignore[no-any-return]
 
 
-async def run_to_the_end(write: Coroutine[Any, Any, T], stop: Callable[[], None] | None = None) -> T:
+async def run_to_the_end(write: Coroutine[Any, Any, T], undo: Callable[[], Awaitable[object]]) -> T:
     """Await a write, and never return before it has ended, cancelled or not.
 
-    A request that is dropped may still be carried out by the store, after the caller has removed what it knew of; and a
-    dropped multipart upload leaves its parts behind. So a cancellation stops the source of the bytes (``stop``), lets the
-    upload abort itself and is raised then.
+    A request that is dropped may still be carried out by the store, after the caller has removed what it knew of. So a
+    cancellation waits for the answer, undoes what was done and is raised then.
+
+    Args:
+        write: The write.
+        undo: Removes what it wrote; called when it succeeds in spite of the cancellation.
     """
     task = asyncio.ensure_future(write)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        if task.done():
-            raise
-        if stop is not None:
-            stop()
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + _GRACE
-        while not task.done() and loop.time() < deadline:
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([task], timeout=deadline - loop.time())
-        if not task.done():
-            task.cancel()
-            await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()  # retrieved, so that asyncio does not report it as lost
+        await _end(task)
+        if not task.cancelled() and task.exception() is None:
+            with contextlib.suppress(Exception):
+                await undo()
         raise
+
+
+async def _end(task: asyncio.Task[T]) -> None:
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _GRACE
+    while not task.done() and loop.time() < deadline:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait([task], timeout=deadline - loop.time())
+    if not task.done():
+        task.cancel()
+        await asyncio.wait([task])

@@ -101,9 +101,9 @@ def build_store(url: str, options: Mapping[str, Any]) -> Any:
     given = dict(options)
     scheme = urlsplit(url).scheme
     if scheme == "file":
-        given.setdefault("mkdir", True)
         _refuse_unknown(given, {"mkdir", "automatic_cleanup"}, scheme)
-        return from_url(url, **given)
+        clean_up = bool(given.get("automatic_cleanup", False))
+        return LocalStore.from_url(url, automatic_cleanup=clean_up, mkdir=bool(given.get("mkdir", True)))
     if scheme == "memory":
         _refuse_unknown(given, set(), scheme)
         return MemoryStore()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from itertools import chain
@@ -17,11 +17,10 @@ from typing import Any
 
 import obstore
 
-from filerow.backends._streams import in_thread
 from filerow.backends._types import Buffer
 from filerow.exceptions import ContentError
 
-__all__ = ("PART", "Source", "contiguous", "peek", "peek_async", "push", "staging_path")
+__all__ = ("PART", "contiguous", "peek", "push", "staging_path")
 
 PART = 5 << 20
 """Bytes in one part of a multipart upload; content up to this size goes in one request."""
@@ -31,7 +30,7 @@ _BUFFERS = (bytes, bytearray, memoryview)
 
 
 class _StoppedError(Exception):
-    """The upload was cancelled; raised inside obstore so that it aborts the multipart upload."""
+    """The content has failed; raised inside obstore so that it aborts the multipart upload."""
 
 
 def contiguous(buffer: Buffer) -> Buffer:
@@ -57,53 +56,6 @@ def peek(chunks: Iterator[Buffer], limit: int = PART) -> bytes | Iterator[Buffer
         if size > limit:
             return chain(held, map(contiguous, chunks))
     return b"".join(held)
-
-
-async def peek_async(chunks: Iterator[Buffer] | AsyncIterator[Buffer], limit: int = PART) -> bytes | Source:
-    """Do the same for both kinds of iterator without blocking the event loop."""
-    if not isinstance(chunks, AsyncIterator):
-        found = await in_thread(peek, chunks, limit)
-        return found if isinstance(found, bytes) else Source([], found)
-    held: list[Buffer] = []
-    size = 0
-    async for chunk in chunks:
-        buffer = contiguous(chunk)
-        held.append(buffer)
-        size += len(buffer)
-        if size > limit:
-            return Source(held, chunks)
-    return b"".join(held)
-
-
-class Source:
-    """What obstore iterates over in an asynchronous upload: chunks held back, then the rest, until stopped."""
-
-    def __init__(self, held: list[Buffer], rest: Iterator[Buffer] | AsyncIterator[Buffer]) -> None:
-        self._held = held
-        self._rest = rest
-        self._stopped = False
-
-    def stop(self) -> None:
-        """Let the next pull fail, so that obstore aborts the upload."""
-        self._stopped = True
-
-    async def __aiter__(self) -> AsyncIterator[Buffer]:
-        while self._held:
-            yield self._held.pop(0)
-        while not self._stopped:
-            block = await self._next()
-            if not block:
-                return
-            yield block
-        raise _StoppedError
-
-    async def _next(self) -> Buffer:
-        if not isinstance(self._rest, AsyncIterator):
-            return await in_thread(_block, self._rest)
-        async for chunk in self._rest:
-            if len(chunk):
-                return contiguous(chunk)
-        return b""
 
 
 def _block(chunks: Iterator[Buffer]) -> Buffer:

@@ -21,11 +21,11 @@ from obstore import exceptions as native
 from filerow.backends._headers import encode_metadata, headers_of
 from filerow.backends._obstore_copy import Copier
 from filerow.backends._obstore_delete import delete_steps
-from filerow.backends._obstore_fork import enter
+from filerow.backends._obstore_runtime import enter
 from filerow.backends._obstore_sign import Signer
 from filerow.backends._obstore_steps import Call, Steps, run, run_async, run_to_the_end
 from filerow.backends._obstore_store import build_store, clean_message, kind_of, secrets_of
-from filerow.backends._obstore_upload import PART, Source, contiguous, peek, peek_async, push, staging_path
+from filerow.backends._obstore_upload import PART, contiguous, peek, push, staging_path
 from filerow.backends._types import Buffer, ObjectInfo, PutOptions, SignRequest
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import (
@@ -97,11 +97,12 @@ class ObstoreBackend(StorageBackend):
         self, path: str, content: Buffer | Iterator[Buffer] | AsyncIterator[Buffer], options: PutOptions
     ) -> ObjectInfo:
         enter("put", self._key, path)
-        body = contiguous(content) if isinstance(content, _BUFFERS) else await peek_async(content)
-        stop = body.stop if isinstance(body, Source) else None
-        return await run_to_the_end(run_async(self._put_steps(path, body, options)), stop)
+        if not isinstance(content, _BUFFERS):
+            return await super()._put_async(path, content, options)  # the caller's iterator must run in a thread anyway
+        steps = self._put_steps(path, contiguous(content), options)
+        return await run_to_the_end(run_async(steps), partial(self._delete_async, [path]))
 
-    def _put_steps(self, path: str, body: Buffer | Iterator[Buffer] | Source, options: PutOptions) -> Steps[ObjectInfo]:
+    def _put_steps(self, path: str, body: Buffer | Iterator[Buffer], options: PutOptions) -> Steps[ObjectInfo]:
         attributes = self._attributes(path, options)
         if isinstance(body, _BUFFERS):
             if not options.create_only:
@@ -144,7 +145,7 @@ class ObstoreBackend(StorageBackend):
 
     async def _copy_async(self, source: str, target: str) -> ObjectInfo:
         enter("copy", self._key, source)
-        return await run_to_the_end(run_async(self._copy_steps(source, target)))
+        return await run_to_the_end(run_async(self._copy_steps(source, target)), partial(self._delete_async, [target]))
 
     def _copy_steps(self, source: str, target: str) -> Steps[ObjectInfo]:
         yield from self._copier.steps(source, target)
@@ -250,7 +251,7 @@ class ObstoreBackend(StorageBackend):
         if isinstance(error, (native.BaseError, OSError)):
             error.args = (text,)  # it stays on as the cause, and is printed with every traceback
         kind, message = _meaning(error, text, operation)
-        return kind and kind(message, operation=operation, backend=self._key, path=path)
+        return kind(message, operation=operation, backend=self._key, path=path) if kind else None
 
 
 def _meaning(error: BaseException, text: str, operation: str) -> tuple[type[StorageError] | None, str]:

@@ -1,16 +1,20 @@
-"""A guard against using obstore in a process forked from one that had used it.
+"""Where obstore's native runtime needs care: after a fork, and when the interpreter ends.
 
-obstore's native threads do not survive ``os.fork()``, yet their runtime believes they did: nearly every call in the child
-hangs for ever, through new stores as well, local ones included. An error at once is better.
+Its threads do not survive ``os.fork()``, yet it believes they did: nearly every call in the child hangs for ever, through
+new stores as well, local ones included. An error at once is better.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
+import time
 
 from filerow.exceptions import ForkedProcessError
 
 __all__ = ("enter",)
+
+_SETTLING = 0.02
 
 _used = False
 _dead = False
@@ -23,6 +27,13 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):  # absent where there is no fork
     os.register_at_fork(after_in_child=_after_fork)
+
+
+@atexit.register
+def _settle() -> None:
+    """Let native threads finish what follows an awaited call; one that meets a finalized interpreter aborts the process."""
+    if _used and not _dead:
+        time.sleep(_SETTLING)
 
 
 def enter(operation: str, backend: str, path: str) -> None:
