@@ -46,7 +46,6 @@ def check_known_path(path: str, backend: str, operation: str) -> str:
 
     This asks less than :func:`check_path`: rows that other libraries wrote have paths that we would not choose.
 
-
     Raises:
         InvalidPathError: It is empty, or has ``.`` or ``..`` segments or a NUL.
     """

@@ -28,11 +28,16 @@ class _Stored:
     info: ObjectInfo
 
 
+def _frozen(chunk: Buffer) -> Buffer:
+    """Copy a chunk that the source could change while it waits for the others."""
+    return bytes(chunk) if isinstance(chunk, (bytearray, memoryview)) else chunk
+
+
 class MemoryBackend(StorageBackend):
     """Keeps objects in the memory of this process, safely for threads and event loops.
 
-    Every change is one operation on one dictionary, which Python makes atomic; so there is no lock that a fork could copy
-    while it is held.
+    Every change is one operation on one dictionary, which Python makes atomic; so there is no lock that a fork could
+    copy while it is held.
 
     Args:
         key: The name that documents and columns refer to.
@@ -49,7 +54,7 @@ class MemoryBackend(StorageBackend):
     # -- writing -------------------------------------------------------------------------------------------------------
 
     def _put(self, path: str, content: Buffer | Iterator[Buffer], options: PutOptions) -> ObjectInfo:
-        data = bytes(content) if isinstance(content, _BUFFERS) else b"".join(content)
+        data = bytes(content) if isinstance(content, _BUFFERS) else b"".join(map(_frozen, content))
         return self._keep(path, data, options.content_type, create_only=options.create_only)
 
     def _copy(self, source: str, target: str) -> ObjectInfo:
@@ -109,14 +114,13 @@ class MemoryBackend(StorageBackend):
         # list(dict) is one atomic step. Code points sort like the UTF-8 bytes that stand for them.
         return sorted(path for path in list(self._objects) if path.startswith(folder) and path > start_after)
 
-    # -- the asynchronous side: direct where nothing can block, for a thread hop costs more than the work ----------------
+    # -- the asynchronous side: direct where nothing can block, for a thread hop costs more than the work --------------
 
     async def _put_async(
         self, path: str, content: Buffer | Iterator[Buffer] | AsyncIterator[Buffer], options: PutOptions
     ) -> ObjectInfo:
         if isinstance(content, AsyncIterator):
-            # copied, because the source may fill the same buffer again
-            chunks = [bytes(chunk) if isinstance(chunk, _BUFFERS) else chunk async for chunk in content]
+            chunks = [_frozen(chunk) async for chunk in content]
             if sum(map(len, chunks)) > _QUICK:
                 return await super()._put_async(path, iter(chunks), options)
             return self._put(path, iter(chunks), options)
