@@ -55,11 +55,18 @@ class Flush:
         return self.seen.get((owner, column.key)) == identities(owner, column)
 
     def take_back(self) -> None:
-        """Take back the files of objects that did not become rows, or are none any more."""
+        """Take back the files of objects that the flush did not save: pending orphans, or rows it has deleted after all.
+
+        SQLAlchemy's list is asked rather than the objects' states, which say nothing once nobody holds the object any more.
+        """
         for work in self.works:
-            gone = {applied.slot.owner for applied in work.applied if not applied.slot.owner.persistent}  # type: ignore[attr-defined]
+            gone = {applied.slot.owner for applied in work.applied if not self._saves(applied.slot.owner)}
             if gone:
                 work.forget(gone)
+
+    def _saves(self, owner: Hashable) -> bool:
+        is_delete, _ = self.context.states.get(owner, (True, False))  # type: ignore[call-overload]
+        return not is_delete
 
 
 class SessionFiles:

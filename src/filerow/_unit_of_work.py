@@ -6,7 +6,7 @@ What happens when::
                             documents are read and locked, and it is decided who owns what
     before_insert/_update   whatever other listeners changed meanwhile is caught up with
     before_delete           rows that only the flush itself found out to be deleted (delete-orphan)
-    after_flush_postexec    files given to objects that did not become rows are taken back
+    after_flush             files given to objects that did not become rows are taken back
     do_orm_execute          ORM bulk INSERT, UPDATE and DELETE, see ``_bulk``
     after_transaction_end   a savepoint's frame joins its parent's or is undone; the outermost commit deletes what was dropped
 
@@ -54,7 +54,7 @@ def _listen_to_sessions() -> None:
         return
     for name, listener in (
         ("before_flush", _before_flush),
-        ("after_flush_postexec", _after_flush_postexec),
+        ("after_flush", _after_flush),
         ("after_begin", _after_begin),
         ("before_commit", _before_commit),
         ("after_commit", _after_commit),
@@ -184,7 +184,7 @@ def _carry_out(
     flush.note(work, changes)
 
 
-def _after_flush_postexec(session: Session, context: UOWTransaction) -> None:
+def _after_flush(session: Session, context: UOWTransaction) -> None:
     files = session_files(session)
     if files.flush is not None:
         files.flush.take_back()
