@@ -1,0 +1,71 @@
+# Everything here works on a machine that has Python 3.11 or newer and make, and needs no network beyond pip's.
+
+SHELL := /bin/sh
+VENV ?= .venv
+BACKEND ?= local
+WORKERS ?= 2
+ARGS ?=
+
+BIN := $(VENV)/bin
+# What is installed is known by a stamp that carries a sum of pyproject.toml: another pyproject.toml, another install.
+SUM := $(shell cksum < pyproject.toml | tr ' ' '-')
+DEV := $(VENV)/.installed-dev-$(SUM)
+DEMO := $(firstword $(wildcard $(DEV)) $(VENV)/.installed-demo-$(SUM))
+TYPED := $(wildcard tests/typing demo benchmarks)
+
+.PHONY: help venv test demo lint types docs bench format clean
+.DEFAULT_GOAL := help
+
+help: ## Say what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+venv: $(DEV) ## Make .venv and install everything that development needs
+
+test: $(DEV) ## Run all tests; says at the end which servers it missed (ARGS="-k word" for some)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+demo: $(DEMO) ## Run the demo (BACKEND=s3 for a real S3 server and PostgreSQL)
+	$(BIN)/python -m demo --backend $(BACKEND)
+
+lint: $(DEV) ## Check style and formatting
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(DEV) ## Check types with mypy and pyright
+	$(BIN)/mypy src tests/servers $(TYPED)
+	$(BIN)/pyright
+
+docs: $(DEV) ## Run the code in README and docs, and check every link and anchor
+	$(BIN)/python -m pytest tests/test_docs.py -v
+
+bench: $(DEV) ## Measure against hand-written code
+	$(BIN)/python -m benchmarks $(ARGS)
+
+format: $(DEV) ## Put the code into shape
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean: ## Remove what these targets made; installed servers stay
+	rm -rf $(VENV) .venvs dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(BIN)/python:
+	@for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+		if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+			echo "$$python -m venv $(VENV)"; \
+			$$python -m venv $(VENV) || { rm -rf $(VENV); exit 1; }; \
+			exit 0; \
+		fi; \
+	done; \
+	echo "Filerow needs Python 3.11 or newer; python3 here is: $$(python3 --version 2>&1)." >&2; exit 1
+
+$(VENV)/.installed-%-$(SUM): | $(BIN)/python
+	@$(BIN)/python -m uv --version >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet uv || \
+		echo "uv could not be installed; going on with pip, which takes longer" >&2
+	@if $(BIN)/python -m uv --version >/dev/null 2>&1; then \
+		set -x; $(BIN)/python -m uv pip install --quiet --python $(BIN)/python -e '.[all]' --group $*; \
+	else \
+		set -x; $(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1' && \
+			$(BIN)/python -m pip install --quiet -e '.[all]' --group $*; \
+	fi
+	@rm -f $(VENV)/.installed-$*-*
+	@touch $@
