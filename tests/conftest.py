@@ -35,6 +35,22 @@ if TYPE_CHECKING:
 fake_gcs.quiet_gcsfs()
 
 NOT_COVERED = "not covered: "
+SERVERS = {
+    "azurite_server",
+    "gcs_facade",
+    "gcs_server",
+    "mariadb_server",
+    "moto_server",
+    "postgres_server",
+    "s3_server",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a server, so that ``-m "not servers"`` is the suite that runs anywhere."""
+    for item in items:
+        if SERVERS.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker("servers")
 
 
 def _start(start: Callable[[], Server]) -> Server:

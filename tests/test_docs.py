@@ -1,0 +1,146 @@
+"""What the documents say is true: their Python code runs, and their links lead somewhere.
+
+The Python blocks of one document run one after the other in one namespace, as a reader would type them, in an empty
+folder. ``await`` is allowed at the top level. A block that cannot run here says so in its first line, as in
+```` ```python no-run ````, and is listed by ``test_few_blocks_do_not_run``.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+import re
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from filerow import storages
+from tests.servers._process import ROOT
+
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("docker/**/*.md")])
+CODE = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+FENCE = re.compile(r"^( *)(`{3,}|~{3,})([^\n`]*)\n(.*?)^\1\2`* *$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\(\s*<?([^\s)>]+)>?(?:\s+\"[^\"]*\")?\s*\)")
+REFERENCE = re.compile(r"^ {0,3}\[[^\]^]+\]:\s*<?(\S+?)>?(?:\s+\"[^\"]*\")?\s*$", re.MULTILINE)
+HEADING = re.compile(r"^#{1,6}\s+(.*?)\s*#*\s*$", re.MULTILINE)
+NAMED = re.compile(r"<(?:a|h[1-6]|p|div|span)\s[^>]*?(?:id|name)=\"([^\"]+)\"")
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@dataclass(frozen=True)
+class Block:
+    line: int
+    code: str
+    runs: bool
+
+
+def python_blocks(text: str) -> list[Block]:
+    blocks = []
+    for fence in FENCE.finditer(text):
+        language, *options = fence[3].split() or [""]
+        if language in {"python", "py"}:
+            line = text.count("\n", 0, fence.start(4))
+            blocks.append(Block(line, inspect.cleandoc("\n" + fence[4]), "no-run" not in options))
+    return blocks
+
+
+async def run(document: Path, blocks: list[Block]) -> None:
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    for block in blocks:
+        # Shifted to where it stands, so that a traceback names the line of the document.
+        source = "\n" * block.line + block.code
+        code = compile(source, str(document), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+        result = eval(code, namespace)  # noqa: PGH001, RUF100 - our own documents
+        if inspect.isawaitable(result):
+            await result
+
+
+@pytest.mark.parametrize("document", CODE, ids=named)
+def test_its_code_runs(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = [block for block in python_blocks(document.read_text()) if block.runs]
+    monkeypatch.chdir(tmp_path)
+    try:
+        asyncio.run(run(document, blocks))
+    finally:
+        storages.clear_backends()
+
+
+def test_the_readme_shows_code_that_runs() -> None:
+    blocks = python_blocks((ROOT / "README.md").read_text())
+    assert [block for block in blocks if block.runs], "README.md shows no Python that a test could run"
+
+
+def test_few_blocks_do_not_run() -> None:
+    left_out = [f"{named(path)}:{block.line}" for path in CODE for block in python_blocks(path.read_text()) if not block.runs]
+    print("not run:", left_out or "none")
+    assert len(left_out) <= 5, f"too much of the documents is not tested: {left_out}"
+
+
+def without_code(text: str) -> str:
+    return re.sub(r"(`+)(?!`).+?(?<!`)\1(?!`)", "", FENCE.sub("", text))
+
+
+def slugs(text: str) -> set[str]:
+    """Name the anchors of a document as GitHub does: a repeated heading gets a number."""
+    found: set[str] = set()
+    for heading in HEADING.finditer(FENCE.sub("", text)):
+        plain = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", heading[1])
+        plain = re.sub(r"[*`]|(?<!\w)_|_(?!\w)", "", plain).lower()
+        kept = [letter for letter in plain if letter in "-_ " or unicodedata.category(letter)[0] in "LN"]
+        slug = base = "".join(kept).replace(" ", "-")
+        number = 0
+        while slug in found:
+            number += 1
+            slug = f"{base}-{number}"
+        found.add(slug)
+    return found | set(NAMED.findall(text))
+
+
+def complaint(document: Path, link: str) -> str | None:
+    parts = urlsplit(link)
+    if parts.scheme:
+        return None if parts.scheme in {"https", "mailto"} or parts.hostname in {"localhost", "127.0.0.1"} else "not https"
+    target = document if not parts.path else (document.parent / unquote(parts.path)).resolve()
+    if not target.exists():
+        return "no such file"
+    if not target.is_relative_to(ROOT):
+        return "leads out of the repository"
+    if parts.fragment and target.suffix == ".md" and unquote(parts.fragment) not in slugs(target.read_text()):
+        return "no such heading"
+    return None
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=named)
+def test_its_links_lead_somewhere(document: Path) -> None:
+    text = without_code(document.read_text())
+    links = [match[1] for pattern in (LINK, REFERENCE) for match in pattern.finditer(text)]
+    complaints = {link: problem for link in links if (problem := complaint(document, link))}
+    assert not complaints
+
+
+def test_the_checker_finds_what_is_broken(tmp_path: Path) -> None:
+    document = ROOT / "CONTRIBUTING.md"
+    assert complaint(document, "nowhere.md") == "no such file"
+    assert complaint(document, "#no-such-heading") == "no such heading"
+    assert complaint(document, "../elsewhere") in {"no such file", "leads out of the repository"}
+    assert complaint(document, "http://example.com") == "not https"
+    assert complaint(document, "README.md") is None
+    assert slugs("# `Code` and *more*: a_b\n\n## Twice\n\n## Twice\n") == {"code-and-more-a_b", "twice", "twice-1"}
+    assert [match[1] for match in LINK.finditer('[a](b.md "t") ![i](c.png) [x `[y]`](<d.md>)')] == ["b.md", "c.png", "d.md"]
+    [first, second] = python_blocks("text\n```python\nx = 1\n```\n\n~~~py no-run\ny\n~~~\n```sh\nls\n```\n")
+    assert (first, second) == (Block(2, "x = 1", runs=True), Block(6, "y", runs=False))
+
+
+def test_yaml_documents_parse() -> None:
+    yaml = pytest.importorskip("yaml", reason="not covered: PyYAML is not installed; to install it: pip install pyyaml")
+    files = sorted(ROOT.glob("docker/**/*.y*ml"))
+    assert files
+    for file in files:
+        assert yaml.safe_load(file.read_text()), file
