@@ -148,12 +148,14 @@ def write_chunks(fd: int, chunks: Iterator[Buffer]) -> None:
 
 
 def copy_bytes(source: int, target: int) -> None:
-    """Copy what is left of one open file to another, without moving it through this process where the system can."""
+    """Copy one open file to another, without moving it through this process where the system can."""
+    done = 0
     if sys.platform == "linux":
-        # Some file systems cannot, or stop early; both files then stand where the loop below goes on.
-        with suppress(OSError):
-            while os.copy_file_range(source, target, _COPY_STEP):
-                pass
+        with suppress(OSError):  # some file systems cannot, or stop early; the loop below goes on from there
+            while step := os.copy_file_range(source, target, _COPY_STEP, done, done):
+                done += step
+    os.lseek(source, done, os.SEEK_SET)
+    os.lseek(target, done, os.SEEK_SET)
     while data := os.read(source, _READ_STEP):
         write(target, data)
 
