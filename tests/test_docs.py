@@ -13,13 +13,16 @@ import inspect
 import re
 import unicodedata
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 import pytest
 
 from filerow import storages
 from tests.servers._process import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("docker/**/*.md")])
 CODE = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
@@ -57,7 +60,7 @@ async def run(document: Path, blocks: list[Block]) -> None:
         # Shifted to where it stands, so that a traceback names the line of the document.
         source = "\n" * block.line + block.code
         code = compile(source, str(document), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
-        result = eval(code, namespace)  # noqa: PGH001, RUF100 - our own documents
+        result = eval(code, namespace)  # noqa: S307, RUF100 - our own documents
         if inspect.isawaitable(result):
             await result
 
@@ -78,8 +81,9 @@ def test_the_readme_shows_code_that_runs() -> None:
 
 
 def test_few_blocks_do_not_run() -> None:
-    left_out = [f"{named(path)}:{block.line}" for path in CODE for block in python_blocks(path.read_text()) if not block.runs]
-    print("not run:", left_out or "none")
+    left_out = [
+        f"{named(path)}:{block.line}" for path in CODE for block in python_blocks(path.read_text()) if not block.runs
+    ]
     assert len(left_out) <= 5, f"too much of the documents is not tested: {left_out}"
 
 
@@ -106,7 +110,9 @@ def slugs(text: str) -> set[str]:
 def complaint(document: Path, link: str) -> str | None:
     parts = urlsplit(link)
     if parts.scheme:
-        return None if parts.scheme in {"https", "mailto"} or parts.hostname in {"localhost", "127.0.0.1"} else "not https"
+        return (
+            None if parts.scheme in {"https", "mailto"} or parts.hostname in {"localhost", "127.0.0.1"} else "not https"
+        )
     target = document if not parts.path else (document.parent / unquote(parts.path)).resolve()
     if not target.exists():
         return "no such file"
@@ -133,7 +139,11 @@ def test_the_checker_finds_what_is_broken(tmp_path: Path) -> None:
     assert complaint(document, "http://example.com") == "not https"
     assert complaint(document, "README.md") is None
     assert slugs("# `Code` and *more*: a_b\n\n## Twice\n\n## Twice\n") == {"code-and-more-a_b", "twice", "twice-1"}
-    assert [match[1] for match in LINK.finditer('[a](b.md "t") ![i](c.png) [x `[y]`](<d.md>)')] == ["b.md", "c.png", "d.md"]
+    assert [match[1] for match in LINK.finditer('[a](b.md "t") ![i](c.png) [x `[y]`](<d.md>)')] == [
+        "b.md",
+        "c.png",
+        "d.md",
+    ]
     [first, second] = python_blocks("text\n```python\nx = 1\n```\n\n~~~py no-run\ny\n~~~\n```sh\nls\n```\n")
     assert (first, second) == (Block(2, "x = 1", runs=True), Block(6, "y", runs=False))
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import urllib.request
 import uuid
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from tests.servers._process import HOST, RunningServer, ServerProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PROJECT = "filerow-tests"
 

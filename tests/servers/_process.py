@@ -175,7 +175,7 @@ class ServerProcess:
         supervisor, self._supervisor = self._supervisor, None
         if supervisor is None:
             return
-        assert supervisor.stdin is not None  # noqa: S101 - we asked for a pipe
+        assert supervisor.stdin is not None
         supervisor.stdin.close()
         try:
             supervisor.wait(10)

@@ -30,6 +30,7 @@ class S3Server:
         access_key: str,
         secret_key: str,
         region: str = REGION,
+        *,
         process: ServerProcess | None = None,
         shared_bucket: str | None = None,
     ) -> None:

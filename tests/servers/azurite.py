@@ -1,7 +1,7 @@
 """Azurite, Microsoft's emulator of Azure Blob Storage: it checks signatures, expiry and conditions.
 
-It is looked for in ``.servers/node_modules`` of the checkout; the environment variable ``FILEROW_AZURITE`` names another
-folder that holds ``dist/src/blob/main.js``.
+It is looked for in ``.servers/node_modules`` of the checkout; the environment variable ``FILEROW_AZURITE`` names
+another folder that holds ``dist/src/blob/main.js``.
 """
 
 from __future__ import annotations
@@ -12,8 +12,15 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from tests.servers._process import HOST, ROOT, RunningServer, ServerMissingError, ServerProcess
-from tests.servers._process import free_ports, start_with_retries
+from tests.servers._process import (
+    HOST,
+    ROOT,
+    RunningServer,
+    ServerMissingError,
+    ServerProcess,
+    free_ports,
+    start_with_retries,
+)
 from tests.servers.moto import answers
 
 VERSION = "3.35.0"

@@ -11,7 +11,7 @@ from tests.servers._relay import CHUNK, Relay
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class CountingProxy(Relay):
             self._requests.clear()
 
     @contextlib.contextmanager
-    def record(self) -> Iterator[list[Request]]:
+    def record(self) -> Generator[list[Request]]:
         """Yield a list that holds, once the block has ended, the requests made during it."""
         seen: list[Request] = []
         before = len(self.requests)

@@ -25,8 +25,8 @@ def start() -> S3Server:
     Raises:
         ValueError: The environment names a server but not its credentials.
     """
-    values = {name: os.environ.get(name, "") for name in (ENDPOINT, ACCESS_KEY, SECRET_KEY)}
-    if missing := [name for name, value in values.items() if not value]:
-        msg = f"{ENDPOINT} is set, so {' and '.join(missing)} must be set too"
+    endpoint, access_key, secret_key = (os.environ.get(name, "") for name in (ENDPOINT, ACCESS_KEY, SECRET_KEY))
+    if not (access_key and secret_key):
+        msg = f"{ENDPOINT} is set, so {ACCESS_KEY} and {SECRET_KEY} must be set too"
         raise ValueError(msg)
-    return S3Server(*values.values(), os.environ.get(REGION_NAME) or REGION)
+    return S3Server(endpoint, access_key, secret_key, os.environ.get(REGION_NAME) or REGION)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     App = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
 # moto wants to see whose request it is, and looks no further.
-_AUTHORIZATION = "AWS4-HMAC-SHA256 Credential=facade/20250101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
+_AUTHORIZATION = "AWS4-HMAC-SHA256 Credential=any/20250101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
 _CONDITION = "HTTP_X_GOOG_IF_GENERATION_MATCH"
 
 
@@ -160,7 +160,7 @@ def _refuse(start_response: Callable[..., Any], status: str, code: str) -> Itera
 
 
 def _serve(port: int) -> None:
-    from moto.server import DomainDispatcherApplication, create_backend_app
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import WSGIRequestHandler, make_server
 
     class KeepAlive(WSGIRequestHandler):

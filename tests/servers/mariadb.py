@@ -10,7 +10,14 @@ import uuid
 from typing import TYPE_CHECKING
 
 from tests.servers._database import Database
-from tests.servers._process import HOST, RunningServer, ServerMissingError, ServerProcess, free_ports, start_with_retries
+from tests.servers._process import (
+    HOST,
+    RunningServer,
+    ServerMissingError,
+    ServerProcess,
+    free_ports,
+    start_with_retries,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,4 +1,4 @@
-"""A quick S3 that checks no signature and no expiry: moto, for tests that need a second S3 or one that is fast to start.
+"""A quick S3 that checks neither signatures nor expiry: moto, for tests that need a second S3.
 
 It runs as a child process, not in a thread: no thread of its own competes with the event loop under test, and a test
 may fork without being warned about threads.

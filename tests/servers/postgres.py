@@ -16,7 +16,14 @@ import uuid
 from pathlib import Path
 
 from tests.servers._database import Database
-from tests.servers._process import HOST, RunningServer, ServerMissingError, ServerProcess, free_ports, start_with_retries
+from tests.servers._process import (
+    HOST,
+    RunningServer,
+    ServerMissingError,
+    ServerProcess,
+    free_ports,
+    start_with_retries,
+)
 
 USER = "postgres"
 SETTINGS = {
@@ -96,7 +103,7 @@ def _unprivileged_user() -> str | None:
 
 
 def _programs_for(user: str | None, installed: Path, folder: Path) -> Path:
-    """Return the folder of the programs; a copy when the user may not look into the installed one, under root's home."""
+    """Return the folder of the programs; a copy if the user may not look into the installed one."""
     if user is not None:
         try:
             subprocess.run(
