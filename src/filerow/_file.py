@@ -150,10 +150,12 @@ class FileObject(FileIO):
 
     @property
     def _facts(self) -> Facts:  # type: ignore[override]
-        if self._known is None:  # a loaded document is decoded when somebody asks
-            self._known = facts_from(self._raw or "")
+        known = self._known
+        if known is None:  # a loaded document is decoded when somebody asks
+            raw = self._raw
+            self._known = known = self._known or facts_from(raw or "")  # another thread may have done it meanwhile
             self._raw = None
-        return self._known
+        return known
 
     @property
     def state(self) -> FileState:
@@ -321,14 +323,19 @@ class FileObject(FileIO):
     def _staged(self, facts: Facts | None) -> Self:
         return self._of(facts or self._facts, FileState.STAGED)
 
-    def _deletable(self, *, force: bool) -> tuple[str, str]:
+    def _takes_content(self) -> bool:
+        if self._facts.path and (self._state is FileState.ATTACHED or self._facts.checksum):
+            return False
+        return self._content is None
+
+    def _deletable(self, *, force: bool) -> str:
         if self._state is FileState.ATTACHED and not force:
             msg = (
                 f"{self!r} belongs to a row; set the column to None or delete the row, and the commit deletes the bytes "
                 "(delete(force=True) deletes them now and leaves the row pointing to nothing)"
             )
             raise FileStateError(msg)
-        return self._facts.backend, self.path
+        return self._facts.path
 
     # -- pydantic ------------------------------------------------------------------------------------------------------
 

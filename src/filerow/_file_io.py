@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from filerow._bridge import run_all, run_all_async
 from filerow._content import Content, content_of
-from filerow._paths import STAGING, content_disposition, generate_path
+from filerow._paths import STAGING, content_disposition, generate_path, uuid7_hex
 from filerow._reader import AsyncFileReader, FileReader, buffered
 from filerow._registry import storages
-from filerow._transfer import Copy, Upload, delete_all, delete_all_async
+from filerow._transfer import Copy, Upload
 from filerow.backends._streams import in_thread
 from filerow.backends._types import SignRequest
 from filerow.exceptions import FileStateError, IntegrityError
@@ -25,6 +23,7 @@ if TYPE_CHECKING:
 
     from filerow._document import Facts
     from filerow.backends.base import StorageBackend
+    from filerow.exceptions import StorageError
 
 __all__ = ("FileIO", "open_upload")
 
@@ -83,15 +82,14 @@ class FileIO:
             path: The file to make or replace, or a folder to put it into under its path's last part.
         """
         target = self._download_target(path)
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:50]}.")
+        temporary = target.with_name(f".{target.name[:50]}.{uuid7_hex()}")  # mkstemp() would make it private to this user
         try:
-            with os.fdopen(handle, "wb") as file:
+            with temporary.open("xb") as file:
                 for chunk in self.stream():
                     file.write(chunk)
-            os.replace(temporary, target)  # noqa: PTH105 - both are plain strings here
+            temporary.replace(target)
         except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(temporary)  # noqa: PTH108
+            temporary.unlink(missing_ok=True)
             raise
         return target
 
@@ -210,13 +208,14 @@ class FileIO:
             force: Delete even though a row owns the file; the row then points to nothing.
 
         Raises:
-            FileStateError: A row owns the file: clear the column or delete the row instead.
+            FileStateError: A row owns the file: clear the column or delete the row instead. Or it is not stored.
+            StorageError: The store refused.
         """
-        _raise(delete_all([self._deletable(force=force)]))
+        _raise_first(self._stored_in().delete(self._deletable(force=force)))
 
     async def delete_async(self, *, force: bool = False) -> None:
         """Delete the object of a staged file; see :meth:`delete`."""
-        _raise(await delete_all_async([self._deletable(force=force)]))
+        _raise_first(await self._stored_in().delete_async(self._deletable(force=force)))
 
     # -- shared by each pair -------------------------------------------------------------------------------------------
 
@@ -226,7 +225,10 @@ class FileIO:
     def _staged(self: F, facts: Facts | None) -> F:
         raise NotImplementedError
 
-    def _deletable(self, *, force: bool) -> tuple[str, str]:
+    def _takes_content(self) -> bool:
+        raise NotImplementedError
+
+    def _deletable(self, *, force: bool) -> str:
         raise NotImplementedError
 
     def _stored_in(self) -> StorageBackend:
@@ -288,7 +290,7 @@ def open_upload(file: FileIO, data: object) -> Upload:
     """Return the upload that stores a file on its own, without a column."""
     facts, content = file._facts, file._content  # noqa: SLF001 - the two halves of one class
     if data is not None:
-        if content is not None or (facts.path and facts.etag):
+        if not file._takes_content():  # noqa: SLF001
             msg = f"{file!r} has its content already; make a new FileObject for other bytes"
             raise FileStateError(msg)
         content = content_of(data)
@@ -302,3 +304,7 @@ def open_upload(file: FileIO, data: object) -> Upload:
 def _raise(error: BaseException | None) -> None:
     if error is not None:
         raise error
+
+
+def _raise_first(failed: Mapping[str, StorageError]) -> None:
+    _raise(next(iter(failed.values()), None))

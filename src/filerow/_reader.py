@@ -54,6 +54,12 @@ class FileReader(io.RawIOBase):
         self._position += len(data)
         return len(data)
 
+    def readall(self) -> bytes:
+        """Return all that remains, in one request; the base class would ask for 8 KiB at a time."""
+        data = self._backend.read(self.name, self._position)
+        self._position += len(data)
+        return data
+
     def _length(self) -> int:
         if self._size is None:
             self._size = self._backend.head(self.name).size or 0
@@ -75,16 +81,15 @@ class AsyncFileReader:
         self._position = 0
         self._held = b""
         self._held_at = 0
+        self._held_is_last = False
 
     async def __aenter__(self) -> Self:
-        if self._size is None:
-            self._size = (await self._backend.head_async(self.name)).size or 0
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._held = b""
+        self._held, self._held_is_last = b"", False
 
     def tell(self) -> int:
         """Return the position in bytes from the start."""
@@ -92,6 +97,8 @@ class AsyncFileReader:
 
     async def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Move to a position; returns it."""
+        if whence == os.SEEK_END and self._size is None:
+            self._size = (await self._backend.head_async(self.name)).size
         self._position = _target(offset, whence, self._position, lambda: self._size or 0)
         return self._position
 
@@ -106,10 +113,12 @@ class AsyncFileReader:
 
     async def _read(self, size: int) -> bytes:
         offset = self._position - self._held_at
-        if not 0 <= offset <= len(self._held) - size:
+        held = len(self._held) if self._held_is_last and offset >= 0 else len(self._held) - size
+        if not 0 <= offset <= held:
             wanted = max(size, BUFFER)
             self._held = await self._backend.read_async(self.name, self._position, self._position + wanted)
             self._held_at, offset = self._position, 0
+            self._held_is_last = len(self._held) < wanted
         return self._held[offset : offset + size]
 
 
