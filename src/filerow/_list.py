@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from sqlalchemy.ext.mutable import MutableList
 from typing_extensions import Self
 
 from filerow._file import FileObject
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import CoreSchema
 
 __all__ = ("FileObjectList",)
 
@@ -57,6 +61,12 @@ class FileObjectList(MutableList[FileObject]):
             return cls(value)
         msg = f"{key} holds a list of files: assign a list of FileObject, not {type(value).__name__}"
         raise TypeError(msg)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        from filerow._pydantic import list_schema_for  # noqa: PLC0415 - only programs with pydantic models need it
+
+        return list_schema_for(cls, handler)
 
 
 def _check(value: object) -> FileObject:
