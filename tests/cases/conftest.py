@@ -1,0 +1,122 @@
+"""Runs every function with an argument ``world`` for each kind of session, database and store."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from filerow import storages
+from tests.cases.databases import PostgreSQL, SQLite, make_template
+from tests.cases.models import Base
+from tests.cases.stores import LocalStore, S3Store, Store
+from tests.cases.world import World
+
+COMBINATIONS = [
+    (session, database, store)
+    for session in ("sync", "async")
+    for database in ("sqlite", "postgresql")
+    for store in ("local", "s3")
+]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "only(*words): run the case only for combinations that have all these words")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "world" in metafunc.fixturenames:
+        marker = metafunc.definition.get_closest_marker("only")
+        wanted = set(marker.args if marker else ())
+        chosen = [combination for combination in COMBINATIONS if wanted <= set(combination)]
+        metafunc.parametrize("world", chosen, indirect=True, ids=["-".join(c) for c in chosen])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object | None:
+    """Let the world run the case, in a greenlet if need be, and check afterwards."""
+    world = pyfuncitem.funcargs.get("world")
+    if not isinstance(world, World):
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    world.run(functools.partial(pyfuncitem.obj, **arguments))
+    return True
+
+
+@pytest.fixture
+def world(request: pytest.FixtureRequest, runner: asyncio.Runner, store: Store) -> Iterator[World]:
+    """One combination, empty."""
+    session, database, _ = request.param
+    if database == "postgresql":
+        place: SQLite | PostgreSQL = request.getfixturevalue("postgresql")
+        place.empty()  # type: ignore[union-attr]
+        yield World(place, store, request.getfixturevalue(f"postgresql_{session}_engine"), runner)
+    else:
+        place = request.getfixturevalue("sqlite")
+        engine = place.engine() if session == "sync" else place.async_engine()
+        yield World(place, store, engine, runner)
+        if isinstance(engine, AsyncEngine):
+            runner.run(engine.dispose())
+        else:
+            engine.dispose()
+
+
+@pytest.fixture
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """The stores of one case, two of them registered."""
+    combination: Any = request.node.callspec.params.get("world", ("", "", "local"))
+    made: Store = S3Store(request.getfixturevalue("s3_server")) if combination[2] == "s3" else LocalStore(tmp_path / "store")
+    made.register("docs", "other")
+    storages.set_default_backend("docs")
+    storages.failed_deletes = 0
+    yield made
+    storages.clear_backends()
+    made.close()
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path, sqlite_template: Path) -> SQLite:
+    """An SQLite file with all tables."""
+    return SQLite(tmp_path / "rows.db", sqlite_template)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_template(tmp_path_factory.mktemp("template") / "rows.db")
+
+
+@pytest.fixture(scope="session")
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as one:
+        yield one
+
+
+@pytest.fixture(scope="session")
+def postgresql(postgres_server: Any) -> Iterator[PostgreSQL]:
+    """A PostgreSQL database with all tables."""
+    place = PostgreSQL(postgres_server.make_database())
+    engine = place.engine()
+    Base.metadata.create_all(engine)
+    engine.dispose()
+    yield place
+    place.close()
+
+
+@pytest.fixture(scope="session")
+def postgresql_sync_engine(postgresql: PostgreSQL) -> Iterator[Engine]:
+    engine = postgresql.engine()
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def postgresql_async_engine(postgresql: PostgreSQL, runner: asyncio.Runner) -> Iterator[AsyncEngine]:
+    engine = postgresql.async_engine()
+    yield engine
+    runner.run(engine.dispose())

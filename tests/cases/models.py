@@ -1,0 +1,213 @@
+"""Models of every shape that can hold a file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ForeignKey
+from sqlalchemy.ext.declarative import ConcreteBase
+from sqlalchemy.orm import DeclarativeBase, Mapped, deferred, mapped_column, relationship
+
+from filerow import FileObject, FileObjectList, StoredObject
+
+FILE_COLUMNS: dict[str, list[str]] = {
+    "document": ["file", "cover", "attachment", "pages"],
+    "renamed": ["blob", "blobs"],
+    "postponed": ["file", "pages"],
+    "composite": ["file", "pages"],
+    "animal": ["photo"],
+    "dog": ["chip"],
+    "vehicle": ["photo", "manifest"],
+    "shape": ["drawing"],
+    "circle": ["drawing"],
+    "invoice": ["scan"],
+    "letter": ["scan"],
+    "sheet": ["file"],
+    "named": ["file"],
+    "note": ["file"],
+    "late": ["file"],
+    "defaulted": ["file"],
+    "loose": ["file"],
+}
+"""Every table with its file columns, written down so that the check needs nothing of the library."""
+
+UNMANAGED = {"loose"}
+"""Tables whose files the application looks after."""
+
+DELETE_ORDER = ["dog", "animal", "sheet", "note", *(t for t in FILE_COLUMNS if t not in {"dog", "animal", "sheet", "note"}), "folder"]
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Document(Base):
+    __tablename__ = "document"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    title: Mapped[str | None]
+    file: Mapped[FileObject | None] = mapped_column(StoredObject("docs"))
+    cover: Mapped[FileObject | None] = mapped_column(StoredObject("docs"))
+    attachment: Mapped[FileObject | None] = mapped_column(StoredObject("other"))
+    pages: Mapped[FileObjectList] = mapped_column(StoredObject("docs", multiple=True))
+
+
+class Renamed(Base):
+    __tablename__ = "renamed"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    file: Mapped[FileObject | None] = mapped_column("blob", StoredObject("docs"))
+    pages: Mapped[FileObjectList] = mapped_column("blobs", StoredObject("docs", multiple=True))
+
+
+class Postponed(Base):
+    __tablename__ = "postponed"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    file: Mapped[FileObject | None] = deferred(mapped_column(StoredObject("docs")))
+    pages: Mapped[FileObjectList] = mapped_column(StoredObject("docs", multiple=True), deferred=True)
+
+
+class Composite(Base):
+    __tablename__ = "composite"
+    region: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    file: Mapped[FileObject | None] = mapped_column(StoredObject("docs"))
+    pages: Mapped[FileObjectList] = mapped_column(StoredObject("docs", multiple=True))
+
+
+class Animal(Base):
+    __tablename__ = "animal"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    photo: Mapped[FileObject | None] = mapped_column(StoredObject("docs"))
+    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "animal"}
+
+
+class Dog(Animal):
+    __tablename__ = "dog"
+    id: Mapped[int] = mapped_column(ForeignKey("animal.id"), primary_key=True)
+    chip: Mapped[FileObject | None] = mapped_column(StoredObject("docs"))
+    __mapper_args__ = {"polymorphic_identity": "dog"}
+
+
+class Vehicle(Base):
+    __tablename__ = "vehicle"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    photo: Mapped[FileObject | None] = mapped_column(StoredObject("docs"))
+    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "vehicle"}
+
+
+class Truck(Vehicle):
+    manifest: Mapped[FileObject | None] = mapped_column(StoredObject("docs"))
+    __mapper_args__ = {"polymorphic_identity": "truck"}
+
+
+class Shape(ConcreteBase, Base):
+    __tablename__ = "shape"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    drawing: Mapped[FileObject | None] = mapped_column(StoredObject("docs"))
+    __mapper_args__ = {"polymorphic_identity": "shape", "concrete": True}
+
+
+class Circle(Shape):
+    __tablename__ = "circle"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    drawing: Mapped[FileObject | None] = mapped_column(StoredObject("docs"))
+    __mapper_args__ = {"polymorphic_identity": "circle", "concrete": True}
+
+
+class HasScan:
+    scan: Mapped[FileObject | None] = mapped_column(StoredObject("docs"))
+
+
+class Invoice(HasScan, Base):
+    __tablename__ = "invoice"
+    id: Mapped[int] = mapped_column(primary_key=True)
+
+
+class Paper(Base):
+    __abstract__ = True
+    id: Mapped[int] = mapped_column(primary_key=True)
+    scan: Mapped[FileObject | None] = mapped_column(StoredObject("docs"))
+
+
+class Letter(Paper):
+    __tablename__ = "letter"
+
+
+class Folder(Base):
+    __tablename__ = "folder"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    sheets: Mapped[list[Sheet]] = relationship(cascade="all, delete-orphan", back_populates="folder", order_by="Sheet.id")
+
+
+class Sheet(Base):
+    __tablename__ = "sheet"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    folder_id: Mapped[int | None] = mapped_column(ForeignKey("folder.id"))
+    file: Mapped[FileObject | None] = mapped_column(StoredObject("docs"))
+    folder: Mapped[Folder | None] = relationship(back_populates="sheets")
+
+
+class Named(Base):
+    """A second row of the same name makes the flush fail."""
+
+    __tablename__ = "named"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    file: Mapped[FileObject | None] = mapped_column(StoredObject("docs"))
+
+
+class Note(Base):
+    """A folder that does not exist makes the COMMIT fail, not the flush."""
+
+    __tablename__ = "note"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    folder_id: Mapped[int | None] = mapped_column(ForeignKey("folder.id", deferrable=True, initially="DEFERRED"))
+    file: Mapped[FileObject | None] = mapped_column(StoredObject("docs"))
+
+
+class Late(Base):
+    __tablename__ = "late"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    file: Mapped[FileObject | None] = mapped_column(StoredObject("later"))
+
+
+class Defaulted(Base):
+    __tablename__ = "defaulted"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    file: Mapped[FileObject | None] = mapped_column(StoredObject())
+
+
+class Loose(Base):
+    __tablename__ = "loose"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    file: Mapped[FileObject | None] = mapped_column(StoredObject("docs", lifecycle=False))
+
+
+MAPPINGS: dict[str, tuple[type[Any], str, dict[str, Any]]] = {
+    "a plain column": (Document, "file", {}),
+    "a second column": (Document, "cover", {}),
+    "a column of another backend": (Document, "attachment", {}),
+    "a renamed column": (Renamed, "file", {}),
+    "a deferred column": (Postponed, "file", {}),
+    "a composite key": (Composite, "file", {"region": "north", "number": 7}),
+    "a joined base": (Animal, "photo", {}),
+    "a joined child's inherited column": (Dog, "photo", {}),
+    "a joined child's own column": (Dog, "chip", {}),
+    "a single-table base": (Vehicle, "photo", {}),
+    "a single-table child's inherited column": (Truck, "photo", {}),
+    "a single-table child's own column": (Truck, "manifest", {}),
+    "a concrete base": (Shape, "drawing", {}),
+    "a concrete child": (Circle, "drawing", {}),
+    "a mixin": (Invoice, "scan", {}),
+    "an abstract base": (Letter, "scan", {}),
+    "the default backend": (Defaulted, "file", {}),
+}
+"""Every way to map one file: class, attribute, further values of a new row."""
+
+LISTS: dict[str, tuple[type[Any], dict[str, Any]]] = {
+    "a list": (Document, {}),
+    "a renamed list": (Renamed, {}),
+    "a deferred list": (Postponed, {}),
+    "a list and a composite key": (Composite, {"region": "north", "number": 7}),
+}

@@ -1,0 +1,168 @@
+"""The stores of the matrix: real backends that can be told to fail or to be slow, and a look at them from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from filerow import StorageBackend, storages
+from filerow.backends.base import ObjectInfo, PutOptions
+from filerow.backends.local import LocalBackend
+from filerow.backends.obstore import ObstoreBackend
+from tests.servers._s3 import S3Server
+
+KEYS = ("docs", "other", "later")
+
+
+class Faults:
+    """Makes a real backend fail or dawdle where a test wants it to; by itself it does neither.
+
+    Attributes:
+        failing: Operations that raise: ``put``, ``put-late`` (the bytes arrive, the answer does not), ``delete``.
+        delay: Seconds each request takes longer, half before and half after.
+        puts: How many objects were sent.
+        deletes: The paths of each delete call.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.failing: set[str] = set()
+        self.delay = 0.0
+        self.puts = 0
+        self.deletes: list[list[str]] = []
+
+    def _fail(self, operation: str) -> None:
+        if operation in self.failing:
+            msg = f"injected: {operation} failed"
+            raise OSError(msg)
+
+    def _put(self, path: str, content: Any, options: PutOptions) -> ObjectInfo:
+        self.puts += 1
+        self._fail("put")
+        time.sleep(self.delay / 2)
+        info: ObjectInfo = super()._put(path, content, options)  # type: ignore[misc]
+        time.sleep(self.delay / 2)
+        self._fail("put-late")
+        return info
+
+    def _delete(self, paths: Sequence[str]) -> Mapping[str, BaseException]:
+        self.deletes.append(list(paths))
+        self._fail("delete")
+        time.sleep(self.delay)
+        return super()._delete(paths)  # type: ignore[misc, no-any-return]
+
+
+class AsyncFaults(Faults):
+    """The same for a backend whose asynchronous side is not made of its synchronous one."""
+
+    async def _put_async(self, path: str, content: Any, options: PutOptions) -> ObjectInfo:
+        self.puts += 1
+        self._fail("put")
+        await asyncio.sleep(self.delay / 2)
+        info: ObjectInfo = await super()._put_async(path, content, options)  # type: ignore[misc]
+        await asyncio.sleep(self.delay / 2)
+        self._fail("put-late")
+        return info
+
+    async def _delete_async(self, paths: Sequence[str]) -> Mapping[str, BaseException]:
+        self.deletes.append(list(paths))
+        self._fail("delete")
+        await asyncio.sleep(self.delay)
+        return await super()._delete_async(paths)  # type: ignore[misc, no-any-return]
+
+
+class FaultyLocal(Faults, LocalBackend):
+    """A local directory."""
+
+
+class FaultyS3(AsyncFaults, ObstoreBackend):
+    """A bucket."""
+
+
+class Store:
+    """All backends of one case, and what is really in them."""
+
+    backends: dict[str, Any]
+
+    def register(self, *keys: str) -> None:
+        """Register backends with the library."""
+        for key in keys:
+            storages.register_backend(self.backends[key])
+
+    def objects(self) -> set[tuple[str, str]]:
+        """Return the backend key and path of every object there is, seen from outside."""
+        raise NotImplementedError
+
+    def read(self, key: str, path: str) -> bytes:
+        """Return an object's bytes, read from outside."""
+        raise NotImplementedError
+
+    def write(self, key: str, path: str, content: bytes) -> None:
+        """Make an object that the library knows nothing of."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Remove everything."""
+
+
+class LocalStore(Store):
+    """Directories, looked at with ``os.walk``: a temporary file left behind counts as an object too many."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.backends = {key: FaultyLocal(key, root / key, fsync=False) for key in KEYS}
+
+    def objects(self) -> set[tuple[str, str]]:
+        found = set()
+        for key in KEYS:
+            top = self._root / key
+            for folder, _, names in os.walk(top):
+                found |= {(key, (Path(folder) / name).relative_to(top).as_posix()) for name in names}
+        return found
+
+    def read(self, key: str, path: str) -> bytes:
+        return (self._root / key / path).read_bytes()
+
+    def write(self, key: str, path: str, content: bytes) -> None:
+        target = self._root / key / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+
+    def close(self) -> None:
+        shutil.rmtree(self._root)
+
+
+class S3Store(Store):
+    """One prefix of a bucket, looked at with botocore."""
+
+    def __init__(self, server: S3Server) -> None:
+        self._server = server
+        self._bucket = server.shared_bucket
+        self._prefix = server.make_prefix()
+        self.backends = {key: self._backend(key) for key in KEYS}
+
+    def _backend(self, key: str) -> StorageBackend:
+        return FaultyS3(
+            key,
+            f"s3://{self._bucket}/{self._prefix}{key}/",
+            aws_endpoint=self._server.endpoint,
+            aws_access_key_id=self._server.access_key,
+            aws_secret_access_key=self._server.secret_key,
+        )
+
+    def objects(self) -> set[tuple[str, str]]:
+        keys = self._server.keys(self._bucket, self._prefix)
+        return {tuple(key.removeprefix(self._prefix).split("/", 1)) for key in keys}  # type: ignore[misc]
+
+    def read(self, key: str, path: str) -> bytes:
+        answer = self._server.client.get_object(Bucket=self._bucket, Key=f"{self._prefix}{key}/{path}")
+        with answer["Body"] as body:
+            return body.read()  # type: ignore[no-any-return]
+
+    def write(self, key: str, path: str, content: bytes) -> None:
+        self._server.client.put_object(Bucket=self._bucket, Key=f"{self._prefix}{key}/{path}", Body=content)
