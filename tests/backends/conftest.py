@@ -1,12 +1,12 @@
 """The backends that the contract is tried on.
 
-To add one, write a factory: a function of pytest's ``request`` that returns a fresh backend, and register it under a name::
+To add one, write a factory, which makes a fresh backend from pytest's ``request``, and register it under a name::
 
     @factory("s3")
     def _(request):
         return ObstoreBackend("s3", request.getfixturevalue("weed").new_bucket())
 
-It runs once per test; a server belongs in a session fixture. Marks go into the decorator: ``@factory("s3", pytest.mark.slow)``.
+It runs once per test; a server belongs in a session fixture. Marks follow: ``@factory("s3", pytest.mark.slow)``.
 A factory may also be a generator that yields the backend and cleans up afterwards.
 """
 
@@ -85,3 +85,6 @@ def async_driver(backend: StorageBackend) -> Iterator[AsyncDriver]:
     one = AsyncDriver(backend, f"contract/{uuid.uuid4().hex}")
     yield one
     one.close()
+
+
+from tests.backends import stores  # noqa: E402, F401 - registers the backends on the stores of others

@@ -9,7 +9,7 @@ import obstore
 from obstore import exceptions as native
 
 from filerow.backends._obstore_steps import Call, Steps
-from filerow.backends._obstore_store import endpoint_of, with_conditional_copy
+from filerow.backends._obstore_store import check_exact, endpoint_of, with_conditional_copy
 
 __all__ = ("Copier",)
 
@@ -24,10 +24,10 @@ class Copier:
 
     def __init__(self, store: Any, protocol: str) -> None:
         self._store = store
-        self._is_s3 = protocol == "s3"
+        self._protocol = protocol
         # Amazon documents If-None-Match on copies. Some compatible stores ignore it and overwrite, so those are asked first.
-        self._conditional: bool | None = None if self._is_s3 and endpoint_of(store) else True
-        self._conditional_store: Any = None if self._is_s3 else store
+        self._conditional: bool | None = None if protocol == "s3" and endpoint_of(store) else True
+        self._conditional_store: Any = None if protocol == "s3" else store
 
     def steps(self, source: str, target: str) -> Steps[None]:
         """Copy one object.
@@ -36,6 +36,15 @@ class Copier:
             FileNotFoundError: There is no source.
             obstore.exceptions.AlreadyExistsError: The target is taken.
         """
+        check_exact(source, self._protocol)
+        try:
+            yield from self._copy_steps(source, target)
+        except native.GenericError:
+            # The local store has no error of its own for a missing source that is a folder.
+            yield Call(obstore.head, obstore.head_async, (self._store, source), {})
+            raise
+
+    def _copy_steps(self, source: str, target: str) -> Steps[None]:
         if self._conditional_store is None:
             self._conditional_store = with_conditional_copy(self._store)
         if self._conditional is None:

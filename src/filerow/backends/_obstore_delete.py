@@ -10,6 +10,7 @@ import obstore
 from obstore import exceptions as native
 
 from filerow.backends._obstore_steps import Call, Steps
+from filerow.backends._obstore_store import check_exact
 
 __all__ = ("delete_steps",)
 
@@ -26,21 +27,32 @@ def delete_steps(store: Any, paths: Sequence[str], protocol: str) -> Steps[Mappi
     Raises:
         Exception: The store refused the request as a whole.
     """
+    paths = [path for path in paths if _is_exact(path, protocol)]
+    if not paths:
+        return {}
     try:
-        yield Call(obstore.delete, obstore.delete_async, (store, list(paths)), {})
+        yield Call(obstore.delete, obstore.delete_async, (store, paths), {})
     except FileNotFoundError as error:
         if _is_missing_bucket(error, protocol):
             raise
         if len(paths) == 1:
             return {}
     except native.GenericError as error:
-        if len(paths) == 1 or "DeleteFailed" not in str(error):
+        if protocol != "file" and (len(paths) == 1 or "DeleteFailed" not in str(error)):
             raise
     else:
         return {}
     # The error tells of one object, and not what became of the others.
     call = Call(_delete_each, _delete_each_async, (store, paths, protocol), {})
     return (yield call)  # type: ignore[no-any-return]
+
+
+def _is_exact(path: str, protocol: str) -> bool:
+    try:
+        check_exact(path, protocol)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _is_missing_bucket(error: BaseException, protocol: str) -> bool:
@@ -73,5 +85,7 @@ async def _delete_each_async(store: Any, paths: Sequence[str], protocol: str) ->
 
 
 def _note(failed: dict[str, BaseException], path: str, error: Exception, protocol: str) -> None:
+    if protocol == "file" and isinstance(error, native.GenericError) and "is a directory" in str(error).lower():
+        return  # a folder is no object
     if not isinstance(error, FileNotFoundError) or _is_missing_bucket(error, protocol):
         failed[path] = error

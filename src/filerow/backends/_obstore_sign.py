@@ -67,6 +67,8 @@ class Signer:
                 f"a {self._protocol} store has no signed URLs; serve its files through the application, or use LocalBackend, "
                 "which signs its own"
             )
+        if self._protocol == "gs" and "bearer_token" in self._store.config:
+            raise self._unsupported("a bearer token cannot sign URLs; give service_account_key= or application_credentials=")
         longest = _WEEK if self._protocol != "az" else 10 * 365 * 24 * 3600
         if not 1 <= request.expires_in <= longest:
             msg = f"expires_in must be 1 to {longest} seconds here, not {request.expires_in}"

@@ -13,7 +13,7 @@ from obstore.store import AzureStore, GCSStore, HTTPStore, LocalStore, MemorySto
 
 from filerow.backends._types import Capabilities
 
-__all__ = ("CONDITIONAL_COPY", "Kind", "build_store", "clean_message", "kind_of", "secrets_of", "with_conditional_copy")
+__all__ = ("CONDITIONAL_COPY", "Kind", "build_store", "check_exact", "clean_message", "kind_of", "secrets_of", "with_conditional_copy")
 
 CONDITIONAL_COPY = "header:if-none-match:*"
 """Lets S3 refuse a copy onto an existing object. obstore's other way, ``multipart``, drops the object's headers."""
@@ -57,7 +57,7 @@ _PLAIN = Capabilities(native_async=True)
 _KINDS: tuple[tuple[type, Kind], ...] = (
     (S3Store, Kind("s3", _CLOUD)),
     (GCSStore, Kind("gs", _CLOUD)),
-    (AzureStore, Kind("az", _CLOUD, identifiers=True)),
+    (AzureStore, Kind("az", replace(_CLOUD, ordered_list=False), identifiers=True)),  # it orders by UTF-16
     (LocalStore, Kind("file", _PLAIN, headers=False)),
     (MemoryStore, Kind("memory", replace(_PLAIN, ordered_list=True, keeps_content_type=True))),
     (HTTPStore, Kind("http", _PLAIN, headers=False)),
@@ -77,6 +77,8 @@ def kind_of(store: object) -> Kind:
     if kind.protocol == "s3" and endpoint_of(store):
         # S3 lists keys in byte order; some compatible stores go folder by folder instead, and none says which it does.
         return replace(kind, capabilities=replace(kind.capabilities, ordered_list=False))
+    if kind.protocol == "gs" and "bearer_token" in (getattr(store, "config", None) or {}):
+        return replace(kind, capabilities=replace(kind.capabilities, sign_get=False, sign_put=False))  # a token is no key
     return kind
 
 
@@ -115,7 +117,8 @@ def build_store(url: str, options: Mapping[str, Any]) -> Any:
     if kind == "s3":
         _complete_s3(given, endpoint)
     try:
-        return from_url(url, client_options=client, **given)
+        build: Any = from_url  # its overloads know each store's options by name
+        return build(url, client_options=client, **given)
     except Exception as error:
         # Not chained: the native error may quote the options, secrets among them.
         msg = f"cannot build the store {clean_message(url)!r}: {clean_message(str(error), secrets_of(given))}"
@@ -162,6 +165,20 @@ def with_conditional_copy(store: Any) -> Any:
         retry_config=store.retry_config,
         credential_provider=store.credential_provider,
     )
+
+
+_INEXACT = re.compile(r"\A/|/\Z|//|[\x00-\x1f\x7f\ud800-\udfff]")
+_LOCAL_STAGING = re.compile(r"#\d+(?:/|\Z)")
+
+
+def check_exact(path: str, protocol: str) -> None:
+    """Check that obstore would look for this very path: it strips slashes, so ``/a`` would find, and delete, ``a``.
+
+    Raises:
+        FileNotFoundError: It has no word for this path, so there is no object either.
+    """
+    if _INEXACT.search(path) or (protocol == "file" and _LOCAL_STAGING.search(path)):
+        raise FileNotFoundError(path)
 
 
 _SECRET = re.compile(r"secret|token|password|account_key|access_key(?!_id)|sas|service_account|credential|private|authoriz")

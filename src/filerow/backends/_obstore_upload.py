@@ -33,7 +33,7 @@ class _StoppedError(Exception):
     """The content has failed; raised inside obstore so that it aborts the multipart upload."""
 
 
-def contiguous(buffer: Buffer) -> Buffer:
+def contiguous(buffer: object) -> Buffer:
     """Return the same bytes in a form obstore takes: one dimension, contiguous, unsigned bytes."""
     if isinstance(buffer, (bytes, bytearray)):
         return buffer
@@ -47,28 +47,30 @@ def contiguous(buffer: Buffer) -> Buffer:
 
 def peek(chunks: Iterator[Buffer], limit: int = PART) -> bytes | Iterator[Buffer]:
     """Return all of the content when it has at most ``limit`` bytes, else an iterator over all of it."""
-    held: list[Buffer] = []
+    held: list[bytes] = []
     size = 0
     for chunk in chunks:
-        buffer = contiguous(chunk)
-        held.append(buffer)
-        size += len(buffer)
+        held.append(_own(chunk))
+        size += len(held[-1])
         if size > limit:
-            return chain(held, map(contiguous, chunks))
+            return chain(held, chunks)
     return b"".join(held)
 
 
 def _block(chunks: Iterator[Buffer]) -> Buffer:
-    held: list[Buffer] = []
+    held: list[bytes] = []
     size = 0
     for chunk in chunks:
-        if not held and len(chunk) >= _BLOCK:
-            return contiguous(chunk)
-        held.append(chunk)
-        size += len(chunk)
+        held.append(_own(chunk))
+        size += len(held[-1])
         if size >= _BLOCK:
             break
-    return b"".join(held)
+    return held[0] if len(held) == 1 else b"".join(held)
+
+
+def _own(chunk: Buffer) -> bytes:
+    """Return bytes that stay as they are: a source may fill one buffer again and again."""
+    return chunk if isinstance(chunk, bytes) else bytes(contiguous(chunk))
 
 
 class _Pipe:

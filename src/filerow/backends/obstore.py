@@ -24,8 +24,9 @@ from filerow.backends._obstore_delete import delete_steps
 from filerow.backends._obstore_runtime import enter
 from filerow.backends._obstore_sign import Signer
 from filerow.backends._obstore_steps import Call, Steps, run, run_async, run_to_the_end
-from filerow.backends._obstore_store import build_store, clean_message, kind_of, secrets_of
+from filerow.backends._obstore_store import build_store, check_exact, clean_message, kind_of, secrets_of
 from filerow.backends._obstore_upload import PART, contiguous, peek, push, staging_path
+from filerow.backends._paths import check_path
 from filerow.backends._types import Buffer, ObjectInfo, PutOptions, SignRequest
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import (
@@ -91,6 +92,8 @@ class ObstoreBackend(StorageBackend):
     def _put(self, path: str, content: Buffer | Iterator[Buffer], options: PutOptions) -> ObjectInfo:
         enter("put", self._key, path)
         body = contiguous(content) if isinstance(content, _BUFFERS) else peek(content)
+        if self.protocol == "memory" and isinstance(body, (bytearray, memoryview)):
+            body = bytes(body)  # the memory store keeps the very buffer
         return run(self._put_steps(path, body, options))
 
     async def _put_async(
@@ -99,7 +102,7 @@ class ObstoreBackend(StorageBackend):
         enter("put", self._key, path)
         if not isinstance(content, _BUFFERS):
             return await super()._put_async(path, content, options)  # the caller's iterator must run in a thread anyway
-        steps = self._put_steps(path, contiguous(content), options)
+        steps = self._put_steps(path, bytes(content) if self.protocol == "memory" else contiguous(content), options)
         return await run_to_the_end(run_async(steps), partial(self._delete_async, [path]))
 
     def _put_steps(self, path: str, body: Buffer | Iterator[Buffer], options: PutOptions) -> Steps[ObjectInfo]:
@@ -188,6 +191,7 @@ class ObstoreBackend(StorageBackend):
 
     def _get_steps(self, path: str, start: int, end: int | None) -> Steps[Any]:
         """Return the answer to a read, or ``None`` when the range starts at the end of the object or later."""
+        check_exact(path, self.protocol)
         get = partial(Call, obstore.get, obstore.get_async, (self._store, path))
         if start == 0 and end is None:
             return (yield get({}))
@@ -210,6 +214,7 @@ class ObstoreBackend(StorageBackend):
 
     def _head_steps(self, path: str) -> Steps[ObjectInfo]:
         # A get with head=True is the same one request as head(), but tells the content type too.
+        check_exact(path, self.protocol)
         call = Call(obstore.get, obstore.get_async, (self._store, path), {"options": {"head": True}})
         found = yield call
         return _info(found.meta, found.attributes.get("Content-Type"), path)
@@ -250,11 +255,11 @@ class ObstoreBackend(StorageBackend):
         text = clean_message(str(error), self._secrets)
         if isinstance(error, (native.BaseError, OSError)):
             error.args = (text,)  # it stays on as the cause, and is printed with every traceback
-        kind, message = _meaning(error, text, operation)
+        kind, message = _meaning(error, text, operation, path)
         return kind(message, operation=operation, backend=self._key, path=path) if kind else None
 
 
-def _meaning(error: BaseException, text: str, operation: str) -> tuple[type[StorageError] | None, str]:
+def _meaning(error: BaseException, text: str, operation: str, path: str) -> tuple[type[StorageError] | None, str]:
     writes = operation in {"put", "copy"}
     if isinstance(error, (native.PermissionDeniedError, native.UnauthenticatedError)):
         return StoragePermissionError, f"the store refused the credentials, or they may not do this: {text}"
@@ -264,6 +269,9 @@ def _meaning(error: BaseException, text: str, operation: str) -> tuple[type[Stor
         return ObjectNotFoundError, f"the bucket or container does not exist: {text}"
     if isinstance(error, (native.NotSupportedError, NotImplementedError)):
         return UnsupportedOperationError, f"this store cannot do this: {text}"
+    refused = "400 Bad Request" in text or "code: InvalidRequest" in text
+    if refused and not writes and not _is_portable(path):
+        return InvalidPathError, f"the store cannot have an object under such a name: {text}"
     if isinstance(error, native.BaseError):
         timed_out = "timed out" in text.lower() or "timeout" in text.lower().replace("retry_timeout", "")
         return (StorageTimeoutError if timed_out else StorageError), text
@@ -282,6 +290,14 @@ def _pieces(chunk: Buffer, size: int) -> Iterator[bytes]:
         return
     for start in range(0, len(view), size):
         yield bytes(view[start : start + size])
+
+
+def _is_portable(path: str) -> bool:
+    try:
+        check_path(path, "", "")
+    except InvalidPathError:
+        return False
+    return True
 
 
 def _etag(meta: Mapping[str, Any]) -> str | None:
@@ -310,10 +326,22 @@ def _offset(prefix: str, start_after: str) -> str:
 
     Stores that list folder by folder put ``a/c`` before ``a-b``, against byte order, and skip it when told to start after ``a-b``. The
     two orders differ only from a character below ``/`` on, so the offset ends before the first one below the listed folder.
+    They also skip a folder when told to start after its name, so the offset ends a little below that.
     """
     folder = f"{prefix}/" if prefix else ""
     if not start_after.startswith(folder):
         folder = ""
     below = start_after[len(folder) :]
     cut = next((at for at, character in enumerate(below) if character < "/"), len(below))
-    return folder + below[:cut] if cut else ""
+    below = _before(below[:cut])
+    return folder + below if below else ""
+
+
+def _before(name: str) -> str:
+    """Return a name a little below ``name``, which is no folder around it either."""
+    while name:
+        last = chr(ord(name[-1]) - 1)
+        if name[-1] != "/" and last.isascii() and last.isalnum():
+            return name[:-1] + last
+        name = name[:-1]
+    return ""
