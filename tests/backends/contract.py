@@ -1,7 +1,7 @@
 """What every backend must do, as one table of cases.
 
-A case is a function of a :class:`Driver`, which calls a backend directly or through its asynchronous side; so each case is
-written once and holds for both. Cases use paths below ``driver.folder`` only, so they may share a bucket.
+A case is a function of a :class:`Driver`, which calls a backend directly or through its asynchronous side; so each case
+is written once and holds for both. Cases use paths below ``driver.folder`` only, so they may share a bucket.
 """
 
 from __future__ import annotations
@@ -318,7 +318,8 @@ def a_range_of_a_large_object_is_streamed_in_chunks(d: Driver) -> None:
 def a_taken_path_is_refused_and_keeps_its_bytes(d: Driver) -> None:
     path = d.at("taken")
     d.put(path, b"first")
-    for content in (b"second", b"", LARGE, *d.feeds(lambda: iter([b"second"])), *d.feeds(lambda: split(LARGE, 1 << 20))):
+    iterators = [*d.feeds(lambda: iter([b"second"])), *d.feeds(lambda: split(LARGE, 1 << 20))]
+    for content in (b"second", b"", LARGE, *iterators):
         error = raised(ObjectExistsError, d.put, path, content)
         assert isinstance(error, FileExistsError)
         assert (error.operation, error.backend, error.path) == ("put", d.backend.key, path)
@@ -477,7 +478,8 @@ def a_copy_never_overwrites(d: Driver) -> None:
 
 # -- list --------------------------------------------------------------------------------------------------------------
 
-TREE = ["a-b", "a.b", "a/b", "a/b.x", "a/bc", "a/é", "a0", "b/a/x", "b/b/x", "b/c", "ab/c", "é/x", "z", "\U0001f600", "\uffee"]
+TREE = ["a-b", "a.b", "a/b", "a/b.x", "a/bc", "a/é", "a0", "b/a/x", "b/b/x", "b/c", "ab/c", "é/x", "z"]
+TREE += ["\U0001f600", "\uffee"]  # the other way round in UTF-16
 
 
 @case
@@ -503,7 +505,8 @@ def a_listing_goes_on_after_any_path(d: Driver) -> None:
     assert sorted(listed, key=str.encode) == everything
     if d.backend.capabilities.ordered_list:
         assert listed == everything
-    for after in [*everything, d.at("a/"), d.at("a/b/"), d.at("b"), d.at("b/b"), d.at("zz"), d.at("0"), d.folder, "", "\U0010ffff"]:
+    between = [d.at(name) for name in ("a/", "a/b/", "b", "b/b", "zz", "0")]
+    for after in [*everything, *between, d.folder, "", "\U0010ffff"]:
         expected = [path for path in everything if path.encode() > after.encode()]
         assert sorted(d.paths(d.folder, after), key=str.encode) == expected, after
     assert sorted(d.paths(d.at("b"), d.at("a0"))) == [d.at("b/a/x"), d.at("b/b/x"), d.at("b/c")]
@@ -644,7 +647,8 @@ def the_content_type_is_kept_where_promised(d: Driver) -> None:
 
 @case
 def no_metadata_poisons_an_object(d: Driver) -> None:
-    values = ["plain", "", " spaces ", "grüße", "日本語\U0001f600", "new\nline", "cr\r\nx-evil: 1", "nul\0", "x" * 500, "100%25"]
+    values = ["plain", "", " spaces ", "grüße", "日本語\U0001f600", "x" * 500, "100%25"]
+    values += ["new\nline", "cr\r\nx-evil: 1", "nul\0"]
     for number, value in enumerate(values):
         path = d.at(f"{number}")
         options = PutOptions(metadata={"owner": value, "second-key": "b"}, content_type="text/plain")

@@ -1,7 +1,8 @@
 """Directories that follow no symbolic link and are listed in the order of paths.
 
-On POSIX a directory is held by its descriptor and everything in it is opened relative to that, so nobody can swap a directory
-for a link between a check and its use. Windows has no such calls; there the same code checks each name and then uses paths.
+On POSIX a directory is held by its descriptor and everything in it is opened relative to that, so nobody can swap a
+directory for a link between a check and its use. Windows has no such calls; there the same code checks each name and
+then uses paths.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ class Directory:
         return os.open(self._at(name), _CREATE, 0o666, dir_fd=self._fd)
 
     def link(self, source: str, target: str) -> None:
-        """Give the file ``source`` the second name ``target``, which must be free: the one atomic create-only there is."""
+        """Give the file ``source`` the second name ``target``, which must be free: the one atomic way to create."""
         os.link(self._at(source), self._at(target), src_dir_fd=self._fd, dst_dir_fd=self._fd, follow_symlinks=False)
 
     def replace(self, source: str, target: str) -> None:
@@ -136,7 +137,7 @@ class Directory:
             os.fsync(self._fd)
 
     def scan(self) -> Iterator[str]:
-        """Yield the names of files, and those of directories with ``/`` behind, in no order; neither links nor devices."""
+        """Yield the keys of what is in here, in no order: a file's name, a directory's with ``/`` behind."""
         with os.scandir(self._path if self._fd is None else self._fd) as entries:
             for entry in entries:
                 if _UNDECODABLE.search(entry.name):
@@ -199,8 +200,8 @@ def _enter(here: Directory, key: str) -> Directory | None:
 
 
 def _sorted_keys(directory: Directory, after: str, wanted: Callable[[str], bool]) -> Iterator[str]:
-    # With '/' behind them, directories sort among files as the paths below them do: 'a-b' < 'a/b' < 'a0'. Code points sort
-    # like UTF-8 bytes.
+    # With '/' behind them, directories sort among files as the paths below them do: 'a-b' < 'a/b' < 'a0'. Code points
+    # sort like UTF-8 bytes.
     def following(key: str) -> bool:
         return key > after or (key.endswith("/") and after.startswith(key))
 

@@ -15,7 +15,7 @@ MAX_PATH_BYTES = 900
 MAX_SEGMENT_BYTES = 200
 """Filesystems take 255 bytes a name; temporary names beside the target need some of them."""
 
-# Control characters, the C1 range and the separators of other systems are refused by some stores and rewritten by others.
+# Control characters, C1 controls and the separators of other systems are refused by some stores, rewritten by others.
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
 STAGING = re.compile(r"#\d+\Z")
 """How temporary names end; the native local store hides such names, and ours gives them to nothing else."""

@@ -68,9 +68,9 @@ class AsyncGuard:
 class Feed:
     """Chunks that a worker thread reads while the event loop keeps running, and that the loop can cut off.
 
-    Asynchronous chunks are awaited in the caller's own task, so that its context and its cancellation reach the source. The
-    worker is a thread of its own, never one of the loop's executor: the source may need that executor for its next chunk, and
-    enough uploads waiting for their sources inside it would wait for ever.
+    Asynchronous chunks are awaited in the caller's own task, so that its context and its cancellation reach the source.
+    The worker is a thread of its own, never one of the loop's executor: the source may need that executor for its next
+    chunk, and enough uploads waiting for their sources inside it would wait for ever.
 
     Args:
         chunks: What to read, once.
@@ -159,8 +159,8 @@ async def _batch(chunks: AsyncIterator[Buffer]) -> _Batch:
 async def in_thread(call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """Run a blocking call in a thread, and never return before it has ended.
 
-    A thread cannot be cancelled. If we returned at once on cancellation, it could still create an object after the caller has
-    cleaned up; so the cancellation waits for the thread and is raised then.
+    A thread cannot be cancelled. If we returned at once on cancellation, it could still create an object after the
+    caller has cleaned up; so the cancellation waits for the thread and is raised then.
     """
     context = contextvars.copy_context()
     loop = asyncio.get_running_loop()

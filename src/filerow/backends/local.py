@@ -4,12 +4,12 @@
 
     storages.register_backend(LocalBackend("docs", "/srv/files"))
 
-A file appears under its path only when all its bytes are on the disk, and it is never written to again; so what is listed can be
-read, and a backup or a web server may look at the directory at any time. Nothing below the root is reached through a symbolic
-link. The standard library is all this needs.
+A file appears under its path only when all its bytes are on the disk, and it is never written to again; so what is
+listed can be read, and a backup or a web server may look at the directory at any time. Nothing below the root is
+reached through a symbolic link. The standard library is all this needs.
 
-Known limits: a file system cannot hold both ``a`` and ``a/b``; it keeps no content type and no metadata (the row does); it must
-have hard links (FAT has none). Directories that become empty stay.
+Known limits: a file system cannot hold both ``a`` and ``a/b``; it keeps no content type and no metadata (the row does);
+it must have hard links (FAT has none). Directories that become empty stay.
 """
 
 from __future__ import annotations
@@ -68,9 +68,10 @@ class LocalBackend(StorageBackend):
 
     Args:
         key: The name that documents and columns refer to.
-        root: The directory; made if it is missing. It may be a symbolic link itself, which is resolved now and never again.
-        fsync: Wait for the disk, so that what a call has done survives a power failure. Without it a put takes a tenth of the
-            time, and only tests should ask for that.
+        root: The directory; made if it is missing. It may be a symbolic link itself, which is resolved now and never
+            again.
+        fsync: Wait for the disk, so that what a call has done survives a power failure. Without it a put takes about a
+            tenth of the time, and only tests should ask for that.
 
     Raises:
         StorageError: ``root`` cannot be made or is no directory.
@@ -109,8 +110,8 @@ class LocalBackend(StorageBackend):
             return _info(path, draft.publish(name, create_only=options.create_only))
 
     def _copy(self, source: str, target: str) -> ObjectInfo:
-        # Not a hard link, though nothing edits an object in place: a link shares the original's time, and a sweep would take a
-        # copy made a second ago for an old orphan. File systems that can share blocks do so in copy_file_range.
+        # Not a hard link, though nothing edits an object in place: a link shares the original's time, and a sweep would
+        # take a copy made a second ago for an old orphan. File systems that can share blocks do so in copy_file_range.
         fd, _ = self._open(source, "copy")
         try:
             folder, name = self._split(target, "copy")
@@ -215,8 +216,8 @@ class LocalBackend(StorageBackend):
 
     def _sign(self, paths: Sequence[str], request: SignRequest) -> Sequence[str]:  # noqa: ARG002 - the hook's signature
         msg = (
-            "a directory has no server that could check a signed URL; that comes with base_url= in a later release. Until then "
-            "serve the file through the application, or use a backend on S3, GCS or Azure"
+            "a directory has no server that could check a signed URL; that comes with base_url= in a later release. "
+            "Until then serve the file through the application, or use a backend on S3, GCS or Azure"
         )
         raise UnsupportedOperationError(msg, operation="sign", backend=self.key, path=paths[0] if paths else "")
 
@@ -274,7 +275,7 @@ class LocalBackend(StorageBackend):
             here.make(name)
             below = here.child(name)
             self._known_folders.discard(reached)
-        # A folder that another process has made may not be on the disk yet either, so ours are not the only ones to wait for.
+        # A folder that another process has made may not be on the disk yet either, so we wait for each one once.
         if self._fsync and reached not in self._known_folders:
             try:
                 here.sync()
@@ -321,7 +322,7 @@ class LocalBackend(StorageBackend):
 
 
 def _says_absent(error: Exception) -> bool:
-    """Say whether there is nothing at the path: no entry, a file where the path has a folder, or a name that cannot be."""
+    """Say whether nothing is there: no entry, a file where the path has a folder, or a name that cannot be."""
     return isinstance(error, (FileNotFoundError, NotADirectoryError)) or (
         isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG
     )
