@@ -79,7 +79,7 @@ def start() -> PostgresServer:
     user = _unprivileged_user()
     if user is not None:
         shutil.chown(process.folder, user)
-    programs = _programs_for(user, Path(wheel.origin).parent / "pginstall", process.folder)
+    programs = _programs_for(user, Path(wheel.origin).parent, process.folder)
     data = process.folder / "data"
     process.run(
         [programs / "initdb", "-D", data, "-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"], user=user
@@ -102,19 +102,27 @@ def _unprivileged_user() -> str | None:
     return "nobody" if os.geteuid() == 0 else None
 
 
-def _programs_for(user: str | None, installed: Path, folder: Path) -> Path:
+def _programs_for(user: str | None, package: Path, folder: Path) -> Path:
     """Return the folder of the programs; a copy if the user may not look into the installed one."""
-    if user is not None:
-        try:
-            subprocess.run(
-                [installed / "bin" / "postgres", "--version"], user=user, extra_groups=[], cwd=folder,
-                stdout=subprocess.DEVNULL, check=True,
-            )  # fmt: skip
-        except (PermissionError, subprocess.CalledProcessError):
-            copy = folder / "pginstall"
-            shutil.copytree(installed, copy, symlinks=True, ignore=shutil.ignore_patterns("include"))
-            return copy / "bin"
-    return installed / "bin"
+    programs = Path("pginstall", "bin")
+    if user is None or _may_run(user, package / programs / "postgres", folder):
+        return package / programs
+    # The programs find their libraries beside the package.
+    for part in (package, package.with_name(f"{package.name}.libs")):
+        if part.exists():
+            shutil.copytree(part, folder / part.name, symlinks=True, ignore=shutil.ignore_patterns("include", "*.pyc"))
+    return folder / package.name / programs
+
+
+def _may_run(user: str, program: Path, folder: Path) -> bool:
+    try:
+        subprocess.run(
+            [program, "--version"], user=user, extra_groups=[], cwd=folder, check=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+    except (PermissionError, subprocess.CalledProcessError):
+        return False
+    return True
 
 
 def _answers(port: int) -> bool:
