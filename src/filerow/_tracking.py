@@ -118,6 +118,8 @@ def read_into(owned: Owned, connection: Connection, mapper: Mapper[Any], states:
     """Read what the rows of one class own; see :func:`read_owned`."""
     fields = fields_of(mapper)
     by_key = {state.key[1]: state for state in states if state.key is not None}
+    if not by_key:  # rows that are yet to be inserted own nothing, so there is nothing to lock
+        return
     keys = sorted(by_key, key=repr)  # one order for all sessions, so that their locks do not cross
     lock_for_writing(connection, fields)
     width = len(mapper.primary_key)
