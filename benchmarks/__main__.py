@@ -1,0 +1,89 @@
+"""``python -m benchmarks [--quick] [--only WORD]``: print every line of the speed budget that concerns the core."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import obstore
+import sqlalchemy
+
+import filerow
+from benchmarks import inserts, limits, pressure, reads
+from benchmarks._harness import Row, table
+from benchmarks._world import World, temporary
+from tests.servers import seaweedfs
+from tests.servers.counting import CountingProxy
+from tests.servers.latency import LatencyProxy
+
+Measurement = Callable[[], Iterable[Row]]
+
+
+def plan(folder: Path, s3: dict[str, str]) -> Iterator[tuple[str, Measurement]]:
+    """Yield every measurement by name; each makes the world it needs."""
+
+    def local() -> World:
+        return World("local", folder)
+
+    def remote(**changed: str) -> World:
+        return World("S3", folder, {**s3, **changed})
+
+    def far() -> list[Row]:
+        proxy = LatencyProxy(s3["endpoint"], round_trip=0.020)
+        try:
+            world = remote(endpoint=proxy.endpoint)
+            world.name = "S3 behind 20 ms"
+            return [inserts.against_one_by_one(world)]
+        finally:
+            proxy.stop()
+
+    def wire() -> list[Row]:
+        proxy = CountingProxy(s3["endpoint"])
+        try:
+            return list(limits.requests(remote(endpoint=proxy.endpoint), proxy))
+        finally:
+            proxy.stop()
+
+    for where in (local, remote):
+        yield "each", lambda where=where: inserts.one_commit_each(where())
+        yield "one", lambda where=where: inserts.one_commit(where(), 200, inserts.SMALL, "insert 200 x 10 KB, one commit", 1.10)
+        yield "big", lambda where=where: inserts.one_commit(where(), 20, inserts.LARGE, "insert 20 x 8 MB, one commit", 1.05)
+        yield "delete", lambda where=where: [reads.delete_rows(where())]
+        yield "download", lambda where=where: [reads.download(where())]
+    yield "far", far
+    yield "load", lambda: [reads.load_rows(world := local()), reads.look_at_rows(world)]
+    yield "sign", lambda: reads.sign(remote())
+    yield "requests", wire
+    yield "import", lambda: [limits.import_time()]
+    yield "memory", lambda: pressure.memory(s3, folder)
+    yield "lag", lambda: [pressure.lag(s3, folder)]
+
+
+def main() -> int:
+    """Run the measurements and print the table; exit with 1 when a line is over its budget."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    parser.add_argument("--only", default="", help="run only measurements whose name contains this word")
+    arguments = parser.parse_args()
+    rows: list[Row] = []
+    with temporary() as folder, seaweedfs.start() as server:
+        s3 = {
+            "endpoint": server.endpoint,
+            "access_key": server.access_key,
+            "secret_key": server.secret_key,
+            "bucket": server.make_bucket(),
+        }
+        for name, measure in plan(folder, s3):
+            if arguments.only in name:
+                for row in measure():
+                    rows.append(row)
+                    print(f"{row.what} ({row.where}): {row.ours} {row.ratio or ''} [{row.budget}]", file=sys.stderr, flush=True)
+    versions = f"Filerow {filerow.__version__}, SQLAlchemy {sqlalchemy.__version__}, obstore {obstore.__version__}"
+    print(f"{versions}, Python {platform.python_version()}\n\n{table(rows)}")
+    return 0 if all(row.within for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""Where a measurement runs: a database, a store, and two ways to it, ours and the hand-written one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import obstore
+from sqlalchemy import JSON, create_engine, event
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from filerow import FileObject, StoredObject, storages
+from filerow.backends.obstore import ObstoreBackend
+
+PARALLEL = 16
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Ours(Base):
+    __tablename__ = "ours"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    file: Mapped[FileObject | None] = mapped_column(StoredObject("bench"))
+
+
+class Floor(Base):
+    __tablename__ = "floor"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    file: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+
+
+class World:
+    """One database file, and one store that both ways use through obstore with the same options.
+
+    Args:
+        name: What the table calls the store.
+        folder: For the database, and for a local store.
+        s3: Endpoint, keys and bucket of an S3 server; without it the store is a directory.
+    """
+
+    def __init__(self, name: str, folder: Path, s3: dict[str, str] | None = None) -> None:
+        self.name = name
+        self.url = f"/{folder / 'bench.db'}"
+        options: dict[str, Any] = {}
+        root = f"file://{folder}/objects"
+        if s3:
+            root = f"s3://{s3['bucket']}"
+            options = {
+                "aws_endpoint": s3["endpoint"],
+                "aws_access_key_id": s3["access_key"],
+                "aws_secret_access_key": s3["secret_key"],
+            }
+        storages.clear_backends()
+        self.backend = ObstoreBackend("bench", f"{root}/ours", **options)
+        storages.register_backend(self.backend)
+        self.raw = ObstoreBackend("raw", f"{root}/floor", **options).store
+        self.engine = create_engine(f"sqlite://{self.url}")
+        event.listen(self.engine, "connect", _tune)
+        Base.metadata.drop_all(self.engine)
+        Base.metadata.create_all(self.engine)
+
+    # -- the hand-written way ------------------------------------------------------------------------------------------
+
+    def put(self, data: bytes) -> dict[str, Any]:
+        """Store bytes and return the document to keep."""
+        path = f"floor/file/{uuid.uuid4().hex}.bin"
+        return _document(path, data, obstore.put(self.raw, path, data))
+
+    async def put_async(self, data: bytes) -> dict[str, Any]:
+        """The same, awaited."""
+        path = f"floor/file/{uuid.uuid4().hex}.bin"
+        return _document(path, data, await obstore.put_async(self.raw, path, data))
+
+    async def gather(self, contents: list[bytes]) -> list[dict[str, Any]]:
+        """Store several, sixteen at a time."""
+        limit = asyncio.Semaphore(PARALLEL)
+
+        async def one(data: bytes) -> dict[str, Any]:
+            async with limit:
+                return await self.put_async(data)
+
+        return await asyncio.gather(*map(one, contents))
+
+    # -- sessions ------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """A synchronous session."""
+        with Session(self.engine) as session:
+            yield session
+
+    @asynccontextmanager
+    async def async_session(self) -> AsyncIterator[AsyncSession]:
+        """An asynchronous session on an engine of its own, because each run has its own event loop."""
+        engine = create_async_engine(f"sqlite+aiosqlite://{self.url}")
+        event.listen(engine.sync_engine, "connect", _tune)
+        async with AsyncSession(engine) as session:
+            yield session
+        await engine.dispose()
+
+
+def _tune(connection: Any, record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.close()
+
+
+def _document(path: str, data: bytes, stored: Any) -> dict[str, Any]:
+    return {
+        "v": 1,
+        "backend": "bench",
+        "path": path,
+        "filename": "a.bin",
+        "content_type": "application/octet-stream",
+        "size": len(data),
+        "checksum": None,
+        "etag": stored["e_tag"],
+        "version_id": stored["version"],
+        "last_modified": time.time(),
+        "metadata": {},
+    }
+
+
+@contextmanager
+def temporary() -> Iterator[Path]:
+    """A folder that goes."""
+    with tempfile.TemporaryDirectory(prefix="filerow-bench-") as folder:
+        yield Path(folder)
+
+
+def some_bytes(size: int) -> bytes:
+    """Bytes of no recognisable type, the slowest to sniff."""
+    return os.urandom(size)

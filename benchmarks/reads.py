@@ -1,0 +1,123 @@
+"""Loading rows, downloading, signing and deleting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import obstore
+from sqlalchemy import delete, select
+
+from benchmarks._harness import Row, at_most
+from benchmarks._world import Floor, Ours, World, some_bytes
+from filerow import FileObject
+from filerow.backends.base import SignRequest
+
+SMALL = some_bytes(10 * 1024)
+
+
+def fill(world: World, count: int) -> None:
+    """Put the same number of files into both tables."""
+    with world.session() as session:
+        session.execute(delete(Ours))
+        session.execute(delete(Floor))
+        session.add_all(Ours(file=FileObject(filename="a.bin", content=SMALL)) for _ in range(count))
+        session.add_all([Floor(file=world.put(SMALL)) for _ in range(count)])
+        session.commit()
+
+
+def load_rows(world: World) -> Row:
+    """Load rows without looking at their files."""
+    fill(world, 1000)
+
+    def floor() -> None:
+        with world.session() as session:
+            assert len(session.scalars(select(Floor)).all()) == 1000
+
+    def ours() -> None:
+        with world.session() as session:
+            assert len(session.scalars(select(Ours)).all()) == 1000
+
+    return at_most("load 1,000 rows", "plain JSON column", floor, ours, 1.10, rounds=31)
+
+
+def look_at_rows(world: World) -> Row:
+    """Load rows and look at one fact of each file."""
+
+    def floor() -> None:
+        with world.session() as session:
+            assert all(row.file and row.file["size"] for row in session.scalars(select(Floor)))
+
+    def ours() -> None:
+        with world.session() as session:
+            assert all(row.file and row.file.size for row in session.scalars(select(Ours)))
+
+    return at_most("load 1,000 rows and read a fact of each", "plain JSON column", floor, ours, 1.50, rounds=31)
+
+
+def download(world: World) -> Row:
+    """Download small files one by one."""
+    fill(world, 200)
+    with world.session() as session:
+        files = [row.file for row in session.scalars(select(Ours)) if row.file]
+        paths = [row.file["path"] for row in session.scalars(select(Floor)) if row.file]
+
+    def floor() -> None:
+        for path in paths:
+            assert len(obstore.get(world.raw, path).bytes()) == len(SMALL)
+
+    def ours() -> None:
+        for file in files:
+            assert len(file.get_content()) == len(SMALL)
+
+    return at_most("download 200 x 10 KB", f"{world.name}, sync", floor, ours, 1.10)
+
+
+def sign(world: World) -> Iterator[Row]:
+    """Sign URLs, one by one and all at once."""
+    fill(world, 50)
+    with world.session() as session:
+        files = [row.file for row in session.scalars(select(Ours)) if row.file] * 20
+    paths = [file.path for file in files]
+    hour = timedelta(hours=1)
+    request = SignRequest("GET", 3600)
+
+    def floor_each() -> None:
+        for path in paths:
+            obstore.sign(world.raw, "GET", path, hour)
+
+    def ours_each() -> None:
+        for file in files:
+            file.sign(expires_in=3600)
+
+    yield at_most("sign 1,000 URLs, one by one", world.name, floor_each, ours_each, 1.10, rounds=21)
+    yield at_most(
+        "sign 1,000 URLs at once",
+        world.name,
+        lambda: obstore.sign(world.raw, "GET", paths, hour),
+        lambda: world.backend.sign_many(paths, request),
+        1.10,
+        rounds=21,
+    )
+
+
+def delete_rows(world: World, count: int = 200, rounds: int = 7) -> Row:
+    """Delete loaded rows in one commit; the hand-written way collects the paths and deletes in bulk after the commit."""
+    fill(world, count * (rounds + 1))
+
+    def floor() -> None:
+        with world.session() as session:
+            rows = session.scalars(select(Floor).order_by(Floor.id).limit(count)).all()
+            paths = [row.file["path"] for row in rows if row.file]
+            for row in rows:
+                session.delete(row)
+            session.commit()
+            obstore.delete(world.raw, paths)
+
+    def ours() -> None:
+        with world.session() as session:
+            for row in session.scalars(select(Ours).order_by(Ours.id).limit(count)).all():
+                session.delete(row)
+            session.commit()
+
+    return at_most(f"delete {count} rows", f"{world.name}, sync", floor, ours, 1.10, rounds=rounds)
