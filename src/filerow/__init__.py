@@ -23,5 +23,7 @@ __all__ = (
     "storages",
 )
 
+__version__ = "0.1.0"
+
 install()
 del install

@@ -98,6 +98,7 @@ def _insert(state: ORMExecuteState, statement: Insert, fields: Sequence[Field]) 
         values.add(-1, column, value)
     if not any(change.new for change in values.changes) and not values.rows:
         return None
+    _refuse_sharing(values, len(values.rows), "INSERT")
     if any(change.new for change in values.changes) and getattr(statement, "_post_values_clause", None) is not None:
         msg = (
             "INSERT ... ON CONFLICT / ON DUPLICATE KEY with files cannot tell which rows it wrote, so bytes could be lost; look "
@@ -158,7 +159,7 @@ def _update(
         return None
     keys = [_key_of(mapper, row) for row in values.rows] if values.rows else None
     before = _read(state, mapper, fields, keys)
-    _refuse_sharing(values, len(before))
+    _refuse_sharing(values, len(before), "UPDATE")
     _tell_old(values, before, keys)
     files = session_files(state.session)
     work = files.work(values.put_copy)
@@ -191,12 +192,12 @@ def _nothing_to_copy(change: Change, index: int, copy: FileObject) -> None:
     raise AssertionError
 
 
-def _refuse_sharing(values: Values, matched: int) -> None:
+def _refuse_sharing(values: Values, matched: int, verb: str) -> None:
     for change in values.changes:
         if change.owned and change.new and isinstance(change.slot, Slot) and change.slot.owner == -1 and matched > 1:
             msg = (
-                f"this UPDATE would give one file to {matched} rows in {change.slot.field.key}; assign it row by row, so that each "
-                "row gets its own copy"
+                f"this {verb} would give one file to {matched} rows in {change.slot.field.key}; give each row its own, row by "
+                "row, so that each gets its own copy"
             )
             raise UnsupportedRouteError(msg)
 

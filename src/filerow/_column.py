@@ -19,7 +19,6 @@ from contextvars import ContextVar
 from typing import Any
 
 from sqlalchemy import JSON, ColumnElement, and_, type_coerce
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import operators
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -36,7 +35,7 @@ __all__ = ("StoredObject",)
 binding_refused: ContextVar[bool] = ContextVar("filerow_binding_refused", default=False)
 """Set by the unit of work while one of the session's legacy bulk methods runs, which gives it no chance to store files."""
 
-_JSON = JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
+_JSON = JSON(none_as_null=True)
 
 _NO_BULK_METHODS = (
     "bulk_save_objects(), bulk_insert_mappings() and bulk_update_mappings() bypass the unit of work, so a file column cannot go "
@@ -107,6 +106,10 @@ class StoredObject(TypeDecorator[Any]):
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """JSONB on PostgreSQL, JSON elsewhere."""
+        if dialect.name == "postgresql":
+            from sqlalchemy.dialects.postgresql import JSONB  # noqa: PLC0415 - costs more to import than all of filerow
+
+            return dialect.type_descriptor(JSONB(none_as_null=True))
         return dialect.type_descriptor(_JSON)
 
     # -- values --------------------------------------------------------------------------------------------------------

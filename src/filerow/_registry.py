@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urlsplit
 
+from filerow.backends._types import SignRequest
 from filerow.exceptions import BackendExistsError, BackendNotFoundError
 
 if TYPE_CHECKING:
@@ -15,6 +16,18 @@ if TYPE_CHECKING:
 __all__ = ("StorageRegistry", "storages")
 
 _OBSTORE_SCHEMES = frozenset({"s3", "s3a", "gs", "az", "abfs", "abfss", "adl", "azure", "http", "https"})
+
+
+class Located(Protocol):
+    """A stored file, as far as signing needs to know it."""
+
+    @property
+    def backend_key(self) -> str:
+        """The key of its backend."""
+
+    @property
+    def path(self) -> str:
+        """Its path there."""
 
 
 class StorageRegistry:
@@ -105,6 +118,33 @@ class StorageRegistry:
         """Return the backend of a key, or the default one for an empty key."""
         return self.get_backend(key) if key else self.get_default_backend()
 
+    def sign_many(self, files: Iterable[Located], *, expires_in: int = 3600) -> list[str]:
+        """Return one URL per stored file to read it, in order; one call per backend signs them all.
+
+        Args:
+            files: Stored files, of any backends.
+            expires_in: Seconds the URLs work.
+
+        Raises:
+            UnsupportedOperationError: A backend cannot sign.
+        """
+        request = SignRequest("GET", expires_in)
+        located = [(file.backend_key, file.path) for file in files]
+        urls: dict[tuple[str, str], str] = {}
+        for key, paths in _by_backend(located).items():
+            urls.update(zip(((key, path) for path in paths), self.resolve(key).sign_many(paths, request), strict=True))
+        return [urls[place] for place in located]
+
+    async def sign_many_async(self, files: Iterable[Located], *, expires_in: int = 3600) -> list[str]:
+        """Return one URL per stored file; see :meth:`sign_many`."""
+        request = SignRequest("GET", expires_in)
+        located = [(file.backend_key, file.path) for file in files]
+        urls: dict[tuple[str, str], str] = {}
+        for key, paths in _by_backend(located).items():
+            signed = await self.resolve(key).sign_many_async(paths, request)
+            urls.update(zip(((key, path) for path in paths), signed, strict=True))
+        return [urls[place] for place in located]
+
     def set_default_backend(self, key: str) -> None:
         """Choose the backend of columns and files that name none; it may be registered later."""
         self._default = key
@@ -134,6 +174,13 @@ class StorageRegistry:
         with self._lock:
             self._backends.clear()
             self._default = None
+
+
+def _by_backend(located: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    grouped: dict[str, list[str]] = {}
+    for key, path in located:
+        grouped.setdefault(key, []).append(path)
+    return grouped
 
 
 def backend_from_url(url: str, key: str, **options: Any) -> StorageBackend:

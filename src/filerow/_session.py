@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection
 from sqlalchemy.orm import InstanceState, Session, SessionTransaction
@@ -75,6 +75,7 @@ class SessionFiles:
     Attributes:
         flush: The flush under way.
         bulk: The transaction of a legacy bulk operation under way.
+        connections: The connections its outermost transaction uses.
         committing: A commit has been called, so that COMMIT may have been sent.
         in_doubt: The answer to a COMMIT was lost: the rows may be there or not.
     """
@@ -84,7 +85,7 @@ class SessionFiles:
         self.bulk: SessionTransaction | None = None
         self.committing = False
         self.in_doubt = False
-        self.connections: WeakSet[Connection] = WeakSet()
+        self.connections: list[Connection] = []
         self.in_savepoint = False
         self._ledger = Ledger()
         self._committed: set[Hashable] = set()
@@ -101,7 +102,7 @@ class SessionFiles:
 
     def joined(self, connection: Connection) -> None:
         """Note a connection the session's outermost transaction has begun to use."""
-        self.connections.add(connection)
+        self.connections.append(connection)
         self.in_savepoint = connection.in_nested_transaction()
         _by_connection[connection] = self
 
