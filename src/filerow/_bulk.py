@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import CursorResult, Delete, Insert, Result, Select, Update, select
-from sqlalchemy.orm import Mapper, ORMExecuteState
+from sqlalchemy.orm import Mapper, ORMExecuteState, configure_mappers
 from sqlalchemy.sql.elements import BindParameter, Null
 
 from filerow._apply import Work, check_backend
@@ -34,6 +34,8 @@ def run_bulk(state: ORMExecuteState) -> Result[Any] | None:
     mapper = state.bind_mapper
     if mapper is None or not (state.is_insert or state.is_update or state.is_delete) or not state.is_orm_statement:
         return None
+    if not mapper.configured:
+        configure_mappers()  # nobody has used the class yet, so its file columns are not known
     fields = tuple(f for f in fields_of(mapper) if f.column.table is mapper.local_table)
     if not fields:
         return None

@@ -31,7 +31,7 @@ from filerow._apply import check_backend
 from filerow._bulk import run_bulk
 from filerow._changes import Change
 from filerow._collect import changed_slots, changes_of, deletions_of, fill_in, identities, put_copy, states_to_read
-from filerow._column import binding_refused
+from filerow._column import StoredObject, binding_refused
 from filerow._file import FileObject
 from filerow._list import FileObjectList
 from filerow._session import Flush, session_files, session_of_connection
@@ -45,6 +45,7 @@ _watched_dialects: WeakSet[Dialect] = WeakSet()
 
 def install() -> None:
     """Start listening; called once, when filerow is imported."""
+    event.listen(Mapper, "after_mapper_constructed", _mapper_constructed)
     event.listen(Mapper, "mapper_configured", _mapper_configured)
 
 
@@ -69,11 +70,16 @@ def _listen_to_sessions() -> None:
 # -- classes ---------------------------------------------------------------------------------------------------------------
 
 
+def _mapper_constructed(mapper: Mapper[Any], class_: type[Any]) -> None:
+    """Listen before the class is configured, which a bulk statement that comes first would otherwise escape."""
+    if any(isinstance(column.type, StoredObject) for column in mapper.columns):
+        _listen_to_sessions()
+
+
 def _mapper_configured(mapper: Mapper[Any], class_: type[Any]) -> None:
     fields = learn(mapper)
     if not fields:
         return
-    _listen_to_sessions()
     event.listen(class_, "before_insert", _before_insert)
     event.listen(class_, "before_update", _before_update)
     event.listen(class_, "before_delete", _before_delete)
