@@ -1,0 +1,447 @@
+"""ORM bulk INSERT, UPDATE and DELETE in all their forms, and the routes that must refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import delete, func, insert, null, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError, StatementError
+from sqlalchemy.orm.exc import StaleDataError
+
+from filerow.exceptions import UnsupportedRouteError
+from tests.cases.models import Animal, Composite, Document, Dog, Named, Renamed, Truck
+from tests.cases.world import World
+
+
+def by_title(world: World, title: str) -> Document:
+    return world.session.scalars(select(Document).where(Document.title == title)).one()
+
+
+def three(world: World) -> list[Document]:
+    rows = [Document(title=title, file=world.file(title.encode()), pages=[world.file()]) for title in "abc"]
+    world.session.add_all(rows)
+    world.session.commit()
+    return rows
+
+
+# -- INSERT ----------------------------------------------------------------------------------------------------------------
+
+
+def test_bulk_insert_of_many_parameters_stores_their_files(world: World) -> None:
+    world.session.execute(
+        insert(Document), [{"title": t, "file": world.file(t.encode()), "pages": world.files(2)} for t in "abc"]
+    )
+    world.session.commit()
+    assert world.count() == 9
+    assert world.stored(by_title(world, "b").file) == b"b"
+
+
+def test_bulk_insert_of_values_stores_their_file(world: World) -> None:
+    world.session.execute(insert(Document).values(title="a", file=world.file(b"a"), pages=world.files(1)))
+    world.session.commit()
+    assert world.stored(by_title(world, "a").file) == b"a"
+    assert world.count() == 2
+
+
+def test_bulk_insert_of_one_parameter_stores_its_file(world: World) -> None:
+    world.session.execute(insert(Document), {"title": "a", "file": world.file(b"a")})
+    world.session.commit()
+    assert world.stored(by_title(world, "a").file) == b"a"
+
+
+def test_bulk_insert_of_a_list_of_values_stores_their_files(world: World) -> None:
+    world.session.execute(insert(Document).values([{"title": t, "file": world.file(t.encode())} for t in "ab"]))
+    world.session.commit()
+    assert world.stored(by_title(world, "b").file) == b"b"
+    assert by_title(world, "b").pages == []
+
+
+def test_bulk_insert_into_renamed_columns(world: World) -> None:
+    world.session.execute(insert(Renamed), [{"file": world.file(b"a"), "pages": world.files(1)}])
+    world.session.execute(insert(Renamed).values(file=world.file(b"b")))
+    world.session.execute(insert(Renamed).values([{"file": world.file(b"c")}, {"file": None}]))
+    world.session.commit()
+    assert world.count() == 4
+
+
+def test_bulk_insert_with_returning_gives_complete_objects(world: World) -> None:
+    rows = world.session.scalars(
+        insert(Document).returning(Document), [{"title": t, "file": world.file(t.encode())} for t in "ab"]
+    ).all()
+    world.session.commit()
+    assert sorted(world.stored(row.file) for row in rows) == [b"a", b"b"]
+
+
+def test_bulk_insert_of_a_joined_child_stores_the_base_s_files_too(world: World) -> None:
+    world.session.execute(insert(Dog), [{"photo": world.file(b"photo"), "chip": world.file(b"chip"), "kind": "dog"}])
+    world.session.commit()
+    dog = world.session.scalars(select(Dog)).one()
+    assert (world.stored(dog.photo), world.stored(dog.chip)) == (b"photo", b"chip")
+
+
+def test_bulk_insert_of_a_single_table_child(world: World) -> None:
+    world.session.execute(insert(Truck), [{"photo": world.file(), "manifest": world.file(b"m"), "kind": "truck"}])
+    world.session.commit()
+    assert world.stored(world.session.scalars(select(Truck)).one().manifest) == b"m"
+
+
+def test_bulk_insert_of_an_attached_file_makes_a_copy(world: World) -> None:
+    first = world.add(title="a", file=world.file(b"same"))
+    world.session.execute(insert(Document), [{"title": t, "file": first.file} for t in "bc"])
+    world.session.execute(insert(Document).values(title="d", file=first.file))
+    world.session.execute(insert(Document).values([{"title": "e", "file": first.file}]))
+    world.session.commit()
+    assert world.count() == 5
+    assert world.stored(by_title(world, "e").file) == b"same"
+
+
+def test_bulk_insert_that_fails_leaves_nothing(world: World) -> None:
+    with pytest.raises(IntegrityError):
+        world.session.execute(insert(Named), [{"name": "same", "file": world.file()} for _ in range(3)])
+    world.session.rollback()
+    assert world.count() == 0
+
+
+def test_bulk_insert_that_is_rolled_back_leaves_nothing(world: World) -> None:
+    world.session.execute(insert(Document), [{"file": world.file()} for _ in range(3)])
+    world.session.rollback()
+    assert world.count() == 0
+
+
+def test_bulk_insert_in_a_savepoint_that_is_rolled_back_leaves_nothing(world: World) -> None:
+    savepoint = world.session.begin_nested()
+    world.session.execute(insert(Document), [{"file": world.file()} for _ in range(3)])
+    savepoint.rollback()
+    world.session.commit()
+    assert world.count() == 0
+
+
+def test_bulk_insert_without_files_is_left_alone(world: World) -> None:
+    world.session.execute(insert(Document), [{"title": "a"}, {"title": "b", "file": None}])
+    world.session.execute(insert(Document).values(title="c"))
+    world.session.commit()
+    assert by_title(world, "c").pages == []
+
+
+def test_insert_from_select_of_a_file_column_is_refused(world: World) -> None:
+    three(world)
+    statement = insert(Document).from_select(["title", "file", "pages"], select(Document.title, Document.file, Document.pages))
+    with pytest.raises(UnsupportedRouteError, match="SELECT"):
+        world.session.execute(statement)
+    world.session.rollback()
+    assert world.count() == 6
+
+
+def test_insert_from_select_without_file_columns_is_left_alone(world: World) -> None:
+    three(world)
+    world.session.execute(insert(Named).from_select(["name"], select(Document.title)))
+    world.session.commit()
+    assert world.session.scalar(select(func.count()).select_from(Named)) == 3
+
+
+def test_insert_on_conflict_with_files_is_refused(world: World) -> None:
+    dialect = {"sqlite": sqlite, "postgresql": postgresql}[world.database.name]
+    statement = dialect.insert(Named).on_conflict_do_nothing(index_elements=["name"])  # type: ignore[attr-defined]
+    with pytest.raises(UnsupportedRouteError, match="CONFLICT"):
+        world.session.execute(statement, [{"name": "a", "file": world.file()}])
+    world.session.rollback()
+    assert world.count() == 0
+
+
+def test_on_conflict_do_update_of_a_file_is_refused(world: World) -> None:
+    row = world.add(Named, name="a", file=world.file(b"old"))
+    dialect = {"sqlite": sqlite, "postgresql": postgresql}[world.database.name]
+    statement = dialect.insert(Named).values(name="a")  # type: ignore[attr-defined]
+    statement = statement.on_conflict_do_update(index_elements=["name"], set_={"file": None})
+    with pytest.raises(UnsupportedRouteError):
+        world.session.execute(statement)
+    world.session.rollback()
+    assert world.stored(row.file) == b"old"
+
+
+def test_bulk_insert_of_a_dict_is_refused(world: World) -> None:
+    victim = world.add(file=world.file()).file.to_dict()
+    for statement, parameters in ((insert(Document), [{"file": victim}]), (insert(Document).values(file=victim), None)):
+        with pytest.raises((TypeError, StatementError, ValueError)):
+            world.session.execute(statement, parameters)
+        world.session.rollback()
+
+
+# -- UPDATE ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("synchronize", ["auto", "evaluate", "fetch", False])
+def test_bulk_update_of_one_row_replaces_its_file(world: World, synchronize: Any) -> None:
+    rows = three(world)
+    world.session.execute(
+        update(Document).where(Document.title == "b").values(file=world.file(b"new")),
+        execution_options={"synchronize_session": synchronize},
+    )
+    world.session.commit()
+    assert world.count() == 6
+    assert world.stored(rows[1].file) == b"new"
+
+
+def test_bulk_update_of_one_row_that_is_rolled_back_changes_nothing(world: World) -> None:
+    rows = three(world)
+    world.session.execute(update(Document).where(Document.title == "b").values(file=world.file(b"new")))
+    world.session.rollback()
+    assert world.stored(rows[1].file) == b"b"
+
+
+def test_bulk_update_of_no_row_stores_nothing(world: World) -> None:
+    three(world)
+    file = world.file(b"new")
+    world.session.execute(update(Document).where(Document.title == "z").values(file=file, pages=world.files(2)))
+    world.session.commit()
+    assert world.count() == 6
+    assert world.stored(world.add(file=file).file) == b"new"
+
+
+def test_bulk_update_of_many_rows_with_one_file_is_refused(world: World) -> None:
+    three(world)
+    with pytest.raises(UnsupportedRouteError, match="3 rows"):
+        world.session.execute(update(Document).values(file=world.file()))
+    world.session.rollback()
+    assert world.count() == 6
+
+
+def test_bulk_update_of_many_rows_to_none_deletes_their_files(world: World) -> None:
+    three(world)
+    world.session.execute(update(Document).where(Document.title != "a").values(file=None))
+    world.session.commit()
+    assert world.count() == 4
+    world.session.execute(update(Document).values(file=null(), pages=[]))
+    world.session.commit()
+    assert world.count() == 0
+
+
+def test_bulk_update_of_many_rows_to_none_that_is_rolled_back_keeps_them(world: World) -> None:
+    three(world)
+    world.session.execute(update(Document).values(file=None))
+    world.session.rollback()
+    assert world.count() == 6
+
+
+def test_bulk_update_of_other_columns_is_left_alone(world: World) -> None:
+    three(world)
+    world.session.execute(update(Document).values(title="x"))
+    world.session.commit()
+    assert world.count() == 6
+
+
+def test_bulk_update_by_primary_key_gives_each_row_its_own(world: World) -> None:
+    rows = three(world)
+    world.session.execute(update(Document), [{"id": row.id, "file": world.file(row.title.encode() * 2)} for row in rows])
+    world.session.commit()
+    assert world.count() == 6
+    assert [world.stored(row.file) for row in rows] == [b"aa", b"bb", b"cc"]
+
+
+def test_bulk_update_by_primary_key_of_lists_and_none(world: World) -> None:
+    rows = three(world)
+    world.session.execute(
+        update(Document), [{"id": row.id, "file": None, "pages": [*row.pages, world.file()]} for row in rows]
+    )
+    world.session.commit()
+    assert world.count() == 6
+
+
+def test_bulk_update_by_composite_primary_key(world: World) -> None:
+    for number in range(2):
+        world.add(Composite, region="north", number=number, file=world.file())
+    world.session.execute(
+        update(Composite), [{"region": "north", "number": n, "file": world.file(b"new")} for n in range(2)]
+    )
+    world.session.commit()
+    assert world.count() == 2
+
+
+def test_bulk_update_by_primary_key_of_a_joined_child(world: World) -> None:
+    dog = world.add(Dog, photo=world.file(), chip=world.file())
+    world.session.execute(update(Dog), [{"id": dog.id, "photo": world.file(b"p"), "chip": world.file(b"c")}])
+    world.session.commit()
+    assert (world.stored(dog.photo), world.stored(dog.chip)) == (b"p", b"c")
+    assert world.count() == 2
+
+
+def test_bulk_update_by_a_primary_key_that_is_no_row_leaves_nothing(world: World) -> None:
+    three(world)
+    try:
+        world.session.execute(update(Document), [{"id": 10**6, "file": world.file()}])
+        world.session.commit()
+    except StaleDataError:
+        world.session.rollback()
+    assert world.count() == 6
+
+
+def test_bulk_update_that_moves_a_file_between_rows_keeps_it(world: World) -> None:
+    rows = three(world)
+    world.session.execute(
+        update(Document), [{"id": rows[0].id, "file": rows[1].file}, {"id": rows[1].id, "file": rows[0].file}]
+    )
+    world.session.commit()
+    assert world.count() == 6
+    assert (world.stored(rows[0].file), world.stored(rows[1].file)) == (b"b", b"a")
+
+
+def test_bulk_update_with_an_attached_file_makes_a_copy(world: World) -> None:
+    rows = three(world)
+    world.session.execute(update(Document).where(Document.title == "b").values(file=rows[0].file))
+    world.session.commit()
+    world.check()
+    assert world.stored(rows[1].file) == b"a"
+
+
+def test_bulk_update_with_the_row_s_own_file_changes_nothing(world: World) -> None:
+    rows = three(world)
+    world.session.execute(update(Document).where(Document.title == "b").values(file=rows[1].file))
+    world.session.commit()
+    assert world.count() == 6
+
+
+def test_bulk_update_to_an_sql_expression_is_refused(world: World) -> None:
+    three(world)
+    with pytest.raises(UnsupportedRouteError, match="expression"):
+        world.session.execute(update(Document).values(file=Document.cover))
+    world.session.rollback()
+    assert world.count() == 6
+
+
+def test_bulk_update_that_fails_leaves_all_as_it_was(world: World) -> None:
+    for name in "ab":
+        world.add(Named, name=name, file=world.file(name.encode()))
+    with pytest.raises(IntegrityError):
+        world.session.execute(update(Named).where(Named.name == "a").values(name="b", file=world.file()))
+    world.session.rollback()
+    assert world.count() == 2
+
+
+def test_bulk_update_of_a_row_that_is_pending_in_the_session(world: World) -> None:
+    world.session.add(Document(title="a", file=world.file()))
+    world.session.execute(update(Document).where(Document.title == "a").values(file=world.file(b"new")))
+    world.session.commit()
+    assert world.stored(by_title(world, "a").file) == b"new"
+    assert world.count() == 1
+
+
+def test_bulk_update_found_by_the_file_s_own_facts(world: World) -> None:
+    three(world)
+    world.session.execute(update(Document).where(Document.file.size == 1).values(file=None))
+    world.session.commit()
+    assert world.count() == 3
+
+
+@pytest.mark.parametrize("child", [Dog, Animal])
+def test_bulk_update_of_joined_inheritance(world: World, child: type[Any]) -> None:
+    dog = world.add(Dog, photo=world.file(), chip=world.file())
+    column = "chip" if child is Dog else "photo"
+    world.session.execute(update(child).where(child.id == dog.id).values({column: world.file(b"new")}))
+    world.session.commit()
+    assert world.count() == 2
+    assert world.stored(getattr(dog, column)) == b"new"
+
+
+# -- DELETE ----------------------------------------------------------------------------------------------------------------
+
+
+def test_bulk_delete_deletes_the_files_of_what_it_matched(world: World) -> None:
+    three(world)
+    world.session.execute(delete(Document).where(Document.title != "b"))
+    world.session.commit()
+    assert world.count() == 2
+
+
+def test_bulk_delete_of_everything(world: World) -> None:
+    three(world)
+    world.session.execute(delete(Document))
+    world.session.commit()
+    assert world.count() == 0
+
+
+def test_bulk_delete_that_is_rolled_back_keeps_everything(world: World) -> None:
+    three(world)
+    world.session.execute(delete(Document))
+    world.session.rollback()
+    assert world.count() == 6
+
+
+def test_bulk_delete_in_a_savepoint_that_is_rolled_back_keeps_everything(world: World) -> None:
+    three(world)
+    savepoint = world.session.begin_nested()
+    world.session.execute(delete(Document))
+    savepoint.rollback()
+    world.session.commit()
+    assert world.count() == 6
+
+
+def test_bulk_delete_with_returning(world: World) -> None:
+    three(world)
+    assert len(world.session.execute(delete(Document).returning(Document.id)).all()) == 3
+    world.session.commit()
+    assert world.count() == 0
+
+
+def test_bulk_delete_of_a_single_table_child_leaves_the_others(world: World) -> None:
+    world.add(Truck, photo=world.file(), manifest=world.file())
+    world.session.execute(delete(Truck))
+    world.session.commit()
+    assert world.count() == 0
+
+
+def test_query_delete_and_update(world: World) -> None:
+    rows = three(world)
+    world.session.query(Document).filter(Document.title == "a").delete()
+    world.session.query(Document).filter_by(title="b").update({"file": world.file(b"new")})
+    world.session.query(Document).filter_by(title="c").update({Document.file: None})
+    world.session.commit()
+    assert world.count() == 3
+    assert world.stored(rows[1].file) == b"new"
+
+
+def test_a_file_dropped_by_bulk_delete_may_move_to_another_row(world: World) -> None:
+    rows = three(world)
+    file = rows[0].file
+    world.session.execute(delete(Document).where(Document.title == "a"))
+    rows[1].cover = file
+    world.session.commit()
+    assert world.stored(rows[1].cover) == b"a"
+
+
+# -- refused ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_core_insert_of_pending_content_is_refused_clearly(world: World) -> None:
+    with pytest.raises(UnsupportedRouteError, match=r"session\.execute"):
+        world.session.connection().execute(insert(Document.__table__).values(file=world.file(), pages=[]))
+    world.session.rollback()
+    with pytest.raises(UnsupportedRouteError):
+        world.session.execute(insert(Document.__table__).values(file=world.file(), pages=[]))
+    world.session.rollback()
+    assert world.count() == 0
+
+
+REFUSED: dict[str, Callable[[World, Document], Any]] = {
+    "bulk_save_objects": lambda w, row: w.session.bulk_save_objects([Document(file=w.file())]),
+    "bulk_save_objects_of_rows": lambda w, row: w.session.bulk_save_objects([row]),
+    "bulk_insert_mappings": lambda w, row: w.session.bulk_insert_mappings(Document, [{"file": w.file(), "pages": []}]),
+    "bulk_update_mappings": lambda w, row: w.session.bulk_update_mappings(Document, [{"id": row.id, "file": w.file()}]),
+    "bulk_update_mappings_to_none": lambda w, row: w.session.bulk_update_mappings(Document, [{"id": row.id, "file": None}]),
+}
+
+
+@pytest.mark.parametrize("call", REFUSED.values(), ids=REFUSED)
+def test_a_legacy_bulk_method_is_refused_and_the_session_stays_usable(world: World, call: Callable[[World, Document], Any]) -> None:
+    row = world.add(file=world.file(b"old"))
+    with world.session.no_autoflush:
+        row.file = world.file(b"new")
+        with pytest.raises(UnsupportedRouteError, match="bulk_save_objects"):
+            call(world, row)
+    world.session.rollback()
+    assert world.stored(row.file) == b"old"
+    row.file = world.file(b"newer")
+    world.session.commit()
+    assert world.stored(row.file) == b"newer"

@@ -1,0 +1,164 @@
+"""A list column and everything one can do to a list; no change in place is forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from filerow import FileObjectList
+from tests.cases.models import Document
+from tests.cases.world import World
+
+Edit = Callable[[World, FileObjectList], object]
+
+
+def extend_by_operator(world: World, pages: FileObjectList) -> None:
+    pages += [world.file(b"4"), world.file(b"5")]
+
+
+EDITS: dict[str, tuple[Edit, list[bytes]]] = {
+    "append": (lambda w, p: p.append(w.file(b"4")), [b"1", b"2", b"3", b"4"]),
+    "insert": (lambda w, p: p.insert(1, w.file(b"4")), [b"1", b"4", b"2", b"3"]),
+    "extend": (lambda w, p: p.extend([w.file(b"4"), w.file(b"5")]), [b"1", b"2", b"3", b"4", b"5"]),
+    "extend_by_operator": (extend_by_operator, [b"1", b"2", b"3", b"4", b"5"]),
+    "remove": (lambda w, p: p.remove(p[1]), [b"1", b"3"]),
+    "pop": (lambda w, p: p.pop(), [b"1", b"2"]),
+    "pop_first": (lambda w, p: p.pop(0), [b"2", b"3"]),
+    "delete_item": (lambda w, p: p.__delitem__(0), [b"2", b"3"]),
+    "delete_slice": (lambda w, p: p.__delitem__(slice(0, 2)), [b"3"]),
+    "replace_item": (lambda w, p: p.__setitem__(0, w.file(b"4")), [b"4", b"2", b"3"]),
+    "replace_slice": (lambda w, p: p.__setitem__(slice(0, 2), [w.file(b"4")]), [b"4", b"3"]),
+    "replace_stepped_slice": (lambda w, p: p.__setitem__(slice(0, 3, 2), [w.file(b"4"), w.file(b"5")]), [b"4", b"2", b"5"]),
+    "clear": (lambda w, p: p.clear(), []),
+    "reverse": (lambda w, p: p.reverse(), [b"3", b"2", b"1"]),
+    "sort": (lambda w, p: p.sort(key=lambda file: w.stored(file), reverse=True), [b"3", b"2", b"1"]),
+    "rotate": (lambda w, p: p.append(p.pop(0)), [b"2", b"3", b"1"]),
+    "multiply": (lambda w, p: p.__imul__(2), [b"1", b"2", b"3"] * 2),
+    "several": (lambda w, p: (p.pop(), p.append(w.file(b"4")), p.reverse(), p.pop()), [b"4", b"2"]),
+}
+each_edit = pytest.mark.parametrize(("edit", "expected"), EDITS.values(), ids=EDITS)
+START = [b"1", b"2", b"3"]
+
+
+def row(world: World) -> Document:
+    made: Document = world.add(pages=[world.file(content) for content in START])
+    return made
+
+
+@each_edit
+def test_a_committed_change_is_kept(world: World, edit: Edit, expected: list[bytes]) -> None:
+    document = row(world)
+    edit(world, document.pages)  # the list is expired by the commit before
+    world.session.commit()
+    assert world.contents(document.pages) == expected
+    assert world.count() == len(expected)
+
+
+@each_edit
+def test_a_change_that_is_rolled_back_is_gone(world: World, edit: Edit, expected: list[bytes]) -> None:
+    document = row(world)
+    edit(world, document.pages)
+    world.session.flush()
+    world.session.rollback()
+    assert world.contents(document.pages) == START
+    assert world.count() == 3
+
+
+@each_edit
+def test_a_change_in_a_second_flush_of_one_transaction_is_kept(world: World, edit: Edit, expected: list[bytes]) -> None:
+    document = Document(pages=[world.file(content) for content in START])
+    world.session.add(document)
+    world.session.flush()
+    pages = document.pages
+    edit(world, pages)
+    world.session.commit()
+    assert world.contents(document.pages) == expected
+    assert world.count() == len(expected)
+
+
+@each_edit
+def test_a_change_without_a_flush_that_is_rolled_back_costs_nothing(world: World, edit: Edit, expected: list[bytes]) -> None:
+    document = row(world)
+    edit(world, document.pages)
+    world.session.rollback()
+    assert world.contents(document.pages) == START
+
+
+def test_a_list_reads_as_empty_when_nothing_was_ever_set(world: World) -> None:
+    document = Document()
+    assert document.pages == []
+    document.pages.append(world.file(b"1"))
+    world.session.add(document)
+    world.session.commit()
+    assert world.contents(document.pages) == [b"1"]
+
+
+def test_a_list_set_to_none_reads_as_empty(world: World) -> None:
+    document = row(world)
+    document.pages = None  # type: ignore[assignment]
+    world.session.commit()
+    assert document.pages == []
+    document.pages.append(world.file(b"1"))
+    world.session.commit()
+    assert world.contents(document.pages) == [b"1"]
+
+
+def test_a_change_after_the_list_was_copied_is_seen(world: World) -> None:
+    document = Document(pages=[world.file(b"1")])
+    document.pages.append(document.pages[0])  # becomes a copy in the flush
+    world.session.add(document)
+    world.session.flush()
+    document.pages.append(world.file(b"2"))
+    world.session.commit()
+    assert world.contents(document.pages) == [b"1", b"1", b"2"]
+
+
+def test_a_list_held_across_a_copy_in_the_flush_is_still_the_row_s(world: World) -> None:
+    document = Document(pages=[world.file(b"1")])
+    pages = document.pages
+    pages.append(pages[0])
+    world.session.add(document)
+    world.session.flush()
+    pages.append(world.file(b"2"))
+    world.session.commit()
+    assert world.contents(document.pages) == [b"1", b"1", b"2"]
+
+
+def test_a_page_moves_to_the_list_of_another_row(world: World) -> None:
+    first, second = row(world), world.add()
+    second.pages.append(first.pages.pop())
+    world.session.commit()
+    assert world.contents(first.pages) == [b"1", b"2"]
+    assert world.contents(second.pages) == [b"3"]
+    assert world.count() == 3
+
+
+def test_one_list_assigned_to_two_rows_is_copied(world: World) -> None:
+    first = row(world)
+    second = world.add(pages=first.pages)
+    world.session.commit()
+    world.check()
+    second.pages.pop()
+    world.session.commit()
+    assert world.contents(first.pages) == START
+    assert world.contents(second.pages) == [b"1", b"2"]
+
+
+def test_two_columns_edited_in_one_flush(world: World) -> None:
+    document = world.add(file=world.file(b"f"), pages=[world.file(b"1")])
+    document.pages.append(document.file)
+    document.file = document.pages[0]
+    del document.pages[0]
+    world.session.commit()
+    assert world.stored(document.file) == b"1"
+    assert world.contents(document.pages) == [b"f"]
+    assert world.count() == 2
+
+
+def test_new_metadata_of_one_page_is_written(world: World) -> None:
+    document = row(world)
+    document.pages[1] = document.pages[1].replace(metadata={"n": 2})
+    world.session.commit()
+    assert document.pages[1].metadata == {"n": 2}
+    assert world.contents(document.pages) == START
