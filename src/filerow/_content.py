@@ -196,7 +196,8 @@ def unwrap_upload(value: object) -> Content | None:
 
 
 def _from_reader(value: Any) -> Content:
-    if isinstance(value, io.TextIOBase):
+    # tempfile's wrappers are no TextIOBase, but only text files have an encoding
+    if isinstance(value, io.TextIOBase) or isinstance(getattr(value, "encoding", None), str):
         msg = "content is a file opened as text; open it in binary mode: open(path, 'rb')"
         raise ContentError(msg)
     if inspect.iscoroutinefunction(value.read):
@@ -214,7 +215,7 @@ def _as_buffer(value: Any) -> Buffer | None:
         view = memoryview(value)
     except TypeError:
         return None
-    return view.cast("B") if view.contiguous else view.tobytes()
+    return view.cast("B") if view.c_contiguous and view.nbytes else view.tobytes()
 
 
 def _buffer(chunk: Any) -> Buffer:
