@@ -80,9 +80,12 @@ class Work:
 
     def settle_owners(self, changes: Sequence[Change]) -> None:
         """Decide who owns what and carry it out; the pending files must be stored, and the old owners known, by now."""
+        for change, file in [(c, f) for c in changes for f in c.new if not f.backend_key]:
+            # a reference by to_filename= alone is to the column's backend
+            complete(file, facts_of(file)._replace(backend=storages.resolve(change.backend).key), file.state)
         decided = plan(changes, set(self.frame.stored), self.is_dropped)
+        self._adopt(decided)  # first, for a copy takes over the facts that this finds out
         self._copy(decided)
-        self._adopt(decided)
         for move in decided.move:
             ref = ref_of(move.file)
             self._note(move.change, move.file, facts_of(move.file), made=True)

@@ -36,10 +36,11 @@ def run_bulk(state: ORMExecuteState) -> Result[Any] | None:
         return None
     if not mapper.configured:
         configure_mappers()  # nobody has used the class yet, so its file columns are not known
-    fields = tuple(f for f in fields_of(mapper) if f.column.table is mapper.local_table)
+    statement, fields = state.statement, fields_of(mapper)
+    if not (isinstance(statement, Insert) or state.is_executemany):  # these write the parent classes' tables too
+        fields = tuple(f for f in fields if f.column.table is mapper.local_table)
     if not fields:
         return None
-    statement = state.statement
     if isinstance(statement, Insert):
         return _insert(state, statement, fields)
     if isinstance(statement, Update):
@@ -72,6 +73,14 @@ class Values:
         kind = column.type
         self.changes.append(Change(Slot(owner, column), files_in(value), backend=kind.backend, owned=kind.lifecycle))
 
+    def empty_lists(self, fields: Sequence[Field]) -> None:
+        """Make the list columns that the statement itself does not mention empty lists, as in the ORM."""
+        given = {change.slot.field for change in self.changes}  # type: ignore[attr-defined]
+        for column in fields:
+            if column.type.multiple and column not in given:
+                self.inline[column.key] = FileObjectList()
+                self.add(-1, column, None)
+
     def put_copy(self, change: Change, index: int, copy: FileObject) -> None:
         """Put a copy in place of a file that another row owns."""
         owner, column = change.slot  # type: ignore[misc]
@@ -98,15 +107,18 @@ def _insert(state: ORMExecuteState, statement: Insert, fields: Sequence[Field]) 
                 row[column.key] = FileObjectList()
     for column, value in _inline(statement, fields):
         values.add(-1, column, value)
-    if not any(change.new for change in values.changes) and not values.rows:
-        return None
+    if not values.rows and not getattr(statement, "_select_names", None):
+        values.empty_lists(fields)
     _refuse_sharing(values, len(values.rows), "INSERT")
-    if any(change.new for change in values.changes) and getattr(statement, "_post_values_clause", None) is not None:
+    conflict = getattr(statement, "_post_values_clause", None)
+    if conflict is not None and (any(change.new for change in values.changes) or _sets_files(conflict, fields)):
         msg = (
             "INSERT ... ON CONFLICT / ON DUPLICATE KEY with files cannot tell which rows it wrote, so bytes could be lost; look "
             "the row up and assign its attribute, or insert without the conflict clause"
         )
         raise UnsupportedRouteError(msg)
+    if not any(change.new for change in values.changes) and not values.rows and not values.inline:
+        return None
     files = session_files(state.session)
     work = files.work(values.put_copy)
     with work.undone_on_error():
@@ -118,6 +130,14 @@ def _insert(state: ORMExecuteState, statement: Insert, fields: Sequence[Field]) 
             result = _invoke(state, statement, values)
     files.keep(state.session, work)
     return result
+
+
+def _sets_files(conflict: Any, fields: Sequence[Field]) -> bool:
+    """Say whether ON CONFLICT DO UPDATE or ON DUPLICATE KEY UPDATE sets a file column."""
+    given = getattr(conflict, "update_values_to_set", None) or getattr(conflict, "update", None) or ()
+    keys = {key[0] if isinstance(key, tuple) else key for key in given}  # a list of pairs in SQLAlchemy 2.0
+    names = {getattr(key, "key", key) for key in keys}
+    return any(column.column.key in names or column.key in names for column in fields)
 
 
 def _refuse_insert_from_select(statement: Insert, fields: Sequence[Field]) -> None:
@@ -169,8 +189,8 @@ def _update(
         work.upload(values.changes)
         work.settle_owners(values.changes)
         result = _invoke(state, statement, values)
-        if values.inline and isinstance(result, CursorResult) and result.rowcount == 0:
-            work.forget({-1})
+        if keys is None and not before and (not isinstance(result, CursorResult) or result.rowcount <= 0):
+            work.forget({-1})  # no row took the files
     _keep_what_is_left(work, state, mapper, fields, before)
     files.keep(state.session, work)
     return result
@@ -239,7 +259,7 @@ def _read(
     columns = [getattr(mapper.class_, mapper.get_property_by_column(c).key) for c in mapper.primary_key]
     query = select(*columns, *(getattr(mapper.class_, f.key) for f in fields))
     if lock:
-        query = query.with_for_update(key_share=True, of=mapper.local_table)
+        query = query.with_for_update(key_share=True, of=tuple({f.column.table for f in fields}))
     for statement, parameters in _reads(state, query, columns, keys):
         for row in session.execute(statement, parameters, bind_arguments={"mapper": mapper}):
             width = len(columns)

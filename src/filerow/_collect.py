@@ -70,8 +70,11 @@ def put_copy(change: Change, index: int, copy: Any) -> None:
     state, field = change.slot
     assert isinstance(state, InstanceState)  # noqa: S101
     change.new = (*change.new[:index], copy, *change.new[index + 1 :])
-    value = FileObjectList(change.new) if field.type.multiple else copy
-    attributes.set_attribute(state.obj(), field.key, value)
+    value = state.dict.get(field.key)
+    if isinstance(value, FileObjectList) and not value.is_shared:
+        value[index] = copy  # in place, so that a list the application holds stays the row's
+    else:
+        attributes.set_attribute(state.obj(), field.key, FileObjectList(change.new) if field.type.multiple else copy)
 
 
 def identities(state: InstanceState[Any], field: Field) -> tuple[int, ...]:

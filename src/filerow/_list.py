@@ -26,6 +26,11 @@ class FileObjectList(MutableList[FileObject]):
     def __init__(self, files: Iterable[FileObject] = ()) -> None:
         super().__init__(_check(file) for file in files)
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether several rows hold this very list."""
+        return len(self._parents) > 1
+
     def append(self, x: FileObject) -> None:
         """Add a file at the end."""
         super().append(_check(x))

@@ -183,7 +183,9 @@ def _carry_out(
     with work.undone_on_error():
         work.upload(changes)
         owned: Owned = {}
-        read_into(owned, connection, mapper, states_to_read(changes))
+        states = states_to_read(changes)
+        if states:
+            read_into(owned, connection, mapper, states)
         fill_in(changes, owned)
         work.settle_owners(changes)
     files.keep(session, work)
