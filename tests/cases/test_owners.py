@@ -322,3 +322,11 @@ def test_two_sessions_that_replace_one_file_at_once_leave_one_object(world: Worl
         thread.join()
     assert errors == []
     assert world.count() == 1
+
+
+def test_a_reference_on_two_rows_is_two_objects_with_all_their_facts(world: World) -> None:
+    world.store.write("docs", "imported/cat.png", b"existing")
+    file = FileObject(to_filename="imported/cat.png")
+    world.session.add_all([Document(file=file), Document(file=file)])
+    world.session.commit()
+    assert world.count() == 2
