@@ -20,7 +20,8 @@ STAGING = "staged"
 MAX_FILENAME_BYTES = 255
 
 _DEFAULT_NAME = "file"
-_EXTENSION = re.compile(r"\.[a-z0-9]{1,10}$")
+_EXTENSION = re.compile(r"\.[a-z0-9]{1,10}\Z")
+_PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_. -]*[A-Za-z0-9_]\Z")
 _SEPARATORS = re.compile(r"[/\\]")
 _UNSAFE_SEGMENT = re.compile(r"[^A-Za-z0-9_.-]")
 # RFC 8187 attr-char: what a filename* parameter may hold unescaped besides letters and digits.
@@ -94,7 +95,10 @@ def clean_filename(name: str | None) -> str:
     """
     if not name:
         return _DEFAULT_NAME
-    visible = "".join(c for c in unicodedata.normalize("NFC", name) if unicodedata.category(c) not in _INVISIBLE)
+    if _PLAIN.match(name) and len(name) <= MAX_FILENAME_BYTES:  # most names need nothing
+        return name
+    visible = "".join(c for c in name if unicodedata.category(c) not in _INVISIBLE)
+    visible = unicodedata.normalize("NFC", visible)  # only now, for what was between two characters may have kept them apart
     base = _SEPARATORS.split(visible.rstrip("/\\ "))[-1].strip()
     if not base.strip(". "):
         return _DEFAULT_NAME

@@ -6,7 +6,10 @@ import mimetypes
 import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache, lru_cache
+from typing import Any
 
+from filerow._paths import safe_extension
 from filerow.exceptions import ContentTypeError, FileTooLargeError
 
 __all__ = ("OCTET_STREAM", "Rules", "parse_size", "resolve_type", "sniff")
@@ -15,7 +18,10 @@ OCTET_STREAM = "application/octet-stream"
 SNIFF_BYTES = 8192
 """How many first bytes the type is recognised by."""
 
-_SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?b?)\s*$", re.IGNORECASE)
+_CONTAINERS = (b"PK", b"\xd0\xcf\x11\xe0", b"\x1a\x45\xdf\xa3")
+"""What ZIP (OOXML, OpenDocument), OLE (older Office) and EBML (Matroska, WebM) files start with."""
+
+_SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*((?:[kmgt]i?)?b?)\s*$", re.IGNORECASE)
 _UNITS = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 # Types whose files start with a signature: claiming one without it is not believed.
 _SIGNED = re.compile(r"^(image/(?!svg)|audio/|video/|font/|application/(pdf|zip|gzip|x-7z|x-rar|vnd\.openxml))")
@@ -45,10 +51,22 @@ def sniff(head: bytes) -> str | None:
     """Return the media type that the first bytes prove, or ``None`` when they prove none."""
     if not head:
         return None
+    quick, thorough = _matchers()
+    matchers = thorough if head.startswith(_CONTAINERS) else quick
+    return next((matcher.mime for matcher in matchers if matcher.match(head)), None)
+
+
+@cache
+def _matchers() -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Return filetype's matchers without and with those that search a container for what it holds.
+
+    The searching ones take three quarters of the time, and need not be asked about bytes that are no container.
+    """
     import filetype  # noqa: PLC0415 - 30 ms of import that a program without uploads need not pay
 
-    found = filetype.guess_mime(head)
-    return found if isinstance(found, str) else None
+    searching = {*filetype.document_matchers, *(m for m in filetype.video_matchers if m.extension in {"mkv", "webm"})}
+    every = tuple(filetype.types)
+    return tuple(matcher for matcher in every if matcher not in searching), every
 
 
 def resolve_type(head: bytes, claimed: str | None, filename: str) -> tuple[str, bool]:
@@ -61,8 +79,13 @@ def resolve_type(head: bytes, claimed: str | None, filename: str) -> tuple[str, 
         return proven, True
     hint = (claimed or "").split(";")[0].strip().lower()
     if not _MEDIA_TYPE.match(hint) or hint == OCTET_STREAM:
-        hint = mimetypes.guess_type(filename, strict=False)[0] or OCTET_STREAM
+        hint = _by_extension(safe_extension(filename))
     return hint, False
+
+
+@lru_cache(maxsize=256)
+def _by_extension(extension: str) -> str:
+    return mimetypes.guess_type(f"file{extension}", strict=False)[0] or OCTET_STREAM
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from filerow._changes import Change
 from filerow._collect import identities
 from filerow._file import FileObject
 from filerow._ledger import Frame, Ledger
+from filerow._tracking import fields_of
 from filerow._transfer import delete_all
 
 __all__ = ("Flush", "SessionFiles", "session_files", "session_of_connection")
@@ -53,6 +54,10 @@ class Flush:
         """Say whether a column still holds what it held when it was dealt with."""
         owner, column = change.slot  # type: ignore[misc]
         return self.seen.get((owner, column.key)) == identities(owner, column)
+
+    def has_seen_all(self, state: InstanceState[Any]) -> bool:
+        """Say whether a new object's columns hold what they held when they were dealt with; cheaper than its history."""
+        return all(self.seen.get((state, f.key), ()) == identities(state, f) for f in fields_of(state.mapper))
 
     def take_back(self) -> None:
         """Take back the files of objects that the flush did not save: pending orphans, or rows it has deleted after all.
