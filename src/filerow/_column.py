@@ -80,7 +80,7 @@ class StoredObject(TypeDecorator[Any]):
         self.backend = backend.key if isinstance(backend, StorageBackend) else backend
         self.multiple = multiple
         self.max_size = parse_size(max_size)
-        self.content_types = tuple(content_types)
+        self.content_types = tuple(kind.lower() for kind in content_types)
         self.path = path
         self.shards = shards
         self.lifecycle = lifecycle

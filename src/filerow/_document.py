@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -18,6 +19,17 @@ __all__ = ("Facts", "check_metadata", "facts_from", "public_view", "to_document"
 
 VERSION = 1
 NO_METADATA: Mapping[str, Any] = MappingProxyType({})
+
+_KINDS: tuple[tuple[str, Any], ...] = (
+    ("content_type", str),
+    ("size", int),
+    ("checksum", str),
+    ("etag", str),
+    ("version_id", str),
+    ("last_modified", (int, float)),
+    ("metadata", Mapping),
+)
+"""What the optional values of a document are, where they are not null."""
 
 
 class Facts(NamedTuple):
@@ -116,24 +128,36 @@ def _from_advanced_alchemy(value: Mapping[str, Any]) -> Facts:
 def _from_sqlalchemy_file(value: Mapping[str, Any]) -> Facts:
     storage, _, rest = str(value.get("path") or "").partition("/")
     return _facts(
-        {**value, "last_modified": None},  # its "uploaded_at" is text in local time without a zone
+        {**value, "last_modified": _timestamp(value.get("uploaded_at"))},
         value.get("upload_storage") or storage,
         value.get("file_id") or rest,
         value.get("filename"),
     )
 
 
+def _timestamp(uploaded_at: object) -> float | None:
+    try:
+        moment = datetime.fromisoformat(str(uploaded_at))
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()  # it writes utcnow(), without a zone
+
+
 def _facts(value: Mapping[str, Any], backend: object, path: object, filename: object) -> Facts:
     if not isinstance(backend, str) or not backend or not isinstance(path, str) or not path:
         msg = f"a file document names its backend and its path; this one has only {sorted(map(str, value))}"
         raise DocumentError(msg)
-    size = value.get("size")
+    for key, kind in _KINDS:
+        found = value.get(key)
+        if found is not None and not isinstance(found, kind):
+            msg = f"the {key} of a file document cannot be {found!r}"
+            raise DocumentError(msg)
     return Facts(
         backend=backend,
         path=path,
         filename=clean_filename(filename) if isinstance(filename, str) else "file",
         content_type=value.get("content_type") or "application/octet-stream",
-        size=size if isinstance(size, int) else None,
+        size=value.get("size"),
         checksum=value.get("checksum"),
         etag=value.get("etag"),
         version_id=value.get("version_id"),
