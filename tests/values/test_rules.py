@@ -1,0 +1,167 @@
+"""What a column demands of its files, and which type a file is believed to have."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from filerow import FileObject, StoredObject
+from filerow._rules import Rules, parse_size, resolve_type, sniff
+from filerow._transfer import Upload
+from filerow.exceptions import ContentTypeError, FilerowError, FileTooLargeError, FileValidationError
+
+if TYPE_CHECKING:
+    from tests.values.conftest import WatchedBackend
+
+HTML = b"<!DOCTYPE html><script>alert(1)</script>"
+PDF = b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n"
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+ZIP = b"PK\x03\x04" + bytes(60)
+JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01" + bytes(40)
+
+
+def a_png() -> bytes:
+    def part(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + part(b"IHDR", header) + part(b"IDAT", zlib.compress(b"\0\0")) + part(b"IEND", b"")
+
+
+PNG = a_png()
+
+# -- sizes ---------------------------------------------------------------------------------------------------------------
+
+SIZES: dict[Any, int | None] = {
+    None: None, 0: 0, 5: 5, "0": 0, "5": 5, "5 B": 5, "5b": 5, "1k": 1000, "1 KB": 1000, "1kb": 1000, "1 KiB": 1024, "1Ki": 1024,
+    "25 MB": 25_000_000, "25 MiB": 25 << 20, "1.5 GB": 1_500_000_000, "2 GiB": 2 << 30, "1 TB": 10**12, " 1 tib ": 1 << 40,
+    "0.1 MB": 100_000, "4.35 MB": 4_350_000,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "size"), SIZES.items(), ids=repr)
+def test_sizes_are_read_in_decimal_and_binary_units(text: Any, size: int | None) -> None:
+    assert parse_size(text) == size
+    assert StoredObject(max_size=text).max_size == size
+
+
+@pytest.mark.parametrize(
+    "wrong", ["", "MB", "five MB", "-1", -1, "1 XB", "1 MB MB", "1,000", "5 i", "5 ib", "1e3", True, 1.5, b"1", [], "1 MBit"], ids=repr
+)
+def test_other_sizes_are_refused(wrong: Any) -> None:
+    with pytest.raises(ValueError, match="max_size"):
+        parse_size(wrong)
+
+
+# -- types ---------------------------------------------------------------------------------------------------------------
+
+TYPES: list[tuple[bytes, str | None, str, str]] = [
+    # what the bytes prove wins over claim and name
+    (PNG, None, "cat.png", "image/png"),
+    (PNG, "text/plain", "cat.txt", "image/png"),
+    (PDF, "text/html", "x.html", "application/pdf"),
+    (JPEG, "image/png", "cat.png", "image/jpeg"),
+    (ZIP, None, "x", "application/zip"),
+    # where they prove nothing, the claim is a hint
+    (b"hello", "text/markdown", "x.txt", "text/markdown"),
+    (b"hello", "Text/Markdown; charset=utf-8", "x.txt", "text/markdown"),
+    # and after it the name
+    (b"hello", None, "x.txt", "text/plain"),
+    (b"hello", "application/octet-stream", "x.txt", "text/plain"),
+    (b"hello", "not a type", "x.txt", "text/plain"),
+    (b"hello", "text/html\r\nX-Evil: 1", "x.txt", "text/plain"),
+    (b"hello", "", "x.TXT", "text/plain"),
+    (b"hello", None, "x", "application/octet-stream"),
+    (b"", None, "x", "application/octet-stream"),
+    (b"", None, "x.csv", "text/csv"),
+]
+
+
+@pytest.mark.parametrize(("head", "claim", "filename", "expected"), TYPES)
+def test_a_file_s_type_is_what_its_bytes_prove(head: bytes, claim: str | None, filename: str, expected: str) -> None:
+    assert resolve_type(head, claim, filename)[0] == expected
+    file = FileObject("docs", filename, content_type=claim, content=head).save()
+    assert file.content_type == expected
+    assert file.backend.head(file.path).content_type == expected
+
+
+def test_nothing_is_proven_by_text() -> None:
+    for head in (b"", b"hello", HTML, SVG):
+        assert sniff(head) is None
+
+
+# -- rules ---------------------------------------------------------------------------------------------------------------
+
+
+def upload(docs: WatchedBackend, rules: Rules, content: bytes, filename: str, claim: str | None = None) -> str:
+    file = FileObject("docs", filename, content_type=claim, content=content)
+    transfer = Upload(file._content, file._facts, docs, "a/b", rules)  # type: ignore[arg-type]
+    transfer.run()
+    assert transfer.facts is not None
+    return transfer.facts.content_type
+
+
+IMAGES = Rules(content_types=("image/*",), field="Document.photo")
+
+ALLOWED = [
+    (("image/*",), PNG, "cat.txt", "text/plain"),
+    (("image/png", "image/jpeg"), JPEG, "cat", None),
+    (("text/*",), b"hello", "x.txt", None),
+    (("image/svg+xml",), SVG, "x.svg", "image/svg+xml"),
+    (("*/*",), b"\0\1", "x", None),
+    ((), HTML, "x.html", None),
+]
+
+
+@pytest.mark.parametrize(("allowed", "content", "filename", "claim"), ALLOWED)
+def test_types_that_match_are_stored(
+    allowed: tuple[str, ...], content: bytes, filename: str, claim: str | None, docs: WatchedBackend
+) -> None:
+    upload(docs, Rules(content_types=allowed), content, filename, claim)
+    assert docs.paths == {"a/b"}
+
+
+REFUSED = [
+    (HTML, "cat.png", None, "first bytes are not"),
+    (HTML, "cat.png", "image/png", "first bytes are not"),
+    (HTML, "cat.html", "image/png", "first bytes are not"),
+    (PDF, "cat.png", "image/png", "it is application/pdf"),
+    (b"hello", "cat.txt", None, "it is text/plain"),
+    (b"", "cat.png", "image/png", "first bytes are not"),
+]
+
+
+@pytest.mark.parametrize(("content", "filename", "claim", "reason"), REFUSED)
+def test_types_that_only_the_client_vouches_for_are_refused_before_a_byte_is_stored(
+    content: bytes, filename: str, claim: str | None, reason: str, docs: WatchedBackend
+) -> None:
+    with pytest.raises(ContentTypeError, match=reason) as refused:
+        upload(docs, IMAGES, content, filename, claim)
+    assert docs.puts == []
+    assert refused.value.field == "Document.photo"
+    assert refused.value.limit == ("image/*",)
+    assert refused.value.status_code == 415
+
+
+def test_the_size_limit_is_the_last_byte_allowed(docs: WatchedBackend) -> None:
+    upload(docs, Rules(max_size=5), b"12345", "x")
+    with pytest.raises(FileTooLargeError, match="5 bytes allowed") as refused:
+        upload(docs, Rules(max_size=5, field="Document.file"), b"123456", "big.bin")
+    assert isinstance(refused.value, FileValidationError | FilerowError | ValueError)
+    assert (refused.value.limit, refused.value.actual, refused.value.status_code) == (5, 6, 413)
+    assert "'big.bin'" in str(refused.value)
+    assert upload(docs, Rules(max_size=0), b"", "x") == "application/octet-stream"
+
+
+def test_a_column_takes_its_rules_as_written() -> None:
+    column = StoredObject(max_size="1 MB", content_types=["image/*", "application/pdf"])
+    assert column.rules("f") == Rules(1_000_000, ("image/*", "application/pdf"), "f")
+    with pytest.raises(TypeError, match=r"content_types=\['image/\*'\]"):
+        StoredObject(content_types="image/*")
+
+
+def test_types_are_compared_without_regard_to_case(docs: WatchedBackend) -> None:
+    upload(docs, StoredObject(content_types=["Image/PNG"]).rules("f"), PNG, "x.png")
