@@ -57,6 +57,13 @@ def _local_by_path(request: pytest.FixtureRequest) -> StorageBackend:
     return LocalBackend("local", request.getfixturevalue("tmp_path") / "root", fsync=False)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "fsspec-azure-unusual_paths" in item.name:
+            reason = "adlfs drops a '#' at the end of a name, so FSSpecBackend refuses such a path"
+            item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "backend" in metafunc.fixturenames:
         metafunc.parametrize("backend", BACKENDS, indirect=True)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from filerow.backends.base import StorageBackend
+from filerow.backends.fsspec import FSSpecBackend
 from filerow.backends.obstore import ObstoreBackend
 from tests.backends.conftest import factory
 
@@ -36,6 +37,10 @@ def bucket_of(request: pytest.FixtureRequest, fixture: str) -> tuple[Any, str]:
 
 
 _buckets: dict[str, str] = {}
+
+
+# aiohttp, below gcsfs and adlfs, warns of any body above 1 MiB; it is sent on fsspec's own event loop, not on the application's.
+LARGE_BODY = pytest.mark.filterwarnings("ignore:Sending a large body directly:ResourceWarning")
 
 
 @factory("obstore-memory")
@@ -83,3 +88,50 @@ def _obstore_gcs(request: pytest.FixtureRequest) -> StorageBackend:
         bearer_token="test",
         retry_config=QUICK,
     )
+
+
+@factory("fsspec-memory")
+def _fsspec_memory(request: pytest.FixtureRequest) -> StorageBackend:
+    return FSSpecBackend("fsspec", "memory", prefix=f"/{uuid.uuid4().hex}")
+
+
+@factory("fsspec-file")
+def _fsspec_file(request: pytest.FixtureRequest) -> StorageBackend:
+    return FSSpecBackend("fsspec", "file", prefix=f"{request.getfixturevalue('tmp_path')}/root")
+
+
+def s3fs_options(server: Any) -> dict[str, Any]:
+    """Options of s3fs for an S3 server of the tests."""
+    return {
+        "storage_options": {"key": server.access_key, "secret": server.secret_key},
+        "endpoint_url": server.endpoint,
+        "client_kwargs": {"region_name": server.region},
+    }
+
+
+@factory("fsspec-s3")
+def _fsspec_s3(request: pytest.FixtureRequest) -> StorageBackend:
+    server, bucket = bucket_of(request, "s3_server")
+    return shared(f"s3://{bucket}", **s3fs_options(server))
+
+
+@factory("fsspec-gcs", LARGE_BODY)
+def _fsspec_gcs(request: pytest.FixtureRequest) -> StorageBackend:
+    server, bucket = bucket_of(request, "gcs_server")
+    return shared(f"gs://{bucket}", project=server.project, token="anon", endpoint_url=server.endpoint)
+
+
+@factory("fsspec-azure", LARGE_BODY)
+def _fsspec_azure(request: pytest.FixtureRequest) -> StorageBackend:
+    server, container = bucket_of(request, "azurite_server")
+    return shared(f"az://{container}", connection_string=server.connection_string)
+
+
+def shared(url: str, **options: Any) -> FSSpecBackend:
+    """Return a backend on a filesystem that tests share: each has connections of its own that only its end closes."""
+    if url not in _filesystems:
+        _filesystems[url] = FSSpecBackend("fsspec", url, **options)
+    return FSSpecBackend("fsspec", _filesystems[url].fs, prefix=f"{url.partition('://')[2]}/{uuid.uuid4().hex}")
+
+
+_filesystems: dict[str, FSSpecBackend] = {}

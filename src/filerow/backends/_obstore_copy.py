@@ -8,8 +8,9 @@ from typing import Any
 import obstore
 from obstore import exceptions as native
 
+from filerow.backends._foreign import check_exact
 from filerow.backends._obstore_steps import Call, Steps
-from filerow.backends._obstore_store import check_exact, endpoint_of, with_conditional_copy
+from filerow.backends._obstore_store import endpoint_of, with_conditional_copy
 
 __all__ = ("Copier",)
 

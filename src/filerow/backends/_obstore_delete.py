@@ -9,8 +9,8 @@ from typing import Any
 import obstore
 from obstore import exceptions as native
 
+from filerow.backends._foreign import check_exact
 from filerow.backends._obstore_steps import Call, Steps
-from filerow.backends._obstore_store import check_exact
 
 __all__ = ("delete_steps",)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,9 +10,10 @@ from urllib.parse import urlsplit
 
 from obstore.store import AzureStore, GCSStore, HTTPStore, LocalStore, MemoryStore, S3Store, from_url
 
+from filerow.backends._foreign import clean_message, secrets_of
 from filerow.backends._types import Capabilities
 
-__all__ = ("CONDITIONAL_COPY", "Kind", "build_store", "check_exact", "clean_message", "kind_of", "secrets_of", "with_conditional_copy")
+__all__ = ("CONDITIONAL_COPY", "Kind", "build_store", "endpoint_of", "kind_of", "with_conditional_copy")
 
 CONDITIONAL_COPY = "header:if-none-match:*"
 """Lets S3 refuse a copy onto an existing object. obstore's other way, ``multipart``, drops the object's headers."""
@@ -165,41 +165,3 @@ def with_conditional_copy(store: Any) -> Any:
         retry_config=store.retry_config,
         credential_provider=store.credential_provider,
     )
-
-
-_INEXACT = re.compile(r"\A/|/\Z|//|[\x00-\x1f\x7f\ud800-\udfff]")
-_LOCAL_STAGING = re.compile(r"#\d+(?:/|\Z)")
-
-
-def check_exact(path: str, protocol: str) -> None:
-    """Check that obstore would look for this very path: it strips slashes, so ``/a`` would find, and delete, ``a``.
-
-    Raises:
-        FileNotFoundError: It has no word for this path, so there is no object either.
-    """
-    if _INEXACT.search(path) or (protocol == "file" and _LOCAL_STAGING.search(path)):
-        raise FileNotFoundError(path)
-
-
-_SECRET = re.compile(r"secret|token|password|account_key|access_key(?!_id)|sas|service_account|credential|private|authoriz")
-_QUERY = re.compile(r"(https?://[^\s?\"'<>]+)\?[^\s\"'<>]*")
-_USERINFO = re.compile(r"(https?://)[^/@\s]+@")
-
-
-def secrets_of(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the values that must never be shown."""
-    found: list[str] = []
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            found += secrets_of(value)
-        elif isinstance(value, str) and len(value) > 3 and _SECRET.search(str(name).lower()):  # noqa: PLR2004
-            found.append(value)
-    return tuple(found)
-
-
-def clean_message(text: str, secrets: tuple[str, ...] = ()) -> str:
-    """Shorten a native error to what a reader needs, without secrets, signed queries and user names in URLs."""
-    text = text.partition("\n\nDebug source")[0]
-    for secret in secrets:
-        text = text.replace(secret, "***")
-    return _USERINFO.sub(r"\1***@", _QUERY.sub(r"\1?…", text)).strip()

@@ -6,71 +6,35 @@ backend to another) would panic there, so the caller's iterator always runs in a
 
 from __future__ import annotations
 
-import os
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import suppress
-from itertools import chain
 from typing import Any
 
 import obstore
 
+from filerow.backends._foreign import own
 from filerow.backends._types import Buffer
-from filerow.exceptions import ContentError
 
-__all__ = ("PART", "contiguous", "peek", "push", "staging_path")
-
-PART = 5 << 20
-"""Bytes in one part of a multipart upload; content up to this size goes in one request."""
+__all__ = ("push",)
 
 _BLOCK = 1 << 20  # bytes fetched per hop between threads, so that tiny chunks do not cost a hop each
-_BUFFERS = (bytes, bytearray, memoryview)
 
 
 class _StoppedError(Exception):
     """The content has failed; raised inside obstore so that it aborts the multipart upload."""
 
 
-def contiguous(buffer: object) -> Buffer:
-    """Return the same bytes in a form obstore takes: one dimension, contiguous, unsigned bytes."""
-    if isinstance(buffer, (bytes, bytearray)):
-        return buffer
-    if not isinstance(buffer, memoryview):
-        msg = f"content must come in bytes, bytearray or memoryview, not {type(buffer).__name__}"
-        raise ContentError(msg)  # str above all: obstore would read it as the name of a local file
-    if buffer.c_contiguous:
-        return buffer if buffer.format == "B" and buffer.ndim == 1 else buffer.cast("B")
-    return buffer.tobytes()
-
-
-def peek(chunks: Iterator[Buffer], limit: int = PART) -> bytes | Iterator[Buffer]:
-    """Return all of the content when it has at most ``limit`` bytes, else an iterator over all of it."""
-    held: list[bytes] = []
-    size = 0
-    for chunk in chunks:
-        held.append(_own(chunk))
-        size += len(held[-1])
-        if size > limit:
-            return chain(held, chunks)
-    return b"".join(held)
-
-
 def _block(chunks: Iterator[Buffer]) -> Buffer:
     held: list[bytes] = []
     size = 0
     for chunk in chunks:
-        held.append(_own(chunk))
+        held.append(own(chunk))
         size += len(held[-1])
         if size >= _BLOCK:
             break
     return held[0] if len(held) == 1 else b"".join(held)
-
-
-def _own(chunk: Buffer) -> bytes:
-    """Return bytes that stay as they are: a source may fill one buffer again and again."""
-    return chunk if isinstance(chunk, bytes) else bytes(contiguous(chunk))
 
 
 class _Pipe:
@@ -139,11 +103,3 @@ def push(store: Any, path: str, chunks: Iterator[Buffer], **options: Any) -> Any
         raise
     pipe.end()
     return done.result()
-
-
-def staging_path(path: str) -> str:
-    """Return a free path beside ``path``, named like a generated one, so that a sweep finds what a crash leaves there."""
-    folder, slash, _ = path.rpartition("/")
-    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
-    value = value & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62  # version and variant of a UUID 7 (RFC 9562)
-    return f"{folder}{slash}{value:032x}"

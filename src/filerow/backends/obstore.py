@@ -18,15 +18,24 @@ from typing import Any
 import obstore
 from obstore import exceptions as native
 
+from filerow.backends._foreign import (
+    PART,
+    check_exact,
+    clean_message,
+    contiguous,
+    is_portable,
+    peek,
+    secrets_of,
+    staging_path,
+)
 from filerow.backends._headers import encode_metadata, headers_of
 from filerow.backends._obstore_copy import Copier
 from filerow.backends._obstore_delete import delete_steps
 from filerow.backends._obstore_runtime import enter
 from filerow.backends._obstore_sign import Signer
 from filerow.backends._obstore_steps import Call, Steps, run, run_async, run_to_the_end
-from filerow.backends._obstore_store import build_store, check_exact, clean_message, kind_of, secrets_of
-from filerow.backends._obstore_upload import PART, contiguous, peek, push, staging_path
-from filerow.backends._paths import check_path
+from filerow.backends._obstore_store import build_store, kind_of
+from filerow.backends._obstore_upload import push
 from filerow.backends._types import Buffer, ObjectInfo, PutOptions, SignRequest
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import (
@@ -270,7 +279,7 @@ def _meaning(error: BaseException, text: str, operation: str, path: str) -> tupl
     if isinstance(error, (native.NotSupportedError, NotImplementedError)):
         return UnsupportedOperationError, f"this store cannot do this: {text}"
     refused = "400 Bad Request" in text or "code: InvalidRequest" in text
-    if refused and not writes and not _is_portable(path):
+    if refused and not writes and not is_portable(path):
         return InvalidPathError, f"the store cannot have an object under such a name: {text}"
     if isinstance(error, native.BaseError):
         timed_out = "timed out" in text.lower() or "timeout" in text.lower().replace("retry_timeout", "")
@@ -290,14 +299,6 @@ def _pieces(chunk: Buffer, size: int) -> Iterator[bytes]:
         return
     for start in range(0, len(view), size):
         yield bytes(view[start : start + size])
-
-
-def _is_portable(path: str) -> bool:
-    try:
-        check_path(path, "", "")
-    except InvalidPathError:
-        return False
-    return True
 
 
 def _etag(meta: Mapping[str, Any]) -> str | None:

@@ -1,0 +1,113 @@
+"""What the backends on other people's clients share: exact names, content in the form clients take, errors without secrets."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from typing import Any
+
+from filerow.backends._paths import check_path
+from filerow.backends._types import Buffer
+from filerow.exceptions import ContentError, InvalidPathError
+
+__all__ = (
+    "PART",
+    "check_exact",
+    "clean_message",
+    "contiguous",
+    "is_portable",
+    "own",
+    "peek",
+    "secrets_of",
+    "staging_path",
+)
+
+PART = 5 << 20
+"""Bytes in one part of a multipart upload; content up to this size goes in one request."""
+
+
+def contiguous(buffer: object) -> Buffer:
+    """Return the same bytes in a form obstore takes: one dimension, contiguous, unsigned bytes."""
+    if isinstance(buffer, (bytes, bytearray)):
+        return buffer
+    if not isinstance(buffer, memoryview):
+        msg = f"content must come in bytes, bytearray or memoryview, not {type(buffer).__name__}"
+        raise ContentError(msg)  # str above all: obstore would read it as the name of a local file
+    if buffer.c_contiguous:
+        return buffer if buffer.format == "B" and buffer.ndim == 1 else buffer.cast("B")
+    return buffer.tobytes()
+
+
+def peek(chunks: Iterator[Buffer], limit: int = PART) -> bytes | Iterator[Buffer]:
+    """Return all of the content when it has at most ``limit`` bytes, else an iterator over all of it."""
+    held: list[bytes] = []
+    size = 0
+    for chunk in chunks:
+        held.append(own(chunk))
+        size += len(held[-1])
+        if size > limit:
+            return chain(held, chunks)
+    return b"".join(held)
+
+
+def own(chunk: Buffer) -> bytes:
+    """Return bytes that stay as they are: a source may fill one buffer again and again."""
+    return chunk if isinstance(chunk, bytes) else bytes(contiguous(chunk))
+
+
+def staging_path(path: str) -> str:
+    """Return a free path beside ``path``, named like a generated one, so that a sweep finds what a crash leaves there."""
+    folder, slash, _ = path.rpartition("/")
+    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
+    value = value & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62  # version and variant of a UUID 7 (RFC 9562)
+    return f"{folder}{slash}{value:032x}"
+
+
+_INEXACT = re.compile(r"\A/|/\Z|//|[\x00-\x1f\x7f\ud800-\udfff]")
+_LOCAL_STAGING = re.compile(r"#\d+(?:/|\Z)")
+
+
+def check_exact(path: str, protocol: str) -> None:
+    """Check that obstore would look for this very path: it strips slashes, so ``/a`` would find, and delete, ``a``.
+
+    Raises:
+        FileNotFoundError: It has no word for this path, so there is no object either.
+    """
+    if _INEXACT.search(path) or (protocol == "file" and _LOCAL_STAGING.search(path)):
+        raise FileNotFoundError(path)
+
+
+def is_portable(path: str) -> bool:
+    """Say whether the path is one that Filerow itself would choose, so that a store's complaint is not about its name."""
+    try:
+        check_path(path, "", "")
+    except InvalidPathError:
+        return False
+    return True
+
+
+_SECRET = re.compile(r"secret|token|password|account_key|access_key(?!_id)|sas|service_account|credential|private|authoriz")
+_QUERY = re.compile(r"(https?://[^\s?\"'<>]+)\?[^\s\"'<>]*")
+_USERINFO = re.compile(r"(https?://)[^/@\s]+@")
+
+
+def secrets_of(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the values that must never be shown."""
+    found: list[str] = []
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            found += secrets_of(value)
+        elif isinstance(value, str) and len(value) > 3 and _SECRET.search(str(name).lower()):  # noqa: PLR2004
+            found.append(value)
+    return tuple(found)
+
+
+def clean_message(text: str, secrets: tuple[str, ...] = ()) -> str:
+    """Shorten a native error to what a reader needs, without secrets, signed queries and user names in URLs."""
+    text = text.partition("\n\nDebug source")[0]
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return _USERINFO.sub(r"\1***@", _QUERY.sub(r"\1?…", text)).strip()

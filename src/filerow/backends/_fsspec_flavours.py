@@ -1,0 +1,173 @@
+"""What fsspec filesystems leave to each other to define: headers, exclusive writes, conditional copies, signatures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from importlib import import_module
+from typing import Any
+
+from filerow.backends._types import Capabilities, SignRequest
+
+__all__ = ("Flavour", "flavour_of", "protocol_of")
+
+
+class Flavour:
+    """A filesystem that promises nothing beyond fsspec's own interface: sftp, hdfs, smb, …
+
+    Attributes:
+        capabilities: What a backend on it can do.
+        objects: It stores whole objects under keys, written at close or not at all. Others are files, written as they are and moved
+            into place.
+        bulk_delete: ``rm`` with a list is one request for many.
+        misread: Names that the filesystem takes for something else, and so for another object.
+        defaults: Options for building one that reads are never stale with.
+    """
+
+    capabilities = Capabilities(ordered_list=True)
+    objects = False
+    bulk_delete = False
+    misread: re.Pattern[str] | None = None
+    defaults: Mapping[str, Any] = {}
+
+    def capabilities_of(self, fs: Any) -> Capabilities:
+        """Return what a backend on this very filesystem can do."""
+        return self.capabilities
+
+    def pipe_options(self, headers: Mapping[str, str], metadata: Mapping[str, str]) -> dict[str, Any]:
+        """Return the options of ``pipe_file`` that store these headers; none where the filesystem keeps none."""
+        return {}
+
+    def open_options(self, headers: Mapping[str, str], metadata: Mapping[str, str]) -> dict[str, Any]:
+        """Return the options of ``open`` for writing that do the same."""
+        return self.pipe_options(headers, metadata)
+
+    def copy_options(self) -> dict[str, Any]:
+        """Return the options of ``cp_file`` that refuse a taken target, as far as it knows any."""
+        return {}
+
+    def sign(self, fs: Any, path: str, request: SignRequest) -> str | None:
+        """Return a signed URL, or ``None`` when this one cannot bind what is asked."""
+        return None
+
+
+class _Files(Flavour):
+    """Local files."""
+
+    defaults = {"auto_mkdir": True}
+
+
+class _S3(Flavour):
+    """s3fs."""
+
+    misread = re.compile(r"\?versionId=")
+    capabilities = Capabilities(ordered_list=True, keeps_content_type=True, sign_get=True, sign_put=True)
+    objects = True
+    bulk_delete = True
+    defaults = {"use_listings_cache": False}
+
+    def pipe_options(self, headers: Mapping[str, str], metadata: Mapping[str, str]) -> dict[str, Any]:
+        named = {name.replace("-", ""): value for name, value in headers.items()}
+        return {**named, "Metadata": dict(metadata)} if metadata else named
+
+    def copy_options(self) -> dict[str, Any]:
+        return {"IfNoneMatch": "*"}
+
+    def sign(self, fs: Any, path: str, request: SignRequest) -> str | None:
+        answer = "Response" if request.method == "GET" else ""
+        bound: dict[str, Any] = {"client_method": f"{request.method.lower()}_object"}
+        if request.content_type is not None:
+            bound[f"{answer}ContentType"] = request.content_type
+        if request.content_disposition is not None:
+            if request.method == "PUT":
+                return None
+            bound["ResponseContentDisposition"] = request.content_disposition
+        return str(fs.url(path, expires=request.expires_in, **bound))
+
+
+class _GCS(Flavour):
+    """gcsfs."""
+
+    misread = re.compile(r"#\d+\Z|\?generation=")
+    capabilities = Capabilities(ordered_list=True, keeps_content_type=True, sign_get=True, sign_put=True)
+    objects = True
+    bulk_delete = True
+    defaults = {"use_listings_cache": False}
+
+    def capabilities_of(self, fs: Any) -> Capabilities:
+        keyless = fs.storage_options.get("token") in {"anon", "browser"}
+        return replace(self.capabilities, sign_get=not keyless, sign_put=not keyless)
+
+    def pipe_options(self, headers: Mapping[str, str], metadata: Mapping[str, str]) -> dict[str, Any]:
+        chosen: dict[str, Any] = {"metadata": dict(metadata)} if metadata else {}
+        if "Content-Type" in headers:
+            chosen["content_type"] = headers["Content-Type"]
+        fixed = {name: headers[header] for name, header in _FIXED.items() if header in headers}
+        return {**chosen, "fixed_key_metadata": fixed} if fixed else chosen
+
+    def copy_options(self) -> dict[str, Any]:
+        return {"ifGenerationMatch": "0"}
+
+    def sign(self, fs: Any, path: str, request: SignRequest) -> str | None:
+        if not self.capabilities_of(fs).sign_get:
+            return None
+        bound: dict[str, Any] = {"method": request.method, "version": "v4"}
+        if request.content_type is not None:
+            bound["response_type" if request.method == "GET" else "content_type"] = request.content_type
+        if request.content_disposition is not None:
+            if request.method == "PUT":
+                return None
+            bound["response_disposition"] = request.content_disposition
+        return str(fs.sign(path, expiration=request.expires_in, **bound))
+
+
+_FIXED = {"content_disposition": "Content-Disposition", "cache_control": "Cache-Control"}
+
+
+class _Azure(Flavour):
+    """adlfs."""
+
+    misread = re.compile(r"#\Z|\?versionid=")
+    capabilities = Capabilities(ordered_list=True, keeps_content_type=True, sign_get=True)
+    objects = True
+    defaults = {"use_listings_cache": False}
+
+    def pipe_options(self, headers: Mapping[str, str], metadata: Mapping[str, str]) -> dict[str, Any]:
+        blob = import_module("azure.storage.blob")  # adlfs itself needs it
+        named = {name.lower().replace("-", "_"): value for name, value in headers.items()}
+        return {"content_settings": blob.ContentSettings(**named)} if named else {}
+
+    def open_options(self, headers: Mapping[str, str], metadata: Mapping[str, str]) -> dict[str, Any]:
+        return {**self.pipe_options(headers, metadata), "metadata": dict(metadata)}
+
+    def sign(self, fs: Any, path: str, request: SignRequest) -> str | None:
+        if request.method != "GET":
+            return None
+        bound = {"content_type": request.content_type, "content_disposition": request.content_disposition}
+        return str(fs.sign(path, expiration=request.expires_in, **bound))
+
+
+_FLAVOURS: Mapping[str, Callable[[], Flavour]] = {
+    "file": _Files,
+    "local": _Files,
+    "s3": _S3,
+    "s3a": _S3,
+    "gs": _GCS,
+    "gcs": _GCS,
+    "az": _Azure,
+    "abfs": _Azure,
+    "abfss": _Azure,
+    "adl": _Azure,
+}
+
+
+def protocol_of(fs: Any) -> str:
+    """Return the first of a filesystem's names."""
+    protocol = fs.protocol
+    return str(protocol if isinstance(protocol, str) else protocol[0])
+
+
+def flavour_of(protocol: str) -> Flavour:
+    """Return what is known of the filesystems of this protocol."""
+    return _FLAVOURS.get(protocol, Flavour)()

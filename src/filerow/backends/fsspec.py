@@ -1,0 +1,403 @@
+"""Files on any fsspec filesystem: s3fs, gcsfs, adlfs, sftp, hdfs, smb, …
+
+::
+
+    FSSpecBackend(key="docs", fs="s3://static-files/docs", storage_options={"key": "…", "secret": "…"})
+    FSSpecBackend(key="docs", fs="sftp://files.example.org/srv/files", username="app")
+    FSSpecBackend(key="docs", fs=S3FileSystem(…), prefix="static-files/docs")
+
+Needs the extra ``filerow[fsspec]``, or ``filerow[s3]``, ``filerow[gcs]``, ``filerow[azure]`` with the filesystem of that cloud. For S3,
+GCS and Azure ``ObstoreBackend`` is faster; for a directory ``LocalBackend`` promises more.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from filerow.backends._foreign import (
+    PART,
+    check_exact,
+    clean_message,
+    contiguous,
+    is_portable,
+    own,
+    peek,
+    secrets_of,
+    staging_path,
+)
+from filerow.backends._fsspec_flavours import flavour_of, protocol_of
+from filerow.backends._headers import check_header, encode_metadata, headers_of
+from filerow.backends._types import Buffer, ObjectInfo, PutOptions, SignRequest
+from filerow.backends.base import StorageBackend
+from filerow.exceptions import (
+    ForkedProcessError,
+    InvalidOptionError,
+    InvalidPathError,
+    ObjectExistsError,
+    StorageError,
+    UnsupportedOperationError,
+)
+
+try:
+    import fsspec
+    from fsspec.core import url_to_fs
+except ImportError as error:
+    msg = "FSSpecBackend needs fsspec: install the extra 'filerow[fsspec]', or 'filerow[s3]', 'filerow[gcs]', 'filerow[azure]'"
+    raise ImportError(msg) from error
+
+__all__ = ("FSSpecBackend",)
+
+_BUFFERS = (bytes, bytearray, memoryview)
+_RANGE = 4 << 20  # bytes of one range request while streaming
+_WEEK = 7 * 24 * 3600
+_memory = threading.Lock()  # fsspec's memory filesystem is one dictionary for the process, without a lock of its own
+
+
+class FSSpecBackend(StorageBackend):
+    """A backend on an fsspec filesystem.
+
+    Args:
+        key: The name that documents and columns refer to.
+        fs: A protocol (``memory``), a URL (``s3://bucket/prefix``, ``sftp://host/folder``) or a filesystem.
+        prefix: The folder in the filesystem that is the root of this backend; below the URL's, if that has one. Needed for
+            ``file``, whose root would else be the whole machine.
+        storage_options: Options of the filesystem whose names mean something else here, such as s3fs's ``key``.
+        **options: Other options of the filesystem: ``secret=``, ``endpoint_url=``, ``token=``, ``connection_string=``, …
+
+    Raises:
+        ValueError: ``file`` without a prefix, or a prefix with ``..``.
+        TypeError: Options with a filesystem that is built already.
+
+    How create-only works depends on the filesystem. s3fs, gcsfs and adlfs hand it to the store, which decides; ``file`` takes the
+    name exclusively; ``memory`` locks. Others only look whether the name is free, then write: two writers at the same moment may
+    both succeed. A copy is refused by the store on S3 and GCS and by looking first on others. Filesystems that are not
+    object stores get a temporary file beside the target, which is then moved; what they flush to disk is up to them.
+    Reads bypass fsspec's caches. Work runs in threads, so a filesystem must bear several at once.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        fs: Any,
+        *,
+        prefix: str | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(key)
+        options = {**(storage_options or {}), **options}
+        self._fs, root = _open_url(fs, options) if isinstance(fs, str) else (_blocking(fs, options), "")
+        self.protocol = protocol_of(self._fs)
+        self._flavour = flavour_of(self.protocol)
+        self._root = _root(self.protocol, root, prefix)
+        self.capabilities = self._flavour.capabilities_of(self._fs)
+        self._secrets = secrets_of({**getattr(self._fs, "storage_options", {}), **options})
+
+    @property
+    def fs(self) -> Any:
+        """The fsspec filesystem."""
+        return self._fs
+
+    def _at(self, path: str) -> str:
+        check_exact(path, self.protocol)
+        if self._flavour.misread and self._flavour.misread.search(path):
+            text = f"fsspec's {self.protocol} filesystem would take this path for another one"
+            raise InvalidPathError(text, operation="path", backend=self._key, path=path)
+        return f"{self._root}/{path}" if self._root else path
+
+    # -- writing -------------------------------------------------------------------------------------------------------
+
+    def _put(self, path: str, content: Buffer | Iterator[Buffer], options: PutOptions) -> ObjectInfo:
+        headers = headers_of(options, backend=self._key, path=path)
+        azure = self.protocol in {"az", "abfs"}
+        metadata = encode_metadata(options.metadata, backend=self._key, path=path, identifiers=azure)
+        body = contiguous(content) if isinstance(content, _BUFFERS) else peek(content)
+        stored: Any = None
+        if self.protocol == "memory":
+            self._put_in_memory(path, body, options)
+        elif not self._flavour.objects:
+            self._put_file(path, body, options)
+        elif isinstance(body, _BUFFERS) and not (azure and metadata):  # adlfs takes metadata of opened files only
+            chosen = self._flavour.pipe_options(headers, metadata)
+            mode = "create" if options.create_only else "overwrite"
+            stored = self._fs.pipe_file(self._at(path), bytes(body), mode=mode, **chosen)
+        else:
+            chosen = self._flavour.open_options(headers, metadata)
+            self._put_stream(path, [body] if isinstance(body, _BUFFERS) else body, options, chosen)
+        etag = _first(stored, "ETag", "etag") if isinstance(stored, Mapping) else None
+        return ObjectInfo(path, etag=etag, version_id=_first(stored, "VersionId")) if etag else self._head(path)
+
+    def _put_in_memory(self, path: str, body: Buffer | Iterator[Buffer], options: PutOptions) -> None:
+        data = bytes(body) if isinstance(body, _BUFFERS) else b"".join(map(own, body))
+        with _memory:
+            self._fs.pipe_file(self._at(path), data, mode="create" if options.create_only else "overwrite")
+
+    def _put_stream(self, path: str, chunks: Iterable[Buffer], options: PutOptions, chosen: Mapping[str, Any]) -> None:
+        if options.create_only and self._fs.exists(self._at(path)):
+            raise FileExistsError(path)  # before gigabytes are sent; the store decides again when they are
+        mode = "xb" if options.create_only else "wb"
+        file = self._fs.open(self._at(path), mode, block_size=PART, **chosen)
+        try:
+            for chunk in chunks:
+                file.write(own(chunk))
+            file.close()
+        except BaseException:
+            with suppress(Exception):
+                file.discard()
+            file.closed = True  # or its finalizer would complete the upload
+            raise
+
+    def _put_file(self, path: str, body: Buffer | Iterator[Buffer], options: PutOptions) -> None:
+        if options.create_only and self._fs.exists(self._at(path)):
+            raise FileExistsError(path)
+        staging = self._at(staging_path(path))
+        try:
+            with self._fs.open(staging, "wb") as file:
+                for chunk in [body] if isinstance(body, _BUFFERS) else body:
+                    file.write(own(chunk))
+            self._publish(staging, path, create_only=options.create_only)
+        except BaseException:
+            with suppress(Exception):
+                self._fs.rm_file(staging)
+            raise
+
+    def _publish(self, staging: str, path: str, *, create_only: bool) -> None:
+        target = self._at(path)
+        if self._fs.isdir(target):
+            raise FileExistsError(path)
+        if not create_only:
+            self._fs.mv(staging, target)
+            return
+        if self.protocol not in {"file", "local"}:
+            if self._fs.exists(target):
+                raise FileExistsError(path)
+            self._fs.mv(staging, target)
+            return
+        with self._fs.open(target, "xb"):  # exclusive: one of many writers gets the name
+            pass
+        try:
+            self._fs.mv(staging, target)
+        except BaseException:
+            with suppress(Exception):
+                self._fs.rm_file(target)
+            raise
+
+    def _copy(self, source: str, target: str) -> ObjectInfo:
+        origin = self._head(source).path
+        if self._fs.exists(self._at(target)):
+            raise FileExistsError(target)
+        if self.protocol == "memory":
+            with _memory:
+                self._fs.pipe_file(self._at(target), self._fs.cat_file(self._at(origin)), mode="create")
+        elif self._flavour.objects:
+            self._fs.cp_file(self._at(origin), self._at(target), **self._flavour.copy_options())
+        else:
+            self._put_file(target, self._stream(origin, 0, None, _RANGE), PutOptions())
+        return self._head(target)
+
+    def _delete(self, paths: Sequence[str]) -> Mapping[str, BaseException]:
+        # In rm(), unlike rm_file(), '*' deletes other files too.
+        if self._flavour.bulk_delete and len(paths) > 1 and all(is_portable(path) for path in paths):
+            names = [self._at(path) for path in paths]
+            if not any(character in name for name in names for character in "*?["):
+                try:
+                    self._fs.rm(names)
+                except FileNotFoundError:
+                    return {}  # said when none of them is there
+                except OSError:
+                    pass  # and now one by one, to know which
+                else:
+                    return {}
+        failed: dict[str, BaseException] = {}
+        for path in paths:
+            try:
+                self._fs.rm_file(self._at(path))
+            except (FileNotFoundError, IsADirectoryError):
+                continue
+            except Exception as error:  # each path's failure is its own  # noqa: BLE001
+                failed[path] = error
+        return failed
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    def _read(self, path: str, start: int, end: int | None) -> bytes:
+        name = self._at(path)
+        limits = {} if start == 0 and end is None else {"start": start, "end": end}
+        try:
+            return bytes(self._fs.cat_file(name, **limits))
+        except FileNotFoundError:
+            raise
+        except Exception:
+            info = self._head(path)  # a folder is not found; a range past the end is an error on some
+            if limits and info.size is not None and start >= info.size:
+                return b""
+            raise
+
+    def _stream(self, path: str, start: int, end: int | None, chunk_size: int) -> Iterator[bytes]:
+        size = self._head(path).size or 0
+        end = size if end is None else min(end, size)
+        if self._flavour.objects or self.protocol == "memory":  # all its readers share one position in one file
+            yield from self._stream_ranges(path, start, end, chunk_size)
+            return
+        with self._fs.open(self._at(path), "rb") as file:
+            file.seek(start)
+            while start < end and (chunk := file.read(min(chunk_size, end - start))):
+                start += len(chunk)
+                yield bytes(chunk)
+
+    def _stream_ranges(self, path: str, start: int, end: int, chunk_size: int) -> Iterator[bytes]:
+        step = max(chunk_size, _RANGE)
+        for first in range(start, end, step):
+            block = self._fs.cat_file(self._at(path), start=first, end=min(first + step, end))
+            for at in range(0, len(block), chunk_size):
+                yield bytes(block[at : at + chunk_size])
+
+    def _head(self, path: str) -> ObjectInfo:
+        name = self._at(path)
+        self._fs.invalidate_cache()  # a filesystem that was given to us may cache listings, and info() believes them
+        info = self._fs.info(name)
+        if info["type"] != "file":
+            raise FileNotFoundError(path)
+        return _info(info, path)
+
+    def _list(self, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
+        self._fs.invalidate_cache()
+        yield from self._walk(prefix, start_after.encode())
+
+    def _walk(self, folder: str, after: bytes) -> Iterator[ObjectInfo]:
+        """Yield a folder's objects in byte order, one ``ls`` per folder, skipping folders that lie before ``after``."""
+        for name, info in sorted(self._entries(folder), key=lambda entry: entry[0].encode("utf-8", "surrogateescape")):
+            if name.endswith("/"):
+                # everything below begins with the name; '0' follows '/', so this is greater than all of it
+                if f"{name[:-1]}0".encode("utf-8", "surrogateescape") > after:
+                    yield from self._walk(name[:-1], after)
+            elif name.encode("utf-8", "surrogateescape") > after:
+                yield _info(info, name)
+
+    def _entries(self, folder: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Yield what is directly in a folder by its path in the backend, folders with a slash at the end."""
+        root = self._root.strip("/")
+        base = f"{root}/{folder}".strip("/") if folder else root
+        where = self._at(folder) if folder else self._root
+        try:
+            found = self._fs.ls(where, detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        for info in found:
+            name = str(info["name"]).strip("/")
+            if base and not name.startswith(f"{base}/"):
+                continue  # some list a file, or the folder itself, as its own content
+            inside = name[len(root) :].lstrip("/") if root else name
+            if info["type"] == "directory":
+                yield f"{inside}/", info
+            elif not str(info["name"]).endswith("/"):  # else the marker of an empty folder
+                yield inside, info
+
+    # -- signing -------------------------------------------------------------------------------------------------------
+
+    def _sign(self, paths: Sequence[str], request: SignRequest) -> Sequence[str]:
+        if not 1 <= request.expires_in <= _WEEK:
+            text = f"expires_in must be 1 to {_WEEK} seconds, not {request.expires_in}"
+            raise InvalidOptionError(text, operation="sign", backend=self._key)
+        for name, value in (
+            ("Content-Disposition", request.content_disposition),
+            ("Content-Type", request.content_type),
+        ):
+            if value is not None:
+                check_header(name, value, operation="sign", backend=self._key)
+        return [self._sign_one(path, request) for path in paths]
+
+    def _sign_one(self, path: str, request: SignRequest) -> str:
+        url = self._flavour.sign(self._fs, self._at(path), request)
+        if url is None:
+            text = f"fsspec's {self.protocol} filesystem cannot sign this {request.method}"
+            raise UnsupportedOperationError(text, operation="sign", backend=self._key, path=path)
+        return url
+
+    # -- errors --------------------------------------------------------------------------------------------------------
+
+    def _translate(self, error: BaseException, operation: str, path: str) -> StorageError | None:
+        where = {"operation": operation, "backend": self._key, "path": path}
+        text = clean_message(f"{type(error).__name__}: {error}", self._secrets)
+        if isinstance(error, (FileNotFoundError, FileExistsError, PermissionError, TimeoutError, NotImplementedError)):
+            return None
+        if isinstance(error, IsADirectoryError):
+            return ObjectExistsError("a folder is at this path", **where) if operation in {"put", "copy"} else None
+        if "pre-condition" in str(error) or "PreconditionFailed" in str(error):
+            return ObjectExistsError("an object is at this path already; it was not overwritten", **where)
+        if "not fork-safe" in str(error):
+            return ForkedProcessError("this filesystem was used before os.fork(); build it after the fork", **where)
+        if not is_portable(path) and operation not in {"put", "list"}:
+            return InvalidPathError(f"the filesystem cannot have a file under such a name: {text}", **where)
+        return StorageError(text, **where)
+
+
+def _open_url(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
+    protocol = url.partition("://")[0].partition("::")[0]
+    chosen: dict[str, Any] = {**flavour_of(protocol).defaults, "skip_instance_cache": True, **options}
+    if protocol in {"s3", "s3a"}:
+        # botocore signs URLs for custom endpoints by the old method, which servers have given up, unless told
+        chosen["config_kwargs"] = {"signature_version": "s3v4", **(chosen.get("config_kwargs") or {})}
+    if "://" not in url:
+        return fsspec.filesystem(url, **chosen), ""
+    fs, root = url_to_fs(url, **chosen)
+    return fs, str(root)
+
+
+def _blocking(fs: Any, options: Mapping[str, Any]) -> Any:
+    """Return a filesystem that threads may call; one made for an event loop may only be awaited in it, so it is built anew."""
+    if not isinstance(fs, fsspec.AbstractFileSystem):
+        text = f"fs must be a protocol, a URL or an fsspec filesystem, not {type(fs).__name__}"
+        raise TypeError(text)
+    if options:
+        text = "options belong to the filesystem: pass them where it is built, or give fs as a URL"
+        raise TypeError(text)
+    if not getattr(fs, "asynchronous", False):
+        return fs
+    chosen = {**fs.storage_options, "asynchronous": False, "skip_instance_cache": True}
+    chosen.pop("loop", None)
+    return type(fs)(*fs.storage_args, **chosen)
+
+
+def _root(protocol: str, root: str, prefix: str | None) -> str:
+    joined = "/".join(part for part in (root.rstrip("/"), (prefix or "").rstrip("/")) if part)
+    if ".." in joined.split("/"):
+        text = f"a prefix has no '..': {prefix!r}"
+        raise ValueError(text)
+    if protocol in {"file", "local"}:
+        if not joined:
+            text = "a file backend needs a folder: fs='file:///srv/files', or prefix='/srv/files'"
+            raise ValueError(text)
+        return Path(joined).absolute().as_posix()
+    return joined
+
+
+def _first(values: Any, *names: str) -> str | None:
+    found = next((values[name] for name in names if values.get(name)), None)
+    return str(found).strip('"') if found else None
+
+
+def _info(info: Mapping[str, Any], path: str) -> ObjectInfo:
+    settings = info.get("content_settings")  # adlfs
+    stored_type = settings["content_type"] if settings else None
+    return ObjectInfo(
+        path=path,
+        size=int(info["size"]),
+        etag=_first(info, "ETag", "etag"),
+        version_id=_first(info, "VersionId", "version_id"),
+        last_modified=_seconds(info),
+        content_type=_first(info, "ContentType", "contentType", "content_type") or stored_type,
+    )
+
+
+def _seconds(info: Mapping[str, Any]) -> float | None:
+    names = ("LastModified", "last_modified", "updated", "mtime", "modified", "created")
+    time = next((info[name] for name in names if info.get(name) is not None), None)
+    if isinstance(time, str):
+        time = datetime.fromisoformat(time)
+    return time.timestamp() if isinstance(time, datetime) else time
