@@ -13,11 +13,13 @@ from typing import Any
 
 from filerow._bridge import run_all
 from filerow._changes import Change, Plan, Ref, Store, pending, plan, ref_of
+from filerow._document import Facts
 from filerow._file import FileObject, FileState, Snapshot, attached, complete, content_in, facts_of, restore, snapshot
 from filerow._ledger import Frame
 from filerow._paths import PathRequest, generate_path, safe_extension, uuid7_hex
 from filerow._registry import storages
-from filerow._tracking import Field, Slot
+from filerow._rules import Rules
+from filerow._tracking import Field, Slot, slot_of
 from filerow._transfer import Copy, Inspect, Upload, delete_all
 from filerow.backends._paths import check_path
 from filerow.backends.base import StorageBackend
@@ -107,7 +109,7 @@ class Work:
         copies = [attached(facts_of(copy.file)) for copy in decided.copy]
         self._run(jobs, [(copy.change, file) for copy, file in zip(decided.copy, copies, strict=True)])
         for copy, file in zip(decided.copy, copies, strict=True):
-            self.assign(copy.change, copy.index, file)
+            self.assign(copy.change, copy.position, file)
 
     def _adopt(self, decided: Plan) -> None:
         fresh = self.frame.stored
@@ -136,17 +138,17 @@ class Work:
         if batch.error is not None:
             raise batch.error
 
-    def _note(self, change: Change, file: FileObject, facts: Any, *, made: bool) -> None:
+    def _note(self, change: Change, file: FileObject, facts: Facts, *, made: bool) -> None:
         before = snapshot(file)
         complete(file, facts, FileState.ATTACHED)
         self.frame.touched.append((file, before))
-        self.applied.append(Applied(_slot(change), ref_of(file), file, before, made))
+        self.applied.append(Applied(slot_of(change), ref_of(file), file, before, made))
 
     def _upload_job(self, store: Store) -> Upload:
         facts, content = facts_of(store.file), content_in(store.file)
         if content is None:
             msg = (
-                f"{_slot(store.change).field.key}: {store.file!r} has no content; give it content=, or to_filename= of an "
+                f"{slot_of(store.change).field.key}: {store.file!r} has no content; give it content=, or to_filename= of an "
                 "existing object"
             )
             raise FileStateError(msg)
@@ -163,19 +165,14 @@ class Work:
                 restore(applied.file, applied.before)
 
 
-def _slot(change: Change) -> Slot:
-    assert isinstance(change.slot, Slot)  # noqa: S101 - the pure layer does not care what a slot is
-    return change.slot
-
-
-def _rules(change: Change) -> Any:
-    slot = _slot(change)
+def _rules(change: Change) -> Rules:
+    slot = slot_of(change)
     return slot.field.type.rules(slot.field.key)
 
 
 def _destination(change: Change, file: FileObject, wanted: str) -> tuple[StorageBackend, str, bool]:
     """Return the backend and path for a file, and whether the path is generated, hence certain to be free."""
-    owner, column = _slot(change)
+    owner, column = slot_of(change)
     backend = storages.resolve(column.type.backend or (file.backend_key if file.state is FileState.PENDING else ""))
     if file.state is FileState.PENDING:
         check_backend(file, backend.key, column)

@@ -19,7 +19,9 @@ from sqlalchemy.util.concurrency import await_only
 try:
     from sqlalchemy.util.concurrency import in_greenlet as _sa_in_greenlet
 except ImportError:  # SQLAlchemy 2.0 hides the name when greenlet is not installed
-    _sa_in_greenlet = None  # type: ignore[assignment]
+
+    def _sa_in_greenlet() -> bool:
+        return False
 
 __all__ = ("Batch", "Job", "in_greenlet", "run_all", "run_all_async")
 
@@ -85,8 +87,6 @@ class Batch(Generic[J]):
 
 def in_greenlet() -> bool:
     """Say whether the caller runs inside SQLAlchemy's greenlet, so that awaiting is possible and blocking is not."""
-    if _sa_in_greenlet is None:
-        return False
     try:
         return bool(_sa_in_greenlet())
     except ImportError:  # SQLAlchemy 2.1 without greenlet

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import CursorResult, Delete, Insert, Result, Select, Update, select
 from sqlalchemy.orm import Mapper, ORMExecuteState, configure_mappers
@@ -19,7 +19,7 @@ from filerow._changes import Change, Ref
 from filerow._file import FileObject
 from filerow._list import FileObjectList
 from filerow._session import session_files
-from filerow._tracking import BATCH, Field, Slot, any_of, fields_of, files_in, lock_for_writing, owned_by
+from filerow._tracking import BATCH, Field, Slot, any_of, fields_of, files_in, lock_for_writing, owned_by, slot_of
 from filerow.exceptions import UnsupportedRouteError
 
 __all__ = ("run_bulk",)
@@ -61,11 +61,10 @@ class Values:
     rows: list[dict[str, Any]] = field(default_factory=list)
     inline: dict[str, Any] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
-    replaced: bool = False
 
     def add(self, owner: int, column: Field, value: Any) -> None:
         """Note what a row's column gets; row -1 stands for the statement's own values."""
-        for file in files_in(value):
+        for file in cast("Sequence[object]", files_in(value)):
             if not isinstance(file, FileObject):
                 msg = f"{column.key} takes FileObject, not {type(file).__name__}; wrap the content: FileObject(content=...)"
                 raise TypeError(msg)
@@ -75,7 +74,7 @@ class Values:
 
     def empty_lists(self, fields: Sequence[Field]) -> None:
         """Make the list columns that the statement itself does not mention empty lists, as in the ORM."""
-        given = {change.slot.field for change in self.changes}  # type: ignore[attr-defined]
+        given = {slot_of(change).field for change in self.changes}
         for column in fields:
             if column.type.multiple and column not in given:
                 self.inline[column.key] = FileObjectList()
@@ -83,11 +82,10 @@ class Values:
 
     def put_copy(self, change: Change, index: int, copy: FileObject) -> None:
         """Put a copy in place of a file that another row owns."""
-        owner, column = change.slot  # type: ignore[misc]
+        owner, column = slot_of(change)
         change.new = (*change.new[:index], copy, *change.new[index + 1 :])
-        target = self.inline if owner == -1 else self.rows[owner]
+        target = self.rows[owner] if isinstance(owner, int) and owner >= 0 else self.inline
         target[column.key] = FileObjectList(change.new) if column.type.multiple else copy
-        self.replaced = True
 
 
 # -- INSERT ----------------------------------------------------------------------------------------------------------------
@@ -161,7 +159,7 @@ def _multi_values(statement: Insert, fields: Sequence[Field]) -> list[dict[Any, 
 def _with_rows(statement: Insert, rows: Sequence[Mapping[Any, Any]]) -> Insert:
     clone = statement._generate()  # noqa: SLF001 - values() only ever adds rows, these replace them
     clone._multi_values = ()  # noqa: SLF001
-    return clone.values(rows)  # type: ignore[no-any-return]
+    return clone.values(rows)
 
 
 # -- UPDATE and DELETE -----------------------------------------------------------------------------------------------------
@@ -216,9 +214,9 @@ def _nothing_to_copy(change: Change, index: int, copy: FileObject) -> None:
 
 def _refuse_sharing(values: Values, matched: int, verb: str) -> None:
     for change in values.changes:
-        if change.owned and change.new and isinstance(change.slot, Slot) and change.slot.owner == -1 and matched > 1:
+        if change.owned and change.new and slot_of(change).owner == -1 and matched > 1:
             msg = (
-                f"this {verb} would give one file to {matched} rows in {change.slot.field.key}; give each row its own, row by "
+                f"this {verb} would give one file to {matched} rows in {slot_of(change).field.key}; give each row its own, row by "
                 "row, so that each gets its own copy"
             )
             raise UnsupportedRouteError(msg)
@@ -227,8 +225,11 @@ def _refuse_sharing(values: Values, matched: int, verb: str) -> None:
 def _tell_old(values: Values, before: OwnedRows, keys: Sequence[Key] | None) -> None:
     """Tell each change what its row (or, for a value in the statement, all matched rows) owns."""
     for change in values.changes:
-        owner, column = change.slot  # type: ignore[misc]
-        rows = list(before.values()) if owner == -1 else [before.get(keys[owner], {})] if keys else []
+        owner, column = slot_of(change)
+        if not isinstance(owner, int) or owner == -1:
+            rows = list(before.values())
+        else:
+            rows = [before.get(keys[owner], {})] if keys else []
         change.old = tuple(ref for row in rows for ref in row.get(column.key, ()))
 
 
@@ -274,17 +275,14 @@ def _reads(
         return [(query.where(any_of(columns, keys[i : i + BATCH])), {}) for i in range(0, len(keys), BATCH)]
     where = getattr(state.statement, "whereclause", None)
     matching = query if where is None else query.where(where)
-    parameters = state.parameters if isinstance(state.parameters, list) else [state.parameters or {}]
-    return [(matching, dict(one)) for one in parameters]
+    return [(matching, one) for one in _parameters(state) or [{}]]
 
 
 # -- shared ----------------------------------------------------------------------------------------------------------------
 
 
 def _parameters(state: ORMExecuteState) -> list[dict[str, Any]]:
-    given = state.parameters
-    if not given:
-        return []
+    given: Any = state.parameters or []
     return [dict(one) for one in given] if isinstance(given, list | tuple) else [dict(given)]
 
 
@@ -316,7 +314,7 @@ def _inline(statement: Insert | Update, fields: Sequence[Field]) -> list[tuple[F
 
 def _invoke(state: ORMExecuteState, statement: Any, values: Values) -> Result[Any]:
     if values.inline:
-        keys = {change.slot.field.key: change.slot.field.column for change in values.changes if isinstance(change.slot, Slot)}
+        keys = {slot.field.key: slot.field.column for slot in map(slot_of, values.changes)}
         statement = statement.values({keys[key]: value for key, value in values.inline.items()})
     if not values.rows:
         return state.invoke_statement(statement)

@@ -73,7 +73,7 @@ class CopyTo(NamedTuple):
     """An object has another owner, so this slot gets a copy of it."""
 
     change: Change
-    index: int
+    position: int
     file: FileObject
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import InstanceState, Session, attributes
 
 from filerow._changes import Change
 from filerow._list import FileObjectList
-from filerow._tracking import Field, Owned, Slot, fields_of, files_in
+from filerow._tracking import Field, Owned, Slot, fields_of, files_in, slot_of
 
 __all__ = ("changed_slots", "changes_of", "deletions_of", "fill_in", "identities", "put_copy")
 
@@ -53,22 +53,22 @@ def _change(state: InstanceState[Any], field: Field, value: Any) -> Change:
 
 def states_to_read(changes: Iterable[Change]) -> list[InstanceState[Any]]:
     """Return the rows whose present files must be read: the ones that exist and that we look after."""
-    states = (change.slot.owner for change in changes if change.owned and isinstance(change.slot, Slot))
+    states = (slot_of(change).owner for change in changes if change.owned)
     return list(dict.fromkeys(s for s in states if isinstance(s, InstanceState) and s.key is not None))
 
 
 def fill_in(changes: Iterable[Change], owned: Owned) -> None:
     """Tell each change what its row owns in the database."""
     for change in changes:
-        if isinstance(change.slot, Slot) and isinstance(change.slot.owner, InstanceState):
-            change.old = owned.get((change.slot.owner, change.slot.field.key), ())
+        owner, column = slot_of(change)
+        if isinstance(owner, InstanceState):
+            change.old = owned.get((owner, column.key), ())
 
 
 def put_copy(change: Change, index: int, copy: Any) -> None:
     """Put a copy into an object's attribute, in place of the file another row owns."""
-    assert isinstance(change.slot, Slot)  # noqa: S101 - made by _change above
-    state, field = change.slot
-    assert isinstance(state, InstanceState)  # noqa: S101
+    state, field = slot_of(change)
+    assert isinstance(state, InstanceState)  # noqa: S101 - made by _change above
     change.new = (*change.new[:index], copy, *change.new[index + 1 :])
     value = state.dict.get(field.key)
     if isinstance(value, FileObjectList) and not value.is_shared:

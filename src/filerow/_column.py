@@ -173,7 +173,8 @@ class StoredObject(TypeDecorator[Any]):
             return type_coerce(self.expr, _JSON)
 
         def _text(self, key: str) -> ColumnElement[str]:
-            return self._json()[key].as_string()
+            text: ColumnElement[str] = self._json()[key].as_string()
+            return text
 
         @property
         def backend(self) -> ColumnElement[str]:
@@ -208,12 +209,14 @@ class StoredObject(TypeDecorator[Any]):
         @property
         def size(self) -> ColumnElement[int]:
             """Length in bytes."""
-            return self._json()["size"].as_integer()
+            size: ColumnElement[int] = self._json()["size"].as_integer()
+            return size
 
         @property
         def last_modified(self) -> ColumnElement[float]:
             """Seconds since the Unix epoch."""
-            return self._json()["last_modified"].as_float()
+            seconds: ColumnElement[float] = self._json()["last_modified"].as_float()
+            return seconds
 
         @property
         def metadata(self) -> ColumnElement[Any]:
@@ -236,7 +239,7 @@ class StoredObject(TypeDecorator[Any]):
                 raise AttributeError(name)
             return getattr(self._json().comparator, name)
 
-    comparator_factory = Comparator  # type: ignore[assignment]
+    comparator_factory = Comparator
 
 
 def _is_file_operator(op: object) -> bool:

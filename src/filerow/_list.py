@@ -49,7 +49,7 @@ class FileObjectList(MutableList[FileObject]):
         else:
             super().__setitem__(index, _check(value))
 
-    def __iadd__(self, x: Iterable[FileObject]) -> Self:  # type: ignore[override]
+    def __iadd__(self, x: Iterable[FileObject]) -> Self:  # type: ignore[override, misc]
         self.extend(x)
         return self
 

@@ -106,7 +106,8 @@ def _settle(info: dict[Any, Any]) -> None:
 
 
 def _pop(info: dict[Any, Any]) -> Waiting | None:
-    return info.pop(_KEY, None)
+    waiting: Waiting | None = info.pop(_KEY, None)
+    return waiting
 
 
 def _raise(error: BaseException | None) -> None:

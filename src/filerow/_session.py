@@ -18,7 +18,7 @@ from filerow._changes import Change
 from filerow._collect import identities
 from filerow._file import FileObject
 from filerow._ledger import Frame, Ledger
-from filerow._tracking import fields_of
+from filerow._tracking import fields_of, slot_of
 from filerow._transfer import delete_all
 
 __all__ = ("Flush", "SessionFiles", "session_files", "session_of_connection")
@@ -46,14 +46,14 @@ class Flush:
         """Remember what was dealt with."""
         self.works.append(work)
         for change in changes:
-            owner, column = change.slot  # type: ignore[misc]
-            if change.new or not owner.deleted:
+            owner, column = slot_of(change)
+            if isinstance(owner, InstanceState) and (change.new or not owner.deleted):
                 self.seen[owner, column.key] = identities(owner, column)
 
     def has_seen(self, change: Change) -> bool:
         """Say whether a column still holds what it held when it was dealt with."""
-        owner, column = change.slot  # type: ignore[misc]
-        return self.seen.get((owner, column.key)) == identities(owner, column)
+        owner, column = slot_of(change)
+        return isinstance(owner, InstanceState) and self.seen.get((owner, column.key)) == identities(owner, column)
 
     def has_seen_all(self, state: InstanceState[Any]) -> bool:
         """Say whether a new object's columns hold what they held when they were dealt with; cheaper than its history."""
@@ -70,7 +70,7 @@ class Flush:
                 work.forget(gone)
 
     def _saves(self, owner: Hashable) -> bool:
-        is_delete, _ = self.context.states.get(owner, (True, False))  # type: ignore[call-overload]
+        is_delete, _ = self.context.states.get(owner, (True, False)) if isinstance(owner, InstanceState) else (True, False)
         return not is_delete
 
 

@@ -11,11 +11,11 @@ from sqlalchemy import Column, ColumnElement, Connection, Table, and_, false, or
 from sqlalchemy.orm import ColumnProperty, InstanceState, Mapper, Session
 from sqlalchemy.sql import Select
 
-from filerow._changes import Ref, ref_of
+from filerow._changes import Change, Ref, ref_of
 from filerow._column import StoredObject
 from filerow._file import FileObject
 
-__all__ = ("Field", "Slot", "any_of", "fields_of", "files_in", "learn", "lock_for_writing", "owned_by", "read_owned", "tracked_classes")
+__all__ = ("Field", "Slot", "any_of", "fields_of", "files_in", "learn", "lock_for_writing", "owned_by", "read_owned", "slot_of", "tracked_classes")
 
 BATCH = 500
 """Rows per SELECT: within every database's limit of bound parameters, composite keys included."""
@@ -52,6 +52,13 @@ class Slot(NamedTuple):
 
     owner: Hashable
     field: Field
+
+
+def slot_of(change: Change) -> Slot:
+    """Return a change's slot as what it is on the session's side; the pure layer does not care."""
+    slot = change.slot
+    assert isinstance(slot, Slot)  # noqa: S101 - made by _collect or _bulk
+    return slot
 
 
 _fields: WeakKeyDictionary[Mapper[Any], tuple[Field, ...]] = WeakKeyDictionary()

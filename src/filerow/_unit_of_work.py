@@ -80,8 +80,8 @@ def _mapper_configured(mapper: Mapper[Any], class_: type[Any]) -> None:
     fields = learn(mapper)
     if not fields:
         return
-    event.listen(class_, "before_insert", _before_insert)
-    event.listen(class_, "before_update", _before_update)
+    event.listen(class_, "before_insert", _catch_up)
+    event.listen(class_, "before_update", _catch_up)
     event.listen(class_, "before_delete", _before_delete)
     for field in fields:
         if mapper.attrs[field.key].parent is mapper:  # an inherited attribute is served by its parent class's listeners
@@ -142,20 +142,12 @@ def _before_flush(session: Session, context: UOWTransaction, instances: object) 
     flush.note(work, changes)
 
 
-def _before_insert(mapper: Mapper[Any], connection: Connection, target: object) -> None:
-    _catch_up(mapper, connection, target)
-
-
-def _before_update(mapper: Mapper[Any], connection: Connection, target: object) -> None:
-    _catch_up(mapper, connection, target)
-
-
 def _catch_up(mapper: Mapper[Any], connection: Connection, target: object) -> None:
     """Deal with what listeners that ran after ours have put into this object."""
     state = attributes.instance_state(target)
     session = state.session
     flush = session_files(session).flush if session is not None else None
-    if session is None or flush is None:
+    if session is None or flush is None or (state.key is None and flush.has_seen_all(state)):
         return
     changes = [change for change in changed_slots(state) if not flush.has_seen(change)]
     if changes:
