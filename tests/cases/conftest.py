@@ -70,8 +70,9 @@ def world(request: pytest.FixtureRequest, runner: asyncio.Runner, store: Store) 
 @pytest.fixture
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """The stores of one case, two of them registered."""
-    combination: Any = request.node.callspec.params.get("world", ("", "", "local"))
-    made: Store = S3Store(request.getfixturevalue("s3_server")) if combination[2] == "s3" else LocalStore(tmp_path / "store")
+    parameters = request.node.callspec.params if hasattr(request.node, "callspec") else {}
+    on_s3 = "s3" in parameters.get("world", ()) or parameters.get("kind") == "s3"
+    made: Store = S3Store(request.getfixturevalue("s3_server")) if on_s3 else LocalStore(tmp_path / "store")
     made.register("docs", "other")
     storages.set_default_backend("docs")
     storages.failed_deletes = 0

@@ -46,11 +46,11 @@ class SQLite:
         self.path = path
         shutil.copyfile(template, path)
 
-    def engine(self) -> Engine:
-        return explicit_begin(create_engine(f"sqlite:///{self.path}"))
+    def engine(self, **options: Any) -> Engine:
+        return explicit_begin(create_engine(f"sqlite:///{self.path}", connect_args={"timeout": 60}, **options))
 
-    def async_engine(self) -> AsyncEngine:
-        engine = create_async_engine(f"sqlite+aiosqlite:///{self.path}")
+    def async_engine(self, **options: Any) -> AsyncEngine:
+        engine = create_async_engine(f"sqlite+aiosqlite:///{self.path}", connect_args={"timeout": 60}, **options)
         explicit_begin(engine.sync_engine)
         return engine
 

@@ -1,0 +1,76 @@
+"""Two-phase sessions: PREPARE TRANSACTION decides nothing yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from filerow import FileObject
+from tests.cases.databases import PostgreSQL
+from tests.cases.models import Document
+from tests.cases.stores import Store
+from tests.cases.world import World
+
+
+@pytest.fixture
+def engine(postgresql: PostgreSQL, store: Store) -> Iterator[Engine]:
+    postgresql.empty()
+    made = postgresql.engine()
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def session(engine: Engine) -> Iterator[Session]:
+    with Session(engine) as first:
+        first.add(Document(title="old", file=FileObject(filename="cat.png", content=b"old")))
+        first.commit()
+    with Session(engine, twophase=True) as made:
+        yield made
+
+
+def change(session: Session) -> None:
+    session.query(Document).one().file = FileObject(filename="cat.png", content=b"new")
+    session.add(Document(file=FileObject(filename="cat.png", content=b"added")))
+
+
+def check(postgresql: PostgreSQL, store: Store) -> None:
+    World(postgresql, store, None, None).check()  # type: ignore[arg-type]
+
+
+def test_prepared_then_committed(session: Session, postgresql: PostgreSQL, store: Store) -> None:
+    change(session)
+    before = store.objects()
+    session.prepare()
+    assert before < store.objects(), "prepared is not committed: nothing may be deleted yet"
+    session.commit()
+    check(postgresql, store)
+    assert len(store.objects()) == 2
+
+
+def test_prepared_then_rolled_back(session: Session, postgresql: PostgreSQL, store: Store) -> None:
+    change(session)
+    before = store.objects()
+    session.prepare()
+    session.rollback()
+    check(postgresql, store)
+    assert store.objects() == before
+
+
+def test_prepared_then_closed(session: Session, postgresql: PostgreSQL, store: Store) -> None:
+    change(session)
+    before = store.objects()
+    session.prepare()
+    session.close()
+    check(postgresql, store)
+    assert store.objects() == before
+
+
+def test_committed_in_one_call(session: Session, postgresql: PostgreSQL, store: Store) -> None:
+    change(session)
+    session.commit()
+    check(postgresql, store)
+    assert len(store.objects()) == 2
