@@ -172,9 +172,7 @@ def compare(rows: Iterable[Row], objects: dict[str, Bytes]) -> list[str]:
     for path, names in sorted(owners.items()):
         if len(names) > 1:
             findings.append(f"shared    {path}: owned by {' and by '.join(names)}")
-    findings += [
-        f"orphan    {path}: {objects[path]}, but no row has it" for path in sorted(objects.keys() - owners.keys())
-    ]
+    findings += [f"orphan    {path}: {objects[path]}, but no row has it" for path in sorted(objects.keys() - owners.keys())]
     return findings
 
 

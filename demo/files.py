@@ -67,9 +67,7 @@ def draw_pdf(title: str, *paragraphs: str) -> bytes:
     """
     lines = "".join(f" 0 -22 Td ({_escape(line)}) Tj" for line in paragraphs)
     text = f"BT /F1 24 Tf 72 740 Td ({_escape(title)}) Tj /F1 12 Tf 0 -14 Td{lines} ET".encode("ascii")
-    page = (
-        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents 4 0 R /Resources << /Font << /F1 5 0 R >> >> >>"
-    )
+    page = "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents 4 0 R /Resources << /Font << /F1 5 0 R >> >> >>"
     bodies = (
         b"<< /Type /Catalog /Pages 2 0 R >>",
         b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",

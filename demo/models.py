@@ -24,9 +24,7 @@ class Author(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
-    portrait: Mapped[FileObject | None] = mapped_column(
-        StoredObject(BACKEND, content_types=["image/*"], max_size="1 MB")
-    )
+    portrait: Mapped[FileObject | None] = mapped_column(StoredObject(BACKEND, content_types=["image/*"], max_size="1 MB"))
     documents: Mapped[list[Document]] = relationship(back_populates="author", cascade="all, delete-orphan")
 
 
@@ -39,8 +37,6 @@ class Document(Base):
     slug: Mapped[str] = mapped_column(unique=True)
     # Checked only by COMMIT, so that a commit can fail after everything before it has gone well.
     author_id: Mapped[int] = mapped_column(ForeignKey("author.id", deferrable=True, initially="DEFERRED"))
-    cover: Mapped[FileObject | None] = mapped_column(
-        StoredObject(BACKEND, content_types=["image/png"], max_size="5 MB")
-    )
+    cover: Mapped[FileObject | None] = mapped_column(StoredObject(BACKEND, content_types=["image/png"], max_size="5 MB"))
     pages: Mapped[FileObjectList] = mapped_column(StoredObject(BACKEND, multiple=True))
     author: Mapped[Author] = relationship(back_populates="documents")

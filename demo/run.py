@@ -62,9 +62,7 @@ def _check(step: Step, before: State, after: State) -> State:
     if step.unchanged and after != before:
         rows = [f"changed   {row.name}: {dict(row.documents)}" for row in set(before.rows) ^ set(after.rows)]
         paths = before.objects.items() ^ after.objects.items()
-        raise Disagreement(
-            "this step must change nothing", *rows, *(f"changed   {path}: {what}" for path, what in paths)
-        )
+        raise Disagreement("this step must change nothing", *rows, *(f"changed   {path}: {what}" for path, what in paths))
     found = len(after.rows), len(after.objects)
     wanted = (0, 0) if step.empty else (len(before.rows) + step.rows, len(before.objects) + step.objects)
     if found != wanted:

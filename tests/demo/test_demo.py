@@ -133,9 +133,7 @@ def _objects(root: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize(("damage", "finding"), DAMAGES)
-def test_the_audit_names_the_path_that_disagrees(
-    place: servers.Place, damage: Callable[[Path], None], finding: str
-) -> None:
+def test_the_audit_names_the_path_that_disagrees(place: servers.Place, damage: Callable[[Path], None], finding: str) -> None:
     with Library(place.settings) as library:
         library.create_tables()
         insert(library)
@@ -167,11 +165,7 @@ def test_the_audit_knows_every_file_column() -> None:
         table.name: tuple(column.name for column in table.columns if isinstance(column.type, StoredObject))
         for table in Base.metadata.tables.values()
     }
-    assert (
-        mapped
-        == audit.FILE_COLUMNS
-        == {Author.__tablename__: ("portrait",), Document.__tablename__: ("cover", "pages")}
-    )
+    assert mapped == audit.FILE_COLUMNS == {Author.__tablename__: ("portrait",), Document.__tablename__: ("cover", "pages")}
 
 
 # -- a disagreement ends the demo --------------------------------------------------------------------------------------
@@ -226,9 +220,7 @@ def lose(library):
 plan.STEPS.insert(1, plan.Step("lose a file", lose))
 runpy.run_module("demo", run_name="__main__")
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1
     assert "After the step 'lose a file'" in done.stderr
     assert re.search(r"dangling  \w+/\w+/[0-9a-f]{32}\.\w+: ", done.stderr)
@@ -245,9 +237,7 @@ def test_a_step_that_does_less_than_planned_ends_the_run(place: servers.Place, e
     assert run(place, [INSERT, Step("idle", _nothing, **expected)], Table(out)) == 1  # type: ignore[arg-type]
 
 
-def test_a_step_that_must_change_nothing_may_not_swap_files(
-    place: servers.Place, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_step_that_must_change_nothing_may_not_swap_files(place: servers.Place, capsys: pytest.CaptureFixture[str]) -> None:
     replace = next(step for step in STEPS if step.name.startswith("replace"))
     assert run(place, [INSERT, Step("replace", replace.run, unchanged=True)], Table(io.StringIO())) == 1
     assert "must change nothing" in capsys.readouterr().err
