@@ -48,34 +48,35 @@ class Copier:
     def _copy_steps(self, source: str, target: str) -> Steps[None]:
         if self._conditional_store is None:
             self._conditional_store = with_conditional_copy(self._store)
-        if self._conditional is None:
-            yield from self._ask(source)
         if self._conditional:
             yield self._copy(self._conditional_store, source, target, overwrite=False)
         else:
             yield from self._reserve_and_copy(source, target)
 
-    def _ask(self, source: str) -> Steps[None]:
-        """Copy the source onto itself if it does not exist: a store that knows the condition refuses, others do no harm."""
-        try:
-            yield self._copy(self._conditional_store, source, source, overwrite=False)
-        except (native.AlreadyExistsError, native.PreconditionError):
-            self._conditional = True
-        except (native.GenericError, native.NotSupportedError):  # "this copy changes nothing", said S3 to everyone before
-            self._conditional = False
-        else:
-            self._conditional = False
-
     def _reserve_and_copy(self, source: str, target: str) -> Steps[None]:
         """Take the target with an empty object, which is race-free on every store, and copy over that."""
-        put = (self._store, target, b"")
-        yield Call(obstore.put, obstore.put_async, put, {"mode": "create"})
+        yield Call(obstore.put, obstore.put_async, (self._store, target, b""), {"mode": "create"})
         try:
+            if self._conditional is None and (yield from self._ask(source, target)):
+                return
             yield self._copy(self._store, source, target, overwrite=True)
         except BaseException:
             with suppress(Exception):
                 yield Call(obstore.delete, obstore.delete_async, (self._store, [target]), {})
             raise
+
+    def _ask(self, source: str, target: str) -> Steps[bool]:
+        """Copy on condition that there is no target, while there is ours; say whether the store copied all the same."""
+        try:
+            yield self._copy(self._conditional_store, source, target, overwrite=False)
+        except (native.AlreadyExistsError, native.PreconditionError):
+            self._conditional = True
+            return False
+        except native.NotSupportedError:
+            self._conditional = False
+            return False
+        self._conditional = False
+        return True
 
     @staticmethod
     def _copy(store: Any, source: str, target: str, *, overwrite: bool) -> Call:

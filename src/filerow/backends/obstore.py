@@ -11,6 +11,7 @@ Each operation is described once, as a generator of calls (``_obstore_steps``), 
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -54,6 +55,7 @@ _BUFFERS = (bytes, bytearray, memoryview)
 _IN_FLIGHT = 4  # parts of one upload at a time: 20 MiB, and no slower than more
 _ONE_REQUEST = 32 << 20  # a create-only request carries all its bytes; larger content goes in parts and is then copied
 _PAGE = 1000
+_TIMED_OUT = re.compile(r"kind: Timeout|source: TimedOut")  # only the native error's debug part says so
 
 
 class ObstoreBackend(StorageBackend):
@@ -261,10 +263,13 @@ class ObstoreBackend(StorageBackend):
     # -- errors --------------------------------------------------------------------------------------------------------
 
     def _translate(self, error: BaseException, operation: str, path: str) -> StorageError | None:
-        text = clean_message(str(error), self._secrets)
+        raw = str(error)
+        text = clean_message(raw, self._secrets)
         if isinstance(error, (native.BaseError, OSError)):
             error.args = (text,)  # it stays on as the cause, and is printed with every traceback
         kind, message = _meaning(error, text, operation, path)
+        if kind is StorageError and _TIMED_OUT.search(raw):
+            kind = StorageTimeoutError
         return kind(message, operation=operation, backend=self._key, path=path) if kind else None
 
 
@@ -282,8 +287,7 @@ def _meaning(error: BaseException, text: str, operation: str, path: str) -> tupl
     if refused and not writes and not is_portable(path):
         return InvalidPathError, f"the store cannot have an object under such a name: {text}"
     if isinstance(error, native.BaseError):
-        timed_out = "timed out" in text.lower() or "timeout" in text.lower().replace("retry_timeout", "")
-        return (StorageTimeoutError if timed_out else StorageError), text
+        return StorageError, text
     if isinstance(error, ValueError):
         return InvalidPathError, text
     if type(error).__name__ in {"PanicException", "RustPanic"}:
