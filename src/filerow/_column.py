@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Any
 
-from sqlalchemy import JSON, ColumnElement, and_, type_coerce
+from sqlalchemy import JSON, ColumnElement, and_, or_, type_coerce
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import operators
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -229,6 +229,9 @@ class StoredObject(TypeDecorator[Any]):
                 facts = facts_of(other[0])
                 same = and_(self.path == facts.path, self.backend == facts.backend)
                 return same if op is operators.eq else ~same
+            if op in {operators.in_op, operators.not_in_op} and _are_files(other[0]):
+                among = or_(*(self.operate(operators.eq, file) for file in other[0]))
+                return among if op is operators.in_op else ~among
             if op in _LOOKS_INSIDE or not _is_file_operator(op):
                 return op(self._json(), *other, **kwargs)
             return super().operate(op, *other, **kwargs)
@@ -240,6 +243,10 @@ class StoredObject(TypeDecorator[Any]):
             return getattr(self._json().comparator, name)
 
     comparator_factory = Comparator
+
+
+def _are_files(value: object) -> bool:
+    return isinstance(value, list | tuple | set | frozenset) and bool(value) and all(isinstance(v, FileObject) for v in value)
 
 
 def _is_file_operator(op: object) -> bool:
