@@ -21,7 +21,7 @@ from filerow.backends._streams import in_thread
 from filerow.backends._types import Buffer
 from filerow.exceptions import ContentError, FileStateError
 
-__all__ = ("Body", "Content", "Meter", "Prepared", "content_of", "prepare", "prepare_async", "unwrap_upload")
+__all__ = ("Body", "Content", "Meter", "Prepared", "content_of", "given_content", "prepare", "prepare_async", "unwrap_upload")
 
 ONE_REQUEST = 5 << 20
 """Up to this many bytes (5 MiB, S3's smallest part) go to the store in one request."""
@@ -178,6 +178,20 @@ def content_of(value: object) -> Content:
         "an upload of your framework, or an (async) iterable of bytes"
     )
     raise ContentError(msg)
+
+
+def given_content(content: object, source_path: str | os.PathLike[str] | None) -> Content | None:
+    """Return the content of a file that was given content, a path to take it from, or neither.
+
+    Raises:
+        ContentError: Both were given; or see :func:`content_of`.
+    """
+    if content is not None and source_path is not None:
+        msg = "give either content= or source_path=, not both"
+        raise ContentError(msg)
+    if source_path is not None:
+        return PathContent(Path(source_path))
+    return None if content is None else content_of(content)
 
 
 def unwrap_upload(value: object) -> Content | None:

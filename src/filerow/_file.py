@@ -10,12 +10,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from enum import Enum
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from typing_extensions import Self
 
-from filerow._content import Content, PathContent, content_of, unwrap_upload
+from filerow._content import Content, given_content, unwrap_upload
 from filerow._document import Facts, check_metadata, facts_from, to_document
 from filerow._file_io import FileIO
 from filerow._paths import clean_filename
@@ -87,7 +86,7 @@ class FileObject(FileIO):
         content: object = None,
     ) -> None:
         key = backend.key if isinstance(backend, StorageBackend) else backend or ""
-        source = _source(content, source_path)
+        source = given_content(content, source_path)
         name = filename or (source.filename if source else None) or to_filename
         self._raw: str | bytes | Mapping[str, Any] | None = None
         self._content = source
@@ -324,9 +323,8 @@ class FileObject(FileIO):
         return self._of(facts or self._facts, FileState.STAGED)
 
     def _takes_content(self) -> bool:
-        if self._facts.path and (self._state is FileState.ATTACHED or self._facts.checksum):
-            return False
-        return self._content is None
+        known = self._facts.path and (self._state is FileState.ATTACHED or self._facts.checksum)
+        return self._content is None and not known
 
     def _deletable(self, *, force: bool) -> str:
         if self._state is FileState.ATTACHED and not force:
@@ -350,15 +348,6 @@ class FileObject(FileIO):
         from filerow._pydantic import json_schema_for  # noqa: PLC0415
 
         return json_schema_for(handler.mode)
-
-
-def _source(content: object, source_path: str | os.PathLike[str] | None) -> Content | None:
-    if content is not None and source_path is not None:
-        msg = "give either content= or source_path=, not both"
-        raise ContentError(msg)
-    if source_path is not None:
-        return PathContent(Path(source_path))
-    return None if content is None else content_of(content)
 
 
 def _unpickle(cls: type[FileObject], facts: tuple[Any, ...], state: FileState) -> FileObject:
