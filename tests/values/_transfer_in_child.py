@@ -1,0 +1,79 @@
+"""Run in a process of its own: moves bytes one way and says how much memory that took at its peak.
+
+Arguments: a kind of content or "download", the number of bytes, a file of so many, the backend's URL, its options as JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filerow import FileObject, storages
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+CHUNK = bytes(1 << 20)
+
+
+def chunks(size: int) -> Iterator[bytes]:
+    for _ in range(size // len(CHUNK)):
+        yield CHUNK
+
+
+async def achunks(size: int) -> AsyncIterator[bytes]:
+    for chunk in chunks(size):
+        yield chunk
+
+
+def peak() -> int:
+    """Return the most memory this process has had resident, in bytes."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) << 10
+    raise AssertionError
+
+
+def reset_peak() -> None:
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def stored(kind: str, content: Any) -> FileObject:
+    file = FileObject("big", "zeros.bin", content=content)
+    return asyncio.run(file.save_async()) if kind.startswith("async") else file.save()
+
+
+async def drained(file: FileObject) -> int:
+    return sum([len(chunk) async for chunk in file.stream_async()])
+
+
+def main(kind: str, size: int, source: Path, url: str, options: dict[str, Any]) -> None:
+    storages.register_backend(url, key="big", **options)
+    stored(kind, CHUNK).delete()  # connections, threads and modules are the baseline
+    if kind == "download":
+        file = FileObject.from_dict(json.loads(source.with_suffix(".json").read_text()))
+        run = [lambda: sum(map(len, file.stream())), lambda: asyncio.run(drained(file))]
+    reset_peak()
+    before = peak()
+    if kind == "download":
+        assert [read() for read in run] == [size, size]
+        file.delete(force=True)
+    else:
+        with source.open("rb") as opened:
+            content = {
+                "path": source, "file": opened, "iterator": chunks(size), "async iterator": achunks(size), "async path": source,
+            }[kind]  # fmt: skip
+            file = stored(kind, content)
+        assert file.size == size
+        if kind == "path":  # the download comes next
+            source.with_suffix(".json").write_text(json.dumps(file.to_dict()))
+        else:
+            file.delete()
+    sys.stdout.write(json.dumps({"before": before, "peak": peak()}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4], json.loads(sys.argv[5]))
