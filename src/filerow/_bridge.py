@@ -25,10 +25,6 @@ except ImportError:  # SQLAlchemy 2.0 hides the name when greenlet is not instal
 
 __all__ = ("Batch", "Job", "in_greenlet", "run_all", "run_all_async")
 
-GRACE = 10.0
-"""Seconds a cancelled batch waits for requests in flight before it cancels them too."""
-
-
 class Job(Protocol):
     """One transfer. It cleans up after itself when it fails."""
 
@@ -130,22 +126,18 @@ def _work(batch: Batch[J]) -> None:
 async def run_all_async(jobs: Sequence[J], limit: int) -> Batch[J]:
     """Run jobs as tasks, at most ``limit`` at a time; a cancellation ends the batch, and is its ``error``, not raised here.
 
-    A request that is cancelled half-way may still reach the store later, after we have cleaned up. So requests in flight are
-    given :data:`GRACE` seconds to end by themselves.
+    A request that is cancelled half-way may still reach the store later. The backends see to that: a cancelled put returns only
+    when nothing of it can appear any more, so all that is left to do here is to wait for the tasks.
     """
     batch = Batch(jobs)
     tasks = {asyncio.ensure_future(_work_async(batch)) for _ in range(min(limit, len(jobs)))}
-    grace: float | None = None
     while tasks:
         try:
-            _, tasks = await asyncio.wait(tasks, timeout=grace)
+            _, tasks = await asyncio.wait(tasks)
         except asyncio.CancelledError as error:
             batch.fail(error)
-        else:
-            if tasks and grace is not None:
-                for task in tasks:
-                    task.cancel()
-        grace = GRACE if isinstance(batch.error, asyncio.CancelledError) else None
+            for task in tasks:
+                task.cancel()
     return batch
 
 

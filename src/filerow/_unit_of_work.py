@@ -30,7 +30,7 @@ from filerow import _outer
 from filerow._apply import check_backend
 from filerow._bulk import run_bulk
 from filerow._changes import Change
-from filerow._collect import changed_slots, changes_of, deletions_of, fill_in, identities, put_copy, states_to_read
+from filerow._collect import changed_slots, changes_of, deletions_of, fill_in, put_copy, states_to_read
 from filerow._column import StoredObject, binding_refused
 from filerow._file import FileObject
 from filerow._list import FileObjectList
@@ -216,8 +216,13 @@ def _handle_error(context: ExceptionContext) -> None:
     lost = context.is_disconnect or not isinstance(context.original_exception, Exception)
     if files is not None and files.committing and (lost or len(files.connections) > 1):
         files.in_doubt = True
-    if not connection.closed and not connection.invalidated:
-        _outer.failed(connection)
+    if connection.closed or connection.invalidated:
+        return
+    _outer.failed(connection)
+    if files is not None and files.committing and not lost and connection.dialect.name == "sqlite":
+        # A refused COMMIT leaves SQLite's transaction open, and SQLAlchemy believes it has ended. The next user of the connection
+        # would commit these rows with his own, when their bytes are long gone.
+        connection.dialect.do_rollback(connection.connection)
 
 
 def _before_commit(session: Session) -> None:
