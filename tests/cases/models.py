@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ForeignKey
+from sqlalchemy import ForeignKey, event
 from sqlalchemy.ext.declarative import ConcreteBase
 from sqlalchemy.orm import DeclarativeBase, Mapped, deferred, mapped_column, relationship
 
@@ -28,6 +28,7 @@ FILE_COLUMNS: dict[str, list[str]] = {
     "late": ["file"],
     "defaulted": ["file"],
     "loose": ["file"],
+    "stamped": ["file", "stamp"],
 }
 """Every table with its file columns, written down so that the check needs nothing of the library."""
 
@@ -182,6 +183,25 @@ class Loose(Base):
     __tablename__ = "loose"
     id: Mapped[int] = mapped_column(primary_key=True)
     file: Mapped[FileObject | None] = mapped_column(StoredObject("docs", lifecycle=False))
+
+
+class Stamped(Base):
+    """The application makes a second file of its own at every write."""
+
+    __tablename__ = "stamped"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    file: Mapped[FileObject | None] = mapped_column(StoredObject("docs"))
+    stamp: Mapped[FileObject | None] = mapped_column(StoredObject("docs"))
+
+
+@event.listens_for(Stamped, "before_insert")
+def _stamp_insert(mapper: object, connection: object, target: Stamped) -> None:
+    target.stamp = FileObject(filename="stamp.txt", content=b"before_insert")
+
+
+@event.listens_for(Stamped, "before_update")
+def _stamp_update(mapper: object, connection: object, target: Stamped) -> None:
+    target.stamp = FileObject(filename="stamp.txt", content=b"before_update")
 
 
 MAPPINGS: dict[str, tuple[type[Any], str, dict[str, Any]]] = {

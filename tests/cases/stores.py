@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import obstore.store
 
 from filerow import StorageBackend, storages
 from filerow.backends.base import ObjectInfo, PutOptions
@@ -137,32 +140,56 @@ class LocalStore(Store):
         shutil.rmtree(self._root)
 
 
+class Backends(dict[str, Any]):
+    """Makes each backend when it is first asked for: a connection to S3 costs milliseconds, and there are many cases."""
+
+    def __init__(self, make: Callable[[str], StorageBackend]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, key: str) -> Any:
+        self[key] = self._make(key)
+        return self[key]
+
+
 class S3Store(Store):
-    """One prefix of a bucket, looked at with botocore."""
+    """One prefix of a bucket, looked at with a client of its own."""
 
     def __init__(self, server: S3Server) -> None:
         self._server = server
-        self._bucket = server.shared_bucket
         self._prefix = server.make_prefix()
-        self.backends = {key: self._backend(key) for key in KEYS}
+        self._client = _client(server.endpoint, server.shared_bucket, server.access_key, server.secret_key)
+        self.backends = Backends(self._backend)
 
     def _backend(self, key: str) -> StorageBackend:
         return FaultyS3(
             key,
-            f"s3://{self._bucket}/{self._prefix}{key}/",
+            f"s3://{self._server.shared_bucket}/{self._prefix}{key}/",
             aws_endpoint=self._server.endpoint,
             aws_access_key_id=self._server.access_key,
             aws_secret_access_key=self._server.secret_key,
         )
 
     def objects(self) -> set[tuple[str, str]]:
-        keys = self._server.keys(self._bucket, self._prefix)
-        return {tuple(key.removeprefix(self._prefix).split("/", 1)) for key in keys}  # type: ignore[misc]
+        paths = [item["path"] for batch in self._client.list(self._prefix) for item in batch]
+        return {tuple(path.removeprefix(self._prefix).split("/", 1)) for path in paths}  # type: ignore[misc]
 
     def read(self, key: str, path: str) -> bytes:
-        answer = self._server.client.get_object(Bucket=self._bucket, Key=f"{self._prefix}{key}/{path}")
-        with answer["Body"] as body:
-            return body.read()  # type: ignore[no-any-return]
+        return self._client.get(f"{self._prefix}{key}/{path}").bytes().to_bytes()
 
     def write(self, key: str, path: str, content: bytes) -> None:
-        self._server.client.put_object(Bucket=self._bucket, Key=f"{self._prefix}{key}/{path}", Body=content)
+        self._client.put(f"{self._prefix}{key}/{path}", content)
+
+
+@functools.cache
+def _client(endpoint: str, bucket: str, access_key: str, secret_key: str) -> obstore.store.S3Store:
+    """Return a client for the check, which shares nothing with the library's."""
+    return obstore.store.S3Store(
+        bucket,
+        endpoint=endpoint,
+        access_key_id=access_key,
+        secret_access_key=secret_key,
+        region="us-east-1",
+        client_options={"allow_http": True},
+        virtual_hosted_style_request=False,
+    )
