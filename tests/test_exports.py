@@ -22,17 +22,15 @@ MODULES = sorted(module.name for module in pkgutil.walk_packages(filerow.__path_
 PUBLIC_MODULES = [filerow, filerow.exceptions, filerow.backends.base, filerow.backends.memory]
 
 OPTIONAL = [
-    "fsspec", "obstore", "pydantic", "pydantic_core", "msgspec", "litestar", "fastapi", "starlette", "flask", "werkzeug", "alembic",
-    "sqlmodel", "s3fs", "gcsfs", "adlfs", "botocore", "boto3", "aiobotocore", "aiohttp", "httpx", "greenlet", "google", "azure",
-    "filetype", "advanced_alchemy", "numpy",
+    "fsspec", "obstore", "pydantic", "pydantic_core", "msgspec", "litestar", "fastapi", "starlette", "flask", "werkzeug",
+    "alembic", "sqlmodel", "s3fs", "gcsfs", "adlfs", "botocore", "boto3", "aiobotocore", "aiohttp", "httpx", "greenlet",
+    "google", "azure", "filetype", "advanced_alchemy", "numpy",
 ]  # fmt: skip
 PROMISED = ["FileObject", "FileObjectList", "StorageBackend", "StoredObject", "storages"]
 
 
 def in_a_fresh_process(code: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False, timeout=120
-    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

@@ -16,12 +16,12 @@ from filerow import FileObject, storages
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-CHUNK = bytes(1 << 20)
+CHUNK = b"\7" * (1 << 20)
 
 
 def chunks(size: int) -> Iterator[bytes]:
     for _ in range(size // len(CHUNK)):
-        yield CHUNK
+        yield bytes(memoryview(CHUNK))  # memory of its own, as what comes from a network has
 
 
 async def achunks(size: int) -> AsyncIterator[bytes]:

@@ -19,6 +19,7 @@ from filerow import FileObject, FileObjectList, StoredObject, storages
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+METADATA = {"k": "one", "n": 1, "deep": {"x": [5]}}
 DIALECTS = ["sqlite", "postgresql", "mariadb"]
 
 
@@ -57,7 +58,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[sa.Engine]:
         storages.register_backend("memory://", key="docs")
         with Session(engine) as session:
             session.add_all([
-                Document(id=1, file=FileObject(filename="a.txt", content=b"x" * 10, metadata={"k": "one", "n": 1, "deep": {"x": [5]}})),
+                Document(id=1, file=FileObject(filename="a.txt", content=b"x" * 10, metadata=METADATA)),
                 Document(id=2, file=FileObject(filename="b.md", content_type="text/markdown", content=b"x" * 2000)),
                 Document(id=3, file=FileObject(filename="ü%_\"'.txt", content=b"", metadata={"k": "two", "n": 20})),
                 Document(id=4, file=None, pages=[FileObject(filename="p.txt", content=b"p")]),
@@ -68,35 +69,35 @@ def engine(request: pytest.FixtureRequest) -> Iterator[sa.Engine]:
         yield engine
 
 
-F = Document.file
+f = Document.file
 QUERIES: dict[str, tuple[Callable[[], ColumnElement[bool]], set[int]]] = {
-    "size >": (lambda: F.size > 9, {1, 2}),
-    "size > as a number, not as text": (lambda: F.size > 5, {1, 2}),
-    "size ==": (lambda: F.size == 0, {3}),
-    "size between": (lambda: F.size.between(1, 100), {1}),
-    "content_type": (lambda: F.content_type == "text/markdown", {2}),
-    "content_type like": (lambda: F.content_type.like("text/p%"), {1, 3}),
-    "filename": (lambda: F.filename == "ü%_\"'.txt", {3}),
-    "filename endswith": (lambda: F.filename.endswith(".txt"), {1, 3}),
-    "filename in": (lambda: F.filename.in_(["a.txt", "b.md"]), {1, 2}),
-    "path": (lambda: F.path.startswith("comparator_document/the_file/"), {1, 2, 3}),
-    "path endswith": (lambda: F.path.endswith(".md"), {2}),
-    "backend": (lambda: F.backend == "docs", {1, 2, 3}),
-    "checksum": (lambda: F.checksum.startswith("sha256:e3b0c44298fc1c14"), {3}),
-    "etag": (lambda: F.etag.is_not(None), {1, 2, 3}),
-    "last_modified": (lambda: F.last_modified > 1_700_000_000.5, {1, 2, 3}),
-    "metadata text": (lambda: F.metadata["k"].as_string() == "one", {1}),
-    "metadata number": (lambda: F.metadata["n"].as_integer() > 3, {3}),
-    "metadata deep": (lambda: F.metadata["deep", "x", 0].as_integer() == 5, {1}),
-    "metadata deep, step by step": (lambda: F.metadata["deep"]["x"][0].as_integer() == 5, {1}),
-    "metadata missing": (lambda: F.metadata["k"].as_string().is_(None) & F.is_not(None), {2}),
-    "JSON operators": (lambda: F["size"].as_integer() == 10, {1}),
-    "JSON path": (lambda: F["metadata", "k"].as_string() == "two", {3}),
-    "is None": (lambda: F.is_(None), {4, 5}),
-    "is not None": (lambda: F.is_not(None), {1, 2, 3}),
-    "== None": (lambda: F == None, {4, 5}),  # noqa: E711
-    "!= None": (lambda: F != None, {1, 2, 3}),  # noqa: E711
-    "and, or, not": (lambda: (F.size > 100) | ~(F.filename == "a.txt"), {2, 3}),
+    "size >": (lambda: f.size > 9, {1, 2}),
+    "size > as a number, not as text": (lambda: f.size > 5, {1, 2}),
+    "size ==": (lambda: f.size == 0, {3}),
+    "size between": (lambda: f.size.between(1, 100), {1}),
+    "content_type": (lambda: f.content_type == "text/markdown", {2}),
+    "content_type like": (lambda: f.content_type.like("text/p%"), {1, 3}),
+    "filename": (lambda: f.filename == "ü%_\"'.txt", {3}),
+    "filename endswith": (lambda: f.filename.endswith(".txt"), {1, 3}),
+    "filename in": (lambda: f.filename.in_(["a.txt", "b.md"]), {1, 2}),
+    "path": (lambda: f.path.startswith("comparator_document/the_file/"), {1, 2, 3}),
+    "path endswith": (lambda: f.path.endswith(".md"), {2}),
+    "backend": (lambda: f.backend == "docs", {1, 2, 3}),
+    "checksum": (lambda: f.checksum.startswith("sha256:e3b0c44298fc1c14"), {3}),
+    "etag": (lambda: f.etag.is_not(None), {1, 2, 3}),
+    "last_modified": (lambda: f.last_modified > 1_700_000_000.5, {1, 2, 3}),
+    "metadata text": (lambda: f.metadata["k"].as_string() == "one", {1}),
+    "metadata number": (lambda: f.metadata["n"].as_integer() > 3, {3}),
+    "metadata deep": (lambda: f.metadata["deep", "x", 0].as_integer() == 5, {1}),
+    "metadata deep, step by step": (lambda: f.metadata["deep"]["x"][0].as_integer() == 5, {1}),
+    "metadata missing": (lambda: f.metadata["k"].as_string().is_(None) & f.is_not(None), {2}),
+    "JSON operators": (lambda: f["size"].as_integer() == 10, {1}),
+    "JSON path": (lambda: f["metadata", "k"].as_string() == "two", {3}),
+    "is None": (lambda: f.is_(None), {4, 5}),
+    "is not None": (lambda: f.is_not(None), {1, 2, 3}),
+    "== None": (lambda: f == None, {4, 5}),  # noqa: E711
+    "!= None": (lambda: f != None, {1, 2, 3}),  # noqa: E711
+    "and, or, not": (lambda: (f.size > 100) | ~(f.filename == "a.txt"), {2, 3}),
 }
 
 
@@ -114,31 +115,31 @@ def test_a_file_is_compared_by_backend_and_path(engine: sa.Engine) -> None:
     with Session(engine) as session:
         file = session.get_one(Document, 2).file
         assert file is not None
-        assert session.scalars(select(Document.id).where(F == file)).all() == [2]
-        assert session.scalars(select(Document.id).where(F == file.replace(filename="other"))).all() == [2]
-        assert set(session.scalars(select(Document.id).where(F != file))) == {1, 3}
+        assert session.scalars(select(Document.id).where(f == file)).all() == [2]
+        assert session.scalars(select(Document.id).where(f == file.replace(filename="other"))).all() == [2]
+        assert set(session.scalars(select(Document.id).where(f != file))) == {1, 3}
         elsewhere = FileObject.from_dict({**file.to_dict(), "backend": "elsewhere"})
-        assert session.scalars(select(Document.id).where(F == elsewhere)).all() == []
-        assert set(session.scalars(select(Document.id).where(F.in_([file, session.get_one(Document, 1).file])))) == {1, 2}
-        assert set(session.scalars(select(Document.id).where(F.not_in([file])))) == {1, 3}
+        assert session.scalars(select(Document.id).where(f == elsewhere)).all() == []
+        assert set(session.scalars(select(Document.id).where(f.in_([file, session.get_one(Document, 1).file])))) == {1, 2}
+        assert set(session.scalars(select(Document.id).where(f.not_in([file])))) == {1, 3}
 
 
 def test_rows_are_ordered_by_facts(engine: sa.Engine) -> None:
     with Session(engine) as session:
-        some = select(Document.id).where(F.is_not(None))
-        assert session.scalars(some.order_by(F.size)).all() == [3, 1, 2]
-        assert session.scalars(some.order_by(F.size.desc())).all() == [2, 1, 3]
-        assert session.scalars(some.order_by(F.content_type, F.size.desc())).all() == [2, 1, 3]
+        some = select(Document.id).where(f.is_not(None))
+        assert session.scalars(some.order_by(f.size)).all() == [3, 1, 2]
+        assert session.scalars(some.order_by(f.size.desc())).all() == [2, 1, 3]
+        assert session.scalars(some.order_by(f.content_type, f.size.desc())).all() == [2, 1, 3]
 
 
 def test_facts_can_be_selected(engine: sa.Engine) -> None:
     with Session(engine) as session:
-        row = session.execute(select(F.filename, F.size, F.content_type, F.backend).where(Document.id == 2)).one()
+        row = session.execute(select(f.filename, f.size, f.content_type, f.backend).where(Document.id == 2)).one()
         assert tuple(row) == ("b.md", 2000, "text/markdown", "docs")
         assert isinstance(row.size, int) if hasattr(row, "size") else isinstance(row[1], int)
-        assert session.scalar(select(sa.func.sum(F.size))) == 2010
-        assert session.scalar(select(F.metadata).where(Document.id == 1)) == {"k": "one", "n": 1, "deep": {"x": [5]}}
-        groups = select(F.content_type.label("kind"), sa.func.count()).where(F.is_not(None)).group_by("kind")
+        assert session.scalar(select(sa.func.sum(f.size))) == 2010
+        assert session.scalar(select(f.metadata).where(Document.id == 1)) == METADATA
+        groups = select(f.content_type.label("kind"), sa.func.count()).where(f.is_not(None)).group_by("kind")
         assert {tuple(group) for group in session.execute(groups)} == {("text/plain", 2), ("text/markdown", 1)}
 
 
@@ -147,7 +148,7 @@ def test_values_come_back_as_they_were(engine: sa.Engine) -> None:
         first = session.get_one(Document, 1)
         assert first.file is not None
         assert (first.file.filename, first.file.size) == ("a.txt", 10)
-        assert first.file.metadata == {"k": "one", "n": 1, "deep": {"x": [5]}}
+        assert first.file.metadata == METADATA
         assert first.pages == []
         assert isinstance(first.pages, FileObjectList)
         assert [page.filename for page in session.get_one(Document, 4).pages] == ["p.txt"]
@@ -156,7 +157,8 @@ def test_values_come_back_as_they_were(engine: sa.Engine) -> None:
 
 def test_json_null_of_other_libraries_is_no_file(engine: sa.Engine) -> None:
     table = Document.__table__
-    raw = sa.Table(table.name, sa.MetaData(), sa.Column("id", sa.Integer), sa.Column("the_file", sa.JSON), sa.Column("pages", sa.JSON))
+    columns = [sa.Column("id", sa.Integer), sa.Column("the_file", sa.JSON), sa.Column("pages", sa.JSON)]
+    raw = sa.Table(table.name, sa.MetaData(), *columns)
     with engine.connect() as connection:
         connection.execute(insert(raw).values(id=90, the_file=sa.JSON.NULL, pages=sa.JSON.NULL))
         assert connection.scalar(select(table.c.the_file).where(table.c.id == 90)) is None
@@ -166,7 +168,7 @@ def test_json_null_of_other_libraries_is_no_file(engine: sa.Engine) -> None:
 def test_an_aliased_class_is_queried_alike(engine: sa.Engine) -> None:
     other = sa.orm.aliased(Document)
     with Session(engine) as session:
-        bigger = select(Document.id, other.id).where(other.file.size > F.size, Document.id == 1)
+        bigger = select(Document.id, other.id).where(other.file.size > f.size, Document.id == 1)
         assert [tuple(row) for row in session.execute(bigger)] == [(1, 2)]
 
 
@@ -175,7 +177,7 @@ def test_statements_are_cached(engine: sa.Engine) -> None:
         warnings.simplefilter("error")
         keys = set()
         for limit in (1, 100):
-            statement = select(Document).where(F.size > limit, F.metadata["k"].as_string() == "x")
+            statement = select(Document).where(f.size > limit, f.metadata["k"].as_string() == "x")
             session.scalars(statement).all()
             key = statement._generate_cache_key()
             assert key is not None
@@ -203,7 +205,8 @@ def test_alembic_writes_a_migration_that_runs(dialect: str, request: pytest.Fixt
     for engine in _engine(dialect, request):
         with engine.begin() as connection:
             context = MigrationContext.configure(connection, opts={"compare_type": True})
-            assert (upgrade := produce_migrations(context, metadata).upgrade_ops) is not None
+            upgrade = produce_migrations(context, metadata).upgrade_ops
+            assert upgrade is not None
             code = render_python_code(upgrade)
             rules = "max_size=25000000, content_types=['image/*', 'application/pdf'], shards=16"
             assert f"sa.Column('file', filerow.StoredObject('docs', {rules}), nullable=True)" in code

@@ -65,14 +65,14 @@ def _bytes_io_at_position(folder: Path, data: bytes) -> Any:
 
 
 def _spooled(folder: Path, data: bytes) -> Any:
-    file = opened(tempfile.SpooledTemporaryFile(max_size=1000))
+    file = opened(tempfile.SpooledTemporaryFile(max_size=1000))  # noqa: SIM115 - closed after the test
     file.write(data)
     file.seek(0)
     return file
 
 
 def _temporary(folder: Path, data: bytes) -> Any:
-    file = opened(tempfile.NamedTemporaryFile(dir=folder))
+    file = opened(tempfile.NamedTemporaryFile(dir=folder))  # noqa: SIM115 - closed after the test
     file.write(data)
     file.seek(0)
     return file

@@ -94,7 +94,7 @@ def test_a_document_of_another_version_asks_for_an_upgrade(version: Any) -> None
 @pytest.fixture
 def theirs(tmp_path: Path) -> Any:
     """Advanced Alchemy's own registry, with its backend on a directory."""
-    from advanced_alchemy.types.file_object.backends.obstore import ObstoreBackend  # noqa: PLC0415
+    from advanced_alchemy.types.file_object.backends.obstore import ObstoreBackend
 
     advanced_alchemy.storages.register_backend(ObstoreBackend(key="docs", fs=f"file://{tmp_path}/"))
     yield tmp_path

@@ -475,7 +475,7 @@ async def test_download_writes_the_file_whole(call: Call, tmp_path: Path) -> Non
     assert await call(file, "download", target) == target
     assert target.read_bytes() == b"abc"
     assert await call(file, "download", str(tmp_path)) == tmp_path / file.path.rsplit("/", 1)[-1]
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.iterdir())) == 2  # noqa: ASYNC240
 
 
 async def test_download_makes_a_file_with_ordinary_permissions(call: Call, tmp_path: Path) -> None:
@@ -490,7 +490,7 @@ async def test_a_failed_download_leaves_what_was_there(call: Call, docs: Watched
     (tmp_path / "copy.bin").write_bytes(b"old")
     with pytest.raises(FileNotFoundError):
         await call(file, "download", tmp_path / "copy.bin")
-    assert [path.name for path in tmp_path.iterdir()] == ["copy.bin"]
+    assert [path.name for path in tmp_path.iterdir()] == ["copy.bin"]  # noqa: ASYNC240
     assert (tmp_path / "copy.bin").read_bytes() == b"old"
 
 

@@ -69,7 +69,8 @@ def test_a_gigabyte_needs_a_few_parts_of_memory(
     above = measured["peak"] - measured["before"]
     with capsys.disabled():
         sys.stdout.write(
-            f"\n  1 GiB, {kind}, {url.split(':')[0]}: {above / (1 << 20):.1f} MiB above {measured['before'] / (1 << 20):.0f} MiB, "
+            f"\n  1 GiB, {kind}, {url.split(':')[0]}: "
+            f"{above / (1 << 20):.1f} MiB above {measured['before'] / (1 << 20):.0f} MiB, "
             f"{time.monotonic() - began:.1f} s\n"
         )
     assert above <= ALLOWED

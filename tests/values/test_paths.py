@@ -53,9 +53,9 @@ def test_tokens_of_different_milliseconds_sort_by_time() -> None:
 # -- paths ---------------------------------------------------------------------------------------------------------------
 
 EXTENSIONS = {
-    "cat.png": ".png", "CAT.PNG": ".png", "a.tar.gz": ".gz", "a.7z": ".7z", "none": "", "": "", ".png": "", "a.": "", "a..png": ".png",
-    "a.png ": "", "a.p/ng": "", "a.pñg": "", "a.toolongextension": "", "a.abcdefghij": ".abcdefghij", "a.png\n": "", "a.p\0g": "",
-    "a.php%00.png": ".png", "a.ΚΑΤ": "", "a.K": ".k",
+    "cat.png": ".png", "CAT.PNG": ".png", "a.tar.gz": ".gz", "a.7z": ".7z", "none": "", "": "", ".png": "", "a.": "",
+    "a..png": ".png", "a.png ": "", "a.p/ng": "", "a.p\xf1g": "", "a.toolongextension": "", "a.abcdefghij": ".abcdefghij",
+    "a.png\n": "", "a.p\0g": "", "a.php%00.png": ".png", "a.\u041a": "", "a.K": ".k",
 }  # fmt: skip
 
 
@@ -115,7 +115,7 @@ HOSTILE = {
     ".htaccess": ".htaccess",
     "gpj.\u202eexe.cat": "gpj.exe.cat",
     "zero\u200bwidth\ufeff.png": "zerowidth.png",
-    'quo"te\'s.png': 'quo"te\'s.png',
+    "quo\"te's.png": "quo\"te's.png",
     "%2e%2e%2fpasswd": "%2e%2e%2fpasswd",
     "x" * 300: "x" * 255,
     "x" * 300 + ".png": "x" * 251 + ".png",
@@ -183,8 +183,8 @@ def test_a_disposition_is_rfc_6266_s(name: str, value: str) -> None:
 
 
 @given(st.text(), st.booleans())
-@example("it's (1)*.txt", False)  # noqa: FBT003
-@example("a\u2019b~`|^.txt", True)  # noqa: FBT003
+@example("it's (1)*.txt", False)
+@example("a\u2019b~`|^.txt", True)
 def test_a_disposition_is_ascii_and_parses_back(name: str, inline: bool) -> None:
     value = content_disposition(name, inline=inline)
     assert all(" " <= character <= "~" for character in value)

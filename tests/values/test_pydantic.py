@@ -98,7 +98,8 @@ def test_no_other_context_opens_the_document(file: FileObject, context: Any) -> 
 def test_a_pending_file_shows_its_public_view() -> None:
     pending = FileObject("docs", "a.bin", content=b"abc", metadata={"page": 1})
     assert TypeAdapter(FileObject).dump_python(pending) == {
-        "filename": "a.bin", "content_type": "application/octet-stream", "size": 3, "last_modified": None, "metadata": {"page": 1},
+        "filename": "a.bin", "content_type": "application/octet-stream", "size": 3, "last_modified": None,
+        "metadata": {"page": 1},
     }  # fmt: skip
     with pytest.raises(PydanticSerializationError, match="no document until it is stored"):
         TypeAdapter(FileObject).dump_json(pending, context=TRUSTED)
@@ -128,7 +129,7 @@ def test_nothing_else_a_client_sends_becomes_a_file(wrong: Any) -> None:
         TypeAdapter(FileObject).validate_python(wrong)
 
 
-@pytest.mark.parametrize("wrong", [None, 3, [], object(), FileObject], ids=repr)
+@pytest.mark.parametrize("wrong", [None, 3, [], FileObject], ids=repr)
 def test_what_is_no_file_at_all_is_a_type_error(wrong: Any) -> None:
     for context in (None, TRUSTED):
         with pytest.raises(ValidationError, match="Input should be a FileObject") as refused:
@@ -228,7 +229,7 @@ class Signed(BaseModel):
 
 def test_a_computed_field_signs_a_url() -> None:
     file = FileObject(Signing("signing"), "a.txt", content=b"abc")
-    from filerow import storages  # noqa: PLC0415
+    from filerow import storages
 
     storages.register_backend(Signing("signing"))
     file.save()

@@ -49,7 +49,9 @@ def test_sizes_are_read_in_decimal_and_binary_units(text: Any, size: int | None)
 
 
 @pytest.mark.parametrize(
-    "wrong", ["", "MB", "five MB", "-1", -1, "1 XB", "1 MB MB", "1,000", "5 i", "5 ib", "1e3", True, 1.5, b"1", [], "1 MBit"], ids=repr
+    "wrong",
+    ["", "MB", "five MB", "-1", -1, "1 XB", "1 MB MB", "1,000", "5 i", "5 ib", "1e3", True, 1.5, b"1", [], "1 MBit"],
+    ids=repr,
 )
 def test_other_sizes_are_refused(wrong: Any) -> None:
     with pytest.raises(ValueError, match="max_size"):
