@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, Self, SupportsIndex
 
 from sqlalchemy.ext.mutable import MutableList
-from typing_extensions import Self
 
 from filerow._file import FileObject
 
@@ -69,7 +68,7 @@ class FileObjectList(MutableList[FileObject]):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        from filerow._pydantic import list_schema_for  # noqa: PLC0415 - only programs with pydantic models need it
+        from filerow._pydantic import list_schema_for
 
         return list_schema_for(cls, handler)
 

@@ -43,9 +43,7 @@ _REFUSED = (
     "a file cannot be set by sending its document, which could name any object of any backend. Upload the bytes and make the "
     'file with FileObject.from_upload(upload); code that trusts the document validates with context={"filerow": "document"}'
 )
-_NOT_A_FILE = (
-    "Input should be a FileObject: make one with FileObject.from_upload(upload) or FileObject(content=...), not {given}"
-)
+_NOT_A_FILE = "Input should be a FileObject: make one with FileObject.from_upload(upload) or FileObject(content=...), not {given}"
 
 
 def core_schema_for(cls: type[FileObject]) -> CoreSchema:
@@ -74,7 +72,7 @@ def _validate(cls: type[FileObject], value: object, info: core_schema.Validation
 
 
 def _serialize(value: object, info: core_schema.SerializationInfo[Any]) -> object:
-    if not isinstance(value, FileObject):  # a default or model_construct() may have put anything there; pydantic shows it as it is
+    if not isinstance(value, FileObject):  # a default or model_construct() may have put anything there
         return value
     if _asks_for_documents(info.context):
         return value.to_dict()
