@@ -287,6 +287,28 @@ def test_folders_before_the_start_are_not_even_opened(local: LocalBackend, monke
     assert opened == []
 
 
+def test_objects_and_folders_deleted_while_listed_are_left_out(local: LocalBackend) -> None:
+    for name in ("a", "b", "c", "d/x", "e"):
+        local.put(name, b"")
+    listing = local.list()
+    assert next(listing).path == "a"
+    local.delete("b")
+    shutil.rmtree(local.root / "d")
+    assert [info.path for info in listing] == ["c", "e"]
+
+
+def test_a_name_that_no_file_could_have_is_absent(local: LocalBackend) -> None:
+    """Rows of other libraries may have such paths."""
+    local.put("a/x", b"")
+    for path in ("a/" + "x" * 300, "x" * 300 + "/a", "a/x/y"):
+        with pytest.raises(ObjectNotFoundError):
+            local.read(path)
+        with pytest.raises(ObjectNotFoundError):
+            local.copy(path, "y")
+        assert local.exists(path) is False
+        assert local.delete(path) == {}
+
+
 # -- file and folder of one name ---------------------------------------------------------------------------------------
 
 
