@@ -138,7 +138,6 @@ def test_a_failing_commit_deletes_nothing(world: World) -> None:
     work_goes_on(world)
 
 
-@pytest.mark.only("postgresql")  # SQLAlchemy gives SQLite's connection back to the pool in mid-transaction here
 def test_a_failing_commit_followed_by_close_leaves_nothing(world: World) -> None:
     world.session.add(Note(folder_id=4711, file=world.file()))
     with pytest.raises(DatabaseIntegrityError):

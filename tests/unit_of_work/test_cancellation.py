@@ -161,7 +161,6 @@ async def test_a_commit_cancelled_twice_leaves_rows_and_objects_equal(
         await judge.check()
 
 
-@pytest.mark.xfail(reason="what COMMIT has dropped is deleted only after the connection was given back", strict=True)
 async def test_a_cancellation_while_the_connection_is_given_back_still_deletes_what_was_dropped(
     async_engine: AsyncEngine, judge: Judge
 ) -> None:
