@@ -14,6 +14,7 @@ from sqlalchemy.orm.unitofwork import UOWTransaction
 
 from filerow import _outer
 from filerow._apply import Work
+from filerow._bridge import in_greenlet
 from filerow._changes import Change
 from filerow._collect import identities
 from filerow._file import FileObject
@@ -94,6 +95,7 @@ class SessionFiles:
         self.in_savepoint = False
         self._ledger = Ledger()
         self._committed: set[Hashable] = set()
+        self._interrupted: BaseException | None = None
 
     def work(self, assign: Callable[[Change, int, FileObject], None]) -> Work:
         """Return a new piece of work on this session's present transaction."""
@@ -112,8 +114,16 @@ class SessionFiles:
         _by_connection[connection] = self
 
     def committed(self, session: Session) -> None:
-        """Note that the present (nested) transaction has been committed or released."""
-        self._committed.add(session.get_nested_transaction() or session.get_transaction())
+        """Note that the present (nested) transaction has been committed or released.
+
+        Under asyncio the outermost one is settled right here. Later, while the connection is given back, a cancellation may arrive
+        that keeps SQLAlchemy from telling us that the transaction has ended, and nobody would come back to delete. In synchronous
+        code the connection is given back first, so that no request holds it.
+        """
+        transaction = session.get_nested_transaction() or session.get_transaction()
+        self._committed.add(transaction)
+        if transaction is not None and transaction.parent is None and in_greenlet():
+            self._settle(transaction, _outer.still_open(self.connections))
 
     def rolled_back(self, session: Session) -> None:
         """Undo the present (nested) transaction's share at once; its rows are gone."""
@@ -130,22 +140,24 @@ class SessionFiles:
                 self._undo(transaction)
         elif transaction.parent is None:
             try:
-                self._end(session, transaction, committed=committed)
+                outer = _outer.still_open(self.connections)
+                if committed or (outer is not None and not self._rolls_back_on_close(session)):
+                    self._settle(transaction, outer)
+                else:
+                    self._undo(transaction)
+                _raise(self._interrupted)
             finally:
                 self._reset()
 
-    def _end(self, session: Session, transaction: SessionTransaction, *, committed: bool) -> None:
-        outer = _outer.still_open(self.connections)
-        if outer is not None and (committed or not self._rolls_back_on_close(session)):
-            frame = self._ledger.take(transaction)
-            if frame is not None:
-                _outer.defer(outer, frame)
-        elif committed:
-            frame = self._ledger.take(transaction)
-            if frame is not None and frame.dropped:
-                _raise(delete_all(frame.dropped))
-        else:
-            self._undo(transaction)
+    def _settle(self, transaction: SessionTransaction, outer: Connection | None) -> None:
+        """Delete what the transaction has dropped, or leave it to the outer transaction the session has joined."""
+        frame = self._ledger.take(transaction)
+        if frame is None:
+            return
+        if outer is not None:
+            _outer.defer(outer, frame)
+        elif frame.dropped:  # a cancellation meanwhile is raised when SQLAlchemy has finished with the transaction
+            self._interrupted = delete_all(frame.dropped)
 
     def _rolls_back_on_close(self, session: Session) -> bool:
         """Say whether closing without commit undoes the rows though an outer transaction goes on: in a savepoint of our own."""

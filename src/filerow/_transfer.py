@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from filerow._bridge import run_all, run_all_async
@@ -88,7 +89,7 @@ class Upload:
             self.facts = self._stored(options, await self._backend.put_async(self._path, prepared.body, options))
         except BaseException as error:
             if started and _may_exist(error, generated=self._generated):
-                await _finish(Delete(self._backend, [self._path]).run_async())
+                await Delete(self._backend, [self._path]).run_async()
             raise
 
     def _check_known_size(self) -> None:
@@ -175,7 +176,7 @@ class Copy:
             self.facts = self._copied(info)
         except BaseException as error:
             if _may_exist(error, generated=self._generated):
-                await _finish(Delete(self._backend, [self._path]).run_async())
+                await Delete(self._backend, [self._path]).run_async()
             raise
 
     def _options(self) -> PutOptions:
@@ -253,8 +254,12 @@ class Delete:
         _report(self._backend.delete(self._paths))
 
     async def run_async(self) -> None:
-        """Delete without blocking the event loop."""
-        _report(await self._backend.delete_async(self._paths))
+        """Delete without blocking the event loop; a cancellation does not stop it, for nobody would try again."""
+        task = asyncio.ensure_future(self._backend.delete_async(self._paths))
+        while not task.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
+        _report(task.result())
 
 
 def _may_exist(error: BaseException, *, generated: bool) -> bool:
@@ -299,15 +304,3 @@ async def delete_all_async(refs: Iterable[tuple[str, str]]) -> BaseException | N
     """The same on the event loop."""
     jobs = deletions(refs)
     return (await run_all_async(jobs, storages.max_concurrency)).error if jobs else None
-
-
-async def _finish(coroutine: object) -> None:
-    """Await a clean-up to its end even when this task is cancelled again."""
-    task = asyncio.ensure_future(coroutine)  # type: ignore[call-overload]
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError:
-            if task.cancelled():
-                return
-    task.result()
