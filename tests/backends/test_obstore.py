@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from obstore.store import AzureStore, GCSStore, HTTPStore, LocalStore, MemoryStore, S3Store
+from obstore.store import AzureStore, GCSStore, HTTPStore, MemoryStore, S3Store
 
 from filerow.backends import _obstore_runtime
 from filerow.backends._headers import encode_metadata
@@ -135,9 +135,7 @@ def test_the_call_of_the_readme_works_as_written(s3_server: Any) -> None:
 def test_an_endpoint_in_the_environment_counts_too(s3_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.endpoint)
     bucket = s3_server.make_bucket()
-    backend = ObstoreBackend(
-        "docs", f"s3://{bucket}", access_key_id=s3_server.access_key, secret_access_key=s3_server.secret_key
-    )
+    backend = ObstoreBackend("docs", f"s3://{bucket}", access_key_id=s3_server.access_key, secret_access_key=s3_server.secret_key)
     backend.put("a", b"x")
     assert s3_server.keys(bucket) == {"a"}
 
@@ -164,7 +162,7 @@ def test_options_may_come_as_config(s3_server: Any) -> None:
     ],
 )
 def test_what_is_not_understood_is_a_value_error_without_secrets(url: str, options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="zork|ftp|no url") as caught:
+    with pytest.raises(ValueError, match=r"zork|ftp|no url") as caught:
         ObstoreBackend("docs", url, **options)
     assert SECRET not in str(caught.value)
     assert caught.value.__cause__ is None
@@ -231,9 +229,7 @@ async def test_the_asynchronous_side_costs_the_same(counted: tuple[ObstoreBacken
 
 
 @pytest.mark.parametrize("fixture", ["s3_server", "moto_server"])
-def test_a_large_create_only_stream_keeps_its_headers_and_leaves_no_staging(
-    request: pytest.FixtureRequest, fixture: str
-) -> None:
+def test_a_large_create_only_stream_keeps_its_headers_and_leaves_no_staging(request: pytest.FixtureRequest, fixture: str) -> None:
     server, bucket = bucket_of(request, fixture)
     folder = uuid.uuid4().hex
     backend = ObstoreBackend("docs", f"s3://{bucket}/{folder}", **s3_options(server))
@@ -260,12 +256,15 @@ def test_a_store_given_without_conditional_copies_gets_them(s3_server: Any) -> N
     backend.put("b", b"b")
     with pytest.raises(ObjectExistsError):
         backend.copy("a", "b")
-    assert backend.copy("a", "c").content_type == "image/png"
+    for target in ("c", "d"):  # the first copy asks the store how it refuses, the second one knows
+        assert backend.copy("a", target).content_type == "image/png"
+    with pytest.raises(ObjectExistsError):
+        backend.copy("a", "b")
     assert backend.read("b") == b"b"
 
 
 def test_a_store_that_ignores_the_condition_is_found_out(moto_server: Any) -> None:
-    """moto overwrites; so the target is reserved first, and many copies to one path have one winner."""
+    """Moto overwrites; so the target is reserved first, and many copies to one path have one winner."""
     backend = ObstoreBackend("docs", f"s3://{moto_server.make_bucket()}", **s3_options(moto_server))
     for number in range(8):
         backend.put(f"{number}", bytes([number]))
@@ -284,6 +283,8 @@ def test_a_store_that_ignores_the_condition_is_found_out(moto_server: Any) -> No
     for thread in threads:
         thread.join()
     assert len(won) == 1
+    with pytest.raises(ObjectExistsError):
+        backend.copy(f"{(won[0] + 1) % 8}", "target")
     assert backend.read("target") == bytes(won)
     with pytest.raises(ObjectNotFoundError):
         backend.copy("missing", "free")
@@ -302,7 +303,7 @@ def test_odd_buffers_are_straightened(view: Any) -> None:
 
 
 def test_content_may_come_from_the_same_native_runtime(s3: ObstoreBackend) -> None:
-    """obstore pulls plain iterators inside its runtime, where reading through obstore panics."""
+    """Obstore pulls plain iterators inside its runtime, where reading through obstore panics."""
     s3.put("source", os.urandom(8 * MIB))
     for options in (OVERWRITE, PutOptions()):
         s3.put(f"copied {options.create_only}", s3.stream("source"), options)
@@ -552,18 +553,14 @@ def test_azure_binds_what_it_must_answer_with(azurite_server: Any) -> None:
 
 def test_google_signs_offline_with_a_key() -> None:
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    ).decode()
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()).decode()
     account = {"private_key": pem, "private_key_id": "1", "client_email": "tests@example.org", "client_id": "1"}
     backend = ObstoreBackend("docs", "gs://bucket/pre", service_account_key=json.dumps(account))
     assert backend.capabilities.sign_get
     url = urllib.parse.urlsplit(backend.sign("a", SignRequest("GET", 60)))
     query = dict(urllib.parse.parse_qsl(url.query))
     signature = bytes.fromhex(query.pop("X-Goog-Signature"))
-    canonical = "\n".join(
-        ["GET", url.path, urllib.parse.urlencode(sorted(query.items()), quote_via=urllib.parse.quote, safe="")]
-    )
+    canonical = "\n".join(["GET", url.path, urllib.parse.urlencode(sorted(query.items()), quote_via=urllib.parse.quote, safe="")])
     canonical += f"\nhost:{url.netloc}\n\nhost\nUNSIGNED-PAYLOAD"
     digest = hashes.Hash(hashes.SHA256())
     digest.update(canonical.encode())
@@ -571,7 +568,7 @@ def test_google_signs_offline_with_a_key() -> None:
     signed = f"GOOG4-RSA-SHA256\n{query['X-Goog-Date']}\n{scope}\n{digest.finalize().hex()}"
     key.public_key().verify(signature, signed.encode(), padding.PKCS1v15(), hashes.SHA256())
     assert query["X-Goog-Expires"] == "60"
-    with pytest.raises(UnsupportedOperationError, match="filerow\\[gcs\\]"):
+    with pytest.raises(UnsupportedOperationError, match=r"filerow\[gcs\]"):
         backend.sign("a", SignRequest("GET", 60, content_type="image/png"))
 
 
@@ -631,7 +628,7 @@ def test_silence_is_a_timeout(request: pytest.FixtureRequest) -> None:
 
 
 def test_a_slow_reader_is_not_a_timeout(s3: ObstoreBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    """obstore ends a transfer after 30 s, body included, whatever flows; only silence is limited here."""
+    """Obstore ends a transfer after 30 s, body included, whatever flows; only silence is limited here."""
     options = s3.store.client_options
     assert options["timeout"] != options["read_timeout"]
     assert {"timeout", "read_timeout", "connect_timeout"} <= set(options)
@@ -710,5 +707,3 @@ def test_the_guard_costs_next_to_nothing() -> None:
 
     seconds = min(timeit.repeat(lambda: _obstore_runtime.enter("put", "docs", "a"), number=10_000, repeat=5)) / 10_000
     assert seconds < 1e-6
-
-

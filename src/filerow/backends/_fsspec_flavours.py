@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
 from filerow.backends._types import Capabilities, SignRequest
 
@@ -14,12 +14,12 @@ __all__ = ("Flavour", "flavour_of", "protocol_of")
 
 
 class Flavour:
-    """A filesystem that promises nothing beyond fsspec's own interface: sftp, hdfs, smb, …
+    """A filesystem that promises nothing beyond fsspec's own interface, such as sftp, hdfs and smb.
 
     Attributes:
         capabilities: What a backend on it can do.
-        objects: It stores whole objects under keys, written at close or not at all. Others are files, written as they are and moved
-            into place.
+        objects: It stores whole objects under keys, written at close or not at all. Others are files, which show while they are
+            written and so are moved into place.
         bulk_delete: ``rm`` with a list is one request for many.
         misread: Names that the filesystem takes for something else, and so for another object.
         defaults: Options for building one that reads are never stale with.
@@ -29,14 +29,15 @@ class Flavour:
     objects = False
     bulk_delete = False
     misread: re.Pattern[str] | None = None
-    defaults: Mapping[str, Any] = {}
+    defaults: ClassVar[Mapping[str, Any]] = {}
 
-    def capabilities_of(self, fs: Any) -> Capabilities:
+    def capabilities_of(self, fs: Any) -> Capabilities:  # noqa: ARG002 - for those that differ by it
         """Return what a backend on this very filesystem can do."""
         return self.capabilities
 
     def pipe_options(self, headers: Mapping[str, str], metadata: Mapping[str, str]) -> dict[str, Any]:
         """Return the options of ``pipe_file`` that store these headers; none where the filesystem keeps none."""
+        del headers, metadata
         return {}
 
     def open_options(self, headers: Mapping[str, str], metadata: Mapping[str, str]) -> dict[str, Any]:
@@ -49,23 +50,24 @@ class Flavour:
 
     def sign(self, fs: Any, path: str, request: SignRequest) -> str | None:
         """Return a signed URL, or ``None`` when this one cannot bind what is asked."""
+        del fs, path, request
         return None
 
 
 class _Files(Flavour):
     """Local files."""
 
-    defaults = {"auto_mkdir": True}
+    defaults: ClassVar[Mapping[str, Any]] = {"auto_mkdir": True}
 
 
 class _S3(Flavour):
-    """s3fs."""
+    """What s3fs takes."""
 
     misread = re.compile(r"\?versionId=")
     capabilities = Capabilities(ordered_list=True, keeps_content_type=True, sign_get=True, sign_put=True)
     objects = True
     bulk_delete = True
-    defaults = {"use_listings_cache": False}
+    defaults: ClassVar[Mapping[str, Any]] = {"use_listings_cache": False}
 
     def pipe_options(self, headers: Mapping[str, str], metadata: Mapping[str, str]) -> dict[str, Any]:
         named = {name.replace("-", ""): value for name, value in headers.items()}
@@ -87,13 +89,13 @@ class _S3(Flavour):
 
 
 class _GCS(Flavour):
-    """gcsfs."""
+    """What gcsfs takes."""
 
     misread = re.compile(r"#\d+\Z|\?generation=")
     capabilities = Capabilities(ordered_list=True, keeps_content_type=True, sign_get=True, sign_put=True)
     objects = True
     bulk_delete = True
-    defaults = {"use_listings_cache": False}
+    defaults: ClassVar[Mapping[str, Any]] = {"use_listings_cache": False}
 
     def capabilities_of(self, fs: Any) -> Capabilities:
         keyless = fs.storage_options.get("token") in {"anon", "browser"}
@@ -126,14 +128,15 @@ _FIXED = {"content_disposition": "Content-Disposition", "cache_control": "Cache-
 
 
 class _Azure(Flavour):
-    """adlfs."""
+    """What adlfs takes."""
 
     misread = re.compile(r"#\Z|\?versionid=")
     capabilities = Capabilities(ordered_list=True, keeps_content_type=True, sign_get=True)
     objects = True
-    defaults = {"use_listings_cache": False}
+    defaults: ClassVar[Mapping[str, Any]] = {"use_listings_cache": False}
 
     def pipe_options(self, headers: Mapping[str, str], metadata: Mapping[str, str]) -> dict[str, Any]:
+        del metadata  # pipe_file() takes none
         blob = import_module("azure.storage.blob")  # adlfs itself needs it
         named = {name.lower().replace("-", "_"): value for name, value in headers.items()}
         return {"content_settings": blob.ContentSettings(**named)} if named else {}

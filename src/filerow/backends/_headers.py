@@ -57,9 +57,7 @@ def headers_of(options: PutOptions, *, backend: str, path: str) -> dict[str, str
     }
 
 
-def encode_metadata(
-    metadata: Mapping[str, str], *, backend: str, path: str, identifiers: bool = False
-) -> dict[str, str]:
+def encode_metadata(metadata: Mapping[str, str], *, backend: str, path: str, identifiers: bool = False) -> dict[str, str]:
     """Return user metadata in the form every store keeps: keys of ``[a-z0-9-]``, values percent-encoded UTF-8.
 
     Args:

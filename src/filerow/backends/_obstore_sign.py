@@ -7,7 +7,7 @@ bound by botocore (``filerow[s3]``) or azure-storage-blob (``filerow[azure]``).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from typing import Any, TypeAlias
 from urllib.parse import quote
@@ -89,9 +89,7 @@ class Signer:
 
     def _build(self) -> _Sign:
         if self._protocol == "s3":
-            return _s3_signer(
-                self._store, self._library("botocore.session", "s3"), self._library("botocore.config", "s3").Config
-            )
+            return _s3_signer(self._store, self._library("botocore.session", "s3"), self._library("botocore.config", "s3").Config)
         if self._protocol == "az":
             return _azure_signer(self._store, self._library("azure.storage.blob", "azure"), self._unsupported)
         raise self._unsupported(
@@ -186,7 +184,7 @@ def _azure_signer(store: Any, blob: Any, unsupported: Callable[[str], Unsupporte
             blob_name=folder + path,
             account_key=key,
             permission=blob.BlobSasPermissions(read=True),
-            expiry=datetime.now(timezone.utc) + timedelta(seconds=request.expires_in),
+            expiry=datetime.now(UTC) + timedelta(seconds=request.expires_in),
             content_disposition=request.content_disposition,
             content_type=request.content_type,
         )

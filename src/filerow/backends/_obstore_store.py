@@ -119,7 +119,7 @@ def build_store(url: str, options: Mapping[str, Any]) -> Any:
     try:
         build: Any = from_url  # its overloads know each store's options by name
         return build(url, client_options=client, **given)
-    except Exception as error:
+    except Exception as error:  # obstore's own errors have no base in common with the builtin ones it raises  # noqa: BLE001
         # Not chained: the native error may quote the options, secrets among them.
         msg = f"cannot build the store {clean_message(url)!r}: {clean_message(str(error), secrets_of(given))}"
         raise ValueError(msg) from None

@@ -1,4 +1,4 @@
-"""Files on any fsspec filesystem: s3fs, gcsfs, adlfs, sftp, hdfs, smb, …
+"""Files on any fsspec filesystem: s3fs, gcsfs, adlfs, sftp, hdfs, smb and others.
 
 ::
 
@@ -6,8 +6,8 @@
     FSSpecBackend(key="docs", fs="sftp://files.example.org/srv/files", username="app")
     FSSpecBackend(key="docs", fs=S3FileSystem(…), prefix="static-files/docs")
 
-Needs the extra ``filerow[fsspec]``, or ``filerow[s3]``, ``filerow[gcs]``, ``filerow[azure]`` with the filesystem of that cloud. For S3,
-GCS and Azure ``ObstoreBackend`` is faster; for a directory ``LocalBackend`` promises more.
+Needs the extra ``filerow[fsspec]``, or ``filerow[s3]``, ``filerow[gcs]``, ``filerow[azure]`` with the filesystem of that cloud.
+For S3, GCS and Azure ``ObstoreBackend`` is faster; for a directory ``LocalBackend`` promises more.
 """
 
 from __future__ import annotations

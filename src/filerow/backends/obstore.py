@@ -74,10 +74,10 @@ class ObstoreBackend(StorageBackend):
         ValueError: The URL or an option is not understood.
         TypeError: ``fs`` is neither a URL nor a store, or a store comes with options.
 
-    A copy on S3 keeps the headers and refuses a taken target in one request where the store knows ``If-None-Match`` on copies (AWS
-    does; others are asked once). Where it does not, the target is reserved with an empty object first.
-    Objects over 5 GiB cannot be copied on S3, nor streams over 48 GiB stored: obstore copies in one request and uploads in
-    10,000 parts of 5 MiB.
+    A copy on S3 keeps the headers and refuses a taken target in one request where the store knows ``If-None-Match`` on
+    copies (AWS does; others are asked once). Where it does not, the target is reserved with an empty object first.
+    Objects over 5 GiB cannot be copied on S3, nor streams over 48 GiB stored: obstore copies in one request and uploads
+    in 10,000 parts of 5 MiB.
     """
 
     def __init__(self, key: str, fs: Any, **options: Any) -> None:
@@ -127,9 +127,7 @@ class ObstoreBackend(StorageBackend):
             return (yield from self._store_steps(path, body, attributes))
         return (yield from self._stage_steps(path, body, attributes))
 
-    def _store_steps(
-        self, path: str, body: Any, attributes: dict[str, str], mode: str = "overwrite"
-    ) -> Steps[ObjectInfo]:
+    def _store_steps(self, path: str, body: Any, attributes: dict[str, str], mode: str = "overwrite") -> Steps[ObjectInfo]:
         put = obstore.put if isinstance(body, _BUFFERS) else push
         options: dict[str, Any] = {"mode": mode, "chunk_size": PART, "max_concurrency": _IN_FLIGHT}
         if attributes:
@@ -275,24 +273,25 @@ class ObstoreBackend(StorageBackend):
 
 def _meaning(error: BaseException, text: str, operation: str, path: str) -> tuple[type[StorageError] | None, str]:
     writes = operation in {"put", "copy"}
-    if isinstance(error, (native.PermissionDeniedError, native.UnauthenticatedError)):
-        return StoragePermissionError, f"the store refused the credentials, or they may not do this: {text}"
-    if writes and isinstance(error, (native.AlreadyExistsError, native.PreconditionError)):
-        return ObjectExistsError, "an object is at this path already; it was not overwritten"
-    if writes and isinstance(error, FileNotFoundError) and operation == "put":
-        return ObjectNotFoundError, f"the bucket or container does not exist: {text}"
-    if isinstance(error, (native.NotSupportedError, NotImplementedError)):
-        return UnsupportedOperationError, f"this store cannot do this: {text}"
     refused = "400 Bad Request" in text or "code: InvalidRequest" in text
-    if refused and not writes and not is_portable(path):
-        return InvalidPathError, f"the store cannot have an object under such a name: {text}"
-    if isinstance(error, native.BaseError):
-        return StorageError, text
-    if isinstance(error, ValueError):
-        return InvalidPathError, text
-    if type(error).__name__ in {"PanicException", "RustPanic"}:
-        return StorageError, f"obstore's native code panicked, which is a fault in it or in what it was given: {text}"
-    return None, ""
+    kind: type[StorageError] | None = None
+    if isinstance(error, (native.PermissionDeniedError, native.UnauthenticatedError)):
+        kind, text = StoragePermissionError, f"the store refused the credentials, or they may not do this: {text}"
+    elif writes and isinstance(error, (native.AlreadyExistsError, native.PreconditionError)):
+        kind, text = ObjectExistsError, "an object is at this path already; it was not overwritten"
+    elif operation == "put" and isinstance(error, FileNotFoundError):
+        kind, text = ObjectNotFoundError, f"the bucket or container does not exist: {text}"
+    elif isinstance(error, (native.NotSupportedError, NotImplementedError)):
+        kind, text = UnsupportedOperationError, f"this store cannot do this: {text}"
+    elif refused and not writes and not is_portable(path):
+        kind, text = InvalidPathError, f"the store cannot have an object under such a name: {text}"
+    elif isinstance(error, native.BaseError):
+        kind = StorageError
+    elif isinstance(error, ValueError):
+        kind = InvalidPathError
+    elif type(error).__name__ in {"PanicException", "RustPanic"}:
+        kind, text = StorageError, f"the native code of obstore panicked, a fault in it or in what it was given: {text}"
+    return kind, text
 
 
 def _pieces(chunk: Buffer, size: int) -> Iterator[bytes]:
@@ -329,9 +328,9 @@ def _info(meta: Mapping[str, Any], content_type: str | None = None, path: str | 
 def _offset(prefix: str, start_after: str) -> str:
     """Return where a listing may start so that nothing after ``start_after`` is missed; the rest is filtered out.
 
-    Stores that list folder by folder put ``a/c`` before ``a-b``, against byte order, and skip it when told to start after ``a-b``. The
-    two orders differ only from a character below ``/`` on, so the offset ends before the first one below the listed folder.
-    They also skip a folder when told to start after its name, so the offset ends a little below that.
+    Stores that list folder by folder put ``a/c`` before ``a-b``, against byte order, and skip it when told to start after
+    ``a-b``. The two orders differ only from a character below ``/`` on, so the offset ends before the first one below the
+    listed folder. They also skip a folder when told to start after its name, so the offset ends a little below that.
     """
     folder = f"{prefix}/" if prefix else ""
     if not start_after.startswith(folder):
