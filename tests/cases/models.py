@@ -35,7 +35,14 @@ FILE_COLUMNS: dict[str, list[str]] = {
 UNMANAGED = {"loose"}
 """Tables whose files the application looks after."""
 
-DELETE_ORDER = ["dog", "animal", "sheet", "note", *(t for t in FILE_COLUMNS if t not in {"dog", "animal", "sheet", "note"}), "folder"]
+DELETE_ORDER = [
+    "dog",
+    "animal",
+    "sheet",
+    "note",
+    *(t for t in FILE_COLUMNS if t not in {"dog", "animal", "sheet", "note"}),
+    "folder",
+]
 
 
 class Base(DeclarativeBase):

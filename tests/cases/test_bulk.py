@@ -258,7 +258,9 @@ REFUSED: dict[str, Callable[[World, Document], Any]] = {
 
 
 @pytest.mark.parametrize("call", REFUSED.values(), ids=REFUSED)
-def test_a_legacy_bulk_method_is_refused_and_the_session_stays_usable(world: World, call: Callable[[World, Document], Any]) -> None:
+def test_a_legacy_bulk_method_is_refused_and_the_session_stays_usable(
+    world: World, call: Callable[[World, Document], Any]
+) -> None:
     row = world.add(file=world.file(b"old"))
     assert row.title is None  # loaded, so that there is a primary key to update by
     with world.session.no_autoflush:

@@ -85,9 +85,7 @@ def test_bulk_update_by_primary_key_gives_each_row_its_own(world: World) -> None
 
 def test_bulk_update_by_primary_key_of_lists_and_none(world: World) -> None:
     rows = three(world)
-    world.session.execute(
-        update(Document), [{"id": row.id, "file": None, "pages": [*row.pages, world.file()]} for row in rows]
-    )
+    world.session.execute(update(Document), [{"id": row.id, "file": None, "pages": [*row.pages, world.file()]} for row in rows])
     world.session.commit()
     assert world.count() == 6
 
@@ -95,9 +93,7 @@ def test_bulk_update_by_primary_key_of_lists_and_none(world: World) -> None:
 def test_bulk_update_by_composite_primary_key(world: World) -> None:
     for number in range(2):
         world.add(Composite, region="north", number=number, file=world.file())
-    world.session.execute(
-        update(Composite), [{"region": "north", "number": n, "file": world.file(b"new")} for n in range(2)]
-    )
+    world.session.execute(update(Composite), [{"region": "north", "number": n, "file": world.file(b"new")} for n in range(2)])
     world.session.commit()
     assert world.count() == 2
 
@@ -122,9 +118,7 @@ def test_bulk_update_by_a_primary_key_that_is_no_row_leaves_nothing(world: World
 
 def test_bulk_update_that_moves_a_file_between_rows_keeps_it(world: World) -> None:
     rows = three(world)
-    world.session.execute(
-        update(Document), [{"id": rows[0].id, "file": rows[1].file}, {"id": rows[1].id, "file": rows[0].file}]
-    )
+    world.session.execute(update(Document), [{"id": rows[0].id, "file": rows[1].file}, {"id": rows[1].id, "file": rows[0].file}])
     world.session.commit()
     assert world.count() == 6
     assert (world.stored(rows[0].file), world.stored(rows[1].file)) == (b"b", b"a")

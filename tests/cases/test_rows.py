@@ -16,7 +16,9 @@ each_mapping = pytest.mark.parametrize(
 
 
 @each_mapping
-def test_a_row_takes_its_file_from_insert_to_delete(world: World, model: type[Any], attribute: str, values: dict[str, Any]) -> None:
+def test_a_row_takes_its_file_from_insert_to_delete(
+    world: World, model: type[Any], attribute: str, values: dict[str, Any]
+) -> None:
     session = world.session
     row = world.add(model, **values, **{attribute: world.file(b"one")})
     world.check()
@@ -88,7 +90,7 @@ def test_a_list_column_takes_its_files_from_insert_to_delete(world: World, model
 
 def test_metadata_is_in_the_row_when_commit_returns(world: World) -> None:
     document = world.add(file=world.file(b"hello", metadata={"page": 1}))
-    (_, (row,)), = world.database.rows()
+    ((_, (row,)),) = world.database.rows()
     assert row["filename"] == "cat.png"
     assert row["size"] == 5
     assert row["metadata"] == {"page": 1}
@@ -192,7 +194,7 @@ def test_a_new_metadata_writes_the_row_and_keeps_the_object(world: World) -> Non
     path = document.file.path
     document.file = document.file.replace(metadata={"b": 2}, filename="dog.png")
     world.session.commit()
-    (_, (row,)), = world.database.rows()
+    ((_, (row,)),) = world.database.rows()
     assert (row["metadata"], row["filename"], row["path"]) == ({"b": 2}, "dog.png", path)
 
 

@@ -36,9 +36,7 @@ class World:
 
     session: Session
 
-    def __init__(
-        self, database: SQLite | PostgreSQL, store: Store, engine: Engine | AsyncEngine, runner: asyncio.Runner
-    ) -> None:
+    def __init__(self, database: SQLite | PostgreSQL, store: Store, engine: Engine | AsyncEngine, runner: asyncio.Runner) -> None:
         self.database = database
         self.store = store
         self.engine = engine

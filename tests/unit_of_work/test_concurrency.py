@@ -37,9 +37,7 @@ def test_eight_threads_insert_at_once(engine: Engine, store: Store, check: Calla
 
 
 @pytest.mark.parametrize("kind", ["local", "s3"])
-async def test_eight_tasks_insert_at_once(
-    async_engine: AsyncEngine, store: Store, check: Callable[[], None], kind: str
-) -> None:
+async def test_eight_tasks_insert_at_once(async_engine: AsyncEngine, store: Store, check: Callable[[], None], kind: str) -> None:
     async def work(worker: int) -> None:
         for number in range(INSERTS):
             async with AsyncSession(async_engine) as session:
