@@ -6,6 +6,7 @@ import argparse
 import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import obstore
@@ -48,11 +49,11 @@ def plan(folder: Path, s3: dict[str, str]) -> Iterator[tuple[str, Measurement]]:
             proxy.stop()
 
     for where in (local, remote):
-        yield "each", lambda where=where: inserts.one_commit_each(where())
-        yield "one", lambda where=where: inserts.one_commit(where(), 200, inserts.SMALL, "insert 200 x 10 KB, one commit", 1.10)
-        yield "big", lambda where=where: inserts.one_commit(where(), 20, inserts.LARGE, "insert 20 x 8 MB, one commit", 1.05)
-        yield "delete", lambda where=where: [reads.delete_rows(where())]
-        yield "download", lambda where=where: [reads.download(where())]
+        yield "each", partial(_each, where)
+        yield "one", partial(_one, where)
+        yield "big", partial(_big, where)
+        yield "delete", partial(_delete, where)
+        yield "download", partial(_download, where)
     yield "far", far
     yield "load", lambda: [reads.load_rows(world := local()), reads.look_at_rows(world)]
     yield "sign", lambda: reads.sign(remote())
@@ -60,6 +61,26 @@ def plan(folder: Path, s3: dict[str, str]) -> Iterator[tuple[str, Measurement]]:
     yield "import", lambda: [limits.import_time()]
     yield "memory", lambda: pressure.memory(s3, folder)
     yield "lag", lambda: [pressure.lag(s3, folder)]
+
+
+def _each(where: Callable[[], World]) -> Iterable[Row]:
+    return inserts.one_commit_each(where())
+
+
+def _one(where: Callable[[], World]) -> Iterable[Row]:
+    return inserts.one_commit(where(), 200, inserts.SMALL, "insert 200 x 10 KB, one commit", 1.10)
+
+
+def _big(where: Callable[[], World]) -> Iterable[Row]:
+    return inserts.one_commit(where(), 20, inserts.LARGE, "insert 20 x 8 MB, one commit", 1.05)
+
+
+def _delete(where: Callable[[], World]) -> Iterable[Row]:
+    return [reads.delete_rows(where())]
+
+
+def _download(where: Callable[[], World]) -> Iterable[Row]:
+    return [reads.download(where())]
 
 
 def main() -> int:

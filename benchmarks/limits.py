@@ -23,9 +23,7 @@ print((time.perf_counter() - start) * 1000)
 
 def import_time() -> Row:
     """Import the package above SQLAlchemy's ORM, in new processes; the best of nine, as the others only add noise."""
-    times = [
-        float(subprocess.run([sys.executable, "-c", IMPORT], check=True, capture_output=True).stdout) for _ in range(9)
-    ]
+    times = [float(subprocess.run([sys.executable, "-c", IMPORT], check=True, capture_output=True).stdout) for _ in range(9)]
     best = min(times)
     return Row("import filerow", "above sqlalchemy.orm", "", f"{best:.0f} ms", None, "<= 40 ms", best <= 40)
 

@@ -78,7 +78,8 @@ def _in_fresh_process(world: World, folder: Path) -> tuple[float, float]:
     """The upload has raised this process's peak already, so the download is measured in another."""
     with world.session() as session:
         row = session.get(Ours, 99)
-        assert row and row.file
+        assert row
+        assert row.file
         path = row.file.path
     store = world.backend.store
     arguments = json.dumps(["stream", path, {**store.config, "prefix": str(store.prefix)}, str(folder)])
@@ -130,7 +131,8 @@ def main() -> None:
     """Run one measurement as a child and print its two figures."""
     what, kind, s3, folder = json.loads(sys.argv[1])
     if what == "stream":
-        world = World("S3", Path(folder), {"endpoint": s3["endpoint"], "access_key": s3["access_key_id"], "secret_key": s3["secret_access_key"], "bucket": s3["bucket"]})
+        keys = {"access_key": s3["access_key_id"], "secret_key": s3["secret_access_key"]}
+        world = World("S3", Path(folder), {"endpoint": s3["endpoint"], "bucket": s3["bucket"], **keys})
         result = _measure_stream(world, kind)
     else:
         world = World("S3", Path(folder), s3)

@@ -81,9 +81,7 @@ def test_the_readme_shows_code_that_runs() -> None:
 
 
 def test_few_blocks_do_not_run() -> None:
-    left_out = [
-        f"{named(path)}:{block.line}" for path in CODE for block in python_blocks(path.read_text()) if not block.runs
-    ]
+    left_out = [f"{named(path)}:{block.line}" for path in CODE for block in python_blocks(path.read_text()) if not block.runs]
     assert len(left_out) <= 5, f"too much of the documents is not tested: {left_out}"
 
 
@@ -110,9 +108,7 @@ def slugs(text: str) -> set[str]:
 def complaint(document: Path, link: str) -> str | None:
     parts = urlsplit(link)
     if parts.scheme:
-        return (
-            None if parts.scheme in {"https", "mailto"} or parts.hostname in {"localhost", "127.0.0.1"} else "not https"
-        )
+        return None if parts.scheme in {"https", "mailto"} or parts.hostname in {"localhost", "127.0.0.1"} else "not https"
     target = document if not parts.path else (document.parent / unquote(parts.path)).resolve()
     if not target.exists():
         return "no such file"

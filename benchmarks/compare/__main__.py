@@ -137,9 +137,7 @@ def start_s3(stack: ExitStack) -> S3 | None:
 
 def main() -> None:
     """Run what the command line asks for."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.compare", description="Compare libraries by experiment."
-    )
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description="Compare libraries by experiment.")
     parser.add_argument("-k", metavar="WORD", default="", help="only experiments with this in their name")
     parser.add_argument("--library", choices=LIBRARIES, action="append", help="only these libraries")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the answers there, too")

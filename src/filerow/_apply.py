@@ -1,4 +1,4 @@
-"""Carries out one flush's changes: upload, copy, adopt, move, drop. The decisions are ``_changes``'s, the transfers ``_transfer``'s.
+"""Carries out one flush's changes: upload, copy, adopt, move, drop. ``_changes`` decides, ``_transfer`` moves the bytes.
 
 Everything one flush does is gathered in a frame of its own, which joins the transaction's only when all of it has succeeded. When
 anything fails, the frame is undone on the spot: the objects are deleted, and the files are pending again.
@@ -6,10 +6,12 @@ anything fails, the frame is undone on the spot: the objects are deleted, and th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+
+from sqlalchemy.orm import InstanceState
 
 from filerow._bridge import run_all
 from filerow._changes import Change, Plan, Ref, Store, pending, plan, ref_of
@@ -64,7 +66,7 @@ class Work:
     applied: list[Applied] = field(default_factory=list)
 
     @contextmanager
-    def undone_on_error(self) -> Iterator[None]:
+    def undone_on_error(self) -> Generator[None]:
         """Undo everything when the block fails; a cancellation that arrives during that is raised instead."""
         try:
             yield
@@ -155,6 +157,14 @@ class Work:
         backend, path, generated = _destination(store.change, store.file, facts.path)
         return Upload(content, facts, backend, path, _rules(store.change), generated=generated)
 
+    def keep_only(self, held: set[Ref]) -> None:
+        """Take back what no slot holds after all; its files are what they were before."""
+        for applied in self.applied:
+            if applied.ref not in held:
+                if applied.made:
+                    self.frame.drop(applied.ref)
+                restore(applied.file, applied.before)
+
     def forget(self, owners: Iterable[Any]) -> None:
         """Take back what was given to slots that turned out not to be rows; their files are what they were before."""
         gone = set(owners)
@@ -181,7 +191,7 @@ def _destination(change: Change, file: FileObject, wanted: str) -> tuple[Storage
     name = column.column.name
     if column.type.path is None:
         return backend, generate_path(column.table, name, file.filename, shards=column.type.shards), True
-    instance = owner.obj() if hasattr(owner, "obj") else None
+    instance = owner.obj() if isinstance(owner, InstanceState) else None
     extension = safe_extension(file.filename)
     request = PathRequest(column.table, name, uuid7_hex(), extension, file.filename, instance)
     return backend, check_path(column.type.path(request), backend.key, "put"), False

@@ -23,7 +23,9 @@ except ImportError:  # SQLAlchemy 2.0 hides the name when greenlet is not instal
     def _sa_in_greenlet() -> bool:
         return False
 
+
 __all__ = ("Batch", "Job", "in_greenlet", "run_all", "run_all_async")
+
 
 class Job(Protocol):
     """One transfer. It cleans up after itself when it fails."""

@@ -93,21 +93,40 @@ class Values:
 
 def _insert(state: ORMExecuteState, statement: Insert, fields: Sequence[Field]) -> Result[Any] | None:
     _refuse_insert_from_select(statement, fields)
-    values = Values(rows=_parameters(state))
     multi = _multi_values(statement, fields)
-    if multi:
-        values.rows = multi
-    for number, row in enumerate(values.rows):
+    values = _inserted(statement, fields, multi or _parameters(state))
+    _refuse_sharing(values, len(values.rows), "INSERT")
+    _refuse_conflict_clause(statement, values, fields)
+    if not values.changes and not values.rows:
+        return None
+    files = session_files(state.session)
+    work = files.work(values.put_copy)
+    with work.undone_on_error():
+        work.upload(values.changes)
+        work.settle_owners(values.changes)
+        rebuilt = _with_rows(statement, values.rows) if multi else None
+        result = _invoke(state, statement, values) if rebuilt is None else state.invoke_statement(rebuilt)
+    files.keep(state.session, work)
+    return result
+
+
+def _inserted(statement: Insert, fields: Sequence[Field], rows: list[dict[Any, Any]]) -> Values:
+    """Return the files an INSERT brings; a list column it does not mention is an empty list, as in the ORM."""
+    values = Values(rows=rows)
+    for number, row in enumerate(rows):
         for column in fields:
             if column.key in row:
                 values.add(number, column, row[column.key])
-            elif column.type.multiple:  # a list column that is not mentioned is an empty list, as in the ORM
+            elif column.type.multiple:
                 row[column.key] = FileObjectList()
     for column, value in _inline(statement, fields):
         values.add(-1, column, value)
-    if not values.rows and not getattr(statement, "_select_names", None):
+    if not rows and not getattr(statement, "_select_names", None):
         values.empty_lists(fields)
-    _refuse_sharing(values, len(values.rows), "INSERT")
+    return values
+
+
+def _refuse_conflict_clause(statement: Insert, values: Values, fields: Sequence[Field]) -> None:
     conflict = getattr(statement, "_post_values_clause", None)
     if conflict is not None and (any(change.new for change in values.changes) or _sets_files(conflict, fields)):
         msg = (
@@ -115,19 +134,6 @@ def _insert(state: ORMExecuteState, statement: Insert, fields: Sequence[Field]) 
             "the row up and assign its attribute, or insert without the conflict clause"
         )
         raise UnsupportedRouteError(msg)
-    if not any(change.new for change in values.changes) and not values.rows and not values.inline:
-        return None
-    files = session_files(state.session)
-    work = files.work(values.put_copy)
-    with work.undone_on_error():
-        work.upload(values.changes)
-        work.settle_owners(values.changes)
-        if multi:
-            result = state.invoke_statement(_with_rows(statement, values.rows))
-        else:
-            result = _invoke(state, statement, values)
-    files.keep(state.session, work)
-    return result
 
 
 def _sets_files(conflict: Any, fields: Sequence[Field]) -> bool:
@@ -157,17 +163,15 @@ def _multi_values(statement: Insert, fields: Sequence[Field]) -> list[dict[Any, 
 
 
 def _with_rows(statement: Insert, rows: Sequence[Mapping[Any, Any]]) -> Insert:
-    clone = statement._generate()  # noqa: SLF001 - values() only ever adds rows, these replace them
-    clone._multi_values = ()  # noqa: SLF001
+    clone = statement._generate()
+    clone._multi_values = ()
     return clone.values(rows)
 
 
 # -- UPDATE and DELETE -----------------------------------------------------------------------------------------------------
 
 
-def _update(
-    state: ORMExecuteState, statement: Update, mapper: Mapper[Any], fields: Sequence[Field]
-) -> Result[Any] | None:
+def _update(state: ORMExecuteState, statement: Update, mapper: Mapper[Any], fields: Sequence[Field]) -> Result[Any] | None:
     values = Values(rows=_parameters(state) if state.is_executemany else [])
     for number, row in enumerate(values.rows):
         for column in fields:
@@ -216,8 +220,8 @@ def _refuse_sharing(values: Values, matched: int, verb: str) -> None:
     for change in values.changes:
         if change.owned and change.new and slot_of(change).owner == -1 and matched > 1:
             msg = (
-                f"this {verb} would give one file to {matched} rows in {slot_of(change).field.key}; give each row its own, row by "
-                "row, so that each gets its own copy"
+                f"this {verb} would give one file to {matched} rows in {slot_of(change).field.key}; give each row a file of its "
+                "own, row by row"
             )
             raise UnsupportedRouteError(msg)
 
@@ -269,7 +273,7 @@ def _read(
 
 
 def _reads(
-    state: ORMExecuteState, query: Select[Any], columns: Sequence[Any], keys: Sequence[Key] | None
+    state: ORMExecuteState, query: Any, columns: Sequence[Any], keys: Sequence[Key] | None
 ) -> list[tuple[Select[Any], Any]]:
     if keys is not None:
         return [(query.where(any_of(columns, keys[i : i + BATCH])), {}) for i in range(0, len(keys), BATCH)]
@@ -304,8 +308,8 @@ def _inline(statement: Insert | Update, fields: Sequence[Field]) -> list[tuple[F
             value = value.value
         else:
             msg = (
-                f"{column.key} is set to an SQL expression, which could give one object to two rows; set it to a FileObject or None, "
-                "or load the rows and assign them"
+                f"{column.key} is set to an SQL expression, which could give one object to two rows; set it to a FileObject or "
+                "None, or load the rows and assign them"
             )
             raise UnsupportedRouteError(msg)
         found.append((column, value))
@@ -324,4 +328,3 @@ def _invoke(state: ORMExecuteState, statement: Any, values: Values) -> Result[An
 
 def _key_of(mapper: Mapper[Any], row: Mapping[str, Any]) -> Key:
     return tuple(row.get(mapper.get_property_by_column(column).key) for column in mapper.primary_key)
-

@@ -107,7 +107,7 @@ class StoredObject(TypeDecorator[Any]):
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """JSONB on PostgreSQL, JSON elsewhere."""
         if dialect.name == "postgresql":
-            from sqlalchemy.dialects.postgresql import JSONB  # noqa: PLC0415 - costs more to import than all of filerow
+            from sqlalchemy.dialects.postgresql import JSONB
 
             return dialect.type_descriptor(JSONB(none_as_null=True))
         return dialect.type_descriptor(_JSON)
@@ -138,15 +138,14 @@ class StoredObject(TypeDecorator[Any]):
             raise UnsupportedRouteError(msg)
         return value.to_dict()
 
-    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
+    def result_processor(self, dialect: Dialect, coltype: Any) -> Callable[[Any], Any] | None:
         """Turn documents into files; a single document is not even parsed before somebody looks at the file."""
         decode = self.impl_instance.result_processor(dialect, coltype)
         if self.multiple:
 
             def process_list(value: Any) -> Any:
-                if isinstance(value, str | bytes) and decode is not None:
-                    value = decode(value)
-                return FileObjectList(map(loaded, value or ()))
+                documents: Any = decode(value) if decode is not None and isinstance(value, str | bytes) else value
+                return FileObjectList(map(loaded, documents or ()))
 
             return process_list
 
@@ -263,5 +262,3 @@ def _is_file_operator(op: object) -> bool:
 
 
 StoredObject.__module__ = "filerow"  # so that Alembic writes filerow.StoredObject(...) into migrations
-
-

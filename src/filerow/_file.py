@@ -10,9 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from enum import Enum
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-from typing_extensions import Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from filerow._content import Content, given_content, unwrap_upload
 from filerow._document import Facts, check_metadata, facts_from, to_document
@@ -339,13 +337,13 @@ class FileObject(FileIO):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        from filerow._pydantic import core_schema_for  # noqa: PLC0415 - only programs with pydantic models need it
+        from filerow._pydantic import core_schema_for
 
         return core_schema_for(cls)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        from filerow._pydantic import json_schema_for  # noqa: PLC0415
+        from filerow._pydantic import json_schema_for
 
         return json_schema_for(handler.mode)
 
@@ -394,4 +392,5 @@ def snapshot(file: FileObject) -> Snapshot:
 
 def restore(file: FileObject, before: Snapshot) -> None:
     """Make a file what it was; a rollback has undone what happened since."""
-    file._raw, file._known, file._content, file._state = None, *before
+    file._raw = None
+    file._known, file._content, file._state = before

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from filerow._bridge import run_all, run_all_async
 from filerow._content import Content, content_of
@@ -166,7 +166,7 @@ class FileIO:
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
-    def save(self: F, data: object = None, **_: Any) -> F:
+    def save(self, data: object = None, **_: Any) -> Self:
         """Store the content now, without a row; the file is then staged, and a row that gets it becomes its owner.
 
         A column stores its files by itself when its session flushes, so this is for files without one.
@@ -182,20 +182,20 @@ class FileIO:
         self._complete(upload.facts)
         return self
 
-    async def save_async(self: F, data: object = None, **_: Any) -> F:
+    async def save_async(self, data: object = None, **_: Any) -> Self:
         """Store the content now, without a row; see :meth:`save`. Asynchronous iterables work here."""
         upload = open_upload(self, data)
         _raise((await run_all_async([upload], 1)).error)
         self._complete(upload.facts)
         return self
 
-    def copy(self: F) -> F:
+    def copy(self) -> Self:
         """Copy the object on the server's side; return the copy, staged."""
         job = self._copy_job()
         _raise(run_all([job], 1).error)
         return self._staged(job.facts)
 
-    async def copy_async(self: F) -> F:
+    async def copy_async(self) -> Self:
         """Copy the object; see :meth:`copy`."""
         job = self._copy_job()
         _raise((await run_all_async([job], 1)).error)
@@ -222,7 +222,7 @@ class FileIO:
     def _complete(self, facts: Facts | None) -> None:
         raise NotImplementedError
 
-    def _staged(self: F, facts: Facts | None) -> F:
+    def _staged(self, facts: Facts | None) -> Self:
         raise NotImplementedError
 
     def _takes_content(self) -> bool:
@@ -254,9 +254,7 @@ class FileIO:
         target = Path(path)
         return target / self._facts.path.rsplit("/", 1)[-1] if target.is_dir() else target
 
-    def _sign_request(
-        self, expires_in: int | None, *, for_upload: bool, download_as: str | None, inline: bool
-    ) -> SignRequest:
+    def _sign_request(self, expires_in: int | None, *, for_upload: bool, download_as: str | None, inline: bool) -> SignRequest:
         seconds = DEFAULT_EXPIRY if expires_in is None else expires_in
         if seconds <= 0:
             msg = f"expires_in is the number of seconds a URL works, so it must be positive, not {expires_in}"

@@ -21,7 +21,17 @@ from sqlalchemy.engine import NestedTransaction
 from filerow._ledger import Frame
 from filerow._transfer import delete_all
 
-__all__ = ("begun", "committing", "defer", "failed", "is_waiting", "returned", "rolled_back", "savepoint_rolled_back", "still_open")
+__all__ = (
+    "begun",
+    "committing",
+    "defer",
+    "failed",
+    "is_waiting",
+    "returned",
+    "rolled_back",
+    "savepoint_rolled_back",
+    "still_open",
+)
 
 _KEY = "filerow.outer"
 

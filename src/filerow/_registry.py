@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -24,10 +24,12 @@ class Located(Protocol):
     @property
     def backend_key(self) -> str:
         """The key of its backend."""
+        ...
 
     @property
     def path(self) -> str:
         """Its path there."""
+        ...
 
 
 class StorageRegistry:
@@ -189,20 +191,21 @@ def backend_from_url(url: str, key: str, **options: Any) -> StorageBackend:
     if not scheme:
         msg = f"{url!r} is no URL; write file:///absolute/path for a directory"
         raise ValueError(msg)
-    make: Callable[..., StorageBackend]
     if scheme == "file":
-        from filerow.backends.local import LocalBackend  # noqa: PLC0415 - loaded when it is needed
+        from filerow.backends.local import LocalBackend
 
         return LocalBackend(key, _local_root(url), **options)
     if scheme == "memory":
-        from filerow.backends.memory import MemoryBackend  # noqa: PLC0415
+        from filerow.backends.memory import MemoryBackend
 
         return MemoryBackend(key, **options)
     if scheme in _OBSTORE_SCHEMES:
-        from filerow.backends.obstore import ObstoreBackend as make  # noqa: PLC0415
-    else:
-        from filerow.backends.fsspec import FSSpecBackend as make  # noqa: PLC0415
-    return make(key, url, **options)
+        from filerow.backends.obstore import ObstoreBackend
+
+        return ObstoreBackend(key, url, **options)
+    from filerow.backends.fsspec import FSSpecBackend
+
+    return FSSpecBackend(key, url, **options)
 
 
 def _local_root(url: str) -> str:

@@ -62,7 +62,7 @@ def _matchers() -> tuple[tuple[Any, ...], tuple[Any, ...]]:
 
     The searching ones take three quarters of the time, and need not be asked about bytes that are no container.
     """
-    import filetype  # noqa: PLC0415 - 30 ms of import that a program without uploads need not pay
+    import filetype
 
     searching = {*filetype.document_matchers, *(m for m in filetype.video_matchers if m.extension in {"mkv", "webm"})}
     every = tuple(filetype.types)

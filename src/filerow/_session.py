@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -15,11 +15,11 @@ from sqlalchemy.orm.unitofwork import UOWTransaction
 from filerow import _outer
 from filerow._apply import Work
 from filerow._bridge import in_greenlet
-from filerow._changes import Change
+from filerow._changes import Change, Ref
 from filerow._collect import identities
 from filerow._file import FileObject
 from filerow._ledger import Frame, Ledger
-from filerow._tracking import fields_of, slot_of
+from filerow._tracking import Slot, fields_of, owned_by, slot_of
 from filerow._transfer import delete_all
 
 __all__ = ("Flush", "SessionFiles", "session_files", "session_of_connection")
@@ -36,18 +36,21 @@ class Flush:
         works: What it has done with files so far.
         seen: Which very files each attribute held when it was dealt with.
         deleted: Objects whose files are dropped already.
+        old: What each slot that was dealt with owned in the database before.
     """
 
     context: UOWTransaction
     works: list[Work] = field(default_factory=list)
     seen: dict[tuple[InstanceState[Any], str], tuple[int, ...]] = field(default_factory=dict)
     deleted: set[InstanceState[Any]] = field(default_factory=set)
+    old: dict[Slot, Sequence[Ref]] = field(default_factory=dict)
 
     def note(self, work: Work, changes: Iterable[Change]) -> None:
         """Remember what was dealt with."""
         self.works.append(work)
         for change in changes:
             owner, column = slot_of(change)
+            self.old.setdefault(slot_of(change), change.old)
             if isinstance(owner, InstanceState) and (change.new or not owner.deleted):
                 self.seen[owner, column.key] = identities(owner, column)
 
@@ -60,19 +63,30 @@ class Flush:
         """Say whether a new object's columns hold what they held when they were dealt with; cheaper than its history."""
         return all(self.seen.get((state, f.key), ()) == identities(state, f) for f in fields_of(state.mapper))
 
-    def take_back(self) -> None:
-        """Take back the files of objects that the flush did not save: pending orphans, or rows it has deleted after all.
+    def settle(self) -> None:
+        """Compare what was decided with what the flush has written in the end.
 
-        SQLAlchemy's list is asked rather than the objects' states, which say nothing once nobody holds the object any more.
+        Objects may not have become rows (pending orphans), may have been deleted after all, or a listener that came after ours may
+        have put another file in the place of one that was stored already, or have taken a change or a deletion back.
         """
+        held = {ref for slot, old in self.old.items() for ref in self._holds(slot, old)}
         for work in self.works:
-            gone = {applied.slot.owner for applied in work.applied if not self._saves(applied.slot.owner)}
-            if gone:
-                work.forget(gone)
+            work.keep_only(held)
+            for ref in {ref for old in self.old.values() for ref in old} & held & set(work.frame.dropped):
+                work.frame.restore(ref)
 
-    def _saves(self, owner: Hashable) -> bool:
-        is_delete, _ = self.context.states.get(owner, (True, False)) if isinstance(owner, InstanceState) else (True, False)
-        return not is_delete
+    def _holds(self, slot: Slot, old: Sequence[Ref]) -> Sequence[Ref]:
+        """Return what a slot owns after the flush.
+
+        SQLAlchemy's list says which rows it has written, not the objects' states, which say nothing once nobody holds the object.
+        """
+        owner, column = slot
+        if not isinstance(owner, InstanceState):
+            return old
+        is_delete, _ = self.context.states.get(owner, (owner.key is None, False))
+        if is_delete:
+            return ()
+        return owned_by(owner.dict[column.key]) if column.key in owner.dict and owner in self.context.states else old
 
 
 class SessionFiles:
@@ -116,7 +130,7 @@ class SessionFiles:
     def committed(self, session: Session) -> None:
         """Note that the present (nested) transaction has been committed or released.
 
-        Under asyncio the outermost one is settled right here. Later, while the connection is given back, a cancellation may arrive
+        Under asyncio the outermost one is settled right here. Later, while the connection is given back, a cancellation may come
         that keeps SQLAlchemy from telling us that the transaction has ended, and nobody would come back to delete. In synchronous
         code the connection is given back first, so that no request holds it.
         """

@@ -15,7 +15,19 @@ from filerow._changes import Change, Ref, ref_of
 from filerow._column import StoredObject
 from filerow._file import FileObject
 
-__all__ = ("Field", "Slot", "any_of", "fields_of", "files_in", "learn", "lock_for_writing", "owned_by", "read_owned", "slot_of", "tracked_classes")
+__all__ = (
+    "Field",
+    "Slot",
+    "any_of",
+    "fields_of",
+    "files_in",
+    "learn",
+    "lock_for_writing",
+    "owned_by",
+    "read_owned",
+    "slot_of",
+    "tracked_classes",
+)
 
 BATCH = 500
 """Rows per SELECT: within every database's limit of bound parameters, composite keys included."""

@@ -239,8 +239,11 @@ class Inspect:
 
 
 class Delete:
-    """Deletes objects of one backend in one bulk call. A failure is logged and counted, never raised: it must not make a
-    successful commit look failed, and the objects are found again by a sweep."""
+    """Deletes objects of one backend in one bulk call.
+
+    A failure is logged and counted, never raised: it must not make a successful commit look failed, and the objects are found
+    again by a sweep.
+    """
 
     def __init__(self, backend: StorageBackend, paths: Iterable[str]) -> None:
         self._backend = backend

@@ -2,8 +2,8 @@
 
 What happens when::
 
-    before_flush            pending files are uploaded, side by side, before the session takes a connection; then the rows' present
-                            documents are read and locked, and it is decided who owns what
+    before_flush            pending files are uploaded, side by side, before the session takes a connection; then the rows'
+                            present documents are read and locked, and it is decided who owns what
     before_insert/_update   whatever other listeners changed meanwhile is caught up with
     before_delete           rows that only the flush itself found out to be deleted (delete-orphan)
     after_flush             files given to objects that did not become rows are taken back
@@ -34,7 +34,7 @@ from filerow._collect import changed_slots, changes_of, deletions_of, fill_in, p
 from filerow._column import StoredObject, binding_refused
 from filerow._file import FileObject
 from filerow._list import FileObjectList
-from filerow._session import Flush, session_files, session_of_connection
+from filerow._session import Flush, SessionFiles, session_files, session_of_connection
 from filerow._tracking import Field, Owned, learn, read_into, read_owned
 from filerow.exceptions import UntrustedDocumentError
 
@@ -127,6 +127,7 @@ def _checker(field: Field) -> Callable[[object, Any, object, object], Any]:
 
 def _before_flush(session: Session, context: UOWTransaction, instances: object) -> None:
     files = session_files(session)
+    _settle_flush(files)  # one that turned out to have nothing to write has not been announced as ended
     flush = files.flush = Flush(context)
     changes = changes_of(session)
     flush.deleted.update(attributes.instance_state(instance) for instance in session.deleted)
@@ -167,9 +168,7 @@ def _before_delete(mapper: Mapper[Any], connection: Connection, target: object) 
     _carry_out(session, flush, deletions_of(doomed), connection, mapper)
 
 
-def _carry_out(
-    session: Session, flush: Flush, changes: Sequence[Change], connection: Connection, mapper: Mapper[Any]
-) -> None:
+def _carry_out(session: Session, flush: Flush, changes: Sequence[Change], connection: Connection, mapper: Mapper[Any]) -> None:
     files = session_files(session)
     work = files.work(put_copy)
     with work.undone_on_error():
@@ -185,9 +184,12 @@ def _carry_out(
 
 
 def _after_flush(session: Session, context: UOWTransaction) -> None:
-    files = session_files(session)
+    _settle_flush(session_files(session))
+
+
+def _settle_flush(files: SessionFiles) -> None:
     if files.flush is not None:
-        files.flush.take_back()
+        files.flush.settle()
         files.flush = None
 
 
@@ -230,6 +232,7 @@ def _before_commit(session: Session) -> None:
 
 
 def _after_commit(session: Session) -> None:
+    _settle_flush(session_files(session))
     session_files(session).committed(session)
 
 

@@ -50,8 +50,8 @@ class Remote(MemoryFileSystem):
     """Files that promise nothing, as sftp has them: no exclusive mode, no create, and a write shows as it happens."""
 
     protocol = "remote"
-    store: dict[str, Any] = {}  # noqa: RUF012 - fsspec's own shape
-    pseudo_dirs = [""]  # noqa: RUF012
+    store: dict[str, Any] = {}
+    pseudo_dirs = [""]
 
 
 # -- building ----------------------------------------------------------------------------------------------------------

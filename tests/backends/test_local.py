@@ -134,9 +134,7 @@ def outside(tmp_path: Path) -> Path:
         ("loop", ".", "loop/a/object"),
     ],
 )
-def test_no_operation_follows_a_symbolic_link(
-    local: LocalBackend, outside: Path, link: str, to: str, path: str
-) -> None:
+def test_no_operation_follows_a_symbolic_link(local: LocalBackend, outside: Path, link: str, to: str, path: str) -> None:
     local.put("a/object", b"x")
     (local.root / link).symlink_to(to)
     before = {p: p.read_bytes() for p in outside.rglob("*") if p.is_file()}
@@ -542,9 +540,7 @@ def test_without_fsync_nothing_waits(tmp_path: Path, synced: list[str]) -> None:
 
 
 @pytest.mark.parametrize("failing", range(4))
-def test_a_failing_fsync_fails_the_put_and_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
-) -> None:
+def test_a_failing_fsync_fails_the_put_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int) -> None:
     backend = LocalBackend("local", tmp_path / "root")
     calls = iter(range(10))
 

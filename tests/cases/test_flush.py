@@ -149,9 +149,6 @@ LATE_CHANGES: dict[str, Listener] = {
     "moves": lambda world, row: (world.session.add(Document(cover=row.file)), setattr(row, "file", None)),
     "moves_to_the_other_column": lambda world, row: (setattr(row, "cover", row.file), setattr(row, "file", None)),
 }
-WHY = "what a flush has written is not yet compared with what was decided before it"
-unsettled = pytest.mark.xfail(reason=WHY, strict=True)
-sometimes_unsettled = pytest.mark.xfail(reason=WHY, strict=False)
 late_change = pytest.mark.parametrize("change", LATE_CHANGES.values(), ids=LATE_CHANGES)
 
 
@@ -164,7 +161,6 @@ def once(world: World, name: str, change: Callable[[], object]) -> None:
     event.listen(world.session, name, listener, once=True)
 
 
-@sometimes_unsettled
 @late_change
 def test_a_later_before_flush_listener_changes_a_new_row(world: World, change: Listener) -> None:
     document = Document(file=world.file(b"first"), pages=world.files(1))
@@ -183,7 +179,6 @@ def test_a_later_before_flush_listener_changes_a_row(world: World, change: Liste
     world.check()
 
 
-@sometimes_unsettled
 @late_change
 def test_a_later_before_flush_listener_changes_a_row_whose_file_is_replaced(world: World, change: Listener) -> None:
     document = world.add(file=world.file(b"first"), pages=world.files(1))
@@ -205,7 +200,6 @@ def test_a_later_change_that_is_rolled_back_leaves_the_first(world: World, chang
     assert world.count() == 2
 
 
-@unsettled
 def test_a_later_listener_may_take_a_replacement_back(world: World) -> None:
     document = world.add(file=world.file(b"first"))
     original = document.file
@@ -215,7 +209,6 @@ def test_a_later_listener_may_take_a_replacement_back(world: World) -> None:
     assert world.stored(document.file) == b"first"
 
 
-@unsettled
 def test_a_later_listener_may_take_a_removal_back(world: World) -> None:
     document = world.add(file=world.file(b"first"))
     original = document.file
@@ -233,7 +226,6 @@ def test_a_later_listener_may_delete_a_row_whose_file_is_replaced(world: World) 
     assert world.count() == 0
 
 
-@unsettled
 def test_a_later_listener_may_take_a_deletion_back(world: World) -> None:
     document = world.add(file=world.file(b"first"))
     assert document.file.size
@@ -243,7 +235,6 @@ def test_a_later_listener_may_take_a_deletion_back(world: World) -> None:
     assert world.stored(document.file) == b"first"
 
 
-@unsettled
 def test_a_later_listener_may_expunge_a_new_row(world: World) -> None:
     document = Document(file=world.file(b"first"))
     world.session.add(document)

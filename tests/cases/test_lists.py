@@ -32,7 +32,7 @@ EDITS: dict[str, tuple[Edit, list[bytes]]] = {
     "replace_stepped_slice": (lambda w, p: p.__setitem__(slice(0, 3, 2), [w.file(b"4"), w.file(b"5")]), [b"4", b"2", b"5"]),
     "clear": (lambda w, p: p.clear(), []),
     "reverse": (lambda w, p: p.reverse(), [b"3", b"2", b"1"]),
-    "sort": (lambda w, p: p.sort(key=lambda file: w.stored(file), reverse=True), [b"3", b"2", b"1"]),
+    "sort": (lambda w, p: p.sort(key=w.stored, reverse=True), [b"3", b"2", b"1"]),
     "rotate": (lambda w, p: p.append(p.pop(0)), [b"2", b"3", b"1"]),
     "multiply": (lambda w, p: p.__imul__(2), [b"1", b"2", b"3"] * 2),
     "several": (lambda w, p: (p.pop(), p.append(w.file(b"4")), p.reverse(), p.pop()), [b"4", b"2"]),

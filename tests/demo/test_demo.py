@@ -94,14 +94,14 @@ def test_ctrl_c_ends_it_and_leaves_nothing() -> None:
     assert process.stdout is not None
     title = process.stdout.readline()
     folder = title.rpartition(" in ")[2].strip()
-    assert os.path.isdir(folder)  # noqa: PTH112
+    assert os.path.isdir(folder)
     process.stdout.readline()
     process.stdout.readline()
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert not os.path.exists(folder)  # noqa: PTH110
+    assert not os.path.exists(folder)
 
 
 # -- the audit can fail ------------------------------------------------------------------------------------------------

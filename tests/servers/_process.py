@@ -132,9 +132,7 @@ class ServerProcess:
             msg = f"{self.name}: {Path(argv[0]).name} ended with {done.returncode}:\n{done.stdout.decode()[-3000:]}"
             raise ServerFailedError(msg)
 
-    def spawn(
-        self, argv: Sequence[str | Path], *, user: str | None = None, environment: dict[str, str] | None = None
-    ) -> None:
+    def spawn(self, argv: Sequence[str | Path], *, user: str | None = None, environment: dict[str, str] | None = None) -> None:
         """Start the server; what it writes goes to ``log`` in its folder."""
         script = _SUPERVISOR.format(signal=self._stop_signal.name.removeprefix("SIG"))
         with (self.folder / "log").open("ab") as log:

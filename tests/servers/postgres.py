@@ -81,9 +81,7 @@ def start() -> PostgresServer:
         shutil.chown(process.folder, user)
     programs = _programs_for(user, Path(wheel.origin).parent, process.folder)
     data = process.folder / "data"
-    process.run(
-        [programs / "initdb", "-D", data, "-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"], user=user
-    )
+    process.run([programs / "initdb", "-D", data, "-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"], user=user)
     port = 0
 
     def attempt() -> bool:

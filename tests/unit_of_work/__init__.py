@@ -1,1 +1,1 @@
-"""What the table of cases cannot say: kinds of sessions, threads, tasks, cancellation, two phases, outer transactions, requests."""
+"""What the table of cases cannot say: kinds of sessions, threads, cancellation, two phases, outer transactions, requests."""

@@ -227,9 +227,9 @@ async def test_large_async_content_is_streamed(kind: str, tmp_path: Path, docs: 
 
 async def test_an_unseekable_file_is_read_as_it_comes(call: Call) -> None:
     reader, writer = os.pipe()
-    with open(writer, "wb") as target:  # noqa: ASYNC230, PTH123
+    with open(writer, "wb") as target:  # noqa: ASYNC230
         target.write(DATA)
-    with open(reader, "rb") as source:  # noqa: ASYNC230, PTH123
+    with open(reader, "rb") as source:  # noqa: ASYNC230
         file = FileObject("docs", content=source)
         assert file.size is None
         await call(file, "save")
@@ -253,7 +253,7 @@ def test_names_and_types_come_along(tmp_path: Path) -> None:
         assert FileObject(content=file).filename == "named.bin"
     reader, writer = os.pipe()
     os.close(writer)
-    with open(reader, "rb") as file:  # noqa: PTH123 - its name is a number
+    with open(reader, "rb") as file:
         assert FileObject(content=file).filename == "file"
 
 

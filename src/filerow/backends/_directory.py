@@ -15,9 +15,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Final
-
-from typing_extensions import Self
+from typing import Final, Self
 
 __all__ = ("Directory", "walk")
 

@@ -8,9 +8,7 @@ import re
 import sys
 from contextlib import suppress
 from stat import S_ISDIR, S_ISLNK
-from typing import TYPE_CHECKING
-
-from typing_extensions import Self
+from typing import TYPE_CHECKING, Self
 
 from filerow.backends._directory import Directory
 

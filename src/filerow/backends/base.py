@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 from filerow.backends._errors import by_builtin_type
@@ -31,6 +31,7 @@ __all__ = ("Capabilities", "ObjectInfo", "PutOptions", "SignRequest", "StorageBa
 _DEFAULT_OPTIONS = PutOptions()
 _BUFFERS = (bytes, bytearray, memoryview)
 _LIST_BATCH = 500
+
 
 class StorageBackend(ABC):
     """A configured place for bytes.
@@ -386,7 +387,7 @@ class StorageBackend(ABC):
     # -- errors --------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _errors(self, operation: str, path: str, body: object = None, target: str = "") -> Iterator[None]:
+    def _errors(self, operation: str, path: str, body: object = None, target: str = "") -> Generator[None]:
         """Let only our own errors, cancellation and the caller's own exceptions out."""
         try:
             yield
