@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
 
 from benchmarks._harness import Row, at_most, compare
 from benchmarks._world import Floor, Ours, World, some_bytes
@@ -95,5 +96,5 @@ def against_one_by_one(world: World, count: int = 200) -> Row:
     return Row(what, f"{world.name}, sync", f"{a:.2f} s", f"{b:.2f} s", ratio, f">= 8x faster ({times:.1f}x)", times >= 8)
 
 
-def _run(coroutine: object) -> object:
-    return lambda: asyncio.run(coroutine())  # type: ignore[operator]
+def _run(work: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    return lambda: asyncio.run(work())

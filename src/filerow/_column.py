@@ -138,7 +138,10 @@ class StoredObject(TypeDecorator[Any]):
             raise UnsupportedRouteError(msg)
         return value.to_dict()
 
-    def result_processor(self, dialect: Dialect, coltype: Any) -> Callable[[Any], Any] | None:
+    # SQLAlchemy names the processor's type privately
+    def result_processor(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, dialect: Dialect, coltype: Any
+    ) -> Callable[[Any], Any] | None:
         """Turn documents into files; a single document is not even parsed before somebody looks at the file."""
         decode = self.impl_instance.result_processor(dialect, coltype)
         if self.multiple:
@@ -241,7 +244,8 @@ class StoredObject(TypeDecorator[Any]):
                 raise AttributeError(name)
             return getattr(self._json().comparator, name)
 
-    comparator_factory = Comparator
+    # SQLAlchemy declares a memoized property here, and means a class
+    comparator_factory = Comparator  # pyright: ignore[reportAssignmentType]
 
 
 def _are_files(value: object) -> bool:

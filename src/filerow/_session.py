@@ -66,8 +66,8 @@ class Flush:
     def settle(self) -> None:
         """Compare what was decided with what the flush has written in the end.
 
-        Objects may not have become rows (pending orphans), may have been deleted after all, or a listener that came after ours may
-        have put another file in the place of one that was stored already, or have taken a change or a deletion back.
+        Objects may not have become rows (pending orphans), may have been deleted after all, or a listener that came after ours
+        may have put another file in the place of one that was stored already, or have taken a change or a deletion back.
         """
         held = {ref for slot, old in self.old.items() for ref in self._holds(slot, old)}
         for work in self.works:

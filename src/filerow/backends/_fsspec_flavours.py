@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from importlib import import_module
 from typing import Any, ClassVar
 
 from filerow.backends._types import Capabilities, SignRequest
 
-__all__ = ("Flavour", "flavour_of", "protocol_of")
+__all__ = ("Flavour", "flavour_of", "protocol_of", "seconds_in")
 
 
 class Flavour:
@@ -174,3 +175,12 @@ def protocol_of(fs: Any) -> str:
 def flavour_of(protocol: str) -> Flavour:
     """Return what is known of the filesystems of this protocol."""
     return _FLAVOURS.get(protocol, Flavour)()
+
+
+def seconds_in(info: Mapping[str, Any]) -> float | None:
+    """Return when an object was changed, in seconds since the Unix epoch, whatever the filesystem calls it."""
+    names = ("LastModified", "last_modified", "updated", "mtime", "modified", "created")
+    time = next((info[name] for name in names if info.get(name) is not None), None)
+    if isinstance(time, str):
+        time = datetime.fromisoformat(time)
+    return time.timestamp() if isinstance(time, datetime) else time

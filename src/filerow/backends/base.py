@@ -1,21 +1,22 @@
 """What a storage backend is: a portable layer that callers use, over a few hooks that a driver fills in.
 
 Callers use :class:`StorageBackend`'s public methods. They check paths, wrap errors, keep the caller's own exceptions and
-give every backend an asynchronous side. A driver implements the underscored hooks, whose docstrings are contracts: what is
-guaranteed to you, what you must do, which error. A backend exchanges paths, bytes, options and :class:`ObjectInfo`; it never
+give every backend an asynchronous side. A driver subclasses it and implements the underscored hooks, whose contracts are in
+:class:`filerow.backends._driver.Driver`. A backend exchanges paths, bytes, options and :class:`ObjectInfo`; it never
 hears of a ``FileObject``, a column or a session.
 """
 
 from __future__ import annotations
 
 import asyncio
-from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from typing import cast
 
+from filerow.backends._driver import BUFFERS, Driver
 from filerow.backends._errors import by_builtin_type
 from filerow.backends._paths import check_known_path, check_path, check_prefix, part_known
-from filerow.backends._streams import AsyncGuard, Feed, Guard, aiterate, in_thread
+from filerow.backends._streams import AsyncGuard, Guard
 from filerow.backends._types import AsyncBody, Body, Buffer, Capabilities, ObjectInfo, PutOptions, SignRequest
 from filerow.exceptions import (
     ContentError,
@@ -23,17 +24,14 @@ from filerow.exceptions import (
     ObjectExistsError,
     ObjectNotFoundError,
     StorageError,
-    UnsupportedOperationError,
 )
 
 __all__ = ("Capabilities", "ObjectInfo", "PutOptions", "SignRequest", "StorageBackend")
 
 _DEFAULT_OPTIONS = PutOptions()
-_BUFFERS = (bytes, bytearray, memoryview)
-_LIST_BATCH = 500
 
 
-class StorageBackend(ABC):
+class StorageBackend(Driver):
     """A configured place for bytes.
 
     Args:
@@ -80,9 +78,9 @@ class StorageBackend(ABC):
         """
         check_path(path, self._key, "put")
         _check_content(content)
-        body = content if isinstance(content, _BUFFERS) else Guard(content)
+        body = _guarded(content)
         with self._errors("put", path, body):
-            return self._put(path, body if isinstance(body, _BUFFERS) else iter(body), options)
+            return self._put(path, iter(body) if isinstance(body, Guard) else body, options)
 
     async def put_async(self, path: str, content: AsyncBody, options: PutOptions = _DEFAULT_OPTIONS) -> ObjectInfo:
         """Store an object without blocking the event loop; see :meth:`put`. Takes asynchronous iterables too."""
@@ -92,9 +90,9 @@ class StorageBackend(ABC):
             guarded = AsyncGuard(content)
             with self._errors("put", path, guarded):
                 return await self._put_async(path, aiter(guarded), options)
-        body = content if isinstance(content, _BUFFERS) else Guard(content)
+        body = _guarded(content)
         with self._errors("put", path, body):
-            return await self._put_async(path, body if isinstance(body, _BUFFERS) else iter(body), options)
+            return await self._put_async(path, iter(body) if isinstance(body, Guard) else body, options)
 
     def copy(self, source: str, target: str) -> ObjectInfo:
         """Copy an object inside the backend, on the server's side where the store can; never overwrites.
@@ -274,116 +272,6 @@ class StorageBackend(ABC):
         with self._errors("sign", paths[0] if len(paths) == 1 else ""):
             return await self._sign_async(paths, request)
 
-    # -- hooks a driver must fill in -----------------------------------------------------------------------------------
-
-    @abstractmethod
-    def _put(self, path: str, content: Buffer | Iterator[Buffer], options: PutOptions) -> ObjectInfo:
-        """Store an object.
-
-        Guaranteed: ``path`` passed ``check_path``; an iterator yields non-empty or empty buffers and may raise anything.
-        You must: read an iterator once, in bounded memory; make the object appear whole or not at all, durable when you
-        return; leave nothing behind when you raise; refuse a taken path when ``options.create_only``, race-free.
-        Errors: ``FileExistsError`` for a taken path; an exception of the iterator as it is; others see ``_translate``.
-        """
-
-    @abstractmethod
-    def _read(self, path: str, start: int, end: int | None) -> bytes:
-        """Return the bytes ``[start, end)``.
-
-        Guaranteed: ``0 <= start`` and ``end`` is ``None`` or greater than ``start``.
-        You must: cut a range short at the end of the object; return ``b""`` when it starts there or later.
-        Errors: ``FileNotFoundError`` when there is no object.
-        """
-
-    @abstractmethod
-    def _stream(self, path: str, start: int, end: int | None, chunk_size: int) -> Iterator[bytes]:
-        """Yield the bytes ``[start, end)`` in order, holding a few chunks at most. Otherwise as :meth:`_read`."""
-
-    @abstractmethod
-    def _head(self, path: str) -> ObjectInfo:
-        """Return the object's facts, size and time included. ``FileNotFoundError`` when there is no object."""
-
-    @abstractmethod
-    def _delete(self, paths: Sequence[str]) -> Mapping[str, BaseException]:
-        """Delete objects, in bulk where the store can.
-
-        Guaranteed: at least one path, each passed ``check_known_path``.
-        You must: treat a missing object as deleted; try every path even when some fail.
-        Returns: the paths that failed, each with its error. Raise only when none was tried.
-        """
-
-    @abstractmethod
-    def _copy(self, source: str, target: str) -> ObjectInfo:
-        """Copy one object.
-
-        You must: refuse a taken ``target``; leave ``target`` whole or absent.
-        Errors: ``FileNotFoundError`` for a missing source, ``FileExistsError`` for a taken target.
-        """
-
-    @abstractmethod
-    def _list(self, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
-        """Yield the objects below the folder ``prefix`` whose path is greater than ``start_after``; see :meth:`list`."""
-
-    def _sign(self, paths: Sequence[str], request: SignRequest) -> Sequence[str]:
-        """Return a URL per path. Raise ``UnsupportedOperationError`` for what the store cannot bind into a signature."""
-        msg = f"{type(self).__name__} cannot sign URLs"
-        raise UnsupportedOperationError(msg, operation="sign", backend=self._key, path=paths[0] if paths else "")
-
-    def _translate(self, error: BaseException, operation: str, path: str) -> StorageError | None:
-        """Turn a store's own error into one of ours, or return ``None`` to let the base class choose by builtin type.
-
-        You are given everything a hook raised, even ``BaseException`` from native code, but never cancellation.
-        """
-        return None
-
-    # -- hooks with a default: the asynchronous side -------------------------------------------------------------------
-
-    async def _put_async(
-        self, path: str, content: Buffer | Iterator[Buffer] | AsyncIterator[Buffer], options: PutOptions
-    ) -> ObjectInfo:
-        """As :meth:`_put`; the default runs it in a thread and feeds it from the event loop.
-
-        You must: leave nothing behind when you are cancelled, at whatever moment.
-        """
-        stored = False
-
-        def work(body: Buffer | Iterator[Buffer]) -> ObjectInfo:
-            nonlocal stored
-            info = self._put(path, body, options)
-            stored = True
-            return info
-
-        try:
-            if isinstance(content, _BUFFERS):
-                return await in_thread(work, content)
-            return await Feed(content).run(work)
-        except asyncio.CancelledError:
-            if stored:  # the thread was faster than the cancellation
-                with suppress(Exception):
-                    await in_thread(self._delete, [path])
-            raise
-
-    async def _read_async(self, path: str, start: int, end: int | None) -> bytes:
-        return await in_thread(self._read, path, start, end)
-
-    def _stream_async(self, path: str, start: int, end: int | None, chunk_size: int) -> AsyncIterator[bytes]:
-        return aiterate(self._stream(path, start, end, chunk_size))
-
-    async def _head_async(self, path: str) -> ObjectInfo:
-        return await in_thread(self._head, path)
-
-    async def _delete_async(self, paths: Sequence[str]) -> Mapping[str, BaseException]:
-        return await in_thread(self._delete, paths)
-
-    async def _copy_async(self, source: str, target: str) -> ObjectInfo:
-        return await in_thread(self._copy, source, target)
-
-    def _list_async(self, prefix: str, start_after: str) -> AsyncIterator[ObjectInfo]:
-        return aiterate(self._list(prefix, start_after), _LIST_BATCH)
-
-    async def _sign_async(self, paths: Sequence[str], request: SignRequest) -> Sequence[str]:
-        return await in_thread(self._sign, paths, request)
-
     # -- errors --------------------------------------------------------------------------------------------------------
 
     @contextmanager
@@ -416,6 +304,10 @@ class StorageBackend(ABC):
         }
 
 
+def _guarded(content: Body) -> Buffer | Guard:
+    return cast("Buffer", content) if isinstance(content, BUFFERS) else Guard(cast("Iterable[Buffer]", content))
+
+
 def _check_content(content: object) -> None:
     if isinstance(content, str):
         msg = "content is bytes, not str: encode text first, and open a file to store what is in it"
@@ -427,8 +319,3 @@ def _check_range(start: int, end: int | None) -> tuple[int, int | None]:
         msg = f"a range counts bytes from the start of the object, so it cannot be negative: start={start}, end={end}"
         raise ValueError(msg)
     return start, end
-
-
-def collect(chunks: Iterable[Buffer]) -> bytes:
-    """Join chunks; for drivers whose store takes only whole objects."""
-    return b"".join(chunks)

@@ -15,10 +15,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from filerow.backends._driver import BUFFERS
 from filerow.backends._foreign import (
     PART,
     check_exact,
@@ -30,7 +30,7 @@ from filerow.backends._foreign import (
     secrets_of,
     staging_path,
 )
-from filerow.backends._fsspec_flavours import flavour_of, protocol_of
+from filerow.backends._fsspec_flavours import flavour_of, protocol_of, seconds_in
 from filerow.backends._headers import check_header, encode_metadata, headers_of
 from filerow.backends._types import Buffer, ObjectInfo, PutOptions, SignRequest
 from filerow.backends.base import StorageBackend
@@ -52,7 +52,6 @@ except ImportError as error:
 
 __all__ = ("FSSpecBackend",)
 
-_BUFFERS = (bytes, bytearray, memoryview)
 _RANGE = 4 << 20  # bytes of one range request while streaming
 _WEEK = 7 * 24 * 3600
 _memory = threading.Lock()  # fsspec's memory filesystem is one dictionary for the process, without a lock of its own
@@ -116,24 +115,24 @@ class FSSpecBackend(StorageBackend):
         headers = headers_of(options, backend=self._key, path=path)
         azure = self.protocol in {"az", "abfs"}
         metadata = encode_metadata(options.metadata, backend=self._key, path=path, identifiers=azure)
-        body = contiguous(content) if isinstance(content, _BUFFERS) else peek(content)
+        body = contiguous(content) if isinstance(content, BUFFERS) else peek(content)
         stored: Any = None
         if self.protocol == "memory":
             self._put_in_memory(path, body, options)
         elif not self._flavour.objects:
             self._put_file(path, body, options)
-        elif isinstance(body, _BUFFERS) and not (azure and metadata):  # adlfs takes metadata of opened files only
+        elif isinstance(body, BUFFERS) and not (azure and metadata):  # adlfs takes metadata of opened files only
             chosen = self._flavour.pipe_options(headers, metadata)
             mode = "create" if options.create_only else "overwrite"
             stored = self._fs.pipe_file(self._at(path), bytes(body), mode=mode, **chosen)
         else:
             chosen = self._flavour.open_options(headers, metadata)
-            self._put_stream(path, [body] if isinstance(body, _BUFFERS) else body, options, chosen)
+            self._put_stream(path, [body] if isinstance(body, BUFFERS) else body, options, chosen)
         etag = _first(stored, "ETag", "etag") if isinstance(stored, Mapping) else None
         return ObjectInfo(path, etag=etag, version_id=_first(stored, "VersionId")) if etag else self._head(path)
 
     def _put_in_memory(self, path: str, body: Buffer | Iterator[Buffer], options: PutOptions) -> None:
-        data = bytes(body) if isinstance(body, _BUFFERS) else b"".join(map(own, body))
+        data = bytes(body) if isinstance(body, BUFFERS) else b"".join(map(own, body))
         with _memory:
             self._fs.pipe_file(self._at(path), data, mode="create" if options.create_only else "overwrite")
 
@@ -158,7 +157,7 @@ class FSSpecBackend(StorageBackend):
         staging = self._at(staging_path(path))
         try:
             with self._fs.open(staging, "wb") as file:
-                for chunk in [body] if isinstance(body, _BUFFERS) else body:
+                for chunk in [body] if isinstance(body, BUFFERS) else body:
                     file.write(own(chunk))
             self._publish(staging, path, create_only=options.create_only)
         except BaseException:
@@ -390,14 +389,6 @@ def _info(info: Mapping[str, Any], path: str) -> ObjectInfo:
         size=int(info["size"]),
         etag=_first(info, "ETag", "etag"),
         version_id=_first(info, "VersionId", "version_id"),
-        last_modified=_seconds(info),
+        last_modified=seconds_in(info),
         content_type=_first(info, "ContentType", "contentType", "content_type") or stored_type,
     )
-
-
-def _seconds(info: Mapping[str, Any]) -> float | None:
-    names = ("LastModified", "last_modified", "updated", "mtime", "modified", "created")
-    time = next((info[name] for name in names if info.get(name) is not None), None)
-    if isinstance(time, str):
-        time = datetime.fromisoformat(time)
-    return time.timestamp() if isinstance(time, datetime) else time

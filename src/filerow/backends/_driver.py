@@ -1,0 +1,136 @@
+"""The hooks a driver fills in. Their docstrings are contracts: what is guaranteed to you, what you must do, which error.
+
+Subclass :class:`filerow.StorageBackend`, not this: it adds the portable layer that callers use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import suppress
+
+from filerow.backends._streams import Feed, aiterate, in_thread
+from filerow.backends._types import Buffer, ObjectInfo, PutOptions, SignRequest
+from filerow.exceptions import StorageError, UnsupportedOperationError
+
+__all__ = ("BUFFERS", "Driver")
+
+BUFFERS = (bytes, bytearray, memoryview)
+_LIST_BATCH = 500
+
+
+class Driver(ABC):
+    """What one kind of store can do, below the portable layer."""
+
+    _key: str
+
+    # -- hooks a driver must fill in -----------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _put(self, path: str, content: Buffer | Iterator[Buffer], options: PutOptions) -> ObjectInfo:
+        """Store an object.
+
+        Guaranteed: ``path`` passed ``check_path``; an iterator yields non-empty or empty buffers and may raise anything.
+        You must: read an iterator once, in bounded memory; make the object appear whole or not at all, durable when you
+        return; leave nothing behind when you raise; refuse a taken path when ``options.create_only``, race-free.
+        Errors: ``FileExistsError`` for a taken path; an exception of the iterator as it is; others see ``_translate``.
+        """
+
+    @abstractmethod
+    def _read(self, path: str, start: int, end: int | None) -> bytes:
+        """Return the bytes ``[start, end)``.
+
+        Guaranteed: ``0 <= start`` and ``end`` is ``None`` or greater than ``start``.
+        You must: cut a range short at the end of the object; return ``b""`` when it starts there or later.
+        Errors: ``FileNotFoundError`` when there is no object.
+        """
+
+    @abstractmethod
+    def _stream(self, path: str, start: int, end: int | None, chunk_size: int) -> Iterator[bytes]:
+        """Yield the bytes ``[start, end)`` in order, holding a few chunks at most. Otherwise as :meth:`_read`."""
+
+    @abstractmethod
+    def _head(self, path: str) -> ObjectInfo:
+        """Return the object's facts, size and time included. ``FileNotFoundError`` when there is no object."""
+
+    @abstractmethod
+    def _delete(self, paths: Sequence[str]) -> Mapping[str, BaseException]:
+        """Delete objects, in bulk where the store can.
+
+        Guaranteed: at least one path, each passed ``check_known_path``.
+        You must: treat a missing object as deleted; try every path even when some fail.
+        Returns: the paths that failed, each with its error. Raise only when none was tried.
+        """
+
+    @abstractmethod
+    def _copy(self, source: str, target: str) -> ObjectInfo:
+        """Copy one object.
+
+        You must: refuse a taken ``target``; leave ``target`` whole or absent.
+        Errors: ``FileNotFoundError`` for a missing source, ``FileExistsError`` for a taken target.
+        """
+
+    @abstractmethod
+    def _list(self, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
+        """Yield the objects below the folder ``prefix`` whose path is greater than ``start_after``; see :meth:`list`."""
+
+    def _sign(self, paths: Sequence[str], request: SignRequest) -> Sequence[str]:
+        """Return a URL per path. Raise ``UnsupportedOperationError`` for what the store cannot bind into a signature."""
+        msg = f"{type(self).__name__} cannot sign URLs"
+        raise UnsupportedOperationError(msg, operation="sign", backend=self._key, path=paths[0] if paths else "")
+
+    def _translate(self, error: BaseException, operation: str, path: str) -> StorageError | None:
+        """Turn a store's own error into one of ours, or return ``None`` to let the base class choose by builtin type.
+
+        You are given everything a hook raised, even ``BaseException`` from native code, but never cancellation.
+        """
+        return None
+
+    # -- hooks with a default: the asynchronous side -------------------------------------------------------------------
+
+    async def _put_async(
+        self, path: str, content: Buffer | Iterator[Buffer] | AsyncIterator[Buffer], options: PutOptions
+    ) -> ObjectInfo:
+        """As :meth:`_put`; the default runs it in a thread and feeds it from the event loop.
+
+        You must: leave nothing behind when you are cancelled, at whatever moment.
+        """
+        stored = False
+
+        def work(body: Buffer | Iterator[Buffer]) -> ObjectInfo:
+            nonlocal stored
+            info = self._put(path, body, options)
+            stored = True
+            return info
+
+        try:
+            if isinstance(content, BUFFERS):
+                return await in_thread(work, content)
+            return await Feed(content).run(work)
+        except asyncio.CancelledError:
+            if stored:  # the thread was faster than the cancellation
+                with suppress(Exception):
+                    await in_thread(self._delete, [path])
+            raise
+
+    async def _read_async(self, path: str, start: int, end: int | None) -> bytes:
+        return await in_thread(self._read, path, start, end)
+
+    def _stream_async(self, path: str, start: int, end: int | None, chunk_size: int) -> AsyncIterator[bytes]:
+        return aiterate(self._stream(path, start, end, chunk_size))
+
+    async def _head_async(self, path: str) -> ObjectInfo:
+        return await in_thread(self._head, path)
+
+    async def _delete_async(self, paths: Sequence[str]) -> Mapping[str, BaseException]:
+        return await in_thread(self._delete, paths)
+
+    async def _copy_async(self, source: str, target: str) -> ObjectInfo:
+        return await in_thread(self._copy, source, target)
+
+    def _list_async(self, prefix: str, start_after: str) -> AsyncIterator[ObjectInfo]:
+        return aiterate(self._list(prefix, start_after), _LIST_BATCH)
+
+    async def _sign_async(self, paths: Sequence[str], request: SignRequest) -> Sequence[str]:
+        return await in_thread(self._sign, paths, request)

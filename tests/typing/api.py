@@ -1,0 +1,50 @@
+"""What type checkers must say of the public API; read by mypy and pyright, never run."""
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+from typing import Any, assert_type
+
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from filerow import FileObject, FileObjectList, FileState, StorageBackend, StoredObject, storages
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Document(Base):
+    __tablename__ = "document"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    file: Mapped[FileObject | None] = mapped_column(StoredObject("docs", max_size="25 MB", content_types=["image/*"]))
+    pages: Mapped[FileObjectList] = mapped_column(StoredObject("docs", multiple=True))
+
+
+def values(document: Document) -> None:
+    assert_type(document.file, FileObject | None)
+    assert_type(document.pages, FileObjectList)
+    assert_type(document.pages[0], FileObject)
+    file = FileObject(filename="cat.png", content=b"meow", metadata={"page": 1})
+    assert_type(file.size, int | None)
+    assert_type(file.metadata, Mapping[str, Any])
+    assert_type(file.state, FileState)
+    assert_type(file.get_content(), bytes)
+    assert_type(file.stream(), Iterator[bytes])
+    assert_type(file.stream_async(), AsyncIterator[bytes])
+    assert_type(file.save(), FileObject)
+    assert_type(file.copy(), FileObject)
+    assert_type(file.sign(expires_in=60), str)
+    assert_type(file.download("/tmp/file"), Path)
+    assert_type(FileObject.from_dict(file.to_dict()), FileObject)
+
+
+async def awaited(file: FileObject) -> None:
+    assert_type(await file.get_content_async(), bytes)
+    assert_type(await file.save_async(), FileObject)
+    assert_type(await file.sign_async(), str)
+
+
+def registry() -> None:
+    assert_type(storages.register_backend("memory://", key="docs"), StorageBackend)
+    assert_type(storages.get_backend("docs"), StorageBackend)
+    assert_type(storages.registered_backends(), list[str])
