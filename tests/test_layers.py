@@ -14,6 +14,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 RANKS: list[set[str]] = [
     {"exceptions"},
     {"backends._types", "backends._errors", "backends._streams", "backends._paths", "backends._headers"},
+    {"backends._driver"},
     {"backends.base"},
     {"backends.*"},
     {"_registry"},

@@ -96,7 +96,7 @@ def run_all(jobs: Sequence[J], limit: int) -> Batch[J]:
     if in_greenlet():
         return _await(run_all_async(jobs, limit))
     batch = Batch(jobs)
-    if len(jobs) <= 1 or limit <= 1:
+    if len(jobs) == 1 or limit <= 1:
         _work(batch)
     else:
         _run_in_threads(batch, min(limit, len(jobs)))
@@ -132,6 +132,9 @@ async def run_all_async(jobs: Sequence[J], limit: int) -> Batch[J]:
     when nothing of it can appear any more, so all that is left to do here is to wait for the tasks.
     """
     batch = Batch(jobs)
+    if len(jobs) == 1:  # most flushes store one file, which needs no task of its own
+        await _work_async(batch)
+        return batch
     tasks = {asyncio.ensure_future(_work_async(batch)) for _ in range(min(limit, len(jobs)))}
     while tasks:
         try:

@@ -10,6 +10,7 @@ import re
 import time
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import quote
 
 __all__ = ("PathRequest", "clean_filename", "content_disposition", "generate_path", "safe_extension", "uuid7_hex")
@@ -76,11 +77,16 @@ def generate_path(table: str, column: str, filename: str, *, shards: int = 0) ->
         shards: Spread the paths over this many folders, so that a busy column has no single hot prefix; 0 for none.
     """
     token = uuid7_hex()
-    folder = f"{_segment(table)}/{_segment(column)}"
+    folder = _folder(table, column)
     if shards > 1:
         width = len(f"{shards - 1:x}")
         folder = f"{folder}/{int(token[-8:], 16) % shards:0{width}x}"
     return f"{folder}/{token}{safe_extension(filename)}"
+
+
+@lru_cache(maxsize=1024)
+def _folder(table: str, column: str) -> str:
+    return f"{_segment(table)}/{_segment(column)}"
 
 
 def _segment(name: str) -> str:

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from filerow._bridge import run_all, run_all_async
@@ -257,12 +256,17 @@ class Delete:
         _report(self._backend.delete(self._paths))
 
     async def run_async(self) -> None:
-        """Delete without blocking the event loop; a cancellation does not stop it, for nobody would try again."""
+        """Delete without blocking the event loop; a cancellation waits for the end, for nobody would try again."""
         task = asyncio.ensure_future(self._backend.delete_async(self._paths))
+        cancelled: asyncio.CancelledError | None = None
         while not task.done():
-            with suppress(asyncio.CancelledError):
+            try:
                 await asyncio.wait([task])
+            except asyncio.CancelledError as error:
+                cancelled = error
         _report(task.result())
+        if cancelled is not None:
+            raise cancelled
 
 
 def _may_exist(error: BaseException, *, generated: bool) -> bool:

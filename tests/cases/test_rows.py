@@ -245,3 +245,11 @@ def test_five_deleted_rows_are_one_delete_call(world: World) -> None:
 
 def test_a_file_that_names_its_column_s_backend_is_accepted(world: World) -> None:
     assert isinstance(world.add(file=world.file(backend="docs")).file, FileObject)
+
+
+def test_a_row_that_nobody_holds_keeps_its_file(world: World) -> None:
+    for number in range(3):
+        world.session.add(Document(file=world.file(b"%d" % number), pages=world.files(1)))  # only the session knows it
+        world.session.commit()
+        world.check()
+    assert world.count() == 6

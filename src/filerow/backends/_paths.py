@@ -15,6 +15,7 @@ MAX_PATH_BYTES = 900
 MAX_SEGMENT_BYTES = 200
 """Filesystems take 255 bytes a name; temporary names beside the target need some of them."""
 
+_PLAIN = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*/)*[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
 # Control characters, C1 controls and the separators of other systems are refused by some stores, rewritten by others.
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
 STAGING = re.compile(r"#\d+\Z")
@@ -70,6 +71,11 @@ def part_known(paths: Sequence[str], backend: str) -> tuple[list[str], dict[str,
 def _reason(path: object) -> str:
     if not isinstance(path, str):
         return f"a path is a string, not {type(path).__name__}"
+    is_plain = len(path) <= MAX_SEGMENT_BYTES and _PLAIN.match(path)  # as all generated paths are
+    return "" if is_plain else _flaw(path)
+
+
+def _flaw(path: str) -> str:
     if not path or path.startswith("/") or path.endswith("/"):
         return "a path is relative to its backend, not empty, and neither starts nor ends with '/'"
     if _FORBIDDEN.search(path):

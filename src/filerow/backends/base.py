@@ -9,7 +9,7 @@ hears of a ``FileObject``, a column or a session.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import cast
 
@@ -305,7 +305,7 @@ class StorageBackend(Driver):
 
 
 def _guarded(content: Body) -> Buffer | Guard:
-    return cast("Buffer", content) if isinstance(content, BUFFERS) else Guard(cast("Iterable[Buffer]", content))
+    return cast("Buffer", content) if isinstance(content, BUFFERS) else Guard(content)
 
 
 def _check_content(content: object) -> None:

@@ -146,6 +146,8 @@ class ObstoreBackend(StorageBackend):
         return (yield from self._head_steps(path))
 
     def _attributes(self, path: str, options: PutOptions) -> dict[str, str]:
+        if not self._kind.headers and not options.metadata and options.content_disposition is options.cache_control is None:
+            return {}
         headers = headers_of(options, backend=self._key, path=path)
         identifiers = self._kind.identifiers
         metadata = encode_metadata(options.metadata, backend=self._key, path=path, identifiers=identifiers)
