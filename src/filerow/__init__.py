@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from filerow._column import StoredObject
+from filerow._column import StoredObject, on_first_use
 from filerow._file import FileObject, FileState
 from filerow._list import FileObjectList
 from filerow._paths import PathRequest
 from filerow._registry import StorageRegistry, storages
-from filerow._unit_of_work import install
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import FilerowError
 
@@ -25,5 +24,13 @@ __all__ = (
 
 __version__ = "0.1.0"
 
-install()
-del install
+
+@on_first_use
+def _install() -> None:
+    """Listen to SQLAlchemy from the first file column on; a program without one does not even load the unit of work."""
+    from filerow._unit_of_work import install
+
+    install()
+
+
+del on_first_use

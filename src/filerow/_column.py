@@ -37,6 +37,15 @@ binding_refused: ContextVar[bool] = ContextVar("filerow_binding_refused", defaul
 
 _JSON = JSON(none_as_null=True)
 
+_first_use: list[Callable[[], None]] = []
+
+
+def on_first_use(call: Callable[[], None]) -> Callable[[], None]:
+    """Have something called when the program makes its first file column, and not before."""
+    _first_use.append(call)
+    return call
+
+
 _NO_BULK_METHODS = (
     "bulk_save_objects(), bulk_insert_mappings() and bulk_update_mappings() bypass the unit of work, so a file column cannot go "
     "through them; use session.add_all(...), session.execute(insert(Model), [...]) or session.execute(update(Model), [...])"
@@ -74,6 +83,8 @@ class StoredObject(TypeDecorator[Any]):
         lifecycle: bool = True,
     ) -> None:
         super().__init__()
+        while _first_use:
+            _first_use.pop()()
         if isinstance(content_types, str):
             msg = f"content_types is a list of media types; write content_types=[{content_types!r}]"
             raise TypeError(msg)

@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from filerow._bridge import run_all, run_all_async
 from filerow._content import Content, content_of
 from filerow._paths import STAGING, content_disposition, generate_path, uuid7_hex
-from filerow._reader import AsyncFileReader, FileReader, buffered
 from filerow._registry import storages
-from filerow._transfer import Copy, Upload
 from filerow.backends._streams import in_thread
 from filerow.backends._types import SignRequest
 from filerow.exceptions import FileStateError, IntegrityError
@@ -22,6 +20,8 @@ if TYPE_CHECKING:
     import io
 
     from filerow._document import Facts
+    from filerow._reader import AsyncFileReader
+    from filerow._transfer import Copy, Upload
     from filerow.backends.base import StorageBackend
     from filerow.exceptions import StorageError
 
@@ -69,10 +69,15 @@ class FileIO:
 
     def open(self) -> io.BufferedReader:
         """Return a seekable binary file that reads ranges of the object as they are needed."""
+        from filerow._reader import FileReader, buffered
+
         return buffered(FileReader(self._stored_in(), self._facts.path, self._facts.size))
 
     def open_async(self) -> AsyncFileReader:
         """Return a seekable asynchronous reader: ``async with file.open_async() as f: await f.read(100)``."""
+        from filerow._reader import AsyncFileReader
+    from filerow._transfer import Copy, Upload
+
         return AsyncFileReader(self._stored_in(), self._facts.path, self._facts.size)
 
     def download(self, path: str | os.PathLike[str]) -> Path:
@@ -272,6 +277,8 @@ class FileIO:
         return SignRequest(method, seconds, content_disposition=disposition)
 
     def _copy_job(self) -> Copy:
+        from filerow._transfer import Copy  # loaded with the first file that is stored, not with the package
+
         backend = self._stored_in()
         facts = self._facts
         return Copy(facts, backend, backend, generate_path(STAGING, "copies", facts.filename))
@@ -286,6 +293,8 @@ class FileIO:
 
 def open_upload(file: FileIO, data: object) -> Upload:
     """Return the upload that stores a file on its own, without a column."""
+    from filerow._transfer import Upload  # as in _copy_job
+
     facts, content = file._facts, file._content  # noqa: SLF001 - the two halves of one class
     if data is not None:
         if not file._takes_content():  # noqa: SLF001

@@ -9,8 +9,8 @@ import os
 import re
 import time
 import unicodedata
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import quote
 
 __all__ = ("PathRequest", "clean_filename", "content_disposition", "generate_path", "safe_extension", "uuid7_hex")
@@ -31,8 +31,7 @@ _ATTR_CHARS = "!#$&+-.^_`|~"
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
-@dataclass(frozen=True, slots=True)
-class PathRequest:
+class PathRequest(NamedTuple):
     """What a ``StoredObject(path=...)`` callable is given to build a path from.
 
     Attributes:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import mimetypes
 import re
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from filerow._paths import safe_extension
 from filerow.exceptions import ContentTypeError, FileTooLargeError
@@ -88,8 +87,7 @@ def _by_extension(extension: str) -> str:
     return mimetypes.guess_type(f"file{extension}", strict=False)[0] or OCTET_STREAM
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(NamedTuple):
     """The checks of one column.
 
     Attributes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import datetime
 from importlib import import_module
 from typing import Any, ClassVar
@@ -100,7 +99,7 @@ class _GCS(Flavour):
 
     def capabilities_of(self, fs: Any) -> Capabilities:
         keyless = fs.storage_options.get("token") in {"anon", "browser"}
-        return replace(self.capabilities, sign_get=not keyless, sign_put=not keyless)
+        return self.capabilities._replace(sign_get=not keyless, sign_put=not keyless)
 
     def pipe_options(self, headers: Mapping[str, str], metadata: Mapping[str, str]) -> dict[str, Any]:
         chosen: dict[str, Any] = {"metadata": dict(metadata)} if metadata else {}

@@ -57,9 +57,9 @@ _PLAIN = Capabilities(native_async=True)
 _KINDS: tuple[tuple[type, Kind], ...] = (
     (S3Store, Kind("s3", _CLOUD)),
     (GCSStore, Kind("gs", _CLOUD)),
-    (AzureStore, Kind("az", replace(_CLOUD, ordered_list=False), identifiers=True)),  # it orders by UTF-16
+    (AzureStore, Kind("az", _CLOUD._replace(ordered_list=False), identifiers=True)),  # it orders by UTF-16
     (LocalStore, Kind("file", _PLAIN, headers=False)),
-    (MemoryStore, Kind("memory", replace(_PLAIN, ordered_list=True, keeps_content_type=True))),
+    (MemoryStore, Kind("memory", _PLAIN._replace(ordered_list=True, keeps_content_type=True))),
     (HTTPStore, Kind("http", _PLAIN, headers=False)),
 )
 
@@ -76,9 +76,9 @@ def kind_of(store: object) -> Kind:
         raise TypeError(msg)
     if kind.protocol == "s3" and endpoint_of(store):
         # S3 lists keys in byte order; some compatible stores go folder by folder instead, and none says which it does.
-        return replace(kind, capabilities=replace(kind.capabilities, ordered_list=False))
+        return replace(kind, capabilities=kind.capabilities._replace(ordered_list=False))
     if kind.protocol == "gs" and "bearer_token" in (getattr(store, "config", None) or {}):
-        return replace(kind, capabilities=replace(kind.capabilities, sign_get=False, sign_put=False))  # a token is no key
+        return replace(kind, capabilities=kind.capabilities._replace(sign_get=False, sign_put=False))  # a token is no key
     return kind
 
 

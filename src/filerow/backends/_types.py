@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Iterable, Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 __all__ = ("AsyncBody", "Body", "Buffer", "Capabilities", "ObjectInfo", "PutOptions", "SignRequest")
 
@@ -21,8 +20,7 @@ AsyncBody: TypeAlias = Buffer | Iterable[Buffer] | AsyncIterable[Buffer]
 _NO_METADATA: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectInfo:
+class ObjectInfo(NamedTuple):
     """What a store says about one object.
 
     Attributes:
@@ -42,8 +40,7 @@ class ObjectInfo:
     content_type: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PutOptions:
+class PutOptions(NamedTuple):
     """How to store one object.
 
     Attributes:
@@ -58,12 +55,11 @@ class PutOptions:
     content_type: str | None = None
     content_disposition: str | None = None
     cache_control: str | None = None
-    metadata: Mapping[str, str] = field(default_factory=lambda: _NO_METADATA)
+    metadata: Mapping[str, str] = _NO_METADATA
     create_only: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class SignRequest:
+class SignRequest(NamedTuple):
     """What a signed URL must allow, and nothing else.
 
     Attributes:
@@ -79,8 +75,7 @@ class SignRequest:
     content_type: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Capabilities:
+class Capabilities(NamedTuple):
     """What a backend can do, declared by its class rather than found out by trying.
 
     Attributes:
