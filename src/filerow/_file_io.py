@@ -76,7 +76,6 @@ class FileIO:
     def open_async(self) -> AsyncFileReader:
         """Return a seekable asynchronous reader: ``async with file.open_async() as f: await f.read(100)``."""
         from filerow._reader import AsyncFileReader
-    from filerow._transfer import Copy, Upload
 
         return AsyncFileReader(self._stored_in(), self._facts.path, self._facts.size)
 
