@@ -15,6 +15,7 @@ waiting for each other over a lock would cost, and no test can see another worke
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, TypeVar
 
@@ -46,10 +47,17 @@ SERVERS = {
 }
 
 
+_NAMED = re.compile(r"(?<![a-z])(s3|moto|azure|gcs|postgresql|mariadb)(?![a-z:])")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a server, so that ``-m "not servers"`` is the suite that runs anywhere."""
+    """Mark what needs a server, so that ``-m "not servers"`` is the suite that runs anywhere.
+
+    A parametrized test names the server in its id, and asks for the fixture only when it runs.
+    """
     for item in items:
-        if SERVERS.intersection(getattr(item, "fixturenames", ())):
+        parameters = item.name.partition("[")[2]
+        if SERVERS.intersection(getattr(item, "fixturenames", ())) or _NAMED.search(parameters):
             item.add_marker("servers")
 
 
