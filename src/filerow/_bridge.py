@@ -11,7 +11,6 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, Protocol, TypeVar
 
 from sqlalchemy.util.concurrency import await_only
@@ -109,6 +108,8 @@ def _await(coroutine: Coroutine[Any, Any, Batch[J]]) -> Batch[J]:
 
 
 def _run_in_threads(batch: Batch[J], workers: int) -> None:
+    from concurrent.futures import ThreadPoolExecutor  # not needed to import the package
+
     with ThreadPoolExecutor(workers - 1, thread_name_prefix="filerow") as pool:
         for _ in range(workers - 1):
             pool.submit(contextvars.copy_context().run, _work, batch)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import time
-import unicodedata
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote
@@ -102,6 +101,8 @@ def clean_filename(name: str | None) -> str:
         return _DEFAULT_NAME
     if _PLAIN.match(name) and len(name) <= MAX_FILENAME_BYTES:  # most names need nothing
         return name
+    import unicodedata  # most names do not come this far
+
     visible = "".join(c for c in name if unicodedata.category(c) not in _INVISIBLE)
     visible = unicodedata.normalize("NFC", visible)  # only now, for what was between two characters may have kept them apart
     base = _SEPARATORS.split(visible.rstrip("/\\ "))[-1].strip()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mimetypes
 import re
 from fnmatch import fnmatchcase
 from functools import cache, lru_cache
@@ -84,6 +83,8 @@ def resolve_type(head: bytes, claimed: str | None, filename: str) -> tuple[str, 
 
 @lru_cache(maxsize=256)
 def _by_extension(extension: str) -> str:
+    import mimetypes  # not needed to import the package
+
     return mimetypes.guess_type(f"file{extension}", strict=False)[0] or OCTET_STREAM
 
 

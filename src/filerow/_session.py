@@ -70,10 +70,12 @@ class Flush:
         may have put another file in the place of one that was stored already, or have taken a change or a deletion back.
         """
         held = {ref for slot, old in self.old.items() for ref in self._holds(slot, old)}
+        kept = {ref for old in self.old.values() for ref in old if ref in held}
         for work in self.works:
             work.keep_only(held)
-            for ref in {ref for old in self.old.values() for ref in old} & held & set(work.frame.dropped):
-                work.frame.restore(ref)
+            for ref in kept:
+                if ref in work.frame.dropped:
+                    work.frame.restore(ref)
 
     def _holds(self, slot: Slot, old: Sequence[Ref]) -> Sequence[Ref]:
         """Return what a slot owns after the flush.

@@ -8,7 +8,6 @@ import contextvars
 import threading
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
-from queue import SimpleQueue
 from typing import TypeAlias, TypeVar
 
 from typing_extensions import ParamSpec
@@ -81,6 +80,8 @@ class Feed:
         self._loop = asyncio.get_running_loop()
         self._stopped = False
         self._wanted = asyncio.Event()
+        from queue import SimpleQueue  # not needed to import the package
+
         self._batches: SimpleQueue[_Batch | BaseException] = SimpleQueue()
 
     async def run(self, call: Callable[[Iterator[Buffer]], T]) -> T:
