@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
 from filerow.backends._types import SignRequest
@@ -131,21 +131,16 @@ class StorageRegistry:
             UnsupportedOperationError: A backend cannot sign.
         """
         request = SignRequest("GET", expires_in)
-        located = [(file.backend_key, file.path) for file in files]
-        urls: dict[tuple[str, str], str] = {}
-        for key, paths in _by_backend(located).items():
-            urls.update(zip(((key, path) for path in paths), self.resolve(key).sign_many(paths, request), strict=True))
-        return [urls[place] for place in located]
+        grouped = _by_backend(files)
+        urls = {key: iter(self.resolve(key).sign_many(paths, request)) for key, paths in grouped.paths.items()}
+        return [next(urls[key]) for key in grouped.order]
 
     async def sign_many_async(self, files: Iterable[Located], *, expires_in: int = 3600) -> list[str]:
         """Return one URL per stored file; see :meth:`sign_many`."""
         request = SignRequest("GET", expires_in)
-        located = [(file.backend_key, file.path) for file in files]
-        urls: dict[tuple[str, str], str] = {}
-        for key, paths in _by_backend(located).items():
-            signed = await self.resolve(key).sign_many_async(paths, request)
-            urls.update(zip(((key, path) for path in paths), signed, strict=True))
-        return [urls[place] for place in located]
+        grouped = _by_backend(files)
+        urls = {key: iter(await self.resolve(key).sign_many_async(paths, request)) for key, paths in grouped.paths.items()}
+        return [next(urls[key]) for key in grouped.order]
 
     def set_default_backend(self, key: str) -> None:
         """Choose the backend of columns and files that name none; it may be registered later."""
@@ -178,10 +173,17 @@ class StorageRegistry:
             self._default = None
 
 
-def _by_backend(located: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    grouped: dict[str, list[str]] = {}
-    for key, path in located:
-        grouped.setdefault(key, []).append(path)
+class _Grouped(NamedTuple):
+    order: list[str]
+    paths: dict[str, list[str]]
+
+
+def _by_backend(files: Iterable[Located]) -> _Grouped:
+    """Return each file's backend, in order, and the paths that each backend has to sign, in the same order."""
+    grouped = _Grouped([], {})
+    for file in files:
+        grouped.order.append(file.backend_key)
+        grouped.paths.setdefault(file.backend_key, []).append(file.path)
     return grouped
 
 

@@ -159,3 +159,14 @@ def test_a_file_finds_its_backend_when_it_is_needed() -> None:
         file.save()
     storages.register_backend("memory://", key="later")
     assert file.save().get_content() == b"abc"
+
+
+async def test_many_files_of_several_backends_are_signed_in_order() -> None:
+    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "secret", "aws_endpoint": "http://127.0.0.1:9"}
+    for key in ("one", "two"):
+        storages.register_backend(f"s3://bucket-{key}", key=key, **keys)
+    files = [FileObject(("one", "two")[n % 2], to_filename=f"folder/{n}.txt") for n in range(5)]
+    for urls in (storages.sign_many(files, expires_in=60), await storages.sign_many_async(files, expires_in=60)):
+        for file, url in zip(files, urls, strict=True):
+            assert f"bucket-{file.backend_key}/{file.path}?" in url
+            assert "X-Amz-Expires=60" in url
