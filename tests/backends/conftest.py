@@ -59,7 +59,7 @@ def _local_by_path(request: pytest.FixtureRequest) -> StorageBackend:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "fsspec-azure-unusual_paths" in item.name:
+        if "fsspec-azure" in item.name and "unusual_paths" in item.name:
             reason = "adlfs drops a '#' at the end of a name, so FSSpecBackend refuses such a path"
             item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
 
