@@ -52,6 +52,10 @@ class FileObjectList(MutableList[FileObject]):
         self.extend(x)
         return self
 
+    def __imul__(self, n: SupportsIndex) -> Self:  # early releases of SQLAlchemy 2.0 do not notice it
+        self[:] = list(self) * n.__index__()
+        return self
+
     @classmethod
     def coerce(cls, key: str, value: Any) -> FileObjectList | None:
         """Turn what is assigned to the column into a list of files.
