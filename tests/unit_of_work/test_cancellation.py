@@ -19,8 +19,11 @@ from tests.cases.databases import PostgreSQL, SQLite
 from tests.cases.models import Document
 from tests.cases.stores import Store
 
-# A cancelled aiosqlite connection is thrown away by SQLAlchemy without being closed, of which Python 3.13 warns.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
+# A cancelled aiosqlite connection is thrown away by SQLAlchemy without being closed, of which Python 3.13 and aiosqlite warn.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:.*was deleted before being closed:ResourceWarning"),
+]
 
 Check = Callable[[], None]
 
