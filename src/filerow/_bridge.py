@@ -23,7 +23,7 @@ except ImportError:  # SQLAlchemy 2.0 hides the name when greenlet is not instal
         return False
 
 
-__all__ = ("Batch", "Job", "in_greenlet", "run_all", "run_all_async")
+__all__ = ("Batch", "Job", "in_greenlet", "raise_if", "run_all", "run_all_async")
 
 
 class Job(Protocol):
@@ -80,6 +80,12 @@ class Batch(Generic[J]):
             running = list(self._running.values())
         for other in running:
             other.stop()
+
+
+def raise_if(error: BaseException | None) -> None:
+    """Raise what ended a batch, if anything did."""
+    if error is not None:
+        raise error
 
 
 def in_greenlet() -> bool:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
-from filerow._bridge import run_all, run_all_async
+from filerow._bridge import raise_if, run_all, run_all_async
 from filerow._content import Content, content_of
 from filerow._paths import STAGING, content_disposition, generate_path, uuid7_hex
 from filerow._registry import storages
@@ -182,27 +182,27 @@ class FileIO:
             FileStateError: The file is stored already, or has no content.
         """
         upload = open_upload(self, data)
-        _raise(run_all([upload], 1).error)
+        raise_if(run_all([upload], 1).error)
         self._complete(upload.facts)
         return self
 
     async def save_async(self, data: object = None, **_: Any) -> Self:
         """Store the content now, without a row; see :meth:`save`. Asynchronous iterables work here."""
         upload = open_upload(self, data)
-        _raise((await run_all_async([upload], 1)).error)
+        raise_if((await run_all_async([upload], 1)).error)
         self._complete(upload.facts)
         return self
 
     def copy(self) -> Self:
         """Copy the object on the server's side; return the copy, staged."""
         job = self._copy_job()
-        _raise(run_all([job], 1).error)
+        raise_if(run_all([job], 1).error)
         return self._staged(job.facts)
 
     async def copy_async(self) -> Self:
         """Copy the object; see :meth:`copy`."""
         job = self._copy_job()
-        _raise((await run_all_async([job], 1)).error)
+        raise_if((await run_all_async([job], 1)).error)
         return self._staged(job.facts)
 
     def delete(self, *, force: bool = False) -> None:
@@ -307,10 +307,5 @@ def open_upload(file: FileIO, data: object) -> Upload:
     return Upload(content, facts, storages.resolve(facts.backend), path, generated=not facts.path)
 
 
-def _raise(error: BaseException | None) -> None:
-    if error is not None:
-        raise error
-
-
 def _raise_first(failed: Mapping[str, StorageError]) -> None:
-    _raise(next(iter(failed.values()), None))
+    raise_if(next(iter(failed.values()), None))

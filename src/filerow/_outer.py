@@ -18,6 +18,7 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.engine import NestedTransaction
 
+from filerow._bridge import raise_if
 from filerow._ledger import Frame
 from filerow._transfer import delete_all
 
@@ -75,7 +76,7 @@ def rolled_back(connection: Connection) -> None:
     """The outer transaction rolls back: the rows are gone, so what was stored goes too."""
     waiting = _pop(connection.info)
     if waiting is not None:
-        _raise(delete_all(waiting.frame.revert()))
+        raise_if(delete_all(waiting.frame.revert()))
 
 
 def savepoint_rolled_back(connection: Connection) -> None:
@@ -112,14 +113,9 @@ def returned(info: dict[Any, Any]) -> None:
 def _settle(info: dict[Any, Any]) -> None:
     waiting = _pop(info)
     if waiting is not None and waiting.committing:
-        _raise(delete_all(waiting.frame.dropped))
+        raise_if(delete_all(waiting.frame.dropped))
 
 
 def _pop(info: dict[Any, Any]) -> Waiting | None:
     waiting: Waiting | None = info.pop(_KEY, None)
     return waiting
-
-
-def _raise(error: BaseException | None) -> None:
-    if error is not None:
-        raise error

@@ -14,7 +14,7 @@ from sqlalchemy.orm.unitofwork import UOWTransaction
 
 from filerow import _outer
 from filerow._apply import Work
-from filerow._bridge import in_greenlet
+from filerow._bridge import in_greenlet, raise_if
 from filerow._changes import Change, Ref
 from filerow._collect import identities
 from filerow._file import FileObject
@@ -161,7 +161,7 @@ class SessionFiles:
                     self._settle(transaction, outer)
                 else:
                     self._undo(transaction)
-                _raise(self._interrupted)
+                raise_if(self._interrupted)
             finally:
                 self._reset()
 
@@ -187,7 +187,7 @@ class SessionFiles:
         if self.in_doubt:
             _give_up(frame)
         else:
-            _raise(delete_all(frame.revert()))
+            raise_if(delete_all(frame.revert()))
 
     def _reset(self) -> None:
         for connection in self.connections:
@@ -202,11 +202,6 @@ def _give_up(frame: Frame) -> None:
         [":".join(ref) for ref in frame.stored],
         [":".join(ref) for ref in frame.dropped],
     )
-
-
-def _raise(error: BaseException | None) -> None:
-    if error is not None:
-        raise error
 
 
 def _boundary(transaction: SessionTransaction | None) -> SessionTransaction | None:

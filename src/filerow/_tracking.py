@@ -26,7 +26,6 @@ __all__ = (
     "owned_by",
     "read_owned",
     "slot_of",
-    "tracked_classes",
 )
 
 BATCH = 500
@@ -95,11 +94,6 @@ def _find(mapper: Mapper[Any]) -> Iterator[Field]:
 def fields_of(mapper: Mapper[Any]) -> tuple[Field, ...]:
     """Return a mapper's file columns; empty for most mappers, at the cost of one look-up."""
     return _fields.get(mapper, ())
-
-
-def tracked_classes() -> list[Mapper[Any]]:
-    """Return the mappers that have file columns."""
-    return list(_fields)
 
 
 def files_in(value: Any) -> Sequence[FileObject]:

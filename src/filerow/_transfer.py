@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from filerow._bridge import run_all, run_all_async
+from filerow._bridge import run_all
 from filerow._content import Content, Meter, Prepared, prepare, prepare_async
 from filerow._document import Facts
 from filerow._registry import storages
@@ -20,7 +20,7 @@ from filerow.exceptions import IntegrityError, StorageError, StorageTimeoutError
 if TYPE_CHECKING:
     from filerow.backends.base import StorageBackend
 
-__all__ = ("Copy", "Delete", "Inspect", "Upload", "delete_all", "delete_all_async")
+__all__ = ("Copy", "Delete", "Inspect", "Upload", "delete_all")
 
 logger = logging.getLogger("filerow")
 
@@ -305,9 +305,3 @@ def delete_all(refs: Iterable[tuple[str, str]]) -> BaseException | None:
     """Delete objects whatever happens, and return the cancellation that arrived meanwhile, for the caller to raise."""
     jobs = deletions(refs)
     return run_all(jobs, storages.max_concurrency).error if jobs else None
-
-
-async def delete_all_async(refs: Iterable[tuple[str, str]]) -> BaseException | None:
-    """The same on the event loop."""
-    jobs = deletions(refs)
-    return (await run_all_async(jobs, storages.max_concurrency)).error if jobs else None

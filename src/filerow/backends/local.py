@@ -25,6 +25,7 @@ from stat import S_ISREG
 
 from filerow.backends._directory import Directory, walk
 from filerow.backends._draft import Draft, copy_bytes, is_leftover, made, write, write_chunks
+from filerow.backends._driver import BUFFERS
 from filerow.backends._paths import STAGING
 from filerow.backends._types import Buffer, Capabilities, ObjectInfo, PutOptions, SignRequest
 from filerow.backends.base import StorageBackend
@@ -37,7 +38,6 @@ from filerow.exceptions import (
 
 __all__ = ("LocalBackend",)
 
-_BUFFERS = (bytes, bytearray, memoryview)
 _ATTEMPTS = 5
 _KNOWN_FOLDERS = 10_000
 
@@ -103,7 +103,7 @@ class LocalBackend(StorageBackend):
     def _put(self, path: str, content: Buffer | Iterator[Buffer], options: PutOptions) -> ObjectInfo:
         folder, name = self._split(path, "put")
         with self._draft(folder) as draft:
-            if isinstance(content, _BUFFERS):
+            if isinstance(content, BUFFERS):
                 write(draft.fd, content)
             else:
                 write_chunks(draft.fd, content)

@@ -12,13 +12,13 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from filerow.backends._driver import BUFFERS
 from filerow.backends._streams import in_thread
 from filerow.backends._types import Buffer, Capabilities, ObjectInfo, PutOptions
 from filerow.backends.base import StorageBackend
 
 __all__ = ("MemoryBackend",)
 
-_BUFFERS = (bytes, bytearray, memoryview)
 _QUICK = 1 << 20  # copying this many bytes takes no longer than a step of the event loop may
 
 
@@ -54,7 +54,7 @@ class MemoryBackend(StorageBackend):
     # -- writing -------------------------------------------------------------------------------------------------------
 
     def _put(self, path: str, content: Buffer | Iterator[Buffer], options: PutOptions) -> ObjectInfo:
-        data = bytes(content) if isinstance(content, _BUFFERS) else b"".join(map(_frozen, content))
+        data = bytes(content) if isinstance(content, BUFFERS) else b"".join(map(_frozen, content))
         return self._keep(path, data, options.content_type, create_only=options.create_only)
 
     def _copy(self, source: str, target: str) -> ObjectInfo:

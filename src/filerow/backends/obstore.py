@@ -19,6 +19,7 @@ from typing import Any
 import obstore
 from obstore import exceptions as native
 
+from filerow.backends._driver import BUFFERS
 from filerow.backends._foreign import (
     PART,
     check_exact,
@@ -51,7 +52,6 @@ from filerow.exceptions import (
 
 __all__ = ("ObstoreBackend",)
 
-_BUFFERS = (bytes, bytearray, memoryview)
 _IN_FLIGHT = 4  # parts of one upload at a time: 20 MiB, and no slower than more
 _ONE_REQUEST = 32 << 20  # a create-only request carries all its bytes; larger content goes in parts and is then copied
 _PAGE = 1000
@@ -102,7 +102,7 @@ class ObstoreBackend(StorageBackend):
 
     def _put(self, path: str, content: Buffer | Iterator[Buffer], options: PutOptions) -> ObjectInfo:
         enter("put", self._key, path)
-        body = contiguous(content) if isinstance(content, _BUFFERS) else peek(content)
+        body = contiguous(content) if isinstance(content, BUFFERS) else peek(content)
         if self.protocol == "memory" and isinstance(body, (bytearray, memoryview)):
             body = bytes(body)  # the memory store keeps the very buffer
         return run(self._put_steps(path, body, options))
@@ -111,14 +111,14 @@ class ObstoreBackend(StorageBackend):
         self, path: str, content: Buffer | Iterator[Buffer] | AsyncIterator[Buffer], options: PutOptions
     ) -> ObjectInfo:
         enter("put", self._key, path)
-        if not isinstance(content, _BUFFERS):
+        if not isinstance(content, BUFFERS):
             return await super()._put_async(path, content, options)  # the caller's iterator must run in a thread anyway
         steps = self._put_steps(path, bytes(content) if self.protocol == "memory" else contiguous(content), options)
         return await run_to_the_end(run_async(steps), partial(self._delete_async, [path]))
 
     def _put_steps(self, path: str, body: Buffer | Iterator[Buffer], options: PutOptions) -> Steps[ObjectInfo]:
         attributes = self._attributes(path, options)
-        if isinstance(body, _BUFFERS):
+        if isinstance(body, BUFFERS):
             if not options.create_only:
                 return (yield from self._store_steps(path, body, attributes))
             if len(body) <= _ONE_REQUEST:
@@ -128,7 +128,7 @@ class ObstoreBackend(StorageBackend):
         return (yield from self._stage_steps(path, body, attributes))
 
     def _store_steps(self, path: str, body: Any, attributes: dict[str, str], mode: str = "overwrite") -> Steps[ObjectInfo]:
-        put = obstore.put if isinstance(body, _BUFFERS) else push
+        put = obstore.put if isinstance(body, BUFFERS) else push
         options: dict[str, Any] = {"mode": mode, "chunk_size": PART, "max_concurrency": _IN_FLIGHT}
         if attributes:
             options["attributes"] = attributes
