@@ -22,8 +22,13 @@
     ├── UntrustedDocumentError        … also ValueError: a client sent a document of its own
     ├── BackendMismatchError          … also ValueError: a file names another backend than its column
     ├── FileValidationError           … also ValueError: a column's rules refuse the file
-    │   ├── FileTooLargeError
-    │   └── ContentTypeError
+    │   ├── FileTooLargeError         … status 413
+    │   ├── ContentTypeError          … status 415
+    │   └── ImageDimensionsError      … status 422: too many pixels, too wide, too narrow, …
+    ├── SecretError                   … also ValueError: there is no secret to sign with, or a weak one
+    ├── InvalidTokenError             … also PermissionError: a signed URL or a claim that is not ours, or was changed
+    │   ├── ExpiredTokenError         … it was ours, and is too old
+    │   └── ClaimError                … also ValueError: what was uploaded is not what the claim is for, or was claimed before
     └── UnsupportedRouteError         … also RuntimeError: a way into the database that cannot keep bytes and rows equal
 
 Each error subclasses the builtin a caller would catch anyway, names the operation, the backend and the path, and keeps
@@ -40,20 +45,25 @@ __all__ = (
     "BackendExistsError",
     "BackendMismatchError",
     "BackendNotFoundError",
+    "ClaimError",
     "ContentError",
     "ContentTypeError",
     "DocumentError",
+    "ExpiredTokenError",
     "FileStateError",
     "FileTooLargeError",
     "FileValidationError",
     "FilerowError",
     "ForkedProcessError",
+    "ImageDimensionsError",
     "IntegrityError",
     "InvalidOptionError",
     "InvalidPathError",
+    "InvalidTokenError",
     "ObjectExistsError",
     "ObjectNotFoundError",
     "RegistryError",
+    "SecretError",
     "StorageError",
     "StoragePermissionError",
     "StorageTimeoutError",
@@ -208,6 +218,32 @@ class ContentTypeError(FileValidationError):
     """The file's sniffed type is not among the column's ``content_types``."""
 
     status_code = 415
+
+
+class ImageDimensionsError(FileValidationError):
+    """The image has more pixels than allowed, or is wider, narrower, higher or lower."""
+
+    status_code = 422
+
+
+class SecretError(FilerowError, ValueError):
+    """There is no secret to sign with, or one too short; never says what it is."""
+
+
+class InvalidTokenError(FilerowError, PermissionError):
+    """A signed URL or a claim that this application did not make, or that was changed."""
+
+    status_code = 403
+
+
+class ExpiredTokenError(InvalidTokenError):
+    """A signed URL or a claim that was good once."""
+
+
+class ClaimError(InvalidTokenError, ValueError):
+    """What a client uploaded is not what its claim is for, or the claim was used before."""
+
+    status_code = 422
 
 
 class UnsupportedRouteError(FilerowError, RuntimeError):

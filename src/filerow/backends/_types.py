@@ -67,12 +67,19 @@ class SignRequest(NamedTuple):
         expires_in: Seconds until the store refuses the URL.
         content_disposition: ``Content-Disposition`` the store must answer with (``GET`` only).
         content_type: ``Content-Type`` the store must answer with (``GET``) or demand (``PUT``).
+        content_length: Bytes that an upload must have, exactly (``PUT`` only).
+        max_length: Most bytes that an upload may have (``PUT`` only); few stores can bind that.
+        signed_at: Seconds since the Unix epoch from which ``expires_in`` counts; now when left out. The same request with the
+            same time gives the same URL, so that caches can work.
     """
 
     method: Literal["GET", "PUT"]
     expires_in: int
     content_disposition: str | None = None
     content_type: str | None = None
+    content_length: int | None = None
+    max_length: int | None = None
+    signed_at: float | None = None
 
 
 class Capabilities(NamedTuple):

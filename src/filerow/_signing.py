@@ -1,0 +1,161 @@
+"""Signatures and sealed tokens: keyed, for one purpose each, and good for as long as one of the secrets is known.
+
+The work is itsdangerous's: HMAC-SHA256 with a key derived for each purpose, compared in constant time. A signature made for one
+purpose is noise for every other, so a URL to read can never be taken for one to upload, nor either for a claim.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets as randomness
+import time
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from filerow.exceptions import ExpiredTokenError, InvalidTokenError, SecretError
+
+if TYPE_CHECKING:
+    from itsdangerous import Signer
+
+__all__ = ("Keys", "Purpose", "Secret", "resolve_keys")
+
+ENVIRONMENT = "FILEROW_SECRET"
+_SHORTEST = 16
+
+Secret: TypeAlias = str | bytes | Sequence[str | bytes]
+"""One secret, or several: the first signs, all of them are accepted."""
+
+
+class Purpose(StrEnum):
+    """What a signature is for. Each has a key of its own."""
+
+    URL = "filerow.url"
+    CLAIM = "filerow.claim"
+
+
+class Keys:
+    """The secrets of one signer.
+
+    Args:
+        secret: At least 16 characters or bytes each; the first signs, the others are what was used before (rotation).
+
+    Raises:
+        SecretError: A secret is missing or too short.
+    """
+
+    def __init__(self, secret: Secret) -> None:
+        found = [secret] if isinstance(secret, str | bytes) else list(secret)
+        self._secrets = [value.encode() if isinstance(value, str) else bytes(value) for value in found]
+        if not self._secrets or any(len(value) < _SHORTEST for value in self._secrets):
+            msg = (
+                f"a signing secret needs at least {_SHORTEST} characters, better 32 random ones: "
+                'python -c "import secrets; print(secrets.token_urlsafe(32))"'
+            )
+            raise SecretError(msg)
+        self._signers: dict[str, Signer] = {}
+
+    def __repr__(self) -> str:
+        return f"<Keys: {len(self._secrets)} secret{'s' if len(self._secrets) > 1 else ''}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        msg = "signing secrets are not pickled; make the keys where they are needed"
+        raise TypeError(msg)
+
+    def sign(self, purpose: Purpose, message: str) -> str:
+        """Return the signature of a message, URL-safe."""
+        return self._signer(purpose).get_signature(message).decode()
+
+    def is_signature(self, purpose: Purpose, message: str, signature: str) -> bool:
+        """Say whether one of the secrets signed this message for this purpose."""
+        return signature.isascii() and self._signer(purpose).verify_signature(message, signature)
+
+    def seal(self, purpose: Purpose, payload: Mapping[str, Any], *, expires_at: float) -> str:
+        """Return a token that carries a payload of JSON values; readable by anyone, made by none but us.
+
+        Args:
+            purpose: What the token is good for.
+            payload: JSON values.
+            expires_at: Seconds since the Unix epoch from which it is refused.
+        """
+        from itsdangerous.encoding import base64_encode
+
+        body = json.dumps({**payload, "exp": expires_at}, separators=(",", ":"), sort_keys=True)
+        text = base64_encode(body).decode()
+        return f"{text}.{self.sign(purpose, text)}"
+
+    def unseal(self, purpose: Purpose, token: str, *, now: float | None = None) -> dict[str, Any]:
+        """Return the payload of a token.
+
+        Raises:
+            InvalidTokenError: We made no such token for this purpose.
+            ExpiredTokenError: It was ours and is too old.
+        """
+        from itsdangerous.encoding import base64_decode
+
+        text, _, signature = token.rpartition(".") if isinstance(token, str) else ("", "", "")
+        if not text or not text.isascii() or not self.is_signature(purpose, text, signature):
+            msg = "this token was not made by this application, was changed, or is for something else"
+            raise InvalidTokenError(msg)
+        payload: dict[str, Any] = json.loads(base64_decode(text))
+        check_expiry(payload["exp"], now)
+        return payload
+
+    def _signer(self, purpose: Purpose) -> Signer:
+        known = self._signers.get(purpose)
+        if known is None:
+            from itsdangerous import Signer
+
+            # itsdangerous signs with the last key and accepts all
+            known = Signer(self._secrets[::-1], salt=purpose.value, key_derivation="hmac", digest_method=sha256)
+            self._signers[purpose] = known
+        return known
+
+
+def check_expiry(expires_at: float, now: float | None = None) -> None:
+    """Refuse what was good until ``expires_at`` (seconds since the Unix epoch).
+
+    Raises:
+        ExpiredTokenError: That time has come.
+    """
+    if (time.time() if now is None else now) >= expires_at:
+        msg = "this link or token has expired; ask for a new one"
+        raise ExpiredTokenError(msg)
+
+
+def resolve_keys(secret: Secret | None, *, development: bool = False, user: str = "") -> Keys:
+    """Return the keys of a secret given, or of the environment's ``FILEROW_SECRET`` (several: separated by commas or spaces).
+
+    Args:
+        secret: The secret or secrets, the signing one first.
+        development: Without any secret make a random one, which no other process knows and no restart survives.
+        user: Who needs the keys, for the message.
+
+    Raises:
+        SecretError: There is no secret, or a secret is too short.
+    """
+    if secret is not None:
+        return Keys(secret)
+    from_environment = [part for part in re.split(r"[,\s]+", os.environ.get(ENVIRONMENT, "")) if part]
+    if from_environment:
+        return Keys(from_environment)
+    if development:
+        return _random_keys()
+    msg = (
+        f"{user or 'signing'} needs a secret: give secret=, or set the environment variable {ENVIRONMENT}. On a developer's "
+        "machine, development=True makes a random one for this process"
+    )
+    raise SecretError(msg)
+
+
+_development: list[Keys] = []
+
+
+def _random_keys() -> Keys:
+    """Return the process's random keys: one pair for all that ask, so that what one signs the other accepts."""
+    if not _development:
+        _development.append(Keys(randomness.token_bytes(32)))
+    return _development[0]

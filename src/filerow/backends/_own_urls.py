@@ -1,0 +1,138 @@
+"""Signed URLs of our own route, for stores that have no server: ``{base_url}/{backend}/{path}?expires=…&signature=…``.
+
+The signature binds the method, backend, path, expiry and every header that the answer must have or the upload must bring, so
+nothing of a URL can be changed, left out or added. ``filerow.http`` answers the URLs that are made here.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any, Literal, cast
+from urllib.parse import parse_qsl, quote, urlencode
+
+from filerow._signing import Keys, Purpose, Secret, check_expiry, resolve_keys
+from filerow.backends._types import SignRequest
+from filerow.exceptions import InvalidOptionError, InvalidTokenError, UnsupportedOperationError
+
+__all__ = ("OwnUrls",)
+
+_DIGITS = re.compile(r"[0-9]{1,15}\Z")
+_METHODS = frozenset({"GET", "PUT"})
+# How the parts of a request are called in a URL.
+_TEXTS = {"content_disposition": "disposition", "content_type": "type"}
+_NUMBERS = {"content_length": "length", "max_length": "max"}
+_NAMES = frozenset({"method", "expires", "signature", *_TEXTS.values(), *_NUMBERS.values()})
+
+
+class OwnUrls:
+    """Makes and checks the URLs of one backend.
+
+    Args:
+        backend: The backend's key.
+        base_url: Where the application has mounted Filerow's file route: ``/files``, or with scheme and host.
+        secret: See :func:`filerow._signing.resolve_keys`; asked for when the first URL is signed or checked.
+        development: See :func:`filerow._signing.resolve_keys`.
+    """
+
+    def __init__(self, backend: str, base_url: str | None, secret: Secret | None = None, *, development: bool = False) -> None:
+        self._backend = backend
+        self._base_url = None if base_url is None else base_url.rstrip("/")
+        self._secret = secret
+        self._development = development
+        self._keys: Keys | None = None
+        if secret is not None:
+            self._keys = Keys(secret)  # a secret that is too short is told at startup
+
+    def __repr__(self) -> str:
+        return f"<OwnUrls of {self._backend!r} at {self._base_url!r}>"
+
+    @property
+    def base_url(self) -> str | None:
+        """Where the route is mounted, without a slash at the end; ``None`` when nobody has said."""
+        return self._base_url
+
+    def sign(self, path: str, request: SignRequest) -> str:
+        """Return the URL that allows what the request says.
+
+        Raises:
+            UnsupportedOperationError: Nobody has said where the route is mounted.
+            SecretError: There is no secret.
+            InvalidOptionError: The expiry is not positive.
+        """
+        if self._base_url is None:
+            msg = (
+                f"backend {self._backend!r} does not know where its files are served: give it base_url='/files', and mount "
+                "Filerow's file route there (filerow.ext.litestar, .fastapi, .starlette or .flask)"
+            )
+            raise UnsupportedOperationError(msg, operation="sign", backend=self._backend, path=path)
+        if request.method not in _METHODS:
+            msg = f"our own URLs are for GET (and HEAD) or PUT, not {request.method}"
+            raise UnsupportedOperationError(msg, operation="sign", backend=self._backend, path=path)
+        if request.expires_in < 1:
+            msg = f"expires_in must be at least 1 second, not {request.expires_in}"
+            raise InvalidOptionError(msg, operation="sign", backend=self._backend, path=path)
+        begin = time.time() if request.signed_at is None else request.signed_at
+        expires = int(begin) + request.expires_in
+        query: dict[str, str] = {"method": request.method} if request.method != "GET" else {}
+        query["expires"] = str(expires)
+        for attribute, name in (_TEXTS | _NUMBERS).items():
+            value = getattr(request, attribute)
+            if value is not None:
+                query[name] = str(value)
+        query["signature"] = self._keys_found().sign(Purpose.URL, self._message(path, query))
+        return f"{self._base_url}/{quote(self._backend)}/{quote(path)}?{urlencode(query, quote_via=quote)}"
+
+    def verify(self, method: str, path: str, query: str, *, now: float | None = None) -> SignRequest:
+        """Return what the holder of a URL may do; a URL to read allows ``HEAD`` too (RFC 9110, section 9.3.2).
+
+        Args:
+            method: The request's method.
+            path: The path inside the backend, decoded.
+            query: The request's query string, undecoded.
+            now: Seconds since the Unix epoch; the clock's when left out.
+
+        Raises:
+            InvalidTokenError: We did not sign this, or for another method, path or answer.
+            ExpiredTokenError: We did, and its time is over.
+        """
+        values = self._parsed(query)
+        signature = values.pop("signature", "")
+        if not self._keys_found().is_signature(Purpose.URL, self._message(path, values), signature):
+            raise _refused()
+        signed = values.get("method", "GET")
+        if method not in ({"GET", "HEAD"} if signed == "GET" else {signed}):
+            msg = f"this link was signed for {signed}, not for {method}"
+            raise InvalidTokenError(msg)
+        check_expiry(int(values["expires"]), now)
+        facts: dict[str, Any] = {attribute: values.get(name) for attribute, name in _TEXTS.items()}
+        facts |= {attribute: int(values[name]) for attribute, name in _NUMBERS.items() if name in values}
+        begin = time.time() if now is None else now
+        left = max(1, int(values["expires"]) - int(begin))
+        return SignRequest(cast("Literal['GET', 'PUT']", signed), left, **facts)
+
+    def _parsed(self, query: str) -> dict[str, str]:
+        try:
+            pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=len(_NAMES))
+        except ValueError:  # UnicodeDecodeError is one
+            raise _refused() from None
+        values = dict(pairs)
+        numbers = [values.get("expires", ""), *(values[name] for name in _NUMBERS.values() if name in values)]
+        if len(values) != len(pairs) or not _NAMES.issuperset(values) or not all(map(_DIGITS.match, numbers)):
+            raise _refused()
+        return values
+
+    def _message(self, path: str, values: dict[str, str]) -> str:
+        """Return what is signed: every part of the URL, encoded so that no part can run into the next."""
+        return urlencode([("backend", self._backend), ("path", path), *sorted(values.items())])
+
+    def _keys_found(self) -> Keys:
+        if self._keys is None:
+            self._keys = resolve_keys(
+                self._secret, development=self._development, user=f"signing URLs of backend {self._backend!r}"
+            )
+        return self._keys
+
+
+def _refused() -> InvalidTokenError:
+    return InvalidTokenError("this link was not made by this application, or was changed")
