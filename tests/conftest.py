@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 
 from tests.servers import ServerMissingError, azurite, external_s3, fake_gcs, mariadb, moto, postgres, seaweedfs
+from tests.servers import chromium as browser
 from tests.servers import gcs_facade as facade
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ fake_gcs.quiet_gcsfs()
 NOT_COVERED = "not covered: "
 SERVERS = {
     "azurite_server",
+    "chromium",
     "gcs_facade",
     "gcs_server",
     "mariadb_server",
@@ -117,6 +119,13 @@ def mariadb_server() -> Iterator[mariadb.MariaDBServer]:
     """MariaDB."""
     with _start(mariadb.start) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[browser.Chromium]:
+    """A real browser; ``with chromium.page() as page`` is a tab with a profile of its own."""
+    with _start(browser.start) as running:
+        yield running
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

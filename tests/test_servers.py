@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tests.servers._database import Database
     from tests.servers._gcs import GCSServer
     from tests.servers.azurite import AzuriteServer
+    from tests.servers.chromium import Chromium
     from tests.servers.mariadb import MariaDBServer
     from tests.servers.postgres import PostgresServer
 
@@ -353,3 +354,16 @@ def test_an_external_s3_server_keeps_nothing_of_ours(moto_server: S3Server, monk
         bucket = server.make_bucket()
         server.client.put_object(Bucket=bucket, Key="left behind", Body=b"x")
     assert bucket not in {entry["Name"] for entry in moto_server.client.list_buckets()["Buckets"]}
+
+
+def test_the_browser_runs_scripts_and_tells_what_they_return(chromium: Chromium) -> None:
+    from tests.servers.chromium import ScriptError
+
+    with chromium.page() as page, chromium.page() as other:
+        assert page.open("data:text/html,<title>before</title><script>document.title = 'after'</script>") is None
+        assert page.evaluate("document.title") == "after"
+        assert page.evaluate("new Promise(done => setTimeout(() => done({a: [1, 'x']}), 20))") == {"a": [1, "x"]}
+        with pytest.raises(ScriptError, match="no such day"):
+            page.evaluate("Promise.reject(new Error('no such day'))")
+        assert page.open("http://127.0.0.1:1/") == "net::ERR_UNSAFE_PORT"
+        assert other.evaluate("document.title") == ""
