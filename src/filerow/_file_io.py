@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from filerow._bridge import raise_if, run_all, run_all_async
 from filerow._content import Content, content_of
+from filerow._document import Facts
 from filerow._paths import STAGING, content_disposition, generate_path, uuid7_hex
 from filerow._registry import storages
 from filerow.backends._streams import in_thread
@@ -19,7 +20,6 @@ from filerow.exceptions import FileStateError, IntegrityError
 if TYPE_CHECKING:
     import io
 
-    from filerow._document import Facts
     from filerow._reader import AsyncFileReader
     from filerow._transfer import Copy, Upload
     from filerow.backends.base import StorageBackend

@@ -12,8 +12,8 @@
         def url(self) -> str | None:
             return self.file.sign() if self.file else None
 
-Only a ``FileObject`` comes in, and only the public view goes out. A document that a client sends is refused, for it names any
-object of any backend. Code that moves documents between trusted places asks for them with ``context={"filerow": "document"}``,
+Only a ``FileObject`` comes in, or an upload of a framework, and only the public view goes out. A document that a client sends
+is refused, for it names any object of any backend. Code that moves documents between trusted places asks for them with ``context={"filerow": "document"}``,
 in both directions.
 """
 
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from filerow._content import unwrap_upload
 from filerow._document import public_view
 from filerow._file import FileObject, facts_of
 from filerow.exceptions import UntrustedDocumentError
@@ -34,12 +35,12 @@ if TYPE_CHECKING:
 
     from filerow._list import FileObjectList
 
-__all__ = ("core_schema_for", "json_schema_for", "list_schema_for")
+__all__ = ("REFUSED", "core_schema_for", "json_schema_for", "list_schema_for", "view_of")
 
 CONTEXT_KEY = "filerow"
 DOCUMENT = "document"
 
-_REFUSED = (
+REFUSED = (
     "a file cannot be set by sending its document, which could name any object of any backend. Upload the bytes and make the "
     'file with FileObject.from_upload(upload); code that trusts the document validates with context={"filerow": "document"}'
 )
@@ -66,8 +67,10 @@ def _validate(cls: type[FileObject], value: object, info: core_schema.Validation
         return value
     if isinstance(value, Mapping) and _asks_for_documents(info.context):
         return cls.from_dict(value)
+    if unwrap_upload(value) is not None:  # a form with a file in it, as a framework has parsed it
+        return cls.from_upload(value)
     if isinstance(value, Mapping | str | bytes):
-        raise UntrustedDocumentError(_REFUSED)
+        raise UntrustedDocumentError(REFUSED)
     raise PydanticCustomError("file_object_type", _NOT_A_FILE, {"given": type(value).__name__})
 
 
@@ -76,8 +79,13 @@ def _serialize(value: object, info: core_schema.SerializationInfo[Any]) -> objec
         return value
     if _asks_for_documents(info.context):
         return value.to_dict()
+    return view_of(value)
+
+
+def view_of(file: FileObject) -> dict[str, Any]:
+    """Return what a client may see of a file, stored or pending."""
     # the properties know what a pending file's content says of itself
-    return public_view(facts_of(value)._replace(content_type=value.content_type, size=value.size))
+    return public_view(facts_of(file)._replace(content_type=file.content_type, size=file.size))
 
 
 def _asks_for_documents(context: object) -> bool:
