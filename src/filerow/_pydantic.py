@@ -13,8 +13,8 @@
             return self.file.sign() if self.file else None
 
 Only a ``FileObject`` comes in, or an upload of a framework, and only the public view goes out. A document that a client sends
-is refused, for it names any object of any backend. Code that moves documents between trusted places asks for them with ``context={"filerow": "document"}``,
-in both directions.
+is refused, for it names any object of any backend. Code that moves documents between trusted places asks for them with
+``context={"filerow": "document"}``, in both directions.
 """
 
 from __future__ import annotations
