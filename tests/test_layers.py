@@ -13,15 +13,18 @@ FILES = sorted(SOURCE.rglob("*.py"))
 # From those that know nothing to the one that knows everything. A module imports modules of its own rank or of ranks before.
 RANKS: list[set[str]] = [
     {"exceptions"},
-    {"backends._types", "backends._errors", "backends._streams", "backends._paths", "backends._headers", "_signing"},
+    {
+        "backends._types", "backends._errors", "backends._streams", "backends._paths", "backends._headers", "backends._sign_request",
+        "_signing",
+    },
     {"backends._driver", "backends._own_urls"},
     {"backends.base"},
     {"backends.*"},
     {"_registry"},
     {
-        "_paths", "_rules", "_document", "_content", "_reader", "_bridge", "_transfer", "_file_io", "_file", "_pydantic",
+        "_paths", "_safety", "_rules", "_document", "_content", "_reader", "_bridge", "_transfer", "_file_io", "_file", "_pydantic",
     },
-    {"_list", "_column"},
+    {"_list", "_column", "_claims"},
     {"_changes", "_ledger"},
     {"_tracking", "_collect", "_apply"},
     {"_session", "_outer", "_bulk"},
@@ -35,6 +38,8 @@ RANKS: list[set[str]] = [
 LOADED_WHEN_NEEDED = {
     ("_registry", "backends.local"), ("_registry", "backends.memory"), ("_registry", "backends.obstore"),
     ("_registry", "backends.fsspec"),
+    # a file can be made of a claim, and what is claimed is checked by its column's rules
+    ("_file_io", "_claims"),
     # pydantic calls a hook of the value, which looks into the module that is made for it
     ("_list", "_pydantic"),
 }  # fmt: skip

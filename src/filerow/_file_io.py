@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 from filerow._bridge import raise_if, run_all, run_all_async
 from filerow._content import Content, content_of
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import io
 
     from filerow._reader import AsyncFileReader
+    from filerow._signing import Secret
     from filerow._transfer import Copy, Upload
     from filerow.backends.base import StorageBackend
     from filerow.exceptions import StorageError
@@ -31,6 +32,14 @@ DEFAULT_EXPIRY = 3600
 F = TypeVar("F", bound="FileIO")
 
 
+class Limits(NamedTuple):
+    """What a signed upload is held to."""
+
+    content_type: str | None
+    content_length: int | None
+    max_length: int | None
+
+
 class FileIO:
     """The methods of :class:`filerow.FileObject` that touch bytes."""
 
@@ -39,6 +48,42 @@ class FileIO:
     # What the value provides.
     _facts: Facts
     _content: Content | None
+
+    # -- from a client's own upload ------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_claim(cls, claim: str, column: object = None, *, secret: Secret | None = None, development: bool = False) -> Self:
+        """Check what a client has uploaded straight to the store, and make it a staged file, once.
+
+        Args:
+            claim: The token that ``DirectUploads.begin`` gave to the client.
+            column: The mapped attribute that the file is for; a claim for another is refused. Without it, whatever column the
+                claim was made for is right, and its rules are those of that time.
+            secret: As given to ``DirectUploads``; ``FILEROW_SECRET`` when left out.
+            development: As given to ``DirectUploads``.
+
+        Raises:
+            InvalidTokenError: The claim is not ours.
+            ExpiredTokenError: It is too old.
+            ClaimError: Nothing was uploaded, or something else; the claim is for another column, or was used before.
+            FileValidationError: The column's rules refuse the file.
+        """
+        from filerow._claims import redeem_token_steps, run  # as in _copy_job
+
+        file = cls()
+        file._complete(run(redeem_token_steps(claim, column, secret, development=development)))
+        return file
+
+    @classmethod
+    async def from_claim_async(
+        cls, claim: str, column: object = None, *, secret: Secret | None = None, development: bool = False
+    ) -> Self:
+        """Check what a client has uploaded, and make it a staged file; see :meth:`from_claim`."""
+        from filerow._claims import redeem_token_steps, run_async  # as in _copy_job
+
+        file = cls()
+        file._complete(await run_async(redeem_token_steps(claim, column, secret, development=development)))
+        return file
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -141,6 +186,10 @@ class FileIO:
         for_upload: bool = False,
         download_as: str | None = None,
         inline: bool = False,
+        content_type: str | None = None,
+        content_length: int | None = None,
+        max_length: int | None = None,
+        round_expiry: int | None = None,
     ) -> str:
         """Return a URL that lets its holder read (or replace) the bytes until it expires.
 
@@ -149,12 +198,20 @@ class FileIO:
             for_upload: Sign a ``PUT`` instead of a ``GET``.
             download_as: Make the store answer with this filename as an attachment (RFC 6266).
             inline: Make the store answer with the filename, to be shown in the browser.
+            content_type: The only ``Content-Type`` the upload may have (``for_upload``).
+            content_length: Bytes the upload must have, exactly (``for_upload``).
+            max_length: Most bytes the upload may have (``for_upload``); of the clouds, Google's alone binds that.
+            round_expiry: URLs made in one window of so many seconds are the same, so that caches work; the URL may work that
+                much longer than ``expires_in``.
 
         Raises:
-            UnsupportedOperationError: The backend cannot sign this.
+            UnsupportedOperationError: The backend cannot sign this, or cannot hold an upload to a limit; the message says which.
+            SecretError: The backend signs URLs of our own route and has no secret.
+            ValueError: A number is out of range, or these arguments do not go together.
         """
-        request = self._sign_request(expires_in, for_upload=for_upload, download_as=download_as, inline=inline)
-        return self._signed_by().sign(self._facts.path, request)
+        limits = Limits(content_type, content_length, max_length)
+        request = self._sign_request(expires_in, limits, for_upload=for_upload, download_as=download_as, inline=inline)
+        return self._signed_by().sign(self._facts.path, request.rounded(round_expiry))
 
     async def sign_async(
         self,
@@ -163,10 +220,15 @@ class FileIO:
         for_upload: bool = False,
         download_as: str | None = None,
         inline: bool = False,
+        content_type: str | None = None,
+        content_length: int | None = None,
+        max_length: int | None = None,
+        round_expiry: int | None = None,
     ) -> str:
         """Return a signed URL; see :meth:`sign`."""
-        request = self._sign_request(expires_in, for_upload=for_upload, download_as=download_as, inline=inline)
-        return await self._signed_by().sign_async(self._facts.path, request)
+        limits = Limits(content_type, content_length, max_length)
+        request = self._sign_request(expires_in, limits, for_upload=for_upload, download_as=download_as, inline=inline)
+        return await self._signed_by().sign_async(self._facts.path, request.rounded(round_expiry))
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
@@ -258,7 +320,9 @@ class FileIO:
         target = Path(path)
         return target / self._facts.path.rsplit("/", 1)[-1] if target.is_dir() else target
 
-    def _sign_request(self, expires_in: int | None, *, for_upload: bool, download_as: str | None, inline: bool) -> SignRequest:
+    def _sign_request(
+        self, expires_in: int | None, limits: Limits, *, for_upload: bool, download_as: str | None, inline: bool
+    ) -> SignRequest:
         seconds = DEFAULT_EXPIRY if expires_in is None else expires_in
         if seconds <= 0:
             msg = f"expires_in is the number of seconds a URL works, so it must be positive, not {expires_in}"
@@ -269,11 +333,15 @@ class FileIO:
         if download_as is not None and inline:
             msg = "choose one of download_as= (an attachment) and inline=True (shown in the browser)"
             raise ValueError(msg)
-        method: Literal["GET", "PUT"] = "PUT" if for_upload else "GET"
+        if for_upload:
+            return SignRequest("PUT", seconds, None, *limits)
+        if limits != (None, None, None):
+            msg = "content_type=, content_length= and max_length= limit an upload: give for_upload=True with them"
+            raise ValueError(msg)
         disposition = None
         if download_as is not None or inline:
             disposition = content_disposition(download_as or self._facts.filename, inline=inline)
-        return SignRequest(method, seconds, content_disposition=disposition)
+        return SignRequest("GET", seconds, content_disposition=disposition)
 
     def _copy_job(self) -> Copy:
         from filerow._transfer import Copy  # loaded with the first file that is stored, not with the package

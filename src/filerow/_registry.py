@@ -120,24 +120,31 @@ class StorageRegistry:
         """Return the backend of a key, or the default one for an empty key."""
         return self.get_backend(key) if key else self.get_default_backend()
 
-    def sign_many(self, files: Iterable[Located], *, expires_in: int = 3600) -> list[str]:
+    def sign_many(self, files: Iterable[Located], *, expires_in: int = 3600, round_expiry: int | None = None) -> list[str]:
         """Return one URL per stored file to read it, in order; one call per backend signs them all.
+
+        A name to download as belongs to one file, so those are signed one by one: ``file.sign(inline=True)``.
 
         Args:
             files: Stored files, of any backends.
             expires_in: Seconds the URLs work.
+            round_expiry: URLs made in one window of so many seconds are the same, so that caches work; they may work that much
+                longer.
 
         Raises:
             UnsupportedOperationError: A backend cannot sign.
+            ValueError: ``round_expiry`` is not positive.
         """
-        request = SignRequest("GET", expires_in)
+        request = SignRequest("GET", expires_in).rounded(round_expiry)
         grouped = _by_backend(files)
         urls = {key: iter(self.resolve(key).sign_many(paths, request)) for key, paths in grouped.paths.items()}
         return [next(urls[key]) for key in grouped.order]
 
-    async def sign_many_async(self, files: Iterable[Located], *, expires_in: int = 3600) -> list[str]:
+    async def sign_many_async(
+        self, files: Iterable[Located], *, expires_in: int = 3600, round_expiry: int | None = None
+    ) -> list[str]:
         """Return one URL per stored file; see :meth:`sign_many`."""
-        request = SignRequest("GET", expires_in)
+        request = SignRequest("GET", expires_in).rounded(round_expiry)
         grouped = _by_backend(files)
         urls = {key: iter(await self.resolve(key).sign_many_async(paths, request)) for key, paths in grouped.paths.items()}
         return [next(urls[key]) for key in grouped.order]

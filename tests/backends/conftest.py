@@ -38,7 +38,7 @@ def factory(name: str, *marks: pytest.MarkDecorator) -> Callable[[Callable[..., 
 
 @factory("memory")
 def _memory(request: pytest.FixtureRequest) -> StorageBackend:
-    return MemoryBackend("memory")
+    return MemoryBackend("memory", base_url="/files", secret="a secret of the tests")
 
 
 @factory("local")

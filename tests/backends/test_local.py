@@ -469,7 +469,7 @@ def test_no_descriptor_stays_open(local: LocalBackend) -> None:
 
 
 def test_signing_says_what_to_do_instead(local: LocalBackend) -> None:
-    with pytest.raises(UnsupportedOperationError, match="serve the file through the application"):
+    with pytest.raises(UnsupportedOperationError, match="base_url='/files'"):
         local.sign("x", SignRequest("GET", 60))
 
 

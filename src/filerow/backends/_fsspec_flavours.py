@@ -8,9 +8,12 @@ from datetime import datetime
 from importlib import import_module
 from typing import Any, ClassVar
 
+from filerow.backends._sign_request import Bound, length_range
 from filerow.backends._types import Capabilities, SignRequest
 
 __all__ = ("Flavour", "flavour_of", "protocol_of", "seconds_in")
+
+_ANSWER = frozenset({"content_disposition", "content_type"})
 
 
 class Flavour:
@@ -21,6 +24,7 @@ class Flavour:
         objects: It stores whole objects under keys, written at close or not at all. Others are files, which show while they are
             written and so are moved into place.
         bulk_delete: ``rm`` with a list is one request for many.
+        binds: What the signed URLs bind; none where the filesystem signs nothing.
         misread: Names that the filesystem takes for something else, and so for another object.
         defaults: Options for building one that reads are never stale with.
     """
@@ -28,6 +32,7 @@ class Flavour:
     capabilities = Capabilities(ordered_list=True)
     objects = False
     bulk_delete = False
+    binds: Bound = {}  # noqa: RUF012 - a Mapping
     misread: re.Pattern[str] | None = None
     defaults: ClassVar[Mapping[str, Any]] = {}
 
@@ -48,10 +53,14 @@ class Flavour:
         """Return the options of ``cp_file`` that refuse a taken target, as far as it knows any."""
         return {}
 
-    def sign(self, fs: Any, path: str, request: SignRequest) -> str | None:
-        """Return a signed URL, or ``None`` when this one cannot bind what is asked."""
-        del fs, path, request
-        return None
+    def sign(self, fs: Any, path: str, request: SignRequest) -> str:
+        """Return a URL that binds what is asked, which is among :attr:`binds`."""
+        raise NotImplementedError
+
+    def upload_headers(self, request: SignRequest) -> dict[str, str]:
+        """Return what a signed upload must come with besides its type."""
+        del request
+        return {}
 
 
 class _Files(Flavour):
@@ -63,6 +72,7 @@ class _Files(Flavour):
 class _S3(Flavour):
     """What s3fs takes."""
 
+    binds: Bound = {"GET": _ANSWER, "PUT": frozenset({"content_type", "content_length"})}  # noqa: RUF012
     misread = re.compile(r"\?versionId=")
     capabilities = Capabilities(ordered_list=True, keeps_content_type=True, sign_get=True, sign_put=True)
     objects = True
@@ -76,21 +86,22 @@ class _S3(Flavour):
     def copy_options(self) -> dict[str, Any]:
         return {"IfNoneMatch": "*"}
 
-    def sign(self, fs: Any, path: str, request: SignRequest) -> str | None:
+    def sign(self, fs: Any, path: str, request: SignRequest) -> str:
         answer = "Response" if request.method == "GET" else ""
         bound: dict[str, Any] = {"client_method": f"{request.method.lower()}_object"}
         if request.content_type is not None:
             bound[f"{answer}ContentType"] = request.content_type
         if request.content_disposition is not None:
-            if request.method == "PUT":
-                return None
             bound["ResponseContentDisposition"] = request.content_disposition
+        if request.content_length is not None:
+            bound["ContentLength"] = request.content_length
         return str(fs.url(path, expires=request.expires_in, **bound))
 
 
 class _GCS(Flavour):
     """What gcsfs takes."""
 
+    binds: Bound = {"GET": _ANSWER, "PUT": frozenset({"content_type", "content_length", "max_length"})}  # noqa: RUF012
     misread = re.compile(r"#\d+\Z|\?generation=")
     capabilities = Capabilities(ordered_list=True, keeps_content_type=True, sign_get=True, sign_put=True)
     objects = True
@@ -111,17 +122,18 @@ class _GCS(Flavour):
     def copy_options(self) -> dict[str, Any]:
         return {"ifGenerationMatch": "0"}
 
-    def sign(self, fs: Any, path: str, request: SignRequest) -> str | None:
-        if not self.capabilities_of(fs).sign_get:
-            return None
+    def sign(self, fs: Any, path: str, request: SignRequest) -> str:
         bound: dict[str, Any] = {"method": request.method, "version": "v4"}
         if request.content_type is not None:
             bound["response_type" if request.method == "GET" else "content_type"] = request.content_type
         if request.content_disposition is not None:
-            if request.method == "PUT":
-                return None
             bound["response_disposition"] = request.content_disposition
+        if limit := length_range(request):
+            bound["headers"] = limit
         return str(fs.sign(path, expiration=request.expires_in, **bound))
+
+    def upload_headers(self, request: SignRequest) -> dict[str, str]:
+        return length_range(request)
 
 
 _FIXED = {"content_disposition": "Content-Disposition", "cache_control": "Cache-Control"}
@@ -130,6 +142,7 @@ _FIXED = {"content_disposition": "Content-Disposition", "cache_control": "Cache-
 class _Azure(Flavour):
     """What adlfs takes."""
 
+    binds: Bound = {"GET": _ANSWER}  # noqa: RUF012
     misread = re.compile(r"#\Z|\?versionid=")
     capabilities = Capabilities(ordered_list=True, keeps_content_type=True, sign_get=True)
     objects = True
@@ -144,9 +157,7 @@ class _Azure(Flavour):
     def open_options(self, headers: Mapping[str, str], metadata: Mapping[str, str]) -> dict[str, Any]:
         return {**self.pipe_options(headers, metadata), "metadata": dict(metadata)}
 
-    def sign(self, fs: Any, path: str, request: SignRequest) -> str | None:
-        if request.method != "GET":
-            return None
+    def sign(self, fs: Any, path: str, request: SignRequest) -> str:
         bound = {"content_type": request.content_type, "content_disposition": request.content_disposition}
         return str(fs.sign(path, expiration=request.expires_in, **bound))
 

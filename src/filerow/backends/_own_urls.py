@@ -6,6 +6,7 @@ nothing of a URL can be changed, left out or added. ``filerow.http`` answers the
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from typing import Any, Literal, cast
@@ -33,19 +34,31 @@ class OwnUrls:
         base_url: Where the application has mounted Filerow's file route: ``/files``, or with scheme and host.
         secret: See :func:`filerow._signing.resolve_keys`; asked for when the first URL is signed or checked.
         development: See :func:`filerow._signing.resolve_keys`.
+
+    Raises:
+        SecretError: The secret given is too short.
+        ValueError: The key or the base URL cannot be part of a URL that says where what begins.
     """
 
     def __init__(self, backend: str, base_url: str | None, secret: Secret | None = None, *, development: bool = False) -> None:
+        if base_url is not None and ("/" in backend or re.search(r"[?#\s]", base_url)):
+            msg = (
+                f"URLs are {{base_url}}/{{key}}/{{path}}, so a backend that signs its own has no '/' in its key ({backend!r}) "
+                f"and no '?', '#' or space in its base_url ({base_url!r})"
+            )
+            raise ValueError(msg)
         self._backend = backend
         self._base_url = None if base_url is None else base_url.rstrip("/")
-        self._secret = secret
         self._development = development
-        self._keys: Keys | None = None
-        if secret is not None:
-            self._keys = Keys(secret)  # a secret that is too short is told at startup
+        self._given = secret is not None
+        self._keys = Keys(secret) if secret is not None else None  # a secret that is too short is told at startup
 
     def __repr__(self) -> str:
         return f"<OwnUrls of {self._backend!r} at {self._base_url!r}>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Keys refuse to be pickled. Those of the environment, or of a developer's process, are found again by the copy.
+        return self.__dict__ if self._given else {**self.__dict__, "_keys": None}
 
     @property
     def base_url(self) -> str | None:
@@ -73,7 +86,7 @@ class OwnUrls:
             msg = f"expires_in must be at least 1 second, not {request.expires_in}"
             raise InvalidOptionError(msg, operation="sign", backend=self._backend, path=path)
         begin = time.time() if request.signed_at is None else request.signed_at
-        expires = int(begin) + request.expires_in
+        expires = math.ceil(begin) + request.expires_in  # whole seconds, and none less than was asked for
         query: dict[str, str] = {"method": request.method} if request.method != "GET" else {}
         query["expires"] = str(expires)
         for attribute, name in (_TEXTS | _NUMBERS).items():
@@ -81,7 +94,7 @@ class OwnUrls:
             if value is not None:
                 query[name] = str(value)
         query["signature"] = self._keys_found().sign(Purpose.URL, self._message(path, query))
-        return f"{self._base_url}/{quote(self._backend)}/{quote(path)}?{urlencode(query, quote_via=quote)}"
+        return f"{self._base_url}/{quote(self._backend, safe='')}/{quote(path)}?{urlencode(query, quote_via=quote)}"
 
     def verify(self, method: str, path: str, query: str, *, now: float | None = None) -> SignRequest:
         """Return what the holder of a URL may do; a URL to read allows ``HEAD`` too (RFC 9110, section 9.3.2).
@@ -128,9 +141,7 @@ class OwnUrls:
 
     def _keys_found(self) -> Keys:
         if self._keys is None:
-            self._keys = resolve_keys(
-                self._secret, development=self._development, user=f"signing URLs of backend {self._backend!r}"
-            )
+            self._keys = resolve_keys(None, development=self._development, user=f"signing URLs of backend {self._backend!r}")
         return self._keys
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeAlias
@@ -80,6 +81,26 @@ class SignRequest(NamedTuple):
     content_length: int | None = None
     max_length: int | None = None
     signed_at: float | None = None
+
+    def rounded(self, window: int | None, now: float | None = None) -> SignRequest:
+        """Return this request with a time that all requests made in one window share, so that their URLs are the same.
+
+        The URL works at least ``expires_in`` seconds, and at most ``window`` more.
+
+        Args:
+            window: Its length in seconds; ``None`` leaves the request as it is.
+            now: Seconds since the Unix epoch; the clock's when left out.
+
+        Raises:
+            ValueError: The window is shorter than a second.
+        """
+        if window is None:
+            return self
+        if window < 1:
+            msg = f"round_expiry is a number of seconds, at least 1, not {window}"
+            raise ValueError(msg)
+        begin = int(time.time() if now is None else now)
+        return self._replace(signed_at=begin - begin % window, expires_in=self.expires_in + window)
 
 
 class Capabilities(NamedTuple):

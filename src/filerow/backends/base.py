@@ -16,6 +16,7 @@ from typing import cast
 from filerow.backends._driver import BUFFERS, Driver
 from filerow.backends._errors import by_builtin_type
 from filerow.backends._paths import check_known_path, check_path, check_prefix, part_known
+from filerow.backends._sign_request import check_request
 from filerow.backends._streams import AsyncGuard, Guard
 from filerow.backends._types import AsyncBody, Body, Buffer, Capabilities, ObjectInfo, PutOptions, SignRequest
 from filerow.exceptions import (
@@ -255,6 +256,8 @@ class StorageBackend(Driver):
 
         Raises:
             UnsupportedOperationError: The store cannot sign this; the message says what can.
+            InvalidOptionError: The request makes sense for no store, or lasts longer than this one allows.
+            SecretError: The backend signs URLs of our own route and has no secret.
         """
         return self.sign_many([path], request)[0]
 
@@ -264,13 +267,30 @@ class StorageBackend(Driver):
 
     def sign_many(self, paths: Sequence[str], request: SignRequest) -> Sequence[str]:
         """Return one signed URL per path, in order; see :meth:`sign`."""
+        check_request(request, self._key)
         with self._errors("sign", paths[0] if len(paths) == 1 else ""):
             return self._sign(paths, request)
 
     async def sign_many_async(self, paths: Sequence[str], request: SignRequest) -> Sequence[str]:
         """Return one signed URL per path, in order; see :meth:`sign`."""
+        check_request(request, self._key)
         with self._errors("sign", paths[0] if len(paths) == 1 else ""):
             return await self._sign_async(paths, request)
+
+    def upload_headers(self, request: SignRequest) -> dict[str, str]:
+        """Return the headers that an upload to a URL signed for ``request`` must come with, names and values as they are sent.
+
+        A bound ``content_length`` is not among them where it is the ``Content-Length`` itself (RFC 9110, section 8.6), which
+        every client sends and no script in a browser may set.
+
+        Raises:
+            InvalidOptionError: The request makes sense for no store.
+        """
+        check_request(request, self._key)
+        if request.method != "PUT":
+            return {}
+        bound = {} if request.content_type is None else {"Content-Type": request.content_type}
+        return {**bound, **self._upload_headers(request)}
 
     # -- errors --------------------------------------------------------------------------------------------------------
 

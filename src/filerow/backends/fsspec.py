@@ -31,7 +31,8 @@ from filerow.backends._foreign import (
     staging_path,
 )
 from filerow.backends._fsspec_flavours import flavour_of, protocol_of, seconds_in
-from filerow.backends._headers import check_header, encode_metadata, headers_of
+from filerow.backends._headers import encode_metadata, headers_of
+from filerow.backends._sign_request import check_bound
 from filerow.backends._types import Buffer, ObjectInfo, PutOptions, SignRequest
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import (
@@ -300,23 +301,19 @@ class FSSpecBackend(StorageBackend):
     # -- signing -------------------------------------------------------------------------------------------------------
 
     def _sign(self, paths: Sequence[str], request: SignRequest) -> Sequence[str]:
-        if not 1 <= request.expires_in <= _WEEK:
+        if request.expires_in > _WEEK:
             text = f"expires_in must be 1 to {_WEEK} seconds, not {request.expires_in}"
             raise InvalidOptionError(text, operation="sign", backend=self._key)
-        for name, value in (
-            ("Content-Disposition", request.content_disposition),
-            ("Content-Type", request.content_type),
-        ):
-            if value is not None:
-                check_header(name, value, operation="sign", backend=self._key)
-        return [self._sign_one(path, request) for path in paths]
+        name = f"fsspec's {self.protocol} filesystem"
+        able = self.capabilities.sign_get if request.method == "GET" else self.capabilities.sign_put
+        if not able:
+            text = f"{name} cannot sign a {request.method}"
+            raise UnsupportedOperationError(text, operation="sign", backend=self._key)
+        check_bound(request, self._flavour.binds, name, self._key, "ObstoreBackend may")
+        return [self._flavour.sign(self._fs, self._at(path), request) for path in paths]
 
-    def _sign_one(self, path: str, request: SignRequest) -> str:
-        url = self._flavour.sign(self._fs, self._at(path), request)
-        if url is None:
-            text = f"fsspec's {self.protocol} filesystem cannot sign this {request.method}"
-            raise UnsupportedOperationError(text, operation="sign", backend=self._key, path=path)
-        return url
+    def _upload_headers(self, request: SignRequest) -> Mapping[str, str]:
+        return self._flavour.upload_headers(request)
 
     # -- errors --------------------------------------------------------------------------------------------------------
 

@@ -23,17 +23,18 @@ from contextlib import suppress
 from pathlib import Path
 from stat import S_ISREG
 
+from filerow._signing import Secret
 from filerow.backends._directory import Directory, walk
 from filerow.backends._draft import Draft, copy_bytes, is_leftover, made, write, write_chunks
 from filerow.backends._driver import BUFFERS
+from filerow.backends._own_urls import OwnUrls
 from filerow.backends._paths import STAGING
-from filerow.backends._types import Buffer, Capabilities, ObjectInfo, PutOptions, SignRequest
+from filerow.backends._types import Buffer, Capabilities, ObjectInfo, PutOptions
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import (
     InvalidPathError,
     StorageError,
     StoragePermissionError,
-    UnsupportedOperationError,
 )
 
 __all__ = ("LocalBackend",)
@@ -72,16 +73,32 @@ class LocalBackend(StorageBackend):
             again.
         fsync: Wait for the disk, so that what a call has done survives a power failure. Without it a put takes about a
             tenth of the time, and only tests should ask for that.
+        base_url: Where the application has mounted Filerow's file route, with or without scheme and host; ``sign()`` needs it.
+        secret: What signs URLs, at least 16 characters, or several for rotation; ``FILEROW_SECRET`` when left out.
+        development: Without any secret make a random one, which ends with the process.
 
     Raises:
         StorageError: ``root`` cannot be made or is no directory.
+        SecretError: A secret is too short.
     """
 
     protocol = "file"
     capabilities = Capabilities(ordered_list=True)
 
-    def __init__(self, key: str, root: str | os.PathLike[str], *, fsync: bool = True) -> None:
+    def __init__(
+        self,
+        key: str,
+        root: str | os.PathLike[str],
+        *,
+        fsync: bool = True,
+        base_url: str | None = None,
+        secret: Secret | None = None,
+        development: bool = False,
+    ) -> None:
         super().__init__(key)
+        self.own_urls = OwnUrls(key, base_url, secret, development=development)
+        if base_url is not None:
+            self.capabilities = self.capabilities._replace(sign_get=True, sign_put=True)
         if not os.fspath(root):
             msg = "the root of a LocalBackend is a directory; '' would be whatever directory the process runs in"
             raise ValueError(msg)
@@ -213,13 +230,6 @@ class LocalBackend(StorageBackend):
                 facts = here.stat(name)
                 if S_ISREG(facts.st_mode):
                     yield _info(folder + name, facts)
-
-    def _sign(self, paths: Sequence[str], request: SignRequest) -> Sequence[str]:  # noqa: ARG002 - the hook's signature
-        msg = (
-            "a directory has no server that could check a signed URL; that comes with base_url= in a later release. "
-            "Until then serve the file through the application, or use a backend on S3, GCS or Azure"
-        )
-        raise UnsupportedOperationError(msg, operation="sign", backend=self.key, path=paths[0] if paths else "")
 
     # -- housekeeping --------------------------------------------------------------------------------------------------
 

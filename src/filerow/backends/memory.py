@@ -12,7 +12,9 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from filerow._signing import Secret
 from filerow.backends._driver import BUFFERS
+from filerow.backends._own_urls import OwnUrls
 from filerow.backends._streams import in_thread
 from filerow.backends._types import Buffer, Capabilities, ObjectInfo, PutOptions
 from filerow.backends.base import StorageBackend
@@ -41,13 +43,19 @@ class MemoryBackend(StorageBackend):
 
     Args:
         key: The name that documents and columns refer to.
+        base_url: Where the application has mounted Filerow's file route, with or without scheme and host; ``sign()`` needs it.
+        secret: What signs URLs, at least 16 characters, or several for rotation; ``FILEROW_SECRET`` when left out.
+        development: Without any secret make a random one, which ends with the process.
     """
 
     protocol = "memory"
     capabilities = Capabilities(native_async=True, ordered_list=True, keeps_content_type=True)
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, *, base_url: str | None = None, secret: Secret | None = None, development: bool = False) -> None:
         super().__init__(key)
+        self.own_urls = OwnUrls(key, base_url, secret, development=development)
+        if base_url is not None:
+            self.capabilities = self.capabilities._replace(sign_get=True, sign_put=True)
         self._objects: dict[str, _Stored] = {}
         self._versions = itertools.count(1)
 

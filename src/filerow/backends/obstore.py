@@ -260,6 +260,9 @@ class ObstoreBackend(StorageBackend):
         enter("sign", self._key, "")
         return await run_async(self._signer.steps(paths, request))
 
+    def _upload_headers(self, request: SignRequest) -> Mapping[str, str]:
+        return self._signer.upload_headers(request)
+
     # -- errors --------------------------------------------------------------------------------------------------------
 
     def _translate(self, error: BaseException, operation: str, path: str) -> StorageError | None:

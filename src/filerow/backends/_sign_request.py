@@ -1,0 +1,86 @@
+"""What may be asked of a signed URL at all, and what one kind of store can bind into it.
+
+A request that a store would not hold its holder to is refused: a limit that is asked for and not bound is worse than none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from filerow.backends._headers import check_header
+from filerow.backends._types import SignRequest
+from filerow.exceptions import InvalidOptionError, UnsupportedOperationError
+
+__all__ = ("Bound", "check_bound", "check_request", "length_range")
+
+Bound = Mapping[str, frozenset[str]]
+"""By method, the fields of a :class:`SignRequest` that a store binds, beyond the method, the path and the expiry."""
+
+_OPTIONAL = ("content_disposition", "content_type", "content_length", "max_length", "signed_at")
+_NOTHING = (None,) * 4
+
+
+def check_request(request: SignRequest, backend: str) -> None:
+    """Refuse what makes sense for no store.
+
+    Raises:
+        InvalidOptionError: The expiry or a length is none, a header has control or non-ASCII characters (RFC 9110, section
+            5.5), or a download is asked to have a length.
+        UnsupportedOperationError: Neither ``GET`` nor ``PUT``, or an upload that sets ``Content-Disposition``.
+    """
+    where = {"operation": "sign", "backend": backend}
+    if request.method not in {"GET", "PUT"}:
+        msg = f"signed URLs are for GET or PUT, not {request.method}"
+        raise UnsupportedOperationError(msg, **where)
+    if request.expires_in < 1:
+        msg = f"expires_in must be at least 1 second, not {request.expires_in}"
+        raise InvalidOptionError(msg, **where)
+    if request[2:6] == _NOTHING:
+        return
+    for name, value in (("Content-Disposition", request.content_disposition), ("Content-Type", request.content_type)):
+        if value is not None:
+            check_header(name, value, **where)
+    if request.method == "PUT" and request.content_disposition is not None:
+        msg = "a signed upload cannot set Content-Disposition; the store keeps what the client sends"
+        raise UnsupportedOperationError(msg, **where)
+    _check_lengths(request, where)
+
+
+def _check_lengths(request: SignRequest, where: Mapping[str, str]) -> None:
+    exact, most = request.content_length, request.max_length
+    if request.method == "GET" and (exact is not None or most is not None):
+        msg = "content_length and max_length limit an upload; a URL to read has none"
+    elif any(length is not None and length < 0 for length in (exact, most)):
+        msg = f"a length is a number of bytes, not {min(length for length in (exact, most) if length is not None)}"
+    elif exact is not None and most is not None and exact > most:
+        msg = f"content_length={exact} is more than max_length={most} allows"
+    else:
+        return
+    raise InvalidOptionError(msg, **where)
+
+
+def check_bound(request: SignRequest, bound: Bound, store: str, backend: str, hint: str = "") -> None:
+    """Refuse what one kind of store cannot bind.
+
+    Args:
+        request: What is asked.
+        bound: What the store binds.
+        store: What the store is called, for the message.
+        backend: Key of the backend, for errors.
+        hint: What to do instead.
+
+    Raises:
+        UnsupportedOperationError: Something asked for would not be bound; the message names it.
+    """
+    known = bound.get(request.method, frozenset())
+    missing = [name for name in _OPTIONAL if name not in known and getattr(request, name) is not None]
+    if missing:
+        msg = f"{store} cannot bind {' and '.join(missing)} into the URL of a {request.method}{hint and f'; {hint}'}"
+        raise UnsupportedOperationError(msg, operation="sign", backend=backend)
+
+
+def length_range(request: SignRequest) -> dict[str, str]:
+    """Return the header by which Google Cloud Storage limits an upload's length: least and most bytes."""
+    if request.content_length is not None:
+        return {"x-goog-content-length-range": f"{request.content_length},{request.content_length}"}
+    return {} if request.max_length is None else {"x-goog-content-length-range": f"0,{request.max_length}"}
