@@ -1,0 +1,227 @@
+"""What a browser needs to upload to S3 by itself: POST policies, bound PUTs and multipart uploads, through botocore.
+
+obstore signs method, path and expiry only. What an upload may bring is bound by botocore, which comes with ``filerow[s3]``.
+Signing asks nobody; starting, listing, completing and aborting a multipart upload are one request each.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+from filerow.backends._foreign import clean_message, secrets_of
+from filerow.backends._obstore_steps import Call
+from filerow.backends._obstore_store import endpoint_of
+from filerow.backends._streams import in_thread
+from filerow.backends.obstore import ObstoreBackend
+from filerow.exceptions import StorageError, StoragePermissionError, UnsupportedOperationError
+
+if TYPE_CHECKING:
+    from filerow.backends.base import StorageBackend
+
+__all__ = ("Bound", "S3Direct", "direct_of")
+
+MOST_BYTES = 5 << 30
+"""S3 takes this much in one request, and copies this much in one."""
+
+LEAST_PART = 5 << 20
+MOST_PARTS = 10_000
+
+
+class Bound(NamedTuple):
+    """What an upload must be.
+
+    Attributes:
+        content_type: Its media type.
+        size: Its length in bytes, exactly.
+        checksum: ``sha256:<hex>`` of its bytes, or ``None``.
+        expires_in: Seconds until the store refuses it.
+    """
+
+    content_type: str
+    size: int
+    checksum: str | None
+    expires_in: int
+
+    @property
+    def digest(self) -> str | None:
+        """The checksum as S3 writes it: base64."""
+        return None if self.checksum is None else base64.b64encode(bytes.fromhex(self.checksum.partition(":")[2])).decode()
+
+
+class S3Direct:
+    """Direct uploads to one bucket.
+
+    Args:
+        backend: A backend on an S3 store.
+
+    Raises:
+        UnsupportedOperationError: botocore is not installed.
+    """
+
+    def __init__(self, backend: ObstoreBackend) -> None:
+        self._backend = backend.key
+        self._store = backend.store
+        self._config = dict(self._store.config)
+        self._secrets = secrets_of(self._config)
+        self._session = self._library("botocore.session").Session()
+        self._fixed: Any = None
+
+    @staticmethod
+    def call(function: Callable[..., Any], *args: Any) -> Call:
+        """Return a step that calls a method of this class, in a thread where the caller must not block."""
+
+        async def later(*args: Any) -> Any:
+            return await in_thread(function, *args)
+
+        return Call(function, later, args, {})
+
+    def post(self, path: str, bound: Bound) -> tuple[str, dict[str, str]]:
+        """Return the URL and the fields of a form that uploads one object (S3's POST policy)."""
+        fields = {"Content-Type": bound.content_type}
+        if bound.digest is not None:
+            fields |= {"x-amz-checksum-algorithm": "SHA256", "x-amz-checksum-sha256": bound.digest}
+        conditions: list[Any] = [{name: value} for name, value in fields.items()]
+        conditions.append(["content-length-range", bound.size, bound.size])
+        expires = bound.expires_in
+        form = self._ask("generate_presigned_post", path, Fields=fields, Conditions=conditions, ExpiresIn=expires)
+        return str(form["url"]), dict(form["fields"])
+
+    def put(self, path: str, bound: Bound) -> tuple[str, dict[str, str]]:
+        """Return the URL and the headers of a PUT that uploads one object of exactly this length and type."""
+        parameters: dict[str, Any] = {"ContentType": bound.content_type, "ContentLength": bound.size}
+        headers = {"Content-Type": bound.content_type}
+        if bound.digest is not None:
+            parameters |= {"ChecksumSHA256": bound.digest}
+            headers["x-amz-checksum-sha256"] = bound.digest
+        return self._presign("put_object", path, bound.expires_in, parameters), headers
+
+    def start(self, path: str, content_type: str) -> str:
+        """Begin a multipart upload and return its name."""
+        return str(self._ask("create_multipart_upload", path, ContentType=content_type)["UploadId"])
+
+    def part_urls(self, path: str, upload_id: str, sizes: Mapping[int, int], expires_in: int) -> dict[int, str]:
+        """Return a URL to PUT each part by its number, bound to the part's length."""
+        return {
+            number: self._presign(
+                "upload_part", path, expires_in, {"UploadId": upload_id, "PartNumber": number, "ContentLength": size}
+            )
+            for number, size in sizes.items()
+        }
+
+    def parts(self, path: str, upload_id: str) -> dict[int, tuple[int, str]] | None:
+        """Return the size and the tag of each part that is there; ``None`` when there is no such upload."""
+        found: dict[int, tuple[int, str]] = {}
+        marker = 0
+        while True:
+            page = self._ask("list_parts", path, UploadId=upload_id, PartNumberMarker=marker, absent={"NoSuchUpload"})
+            if page is None:
+                return None
+            found |= {part["PartNumber"]: (part["Size"], part["ETag"]) for part in page.get("Parts", ())}
+            if not page.get("IsTruncated"):
+                return found
+            marker = page["NextPartNumberMarker"]
+
+    def complete(self, path: str, upload_id: str, etags: Mapping[int, str]) -> None:
+        """Make one object of the parts; another caller may have done so already."""
+        parts = [{"PartNumber": number, "ETag": etag} for number, etag in sorted(etags.items())]
+        self._ask(
+            "complete_multipart_upload", path, UploadId=upload_id, MultipartUpload={"Parts": parts}, absent={"NoSuchUpload"}
+        )
+
+    def abort(self, path: str, upload_id: str) -> None:
+        """Throw the parts away; does nothing when there is no such upload."""
+        self._ask("abort_multipart_upload", path, UploadId=upload_id, absent={"NoSuchUpload"})
+
+    def _presign(self, method: str, path: str, expires_in: int, parameters: dict[str, Any]) -> str:
+        named = {"Bucket": self._config["bucket"], "Key": self._name(path), **parameters}
+        return str(self._client().generate_presigned_url(method, Params=named, ExpiresIn=expires_in))
+
+    def _ask(self, method: str, path: str, *, absent: frozenset[str] | set[str] = frozenset(), **parameters: Any) -> Any:
+        errors = self._library("botocore.exceptions")
+        try:
+            return getattr(self._client(), method)(Bucket=self._config["bucket"], Key=self._name(path), **parameters)
+        except errors.ClientError as error:
+            code = error.response.get("Error", {}).get("Code", "")
+            if code in absent:
+                return None
+            refused = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 403  # noqa: PLR2004
+            kind = StoragePermissionError if refused else StorageError
+            raise kind(self._clean(error), operation=method, backend=self._backend, path=path) from error
+        except errors.BotoCoreError as error:
+            raise StorageError(self._clean(error), operation=method, backend=self._backend, path=path) from error
+
+    def _clean(self, error: BaseException) -> str:
+        return clean_message(str(error), self._secrets)
+
+    def _name(self, path: str) -> str:
+        return f"{self._store.prefix}/{path}" if self._store.prefix else path
+
+    def _client(self) -> Any:
+        if self._store.credential_provider:  # hands out new credentials as old ones expire
+            return self._made_client()
+        if self._fixed is None:
+            self._fixed = self._made_client()
+        return self._fixed
+
+    def _made_client(self) -> Any:
+        config = self._config
+        virtual = str(config.get("virtual_hosted_style_request", "false")).lower() == "true"
+        endpoint = endpoint_of(self._store) or None
+        if endpoint and virtual:  # obstore wants the bucket in such an endpoint, botocore adds it
+            endpoint = endpoint.replace(f"//{config['bucket']}.", "//", 1)
+        key, secret, token = _credentials(self._store, config)
+        return self._session.create_client(
+            "s3",
+            region_name=str(config.get("region") or config.get("default_region") or "us-east-1"),
+            endpoint_url=endpoint,
+            aws_access_key_id=key,
+            aws_secret_access_key=secret,
+            aws_session_token=token,
+            config=self._options("virtual" if virtual else "path"),
+        )
+
+    def _options(self, style: str) -> Any:
+        make = self._library("botocore.config").Config
+        options = {"signature_version": "s3v4", "s3": {"addressing_style": style}}
+        # A checksum that the library adds of its own accord would have to be sent with every part.
+        unasked = {"request_checksum_calculation": "when_required", "response_checksum_validation": "when_required"}
+        try:
+            return make(**options, **unasked)
+        except TypeError:  # botocore before 1.36 adds none
+            return make(**options)
+
+    def _library(self, module: str) -> Any:
+        try:
+            return import_module(module)
+        except ImportError as error:
+            msg = "direct upload to S3 needs the extra 'filerow[s3]'"
+            raise UnsupportedOperationError(msg, operation="sign", backend=self._backend) from error
+
+
+def _credentials(store: Any, config: Mapping[str, Any]) -> tuple[str | None, str | None, str | None]:
+    if store.credential_provider:
+        found = store.credential_provider()
+        return found["access_key_id"], found["secret_access_key"], found.get("token")
+    return config.get("access_key_id"), config.get("secret_access_key"), config.get("session_token") or config.get("token")
+
+
+_known: WeakKeyDictionary[ObstoreBackend, S3Direct] = WeakKeyDictionary()
+
+
+def direct_of(backend: StorageBackend) -> S3Direct:
+    """Return the direct uploads of a backend, made once.
+
+    Raises:
+        UnsupportedOperationError: It is no S3 store of obstore, or botocore is not installed.
+    """
+    if not isinstance(backend, ObstoreBackend) or backend.protocol != "s3":
+        msg = "multipart and POST uploads need ObstoreBackend('s3://…')"
+        raise UnsupportedOperationError(msg, operation="sign", backend=backend.key)
+    found = _known.get(backend)
+    if found is None:
+        found = _known[backend] = S3Direct(backend)
+    return found

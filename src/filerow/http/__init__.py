@@ -1,0 +1,42 @@
+"""Files over HTTP, without a framework: from a file and a request to status, headers and body.
+
+::
+
+    from filerow.http import serve
+
+    reply = serve(document.file, "GET", request.headers)
+    reply.status, reply.headers, reply.body
+
+`serve`, `redirect` and `accelerate` are three ways out for a file that the application hands out; `answer` and `receive` are the
+route of signed URLs for backends without a server; `problem` tells a client of our errors. Nothing here imports a framework:
+``filerow.ext`` has a module for each.
+"""
+
+from __future__ import annotations
+
+from filerow._safety import Presentation, is_shown, present, safe_headers
+from filerow.http._problem import problem
+from filerow.http._reply import AsyncChunks, Body, Chunks, Reply
+from filerow.http.route import answer, answer_async, receive, receive_async
+from filerow.http.serving import accelerate, redirect, redirect_async, serve, serve_async
+
+__all__ = (
+    "AsyncChunks",
+    "Body",
+    "Chunks",
+    "Presentation",
+    "Reply",
+    "accelerate",
+    "answer",
+    "answer_async",
+    "is_shown",
+    "present",
+    "problem",
+    "receive",
+    "receive_async",
+    "redirect",
+    "redirect_async",
+    "safe_headers",
+    "serve",
+    "serve_async",
+)
