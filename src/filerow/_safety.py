@@ -1,0 +1,80 @@
+"""How a browser may be given a file that somebody uploaded: what it may show, and what it must only save.
+
+A page that a browser shows from our origin can do there what its user can. So only types that no browser executes are shown, and
+all others are saved. The same decision is stored with an object, bound in its signed URLs, and made by our own route; every
+header that says it comes from here.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from filerow._paths import content_disposition
+
+__all__ = ("Presentation", "is_shown", "present", "safe_headers")
+
+_OCTET_STREAM = "application/octet-stream"
+_MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,127}/[a-z0-9!#$&^_.+-]{1,127}\Z")
+
+# No "+": whatever ends in "+xml" is XML for a browser (WHATWG MIME Sniffing, section 4.6), with the scripts it may hold.
+_SHOWN = re.compile(r"(?:image/(?!svg)|audio/|video/)[a-z0-9._-]+\Z|application/pdf\Z|text/plain\Z")
+
+# A Content-Disposition does not keep <script src>, <link> or <object> from using a file. What these would take from our origin is
+# called a row of bytes, which together with "nosniff" they refuse; a download has its filename all the same. SVG keeps its type,
+# for <img> needs it and runs no script.
+_USED_AS_CODE = re.compile(
+    r"(?!image/svg\+xml\Z)(?:.*(?:\+xml|/xml(?:-.*)?|/xslt?|html|(?:java|ecma|j|live)script(?:[0-9.]*))"
+    r"|text/(?:css|x-component|cache-manifest)|multipart/.*|message/.*|application/(?:x-shockwave-flash|x-mimearchive|wasm))\Z"
+)
+
+_SANDBOX = "default-src 'none'; img-src 'self' data:; media-src 'self'; style-src 'unsafe-inline'; sandbox"
+_PDF = "default-src 'none'; object-src 'self'; plugin-types application/pdf; style-src 'unsafe-inline'"
+
+
+class Presentation(NamedTuple):
+    """What may be stored with an object, or bound in its URL, so that every answer is safe.
+
+    Attributes:
+        content_type: The media type; ``application/octet-stream`` for types that a page could use as code.
+        content_disposition: ``inline`` or ``attachment``, with the filename (RFC 6266).
+    """
+
+    content_type: str
+    content_disposition: str
+
+
+def _essence(content_type: str | None) -> str:
+    """Return a media type in lower case and without parameters."""
+    bare = (content_type or "").partition(";")[0].strip().lower()
+    return bare if _MEDIA_TYPE.match(bare) else _OCTET_STREAM
+
+
+def is_shown(content_type: str | None) -> bool:
+    """Say whether a browser may show a file of this type: images but SVG, audio, video, PDF and plain text."""
+    return _SHOWN.match(_essence(content_type)) is not None
+
+
+def present(content_type: str | None, filename: str, *, inline: bool = True) -> Presentation:
+    """Return how a file is given to a browser.
+
+    Args:
+        content_type: What it is.
+        filename: What it is called when it is saved.
+        inline: Show it, if its type may be shown; no argument shows another type.
+    """
+    bare = _essence(content_type)
+    disposition = content_disposition(filename, inline=inline and is_shown(bare))
+    return Presentation(_OCTET_STREAM if _USED_AS_CODE.match(bare) else bare, disposition)
+
+
+def safe_headers(content_type: str | None, filename: str, *, inline: bool = True) -> tuple[tuple[str, str], ...]:
+    """Return the headers that keep a browser from executing a file; see :func:`present` for the arguments."""
+    shown = present(content_type, filename, inline=inline)
+    return (
+        # A charset keeps browsers from guessing one.
+        ("content-type", "text/plain; charset=utf-8" if shown.content_type == "text/plain" else shown.content_type),
+        ("content-disposition", shown.content_disposition),
+        ("x-content-type-options", "nosniff"),
+        ("content-security-policy", _PDF if shown.content_type == "application/pdf" else _SANDBOX),
+    )

@@ -1,0 +1,127 @@
+"""Conditional requests: RFC 9110, section 13. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import formatdate, parsedate_to_datetime
+from enum import Enum
+from typing import NamedTuple
+
+__all__ = ("Outcome", "Validators", "entity_tag", "evaluate", "http_date", "if_range_holds")
+
+_SHA256 = re.compile(r"sha256:([0-9a-f]{64})\Z")
+_OPAQUE = re.compile(r"[\x21\x23-\x7e]{1,1000}\Z")
+_TAG = re.compile(r'[ \t]*((?:W/)?"[\x21\x23-\x7e\x80-\xff]*")[ \t]*(?:,|\Z)|[ \t]*,')
+
+
+class Outcome(Enum):
+    """What the preconditions of a request say."""
+
+    PROCEED = 200
+    NOT_MODIFIED = 304
+    FAILED = 412
+
+
+class Validators(NamedTuple):
+    """What identifies a version of a file.
+
+    Attributes:
+        etag: The entity tag, quoted; weak ones with ``W/``.
+        modified: When the version was stored, in whole seconds since the Unix epoch.
+        settled: No other version can have the same time, so that the time is a strong validator (section 8.8.2.2).
+    """
+
+    etag: str | None = None
+    modified: int | None = None
+    settled: bool = False
+
+
+def entity_tag(checksum: str | None, etag: str | None) -> str | None:
+    """Return the quoted entity tag of a file, or ``None``.
+
+    The checksum is preferred: it stays the same when a file moves to another store, and differs when bytes do.
+
+    Args:
+        checksum: ``sha256:`` and 64 hex digits.
+        etag: The store's tag, with or without quotes.
+    """
+    digest = _SHA256.match(checksum or "")
+    if digest:
+        return f'"{digest[1]}"'
+    weak = "W/" if etag and etag.startswith("W/") else ""
+    bare = (etag or "").removeprefix("W/").strip('"')
+    return f'{weak}"{bare}"' if _OPAQUE.match(bare) else None
+
+
+def http_date(seconds: float) -> str:
+    """Return a time as HTTP writes it (section 5.6.7)."""
+    return formatdate(int(seconds), usegmt=True)
+
+
+def evaluate(method: str, headers: Mapping[str, str], known: Validators) -> Outcome:
+    """Evaluate the preconditions of a request in the order of section 13.2.2; `if_range_holds` is its last step.
+
+    Args:
+        method: ``GET`` or ``HEAD`` ask for the file, others would change it.
+        headers: The request's headers, with names in lower case.
+        known: The validators of the file as it is.
+    """
+    reads = method in {"GET", "HEAD"}
+    match, none_match = headers.get("if-match"), headers.get("if-none-match")
+    if match is not None:
+        if not _lists(match, known.etag, strong=True):
+            return Outcome.FAILED
+    elif not _unmodified_since(headers.get("if-unmodified-since"), known.modified, default=True):
+        return Outcome.FAILED
+    if none_match is not None:
+        if _lists(none_match, known.etag, strong=False):
+            return Outcome.NOT_MODIFIED if reads else Outcome.FAILED
+    elif reads and _unmodified_since(headers.get("if-modified-since"), known.modified, default=False):
+        return Outcome.NOT_MODIFIED
+    return Outcome.PROCEED
+
+
+def if_range_holds(headers: Mapping[str, str], known: Validators) -> bool:
+    """Say whether a ``Range`` may be honoured (section 13.1.5): there is no ``If-Range``, or it surely names this version."""
+    value = headers.get("if-range")
+    if value is None:
+        return True
+    value = value.strip(" \t")
+    if value.startswith(('"', "W/")):
+        return value == known.etag and not value.startswith("W/")
+    return known.settled and known.modified is not None and _seconds(value) == known.modified
+
+
+def _lists(value: str, etag: str | None, *, strong: bool) -> bool:
+    """Say whether a list of entity tags, or ``*``, names ours (section 8.8.3.2); a malformed list names none."""
+    if value.strip(" \t") == "*":
+        return True  # there is a file
+    place = 0
+    tags: list[str] = []
+    while place < len(value):
+        found = _TAG.match(value, place)
+        if found is None:
+            return False
+        tags.append(found[1] or "")
+        place = found.end()
+    if etag is None or (strong and etag.startswith("W/")):
+        return False
+    return any(tag == etag if strong else tag.removeprefix("W/") == etag.removeprefix("W/") for tag in tags)
+
+
+def _unmodified_since(value: str | None, modified: int | None, *, default: bool) -> bool:
+    since = None if value is None or modified is None else _seconds(value)
+    return default if since is None or modified is None else modified <= since
+
+
+def _seconds(value: str) -> int | None:
+    """Return a date in seconds since the Unix epoch, or ``None`` when it is none."""
+    try:
+        date = parsedate_to_datetime(value)
+        if date.tzinfo is None:
+            date = date.replace(tzinfo=UTC)  # asctime's form has no zone, and means UTC
+        return int((date - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds())
+    except (ValueError, OverflowError, IndexError):
+        return None

@@ -1,0 +1,93 @@
+"""Our errors as answers: RFC 9457, without a word about where or how files are kept."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import Any
+
+from filerow.exceptions import (
+    FileValidationError,
+    IntegrityError,
+    InvalidOptionError,
+    InvalidPathError,
+    InvalidTokenError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    StorageError,
+    StoragePermissionError,
+    StorageTimeoutError,
+    UnsupportedOperationError,
+    UntrustedDocumentError,
+)
+from filerow.http._reply import Reply
+
+__all__ = ("problem", "refusal")
+
+# What a client is told of a store's failure. The first that fits; None is a fault of the application, which it must hear of.
+_STORAGE: tuple[tuple[type[StorageError], tuple[int, str] | None], ...] = (
+    (ObjectNotFoundError, (404, "There is no such file.")),
+    (InvalidPathError, (404, "There is no such file.")),
+    (ObjectExistsError, (409, "There is a file already, and files are never overwritten.")),
+    (StoragePermissionError, (502, "The file store refused the request.")),
+    (StorageTimeoutError, (504, "The file store did not answer in time.")),
+    (IntegrityError, (502, "The stored file is not the one that was expected.")),
+    (InvalidOptionError, None),
+    (UnsupportedOperationError, None),
+)
+
+# RFC 9110 renamed them; Python follows from 3.13 on.
+_RENAMED = {413: "Content Too Large", 422: "Unprocessable Content"}
+
+
+def problem(error: BaseException) -> Reply:
+    """Return the answer (``application/problem+json``, RFC 9457) that tells a client of one of our errors.
+
+    A refused file has ``field``, ``limit`` and ``actual`` as members of its own.
+
+    Raises:
+        BaseException: ``error`` itself, when no client can do anything about it.
+    """
+    if isinstance(error, FileValidationError):
+        facts = {"field": error.field, "limit": error.limit, "actual": error.actual}
+        return refusal(
+            error.status_code, error.message, {name: value for name, value in facts.items() if value not in {None, ""}}
+        )
+    if isinstance(error, InvalidTokenError):
+        return refusal(error.status_code, str(error))
+    if isinstance(error, UntrustedDocumentError):
+        return refusal(422, "A file is sent as an upload, not as a document.")
+    if isinstance(error, StorageError):
+        for kind, told in _STORAGE:
+            if isinstance(error, kind):
+                if told is None:
+                    raise error
+                return refusal(*told)
+        if type(error) is StorageError:
+            return refusal(503, "The file store is not available.")
+    raise error
+
+
+def refusal(status: int, detail: str, members: dict[str, Any] | None = None, *headers: tuple[str, str]) -> Reply:
+    """Return a problem document.
+
+    Args:
+        status: The status code, 400 or more.
+        detail: One sentence for people.
+        members: Further members.
+        *headers: Further headers.
+    """
+    title = _RENAMED.get(status) or HTTPStatus(status).phrase
+    document = {"type": "about:blank", "title": title, "status": status, "detail": detail, **(members or {})}
+    content = json.dumps(document, default=str).encode()
+    return Reply(
+        status,
+        (
+            ("content-type", "application/problem+json"),
+            ("cache-control", "no-store"),
+            ("x-content-type-options", "nosniff"),
+            *headers,
+            ("content-length", str(len(content))),
+        ),
+        content,
+    )

@@ -1,0 +1,188 @@
+"""An answer to a request, in terms of no framework, and the body it may have."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple, Self, TypeAlias, cast
+
+from filerow.exceptions import IntegrityError
+
+if TYPE_CHECKING:
+    from filerow.backends.base import StorageBackend
+
+__all__ = ("AsyncChunks", "Body", "Chunks", "Headers", "Reply", "RequestHeaders", "lowered", "plain")
+
+CHUNK = 256 * 1024
+"""Bytes per chunk: large enough to be quick, small enough for many slow readers at once."""
+
+Headers: TypeAlias = tuple[tuple[str, str], ...]
+"""Headers of an answer: names in lower case, values in ASCII."""
+
+RequestHeaders: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
+"""Headers of a request, as a mapping or as pairs; names in any case."""
+
+
+class Body:
+    """The bytes ``[start, end)`` of one stored object. Nothing is read before somebody iterates.
+
+    Args:
+        backend: Where the object is.
+        path: Its path.
+        start: The first byte.
+        end: The byte after the last.
+    """
+
+    __slots__ = ("_backend", "_path", "end", "start")
+
+    def __init__(self, backend: StorageBackend, path: str, start: int, end: int) -> None:
+        self._backend = backend
+        self._path = path
+        self.start = start
+        self.end = end
+
+    def __repr__(self) -> str:
+        return f"<Body: bytes {self.start} to {self.end}>"
+
+    @property
+    def length(self) -> int:
+        """How many bytes there are."""
+        return self.end - self.start
+
+    def stream(self, chunk_size: int = CHUNK) -> Iterator[bytes]:
+        """Iterate over the bytes, in bounded memory; closing the iterator closes the object.
+
+        Args:
+            chunk_size: About how many bytes a chunk has.
+
+        Raises:
+            ObjectNotFoundError: The object is gone.
+            IntegrityError: It ends early, so the answer must be broken off: its length was promised already.
+        """
+        left = self.length
+        chunks = self._backend.stream(self._path, self.start, self.end, chunk_size)
+        try:
+            for chunk in chunks:
+                left -= len(chunk)
+                yield chunk
+            self._expect_none(left)
+        finally:
+            if isinstance(chunks, Generator):
+                chunks.close()
+
+    async def stream_async(self, chunk_size: int = CHUNK) -> AsyncIterator[bytes]:
+        """Iterate over the bytes without blocking the event loop; see :meth:`stream`.
+
+        The next chunk is read when it is asked for. Whoever stops early calls ``aclose()``, as ``contextlib.aclosing`` does.
+        """
+        left = self.length
+        chunks = self._backend.stream_async(self._path, self.start, self.end, chunk_size)
+        try:
+            async for chunk in chunks:
+                left -= len(chunk)
+                yield chunk
+            self._expect_none(left)
+        finally:
+            if isinstance(chunks, AsyncGenerator):
+                await chunks.aclose()
+
+    def begin(self, chunk_size: int = CHUNK) -> Chunks:
+        """Read the first chunk, so that a missing object is known while the status can still be changed; see :meth:`stream`."""
+        return Chunks(self.stream(chunk_size))
+
+    async def begin_async(self, chunk_size: int = CHUNK) -> AsyncChunks:
+        """Read the first chunk; see :meth:`begin`."""
+        return await AsyncChunks.begun(self.stream_async(chunk_size))
+
+    def _expect_none(self, left: int) -> None:
+        if left > 0:
+            msg = f"the object ends {left} bytes before the end that the row or the store told"
+            raise IntegrityError(msg, operation="read", backend=self._backend.key, path=self._path)
+
+
+class Chunks:
+    """An iterator whose first chunk has been read. Close it when you stop early.
+
+    Args:
+        chunks: The chunks.
+    """
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._first = next(chunks, None)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> bytes:
+        first, self._first = self._first, None
+        return next(self._chunks) if first is None else first
+
+    def close(self) -> None:
+        """Close the object."""
+        self._first = None
+        if isinstance(self._chunks, Generator):
+            self._chunks.close()
+
+
+class AsyncChunks:
+    """An asynchronous iterator whose first chunk has been read; made by :meth:`begun`. Close it when you stop early.
+
+    Args:
+        chunks: The chunks that follow.
+        first: The chunk that has been read.
+    """
+
+    def __init__(self, chunks: AsyncIterator[bytes], first: bytes | None) -> None:
+        self._chunks = chunks
+        self._first = first
+
+    @classmethod
+    async def begun(cls, chunks: AsyncIterator[bytes]) -> Self:
+        """Read the first chunk."""
+        return cls(chunks, await anext(chunks, None))
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        first, self._first = self._first, None
+        return await anext(self._chunks) if first is None else first
+
+    async def aclose(self) -> None:
+        """Close the object."""
+        self._first = None
+        if isinstance(self._chunks, AsyncGenerator):
+            await self._chunks.aclose()
+
+
+class Reply(NamedTuple):
+    """An answer.
+
+    Attributes:
+        status: The status code.
+        headers: Names in lower case, values in ASCII, ``content-length`` among them wherever there may be one.
+        body: The bytes to send; empty in an answer to ``HEAD``.
+    """
+
+    status: int
+    headers: Headers
+    body: Body | bytes = b""
+
+    def header(self, name: str) -> str | None:
+        """Return the value of a header, or ``None``."""
+        return next((value for known, value in self.headers if known == name.lower()), None)
+
+
+def plain(status: int, *headers: tuple[str, str]) -> Reply:
+    """Return an answer without content."""
+    return Reply(status, (*headers, ("content-length", "0")))
+
+
+def lowered(headers: RequestHeaders) -> dict[str, str]:
+    """Return a request's headers with names in lower case; fields that came more than once are joined (RFC 9110, section 5.3)."""
+    found: dict[str, str] = {}
+    pairs = cast("Mapping[str, str]", headers).items() if isinstance(headers, Mapping) else headers
+    for name, value in pairs:
+        key = name.lower()
+        found[key] = f"{found[key]}, {value}" if key in found else value
+    return found

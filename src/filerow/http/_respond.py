@@ -1,0 +1,87 @@
+"""From a stored object and a request to an answer: preconditions, then the range, then the file. Pure."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from filerow.http._conditional import Outcome, Validators, entity_tag, evaluate, http_date, if_range_holds
+from filerow.http._ranges import UNSATISFIABLE, requested_range
+from filerow.http._reply import Body, Headers, Reply, RequestHeaders, lowered, plain
+
+if TYPE_CHECKING:
+    from filerow.backends.base import StorageBackend
+
+__all__ = ("Representation", "not_allowed", "respond", "validators")
+
+READS = ("GET", "HEAD")
+
+
+class Representation(NamedTuple):
+    """What a request to read is answered with.
+
+    Attributes:
+        backend: Where the object is.
+        path: Its path.
+        size: Its length in bytes.
+        known: What identifies this version of it.
+        headers: How a browser may take it, and for whom.
+        cache_control: The value of ``Cache-Control``.
+    """
+
+    backend: StorageBackend
+    path: str
+    size: int
+    known: Validators
+    headers: Headers
+    cache_control: str
+
+
+def validators(checksum: str | None, etag: str | None, last_modified: float | None, *, settled: bool = False) -> Validators:
+    """Return what identifies a version; its time is never later than now (RFC 9110, section 8.8.2.1)."""
+    modified = None if last_modified is None else int(min(last_modified, time.time()))
+    return Validators(entity_tag(checksum, etag), modified, settled)
+
+
+def not_allowed(*methods: str) -> Reply:
+    """Refuse a method (status 405)."""
+    return plain(405, ("allow", ", ".join(methods)))
+
+
+def respond(what: Representation, method: str, headers: RequestHeaders) -> Reply:
+    """Answer a request for a stored object.
+
+    Args:
+        what: The object.
+        method: The request's method.
+        headers: The request's headers.
+    """
+    if method not in READS:
+        return not_allowed(*READS)
+    asked = lowered(headers)
+    outcome = evaluate(method, asked, what.known)
+    identity = (*_validator_headers(what.known), ("cache-control", what.cache_control))
+    if outcome is Outcome.FAILED:
+        return plain(412, *identity)
+    if outcome is Outcome.NOT_MODIFIED:
+        return Reply(304, identity)  # no content-length: it would be that of the file (section 8.6)
+    part = None
+    if method == "GET" and if_range_holds(asked, what.known):
+        part = requested_range(asked.get("range"), what.size)
+    if part is UNSATISFIABLE:
+        return plain(416, ("content-range", f"bytes */{what.size}"), ("accept-ranges", "bytes"), *identity)
+    start, end = part or (0, what.size)
+    found: Headers = (*what.headers, *identity, ("accept-ranges", "bytes"), ("content-length", str(end - start)))
+    if part is not None:
+        found = (*found, ("content-range", f"bytes {start}-{end - 1}/{what.size}"))
+    body = Body(what.backend, what.path, start, end) if method == "GET" and end > start else b""
+    return Reply(200 if part is None else 206, found, body)
+
+
+def _validator_headers(known: Validators) -> Headers:
+    found: Headers = ()
+    if known.etag is not None:
+        found = (*found, ("etag", known.etag))
+    if known.modified is not None:
+        found = (*found, ("last-modified", http_date(known.modified)))
+    return found

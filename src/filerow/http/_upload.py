@@ -1,0 +1,124 @@
+"""What the body of a signed upload is held to: its type, its length, and that it arrives whole. Pure but for the iteration."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from filerow.exceptions import ContentTypeError, FilerowError, FileTooLargeError
+
+if TYPE_CHECKING:
+    from filerow.backends._types import SignRequest
+
+__all__ = ("Limits", "UploadRefusedError", "limits_of")
+
+_DIGITS = re.compile(r"[0-9]{1,18}\Z")
+
+
+class UploadRefusedError(FilerowError):
+    """A request to upload is not one that can be carried out.
+
+    Args:
+        status: The HTTP status that says so.
+        message: Why.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Limits(NamedTuple):
+    """How long a body must be.
+
+    Attributes:
+        most: The most bytes it may have; ``None`` for any.
+        exactly: The bytes it must have; ``None`` when nobody has said.
+    """
+
+    most: int | None
+    exactly: int | None
+
+    def counted(self, body: Iterable[bytes]) -> Iterator[bytes]:
+        """Iterate over a body and stop at the first byte too many, or when it ends too early.
+
+        Raises:
+            FileTooLargeError: It has too many bytes.
+            UploadRefusedError: It has too few.
+        """
+        size = 0
+        for chunk in body:
+            size = self._more(size, chunk)
+            yield chunk
+        self._end(size)
+
+    async def counted_async(self, body: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+        """Iterate over a body; see :meth:`counted`."""
+        size = 0
+        async for chunk in body:
+            size = self._more(size, chunk)
+            yield chunk
+        self._end(size)
+
+    def _more(self, size: int, chunk: bytes) -> int:
+        size += len(chunk)
+        limits = [limit for limit in self if limit is not None]
+        if limits and size > min(limits):
+            raise too_large(min(limits), size)
+        return size
+
+    def _end(self, size: int) -> None:
+        if self.exactly is not None and size < self.exactly:
+            raise UploadRefusedError(400, f"The upload broke off: {size} of {self.exactly} bytes have arrived.")
+
+
+def limits_of(request: SignRequest, headers: Mapping[str, str]) -> Limits:
+    """Check the headers of an upload before its body is read.
+
+    Args:
+        request: What the URL binds.
+        headers: The request's headers, with names in lower case.
+
+    Raises:
+        ContentTypeError: It is not of the type that the URL binds, or is compressed.
+        FileTooLargeError: It announces more bytes than the URL allows.
+        UploadRefusedError: It announces no length, a wrong one, or a part of a file.
+    """
+    _check_kind(request, headers)
+    most, exactly, announced = request.max_length, request.content_length, _announced(headers)
+    limit = min((value for value in (most, exactly) if value is not None), default=None)
+    if announced is not None and limit is not None and announced > limit:
+        raise too_large(limit, announced)
+    if announced is not None and exactly is not None and announced != exactly:
+        raise UploadRefusedError(400, f"This link is for {exactly} bytes, not for {announced}.")
+    return Limits(most, exactly if announced is None else announced)
+
+
+def too_large(limit: int, actual: int) -> FileTooLargeError:
+    """Return the error that refuses so many bytes."""
+    msg = f"This link is for at most {limit} bytes."
+    return FileTooLargeError(msg, limit=limit, actual=actual)
+
+
+def _check_kind(request: SignRequest, headers: Mapping[str, str]) -> None:
+    wanted, actual = request.content_type, headers.get("content-type", "").strip()
+    if wanted is not None and actual != wanted:
+        raise ContentTypeError(f"This link is for {wanted}.", limit=wanted, actual=actual)
+    if headers.get("content-encoding", "identity").strip().lower() != "identity":
+        # It would be stored as it is, and be something else than its type says.
+        raise ContentTypeError("A file is uploaded as it is, without Content-Encoding.")
+    if "content-range" in headers:  # RFC 9110, section 14.5
+        raise UploadRefusedError(400, "A file is uploaded whole, not in ranges.")
+
+
+def _announced(headers: Mapping[str, str]) -> int | None:
+    """Return the announced length of a body, or ``None`` when it comes in chunks."""
+    length = headers.get("content-length")
+    if "transfer-encoding" in headers:  # overrides a length (RFC 9112, section 6.3)
+        return None
+    if length is None:
+        raise UploadRefusedError(411, "An upload says its Content-Length, or comes in chunks.")
+    if not _DIGITS.match(length.strip()):
+        raise UploadRefusedError(400, "This Content-Length is no number.")
+    return int(length)

@@ -1,0 +1,190 @@
+"""Our own route: it answers the signed URLs of backends that have no server, ``{base_url}/{backend}/{path}?…``.
+
+Mount it where the backends' ``base_url`` says, and hand it every request: the URL itself is the permission. A URL to read is
+answered with the type and the disposition that it binds; a URL to upload stores one new object, of the type and size that it
+binds, or nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Iterable
+from mimetypes import guess_type
+from typing import TYPE_CHECKING
+
+from filerow._registry import storages
+from filerow._safety import is_shown, safe_headers
+from filerow.backends._types import ObjectInfo, PutOptions, SignRequest
+from filerow.exceptions import BackendNotFoundError, FilerowError, InvalidTokenError, ObjectExistsError
+from filerow.http._problem import problem, refusal
+from filerow.http._reply import Reply, RequestHeaders, lowered, plain
+from filerow.http._respond import READS, Representation, not_allowed, respond, validators
+from filerow.http._upload import UploadRefusedError, limits_of
+
+if TYPE_CHECKING:
+    from filerow.backends.base import StorageBackend
+
+__all__ = ("answer", "answer_async", "problem", "receive", "receive_async")
+
+
+def answer(
+    method: str, key: str, path: str, query: str, headers: RequestHeaders = (), *, cache_control: str | None = None
+) -> Reply:
+    """Answer a request for a signed URL to read.
+
+    Args:
+        method: The request's method.
+        key: The backend's key, from the URL, decoded.
+        path: The rest of the URL's path, decoded.
+        query: The URL's query string, undecoded.
+        headers: The request's headers.
+        cache_control: ``Cache-Control``; by default the browser may keep the file for as long as the URL works.
+
+    Returns:
+        The file, or what is wrong with the request: 403 for a URL that is not ours, was changed or has expired, 404 for an
+        object that is gone.
+
+    Raises:
+        SecretError: The backend has no secret.
+    """
+    if method not in READS:
+        return not_allowed(*READS)
+    try:
+        backend, request = _permitted(method, key, path, query)
+        info = backend.head(path)
+    except FilerowError as error:
+        return problem(error)
+    return _answered(backend, request, info, method, headers, cache_control)
+
+
+async def answer_async(
+    method: str, key: str, path: str, query: str, headers: RequestHeaders = (), *, cache_control: str | None = None
+) -> Reply:
+    """Answer a request for a signed URL to read; see :func:`answer`."""
+    if method not in READS:
+        return not_allowed(*READS)
+    try:
+        backend, request = _permitted(method, key, path, query)
+        info = await backend.head_async(path)
+    except FilerowError as error:
+        return problem(error)
+    return _answered(backend, request, info, method, headers, cache_control)
+
+
+def receive(method: str, key: str, path: str, query: str, headers: RequestHeaders, body: Iterable[bytes]) -> Reply:
+    """Store the body of a request to a signed URL to upload, once: an object is never overwritten.
+
+    The URL is checked before a byte of the body is read, and reading stops at the first byte too many. A body that breaks off or
+    does not have the size it should have leaves nothing behind.
+
+    Args:
+        method: The request's method.
+        key: The backend's key, from the URL, decoded.
+        path: The rest of the URL's path, decoded.
+        query: The URL's query string, undecoded.
+        headers: The request's headers.
+        body: The request's body in chunks. An exception of its own is raised as it is.
+
+    Returns:
+        201 with the object's ``ETag``; or 400, 403, 409, 411, 412, 413 or 415, and what is wrong.
+
+    Raises:
+        SecretError: The backend has no secret.
+    """
+    if method != "PUT":
+        return not_allowed("PUT")
+    try:
+        backend, request = _permitted(method, key, path, query)
+        limits = limits_of(request, lowered(headers))
+        if backend.exists(path):
+            return _taken(headers)
+        info = backend.put(path, limits.counted(body), _options(request))
+    except ObjectExistsError:
+        return _taken(headers)
+    except UploadRefusedError as refused:
+        return refusal(refused.status, str(refused))
+    except FilerowError as error:
+        return problem(error)
+    return _created(info)
+
+
+async def receive_async(
+    method: str, key: str, path: str, query: str, headers: RequestHeaders, body: AsyncIterable[bytes]
+) -> Reply:
+    """Store the body of a request to a signed URL to upload; see :func:`receive`."""
+    if method != "PUT":
+        return not_allowed("PUT")
+    try:
+        backend, request = _permitted(method, key, path, query)
+        limits = limits_of(request, lowered(headers))
+        if await backend.exists_async(path):
+            return _taken(headers)
+        info = await backend.put_async(path, limits.counted_async(body), _options(request))
+    except ObjectExistsError:
+        return _taken(headers)
+    except UploadRefusedError as refused:
+        return refusal(refused.status, str(refused))
+    except FilerowError as error:
+        return problem(error)
+    return _created(info)
+
+
+def _permitted(method: str, key: str, path: str, query: str) -> tuple[StorageBackend, SignRequest]:
+    """Return the backend and what its URL allows; a backend that has no such URLs is not told from a wrong signature."""
+    try:
+        backend = storages.get_backend(key)
+    except BackendNotFoundError:
+        backend = None
+    if backend is None or backend.own_urls is None:
+        msg = "this link was not made by this application, or was changed"
+        raise InvalidTokenError(msg)
+    return backend, backend.own_urls.verify(method, path, query)
+
+
+def _answered(
+    backend: StorageBackend,
+    request: SignRequest,
+    info: ObjectInfo,
+    method: str,
+    headers: RequestHeaders,
+    cache_control: str | None,
+) -> Reply:
+    content_type = request.content_type or info.content_type or guess_type(info.path)[0]
+    safe = dict(safe_headers(content_type, info.path.rpartition("/")[2]))
+    bound = request.content_disposition
+    if bound is not None:
+        # Whoever signed it may have asked for more than is safe.
+        safe["content-disposition"] = bound if is_shown(content_type) else _as_attachment(bound)
+    what = Representation(
+        backend=backend,
+        path=info.path,
+        size=info.size or 0,
+        known=validators(None, info.etag, info.last_modified, settled=True),  # a path is never written twice
+        headers=(
+            *safe.items(),
+            # The URL is the permission, so it works in pages of other sites as a store's URL does; but it is not to be told.
+            ("cross-origin-resource-policy", "cross-origin"),
+            ("referrer-policy", "no-referrer"),
+        ),
+        cache_control=cache_control or f"private, max-age={request.expires_in}, immutable",
+    )
+    return respond(what, method, headers)
+
+
+def _as_attachment(disposition: str) -> str:
+    _, semicolon, parameters = disposition.partition(";")
+    return f"attachment{semicolon}{parameters}"
+
+
+def _options(request: SignRequest) -> PutOptions:
+    return PutOptions(content_type=request.content_type, create_only=True)
+
+
+def _taken(headers: RequestHeaders) -> Reply:
+    """Refuse to overwrite: by the client's own precondition (RFC 9110, section 13.1.2), or by ours."""
+    status = 412 if lowered(headers).get("if-none-match", "").strip() == "*" else 409
+    return refusal(status, "There is a file already, and files are never overwritten.")
+
+
+def _created(info: ObjectInfo) -> Reply:
+    tag = validators(None, info.etag, None).etag
+    return plain(201, *((("etag", tag),) if tag else ()), ("cache-control", "no-store"))

@@ -1,0 +1,211 @@
+"""Three ways out for a file that the application hands out: stream it, redirect to its store, or let the web server send it.
+
+::
+
+    reply = serve(document.file, request.method, request.headers)
+    reply.status, reply.headers, reply.body
+
+No way opens the file before somebody reads the body, and none knows a framework: ``filerow.ext`` has a response for each.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import quote
+
+from filerow._file import FileObject, facts_of
+from filerow._safety import safe_headers
+from filerow.backends.local import LocalBackend
+from filerow.exceptions import FileStateError, UnsupportedOperationError
+from filerow.http._reply import Reply, RequestHeaders, plain
+from filerow.http._respond import READS, Representation, not_allowed, respond, validators
+
+if TYPE_CHECKING:
+    from filerow._document import Facts
+    from filerow.backends._types import ObjectInfo
+
+__all__ = ("accelerate", "redirect", "redirect_async", "serve", "serve_async")
+
+_REVALIDATE = "private, no-cache"
+_RESOURCE_POLICY = ("cross-origin-resource-policy", "same-site")
+
+
+def serve(
+    file: FileObject,
+    method: str = "GET",
+    headers: RequestHeaders = (),
+    *,
+    download_as: str | None = None,
+    inline: bool | None = None,
+    cache_control: str | None = None,
+) -> Reply:
+    """Answer a request with a file, through the application.
+
+    Everything but the bytes comes from the row; only for a document of another library, which does not tell the size, the
+    store is asked (``serve_async`` awaits that).
+
+    Args:
+        file: A stored file.
+        method: The request's method.
+        headers: The request's headers.
+        download_as: Save it under this name.
+        inline: Show it in the browser, if its type can be shown safely; ``False`` saves it always. When left out, a file is
+            shown if it can be and ``download_as`` is not given.
+        cache_control: ``Cache-Control``; ``private, no-cache`` by default, so that the application is asked each time and
+            answers 304 to whoever has this version.
+
+    Raises:
+        FileStateError: The file is not stored.
+    """
+    facts = _stored(file)
+    info = file.backend.head(facts.path) if facts.size is None else None
+    return respond(_represent(file, facts, info, download_as, inline, cache_control), method, headers)
+
+
+async def serve_async(
+    file: FileObject,
+    method: str = "GET",
+    headers: RequestHeaders = (),
+    *,
+    download_as: str | None = None,
+    inline: bool | None = None,
+    cache_control: str | None = None,
+) -> Reply:
+    """Answer a request with a file; see :func:`serve`."""
+    facts = _stored(file)
+    info = await file.backend.head_async(facts.path) if facts.size is None else None
+    return respond(_represent(file, facts, info, download_as, inline, cache_control), method, headers)
+
+
+def redirect(
+    file: FileObject,
+    method: str = "GET",
+    *,
+    expires_in: int = 3600,
+    download_as: str | None = None,
+    inline: bool = False,
+    cache_control: str | None = None,
+) -> Reply:
+    """Send the client to a signed URL of the file's store (status 302).
+
+    Args:
+        file: A stored file.
+        method: The request's method.
+        expires_in: Seconds the URL works.
+        download_as: Have the store say this filename, for saving.
+        inline: Have the store say that it may be shown, if its type can be shown safely.
+        cache_control: ``Cache-Control`` of the redirect; by default browsers may use it again for half of the URL's life.
+
+    Raises:
+        UnsupportedOperationError: The backend signs no URLs.
+    """
+    if method not in READS:
+        return not_allowed(*READS)
+    url = file.sign(expires_in=expires_in, download_as=download_as, inline=inline)
+    return _redirected(url, expires_in, cache_control)
+
+
+async def redirect_async(
+    file: FileObject,
+    method: str = "GET",
+    *,
+    expires_in: int = 3600,
+    download_as: str | None = None,
+    inline: bool = False,
+    cache_control: str | None = None,
+) -> Reply:
+    """Send the client to a signed URL of the file's store; see :func:`redirect`."""
+    if method not in READS:
+        return not_allowed(*READS)
+    url = await file.sign_async(expires_in=expires_in, download_as=download_as, inline=inline)
+    return _redirected(url, expires_in, cache_control)
+
+
+def accelerate(
+    file: FileObject,
+    method: str = "GET",
+    *,
+    header: Literal["X-Accel-Redirect", "X-Sendfile"] = "X-Accel-Redirect",
+    prefix: str = "/protected/",
+    download_as: str | None = None,
+    inline: bool | None = None,
+    cache_control: str | None = None,
+) -> Reply:
+    """Let the web server in front of the application send a file of a `LocalBackend`; it answers ranges and conditions itself.
+
+    Args:
+        file: A stored file.
+        method: The request's method.
+        header: ``X-Accel-Redirect`` for nginx, ``X-Sendfile`` for Apache (mod_xsendfile) and lighttpd. The value is
+            percent-encoded, as all three expect.
+        prefix: The internal location that nginx maps to the backend's root; not used for ``X-Sendfile``.
+        download_as: See :func:`serve`.
+        inline: See :func:`serve`.
+        cache_control: See :func:`serve`.
+
+    Raises:
+        UnsupportedOperationError: The file is on another backend.
+    """
+    facts = _stored(file)
+    backend = file.backend
+    if not isinstance(backend, LocalBackend):
+        msg = (
+            f"{header} sends files of this machine, which a LocalBackend keeps; answer with redirect(file) or serve(file) for "
+            f"a {type(backend).__name__}"
+        )
+        raise UnsupportedOperationError(msg, operation="accelerate", backend=backend.key, path=facts.path)
+    if method not in READS:
+        return not_allowed(*READS)
+    place = f"{prefix.rstrip('/')}/{facts.path}" if header == "X-Accel-Redirect" else str(backend.root / facts.path)
+    safe = _safe(facts.content_type, facts.filename, download_as, inline)
+    return plain(200, *safe, _RESOURCE_POLICY, ("cache-control", cache_control or _REVALIDATE), (header.lower(), quote(place)))
+
+
+def _stored(file: FileObject) -> Facts:
+    facts = facts_of(file)
+    if file.has_pending_data or not facts.path:
+        msg = f"{file!r} cannot be served before it is stored; commit the session that has its row, or call save()"
+        raise FileStateError(msg)
+    return facts
+
+
+def _safe(
+    content_type: str | None,
+    filename: str,
+    download_as: str | None,
+    inline: bool | None,  # noqa: FBT001 - passed on
+) -> tuple[tuple[str, str], ...]:
+    shown = download_as is None if inline is None else inline
+    return safe_headers(content_type, download_as or filename, inline=shown)
+
+
+def _represent(
+    file: FileObject,
+    facts: Facts,
+    info: ObjectInfo | None,
+    download_as: str | None,
+    inline: bool | None,  # noqa: FBT001 - passed on
+    cache_control: str | None,
+) -> Representation:
+    size, etag, modified, kind = facts.size, facts.etag, facts.last_modified, facts.content_type
+    if info is not None:
+        size, etag, modified = info.size, etag or info.etag, modified or info.last_modified
+        kind = kind or info.content_type or ""
+    return Representation(
+        backend=file.backend,
+        path=facts.path,
+        size=size or 0,
+        known=validators(facts.checksum, etag, modified),
+        headers=(*_safe(kind, facts.filename, download_as, inline), _RESOURCE_POLICY),
+        cache_control=cache_control or _REVALIDATE,
+    )
+
+
+def _redirected(url: str, expires_in: int, cache_control: str | None) -> Reply:
+    return plain(
+        302,
+        ("location", url),
+        ("cache-control", cache_control or f"private, max-age={expires_in // 2}"),
+        # The page that the URL leads to, if it is one, must not hand it on.
+        ("referrer-policy", "no-referrer"),
+    )
