@@ -1,0 +1,113 @@
+"""The application: ``uvicorn --factory fastapi_documents.app:create_app``."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import Depends, FastAPI, File, Form, HTTPException, Query, Request, UploadFile
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+
+from fastapi_documents.models import Base, Document, DocumentOut, Page
+from filerow import FileObject, storages
+from filerow.backends.local import LocalBackend
+from filerow.ext.fastapi import file_router, install
+
+DATA = Path(__file__).parent / "data"
+
+
+async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
+    """Give a handler its session. What the handler has not committed is rolled back, files included."""
+    async with request.app.state.sessions() as session:
+        yield session
+
+
+Session = Annotated[AsyncSession, Depends(get_session)]
+Name = Annotated[str, Form(min_length=1, max_length=200)]
+
+
+async def find(session: AsyncSession, document_id: int) -> Document:
+    """Return a document, or answer 404."""
+    document = await session.get(Document, document_id)
+    if document is None:
+        raise HTTPException(404, "no such document")
+    return document
+
+
+async def create_document(session: Session, name: Name, file: UploadFile) -> DocumentOut:
+    """Store a file under a name."""
+    document = Document(name=name, file=FileObject.from_upload(file))
+    session.add(document)
+    await session.commit()
+    return DocumentOut.model_validate(document)
+
+
+async def list_documents(
+    session: Session, limit: Annotated[int, Query(ge=1, le=100)] = 20, offset: Annotated[int, Query(ge=0)] = 0
+) -> Page:
+    """List documents, the oldest first."""
+    rows = await session.scalars(select(Document).order_by(Document.id).limit(limit).offset(offset))
+    total = await session.scalar(select(func.count()).select_from(Document))
+    return Page(items=[DocumentOut.model_validate(row) for row in rows], limit=limit, offset=offset, total=total or 0)
+
+
+async def get_document(session: Session, document_id: int) -> DocumentOut:
+    """Return one document."""
+    return DocumentOut.model_validate(await find(session, document_id))
+
+
+async def update_document(
+    session: Session,
+    document_id: int,
+    name: Annotated[str | None, Form(min_length=1, max_length=200)] = None,
+    file: Annotated[UploadFile | None, File()] = None,
+) -> DocumentOut:
+    """Change the name, the file, or both. The old bytes go when the change is committed."""
+    if name is None and file is None:
+        raise HTTPException(400, "send a name, a file, or both")
+    document = await find(session, document_id)
+    if name is not None:
+        document.name = name
+    if file is not None:
+        document.file = FileObject.from_upload(file)
+    await session.commit()
+    return DocumentOut.model_validate(document)
+
+
+async def delete_document(session: Session, document_id: int) -> None:
+    """Remove a document and its bytes."""
+    await session.delete(await find(session, document_id))
+    await session.commit()
+
+
+def create_app(database_url: str | None = None, files: Path | None = None) -> FastAPI:
+    """Return the application.
+
+    Args:
+        database_url: Where rows go; ``DATABASE_URL`` or SQLite when left out.
+        files: The directory for bytes; ``data/files`` when left out.
+    """
+    DATA.mkdir(exist_ok=True)
+    engine = create_async_engine(database_url or os.environ.get("DATABASE_URL", f"sqlite+aiosqlite:///{DATA}/documents.sqlite"))
+    # Without FILEROW_SECRET, development=True signs with a secret that ends with the process.
+    storages.register_backend(LocalBackend("documents", files or DATA / "files", base_url="/files", development=True))
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with engine.begin() as connection:
+            await connection.run_sync(Base.metadata.create_all)
+        yield
+        await engine.dispose()
+
+    app = FastAPI(title="Documents", lifespan=lifespan)
+    app.state.sessions = async_sessionmaker(engine, expire_on_commit=False)
+    app.post("/documents", status_code=201)(create_document)
+    app.get("/documents")(list_documents)
+    app.get("/documents/{document_id}")(get_document)
+    app.patch("/documents/{document_id}")(update_document)
+    app.delete("/documents/{document_id}", status_code=204)(delete_document)
+    app.include_router(file_router(), prefix="/files")
+    install(app)
+    return app

@@ -1,0 +1,46 @@
+"""The table, and what clients see of it."""
+
+from sqlalchemy import String
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from pydantic import BaseModel, ConfigDict, computed_field
+
+from filerow import FileObject, StoredObject
+
+
+class Base(DeclarativeBase):
+    """The base of all models."""
+
+
+class Document(Base):
+    """A file with a name of ours. The bytes are in the storage backend, and go when the row goes."""
+
+    __tablename__ = "document"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(200))
+    file: Mapped[FileObject] = mapped_column(StoredObject("documents", max_size="25 MiB"))
+
+
+class DocumentOut(BaseModel):
+    """A document: facts about the file, and for an hour a URL of its bytes."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    name: str
+    file: FileObject
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def file_url(self) -> str:
+        """Where the bytes are, for the next hour."""
+        return self.file.sign(expires_in=3600)
+
+
+class Page(BaseModel):
+    """Some documents of all."""
+
+    items: list[DocumentOut]
+    limit: int
+    offset: int
+    total: int

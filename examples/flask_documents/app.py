@@ -1,0 +1,126 @@
+"""The application: ``flask --app flask_documents.app run``."""
+
+import os
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from flask import Flask, abort, request
+from sqlalchemy import create_engine, func, select
+from sqlalchemy.orm import Session, sessionmaker
+
+from filerow import FileObject, storages
+from filerow.backends.local import LocalBackend
+from filerow.ext.flask import Filerow
+from flask_documents.models import Base, Document
+
+DATA = Path(__file__).parent / "data"
+MAX_BODY = 26 * 1024 * 1024
+
+Sessions = sessionmaker[Session]
+
+
+def view(document: Document) -> dict[str, Any]:
+    """Return what clients see of a document: facts about the file, and for an hour a URL of its bytes."""
+    file = document.file
+    return {
+        "id": document.id,
+        "name": document.name,
+        "file": {"filename": file.filename, "content_type": file.content_type, "size": file.size},
+        "file_url": file.sign(expires_in=3600),
+    }
+
+
+def name_in_form() -> str | None:
+    """Return the name that was sent, if one was; or answer 400."""
+    name = request.form.get("name")
+    if name is not None and not 1 <= len(name) <= Document.name.type.length:
+        abort(400, "a name has 1 to 200 characters")
+    return name
+
+
+def number(name: str, default: int, most: int) -> int:
+    """Return a number of the query string; or answer 400."""
+    value = request.args.get(name, str(default))
+    if not value.isascii() or not value.isdecimal() or int(value) > most:
+        abort(400, f"{name} is a number from 0 to {most}")
+    return int(value)
+
+
+def find(session: Session, document_id: int) -> Document:
+    """Return a document, or answer 404."""
+    return session.get(Document, document_id) or abort(404, "no such document")
+
+
+def add_routes(app: Flask, sessions: Sessions) -> None:
+    """Add the five routes. What a handler has not committed is rolled back, files included."""
+
+    @app.post("/documents")
+    def create_document() -> tuple[dict[str, Any], int]:
+        """Store a file under a name."""
+        name, upload = name_in_form(), request.files.get("file")
+        if name is None or upload is None:
+            abort(400, "send a name and a file")
+        with sessions() as session:
+            document = Document(name=name, file=FileObject.from_upload(upload))
+            session.add(document)
+            session.commit()
+            return view(document), HTTPStatus.CREATED
+
+    @app.get("/documents")
+    def list_documents() -> dict[str, Any]:
+        """List documents, the oldest first."""
+        limit, offset = number("limit", 20, 100), number("offset", 0, 2**31)
+        with sessions() as session:
+            rows = session.scalars(select(Document).order_by(Document.id).limit(limit).offset(offset))
+            total = session.scalar(select(func.count()).select_from(Document))
+            return {"items": [view(row) for row in rows], "limit": limit, "offset": offset, "total": total}
+
+    @app.get("/documents/<int:document_id>")
+    def get_document(document_id: int) -> dict[str, Any]:
+        """Return one document."""
+        with sessions() as session:
+            return view(find(session, document_id))
+
+    @app.patch("/documents/<int:document_id>")
+    def update_document(document_id: int) -> dict[str, Any]:
+        """Change the name, the file, or both. The old bytes go when the change is committed."""
+        name, upload = name_in_form(), request.files.get("file")
+        if name is None and upload is None:
+            abort(400, "send a name, a file, or both")
+        with sessions() as session:
+            document = find(session, document_id)
+            if name is not None:
+                document.name = name
+            if upload is not None:
+                document.file = FileObject.from_upload(upload)
+            session.commit()
+            return view(document)
+
+    @app.delete("/documents/<int:document_id>")
+    def delete_document(document_id: int) -> tuple[str, int]:
+        """Remove a document and its bytes."""
+        with sessions() as session:
+            session.delete(find(session, document_id))
+            session.commit()
+        return "", HTTPStatus.NO_CONTENT
+
+
+def create_app(database_url: str | None = None, files: Path | None = None) -> Flask:
+    """Return the application.
+
+    Args:
+        database_url: Where rows go; ``DATABASE_URL`` or SQLite when left out.
+        files: The directory for bytes; ``data/files`` when left out.
+    """
+    DATA.mkdir(exist_ok=True)
+    engine = create_engine(database_url or os.environ.get("DATABASE_URL", f"sqlite:///{DATA}/documents.sqlite"))
+    Base.metadata.create_all(engine)
+    # Without FILEROW_SECRET, development=True signs with a secret that ends with the process.
+    storages.register_backend(LocalBackend("documents", files or DATA / "files", base_url="/files", development=True))
+    app = Flask(__name__)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    app.extensions["engine"] = engine
+    Filerow(app)
+    add_routes(app, sessionmaker(engine, expire_on_commit=False))
+    return app

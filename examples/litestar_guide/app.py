@@ -1,0 +1,61 @@
+"""The application: ``litestar --app litestar_guide.app:create_app run``."""
+
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from advanced_alchemy.extensions.litestar import SQLAlchemyPlugin
+from filerow import storages
+from filerow.backends.local import LocalBackend
+from filerow.ext.litestar import FilerowPlugin
+from litestar import Litestar
+from litestar.openapi import OpenAPIConfig
+
+from litestar_guide.cli import GuideCommands
+from litestar_guide.controllers.accounts import AccountController
+from litestar_guide.controllers.authors import AuthorController
+from litestar_guide.controllers.books import BookController
+from litestar_guide.controllers.documents import DocumentController
+from litestar_guide.controllers.repositories import AuthorRepositoryController, BookRepositoryController
+from litestar_guide.database import alchemy_for
+from litestar_guide.sessions import sessions_in
+from litestar_guide.settings import FILES_URL, Settings
+
+CONTROLLERS = [
+    AccountController,
+    AuthorController,
+    BookController,
+    AuthorRepositoryController,
+    BookRepositoryController,
+    DocumentController,
+]
+
+
+def create_app(settings: Settings | None = None) -> Litestar:
+    """Return the application.
+
+    Args:
+        settings: Where rows and bytes go; what the environment says when left out.
+    """
+    settings = settings or Settings.from_environment()
+    alchemy = alchemy_for(settings)
+    register_storage(settings)
+    return Litestar(
+        CONTROLLERS,
+        plugins=[SQLAlchemyPlugin(alchemy), FilerowPlugin(), GuideCommands()],
+        middleware=[sessions_in(alchemy, secure=settings.secure_cookies)],
+        openapi_config=OpenAPIConfig("Guide", "1"),
+    )
+
+
+def register_storage(settings: Settings) -> None:
+    """Register the backend that ``Document.file`` names."""
+    url = urlsplit(settings.storage_url)
+    if url.scheme != "file":
+        storages.register_backend(settings.storage_url, "documents", **settings.storage_options)
+        return
+    folder = Path(url2pathname(url.path))
+    development = settings.secret is None
+    storages.register_backend(
+        LocalBackend("documents", folder, base_url=FILES_URL, secret=settings.secret, development=development)
+    )
