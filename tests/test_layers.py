@@ -40,8 +40,6 @@ LOADED_WHEN_NEEDED = {
     ("_registry", "backends.fsspec"),
     # a file can be made of a claim, and what is claimed is checked by its column's rules
     ("_file_io", "_claims"),
-    # a file can be made of a claim, and what is claimed is checked by its column's rules
-    ("_file_io", "_claims"),
     # pydantic calls a hook of the value, which looks into the module that is made for it
     ("_list", "_pydantic"),
 }  # fmt: skip

@@ -85,42 +85,6 @@ class FileIO:
         file._complete(await run_async(redeem_token_steps(claim, column, secret, development=development)))
         return file
 
-    # -- from a client's own upload ------------------------------------------------------------------------------------
-
-    @classmethod
-    def from_claim(cls, claim: str, column: object = None, *, secret: Secret | None = None, development: bool = False) -> Self:
-        """Check what a client has uploaded straight to the store, and make it a staged file, once.
-
-        Args:
-            claim: The token that ``DirectUploads.begin`` gave to the client.
-            column: The mapped attribute that the file is for; a claim for another is refused. Without it, whatever column the
-                claim was made for is right, and its rules are those of that time.
-            secret: As given to ``DirectUploads``; ``FILEROW_SECRET`` when left out.
-            development: As given to ``DirectUploads``.
-
-        Raises:
-            InvalidTokenError: The claim is not ours.
-            ExpiredTokenError: It is too old.
-            ClaimError: Nothing was uploaded, or something else; the claim is for another column, or was used before.
-            FileValidationError: The column's rules refuse the file.
-        """
-        from filerow._claims import redeem_token_steps, run  # as in _copy_job
-
-        file = cls()
-        file._complete(run(redeem_token_steps(claim, column, secret, development=development)))
-        return file
-
-    @classmethod
-    async def from_claim_async(
-        cls, claim: str, column: object = None, *, secret: Secret | None = None, development: bool = False
-    ) -> Self:
-        """Check what a client has uploaded, and make it a staged file; see :meth:`from_claim`."""
-        from filerow._claims import redeem_token_steps, run_async  # as in _copy_job
-
-        file = cls()
-        file._complete(await run_async(redeem_token_steps(claim, column, secret, development=development)))
-        return file
-
     # -- reading -------------------------------------------------------------------------------------------------------
 
     def get_content(self) -> bytes:
