@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 from filerow._bridge import raise_if, run_all, run_all_async
 from filerow._content import Content, content_of
 from filerow._document import Facts
-from filerow._paths import STAGING, content_disposition, generate_path, uuid7_hex
+from filerow._paths import STAGING, generate_path, uuid7_hex
 from filerow._registry import storages
+from filerow._safety import present
 from filerow.backends._streams import in_thread
 from filerow.backends._types import SignRequest
 from filerow.exceptions import FileStateError, IntegrityError
@@ -197,7 +198,8 @@ class FileIO:
             expires_in: Seconds the URL works; 3600 by default.
             for_upload: Sign a ``PUT`` instead of a ``GET``.
             download_as: Make the store answer with this filename as an attachment (RFC 6266).
-            inline: Make the store answer with the filename, to be shown in the browser.
+            inline: Make the store answer with the filename, to be shown in the browser, if the type is one that can be shown
+                safely; else as an attachment.
             content_type: The only ``Content-Type`` the upload may have (``for_upload``).
             content_length: Bytes the upload must have, exactly (``for_upload``).
             max_length: Most bytes the upload may have (``for_upload``); of the clouds, Google's alone binds that.
@@ -338,10 +340,17 @@ class FileIO:
         if limits != (None, None, None):
             msg = "content_type=, content_length= and max_length= limit an upload: give for_upload=True with them"
             raise ValueError(msg)
-        disposition = None
-        if download_as is not None or inline:
-            disposition = content_disposition(download_as or self._facts.filename, inline=inline)
-        return SignRequest("GET", seconds, content_disposition=disposition)
+        return SignRequest("GET", seconds, *self._presentation(download_as, inline=inline))
+
+    def _presentation(self, download_as: str | None, *, inline: bool) -> tuple[str | None, str | None]:
+        """Return the disposition and the type to bind into a URL to read; ``None`` for what the store knows of the object."""
+        facts = self._facts
+        # A store with a server keeps both with the object. Our own route has the URL and the path, and not the row.
+        own = bool(facts.content_type) and self._signed_by().own_urls is not None
+        if not own and download_as is None and not inline:
+            return None, None
+        shown = present(facts.content_type, download_as or facts.filename, inline=inline or (own and download_as is None))
+        return shown.content_disposition, shown.content_type if own else None
 
     def _copy_job(self) -> Copy:
         from filerow._transfer import Copy  # loaded with the first file that is stored, not with the package

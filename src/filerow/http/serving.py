@@ -82,6 +82,7 @@ def redirect(
     method: str = "GET",
     *,
     expires_in: int = 3600,
+    round_expiry: int | None = None,
     download_as: str | None = None,
     inline: bool = False,
     cache_control: str | None = None,
@@ -92,6 +93,7 @@ def redirect(
         file: A stored file.
         method: The request's method.
         expires_in: Seconds the URL works.
+        round_expiry: Redirects made in one window of so many seconds lead to the same URL, so that caches work.
         download_as: Have the store say this filename, for saving.
         inline: Have the store say that it may be shown, if its type can be shown safely.
         cache_control: ``Cache-Control`` of the redirect; by default browsers may use it again for half of the URL's life.
@@ -101,7 +103,7 @@ def redirect(
     """
     if method not in READS:
         return not_allowed(*READS)
-    url = file.sign(expires_in=expires_in, download_as=download_as, inline=inline)
+    url = file.sign(expires_in=expires_in, round_expiry=round_expiry, download_as=download_as, inline=inline)
     return _redirected(url, expires_in, cache_control)
 
 
@@ -110,6 +112,7 @@ async def redirect_async(
     method: str = "GET",
     *,
     expires_in: int = 3600,
+    round_expiry: int | None = None,
     download_as: str | None = None,
     inline: bool = False,
     cache_control: str | None = None,
@@ -117,7 +120,7 @@ async def redirect_async(
     """Send the client to a signed URL of the file's store; see :func:`redirect`."""
     if method not in READS:
         return not_allowed(*READS)
-    url = await file.sign_async(expires_in=expires_in, download_as=download_as, inline=inline)
+    url = await file.sign_async(expires_in=expires_in, round_expiry=round_expiry, download_as=download_as, inline=inline)
     return _redirected(url, expires_in, cache_control)
 
 
