@@ -28,8 +28,11 @@ _USED_AS_CODE = re.compile(
     r"|text/(?:css|x-component|cache-manifest)|multipart/.*|message/.*|application/(?:x-shockwave-flash|x-mimearchive|wasm))\Z"
 )
 
-_SANDBOX = "default-src 'none'; img-src 'self' data:; media-src 'self'; style-src 'unsafe-inline'; sandbox"
-_PDF = "default-src 'none'; object-src 'self'; plugin-types application/pdf; style-src 'unsafe-inline'"
+_SANDBOX = "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; sandbox"
+# A player is a page that loads its own address once more, by CORS, which a sandbox of another origin refuses. Scripts stay off.
+_PLAYER = "default-src 'none'; media-src 'self'; style-src 'unsafe-inline'; sandbox allow-same-origin"
+# Not every viewer of PDF works in a sandbox, and each is one: what a PDF can script is the viewer, never a page of our origin.
+_VIEWER = "default-src 'none'; object-src 'self'; style-src 'unsafe-inline'"
 
 
 class Presentation(NamedTuple):
@@ -76,5 +79,11 @@ def safe_headers(content_type: str | None, filename: str, *, inline: bool = True
         ("content-type", "text/plain; charset=utf-8" if shown.content_type == "text/plain" else shown.content_type),
         ("content-disposition", shown.content_disposition),
         ("x-content-type-options", "nosniff"),
-        ("content-security-policy", _PDF if shown.content_type == "application/pdf" else _SANDBOX),
+        ("content-security-policy", _policy(shown.content_type)),
     )
+
+
+def _policy(bare: str) -> str:
+    if bare.startswith(("audio/", "video/")):
+        return _PLAYER
+    return _VIEWER if bare == "application/pdf" else _SANDBOX
