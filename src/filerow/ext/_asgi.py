@@ -1,0 +1,182 @@
+"""What the ASGI frameworks share: sending a reply with backpressure until the client leaves, and taking a body as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any, TypeAlias
+
+import anyio
+
+from filerow._file import FileObject
+from filerow.exceptions import FilerowError
+from filerow.http import route
+from filerow.http._reply import AsyncChunks, Body, Reply
+from filerow.http.serving import accelerate, redirect_async, serve_async
+
+__all__ = (
+    "Answer",
+    "Receive",
+    "Scope",
+    "Send",
+    "accelerated",
+    "fixed",
+    "headers_of",
+    "redirected",
+    "reply_of_route",
+    "send_reply",
+    "streamed",
+)
+
+Scope: TypeAlias = Any  # each framework has names of its own for ASGI's types
+Receive: TypeAlias = Callable[[], Awaitable[Any]]
+Send: TypeAlias = Callable[[Any], Awaitable[None]]
+Pairs: TypeAlias = list[tuple[str, str]]
+
+Answer: TypeAlias = Callable[[str, Pairs], Awaitable[Reply]]
+"""What makes a reply of a request's method and headers, when the response is sent."""
+
+
+def streamed(file: FileObject, **options: Any) -> Answer:
+    """Answer with a file's bytes; see :func:`filerow.http.serving.serve`."""
+
+    def answer(method: str, headers: Pairs) -> Awaitable[Reply]:
+        return serve_async(file, method, headers, **options)
+
+    return answer
+
+
+def redirected(file: FileObject, **options: Any) -> Answer:
+    """Answer with a redirect; see :func:`filerow.http.serving.redirect`."""
+
+    def answer(method: str, _: Pairs) -> Awaitable[Reply]:
+        return redirect_async(file, method, **options)
+
+    return answer
+
+
+def accelerated(file: FileObject, **options: Any) -> Answer:
+    """Leave the file to the web server in front; see :func:`filerow.http.serving.accelerate`."""
+
+    async def answer(method: str, _: Pairs) -> Reply:
+        return accelerate(file, method, **options)
+
+    return answer
+
+
+def fixed(reply: Reply) -> Answer:
+    """Answer with a reply that is there already."""
+
+    async def answer(_: str, __: Pairs) -> Reply:
+        return reply
+
+    return answer
+
+
+def headers_of(scope: Scope) -> Pairs:
+    """Return a request's headers as text."""
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+
+
+async def send_reply(
+    reply: Reply, receive: Receive, send: Send, *, extra: Iterable[tuple[bytes, bytes]] = (), problems: bool = False
+) -> None:
+    """Send a reply, chunk by chunk as fast as the client takes it, and stop when the client has gone.
+
+    The first chunk is read before the status is sent, so that a missing object still gets a status of its own.
+
+    Args:
+        reply: What to send.
+        receive: ASGI's, to learn that the client has gone.
+        send: ASGI's, which waits while the client is slow.
+        extra: Headers that the framework adds, such as cookies.
+        problems: Answer an error of the store with its problem rather than raise it.
+    """
+    chunks: AsyncChunks | None = None
+    if isinstance(reply.body, Body):
+        try:
+            chunks = await reply.body.begin_async()
+        except FilerowError as error:
+            if not problems:
+                raise
+            reply = route.problem(error)
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers]
+    try:
+        await send({"type": "http.response.start", "status": reply.status, "headers": [*headers, *extra]})
+        if chunks is not None and not await _send_chunks(chunks, receive, send):
+            return
+        await send({"type": "http.response.body", "body": reply.body if isinstance(reply.body, bytes) else b""})
+    finally:
+        if chunks is not None:
+            with anyio.CancelScope(shield=True):  # the backend's file or connection is given back, whatever ended this
+                await chunks.aclose()
+
+
+async def _send_chunks(chunks: AsyncChunks, receive: Receive, send: Send) -> bool:
+    """Send the chunks; say whether all of them went.
+
+    A client who leaves ends it between two chunks: a read that is under way ends by itself and leaves nothing half open.
+    """
+    gone = anyio.Event()
+    failure: Exception | None = None
+    async with anyio.create_task_group() as group:
+        group.start_soon(_watch, receive, gone)
+        try:
+            async for chunk in chunks:
+                await _send_chunk(chunk, send, gone)
+                if gone.is_set():
+                    break
+        except Exception as error:  # noqa: BLE001 - raised below as it is, rather than inside the task group's own
+            failure = error
+        group.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+    return not gone.is_set()
+
+
+async def _send_chunk(chunk: bytes, send: Send, gone: anyio.Event) -> None:
+    try:
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    except OSError:  # how a server may say that the client has gone (ASGI, HTTP protocol 2.4)
+        gone.set()
+
+
+async def _watch(receive: Receive, gone: anyio.Event) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    gone.set()
+
+
+async def _body_of(receive: Receive) -> AsyncIterator[bytes]:
+    """Yield the body of a request as it comes.
+
+    Raises:
+        ConnectionAbortedError: The client left in the middle.
+    """
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            msg = "the client left before its upload was complete"
+            raise ConnectionAbortedError(msg)
+        if chunk := message.get("body", b""):
+            yield chunk
+        more = message.get("more_body", False)
+
+
+async def reply_of_route(scope: Scope, receive: Receive, key: str, path: str) -> Reply:
+    """Answer a signed URL of our own: send a file, or take one.
+
+    Args:
+        scope: The request's.
+        receive: The request's, for the body of a ``PUT``.
+        key: The backend's key, from the URL.
+        path: The path inside the backend, from the URL, decoded.
+    """
+    headers = headers_of(scope)
+    query = scope.get("query_string", b"").decode("latin-1")
+    try:
+        if scope["method"] == "PUT":
+            return await route.receive_async("PUT", key, path, query, headers, _body_of(receive))
+        return await route.answer_async(scope["method"], key, path, query, headers)
+    except ConnectionAbortedError:
+        return Reply(400, ())  # nobody is there to read it

@@ -1,0 +1,210 @@
+"""What Litestar has to know of files as values: how they go out, what may come in, and how OpenAPI describes both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import msgspec
+from litestar.datastructures import UploadFile
+from litestar.exceptions import ImproperlyConfiguredException, ValidationException
+from litestar.openapi.spec import OpenAPIFormat, OpenAPIType, Schema
+from litestar.params import BodyKwarg
+from litestar.plugins import OpenAPISchemaPlugin, SerializationPlugin, SerializationPluginProtocol
+from litestar.typing import FieldDefinition
+from sqlalchemy import inspect
+from sqlalchemy.orm import Mapper
+
+from filerow._column import StoredObject
+from filerow._file import FileObject
+from filerow._list import FileObjectList
+from filerow._pydantic import REFUSED, view_of
+from filerow.exceptions import ContentError, UntrustedDocumentError
+
+if TYPE_CHECKING:
+    from litestar._openapi.schema_generation import SchemaCreator
+    from litestar.dto import AbstractDTO
+    from litestar.dto.data_structures import DTOFieldDefinition
+    from litestar.openapi.spec import Reference
+
+__all__ = ("TYPE_DECODERS", "TYPE_ENCODERS", "FileDTO", "FileDTOPlugin", "FileSchemaPlugin")
+
+
+def _is_file(annotation: object) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, FileObject)
+
+
+def _is_file_list(annotation: object) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, FileObjectList)
+
+
+def _uploads(value: object) -> Iterable[object]:
+    """Return the uploads in what Litestar has parsed of a multipart body: one, several of one name, or the whole form."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return [upload for part in value for upload in _uploads(part)]
+    return [value] if isinstance(value, UploadFile | FileObject) else []
+
+
+def _decode_file(kind: type[Any], value: object) -> FileObject:
+    """Make a pending file of an upload; nothing that JSON can say is one.
+
+    Raises:
+        UntrustedDocumentError: A client sent a document.
+        ContentError: There is not exactly one upload.
+    """
+    found = list(_uploads(value))
+    if not found:
+        raise UntrustedDocumentError(REFUSED)
+    if len(found) > 1:
+        msg = f"one file is expected here, and {len(found)} were uploaded"
+        raise ContentError(msg)
+    return _file(kind, found[0])
+
+
+def _decode_list(kind: type[Any], value: object) -> FileObjectList:
+    """Make a list of pending files of one or more uploads."""
+    found = list(_uploads(value))
+    if not found and value not in ([], ""):
+        raise UntrustedDocumentError(REFUSED)
+    files: FileObjectList = kind(_file(FileObject, upload) for upload in found)
+    return files
+
+
+def _file(kind: type[FileObject], upload: object) -> FileObject:
+    return upload if isinstance(upload, FileObject) else kind.from_upload(upload)
+
+
+TYPE_ENCODERS: dict[Any, Callable[[Any], Any]] = {
+    FileObject: view_of,
+    FileObjectList: lambda files: [view_of(file) for file in files],
+}
+"""Towards clients a file is its public view."""
+
+TYPE_DECODERS: list[tuple[Callable[[Any], bool], Callable[[Any, Any], Any]]] = [
+    (_is_file, _decode_file),
+    (_is_file_list, _decode_list),
+]
+"""From clients a file is an upload, and nothing else."""
+
+
+class PublicFile(TypedDict):
+    filename: str
+    content_type: str
+    size: int | None
+    last_modified: float | None
+    metadata: dict[str, Any]
+
+
+"""The public view, under the name that the schema of an application shows."""
+
+
+class FileSchemaPlugin(OpenAPISchemaPlugin):
+    """Describes a file: in a request as the bytes of a multipart field, in a response as its public view."""
+
+    @staticmethod
+    def is_plugin_supported_type(value: Any) -> bool:
+        """Say whether this is a file or a list of files."""
+        return _is_file(value) or _is_file_list(value)
+
+    def to_openapi_schema(  # type: ignore[override]  # Litestar looks through references too
+        self, field_definition: FieldDefinition, schema_creator: SchemaCreator
+    ) -> Schema | Reference:
+        """Return the schema of a file or of a list of files.
+
+        Litestar's creator prefers aliases when it describes a request, and that is how the two directions are told apart here.
+        """
+        if schema_creator.prefer_alias:
+            one: Schema | Reference = Schema(
+                type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY, content_media_type="application/octet-stream"
+            )
+        else:
+            one = schema_creator.for_field_definition(FieldDefinition.from_annotation(PublicFile))
+        many = _is_file_list(field_definition.annotation)
+        schema = Schema(type=OpenAPIType.ARRAY, items=one) if many else one
+        if field_definition.name == "data" and isinstance(field_definition.kwarg_definition, BodyKwarg):
+            return Schema(type=OpenAPIType.OBJECT, properties={"files" if many else "file": schema})
+        return schema
+
+
+_LIST = FieldDefinition.from_annotation(list[FileObject])
+_SHAPE = ("raw", "annotation", "args", "inner_types", "instantiable_origin", "origin", "safe_generic_origin")
+
+
+class FileDTO:
+    """Lets one of Litestar's or Advanced Alchemy's DTOs take models with lists of files; goes before it.
+
+    ::
+
+        class DocumentDTO(FileDTO, SQLAlchemyDTO[Document]): ...
+
+    Litestar's DTOs take apart every field that is a collection, and know to put together again only what is written like
+    ``list[X]``; a ``FileObjectList`` stops the application at its start. Here it passes as a ``list[FileObject]``.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def generate_field_definitions(cls, model_type: type[Any]) -> Iterator[DTOFieldDefinition]:
+        """Yield the fields of a model, see Litestar's ``AbstractDTO``."""
+        fields: Iterable[DTOFieldDefinition] = super().generate_field_definitions(model_type)  # type: ignore[misc]
+        for field in fields:
+            yield replace(field, **{name: getattr(_LIST, name) for name in _SHAPE}) if _is_file_list(field.annotation) else field
+
+    def decode_builtins(self, value: dict[str, Any]) -> Any:
+        """Make the model of a form, see Litestar's ``AbstractDTO``; one upload is a list of one where a list is wanted.
+
+        Raises:
+            ValidationException: The form does not fit.
+        """
+        fields = self.generate_field_definitions(self.model_type)  # type: ignore[attr-defined]
+        lists = {field.name for field in fields if field.annotation == _LIST.annotation}
+        form = {name: [part] if name in lists and isinstance(part, UploadFile) else part for name, part in value.items()}
+        try:
+            return super().decode_builtins(form)  # type: ignore[misc]
+        except msgspec.ValidationError as error:
+            raise ValidationException(str(error)) from error
+
+
+class FileDTOPlugin(SerializationPlugin):
+    """Makes a :class:`FileDTO` of the DTO that another plugin makes by itself for a mapped class with lists of files.
+
+    Advanced Alchemy's does that for every handler that takes or returns a mapped class.
+
+    Args:
+        plugins: The application's plugins, also those that come later.
+    """
+
+    def __init__(self, plugins: Sequence[object]) -> None:
+        self._plugins = plugins
+        self._made: dict[type[AbstractDTO[Any]], type[AbstractDTO[Any]]] = {}
+
+    def supports_type(self, field_definition: FieldDefinition) -> bool:
+        """Say whether this is a mapped class with a list of files, or a collection of such, that another plugin supports."""
+        kinds = [field_definition.annotation, *(inner.annotation for inner in field_definition.inner_types)]
+        return any(map(_has_file_list, kinds)) and self._other(field_definition) is not None
+
+    def create_dto_for_type(self, field_definition: FieldDefinition) -> type[AbstractDTO[Any]]:
+        """Return the other plugin's DTO with ours before it."""
+        other = self._other(field_definition)
+        if other is None:
+            msg = f"no plugin makes a DTO for {field_definition.annotation!r}"
+            raise ImproperlyConfiguredException(msg)
+        theirs = other.create_dto_for_type(field_definition)
+        if theirs not in self._made:
+            self._made[theirs] = type(theirs.__name__, (FileDTO, theirs), {})
+        return self._made[theirs]
+
+    def _other(self, field_definition: FieldDefinition) -> SerializationPluginProtocol | None:
+        for plugin in self._plugins:
+            if plugin is not self and isinstance(plugin, SerializationPluginProtocol) and plugin.supports_type(field_definition):
+                return plugin
+        return None
+
+
+def _has_file_list(annotation: object) -> bool:
+    mapper = inspect(annotation, raiseerr=False) if isinstance(annotation, type) else None
+    kinds: list[object] = [column.type for column in mapper.columns] if isinstance(mapper, Mapper) else []
+    return any(isinstance(kind, StoredObject) and kind.multiple for kind in kinds)

@@ -1,0 +1,35 @@
+"""The browser's side of direct upload, as an answer to a request."""
+
+from __future__ import annotations
+
+from functools import cache
+from hashlib import sha256
+from importlib.resources import files
+
+from filerow.http._conditional import Outcome, Validators, evaluate
+from filerow.http._reply import Reply, RequestHeaders, lowered
+
+__all__ = ("SCRIPT", "script")
+
+SCRIPT = "filerow.js"
+"""The module's name, below the file route's own address."""
+
+
+@cache
+def _module() -> tuple[bytes, str]:
+    code = files("filerow").joinpath("static", SCRIPT).read_bytes()
+    return code, f'"{sha256(code).hexdigest()[:16]}"'
+
+
+def script(headers: RequestHeaders = ()) -> Reply:
+    """Return the ES module; a browser asks each time whether it still has the newest.
+
+    Args:
+        headers: The request's.
+    """
+    code, etag = _module()
+    known = (("etag", etag), ("cache-control", "no-cache"))
+    if evaluate("GET", lowered(headers), Validators(etag, None, settled=True)) is Outcome.NOT_MODIFIED:
+        return Reply(304, known)
+    kind = (("content-type", "text/javascript; charset=utf-8"), ("x-content-type-options", "nosniff"))
+    return Reply(200, (*kind, *known, ("content-length", str(len(code)))), code)

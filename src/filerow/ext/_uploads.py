@@ -1,0 +1,78 @@
+"""From a framework's upload to a pending file that its column would take."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sqlalchemy import Column
+from sqlalchemy.orm import QueryableAttribute
+
+from filerow._column import StoredObject
+from filerow._content import unwrap_upload
+from filerow._file import FileObject
+from filerow.exceptions import FileValidationError
+
+__all__ = ("Target", "checked", "checked_async", "is_upload", "required", "target_of")
+
+
+class Target(NamedTuple):
+    """Where uploads go.
+
+    Attributes:
+        type: The column's type, which knows the rules.
+        field: The column's name, which is also the name of the form field.
+    """
+
+    type: StoredObject
+    field: str
+
+
+def target_of(column: object) -> Target:
+    """Return the type and the name of a file column.
+
+    Args:
+        column: A mapped attribute (``Document.file``), a ``Column``, or a ``StoredObject`` alone, whose field is ``file``.
+
+    Raises:
+        TypeError: It is no file column.
+    """
+    if isinstance(column, StoredObject):
+        return Target(column, "file")
+    key, kind = "", None
+    if isinstance(column, QueryableAttribute):
+        key, columns = column.key, column.property.columns if hasattr(column.property, "columns") else []
+        kind = columns[0].type if columns else None
+    elif isinstance(column, Column):
+        key, kind = column.key, column.type
+    if not isinstance(kind, StoredObject):
+        msg = f"this takes a file column, such as Document.file, or a StoredObject, not {column!r}"
+        raise TypeError(msg)
+    return Target(kind, key)
+
+
+def checked(upload: object, target: Target, field: str = "") -> FileObject:
+    """Return a pending file of an upload that the column's rules allow; the upload is not closed, and only its head is read.
+
+    Raises:
+        FileValidationError: A rule refuses it.
+        ContentError: This is no upload.
+    """
+    file = FileObject.from_upload(upload)
+    if file.size is not None:
+        target.type.rules(field or target.field).check_size(file.size, file.filename)
+    return file
+
+
+async def checked_async(upload: object, target: Target, field: str = "") -> FileObject:
+    """Return a pending file of an upload that the column's rules allow; see :func:`checked`."""
+    return checked(upload, target, field)
+
+
+def is_upload(value: object) -> bool:
+    """Say whether a form's value is an upload; browsers send a file field that was left empty as one without a name."""
+    return unwrap_upload(value) is not None and bool(value.filename)  # type: ignore[attr-defined]  # every upload has one
+
+
+def required(field: str) -> FileValidationError:
+    """Return the error for a field without a file."""
+    return FileValidationError(f"{field}: a file is needed", field=field)

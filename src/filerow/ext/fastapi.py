@@ -1,0 +1,121 @@
+"""FastAPI: the file route, a response for stored files, an upload parameter, and our errors as problem documents.
+
+::
+
+    @app.post("/documents")
+    async def create(name: Annotated[str, Form()], file: Annotated[FileObject, Uploaded(Document.file)]) -> DocumentOut:
+        async with sessions() as session:
+            document = Document(name=name, file=file)
+            session.add(document)
+            await session.commit()
+        return DocumentOut.model_validate(document)
+
+
+    @app.get("/documents/{id}/file", response_class=StoredFileResponse)
+    async def download(id: int) -> StoredFileResponse:
+        async with sessions() as session:
+            document = await session.get_one(Document, id)
+        return StoredFileResponse(document.file)
+
+
+    app.include_router(file_router("/files"))
+    install(app)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from inspect import Parameter, Signature
+from typing import TYPE_CHECKING, Annotated, Any
+
+try:
+    from fastapi import APIRouter, Depends, File, Request, Response, UploadFile
+except ImportError as error:
+    raise ImportError("filerow.ext.fastapi needs FastAPI: pip install 'filerow[fastapi]'") from error
+
+from filerow._file import FileObject
+from filerow._list import FileObjectList
+from filerow.ext._static import SCRIPT
+from filerow.ext._uploads import checked_async, is_upload, required, target_of
+from filerow.ext.starlette import StoredFileResponse, direct, exception_handlers, install, send_script, signed
+
+if TYPE_CHECKING:
+    from fastapi.params import Depends as Dependency
+
+    from filerow.http.direct import DirectUploads
+
+__all__ = ("StoredFileResponse", "Uploaded", "exception_handlers", "file_router", "install", "upload_router")
+
+
+def Uploaded(column: object, *, field: str | None = None, optional: bool = False) -> Any:  # noqa: N802 - reads as a type
+    """Return what makes a parameter an uploaded file, checked by the rules of its column before the handler runs.
+
+    ``file: Annotated[FileObject, Uploaded(Document.file)]`` is a file field of a multipart body. For a list column the
+    parameter is a ``FileObjectList``. The upload is read when a session stores the file; FastAPI closes it after the response.
+
+    Args:
+        column: The column, such as ``Document.file``.
+        field: The form field's name; the column's when left out.
+        optional: Let the field be missing or empty; the parameter is then ``None``, or an empty list.
+    """
+    target = target_of(column)
+    name = field or target.field
+
+    async def one(**fields: Any) -> FileObject | None:
+        upload = fields["upload"]
+        if not is_upload(upload):
+            if optional:
+                return None
+            raise required(name)
+        return await checked_async(upload, target, name)
+
+    async def many(**fields: Any) -> FileObjectList:
+        uploads = [upload for upload in fields["upload"] or () if is_upload(upload)]
+        if not uploads and not optional:
+            raise required(name)
+        return FileObjectList([await checked_async(upload, target, name) for upload in uploads])
+
+    dependency: Any = many if target.type.multiple else one
+    kind: Any = list[UploadFile] if target.type.multiple else UploadFile
+    hint = Annotated[kind | None if optional else kind, File(alias=name)]  # type: ignore[valid-type]
+    default = None if optional else Parameter.empty
+    # FastAPI learns from the signature which field to read and what to write into OpenAPI.
+    dependency.__signature__ = Signature([Parameter("upload", Parameter.KEYWORD_ONLY, annotation=hint, default=default)])
+    return Depends(dependency)
+
+
+def file_router(base_url: str = "/files", *, include_in_schema: bool = False) -> APIRouter:
+    """Return the router of signed URLs of local and memory backends, and of ``filerow.js``.
+
+    Args:
+        base_url: The same as the backends' ``base_url``, without scheme and host.
+        include_in_schema: Show the routes in OpenAPI.
+    """
+    router = APIRouter(prefix=base_url, include_in_schema=include_in_schema)
+    router.add_api_route(f"/{SCRIPT}", send_script, methods=["GET"], response_class=Response)
+    router.add_api_route("/{key}/{path:path}", signed, methods=["GET", "HEAD", "PUT"], response_class=Response)
+    return router
+
+
+def upload_router(
+    uploads: Mapping[str, DirectUploads],
+    prefix: str = "/uploads",
+    *,
+    dependencies: Sequence[Dependency],
+    include_in_schema: bool = False,
+) -> APIRouter:
+    """Return the router of direct uploads, each under ``{prefix}/{name}``.
+
+    Args:
+        uploads: Direct uploads by name.
+        prefix: Where they are mounted.
+        dependencies: Dependencies that refuse whoever may not upload; an empty list lets everybody.
+        include_in_schema: Show the routes in OpenAPI.
+    """
+
+    async def upload(request: Request) -> Response:
+        return await direct(request, uploads)
+
+    router = APIRouter(prefix=prefix, dependencies=dependencies, include_in_schema=include_in_schema)
+    router.add_api_route("/{name}/{action}", upload, methods=["POST"], response_class=Response)
+    return router

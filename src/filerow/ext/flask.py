@@ -1,0 +1,243 @@
+"""Flask: the file route, answers with stored files, uploads as files, and our errors as problem documents.
+
+::
+
+    app = Flask(__name__)
+    Filerow(app, base_url="/files")
+
+
+    @app.post("/documents")
+    def create():
+        with Session(engine) as session:
+            document = Document(name=request.form["name"], file=uploaded("file", Document.file))
+            session.add(document)
+            session.commit()
+            return {"id": document.id, "file": document.file}, 201
+
+
+    @app.get("/documents/<int:id>/file")
+    def download(id):
+        with Session(engine) as session:
+            return send(session.get_one(Document, id).file)
+
+Files in what a view returns show their public view, as with any value that Flask's JSON provider knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Literal
+
+try:
+    from flask import Blueprint, Flask, Response, abort, jsonify, request
+except ImportError as error:
+    raise ImportError("filerow.ext.flask needs Flask: pip install 'filerow[flask]'") from error
+
+from filerow._file import FileObject
+from filerow._list import FileObjectList
+from filerow._pydantic import view_of
+from filerow.exceptions import FileValidationError, InvalidTokenError, StorageError, UntrustedDocumentError
+from filerow.ext._static import SCRIPT, script
+from filerow.ext._uploads import checked, is_upload, required, target_of
+from filerow.http import route, serving
+from filerow.http._reply import Body, Reply
+
+if TYPE_CHECKING:
+    from filerow.http.direct import DirectUploads
+
+__all__ = ("Filerow", "accelerate", "redirect", "send", "uploaded", "uploaded_many")
+
+ANSWERED = (FileValidationError, InvalidTokenError, UntrustedDocumentError, StorageError)
+"""The errors that a client hears of."""
+
+CHUNK = 1 << 16
+"""Bytes of a request's body taken at a time."""
+
+
+class Filerow:
+    """Everything Filerow does for a Flask application.
+
+    Args:
+        app: The application; or call :meth:`init_app` later.
+        base_url: Where the file route is mounted; the same as the backends' ``base_url``. ``None`` mounts none.
+        uploads: Direct uploads by name, each mounted under ``{uploads_url}/{name}``; none by default.
+        uploads_url: Where direct uploads are mounted.
+        authorize: Called before each direct upload; aborts for whoever may not. Needed with ``uploads``.
+
+    Raises:
+        ValueError: There are direct uploads, and nobody has said who may use them.
+    """
+
+    def __init__(
+        self,
+        app: Flask | None = None,
+        base_url: str | None = "/files",
+        *,
+        uploads: Mapping[str, DirectUploads] | None = None,
+        uploads_url: str = "/uploads",
+        authorize: Callable[[], Any] | None = None,
+    ) -> None:
+        if uploads and authorize is None:
+            raise ValueError(
+                "direct uploads let whoever may call them store files: say who may with authorize=... (a function that aborts)"
+            )
+        self._base_url = base_url
+        self._uploads = dict(uploads or {})
+        self._uploads_url = uploads_url
+        self._authorize = authorize
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Mount the routes, answer our errors with problem documents (RFC 9457), and let JSON show files."""
+        for kind in ANSWERED:
+            app.register_error_handler(kind, _answer_error)
+        _show_files(app)
+        if self._base_url is not None:
+            app.register_blueprint(_files(), url_prefix=self._base_url)
+        if self._uploads:
+            app.register_blueprint(self._direct(), url_prefix=self._uploads_url)
+        app.extensions["filerow"] = self
+
+    def _direct(self) -> Blueprint:
+        blueprint = Blueprint("filerow_uploads", __name__)
+        if self._authorize is not None:
+            blueprint.before_request(self._authorize)
+
+        @blueprint.post("/<name>/<action>")
+        def upload(name: str, action: str) -> Response:
+            if name not in self._uploads:
+                abort(404)
+            return jsonify(self._uploads[name].handle(action, request.get_json()))
+
+        return blueprint
+
+
+def _files() -> Blueprint:
+    blueprint = Blueprint("filerow", __name__)
+
+    @blueprint.get(f"/{SCRIPT}")
+    def send_script() -> Response:
+        return response_of(script(list(request.headers)))
+
+    @blueprint.route("/<key>/<path:path>", methods=["GET", "PUT"])
+    def signed(key: str, path: str) -> Response:
+        query, headers = request.query_string.decode("latin-1"), list(request.headers)
+        if request.method == "PUT":
+            return response_of(route.receive("PUT", key, path, query, headers, _body()))
+        reply = route.answer(request.method, key, path, query, headers)
+        try:
+            return response_of(reply)
+        except StorageError as error:
+            return response_of(route.problem(error))
+
+    return blueprint
+
+
+def _body() -> Iterator[bytes]:
+    while chunk := request.stream.read(CHUNK):
+        yield chunk
+
+
+def response_of(reply: Reply) -> Response:
+    """Return a reply as a response; its first chunk is read now, and the server closes the rest."""
+    body: Any = (
+        reply.body.begin() if isinstance(reply.body, Body) else [reply.body]
+    )  # bytes alone would set a length of their own
+    response = Response(body, status=reply.status, headers=list(reply.headers), direct_passthrough=True)
+    if reply.header("content-type") is None:
+        with suppress(KeyError):
+            del response.headers["content-type"]
+    return response
+
+
+def send(
+    file: FileObject, *, download_as: str | None = None, inline: bool | None = None, cache_control: str | None = None
+) -> Response:
+    """Answer the current request with a stored file, streamed; see :func:`filerow.http.serving.serve`."""
+    options = {"download_as": download_as, "inline": inline, "cache_control": cache_control}
+    return response_of(serving.serve(file, request.method, list(request.headers), **options))  # type: ignore[arg-type]
+
+
+def redirect(
+    file: FileObject,
+    *,
+    expires_in: int = 3600,
+    download_as: str | None = None,
+    inline: bool = False,
+    cache_control: str | None = None,
+) -> Response:
+    """Send the client to a signed URL of the store; see :func:`filerow.http.serving.redirect`."""
+    return response_of(
+        serving.redirect(
+            file,
+            request.method,
+            expires_in=expires_in,
+            download_as=download_as,
+            inline=inline,
+            cache_control=cache_control,
+        )
+    )
+
+
+def accelerate(
+    file: FileObject,
+    *,
+    header: Literal["X-Accel-Redirect", "X-Sendfile"] = "X-Accel-Redirect",
+    prefix: str = "/protected/",
+    download_as: str | None = None,
+    inline: bool | None = None,
+    cache_control: str | None = None,
+) -> Response:
+    """Let the web server in front send a local file; see :func:`filerow.http.serving.accelerate`."""
+    return response_of(
+        serving.accelerate(
+            file,
+            request.method,
+            header=header,
+            prefix=prefix,
+            download_as=download_as,
+            inline=inline,
+            cache_control=cache_control,
+        )
+    )
+
+
+def uploaded(field: str, column: object = None) -> FileObject:
+    """Return a pending file of an upload in the current request, checked by the rules of its column.
+
+    Args:
+        field: The form field's name.
+        column: The column, such as ``Document.file``; the file is not checked before the flush when left out.
+
+    Raises:
+        FileValidationError: There is no file in the field, or a rule refuses it.
+    """
+    files = uploaded_many(field, column)
+    if not files:
+        raise required(field)
+    return files[0]
+
+
+def uploaded_many(field: str, column: object = None) -> FileObjectList:
+    """Return all files of a field, as a list to assign to a list column; empty when there are none. See :func:`uploaded`."""
+    uploads = [upload for upload in request.files.getlist(field) if is_upload(upload)]
+    if column is None:
+        return FileObjectList(map(FileObject.from_upload, uploads))
+    target = target_of(column)
+    return FileObjectList(checked(upload, target, field) for upload in uploads)
+
+
+def _answer_error(error: Exception) -> Response:
+    return response_of(route.problem(error))
+
+
+def _show_files(app: Flask) -> None:
+    """Let the application's JSON provider write a file's public view; what else it knows stays."""
+    known: Callable[[Any], Any] = app.json.default  # type: ignore[attr-defined]  # of the default provider
+
+    def default(value: object) -> object:
+        return view_of(value) if isinstance(value, FileObject) else known(value)
+
+    app.json.default = default  # type: ignore[attr-defined]

@@ -1,0 +1,246 @@
+"""Litestar: one plugin, and a response for stored files.
+
+::
+
+    @dataclass
+    class CreateDocument:
+        name: str
+        file: FileObject
+
+
+    @post("/documents")
+    async def create(
+        data: Annotated[CreateDocument, Body(media_type=RequestEncodingType.MULTI_PART)], db_session: AsyncSession
+    ) -> Document:
+        document = Document(name=data.name, file=data.file)
+        db_session.add(document)
+        await db_session.commit()
+        return document
+
+
+    @get("/documents/{document_id:int}/file")
+    async def download(document_id: int, db_session: AsyncSession) -> StoredFileResponse:
+        document = await db_session.get_one(Document, document_id)
+        return StoredFileResponse(document.file)
+
+
+    app = Litestar([create, download], plugins=[FilerowPlugin(base_url="/files")])
+
+Litestar by itself refuses bodies of more than 10 MB: give handlers that take larger files a ``request_max_body_size`` of their
+own, and their columns a ``max_size``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+
+try:
+    from litestar import Request, Response, Router, get, post, route
+except ImportError as error:
+    raise ImportError("filerow.ext.litestar needs Litestar: pip install 'filerow[litestar]'") from error
+
+from litestar.di import Provide
+from litestar.enums import HttpMethod
+from litestar.exceptions import ImproperlyConfiguredException, NotFoundException
+from litestar.plugins import InitPlugin
+
+from filerow._file import FileObject
+from filerow.exceptions import FileValidationError, InvalidTokenError, StorageError, UntrustedDocumentError
+from filerow.ext._asgi import (
+    Answer,
+    Receive,
+    Scope,
+    Send,
+    accelerated,
+    fixed,
+    headers_of,
+    redirected,
+    reply_of_route,
+    send_reply,
+    streamed,
+)
+from filerow.ext._litestar_types import TYPE_DECODERS, TYPE_ENCODERS, FileDTO, FileDTOPlugin, FileSchemaPlugin
+from filerow.ext._static import SCRIPT, script
+from filerow.http.route import problem
+
+if TYPE_CHECKING:
+    from litestar.config.app import AppConfig
+    from litestar.connection import ASGIConnection
+    from litestar.handlers import BaseRouteHandler
+
+    from filerow.http.direct import DirectUploads
+
+__all__ = ("FileDTO", "FilerowPlugin", "StoredFileResponse")
+
+ANSWERED = (FileValidationError, InvalidTokenError, UntrustedDocumentError, StorageError)
+"""The errors that a client hears of."""
+
+_NO_FILE = FileObject()
+
+Guard: TypeAlias = "Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitable[None] | None]"
+
+
+class StoredFileResponse(Response[None]):
+    """A stored file as the answer, streamed with ranges, conditional requests and safe headers.
+
+    See :func:`filerow.http.serving.serve` for the arguments; :meth:`redirect` and :meth:`accelerate` are the other ways out.
+    """
+
+    def __init__(
+        self,
+        file: FileObject,
+        *,
+        download_as: str | None = None,
+        inline: bool | None = None,
+        cache_control: str | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(content=None, **options)
+        self.answer: Answer = streamed(file, download_as=download_as, inline=inline, cache_control=cache_control)
+        self.problems = False
+
+    @classmethod
+    def of(cls, answer: Answer, *, problems: bool = False) -> Self:
+        """Return the response for an answer of another kind.
+
+        Args:
+            answer: What makes the reply.
+            problems: Answer an error of the store with its problem rather than raise it.
+        """
+        response = cls(_NO_FILE)
+        response.answer, response.problems = answer, problems
+        return response
+
+    @classmethod
+    def redirect(
+        cls,
+        file: FileObject,
+        *,
+        expires_in: int = 3600,
+        download_as: str | None = None,
+        inline: bool = False,
+        cache_control: str | None = None,
+    ) -> Self:
+        """Send the client to a signed URL of the store; see :func:`filerow.http.serving.redirect`."""
+        return cls.of(
+            redirected(file, expires_in=expires_in, download_as=download_as, inline=inline, cache_control=cache_control)
+        )
+
+    @classmethod
+    def accelerate(
+        cls,
+        file: FileObject,
+        *,
+        header: Literal["X-Accel-Redirect", "X-Sendfile"] = "X-Accel-Redirect",
+        prefix: str = "/protected/",
+        download_as: str | None = None,
+        inline: bool | None = None,
+        cache_control: str | None = None,
+    ) -> Self:
+        """Let the web server in front send a local file; see :func:`filerow.http.serving.accelerate`."""
+        options = {"download_as": download_as, "inline": inline, "cache_control": cache_control}
+        return cls.of(accelerated(file, header=header, prefix=prefix, **options))
+
+    def to_asgi_response(self, app: Any, request: Any, **given: Any) -> Any:  # noqa: ARG002 - Litestar's signature
+        """Return the ASGI application that sends this; see Litestar's ``Response``."""
+        headers = {**(given.get("headers") or {}), **self.headers}
+        pairs = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        cookies = [cookie.to_encoded_header() for cookie in (*self.cookies, *(given.get("cookies") or ()))]
+        background = self.background or given.get("background")
+
+        async def send_file(scope: Scope, receive: Receive, send: Send) -> None:
+            reply = await self.answer(scope["method"], headers_of(scope))
+            await send_reply(reply, receive, send, extra=[*pairs, *cookies], problems=self.problems)
+            if background is not None:
+                await background()
+
+        return send_file
+
+
+class FilerowPlugin(InitPlugin):
+    """Everything Filerow does for a Litestar application.
+
+    Files in models and results show their public view; files in multipart bodies become pending files; our errors become
+    problem documents (RFC 9457); signed URLs of local and memory backends work.
+
+    Args:
+        base_url: Where the file route is mounted; the same as the backends' ``base_url``. ``None`` mounts none.
+        uploads: Direct uploads by name, each mounted under ``{uploads_url}/{name}``; none by default. Handlers that ask for a
+            dependency of the name ``direct_uploads`` get this mapping.
+        uploads_url: Where direct uploads are mounted.
+        guards: Litestar's guards, which say who may upload directly. Needed with ``uploads``; an empty list lets everybody.
+        include_in_schema: Show the routes in OpenAPI.
+
+    Raises:
+        ImproperlyConfiguredException: There are direct uploads, and nobody has said who may use them.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = "/files",
+        *,
+        uploads: Mapping[str, DirectUploads] | None = None,
+        uploads_url: str = "/uploads",
+        guards: Sequence[Guard] | None = None,
+        include_in_schema: bool = False,
+    ) -> None:
+        if uploads and guards is None:
+            raise ImproperlyConfiguredException(
+                "direct uploads let whoever may call them store files: say who may with guards=[...] (guards=[] for everybody)"
+            )
+        self._base_url = base_url
+        self._uploads = dict(uploads or {})
+        self._uploads_url = uploads_url
+        self._guards = list(guards or [])
+        self._include_in_schema = include_in_schema
+        self._is_installed = False
+
+    def on_app_init(self, app_config: AppConfig) -> AppConfig:
+        """Add to the application's configuration; what the application says itself goes first."""
+        if self._is_installed:  # Litestar walks the list of plugins, and the ones below are put before this one
+            return app_config
+        self._is_installed = True
+        app_config.plugins.insert(0, FileDTOPlugin(app_config.plugins))
+        app_config.plugins.append(FileSchemaPlugin())
+        app_config.type_encoders = {**TYPE_ENCODERS, **(app_config.type_encoders or {})}
+        app_config.type_decoders = [*(app_config.type_decoders or []), *TYPE_DECODERS]
+        app_config.exception_handlers = {**dict.fromkeys(ANSWERED, _answer_error), **app_config.exception_handlers}
+        if self._base_url is not None:
+            app_config.route_handlers.append(self._file_router(self._base_url))
+        if self._uploads:
+            app_config.route_handlers.append(self._upload_router())
+            app_config.dependencies.setdefault("direct_uploads", Provide(lambda: self._uploads, sync_to_thread=False))
+        return app_config
+
+    def _file_router(self, base_url: str) -> Router:
+        return Router(base_url, route_handlers=[_file, _script], include_in_schema=self._include_in_schema)
+
+    def _upload_router(self) -> Router:
+        uploads = self._uploads
+
+        @post("/{name:str}/{action:str}", status_code=200)
+        async def upload(request: Request[Any, Any, Any], name: str, action: str) -> dict[str, Any]:
+            if name not in uploads:
+                raise NotFoundException
+            return await uploads[name].handle_async(action, await request.json())
+
+        return Router(self._uploads_url, route_handlers=[upload], guards=self._guards, include_in_schema=self._include_in_schema)
+
+
+@route("/{key:str}/{path:path}", http_method=[HttpMethod.GET, HttpMethod.HEAD, HttpMethod.PUT], request_max_body_size=None)
+async def _file(request: Request[Any, Any, Any]) -> StoredFileResponse:
+    """Send or take the file of a signed URL."""
+    path = str(request.path_params["path"]).removeprefix("/")
+    reply = await reply_of_route(request.scope, request.receive, request.path_params["key"], path)
+    return StoredFileResponse.of(fixed(reply), problems=True)
+
+
+@get(f"/{SCRIPT}")
+async def _script(request: Request[Any, Any, Any]) -> StoredFileResponse:
+    """Send the browser's side of direct upload."""
+    return StoredFileResponse.of(fixed(script(headers_of(request.scope))))
+
+
+def _answer_error(_: Request[Any, Any, Any], error: Exception) -> StoredFileResponse:
+    return StoredFileResponse.of(fixed(problem(error)))

@@ -1,0 +1,242 @@
+"""Starlette: the file route, a response for stored files, uploads as files, and our errors as problem documents.
+
+::
+
+    async def create(request: Request) -> Response:
+        async with request.form() as form:
+            document = Document(name=form["name"], file=await uploaded(form, "file", Document.file))
+            async with sessions() as session:
+                session.add(document)
+                await session.commit()
+        return JSONResponse({"id": document.id})
+
+
+    async def download(request: Request) -> Response:
+        async with sessions() as session:
+            document = await session.get_one(Document, request.path_params["id"])
+        return StoredFileResponse(document.file)
+
+
+    app = Starlette(
+        routes=[Route("/documents", create, methods=["POST"]), Route("/documents/{id:int}/file", download), *routes("/files")]
+    )
+    install(app)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+try:
+    from starlette.applications import Starlette
+except ImportError as error:
+    raise ImportError("filerow.ext.starlette needs Starlette: pip install 'filerow[starlette]'") from error
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from filerow._file import FileObject
+from filerow.exceptions import FileValidationError, InvalidTokenError, StorageError, UntrustedDocumentError
+from filerow.ext._asgi import (
+    Answer,
+    Receive,
+    Scope,
+    Send,
+    accelerated,
+    fixed,
+    headers_of,
+    redirected,
+    reply_of_route,
+    send_reply,
+    streamed,
+)
+from filerow.ext._static import SCRIPT, script
+from filerow.ext._uploads import checked_async, is_upload, required, target_of
+from filerow.http.route import problem
+
+if TYPE_CHECKING:
+    from starlette.background import BackgroundTask
+    from starlette.datastructures import FormData
+
+    from filerow.http.direct import DirectUploads
+
+__all__ = ("StoredFileResponse", "install", "routes", "upload_routes", "uploaded")
+
+ANSWERED = (FileValidationError, InvalidTokenError, UntrustedDocumentError, StorageError)
+"""The errors that a client hears of."""
+
+_NO_FILE = FileObject()
+
+Authorize = Callable[[Request], Awaitable[None] | None]
+
+
+class StoredFileResponse(Response):
+    """A stored file as the answer, streamed with ranges, conditional requests and safe headers.
+
+    See :func:`filerow.http.serving.serve` for the arguments; :meth:`redirect` and :meth:`accelerate` are the other ways out.
+    """
+
+    media_type = "application/octet-stream"
+
+    def __init__(
+        self,
+        file: FileObject,
+        *,
+        download_as: str | None = None,
+        inline: bool | None = None,
+        cache_control: str | None = None,
+        status_code: int = 200,
+        background: BackgroundTask | None = None,
+    ) -> None:
+        # FastAPI's OpenAPI looks for the default of status_code; the status itself depends on the request.
+        self.answer: Answer = streamed(file, download_as=download_as, inline=inline, cache_control=cache_control)
+        self.problems = False
+        self.background = background
+        self.status_code, self.body = status_code, b""
+        self.raw_headers = []  # what set_cookie() and the framework add
+
+    @classmethod
+    def of(cls, answer: Answer, *, problems: bool = False) -> Self:
+        """Return the response for an answer of another kind.
+
+        Args:
+            answer: What makes the reply.
+            problems: Answer an error of the store with its problem rather than raise it.
+        """
+        response = cls(_NO_FILE)
+        response.answer, response.problems = answer, problems
+        return response
+
+    @classmethod
+    def redirect(
+        cls,
+        file: FileObject,
+        *,
+        expires_in: int = 3600,
+        download_as: str | None = None,
+        inline: bool = False,
+        cache_control: str | None = None,
+    ) -> Self:
+        """Send the client to a signed URL of the store; see :func:`filerow.http.serving.redirect`."""
+        return cls.of(
+            redirected(file, expires_in=expires_in, download_as=download_as, inline=inline, cache_control=cache_control)
+        )
+
+    @classmethod
+    def accelerate(
+        cls,
+        file: FileObject,
+        *,
+        header: Literal["X-Accel-Redirect", "X-Sendfile"] = "X-Accel-Redirect",
+        prefix: str = "/protected/",
+        download_as: str | None = None,
+        inline: bool | None = None,
+        cache_control: str | None = None,
+    ) -> Self:
+        """Let the web server in front send a local file; see :func:`filerow.http.serving.accelerate`."""
+        options = {"download_as": download_as, "inline": inline, "cache_control": cache_control}
+        return cls.of(accelerated(file, header=header, prefix=prefix, **options))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the request that ``scope`` describes."""
+        reply = await self.answer(scope["method"], headers_of(scope))
+        await send_reply(reply, receive, send, extra=self.raw_headers, problems=self.problems)
+        if self.background is not None:
+            await self.background()
+
+
+def routes(base_url: str = "/files", *, include_in_schema: bool = False) -> list[Route]:
+    """Return the routes of signed URLs of local and memory backends, and of ``filerow.js``.
+
+    Args:
+        base_url: The same as the backends' ``base_url``, without scheme and host.
+        include_in_schema: Show them in generated schemas.
+    """
+    return [
+        Route(f"{base_url}/{SCRIPT}", send_script, methods=["GET"], include_in_schema=include_in_schema),
+        Route(f"{base_url}/{{key}}/{{path:path}}", signed, methods=["GET", "PUT"], include_in_schema=include_in_schema),
+    ]
+
+
+async def signed(request: Request) -> Response:
+    """Send or take the file of a signed URL."""
+    params = request.path_params
+    reply = await reply_of_route(request.scope, request.receive, params["key"], params["path"])
+    return StoredFileResponse.of(fixed(reply), problems=True)
+
+
+async def send_script(request: Request) -> Response:
+    """Send the browser's side of direct upload."""
+    return StoredFileResponse.of(fixed(script(headers_of(request.scope))))
+
+
+def upload_routes(uploads: Mapping[str, DirectUploads], prefix: str = "/uploads", *, authorize: Authorize | None) -> list[Route]:
+    """Return the routes of direct uploads, each under ``{prefix}/{name}``.
+
+    Args:
+        uploads: Direct uploads by name.
+        prefix: Where they are mounted.
+        authorize: Called with each request, awaited if it can be; raises ``HTTPException`` for whoever may not upload. ``None``
+            lets everybody.
+    """
+
+    async def upload(request: Request) -> Response:
+        refused = authorize(request) if authorize is not None else None
+        if refused is not None:
+            await refused
+        return await direct(request, uploads)
+
+    return [Route(f"{prefix}/{{name}}/{{action}}", upload, methods=["POST"])]
+
+
+async def direct(request: Request, uploads: Mapping[str, DirectUploads]) -> Response:
+    """Answer one request of ``filerow.js``."""
+    found = uploads.get(request.path_params["name"])
+    if found is None:
+        raise HTTPException(404)
+    try:
+        payload = await request.json()
+    except json.JSONDecodeError as error:
+        raise HTTPException(400, "a JSON object is needed") from error
+    try:
+        return JSONResponse(await found.handle_async(request.path_params["action"], payload))
+    except ANSWERED as error:
+        return StoredFileResponse.of(fixed(problem(error)))
+
+
+async def uploaded(form: FormData, field: str, column: object = None) -> FileObject:
+    """Return a pending file of an upload in a form, checked by the rules of its column.
+
+    The form may be closed when the session that stores the file has flushed, not before.
+
+    Args:
+        form: What ``request.form()`` gives.
+        field: The form field's name.
+        column: The column, such as ``Document.file``; the file is not checked before the flush when left out.
+
+    Raises:
+        FileValidationError: There is no file in the field, or a rule refuses it.
+    """
+    upload = form.get(field)
+    if not is_upload(upload):
+        raise required(field)
+    return FileObject.from_upload(upload) if column is None else await checked_async(upload, target_of(column), field)
+
+
+def install(app: Starlette) -> None:
+    """Answer our errors with problem documents (RFC 9457), except where the application has a handler of its own."""
+    for kind in ANSWERED:
+        app.exception_handlers.setdefault(kind, answer_error)
+
+
+async def answer_error(_: Request, error: Exception) -> Response:
+    """Answer an error with its problem."""
+    return StoredFileResponse.of(fixed(problem(error)))
+
+
+exception_handlers: Mapping[Any, Any] = dict.fromkeys(ANSWERED, answer_error)
+"""What :func:`install` adds, for ``Starlette(exception_handlers=...)``."""
