@@ -31,7 +31,10 @@ class AzureSigner:
         self._account, self._container = config.get("account_name"), str(config.get("container_name"))
         self._key = config.get("account_key") or config.get("access_key")
         if not self._key:
-            msg = "binding a disposition, a type or a time into a URL of Azure needs account_name= and account_key="
+            msg = (
+                "binding a disposition, a type or a time into a URL of Azure, or signing a path that is not plain ASCII, needs "
+                "account_name= and account_key="
+            )
             raise UnsupportedOperationError(msg, operation="sign")
         self._root = str(config.get("endpoint") or f"https://{self._account}.blob.core.windows.net").rstrip("/")
         self._folder = f"{store.prefix}/" if store.prefix else ""
