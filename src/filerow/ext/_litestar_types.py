@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from litestar.dto.data_structures import DTOFieldDefinition
     from litestar.openapi.spec import Reference
 
-__all__ = ("TYPE_DECODERS", "TYPE_ENCODERS", "FileDTO", "FileDTOPlugin", "FileSchemaPlugin")
+__all__ = ("DECODERS", "ENCODERS", "FileDTO", "FileDTOPlugin", "FileSchemaPlugin")
 
 
 def _is_file(annotation: object) -> bool:
@@ -77,13 +77,13 @@ def _file(kind: type[FileObject], upload: object) -> FileObject:
     return upload if isinstance(upload, FileObject) else kind.from_upload(upload)
 
 
-TYPE_ENCODERS: dict[Any, Callable[[Any], Any]] = {
+ENCODERS: dict[Any, Callable[[Any], Any]] = {
     FileObject: view_of,
     FileObjectList: lambda files: [view_of(file) for file in files],
 }
 """Towards clients a file is its public view."""
 
-TYPE_DECODERS: list[tuple[Callable[[Any], bool], Callable[[Any, Any], Any]]] = [
+DECODERS: list[tuple[Callable[[Any], bool], Callable[[Any, Any], Any]]] = [
     (_is_file, _decode_file),
     (_is_file_list, _decode_list),
 ]

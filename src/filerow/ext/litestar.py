@@ -60,7 +60,7 @@ from filerow.ext._asgi import (
     send_reply,
     streamed,
 )
-from filerow.ext._litestar_types import TYPE_DECODERS, TYPE_ENCODERS, FileDTO, FileDTOPlugin, FileSchemaPlugin
+from filerow.ext._litestar_types import DECODERS, ENCODERS, FileDTO, FileDTOPlugin, FileSchemaPlugin
 from filerow.ext._static import SCRIPT, script
 from filerow.http.route import problem
 
@@ -203,8 +203,8 @@ class FilerowPlugin(InitPlugin):
         self._is_installed = True
         app_config.plugins.insert(0, FileDTOPlugin(app_config.plugins))
         app_config.plugins.append(FileSchemaPlugin())
-        app_config.type_encoders = {**TYPE_ENCODERS, **(app_config.type_encoders or {})}
-        app_config.type_decoders = [*(app_config.type_decoders or []), *TYPE_DECODERS]
+        app_config.type_encoders = {**ENCODERS, **(app_config.type_encoders or {})}
+        app_config.type_decoders = [*(app_config.type_decoders or []), *DECODERS]
         app_config.exception_handlers = {**dict.fromkeys(ANSWERED, _answer_error), **app_config.exception_handlers}
         if self._base_url is not None:
             app_config.route_handlers.append(self._file_router(self._base_url))
