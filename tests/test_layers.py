@@ -24,7 +24,7 @@ RANKS: list[set[str]] = [
     {
         "_paths", "_safety", "_rules", "_document", "_content", "_reader", "_bridge", "_transfer", "_file_io", "_file", "_pydantic",
     },
-    {"_list", "_column", "_claims"},
+    {"_list", "_column", "_claims", "_redeem"},
     {"_changes", "_ledger"},
     {"_tracking", "_collect", "_apply"},
     {"_session", "_outer", "_bulk"},
@@ -39,7 +39,7 @@ LOADED_WHEN_NEEDED = {
     ("_registry", "backends.local"), ("_registry", "backends.memory"), ("_registry", "backends.obstore"),
     ("_registry", "backends.fsspec"),
     # a file can be made of a claim, and what is claimed is checked by its column's rules
-    ("_file_io", "_claims"),
+    ("_file_io", "_redeem"),
     # pydantic calls a hook of the value, which looks into the module that is made for it
     ("_list", "_pydantic"),
 }  # fmt: skip

@@ -1,69 +1,25 @@
-"""Claims: how a client's finished upload becomes a file, once.
+"""Claims: what a client may upload, and for which column.
 
-A claim is a sealed token that says what a client was allowed to upload, and where to. The client keeps a URL for that path until
-it expires, so the object there is never what a row gets: redeeming a claim copies it, create-only, to a second path that only the
-claim knows, and checks the copy. Whoever redeems the claim again finds that path taken; whatever the client uploads afterwards
-reaches no row.
+A claim is a sealed token that says what a client was allowed to upload, where to, and where the file will be in the end.
+Everybody can read it, nobody can make one. ``_redeem`` makes a file of what was uploaded.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Column
 from sqlalchemy.orm import ColumnProperty, QueryableAttribute
 
 from filerow._column import StoredObject
-from filerow._content import Meter
-from filerow._document import Facts
 from filerow._paths import PathRequest, generate_path, safe_extension, uuid7_hex
-from filerow._registry import storages
-from filerow._rules import SNIFF_BYTES, Rules, resolve_type
-from filerow._signing import Keys, Purpose, Secret, resolve_keys
-from filerow._transfer import Delete
-from filerow.backends._obstore_steps import Call, Steps, run, run_async
+from filerow._rules import ImageLimits, Rules
+from filerow._signing import Keys, Purpose
 from filerow.backends._paths import check_path
-from filerow.backends._streams import in_thread
-from filerow.backends._types import ObjectInfo
-from filerow.exceptions import ClaimError, ContentTypeError, FileValidationError, ObjectExistsError, ObjectNotFoundError
+from filerow.exceptions import ClaimError
 
-if TYPE_CHECKING:
-    from filerow.backends.base import StorageBackend
-
-__all__ = (
-    "Claim",
-    "Target",
-    "missing_of",
-    "parts_of",
-    "plain_rules",
-    "redeem_steps",
-    "redeem_token_steps",
-    "run",
-    "run_async",
-    "target_of",
-)
-
-_SAME_TYPES = {
-    "application/x-gzip": "application/gzip",
-    "application/x-pdf": "application/pdf",
-    "application/x-rar": "application/vnd.rar",
-    "application/x-rar-compressed": "application/vnd.rar",
-    "application/x-zip-compressed": "application/zip",
-    "audio/mp3": "audio/mpeg",
-    "audio/vnd.wave": "audio/wav",
-    "audio/wave": "audio/wav",
-    "audio/x-flac": "audio/flac",
-    "audio/x-m4a": "audio/mp4",
-    "audio/x-wav": "audio/wav",
-    "image/jpg": "image/jpeg",
-    "image/pjpeg": "image/jpeg",
-    "image/x-icon": "image/vnd.microsoft.icon",
-    "image/x-png": "image/png",
-    "video/x-m4v": "video/mp4",
-}
-"""Names that browsers and recognisers use for the same type."""
+__all__ = ("Claim", "Part", "Target", "missing_of", "parts_of", "plain_rules", "target_of")
 
 
 class Target(NamedTuple):
@@ -186,7 +142,7 @@ class Claim(NamedTuple):
         """Return the rules that the claim carries.
 
         Raises:
-            ClaimError: It cannot carry them all, or another release of the library made it.
+            ClaimError: It cannot carry them all.
         """
         if self.validated:
             msg = (
@@ -194,13 +150,8 @@ class Claim(NamedTuple):
                 "FileObject.from_claim(token, column)"
             )
             raise ClaimError(msg)
-        try:
-            plain: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in self.rules.items()}
-            plain["field"] = field
-            return Rules(**plain)
-        except TypeError:
-            msg = "this claim was made by another release of this application; upload the file again"
-            raise ClaimError(msg) from None
+        plain = self.rules
+        return Rules(plain.get("max_size"), tuple(plain.get("content_types", ())), field, ImageLimits(**plain.get("image", {})))
 
 
 class Part(NamedTuple):
@@ -222,172 +173,7 @@ def missing_of(claim: Claim, there: Mapping[int, tuple[int, str]]) -> list[Part]
     return [part for part in parts_of(claim) if part.number not in there or there[part.number][0] != part.end - part.start]
 
 
-def plain_rules(rules: Rules) -> tuple[dict[str, Any], bool]:
-    """Return the rules that JSON can carry, and whether there are others."""
-    values = {key: value for key, value in rules._asdict().items() if key != "field" and value is not None and value != ()}
-    plain = {key: value for key, value in values.items() if _is_plain(value)}
-    return plain, len(plain) < len(values)
-
-
-def _is_plain(value: object) -> bool:
-    return isinstance(value, str | int | float) or (isinstance(value, tuple) and all(isinstance(v, str) for v in value))
-
-
-def plain_type(content_type: str) -> str:
-    """Return a media type under the one name that we compare by."""
-    return _SAME_TYPES.get(content_type, content_type)
-
-
-def redeem_token_steps(token: str, column: object, secret: Secret | None, *, development: bool) -> Steps[Facts]:
-    """Redeem a token: with its column's rules, or with those that it carries; see :func:`redeem_steps`."""
-    claim = Claim.unseal(resolve_keys(secret, development=development, user="direct upload"), token)
-    if column is None:
-        return (yield from redeem_steps(claim, claim.sealed_rules(claim.column.rpartition(".")[2])))
-    target = target_of(column)
-    claim.check_column(target.name)
-    return (yield from redeem_steps(claim, target.rules))
-
-
-def redeem_steps(claim: Claim, rules: Rules) -> Steps[Facts]:
-    """Take what was uploaded, check it, and return the facts of a file that no row owns yet.
-
-    Raises:
-        ClaimError: Nothing was uploaded, or something else, or the claim was used before.
-        FileValidationError: The column's rules refuse the file.
-    """
-    backend = storages.get_backend(claim.backend)
-    if claim.upload_id:
-        yield from _complete_steps(claim, backend)
-    yield from _check_size_steps(claim, backend)
-    copied = yield from _copy_steps(claim, backend)
-    check = _Check(claim, rules, backend)
-    try:
-        if copied.size is None:
-            copied = yield Call(backend.head, backend.head_async, (claim.target,), {})
-        yield Call(check.run, check.run_async, (), {})
-    except BaseException as error:
-        # What the store answered is no verdict on the file: then the upload stays, and the claim can be tried again.
-        refused = isinstance(error, ClaimError | FileValidationError)
-        yield _delete(backend, claim.target, *([claim.path] if refused else []))
-        raise
-    yield _delete(backend, claim.path)
-    return check.facts(copied)
-
-
-def _complete_steps(claim: Claim, backend: StorageBackend) -> Steps[None]:
-    from filerow.backends._obstore_direct import direct_of
-
-    direct = direct_of(backend)
-    there = yield direct.call(direct.parts, claim.path, claim.upload_id)
-    if there is None:  # completed by an attempt that failed later, or aborted: the object is there, or it is not
-        return
-    missing = missing_of(claim, there)
-    if missing:
-        msg = f"the upload is not complete: {len(missing)} of {len(parts_of(claim))} parts are missing; resume it"
-        raise ClaimError(msg)
-    etags = {part.number: there[part.number][1] for part in parts_of(claim)}
-    yield direct.call(direct.complete, claim.path, claim.upload_id, etags)
-
-
-def _check_size_steps(claim: Claim, backend: StorageBackend) -> Steps[None]:
-    """Look at the upload before it is copied, for not every store could bind its size."""
-    try:
-        info: ObjectInfo = yield Call(backend.head, backend.head_async, (claim.path,), {})
-    except ObjectNotFoundError:
-        used = yield Call(backend.exists, backend.exists_async, (claim.target,), {})
-        raise (_used() if used else _nothing()) from None
-    if info.size != claim.size:
-        yield _delete(backend, claim.path)
-        raise _other_size(claim, info.size)
-
-
-def _copy_steps(claim: Claim, backend: StorageBackend) -> Steps[ObjectInfo]:
-    try:
-        return (yield Call(backend.copy, backend.copy_async, (claim.path, claim.target), {}))  # type: ignore[no-any-return]
-    except ObjectExistsError:
-        raise _used() from None
-    except ObjectNotFoundError:  # somebody else was faster, between the last step and this one
-        raise _used() from None
-
-
-def _delete(backend: StorageBackend, *paths: str) -> Call:
-    job = Delete(backend, paths)
-    return Call(job.run, job.run_async, (), {})
-
-
-class _Check:
-    """Reads the copy once, in bounded memory: its first bytes, its size and its checksum."""
-
-    def __init__(self, claim: Claim, rules: Rules, backend: StorageBackend) -> None:
-        self._claim = claim
-        self._rules = rules
-        self._backend = backend
-        self._meter = Meter(rules, claim.filename)
-        self._head = b""
-        self._content_type = ""
-
-    def run(self) -> None:
-        """Check, blocking."""
-        for chunk in self._backend.stream(self._claim.target):
-            self._feed(chunk)
-        self._finish()
-
-    async def run_async(self) -> None:
-        """Check without blocking the event loop."""
-        async for chunk in self._backend.stream_async(self._claim.target):
-            await in_thread(self._feed, chunk)
-        self._finish()
-
-    def facts(self, info: ObjectInfo) -> Facts:
-        """Return what the file is."""
-        return Facts(
-            backend=self._backend.key,
-            path=self._claim.target,
-            filename=self._claim.filename,
-            content_type=self._content_type,
-            size=self._meter.size,
-            checksum=self._meter.checksum,
-            etag=info.etag,
-            version_id=info.version_id,
-            last_modified=info.last_modified or time.time(),
-        )
-
-    def _feed(self, chunk: bytes) -> None:
-        self._meter.feed(chunk)
-        if not self._content_type:
-            self._head += chunk[: SNIFF_BYTES - len(self._head)]
-            if len(self._head) >= SNIFF_BYTES:
-                self._check_head()
-
-    def _finish(self) -> None:
-        claim, meter = self._claim, self._meter
-        if not self._content_type:
-            self._check_head()
-        if meter.size != claim.size:
-            raise _other_size(claim, meter.size)
-        if claim.checksum is not None and claim.checksum != meter.checksum:
-            msg = f"the upload was announced with {claim.checksum}, but has {meter.checksum}"
-            raise ClaimError(msg)
-
-    def _check_head(self) -> None:
-        claim = self._claim
-        content_type, proven = resolve_type(self._head, claim.content_type, claim.filename)
-        self._rules.check_type(content_type, proven=proven)
-        announced = plain_type(claim.content_type)
-        # The store keeps, and may serve, the type that was announced. One that promises nothing is no danger.
-        if plain_type(content_type) != announced and announced != "application/octet-stream":
-            msg = f"{self._rules.field}: the file was announced as {claim.content_type}, but its first bytes are {content_type}"
-            raise ContentTypeError(msg, field=self._rules.field, limit=claim.content_type, actual=content_type)
-        self._content_type = content_type
-
-
-def _used() -> ClaimError:
-    return ClaimError("this claim was used before; a claim makes one file")
-
-
-def _nothing() -> ClaimError:
-    return ClaimError("nothing was uploaded for this claim, or it was used before and its file is gone")
-
-
-def _other_size(claim: Claim, size: int | None) -> ClaimError:
-    return ClaimError(f"the upload was announced with {claim.size} bytes, but has {size}")
+def plain_rules(rules: Rules) -> dict[str, Any]:
+    """Return the rules that JSON can carry: all but the validators."""
+    image = {name: limit for name, limit in rules.image._asdict().items() if limit is not None}
+    return {"max_size": rules.max_size, "content_types": list(rules.content_types), "image": image}

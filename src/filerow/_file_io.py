@@ -69,10 +69,10 @@ class FileIO:
             ClaimError: Nothing was uploaded, or something else; the claim is for another column, or was used before.
             FileValidationError: The column's rules refuse the file.
         """
-        from filerow._claims import redeem_token_steps, run  # as in _copy_job
+        from filerow._redeem import redeem  # as in _copy_job
 
         file = cls()
-        file._complete(run(redeem_token_steps(claim, column, secret, development=development)))
+        file._complete(redeem(claim, column, secret, development=development))
         return file
 
     @classmethod
@@ -80,10 +80,10 @@ class FileIO:
         cls, claim: str, column: object = None, *, secret: Secret | None = None, development: bool = False
     ) -> Self:
         """Check what a client has uploaded, and make it a staged file; see :meth:`from_claim`."""
-        from filerow._claims import redeem_token_steps, run_async  # as in _copy_job
+        from filerow._redeem import redeem_async  # as in _copy_job
 
         file = cls()
-        file._complete(await run_async(redeem_token_steps(claim, column, secret, development=development)))
+        file._complete(await redeem_async(claim, column, secret, development=development))
         return file
 
     # -- reading -------------------------------------------------------------------------------------------------------

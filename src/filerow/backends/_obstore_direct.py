@@ -7,7 +7,9 @@ Signing asks nobody; starting, listing, completing and aborting a multipart uplo
 from __future__ import annotations
 
 import base64
+import threading
 from collections.abc import Callable, Mapping
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -35,13 +37,15 @@ class Bound(NamedTuple):
     """What an upload must be.
 
     Attributes:
-        content_type: Its media type.
+        content_type: The media type to store with it.
+        content_disposition: The ``Content-Disposition`` (RFC 6266) to store with it.
         size: Its length in bytes, exactly.
         checksum: ``sha256:<hex>`` of its bytes, or ``None``.
         expires_in: Seconds until the store refuses it.
     """
 
     content_type: str
+    content_disposition: str
     size: int
     checksum: str | None
     expires_in: int
@@ -67,7 +71,7 @@ class S3Direct:
         self._store = backend.store
         self._config = dict(self._store.config)
         self._secrets = secrets_of(self._config)
-        self._session = self._library("botocore.session").Session()
+        self._session = _session(self._library("botocore.session"))
         self._fixed: Any = None
 
     @staticmethod
@@ -81,7 +85,7 @@ class S3Direct:
 
     def post(self, path: str, bound: Bound) -> tuple[str, dict[str, str]]:
         """Return the URL and the fields of a form that uploads one object (S3's POST policy)."""
-        fields = {"Content-Type": bound.content_type}
+        fields = {"Content-Type": bound.content_type, "Content-Disposition": bound.content_disposition}
         if bound.digest is not None:
             fields |= {"x-amz-checksum-algorithm": "SHA256", "x-amz-checksum-sha256": bound.digest}
         conditions: list[Any] = [{name: value} for name, value in fields.items()]
@@ -92,16 +96,18 @@ class S3Direct:
 
     def put(self, path: str, bound: Bound) -> tuple[str, dict[str, str]]:
         """Return the URL and the headers of a PUT that uploads one object of exactly this length and type."""
-        parameters: dict[str, Any] = {"ContentType": bound.content_type, "ContentLength": bound.size}
-        headers = {"Content-Type": bound.content_type}
+        kind, disposition = bound.content_type, bound.content_disposition
+        parameters: dict[str, Any] = {"ContentType": kind, "ContentDisposition": disposition, "ContentLength": bound.size}
+        headers = {"Content-Type": kind, "Content-Disposition": disposition}
         if bound.digest is not None:
             parameters |= {"ChecksumSHA256": bound.digest}
             headers["x-amz-checksum-sha256"] = bound.digest
         return self._presign("put_object", path, bound.expires_in, parameters), headers
 
-    def start(self, path: str, content_type: str) -> str:
+    def start(self, path: str, content_type: str, content_disposition: str) -> str:
         """Begin a multipart upload and return its name."""
-        return str(self._ask("create_multipart_upload", path, ContentType=content_type)["UploadId"])
+        begun = self._ask("create_multipart_upload", path, ContentType=content_type, ContentDisposition=content_disposition)
+        return str(begun["UploadId"])
 
     def part_urls(self, path: str, upload_id: str, sizes: Mapping[int, int], expires_in: int) -> dict[int, str]:
         """Return a URL to PUT each part by its number, bound to the part's length."""
@@ -174,15 +180,16 @@ class S3Direct:
         if endpoint and virtual:  # obstore wants the bucket in such an endpoint, botocore adds it
             endpoint = endpoint.replace(f"//{config['bucket']}.", "//", 1)
         key, secret, token = _credentials(self._store, config)
-        return self._session.create_client(
-            "s3",
-            region_name=str(config.get("region") or config.get("default_region") or "us-east-1"),
-            endpoint_url=endpoint,
-            aws_access_key_id=key,
-            aws_secret_access_key=secret,
-            aws_session_token=token,
-            config=self._options("virtual" if virtual else "path"),
-        )
+        with _lock:
+            return self._session.create_client(
+                "s3",
+                region_name=str(config.get("region") or config.get("default_region") or "us-east-1"),
+                endpoint_url=endpoint,
+                aws_access_key_id=key,
+                aws_secret_access_key=secret,
+                aws_session_token=token,
+                config=self._options("virtual" if virtual else "path"),
+            )
 
     def _options(self, style: str) -> Any:
         make = self._library("botocore.config").Config
@@ -200,6 +207,15 @@ class S3Direct:
         except ImportError as error:
             msg = "direct upload to S3 needs the extra 'filerow[s3]'"
             raise UnsupportedOperationError(msg, operation="sign", backend=self._backend) from error
+
+
+@cache
+def _session(library: Any) -> Any:
+    """Return the one session: reading its description of S3 takes it a third of a second."""
+    return library.Session()
+
+
+_lock = threading.Lock()  # a session makes one client at a time
 
 
 def _credentials(store: Any, config: Mapping[str, Any]) -> tuple[str | None, str | None, str | None]:

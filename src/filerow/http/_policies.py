@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from filerow._claims import Claim, missing_of
+from filerow._safety import present
 from filerow.backends._obstore_steps import Call, Steps
 from filerow.backends._types import SignRequest
 from filerow.backends.base import StorageBackend
@@ -81,7 +82,7 @@ def start_steps(backend: StorageBackend, claim: Claim, multipart_from: int, part
     if claim.size < multipart_from or claim.size <= LEAST_PART:
         return claim
     direct = direct_of(backend)
-    upload_id = yield direct.call(direct.start, claim.path, claim.content_type)
+    upload_id = yield direct.call(direct.start, claim.path, *present(claim.content_type, claim.filename))
     part = max(part_size, LEAST_PART, -(-claim.size // MOST_PARTS))
     return claim._replace(upload_id=upload_id, part_size=part)
 
@@ -99,7 +100,7 @@ def ticket_steps(backend: StorageBackend, claim: Claim, token: str, s3_method: S
     from filerow.backends._obstore_direct import Bound, direct_of
 
     direct = direct_of(backend)
-    bound = Bound(claim.content_type, claim.size, claim.checksum, seconds)
+    bound = Bound(*present(claim.content_type, claim.filename), claim.size, claim.checksum, seconds)
     if s3_method == "POST":
         url, fields = yield direct.call(direct.post, claim.path, bound)
     else:
@@ -110,7 +111,8 @@ def ticket_steps(backend: StorageBackend, claim: Claim, token: str, s3_method: S
 def _signed_steps(backend: StorageBackend, claim: Claim, seconds: int) -> Steps[tuple[str, dict[str, str]]]:
     """Return URL and headers of a PUT that binds as much as the backend can."""
     refused: UnsupportedOperationError | None = None
-    values: dict[str, Any] = {"content_type": claim.content_type, "content_length": claim.size}
+    kind = present(claim.content_type, claim.filename).content_type
+    values: dict[str, Any] = {"content_type": kind, "content_length": claim.size}
     for names in _LADDER:
         request = SignRequest("PUT", seconds)._replace(**{name: values[name] for name in names})
         try:
@@ -118,7 +120,7 @@ def _signed_steps(backend: StorageBackend, claim: Claim, seconds: int) -> Steps[
         except UnsupportedOperationError as error:
             refused = refused or error
         else:
-            return url, {"Content-Type": claim.content_type, **backend.upload_headers(request)}
+            return url, {"Content-Type": kind, **backend.upload_headers(request)}
     assert refused is not None  # noqa: S101 - the ladder has steps
     raise refused
 

@@ -18,12 +18,13 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from filerow._claims import Claim, Target, plain_rules, redeem_steps, target_of
+from filerow._claims import Claim, Target, plain_rules, target_of
 from filerow._document import Facts
 from filerow._file import FileObject, FileState, complete
 from filerow._paths import clean_filename
+from filerow._redeem import redeem_steps
 from filerow._registry import storages
-from filerow._rules import parse_size, resolve_type
+from filerow._rules import called, parse_size
 from filerow._signing import Keys, Secret, resolve_keys
 from filerow.backends._obstore_steps import Steps, run, run_async
 from filerow.exceptions import ClaimError, FileValidationError
@@ -210,10 +211,9 @@ class DirectUploads:
     def _new_claim(self, filename: str, size: int, claimed: str | None, checksum: str | None) -> Claim:
         rules, target = self._rules, self._target
         rules.check_size(size, filename)
-        content_type, _ = resolve_type(b"", claimed, filename)
+        content_type = called(claimed, filename)
         rules.check_type(content_type, proven=True)  # only announced; redeeming the claim looks at the bytes
         backend = storages.resolve(target.backend)
-        plain, validated = plain_rules(rules)
         return Claim(
             backend=backend.key,
             path=target.incoming_path(filename),
@@ -223,9 +223,9 @@ class DirectUploads:
             size=size,
             content_type=content_type,
             checksum=checksum,
-            rules=plain,
+            rules=plain_rules(rules),
             expires_at=int(time.time()) + self._expires_in,
-            validated=validated,
+            validated=bool(rules.validators),
         )
 
     def _resume_steps(self, token: str) -> Steps[Ticket]:

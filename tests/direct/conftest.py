@@ -1,0 +1,183 @@
+"""Stores that clients upload to, and both sides of the interface."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import create_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from filerow import FileObject, StorageBackend, StoredObject, storages
+from filerow.backends.local import LocalBackend
+from filerow.backends.memory import MemoryBackend
+from filerow.backends.obstore import ObstoreBackend
+from filerow.http.direct import DirectUploads, Ticket
+from tests.backends.stores import s3_options
+from tests.direct.site import Site
+
+if TYPE_CHECKING:
+    from tests.servers._s3 import S3Server
+
+SECRET = "a secret of these tests, and no other"
+
+PNG = bytes.fromhex("89504e470d0a1a0a0000000d49484452000000100000001008020000009091683600000000") + b"pixels" * 50
+JPEG = bytes.fromhex("ffd8ffe000104a46494600010100000100010000") + b"\0" * (len(PNG) - 20)
+HTML = b"<!doctype html><script>alert(1)</script>".ljust(len(PNG))
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Document(Base):
+    __tablename__ = "document"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    image: Mapped[FileObject | None] = mapped_column(
+        StoredObject("direct", max_size="1 MB", content_types=["image/png", "image/jpeg"])
+    )
+    cover: Mapped[FileObject | None] = mapped_column(StoredObject("direct", content_types=["image/*"]))
+    anything: Mapped[FileObject | None] = mapped_column(StoredObject("direct", max_size="200 MB"))
+
+
+class Store:
+    """One backend, as an application configures it.
+
+    Attributes:
+        kind: Its name in the tests.
+        backend: The backend, registered as ``direct``.
+        site: The application, which answers the URLs of backends without a server.
+        options: Further arguments of ``DirectUploads``.
+    """
+
+    def __init__(self, kind: str, backend: StorageBackend, site: Site, **options: Any) -> None:
+        self.kind = kind
+        self.backend = backend
+        self.site = site
+        self.options = options
+
+    def uploads(self, column: Any = Document.image, **options: Any) -> DirectUploads:
+        return DirectUploads(column, **{"secret": SECRET, **self.options, **options})
+
+    def paths(self) -> set[str]:
+        """What is stored, all of it."""
+        return {info.path for info in self.backend.list()}
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with Site() as running:
+        yield running
+
+
+def s3_backend(server: S3Server, bucket: str = "", endpoint: str = "") -> ObstoreBackend:
+    options = s3_options(server) | ({"aws_endpoint": endpoint} if endpoint else {})
+    return ObstoreBackend("direct", f"s3://{bucket or server.shared_bucket}/{server.make_prefix()}", **options)
+
+
+STORES = ["memory", "local", "s3-post", "s3-put", "azure"]
+
+
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest, site: Site, tmp_path: Path) -> Iterator[Store]:
+    made = make_store(request, site, tmp_path, request.param)
+    storages.register_backend(made.backend)
+    yield made
+    storages.clear_backends()
+
+
+def make_store(request: pytest.FixtureRequest, site: Site, folder: Path, kind: str) -> Store:
+    if kind == "memory":
+        return Store(kind, MemoryBackend("direct", base_url=f"{site.url}/files", secret=SECRET), site)
+    if kind == "local":
+        root = folder / "root"
+        return Store(kind, LocalBackend("direct", root, base_url=f"{site.url}/files", secret=SECRET, fsync=False), site)
+    if kind.startswith("s3"):
+        backend = s3_backend(request.getfixturevalue("s3_server"))
+        return Store(kind, backend, site, s3_method=kind.removeprefix("s3-").upper())
+    server = request.getfixturevalue("azurite_server")
+    container = server.make_container()
+    return Store(
+        kind,
+        ObstoreBackend(
+            "direct",
+            f"az://{container}/{uuid.uuid4().hex}",
+            account_name=server.account_name,
+            account_key=server.account_key,
+            endpoint=server.endpoint,
+            retry_config={"max_retries": 1},
+        ),
+        site,
+    )
+
+
+class Side:
+    """One of the two forms that every method has."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, owner: Any, method: str, *args: Any, **options: Any) -> Any:
+        if self.name == "sync":
+            return getattr(owner, method)(*args, **options)
+
+        async def awaited() -> Any:
+            return await getattr(owner, f"{method}_async")(*args, **options)
+
+        return asyncio.run(awaited())
+
+
+@pytest.fixture(params=["sync", "async"])
+def side(request: pytest.FixtureRequest) -> Side:
+    return Side(request.param)
+
+
+@pytest.fixture
+def session() -> Iterator[Session]:
+    engine = create_engine("sqlite://")
+    Base.metadata.create_all(engine)
+    with Session(engine) as opened:
+        yield opened
+    engine.dispose()
+
+
+Send = Callable[..., int]
+
+
+@pytest.fixture
+def send(tmp_path: Path) -> Send:
+    """Upload as the ticket says, by curl, and return the status."""
+
+    def call(ticket: Ticket, body: bytes, *, fields: dict[str, str] | None = None, headers: dict[str, str] | None = None) -> int:
+        if ticket.method == "POST":
+            return post(tmp_path, ticket.url, dict(ticket.fields) if fields is None else fields, body)
+        return put(tmp_path, ticket.url, dict(ticket.headers) if headers is None else headers, body)
+
+    return call
+
+
+def put(folder: Path, url: str, headers: dict[str, str], body: bytes, method: str = "PUT") -> int:
+    given = [part for name, value in headers.items() for part in ("-H", f"{name}: {value}")]
+    return _curl("-X", method, *given, "--upload-file", str(_file(folder, body)), url)
+
+
+def post(folder: Path, url: str, fields: dict[str, str], body: bytes) -> int:
+    given = [part for name, value in fields.items() for part in ("--form-string", f"{name}={value}")]
+    return _curl(*given, "-F", f"file=@{_file(folder, body)}", url)
+
+
+def _file(folder: Path, body: bytes) -> Path:
+    file = folder / "body"
+    file.write_bytes(body)
+    return file
+
+
+def _curl(*arguments: str) -> int:
+    command = ["curl", "--silent", "--show-error", "--max-time", "60", "--noproxy", "*", "-o", "/dev/null", "-w", "%{http_code}"]
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+    return int(done.stdout or 0)
