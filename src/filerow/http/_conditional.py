@@ -11,9 +11,16 @@ from typing import NamedTuple
 
 __all__ = ("Outcome", "Validators", "entity_tag", "evaluate", "http_date", "if_range_holds")
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SHA256 = re.compile(r"sha256:([0-9a-f]{64})\Z")
 _OPAQUE = re.compile(r"[\x21\x23-\x7e]{1,1000}\Z")
 _TAG = re.compile(r'[ \t]*((?:W/)?"[\x21\x23-\x7e\x80-\xff]*")[ \t]*(?:,|\Z)|[ \t]*,')
+# The three forms that a recipient accepts (section 5.6.7); the parser alone would take much that is no date of HTTP.
+_DATE = re.compile(
+    r"(?:[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT"
+    r"|[A-Z][a-z]{5,8}, [0-9]{2}-[A-Z][a-z]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT"
+    r"|[A-Z][a-z]{2} [A-Z][a-z]{2} [ 0-9][0-9] [0-9]{2}:[0-9]{2}:[0-9]{2} [0-9]{4})\Z"
+)
 
 
 class Outcome(Enum):
@@ -118,10 +125,10 @@ def _unmodified_since(value: str | None, modified: int | None, *, default: bool)
 
 def _seconds(value: str) -> int | None:
     """Return a date in seconds since the Unix epoch, or ``None`` when it is none."""
-    try:
-        date = parsedate_to_datetime(value)
-        if date.tzinfo is None:
-            date = date.replace(tzinfo=UTC)  # asctime's form has no zone, and means UTC
-        return int((date - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds())
-    except (ValueError, OverflowError, IndexError):
+    if not _DATE.match(value):
         return None
+    try:
+        date = parsedate_to_datetime(value).replace(tzinfo=UTC)  # asctime's form has no zone, and all of them mean UTC
+    except ValueError:  # there is no such day
+        return None
+    return int((date - _EPOCH).total_seconds())

@@ -1,0 +1,1 @@
+"""Tests of `filerow.http`: files over HTTP, without a framework."""
