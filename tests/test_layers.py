@@ -22,7 +22,8 @@ RANKS: list[set[str]] = [
     {"backends.*"},
     {"_registry"},
     {
-        "_paths", "_safety", "_rules", "_document", "_content", "_reader", "_bridge", "_transfer", "_file_io", "_file", "_pydantic",
+        "_paths", "_safety", "_rules", "_images", "_validators", "_document", "_content", "_intake", "_checks", "_reader",
+        "_bridge", "_transfer", "_file_io", "_file", "_pydantic",
     },
     {"_list", "_column", "_claims", "_redeem"},
     {"_changes", "_ledger"},
@@ -118,7 +119,9 @@ def test_a_backend_never_hears_of_files_or_of_an_orm(file: Path) -> None:
         assert not imported.startswith("sqlalchemy"), f"line {line}: {imported}"
 
 
-@pytest.mark.parametrize("name", ["_file", "_file_io", "_content", "_document", "_reader", "_registry", "_paths", "_rules"])
+@pytest.mark.parametrize(
+    "name", ["_file", "_file_io", "_content", "_document", "_reader", "_registry", "_paths", "_rules", "_images", "_checks"]
+)
 def test_a_file_never_hears_of_a_session(name: str) -> None:
     for imported, line, _ in imports_of(SOURCE / f"{name}.py"):
         assert not imported.startswith("sqlalchemy"), f"line {line}: {imported}"

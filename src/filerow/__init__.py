@@ -7,6 +7,7 @@ from filerow._file import FileObject, FileState
 from filerow._list import FileObjectList
 from filerow._paths import PathRequest
 from filerow._registry import StorageRegistry, storages
+from filerow._validators import Inspection, whole_content
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import FilerowError
 
@@ -15,11 +16,13 @@ __all__ = (
     "FileObjectList",
     "FileState",
     "FilerowError",
+    "Inspection",
     "PathRequest",
     "StorageBackend",
     "StorageRegistry",
     "StoredObject",
     "storages",
+    "whole_content",
 )
 
 __version__ = "0.1.0"

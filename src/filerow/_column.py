@@ -14,21 +14,25 @@ look into them; it does no I/O. Storing and deleting bytes is the session's busi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import JSON, ColumnElement, and_, or_, type_coerce
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import operators
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from filerow._file import FileObject, FileState, facts_of, loaded
+from filerow._file import FileObject, FileState, Snapshot, content_in, facts_of, loaded, restore
 from filerow._list import FileObjectList
 from filerow._paths import PathRequest
-from filerow._rules import Rules, parse_size
+from filerow._rules import NO_RULES, ImageLimits, Rules, parse_size
+from filerow._validators import Validator
 from filerow.backends.base import StorageBackend
-from filerow.exceptions import UnsupportedRouteError
+from filerow.exceptions import FileStateError, UnsupportedRouteError
+
+if TYPE_CHECKING:
+    from filerow._checks import Checks
 
 __all__ = ("StoredObject",)
 
@@ -62,7 +66,16 @@ class StoredObject(TypeDecorator[Any]):
         backend: Key of the backend, which may be registered later, or the backend; the default backend when left out.
         multiple: The column holds a list of files (``FileObjectList``) instead of one.
         max_size: Most bytes a file may have: a number, or text such as ``"25 MB"`` or ``"25 MiB"``.
-        content_types: Allowed media types; patterns such as ``image/*`` work. Checked against what the bytes prove.
+        content_types: Allowed media types; patterns such as ``image/*`` work. Checked against what the bytes prove. SVG can carry
+            scripts, so only its own name, ``image/svg+xml``, allows it.
+        max_pixels: Most pixels an image may have, width times height.
+        min_width: Fewest pixels an image may be wide.
+        max_width: Most pixels an image may be wide.
+        min_height: Fewest pixels an image may be high.
+        max_height: Most pixels an image may be high. All five are for images, and read from the header; when any is set, an image
+            whose header does not say its width and height is refused. Other files pass.
+        validators: Checks of your own, plain or ``async``: ``check(head: bytes, facts: Inspection)`` returns ``None`` or metadata
+            to add, or raises ``FileValidationError``; see :func:`filerow.whole_content` for those that need every byte.
         path: Callable that gets a :class:`filerow.PathRequest` and returns the path to store under, create-only.
         shards: Spread the generated paths over this many folders; 0 for none.
         lifecycle: ``False`` stores new files but never copies or deletes any: the application looks after them.
@@ -71,13 +84,19 @@ class StoredObject(TypeDecorator[Any]):
     impl = JSON
     cache_ok = True
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a column's rules are many, and each has its name
         self,
         backend: str | StorageBackend = "",
         multiple: bool = False,  # noqa: FBT001, FBT002 - positional in the API this grew out of
         *,
         max_size: int | str | None = None,
         content_types: Sequence[str] = (),
+        max_pixels: int | None = None,
+        min_width: int | None = None,
+        max_width: int | None = None,
+        min_height: int | None = None,
+        max_height: int | None = None,
+        validators: Iterable[Validator] = (),
         path: Callable[[PathRequest], str] | None = None,
         shards: int = 0,
         lifecycle: bool = True,
@@ -92,13 +111,78 @@ class StoredObject(TypeDecorator[Any]):
         self.multiple = multiple
         self.max_size = parse_size(max_size)
         self.content_types = tuple(kind.lower() for kind in content_types)
+        limits = ImageLimits(max_pixels, min_width, max_width, min_height, max_height).checked()
+        self.max_pixels, self.min_width, self.max_width, self.min_height, self.max_height = limits
         self.path = path
         self.shards = shards
         self.lifecycle = lifecycle
+        # Underscored, and so no part of SQLAlchemy's cache key: SQL does not depend on them.
+        self._rules = Rules(self.max_size, self.content_types, image=limits, validators=_callables(validators))
+        self._field: str | None = None
+
+    @property
+    def validators(self) -> tuple[Validator, ...]:
+        """The application's own checks."""
+        return self._rules.validators
 
     def rules(self, field: str) -> Rules:
         """Return the checks a file of this column must pass."""
-        return Rules(self.max_size, self.content_types, field)
+        return self._rules._replace(field=field)
+
+    # -- checks --------------------------------------------------------------------------------------------------------
+
+    def named(self, field: str) -> None:
+        """Learn the name of the attribute, for messages; a type that several attributes share has none."""
+        self._field = field if self._field in {None, field} else ""
+
+    def check(self, value: object, *, field: str = "") -> FileObject:
+        """Check content against all rules of this column without storing it: ``Document.file.type.check(upload)``.
+
+        Args:
+            value: A pending ``FileObject``, an upload, or any content that one takes. A stream is put aside to be checked whole.
+            field: What to call it in an error; the attribute's name by default.
+
+        Returns:
+            A pending file to assign, with the content type that was recognised and the metadata that validators added. Its
+            validators do not run again.
+
+        Raises:
+            FileValidationError: The file is refused.
+            ContentError: A validator or the content is asynchronous.
+            FileStateError: The file is stored already.
+        """
+        file, checks = self._checks(value, field)
+        checks.everything()
+        return _checked(file, checks)
+
+    async def check_async(self, value: object, *, field: str = "") -> FileObject:
+        """Check content against all rules of this column; see :meth:`check`. Asynchronous validators and content work here."""
+        file, checks = self._checks(value, field)
+        await checks.everything_async()
+        return _checked(file, checks)
+
+    def check_assigned(self, file: FileObject, field: str) -> None:
+        """Refuse at the line that assigns what can be seen of a pending file's content there.
+
+        Raises:
+            FileValidationError: The file is refused.
+        """
+        if content_in(file) is None or self._rules == NO_RULES:
+            return
+        file, checks = self._checks(file, field)
+        checks.at_once()
+        if checks.metadata is not file.metadata:
+            _checked(file, checks)
+
+    def _checks(self, value: object, field: str) -> tuple[FileObject, Checks]:
+        from filerow._checks import Checks  # loaded with the first file that is checked or stored, not with the package
+
+        file = value if isinstance(value, FileObject) else FileObject(content=value)
+        content = content_in(file)
+        if content is None:
+            msg = f"{file!r} has no content to check; rules are for files that are not stored yet"
+            raise FileStateError(msg)
+        return file, Checks(content, facts_of(file), self.rules(field or self._field or ""))
 
     @property
     def python_type(self) -> type[Any]:
@@ -111,6 +195,7 @@ class StoredObject(TypeDecorator[Any]):
         arguments += ["multiple=True"] if self.multiple else []
         arguments += [f"max_size={self.max_size}"] if self.max_size is not None else []
         arguments += [f"content_types={list(self.content_types)}"] if self.content_types else []
+        arguments += [f"{name}={value}" for name, value in self._rules.image._asdict().items() if value is not None]
         arguments += [f"shards={self.shards}"] if self.shards else []
         arguments += [] if self.lifecycle else ["lifecycle=False"]
         return f"StoredObject({', '.join(arguments)})"
@@ -257,6 +342,22 @@ class StoredObject(TypeDecorator[Any]):
 
     # SQLAlchemy declares a memoized property here, and means a class
     comparator_factory = Comparator  # pyright: ignore[reportAssignmentType]
+
+
+def _callables(validators: Iterable[Validator]) -> tuple[Validator, ...]:
+    found = tuple(validators)
+    wrong: list[object] = [validator for validator in found if not callable(validator)]
+    if wrong:
+        msg = f"a validator is a function of a file's first bytes and its Inspection, not {type(wrong[0]).__name__}"
+        raise TypeError(msg)
+    return found
+
+
+def _checked(file: FileObject, checks: Checks) -> FileObject:
+    """Note in a pending file what its checks have found."""
+    facts = facts_of(file)._replace(content_type=checks.content_type, metadata=checks.metadata)
+    restore(file, Snapshot(facts, checks.content, FileState.PENDING))
+    return file
 
 
 def _are_files(value: object) -> bool:

@@ -1,7 +1,7 @@
 """One view of everything that can be the content of a file.
 
-:func:`content_of` turns bytes, paths, files, uploads and iterators into a :class:`Content`; :func:`prepare` reads its head,
-decides whether it is small enough for one request, and counts and hashes (SHA-256) whatever passes, in bounded memory.
+:func:`content_of` turns bytes, paths, files, uploads and iterators into a :class:`Content`; a :class:`Meter` counts and hashes
+(SHA-256) whatever passes. ``_intake`` opens it.
 """
 
 from __future__ import annotations
@@ -12,27 +12,29 @@ import io
 import os
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
-from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
-from filerow._rules import NO_RULES, SNIFF_BYTES, Rules
-from filerow.backends._streams import in_thread
+from filerow._rules import NO_RULES, Rules
 from filerow.backends._types import Buffer
 from filerow.exceptions import ContentError, FileStateError
 
-__all__ = ("Body", "Content", "Meter", "Prepared", "content_of", "given_content", "prepare", "prepare_async", "unwrap_upload")
+__all__ = (
+    "AsyncContent",
+    "BytesContent",
+    "Content",
+    "FileContent",
+    "Meter",
+    "content_of",
+    "given_content",
+    "unwrap_upload",
+)
 
 ONE_REQUEST = 5 << 20
 """Up to this many bytes (5 MiB, S3's smallest part) go to the store in one request."""
 
 CHUNK = 1 << 20
 """Bytes read from a file at a time."""
-
-_INLINE_HASH = 64 << 10
-"""Up to this many bytes are hashed on the event loop: about as long as a hop to a thread takes."""
-
-Body = Buffer | Iterator[Buffer] | AsyncIterator[Buffer]
 
 
 class Content(ABC):
@@ -43,20 +45,30 @@ class Content(ABC):
         replayable: The bytes can be read again, so a rolled-back file can be stored again.
         filename: A name the source brings along.
         content_type: A media type the source claims.
+        peekable: :meth:`peek` works, so the content can be checked at the line that assigns it.
+        passed: Which validators have seen these bytes, and for which field.
     """
 
     size: int | None = None
     replayable: bool = True
     filename: str | None = None
     content_type: str | None = None
+    peekable: bool = False
+    passed: tuple[tuple[object, str], ...] = ()
 
     @abstractmethod
     def chunks(self) -> Iterator[Buffer] | AsyncIterator[Buffer]:
         """Iterate over the bytes from their start."""
 
+    def peek(self, offset: int, size: int) -> bytes:
+        """Return up to ``size`` bytes from an offset, fewer only at the end; whoever reads this content does not notice."""
+        raise NotImplementedError
+
 
 class BytesContent(Content):
     """All bytes in memory. A bytearray or memoryview is not copied; leave it alone until the commit."""
+
+    peekable = True
 
     def __init__(self, data: Buffer) -> None:
         self.data = data
@@ -65,9 +77,14 @@ class BytesContent(Content):
     def chunks(self) -> Iterator[Buffer]:
         return iter((self.data,))
 
+    def peek(self, offset: int, size: int) -> bytes:
+        return bytes(self.data[offset : offset + size])
+
 
 class PathContent(Content):
     """A file of this machine, opened when it is stored."""
+
+    peekable = True
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
@@ -81,6 +98,11 @@ class PathContent(Content):
         with self.path.open("rb") as file:
             while chunk := file.read(CHUNK):
                 yield chunk
+
+    def peek(self, offset: int, size: int) -> bytes:
+        with self.path.open("rb", buffering=0) as file:
+            file.seek(offset)
+            return file.read(size)
 
 
 class FileContent(Content):
@@ -97,7 +119,7 @@ class FileContent(Content):
                 file.seek(self._start)
         except (AttributeError, OSError, io.UnsupportedOperation):
             self._start = None
-        self.replayable = self._start is not None
+        self.replayable = self.peekable = self._start is not None
         name = getattr(file, "name", None)
         self.filename = os.path.basename(name) if isinstance(name, str) else None  # noqa: PTH119
 
@@ -109,6 +131,14 @@ class FileContent(Content):
         self._started = True
         while chunk := self._file.read(CHUNK):
             yield _buffer(chunk)
+
+    def peek(self, offset: int, size: int) -> bytes:
+        position = self._file.tell()
+        try:
+            self._file.seek((self._start or 0) + offset)
+            return bytes(_buffer(self._file.read(size)))
+        finally:
+            self._file.seek(position)
 
 
 class IterableContent(Content):
@@ -272,91 +302,18 @@ class Meter:
             FileTooLargeError: The limit is passed.
             InterruptedError: The transfer was called off.
         """
+        self.size += len(chunk)
+        self.expect(self.size)
+        self._sha256.update(chunk)
+        return chunk
+
+    def expect(self, size: int) -> None:
+        """Say how many bytes will have passed, as soon as they are known to come; see :meth:`feed`."""
         if self.stopped:
             msg = "the upload was called off"
             raise InterruptedError(msg)
-        self.size += len(chunk)
-        self._rules.check_size(self.size, self._filename)
-        self._sha256.update(chunk)
-        return chunk
+        self._rules.check_size(size, self._filename)
 
     def stop(self) -> None:
         """Let the next chunk fail, so that a store discards what it has of a streamed upload."""
         self.stopped = True
-
-
-class Prepared(NamedTuple):
-    """A body ready for a backend, and the first bytes of it to recognise the type by."""
-
-    head: bytes
-    body: Body
-
-
-def prepare(content: Content, meter: Meter) -> Prepared:
-    """Open content in a thread that may block; see the module's docstring.
-
-    Raises:
-        ContentError: The content is an asynchronous iterable.
-    """
-    if isinstance(content, BytesContent):
-        return Prepared(bytes(content.data[:SNIFF_BYTES]), meter.feed(content.data))
-    source = content.chunks()
-    if not isinstance(source, Iterator):
-        msg = (
-            "this file's content is an asynchronous iterator, which a synchronous session or save() cannot await; "
-            "use AsyncSession or save_async()"
-        )
-        raise ContentError(msg)
-    first: list[Buffer] = []
-    if _gather(source, first, content.size):
-        return Prepared(_head(first), meter.feed(b"".join(first)))
-    return Prepared(_head(first), map(meter.feed, chain(first, source)))
-
-
-def _gather(source: Iterator[Buffer], into: list[Buffer], size: int | None) -> bool:
-    """Read ahead; say whether that was all. A large file of known size is not held back for it."""
-    limit = ONE_REQUEST if size is None or size <= ONE_REQUEST else SNIFF_BYTES
-    held = 0
-    for chunk in source:
-        into.append(chunk)
-        held += len(chunk)
-        if held > limit:
-            return False
-    return True
-
-
-async def prepare_async(content: Content, meter: Meter) -> Prepared:
-    """Open content on the event loop without blocking it; see :func:`prepare`."""
-    if isinstance(content, BytesContent) and len(content.data) <= _INLINE_HASH:
-        return prepare(content, meter)
-    if not isinstance(content, AsyncContent):
-        return await in_thread(prepare, content, meter)
-    source = content.chunks()
-    first: list[Buffer] = []
-    held = 0
-    async for chunk in source:
-        first.append(chunk)
-        held += len(chunk)
-        if held > ONE_REQUEST:
-            return Prepared(_head(first), _metered(first, source, meter))
-    return Prepared(_head(first), await in_thread(meter.feed, b"".join(first)))
-
-
-async def _metered(first: list[Buffer], rest: AsyncIterator[Buffer], meter: Meter) -> AsyncIterator[Buffer]:
-    while first:
-        yield await _feed(meter, first.pop(0))
-    async for chunk in rest:
-        yield await _feed(meter, chunk)
-
-
-async def _feed(meter: Meter, chunk: Buffer) -> Buffer:
-    return meter.feed(chunk) if len(chunk) <= _INLINE_HASH else await in_thread(meter.feed, chunk)
-
-
-def _head(chunks: list[Buffer]) -> bytes:
-    head = b""
-    for chunk in chunks:
-        head += bytes(chunk[: SNIFF_BYTES - len(head)])
-        if len(head) >= SNIFF_BYTES:
-            break
-    return head

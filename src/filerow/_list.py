@@ -32,21 +32,32 @@ class FileObjectList(MutableList[FileObject]):
 
     def append(self, x: FileObject) -> None:
         """Add a file at the end."""
-        super().append(_check(x))
+        super().append(*self._admitted([x]))
 
     def insert(self, i: SupportsIndex, x: FileObject) -> None:
         """Add a file before a position."""
-        super().insert(i, _check(x))
+        super().insert(i, *self._admitted([x]))
 
     def extend(self, x: Iterable[FileObject]) -> None:
         """Add several files at the end."""
-        super().extend([_check(file) for file in x])
+        super().extend(self._admitted(x))
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if isinstance(index, slice):
-            super().__setitem__(index, [_check(file) for file in value])
+            super().__setitem__(index, self._admitted(value))
         else:
-            super().__setitem__(index, _check(value))
+            super().__setitem__(index, *self._admitted([value]))
+
+    def _admitted(self, files: Iterable[object]) -> list[FileObject]:
+        """Return files that the columns of this list take; a list that is no row's yet is checked when it is assigned."""
+        checked = [_check(file) for file in files]
+        pending = [file for file in checked if file.has_pending_data]
+        if pending:
+            for state, key in list(self._parents.items()):
+                kind = state.mapper.columns[key].type
+                for file in pending:
+                    kind.check_assigned(file, key)
+        return checked
 
     def __iadd__(self, x: Iterable[FileObject]) -> Self:  # type: ignore[override, misc]
         self.extend(x)

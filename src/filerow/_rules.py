@@ -8,11 +8,12 @@ from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 from filerow._paths import safe_extension
-from filerow.exceptions import ContentTypeError, FileTooLargeError
+from filerow.exceptions import ContentTypeError, FileTooLargeError, ImageDimensionsError
 
-__all__ = ("OCTET_STREAM", "Rules", "parse_size", "resolve_type", "sniff")
+__all__ = ("NO_RULES", "OCTET_STREAM", "ImageLimits", "Rules", "called", "parse_size", "resolve_type", "sniff")
 
 OCTET_STREAM = "application/octet-stream"
+SVG = "image/svg+xml"
 SNIFF_BYTES = 8192
 """How many first bytes the type is recognised by."""
 
@@ -22,8 +23,32 @@ _CONTAINERS = (b"PK", b"\xd0\xcf\x11\xe0", b"\x1a\x45\xdf\xa3")
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*((?:[kmgt]i?)?b?)\s*$", re.IGNORECASE)
 _UNITS = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 # Types whose files start with a signature: claiming one without it is not believed.
-_SIGNED = re.compile(r"^(image/(?!svg)|audio/|video/|font/|application/(pdf|zip|gzip|x-7z|x-rar|vnd\.openxml))")
+_SIGNED = re.compile(r"^(image/|audio/|video/|font/|application/(pdf|zip|gzip|x-7z|x-rar|vnd\.openxml))")
 _MEDIA_TYPE = re.compile(r"^[\w!#$&^.+-]+/[\w!#$&^.+-]+$", re.ASCII)
+
+# Signatures that filetype does not know.
+_MORE = ((b"II+\0\x08\0", "image/tiff"), (b"MM\0+\0\x08", "image/tiff"), (b"\0\0\0\x0cJXL \r\n\x87\n", "image/jxl"))
+_HEIF = {
+    b"heic": "image/heic",
+    b"heix": "image/heic",
+    b"hevc": "image/heic-sequence",
+    b"hevx": "image/heic-sequence",
+    b"mif1": "image/heif",
+    b"msf1": "image/heif-sequence",
+}
+
+# An SVG document, from its first byte (XML 1.0, section 2.8): declaration, instructions, comments and a DOCTYPE may come before
+# its root. Every repetition is possessive, so that no input makes the search go back.
+_SVG = re.compile(
+    rb"""(?:\xef\xbb\xbf)?
+    (?: \s++ | <\? .*? \?> | <!-- .*? -->
+      | <!DOCTYPE \s++ (?:[\w.-]++:)? svg (?= [\s\[>] )
+        (?: [^\[>"']++ | "[^"]*+" | '[^']*+'
+          | \[ (?: <!-- .*? --> | "[^"]*+" | '[^']*+' | [^\]"'<]++ | <(?!!--) )*+ \] )*+ >
+    )*+
+    < (?:[\w.-]++:)? svg [\s/>]""",
+    re.VERBOSE | re.DOTALL | re.IGNORECASE,
+)
 
 
 def parse_size(value: int | str | None) -> int | None:
@@ -51,7 +76,17 @@ def sniff(head: bytes) -> str | None:
         return None
     quick, thorough = _matchers()
     matchers = thorough if head.startswith(_CONTAINERS) else quick
-    return next((matcher.mime for matcher in matchers if matcher.match(head)), None)
+    return next((matcher.mime for matcher in matchers if matcher.match(head)), None) or _sniff_more(head)
+
+
+def _sniff_more(head: bytes) -> str | None:
+    if head[4:8] == b"ftyp":
+        return _HEIF.get(head[8:12])
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        head = head.decode("utf-16", "replace").encode()
+    if _SVG.match(head):
+        return SVG
+    return next((mime for signature, mime in _MORE if head.startswith(signature)), None)
 
 
 @cache
@@ -70,15 +105,25 @@ def _matchers() -> tuple[tuple[Any, ...], tuple[Any, ...]]:
 def resolve_type(head: bytes, claimed: str | None, filename: str) -> tuple[str, bool]:
     """Return the type to store, and whether the bytes prove it.
 
-    What the bytes prove wins. Otherwise the claim counts, then the filename's extension, both as hints only.
+    What the bytes prove wins. Otherwise the claim counts, then the filename's extension, both as hints only; a type whose files
+    always carry a signature is not believed without it, and the file is ``application/octet-stream``. Plain text stays plain text
+    even when it is the source of an SVG: that is harmless, the other way round is not.
     """
     proven = sniff(head)
-    if proven:
+    if proven and proven != SVG:
         return proven, True
+    hint = called(claimed, filename)
+    if proven and hint != "text/plain":
+        return proven, True
+    return (OCTET_STREAM if _SIGNED.match(hint) else hint), False
+
+
+def called(claimed: str | None, filename: str) -> str:
+    """Return the type that a client calls a file, or else its extension."""
     hint = (claimed or "").split(";")[0].strip().lower()
     if not _MEDIA_TYPE.match(hint) or hint == OCTET_STREAM:
         hint = _by_extension(safe_extension(filename))
-    return hint, False
+    return hint
 
 
 @lru_cache(maxsize=256)
@@ -88,6 +133,35 @@ def _by_extension(extension: str) -> str:
     return mimetypes.guess_type(f"file{extension}", strict=False)[0] or OCTET_STREAM
 
 
+class ImageLimits(NamedTuple):
+    """What a column demands of images, in pixels; ``None`` for no limit."""
+
+    max_pixels: int | None = None
+    min_width: int | None = None
+    max_width: int | None = None
+    min_height: int | None = None
+    max_height: int | None = None
+
+    def checked(self) -> ImageLimits:
+        """Return these limits.
+
+        Raises:
+            ValueError: One is no positive number, or a smallest size is above the largest.
+        """
+        for name, value in self._asdict().items():
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+                msg = f"{name} is a positive number of pixels, not {value!r}"
+                raise ValueError(msg)
+        for side, least, most in (("width", self.min_width, self.max_width), ("height", self.min_height, self.max_height)):
+            if least is not None and most is not None and least > most:
+                msg = f"min_{side}={least} is above max_{side}={most}, so no image could pass"
+                raise ValueError(msg)
+        return self
+
+
+NO_LIMITS = ImageLimits()
+
+
 class Rules(NamedTuple):
     """The checks of one column.
 
@@ -95,11 +169,15 @@ class Rules(NamedTuple):
         max_size: Most bytes a file may have.
         content_types: Media types, or patterns such as ``image/*``, of which one must match.
         field: The column's name, for messages.
+        image: The limits of an image's width and height.
+        validators: The application's own checks.
     """
 
     max_size: int | None = None
     content_types: tuple[str, ...] = ()
     field: str = ""
+    image: ImageLimits = NO_LIMITS
+    validators: tuple[Any, ...] = ()
 
     def check_size(self, size: int, filename: str = "") -> None:
         """Refuse more than ``max_size`` bytes.
@@ -112,21 +190,61 @@ class Rules(NamedTuple):
             msg = f"{self.field or 'file'}: {what}has more than the {self.max_size:,} bytes allowed ({size:,} or more)"
             raise FileTooLargeError(msg, field=self.field, limit=self.max_size, actual=size)
 
-    def check_type(self, content_type: str, *, proven: bool) -> None:
+    def check_type(self, content_type: str, *, proven: bool, called: str = "") -> None:
         """Refuse a type that matches no pattern, or that only the client vouches for though its files carry a signature.
+
+        Args:
+            content_type: The type.
+            proven: Whether the bytes prove it.
+            called: What the client calls it, for the message.
 
         Raises:
             ContentTypeError: The type is not allowed.
         """
-        if not self.content_types:
+        if not self.content_types or (self._allows(content_type) and (proven or not _SIGNED.match(content_type))):
             return
-        matches = any(fnmatchcase(content_type, pattern) for pattern in self.content_types)
-        if matches and (proven or not _SIGNED.match(content_type)):
-            return
-        allowed = ", ".join(self.content_types)
-        doubt = f"it is called {content_type} but its first bytes are not" if matches else f"it is {content_type}"
-        msg = f"{self.field or 'file'}: only {allowed} is allowed; {doubt}"
+        doubted = called or content_type
+        doubt = f"it is {content_type}"
+        if not proven and self._allows(doubted):
+            doubt = f"it is called {doubted} but its first bytes are not"
+        msg = f"{self.field or 'file'}: only {', '.join(self.content_types)} is allowed; {doubt}"
         raise ContentTypeError(msg, field=self.field, limit=self.content_types, actual=content_type)
+
+    def _allows(self, content_type: str) -> bool:
+        """Say whether a pattern matches. SVG can carry scripts, so ``image/*`` does not mean it: it is named or left out."""
+        return any(
+            fnmatchcase(content_type, pattern) and (content_type, pattern) != (SVG, "image/*") for pattern in self.content_types
+        )
+
+    @property
+    def looks_at_images(self) -> bool:
+        """Whether anything here depends on an image's width and height."""
+        return self.image != NO_LIMITS or bool(self.validators)
+
+    def check_dimensions(self, content_type: str, found: tuple[int, int] | None, filename: str = "") -> None:
+        """Refuse an image that breaks a limit, or whose header does not say its width and height. Other files pass.
+
+        Raises:
+            ImageDimensionsError: The image is refused.
+        """
+        if self.image == NO_LIMITS or not content_type.startswith("image/"):
+            return
+        what = f"{self.field or 'file'}: {filename!r}" if filename else f"{self.field or 'file'}: the image"
+        if found is None:
+            limits = {name: value for name, value in self.image._asdict().items() if value is not None}
+            msg = f"{what} ({content_type}) is limited in width and height, but its header does not say them in a way we can read"
+            raise ImageDimensionsError(msg, field=self.field, limit=limits)
+        width, height = found
+        for limit, actual, broken in (
+            (self.image.max_pixels, width * height, "at most {:,} pixels are allowed"),
+            (self.image.max_width, width, "it may be at most {:,} wide"),
+            (self.image.max_height, height, "it may be at most {:,} high"),
+            (self.image.min_width, -width, "it must be at least {:,} wide"),
+            (self.image.min_height, -height, "it must be at least {:,} high"),
+        ):
+            if limit is not None and (actual > limit if actual > 0 else -actual < limit):
+                msg = f"{what} has {width:,} x {height:,} pixels; {broken.format(limit)}"
+                raise ImageDimensionsError(msg, field=self.field, limit=limit, actual=abs(actual))
 
 
 NO_RULES = Rules()

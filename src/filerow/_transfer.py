@@ -9,10 +9,12 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from filerow._bridge import run_all
-from filerow._content import Content, Meter, Prepared, prepare, prepare_async
+from filerow._checks import Checks
+from filerow._content import Content, Meter
 from filerow._document import Facts
+from filerow._intake import prepare, prepare_async
 from filerow._registry import storages
-from filerow._rules import NO_RULES, OCTET_STREAM, Rules, resolve_type
+from filerow._rules import NO_RULES, OCTET_STREAM, Rules
 from filerow.backends._streams import in_thread
 from filerow.backends._types import ObjectInfo, PutOptions
 from filerow.exceptions import IntegrityError, StorageError, StorageTimeoutError
@@ -51,13 +53,12 @@ class Upload:
         generated: bool = True,
     ) -> None:
         self.facts: Facts | None = None
-        self._content = content
         self._wanted = wanted
         self._backend = backend
         self._path = path
-        self._rules = rules
         self._generated = generated
         self._meter = Meter(rules, wanted.filename)
+        self._checks = Checks(content, wanted, rules, self._meter)
 
     def stop(self) -> None:
         """Make a streamed upload fail at its next chunk."""
@@ -67,9 +68,10 @@ class Upload:
         """Upload, blocking."""
         started = False
         try:
-            self._check_known_size()
-            prepared = prepare(self._content, self._meter)
-            options = self._options(prepared)
+            self._checks.whole()
+            prepared = prepare(self._checks.content, self._meter)
+            self._checks.opened(prepared)
+            options = self._options()
             started = True
             self.facts = self._stored(options, self._backend.put(self._path, prepared.body, options))  # type: ignore[arg-type]
         except BaseException as error:
@@ -81,9 +83,10 @@ class Upload:
         """Upload without blocking the event loop."""
         started = False
         try:
-            self._check_known_size()
-            prepared = await prepare_async(self._content, self._meter)
-            options = self._options(prepared)
+            await self._checks.whole_async()
+            prepared = await prepare_async(self._checks.content, self._meter)
+            await self._checks.opened_async(prepared)
+            options = self._options()
             started = True
             self.facts = self._stored(options, await self._backend.put_async(self._path, prepared.body, options))
         except BaseException as error:
@@ -91,15 +94,8 @@ class Upload:
                 await Delete(self._backend, [self._path]).run_async()
             raise
 
-    def _check_known_size(self) -> None:
-        if self._content.size is not None:
-            self._rules.check_size(self._content.size, self._wanted.filename)
-
-    def _options(self, prepared: Prepared) -> PutOptions:
-        claimed = self._wanted.content_type or self._content.content_type
-        content_type, proven = resolve_type(prepared.head, claimed, self._wanted.filename)
-        self._rules.check_type(content_type, proven=proven)
-        return PutOptions(content_type=content_type, create_only=not self._generated)
+    def _options(self) -> PutOptions:
+        return PutOptions(content_type=self._checks.content_type, create_only=not self._generated)
 
     def _stored(self, options: PutOptions, info: ObjectInfo) -> Facts:
         wanted, meter = self._wanted, self._meter
@@ -110,6 +106,7 @@ class Upload:
             backend=self._backend.key,
             path=self._path,
             content_type=options.content_type or "",
+            metadata=self._checks.metadata,
             size=meter.size,
             checksum=meter.checksum,
             etag=info.etag,

@@ -84,9 +84,11 @@ def _mapper_configured(mapper: Mapper[Any], class_: type[Any]) -> None:
     event.listen(class_, "before_update", _catch_up)
     event.listen(class_, "before_delete", _before_delete)
     for field in fields:
+        field.type.named(field.key)
         if mapper.attrs[field.key].parent is mapper:  # an inherited attribute is served by its parent class's listeners
             attribute = getattr(class_, field.key)
             if field.type.multiple:
+                event.listen(attribute, "set", _list_checker(field), propagate=True)  # before the list becomes the row's
                 FileObjectList.associate_with_attribute(attribute)
                 event.listen(attribute, "init_scalar", _empty_list(field.key), retval=True, propagate=True)
             else:
@@ -108,6 +110,7 @@ def _checker(field: Field) -> Callable[[object, Any, object, object], Any]:
         """Refuse at the line that assigns what could only fail at the commit."""
         if isinstance(value, FileObject):
             check_backend(value, field.type.backend, field)
+            field.type.check_assigned(value, field.key)
         elif isinstance(value, dict):
             msg = (
                 f"{field.key} takes a FileObject, not a dict: a document from a client could name any object of any backend. "
@@ -118,6 +121,16 @@ def _checker(field: Field) -> Callable[[object, Any, object, object], Any]:
             msg = f"{field.key} takes a FileObject, not {type(value).__name__}; wrap the content: FileObject(content=...)"
             raise TypeError(msg)
         return value
+
+    return check
+
+
+def _list_checker(field: Field) -> Callable[[object, Any, object, object], None]:
+    def check(target: object, value: Any, old: object, initiator: object) -> None:
+        """Refuse at the line that assigns; whether it is a list of files is for ``FileObjectList.coerce`` to say."""
+        for file in value if isinstance(value, list | tuple) else ():
+            if isinstance(file, FileObject) and file.has_pending_data:
+                field.type.check_assigned(file, field.key)
 
     return check
 
