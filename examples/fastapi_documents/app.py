@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, File, Form, HTTPException, Query, Request, UploadFile
+from filerow import FileObject, storages
+from filerow.backends.local import LocalBackend
+from filerow.ext.fastapi import file_router, install
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
 from fastapi_documents.models import Base, Document, DocumentOut, Page
-from filerow import FileObject, storages
-from filerow.backends.local import LocalBackend
-from filerow.ext.fastapi import file_router, install
 
 DATA = Path(__file__).parent / "data"
 
@@ -108,6 +108,6 @@ def create_app(database_url: str | None = None, files: Path | None = None) -> Fa
     app.get("/documents/{document_id}")(get_document)
     app.patch("/documents/{document_id}")(update_document)
     app.delete("/documents/{document_id}", status_code=204)(delete_document)
-    app.include_router(file_router(), prefix="/files")
+    app.include_router(file_router("/files"))
     install(app)
     return app

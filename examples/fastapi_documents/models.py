@@ -1,10 +1,9 @@
 """The table, and what clients see of it."""
 
+from filerow import FileObject, StoredObject
+from pydantic import BaseModel, ConfigDict, computed_field
 from sqlalchemy import String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-from pydantic import BaseModel, ConfigDict, computed_field
-
-from filerow import FileObject, StoredObject
 
 
 class Base(DeclarativeBase):

@@ -5,13 +5,13 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+from filerow import FileObject, storages
+from filerow.backends.local import LocalBackend
+from filerow.ext.flask import Filerow
 from flask import Flask, abort, request
 from sqlalchemy import create_engine, func, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from filerow import FileObject, storages
-from filerow.backends.local import LocalBackend
-from filerow.ext.flask import Filerow
 from flask_documents.models import Base, Document
 
 DATA = Path(__file__).parent / "data"

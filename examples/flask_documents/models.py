@@ -1,9 +1,8 @@
 """The table."""
 
+from filerow import FileObject, StoredObject
 from sqlalchemy import String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-
-from filerow import FileObject, StoredObject
 
 
 class Base(DeclarativeBase):

@@ -19,7 +19,7 @@ from litestar_guide.controllers.documents import DocumentController
 from litestar_guide.controllers.repositories import AuthorRepositoryController, BookRepositoryController
 from litestar_guide.database import alchemy_for
 from litestar_guide.sessions import sessions_in
-from litestar_guide.settings import FILES_URL, Settings
+from litestar_guide.settings import DATA, FILES_URL, Settings
 
 CONTROLLERS = [
     AccountController,
@@ -38,11 +38,12 @@ def create_app(settings: Settings | None = None) -> Litestar:
         settings: Where rows and bytes go; what the environment says when left out.
     """
     settings = settings or Settings.from_environment()
+    DATA.mkdir(exist_ok=True)
     alchemy = alchemy_for(settings)
     register_storage(settings)
     return Litestar(
         CONTROLLERS,
-        plugins=[SQLAlchemyPlugin(alchemy), FilerowPlugin(), GuideCommands()],
+        plugins=[SQLAlchemyPlugin(alchemy), FilerowPlugin(base_url=FILES_URL), GuideCommands()],
         middleware=[sessions_in(alchemy, secure=settings.secure_cookies)],
         openapi_config=OpenAPIConfig("Guide", "1"),
     )

@@ -4,17 +4,25 @@ from typing import Annotated
 from uuid import UUID
 
 from advanced_alchemy.extensions.litestar.providers import FilterConfig, create_filter_dependencies
-from advanced_alchemy.filters import CollectionFilter, LimitOffset
-from litestar.di import Provide
-from litestar.params import Parameter
+from advanced_alchemy.filters import CollectionFilter, FilterTypes, LimitOffset
+from litestar.di import NamedDependency, Provide
+from litestar.params import QueryParameter, SkipValidation
+
+Filters = NamedDependency[SkipValidation[list[FilterTypes]]]
+"""All filters of a request, for a list."""
+
+Page = NamedDependency[LimitOffset]
+"""Which rows of a list to show."""
 
 
-def provide_page(limit: Annotated[int, Parameter(ge=1, le=100)] = 20, offset: Annotated[int, Parameter(ge=0)] = 0) -> LimitOffset:
+def provide_page(
+    limit: Annotated[int, QueryParameter(ge=1, le=100)] = 20, offset: Annotated[int, QueryParameter(ge=0)] = 0
+) -> LimitOffset:
     """Return which rows to show."""
     return LimitOffset(limit, offset)
 
 
-def provide_ids(ids: Annotated[list[UUID] | None, Parameter(query="ids")] = None) -> CollectionFilter[UUID]:
+def provide_ids(ids: Annotated[list[UUID] | None, QueryParameter(name="ids")] = None) -> CollectionFilter[UUID]:
     """Return a filter by ids; without any, all rows pass."""
     return CollectionFilter("id", ids)
 

@@ -1,12 +1,10 @@
 """What clients send and get."""
 
-from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any
 from uuid import UUID
 
 from filerow import FileObject
-from litestar.datastructures import UploadFile
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, computed_field
 
 UNSET: Any = Field(default=None)
@@ -94,20 +92,18 @@ class DocumentOut(Schema):
         return self.file.sign(expires_in=3600)
 
 
-@dataclass
-class DocumentIn:
+class DocumentIn(Schema):
     """The form of a new document."""
 
     name: Text
-    file: UploadFile
+    file: FileObject
 
 
-@dataclass
-class DocumentPatch:
+class DocumentPatch(Schema):
     """The form that changes a document: the name, the file, or both."""
 
     name: Text | None = None
-    file: UploadFile | None = None
+    file: FileObject | None = None
 
 
 class Credentials(BaseModel):

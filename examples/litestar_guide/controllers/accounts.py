@@ -4,8 +4,9 @@ from typing import Any
 
 from litestar import Controller, Request, get, post
 from litestar.datastructures import State
-from litestar.di import Provide
+from litestar.di import NamedDependency, Provide
 from litestar.exceptions import NotAuthorizedException
+from litestar.params import JSONBody
 from litestar.status_codes import HTTP_200_OK, HTTP_204_NO_CONTENT
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -23,7 +24,9 @@ class AccountController(Controller):
     dependencies = {"user": Provide(provide_user)}
 
     @post("/login", status_code=HTTP_200_OK)
-    async def login(self, request: Request[User, Any, State], db_session: AsyncSession, data: Credentials) -> Account:
+    async def login(
+        self, request: Request[User, Any, State], db_session: NamedDependency[AsyncSession], data: JSONBody[Credentials]
+    ) -> Account:
         """Log in with email and password; the answer sets the session's cookie."""
         user = await db_session.scalar(select(User).where(User.email == data.email.lower()))
         if not await is_password_of(data.password, user.password_hash if user else None) or user is None:
@@ -37,6 +40,6 @@ class AccountController(Controller):
         request.clear_session()
 
     @get("/me", guards=[requires_login])
-    async def me(self, user: User) -> Account:
+    async def me(self, user: NamedDependency[User]) -> Account:
         """Return who is logged in."""
         return Account.model_validate(user)
