@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
 from filerow._bridge import raise_if, run_all, run_all_async
 from filerow._content import Content, content_of
@@ -33,12 +33,8 @@ DEFAULT_EXPIRY = 3600
 F = TypeVar("F", bound="FileIO")
 
 
-class Limits(NamedTuple):
-    """What a signed upload is held to."""
-
-    content_type: str | None
-    content_length: int | None
-    max_length: int | None
+Limits: TypeAlias = tuple[str | None, int | None, int | None]
+"""The type, the exact length and the greatest length that a signed upload is held to."""
 
 
 class FileIO:
@@ -211,7 +207,7 @@ class FileIO:
             SecretError: The backend signs URLs of our own route and has no secret.
             ValueError: A number is out of range, or these arguments do not go together.
         """
-        limits = Limits(content_type, content_length, max_length)
+        limits = (content_type, content_length, max_length)
         request = self._sign_request(expires_in, limits, for_upload=for_upload, download_as=download_as, inline=inline)
         return self._signed_by().sign(self._facts.path, request.rounded(round_expiry))
 
@@ -228,7 +224,7 @@ class FileIO:
         round_expiry: int | None = None,
     ) -> str:
         """Return a signed URL; see :meth:`sign`."""
-        limits = Limits(content_type, content_length, max_length)
+        limits = (content_type, content_length, max_length)
         request = self._sign_request(expires_in, limits, for_upload=for_upload, download_as=download_as, inline=inline)
         return await self._signed_by().sign_async(self._facts.path, request.rounded(round_expiry))
 

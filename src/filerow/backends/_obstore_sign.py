@@ -27,6 +27,7 @@ __all__ = ("Signer",)
 
 _WEEK = 7 * 24 * 3600
 _TEN_YEARS = 10 * 365 * 24 * 3600
+_NOTHING = (None,) * 5
 _ANSWER = frozenset({"content_disposition", "content_type", "signed_at"})
 
 
@@ -107,8 +108,11 @@ class Signer:
             UnsupportedOperationError: The store cannot sign, or cannot bind what is asked, or an extra is missing.
             InvalidOptionError: The store takes no such expiry.
         """
-        cloud = self._check(request)
-        if request[2:] == (None,) * 5 and not (cloud.misread and any(map(cloud.misread.search, self._names(paths)))):
+        cloud = self._able(request.expires_in)
+        plain = request[2:] == _NOTHING
+        if not plain:
+            check_bound(request, cloud.bound, cloud.name, self._backend, cloud.hint if request.method == "PUT" else "")
+        if plain and not (cloud.misread and any(map(cloud.misread.search, self._names(paths)))):
             lifetime = timedelta(seconds=request.expires_in)
             arguments = (self._store, request.method, list(paths), lifetime)
             urls: Sequence[str] = yield Call(obstore.sign, obstore.sign_async, arguments, {})
@@ -123,7 +127,7 @@ class Signer:
             return {"x-ms-blob-type": "BlockBlob"}
         return length_range(request) if self._protocol == "gs" else {}
 
-    def _check(self, request: SignRequest) -> _Cloud:
+    def _able(self, expires_in: int) -> _Cloud:
         cloud = self._cloud
         if cloud is None:
             raise self._unsupported(
@@ -132,10 +136,9 @@ class Signer:
             )
         if self._protocol == "gs" and "bearer_token" in self._store.config:
             raise self._unsupported("a bearer token cannot sign URLs; give service_account_key= or application_credentials=")
-        if request.expires_in > cloud.longest:
-            msg = f"expires_in (and round_expiry with it) must be 1 to {cloud.longest} seconds here, not {request.expires_in}"
+        if expires_in > cloud.longest:
+            msg = f"expires_in (and round_expiry with it) must be 1 to {cloud.longest} seconds here, not {expires_in}"
             raise InvalidOptionError(msg, operation="sign", backend=self._backend)
-        check_bound(request, cloud.bound, cloud.name, self._backend, cloud.hint if request.method == "PUT" else "")
         return cloud
 
     def _names(self, paths: Sequence[str]) -> Sequence[str]:

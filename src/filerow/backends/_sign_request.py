@@ -18,6 +18,7 @@ Bound = Mapping[str, frozenset[str]]
 
 _OPTIONAL = ("content_disposition", "content_type", "content_length", "max_length", "signed_at")
 _NOTHING = (None,) * 4
+_METHODS = frozenset({"GET", "PUT"})
 
 
 def check_request(request: SignRequest, backend: str) -> None:
@@ -28,19 +29,20 @@ def check_request(request: SignRequest, backend: str) -> None:
             5.5), or a download is asked to have a length.
         UnsupportedOperationError: Neither ``GET`` nor ``PUT``, or an upload that sets ``Content-Disposition``.
     """
+    method, seconds = request[:2]
+    if method in _METHODS and seconds >= 1 and request[2:6] == _NOTHING:
+        return  # what most ask for
     where = {"operation": "sign", "backend": backend}
-    if request.method not in {"GET", "PUT"}:
-        msg = f"signed URLs are for GET or PUT, not {request.method}"
+    if method not in _METHODS:
+        msg = f"signed URLs are for GET or PUT, not {method}"
         raise UnsupportedOperationError(msg, **where)
-    if request.expires_in < 1:
-        msg = f"expires_in must be at least 1 second, not {request.expires_in}"
+    if seconds < 1:
+        msg = f"expires_in must be at least 1 second, not {seconds}"
         raise InvalidOptionError(msg, **where)
-    if request[2:6] == _NOTHING:
-        return
     for name, value in (("Content-Disposition", request.content_disposition), ("Content-Type", request.content_type)):
         if value is not None:
             check_header(name, value, **where)
-    if request.method == "PUT" and request.content_disposition is not None:
+    if method == "PUT" and request.content_disposition is not None:
         msg = "a signed upload cannot set Content-Disposition; the store keeps what the client sends"
         raise UnsupportedOperationError(msg, **where)
     _check_lengths(request, where)
