@@ -51,7 +51,7 @@ def problem(error: BaseException) -> Reply:
     if isinstance(error, FileValidationError):
         facts = {"field": error.field, "limit": error.limit, "actual": error.actual}
         return refusal(
-            error.status_code, error.message, {name: value for name, value in facts.items() if value not in {None, ""}}
+            error.status_code, error.message, {name: value for name, value in facts.items() if value is not None and value != ""}
         )
     if isinstance(error, InvalidTokenError):
         return refusal(error.status_code, str(error))

@@ -1,0 +1,268 @@
+"""Three ways out: through the application, by redirect, by the web server in front."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, closing
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+
+from filerow import FileObject, storages
+from filerow.backends.local import LocalBackend
+from filerow.backends.memory import MemoryBackend
+from filerow.exceptions import FileStateError, IntegrityError, ObjectNotFoundError, UnsupportedOperationError
+from filerow.http import Body, Reply, accelerate, answer, redirect, redirect_async, serve, serve_async
+from tests.http.conftest import parts, read
+
+DATA = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4096  # a megabyte
+
+
+def stored(key: str = "docs", filename: str = "a.png", data: bytes = DATA) -> FileObject:
+    return FileObject(key, filename, content=data).save()
+
+
+class Watched(LocalBackend):
+    """A directory that counts the chunks it has read and the objects it has open."""
+
+    def __init__(self, key: str, root: Path) -> None:
+        super().__init__(key, root, fsync=False)
+        self.chunks = 0
+        self.heads = 0
+        self.open = 0
+
+    def _stream(self, path: str, start: int, end: int | None, chunk_size: int) -> Iterator[bytes]:
+        self.open += 1
+        try:
+            for chunk in super()._stream(path, start, end, chunk_size):
+                self.chunks += 1
+                yield chunk
+        finally:
+            self.open -= 1
+
+    def _head(self, path: str) -> Any:
+        self.heads += 1
+        return super()._head(path)
+
+
+@pytest.fixture
+def watched(docs: MemoryBackend, tmp_path: Path) -> Watched:
+    backend = Watched("watched", tmp_path / "watched")
+    storages.register_backend(backend)
+    return backend
+
+
+# -- through the application -----------------------------------------------------------------------------------------------
+
+
+async def both(*args: Any, **kwargs: Any) -> Reply:
+    reply = serve(*args, **kwargs)
+    again = await serve_async(*args, **kwargs)
+    assert (again.status, again.headers) == (reply.status, reply.headers)
+    return again
+
+
+async def test_an_answer_has_all_that_the_row_knows_and_asks_the_store_nothing(watched: Watched) -> None:
+    file = stored("watched")
+    reply = await both(file)
+    assert reply.status == 200
+    assert dict(reply.headers) == {
+        "content-type": "image/png",
+        "content-disposition": 'inline; filename="a.png"',
+        "x-content-type-options": "nosniff",
+        "content-security-policy": "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; sandbox",
+        "cross-origin-resource-policy": "same-site",
+        "etag": f'"{str(file.checksum).removeprefix("sha256:")}"',
+        "last-modified": reply.header("last-modified"),
+        "cache-control": "private, no-cache",
+        "accept-ranges": "bytes",
+        "content-length": str(len(DATA)),
+    }
+    assert (watched.heads, watched.chunks) == (0, 0)
+    assert read(reply) == DATA
+
+
+async def test_a_document_that_tells_no_size_is_completed_by_the_store(watched: Watched) -> None:
+    watched.put("old.png", DATA)
+    file = FileObject.from_dict({"filename": "old.png", "backend": "watched"})  # as Advanced Alchemy writes it
+    assert file.size is None
+    reply = await both(file, "GET", {"Range": "bytes=-3"})
+    assert watched.heads == 2
+    assert (reply.status, read(reply)) == (206, DATA[-3:])
+    assert reply.header("etag") == f'"{watched.head("old.png").etag}"'
+
+
+async def test_a_gone_object_is_known_before_the_status_is_sent(watched: Watched) -> None:
+    file = stored("watched")
+    watched.delete(file.path)
+    reply = serve(file)
+    assert isinstance(reply.body, Body)
+    with pytest.raises(ObjectNotFoundError):
+        reply.body.begin()
+    with pytest.raises(ObjectNotFoundError):
+        await reply.body.begin_async()
+
+
+async def test_a_file_that_is_not_stored_cannot_be_served() -> None:
+    for file in (
+        FileObject("docs", "a", content=b"x"),
+        FileObject("docs", to_filename="a", content=b"x"),
+        FileObject("docs", "a"),
+    ):
+        with pytest.raises(FileStateError, match="before it is stored"):
+            serve(file)
+        with pytest.raises(FileStateError, match="before it is stored"):
+            await serve_async(file)
+
+
+def test_the_application_chooses_how_long_it_is_kept() -> None:
+    assert serve(stored(), cache_control="public, max-age=60").header("cache-control") == "public, max-age=60"
+
+
+async def test_an_empty_file_is_a_file(watched: Watched) -> None:
+    reply = await both(stored("watched", "a.txt", b""))
+    assert (reply.status, reply.header("content-length"), reply.body) == (200, "0", b"")
+
+
+# -- bodies ----------------------------------------------------------------------------------------------------------------
+
+
+def body_of(reply: Reply) -> Body:
+    assert isinstance(reply.body, Body)
+    return reply.body
+
+
+async def test_a_body_is_read_in_chunks_as_they_are_asked_for(watched: Watched) -> None:
+    body = body_of(serve(stored("watched")))
+    assert body.length == len(DATA)
+    async with aclosing(body.stream_async(1000)) as chunks:  # type: ignore[type-var]
+        assert [len(await anext(chunks)) for _ in range(3)] == [1000, 1000, 1000]
+        assert watched.chunks <= 4
+    with closing(body.stream(1000)) as again:  # type: ignore[type-var]
+        assert next(again) == DATA[:1000]
+    assert watched.chunks <= 6
+    assert b"".join([chunk async for chunk in body.stream_async(100_000)]) == DATA
+    assert b"".join(body.stream(100_000)) == DATA
+
+
+@pytest.mark.parametrize("how", ["closed", "cancelled", "begun_async", "begun"])
+async def test_a_reader_who_leaves_early_leaves_nothing_open(watched: Watched, how: str) -> None:
+    body = body_of(serve(stored("watched")))
+    files, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
+    if how == "closed":
+        async with aclosing(body.stream_async(1000)) as chunks:  # type: ignore[type-var]
+            await anext(chunks)
+            assert watched.open == 1
+    elif how == "cancelled":
+        await _cancelled(body, watched)
+    elif how == "begun_async":
+        begun = await body.begin_async(1000)
+        assert watched.open == 1
+        await begun.aclose()
+    else:
+        started = body.begin(1000)
+        assert watched.open == 1
+        started.close()
+    assert watched.open == 0
+    assert len(os.listdir("/proc/self/fd")) <= files
+    assert threading.active_count() <= threads + 1  # the event loop's own pool keeps its thread
+
+
+async def _cancelled(body: Body, watched: Watched) -> None:
+    waiting = asyncio.Event()
+
+    async def send() -> None:
+        async with aclosing(body.stream_async(1000)) as chunks:  # type: ignore[type-var]
+            async for _ in chunks:
+                waiting.set()
+                await asyncio.sleep(3600)  # a client that takes nothing more
+
+    task = asyncio.ensure_future(send())
+    await waiting.wait()
+    assert watched.open == 1
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_begun_body_loses_nothing(watched: Watched) -> None:
+    body = body_of(serve(stored("watched"), "GET", {"Range": "bytes=5-999999"}))
+    assert b"".join(body.begin(1000)) == DATA[5:1_000_000]
+    assert b"".join([chunk async for chunk in await body.begin_async(1000)]) == DATA[5:1_000_000]
+    assert repr(body) == "<Body: bytes 5 to 1000000>"
+
+
+async def test_an_object_that_is_shorter_than_promised_breaks_the_answer_off(watched: Watched) -> None:
+    watched.put("short.png", DATA[:-1])
+    file = FileObject.from_dict({"v": 1, "backend": "watched", "path": "short.png", "filename": "a", "size": len(DATA)})
+    with pytest.raises(IntegrityError, match="1 bytes before the end"):
+        read(serve(file))
+    with pytest.raises(IntegrityError):
+        [chunk async for chunk in body_of(serve(file)).stream_async()]
+
+
+async def test_two_readers_do_not_disturb_each_other(watched: Watched) -> None:
+    body = body_of(serve(stored("watched")))
+
+    async def pull() -> bytes:
+        chunks: AsyncIterator[bytes] = body.stream_async(10_000)
+        return b"".join([chunk async for chunk in chunks])
+
+    assert await asyncio.gather(pull(), pull()) == [DATA, DATA]
+
+
+# -- by redirect -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["docs", "folder"])
+async def test_a_redirect_leads_to_the_file(folder: LocalBackend, key: str) -> None:
+    file = stored(key)
+    for reply in (redirect(file, expires_in=60), await redirect_async(file, expires_in=60)):
+        assert (reply.status, reply.body, reply.header("content-length")) == (302, b"", "0")
+        assert reply.header("cache-control") == "private, max-age=30"  # shorter than the URL works
+        assert reply.header("referrer-policy") == "no-referrer"
+        found = answer("GET", *parts(str(reply.header("location"))))
+        assert (found.status, read(found), found.header("content-disposition")) == (200, DATA, 'inline; filename="a.png"')
+
+
+async def test_a_redirect_says_what_the_link_says(folder: LocalBackend) -> None:
+    file = stored("folder", "grün.png")
+    reply = redirect(file, download_as="blau.png", round_expiry=600, cache_control="no-store")
+    assert str(reply.header("location")).isascii()
+    assert reply.header("cache-control") == "no-store"
+    found = answer("GET", *parts(str(reply.header("location"))))
+    assert found.header("content-disposition") == 'attachment; filename="blau.png"'
+    assert redirect(file, "HEAD").status == 302
+    for refused in (redirect(file, "POST"), await redirect_async(file, "POST")):
+        assert (refused.status, refused.header("allow")) == (405, "GET, HEAD")
+
+
+# -- by the web server in front --------------------------------------------------------------------------------------------
+
+
+def test_nginx_is_given_an_internal_place_and_apache_a_file(folder: LocalBackend) -> None:
+    file = FileObject("folder", "a.png", to_filename="a b/50%/ü.png", content=DATA).save()
+    nginx = accelerate(file, prefix="/protected")
+    assert nginx.header("x-accel-redirect") == "/protected/a%20b/50%25/%C3%BC.png"
+    assert (nginx.status, nginx.body) == (200, b"")
+    assert nginx.header("content-type") == "image/png"
+    assert nginx.header("content-security-policy")
+    apache = accelerate(file, header="X-Sendfile", download_as="b.png")
+    sent = str(apache.header("x-sendfile"))
+    assert sent.isascii()
+    assert Path(unquote(sent)).read_bytes() == DATA
+    assert apache.header("content-disposition") == 'attachment; filename="b.png"'
+    assert apache.header("x-accel-redirect") is None
+    assert accelerate(file, "DELETE").status == 405
+
+
+def test_only_files_of_this_machine_can_be_accelerated() -> None:
+    with pytest.raises(UnsupportedOperationError, match="which a LocalBackend keeps"):
+        accelerate(stored("docs"))
+    with pytest.raises(FileStateError):
+        accelerate(FileObject("docs", "a", content=b"x"))
