@@ -91,7 +91,7 @@ def redeem_steps(claim: Claim, rules: Rules) -> Steps[Facts]:
     try:
         if copied.size is None:
             copied = yield Call(backend.head, backend.head_async, (claim.target,), {})
-        _check_headers(claim, copied)
+        _check_headers(claim, copied, backend.protocol)
         yield Call(check.run, check.run_async, (), {})
     except BaseException as error:
         # What the store answered is no verdict on the file: then the upload stays, and the claim can be tried again.
@@ -138,12 +138,14 @@ def _copy_steps(claim: Claim, backend: StorageBackend) -> Steps[ObjectInfo]:
         raise _used() from None
 
 
-def _check_headers(claim: Claim, info: ObjectInfo) -> None:
+def _check_headers(claim: Claim, info: ObjectInfo, protocol: str) -> None:
     """Refuse an object that its store would serve as another type, for not every store could bind the type."""
     stored = present(claim.content_type, claim.filename).content_type
     if info.size != claim.size:
         raise _other_size(claim, info.size)
-    if info.content_type not in {None, stored}:
+    # Some S3-compatible stores put a guess in the place of a type that says nothing; there the disposition is bound too.
+    guessed = protocol == "s3" and stored == OCTET_STREAM
+    if info.content_type not in {None, stored} and not guessed:
         msg = f"the file was announced as {stored}, but uploaded as {info.content_type}"
         raise ContentTypeError(msg, limit=stored, actual=info.content_type)
 

@@ -135,6 +135,17 @@ def test_an_object_of_another_type_is_refused_and_removed(store: Store, side: Si
     assert store.paths() == set()
 
 
+def test_an_object_stored_as_another_type_is_refused_by_the_store_or_with_its_claim(store: Store, side: Side, send: Send) -> None:
+    uploads = store.uploads()
+    ticket = side(uploads, "begin", **IMAGE)
+    changed = {"Content-Type": "text/html"}
+    stored = send(ticket, PNG, fields={**ticket.fields, **changed}, headers={**ticket.headers, **changed}) in {200, 201, 204}
+    assert stored == (store.kind == "azure")  # the one store that cannot bind a type
+    with pytest.raises(ContentTypeError if stored else ClaimError):
+        side(uploads, "claim", ticket.claim)
+    assert store.paths() == set()
+
+
 def test_an_object_of_another_size_is_refused_by_the_store_or_with_its_claim(store: Store, side: Side, send: Send) -> None:
     uploads = store.uploads()
     for body in (PNG + b"x", PNG[:-1]):

@@ -1,0 +1,228 @@
+"""What is refused before anything is uploaded, and what ``handle`` makes of whatever a client sends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from typing import Any
+
+import pytest
+from sqlalchemy.orm import Mapped, mapped_column
+
+from filerow import FileObject, PathRequest, StoredObject, storages
+from filerow._validators import Inspection
+from filerow.backends.memory import MemoryBackend
+from filerow.exceptions import (
+    ClaimError,
+    ContentTypeError,
+    FilerowError,
+    FileTooLargeError,
+    FileValidationError,
+    ImageDimensionsError,
+    SecretError,
+)
+from filerow.http.direct import DirectUploads
+from tests.direct.conftest import JPEG, PNG, SECRET, Base, Document, Send, Side
+from tests.direct.site import Site
+
+IMAGE = {"filename": "cat.png", "size": len(PNG), "content_type": "image/png"}
+
+
+def by_year(request: PathRequest) -> str:
+    return f"by-year/2026/{request.token}{request.extension}"
+
+
+def no_cats(head: bytes, facts: Inspection) -> Mapping[str, Any]:
+    if b"cat" in head:
+        raise FileValidationError("no cats, please")
+    return {"checked": facts.content_type}
+
+
+async def no_dogs(head: bytes, facts: Inspection) -> None:
+    if b"dog" in head:
+        raise FileValidationError("no dogs, please")
+
+
+class Strict(Base):
+    __tablename__ = "strict"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    small: Mapped[FileObject | None] = mapped_column(StoredObject("direct", content_types=["image/*"], max_width=15))
+    chosen: Mapped[FileObject | None] = mapped_column(StoredObject("direct", path=by_year))
+    checked: Mapped[FileObject | None] = mapped_column(StoredObject("direct", validators=[no_cats]))
+    awaited: Mapped[FileObject | None] = mapped_column(StoredObject("direct", validators=[no_dogs]))
+    number: Mapped[int]
+
+
+@pytest.fixture
+def backend(site: Site) -> Iterator[MemoryBackend]:
+    made = MemoryBackend("direct", base_url=f"{site.url}/files", secret=SECRET)
+    storages.register_backend(made)
+    yield made
+    storages.clear_backends()
+
+
+def paths(backend: MemoryBackend) -> list[str]:
+    return [info.path for info in backend.list()]
+
+
+@pytest.mark.parametrize(
+    ("changed", "error"),
+    [
+        ({"size": 1_000_001}, FileTooLargeError),
+        ({"content_type": "text/html"}, ContentTypeError),
+        ({"content_type": "image/svg+xml"}, ContentTypeError),
+        ({"content_type": None, "filename": "page.html"}, ContentTypeError),
+        ({"content_type": "image/png\r\nX: y"}, None),  # no media type at all, so the extension counts
+        ({"content_type": "x" * 256}, FileValidationError),
+        ({"content_type": 7}, FileValidationError),
+        ({"size": -1}, FileValidationError),
+        ({"size": True}, FileValidationError),
+        ({"size": "100"}, FileValidationError),
+        ({"size": 1e3}, FileValidationError),
+        ({"size": None}, FileValidationError),
+        ({"filename": ""}, FileValidationError),
+        ({"filename": None}, FileValidationError),
+        ({"filename": "x" * 1025}, FileValidationError),
+        ({"filename": ["x"]}, FileValidationError),
+        ({"checksum": "sha256:xyz"}, FileValidationError),
+        ({"checksum": "md5:" + "0" * 32}, FileValidationError),
+        ({"checksum": 1}, FileValidationError),
+        ({"filename": "../../etc/passwd\x00\u202e.png"}, None),
+    ],
+)
+def test_an_upload_is_refused_before_it_begins(
+    backend: MemoryBackend, side: Side, changed: dict[str, Any], error: type[FilerowError] | None
+) -> None:
+    uploads = DirectUploads(Document.image, secret=SECRET)
+    given = {**IMAGE, **changed}
+    if error is None:
+        answer = side(uploads, "handle", "begin", given)
+        assert answer["headers"]["Content-Type"] == "image/png"
+        assert "passwd" not in answer["url"]
+        return
+    for method, arguments in (("handle", ("begin", given)), ("begin", ())):
+        with pytest.raises(error):
+            side(uploads, method, *arguments, **({} if arguments else given))
+
+
+@pytest.mark.parametrize("payload", [None, [], "x", 7, True])
+def test_a_request_that_is_no_object_is_refused(backend: MemoryBackend, side: Side, payload: object) -> None:
+    for action in ("begin", "resume", "abort"):
+        with pytest.raises(FileValidationError, match="a JSON object is needed"):
+            side(DirectUploads(Document.image, secret=SECRET), "handle", action, payload)
+
+
+@pytest.mark.parametrize("claim", [None, 7, [], {}])
+def test_a_claim_that_is_no_text_is_refused(backend: MemoryBackend, side: Side, claim: object) -> None:
+    for action in ("resume", "abort"):
+        with pytest.raises(ClaimError, match="missing"):
+            side(DirectUploads(Document.image, secret=SECRET), "handle", action, {"claim": claim})
+
+
+def test_an_action_that_there_is_not_is_refused(backend: MemoryBackend, side: Side) -> None:
+    with pytest.raises(FileValidationError, match="begin, resume and abort"):
+        side(DirectUploads(Document.image, secret=SECRET), "handle", "claim", IMAGE)
+
+
+def test_a_client_is_answered_in_json(backend: MemoryBackend, side: Side, send: Send) -> None:
+    uploads = DirectUploads(Document.image, secret=SECRET)
+    answer = json.loads(json.dumps(side(uploads, "handle", "begin", IMAGE)))
+    assert set(answer) == {"method", "url", "headers", "fields", "claim", "expires_at", "parts", "part_size", "size"}
+    assert json.loads(json.dumps(side(uploads, "handle", "resume", {"claim": answer["claim"]})))["claim"] == answer["claim"]
+    assert side(uploads, "handle", "abort", {"claim": answer["claim"]}) == {}
+
+
+def test_a_column_without_a_limit_gets_one(backend: MemoryBackend) -> None:
+    uploads = DirectUploads(Document.cover, secret=SECRET)
+    uploads.begin(filename="a.png", size=100_000_000)
+    with pytest.raises(FileTooLargeError):
+        uploads.begin(filename="a.png", size=100_000_001)
+    with pytest.raises(FileTooLargeError):
+        DirectUploads(Document.cover, secret=SECRET, max_size="1 MB").begin(filename="a.png", size=1_000_001)
+
+
+def test_only_columns_of_files_have_direct_uploads() -> None:
+    assert repr(DirectUploads(Strict.__table__.c.small, secret=SECRET)) == "<DirectUploads for strict.small>"
+    for wrong in (Strict.number, Strict, "document.image", None):
+        with pytest.raises(TypeError, match="a column of files"):
+            DirectUploads(wrong, secret=SECRET)
+
+
+def test_a_secret_is_needed_and_a_short_one_is_told_at_once(backend: MemoryBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FILEROW_SECRET", raising=False)
+    with pytest.raises(SecretError):
+        DirectUploads(Document.image, secret="short")
+    with pytest.raises(SecretError, match="direct upload needs a secret"):
+        DirectUploads(Document.image).begin(**IMAGE)
+    assert DirectUploads(Document.image, development=True).begin(**IMAGE).claim
+
+
+def test_an_image_that_breaks_the_column_s_limits_is_refused_with_its_claim(
+    backend: MemoryBackend, side: Side, send: Send
+) -> None:
+    uploads = DirectUploads(Strict.small, secret=SECRET)
+    for give in (uploads, FileObject):
+        ticket = uploads.begin(**IMAGE)
+        assert send(ticket, PNG) == 201
+        with pytest.raises(ImageDimensionsError, match="at most 15 wide"):
+            if give is uploads:
+                side(uploads, "claim", ticket.claim)
+            else:
+                side(FileObject, "from_claim", ticket.claim, secret=SECRET)
+        assert paths(backend) == []
+
+
+def test_a_column_s_own_path_is_where_the_file_ends(backend: MemoryBackend, side: Side, send: Send) -> None:
+    uploads = DirectUploads(Strict.chosen, secret=SECRET)
+    ticket = uploads.begin(**IMAGE)
+    assert "/strict/chosen/" in ticket.url
+    assert send(ticket, PNG) == 201
+    file = side(uploads, "claim", ticket.claim)
+    assert file.path.startswith("by-year/2026/")
+    assert paths(backend) == [file.path]
+
+
+def test_validators_judge_what_was_uploaded(backend: MemoryBackend, side: Side, send: Send) -> None:
+    uploads = DirectUploads(Strict.checked, secret=SECRET)
+    good, bad, later = uploads.begin(**IMAGE), uploads.begin(**IMAGE), uploads.begin(**IMAGE)
+    cat = PNG[:-3] + b"cat"
+    assert [send(good, PNG), send(bad, cat), send(later, PNG)] == [201] * 3
+    assert side(uploads, "claim", good.claim).metadata == {"checked": "image/png"}
+    with pytest.raises(FileValidationError, match="no cats"):
+        side(uploads, "claim", bad.claim)
+    with pytest.raises(ClaimError, match="has validators"):  # which must not be left out
+        side(FileObject, "from_claim", later.claim, secret=SECRET)
+    assert side(FileObject, "from_claim", later.claim, Strict.checked, secret=SECRET).metadata == {"checked": "image/png"}
+    assert len(paths(backend)) == 2
+
+
+def test_asynchronous_validators_judge_what_was_uploaded(backend: MemoryBackend, send: Send) -> None:
+    uploads, side = DirectUploads(Strict.awaited, secret=SECRET), Side("async")
+    good, bad = uploads.begin(**IMAGE), uploads.begin(**IMAGE)
+    assert [send(good, PNG), send(bad, PNG[:-3] + b"dog")] == [201] * 2
+    assert side(uploads, "claim", good.claim).get_content() == PNG
+    with pytest.raises(FileValidationError, match="no dogs"):
+        side(uploads, "claim", bad.claim)
+    assert len(paths(backend)) == 1
+
+
+def test_names_for_one_type_are_the_same_type(backend: MemoryBackend, side: Side, send: Send) -> None:
+    uploads = DirectUploads(Document.anything, secret=SECRET)
+    for announced, body, actual in (
+        ("image/jpg", JPEG, "image/jpeg"),
+        ("application/octet-stream", PNG, "image/png"),
+        ("application/vnd.example", b"PK\x03\x04" + b"\0" * 60, "application/zip"),
+    ):
+        ticket = side(uploads, "begin", filename="x", size=len(body), content_type=announced)
+        assert send(ticket, body) == 201
+        assert side(uploads, "claim", ticket.claim).content_type == actual
+
+
+def test_the_script_is_small_and_needs_nothing() -> None:
+    static = resources.files("filerow").joinpath("static")
+    script = static.joinpath("filerow.js").read_bytes()
+    assert len(script) < 5000
+    assert b"import " not in script.replace(b"//   import { upload }", b"")
+    assert b"export function upload(" in script
+    assert "export declare function upload(" in static.joinpath("filerow.d.ts").read_text()

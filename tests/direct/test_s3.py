@@ -1,0 +1,213 @@
+"""What S3 itself enforces of a ticket, on a real server; and uploads in parts."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from filerow import FileObject, storages
+from filerow.exceptions import ClaimError, FileTooLargeError
+from filerow.http.direct import DirectUploads, Ticket
+from tests.direct.conftest import HTML, PNG, SECRET, Document, Send, Side, post, put, s3_backend
+
+if TYPE_CHECKING:
+    from filerow.backends.obstore import ObstoreBackend
+    from tests.servers._s3 import S3Server
+
+IMAGE = {"filename": "cat.png", "size": len(PNG), "content_type": "image/png"}
+LARGE = os.urandom(1 << 20) * 12 + b"the end"
+
+
+@pytest.fixture
+def backend(s3_server: S3Server) -> Iterator[ObstoreBackend]:
+    made = s3_backend(s3_server)
+    storages.register_backend(made)
+    yield made
+    storages.clear_backends()
+
+
+def paths(backend: ObstoreBackend) -> set[str]:
+    return {info.path for info in backend.list()}
+
+
+def weaker_policy(fields: dict[str, str]) -> str:
+    policy = json.loads(base64.b64decode(fields["policy"]))
+    policy["conditions"] = [[*c[:2], 10**9] if "content-length-range" in c else c for c in policy["conditions"]]
+    return base64.b64encode(json.dumps(policy).encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("changed", "body"),
+    [
+        ({}, PNG + b"x"),
+        ({}, PNG[:-1]),
+        ({"Content-Type": "text/html"}, PNG),
+        ({"Content-Disposition": "inline"}, PNG),
+        ({"key": "document/image/elsewhere.png"}, PNG),
+        ({"x-amz-signature": "0" * 64}, PNG),
+        ({"x-amz-meta-added": "x"}, PNG),
+        ({"policy": weaker_policy}, PNG + b"x"),
+        ({"policy": None}, PNG),
+        ({"Content-Type": None}, PNG),
+        ({"x-amz-checksum-sha256": base64.b64encode(hashlib.sha256(HTML).digest()).decode()}, HTML),
+    ],
+    ids=["long", "short", "type", "disposition", "key", "signature", "field", "policy", "no-policy", "no-type", "checksum"],
+)
+def test_a_form_takes_the_announced_file_and_no_other(
+    backend: ObstoreBackend, tmp_path: Path, changed: dict[str, object], body: bytes
+) -> None:
+    checksum = f"sha256:{hashlib.sha256(PNG).hexdigest()}"
+    ticket = DirectUploads(Document.image, secret=SECRET).begin(**IMAGE, checksum=checksum)
+    fields = dict(ticket.fields)
+    for name, value in changed.items():
+        fields[name] = value(fields) if callable(value) else value  # type: ignore[assignment]
+    given = {name: value for name, value in fields.items() if value is not None}
+    assert post(tmp_path, ticket.url, given, body) in {400, 403}
+    assert paths(backend) == set()
+    assert post(tmp_path, ticket.url, dict(ticket.fields), PNG) == 204
+
+
+@pytest.mark.parametrize(
+    ("changed", "body", "method"),
+    [
+        ({}, PNG + b"x", "PUT"),
+        ({}, PNG[:-1], "PUT"),
+        ({"Content-Type": "text/html"}, PNG, "PUT"),
+        ({"Content-Disposition": "inline"}, PNG, "PUT"),
+        ({}, HTML, "PUT"),
+        ({}, PNG, "POST"),
+        ({}, b"", "DELETE"),
+    ],
+    ids=["long", "short", "type", "disposition", "checksum", "post", "delete"],
+)
+def test_a_signed_put_takes_the_announced_file_and_no_other(
+    backend: ObstoreBackend, tmp_path: Path, changed: dict[str, str], body: bytes, method: str
+) -> None:
+    checksum = f"sha256:{hashlib.sha256(PNG).hexdigest()}"
+    ticket = DirectUploads(Document.image, secret=SECRET, s3_method="PUT").begin(**IMAGE, checksum=checksum)
+    assert put(tmp_path, ticket.url, {**ticket.headers, **changed}, body, method) in {400, 403, 405}
+    elsewhere = ticket.url.replace("document/image/", "document/other/")
+    assert put(tmp_path, elsewhere, dict(ticket.headers), PNG) == 403
+    assert paths(backend) == set()
+    assert put(tmp_path, ticket.url, dict(ticket.headers), PNG) == 200
+
+
+def test_the_stored_object_has_headers_that_are_safe_to_serve(backend: ObstoreBackend, s3_server: S3Server, send: Send) -> None:
+    uploads = DirectUploads(Document.anything, secret=SECRET)
+    ticket = uploads.begin(filename="päge.html", size=len(HTML), content_type="text/html")
+    assert send(ticket, HTML) == 204
+    file = uploads.claim(ticket.claim)
+    assert file.content_type == "text/html"
+    head = s3_server.client.head_object(Bucket=s3_server.shared_bucket, Key=f"{backend.store.prefix}/{file.path}")
+    # SeaweedFS puts a guess of its own in the place of a type that says nothing; saved it is all the same.
+    assert head["ContentType"] in {"application/octet-stream", "text/html; charset=utf-8"}
+    assert head["ContentDisposition"].startswith("attachment;")
+
+
+# -- in parts --------------------------------------------------------------------------------------------------------------
+
+
+def in_parts(side: Side, **options: object) -> tuple[DirectUploads, Ticket]:
+    uploads = DirectUploads(
+        Document.anything,
+        **{"secret": SECRET, "multipart_from": "6 MB", "part_size": "5 MiB", **options},  # type: ignore[arg-type]
+    )
+    return uploads, side(uploads, "begin", filename="large.bin", size=len(LARGE))
+
+
+def send_parts(folder: Path, ticket: Ticket, *numbers: int) -> None:
+    for part in ticket.parts:
+        if part.number in numbers:
+            assert put(folder, part.url, {}, LARGE[part.start : part.end]) == 200
+
+
+def unfinished(server: S3Server, backend: ObstoreBackend) -> list[str]:
+    found = server.client.list_multipart_uploads(Bucket=server.shared_bucket).get("Uploads", [])
+    return [upload["Key"] for upload in found if upload["Key"].startswith(backend.store.prefix)]
+
+
+def test_a_large_file_goes_in_parts_and_is_resumed(
+    backend: ObstoreBackend, s3_server: S3Server, side: Side, tmp_path: Path
+) -> None:
+    uploads, ticket = in_parts(side)
+    assert ticket.method == "PARTS"
+    assert [(part.number, part.start, part.end) for part in ticket.parts] == [
+        (1, 0, 5 << 20),
+        (2, 5 << 20, 10 << 20),
+        (3, 10 << 20, len(LARGE)),
+    ]
+    send_parts(tmp_path, ticket, 1, 3)
+    with pytest.raises(ClaimError, match="1 of 3 parts are missing"):
+        side(uploads, "claim", ticket.claim)
+    again = side(uploads, "resume", ticket.claim)
+    assert [part.number for part in again.parts] == [2]
+    assert again.claim == ticket.claim
+    send_parts(tmp_path, again, 2)
+    assert side(uploads, "resume", ticket.claim).parts == ()
+    file = side(uploads, "claim", ticket.claim)
+    assert file.size == len(LARGE)
+    assert file.checksum == f"sha256:{hashlib.sha256(LARGE).hexdigest()}"
+    assert file.get_content() == LARGE
+    assert paths(backend) == {file.path}
+    assert unfinished(s3_server, backend) == []
+    with pytest.raises(ClaimError, match="used before"):
+        side(uploads, "claim", ticket.claim)
+    with pytest.raises(ClaimError, match="finished or aborted"):
+        side(uploads, "resume", ticket.claim)
+    assert paths(backend) == {file.path}
+
+
+def test_a_part_is_bound_to_its_length_number_and_upload(backend: ObstoreBackend, side: Side, tmp_path: Path) -> None:
+    _, ticket = in_parts(side)
+    _, other = in_parts(side)
+    first, body = ticket.parts[0], LARGE[: 5 << 20]
+    assert put(tmp_path, first.url, {}, body[:-1]) == 403
+    assert put(tmp_path, first.url, {}, body + b"x") == 403
+    assert put(tmp_path, first.url.replace("partNumber=1", "partNumber=2"), {}, body) == 403
+    theirs = other.parts[0].url.partition("uploadId=")[2].partition("&")[0]
+    ours = first.url.partition("uploadId=")[2].partition("&")[0]
+    assert put(tmp_path, first.url.replace(ours, theirs), {}, body) in {400, 403, 404}
+    assert put(tmp_path, first.url, {}, body) == 200
+
+
+def test_an_aborted_upload_in_parts_leaves_nothing(
+    backend: ObstoreBackend, s3_server: S3Server, side: Side, tmp_path: Path
+) -> None:
+    uploads, ticket = in_parts(side)
+    send_parts(tmp_path, ticket, 1)
+    assert len(unfinished(s3_server, backend)) == 1
+    side(uploads, "abort", ticket.claim)
+    side(uploads, "abort", ticket.claim)  # once more does no harm
+    assert unfinished(s3_server, backend) == []
+    with pytest.raises(ClaimError, match="nothing was uploaded"):
+        side(uploads, "claim", ticket.claim)
+    assert paths(backend) == set()
+
+
+def test_parts_that_were_put_together_by_an_attempt_that_failed_can_be_claimed(
+    backend: ObstoreBackend, side: Side, tmp_path: Path
+) -> None:
+    from filerow._claims import Claim
+    from filerow._signing import Keys
+    from filerow.backends._obstore_direct import direct_of
+
+    _, ticket = in_parts(side)
+    send_parts(tmp_path, ticket, 1, 2, 3)
+    claim, direct = Claim.unseal(Keys(SECRET), ticket.claim), direct_of(backend)
+    there = direct.parts(claim.path, claim.upload_id)
+    assert there is not None
+    direct.complete(claim.path, claim.upload_id, {number: tag for number, (_, tag) in there.items()})
+    assert side(FileObject, "from_claim", ticket.claim, secret=SECRET).get_content() == LARGE
+
+
+def test_what_s3_could_not_copy_is_refused_at_the_beginning(backend: ObstoreBackend) -> None:
+    uploads = DirectUploads(Document.cover, secret=SECRET, max_size="1 TB")
+    with pytest.raises(FileTooLargeError, match="copies no more than"):
+        uploads.begin(filename="a.png", size=(5 << 30) + 1)
