@@ -14,6 +14,7 @@ from typing import Any
 from benchmarks._harness import Row
 from benchmarks._world import Ours, World
 from filerow import FileObject
+from filerow.backends.obstore import ObstoreBackend
 
 GIB = 1 << 30
 MIB = 1 << 20
@@ -82,6 +83,7 @@ def _in_fresh_process(world: World, folder: Path) -> tuple[float, float]:
         assert row
         assert row.file
         path = row.file.path
+    assert isinstance(world.backend, ObstoreBackend)
     store = world.backend.store
     arguments = json.dumps(["stream", path, {**store.config, "prefix": str(store.prefix)}, str(folder)])
     out = subprocess.run([sys.executable, "-m", "benchmarks.pressure", arguments], check=True, capture_output=True)

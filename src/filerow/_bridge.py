@@ -15,6 +15,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from sqlalchemy.util.concurrency import await_only
 
+from filerow.backends._streams import in_thread
+
 try:
     from sqlalchemy.util.concurrency import in_greenlet as _sa_in_greenlet
 except ImportError:  # SQLAlchemy 2.0 hides the name when greenlet is not installed
@@ -27,7 +29,16 @@ __all__ = ("Batch", "Job", "in_greenlet", "raise_if", "run_all", "run_all_async"
 
 
 class Job(Protocol):
-    """One transfer. It cleans up after itself when it fails."""
+    """One transfer. It cleans up after itself when it fails.
+
+    Attributes:
+        quick: It takes less time than to hand it to a thread, so several are done one after the other.
+    """
+
+    @property
+    def quick(self) -> bool:
+        """See the class."""
+        ...
 
     def run(self) -> None:
         """Do it, blocking."""
@@ -101,11 +112,15 @@ def run_all(jobs: Sequence[J], limit: int) -> Batch[J]:
     if in_greenlet():
         return _await(run_all_async(jobs, limit))
     batch = Batch(jobs)
-    if len(jobs) == 1 or limit <= 1:
+    if len(jobs) == 1 or limit <= 1 or _all_quick(jobs):
         _work(batch)
     else:
         _run_in_threads(batch, min(limit, len(jobs)))
     return batch
+
+
+def _all_quick(jobs: Sequence[Job]) -> bool:
+    return all(job.quick for job in jobs)
 
 
 def _await(coroutine: Coroutine[Any, Any, Batch[J]]) -> Batch[J]:
@@ -142,7 +157,10 @@ async def run_all_async(jobs: Sequence[J], limit: int) -> Batch[J]:
     if len(jobs) == 1:  # most flushes store one file, which needs no task of its own
         await _work_async(batch)
         return batch
-    tasks = {asyncio.ensure_future(_work_async(batch)) for _ in range(min(limit, len(jobs)))}
+    if _all_quick(jobs):
+        tasks = {asyncio.ensure_future(in_thread(_work, batch))}
+    else:
+        tasks = {asyncio.ensure_future(_work_async(batch)) for _ in range(min(limit, len(jobs)))}
     while tasks:
         try:
             _, tasks = await asyncio.wait(tasks)

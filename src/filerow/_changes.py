@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from filerow._file import FileObject, FileState, facts_of
+from filerow._file import FileObject, FileState, place_of
 
 __all__ = ("Adopt", "Change", "CopyTo", "Drop", "Move", "Plan", "Ref", "Store", "pending", "plan", "ref_of")
 
@@ -25,8 +25,7 @@ class Ref(NamedTuple):
 
 def ref_of(file: FileObject) -> Ref:
     """Return where a stored file is."""
-    facts = facts_of(file)
-    return Ref(facts.backend, facts.path)
+    return Ref(*place_of(file))
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from filerow._paths import clean_filename
 from filerow.exceptions import DocumentError
 
-__all__ = ("Facts", "check_metadata", "facts_from", "public_view", "to_document")
+__all__ = ("Facts", "check_metadata", "facts_from", "located_in", "public_view", "to_document")
 
 VERSION = 1
 NO_METADATA: Mapping[str, Any] = MappingProxyType({})
@@ -104,6 +104,20 @@ def facts_from(document: str | bytes | Mapping[str, Any]) -> Facts:
     if "upload_storage" in value or "file_id" in value:
         return _from_sqlalchemy_file(value)
     return _from_advanced_alchemy(value)
+
+
+def located_in(document: str | bytes | Mapping[str, Any]) -> tuple[str, str]:
+    """Return the backend and path that a trusted document names; a third of the work of reading all of it.
+
+    Raises:
+        DocumentError: As :func:`facts_from`.
+    """
+    value = _parse(document)
+    backend, path = value.get("backend"), value.get("path")
+    if value.get("v") == VERSION and isinstance(backend, str) and isinstance(path, str) and backend and path:
+        return backend, path
+    facts = facts_from(value)
+    return facts.backend, facts.path
 
 
 def _parse(document: str | bytes | Mapping[str, Any]) -> Mapping[str, Any]:

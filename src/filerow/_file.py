@@ -13,7 +13,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from filerow._content import Content, given_content, unwrap_upload
-from filerow._document import Facts, check_metadata, facts_from, to_document
+from filerow._document import Facts, check_metadata, facts_from, located_in, to_document
 from filerow._file_io import FileIO
 from filerow._paths import clean_filename
 from filerow._registry import storages
@@ -119,10 +119,8 @@ class FileObject(FileIO):
             ContentError: This is no upload of these frameworks.
         """
         if unwrap_upload(upload) is None:
-            msg = (
-                f"from_upload() takes an upload of Starlette, FastAPI, Litestar, Flask or Werkzeug, not "
-                f"{type(upload).__name__}; give anything else as FileObject(content=...)"
-            )
+            kind = type(upload).__name__
+            msg = f"from_upload() takes an upload of a web framework, not {kind}; give anything else as FileObject(content=...)"
             raise ContentError(msg)
         return cls(backend=backend, filename=filename, metadata=metadata, content=upload)
 
@@ -368,6 +366,12 @@ def loaded(raw: str | bytes | Mapping[str, Any]) -> FileObject:
 def facts_of(file: FileObject) -> Facts:
     """Return a file's facts."""
     return file._facts
+
+
+def place_of(file: FileObject) -> tuple[str, str]:
+    """Return a stored file's backend and path, without reading the rest of a document that nobody has looked at."""
+    raw = file._raw
+    return (file._facts.backend, file._facts.path) if raw is None else located_in(raw)
 
 
 def content_in(file: FileObject) -> Content | None:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Column, ColumnElement, Connection, Table, and_, false, or_, select, update
+from sqlalchemy import JSON, Column, ColumnElement, Connection, Table, and_, false, or_, select, type_coerce, update
 from sqlalchemy.orm import ColumnProperty, InstanceState, Mapper, Session
 from sqlalchemy.sql import Select
 
 from filerow._changes import Change, Ref, ref_of
 from filerow._column import StoredObject
+from filerow._document import located_in
 from filerow._file import FileObject
 
 __all__ = (
@@ -108,6 +109,13 @@ def owned_by(value: Any) -> tuple[Ref, ...]:
     return tuple(ref_of(file) for file in files_in(value))
 
 
+def _named_in(value: Any) -> tuple[Ref, ...]:
+    """Return which objects a column's JSON names."""
+    if value is None:
+        return ()
+    return tuple(Ref(*located_in(document)) for document in ([value] if isinstance(value, dict) else value))
+
+
 Owned = dict[tuple[InstanceState[Any], str], tuple[Ref, ...]]
 
 
@@ -141,12 +149,13 @@ def read_into(owned: Owned, connection: Connection, mapper: Mapper[Any], states:
             state = by_key.get(tuple(row[:width]))
             if state is not None:
                 for field, value in zip(fields, row[width:], strict=True):
-                    owned[state, field.key] = owned_by(value)
+                    owned[state, field.key] = _named_in(value)
 
 
 def _owned_select(mapper: Mapper[Any], fields: Sequence[Field], keys: Sequence[tuple[Any, ...]]) -> Select[Any]:
     columns = mapper.primary_key
-    statement = select(*columns, *(field.column for field in fields)).select_from(mapper.persist_selectable)
+    documents = (type_coerce(field.column, JSON) for field in fields)  # nobody wants to see files here
+    statement = select(*columns, *documents).select_from(mapper.persist_selectable)
     return statement.where(any_of(columns, keys)).with_for_update(key_share=True)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from filerow._bridge import run_all
 from filerow._checks import Checks
-from filerow._content import Content, Meter
+from filerow._content import BytesContent, Content, Meter
 from filerow._document import Facts
 from filerow._intake import prepare, prepare_async
 from filerow._registry import storages
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 __all__ = ("Copy", "Delete", "Inspect", "Upload", "delete_all")
 
 logger = logging.getLogger("filerow")
+
+
+_QUICK_BYTES = 64 << 10
 
 
 class Upload:
@@ -56,9 +59,17 @@ class Upload:
         self._wanted = wanted
         self._backend = backend
         self._path = path
+        self._rules = rules
         self._generated = generated
         self._meter = Meter(rules, wanted.filename)
         self._checks = Checks(content, wanted, rules, self._meter)
+
+    @property
+    def quick(self) -> bool:
+        """Whether this is done before a thread would have started: a few bytes into memory or a local directory."""
+        content = self._checks.content
+        small = isinstance(content, BytesContent) and (content.size or 0) <= _QUICK_BYTES
+        return small and self._backend.capabilities.quick and not self._rules.validators
 
     def stop(self) -> None:
         """Make a streamed upload fail at its next chunk."""
@@ -145,6 +156,8 @@ class Copy:
         self._generated = generated
         self._stopped = False
 
+    quick = False
+
     def stop(self) -> None:
         """Nothing to stop: a copy is one request, or a stream whose failure cleans up."""
 
@@ -201,6 +214,8 @@ class Inspect:
         self._backend = backend
         self._meter = Meter(rules, known.filename)
 
+    quick = False
+
     def stop(self) -> None:
         """Stop reading at the next chunk."""
         self._meter.stop()
@@ -244,6 +259,8 @@ class Delete:
     def __init__(self, backend: StorageBackend, paths: Iterable[str]) -> None:
         self._backend = backend
         self._paths = list(paths)
+
+    quick = False
 
     def stop(self) -> None:
         """A delete is always finished."""

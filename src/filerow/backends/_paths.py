@@ -50,6 +50,8 @@ def check_known_path(path: str, backend: str, operation: str) -> str:
     Raises:
         InvalidPathError: It is empty, or has ``.`` or ``..`` segments or a NUL.
     """
+    if isinstance(path, str) and _PLAIN.match(path):
+        return path
     if not isinstance(path, str) or not path or _ASTRAY.search(path):
         reason = "a path is a non-empty string without '.' or '..' segments and without NUL"
         raise InvalidPathError(reason, operation=operation, backend=backend, path=path if isinstance(path, str) else "")

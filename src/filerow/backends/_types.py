@@ -108,6 +108,7 @@ class Capabilities(NamedTuple):
 
     Attributes:
         native_async: The ``*_async`` hooks await the store; without it they run the sync hooks in threads.
+        quick: A small put ends before another thread could have begun it, so several are done one after the other.
         ordered_list: ``list()`` yields paths in ascending order.
         keeps_content_type: The store keeps the media type with the object.
         sign_get: ``sign()`` works for reading.
@@ -115,6 +116,7 @@ class Capabilities(NamedTuple):
     """
 
     native_async: bool = False
+    quick: bool = False
     ordered_list: bool = False
     keeps_content_type: bool = False
     sign_get: bool = False

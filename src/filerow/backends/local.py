@@ -83,7 +83,7 @@ class LocalBackend(StorageBackend):
     """
 
     protocol = "file"
-    capabilities = Capabilities(ordered_list=True)
+    capabilities = Capabilities(quick=True, ordered_list=True)
 
     def __init__(
         self,

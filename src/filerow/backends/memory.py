@@ -49,7 +49,7 @@ class MemoryBackend(StorageBackend):
     """
 
     protocol = "memory"
-    capabilities = Capabilities(native_async=True, ordered_list=True, keeps_content_type=True)
+    capabilities = Capabilities(native_async=True, quick=True, ordered_list=True, keeps_content_type=True)
 
     def __init__(self, key: str, *, base_url: str | None = None, secret: Secret | None = None, development: bool = False) -> None:
         super().__init__(key)
