@@ -13,6 +13,7 @@ from litestar.types import Empty, Message, ScopeSession
 from litestar_guide.models import WebSession
 
 LOADED = "loaded_session"
+NEW_ID = "new_session_id"
 
 
 class SessionBackend(SQLAlchemyAsyncSessionBackend):
@@ -38,8 +39,13 @@ class SessionBackend(SQLAlchemyAsyncSessionBackend):
         cookie = connection.cookies.get(self.config.key)
         if cookie and scope_session is not Empty:
             await self.delete(cookie, self.config.get_store_from_app(connection.app))
-            connection.cookies[self.config.key] = self.generate_session_id()
+            connection.state[NEW_ID] = self.generate_session_id()
         await super().store_in_message(scope_session, message, connection)
+
+    def get_session_id(self, connection: ASGIConnection[Any, Any, Any, Any]) -> str:
+        """Return the id of a request's session: the new one, or the one that the cookie names."""
+        new: str | None = connection.state.get(NEW_ID)
+        return new or super().get_session_id(connection)
 
 
 def sessions_in(alchemy: SQLAlchemyAsyncConfig, *, secure: bool) -> DefineMiddleware:
