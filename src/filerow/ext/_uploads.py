@@ -51,21 +51,18 @@ def target_of(column: object) -> Target:
 
 
 def checked(upload: object, target: Target, field: str = "") -> FileObject:
-    """Return a pending file of an upload that the column's rules allow; the upload is not closed, and only its head is read.
+    """Return a pending file of an upload that the column's rules allow; the upload is not closed.
 
     Raises:
         FileValidationError: A rule refuses it.
         ContentError: This is no upload.
     """
-    file = FileObject.from_upload(upload)
-    if file.size is not None:
-        target.type.rules(field or target.field).check_size(file.size, file.filename)
-    return file
+    return target.type.check(FileObject.from_upload(upload), field=field or target.field)
 
 
 async def checked_async(upload: object, target: Target, field: str = "") -> FileObject:
     """Return a pending file of an upload that the column's rules allow; see :func:`checked`."""
-    return checked(upload, target, field)
+    return await target.type.check_async(FileObject.from_upload(upload), field=field or target.field)
 
 
 def is_upload(value: object) -> bool:

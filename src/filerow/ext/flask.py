@@ -145,7 +145,7 @@ def response_of(reply: Reply) -> Response:
     body: Any = (
         reply.body.begin() if isinstance(reply.body, Body) else [reply.body]
     )  # bytes alone would set a length of their own
-    response = Response(body, status=reply.status, headers=list(reply.headers), direct_passthrough=True)
+    response = Response(body, status=reply.status, headers=list(reply.headers))
     if reply.header("content-type") is None:
         with suppress(KeyError):
             del response.headers["content-type"]

@@ -42,7 +42,12 @@ except ImportError as error:
 
 from litestar.di import Provide
 from litestar.enums import HttpMethod
-from litestar.exceptions import ImproperlyConfiguredException, NotFoundException
+from litestar.exceptions import (
+    ClientException,
+    ImproperlyConfiguredException,
+    NotFoundException,
+    SerializationException,
+)
 from litestar.plugins import InitPlugin
 
 from filerow._file import FileObject
@@ -220,10 +225,15 @@ class FilerowPlugin(InitPlugin):
         uploads = self._uploads
 
         @post("/{name:str}/{action:str}", status_code=200)
-        async def upload(request: Request[Any, Any, Any], name: str, action: str) -> dict[str, Any]:
-            if name not in uploads:
+        async def upload(request: Request[Any, Any, Any]) -> dict[str, Any]:
+            found = uploads.get(request.path_params["name"])
+            if found is None:
                 raise NotFoundException
-            return await uploads[name].handle_async(action, await request.json())
+            try:
+                payload = await request.json()
+            except SerializationException as error:
+                raise ClientException("a JSON object is needed") from error
+            return await found.handle_async(request.path_params["action"], payload)
 
         return Router(self._uploads_url, route_handlers=[upload], guards=self._guards, include_in_schema=self._include_in_schema)
 
