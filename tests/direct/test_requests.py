@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from typing import Any
@@ -219,10 +220,26 @@ def test_names_for_one_type_are_the_same_type(backend: MemoryBackend, side: Side
         assert side(uploads, "claim", ticket.claim).content_type == actual
 
 
+def shipped(name: str) -> str:
+    return resources.files("filerow").joinpath("static", name).read_text("utf-8")
+
+
 def test_the_script_is_small_and_needs_nothing() -> None:
-    static = resources.files("filerow").joinpath("static")
-    script = static.joinpath("filerow.js").read_bytes()
-    assert len(script) < 5000
-    assert b"import " not in script.replace(b"//   import { upload }", b"")
-    assert b"export function upload(" in script
-    assert "export declare function upload(" in static.joinpath("filerow.d.ts").read_text()
+    script = shipped("filerow.js")
+    assert len(script.encode()) < 5000
+    code = re.sub(r"^ *//.*", "", script, flags=re.MULTILINE)
+    assert not re.search(r"\b(import|require|fetch|eval|innerHTML)\b", code)
+
+
+def test_the_script_has_the_types_that_it_is_shipped_with() -> None:
+    script, types = shipped("filerow.js"), shipped("filerow.d.ts")
+    made = set(re.findall(r"^export (?:async )?(?:class|function) (\w+)", script, re.MULTILINE))
+    assert made == set(re.findall(r"^export declare (?:class|function) (\w+)", types, re.MULTILINE)) == {"UploadError", "upload"}
+    taken = {
+        name.strip()
+        for names in re.findall(r"\{([^{}]*)\} = options;|\{ (retries, delay) \}", script)
+        for name in "".join(names).split(",")
+    }
+    taken |= set(re.findall(r"options\.(\w+)", script))
+    interface = types.partition("interface UploadOptions {")[2].partition("\n}")[0]
+    assert taken == set(re.findall(r"^  (\w+)\??:", interface, re.MULTILINE))

@@ -33,14 +33,11 @@ function send(method, url, headers, body, signal, onProgress) {
   });
 }
 
-function wait(milliseconds, signal) {
-  return new Promise((resolve, reject) => {
-    if (signal.aborted) return reject(aborted());
-    const stop = () => (clearTimeout(timer), reject(aborted()));
-    const timer = setTimeout(() => (signal.removeEventListener("abort", stop), resolve()), milliseconds);
-    signal.addEventListener("abort", stop);
+const wait = (milliseconds, signal) =>
+  new Promise((resolve, reject) => {
+    setTimeout(resolve, milliseconds);
+    signal.addEventListener("abort", () => reject(aborted()));
   });
-}
 
 function reason(text) {
   try {
@@ -54,9 +51,7 @@ async function retried(attempt, { retries, delay }, signal) {
   for (let tried = 0; ; tried++) {
     const { status, text } = await attempt();
     if (status >= 200 && status < 300) return text;
-    // Taken by our own first attempt, whose answer was lost; the claim is checked anyway.
-    if (tried && (status === 409 || status === 412)) return text;
-    const passing = status === 0 || status === 408 || status === 429 || status >= 500;
+    const passing = !status || status === 408 || status === 429 || status >= 500;
     if (tried >= retries || !passing) throw new UploadError(reason(text) || `upload failed (${status})`, status);
     await wait(delay * 2 ** tried * (0.5 + Math.random()), signal);
   }
@@ -80,8 +75,14 @@ async function run(file, options, signal, state) {
   state.discard = () => ask("abort", { claim: ticket.claim }, new AbortController().signal);
   onBegin?.(ticket.claim);
   const report = (loaded) => onProgress?.({ loaded: Math.min(loaded, file.size), total: file.size });
-  const put = (method, to, names, body, before) =>
-    retried(() => send(method, to, names, body, signal, (loaded) => report(before + loaded)), options, signal);
+  const put = (method, to, names, body, before) => {
+    const attempt = async () => {
+      const answer = await send(method, to, names, body, signal, (loaded) => report(before + loaded));
+      // Taken: by an attempt of ours whose answer was lost. The claim is checked anyway.
+      return answer.status === 409 || answer.status === 412 ? { status: 200 } : answer;
+    };
+    return retried(attempt, options, signal);
+  };
 
   if (ticket.method === "PARTS") {
     let done = ticket.parts.reduce((left, part) => left - (part.end - part.start), file.size);

@@ -1,0 +1,236 @@
+"""``filerow.js`` in a real browser: progress, retries, resumption, aborting, and the claim in a form."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from filerow import storages
+from filerow.backends.memory import MemoryBackend
+from filerow.http.direct import DirectUploads
+from tests.direct.conftest import JPEG, PNG, SECRET, Document, Store, make_store, s3_backend
+from tests.direct.site import Site
+from tests.servers._relay import CHUNK, Relay
+
+if TYPE_CHECKING:
+    from tests.servers._s3 import S3Server
+    from tests.servers.chromium import Chromium, Page
+
+CORS = {
+    "CORSRules": [
+        {"AllowedOrigins": ["*"], "AllowedMethods": ["PUT", "POST"], "AllowedHeaders": ["*"], "MaxAgeSeconds": 600},
+    ]
+}
+LARGE = 12 * (1 << 20) + 7
+MAKE_LARGE = f"new File([new Uint8Array({LARGE}).fill(7)], 'large.bin')"
+
+
+@pytest.fixture(scope="module")
+def open_bucket(s3_server: S3Server) -> str:
+    """A bucket that pages of other origins may upload to."""
+    bucket = s3_server.make_bucket()
+    s3_server.client.put_bucket_cors(Bucket=bucket, CORSConfiguration=CORS)
+    return bucket
+
+
+@pytest.fixture(params=["local", "s3-post", "s3-put"])
+def browsed(request: pytest.FixtureRequest, site: Site, tmp_path: Path) -> Iterator[Store]:
+    """A store, and direct upload to it mounted at ``/uploads/image`` and ``/uploads/anything``."""
+    if request.param == "local":
+        made = make_store(request, site, tmp_path, "local")
+    else:
+        backend = s3_backend(request.getfixturevalue("s3_server"), request.getfixturevalue("open_bucket"))
+        made = Store(request.param, backend, site, s3_method=request.param.removeprefix("s3-").upper())
+    storages.register_backend(made.backend)
+    site.uploads = {"image": made.uploads(), "anything": made.uploads(Document.anything)}
+    yield made
+    storages.clear_backends()
+
+
+@pytest.fixture
+def page(chromium: Chromium, site: Site) -> Iterator[Page]:
+    with chromium.page() as opened:
+        visit(opened, site.url)
+        yield opened
+
+
+def visit(page: Page, url: str) -> None:
+    page.open(f"{url}/")
+    page.evaluate("new Promise(done => { const look = () => window.upload ? done() : setTimeout(look, 10); look(); })")
+
+
+def file_of(data: bytes, name: str, kind: str) -> str:
+    bytes_of = f"Uint8Array.from(atob('{base64.b64encode(data).decode()}'), c => c.charCodeAt(0))"
+    return f"new File([{bytes_of}], '{name}', {{type: '{kind}'}})"
+
+
+def upload(page: Page, file: str, options: str) -> Any:
+    """Return what became of an upload: the claim, the error, and the progress that was told."""
+    script = f"""(async () => {{
+        const seen = [];
+        const options = {{ delay: 20, onProgress: (progress) => seen.push(progress), ...{options} }};
+        const job = upload({file}, options);
+        window.job = job;
+        try {{ return {{ claim: await job, seen, form: document.getElementById("claim").value }}; }}
+        catch (error) {{ return {{ error: error.name, status: error.status ?? null, message: error.message, seen }}; }}
+    }})()"""
+    return page.evaluate(script)
+
+
+def test_a_browser_uploads_and_its_form_has_the_claim(page: Page, browsed: Store) -> None:
+    answer = upload(
+        page, file_of(PNG, "cat.png", "image/png"), "{url: '/uploads/image', input: document.getElementById('claim')}"
+    )
+    assert answer.get("claim"), answer
+    assert answer["form"] == answer["claim"]
+    assert answer["seen"][-1] == {"loaded": len(PNG), "total": len(PNG)}
+    file = browsed.uploads().claim(answer["claim"])
+    assert (file.filename, file.content_type, file.get_content()) == ("cat.png", "image/png", PNG)
+    assert browsed.paths() == {file.path}
+
+
+def test_progress_is_told_while_bytes_are_sent(page: Page, browsed: Store) -> None:
+    page.call("Network.enable")
+    slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": LARGE}  # bytes in a second
+    page.call("Network.emulateNetworkConditions", **slow)
+    answer = upload(page, MAKE_LARGE, "{url: '/uploads/anything'}")
+    assert answer.get("claim"), answer
+    loaded = [progress["loaded"] for progress in answer["seen"]]
+    assert loaded == sorted(loaded)
+    assert loaded[-1] == LARGE
+    assert {progress["total"] for progress in answer["seen"]} == {LARGE}
+    assert any(0 < step < LARGE for step in loaded), loaded
+    assert browsed.uploads(Document.anything).claim(answer["claim"]).size == LARGE
+
+
+@pytest.mark.parametrize("browsed", ["local"], indirect=True)
+def test_the_bytes_tell_the_type_and_not_the_extension(page: Page, browsed: Store) -> None:
+    answer = upload(page, file_of(JPEG, "saved-as.png", "image/png"), "{url: '/uploads/image'}")
+    assert browsed.uploads().claim(answer["claim"]).content_type == "image/jpeg"
+
+
+@pytest.mark.parametrize("browsed", ["local"], indirect=True)
+def test_what_the_application_refuses_is_told_and_not_tried_again(page: Page, browsed: Store) -> None:
+    answer = upload(page, file_of(b"<p>", "page.html", "text/html"), "{url: '/uploads/image'}")
+    assert (answer["error"], answer["status"]) == ("UploadError", 415)
+    assert "only image/png, image/jpeg is allowed" in answer["message"]
+    assert browsed.site.actions == ["begin"]
+    assert browsed.paths() == set()
+
+
+@pytest.mark.parametrize("browsed", ["local", "s3-post"], indirect=True)
+@pytest.mark.parametrize("how", ["job.abort()", "controller.abort()"])
+def test_an_aborted_upload_leaves_nothing(page: Page, browsed: Store, how: str) -> None:
+    page.evaluate("window.controller = new AbortController(), 0")
+    options = f"{{url: '/uploads/anything', signal: controller.signal, onProgress: () => {how}}}"
+    answer = upload(page, MAKE_LARGE, options)
+    assert answer.get("error") == "AbortError", answer
+    assert browsed.site.actions == ["begin", "abort"]
+    assert browsed.paths() == set()
+    assert (
+        upload(page, MAKE_LARGE, options if "controller" in how else "{url: '/nowhere', signal: AbortSignal.abort()}")["error"]
+        == "AbortError"
+    )
+    assert browsed.site.actions == ["begin", "abort"]
+
+
+# -- over a connection that is lost ----------------------------------------------------------------------------------------
+
+
+class LossyRelay(Relay):
+    """Cuts connections once clients have sent so many bytes, as many times as it is told.
+
+    A browser repeats by itself, once, what was cut on a connection that it had used before.
+
+    Attributes:
+        cuts: How many connections are still to be cut.
+        passed: How many bytes clients have sent.
+    """
+
+    def __init__(self, target: str, *, after: int) -> None:
+        self.after = after
+        self.cuts = 0
+        self.passed = 0
+        super().__init__(target)
+
+    async def to_server(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while chunk := await reader.read(CHUNK):
+            self.passed += len(chunk)
+            if self.passed > self.after and self.cuts > 0:
+                self.cuts -= 1
+                raise ConnectionResetError("cut")
+            writer.write(chunk)
+            await writer.drain()
+        writer.write_eof()
+
+
+@pytest.fixture
+def parts(site: Site, s3_server: S3Server, open_bucket: str) -> Iterator[tuple[LossyRelay, Store]]:
+    """Uploads in parts of 5 MiB, through a relay."""
+    with LossyRelay(s3_server.endpoint, after=7 << 20) as relay:
+        store = Store("s3", s3_backend(s3_server, open_bucket, relay.endpoint), site)
+        storages.register_backend(store.backend)
+        site.uploads = {"large": store.uploads(Document.anything, multipart_from="6 MB", part_size="5 MiB")}
+        yield relay, store
+        storages.clear_backends()
+
+
+def test_a_connection_lost_in_the_middle_costs_one_part(page: Page, parts: tuple[LossyRelay, Store]) -> None:
+    relay, store = parts
+    relay.cuts = 2
+    answer = upload(page, MAKE_LARGE, "{url: '/uploads/large'}")
+    assert answer.get("claim"), answer
+    assert relay.cuts == 0
+    assert relay.passed < LARGE + (6 << 20)
+    assert store.site.actions == ["begin"]
+    file = store.uploads(Document.anything).claim(answer["claim"])
+    assert file.get_content() == b"\x07" * LARGE
+    assert store.paths() == {file.path}
+
+
+def test_an_upload_that_was_given_up_is_resumed_by_its_claim(page: Page, parts: tuple[LossyRelay, Store]) -> None:
+    relay, store = parts
+    relay.cuts = 1000
+    answer = upload(page, MAKE_LARGE, "{url: '/uploads/large', retries: 0, onBegin: (claim) => { window.begun = claim; }}")
+    assert (answer["error"], answer["status"]) == ("UploadError", 0), answer
+    before = page.evaluate("begun")
+    relay.cuts = 0
+    visit(page, store.site.url)  # as if the browser had been closed
+    answer = upload(page, MAKE_LARGE, f"{{url: '/uploads/large', claim: {json.dumps(before)}}}")
+    assert answer.get("claim") == before, answer
+    assert store.site.actions == ["begin", "resume"]
+    assert min(progress["loaded"] for progress in answer["seen"]) >= 5 << 20  # the first part was there
+    assert store.uploads(Document.anything).claim(before).get_content() == b"\x07" * LARGE
+
+
+def test_an_answer_that_was_lost_is_no_failure(page: Page, site: Site) -> None:
+    class Deaf(Relay):
+        """Loses the first good news."""
+
+        lost = 0
+
+        async def to_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while chunk := await reader.read(CHUNK):
+                if chunk.startswith(b"HTTP/1.1 201") and not self.lost:
+                    self.lost += 1
+                    raise ConnectionResetError("lost")
+                writer.write(chunk)
+                await writer.drain()
+            writer.write_eof()
+
+    with Deaf(site.url) as relay:
+        storages.register_backend(MemoryBackend("direct", base_url=f"{relay.endpoint}/files", secret=SECRET))
+        site.uploads = {"image": DirectUploads(Document.image, secret=SECRET)}
+        visit(page, relay.endpoint)
+        answer = upload(page, file_of(PNG, "cat.png", "image/png"), "{url: '/uploads/image'}")
+        assert answer.get("claim"), answer
+        assert relay.lost == 1
+        assert site.refused == [409]  # the second attempt found the first one's file
+        assert DirectUploads(Document.image, secret=SECRET).claim(answer["claim"]).get_content() == PNG
+    storages.clear_backends()
