@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Self
 from urllib.parse import unquote, urlsplit
 
-from filerow.http import Body, answer, receive, serve
+from filerow.http import Body, Reply, answer, receive, serve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from filerow import FileObject
-    from filerow.http import Reply
+    from filerow.http._reply import Headers
 
 
 class Site:
@@ -21,14 +22,14 @@ class Site:
 
     Attributes:
         files: What ``/app/{name}`` serves.
-        pages: What else there is, by path: media type and content, with no header that would make it safe.
+        pages: What else there is, by path: media type and content, with no header that would make it safe but those given.
         beacons: The query strings with which ``/beacon`` was asked.
         asked: Method and path of every request.
     """
 
     def __init__(self) -> None:
         self.files: dict[str, FileObject] = {}
-        self.pages: dict[str, tuple[str, bytes]] = {}
+        self.pages: dict[str, tuple[str, bytes, Headers]] = {}
         self.beacons: list[str] = []
         self.asked: list[tuple[str, str]] = []
         site = self
@@ -64,9 +65,14 @@ class Site:
         for chunk in reply.body.stream() if isinstance(reply.body, Body) else [reply.body]:
             handler.wfile.write(chunk)
 
-    def _reply(self, handler: BaseHTTPRequestHandler, path: str, query: str) -> Reply:
-        from filerow.http import Reply
+    def wait_for(self, *beacons: str) -> None:
+        """Wait until these beacons have been asked for; half a minute at most."""
+        until = time.monotonic() + 30
+        while not set(beacons) <= set(self.beacons):
+            assert time.monotonic() < until, f"expected {beacons}, and only {self.beacons} came"
+            time.sleep(0.02)
 
+    def _reply(self, handler: BaseHTTPRequestHandler, path: str, query: str) -> Reply:
         kind, _, rest = path[1:].partition("/")
         if kind == "app" and rest in self.files:
             return serve(self.files[rest], handler.command, handler.headers.items())
@@ -77,9 +83,9 @@ class Site:
             return answer(handler.command, key, place, query, handler.headers.items())
         if kind == "beacon":
             self.beacons.append(query)
-        media_type, content = self.pages.get(path, ("text/plain", b"nothing here"))
+        media_type, content, headers = self.pages.get(path, ("text/plain", b"nothing here", ()))
         status = 200 if path in self.pages or kind == "beacon" else 404
-        return Reply(status, (("content-type", media_type), ("content-length", str(len(content)))), content)
+        return Reply(status, (("content-type", media_type), ("content-length", str(len(content))), *headers), content)
 
     def __enter__(self) -> Self:
         """Start answering."""
