@@ -15,6 +15,7 @@ from filerow._document import Facts
 from filerow._intake import prepare, prepare_async
 from filerow._registry import storages
 from filerow._rules import NO_RULES, OCTET_STREAM, Rules
+from filerow._safety import present
 from filerow.backends._streams import in_thread
 from filerow.backends._types import ObjectInfo, PutOptions
 from filerow.exceptions import IntegrityError, StorageError, StorageTimeoutError
@@ -84,7 +85,7 @@ class Upload:
             self._checks.opened(prepared)
             options = self._options()
             started = True
-            self.facts = self._stored(options, self._backend.put(self._path, prepared.body, options))  # type: ignore[arg-type]
+            self.facts = self._stored(self._backend.put(self._path, prepared.body, options))  # type: ignore[arg-type]
         except BaseException as error:
             if started and _may_exist(error, generated=self._generated):
                 Delete(self._backend, [self._path]).run()
@@ -99,16 +100,16 @@ class Upload:
             await self._checks.opened_async(prepared)
             options = self._options()
             started = True
-            self.facts = self._stored(options, await self._backend.put_async(self._path, prepared.body, options))
+            self.facts = self._stored(await self._backend.put_async(self._path, prepared.body, options))
         except BaseException as error:
             if started and _may_exist(error, generated=self._generated):
                 await Delete(self._backend, [self._path]).run_async()
             raise
 
     def _options(self) -> PutOptions:
-        return PutOptions(content_type=self._checks.content_type, create_only=not self._generated)
+        return _options(self._checks.content_type, self._wanted.filename, generated=self._generated)
 
-    def _stored(self, options: PutOptions, info: ObjectInfo) -> Facts:
+    def _stored(self, info: ObjectInfo) -> Facts:
         wanted, meter = self._wanted, self._meter
         self._expect("size", wanted.size, meter.size)
         if wanted.checksum and wanted.checksum.startswith("sha256:"):
@@ -116,7 +117,7 @@ class Upload:
         return wanted._replace(
             backend=self._backend.key,
             path=self._path,
-            content_type=options.content_type or "",
+            content_type=self._checks.content_type,
             metadata=self._checks.metadata,
             size=meter.size,
             checksum=meter.checksum,
@@ -167,7 +168,7 @@ class Copy:
             if self._origin is self._backend:
                 info = self._backend.copy(self._source.path, self._path)
             else:
-                info = self._backend.put(self._path, self._origin.stream(self._source.path), self._options())
+                info = self._backend.put(self._path, self._origin.stream(self._source.path), self._stored_with())
             self.facts = self._copied(info)
         except BaseException as error:
             if _may_exist(error, generated=self._generated):
@@ -181,15 +182,15 @@ class Copy:
                 info = await self._backend.copy_async(self._source.path, self._path)
             else:
                 chunks = self._origin.stream_async(self._source.path)
-                info = await self._backend.put_async(self._path, chunks, self._options())
+                info = await self._backend.put_async(self._path, chunks, self._stored_with())
             self.facts = self._copied(info)
         except BaseException as error:
             if _may_exist(error, generated=self._generated):
                 await Delete(self._backend, [self._path]).run_async()
             raise
 
-    def _options(self) -> PutOptions:
-        return PutOptions(content_type=self._source.content_type, create_only=not self._generated)
+    def _stored_with(self) -> PutOptions:
+        return _options(self._source.content_type, self._source.filename, generated=self._generated)
 
     def _copied(self, info: ObjectInfo) -> Facts:
         return self._source._replace(
@@ -281,6 +282,12 @@ class Delete:
         _report(task.result())
         if cancelled is not None:
             raise cancelled
+
+
+def _options(content_type: str, filename: str, *, generated: bool) -> PutOptions:
+    """Return how to store a file: with headers that make its store's own URLs as safe as our route."""
+    shown = present(content_type, filename)
+    return PutOptions(shown.content_type, shown.content_disposition, create_only=not generated)
 
 
 def _may_exist(error: BaseException, *, generated: bool) -> bool:
