@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import json
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
@@ -14,11 +16,12 @@ from sqlalchemy import create_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from filerow import FileObject, StorageBackend, StoredObject, storages
+from filerow.backends.fsspec import FSSpecBackend
 from filerow.backends.local import LocalBackend
 from filerow.backends.memory import MemoryBackend
 from filerow.backends.obstore import ObstoreBackend
 from filerow.http.direct import DirectUploads, Ticket
-from tests.backends.stores import s3_options
+from tests.backends.stores import s3_options, s3fs_options, shared
 from tests.direct.site import Site
 
 if TYPE_CHECKING:
@@ -81,6 +84,8 @@ def s3_backend(server: S3Server, bucket: str = "", endpoint: str = "") -> Obstor
 
 
 STORES = ["memory", "local", "s3-post", "s3-put", "azure"]
+MORE_STORES = [*STORES, "gcs", "fsspec-s3"]
+"""With a stand-in for Google that binds nothing, and with S3 through another client."""
 
 
 @pytest.fixture(params=STORES)
@@ -100,6 +105,14 @@ def make_store(request: pytest.FixtureRequest, site: Site, folder: Path, kind: s
     if kind.startswith("s3"):
         backend = s3_backend(request.getfixturevalue("s3_server"))
         return Store(kind, backend, site, s3_method=kind.removeprefix("s3-").upper())
+    if kind == "fsspec-s3":
+        server = request.getfixturevalue("s3_server")
+        filesystem = shared(f"s3://{server.shared_bucket}", **s3fs_options(server)).fs
+        return Store(kind, FSSpecBackend("direct", filesystem, prefix=f"{server.shared_bucket}/{uuid.uuid4().hex}"), site)
+    if kind == "gcs":
+        server = request.getfixturevalue("gcs_facade")
+        options = {"service_account_key": service_account(server.endpoint), "base_url": server.endpoint}
+        return Store(kind, ObstoreBackend("direct", f"gs://{server.make_bucket()}/{uuid.uuid4().hex}", **options), site)
     server = request.getfixturevalue("azurite_server")
     container = server.make_container()
     return Store(
@@ -114,6 +127,19 @@ def make_store(request: pytest.FixtureRequest, site: Site, folder: Path, kind: s
         ),
         site,
     )
+
+
+@functools.cache
+def service_account(endpoint: str) -> str:
+    """Return the key of a service account that nobody knows, as JSON."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    pem = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    facts = {"client_email": "tests@filerow.example", "private_key_id": "1", "token_uri": "", "disable_oauth": True}
+    return json.dumps({**facts, "private_key": pem.decode(), "gcs_base_url": endpoint})
 
 
 class Side:

@@ -21,7 +21,7 @@ from filerow.exceptions import (
     UnsupportedOperationError,
 )
 from filerow.http.direct import DirectUploads
-from tests.direct.conftest import HTML, JPEG, PNG, SECRET, Document, Send, Side, Store, make_store
+from tests.direct.conftest import HTML, JPEG, MORE_STORES, PNG, SECRET, Document, Send, Side, Store, make_store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,6 +45,7 @@ def uploaded(side: Side, uploads: DirectUploads, send: Send, body: bytes = PNG, 
     return ticket
 
 
+@pytest.mark.parametrize("store", MORE_STORES, indirect=True)
 def test_what_a_client_uploaded_becomes_the_row_s_file(store: Store, side: Side, send: Send, session: Session) -> None:
     uploads = store.uploads()
     ticket = uploaded(side, uploads, send, filename="C:\\fakepath\\cat.png")
@@ -69,6 +70,7 @@ def test_what_a_client_uploaded_becomes_the_row_s_file(store: Store, side: Side,
     assert store.paths() == set()
 
 
+@pytest.mark.parametrize("store", MORE_STORES, indirect=True)
 def test_a_claim_makes_one_file(store: Store, side: Side, send: Send) -> None:
     uploads = store.uploads()
     ticket = uploaded(side, uploads, send)
