@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 from sqlalchemy.exc import SADeprecationWarning
@@ -16,6 +16,7 @@ from sqlalchemy.exc import SADeprecationWarning
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", SADeprecationWarning)  # Advanced Alchemy still speaks to SQLAlchemy 2.0's mypy plugin
     from advanced_alchemy.alembic.commands import AlembicCommands
+    from advanced_alchemy.extensions.litestar import SQLAlchemyAsyncConfig
     from litestar.testing import TestClient
     from litestar_guide.app import create_app
     from litestar_guide.database import alchemy_for, alchemy_of
@@ -35,10 +36,16 @@ COST["n"] = 16  # what makes guessing slow makes tests slow
 EMAIL, PASSWORD = "ada@example.org", "difference engine"
 
 
+def commands_for(database_url: str) -> AlembicCommands:
+    """Return the commands that migrate a database by the shipped migrations."""
+    return AlembicCommands(alchemy_for(Settings(database_url)))
+
+
 def migrate(database_url: str) -> None:
-    """Make the tables of an empty database by the shipped migrations, and one user."""
-    alchemy = alchemy_for(Settings(database_url))
-    AlembicCommands(alchemy).upgrade()
+    """Make the tables of an empty database, and one user."""
+    commands = commands_for(database_url)
+    commands.upgrade()
+    alchemy = cast("SQLAlchemyAsyncConfig", commands.sqlalchemy_config)
 
     async def add_user() -> None:
         async with alchemy.get_session() as session:
