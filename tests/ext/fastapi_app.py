@@ -77,7 +77,8 @@ def make(world: World) -> FastAPI:  # noqa: C901 - a list of routes
     async def show(document: int) -> DocumentOut:
         return DocumentOut(**shown(await found(document)))
 
-    @app.api_route("/documents/{document}/{way}", methods=["GET", "HEAD"], response_class=StoredFileResponse)
+    @app.get("/documents/{document}/{way}", response_class=StoredFileResponse)
+    @app.head("/documents/{document}/{way}", response_class=StoredFileResponse)
     async def download(document: int, way: str) -> Response:
         row = await found(document)
         file = row.big or row.file

@@ -24,6 +24,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from inspect import Parameter, Signature
 from typing import TYPE_CHECKING, Annotated, Any
@@ -62,7 +63,7 @@ def Uploaded(column: object, *, field: str | None = None, optional: bool = False
     name = field or target.field
 
     async def one(**fields: Any) -> FileObject | None:
-        upload = fields["upload"]
+        [upload] = fields.values()
         if not is_upload(upload):
             if optional:
                 return None
@@ -70,7 +71,8 @@ def Uploaded(column: object, *, field: str | None = None, optional: bool = False
         return await checked_async(upload, target, name)
 
     async def many(**fields: Any) -> FileObjectList:
-        uploads = [upload for upload in fields["upload"] or () if is_upload(upload)]
+        [given] = fields.values()
+        uploads = [upload for upload in given or () if is_upload(upload)]
         if not uploads and not optional:
             raise required(name)
         return FileObjectList([await checked_async(upload, target, name) for upload in uploads])
@@ -79,8 +81,9 @@ def Uploaded(column: object, *, field: str | None = None, optional: bool = False
     kind: Any = list[UploadFile] if target.type.multiple else UploadFile
     hint = Annotated[kind | None if optional else kind, File(alias=name)]  # type: ignore[valid-type]
     default = None if optional else Parameter.empty
-    # FastAPI learns from the signature which field to read and what to write into OpenAPI.
-    dependency.__signature__ = Signature([Parameter("upload", Parameter.KEYWORD_ONLY, annotation=hint, default=default)])
+    # FastAPI learns from the signature which field to read and what to write into OpenAPI, and tells fields apart by this name.
+    own = re.sub(r"\W", "_", f"upload_{name}")
+    dependency.__signature__ = Signature([Parameter(own, Parameter.KEYWORD_ONLY, annotation=hint, default=default)])
     return Depends(dependency)
 
 
@@ -93,7 +96,8 @@ def file_router(base_url: str = "/files", *, include_in_schema: bool = False) ->
     """
     router = APIRouter(prefix=base_url, include_in_schema=include_in_schema)
     router.add_api_route(f"/{SCRIPT}", send_script, methods=["GET"], response_class=Response)
-    router.add_api_route("/{key}/{path:path}", signed, methods=["GET", "HEAD", "PUT"], response_class=Response)
+    for method in ("GET", "HEAD", "PUT"):  # one route each: FastAPI makes one operation's name of a route
+        router.add_api_route("/{key}/{path:path}", signed, methods=[method], response_class=Response)
     return router
 
 

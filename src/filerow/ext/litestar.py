@@ -48,9 +48,11 @@ from litestar.exceptions import (
     NotFoundException,
     SerializationException,
 )
-from litestar.plugins import InitPlugin
+from litestar.plugins import InitPlugin, ReceiveRoutePlugin
+from litestar.routes import HTTPRoute
 
 from filerow._file import FileObject
+from filerow._rules import OCTET_STREAM
 from filerow.exceptions import FileValidationError, InvalidTokenError, StorageError, UntrustedDocumentError
 from filerow.ext._asgi import (
     Answer,
@@ -73,6 +75,7 @@ if TYPE_CHECKING:
     from litestar.config.app import AppConfig
     from litestar.connection import ASGIConnection
     from litestar.handlers import BaseRouteHandler
+    from litestar.routes import BaseRoute
 
     from filerow.http.direct import DirectUploads
 
@@ -163,7 +166,7 @@ class StoredFileResponse(Response[None]):
         return send_file
 
 
-class FilerowPlugin(InitPlugin):
+class FilerowPlugin(InitPlugin, ReceiveRoutePlugin):
     """Everything Filerow does for a Litestar application.
 
     Files in models and results show their public view; files in multipart bodies become pending files; our errors become
@@ -217,6 +220,12 @@ class FilerowPlugin(InitPlugin):
             app_config.route_handlers.append(self._upload_router())
             app_config.dependencies.setdefault("direct_uploads", Provide(lambda: self._uploads, sync_to_thread=False))
         return app_config
+
+    def receive_route(self, route: BaseRoute) -> None:
+        """Let OpenAPI say of handlers that answer with a stored file that they answer with bytes."""
+        for handler in route.route_handlers if isinstance(route, HTTPRoute) else ():
+            if not handler.media_type and handler.parsed_fn_signature.return_type.is_subclass_of(StoredFileResponse):
+                handler.media_type = OCTET_STREAM
 
     def _file_router(self, base_url: str) -> Router:
         return Router(base_url, route_handlers=[_file, _script], include_in_schema=self._include_in_schema)
