@@ -58,7 +58,7 @@ def run_commands(folder: Path, *commands: list[str]) -> list[set[str]]:
     }
     done = subprocess.run(
         [sys.executable, "-c", RUN, json.dumps(commands)],
-        cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False,
+        cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     found = re.findall(r"^TABLES (.*)$", done.stdout, re.MULTILINE)
