@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from filerow._paths import safe_extension
 from filerow.exceptions import ContentTypeError, FileTooLargeError, ImageDimensionsError
 
-__all__ = ("NO_RULES", "OCTET_STREAM", "ImageLimits", "Rules", "called", "parse_size", "resolve_type", "sniff")
+__all__ = ("OCTET_STREAM", "Rules", "called", "parse_size", "resolve_type", "sniff")
 
 OCTET_STREAM = "application/octet-stream"
 SVG = "image/svg+xml"
