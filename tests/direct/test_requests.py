@@ -150,6 +150,12 @@ def test_only_columns_of_files_have_direct_uploads() -> None:
             DirectUploads(wrong, secret=SECRET)
 
 
+@pytest.mark.parametrize("seconds", [0, -1, 12 * 3600 + 1])
+def test_an_upload_cannot_take_longer_than_a_sweep_waits(seconds: int) -> None:
+    with pytest.raises(ValueError, match="1 to 43200"):
+        DirectUploads(Document.image, secret=SECRET, expires_in=seconds)
+
+
 def test_a_secret_is_needed_and_a_short_one_is_told_at_once(backend: MemoryBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FILEROW_SECRET", raising=False)
     with pytest.raises(SecretError):

@@ -34,6 +34,9 @@ __all__ = ("DirectUploads", "Ticket", "TicketPart")
 
 _LONGEST_NAME = 1024
 _LONGEST_TYPE = 255
+_LONGEST_LIFE = 12 * 3600
+"""Half of the time that a sweep leaves an object without a row alone, for a file's path is as old as its claim."""
+
 _CHECKSUM = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
 
@@ -43,7 +46,7 @@ class DirectUploads:
     Args:
         column: The mapped attribute, such as ``Document.file``, or its ``Column``.
         secret: See :func:`filerow._signing.resolve_keys`; ``FILEROW_SECRET`` when left out.
-        expires_in: Seconds for which a URL and its claim are good; 3600 by default.
+        expires_in: Seconds for which a URL and its claim are good; 3600 by default, at most 43,200 (12 hours).
         max_size: Most bytes of an upload for a column without a ``max_size`` of its own.
         multipart_from: From this size on, a file goes to S3 in parts that can be resumed.
         part_size: Bytes of such a part; at least 5 MiB.
@@ -52,6 +55,8 @@ class DirectUploads:
 
     Raises:
         TypeError: The column is no ``StoredObject``.
+        ValueError: ``expires_in`` or a size is none.
+        SecretError: The secret is too short.
     """
 
     def __init__(
@@ -66,8 +71,8 @@ class DirectUploads:
         s3_method: S3Method = "POST",
         development: bool = False,
     ) -> None:
-        if expires_in < 1:
-            msg = f"expires_in is the number of seconds an upload may take, so it must be positive, not {expires_in}"
+        if not 1 <= expires_in <= _LONGEST_LIFE:
+            msg = f"expires_in is the number of seconds an upload may take, 1 to {_LONGEST_LIFE}, not {expires_in}"
             raise ValueError(msg)
         self._target: Target = target_of(column)
         self._secret = secret
