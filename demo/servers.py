@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import tempfile
 import uuid
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from demo import audit
 from demo.app import Settings
+from demo.web import serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,13 +50,18 @@ class Place:
 
 @contextmanager
 def local() -> Iterator[Place]:
-    """Make an SQLite file and a directory in a temporary folder."""
-    with tempfile.TemporaryDirectory(prefix="filerow-demo-") as folder:
+    """Make an SQLite file and a directory in a temporary folder, and a server for the directory's signed URLs."""
+    with tempfile.TemporaryDirectory(prefix="filerow-demo-") as folder, serving() as address:
         database, files = Path(folder, "library.db"), Path(folder, "files")
         files.mkdir()
         yield Place(
             title=f"SQLite and a directory, in {folder}",
-            settings=Settings(f"sqlite:///{database}", f"sqlite+aiosqlite:///{database}", files.as_uri()),
+            settings=Settings(
+                f"sqlite:///{database}",
+                f"sqlite+aiosqlite:///{database}",
+                files.as_uri(),
+                {"base_url": f"{address}/files", "secret": secrets.token_urlsafe(32)},
+            ),
             rows=partial(audit.read_sqlite, database),
             objects=partial(audit.read_directory, files),
         )

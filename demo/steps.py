@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from demo.audit import Disagreement
 from demo.files import BIG, TEXT, big_stream, broken_stream, draw_pdf, draw_png, sha256_of
 from demo.models import Author, Document
 from filerow import FileObject
-from filerow.exceptions import ContentTypeError, UnsupportedOperationError, UnsupportedRouteError
+from filerow.exceptions import ContentTypeError, UnsupportedRouteError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -241,9 +242,12 @@ def rollback(library: Library) -> None:
 
 
 def refused_type(library: Library) -> None:
-    """Call a PDF a PNG."""
+    """Call a PDF a PNG: refused at the line that assigns it, and at the commit where only the bytes that pass can tell."""
     with library.session() as session:
-        document(session, "moon").cover = FileObject(filename="cover.png", content_type="image/png", content=ESSAY)
+        moon = document(session, "moon")
+        with refused(ContentTypeError):
+            moon.cover = FileObject(filename="cover.png", content_type="image/png", content=ESSAY)
+        moon.cover = FileObject(filename="cover.png", content_type="image/png", content=iter([ESSAY]))
         with refused(ContentTypeError):
             session.commit()
 
@@ -357,21 +361,19 @@ def _peak() -> float:
 
 
 def sign(library: Library) -> str:
-    """Sign a URL and fetch it without any credentials; where a backend cannot sign, insist on the clear error."""
+    """Sign a URL and fetch it without any credentials: from the S3 server, or from our own route for a directory."""
     with library.session() as session:
         file = cover_of(document(session, "moon"))
-    if not library.backend.capabilities.sign_get:
-        with refused(UnsupportedOperationError):
-            file.sign()
-        return "cannot sign yet\nand says so: UnsupportedOperationError"
     url = file.sign(expires_in=60, download_as="Der Mond.png")
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(url, timeout=10) as answer:
         expect(answer.read() == draw_png("new moon"), f"{file.path} reads differently by its URL")
         disposition = answer.headers["Content-Disposition"]
         expect("Der Mond.png" in disposition, f"the URL answers with Content-Disposition: {disposition}")
+    longer = re.sub(r"(?<=xpires=)\d+", lambda expires: str(int(expires[0]) + 60), url)
+    expect(longer != url, f"there is no expiry in {url}")
     with refused(HTTPError):
-        opener.open(url.replace("X-Amz-Expires=60", "X-Amz-Expires=6000"), timeout=10)
+        opener.open(longer, timeout=10)
     return "fetched as an attachment; with another expiry it is refused"
 
 
