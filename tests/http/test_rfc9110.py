@@ -250,6 +250,15 @@ def test_who_would_change_a_file_fails_where_a_reader_has_it_already() -> None:
     assert evaluate("PUT", {"if-modified-since": DATE}, Validators(TAG, STORED)) is Outcome.PROCEED
 
 
+def test_a_weak_tag_of_ours_is_no_strong_one() -> None:
+    ours = Validators('W/"1"')
+    assert evaluate("GET", {"if-none-match": '"1"'}, ours) is Outcome.NOT_MODIFIED
+    assert evaluate("GET", {"if-match": 'W/"1"'}, ours) is Outcome.FAILED
+    assert evaluate("GET", {"if-match": '"1"'}, ours) is Outcome.FAILED
+    assert evaluate("GET", {"if-match": "*"}, ours) is Outcome.PROCEED
+    assert not if_range_holds({"if-range": 'W/"1"'}, ours)
+
+
 def test_what_is_not_known_is_not_compared() -> None:
     nothing = Validators()
     for headers in ({"if-none-match": TAG}, {"if-modified-since": DATE}, {"if-unmodified-since": EARLIER}):
