@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from filerow import storages
-from tests.examples import EXAMPLES
+from tests.examples import EXAMPLES, skip_without_guide
 
 if TYPE_CHECKING:
     from tests.examples.applications import Application
@@ -25,8 +25,8 @@ EVERY_APPLICATION = ["litestar", "litestar-postgresql-s3", "fastapi", "flask"]
 
 @pytest.fixture(autouse=True)
 def own_registry(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Let each application that a test starts register its backend."""
-    if "application" in request.fixturenames:
+    """Let a test start an application of its own, which registers its backend."""
+    if {"application", "guide_app"} & set(request.fixturenames):
         yield
         return
     storages.clear_backends()
@@ -37,6 +37,7 @@ def own_registry(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SQLite file with the guide's tables, made by its migrations, and one user."""
+    skip_without_guide()
     from tests.examples import guide
 
     file = tmp_path_factory.mktemp("guide") / "template.sqlite"
@@ -47,6 +48,7 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def migrated_postgres(postgres_server: PostgresServer) -> Iterator[Database]:
     """A PostgreSQL database with the guide's tables, made by its migrations, and one user."""
+    skip_without_guide()
     from tests.examples import guide
 
     database = postgres_server.make_database()
@@ -58,9 +60,12 @@ def migrated_postgres(postgres_server: PostgresServer) -> Iterator[Database]:
 @pytest.fixture(scope="module", params=EVERY_APPLICATION)
 def running_application(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
     """Each application that serves the documents API, in turn."""
-    from tests.examples import applications, guide
+    from tests.examples import applications
 
     storages.clear_backends()
+    if request.param.startswith("litestar"):
+        skip_without_guide()
+        from tests.examples import guide
     folder = tmp_path_factory.mktemp(request.param)
     if request.param == "litestar-postgresql-s3":
         database: Database = request.getfixturevalue("migrated_postgres")
@@ -82,10 +87,21 @@ def application(running_application: Application) -> Application:
     return running_application
 
 
-@pytest.fixture
-def guide_app(tmp_path: Path, migrated_sqlite: Path) -> Iterator[Application]:
-    """The guide application on SQLite and a directory; nobody is logged in."""
+@pytest.fixture(scope="module")
+def running_guide(tmp_path_factory: pytest.TempPathFactory, migrated_sqlite: Path) -> Iterator[Application]:
+    """The guide application on SQLite and a directory."""
     from tests.examples import guide
 
-    with guide.on_this_machine(tmp_path, migrated_sqlite, log_in=False) as running:
+    storages.clear_backends()
+    with guide.on_this_machine(tmp_path_factory.mktemp("guide"), migrated_sqlite, log_in=False) as running:
         yield running
+    storages.clear_backends()
+
+
+@pytest.fixture
+def guide_app(running_guide: Application, migrated_sqlite: Path) -> Application:
+    """The guide application on SQLite and a directory, with one user and nothing else; nobody is logged in."""
+    from tests.examples import guide
+
+    guide.reset(running_guide, migrated_sqlite)
+    return running_guide

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import sqlite3
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
@@ -64,6 +65,19 @@ def on_this_machine(tmp_path: Path, template: Path, *, log_in: bool = True) -> I
     settings = Settings(f"sqlite+aiosqlite:///{database}", files.as_uri())
     with _run(settings, Raw(SQLite(database), Folder(files)), log_in=log_in) as running:
         yield running
+
+
+def reset(app: Application, template: Path) -> None:
+    """Make its tables what they are in the template, remove its objects, and forget the client's cookies."""
+    assert isinstance(app.raw.rows, SQLite)
+    with closing(sqlite3.connect(app.raw.rows.file)) as connection:
+        connection.execute("ATTACH ? AS template", (str(template),))
+        with connection:
+            for table in ("book", "author", "document", "web_session", "user_account"):
+                connection.execute(f"DELETE FROM {table}")
+            connection.execute("INSERT INTO user_account SELECT * FROM template.user_account")
+    app.raw.objects.remove()
+    app.client.cookies.clear()
 
 
 @contextmanager

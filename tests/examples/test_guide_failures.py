@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 
 from tests.examples.applications import Application
@@ -19,14 +17,21 @@ STATUS = {
 }
 
 
-@pytest.fixture
-def seen(guide_app: Application) -> list[list[bytes]]:
+@pytest.fixture(scope="module")
+def seen_by_all(running_guide: Application) -> list[list[bytes]]:
     """Give the application routes that fail; collects what the store holds in the moment of each failure."""
     from tests.examples import failing
 
     seen: list[list[bytes]] = []
-    failing.add_routes(guide_app.app, lambda: seen.append(sorted(guide_app.objects().values())))
+    failing.add_routes(running_guide.app, lambda: seen.append(sorted(running_guide.objects().values())))
     return seen
+
+
+@pytest.fixture
+def seen(seen_by_all: list[list[bytes]]) -> list[list[bytes]]:
+    """What the store holds in the moment of each failure of this test."""
+    seen_by_all.clear()
+    return seen_by_all
 
 
 @pytest.fixture
@@ -77,12 +82,14 @@ def test_a_failed_change_keeps_the_old_file(logged_in: Application, seen: list[l
 
 def test_a_store_that_fails_fails_the_request_and_leaves_no_row(logged_in: Application) -> None:
     assert isinstance(logged_in.raw.objects, Folder)
-    shutil.rmtree(logged_in.raw.objects.root)  # a disk that is not mounted
+    root = logged_in.raw.objects.root
+    aside = root.rename(root.with_name("aside"))  # a disk that is not mounted
 
     answer = logged_in.client.post("/documents", data={"name": "cat"}, files={"file": ("cat.txt", b"meow")})
 
+    aside.rename(root)
     assert answer.status_code >= 500
-    assert logged_in.rows() == []
+    assert (logged_in.rows(), logged_in.objects()) == ([], {})
 
 
 def test_a_request_that_succeeds_is_committed_before_it_is_answered(logged_in: Application) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.examples import EXAMPLES
+from tests.examples import EXAMPLES, skip_without_guide
 
 if TYPE_CHECKING:
     from advanced_alchemy.alembic.commands import AlembicCommands
@@ -66,6 +66,7 @@ def run_commands(folder: Path, *commands: list[str]) -> list[set[str]]:
 
 
 def test_the_command_line_makes_migrations_with_our_column_types(tmp_path: Path) -> None:
+    skip_without_guide()
     shutil.copytree(EXAMPLES / "litestar_guide", tmp_path / "litestar_guide", ignore=shutil.ignore_patterns("data", "migrations"))
     migrations = tmp_path / "litestar_guide" / "migrations"
 
@@ -89,6 +90,7 @@ def test_the_command_line_makes_migrations_with_our_column_types(tmp_path: Path)
 @pytest.fixture(params=["sqlite", "postgresql"])
 def commands(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AlembicCommands]:
     """Advanced Alchemy's commands, on an empty database."""
+    skip_without_guide()
     from tests.examples import guide
 
     if request.param == "sqlite":
