@@ -59,12 +59,6 @@ def _obstore_s3(request: pytest.FixtureRequest) -> StorageBackend:
     return ObstoreBackend("obstore", f"s3://{bucket}/{uuid.uuid4().hex}", **s3_options(server))
 
 
-@factory("obstore-moto")
-def _obstore_moto(request: pytest.FixtureRequest) -> StorageBackend:
-    server, bucket = bucket_of(request, "moto_server")
-    return ObstoreBackend("obstore", f"s3://{bucket}/{uuid.uuid4().hex}", **s3_options(server))
-
-
 @factory("obstore-azure")
 def _obstore_azure(request: pytest.FixtureRequest) -> StorageBackend:
     server, container = bucket_of(request, "azurite_server")
