@@ -13,7 +13,7 @@ import obstore
 import sqlalchemy
 
 import filerow
-from benchmarks import inserts, limits, pressure, reads
+from benchmarks import frameworks, inserts, limits, pressure, reads
 from benchmarks._harness import Row, table
 from benchmarks._world import World, temporary
 from tests.servers import seaweedfs
@@ -61,6 +61,7 @@ def plan(folder: Path, s3: dict[str, str]) -> Iterator[tuple[str, Measurement]]:
     yield "import", lambda: [limits.import_time()]
     yield "memory", lambda: pressure.memory(s3, folder)
     yield "lag", lambda: [pressure.lag(s3, folder)]
+    yield "frameworks", frameworks.transfers
 
 
 def _each(where: Callable[[], World]) -> Iterable[Row]:

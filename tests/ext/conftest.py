@@ -16,7 +16,8 @@ from filerow import storages
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # what Litestar's imports find wrong with each other is not our business
-    import litestar  # noqa: F401
+    import advanced_alchemy.extensions.litestar  # noqa: F401
+    import litestar.plugins.pydantic  # noqa: F401
 
 from tests.ext.running import serving_asgi, serving_wsgi
 from tests.ext.world import World

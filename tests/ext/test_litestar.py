@@ -1,0 +1,251 @@
+"""What only Litestar has: DTOs, structs of three kinds, plugins beside ours, and what a mistake in the set-up says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import msgspec
+import pytest
+from advanced_alchemy.extensions.litestar import (
+    SQLAlchemyAsyncConfig,
+    SQLAlchemyDTO,
+    SQLAlchemyDTOConfig,
+    SQLAlchemyPlugin,
+)
+from litestar import Litestar, Response, get, post
+from litestar.di import NamedDependency
+from litestar.dto import DataclassDTO, MsgspecDTO
+from litestar.enums import RequestEncodingType
+from litestar.exceptions import ImproperlyConfiguredException
+from litestar.params import Body
+from litestar.plugins.pydantic import PydanticDTO
+from pydantic import BaseModel
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from filerow import FileObject, FileObjectList, storages
+from filerow.exceptions import FileTooLargeError
+from filerow.ext.litestar import FileDTO, FilerowPlugin, StoredFileResponse
+from filerow.http.direct import DirectUploads
+from tests.ext.world import SECRET, Document, World
+
+MULTIPART = Body(media_type=RequestEncodingType.MULTI_PART)
+VIEW = {"filename": "a.txt", "content_type": "text/plain", "size": 3, "metadata": {}}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """Rows and files of one test."""
+    made = World.make(tmp_path)
+    yield made
+    made.engine.dispose()
+    storages.clear_backends()
+
+
+async def ask(app: Litestar, method: str, path: str, **how: Any) -> httpx.Response:
+    async with app.lifespan(), httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        return await client.request(method, path, **how)
+
+
+@dataclass
+class InDataclass:
+    name: str
+    file: FileObject
+    pages: FileObjectList
+    others: list[FileObject] = field(default_factory=list)
+    cover: FileObject | None = None
+
+
+class InStruct(msgspec.Struct):
+    name: str
+    file: FileObject
+    pages: FileObjectList
+    others: list[FileObject] = []
+    cover: FileObject | None = None
+
+
+class InModel(BaseModel):
+    name: str
+    file: FileObject
+    pages: FileObjectList
+    others: list[FileObject] = []
+    cover: FileObject | None = None
+
+
+class DataclassFilesDTO(FileDTO, DataclassDTO[InDataclass]):
+    """Litestar's for dataclasses."""
+
+
+class StructFilesDTO(FileDTO, MsgspecDTO[InStruct]):
+    """Litestar's for structs."""
+
+
+class ModelFilesDTO(FileDTO, PydanticDTO[InModel]):
+    """Litestar's for pydantic."""
+
+
+class DocumentDTO(FileDTO, SQLAlchemyDTO[Annotated[Document, SQLAlchemyDTOConfig(exclude={"id", "big"})]]):
+    """Advanced Alchemy's for mapped classes."""
+
+
+KINDS: list[tuple[type[Any], Any]] = [
+    (InDataclass, None),
+    (InStruct, None),
+    (InModel, None),
+    (InDataclass, DataclassFilesDTO),
+    (InStruct, StructFilesDTO),
+    (InModel, ModelFilesDTO),
+    (Document, DocumentDTO),
+]
+IDS = [f"{kind.__name__}-{dto.__name__ if dto else 'plain'}" for kind, dto in KINDS]
+
+
+def app_of(kind: type[Any], dto: Any) -> Litestar:
+    """Return an application that gives back what it was given."""
+    given = {} if dto is None else {"dto": dto, "return_dto": dto}
+
+    async def form(data: Any) -> Any:
+        return data
+
+    async def body(data: Any) -> Any:
+        return data
+
+    form.__annotations__ = {"data": Annotated[kind, MULTIPART], "return": kind}
+    body.__annotations__ = {"data": Annotated[kind, Body()], "return": kind}
+    return Litestar([post("/form", **given)(form), post("/json", **given)(body)], plugins=[FilerowPlugin()])
+
+
+def view_of(shown: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in shown.items() if name != "last_modified"}
+
+
+@pytest.mark.parametrize(("kind", "dto"), KINDS, ids=IDS)
+async def test_files_come_in_from_a_form_and_go_out_as_their_view(world: World, kind: type[Any], dto: Any) -> None:
+    upload = ("a.txt", b"abc", "text/plain")
+    files = [("file", upload), ("pages", upload), ("others", upload), ("others", upload)]
+    answer = await ask(app_of(kind, dto), "POST", "/form", data={"name": "n"}, files=files)
+    assert answer.status_code == 201, answer.text
+    shown = answer.json()
+    assert (shown["name"], view_of(shown["file"])) == ("n", VIEW)
+    assert [view_of(page) for page in shown["pages"]] == [VIEW]
+    if kind is not Document:
+        assert [view_of(other) for other in shown["others"]] == [VIEW, VIEW]
+        assert shown.get("cover") is None
+
+
+@pytest.mark.parametrize(("kind", "dto"), KINDS, ids=IDS)
+async def test_a_document_from_a_client_is_refused_with_a_sentence_that_helps(world: World, kind: type[Any], dto: Any) -> None:
+    file = world.stored(file=FileObject(filename="a.txt", content=b"abc")).file
+    assert file
+    for stolen in ({"file": file.to_dict(), "pages": []}, {"file": None, "pages": [file.to_dict()]}, {"file": "x", "pages": []}):
+        answer = await ask(app_of(kind, dto), "POST", "/json", json={"name": "n", **stolen})
+        assert answer.status_code == 400, answer.text
+        assert "from_upload" in answer.text or stolen["file"] is None
+
+
+@pytest.mark.parametrize("dto", [DataclassFilesDTO, DocumentDTO])
+async def test_a_form_that_does_not_fit_a_dto_is_the_client_s_fault(world: World, dto: Any) -> None:
+    kind = Document if dto is DocumentDTO else InDataclass
+    answer = await ask(app_of(kind, dto), "POST", "/form", data={"name": "n"}, files={"pages": ("a.txt", b"abc")})
+    assert answer.status_code == (400 if kind is InDataclass else 201)
+
+
+async def test_without_the_plugin_s_help_a_list_of_files_stops_a_dto(world: World) -> None:
+    # the trouble that FileDTO is for; when Litestar learns it, FileDTO can go
+    with pytest.raises(TypeError, match="not subscriptable"):
+        app_of(InDataclass, DataclassDTO[InDataclass])
+
+
+@pytest.mark.parametrize("ours_first", [True, False])
+async def test_advanced_alchemy_s_own_dto_takes_models_with_lists_of_files(world: World, ours_first: bool) -> None:
+    config = SQLAlchemyAsyncConfig(engine_instance=world.async_engine, before_send_handler="autocommit")
+
+    async def create(data: Any, db_session: Any) -> Any:
+        document = Document(name="n", file=data, pages=[FileObject(filename="p", content=b"p")])
+        db_session.add(document)
+        await db_session.flush()
+        return document
+
+    create.__annotations__ = {
+        "data": Annotated[FileObject, MULTIPART],
+        "db_session": NamedDependency[AsyncSession],
+        "return": Document,
+    }
+    plugins: list[Any] = [SQLAlchemyPlugin(config), FilerowPlugin()]
+    app = Litestar([post("/")(create)], plugins=plugins[::-1] if ours_first else plugins)
+    answer = await ask(app, "POST", "/", files={"file": ("a.txt", b"abc", "text/plain")})
+    assert answer.status_code == 201, answer.text
+    assert view_of(answer.json()["file"]) == VIEW
+    assert [page["filename"] for page in answer.json()["pages"]] == ["p"]
+    assert world.names() == ["n"]
+
+
+async def test_a_flush_that_fails_in_an_autocommit_handler_is_told_and_leaves_nothing(world: World) -> None:
+    config = SQLAlchemyAsyncConfig(engine_instance=world.async_engine, before_send_handler="autocommit")
+
+    async def create(data: Any, db_session: Any) -> None:
+        upload = data.get_content()
+        db_session.add(Document(name="kept?", pages=[FileObject(filename="fine", content=b"fine")]))
+        await db_session.flush()
+        assert world.paths()
+        db_session.add(Document(name="n", file=FileObject(filename="late", content=(upload for _ in range(2000)))))
+        await db_session.flush()
+
+    create.__annotations__ = {
+        "data": Annotated[FileObject, MULTIPART],
+        "db_session": NamedDependency[AsyncSession],
+        "return": None,
+    }
+    app = Litestar([post("/")(create)], plugins=[SQLAlchemyPlugin(config), FilerowPlugin()])
+    answer = await ask(app, "POST", "/", files={"file": ("a.txt", b"abc", "text/plain")})
+    assert answer.status_code == 413, answer.text
+    assert (world.names(), world.paths()) == ([], set())
+
+
+async def test_an_exception_handler_of_the_application_goes_first(world: World) -> None:
+    @get("/")
+    async def fail() -> None:
+        raise FileTooLargeError("too large", field="file", limit=1, actual=2)
+
+    def mine(_: Any, error: FileTooLargeError) -> Response[str]:
+        return Response(f"mine: {error}", status_code=418)
+
+    app = Litestar([fail], plugins=[FilerowPlugin()], exception_handlers={FileTooLargeError: mine})
+    answer = await ask(app, "GET", "/")
+    assert (answer.status_code, answer.text) == (418, "mine: too large")
+
+
+async def test_a_stored_file_goes_out_with_the_cookies_and_headers_of_its_handler(world: World) -> None:
+    file = world.stored(file=FileObject(filename="a.txt", content=b"abc")).file
+    assert file
+
+    @get("/")
+    async def show() -> StoredFileResponse:
+        response = StoredFileResponse(file)
+        response.set_cookie("seen", "yes")
+        response.headers["X-Mine"] = "yes"
+        return response
+
+    answer = await ask(Litestar([show], plugins=[FilerowPlugin()]), "GET", "/")
+    assert (answer.content, answer.cookies["seen"], answer.headers["x-mine"]) == (b"abc", "yes", "yes")
+
+
+def test_direct_uploads_need_somebody_who_says_for_whom(world: World) -> None:
+    uploads = {"documents": DirectUploads(Document.file, secret=SECRET)}
+    with pytest.raises(ImproperlyConfiguredException, match="guards"):
+        FilerowPlugin(uploads=uploads)
+    assert not [route for route in Litestar([], plugins=[FilerowPlugin()]).routes if "upload" in route.path]
+
+
+async def test_a_handler_can_ask_for_the_direct_uploads(world: World) -> None:
+    async def begin(direct_uploads: Any) -> dict[str, Any]:
+        ticket = await direct_uploads["documents"].begin_async(filename="a.txt", size=3, content_type="text/plain")
+        return {"method": ticket.method}
+
+    begin.__annotations__ = {"direct_uploads": NamedDependency[dict[str, DirectUploads]], "return": dict[str, Any]}
+    plugin = FilerowPlugin(uploads={"documents": DirectUploads(Document.file, secret=SECRET)}, guards=[])
+    answer = await ask(Litestar([get("/")(begin)], plugins=[plugin]), "GET", "/")
+    assert answer.json() == {"method": "PUT"}
