@@ -83,8 +83,10 @@ def s3_backend(server: S3Server, bucket: str = "", endpoint: str = "") -> Obstor
     return ObstoreBackend("direct", f"s3://{bucket or server.shared_bucket}/{server.make_prefix()}", **options)
 
 
-STORES = ["memory", "local", "s3-post", "s3-put", "azure"]
-MORE_STORES = [*STORES, "gcs", "fsspec-s3"]
+STORES = ["memory", "s3-post", "azure"]
+EXACT_STORES = [*STORES, "local", "s3-put"]
+"""With all that our own code has a part in."""
+EVERY_STORE = [*EXACT_STORES, "gcs", "fsspec-s3"]
 """With a stand-in for Google that binds nothing, and with S3 through another client."""
 
 

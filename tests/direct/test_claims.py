@@ -21,7 +21,7 @@ from filerow.exceptions import (
     UnsupportedOperationError,
 )
 from filerow.http.direct import DirectUploads
-from tests.direct.conftest import HTML, JPEG, MORE_STORES, PNG, SECRET, Document, Send, Side, Store, make_store
+from tests.direct.conftest import EVERY_STORE, EXACT_STORES, HTML, JPEG, PNG, SECRET, Document, Send, Side, Store, make_store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +45,7 @@ def uploaded(side: Side, uploads: DirectUploads, send: Send, body: bytes = PNG, 
     return ticket
 
 
-@pytest.mark.parametrize("store", MORE_STORES, indirect=True)
+@pytest.mark.parametrize("store", EVERY_STORE, indirect=True)
 def test_what_a_client_uploaded_becomes_the_row_s_file(store: Store, side: Side, send: Send, session: Session) -> None:
     uploads = store.uploads()
     ticket = uploaded(side, uploads, send, filename="C:\\fakepath\\cat.png")
@@ -70,7 +70,7 @@ def test_what_a_client_uploaded_becomes_the_row_s_file(store: Store, side: Side,
     assert store.paths() == set()
 
 
-@pytest.mark.parametrize("store", MORE_STORES, indirect=True)
+@pytest.mark.parametrize("store", EVERY_STORE, indirect=True)
 def test_a_claim_makes_one_file(store: Store, side: Side, send: Send) -> None:
     uploads = store.uploads()
     ticket = uploaded(side, uploads, send)
@@ -80,6 +80,7 @@ def test_a_claim_makes_one_file(store: Store, side: Side, send: Send) -> None:
     assert store.paths() == {file.path}
 
 
+@pytest.mark.parametrize("store", EXACT_STORES, indirect=True)
 def test_of_many_who_use_a_claim_at_once_one_gets_the_file(store: Store, side: Side, send: Send) -> None:
     uploads = store.uploads()
     ticket = uploaded(side, uploads, send)
@@ -148,6 +149,7 @@ def test_an_object_stored_as_another_type_is_refused_by_the_store_or_with_its_cl
     assert store.paths() == set()
 
 
+@pytest.mark.parametrize("store", EXACT_STORES, indirect=True)
 def test_an_object_of_another_size_is_refused_by_the_store_or_with_its_claim(store: Store, side: Side, send: Send) -> None:
     uploads = store.uploads()
     for body in (PNG + b"x", PNG[:-1]):

@@ -12,7 +12,10 @@ import pytest
 from sqlalchemy.orm import Mapped, mapped_column
 
 from filerow import FileObject, PathRequest, StoredObject, storages
+from filerow._claims import Claim
+from filerow._signing import Keys
 from filerow._validators import Inspection
+from filerow.backends._types import ObjectInfo
 from filerow.backends.memory import MemoryBackend
 from filerow.exceptions import (
     ClaimError,
@@ -212,6 +215,39 @@ def test_asynchronous_validators_judge_what_was_uploaded(backend: MemoryBackend,
     with pytest.raises(FileValidationError, match="no dogs"):
         side(uploads, "claim", bad.claim)
     assert len(paths(backend)) == 1
+
+
+class Counting(MemoryBackend):
+    """Counts its copies."""
+
+    copies = 0
+
+    def copy(self, source: str, target: str) -> ObjectInfo:
+        self.copies += 1
+        return super().copy(source, target)
+
+    async def copy_async(self, source: str, target: str) -> ObjectInfo:
+        self.copies += 1
+        return await super().copy_async(source, target)
+
+
+def test_what_is_too_large_is_not_even_copied(side: Side) -> None:
+    backend = Counting("direct", base_url="/files", secret=SECRET)
+    storages.register_backend(backend)
+    try:
+        uploads = DirectUploads(Document.image, secret=SECRET)
+        for body, copies in ((PNG + b"x", 0), (PNG, 1)):
+            ticket = uploads.begin(**IMAGE)
+            backend.put(Claim.unseal(Keys(SECRET), ticket.claim).path, body)
+            if copies:
+                side(uploads, "claim", ticket.claim)
+            else:
+                with pytest.raises(ClaimError, match="announced with"):
+                    side(uploads, "claim", ticket.claim)
+            assert backend.copies == copies
+            assert len(paths(backend)) == copies
+    finally:
+        storages.clear_backends()
 
 
 def test_names_for_one_type_are_the_same_type(backend: MemoryBackend, side: Side, send: Send) -> None:

@@ -7,6 +7,7 @@ from typing import Any, assert_type
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from filerow import FileObject, FileObjectList, FileState, StorageBackend, StoredObject, storages
+from filerow.http.direct import DirectUploads, Ticket, TicketPart
 
 
 class Base(DeclarativeBase):
@@ -48,3 +49,20 @@ def registry() -> None:
     assert_type(storages.register_backend("memory://", key="docs"), StorageBackend)
     assert_type(storages.get_backend("docs"), StorageBackend)
     assert_type(storages.registered_backends(), list[str])
+
+
+def direct_upload(claim: str) -> None:
+    uploads = DirectUploads(Document.file, s3_method="PUT")
+    ticket = uploads.begin(filename="cat.png", size=3)
+    assert_type(ticket, Ticket)
+    assert_type(ticket.parts, tuple[TicketPart, ...])
+    assert_type(ticket.to_dict(), dict[str, Any])
+    assert_type(uploads.claim(claim), FileObject)
+    assert_type(uploads.handle("begin", {}), dict[str, Any])
+    assert_type(FileObject.from_claim(claim, Document.file), FileObject)
+
+
+async def direct_upload_awaited(uploads: DirectUploads, claim: str) -> None:
+    assert_type(await uploads.resume_async(claim), Ticket)
+    assert_type(await uploads.claim_async(claim), FileObject)
+    assert_type(await FileObject.from_claim_async(claim), FileObject)
