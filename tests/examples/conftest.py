@@ -26,7 +26,7 @@ EVERY_APPLICATION = ["litestar", "litestar-postgresql-s3", "fastapi", "flask"]
 @pytest.fixture(autouse=True)
 def own_registry(request: pytest.FixtureRequest) -> Iterator[None]:
     """Let a test start an application of its own, which registers its backend."""
-    if {"application", "guide_app"} & set(request.fixturenames):
+    if {"application", "guide_app", "library"} & set(request.fixturenames):
         yield
         return
     storages.clear_backends()

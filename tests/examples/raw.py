@@ -21,6 +21,7 @@ class Rows(Protocol):
     """The table of documents."""
 
     def all(self) -> list[Row]: ...
+    def execute(self, statement: str) -> None: ...
     def remove(self) -> None: ...
 
 
@@ -42,10 +43,14 @@ class SQLite:
         with closing(sqlite3.connect(self.file)) as connection:
             return [(name, json.loads(document)) for name, document in connection.execute("SELECT name, file FROM document")]
 
+    def execute(self, statement: str) -> None:
+        """Execute and commit a statement."""
+        with closing(sqlite3.connect(self.file)) as connection, connection:
+            connection.execute(statement)
+
     def remove(self) -> None:
         """Remove every row."""
-        with closing(sqlite3.connect(self.file)) as connection, connection:
-            connection.execute("DELETE FROM document")
+        self.execute("DELETE FROM document")
 
 
 @dataclass
@@ -58,9 +63,13 @@ class Postgres:
         """Return name and document of every row."""
         return list(self.connection.execute("SELECT name, file FROM document"))
 
+    def execute(self, statement: str) -> None:
+        """Execute and commit a statement."""
+        self.connection.execute(statement.encode())
+
     def remove(self) -> None:
         """Remove every row."""
-        self.connection.execute("DELETE FROM document")
+        self.execute("DELETE FROM document")
 
 
 @dataclass
