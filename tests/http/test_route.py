@@ -200,6 +200,13 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, str], tuple[bytes, ...], int,
     "shorter_than_announced": ({}, SENT, PIECES[:1], 400, 1),
     "chunks_too_long": ({"max_length": 110}, {"transfer-encoding": "chunked"}, TOO_MUCH, 413, 2),
     "chunks_too_long_for_exactly": ({"content_length": 108}, {"transfer-encoding": "chunked"}, TOO_MUCH, 413, 2),
+    "chunks_too_long_for_one_limit": (
+        {"content_length": 108, "max_length": 1000},
+        {"transfer-encoding": "chunked"},
+        TOO_MUCH,
+        413,
+        2,
+    ),
     "chunks_too_short": ({"content_length": 110}, {"transfer-encoding": "chunked"}, PIECES, 400, 2),
     "expired": ({"signed_at": 1000.0}, SENT, PIECES, 403, 0),
 }

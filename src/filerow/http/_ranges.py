@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-__all__ = ("UNSATISFIABLE", "ByteRange", "requested_range")
+__all__ = ("ByteRange", "requested_range")
 
 # A number of more digits is beyond any file, and Python would refuse to read a really long one.
 _SPEC = re.compile(r"([0-9]{1,40})-([0-9]{1,40})?|-([0-9]{1,40})")
