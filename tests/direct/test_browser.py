@@ -20,6 +20,7 @@ from tests.servers._relay import CHUNK, Relay
 
 if TYPE_CHECKING:
     from tests.servers._s3 import S3Server
+    from tests.servers.azurite import AzuriteServer
     from tests.servers.chromium import Chromium, Page
 
 CORS = {
@@ -39,11 +40,21 @@ def open_bucket(s3_server: S3Server) -> str:
     return bucket
 
 
-@pytest.fixture(params=["local", "s3-post", "s3-put"])
+def allow_every_origin(server: AzuriteServer) -> None:
+    from azure.storage.blob import CorsRule
+
+    rule = CorsRule(["*"], ["PUT"], allowed_headers=["content-type", "x-ms-blob-type"], max_age_in_seconds=600)
+    with server.client() as client:
+        client.set_service_properties(cors=[rule])
+
+
+@pytest.fixture(params=["local", "s3-post", "s3-put", "azure"])
 def browsed(request: pytest.FixtureRequest, site: Site, tmp_path: Path) -> Iterator[Store]:
     """A store, and direct upload to it mounted at ``/uploads/image`` and ``/uploads/anything``."""
-    if request.param == "local":
-        made = make_store(request, site, tmp_path, "local")
+    if request.param in {"local", "azure"}:
+        made = make_store(request, site, tmp_path, request.param)
+        if request.param == "azure":
+            allow_every_origin(request.getfixturevalue("azurite_server"))
     else:
         backend = s3_backend(request.getfixturevalue("s3_server"), request.getfixturevalue("open_bucket"))
         made = Store(request.param, backend, site, s3_method=request.param.removeprefix("s3-").upper())
@@ -95,6 +106,7 @@ def test_a_browser_uploads_and_its_form_has_the_claim(page: Page, browsed: Store
     assert browsed.paths() == {file.path}
 
 
+@pytest.mark.parametrize("browsed", ["local", "s3-post", "s3-put"], indirect=True)
 def test_progress_is_told_while_bytes_are_sent(page: Page, browsed: Store) -> None:
     page.call("Network.enable")
     slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": LARGE}  # bytes in a second

@@ -55,6 +55,7 @@ class Strict(Base):
     chosen: Mapped[FileObject | None] = mapped_column(StoredObject("direct", path=by_year))
     checked: Mapped[FileObject | None] = mapped_column(StoredObject("direct", validators=[no_cats]))
     awaited: Mapped[FileObject | None] = mapped_column(StoredObject("direct", validators=[no_dogs]))
+    typed: Mapped[FileObject | None] = mapped_column(StoredObject("direct", content_types=["application/vnd.example"]))
     number: Mapped[int]
 
 
@@ -181,6 +182,19 @@ def test_an_image_that_breaks_the_column_s_limits_is_refused_with_its_claim(
             else:
                 side(FileObject, "from_claim", ticket.claim, secret=SECRET)
         assert paths(backend) == []
+
+
+def test_a_type_that_the_column_does_not_allow_is_refused_with_the_claim_alone(
+    backend: MemoryBackend, side: Side, send: Send
+) -> None:
+    archive = b"PK\x03\x04" + b"\0" * 60
+    ticket = DirectUploads(Strict.typed, secret=SECRET).begin(
+        filename="x", size=len(archive), content_type="application/vnd.example"
+    )
+    assert send(ticket, archive) == 201
+    with pytest.raises(ContentTypeError, match=r"only application/vnd\.example is allowed"):
+        side(FileObject, "from_claim", ticket.claim, secret=SECRET)
+    assert paths(backend) == []
 
 
 def test_a_column_s_own_path_is_where_the_file_ends(backend: MemoryBackend, side: Side, send: Send) -> None:

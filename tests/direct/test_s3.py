@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tests.servers._s3 import S3Server
 
 IMAGE = {"filename": "cat.png", "size": len(PNG), "content_type": "image/png"}
+DIGEST = f"sha256:{hashlib.sha256(PNG).hexdigest()}"
 LARGE = os.urandom(1 << 20) * 12 + b"the end"
 
 
@@ -56,18 +57,22 @@ def weaker_policy(fields: dict[str, str]) -> str:
         ({"policy": weaker_policy}, PNG + b"x"),
         ({"policy": None}, PNG),
         ({"Content-Type": None}, PNG),
-        ({"x-amz-checksum-sha256": base64.b64encode(hashlib.sha256(HTML).digest()).decode()}, HTML),
+        ({"checksum": DIGEST}, HTML),
+        ({"checksum": DIGEST, "x-amz-checksum-sha256": base64.b64encode(hashlib.sha256(HTML).digest()).decode()}, HTML),
     ],
-    ids=["long", "short", "type", "disposition", "key", "signature", "field", "policy", "no-policy", "no-type", "checksum"],
-)
+    ids=[
+        "long", "short", "type", "disposition", "key", "signature", "field", "policy", "no-policy", "no-type", "checksum",
+        "other-checksum",
+    ],
+)  # fmt: skip
 def test_a_form_takes_the_announced_file_and_no_other(
-    backend: ObstoreBackend, tmp_path: Path, changed: dict[str, object], body: bytes
+    backend: ObstoreBackend, tmp_path: Path, changed: dict[str, Any], body: bytes
 ) -> None:
-    checksum = f"sha256:{hashlib.sha256(PNG).hexdigest()}"
-    ticket = DirectUploads(Document.image, secret=SECRET).begin(**IMAGE, checksum=checksum)
+    changed = dict(changed)
+    ticket = DirectUploads(Document.image, secret=SECRET).begin(**IMAGE, checksum=changed.pop("checksum", None))
     fields = dict(ticket.fields)
     for name, value in changed.items():
-        fields[name] = value(fields) if callable(value) else value  # type: ignore[assignment]
+        fields[name] = value(fields) if callable(value) else value
     given = {name: value for name, value in fields.items() if value is not None}
     assert post(tmp_path, ticket.url, given, body) in {400, 403}
     assert paths(backend) == set()
@@ -81,7 +86,7 @@ def test_a_form_takes_the_announced_file_and_no_other(
         ({}, PNG[:-1], "PUT"),
         ({"Content-Type": "text/html"}, PNG, "PUT"),
         ({"Content-Disposition": "inline"}, PNG, "PUT"),
-        ({}, HTML, "PUT"),
+        ({"checksum": DIGEST}, HTML, "PUT"),
         ({}, PNG, "POST"),
         ({}, b"", "DELETE"),
     ],
@@ -90,8 +95,9 @@ def test_a_form_takes_the_announced_file_and_no_other(
 def test_a_signed_put_takes_the_announced_file_and_no_other(
     backend: ObstoreBackend, tmp_path: Path, changed: dict[str, str], body: bytes, method: str
 ) -> None:
-    checksum = f"sha256:{hashlib.sha256(PNG).hexdigest()}"
-    ticket = DirectUploads(Document.image, secret=SECRET, s3_method="PUT").begin(**IMAGE, checksum=checksum)
+    changed = dict(changed)
+    uploads = DirectUploads(Document.image, secret=SECRET, s3_method="PUT")
+    ticket = uploads.begin(**IMAGE, checksum=changed.pop("checksum", None))
     assert put(tmp_path, ticket.url, {**ticket.headers, **changed}, body, method) in {400, 403, 405}
     elsewhere = ticket.url.replace("document/image/", "document/other/")
     assert put(tmp_path, elsewhere, dict(ticket.headers), PNG) == 403
