@@ -20,7 +20,7 @@ from litestar import Litestar, Response, get, post
 from litestar.di import NamedDependency
 from litestar.dto import DataclassDTO, MsgspecDTO
 from litestar.enums import RequestEncodingType
-from litestar.exceptions import ImproperlyConfiguredException
+from litestar.exceptions import ImproperlyConfiguredException, NotFoundException
 from litestar.params import Body
 from litestar.plugins.pydantic import PydanticDTO
 from pydantic import BaseModel
@@ -231,6 +231,15 @@ async def test_a_stored_file_goes_out_with_the_cookies_and_headers_of_its_handle
 
     answer = await ask(Litestar([show], plugins=[FilerowPlugin()]), "GET", "/")
     assert (answer.content, answer.cookies["seen"], answer.headers["x-mine"]) == (b"abc", "yes", "yes")
+
+
+async def test_an_error_of_a_handler_that_answers_with_a_file_is_told_as_in_any_other(world: World) -> None:
+    @get("/")
+    async def show() -> StoredFileResponse:
+        raise NotFoundException
+
+    answer = await ask(Litestar([show], plugins=[FilerowPlugin()]), "GET", "/")
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "application/json")
 
 
 def test_direct_uploads_need_somebody_who_says_for_whom(world: World) -> None:

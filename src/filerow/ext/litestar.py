@@ -48,6 +48,7 @@ from litestar.exceptions import (
     NotFoundException,
     SerializationException,
 )
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.plugins import InitPlugin, ReceiveRoutePlugin
 from litestar.routes import HTTPRoute
 
@@ -85,6 +86,7 @@ ANSWERED = (FileValidationError, InvalidTokenError, UntrustedDocumentError, Stor
 """The errors that a client hears of."""
 
 _NO_FILE = FileObject()
+_BYTES = ResponseSpec(bytes, generate_examples=False, description="The file.", media_type=OCTET_STREAM)
 
 Guard: TypeAlias = "Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitable[None] | None]"
 
@@ -224,8 +226,8 @@ class FilerowPlugin(InitPlugin, ReceiveRoutePlugin):
     def receive_route(self, route: BaseRoute) -> None:
         """Let OpenAPI say of handlers that answer with a stored file that they answer with bytes."""
         for handler in route.route_handlers if isinstance(route, HTTPRoute) else ():
-            if not handler.media_type and handler.parsed_fn_signature.return_type.is_subclass_of(StoredFileResponse):
-                handler.media_type = OCTET_STREAM
+            if handler.parsed_fn_signature.return_type.is_subclass_of(StoredFileResponse):
+                handler.responses = {handler.status_code: _BYTES, **(handler.responses or {})}
 
     def _file_router(self, base_url: str) -> Router:
         return Router(base_url, route_handlers=[_file, _script], include_in_schema=self._include_in_schema)
