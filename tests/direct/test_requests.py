@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from importlib import resources
 from typing import Any
 
@@ -25,6 +26,7 @@ from filerow.exceptions import (
     FileValidationError,
     ImageDimensionsError,
     SecretError,
+    StorageError,
 )
 from filerow.http.direct import DirectUploads
 from tests.direct.conftest import JPEG, PNG, SECRET, Base, Document, Send, Side
@@ -262,6 +264,64 @@ def test_what_is_too_large_is_not_even_copied(side: Side) -> None:
             assert len(paths(backend)) == copies
     finally:
         storages.clear_backends()
+
+
+class Troubled(MemoryBackend):
+    """Fails to read, or hangs, as long as it is told to."""
+
+    trouble: str | None = None
+
+    def _stream(self, path: str, start: int, end: int | None, chunk_size: int) -> Iterator[bytes]:
+        if self.trouble == "fails":
+            raise ConnectionResetError
+        return super()._stream(path, start, end, chunk_size)
+
+    async def _stream_async(self, path: str, start: int, end: int | None, chunk_size: int) -> AsyncIterator[bytes]:
+        if self.trouble == "hangs":
+            self.reached.set()
+            await asyncio.Event().wait()
+        for chunk in self._stream(path, start, end, chunk_size):
+            yield chunk
+
+    reached: asyncio.Event
+
+
+@pytest.fixture
+def troubled() -> Iterator[Troubled]:
+    made = Troubled("direct", base_url="/files", secret=SECRET)
+    storages.register_backend(made)
+    yield made
+    storages.clear_backends()
+
+
+def test_after_a_failure_of_the_store_the_claim_can_be_tried_again(troubled: Troubled, side: Side) -> None:
+    uploads = DirectUploads(Document.image, secret=SECRET)
+    ticket = uploads.begin(**IMAGE)
+    path = Claim.unseal(Keys(SECRET), ticket.claim).path
+    troubled.put(path, PNG)
+    troubled.trouble = "fails"
+    with pytest.raises(StorageError):
+        side(uploads, "claim", ticket.claim)
+    assert paths(troubled) == [path]
+    troubled.trouble = None
+    assert side(uploads, "claim", ticket.claim).get_content() == PNG
+
+
+async def test_a_cancelled_claim_can_be_tried_again(troubled: Troubled) -> None:
+    uploads = DirectUploads(Document.image, secret=SECRET)
+    ticket = uploads.begin(**IMAGE)
+    path = Claim.unseal(Keys(SECRET), ticket.claim).path
+    troubled.put(path, PNG)
+    troubled.trouble, troubled.reached = "hangs", asyncio.Event()
+    task = asyncio.ensure_future(uploads.claim_async(ticket.claim))
+    await troubled.reached.wait()
+    assert len(paths(troubled)) == 2
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert paths(troubled) == [path]
+    troubled.trouble = None
+    assert (await uploads.claim_async(ticket.claim)).get_content() == PNG
 
 
 def test_names_for_one_type_are_the_same_type(backend: MemoryBackend, side: Side, send: Send) -> None:
