@@ -14,8 +14,8 @@ FILES = sorted(SOURCE.rglob("*.py"))
 RANKS: list[set[str]] = [
     {"exceptions"},
     {
-        "backends._types", "backends._errors", "backends._streams", "backends._paths", "backends._headers", "backends._sign_request",
-        "_signing",
+        "backends._types", "backends._errors", "backends._streams", "backends._paths", "backends._headers",
+        "backends._sign_request", "_signing",
     },
     {"backends._driver", "backends._own_urls"},
     {"backends.base"},
