@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -20,8 +22,6 @@ from tests.ext.world import LIMIT, SECRET, TOKEN, Document
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import httpx
 
     from tests.ext.conftest import Site
 
@@ -239,6 +239,14 @@ def test_a_file_that_is_gone_is_a_problem_and_not_a_broken_answer(site: Site) ->
     assert_problem(site.client.get(url), 404)
 
 
+def test_an_object_that_ends_early_breaks_the_answer_off(site: Site) -> None:
+    document = site.world.stored(big=FileObject(content=b"x" * (4 << 20)))
+    assert document.big
+    os.truncate(site.world.root / document.big.path, 3 << 20)
+    with pytest.raises(httpx.RemoteProtocolError):
+        site.client.get(f"/documents/{document.id}/file")
+
+
 def signed(site: Site) -> str:
     file = site.world.stored(file=FileObject(filename="a.txt", content=TEXT)).file
     assert file
@@ -343,16 +351,20 @@ def eventually(condition: Any) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_a_client_who_leaves_in_the_middle_of_a_download_leaves_no_open_file(site: Site, tmp_path: Path) -> None:
+def test_a_download_waits_for_its_client_and_ends_when_the_client_leaves(site: Site, tmp_path: Path) -> None:
     source = tmp_path / "zeros.bin"
     with source.open("wb") as file:
         file.truncate(64 << 20)
     document = site.world.stored(big=FileObject(content=source))
+    before = site.world.backend.streamed
     with connected(site) as connection:
         connection.sendall(f"GET /documents/{document.id}/file HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         assert connection.recv(1000).startswith(b"HTTP/1.")
-        eventually(lambda: site.world.open_files() == 1)  # it waits for us
+        time.sleep(0.3)  # it could send all of it in this time
+        assert site.world.open_files() == 1
+        assert site.world.backend.streamed - before < 32 << 20
     eventually(lambda: site.world.open_files() == 0)
+    assert site.world.backend.streamed - before < 48 << 20
 
 
 def test_the_secret_is_nowhere_in_what_clients_see(site: Site) -> None:

@@ -39,6 +39,21 @@ class Document(Base):
     big: Mapped[FileObject | None] = mapped_column(StoredObject("docs"))
 
 
+class WatchedBackend(LocalBackend):
+    """A directory that knows how many bytes were streamed out of it.
+
+    Attributes:
+        streamed: The bytes so far.
+    """
+
+    streamed = 0
+
+    def _stream(self, path: str, start: int, end: int | None, chunk_size: int) -> Iterator[bytes]:
+        for chunk in super()._stream(path, start, end, chunk_size):
+            self.streamed += len(chunk)
+            yield chunk
+
+
 @dataclass
 class World:
     """The store and the database.
@@ -51,7 +66,7 @@ class World:
     """
 
     root: Path
-    backend: LocalBackend
+    backend: WatchedBackend
     engine: Engine
     async_engine: AsyncEngine
 
@@ -59,7 +74,7 @@ class World:
     def make(cls, folder: Path) -> World:
         """Make a world and register its backend."""
         root = folder / "files"
-        backend = LocalBackend("docs", root, fsync=False, base_url="/files", secret=SECRET)
+        backend = WatchedBackend("docs", root, fsync=False, base_url="/files", secret=SECRET)
         storages.clear_backends()
         storages.register_backend(backend)
         database = folder / "rows.db"
