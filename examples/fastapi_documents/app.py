@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import Depends, FastAPI, File, Form, HTTPException, Query, Request, UploadFile
+from fastapi import Depends, FastAPI, Form, HTTPException, Query, Request
 from filerow import FileObject, storages
 from filerow.backends.local import LocalBackend
-from filerow.ext.fastapi import file_router, install
+from filerow.ext.fastapi import Uploaded, file_router, install
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
@@ -26,6 +26,9 @@ async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
 
 Session = Annotated[AsyncSession, Depends(get_session)]
 Name = Annotated[str, Form(min_length=1, max_length=200)]
+NewName = Annotated[str | None, Form(min_length=1, max_length=200)]
+Upload = Annotated[FileObject, Uploaded(Document.file)]
+NewUpload = Annotated[FileObject | None, Uploaded(Document.file, optional=True)]
 
 
 async def find(session: AsyncSession, document_id: int) -> Document:
@@ -36,9 +39,9 @@ async def find(session: AsyncSession, document_id: int) -> Document:
     return document
 
 
-async def create_document(session: Session, name: Name, file: UploadFile) -> DocumentOut:
+async def create_document(session: Session, name: Name, file: Upload) -> DocumentOut:
     """Store a file under a name."""
-    document = Document(name=name, file=FileObject.from_upload(file))
+    document = Document(name=name, file=file)
     session.add(document)
     await session.commit()
     return DocumentOut.model_validate(document)
@@ -58,12 +61,7 @@ async def get_document(session: Session, document_id: int) -> DocumentOut:
     return DocumentOut.model_validate(await find(session, document_id))
 
 
-async def update_document(
-    session: Session,
-    document_id: int,
-    name: Annotated[str | None, Form(min_length=1, max_length=200)] = None,
-    file: Annotated[UploadFile | None, File()] = None,
-) -> DocumentOut:
+async def update_document(session: Session, document_id: int, name: NewName = None, file: NewUpload = None) -> DocumentOut:
     """Change the name, the file, or both. The old bytes go when the change is committed."""
     if name is None and file is None:
         raise HTTPException(400, "send a name, a file, or both")
@@ -71,7 +69,7 @@ async def update_document(
     if name is not None:
         document.name = name
     if file is not None:
-        document.file = FileObject.from_upload(file)
+        document.file = file
     await session.commit()
     return DocumentOut.model_validate(document)
 

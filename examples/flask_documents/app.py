@@ -5,9 +5,9 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from filerow import FileObject, storages
+from filerow import storages
 from filerow.backends.local import LocalBackend
-from filerow.ext.flask import Filerow
+from filerow.ext.flask import Filerow, uploaded
 from flask import Flask, abort, request
 from sqlalchemy import create_engine, func, select
 from sqlalchemy.orm import Session, sessionmaker
@@ -22,12 +22,11 @@ Sessions = sessionmaker[Session]
 
 def view(document: Document) -> dict[str, Any]:
     """Return what clients see of a document: facts about the file, and for an hour a URL of its bytes."""
-    file = document.file
     return {
         "id": document.id,
         "name": document.name,
-        "file": {"filename": file.filename, "content_type": file.content_type, "size": file.size},
-        "file_url": file.sign(expires_in=3600),
+        "file": document.file,  # the application's JSON provider shows its public view
+        "file_url": document.file.sign(expires_in=3600),
     }
 
 
@@ -58,11 +57,11 @@ def add_routes(app: Flask, sessions: Sessions) -> None:
     @app.post("/documents")
     def create_document() -> tuple[dict[str, Any], int]:
         """Store a file under a name."""
-        name, upload = name_in_form(), request.files.get("file")
-        if name is None or upload is None:
-            abort(400, "send a name and a file")
+        name, file = name_in_form(), uploaded("file", Document.file)
+        if name is None:
+            abort(400, "send a name")
         with sessions() as session:
-            document = Document(name=name, file=FileObject.from_upload(upload))
+            document = Document(name=name, file=file)
             session.add(document)
             session.commit()
             return view(document), HTTPStatus.CREATED
@@ -85,15 +84,15 @@ def add_routes(app: Flask, sessions: Sessions) -> None:
     @app.patch("/documents/<int:document_id>")
     def update_document(document_id: int) -> dict[str, Any]:
         """Change the name, the file, or both. The old bytes go when the change is committed."""
-        name, upload = name_in_form(), request.files.get("file")
-        if name is None and upload is None:
+        name, file = name_in_form(), uploaded("file", Document.file) if "file" in request.files else None
+        if name is None and file is None:
             abort(400, "send a name, a file, or both")
         with sessions() as session:
             document = find(session, document_id)
             if name is not None:
                 document.name = name
-            if upload is not None:
-                document.file = FileObject.from_upload(upload)
+            if file is not None:
+                document.file = file
             session.commit()
             return view(document)
 
@@ -121,6 +120,6 @@ def create_app(database_url: str | None = None, files: Path | None = None) -> Fl
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.extensions["engine"] = engine
-    Filerow(app)
+    Filerow(app, base_url="/files")
     add_routes(app, sessionmaker(engine, expire_on_commit=False))
     return app
