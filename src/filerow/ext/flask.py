@@ -90,9 +90,14 @@ class Filerow:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Mount the routes, answer our errors with problem documents (RFC 9457), and let JSON show files."""
+        """Mount the routes, answer our errors with problem documents (RFC 9457), and let JSON show files.
+
+        Error handlers that the application has, or registers later, go first.
+        """
+        known = app.error_handler_spec[None][None]
         for kind in ANSWERED:
-            app.register_error_handler(kind, _answer_error)
+            if kind not in known:
+                app.register_error_handler(kind, _answer_error)
         _show_files(app)
         if self._base_url is not None:
             app.register_blueprint(_files(), url_prefix=self._base_url)
