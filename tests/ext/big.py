@@ -65,7 +65,7 @@ class Server:
         """Do something and say what it took of the server."""
         assert self.address.hostname
         connection = HTTPConnection(self.address.hostname, self.address.port or 0, timeout=300)
-        before = self._measure()["peak"]
+        before = self._measure()["now"]
         began = time.perf_counter()
         work(connection)
         seconds = time.perf_counter() - began
@@ -133,15 +133,19 @@ def server(framework: str, folder: Path) -> Iterator[Server]:
 
 def measurements(lags: list[float]) -> None:
     """Answer each line of the standard input; the peak and the lags count from the line before."""
-    status = Path("/proc/self/status")
     for _ in sys.stdin:
-        late = sorted(lags)
-        peak = next(int(line.split()[1]) << 10 for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        sys.stdout.write(json.dumps({"peak": peak, "lag": late[len(late) * 99 // 100] if late else 0}) + "\n")
-        sys.stdout.flush()
+        late, peak = sorted(lags), _peak()
         gc.collect()
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from what there is now
         lags.clear()
+        found = {"peak": peak, "now": _peak(), "lag": late[len(late) * 99 // 100] if late else 0}
+        sys.stdout.write(json.dumps(found) + "\n")
+        sys.stdout.flush()
+
+
+def _peak() -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:"))
 
 
 async def serve_asgi(app: Any, lags: list[float]) -> None:
