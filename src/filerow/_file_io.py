@@ -8,12 +8,10 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
-from filerow._bridge import raise_if, run_all, run_all_async
 from filerow._content import Content, content_of
 from filerow._document import Facts
 from filerow._paths import STAGING, generate_path, uuid7_hex
 from filerow._registry import storages
-from filerow._safety import present
 from filerow.backends._streams import in_thread
 from filerow.backends._types import SignRequest
 from filerow.exceptions import FileStateError, IntegrityError
@@ -242,27 +240,27 @@ class FileIO:
             FileStateError: The file is stored already, or has no content.
         """
         upload = open_upload(self, data)
-        raise_if(run_all([upload], 1).error)
+        upload.finish()
         self._complete(upload.facts)
         return self
 
     async def save_async(self, data: object = None, **_: Any) -> Self:
         """Store the content now, without a row; see :meth:`save`. Asynchronous iterables work here."""
         upload = open_upload(self, data)
-        raise_if((await run_all_async([upload], 1)).error)
+        await upload.finish_async()
         self._complete(upload.facts)
         return self
 
     def copy(self) -> Self:
         """Copy the object on the server's side; return the copy, staged."""
         job = self._copy_job()
-        raise_if(run_all([job], 1).error)
+        job.finish()
         return self._staged(job.facts)
 
     async def copy_async(self) -> Self:
         """Copy the object; see :meth:`copy`."""
         job = self._copy_job()
-        raise_if((await run_all_async([job], 1)).error)
+        await job.finish_async()
         return self._staged(job.facts)
 
     def delete(self, *, force: bool = False) -> None:
@@ -345,6 +343,8 @@ class FileIO:
         own = bool(facts.content_type) and self._signed_by().own_urls is not None
         if not own and download_as is None and not inline:
             return None, None
+        from filerow._safety import present  # as in _copy_job
+
         shown = present(facts.content_type, download_as or facts.filename, inline=inline or (own and download_as is None))
         return shown.content_disposition, shown.content_type if own else None
 
@@ -381,4 +381,5 @@ def open_upload(file: FileIO, data: object) -> Upload:
 
 
 def _raise_first(failed: Mapping[str, StorageError]) -> None:
-    raise_if(next(iter(failed.values()), None))
+    for error in failed.values():
+        raise error

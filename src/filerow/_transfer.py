@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from filerow._bridge import run_all
+from filerow._bridge import Job, raise_if, run_all, run_all_async
 from filerow._checks import Checks
 from filerow._content import BytesContent, Content, Meter
 from filerow._document import Facts
@@ -31,7 +31,19 @@ logger = logging.getLogger("filerow")
 _QUICK_BYTES = 64 << 10
 
 
-class Upload:
+class Alone:
+    """A transfer that is a batch of its own: awaited through SQLAlchemy's greenlet where there is one, as any other."""
+
+    def finish(self: Job) -> None:
+        """Do it and return when it has ended; raises what went wrong."""
+        raise_if(run_all([self], 1).error)
+
+    async def finish_async(self: Job) -> None:
+        """Do it without blocking the event loop."""
+        raise_if((await run_all_async([self], 1)).error)
+
+
+class Upload(Alone):
     """Stores one file's content under one path.
 
     Args:
@@ -132,7 +144,7 @@ class Upload:
             raise IntegrityError(msg, operation="put", backend=self._backend.key, path=self._path)
 
 
-class Copy:
+class Copy(Alone):
     """Copies one stored object to a new path, on the server's side when both are in one backend.
 
     Args:

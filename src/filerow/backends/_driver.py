@@ -9,11 +9,14 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from filerow.backends._own_urls import OwnUrls
 from filerow.backends._streams import Feed, aiterate, in_thread
 from filerow.backends._types import Buffer, ObjectInfo, PutOptions, SignRequest
 from filerow.exceptions import StorageError, UnsupportedOperationError
+
+if TYPE_CHECKING:
+    from filerow.backends._own_urls import OwnUrls
 
 __all__ = ("BUFFERS", "Driver")
 
