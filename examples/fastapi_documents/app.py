@@ -87,7 +87,8 @@ def create_app(database_url: str | None = None, files: Path | None = None) -> Fa
         database_url: Where rows go; ``DATABASE_URL`` or SQLite when left out.
         files: The directory for bytes; ``data/files`` when left out.
     """
-    DATA.mkdir(exist_ok=True)
+    if database_url is None or files is None:
+        DATA.mkdir(exist_ok=True)
     engine = create_async_engine(database_url or os.environ.get("DATABASE_URL", f"sqlite+aiosqlite:///{DATA}/documents.sqlite"))
     # Without FILEROW_SECRET, development=True signs with a secret that ends with the process.
     storages.register_backend(LocalBackend("documents", files or DATA / "files", base_url="/files", development=True))

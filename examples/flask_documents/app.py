@@ -112,7 +112,8 @@ def create_app(database_url: str | None = None, files: Path | None = None) -> Fl
         database_url: Where rows go; ``DATABASE_URL`` or SQLite when left out.
         files: The directory for bytes; ``data/files`` when left out.
     """
-    DATA.mkdir(exist_ok=True)
+    if database_url is None or files is None:
+        DATA.mkdir(exist_ok=True)
     engine = create_engine(database_url or os.environ.get("DATABASE_URL", f"sqlite:///{DATA}/documents.sqlite"))
     Base.metadata.create_all(engine)
     # Without FILEROW_SECRET, development=True signs with a secret that ends with the process.

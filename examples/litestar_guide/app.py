@@ -37,8 +37,9 @@ def create_app(settings: Settings | None = None) -> Litestar:
     Args:
         settings: Where rows and bytes go; what the environment says when left out.
     """
-    settings = settings or Settings.from_environment()
-    DATA.mkdir(exist_ok=True)
+    if settings is None:
+        settings = Settings.from_environment()
+        DATA.mkdir(exist_ok=True)
     alchemy = alchemy_for(settings)
     register_storage(settings)
     return Litestar(
