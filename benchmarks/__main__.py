@@ -61,7 +61,7 @@ def plan(folder: Path, s3: dict[str, str]) -> Iterator[tuple[str, Measurement]]:
     yield "import", lambda: [limits.import_time()]
     yield "memory", lambda: pressure.memory(s3, folder)
     yield "lag", lambda: [pressure.lag(s3, folder)]
-    yield "frameworks", frameworks.transfers
+    yield "frameworks", lambda: frameworks.transfers(s3)
 
 
 def _each(where: Callable[[], World]) -> Iterable[Row]:

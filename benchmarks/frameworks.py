@@ -13,19 +13,30 @@ SIZE = 512 * MIB
 FRAMEWORKS = ("litestar", "fastapi", "starlette", "flask")
 
 
-def transfers() -> Iterator[Row]:
-    """Measure memory, speed and the event loop's lag; the bytes go to a directory, over loopback."""
-    for framework in FRAMEWORKS:
-        with tempfile.TemporaryDirectory() as folder, server(framework, Path(folder)) as running:
-            running.upload(MIB)  # connections, threads and modules are the baseline
-            running.download(1, MIB)
-            yield from _rows(framework, "512 MB up, multipart", running.upload(SIZE))
-            yield from _rows(framework, "512 MB down", running.download(2, SIZE))
+def transfers(s3: dict[str, str]) -> Iterator[Row]:
+    """Measure memory, speed and the event loop's lag, with a directory and with an S3 server behind the application.
+
+    Args:
+        s3: The S3 server's endpoint, keys and bucket.
+    """
+    options = {
+        "aws_endpoint": s3["endpoint"],
+        "aws_access_key_id": s3["access_key"],
+        "aws_secret_access_key": s3["secret_key"],
+        "aws_region": "us-east-1",
+    }
+    for name, store in (("local", None), ("S3", (f"s3://{s3['bucket']}/frameworks", options))):
+        for framework in FRAMEWORKS:
+            with tempfile.TemporaryDirectory() as folder, server(framework, Path(folder), store) as running:
+                running.upload(MIB)  # connections, threads and modules are the baseline
+                running.download(1, MIB)
+                yield from _rows(framework, name, "512 MB up, multipart", running.upload(SIZE))
+                yield from _rows(framework, name, "512 MB down", running.download(2, SIZE))
 
 
-def _rows(framework: str, what: str, measured: Measured) -> Iterator[Row]:
+def _rows(framework: str, store: str, what: str, measured: Measured) -> Iterator[Row]:
     peak, speed = measured.peak / MIB, SIZE / measured.seconds / 1e6
-    where = f"{framework}, local directory"
+    where = f"{framework}, {store}"
     yield Row(what, f"{where}, peak", "", f"{peak:.0f} MiB at {speed:.0f} MB/s", None, "<= 64 MiB", peak <= 64)
     if framework != "flask":
         lag = measured.lag * 1e3

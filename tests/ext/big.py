@@ -1,7 +1,7 @@
 """A server process of one framework that takes and gives big files, and a client that watches its memory and its event loop.
 
-Run as a module it is the server: its arguments are the framework and a folder; it writes its address, and then one line of
-measurements for each line it reads.
+Run as a module it is the server: its arguments are the framework, a folder, and where files go instead of it, as JSON; it writes
+its address, and then one line of measurements for each line it reads.
 """
 
 from __future__ import annotations
@@ -117,9 +117,15 @@ class Server:
 
 
 @contextmanager
-def server(framework: str, folder: Path) -> Iterator[Server]:
-    """Run the server of a framework in a process of its own."""
-    command = [sys.executable, "-m", "tests.ext.big", framework, str(folder)]
+def server(framework: str, folder: Path, store: tuple[str, dict[str, Any]] | None = None) -> Iterator[Server]:
+    """Run the server of a framework in a process of its own.
+
+    Args:
+        framework: Which.
+        folder: For its rows, and for its files.
+        store: Where else to keep the files: a backend's URL and options.
+    """
+    command = [sys.executable, "-m", "tests.ext.big", framework, str(folder), json.dumps(store)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     try:
         yield Server(process)
@@ -169,14 +175,18 @@ def announce(port: int) -> None:
     sys.stdout.flush()
 
 
-def main(framework: str, folder: Path) -> None:
+def main(framework: str, folder: Path, store: tuple[str, dict[str, Any]] | None) -> None:
     """Serve."""
     warnings.simplefilter("ignore")
+    from filerow import storages
     from tests.ext import big_apps
     from tests.ext.world import World
 
     lags: list[float] = []
     app = getattr(big_apps, f"{framework}_app")(World.make(folder))
+    if store is not None:
+        storages.clear_backends()
+        storages.register_backend(store[0], "docs", **store[1])
     threading.Thread(target=measurements, args=[lags], daemon=True).start()
     if framework == "flask":
         from werkzeug.serving import make_server
@@ -188,4 +198,4 @@ def main(framework: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3]))
