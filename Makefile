@@ -13,7 +13,7 @@ DEV := $(VENV)/.installed-dev-$(SUM)
 DEMO := $(firstword $(wildcard $(DEV)) $(VENV)/.installed-demo-$(SUM))
 TYPED := $(wildcard tests/typing demo benchmarks)
 
-.PHONY: help venv test demo lint types docs bench format clean
+.PHONY: help venv test demo lint types docs guide bench format clean
 .DEFAULT_GOAL := help
 
 help: ## Say what there is
@@ -33,10 +33,14 @@ lint: $(DEV) ## Check style and formatting
 
 types: $(DEV) ## Check types with mypy and pyright
 	$(BIN)/mypy src tests/servers $(TYPED)
+	cd examples && ../$(BIN)/mypy --strict --config-file ../pyproject.toml --exclude migrations litestar_guide fastapi_documents flask_documents
 	$(BIN)/pyright
 
 docs: $(DEV) ## Run the code in README and docs, and check every link and anchor
 	$(BIN)/python -m pytest tests/test_docs.py -v
+
+guide: $(DEV) ## Start the Litestar guide application of examples/
+	cd examples && ../$(BIN)/python -m litestar_guide
 
 bench: $(DEV) ## Measure against hand-written code
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import obstore
-from sqlalchemy import JSON, create_engine, event
+from sqlalchemy import JSON, create_engine
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
@@ -42,7 +42,7 @@ class Floor(Base):
 
 
 class World:
-    """One database file, and one store that both ways use through obstore with the same options.
+    """One SQLite file, as ``create_engine()`` opens it, and one store for both ways: S3, or a directory.
 
     Args:
         name: What the table calls the store.
@@ -77,7 +77,6 @@ class World:
         self.raw = ObstoreBackend("raw", f"{root}/floor", **options).store
         self.hashes = False
         self.engine = create_engine(f"sqlite://{self.url}")
-        event.listen(self.engine, "connect", _tune)
         Base.metadata.drop_all(self.engine)
         Base.metadata.create_all(self.engine)
 
@@ -118,17 +117,9 @@ class World:
     async def async_session(self) -> AsyncIterator[AsyncSession]:
         """An asynchronous session on an engine of its own, because each run has its own event loop."""
         engine = create_async_engine(f"sqlite+aiosqlite://{self.url}")
-        event.listen(engine.sync_engine, "connect", _tune)
         async with AsyncSession(engine) as session:
             yield session
         await engine.dispose()
-
-
-def _tune(connection: Any, record: object) -> None:
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=NORMAL")
-    cursor.close()
 
 
 def _digest(data: bytes) -> str:

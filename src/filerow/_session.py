@@ -49,8 +49,8 @@ class Flush:
         """Remember what was dealt with."""
         self.works.append(work)
         for change in changes:
-            owner, column = slot_of(change)
-            self.old.setdefault(slot_of(change), change.old)
+            slot = owner, column = slot_of(change)
+            self.old.setdefault(slot, change.old)
             if isinstance(owner, InstanceState) and (change.new or not owner.deleted):
                 self.seen[owner, column.key] = identities(owner, column)
 

@@ -33,7 +33,7 @@ BATCH = 500
 """Rows per SELECT: within every database's limit of bound parameters, composite keys included."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # there is one for each column of a class, and it is hashed often
 class Field:
     """One file column of a mapped class.
 
