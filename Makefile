@@ -13,6 +13,9 @@ DEV := $(VENV)/.installed-dev-$(SUM)
 DEMO := $(firstword $(wildcard $(DEV)) $(VENV)/.installed-demo-$(SUM))
 TYPED := $(wildcard tests/typing demo benchmarks)
 
+# Tests start many processes; an environment that forbids compiled code would have each of them compile all packages anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help venv test demo lint types docs guide bench format clean
 .DEFAULT_GOAL := help
 
