@@ -88,11 +88,10 @@ def test_it_runs_through_on_postgresql_and_s3() -> None:
 
 
 def test_ctrl_c_ends_it_and_leaves_nothing() -> None:
-    def listen() -> None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell starts what runs in the background deaf to Ctrl-C
-
-    command = [sys.executable, "-m", "demo"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listen)
+    # As `python -m demo`, but for a shell that starts what runs in the background deaf to Ctrl-C.
+    listen = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    command = [sys.executable, "-c", f"{listen}; from demo.__main__ import main; sys.exit(main([]))"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     title = process.stdout.readline()
     folder = title.rpartition(" in ")[2].strip()
