@@ -373,7 +373,11 @@ def sign(library: Library) -> str:
     longer = re.sub(r"(?<=xpires=)\d+", lambda expires: str(int(expires[0]) + 60), url)
     expect(longer != url, f"there is no expiry in {url}")
     with refused(HTTPError):
-        opener.open(longer, timeout=10)
+        try:
+            opener.open(longer, timeout=10)
+        except HTTPError as refusal:
+            refusal.close()
+            raise
     return "fetched as an attachment; with another expiry it is refused"
 
 
