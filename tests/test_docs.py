@@ -70,7 +70,7 @@ async def run(document: Path, blocks: list[Block]) -> None:
 
 @pytest.fixture
 def collected() -> Iterator[None]:
-    """Collect here, where the warning is expected, the connections of engines that a document leaves to the end of the program."""
+    """Collect here, where the warning is expected, the connections that a document leaves to the end of the program."""
     yield
     gc.collect()
 
