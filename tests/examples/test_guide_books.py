@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 
 from filerow import storages
+from tests.examples import skip_without_guide
 from tests.examples.applications import Application
 
 
@@ -21,6 +22,7 @@ def prefix(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module", params=["sqlite", "postgresql-s3"])
 def running_library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
     """The guide application on this machine, and on servers."""
+    skip_without_guide()
     from tests.examples import guide
 
     storages.clear_backends()

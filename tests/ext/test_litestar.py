@@ -30,6 +30,7 @@ from filerow import FileObject, FileObjectList, storages
 from filerow.exceptions import FileTooLargeError
 from filerow.ext.litestar import FileDTO, FilerowPlugin, StoredFileResponse
 from filerow.http.direct import DirectUploads
+from tests.examples import GUIDE_RUNS
 from tests.ext.world import SECRET, Document, World
 
 MULTIPART = Body(media_type=RequestEncodingType.MULTI_PART)
@@ -159,6 +160,7 @@ async def test_without_the_plugin_s_help_a_list_of_files_stops_a_dto(world: Worl
         app_of(InDataclass, DataclassDTO[InDataclass])
 
 
+@pytest.mark.skipif(not GUIDE_RUNS, reason="an older Advanced Alchemy calls what Litestar has deprecated")
 @pytest.mark.parametrize("ours_first", [True, False])
 async def test_advanced_alchemy_s_own_dto_takes_models_with_lists_of_files(world: World, ours_first: bool) -> None:
     config = SQLAlchemyAsyncConfig(engine_instance=world.async_engine, before_send_handler="autocommit")
@@ -183,6 +185,7 @@ async def test_advanced_alchemy_s_own_dto_takes_models_with_lists_of_files(world
     assert world.names() == ["n"]
 
 
+@pytest.mark.skipif(not GUIDE_RUNS, reason="an older Advanced Alchemy calls what Litestar has deprecated")
 async def test_a_flush_that_fails_in_an_autocommit_handler_is_told_and_leaves_nothing(world: World) -> None:
     config = SQLAlchemyAsyncConfig(engine_instance=world.async_engine, before_send_handler="autocommit")
 
