@@ -50,7 +50,7 @@ def one_commit_each(world: World, count: int = 200) -> Iterator[Row]:
     yield at_most(what, f"{world.name}, async", _run(floor_async), _run(ours_async), 1.15)
 
 
-def one_commit(world: World, count: int, data: bytes, what: str, budget: float) -> Iterator[Row]:
+def one_commit(world: World, count: int, data: bytes, what: str, budget: float, rounds: int = 9) -> Iterator[Row]:
     """Insert files in one commit; the hand-written way gathers sixteen uploads at a time, in synchronous code too."""
 
     def floor() -> None:
@@ -73,8 +73,8 @@ def one_commit(world: World, count: int, data: bytes, what: str, budget: float) 
             session.add_all(Ours(file=_file(data)) for _ in range(count))
             await session.commit()
 
-    yield at_most(what, f"{world.name}, sync", floor, ours, budget)
-    yield at_most(what, f"{world.name}, async", _run(floor_async), _run(ours_async), budget)
+    yield at_most(what, f"{world.name}, sync", floor, ours, budget, rounds)
+    yield at_most(what, f"{world.name}, async", _run(floor_async), _run(ours_async), budget, rounds)
 
 
 def against_one_by_one(world: World, count: int = 200) -> Row:
