@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -16,6 +19,10 @@ from packaging.requirements import Requirement
 
 from tests.examples import EXAMPLES, GUIDE_RUNS, skip_without_guide
 from tests.servers._process import HOST, ServerProcess, accepts_connections, free_ports
+
+if TYPE_CHECKING:
+    from tests.servers._s3 import S3Server
+    from tests.servers.postgres import PostgresServer
 
 NAMES = [*(["litestar_guide"] if GUIDE_RUNS else []), "fastapi_documents", "flask_documents"]
 COMMAND = re.compile(r"^\$ cd examples\n\$ uv run --no-project --with-requirements (\S+) (.+)$", re.MULTILINE)
@@ -28,7 +35,7 @@ def command_of(name: str) -> tuple[str, list[str]]:
     return found[1], found[2].split()
 
 
-def start(name: str, port: int) -> ServerProcess:
+def start(name: str, port: int, environment: Mapping[str, str] | None = None) -> ServerProcess:
     """Start an example as its README says, in a copy of the examples, in the tests' own environment."""
     _, (program, *arguments) = command_of(name)
     process = ServerProcess(name)
@@ -37,7 +44,7 @@ def start(name: str, port: int) -> ServerProcess:
         arguments += ["--port", str(port)]
     process.spawn(
         [Path(sys.executable).with_name(program), *arguments],
-        environment={"LITESTAR_PORT": str(port), "PYTHONPATH": str(process.folder)},
+        environment={"LITESTAR_PORT": str(port), "PYTHONPATH": str(process.folder), **(environment or {})},
     )
     return process
 
@@ -78,6 +85,44 @@ def test_the_guide_has_made_its_tables_and_asks_for_a_login(ports: dict[str, int
         assert client.get("/documents").json() == {"items": [], "limit": 20, "offset": 0, "total": 0}
         assert client.post("/authors", json={"name": "Ada"}).status_code == 201
         assert client.post("/documents", data={"name": "cat"}, files={"file": ("cat.txt", b"meow")}).status_code == 401
+
+
+def test_environment_variables_put_the_guide_on_postgresql_and_s3(postgres_server: PostgresServer, s3_server: S3Server) -> None:
+    skip_without_guide()
+    database, bucket, port = postgres_server.make_database(), s3_server.make_bucket(), free_ports(1)
+    environment = {
+        "DATABASE_URL": database.url("asyncpg"),
+        "STORAGE_URL": f"s3://{bucket}/files",
+        "AWS_ACCESS_KEY_ID": s3_server.access_key,
+        "AWS_SECRET_ACCESS_KEY": s3_server.secret_key,
+        "AWS_REGION": s3_server.region,
+        "AWS_ENDPOINT_URL": s3_server.endpoint,
+    }
+    process = start("litestar_guide", port, environment)
+    try:
+        assert process.wait_until(lambda: accepts_connections(port), timeout=120), process.log
+        create_user = ["-m", "litestar", "--app", "litestar_guide.app:create_app", "guide", "create-user", "ada@example.org"]
+        subprocess.run(
+            [sys.executable, *create_user, "--password", "difference engine"],
+            env={**os.environ, **environment},
+            cwd=process.folder,
+            check=True,
+            capture_output=True,
+        )
+        with httpx.Client(base_url=f"http://{HOST}:{port}", trust_env=False, timeout=60) as client:
+            assert client.post("/login", json={"email": "ada@example.org", "password": "difference engine"}).is_success
+            created = client.post("/documents", data={"name": "cat"}, files={"file": ("cat.txt", b"meow")})
+
+            assert created.status_code == 201, created.text
+            assert created.json()["file_url"].startswith(s3_server.endpoint)
+            assert httpx.get(created.json()["file_url"], trust_env=False).content == b"meow"
+            objects = s3_server.client.list_objects_v2(Bucket=bucket)["Contents"]
+            assert [entry["Size"] for entry in objects] == [4]
+            assert client.delete(f"/documents/{created.json()['id']}").status_code == 204
+            assert "Contents" not in s3_server.client.list_objects_v2(Bucket=bucket)
+    finally:
+        process.stop()
+        postgres_server.drop_database(database)
 
 
 @pytest.mark.parametrize("name", NAMES)
