@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
@@ -26,12 +27,14 @@ class Site:
         url: Its address.
         uploads: What is mounted at ``/uploads/{name}``.
         actions: What clients have asked ``/uploads`` for, in order.
+        pause: Seconds to wait before each 64 KiB of an upload are read.
     """
 
     def __init__(self) -> None:
         self.uploads: dict[str, DirectUploads] = {}
         self.actions: list[str] = []
         self.refused: list[int] = []
+        self.pause = 0.0
         self._server = _Server(self)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -94,6 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
         left = int(self.headers.get("content-length", 0))
         while left and (chunk := self.rfile.read(min(left, 1 << 16))):
             left -= len(chunk)
+            time.sleep(self._site.pause)
             yield chunk
 
     def _answer(self, status: int, headers: Any, body: Any) -> None:
