@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
+from tests.databases import NAMES, empty_database
 from tests.servers import ServerMissingError, azurite, external_s3, fake_gcs, mariadb, moto, postgres, seaweedfs
 from tests.servers import chromium as browser
 from tests.servers import gcs_facade as facade
@@ -28,7 +29,9 @@ from tests.servers import gcs_facade as facade
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
+    from tests.databases import EmptyDatabase
     from tests.servers._gcs import GCSServer
     from tests.servers._s3 import S3Server
 
@@ -119,6 +122,13 @@ def mariadb_server() -> Iterator[mariadb.MariaDBServer]:
     """MariaDB."""
     with _start(mariadb.start) as server:
         yield server
+
+
+@pytest.fixture(params=NAMES)
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EmptyDatabase]:
+    """An empty database of each kind; ``@pytest.mark.parametrize("database", ["postgresql"], indirect=True)`` for some."""
+    with empty_database(request.param, tmp_path, request) as one:
+        yield one
 
 
 @pytest.fixture(scope="session")

@@ -27,11 +27,12 @@ RANKS: list[set[str]] = [
     },
     {"_list", "_column", "_claims", "_redeem"},
     {"_changes", "_ledger"},
-    {"_tracking", "_collect", "_apply"},
+    {"_tracking", "_collect", "_apply", "_references"},
     {"_session", "_outer", "_bulk"},
     {"_unit_of_work"},
     {""},
-    {"outbox.*", "maintenance.*", "http.*"},
+    {"outbox.*", "http.*"},
+    {"maintenance.*"},
     {"ext.*", "testing.*", "cli"},
 ]  # fmt: skip
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
-from sqlalchemy.util.concurrency import await_only
+from sqlalchemy.util.concurrency import await_only, greenlet_spawn
 
 from filerow.backends._streams import in_thread
 
@@ -25,7 +25,7 @@ except ImportError:  # SQLAlchemy 2.0 hides the name when greenlet is not instal
         return False
 
 
-__all__ = ("Batch", "Job", "in_greenlet", "raise_if", "run_all", "run_all_async")
+__all__ = ("Batch", "Job", "call", "in_greenlet", "iterate_async", "raise_if", "run_all", "run_all_async", "spawn")
 
 
 class Job(Protocol):
@@ -51,6 +51,8 @@ class Job(Protocol):
 
 
 J = TypeVar("J", bound=Job)
+T = TypeVar("T")
+_END: Any = object()
 
 
 class Batch(Generic[J]):
@@ -179,3 +181,34 @@ async def _work_async(batch: Batch[J]) -> None:
             batch.fail(error, job)
         else:
             batch.finish(job)
+
+
+# -- programs of many steps: maintenance and outbox ------------------------------------------------------------------------
+
+
+def call(blocking: Callable[..., T], native: Callable[..., Awaitable[T]], *args: Any) -> T:
+    """Make one call in the form that fits the caller: awaited inside SQLAlchemy's greenlet, blocking outside."""
+    if in_greenlet():
+        result: T = await_only(native(*args))
+        return result
+    return blocking(*args)
+
+
+async def spawn(function: Callable[..., T], *args: Any) -> T:
+    """Run synchronous code whose database and storage calls await inside SQLAlchemy's greenlet."""
+    result: T = await greenlet_spawn(function, *args)
+    return result
+
+
+async def iterate_async(steps: Iterator[T]) -> AsyncIterator[T]:
+    """Run a synchronous generator step by step, each inside SQLAlchemy's greenlet; closing this closes it there too.
+
+    So a long piece of work is written once, on ``engine`` or ``async_engine.sync_engine``, and blocks no event loop.
+    """
+    try:
+        while (step := await greenlet_spawn(next, steps, _END)) is not _END:
+            yield step
+    finally:
+        close = getattr(steps, "close", None)
+        if close is not None:
+            await greenlet_spawn(close)

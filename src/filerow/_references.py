@@ -1,0 +1,190 @@
+"""Who refers to an object: every file column of a ``MetaData``, and the one question that outbox and sweep ask before a delete.
+
+A path is deleted only when no row of any file column names it. The rows of one column are asked in one query for a batch of
+paths, by the expression on which the outbox's DDL makes an index; what it finds is compared exactly, here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Column,
+    ColumnElement,
+    Connection,
+    Dialect,
+    MetaData,
+    Table,
+    Text,
+    TextClause,
+    bindparam,
+    literal_column,
+    select,
+    text,
+    type_coerce,
+)
+from sqlalchemy.sql import Select
+
+from filerow._changes import Ref
+from filerow._column import StoredObject
+from filerow._document import located_in
+
+__all__ = (
+    "FileColumn",
+    "column_named",
+    "documents_in",
+    "file_columns",
+    "list_expression",
+    "path_expression",
+    "referenced",
+    "refs_in",
+)
+
+LEGACY_KEYS = ("file_id", "path", "filename")
+"""Where a document names its path, in the order in which to look: sqlalchemy-file's, ours, Advanced Alchemy's."""
+
+_BATCH = 1_000
+_ROWS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class FileColumn:
+    """One file column of one table.
+
+    Attributes:
+        table: The table.
+        column: The column.
+        type: Its type.
+    """
+
+    table: Table
+    column: Column[Any]
+    type: StoredObject
+
+    @property
+    def name(self) -> str:
+        """``table.column``, with the schema before it where the table has one."""
+        return f"{self.table.fullname}.{self.column.name}"
+
+    @property
+    def json(self) -> ColumnElement[Any]:
+        """The column as plain JSON, for those who want no files."""
+        return type_coerce(self.column, JSON(none_as_null=True))
+
+
+def file_columns(metadata: MetaData) -> list[FileColumn]:
+    """Return every file column of a ``MetaData``, ordered by table and column, those without a lifecycle too."""
+    return [
+        FileColumn(table, column, column.type)
+        for table in sorted(metadata.tables.values(), key=lambda table: table.fullname)
+        for column in table.columns
+        if isinstance(column.type, StoredObject)
+    ]
+
+
+def column_named(metadata: MetaData, name: str) -> FileColumn:
+    """Return the file column called ``table.column``.
+
+    Raises:
+        LookupError: There is none; the message names those there are.
+    """
+    columns = file_columns(metadata)
+    for column in columns:
+        if name == column.name:
+            return column
+    msg = f"there is no file column {name!r}; there are: {', '.join(column.name for column in columns) or 'none'}"
+    raise LookupError(msg)
+
+
+def documents_in(value: Any) -> list[dict[str, Any]]:
+    """Return the documents of a file column's JSON: none, one or many; some databases hand out text."""
+    if isinstance(value, str | bytes):
+        value = json.loads(value)
+    if value is None:
+        return []
+    return [value] if isinstance(value, dict) else [document for document in value if isinstance(document, dict)]
+
+
+def refs_in(value: Any) -> list[Ref]:
+    """Return the objects that a file column's JSON names."""
+    return [Ref(*located_in(document)) for document in documents_in(value)]
+
+
+def path_expression(dialect: Dialect, document: str) -> str:
+    """Return SQL for the path that a document names; the index of a single column is made on exactly this.
+
+    Args:
+        dialect: Decides the SQL: PostgreSQL, SQLite, MySQL or MariaDB.
+        document: SQL for the document, such as a quoted column's name.
+    """
+    if dialect.name == "postgresql":
+        found = [f"({document} ->> '{key}')" for key in LEGACY_KEYS]
+    elif dialect.name == "sqlite":
+        found = [f"json_extract({document}, '$.{key}')" for key in LEGACY_KEYS]
+    else:
+        found = [f"json_unquote(json_extract({document}, '$.{key}'))" for key in LEGACY_KEYS]
+    return f"coalesce({', '.join(found)})"
+
+
+def referenced(connection: Connection, metadata: MetaData, refs: Iterable[Ref]) -> set[Ref]:
+    """Return those of the objects that a row names, in whatever file column.
+
+    Args:
+        connection: Sees what is committed, so read it in READ COMMITTED or before anything else of its transaction.
+        metadata: Whose columns to ask.
+        refs: The objects, any number.
+    """
+    wanted = list(dict.fromkeys(refs))
+    columns = file_columns(metadata)
+    found: set[Ref] = set()
+    for start in range(0, len(wanted), _BATCH):
+        batch = set(wanted[start : start + _BATCH])
+        for column in columns:
+            found |= batch.intersection(_named(connection, column, sorted({ref.path for ref in batch})))
+    return found
+
+
+def _named(connection: Connection, column: FileColumn, paths: Sequence[str]) -> Iterator[Ref]:
+    statement = _candidates(connection.dialect, column)
+    parameters = {"paths": list(paths)} if "paths" in statement.compile(dialect=connection.dialect).params else {}
+    for (value,) in connection.execution_options(yield_per=_ROWS).execute(statement, parameters):
+        yield from refs_in(value)
+
+
+def _candidates(dialect: Dialect, column: FileColumn) -> Select[Any]:
+    """Return the SELECT of the documents that may name one of ``:paths``; more is allowed, less is not."""
+    rows = select(column.json)
+    name = f"{dialect.identifier_preparer.format_table(column.table)}.{dialect.identifier_preparer.format_column(column.column)}"
+    if dialect.name not in {"postgresql", "sqlite", "mysql", "mariadb"}:
+        return rows.where(column.column.is_not(None))
+    if not column.type.multiple:
+        path: ColumnElement[Any] = literal_column(path_expression(dialect, name))
+        return rows.where(path.in_(bindparam("paths", expanding=True)))
+    return rows.where(_list_condition(dialect, name))
+
+
+def list_expression(dialect: Dialect, documents: str) -> str:
+    """Return PostgreSQL's array of all names in a list of documents; the GIN index of a list column is made on exactly this."""
+    assert dialect.name == "postgresql"  # noqa: S101 - the others have no such index
+    arrays = [f"jsonb_path_query_array(CAST({documents} AS jsonb), '$[*].{key}')" for key in LEGACY_KEYS]
+    return f"({' || '.join(arrays)})"
+
+
+def _list_condition(dialect: Dialect, name: str) -> ColumnElement[bool] | TextClause:
+    if dialect.name == "postgresql":
+        from sqlalchemy.dialects.postgresql import ARRAY
+
+        names: ColumnElement[Any] = literal_column(list_expression(dialect, name))
+        return names.bool_op("?|")(bindparam("paths", type_=ARRAY(Text)))
+    if dialect.name == "sqlite":
+        path = f"CASE member.type WHEN 'object' THEN {path_expression(dialect, 'member.value')} END"
+        members = f"json_each({name}) AS member"
+    else:
+        paths = ", ".join(f"{key} VARCHAR(1024) PATH '$.{key}'" for key in LEGACY_KEYS)
+        path, members = f"coalesce({', '.join(LEGACY_KEYS)})", f"JSON_TABLE({name}, '$[*]' COLUMNS ({paths})) AS member"
+    condition = f"EXISTS (SELECT 1 FROM {members} WHERE {path} IN :paths)"  # noqa: S608 - quoted names and our own words
+    return text(condition).bindparams(bindparam("paths", expanding=True))
