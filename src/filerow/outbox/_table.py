@@ -1,0 +1,69 @@
+"""The outbox's two tables: tombstones, and what its workers remember."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import JSON, BigInteger, Column, Double, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy.dialects import mysql
+
+__all__ = ("Tombstone", "make_state_table", "make_table")
+
+# Paths differ by case; the usual collations of MySQL and MariaDB do not see it.
+_EXACT = {"charset": "utf8mb4", "collation": "utf8mb4_bin"}
+_Id = BigInteger().with_variant(Integer, "sqlite")
+_Key = String(255).with_variant(mysql.VARCHAR(255, **_EXACT), "mysql", "mariadb")
+_Path = String(1024).with_variant(mysql.VARCHAR(1024, **_EXACT), "mysql", "mariadb")
+_LongText = Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """A note that an object has lost a row: a suspicion, not a verdict.
+
+    Attributes:
+        id: Number of the note.
+        backend: Key of the backend.
+        path: The path in it.
+        attempts: How often its deletion has begun; from the first on, the object may be gone.
+        dropped_at: When it lost its row: seconds since the Unix epoch, by the database's clock.
+    """
+
+    id: int
+    backend: str
+    path: str
+    attempts: int
+    dropped_at: float
+
+
+def make_table(metadata: MetaData, name: str) -> Table:
+    """Return the table of tombstones. Times are seconds since the Unix epoch, by the database's own clock."""
+    return Table(
+        name,
+        metadata,
+        Column("id", _Id, primary_key=True, autoincrement=True),
+        Column("backend", _Key, nullable=False),
+        Column("path", _Path, nullable=False),
+        Column("document", JSON),
+        Column("table_name", String(255)),
+        Column("column_name", String(255)),
+        Column("row_key", JSON),
+        Column("dropped_at", Double, nullable=False),
+        Column("attempts", Integer, nullable=False, server_default="0"),
+        Column("next_attempt", Double),
+        Column("last_error", _LongText),
+        Column("dead", Integer, nullable=False, server_default="0"),
+        Index(f"ix_{name}_path", "path", mysql_length={"path": 255}, mariadb_length={"path": 255}),
+        Index(f"ix_{name}_due", "dead", "dropped_at"),
+    )
+
+
+def make_state_table(metadata: MetaData, name: str) -> Table:
+    """Return the table of what workers remember: where a sweep goes on, when a drainer was last seen."""
+    return Table(
+        name,
+        metadata,
+        Column("name", _Key, primary_key=True),
+        Column("value", _LongText, nullable=False),
+        Column("updated_at", Double, nullable=False),
+    )
