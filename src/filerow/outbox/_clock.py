@@ -26,4 +26,4 @@ def now(dialect: str) -> ColumnElement[float]:
 
 def now_of(connection: Connection) -> float:
     """Return the seconds since the Unix epoch, by the database's clock."""
-    return float(connection.scalar(select(now(connection.dialect.name))))
+    return float(connection.execute(select(now(connection.dialect.name))).scalar_one())
