@@ -140,8 +140,9 @@ def chromium() -> Iterator[browser.Chromium]:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
-    """After everything else, say loudly what this run could not cover."""
+    """After everything else, show what killed processes have left, and say loudly what this run could not cover."""
     yield
+    _show_killed(terminalreporter)
     reasons: Counter[str] = Counter()
     for report in terminalreporter.stats.get("skipped", ()):
         reason = str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else str(report.longrepr)
@@ -154,3 +155,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterat
     for missing, tests in sorted(reasons.items()):
         terminalreporter.line(f"{tests} test{'s' if tests > 1 else ''}: {missing}", red=True)
     terminalreporter.line("FILEROW_REQUIRE_SERVERS=1 makes this a failure.", red=True)
+
+
+def _show_killed(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print one line for each process that tests/crash has killed."""
+    reports = terminalreporter.stats.get("passed", ())
+    rows = sorted({tuple(value) for report in reports for name, value in report.user_properties if name == "killed"})
+    if not rows:
+        return
+    terminalreporter.section("SIGKILL: what each process left, and what was there after drain and sweep")
+    terminalreporter.line(f"{'killed':40} {'where':36} {'files in rows':>13} {'objects':>8} {'recovered':>10}")
+    for step, where, files, objects, recovered in rows:
+        terminalreporter.line(f"{step:40} {where:36} {files:13} {objects:8} {recovered:10}")

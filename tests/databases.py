@@ -38,6 +38,13 @@ def explicit_begin(engine: Engine) -> Engine:
     return engine
 
 
+def make_engine(url: str, **options: Any) -> Engine:
+    """Return an engine as tests want it: on SQLite with savepoints that work, and with patience for other writers."""
+    if not url.startswith("sqlite"):
+        return create_engine(url, **options)
+    return explicit_begin(create_engine(url, connect_args={"timeout": 60}, **options))
+
+
 @dataclass
 class EmptyDatabase:
     """A database without tables, of one test.
@@ -65,10 +72,7 @@ class EmptyDatabase:
 
     def engine(self, **options: Any) -> Engine:
         """Return an engine; the test's end disposes of it."""
-        if self.server is not None:
-            engine = create_engine(self.url, **options)
-        else:
-            engine = explicit_begin(create_engine(self.url, connect_args={"timeout": 60}, **options))
+        engine = make_engine(self.url, **options)
         self._open.callback(engine.dispose)
         return engine
 
