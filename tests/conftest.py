@@ -14,6 +14,7 @@ waiting for each other over a lock would cost, and no test can see another worke
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 from collections import Counter
@@ -64,6 +65,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         parameters = item.name.partition("[")[2]
         if SERVERS.intersection(getattr(item, "fixturenames", ())) or _NAMED.search(parameters):
             item.add_marker("servers")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Take the thousands of collected tests out of the garbage collector's way; some tests collect after each of their steps."""
+    gc.collect()
+    gc.freeze()
 
 
 def _start(start: Callable[[], Server]) -> Server:
