@@ -151,7 +151,8 @@ def referenced(connection: Connection, metadata: MetaData, refs: Iterable[Ref]) 
 def _named(connection: Connection, column: FileColumn, paths: Sequence[str]) -> Iterator[Ref]:
     statement = _candidates(connection.dialect, column)
     parameters = {"paths": list(paths)} if "paths" in statement.compile(dialect=connection.dialect).params else {}
-    for (value,) in connection.execution_options(yield_per=_ROWS).execute(statement, parameters):
+    options = {"yield_per": _ROWS}  # of this statement alone: a connection would keep them, and a DELETE has no rows to stream
+    for (value,) in connection.execute(statement, parameters, execution_options=options):
         yield from refs_in(value)
 
 

@@ -29,6 +29,7 @@
     ├── InvalidTokenError             … also PermissionError: a signed URL or a claim that is not ours, or was changed
     │   ├── ExpiredTokenError         … it was ours, and is too old
     │   └── ClaimError                … also ValueError: what was uploaded is not what the claim is for, or was claimed before
+    ├── UndeleteError                 … also LookupError: a removed file cannot be had back (any more)
     └── UnsupportedRouteError         … also RuntimeError: a way into the database that cannot keep bytes and rows equal
 
 Each error subclasses the builtin a caller would catch anyway, names the operation, the backend and the path, and keeps
@@ -67,6 +68,7 @@ __all__ = (
     "StorageError",
     "StoragePermissionError",
     "StorageTimeoutError",
+    "UndeleteError",
     "UnsupportedOperationError",
     "UnsupportedRouteError",
     "UntrustedDocumentError",
@@ -244,6 +246,10 @@ class ClaimError(InvalidTokenError, ValueError):
     """What a client uploaded is not what its claim is for, or the claim was used before."""
 
     status_code = 422
+
+
+class UndeleteError(FilerowError, LookupError):
+    """A removed file cannot be had back: no outbox has noted its removal, or the deletion of its bytes has begun."""
 
 
 class UnsupportedRouteError(FilerowError, RuntimeError):

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from filerow.outbox._drain import Drained
 from filerow.outbox._outbox import Outbox, outbox_of
 
-__all__ = ("Outbox", "outbox_of")
+__all__ = ("Drained", "Outbox", "outbox_of")

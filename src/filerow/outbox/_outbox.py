@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, MetaData, delete, insert, select
+from sqlalchemy import Connection, Engine, MetaData, insert, select, update
 
+from filerow._bridge import spawn
 from filerow.outbox._clock import now
+from filerow.outbox._drain import MOST, Drained, batches
 from filerow.outbox._table import make_state_table, make_table
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 __all__ = ("Outbox", "outbox_of")
 
@@ -25,13 +31,26 @@ class Outbox:
         retention: How long the bytes of a removed file are kept. A database that is restored to a moment inside this window finds
             all its files, and a removed file can be had back.
         table_name: Name of the table of tombstones; the second one is called the same with ``_state`` behind it.
+        max_attempts: After so many failed attempts to delete an object it is given up, until :meth:`revive`.
+        lease: How long a drain keeps the tombstones of one batch from others. A drain that is killed leaves them to others after
+            this time; it must be longer than one bulk delete takes.
+        backoff: How long to wait after the first failed attempt; twice as long after each further one.
+        max_backoff: The longest time to wait between two attempts.
 
     Raises:
-        ValueError: The ``MetaData`` has an outbox already, or the retention is negative.
+        ValueError: The ``MetaData`` has an outbox already, the retention is negative, or a number is not positive.
     """
 
     def __init__(
-        self, metadata: MetaData, *, retention: timedelta = timedelta(days=7), table_name: str = "filerow_outbox"
+        self,
+        metadata: MetaData,
+        *,
+        retention: timedelta = timedelta(days=7),
+        table_name: str = "filerow_outbox",
+        max_attempts: int = 10,
+        lease: timedelta = timedelta(minutes=15),
+        backoff: timedelta = timedelta(seconds=30),
+        max_backoff: timedelta = timedelta(hours=1),
     ) -> None:
         if INFO_KEY in metadata.info:
             msg = "this MetaData has an outbox already; there is one for all its tables"
@@ -39,11 +58,71 @@ class Outbox:
         if retention < timedelta(0):
             msg = f"retention is a time to keep files for, not {retention}"
             raise ValueError(msg)
+        if max_attempts < 1 or min(lease, backoff, max_backoff) <= timedelta(0):
+            msg = "max_attempts, lease, backoff and max_backoff are more than nothing"
+            raise ValueError(msg)
+        self.max_attempts = max_attempts
+        self.lease = lease
+        self.backoff = backoff
+        self.max_backoff = max_backoff
         self.metadata = metadata
         self.retention = retention
         self.table = make_table(metadata, table_name)
         self.state = make_state_table(metadata, f"{table_name}_state")
         metadata.info[INFO_KEY] = self
+
+    # -- draining ------------------------------------------------------------------------------------------------------
+
+    def drain(self, engine: Engine, *, batch: int = 1_000, limit: int | None = None) -> Drained:
+        """Delete the objects of all tombstones that are due by now; safe to run many times, and many at a time.
+
+        Args:
+            engine: The database; no connection is held while objects are deleted.
+            batch: Tombstones to take at a time (1 to 10,000); each batch is one bulk delete per backend.
+            limit: Tombstones to take in all; ``None`` for all that are due.
+
+        Returns:
+            What was done. A failure to delete is not raised but counted, written down and tried again by a later drain.
+
+        Raises:
+            ValueError: ``batch`` is out of its range.
+        """
+        total = Drained()
+        for total in self.drain_steps(engine, batch=batch, limit=limit):  # noqa: B007 - the last one says it all
+            pass
+        return total
+
+    async def drain_async(self, engine: AsyncEngine, *, batch: int = 1_000, limit: int | None = None) -> Drained:
+        """Delete the objects of all tombstones that are due; see :meth:`drain`."""
+
+        def work() -> Drained:
+            return self.drain(engine.sync_engine, batch=batch, limit=limit)
+
+        return await spawn(work)
+
+    def drain_steps(self, engine: Engine, *, batch: int = 1_000, limit: int | None = None) -> Iterator[Drained]:
+        """Drain batch by batch, and yield after each what has been done so far; see :meth:`drain`."""
+        if not 1 <= batch <= MOST:
+            msg = f"a batch has 1 to {MOST:,} tombstones, not {batch}"
+            raise ValueError(msg)
+        return self._steps(engine, batch, limit)
+
+    def _steps(self, engine: Engine, batch: int, limit: int | None) -> Iterator[Drained]:
+        total = Drained()
+        for step in batches(self, engine, batch=batch, limit=limit):
+            total += step.drained
+            yield total
+
+    def revive(self, connection: Connection) -> int:
+        """Try again what has been given up: its attempts are counted anew from the next drain on.
+
+        Returns:
+            How many dead letters there were.
+        """
+        columns = self.table.c
+        # One attempt stays on the account: the deletion has begun, so no row may be given these objects any more.
+        again = {"dead": 0, "attempts": 1, "next_attempt": now(connection.dialect.name)}
+        return connection.execute(update(self.table).where(columns.dead != 0).values(again)).rowcount
 
     # -- what workers remember -----------------------------------------------------------------------------------------
 
@@ -54,9 +133,10 @@ class Outbox:
 
     def write_state(self, connection: Connection, name: str, value: dict[str, Any]) -> None:
         """Remember a JSON object under a name, in place of what was remembered before."""
-        connection.execute(delete(self.state).where(self.state.c.name == name))
-        row = {"name": name, "value": json.dumps(value), "updated_at": now(connection.dialect.name)}
-        connection.execute(insert(self.state).values(row))
+        row = {"value": json.dumps(value), "updated_at": now(connection.dialect.name)}
+        # An UPDATE first, for a DELETE would let two writers collide each time.
+        if not connection.execute(update(self.state).where(self.state.c.name == name).values(row)).rowcount:
+            connection.execute(insert(self.state).values({"name": name, **row}))
 
 
 def outbox_of(metadata: MetaData) -> Outbox | None:

@@ -54,7 +54,7 @@ def make_table(metadata: MetaData, name: str) -> Table:
         Column("last_error", _LongText),
         Column("dead", Integer, nullable=False, server_default="0"),
         Index(f"ix_{name}_path", "path", mysql_length={"path": 255}, mariadb_length={"path": 255}),
-        Index(f"ix_{name}_due", "dead", "dropped_at"),
+        Index(f"ix_{name}_due", "dead", "next_attempt", "dropped_at"),
     )
 
 

@@ -1,0 +1,394 @@
+"""Draining: the objects of due tombstones are deleted, unless a row names them still.
+
+A batch has three steps, and holds a connection in the first and the last only::
+
+    claim    one short transaction: lock due tombstones, ask every file column, take back the live ones, count an attempt
+    delete   one bulk delete per backend
+    settle   one short transaction: forget what is gone, put off what failed
+
+Whoever claims tombstones leaves a lease in ``next_attempt``. A process that dies leaves them to the next drain after that, and
+to delete a missing object is no failure, so a drain may be killed anywhere.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Dialect,
+    Double,
+    Engine,
+    Integer,
+    Select,
+    Text,
+    bindparam,
+    delete,
+    false,
+    func,
+    literal,
+    select,
+    update,
+)
+
+from filerow._bridge import run_all
+from filerow._changes import Ref
+from filerow._references import referenced
+from filerow._registry import storages
+from filerow.outbox._clock import now, now_of
+from filerow.outbox._table import Tombstone
+
+if TYPE_CHECKING:
+    from filerow.backends.base import StorageBackend
+    from filerow.outbox._outbox import Outbox
+
+__all__ = ("Batch", "Drained", "Failure", "batches", "delay_after", "take_write_lock")
+
+logger = logging.getLogger("filerow")
+
+MOST = 10_000
+"""Tombstones of the largest batch: some databases take 32,767 parameters in one statement."""
+
+_MOST_OF_AN_ERROR = 2_000
+_READ_COMMITTED = frozenset({"postgresql", "mysql", "mariadb"})
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """What a drain has done.
+
+    Attributes:
+        deleted: Objects that are gone now.
+        taken_back: Tombstones of objects that a row names still, or again; their bytes stay.
+        failed: Objects that could not be deleted and are tried again later.
+        dead: Objects that could not be deleted and have been given up, until :meth:`Outbox.revive`.
+    """
+
+    deleted: int = 0
+    taken_back: int = 0
+    failed: int = 0
+    dead: int = 0
+
+    def __add__(self, other: Drained) -> Drained:
+        return Drained(
+            self.deleted + other.deleted,
+            self.taken_back + other.taken_back,
+            self.failed + other.failed,
+            self.dead + other.dead,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One object that could not be deleted.
+
+    Attributes:
+        ref: The object.
+        error: Why.
+        dead: It has been given up.
+    """
+
+    ref: Ref
+    error: str
+    dead: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One batch, settled.
+
+    Attributes:
+        drained: What was done.
+        failures: What could not be done.
+    """
+
+    drained: Drained
+    failures: tuple[Failure, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """Tombstones of dead objects that are ours for the length of the lease; their ``attempts`` include this one."""
+
+    tombstones: list[Tombstone]
+    taken_back: int
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """How the bulk deletes went."""
+
+    gone: list[Tombstone] = field(default_factory=list)
+    failed: list[tuple[Tombstone, str]] = field(default_factory=list)
+    left: list[Tombstone] = field(default_factory=list)
+    refusing: set[str] = field(default_factory=set)
+    interruption: BaseException | None = None
+
+
+def batches(outbox: Outbox, engine: Engine, *, batch: int, limit: int | None) -> Iterator[Batch]:
+    """Drain what is due at this moment, and yield after every batch; each tombstone is handled once."""
+    engine = _read_committed(engine)
+    with engine.connect() as connection:
+        moment = now_of(connection)
+    left = limit
+    refusing: set[str] = set()
+    while left is None or left > 0:
+        size = batch if left is None else min(batch, left)
+        with engine.begin() as connection:
+            found = _locked(outbox, connection, _Due(outbox, moment, refusing), size)
+            claim = _claimed(outbox, connection, found)
+        if not found:
+            return
+        outcome = _delete(claim.tombstones)
+        failures = _settle(outbox, engine, outcome)
+        if outcome.interruption is not None:
+            raise outcome.interruption
+        dead = sum(failure.dead for failure in failures)
+        yield Batch(Drained(len(outcome.gone), claim.taken_back, len(failures) - dead, dead), tuple(failures))
+        refusing |= outcome.refusing  # nothing of a store that is down is tried again before the next drain
+        left = None if left is None else left - len(found)
+
+
+# -- claim -----------------------------------------------------------------------------------------------------------------
+
+
+class _Due:
+    """Which tombstones are due, at one moment of the database's clock."""
+
+    def __init__(self, outbox: Outbox, moment: float, without: set[str]) -> None:
+        self._table = outbox.table
+        self._moment = moment
+        self._dropped = moment - outbox.retention.total_seconds()
+        self._without = without
+
+    def new(self, size: int) -> Select[Any]:
+        """Return the tombstones that nobody has tried, the oldest first."""
+        columns = self._table.c
+        return self._select(size).where(columns.next_attempt.is_(None)).order_by(columns.dropped_at)
+
+    def again(self, size: int) -> Select[Any]:
+        """Return the tombstones that are to be tried again, the most overdue first."""
+        columns = self._table.c
+        return self._select(size).where(columns.next_attempt <= self._moment).order_by(columns.next_attempt)
+
+    def _select(self, size: int) -> Select[Any]:
+        columns = self._table.c
+        wanted: list[ColumnElement[Any]] = [columns[name] for name in Tombstone.__slots__]
+        due = select(*wanted).where(columns.dead == 0, columns.dropped_at <= self._dropped).limit(size)
+        return due.where(columns.backend.not_in(sorted(self._without))) if self._without else due
+
+
+def _read_committed(engine: Engine) -> Engine:
+    """Return the engine in the isolation that sees what others have committed by the time of each statement."""
+    if engine.dialect.name in _READ_COMMITTED:
+        return engine.execution_options(isolation_level="READ COMMITTED")
+    return engine
+
+
+def take_write_lock(outbox: Outbox, connection: Connection) -> None:
+    """Take SQLite's one write lock, by an UPDATE that matches nothing; nothing elsewhere."""
+    if connection.dialect.name == "sqlite":
+        connection.execute(update(outbox.table).values(attempts=outbox.table.c.attempts).where(false()))
+
+
+def _skips_locked(dialect: Dialect) -> bool:
+    """Say whether the database has ``FOR UPDATE SKIP LOCKED``."""
+    version = getattr(dialect, "server_version_info", None) or ()
+    if dialect.name == "postgresql":
+        return version >= (9, 5)
+    if getattr(dialect, "is_mariadb", False):
+        return version >= (10, 6)
+    return dialect.name == "mysql" and version >= (8, 0, 1)
+
+
+def _locked(outbox: Outbox, connection: Connection, due: _Due, size: int) -> list[Tombstone]:
+    """Return due tombstones that nobody else has; half of a batch at most are tried again while there are new ones."""
+    take_write_lock(outbox, connection)
+    skip = _skips_locked(connection.dialect)
+
+    def read(statement: Select[Any]) -> list[Tombstone]:
+        rows = connection.execute(statement.with_for_update(skip_locked=True) if skip else statement)
+        return [Tombstone(*row) for row in rows]
+
+    found = read(due.again((size + 1) // 2))
+    if len(found) < size:
+        found += read(due.new(size - len(found)))
+    return found
+
+
+def _claimed(outbox: Outbox, connection: Connection, found: Sequence[Tombstone]) -> _Claim:
+    """Count an attempt for each tombstone, and take back those of objects that a row names.
+
+    From the commit on nobody can give such an object to a row again: the triggers refuse it.
+    """
+    ours = _marked(outbox, connection, found)
+    if not ours:
+        return _Claim([], 0)
+    live = referenced(connection, outbox.metadata, [Ref(one.backend, one.path) for one in ours])
+    newest = _newest(outbox, connection, ours)
+    kept: list[Tombstone] = []
+    forgotten: list[int] = []
+    taken_back = 0
+    for one in ours:
+        ref = Ref(one.backend, one.path)
+        if ref in live:
+            taken_back += 1
+            if one.attempts > 1:
+                logger.warning("%s names an object again whose deletion had begun; is it there? filerow check tells", ref)
+        elif not (one.attempts == 1 and one.id < newest[ref]):
+            kept.append(one)
+            continue
+        forgotten.append(one.id)  # it lives, or was dropped once more: the newest tombstone says from when on to keep it
+    if forgotten:
+        connection.execute(delete(outbox.table).where(outbox.table.c.id.in_(forgotten)))
+    return _Claim(kept, taken_back)
+
+
+def _marked(outbox: Outbox, connection: Connection, found: Sequence[Tombstone]) -> list[Tombstone]:
+    table = outbox.table
+    lease = now(connection.dialect.name) + literal(outbox.lease.total_seconds(), Double)
+    change = update(table).values(attempts=table.c.attempts + 1, next_attempt=lease)
+    if connection.dialect.name == "sqlite" or _skips_locked(connection.dialect):
+        if found:
+            connection.execute(change.where(table.c.id.in_([one.id for one in found])))
+        won = list(found)
+    else:  # without locks the one who counts first has won
+        won = [
+            one
+            for one in found
+            if connection.execute(change.where(table.c.id == one.id, table.c.attempts == one.attempts)).rowcount == 1
+        ]
+    return [Tombstone(one.id, one.backend, one.path, one.attempts + 1, one.dropped_at) for one in won]
+
+
+def _newest(outbox: Outbox, connection: Connection, ours: Sequence[Tombstone]) -> dict[Ref, int]:
+    """Return the number of each object's newest tombstone, due or not."""
+    columns = outbox.table.c
+    same = select(columns.backend, columns.path, func.max(columns.id)).group_by(columns.backend, columns.path)
+    rows = connection.execute(same.where(columns.path.in_(sorted({one.path for one in ours}))))
+    return {Ref(backend, path): newest for backend, path, newest in rows}
+
+
+# -- delete ----------------------------------------------------------------------------------------------------------------
+
+
+class _Erase:
+    """Deletes the objects of one backend in one bulk call.
+
+    It may be cancelled at any time, unlike the delete after a commit: the tombstones are there until somebody has seen it done.
+    """
+
+    quick = False
+
+    def __init__(self, backend: StorageBackend, tombstones: Sequence[Tombstone]) -> None:
+        self.failed: dict[str, Any] | None = None
+        self.tombstones = tombstones
+        self._backend = backend
+        self._paths = list(dict.fromkeys(one.path for one in tombstones))
+
+    def stop(self) -> None:
+        """A delete that has been sent is not called back."""
+
+    def run(self) -> None:
+        """Delete, blocking."""
+        self.failed = dict(self._backend.delete(self._paths))
+
+    async def run_async(self) -> None:
+        """Delete without blocking the event loop."""
+        self.failed = dict(await self._backend.delete_async(self._paths))
+
+
+def _delete(tombstones: Sequence[Tombstone]) -> _Outcome:
+    outcome = _Outcome()
+    by_backend: dict[str, list[Tombstone]] = {}
+    for one in tombstones:
+        by_backend.setdefault(one.backend, []).append(one)
+    jobs = []
+    for key, ones in by_backend.items():
+        try:
+            jobs.append(_Erase(storages.get_backend(key), ones))
+        except LookupError as error:
+            outcome.failed += [(one, str(error)) for one in ones]
+            outcome.refusing.add(key)
+    ended = run_all(jobs, storages.max_concurrency)
+    for job in jobs:
+        _sort(job, ended.error, outcome)
+    if ended.error is not None and not isinstance(ended.error, Exception):
+        outcome.interruption = ended.error
+    return outcome
+
+
+def _sort(job: _Erase, error: BaseException | None, outcome: _Outcome) -> None:
+    """Tell apart what is gone, what failed, and what an interruption has left."""
+    failed = job.failed
+    if failed is None and not isinstance(error, Exception):
+        outcome.left += job.tombstones
+        return
+    if failed is None:
+        failed = dict.fromkeys((one.path for one in job.tombstones), error)
+    for one in job.tombstones:
+        if one.path in failed:
+            outcome.failed.append((one, str(failed[one.path])))
+        else:
+            outcome.gone.append(one)
+    if len(failed) > 1 and len(failed) == len({one.path for one in job.tombstones}):
+        outcome.refusing.add(job.tombstones[0].backend)
+
+
+# -- settle ----------------------------------------------------------------------------------------------------------------
+
+
+def delay_after(attempts: int, backoff: timedelta, most: timedelta) -> float:
+    """Return how many seconds to wait after so many failed attempts: twice as long each time, a quarter more or less."""
+    seconds = min(backoff.total_seconds() * 2.0 ** min(attempts - 1, 60), most.total_seconds())
+    return seconds * random.uniform(0.75, 1.25)  # noqa: S311 - so that a million do not come back at once
+
+
+def _settle(outbox: Outbox, engine: Engine, outcome: _Outcome) -> list[Failure]:
+    failures = [Failure(Ref(one.backend, one.path), error, one.attempts >= outbox.max_attempts) for one, error in outcome.failed]
+    if not (outcome.gone or outcome.failed or outcome.left):
+        return failures
+    table = outbox.table
+    with engine.begin() as connection:
+        take_write_lock(outbox, connection)
+        if outcome.gone:
+            connection.execute(delete(table).where(table.c.id.in_([one.id for one in outcome.gone])))
+        if outcome.left:  # nobody need wait for the end of the lease
+            mine = table.c.id.in_([one.id for one in outcome.left])
+            connection.execute(update(table).where(mine).values(next_attempt=now(connection.dialect.name)))
+        if failures:
+            _put_off(outbox, connection, outcome.failed)
+    for failure in failures:
+        if failure.dead:
+            logger.error("gave up deleting %s after %d attempts: %s", failure.ref, outbox.max_attempts, failure.error)
+    return failures
+
+
+def _put_off(outbox: Outbox, connection: Connection, failed: Sequence[tuple[Tombstone, str]]) -> None:
+    """Write down when to try again; not where another drain has taken over since the lease ran out."""
+    table = outbox.table
+    later = now(connection.dialect.name) + bindparam("delay", type_=Double)
+    change = update(table).where(table.c.id == bindparam("tombstone"), table.c.attempts == bindparam("seen"))
+    connection.execute(
+        change.values(
+            next_attempt=later,
+            last_error=bindparam("error", type_=Text),
+            dead=bindparam("given_up", type_=Integer),
+        ),
+        [
+            {
+                "tombstone": one.id,
+                "seen": one.attempts,
+                "delay": delay_after(one.attempts, outbox.backoff, outbox.max_backoff),
+                "error": error[:_MOST_OF_AN_ERROR],
+                "given_up": int(one.attempts >= outbox.max_attempts),
+            }
+            for one, error in failed
+        ],
+    )
