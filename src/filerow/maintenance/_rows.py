@@ -1,0 +1,250 @@
+"""The rows of one file column, in the order of their primary keys: any number of them, in constant memory, from any of them on.
+
+No transaction stays open between two pages, so a walk over a billion rows holds back neither vacuum nor writers. A row that
+is inserted behind the walk's back is not seen by it; every other row is seen once.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from operator import eq
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    JSON,
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    String,
+    TableClause,
+    and_,
+    cast,
+    column,
+    false,
+    func,
+    literal,
+    or_,
+    select,
+    table,
+    tuple_,
+    update,
+)
+from sqlalchemy import Enum as EnumType
+from sqlalchemy.dialects.postgresql import JSONB
+
+from filerow._references import FileColumn
+
+__all__ = ("Batch", "Row", "count", "cursor_of", "read_locked", "row_name", "rows", "write")
+
+_VALUE = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+_BY_TUPLE = frozenset({"postgresql", "sqlite"})
+"""Databases that look up ``(a, b) > (1, 2)`` in the index of both columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row that has files, or an empty list of them.
+
+    Attributes:
+        key: The values of its primary key, as SQLAlchemy reads them.
+        value: The JSON in the column: a document or a list of documents.
+    """
+
+    key: tuple[Any, ...]
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some rows that follow each other.
+
+    Attributes:
+        rows: The rows.
+        cursor: Where to go on after the last of them: pass it as ``resume``; ``None`` where its key cannot be written down.
+    """
+
+    rows: tuple[Row, ...]
+    cursor: str | None
+
+
+def rows(
+    engine: Engine,
+    file_column: FileColumn,
+    *,
+    batch: int = 500,
+    resume: str | None = None,
+    where: ColumnElement[bool] | None = None,
+) -> Iterator[Batch]:
+    """Yield the rows whose column is not NULL, each batch read in a short transaction of its own.
+
+    Args:
+        engine: Where the rows are; inside SQLAlchemy's greenlet the ``sync_engine`` of an ``AsyncEngine``.
+        file_column: The column.
+        batch: Rows that are read, and held, at a time.
+        resume: The cursor of an earlier batch: begin after it.
+        where: Only rows for which this holds; indexes are used as for any query.
+
+    Raises:
+        ValueError: The table has no primary key, or ``resume`` is the cursor of another column.
+    """
+    keys = _keys_of(file_column)
+    order = [_sortable(key, engine.dialect.name) for key in keys]
+    statement = select(*keys, file_column.json).where(file_column.column.is_not(None)).order_by(*order).limit(batch)
+    if where is not None:
+        statement = statement.where(where)
+    last = None if resume is None else _read_cursor(file_column, resume)
+    while True:
+        page = statement if last is None else statement.where(_after(keys, last, engine.dialect.name))
+        with engine.connect() as connection:
+            found = connection.execute(page).all()
+        if not found:
+            return
+        before, last = last, tuple(found[-1][:-1])
+        if last == before:
+            msg = f"the database does not sort {file_column.table.fullname!r} as it compares the keys: {last!r}"
+            raise RuntimeError(msg)
+        yield Batch(tuple(Row(tuple(row[:-1]), _decoded(row[-1])) for row in found), cursor_of(file_column, last))
+        if len(found) < batch:
+            return
+
+
+def count(engine: Engine, file_column: FileColumn, where: ColumnElement[bool] | None = None) -> int:
+    """Return how many rows :func:`rows` will yield from the beginning."""
+    statement = select(func.count()).select_from(file_column.table).where(file_column.column.is_not(None))
+    with engine.connect() as connection:
+        return int(connection.execute(statement if where is None else statement.where(where)).scalar_one())
+
+
+def read_locked(connection: Connection, file_column: FileColumn, key: Sequence[Any]) -> Any:
+    """Lock one row and return the JSON in its column; ``None`` where the row is gone or the column is NULL.
+
+    Nobody else changes the row before the transaction ends: read, compare, and :func:`write`.
+    """
+    plain = _plain(file_column)
+    if connection.dialect.name == "sqlite":  # an UPDATE that matches nothing takes its one write lock
+        name = file_column.column.name
+        connection.execute(update(plain).values({name: plain.c[name]}).where(false()))
+    statement = select(file_column.json).where(_is_row(_keys_of(file_column), key)).with_for_update(key_share=True)
+    return _decoded(connection.execute(statement).scalar_one_or_none())
+
+
+def write(connection: Connection, file_column: FileColumn, key: Sequence[Any], value: Any) -> None:
+    """Write JSON into the column of one row, ``None`` as NULL; nothing else of the row changes, not even by ``onupdate``."""
+    plain = _plain(file_column)
+    wanted = update(plain).values({file_column.column.name: value})
+    connection.execute(wanted.where(_is_row([plain.c[one.name] for one in _keys_of(file_column)], key)))
+
+
+def row_name(file_column: FileColumn, key: Sequence[Any]) -> str:
+    """Return how messages name a row: ``document.file id=3``."""
+    keys = zip(file_column.table.primary_key.columns, key, strict=True)
+    return " ".join([file_column.name, *(f"{column.name}={value}" for column, value in keys)])
+
+
+def _plain(file_column: FileColumn) -> TableClause:
+    """Return the table as one without ``onupdate`` and without files."""
+    source = file_column.table
+    others = [column(one.name, one.type) for one in source.primary_key.columns]
+    return table(source.name, *others, column(file_column.column.name, _VALUE), schema=source.schema)
+
+
+def _is_row(keys: Sequence[ColumnElement[Any]], key: Sequence[Any]) -> ColumnElement[bool]:
+    return and_(*(one == value for one, value in zip(keys, key, strict=True)))
+
+
+def _keys_of(file_column: FileColumn) -> list[Column[Any]]:
+    keys = list(file_column.table.primary_key.columns)
+    if not keys:
+        msg = f"table {file_column.table.fullname!r} has no primary key, without which its rows cannot be told apart"
+        raise ValueError(msg)
+    return keys
+
+
+def _sortable(value: ColumnElement[Any], dialect: str) -> ColumnElement[Any]:
+    """Return what to order by and to compare: MySQL sorts an ENUM by number, but compares it as text."""
+    return cast(value, String) if dialect in {"mysql", "mariadb"} and isinstance(value.type, EnumType) else value
+
+
+def _after(keys: Sequence[Column[Any]], last: Sequence[Any], dialect: str) -> ColumnElement[bool]:
+    """Return the condition that a row comes after another one in the order of the keys."""
+    names = [_sortable(key, dialect) for key in keys]
+    values = [_sortable(literal(value, key.type), dialect) for value, key in zip(last, keys, strict=True)]
+    if len(names) == 1:
+        return names[0] > values[0]
+    if dialect in _BY_TUPLE:
+        return tuple_(*names) > tuple_(*values)
+    steps = [and_(*map(eq, names[:at], values), names[at] > values[at]) for at in range(len(names))]
+    return and_(names[0] >= values[0], or_(*steps))  # the first part is what an index is used for
+
+
+def _decoded(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str | bytes) else value  # some databases hand out text
+
+
+# -- cursors ---------------------------------------------------------------------------------------------------------------
+
+_WRITTEN: tuple[tuple[type, Callable[[Any], Any]], ...] = (
+    (UUID, str),
+    (datetime, datetime.isoformat),  # before date, which it is too
+    (date, date.isoformat),
+    (time, time.isoformat),
+    (timedelta, timedelta.total_seconds),
+    (Decimal, str),
+    (bytes, lambda value: base64.b64encode(value).decode()),
+)
+_READ: Mapping[str, Callable[[Any], Any]] = {
+    "UUID": UUID,
+    "datetime": datetime.fromisoformat,
+    "date": date.fromisoformat,
+    "time": time.fromisoformat,
+    "timedelta": lambda value: timedelta(seconds=value),
+    "Decimal": Decimal,
+    "bytes": base64.b64decode,
+}
+
+
+def cursor_of(file_column: FileColumn, key: Sequence[Any]) -> str | None:
+    """Return the cursor after a row: JSON text, good for any database driver."""
+    try:
+        return json.dumps({"column": file_column.name, "after": [_written(value) for value in key]})
+    except TypeError:  # a type of the application's own
+        return None
+
+
+def _written(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return {"Enum": value.name}
+    if value is None or isinstance(value, int | float | str):
+        return value
+    for kind, written in _WRITTEN:
+        if isinstance(value, kind):
+            return {kind.__name__: written(value)}
+    raise TypeError(type(value).__name__)
+
+
+def _read_cursor(file_column: FileColumn, cursor: str) -> tuple[Any, ...]:
+    keys = _keys_of(file_column)
+    try:
+        found = json.loads(cursor)
+        after = found["after"]
+        if found["column"] == file_column.name and len(after) == len(keys):
+            return tuple(_read(value, key) for value, key in zip(after, keys, strict=True))
+    except (KeyError, TypeError, ValueError):
+        pass
+    msg = f"this is no cursor of {file_column.name}: {cursor[:80]!r}"
+    raise ValueError(msg)
+
+
+def _read(value: Any, key: Column[Any]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    ((kind, written),) = value.items()
+    return key.type.python_type[written] if kind == "Enum" else _READ[kind](written)
