@@ -94,24 +94,17 @@ def walked(engine: Engine, column: FileColumn, **options: Any) -> list[Row]:
     return [row for batch in rows(engine, column, **options) for row in batch.rows]
 
 
-@pytest.mark.parametrize("name", ["number", "text", "uuid", "moment", "composite"])
-def test_each_row_with_a_file_is_seen_once_whatever_its_key(database: EmptyDatabase, name: str) -> None:
+def test_each_row_with_a_file_is_seen_once_whatever_its_key_and_a_walk_goes_on_after_any_batch(database: EmptyDatabase) -> None:
     engine = database.engine()
-    column = filled(engine, name)
-    expected = {value: document(number) for number, value in enumerate(KEYS[name][1]) if number != 1}
-    seen = walked(engine, column, batch=2)
-    assert {row.key: row.value for row in seen} == expected
-    assert len(seen) == len(expected) == count(engine, column)
-
-
-@pytest.mark.parametrize("name", ["number", "text", "uuid", "moment", "composite"])
-def test_a_walk_goes_on_after_the_cursor_of_any_batch(database: EmptyDatabase, name: str) -> None:
-    engine = database.engine()
-    column = filled(engine, name)
-    whole = walked(engine, column)
-    for at, batch in enumerate(rows(engine, column, batch=1), 1):
-        assert batch.cursor is not None
-        assert walked(engine, column, resume=batch.cursor, batch=2) == whole[at:]
+    for name, (_, values) in KEYS.items():
+        column = filled(engine, name)
+        expected = {value: document(number) for number, value in enumerate(values) if number != 1}
+        whole = walked(engine, column, batch=2)
+        assert {row.key: row.value for row in whole} == expected
+        assert len(whole) == len(expected) == count(engine, column)
+        for at, batch in enumerate(rows(engine, column, batch=1), 1):
+            assert batch.cursor is not None
+            assert walked(engine, column, resume=batch.cursor, batch=2) == whole[at:]
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
