@@ -13,7 +13,9 @@ to delete a missing object is no failure, so a drain may be killed anywhere.
 from __future__ import annotations
 
 import logging
+import os
 import random
+import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -36,6 +38,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.exc import SQLAlchemyError
 
 from filerow._bridge import run_all
 from filerow._changes import Ref
@@ -48,12 +51,15 @@ if TYPE_CHECKING:
     from filerow.backends.base import StorageBackend
     from filerow.outbox._outbox import Outbox
 
-__all__ = ("Batch", "Drained", "Failure", "batches", "delay_after", "take_write_lock")
+__all__ = ("Batch", "Drained", "Failure", "batches", "delay_after", "note_run", "take_write_lock")
 
 logger = logging.getLogger("filerow")
 
 MOST = 10_000
 """Tombstones of the largest batch: some databases take 32,767 parameters in one statement."""
+
+RUN = "drainer"
+"""Under which name the outbox's state tells when it was drained."""
 
 _MOST_OF_AN_ERROR = 2_000
 _READ_COMMITTED = frozenset({"postgresql", "mysql", "mariadb"})
@@ -153,6 +159,15 @@ def batches(outbox: Outbox, engine: Engine, *, batch: int, limit: int | None) ->
         yield Batch(Drained(len(outcome.gone), claim.taken_back, len(failures) - dead, dead), tuple(failures))
         refusing |= outcome.refusing  # nothing of a store that is down is tried again before the next drain
         left = None if left is None else left - len(found)
+
+
+def note_run(outbox: Outbox, engine: Engine, told: dict[str, Any]) -> None:
+    """Write into the outbox's state that somebody drains it, for ``filerow doctor``; a failure is no reason to stop."""
+    try:
+        with engine.begin() as connection:
+            outbox.write_state(connection, RUN, {"host": socket.gethostname(), "pid": os.getpid(), **told})
+    except SQLAlchemyError:
+        logger.debug("could not write down that the outbox was drained", exc_info=True)
 
 
 # -- claim -----------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,90 @@
+"""``drain``: the outbox's work, told step by step."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, Engine, MetaData, func, select
+
+from filerow._bridge import iterate_async
+from filerow.maintenance._report import Finding, Progress
+from filerow.outbox import Drained, Outbox, outbox_of
+from filerow.outbox._clock import now_of
+from filerow.outbox._drain import Failure, batches, note_run
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+__all__ = ("drain", "drain_async")
+
+
+def drain(metadata: MetaData, engine: Engine, *, batch: int = 1_000, limit: int | None = None) -> Iterator[Progress]:
+    """Delete the objects of all tombstones that are due by now; see :meth:`filerow.outbox.Outbox.drain`.
+
+    Args:
+        metadata: The models' ``MetaData``, with its outbox.
+        engine: The database.
+        batch: Tombstones to take at a time (1 to 10,000).
+        limit: Tombstones to take in all; ``None`` for all that are due.
+
+    Yields:
+        The progress, first with nothing done and then after every batch; ``changed`` counts the objects that are gone. Findings
+        are ``not-deleted`` (a warning: it is tried again) and ``dead-letter`` (an error: it was given up), one for each backend.
+
+    Raises:
+        LookupError: The ``MetaData`` has no outbox.
+    """
+    outbox = outbox_of(metadata)
+    if outbox is None:
+        msg = "these models have no outbox to drain; make one with filerow.outbox.Outbox(Base.metadata)"
+        raise LookupError(msg)
+    return _drain(outbox, engine, batch, limit)
+
+
+def drain_async(
+    metadata: MetaData, engine: AsyncEngine, *, batch: int = 1_000, limit: int | None = None
+) -> AsyncIterator[Progress]:
+    """Delete the objects of all tombstones that are due; see :func:`drain`."""
+    return iterate_async(drain(metadata, engine.sync_engine, batch=batch, limit=limit))
+
+
+def _drain(outbox: Outbox, engine: Engine, batch: int, limit: int | None) -> Iterator[Progress]:
+    with engine.connect() as connection:
+        due = _due(outbox, connection)
+    total = due if limit is None else min(due, limit)
+    yield Progress("drain", total=total)
+    done = Drained()
+    for step in batches(outbox, engine, batch=batch, limit=limit):
+        done += step.drained
+        handled = done.deleted + done.taken_back + done.failed + done.dead
+        findings = tuple(_findings(step.failures))
+        yield Progress("drain", handled, max(total, handled), changed=done.deleted, findings=findings)
+    note_run(outbox, engine, asdict(done))
+
+
+def _due(outbox: Outbox, connection: Connection) -> int:
+    columns = outbox.table.c
+    moment = now_of(connection)
+    fits = columns.next_attempt.is_(None) | (columns.next_attempt <= moment)
+    dropped = columns.dropped_at <= moment - outbox.retention.total_seconds()
+    return int(connection.scalar(select(func.count()).where(columns.dead == 0, fits, dropped)) or 0)
+
+
+def _findings(failures: Sequence[Failure]) -> Iterator[Finding]:
+    """Yield one finding for what failed on each backend, for it is one cause in most cases."""
+    alike: dict[tuple[str, bool], list[Failure]] = {}
+    for failure in failures:
+        alike.setdefault((failure.ref.backend, failure.dead), []).append(failure)
+    for (key, dead), those in alike.items():
+        first = those[0]
+        what = f"{len(those)} objects" if len(those) > 1 else repr(first.ref.path)
+        path = first.ref.path if len(those) == 1 else ""
+        if dead:
+            message = f"gave up deleting {what} of backend {key!r}: {first.error}"
+            advice = "put right what is wrong and call outbox.revive(connection)"
+            yield Finding("dead-letter", message, "error", backend=key, path=path, advice=advice)
+        else:
+            message = f"{what} of backend {key!r} could not be deleted and will be tried again: {first.error}"
+            yield Finding("not-deleted", message, "warning", backend=key, path=path)

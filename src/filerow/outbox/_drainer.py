@@ -1,0 +1,262 @@
+"""The in-app drainer: an application that drains its own outbox, in a thread or in a task, as long as it runs.
+
+The work of both is one generator, which drains, then tells how long to wait. Any number of processes may run a drainer at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from time import monotonic
+from typing import TYPE_CHECKING, Self
+
+from sqlalchemy import Engine
+
+from filerow._bridge import iterate_async
+from filerow.outbox._drain import Drained, note_run
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from filerow.outbox._outbox import Outbox
+
+__all__ = ("Drainer",)
+
+logger = logging.getLogger("filerow")
+
+_GATHER = 0.2
+"""Seconds from a commit to the drain that it asks for, so that many commits make one bulk delete."""
+
+_LONGEST_PAUSE = 300.0
+
+
+class Drainer:
+    """Drains an outbox as long as the application runs: ``with``, ``async with``, or as an ASGI lifespan.
+
+    Made by :meth:`Outbox.drainer`. It may be entered again after it has ended.
+    """
+
+    def __init__(
+        self, outbox: Outbox, engine: Engine | AsyncEngine, *, interval: timedelta, batch: int, patience: timedelta
+    ) -> None:
+        if interval <= timedelta(0):
+            msg = f"interval is a time between two looks at the outbox, not {interval}"
+            raise ValueError(msg)
+        self._outbox = outbox
+        self._engine = engine
+        self._interval = interval.total_seconds()
+        self._batch = batch
+        self._patience = patience.total_seconds()
+        self._stopping = False
+        self._thread: _Thread | None = None
+        self._task: _Task | None = None
+        self._deaf: Callable[[], None] = _nothing
+
+    # -- beginning and ending ------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        """Start a thread that drains.
+
+        Raises:
+            TypeError: The engine is asynchronous.
+            RuntimeError: It is running already.
+        """
+        if not isinstance(self._engine, Engine):
+            msg = "a drainer of an AsyncEngine runs in the event loop: use 'async with'"
+            raise TypeError(msg)
+        self._begin()
+        self._thread = _Thread(self._rounds(self._engine))
+        self._listen(self._thread.wake)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop after the batch at hand, and wait for that."""
+        thread = self._thread
+        if thread is not None:
+            self._end()
+            thread.end(self._patience)
+            self._thread = None
+
+    async def __aenter__(self) -> Self:
+        """Start a task that drains; a thread, when the engine is synchronous.
+
+        Raises:
+            RuntimeError: It is running already.
+        """
+        if isinstance(self._engine, Engine):
+            return self.__enter__()
+        self._begin()
+        self._task = _Task(self._rounds(self._engine.sync_engine))
+        self._listen(self._task.wake)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop after the batch at hand, and wait for that without blocking the event loop."""
+        if self._task is not None:
+            task, self._task = self._task, None
+            self._end()
+            await task.end(self._patience)
+        elif self._thread is not None:
+            thread, self._thread = self._thread, None
+            self._end()
+            await asyncio.to_thread(thread.end, self._patience)
+
+    @asynccontextmanager
+    async def lifespan(self, _app: object = None) -> AsyncGenerator[None]:
+        """Run as long as an application: ``FastAPI(lifespan=drainer.lifespan)``, ``Litestar(lifespan=[drainer.lifespan])``."""
+        async with self:
+            yield
+
+    def _begin(self) -> None:
+        if self._thread is not None or self._task is not None:
+            msg = "this drainer is running already"
+            raise RuntimeError(msg)
+        self._stopping = False
+
+    def _listen(self, wake: Callable[[], None]) -> None:
+        # What is kept for longer than an interval is not due before the next look anyway.
+        soon = self._outbox.retention.total_seconds() < self._interval
+        self._deaf = self._outbox.on_wake(wake) if soon else _nothing
+
+    def _end(self) -> None:
+        self._stopping = True
+        self._deaf()
+
+    # -- the work ------------------------------------------------------------------------------------------------------
+
+    def _rounds(self, engine: Engine) -> Iterator[_Pause]:
+        """Drain, yield how long to wait, and so on; whatever fails is logged and tried again, less and less often."""
+        failures = 0
+        beat = _Heartbeat(self._outbox, engine, self._interval)
+        after_wake = _GATHER + self._outbox.retention.total_seconds()
+        while not self._stopping:
+            try:
+                self._drain(engine, beat)
+                failures = 0
+            except Exception as error:
+                failures += 1
+                beat.error = str(error)
+                logger.warning("the drainer could not drain the outbox (%d in a row): %s", failures, error)
+                logger.debug("the drainer's error", exc_info=True)
+            beat.beat()
+            pause = min(self._interval * 2.0 ** min(failures, 30), max(_LONGEST_PAUSE, self._interval))
+            yield _Pause(pause, after_wake if not failures else pause)
+
+    def _drain(self, engine: Engine, beat: _Heartbeat) -> None:
+        before = Drained()
+        for total in self._outbox.drain_steps(engine, batch=self._batch):
+            beat.deleted += total.deleted - before.deleted
+            beat.failed += total.failed + total.dead - before.failed - before.dead
+            before = total
+            beat.beat()
+            if self._stopping:
+                return
+        beat.error = None
+
+
+def _nothing() -> None:
+    """Have nothing to take back."""
+
+
+class _Pause:
+    """How long to wait for the next round: by the clock, and after somebody has woken us."""
+
+    def __init__(self, seconds: float, after_wake: float) -> None:
+        self.seconds = seconds
+        self.after_wake = min(after_wake, seconds)
+
+
+class _Heartbeat:
+    """Tells ``filerow doctor`` that a drainer is there, at most once an interval."""
+
+    def __init__(self, outbox: Outbox, engine: Engine, interval: float) -> None:
+        self.deleted = 0
+        self.failed = 0
+        self.error: str | None = None
+        self._outbox = outbox
+        self._engine = engine
+        self._interval = interval
+        self._last = -float("inf")
+
+    def beat(self) -> None:
+        """Write it down, if it is time to; a failure is no reason to stop draining."""
+        if monotonic() - self._last < self._interval * 0.9:  # a look comes a little earlier or later each time
+            return
+        self._last = monotonic()
+        told = {"interval": self._interval, "deleted": self.deleted, "failed": self.failed, "error": self.error}
+        note_run(self._outbox, self._engine, told)
+
+
+class _Thread:
+    """Runs the rounds in a thread."""
+
+    def __init__(self, rounds: Iterator[_Pause]) -> None:
+        self._rounds = rounds
+        self._woken = threading.Event()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="filerow-drainer", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Go on soon."""
+        self._woken.set()
+
+    def end(self, patience: float) -> None:
+        """Go on at once, for the rounds end, and wait for that."""
+        self._stopped.set()
+        self._woken.set()
+        self._thread.join(patience)
+        if self._thread.is_alive():
+            logger.warning("the drainer is still deleting after %s seconds; its tombstones go to others with its lease", patience)
+
+    def _run(self) -> None:
+        for pause in self._rounds:
+            if self._woken.wait(pause.seconds):
+                self._stopped.wait(pause.after_wake)
+            self._woken.clear()
+
+
+class _Task:
+    """Runs the rounds in the event loop."""
+
+    def __init__(self, rounds: Iterator[_Pause]) -> None:
+        self._rounds = rounds
+        self._loop = asyncio.get_running_loop()
+        self._woken = asyncio.Event()
+        self._stopped = asyncio.Event()
+        self._task = asyncio.ensure_future(self._run())  # awaited by end()
+
+    def wake(self) -> None:
+        """Go on soon; may be called in any thread."""
+        self._loop.call_soon_threadsafe(self._woken.set)
+
+    async def end(self, patience: float) -> None:
+        """Go on at once, for the rounds end, and wait for that; a batch that takes too long is cancelled and given back."""
+        self._stopped.set()
+        self._woken.set()
+        try:
+            await asyncio.wait([self._task], timeout=patience)
+        finally:
+            if not self._task.done():
+                self._task.cancel()
+                await asyncio.wait([self._task])
+            if not self._task.cancelled():
+                self._task.result()
+
+    async def _run(self) -> None:
+        async for pause in iterate_async(self._rounds):
+            if await _set_within(self._woken, pause.seconds):
+                await _set_within(self._stopped, pause.after_wake)
+            self._woken.clear()
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    except TimeoutError:
+        return False

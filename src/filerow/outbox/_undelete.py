@@ -1,0 +1,233 @@
+"""Undelete: a removed file is had back while its bytes are still kept.
+
+Only a tombstone whose deletion has not begun can be taken back, and its row lock decides between this and a drain that comes at
+the same time: one of them wins, and the other sees it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from sqlalchemy import JSON, Column, Connection, TableClause, and_, column, delete, select, table, update
+from sqlalchemy.dialects.postgresql import JSONB
+
+from filerow._bridge import call
+from filerow._changes import Ref
+from filerow._document import Facts, facts_from
+from filerow._file import FileObject, FileState, attached, complete
+from filerow._references import FileColumn, column_named, documents_in, referenced, refs_in
+from filerow._registry import storages
+from filerow.exceptions import DocumentError, UndeleteError
+from filerow.outbox._clock import now
+from filerow.outbox._drain import take_write_lock
+
+if TYPE_CHECKING:
+    from filerow.outbox._outbox import Outbox
+
+__all__ = ("Removed", "removed", "undelete")
+
+_VALUE = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """A file that has lost its row, and can still be had back.
+
+    Attributes:
+        backend: Key of the backend.
+        path: The path in it.
+        filename: What the client called it.
+        size: Length in bytes, where the document said it.
+        table: The table of the row that it left; empty where nobody knows.
+        column: The column of that row.
+        row_key: The primary key of that row, by column.
+        removed_at: When it was removed, by the database's clock.
+        kept_until: From when on a drain deletes it.
+    """
+
+    backend: str
+    path: str
+    filename: str
+    size: int | None
+    table: str
+    column: str
+    row_key: dict[str, Any]
+    removed_at: datetime
+    kept_until: datetime
+
+
+# -- what there is ---------------------------------------------------------------------------------------------------------
+
+
+def removed(outbox: Outbox, connection: Connection, *, table: str | None, since: datetime | None, limit: int) -> list[Removed]:
+    """Return the files that can be had back, the last removed first; see :meth:`Outbox.removed`."""
+    columns = outbox.table.c
+    statement = select(outbox.table).where(columns.attempts == 0, columns.dead == 0)
+    if table is not None:
+        statement = statement.where(columns.table_name == table)
+    if since is not None:
+        statement = statement.where(columns.dropped_at >= since.timestamp())
+    statement = statement.order_by(columns.dropped_at.desc(), columns.id.desc()).limit(_PAGE)
+    found: dict[Ref, Removed] = {}
+    seen = 0
+    while len(found) < limit:
+        rows = connection.execute(statement.offset(seen)).mappings().all()
+        seen += len(rows)
+        refs = [Ref(row["backend"], row["path"]) for row in rows]
+        live = referenced(connection, outbox.metadata, refs)  # these were moved, not removed
+        for ref, row in zip(refs, rows, strict=True):
+            if ref not in live:
+                found.setdefault(ref, _removed(outbox, row))
+        if len(rows) < _PAGE:
+            break
+    return list(found.values())[:limit]
+
+
+def _removed(outbox: Outbox, row: Any) -> Removed:
+    facts = _facts(row)
+    gone = datetime.fromtimestamp(row["dropped_at"], UTC)
+    where = (row["table_name"] or "", row["column_name"] or "", _row_key(row))
+    return Removed(row["backend"], row["path"], facts.filename, facts.size, *where, gone, gone + outbox.retention)
+
+
+def _facts(row: Any) -> Facts:
+    """Return what the tombstone's document says of the file, or only where it is."""
+    try:
+        return facts_from(documents_in(row["document"])[0])
+    except (DocumentError, IndexError, ValueError):
+        return Facts(backend=row["backend"], path=row["path"], filename=row["path"].rpartition("/")[2])
+
+
+def _row_key(row: Any) -> dict[str, Any]:
+    key = row["row_key"]
+    found = json.loads(key) if isinstance(key, str | bytes) else key
+    return found if isinstance(found, dict) else {}
+
+
+# -- having it back --------------------------------------------------------------------------------------------------------
+
+
+def undelete(outbox: Outbox, connection: Connection, backend: str, path: str) -> FileObject:
+    """Take a removed file back; see :meth:`Outbox.undelete`."""
+    ref = Ref(backend, path)
+    rows = _locked(outbox, connection, ref)
+    if ref in referenced(connection, outbox.metadata, [ref]):
+        msg = f"{path!r} on backend {backend!r} is not removed: a row names it"
+        raise UndeleteError(msg)
+    store = storages.get_backend(backend)
+    if not call(store.exists, store.exists_async, path):
+        msg = f"the bytes of {path!r} are not on backend {backend!r} any more"
+        raise UndeleteError(msg)
+    newest = rows[-1]
+    facts = _facts(newest)
+    file = attached(facts)
+    if not _put_back(outbox, connection, newest):
+        # Its tombstone stays, and its time begins anew: the row that it is given to takes the tombstone back, and when none
+        # does, nothing is left behind for ever.
+        complete(file, facts, FileState.STAGED)
+        _forget(outbox, connection, [row["id"] for row in rows[:-1]])
+        renewed = {"dropped_at": now(connection.dialect.name)}
+        _expect(connection.execute(_untouched(outbox, newest["id"]).values(renewed)).rowcount, ref)
+    else:
+        _forget(outbox, connection, [row["id"] for row in rows])
+    return file
+
+
+def _locked(outbox: Outbox, connection: Connection, ref: Ref) -> Sequence[Any]:
+    """Return the tombstones of an object, the oldest first, which nobody else may touch before this transaction ends."""
+    take_write_lock(outbox, connection)
+    columns = outbox.table.c
+    notes = select(outbox.table).where(columns.path == ref.path, columns.backend == ref.backend).order_by(columns.id)
+    rows = connection.execute(notes.with_for_update()).mappings().all()
+    if not rows:
+        msg = (
+            f"the outbox has no note of {ref.path!r} on backend {ref.backend!r}: it was never removed, has a row again, or its "
+            "bytes are gone"
+        )
+        raise UndeleteError(msg)
+    if any(row["attempts"] for row in rows):
+        raise _too_late(ref)
+    # Where a database has no row locks, the first to change the note has won.
+    for row in rows:
+        _expect(connection.execute(_untouched(outbox, row["id"]).values(attempts=columns.attempts)).rowcount, ref)
+    return rows
+
+
+def _untouched(outbox: Outbox, number: int) -> Any:
+    return update(outbox.table).where(outbox.table.c.id == number, outbox.table.c.attempts == 0)
+
+
+def _expect(changed: int, ref: Ref) -> None:
+    if changed != 1:
+        raise _too_late(ref)
+
+
+def _too_late(ref: Ref) -> UndeleteError:
+    return UndeleteError(f"it is too late for {ref.path!r} on backend {ref.backend!r}: the deletion of its bytes has begun")
+
+
+def _forget(outbox: Outbox, connection: Connection, numbers: Sequence[int]) -> None:
+    if numbers:
+        connection.execute(delete(outbox.table).where(outbox.table.c.id.in_(numbers)))
+
+
+# -- the row it left -------------------------------------------------------------------------------------------------------
+
+
+def _put_back(outbox: Outbox, connection: Connection, note: Any) -> bool:
+    """Put the document into the row that it left, and say whether that was possible: never over another file."""
+    try:
+        file_column = column_named(outbox.metadata, f"{note['table_name']}.{note['column_name']}")
+        document = documents_in(note["document"])[0]
+        keys = _key_values(file_column, _row_key(note))
+    except (LookupError, ValueError, TypeError, ArithmeticError, NotImplementedError):
+        return False
+    plain = _plain(file_column)
+    is_row = and_(*(plain.c[name] == value for name, value in keys.items()))
+    value = plain.c[file_column.column.name]
+    if not file_column.type.multiple:
+        # to the trigger this is the file's return, and it takes the tombstones back
+        empty = update(plain).where(is_row, value.is_(None))
+        return connection.execute(empty.values({file_column.column.name: document})).rowcount == 1
+    row = connection.execute(select(value).where(is_row).with_for_update()).one_or_none()
+    if row is None:
+        return False
+    documents = documents_in(row[0])
+    if refs_in(document)[0] not in refs_in(documents):
+        documents.append(document)
+    return connection.execute(update(plain).where(is_row).values({file_column.column.name: documents})).rowcount == 1
+
+
+def _plain(file_column: FileColumn) -> TableClause:
+    """Return the table as one without ``onupdate`` and without files."""
+    source = file_column.table
+    keys = [column(one.name, one.type) for one in source.primary_key.columns]
+    return table(source.name, *keys, column(file_column.column.name, _VALUE), schema=source.schema)
+
+
+def _key_values(file_column: FileColumn, row_key: dict[str, Any]) -> dict[str, Any]:
+    """Return the row's primary key as its columns' types want it; JSON has text for most of them."""
+    keys = list(file_column.table.primary_key.columns)
+    if not keys:
+        msg = "a row without a primary key cannot be found again"
+        raise LookupError(msg)
+    return {key.name: _typed(key, row_key[key.name]) for key in keys}
+
+
+def _typed(key: Column[Any], value: Any) -> Any:
+    kind = key.type.python_type
+    if value is None or isinstance(value, kind):
+        return value
+    if issubclass(kind, datetime | date | time):
+        return kind.fromisoformat(str(value))
+    if issubclass(kind, UUID | Decimal | int | float | str):
+        return kind(str(value))
+    msg = f"a primary key of {kind.__name__} cannot be read back from JSON"
+    raise TypeError(msg)
