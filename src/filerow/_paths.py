@@ -12,7 +12,17 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote
 
-__all__ = ("PathRequest", "clean_filename", "content_disposition", "generate_path", "safe_extension", "uuid7_hex")
+__all__ = (
+    "PathRequest",
+    "clean_filename",
+    "content_disposition",
+    "folders_of",
+    "generate_path",
+    "generated_at",
+    "path_before",
+    "safe_extension",
+    "uuid7_hex",
+)
 
 STAGING = "staged"
 """The folder of files that were saved on their own, before any row owned them."""
@@ -23,6 +33,8 @@ _DEFAULT_NAME = "file"
 _EXTENSION = re.compile(r"\.[a-z0-9]{1,10}\Z")
 _PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_. -]*[A-Za-z0-9_]\Z")
 _SEPARATORS = re.compile(r"[/\\]")
+# version 7 and its variant where RFC 9562 puts them, then what safe_extension() may return
+_TOKEN = re.compile(r"([0-9a-f]{12})7[0-9a-f]{3}[89ab][0-9a-f]{7}([0-9a-f]{8})(?:\.[a-z0-9]{1,10})?\Z")
 _UNSAFE_SEGMENT = re.compile(r"[^A-Za-z0-9_.-]")
 # RFC 8187 attr-char: what a filename* parameter may hold unescaped besides letters and digits.
 _ATTR_CHARS = "!#$&+-.^_`|~"
@@ -77,14 +89,41 @@ def generate_path(table: str, column: str, filename: str, *, shards: int = 0) ->
     token = uuid7_hex()
     folder = _folder(table, column)
     if shards > 1:
-        width = len(f"{shards - 1:x}")
-        folder = f"{folder}/{int(token[-8:], 16) % shards:0{width}x}"
+        folder = f"{folder}/{_shard(token[-8:], shards)}"
     return f"{folder}/{token}{safe_extension(filename)}"
 
 
 @lru_cache(maxsize=1024)
 def _folder(table: str, column: str) -> str:
     return f"{_segment(table)}/{_segment(column)}"
+
+
+def _shard(last_digits: str, shards: int) -> str:
+    width = len(f"{shards - 1:x}")
+    return f"{int(last_digits, 16) % shards:0{width}x}"
+
+
+def folders_of(table: str, column: str, shards: int = 0) -> list[str]:
+    """Return the folders in which :func:`generate_path` puts the files of a column, in order."""
+    folder = _folder(table, column)
+    return [f"{folder}/{_shard(f'{number:x}', shards)}" for number in range(shards)] if shards > 1 else [folder]
+
+
+def generated_at(path: str, table: str, column: str, shards: int = 0) -> float | None:
+    """Return when :func:`generate_path` made a path for a column, in seconds since the Unix epoch; ``None`` if it cannot have."""
+    folder, _, name = path.rpartition("/")
+    token = _TOKEN.match(name)
+    if token is None:
+        return None
+    expected = _folder(table, column)
+    if shards > 1:
+        expected = f"{expected}/{_shard(token[2], shards)}"
+    return int(token[1], 16) / 1000 if folder == expected else None
+
+
+def path_before(folder: str, seconds: float) -> str:
+    """Return what sorts after all paths generated in a folder up to a millisecond before a moment, and before all later ones."""
+    return f"{folder}/{max(int(seconds * 1000) - 1, 0):012x}g"
 
 
 def _segment(name: str) -> str:

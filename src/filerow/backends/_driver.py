@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from filerow.backends._streams import Feed, aiterate, in_thread
-from filerow.backends._types import Buffer, ObjectInfo, PutOptions, SignRequest
+from filerow.backends._types import Buffer, ObjectInfo, PutOptions, SignRequest, Unfinished
 from filerow.exceptions import StorageError, UnsupportedOperationError
 
 if TYPE_CHECKING:
@@ -83,6 +83,16 @@ class Driver(ABC):
     def _list(self, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
         """Yield the objects below the folder ``prefix`` whose path is greater than ``start_after``; see :meth:`list`."""
 
+    def _unfinished(self, prefix: str) -> Iterator[Unfinished]:
+        """Yield the uploads below the folder ``prefix`` that have not ended, those of other clients too.
+
+        The default is for stores where an upload that does not end leaves nothing.
+        """
+        return iter(())
+
+    def _abort(self, upload: Unfinished) -> None:  # noqa: B027 - most stores have nothing to throw away
+        """Throw away what came of an upload that :meth:`_unfinished` yielded; one that has ended since is left alone."""
+
     def _sign(self, paths: Sequence[str], request: SignRequest) -> Sequence[str]:
         """Return a URL per path; the default signs URLs of our own route where :attr:`own_urls` is set.
 
@@ -149,6 +159,12 @@ class Driver(ABC):
 
     def _list_async(self, prefix: str, start_after: str) -> AsyncIterator[ObjectInfo]:
         return aiterate(self._list(prefix, start_after), _LIST_BATCH)
+
+    def _unfinished_async(self, prefix: str) -> AsyncIterator[Unfinished]:
+        return aiterate(self._unfinished(prefix), _LIST_BATCH)
+
+    async def _abort_async(self, upload: Unfinished) -> None:
+        await in_thread(self._abort, upload)
 
     async def _sign_async(self, paths: Sequence[str], request: SignRequest) -> Sequence[str]:
         if self.own_urls is not None and len(paths) <= _QUICKLY_SIGNED:

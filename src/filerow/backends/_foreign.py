@@ -60,10 +60,14 @@ def own(chunk: Buffer) -> bytes:
 
 def staging_path(path: str) -> str:
     """Return a free path beside ``path``, named like a generated one, so that a sweep finds what a crash leaves there."""
-    folder, slash, _ = path.rpartition("/")
+    folder, slash, name = path.rpartition("/")
     value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
     value = value & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62  # version and variant of a UUID 7 (RFC 9562)
-    return f"{folder}{slash}{value:032x}"
+    shard = _SHARD.match(name)  # of a generated path; a sweep asks whether name and folder agree
+    return f"{folder}{slash}{value:032x}" if shard is None else f"{folder}{slash}{value >> 32:024x}{shard[1]}"
+
+
+_SHARD = re.compile(r"[0-9a-f]{24}([0-9a-f]{8})(?:\.|\Z)")
 
 
 _INEXACT = re.compile(r"\A/|/\Z|//|[\x00-\x1f\x7f\ud800-\udfff]")

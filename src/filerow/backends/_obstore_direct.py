@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,6 +18,7 @@ from filerow.backends._foreign import clean_message, secrets_of
 from filerow.backends._obstore_steps import Call
 from filerow.backends._obstore_store import endpoint_of
 from filerow.backends._streams import in_thread
+from filerow.backends._types import Unfinished
 from filerow.backends.obstore import ObstoreBackend
 from filerow.exceptions import StorageError, StoragePermissionError, UnsupportedOperationError
 
@@ -142,6 +143,24 @@ class S3Direct:
         """Throw the parts away; does nothing when there is no such upload."""
         self._ask("abort_multipart_upload", path, UploadId=upload_id, absent={"NoSuchUpload"})
 
+    def unfinished(self, prefix: str) -> Iterator[Unfinished]:
+        """Yield the multipart uploads below a folder that were neither completed nor aborted."""
+        root = f"{self._store.prefix}/" if self._store.prefix else ""
+        key = upload_id = ""
+        while True:
+            page = self._ask(
+                "list_multipart_uploads",
+                "",
+                KeyMarker=key,
+                UploadIdMarker=upload_id,
+                Prefix=f"{root}{prefix}/" if prefix else root,
+            )
+            for upload in page.get("Uploads", ()):
+                yield Unfinished(upload["Key"].removeprefix(root), upload["UploadId"], upload["Initiated"].timestamp())
+            if not page.get("IsTruncated"):
+                return
+            key, upload_id = page["NextKeyMarker"], page["NextUploadIdMarker"]
+
     def _presign(self, method: str, path: str, expires_in: int, parameters: dict[str, Any]) -> str:
         named = {"Bucket": self._config["bucket"], "Key": self._name(path), **parameters}
         return str(self._client().generate_presigned_url(method, Params=named, ExpiresIn=expires_in))
@@ -149,7 +168,8 @@ class S3Direct:
     def _ask(self, method: str, path: str, *, absent: frozenset[str] | set[str] = frozenset(), **parameters: Any) -> Any:
         errors = self._library("botocore.exceptions")
         try:
-            return getattr(self._client(), method)(Bucket=self._config["bucket"], Key=self._name(path), **parameters)
+            named = {"Key": self._name(path)} if path else {}
+            return getattr(self._client(), method)(Bucket=self._config["bucket"], **named, **parameters)
         except errors.ClientError as error:
             code = error.response.get("Error", {}).get("Code", "")
             if code in absent:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeAlias
 
-__all__ = ("AsyncBody", "Body", "Buffer", "Capabilities", "ObjectInfo", "PutOptions", "SignRequest")
+__all__ = ("AsyncBody", "Body", "Buffer", "Capabilities", "ObjectInfo", "PutOptions", "SignRequest", "Unfinished")
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 """One contiguous run of bytes in memory."""
@@ -39,6 +39,22 @@ class ObjectInfo(NamedTuple):
     version_id: str | None = None
     last_modified: float | None = None
     content_type: str | None = None
+
+
+class Unfinished(NamedTuple):
+    """An upload that was begun and has neither ended nor been given up; no listing shows it, but its bytes take up space.
+
+    Attributes:
+        path: The path that the object will have; where only a temporary file is known, that file's.
+        id: The store's own name for the upload.
+        started: When it was begun, or last written to: seconds since the Unix epoch.
+        temporary: The path is that of a temporary file, whose name only this backend gives.
+    """
+
+    path: str
+    id: str
+    started: float
+    temporary: bool = False
 
 
 class PutOptions(NamedTuple):

@@ -18,7 +18,7 @@ from filerow.backends._errors import by_builtin_type
 from filerow.backends._paths import check_known_path, check_path, check_prefix, part_known
 from filerow.backends._sign_request import check_request
 from filerow.backends._streams import AsyncGuard, Guard
-from filerow.backends._types import AsyncBody, Body, Buffer, Capabilities, ObjectInfo, PutOptions, SignRequest
+from filerow.backends._types import AsyncBody, Body, Buffer, Capabilities, ObjectInfo, PutOptions, SignRequest, Unfinished
 from filerow.exceptions import (
     ContentError,
     FilerowError,
@@ -250,6 +250,33 @@ class StorageBackend(Driver):
         finally:
             if isinstance(objects, AsyncGenerator):
                 await objects.aclose()
+
+    def unfinished(self, prefix: str = "") -> Iterator[Unfinished]:
+        """Yield the uploads to a folder that were begun and have not ended, whoever began them; most stores know of none.
+
+        Raises:
+            UnsupportedOperationError: The store keeps such uploads, and cannot be asked for them.
+        """
+        check_prefix(prefix, self._key)
+        with self._errors("list", prefix):
+            yield from self._unfinished(prefix)
+
+    async def unfinished_async(self, prefix: str = "") -> AsyncIterator[Unfinished]:
+        """Yield the uploads that have not ended; see :meth:`unfinished`."""
+        check_prefix(prefix, self._key)
+        with self._errors("list", prefix):
+            async for upload in self._unfinished_async(prefix):
+                yield upload
+
+    def abort(self, upload: Unfinished) -> None:
+        """Throw away what came of an upload of :meth:`unfinished`. One that has ended meanwhile keeps its object."""
+        with self._errors("delete", upload.path):
+            self._abort(upload)
+
+    async def abort_async(self, upload: Unfinished) -> None:
+        """Throw away what came of an upload; see :meth:`abort`."""
+        with self._errors("delete", upload.path):
+            await self._abort_async(upload)
 
     def sign(self, path: str, request: SignRequest) -> str:
         """Return a URL that lets its holder do what ``request`` says, and nothing else, until it expires.

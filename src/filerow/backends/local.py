@@ -29,7 +29,7 @@ from filerow.backends._draft import Draft, copy_bytes, is_leftover, made, write,
 from filerow.backends._driver import BUFFERS
 from filerow.backends._own_urls import OwnUrls
 from filerow.backends._paths import STAGING
-from filerow.backends._types import Buffer, Capabilities, ObjectInfo, PutOptions
+from filerow.backends._types import Buffer, Capabilities, ObjectInfo, PutOptions, Unfinished
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import (
     InvalidPathError,
@@ -243,13 +243,27 @@ class LocalBackend(StorageBackend):
             How many were removed.
         """
         removed = 0
-        with self._errors("delete", ""):
-            for here, _, name in walk(self._folder(""), "", "", is_leftover):
-                with suppress(FileNotFoundError):
-                    if here.stat(name).st_mtime < time.time() - older_than:
-                        here.unlink(name)
-                        removed += 1
+        for draft in self.unfinished():
+            if draft.started < time.time() - older_than:
+                self.abort(draft)
+                removed += 1
         return removed
+
+    def _unfinished(self, prefix: str) -> Iterator[Unfinished]:
+        try:
+            top = self._folder(prefix)
+        except OSError as error:
+            if _says_absent(error):
+                return
+            raise
+        for here, folder, name in walk(top, f"{prefix}/" if prefix else "", "", is_leftover):
+            with suppress(FileNotFoundError):  # it has ended meanwhile
+                yield Unfinished(folder + name, name, here.stat(name).st_mtime, temporary=True)
+
+    def _abort(self, upload: Unfinished) -> None:
+        with suppress(FileNotFoundError), self._folder(upload.path.rpartition("/")[0]) as here:
+            if is_leftover(upload.id):
+                here.unlink(upload.id)
 
     # -- parts ---------------------------------------------------------------------------------------------------------
 

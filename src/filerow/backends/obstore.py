@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import obstore
 from obstore import exceptions as native
@@ -38,7 +38,7 @@ from filerow.backends._obstore_sign import Signer
 from filerow.backends._obstore_steps import Call, Steps, run, run_async, run_to_the_end
 from filerow.backends._obstore_store import build_store, kind_of
 from filerow.backends._obstore_upload import push
-from filerow.backends._types import Buffer, ObjectInfo, PutOptions, SignRequest
+from filerow.backends._types import Buffer, ObjectInfo, PutOptions, SignRequest, Unfinished
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import (
     InvalidPathError,
@@ -49,6 +49,9 @@ from filerow.exceptions import (
     StorageTimeoutError,
     UnsupportedOperationError,
 )
+
+if TYPE_CHECKING:
+    from filerow.backends._obstore_direct import S3Direct
 
 __all__ = ("ObstoreBackend",)
 
@@ -250,6 +253,15 @@ class ObstoreBackend(StorageBackend):
         offset = _offset(prefix, start_after)
         return obstore.list(self._store, prefix or None, offset=offset or None, chunk_size=_PAGE)
 
+    def _unfinished(self, prefix: str) -> Iterator[Unfinished]:
+        if (
+            self.protocol == "s3"
+        ):  # GCS speaks S3's language for this only to HMAC keys; Azure drops what is not committed in a week
+            yield from _direct(self).unfinished(prefix)
+
+    def _abort(self, upload: Unfinished) -> None:
+        _direct(self).abort(upload.path, upload.id)
+
     # -- signing -------------------------------------------------------------------------------------------------------
 
     def _sign(self, paths: Sequence[str], request: SignRequest) -> Sequence[str]:
@@ -274,6 +286,12 @@ class ObstoreBackend(StorageBackend):
         if kind is StorageError and _TIMED_OUT.search(raw):
             kind = StorageTimeoutError
         return kind(message, operation=operation, backend=self._key, path=path) if kind else None
+
+
+def _direct(backend: ObstoreBackend) -> S3Direct:
+    from filerow.backends._obstore_direct import direct_of  # it knows this module
+
+    return direct_of(backend)
 
 
 def _meaning(error: BaseException, text: str, operation: str, path: str) -> tuple[type[StorageError] | None, str]:
