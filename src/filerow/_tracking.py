@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import JSON, Column, ColumnElement, Connection, Table, and_, false, or_, select, type_coerce, update
+from sqlalchemy import JSON, Column, ColumnElement, Connection, MetaData, Table, and_, false, or_, select, type_coerce, update
+from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import ColumnProperty, InstanceState, Mapper, Session
 from sqlalchemy.sql import Select
 
@@ -17,11 +18,14 @@ from filerow._document import located_in
 from filerow._file import FileObject
 
 __all__ = (
+    "Buried",
     "Field",
+    "Keeper",
     "Slot",
     "any_of",
     "fields_of",
     "files_in",
+    "keeper_of",
     "learn",
     "lock_for_writing",
     "owned_by",
@@ -31,6 +35,51 @@ __all__ = (
 
 BATCH = 500
 """Rows per SELECT: within every database's limit of bound parameters, composite keys included."""
+
+
+KEEPER = "filerow_outbox"
+"""Where a ``MetaData`` keeps its outbox, in ``metadata.info``."""
+
+
+class Buried(NamedTuple):
+    """An object that has lost its row.
+
+    Attributes:
+        ref: Where it is.
+        table: The row's table, with its schema.
+        column: The column's name.
+        key: The row's primary key by column names, where it is known.
+    """
+
+    ref: Ref
+    table: str
+    column: str
+    key: dict[str, Any] | None
+
+
+class Keeper(Protocol):
+    """An outbox, as the unit of work sees it: who sees to the deletion of what the rows let go."""
+
+    table: Table
+
+    def has_triggers(self, dialect: Dialect, table: Table) -> bool:
+        """Say whether the database itself notes what the rows of a table let go."""
+        ...
+
+    def bury(self, connection: Connection, buried: Sequence[Buried]) -> None:
+        """Note that objects have lost their rows."""
+
+    def take_back(self, connection: Connection, refs: Sequence[Ref]) -> None:
+        """Note that objects have a row after all."""
+
+    def wake(self) -> None:
+        """Say that objects have lost their rows for good: their transaction is committed."""
+
+
+def keeper_of(metadata: MetaData) -> Keeper | None:
+    """Return the outbox of a ``MetaData``, if it has one."""
+    found: Keeper | None = metadata.info.get(KEEPER)
+    return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # there is one for each column of a class, and it is hashed often
@@ -52,6 +101,12 @@ class Field:
     def table(self) -> str:
         """Name of the column's table."""
         return getattr(self.column.table, "name", "files")
+
+    @property
+    def keeper(self) -> Keeper | None:
+        """The outbox of the column's table, if there is one."""
+        table = self.column.table
+        return keeper_of(table.metadata) if isinstance(table, Table) else None
 
 
 class Slot(NamedTuple):

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import WeakSet
 
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, MetaData, Table, event
 from sqlalchemy.engine import Dialect, ExceptionContext
 from sqlalchemy.orm import Mapper, ORMExecuteState, Session, SessionTransaction, attributes
 from sqlalchemy.orm.unitofwork import UOWTransaction
@@ -38,7 +38,7 @@ from filerow._session import Flush, SessionFiles, session_files, session_of_conn
 from filerow._tracking import Field, Owned, learn, read_into, read_owned
 from filerow.exceptions import UntrustedDocumentError
 
-__all__ = ("install",)
+__all__ = ("install", "on_ddl")
 
 _watched_dialects: WeakSet[Dialect] = WeakSet()
 
@@ -65,6 +65,32 @@ def _listen_to_sessions() -> None:
     ):
         event.listen(Session, name, listener)
     event.listen(Session, "do_orm_execute", _do_orm_execute)
+
+
+def on_ddl(
+    metadata: MetaData,
+    *,
+    created: Callable[[Connection, Sequence[Table]], None],
+    dropped: Callable[[Connection, Sequence[Table]], None],
+) -> None:
+    """Have something called after ``create_all`` and before ``drop_all``.
+
+    Args:
+        metadata: Whose.
+        created: Gets the connection and the tables that ``create_all`` was asked for: those, too, that were there before.
+        dropped: Gets the connection and the tables that are about to be dropped.
+    """
+
+    def after_create(target: MetaData, connection: Connection, **given: Any) -> None:
+        # What was asked for is known to SQLAlchemy's own runner alone; "tables" are those that did not exist.
+        asked: Sequence[Table] | None = getattr(given.get("_ddl_runner"), "tables", None)
+        created(connection, list(target.tables.values()) if asked is None else asked)
+
+    def before_drop(target: MetaData, connection: Connection, **given: Any) -> None:
+        dropped(connection, given["tables"])
+
+    event.listen(metadata, "after_create", after_create)
+    event.listen(metadata, "before_drop", before_drop)
 
 
 # -- classes ---------------------------------------------------------------------------------------------------------------

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, MetaData, insert, select, update
+from sqlalchemy import Connection, Engine, MetaData, Table, insert, select, update
+from sqlalchemy.engine import Dialect
 
 from filerow._bridge import spawn
+from filerow._changes import Ref
+from filerow._tracking import KEEPER, Buried
+from filerow._unit_of_work import on_ddl
 from filerow.outbox._clock import now
 from filerow.outbox._drain import MOST, Drained, batches
-from filerow.outbox._table import make_state_table, make_table
+from filerow.outbox._table import bury, make_state_table, make_table, take_back
+from filerow.outbox._triggers import create_all, drop_all, has_triggers
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 __all__ = ("Outbox", "outbox_of")
-
-INFO_KEY = "filerow_outbox"
-"""Where a ``MetaData`` keeps its outbox, in ``metadata.info``."""
 
 
 class Outbox:
@@ -52,7 +54,7 @@ class Outbox:
         backoff: timedelta = timedelta(seconds=30),
         max_backoff: timedelta = timedelta(hours=1),
     ) -> None:
-        if INFO_KEY in metadata.info:
+        if KEEPER in metadata.info:
             msg = "this MetaData has an outbox already; there is one for all its tables"
             raise ValueError(msg)
         if retention < timedelta(0):
@@ -69,7 +71,28 @@ class Outbox:
         self.retention = retention
         self.table = make_table(metadata, table_name)
         self.state = make_state_table(metadata, f"{table_name}_state")
-        metadata.info[INFO_KEY] = self
+        metadata.info[KEEPER] = self
+        on_ddl(metadata, created=self._create_triggers, dropped=self._drop_triggers)
+
+    # -- tombstones ----------------------------------------------------------------------------------------------------
+
+    def _create_triggers(self, connection: Connection, tables: Sequence[Table]) -> None:
+        create_all(connection, self.table, tables)
+
+    def _drop_triggers(self, connection: Connection, tables: Sequence[Table]) -> None:
+        drop_all(connection, self.table, tables)
+
+    def has_triggers(self, dialect: Dialect, table: Table) -> bool:
+        """Say whether the database itself writes a table's tombstones; where it cannot, the session does."""
+        return has_triggers(dialect, table)
+
+    def bury(self, connection: Connection, buried: Sequence[Buried]) -> None:
+        """Write tombstones where no trigger does; for the unit of work."""
+        bury(connection, self.table, buried)
+
+    def take_back(self, connection: Connection, refs: Sequence[Ref]) -> None:
+        """Remove the tombstones of objects that have a row after all, unless their deletion has begun; for the unit of work."""
+        take_back(connection, self.table, refs)
 
     # -- draining ------------------------------------------------------------------------------------------------------
 
@@ -141,5 +164,5 @@ class Outbox:
 
 def outbox_of(metadata: MetaData) -> Outbox | None:
     """Return the outbox of a ``MetaData``, if it has one."""
-    found = metadata.info.get(INFO_KEY)
+    found = metadata.info.get(KEEPER)
     return found if isinstance(found, Outbox) else None

@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import JSON, BigInteger, Column, Double, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Connection,
+    Double,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    delete,
+    insert,
+)
 from sqlalchemy.dialects import mysql
 
-__all__ = ("Tombstone", "make_state_table", "make_table")
+from filerow._changes import Ref
+from filerow._document import Facts, to_document
+from filerow._tracking import Buried, any_of
+from filerow.outbox._clock import now
+
+__all__ = ("Tombstone", "bury", "make_state_table", "make_table", "take_back")
+
+_BATCH = 500
 
 # Paths differ by case; the usual collations of MySQL and MariaDB do not see it.
 _EXACT = {"charset": "utf8mb4", "collation": "utf8mb4_bin"}
@@ -67,3 +90,31 @@ def make_state_table(metadata: MetaData, name: str) -> Table:
         Column("value", _LongText, nullable=False),
         Column("updated_at", Double, nullable=False),
     )
+
+
+def bury(connection: Connection, table: Table, buried: Sequence[Buried]) -> None:
+    """Write tombstones, where no trigger does.
+
+    The document says where the object is and no more: the unit of work does not read the rest before a row goes.
+    """
+    rows = [
+        {
+            "backend": one.ref.backend,
+            "path": one.ref.path,
+            "document": to_document(Facts(one.ref.backend, one.ref.path, one.ref.path.rpartition("/")[2])),
+            "table_name": one.table,
+            "column_name": one.column,
+            "row_key": None if one.key is None else json.loads(json.dumps(one.key, default=str)),
+        }
+        for one in buried
+    ]
+    if rows:
+        connection.execute(insert(table).values({"dropped_at": now(connection.dialect.name), "attempts": 0, "dead": 0}), rows)
+
+
+def take_back(connection: Connection, table: Table, refs: Sequence[Ref]) -> None:
+    """Remove the tombstones of objects that have a row after all, unless their deletion has begun."""
+    columns = [table.c.path, table.c.backend]
+    for start in range(0, len(refs), _BATCH):
+        keys = [(ref.path, ref.backend) for ref in refs[start : start + _BATCH]]
+        connection.execute(delete(table).where(any_of(columns, keys), table.c.attempts == 0))

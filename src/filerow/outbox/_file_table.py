@@ -1,0 +1,155 @@
+"""What the triggers of one table are made from: names alone, so that a migration says the same as the models."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from sqlalchemy import Table
+from sqlalchemy.engine import Dialect
+
+from filerow._column import StoredObject
+
+__all__ = ("FileTable", "Kind", "Part", "Quoted", "kind_of", "literal", "make_part", "spec_in", "spec_of")
+
+Kind = Literal["insert", "update", "delete", "truncate", "index"]
+
+REFUSED = "filerow: the object is being deleted and cannot be given to a row again"
+
+NAME = "@filerow-name@"
+"""Stands in SQL for the name that carries the SQL's own hash."""
+
+PATTERN = "filerow$_%"
+"""For LIKE, with ``$`` as its escape: everything whose name we may have made."""
+
+_OURS = re.compile(r"filerow_[0-9a-f]{10}_(insert|update|delete|truncate|index)_")
+_NOTE = re.compile(r"/\* filerow (\{.*?\}) \*/", re.DOTALL)
+_LONGEST = 63  # bytes of a name in PostgreSQL; MySQL allows 64 characters
+
+
+@dataclass(frozen=True, slots=True)
+class FileTable:
+    """A table with file columns.
+
+    Attributes:
+        name: Its name.
+        columns: The file columns whose files live and die with the rows; each says whether it holds a list.
+        primary_key: Names of the primary key's columns.
+        outbox: Name of the table of tombstones.
+        schema: The table's schema, if it names one.
+        outbox_schema: The outbox's schema, if it names one.
+    """
+
+    name: str
+    columns: Mapping[str, bool]
+    primary_key: Sequence[str] = ("id",)
+    outbox: str = "filerow_outbox"
+    schema: str | None = None
+    outbox_schema: str | None = None
+
+    @property
+    def fullname(self) -> str:
+        """The name with the schema before it."""
+        return self.name if self.schema is None else f"{self.schema}.{self.name}"
+
+    @property
+    def note(self) -> str:
+        """A comment inside each trigger that tells what it was made from, so that a migration can go back."""
+        values = {"columns": dict(self.columns), "primary_key": list(self.primary_key), "outbox": self.outbox}
+        if self.outbox_schema is not None:
+            values["outbox_schema"] = self.outbox_schema
+        return f"/* filerow {json.dumps(values).replace('*/', '*' + chr(92) + 'u002f')} */"
+
+
+class Part(NamedTuple):
+    """One trigger or index of a table.
+
+    Attributes:
+        kind: What it is.
+        name: Its name, which changes with its SQL.
+        create: The statements that make it.
+        drop: The statements that drop it if it is there.
+    """
+
+    kind: Kind
+    name: str
+    create: tuple[str, ...]
+    drop: tuple[str, ...]
+
+
+class Quoted(NamedTuple):
+    """A table's names as SQL; always quoted, so that the SQL, and with it its hash, is one for all drivers."""
+
+    table: str
+    outbox: str
+    columns: dict[str, str]
+    keys: dict[str, str]
+
+    @classmethod
+    def of(cls, spec: FileTable, dialect: Dialect) -> Quoted:
+        """Quote the names of a table."""
+        quote = dialect.identifier_preparer.quote_identifier
+
+        def qualified(schema: str | None, name: str) -> str:
+            return quote(name) if schema is None else f"{quote(schema)}.{quote(name)}"
+
+        return cls(
+            qualified(spec.schema, spec.name),
+            qualified(spec.outbox_schema, spec.outbox),
+            {name: quote(name) for name in spec.columns},
+            {name: quote(name) for name in spec.primary_key},
+        )
+
+
+def literal(text: str) -> str:
+    """Return text as an SQL string; a backslash is doubled only by MySQL's module."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def make_part(spec: FileTable, dialect: Dialect, kind: Kind, create: Sequence[str], drop: Sequence[str]) -> Part:
+    """Give a trigger or an index its name and put that into its SQL."""
+    hashed = hashlib.sha256("\n".join([spec.fullname, *create]).encode()).hexdigest()[:10]
+    name = f"filerow_{hashed}_{kind}_{spec.name}".encode()[:_LONGEST].decode(errors="ignore")
+    quoted = dialect.identifier_preparer.quote_identifier(name)
+    return Part(kind, name, tuple(sql.replace(NAME, quoted) for sql in create), tuple(sql.replace(NAME, quoted) for sql in drop))
+
+
+def kind_of(name: str) -> Kind | None:
+    """Return what a trigger or an index of ours is, by its name; ``None`` for one of somebody else."""
+    found: Any = _OURS.match(name)
+    return found.group(1) if found else None
+
+
+def spec_of(table: Table, outbox: Table, schemas: Mapping[str | None, str | None]) -> FileTable | None:
+    """Return what a table's triggers are made from; ``None`` when no file of it lives and dies with its rows.
+
+    Args:
+        table: The table.
+        outbox: The table of tombstones.
+        schemas: The connection's ``schema_translate_map``.
+    """
+    columns = {
+        column.name: column.type.multiple
+        for column in table.columns
+        if isinstance(column.type, StoredObject) and column.type.lifecycle
+    }
+    if not columns:
+        return None
+    return FileTable(
+        table.name,
+        columns,
+        tuple(column.name for column in table.primary_key.columns),
+        outbox.name,
+        schemas.get(table.schema, table.schema),
+        schemas.get(outbox.schema, outbox.schema),
+    )
+
+
+def spec_in(source: str, schema: str | None, table: str) -> FileTable | None:
+    """Return what a trigger in the database was made from, by the note in its SQL."""
+    found = _NOTE.search(source)
+    return None if found is None else FileTable(table, schema=schema, **json.loads(found.group(1)))
