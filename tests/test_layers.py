@@ -33,7 +33,7 @@ RANKS: list[set[str]] = [
     {""},
     {"outbox.*", "http.*"},
     {"maintenance.*"},
-    {"ext.*", "testing.*", "cli"},
+    {"ext.*", "testing.*", "cli.*"},
 ]  # fmt: skip
 
 # These know the registry, which makes backends from URLs, and the registry knows them only when it is asked to.

@@ -6,6 +6,27 @@ Each takes the ``MetaData`` of the models and an engine, and yields :class:`Prog
 
 from __future__ import annotations
 
+from filerow.maintenance._doctor import doctor, doctor_async
+from filerow.maintenance._drain import drain, drain_async
+from filerow.maintenance._ls import Listed, ls, ls_async
 from filerow.maintenance._report import Finding, Progress
+from filerow.maintenance._stats import ColumnStats, OutboxStats, stats, stats_async
+from filerow.maintenance._undelete import undelete, undelete_async
 
-__all__ = ("Finding", "Progress")
+__all__ = (
+    "ColumnStats",
+    "Finding",
+    "Listed",
+    "OutboxStats",
+    "Progress",
+    "doctor",
+    "doctor_async",
+    "drain",
+    "drain_async",
+    "ls",
+    "ls_async",
+    "stats",
+    "stats_async",
+    "undelete",
+    "undelete_async",
+)

@@ -1,0 +1,28 @@
+"""The command line: ``filerow check | sweep | drain | migrate | adopt | doctor | stats | ls | undelete``, extra ``filerow[cli]``.
+
+A thin shell: it finds the application, calls the function of ``filerow.maintenance`` that is called like the command, shows
+what that yields, and makes an exit code of it: 0 clean, 1 found something, 2 could not run, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ("main",)
+
+
+def main() -> None:
+    """Run the command that the process was started with, and exit."""
+    try:
+        import rich
+        import typer
+    except ImportError as error:
+        sys.stderr.write(f"The command line needs an extra: pip install 'filerow[cli]' ({error})\n")
+        raise SystemExit(2) from None
+    del rich, typer
+    from filerow.cli._commands import app
+
+    try:
+        app(prog_name="filerow")
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

@@ -1,0 +1,318 @@
+"""Finds the application: its ``MetaData``, its database, its backends. Whatever is missing or wrong is told in one error."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+import os
+import sys
+import tomllib
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from sqlalchemy import Engine, MetaData, create_engine
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from filerow._references import file_columns
+from filerow._registry import storages
+from filerow.cli._values import CannotRunError, hidden
+
+__all__ = ("Application", "Settings", "find_application", "settings_from")
+
+_KNOWN = ("app", "url", "setup", "backends")
+_FILE = "pyproject.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where the application is.
+
+    Attributes:
+        app: ``package.module:Base``.
+        url: A database URL, or ``package.module:engine``.
+        setup: ``package.module:function`` to call first.
+        backends: URLs of backends to register, by key.
+        folders: Where to import from.
+        sources: Who said so, by name of the setting, for errors.
+    """
+
+    app: str | None = None
+    url: str | None = None
+    setup: str | None = None
+    backends: Mapping[str, str] = field(default_factory=dict)
+    folders: tuple[Path, ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+    def source(self, name: str) -> str:
+        """Return who gave a setting."""
+        return self.sources.get(name, f"--{name}")
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """An application, as far as maintenance knows it.
+
+    Attributes:
+        metadata: Its ``MetaData``.
+        engine: Where its rows are.
+        has_own_engine: The engine is the application's, with all that it sets on it, and not made from a URL for this run.
+    """
+
+    metadata: MetaData
+    engine: Engine | AsyncEngine
+    has_own_engine: bool
+
+
+# -- settings --------------------------------------------------------------------------------------------------------------
+
+
+def settings_from(
+    folder: Path, *, app: str | None = None, url: str | None = None, setup: str | None = None, backends: Sequence[str] = ()
+) -> Settings:
+    """Join options and environment, which the caller has read, with ``[tool.filerow]`` of the nearest ``pyproject.toml``.
+
+    Raises:
+        CannotRunError: The table has an unknown or wrong entry, or a backend is not ``KEY=URL``.
+    """
+    given = {"app": app, "url": url, "setup": setup}
+    file, table = _read_table(folder)
+    found: dict[str, Any] = {name: value if value is not None else table.get(name) for name, value in given.items()}
+    sources = {name: _source(name, value, file) for name, value in given.items()}
+    keyed = dict(table.get("backends", {})) | dict(map(_key_and_url, backends))
+    folders = (folder, file.parent) if file is not None and file.parent != folder else (folder,)
+    return Settings(**found, backends=keyed, folders=folders, sources=sources)
+
+
+def _source(name: str, value: str | None, file: Path | None) -> str:
+    if value is None:
+        return f"[tool.filerow] {name} in {file}"
+    variable = f"FILEROW_{name.upper()}"
+    return variable if os.environ.get(variable) == value else f"--{name}"
+
+
+def _read_table(folder: Path) -> tuple[Path | None, dict[str, Any]]:
+    file = next((parent / _FILE for parent in (folder, *folder.parents) if (parent / _FILE).is_file()), None)
+    if file is None:
+        return None, {}
+    try:
+        table = tomllib.loads(file.read_text("utf-8")).get("tool", {}).get("filerow", {})
+    except (OSError, ValueError) as error:
+        raise CannotRunError(f"{file} cannot be read: {error}") from error
+    for name, value in table.items():
+        if name not in _KNOWN:
+            raise CannotRunError(f"[tool.filerow] in {file} has an unknown entry {name!r}; there are {', '.join(_KNOWN)}")
+        if name == "backends" and not (isinstance(value, dict) and all(isinstance(url, str) for url in value.values())):
+            raise CannotRunError(f'[tool.filerow] in {file}: backends is a table such as {{docs = "s3://bucket/"}}')
+        if name != "backends" and not isinstance(value, str):
+            raise CannotRunError(f"[tool.filerow] in {file}: {name} is a string")
+    return file, table
+
+
+def _key_and_url(text: str) -> tuple[str, str]:
+    key, _, url = text.partition("=")
+    if not key or "://" not in url:
+        raise CannotRunError(f"--backend is KEY=URL, such as docs=s3://bucket/prefix, not {hidden(text)!r}")
+    return key, url
+
+
+# -- the application -------------------------------------------------------------------------------------------------------
+
+
+def find_application(settings: Settings) -> Application:
+    """Import the application, register the backends that were named, and make or find its engine.
+
+    Raises:
+        CannotRunError: Something is missing or wrong.
+    """
+    for folder in reversed(settings.folders):
+        if str(folder) not in sys.path:
+            sys.path.insert(0, str(folder))
+    if settings.setup is not None:
+        _set_up(settings.setup, settings.source("setup"))
+    if settings.app is None:
+        raise CannotRunError(
+            "which application? Give --app package.module:Base (a DeclarativeBase, a MetaData, a registry, or a function that "
+            'returns one), set FILEROW_APP, or write app = "package.module:Base" under [tool.filerow] in pyproject.toml'
+        )
+    source = settings.source("app")
+    module, metadata = _find_metadata(settings.app, source)
+    if not file_columns(metadata):
+        tables = ", ".join(sorted(metadata.tables)) or "none"
+        raise CannotRunError(
+            f"{source} {settings.app}: none of its tables has a file column (StoredObject); its tables: {tables}. Name the "
+            "module that imports all models"
+        )
+    for key, url in settings.backends.items():
+        _register(key, url)
+    if settings.url is None:
+        return Application(metadata, _engine_in(module), has_own_engine=True)
+    if "://" not in settings.url and ":" in settings.url:
+        engine = _attribute(settings.url, settings.source("url"))
+        if not isinstance(engine, (Engine, AsyncEngine)):
+            kind = type(engine).__name__
+            raise CannotRunError(f"{settings.source('url')} {settings.url} is neither an Engine nor an AsyncEngine, but {kind}")
+        return Application(metadata, engine, has_own_engine=True)
+    return Application(metadata, _engine_for(settings.url, settings.source("url")), has_own_engine=False)
+
+
+def _set_up(name: str, source: str) -> None:
+    function = _attribute(name, source)
+    if not callable(function):
+        raise CannotRunError(f"{source} {name} is no function but {type(function).__name__}")
+    try:
+        result = function()
+        if inspect.iscoroutine(result):
+            asyncio.run(result)
+    except (Exception, SystemExit) as error:
+        raise CannotRunError(f"{source}: {name}() failed:\n{_traceback(error)}") from error
+
+
+def _find_metadata(name: str, source: str) -> tuple[ModuleType, MetaData]:
+    module_name, _, attribute = name.partition(":")
+    module = _module(module_name, source)
+    candidates = _candidates(module)
+    if not attribute:
+        distinct = {id(metadata): metadata for metadata in candidates.values()}
+        if len(distinct) == 1:
+            return module, next(iter(distinct.values()))
+        raise CannotRunError(f"{source} {name} names no attribute; write {_choice(module_name, candidates)}")
+    found: Any = module
+    try:
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except AttributeError as error:
+        msg = f"{source}: module {module_name} has no {attribute!r}; write {_choice(module_name, candidates)}"
+        raise CannotRunError(msg) from error
+    metadata = _metadata_of(found)
+    if metadata is None and callable(found):
+        try:
+            metadata = _metadata_of(found())
+        except (Exception, SystemExit) as error:
+            raise CannotRunError(f"{source}: {name}() failed:\n{_traceback(error)}") from error
+    if metadata is None:
+        raise CannotRunError(
+            f"{source} {name} is neither a DeclarativeBase, a MetaData nor a registry, and returns none; write "
+            f"{_choice(module_name, candidates)}"
+        )
+    return module, metadata
+
+
+def _metadata_of(value: object) -> MetaData | None:
+    """Return the MetaData that something is or has: a declarative base, a registry, Flask-SQLAlchemy's ``db``."""
+    found = value if isinstance(value, MetaData) else getattr(value, "metadata", None)
+    return found if isinstance(found, MetaData) else None
+
+
+def _candidates(module: ModuleType) -> dict[str, MetaData]:
+    found = {name: _metadata_of(value) for name, value in vars(module).items() if not hasattr(value, "__table__")}
+    return {name: metadata for name, metadata in found.items() if metadata is not None and len(metadata.tables) > 0}
+
+
+def _choice(module: str, candidates: Mapping[str, MetaData]) -> str:
+    if not candidates:
+        return f"{module}:Base; there is no DeclarativeBase and no MetaData with tables in this module"
+    return " or ".join(f"{module}:{name}" for name in sorted(candidates))
+
+
+def _module(name: str, source: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise CannotRunError(f"{source}: importing {name} failed:\n{_traceback(error)}") from error
+        raise CannotRunError(
+            f"{source}: there is no module {error.name!r} here ({Path.cwd()}) or among the installed packages; go to the "
+            "application's folder, or install it"
+        ) from error
+    except (Exception, SystemExit) as error:
+        raise CannotRunError(f"{source}: importing {name} failed:\n{_traceback(error)}") from error
+
+
+def _attribute(name: str, source: str) -> Any:
+    module_name, _, attribute = name.partition(":")
+    found: Any = _module(module_name, source)
+    if not attribute:
+        raise CannotRunError(f"{source} {name}: name the attribute too: {module_name}:name")
+    try:
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except AttributeError as error:
+        raise CannotRunError(f"{source}: module {module_name} has no {attribute!r}") from error
+    return found
+
+
+def _traceback(error: BaseException) -> str:
+    """Return an error as Python prints it, from the application's code on."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_next is not None and _is_machinery(frames.tb_frame.f_code.co_filename):
+        frames = frames.tb_next
+    return hidden("".join(traceback.format_exception(type(error), error, frames)).rstrip())
+
+
+def _is_machinery(file: str) -> bool:
+    return file.startswith("<frozen importlib") or file in {__file__, importlib.__file__}
+
+
+def _register(key: str, url: str) -> None:
+    if storages.is_registered(key):
+        raise CannotRunError(f"the application has registered backend {key!r} itself; leave out --backend {key}=…")
+    try:
+        storages.register_backend(url, key=key)
+    except ImportError as error:
+        raise CannotRunError(f"backend {key!r} ({hidden(url)}) needs a package that is not installed: {error}") from error
+    except Exception as error:
+        raise CannotRunError(f"backend {key!r} cannot be made from {hidden(url)}: {hidden(str(error))}") from error
+
+
+# -- engines ---------------------------------------------------------------------------------------------------------------
+
+
+def _engine_in(module: ModuleType) -> Engine | AsyncEngine:
+    found = {name: value for name, value in vars(module).items() if isinstance(value, (Engine, AsyncEngine))}
+    if "engine" in found or len({id(engine) for engine in found.values()}) == 1:
+        return found.get("engine") or next(iter(found.values()))
+    name = module.__name__
+    if found:
+        choice = " or ".join(f"--url {name}:{engine}" for engine in sorted(found))
+        raise CannotRunError(f"{name} has more engines than one; say which: {choice}")
+    raise CannotRunError(
+        "which database? Give --url (a SQLAlchemy URL, or package.module:engine), set FILEROW_URL, write url under "
+        f"[tool.filerow] in pyproject.toml, or have one engine in {name}"
+    )
+
+
+def _engine_for(text: str, source: str) -> Engine | AsyncEngine:
+    try:
+        url = make_url(text)
+    except ArgumentError:
+        msg = f"{source} is no database URL; write one such as postgresql+psycopg://user:password@host/name, or module:engine"
+        raise CannotRunError(msg) from None
+    shown = url.render_as_string(hide_password=True)
+    _check_file(url, source)
+    try:
+        return create_async_engine(url) if url.get_dialect().is_async else create_engine(url)
+    except NoSuchModuleError as error:
+        raise CannotRunError(f"{source} {hidden(shown)}: SQLAlchemy knows no database {url.drivername!r}") from error
+    except ImportError as error:
+        raise CannotRunError(
+            f"{source} {hidden(shown)}: its driver is not installed ({error}); install it, or name another one: "
+            f"{url.get_backend_name()}+driver://…"
+        ) from error
+    except Exception as error:
+        raise CannotRunError(f"{source} {hidden(shown)}: {hidden(str(error))}") from error
+
+
+def _check_file(url: URL, source: str) -> None:
+    """Refuse a SQLite file that is not there, which the driver would make."""
+    name = url.database
+    if url.get_backend_name() != "sqlite" or not name or name == ":memory:" or name.startswith("file:"):
+        return
+    if not Path(name).exists():
+        raise CannotRunError(f"{source}: there is no SQLite database {Path(name).absolute()}")

@@ -1,0 +1,308 @@
+"""The commands: what each can be told, and which function of ``filerow.maintenance`` does it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from filerow import maintenance
+from filerow.cli._run import Common, Work, run
+from filerow.cli._values import duration, shard
+
+__all__ = ("app",)
+
+app = typer.Typer(
+    name="filerow",
+    help="Keep files and rows equal: look after what Filerow has stored.\n\n"
+    "Where the application is, say options, the environment (FILEROW_APP, FILEROW_URL, FILEROW_SETUP) or [tool.filerow] in "
+    "pyproject.toml, in this order.\n\n"
+    "Exit codes: 0 clean, 1 found something, 2 could not run, 130 interrupted.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # rich takes longer to load than everything else that help needs
+    pretty_exceptions_enable=False,
+)
+
+
+class Repair(StrEnum):
+    """What to do with a row whose object is missing."""
+
+    REPORT = "report"
+    NULL = "null"
+
+
+# -- options ---------------------------------------------------------------------------------------------------------------
+
+
+def _or_bad(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    @functools.wraps(parse)
+    def parsed(text: str) -> Any:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+
+    return parsed
+
+
+def _option(help_: str, *names: str, **more: Any) -> Any:
+    return typer.Option(*names, help=help_, show_default=more.pop("show_default", False), **more)
+
+
+Concurrency = Annotated[int, _option("Transfers at a time.", min=1, show_default=True, metavar="N")]
+Batch = Annotated[int, _option("Rows or objects of one step.", min=1, show_default=True, metavar="N")]
+Columns = Annotated[list[str] | None, _option("Only this column (table.column); repeat for more.", "--column", metavar="COLUMN")]
+Column = Annotated[str, typer.Argument(help="The column: table.column.", show_default=False)]
+Missing = Annotated[Repair, _option("What to do with a row whose object is missing.", show_default=True, metavar="report|null")]
+Resume = Annotated[str | None, _option("Go on where an interrupted run has stopped.", metavar="CURSOR")]
+DryRun = Annotated[bool, _option("Change nothing; say what would be done.", "--dry-run")]
+
+
+def _common(
+    *,
+    app: Annotated[
+        str | None,
+        _option("The models: package.module:Base (or a MetaData, a registry, a function).", envvar="FILEROW_APP", metavar="NAME"),
+    ] = None,
+    url: Annotated[
+        str | None,
+        _option(
+            "The database: a URL for SQLAlchemy, or package.module:engine.",
+            envvar="FILEROW_URL",
+            show_envvar=True,
+            metavar="URL",
+        ),
+    ] = None,
+    setup: Annotated[
+        str | None, _option("Call this first: package.module:function.", envvar="FILEROW_SETUP", metavar="NAME")
+    ] = None,
+    backend: Annotated[
+        list[str] | None, _option("Register a backend: docs=s3://bucket/prefix; repeat for more.", metavar="KEY=URL")
+    ] = None,
+    json: Annotated[bool, _option("Write one JSON object a line.", "--json")] = False,
+    quiet: Annotated[bool, _option("Write findings and errors only.", "--quiet", "-q")] = False,
+) -> Common:
+    return Common(app, url, setup, tuple(backend or ()), json, quiet)
+
+
+def _command(example: str) -> Callable[[Callable[..., Work]], Callable[..., Work]]:
+    """Make a command of a function that turns its options into work; it gets everybody's options too."""
+
+    def decorate(function: Callable[..., Work]) -> Callable[..., Work]:
+        own = inspect.signature(function, eval_str=True).parameters
+        shared = inspect.signature(_common, eval_str=True).parameters
+
+        @functools.wraps(function)
+        def command(**given: Any) -> None:
+            common = _common(**{name: given.pop(name) for name in shared})
+            raise typer.Exit(run(function(**given), common))
+
+        parameters = [*own.values(), *shared.values()]
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        text = inspect.getdoc(function) or ""
+        app.command(function.__name__.rstrip("_"), help=f"{text}\n\n\b\nExample:\n  {example}")(command)
+        return function
+
+    return decorate
+
+
+def _work(
+    function: Callable[..., Iterator[Any]], twin: Callable[..., AsyncIterator[Any]], *arguments: Any, **options: Any
+) -> Work:
+    return Work(
+        function.__name__,
+        lambda application, engine: function(application.metadata, engine, *arguments, **options),
+        lambda application, engine: twin(application.metadata, engine, *arguments, **options),
+    )
+
+
+# -- commands --------------------------------------------------------------------------------------------------------------
+
+
+@_command("filerow check --app shop.models:Base --url postgresql+psycopg://shop@localhost/shop")
+def check(
+    *,
+    deep: Annotated[bool, _option("Read every object and compare its checksum.", "--deep")] = False,
+    repair: Missing = Repair.REPORT,
+    column: Columns = None,
+    concurrency: Concurrency = 16,
+    batch: Batch = 500,
+    resume: Resume = None,
+) -> Work:
+    """Compare every row with its object."""
+    return _work(
+        maintenance.check,
+        maintenance.check_async,
+        columns=tuple(column or ()),
+        deep=deep,
+        repair=repair.value,
+        concurrency=concurrency,
+        batch=batch,
+        resume=resume,
+    )
+
+
+@_command("filerow sweep --app shop.models:Base --url postgresql+psycopg://shop@localhost/shop --delete")
+def sweep(
+    *,
+    delete: Annotated[bool, _option("Delete what is found; without this nothing is changed.", "--delete")] = False,
+    grace: Annotated[
+        timedelta, _option("Leave alone what is younger.", parser=_or_bad(duration), metavar="TIME", show_default=True)
+    ] = "24h",  # type: ignore[assignment] # typer parses it
+    full: Annotated[bool, _option("List everything, not only what came since the last sweep.", "--full")] = False,
+    column: Columns = None,
+    shard: Annotated[str | None, _option("Do this share of the work.", metavar="3/8", parser=_or_bad(shard))] = None,
+    state: Annotated[
+        Path | None, _option("Remember in this file where to go on; else the outbox does.", dir_okay=False, metavar="FILE")
+    ] = None,
+    batch: Batch = 1000,
+    allow_many: Annotated[bool, _option("Go on when most of what is found has no row.", "--allow-many")] = False,
+) -> Work:
+    """Find objects that no row owns, and delete them with --delete."""
+    return _work(
+        maintenance.sweep,
+        maintenance.sweep_async,
+        grace=grace,
+        delete=delete,
+        full=full,
+        columns=tuple(column or ()),
+        shards=shard,
+        state=state,
+        batch=batch,
+        allow_many=allow_many,
+    )
+
+
+@_command("filerow drain --watch --app shop.models:Base --url postgresql+psycopg://shop@localhost/shop")
+def drain(
+    *,
+    watch: Annotated[bool, _option("Go on for ever.", "--watch")] = False,
+    every: Annotated[
+        timedelta,
+        _option("With --watch: wait so long when nothing is due.", parser=_or_bad(duration), metavar="TIME", show_default=True),
+    ] = "10s",  # type: ignore[assignment] # typer parses it
+    batch: Batch = 1000,
+    limit: Annotated[int | None, _option("Deal with so many objects at most.", min=1, metavar="N")] = None,
+) -> Work:
+    """Delete what the outbox has noted, when its time is over."""
+    work = _work(maintenance.drain, maintenance.drain_async, batch=batch, limit=limit)
+    return Work(work.command, work.blocking, work.awaited, every.total_seconds() if watch else None)
+
+
+@_command("filerow migrate document.file --to archive --dry-run --app shop.models:Base")
+def migrate(
+    column: Column,
+    *,
+    to: Annotated[str | None, _option("Key of the backend to move to; else the column's.", metavar="KEY")] = None,
+    dry_run: DryRun = False,
+    concurrency: Concurrency = 16,
+    batch: Batch = 100,
+    resume: Resume = None,
+) -> Work:
+    """Move a column's files to another backend."""
+    return _work(
+        maintenance.migrate,
+        maintenance.migrate_async,
+        column,
+        to=to,
+        dry_run=dry_run,
+        concurrency=concurrency,
+        batch=batch,
+        resume=resume,
+    )
+
+
+@_command("filerow adopt document.file --source document.old_path --strip uploads/ --app shop.models:Base")
+def adopt(
+    column: Column,
+    *,
+    source: Annotated[str | None, _option("The column (table.column) of paths or URLs to take from.", metavar="COLUMN")] = None,
+    in_: Annotated[
+        str | None, _option("Key of the backend that has the objects; else the column's own.", "--in", metavar="KEY")
+    ] = None,
+    strip: Annotated[
+        list[str] | None,
+        _option("Take this off the front: https://cdn.example/, or uploads/=docs to name the backend; repeat.", metavar="PREFIX"),
+    ] = None,
+    read: Annotated[bool, _option("Read every object for its checksum, or ask only for its size.", "--read/--no-read")] = True,
+    missing: Missing = Repair.REPORT,
+    dry_run: DryRun = False,
+    concurrency: Concurrency = 16,
+    batch: Batch = 100,
+    resume: Resume = None,
+) -> Work:
+    """Take over files that another library has stored.
+
+    Rewrites the documents of Advanced Alchemy and sqlalchemy-file, and those made from a plain column of paths or URLs.
+    """
+    return _work(
+        maintenance.adopt,
+        maintenance.adopt_async,
+        column,
+        source=source,
+        backend=in_,
+        strip=tuple(strip or ()),
+        read=read,
+        missing=missing.value,
+        dry_run=dry_run,
+        concurrency=concurrency,
+        batch=batch,
+        resume=resume,
+    )
+
+
+@_command("filerow doctor --app shop.models:Base --direct docs")
+def doctor(
+    *,
+    direct: Annotated[
+        list[str] | None, _option("Clients upload straight to this backend; repeat for more.", metavar="KEY")
+    ] = None,
+) -> Work:
+    """Say what would go wrong: database, outbox, backends."""
+    keys = tuple(direct or ())
+    return Work(
+        "doctor",
+        lambda application, engine: maintenance.doctor(
+            application.metadata, engine, direct=keys, is_own=application.has_own_engine
+        ),
+        lambda application, engine: maintenance.doctor_async(
+            application.metadata, engine, direct=keys, is_own=application.has_own_engine
+        ),
+    )
+
+
+@_command("filerow stats --app shop.models:Base --url sqlite:///shop.db")
+def stats() -> Work:
+    """Count rows, files and bytes, and what is in the outbox."""
+    return _work(maintenance.stats, maintenance.stats_async)
+
+
+@_command("filerow ls document.file --limit 20 --app shop.models:Base")
+def ls(
+    column: Column,
+    *,
+    prefix: Annotated[str, _option("Only paths that begin so.", metavar="PATH")] = "",
+    limit: Annotated[int | None, _option("So many files at most.", min=0, metavar="N")] = None,
+    removed: Annotated[bool, _option("What was removed and can be had back with undelete.", "--removed")] = False,
+) -> Work:
+    """List a column's files: row, path, size, type and filename."""
+    return _work(maintenance.ls, maintenance.ls_async, column, prefix=prefix, limit=limit, removed=removed)
+
+
+@_command("filerow undelete docs document/file/0199f0c2a1b27c3d8e4f5a6b7c8d9e0f.pdf --app shop.models:Base")
+def undelete(
+    backend_key: Annotated[str, typer.Argument(help="Key of the backend.", metavar="BACKEND", show_default=False)],
+    paths: Annotated[
+        list[str], typer.Argument(help="The path, or several: see ls --removed.", metavar="PATH...", show_default=False)
+    ],
+) -> Work:
+    """Have removed files back, while the outbox keeps them."""
+    return _work(maintenance.undelete, maintenance.undelete_async, backend_key, paths)

@@ -1,0 +1,226 @@
+"""What a command shows: one line a step, or one JSON object a line. The terminal's bars are in ``_terminal``."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+from filerow.cli._values import as_age, as_size, plain
+from filerow.maintenance import ColumnStats, Finding, Listed, OutboxStats, Progress
+
+__all__ = ("ClosedOutputError", "Item", "JsonOutput", "LineOutput", "Output", "Summary", "describe")
+
+Item = Progress | ColumnStats | OutboxStats | Listed
+
+_SILENCE = 30.0
+"""Seconds after which a step that goes on says so once more."""
+
+
+class ClosedOutputError(Exception):
+    """Nobody reads stdout any more."""
+
+
+@dataclass
+class Summary:
+    """What a run has come to.
+
+    Attributes:
+        command: What was run.
+        exit_code: What the process ends with.
+        seconds: How long it took.
+        cursor: Where to go on, if it was interrupted and can.
+        error: Why it could not run, or not to the end; empty when it did.
+        found: How many findings there are by level, those left out that were put right.
+        fixed: How many findings were put right.
+        steps: The last progress of each step.
+    """
+
+    command: str
+    exit_code: int = 0
+    seconds: float = 0.0
+    cursor: str | None = None
+    error: str = ""
+    found: Counter[str] = field(default_factory=Counter)
+    fixed: int = 0
+    steps: dict[str, Progress] = field(default_factory=dict)
+
+    def note(self, progress: Progress) -> None:
+        """Take a progress into account."""
+        self.steps[progress.step] = progress
+        self.cursor = progress.cursor
+        for finding in progress.findings:
+            if finding.fixed:
+                self.fixed += 1
+            else:
+                self.found[finding.level] += 1
+
+    @property
+    def is_clean(self) -> bool:
+        """Nothing is left that somebody has to look at."""
+        return not self.found["error"] and not self.found["warning"]
+
+
+class Output(Protocol):
+    """Shows the items of a run as they come."""
+
+    def show(self, item: Item) -> None:
+        """Show one item."""
+
+    def end(self, summary: Summary) -> None:
+        """Show what the run has come to; the last call."""
+
+
+class JsonOutput:
+    """One JSON object a line, for machines; nothing else is written to stdout."""
+
+    def show(self, item: Item) -> None:
+        """Write an item, a progress before its findings."""
+        if isinstance(item, Progress):
+            values = asdict(item)
+            del values["findings"]
+            self._write("progress", values)
+            for finding in item.findings:
+                self._write("finding", asdict(finding))
+        else:
+            kinds: dict[type, str] = {ColumnStats: "column", OutboxStats: "outbox", Listed: "file"}
+            self._write(kinds[type(item)], asdict(item))
+
+    def end(self, summary: Summary) -> None:
+        """Write the summary."""
+        values = asdict(summary)
+        last = values.pop("steps").values()
+        totals = {name: sum(step[name] for step in last) for name in ("done", "transferred", "changed")}
+        found = {level: summary.found[level] for level in ("error", "warning", "info")}
+        self._write("summary", {**values, **totals, "found": found})
+
+    def _write(self, kind: str, values: Mapping[str, Any]) -> None:
+        write(json.dumps({"type": kind, **values}, default=str))
+
+
+class LineOutput:
+    """One line a step, one line a finding.
+
+    Args:
+        quiet: Findings only.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._last: Progress | None = None
+        self._said_at = time.monotonic()
+
+    def show(self, item: Item) -> None:
+        """Write an item; a progress only when its step is over, or goes on for long."""
+        if not isinstance(item, Progress):
+            self._write(describe(item))
+            return
+        if self._last is not None and self._last.step != item.step:
+            self._say(self._last)
+        elif time.monotonic() - self._said_at > _SILENCE:
+            self._say(item, " so far")
+        self._last = item
+        for finding in item.findings:
+            self._write(line_of(finding))
+
+    def end(self, summary: Summary) -> None:
+        """Write the last step and the outcome."""
+        if self._last is not None:
+            self._say(self._last)
+        if not self._quiet and not summary.error and self._last is not None:
+            self._write(f"{summary.command}: {outcome(summary)}")
+
+    def _say(self, progress: Progress, so_far: str = "") -> None:
+        self._said_at = time.monotonic()
+        if not self._quiet:
+            self._write(f"{progress.step}: {amounts(progress)}{so_far}")
+
+    def _write(self, line: str) -> None:
+        write(line)
+
+
+# -- words -----------------------------------------------------------------------------------------------------------------
+
+
+def amounts(progress: Progress) -> str:
+    """Return how far a step is."""
+    if progress.done == progress.total == 1:
+        return "done"
+    parts = [f"{progress.done:,}" if progress.total is None else f"{progress.done:,} of {progress.total:,}"]
+    if progress.changed:
+        parts.append(f"{progress.changed:,} changed")
+    if progress.transferred:
+        parts.append(as_size(progress.transferred))
+    return ", ".join(parts)
+
+
+def line_of(finding: Finding) -> str:
+    """Return a finding in one line."""
+    where = f"{finding.backend}:{finding.path}" if finding.path else finding.backend
+    places = " ".join(filter(None, [finding.where, where]))
+    text = ": ".join(filter(None, [f"{'fixed' if finding.fixed else finding.level} {finding.code}", places, finding.message]))
+    return plain(f"{text} -> {finding.advice}" if finding.advice else text)
+
+
+def outcome(summary: Summary) -> str:
+    """Return the outcome in one line."""
+    found = [f"{count} {level}{'s' if count > 1 and level != 'info' else ''}" for level, count in _counts(summary) if count]
+    if summary.fixed:
+        found.append(f"{summary.fixed} fixed")
+    return f"{', '.join(found) or 'nothing found'} ({summary.seconds:.1f} s)"
+
+
+def _counts(summary: Summary) -> list[tuple[str, int]]:
+    return [(level, summary.found[level]) for level in ("error", "warning", "info")]
+
+
+def describe(item: ColumnStats | OutboxStats | Listed) -> str:
+    """Return what was counted or listed in one line; files with tabs between their values."""
+    if isinstance(item, Listed):
+        values = [key_of(item), item.path, _known(item.size), item.content_type, item.filename]
+        return "\t".join(map(plain, values))
+    if isinstance(item, OutboxStats):
+        oldest = "" if item.oldest is None else f", the oldest {as_age(item.oldest)} old"
+        return f"outbox: {item.due:,} due, {item.waiting:,} waiting, {item.dead:,} dead{oldest}"
+    if not item.backend:
+        return f"{item.column}: {item.rows:,} rows without a file{_unreadable(item)}"
+    text = f"{item.column} in {item.backend}: {item.rows:,} rows, {item.files:,} files, {as_size(item.size)}"
+    lacks = [("size", item.without_size), ("checksum", item.without_checksum)]
+    parts = [f"{count:,} without {name}" for name, count in lacks if count]
+    parts += [f"{item.legacy:,} of another library"] if item.legacy else []
+    return f"{text}; {', '.join(parts)}" if parts else text
+
+
+def _unreadable(item: ColumnStats) -> str:
+    return f", {item.unreadable:,} with what is no document" if item.unreadable else ""
+
+
+def key_of(item: Listed) -> str:
+    """Return the primary key of a file's row."""
+    return " ".join(f"{name}={value}" for name, value in item.row.items())
+
+
+def _known(size: int | None) -> str:
+    return "?" if size is None else str(size)
+
+
+def write(line: str) -> None:
+    """Write a line to stdout, at once.
+
+    Raises:
+        ClosedOutputError: Its reader has gone, as ``head`` does.
+    """
+    try:
+        print(line, flush=True)  # noqa: T201 - this is the output
+    except BrokenPipeError as error:
+        raise ClosedOutputError from error
+
+
+def tell(line: str) -> None:
+    """Write a line to stderr."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()

@@ -1,0 +1,276 @@
+"""Runs a piece of maintenance to its end, or to the next safe point after Ctrl-C or SIGTERM, and makes an exit code of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import signal
+import sys
+import time
+import traceback
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any, Self
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from filerow.cli._application import Application, find_application, settings_from
+from filerow.cli._output import ClosedOutputError, Item, JsonOutput, LineOutput, Output, Summary, tell
+from filerow.cli._values import CannotRunError, hidden, resumed
+from filerow.exceptions import FilerowError
+from filerow.maintenance import Progress
+
+__all__ = ("Common", "Work", "run")
+
+CLEAN, FOUND, CANNOT_RUN, INTERRUPTED, CLOSED = 0, 1, 2, 130, 141
+
+_TICK = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What every command is told.
+
+    Attributes:
+        app: See :class:`filerow.cli._application.Settings`, as the next three.
+        url: The database.
+        setup: What to call first.
+        backends: ``KEY=URL``, each.
+        json: Show JSON lines.
+        quiet: Show findings only.
+    """
+
+    app: str | None = None
+    url: str | None = None
+    setup: str | None = None
+    backends: tuple[str, ...] = ()
+    json: bool = False
+    quiet: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a command does.
+
+    Attributes:
+        command: Its name.
+        blocking: Does it, given an application with a synchronous engine.
+        awaited: Does it, given one with an asynchronous engine.
+        every: Seconds to wait until it is done once more, for ever; once when left out.
+    """
+
+    command: str
+    blocking: Callable[[Application, Engine], Iterator[Item]]
+    awaited: Callable[[Application, AsyncEngine], AsyncIterator[Item]]
+    every: float | None = None
+
+
+class Stop:
+    """Notes Ctrl-C and SIGTERM while it is entered; the second of them ends the process at once.
+
+    Attributes:
+        is_requested: One has come.
+        has_cut: The work was left before its end.
+    """
+
+    def __init__(self) -> None:
+        self.is_requested = False
+        self.has_cut = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def cuts(self) -> bool:
+        """Say whether to stop here, at a safe point."""
+        self.has_cut = self.has_cut or self.is_requested
+        return self.is_requested
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        # os.write, for this may interrupt another write; a bar's cursor is shown again
+        if self.is_requested:
+            _write_now("\x1b[?25h" if sys.stderr.isatty() else "")
+            os._exit(INTERRUPTED)
+        self.is_requested = True
+        _write_now("\nStopping at the next safe point; once more to end at once.\n")
+
+
+def _write_now(text: str) -> None:
+    with suppress(OSError):
+        os.write(2, text.encode())
+
+
+def run(work: Work, common: Common) -> int:
+    """Do what a command does, show it, and return the exit code."""
+    summary = Summary(work.command)
+    output = _output(common)
+    started = time.monotonic()
+    stop = Stop()
+    try:
+        try:
+            with stop:
+                _work(work, common, stop, _Shown(output, summary))
+        except KeyboardInterrupt:
+            stop.has_cut = True
+        except ClosedOutputError:
+            raise
+        except Exception as error:  # noqa: BLE001 - an uncaught one would exit with 1, which says "found something"
+            summary.error = _told(error)
+        summary.seconds = round(time.monotonic() - started, 3)
+        summary.exit_code = _exit_code(summary, stop)
+        output.end(summary)
+    except ClosedOutputError:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - for the interpreter's last flush
+        return CLOSED
+    if summary.error:
+        tell(f"filerow {work.command}: {summary.error}")
+    if summary.exit_code == INTERRUPTED or (summary.error and summary.steps):
+        tell(f"Stopped. To go on: filerow {shlex.join(resumed(sys.argv[1:], summary.cursor))}")
+    return summary.exit_code
+
+
+def _exit_code(summary: Summary, stop: Stop) -> int:
+    if summary.error:
+        return CANNOT_RUN
+    if stop.has_cut:
+        return INTERRUPTED
+    return CLEAN if summary.is_clean else FOUND
+
+
+def _output(common: Common) -> Output:
+    if common.json:
+        return JsonOutput()
+    if sys.stdout.isatty() and os.environ.get("TERM", "") not in {"", "dumb"}:
+        from filerow.cli._terminal import TerminalOutput
+
+        return TerminalOutput(quiet=common.quiet)
+    return LineOutput(quiet=common.quiet)
+
+
+def _told(error: Exception) -> str:
+    """Return what to tell of an error: a sentence of those that have one, the traceback of those nobody expected."""
+    if isinstance(error, CannotRunError):
+        return str(error)
+    if isinstance(error, DBAPIError):
+        return hidden(f"the database refused a statement: {type(error.orig).__name__}: {error.orig}")
+    if isinstance(error, (FilerowError, SQLAlchemyError, OSError)) or type(error) in {ValueError, LookupError}:
+        return hidden(str(error))
+    return hidden("".join(traceback.format_exception(error)).rstrip())
+
+
+class _Shown:
+    """Shows items and sums them up; rounds of a watching worker are added to each other."""
+
+    def __init__(self, output: Output, summary: Summary) -> None:
+        self._output = output
+        self._summary = summary
+        self._before = self._last = Progress("")
+        self.watching = False
+
+    def take(self, item: Item) -> None:
+        """Show an item."""
+        if not isinstance(item, Progress):
+            self._output.show(item)
+            return
+        if self.watching:
+            before = self._before
+            item = replace(
+                item,
+                done=before.done + item.done,
+                total=None,
+                changed=before.changed + item.changed,
+                transferred=before.transferred + item.transferred,
+            )
+            if not item.findings and (item.done, item.changed) == (self._last.done, self._last.changed):
+                return
+        self._last = item
+        self._summary.note(item)
+        self._output.show(item)
+
+    def next_round(self) -> None:
+        """Begin a further round."""
+        self._before = self._last
+
+
+def _work(work: Work, common: Common, stop: Stop, shown: _Shown) -> None:
+    settings = settings_from(Path.cwd(), app=common.app, url=common.url, setup=common.setup, backends=common.backends)
+    application = find_application(settings)
+    shown.watching = work.every is not None
+    if isinstance(application.engine, AsyncEngine):
+        asyncio.run(_await(work, application, application.engine, stop, shown))
+    else:
+        _block(work, application, application.engine, stop, shown)
+
+
+def _block(work: Work, application: Application, engine: Engine, stop: Stop, shown: _Shown) -> None:
+    try:
+        with _connecting(engine):
+            engine.connect().close()
+        while not stop.cuts():
+            steps = work.blocking(application, engine)
+            try:
+                for item in steps:
+                    shown.take(item)
+                    if stop.cuts():
+                        return
+            finally:
+                if isinstance(steps, Generator):
+                    steps.close()
+            if work.every is None:
+                return
+            shown.next_round()
+            until = time.monotonic() + work.every
+            while time.monotonic() < until and not stop.is_requested:
+                time.sleep(_TICK)
+    finally:
+        engine.dispose()
+
+
+async def _await(work: Work, application: Application, engine: AsyncEngine, stop: Stop, shown: _Shown) -> None:
+    try:
+        with _connecting(engine.sync_engine):
+            await (await engine.connect()).close()
+        while not stop.cuts():
+            steps = work.awaited(application, engine)
+            try:
+                async for item in steps:
+                    shown.take(item)
+                    if stop.cuts():
+                        return
+            finally:
+                if isinstance(steps, AsyncGenerator):
+                    await steps.aclose()
+            if work.every is None:
+                return
+            shown.next_round()
+            until = time.monotonic() + work.every
+            while time.monotonic() < until and not stop.is_requested:  # noqa: ASYNC110 - a signal handler sets it
+                await asyncio.sleep(_TICK)
+    finally:
+        await engine.dispose()
+
+
+@contextmanager
+def _connecting(engine: Engine) -> Generator[None]:
+    """Say what could not be connected to."""
+    try:
+        yield
+    except Exception as error:
+        url = hidden(engine.url.render_as_string(hide_password=True))
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        text = hidden(str(cause)).strip() or type(cause).__name__
+        msg = f"cannot connect to {url}: {text}; is it running, and are host, name and password right?"
+        raise CannotRunError(msg) from error

@@ -1,0 +1,93 @@
+"""What people write on a command line, and how figures are shown to them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import timedelta
+
+__all__ = ("CannotRunError", "as_age", "as_size", "duration", "hidden", "plain", "resumed", "shard")
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?\s*[smhdw]\s*)+\Z")
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
+_SHARD = re.compile(r"(\d+)/(\d+)\Z")
+_PASSWORD = re.compile(r"(://[^:/?#@\s]*):[^/?#\s]*@")
+_SECRET = re.compile(r"([?&;][^=&;\s]*(?:pass|pwd|secret|token|key)[^=&;\s]*)=[^&;\s]*", re.IGNORECASE)
+_THOUSAND = 1000
+
+
+class CannotRunError(Exception):
+    """The command cannot do its work; the message says what is missing or wrong, where, and what to do. Exit code 2."""
+
+
+def duration(text: str) -> timedelta:
+    """Read a time such as ``24h``, ``7d``, ``90m``, ``1h30m``.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not _DURATION.match(text.strip()):
+        msg = f"{text!r} is no length of time; write 24h, 7d, 90m, 30s or 1h30m"
+        raise ValueError(msg)
+    return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text)))
+
+
+def shard(text: str) -> tuple[int, int]:
+    """Read a share of the work such as ``3/8``: the third of eight.
+
+    Raises:
+        ValueError: It is none.
+    """
+    found = _SHARD.match(text)
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        msg = f"{text!r} is no share; write 1/8 to 8/8, one for each of eight workers"
+        raise ValueError(msg)
+    return int(found[1]), int(found[2])
+
+
+def as_size(count: float) -> str:
+    """Return bytes for people: ``12.3 MB``, in powers of 1,000 as disks and bills count."""
+    if count < _THOUSAND:
+        return f"{count:.0f} B"
+    for unit in ("kB", "MB", "GB", "TB"):
+        count /= _THOUSAND
+        if count < _THOUSAND - 0.05:
+            return f"{count:.1f} {unit}"
+    return f"{count / _THOUSAND:.1f} PB"
+
+
+def as_age(seconds: float) -> str:
+    """Return a length of time for people, by its largest unit: ``3 days``."""
+    for unit, name in ((86_400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= unit:
+            count = int(seconds // unit)
+            return f"{count} {name}{'s' if count > 1 else ''}"
+    return f"{seconds:.0f} s"
+
+
+def plain(text: str) -> str:
+    """Return text that a terminal only shows: what would move the cursor or change colours is written out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def hidden(text: str) -> str:
+    """Return text whose URLs show no password and no secret option."""
+    return _SECRET.sub(r"\1=***", _PASSWORD.sub(r"\1:***@", text))
+
+
+def resumed(arguments: Sequence[str], cursor: str | None) -> list[str]:
+    """Return the arguments that go on where a command has stopped; passwords in them are hidden.
+
+    Args:
+        arguments: What it was started with.
+        cursor: Where to go on; ``None`` when the same command finds that by itself.
+    """
+    kept: list[str] = []
+    waiting = iter(arguments)
+    for argument in waiting:
+        if argument == "--resume":
+            next(waiting, None)
+        elif not argument.startswith("--resume="):
+            kept.append(hidden(argument))
+    return kept if cursor is None else [*kept, "--resume", cursor]

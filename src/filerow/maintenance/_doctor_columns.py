@@ -1,0 +1,64 @@
+"""What the doctor says of the columns: which of them sweep cannot look after, and whether their first files are there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sqlalchemy import Engine, MetaData, select
+
+from filerow._bridge import call
+from filerow._changes import Ref
+from filerow._references import FileColumn, file_columns, refs_in
+from filerow._registry import storages
+from filerow.exceptions import DocumentError, StorageError
+from filerow.maintenance._report import Finding
+
+__all__ = ("column_findings", "sample_findings")
+
+_SAMPLE = 20
+
+
+def column_findings(metadata: MetaData) -> Iterator[Finding]:
+    """Find columns that choose their paths themselves, or look after their files themselves."""
+    for column in file_columns(metadata):
+        if column.type.path is not None:
+            message = "its paths are made by the application, so filerow sweep never touches its objects"
+            yield Finding("custom-path", message, "info", column.name)
+        if not column.type.lifecycle:
+            yield Finding("no-lifecycle", "lifecycle=False: the application deletes its files itself", "info", column.name)
+
+
+def sample_findings(metadata: MetaData, engine: Engine) -> Iterator[Finding]:
+    """Look whether the objects of each column's first rows are there."""
+    for column in file_columns(metadata):
+        yield from _sample(engine, column)
+
+
+def _sample(engine: Engine, column: FileColumn) -> Iterator[Finding]:
+    rows = select(column.json).where(column.column.is_not(None)).limit(_SAMPLE)
+    with engine.connect() as connection:
+        values = connection.scalars(rows).all()
+    unknown: set[str] = set()
+    try:
+        refs = [ref for value in values for ref in refs_in(value)][:_SAMPLE]
+    except DocumentError as error:
+        yield Finding("unreadable", str(error), where=column.name)
+        return
+    for ref in refs:
+        if ref.backend not in unknown:
+            if storages.is_registered(ref.backend):
+                yield from _look(column, ref)
+                continue
+            unknown.add(ref.backend)
+            message = "rows name this backend, and nothing is registered under it"
+            yield Finding("backend-missing", message, "error", column.name, ref.backend)
+
+
+def _look(column: FileColumn, ref: Ref) -> Iterator[Finding]:
+    backend = storages.get_backend(ref.backend)
+    try:
+        if not call(backend.exists, backend.exists_async, ref.path):
+            advice = "filerow check finds all of them"
+            yield Finding("missing", "its row is there, its object is not", "error", column.name, *ref, advice=advice)
+    except StorageError as error:
+        yield Finding("unreadable", str(error), "error", column.name, *ref)

@@ -1,0 +1,149 @@
+"""The files of one column, row by row, in constant memory; and those that were removed and can still be had back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Generator, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import Engine, MetaData, select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from filerow._bridge import iterate_async
+from filerow._changes import Ref
+from filerow._document import Facts, facts_from
+from filerow._references import FileColumn, column_named, documents_in, referenced
+from filerow.exceptions import DocumentError
+from filerow.maintenance._rows import rows
+from filerow.outbox import Outbox, outbox_of
+
+__all__ = ("Listed", "ls", "ls_async")
+
+_ROWS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One file of a column.
+
+    Attributes:
+        row: Primary key of the row, by column.
+        backend: Key of the backend.
+        path: The path in it.
+        size: Length in bytes; ``None`` where the document does not tell.
+        content_type: Media type.
+        filename: What the client called it.
+        last_modified: When it was stored: seconds since the Unix epoch.
+        removed_at: When it lost its row: seconds since the Unix epoch; ``None`` while it has one.
+    """
+
+    row: Mapping[str, Any]
+    backend: str
+    path: str
+    size: int | None
+    content_type: str
+    filename: str
+    last_modified: float | None = None
+    removed_at: float | None = None
+
+
+def ls(
+    metadata: MetaData, engine: Engine, column: str, *, prefix: str = "", limit: int | None = None, removed: bool = False
+) -> Iterator[Listed]:
+    """List the files of a column, in the order of the primary key.
+
+    Args:
+        metadata: The models' ``MetaData``.
+        engine: Where the rows are.
+        column: ``table.column``.
+        prefix: Only paths that begin so.
+        limit: At most so many files; all when left out.
+        removed: List what was removed and can still be had back (``Outbox.undelete``), the latest first.
+
+    Raises:
+        LookupError: There is no such column.
+        ValueError: ``removed`` without an outbox, or a negative limit.
+    """
+    if limit is not None and limit < 0:
+        msg = f"limit is a number of files, not {limit}"
+        raise ValueError(msg)
+    found = column_named(metadata, column)
+    if removed:
+        outbox = outbox_of(metadata)
+        if outbox is None:
+            msg = "without an outbox a removed file is deleted at once, so there is nothing to list: see Outbox"
+            raise ValueError(msg)
+        return _first(_removed(metadata, engine, outbox, found, prefix), limit)
+    return _first(_present(engine, found, prefix), limit)
+
+
+def ls_async(
+    metadata: MetaData,
+    async_engine: AsyncEngine,
+    column: str,
+    *,
+    prefix: str = "",
+    limit: int | None = None,
+    removed: bool = False,
+) -> AsyncIterator[Listed]:
+    """List the files of a column; see :func:`ls`."""
+    return iterate_async(ls(metadata, async_engine.sync_engine, column, prefix=prefix, limit=limit, removed=removed))
+
+
+def _first(files: Generator[Listed], limit: int | None) -> Iterator[Listed]:
+    with closing(files):  # with it goes the connection
+        yield from islice(files, limit)
+
+
+def _present(engine: Engine, column: FileColumn, prefix: str) -> Generator[Listed]:
+    names = [key.name for key in column.table.primary_key.columns]
+    for batch in rows(engine, column):
+        for row in batch.rows:
+            for document in documents_in(row.value):
+                facts = _facts(document)
+                if facts.path.startswith(prefix):
+                    yield _listed(dict(zip(names, row.key, strict=True)), facts)
+
+
+def _removed(metadata: MetaData, engine: Engine, outbox: Outbox, column: FileColumn, prefix: str) -> Generator[Listed]:
+    table = outbox.table
+    statement = (
+        select(table.c.backend, table.c.path, table.c.document, table.c.row_key, table.c.dropped_at, table.c.id)
+        .where(table.c.column_name == column.column.name, table.c.attempts == 0, table.c.dead == 0)
+        .where(table.c.table_name.in_([column.table.name, column.table.fullname]))
+        .order_by(table.c.id.desc())
+        .limit(_ROWS)
+    )
+    last: int | None = None
+    seen: set[Ref] = set()
+    while True:
+        with engine.connect() as connection:
+            found = connection.execute(statement if last is None else statement.where(table.c.id < last)).all()
+            live = referenced(connection, metadata, [Ref(row.backend, row.path) for row in found])  # moved, not removed
+        for backend, path, document, row_key, dropped_at, number in found:
+            last = number
+            ref = Ref(backend, path)
+            if ref not in live and ref not in seen and path.startswith(prefix):
+                seen.add(ref)
+                facts = _facts(_decoded(document) or {})._replace(backend=backend, path=path)
+                yield _listed(_decoded(row_key) or {}, facts, dropped_at)
+        if len(found) < _ROWS:
+            return
+
+
+def _decoded(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str | bytes) else value
+
+
+def _facts(document: Mapping[str, Any]) -> Facts:
+    try:
+        return facts_from(document)
+    except DocumentError:
+        return Facts(filename="?", content_type="?")
+
+
+def _listed(row: Mapping[str, Any], facts: Facts, removed_at: float | None = None) -> Listed:
+    return Listed(row, facts.backend, facts.path, facts.size, facts.content_type, facts.filename, facts.last_modified, removed_at)

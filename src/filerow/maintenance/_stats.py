@@ -1,0 +1,189 @@
+"""How many rows and files there are, how large they are, and what waits in the outbox.
+
+The database counts single columns by itself; the documents of list columns, and of databases whose JSON we do not speak, are
+read one after the other, in constant memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import BigInteger, ColumnElement, Connection, Engine, MetaData, case, cast, func, select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from filerow._bridge import iterate_async
+from filerow._document import facts_from
+from filerow._references import FileColumn, documents_in, file_columns
+from filerow.exceptions import DocumentError
+from filerow.outbox import Outbox, outbox_of
+from filerow.outbox._clock import now_of
+
+__all__ = ("ColumnStats", "OutboxStats", "stats", "stats_async")
+
+_ROWS = 1_000
+_SPOKEN = {"postgresql", "sqlite", "mysql", "mariadb"}
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnStats:
+    """The files of one column in one backend.
+
+    Attributes:
+        column: ``table.column``.
+        backend: Key of the backend; empty for the rows that have no file.
+        rows: Rows that have one of these files; a row of a list column counts once for each backend it has files in.
+        files: How many files.
+        size: Bytes in all, of the files whose size is known.
+        without_size: Files whose size is not known.
+        without_checksum: Files whose checksum is not known.
+        legacy: Files whose document another library has written; ``filerow adopt`` rewrites them.
+        unreadable: Values that are no documents.
+    """
+
+    column: str
+    backend: str = ""
+    rows: int = 0
+    files: int = 0
+    size: int = 0
+    without_size: int = 0
+    without_checksum: int = 0
+    legacy: int = 0
+    unreadable: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxStats:
+    """What the outbox holds.
+
+    Attributes:
+        due: Objects that may be deleted now.
+        waiting: Objects kept for the retention, or until the next attempt.
+        dead: Objects that could not be deleted, and are not tried again.
+        oldest: Seconds since the oldest of them all, dead ones left out, lost its row; ``None`` when there is none.
+    """
+
+    due: int
+    waiting: int
+    dead: int
+    oldest: float | None
+
+
+def stats(metadata: MetaData, engine: Engine) -> Iterator[ColumnStats | OutboxStats]:
+    """Count rows and files, column by column and backend by backend, then the outbox.
+
+    Args:
+        metadata: The models' ``MetaData``.
+        engine: Where the rows are.
+
+    Returns:
+        One item for each column and backend, as it is counted; last the outbox, where there is one.
+    """
+    for column in file_columns(metadata):
+        with engine.connect() as connection:
+            found = list(_counted(connection, column))
+        yield from found or [ColumnStats(column.name)]
+    outbox = outbox_of(metadata)
+    if outbox is not None:
+        with engine.connect() as connection:
+            yield outbox_stats(connection, outbox)
+
+
+def stats_async(metadata: MetaData, async_engine: AsyncEngine) -> AsyncIterator[ColumnStats | OutboxStats]:
+    """Count rows and files; see :func:`stats`."""
+    return iterate_async(stats(metadata, async_engine.sync_engine))
+
+
+def outbox_stats(connection: Connection, outbox: Outbox) -> OutboxStats:
+    """Count the tombstones of an outbox."""
+    table = outbox.table
+    now = now_of(connection)
+    is_dead = table.c.dead != 0
+    is_due = (table.c.dropped_at <= now - outbox.retention.total_seconds()) & (
+        func.coalesce(table.c.next_attempt, table.c.dropped_at) <= now
+    )
+    row = connection.execute(
+        select(
+            func.count(),
+            _number(is_dead),
+            _number(~is_dead & is_due),
+            func.min(case((~is_dead, table.c.dropped_at))),
+        ).select_from(table)
+    ).one()
+    total, dead, due, oldest = row
+    age = None if oldest is None else max(0.0, now - oldest)
+    return OutboxStats(due=int(due or 0), waiting=int(total - (dead or 0) - (due or 0)), dead=int(dead or 0), oldest=age)
+
+
+def _counted(connection: Connection, column: FileColumn) -> Iterator[ColumnStats]:
+    if column.type.multiple or connection.dialect.name not in _SPOKEN:
+        values = connection.execution_options(yield_per=_ROWS).execute(select(column.json)).scalars()
+        yield from count_documents(column.name, values)
+        return
+    document = column.json
+    backend = func.coalesce(document["backend"].as_string(), document["upload_storage"].as_string())
+    size = cast(document["size"].as_string(), BigInteger)  # as_integer() would be 32 bits on PostgreSQL
+    exists = document["filename"].as_string().is_not(None) | document["path"].as_string().is_not(None)
+    statement = select(
+        backend,
+        func.count(),
+        _number(exists),
+        func.sum(size),
+        _number(exists & size.is_(None)),
+        _number(exists & document["checksum"].as_string().is_(None)),
+        _number(exists & document["v"].as_string().is_(None)),
+        _number(column.column.is_not(None) & ~exists),
+    ).select_from(column.table)
+    for found in connection.execute(statement.group_by(backend).order_by(backend)):
+        key, rows, *counts = found
+        yield ColumnStats(column.name, key or "", rows, *(int(count or 0) for count in counts))
+
+
+def _number(condition: ColumnElement[bool]) -> ColumnElement[Any]:
+    return func.sum(case((condition, 1), else_=0))
+
+
+def count_documents(column: str, values: Iterable[Any]) -> Iterator[ColumnStats]:
+    """Count documents that are read one by one: the rows without a file first, then backend by backend."""
+    found: dict[str, ColumnStats] = {}
+    for value in values:
+        keys: set[str] = set()
+        documents: list[dict[str, Any]] = documents_in(value)
+        for one in [_one(column, document) for document in documents] or [ColumnStats(column)]:
+            keys.add(one.backend)
+            found[one.backend] = _sum(found.get(one.backend, ColumnStats(column)), one)
+        for key in keys:
+            found[key] = replace(found[key], rows=found[key].rows + 1)
+    for key in sorted(found):
+        yield found[key]
+
+
+def _one(column: str, document: dict[str, Any]) -> ColumnStats:
+    try:
+        facts = facts_from(document)
+    except DocumentError:
+        return ColumnStats(column, unreadable=1)
+    return ColumnStats(
+        column,
+        facts.backend,
+        files=1,
+        size=facts.size or 0,
+        without_size=int(facts.size is None),
+        without_checksum=int(facts.checksum is None),
+        legacy=int("v" not in document),
+    )
+
+
+def _sum(one: ColumnStats, other: ColumnStats) -> ColumnStats:
+    return ColumnStats(
+        one.column,
+        other.backend,
+        one.rows,
+        one.files + other.files,
+        one.size + other.size,
+        one.without_size + other.without_size,
+        one.without_checksum + other.without_checksum,
+        one.legacy + other.legacy,
+        one.unreadable + other.unreadable,
+    )

@@ -1,0 +1,64 @@
+"""Having removed files back, each in a transaction of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+
+from sqlalchemy import Engine, MetaData
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from filerow._bridge import iterate_async
+from filerow._file import FileState
+from filerow.exceptions import BackendNotFoundError, StorageError, UndeleteError
+from filerow.maintenance._report import Finding, Progress
+from filerow.outbox import Outbox, outbox_of
+
+__all__ = ("undelete", "undelete_async")
+
+
+def undelete(metadata: MetaData, engine: Engine, backend: str, paths: Sequence[str]) -> Iterator[Progress]:
+    """Have removed files back: each into the row that it left, where that is still possible.
+
+    Args:
+        metadata: The models' ``MetaData``.
+        engine: Where the rows are.
+        backend: Key of the backend.
+        paths: The paths in it.
+
+    Returns:
+        A progress for each path, whose finding says what has become of the file.
+
+    Raises:
+        ValueError: There is no outbox.
+    """
+    outbox = outbox_of(metadata)
+    if outbox is None:
+        msg = "without an outbox a removed file is deleted at once, and cannot be had back: see Outbox"
+        raise ValueError(msg)
+    return _undelete(outbox, engine, backend, paths)
+
+
+def undelete_async(metadata: MetaData, async_engine: AsyncEngine, backend: str, paths: Sequence[str]) -> AsyncIterator[Progress]:
+    """Have removed files back; see :func:`undelete`."""
+    return iterate_async(undelete(metadata, async_engine.sync_engine, backend, paths))
+
+
+def _undelete(outbox: Outbox, engine: Engine, backend: str, paths: Sequence[str]) -> Iterator[Progress]:
+    changed = 0
+    for number, path in enumerate(paths, 1):
+        finding = _one(outbox, engine, backend, path)
+        changed += finding.level == "info"
+        yield Progress("undelete", done=number, total=len(paths), changed=changed, findings=(finding,))
+
+
+def _one(outbox: Outbox, engine: Engine, backend: str, path: str) -> Finding:
+    try:
+        with engine.begin() as connection:
+            file = outbox.undelete(connection, backend, path)
+    except (UndeleteError, StorageError, BackendNotFoundError) as error:
+        return Finding("not-undeleted", str(error), "error", backend=backend, path=path)
+    if file.state is FileState.ATTACHED:
+        return Finding("undeleted", f"{file.filename} is back in its row", "info", backend=backend, path=path)
+    message = f"{file.filename} is kept for another {outbox.retention}, but its row is gone or has another file"
+    advice = "give it to a row: outbox.undelete(...) returns the file"
+    return Finding("undeleted", message, "info", backend=backend, path=path, advice=advice)
