@@ -11,6 +11,8 @@
 from __future__ import annotations
 
 from filerow.outbox._drain import Drained
+from filerow.outbox._drainer import Drainer
 from filerow.outbox._outbox import Outbox, outbox_of
+from filerow.outbox._undelete import Removed
 
-__all__ = ("Drained", "Outbox", "outbox_of")
+__all__ = ("Drained", "Drainer", "Outbox", "Removed", "outbox_of")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from datetime import timedelta
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, MetaData, Table, insert, select, update
@@ -12,17 +15,22 @@ from sqlalchemy.engine import Dialect
 
 from filerow._bridge import spawn
 from filerow._changes import Ref
+from filerow._file import FileObject
 from filerow._tracking import KEEPER, Buried
 from filerow._unit_of_work import on_ddl
 from filerow.outbox._clock import now
-from filerow.outbox._drain import MOST, Drained, batches
+from filerow.outbox._drain import MOST, Drained, batches, note_run
+from filerow.outbox._drainer import Drainer
 from filerow.outbox._table import bury, make_state_table, make_table, take_back
 from filerow.outbox._triggers import create_all, drop_all, has_triggers
+from filerow.outbox._undelete import Removed, removed, undelete
 
 if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncEngine
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 __all__ = ("Outbox", "outbox_of")
+
+logger = logging.getLogger("filerow")
 
 
 class Outbox:
@@ -63,6 +71,7 @@ class Outbox:
         if max_attempts < 1 or min(lease, backoff, max_backoff) <= timedelta(0):
             msg = "max_attempts, lease, backoff and max_backoff are more than nothing"
             raise ValueError(msg)
+        self._wakers: list[Callable[[], None]] = []
         self.max_attempts = max_attempts
         self.lease = lease
         self.backoff = backoff
@@ -113,6 +122,7 @@ class Outbox:
         total = Drained()
         for total in self.drain_steps(engine, batch=batch, limit=limit):  # noqa: B007 - the last one says it all
             pass
+        note_run(self, engine, asdict(total))
         return total
 
     async def drain_async(self, engine: AsyncEngine, *, batch: int = 1_000, limit: int | None = None) -> Drained:
@@ -146,6 +156,97 @@ class Outbox:
         # One attempt stays on the account: the deletion has begun, so no row may be given these objects any more.
         again = {"dead": 0, "attempts": 1, "next_attempt": now(connection.dialect.name)}
         return connection.execute(update(self.table).where(columns.dead != 0).values(again)).rowcount
+
+    def drainer(
+        self,
+        engine: Engine | AsyncEngine,
+        *,
+        interval: timedelta = timedelta(seconds=30),
+        batch: int = 1_000,
+        patience: timedelta = timedelta(seconds=30),
+    ) -> Drainer:
+        """Return a drainer that runs inside the application, in a thread or in a task; any number of processes may have one.
+
+        ::
+
+            app = FastAPI(lifespan=outbox.drainer(engine).lifespan)
+
+        Args:
+            engine: The database; an ``AsyncEngine`` for a task in the event loop, an ``Engine`` for a thread.
+            interval: How often to look. After a commit of this process that dropped a file it looks at once, where the
+                retention is shorter than this.
+            batch: Tombstones to take at a time (1 to 10,000).
+            patience: How long to wait for the batch at hand when the application ends.
+
+        Raises:
+            ValueError: ``interval`` is not positive.
+        """
+        return Drainer(self, engine, interval=interval, batch=batch, patience=patience)
+
+    def on_wake(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Have something called, in whatever thread, when a session has committed that a row let go of a file.
+
+        Args:
+            callback: Must not block.
+
+        Returns:
+            A function that ends this.
+        """
+        self._wakers.append(callback)
+
+        def end() -> None:
+            with suppress(ValueError):
+                self._wakers.remove(callback)
+
+        return end
+
+    def wake(self) -> None:
+        """Tell those who asked for it, by :meth:`on_wake`, that there is something to drain. Never raises."""
+        for callback in tuple(self._wakers):
+            try:
+                callback()
+            except Exception:
+                logger.exception("waking a drainer of the outbox failed")
+
+    # -- having files back ---------------------------------------------------------------------------------------------
+
+    def removed(
+        self, connection: Connection, *, table: str | None = None, since: datetime | None = None, limit: int = 100
+    ) -> list[Removed]:
+        """Return the files that :meth:`undelete` can have back, the last removed first.
+
+        Args:
+            connection: The database; nothing is changed.
+            table: Only files that left a row of this table.
+            since: Only files removed at or after this moment, with its time zone.
+            limit: At most so many.
+        """
+        return removed(self, connection, table=table, since=since, limit=limit)
+
+    def undelete(self, connection: Connection, backend: str, path: str) -> FileObject:
+        """Have a removed file back; it counts when the connection's transaction is committed.
+
+        When the row that it left is still there, and its column is NULL or a list, the file is in it again. It never takes the
+        place of another file. Otherwise assign what is returned to a row, in this transaction or before the retention is over,
+        which begins anew; its bytes are not copied.
+
+        Args:
+            connection: The database; ``session.connection()`` for a session's, which should expire what it has loaded of the row.
+            backend: Key of the backend.
+            path: The path in it.
+
+        Returns:
+            The file: attached when its row has it again, staged when it waits for a row.
+
+        Raises:
+            UndeleteError: There is no such tombstone, a row names the file, or the deletion of its bytes has begun.
+            BackendNotFoundError: The backend is not registered.
+        """
+        return undelete(self, connection, backend, path)
+
+    async def undelete_async(self, connection: AsyncConnection, backend: str, path: str) -> FileObject:
+        """Have a removed file back; see :meth:`undelete`."""
+        return await connection.run_sync(self.undelete, backend, path)
 
     # -- what workers remember -----------------------------------------------------------------------------------------
 
