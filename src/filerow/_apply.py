@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqlalchemy import Connection, Table
 from sqlalchemy.orm import InstanceState
 
 from filerow._bridge import run_all
@@ -21,7 +22,7 @@ from filerow._ledger import Frame
 from filerow._paths import PathRequest, generate_path, safe_extension, uuid7_hex
 from filerow._registry import storages
 from filerow._rules import Rules
-from filerow._tracking import Field, Slot, slot_of
+from filerow._tracking import Buried, Field, Outbox, Slot, slot_of
 from filerow._transfer import Copy, Inspect, Upload, delete_all
 from filerow.backends._paths import check_path
 from filerow.backends.base import StorageBackend
@@ -58,12 +59,20 @@ class Work:
     Args:
         is_dropped: Says whether an object lost its owner earlier in this transaction.
         assign: Puts a copy into its slot: change, index within the slot, copy.
+
+    Attributes:
+        frame: What this work has done; the transaction's frame, once this work is part of it.
+        applied: The files that slots were given.
+        left: Objects that lost their owner, with the slot that let go.
+        moved: Objects that changed their owner, with the new one.
     """
 
     is_dropped: Callable[[Ref], bool]
     assign: Callable[[Change, int, FileObject], None]
     frame: Frame = field(default_factory=Frame)
     applied: list[Applied] = field(default_factory=list)
+    left: dict[Ref, Slot] = field(default_factory=dict)
+    moved: dict[Ref, Slot] = field(default_factory=dict)
 
     @contextmanager
     def undone_on_error(self) -> Generator[None]:
@@ -93,10 +102,42 @@ class Work:
         for move in decided.move:
             ref = ref_of(move.file)
             self._note(move.change, move.file, facts_of(move.file), made=True)
+            self.moved[ref] = slot_of(move.change)
             if self.is_dropped(ref):
                 self.frame.restore(ref)
+        owners = {ref: slot_of(change) for change in changes if change.owned for ref in change.old}
         for drop in decided.drop:
-            self.frame.drop(drop.ref)
+            self.let_go(drop.ref, owners[drop.ref])
+
+    def let_go(self, ref: Ref, slot: Slot) -> None:
+        """Note that a slot's object has no owner any more."""
+        self.left[ref] = slot
+        self.frame.drop(ref, slot.field.outbox)
+
+    def tell_outbox(self, connection_of: Callable[[Slot], Connection]) -> None:
+        """Write the tombstones that no trigger writes, and take back those of objects that another row has now.
+
+        A trigger cannot know the latter: when an object moves, its new row may be written before the old one lets go.
+
+        Args:
+            connection_of: The connection that has written a slot.
+        """
+        buried: dict[tuple[Outbox, Connection], list[Buried]] = {}
+        for ref, slot in self.left.items():
+            table, outbox = slot.field.column.table, slot.field.outbox
+            if outbox is not None and isinstance(table, Table) and ref in self.frame.dropped:
+                connection = connection_of(slot)
+                if not outbox.has_triggers(connection.dialect, table):
+                    one = Buried(ref, table.fullname, slot.field.column.name, _row_key(slot))
+                    buried.setdefault((outbox, connection), []).append(one)
+        for (outbox, connection), those in buried.items():
+            outbox.bury(connection, those)
+        kept: dict[tuple[Outbox, Connection], list[Ref]] = {}
+        for ref, slot in self.moved.items():
+            if slot.field.outbox is not None and ref not in self.frame.dropped:
+                kept.setdefault((slot.field.outbox, connection_of(slot)), []).append(ref)
+        for (outbox, connection), refs in kept.items():
+            outbox.take_back(connection, refs)
 
     # -- steps ---------------------------------------------------------------------------------------------------------
 
@@ -161,18 +202,30 @@ class Work:
         """Take back what no slot holds after all; its files are what they were before."""
         for applied in self.applied:
             if applied.ref not in held:
-                if applied.made:
-                    self.frame.drop(applied.ref)
-                restore(applied.file, applied.before)
+                self._take_away(applied)
 
     def forget(self, owners: Iterable[Any]) -> None:
         """Take back what was given to slots that turned out not to be rows; their files are what they were before."""
         gone = set(owners)
         for applied in self.applied:
             if applied.slot.owner in gone:
-                if applied.made:
-                    self.frame.drop(applied.ref)
-                restore(applied.file, applied.before)
+                self._take_away(applied)
+
+    def _take_away(self, applied: Applied) -> None:
+        if applied.made and applied.ref in self.moved:
+            self.let_go(applied.ref, applied.slot)
+        elif applied.made:  # it was made for this slot, and no row has ever named it
+            self.frame.drop(applied.ref)
+        restore(applied.file, applied.before)
+
+
+def _row_key(slot: Slot) -> dict[str, Any] | None:
+    """Return the primary key of a slot's row, by column names; ``None`` where only the database knows it."""
+    owner = slot.owner.key[1] if isinstance(slot.owner, InstanceState) and slot.owner.key is not None else slot.owner
+    table = slot.field.column.table
+    if not isinstance(owner, tuple) or not isinstance(table, Table):
+        return None
+    return {column.name: value for column, value in zip(table.primary_key.columns, owner, strict=False)}
 
 
 def _rules(change: Change) -> Rules:

@@ -106,6 +106,8 @@ def _insert(state: ORMExecuteState, statement: Insert, fields: Sequence[Field]) 
         work.settle_owners(values.changes)
         rebuilt = _with_rows(statement, values.rows) if multi else None
         result = _invoke(state, statement, values) if rebuilt is None else state.invoke_statement(rebuilt)
+        if work.moved and state.bind_mapper is not None:
+            _tell_outbox(work, state, state.bind_mapper)
     files.keep(state.session, work)
     return result
 
@@ -194,6 +196,7 @@ def _update(state: ORMExecuteState, statement: Update, mapper: Mapper[Any], fiel
         if keys is None and not before and (not isinstance(result, CursorResult) or result.rowcount <= 0):
             work.forget({-1})  # no row took the files
     _keep_what_is_left(work, state, mapper, fields, before)
+    _tell_outbox(work, state, mapper)
     files.keep(state.session, work)
     return result
 
@@ -203,11 +206,12 @@ def _delete(state: ORMExecuteState, mapper: Mapper[Any], fields: Sequence[Field]
     files = session_files(state.session)
     work = files.work(_nothing_to_copy)
     result = state.invoke_statement()
-    for owned in before.values():
+    for key, owned in before.items():
         for column in fields:
             for ref in owned[column.key] if column.type.lifecycle else ():
-                work.frame.drop(ref)
+                work.let_go(ref, Slot(key, column))
     _keep_what_is_left(work, state, mapper, fields, before)
+    _tell_outbox(work, state, mapper)
     files.keep(state.session, work)
     return result
 
@@ -235,6 +239,10 @@ def _tell_old(values: Values, before: OwnedRows, keys: Sequence[Key] | None) -> 
         else:
             rows = [before.get(keys[owner], {})] if keys else []
         change.old = tuple(ref for row in rows for ref in row.get(column.key, ()))
+
+
+def _tell_outbox(work: Work, state: ORMExecuteState, mapper: Mapper[Any]) -> None:
+    work.tell_outbox(lambda _: state.session.connection(bind_arguments={"mapper": mapper}))
 
 
 def _keep_what_is_left(

@@ -8,11 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from filerow._changes import Ref
 from filerow._file import FileObject, Snapshot, restore
 
-__all__ = ("Frame", "Ledger")
+__all__ = ("Frame", "Keeper", "Ledger")
+
+
+class Keeper(Protocol):
+    """Who sees to the deletion of dropped objects in the settling transaction's place: an outbox."""
+
+    def wake(self) -> None:
+        """Say that objects have lost their owners for good: their transaction is committed."""
 
 
 @dataclass(slots=True)
@@ -21,20 +29,21 @@ class Frame:
 
     Attributes:
         stored: Objects this scope has made; deleted when it is undone.
-        dropped: Objects that lost their owner in this scope; deleted when the outermost transaction commits.
+        dropped: Objects that lost their owner in this scope, each with who sees to its deletion; without anybody, it is deleted
+            when the outermost transaction commits.
         restored: Objects an outer scope had dropped and this one has given an owner again.
         touched: Files this scope has changed, with what they were before, oldest first.
     """
 
     stored: dict[Ref, None] = field(default_factory=dict)
-    dropped: dict[Ref, None] = field(default_factory=dict)
+    dropped: dict[Ref, Keeper | None] = field(default_factory=dict)
     restored: dict[Ref, None] = field(default_factory=dict)
     touched: list[tuple[FileObject, Snapshot]] = field(default_factory=list)
 
-    def drop(self, ref: Ref) -> None:
-        """Note that an object has no owner any more."""
+    def drop(self, ref: Ref, keeper: Keeper | None = None) -> None:
+        """Note that an object has no owner any more, and who sees to its deletion."""
         self.restored.pop(ref, None)
-        self.dropped[ref] = None
+        self.dropped[ref] = keeper
 
     def restore(self, ref: Ref) -> None:
         """Note that a dropped object has an owner again."""
@@ -48,9 +57,19 @@ class Frame:
         self.stored.update(inner.stored)
         for ref in inner.restored:
             self.restore(ref)
-        for ref in inner.dropped:
-            self.drop(ref)
+        for ref, keeper in inner.dropped.items():
+            self.drop(ref, keeper)
         self.touched.extend(inner.touched)
+
+    @property
+    def doomed(self) -> list[Ref]:
+        """The dropped objects to delete when the outermost transaction has committed."""
+        return [ref for ref, keeper in self.dropped.items() if keeper is None]
+
+    @property
+    def keepers(self) -> list[Keeper]:
+        """Those who see to the deletion of the others."""
+        return list({id(keeper): keeper for keeper in self.dropped.values() if keeper is not None}.values())
 
     def revert(self) -> list[Ref]:
         """Make the files what they were, and return the objects to delete."""

@@ -31,6 +31,7 @@ __all__ = (
     "returned",
     "rolled_back",
     "savepoint_rolled_back",
+    "settle",
     "still_open",
 )
 
@@ -70,6 +71,15 @@ def defer(connection: Connection, frame: Frame) -> None:
     waiting = connection.info.setdefault(_KEY, Waiting())
     waiting.frame.absorb(frame)
     waiting.savepoint = connection.get_nested_transaction()
+
+
+def settle(frame: Frame) -> BaseException | None:
+    """Delete what a committed transaction has dropped, or tell those who see to it; return a cancellation, to be raised later."""
+    doomed = frame.doomed
+    error = delete_all(doomed) if doomed else None
+    for keeper in frame.keepers:
+        keeper.wake()
+    return error
 
 
 def rolled_back(connection: Connection) -> None:
@@ -113,7 +123,7 @@ def returned(info: dict[Any, Any]) -> None:
 def _settle(info: dict[Any, Any]) -> None:
     waiting = _pop(info)
     if waiting is not None and waiting.committing:
-        raise_if(delete_all(waiting.frame.dropped))
+        raise_if(settle(waiting.frame))
 
 
 def _pop(info: dict[Any, Any]) -> Waiting | None:

@@ -54,6 +54,17 @@ class Flush:
             if isinstance(owner, InstanceState) and (change.new or not owner.deleted):
                 self.seen[owner, column.key] = identities(owner, column)
 
+    def tell_outbox(self, session: Session) -> None:
+        """Have the outbox's tombstones agree with what this flush has written."""
+
+        def connection_of(slot: Slot) -> Connection:
+            owner = slot.owner
+            mapper = owner.mapper if isinstance(owner, InstanceState) else None
+            return session.connection(bind_arguments={"mapper": mapper})
+
+        for work in self.works:
+            work.tell_outbox(connection_of)
+
     def has_seen(self, change: Change) -> bool:
         """Say whether a column still holds what it held when it was dealt with."""
         owner, column = slot_of(change)
@@ -173,7 +184,7 @@ class SessionFiles:
         if outer is not None:
             _outer.defer(outer, frame)
         elif frame.dropped:  # a cancellation meanwhile is raised when SQLAlchemy has finished with the transaction
-            self._interrupted = delete_all(frame.dropped)
+            self._interrupted = _outer.settle(frame)
 
     def _rolls_back_on_close(self, session: Session) -> bool:
         """Say whether closing without commit undoes the rows though an outer transaction goes on: in a savepoint of our own."""

@@ -16,18 +16,19 @@ from filerow._changes import Change, Ref, ref_of
 from filerow._column import StoredObject
 from filerow._document import located_in
 from filerow._file import FileObject
+from filerow._ledger import Keeper
 
 __all__ = (
     "Buried",
     "Field",
-    "Keeper",
+    "Outbox",
     "Slot",
     "any_of",
     "fields_of",
     "files_in",
-    "keeper_of",
     "learn",
     "lock_for_writing",
+    "outbox_in",
     "owned_by",
     "read_owned",
     "slot_of",
@@ -37,7 +38,7 @@ BATCH = 500
 """Rows per SELECT: within every database's limit of bound parameters, composite keys included."""
 
 
-KEEPER = "filerow_outbox"
+OUTBOX = "filerow_outbox"
 """Where a ``MetaData`` keeps its outbox, in ``metadata.info``."""
 
 
@@ -57,8 +58,8 @@ class Buried(NamedTuple):
     key: dict[str, Any] | None
 
 
-class Keeper(Protocol):
-    """An outbox, as the unit of work sees it: who sees to the deletion of what the rows let go."""
+class Outbox(Keeper, Protocol):
+    """An outbox, as the unit of work sees it."""
 
     table: Table
 
@@ -72,13 +73,10 @@ class Keeper(Protocol):
     def take_back(self, connection: Connection, refs: Sequence[Ref]) -> None:
         """Note that objects have a row after all."""
 
-    def wake(self) -> None:
-        """Say that objects have lost their rows for good: their transaction is committed."""
 
-
-def keeper_of(metadata: MetaData) -> Keeper | None:
+def outbox_in(metadata: MetaData) -> Outbox | None:
     """Return the outbox of a ``MetaData``, if it has one."""
-    found: Keeper | None = metadata.info.get(KEEPER)
+    found: Outbox | None = metadata.info.get(OUTBOX)
     return found
 
 
@@ -103,10 +101,10 @@ class Field:
         return getattr(self.column.table, "name", "files")
 
     @property
-    def keeper(self) -> Keeper | None:
+    def outbox(self) -> Outbox | None:
         """The outbox of the column's table, if there is one."""
         table = self.column.table
-        return keeper_of(table.metadata) if isinstance(table, Table) else None
+        return outbox_in(table.metadata) if isinstance(table, Table) else None
 
 
 class Slot(NamedTuple):

@@ -223,7 +223,10 @@ def _carry_out(session: Session, flush: Flush, changes: Sequence[Change], connec
 
 
 def _after_flush(session: Session, context: UOWTransaction) -> None:
+    flush = session_files(session).flush
     _settle_flush(session_files(session))
+    if flush is not None:
+        flush.tell_outbox(session)
 
 
 def _settle_flush(files: SessionFiles) -> None:

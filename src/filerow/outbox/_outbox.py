@@ -16,7 +16,7 @@ from sqlalchemy.engine import Dialect
 from filerow._bridge import spawn
 from filerow._changes import Ref
 from filerow._file import FileObject
-from filerow._tracking import KEEPER, Buried
+from filerow._tracking import OUTBOX, Buried
 from filerow._unit_of_work import on_ddl
 from filerow.outbox._clock import now
 from filerow.outbox._drain import MOST, Drained, batches, note_run
@@ -62,7 +62,7 @@ class Outbox:
         backoff: timedelta = timedelta(seconds=30),
         max_backoff: timedelta = timedelta(hours=1),
     ) -> None:
-        if KEEPER in metadata.info:
+        if OUTBOX in metadata.info:
             msg = "this MetaData has an outbox already; there is one for all its tables"
             raise ValueError(msg)
         if retention < timedelta(0):
@@ -80,7 +80,7 @@ class Outbox:
         self.retention = retention
         self.table = make_table(metadata, table_name)
         self.state = make_state_table(metadata, f"{table_name}_state")
-        metadata.info[KEEPER] = self
+        metadata.info[OUTBOX] = self
         on_ddl(metadata, created=self._create_triggers, dropped=self._drop_triggers)
 
     # -- tombstones ----------------------------------------------------------------------------------------------------
@@ -265,5 +265,5 @@ class Outbox:
 
 def outbox_of(metadata: MetaData) -> Outbox | None:
     """Return the outbox of a ``MetaData``, if it has one."""
-    found = metadata.info.get(KEEPER)
+    found = metadata.info.get(OUTBOX)
     return found if isinstance(found, Outbox) else None

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 from sqlalchemy import DDL, Connection, MetaData, Table
 from sqlalchemy.engine import Dialect
 
-from filerow._tracking import keeper_of
+from filerow._tracking import outbox_in
 from filerow.outbox import _mysql, _postgresql, _sqlite
 from filerow.outbox._file_table import FileTable, Part, kind_of, spec_in, spec_of
 
@@ -170,8 +170,8 @@ def trigger_state(connection: Connection, metadata: MetaData) -> list[TriggerPro
         connection: Where.
         metadata: The models' ``MetaData``.
     """
-    keeper = keeper_of(metadata)
-    wanted = {} if keeper is None else _wanted(connection, keeper.table, metadata.tables.values())
+    outbox = outbox_in(metadata)
+    wanted = {} if outbox is None else _wanted(connection, outbox.table, metadata.tables.values())
     found = existing(connection, [schema for schema, _ in wanted]) if wanted else {}
     problems: list[TriggerProblem] = []
     for key in sorted(wanted, key=str):
