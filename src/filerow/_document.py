@@ -7,6 +7,7 @@ sqlalchemy-file's (``upload_storage`` and ``file_id``). Only ours is written.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -60,6 +61,10 @@ class Facts(NamedTuple):
     metadata: Mapping[str, Any] = NO_METADATA
 
 
+# How the text of our own documents begins: nobody needs to parse the rest to know where the object is.
+_OURS = re.compile(rf'\{{"v": ?{VERSION}, ?"backend": ?"([^"\\]+)", ?"path": ?"([^"\\]+)"')
+
+
 def to_document(facts: Facts) -> dict[str, Any]:
     """Return the JSON document of a stored file."""
     return {
@@ -107,11 +112,13 @@ def facts_from(document: str | bytes | Mapping[str, Any]) -> Facts:
 
 
 def located_in(document: str | bytes | Mapping[str, Any]) -> tuple[str, str]:
-    """Return the backend and path that a trusted document names; a third of the work of reading all of it.
+    """Return the backend and path that a trusted document names; a third of the work of reading all of it, or less.
 
     Raises:
         DocumentError: As :func:`facts_from`.
     """
+    if isinstance(document, str) and (ours := _OURS.match(document)):
+        return ours[1], ours[2]
     value = _parse(document)
     backend, path = value.get("backend"), value.get("path")
     if value.get("v") == VERSION and isinstance(backend, str) and isinstance(path, str) and backend and path:

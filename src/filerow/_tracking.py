@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import JSON, Column, ColumnElement, Connection, MetaData, Table, and_, false, or_, select, type_coerce, update
+from sqlalchemy import (
+    JSON,
+    Column,
+    ColumnElement,
+    Connection,
+    MetaData,
+    Table,
+    Text,
+    Update,
+    and_,
+    bindparam,
+    false,
+    or_,
+    select,
+    type_coerce,
+    update,
+)
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import ColumnProperty, InstanceState, Mapper, Session
 from sqlalchemy.sql import Select
@@ -80,7 +97,7 @@ def outbox_in(metadata: MetaData) -> Outbox | None:
     return found
 
 
-@dataclass(frozen=True, slots=True, eq=False)  # there is one for each column of a class, and it is hashed often
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)  # one for each column of a class, and often hashed
 class Field:
     """One file column of a mapped class.
 
@@ -163,7 +180,11 @@ def owned_by(value: Any) -> tuple[Ref, ...]:
 
 
 def _named_in(value: Any) -> tuple[Ref, ...]:
-    """Return which objects a column's JSON names."""
+    """Return which objects a column's JSON names; as text where the database keeps it so."""
+    if isinstance(value, str):
+        if value.startswith("{"):
+            return (Ref(*located_in(value)),)
+        value = json.loads(value)
     if value is None:
         return ()
     return tuple(Ref(*located_in(document)) for document in ([value] if isinstance(value, dict) else value))
@@ -197,19 +218,42 @@ def read_into(owned: Owned, connection: Connection, mapper: Mapper[Any], states:
     keys = sorted(by_key, key=repr)  # one order for all sessions, so that their locks do not cross
     lock_for_writing(connection, fields)
     width = len(mapper.primary_key)
+    statement = _owned_select(mapper, in_text=connection.dialect.name in _JSON_IS_TEXT)
     for start in range(0, len(keys), BATCH):
-        for row in connection.execute(_owned_select(mapper, fields, keys[start : start + BATCH])):
-            state = by_key.get(tuple(row[:width]))
+        chosen, parameters = _chosen(statement, mapper, keys[start : start + BATCH])
+        for row in connection.execute(chosen, parameters):
+            key = tuple(row)
+            state = by_key.get(key[:width])
             if state is not None:
-                for field, value in zip(fields, row[width:], strict=True):
+                for field, value in zip(fields, key[width:], strict=True):
                     owned[state, field.key] = _named_in(value)
 
 
-def _owned_select(mapper: Mapper[Any], fields: Sequence[Field], keys: Sequence[tuple[Any, ...]]) -> Select[Any]:
-    columns = mapper.primary_key
-    documents = (type_coerce(field.column, JSON) for field in fields)  # nobody wants to see files here
-    statement = select(*columns, *documents).select_from(mapper.persist_selectable)
-    return statement.where(any_of(columns, keys)).with_for_update(key_share=True)
+_JSON_IS_TEXT = frozenset({"sqlite", "mysql", "mariadb"})
+"""Databases that hand out JSON as text, most of which nobody has to parse to know where an object is."""
+
+_selects: WeakKeyDictionary[Mapper[Any], dict[bool, Select[Any]]] = WeakKeyDictionary()
+
+
+def _owned_select(mapper: Mapper[Any], *, in_text: bool) -> Select[Any]:
+    """Return the locking SELECT of a class's keys and documents, made once: making one takes as long as running it."""
+    made = _selects.setdefault(mapper, {})
+    statement = made.get(in_text)
+    if statement is None:
+        kind = Text() if in_text else JSON()  # nobody wants to see files here
+        documents = (type_coerce(field.column, kind) for field in fields_of(mapper))
+        statement = select(*mapper.primary_key, *documents).select_from(mapper.persist_selectable)
+        if len(mapper.primary_key) == 1:
+            statement = statement.where(mapper.primary_key[0].in_(bindparam("filerow_keys", expanding=True)))
+        statement = made[in_text] = statement.with_for_update(key_share=True)
+    return statement
+
+
+def _chosen(statement: Select[Any], mapper: Mapper[Any], keys: Sequence[tuple[Any, ...]]) -> tuple[Select[Any], dict[str, Any]]:
+    """Return a SELECT of these rows, with its parameters."""
+    if len(mapper.primary_key) == 1:
+        return statement, {"filerow_keys": [key[0] for key in keys]}
+    return statement.where(any_of(mapper.primary_key, keys)), {}
 
 
 def any_of(columns: Sequence[ColumnElement[Any]], keys: Sequence[tuple[Any, ...]]) -> ColumnElement[bool]:
@@ -227,7 +271,12 @@ def lock_for_writing(connection: Connection, fields: Sequence[Field]) -> None:
     """
     if connection.dialect.name != "sqlite":
         return
-    table = fields[0].column.table
-    if isinstance(table, Table):
-        column = fields[0].column
-        connection.execute(update(table).values({column: column}).where(false()))
+    field = fields[0]
+    statement = _locks.get(field)
+    if statement is None and isinstance(field.column.table, Table):
+        statement = _locks[field] = update(field.column.table).values({field.column: field.column}).where(false())
+    if statement is not None:
+        connection.execute(statement)
+
+
+_locks: WeakKeyDictionary[Field, Update] = WeakKeyDictionary()
