@@ -2,24 +2,309 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import update
 
+from filerow import storages
+from filerow.backends.local import LocalBackend
+from filerow.maintenance import Progress
+from filerow.maintenance import drain as drain_with_progress
 from filerow.outbox import Drained
+from filerow.outbox._drain import delay_after
 from tests.databases import EmptyDatabase
 from tests.outbox.yard import Yard, make_yard, paths
 
+SQLITE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+POSTGRESQL = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+
+
+class Watched(LocalBackend):
+    """A directory that can be out of order, and remembers what it was asked to delete."""
+
+    def __init__(self, key: str, root: Path) -> None:
+        super().__init__(key, root, fsync=False)
+        self.broken = False
+        self.calls: list[list[str]] = []
+        self.look: Any = None
+
+    def _delete(self, paths: Sequence[str]) -> Mapping[str, BaseException]:
+        self.calls.append(list(paths))
+        if self.look is not None:
+            self.look()
+        if self.broken:
+            msg = "the directory is out of order"
+            raise OSError(msg)
+        return super()._delete(paths)
+
 
 @pytest.fixture
-def yard(database: EmptyDatabase, tmp_path: Path) -> Yard:
+def docs(tmp_path: Path) -> Watched:
+    backend = Watched("docs", tmp_path / "docs")
+    storages.register_backend(backend)
+    return backend
+
+
+@pytest.fixture
+def yard(database: EmptyDatabase, tmp_path: Path, docs: Watched) -> Yard:
     return make_yard(database.engine(), tmp_path / "docs")
 
 
-def test_the_objects_of_due_tombstones_go_and_so_do_their_tombstones(yard: Yard) -> None:
-    yard.put(*paths(25), "paper/file/other.txt")
-    yard.bury(*paths(25))
-    assert yard.outbox.drain(yard.engine, batch=10) == Drained(deleted=25)
-    assert yard.there() == {"paper/file/other.txt"}
-    assert yard.tombstones() == []
+def make_due(yard: Yard) -> None:
+    """Let the time pass that failed tombstones wait for."""
+    table = yard.outbox.table
+    with yard.engine.begin() as connection:
+        connection.execute(update(table).where(table.c.next_attempt.is_not(None)).values(next_attempt=1.0))
+
+
+# -- on every database -----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_due_goes_and_what_is_kept_or_named_by_a_row_stays(yard: Yard) -> None:
+    yard.put(*paths(25), "paper/file/other.txt", "named/1", "named/2", "named/3", "kept")
+    yard.own("named/1")
+    yard.own("named/2", "named/3", column="pages")
+    yard.outbox.retention = timedelta(hours=1)
+    yard.bury(*paths(25), "named/1", "named/2", "named/3", age=3_601)
+    yard.bury("kept", age=3_500)
+    steps = list(yard.outbox.drain_steps(yard.engine, batch=10))
+    assert steps[-1] == Drained(deleted=25, taken_back=3)
+    assert len(steps) == 3
+    assert yard.there() == {"paper/file/other.txt", "named/1", "named/2", "named/3", "kept"}
+    assert yard.tombstones() == ["kept"]
+
+
+def test_an_object_that_cannot_be_deleted_is_tried_again_later(yard: Yard, docs: Watched) -> None:
+    yard.put(*paths(5))
+    yard.bury(*paths(5))
+    docs.broken = True
+    assert yard.outbox.drain(yard.engine) == Drained(failed=5)
     assert yard.outbox.drain(yard.engine) == Drained()
+    [(attempts, error, waits), *_] = yard.tombstones("attempts", "last_error", "next_attempt")
+    assert (attempts, "out of order" in error) == (1, True)
+    assert waits is not None
+    assert len(docs.calls) == 1
+    docs.broken = False
+    make_due(yard)
+    assert yard.outbox.drain(yard.engine) == Drained(deleted=5)
+    assert yard.there() == set()
+    assert yard.tombstones() == []
+
+
+def test_async_engines_drain_as_well(database: EmptyDatabase, yard: Yard) -> None:
+    yard.put(*paths(25), "named")
+    yard.own("named")
+    yard.bury(*paths(25), "named")
+
+    async def drain() -> Drained:
+        engine = database.async_engine()
+        try:
+            return await yard.outbox.drain_async(engine, batch=10)
+        finally:
+            await engine.dispose()
+
+    assert asyncio.run(drain()) == Drained(deleted=25, taken_back=1)
+    assert yard.there() == {"named"}
+
+
+# -- the rules, which are the same everywhere ------------------------------------------------------------------------------
+
+
+@SQLITE
+def test_no_connection_is_held_while_objects_are_deleted(yard: Yard, docs: Watched) -> None:
+    pool: Any = yard.engine.pool
+    held: list[int] = []
+    docs.look = lambda: held.append(pool.checkedout())
+    yard.bury(*paths(3))
+    yard.outbox.drain(yard.engine)
+    assert held == [0]
+
+
+@SQLITE
+def test_a_batch_is_one_bulk_delete_for_each_backend(yard: Yard, docs: Watched, tmp_path: Path) -> None:
+    other = Watched("other", tmp_path / "other")
+    storages.register_backend(other)
+    yard.bury(*paths(6))
+    yard.bury(*paths(6), backend="other")
+    assert yard.outbox.drain(yard.engine, batch=12) == Drained(deleted=12)
+    assert (docs.calls, other.calls) == ([paths(6)], [paths(6)])
+
+
+@SQLITE
+def test_a_backend_that_is_not_registered_is_a_failure_that_says_so(yard: Yard) -> None:
+    yard.bury("a", backend="elsewhere")
+    assert yard.outbox.drain(yard.engine) == Drained(failed=1)
+    [error] = yard.tombstones("last_error")
+    assert "no backend is registered as 'elsewhere'" in error
+
+
+@SQLITE
+def test_after_many_attempts_it_is_given_up_until_somebody_revives_it(
+    yard: Yard, docs: Watched, caplog: pytest.LogCaptureFixture
+) -> None:
+    yard.put("a")
+    yard.bury("a")
+    yard.outbox.max_attempts = 3
+    docs.broken = True
+    outcomes = []
+    for _ in range(4):
+        outcomes.append(yard.outbox.drain(yard.engine))
+        make_due(yard)
+    assert outcomes == [Drained(failed=1), Drained(failed=1), Drained(dead=1), Drained()]
+    assert "gave up deleting" in caplog.text
+    assert yard.tombstones("dead", "attempts") == [(1, 3)]
+    docs.broken = False
+    with yard.engine.begin() as connection:
+        assert yard.outbox.revive(connection) == 1
+    assert yard.tombstones("dead", "attempts") == [(0, 1)], "its deletion has begun, and that must not be forgotten"
+    assert yard.outbox.drain(yard.engine) == Drained(deleted=1)
+
+
+def test_the_wait_doubles_up_to_an_hour_and_differs_from_one_to_the_next() -> None:
+    backoff, most = timedelta(seconds=30), timedelta(hours=1)
+    for attempts, seconds in [(1, 30), (2, 60), (3, 120), (7, 1920), (8, 3600), (5000, 3600)]:
+        waits = {delay_after(attempts, backoff, most) for _ in range(50)}
+        assert len(waits) > 10
+        assert all(seconds * 0.75 <= wait <= seconds * 1.25 for wait in waits)
+
+
+@SQLITE
+def test_what_fails_again_and_again_does_not_keep_the_rest_waiting(yard: Yard) -> None:
+    yard.put(*paths(10))
+    yard.bury(*paths(30, "gone"), backend="elsewhere", age=60)
+    yard.bury(*paths(10))
+    assert yard.outbox.drain(yard.engine, batch=4) == Drained(deleted=10, failed=4)
+    make_due(yard)
+    yard.put("new")
+    yard.bury("new")
+    assert yard.outbox.drain(yard.engine, batch=2) == Drained(deleted=1, failed=2)
+    assert yard.there() == set()
+
+
+@SQLITE
+def test_a_store_that_is_down_is_asked_once_in_a_drain(yard: Yard, docs: Watched) -> None:
+    yard.bury(*paths(50))
+    docs.broken = True
+    assert yard.outbox.drain(yard.engine, batch=10) == Drained(failed=10)
+    assert len(docs.calls) == 1
+    assert yard.tombstones("attempts").count(0) == 40, "no attempt is spent on those behind it"
+
+
+@SQLITE
+def test_an_object_that_was_dropped_twice_is_kept_from_the_last_time_on(yard: Yard) -> None:
+    yard.put("a", "b")
+    yard.bury("a", "a", "b", age=7_200)
+    yard.bury("a", age=60)
+    yard.outbox.retention = timedelta(hours=1)
+    assert yard.outbox.drain(yard.engine) == Drained(deleted=1)
+    assert yard.there() == {"a"}
+    assert yard.tombstones() == ["a"]
+    yard.outbox.retention = timedelta(0)
+    assert yard.outbox.drain(yard.engine) == Drained(deleted=1)
+
+
+@SQLITE
+def test_an_object_whose_deletion_had_begun_stays_when_a_row_names_it_all_the_same(
+    yard: Yard, caplog: pytest.LogCaptureFixture
+) -> None:
+    yard.put("a")
+    yard.own("a")
+    yard.bury("a", attempts=1, next_attempt=1.0)
+    with caplog.at_level(logging.WARNING, "filerow"):
+        assert yard.outbox.drain(yard.engine) == Drained(taken_back=1)
+    assert "whose deletion had begun" in caplog.text
+    assert yard.there() == {"a"}
+
+
+@SQLITE
+def test_a_drain_stops_at_its_limit(yard: Yard) -> None:
+    yard.put(*paths(10))
+    yard.bury(*paths(10))
+    assert yard.outbox.drain(yard.engine, batch=4, limit=6) == Drained(deleted=6)
+    assert yard.there() == set(paths(10)[6:])
+
+
+@SQLITE
+def test_a_batch_that_no_database_takes_is_refused(yard: Yard) -> None:
+    for batch in (0, 10_001):
+        with pytest.raises(ValueError, match="1 to 10,000"):
+            yard.outbox.drain_steps(yard.engine, batch=batch)
+
+
+@SQLITE
+def test_a_cancelled_drain_gives_its_batch_back_at_once(database: EmptyDatabase, yard: Yard, docs: Watched) -> None:
+    yard.put(*paths(3))
+    yard.bury(*paths(3))
+    entered, go_on = threading.Event(), threading.Event()
+
+    def look() -> None:
+        entered.set()
+        go_on.wait(30)
+
+    docs.look = look
+
+    async def cancel() -> None:
+        engine = database.async_engine()
+        drain = asyncio.ensure_future(yard.outbox.drain_async(engine))
+        await asyncio.to_thread(entered.wait, 30)
+        drain.cancel()
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await drain
+        await engine.dispose()
+
+    asyncio.run(cancel())
+    docs.look = None
+    assert yard.tombstones("attempts") == [1, 1, 1]
+    assert yard.outbox.drain(yard.engine) == Drained(deleted=3), "nobody need wait for the lease to end"
+
+
+@SQLITE
+def test_maintenance_tells_how_far_it_is_and_what_it_could_not_do(yard: Yard) -> None:
+    yard.put(*paths(6))
+    yard.bury(*paths(6), age=60)
+    yard.bury("a", "b", backend="elsewhere")
+    told = list(drain_with_progress(yard.outbox.metadata, yard.engine, batch=4))
+    assert [(one.done, one.total, one.changed) for one in told] == [(0, 8, 0), (4, 8, 4), (8, 8, 6)]
+    [finding] = told[-1].findings
+    assert (finding.code, finding.backend, finding.level) == ("not-deleted", "elsewhere", "warning")
+    assert told[0] == Progress("drain", total=8)
+    with yard.engine.connect() as connection:
+        state = yard.outbox.read_state(connection, "drainer")
+    assert state is not None
+    assert state["deleted"] == 6
+
+
+# -- many at once ----------------------------------------------------------------------------------------------------------
+
+
+@POSTGRESQL
+def test_without_skip_locked_each_tombstone_still_has_one_worker(yard: Yard, docs: Watched) -> None:
+    """As on a database that knows no ``SKIP LOCKED``: PostgreSQL before 9.5, which this one is told to be."""
+    with yard.engine.connect():
+        yard.engine.dialect.server_version_info = (9, 4)  # type: ignore[attr-defined]
+    yard.put(*paths(200))
+    yard.bury(*paths(200))
+    outcomes: list[Drained] = []
+    start = threading.Barrier(3)
+
+    def work() -> None:
+        start.wait()
+        outcomes.append(yard.outbox.drain(yard.engine, batch=20))
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(one.deleted for one in outcomes) == 200
+    asked = [path for call in docs.calls for path in call]
+    assert sorted(asked) == paths(200), "each was asked for once"
+    assert yard.there() == set()

@@ -34,12 +34,12 @@ def drain(metadata: MetaData, engine: Engine, *, batch: int = 1_000, limit: int 
         are ``not-deleted`` (a warning: it is tried again) and ``dead-letter`` (an error: it was given up), one for each backend.
 
     Raises:
-        LookupError: The ``MetaData`` has no outbox.
+        ValueError: The ``MetaData`` has no outbox.
     """
     outbox = outbox_of(metadata)
     if outbox is None:
         msg = "these models have no outbox to drain; make one with filerow.outbox.Outbox(Base.metadata)"
-        raise LookupError(msg)
+        raise ValueError(msg)
     return _drain(outbox, engine, batch, limit)
 
 

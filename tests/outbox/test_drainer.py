@@ -1,0 +1,244 @@
+"""The drainer inside an application: a thread or a task that wakes, waits, survives and stops."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+from starlette.applications import Starlette
+
+from filerow import storages
+from filerow.backends.local import LocalBackend
+from tests.databases import EmptyDatabase
+from tests.outbox.yard import Yard, make_yard, paths
+
+SQLITE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+SOON = timedelta(seconds=0.05)
+NEVER = timedelta(hours=1)
+PATIENCE = 30.0
+
+
+class Slow(LocalBackend):
+    """A directory whose deletes wait until they are let go."""
+
+    def __init__(self, key: str, root: Path) -> None:
+        super().__init__(key, root, fsync=False)
+        self.entered = threading.Event()
+        self.go_on = threading.Event()
+
+    def _delete(self, paths: Sequence[str]) -> Mapping[str, BaseException]:
+        self.entered.set()
+        self.go_on.wait(PATIENCE)
+        return super()._delete(paths)
+
+
+@pytest.fixture
+def yard(database: EmptyDatabase, tmp_path: Path) -> Yard:
+    return make_yard(database.engine(), tmp_path / "docs")
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Wait for something that another thread does."""
+    ends = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < ends, "it never came true"
+        time.sleep(0.01)
+
+
+def heartbeat(yard: Yard) -> dict[str, Any] | None:
+    with yard.engine.connect() as connection:
+        return yard.outbox.read_state(connection, "drainer")
+
+
+def drainers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "filerow-drainer"]
+
+
+@SQLITE
+def test_a_thread_drains_what_is_due_and_what_comes_later(yard: Yard) -> None:
+    yard.put(*paths(5), "later")
+    yard.bury(*paths(5))
+    with yard.outbox.drainer(yard.engine, interval=SOON, batch=2):
+        until(lambda: yard.there() == {"later"})
+        yard.bury("later")
+        until(lambda: not yard.there())
+    assert drainers() == []
+
+
+@SQLITE
+def test_it_wakes_after_a_commit_that_dropped_a_file(yard: Yard) -> None:
+    with yard.outbox.drainer(yard.engine, interval=NEVER):
+        until(lambda: heartbeat(yard) is not None)
+        yard.put("a")
+        yard.bury("a")
+        yard.outbox.wake()
+        until(lambda: not yard.there())
+
+
+@SQLITE
+def test_it_sleeps_on_when_nothing_can_be_due(yard: Yard) -> None:
+    looks: list[str] = []
+    event.listen(yard.engine, "before_cursor_execute", lambda *args: "IS NULL" in args[2] and looks.append(args[2]))
+    yard.outbox.retention = 2 * NEVER
+    with yard.outbox.drainer(yard.engine, interval=NEVER):
+        until(lambda: bool(looks))
+        for _ in range(20):
+            yard.outbox.wake()
+        time.sleep(0.4)
+    assert len(looks) == 1
+
+
+@SQLITE
+def test_it_stops_after_the_batch_at_hand(yard: Yard, tmp_path: Path) -> None:
+    slow = Slow("slow", tmp_path / "docs")
+    storages.register_backend(slow)
+    yard.put(*paths(6))
+    yard.bury(*paths(6), backend="slow")
+    drainer = yard.outbox.drainer(yard.engine, interval=SOON, batch=2)
+    with drainer:
+        assert slow.entered.wait(PATIENCE)
+        threading.Timer(0.1, slow.go_on.set).start()
+    assert len(yard.there()) == 4, "one batch, and not all"
+    assert yard.tombstones("attempts") == [0, 0, 0, 0]
+    with drainer:  # it can be entered again
+        until(lambda: not yard.there())
+
+
+@SQLITE
+def test_it_does_not_wait_for_ever_for_a_store_that_hangs(yard: Yard, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    slow = Slow("slow", tmp_path / "docs")
+    storages.register_backend(slow)
+    yard.bury("a", backend="slow")
+    with yard.outbox.drainer(yard.engine, patience=timedelta(seconds=0.1)):
+        assert slow.entered.wait(PATIENCE)
+    assert "still deleting" in caplog.text
+    slow.go_on.set()
+    until(lambda: not drainers())
+
+
+@SQLITE
+def test_it_survives_a_database_and_a_store_that_fail(yard: Yard, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    yard.put("a")
+    yard.bury("a")
+    yard.outbox.backoff = timedelta(seconds=0.05)
+    name = yard.outbox.table.name
+    with yard.engine.begin() as connection:
+        connection.exec_driver_sql(f"ALTER TABLE {name} RENAME TO elsewhere")
+    shutil.move(tmp_path / "docs", tmp_path / "moved")
+    (tmp_path / "docs").write_text("no directory")
+    caplog.set_level(logging.WARNING, "filerow")
+    with yard.outbox.drainer(yard.engine, interval=SOON):
+        until(lambda: "(2 in a row)" in caplog.text)
+        with yard.engine.begin() as connection:
+            connection.exec_driver_sql(f"ALTER TABLE elsewhere RENAME TO {name}")
+        until(lambda: any(yard.tombstones("last_error")))
+        (tmp_path / "docs").unlink()
+        shutil.move(tmp_path / "moved", tmp_path / "docs")
+        until(lambda: not yard.there())
+
+
+@SQLITE
+def test_its_heartbeat_comes_once_an_interval_at_most(yard: Yard) -> None:
+    statements: list[str] = []
+    event.listen(yard.engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
+    with yard.outbox.drainer(yard.engine, interval=NEVER, batch=1):
+        yard.put(*paths(5))
+        yard.bury(*paths(5))
+        yard.outbox.wake()
+        until(lambda: not yard.there())
+    assert len([one for one in statements if one.startswith("INSERT INTO filerow_outbox_state")]) == 1
+    told = heartbeat(yard)
+    assert told is not None
+    assert {"host", "pid", "interval", "deleted", "failed", "error"} <= set(told)
+
+
+@SQLITE
+def test_it_says_what_it_cannot_do(database: EmptyDatabase, yard: Yard) -> None:
+    with pytest.raises(ValueError, match="interval"):
+        yard.outbox.drainer(yard.engine, interval=timedelta(0))
+    drainer = yard.outbox.drainer(yard.engine)
+    with drainer, pytest.raises(RuntimeError, match="running already"), drainer:
+        pass
+    engine = database.async_engine()
+    with pytest.raises(TypeError, match="async with"), yard.outbox.drainer(engine):
+        pass
+    asyncio.run(engine.dispose())
+
+
+# -- in an event loop ------------------------------------------------------------------------------------------------------
+
+
+async def until_async(true: Callable[[], bool]) -> None:
+    await asyncio.to_thread(until, true)
+
+
+def test_a_task_drains_wakes_and_ends(database: EmptyDatabase, yard: Yard) -> None:
+    yard.put(*paths(5))
+    yard.bury(*paths(5))
+
+    async def work() -> None:
+        engine = database.async_engine()
+        before = asyncio.all_tasks()
+        async with yard.outbox.drainer(engine, interval=NEVER, batch=2):
+            await until_async(lambda: not yard.there())
+            yard.put("a", "b")
+            await asyncio.to_thread(yard.bury, "a")  # never in the event loop: the drainer may hold SQLite's lock there
+            yard.outbox.wake()
+            await until_async(lambda: yard.there() == {"b"})
+            await asyncio.to_thread(yard.bury, "b")
+            await asyncio.to_thread(yard.outbox.wake)  # a commit of another thread
+            await until_async(lambda: not yard.there())
+        assert asyncio.all_tasks() == before
+        await engine.dispose()
+
+    asyncio.run(work())
+    assert yard.tombstones() == []
+
+
+@SQLITE
+def test_a_task_that_takes_too_long_is_cancelled_and_gives_its_batch_back(
+    database: EmptyDatabase, yard: Yard, tmp_path: Path
+) -> None:
+    slow = Slow("slow", tmp_path / "docs")
+    storages.register_backend(slow)
+    yard.put("a")
+    yard.bury("a", backend="slow")
+
+    async def work() -> None:
+        engine = database.async_engine()
+        async with yard.outbox.drainer(engine, patience=timedelta(seconds=0.1)):
+            await asyncio.to_thread(slow.entered.wait, PATIENCE)
+            threading.Timer(0.5, slow.go_on.set).start()
+        await engine.dispose()
+
+    asyncio.run(work())
+    assert yard.outbox.drain(yard.engine).deleted == 1, "nobody need wait for the lease to end"
+
+
+@SQLITE
+@pytest.mark.parametrize("asynchronous", [True, False], ids=["async-engine", "engine"])
+def test_it_is_an_application_s_lifespan(database: EmptyDatabase, yard: Yard, asynchronous: bool) -> None:
+    engine: Any = database.async_engine() if asynchronous else yard.engine
+    app = Starlette(lifespan=yard.outbox.drainer(engine, interval=SOON).lifespan)
+
+    async def serve() -> None:
+        for path in ("a", "b"):  # an application may start twice, in tests
+            yard.put(path)
+            await asyncio.to_thread(yard.bury, path)
+            async with app.router.lifespan_context(app) as state:
+                assert state is None, "a mapping would become the state of each request"
+                await until_async(lambda: not yard.there())
+        if asynchronous:
+            await engine.dispose()
+
+    asyncio.run(serve())
+    assert drainers() == []

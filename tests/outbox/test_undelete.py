@@ -1,0 +1,284 @@
+"""Undelete: what was removed is had back while its bytes are kept, and not a moment longer."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import delete, null, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from filerow import FileObject, FileObjectList, FileState, StoredObject, storages
+from filerow.exceptions import UndeleteError
+from filerow.outbox import Outbox
+from tests.databases import EmptyDatabase
+from tests.outbox.yard import Yard, make_yard
+
+SQLITE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+POSTGRESQL = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Paper(Base):
+    __tablename__ = "paper"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    file: Mapped[FileObject | None] = mapped_column(StoredObject("docs"))
+    pages: Mapped[FileObjectList] = mapped_column(StoredObject("docs", multiple=True))
+
+
+class Note(Base):
+    __tablename__ = "note"
+    key: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(primary_key=True)
+    file: Mapped[FileObject | None] = mapped_column(StoredObject("docs"))
+
+
+OUTBOX = Outbox(Base.metadata)
+"""Keeps removed files for a week."""
+
+
+@pytest.fixture
+def desk(database: EmptyDatabase, tmp_path: Path) -> Yard:
+    """A database with the tables above, and backend ``docs``."""
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    storages.register_backend(f"file://{folder}", key="docs", fsync=False)
+    engine = database.engine()
+    Base.metadata.create_all(engine)
+    return Yard(engine, OUTBOX, Base.metadata.tables["paper"], folder)
+
+
+def new(text: str) -> FileObject:
+    return FileObject(filename=f"{text}.txt", content=text.encode())
+
+
+def test_a_file_comes_back_into_the_row_that_it_left(desk: Yard) -> None:
+    with Session(desk.engine) as session:
+        paper = Paper(id=1, file=new("single"), pages=[new("first"), new("second")])
+        session.add(paper)
+        session.commit()
+        path, page = paper.file.path, paper.pages[0].path  # type: ignore[union-attr]
+        paper.file = None
+        del paper.pages[0]
+        session.commit()
+        assert sorted(desk.tombstones()) == sorted([path, page])
+        for one in (path, page):
+            assert desk.outbox.undelete(session.connection(), "docs", one).state is FileState.ATTACHED
+        session.commit()
+        assert desk.tombstones() == []
+        assert paper.file is not None
+        assert paper.file.get_content() == b"single"
+        assert [one.get_content() for one in paper.pages] == [b"second", b"first"]
+
+
+def test_a_removed_row_s_file_can_be_given_to_another_without_a_copy(desk: Yard) -> None:
+    with Session(desk.engine) as session:
+        session.add(Paper(id=1, file=new("single"), pages=[new("page")]))
+        session.commit()
+        paper = session.get_one(Paper, 1)
+        path, page = paper.file.path, paper.pages[0].path  # type: ignore[union-attr]
+        session.delete(paper)
+        session.commit()
+        assert len(desk.there()) == 2
+        file, other = (desk.outbox.undelete(session.connection(), "docs", one) for one in (path, page))
+        assert (file.state, file.filename, file.size) == (FileState.STAGED, "single.txt", 6)
+        session.add(Paper(id=1, file=file, pages=[other]))
+        session.commit()
+        assert desk.tombstones() == []
+        assert desk.there() == {path, page}, "its bytes were not copied"
+        assert session.get_one(Paper, 1).file == file
+
+
+def test_async_sessions_have_files_back_too(database: EmptyDatabase, desk: Yard) -> None:
+    async def work() -> bytes:
+        engine = database.async_engine()
+        try:
+            async with AsyncSession(engine) as session:
+                paper = Paper(id=1, file=new("single"))
+                session.add(paper)
+                await session.commit()
+                await session.refresh(paper)
+                path = paper.file.path  # type: ignore[union-attr]
+                paper.file = None
+                await session.commit()
+                await desk.outbox.undelete_async(await session.connection(), "docs", path)
+                await session.commit()
+                await session.refresh(paper)
+                assert paper.file is not None
+                return await paper.file.get_content_async()
+        finally:
+            await engine.dispose()
+
+    assert asyncio.run(work()) == b"single"
+
+
+@SQLITE
+def test_after_the_drain_it_is_too_late(desk: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.put("gone", "begun")
+    desk.bury("gone")
+    desk.bury("begun", attempts=1, next_attempt=1e12)
+    monkeypatch.setattr(desk.outbox, "retention", timedelta(0))
+    desk.outbox.drain(desk.engine)
+    cases = {"gone": "has no note of", "begun": "too late", "never": "has no note of"}
+    with desk.engine.begin() as connection:
+        for path, why in cases.items():
+            with pytest.raises(UndeleteError, match=why):
+                desk.outbox.undelete(connection, "docs", path)
+        assert desk.outbox.removed(connection) == []
+
+
+@SQLITE
+def test_bytes_that_are_not_there_are_not_promised(desk: Yard) -> None:
+    desk.bury("a")
+    with desk.engine.begin() as connection, pytest.raises(UndeleteError, match="not on backend 'docs' any more"):
+        desk.outbox.undelete(connection, "docs", "a")
+
+
+@SQLITE
+def test_it_takes_no_other_file_s_place(desk: Yard) -> None:
+    with Session(desk.engine) as session:
+        paper = Paper(id=1, file=new("old"))
+        session.add(paper)
+        session.commit()
+        path = paper.file.path  # type: ignore[union-attr]
+        paper.file = new("new")
+        session.commit()
+        file = desk.outbox.undelete(session.connection(), "docs", path)
+        session.commit()
+        assert paper.file is not None
+        assert paper.file.get_content() == b"new"
+        assert file.state is FileState.STAGED
+        assert file.get_content() == b"old"
+
+
+@SQLITE
+def test_what_is_had_back_and_given_to_no_row_is_kept_for_the_retention_anew(desk: Yard) -> None:
+    desk.put("a")
+    desk.bury("a", "a", age=600_000)
+    with desk.engine.begin() as connection:
+        desk.outbox.undelete(connection, "docs", "a")
+    assert desk.tombstones() == ["a"]
+    with desk.engine.connect() as connection:
+        [one] = desk.outbox.removed(connection)
+    assert datetime.now(UTC) - one.removed_at < timedelta(minutes=5)
+
+
+@SQLITE
+def test_a_rollback_leaves_the_file_removed(desk: Yard) -> None:
+    with Session(desk.engine) as session:
+        session.add(Paper(id=1, file=new("a")))
+        session.commit()
+        session.execute(update(Paper).values(file=null()))
+        session.commit()
+        [path] = desk.tombstones()
+        desk.outbox.undelete(session.connection(), "docs", path)
+        session.rollback()
+    assert desk.tombstones() == [path]
+
+
+@SQLITE
+def test_a_file_that_a_row_names_is_not_removed(desk: Yard) -> None:
+    desk.put("a")
+    with Session(desk.engine) as session:
+        session.add(Paper(id=1, file=new("a")))
+        session.commit()
+        path = session.get_one(Paper, 1).file.path  # type: ignore[union-attr]
+    desk.bury(path)  # as two rows leave it that were swapped by two UPDATEs
+    with desk.engine.begin() as connection:
+        assert desk.outbox.removed(connection) == []
+        with pytest.raises(UndeleteError, match="a row names it"):
+            desk.outbox.undelete(connection, "docs", path)
+
+
+@SQLITE
+def test_a_row_is_found_by_a_key_of_several_types(desk: Yard) -> None:
+    key, at = uuid.uuid4(), datetime(2026, 2, 28, 12, 30, 0, 5)  # noqa: DTZ001 - as databases keep it
+    with Session(desk.engine) as session:
+        note = Note(key=key, at=at, file=new("a"))
+        session.add(note)
+        session.commit()
+        note.file = None
+        session.commit()
+        [path] = desk.tombstones()
+        assert desk.outbox.undelete(session.connection(), "docs", path).state is FileState.ATTACHED
+        session.commit()
+        assert note.file is not None
+        assert note.file.path == path
+
+
+@SQLITE
+def test_what_can_be_had_back_is_listed_the_last_first(desk: Yard) -> None:
+    with Session(desk.engine) as session:
+        session.add(Paper(id=7, file=new("cat"), pages=[new("dog")]))
+        session.commit()
+        session.execute(delete(Paper))
+        session.commit()
+    desk.bury("older", age=7_200, table_name="elsewhere")
+    desk.bury("dead", dead=1, attempts=10)
+    desk.bury("begun", attempts=1)
+    with desk.engine.connect() as connection:
+        found = desk.outbox.removed(connection)
+        assert [one.filename for one in found][2:] == ["older"]
+        assert {(one.filename, one.column, one.size) for one in found[:2]} == {("cat.txt", "file", 3), ("dog.txt", "pages", 3)}
+        assert (found[0].table, found[0].row_key) == ("paper", {"id": 7})
+        assert found[0].kept_until - found[0].removed_at == timedelta(days=7)
+        assert [one.path for one in desk.outbox.removed(connection, table="elsewhere")] == ["older"]
+        assert len(desk.outbox.removed(connection, since=datetime.now(UTC) - timedelta(hours=1))) == 2
+        assert len(desk.outbox.removed(connection, limit=1)) == 1
+
+
+@POSTGRESQL
+def test_of_undelete_and_drain_at_the_same_time_exactly_one_wins(database: EmptyDatabase, tmp_path: Path) -> None:
+    yard = make_yard(database.engine(pool_size=2), tmp_path / "docs")
+    wins = {"undelete": 0, "drain": 0}
+    for number in range(50):
+        path = f"paper/file/{number}"
+        yard.put(path)
+        yard.own(path, key=number)
+        with yard.engine.begin() as connection:
+            connection.execute(update(yard.paper).where(yard.paper.c.id == number).values(file=null()))
+        outcome = race(lambda: yard.outbox.drain(yard.engine).deleted, lambda path=path: had_back(yard, path), number)
+        assert sorted(outcome) == [0, 1], "both, or neither"
+        with yard.engine.connect() as connection:
+            value = connection.execute(yard.paper.select().where(yard.paper.c.id == number)).one().file
+        assert (value is not None) == (path in yard.there()) == bool(outcome[1]), "a dangling row, or a lost file"
+        wins["undelete" if outcome[1] else "drain"] += 1
+    assert yard.tombstones() == []
+    assert min(wins.values()) > 0, f"no race at all: {wins}"
+
+
+def had_back(yard: Yard, path: str) -> int:
+    try:
+        with yard.engine.begin() as connection:
+            yard.outbox.undelete(connection, "docs", path)
+    except UndeleteError:
+        return 0
+    return 1
+
+
+def race(first: Callable[[], int], second: Callable[[], int], number: int) -> list[int]:
+    """Run both at once, in turn with a small lead for one of them."""
+    outcome = [-1, -1]
+    start = threading.Barrier(2)
+
+    def run(index: int, work: Callable[[], int]) -> None:
+        start.wait()
+        if index == number % 2:
+            threading.Event().wait(0.001 * (number % 7))
+        outcome[index] = work()
+
+    threads = [threading.Thread(target=run, args=(index, work)) for index, work in enumerate((first, second))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return outcome
