@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from filerow._bridge import Job, raise_if, run_all, run_all_async
@@ -17,7 +18,7 @@ from filerow._registry import storages
 from filerow._rules import NO_RULES, OCTET_STREAM, Rules
 from filerow._safety import present
 from filerow.backends._streams import in_thread
-from filerow.backends._types import ObjectInfo, PutOptions
+from filerow.backends._types import Buffer, ObjectInfo, PutOptions
 from filerow.exceptions import IntegrityError, StorageError, StorageTimeoutError
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ logger = logging.getLogger("filerow")
 
 
 _QUICK_BYTES = 64 << 10
+
+_IN_ONE_REQUEST = 1 << 20
+"""Up to this many bytes are read at once for a copy from one backend to another: 16 such copies may be under way."""
 
 
 class Alone:
@@ -153,13 +157,21 @@ class Copy(Alone):
         backend: The backend to copy to.
         path: The new path.
         generated: The path is ours and unused.
+        meter: Counts and hashes what is streamed from one backend to another, which must turn out to be what ``source`` says.
 
     Attributes:
         facts: What the copy is; set when it has succeeded.
     """
 
     def __init__(
-        self, source: Facts, origin: StorageBackend, backend: StorageBackend, path: str, *, generated: bool = True
+        self,
+        source: Facts,
+        origin: StorageBackend,
+        backend: StorageBackend,
+        path: str,
+        *,
+        generated: bool = True,
+        meter: Meter | None = None,
     ) -> None:
         self.facts: Facts | None = None
         self._source = source
@@ -167,12 +179,15 @@ class Copy(Alone):
         self._backend = backend
         self._path = path
         self._generated = generated
-        self._stopped = False
+        self._meter = meter
+        self._in_one = meter is not None and source.size is not None and source.size <= _IN_ONE_REQUEST
 
     quick = False
 
     def stop(self) -> None:
-        """Nothing to stop: a copy is one request, or a stream whose failure cleans up."""
+        """Stop a metered stream at its next chunk; any other copy is one request, or a stream whose failure cleans up."""
+        if self._meter is not None:
+            self._meter.stop()
 
     def run(self) -> None:
         """Copy, blocking."""
@@ -180,7 +195,7 @@ class Copy(Alone):
             if self._origin is self._backend:
                 info = self._backend.copy(self._source.path, self._path)
             else:
-                info = self._backend.put(self._path, self._origin.stream(self._source.path), self._stored_with())
+                info = self._backend.put(self._path, self._content(), self._stored_with())
             self.facts = self._copied(info)
         except BaseException as error:
             if _may_exist(error, generated=self._generated):
@@ -193,19 +208,53 @@ class Copy(Alone):
             if self._origin is self._backend:
                 info = await self._backend.copy_async(self._source.path, self._path)
             else:
-                chunks = self._origin.stream_async(self._source.path)
-                info = await self._backend.put_async(self._path, chunks, self._stored_with())
+                info = await self._stream_async()
             self.facts = self._copied(info)
         except BaseException as error:
             if _may_exist(error, generated=self._generated):
                 await Delete(self._backend, [self._path]).run_async()
             raise
 
+    def _content(self) -> Buffer | Iterator[Buffer]:
+        """Return the bytes, a few of them at once: that is two requests, and no thread to stream through."""
+        if self._in_one:
+            return self._metered(self._origin.read(self._source.path, 0, self._most))
+        return map(self._metered, self._origin.stream(self._source.path))
+
+    async def _stream_async(self) -> ObjectInfo:
+        if self._in_one:
+            whole = self._metered(await self._origin.read_async(self._source.path, 0, self._most))
+            return await self._backend.put_async(self._path, whole, self._stored_with())
+        async with aclosing(self._chunks_async()) as chunks:
+            return await self._backend.put_async(self._path, chunks, self._stored_with())
+
+    async def _chunks_async(self) -> AsyncGenerator[Buffer]:
+        async for chunk in self._origin.stream_async(self._source.path):
+            yield await in_thread(self._metered, chunk)
+
+    @property
+    def _most(self) -> int | None:
+        """Where to end a read in one request: one byte late, so that an object longer than its document says shows itself."""
+        return self._source.size + 1 if self._source.size else None
+
+    def _metered(self, chunk: Buffer) -> Buffer:
+        return chunk if self._meter is None else self._meter.feed(chunk)
+
     def _stored_with(self) -> PutOptions:
         return _options(self._source.content_type, self._source.filename, generated=self._generated)
 
     def _copied(self, info: ObjectInfo) -> Facts:
-        return self._source._replace(
+        source, meter = self._source, self._meter
+        if meter is not None and self._origin is not self._backend:
+            known = source.checksum if (source.checksum or "").startswith("sha256:") else None
+            if source.size not in {None, meter.size} or known not in {None, meter.checksum}:
+                msg = (
+                    f"the row says {source.size} bytes with {source.checksum}, what was read has {meter.size} bytes "
+                    f"with {meter.checksum}"
+                )
+                raise IntegrityError(msg, operation="read", backend=self._origin.key, path=source.path)
+            source = source._replace(size=meter.size, checksum=meter.checksum)
+        return source._replace(
             backend=self._backend.key,
             path=self._path,
             etag=info.etag,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from filerow.maintenance._doctor import doctor, doctor_async
 from filerow.maintenance._drain import drain, drain_async
 from filerow.maintenance._ls import Listed, ls, ls_async
+from filerow.maintenance._migrate import migrate, migrate_async
 from filerow.maintenance._report import Finding, Progress
 from filerow.maintenance._stats import ColumnStats, OutboxStats, stats, stats_async
 from filerow.maintenance._undelete import undelete, undelete_async
@@ -25,6 +26,8 @@ __all__ = (
     "drain_async",
     "ls",
     "ls_async",
+    "migrate",
+    "migrate_async",
     "stats",
     "stats_async",
     "undelete",

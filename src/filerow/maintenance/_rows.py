@@ -42,7 +42,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from filerow._references import FileColumn
 
-__all__ = ("Batch", "Row", "count", "cursor_of", "read_locked", "row_name", "rows", "write")
+__all__ = ("Batch", "Row", "count", "cursor_of", "decoded", "plain_table", "read_locked", "row_name", "rows", "write")
 
 _VALUE = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 _BY_TUPLE = frozenset({"postgresql", "sqlite"})
@@ -82,6 +82,7 @@ def rows(
     batch: int = 500,
     resume: str | None = None,
     where: ColumnElement[bool] | None = None,
+    instead: ColumnElement[Any] | None = None,
 ) -> Iterator[Batch]:
     """Yield the rows whose column is not NULL, each batch read in a short transaction of its own.
 
@@ -91,13 +92,15 @@ def rows(
         batch: Rows that are read, and held, at a time.
         resume: The cursor of an earlier batch: begin after it.
         where: Only rows for which this holds; indexes are used as for any query.
+        instead: Another column of the table, whose value is wanted as it is, and whose NULLs are left out.
 
     Raises:
         ValueError: The table has no primary key, or ``resume`` is the cursor of another column.
     """
     keys = _keys_of(file_column)
     order = [_sortable(key, engine.dialect.name) for key in keys]
-    statement = select(*keys, file_column.json).where(file_column.column.is_not(None)).order_by(*order).limit(batch)
+    wanted, read = (file_column.json, decoded) if instead is None else (instead, _as_it_is)
+    statement = select(*keys, wanted).where(_present(file_column, instead)).order_by(*order).limit(batch)
     if where is not None:
         statement = statement.where(where)
     last = None if resume is None else _read_cursor(file_column, resume)
@@ -111,14 +114,19 @@ def rows(
         if last == before:
             msg = f"the database does not sort {file_column.table.fullname!r} as it compares the keys: {last!r}"
             raise RuntimeError(msg)
-        yield Batch(tuple(Row(tuple(row[:-1]), _decoded(row[-1])) for row in found), cursor_of(file_column, last))
+        yield Batch(tuple(Row(tuple(row[:-1]), read(row[-1])) for row in found), cursor_of(file_column, last))
         if len(found) < batch:
             return
 
 
-def count(engine: Engine, file_column: FileColumn, where: ColumnElement[bool] | None = None) -> int:
+def count(
+    engine: Engine,
+    file_column: FileColumn,
+    where: ColumnElement[bool] | None = None,
+    instead: ColumnElement[Any] | None = None,
+) -> int:
     """Return how many rows :func:`rows` will yield from the beginning."""
-    statement = select(func.count()).select_from(file_column.table).where(file_column.column.is_not(None))
+    statement = select(func.count()).select_from(file_column.table).where(_present(file_column, instead))
     with engine.connect() as connection:
         return int(connection.execute(statement if where is None else statement.where(where)).scalar_one())
 
@@ -128,17 +136,17 @@ def read_locked(connection: Connection, file_column: FileColumn, key: Sequence[A
 
     Nobody else changes the row before the transaction ends: read, compare, and :func:`write`.
     """
-    plain = _plain(file_column)
+    plain = plain_table(file_column)
     if connection.dialect.name == "sqlite":  # an UPDATE that matches nothing takes its one write lock
         name = file_column.column.name
         connection.execute(update(plain).values({name: plain.c[name]}).where(false()))
     statement = select(file_column.json).where(_is_row(_keys_of(file_column), key)).with_for_update(key_share=True)
-    return _decoded(connection.execute(statement).scalar_one_or_none())
+    return decoded(connection.execute(statement).scalar_one_or_none())
 
 
 def write(connection: Connection, file_column: FileColumn, key: Sequence[Any], value: Any) -> None:
     """Write JSON into the column of one row, ``None`` as NULL; nothing else of the row changes, not even by ``onupdate``."""
-    plain = _plain(file_column)
+    plain = plain_table(file_column)
     wanted = update(plain).values({file_column.column.name: value})
     connection.execute(wanted.where(_is_row([plain.c[one.name] for one in _keys_of(file_column)], key)))
 
@@ -149,7 +157,7 @@ def row_name(file_column: FileColumn, key: Sequence[Any]) -> str:
     return " ".join([file_column.name, *(f"{column.name}={value}" for column, value in keys)])
 
 
-def _plain(file_column: FileColumn) -> TableClause:
+def plain_table(file_column: FileColumn) -> TableClause:
     """Return the table as one without ``onupdate`` and without files."""
     source = file_column.table
     others = [column(one.name, one.type) for one in source.primary_key.columns]
@@ -185,7 +193,15 @@ def _after(keys: Sequence[Column[Any]], last: Sequence[Any], dialect: str) -> Co
     return and_(names[0] >= values[0], or_(*steps))  # the first part is what an index is used for
 
 
-def _decoded(value: Any) -> Any:
+def _present(file_column: FileColumn, instead: ColumnElement[Any] | None) -> ColumnElement[bool]:
+    return (file_column.column if instead is None else instead).is_not(None)
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def decoded(value: Any) -> Any:
     return json.loads(value) if isinstance(value, str | bytes) else value  # some databases hand out text
 
 

@@ -1,0 +1,112 @@
+"""One file on its way to another backend: copied, checked, and nothing left behind when it is not what its row says."""
+
+from __future__ import annotations
+
+from filerow._content import Meter
+from filerow._document import Facts
+from filerow._transfer import Copy
+from filerow.backends._obstore_steps import Call, Steps, run, run_async
+from filerow.backends._types import ObjectInfo
+from filerow.backends.base import StorageBackend
+from filerow.exceptions import IntegrityError, ObjectExistsError, ObjectNotFoundError
+from filerow.maintenance._reading import Reading, is_ours
+
+__all__ = ("Moving",)
+
+
+class Moving:
+    """Copies one file, and says what is wrong with it where that is the file's own fault.
+
+    Args:
+        source: What its row says.
+        origin: The backend it is in.
+        target: The backend to copy to.
+        path: The path there.
+        generated: The path is new, so nothing can be there. Otherwise the same bytes may be, left by a run that was killed.
+
+    Attributes:
+        source: As given.
+        path: As given.
+        facts: What the copy is; ``None`` where there is none.
+        flaw: Why there is none: a finding's code and a message.
+        made: There is a copy, made by this.
+    """
+
+    quick = False
+
+    def __init__(
+        self, source: Facts, origin: StorageBackend, target: StorageBackend, path: str, *, generated: bool = True
+    ) -> None:
+        self.source = source
+        self.path = path
+        self.facts: Facts | None = None
+        self.flaw: tuple[str, str] | None = None
+        self.made = False
+        self._origin = origin
+        self._target = target
+        self._generated = generated
+        self._meter = Meter()
+        self._copy = Copy(source, origin, target, path, generated=generated, meter=self._meter)
+
+    @property
+    def transferred(self) -> int:
+        """How many bytes were read so far."""
+        return self._meter.size
+
+    def stop(self) -> None:
+        """Stop at the next chunk."""
+        self._copy.stop()
+
+    def run(self) -> None:
+        """Copy, blocking."""
+        run(self._steps())
+
+    async def run_async(self) -> None:
+        """Copy without blocking the event loop."""
+        await run_async(self._steps())
+
+    def _steps(self) -> Steps[None]:
+        try:
+            yield Call(self._copy.run, self._copy.run_async, (), {})
+        except ObjectNotFoundError as error:
+            if (error.backend, error.path) != (self._origin.key, self.source.path):
+                raise
+            self.flaw = ("missing", f"there is no object {self.source.path!r} in {self._origin.key!r}")
+        except IntegrityError as error:
+            self.flaw = ("size" if self.source.size not in {None, self._meter.size} else "checksum", error.message)
+        except ObjectExistsError:
+            yield from self._compare()
+        else:
+            self.made = True
+            copied = self._copy.facts
+            assert copied is not None  # noqa: S101 - it has succeeded
+            info: ObjectInfo = yield Call(self._target.head, self._target.head_async, (self.path,), {})
+            if info.size != copied.size:
+                msg = f"{copied.size} bytes were copied, but the new object has {info.size}"
+                raise IntegrityError(msg, operation="put", backend=self._target.key, path=self.path)
+            self.facts = _as_stored(copied, info)
+
+    def _compare(self) -> Steps[None]:
+        """Find out whether what is at the path already is this file."""
+        there = Reading(self._target, self.path)
+        info: ObjectInfo = yield Call(self._target.head, self._target.head_async, (self.path,), {})
+        yield there.call
+        checksum = self.source.checksum
+        if not is_ours(checksum):
+            here = Reading(self._origin, self.source.path)
+            yield here.call
+            checksum = here.meter.checksum
+        if checksum != there.meter.checksum:
+            self.flaw = ("taken", f"another object is at {self.path!r} in {self._target.key!r} already")
+            return
+        known = self.source._replace(backend=self._target.key, path=self.path, size=there.meter.size, checksum=checksum)
+        self.facts = _as_stored(known, info)
+
+
+def _as_stored(facts: Facts, info: ObjectInfo) -> Facts:
+    """Return a file's facts with what the store says of the object."""
+    return facts._replace(
+        etag=info.etag or facts.etag,
+        version_id=info.version_id,
+        last_modified=info.last_modified or facts.last_modified,
+    )

@@ -1,0 +1,214 @@
+"""Compare-and-set: documents are rewritten only in rows that nobody has changed since they were read.
+
+Copying takes its time, and no lock is held meanwhile. So the rows are locked and compared afterwards, a batch in one short
+transaction; whatever has changed by then wins. What is left over, old objects or copies in vain, goes when no row names it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, Connection, Engine, MetaData, false, select, update
+from sqlalchemy.engine import Dialect
+
+from filerow._bridge import raise_if
+from filerow._changes import Ref
+from filerow._references import FileColumn, documents_in, referenced, refs_in
+from filerow._tracking import BATCH, Buried, any_of
+from filerow._transfer import delete_all
+from filerow.exceptions import DocumentError
+from filerow.maintenance._rows import decoded, plain_table, write
+from filerow.outbox import Outbox, outbox_of
+
+__all__ = ("Outcome", "Rewrite", "compare_and_set", "discard", "forget", "named_in", "present")
+
+logger = logging.getLogger("filerow")
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """One row that is to have other documents.
+
+    Attributes:
+        key: The values of its primary key.
+        old: The JSON that was read from its column.
+        new: The JSON to write, ``None`` for NULL.
+        text: What was read from the plain column that the document is made from, where there is one.
+    """
+
+    key: tuple[Any, ...]
+    old: Any
+    new: Any
+    text: str | None = None
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a batch; it is true at any moment, also after an error.
+
+    Attributes:
+        written: Committed.
+        lost: Changed by somebody else, or gone: not written.
+        doubtful: A COMMIT under way, whose end nobody knows when it raises.
+    """
+
+    written: list[Rewrite] = field(default_factory=list)
+    lost: list[Rewrite] = field(default_factory=list)
+    doubtful: list[Rewrite] = field(default_factory=list)
+
+
+class Rows:
+    """Locks and reads the rows of one column by their keys.
+
+    Args:
+        column: The column.
+        source: A plain column of the same table to compare too.
+    """
+
+    def __init__(self, column: FileColumn, source: Column[Any] | None = None) -> None:
+        self.column = column
+        self._keys = list(column.table.primary_key.columns)
+        self._read: list[ColumnElement[Any]] = [*self._keys, column.json, *([] if source is None else [source])]
+
+    def found(
+        self, connection: Connection, wanted: Sequence[Rewrite], *, lock: bool = True, skip: bool = False
+    ) -> dict[tuple[Any, ...], tuple[Any, Any]]:
+        """Return JSON and text of those of the rows that are there, and are locked by nobody else if those are to be skipped."""
+        if lock and connection.dialect.name == "sqlite":  # an UPDATE that matches nothing takes its one write lock
+            plain = plain_table(self.column)
+            name = self.column.column.name
+            connection.execute(update(plain).values({name: plain.c[name]}).where(false()))
+        width = len(self._keys)
+        found = {}
+        for start in range(0, len(wanted), BATCH):
+            statement = select(*self._read).where(any_of(self._keys, [one.key for one in wanted[start : start + BATCH]]))
+            if lock:
+                statement = statement.with_for_update(key_share=True, skip_locked=skip)
+            for row in connection.execute(statement):
+                value = tuple(row[width:])
+                found[tuple(row[:width])] = (decoded(value[0]), value[1] if len(value) > 1 else None)
+        return found
+
+
+def compare_and_set(
+    engine: Engine, column: FileColumn, rewrites: Sequence[Rewrite], outcome: Outcome, source: Column[Any] | None = None
+) -> None:
+    """Rewrite the rows that are still what they were; nothing else in them changes.
+
+    Rows that somebody else has locked are passed over at first, and then waited for one by one: whoever waits while it holds
+    no lock cannot be part of a deadlock, so no transaction of the application fails because of this.
+
+    Args:
+        engine: Where the rows are.
+        column: The file column.
+        rewrites: What to write.
+        outcome: Gets the result, transaction by transaction.
+        source: The plain column that :attr:`Rewrite.text` is of.
+    """
+    engine = read_committed(engine)
+    rows = Rows(column, source)
+    skips = _skips_locked(engine.dialect)
+    alone = list(rewrites)
+    if len(rewrites) > 1 and (skips or engine.dialect.name == "sqlite"):
+        alone = _transaction(engine, rows, rewrites, outcome, skip=skips)
+    for one in alone:
+        _transaction(engine, rows, [one], outcome)
+
+
+def _transaction(
+    engine: Engine, rows: Rows, rewrites: Sequence[Rewrite], outcome: Outcome, *, skip: bool = False
+) -> list[Rewrite]:
+    """Compare and set in one transaction; return the rows that are gone, or locked by somebody."""
+    outbox = _writes_tombstones(engine, rows.column)
+    written: list[Rewrite] = []
+    lost: list[Rewrite] = []
+    passed: list[Rewrite] = []
+    with engine.begin() as connection:
+        found = rows.found(connection, rewrites, skip=skip)
+        for one in rewrites:
+            if one.key not in found:
+                (passed if skip else lost).append(one)
+            elif found[one.key] == (one.old, one.text):
+                write(connection, rows.column, one.key, one.new)
+                written.append(one)
+            else:
+                lost.append(one)
+        if outbox is not None:
+            outbox.bury(connection, [buried for one in written for buried in _buried(rows.column, one)])
+        outcome.doubtful = written
+    outcome.doubtful = []
+    outcome.written += written
+    outcome.lost += lost
+    if outbox is not None and written:
+        outbox.wake()
+    return passed
+
+
+def present(engine: Engine, column: FileColumn, rewrites: Sequence[Rewrite]) -> dict[tuple[Any, ...], Any]:
+    """Read what is in the rows now, without a lock; rows that are gone are missing."""
+    if not rewrites:
+        return {}
+    with engine.connect() as connection:
+        return {key: value for key, (value, _) in Rows(column).found(connection, rewrites, lock=False).items()}
+
+
+def forget(engine: Engine, metadata: MetaData, column: FileColumn, written: Iterable[Rewrite]) -> None:
+    """Delete the old objects of rewritten rows that no row names any more; an outbox has their tombstones already."""
+    if column.type.lifecycle and outbox_of(metadata) is None:
+        discard(engine, metadata, {ref for one in written for ref in _let_go(one)})
+
+
+def discard(engine: Engine, metadata: MetaData, refs: Iterable[Ref]) -> None:
+    """Delete objects that no row names; a failure to delete is logged, for a sweep finds them."""
+    unwanted = set(refs)
+    if not unwanted:
+        return
+    with read_committed(engine).connect() as connection:
+        unwanted -= referenced(connection, metadata, unwanted)
+    raise_if(delete_all(sorted(unwanted)))
+
+
+def named_in(value: Any) -> set[Ref]:
+    """Return the objects that the readable ones of a value's documents name."""
+    found: set[Ref] = set()
+    for document in documents_in(value):
+        try:
+            found.update(refs_in(document))
+        except DocumentError:
+            continue
+    return found
+
+
+def read_committed(engine: Engine) -> Engine:
+    """Return the engine in the isolation in which each statement sees what others have committed by then."""
+    if engine.dialect.name in {"postgresql", "mysql", "mariadb"}:
+        return engine.execution_options(isolation_level="READ COMMITTED")
+    return engine
+
+
+def _skips_locked(dialect: Dialect) -> bool:
+    version = getattr(dialect, "server_version_info", None) or ()
+    if dialect.name == "postgresql":
+        return version >= (9, 5)
+    if getattr(dialect, "is_mariadb", False):
+        return version >= (10, 6)
+    return dialect.name == "mysql" and version >= (8, 0, 1)
+
+
+def _let_go(one: Rewrite) -> set[Ref]:
+    return named_in(one.old) - named_in(one.new)
+
+
+def _writes_tombstones(engine: Engine, column: FileColumn) -> Outbox | None:
+    """Return the outbox if the database does not note by itself what the table's rows let go."""
+    outbox = outbox_of(column.table.metadata) if column.type.lifecycle else None
+    return None if outbox is None or outbox.has_triggers(engine.dialect, column.table) else outbox
+
+
+def _buried(column: FileColumn, one: Rewrite) -> list[Buried]:
+    names = [key.name for key in column.table.primary_key.columns]
+    key = dict(zip(names, one.key, strict=True))
+    return [Buried(ref, column.table.fullname, column.column.name, key) for ref in sorted(_let_go(one))]
