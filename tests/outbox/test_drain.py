@@ -289,7 +289,7 @@ def test_maintenance_tells_how_far_it_is_and_what_it_could_not_do(yard: Yard) ->
 def test_without_skip_locked_each_tombstone_still_has_one_worker(yard: Yard, docs: Watched) -> None:
     """As on a database that knows no ``SKIP LOCKED``: PostgreSQL before 9.5, which this one is told to be."""
     with yard.engine.connect():
-        yard.engine.dialect.server_version_info = (9, 4)  # type: ignore[attr-defined]
+        yard.engine.dialect.server_version_info = (9, 4)
     yard.put(*paths(200))
     yard.bury(*paths(200))
     outcomes: list[Drained] = []

@@ -1,0 +1,150 @@
+"""Real processes drain one outbox: side by side, killed in the middle, and with a store that is away for a while."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import signal
+import time
+from asyncio import StreamReader, StreamWriter
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+
+from filerow import storages
+from filerow.backends.obstore import ObstoreBackend
+from filerow.outbox import Drained
+from tests.databases import EmptyDatabase
+from tests.outbox import worker
+from tests.outbox.yard import Yard, make_yard, paths
+from tests.servers._relay import Relay
+from tests.servers._s3 import S3Server
+
+POSTGRESQL = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+SQLITE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+WORKERS = 4
+
+
+@pytest.fixture(scope="session")
+def processes() -> ForkServerContext:
+    """Starts children from a process that has imported everything and used no network."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.crash.child", "tests.outbox.worker"])
+    return context
+
+
+@pytest.fixture
+def yard(database: EmptyDatabase, tmp_path: Path) -> Yard:
+    return make_yard(database.engine(), tmp_path / "docs")
+
+
+def make_due(yard: Yard) -> None:
+    """Let the lease run out, and the time pass that failures wait for."""
+    table = yard.outbox.table
+    with yard.engine.begin() as connection:
+        connection.execute(update(table).where(table.c.next_attempt.is_not(None)).values(next_attempt=1.0))
+
+
+@POSTGRESQL
+def test_four_workers_delete_every_object_and_lose_no_tombstone(
+    database: EmptyDatabase, yard: Yard, processes: ForkServerContext, tmp_path: Path
+) -> None:
+    count = 2_000
+    live = paths(50, "live")
+    yard.put(*paths(count), *live)
+    yard.own(*live)
+    yard.bury(*paths(count), *live)
+    start = processes.Barrier(WORKERS + 1)
+    told = [tmp_path / f"{number}.json" for number in range(WORKERS)]
+    workers = [processes.Process(target=worker.drain, args=(database.url, yard.folder, 100, start, file)) for file in told]
+    for one in workers:
+        one.start()
+    start.wait(60)
+    began = time.perf_counter()
+    for one in workers:
+        one.join(60)
+        assert one.exitcode == 0
+    seconds = time.perf_counter() - began
+    outcomes = [json.loads(file.read_text()) for file in told]
+    print(f"{WORKERS} workers deleted {count} objects in {seconds:.2f} s: {count / seconds:,.0f} a second")  # noqa: T201 - shown by -rP
+    asked = [path for outcome in outcomes for path in outcome["asked"]]
+    assert sorted(asked) == paths(count), "each was asked for by one worker, once"
+    assert sum(outcome["deleted"] for outcome in outcomes) == count
+    assert sum(bool(outcome["deleted"]) for outcome in outcomes) > 1, "they shared the work"
+    assert yard.there() == set(live)
+    assert yard.tombstones() == []
+
+
+@POSTGRESQL
+@pytest.mark.parametrize("after", [False, True], ids=["before-the-delete", "after-the-delete"])
+def test_what_a_killed_drain_leaves_is_finished_when_its_lease_is_over(
+    database: EmptyDatabase, yard: Yard, processes: ForkServerContext, tmp_path: Path, after: bool
+) -> None:
+    yard.put(*paths(20))
+    yard.bury(*paths(20))
+    reached = tmp_path / "reached"
+    process = processes.Process(target=worker.halt, args=(database.url, yard.folder, reached, after))
+    process.start()
+    ends = time.monotonic() + 60
+    while not reached.exists():
+        assert process.is_alive()
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+    process.kill()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    assert len(yard.there()) == (0 if after else 20)
+    assert yard.tombstones("attempts") == [1] * 20
+    assert yard.outbox.drain(yard.engine) == Drained(), "they are the other's until its lease is over"
+    make_due(yard)
+    assert yard.outbox.drain(yard.engine) == Drained(deleted=20)
+    assert yard.there() == set()
+    assert yard.tombstones() == []
+
+
+class Gate(Relay):
+    """A network that is down when it is told to be."""
+
+    down = False
+
+    def _accept(self, reader: StreamReader, writer: StreamWriter) -> None:
+        if self.down:
+            writer.transport.abort()
+        else:
+            super()._accept(reader, writer)
+
+    async def to_server(self, reader: StreamReader, writer: StreamWriter) -> None:
+        while (chunk := await reader.read(65_536)) and not self.down:
+            writer.write(chunk)
+            await writer.drain()
+        writer.transport.abort()
+
+
+@SQLITE
+def test_a_store_that_is_down_for_a_while_is_tried_again_until_all_is_gone(yard: Yard, s3_server: S3Server) -> None:
+    with Gate(s3_server.endpoint) as gate:
+        away = ObstoreBackend(
+            "away",
+            f"s3://{s3_server.shared_bucket}/{s3_server.make_prefix()}",
+            aws_endpoint=gate.endpoint,
+            aws_access_key_id=s3_server.access_key,
+            aws_secret_access_key=s3_server.secret_key,
+            retry_config={"max_retries": 0},
+        )
+        storages.register_backend(away)
+        for path in paths(10):
+            away.put(path, b"content")
+        yard.bury(*paths(10), backend="away")
+        gate.down = True
+        for attempt in (1, 2):
+            assert yard.outbox.drain(yard.engine) == Drained(failed=10)
+            assert yard.outbox.drain(yard.engine) == Drained(), "not before its time"
+            assert yard.tombstones("attempts") == [attempt] * 10
+            make_due(yard)
+        assert all(yard.tombstones("last_error"))
+        gate.down = False
+        assert yard.outbox.drain(yard.engine) == Drained(deleted=10)
+        assert list(away.list()) == []
+        assert yard.tombstones() == []
