@@ -6,12 +6,14 @@ Each takes the ``MetaData`` of the models and an engine, and yields :class:`Prog
 
 from __future__ import annotations
 
+from filerow.maintenance._adopt import adopt, adopt_async
 from filerow.maintenance._doctor import doctor, doctor_async
 from filerow.maintenance._drain import drain, drain_async
 from filerow.maintenance._ls import Listed, ls, ls_async
 from filerow.maintenance._migrate import migrate, migrate_async
 from filerow.maintenance._report import Finding, Progress
 from filerow.maintenance._stats import ColumnStats, OutboxStats, stats, stats_async
+from filerow.maintenance._sweep import sweep, sweep_async
 from filerow.maintenance._undelete import undelete, undelete_async
 
 __all__ = (
@@ -20,6 +22,8 @@ __all__ = (
     "Listed",
     "OutboxStats",
     "Progress",
+    "adopt",
+    "adopt_async",
     "doctor",
     "doctor_async",
     "drain",
@@ -30,6 +34,8 @@ __all__ = (
     "migrate_async",
     "stats",
     "stats_async",
+    "sweep",
+    "sweep_async",
     "undelete",
     "undelete_async",
 )

@@ -1,0 +1,133 @@
+"""What a sweep decides, from values alone: where to begin, what is old enough to be judged, when too much has no row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from filerow._paths import path_before
+from filerow.backends._types import ObjectInfo
+from filerow.maintenance._listing import Folder
+
+__all__ = ("Count", "Found", "Limits", "Old", "Start", "begin", "old_ones", "too_many")
+
+Found: TypeAlias = dict[str, tuple[float, int | None]]
+"""Generated paths, each with the time at which it was generated and the size of its object."""
+
+SUSPICIOUS = 100
+"""Up to so many objects without a row are nothing unusual, however few have one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a sweep was told.
+
+    Attributes:
+        now: When it began, by this machine's clock: seconds since the Unix epoch.
+        grace: Seconds; what is younger may yet get its row.
+        full: List everything.
+        full_every: Seconds after which everything is listed without being told so.
+        resume: Go on with a sweep that was interrupted.
+    """
+
+    now: float
+    grace: float
+    full: bool
+    full_every: float
+    resume: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where the sweep of one folder begins, and how far it goes.
+
+    Attributes:
+        after: Only paths greater than this.
+        until: Only objects older than this: seconds since the Unix epoch.
+        low: Up to when everything is judged once the sweep has come through; earlier than ``until`` where something is left over.
+        full: It began at the first path.
+        full_at: When the last full sweep that has come through was; 0 for none.
+    """
+
+    after: str
+    until: float
+    low: float
+    full: bool
+    full_at: float
+
+    def interrupted(self, after: str, low: float, judged: float | None) -> dict[str, Any]:
+        """Return what to remember after a part of the folder."""
+        run = {"after": after, "until": self.until, "low": low, "full": self.full}
+        before = {} if judged is None else {"until": judged}
+        return {**before, "full_at": self.full_at, "run": run}
+
+    def finished(self, low: float, now: float) -> dict[str, Any]:
+        """Return what to remember after the whole folder."""
+        return {"until": low, "full_at": now if self.full else self.full_at}
+
+
+def begin(folder: Folder, known: Mapping[str, Any] | None, limits: Limits) -> Start:
+    """Decide where to begin in a folder, from what the last sweep has left to remember."""
+    known = known or {}
+    run = known.get("run")
+    full_at = float(known.get("full_at", 0))
+    if run is not None and limits.resume and (run["full"] or not limits.full):
+        return Start(run["after"], run["until"], run["low"], run["full"], full_at)
+    until = limits.now - limits.grace
+    if limits.full or "until" not in known or limits.now - full_at >= limits.full_every:
+        return Start("", until, until, full=True, full_at=full_at)
+    return Start(path_before(folder.path, known["until"]), until, until, full=False, full_at=full_at)
+
+
+@dataclass(slots=True)
+class Old:
+    """What of a page is to be judged.
+
+    Attributes:
+        paths: What is old enough.
+        low: The earliest time of a path whose object is too young all the same: it took long to upload, or was replaced.
+        reached: A path was generated too late to be judged; all later ones were too.
+    """
+
+    low: float
+    paths: Found = field(default_factory=dict)
+    reached: bool = False
+
+
+def old_ones(folder: Folder, page: Iterable[ObjectInfo], until: float, low: float) -> Old:
+    """Pick the objects to be judged: made under a path of ours, and old by the path's time and by the store's."""
+    found = Old(low)
+    for info in page:
+        moment = folder.generated_at(info.path)
+        if moment is None:
+            continue
+        if moment > until:
+            found.reached = True
+        elif info.last_modified is not None and info.last_modified > until:
+            found.low = min(found.low, moment)
+        else:
+            found.paths[info.path] = (moment, info.size)
+    return found
+
+
+@dataclass(slots=True)
+class Count:
+    """How far a sweep is.
+
+    Attributes:
+        listed: Objects listed.
+        judged: Objects asked for.
+        orphans: Those that no row names.
+        changed: Objects and uploads removed, or to be removed.
+    """
+
+    listed: int = 0
+    judged: int = 0
+    orphans: int = 0
+    changed: int = 0
+
+
+def too_many(*counts: Count) -> bool:
+    """Say whether so much has no row that this is more likely the wrong database than a mess."""
+    return any(count.orphans > SUSPICIOUS and count.orphans * 2 > count.judged for count in counts)

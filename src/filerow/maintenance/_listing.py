@@ -1,0 +1,159 @@
+"""Where generated paths lie, and how their folders are listed: which backend, which folder, whose files may be in it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, TypeVar
+
+from filerow._bridge import call, in_greenlet
+from filerow._paths import STAGING, folders_of, generated_at
+from filerow._references import FileColumn
+from filerow._registry import storages
+
+__all__ = ("STAGED", "Folder", "Owner", "folders", "pages", "share")
+
+STAGED = "staged"
+"""What the folders of files that no column owned when they were stored are called among the columns."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose generated paths lie in a folder: what :func:`filerow._paths.generate_path` was called with."""
+
+    table: str
+    column: str
+    shards: int = 0
+
+    @property
+    def folders(self) -> list[str]:
+        """All its folders: one, or one for each shard."""
+        return folders_of(self.table, self.column, self.shards)
+
+
+_STAGED = (Owner(STAGING, "files"), Owner(STAGING, "copies"))
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """One folder of one backend.
+
+    Attributes:
+        backend: Key of the backend.
+        path: The folder.
+        step: What it is a part of, for people: all shards of a column are one step.
+        owners: Whose generated paths lie in it: two columns, if their names differ by unusual characters only.
+    """
+
+    backend: str
+    path: str
+    step: str
+    owners: tuple[Owner, ...]
+
+    def generated_at(self, path: str) -> float | None:
+        """Return when a path in this folder was generated, seconds since the Unix epoch; ``None`` if not by us."""
+        for owner in self.owners:
+            moment = generated_at(path, owner.table, owner.column, owner.shards)
+            if moment is not None:
+                return moment
+        return None
+
+
+def folders(columns: Iterable[FileColumn], names: Sequence[str], backends: Sequence[str]) -> list[Folder]:
+    """Return the folders to sweep, in an order that is the same in every process.
+
+    Args:
+        columns: All file columns there are. Those without a lifecycle keep objects without rows on purpose, so their folders are
+            left out, even where another column shares one.
+        names: ``table.column`` of those to sweep, and ``staged``; empty for all.
+        backends: Keys of backends to look for them besides each column's own.
+
+    Raises:
+        BackendNotFoundError: A column names no backend, and there is no default one.
+    """
+    found: dict[tuple[str, str], Folder] = {}
+    forbidden: set[tuple[str, str]] = set()
+    used = set(backends)
+    for column in columns:
+        owner = Owner(column.table.name, column.column.name, column.type.shards)
+        own = column.type.backend or storages.get_default_backend().key
+        used.add(own)
+        for backend in {own, *backends}:
+            if not column.type.lifecycle:
+                forbidden |= {(backend, path) for path in owner.folders}
+            elif not names or column.name in names:
+                _add(found, backend, owner)
+    for backend in used if not names or STAGED in names else ():
+        for owner in _STAGED:
+            _add(found, backend, owner)
+    return [folder for place, folder in sorted(found.items()) if place not in forbidden]
+
+
+def _add(found: dict[tuple[str, str], Folder], backend: str, owner: Owner) -> None:
+    for path in owner.folders:
+        others = found[backend, path].owners if (backend, path) in found else ()
+        step = f"{backend}: {'/'.join(path.split('/')[:2])}"
+        found[backend, path] = Folder(backend, path, step, tuple(dict.fromkeys((*others, owner))))
+
+
+def share(all_folders: Sequence[Folder], shards: tuple[int, int] | str | None) -> list[Folder]:
+    """Return one worker's share of the folders: ``(3, 8)`` or ``"3/8"`` is the third of eight.
+
+    Raises:
+        ValueError: It is not of this form, or there is no such share.
+    """
+    if shards is None:
+        return list(all_folders)
+    try:
+        number, count = (int(part) for part in (shards.split("/") if isinstance(shards, str) else shards))
+    except (TypeError, ValueError):
+        number, count = 0, 0
+    if not 1 <= number <= count:
+        msg = f"a share of the work is written '3/8', the third of eight, not {shards!r}"
+        raise ValueError(msg)
+    return list(all_folders[number - 1 :: count])
+
+
+# -- listing, in pages -----------------------------------------------------------------------------------------------------
+
+
+def pages(
+    blocking: Callable[..., Iterator[T]], native: Callable[..., AsyncIterator[T]], *args: Any, size: int
+) -> Generator[list[T]]:
+    """Yield what a listing yields, ``size`` items at a time: awaited inside SQLAlchemy's greenlet, blocking outside."""
+    source: Any = native(*args) if in_greenlet() else blocking(*args)
+    try:
+        while True:
+            page: list[T] = call(_take, _take_async, source, size)
+            if page:
+                yield page
+            if len(page) < size:
+                return
+    finally:
+        call(_close, _close_async, source)
+
+
+def _take(source: Iterator[T], size: int) -> list[T]:
+    return list(islice(source, size))
+
+
+async def _take_async(source: AsyncIterator[T], size: int) -> list[T]:
+    found: list[T] = []
+    async for item in source:
+        found.append(item)
+        if len(found) == size:
+            break
+    return found
+
+
+def _close(source: Any) -> None:
+    if hasattr(source, "close"):
+        source.close()
+
+
+async def _close_async(source: Any) -> None:
+    if hasattr(source, "aclose"):
+        await source.aclose()

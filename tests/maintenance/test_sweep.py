@@ -1,0 +1,228 @@
+"""A sweep removes what no row owns, and nothing else: not what is young, not what is somebody else's."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import delete
+
+from filerow import FileObject, storages
+from filerow.backends.memory import MemoryBackend
+from filerow.maintenance import Progress, sweep, sweep_async
+from tests.maintenance.world import DAY, HOUR, Place, document, findings, old_path, told
+
+NO_GRACE = timedelta(0)
+CASES = [
+    ("sqlite", "local", "blocking"),
+    ("sqlite", "s3", "async"),
+    ("postgresql", "local", "async"),
+    ("postgresql", "s3", "blocking"),
+    ("mariadb", "local", "blocking"),
+]
+
+
+def orphans_of(place: Place) -> set[str]:
+    """Make one orphan of each kind."""
+    return {
+        place.put(old_path()),  # a crash between upload and COMMIT
+        place.put(old_path("document", "pages", extension="")),  # the temporary object of a large upload
+        *(place.put(old_path("spread", "file", shards=4)) for _ in range(5)),
+        place.put(old_path("elsewhere"), "other"),
+        place.put(old_path("staged", "files")),  # saved, and never assigned
+        place.put(old_path("staged", "copies"), "other"),
+        place.put(old_path("own", "file")),  # a client's upload that was never claimed
+    }
+
+
+def survivors_of(place: Place) -> set[str]:
+    """Make one object of each kind that must stay, with and without rows."""
+    token = old_path().rpartition("/")[2]
+    owned = [old_path() for _ in range(3)]
+    place.row("document.file", document(owned[0]))
+    place.row("document.pages", [document(owned[1]), document(owned[2])])
+    place.row("document.file", {"backend": "docs", "filename": "legacy/cat.png"})
+    moved, staged = old_path("elsewhere"), old_path("staged", "files")
+    place.row("document.file", document(moved))
+    place.row("document.file", document(staged))
+    shard = old_path("spread", shards=4)
+    place.row("spread.file", document(shard))
+    away = old_path("elsewhere")
+    place.row("elsewhere.file", document(away, "other"))
+    foreign = [
+        f"document2/file/{token}",
+        f"document/file2/{token}",
+        f"doc/file/{token}",
+        f"backup/document/file/{token}",
+        f"document/file/archive/{token}",
+        "document/file/019b0000beef4abc8def0123456789ab.png",
+        "document/file/readme.txt",
+        f"kept/file/{token}",  # lifecycle=False: the application looks after it
+        "chosen/by/path.png",
+        "staged/notes.txt",
+        token,
+    ]
+    shards = old_path("spread", shards=4).split("/")
+    wrong_shard = f"spread/file/{int(shards[2], 16) ^ 1:x}/{shards[3]}"
+    young = old_path(age=-HOUR)  # uploaded while the sweep runs
+    here = {*owned, "legacy/cat.png", moved, staged, shard, *foreign, wrong_shard, young}
+    return {*(place.put(path) for path in here), place.put(away, "other")}
+
+
+@pytest.mark.parametrize(("database", "store", "form"), CASES, indirect=["database", "store"])
+def test_what_no_row_owns_goes_and_everything_else_stays(each_place: Place, form: str) -> None:
+    place = each_place
+    orphans, survivors = orphans_of(place), survivors_of(place)
+    dry = list(sweep(place.metadata, place.engine, grace=NO_GRACE, batch=3))
+    assert told(dry, "orphan") == orphans
+    assert place.paths() == orphans | survivors  # a dry run touches nothing
+    if form == "async":
+        wet = place.in_a_loop(sweep_async, grace=NO_GRACE, delete=True, batch=3)
+    else:
+        wet = list(sweep(place.metadata, place.engine, grace=NO_GRACE, delete=True, batch=3))
+    assert told(wet, "orphan") == orphans
+    assert all(finding.fixed for finding in findings(wet) if finding.code == "orphan")
+    assert place.paths() == survivors
+    assert sum({progress.step: progress.changed for progress in wet}.values()) == len(orphans)
+    assert not told(sweep(place.metadata, place.engine, grace=NO_GRACE, full=True), "orphan")
+
+
+def test_only_what_is_old_by_its_path_and_by_the_stores_clock_is_touched(place: Place) -> None:
+    old = place.put(old_path(age=25 * HOUR), age=25 * HOUR)
+    place.put(old_path(age=23 * HOUR), age=25 * HOUR)
+    place.put(old_path(age=25 * HOUR), age=23 * HOUR)  # its upload took two hours
+    assert told(sweep(place.metadata, place.engine), "orphan") == {old}
+    assert len(told(sweep(place.metadata, place.engine, grace=timedelta(hours=22)), "orphan")) == 3
+
+
+def test_a_path_in_the_outbox_is_left_to_the_outbox(store: object, each_place: Place) -> None:
+    place = each_place
+    path = place.put(old_path())
+    place.row("document.file", document(path))
+    with place.engine.begin() as connection:
+        connection.execute(delete(place.metadata.tables["document"]))  # the trigger writes a tombstone
+    steps = list(sweep(place.metadata, place.engine, delete=True))
+    assert not told(steps, "orphan")
+    assert place.paths() == {path}
+
+
+def test_a_file_that_gets_its_row_while_the_sweep_runs_is_kept(place: Place) -> None:
+    path = place.put(old_path("staged", "files"))
+    steps: list[Progress] = []
+    adopted = False
+    for progress in sweep(place.metadata, place.engine, delete=True, columns=["staged"]):
+        steps.append(progress)
+        if progress.done and not adopted:  # found to have no row, and not deleted yet
+            adopted = bool(place.row("document.file", document(path)))
+    assert adopted
+    assert not told(steps, "orphan")
+    assert place.paths() == {path}
+
+
+def test_when_most_objects_have_no_row_nothing_is_deleted_unless_many_are_allowed(place: Place) -> None:
+    for _ in range(101):
+        place.put(old_path())
+    steps = list(sweep(place.metadata, place.engine, delete=True, batch=40))
+    assert [finding.code for finding in findings(steps) if finding.level == "error"] == ["too-many-orphans"]
+    assert len(place.paths()) == 101
+    dry = list(sweep(place.metadata, place.engine, batch=40))
+    assert len(told(dry, "orphan")) == 101
+    assert [finding.code for finding in findings(dry) if finding.level == "error"] == ["too-many-orphans"]
+    list(sweep(place.metadata, place.engine, delete=True, allow_many=True))
+    assert not place.paths()
+
+
+def test_a_delete_that_fails_is_told_and_tried_again_by_the_next_sweep(place: Place, tmp_path: Path) -> None:
+    path = place.put(old_path(age=3 * DAY))
+    young = place.put(old_path(age=2 * DAY))
+    place.store.backends["docs"].failing = {"delete"}
+    failed = [f for f in findings(sweep(place.metadata, place.engine, delete=True, state=tmp_path / "s")) if f.code == "orphan"]
+    assert {(finding.path, finding.level, finding.fixed) for finding in failed} == {
+        (path, "error", False),
+        (young, "error", False),
+    }
+    place.store.backends["docs"].failing = set()
+    assert told(sweep(place.metadata, place.engine, delete=True, state=tmp_path / "s"), "orphan") == {path, young}
+    assert not place.paths()
+
+
+def test_a_backend_that_cannot_be_listed_is_told_and_the_others_are_swept(place: Place) -> None:
+    path = place.put(old_path("elsewhere"), "other")
+    storages.unregister_backend("docs")
+    steps = list(sweep(place.metadata, place.engine, delete=True))
+    assert {finding.backend for finding in findings(steps) if finding.code == "unreadable"} == {"docs"}
+    assert told(steps, "orphan") == {path}
+
+
+def test_a_backend_of_former_times_is_swept_when_it_is_named(place: Place) -> None:
+    path = place.put(old_path("document"), "other")
+    place.row("document.file", document(kept := place.put(old_path("document"), "other"), "other"))
+    assert not told(sweep(place.metadata, place.engine), "orphan")
+    assert told(sweep(place.metadata, place.engine, backends=["other"], delete=True), "orphan") == {path}
+    assert place.paths() == {kept}
+
+
+def test_only_the_named_columns_are_swept(place: Place) -> None:
+    ours, pages, staged = (
+        place.put(old_path(*where)) for where in (("document", "file"), ("document", "pages"), ("staged", "files"))
+    )
+    assert told(sweep(place.metadata, place.engine, columns=["document.file"]), "orphan") == {ours}
+    assert told(sweep(place.metadata, place.engine, columns=["document.pages", "staged"]), "orphan") == {pages, staged}
+    with pytest.raises(LookupError, match=r"no file column 'document\.fiel'"):
+        sweep(place.metadata, place.engine, columns=["document.fiel"])
+
+
+def test_workers_share_a_sweep_without_a_gap_and_without_an_overlap(place: Place) -> None:
+    paths = {place.put(old_path("spread", shards=4)) for _ in range(60)} | {place.put(old_path())}
+    found = [told(sweep(place.metadata, place.engine, shards=f"{number}/3", allow_many=True), "orphan") for number in (1, 2, 3)]
+    assert set.union(*found) == paths
+    assert sum(map(len, found)) == len(paths)
+    assert all(found)
+    assert told(sweep(place.metadata, place.engine, shards=(2, 3), allow_many=True), "orphan") == found[1]
+    for wrong in ("4/3", "0/3", "a", (1,), (3, 2)):
+        with pytest.raises(ValueError, match=r"the third of eight"):
+            sweep(place.metadata, place.engine, shards=wrong)  # type: ignore[arg-type]
+
+
+def test_paths_that_a_column_chooses_itself_are_said_not_to_be_swept(place: Place) -> None:
+    told_of = [finding for finding in findings(sweep(place.metadata, place.engine)) if finding.code == "custom-paths"]
+    assert [(finding.where, finding.level) for finding in told_of] == [("own.file", "info")]
+
+
+def test_options_that_make_no_sense_are_refused_at_once(place: Place) -> None:
+    for wrong in ({"grace": timedelta(hours=-1)}, {"batch": 0}):
+        with pytest.raises(ValueError, match=r"grace period of 0 or more and a batch of 1 or more"):
+            sweep(place.metadata, place.engine, **wrong)  # type: ignore[arg-type]
+
+
+def test_a_file_saved_on_its_own_goes_when_nobody_gave_it_a_row(place: Place) -> None:
+    storages.set_default_backend("docs")
+    file = FileObject(filename="cat.png", content=b"meow", backend="docs")
+    file.save()
+    assert place.paths() == {file.path}
+    assert told(sweep(place.metadata, place.engine), "orphan") == set()
+    assert told(sweep(place.metadata, place.engine, grace=NO_GRACE, delete=True), "orphan") == {file.path}
+    assert not place.paths()
+
+
+def test_what_a_killed_process_left_of_an_upload_to_a_directory_goes(place: Place) -> None:
+    root = place.store.backends["docs"].root
+    place.put(old_path())
+    draft = root / "document" / "file" / ".put#123456"
+    young = root / "document" / "file" / ".put#654321"
+    other = root / ".put#777"
+    for path in (draft, young, other):
+        path.write_bytes(b"half")
+    os.utime(draft, (time.time() - 2 * DAY,) * 2)
+    dry = told(sweep(place.metadata, place.engine, columns=["document.file"]), "unfinished-upload")
+    assert dry == {"document/file/.put#123456"}
+    assert draft.exists()
+    assert told(sweep(place.metadata, place.engine, delete=True, allow_many=True), "unfinished-upload") == dry
+    assert (draft.exists(), young.exists(), other.exists()) == (False, True, True)
+
+
+def test_the_backends_without_such_uploads_have_none_to_tell() -> None:
+    assert list(MemoryBackend("m").unfinished("a")) == []
