@@ -164,7 +164,8 @@ def sweep(
         Path | None, _option("Remember in this file where to go on; else the outbox does.", dir_okay=False, metavar="FILE")
     ] = None,
     batch: Batch = 1000,
-    allow_many: Annotated[bool, _option("Go on when most of what is found has no row.", "--allow-many")] = False,
+    also: Annotated[list[str] | None, _option("Look into this backend too, used in former times.", metavar="KEY")] = None,
+    allow_many: Annotated[bool, _option("Delete even when most objects have no row.", "--allow-many")] = False,
 ) -> Work:
     """Find objects that no row owns, and delete them with --delete."""
     return _work(
@@ -174,6 +175,7 @@ def sweep(
         delete=delete,
         full=full,
         columns=tuple(column or ()),
+        backends=tuple(also or ()),
         shards=shard,
         state=state,
         batch=batch,

@@ -148,7 +148,7 @@ class LineOutput:
 
 def amounts(progress: Progress) -> str:
     """Return how far a step is."""
-    if progress.done == progress.total == 1:
+    if progress.done == progress.total == 1 and not progress.changed:
         return "done"
     parts = [f"{progress.done:,}" if progress.total is None else f"{progress.done:,} of {progress.total:,}"]
     if progress.changed:

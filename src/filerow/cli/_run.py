@@ -177,7 +177,8 @@ class _Shown:
     def __init__(self, output: Output, summary: Summary) -> None:
         self._output = output
         self._summary = summary
-        self._before = self._last = Progress("")
+        self._before = Progress("")
+        self._last: Progress | None = None
         self.watching = False
 
     def take(self, item: Item) -> None:
@@ -194,15 +195,15 @@ class _Shown:
                 changed=before.changed + item.changed,
                 transferred=before.transferred + item.transferred,
             )
-            if not item.findings and (item.done, item.changed) == (self._last.done, self._last.changed):
-                return
+            if self._last is not None and not item.findings and item.done == self._last.done:
+                return  # nothing new
         self._last = item
         self._summary.note(item)
         self._output.show(item)
 
     def next_round(self) -> None:
         """Begin a further round."""
-        self._before = self._last
+        self._before = self._last or self._before
 
 
 def _work(work: Work, common: Common, stop: Stop, shown: _Shown) -> None:

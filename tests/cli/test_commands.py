@@ -1,0 +1,239 @@
+"""What the commands say and what they exit with: one line a step, JSON lines, findings, figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from filerow import FileObject
+from filerow.cli._commands import app
+from filerow.cli._values import as_age, as_size, duration, hidden, plain, resumed, shard
+from tests.cli.conftest import SHOP, Shop, run
+
+NAMES = ["check", "sweep", "drain", "migrate", "adopt", "doctor", "stats", "ls", "undelete"]
+
+
+def test_the_commands_are_those_that_the_design_names() -> None:
+    assert [command.callback.__name__ for command in app.registered_commands if command.callback] == NAMES
+    done = run("--help")
+    assert done.code == 0
+    for name in NAMES:
+        assert f"\n  {name} " in done.out
+    assert "..." not in done.out.partition("Commands:")[2], "no description is cut off"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_help_of_each_command_has_an_example_that_parses(folder: Path, name: str) -> None:
+    done = run(name, "--help")
+    assert done.code == 0
+    (example,) = [line for line in done.out.splitlines() if line.startswith("    filerow ")]
+    assert example.split()[1] == name
+    assert "--app NAME" in done.out
+    tried = run(*example.split()[1:])
+    assert (tried.code, tried.out) == (2, "")
+    assert "no module 'shop" in tried.err, "all that is wrong with it is that there is no shop here"
+
+
+# -- shown -----------------------------------------------------------------------------------------------------------------
+
+
+def test_without_a_terminal_each_step_is_a_line(shop: Shop) -> None:
+    shop.fill(2)
+    shop.remove(1)
+    done = run("drain", *shop.options)
+    assert (done.code, done.err) == (0, "")
+    step, outcome = done.out.splitlines()
+    assert step == "drain: 1 of 1, 1 changed"
+    assert outcome.startswith("drain: nothing found (")
+
+
+def test_json_is_one_object_a_line_and_ends_with_a_summary(shop: Shop) -> None:
+    shop.fill(2)
+    shop.remove(1)
+    done = run("drain", "--json", *shop.options)
+    assert (done.code, done.err) == (0, "")
+    assert [line["type"] for line in done.lines] == ["progress", "progress", "summary"]
+    assert done.lines[1] == {
+        "type": "progress",
+        "step": "drain",
+        "done": 1,
+        "total": 1,
+        "transferred": 0,
+        "changed": 1,
+        "cursor": None,
+    }
+    summary = done.lines[-1]
+    assert summary["seconds"] > 0
+    assert {name: summary[name] for name in ("command", "exit_code", "done", "changed", "found", "fixed", "error")} == {
+        "command": "drain",
+        "exit_code": 0,
+        "done": 1,
+        "changed": 1,
+        "found": {"error": 0, "warning": 0, "info": 0},
+        "fixed": 0,
+        "error": "",
+    }
+
+
+@pytest.mark.parametrize("form", ["lines", "json", "quiet"])
+def test_a_finding_is_shown_and_exits_with_1(shop: Shop, form: str) -> None:
+    (path,) = shop.fill()
+    (shop.folder / "files" / path).unlink()
+    done = run("doctor", *shop.options, *([] if form == "lines" else [f"--{form}"]))
+    assert done.code == 1
+    if form == "json":
+        (found,) = [line for line in done.of("finding") if line["level"] == "error"]
+        assert (found["code"], found["where"], found["backend"], found["path"]) == ("missing", "document.file", "docs", path)
+        assert done.of("summary")[0]["found"]["error"] == 1
+    else:
+        assert f"error missing: document.file docs:{path}: its row is there, its object is not" in done.out
+        assert ("outbox: done" in done.out) == (form == "lines")
+
+
+def test_quiet_says_nothing_when_there_is_nothing_to_say(shop: Shop) -> None:
+    shop.fill()
+    done = run("drain", "--quiet", *shop.options)
+    assert (done.code, done.out, done.err) == (0, "", "")
+
+
+def test_an_error_on_the_way_exits_with_2_and_names_no_password(shop: Shop) -> None:
+    shop.module.Base.metadata.drop_all(shop.engine)
+    done = run("ls", "document.file", *shop.options)
+    assert (done.code, done.out) == (2, "")
+    assert done.err == "filerow ls: the database refused a statement: OperationalError: no such table: document\n"
+
+
+def test_a_fault_of_the_program_exits_with_2_and_not_with_1(make_shop: Callable[..., Shop]) -> None:
+    shop = make_shop(SHOP.replace("        return super()._head(path)", "        raise AttributeError('a fault')"))
+    shop.fill()
+    done = run("doctor", *shop.options)
+    assert done.code == 1, "backends wrap whatever their drivers raise"
+    assert "a fault" in done.out
+    shop.module.Document.__table__.c.file.type.backend = 3  # nobody foresees that
+    done = run("doctor", *shop.options)
+    assert done.code == 2
+    assert "Traceback" in done.err
+
+
+@pytest.mark.parametrize("arguments", [["stats", "--nonsense"], ["ls"], ["nothing"], ["sweep", "--grace", "soon"], ["ls", "a.b"]])
+def test_what_cannot_be_understood_exits_with_2(shop: Shop, arguments: list[str]) -> None:
+    done = run(*arguments, *(shop.options if arguments[0] == "ls" else ()))
+    assert (done.code, done.out) == (2, "")
+    assert done.err
+
+
+def test_a_wrong_column_names_those_there_are(shop: Shop) -> None:
+    assert (
+        "there is no file column 'document.fil'; there are: document.file, document.pages"
+        in run("ls", "document.fil", *shop.options).err
+    )
+
+
+# -- figures ---------------------------------------------------------------------------------------------------------------
+
+
+def test_ls_lists_row_path_size_type_and_filename(shop: Shop) -> None:
+    first, second, third = shop.fill(3)
+    done = run("ls", "document.file", *shop.options)
+    assert done.code == 0
+    assert done.out.splitlines() == [
+        f"id={number}\t{path}\t4\ttext/plain\tcat.txt" for number, path in enumerate([first, second, third], 1)
+    ]
+    assert len(run("ls", "document.file", "--limit", "2", *shop.options).out.splitlines()) == 2
+    assert second in run("ls", "document.file", "--prefix", second[:-1], *shop.options).out
+    (line,) = run("ls", "document.file", "--limit", "1", "--json", *shop.options).of("file")
+    assert {name: line[name] for name in ("row", "backend", "path", "size")} == {
+        "row": {"id": 1},
+        "backend": "docs",
+        "path": first,
+        "size": 4,
+    }
+
+
+def test_a_filename_cannot_play_tricks_on_a_terminal(shop: Shop) -> None:
+    (path,) = shop.fill()
+    with shop.engine.begin() as connection:
+        document = {"backend": "docs", "path": f"{path}\x1b[2J", "filename": "a\tb", "content_type": "x\ny"}
+        connection.exec_driver_sql("UPDATE document SET file = ?", (json.dumps(document),))
+    out = run("ls", "document.file", *shop.options).out
+    assert "\x1b" not in out
+    assert len(out.splitlines()) == 1
+    assert len(out.split("\t")) == 5
+
+
+def test_removed_files_are_listed_and_had_back(make_shop: Callable[..., Shop]) -> None:
+    shop = make_shop(SHOP.replace("timedelta(0)", "timedelta(days=7)"))
+    first, second = shop.fill(2)
+    with Session(shop.engine) as session:
+        session.execute(update(shop.module.Document).where(shop.module.Document.id == 1).values(file=None))
+        session.commit()
+    shop.remove(2)
+    listed = run("ls", "document.file", "--removed", *shop.options)
+    assert [line.split("\t")[:2] for line in listed.out.splitlines()] == [["id=2", second], ["id=1", first]]
+    done = run("undelete", "docs", first, second, "document/file/never.txt", *shop.options)
+    assert done.code == 1
+    assert f"info undeleted: docs:{first}: cat.txt is back in its row" in done.out
+    assert f"info undeleted: docs:{second}: cat.txt is kept for another 7 days" in done.out
+    assert "error not-undeleted: docs:document/file/never.txt: the outbox has no note" in done.out
+    with Session(shop.engine) as session:
+        assert session.get_one(shop.module.Document, 1).file.get_content() == b"meow"
+
+
+def test_stats_count_what_there_is(shop: Shop) -> None:
+    shop.fill(3)
+    with Session(shop.engine) as session:
+        session.add(shop.module.Document(pages=[FileObject(filename="a", content=b"x" * n) for n in (1000, 500)]))
+        session.commit()
+    shop.remove(3)
+    done = run("stats", *shop.options)
+    assert done.code == 0
+    assert done.out.splitlines()[:4] == [
+        "document.file: 1 rows without a file",
+        "document.file in docs: 2 rows, 2 files, 8 B",
+        "document.pages: 2 rows without a file",
+        "document.pages in docs: 1 rows, 2 files, 1.5 kB",
+    ]
+    assert done.out.splitlines()[4].startswith("outbox: 1 due, 0 waiting, 0 dead, the oldest ")
+
+
+# -- values ----------------------------------------------------------------------------------------------------------------
+
+
+def test_lengths_of_time_are_read() -> None:
+    hours = {"24h": 24, "7d": 168, "90m": 1.5, "1h30m": 1.5, "1 h 30 m": 1.5, "0s": 0, "2w": 336, "0.5d": 12}
+    assert {text: duration(text).total_seconds() / 3600 for text in hours} == hours
+    for text in ("24", "", "h", "-1h", "soon", "1y"):
+        with pytest.raises(ValueError, match="no length of time"):
+            duration(text)
+
+
+def test_shares_of_the_work_are_read() -> None:
+    assert [shard("1/8"), shard("8/8")] == [(1, 8), (8, 8)]
+    for text in ("0/8", "9/8", "3", "3/", "a/b", "1/0"):
+        with pytest.raises(ValueError, match="no share"):
+            shard(text)
+
+
+def test_sizes_and_ages_are_written_for_people() -> None:
+    sizes = {0: "0 B", 999: "999 B", 1000: "1.0 kB", 999_960: "1.0 MB", 12_300_000: "12.3 MB", 10**15: "1.0 PB"}
+    assert {size: as_size(size) for size in sizes} == sizes
+    ages = {3: "3 s", 60: "1 minute", 7200: "2 hours", 90_000: "1 day"}
+    assert {age: as_age(age) for age in ages} == ages
+
+
+def test_no_password_and_no_control_character_is_shown() -> None:
+    secret = "postgresql://shop:p%40ss:w@host/db?sslpassword=x&sslmode=on"
+    assert hidden(secret) == "postgresql://shop:***@host/db?sslpassword=***&sslmode=on"
+    assert hidden("sqlite:///a.db and s3://bucket/a@b") == "sqlite:///a.db and s3://bucket/a@b"
+    assert plain("a\x1b[2J\r\n\u202eb é雪") == "a\\x1b[2J\\r\\n\\u202eb é雪"
+
+
+def test_a_command_is_told_how_to_go_on() -> None:
+    started = ["check", "--url", "x://u:pw@h/d", "--resume", "old", "--deep"]
+    assert resumed(started, "new") == ["check", "--url", "x://u:***@h/d", "--deep", "--resume", "new"]
+    assert resumed(["sweep", "--resume=old"], None) == ["sweep"]

@@ -1,0 +1,186 @@
+"""The program as a new user runs it: a process in a folder, with and without a terminal, interrupted and cut off."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.cli.conftest import PROGRAM, Shop, environment, run_alone
+
+DEADLINE = 60.0
+
+
+class Terminal:
+    """A process on a terminal of its own."""
+
+    def __init__(self, process: subprocess.Popen[bytes], master: int) -> None:
+        self.process = process
+        self.text = ""
+        self._master = master
+
+    def read_until(self, words: str) -> None:
+        """Read what it writes until it has written something."""
+        until = time.monotonic() + DEADLINE
+        while words not in self.text:
+            assert time.monotonic() < until, f"{words!r} did not come: {self.text}"
+            assert self._read(), f"{words!r} did not come: {self.text}"
+
+    def wait(self) -> int:
+        """Read the rest and return the exit code."""
+        while self._read():
+            pass
+        return self.process.wait(DEADLINE)
+
+    def _read(self) -> bool:
+        ready, _, _ = select.select([self._master], [], [], DEADLINE)
+        try:
+            found = os.read(self._master, 65536) if ready else b""
+        except OSError:  # the other end is closed
+            found = b""
+        self.text += found.decode(errors="replace")
+        return bool(found)
+
+
+@contextmanager
+def on_a_terminal(*arguments: str, folder: Path, **more: str) -> Iterator[Terminal]:
+    master, slave = pty.openpty()
+    env = environment(TERM="xterm-256color", COLUMNS="120", LINES="40", **more)
+    process = subprocess.Popen([PROGRAM, *arguments], cwd=folder, env=env, stdin=slave, stdout=slave, stderr=slave)
+    os.close(slave)
+    try:
+        yield Terminal(process, master)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(master)
+
+
+@contextmanager
+def piped(*arguments: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    command = [PROGRAM, *arguments]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=folder, env=environment(), stdout=pipe, stderr=pipe, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_on_a_terminal_there_are_bars_and_ctrl_c_says_how_to_go_on(shop: Shop) -> None:
+    paths = shop.fill(60)
+    (shop.folder / "files" / paths[50]).unlink()
+    arguments = ["check", "--batch", "1", "--concurrency", "1", *shop.options]
+    with on_a_terminal(*arguments, folder=shop.folder) as terminal:
+        terminal.read_until("/60")
+        assert "━" in terminal.text
+        assert "\x1b[" in terminal.text
+        os.kill(terminal.process.pid, signal.SIGINT)
+        assert terminal.wait() == 130
+    assert "Stopping at the next safe point" in terminal.text
+    found = re.search(r"Stopped\. To go on: filerow (.*)", terminal.text.replace("\r", ""))
+    assert found is not None
+    again = shlex.split(found[1])
+    assert again[: len(arguments)] == arguments
+    assert again[-2] == "--resume"
+    rest = run_alone(*again, "--json", folder=shop.folder)
+    assert rest.code == 1
+    assert [finding["path"] for finding in rest.of("finding")] == [paths[50]]
+    assert 0 < rest.of("summary")[0]["done"] <= 60
+
+
+def test_on_a_terminal_findings_are_a_table_without_colours_where_those_are_not_wanted(shop: Shop) -> None:
+    (path,) = shop.fill()
+    (shop.folder / "files" / path).unlink()
+    with on_a_terminal("doctor", *shop.options, folder=shop.folder, NO_COLOR="1") as terminal:
+        assert terminal.wait() == 1
+    assert "━" in terminal.text
+    assert "missing" in terminal.text
+    assert "its row is there" in terminal.text
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7][0-9;]*m", terminal.text)
+
+
+def test_a_watching_worker_drains_what_comes_and_stops_when_it_is_told_to(shop: Shop) -> None:
+    first, second = shop.fill(2)
+    with piped("drain", "--watch", "--every", "0.1s", "--json", *shop.options, folder=shop.folder) as worker:
+        assert worker.stdout is not None
+        worker.stdout.readline()  # it is up
+        shop.remove(1)
+        assert '"changed": 1' in worker.stdout.readline()
+        shop.remove(2)
+        while '"changed": 2' not in worker.stdout.readline():
+            assert worker.poll() is None
+        worker.send_signal(signal.SIGTERM)
+        out, err = worker.communicate(timeout=DEADLINE)
+        assert worker.returncode == 130
+    assert '"exit_code": 130' in out
+    assert "To go on: filerow drain --watch" in err
+    assert not (shop.folder / "files" / first).exists()
+    assert not (shop.folder / "files" / second).exists()
+
+
+def test_a_second_ctrl_c_ends_at_once(shop: Shop) -> None:
+    shop.fill()
+    shop.remove(1)
+    (shop.folder / "hang").touch()
+    with piped("drain", *shop.options, folder=shop.folder) as worker:
+        assert worker.stderr is not None
+        until = time.monotonic() + DEADLINE
+        while not _claimed(shop):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        worker.send_signal(signal.SIGINT)
+        assert worker.stderr.readline() == "\n"
+        assert "once more to end at once" in worker.stderr.readline()
+        worker.send_signal(signal.SIGINT)
+        assert worker.wait(20) == 130
+
+
+def _claimed(shop: Shop) -> bool:
+    with shop.engine.connect() as connection:
+        return bool(connection.execute(shop.module.outbox.table.select().where(shop.module.outbox.table.c.attempts > 0)).all())
+
+
+def test_a_reader_who_goes_away_is_no_error(shop: Shop) -> None:
+    shop.fill(3)
+    with piped("ls", "document.file", *shop.options, folder=shop.folder) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.wait(DEADLINE) == 141
+        assert process.stderr.read() == ""
+
+
+def run_python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=DEADLINE)
+
+
+def test_without_the_extra_it_is_named(tmp_path: Path) -> None:
+    code = "import sys; sys.modules['typer'] = None; from filerow.cli import main; main()"
+    done = run_python(code, tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "pip install 'filerow[cli]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_loads_nothing_slow(tmp_path: Path) -> None:
+    code = (
+        "import sys, sqlalchemy.orm, sqlalchemy.ext.asyncio; before = set(sys.modules); sys.argv = ['filerow', '--help']\n"
+        "try:\n    from filerow.cli import main; main()\nexcept SystemExit: pass\n"
+        f"print([name for name in {SLOW!r} if name in set(sys.modules) - before])"
+    )
+    done = run_python(code, tmp_path)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+SLOW = ["rich.console", "rich.markdown", "obstore", "fsspec", "pydantic", "botocore", "alembic", "aiosqlite", "urllib.request"]

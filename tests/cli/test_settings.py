@@ -1,0 +1,215 @@
+"""Whatever is missing or wrong is told in one clear error with exit code 2, and never with a password."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy.orm import Session
+
+from filerow import FileObject
+from tests.cli.conftest import SHOP, Shop, run
+
+PASSWORD = "s3cr3t-of-the-shop"
+
+MODULES = {
+    "shop.py": SHOP,
+    "broken.py": "import json\n\njson.loads('not json')\n",
+    "lacking.py": "import package_that_is_not_there\n",
+    "leaving.py": "raise SystemExit(1)\n",
+    "plain.py": "from sqlalchemy import *\nmetadata = MetaData()\nTable('users', metadata, Column('id', Integer))\n",
+    "helpers.py": "def prepare():\n    raise RuntimeError('no configuration')\n\nnumber = 3\n",
+    "two.py": "from shop import Base\nfrom sqlalchemy import create_engine\nreads = create_engine('sqlite://')\n"
+    "writes = create_engine('sqlite://')\n",
+}
+
+WRONG: list[tuple[list[str], list[str]]] = [
+    ([], ["--app package.module:Base", "FILEROW_APP", "[tool.filerow]"]),
+    (["--app", "nowhere.models:Base"], ["--app", "no module 'nowhere'", "go to the application's folder"]),
+    (["--app", "shop.models:Base"], ["no module 'shop.models'"]),
+    (["--app", "broken:Base"], ["importing broken failed", 'broken.py", line 3', "JSONDecodeError"]),
+    (["--app", "lacking:Base"], ["importing lacking failed", "No module named 'package_that_is_not_there'"]),
+    (["--app", "leaving:Base"], ["importing leaving failed", "SystemExit"]),
+    (["--app", "shop:Bse"], ["module shop has no 'Bse'", "shop:Base"]),
+    (["--app", "helpers:number"], ["neither a DeclarativeBase, a MetaData nor a registry"]),
+    (["--app", "helpers:prepare"], ["helpers:prepare() failed", "no configuration"]),
+    (["--app", "helpers"], ["names no attribute"]),
+    (["--app", "plain:metadata"], ["none of its tables has a file column", "users"]),
+    (["--app", "shop:Base"], ["which database?", "--url", "FILEROW_URL"]),
+    (["--app", "two:Base"], ["more engines than one", "--url two:reads or --url two:writes"]),
+    (["--app", "shop:Base", "--url", "shop.db"], ["--url is no database URL"]),
+    (["--app", "shop:Base", "--url", "sqlite:///nowhere.db"], ["there is no SQLite database", "nowhere.db"]),
+    (["--app", "shop:Base", "--url", f"nosql://shop:{PASSWORD}@host/db"], ["knows no database 'nosql'", "shop:***@host"]),
+    (["--app", "shop:Base", "--url", f"mssql+pymssql://shop:{PASSWORD}@host/db"], ["driver is not installed", "pymssql"]),
+    (["--app", "shop:Base", "--url", f"postgresql+psycopg://shop:{PASSWORD}@127.0.0.1:1/db"], ["cannot connect", "127.0.0.1:1"]),
+    (["--app", "shop:Base", "--url", f"postgresql+asyncpg://shop:{PASSWORD}@127.0.0.1:1/db"], ["cannot connect to", ":***@"]),
+    (["--app", "shop:Base", "--url", "helpers:number"], ["neither an Engine nor an AsyncEngine, but int"]),
+    (["--app", "shop:Base", "--setup", "helpers"], ["--setup helpers: name the attribute too"]),
+    (["--app", "shop:Base", "--setup", "helpers:prepare"], ["helpers:prepare() failed", "no configuration"]),
+    (["--app", "shop:Base", "--setup", "helpers:number"], ["is no function but int"]),
+    (["--app", "shop:Base", "--backend", "docs"], ["--backend is KEY=URL"]),
+    (["--app", "shop:Base", "--backend", "docs=memory://"], ["has registered backend 'docs' itself"]),
+    (["--app", "shop:Base", "--backend", "b=nothing://x"], ["backend 'b'"]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "told"), WRONG, ids=[" ".join(arguments) or "nothing" for arguments, _ in WRONG])
+def test_what_is_wrong_is_told_and_ends_with_2(folder: Path, arguments: list[str], told: list[str]) -> None:
+    for name, source in MODULES.items():
+        (folder / name).write_text(source)
+    done = run("stats", *arguments)
+    assert (done.code, done.out) == (2, "")
+    for words in told:
+        assert words in done.err
+    assert PASSWORD not in done.err
+    assert str(Path(__file__).parents[2] / "src") not in done.err, "our own frames are of no use to anybody"
+
+
+FILES = [
+    ('[tool.filerow]\napplication = "shop:Base"', "unknown entry 'application'; there are app, url, setup, backends"),
+    ("[tool.filerow]\napp = 3", "app is a string"),
+    ('[tool.filerow]\nbackends = "s3://bucket"', "backends is a table such as"),
+    ("[tool.filerow\n", "cannot be read"),
+    ('[tool.filerow]\napp = "nowhere:Base"', "[tool.filerow] app in "),
+]
+
+
+@pytest.mark.parametrize(("text", "told"), FILES)
+def test_a_wrong_pyproject_is_told(folder: Path, text: str, told: str) -> None:
+    (folder / "pyproject.toml").write_text(text)
+    done = run("stats")
+    assert done.code == 2
+    assert told in done.err
+    assert "pyproject.toml" in done.err
+
+
+def test_a_machine_reads_why_a_command_could_not_run(folder: Path) -> None:
+    done = run("stats", "--json")
+    assert done.code == 2
+    (summary,) = done.lines
+    assert (summary["type"], summary["exit_code"]) == ("summary", 2)
+    assert "which application?" in summary["error"]
+
+
+def test_options_come_before_the_environment_and_that_before_pyproject(
+    make_shop: Callable[..., Shop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = make_shop()
+    for name in ("option", "environment", "file"):
+        shop.fill(name=f"{name}.txt")
+        shop.engine.dispose()
+        (shop.folder / "shop.db").rename(shop.folder / f"{name}.db")
+        shop.module.Base.metadata.create_all(shop.engine)
+    (shop.folder / "pyproject.toml").write_text('[tool.filerow]\napp = "shop:Base"\nurl = "sqlite:///file.db"\n')
+    assert "file.txt" in run("ls", "document.file").out
+    monkeypatch.setenv("FILEROW_URL", "sqlite:///environment.db")
+    assert "environment.txt" in run("ls", "document.file").out
+    assert "option.txt" in run("ls", "document.file", "--url", "sqlite:///option.db").out
+    monkeypatch.setenv("FILEROW_APP", "shop:Nothing")
+    assert "FILEROW_APP: module shop has no 'Nothing'" in run("ls", "document.file").err
+
+
+def test_the_nearest_pyproject_is_found_from_a_folder_below_and_its_modules_too(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.fill()
+    (shop.folder / "pyproject.toml").write_text(f'[tool.filerow]\napp = "shop:Base"\nurl = "{shop.url}"\n')
+    below = shop.folder / "docs" / "images"
+    below.mkdir(parents=True)
+    monkeypatch.chdir(below)
+    assert "cat.txt" in run("ls", "document.file").out
+
+
+APPS = """
+from shop import Base
+from sqlalchemy.orm import registry
+
+engine_url = "sqlite:///shop.db"
+metadata = Base.metadata
+reg = Base.registry
+
+def make():
+    return Base
+
+class Flask:
+    metadata = Base.metadata
+"""
+
+
+@pytest.mark.parametrize(
+    "name", ["apps", *(f"apps:{one}" for one in ("Base", "metadata", "reg", "make", "Flask", "Base.metadata"))]
+)
+def test_an_application_may_be_given_as_whatever_leads_to_its_metadata(shop: Shop, name: str) -> None:
+    (shop.folder / "apps.py").write_text(APPS)
+    assert run("stats", "--app", name, "--url", shop.url).code == 0
+
+
+ENGINES = """
+from sqlalchemy import create_engine
+from sqlalchemy.ext.asyncio import create_async_engine
+from shop import Base
+
+engine = create_engine("sqlite:///shop.db")
+async_engine = create_async_engine("sqlite+aiosqlite:///shop.db")
+"""
+
+
+@pytest.mark.parametrize("url", ["sqlite:///shop.db", "sqlite+aiosqlite:///shop.db", "db:engine", "db:async_engine", None])
+def test_an_engine_may_be_synchronous_or_not_and_the_applications_own(shop: Shop, url: str | None) -> None:
+    shop.fill()
+    (shop.folder / "db.py").write_text(ENGINES)
+    done = run("ls", "document.file", "--app", "db:Base", *(["--url", url] if url else []))
+    assert (done.code, done.err) == (0, "")
+    assert "cat.txt" in done.out
+
+
+SETUP = """
+from filerow import storages
+
+def register():
+    storages.register_backend("memory://", key="later")
+
+async def register_async():
+    storages.register_backend("memory://", key="later")
+"""
+LATE = SHOP.replace('StoredObject("docs", multiple=True)', 'StoredObject("later", multiple=True)')
+
+
+@pytest.mark.parametrize(
+    "options",
+    [[], ["--setup", "start:register"], ["--setup", "start:register_async"], ["--backend", "later=memory://"], ["pyproject"]],
+)
+def test_backends_are_registered_by_a_function_an_option_or_pyproject(make_shop: Callable[..., Shop], options: list[str]) -> None:
+    shop = make_shop(LATE)
+    (shop.folder / "start.py").write_text(SETUP)
+    if options == ["pyproject"]:
+        options = []
+        (shop.folder / "pyproject.toml").write_text('[tool.filerow]\nbackends = {later = "memory://"}\n')
+        expected = 0
+    else:
+        expected = 0 if options else 1
+    done = run("doctor", *shop.options, *options)
+    assert done.code == expected, done.out
+    assert ("error backend-missing" in done.out) == bool(expected)
+
+
+def test_a_backend_of_the_command_line_is_used_in_place_of_that_of_pyproject(make_shop: Callable[..., Shop]) -> None:
+    shop = make_shop(LATE)
+    other = shop.folder / "other"
+    (shop.folder / "pyproject.toml").write_text(f'[tool.filerow]\nbackends = {{later = "file://{shop.folder}/first"}}\n')
+    assert run("doctor", *shop.options, "--backend", f"later=file://{other}").code == 0
+    assert other.exists()
+    assert not (shop.folder / "first").exists()
+
+
+def test_the_database_is_not_made_by_looking_at_it(shop: Shop) -> None:
+    run("stats", "--app", "shop:Base", "--url", "sqlite:///nowhere.db")
+    assert not (shop.folder / "nowhere.db").exists()
+
+
+def test_a_session_of_the_application_still_works_after_a_command(shop: Shop) -> None:
+    assert run("stats", *shop.options).code == 0
+    with Session(shop.engine) as session:
+        session.add(shop.module.Document(file=FileObject(filename="a.txt", content=b"a")))
+        session.commit()
