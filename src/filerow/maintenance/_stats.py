@@ -135,8 +135,8 @@ def _counted(connection: Connection, column: FileColumn) -> Iterator[ColumnStats
         _number(exists & document["v"].as_string().is_(None)),
         _number(column.column.is_not(None) & ~exists),
     ).select_from(column.table)
-    for found in connection.execute(statement.group_by(backend).order_by(backend)):
-        key, rows, *counts = found
+    found = connection.execute(statement.group_by(backend)).all()
+    for key, rows, *counts in sorted(found, key=lambda row: row[0] or ""):
         yield ColumnStats(column.name, key or "", rows, *(int(count or 0) for count in counts))
 
 
