@@ -14,7 +14,7 @@ from sqlalchemy.engine import Dialect
 
 from filerow._column import StoredObject
 
-__all__ = ("FileTable", "Kind", "Part", "Quoted", "kind_of", "literal", "make_part", "spec_in", "spec_of")
+__all__ = ("FileTable", "Kind", "Part", "Quoted", "kind_of", "literal", "make_part", "prefix", "quoted", "spec_in", "spec_of")
 
 Kind = Literal["insert", "update", "delete", "truncate", "index"]
 
@@ -92,17 +92,23 @@ class Quoted(NamedTuple):
     @classmethod
     def of(cls, spec: FileTable, dialect: Dialect) -> Quoted:
         """Quote the names of a table."""
-        quote = dialect.identifier_preparer.quote_identifier
-
-        def qualified(schema: str | None, name: str) -> str:
-            return quote(name) if schema is None else f"{quote(schema)}.{quote(name)}"
-
         return cls(
-            qualified(spec.schema, spec.name),
-            qualified(spec.outbox_schema, spec.outbox),
-            {name: quote(name) for name in spec.columns},
-            {name: quote(name) for name in spec.primary_key},
+            prefix(dialect, spec.schema) + quoted(dialect, spec.name),
+            prefix(dialect, spec.outbox_schema) + quoted(dialect, spec.outbox),
+            {name: quoted(dialect, name) for name in spec.columns},
+            {name: quoted(dialect, name) for name in spec.primary_key},
         )
+
+
+def quoted(dialect: Dialect, name: str) -> str:
+    """Return a name in quotes; unlike SQLAlchemy's own way, a percent sign stays one with every driver."""
+    words = dialect.identifier_preparer
+    return f"{words.initial_quote}{name.replace(words.escape_quote, words.escape_to_quote)}{words.final_quote}"
+
+
+def prefix(dialect: Dialect, schema: str | None) -> str:
+    """Return what stands before a name in a schema."""
+    return "" if schema is None else f"{quoted(dialect, schema)}."
 
 
 def literal(text: str) -> str:
@@ -124,14 +130,18 @@ def kind_of(name: str) -> Kind | None:
     return found.group(1) if found else None
 
 
-def spec_of(table: Table, outbox: Table, schemas: Mapping[str | None, str | None]) -> FileTable | None:
+def spec_of(
+    table: Table, outbox: Table, dialect: Dialect, schemas: Mapping[str | None, str | None] | None = None
+) -> FileTable | None:
     """Return what a table's triggers are made from; ``None`` when no file of it lives and dies with its rows.
 
     Args:
         table: The table.
         outbox: The table of tombstones.
+        dialect: The database's.
         schemas: The connection's ``schema_translate_map``.
     """
+    schemas = schemas or {}
     columns = {
         column.name: column.type.multiple
         for column in table.columns
@@ -139,14 +149,11 @@ def spec_of(table: Table, outbox: Table, schemas: Mapping[str | None, str | None
     }
     if not columns:
         return None
-    return FileTable(
-        table.name,
-        columns,
-        tuple(column.name for column in table.primary_key.columns),
-        outbox.name,
-        schemas.get(table.schema, table.schema),
-        schemas.get(outbox.schema, outbox.schema),
-    )
+    schema, outbox_schema = schemas.get(table.schema, table.schema), schemas.get(outbox.schema, outbox.schema)
+    if schema is not None and outbox_schema is None and dialect.name in {"mysql", "mariadb"}:
+        outbox_schema = dialect.default_schema_name  # a trigger takes names without a database for its own one's
+    key = tuple(column.name for column in table.primary_key.columns)
+    return FileTable(table.name, columns, key, outbox.name, schema, outbox_schema)
 
 
 def spec_in(source: str, schema: str | None, table: str) -> FileTable | None:

@@ -18,7 +18,7 @@ from sqlalchemy.engine import Dialect
 
 from filerow._references import LEGACY_KEYS
 from filerow.outbox._clock import NOW
-from filerow.outbox._file_table import NAME, PATTERN, REFUSED, FileTable, Kind, Part, Quoted, make_part
+from filerow.outbox._file_table import NAME, PATTERN, REFUSED, FileTable, Kind, Part, Quoted, make_part, prefix
 from filerow.outbox._file_table import literal as plain_literal
 
 __all__ = ("existing", "parts")
@@ -29,7 +29,7 @@ _EXACT = "CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
 def parts(spec: FileTable, dialect: Dialect) -> Iterator[Part]:
     """Return the triggers of a table."""
     names = Quoted.of(spec, dialect)
-    schema = "" if spec.schema is None else f"{dialect.identifier_preparer.quote_identifier(spec.schema)}."
+    schema = prefix(dialect, spec.schema)
     old, new = _members(names, spec, "OLD."), _members(names, spec, "NEW.")
     columns = names.columns.values()
 
@@ -115,7 +115,7 @@ def _let_go(spec: FileTable, names: Quoted, old: str, new: str | None = None) ->
 
 def _row_key(names: Quoted) -> str:
     """Return the row's key as JSON; bytes that are no text, as hex digits."""
-    keys = ["'{}'"]
+    keys = ["'{}'", "'{}'"]  # two at least, or it is an error
     for name, quoted in names.keys.items():
         key, value = _literal(name), f"OLD.{quoted}"
         is_binary = f"CHARSET({value}) = 'binary' AND JSON_TYPE(JSON_EXTRACT(JSON_OBJECT('k', {value}), '$.k')) = 'STRING'"
@@ -133,10 +133,10 @@ def _take_back(names: Quoted, new: str, old: str | None = None) -> str:
     if old is not None:
         lost = f" AND NOT EXISTS (SELECT 1 FROM {old} AS lost WHERE lost.path = members.path AND lost.backend = members.backend)"
     gained = f"(SELECT DISTINCT members.backend, members.path FROM {new} AS members WHERE {_NAMED}{lost}) AS gained"
-    same = "tombstone.path = gained.path AND tombstone.backend = gained.backend"
+    there = f"{names.outbox} JOIN {gained} ON {names.outbox}.path = gained.path AND {names.outbox}.backend = gained.backend"
     return (
-        f"SELECT COUNT(*) INTO waiting FROM {names.outbox} AS tombstone JOIN {gained} ON {same}; "
-        f"IF waiting > 0 THEN DELETE tombstone FROM {names.outbox} AS tombstone JOIN {gained} ON {same} "
-        f"WHERE tombstone.attempts = 0; IF ROW_COUNT() < waiting THEN "
+        f"SELECT COUNT(*) INTO waiting FROM {there}; "
+        f"IF waiting > 0 THEN DELETE FROM {names.outbox} USING {there} WHERE {names.outbox}.attempts = 0; "
+        f"IF ROW_COUNT() < waiting THEN "
         f"SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = {_literal(REFUSED)}; END IF; END IF;"
     )

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Dialect
 
 from filerow._references import list_expression, path_expression
 from filerow.outbox._clock import NOW
-from filerow.outbox._file_table import NAME, PATTERN, REFUSED, FileTable, Kind, Part, Quoted, literal, make_part
+from filerow.outbox._file_table import NAME, PATTERN, REFUSED, FileTable, Kind, Part, Quoted, literal, make_part, prefix
 
 __all__ = ("existing", "parts")
 
@@ -60,7 +60,7 @@ def parts(spec: FileTable, dialect: Dialect) -> Iterator[Part]:
 
 
 def _trigger(spec: FileTable, dialect: Dialect, kind: Kind, moment: str, body: str) -> Part:
-    table, schema = Quoted.of(spec, dialect).table, _schema(spec, dialect)
+    table, schema = Quoted.of(spec, dialect).table, prefix(dialect, spec.schema)
     settings = "SET search_path FROM CURRENT" + (" SET enable_seqscan TO off" if kind in {"insert", "update"} else "")
     function = (
         f"CREATE OR REPLACE FUNCTION {schema}{NAME}() RETURNS trigger LANGUAGE plpgsql {settings} "
@@ -69,10 +69,6 @@ def _trigger(spec: FileTable, dialect: Dialect, kind: Kind, moment: str, body: s
     remove = f"DROP TRIGGER IF EXISTS {NAME} ON {table}"
     create = f"CREATE TRIGGER {NAME} {moment} EXECUTE FUNCTION {schema}{NAME}()"
     return make_part(spec, dialect, kind, (function, remove, create), (remove, f"DROP FUNCTION IF EXISTS {schema}{NAME}()"))
-
-
-def _schema(spec: FileTable, dialect: Dialect) -> str:
-    return "" if spec.schema is None else f"{dialect.identifier_preparer.quote_identifier(spec.schema)}."
 
 
 def existing(connection: Connection) -> Iterator[tuple[str, str, bool, str, str]]:
@@ -90,9 +86,9 @@ def existing(connection: Connection) -> Iterator[tuple[str, str, bool, str, str]
 
 
 def _index(spec: FileTable, names: Quoted, dialect: Dialect, column: str, *, multiple: bool) -> Part:
-    quoted = names.columns[column]
-    what = f"USING gin ({list_expression(dialect, quoted)})" if multiple else f"({path_expression(dialect, quoted)})"
-    drop = f"DROP INDEX IF EXISTS {_schema(spec, dialect)}{NAME}"
+    safe = names.columns[column]
+    what = f"USING gin ({list_expression(dialect, safe)})" if multiple else f"({path_expression(dialect, safe)})"
+    drop = f"DROP INDEX IF EXISTS {prefix(dialect, spec.schema)}{NAME}"
     return make_part(spec, dialect, "index", (f"CREATE INDEX {NAME} ON {names.table} {what}",), (drop,))
 
 

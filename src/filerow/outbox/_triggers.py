@@ -14,7 +14,7 @@ from sqlalchemy.engine import Dialect
 
 from filerow._tracking import outbox_in
 from filerow.outbox import _mysql, _postgresql, _sqlite
-from filerow.outbox._file_table import FileTable, Part, kind_of, spec_in, spec_of
+from filerow.outbox._file_table import FileTable, Part, kind_of, prefix, quoted, spec_in, spec_of
 
 __all__ = (
     "Existing",
@@ -138,15 +138,14 @@ def changes(spec: FileTable | None, found: Existing | None, dialect: Dialect, ke
 
 
 def _drop_named(name: str, dialect: Dialect, key: Key) -> Iterator[str]:
-    quote = dialect.identifier_preparer.quote_identifier
-    schema = "" if key[0] is None or dialect.name == "sqlite" else f"{quote(key[0])}."
+    schema, safe = prefix(dialect, None if dialect.name == "sqlite" else key[0]), quoted(dialect, name)
     if kind_of(name) == "index":
-        yield f"DROP INDEX IF EXISTS {schema}{quote(name)}"
+        yield f"DROP INDEX IF EXISTS {schema}{safe}"
     elif dialect.name == "postgresql":
-        yield f"DROP TRIGGER IF EXISTS {quote(name)} ON {schema}{quote(key[1])}"
-        yield f"DROP FUNCTION IF EXISTS {schema}{quote(name)}()"
+        yield f"DROP TRIGGER IF EXISTS {safe} ON {schema}{quoted(dialect, key[1])}"
+        yield f"DROP FUNCTION IF EXISTS {schema}{safe}()"
     else:
-        yield f"DROP TRIGGER IF EXISTS {schema}{quote(name)}"
+        yield f"DROP TRIGGER IF EXISTS {schema}{safe}"
 
 
 def run(connection: Connection, statements: Iterable[str]) -> None:
@@ -200,7 +199,7 @@ def _wanted(connection: Connection, outbox: Table, tables: Iterable[Table]) -> d
     given: Mapping[str | None, str | None] | None = connection.get_execution_options().get("schema_translate_map")
     schemas = given or {}
     return {
-        (schemas.get(table.schema, table.schema), table.name): spec_of(table, outbox, schemas)
+        (schemas.get(table.schema, table.schema), table.name): spec_of(table, outbox, connection.dialect, schemas)
         for table in tables
         if has_triggers(connection.dialect, table)
     }

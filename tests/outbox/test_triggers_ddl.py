@@ -1,0 +1,308 @@
+"""``create_all`` makes the triggers and indexes, ``drop_all`` takes them away, and what is there can be told by names."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import pytest
+from sqlalchemy import (
+    JSON,
+    Column,
+    Connection,
+    Engine,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    column,
+    delete,
+    event,
+    insert,
+    inspect,
+    select,
+    table,
+    text,
+)
+from sqlalchemy.dialects import mysql
+from sqlalchemy.schema import CreateTable
+
+from filerow import StoredObject
+from filerow._changes import Ref
+from filerow._references import referenced
+from filerow.outbox import Outbox
+from filerow.outbox._triggers import existing, trigger_state
+from tests.databases import EmptyDatabase
+from tests.outbox.ground import doc
+
+
+def models(*, outbox_first: bool = True, **columns: Any) -> tuple[MetaData, Outbox]:
+    """Return tables, one with file columns and one without."""
+    metadata = MetaData()
+    outbox = Outbox(metadata) if outbox_first else None
+    kinds = columns or {"file": False, "pages": True}
+    files = [Column(name, StoredObject("docs", multiple=multiple)) for name, multiple in kinds.items()]
+    Table("paper", metadata, Column("id", Integer, primary_key=True), *files)
+    Table("author", metadata, Column("id", Integer, primary_key=True))
+    return metadata, outbox or Outbox(metadata)
+
+
+def names(engine: Engine) -> set[str]:
+    """Return the names of all triggers and indexes of ours."""
+    with engine.connect() as connection:
+        return {name for there in existing(connection).values() for name in there.names}
+
+
+def state(engine: Engine, metadata: MetaData) -> list[tuple[str, str]]:
+    with engine.connect() as connection:
+        return [tuple(problem) for problem in trigger_state(connection, metadata)]
+
+
+def put(connection: Connection, name: str, **values: Any) -> None:
+    """Insert a row whose documents are plain JSON."""
+    kinds = {key: JSON(none_as_null=True) if isinstance(value, dict | list) else None for key, value in values.items()}
+    connection.execute(insert(table(name, *[column(key, kind) for key, kind in kinds.items()])).values(values))
+
+
+def paths(engine: Engine, outbox: Outbox) -> list[str]:
+    with engine.connect() as connection:
+        return sorted(connection.scalars(select(outbox.table.c.path)))
+
+
+@pytest.mark.parametrize("outbox_first", [True, False])
+def test_tables_and_outbox_may_be_declared_in_any_order(database: EmptyDatabase, outbox_first: bool) -> None:
+    engine, (metadata, outbox) = database.engine(), models(outbox_first=outbox_first)
+    metadata.create_all(engine)
+    with engine.begin() as connection:
+        put(connection, "paper", id=1, file=doc("a"))
+        connection.execute(text("DELETE FROM paper"))
+    assert paths(engine, outbox) == ["a"]
+    assert state(engine, metadata) == []
+
+
+def test_create_all_again_changes_nothing_and_drop_all_leaves_nothing(database: EmptyDatabase) -> None:
+    engine, (metadata, _) = database.engine(), models()
+    metadata.create_all(engine)
+    before, statements = names(engine), []
+    event.listen(engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
+    metadata.create_all(engine)
+    assert not [sql for sql in statements if sql.startswith(("CREATE", "DROP"))]
+    assert names(engine) == before
+    assert len(before) == {"sqlite": 3 + 1, "postgresql": 4 + 2, "mariadb": 3}[database.name]
+    metadata.drop_all(engine)
+    assert names(engine) == set()
+    assert inspect(engine).get_table_names() == []
+    if database.name == "postgresql":
+        with engine.connect() as connection:
+            assert connection.scalar(text("SELECT count(*) FROM pg_proc WHERE proname LIKE 'filerow%'")) == 0
+
+
+def test_an_outbox_comes_to_tables_that_are_there_already(database: EmptyDatabase) -> None:
+    engine, (metadata, _) = database.engine(), models()
+    with engine.begin() as connection:
+        connection.execute(CreateTable(metadata.tables["paper"]))
+    assert state(engine, metadata)[0] == ("paper", "missing")
+    metadata.create_all(engine)
+    assert state(engine, metadata) == []
+
+
+def test_create_all_of_some_tables_makes_the_triggers_of_these_alone(database: EmptyDatabase) -> None:
+    engine, (metadata, outbox) = database.engine(), models()
+    Table("second", metadata, Column("id", Integer, primary_key=True), Column("file", StoredObject("docs")))
+    metadata.create_all(engine, tables=[metadata.tables["paper"]])
+    metadata.create_all(engine, tables=[metadata.tables["author"]])
+    with engine.begin() as connection:  # its outbox is there too, or this would fail
+        put(connection, "paper", id=1, file=doc("a"))
+        connection.execute(text("DELETE FROM paper"))
+    assert paths(engine, outbox) == ["a"]
+    assert {table for table, _ in state(engine, metadata)} == {"second"}
+
+
+def test_dropping_the_outbox_drops_the_triggers_that_need_it(database: EmptyDatabase) -> None:
+    engine, (metadata, outbox) = database.engine(), models()
+    metadata.create_all(engine)
+    metadata.drop_all(engine, tables=[outbox.table])
+    with engine.begin() as connection:
+        put(connection, "paper", id=1, file=doc("a"))
+        connection.execute(text("DELETE FROM paper"))
+    metadata.create_all(engine)
+    assert state(engine, metadata) == []
+
+
+def test_what_is_missing_outdated_or_superfluous_is_told_by_names_and_mended(database: EmptyDatabase) -> None:
+    engine, (old, _) = database.engine(), models(file=False)
+    old.create_all(engine)
+    (new, _), (none, _) = models(file=False, pages=True), models()
+    with engine.begin() as connection:
+        connection.execute(text(f"ALTER TABLE paper ADD COLUMN pages {'jsonb' if database.name == 'postgresql' else 'json'}"))
+    assert ("paper", "outdated") in state(engine, new)
+    none.remove(none.tables["paper"])
+    Table("paper", none, Column("id", Integer, primary_key=True))
+    assert state(engine, none) == [("paper", "superfluous")]
+    new.create_all(engine)
+    assert state(engine, new) == []
+    assert ("paper", "outdated") in state(engine, old)
+    none.create_all(engine)
+    assert names(engine) == set()
+
+
+@pytest.mark.parametrize("database", ["postgresql", "sqlite"], indirect=True)
+def test_a_missing_index_is_told_and_mended(database: EmptyDatabase) -> None:
+    engine, (metadata, _) = database.engine(), models()
+    metadata.create_all(engine)
+    with engine.begin() as connection:
+        for name in names(engine):
+            if "_index_" in name:
+                connection.execute(text(f'DROP INDEX "{name}"'))
+    assert state(engine, metadata) == [("paper", "index missing")]
+    metadata.create_all(engine)
+    assert state(engine, metadata) == []
+
+
+# -- names and types -------------------------------------------------------------------------------------------------------
+
+
+def test_odd_names_and_keys_work(database: EmptyDatabase) -> None:
+    engine, metadata = database.engine(), MetaData()
+    outbox = Outbox(metadata, table_name="The outbox's 100%")
+    key = LargeBinary().with_variant(mysql.BINARY(16), "mysql", "mariadb")
+    name = 'Old : Papers, the ones with a name that is long; its "author\'s" own '[:60].strip()
+    Table(
+        name, metadata, Column("the id", key, primary_key=True), Column("part", Integer, primary_key=True),
+        Column("The 'File' % :x", StoredObject("docs")),
+    )  # fmt: skip
+    Table("keyless", metadata, Column("file", StoredObject("docs")))
+    metadata.create_all(engine)
+    assert state(engine, metadata) == []
+    number = uuid.uuid4().bytes[:-1] + b"\xff"
+    with engine.begin() as connection:
+        put(connection, name, **{"the id": number, "part": 7, "The 'File' % :x": doc('it\'s \\ "Ä/雪"')})
+        put(connection, "keyless", file=doc("b"))
+        connection.execute(delete(metadata.tables[name]))
+        connection.execute(delete(metadata.tables["keyless"]))
+    columns = outbox.table.c
+    with engine.connect() as connection:
+        query = select(columns.table_name, columns.column_name, columns.path, columns.row_key).order_by(columns.id)
+        rows = [tuple(row) for row in connection.execute(query)]
+    shown = f"\\x{number.hex()}" if database.name == "postgresql" else number.hex()
+    assert rows == [
+        (name, "The 'File' % :x", 'it\'s \\ "Ä/雪"', {"the id": shown, "part": 7}),
+        ("keyless", "file", "b", {}),
+    ]
+    metadata.drop_all(engine)
+
+
+@pytest.mark.parametrize("database", ["postgresql", "mariadb"], indirect=True)
+def test_a_table_with_a_schema_works(database: EmptyDatabase) -> None:
+    schema = f"other_{uuid.uuid4().hex[:12]}"
+    engine, metadata = database.engine(), MetaData()
+    outbox = Outbox(metadata)
+    paper = Table("paper", metadata, Column("id", Integer, primary_key=True), Column("file", StoredObject("docs")), schema=schema)
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE SCHEMA {schema}"))
+    try:
+        metadata.create_all(engine)
+        with engine.begin() as connection:
+            connection.execute(
+                insert(table("paper", column("id"), column("file", JSON), schema=schema)).values(id=1, file=doc("a"))
+            )
+            connection.execute(delete(paper))
+        assert paths(engine, outbox) == ["a"]
+        assert state(engine, metadata) == []
+        metadata.drop_all(engine)
+    finally:
+        with engine.begin() as connection:
+            connection.execute(text(f"DROP SCHEMA {schema}"))
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_a_session_with_another_search_path_deletes_as_well(database: EmptyDatabase) -> None:
+    engine, (metadata, outbox) = database.engine(), models()
+    metadata.create_all(engine)
+    with engine.begin() as connection:
+        put(connection, "paper", id=1, file=doc("a"))
+    with engine.begin() as connection:
+        connection.execute(text("SET LOCAL search_path TO ''"))
+        connection.execute(text("DELETE FROM public.paper"))
+    assert paths(engine, outbox) == ["a"]
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_a_column_of_json_instead_of_jsonb_works(database: EmptyDatabase) -> None:
+    engine, (metadata, outbox) = database.engine(), models()
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE paper (id int PRIMARY KEY, file json, pages json)"))
+    metadata.create_all(engine)
+    with engine.begin() as connection:
+        put(connection, "paper", id=1, file=doc("a"), pages=[doc("p"), doc("q")])
+        connection.execute(text("""UPDATE paper SET file = NULL, pages = json_build_array(pages -> 1)"""))
+    assert paths(engine, outbox) == ["a", "p"]
+    with engine.begin() as connection:
+        connection.execute(text("TRUNCATE paper"))
+        assert referenced(connection, metadata, [Ref("docs", "q")]) == set()
+    assert paths(engine, outbox) == ["a", "p", "q"]
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_each_tenant_of_a_schema_translate_map_has_its_own(database: EmptyDatabase) -> None:
+    engine, (metadata, outbox) = database.engine(), models()
+    tenant = engine.execution_options(schema_translate_map={None: "tenant"})
+    with engine.begin() as connection:
+        connection.execute(text("CREATE SCHEMA tenant"))
+    metadata.create_all(tenant)
+    assert state(tenant, metadata) == []
+    with engine.begin() as connection:
+        connection.execute(
+            text("INSERT INTO tenant.paper (id, file) VALUES (1, :file)"),
+            {"file": str(doc("a")).replace("'", '"').replace("None", "null")},
+        )
+        connection.execute(text("DELETE FROM tenant.paper"))
+    assert paths(tenant, outbox) == ["a"]
+
+
+# -- the check uses the indexes --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("database", ["postgresql", "sqlite"], indirect=True)
+def test_the_check_before_a_deletion_finds_its_rows_by_index(database: EmptyDatabase) -> None:
+    engine, (metadata, _) = database.engine(), models()
+    metadata.create_all(engine)
+    with engine.begin() as connection:
+        for number in range(300):
+            put(connection, "paper", id=number, file=doc(f"f{number}"), pages=[doc(f"p{number}")])
+        asked: list[tuple[str, Any]] = []
+
+        def note(conn: object, cursor: object, sql: str, parameters: Any, context: object, many: object) -> None:
+            asked.append((sql, parameters))
+
+        event.listen(connection, "before_cursor_execute", note)
+        assert referenced(connection, metadata, [Ref("docs", "f7"), Ref("docs", "p8")]) == {Ref("docs", "f7"), Ref("docs", "p8")}
+        event.remove(connection, "before_cursor_execute", note)
+        if database.name == "postgresql":
+            connection.execute(text("ANALYZE paper"))
+            connection.execute(text("SET LOCAL enable_seqscan = off"))  # 300 rows are few
+        plans = []
+        for sql, parameters in asked:
+            explain = "EXPLAIN " if database.name == "postgresql" else "EXPLAIN QUERY PLAN "
+            plans.append("\n".join(str(row) for row in connection.exec_driver_sql(explain + sql, parameters)))
+    file, pages = plans
+    assert "filerow_" in file
+    assert "SCAN" not in file.replace("Index Scan", "").replace("Heap Scan", "").upper() or database.name == "postgresql"
+    assert "filerow_" in pages if database.name == "postgresql" else "SCAN" in pages
+
+
+def test_a_foreign_key_between_file_tables_is_no_obstacle(database: EmptyDatabase) -> None:
+    engine, (metadata, outbox) = database.engine(), models()
+    Table(
+        "note", metadata, Column("id", ForeignKey("paper.id"), primary_key=True), Column("file", StoredObject("docs")),
+        Column("kind", String(5)),
+    )  # fmt: skip
+    metadata.create_all(engine)
+    with engine.begin() as connection:
+        put(connection, "paper", id=1, file=doc("a"))
+        put(connection, "note", id=1, file=doc("n"), kind="x")
+    metadata.drop_all(engine, tables=[metadata.tables["note"], metadata.tables["paper"]])
+    assert paths(engine, outbox) == []
+    metadata.drop_all(engine)
