@@ -32,6 +32,7 @@ class Watched(LocalBackend):
     def __init__(self, key: str, root: Path) -> None:
         super().__init__(key, root, fsync=False)
         self.broken = False
+        self.refused: set[str] = set()
         self.calls: list[list[str]] = []
         self.look: Any = None
 
@@ -42,7 +43,8 @@ class Watched(LocalBackend):
         if self.broken:
             msg = "the directory is out of order"
             raise OSError(msg)
-        return super()._delete(paths)
+        refused = {path: PermissionError("no") for path in paths if path in self.refused}
+        return {**super()._delete([path for path in paths if path not in refused]), **refused}
 
 
 @pytest.fixture
@@ -173,6 +175,17 @@ def test_the_wait_doubles_up_to_an_hour_and_differs_from_one_to_the_next() -> No
         waits = {delay_after(attempts, backoff, most) for _ in range(50)}
         assert len(waits) > 10
         assert all(seconds * 0.75 <= wait <= seconds * 1.25 for wait in waits)
+
+
+@SQLITE
+def test_no_more_than_half_of_a_batch_is_tried_again_while_there_is_something_new(yard: Yard, docs: Watched) -> None:
+    yard.put(*paths(20))
+    docs.refused = set(paths(10))
+    yard.bury(*paths(20)[:11], age=60)
+    assert yard.outbox.drain(yard.engine) == Drained(deleted=1, failed=10)
+    make_due(yard)
+    yard.bury(*paths(20)[11:])
+    assert yard.outbox.drain(yard.engine, batch=4, limit=4) == Drained(deleted=2, failed=2)
 
 
 @SQLITE

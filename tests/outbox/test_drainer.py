@@ -156,6 +156,7 @@ def test_its_heartbeat_comes_once_an_interval_at_most(yard: Yard) -> None:
         yard.outbox.wake()
         until(lambda: not yard.there())
     assert len([one for one in statements if one.startswith("INSERT INTO filerow_outbox_state")]) == 1
+    assert len([one for one in statements if one.startswith("UPDATE filerow_outbox_state")]) == 1, "which found no row"
     told = heartbeat(yard)
     assert told is not None
     assert {"host", "pid", "interval", "deleted", "failed", "error"} <= set(told)
@@ -195,7 +196,7 @@ def test_a_task_drains_wakes_and_ends(database: EmptyDatabase, yard: Yard) -> No
             yard.outbox.wake()
             await until_async(lambda: yard.there() == {"b"})
             await asyncio.to_thread(yard.bury, "b")
-            await asyncio.to_thread(yard.outbox.wake)  # a commit of another thread
+            threading.Timer(0.1, yard.outbox.wake).start()  # a commit of another thread, while nothing else wakes the loop
             await until_async(lambda: not yard.there())
         assert asyncio.all_tasks() == before
         await engine.dispose()
