@@ -7,6 +7,7 @@ Each takes the ``MetaData`` of the models and an engine, and yields :class:`Prog
 from __future__ import annotations
 
 from filerow.maintenance._adopt import adopt, adopt_async
+from filerow.maintenance._check import check, check_async
 from filerow.maintenance._doctor import doctor, doctor_async
 from filerow.maintenance._drain import drain, drain_async
 from filerow.maintenance._ls import Listed, ls, ls_async
@@ -24,6 +25,8 @@ __all__ = (
     "Progress",
     "adopt",
     "adopt_async",
+    "check",
+    "check_async",
     "doctor",
     "doctor_async",
     "drain",

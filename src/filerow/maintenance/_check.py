@@ -1,0 +1,275 @@
+"""Check: every row against its object.
+
+A row that changes while its object is asked for proves nothing, so what looks wrong counts only when the row is still the
+same afterwards. Repaired is only what is certain: a row whose object is missing, asked for twice, in a store that has others.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypedDict
+
+from sqlalchemy import Engine, MetaData
+from sqlalchemy.ext.asyncio import AsyncEngine
+from typing_extensions import Unpack
+
+from filerow._bridge import iterate_async, raise_if, run_all
+from filerow._document import facts_from
+from filerow._references import FileColumn, column_named, documents_in, file_columns
+from filerow._registry import storages
+from filerow.backends.base import StorageBackend
+from filerow.exceptions import BackendNotFoundError, DocumentError, StorageError
+from filerow.maintenance._listing import pages
+from filerow.maintenance._look import Look, Verdict, verdict_of
+from filerow.maintenance._report import Finding, Progress
+from filerow.maintenance._rewrite import Outcome, Rewrite, compare_and_set, present
+from filerow.maintenance._rows import Row, count, row_name, rows
+
+__all__ = ("CheckOptions", "check", "check_async")
+
+_SUSPICIOUS = 20
+"""Up to so many missing, or unreadable, objects are nothing unusual, however few there are in all."""
+
+_LEAST = 100
+"""Rows of the smallest batch before anything is repaired: enough to tell a missing file from a missing bucket."""
+
+_DEEP = 100
+"""Rows of the largest batch when every object is read, or progress would be long in coming."""
+
+
+class CheckOptions(TypedDict, total=False):
+    """The options of :func:`check`."""
+
+    columns: Sequence[str]
+    deep: bool
+    repair: Literal["report", "null"]
+    concurrency: int
+    batch: int
+    resume: str | None
+    allow_many: bool
+
+
+def check(metadata: MetaData, engine: Engine, **options: Unpack[CheckOptions]) -> Iterator[Progress]:
+    """Compare every row with its object: missing, of another size, changed.
+
+    Args:
+        metadata: The models.
+        engine: Their database.
+        **options: ``columns``: only these (``table.column``). ``deep``: read every object whose row knows a checksum, and compare
+            it. ``repair``: ``null`` sets the column to NULL where the object is missing, or removes the member of a list, and
+            nothing else of the row; ``report`` (the default) changes nothing. ``concurrency``: objects asked for at a time (16).
+            ``batch``: rows read at a time (500). ``resume``: the cursor of an earlier progress. ``allow_many``: repair even
+            when more than half of the objects are missing.
+
+    Returns:
+        The progress after each batch, by column. Findings: ``missing``, ``size``, ``etag``, ``checksum``, ``unreadable`` (nobody
+        knows; never repaired), ``too-many-missing`` (more than half: nothing was repaired from there on).
+
+    Raises:
+        LookupError: There is no such column.
+        ValueError: An option makes no sense.
+    """
+    repair, cursor = options.get("repair", "report"), options.get("resume")
+    names = options.get("columns", ())
+    columns = [column_named(metadata, name) for name in names] if names else file_columns(metadata)
+    work = _Check(engine, options)
+    if repair not in {"report", "null"}:
+        msg = f"repair is 'report' or 'null', not {repair!r}"
+        raise ValueError(msg)
+    return work.run(columns if cursor is None else columns[_position(columns, cursor) :], cursor)
+
+
+def check_async(metadata: MetaData, engine: AsyncEngine, **options: Unpack[CheckOptions]) -> AsyncIterator[Progress]:
+    """Compare every row with its object; see :func:`check`."""
+    return iterate_async(check(metadata, engine.sync_engine, **options))
+
+
+def _position(columns: Sequence[FileColumn], cursor: str) -> int:
+    try:
+        name = json.loads(cursor)["column"]
+        return [column.name for column in columns].index(name)
+    except (KeyError, TypeError, ValueError):
+        msg = f"this is no cursor of a check of these columns: {cursor[:80]!r}"
+        raise ValueError(msg) from None
+
+
+@dataclass(slots=True)
+class _Asked:
+    """One document of one row: the place among its documents, and the look at its object."""
+
+    row: Row
+    place: int
+    look: Look
+
+
+@dataclass(slots=True)
+class _Seen:
+    """The same with what is wrong."""
+
+    row: Row
+    place: int
+    look: Look
+    verdict: Verdict
+
+
+@dataclass(slots=True)
+class _Tally:
+    done: int = 0
+    transferred: int = 0
+    changed: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+
+class _Check:
+    def __init__(self, engine: Engine, options: CheckOptions) -> None:
+        self._engine = engine
+        self._deep = options.get("deep", False)
+        self._repair = options.get("repair", "report") == "null"
+        self._allow_many = options.get("allow_many", False)
+        self._concurrency = options.get("concurrency", 16)
+        batch = options.get("batch", 500)
+        if self._concurrency < 1 or batch < 1:
+            msg = f"concurrency and batch are 1 or more, not {self._concurrency} and {batch}"
+            raise ValueError(msg)
+        batch = min(batch, _DEEP) if self._deep else batch
+        self._batch = max(batch, _LEAST) if self._repair else batch
+        self._looked = 0
+        self._missing = 0
+        self._told: set[str] = set()
+        self._reachable: dict[str, StorageError | None] = {}
+        self._stopped = False
+
+    def run(self, columns: Sequence[FileColumn], cursor: str | None) -> Iterator[Progress]:
+        for column in columns:
+            if not column.table.primary_key.columns:
+                message = "the table has no primary key, without which its rows cannot be told apart"
+                yield Progress(column.name, findings=(Finding("unreadable", message, where=column.name),))
+                continue
+            total = count(self._engine, column) if cursor is None else None
+            tally = _Tally()
+            for batch in rows(self._engine, column, batch=self._batch, resume=cursor):
+                self._one(column, batch.rows, tally)
+                if self._stopped:
+                    yield Progress(
+                        column.name, tally.done, total, tally.transferred, tally.changed, tuple(tally.findings), cursor
+                    )
+                    return
+                tally.done += len(batch.rows)
+                cursor = batch.cursor
+                yield Progress(column.name, tally.done, total, tally.transferred, tally.changed, tuple(tally.findings), cursor)
+            cursor = None
+
+    # -- one batch -----------------------------------------------------------------------------------------------------
+
+    def _one(self, column: FileColumn, batch: Sequence[Row], tally: _Tally) -> None:
+        tally.findings = []
+        asked = [one for row in batch for one in self._ask(column, row, tally)]
+        raise_if(run_all([one.look for one in asked], self._concurrency).error)
+        tally.transferred += sum(one.look.transferred for one in asked)
+        verdicts = ((one, verdict_of(one.look)) for one in asked)
+        wrong = [_Seen(one.row, one.place, one.look, verdict) for one, verdict in verdicts if verdict is not None]
+        seen = self._still(column, wrong)
+        lost = [one for one in seen if one.verdict.code == "missing"]
+        self._looked += len(asked)
+        self._missing += len(lost)
+        if self._is_down(column, asked, seen, tally):
+            return
+        fixed: set[int] = set()
+        if lost and self._trusted(column, tally) and self._repair:
+            fixed = self._set_null(column, lost, tally)
+        tally.changed += len(fixed)
+        tally.findings += [self._finding(column, one, fixed=id(one) in fixed) for one in seen]
+
+    def _ask(self, column: FileColumn, row: Row, tally: _Tally) -> Iterator[_Asked]:
+        for place, document in enumerate(documents_in(row.value)):
+            try:
+                facts = facts_from(document)
+                yield _Asked(row, place, Look(facts, storages.get_backend(facts.backend), deep=self._deep))
+            except DocumentError as error:
+                tally.findings.append(Finding("unreadable", str(error), where=row_name(column, row.key)))
+            except BackendNotFoundError as error:
+                if str(error) not in self._told:  # once, not for each of a million rows
+                    self._told.add(str(error))
+                    tally.findings.append(Finding("unreadable", str(error), where=row_name(column, row.key)))
+
+    def _still(self, column: FileColumn, suspects: Sequence[_Seen]) -> list[_Seen]:
+        """Return those whose rows are still what they were: whoever replaces a file deletes the old one after its commit."""
+        wanted = {one.row.key: Rewrite(one.row.key, one.row.value, None) for one in suspects}
+        now = present(self._engine, column, list(wanted.values()))
+        return [one for one in suspects if now.get(one.row.key, (None, None))[0] == one.row.value]
+
+    def _is_down(self, column: FileColumn, asked: Sequence[_Asked], seen: Sequence[_Seen], tally: _Tally) -> bool:
+        """Stop when a whole batch is unreadable: a store that is down is one finding, not one for each row."""
+        failed = [one for one in seen if one.verdict.code == "unreadable"]
+        if len(failed) <= _SUSPICIOUS or len(failed) < len(asked):
+            return False
+        self._stopped = True
+        tally.findings.append(self._finding(column, failed[0], fixed=False))
+        return True
+
+    # -- repairing -----------------------------------------------------------------------------------------------------
+
+    def _trusted(self, column: FileColumn, tally: _Tally) -> bool:
+        """Say whether a missing object means just that; a missing bucket and a wrong prefix look the same."""
+        if self._missing <= _SUSPICIOUS or self._missing * 2 <= self._looked or self._allow_many:
+            return True
+        if "many" not in self._told:
+            self._told.add("many")
+            message = (
+                f"{self._missing:,} of {self._looked:,} objects are missing; the backend may have the wrong bucket or prefix"
+            )
+            advice = "look into the store; if they are gone indeed, allow many (allow_many=True)"
+            tally.findings.append(Finding("too-many-missing", message, where=column.name, advice=advice))
+        self._stopped = self._repair
+        return False
+
+    def _set_null(self, column: FileColumn, lost: Sequence[_Seen], tally: _Tally) -> set[int]:
+        """Take missing files out of their rows; return the ids of those that are out."""
+        certain = [one for one in lost if self._can_be_listed(one.look.backend) and column_takes_null(column)]
+        again = [Look(one.look.facts, one.look.backend, deep=False) for one in certain]
+        raise_if(run_all(again, self._concurrency).error)
+        by_row: dict[tuple[Any, ...], list[_Seen]] = {}
+        for one, look in zip(certain, again, strict=True):
+            if look.info is None and look.error is None:
+                by_row.setdefault(one.row.key, []).append(one)
+        outcome = Outcome()
+        compare_and_set(self._engine, column, [_without(column, found) for found in by_row.values()], outcome)
+        if outcome.lost:
+            tally.findings.append(
+                Finding("changed-meanwhile", "rows changed while they were repaired; check again", "info", column.name)
+            )
+        return {id(one) for rewrite in outcome.written for one in by_row[rewrite.key]}
+
+    def _can_be_listed(self, backend: StorageBackend) -> bool:
+        """Ask once whether the bucket is there at all, which only a listing tells."""
+        if backend.key not in self._reachable:
+            try:
+                with closing(pages(backend.list, backend.list_async, "", "", size=1)) as listing:
+                    next(listing, None)
+                self._reachable[backend.key] = None
+            except StorageError as error:
+                self._reachable[backend.key] = error
+        return self._reachable[backend.key] is None
+
+    def _finding(self, column: FileColumn, one: _Seen, *, fixed: bool) -> Finding:
+        facts, verdict = one.look.facts, one.verdict
+        advice = ""
+        if self._repair and verdict.code == "missing" and not fixed:
+            advice = "the column takes no NULL" if not column_takes_null(column) else "not repaired: it could not be made certain"
+        where = row_name(column, one.row.key)
+        return Finding(verdict.code, verdict.message, verdict.level, where, facts.backend, facts.path, advice, fixed=fixed)
+
+
+def column_takes_null(column: FileColumn) -> bool:
+    """Say whether the file can be taken out of a row: a member of a list always can."""
+    return column.type.multiple or bool(column.column.nullable)
+
+
+def _without(column: FileColumn, lost: Sequence[_Seen]) -> Rewrite:
+    row = lost[0].row
+    gone = {one.place for one in lost}
+    left = [document for place, document in enumerate(documents_in(row.value)) if place not in gone]
+    return Rewrite(row.key, row.value, left if column.type.multiple else None)

@@ -1,0 +1,232 @@
+"""A check tells every row whose object is missing or not what the row says, and repairs only what is certain."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import JSON, Column, Integer, MetaData, String, Table, insert, select, type_coerce, update
+
+from filerow import StoredObject, storages
+from filerow.backends.obstore import ObstoreBackend
+from filerow.maintenance import Progress, check, check_async
+from tests.maintenance.world import Place, document, findings, old_path, told
+from tests.servers._s3 import S3Server
+
+CONTENT = b"content"
+SHA256 = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
+CASES = [
+    ("sqlite", "local", "blocking"),
+    ("sqlite", "s3", "async"),
+    ("postgresql", "local", "async"),
+    ("mariadb", "s3", "blocking"),
+]
+
+
+def stored(place: Place, content: bytes = CONTENT, **facts: Any) -> dict[str, Any]:
+    """Put an object and return a document that says the truth of it, but for what is given."""
+    path = place.put(old_path(), content=content)
+    info = place.store.backends["docs"].head(path)
+    return document(path, **{"size": info.size, "etag": info.etag, "checksum": SHA256, **facts})
+
+
+def values(place: Place, column: str) -> dict[int, Any]:
+    table, _, name = column.partition(".")
+    columns = place.metadata.tables[table].c
+    with place.engine.connect() as connection:
+        return dict(connection.execute(select(columns.id, type_coerce(columns[name], JSON))).all())  # type: ignore[arg-type]
+
+
+def codes(steps: list[Progress] | Iterator[Progress]) -> dict[str, set[str]]:
+    """Return the paths by code."""
+    result: dict[str, set[str]] = {}
+    for finding in findings(steps):
+        result.setdefault(finding.code, set()).add(finding.path)
+    return result
+
+
+@pytest.mark.parametrize(("database", "store", "form"), CASES, indirect=["database", "store"])
+def test_every_object_that_is_not_what_its_row_says_is_told(each_place: Place, form: str) -> None:
+    place = each_place
+    right = stored(place)
+    place.row("document.file", right)
+    place.row("document.file", document(right["path"]))  # knows nothing but the path, as other libraries' documents
+    place.row("document.file", {"backend": "docs", "filename": right["path"]})
+    missing, lost = document(old_path()), document(old_path())
+    place.row("document.file", missing)
+    place.row("document.pages", [stored(place), lost, stored(place)])
+    size, etag = stored(place, size=8), stored(place, etag="another")
+    checksum = stored(place, content=b"CONTENT")
+    for wrong in (size, etag, checksum):
+        place.row("document.file", wrong)
+    quick = {"missing": {missing["path"], lost["path"]}, "size": {size["path"]}, "etag": {etag["path"]}}
+    assert codes(check(place.metadata, place.engine, batch=2)) == quick
+    deep = {"deep": True, "batch": 2, "concurrency": 2}
+    steps = place.in_a_loop(check_async, **deep) if form == "async" else list(check(place.metadata, place.engine, **deep))
+    assert codes(steps) == {**quick, "checksum": {checksum["path"]}}
+    assert sum({progress.step: progress.transferred for progress in steps}.values()) == 7 * 6
+    assert {progress.step: (progress.done, progress.total) for progress in steps}["document.file"] == (7, 7)
+    where = {finding.path: finding.where for finding in findings(steps)}
+    assert where[missing["path"]] == "document.file id=4"
+
+
+def test_an_etag_that_changed_matters_less_when_the_bytes_are_proven_right(place: Place) -> None:
+    place.row("document.file", stored(place, etag="another"))
+    levels = [[f.level for f in findings(check(place.metadata, place.engine, deep=deep))] for deep in (False, True)]
+    assert levels == [["warning"], ["info"]]
+
+
+@pytest.mark.parametrize(("database", "store", "form"), CASES, indirect=["database", "store"])
+def test_a_missing_file_is_taken_out_of_its_row_and_nothing_else_changes(each_place: Place, form: str) -> None:
+    place = each_place
+    kept, first, last = stored(place, etag="another"), stored(place), stored(place)
+    with_file = place.row("document.file", kept)
+    without = place.row("document.file", document(old_path()))
+    pages = place.row("document.pages", [first, document(old_path()), document(old_path()), last])
+    steps = (
+        place.in_a_loop(check_async, repair="null")
+        if form == "async"
+        else list(check(place.metadata, place.engine, repair="null"))
+    )
+    assert sum({progress.step: progress.changed for progress in steps}.values()) == 3
+    assert [finding.fixed for finding in findings(steps) if finding.code == "missing"] == [True] * 3
+    assert [finding.fixed for finding in findings(steps) if finding.code == "etag"] == [False]
+    assert values(place, "document.file") == {with_file: kept, without: None, pages: None}
+    assert values(place, "document.pages")[pages] == [first, last]
+    with place.engine.connect() as connection:
+        assert set(connection.execute(select(place.metadata.tables["document"].c.title)).scalars()) == {None}  # no onupdate
+    assert not findings(check(place.metadata, place.engine, repair="null", columns=["document.pages"]))
+
+
+def test_a_store_that_does_not_answer_never_counts_as_missing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = place.store.backends["docs"]
+    paths = {place.put(old_path()) for _ in range(3)}
+    for path in paths:
+        place.row("document.file", document(path))
+    monkeypatch.setattr(backend, "_head", _refuse)
+    assert codes(check(place.metadata, place.engine, repair="null")) == {"unreadable": paths}
+    assert None not in values(place, "document.file").values()
+
+
+def _refuse(path: str) -> None:
+    raise OSError(5, "Input/output error", path)
+
+
+def test_a_store_that_is_down_is_one_finding_and_the_end(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(60):
+        place.row("document.file", document(old_path()))
+    monkeypatch.setattr(place.store.backends["docs"], "_head", _refuse)
+    steps = list(check(place.metadata, place.engine, batch=30))
+    assert len(findings(steps)) == 1
+    assert steps[-1].done == 0
+
+
+def test_a_bucket_that_is_not_there_makes_no_row_lose_its_file(place: Place, s3_server: S3Server) -> None:
+    """A missing bucket looks like a missing object when an object is asked for."""
+    key = place.row("document.file", kept := document(old_path()))
+    storages.unregister_backend("docs")
+    options = {"aws_access_key_id": s3_server.access_key, "aws_secret_access_key": s3_server.secret_key}
+    storages.register_backend(
+        ObstoreBackend("docs", "s3://there-is-none/", aws_endpoint=s3_server.endpoint, retry_config={"max_retries": 0}, **options)
+    )
+    steps = list(check(place.metadata, place.engine, repair="null"))
+    assert [(finding.code, finding.fixed) for finding in findings(steps)] == [("missing", False)]
+    assert values(place, "document.file") == {key: kept}
+
+
+def test_when_most_objects_are_missing_nothing_is_repaired_unless_many_are_allowed(place: Place) -> None:
+    for _ in range(21):
+        place.row("document.file", document(old_path()))
+    steps = list(check(place.metadata, place.engine, repair="null", batch=5))
+    assert "too-many-missing" in codes(steps)
+    assert None not in values(place, "document.file").values()
+    steps = list(check(place.metadata, place.engine, repair="null", batch=5, allow_many=True))
+    assert "too-many-missing" not in codes(steps)
+    assert set(values(place, "document.file").values()) == {None}
+
+
+def test_a_row_that_changes_while_its_object_is_asked_for_is_no_finding(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = place.row("document.file", document(gone := old_path()))
+    new = stored(place)
+    backend = place.store.backends["docs"]
+    asked = []
+
+    def head(path: str, real: Any = backend._head) -> Any:
+        if path == gone and not asked:
+            asked.append(path)
+            plain = Table("document", MetaData(), Column("id", Integer), Column("file", JSON))
+            with place.engine.begin() as connection:
+                connection.execute(update(plain).values(file=new))
+        return real(path)
+
+    monkeypatch.setattr(backend, "_head", head)
+    assert not findings(check(place.metadata, place.engine, repair="null"))
+    assert asked
+    assert values(place, "document.file") == {key: new}
+
+
+def test_an_object_that_is_there_at_the_second_look_is_not_repaired(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = place.row("document.file", kept := document(path := old_path()))
+    backend = place.store.backends["docs"]
+
+    def head(path: str, real: Any = backend._head) -> Any:
+        try:
+            return real(path)
+        finally:
+            place.put(path)  # a restored backup, say
+
+    monkeypatch.setattr(backend, "_head", head)
+    steps = list(check(place.metadata, place.engine, repair="null"))
+    assert [(finding.path, finding.fixed) for finding in findings(steps)] == [(path, False)]
+    assert values(place, "document.file") == {key: kept}
+
+
+def test_a_column_that_takes_no_null_keeps_its_document(place: Place) -> None:
+    metadata = MetaData()
+    table = Table(
+        "strict", metadata, Column("id", String(5), primary_key=True), Column("file", StoredObject("docs"), nullable=False)
+    )
+    metadata.create_all(place.engine)
+    plain = Table("strict", MetaData(), Column("id", String(5)), Column("file", JSON))
+    with place.engine.begin() as connection:
+        connection.execute(insert(plain).values(id="a", file=document(old_path())))
+    (finding,) = findings(check(metadata, place.engine, repair="null"))
+    assert (finding.code, finding.fixed, finding.advice) == ("missing", False, "the column takes no NULL")
+    assert table.name == "strict"
+
+
+def test_what_cannot_be_read_is_told_once_and_never_repaired(place: Place) -> None:
+    for path in ("a", "b"):
+        place.row("document.file", document(path, "gone"))
+    place.row("document.file", {"v": 99})
+    found = findings(check(place.metadata, place.engine, repair="null"))
+    assert [finding.code for finding in found] == ["unreadable", "unreadable"]
+    assert sorted(finding.where for finding in found) == ["document.file id=1", "document.file id=3"]
+    assert None not in values(place, "document.file").values()
+
+
+def test_an_interrupted_check_goes_on_at_its_cursor(place: Place) -> None:
+    for _ in range(5):
+        place.row("document.file", document(old_path()))
+        place.row("document.pages", [document(old_path())])
+    whole = told(check(place.metadata, place.engine), "missing")
+    for stop in range(1, 6):
+        steps = check(place.metadata, place.engine, batch=2)
+        before = [next(steps) for _ in range(stop)]
+        steps.close()  # type: ignore[attr-defined]
+        after = list(check(place.metadata, place.engine, batch=2, resume=before[-1].cursor))
+        assert told(before, "missing") | told(after, "missing") == whole
+        assert not told(before, "missing") & told(after, "missing")
+    with pytest.raises(ValueError, match="no cursor of a check"):
+        check(place.metadata, place.engine, resume="nonsense")
+
+
+def test_options_that_make_no_sense_are_refused_at_once(place: Place) -> None:
+    with pytest.raises(ValueError, match="'report' or 'null'"):
+        check(place.metadata, place.engine, repair="delete")  # type: ignore[typeddict-item]
+    with pytest.raises(ValueError, match="1 or more"):
+        check(place.metadata, place.engine, concurrency=0)
+    with pytest.raises(LookupError, match="no file column"):
+        check(place.metadata, place.engine, columns=["document.fiel"])
