@@ -65,6 +65,7 @@ class Work:
         applied: The files that slots were given.
         left: Objects that lost their owner, with the slot that let go.
         moved: Objects that changed their owner, with the new one.
+        adopted: Objects that had none, such as a removed one that was had back, with the owner they got.
     """
 
     is_dropped: Callable[[Ref], bool]
@@ -73,6 +74,7 @@ class Work:
     applied: list[Applied] = field(default_factory=list)
     left: dict[Ref, Slot] = field(default_factory=dict)
     moved: dict[Ref, Slot] = field(default_factory=dict)
+    adopted: dict[Ref, Slot] = field(default_factory=dict)
 
     @contextmanager
     def undone_on_error(self) -> Generator[None]:
@@ -123,6 +125,7 @@ class Work:
             connection_of: The connection that has written a slot.
         """
         buried: dict[tuple[Outbox, Connection], list[Buried]] = {}
+        kept: dict[tuple[Outbox, Connection], list[Ref]] = {}
         for ref, slot in self.left.items():
             table, outbox = slot.field.column.table, slot.field.outbox
             if outbox is not None and isinstance(table, Table) and ref in self.frame.dropped:
@@ -130,12 +133,14 @@ class Work:
                 if not outbox.has_triggers(connection.dialect, table):
                     one = Buried(ref, table.fullname, slot.field.column.name, _row_key(slot))
                     buried.setdefault((outbox, connection), []).append(one)
+        for ref, slot in (self.moved | self.adopted).items():
+            table, outbox = slot.field.column.table, slot.field.outbox
+            if outbox is not None and isinstance(table, Table) and ref not in self.frame.dropped:
+                connection = connection_of(slot)
+                if ref in self.moved or not outbox.has_triggers(connection.dialect, table):
+                    kept.setdefault((outbox, connection), []).append(ref)
         for (outbox, connection), those in buried.items():
             outbox.bury(connection, those)
-        kept: dict[tuple[Outbox, Connection], list[Ref]] = {}
-        for ref, slot in self.moved.items():
-            if slot.field.outbox is not None and ref not in self.frame.dropped:
-                kept.setdefault((slot.field.outbox, connection_of(slot)), []).append(ref)
         for (outbox, connection), refs in kept.items():
             outbox.take_back(connection, refs)
 
@@ -161,6 +166,7 @@ class Work:
             facts = facts_of(adopt.file)
             if ref_of(adopt.file) in fresh:
                 continue
+            self.adopted[ref_of(adopt.file)] = slot_of(adopt.change)
             if None in {facts.size, facts.checksum, facts.etag}:
                 unknown.append(adopt)
             else:

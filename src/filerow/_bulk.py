@@ -106,7 +106,7 @@ def _insert(state: ORMExecuteState, statement: Insert, fields: Sequence[Field]) 
         work.settle_owners(values.changes)
         rebuilt = _with_rows(statement, values.rows) if multi else None
         result = _invoke(state, statement, values) if rebuilt is None else state.invoke_statement(rebuilt)
-        if work.moved and state.bind_mapper is not None:
+        if state.bind_mapper is not None:
             _tell_outbox(work, state, state.bind_mapper)
     files.keep(state.session, work)
     return result
