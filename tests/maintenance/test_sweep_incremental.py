@@ -1,0 +1,177 @@
+"""A sweep costs what was uploaded since the last one: it lists from there on, and may be interrupted anywhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from filerow import storages
+from filerow.backends.obstore import ObstoreBackend
+from filerow.maintenance import Progress, sweep
+from filerow.outbox import outbox_of
+from tests.maintenance.world import DAY, HOUR, Place, document, findings, old_path, told
+from tests.servers._s3 import S3Server
+from tests.servers.counting import CountingProxy
+
+WIDE = {"delete": True, "allow_many": True}
+ONE: dict[str, Any] = {**WIDE, "columns": ["document.file"]}
+
+
+def done(steps: list[Progress] | Iterator[Progress]) -> int:
+    """Return how many objects were listed."""
+    return sum({progress.step: progress.done for progress in steps}.values())
+
+
+def remembered(place: Place, name: str = "sweep:docs:document/file") -> dict[str, Any]:
+    outbox = outbox_of(place.metadata)
+    assert outbox is not None
+    with place.engine.begin() as connection:
+        return outbox.read_state(connection, name) or {}
+
+
+@pytest.mark.parametrize("place", ["outbox"], indirect=True)
+def test_the_second_sweep_lists_only_what_came_since_the_first(place: Place) -> None:
+    for age in (9, 8, 7, 6, 5):
+        place.row("document.file", document(place.put(old_path(age=age * DAY))))
+    assert done(sweep(place.metadata, place.engine, **ONE)) == 5
+    young = [place.put(old_path(age=age * HOUR), age=age * HOUR) for age in (20, 10)]
+    assert done(sweep(place.metadata, place.engine, batch=1, **ONE)) == 1  # the first one that is too young ends the listing
+    assert told(sweep(place.metadata, place.engine, grace=timedelta(hours=15), **ONE), "orphan") == {young[0]}
+    assert told(sweep(place.metadata, place.engine, grace=timedelta(hours=5), **ONE), "orphan") == {young[1]}
+    assert done(sweep(place.metadata, place.engine, full=True, **ONE)) == 5
+
+
+@pytest.mark.parametrize("place", ["outbox"], indirect=True)
+def test_a_dry_run_does_not_move_the_starting_point(place: Place) -> None:
+    place.put(old_path())
+    for _ in range(2):
+        assert done(sweep(place.metadata, place.engine, columns=["document.file"])) == 1
+    assert remembered(place) == {}
+
+
+@pytest.mark.parametrize("place", ["outbox"], indirect=True)
+def test_what_was_too_young_by_the_stores_clock_is_judged_by_a_later_sweep(place: Place) -> None:
+    slow = place.put(old_path(age=40 * HOUR), age=23 * HOUR)  # an upload of 17 hours
+    assert not told(sweep(place.metadata, place.engine, **ONE), "orphan")
+    assert told(sweep(place.metadata, place.engine, grace=timedelta(hours=22), **ONE), "orphan") == {slow}
+
+
+def test_a_file_remembers_for_those_without_an_outbox(place: Place, tmp_path: Path) -> None:
+    state = tmp_path / "sweep.json"
+    for _ in range(3):
+        place.row("document.file", document(place.put(old_path(age=9 * DAY))))
+    assert done(sweep(place.metadata, place.engine, state=state, **ONE)) == 3
+    assert done(sweep(place.metadata, place.engine, state=state, **ONE)) == 0
+    assert done(sweep(place.metadata, place.engine, **ONE)) == 3  # remembers nothing, so every sweep is full
+    # Only a full sweep finds what could not be deleted when its row went; so there is one a week.
+    known = json.loads(state.read_text())
+    known["sweep:docs:document/file"]["full_at"] -= 7 * DAY + 1
+    state.write_text(json.dumps(known))
+    assert done(sweep(place.metadata, place.engine, state=state, full_every=timedelta.max, **ONE)) == 0
+    assert done(sweep(place.metadata, place.engine, state=state, **ONE)) == 3
+    assert done(sweep(place.metadata, place.engine, state=state, **ONE)) == 0
+    assert [path.name for path in tmp_path.iterdir() if "sweep" in path.name] == ["sweep.json"]
+
+
+@pytest.mark.parametrize("place", ["outbox"], indirect=True)
+@pytest.mark.parametrize("stop", [1, 9, 10, 11, 13])
+def test_a_sweep_that_is_interrupted_anywhere_goes_on_and_loses_nothing(place: Place, stop: int) -> None:
+    orphans, kept = set(), set()
+    for number in range(24):
+        path = place.put(old_path(age=(30 - number) * DAY))
+        if number % 3:
+            kept.add(path)
+            place.row("document.file", document(path))
+        else:
+            orphans.add(path)
+    steps = sweep(place.metadata, place.engine, batch=2, **ONE)
+    for _ in range(stop):
+        next(steps)
+    steps.close()  # type: ignore[attr-defined]
+    assert (place.paths() >= orphans) is (stop < 10)  # after ten pages what was found goes
+    list(sweep(place.metadata, place.engine, batch=2, **ONE))
+    assert place.paths() == kept
+    assert remembered(place).keys() == {"until", "full_at"}
+
+
+@pytest.mark.parametrize("place", ["outbox"], indirect=True)
+def test_an_interrupted_sweep_does_not_begin_anew(place: Place) -> None:
+    for number in range(30):
+        place.row("document.file", document(place.put(old_path(age=(40 - number) * DAY))))
+    steps = sweep(place.metadata, place.engine, batch=2, **ONE)
+    for _ in range(10):
+        next(steps)
+    steps.close()  # type: ignore[attr-defined]
+    assert done(sweep(place.metadata, place.engine, batch=2, **ONE)) == 10
+
+
+def bucket(place: Place, server: S3Server, endpoint: str) -> tuple[ObstoreBackend, str]:
+    """Put the column's files into a bucket, asked through another endpoint."""
+    prefix = server.make_prefix()
+    storages.unregister_backend("docs")
+    backend = ObstoreBackend(
+        "docs",
+        f"s3://{server.shared_bucket}/{prefix}",
+        aws_endpoint=endpoint,
+        aws_access_key_id=server.access_key,
+        aws_secret_access_key=server.secret_key,
+    )
+    storages.register_backend(backend)
+    return backend, prefix
+
+
+@pytest.mark.parametrize("place", ["outbox"], indirect=True)
+def test_on_s3_an_incremental_sweep_asks_the_server_for_the_new_objects_only(place: Place, s3_server: S3Server) -> None:
+    with CountingProxy(s3_server.endpoint) as proxy:
+        backend, _ = bucket(place, s3_server, proxy.endpoint)
+        for number in range(40):
+            backend.put(path := old_path(age=(50 - number) * DAY), b"x")
+            place.row("document.file", document(path))
+        options = {**ONE, "grace": timedelta(0)}
+        assert done(sweep(place.metadata, place.engine, **options)) == 40
+        orphans = {old_path(age=0) for _ in range(3)}  # uploaded after the first sweep
+        for path in orphans:
+            backend.put(path, b"x")
+        with proxy.record() as requests:
+            steps = list(sweep(place.metadata, place.engine, **options))
+        assert told(steps, "orphan") == orphans
+        assert done(steps) == 3
+        listings = [request for request in requests if request.method == "GET" and "list-type=2" in request.query]
+        assert len(listings) == 1
+        assert "start-after=" in listings[0].query
+        assert len(requests) == 3  # the objects, the uploads that never ended, one bulk delete
+
+
+@pytest.mark.parametrize("place", ["outbox"], indirect=True)
+def test_multipart_uploads_that_never_ended_are_aborted_and_nobody_elses(place: Place, s3_server: S3Server) -> None:
+    _, prefix = bucket(place, s3_server, s3_server.endpoint)
+    names = {"ours": old_path(), "young": old_path(age=-HOUR), "foreign": "document/file/big.iso", "near": old_path("document2")}
+    begun = {
+        name: s3_server.client.create_multipart_upload(Bucket=s3_server.shared_bucket, Key=f"{prefix}{path}")["UploadId"]
+        for name, path in names.items()
+    }
+    options = {"columns": ["document.file"], "grace": timedelta(0)}
+    assert told(sweep(place.metadata, place.engine, **options), "unfinished-upload") == {names["ours"]}
+    steps = list(sweep(place.metadata, place.engine, delete=True, **options))
+    assert [(f.path, f.fixed) for f in findings(steps) if f.code == "unfinished-upload"] == [(names["ours"], True)]
+    left = s3_server.client.list_multipart_uploads(Bucket=s3_server.shared_bucket, Prefix=prefix).get("Uploads", ())
+    assert {upload["UploadId"] for upload in left} == set(begun.values()) - {begun["ours"]}
+
+
+@pytest.mark.parametrize("place", ["outbox"], indirect=True)
+def test_an_upload_that_goes_on_is_waited_for(place: Place, s3_server: S3Server) -> None:
+    """It may end after the sweep, under a path of before."""
+    _, prefix = bucket(place, s3_server, s3_server.endpoint)
+    path = old_path(age=30 * HOUR)
+    where = {"Bucket": s3_server.shared_bucket, "Key": f"{prefix}{path}"}
+    upload = s3_server.client.create_multipart_upload(**where)["UploadId"]
+    list(sweep(place.metadata, place.engine, **ONE))
+    part = s3_server.client.upload_part(**where, UploadId=upload, PartNumber=1, Body=b"x")
+    parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
+    s3_server.client.complete_multipart_upload(**where, UploadId=upload, MultipartUpload=parts)
+    assert done(sweep(place.metadata, place.engine, **ONE)) == 1
