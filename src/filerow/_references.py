@@ -42,6 +42,7 @@ __all__ = (
     "path_expression",
     "referenced",
     "refs_in",
+    "rows_naming",
 )
 
 LEGACY_KEYS = ("file_id", "path", "filename")
@@ -144,16 +145,42 @@ def referenced(connection: Connection, metadata: MetaData, refs: Iterable[Ref]) 
     for start in range(0, len(wanted), _BATCH):
         batch = set(wanted[start : start + _BATCH])
         for column in columns:
-            found |= batch.intersection(_named(connection, column, sorted({ref.path for ref in batch})))
+            # every row is read: intersection() may stop early, and leave a server's cursor open
+            found.update(ref for ref in _named(connection, column, sorted({ref.path for ref in batch})) if ref in batch)
     return found
 
 
+def rows_naming(
+    connection: Connection, metadata: MetaData, refs: Iterable[Ref]
+) -> Iterator[tuple[FileColumn, tuple[Any, ...], dict[str, Any]]]:
+    """Yield each document that names one of the objects, with its column and the primary key of its row.
+
+    Args:
+        connection: As for :func:`referenced`.
+        metadata: Whose columns to ask.
+        refs: The objects, any number.
+    """
+    wanted = list(dict.fromkeys(refs))
+    for start in range(0, len(wanted), _BATCH):
+        batch = set(wanted[start : start + _BATCH])
+        for column in file_columns(metadata):
+            for value, *key in _rows_with(connection, column, sorted({ref.path for ref in batch})):
+                for document in documents_in(value):
+                    if Ref(*located_in(document)) in batch:
+                        yield column, tuple(key), document
+
+
 def _named(connection: Connection, column: FileColumn, paths: Sequence[str]) -> Iterator[Ref]:
-    statement = _candidates(connection.dialect, column)
+    for value, *_ in _rows_with(connection, column, paths):
+        yield from refs_in(value)
+
+
+def _rows_with(connection: Connection, column: FileColumn, paths: Sequence[str]) -> Iterator[Any]:
+    """Return JSON and primary keys of the rows that may name one of the paths."""
+    statement = _candidates(connection.dialect, column).add_columns(*column.table.primary_key.columns)
     parameters = {"paths": list(paths)} if "paths" in statement.compile(dialect=connection.dialect).params else {}
     options = {"yield_per": _ROWS}  # of this statement alone: a connection would keep them, and a DELETE has no rows to stream
-    for (value,) in connection.execute(statement, parameters, execution_options=options):
-        yield from refs_in(value)
+    return iter(connection.execute(statement, parameters, execution_options=options))
 
 
 def _candidates(dialect: Dialect, column: FileColumn) -> Select[Any]:

@@ -253,7 +253,8 @@ class _Migration:
         """Return the rows that were changed, as they are now; what is wrong with the others is a finding."""
         written = _keys(outcome.written)
         doubted = [rewrites[plan.row.key] for plan in plans if _flaws(plan) and plan.row.key not in written]
-        now = present(self._engine, self._column, [*outcome.lost, *doubted])
+        found = present(self._engine, self._column, [*outcome.lost, *doubted])
+        now = {key: value for key, (value, _) in found.items()}
         again = {one.key: Row(one.key, now[one.key]) for one in outcome.lost if now.get(one.key) is not None}
         for plan in plans:
             key = plan.row.key

@@ -37,12 +37,14 @@ class Rewrite:
         old: The JSON that was read from its column.
         new: The JSON to write, ``None`` for NULL.
         text: What was read from the plain column that the document is made from, where there is one.
+        kept: Objects that the old documents name, and the new ones under another backend's key: they are not let go.
     """
 
     key: tuple[Any, ...]
     old: Any
     new: Any
     text: str | None = None
+    kept: frozenset[Ref] = frozenset()
 
 
 @dataclass(slots=True)
@@ -122,7 +124,7 @@ def _transaction(
     engine: Engine, rows: Rows, rewrites: Sequence[Rewrite], outcome: Outcome, *, skip: bool = False
 ) -> list[Rewrite]:
     """Compare and set in one transaction; return the rows that are gone, or locked by somebody."""
-    outbox = _writes_tombstones(engine, rows.column)
+    writes = _writes_tombstones(engine, rows.column)
     written: list[Rewrite] = []
     lost: list[Rewrite] = []
     passed: list[Rewrite] = []
@@ -136,23 +138,26 @@ def _transaction(
                 written.append(one)
             else:
                 lost.append(one)
-        if outbox is not None:
-            outbox.bury(connection, [buried for one in written for buried in _buried(rows.column, one)])
+        if writes is not None:
+            writes.bury(connection, [buried for one in written for buried in _buried(rows.column, one)])
+        _take_back(connection, rows.column, written)
         outcome.doubtful = written
     outcome.doubtful = []
     outcome.written += written
     outcome.lost += lost
-    if outbox is not None and written:
-        outbox.wake()
+    if writes is not None and written:
+        writes.wake()
     return passed
 
 
-def present(engine: Engine, column: FileColumn, rewrites: Sequence[Rewrite]) -> dict[tuple[Any, ...], Any]:
-    """Read what is in the rows now, without a lock; rows that are gone are missing."""
+def present(
+    engine: Engine, column: FileColumn, rewrites: Sequence[Rewrite], source: Column[Any] | None = None
+) -> dict[tuple[Any, ...], tuple[Any, Any]]:
+    """Read JSON and text of the rows as they are now, without a lock; rows that are gone are missing."""
     if not rewrites:
         return {}
     with engine.connect() as connection:
-        return {key: value for key, (value, _) in Rows(column).found(connection, rewrites, lock=False).items()}
+        return Rows(column, source).found(connection, rewrites, lock=False)
 
 
 def forget(engine: Engine, metadata: MetaData, column: FileColumn, written: Iterable[Rewrite]) -> None:
@@ -199,7 +204,15 @@ def _skips_locked(dialect: Dialect) -> bool:
 
 
 def _let_go(one: Rewrite) -> set[Ref]:
-    return named_in(one.old) - named_in(one.new)
+    return named_in(one.old) - named_in(one.new) - one.kept
+
+
+def _take_back(connection: Connection, column: FileColumn, written: Sequence[Rewrite]) -> None:
+    """Remove the tombstones that triggers have just written for objects that are only called otherwise now."""
+    outbox = outbox_of(column.table.metadata)
+    kept = sorted({ref for one in written for ref in one.kept})
+    if outbox is not None and kept:
+        outbox.take_back(connection, kept)
 
 
 def _writes_tombstones(engine: Engine, column: FileColumn) -> Outbox | None:

@@ -1,0 +1,94 @@
+"""Finds out what the store knows of an object whose document does not say it: by HEAD, and by reading it through."""
+
+from __future__ import annotations
+
+from filerow._document import Facts
+from filerow._rules import OCTET_STREAM, called, resolve_type
+from filerow.backends._obstore_steps import Call, Steps, run, run_async
+from filerow.backends._types import ObjectInfo
+from filerow.backends.base import StorageBackend
+from filerow.exceptions import InvalidPathError, ObjectNotFoundError
+from filerow.maintenance._reading import Reading, is_ours
+
+__all__ = ("Examine",)
+
+
+class Examine:
+    """Looks at one object.
+
+    Args:
+        known: What is known of the file.
+        backend: The backend it is in.
+        read: Read it through where its checksum is not known.
+        typed: Its content type was found out by us already, and stays.
+
+    Attributes:
+        known: As given.
+        facts: All there is to know; ``None`` where there is no object.
+        flaw: Why: a finding's code and a message.
+    """
+
+    quick = False
+
+    def __init__(self, known: Facts, backend: StorageBackend, *, read: bool, typed: bool) -> None:
+        self.known = known
+        self.facts: Facts | None = None
+        self.flaw: tuple[str, str] | None = None
+        self._backend = backend
+        self._typed = typed
+        self._reading = Reading(backend, known.path) if read and not is_ours(known.checksum) else None
+
+    @property
+    def transferred(self) -> int:
+        """How many bytes were read so far."""
+        return 0 if self._reading is None else self._reading.meter.size
+
+    def stop(self) -> None:
+        """Stop reading at the next chunk."""
+        if self._reading is not None:
+            self._reading.meter.stop()
+
+    def run(self) -> None:
+        """Look, blocking."""
+        run(self._steps())
+
+    async def run_async(self) -> None:
+        """Look without blocking the event loop."""
+        await run_async(self._steps())
+
+    def _steps(self) -> Steps[None]:
+        try:
+            info: ObjectInfo = yield Call(self._backend.head, self._backend.head_async, (self.known.path,), {})
+            if self._reading is not None:
+                yield self._reading.call
+        except ObjectNotFoundError:
+            self.flaw = ("missing", f"there is no object {self.known.path!r} in {self._backend.key!r}")
+        except InvalidPathError as error:
+            self.flaw = ("unreadable", error.message)
+        else:
+            self.facts = self._found(info)
+
+    def _found(self, info: ObjectInfo) -> Facts:
+        known, reading = self.known, self._reading
+        checksum = known.checksum if is_ours(known.checksum) else None
+        return known._replace(
+            backend=self._backend.key,
+            content_type=known.content_type if self._typed else self._type(info),
+            size=info.size if reading is None else reading.meter.size,
+            checksum=checksum if reading is None else reading.meter.checksum,
+            etag=info.etag,
+            version_id=info.version_id,
+            last_modified=info.last_modified or known.last_modified,
+        )
+
+    def _type(self, info: ObjectInfo) -> str:
+        """Return what the bytes prove, as for an upload; else what the document, the store or the extension calls it."""
+        claimed = info.content_type if known_type(self.known.content_type) is None else self.known.content_type
+        if self._reading is None:
+            return called(claimed, self.known.filename)
+        return resolve_type(self._reading.head, claimed, self.known.filename)[0]
+
+
+def known_type(content_type: str) -> str | None:
+    """Return a media type, unless it is the one that says nothing."""
+    return None if content_type == OCTET_STREAM else content_type
