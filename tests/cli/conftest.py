@@ -36,18 +36,25 @@ from filerow.backends.local import LocalBackend
 from filerow.outbox import Outbox
 
 
-class SlowBackend(LocalBackend):
+HOLD = Path(__file__).parent / "hold"
+
+
+class HeldBackend(LocalBackend):
+    heads = 0
+
     def _head(self, path):
-        time.sleep(0.05)
+        self.heads += 1
+        while self.heads > 3 and HOLD.exists():
+            time.sleep(0.02)
         return super()._head(path)
 
     def _delete(self, paths):
-        if (Path(__file__).parent / "hang").exists():
-            time.sleep(60)
+        while HOLD.exists():
+            time.sleep(0.02)
         return super()._delete(paths)
 
 
-storages.register_backend(SlowBackend("docs", Path(__file__).parent / "files", fsync=False))
+storages.register_backend(HeldBackend("docs", Path(__file__).parent / "files", fsync=False))
 
 
 class Base(DeclarativeBase):

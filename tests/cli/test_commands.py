@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from filerow import FileObject
+from filerow import FileObject, storages
+from filerow._paths import generate_path
 from filerow.cli._commands import app
 from filerow.cli._values import as_age, as_size, duration, hidden, plain, resumed, shard
 from tests.cli.conftest import SHOP, Shop, run
@@ -132,6 +133,69 @@ def test_a_wrong_column_names_those_there_are(shop: Shop) -> None:
         "there is no file column 'document.fil'; there are: document.file, document.pages"
         in run("ls", "document.fil", *shop.options).err
     )
+
+
+# -- each command for what it is there for -------------------------------------------------------------------------------
+
+
+def test_check_finds_what_is_missing_and_repairs_it_when_told_to(shop: Shop) -> None:
+    first, second = shop.fill(2)
+    assert run("check", *shop.options).code == 0
+    (shop.folder / "files" / second).unlink()
+    found = run("check", *shop.options)
+    assert found.code == 1
+    assert f"error missing: document.file id=2 docs:{second}: " in found.out
+    repaired = run("check", "--repair", "null", *shop.options)
+    assert repaired.code == 0
+    assert f"fixed missing: document.file id=2 docs:{second}: " in repaired.out
+    assert run("check", "--deep", "--quiet", *shop.options).out == ""
+    (shop.folder / "files" / first).write_bytes(b"bark")
+    assert "error checksum" in run("check", "--deep", *shop.options).out
+
+
+def test_sweep_finds_orphans_and_deletes_them_when_told_to(shop: Shop) -> None:
+    shop.fill(3)
+    backend = storages.get_backend("docs")
+    orphan = generate_path("document", "file", "cat.txt")
+    backend.put(orphan, b"nobody's")
+    assert run("sweep", *shop.options).out.count("orphan") == 0, "it is too young"
+    found = run("sweep", "--grace", "0s", "--full", *shop.options)
+    assert found.code == 1
+    assert orphan in found.out
+    assert backend.exists(orphan)
+    deleted = run("sweep", "--grace", "0s", "--full", "--delete", *shop.options)
+    assert deleted.code == 0
+    assert not backend.exists(orphan)
+
+
+def test_migrate_moves_a_column_to_another_backend(shop: Shop) -> None:
+    (path,) = shop.fill()
+    archive = ("--backend", f"archive=file://{shop.folder}/archive")
+    tried = run("migrate", "document.file", "--to", "archive", "--dry-run", *archive, *shop.options)
+    assert (tried.code, tried.err) == (0, "")
+    assert not list((shop.folder / "archive").rglob("*.txt"))
+    storages.unregister_backend("archive")
+    moved = run("migrate", "document.file", "--to", "archive", *archive, *shop.options)
+    assert (moved.code, moved.err) == (0, "")
+    (listed,) = run("ls", "document.file", "--json", *shop.options).of("file")
+    assert (listed["backend"], listed["row"]) == ("archive", {"id": 1})
+    assert run("check", *shop.options).code == 0
+    assert run("drain", *shop.options).code == 0
+    assert not (shop.folder / "files" / path).exists()
+
+
+def test_adopt_makes_files_of_paths(make_shop: Callable[..., Shop]) -> None:
+    shop = make_shop(SHOP.replace("    pages:", "    old_path: Mapped[str | None] = mapped_column()\n    pages:"))
+    storages.get_backend("docs").put("2019/cat.txt", b"meow")
+    with shop.engine.begin() as connection:
+        for name in ("cat", "dog"):
+            sql = "INSERT INTO document (old_path, pages) VALUES (?, '[]')"
+            connection.exec_driver_sql(sql, (f"uploads/2019/{name}.txt",))
+    adopted = run("adopt", "document.file", "--source", "document.old_path", "--strip", "uploads/", *shop.options)
+    assert adopted.code == 1
+    assert "missing" in adopted.out
+    (line,) = run("ls", "document.file", *shop.options).out.splitlines()
+    assert line == "id=1\t2019/cat.txt\t4\ttext/plain\tcat.txt"
 
 
 # -- figures ---------------------------------------------------------------------------------------------------------------

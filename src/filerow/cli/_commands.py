@@ -135,6 +135,7 @@ def check(
     column: Columns = None,
     concurrency: Concurrency = 16,
     batch: Batch = 500,
+    allow_many: Annotated[bool, _option("Repair even when more than half of the objects are missing.", "--allow-many")] = False,
     resume: Resume = None,
 ) -> Work:
     """Compare every row with its object."""
@@ -146,6 +147,7 @@ def check(
         repair=repair.value,
         concurrency=concurrency,
         batch=batch,
+        allow_many=allow_many,
         resume=resume,
     )
 
