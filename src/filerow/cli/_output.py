@@ -17,6 +17,9 @@ __all__ = ("ClosedOutputError", "Item", "JsonOutput", "LineOutput", "Output", "S
 
 Item = Progress | ColumnStats | OutboxStats | Listed
 
+FIGURES = frozenset({"ls", "stats"})
+"""Commands that find nothing, but tell figures."""
+
 _SILENCE = 30.0
 """Seconds after which a step that goes on says so once more."""
 
@@ -131,7 +134,7 @@ class LineOutput:
         """Write the last step and the outcome."""
         if self._last is not None:
             self._say(self._last)
-        if not self._quiet and not summary.error and self._last is not None:
+        if not self._quiet and not summary.error and summary.command not in FIGURES:
             self._write(f"{summary.command}: {outcome(summary)}")
 
     def _say(self, progress: Progress, so_far: str = "") -> None:

@@ -131,6 +131,8 @@ def run(work: Work, common: Common) -> int:
             summary.error = _told(error)
         summary.seconds = round(time.monotonic() - started, 3)
         summary.exit_code = _exit_code(summary, stop)
+        if summary.exit_code in {CLEAN, FOUND}:
+            summary.cursor = None  # there is nothing left to go on with
         output.end(summary)
     except ClosedOutputError:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - for the interpreter's last flush

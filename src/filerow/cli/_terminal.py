@@ -18,7 +18,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from filerow.cli._output import Item, Summary, describe, outcome
+from filerow.cli._output import FIGURES, Item, Summary, describe, outcome
 from filerow.cli._values import as_size, plain
 from filerow.maintenance import ColumnStats, Finding, Listed, OutboxStats, Progress
 
@@ -116,7 +116,7 @@ class TerminalOutput:
             for item in self._stats:
                 if isinstance(item, OutboxStats):
                     self._console.print(describe(item))
-        if self._tasks and not self._quiet and not summary.error:
+        if not self._quiet and not summary.error and summary.command not in FIGURES:
             self._console.print(f"{summary.command}: {outcome(summary)}")
 
 

@@ -59,6 +59,7 @@ def _one(outbox: Outbox, engine: Engine, backend: str, path: str) -> Finding:
         return Finding("not-undeleted", str(error), "error", backend=backend, path=path)
     if file.state is FileState.ATTACHED:
         return Finding("undeleted", f"{file.filename} is back in its row", "info", backend=backend, path=path)
-    message = f"{file.filename} is kept for another {outbox.retention}, but its row is gone or has another file"
+    time = str(outbox.retention).removesuffix(", 0:00:00")
+    message = f"{file.filename} is kept for another {time}, but its row is gone or has another file"
     advice = "give it to a row: outbox.undelete(...) returns the file"
     return Finding("undeleted", message, "info", backend=backend, path=path, advice=advice)
