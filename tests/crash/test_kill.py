@@ -104,7 +104,7 @@ def test_a_process_killed_at_any_step_leaves_nothing_that_is_not_put_right(
         assert process.exitcode == -signal.SIGKILL, "the process was to die in the middle of its work"
 
         rows, objects = owned(world, engine), stored()
-        assert bool(unfinished(world)) == (moment.work == "stream"), "an upload in parts is no object yet"
+        assert unfinished(world) or moment.work != "stream", "an upload in parts is no object yet"
         assert rows <= objects, "a row without its object"
         recover(world, engine)
         assert owned(world, engine) == rows if moment.work != "migrate" else len(owned(world, engine)) == len(rows)
