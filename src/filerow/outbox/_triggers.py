@@ -20,12 +20,17 @@ __all__ = (
     "Existing",
     "Problem",
     "TriggerProblem",
+    "as_ddl",
+    "changes",
+    "compare",
     "create_all",
     "drop_all",
     "existing",
     "has_triggers",
     "parts",
+    "run",
     "trigger_state",
+    "wanted_by",
 )
 
 Problem = Literal["missing", "outdated", "superfluous", "index missing"]
@@ -61,7 +66,7 @@ class Existing:
 Key = tuple[str | None, str]
 
 
-def has_triggers(dialect: Dialect, table: Table) -> bool:
+def has_triggers(dialect: Dialect, table: Table | FileTable) -> bool:
     """Say whether a table's tombstones are written by triggers; the unit of work writes them where they are not."""
     return dialect.name in {"postgresql", "mysql", "mariadb"} or (dialect.name == "sqlite" and table.schema is None)
 
@@ -110,7 +115,7 @@ def create_all(connection: Connection, outbox: Table, tables: Iterable[Table]) -
         outbox: The table of tombstones.
         tables: Tables with and without file columns.
     """
-    wanted = _wanted(connection, outbox, tables)
+    wanted = wanted_by(connection, outbox, tables)
     if any(wanted.values()):
         outbox.create(connection, checkfirst=True)  # without it, no row with a file could be deleted
     found = existing(connection, [schema for schema, _ in wanted]) if wanted else {}
@@ -121,7 +126,7 @@ def create_all(connection: Connection, outbox: Table, tables: Iterable[Table]) -
 def drop_all(connection: Connection, outbox: Table, tables: Iterable[Table]) -> None:
     """Drop the triggers of these tables; of all tables, when the outbox itself is to be dropped."""
     doomed = list(tables)
-    wanted = _wanted(connection, outbox, outbox.metadata.tables.values() if outbox in doomed else doomed)
+    wanted = wanted_by(connection, outbox, outbox.metadata.tables.values() if outbox in doomed else doomed)
     found = existing(connection, [schema for schema, _ in wanted]) if wanted else {}
     for key in wanted:
         run(connection, changes(None, found.get(key), connection.dialect, key))
@@ -170,7 +175,7 @@ def trigger_state(connection: Connection, metadata: MetaData) -> list[TriggerPro
         metadata: The models' ``MetaData``.
     """
     outbox = outbox_in(metadata)
-    wanted = {} if outbox is None else _wanted(connection, outbox.table, metadata.tables.values())
+    wanted = {} if outbox is None else wanted_by(connection, outbox.table, metadata.tables.values())
     found = existing(connection, [schema for schema, _ in wanted]) if wanted else {}
     problems: list[TriggerProblem] = []
     for key in sorted(wanted, key=str):
@@ -194,7 +199,7 @@ def compare(spec: FileTable | None, names: frozenset[str], dialect: Dialect) -> 
     return list(problems)
 
 
-def _wanted(connection: Connection, outbox: Table, tables: Iterable[Table]) -> dict[Key, FileTable | None]:
+def wanted_by(connection: Connection, outbox: Table, tables: Iterable[Table]) -> dict[Key, FileTable | None]:
     """Return what each table's triggers are made from, by schema and name; only tables that can have triggers."""
     given: Mapping[str | None, str | None] | None = connection.get_execution_options().get("schema_translate_map")
     schemas = given or {}

@@ -1,0 +1,93 @@
+"""What autogeneration finds out about triggers: compares the models with the names in the database, and adds operations."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from alembic.operations import ops
+from sqlalchemy import Connection, MetaData
+from sqlalchemy.exc import SAWarning
+
+from filerow.ext._alembic_operations import CreateFileTriggersOp, DropFileTriggersOp
+from filerow.outbox._file_table import FileTable, kind_of
+from filerow.outbox._outbox import outbox_of
+from filerow.outbox._triggers import Existing, compare, existing, wanted_by
+
+if TYPE_CHECKING:
+    from alembic.autogenerate.api import AutogenContext
+
+__all__ = ("add_triggers", "be_quiet_about_indexes")
+
+Key = tuple[str | None, str]
+
+
+def be_quiet_about_indexes() -> None:
+    """Have SQLAlchemy not warn that it cannot read SQLite's indexes on expressions, as far as they are ours."""
+    warnings.filterwarnings("ignore", r"Skipped unsupported reflection of expression-based index filerow_", SAWarning)
+
+
+def add_triggers(context: AutogenContext, upgrade: ops.UpgradeOps) -> None:
+    """Add to a migration what triggers and indexes need, and take from it what Alembic would do to our indexes.
+
+    What is to be replaced is dropped before everything else, and what is to be made comes last, for databases do not let a column
+    go that a trigger looks at. The way back is the same in reverse.
+    """
+    _forget_our_indexes(upgrade)
+    if context.connection is None:
+        return
+    given: Any = context.metadata
+    for metadata in given if isinstance(given, list | tuple) else [given]:
+        if isinstance(metadata, MetaData) and outbox_of(metadata) is not None:
+            _add(context, upgrade, metadata, context.connection)
+
+
+def _add(context: AutogenContext, upgrade: ops.UpgradeOps, metadata: MetaData, connection: Connection) -> None:
+    outbox = outbox_of(metadata)
+    assert outbox is not None  # noqa: S101 - the caller has looked
+    tables = [
+        table
+        for table in sorted(metadata.tables.values(), key=lambda table: table.fullname)
+        if context.run_object_filters(table, table.name, "table", reflected=False, compare_to=None)
+    ]
+    wanted = wanted_by(connection, outbox.table, tables)
+    found = existing(connection, [schema for schema, _ in wanted])
+    doomed: dict[Key, FileTable | None] = dict.fromkeys(_dropped(upgrade))
+    # a batch makes a new table on SQLite, which has no triggers; other databases alter it in place
+    rebuilt = set(_altered(upgrade)) if connection.dialect.name == "sqlite" else set[Key]()
+    before, after = [], []
+    for key, spec in (doomed | wanted).items():
+        there = found.get(key, Existing(frozenset(), None))
+        if not (there.names if spec is None else key in rebuilt or compare(spec, there.names, connection.dialect)):
+            continue
+        if there.names:
+            before.append(DropFileTriggersOp(there.spec or spec or FileTable(key[1], {}, schema=key[0])))
+        if spec is not None:
+            after.append(CreateFileTriggersOp(spec))
+    upgrade.ops[:] = [*before, *upgrade.ops, *after]
+
+
+def _dropped(upgrade: ops.UpgradeOps) -> Iterator[Key]:
+    for operation in upgrade.ops:
+        if isinstance(operation, ops.DropTableOp):
+            yield operation.schema, operation.table_name
+
+
+def _altered(upgrade: ops.UpgradeOps) -> Iterator[Key]:
+    for operation in upgrade.ops:
+        if isinstance(operation, ops.ModifyTableOps):
+            yield operation.schema, operation.table_name
+
+
+def _forget_our_indexes(container: ops.OpContainer) -> None:
+    """Leave out the removal of our indexes, which are no part of the models."""
+    kept = []
+    for operation in container.ops:
+        if isinstance(operation, ops.OpContainer):
+            _forget_our_indexes(operation)
+            if not operation.ops:
+                continue
+        if not (isinstance(operation, ops.DropIndexOp) and kind_of(str(operation.index_name)) == "index"):
+            kept.append(operation)
+    container.ops[:] = kept
