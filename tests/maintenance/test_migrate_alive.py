@@ -1,0 +1,54 @@
+"""Files move while the application writes and reads, and the process that moves them dies once: nothing is lost, ever."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from filerow import storages
+from filerow.maintenance import migrate
+from tests.databases import EmptyDatabase
+from tests.maintenance.house import Base, Life, Mover, Place, fill, left_behind, named, objects, settle
+from tests.maintenance.papers import codes
+from tests.servers._s3 import S3Server
+
+FILES = 240
+
+
+@pytest.fixture
+def place(database: EmptyDatabase, s3_server: S3Server, tmp_path: Path) -> Iterator[Place]:
+    options = {
+        "aws_endpoint": s3_server.endpoint,
+        "aws_access_key_id": s3_server.access_key,
+        "aws_secret_access_key": s3_server.secret_key,
+    }
+    place = Place(database.url, str(tmp_path / "old"), f"s3://{s3_server.shared_bucket}/{s3_server.make_prefix()}", options)
+    place.register()
+    yield place
+    storages.clear_backends()
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_every_row_can_be_read_at_every_moment_and_nothing_is_lost(database: EmptyDatabase, place: Place) -> None:
+    engine = database.engine(pool_size=8)
+    with Mover(place) as mover, ExitStack() as alive:
+        fill(place, engine, FILES)
+        life = Life(place, engine, dict.fromkeys(range(FILES), 0))
+        alive.enter_context(life.running())
+        cursor = mover.kill_after(3)
+        assert left_behind(engine) > place.batch
+        progress = list(migrate(Base.metadata, engine, "room.file", batch=place.batch, resume=cursor))
+        progress += list(migrate(Base.metadata, engine, "room.file", batch=place.batch))
+    assert life.errors == []
+    assert life.writes > 10
+    assert life.reads > 10
+    assert codes(progress) == []
+    assert left_behind(engine) == 0
+    _, swept = settle(place, engine)
+    assert swept <= place.batch, "at most the copies of the batch in which the process died"
+    assert objects() == named(engine)
+    assert len(named(engine)) == len(life.expected)
+    assert {ref.backend for ref in objects()} == {"new"}
