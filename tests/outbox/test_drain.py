@@ -15,7 +15,7 @@ from sqlalchemy import update
 
 from filerow import storages
 from filerow.backends.local import LocalBackend
-from filerow.maintenance import Progress
+from filerow.maintenance import Progress, drain_async
 from filerow.maintenance import drain as drain_with_progress
 from filerow.outbox import Drained
 from filerow.outbox._drain import delay_after
@@ -108,7 +108,11 @@ def test_async_engines_drain_as_well(database: EmptyDatabase, yard: Yard) -> Non
     async def drain() -> Drained:
         engine = database.async_engine()
         try:
-            return await yard.outbox.drain_async(engine, batch=10)
+            drained = await yard.outbox.drain_async(engine, batch=10)
+            yard.put("later")
+            await asyncio.to_thread(yard.bury, "later")
+            assert [one.done async for one in drain_async(yard.outbox.metadata, engine)] == [0, 1]
+            return drained
         finally:
             await engine.dispose()
 

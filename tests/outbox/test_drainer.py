@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 from sqlalchemy import event
+from sqlalchemy.orm import Session, registry
 from starlette.applications import Starlette
 
-from filerow import storages
+from filerow import FileObject, storages
 from filerow.backends.local import LocalBackend
 from tests.databases import EmptyDatabase
 from tests.outbox.yard import Yard, make_yard, paths
@@ -81,6 +82,24 @@ def test_it_wakes_after_a_commit_that_dropped_a_file(yard: Yard) -> None:
         yard.put("a")
         yard.bury("a")
         yard.outbox.wake()
+        until(lambda: not yard.there())
+
+
+@SQLITE
+def test_a_session_s_commit_wakes_it(yard: Yard) -> None:
+    class Paper:
+        def __init__(self, file: FileObject) -> None:
+            self.file = file
+
+    registry(metadata=yard.outbox.metadata).map_imperatively(Paper, yard.paper)
+    with yard.outbox.drainer(yard.engine, interval=NEVER), Session(yard.engine) as session:
+        until(lambda: heartbeat(yard) is not None)
+        paper = Paper(FileObject(content=b"a"))
+        session.add(paper)
+        session.commit()
+        session.delete(paper)
+        assert len(yard.there()) == 1
+        session.commit()
         until(lambda: not yard.there())
 
 

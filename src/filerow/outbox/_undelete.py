@@ -24,8 +24,8 @@ from filerow._file import FileObject, FileState, attached, complete
 from filerow._references import FileColumn, column_named, documents_in, referenced, refs_in
 from filerow._registry import storages
 from filerow.exceptions import DocumentError, UndeleteError
+from filerow.outbox._claim import take_write_lock
 from filerow.outbox._clock import now
-from filerow.outbox._drain import take_write_lock
 
 if TYPE_CHECKING:
     from filerow.outbox._outbox import Outbox
