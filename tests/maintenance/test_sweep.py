@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from sqlalchemy import delete
 
 from filerow import FileObject, storages
+from filerow.backends.base import ObjectInfo
 from filerow.backends.memory import MemoryBackend
 from filerow.maintenance import Progress, sweep, sweep_async
 from tests.maintenance.world import DAY, HOUR, Place, document, findings, old_path, told
@@ -90,6 +93,31 @@ def test_what_no_row_owns_goes_and_everything_else_stays(each_place: Place, form
     assert not told(sweep(place.metadata, place.engine, grace=NO_GRACE, full=True), "orphan")
 
 
+def test_an_inventory_takes_the_place_of_listing(place: Place, tmp_path: Path) -> None:
+    orphans, survivors = orphans_of(place), survivors_of(place)
+    with (tmp_path / "inventory.csv").open("w", newline="") as file:  # as stores write them: everything, in any order
+        for key, path in sorted(place.store.objects(), key=lambda place: place[1][::-1]):
+            csv.writer(file).writerow([key, path, 7, time.time() - 3 * DAY])
+    place.put(unlisted := old_path())  # came after the inventory
+    asked = []
+
+    def inventory(backend: str, folder: str) -> Iterator[ObjectInfo]:
+        asked.append((backend, folder))
+        with (tmp_path / "inventory.csv").open(newline="") as file:
+            for key, path, size, modified in csv.reader(file):
+                if key == backend:
+                    yield ObjectInfo(path, size=int(size), last_modified=float(modified))
+
+    state = tmp_path / "state"
+    steps = list(sweep(place.metadata, place.engine, grace=NO_GRACE, delete=True, batch=3, listing=inventory, state=state))
+    assert told(steps, "orphan") == orphans
+    assert place.paths() == survivors | {unlisted}
+    assert len(asked) == len(set(asked))
+    assert ("docs", "document/file") in asked
+    # nothing is remembered of it: the next sweep lists everything, and finds what no inventory knew
+    assert told(sweep(place.metadata, place.engine, grace=NO_GRACE, delete=True, state=state), "orphan") == {unlisted}
+
+
 def test_only_what_is_old_by_its_path_and_by_the_stores_clock_is_touched(place: Place) -> None:
     old = place.put(old_path(age=25 * HOUR), age=25 * HOUR)
     place.put(old_path(age=23 * HOUR), age=25 * HOUR)
@@ -136,16 +164,13 @@ def test_when_most_objects_have_no_row_nothing_is_deleted_unless_many_are_allowe
 
 
 def test_a_delete_that_fails_is_told_and_tried_again_by_the_next_sweep(place: Place, tmp_path: Path) -> None:
-    path = place.put(old_path(age=3 * DAY))
-    young = place.put(old_path(age=2 * DAY))
+    paths = {place.put(old_path(age=(20 - number) * DAY)) for number in range(12)}
     place.store.backends["docs"].failing = {"delete"}
-    failed = [f for f in findings(sweep(place.metadata, place.engine, delete=True, state=tmp_path / "s")) if f.code == "orphan"]
-    assert {(finding.path, finding.level, finding.fixed) for finding in failed} == {
-        (path, "error", False),
-        (young, "error", False),
-    }
+    steps = list(sweep(place.metadata, place.engine, delete=True, state=tmp_path / "s", batch=1))
+    assert told(steps, "orphan") == paths
+    assert {(finding.level, finding.fixed) for finding in findings(steps) if finding.code == "orphan"} == {("error", False)}
     place.store.backends["docs"].failing = set()
-    assert told(sweep(place.metadata, place.engine, delete=True, state=tmp_path / "s"), "orphan") == {path, young}
+    assert told(sweep(place.metadata, place.engine, delete=True, state=tmp_path / "s"), "orphan") == paths
     assert not place.paths()
 
 

@@ -12,7 +12,7 @@ from filerow._paths import STAGING, folders_of, generated_at
 from filerow._references import FileColumn
 from filerow._registry import storages
 
-__all__ = ("STAGED", "Folder", "Owner", "folders", "pages", "share")
+__all__ = ("STAGED", "Folder", "Owner", "folders", "in_pages", "pages", "share")
 
 STAGED = "staged"
 """What the folders of files that no column owned when they were stored are called among the columns."""
@@ -134,6 +134,13 @@ def pages(
                 return
     finally:
         call(_close, _close_async, source)
+
+
+def in_pages(items: Iterable[T], size: int) -> Generator[list[T]]:
+    """Yield what is at hand, ``size`` items at a time."""
+    source = iter(items)
+    while page := list(islice(source, size)):
+        yield page
 
 
 def _take(source: Iterator[T], size: int) -> list[T]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from datetime import timedelta
 from typing import TypedDict
@@ -24,11 +24,11 @@ from filerow._bridge import call, iterate_async
 from filerow._changes import Ref
 from filerow._references import FileColumn, column_named, file_columns, referenced
 from filerow._registry import storages
-from filerow.backends._types import Unfinished
+from filerow.backends._types import ObjectInfo, Unfinished
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import BackendNotFoundError, StorageError
 from filerow.maintenance._judge import Count, Found, Limits, Old, begin, old_ones, too_many
-from filerow.maintenance._listing import STAGED, Folder, folders, pages, share
+from filerow.maintenance._listing import STAGED, Folder, folders, in_pages, pages, share
 from filerow.maintenance._memory import Memory, memory_of
 from filerow.maintenance._report import Finding, Progress
 from filerow.maintenance._sweep_findings import custom_paths, orphan, suspicious, unasked, unfinished
@@ -59,6 +59,7 @@ class SweepOptions(TypedDict, total=False):
     state: str | os.PathLike[str] | None
     batch: int
     allow_many: bool
+    listing: Callable[[str, str], Iterable[ObjectInfo]] | None
 
 
 def sweep(metadata: MetaData, engine: Engine, **options: Unpack[SweepOptions]) -> Iterator[Progress]:
@@ -75,7 +76,10 @@ def sweep(metadata: MetaData, engine: Engine, **options: Unpack[SweepOptions]) -
             own, such as one that a column stored to in former times. ``shards``: ``(3, 8)`` or ``"3/8"`` for the third of eight
             workers. ``state``: a JSON file to remember in, for one worker; without it the outbox's table, and without an
             outbox nothing, so that every sweep is full. ``batch``: objects listed and asked for at a time (1,000).
-            ``allow_many``: delete even when more than half of the objects have no row.
+            ``allow_many``: delete even when more than half of the objects have no row. ``listing``: a callable that gets a
+            backend's key and a folder's path and returns the objects in it, in any order, from an inventory that the store has
+            written; used in place of requests to list. Such a sweep is full, and what it comes to is not remembered: an
+            inventory knows nothing of what came after it.
 
     Returns:
         The progress after each batch, by column. Findings: ``orphan``, ``unfinished-upload``, ``too-many-orphans`` (nothing more
@@ -121,8 +125,10 @@ class _Sweep:
         if every is None:
             every = _WITHOUT_OUTBOX if self._outbox is None else timedelta.max
         now = time.time()
-        full = options.get("full", False) or not self._memory.lasts
-        self._limits = Limits(now, grace.total_seconds(), full, every.total_seconds(), resume=self._delete)
+        self._listing = options.get("listing")
+        self._remembers = self._delete and self._listing is None
+        full = options.get("full", False) or not self._memory.lasts or self._listing is not None
+        self._limits = Limits(now, grace.total_seconds(), full, every.total_seconds(), resume=self._remembers)
         self._total = Count()
         self._counts: dict[str, Count] = {}
         self._told: set[str] = set()
@@ -148,14 +154,13 @@ class _Sweep:
         name = f"sweep:{folder.backend}:{folder.path}"
         known = self._memory.read(name)
         start = begin(folder, known, self._limits)
-        ordered = backend.capabilities.ordered_list
+        ordered = backend.capabilities.ordered_list and self._listing is None
         low = start.low
         found: Found = {}
         for findings, pending in self._uploads(folder, backend, start.until):
             low = min(low, pending)
             yield self._progress(folder, findings)
-        listing = pages(backend.list, backend.list_async, folder.path, start.after, size=self._batch)
-        with closing(listing):
+        with closing(self._pages(folder, backend, start.after)) as listing:
             for number, page in enumerate(listing, 1):
                 old = old_ones(folder, page, start.until, low)
                 low = old.low
@@ -164,15 +169,20 @@ class _Sweep:
                 if len(found) >= _AT_ONCE or number % _PAGES == 0 or not self._delete:
                     findings, left = self._settle(folder, backend, found)
                     low, found = min(low, left), {}
-                if not found and ordered and self._delete and not self._stopped:
+                if not found and ordered and self._remembers and not self._stopped:
                     self._memory.write(name, start.interrupted(page[-1].path, low, (known or {}).get("until")))
                 yield self._progress(folder, findings)
                 if self._stopped or (old.reached and ordered):
                     break
         findings, left = self._settle(folder, backend, found)
-        if self._delete and not self._stopped:
+        if self._remembers and not self._stopped:
             self._memory.write(name, start.finished(min(low, left), self._limits.now))
         yield self._progress(folder, findings)
+
+    def _pages(self, folder: Folder, backend: StorageBackend, after: str) -> Generator[list[ObjectInfo]]:
+        if self._listing is None:
+            return pages(backend.list, backend.list_async, folder.path, after, size=self._batch)
+        return in_pages(self._listing(folder.backend, folder.path), self._batch)
 
     def _orphans(self, folder: Folder, old: Old, listed: int) -> Found:
         unowned = self._unowned(folder.backend, list(old.paths))
