@@ -98,7 +98,7 @@ def run(*arguments: str) -> Run:
 
 def environment(**more: str) -> dict[str, str]:
     """Return an environment that says nothing of an application or a terminal."""
-    left_out = ("FILEROW_", "NO_COLOR", "TERM", "FORCE_COLOR", "COLUMNS", "LINES")
+    left_out = ("FILEROW_", "PYTHONUNBUFFERED", "NO_COLOR", "TERM", "FORCE_COLOR", "COLUMNS", "LINES")
     return {name: value for name, value in os.environ.items() if not name.startswith(left_out)} | more
 
 
