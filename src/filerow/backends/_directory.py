@@ -138,12 +138,13 @@ class Directory:
         """Yield the keys of what is in here, in no order: a file's name, a directory's with ``/`` behind."""
         with os.scandir(self._path if self._fd is None else self._fd) as entries:
             for entry in entries:
-                if _UNDECODABLE.search(entry.name):
+                name = entry.name
+                if not name.isascii() and _UNDECODABLE.search(name):
                     continue  # no path could name it
                 if entry.is_file(follow_symlinks=False):
-                    yield entry.name
+                    yield name
                 elif entry.is_dir(follow_symlinks=False):
-                    yield f"{entry.name}/"
+                    yield f"{name}/"
 
     def _refuse_link(self, name: str) -> os.stat_result:
         facts = self.stat(name)
@@ -203,7 +204,8 @@ def _sorted_keys(directory: Directory, after: str, wanted: Callable[[str], bool]
     def following(key: str) -> bool:
         return key > after or (key.endswith("/") and after.startswith(key))
 
-    keys = heapq.nsmallest(_PAGE, filter(following, filter(wanted, directory.scan())))
+    found = directory.scan()
+    keys = heapq.nsmallest(_PAGE, filter(wanted, filter(following, found) if after else found))
     yield from keys
     while len(keys) == _PAGE:
         last = keys[-1]
