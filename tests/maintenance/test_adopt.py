@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from filerow import FileObject, storages
 from filerow.backends.local import LocalBackend
-from filerow.maintenance import Progress, adopt, adopt_async
+from filerow.maintenance import Progress, adopt, adopt_async, check
 from tests.databases import EmptyDatabase
 from tests.maintenance.legacy import (
     CONTENTS,
@@ -97,6 +97,8 @@ def test_what_a_library_wrote_is_ours_afterwards(database: EmptyDatabase, folder
         assert session.scalar(select(model.id).where(model.file.size == len(b"second"))) == 2
 
     assert [one for one in collect(adopt(model.metadata, engine, "paper.file")) if one.changed] == []
+    deep = collect(check(model.metadata, engine, deep=True))
+    assert [(one.code, one.where) for one in findings(deep)] == [("missing", "paper.file id=4")]
     behaves_as_our_own(engine, model)
 
 
