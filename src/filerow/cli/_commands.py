@@ -12,9 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-from filerow import maintenance
-from filerow.cli._run import Common, Work, run
 from filerow.cli._values import duration, shard
+from filerow.cli._work import Common, Work
 
 __all__ = ("app",)
 
@@ -101,6 +100,8 @@ def _command(example: str) -> Callable[[Callable[..., Work]], Callable[..., Work
 
         @functools.wraps(function)
         def command(**given: Any) -> None:
+            from filerow.cli._run import run  # help needs neither this nor what the commands do
+
             common = _common(**{name: given.pop(name) for name in shared})
             raise typer.Exit(run(function(**given), common))
 
@@ -139,6 +140,8 @@ def check(
     resume: Resume = None,
 ) -> Work:
     """Compare every row with its object."""
+    from filerow import maintenance
+
     return _work(
         maintenance.check,
         maintenance.check_async,
@@ -170,6 +173,8 @@ def sweep(
     allow_many: Annotated[bool, _option("Delete even when most objects have no row.", "--allow-many")] = False,
 ) -> Work:
     """Find objects that no row owns, and delete them with --delete."""
+    from filerow import maintenance
+
     return _work(
         maintenance.sweep,
         maintenance.sweep_async,
@@ -197,6 +202,8 @@ def drain(
     limit: Annotated[int | None, _option("Deal with so many objects at most.", min=1, metavar="N")] = None,
 ) -> Work:
     """Delete what the outbox has noted, when its time is over."""
+    from filerow import maintenance
+
     work = _work(maintenance.drain, maintenance.drain_async, batch=batch, limit=limit)
     return Work(work.command, work.blocking, work.awaited, every.total_seconds() if watch else None)
 
@@ -212,6 +219,8 @@ def migrate(
     resume: Resume = None,
 ) -> Work:
     """Move a column's files to another backend."""
+    from filerow import maintenance
+
     return _work(
         maintenance.migrate,
         maintenance.migrate_async,
@@ -247,6 +256,8 @@ def adopt(
 
     Rewrites the documents of Advanced Alchemy and sqlalchemy-file, and those made from a plain column of paths or URLs.
     """
+    from filerow import maintenance
+
     return _work(
         maintenance.adopt,
         maintenance.adopt_async,
@@ -271,6 +282,8 @@ def doctor(
     ] = None,
 ) -> Work:
     """Say what would go wrong: database, outbox, backends."""
+    from filerow import maintenance
+
     keys = tuple(direct or ())
     return Work(
         "doctor",
@@ -286,6 +299,8 @@ def doctor(
 @_command("filerow stats --app shop.models:Base --url sqlite:///shop.db")
 def stats() -> Work:
     """Count rows, files and bytes, and what is in the outbox."""
+    from filerow import maintenance
+
     return _work(maintenance.stats, maintenance.stats_async)
 
 
@@ -298,6 +313,8 @@ def ls(
     removed: Annotated[bool, _option("What was removed and can be had back with undelete.", "--removed")] = False,
 ) -> Work:
     """List a column's files: row, path, size, type and filename."""
+    from filerow import maintenance
+
     return _work(maintenance.ls, maintenance.ls_async, column, prefix=prefix, limit=limit, removed=removed)
 
 
@@ -309,4 +326,6 @@ def undelete(
     ],
 ) -> Work:
     """Have removed files back, while the outbox keeps them."""
+    from filerow import maintenance
+
     return _work(maintenance.undelete, maintenance.undelete_async, backend_key, paths)

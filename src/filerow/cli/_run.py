@@ -9,9 +9,9 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, Self
@@ -23,52 +23,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from filerow.cli._application import Application, find_application, settings_from
 from filerow.cli._output import ClosedOutputError, Item, JsonOutput, LineOutput, Output, Summary, tell
 from filerow.cli._values import CannotRunError, hidden, resumed
+from filerow.cli._work import Common, Work
 from filerow.exceptions import FilerowError
 from filerow.maintenance import Progress
 
-__all__ = ("Common", "Work", "run")
+__all__ = ("run",)
 
 CLEAN, FOUND, CANNOT_RUN, INTERRUPTED, CLOSED = 0, 1, 2, 130, 141
 
 _TICK = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class Common:
-    """What every command is told.
-
-    Attributes:
-        app: See :class:`filerow.cli._application.Settings`, as the next three.
-        url: The database.
-        setup: What to call first.
-        backends: ``KEY=URL``, each.
-        json: Show JSON lines.
-        quiet: Show findings only.
-    """
-
-    app: str | None = None
-    url: str | None = None
-    setup: str | None = None
-    backends: tuple[str, ...] = ()
-    json: bool = False
-    quiet: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What a command does.
-
-    Attributes:
-        command: Its name.
-        blocking: Does it, given an application with a synchronous engine.
-        awaited: Does it, given one with an asynchronous engine.
-        every: Seconds to wait until it is done once more, for ever; once when left out.
-    """
-
-    command: str
-    blocking: Callable[[Application, Engine], Iterator[Item]]
-    awaited: Callable[[Application, AsyncEngine], AsyncIterator[Item]]
-    every: float | None = None
 
 
 class Stop:
