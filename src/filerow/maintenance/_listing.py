@@ -12,7 +12,7 @@ from filerow._paths import STAGING, folders_of, generated_at
 from filerow._references import FileColumn
 from filerow._registry import storages
 
-__all__ = ("STAGED", "Folder", "Owner", "folders", "in_pages", "pages", "share")
+__all__ = ("Folder", "Owner", "folders", "in_pages", "pages", "share")
 
 STAGED = "staged"
 """What the folders of files that no column owned when they were stored are called among the columns."""

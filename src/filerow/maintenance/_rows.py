@@ -263,4 +263,4 @@ def _read(value: Any, key: Column[Any]) -> Any:
     if not isinstance(value, dict):
         return value
     ((kind, written),) = value.items()
-    return key.type.python_type[written] if kind == "Enum" else _READ[kind](written)
+    return getattr(key.type.python_type, written) if kind == "Enum" else _READ[kind](written)
