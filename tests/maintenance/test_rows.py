@@ -125,7 +125,7 @@ def test_the_cursor_of_another_column_is_refused(database: EmptyDatabase) -> Non
             walked(engine, column, resume=wrong)
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_an_asynchronous_walk_sees_the_same_and_holds_no_connection_between_its_pages(database: EmptyDatabase) -> None:
     column = filled(database.engine(), "composite")
 
