@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import JSON, ColumnElement, and_, or_, type_coerce
+from sqlalchemy import JSON, BigInteger, ColumnElement, and_, cast, or_, type_coerce
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import operators
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -307,8 +307,7 @@ class StoredObject(TypeDecorator[Any]):
         @property
         def size(self) -> ColumnElement[int]:
             """Length in bytes."""
-            size: ColumnElement[int] = self._json()["size"].as_integer()
-            return size
+            return cast(self._text("size"), BigInteger)  # as_integer() has 32 bits on PostgreSQL
 
         @property
         def last_modified(self) -> ColumnElement[float]:

@@ -49,6 +49,18 @@ def _engine(dialect: str, request: pytest.FixtureRequest) -> Iterator[sa.Engine]
     server.drop_database(database)
 
 
+HUGE = 6_000_000_000
+"""More bytes than 32 bits can count, and than a test wants to store."""
+
+
+def write_huge(session: Session) -> None:
+    document = {"v": 1, "backend": "docs", "path": "h", "filename": "h.bin", "content_type": "video/mp4", "size": HUGE}
+    session.add(Document(id=6, file=None))
+    session.flush()
+    table = sa.table(Document.__tablename__, sa.column("id"), sa.column("the_file", sa.JSON))
+    session.execute(sa.update(table).where(table.c.id == 6).values(the_file=document))
+
+
 @pytest.fixture(scope="module", params=DIALECTS)
 def engine(request: pytest.FixtureRequest) -> Iterator[sa.Engine]:
     """An engine with rows in it, written by the ORM."""
@@ -233,3 +245,12 @@ def test_a_type_says_how_to_make_it_again() -> None:
 def test_python_types_are_known() -> None:
     assert StoredObject().python_type is FileObject
     assert StoredObject(multiple=True).python_type is FileObjectList
+
+
+def test_a_file_of_more_than_two_gigabytes_can_be_asked_for(engine: sa.Engine) -> None:
+    with Session(engine) as session:
+        write_huge(session)
+        assert session.scalars(select(Document.id).where(f.size > 1 << 31)).all() == [6]
+        assert session.scalar(select(sa.func.sum(f.size))) == HUGE + 2010
+        assert session.scalar(select(f.size).where(Document.id == 6)) == HUGE
+        session.rollback()
