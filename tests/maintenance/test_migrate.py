@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from filerow import FileObject, storages
 from filerow._changes import Ref
 from filerow.backends.memory import MemoryBackend
+from filerow.backends.obstore import ObstoreBackend
 from filerow.exceptions import StorageError
 from filerow.maintenance import Progress, migrate, migrate_async
 from tests.databases import EmptyDatabase
@@ -28,6 +29,7 @@ from tests.maintenance.papers import (
     objects,
     outbox,
 )
+from tests.servers._s3 import S3Server
 
 SQLITE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
@@ -285,6 +287,39 @@ def test_large_files_are_streamed(papers: Papers, run: Callable[..., list[Progre
     papers.contents[9] = [content]
     assert run(papers, "paper.pages")[-1].transferred > len(content)
     papers.check()
+
+
+@SQLITE
+def test_inside_one_bucket_the_store_copies_and_nothing_is_read(
+    database: EmptyDatabase, s3_server: S3Server, run: Callable[..., list[Progress]]
+) -> None:
+    storages.clear_backends()
+    prefix = s3_server.make_prefix()
+    options: dict[str, Any] = {
+        "aws_endpoint": s3_server.endpoint,
+        "aws_access_key_id": s3_server.access_key,
+        "aws_secret_access_key": s3_server.secret_key,
+    }
+    for key in ("old", "new"):
+        storages.register_backend(ObstoreBackend(key, f"s3://{s3_server.shared_bucket}/{prefix}{key}/", **options))
+    papers = Papers(database, files=4)
+    old, files = storages.get_backend("old"), papers.files()
+    old.delete(files[1][0].path)
+    old.put(files[2][0].path, b"damaged", _overwrite())
+    old.put(files[3][0].path, b"*" * len(papers.contents[3][0]), _overwrite())
+    old.put(files[4][1].path, b"*" * len(papers.contents[4][1]), _overwrite())
+    progress = run(papers, "paper.file")
+    assert [(one.code, one.where) for one in findings(progress)] == [
+        ("missing", "paper.file id=1"), ("size", "paper.file id=2"), ("checksum", "paper.file id=3"),
+    ]  # fmt: skip
+    progress = run(papers, "paper.pages")
+    assert [(one.code, one.where) for one in findings(progress)] == [("checksum", "paper.pages id=4")]
+    assert (progress[-1].transferred, progress[-1].changed) == (len(papers.contents[4][1]), 7)
+    for number in (1, 2, 3):
+        pages = papers.files()[number][1:3]
+        assert [page.backend_key for page in pages] == ["new", "new"]
+        assert [page.get_content() for page in pages] == papers.contents[number][1:3]
+    assert {ref for ref in objects() if ref.backend == "new"} == {ref for ref in papers.named() if ref.backend == "new"}
 
 
 @SQLITE

@@ -25,6 +25,7 @@ from filerow.backends.base import StorageBackend
 from filerow.exceptions import BackendNotFoundError, DocumentError, InvalidPathError
 from filerow.maintenance._legacy import members_of, read_document
 from filerow.maintenance._moving import Moving
+from filerow.maintenance._one_bucket import OneBucket, one_bucket
 from filerow.maintenance._report import Finding, Progress
 from filerow.maintenance._rewrite import Outcome, Rewrite, compare_and_set, discard, forget, present
 from filerow.maintenance._rows import Row, count, row_name, rows
@@ -128,6 +129,7 @@ class _Migration:
         self._files = 0
         self._bytes = 0
         self._findings: list[Finding] = []
+        self._buckets: dict[str, OneBucket | None] = {}
 
     def steps(self, batch: int, resume: str | None) -> Iterator[Progress]:
         where = self._elsewhere()
@@ -186,8 +188,15 @@ class _Migration:
                 continue
             if origin is not self._target:
                 path, generated = self._path(facts)
-                plan.moves[place] = Moving(facts, origin, self._target, path, generated=generated)
+                bucket = self._bucket(origin)
+                plan.moves[place] = Moving(facts, origin, self._target, path, generated=generated, bucket=bucket)
         return plan
+
+    def _bucket(self, origin: StorageBackend) -> OneBucket | None:
+        """Return the bucket that a backend shares with the target; looked up once, for a client is made for it."""
+        if origin.key not in self._buckets:
+            self._buckets[origin.key] = one_bucket(origin, self._target)
+        return self._buckets[origin.key]
 
     def _path(self, facts: Facts) -> tuple[str, bool]:
         """Return where to put a file, and whether nothing can be there; a column with paths of its own keeps them."""
@@ -243,9 +252,8 @@ class _Migration:
         copies = {
             Ref(self._target.key, move.path)
             for plan in plans
-            if plan.row.key not in kept
             for move in plan.moves.values()
-            if move.made
+            if move.made and (move.facts is None or plan.row.key not in kept)
         }
         discard(self._engine, self._metadata, copies)
 

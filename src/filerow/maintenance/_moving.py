@@ -9,6 +9,7 @@ from filerow.backends._obstore_steps import Call, Steps, run, run_async
 from filerow.backends._types import ObjectInfo
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import IntegrityError, ObjectExistsError, ObjectNotFoundError
+from filerow.maintenance._one_bucket import OneBucket
 from filerow.maintenance._reading import Reading, is_ours
 
 __all__ = ("Moving",)
@@ -23,6 +24,7 @@ class Moving:
         target: The backend to copy to.
         path: The path there.
         generated: The path is new, so nothing can be there. Otherwise the same bytes may be, left by a run that was killed.
+        bucket: What both backends are in, if they are in one.
 
     Attributes:
         source: As given.
@@ -35,7 +37,14 @@ class Moving:
     quick = False
 
     def __init__(
-        self, source: Facts, origin: StorageBackend, target: StorageBackend, path: str, *, generated: bool = True
+        self,
+        source: Facts,
+        origin: StorageBackend,
+        target: StorageBackend,
+        path: str,
+        *,
+        generated: bool = True,
+        bucket: OneBucket | None = None,
     ) -> None:
         self.source = source
         self.path = path
@@ -44,14 +53,15 @@ class Moving:
         self.made = False
         self._origin = origin
         self._target = target
-        self._generated = generated
+        self._bucket = bucket if generated else None
+        self._reading: Reading | None = None
         self._meter = Meter()
         self._copy = Copy(source, origin, target, path, generated=generated, meter=self._meter)
 
     @property
     def transferred(self) -> int:
         """How many bytes were read so far."""
-        return self._meter.size
+        return self._meter.size + (0 if self._reading is None else self._reading.meter.size)
 
     def stop(self) -> None:
         """Stop at the next chunk."""
@@ -67,6 +77,9 @@ class Moving:
 
     def _steps(self) -> Steps[None]:
         try:
+            if self._bucket is not None:
+                yield from self._copy_inside(self._bucket)
+                return
             yield Call(self._copy.run, self._copy.run_async, (), {})
         except ObjectNotFoundError as error:
             if (error.backend, error.path) != (self._origin.key, self.source.path):
@@ -85,6 +98,27 @@ class Moving:
                 msg = f"{copied.size} bytes were copied, but the new object has {info.size}"
                 raise IntegrityError(msg, operation="put", backend=self._target.key, path=self.path)
             self.facts = _as_stored(copied, info)
+
+    def _copy_inside(self, bucket: OneBucket) -> Steps[None]:
+        """Let the store copy, and read the copy only where the tags cannot tell that it is what its row says."""
+        source = self.source
+        here: ObjectInfo = yield Call(self._origin.head, self._origin.head_async, (source.path,), {})
+        if source.size not in {None, here.size}:
+            self.flaw = ("size", f"the row says {source.size} bytes, the object has {here.size}")
+            return
+        self.made = True  # or perhaps not, if the answer is lost; it is deleted all the same
+        names = (bucket.source + source.path, bucket.target + self.path)
+        yield Call(bucket.whole.copy, bucket.whole.copy_async, names, {})
+        there: ObjectInfo = yield Call(self._target.head, self._target.head_async, (self.path,), {})
+        facts = source._replace(backend=self._target.key, path=self.path, size=there.size)
+        if not is_ours(source.checksum) or source.etag is None or {source.etag, here.etag, there.etag} != {source.etag}:
+            self._reading = reading = Reading(self._target, self.path)
+            yield reading.call
+            if is_ours(source.checksum) and source.checksum != reading.meter.checksum:
+                self.flaw = ("checksum", f"the row says {source.checksum}, the object has {reading.meter.checksum}")
+                return
+            facts = facts._replace(checksum=reading.meter.checksum)
+        self.facts = _as_stored(facts, there)
 
     def _compare(self) -> Steps[None]:
         """Find out whether what is at the path already is this file."""

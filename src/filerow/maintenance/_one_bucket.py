@@ -1,0 +1,49 @@
+"""Two backends in one bucket: the store itself copies from one to the other, and no byte passes through here."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from obstore.store import S3Store
+
+from filerow.backends.base import StorageBackend
+from filerow.backends.obstore import ObstoreBackend
+
+__all__ = ("OneBucket", "one_bucket")
+
+
+class OneBucket(NamedTuple):
+    """The bucket of two backends.
+
+    Attributes:
+        whole: A backend on all of it.
+        source: What the paths of the one begin with there.
+        target: What those of the other begin with.
+    """
+
+    whole: StorageBackend
+    source: str
+    target: str
+
+
+def one_bucket(origin: StorageBackend, target: StorageBackend) -> OneBucket | None:
+    """Return the bucket that both are in, with the same endpoint and credentials; ``None`` if there is none."""
+    if not (isinstance(origin, ObstoreBackend) and isinstance(target, ObstoreBackend)):
+        return None
+    here, there = origin.store, target.store
+    if not (isinstance(here, S3Store) and isinstance(there, S3Store)):
+        return None
+    if (here.config, here.credential_provider) != (there.config, there.credential_provider):
+        return None
+    store = S3Store(
+        config=here.config,
+        client_options=here.client_options,
+        retry_config=here.retry_config,
+        credential_provider=here.credential_provider,
+    )
+    return OneBucket(ObstoreBackend(f"{origin.key} and {target.key}", store), _folder(here.prefix), _folder(there.prefix))
+
+
+def _folder(prefix: str | None) -> str:
+    name = (prefix or "").strip("/")
+    return f"{name}/" if name else ""
