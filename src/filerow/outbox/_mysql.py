@@ -30,7 +30,6 @@ def parts(spec: FileTable, dialect: Dialect) -> Iterator[Part]:
     """Return the triggers of a table."""
     names = Quoted.of(spec, dialect)
     schema = prefix(dialect, spec.schema)
-    old, new = _members(names, spec, "OLD."), _members(names, spec, "NEW.")
     columns = names.columns.values()
 
     def trigger(kind: Kind, when: str, *steps: str) -> Part:
@@ -42,9 +41,11 @@ def parts(spec: FileTable, dialect: Dialect) -> Iterator[Part]:
         drop = (f"DROP TRIGGER IF EXISTS {schema}{NAME}",)
         return make_part(spec, dialect, kind, (create,), drop)
 
-    yield trigger("insert", _any(columns, "NEW."), _take_back(names, new))
-    yield trigger("update", _changed(columns), _let_go(spec, names, old, new), _take_back(names, new, old))
-    yield trigger("delete", _any(columns, "OLD."), _let_go(spec, names, old))
+    all_old, all_new = _members(names, spec, "OLD."), _members(names, spec, "NEW.")
+    left, gained = _members(names, spec, "OLD.", "NEW."), _members(names, spec, "NEW.", "OLD.")
+    yield trigger("insert", _any(columns, "NEW."), _take_back(names, all_new))
+    yield trigger("update", _changed(columns), _let_go(spec, names, left), _take_back(names, gained))
+    yield trigger("delete", _any(columns, "OLD."), _let_go(spec, names, all_old))
 
 
 def existing(connection: Connection, schemas: Sequence[str]) -> Iterator[tuple[str, str, bool, str, str]]:
@@ -78,38 +79,60 @@ def _changed(columns: Iterable[str]) -> str:
     )
 
 
-def _members(names: Quoted, spec: FileTable, row: str) -> str:
-    """Return a subquery, to be given an alias, of all objects that a row names: column_name, document, backend, path."""
-    keys = ("backend", "upload_storage", *LEGACY_KEYS)
-    read = ", ".join(f"`{key}` VARCHAR(1024) {_EXACT} PATH '$.{key}'" for key in keys)
-    found = (
-        f"coalesce(one.backend, one.upload_storage) AS backend, coalesce({', '.join(f'one.{k}' for k in LEGACY_KEYS)}) AS path"
-    )
+_KEYS = ("backend", "upload_storage", *LEGACY_KEYS)
+_READ = ", ".join(f"`{key}` VARCHAR(1024) {_EXACT} PATH '$.{key}'" for key in _KEYS)
+
+
+def _backend(alias: str) -> str:
+    return f"coalesce({alias}.backend, {alias}.upload_storage)"
+
+
+def _path(alias: str) -> str:
+    return f"coalesce({', '.join(f'{alias}.{key}' for key in LEGACY_KEYS)})"
+
+
+def _objects(value: str, alias: str, *, multiple: bool) -> str:
+    """Return a table of the objects that a column's value names."""
+    where = "$[*]" if multiple else "$"
+    return f"JSON_TABLE({value}, '{where}' COLUMNS (position FOR ORDINALITY, {_READ})) AS {alias}"
+
+
+def _members(names: Quoted, spec: FileTable, row: str, without: str | None = None) -> str:
+    """Return a subquery of the objects that a row names and another does not, each once a column: where it is, and its place.
+
+    No DISTINCT, no GROUP BY and no document in it: each would have the database make a temporary table on disk for every row.
+    """
+    found = []
+    for name, multiple in spec.columns.items():
+        value, same = (
+            f"{row}{names.columns[name]}",
+            f"{_path('other')} = {_path('one')} AND {_backend('other')} = {_backend('one')}",
+        )
+        conditions = [f"{_backend('one')} <> ''", f"{_path('one')} <> ''"]
+        if multiple:
+            before = _objects(value, "other", multiple=True)
+            conditions.append(f"NOT EXISTS (SELECT 1 FROM {before} WHERE {same} AND other.position < one.position)")
+        for other, is_list in spec.columns.items() if without is not None else ():
+            objects = _objects(f"{without}{names.columns[other]}", "other", multiple=is_list)
+            conditions.append(f"NOT EXISTS (SELECT 1 FROM {objects} WHERE {same})")
+        found.append(
+            f"SELECT {_literal(name)} AS column_name, one.position, {_backend('one')} AS backend, {_path('one')} AS path "
+            f"FROM {_objects(value, 'one', multiple=multiple)} WHERE {' AND '.join(conditions)}"
+        )
+    return f"({' UNION ALL '.join(found)})"
+
+
+def _let_go(spec: FileTable, names: Quoted, left: str) -> str:
+    """Return the INSERT of a tombstone for each object that the old row names and the new one does not."""
     documents = []
     for name, multiple in spec.columns.items():
-        value = f"{row}{names.columns[name]}"
-        where = "$[*]" if multiple else "$"
-        document = f"JSON_EXTRACT({value}, CONCAT('$[', one.position - 1, ']'))" if multiple else value
-        documents.append(
-            f"SELECT {_literal(name)} AS column_name, {document} AS document, {found} "
-            f"FROM JSON_TABLE({value}, '{where}' COLUMNS (position FOR ORDINALITY, {read})) AS one"
-        )
-    return f"({' UNION ALL '.join(documents)})"
-
-
-_NAMED = "members.backend <> '' AND members.path <> ''"
-
-
-def _let_go(spec: FileTable, names: Quoted, old: str, new: str | None = None) -> str:
-    """Return the INSERT of a tombstone for each object that the old row names and the new one does not."""
-    kept = ""
-    if new is not None:
-        kept = f" AND NOT EXISTS (SELECT 1 FROM {new} AS kept WHERE kept.path = members.path AND kept.backend = members.backend)"
+        value = f"OLD.{names.columns[name]}"
+        document = f"JSON_EXTRACT({value}, CONCAT('$[', members.position - 1, ']'))" if multiple else value
+        documents.append(f"WHEN {_literal(name)} THEN {document}")
     return (
         f"INSERT INTO {names.outbox} (backend, path, document, table_name, column_name, row_key, dropped_at, attempts, dead) "
-        f"SELECT members.backend, members.path, MIN(members.document), {_literal(spec.fullname)}, MIN(members.column_name), "
-        f"{_row_key(names)}, {NOW['mysql']}, 0, 0 FROM {old} AS members WHERE {_NAMED}{kept} "
-        "GROUP BY members.backend, members.path;"
+        f"SELECT members.backend, members.path, CASE members.column_name {' '.join(documents)} END, {_literal(spec.fullname)}, "
+        f"members.column_name, {_row_key(names)}, {NOW['mysql']}, 0, 0 FROM {left} AS members;"
     )
 
 
@@ -123,20 +146,16 @@ def _row_key(names: Quoted) -> str:
     return f"JSON_MERGE_PRESERVE({', '.join(keys)})"
 
 
-def _take_back(names: Quoted, new: str, old: str | None = None) -> str:
+def _take_back(names: Quoted, gained: str) -> str:
     """Return the steps that take back the tombstones of the objects which the new row names and the old one does not.
 
     The look may see an old snapshot, and the deletion may have begun, or even ended, since; the DELETE sees what is there now. So
     fewer taken than found is reason enough to refuse.
     """
-    lost = ""
-    if old is not None:
-        lost = f" AND NOT EXISTS (SELECT 1 FROM {old} AS lost WHERE lost.path = members.path AND lost.backend = members.backend)"
-    gained = f"(SELECT DISTINCT members.backend, members.path FROM {new} AS members WHERE {_NAMED}{lost}) AS gained"
-    there = f"{names.outbox} JOIN {gained} ON {names.outbox}.path = gained.path AND {names.outbox}.backend = gained.backend"
+    same = f"{names.outbox}.path = gained.path AND {names.outbox}.backend = gained.backend"
     return (
-        f"SELECT COUNT(*) INTO waiting FROM {there}; "
-        f"IF waiting > 0 THEN DELETE FROM {names.outbox} USING {there} WHERE {names.outbox}.attempts = 0; "
-        f"IF ROW_COUNT() < waiting THEN "
+        f"SELECT COUNT(DISTINCT {names.outbox}.id) INTO waiting FROM {gained} AS gained STRAIGHT_JOIN {names.outbox} ON {same}; "
+        f"IF waiting > 0 THEN DELETE FROM {names.outbox} USING {gained} AS gained STRAIGHT_JOIN {names.outbox} ON {same} "
+        f"WHERE {names.outbox}.attempts = 0; IF ROW_COUNT() < waiting THEN "
         f"SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = {_literal(REFUSED)}; END IF; END IF;"
     )

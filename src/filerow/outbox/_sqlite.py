@@ -96,8 +96,12 @@ _NAMED = "backend <> '' AND path <> ''"
 def _take_back(names: Quoted, new: str, old: str | None = None) -> tuple[str, str]:
     """Return the steps that take back the tombstones of the objects which the new row names and the old one does not."""
     kept = "" if old is None else f" EXCEPT SELECT backend, path FROM {old} WHERE {_NAMED}"
-    gained = f"(backend, path) IN (SELECT backend, path FROM {new} WHERE {_NAMED}{kept})"
+    # CROSS JOIN is SQLite's way to say in which order: the index is asked for each object.
+    tombstones = (
+        f"(SELECT backend, path FROM {new} WHERE {_NAMED}{kept}) AS gained CROSS JOIN {names.outbox} AS tombstone "
+        "ON tombstone.path = gained.path AND tombstone.backend = gained.backend"
+    )
     return (
-        f"SELECT RAISE(ABORT, {literal(REFUSED)}) FROM {names.outbox} WHERE attempts > 0 AND {gained}",
-        f"DELETE FROM {names.outbox} WHERE attempts = 0 AND {gained}",
+        f"SELECT RAISE(ABORT, {literal(REFUSED)}) FROM {tombstones} WHERE tombstone.attempts > 0",
+        f"DELETE FROM {names.outbox} WHERE attempts = 0 AND id IN (SELECT tombstone.id FROM {tombstones})",
     )
