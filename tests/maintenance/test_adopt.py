@@ -268,8 +268,7 @@ def strings(database: EmptyDatabase, folder: Path) -> Any:
     return engine
 
 
-@BOTH
-@pytest.mark.parametrize("batch", [1, 100])
+@pytest.mark.parametrize(("database", "batch"), [("sqlite", 1), ("postgresql", 100)], indirect=["database"])
 def test_strings_become_files(strings: Any, run: Callable[..., list[Progress]], batch: int) -> None:
     options: dict[str, Any] = {"source": "photo.photo_path", "strip": STRIP, "batch": batch}
     progress = run(PhotoBase.metadata, "photo.file", **options)

@@ -15,7 +15,7 @@ from tests.maintenance.house import Base, Life, Mover, Place, fill, left_behind,
 from tests.maintenance.papers import codes
 from tests.servers._s3 import S3Server
 
-FILES = 240
+FILES = 160
 
 
 @pytest.fixture
