@@ -13,18 +13,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, MetaData, create_engine
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from typing_extensions import TypeIs
 
 from filerow._references import file_columns
 from filerow._registry import storages
 from filerow.cli._values import CannotRunError, hidden
 
-__all__ = ("Application", "Settings", "find_application", "settings_from")
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+__all__ = ("Application", "Settings", "find_application", "is_async", "settings_from")
 
 _KNOWN = ("app", "url", "setup", "backends")
 _FILE = "pyproject.toml"
@@ -155,7 +158,7 @@ def find_application(settings: Settings) -> Application:
         return Application(metadata, _engine_in(module), has_own_engine=True)
     if "://" not in settings.url and ":" in settings.url:
         engine = _attribute(settings.url, settings.source("url"))
-        if not isinstance(engine, (Engine, AsyncEngine)):
+        if not isinstance(engine, Engine) and not is_async(engine):
             kind = type(engine).__name__
             raise CannotRunError(f"{settings.source('url')} {settings.url} is neither an Engine nor an AsyncEngine, but {kind}")
         return Application(metadata, engine, has_own_engine=True)
@@ -275,7 +278,7 @@ def _register(key: str, url: str) -> None:
 
 
 def _engine_in(module: ModuleType) -> Engine | AsyncEngine:
-    found = {name: value for name, value in vars(module).items() if isinstance(value, (Engine, AsyncEngine))}
+    found = {name: value for name, value in vars(module).items() if isinstance(value, Engine) or is_async(value)}
     if "engine" in found or len({id(engine) for engine in found.values()}) == 1:
         return found.get("engine") or next(iter(found.values()))
     name = module.__name__
@@ -297,7 +300,11 @@ def _engine_for(text: str, source: str) -> Engine | AsyncEngine:
     shown = url.render_as_string(hide_password=True)
     _check_file(url, source)
     try:
-        return create_async_engine(url) if url.get_dialect().is_async else create_engine(url)
+        if not url.get_dialect().is_async:
+            return create_engine(url)
+        return _make_async_engine(url, f"{source} {hidden(shown)}")
+    except CannotRunError:
+        raise
     except NoSuchModuleError as error:
         raise CannotRunError(f"{source} {hidden(shown)}: SQLAlchemy knows no database {url.drivername!r}") from error
     except ImportError as error:
@@ -307,6 +314,20 @@ def _engine_for(text: str, source: str) -> Engine | AsyncEngine:
         ) from error
     except Exception as error:
         raise CannotRunError(f"{source} {hidden(shown)}: {hidden(str(error))}") from error
+
+
+def is_async(value: object) -> TypeIs[AsyncEngine]:
+    """Say whether something is an ``AsyncEngine``; without greenlet there is none, and its module cannot be loaded."""
+    module = sys.modules.get("sqlalchemy.ext.asyncio")
+    return module is not None and isinstance(value, module.AsyncEngine)
+
+
+def _make_async_engine(url: URL, shown: str) -> AsyncEngine:
+    try:
+        from sqlalchemy.ext.asyncio import create_async_engine
+    except ImportError as error:
+        raise CannotRunError(f"{shown}: an asynchronous driver needs greenlet: pip install 'filerow[asyncio]'") from error
+    return create_async_engine(url)
 
 
 def _check_file(url: URL, source: str) -> None:

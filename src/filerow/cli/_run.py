@@ -14,18 +14,20 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from filerow.cli._application import Application, find_application, settings_from
+from filerow.cli._application import Application, find_application, is_async, settings_from
 from filerow.cli._output import ClosedOutputError, Item, JsonOutput, LineOutput, Output, Summary, tell
 from filerow.cli._values import CannotRunError, hidden, resumed
 from filerow.cli._work import Common, Work
 from filerow.exceptions import FilerowError
 from filerow.maintenance import Progress
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 __all__ = ("run",)
 
@@ -175,10 +177,11 @@ def _work(work: Work, common: Common, stop: Stop, shown: _Shown) -> None:
     settings = settings_from(Path.cwd(), app=common.app, url=common.url, setup=common.setup, backends=common.backends)
     application = find_application(settings)
     shown.watching = work.every is not None
-    if isinstance(application.engine, AsyncEngine):
-        asyncio.run(_await(work, application, application.engine, stop, shown))
+    engine = application.engine
+    if is_async(engine):
+        asyncio.run(_await(work, application, engine, stop, shown))
     else:
-        _block(work, application, application.engine, stop, shown)
+        _block(work, application, engine, stop, shown)
 
 
 def _block(work: Work, application: Application, engine: Engine, stop: Stop, shown: _Shown) -> None:

@@ -7,10 +7,9 @@ rows that are still what they were, in one short transaction.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import Column, ColumnElement, Engine, MetaData, Table, or_
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from filerow._bridge import call, iterate_async, raise_if, run_all
 from filerow._changes import Ref
@@ -22,6 +21,9 @@ from filerow.maintenance._legacy import is_legacy
 from filerow.maintenance._report import Finding, Progress
 from filerow.maintenance._rewrite import Outcome, Rewrite, compare_and_set, discard, present
 from filerow.maintenance._rows import Row, count, row_name, rows
+
+if TYPE_CHECKING:  # needs greenlet, which SQLAlchemy 2.1 does not bring by itself
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 __all__ = ("adopt", "adopt_async")
 

@@ -10,10 +10,9 @@ import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from sqlalchemy import Engine, MetaData
-from sqlalchemy.ext.asyncio import AsyncEngine
 from typing_extensions import Unpack
 
 from filerow._bridge import iterate_async, raise_if, run_all
@@ -27,6 +26,9 @@ from filerow.maintenance._look import Look, Verdict, verdict_of
 from filerow.maintenance._report import Finding, Progress
 from filerow.maintenance._rewrite import Outcome, Rewrite, compare_and_set, present
 from filerow.maintenance._rows import Row, count, row_name, rows
+
+if TYPE_CHECKING:  # needs greenlet, which SQLAlchemy 2.1 does not bring by itself
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 __all__ = ("CheckOptions", "check", "check_async")
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine, MetaData
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from filerow._bridge import iterate_async
 from filerow.exceptions import FilerowError
@@ -20,6 +20,9 @@ from filerow.maintenance._doctor_columns import column_findings, sample_findings
 from filerow.maintenance._doctor_database import clock_findings, limit_findings, savepoint_findings, table_findings
 from filerow.maintenance._doctor_outbox import outbox_findings, trigger_findings
 from filerow.maintenance._report import Finding, Progress
+
+if TYPE_CHECKING:  # needs greenlet, which SQLAlchemy 2.1 does not bring by itself
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 __all__ = ("doctor", "doctor_async")
 

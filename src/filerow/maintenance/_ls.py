@@ -7,10 +7,9 @@ from collections.abc import AsyncIterator, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, MetaData, select
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from filerow._bridge import iterate_async
 from filerow._changes import Ref
@@ -19,6 +18,9 @@ from filerow._references import FileColumn, column_named, documents_in, referenc
 from filerow.exceptions import DocumentError
 from filerow.maintenance._rows import rows
 from filerow.outbox import Outbox, outbox_of
+
+if TYPE_CHECKING:  # needs greenlet, which SQLAlchemy 2.1 does not bring by itself
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 __all__ = ("Listed", "ls", "ls_async")
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Engine, MetaData, or_
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from filerow._bridge import iterate_async, raise_if, run_all
 from filerow._changes import Ref
@@ -29,6 +28,9 @@ from filerow.maintenance._one_bucket import OneBucket, one_bucket
 from filerow.maintenance._report import Finding, Progress
 from filerow.maintenance._rewrite import Outcome, Rewrite, compare_and_set, discard, forget, present
 from filerow.maintenance._rows import Row, count, row_name, rows
+
+if TYPE_CHECKING:  # needs greenlet, which SQLAlchemy 2.1 does not bring by itself
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 __all__ = ("migrate", "migrate_async")
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, Engine, MetaData, case, cast, func, select
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from filerow._bridge import iterate_async
 from filerow._document import facts_from
@@ -19,6 +18,9 @@ from filerow._references import FileColumn, documents_in, file_columns
 from filerow.exceptions import DocumentError
 from filerow.outbox import Outbox, outbox_of
 from filerow.outbox._clock import now_of
+
+if TYPE_CHECKING:  # needs greenlet, which SQLAlchemy 2.1 does not bring by itself
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 __all__ = ("ColumnStats", "OutboxStats", "stats", "stats_async")
 

@@ -14,10 +14,9 @@ import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from datetime import timedelta
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from sqlalchemy import Engine, MetaData, select
-from sqlalchemy.ext.asyncio import AsyncEngine
 from typing_extensions import Unpack
 
 from filerow._bridge import call, iterate_async
@@ -33,6 +32,9 @@ from filerow.maintenance._memory import Memory, memory_of
 from filerow.maintenance._report import Finding, Progress
 from filerow.maintenance._sweep_findings import custom_paths, orphan, suspicious, unasked, unfinished
 from filerow.outbox import outbox_of
+
+if TYPE_CHECKING:  # needs greenlet, which SQLAlchemy 2.1 does not bring by itself
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 __all__ = ("SweepOptions", "sweep", "sweep_async")
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine, MetaData
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from filerow._bridge import iterate_async
 from filerow._file import FileState
 from filerow.exceptions import BackendNotFoundError, StorageError, UndeleteError
 from filerow.maintenance._report import Finding, Progress
 from filerow.outbox import Outbox, outbox_of
+
+if TYPE_CHECKING:  # needs greenlet, which SQLAlchemy 2.1 does not bring by itself
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 __all__ = ("undelete", "undelete_async")
 
