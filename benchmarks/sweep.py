@@ -1,7 +1,8 @@
-"""Sweeps a million objects: ``python -m benchmarks.sweep [--count 1000000] [--store local|s3]``.
+"""Sweeps and checks a million objects: ``python -m benchmarks.sweep [--count 1000000] [--store local|s3]``.
 
 One in a hundred objects has no row. Measured are a full sweep, which lists them all, asks PostgreSQL for each and removes the
-orphans, and an incremental one after a thousand new uploads. Each runs in a process of its own, so that its memory is its own.
+orphans; an incremental one after a thousand new uploads; and a check of every row. Each runs in a process of its own, so that its
+memory is its own.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from sqlalchemy import Column, Integer, MetaData, Table, create_engine, text
 from filerow import StoredObject, storages
 from filerow._paths import generate_path
 from filerow.backends.base import StorageBackend
-from filerow.maintenance import sweep
+from filerow.maintenance import check, sweep
 from filerow.outbox import Outbox
 
 NEW = 1_000
@@ -63,14 +64,20 @@ def run(stack: ExitStack, count: int, store: str) -> list[str]:
     METADATA.create_all(engine)
     build(engine, backend, store, old_paths(count))
     lines = [
-        "| sweep | objects | listed | requests | orphans | seconds | objects/s | memory before | peak |",
+        "| work | objects | looked at | requests | orphans | seconds | a second | memory before | peak |",
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
-    for name in ("full", "incremental"):
-        if name == "incremental":
+    for name in ("full sweep", "incremental sweep", "check"):
+        if name == "incremental sweep":
             build(engine, backend, store, (generate_path("document", "file", "a.bin") for _ in range(NEW)))
         before = 0 if proxy is None else len(proxy.requests)
-        command = [sys.executable, "-m", "benchmarks.sweep", "--child", json.dumps({"url": url, "options": options})]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.sweep",
+            "--child",
+            json.dumps({"name": name, "url": url, "options": options}),
+        ]
         done = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         requests = "-" if proxy is None else f"{len(proxy.requests) - before:,}"
         lines.append(
@@ -118,6 +125,7 @@ def old_paths(count: int) -> Iterator[str]:
 def build(engine: Any, backend: StorageBackend, store: str, paths: Iterator[str]) -> None:
     """Make objects, and a row for each but one in a hundred."""
     start = time.perf_counter()
+    facts = {"v": 1, "backend": "docs", "filename": "a.bin", "size": 1 if store == "s3" else 0}
     with engine.begin() as connection:
         connection.execute(text("ALTER TABLE document DISABLE TRIGGER USER"))  # nothing is replaced here
         cursor = connection.connection.cursor()
@@ -125,7 +133,7 @@ def build(engine: Any, backend: StorageBackend, store: str, paths: Iterator[str]
             for number, path in enumerate(paths):
                 put(backend, store, path)
                 if number % ORPHANS:
-                    copy.write_row([json.dumps({"v": 1, "backend": "docs", "path": path, "filename": "a.bin", "size": 1})])
+                    copy.write_row([json.dumps({**facts, "path": path})])
         cursor.close()
         connection.execute(text("ALTER TABLE document ENABLE TRIGGER USER"))
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -146,16 +154,23 @@ def put(backend: StorageBackend, store: str, path: str) -> None:
         os.close(os.open(target, os.O_CREAT | os.O_WRONLY))
 
 
-def measure(url: str, options: dict[str, Any]) -> dict[str, float]:
-    """Sweep in this process and say what it took."""
+def measure(name: str, url: str, options: dict[str, Any]) -> dict[str, float]:
+    """Sweep or check in this process and say what it took."""
     make_backend(options)
     engine = create_engine(url)
     with engine.connect() as connection:
         connection.execute(text("SELECT 1"))
     before, start = _peak(), time.perf_counter()
     listed = removed = 0
-    for progress in sweep(METADATA, engine, delete=True, grace=timedelta(0), columns=["document.file"]):
+    columns = ["document.file"]
+    if name == "check":
+        work = check(METADATA, engine, columns=columns)
+    else:
+        work = sweep(METADATA, engine, delete=True, grace=timedelta(0), columns=columns)
+    for progress in work:
         listed, removed = progress.done, progress.changed
+        if name == "check" and progress.findings:
+            raise AssertionError(progress.findings)
     took = time.perf_counter() - start
     engine.dispose()
     return {"listed": listed, "removed": removed, "seconds": took, "before": before, "peak": _peak()}
