@@ -180,6 +180,7 @@ def test_migrations_run_up_and_down_and_leave_nothing_to_find(project: Project) 
     assert inspect(project.engine).get_table_names() == ["alembic_version"]
 
 
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_a_table_that_already_has_its_column_gets_its_triggers(project: Project) -> None:
     metadata = first()
     plain = MetaData()
@@ -193,6 +194,7 @@ def test_a_table_that_already_has_its_column_gets_its_triggers(project: Project)
     project.check(metadata)
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_without_an_outbox_nothing_of_the_kind_is_written(project: Project) -> None:
     metadata = MetaData()
     Table("paper", metadata, Column("id", Integer, primary_key=True), Column("file", StoredObject("docs")))
@@ -219,3 +221,17 @@ def test_a_database_without_triggers_of_ours_is_left_alone() -> None:
     context = MigrationContext.configure(dialect_name="oracle", opts={"as_sql": True, "output_buffer": written})
     Operations(context).create_file_triggers("paper", columns={"file": False})
     assert written.getvalue() == ""
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_table_that_a_batch_makes_anew_has_its_triggers_again(project: Project) -> None:
+    before, after = first(), first()
+    before.tables["paper"].append_column(Column("title", String(9)))
+    project.revision(before)
+    command.upgrade(project.config, "head")
+    project.revision(after)
+    command.upgrade(project.config, "head")
+    project.check(after)
+    command.downgrade(project.config, "-1")
+    project.config.attributes["metadata"] = before
+    assert len(project.names()["paper"]) == 4

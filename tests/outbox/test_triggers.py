@@ -321,6 +321,16 @@ def test_no_row_is_given_an_object_whose_deletion_has_begun(way: str, database: 
         connection.execute(of_1(title="still its row"))
 
 
+@pytest.mark.parametrize("database", NAMES)
+def test_what_a_row_has_already_is_not_judged_again(database: str, grounds: Callable[[str], Ground]) -> None:
+    here = grounds(database)
+    with here.engine.begin() as connection:
+        suspicion = {"backend": "docs", "path": "p1", "dropped_at": 1.0, "attempts": 1}
+        connection.execute(insert(OUTBOX.table).values(suspicion))
+        connection.execute(of_1(pages=[doc("p1"), doc("p2")]))
+    assert here.live("p1", "p3") == {"p1"}
+
+
 @pytest.mark.parametrize("level", ["READ COMMITTED", "REPEATABLE READ"])
 @pytest.mark.parametrize("database", ["postgresql", "mariadb"])
 def test_a_deletion_that_begins_behind_a_snapshot_is_noticed(database: str, level: str, grounds: Callable[[str], Ground]) -> None:
