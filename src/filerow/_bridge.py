@@ -205,8 +205,12 @@ async def iterate_async(steps: Iterator[T]) -> AsyncIterator[T]:
 
     So a long piece of work is written once, on ``engine`` or ``async_engine.sync_engine``, and blocks no event loop.
     """
+
+    def advance() -> T:
+        return next(steps, _END)
+
     try:
-        while (step := await greenlet_spawn(next, steps, _END)) is not _END:
+        while (step := await spawn(advance)) is not _END:
             yield step
     finally:
         close = getattr(steps, "close", None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,13 @@ COMBINATIONS = [
     for database in ("sqlite", "postgresql")
     for store in ("local", "s3")
 ]
+PAIRS = [
+    ("sync", "sqlite", "local"),
+    ("sync", "postgresql", "s3"),
+    ("async", "sqlite", "s3"),
+    ("async", "postgresql", "local"),
+]
+"""Half of them, in which every two of their words meet. ``FILEROW_EVERY_COMBINATION=1`` runs all; ``.ci/run`` does."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -34,7 +42,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "world" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("only")
         wanted = set(marker.args if marker else ())
-        chosen = [combination for combination in COMBINATIONS if wanted <= set(combination)]
+        every = os.environ.get("FILEROW_EVERY_COMBINATION") == "1"
+        chosen = [combination for combination in COMBINATIONS if wanted <= set(combination) and (every or combination in PAIRS)]
         metafunc.parametrize("world", chosen, indirect=True, ids=["-".join(c) for c in chosen])
 
 

@@ -30,13 +30,13 @@ class World(NamedTuple):
 
     Attributes:
         url: Of the database.
-        store: A folder, or the URL of a prefix of a bucket.
+        stores: A folder, or the URL of a prefix of a bucket, for each backend.
         options: What the store needs.
         with_outbox: Which of the two models.
     """
 
     url: str
-    store: str
+    stores: dict[str, str]
     options: dict[str, str]
     with_outbox: bool
 
@@ -105,9 +105,9 @@ def register(world: World) -> None:
     for key in KEYS:
         backend: StorageBackend
         if world.options:
-            backend = MortalS3(key, f"{world.store}{key}/", **world.options)
+            backend = MortalS3(key, world.stores[key], **world.options)
         else:
-            backend = MortalLocal(key, Path(world.store) / key)
+            backend = MortalLocal(key, Path(world.stores[key]))
         storages.register_backend(backend)
 
 

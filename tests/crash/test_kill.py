@@ -24,6 +24,7 @@ from tests.crash.child import KEYS, NO_TIME, Moment, World, live, register
 from tests.crash.conftest import Table
 from tests.crash.models import LEASE, FormerPaper, Plain, model
 from tests.databases import empty_database, make_engine
+from tests.servers._s3 import S3Server
 
 WRITE = {
     "before the first upload": Moment("write", "put"),
@@ -67,13 +68,18 @@ def processes() -> ForkServerContext:
     return context
 
 
+@pytest.fixture(scope="module")
+def second_bucket(s3_server: S3Server) -> str:
+    return s3_server.make_bucket()
+
+
 @pytest.fixture(params=["sqlite-local", "postgresql-s3"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, str, dict[str, str]]]:
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, dict[str, str], dict[str, str]]]:
     """A database and a store."""
     database_name, store = request.param.split("-")
     with empty_database(database_name, tmp_path, request) as database:
         if store == "local":
-            yield database.url, str(tmp_path / "store"), {}
+            yield database.url, {key: str(tmp_path / "store" / key) for key in KEYS}, {}
         else:
             server = request.getfixturevalue("s3_server")
             options = {
@@ -81,12 +87,14 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str,
                 "aws_access_key_id": server.access_key,
                 "aws_secret_access_key": server.secret_key,
             }
-            yield database.url, f"s3://{server.shared_bucket}/{server.make_prefix()}", options
+            # two buckets, or the store itself would copy from one to the other and no process could die in the middle
+            buckets = zip(KEYS, (server.shared_bucket, request.getfixturevalue("second_bucket")), strict=True)
+            yield database.url, {key: f"s3://{bucket}/{server.make_prefix()}" for key, bucket in buckets}, options
 
 
 @pytest.mark.parametrize(("step", "moment", "with_outbox"), CASES, ids=[f"{n}-{'outbox' if k else 'plain'}" for n, _, k in CASES])
 def test_a_process_killed_at_any_step_leaves_nothing_that_is_not_put_right(
-    place: tuple[str, str, dict[str, str]],
+    place: tuple[str, dict[str, str], dict[str, str]],
     processes: ForkServerContext,
     table: Table,
     step: str,
@@ -159,10 +167,12 @@ def stored() -> set[Ref]:
 def unfinished(world: World) -> list[str]:
     """Return the uploads that have begun and are no objects yet, seen from outside."""
     if not world.options:
-        files = (Path(folder) / name for folder, _, names in os.walk(world.store) for name in names)
-        names = {file.relative_to(world.store).as_posix() for file in files}
-        return sorted(names - {f"{key}/{path}" for key, path in stored()})
-    bucket, _, prefix = world.store.removeprefix("s3://").partition("/")
+        found = set()
+        for key, top in world.stores.items():
+            files = (Path(folder) / name for folder, _, names in os.walk(top) for name in names)
+            found |= {Ref(key, file.relative_to(top).as_posix()) for file in files}
+        return sorted(path for _, path in found - stored())
+    places = [store.removeprefix("s3://").partition("/") for store in world.stores.values()]
     client = boto3.client(
         "s3",
         endpoint_url=world.options["aws_endpoint"],
@@ -171,10 +181,10 @@ def unfinished(world: World) -> list[str]:
         region_name="us-east-1",
     )
     try:
-        found = client.list_multipart_uploads(Bucket=bucket).get("Uploads", ())
+        uploads = [(client.list_multipart_uploads(Bucket=bucket).get("Uploads", ()), prefix) for bucket, _, prefix in places]
     finally:
         client.close()
-    return [upload["Key"] for upload in found if upload["Key"].startswith(prefix)]
+    return [upload["Key"] for found, prefix in uploads for upload in found if upload["Key"].startswith(prefix)]
 
 
 def recover(world: World, engine: Engine) -> None:

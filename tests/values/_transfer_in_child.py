@@ -1,6 +1,6 @@
-"""Run in a process of its own: moves bytes one way and says how much memory that took at its peak.
+"""Run in a process of its own: stores bytes, and what came from a path is fetched again; says how much memory each took.
 
-Arguments: a kind of content or "download", the number of bytes, a file of so many, the backend's URL, its options as JSON.
+Arguments: a kind of content, the number of bytes, a file of so many, the backend's URL, its options as JSON.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from filerow import FileObject, storages
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
 CHUNK = b"\7" * (1 << 20)
 
@@ -50,29 +50,38 @@ async def drained(file: FileObject) -> int:
     return sum([len(chunk) async for chunk in file.stream_async()])
 
 
+def measured(work: Callable[[], object]) -> dict[str, int]:
+    """Run something and return the most memory that was in use before and during it, in bytes."""
+    reset_peak()
+    before = peak()
+    work()
+    return {"before": before, "peak": peak()}
+
+
 def main(kind: str, size: int, source: Path, url: str, options: dict[str, Any]) -> None:
     storages.register_backend(url, key="big", **options)
     stored(kind, CHUNK).delete()  # connections, threads and modules are the baseline
-    if kind == "download":
-        file = FileObject.from_dict(json.loads(source.with_suffix(".json").read_text()))
-        run = [lambda: sum(map(len, file.stream())), lambda: asyncio.run(drained(file))]
-    reset_peak()
-    before = peak()
-    if kind == "download":
-        assert [read() for read in run] == [size, size]
-        file.delete(force=True)
-    else:
+    files: list[FileObject] = []
+
+    def up() -> None:
         with source.open("rb") as opened:
             content = {
                 "path": source, "file": opened, "iterator": chunks(size), "async iterator": achunks(size), "async path": source,
             }[kind]  # fmt: skip
-            file = stored(kind, content)
-        assert file.size == size
-        if kind == "path":  # the download comes next
-            source.with_suffix(".json").write_text(json.dumps(file.to_dict()))
+            files.append(stored(kind, content))
+
+    def down() -> None:
+        if kind.startswith("async"):
+            assert asyncio.run(drained(files[0])) == size
         else:
-            file.delete()
-    sys.stdout.write(json.dumps({"before": before, "peak": peak()}))
+            assert sum(map(len, files[0].stream())) == size
+
+    told = {"up": measured(up)}
+    assert files[0].size == size
+    if kind.endswith("path"):
+        told["down"] = measured(down)
+    files[0].delete()
+    sys.stdout.write(json.dumps(told))
 
 
 if __name__ == "__main__":

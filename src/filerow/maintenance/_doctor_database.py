@@ -49,7 +49,7 @@ def _type_findings(connection: Connection, where: str, kind: Any) -> Iterator[Fi
     elif connection.dialect.name == "postgresql" and str(kind) != "JSONB":
         table, _, column = where.rpartition(".")
         advice = f"ALTER TABLE {table} ALTER COLUMN {column} TYPE jsonb"
-        message = f"this column is {kind}, not JSONB, so its indexes and triggers do not work"
+        message = f"this column is {kind}, not JSONB: triggers work on json, but plain SQL cannot compare such documents"
         yield Finding("not-jsonb", message, "warning", where, advice=advice)
     elif connection.dialect.name == "sqlite" and not isinstance(kind, JSON):
         yield Finding("not-json", f"this column is declared {kind}, not JSON", "info", where)
@@ -65,6 +65,7 @@ def limit_findings(metadata: MetaData, engine: Engine, *, is_own: bool) -> Itera
     with engine.connect() as connection:
         if connection.dialect.name in {"mysql", "mariadb"}:
             yield from _cascades(metadata, inspect(connection), connection.dialect.name)
+            yield _truncate(connection.dialect.name)
         elif connection.dialect.name == "sqlite" and is_own:
             yield from _replaces(connection)
         elif connection.dialect.name == "postgresql":
@@ -83,6 +84,16 @@ def _cascades(metadata: MetaData, inspector: Inspector, database: str) -> Iterat
                 )
                 where = f"{table.fullname}.{','.join(key['constrained_columns'])}"
                 yield Finding("cascade-hidden", message, "warning", where, advice=_CASCADE)
+
+
+def _truncate(database: str) -> Finding:
+    return Finding(
+        "truncate-hidden",
+        f"{database} runs no triggers for TRUNCATE, so the files of an emptied table become orphans",
+        "info",
+        "TRUNCATE",
+        advice="use DELETE, or run filerow sweep --full after a TRUNCATE",
+    )
 
 
 def _replaces(connection: Connection) -> Iterator[Finding]:
