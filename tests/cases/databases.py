@@ -9,32 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Engine, create_engine
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from tests.cases.models import DELETE_ORDER, FILE_COLUMNS, Base
+from tests.databases import explicit_begin
 from tests.servers._database import Database
 
 Row = tuple[str, list[dict[str, Any]]]
 """A table and the documents of one of its rows."""
-
-
-def explicit_begin(engine: Engine) -> Engine:
-    """Make the SQLite drivers leave BEGIN to us, or savepoints would mean nothing; see SQLAlchemy's notes on SQLite."""
-
-    def connected(dbapi_connection: Any, record: object) -> None:
-        dbapi_connection.isolation_level = None
-        cursor = dbapi_connection.cursor()
-        cursor.execute("PRAGMA foreign_keys=ON")
-        cursor.execute("PRAGMA synchronous=OFF")
-        cursor.close()
-
-    def began(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN")
-
-    event.listen(engine, "connect", connected)
-    event.listen(engine, "begin", began)
-    return engine
 
 
 class SQLite:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 import anyio
 
@@ -15,6 +15,7 @@ from filerow.http.serving import accelerate, redirect_async, serve_async
 
 __all__ = (
     "Answer",
+    "OtherAnswers",
     "Receive",
     "Scope",
     "Send",
@@ -31,6 +32,8 @@ Scope: TypeAlias = Any  # each framework has names of its own for ASGI's types
 Receive: TypeAlias = Callable[[], Awaitable[Any]]
 Send: TypeAlias = Callable[[Any], Awaitable[None]]
 Pairs: TypeAlias = list[tuple[str, str]]
+
+_NO_FILE = FileObject()
 
 Answer: TypeAlias = Callable[[str, Pairs], Awaitable[Reply]]
 """What makes a reply of a request's method and headers, when the response is sent."""
@@ -61,6 +64,64 @@ def accelerated(file: FileObject, **options: Any) -> Answer:
         return accelerate(file, method, **options)
 
     return answer
+
+
+class OtherAnswers:
+    """The ways to send a file that a framework's response offers besides streaming it; each is a response of its class.
+
+    Attributes:
+        answer: What makes the reply when the response is sent.
+        problems: Answer an error of the store with its problem rather than raise it.
+    """
+
+    answer: Answer
+    problems: bool
+
+    if TYPE_CHECKING:
+
+        def __init__(self, file: FileObject) -> None: ...
+
+    @classmethod
+    def of(cls, answer: Answer, *, problems: bool = False) -> Self:
+        """Return the response for an answer of another kind.
+
+        Args:
+            answer: What makes the reply.
+            problems: Answer an error of the store with its problem rather than raise it.
+        """
+        response = cls(_NO_FILE)
+        response.answer, response.problems = answer, problems
+        return response
+
+    @classmethod
+    def redirect(
+        cls,
+        file: FileObject,
+        *,
+        expires_in: int = 3600,
+        download_as: str | None = None,
+        inline: bool = False,
+        cache_control: str | None = None,
+    ) -> Self:
+        """Send the client to a signed URL of the store; see :func:`filerow.http.serving.redirect`."""
+        return cls.of(
+            redirected(file, expires_in=expires_in, download_as=download_as, inline=inline, cache_control=cache_control)
+        )
+
+    @classmethod
+    def accelerate(
+        cls,
+        file: FileObject,
+        *,
+        header: Literal["X-Accel-Redirect", "X-Sendfile"] = "X-Accel-Redirect",
+        prefix: str = "/protected/",
+        download_as: str | None = None,
+        inline: bool | None = None,
+        cache_control: str | None = None,
+    ) -> Self:
+        """Let the web server in front send a local file; see :func:`filerow.http.serving.accelerate`."""
+        options = {"download_as": download_as, "inline": inline, "cache_control": cache_control}
+        return cls.of(accelerated(file, header=header, prefix=prefix, **options))
 
 
 def fixed(reply: Reply) -> Answer:

@@ -33,7 +33,7 @@ own, and their columns a ``max_size``.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 try:
     from litestar import Request, Response, Router, get, post, route
@@ -56,14 +56,12 @@ from filerow._file import FileObject
 from filerow._rules import OCTET_STREAM
 from filerow.exceptions import FileValidationError, InvalidTokenError, StorageError, UntrustedDocumentError
 from filerow.ext._asgi import (
-    Answer,
+    OtherAnswers,
     Receive,
     Scope,
     Send,
-    accelerated,
     fixed,
     headers_of,
-    redirected,
     reply_of_route,
     send_reply,
     streamed,
@@ -85,13 +83,12 @@ __all__ = ("FileDTO", "FilerowPlugin", "StoredFileResponse")
 ANSWERED = (FileValidationError, InvalidTokenError, UntrustedDocumentError, StorageError)
 """The errors that a client hears of."""
 
-_NO_FILE = FileObject()
 _BYTES = ResponseSpec(bytes, generate_examples=False, description="The file.", media_type=OCTET_STREAM)
 
 Guard: TypeAlias = "Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitable[None] | None]"
 
 
-class StoredFileResponse(Response[None]):
+class StoredFileResponse(Response[None], OtherAnswers):
     """A stored file as the answer, streamed with ranges, conditional requests and safe headers.
 
     See :func:`filerow.http.serving.serve` for the arguments; :meth:`redirect` and :meth:`accelerate` are the other ways out.
@@ -107,50 +104,8 @@ class StoredFileResponse(Response[None]):
         **options: Any,
     ) -> None:
         super().__init__(content=None, **options)
-        self.answer: Answer = streamed(file, download_as=download_as, inline=inline, cache_control=cache_control)
+        self.answer = streamed(file, download_as=download_as, inline=inline, cache_control=cache_control)
         self.problems = False
-
-    @classmethod
-    def of(cls, answer: Answer, *, problems: bool = False) -> Self:
-        """Return the response for an answer of another kind.
-
-        Args:
-            answer: What makes the reply.
-            problems: Answer an error of the store with its problem rather than raise it.
-        """
-        response = cls(_NO_FILE)
-        response.answer, response.problems = answer, problems
-        return response
-
-    @classmethod
-    def redirect(
-        cls,
-        file: FileObject,
-        *,
-        expires_in: int = 3600,
-        download_as: str | None = None,
-        inline: bool = False,
-        cache_control: str | None = None,
-    ) -> Self:
-        """Send the client to a signed URL of the store; see :func:`filerow.http.serving.redirect`."""
-        return cls.of(
-            redirected(file, expires_in=expires_in, download_as=download_as, inline=inline, cache_control=cache_control)
-        )
-
-    @classmethod
-    def accelerate(
-        cls,
-        file: FileObject,
-        *,
-        header: Literal["X-Accel-Redirect", "X-Sendfile"] = "X-Accel-Redirect",
-        prefix: str = "/protected/",
-        download_as: str | None = None,
-        inline: bool | None = None,
-        cache_control: str | None = None,
-    ) -> Self:
-        """Let the web server in front send a local file; see :func:`filerow.http.serving.accelerate`."""
-        options = {"download_as": download_as, "inline": inline, "cache_control": cache_control}
-        return cls.of(accelerated(file, header=header, prefix=prefix, **options))
 
     def to_asgi_response(self, app: Any, request: Any, **given: Any) -> Any:  # noqa: ARG002 - Litestar's signature
         """Return the ASGI application that sends this; see Litestar's ``Response``."""

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any
 
 try:
     from starlette.applications import Starlette
@@ -42,14 +42,12 @@ from starlette.routing import Route
 from filerow._file import FileObject
 from filerow.exceptions import FileValidationError, InvalidTokenError, StorageError, UntrustedDocumentError
 from filerow.ext._asgi import (
-    Answer,
+    OtherAnswers,
     Receive,
     Scope,
     Send,
-    accelerated,
     fixed,
     headers_of,
-    redirected,
     reply_of_route,
     send_reply,
     streamed,
@@ -69,12 +67,11 @@ __all__ = ("StoredFileResponse", "install", "routes", "upload_routes", "uploaded
 ANSWERED = (FileValidationError, InvalidTokenError, UntrustedDocumentError, StorageError)
 """The errors that a client hears of."""
 
-_NO_FILE = FileObject()
 
 Authorize = Callable[[Request], Awaitable[None] | None]
 
 
-class StoredFileResponse(Response):
+class StoredFileResponse(Response, OtherAnswers):
     """A stored file as the answer, streamed with ranges, conditional requests and safe headers.
 
     See :func:`filerow.http.serving.serve` for the arguments; :meth:`redirect` and :meth:`accelerate` are the other ways out.
@@ -93,53 +90,11 @@ class StoredFileResponse(Response):
         background: BackgroundTask | None = None,
     ) -> None:
         # FastAPI's OpenAPI looks for the default of status_code; the status itself depends on the request.
-        self.answer: Answer = streamed(file, download_as=download_as, inline=inline, cache_control=cache_control)
+        self.answer = streamed(file, download_as=download_as, inline=inline, cache_control=cache_control)
         self.problems = False
         self.background = background
         self.status_code, self.body = status_code, b""
         self.raw_headers = []  # what set_cookie() and the framework add
-
-    @classmethod
-    def of(cls, answer: Answer, *, problems: bool = False) -> Self:
-        """Return the response for an answer of another kind.
-
-        Args:
-            answer: What makes the reply.
-            problems: Answer an error of the store with its problem rather than raise it.
-        """
-        response = cls(_NO_FILE)
-        response.answer, response.problems = answer, problems
-        return response
-
-    @classmethod
-    def redirect(
-        cls,
-        file: FileObject,
-        *,
-        expires_in: int = 3600,
-        download_as: str | None = None,
-        inline: bool = False,
-        cache_control: str | None = None,
-    ) -> Self:
-        """Send the client to a signed URL of the store; see :func:`filerow.http.serving.redirect`."""
-        return cls.of(
-            redirected(file, expires_in=expires_in, download_as=download_as, inline=inline, cache_control=cache_control)
-        )
-
-    @classmethod
-    def accelerate(
-        cls,
-        file: FileObject,
-        *,
-        header: Literal["X-Accel-Redirect", "X-Sendfile"] = "X-Accel-Redirect",
-        prefix: str = "/protected/",
-        download_as: str | None = None,
-        inline: bool | None = None,
-        cache_control: str | None = None,
-    ) -> Self:
-        """Let the web server in front send a local file; see :func:`filerow.http.serving.accelerate`."""
-        options = {"download_as": download_as, "inline": inline, "cache_control": cache_control}
-        return cls.of(accelerated(file, header=header, prefix=prefix, **options))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request that ``scope`` describes."""
