@@ -105,7 +105,7 @@ def in_greenlet() -> bool:
     """Say whether the caller runs inside SQLAlchemy's greenlet, so that awaiting is possible and blocking is not."""
     try:
         return bool(_sa_in_greenlet())
-    except ImportError:  # SQLAlchemy 2.1 without greenlet
+    except (ImportError, ValueError):  # SQLAlchemy 2.1, and 2.0, without greenlet
         return False
 
 
