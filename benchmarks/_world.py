@@ -8,7 +8,7 @@ import os
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -129,17 +129,17 @@ def _digest(data: bytes) -> str:
 def speeds(folder: Path) -> tuple[float, float]:
     """Return how many GB/s one core hashes (SHA-256), and how many it copies into a file of the folder."""
     data = os.urandom(64 << 20)
-    start = time.perf_counter()
-    _digest(data)
-    hashed = time.perf_counter()
     file = folder / "copied"
-    copied = 0.0
-    for _ in range(2):  # the second time the pages are there
-        begin = time.perf_counter()
-        file.write_bytes(data)
-        copied = time.perf_counter() - begin
+    hashing = min(_seconds(lambda: _digest(data)) for _ in range(5))
+    copying = min(_seconds(lambda: file.write_bytes(data)) for _ in range(5))  # from the second time on the pages are there
     file.unlink()
-    return len(data) / (hashed - start) / 1e9, len(data) / copied / 1e9
+    return len(data) / hashing / 1e9, len(data) / copying / 1e9
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
 
 
 def _document(path: str, data: bytes, stored: Any) -> dict[str, Any]:
