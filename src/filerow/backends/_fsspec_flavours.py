@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from importlib import import_module
 from typing import Any, ClassVar
 
 from filerow.backends._sign_request import Bound, length_range
-from filerow.backends._types import Capabilities, SignRequest
+from filerow.backends._types import Capabilities, SignRequest, Unfinished
 
 __all__ = ("Flavour", "flavour_of", "protocol_of", "seconds_in")
 
@@ -62,6 +62,13 @@ class Flavour:
         del request
         return {}
 
+    def unfinished(self, fs: Any, root: str, prefix: str) -> Iterator[Unfinished]:  # noqa: ARG002 - most stores have none
+        """Yield the uploads below a folder that were neither completed nor aborted, where the store keeps such."""
+        return iter(())
+
+    def abort(self, fs: Any, root: str, upload: Unfinished) -> None:
+        """Throw away what came of an upload."""
+
 
 class _Files(Flavour):
     """Local files."""
@@ -96,6 +103,28 @@ class _S3(Flavour):
         if request.content_length is not None:
             bound["ContentLength"] = request.content_length
         return str(fs.url(path, expires=request.expires_in, **bound))
+
+    def unfinished(self, fs: Any, root: str, prefix: str) -> Iterator[Unfinished]:
+        bucket, _, top = root.partition("/")
+        top = f"{top}/" if top else ""
+        asked = {"Bucket": bucket, "Prefix": f"{top}{prefix}/" if prefix else top}
+        after: dict[str, str] = {}
+        while True:
+            page = fs.call_s3("list_multipart_uploads", **asked, **after)
+            for upload in page.get("Uploads", ()):
+                yield Unfinished(upload["Key"].removeprefix(top), upload["UploadId"], upload["Initiated"].timestamp())
+            if not page.get("IsTruncated"):
+                return
+            after = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
+
+    def abort(self, fs: Any, root: str, upload: Unfinished) -> None:
+        bucket, _, top = root.partition("/")
+        key = f"{top}/{upload.path}" if top else upload.path
+        try:
+            fs.call_s3("abort_multipart_upload", Bucket=bucket, Key=key, UploadId=upload.id)
+        except OSError as error:
+            if "NoSuchUpload" not in repr(error.__cause__):  # it has ended meanwhile
+                raise
 
 
 class _GCS(Flavour):

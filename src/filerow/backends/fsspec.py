@@ -33,7 +33,7 @@ from filerow.backends._foreign import (
 from filerow.backends._fsspec_flavours import flavour_of, protocol_of, seconds_in
 from filerow.backends._headers import encode_metadata, headers_of
 from filerow.backends._sign_request import check_bound
-from filerow.backends._types import Buffer, ObjectInfo, PutOptions, SignRequest
+from filerow.backends._types import Buffer, ObjectInfo, PutOptions, SignRequest, Unfinished
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import (
     ForkedProcessError,
@@ -264,6 +264,12 @@ class FSSpecBackend(StorageBackend):
         if info["type"] != "file":
             raise FileNotFoundError(path)
         return _info(info, path)
+
+    def _unfinished(self, prefix: str) -> Iterator[Unfinished]:
+        return self._flavour.unfinished(self._fs, self._root, prefix)
+
+    def _abort(self, upload: Unfinished) -> None:
+        self._flavour.abort(self._fs, self._root, upload)
 
     def _list(self, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
         self._fs.invalidate_cache()
