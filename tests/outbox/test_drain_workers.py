@@ -51,7 +51,7 @@ def make_due(yard: Yard) -> None:
 def test_four_workers_delete_every_object_and_lose_no_tombstone(
     database: EmptyDatabase, yard: Yard, processes: ForkServerContext, tmp_path: Path
 ) -> None:
-    count = 2_000
+    count = 1_000
     live = paths(50, "live")
     yard.put(*paths(count), *live)
     yard.own(*live)
