@@ -42,7 +42,7 @@ def run_bulk(state: ORMExecuteState) -> Result[Any] | None:
     if not fields:
         return None
     if isinstance(statement, Insert):
-        return _insert(state, statement, fields)
+        return _insert(state, statement, mapper, fields)
     if isinstance(statement, Update):
         return _update(state, statement, mapper, fields)
     return _delete(state, mapper, fields) if isinstance(statement, Delete) else None
@@ -91,7 +91,7 @@ class Values:
 # -- INSERT ----------------------------------------------------------------------------------------------------------------
 
 
-def _insert(state: ORMExecuteState, statement: Insert, fields: Sequence[Field]) -> Result[Any] | None:
+def _insert(state: ORMExecuteState, statement: Insert, mapper: Mapper[Any], fields: Sequence[Field]) -> Result[Any] | None:
     _refuse_insert_from_select(statement, fields)
     multi = _multi_values(statement, fields)
     values = _inserted(statement, fields, multi or _parameters(state))
@@ -106,8 +106,7 @@ def _insert(state: ORMExecuteState, statement: Insert, fields: Sequence[Field]) 
         work.settle_owners(values.changes)
         rebuilt = _with_rows(statement, values.rows) if multi else None
         result = _invoke(state, statement, values) if rebuilt is None else state.invoke_statement(rebuilt)
-        if state.bind_mapper is not None:
-            _tell_outbox(work, state, state.bind_mapper)
+        _tell_outbox(work, state, mapper)
     files.keep(state.session, work)
     return result
 

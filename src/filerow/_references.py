@@ -48,6 +48,9 @@ __all__ = (
 LEGACY_KEYS = ("file_id", "path", "filename")
 """Where a document names its path, in the order in which to look: sqlalchemy-file's, ours, Advanced Alchemy's."""
 
+_ASKED_BY_PATH = frozenset({"postgresql", "sqlite", "mysql", "mariadb"})
+"""Databases whose SQL for a document's path is known; of others every document is read."""
+
 _BATCH = 1_000
 _ROWS = 1_000
 
@@ -139,15 +142,7 @@ def referenced(connection: Connection, metadata: MetaData, refs: Iterable[Ref]) 
         metadata: Whose columns to ask.
         refs: The objects, any number.
     """
-    wanted = list(dict.fromkeys(refs))
-    columns = file_columns(metadata)
-    found: set[Ref] = set()
-    for start in range(0, len(wanted), _BATCH):
-        batch = set(wanted[start : start + _BATCH])
-        for column in columns:
-            # every row is read: intersection() may stop early, and leave a server's cursor open
-            found.update(ref for ref in _named(connection, column, sorted({ref.path for ref in batch})) if ref in batch)
-    return found
+    return {ref for ref, *_ in _naming(connection, metadata, refs)}
 
 
 def rows_naming(
@@ -160,25 +155,31 @@ def rows_naming(
         metadata: Whose columns to ask.
         refs: The objects, any number.
     """
+    for _, column, key, document in _naming(connection, metadata, refs):
+        yield column, key, document
+
+
+def _naming(
+    connection: Connection, metadata: MetaData, refs: Iterable[Ref]
+) -> Iterator[tuple[Ref, FileColumn, tuple[Any, ...], dict[str, Any]]]:
+    """Yield each of the objects that a document names, with what :func:`rows_naming` tells of it."""
     wanted = list(dict.fromkeys(refs))
+    columns = file_columns(metadata)
     for start in range(0, len(wanted), _BATCH):
         batch = set(wanted[start : start + _BATCH])
-        for column in file_columns(metadata):
-            for value, *key in _rows_with(connection, column, sorted({ref.path for ref in batch})):
+        paths = sorted({ref.path for ref in batch})
+        for column in columns:
+            for value, *key in _rows_with(connection, column, paths):
                 for document in documents_in(value):
-                    if Ref(*located_in(document)) in batch:
-                        yield column, tuple(key), document
-
-
-def _named(connection: Connection, column: FileColumn, paths: Sequence[str]) -> Iterator[Ref]:
-    for value, *_ in _rows_with(connection, column, paths):
-        yield from refs_in(value)
+                    ref = Ref(*located_in(document))
+                    if ref in batch:
+                        yield ref, column, tuple(key), document
 
 
 def _rows_with(connection: Connection, column: FileColumn, paths: Sequence[str]) -> Iterator[Any]:
     """Return JSON and primary keys of the rows that may name one of the paths."""
     statement = _candidates(connection.dialect, column).add_columns(*column.table.primary_key.columns)
-    parameters = {"paths": list(paths)} if "paths" in statement.compile(dialect=connection.dialect).params else {}
+    parameters = {"paths": list(paths)} if connection.dialect.name in _ASKED_BY_PATH else {}
     options = {"yield_per": _ROWS}  # of this statement alone: a connection would keep them, and a DELETE has no rows to stream
     return iter(connection.execute(statement, parameters, execution_options=options))
 
@@ -187,7 +188,7 @@ def _candidates(dialect: Dialect, column: FileColumn) -> Select[Any]:
     """Return the SELECT of the documents that may name one of ``:paths``; more is allowed, less is not."""
     rows = select(column.json)
     name = f"{dialect.identifier_preparer.format_table(column.table)}.{dialect.identifier_preparer.format_column(column.column)}"
-    if dialect.name not in {"postgresql", "sqlite", "mysql", "mariadb"}:
+    if dialect.name not in _ASKED_BY_PATH:
         return rows.where(column.column.is_not(None))
     if not column.type.multiple:
         path: ColumnElement[Any] = literal_column(path_expression(dialect, name))

@@ -22,12 +22,24 @@ __all__ = ("CreateFileTriggersOp", "DropFileTriggersOp")
 DEFAULTS = {"primary_key": ["id"], "outbox": "filerow_outbox", "schema": None, "outbox_schema": None}
 
 
-@Operations.register_operation("create_file_triggers")
-class CreateFileTriggersOp(MigrateOperation):
-    """Makes the triggers and indexes of a table."""
+class _FileTriggersOp(MigrateOperation):
+    """What both operations are: a name, and the table they are for."""
+
+    name: str
 
     def __init__(self, spec: FileTable) -> None:
         self.spec = spec
+
+    def to_diff_tuple(self) -> tuple[Any, ...]:
+        """Return what ``compare_metadata()`` shows."""
+        return (self.name, self.spec.fullname, dict(self.spec.columns))
+
+
+@Operations.register_operation("create_file_triggers")
+class CreateFileTriggersOp(_FileTriggersOp):
+    """Makes the triggers and indexes of a table."""
+
+    name = "create_file_triggers"
 
     @classmethod
     def create_file_triggers(
@@ -60,17 +72,12 @@ class CreateFileTriggersOp(MigrateOperation):
         """Return what takes this back."""
         return DropFileTriggersOp(self.spec)
 
-    def to_diff_tuple(self) -> tuple[Any, ...]:
-        """Return what ``compare_metadata()`` shows."""
-        return ("create_file_triggers", self.spec.fullname, dict(self.spec.columns))
-
 
 @Operations.register_operation("drop_file_triggers")
-class DropFileTriggersOp(MigrateOperation):
+class DropFileTriggersOp(_FileTriggersOp):
     """Drops the triggers and indexes of a table."""
 
-    def __init__(self, spec: FileTable) -> None:
-        self.spec = spec
+    name = "drop_file_triggers"
 
     @classmethod
     def drop_file_triggers(
@@ -100,10 +107,6 @@ class DropFileTriggersOp(MigrateOperation):
     def reverse(self) -> MigrateOperation:
         """Return what takes this back."""
         return CreateFileTriggersOp(self.spec)
-
-    def to_diff_tuple(self) -> tuple[Any, ...]:
-        """Return what ``compare_metadata()`` shows."""
-        return ("drop_file_triggers", self.spec.fullname, dict(self.spec.columns))
 
 
 @Operations.implementation_for(CreateFileTriggersOp)
