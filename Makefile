@@ -16,7 +16,7 @@ TYPED := $(wildcard tests/typing demo benchmarks)
 # Tests start many processes; an environment that forbids compiled code would have each of them compile all packages anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help venv test demo lint types docs guide bench format clean
+.PHONY: help venv test soak demo lint types docs guide bench format clean
 .DEFAULT_GOAL := help
 
 help: ## Say what there is
@@ -26,6 +26,9 @@ venv: $(DEV) ## Make .venv and install everything that development needs
 
 test: $(DEV) ## Run all tests; says at the end which servers it missed (ARGS="-k word" for some)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+soak: $(DEV) ## Run what takes minutes: long random walks, fuzzing (ARGS="-k word" for some)
+	FILEROW_SOAK=1 $(BIN)/python -m pytest -m soak $(ARGS)
 
 demo: $(DEMO) ## Run the demo (BACKEND=s3 for a real S3 server and PostgreSQL)
 	$(BIN)/python -m demo --backend $(BACKEND)

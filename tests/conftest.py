@@ -7,6 +7,9 @@ Environment variables:
         server (the MinIO of ``docker/minio``, say) and not against a SeaweedFS of our own. FILEROW_TEST_S3_REGION is
         optional.
     FILEROW_AZURITE: the folder of an installed Azurite, if it is not in ``.servers/node_modules``.
+    FILEROW_THOROUGH: "1" runs the tests marked ``thorough`` too: the rest of a matrix whose every pair is in each run.
+        ``.ci/run`` does.
+    FILEROW_SOAK: "1" runs the tests marked ``soak`` too, which take minutes each. ``make soak`` does.
 
 Under pytest-xdist every worker starts its own servers: they are ready in about a second, which is less than workers
 waiting for each other over a lock would cost, and no test can see another worker's objects.
@@ -53,14 +56,24 @@ SERVERS = {
 }
 
 
+TIERS = {"thorough": "FILEROW_THOROUGH", "soak": "FILEROW_SOAK"}
+"""Marks of tests that run only where an environment variable asks for them."""
+
 _NAMED = re.compile(r"(?<![a-z])(s3|moto|azure|gcs|postgresql|mariadb)(?![a-z:])")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a server, so that ``-m "not servers"`` is the suite that runs anywhere.
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what needs a server, and put off what this run has no time for.
 
-    A parametrized test names the server in its id, and asks for the fixture only when it runs.
+    ``-m "not servers"`` is the suite that runs anywhere. A parametrized test names the server in its id, and asks for
+    the fixture only when it runs.
     """
+    tiers = {tier for tier, variable in TIERS.items() if os.environ.get(variable) != "1"}
+    put_off = {item for item in items if tiers.intersection(marker.name for marker in item.iter_markers())}
+    if put_off:
+        config.hook.pytest_deselected(items=list(put_off))
+        items[:] = [item for item in items if item not in put_off]
     for item in items:
         parameters = item.name.partition("[")[2]
         if SERVERS.intersection(getattr(item, "fixturenames", ())) or _NAMED.search(parameters):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ PAIRS = [
     ("async", "sqlite", "s3"),
     ("async", "postgresql", "local"),
 ]
-"""Half of them, in which every two of their words meet. ``FILEROW_EVERY_COMBINATION=1`` runs all; ``.ci/run`` does."""
+"""Half of them, in which every two of their words meet; the others are ``thorough``."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -42,9 +41,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "world" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("only")
         wanted = set(marker.args if marker else ())
-        every = os.environ.get("FILEROW_EVERY_COMBINATION") == "1"
-        chosen = [combination for combination in COMBINATIONS if wanted <= set(combination) and (every or combination in PAIRS)]
-        metafunc.parametrize("world", chosen, indirect=True, ids=["-".join(c) for c in chosen])
+        chosen = [
+            pytest.param(combination, marks=() if combination in PAIRS else pytest.mark.thorough, id="-".join(combination))
+            for combination in COMBINATIONS
+            if wanted <= set(combination)
+        ]
+        metafunc.parametrize("world", chosen, indirect=True)
 
 
 @pytest.hookimpl(tryfirst=True)

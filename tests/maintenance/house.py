@@ -137,10 +137,14 @@ class Life:
                 thread.join()
 
     def _write(self, writer: int) -> None:
-        """Replace, delete and insert; each writer has rows of its own, so it knows what they must be in the end."""
+        """Replace, delete and insert; each writer has rows of its own, so it knows what they must be in the end.
+
+        Every third row is nobody's: however slow the other process is, some files are left for it.
+        """
         chance = random.Random(writer)
-        mine = [number for number in self.expected if number % WRITERS == writer]
-        fresh = max(self.expected) + 1 + WRITERS + writer - (max(self.expected) + 1) % WRITERS
+        shares = WRITERS + 1
+        mine = [number for number in self.expected if number % shares == writer]
+        fresh = max(self.expected) + 1 + shares + writer - (max(self.expected) + 1) % shares
         try:
             while not self._end.wait(self.pause):
                 with Session(self.engine) as session:
@@ -150,7 +154,7 @@ class Life:
                         session.commit()
                         self.expected[fresh] = 0
                         mine.append(fresh)
-                        fresh += WRITERS
+                        fresh += shares
                     elif action == 1:
                         number = mine.pop(chance.randrange(len(mine)))
                         session.delete(session.get_one(Room, number))
@@ -197,15 +201,22 @@ class Mover:
 
     def kill_after(self, batches: int) -> str:
         """Let it begin, kill it in the midst of the batch after so many, and return the cursor that it told last."""
-        assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write("go\n")
-        self._process.stdin.flush()
-        lines = [self._process.stdout.readline() for _ in range(batches)]
+        told = "{}"
+        for _ in range(batches):
+            self._go_on()
+            told = self._process.stdout.readline()
+        self._go_on()
         time.sleep(0.01)
         self._process.kill()
         assert self._process.wait() == -signal.SIGKILL, "it was to be killed in the middle of its work"
-        return str(json.loads(lines[-1])["cursor"])
+        return str(json.loads(told)["cursor"])
+
+    def _go_on(self) -> None:
+        """Let it do one batch: it may not be so quick that it has ended before it is killed."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
 
 
 def settle(place: Place, engine: Engine) -> tuple[int, int]:
@@ -242,6 +253,7 @@ def main() -> None:
     for progress in migrate(Base.metadata, make_engine(place.url), "room.file", batch=place.batch):
         sys.stdout.write(json.dumps({"done": progress.done, "cursor": progress.cursor}) + "\n")
         sys.stdout.flush()
+        sys.stdin.readline()
 
 
 if __name__ == "__main__":
