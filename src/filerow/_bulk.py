@@ -19,7 +19,7 @@ from filerow._changes import Change, Ref
 from filerow._file import FileObject
 from filerow._list import FileObjectList
 from filerow._session import session_files
-from filerow._tracking import BATCH, Field, Slot, any_of, fields_of, files_in, lock_for_writing, owned_by, slot_of
+from filerow._tracking import BATCH, Field, Slot, any_of, fields_of, files_in, lock_for_writing, locking, owned_by, slot_of
 from filerow.exceptions import UnsupportedRouteError
 
 __all__ = ("run_bulk",)
@@ -266,12 +266,13 @@ def _read(
 ) -> OwnedRows:
     """Read what rows own: those with the given keys, else those a statement's WHERE matches."""
     session, owned = state.session, OwnedRows()
-    if lock:
-        lock_for_writing(session.connection(bind_arguments={"mapper": mapper}), fields)
+    connection = session.connection(bind_arguments={"mapper": mapper}) if lock else None
+    if connection is not None:
+        lock_for_writing(connection, fields)
     columns = [getattr(mapper.class_, mapper.get_property_by_column(c).key) for c in mapper.primary_key]
     query = select(*columns, *(getattr(mapper.class_, f.key) for f in fields))
-    if lock:
-        query = query.with_for_update(key_share=True, of=tuple({f.column.table for f in fields}))
+    if connection is not None:
+        query = locking(query, connection.dialect, key_share=True, of=tuple({f.column.table for f in fields}))
     for statement, parameters in _reads(state, query, columns, keys):
         for row in session.execute(statement, parameters, bind_arguments={"mapper": mapper}):
             width = len(columns)

@@ -45,6 +45,7 @@ __all__ = (
     "files_in",
     "learn",
     "lock_for_writing",
+    "locking",
     "outbox_in",
     "owned_by",
     "read_owned",
@@ -218,7 +219,7 @@ def read_into(owned: Owned, connection: Connection, mapper: Mapper[Any], states:
     keys = sorted(by_key, key=repr)  # one order for all sessions, so that their locks do not cross
     lock_for_writing(connection, fields)
     width = len(mapper.primary_key)
-    statement = _owned_select(mapper, in_text=connection.dialect.name in _JSON_IS_TEXT)
+    statement = _owned_select(mapper, connection.dialect)
     for start in range(0, len(keys), BATCH):
         chosen, parameters = _chosen(statement, mapper, keys[start : start + BATCH])
         for row in connection.execute(chosen, parameters):
@@ -232,21 +233,33 @@ def read_into(owned: Owned, connection: Connection, mapper: Mapper[Any], states:
 _JSON_IS_TEXT = frozenset({"sqlite", "mysql", "mariadb"})
 """Databases that hand out JSON as text, most of which nobody has to parse to know where an object is."""
 
-_selects: WeakKeyDictionary[Mapper[Any], dict[bool, Select[Any]]] = WeakKeyDictionary()
+_selects: WeakKeyDictionary[Mapper[Any], dict[str, Select[Any]]] = WeakKeyDictionary()
 
 
-def _owned_select(mapper: Mapper[Any], *, in_text: bool) -> Select[Any]:
+def _owned_select(mapper: Mapper[Any], dialect: Dialect) -> Select[Any]:
     """Return the locking SELECT of a class's keys and documents, made once: making one takes as long as running it."""
     made = _selects.setdefault(mapper, {})
-    statement = made.get(in_text)
+    statement = made.get(dialect.name)
     if statement is None:
-        kind = Text() if in_text else JSON()  # nobody wants to see files here
+        kind = Text() if dialect.name in _JSON_IS_TEXT else JSON()  # nobody wants to see files here
         documents = (type_coerce(field.column, kind) for field in fields_of(mapper))
         statement = select(*mapper.primary_key, *documents).select_from(mapper.persist_selectable)
         if len(mapper.primary_key) == 1:
             statement = statement.where(mapper.primary_key[0].in_(bindparam("filerow_keys", expanding=True)))
-        statement = made[in_text] = statement.with_for_update(key_share=True)
+        statement = made[dialect.name] = locking(statement, dialect, key_share=True)
     return statement
+
+
+_WITHOUT_ROW_LOCKS = frozenset({"duckdb"})
+"""Databases that refuse ``FOR UPDATE`` and whose compilers write it all the same; for others the compiler leaves it away.
+
+DuckDB needs none: of two transactions that change one row, the later one fails.
+"""
+
+
+def locking(statement: Select[Any], dialect: Dialect, **options: Any) -> Select[Any]:
+    """Return a SELECT that locks its rows, where the database has row locks; ``options`` are those of ``with_for_update``."""
+    return statement if dialect.name in _WITHOUT_ROW_LOCKS else statement.with_for_update(**options)
 
 
 def _chosen(statement: Select[Any], mapper: Mapper[Any], keys: Sequence[tuple[Any, ...]]) -> tuple[Select[Any], dict[str, Any]]:

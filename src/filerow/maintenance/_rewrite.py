@@ -17,7 +17,7 @@ from sqlalchemy.engine import Dialect
 from filerow._bridge import raise_if
 from filerow._changes import Ref
 from filerow._references import FileColumn, documents_in, referenced, refs_in
-from filerow._tracking import BATCH, Buried, any_of
+from filerow._tracking import BATCH, Buried, any_of, locking
 from filerow._transfer import delete_all
 from filerow.exceptions import DocumentError
 from filerow.maintenance._rows import decoded, plain_table, write
@@ -88,7 +88,7 @@ class Rows:
         for start in range(0, len(wanted), BATCH):
             statement = select(*self._read).where(any_of(self._keys, [one.key for one in wanted[start : start + BATCH]]))
             if lock:
-                statement = statement.with_for_update(key_share=True, skip_locked=skip)
+                statement = locking(statement, connection.dialect, key_share=True, skip_locked=skip)
             for row in connection.execute(statement):
                 value = tuple(row[width:])
                 found[tuple(row[:width])] = (decoded(value[0]), value[1] if len(value) > 1 else None)

@@ -41,6 +41,7 @@ from sqlalchemy import Enum as EnumType
 from sqlalchemy.dialects.postgresql import JSONB
 
 from filerow._references import FileColumn
+from filerow._tracking import locking
 
 __all__ = ("Batch", "Row", "count", "cursor_of", "decoded", "plain_table", "read_locked", "row_name", "rows", "write")
 
@@ -140,8 +141,8 @@ def read_locked(connection: Connection, file_column: FileColumn, key: Sequence[A
     if connection.dialect.name == "sqlite":  # an UPDATE that matches nothing takes its one write lock
         name = file_column.column.name
         connection.execute(update(plain).values({name: plain.c[name]}).where(false()))
-    statement = select(file_column.json).where(_is_row(_keys_of(file_column), key)).with_for_update(key_share=True)
-    return decoded(connection.execute(statement).scalar_one_or_none())
+    statement = select(file_column.json).where(_is_row(_keys_of(file_column), key))
+    return decoded(connection.execute(locking(statement, connection.dialect, key_share=True)).scalar_one_or_none())
 
 
 def write(connection: Connection, file_column: FileColumn, key: Sequence[Any], value: Any) -> None:

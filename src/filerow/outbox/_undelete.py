@@ -23,6 +23,7 @@ from filerow._document import Facts, facts_from
 from filerow._file import FileObject, FileState, attached, complete
 from filerow._references import FileColumn, column_named, documents_in, referenced, refs_in
 from filerow._registry import storages
+from filerow._tracking import locking
 from filerow.exceptions import DocumentError, UndeleteError
 from filerow.outbox._claim import take_write_lock
 from filerow.outbox._clock import now
@@ -145,7 +146,7 @@ def _locked(outbox: Outbox, connection: Connection, ref: Ref) -> Sequence[Any]:
     take_write_lock(outbox, connection)
     columns = outbox.table.c
     notes = select(outbox.table).where(columns.path == ref.path, columns.backend == ref.backend).order_by(columns.id)
-    rows = connection.execute(notes.with_for_update()).mappings().all()
+    rows = connection.execute(locking(notes, connection.dialect)).mappings().all()
     if not rows:
         msg = (
             f"the outbox has no note of {ref.path!r} on backend {ref.backend!r}: it was never removed, has a row again, or its "
@@ -196,7 +197,7 @@ def _put_back(outbox: Outbox, connection: Connection, note: Any) -> bool:
         # to the trigger this is the file's return, and it takes the tombstones back
         empty = update(plain).where(is_row, value.is_(None))
         return connection.execute(empty.values({file_column.column.name: document})).rowcount == 1
-    row = connection.execute(select(value).where(is_row).with_for_update()).one_or_none()
+    row = connection.execute(locking(select(value).where(is_row), connection.dialect)).one_or_none()
     if row is None:
         return False
     documents = documents_in(row[0])
