@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 
 from tests.databases import NAMES, empty_database
-from tests.servers import ServerMissingError, azurite, external_s3, fake_gcs, mariadb, moto, postgres, seaweedfs
+from tests.servers import ServerMissingError, azurite, external_s3, fake_gcs, mariadb, moto, postgres, seaweedfs, sftp
 from tests.servers import chromium as browser
 from tests.servers import gcs_facade as facade
 
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
     Server = TypeVar("Server", bound=AbstractContextManager[object])
 
+pytest_plugins = ["filerow.testing.plugin"]  # shows what of the conformance kit did not apply
+
 fake_gcs.quiet_gcsfs()
 
 NOT_COVERED = "not covered: "
@@ -53,6 +55,7 @@ SERVERS = {
     "moto_server",
     "postgres_server",
     "s3_server",
+    "sftp_server",
 }
 
 
@@ -131,6 +134,13 @@ def gcs_facade() -> Iterator[GCSServer]:
 
 
 @pytest.fixture(scope="session")
+def sftp_server() -> Iterator[sftp.SFTPServer]:
+    """SFTP."""
+    with _start(sftp.start) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def postgres_server() -> Iterator[postgres.PostgresServer]:
     """PostgreSQL."""
     with _start(postgres.start) as server:
@@ -178,12 +188,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterat
 
 
 def _show_killed(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print one line for each process that tests/crash has killed."""
+    """Print one line for each process that tests/crash has sent a signal."""
     reports = terminalreporter.stats.get("passed", ())
     rows = sorted({tuple(value) for report in reports for name, value in report.user_properties if name == "killed"})
     if not rows:
         return
-    terminalreporter.section("SIGKILL: what each process left, and what was there after drain and sweep")
-    terminalreporter.line(f"{'killed':40} {'where':36} {'files in rows':>13} {'objects':>8} {'recovered':>10}")
-    for step, where, files, objects, recovered in rows:
-        terminalreporter.line(f"{step:40} {where:36} {files:13} {objects:8} {recovered:10}")
+    terminalreporter.section("signals: what each process left, and what was there after drain and sweep")
+    terminalreporter.line(f"{'ended':42} {'where':34} {'signal':8} {'files in rows':>13} {'objects':>8} {'recovered':>10}")
+    for step, where, signal, files, objects, recovered in rows:
+        terminalreporter.line(f"{step:42} {where:34} {signal:8} {files:13} {objects:8} {recovered:10}")

@@ -11,9 +11,9 @@ class Table:
     def __init__(self, properties: list[tuple[str, object]]) -> None:
         self._properties = properties
 
-    def add(self, step: str, where: str, rows: int, objects: int, recovered: int) -> None:
+    def add(self, step: str, where: str, signal: str, rows: int, objects: int, recovered: int) -> None:
         """Note one killed process; under pytest-xdist the properties of a test travel with its report."""
-        self._properties.append(("killed", [step, where, rows, objects, recovered]))
+        self._properties.append(("killed", [step, where, signal, rows, objects, recovered]))
 
 
 @pytest.fixture

@@ -10,6 +10,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from filerow import FileObject, FileObjectList, StoredObject
 from filerow.outbox import Outbox
 
+KEYS = ("docs", "old")
+SECRET = "of the tests, and 32 bytes long or longer"
+
 LEASE = timedelta(seconds=0.5)
 """How long a drain that was killed keeps its tombstones from others."""
 

@@ -1,28 +1,24 @@
-"""SIGKILL at every step, in real processes: no committed row is ever dangling, and drain and sweep find every orphan (P8)."""
+"""A signal at every step of a file's life, in real processes: no committed row is ever dangling, every orphan is found (P8)."""
 
 from __future__ import annotations
 
 import multiprocessing
-import os
-import signal
 import time
 from collections.abc import Iterator
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from signal import SIGINT, SIGKILL, SIGTERM, Signals
+from typing import Any
 
-import boto3
 import pytest
-from sqlalchemy import Engine
-from sqlalchemy.orm import Session
 
-from filerow import FileObject, storages
-from filerow._changes import Ref
-from filerow._references import column_named
-from filerow.maintenance import check, migrate, sweep
+from filerow import storages
+from filerow.maintenance import check
 from filerow.outbox import outbox_of
-from tests.crash.child import KEYS, NO_TIME, Moment, World, live, register
+from tests.crash.child import Moment, World, live, register
 from tests.crash.conftest import Table
-from tests.crash.models import LEASE, FormerPaper, Plain, model
+from tests.crash.ground import owned, prepare, recover, stored, unfinished
+from tests.crash.models import KEYS, LEASE, Plain, model
 from tests.databases import empty_database, make_engine
 from tests.servers._s3 import S3Server
 
@@ -54,17 +50,67 @@ MIGRATE = {
     "migrate, before compare-and-set": Moment("migrate", "put", 3, after=True),
     "migrate, before its COMMIT": Moment("migrate", "COMMIT"),
 }
-PLAIN = {**WRITE, **DELETE, **SWEEP, **MIGRATE, "migrate, after compare-and-set": Moment("migrate", "delete")}
-KEPT = {**WRITE, **DRAIN, **MIGRATE, "migrate, after compare-and-set": Moment("migrate", "COMMIT", 2)}
+LIFE = {
+    "at the first byte of an upload in parts": Moment("stream", "chunk"),
+    "before the last part of an upload": Moment("stream", "chunk", 16),
+    "share, before the copy": Moment("share", "copy"),
+    "share, between copies": Moment("share", "copy", after=True),
+    "share, before COMMIT": Moment("share", "COMMIT"),
+    "savepoint, at its beginning": Moment("savepoint", "savepoint"),
+    "savepoint, at its release": Moment("savepoint", "release"),
+    "savepoint, before the undo of its rollback": Moment("savepoint", "delete"),
+    "savepoint, after the undo of its rollback": Moment("savepoint", "delete", after=True),
+    "savepoint, before COMMIT": Moment("savepoint", "COMMIT"),
+    "savepoint, after COMMIT": Moment("savepoint", "committed"),
+    "rollback, before its undo": Moment("rollback", "delete"),
+    "rollback, after its undo": Moment("rollback", "delete", after=True),
+    "bulk, before COMMIT": Moment("bulk", "COMMIT"),
+    "bulk, after COMMIT": Moment("bulk", "committed"),
+    "save, before any row": Moment("save", "put", after=True),
+    "save, before COMMIT": Moment("save", "COMMIT"),
+    "adopt, after a copy": Moment("adopt", "copy", after=True),
+    "adopt, before its COMMIT": Moment("adopt", "COMMIT"),
+}
+CLAIM = {
+    "claim, before its copy": Moment("claim", "copy"),
+    "claim, after its copy": Moment("claim", "copy", after=True),
+    "claim, before COMMIT": Moment("claim", "COMMIT"),
+    "claim, after COMMIT": Moment("claim", "committed"),
+}
+UNDELETE = {"undelete, before its COMMIT": Moment("undelete", "COMMIT")}
 
-CASES = [(name, moment, False) for name, moment in PLAIN.items()] + [(name, moment, True) for name, moment in KEPT.items()]
+PLAIN = WRITE | DELETE | SWEEP | MIGRATE | LIFE | {"migrate, after compare-and-set": Moment("migrate", "delete")}
+KEPT = WRITE | DRAIN | UNDELETE | MIGRATE | LIFE | {"migrate, after compare-and-set": Moment("migrate", "COMMIT", 2)}
+
+DIRECTORY, BUCKET = "sqlite-local", "postgresql-s3"
+
+
+def _cases(
+    place: str, steps: dict[str, Moment], signal: Signals, *marks: pytest.MarkDecorator, with_outbox: bool
+) -> Iterator[Any]:
+    for step, moment in steps.items():
+        name = f"{place}-{step}-{'outbox' if with_outbox else 'plain'}-{signal.name}"
+        yield pytest.param(place, step, moment._replace(signal=signal), with_outbox, id=name, marks=marks)
+
+
+CASES = [
+    *_cases(DIRECTORY, KEPT, SIGKILL, with_outbox=True),
+    *_cases(DIRECTORY, PLAIN, SIGKILL, pytest.mark.thorough, with_outbox=False),
+    *_cases(DIRECTORY, WRITE, SIGINT, with_outbox=True),
+    *_cases(DIRECTORY, LIFE, SIGINT, pytest.mark.thorough, with_outbox=True),
+    *_cases(DIRECTORY, KEPT, SIGTERM, pytest.mark.thorough, with_outbox=True),
+    *_cases(BUCKET, PLAIN | CLAIM, SIGKILL, with_outbox=False),
+    *_cases(BUCKET, KEPT | CLAIM, SIGKILL, pytest.mark.thorough, with_outbox=True),
+    *_cases(BUCKET, PLAIN | CLAIM, SIGINT, pytest.mark.thorough, with_outbox=False),
+]
+"""Each step with and without an outbox, in both places; that a step is thorough means that its like has run."""
 
 
 @pytest.fixture(scope="session")
 def processes() -> ForkServerContext:
     """Starts children from a process that has imported everything and used no network."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.crash.child"])
+    context.set_forkserver_preload(["tests.crash.works"])
     return context
 
 
@@ -73,7 +119,7 @@ def second_bucket(s3_server: S3Server) -> str:
     return s3_server.make_bucket()
 
 
-@pytest.fixture(params=["sqlite-local", "postgresql-s3"])
+@pytest.fixture
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, dict[str, str], dict[str, str]]]:
     """A database and a store."""
     database_name, store = request.param.split("-")
@@ -92,8 +138,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str,
             yield database.url, {key: f"s3://{bucket}/{server.make_prefix()}" for key, bucket in buckets}, options
 
 
-@pytest.mark.parametrize(("step", "moment", "with_outbox"), CASES, ids=[f"{n}-{'outbox' if k else 'plain'}" for n, _, k in CASES])
-def test_a_process_killed_at_any_step_leaves_nothing_that_is_not_put_right(
+@pytest.mark.parametrize(("place", "step", "moment", "with_outbox"), CASES, indirect=["place"])
+def test_a_process_that_ends_at_any_step_leaves_nothing_that_is_not_put_right(
     place: tuple[str, dict[str, str], dict[str, str]],
     processes: ForkServerContext,
     table: Table,
@@ -105,99 +151,32 @@ def test_a_process_killed_at_any_step_leaves_nothing_that_is_not_put_right(
     register(world)
     engine = make_engine(world.url)
     try:
-        prepare(world, engine, moment)
+        world = prepare(world, engine, moment)
         process = processes.Process(target=live, args=(world, moment))
         process.start()
         process.join(60)
-        assert process.exitcode == -signal.SIGKILL, "the process was to die in the middle of its work"
+        assert process.exitcode == (1 if moment.signal == SIGINT else -moment.signal), "it was to end in the middle of its work"
 
         rows, objects = owned(world, engine), stored()
-        assert unfinished(world) or moment.work != "stream", "an upload in parts is no object yet"
+        if moment == WRITE["in the middle of an upload in parts"]:
+            assert unfinished(world), "an upload in parts is no object yet"
         assert rows <= objects, "a row without its object"
         if moment.work == "drain":
             time.sleep(LEASE.total_seconds())  # until then the killed process's tombstones are not taken by another
-        recover(world, engine)
-        assert owned(world, engine) == rows if moment.work != "migrate" else len(owned(world, engine)) == len(rows)
+        recover(world, engine, moment)
+        if moment.work in {"migrate", "adopt"}:
+            assert len(owned(world, engine)) == len(rows) + (moment.work == "adopt"), "a row has lost its file"
+        else:
+            assert owned(world, engine) == rows
         assert stored() == owned(world, engine)
         assert not unfinished(world)
         metadata = model(with_outbox=with_outbox).metadata
         assert [found for progress in check(metadata, engine, deep=True) for found in progress.findings] == []
         where = f"{engine.dialect.name}, {'S3' if world.options else 'directory'}, {'outbox' if with_outbox else 'no outbox'}"
-        table.add(step, where, len(rows), len(objects), len(stored()))
+        table.add(step, where, moment.signal.name, len(rows), len(objects), len(stored()))
     finally:
         storages.clear_backends()
         engine.dispose()
-
-
-def prepare(world: World, engine: Engine, moment: Moment) -> None:
-    """Make four rows, and whatever there must be to do."""
-    paper = model(with_outbox=world.with_outbox)
-    paper.metadata.create_all(engine)
-    kind = FormerPaper if moment.work == "migrate" else paper
-    with Session(engine) as session:
-        for number in range(1, 5):
-            file, *pages = (FileObject(content=b"%d-%d" % (number, n)) for n in range(3))
-            session.add(kind(id=number, file=file, pages=pages))
-        session.commit()
-    if moment.work == "drain":
-        with Session(engine) as session:
-            session.delete(session.get(paper, 4))
-            session.commit()
-    if moment.work == "sweep":
-        for number in range(5):
-            FileObject(content=b"orphan %d" % number, backend="docs").save()
-
-
-def owned(world: World, engine: Engine) -> set[Ref]:
-    """Return what the rows name."""
-    metadata = model(with_outbox=world.with_outbox).metadata
-    found: set[Ref] = set()
-    with Session(engine) as session:
-        for row in session.query(model(with_outbox=world.with_outbox)):
-            found |= {Ref(file.backend_key, file.path) for file in [row.file, *row.pages] if file is not None}
-    assert column_named(metadata, "paper.file")
-    return found
-
-
-def stored() -> set[Ref]:
-    """Return all objects of both backends."""
-    return {Ref(key, info.path) for key in KEYS for info in storages.get_backend(key).list()}
-
-
-def unfinished(world: World) -> list[str]:
-    """Return the uploads that have begun and are no objects yet, seen from outside."""
-    if not world.options:
-        found = set()
-        for key, top in world.stores.items():
-            files = (Path(folder) / name for folder, _, names in os.walk(top) for name in names)
-            found |= {Ref(key, file.relative_to(top).as_posix()) for file in files}
-        return sorted(path for _, path in found - stored())
-    places = [store.removeprefix("s3://").partition("/") for store in world.stores.values()]
-    client = boto3.client(
-        "s3",
-        endpoint_url=world.options["aws_endpoint"],
-        aws_access_key_id=world.options["aws_access_key_id"],
-        aws_secret_access_key=world.options["aws_secret_access_key"],
-        region_name="us-east-1",
-    )
-    try:
-        uploads = [(client.list_multipart_uploads(Bucket=bucket).get("Uploads", ()), prefix) for bucket, _, prefix in places]
-    finally:
-        client.close()
-    return [upload["Key"] for found, prefix in uploads for upload in found if upload["Key"].startswith(prefix)]
-
-
-def recover(world: World, engine: Engine) -> None:
-    """Do what an operator does after a crash: run the same again, drain, sweep."""
-    metadata = model(with_outbox=world.with_outbox).metadata
-    for name in ("paper.file", "paper.pages"):
-        for _ in migrate(metadata, engine, name):
-            pass
-    outbox = outbox_of(metadata)
-    if outbox is not None:
-        outbox.drain(engine)
-    for _ in sweep(metadata, engine, grace=NO_TIME, delete=True, full=True, allow_many=True, backends=KEYS):
-        pass
 
 
 def test_the_models_differ_by_their_outbox_alone() -> None:
