@@ -14,22 +14,40 @@ from filerow._tracking import Field, Owned, Slot, fields_of, files_in, slot_of
 __all__ = ("changed_slots", "changes_of", "deletions_of", "fill_in", "identities", "put_copy")
 
 
-def changes_of(session: Session) -> list[Change]:
-    """Return the file columns that a session's new, changed and deleted objects are about to change."""
-    changes = [change for instance in session.new for change in _new_slots(attributes.instance_state(instance))]
+def changes_of(session: Session) -> tuple[list[Change], list[InstanceState[Any]]]:
+    """Return the file columns that a session's new, changed and deleted objects are about to change, and which rows go."""
+    deleted = [attributes.instance_state(instance) for instance in session.deleted]
+    changes: list[Change] = []
+    for instance in session.new:
+        state = attributes.instance_state(instance)
+        old = _row_taken_over(session, state)
+        if old is not None and old not in deleted:
+            deleted.append(old)  # an orphan; of its deletion nobody would tell us
+        changes += _new_slots(state, takes_over=old is not None)
     for instance in session.dirty:
         changes += changed_slots(attributes.instance_state(instance))
-    changes += deletions_of(attributes.instance_state(instance) for instance in session.deleted)
-    return changes
+    return changes + deletions_of(deleted), deleted
 
 
-def _new_slots(state: InstanceState[Any]) -> Iterator[Change]:
+def _row_taken_over(session: Session, state: InstanceState[Any]) -> InstanceState[Any] | None:
+    """Return the object whose row, deleted by this very flush, has the key of a new object."""
+    if not fields_of(state.mapper):
+        return None
+    old = session.identity_map.get(state.mapper.identity_key_from_instance(state.obj()))
+    return None if old is None else attributes.instance_state(old)
+
+
+def _new_slots(state: InstanceState[Any], *, takes_over: bool) -> Iterator[Change]:
     for field in fields_of(state.mapper):
         value = state.dict.get(field.key)
         if value is None and field.type.multiple:  # so that the empty list is there without a query after the flush
             attributes.set_attribute(state.obj(), field.key, FileObjectList())
         elif value:
             yield _change(state, field, value)
+        elif takes_over:
+            # SQLAlchemy makes one UPDATE of the DELETE and the INSERT, which leaves alone what is not set: the new row would name
+            # the old one's object.
+            attributes.set_attribute(state.obj(), field.key, None)
 
 
 def changed_slots(state: InstanceState[Any]) -> list[Change]:

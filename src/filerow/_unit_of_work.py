@@ -168,8 +168,8 @@ def _before_flush(session: Session, context: UOWTransaction, instances: object) 
     files = session_files(session)
     _settle_flush(files)  # one that turned out to have nothing to write has not been announced as ended
     flush = files.flush = Flush(context)
-    changes = changes_of(session)
-    flush.deleted.update(attributes.instance_state(instance) for instance in session.deleted)
+    changes, deleted = changes_of(session)
+    flush.deleted.update(deleted)
     if not changes:
         return
     work = files.work(put_copy)

@@ -97,6 +97,49 @@ def test_a_deleted_row_s_file_may_move_to_a_new_row(world: World) -> None:
     assert world.count() == 1
 
 
+def test_a_new_row_with_the_key_of_a_deleted_one_has_none_of_its_files(world: World) -> None:
+    old = world.add(file=world.file(b"old"), cover=world.file(), pages=world.files(2))
+    new = Document(id=old.id, file=world.file(b"new"))
+    world.session.delete(old)
+    world.session.add(new)
+    world.session.commit()
+    assert world.stored(new.file) == b"new"
+    assert (new.cover, new.pages) == (None, [])
+
+
+def test_a_new_row_with_the_key_of_a_deleted_one_may_take_a_file_over(world: World) -> None:
+    old = world.add(file=world.file(), cover=world.file(b"kept"))
+    new = Document(id=old.id, file=old.cover)
+    world.session.delete(old)
+    world.session.add(new)
+    world.session.commit()
+    assert world.stored(new.file) == b"kept"
+    assert new.cover is None
+    assert world.count() == 1
+
+
+def test_a_new_row_with_the_key_of_a_deleted_one_that_is_rolled_back_leaves_the_old_one(world: World) -> None:
+    old = world.add(file=world.file(b"old"), cover=world.file(b"cover"))
+    key = old.id
+    with world.session.begin_nested() as savepoint:
+        world.session.delete(old)
+        world.session.add(Document(id=key, file=world.file(b"new")))
+        world.session.flush()
+        savepoint.rollback()
+    world.session.commit()
+    row = world.session.get_one(Document, key)
+    assert (world.stored(row.file), world.stored(row.cover)) == (b"old", b"cover")
+
+
+def test_a_new_row_with_the_key_of_an_orphan_has_not_its_file(world: World) -> None:
+    row = folder(world, 1)
+    sheet = row.sheets[0]
+    row.sheets = [Sheet(id=sheet.id)]
+    world.session.commit()
+    assert row.sheets[0].file is None
+    assert world.count() == 0
+
+
 def test_a_pending_orphan_that_never_becomes_a_row_stores_nothing(world: World) -> None:
     row = folder(world, 0)
     sheet = Sheet(file=world.file(b"mine"))
