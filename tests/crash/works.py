@@ -22,7 +22,7 @@ def write(world: World, engine: Engine) -> None:
     """One transaction with everything in it: new files, a replaced one, a list that changes, a row that goes."""
     paper = model(with_outbox=world.with_outbox)
     with Session(engine) as session:
-        first, second, third = (session.get(paper, number) for number in (1, 2, 3))
+        first, second, third = (session.get_one(paper, number) for number in (1, 2, 3))
         first.file = FileObject(filename="new.txt", content=b"new " * 50_000)
         first.pages.pop(0)
         first.pages.append(FileObject(filename="appended.txt", content=b"appended"))
