@@ -58,7 +58,7 @@ def _upload(world: World) -> str:
     uploads = DirectUploads(model(with_outbox=world.with_outbox).file, secret=SECRET, s3_method="PUT")
     body = b"straight to the store"
     ticket = uploads.begin(filename="direct.txt", content_type="text/plain", size=len(body))
-    request = urllib.request.Request(ticket.url, body, ticket.headers, method=ticket.method)
+    request = urllib.request.Request(ticket.url, body, dict(ticket.headers), method=ticket.method)
     with urllib.request.urlopen(request) as answer:
         assert answer.status == 200
     return ticket.claim
