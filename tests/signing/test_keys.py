@@ -1,0 +1,182 @@
+"""Keys: what makes a secret, and what signatures and sealed tokens are good for."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from typing import Any
+
+import pytest
+from itsdangerous.encoding import base64_decode, base64_encode
+
+from filerow._signing import ENVIRONMENT, Keys, Purpose, Secret, check_expiry, resolve_keys
+from filerow.exceptions import ExpiredTokenError, InvalidTokenError, SecretError
+
+SECRET = "the-first-secret-of-these-tests"
+OTHER = "another-secret-of-these-tests"
+NOW = 1_800_000_000
+SIGNED = "35I_RvoBCMJdfpLSMKBmCTBUxgCbIwnmHs1aUgPZjQ0"
+SEALED = "eyJhIjoxLCJleHAiOjE4MDAwMDAwMDB9.i37mTb8XnWFa5mdPN8e9WwH49Y7yZREX5gK-Yh1Us4w"
+
+
+# -- secrets ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("secret", ["x" * 16, b"x" * 16, ["x" * 16, b"y" * 16], ("x" * 16,)])
+def test_sixteen_characters_are_enough(secret: Secret) -> None:
+    assert Keys(secret).sign(Purpose.URL, "message")
+
+
+@pytest.mark.parametrize("secret", ["x" * 15, b"x" * 15, ["x" * 16, "y" * 15], ["y" * 15, "x" * 16], [], ""])
+def test_fewer_are_not(secret: Secret) -> None:
+    with pytest.raises(SecretError, match="at least 16 characters"):
+        Keys(secret)
+
+
+def test_text_and_its_bytes_are_one_secret() -> None:
+    text = "ein geheimer Schlüssel"
+    assert Keys(text).sign(Purpose.URL, "message") == Keys(text.encode()).sign(Purpose.URL, "message")
+
+
+def test_keys_tell_how_many_secrets_they_have_and_no_more() -> None:
+    assert repr(Keys(SECRET)) == "<Keys: 1 secret>"
+    assert repr(Keys([SECRET, OTHER])) == "<Keys: 2 secrets>"
+
+
+# -- signatures ------------------------------------------------------------------------------------------------------------
+
+
+def test_what_an_earlier_version_has_signed_is_still_good() -> None:
+    keys = Keys(SECRET)
+    assert keys.sign(Purpose.URL, "message") == SIGNED
+    assert keys.is_signature(Purpose.URL, "message", SIGNED)
+    assert keys.seal(Purpose.CLAIM, {"a": 1}, expires_at=NOW) == SEALED
+    assert keys.unseal(Purpose.CLAIM, SEALED, now=0) == {"a": 1, "exp": NOW}
+
+
+def test_a_signature_is_for_one_message_one_purpose_and_one_secret() -> None:
+    keys = Keys(SECRET)
+    assert not keys.is_signature(Purpose.URL, "another message", SIGNED)
+    assert not keys.is_signature(Purpose.CLAIM, "message", SIGNED)
+    assert not Keys(OTHER).is_signature(Purpose.URL, "message", SIGNED)
+    assert keys.is_signature(Purpose.URL, "message", SIGNED), "asking has changed nothing"
+
+
+def test_the_first_secret_signs_and_all_are_accepted() -> None:
+    keys = Keys([OTHER, SECRET])
+    assert keys.sign(Purpose.URL, "message") == Keys(OTHER).sign(Purpose.URL, "message")
+    assert keys.is_signature(Purpose.URL, "message", SIGNED)
+
+
+def test_no_other_spelling_of_a_signature_is_taken() -> None:
+    keys = Keys(SECRET)
+    for spelling in ("", SIGNED[:-1], f"{SIGNED}=", f"{SIGNED}\n", f" {SIGNED}", SIGNED[:-1] + "d", SIGNED.replace("_", "/")):
+        assert not keys.is_signature(Purpose.URL, "message", spelling)
+
+
+# -- sealed tokens ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_token_carries_its_payload_in_any_order_of_its_keys() -> None:
+    keys = Keys(SECRET)
+    payload = {"b": [1, None], "a": {"ü": True}}
+    token = keys.seal(Purpose.CLAIM, payload, expires_at=NOW)
+    assert token == keys.seal(Purpose.CLAIM, dict(reversed(payload.items())), expires_at=NOW)
+    assert re.fullmatch(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{43}", token), "it goes into a URL as it is"
+    assert keys.unseal(Purpose.CLAIM, token, now=NOW - 1) == {**payload, "exp": NOW}
+
+
+def test_nobody_chooses_when_a_token_expires_but_who_seals_it() -> None:
+    keys = Keys(SECRET)
+    token = keys.seal(Purpose.CLAIM, {"exp": NOW + 10**6}, expires_at=NOW)
+    with pytest.raises(ExpiredTokenError):
+        keys.unseal(Purpose.CLAIM, token, now=NOW)
+
+
+def test_a_token_is_good_until_the_very_second() -> None:
+    keys = Keys(SECRET)
+    token = keys.seal(Purpose.CLAIM, {}, expires_at=NOW)
+    assert keys.unseal(Purpose.CLAIM, token, now=NOW - 0.001)
+    for late in (NOW, NOW + 0.001):
+        with pytest.raises(ExpiredTokenError):
+            keys.unseal(Purpose.CLAIM, token, now=late)
+
+
+def test_without_a_time_given_the_clock_decides() -> None:
+    keys = Keys(SECRET)
+    assert keys.unseal(Purpose.CLAIM, keys.seal(Purpose.CLAIM, {}, expires_at=time.time() + 600))
+    with pytest.raises(ExpiredTokenError):
+        keys.unseal(Purpose.CLAIM, keys.seal(Purpose.CLAIM, {}, expires_at=time.time() - 1))
+    check_expiry(time.time() + 600)
+    check_expiry(1, now=0)
+    with pytest.raises(ExpiredTokenError):
+        check_expiry(time.time() - 1)
+
+
+def test_a_changed_payload_is_refused_before_it_is_read() -> None:
+    text, _, signature = SEALED.rpartition(".")
+    forged = base64_encode(json.dumps({**json.loads(base64_decode(text)), "a": 2})).decode()
+    for token in (f"{forged}.{signature}", f"not JSON.{signature}", f"{SEALED}A", f"A{SEALED}", f"{text}.{text}.{signature}"):
+        with pytest.raises(InvalidTokenError):
+            Keys(SECRET).unseal(Purpose.CLAIM, token, now=0)
+
+
+@pytest.mark.parametrize("token", ["", ".", "a", SIGNED, f".{SIGNED}", f"{SIGNED}.", "ü.ü", "\ud800.a", None, 1, b"a.b", ["a.b"]])
+def test_what_is_no_token_is_refused(token: Any) -> None:
+    with pytest.raises(InvalidTokenError):
+        Keys(SECRET).unseal(Purpose.CLAIM, token, now=0)
+
+
+def test_a_signed_empty_text_is_no_token() -> None:
+    keys = Keys(SECRET)
+    with pytest.raises(InvalidTokenError):
+        keys.unseal(Purpose.CLAIM, f".{keys.sign(Purpose.CLAIM, '')}", now=0)
+
+
+# -- where secrets come from -----------------------------------------------------------------------------------------------
+
+
+def made(keys: Keys) -> str:
+    return keys.sign(Purpose.URL, "message")
+
+
+@pytest.mark.parametrize("value", [f"{SECRET},{OTHER}", f"{SECRET} {OTHER}", f" {SECRET} ,\n\t{OTHER}, "])
+def test_the_environment_s_secrets_are_separated_by_commas_or_spaces(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ENVIRONMENT, value)
+    keys = resolve_keys(None)
+    assert repr(keys) == "<Keys: 2 secrets>"
+    assert made(keys) == SIGNED
+
+
+def test_an_argument_goes_before_the_environment_and_that_before_a_random_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ENVIRONMENT, SECRET)
+    assert made(resolve_keys(OTHER, development=True)) == made(Keys(OTHER))
+    assert made(resolve_keys(None, development=True)) == SIGNED
+    monkeypatch.delenv(ENVIRONMENT)
+    assert made(resolve_keys(OTHER)) == made(Keys(OTHER))
+
+
+def test_a_secret_that_was_given_and_is_none_is_refused_rather_than_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ENVIRONMENT, SECRET)
+    for secret in ("", b"", []):
+        with pytest.raises(SecretError):
+            resolve_keys(secret, development=True)
+
+
+@pytest.mark.parametrize("value", [None, "", " , "])
+def test_without_any_secret_it_is_said_who_needs_one(value: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(ENVIRONMENT, raising=False)
+    if value is not None:
+        monkeypatch.setenv(ENVIRONMENT, value)
+    with pytest.raises(SecretError, match=r"^signing needs a secret: .*FILEROW_SECRET"):
+        resolve_keys(None)
+    with pytest.raises(SecretError, match=r"^the claims of 'docs' needs a secret"):
+        resolve_keys(None, user="the claims of 'docs'")
+
+
+def test_random_keys_are_one_pair_per_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(ENVIRONMENT, raising=False)
+    keys = resolve_keys(None, development=True)
+    assert resolve_keys(None, development=True) is keys
+    assert made(keys) != SIGNED

@@ -1,0 +1,179 @@
+"""What a transaction has stored and dropped, frame by frame: no session, no store."""
+
+from __future__ import annotations
+
+from filerow import FileObject
+from filerow._changes import Ref
+from filerow._file import FileState, complete, facts_of, snapshot
+from filerow._ledger import Frame, Ledger
+
+A, B, C = (Ref("docs", path) for path in ("a", "b", "c"))
+OUTER, INNER, INNERMOST = "outer", "inner", "innermost"
+
+
+class Drainer:
+    """Sees to the deletion of what it is told of."""
+
+    def wake(self) -> None:
+        """Nothing waits here."""
+
+
+def frames() -> tuple[Ledger, Frame, Frame]:
+    """Return a ledger with a transaction and a savepoint in it."""
+    ledger = Ledger()
+    inner = ledger.frame([OUTER, INNER])
+    return ledger, ledger.frame([OUTER]), inner
+
+
+# -- one frame -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_dropped_object_is_doomed_until_it_has_an_owner_again() -> None:
+    frame = Frame()
+    frame.drop(A)
+    frame.drop(B)
+    assert frame.doomed == [A, B]
+    frame.restore(A)
+    assert frame.doomed == [B]
+    assert not frame.restored, "it was this scope that had dropped it: nothing is left to tell the outer one"
+
+
+def test_what_an_outbox_looks_after_is_not_doomed() -> None:
+    frame, one, other = Frame(), Drainer(), Drainer()
+    frame.drop(A, one)
+    frame.drop(B)
+    frame.drop(C, other)
+    frame.drop(Ref("docs", "d"), one)
+    assert frame.doomed == [B]
+    assert frame.keepers == [one, other]
+    frame.drop(B, other)
+    assert frame.doomed == []
+
+
+def test_a_frame_without_drops_has_nobody_to_tell() -> None:
+    frame = Frame()
+    frame.drop(A)
+    assert frame.keepers == []
+
+
+def test_an_undone_frame_makes_its_files_what_they_were_at_first() -> None:
+    frame = Frame()
+    file = FileObject(filename="cat.png", content=b"cat")
+    for path in ("first", "second"):
+        frame.touched.append((file, snapshot(file)))
+        complete(file, facts_of(file)._replace(backend="docs", path=path), FileState.ATTACHED)
+    assert file.path == "second"
+    frame.stored.update({A: None, B: None})
+    frame.drop(C)
+    assert frame.revert() == [A, B], "what it dropped has its row back"
+    assert file.state is FileState.PENDING
+    assert facts_of(file).path == ""
+
+
+# -- a savepoint and its parent --------------------------------------------------------------------------------------------
+
+
+def test_a_released_savepoint_hands_on_all_it_has_done() -> None:
+    ledger, outer, inner = frames()
+    before, after = FileObject(content=b"1"), FileObject(content=b"2")
+    outer.touched.append((before, snapshot(before)))
+    outer.stored[A] = None
+    inner.touched.append((after, snapshot(after)))
+    inner.stored[B] = None
+    keeper = Drainer()
+    inner.drop(C, keeper)
+    ledger.release(INNER, OUTER)
+    assert ledger.take(INNER) is None
+    assert list(outer.stored) == [A, B]
+    assert outer.dropped == {C: keeper}
+    assert [file for file, _ in outer.touched] == [before, after]
+
+
+def test_what_a_savepoint_takes_back_is_dropped_no_more_once_it_is_released() -> None:
+    ledger, outer, inner = frames()
+    outer.drop(A)
+    inner.restore(A)
+    assert outer.doomed == [A], "the savepoint may still be rolled back"
+    ledger.release(INNER, OUTER)
+    assert outer.doomed == []
+
+
+def test_what_two_savepoints_take_back_reaches_the_outermost() -> None:
+    ledger = Ledger()
+    outer, _, innermost = ledger.frame([OUTER]), ledger.frame([OUTER, INNER]), ledger.frame([OUTER, INNER, INNERMOST])
+    outer.drop(A)
+    innermost.restore(A)
+    ledger.release(INNERMOST, INNER)
+    assert not ledger.is_dropped(A)
+    assert outer.doomed == [A]
+    ledger.release(INNER, OUTER)
+    assert outer.doomed == []
+
+
+def test_what_a_savepoint_takes_back_and_drops_again_stays_dropped() -> None:
+    ledger, outer, inner = frames()
+    outer.drop(A)
+    inner.restore(A)
+    inner.drop(A)
+    assert ledger.is_dropped(A)
+    ledger.release(INNER, OUTER)
+    assert outer.doomed == [A]
+
+
+def test_what_a_savepoint_drops_and_takes_back_is_as_before() -> None:
+    ledger, outer, inner = frames()
+    inner.drop(A)
+    inner.restore(A)
+    ledger.release(INNER, OUTER)
+    assert (outer.dropped, outer.restored) == ({}, {})
+
+
+def test_a_savepoint_that_did_nothing_leaves_no_frame() -> None:
+    ledger = Ledger()
+    ledger.release(INNER, OUTER)
+    assert not ledger
+    assert ledger.take(OUTER) is None
+
+
+def test_a_savepoint_may_be_the_first_to_do_anything() -> None:
+    ledger = Ledger()
+    ledger.frame([INNER]).stored[A] = None
+    ledger.release(INNER, OUTER)
+    frame = ledger.take(OUTER)
+    assert frame is not None
+    assert list(frame.stored) == [A]
+    assert not ledger
+
+
+# -- the frames of a session -----------------------------------------------------------------------------------------------
+
+
+def test_a_chain_names_the_innermost_frame_and_makes_those_around_it() -> None:
+    ledger = Ledger()
+    assert not ledger
+    innermost = ledger.frame([OUTER, INNER, INNERMOST])
+    assert ledger
+    inner, outer = ledger.frame([OUTER, INNER]), ledger.frame([OUTER])
+    assert len({id(frame) for frame in (outer, inner, innermost)}) == 3
+    assert ledger.frame([OUTER, INNER, INNERMOST]) is innermost
+    assert [ledger.take(key) for key in (OUTER, INNER, INNERMOST, OUTER)] == [outer, inner, innermost, None]
+
+
+def test_an_object_is_dropped_when_the_innermost_that_says_anything_says_so() -> None:
+    ledger, outer, inner = frames()
+    assert not ledger.is_dropped(A)
+    outer.drop(A)
+    assert ledger.is_dropped(A)
+    inner.restore(A)
+    assert not ledger.is_dropped(A)
+    inner.drop(B)
+    assert ledger.is_dropped(B)
+    inner.restore(C)
+    assert not ledger.is_dropped(C)
+
+
+def test_an_object_is_not_dropped_once_the_savepoint_that_dropped_it_is_undone() -> None:
+    ledger, _, inner = frames()
+    inner.drop(A)
+    assert ledger.take(INNER) is inner
+    assert not ledger.is_dropped(A)
