@@ -63,7 +63,7 @@ def still_open(connections: Iterable[Connection]) -> Connection | None:
 
 def is_waiting(connection: Connection) -> bool:
     """Say whether anything waits for the connection's outer transaction."""
-    return _KEY in connection.info
+    return _KEY in _info(connection)
 
 
 def defer(connection: Connection, frame: Frame) -> None:
@@ -84,28 +84,28 @@ def settle(frame: Frame) -> BaseException | None:
 
 def rolled_back(connection: Connection) -> None:
     """The outer transaction rolls back: the rows are gone, so what was stored goes too."""
-    waiting = _pop(connection.info)
+    waiting = _pop(_info(connection))
     if waiting is not None:
         raise_if(delete_all(waiting.frame.revert()))
 
 
 def savepoint_rolled_back(connection: Connection) -> None:
     """An outer savepoint rolls back; when sessions joined inside it, nobody can tell their shares apart: delete nothing."""
-    waiting = connection.info.get(_KEY)
+    waiting = _info(connection).get(_KEY)
     if waiting is not None and waiting.savepoint is not None and waiting.savepoint is connection.get_nested_transaction():
         del connection.info[_KEY]
 
 
 def committing(connection: Connection) -> None:
     """The outer transaction is about to commit."""
-    waiting = connection.info.get(_KEY)
+    waiting = _info(connection).get(_KEY)
     if waiting is not None:
         waiting.committing = True
 
 
 def failed(connection: Connection) -> None:
     """The database refused or never answered: nothing is certain, so nothing is deleted."""
-    waiting = connection.info.get(_KEY)
+    waiting = _info(connection).get(_KEY)
     if waiting is not None and waiting.committing:
         del connection.info[_KEY]
 
@@ -118,6 +118,11 @@ def begun(connection: Connection) -> None:
 def returned(info: dict[Any, Any]) -> None:
     """The connection goes back to its pool."""
     _settle(info)
+
+
+def _info(connection: Connection) -> dict[Any, Any]:
+    """Return a connection's notes; one that was lost has none, for it went back to its pool at that moment."""
+    return {} if connection.invalidated else connection.info
 
 
 def _settle(info: dict[Any, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -181,6 +182,32 @@ def test_a_connection_closed_without_commit(engine: Engine, store: Store, check:
             session.commit()
     check()
     assert store.objects() == before
+
+
+def test_a_connection_lost_before_the_outer_commit(
+    engine: Engine, store: Store, check: Check, before: set[tuple[str, str]]
+) -> None:
+    with engine.connect() as connection:
+        connection.begin()
+        with joined(connection, "create_savepoint") as session:
+            change(session)
+            session.commit()
+        connection.invalidate()  # the server is gone: nobody says rollback any more
+    assert before <= store.objects(), "the rows are as they were before, and have lost their bytes"
+
+
+def test_a_connection_that_nobody_holds_any_more(
+    engine: Engine, store: Store, check: Check, before: set[tuple[str, str]]
+) -> None:
+    connection = engine.connect()
+    connection.begin()
+    session = joined(connection, "create_savepoint")
+    change(session)
+    session.commit()
+    session.close()
+    del session, connection
+    gc.collect()  # the pool rolls back, which is no event of the connection's
+    assert before <= store.objects(), "the rows are as they were before, and have lost their bytes"
 
 
 async def test_the_async_recipe_for_test_suites(
