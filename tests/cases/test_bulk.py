@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -24,6 +25,26 @@ def three(world: World) -> list[Document]:
     world.session.add_all(rows)
     world.session.commit()
     return rows
+
+
+@contextmanager
+def kept_by_a_trigger(world: World, verb: str, title: str) -> Iterator[None]:
+    """Have a trigger of the application's skip one row in an UPDATE or DELETE, in the session's transaction only."""
+    connection = world.session.connection()
+    name, table = "keep_this_row", Document.__tablename__
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(
+            f"CREATE TRIGGER {name} BEFORE {verb} ON {table} WHEN OLD.title = '{title}' BEGIN SELECT RAISE(IGNORE); END"
+        )
+    else:
+        connection.exec_driver_sql(f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
+        connection.exec_driver_sql(
+            f"CREATE TRIGGER {name} BEFORE {verb} ON {table} FOR EACH ROW WHEN (OLD.title = '{title}') EXECUTE FUNCTION {name}()"
+        )
+    yield
+    connection.exec_driver_sql(f"DROP TRIGGER {name}" + ("" if connection.dialect.name == "sqlite" else f" ON {table}"))
+    if connection.dialect.name != "sqlite":
+        connection.exec_driver_sql(f"DROP FUNCTION {name}()")
 
 
 # -- INSERT ----------------------------------------------------------------------------------------------------------------
@@ -207,6 +228,15 @@ def test_bulk_delete_with_returning(world: World) -> None:
     assert len(world.session.execute(delete(Document).returning(Document.id)).all()) == 3
     world.session.commit()
     assert world.count() == 0
+
+
+def test_bulk_delete_that_the_database_skips_for_a_row_leaves_the_row_its_files(world: World) -> None:
+    rows = three(world)
+    with kept_by_a_trigger(world, "DELETE", "b"):
+        world.session.execute(delete(Document), execution_options={"synchronize_session": False})
+    world.session.commit()
+    assert world.count() == 2
+    assert world.stored(rows[1].file) == b"b"
 
 
 def test_bulk_delete_of_a_single_table_child_leaves_the_others(world: World) -> None:

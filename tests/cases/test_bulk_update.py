@@ -11,7 +11,7 @@ from sqlalchemy.orm.exc import StaleDataError
 
 from filerow.exceptions import UnsupportedRouteError
 from tests.cases.models import Animal, Composite, Document, Dog, Named
-from tests.cases.test_bulk import by_title, three
+from tests.cases.test_bulk import by_title, kept_by_a_trigger, three
 from tests.cases.world import World
 
 
@@ -122,6 +122,17 @@ def test_bulk_update_that_moves_a_file_between_rows_keeps_it(world: World) -> No
     world.session.commit()
     assert world.count() == 6
     assert (world.stored(rows[0].file), world.stored(rows[1].file)) == (b"b", b"a")
+
+
+def test_bulk_update_that_the_database_skips_for_a_row_leaves_the_row_its_file(world: World) -> None:
+    rows = three(world)
+    with kept_by_a_trigger(world, "UPDATE", "b"):
+        world.session.execute(
+            update(Document).where(Document.title != "c").values(file=None), execution_options={"synchronize_session": False}
+        )
+    world.session.commit()
+    assert (rows[0].file, world.stored(rows[1].file)) == (None, b"b")
+    assert world.count() == 5
 
 
 def test_bulk_update_with_an_attached_file_makes_a_copy(world: World) -> None:
