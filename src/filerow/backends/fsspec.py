@@ -12,10 +12,10 @@ For S3, GCS and Azure ``ObstoreBackend`` is faster; for a directory ``LocalBacke
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from filerow.backends._driver import BUFFERS
@@ -45,8 +45,7 @@ from filerow.exceptions import (
 )
 
 try:
-    import fsspec
-    from fsspec.core import url_to_fs
+    from filerow.backends._fsspec_open import blocking, open_url, reopened, root_of
 except ImportError as error:
     msg = "FSSpecBackend needs fsspec: install the extra 'filerow[fsspec]', or 'filerow[s3]', 'filerow[gcs]', 'filerow[azure]'"
     raise ImportError(msg) from error
@@ -56,6 +55,8 @@ __all__ = ("FSSpecBackend",)
 _RANGE = 4 << 20  # bytes of one range request while streaming
 _WEEK = 7 * 24 * 3600
 _memory = threading.Lock()  # fsspec's memory filesystem is one dictionary for the process, without a lock of its own
+if hasattr(os, "register_at_fork"):  # absent where there is no fork; a child could wait for ever for a thread that it has not
+    os.register_at_fork(before=_memory.acquire, after_in_parent=_memory.release, after_in_child=_memory.release)
 
 
 class FSSpecBackend(StorageBackend):
@@ -91,16 +92,19 @@ class FSSpecBackend(StorageBackend):
     ) -> None:
         super().__init__(key)
         options = {**(storage_options or {}), **options}
-        self._fs, root = _open_url(fs, options) if isinstance(fs, str) else (_blocking(fs, options), "")
-        self.protocol = protocol_of(self._fs)
+        self._fs, root = open_url(fs, options) if isinstance(fs, str) else (blocking(fs, options), "")
+        self._pid = os.getpid()
+        self.protocol = protocol_of(self.fs)
         self._flavour = flavour_of(self.protocol)
-        self._root = _root(self.protocol, root, prefix)
-        self.capabilities = self._flavour.capabilities_of(self._fs)
-        self._secrets = secrets_of({**getattr(self._fs, "storage_options", {}), **options})
+        self._root = root_of(self.protocol, root, prefix)
+        self.capabilities = self._flavour.capabilities_of(self.fs)
+        self._secrets = secrets_of({**getattr(self.fs, "storage_options", {}), **options})
 
     @property
     def fs(self) -> Any:
-        """The fsspec filesystem."""
+        """The fsspec filesystem; in a forked child a new one, for connections and threads stay with the parent."""
+        if self._pid != os.getpid():
+            self._fs, self._pid = reopened(self._fs), os.getpid()
         return self._fs
 
     def _at(self, path: str) -> str:
@@ -125,7 +129,7 @@ class FSSpecBackend(StorageBackend):
         elif isinstance(body, BUFFERS) and not (azure and metadata):  # adlfs takes metadata of opened files only
             chosen = self._flavour.pipe_options(headers, metadata)
             mode = "create" if options.create_only else "overwrite"
-            stored = self._fs.pipe_file(self._at(path), bytes(body), mode=mode, **chosen)
+            stored = self.fs.pipe_file(self._at(path), bytes(body), mode=mode, **chosen)
         else:
             chosen = self._flavour.open_options(headers, metadata)
             self._put_stream(path, [body] if isinstance(body, BUFFERS) else body, options, chosen)
@@ -135,13 +139,13 @@ class FSSpecBackend(StorageBackend):
     def _put_in_memory(self, path: str, body: Buffer | Iterator[Buffer], options: PutOptions) -> None:
         data = bytes(body) if isinstance(body, BUFFERS) else b"".join(map(own, body))
         with _memory:
-            self._fs.pipe_file(self._at(path), data, mode="create" if options.create_only else "overwrite")
+            self.fs.pipe_file(self._at(path), data, mode="create" if options.create_only else "overwrite")
 
     def _put_stream(self, path: str, chunks: Iterable[Buffer], options: PutOptions, chosen: Mapping[str, Any]) -> None:
-        if options.create_only and self._fs.exists(self._at(path)):
+        if options.create_only and self.fs.exists(self._at(path)):
             raise FileExistsError(path)  # before gigabytes are sent; the store decides again when they are
         mode = "xb" if options.create_only else "wb"
-        file = self._fs.open(self._at(path), mode, block_size=PART, **chosen)
+        file = self.fs.open(self._at(path), mode, block_size=PART, **chosen)
         try:
             for chunk in chunks:
                 file.write(own(chunk))
@@ -153,49 +157,49 @@ class FSSpecBackend(StorageBackend):
             raise
 
     def _put_file(self, path: str, body: Buffer | Iterator[Buffer], options: PutOptions) -> None:
-        if options.create_only and self._fs.exists(self._at(path)):
+        if options.create_only and self.fs.exists(self._at(path)):
             raise FileExistsError(path)
         staging = self._at(staging_path(path))
         try:
-            with self._fs.open(staging, "wb") as file:
+            with self.fs.open(staging, "wb") as file:
                 for chunk in [body] if isinstance(body, BUFFERS) else body:
                     file.write(own(chunk))
             self._publish(staging, path, create_only=options.create_only)
         except BaseException:
             with suppress(Exception):
-                self._fs.rm_file(staging)
+                self.fs.rm_file(staging)
             raise
 
     def _publish(self, staging: str, path: str, *, create_only: bool) -> None:
         target = self._at(path)
-        if self._fs.isdir(target):
+        if self.fs.isdir(target):
             raise FileExistsError(path)
         if not create_only:
-            self._fs.mv(staging, target)
+            self.fs.mv(staging, target)
             return
         if self.protocol not in {"file", "local"}:
-            if self._fs.exists(target):
+            if self.fs.exists(target):
                 raise FileExistsError(path)
-            self._fs.mv(staging, target)
+            self.fs.mv(staging, target)
             return
-        with self._fs.open(target, "xb"):  # exclusive: one of many writers gets the name
+        with self.fs.open(target, "xb"):  # exclusive: one of many writers gets the name
             pass
         try:
-            self._fs.mv(staging, target)
+            self.fs.mv(staging, target)
         except BaseException:
             with suppress(Exception):
-                self._fs.rm_file(target)
+                self.fs.rm_file(target)
             raise
 
     def _copy(self, source: str, target: str) -> ObjectInfo:
         origin = self._head(source).path
-        if self._fs.exists(self._at(target)):
+        if self.fs.exists(self._at(target)):
             raise FileExistsError(target)
         if self.protocol == "memory":
             with _memory:
-                self._fs.pipe_file(self._at(target), self._fs.cat_file(self._at(origin)), mode="create")
+                self.fs.pipe_file(self._at(target), self.fs.cat_file(self._at(origin)), mode="create")
         elif self._flavour.objects:
-            self._fs.cp_file(self._at(origin), self._at(target), **self._flavour.copy_options())
+            self.fs.cp_file(self._at(origin), self._at(target), **self._flavour.copy_options())
         else:
             self._put_file(target, self._stream(origin, 0, None, _RANGE), PutOptions())
         return self._head(target)
@@ -206,7 +210,7 @@ class FSSpecBackend(StorageBackend):
             names = [self._at(path) for path in paths]
             if not any(character in name for name in names for character in "*?["):
                 try:
-                    self._fs.rm(names)
+                    self.fs.rm(names)
                 except FileNotFoundError:
                     return {}  # said when none of them is there
                 except OSError:
@@ -216,7 +220,7 @@ class FSSpecBackend(StorageBackend):
         failed: dict[str, BaseException] = {}
         for path in paths:
             try:
-                self._fs.rm_file(self._at(path))
+                self.fs.rm_file(self._at(path))
             except (FileNotFoundError, IsADirectoryError):
                 continue
             except Exception as error:  # each path's failure is its own  # noqa: BLE001
@@ -229,7 +233,7 @@ class FSSpecBackend(StorageBackend):
         name = self._at(path)
         limits = {} if start == 0 and end is None else {"start": start, "end": end}
         try:
-            return bytes(self._fs.cat_file(name, **limits))
+            return bytes(self.fs.cat_file(name, **limits))
         except FileNotFoundError:
             raise
         except Exception:
@@ -244,7 +248,7 @@ class FSSpecBackend(StorageBackend):
         if self._flavour.objects or self.protocol == "memory":  # all its readers share one position in one file
             yield from self._stream_ranges(path, start, end, chunk_size)
             return
-        with self._fs.open(self._at(path), "rb") as file:
+        with self.fs.open(self._at(path), "rb") as file:
             file.seek(start)
             while start < end and (chunk := file.read(min(chunk_size, end - start))):
                 start += len(chunk)
@@ -253,26 +257,26 @@ class FSSpecBackend(StorageBackend):
     def _stream_ranges(self, path: str, start: int, end: int, chunk_size: int) -> Iterator[bytes]:
         step = max(chunk_size, _RANGE)
         for first in range(start, end, step):
-            block = self._fs.cat_file(self._at(path), start=first, end=min(first + step, end))
+            block = self.fs.cat_file(self._at(path), start=first, end=min(first + step, end))
             for at in range(0, len(block), chunk_size):
                 yield bytes(block[at : at + chunk_size])
 
     def _head(self, path: str) -> ObjectInfo:
         name = self._at(path)
-        self._fs.invalidate_cache()  # a filesystem that was given to us may cache listings, and info() believes them
-        info = self._fs.info(name)
+        self.fs.invalidate_cache()  # a filesystem that was given to us may cache listings, and info() believes them
+        info = self.fs.info(name)
         if info["type"] != "file":
             raise FileNotFoundError(path)
         return _info(info, path)
 
     def _unfinished(self, prefix: str) -> Iterator[Unfinished]:
-        return self._flavour.unfinished(self._fs, self._root, prefix)
+        return self._flavour.unfinished(self.fs, self._root, prefix)
 
     def _abort(self, upload: Unfinished) -> None:
-        self._flavour.abort(self._fs, self._root, upload)
+        self._flavour.abort(self.fs, self._root, upload)
 
     def _list(self, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
-        self._fs.invalidate_cache()
+        self.fs.invalidate_cache()
         yield from self._walk(prefix, start_after.encode())
 
     def _walk(self, folder: str, after: bytes) -> Iterator[ObjectInfo]:
@@ -291,7 +295,7 @@ class FSSpecBackend(StorageBackend):
         base = f"{root}/{folder}".strip("/") if folder else root
         where = self._at(folder) if folder else self._root
         try:
-            found = self._fs.ls(where, detail=True)
+            found = self.fs.ls(where, detail=True)
         except (FileNotFoundError, NotADirectoryError):
             return
         for info in found:
@@ -316,7 +320,7 @@ class FSSpecBackend(StorageBackend):
             text = f"{name} cannot sign a {request.method}"
             raise UnsupportedOperationError(text, operation="sign", backend=self._key)
         check_bound(request, self._flavour.binds, name, self._key, "ObstoreBackend may")
-        return [self._flavour.sign(self._fs, self._at(path), request) for path in paths]
+        return [self._flavour.sign(self.fs, self._at(path), request) for path in paths]
 
     def _upload_headers(self, request: SignRequest) -> Mapping[str, str]:
         return self._flavour.upload_headers(request)
@@ -337,46 +341,6 @@ class FSSpecBackend(StorageBackend):
         if not is_portable(path) and operation not in {"put", "list"}:
             return InvalidPathError(f"the filesystem cannot have a file under such a name: {text}", **where)
         return StorageError(text, **where)
-
-
-def _open_url(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
-    protocol = url.partition("://")[0].partition("::")[0]
-    chosen: dict[str, Any] = {**flavour_of(protocol).defaults, "skip_instance_cache": True, **options}
-    if protocol in {"s3", "s3a"}:
-        # botocore signs URLs for custom endpoints by the old method, which servers have given up, unless told
-        chosen["config_kwargs"] = {"signature_version": "s3v4", **(chosen.get("config_kwargs") or {})}
-    if "://" not in url:
-        return fsspec.filesystem(url, **chosen), ""
-    fs, root = url_to_fs(url, **chosen)
-    return fs, str(root)
-
-
-def _blocking(fs: Any, options: Mapping[str, Any]) -> Any:
-    """Return a filesystem that threads may call; one made for an event loop may only be awaited in it, so it is built anew."""
-    if not isinstance(fs, fsspec.AbstractFileSystem):
-        text = f"fs must be a protocol, a URL or an fsspec filesystem, not {type(fs).__name__}"
-        raise TypeError(text)
-    if options:
-        text = "options belong to the filesystem: pass them where it is built, or give fs as a URL"
-        raise TypeError(text)
-    if not getattr(fs, "asynchronous", False):
-        return fs
-    chosen = {**fs.storage_options, "asynchronous": False, "skip_instance_cache": True}
-    chosen.pop("loop", None)
-    return type(fs)(*fs.storage_args, **chosen)
-
-
-def _root(protocol: str, root: str, prefix: str | None) -> str:
-    joined = "/".join(part for part in (root.rstrip("/"), (prefix or "").rstrip("/")) if part)
-    if ".." in joined.split("/"):
-        text = f"a prefix has no '..': {prefix!r}"
-        raise ValueError(text)
-    if protocol in {"file", "local"}:
-        if not joined:
-            text = "a file backend needs a folder: fs='file:///srv/files', or prefix='/srv/files'"
-            raise ValueError(text)
-        return Path(joined).absolute().as_posix()
-    return joined
 
 
 def _first(values: Any, *names: str) -> str | None:

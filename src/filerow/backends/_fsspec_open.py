@@ -1,0 +1,63 @@
+"""Building fsspec filesystems: from URLs, from those that were built for an event loop, and anew after a fork."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from fsspec.core import url_to_fs
+
+from filerow.backends._fsspec_flavours import flavour_of
+
+__all__ = ("blocking", "open_url", "reopened", "root_of")
+
+
+def open_url(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
+    """Return the filesystem of a URL or protocol, and the folder that the URL names."""
+    protocol = url.partition("://")[0].partition("::")[0]
+    chosen: dict[str, Any] = {**flavour_of(protocol).defaults, "skip_instance_cache": True, **options}
+    if protocol in {"s3", "s3a"}:
+        # botocore signs URLs for custom endpoints by the old method, which servers have given up, unless told
+        chosen["config_kwargs"] = {"signature_version": "s3v4", **(chosen.get("config_kwargs") or {})}
+    if "://" not in url:
+        return fsspec.filesystem(url, **chosen), ""
+    fs, root = url_to_fs(url, **chosen)
+    return fs, str(root)
+
+
+def blocking(fs: Any, options: Mapping[str, Any]) -> Any:
+    """Return a filesystem that threads may call; one made for an event loop may only be awaited in it, so it is built anew."""
+    if not isinstance(fs, fsspec.AbstractFileSystem):
+        text = f"fs must be a protocol, a URL or an fsspec filesystem, not {type(fs).__name__}"
+        raise TypeError(text)
+    if options:
+        raise TypeError("options belong to the filesystem: pass them where it is built, or give fs as a URL")
+    if not getattr(fs, "asynchronous", False):
+        return fs
+    chosen = {**fs.storage_options, "asynchronous": False, "skip_instance_cache": True}
+    chosen.pop("loop", None)
+    return type(fs)(*fs.storage_args, **chosen)
+
+
+def root_of(protocol: str, root: str, prefix: str | None) -> str:
+    """Return the folder that is a backend's root.
+
+    Raises:
+        ValueError: ``file`` without a folder, or a prefix with ``..``.
+    """
+    joined = "/".join(part for part in (root.rstrip("/"), (prefix or "").rstrip("/")) if part)
+    if ".." in joined.split("/"):
+        raise ValueError(f"a prefix has no '..': {prefix!r}")
+    if protocol in {"file", "local"}:
+        if not joined:
+            text = "a file backend needs a folder: fs='file:///srv/files', or prefix='/srv/files'"
+            raise ValueError(text)
+        return Path(joined).absolute().as_posix()
+    return joined
+
+
+def reopened(fs: Any) -> Any:
+    """Return a filesystem like this one that shares no connection, thread or lock with it."""
+    return type(fs)(*fs.storage_args, **{**fs.storage_options, "skip_instance_cache": True})

@@ -1,0 +1,105 @@
+"""What every process of these tests does with files, and tells about it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from contextlib import closing
+from typing import Any
+
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.pool import NullPool
+
+from filerow import FileObject, FilerowError, StoredObject, storages
+from tests.databases import explicit_begin
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Document(Base):
+    __tablename__ = "document"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    title: Mapped[str | None]
+    file: Mapped[FileObject | None] = mapped_column(StoredObject("docs"))
+
+
+def rows_engine() -> Engine:
+    """Return an engine on the rows of this test, which keeps no connection that a fork could share."""
+    url = f"sqlite:///{os.environ['FILEROW_TEST_ROWS']}"
+    return explicit_begin(create_engine(url, connect_args={"timeout": 60}, poolclass=NullPool))
+
+
+def rows_async_engine() -> AsyncEngine:
+    """Return an asynchronous engine on the rows of this test."""
+    url = f"sqlite+aiosqlite:///{os.environ['FILEROW_TEST_ROWS']}"
+    engine = create_async_engine(url, connect_args={"timeout": 60}, poolclass=NullPool)
+    explicit_begin(engine.sync_engine)
+    return engine
+
+
+def make_tables() -> None:
+    engine = rows_engine()
+    Base.metadata.create_all(engine)
+    engine.dispose()
+
+
+def attach(content: bytes = b"content") -> None:
+    """Attach a file, read it in another session, replace it, delete its row: nothing is left."""
+    engine = rows_engine()
+    with Session(engine) as session:
+        document = Document(file=FileObject(filename="a.txt", content=content))
+        session.add(document)
+        session.commit()
+        key = document.id
+    with Session(engine) as session:
+        document = session.get_one(Document, key)
+        assert document.file is not None
+        with closing(document.file.open()) as opened:
+            assert opened.read() == content
+        document.file = FileObject(filename="b.txt", content=content * 2)
+        session.commit()
+        assert document.file.get_content() == content * 2
+        session.delete(document)
+        session.commit()
+    engine.dispose()
+
+
+async def attach_async(content: bytes = b"content") -> None:
+    """Do the same in an event loop."""
+    engine = rows_async_engine()
+    async with AsyncSession(engine, expire_on_commit=False) as session:
+        document = Document(file=FileObject(filename="a.txt", content=content))
+        session.add(document)
+        await session.commit()
+        assert document.file is not None
+        assert await document.file.get_content_async() == content
+        document.file = FileObject(filename="b.txt", content=content * 2)
+        await session.commit()
+        assert await document.file.get_content_async() == content * 2
+        await session.delete(document)
+        await session.commit()
+    await engine.dispose()
+
+
+def outcome(work: Any = attach) -> dict[str, Any]:
+    """Run something and tell how it went: ``{"pid", "seconds", "error", "says"}``, without an error ``None``."""
+    began = time.monotonic()
+    error: Exception | None = None
+    try:
+        made = work()
+        if asyncio.iscoroutine(made):
+            asyncio.run(made)
+    except FilerowError as raised:
+        error = raised
+    told = {"pid": os.getpid(), "seconds": time.monotonic() - began}
+    return {**told, "error": error and type(error).__name__, "says": str(error)}
+
+
+def left() -> int:
+    """Return how many objects there are."""
+    return sum(1 for _ in storages.get_backend("docs").list())
