@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
 from filerow._content import Content, content_of
 from filerow._document import Facts
+from filerow._lengths import expect_length, measured, measured_async
 from filerow._paths import STAGING, generate_path, uuid7_hex
 from filerow._registry import storages
 from filerow.backends._streams import in_thread
@@ -87,25 +88,31 @@ class FileIO:
 
         Raises:
             ObjectNotFoundError: The object is gone.
+            IntegrityError: The store gave fewer bytes than the row says, or more.
             FileStateError: The file has no bytes yet, or they can be read only once.
         """
         if self._content is not None:
             return self._pending_bytes(self._content)
-        return self._stored_in().read(self._facts.path)
+        return self._whole(self._stored_in().read(self._facts.path))
 
     async def get_content_async(self) -> bytes:
         """Return all bytes; see :meth:`get_content`."""
         if self._content is not None:
             return await in_thread(self._pending_bytes, self._content)
-        return await self._stored_in().read_async(self._facts.path)
+        return self._whole(await self._stored_in().read_async(self._facts.path))
 
     def stream(self, start: int = 0, end: int | None = None, *, chunk_size: int = 1 << 20) -> Iterator[bytes]:
-        """Iterate over the bytes ``[start, end)`` in chunks of about ``chunk_size`` bytes, in bounded memory."""
-        return self._stored_in().stream(self._facts.path, start, end, chunk_size)
+        """Iterate over the bytes ``[start, end)`` in chunks of about ``chunk_size`` bytes, in bounded memory.
+
+        Raises:
+            ObjectNotFoundError: The object is gone.
+            IntegrityError: At the end: they were fewer bytes than the row says, or more.
+        """
+        return measured(self._stored_in().stream(self._facts.path, start, end, chunk_size), self._facts, start, end)
 
     def stream_async(self, start: int = 0, end: int | None = None, *, chunk_size: int = 1 << 20) -> AsyncIterator[bytes]:
         """Iterate over the bytes; see :meth:`stream`."""
-        return self._stored_in().stream_async(self._facts.path, start, end, chunk_size)
+        return measured_async(self._stored_in().stream_async(self._facts.path, start, end, chunk_size), self._facts, start, end)
 
     def open(self) -> io.BufferedReader:
         """Return a seekable binary file that reads ranges of the object as they are needed."""
@@ -159,7 +166,7 @@ class FileIO:
             ObjectNotFoundError: The object is gone.
         """
         sha256, size = hashlib.sha256(), 0
-        for chunk in self.stream():
+        for chunk in self._stored_in().stream(self._facts.path):
             size += len(chunk)
             sha256.update(chunk)
         self._compare(size, sha256.hexdigest())
@@ -167,7 +174,7 @@ class FileIO:
     async def verify_async(self) -> None:
         """Read the object and compare it with the document; see :meth:`verify`."""
         sha256, size = hashlib.sha256(), 0
-        async for chunk in self.stream_async():
+        async for chunk in self._stored_in().stream_async(self._facts.path):
             size += len(chunk)
             await in_thread(sha256.update, chunk)
         self._compare(size, sha256.hexdigest())
@@ -304,6 +311,10 @@ class FileIO:
         if self._facts.path:  # a URL for an upload may be wanted before there is anything
             return storages.resolve(self._facts.backend)
         return self._stored_in()
+
+    def _whole(self, data: bytes) -> bytes:
+        expect_length(self._facts.backend, self._facts.path, self._facts.size, len(data))
+        return data
 
     def _pending_bytes(self, content: Content) -> bytes:
         chunks = content.chunks() if content.replayable else None

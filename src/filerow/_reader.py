@@ -8,6 +8,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from filerow._lengths import expect_length
+
 if TYPE_CHECKING:
     from filerow.backends.base import StorageBackend
 
@@ -47,7 +49,9 @@ class FileReader(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         """Fill the buffer with the next bytes; returns how many."""
         view = memoryview(buffer).cast("B")
-        data = self._backend.read(self.name, self._position, self._position + len(view)) if len(view) else b""
+        end = self._position + len(view)
+        data = self._backend.read(self.name, self._position, end) if len(view) else b""
+        expect_length(self._backend.key, self.name, self._size, len(data), self._position, end)
         view[: len(data)] = data
         self._position += len(data)
         return len(data)
@@ -55,6 +59,7 @@ class FileReader(io.RawIOBase):
     def readall(self) -> bytes:
         """Return all that remains, in one request; the base class would ask for 8 KiB at a time."""
         data = self._backend.read(self.name, self._position)
+        expect_length(self._backend.key, self.name, self._size, len(data), self._position)
         self._position += len(data)
         return data
 
@@ -102,6 +107,7 @@ class AsyncFileReader:
         """Return the next ``size`` bytes, fewer at the end, all that remain when negative."""
         if size < 0:
             data = await self._backend.read_async(self.name, self._position)
+            expect_length(self._backend.key, self.name, self._size, len(data), self._position)
         else:
             data = await self._read(size)
         self._position += len(data)
@@ -112,7 +118,10 @@ class AsyncFileReader:
         held = len(self._held) if self._held_is_last and offset >= 0 else len(self._held) - size
         if not 0 <= offset <= held:
             wanted = max(size, BUFFER)
-            self._held = await self._backend.read_async(self.name, self._position, self._position + wanted)
+            end = self._position + wanted
+            found = await self._backend.read_async(self.name, self._position, end)
+            expect_length(self._backend.key, self.name, self._size, len(found), self._position, end)
+            self._held = found
             self._held_at, offset = self._position, 0
             self._held_is_last = len(self._held) < wanted
         return self._held[offset : offset + size]

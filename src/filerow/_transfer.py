@@ -14,6 +14,7 @@ from filerow._checks import Checks
 from filerow._content import BytesContent, Content, Meter
 from filerow._document import Facts
 from filerow._intake import prepare, prepare_async
+from filerow._lengths import expect_length
 from filerow._registry import storages
 from filerow._rules import NO_RULES, OCTET_STREAM, Rules
 from filerow._safety import present
@@ -127,6 +128,8 @@ class Upload(Alone):
 
     def _stored(self, info: ObjectInfo) -> Facts:
         wanted, meter = self._wanted, self._meter
+        if info.size is not None:
+            expect_length(self._backend.key, self._path, meter.size, info.size, operation="put")
         self._expect("size", wanted.size, meter.size)
         if wanted.checksum and wanted.checksum.startswith("sha256:"):
             self._expect("checksum", wanted.checksum.lower(), meter.checksum)
@@ -179,7 +182,7 @@ class Copy(Alone):
         self._backend = backend
         self._path = path
         self._generated = generated
-        self._meter = meter
+        self._meter = meter = meter or (None if origin is backend else Meter(NO_RULES, source.filename))
         self._in_one = meter is not None and source.size is not None and source.size <= _IN_ONE_REQUEST
 
     quick = False
@@ -245,6 +248,8 @@ class Copy(Alone):
 
     def _copied(self, info: ObjectInfo) -> Facts:
         source, meter = self._source, self._meter
+        if info.size is not None:
+            expect_length(self._backend.key, self._path, meter.size if meter else source.size, info.size, operation="copy")
         if meter is not None and self._origin is not self._backend:
             known = source.checksum if (source.checksum or "").startswith("sha256:") else None
             if source.size not in {None, meter.size} or known not in {None, meter.checksum}:

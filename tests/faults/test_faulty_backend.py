@@ -325,7 +325,7 @@ def test_importing_it_needs_no_pytest_and_filerow_does_not_import_it() -> None:
     code = (
         "import sys, filerow; assert not [m for m in sys.modules if m.startswith('filerow.testing')];"
         "sys.modules['pytest'] = None;"
-        "from filerow.testing.faults import Fault, FaultyBackend"
+        "from filerow.testing import Fault, FaultyBackend"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=120)
 
