@@ -21,7 +21,8 @@ _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
 STAGING = re.compile(r"#\d+\Z")
 """How temporary names end; the native local store hides such names, and ours gives them to nothing else."""
 
-_ASTRAY = re.compile(r"(?:^|/)\.\.?(?:/|\Z)|\x00")
+# On Windows a backslash parts segments too.
+_ASTRAY = re.compile(r"(?:^|[/\\])\.\.?(?:[/\\]|\Z)|\x00")
 
 
 def check_path(path: str, backend: str, operation: str) -> str:

@@ -270,11 +270,13 @@ class StorageBackend(Driver):
 
     def abort(self, upload: Unfinished) -> None:
         """Throw away what came of an upload of :meth:`unfinished`. One that has ended meanwhile keeps its object."""
+        check_known_path(upload.path, self._key, "delete")
         with self._errors("delete", upload.path):
             self._abort(upload)
 
     async def abort_async(self, upload: Unfinished) -> None:
         """Throw away what came of an upload; see :meth:`abort`."""
+        check_known_path(upload.path, self._key, "delete")
         with self._errors("delete", upload.path):
             await self._abort_async(upload)
 
@@ -283,6 +285,7 @@ class StorageBackend(Driver):
 
         Raises:
             UnsupportedOperationError: The store cannot sign this; the message says what can.
+            InvalidPathError: The path could leave the backend, or nothing may be stored under it.
             InvalidOptionError: The request makes sense for no store, or lasts longer than this one allows.
             SecretError: The backend signs URLs of our own route and has no secret.
         """
@@ -294,15 +297,21 @@ class StorageBackend(Driver):
 
     def sign_many(self, paths: Sequence[str], request: SignRequest) -> Sequence[str]:
         """Return one signed URL per path, in order; see :meth:`sign`."""
-        check_request(request, self._key)
+        self._check_sign(paths, request)
         with self._errors("sign", paths[0] if len(paths) == 1 else ""):
             return self._sign(paths, request)
 
     async def sign_many_async(self, paths: Sequence[str], request: SignRequest) -> Sequence[str]:
         """Return one signed URL per path, in order; see :meth:`sign`."""
-        check_request(request, self._key)
+        self._check_sign(paths, request)
         with self._errors("sign", paths[0] if len(paths) == 1 else ""):
             return await self._sign_async(paths, request)
+
+    def _check_sign(self, paths: Sequence[str], request: SignRequest) -> None:
+        check_request(request, self._key)
+        check = check_path if request.method == "PUT" else check_known_path
+        for path in paths:  # a cloud's library would sign '..', and with it an object beside the backend's prefix
+            check(path, self._key, "sign")
 
     def upload_headers(self, request: SignRequest) -> dict[str, str]:
         """Return the headers that an upload to a URL signed for ``request`` must come with, names and values as they are sent.

@@ -45,8 +45,8 @@ _KNOWN_FOLDERS = 10_000
 _NOT_OURS = re.compile(r"(?:^|/)(?:/|\Z)|[\ud800-\udfff]|#\d+(?:/|\Z)")
 """Absolute paths, empty segments, what UTF-8 cannot hold, and the names of temporary files."""
 
-_NOT_WINDOWS = re.compile(r'[<>:"|?*]|[. ](?:/|\Z)|(?:^|/)(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|/|\Z)', re.IGNORECASE)
-"""Streams and drives (``c:x``), devices, and names that Windows silently changes."""
+_NOT_WINDOWS = re.compile(r'[<>:"|?*\\]|[. ](?:/|\Z)|(?:^|/)(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|/|\Z)', re.IGNORECASE)
+"""Streams and drives (``c:x``), other separators, devices, and names that Windows silently changes."""
 
 _MEANING: Mapping[int, tuple[type[StorageError], str]] = {
     errno.ENOSPC: (StorageError, "the disk is full"),

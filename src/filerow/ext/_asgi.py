@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 import anyio
 
 from filerow._file import FileObject
+from filerow.backends._streams import in_thread
 from filerow.exceptions import FilerowError
 from filerow.http import route
 from filerow.http._reply import AsyncChunks, Body, Reply
@@ -61,7 +62,7 @@ def accelerated(file: FileObject, **options: Any) -> Answer:
     """Leave the file to the web server in front; see :func:`filerow.http.serving.accelerate`."""
 
     async def answer(method: str, _: Pairs) -> Reply:
-        return accelerate(file, method, **options)
+        return await in_thread(accelerate, file, method, **options)  # it looks at the disk
 
     return answer
 

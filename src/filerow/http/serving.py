@@ -148,6 +148,8 @@ def accelerate(
 
     Raises:
         UnsupportedOperationError: The file is on another backend.
+        ObjectNotFoundError: There is no such file below the backend's root.
+        InvalidPathError: Its path leads out of the root, or through a symbolic link.
     """
     facts = _stored(file)
     backend = file.backend
@@ -159,6 +161,7 @@ def accelerate(
         raise UnsupportedOperationError(msg, operation="accelerate", backend=backend.key, path=facts.path)
     if method not in READS:
         return not_allowed(*READS)
+    backend.head(facts.path)  # the web server would follow a link, and an absolute path or '..' out of the root
     place = f"{prefix.rstrip('/')}/{facts.path}" if header == "X-Accel-Redirect" else str(backend.root / facts.path)
     safe = _safe(facts.content_type, facts.filename, download_as, inline)
     return plain(200, *safe, _RESOURCE_POLICY, ("cache-control", cache_control or _REVALIDATE), (header.lower(), quote(place)))
