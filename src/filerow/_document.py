@@ -33,6 +33,10 @@ _KINDS: tuple[tuple[str, Any], ...] = (
 """What the optional values of a document are, where they are not null."""
 
 
+_FIRST, _LAST = -62_135_596_800, 253_402_300_799
+"""The years 1 to 9999, in seconds since the Unix epoch: what a date can be."""
+
+
 class Facts(NamedTuple):
     """What is known of a file. While it is pending, ``path`` is empty unless the caller chose one.
 
@@ -132,7 +136,7 @@ def _parse(document: str | bytes | Mapping[str, Any]) -> Mapping[str, Any]:
         return document
     try:
         value = json.loads(document)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:  # the last: nested thousands deep
         msg = f"a file document must be a JSON object; this is not JSON: {str(document)[:80]!r}"
         raise DocumentError(msg) from error
     if not isinstance(value, Mapping):
@@ -171,8 +175,12 @@ def _facts(value: Mapping[str, Any], backend: object, path: object, filename: ob
     for key, kind in _KINDS:
         found = value.get(key)
         if found is not None and not isinstance(found, kind):
-            msg = f"the {key} of a file document cannot be {found!r}"
-            raise DocumentError(msg)
+            raise _wrong(key, found)
+    size, modified = value.get("size"), value.get("last_modified")
+    if size is not None and size < 0:
+        raise _wrong("size", size)
+    if modified is not None and not _FIRST <= modified <= _LAST:  # nor NaN
+        raise _wrong("last_modified", modified)
     return Facts(
         backend=backend,
         path=path,
@@ -185,6 +193,10 @@ def _facts(value: Mapping[str, Any], backend: object, path: object, filename: ob
         last_modified=value.get("last_modified"),
         metadata=MappingProxyType(dict(value.get("metadata") or {})),
     )
+
+
+def _wrong(key: str, found: object) -> DocumentError:
+    return DocumentError(f"the {key} of a file document cannot be {found!r}")
 
 
 def check_metadata(metadata: Mapping[str, Any] | None) -> Mapping[str, Any]:

@@ -137,7 +137,8 @@ class OwnUrls:
 
     def _message(self, path: str, values: dict[str, str]) -> str:
         """Return what is signed: every part of the URL, encoded so that no part can run into the next."""
-        return urlencode([("backend", self._backend), ("path", path), *sorted(values.items())])
+        everything = [("backend", self._backend), ("path", path), *sorted(values.items())]
+        return urlencode(everything, errors="surrogatepass")  # a request may bring anything, and then no signature fits
 
     def _keys_found(self) -> Keys:
         if self._keys is None:

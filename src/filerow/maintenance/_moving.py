@@ -8,7 +8,7 @@ from filerow._transfer import Copy
 from filerow.backends._obstore_steps import Call, Steps, run, run_async
 from filerow.backends._types import ObjectInfo
 from filerow.backends.base import StorageBackend
-from filerow.exceptions import IntegrityError, ObjectExistsError, ObjectNotFoundError
+from filerow.exceptions import IntegrityError, InvalidPathError, ObjectExistsError, ObjectNotFoundError
 from filerow.maintenance._one_bucket import OneBucket
 from filerow.maintenance._reading import Reading, is_ours
 
@@ -85,6 +85,10 @@ class Moving:
             if (error.backend, error.path) != (self._origin.key, self.source.path):
                 raise
             self.flaw = ("missing", f"there is no object {self.source.path!r} in {self._origin.key!r}")
+        except InvalidPathError as error:
+            if (error.backend, error.path) != (self._origin.key, self.source.path):
+                raise
+            self.flaw = ("unreadable", error.message)
         except IntegrityError as error:
             self.flaw = ("size" if self.source.size not in {None, self._meter.size} else "checksum", error.message)
         except ObjectExistsError:
