@@ -19,6 +19,7 @@ __all__ = (
     "clean_message",
     "contiguous",
     "is_portable",
+    "not_pickled",
     "own",
     "peek",
     "secrets_of",
@@ -93,7 +94,11 @@ def is_portable(path: str) -> bool:
     return True
 
 
-_SECRET = re.compile(r"secret|token|password|account_key|access_key(?!_id)|sas|service_account|credential|private|authoriz")
+_SECRET = re.compile(
+    r"secret|token|passw(?:or)?d|passphrase|account_key|access_key(?!_id)|connection_string|sas|service_account|credential|private"
+    r"|authoriz"
+)
+_KEY_IN_CONNECTION = re.compile(r"(?:AccountKey|SharedAccessSignature)=([^;]{4,})")  # of a connection string of Azure
 _QUERY = re.compile(r"(https?://[^\s?\"'<>]+)\?[^\s\"'<>]*")
 _USERINFO = re.compile(r"(https?://)[^/@\s]+@")
 
@@ -105,8 +110,13 @@ def secrets_of(config: Mapping[str, Any]) -> tuple[str, ...]:
         if isinstance(value, Mapping):
             found += secrets_of(value)
         elif isinstance(value, str) and len(value) > 3 and _SECRET.search(str(name).lower()):  # noqa: PLR2004
-            found.append(value)
+            found += [value, *_KEY_IN_CONNECTION.findall(value)]
     return tuple(found)
+
+
+def not_pickled(backend: object) -> TypeError:
+    """Return the error of pickling a backend on a client that holds credentials, which would go into the pickle in the clear."""
+    return TypeError(f"{backend!r} is not pickled, for its client holds the store's credentials; make it where it is needed")
 
 
 def clean_message(text: str, secrets: tuple[str, ...] = ()) -> str:

@@ -16,7 +16,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 from filerow.backends._driver import BUFFERS
 from filerow.backends._foreign import (
@@ -25,6 +25,7 @@ from filerow.backends._foreign import (
     clean_message,
     contiguous,
     is_portable,
+    not_pickled,
     own,
     peek,
     secrets_of,
@@ -99,6 +100,9 @@ class FSSpecBackend(StorageBackend):
         self._root = root_of(self.protocol, root, prefix)
         self.capabilities = self._flavour.capabilities_of(self.fs)
         self._secrets = secrets_of({**getattr(self.fs, "storage_options", {}), **options})
+
+    def __reduce__(self) -> NoReturn:
+        raise not_pickled(self)
 
     @property
     def fs(self) -> Any:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import obstore
 from obstore import exceptions as native
@@ -26,6 +26,7 @@ from filerow.backends._foreign import (
     clean_message,
     contiguous,
     is_portable,
+    not_pickled,
     peek,
     secrets_of,
     staging_path,
@@ -95,6 +96,9 @@ class ObstoreBackend(StorageBackend):
         self._secrets = secrets_of({**(getattr(self._store, "config", None) or {}), **options})
         self._copier = Copier(self._store, self.protocol)
         self._signer = Signer(self._store, key, self.protocol)
+
+    def __reduce__(self) -> NoReturn:
+        raise not_pickled(self)
 
     @property
     def store(self) -> Any:
