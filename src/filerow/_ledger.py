@@ -57,8 +57,9 @@ class Frame:
         self.stored.update(inner.stored)
         for ref in inner.restored:
             self.restore(ref)
-        for ref, keeper in inner.dropped.items():
-            self.drop(ref, keeper)
+        for ref in self.restored.keys() & inner.dropped.keys():
+            del self.restored[ref]
+        self.dropped.update(inner.dropped)
         self.touched.extend(inner.touched)
 
     @property

@@ -222,7 +222,7 @@ def read_into(owned: Owned, connection: Connection, mapper: Mapper[Any], states:
     statement = _owned_select(mapper, connection.dialect)
     for start in range(0, len(keys), BATCH):
         chosen, parameters = _chosen(statement, mapper, keys[start : start + BATCH])
-        for row in connection.execute(chosen, parameters):
+        for row in connection.execute(chosen, parameters).all():  # at once: they are few, and one by one costs more
             key = tuple(row)
             state = by_key.get(key[:width])
             if state is not None:
