@@ -31,7 +31,8 @@ class Frame:
         stored: Objects this scope has made; deleted when it is undone.
         dropped: Objects that lost their owner in this scope, each with who sees to its deletion; without anybody, it is deleted
             when the outermost transaction commits.
-        restored: Objects an outer scope had dropped and this one has given an owner again.
+        restored: Objects an outer scope had dropped and this one has given an owner again; those in ``dropped``, too, lost it
+            once more.
         touched: Files this scope has changed, with what they were before, oldest first.
     """
 
@@ -42,8 +43,9 @@ class Frame:
 
     def drop(self, ref: Ref, keeper: Keeper | None = None) -> None:
         """Note that an object has no owner any more, and who sees to its deletion."""
-        self.restored.pop(ref, None)
-        self.dropped[ref] = keeper
+        self.dropped[ref] = (
+            keeper  # it may stay in restored: should this scope restore it once more, the outer drop is void again
+        )
 
     def restore(self, ref: Ref) -> None:
         """Note that a dropped object has an owner again."""
@@ -57,8 +59,6 @@ class Frame:
         self.stored.update(inner.stored)
         for ref in inner.restored:
             self.restore(ref)
-        for ref in self.restored.keys() & inner.dropped.keys():
-            del self.restored[ref]
         self.dropped.update(inner.dropped)
         self.touched.extend(inner.touched)
 

@@ -244,6 +244,31 @@ def test_dropped_outside_and_taken_back_inside_and_rolled_back_is_dropped(world:
     assert world.count() == 0
 
 
+def test_dropped_outside_and_taken_back_twice_inside_is_kept(world: World) -> None:
+    row, other = world.add(file=world.file(b"wanted")), world.add()
+    file, row.file = row.file, None
+    world.session.flush()
+    savepoint = world.session.begin_nested()
+    for wanted in (file, None, file):
+        other.file = wanted
+        world.session.flush()
+    savepoint.commit()
+    world.session.commit()
+    assert world.stored(other.file) == b"wanted"
+
+
+def test_dropped_outside_and_taken_back_once_in_each_savepoint_is_kept(world: World) -> None:
+    row, other = world.add(file=world.file(b"wanted")), world.add()
+    file, row.file = row.file, None
+    world.session.flush()
+    with world.session.begin_nested():
+        for wanted in (file, None, file):
+            with world.session.begin_nested():
+                other.file = wanted
+    world.session.commit()
+    assert world.stored(other.file) == b"wanted"
+
+
 def test_dropped_inside_and_taken_back_outside_is_kept(world: World) -> None:
     document = world.add(file=world.file(b"first"))
     file = document.file

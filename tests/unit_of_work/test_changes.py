@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -27,8 +28,8 @@ def attached(ref: Ref) -> FileObject:
     return FileObject.from_dict({"v": 1, "backend": ref.backend, "path": ref.path, "filename": "cat.png"})
 
 
-def slot(name: str, *new: FileObject, old: Sequence[Ref] = (), backend: str = "docs", owned: bool = True) -> Change:
-    return Change(name, new, old, backend, owned)
+def slot(name: str, *new: FileObject, backend: str = "docs", **others: Any) -> Change:
+    return Change(name, new, backend=backend, **others)
 
 
 def decided(*changes: Change, fresh: Sequence[Ref] = (), dropped: Sequence[Ref] = ()) -> Plan:
@@ -118,11 +119,11 @@ def test_a_file_that_another_row_owns_is_copied() -> None:
     assert shown(decided(slot("2", attached(A)))) == {"copy": [("2", 0, "a")]}
 
 
-@pytest.mark.parametrize("keeper_first", [True, False])
-def test_a_file_that_its_row_keeps_is_copied_for_any_other(keeper_first: bool) -> None:
-    keeper, other = slot("1", attached(A), old=[A]), slot("2", attached(A))
-    changes = (keeper, other) if keeper_first else (other, keeper)
-    assert shown(decided(*changes)) == {"copy": [("2", 0, "a")]}
+@pytest.mark.parametrize(("keeper", "other"), [("1", "2"), ("2", "1")])
+def test_a_file_that_its_row_keeps_is_copied_for_any_other(keeper: str, other: str) -> None:
+    kept, wanted = slot(keeper, attached(A), old=[A]), slot(other, attached(A))
+    for changes in ((kept, wanted), (wanted, kept)):
+        assert shown(decided(*changes)) == {"copy": [(other, 0, "a")]}
 
 
 def test_a_file_that_its_row_lets_go_moves_to_the_other() -> None:

@@ -120,6 +120,31 @@ def test_what_a_savepoint_takes_back_and_drops_again_stays_dropped() -> None:
     assert outer.doomed == [A]
 
 
+def test_what_a_savepoint_takes_back_drops_and_takes_back_is_dropped_no_more() -> None:
+    ledger, outer, inner = frames()
+    outer.drop(A)
+    inner.restore(A)
+    inner.drop(A)
+    inner.restore(A)
+    assert not ledger.is_dropped(A)
+    ledger.release(INNER, OUTER)
+    assert outer.doomed == []
+
+
+def test_a_savepoint_in_which_others_take_back_drop_and_take_back_is_no_different() -> None:
+    ledger, outer, inner = frames()
+    outer.drop(A)
+    for act in (Frame.restore, Frame.drop, Frame.restore):
+        act(ledger.frame([OUTER, INNER, INNERMOST]), A)
+        ledger.release(INNERMOST, INNER)
+    assert not ledger.is_dropped(A)
+    assert outer.doomed == [A]
+    ledger.release(INNER, OUTER)
+    assert outer.doomed == []
+    assert ledger.frame([OUTER]) is outer
+    assert inner.dropped == {}
+
+
 def test_what_a_savepoint_drops_and_takes_back_is_as_before() -> None:
     ledger, outer, inner = frames()
     inner.drop(A)
