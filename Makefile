@@ -16,16 +16,25 @@ TYPED := $(wildcard tests/typing demo benchmarks)
 # Tests start many processes; an environment that forbids compiled code would have each of them compile all packages anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help venv test soak demo lint types docs guide bench format clean
+.PHONY: help venv test coverage mutation soak demo lint types docs guide bench format clean
 .DEFAULT_GOAL := help
 
 help: ## Say what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
 
 venv: $(DEV) ## Make .venv and install everything that development needs
 
 test: $(DEV) ## Run all tests; says at the end which servers it missed (ARGS="-k word" for some)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+coverage: $(DEV) ## Run the tests, the thorough ones too, and show which branches of src/ none of them takes
+	$(BIN)/coverage erase
+	FILEROW_THOROUGH=1 $(BIN)/coverage run -m pytest -n $(WORKERS) --dist worksteal -q -m "not slow" $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+mutation: $(DEV) ## Break the core in every small way and see a test fail each time
+	$(BIN)/python -m tests.mutation $(ARGS)
 
 soak: $(DEV) ## Run what takes minutes: long random walks, fuzzing (ARGS="-k word" for some)
 	FILEROW_SOAK=1 $(BIN)/python -m pytest -m soak $(ARGS)
