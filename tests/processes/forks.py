@@ -75,7 +75,7 @@ def main(used: bool, methods: list[str]) -> None:
     told["fork while uploading"] = while_uploading()
     told["parent"] = outcome()
     told["fork of the parent after that"] = in_fork()
-    print(json.dumps(told))
+    sys.stdout.write(json.dumps(told) + "\n")
 
 
 if __name__ == "__main__":

@@ -72,13 +72,13 @@ class Service:
         return self._log.read_text(errors="replace")[-5000:]
 
     def get(self, path: str) -> Any:
-        """Return the JSON that a request is answered with, whatever its status."""
+        """Return the JSON that a request is answered with."""
         try:
             with urllib.request.urlopen(f"http://{HOST}:{self.port}{path}", timeout=DEADLINE) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
-            with error:
-                return json.load(error)
+            error.close()
+            raise AssertionError(f"{path} was answered with {error.code}:\n{self.log}") from None
 
     def wait_until(self, true: Callable[[], bool]) -> None:
         """Wait for something, as long as the program runs."""

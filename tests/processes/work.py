@@ -8,13 +8,12 @@ import time
 from contextlib import closing
 from typing import Any
 
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.pool import NullPool
 
 from filerow import FileObject, FilerowError, StoredObject, storages
-from tests.databases import explicit_begin
 
 
 class Base(DeclarativeBase):
@@ -28,22 +27,36 @@ class Document(Base):
     file: Mapped[FileObject | None] = mapped_column(StoredObject("docs"))
 
 
-def rows_engine() -> Engine:
+def _write_at_once(engine: Engine) -> Engine:
+    """Have transactions take SQLite's write lock when they begin: one that has read before cannot wait for it."""
+
+    def connected(dbapi_connection: Any, record: object) -> None:
+        dbapi_connection.isolation_level = None
+
+    def began(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    event.listen(engine, "connect", connected)
+    event.listen(engine, "begin", began)
+    return engine
+
+
+def rows_engine(file: str | None = None) -> Engine:
     """Return an engine on the rows of this test, which keeps no connection that a fork could share."""
-    url = f"sqlite:///{os.environ['FILEROW_TEST_ROWS']}"
-    return explicit_begin(create_engine(url, connect_args={"timeout": 60}, poolclass=NullPool))
+    url = f"sqlite:///{file or os.environ['FILEROW_TEST_ROWS']}"
+    return _write_at_once(create_engine(url, connect_args={"timeout": 60}, poolclass=NullPool))
 
 
 def rows_async_engine() -> AsyncEngine:
     """Return an asynchronous engine on the rows of this test."""
     url = f"sqlite+aiosqlite:///{os.environ['FILEROW_TEST_ROWS']}"
     engine = create_async_engine(url, connect_args={"timeout": 60}, poolclass=NullPool)
-    explicit_begin(engine.sync_engine)
+    _write_at_once(engine.sync_engine)
     return engine
 
 
-def make_tables() -> None:
-    engine = rows_engine()
+def make_tables(file: str | None = None) -> None:
+    engine = rows_engine(file)
     Base.metadata.create_all(engine)
     engine.dispose()
 

@@ -1,0 +1,1 @@
+"""One table of cases, run on every database and driver there is."""

@@ -1,0 +1,265 @@
+"""What the library promises about rows, run by every driver; each case gets ``ground``, and awaits where the driver does."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import JSON, delete, func, insert, select, type_coerce, update
+
+from filerow import FileObject
+from filerow._changes import Ref
+from filerow._references import referenced
+from filerow.maintenance import check, sweep
+from tests.dialects.conftest import KEYLESS, Ground
+from tests.dialects.models import OUTBOX, Document, NotedDocument, Plain
+
+FOUR_GIB = 1 << 32
+LEGACY = {"filename": "legacy/cat.png", "backend": "docs", "size": 3, "content_type": "image/png", "metadata": {}}
+
+
+def file(content: bytes = b"content", filename: str = "cat.txt", **facts: Any) -> FileObject:
+    return FileObject(filename=filename, content=content, **facts)
+
+
+def add(ground: Ground, model: Any = Document, **values: Any) -> int:
+    with ground.session() as session:
+        row = model(**values)
+        session.add(row)
+        session.commit()
+        key: int = row.id
+        return key
+
+
+def write(ground: Ground, document: Any, column: str = "file") -> int:
+    """Put a document into a new row as it is, past the library."""
+    key = add(ground)
+    table = Plain.metadata.tables["document"]
+    with ground.sync_engine.begin() as connection:
+        value = type_coerce(document, JSON(none_as_null=True))
+        connection.execute(update(table).where(table.c.id == key).values({column: value}))
+    return key
+
+
+def test_a_file_is_attached_read_replaced_and_deleted_with_its_row(ground: Ground) -> None:
+    key = add(ground, file=file(b"one", "ünïcødé 猫 \U0001f408.txt"), pages=[file(b"p1"), file(b"p2")])
+    with ground.session() as session:
+        row = session.get_one(Document, key)
+        assert row.file is not None
+        assert row.file.filename == "ünïcødé 猫 \U0001f408.txt"
+        assert [page.size for page in row.pages] == [2, 2]
+        assert ground.there() == {row.file.path, *(page.path for page in row.pages)}
+        row.file = file(b"two")
+        session.commit()
+        assert row.file is not None
+        assert row.file.size == 3
+        assert ground.there() == {row.file.path, *(page.path for page in row.pages)}
+        session.delete(row)
+        session.commit()
+    assert ground.there() == set()
+
+
+def test_no_file_is_null(ground: Ground) -> None:
+    key = add(ground, file=file())
+    with ground.session() as session:
+        row = session.get_one(Document, key)
+        row.file = None
+        session.commit()
+        assert row.file is None
+        assert row.pages == []
+        table = Plain.metadata.tables["document"]
+        for condition in (Document.file.is_(None), table.c.file.is_(None)):
+            assert session.scalar(select(func.count()).select_from(Document).where(condition)) == 1
+        session.add(Document(file=file()))
+        session.commit()
+        assert session.scalars(select(Document.id).where(Document.file.is_not(None))).all() != [key]
+    assert len(ground.there()) == 1
+
+
+def test_a_list_is_edited_in_place(ground: Ground) -> None:
+    key = add(ground, pages=[file(b"1"), file(b"22"), file(b"333")])
+    with ground.session() as session:
+        row = session.get_one(Document, key)
+        row.pages.pop(0)
+        row.pages.append(file(b"4444"))
+        row.pages.reverse()
+        session.commit()
+    with ground.session() as session:
+        row = session.get_one(Document, key)
+        assert [page.size for page in row.pages] == [4, 3, 2]
+        assert ground.there() == {page.path for page in row.pages}
+
+
+def test_a_rollback_leaves_nothing(ground: Ground) -> None:
+    key = add(ground, file=file(b"old"))
+    before = ground.there()
+    with ground.session() as session:
+        session.get_one(Document, key).file = file(b"new")
+        session.add(Document(file=file()))
+        session.flush()
+        assert len(ground.there()) == 3
+        session.rollback()
+    assert ground.there() == before
+
+
+def test_a_savepoint_takes_back_its_own(ground: Ground) -> None:
+    if ground.dialect == "duckdb":
+        pytest.skip("DuckDB has no savepoints")
+    with ground.session() as session:
+        session.add(kept := Document(file=file(b"kept")))
+        session.flush()
+        with session.begin_nested() as savepoint:
+            session.add(Document(file=file(b"gone")))
+            session.flush()
+            savepoint.rollback()
+        session.commit()
+        assert kept.file is not None
+        assert ground.there() == {kept.file.path}
+
+
+def test_bulk_statements_store_and_delete(ground: Ground) -> None:
+    with ground.session() as session:
+        rows = [{"title": "a", "file": file(b"1"), "pages": [file(b"2")]}, {"title": "b", "file": file(b"3"), "pages": []}]
+        session.execute(insert(Document), rows)
+        session.commit()
+        assert len(ground.there()) == 3
+        session.execute(update(Document).where(Document.title == "a").values(file=file(b"4444"), pages=[]))
+        session.commit()
+        assert len(ground.there()) == 2
+        session.execute(update(Document).values(file=None))
+        session.commit()
+        assert ground.there() == set()
+        session.execute(update(Document).where(Document.title == "b").values(file=file(b"5")))
+        session.execute(delete(Document).where(Document.title == "b"))
+        session.commit()
+    assert ground.there() == set()
+
+
+def test_queries_look_into_documents(ground: Ground) -> None:
+    with ground.session() as session:
+        small = Document(title="small", file=file(b"x", "käse.txt", metadata={"page": 7, "tag": "x"}))
+        large = Document(title="large", file=file(b"%PDF-1.7 and more", "b.pdf"))
+        session.add_all([small, large, Document(title="none")])
+        session.commit()
+        assert small.file is not None
+        conditions = {
+            "size": Document.file.size < 2,
+            "filename": Document.file.filename == "käse.txt",
+            "like": Document.file.filename.like("k%.txt"),
+            "content_type": Document.file.content_type == "text/plain",
+            "content types": Document.file.content_type.in_(["text/plain", "image/png"]),
+            "path": Document.file.path == small.file.path,
+            "backend": (Document.file.backend == "docs") & (Document.title == "small"),
+            "checksum": Document.file.checksum == small.file.checksum,
+            "file": Document.file == small.file,
+            "files": Document.file.in_([small.file]),
+            "metadata": Document.file.metadata["page"].as_integer() == 7,
+            "metadata's text": Document.file.metadata["tag"].as_string() == "x",
+            "JSON": Document.file["filename"].as_string() == "käse.txt",
+            "time": (Document.file.last_modified > 1_000_000_000) & (Document.title == "small"),
+        }
+        for name, condition in conditions.items():
+            assert session.scalars(select(Document.title).where(condition)).all() == ["small"], name
+        by_size = select(Document.title).where(Document.file.is_not(None)).order_by(Document.file.size.desc())
+        assert session.scalars(by_size).all() == ["large", "small"]
+        assert session.scalar(select(func.sum(Document.file.size))) == 18
+
+
+def test_sizes_are_not_cut_to_32_bits(ground: Ground) -> None:
+    key = write(ground, {"v": 1, "backend": "docs", "path": "huge", "filename": "huge", "size": FOUR_GIB + 1, "metadata": {}})
+    with ground.session() as session:
+        assert session.scalars(select(Document.id).where(Document.file.size > FOUR_GIB)).all() == [key]
+        assert session.scalars(select(Document.id).where(Document.file.size <= FOUR_GIB)).all() == []
+        assert session.scalar(select(func.max(Document.file.size))) == FOUR_GIB + 1
+
+
+def test_documents_of_another_library_are_read_and_replaced(ground: Ground) -> None:
+    ground.backend.put("legacy/cat.png", b"cat")
+    key = write(ground, LEGACY)
+    with ground.session() as session:
+        row = session.get_one(Document, key)
+        assert row.file is not None
+        assert row.file.path == "legacy/cat.png"
+        assert row.file.get_content() == b"cat"
+        row.file = file(b"new")
+        session.commit()
+        assert row.file is not None
+        assert ground.there() == {row.file.path}
+
+
+def test_the_check_finds_who_names_an_object(ground: Ground) -> None:
+    key = add(ground, file=file(b"1"), pages=[file(b"2"), file(b"3")])
+    write(ground, LEGACY)
+    write(ground, [{**LEGACY, "filename": "legacy/in-a-list.png"}], "pages")
+    names = {*ground.there(), "legacy/cat.png", "legacy/in-a-list.png"}
+    with ground.sync_engine.connect() as connection:
+        asked = [Ref("docs", name) for name in [*names, *(name.upper() for name in names), "b"]]
+        assert referenced(connection, Plain.metadata, asked) == {Ref("docs", name) for name in names}
+        assert referenced(connection, Plain.metadata, [Ref("other", name) for name in names]) == set()
+    with ground.session() as session:
+        session.delete(session.get_one(Document, key))
+        session.commit()
+    with ground.sync_engine.connect() as connection:
+        left = {Ref("docs", "legacy/cat.png"), Ref("docs", "legacy/in-a-list.png")}
+        assert referenced(connection, Plain.metadata, asked) == left
+
+
+def test_sweep_removes_what_no_row_names(ground: Ground) -> None:
+    add(ground, file=file(b"1"), pages=[file(b"2")])
+    kept = ground.there()
+    key = add(ground, file=file(b"3"))
+    table = Plain.metadata.tables["document"]
+    with ground.sync_engine.begin() as connection:
+        connection.execute(delete(table).where(table.c.id == key))
+    assert len(ground.there() - kept) == 1
+    swept = list(sweep(Plain.metadata, ground.sync_engine, delete=True, grace=timedelta(0)))
+    assert [found.code for progress in swept for found in progress.findings] == ["orphan"]
+    assert ground.there() == kept
+    assert [found for progress in check(Plain.metadata, ground.sync_engine) for found in progress.findings] == []
+
+
+@pytest.mark.parametrize("route", ["session", "bulk", "sql"])
+def test_an_outbox_notes_what_rows_let_go(ground: Ground, route: str) -> None:
+    if ground.dialect in KEYLESS:
+        pytest.skip("DuckDB has no outbox: its keys do not count up by themselves")
+    keys = [add(ground, NotedDocument, file=file(b"1"), pages=[file(b"2"), file(b"3")]) for _ in range(2)]
+    before = ground.there()
+    with ground.session() as session:
+        if route == "session":
+            session.delete(session.get_one(NotedDocument, keys[0]))
+            session.get_one(NotedDocument, keys[1]).file = file(b"4444")
+        elif route == "bulk":
+            session.execute(delete(NotedDocument).where(NotedDocument.id == keys[0]))
+            session.execute(update(NotedDocument).where(NotedDocument.id == keys[1]).values(file=None))
+        else:
+            connection = session.connection()
+            connection.exec_driver_sql(f"DELETE FROM noted_document WHERE id = {keys[0]}")
+            connection.exec_driver_sql(f"UPDATE noted_document SET file = NULL WHERE id = {keys[1]}")
+        session.commit()
+    assert before <= ground.there(), "a commit deletes nothing"
+    with ground.sync_engine.connect() as connection:
+        notes = connection.execute(select(OUTBOX.table.c.path, OUTBOX.table.c.document)).all()
+    assert len({path for path, _ in notes}) == len(notes) == 4
+    for path, document in notes:
+        written = json.loads(document) if isinstance(document, str) else document
+        assert written["path"] == path
+    assert OUTBOX.drain(ground.sync_engine).deleted == 4
+    with ground.session() as session:
+        row = session.get_one(NotedDocument, keys[1])
+        assert ground.there() == {page.path for page in row.pages} | ({row.file.path} if row.file else set())
+
+
+def test_a_file_that_returns_is_kept(ground: Ground) -> None:
+    if ground.dialect in KEYLESS:
+        pytest.skip("DuckDB has no outbox: its keys do not count up by themselves")
+    add(ground, NotedDocument, file=file(b"1"))
+    table = NotedDocument.__table__
+    with ground.sync_engine.begin() as connection:
+        connection.execute(
+            insert(table).from_select(["title", "file", "pages"], select(table.c.title, table.c.file, table.c.pages))
+        )
+        connection.execute(delete(table).where(table.c.id == select(func.min(table.c.id)).scalar_subquery().correlate(None)))
+    assert OUTBOX.drain(ground.sync_engine).deleted == 0
+    assert len(ground.there()) == 1
