@@ -13,6 +13,7 @@ import secrets as randomness
 import time
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from functools import cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -155,11 +156,7 @@ def resolve_keys(secret: Secret | None, *, development: bool = False, user: str 
     raise SecretError(msg)
 
 
-_development: list[Keys] = []
-
-
+@cache
 def _random_keys() -> Keys:
     """Return the process's random keys: one pair for all that ask, so that what one signs the other accepts."""
-    if not _development:
-        _development.append(Keys(randomness.token_bytes(32)))
-    return _development[0]
+    return Keys(randomness.token_bytes())

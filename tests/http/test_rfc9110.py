@@ -142,7 +142,9 @@ def test_any_range_header_is_a_slice_or_the_whole(header: str, size: int) -> Non
 
 def test_the_two_results_without_bytes_are_told_apart() -> None:
     assert requested_range("bytes=0-0", 1) == ByteRange(0, 1)
-    assert requested_range("bytes=5-", 5) is UNSATISFIABLE
+    for size in (5, 5000):
+        assert requested_range(f"bytes={size}-", size) is UNSATISFIABLE
+    assert UNSATISFIABLE.start == UNSATISFIABLE.end, "whoever counts its bytes finds none"
     assert requested_range(None, 5) is None
 
 

@@ -48,9 +48,10 @@ def requested_range(value: str | None, size: int) -> ByteRange | None:
     if not wanted:
         return None
     if not any(start < end for start, end in wanted):
-        # The last bytes of an empty file are all of it, which no Content-Range can say.
-        return None if size == 0 and any(match and match[3] and int(match[3]) for match in matches) else UNSATISFIABLE
-    return wanted[0] if len(wanted) == 1 else None
+        # The last bytes of an empty file (of any other they are some) are all of it, which no Content-Range can say.
+        return None if any(match and match[3] and int(match[3]) for match in matches) else UNSATISFIABLE
+    first, *others = wanted
+    return None if others else first
 
 
 def _cut(match: re.Match[str], size: int) -> ByteRange:
