@@ -51,7 +51,9 @@ class Kind:
     identifiers: bool = False
 
 
-_CLOUD = Capabilities(native_async=True, ordered_list=True, keeps_content_type=True, sign_get=True, sign_put=True)
+_CLOUD = Capabilities(
+    native_async=True, ordered_list=True, keeps_content_type=True, sign_get=True, sign_put=True, keeps_metadata=True
+)
 _PLAIN = Capabilities(native_async=True)
 
 _KINDS: tuple[tuple[type, Kind], ...] = (

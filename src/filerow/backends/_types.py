@@ -129,6 +129,10 @@ class Capabilities(NamedTuple):
         keeps_content_type: The store keeps the media type with the object.
         sign_get: ``sign()`` works for reading.
         sign_put: ``sign()`` works for uploading.
+        keeps_metadata: The store keeps ``Content-Disposition``, ``Cache-Control`` and user metadata with the object, and answers
+            a signed URL with them.
+        exclusive: Of several that create one path at the same moment, exactly one succeeds; without it each may look whether the
+            path is free, and then write.
     """
 
     native_async: bool = False
@@ -137,3 +141,5 @@ class Capabilities(NamedTuple):
     keeps_content_type: bool = False
     sign_get: bool = False
     sign_put: bool = False
+    keeps_metadata: bool = False
+    exclusive: bool = True

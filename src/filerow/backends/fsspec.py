@@ -32,6 +32,7 @@ from filerow.backends._foreign import (
     staging_path,
 )
 from filerow.backends._fsspec_flavours import flavour_of, protocol_of, seconds_in
+from filerow.backends._fsspec_locked import one_at_a_time
 from filerow.backends._headers import encode_metadata, headers_of
 from filerow.backends._sign_request import check_bound
 from filerow.backends._types import Buffer, ObjectInfo, PutOptions, SignRequest, Unfinished
@@ -54,6 +55,7 @@ except ImportError as error:
 __all__ = ("FSSpecBackend",)
 
 _RANGE = 4 << 20  # bytes of one range request while streaming
+_ATTEMPTS = 5  # to make a folder that others make or remove at the same time
 _WEEK = 7 * 24 * 3600
 _memory = threading.Lock()  # fsspec's memory filesystem is one dictionary for the process, without a lock of its own
 if hasattr(os, "register_at_fork"):  # absent where there is no fork; a child could wait for ever for a thread that it has not
@@ -75,11 +77,12 @@ class FSSpecBackend(StorageBackend):
         ValueError: ``file`` without a prefix, or a prefix with ``..``.
         TypeError: Options with a filesystem that is built already.
 
-    How create-only works depends on the filesystem. s3fs, gcsfs and adlfs hand it to the store, which decides; ``file`` takes the
-    name exclusively; ``memory`` locks. Others only look whether the name is free, then write: two writers at the same moment may
-    both succeed. A copy is refused by the store on S3 and GCS and by looking first on others. Filesystems that are not
-    object stores get a temporary file beside the target, which is then moved; what they flush to disk is up to them.
-    Reads bypass fsspec's caches. Work runs in threads, so a filesystem must bear several at once.
+    How create-only works depends on the filesystem. s3fs, gcsfs and adlfs hand it to the store, which decides; ``file`` and
+    ``sftp`` take the name exclusively; ``memory`` locks. Others only look whether the name is free, then write: two writers at
+    the same moment may both succeed (``capabilities.exclusive``). A copy is refused by the store on S3 and GCS, by looking first
+    on others. Filesystems that are not object stores get a temporary file beside the target, which is then moved; what they
+    flush to disk is up to them. Reads bypass fsspec's caches. Work runs in threads, so a filesystem must bear several at once;
+    the one connection of ``sftp`` and ``ftp`` does not, so their calls wait for each other.
     """
 
     def __init__(
@@ -97,6 +100,7 @@ class FSSpecBackend(StorageBackend):
         self._pid = os.getpid()
         self.protocol = protocol_of(self.fs)
         self._flavour = flavour_of(self.protocol)
+        self._flavour.prepare(self.fs)
         self._root = root_of(self.protocol, root, prefix)
         self.capabilities = self._flavour.capabilities_of(self.fs)
         self._secrets = secrets_of({**getattr(self.fs, "storage_options", {}), **options})
@@ -110,6 +114,10 @@ class FSSpecBackend(StorageBackend):
         if self._pid != os.getpid():
             self._fs, self._pid = reopened(self._fs), os.getpid()
         return self._fs
+
+    @property
+    def _client(self) -> Any:
+        return one_at_a_time(self.fs) if self._flavour.one_at_a_time else self.fs
 
     def _at(self, path: str) -> str:
         check_exact(path, self.protocol)
@@ -133,7 +141,7 @@ class FSSpecBackend(StorageBackend):
         elif isinstance(body, BUFFERS) and not (azure and metadata):  # adlfs takes metadata of opened files only
             chosen = self._flavour.pipe_options(headers, metadata)
             mode = "create" if options.create_only else "overwrite"
-            stored = self.fs.pipe_file(self._at(path), bytes(body), mode=mode, **chosen)
+            stored = self._client.pipe_file(self._at(path), bytes(body), mode=mode, **chosen)
         else:
             chosen = self._flavour.open_options(headers, metadata)
             self._put_stream(path, [body] if isinstance(body, BUFFERS) else body, options, chosen)
@@ -143,13 +151,13 @@ class FSSpecBackend(StorageBackend):
     def _put_in_memory(self, path: str, body: Buffer | Iterator[Buffer], options: PutOptions) -> None:
         data = bytes(body) if isinstance(body, BUFFERS) else b"".join(map(own, body))
         with _memory:
-            self.fs.pipe_file(self._at(path), data, mode="create" if options.create_only else "overwrite")
+            self._client.pipe_file(self._at(path), data, mode="create" if options.create_only else "overwrite")
 
     def _put_stream(self, path: str, chunks: Iterable[Buffer], options: PutOptions, chosen: Mapping[str, Any]) -> None:
-        if options.create_only and self.fs.exists(self._at(path)):
+        if options.create_only and self._client.exists(self._at(path)):
             raise FileExistsError(path)  # before gigabytes are sent; the store decides again when they are
         mode = "xb" if options.create_only else "wb"
-        file = self.fs.open(self._at(path), mode, block_size=PART, **chosen)
+        file = self._client.open(self._at(path), mode, block_size=PART, **chosen)
         try:
             for chunk in chunks:
                 file.write(own(chunk))
@@ -161,49 +169,62 @@ class FSSpecBackend(StorageBackend):
             raise
 
     def _put_file(self, path: str, body: Buffer | Iterator[Buffer], options: PutOptions) -> None:
-        if options.create_only and self.fs.exists(self._at(path)):
+        if options.create_only and self._client.exists(self._at(path)):
             raise FileExistsError(path)
         staging = self._at(staging_path(path))
         try:
-            with self.fs.open(staging, "wb") as file:
+            with self._open_new(staging) as file:
                 for chunk in [body] if isinstance(body, BUFFERS) else body:
                     file.write(own(chunk))
             self._publish(staging, path, create_only=options.create_only)
         except BaseException:
             with suppress(Exception):
-                self.fs.rm_file(staging)
+                self._client.rm_file(staging)
             raise
+
+    def _open_new(self, name: str) -> Any:
+        for _ in range(_ATTEMPTS):
+            try:
+                return self._client.open(name, "wb")
+            except FileNotFoundError:
+                with suppress(OSError):  # another writer may be making the same folders
+                    self._client.makedirs(name.rpartition("/")[0], exist_ok=True)
+        return self._client.open(name, "wb")
 
     def _publish(self, staging: str, path: str, *, create_only: bool) -> None:
         target = self._at(path)
-        if self.fs.isdir(target):
+        if self._client.isdir(target):
             raise FileExistsError(path)
         if not create_only:
-            self.fs.mv(staging, target)
+            self._client.mv(staging, target)
             return
-        if self.protocol not in {"file", "local"}:
-            if self.fs.exists(target):
+        if self._flavour.exclusive_mode is None:
+            if self._client.exists(target):
                 raise FileExistsError(path)
-            self.fs.mv(staging, target)
+            self._client.mv(staging, target)
             return
-        with self.fs.open(target, "xb"):  # exclusive: one of many writers gets the name
-            pass
         try:
-            self.fs.mv(staging, target)
+            self._client.open(target, self._flavour.exclusive_mode).close()  # one of many writers gets the name
+        except OSError as error:
+            if self._client.exists(target):  # SFTP has no word for it
+                raise FileExistsError(path) from error
+            raise
+        try:
+            self._client.mv(staging, target)
         except BaseException:
             with suppress(Exception):
-                self.fs.rm_file(target)
+                self._client.rm_file(target)
             raise
 
     def _copy(self, source: str, target: str) -> ObjectInfo:
         origin = self._head(source).path
-        if self.fs.exists(self._at(target)):
+        if self._client.exists(self._at(target)):
             raise FileExistsError(target)
         if self.protocol == "memory":
             with _memory:
-                self.fs.pipe_file(self._at(target), self.fs.cat_file(self._at(origin)), mode="create")
+                self._client.pipe_file(self._at(target), self._client.cat_file(self._at(origin)), mode="create")
         elif self._flavour.objects:
-            self.fs.cp_file(self._at(origin), self._at(target), **self._flavour.copy_options())
+            self._client.cp_file(self._at(origin), self._at(target), **self._flavour.copy_options())
         else:
             self._put_file(target, self._stream(origin, 0, None, _RANGE), PutOptions())
         return self._head(target)
@@ -214,7 +235,7 @@ class FSSpecBackend(StorageBackend):
             names = [self._at(path) for path in paths]
             if not any(character in name for name in names for character in "*?["):
                 try:
-                    self.fs.rm(names)
+                    self._client.rm(names)
                 except FileNotFoundError:
                     return {}  # said when none of them is there
                 except OSError:
@@ -224,7 +245,9 @@ class FSSpecBackend(StorageBackend):
         failed: dict[str, BaseException] = {}
         for path in paths:
             try:
-                self.fs.rm_file(self._at(path))
+                if not self._flavour.objects and self._flavour.removes_folders and self._client.isdir(self._at(path)):
+                    continue
+                self._client.rm_file(self._at(path))
             except (FileNotFoundError, IsADirectoryError):
                 continue
             except Exception as error:  # each path's failure is its own  # noqa: BLE001
@@ -237,7 +260,7 @@ class FSSpecBackend(StorageBackend):
         name = self._at(path)
         limits = {} if start == 0 and end is None else {"start": start, "end": end}
         try:
-            return bytes(self.fs.cat_file(name, **limits))
+            return bytes(self._client.cat_file(name, **limits))
         except FileNotFoundError:
             raise
         except Exception:
@@ -252,7 +275,7 @@ class FSSpecBackend(StorageBackend):
         if self._flavour.objects or self.protocol == "memory":  # all its readers share one position in one file
             yield from self._stream_ranges(path, start, end, chunk_size)
             return
-        with self.fs.open(self._at(path), "rb") as file:
+        with self._client.open(self._at(path), "rb") as file:
             file.seek(start)
             while start < end and (chunk := file.read(min(chunk_size, end - start))):
                 start += len(chunk)
@@ -261,14 +284,14 @@ class FSSpecBackend(StorageBackend):
     def _stream_ranges(self, path: str, start: int, end: int, chunk_size: int) -> Iterator[bytes]:
         step = max(chunk_size, _RANGE)
         for first in range(start, end, step):
-            block = self.fs.cat_file(self._at(path), start=first, end=min(first + step, end))
+            block = self._client.cat_file(self._at(path), start=first, end=min(first + step, end))
             for at in range(0, len(block), chunk_size):
                 yield bytes(block[at : at + chunk_size])
 
     def _head(self, path: str) -> ObjectInfo:
         name = self._at(path)
-        self.fs.invalidate_cache()  # a filesystem that was given to us may cache listings, and info() believes them
-        info = self.fs.info(name)
+        self._client.invalidate_cache()  # a filesystem that was given to us may cache listings, and info() believes them
+        info = self._client.info(name)
         if info["type"] != "file":
             raise FileNotFoundError(path)
         return _info(info, path)
@@ -280,7 +303,7 @@ class FSSpecBackend(StorageBackend):
         self._flavour.abort(self.fs, self._root, upload)
 
     def _list(self, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
-        self.fs.invalidate_cache()
+        self._client.invalidate_cache()
         yield from self._walk(prefix, start_after.encode())
 
     def _walk(self, folder: str, after: bytes) -> Iterator[ObjectInfo]:
@@ -299,9 +322,13 @@ class FSSpecBackend(StorageBackend):
         base = f"{root}/{folder}".strip("/") if folder else root
         where = self._at(folder) if folder else self._root
         try:
-            found = self.fs.ls(where, detail=True)
+            found = self._client.ls(where, detail=True)
         except (FileNotFoundError, NotADirectoryError):
             return
+        except OSError:
+            if self._client.info(where)["type"] == "file":  # SFTP has no word for it
+                return
+            raise
         for info in found:
             name = str(info["name"]).strip("/")
             if base and not name.startswith(f"{base}/"):

@@ -1,0 +1,38 @@
+"""What our own backends are tested with, for yours: the conformance kit.
+
+::
+
+    from filerow.testing import Conformance
+
+
+    class TestMyBackend(Conformance):
+        def make(self):
+            return MyBackend("docs", bucket="filerow-tests")
+
+See ``docs/conformance.md``.
+"""
+
+from __future__ import annotations
+
+from filerow.testing._case import Case, CaseFailedError, DoesNotApplyError
+from filerow.testing._conformance import Conformance, overrides_case
+from filerow.testing._harness import Answer, Harness
+from filerow.testing._run import Outcome, Result, run
+from filerow.testing.cases import CASES
+from filerow.testing.faults import Fault, FaultyBackend
+
+__all__ = (
+    "CASES",
+    "Answer",
+    "Case",
+    "CaseFailedError",
+    "Conformance",
+    "DoesNotApplyError",
+    "Fault",
+    "FaultyBackend",
+    "Harness",
+    "Outcome",
+    "Result",
+    "overrides_case",
+    "run",
+)

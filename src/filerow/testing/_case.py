@@ -1,0 +1,129 @@
+"""What a case of the conformance kit is, and the words it says what it wants with.
+
+``assert`` is gone under ``python -O``, and explains itself under pytest only; a case also runs on the command line. So it says
+what should hold with :func:`equal`, :func:`ensure` and :func:`raised`, whose errors tell all there is to know.
+"""
+
+from __future__ import annotations
+
+import unittest
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from filerow.testing._driver import AsyncDriver, Driver
+
+__all__ = ("CASES", "Case", "CaseFailedError", "DoesNotApplyError", "async_case", "case", "ensure", "equal", "raised")
+
+E = TypeVar("E", bound=BaseException)
+
+_MOST = 240  # characters of a value that a message shows
+
+
+class CaseFailedError(AssertionError):
+    """The backend does not do what the case wants of it."""
+
+
+class DoesNotApplyError(unittest.SkipTest):
+    """The case asks for something this backend has declared not to have.
+
+    Without the kit's plugin pytest shows it as a skipped test with its reason; with it, in a table at the end of the run.
+
+    Args:
+        reason: The capability that is lacking, or whatever else stands in the way.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"does not apply: {reason}")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One thing that every backend must do.
+
+    Attributes:
+        name: A sentence, with underscores.
+        theme: The module it is in: what it is about.
+        check: Does it, given a backend seen through one of its sides; raises when the backend fails.
+        sides: ``sync``, ``async`` or both.
+        large: It moves hundreds of megabytes or makes thousands of objects, so it runs only when asked for.
+    """
+
+    name: str
+    theme: str
+    check: Callable[[Any], None]
+    sides: tuple[str, ...]
+    large: bool
+
+
+CASES: dict[str, Case] = {}
+"""Every case by name, in the order of their themes."""
+
+
+def case(*, large: bool = False) -> Callable[[Callable[[Driver], None]], Callable[[Driver], None]]:
+    """Make a case of a function that holds for the synchronous and the asynchronous side alike."""
+
+    def register(function: Callable[[Driver], None]) -> Callable[[Driver], None]:
+        _register(function, ("sync", "async"), large=large)
+        return function
+
+    return register
+
+
+def async_case(function: Callable[[AsyncDriver], None]) -> Callable[[AsyncDriver], None]:
+    """Make a case of a function that is about the event loop."""
+    _register(function, ("async",), large=False)
+    return function
+
+
+def _register(function: Callable[[Any], None], sides: tuple[str, ...], *, large: bool) -> None:
+    name = function.__name__
+    if name in CASES:
+        msg = f"there are two cases called {name}"
+        raise ValueError(msg)
+    CASES[name] = Case(name, function.__module__.rpartition(".")[2], function, sides, large)
+
+
+# -- what should hold ------------------------------------------------------------------------------------------------------
+
+
+def ensure(condition: object, message: str) -> None:
+    """Fail the case with a message unless something is so."""
+    if not condition:
+        raise CaseFailedError(message)
+
+
+def equal(actual: object, expected: object, what: str) -> None:
+    """Fail the case unless two values are equal.
+
+    Args:
+        actual: What the backend gave.
+        expected: What it should have given.
+        what: What the value is, as the subject of a sentence.
+    """
+    if actual != expected:
+        raise CaseFailedError(f"{what}: expected {_shown(expected)}, got {_shown(actual)}")
+
+
+def raised(kind: type[E], call: Callable[..., Any], *args: Any) -> E:
+    """Return the error of ``kind`` that a call raises; another error fails the case, as does none."""
+    try:
+        result = call(*args)
+    except kind as error:
+        return error
+    except Exception as error:
+        raise CaseFailedError(f"{_call(args)}: expected {kind.__name__}, but {type(error).__name__} came: {error}") from error
+    raise CaseFailedError(f"{_call(args)}: expected {kind.__name__}, but nothing was raised; the result is {_shown(result)}")
+
+
+def _call(args: tuple[Any, ...]) -> str:
+    return f"call with {', '.join(map(_shown, args))}" if args else "call"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, (bytes, bytearray)) and len(value) > _MOST // 4:
+        return f"{len(value):,} bytes {bytes(value[:16])!r}…{bytes(value[-16:])!r}"
+    text = repr(value)
+    return text if len(text) <= _MOST else f"{text[: _MOST - 1]}…"

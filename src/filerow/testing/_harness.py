@@ -1,0 +1,174 @@
+"""What the conformance kit must be told of a backend: how to make one, and how to ask its signed URLs."""
+
+from __future__ import annotations
+
+import http.client
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import ClassVar, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from filerow._registry import storages
+from filerow.backends.base import StorageBackend
+from filerow.http.route import answer, receive
+from filerow.testing._case import Case, CaseFailedError, DoesNotApplyError
+from filerow.testing._driver import AsyncDriver, Driver
+
+__all__ = ("Answer", "Harness", "check", "scratch_folder")
+
+_TIMEOUT = 60
+
+
+class Answer(NamedTuple):
+    """What came back for a request.
+
+    Attributes:
+        status: The HTTP status.
+        headers: Its headers, names in lower case.
+        body: Its body.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Harness(ABC):
+    """A backend under test. Subclass it and say how to make one; everything else has a default.
+
+    Attributes:
+        known_faults: Cases that this backend is known to fail, each with the reason. They run, must fail, and stand in the
+            report; one that passes is an error, so that the list stays true. ``case`` or ``case_sync``, ``case_async``.
+        large: Run the cases that move hundreds of megabytes, too.
+        cleans: Remove what each case has made. Set it to ``False`` where the store itself is thrown away.
+    """
+
+    known_faults: ClassVar[Mapping[str, str]] = {}
+    large: bool = False
+    cleans: bool = True
+
+    @abstractmethod
+    def make(self) -> StorageBackend:
+        """Return a backend to test. Cases keep to folders of their own, so it may be the same one each time."""
+
+    def make_missing(self) -> StorageBackend | None:
+        """Return a backend on a bucket or folder that does not exist and that a write does not make; ``None`` without such."""
+        return None
+
+    def send(self, backend: StorageBackend, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
+        """Send one HTTP request to a signed URL, exactly as it stands, and return the answer.
+
+        The default asks the URL's server; where the backend signs URLs of our own route, it asks the route in this process.
+
+        Args:
+            backend: The backend that has signed the URL.
+            method: The request's method.
+            url: The URL.
+            body: The request's body, or none.
+            headers: The request's headers.
+        """
+        if backend.own_urls is not None:
+            return _ask_own_route(backend, method, url, body, headers)
+        return _ask_server(method, url, body, headers)
+
+    def close(self, backend: StorageBackend) -> None:  # noqa: B027 - most have nothing to give back
+        """Give back what :meth:`make` or :meth:`make_missing` has opened."""
+
+
+def scratch_folder() -> str:
+    """Return a folder that nothing has yet."""
+    return f"filerow-conformance/{uuid.uuid4().hex}"
+
+
+def check(harness: Harness, case: Case, side: str, backend: StorageBackend | None = None) -> None:
+    """Try one case on one side of a backend, in a folder of its own, and remove what it has made.
+
+    Args:
+        harness: Where the backend comes from.
+        case: What to try.
+        side: ``sync`` or ``async``.
+        backend: The backend; a fresh one when left out.
+
+    Raises:
+        DoesNotApplyError: The backend declares that it lacks what the case is about, or that it fails it.
+        CaseFailedError: The backend fails it; so does any other exception.
+    """
+    if case.large and not harness.large:
+        raise DoesNotApplyError("large cases were not asked for")
+    fault = harness.known_faults.get(f"{case.name}_{side}") or harness.known_faults.get(case.name)
+    with _driver(harness, side, backend) as driver:
+        try:
+            case.check(driver)
+        except DoesNotApplyError:
+            raise
+        except Exception as error:
+            if fault:
+                raise DoesNotApplyError(f"known fault: {fault}") from error
+            raise
+    if fault:
+        raise CaseFailedError(f"{case.name} passes, so it need not be among known_faults any more: {fault}")
+
+
+@contextmanager
+def _driver(harness: Harness, side: str, backend: StorageBackend | None) -> Iterator[Driver]:
+    used = harness.make() if backend is None else backend
+    try:
+        driver = (AsyncDriver if side == "async" else Driver)(used, harness, scratch_folder())
+        try:
+            yield driver
+        except BaseException:
+            driver.close()
+            if harness.cleans:
+                with suppress(Exception):  # what the case has to say matters more
+                    driver.clean()
+            raise
+        driver.close()
+        if harness.cleans:
+            driver.clean()
+    finally:
+        if backend is None:
+            harness.close(used)
+
+
+# -- signed URLs -----------------------------------------------------------------------------------------------------------
+
+
+def _ask_server(method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.netloc, timeout=_TIMEOUT)
+    try:
+        connection.request(method, f"{parts.path}?{parts.query}", body, dict(headers))
+        got = connection.getresponse()
+        return Answer(got.status, {name.lower(): value for name, value in got.getheaders()}, got.read())
+    finally:
+        connection.close()
+
+
+def _ask_own_route(backend: StorageBackend, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
+    parts = urlsplit(url)
+    base = urlsplit((backend.own_urls and backend.own_urls.base_url) or "").path
+    key, _, path = unquote(parts.path.removeprefix(f"{base}/")).partition("/")
+    sent = {"content-length": str(len(body or b"")), **headers}
+    with _registered(backend):
+        if method in {"GET", "HEAD"}:
+            reply = answer(method, key, path, parts.query, sent)
+        else:
+            reply = receive(method, key, path, parts.query, sent, [body or b""])
+        data = reply.body if isinstance(reply.body, bytes) else b"".join(reply.body.stream())
+    return Answer(reply.status, {name.lower(): value for name, value in reply.headers}, data)
+
+
+@contextmanager
+def _registered(backend: StorageBackend) -> Iterator[None]:
+    """Let our own route find the backend, which it looks for among the registered ones."""
+    if storages.is_registered(backend.key) and storages.get_backend(backend.key) is backend:
+        yield
+        return
+    storages.register_backend(backend)
+    try:
+        yield
+    finally:
+        storages.unregister_backend(backend.key)

@@ -1,0 +1,101 @@
+"""Runs the conformance kit without a test runner, and tells what came of each case."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from filerow.backends.base import StorageBackend
+from filerow.testing._case import Case, CaseFailedError, DoesNotApplyError
+from filerow.testing._harness import Harness, check
+from filerow.testing.cases import CASES
+
+__all__ = ("Outcome", "Result", "run")
+
+_SIDES = ("sync", "async")
+
+
+class Outcome(StrEnum):
+    """What came of a case."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    DOES_NOT_APPLY = "does not apply"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of one case on one side.
+
+    Attributes:
+        case: Its name.
+        theme: What it is about.
+        side: ``sync`` or ``async``.
+        outcome: Whether it passed.
+        seconds: How long it took.
+        message: What went wrong, or which capability is lacking; empty for what passed.
+    """
+
+    case: str
+    theme: str
+    side: str
+    outcome: Outcome
+    seconds: float
+    message: str = ""
+
+
+def run(harness: Harness, *, sides: Collection[str] = _SIDES, cases: Collection[str] = ()) -> Iterator[Result]:
+    """Try every case on a backend, one after the other.
+
+    What a case has made is removed before the next one begins, also when it fails and when it is interrupted.
+
+    Args:
+        harness: How to make the backend; one is made for the whole run.
+        sides: ``sync``, ``async`` or both.
+        cases: Names of the cases to try; all when empty. Large ones run only where ``harness.large`` is set.
+
+    Yields:
+        What came of each case on each side.
+
+    Raises:
+        ValueError: There is no such case or side.
+    """
+    unknown = [*(set(cases) - set(CASES)), *(set(sides) - set(_SIDES))]
+    if unknown:
+        msg = f"there is no case or side called {', '.join(sorted(unknown))}"
+        raise ValueError(msg)
+    chosen = [case for case in CASES.values() if (not cases or case.name in cases) and (harness.large or not case.large)]
+    backend = harness.make()
+    try:
+        for case in chosen:
+            for side in case.sides:
+                if side not in sides:
+                    continue
+                started = time.monotonic()
+                outcome, message = _try(harness, case, side, backend)
+                yield Result(case.name, case.theme.strip("_"), side, outcome, round(time.monotonic() - started, 3), message)
+    finally:
+        harness.close(backend)
+
+
+def _try(harness: Harness, case: Case, side: str, backend: StorageBackend) -> tuple[Outcome, str]:
+    try:
+        check(harness, case, side, backend)
+    except DoesNotApplyError as error:
+        return Outcome.DOES_NOT_APPLY, error.reason
+    except CaseFailedError as error:
+        return Outcome.FAILED, str(error)
+    except Exception as error:  # noqa: BLE001 - a backend that is broken may raise anything
+        return Outcome.FAILED, _unexpected(error)
+    return Outcome.PASSED, ""
+
+
+def _unexpected(error: BaseException) -> str:
+    """Return an error that no case expects, and the line of the case at which it came."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if "filerow" in frame.filename and "cases" in frame.filename]
+    where = f" (at: {ours[-1].line})" if ours else ""
+    return f"unexpected {type(error).__name__}: {error}{where}"

@@ -1,0 +1,198 @@
+"""Every backend of ours passes the conformance kit, synchronously and asynchronously."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+
+from filerow.backends import _directory
+from filerow.backends.base import StorageBackend
+from filerow.backends.fsspec import FSSpecBackend
+from filerow.backends.local import LocalBackend
+from filerow.backends.memory import MemoryBackend
+from filerow.backends.obstore import ObstoreBackend
+from tests.backends.stores import (
+    LARGE_BODY,
+    NO_BUCKET,
+    azure_options,
+    bucket_of,
+    gcs_options,
+    on_obstore,
+    s3_options,
+    s3fs_options,
+    shared,
+)
+from tests.backends.suite import CORE, SLOW, Suite
+
+SECRET = "a secret of the tests"
+
+
+class TestMemory(Suite):
+    def make(self) -> StorageBackend:
+        return MemoryBackend("memory", base_url="/files", secret=SECRET)
+
+
+class TestLocal(Suite):
+    def make(self) -> StorageBackend:
+        return LocalBackend("local", self.fixture("tmp_path") / "root", fsync=False, base_url="/files", secret=SECRET)
+
+
+class TestLocalWithFsync(Suite):
+    every_run = CORE
+
+    def make(self) -> StorageBackend:
+        return LocalBackend("local", self.fixture("tmp_path") / "root")
+
+
+class TestLocalByPath(Suite):
+    """What Windows gets."""
+
+    every_run = CORE
+
+    def make(self) -> StorageBackend:
+        self.fixture("monkeypatch").setattr(_directory, "BY_DESCRIPTOR", False)
+        return LocalBackend("local", self.fixture("tmp_path") / "root", fsync=False)
+
+
+class TestObstoreMemory(Suite):
+    every_run = CORE
+
+    def make(self) -> StorageBackend:
+        return ObstoreBackend("obstore", "memory://")
+
+
+class TestObstoreLocal(Suite):
+    later = SLOW
+
+    def make(self) -> StorageBackend:
+        return ObstoreBackend("obstore", f"file://{self.fixture('tmp_path')}/root")
+
+
+@pytest.mark.servers
+class TestObstoreS3(Suite):
+    """On SeaweedFS."""
+
+    def make(self) -> StorageBackend:
+        server, bucket = bucket_of(self.request, "s3_server")
+        return on_obstore(f"s3://{bucket}", **s3_options(server))
+
+    def make_missing(self) -> StorageBackend:
+        return on_obstore(f"s3://{NO_BUCKET}", **s3_options(self.fixture("s3_server")))
+
+
+@pytest.mark.servers
+class TestObstoreMoto(Suite):
+    """On a second S3."""
+
+    every_run = CORE
+    known_faults = dict.fromkeys(
+        [
+            "a_signed_url_expires",
+            "a_signed_url_that_was_changed_is_refused",
+        ],
+        "moto checks neither signatures nor expiry",
+    )
+
+    def make(self) -> StorageBackend:
+        server, bucket = bucket_of(self.request, "moto_server")
+        return on_obstore(f"s3://{bucket}", **s3_options(server))
+
+    def make_missing(self) -> StorageBackend:
+        return on_obstore(f"s3://{NO_BUCKET}", **s3_options(self.fixture("moto_server")))
+
+
+@pytest.mark.servers
+class TestObstoreAzure(Suite):
+    later = SLOW
+
+    def make(self) -> StorageBackend:
+        server, container = bucket_of(self.request, "azurite_server")
+        return on_obstore(f"az://{container}", **azure_options(server))
+
+    def make_missing(self) -> StorageBackend:
+        return on_obstore(f"az://{NO_BUCKET}", **azure_options(self.fixture("azurite_server")))
+
+
+@pytest.mark.servers
+class TestObstoreGCS(Suite):
+    later = SLOW
+
+    def make(self) -> StorageBackend:
+        server, bucket = bucket_of(self.request, "gcs_facade")
+        return on_obstore(f"gs://{bucket}", **gcs_options(server))
+
+    def make_missing(self) -> StorageBackend:
+        return on_obstore(f"gs://{NO_BUCKET}", **gcs_options(self.fixture("gcs_facade")))
+
+
+class TestFSSpecMemory(Suite):
+    every_run = CORE
+
+    def make(self) -> StorageBackend:
+        return FSSpecBackend("fsspec", "memory", prefix=f"/{uuid.uuid4().hex}")
+
+
+class TestFSSpecFile(Suite):
+    later = SLOW
+
+    def make(self) -> StorageBackend:
+        return FSSpecBackend("fsspec", "file", prefix=f"{self.fixture('tmp_path')}/root")
+
+
+@pytest.mark.servers
+class TestFSSpecS3(Suite):
+    """On SeaweedFS."""
+
+    later = SLOW - {"a_cancelled_put_leaves_nothing", "the_callers_own_exception_comes_back_and_nothing_stays"}
+
+    def make(self) -> StorageBackend:
+        server, bucket = bucket_of(self.request, "s3_server")
+        return shared(f"s3://{bucket}", **s3fs_options(server))
+
+    def make_missing(self) -> StorageBackend:
+        return shared(f"s3://{NO_BUCKET}", **s3fs_options(self.fixture("s3_server")))
+
+
+@pytest.mark.servers
+@LARGE_BODY
+class TestFSSpecGCS(Suite):
+    every_run = CORE
+
+    def make(self) -> StorageBackend:
+        server, bucket = bucket_of(self.request, "gcs_server")
+        return shared(f"gs://{bucket}", project=server.project, token="anon", endpoint_url=server.endpoint)
+
+    def make_missing(self) -> StorageBackend:
+        server = self.fixture("gcs_server")
+        return shared(f"gs://{NO_BUCKET}", project=server.project, token="anon", endpoint_url=server.endpoint)
+
+
+@pytest.mark.servers
+@LARGE_BODY
+class TestFSSpecAzure(Suite):
+    every_run = CORE
+    known_faults = {
+        "unusual_paths_are_kept_as_they_are": "adlfs drops a '#' at the end of a name, so FSSpecBackend refuses such a path",
+    }
+
+    def make(self) -> StorageBackend:
+        server, container = bucket_of(self.request, "azurite_server")
+        return shared(f"az://{container}", connection_string=server.connection_string)
+
+    def make_missing(self) -> StorageBackend:
+        return shared(f"az://{NO_BUCKET}", connection_string=self.fixture("azurite_server").connection_string)
+
+
+@pytest.mark.servers
+class TestFSSpecSFTP(Suite):
+    every_run = CORE
+
+    def make(self) -> StorageBackend:
+        server = self.fixture("sftp_server")
+        if server not in _sftp:
+            _sftp[server] = FSSpecBackend("fsspec", "sftp", **server.options)
+        return FSSpecBackend("fsspec", _sftp[server].fs, prefix=f"/{uuid.uuid4().hex}")
+
+
+_sftp: dict[object, FSSpecBackend] = {}
