@@ -24,7 +24,7 @@ _DATE = re.compile(
 
 
 class Outcome(Enum):
-    """What the preconditions of a request say."""
+    """What the preconditions of a request say, and the status of the answer."""
 
     PROCEED = 200
     NOT_MODIFIED = 304

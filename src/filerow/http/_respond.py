@@ -62,9 +62,9 @@ def respond(what: Representation, method: str, headers: RequestHeaders) -> Reply
     outcome = evaluate(method, asked, what.known)
     identity = (*_validator_headers(what.known), ("cache-control", what.cache_control))
     if outcome is Outcome.FAILED:
-        return plain(412, *identity)
+        return plain(outcome.value, *identity)
     if outcome is Outcome.NOT_MODIFIED:
-        return Reply(304, identity)  # no content-length: it would be that of the file (section 8.6)
+        return Reply(outcome.value, identity)  # no content-length: it would be that of the file (section 8.6)
     part = None
     if method == "GET" and if_range_holds(asked, what.known):
         part = requested_range(asked.get("range"), what.size)
@@ -75,7 +75,7 @@ def respond(what: Representation, method: str, headers: RequestHeaders) -> Reply
     if part is not None:
         found = (*found, ("content-range", f"bytes {start}-{end - 1}/{what.size}"))
     body = Body(what.backend, what.path, start, end) if method == "GET" and end > start else b""
-    return Reply(200 if part is None else 206, found, body)
+    return Reply(outcome.value if part is None else 206, found, body)
 
 
 def _validator_headers(known: Validators) -> Headers:
