@@ -37,6 +37,20 @@ class SQLite:
         explicit_begin(engine.sync_engine)
         return engine
 
+    def empty(self) -> None:
+        connection = sqlite3.connect(self.path)
+        try:
+            connection.executescript("PRAGMA synchronous=OFF;" + ";".join(f"DELETE FROM {table}" for table in DELETE_ORDER))
+        finally:
+            connection.close()
+
+    def select(self, query: str) -> list[tuple[Any, ...]]:
+        connection = sqlite3.connect(f"file:{self.path}?mode=ro", uri=True)
+        try:
+            return connection.execute(query).fetchall()
+        finally:
+            connection.close()
+
     def rows(self) -> list[Row]:
         connection = sqlite3.connect(f"file:{self.path}?mode=ro", uri=True)
         try:
@@ -69,6 +83,9 @@ class PostgreSQL:
 
     def empty(self) -> None:
         self._connection.execute(";".join(f"DELETE FROM {table}" for table in DELETE_ORDER).encode())
+
+    def select(self, query: str) -> list[tuple[Any, ...]]:
+        return self._connection.execute(query.encode()).fetchall()
 
     def rows(self) -> list[Row]:
         found = []

@@ -26,7 +26,8 @@ class Faults:
     """Makes a real backend fail or dawdle where a test wants it to; by itself it does neither.
 
     Attributes:
-        failing: Operations that raise: ``put``, ``put-late`` (the bytes arrive, the answer does not), ``delete``.
+        failing: Operations that raise: ``put``, ``put-late`` (the bytes arrive, the answer does not), ``copy``, ``copy-late``,
+            ``delete``.
         delay: Seconds each request takes longer, half before and half after.
         puts: How many objects were sent.
         deletes: The paths of each delete call.
@@ -53,6 +54,12 @@ class Faults:
         self._fail("put-late")
         return info
 
+    def _copy(self, source: str, target: str) -> ObjectInfo:
+        self._fail("copy")
+        info: ObjectInfo = super()._copy(source, target)  # type: ignore[misc]
+        self._fail("copy-late")
+        return info
+
     def _delete(self, paths: Sequence[str]) -> Mapping[str, BaseException]:
         self.deletes.append(list(paths))
         self._fail("delete")
@@ -70,6 +77,12 @@ class AsyncFaults(Faults):
         info: ObjectInfo = await super()._put_async(path, content, options)  # type: ignore[misc]
         await asyncio.sleep(self.delay / 2)
         self._fail("put-late")
+        return info
+
+    async def _copy_async(self, source: str, target: str) -> ObjectInfo:
+        self._fail("copy")
+        info: ObjectInfo = await super()._copy_async(source, target)  # type: ignore[misc]
+        self._fail("copy-late")
         return info
 
     async def _delete_async(self, paths: Sequence[str]) -> Mapping[str, BaseException]:

@@ -1,0 +1,333 @@
+"""One session, and beside it what the model says of its transaction and of its objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import inspect
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import SessionTransaction
+from sqlalchemy.orm.exc import StaleDataError
+
+from filerow import FileObject
+from filerow.exceptions import ObjectNotFoundError, StorageError
+from tests.cases.world import World
+from tests.model.book import CLASSES, Book, Key, Row, blank, columns_of
+from tests.model.faults import Fault
+
+OWN_STALE = -1
+"""The version of a view that this session's own bulk statement has made stale."""
+
+View = dict[str, tuple[Any, int, Any]]
+"""What an object's loaded attributes hold: bytes, the version of the row they were loaded from, and the very value."""
+
+
+class Actor:
+    """A session beside its model.
+
+    Attributes:
+        session: The session.
+        writes: Rows as this transaction has written them; ``None`` for a deleted one.
+        stack: The open savepoints, each with the ``writes`` it began with.
+        added: New rows that no flush has written yet.
+        dirty: Changed columns that no flush has written yet.
+        removed: Rows that the next flush deletes.
+        touched: Rows that other sessions had better not write before this transaction ends.
+        attic: Files that some attribute has held, with their bytes, to be set back.
+        suspect: A value has been used that another transaction may have deleted meanwhile, so a flush may say so.
+    """
+
+    def __init__(self, world: World, book: Book, **options: Any) -> None:
+        self.world = world
+        self.book = book
+        self.session = world.open(**options)
+        self.autoflush: bool = options["autoflush"]
+        self.attic: list[tuple[FileObject, bytes]] = []
+        self._begin()
+        self._forget_objects()
+
+    def _begin(self) -> None:
+        self.writes: dict[Key, Row | None] = {}
+        self.stack: list[tuple[SessionTransaction, dict[Key, Row | None]]] = []
+        self.touched: set[Key] = set()
+        self.suspect = False
+        self._clean()
+
+    def _clean(self) -> None:
+        self.added: dict[Key, Row] = {}
+        self.dirty: dict[Key, Row] = {}
+        self.removed: set[Key] = set()
+
+    def _forget_objects(self) -> None:
+        self._objects: dict[Key, Any] = {}
+        self._views: dict[int, tuple[Any, View]] = {}  # with the object, which keeps its number its own
+
+    # -- what there is -------------------------------------------------------------------------------------------------
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether there is nothing to flush."""
+        return not (self.added or self.dirty or self.removed)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no transaction has begun."""
+        return not self.session.in_transaction()
+
+    def current(self, key: Key) -> Row | None:
+        """Return a row as this transaction would read it."""
+        return self.writes[key] if key in self.writes else self.book.rows.get(key)
+
+    def exists(self, key: Key) -> bool:
+        """Say whether the row is there once everything is flushed."""
+        return key in self.added or (key not in self.removed and self.current(key) is not None)
+
+    def object(self, key: Key) -> Any:
+        """Return a row's object, whose attributes may be expired, stale or deferred."""
+        one = self._objects.get(key)
+        state = None if one is None else inspect(one)
+        if state is None or state.session is not self.session or not (state.persistent or state.pending):
+            with self.session.no_autoflush:
+                one = self._objects[key] = self.session.get_one(CLASSES[key[0]], key[1])
+            self._look(key)
+        return one
+
+    def loaded(self, key: Key) -> Any:
+        """Return a row's object with all its file columns loaded."""
+        one = self.object(key)
+        if key not in self.added:
+            with self.session.no_autoflush:
+                for column in columns_of(key):
+                    getattr(one, column)
+            self._look(key)
+        return one
+
+    def _look(self, key: Key) -> None:
+        """Note what has been loaded since the last look."""
+        one = self._objects[key]
+        row = self.current(key) or {}
+        view = self._views.setdefault(id(one), (one, {}))[1]
+        for column in columns_of(key):
+            if column in one.__dict__ and (column not in view or view[column][2] is not one.__dict__[column]):
+                view[column] = (row.get(column), self.book.versions[key], one.__dict__[column])
+
+    def value(self, key: Key, column: str) -> Any:
+        """Return what an object's attribute, which is loaded, must hold."""
+        if key in self.added:
+            return self.added[key].get(column, blank(key)[column])
+        if column in self.dirty.get(key, {}):
+            return self.dirty[key][column]
+        return self._views[id(self._objects[key])][1][column][0]
+
+    def is_stale(self, key: Key, column: str) -> bool:
+        """Say whether the row may hold something else than the attribute, which is loaded."""
+        if key in self.added or column in self.dirty.get(key, {}):
+            return False
+        return self._views[id(self._objects[key])][1][column][1] != self.book.versions[key]
+
+    # -- changes -------------------------------------------------------------------------------------------------------
+
+    def keep(self, file: FileObject | None, content: bytes | None) -> None:
+        """Put a file into the attic."""
+        if file is not None and content is not None:
+            self.attic = [*self.attic[-7:], (file, content)]
+
+    def put(self, key: Key, column: str, file: Any, content: Any, *, fresh: bool = False) -> None:
+        """Set an attribute, loaded or not.
+
+        Args:
+            key: The row.
+            column: The attribute.
+            file: The value.
+            content: The bytes the row must have then.
+            fresh: Nobody has seen the value before, so it differs from whatever the attribute held.
+        """
+        one = self.object(key)
+        held = column in one.__dict__
+        if held and not fresh and self.is_stale(key, column):
+            self.session.expire(one, [column])  # or SQLAlchemy may rightly find that nothing has changed
+            held = False
+        if held and column != "pages":
+            self.keep(one.__dict__[column], self.value(key, column))
+        setattr(one, column, file)
+        self.note(key, column, content)
+
+    def note(self, key: Key, column: str, content: Any) -> None:
+        """Note that an attribute has been changed."""
+        self.touched.add(key)
+        if key in self.added:
+            self.added[key][column] = content
+        else:
+            self.dirty.setdefault(key, {})[column] = content
+
+    def drop_object(self, key: Key) -> None:
+        """Forget a row's object and what was changed in it."""
+        self._objects.pop(key, None)
+        self.dirty.pop(key, None)
+        self.added.pop(key, None)
+
+    def adopt(self, key: Key, one: Any, given: Row) -> None:
+        """Note a new row that is in the session already."""
+        self._objects[key] = one
+        self._views[id(one)] = (one, {})
+        self.added[key] = given
+        self.touched.add(key)
+
+    def add(self, key: Key, one: Any, given: Row) -> None:
+        """Add a new row."""
+        self.session.add(one)
+        self.adopt(key, one, given)
+
+    def see_again(self, key: Key) -> None:
+        """Note that a row was read anew."""
+        self._look(key)
+
+    def overtaken(self, key: Key, column: str) -> None:
+        """Note that a statement of this session has written a column, of which the row's object may or may not know."""
+        one = self._objects.get(key)
+        view = {} if one is None else self._views[id(one)][1]
+        if one is None or column not in view or inspect(one).session is not self.session:
+            return
+        if column not in one.__dict__:
+            view[column] = (view[column][0], OWN_STALE, None)
+            return
+        file: FileObject | None = one.__dict__[column]
+        content = (self.current(key) or {})[column]
+        there = file is not None and (file.backend_key, file.path) in self.world.store.objects()
+        knows = self.world.stored(file) == content if there else file is content is None
+        view[column] = (content, self.book.versions[key], file) if knows else (view[column][0], OWN_STALE, file)
+
+    def gone(self, key: Key) -> None:
+        """Note that a statement of this session has deleted a row, of which the session may not know."""
+        one = self._objects.pop(key, None)
+        if one is not None and one in self.session:
+            self.session.expunge(one)
+
+    def leave(self, key: Key) -> None:
+        """Note that a row's object is not in the session any more."""
+        self._objects.pop(key, None)
+
+    # -- transactions --------------------------------------------------------------------------------------------------
+
+    def attempt(self, action: Callable[[], object], fault: Fault | None = None) -> bool:
+        """Do something that may flush; a failure must have a reason, and is undone if it is the application's."""
+        try:
+            action()
+        except (StorageError, StaleDataError) as error:
+            if fault is not None and fault.struck and isinstance(error, StorageError):
+                return False
+            if self.suspect and isinstance(error, ObjectNotFoundError | StaleDataError):
+                self.rollback()
+                return False
+            raise
+        return True
+
+    def flush(self, fault: Fault | None = None) -> bool:
+        """Flush; ``False`` when that failed, which leaves all changes where they were."""
+        done = self.attempt(self.session.flush, fault)
+        if done:
+            self.flushed()
+        return done
+
+    def flushed(self) -> None:
+        """Note what a flush has written."""
+        for key in self.removed - set(self.added):
+            self.writes[key] = None
+        for key, given in self.added.items():
+            self.writes[key] = {**blank(key), **given}
+        for key, values in self.dirty.items():
+            if key not in self.removed:
+                self.writes[key] = {**(self.current(key) or {}), **values}
+        changed = {key: set(values) for key, values in self.dirty.items() if key not in self.removed}
+        changed |= {key: set(columns_of(key)) for key in self.added}
+        gone = self.removed - set(self.added)
+        self._clean()
+        for key, columns in changed.items():
+            one = self._objects[key]
+            # a new object's attribute that was never set reads as None, and is never loaded
+            values = {column: one.__dict__.get(column) for column in columns}
+            row = {column: (self.current(key) or {})[column] if column in one.__dict__ else None for column in columns}
+            self._views[id(one)][1].update({c: (row[c], self.book.versions[key], values[c]) for c in columns})
+        for key in gone:
+            self._objects.pop(key, None)
+        for key in self._objects:
+            self._look(key)
+        self._expire_folders()
+
+    def _expire_folders(self) -> None:
+        """Collections are SQLAlchemy's; what they hold after a rollback is not what this is about."""
+        for key, one in list(self._objects.items()):
+            if key[0] == "folder" and inspect(one).persistent:
+                self.session.expire(one, ["sheets"])
+
+    def begin_nested(self, fault: Fault | None = None) -> bool:
+        """Begin a savepoint, which flushes."""
+        made: list[SessionTransaction] = []
+        done = self.attempt(lambda: made.append(self.session.begin_nested()), fault)
+        if done:
+            self.flushed()
+            self.stack.append((made[0], dict(self.writes)))
+        return done
+
+    def release(self, depth: int, fault: Fault | None = None) -> bool:
+        """Release a savepoint and those inside it, which flushes."""
+        done = self.attempt(self.stack[depth][0].commit, fault)
+        if done:
+            self.flushed()
+            del self.stack[depth:]
+        return done
+
+    def rollback_to(self, depth: int) -> None:
+        """Roll a savepoint back, and those inside it."""
+        savepoint, writes = self.stack[depth]
+        savepoint.rollback()
+        self.writes = writes
+        del self.stack[depth:]
+        self._clean()
+        self._expire_folders()
+
+    def commit(self, fault: Fault | None = None) -> bool:
+        """Commit."""
+        done = self.attempt(self.session.commit, fault)
+        if done:
+            self.flushed()
+            self._committed()
+        return done
+
+    def _committed(self) -> None:
+        fresh = {
+            (number, column): one
+            for number, (one, view) in self._views.items()
+            for column, (_, version, _) in view.items()
+            if version == self.book.versions[self._key_of(one)]
+        }
+        self.book.commit(self.writes)
+        for (number, column), one in fresh.items():
+            view = self._views[number][1]
+            view[column] = (view[column][0], self.book.versions[self._key_of(one)], view[column][2])
+        self._begin()
+
+    def _key_of(self, one: Any) -> Key:
+        return next((key for key, other in self._objects.items() if other is one), ("gone", 0))
+
+    def refused_commit(self) -> None:
+        """Commit what the database will refuse."""
+        try:
+            self.session.commit()
+        except IntegrityError:
+            self.rollback()
+        else:
+            raise AssertionError
+
+    def rollback(self) -> None:
+        """Roll everything back."""
+        self.session.rollback()
+        self._begin()
+        self._expire_folders()
+
+    def close(self) -> None:
+        """Close the session, which can be used again."""
+        self.session.close()
+        self._begin()
+        self._forget_objects()

@@ -1,0 +1,52 @@
+"""Rows, objects and a dictionary stay equal, whatever an application does in whatever order.
+
+A failure prints the steps that led to it, and in a long walk also the line that repeats it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.cases.world import World
+from tests.model.walk import walk_in
+
+SOAK_STEPS = int(os.environ.get("FILEROW_SOAK_STEPS", "10000"))
+"""At least so many steps of each combination that had something to do."""
+
+COMMON: dict[str, Any] = {
+    "database": None,
+    "deadline": None,
+    "stateful_step_count": 40,
+    "suppress_health_check": list(HealthCheck),
+}
+SHORT = settings(max_examples=12, derandomize=True, **COMMON)
+LONG = settings(max_examples=50, phases=[Phase.generate], print_blob=True, **COMMON)
+
+
+def test_a_short_walk_leaves_rows_and_objects_as_a_dictionary_would(world: World) -> None:
+    counts: Counter[str] = Counter()
+    run_state_machine_as_test(walk_in(world, counts), settings=SHORT)
+    assert counts["commit"], "a walk that commits nothing compares nothing"
+
+
+@pytest.mark.soak
+def test_a_long_walk_leaves_rows_and_objects_as_a_dictionary_would(world: World, record_property: Any) -> None:
+    counts: Counter[str] = Counter()
+    start = int(os.environ.get("FILEROW_SOAK_SEED", random.randrange(1_000_000_000)))
+    for number in range(start, start + 10_000):
+        walk = walk_in(world, counts)
+        seed(number)(walk)  # FILEROW_SOAK_SEED=<number> begins there again
+        logging.getLogger(__name__).warning("FILEROW_SOAK_SEED=%s", number)  # pytest shows it when a walk fails
+        run_state_machine_as_test(walk, settings=LONG)
+        if counts.total() - counts["nothing to do"] >= SOAK_STEPS:
+            break
+    for rule, count in counts.items():
+        record_property("steps", (rule, count))
