@@ -23,7 +23,7 @@ from filerow.backends._own_urls import OwnUrls
 from filerow.backends.base import SignRequest
 from filerow.backends.local import LocalBackend
 from filerow.backends.memory import MemoryBackend
-from filerow.exceptions import ExpiredTokenError, InvalidTokenError, SecretError, UnsupportedOperationError
+from filerow.exceptions import ExpiredTokenError, InvalidOptionError, InvalidTokenError, SecretError, UnsupportedOperationError
 
 SECRET = "the-first-secret-of-these-tests"
 OTHER = "another-secret-of-these-tests"
@@ -59,6 +59,21 @@ def test_a_url_to_read_allows_head_and_an_upload_nothing_else() -> None:
     for method, request_ in (("PUT", READ), ("POST", READ), ("DELETE", READ), ("GET", UPLOAD), ("HEAD", UPLOAD), ("get", READ)):
         with pytest.raises(InvalidTokenError):
             verify(urls(), method, urls().sign(PATH, request_))
+
+
+def test_no_url_is_made_for_another_method_or_for_no_time() -> None:
+    for method in ("DELETE", "POST", "HEAD", "get"):
+        with pytest.raises(UnsupportedOperationError, match=f"not {method}"):
+            urls().sign(PATH, READ._replace(method=method))  # type: ignore[arg-type]
+    for seconds in (0, -1):
+        with pytest.raises(InvalidOptionError, match="at least 1 second"):
+            urls().sign(PATH, READ._replace(expires_in=seconds))
+    assert verify(urls(), "GET", urls().sign(PATH, READ._replace(expires_in=1)), NOW)[1].expires_in == 1
+
+
+def test_where_urls_begin_can_be_asked_for() -> None:
+    assert OwnUrls("docs", "https://app.example/files/").base_url == "https://app.example/files"
+    assert OwnUrls("docs", None).base_url is None
 
 
 PRINTABLE = string.ascii_letters + string.digits + string.punctuation + " "
@@ -235,6 +250,8 @@ async def test_no_secret_and_no_base_url_are_said_clearly(monkeypatch: pytest.Mo
         MemoryBackend("m", base_url="/files").sign("a", READ)
     with pytest.raises(SecretError, match="development=True"):
         await MemoryBackend("m", base_url="/files").sign_async("a", READ)
+    with pytest.raises(SecretError):
+        urls(secret=None).sign("a", READ)
     with pytest.raises(UnsupportedOperationError, match="base_url="):
         MemoryBackend("m", secret=SECRET).sign("a", READ)
     monkeypatch.setenv(ENVIRONMENT, "weak")
