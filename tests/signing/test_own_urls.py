@@ -164,6 +164,7 @@ def test_expiry_is_exact_and_nobody_loses_a_fraction_of_a_second() -> None:
     assert verify(urls(), "GET", url, NOW + 59.9)[1].expires_in >= 1
     with pytest.raises(ExpiredTokenError):
         verify(urls(), "GET", url, NOW + 60)
+    assert verify(urls(), "GET", urls().sign(PATH, READ._replace(signed_at=0)), 10)[1].expires_in == 50
     late = urls().sign(PATH, SignRequest("GET", 1, signed_at=NOW + 0.9))
     assert verify(urls(), "GET", late, NOW + 1.85)
 
