@@ -121,7 +121,7 @@ def located_in(document: str | bytes | Mapping[str, Any]) -> tuple[str, str]:
     Raises:
         DocumentError: As :func:`facts_from`.
     """
-    if isinstance(document, str) and (ours := _OURS.match(document)):
+    if isinstance(document, str) and (ours := _OURS.match(document)) and _says_once(document):
         return ours[1], ours[2]
     value = _parse(document)
     backend, path = value.get("backend"), value.get("path")
@@ -129,6 +129,15 @@ def located_in(document: str | bytes | Mapping[str, Any]) -> tuple[str, str]:
         return backend, path
     facts = facts_from(value)
     return facts.backend, facts.path
+
+
+def _says_once(document: str) -> bool:
+    """Say whether a text surely repeats no key of the first three, in letters or escaped; a parser would believe the last."""
+    return (
+        document.count('"v"') == document.count('"backend"') == document.count('"path"') == 1
+        and "\\u006" not in document
+        and "\\u007" not in document
+    )
 
 
 def _parse(document: str | bytes | Mapping[str, Any]) -> Mapping[str, Any]:
