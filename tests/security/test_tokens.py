@@ -1,0 +1,284 @@
+"""Signed URLs and claims cannot be made, changed, lengthened, or used for something else; and comparing them tells nothing.
+
+Expiry, rotation and most changes of single fields are in ``tests/signing/test_own_urls.py`` and ``tests/direct/test_claims.py``.
+"""
+
+from __future__ import annotations
+
+import ast
+import base64
+import hmac
+import json
+import string
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import pytest
+
+import filerow
+from filerow import FileObject, storages
+from filerow._claims import Claim
+from filerow._signing import Keys, Purpose
+from filerow.backends.base import SignRequest
+from filerow.backends.memory import MemoryBackend
+from filerow.exceptions import ClaimError, ExpiredTokenError, InvalidTokenError
+from filerow.http.direct import DirectUploads
+from tests.security.hostile import INSIDE, SECRET, Ground
+from tests.security.test_doors import Document
+
+pytestmark = pytest.mark.parametrize("ground", ["memory"], indirect=True)
+
+OLD, NEW = "the secret of last year " * 2, "the secret of this year " * 2
+BASE64 = string.ascii_letters + string.digits + "-_"
+NOW = 1_800_000_000.0
+
+
+def claim(**changed: Any) -> Claim:
+    whole = Claim("docs", "up", "target", "document.file", "a.txt", len(INSIDE), "text/plain", None, {}, time.time() + 600)
+    return whole._replace(**changed)
+
+
+def changes(token: str) -> list[str]:
+    """Return a token with each of its characters changed: to another letter, in case, dropped, doubled."""
+    found = []
+    for place, character in enumerate(token):
+        before, after = token[:place], token[place + 1 :]
+        other = BASE64[BASE64.index(character) ^ 1] if character in BASE64 else "A"
+        found += [before + other + after, before + after, before + character * 2 + after, before + character.swapcase() + after]
+    return [one for one in found if one != token]
+
+
+def test_no_changed_claim_is_a_claim(ground: Ground) -> None:
+    keys = Keys(SECRET)
+    token = claim().seal(keys)
+    tried = [
+        *changes(token),
+        token + "=",
+        token + " ",
+        " " + token,
+        token + "\n",
+        token.replace(".", ".."),
+        "",
+        ".",
+        "a.b",
+        token * 2,
+    ]
+    for one in tried:
+        with pytest.raises(InvalidTokenError):
+            Claim.unseal(keys, one)
+    for wrong in (None, 7, token.encode(), [token], {"claim": token}):
+        with pytest.raises(InvalidTokenError):
+            Claim.unseal(keys, wrong)  # type: ignore[arg-type]
+    assert Claim.unseal(keys, token) == claim(expires_at=Claim.unseal(keys, token).expires_at)
+
+
+@pytest.mark.parametrize("field", Claim._fields)
+def test_no_field_of_a_claim_can_be_changed_without_the_secret(ground: Ground, field: str) -> None:
+    text, _, signature = claim().seal(Keys(SECRET)).rpartition(".")
+    payload = json.loads(base64.urlsafe_b64decode(text + "=="))
+    for value in ("other", 1, None, 1e12, {"max_size": 1 << 60}, True):
+        forged = json.dumps({**payload, "exp" if field == "expires_at" else field: value}, separators=(",", ":"), sort_keys=True)
+        sealed = base64.urlsafe_b64encode(forged.encode()).rstrip(b"=").decode()
+        if sealed == text:
+            continue
+        for signed in (signature, "", "A" * 43, Keys(NEW).sign(Purpose.CLAIM, sealed)):
+            with pytest.raises(InvalidTokenError):
+                Claim.unseal(Keys(SECRET), f"{sealed}.{signed}")
+
+
+def test_no_other_algorithm_is_believed(ground: Ground) -> None:
+    """There is nothing in a token that says how to check it; so what other libraries sign with the same secret is noise."""
+    from itsdangerous import Signer, TimestampSigner, URLSafeSerializer
+
+    payload = {**claim()._asdict(), "exp": time.time() + 600}
+    header = base64.urlsafe_b64encode(b'{"alg":"none"}').rstrip(b"=").decode()
+    body = base64.urlsafe_b64encode(json.dumps(payload, default=str).encode()).rstrip(b"=").decode()
+    for forged in (
+        f"{header}.{body}.",
+        f"{header}.{body}",
+        f"{body}.",
+        URLSafeSerializer(SECRET).dumps(payload),
+        URLSafeSerializer(SECRET, salt=Purpose.CLAIM.value).dumps(payload),
+        Signer(SECRET, salt=Purpose.CLAIM.value).sign(body).decode(),  # SHA-1, another derivation
+        TimestampSigner(SECRET, salt=Purpose.CLAIM.value).sign(body).decode(),
+        f"{body}.{base64.urlsafe_b64encode(hmac.digest(SECRET.encode(), body.encode(), 'sha256')).rstrip(b'=').decode()}",
+    ):
+        with pytest.raises(InvalidTokenError):
+            Claim.unseal(Keys(SECRET), forged)
+
+
+def test_what_was_signed_for_one_purpose_is_noise_for_another(ground: Ground) -> None:
+    keys = Keys(SECRET)
+    for purpose in Purpose:
+        for other in Purpose:
+            assert keys.is_signature(other, "message", keys.sign(purpose, "message")) is (purpose is other)
+            token = keys.seal(purpose, {"a": 1}, expires_at=time.time() + 60)
+            if purpose is not other:
+                with pytest.raises(InvalidTokenError):
+                    keys.unseal(other, token)
+    urls: Any = ground.backend.own_urls
+    query = dict(parse_qsl(urlsplit(ground.backend.sign("up", SignRequest("GET", 60))).query))
+    sealed = claim().seal(keys)
+    with pytest.raises(InvalidTokenError):
+        Claim.unseal(keys, f"{urls._message('up', query)}.{query['signature']}")
+    with pytest.raises(InvalidTokenError):
+        urls.verify("GET", "up", urlencode({**query, "signature": sealed.rpartition(".")[2]}))
+    for method in ("PUT", "POST", "DELETE", "put", ""):
+        with pytest.raises(InvalidTokenError):
+            urls.verify(method, "up", urlencode(query))
+        with pytest.raises(InvalidTokenError):
+            urls.verify(method, "up", urlencode({**query, "method": method}))
+    upload = dict(parse_qsl(urlsplit(ground.backend.sign("up", SignRequest("PUT", 60))).query))
+    for method in ("GET", "HEAD"):
+        with pytest.raises(InvalidTokenError):
+            urls.verify(method, "up", urlencode(upload))
+        with pytest.raises(InvalidTokenError):
+            urls.verify(method, "up", urlencode({name: value for name, value in upload.items() if name != "method"}))
+
+
+def test_a_token_is_for_one_column_one_backend_and_one_application(ground: Ground) -> None:
+    ground.backend.put("up", INSIDE)
+    other = MemoryBackend("other", base_url="/files", secret=SECRET)
+    url = urlsplit(ground.backend.sign("up", SignRequest("GET", 60))).query
+    with pytest.raises(InvalidTokenError):
+        other.own_urls.verify("GET", "up", url)
+    with pytest.raises(InvalidTokenError):
+        MemoryBackend("docs", base_url="/files", secret=NEW).own_urls.verify("GET", "up", url)
+    sealed = claim().seal(Keys(SECRET))
+    with pytest.raises(ClaimError, match=r"for document\.file"):
+        DirectUploads(Document.pages, secret=SECRET).claim(sealed)
+    with pytest.raises(ClaimError, match=r"for document\.file"):
+        FileObject.from_claim(sealed, Document.pages, secret=SECRET)
+    with pytest.raises(InvalidTokenError):
+        DirectUploads(Document.file, secret=NEW).claim(sealed)
+    assert [info.path for info in ground.backend.list()] == ["up"]
+    assert DirectUploads(Document.file, secret=SECRET).claim(sealed).path == "target"
+
+
+def test_a_claim_is_used_once_and_not_again_when_its_file_is_gone(ground: Ground) -> None:
+    ground.backend.put("up", INSIDE)
+    uploads = DirectUploads(Document.file, secret=SECRET)
+    sealed = claim().seal(Keys(SECRET))
+    file = uploads.claim(sealed)
+    for use in (uploads.claim, lambda token: FileObject.from_claim(token, Document.file, secret=SECRET)):
+        with pytest.raises(ClaimError):
+            use(sealed)
+    file.delete()
+    with pytest.raises(ClaimError):
+        uploads.claim(sealed)
+
+
+def test_a_removed_secret_is_refused_and_an_old_one_only_checks(ground: Ground) -> None:
+    old, both, new = Keys(OLD), Keys([NEW, OLD]), Keys([NEW])
+    for purpose in Purpose:
+        assert both.is_signature(purpose, "m", old.sign(purpose, "m"))
+        assert both.sign(purpose, "m") == new.sign(purpose, "m")
+        assert not new.is_signature(purpose, "m", old.sign(purpose, "m"))
+        assert not old.is_signature(purpose, "m", both.sign(purpose, "m"))
+    assert Claim.unseal(both, claim().seal(old)).path == "up"
+    with pytest.raises(InvalidTokenError):
+        Claim.unseal(new, claim().seal(old))
+
+
+@pytest.mark.parametrize(("late", "good"), [(-1.0, True), (-0.001, True), (0.0, False), (0.001, False), (1e9, False)])
+def test_a_token_ends_at_its_second(ground: Ground, late: float, good: bool) -> None:
+    keys = Keys(SECRET)
+    token = keys.seal(Purpose.CLAIM, {"a": 1}, expires_at=NOW)
+    query = urlsplit(ground.backend.sign("up", SignRequest("GET", 60, signed_at=NOW - 60))).query
+    if good:
+        assert keys.unseal(Purpose.CLAIM, token, now=NOW + late)["a"] == 1
+        assert ground.backend.own_urls.verify("GET", "up", query, now=NOW + late)
+        return
+    with pytest.raises(ExpiredTokenError):
+        keys.unseal(Purpose.CLAIM, token, now=NOW + late)
+    with pytest.raises(ExpiredTokenError):
+        ground.backend.own_urls.verify("GET", "up", query, now=NOW + late)
+
+
+def test_no_part_of_a_url_can_be_changed(ground: Ground) -> None:
+    request = SignRequest("PUT", 60, content_type="image/png", max_length=100)
+    pairs = parse_qsl(urlsplit(ground.backend.sign("up", request)).query)
+    urls = ground.backend.own_urls
+    urls.verify("PUT", "up", urlencode(pairs))
+    forged: list[list[tuple[str, str]]] = [
+        [*pairs, ("signature", "A" * 43)],
+        [*pairs, ("x", "1")],
+        [*pairs, ("length", "5")],
+        pairs * 2,
+    ]
+    for place, (name, value) in enumerate(pairs):
+        rest = [*pairs[:place], *pairs[place + 1 :]]
+        forged.append(rest)
+        forged += [
+            [*rest, (name, other)] for other in (value + "0", "0" + value, " " + value, value[:-1], "", value.swapcase() + "x")
+        ]
+    for one in forged:
+        with pytest.raises(InvalidTokenError):
+            urls.verify("PUT", "up", urlencode(one))
+    for path in ("Up", "up/", "/up", "up%00", "u%70", "./up", "up/../up"):
+        with pytest.raises(InvalidTokenError):
+            urls.verify("PUT", path, urlencode(pairs))
+    for signature in changes(dict(pairs)["signature"]):
+        with pytest.raises(InvalidTokenError):
+            urls.verify("PUT", "up", urlencode({**dict(pairs), "signature": signature}))
+
+
+# -- comparing takes the same time whatever is wrong ------------------------------------------------------------------------
+
+CHECKING = ("_signing.py", "_claims.py", "_redeem.py", "backends/_own_urls.py", "http/route.py", "http/direct.py")
+"""Where signatures are checked; checksums of bytes, which are no secrets, are compared elsewhere."""
+
+SIGNATURE_NAMES = {"signature", "digest", "hmac", "mac"}
+
+
+def compared_by_hand(source: str) -> list[int]:
+    """Return the lines in which something that is called a signature is compared with ``==`` or ``in``."""
+    lines = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Compare) and any(isinstance(how, ast.Eq | ast.NotEq | ast.In | ast.NotIn) for how in node.ops):
+            names = {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+            names |= {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)}
+            called = {
+                one.func.attr for one in ast.walk(node) if isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute)
+            }
+            if names & SIGNATURE_NAMES or called & {"sign", "get_signature", "hexdigest"}:
+                lines.append(node.lineno)
+    return lines
+
+
+def test_no_source_compares_signatures_by_hand(ground: Ground) -> None:
+    root = Path(filerow.__file__).parent
+    found = {name: compared_by_hand((root / name).read_text()) for name in CHECKING}
+    assert found == {name: [] for name in CHECKING}
+    assert compared_by_hand("if self.sign(purpose, text) == given: pass") == [1]
+    assert compared_by_hand("ok = signature != expected") == [1]
+
+
+def test_every_check_of_a_signature_compares_in_constant_time(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    import itsdangerous.signer as theirs
+
+    compared: list[tuple[Any, Any]] = []
+
+    def counting(a: Any, b: Any) -> bool:
+        compared.append((a, b))
+        return hmac.compare_digest(a, b)
+
+    assert theirs.hmac.compare_digest is hmac.compare_digest
+    monkeypatch.setattr(theirs, "hmac", type("counted", (), {"compare_digest": staticmethod(counting), "new": hmac.new}))
+    keys = Keys([NEW, OLD])
+    good, wrong = keys.sign(Purpose.URL, "m"), "A" * 43
+    for signature, result in ((good, True), (wrong, False), (Keys(OLD).sign(Purpose.URL, "m"), True)):
+        compared.clear()
+        assert keys.is_signature(Purpose.URL, "m", signature) is result
+        assert compared
+        assert all(len(a) == len(b) == 32 for a, b in compared)
+    compared.clear()
+    Claim.unseal(keys, claim().seal(keys))
+    assert len(compared) >= 1
+    compared.clear()
+    backend = MemoryBackend("timed", base_url="/files", secret=[NEW, OLD])
+    storages.register_backend(backend)
+    backend.own_urls.verify("GET", "a", urlsplit(backend.sign("a", SignRequest("GET", 60))).query)
+    assert len(compared) >= 1

@@ -1,0 +1,120 @@
+"""Backends: no path that anybody can think of leads out of the root, whatever is done with it."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from filerow.backends._types import Unfinished
+from filerow.backends.base import SignRequest, StorageBackend
+from filerow.exceptions import FilerowError, UnsupportedOperationError
+from filerow.http import answer
+from tests.http.conftest import parts, read
+from tests.security.hostile import GROUNDS, INSIDE, STRINGS, Ground
+
+# Each as the two forms of a method are called: by name, with what stands for the hostile path.
+OPERATIONS: dict[str, tuple[str, tuple[Any, ...]]] = {
+    "put": ("put", (..., b"hostile")),
+    "read": ("read", (...,)),
+    "stream": ("stream", (...,)),
+    "head": ("head", (...,)),
+    "exists": ("exists", (...,)),
+    "copy_from": ("copy", (..., "copied/from")),
+    "copy_to": ("copy", ("inside/object", ...)),
+    "delete": ("delete", (...,)),
+    "delete_among_others": ("delete", (["nothing", ...],)),
+    "list": ("list", (...,)),
+    "list_after": ("list", ("", ...)),
+    "unfinished": ("unfinished", (...,)),
+    "abort": ("abort", (Unfinished("", ".canary.txt", 0.0, temporary=True),)),
+}
+
+
+def filled(argument: Any, path: str) -> Any:
+    if isinstance(argument, list):
+        return [filled(one, path) for one in argument]
+    if isinstance(argument, Unfinished):
+        return argument._replace(path=path)
+    return path if argument is ... else argument
+
+
+def outcome(backend: StorageBackend, name: str, arguments: tuple[Any, ...]) -> object:
+    """Return what a method gives, or its error, which must be one of ours."""
+    try:
+        found = getattr(backend, name)(*arguments)
+        return list(found) if isinstance(found, Iterator) else found
+    except FilerowError as error:
+        return error
+
+
+async def outcome_async(backend: StorageBackend, name: str, arguments: tuple[Any, ...]) -> object:
+    try:
+        found = getattr(backend, f"{name}_async")(*arguments)
+        return [one async for one in found] if inspect.isasyncgen(found) else await found
+    except FilerowError as error:
+        return error
+
+
+THROUGH_SERVERS = {"obstore-s3", "fsspec-s3"}
+EVERY_GROUND = [pytest.param(one, marks=pytest.mark.thorough if one in THROUGH_SERVERS else ()) for one in GROUNDS]
+
+
+@pytest.mark.parametrize("ground", EVERY_GROUND, indirect=True)
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_no_path_leads_out_of_the_root(ground: Ground, name: str) -> None:
+    ground.backend.put("inside/object", INSIDE)
+    method, arguments = OPERATIONS[name]
+
+    async def everything() -> list[object]:
+        return [await outcome_async(ground.backend, method, call) for call in calls]
+
+    calls = [tuple(filled(one, ground.string(string)) for one in arguments) for string in STRINGS]
+    results = [outcome(ground.backend, method, call) for call in calls]
+    results += asyncio.run(everything())
+    ground.check(*results)
+    assert ground.backend.read("inside/object") == INSIDE
+    if name.startswith(("list", "unfinished")):
+        assert "canary" not in repr([result for result in results if not isinstance(result, FilerowError)])
+
+
+CLIMBING = [name for name, string in STRINGS.items() if {"..", "."} & set(string.replace("\\", "/").split("/")) or "\0" in string]
+
+
+@pytest.mark.parametrize("ground", [*EVERY_GROUND[:-2], "obstore-s3"], indirect=True)
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+def test_no_store_signs_a_path_that_climbs(ground: Ground, method: Any) -> None:
+    for name in CLIMBING:
+        for bound in ({}, {"content_type": "image/png"}):
+            with pytest.raises((FilerowError, ValueError)) as refused:
+                ground.backend.sign(ground.string(name), SignRequest(method, 60, **bound))
+            assert isinstance(refused.value, ValueError | UnsupportedOperationError), (name, refused.value)
+
+
+SIGNING = ["local", "obstore-s3", pytest.param("fsspec-s3", marks=pytest.mark.thorough)]
+
+
+@pytest.mark.parametrize("ground", SIGNING, indirect=True)
+def test_what_a_store_signs_is_answered_without_what_lies_beside_it(ground: Ground) -> None:
+    bodies: list[bytes] = []
+    for name in STRINGS:
+        try:
+            url = ground.backend.sign(ground.string(name), SignRequest("GET", 60, content_disposition="attachment"))
+        except FilerowError:
+            continue
+        bodies.append(read(answer("GET", *parts(url))) if url.startswith("/") else fetched(url))
+    assert len(bodies) > 5
+    ground.check(*bodies)
+
+
+def fetched(url: str) -> bytes:
+    try:
+        with urllib.request.urlopen(url) as response:
+            return bytes(response.read())
+    except urllib.error.HTTPError as error:
+        return error.read()
