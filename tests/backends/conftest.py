@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from filerow.testing import CASES
+from filerow.testing.cases import CASES
 from tests.backends.suite import Suite
 
 

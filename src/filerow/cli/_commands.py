@@ -329,3 +329,33 @@ def undelete(
     from filerow import maintenance
 
     return _work(maintenance.undelete, maintenance.undelete_async, backend_key, paths)
+
+
+@app.command(
+    "conformance",
+    help="Try a backend with the conformance kit, in a scratch folder of a live bucket that is removed in the end.\n\n"
+    "Exit codes: 0 every case passed, 1 some failed, 2 could not run, 130 interrupted.\n\n"
+    "\b\nExample:\n  filerow conformance --backend s3://my-bucket/tests --option aws_region=eu-west-1",
+)
+def conformance(
+    *,
+    backend: Annotated[str, _option("The backend: a URL, or the key of one that --setup registers.", metavar="URL|KEY")],
+    option: Annotated[
+        list[str] | None, _option("What it is made with: aws_endpoint=http://localhost:9000; repeat.", metavar="NAME=VALUE")
+    ] = None,
+    setup: Annotated[
+        str | None, _option("Call this first: package.module:function.", envvar="FILEROW_SETUP", metavar="NAME")
+    ] = None,
+    large: Annotated[bool, _option("Objects of 100 MB and deletes of 1,200, too.", "--large")] = False,
+    sync_only: Annotated[bool, _option("The synchronous side only.", "--sync-only")] = False,
+    async_only: Annotated[bool, _option("The asynchronous side only.", "--async-only")] = False,
+    case: Annotated[list[str] | None, _option("Only this case; repeat for more.", metavar="NAME")] = None,
+    json: Annotated[bool, _option("Write one JSON object a line.", "--json")] = False,
+) -> None:
+    """Try a backend with the conformance kit."""
+    from filerow.cli._conformance import Told, conform
+
+    if sync_only and async_only:
+        raise typer.BadParameter("--sync-only and --async-only leave nothing to try")
+    sides = ("sync",) if sync_only else ("async",) if async_only else ("sync", "async")
+    raise typer.Exit(conform(Told(backend, tuple(option or ()), setup, large, sides, tuple(case or ()), json)))

@@ -18,11 +18,9 @@ from filerow.testing._case import Case, CaseFailedError, DoesNotApplyError
 from filerow.testing._conformance import Conformance, overrides_case
 from filerow.testing._harness import Answer, Harness
 from filerow.testing._run import Outcome, Result, run
-from filerow.testing.cases import CASES
 from filerow.testing.faults import Fault, FaultyBackend
 
 __all__ = (
-    "CASES",
     "Answer",
     "Case",
     "CaseFailedError",

@@ -16,7 +16,7 @@ from filerow.testing._case import DoesNotApplyError
 if TYPE_CHECKING:
     from filerow.testing._harness import Harness
 
-__all__ = ("LARGE", "OVERWRITE", "SMALL", "AsyncDriver", "Chunks", "Driver", "split")
+__all__ = ("AsyncDriver", "Chunks", "Driver", "LARGE", "OVERWRITE", "SMALL", "split")  # noqa: RUF022 - as sorted() does
 
 T = TypeVar("T")
 

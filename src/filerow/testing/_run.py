@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -47,7 +47,7 @@ class Result:
     message: str = ""
 
 
-def run(harness: Harness, *, sides: Collection[str] = _SIDES, cases: Collection[str] = ()) -> Iterator[Result]:
+def run(harness: Harness, *, sides: Collection[str] = _SIDES, cases: Collection[str] = ()) -> Generator[Result]:
     """Try every case on a backend, one after the other.
 
     What a case has made is removed before the next one begins, also when it fails and when it is interrupted.
@@ -57,8 +57,8 @@ def run(harness: Harness, *, sides: Collection[str] = _SIDES, cases: Collection[
         sides: ``sync``, ``async`` or both.
         cases: Names of the cases to try; all when empty. Large ones run only where ``harness.large`` is set.
 
-    Yields:
-        What came of each case on each side.
+    Returns:
+        What came of each case on each side, as it comes; close it to stop early.
 
     Raises:
         ValueError: There is no such case or side.
@@ -68,6 +68,10 @@ def run(harness: Harness, *, sides: Collection[str] = _SIDES, cases: Collection[
         msg = f"there is no case or side called {', '.join(sorted(unknown))}"
         raise ValueError(msg)
     chosen = [case for case in CASES.values() if (not cases or case.name in cases) and (harness.large or not case.large)]
+    return _results(harness, chosen, sides)
+
+
+def _results(harness: Harness, chosen: Sequence[Case], sides: Collection[str]) -> Generator[Result]:
     backend = harness.make()
     try:
         for case in chosen:
