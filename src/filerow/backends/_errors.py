@@ -31,5 +31,6 @@ _MEANING: Mapping[type[StorageError], str] = {
 def by_builtin_type(error: BaseException, operation: str, backend: str, path: str) -> StorageError:
     """Return the error of ours that subclasses the same builtin, or a plain :class:`StorageError`."""
     kind = next((ours for theirs, ours in _SAME_MEANING if isinstance(error, theirs)), StorageError)
-    message = _MEANING.get(kind) or f"{type(error).__name__}: {error}"
+    said = str(error) or "the store did not answer in time" if kind is StorageTimeoutError else str(error)
+    message = _MEANING.get(kind) or f"{type(error).__name__}: {said}"
     return kind(message, operation=operation, backend=backend, path=path)

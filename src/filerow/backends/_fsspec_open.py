@@ -9,25 +9,43 @@ from typing import Any
 import fsspec
 from fsspec.core import url_to_fs
 
+from filerow.backends._deadlines import fsspec_limits, limit_attempts, seconds_of
 from filerow.backends._fsspec_flavours import flavour_of
 
-__all__ = ("blocking", "open_url", "reopened", "root_of")
+__all__ = ("opened", "reopened", "root_of")
 
 
-def open_url(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
+def opened(fs: Any, options: Mapping[str, Any], timeout: float | None) -> tuple[Any, str]:
+    """Return the filesystem that a backend is to use, and the folder that its URL names.
+
+    Args:
+        fs: A protocol, a URL or a filesystem.
+        options: Options to build it with.
+        timeout: Seconds; see ``_deadlines``.
+
+    Raises:
+        TypeError: ``fs`` is none of these, or is built already and comes with options.
+        ValueError: The timeout is no positive number.
+    """
+    if isinstance(fs, str):
+        return _open_url(fs, options, seconds_of(timeout))
+    return _blocking(fs, options if timeout is None else {**options, "timeout": timeout}), ""
+
+
+def _open_url(url: str, options: Mapping[str, Any], timeout: float) -> tuple[Any, str]:
     """Return the filesystem of a URL or protocol, and the folder that the URL names."""
     protocol = url.partition("://")[0].partition("::")[0]
-    chosen: dict[str, Any] = {**flavour_of(protocol).defaults, "skip_instance_cache": True, **options}
+    limited = fsspec_limits(protocol, options, timeout)
+    chosen: dict[str, Any] = {**flavour_of(protocol).defaults, "skip_instance_cache": True, **limited}
     if protocol in {"s3", "s3a"}:
         # botocore signs URLs for custom endpoints by the old method, which servers have given up, unless told
         chosen["config_kwargs"] = {"signature_version": "s3v4", **(chosen.get("config_kwargs") or {})}
-    if "://" not in url:
-        return fsspec.filesystem(url, **chosen), ""
-    fs, root = url_to_fs(url, **chosen)
+    fs, root = url_to_fs(url, **chosen) if "://" in url else (fsspec.filesystem(url, **chosen), "")
+    limit_attempts(fs, protocol, timeout)
     return fs, str(root)
 
 
-def blocking(fs: Any, options: Mapping[str, Any]) -> Any:
+def _blocking(fs: Any, options: Mapping[str, Any]) -> Any:
     """Return a filesystem that threads may call; one made for an event loop may only be awaited in it, so it is built anew."""
     if not isinstance(fs, fsspec.AbstractFileSystem):
         text = f"fs must be a protocol, a URL or an fsspec filesystem, not {type(fs).__name__}"
@@ -58,6 +76,11 @@ def root_of(protocol: str, root: str, prefix: str | None) -> str:
     return joined
 
 
+_left_behind: list[Any] = []
+"""The parent's filesystems: the finalizers of some would close in this child what only the parent's event loop can."""
+
+
 def reopened(fs: Any) -> Any:
     """Return a filesystem like this one that shares no connection, thread or lock with it."""
+    _left_behind.append(fs)
     return type(fs)(*fs.storage_args, **{**fs.storage_options, "skip_instance_cache": True})

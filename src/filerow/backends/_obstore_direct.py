@@ -7,6 +7,7 @@ Signing asks nobody; starting, listing, completing and aborting a multipart uplo
 from __future__ import annotations
 
 import base64
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
@@ -14,13 +15,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
+from filerow.backends._deadlines import botocore_limits
 from filerow.backends._foreign import clean_message, secrets_of
 from filerow.backends._obstore_steps import Call
 from filerow.backends._obstore_store import endpoint_of
 from filerow.backends._streams import in_thread
 from filerow.backends._types import Unfinished
 from filerow.backends.obstore import ObstoreBackend
-from filerow.exceptions import StorageError, StoragePermissionError, UnsupportedOperationError
+from filerow.exceptions import StorageError, StoragePermissionError, StorageTimeoutError, UnsupportedOperationError
 
 if TYPE_CHECKING:
     from filerow.backends.base import StorageBackend
@@ -72,6 +74,7 @@ class S3Direct:
         self._store = backend.store
         self._config = dict(self._store.config)
         self._secrets = secrets_of(self._config)
+        self._timeout = backend.timeout
         self._session = _session(self._library("botocore.session"))
         self._fixed: Any = None
 
@@ -178,7 +181,9 @@ class S3Direct:
             kind = StoragePermissionError if refused else StorageError
             raise kind(self._clean(error), operation=method, backend=self._backend, path=path) from error
         except errors.BotoCoreError as error:
-            raise StorageError(self._clean(error), operation=method, backend=self._backend, path=path) from error
+            late = isinstance(error, (errors.ReadTimeoutError, errors.ConnectTimeoutError))
+            kind = StorageTimeoutError if late else StorageError
+            raise kind(self._clean(error), operation=method, backend=self._backend, path=path) from error
 
     def _clean(self, error: BaseException) -> str:
         return clean_message(str(error), self._secrets)
@@ -213,7 +218,8 @@ class S3Direct:
 
     def _options(self, style: str) -> Any:
         make = self._library("botocore.config").Config
-        options = {"signature_version": "s3v4", "s3": {"addressing_style": style}}
+        limits = botocore_limits(self._timeout)
+        options = {"signature_version": "s3v4", "s3": {"addressing_style": style}, **limits}
         # A checksum that the library adds of its own accord would have to be sent with every part.
         unasked = {"request_checksum_calculation": "when_required", "response_checksum_validation": "when_required"}
         try:
@@ -236,6 +242,8 @@ def _session(library: Any) -> Any:
 
 
 _lock = threading.Lock()  # a session makes one client at a time
+if hasattr(os, "register_at_fork"):  # absent where there is no fork; a child could wait for ever for a thread that it has not
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 def _credentials(store: Any, config: Mapping[str, Any]) -> tuple[str | None, str | None, str | None]:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from obstore.store import AzureStore, GCSStore, HTTPStore, LocalStore, MemoryStore, S3Store, from_url
 
+from filerow.backends._deadlines import obstore_limits, obstore_retries
 from filerow.backends._foreign import clean_message, secrets_of
 from filerow.backends._types import Capabilities
 
@@ -17,10 +18,6 @@ __all__ = ("CONDITIONAL_COPY", "Kind", "build_store", "endpoint_of", "kind_of", 
 
 CONDITIONAL_COPY = "header:if-none-match:*"
 """Lets S3 refuse a copy onto an existing object. obstore's other way, ``multipart``, drops the object's headers."""
-
-# obstore limits a whole transfer to 30 s by default, body included: a slow reader of a large object fails half-way. What should
-# be limited is silence.
-_TIMEOUTS = {"timeout": "12 h", "read_timeout": "60 s", "connect_timeout": "5 s"}
 
 _ENDPOINTS = {
     "s3": (
@@ -91,13 +88,14 @@ def endpoint_of(store: object) -> str:
     return next((str(config[name]) for name in names if config.get(name)), "")
 
 
-def build_store(url: str, options: Mapping[str, Any]) -> Any:
+def build_store(url: str, options: Mapping[str, Any], timeout: float) -> Any:
     """Build the store that a URL names.
 
     Args:
         url: ``s3://bucket/prefix``, ``gs://bucket``, ``az://container``, ``file:///folder``, ``memory://``, ``https://host/path``.
         options: Options of obstore's store (``aws_endpoint=``, ``aws_access_key_id=``, ``account_key=``, …), and
             ``config=``, ``client_options=``, ``retry_config=``, ``credential_provider=``.
+        timeout: Seconds of silence after which a request is given up.
 
     Raises:
         ValueError: The URL or an option is not understood.
@@ -113,9 +111,10 @@ def build_store(url: str, options: Mapping[str, Any]) -> Any:
         return MemoryStore()
     kind = _SCHEMES.get(scheme, "s3" if ".amazonaws.com" in url or ".r2.cloudflarestorage.com" in url else "")
     endpoint = url if scheme == "http" else _endpoint(kind, given)
-    client = {**_TIMEOUTS, **(given.pop("client_options", None) or {})}
+    client = {**obstore_limits(timeout), **(given.pop("client_options", None) or {})}
     if endpoint.startswith("http://"):
         client.setdefault("allow_http", True)
+    given["retry_config"] = {**obstore_retries(timeout), **(given.get("retry_config") or {})}
     if kind == "s3":
         _complete_s3(given, endpoint)
     try:

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
+from filerow.backends._deadlines import is_timeout
 from filerow.backends._driver import BUFFERS
 from filerow.backends._foreign import (
     PART,
@@ -43,11 +44,12 @@ from filerow.exceptions import (
     InvalidPathError,
     ObjectExistsError,
     StorageError,
+    StorageTimeoutError,
     UnsupportedOperationError,
 )
 
 try:
-    from filerow.backends._fsspec_open import blocking, open_url, reopened, root_of
+    from filerow.backends._fsspec_open import opened, reopened, root_of
 except ImportError as error:
     msg = "FSSpecBackend needs fsspec: install the extra 'filerow[fsspec]', or 'filerow[s3]', 'filerow[gcs]', 'filerow[azure]'"
     raise ImportError(msg) from error
@@ -71,10 +73,13 @@ class FSSpecBackend(StorageBackend):
         prefix: The folder in the filesystem that is the root of this backend; below the URL's, if that has one. Needed for
             ``file``, whose root would else be the whole machine.
         storage_options: Options of the filesystem whose names mean something else here, such as s3fs's ``key``.
+        timeout: Seconds of silence after which one attempt at a request is given up; 60 by default. s3fs makes up to four
+            attempts, gcsfs six, adlfs four, the others one. Options of the filesystem that say more win. A filesystem that is
+            given keeps its own limits, and so does one that is not s3fs, gcsfs, adlfs, sftp or ftp.
         **options: Other options of the filesystem: ``secret=``, ``endpoint_url=``, ``token=``, ``connection_string=``, …
 
     Raises:
-        ValueError: ``file`` without a prefix, or a prefix with ``..``.
+        ValueError: ``file`` without a prefix, or a prefix with ``..``; a timeout that is no positive number.
         TypeError: Options with a filesystem that is built already.
 
     How create-only works depends on the filesystem. s3fs, gcsfs and adlfs hand it to the store, which decides; ``file`` and
@@ -92,11 +97,12 @@ class FSSpecBackend(StorageBackend):
         *,
         prefix: str | None = None,
         storage_options: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
         **options: Any,
     ) -> None:
         super().__init__(key)
         options = {**(storage_options or {}), **options}
-        self._fs, root = open_url(fs, options) if isinstance(fs, str) else (blocking(fs, options), "")
+        self._fs, root = opened(fs, options, timeout)
         self._pid = os.getpid()
         self.protocol = protocol_of(self.fs)
         self._flavour = flavour_of(self.protocol)
@@ -363,6 +369,8 @@ class FSSpecBackend(StorageBackend):
         text = clean_message(f"{type(error).__name__}: {error}", self._secrets)
         if isinstance(error, (FileNotFoundError, FileExistsError, PermissionError, TimeoutError, NotImplementedError)):
             return None
+        if is_timeout(error):
+            return StorageTimeoutError(text, **where)
         if isinstance(error, IsADirectoryError):
             return ObjectExistsError("a folder is at this path", **where) if operation in {"put", "copy"} else None
         if "pre-condition" in str(error) or "PreconditionFailed" in str(error):

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import obstore
 from obstore import exceptions as native
 
+from filerow.backends._deadlines import seconds_of
 from filerow.backends._driver import BUFFERS
 from filerow.backends._foreign import (
     PART,
@@ -69,13 +70,17 @@ class ObstoreBackend(StorageBackend):
         key: The name that documents and columns refer to.
         fs: ``s3://bucket/prefix``, ``gs://bucket/prefix``, ``az://container/prefix``, ``file:///folder``, ``memory://``,
             ``https://host/path``; or an obstore store.
+        timeout: Seconds of silence after which a request is given up; 60 by default. It is asked again where that is safe, but
+            for no longer than this, so each request ends within twice the time. A request has to be sent and answered within
+            it: a part of a stream has 5 MiB, content that comes at once up to 32 MiB. A body that is read may take as long as
+            bytes flow. ``client_options=`` and ``retry_config=`` win. An obstore store that is given keeps its own limits.
         **options: What obstore's store takes: ``aws_endpoint=``, ``aws_access_key_id=``, ``account_key=``, …, also
             ``config=``, ``client_options=``, ``retry_config=``, ``credential_provider=``. A plain-http endpoint is allowed by
-            naming it; the region is ``us-east-1`` unless given here or in the environment; requests may take as long as
-            bytes flow (60 s of silence end them). A ``file://`` folder is made when it is missing.
+            naming it; the region is ``us-east-1`` unless given here or in the environment. A ``file://`` folder is made when it
+            is missing.
 
     Raises:
-        ValueError: The URL or an option is not understood.
+        ValueError: The URL or an option is not understood, or the timeout is no positive number.
         TypeError: ``fs`` is neither a URL nor a store, or a store comes with options.
 
     A copy on S3 keeps the headers and refuses a taken target in one request where the store knows ``If-None-Match`` on
@@ -84,12 +89,13 @@ class ObstoreBackend(StorageBackend):
     in 10,000 parts of 5 MiB.
     """
 
-    def __init__(self, key: str, fs: Any, **options: Any) -> None:
+    def __init__(self, key: str, fs: Any, *, timeout: float | None = None, **options: Any) -> None:
         super().__init__(key)
-        if not isinstance(fs, str) and options:
+        if not isinstance(fs, str) and (options or timeout is not None):
             msg = "options belong to the store: pass them where it is built, or give fs as a URL"
             raise TypeError(msg)
-        self._store = build_store(fs, options) if isinstance(fs, str) else fs
+        self.timeout = seconds_of(timeout)
+        self._store = build_store(fs, options, self.timeout) if isinstance(fs, str) else fs
         self._kind = kind_of(self._store)
         self.protocol = self._kind.protocol
         self.capabilities = self._kind.capabilities

@@ -1,0 +1,283 @@
+"""No operation of a store hangs: a network that is silent, cut or slow ends each one with an error of ours, in time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from filerow.backends.base import PutOptions, StorageBackend
+from filerow.backends.fsspec import FSSpecBackend
+from filerow.backends.obstore import ObstoreBackend
+from filerow.exceptions import StorageError, StorageTimeoutError
+from tests.backends.stores import bucket_of
+from tests.faults.saboteur import Mode, Saboteur
+
+SECONDS = 0.5
+PATIENCE = 30.0
+"""What an operation may take on a machine that does ten other things; without a deadline it would take minutes, or for ever."""
+
+MIB = 1 << 20
+BIG = bytes(range(256)) * (6 * MIB // 256)
+
+
+def obstore(server: Any, endpoint: str, root: str, timeout: float = SECONDS) -> StorageBackend:
+    return ObstoreBackend(
+        "docs",
+        f"s3://{root}",
+        aws_endpoint=endpoint,
+        aws_access_key_id=server.access_key,
+        aws_secret_access_key=server.secret_key,
+        aws_region=server.region,
+        timeout=timeout,
+    )
+
+
+def s3fs(server: Any, endpoint: str, root: str, timeout: float = SECONDS) -> StorageBackend:
+    return FSSpecBackend(
+        "docs",
+        f"s3://{root}",
+        storage_options={"key": server.access_key, "secret": server.secret_key},
+        endpoint_url=endpoint,
+        client_kwargs={"region_name": server.region},
+        timeout=timeout,
+    )
+
+
+CLIENTS: dict[str, Callable[..., StorageBackend]] = {"obstore": obstore, "s3fs": s3fs}
+
+
+def parts() -> Iterator[bytes]:
+    for _ in range(7):
+        yield b"z" * MIB
+
+
+Operation = Callable[[StorageBackend], object]
+
+
+async def _all(items: Any) -> list[Any]:
+    return [item async for item in items]
+
+
+def deleted(failed: dict[str, StorageError]) -> None:
+    for error in failed.values():
+        raise error
+
+
+SYNC: dict[str, Operation] = {
+    "put": lambda store: store.put("new/small", b"small"),
+    "put, many parts": lambda store: store.put("new/large", parts(), PutOptions(create_only=False)),
+    "read": lambda store: store.read("big"),
+    "stream": lambda store: list(store.stream("big")),
+    "head": lambda store: store.head("big"),
+    "list": lambda store: list(store.list()),
+    "copy": lambda store: store.copy("big", "new/copy"),
+    "delete": lambda store: deleted(store.delete(["gone", "gone too"])),
+}
+ASYNC: dict[str, Operation] = {
+    "put": lambda store: asyncio.run(store.put_async("new/small", b"small")),
+    "put, many parts": lambda store: asyncio.run(store.put_async("new/large", parts(), PutOptions(create_only=False))),
+    "read": lambda store: asyncio.run(store.read_async("big")),
+    "stream": lambda store: asyncio.run(_all(store.stream_async("big"))),
+    "head": lambda store: asyncio.run(store.head_async("big")),
+    "list": lambda store: asyncio.run(_all(store.list_async())),
+    "copy": lambda store: asyncio.run(store.copy_async("big", "new/copy")),
+    "delete": lambda store: deleted(asyncio.run(store.delete_async(["gone", "gone too"]))),
+}
+OPERATIONS = {f"{name}, sync": call for name, call in SYNC.items()} | {f"{name}, async": call for name, call in ASYNC.items()}
+NAMED = {"stream": "read"}
+
+
+@dataclass
+class Outcome:
+    """How one operation ended."""
+
+    name: str
+    error: BaseException | None
+    seconds: float
+
+
+@dataclass
+class Bucket:
+    """A place on the server with one large object."""
+
+    server: Any
+    root: str
+
+    def through(self, relay: Saboteur, client: str) -> StorageBackend:
+        return CLIENTS[client](self.server, relay.endpoint, self.root)
+
+    def names(self) -> set[str]:
+        bucket, _, prefix = self.root.partition("/")
+        return {key.removeprefix(f"{prefix}/") for key in self.server.keys(bucket, prefix)}
+
+
+@pytest.fixture
+def bucket(request: pytest.FixtureRequest) -> Bucket:
+    server, name = bucket_of(request, "s3_server")
+    made = Bucket(server, f"{name}/{uuid.uuid4().hex}")
+    obstore(server, server.endpoint, made.root, 60).put("big", BIG)
+    return made
+
+
+def tried(bucket: Bucket, client: str, mode: Mode, after: int, names: list[str]) -> list[Outcome]:
+    """Run operations side by side, over a network that works until they begin."""
+    with Saboteur(bucket.server.endpoint, after=after) as relay:
+        store = bucket.through(relay, client)
+        for _ in range(5):  # building a client of botocore may take longer than the limit on a machine that is busy
+            with suppress(StorageTimeoutError):
+                store.head("big")
+                break
+        relay.mode = mode
+
+        def run(name: str) -> Outcome:
+            began = time.monotonic()
+            try:
+                OPERATIONS[name](store)
+            except Exception as error:  # noqa: BLE001 - looked at below
+                return Outcome(name, error, time.monotonic() - began)
+            return Outcome(name, None, time.monotonic() - began)
+
+        with ThreadPoolExecutor(len(names)) as pool:
+            outcomes = list(pool.map(run, names))
+        assert relay.struck
+        return outcomes
+
+
+def check(outcomes: list[Outcome], *kinds: type[StorageError]) -> None:
+    """Check that each ended in time, with an error that says where."""
+    for name, error, seconds in ((one.name, one.error, one.seconds) for one in outcomes):
+        assert isinstance(error, kinds), (name, error)
+        operation = name.partition(",")[0]
+        assert error.operation == NAMED.get(operation, operation), name
+        assert error.backend == "docs"
+        assert error.operation in {"list", "delete"} or error.path in {"big", "new/small", "new/large"}, error
+        assert str(error).startswith(error.operation)
+        assert seconds < PATIENCE, (name, seconds)
+
+
+STALLS: list[tuple[Mode, int, list[str] | None]] = [
+    ("silent", 0, None),
+    ("silent", 0, ["put", "head"]),
+    ("stalled-answer", 60, None),  # in its headers
+    ("stalled-answer", 20_000, ["read", "stream"]),  # in its body
+    ("stalled-upload", 20_000, ["put, many parts"]),
+]
+CUTS: list[tuple[Mode, int, list[str] | None]] = [
+    ("reset", 0, None),
+    ("lost", 0, ["put", "put, many parts", "copy", "delete"]),
+    ("cut-answer", 20_000, ["read", "stream"]),
+    ("cut-upload", 20_000, ["put, many parts"]),
+]
+
+
+def chosen(names: list[str] | None) -> list[str]:
+    return [name for name in OPERATIONS if names is None or name.rpartition(",")[0] in names]
+
+
+def cases(*modes: tuple[Mode, int, list[str] | None]) -> list[Any]:
+    """Half of the pairs in each run."""
+    found = []
+    for client in CLIENTS:
+        for mode, after, names in modes:
+            quick = client == "obstore" or mode == "reset" or names == ["put", "head"]
+            marks = () if quick else pytest.mark.thorough
+            found.append(
+                pytest.param(
+                    client,
+                    mode,
+                    after,
+                    names,
+                    marks=marks,
+                    id=f"{client}-s3-{mode}-{after}-{'all' if names is None else len(names)}",
+                )
+            )
+    return found
+
+
+@pytest.mark.parametrize(("client", "mode", "after", "names"), cases(*STALLS))
+def test_every_operation_ends_when_the_store_falls_silent(
+    bucket: Bucket, client: str, mode: Mode, after: int, names: list[str] | None
+) -> None:
+    check(tried(bucket, client, mode, after, chosen(names)), StorageTimeoutError)
+    if mode != "stalled-answer":  # then the store has done what it was asked, as with "lost"
+        assert bucket.names() == {"big"}
+
+
+@pytest.mark.parametrize(("client", "mode", "after", "names"), cases(*CUTS))
+def test_every_operation_ends_when_the_connection_is_cut(
+    bucket: Bucket, client: str, mode: Mode, after: int, names: list[str] | None
+) -> None:
+    check(tried(bucket, client, mode, after, chosen(names)), StorageError)
+    if mode != "lost":
+        assert bucket.names() == {"big"}
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_an_upload_cut_in_its_midst_makes_no_object(bucket: Bucket, client: str) -> None:
+    """HTTP tells the length before the bytes, and a multipart upload is completed after its last part: nothing can be short."""
+    for after in (20_000, 3 * MIB):
+        with Saboteur(bucket.server.endpoint, "cut-upload", after=after) as relay:
+            store = bucket.through(relay, client)
+            with pytest.raises(StorageError):
+                store.put("new/one request", b"x" * (4 * MIB), PutOptions(create_only=False))
+            assert relay.struck
+    assert bucket.names() == {"big"}
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_slow_store_is_not_a_dead_one(bucket: Bucket, client: str) -> None:
+    with Saboteur(bucket.server.endpoint, delay=0.02) as relay:  # each chunk of 64 KiB: about twice the limit for the whole
+        store = CLIENTS[client](bucket.server, relay.endpoint, bucket.root, timeout=5.0)
+        assert b"".join(store.stream("big")) == BIG
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_the_store_is_used_again_when_the_network_is_back(bucket: Bucket, client: str) -> None:
+    with Saboteur(bucket.server.endpoint, "silent") as relay:
+        store = bucket.through(relay, client)
+        with pytest.raises(StorageTimeoutError):
+            store.head("big")
+        relay.mode = "pass"
+        for _ in range(20):  # half a second may be too short on a machine that is busy
+            with suppress(StorageTimeoutError):
+                assert store.head("big").size == len(BIG)
+                return
+        pytest.fail("the store is not used again")
+
+
+@pytest.mark.parametrize("wrong", [0, -1, float("inf"), float("nan")])
+def test_a_timeout_is_a_number_of_seconds(wrong: float) -> None:
+    for build in (
+        lambda: ObstoreBackend("docs", "s3://bucket", timeout=wrong),
+        lambda: FSSpecBackend("docs", "s3://b", timeout=wrong),
+    ):
+        with pytest.raises(ValueError, match="positive number of seconds"):
+            build()
+
+
+def test_a_store_that_is_given_keeps_its_own_limits() -> None:
+    import fsspec
+    from obstore.store import MemoryStore
+
+    with pytest.raises(TypeError, match="options belong to the store"):
+        ObstoreBackend("docs", MemoryStore(), timeout=3)
+    with pytest.raises(TypeError, match="options belong to the filesystem"):
+        FSSpecBackend("docs", fsspec.filesystem("memory"), timeout=3)
+
+
+def test_what_the_options_say_themselves_wins() -> None:
+    store = ObstoreBackend(
+        "docs", "s3://bucket", client_options={"read_timeout": "7s"}, retry_config={"max_retries": 1}, timeout=3
+    ).store
+    assert store.client_options["read_timeout"] == "7s"
+    assert store.client_options["connect_timeout"] == "3s"
+    assert store.retry_config["max_retries"] == 1
+    assert store.retry_config["retry_timeout"].total_seconds() == 3
