@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -158,3 +159,8 @@ def test_a_failure_says_what_was_expected() -> None:
     broken = next(kind for kind, case in BROKEN if case == "a_taken_path_is_refused_and_keeps_its_bytes")
     (result,) = run(On(broken), sides=["sync"], cases=["a_taken_path_is_refused_and_keeps_its_bytes"])
     assert "expected ObjectExistsError, but nothing was raised" in result.message
+
+
+def test_the_documentation_lists_every_case() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "conformance.md").read_text()
+    assert re.findall(r"^- `(\w+)`", text, re.MULTILINE) == list(CASES)
