@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 __all__ = ("StorageRegistry", "storages")
 
 _OBSTORE_SCHEMES = frozenset({"s3", "s3a", "gs", "az", "abfs", "abfss", "adl", "azure", "http", "https"})
+
+_lock = threading.Lock()
+if hasattr(os, "register_at_fork"):  # absent where there is no fork; a child could wait for ever for a thread that it has not
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 class Located(Protocol):
@@ -46,7 +51,6 @@ class StorageRegistry:
         self.failed_deletes = 0
         self._backends: dict[str, StorageBackend] = {}
         self._default: str | None = None
-        self._lock = threading.Lock()
 
     def register_backend(self, backend: StorageBackend | str, key: str | None = None, **options: Any) -> StorageBackend:
         """Register a backend.
@@ -72,7 +76,7 @@ class StorageRegistry:
         elif key is not None and key != backend.key:
             msg = f"this backend's own key is {backend.key!r}, which every row stores; it cannot be registered as {key!r}"
             raise ValueError(msg)
-        with self._lock:
+        with _lock:
             known = self._backends.get(backend.key)
             if known is not None and known is not backend:
                 msg = (
@@ -167,15 +171,15 @@ class StorageRegistry:
         Raises:
             BackendNotFoundError: There is none under this key.
         """
-        self.get_backend(key)
-        with self._lock:
+        with _lock:
+            self.get_backend(key)
             del self._backends[key]
             if self._default == key:
                 self._default = None
 
     def clear_backends(self) -> None:
         """Forget all backends and the default."""
-        with self._lock:
+        with _lock:
             self._backends.clear()
             self._default = None
 

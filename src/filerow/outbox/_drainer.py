@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -37,7 +38,7 @@ _LONGEST_PAUSE = 300.0
 class Drainer:
     """Drains an outbox as long as the application runs: ``with``, ``async with``, or as an ASGI lifespan.
 
-    Made by :meth:`Outbox.drainer`. It may be entered again after it has ended.
+    Made by :meth:`Outbox.drainer`. It may be entered again after it has ended, and in a forked child, where it does not run.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Drainer:
         self._batch = batch
         self._patience = patience.total_seconds()
         self._stopping = False
+        self._pid = 0
         self._thread: _Thread | None = None
         self._task: _Task | None = None
         self._deaf: Callable[[], None] = _nothing
@@ -76,7 +78,7 @@ class Drainer:
     def __exit__(self, *_: object) -> None:
         """Stop after the batch at hand, and wait for that."""
         thread = self._thread
-        if thread is not None:
+        if thread is not None and self._pid == os.getpid():  # else its parent runs it
             self._end()
             thread.end(self._patience)
             self._thread = None
@@ -112,15 +114,24 @@ class Drainer:
             yield
 
     def _begin(self) -> None:
-        if self._thread is not None or self._task is not None:
+        if self._pid == os.getpid() and (self._thread is not None or self._task is not None):
             msg = "this drainer is running already"
             raise RuntimeError(msg)
+        self._deaf()  # in a forked child the parent's thread is still among those to be woken
+        self._thread = self._task = None
+        self._pid = os.getpid()
         self._stopping = False
 
     def _listen(self, wake: Callable[[], None]) -> None:
         # What is kept for longer than an interval is not due before the next look anyway.
         soon = self._outbox.retention.total_seconds() < self._interval
-        self._deaf = self._outbox.on_wake(wake) if soon else _nothing
+        here = os.getpid()
+
+        def wake_here() -> None:
+            if os.getpid() == here:  # a forked child has neither the thread nor the loop, and maybe a lock that nobody opens
+                wake()
+
+        self._deaf = self._outbox.on_wake(wake_here) if soon else _nothing
 
     def _end(self) -> None:
         self._stopping = True
