@@ -117,12 +117,11 @@ class OwnUrls:
         if method not in ({"GET", "HEAD"} if signed == "GET" else {signed}):
             msg = f"this link was signed for {signed}, not for {method}"
             raise InvalidTokenError(msg)
-        check_expiry(int(values["expires"]), now)
+        expires, begin = int(values["expires"]), time.time() if now is None else now
+        check_expiry(expires, begin)
         facts: dict[str, Any] = {attribute: values.get(name) for attribute, name in _TEXTS.items()}
         facts |= {attribute: int(values[name]) for attribute, name in _NUMBERS.items() if name in values}
-        begin = time.time() if now is None else now
-        left = max(1, int(values["expires"]) - int(begin))
-        return SignRequest(cast("Literal['GET', 'PUT']", signed), left, **facts)
+        return SignRequest(cast("Literal['GET', 'PUT']", signed), expires - int(begin), **facts)
 
     def _parsed(self, query: str) -> dict[str, str]:
         try:
