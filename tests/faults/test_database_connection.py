@@ -138,7 +138,7 @@ STEPS: dict[str, tuple[bytes, bool]] = {
 }
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", ["commit", *(pytest.param(step, marks=pytest.mark.thorough) for step in ("flush", "rollback"))])
 @pytest.mark.parametrize("mode", ["reset", "lost"])
 @pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
 def test_a_connection_that_is_cut_leaves_no_row_without_its_bytes(
@@ -161,6 +161,7 @@ def test_a_connection_that_is_cut_leaves_no_row_without_its_bytes(
     assert len(orphans) == (0 if step != "commit" else 1 if committed else 2)
 
 
+@pytest.mark.thorough
 def test_a_commit_that_is_never_answered_ends_at_the_driver_s_timeout(place: Database, direct: Engine) -> None:
     with Session(direct) as session:
         session.add(paper(b"old"))
