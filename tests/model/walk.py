@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -250,6 +251,18 @@ class Walk(RuleBasedStateMachine):
                 self.after(actor, worked=actor.begin_nested(one), retry=retry)
             self.done("savepoint")
 
+    @rule(n=who, slot=slots, key=list_rows, released=st.booleans())
+    def write_in_a_savepoint(self, n: int, slot: tuple[Key, str], key: Key, *, released: bool) -> None:
+        actor = self.actor(n)
+        if self.free(actor, slot[0], key) and actor.exists(slot[0]) and actor.exists(key) and actor.begin_nested():
+            routes.replace(actor, *slot, "bytes")
+            routes.edit(actor, key, "pop", 0)
+            if released:
+                actor.release(len(actor.stack) - 1)
+            elif actor.flush():
+                actor.rollback_to(len(actor.stack) - 1)
+            self.done("write in a savepoint")
+
     @precondition(lambda self: any(actor.stack for actor in self.actors))
     @rule(n=who, depth=small, fault=faults, nth=small, retry=small)
     def release(self, n: int, depth: int, fault: str | None, nth: int, retry: int) -> None:
@@ -304,8 +317,11 @@ class Walk(RuleBasedStateMachine):
     # -- the end -------------------------------------------------------------------------------------------------------
 
     def teardown(self) -> None:
-        """Close both sessions, compare, and have a sweep remove exactly what failed deletes have left."""
+        """Commit and close both sessions, compare, and have a sweep remove exactly what failed deletes have left."""
+        whole = sys.exc_info()[0] is None
         for actor in self.actors:
+            if whole:
+                actor.commit()
             actor.close()
         self.book.compare(self.world, settled=True)
         self.sweep()
