@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -131,7 +131,7 @@ def _try_all(told: Told, summary: _Summary, cuts: Callable[[], bool]) -> None:
 
 
 @contextlib.contextmanager
-def _empty_folders_removed(url: str) -> Iterator[None]:
+def _empty_folders_removed(url: str) -> Generator[None]:
     """Remove the empty folders that deleted objects leave in a directory, and the directory if it was not there."""
     parts = urlsplit(url)
     root = Path(unquote(parts.path)) if parts.scheme == "file" else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from typing import ClassVar, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -112,7 +112,7 @@ def check(harness: Harness, case: Case, side: str, backend: StorageBackend | Non
 
 
 @contextmanager
-def _driver(harness: Harness, side: str, backend: StorageBackend | None) -> Iterator[Driver]:
+def _driver(harness: Harness, side: str, backend: StorageBackend | None) -> Generator[Driver]:
     used = harness.make() if backend is None else backend
     try:
         driver = (AsyncDriver if side == "async" else Driver)(used, harness, scratch_folder())
@@ -162,7 +162,7 @@ def _ask_own_route(backend: StorageBackend, method: str, url: str, body: bytes |
 
 
 @contextmanager
-def _registered(backend: StorageBackend) -> Iterator[None]:
+def _registered(backend: StorageBackend) -> Generator[None]:
     """Let our own route find the backend, which it looks for among the registered ones."""
     if storages.is_registered(backend.key) and storages.get_backend(backend.key) is backend:
         yield
