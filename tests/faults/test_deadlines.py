@@ -230,7 +230,8 @@ def test_an_upload_cut_in_its_midst_makes_no_object(bucket: Bucket, client: str)
     """HTTP tells the length before the bytes, and a multipart upload is completed after its last part: nothing can be short."""
     for after in (20_000, 3 * MIB):
         with Saboteur(bucket.server.endpoint, "cut-upload", after=after) as relay:
-            store = bucket.through(relay, client)
+            # s3fs gives up a connection that is cut at once, and takes its time to build a client
+            store = CLIENTS[client](bucket.server, relay.endpoint, bucket.root, timeout=SECONDS if client == "obstore" else 20)
             with pytest.raises(StorageError):
                 store.put("new/one request", b"x" * (4 * MIB), PutOptions(create_only=False))
             assert relay.struck
