@@ -13,7 +13,7 @@ from tests.processes.stores import KINDS, settings_of
 SOON = 10.0
 """Seconds within which a refusal comes on the busiest machine; an attempt to connect takes longer."""
 
-PLAIN = {("s3", "used"), ("s3", "unused"), ("s3fs", "used")}
+PLAIN = {("s3", "used")}
 COMBINATIONS = [
     pytest.param(kind, used, marks=() if (kind, used) in PLAIN else pytest.mark.thorough, id=f"{kind}-{used}")
     for kind in KINDS
@@ -33,7 +33,7 @@ def refused(told: dict[str, Any]) -> bool:
 
 @pytest.mark.parametrize(("kind", "used"), COMBINATIONS)
 def test_a_forked_child_works_or_is_told_at_once(kind: str, used: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    methods = ["fork", "spawn", "forkserver"] if used == "used" else ["fork"]
+    methods = ["fork", "spawn"] if (kind, used) in PLAIN else ["fork", "forkserver"]
     told = run("tests.processes.forks", used, *methods, settings=settings_of(kind, tmp_path, request))
     assert works(told.pop("parent"))
     for where, how in told.items():

@@ -19,7 +19,7 @@ from tests.processes.running import DEADLINE
 from tests.processes.stores import KINDS, registered, settings_of
 from tests.processes.work import attach, attach_async, left, make_tables
 
-PLAIN = {"s3", "s3fs"}
+PLAIN = {"s3"}
 
 
 @pytest.fixture(params=[pytest.param(kind, marks=() if kind in PLAIN else pytest.mark.thorough) for kind in KINDS])

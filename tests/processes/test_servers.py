@@ -49,7 +49,7 @@ def answers_of_all_workers(service: Service, workers: int = 2) -> list[dict[str,
     return answers
 
 
-@pytest.mark.parametrize(("kind", "used"), _combinations(("s3", True), ("s3fs", False)))
+@pytest.mark.parametrize(("kind", "used"), _combinations(("s3", True), ("s3fs", True)))
 def test_gunicorn_s_workers_work_after_preload_or_are_told_at_once(
     kind: str, used: bool, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -63,7 +63,7 @@ def test_gunicorn_s_workers_work_after_preload_or_are_told_at_once(
         assert service.end() == 0
 
 
-@pytest.mark.parametrize(("kind", "used"), _combinations(("s3", True)))
+@pytest.mark.parametrize(("kind", "used"), _combinations())
 def test_uvicorn_s_workers_work(kind: str, used: bool, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     def argv(port: int) -> list[str]:
         return ["-m", "uvicorn", "--workers", "2", "--host", HOST, "--port", str(port), "tests.processes.site:asgi"]
@@ -99,7 +99,7 @@ def _asked(folder: Path) -> str:
     return number
 
 
-@pytest.mark.parametrize(("kind", "used"), _combinations(("s3", True)))
+@pytest.mark.parametrize(("kind", "used"), _combinations())
 def test_celery_s_forked_workers_work_or_are_told_at_once(
     kind: str, used: bool, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
