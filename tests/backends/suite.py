@@ -27,6 +27,23 @@ CORE = {
 }
 """What every run tries on every backend."""
 
+ALSO = {
+    "a_cancelled_upload_leaves_no_unfinished_one",
+    "a_failing_source_leaves_the_old_object",
+    "a_failing_upload_leaves_no_unfinished_one",
+    "a_listing_goes_on_after_any_path",
+    "a_put_waiting_for_its_source_can_be_cancelled",
+    "a_signed_url_expires",
+    "a_signed_url_that_was_changed_is_refused",
+    "a_url_signed_to_upload_uploads_and_does_nothing_else",
+    "a_url_to_read_answers_with_the_headers_it_was_signed_for",
+    "an_empty_object_goes_round",
+    "many_puts_at_once_all_succeed",
+    "no_metadata_poisons_an_object",
+    "unusual_paths_are_kept_as_they_are",
+}
+"""What every run tries on a cloud of its own besides: where the clouds differ."""
+
 SLOW = {
     "a_cancelled_put_leaves_nothing",
     "a_path_can_be_overwritten_on_request",

@@ -24,7 +24,7 @@ from tests.backends.stores import (
     s3fs_options,
     shared,
 )
-from tests.backends.suite import CORE, SLOW, Suite
+from tests.backends.suite import ALSO, CORE, SLOW, Suite
 
 SECRET = "a secret of the tests"
 
@@ -119,7 +119,7 @@ class TestObstoreMoto(Suite):
 
 @pytest.mark.servers
 class TestObstoreAzure(Suite):
-    later = SLOW
+    every_run = CORE | ALSO
 
     def make(self) -> StorageBackend:
         server, container = bucket_of(self.request, "azurite_server")
@@ -131,7 +131,7 @@ class TestObstoreAzure(Suite):
 
 @pytest.mark.servers
 class TestObstoreGCS(Suite):
-    later = SLOW
+    every_run = CORE | ALSO
 
     def make(self) -> StorageBackend:
         server, bucket = bucket_of(self.request, "gcs_facade")
@@ -159,7 +159,7 @@ class TestFSSpecFile(Suite):
 class TestFSSpecS3(Suite):
     """On SeaweedFS."""
 
-    later = SLOW - {"a_cancelled_put_leaves_nothing", "the_callers_own_exception_comes_back_and_nothing_stays"}
+    every_run = CORE | ALSO
 
     def make(self) -> StorageBackend:
         server, bucket = bucket_of(self.request, "s3_server")
@@ -201,7 +201,7 @@ class TestFSSpecAzure(Suite):
 
 @pytest.mark.servers
 class TestFSSpecSFTP(Suite):
-    every_run = CORE
+    every_run = CORE - {"large_iterators_are_content"}
 
     def make(self) -> StorageBackend:
         server = self.fixture("sftp_server")

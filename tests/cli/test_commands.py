@@ -16,7 +16,7 @@ from filerow.cli._commands import app
 from filerow.cli._values import as_age, as_size, duration, hidden, plain, resumed, shard
 from tests.cli.conftest import SHOP, Shop, run
 
-NAMES = ["check", "sweep", "drain", "migrate", "adopt", "doctor", "stats", "ls", "undelete"]
+NAMES = ["check", "sweep", "drain", "migrate", "adopt", "doctor", "stats", "ls", "undelete", "conformance"]
 
 
 def test_the_commands_are_those_that_the_design_names() -> None:
