@@ -23,6 +23,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, TypeVar
 
+import hypothesis  # noqa: F401 - before gc.freeze() below hides from its plugins who holds what they register
 import pytest
 
 from tests.databases import NAMES, empty_database
