@@ -333,7 +333,8 @@ def undelete(
 
 @app.command(
     "conformance",
-    help="Try a backend with the conformance kit, in a scratch folder of a live bucket that is removed in the end.\n\n"
+    help="Try a backend with the conformance kit.\n\n"
+    "It works in a scratch folder of a live bucket, and removes all that it has made.\n\n"
     "Exit codes: 0 every case passed, 1 some failed, 2 could not run, 130 interrupted.\n\n"
     "\b\nExample:\n  filerow conformance --backend s3://my-bucket/tests --option aws_region=eu-west-1",
 )
