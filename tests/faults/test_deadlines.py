@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 import uuid
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,14 +16,8 @@ from filerow.backends.fsspec import FSSpecBackend
 from filerow.backends.obstore import ObstoreBackend
 from filerow.exceptions import StorageError, StorageTimeoutError
 from tests.backends.stores import bucket_of
+from tests.faults.operations import BIG, MIB, OPERATIONS, SECONDS, check, tried
 from tests.faults.saboteur import Mode, Saboteur
-
-SECONDS = 0.5
-PATIENCE = 30.0
-"""What an operation may take on a machine that does ten other things; without a deadline it would take minutes, or for ever."""
-
-MIB = 1 << 20
-BIG = bytes(range(256)) * (6 * MIB // 256)
 
 
 def obstore(server: Any, endpoint: str, root: str, timeout: float = SECONDS) -> StorageBackend:
@@ -57,56 +49,6 @@ CLIENTS: dict[str, Callable[..., StorageBackend]] = {"obstore": obstore, "s3fs":
 BOTH = ["obstore", pytest.param("s3fs", marks=pytest.mark.thorough)]
 
 
-def parts() -> Iterator[bytes]:
-    for _ in range(7):
-        yield b"z" * MIB
-
-
-Operation = Callable[[StorageBackend], object]
-
-
-async def _all(items: Any) -> list[Any]:
-    return [item async for item in items]
-
-
-def deleted(failed: dict[str, StorageError]) -> None:
-    for error in failed.values():
-        raise error
-
-
-SYNC: dict[str, Operation] = {
-    "put": lambda store: store.put("new/small", b"small"),
-    "put, many parts": lambda store: store.put("new/large", parts(), PutOptions(create_only=False)),
-    "read": lambda store: store.read("big"),
-    "stream": lambda store: list(store.stream("big")),
-    "head": lambda store: store.head("big"),
-    "list": lambda store: list(store.list()),
-    "copy": lambda store: store.copy("big", "new/copy"),
-    "delete": lambda store: deleted(store.delete(["gone", "gone too"])),
-}
-ASYNC: dict[str, Operation] = {
-    "put": lambda store: asyncio.run(store.put_async("new/small", b"small")),
-    "put, many parts": lambda store: asyncio.run(store.put_async("new/large", parts(), PutOptions(create_only=False))),
-    "read": lambda store: asyncio.run(store.read_async("big")),
-    "stream": lambda store: asyncio.run(_all(store.stream_async("big"))),
-    "head": lambda store: asyncio.run(store.head_async("big")),
-    "list": lambda store: asyncio.run(_all(store.list_async())),
-    "copy": lambda store: asyncio.run(store.copy_async("big", "new/copy")),
-    "delete": lambda store: deleted(asyncio.run(store.delete_async(["gone", "gone too"]))),
-}
-OPERATIONS = {f"{name}, sync": call for name, call in SYNC.items()} | {f"{name}, async": call for name, call in ASYNC.items()}
-NAMED = {"stream": "read"}
-
-
-@dataclass
-class Outcome:
-    """How one operation ended."""
-
-    name: str
-    error: BaseException | None
-    seconds: float
-
-
 @dataclass
 class Bucket:
     """A place on the server with one large object."""
@@ -128,42 +70,6 @@ def bucket(request: pytest.FixtureRequest) -> Bucket:
     made = Bucket(server, f"{name}/{uuid.uuid4().hex}")
     obstore(server, server.endpoint, made.root, 60).put("big", BIG)
     return made
-
-
-def tried(bucket: Bucket, client: str, mode: Mode, after: int, names: list[str]) -> list[Outcome]:
-    """Run operations side by side, over a network that works until they begin."""
-    with Saboteur(bucket.server.endpoint, after=after) as relay:
-        store = bucket.through(relay, client)
-        for _ in range(5):  # building a client of botocore may take longer than the limit on a machine that is busy
-            with suppress(StorageTimeoutError):
-                store.head("big")
-                break
-        relay.mode = mode
-
-        def run(name: str) -> Outcome:
-            began = time.monotonic()
-            try:
-                OPERATIONS[name](store)
-            except Exception as error:  # noqa: BLE001 - looked at below
-                return Outcome(name, error, time.monotonic() - began)
-            return Outcome(name, None, time.monotonic() - began)
-
-        with ThreadPoolExecutor(len(names)) as pool:
-            outcomes = list(pool.map(run, names))
-        assert relay.struck
-        return outcomes
-
-
-def check(outcomes: list[Outcome], *kinds: type[StorageError]) -> None:
-    """Check that each ended in time, with an error that says where."""
-    for name, error, seconds in ((one.name, one.error, one.seconds) for one in outcomes):
-        assert isinstance(error, kinds), (name, error)
-        operation = name.partition(",")[0]
-        assert error.operation == NAMED.get(operation, operation), name
-        assert error.backend == "docs"
-        assert error.operation in {"list", "delete"} or error.path in {"big", "new/small", "new/large"}, error
-        assert str(error).startswith(error.operation)
-        assert seconds < PATIENCE, (name, seconds)
 
 
 STALLS: list[tuple[Mode, int, list[str] | None]] = [
@@ -211,7 +117,7 @@ def cases(*modes: tuple[Mode, int, list[str] | None]) -> list[Any]:
 def test_every_operation_ends_when_the_store_falls_silent(
     bucket: Bucket, client: str, mode: Mode, after: int, names: list[str] | None
 ) -> None:
-    check(tried(bucket, client, mode, after, chosen(names)), StorageTimeoutError)
+    check(tried(bucket.server.endpoint, partial(bucket.through, client=client), mode, after, chosen(names)), StorageTimeoutError)
     if mode != "stalled-answer":  # then the store has done what it was asked, as with "lost"
         assert bucket.names() == {"big"}
 
@@ -220,7 +126,7 @@ def test_every_operation_ends_when_the_store_falls_silent(
 def test_every_operation_ends_when_the_connection_is_cut(
     bucket: Bucket, client: str, mode: Mode, after: int, names: list[str] | None
 ) -> None:
-    check(tried(bucket, client, mode, after, chosen(names)), StorageError)
+    check(tried(bucket.server.endpoint, partial(bucket.through, client=client), mode, after, chosen(names)), StorageError)
     if mode != "lost":
         assert bucket.names() == {"big"}
 

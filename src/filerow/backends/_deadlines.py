@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
-from functools import partial
 from importlib import import_module
 from typing import Any
 
 __all__ = (
+    "ATTEMPTS",
     "TIMEOUT",
     "botocore_limits",
     "fsspec_limits",
     "is_timeout",
-    "limit_attempts",
     "obstore_limits",
     "obstore_retries",
     "seconds_of",
@@ -22,9 +21,10 @@ __all__ = (
 TIMEOUT = 60.0
 """Seconds of silence that a request may last, by default."""
 
+ATTEMPTS = 2
+"""How often a client that can be told asks, the first time included."""
+
 _CONNECT = 5.0  # a server that is there takes the connection in a blink
-_ATTEMPTS = 2
-_AT_ONCE = 32 << 20  # bytes that any network in use sends in the time that several attempts may take
 
 
 def seconds_of(timeout: float | None) -> float:
@@ -57,7 +57,7 @@ def botocore_limits(seconds: float) -> dict[str, Any]:
     return {
         "connect_timeout": min(seconds, _CONNECT),
         "read_timeout": seconds,
-        "retries": {"total_max_attempts": _ATTEMPTS},
+        "retries": {"total_max_attempts": ATTEMPTS},
     }
 
 
@@ -84,27 +84,10 @@ def fsspec_limits(protocol: str, options: Mapping[str, Any], seconds: float) -> 
     return chosen
 
 
-def limit_attempts(fs: Any, protocol: str, seconds: float) -> None:
-    """Set what a filesystem takes no option for: how often s3fs asks again, and how long SFTP waits for an answer.
-
-    aiohttp limits how long an answer may take only when the request is sent, and botocore waits to be told to send it: a server
-    that stops reading would hold an upload for ever. So s3fs's uploads get a limit for all their attempts together.
-    """
-    if protocol in {"s3", "s3a"}:
-        fs.retries = _ATTEMPTS
-        fs.call_s3 = partial(fs.call_s3, timeout=2 * _ATTEMPTS * seconds)
-        fs.pipe_file = _in_time(fs.pipe_file, 2 * _ATTEMPTS * seconds)
-    elif protocol in {"sftp", "ssh"}:
-        fs.ftp.get_channel().settimeout(seconds)
-
-
-def _in_time(pipe_file: Callable[..., Any], seconds: float) -> Callable[..., Any]:
-    def limited(path: str, value: bytes, **options: Any) -> Any:
-        return pipe_file(path, value, timeout=seconds * (1 + len(value) // _AT_ONCE), **options)
-
-    return limited
-
-
 def is_timeout(error: BaseException) -> bool:
-    """Say whether an error of some client means that its server did not answer; few of them are a ``TimeoutError``."""
-    return isinstance(error, TimeoutError) or any(kind.__name__.endswith("TimeoutError") for kind in type(error).__mro__)
+    """Say whether an error of some client means that its server did not answer; few of them are a ``TimeoutError``.
+
+    Some clients say only that something went wrong, and what it was in the error's cause.
+    """
+    kinds = type(error).__mro__ + type(error.__cause__).__mro__
+    return any(kind is TimeoutError or kind.__name__.endswith("TimeoutError") for kind in kinds)

@@ -9,8 +9,9 @@ from typing import Any
 import fsspec
 from fsspec.core import url_to_fs
 
-from filerow.backends._deadlines import fsspec_limits, limit_attempts, seconds_of
-from filerow.backends._fsspec_flavours import flavour_of
+from filerow.backends._deadlines import fsspec_limits, seconds_of
+from filerow.backends._fsspec_flavours import flavour_of, protocol_of
+from filerow.backends._fsspec_limited import limit, limit_of
 
 __all__ = ("opened", "reopened", "root_of")
 
@@ -41,7 +42,7 @@ def _open_url(url: str, options: Mapping[str, Any], timeout: float) -> tuple[Any
         # botocore signs URLs for custom endpoints by the old method, which servers have given up, unless told
         chosen["config_kwargs"] = {"signature_version": "s3v4", **(chosen.get("config_kwargs") or {})}
     fs, root = url_to_fs(url, **chosen) if "://" in url else (fsspec.filesystem(url, **chosen), "")
-    limit_attempts(fs, protocol, timeout)
+    limit(fs, protocol, timeout)
     return fs, str(root)
 
 
@@ -81,6 +82,11 @@ _left_behind: list[Any] = []
 
 
 def reopened(fs: Any) -> Any:
-    """Return a filesystem like this one that shares no connection, thread or lock with it."""
+    """Return a filesystem like this one, its limits included, that shares no connection, thread or lock with it."""
     _left_behind.append(fs)
-    return type(fs)(*fs.storage_args, **{**fs.storage_options, "skip_instance_cache": True})
+    anew = type(fs)(*fs.storage_args, **{**fs.storage_options, "skip_instance_cache": True})
+    protocol = protocol_of(fs)
+    flavour_of(protocol).prepare(anew)
+    if (seconds := limit_of(fs)) is not None:
+        limit(anew, protocol, seconds)
+    return anew
