@@ -39,6 +39,13 @@ PLAIN = {"sqlite", "psycopg_async", "pg8000", "asyncmy", "duckdb"}
 KEYLESS = {"duckdb"}
 """Databases that do not count up keys by themselves."""
 
+LACKS = {"duckdb": {"savepoints", "outbox"}}
+"""What a database cannot do; ``test_duckdb.py`` shows what it says then."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs(*words): run the case only on databases that have this")
+
 
 class Ground:
     """One database through one driver.
@@ -120,7 +127,9 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object | None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "ground" in metafunc.fixturenames:
-        drivers = [pytest.param(one, marks=() if one in PLAIN else pytest.mark.thorough, id=_id(one)) for one in DRIVERS]
+        marker = metafunc.definition.get_closest_marker("needs")
+        fitting = [one for one in DRIVERS if not (marker and set(marker.args) & LACKS.get(one, set()))]
+        drivers = [pytest.param(one, marks=() if one in PLAIN else pytest.mark.thorough, id=_id(one)) for one in fitting]
         metafunc.parametrize("ground", drivers, indirect=True)
 
 

@@ -13,7 +13,7 @@ from filerow import FileObject
 from filerow._changes import Ref
 from filerow._references import referenced
 from filerow.maintenance import check, sweep
-from tests.dialects.conftest import KEYLESS, Ground
+from tests.dialects.conftest import Ground
 from tests.dialects.models import OUTBOX, Document, NotedDocument, Plain
 
 FOUR_GIB = 1 << 32
@@ -104,9 +104,8 @@ def test_a_rollback_leaves_nothing(ground: Ground) -> None:
     assert ground.there() == before
 
 
+@pytest.mark.needs("savepoints")
 def test_a_savepoint_takes_back_its_own(ground: Ground) -> None:
-    if ground.dialect == "duckdb":
-        pytest.skip("DuckDB has no savepoints")
     with ground.session() as session:
         session.add(kept := Document(file=file(b"kept")))
         session.flush()
@@ -220,10 +219,9 @@ def test_sweep_removes_what_no_row_names(ground: Ground) -> None:
     assert [found for progress in check(Plain.metadata, ground.sync_engine) for found in progress.findings] == []
 
 
+@pytest.mark.needs("outbox")
 @pytest.mark.parametrize("route", ["session", "bulk", "sql"])
 def test_an_outbox_notes_what_rows_let_go(ground: Ground, route: str) -> None:
-    if ground.dialect in KEYLESS:
-        pytest.skip("DuckDB has no outbox: its keys do not count up by themselves")
     keys = [add(ground, NotedDocument, file=file(b"1"), pages=[file(b"2"), file(b"3")]) for _ in range(2)]
     before = ground.there()
     with ground.session() as session:
@@ -251,9 +249,8 @@ def test_an_outbox_notes_what_rows_let_go(ground: Ground, route: str) -> None:
         assert ground.there() == {page.path for page in row.pages} | ({row.file.path} if row.file else set())
 
 
+@pytest.mark.needs("outbox")
 def test_a_file_that_returns_is_kept(ground: Ground) -> None:
-    if ground.dialect in KEYLESS:
-        pytest.skip("DuckDB has no outbox: its keys do not count up by themselves")
     add(ground, NotedDocument, file=file(b"1"))
     table = NotedDocument.__table__
     with ground.sync_engine.begin() as connection:

@@ -139,10 +139,10 @@ class Life:
     def _write(self, writer: int) -> None:
         """Replace, delete and insert; each writer has rows of its own, so it knows what they must be in the end.
 
-        Every third row is nobody's: however slow the other process is, some files are left for it.
+        Half of the rows are nobody's: however slow the other process is, so many files are left for it.
         """
         chance = random.Random(writer)
-        shares = WRITERS + 1
+        shares = 2 * WRITERS
         mine = [number for number in self.expected if number % shares == writer]
         fresh = max(self.expected) + 1 + shares + writer - (max(self.expected) + 1) % shares
         try:

@@ -108,8 +108,10 @@ def test_a_loop_that_was_closed_amid_an_upload_does_not_spoil_the_next(store: An
 
 
 def test_without_asyncio_a_coroutine_says_so(store: Any) -> None:
-    if store.protocol == "memory":
-        pytest.skip("memory awaits nothing")
+    if store.protocol == "memory":  # which awaits nothing
+        with contextlib.closing(store.exists_async("a")) as coroutine, pytest.raises(StopIteration):
+            coroutine.send(None)
+        return
     with contextlib.closing(store.exists_async("a")) as coroutine, pytest.raises(StorageError, match="no running event loop"):
         coroutine.send(None)  # as under trio, say
     attach()
