@@ -133,6 +133,7 @@ HEAVY = [
 ]  # fmt: skip
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="one process per module is cheap only where processes fork")
 def test_every_module_can_be_imported_first() -> None:
     code = f"""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,19 +19,27 @@ from tests.cases.models import Base
 from tests.cases.stores import LocalStore, S3Store, Store
 from tests.cases.world import World
 
-COMBINATIONS = [
+Combination = tuple[str, str, str]
+
+COMBINATIONS: list[Combination] = [
     (session, database, store)
     for session in ("sync", "async")
     for database in ("sqlite", "postgresql")
     for store in ("local", "s3")
 ]
-PAIRS = [
-    ("sync", "sqlite", "local"),
-    ("sync", "postgresql", "s3"),
-    ("async", "sqlite", "s3"),
-    ("async", "postgresql", "local"),
-]
-"""Half of them, in which every two of their words meet; the others are ``thorough``."""
+
+
+def _in_every_run(case: str, wanted: set[str]) -> set[Combination]:
+    """Return two combinations with nothing in common: every word meets every case, and all eight meet some; the rest is thorough.
+
+    Args:
+        case: The name of the test's function, which chooses them.
+        wanted: The words that a combination must have.
+    """
+    first = zlib.crc32(case.encode()) % (len(COMBINATIONS) // 2)
+    pair = {COMBINATIONS[first], COMBINATIONS[-1 - first]}
+    fitting = {one for one in pair if wanted <= set(one)}
+    return fitting or {next(one for one in COMBINATIONS if wanted <= set(one))}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -41,8 +50,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "world" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("only")
         wanted = set(marker.args if marker else ())
+        often = _in_every_run(metafunc.function.__name__, wanted)
         chosen = [
-            pytest.param(combination, marks=() if combination in PAIRS else pytest.mark.thorough, id="-".join(combination))
+            pytest.param(combination, marks=() if combination in often else pytest.mark.thorough, id="-".join(combination))
             for combination in COMBINATIONS
             if wanted <= set(combination)
         ]

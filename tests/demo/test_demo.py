@@ -70,6 +70,7 @@ def test_it_runs_through_on_sqlite_and_a_directory() -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.thorough
 @pytest.mark.servers
 def test_it_runs_through_on_postgresql_and_s3() -> None:
     try:

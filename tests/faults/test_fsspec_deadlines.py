@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -193,7 +193,7 @@ def test_every_operation_ends_when_the_connection_is_cut(place: Place, mode: Mod
 
 
 @contextmanager
-def ending(program: Popen[str]) -> Iterator[None]:
+def ending(program: Popen[str]) -> Generator[None]:
     """End a program, and what it has forked, whatever becomes of the test."""
     try:
         yield
@@ -202,9 +202,8 @@ def ending(program: Popen[str]) -> Iterator[None]:
             os.killpg(program.pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize(
-    "kind", ["sftp", *(pytest.param(kind, marks=pytest.mark.thorough) for kind in ("s3fs", "gcsfs", "adlfs"))]
-)
+@pytest.mark.thorough
+@pytest.mark.parametrize("kind", FORKED)
 def test_a_forked_child_has_the_same_deadlines(request: pytest.FixtureRequest, kind: str) -> None:
     """The child builds a filesystem of its own, and its parent's limits are no options of it."""
     place = FORKED[kind](request)

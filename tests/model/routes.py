@@ -113,7 +113,7 @@ def orphan(actor: Actor, key: Key, *, replaced: bool) -> bool:
 
 
 def forget(actor: Actor, key: Key, how: str) -> bool:
-    """Expire, refresh or expunge an object: what was changed in it and not flushed is lost, or flushed first."""
+    """Expire, refresh or expunge an object: what was changed in it and not flushed is lost."""
     if not actor.exists(key) or (key[0] in {"sheet", "named", "note"} and how != "expire"):
         return False
     one = actor.object(key)
@@ -126,11 +126,11 @@ def forget(actor: Actor, key: Key, how: str) -> bool:
     if key in actor.added:
         return False
     if how == "refresh":
+        actor.dirty.pop(key, None)  # SQLAlchemy expires the object first, and flushes what other objects hold after that
         if not actor.attempt(lambda: actor.session.refresh(one)):
             return False
         if actor.autoflush:
             actor.flushed()
-        actor.dirty.pop(key, None)
         actor.see_again(key)
         return True
     actor.session.expire(one, list(columns_of(key)))

@@ -49,7 +49,7 @@ def answers_of_all_workers(service: Service, workers: int = 2) -> list[dict[str,
     return answers
 
 
-@pytest.mark.parametrize(("kind", "used"), _combinations(("s3", True), ("s3fs", True)))
+@pytest.mark.parametrize(("kind", "used"), _combinations(("s3", True)))
 def test_gunicorn_s_workers_work_after_preload_or_are_told_at_once(
     kind: str, used: bool, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

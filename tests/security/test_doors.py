@@ -35,7 +35,9 @@ from tests.http.conftest import read
 from tests.security.hostile import INSIDE, SECRET, STRINGS, Ground
 
 LOCAL = pytest.mark.parametrize("ground", ["local"], indirect=True)
-FOLDERS = pytest.mark.parametrize("ground", ["local", "fsspec-file", "obstore-local", "fsspec-memory"], indirect=True)
+MORE = [pytest.param(one, marks=pytest.mark.thorough) for one in ("obstore-local", "fsspec-memory")]
+FOLDERS = pytest.mark.parametrize("ground", ["local", "fsspec-file", *MORE], indirect=True)
+EACH = pytest.mark.parametrize("ground", ["local", pytest.param("fsspec-file", marks=pytest.mark.thorough), *MORE], indirect=True)
 GENERATED = re.compile(r"document/(file|pages)/[0-9a-f]{32}(\.[a-z0-9]{1,10})?\Z")
 
 
@@ -199,7 +201,7 @@ async def awaited(file: FileObject) -> list[object]:
     return results
 
 
-@FOLDERS
+@EACH
 @pytest.mark.parametrize("kind", DOCUMENTS)
 def test_a_document_leads_nowhere_else(ground: Ground, engine: Engine, kind: str, tmp_path: Path) -> None:
     (tmp_path / "downloads").mkdir()

@@ -61,8 +61,8 @@ async def outcome_async(backend: StorageBackend, name: str, arguments: tuple[Any
         return error
 
 
-THROUGH_SERVERS = {"obstore-s3", "fsspec-s3"}
-EVERY_GROUND = [pytest.param(one, marks=pytest.mark.thorough if one in THROUGH_SERVERS else ()) for one in GROUNDS]
+PUT_OFF = {"obstore-s3", "fsspec-s3", "fsspec-memory"}
+EVERY_GROUND = [pytest.param(one, marks=pytest.mark.thorough if one in PUT_OFF else ()) for one in GROUNDS]
 
 
 @pytest.mark.parametrize("ground", EVERY_GROUND, indirect=True)

@@ -145,7 +145,20 @@ def judge(
     return Judge(async_engine, place, store, check, caplog)
 
 
-@pytest.mark.parametrize("kind", ["local", "s3"])
+ONE = pytest.mark.parametrize("place", [pytest.param("sqlite", marks=pytest.mark.thorough), "postgresql"], indirect=True)
+PAIRS = pytest.mark.parametrize(
+    ("place", "kind"),
+    [
+        ("sqlite", "s3"),
+        ("postgresql", "local"),
+        pytest.param("sqlite", "local", marks=pytest.mark.thorough),
+        pytest.param("postgresql", "s3", marks=pytest.mark.thorough),
+    ],
+    indirect=["place"],
+)
+
+
+@PAIRS
 async def test_a_cancelled_commit_leaves_rows_and_objects_equal(
     async_engine: AsyncEngine, store: Store, judge: Judge, kind: str
 ) -> None:
@@ -203,6 +216,7 @@ async def test_a_cancellation_during_the_delete_after_a_commit_finishes_the_dele
     assert store.objects() == set()
 
 
+@ONE
 async def test_a_commit_cancelled_twice_leaves_rows_and_objects_equal(
     async_engine: AsyncEngine, store: Store, judge: Judge
 ) -> None:

@@ -27,8 +27,10 @@ ALLOWED = 64 << 20
 CHILD = Path(__file__).with_name("_transfer_in_child.py")
 KINDS = {  # what is read, and how, is the same code for every store; what was sent from a path is fetched again
     "local": ["path", "async iterator"],
-    "s3": ["path", "async path", "file", "iterator", "async iterator"],
+    "s3": ["async path", "file", "path", "iterator", "async iterator"],
 }
+QUICK = {("local", "async iterator"), ("s3", "async path"), ("s3", "iterator")}
+"""Each store, sync and async, up and down; the others are ``thorough``."""
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +61,15 @@ def where(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     )
 
 
-@pytest.mark.parametrize(("where", "kind"), [(w, k) for w, kinds in KINDS.items() for k in kinds], indirect=["where"])
+@pytest.mark.parametrize(
+    ("where", "kind"),
+    [
+        pytest.param(where, kind, marks=() if (where, kind) in QUICK else pytest.mark.thorough)
+        for where, kinds in KINDS.items()
+        for kind in kinds
+    ],
+    indirect=["where"],
+)
 def test_a_gigabyte_needs_a_few_parts_of_memory(
     kind: str, where: tuple[str, dict[str, Any]], zeros: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
