@@ -10,9 +10,9 @@ from importlib import import_module
 from typing import Any, ClassVar
 
 from filerow.backends._sign_request import Bound, length_range
-from filerow.backends._types import Capabilities, SignRequest, Unfinished
+from filerow.backends._types import Capabilities, ObjectInfo, SignRequest, Unfinished
 
-__all__ = ("Flavour", "flavour_of", "protocol_of", "seconds_in")
+__all__ = ("Flavour", "first_of", "flavour_of", "info_of", "protocol_of")
 
 _ANSWER = frozenset({"content_disposition", "content_type"})
 
@@ -258,10 +258,30 @@ def flavour_of(protocol: str) -> Flavour:
     return _FLAVOURS.get(protocol, Flavour)()
 
 
-def seconds_in(info: Mapping[str, Any]) -> float | None:
+def _seconds_in(info: Mapping[str, Any]) -> float | None:
     """Return when an object was changed, in seconds since the Unix epoch, whatever the filesystem calls it."""
     names = ("LastModified", "last_modified", "updated", "mtime", "modified", "created")
     time = next((info[name] for name in names if info.get(name) is not None), None)
     if isinstance(time, str):
         time = datetime.fromisoformat(time)
     return time.timestamp() if isinstance(time, datetime) else time
+
+
+def first_of(values: Any, *names: str) -> str | None:
+    """Return the first of some values that is there, without quotes."""
+    found = next((values[name] for name in names if values.get(name)), None)
+    return str(found).strip('"') if found else None
+
+
+def info_of(info: Mapping[str, Any], path: str) -> ObjectInfo:
+    """Return the facts of an object, whatever the filesystem calls them."""
+    settings = info.get("content_settings")  # adlfs
+    stored_type = settings["content_type"] if settings else None
+    return ObjectInfo(
+        path=path,
+        size=int(info["size"]),
+        etag=first_of(info, "ETag", "etag"),
+        version_id=first_of(info, "VersionId", "version_id"),
+        last_modified=_seconds_in(info),
+        content_type=first_of(info, "ContentType", "contentType", "content_type") or stored_type,
+    )

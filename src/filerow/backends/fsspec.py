@@ -32,7 +32,7 @@ from filerow.backends._foreign import (
     secrets_of,
     staging_path,
 )
-from filerow.backends._fsspec_flavours import flavour_of, protocol_of, seconds_in
+from filerow.backends._fsspec_flavours import first_of, flavour_of, info_of, protocol_of
 from filerow.backends._fsspec_locked import one_at_a_time
 from filerow.backends._headers import encode_metadata, headers_of
 from filerow.backends._sign_request import check_bound
@@ -73,9 +73,10 @@ class FSSpecBackend(StorageBackend):
         prefix: The folder in the filesystem that is the root of this backend; below the URL's, if that has one. Needed for
             ``file``, whose root would else be the whole machine.
         storage_options: Options of the filesystem whose names mean something else here, such as s3fs's ``key``.
-        timeout: Seconds of silence after which one attempt at a request is given up; 60 by default. s3fs makes up to four
-            attempts, gcsfs six, adlfs four, the others one. Options of the filesystem that say more win. A filesystem that is
-            given keeps its own limits, and so does one that is not s3fs, gcsfs, adlfs, sftp or ftp.
+        timeout: Seconds of silence after which one attempt at a request is given up; 60 by default. All attempts together take
+            no longer than four times that, but for reading on gcsfs, which makes six. Options of the filesystem that say more
+            win for one attempt. A filesystem that is given keeps its own limits, and so does one that is not s3fs, gcsfs, adlfs,
+            sftp or ftp.
         **options: Other options of the filesystem: ``secret=``, ``endpoint_url=``, ``token=``, ``connection_string=``, …
 
     Raises:
@@ -151,8 +152,8 @@ class FSSpecBackend(StorageBackend):
         else:
             chosen = self._flavour.open_options(headers, metadata)
             self._put_stream(path, [body] if isinstance(body, BUFFERS) else body, options, chosen)
-        etag = _first(stored, "ETag", "etag") if isinstance(stored, Mapping) else None
-        return ObjectInfo(path, etag=etag, version_id=_first(stored, "VersionId")) if etag else self._head(path)
+        etag = first_of(stored, "ETag", "etag") if isinstance(stored, Mapping) else None
+        return ObjectInfo(path, etag=etag, version_id=first_of(stored, "VersionId")) if etag else self._head(path)
 
     def _put_in_memory(self, path: str, body: Buffer | Iterator[Buffer], options: PutOptions) -> None:
         data = bytes(body) if isinstance(body, BUFFERS) else b"".join(map(own, body))
@@ -300,7 +301,7 @@ class FSSpecBackend(StorageBackend):
         info = self._client.info(name)
         if info["type"] != "file":
             raise FileNotFoundError(path)
-        return _info(info, path)
+        return info_of(info, path)
 
     def _unfinished(self, prefix: str) -> Iterator[Unfinished]:
         return self._flavour.unfinished(self.fs, self._root, prefix)
@@ -320,7 +321,7 @@ class FSSpecBackend(StorageBackend):
                 if f"{name[:-1]}0".encode("utf-8", "surrogateescape") > after:
                     yield from self._walk(name[:-1], after)
             elif name.encode("utf-8", "surrogateescape") > after:
-                yield _info(info, name)
+                yield info_of(info, name)
 
     def _entries(self, folder: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Yield what is directly in a folder by its path in the backend, folders with a slash at the end."""
@@ -380,21 +381,3 @@ class FSSpecBackend(StorageBackend):
         if not is_portable(path) and operation not in {"put", "list"}:
             return InvalidPathError(f"the filesystem cannot have a file under such a name: {text}", **where)
         return StorageError(text, **where)
-
-
-def _first(values: Any, *names: str) -> str | None:
-    found = next((values[name] for name in names if values.get(name)), None)
-    return str(found).strip('"') if found else None
-
-
-def _info(info: Mapping[str, Any], path: str) -> ObjectInfo:
-    settings = info.get("content_settings")  # adlfs
-    stored_type = settings["content_type"] if settings else None
-    return ObjectInfo(
-        path=path,
-        size=int(info["size"]),
-        etag=_first(info, "ETag", "etag"),
-        version_id=_first(info, "VersionId", "version_id"),
-        last_modified=seconds_in(info),
-        content_type=_first(info, "ContentType", "contentType", "content_type") or stored_type,
-    )
