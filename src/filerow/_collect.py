@@ -40,14 +40,14 @@ def _row_taken_over(session: Session, state: InstanceState[Any]) -> InstanceStat
 def _new_slots(state: InstanceState[Any], *, takes_over: bool) -> Iterator[Change]:
     for field in fields_of(state.mapper):
         value = state.dict.get(field.key)
-        if value is None and field.type.multiple:  # so that the empty list is there without a query after the flush
-            attributes.set_attribute(state.obj(), field.key, FileObjectList())
-        elif value:
-            yield _change(state, field, value)
-        elif takes_over:
+        if value is None and (field.type.multiple or takes_over):  # the empty list is there without a query after the flush
+            attributes.set_attribute(state.obj(), field.key, FileObjectList() if field.type.multiple else None)
+        if takes_over:
             # SQLAlchemy makes one UPDATE of the DELETE and the INSERT, which leaves alone what is not set: the new row would name
             # the old one's object.
-            attributes.set_attribute(state.obj(), field.key, None)
+            attributes.flag_modified(state.obj(), field.key)
+        if value:
+            yield _change(state, field, value)
 
 
 def changed_slots(state: InstanceState[Any]) -> list[Change]:

@@ -104,6 +104,23 @@ def test_a_list_set_to_none_reads_as_empty(world: World) -> None:
     assert world.contents(document.pages) == [b"1"]
 
 
+def test_an_empty_list_stays_the_row_s_that_takes_over_a_deleted_one_s_key(world: World) -> None:
+    session = world.open(expire_on_commit=False)
+    first = Document(id=1, pages=[world.file(b"1")])
+    session.add(first)
+    session.commit()
+    session.delete(first)
+    second = Document(id=1, pages=[])
+    pages = second.pages
+    session.add(second)
+    session.commit()
+    assert second.pages is pages
+    assert world.count() == 0
+    pages.append(world.file(b"2"))
+    session.commit()
+    assert world.contents(second.pages) == [b"2"]
+
+
 def test_a_change_after_the_list_was_copied_is_seen(world: World) -> None:
     document = Document(pages=[world.file(b"1")])
     document.pages.append(document.pages[0])  # becomes a copy in the flush

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy.orm import make_transient
 
 from filerow import FileObject
 from tests.cases.models import LISTS, MAPPINGS, Document, Late, Loose, Postponed
@@ -202,6 +203,21 @@ def test_a_row_without_a_file_costs_no_object(world: World) -> None:
     document = world.add()
     assert document.file is None
     assert document.pages == []
+
+
+def test_an_object_made_transient_that_takes_over_its_row_s_key_leaves_it_no_object(world: World) -> None:
+    former = world.add(pages=[])
+    key, _ = former.id, (former.file, former.pages)  # loaded
+    make_transient(former)
+    row = world.session.get_one(Document, key)
+    row.file, row.pages = world.file(), [world.file()]
+    world.session.commit()
+    world.session.delete(row)
+    world.session.add(former)  # nothing is set in it, so that SQLAlchemy alone would write nothing
+    world.session.commit()
+    assert former.file is None
+    assert former.pages == []
+    assert world.count() == 0
 
 
 def test_empty_content_is_content(world: World) -> None:
