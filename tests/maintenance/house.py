@@ -75,7 +75,7 @@ class Place:
     url: str
     folder: str
     bucket: str
-    options: dict[str, str]
+    options: dict[str, Any]
     size: int = 1_000
     batch: int = 20
 
