@@ -270,7 +270,7 @@ def _read(
     if connection is not None:
         lock_for_writing(connection, fields)
     columns = [getattr(mapper.class_, mapper.get_property_by_column(c).key) for c in mapper.primary_key]
-    query: Select[Any] = select(*columns, *(getattr(mapper.class_, f.key) for f in fields))
+    query: Any = select(*columns, *(getattr(mapper.class_, f.key) for f in fields))
     if connection is not None:
         query = locking(query, connection.dialect, key_share=True, of=tuple({f.column.table for f in fields}))
     for statement, parameters in _reads(state, query, columns, keys):
