@@ -248,6 +248,25 @@ def test_removed_files_are_listed_and_had_back(make_shop: Callable[..., Shop]) -
         assert session.get_one(shop.module.Document, 1).file.get_content() == b"meow"
 
 
+@pytest.mark.parametrize(
+    "path", ["../canary", "/etc/hostname", "a/../../canary", "..\\canary", "%2e%2e/canary", "", ".", "\u202ecanary"]
+)
+def test_a_hostile_path_on_the_command_line_leads_nowhere(shop: Shop, folder: Path, path: str) -> None:
+    shop.fill(1)
+    canary = folder / "canary"
+    canary.write_bytes(b"tweet")
+    before = sorted(folder.rglob("*"))
+    with shop.engine.begin() as connection:  # the outbox has a note of it, as a hostile document may leave one
+        values = {"backend": "docs", "path": path, "document": "{}", "table_name": "document", "column_name": "file"}
+        connection.execute(
+            shop.module.outbox.table.insert().values(**values, row_key='{"id": 1}', dropped_at=1.0, attempts=0, dead=0)
+        )
+    assert run("undelete", "docs", path, *shop.options).code == 1
+    assert run("drain", *shop.options).code in {0, 1}
+    assert sorted(folder.rglob("*")) == before
+    assert canary.read_bytes() == b"tweet"
+
+
 def test_stats_count_what_there_is(shop: Shop) -> None:
     shop.fill(3)
     with Session(shop.engine) as session:
