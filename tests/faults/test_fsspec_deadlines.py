@@ -21,7 +21,7 @@ from filerow.backends.base import StorageBackend
 from filerow.backends.fsspec import FSSpecBackend
 from filerow.exceptions import StorageError, StorageTimeoutError
 from tests.backends.stores import LARGE_BODY, bucket_of, s3fs_options
-from tests.faults.operations import BIG, OPERATIONS, PATIENCE, SECONDS, check, tried
+from tests.faults.operations import BIG, OPERATIONS, PATIENCE, SECONDS, check, tried, warmed_up
 from tests.faults.saboteur import Mode, Saboteur
 from tests.servers._process import ROOT
 
@@ -187,6 +187,24 @@ def test_a_read_ends_when_the_answer_stops_coming(place: Place, after: int) -> N
 @pytest.mark.parametrize("place", PLACES, indirect=True)
 def test_every_operation_ends_when_the_connection_is_cut(place: Place, mode: Mode) -> None:
     check(place.tried(mode, 0, quick_on(place)), StorageError)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("mode", ["silent", "reset"])
+@pytest.mark.parametrize("place", PLACES, indirect=True)
+def test_the_store_is_used_again_when_the_network_is_back(place: Place, mode: Mode) -> None:
+    with place.relay(place.target) as relay:
+        store = place.through(relay)
+        warmed_up(store)
+        relay.mode = mode
+        with pytest.raises(StorageError):
+            store.head("big")
+        relay.mode = "pass"
+        for _ in range(20):  # half a second may be too short on a machine that is busy
+            with suppress(StorageError):
+                assert store.read("big") == BIG
+                return
+        pytest.fail("the store is not used again")
 
 
 # -- after a fork ------------------------------------------------------------------------------------------------------

@@ -15,8 +15,9 @@ from typing import Any
 from fsspec.asyn import sync_wrapper
 
 from filerow.backends._deadlines import ATTEMPTS
+from filerow.backends._fsspec_flavours import flavour_of, protocol_of
 
-__all__ = ("limit", "limit_of")
+__all__ = ("limit", "limited_again")
 
 _AT_ONCE = 8 << 20  # bytes that any network in use sends in the time that several attempts may take; a part is smaller
 _KEPT = "_filerow_timeout"
@@ -42,10 +43,18 @@ def limit(fs: Any, protocol: str, seconds: float) -> None:
         fs.ftp.get_channel().settimeout(seconds)
 
 
-def limit_of(fs: Any) -> float | None:
-    """Return the seconds that a filesystem was limited to; ``None`` if it keeps its own limits."""
-    found: float | None = getattr(fs, _KEPT, None)
-    return found
+def limited_again(fs: Any, *, like: Any = None) -> None:
+    """Set up a filesystem whose connection is new, with the limits that it had, if any.
+
+    Args:
+        fs: The filesystem.
+        like: Another one, whose limits it is to have.
+    """
+    protocol = protocol_of(fs)
+    flavour_of(protocol).prepare(fs)
+    seconds = getattr(fs if like is None else like, _KEPT, None)
+    if seconds is not None:
+        limit(fs, protocol, seconds)
 
 
 def _limit_s3fs(fs: Any, together: float) -> None:

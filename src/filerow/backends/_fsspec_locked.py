@@ -1,10 +1,18 @@
-"""One call at a time, for filesystems whose one connection cannot bear several: paramiko and ftplib would mix up the answers."""
+"""One call at a time, for filesystems whose one connection cannot bear several: paramiko and ftplib would mix up the answers.
+
+They would also mix them up after a timeout, when the answer comes late, and they never connect again. So a connection that has
+failed is closed here, and the next call gets a new one.
+"""
 
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
+
+from filerow.backends._deadlines import is_timeout
+from filerow.backends._fsspec_limited import limited_again
 
 __all__ = ("OneAtATime", "one_at_a_time")
 
@@ -16,12 +24,13 @@ class OneAtATime:
 
     Args:
         wrapped: The filesystem or file.
-        lock: The lock of its connection.
+        fs: The filesystem.
     """
 
-    def __init__(self, wrapped: Any, lock: Any) -> None:
+    def __init__(self, wrapped: Any, fs: Any) -> None:
         self._wrapped = wrapped
-        self._lock = lock
+        self._fs = fs
+        self._lock = vars(fs).setdefault("_filerow_lock", threading.RLock())
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._wrapped, name)
@@ -30,8 +39,15 @@ class OneAtATime:
 
         def call(*args: Any, **options: Any) -> Any:
             with self._lock:
-                result = value(*args, **options)
-            return OneAtATime(result, self._lock) if name == "open" else result
+                if self._wrapped is self._fs and vars(self._fs).pop(_LOST, False):
+                    _connect_again(self._fs)
+                try:
+                    result = value(*args, **options)
+                except Exception as error:
+                    if _is_lost(error):
+                        _close(self._fs)
+                    raise
+            return OneAtATime(result, self._fs) if name == "open" else result
 
         return call
 
@@ -47,4 +63,30 @@ class OneAtATime:
 
 def one_at_a_time(fs: Any) -> OneAtATime:
     """Return a filesystem whose calls wait for each other, also those of other backends on the same one."""
-    return OneAtATime(fs, vars(fs).setdefault("_filerow_lock", threading.RLock()))
+    return OneAtATime(fs, fs)
+
+
+_LOST = "_filerow_lost"
+
+
+def _is_lost(error: Exception) -> bool:
+    """Say whether an error means that the connection is of no more use."""
+    return is_timeout(error) or isinstance(error, (ConnectionError, EOFError)) or str(error) == "Socket is closed"
+
+
+def _close(fs: Any) -> None:
+    setattr(fs, _LOST, True)
+    with suppress(Exception):
+        (fs.client if hasattr(fs, "client") else fs.ftp).close()
+
+
+def _connect_again(fs: Any) -> None:
+    try:
+        fs._connect()  # noqa: SLF001 - as its __init__() does
+        limited_again(fs)
+    except Exception as error:
+        _close(fs)
+        if isinstance(error, OSError):
+            raise
+        msg = f"the connection was lost, and there is no new one: {error}"  # paramiko's errors are not of one tree
+        raise ConnectionError(msg) from error

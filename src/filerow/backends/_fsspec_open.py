@@ -10,8 +10,8 @@ import fsspec
 from fsspec.core import url_to_fs
 
 from filerow.backends._deadlines import fsspec_limits, seconds_of
-from filerow.backends._fsspec_flavours import flavour_of, protocol_of
-from filerow.backends._fsspec_limited import limit, limit_of
+from filerow.backends._fsspec_flavours import flavour_of
+from filerow.backends._fsspec_limited import limit, limited_again
 
 __all__ = ("opened", "reopened", "root_of")
 
@@ -85,8 +85,5 @@ def reopened(fs: Any) -> Any:
     """Return a filesystem like this one, its limits included, that shares no connection, thread or lock with it."""
     _left_behind.append(fs)
     anew = type(fs)(*fs.storage_args, **{**fs.storage_options, "skip_instance_cache": True})
-    protocol = protocol_of(fs)
-    flavour_of(protocol).prepare(anew)
-    if (seconds := limit_of(fs)) is not None:
-        limit(anew, protocol, seconds)
+    limited_again(anew, like=fs)
     return anew

@@ -33,7 +33,6 @@ from filerow.backends._foreign import (
     staging_path,
 )
 from filerow.backends._fsspec_flavours import first_of, flavour_of, info_of, protocol_of
-from filerow.backends._fsspec_locked import one_at_a_time
 from filerow.backends._headers import encode_metadata, headers_of
 from filerow.backends._sign_request import check_bound
 from filerow.backends._types import Buffer, ObjectInfo, PutOptions, SignRequest, Unfinished
@@ -49,6 +48,7 @@ from filerow.exceptions import (
 )
 
 try:
+    from filerow.backends._fsspec_locked import one_at_a_time
     from filerow.backends._fsspec_open import opened, reopened, root_of
 except ImportError as error:
     msg = "FSSpecBackend needs fsspec: install the extra 'filerow[fsspec]', or 'filerow[s3]', 'filerow[gcs]', 'filerow[azure]'"
@@ -213,7 +213,7 @@ class FSSpecBackend(StorageBackend):
         try:
             self._client.open(target, self._flavour.exclusive_mode).close()  # one of many writers gets the name
         except OSError as error:
-            if self._client.exists(target):  # SFTP has no word for it
+            if not is_timeout(error) and self._client.exists(target):  # SFTP has no word for it
                 raise FileExistsError(path) from error
             raise
         try:
@@ -270,7 +270,9 @@ class FSSpecBackend(StorageBackend):
             return bytes(self._client.cat_file(name, **limits))
         except FileNotFoundError:
             raise
-        except Exception:
+        except Exception as error:
+            if is_timeout(error):
+                raise  # and not ask a store that does not answer once more
             info = self._head(path)  # a folder is not found; a range past the end is an error on some
             if limits and info.size is not None and start >= info.size:
                 return b""
@@ -332,8 +334,8 @@ class FSSpecBackend(StorageBackend):
             found = self._client.ls(where, detail=True)
         except (FileNotFoundError, NotADirectoryError):
             return
-        except OSError:
-            if self._client.info(where)["type"] == "file":  # SFTP has no word for it
+        except OSError as error:
+            if not is_timeout(error) and self._client.info(where)["type"] == "file":  # SFTP has no word for it
                 return
             raise
         for info in found:
