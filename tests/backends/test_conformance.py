@@ -201,6 +201,7 @@ class TestFSSpecAzure(Suite):
 
 @pytest.mark.servers
 class TestFSSpecSFTP(Suite):
+    large = False  # the server that the tests start, in Python, takes a minute for 100 MB
     every_run = CORE - {"large_iterators_are_content"}
 
     def make(self) -> StorageBackend:
