@@ -16,7 +16,7 @@ TYPED := $(wildcard tests/typing demo benchmarks)
 # Tests start many processes; an environment that forbids compiled code would have each of them compile all packages anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help venv test coverage mutation soak demo lint types docs guide bench format clean
+.PHONY: help venv test thorough coverage mutation soak demo lint types docs guide bench format clean
 .DEFAULT_GOAL := help
 
 help: ## Say what there is
@@ -26,6 +26,9 @@ venv: $(DEV) ## Make .venv and install everything that development needs
 
 test: $(DEV) ## Run all tests; says at the end which servers it missed (ARGS="-k word" for some)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+thorough: $(DEV) ## Run the rest of the matrices, which make test has no time for
+	FILEROW_THOROUGH=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m thorough $(ARGS)
 
 coverage: $(DEV) ## Run the tests, the thorough ones too, and show which branches of src/ none of them takes
 	$(BIN)/coverage erase

@@ -27,7 +27,7 @@ COMMON: dict[str, Any] = {
     "stateful_step_count": 40,
     "suppress_health_check": list(HealthCheck),
 }
-SHORT = settings(max_examples=24, derandomize=True, **COMMON)
+SHORT = settings(max_examples=12, derandomize=True, **COMMON)
 LONG = settings(max_examples=50, phases=[Phase.generate], print_blob=True, **COMMON)
 
 
