@@ -122,6 +122,7 @@ def live(world: World, moment: Moment) -> None:
     """Do some work and die in it; coming to the end is a failure of the test."""
     from tests.crash import works
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests in the background has it ignored
     register(world)
     engine = make_engine(world.url)
     _watch(engine)
