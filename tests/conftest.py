@@ -65,10 +65,12 @@ TIERS = {"thorough": "FILEROW_THOROUGH", "soak": "FILEROW_SOAK"}
 
 _NAMED = re.compile(r"(?<![a-z])(s3|moto|azure|gcs|postgresql|mariadb)(?![a-z:])")
 
+_without_servers: list[str] = []
 
-@pytest.hookimpl(trylast=True)
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what needs a server, and put off what this run has no time for.
+    """Mark what needs a server, before ``-m`` chooses, and put off what this run has no time for.
 
     ``-m "not servers"`` is the suite that runs anywhere. A parametrized test names the server in its id, and asks for
     the fixture only when it runs.
@@ -90,7 +92,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     gc.freeze()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Notice a run that is to need no server."""
+    _without_servers.extend(["-m"] if "not servers" in config.getoption("-m") else [])
+
+
 def _start(start: Callable[[], Server]) -> Server:
+    if _without_servers:
+        pytest.fail("this test needs a server and is not marked so: @pytest.mark.servers", pytrace=False)
     try:
         return start()
     except ServerMissingError as missing:

@@ -123,6 +123,7 @@ def test_nothing_outside_the_folder_is_reached(tmp_path: Path) -> None:
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["root", "secret"]
 
 
+@pytest.mark.servers
 def test_a_name_that_looks_like_a_version_is_refused(s3: FSSpecBackend) -> None:
     """s3fs takes what follows '?versionId=' for a version, and would replace and delete ``a``."""
     s3.put("a", b"a")
@@ -132,6 +133,7 @@ def test_a_name_that_looks_like_a_version_is_refused(s3: FSSpecBackend) -> None:
     assert s3.read("a") == b"a"
 
 
+@pytest.mark.servers
 def test_a_star_deletes_only_itself(s3: FSSpecBackend) -> None:
     for path in ("a*", "ab", "ac", "[a-c]b"):
         s3.put(path, b"x")
@@ -309,6 +311,7 @@ def test_deletes_on_s3_go_in_one_request(s3_server: Any) -> None:
 # -- signing -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.servers
 def test_s3_signs_what_it_must_answer_with(s3: FSSpecBackend) -> None:
     s3.put("a b.png", b"hello", PutOptions("text/html"))
     url = s3.sign("a b.png", SignRequest("GET", 60, content_disposition="attachment", content_type="image/png"))
@@ -332,6 +335,7 @@ def test_azure_signs_what_it_must_answer_with(azurite_server: Any) -> None:
         backend.sign("a.png", SignRequest("PUT", 60))
 
 
+@pytest.mark.servers
 def test_what_cannot_be_signed_says_so(s3: FSSpecBackend) -> None:
     with pytest.raises(UnsupportedOperationError, match="memory filesystem cannot sign"):
         in_memory().sign("a", SignRequest("GET", 60))

@@ -194,6 +194,7 @@ def test_capabilities_go_by_the_store(url: str, options: dict[str, Any], expecte
 # -- requests ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.servers
 def test_each_operation_costs_the_requests_it_must(counted: tuple[ObstoreBackend, CountingProxy]) -> None:
     backend, proxy = counted
     assert methods(proxy, lambda: backend.put("bytes", b"x" * 10_000)) == ["PUT"]
@@ -209,12 +210,14 @@ def test_each_operation_costs_the_requests_it_must(counted: tuple[ObstoreBackend
     assert methods(proxy, lambda: backend.sign_many(["a", "b"], SignRequest("GET", 60))) == []
 
 
+@pytest.mark.servers
 def test_only_large_iterators_go_in_parts(counted: tuple[ObstoreBackend, CountingProxy]) -> None:
     backend, proxy = counted
     seen = methods(proxy, lambda: backend.put("large", chunks_of(11 * MIB), OVERWRITE))
     assert sorted(seen) == ["POST", "POST", "PUT", "PUT", "PUT"]
 
 
+@pytest.mark.servers
 async def test_the_asynchronous_side_costs_the_same(counted: tuple[ObstoreBackend, CountingProxy]) -> None:
     backend, proxy = counted
     with proxy.record() as seen:
@@ -302,6 +305,7 @@ def test_odd_buffers_are_straightened(view: Any) -> None:
     assert backend.read("whole") == backend.read("chunk") == bytes(view)
 
 
+@pytest.mark.servers
 def test_content_may_come_from_the_same_native_runtime(s3: ObstoreBackend) -> None:
     """Obstore pulls plain iterators inside its runtime, where reading through obstore panics."""
     s3.put("source", os.urandom(8 * MIB))
@@ -310,6 +314,7 @@ def test_content_may_come_from_the_same_native_runtime(s3: ObstoreBackend) -> No
     assert s3.read("copied True") == s3.read("copied False") == s3.read("source")
 
 
+@pytest.mark.servers
 async def test_content_may_come_from_the_same_native_runtime_async(s3: ObstoreBackend) -> None:
     await s3.put_async("source", os.urandom(8 * MIB))
     await s3.put_async("plain", s3.stream("source"), OVERWRITE)
@@ -338,6 +343,7 @@ async def test_a_cancelled_upload_leaves_neither_object_nor_parts(s3_server: Any
     assert s3_server.client.list_multipart_uploads(Bucket=bucket).get("Uploads", []) == []
 
 
+@pytest.mark.servers
 async def test_a_cancelled_put_is_undone_when_the_store_was_faster(request: pytest.FixtureRequest) -> None:
     server, bucket = bucket_of(request, "s3_server")
     with LatencyProxy(server.endpoint, round_trip=0.3) as far:
@@ -471,6 +477,7 @@ def test_a_listing_starts_before_what_it_must_not_miss(prefix: str, after: str, 
         assert _offset(prefix, after) == offset
 
 
+@pytest.mark.servers
 def test_a_listing_of_many_pages_comes_in_pages(counted: tuple[ObstoreBackend, CountingProxy]) -> None:
     backend, proxy = counted
 
@@ -490,6 +497,7 @@ def test_a_listing_of_many_pages_comes_in_pages(counted: tuple[ObstoreBackend, C
 # -- signing -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.servers
 def test_s3_binds_what_it_must_answer_with(s3: ObstoreBackend) -> None:
     path = "a/ü b+c&d.png"
     s3.put(path, b"hello", PutOptions(content_type="text/html"))
@@ -502,6 +510,7 @@ def test_s3_binds_what_it_must_answer_with(s3: ObstoreBackend) -> None:
     assert fetch(s3.sign(path, SignRequest("GET", 60)))[2] == b"hello"
 
 
+@pytest.mark.servers
 async def test_s3_demands_the_type_of_an_upload(s3: ObstoreBackend) -> None:
     url = await s3.sign_async("up", SignRequest("PUT", 60, content_type="image/png"))
     assert fetch(url, "PUT", b"x", content_type="text/html")[0] == 403
@@ -615,6 +624,7 @@ def test_a_signature_in_the_url_is_not_shown(azurite_server: Any) -> None:
         assert "dGhpc2lzYXNlY3JldA" not in shown
 
 
+@pytest.mark.servers
 def test_silence_is_a_timeout(request: pytest.FixtureRequest) -> None:
     server, bucket = bucket_of(request, "s3_server")
     with LatencyProxy(server.endpoint, round_trip=3) as far:
@@ -626,6 +636,7 @@ def test_silence_is_a_timeout(request: pytest.FixtureRequest) -> None:
     assert isinstance(caught.value, TimeoutError)
 
 
+@pytest.mark.servers
 def test_a_slow_reader_is_not_a_timeout(s3: ObstoreBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     """Obstore ends a transfer after 30 s, body included, whatever flows; only silence is limited here."""
     options = s3.store.client_options

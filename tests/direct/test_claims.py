@@ -173,6 +173,7 @@ def test_an_object_of_another_checksum_is_refused_by_the_store_or_with_its_claim
     assert side(uploads, "claim", ticket.claim).checksum == digest(PNG)
 
 
+@pytest.mark.servers
 def test_after_its_time_neither_the_url_nor_the_claim_is_good(
     request: pytest.FixtureRequest, site: Site, tmp_path: Path, send: Send
 ) -> None:

@@ -132,6 +132,7 @@ def test_every_operation_ends_when_the_connection_is_cut(
 
 
 @pytest.mark.parametrize("client", BOTH)
+@pytest.mark.servers
 def test_an_upload_cut_in_its_midst_makes_no_object(bucket: Bucket, client: str) -> None:
     """HTTP tells the length before the bytes, and a multipart upload is completed after its last part: nothing can be short."""
     for after in (20_000, 3 * MIB):
@@ -153,6 +154,7 @@ def test_a_slow_store_is_not_a_dead_one(bucket: Bucket, client: str) -> None:
 
 
 @pytest.mark.parametrize("client", BOTH)
+@pytest.mark.servers
 def test_the_store_is_used_again_when_the_network_is_back(bucket: Bucket, client: str) -> None:
     with Saboteur(bucket.server.endpoint, "silent") as relay:
         store = bucket.through(relay, client)

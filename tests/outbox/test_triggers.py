@@ -278,6 +278,7 @@ def test_what_a_database_hides(name: str, database: str, grounds: Callable[[str]
     assert here.live("a") == set()
 
 
+@pytest.mark.servers
 def test_rows_swapped_by_one_update_keep_their_objects(grounds: Callable[[str], Ground]) -> None:
     here = grounds("postgresql")
     with Session(here.engine) as session:
@@ -349,6 +350,7 @@ def test_a_deletion_that_begins_behind_a_snapshot_is_noticed(database: str, leve
             connection.execute(RETURNS["an INSERT"])
 
 
+@pytest.mark.servers
 def test_transactions_that_replace_files_do_not_wait_for_each_other_on_mariadb(grounds: Callable[[str], Ground]) -> None:
     here = grounds("mariadb")
     with here.engine.connect() as one, here.engine.connect() as two:

@@ -118,6 +118,7 @@ def test_no_parameter_can_be_changed_left_out_or_added(world: World) -> None:
         assert_works(world, request, url, path)
 
 
+@pytest.mark.servers
 def test_azure_overlooks_a_parameter_that_it_does_not_know(request: pytest.FixtureRequest) -> None:
     world = make("azure", request)
     path = world.store(ORIGINAL)
@@ -135,6 +136,7 @@ def test_a_url_whose_time_is_over_is_refused(world: World) -> None:
         assert_works(world, request, world.backend.sign(again, in_time), again)
 
 
+@pytest.mark.servers
 def test_a_url_expires_by_the_clock(request: pytest.FixtureRequest) -> None:
     signed = []
     for world in (make("s3", request), make("azure", request), make("own", request)):
@@ -166,6 +168,7 @@ def test_an_upload_must_be_what_was_signed(world: World) -> None:
             assert_refused(world, world.send("PUT", url, BODY, {**headers, name: f"{value}0"}), path)
 
 
+@pytest.mark.servers
 def test_the_bound_type_is_what_is_stored(request: pytest.FixtureRequest) -> None:
     world = make("s3", request)
     path = world.store(ORIGINAL)

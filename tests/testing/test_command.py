@@ -42,6 +42,7 @@ def test_a_directory_passes_and_nothing_is_left_in_it(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.servers
 def test_a_live_bucket_passes_and_nothing_is_left_in_it(request: pytest.FixtureRequest, tmp_path: Path) -> None:
     server, bucket = bucket_of(request, "s3_server")
     before = server.keys(bucket)

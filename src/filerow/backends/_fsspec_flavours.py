@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -49,6 +50,9 @@ class Flavour:
 
     def prepare(self, fs: Any) -> None:
         """Set up a filesystem that has just been made or given."""
+
+    def prepare_file(self, file: Any) -> None:
+        """Set up a file that has just been opened for writing."""
 
     def pipe_options(self, headers: Mapping[str, str], metadata: Mapping[str, str]) -> dict[str, Any]:
         """Return the options of ``pipe_file`` that store these headers; none where the filesystem keeps none."""
@@ -165,6 +169,13 @@ class _S3(Flavour):
                 raise
 
 
+class _Unclosed(io.BytesIO):
+    """A buffer that may be let go while somebody looks at it."""
+
+    def close(self) -> None:
+        pass
+
+
 class _GCS(Flavour):
     """What gcsfs takes."""
 
@@ -178,6 +189,10 @@ class _GCS(Flavour):
     def capabilities_of(self, fs: Any) -> Capabilities:
         keyless = fs.storage_options.get("token") in {"anon", "browser"}
         return self.capabilities._replace(sign_get=not keyless, sign_put=not keyless)
+
+    def prepare_file(self, file: Any) -> None:
+        # an upload that failed keeps a view of it, and Python 3.13 complains where it closes what is looked at
+        file.buffer = _Unclosed()
 
     def pipe_options(self, headers: Mapping[str, str], metadata: Mapping[str, str]) -> dict[str, Any]:
         chosen: dict[str, Any] = {"metadata": dict(metadata)} if metadata else {}

@@ -165,6 +165,7 @@ class FSSpecBackend(StorageBackend):
             raise FileExistsError(path)  # before gigabytes are sent; the store decides again when they are
         mode = "xb" if options.create_only else "wb"
         file = self._client.open(self._at(path), mode, block_size=PART, **chosen)
+        self._flavour.prepare_file(file)
         try:
             for chunk in chunks:
                 file.write(own(chunk))
