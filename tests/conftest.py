@@ -8,7 +8,7 @@ Environment variables:
         optional.
     FILEROW_AZURITE: the folder of an installed Azurite, if it is not in ``.servers/node_modules``.
     FILEROW_THOROUGH: "1" runs the tests marked ``thorough`` too: the rest of a matrix whose every pair is in each run.
-        ``make thorough`` does, and ``.ci/run`` for ``tests/cases``.
+        ``make thorough`` does, and ``.ci/run``.
     FILEROW_SOAK: "1" runs the tests marked ``soak`` too, which take minutes each. ``make soak`` does.
 
 Under pytest-xdist every worker starts its own servers: they are ready in about a second, which is less than workers

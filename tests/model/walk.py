@@ -317,6 +317,17 @@ class Walk(RuleBasedStateMachine):
     # -- the end -------------------------------------------------------------------------------------------------------
 
     def teardown(self) -> None:
+        """End the walk, and leave nothing to the next one, whatever was found."""
+        try:
+            self._end()
+        finally:
+            for actor in self.actors:
+                actor.close()
+            for key, backend in self.world.store.backends.items():
+                backend.delete([path for where, path in self.world.store.objects() if where == key])
+            self.world.database.empty()
+
+    def _end(self) -> None:
         """Commit and close both sessions, compare, and have a sweep remove exactly what failed deletes have left."""
         whole = sys.exc_info()[0] is None
         for actor in self.actors:
@@ -325,9 +336,6 @@ class Walk(RuleBasedStateMachine):
             actor.close()
         self.book.compare(self.world, settled=True)
         self.sweep()
-        for key, backend in self.world.store.backends.items():
-            backend.delete([path for where, path in self.world.store.objects() if where == key])
-        self.world.database.empty()
 
     def sweep(self) -> None:
         if not self.book.orphans:

@@ -63,7 +63,7 @@ def test_every_case_passes_on_a_live_bucket(request: pytest.FixtureRequest, tmp_
     server, bucket = bucket_of(request, "s3_server")
     before = server.keys(bucket)
     done = run_alone("conformance", *s3_arguments(server, bucket), "--json", "--async-only", folder=tmp_path)
-    assert done.code == 0, [line for line in done.of("case") if line["outcome"] == "failed"]
+    assert done.code == 0, json.dumps([line for line in done.of("case") if line["outcome"] == "failed"], indent=1)
     assert len(done.of("case")) == len([case for case in CASES.values() if not case.large])
     assert server.keys(bucket) == before
 

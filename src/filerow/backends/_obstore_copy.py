@@ -35,9 +35,13 @@ class Copier:
 
         Raises:
             FileNotFoundError: There is no source.
+            FileExistsError: The target is the source.
             obstore.exceptions.AlreadyExistsError: The target is taken.
         """
         check_exact(source, self._protocol)
+        if source == target:  # S3 calls that an invalid request before it looks at the condition
+            yield Call(obstore.head, obstore.head_async, (self._store, source), {})
+            raise FileExistsError(target)
         try:
             yield from self._copy_steps(source, target)
         except native.GenericError:

@@ -23,12 +23,14 @@ def a_copy_is_an_object_of_its_own(d: Driver) -> None:
 
 @case()
 def a_copy_never_overwrites(d: Driver) -> None:
-    """Not even itself."""
+    """Not even itself; neither a backend's first copy nor one that has learnt from others how its store refuses."""
     d.put(d.at("source"), b"source")
     d.put(d.at("target"), b"target")
+    raised(ObjectExistsError, d.call, "copy", d.at("source"), d.at("source"))
+    d.call("copy", d.at("source"), d.at("free"))
     error = raised(ObjectExistsError, d.call, "copy", d.at("source"), d.at("target"))
     equal((error.operation, error.path), ("copy", d.at("target")), "what the error names")
     raised(ObjectExistsError, d.call, "copy", d.at("source"), d.at("source"))
     equal(d.read(d.at("target")), b"target", "what the target holds")
     equal(d.read(d.at("source")), b"source", "what the source holds")
-    equal(sorted(d.paths(d.folder)), [d.at("source"), d.at("target")], "what is stored")
+    equal(sorted(d.paths(d.folder)), [d.at("free"), d.at("source"), d.at("target")], "what is stored")
