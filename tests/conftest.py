@@ -68,22 +68,23 @@ _NAMED = re.compile(r"(?<![a-z])(s3|moto|azure|gcs|postgresql|mariadb)(?![a-z:])
 _without_servers: list[str] = []
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what needs a server, before ``-m`` chooses, and put off what this run has no time for.
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
+    """Mark what needs a server, before ``-m`` chooses, and put off what this run has no time for, when all is marked.
 
     ``-m "not servers"`` is the suite that runs anywhere. A parametrized test names the server in its id, and asks for
     the fixture only when it runs.
     """
+    for item in items:
+        parameters = item.name.partition("[")[2]
+        if SERVERS.intersection(getattr(item, "fixturenames", ())) or _NAMED.search(parameters):
+            item.add_marker("servers")
+    yield
     tiers = {tier for tier, variable in TIERS.items() if os.environ.get(variable) != "1"}
     put_off = {item for item in items if tiers.intersection(marker.name for marker in item.iter_markers())}
     if put_off:
         config.hook.pytest_deselected(items=list(put_off))
         items[:] = [item for item in items if item not in put_off]
-    for item in items:
-        parameters = item.name.partition("[")[2]
-        if SERVERS.intersection(getattr(item, "fixturenames", ())) or _NAMED.search(parameters):
-            item.add_marker("servers")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
