@@ -39,8 +39,9 @@ coverage: $(DEV) ## Run the tests and show which branches of src/ none of them t
 mutation: $(DEV) ## Break the core in every small way and see a test fail each time
 	$(BIN)/python -m tests.mutation $(ARGS)
 
-soak: $(DEV) ## Run what takes minutes: long random walks, fuzzing (ARGS="-k word" for some)
-	FILEROW_SOAK=1 $(BIN)/python -m pytest -m soak $(ARGS)
+soak: $(DEV) ## Run what takes long: random walks and fuzzing (ARGS="-k word" for some), then coverage and mutation
+	FILEROW_SOAK=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m soak $(ARGS)
+	$(if $(ARGS),,$(MAKE) coverage mutation)
 
 demo: $(DEMO) ## Run the demo (BACKEND=s3 for a real S3 server and PostgreSQL)
 	$(BIN)/python -m demo --backend $(BACKEND)

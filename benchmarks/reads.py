@@ -96,11 +96,11 @@ def sign(world: World) -> Iterator[Row]:
         lambda: obstore.sign(world.raw, "GET", paths, hour),
         lambda: storages.sign_many(files),
         1.10,
-        rounds=21,
+        rounds=101,
     )
 
 
-def delete_rows(world: World, count: int = 200, rounds: int = 7) -> Row:
+def delete_rows(world: World, count: int = 200, rounds: int = 41) -> Row:
     """Delete loaded rows in one commit; the hand-written way collects the paths and deletes in bulk after the commit."""
     fill(world, count * (rounds + 1))
 

@@ -7,7 +7,7 @@ they tell a file that moves to another row from one that two rows would share.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Container, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -114,32 +114,31 @@ def plan(changes: Sequence[Change], fresh: set[Ref], is_dropped: Callable[[Ref],
         The plan. An object that stays in its slot appears nowhere in it.
     """
     result = Plan()
-    held = _kept(changes)
-    released = {ref for change in changes if change.owned for ref in change.old}
-    for change in changes:
-        if change.owned:
-            _claim(change, held, released, fresh, is_dropped, result)
-    result.drop = [Drop(ref) for ref in dict.fromkeys(ref for c in changes if c.owned for ref in c.old) if ref not in held]
+    claiming = [change for change in changes if change.owned and change.new]
+    held = _kept(claiming)
+    released = dict.fromkeys(ref for change in changes if change.owned for ref in change.old)
+    for change in claiming:
+        _claim(change, held, released, fresh, is_dropped, result)
+    result.drop = [Drop(ref) for ref in released if ref not in held]
     return result
 
 
-def _kept(changes: Sequence[Change]) -> dict[Ref, Hashable]:
+def _kept(claiming: Sequence[Change]) -> dict[Ref, Hashable]:
     """Return the objects that stay where they are: they cannot go anywhere else."""
     held: dict[Ref, Hashable] = {}
-    for change in changes:
-        if change.owned:
-            old = set(change.old)
-            for file in change.new:
-                ref = ref_of(file)
-                if ref in old:
-                    held.setdefault(ref, change.slot)
+    for change in claiming:
+        old = set(change.old)
+        for file in change.new:
+            ref = ref_of(file)
+            if ref in old:
+                held.setdefault(ref, change.slot)
     return held
 
 
 def _claim(
     change: Change,
     held: dict[Ref, Hashable],
-    released: set[Ref],
+    released: Container[Ref],
     fresh: set[Ref],
     is_dropped: Callable[[Ref], bool],
     result: Plan,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Any
 
 from sqlalchemy.orm import InstanceState, Session, attributes
@@ -61,7 +62,8 @@ def changed_slots(state: InstanceState[Any]) -> list[Change]:
 
 def deletions_of(states: Iterable[InstanceState[Any]]) -> list[Change]:
     """Return all file columns of objects that are being deleted."""
-    return [_change(state, field, None) for state in states for field in fields_of(state.mapper)]
+    fields = cache(fields_of)
+    return [_change(state, field, None) for state in states for field in fields(state.mapper)]
 
 
 def _change(state: InstanceState[Any], field: Field, value: Any) -> Change:

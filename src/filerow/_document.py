@@ -121,7 +121,7 @@ def located_in(document: str | bytes | Mapping[str, Any]) -> tuple[str, str]:
     Raises:
         DocumentError: As :func:`facts_from`.
     """
-    if isinstance(document, str) and (ours := _OURS.match(document)) and _says_once(document):
+    if isinstance(document, str) and (ours := _OURS.match(document)) and _is_final(document[ours.end() :]):
         return ours[1], ours[2]
     value = _parse(document)
     backend, path = value.get("backend"), value.get("path")
@@ -131,12 +131,13 @@ def located_in(document: str | bytes | Mapping[str, Any]) -> tuple[str, str]:
     return facts.backend, facts.path
 
 
-def _says_once(document: str) -> bool:
-    """Say whether a text surely repeats no key of the first three, in letters or escaped; a parser would believe the last."""
+def _is_final(rest: str) -> bool:
+    """Say whether a text surely has none of these keys, in letters or escaped: a parser would believe the later one."""
     return (
-        document.count('"v"') == document.count('"backend"') == document.count('"path"') == 1
-        and "\\u006" not in document
-        and "\\u007" not in document
+        '"path"' not in rest
+        and '"backend"' not in rest
+        and '"v"' not in rest
+        and ("\\" not in rest or ("\\u006" not in rest and "\\u007" not in rest))
     )
 
 

@@ -43,9 +43,8 @@ class Frame:
 
     def drop(self, ref: Ref, keeper: Keeper | None = None) -> None:
         """Note that an object has no owner any more, and who sees to its deletion."""
-        self.dropped[ref] = (
-            keeper  # it may stay in restored: should this scope restore it once more, the outer drop is void again
-        )
+        # it may stay in restored: should this scope restore it once more, the outer drop is void again
+        self.dropped[ref] = keeper
 
     def restore(self, ref: Ref) -> None:
         """Note that a dropped object has an owner again."""

@@ -191,11 +191,9 @@ class _Grouped(NamedTuple):
 
 def _by_backend(files: Iterable[Located]) -> _Grouped:
     """Return each file's backend, in order, and the paths that each backend has to sign, in the same order."""
-    grouped = _Grouped([], {})
-    for file in files:
-        grouped.order.append(file.backend_key)
-        grouped.paths.setdefault(file.backend_key, []).append(file.path)
-    return grouped
+    given = list(files)
+    order = [file.backend_key for file in given]
+    return _Grouped(order, {key: [file.path for file, its in zip(given, order, strict=True) if its == key] for key in set(order)})
 
 
 def backend_from_url(url: str, key: str, **options: Any) -> StorageBackend:

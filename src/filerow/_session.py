@@ -51,7 +51,7 @@ class Flush:
         for change in changes:
             slot = owner, column = slot_of(change)
             self.old.setdefault(slot, change.old)
-            if isinstance(owner, InstanceState) and (change.new or not owner.deleted):
+            if isinstance(owner, InstanceState) and owner not in self.deleted and (change.new or not owner.deleted):
                 self.seen[owner, column.key] = identities(owner, column)
 
     def tell_outbox(self, session: Session) -> None:

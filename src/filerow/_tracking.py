@@ -218,16 +218,15 @@ def read_into(owned: Owned, connection: Connection, mapper: Mapper[Any], states:
         return
     keys = sorted(by_key, key=repr)  # one order for all sessions, so that their locks do not cross
     lock_for_writing(connection, fields)
-    width = len(mapper.primary_key)
+    width, names = len(mapper.primary_key), [field.key for field in fields]
     statement = _owned_select(mapper, connection.dialect)
     for start in range(0, len(keys), BATCH):
         chosen, parameters = _chosen(statement, mapper, keys[start : start + BATCH])
         for row in connection.execute(chosen, parameters).all():  # at once: they are few, and one by one costs more
-            key = tuple(row)
-            state = by_key.get(key[:width])
+            state = by_key.get(row[:width])
             if state is not None:
-                for field, value in zip(fields, key[width:], strict=True):
-                    owned[state, field.key] = _named_in(value)
+                for name, value in zip(names, row[width:], strict=True):
+                    owned[state, name] = _named_in(value)
 
 
 _JSON_IS_TEXT = frozenset({"sqlite", "mysql", "mariadb"})

@@ -22,7 +22,7 @@ from weakref import WeakSet
 
 from sqlalchemy import Connection, MetaData, Table, event
 from sqlalchemy.engine import Dialect, ExceptionContext
-from sqlalchemy.orm import Mapper, ORMExecuteState, Session, SessionTransaction, attributes
+from sqlalchemy.orm import InstanceState, Mapper, ORMExecuteState, Session, SessionTransaction, attributes
 from sqlalchemy.orm.unitofwork import UOWTransaction
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -106,9 +106,9 @@ def _mapper_configured(mapper: Mapper[Any], class_: type[Any]) -> None:
     fields = learn(mapper)
     if not fields:
         return
-    event.listen(class_, "before_insert", _catch_up)
-    event.listen(class_, "before_update", _catch_up)
-    event.listen(class_, "before_delete", _before_delete)
+    event.listen(class_, "before_insert", _catch_up, raw=True)
+    event.listen(class_, "before_update", _catch_up, raw=True)
+    event.listen(class_, "before_delete", _before_delete, raw=True)
     for field in fields:
         field.type.named(field.key)
         if mapper.attrs[field.key].parent is mapper:  # an inherited attribute is served by its parent class's listeners
@@ -182,9 +182,8 @@ def _before_flush(session: Session, context: UOWTransaction, instances: object) 
     flush.note(work, changes)
 
 
-def _catch_up(mapper: Mapper[Any], connection: Connection, target: object) -> None:
+def _catch_up(mapper: Mapper[Any], connection: Connection, state: InstanceState[Any]) -> None:
     """Deal with what listeners that ran after ours have put into this object."""
-    state = attributes.instance_state(target)
     session = state.session
     flush = session_files(session).flush if session is not None else None
     if session is None or flush is None or (state.key is None and flush.has_seen_all(state)):
@@ -194,9 +193,8 @@ def _catch_up(mapper: Mapper[Any], connection: Connection, target: object) -> No
         _carry_out(session, flush, changes, connection, mapper)
 
 
-def _before_delete(mapper: Mapper[Any], connection: Connection, target: object) -> None:
+def _before_delete(mapper: Mapper[Any], connection: Connection, state: InstanceState[Any]) -> None:
     """Drop the files of rows that only the flush found out to be deleted, all of them at the first one's turn."""
-    state = attributes.instance_state(target)
     session = state.session
     flush = session_files(session).flush if session is not None else None
     if session is None or flush is None or state in flush.deleted:

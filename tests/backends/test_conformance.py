@@ -12,7 +12,7 @@ from filerow.backends.fsspec import FSSpecBackend
 from filerow.backends.local import LocalBackend
 from filerow.backends.memory import MemoryBackend
 from filerow.backends.obstore import ObstoreBackend
-from filerow.testing import overrides_case
+from filerow.testing import Case, overrides_case
 from tests.backends.stores import (
     LARGE_BODY,
     NO_BUCKET,
@@ -30,6 +30,10 @@ SECRET = "a secret of the tests"
 
 
 class TestMemory(Suite):
+    @classmethod
+    def is_in_every_run(cls, case: Case) -> bool:
+        return super().is_in_every_run(case) or case.large  # nowhere are they as quick
+
     def make(self) -> StorageBackend:
         return MemoryBackend("memory", base_url="/files", secret=SECRET)
 

@@ -712,6 +712,7 @@ raise SystemExit(os.waitpid(child, 0)[1])
     assert subprocess.run([sys.executable, "-c", code], timeout=30, check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_the_guard_costs_next_to_nothing() -> None:
     import timeit
 

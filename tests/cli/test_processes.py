@@ -114,6 +114,25 @@ def test_on_a_terminal_findings_are_a_table_without_colours_where_those_are_not_
     assert not re.search(r"\x1b\[[0-9;]*3[0-7][0-9;]*m", terminal.text)
 
 
+def test_on_a_terminal_figures_are_a_table_and_files_are_lines(shop: Shop) -> None:
+    paths = shop.fill(2)
+    with on_a_terminal("stats", *shop.options, folder=shop.folder, NO_COLOR="1") as terminal:
+        assert terminal.wait() == 0
+    assert re.search(r"document\.file .* docs .* 2 .* 2 .* 8 B", terminal.text)
+    assert "outbox: 0 due" in terminal.text
+    with on_a_terminal("ls", "document.file", *shop.options, folder=shop.folder) as terminal:
+        assert terminal.wait() == 0
+    assert all(path in terminal.text.replace("\r\n", "") for path in paths)
+
+
+def test_on_a_terminal_what_a_table_has_no_room_for_is_counted(shop: Shop) -> None:
+    for path in shop.fill(203):
+        (shop.folder / "files" / path).unlink()
+    with on_a_terminal("check", "--column", "document.file", *shop.options, folder=shop.folder, NO_COLOR="1") as terminal:
+        assert terminal.wait() == 1
+    assert re.search(r"and [34] more: write them into a file", terminal.text)
+
+
 def test_a_watching_worker_drains_what_comes_and_stops_when_it_is_told_to(shop: Shop) -> None:
     first, second = shop.fill(2)
     with piped("drain", "--watch", "--every", "0.1s", "--json", *shop.options, folder=shop.folder) as worker:

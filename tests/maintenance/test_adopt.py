@@ -12,7 +12,9 @@ from sqlalchemy.orm import Session
 
 from filerow import FileObject, storages
 from filerow.backends.local import LocalBackend
+from filerow.exceptions import StorageError
 from filerow.maintenance import Progress, adopt, adopt_async, check
+from filerow.testing import Fault, FaultyBackend
 from tests.databases import EmptyDatabase
 from tests.maintenance.legacy import (
     CONTENTS,
@@ -100,6 +102,26 @@ def test_what_a_library_wrote_is_ours_afterwards(database: EmptyDatabase, folder
     deep = collect(check(model.metadata, engine, deep=True))
     assert [(one.code, one.where) for one in findings(deep)] == [("missing", "paper.file id=4")]
     behaves_as_our_own(engine, model)
+
+
+@SQLITE
+def test_a_batch_that_fails_is_undone_and_told_and_the_next_run_goes_on(
+    database: EmptyDatabase, folder: Path, run: Callable[..., list[Progress]]
+) -> None:
+    engine = written(database, folder, "advanced-alchemy")
+    before = names()
+    storages.clear_backends()
+    store = FaultyBackend(LocalBackend("docs", folder, fsync=False))
+    storages.register_backend(store)
+    seen: list[Progress] = []
+    with store.inject(Fault("copy", error=OSError("no room"))), pytest.raises(StorageError, match="no room"):
+        seen.extend(adopt(PlainPaper.metadata, engine, "paper.file"))
+    assert [(one.code, one.where, "no room" in one.message) for one in findings(seen)] == [("stopped", "paper.file", True)]
+    assert names() == before
+    with store.inject(Fault("copy", error=OSError("no room"))), pytest.raises(StorageError, match="no room"):
+        run(PlainPaper.metadata, "paper.file")
+    assert codes(run(PlainPaper.metadata, "paper.file")) == ["shared", "missing"]
+    assert len(names()) == len(before) + 1
 
 
 def behaves_as_our_own(engine: Any, model: Any) -> None:

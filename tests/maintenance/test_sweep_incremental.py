@@ -13,7 +13,9 @@ import pytest
 from filerow import storages
 from filerow.backends._types import Unfinished
 from filerow.backends.fsspec import FSSpecBackend
+from filerow.backends.memory import MemoryBackend
 from filerow.backends.obstore import ObstoreBackend
+from filerow.exceptions import StorageError
 from filerow.maintenance import Progress, sweep
 from filerow.outbox import outbox_of
 from tests.maintenance.world import DAY, HOUR, Place, document, findings, old_path, told
@@ -184,3 +186,42 @@ def test_an_upload_that_goes_on_is_waited_for(place: Place, s3_server: S3Server)
     parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
     s3_server.client.complete_multipart_upload(**where, UploadId=upload, MultipartUpload=parts)
     assert done(sweep(place.metadata, place.engine, **ONE)) == 1
+
+
+class Stubborn(MemoryBackend):
+    """A store with an upload that never ended, and that cannot be asked or rid of it."""
+
+    refused: set[str] = set()
+
+    def _unfinished(self, prefix: str) -> Iterator[Unfinished]:
+        if "ask" in self.refused:
+            msg = "not today"
+            raise StorageError(msg, operation="list", backend=self.key)
+        yield Unfinished(f"{prefix}/{TOKEN}", "an upload", 1.0)
+
+    def _abort(self, upload: Unfinished) -> None:
+        if "abort" in self.refused:
+            msg = "not mine"
+            raise StorageError(msg, operation="delete", backend=self.key, path=upload.path)
+
+
+TOKEN = old_path(age=9 * DAY).rpartition("/")[2]
+
+
+@pytest.mark.parametrize(
+    ("refused", "level", "fixed", "says"),
+    [
+        ("", "warning", True, "never ended"),
+        ("abort", "error", False, "could not be aborted"),
+        ("ask", "warning", False, "not today"),
+    ],
+)
+def test_an_upload_that_cannot_be_aborted_or_found_is_told(
+    place: Place, monkeypatch: pytest.MonkeyPatch, refused: str, level: str, says: str, fixed: bool
+) -> None:
+    storages.unregister_backend("docs")
+    storages.register_backend(Stubborn("docs"))
+    monkeypatch.setattr(Stubborn, "refused", {refused})
+    found = findings(sweep(place.metadata, place.engine, **ONE))
+    assert [(one.code, one.level, one.fixed) for one in found] == [("unfinished-upload", level, fixed)]
+    assert says in found[0].message

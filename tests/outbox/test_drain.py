@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import MetaData, create_engine, update
 
 from filerow import storages
 from filerow.backends.local import LocalBackend
@@ -149,6 +149,30 @@ def test_a_backend_that_is_not_registered_is_a_failure_that_says_so(yard: Yard) 
     assert yard.outbox.drain(yard.engine) == Drained(failed=1)
     [error] = yard.tombstones("last_error")
     assert "no backend is registered as 'elsewhere'" in error
+
+
+@SQLITE
+def test_what_fails_is_told_once_for_each_backend_and_what_is_given_up_with_what_to_do(yard: Yard, docs: Watched) -> None:
+    yard.put("a", "b")
+    yard.bury("a", "b")
+    yard.outbox.max_attempts = 2
+    docs.broken = True
+
+    def told() -> list[tuple[str, str, str, bool]]:
+        found = [one for step in drain_with_progress(yard.outbox.metadata, yard.engine) for one in step.findings]
+        return [(one.code, one.level, one.path, "2 objects of backend 'docs'" in one.message) for one in found]
+
+    assert told() == [("not-deleted", "warning", "", True)]
+    make_due(yard)
+    assert told() == [("dead-letter", "error", "", True)]
+    yard.put("c")
+    yard.bury("c")
+    assert told() == [("not-deleted", "warning", "c", False)]
+
+
+def test_models_without_an_outbox_have_nothing_to_drain() -> None:
+    with pytest.raises(ValueError, match=r"no outbox to drain.*Outbox"):
+        drain_with_progress(MetaData(), create_engine("sqlite://"))
 
 
 @SQLITE

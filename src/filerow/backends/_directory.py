@@ -129,6 +129,13 @@ class Directory:
         """Remove the file ``name``."""
         os.unlink(self._at(name), dir_fd=self._fd)
 
+    def unlink_object(self, name: str) -> None:
+        """Remove the regular file ``name``; see :meth:`object` about anything else."""
+        at = self._at(name)
+        if self._fd is None or not stat.S_ISREG(os.stat(at, dir_fd=self._fd, follow_symlinks=False).st_mode):
+            self.object(name)
+        os.unlink(at, dir_fd=self._fd)
+
     def sync(self) -> None:
         """Wait until the names in this directory are on the disk. Windows has no way to ask for that."""
         if self._fd is not None:

@@ -15,7 +15,7 @@ from typing import cast
 
 from filerow.backends._driver import BUFFERS, Driver
 from filerow.backends._errors import by_builtin_type
-from filerow.backends._paths import check_known_path, check_path, check_prefix, part_known
+from filerow.backends._paths import are_plain, check_known_path, check_path, check_prefix, part_known
 from filerow.backends._sign_request import check_request
 from filerow.backends._streams import AsyncGuard, Guard
 from filerow.backends._types import AsyncBody, Body, Buffer, Capabilities, ObjectInfo, PutOptions, SignRequest, Unfinished
@@ -309,9 +309,13 @@ class StorageBackend(Driver):
 
     def _check_sign(self, paths: Sequence[str], request: SignRequest) -> None:
         check_request(request, self._key)
-        check = check_path if request.method == "PUT" else check_known_path
-        for path in paths:  # a cloud's library would sign '..', and with it an object beside the backend's prefix
-            check(path, self._key, "sign")
+        # a cloud's library would sign '..', and with it an object beside the backend's prefix
+        if request.method == "PUT":
+            for path in paths:
+                check_path(path, self._key, "sign")
+        elif not are_plain(paths):
+            for path in paths:
+                check_known_path(path, self._key, "sign")
 
     def upload_headers(self, request: SignRequest) -> dict[str, str]:
         """Return the headers that an upload to a URL signed for ``request`` must come with, names and values as they are sent.

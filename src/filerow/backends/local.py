@@ -162,8 +162,7 @@ class LocalBackend(StorageBackend):
         gone: list[str] = []
         for path, name in names.items():
             try:
-                here.object(name)
-                here.unlink(name)
+                here.unlink_object(name)
                 gone.append(path)
             except OSError as error:
                 if not _says_absent(error):
