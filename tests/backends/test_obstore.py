@@ -718,3 +718,16 @@ def test_the_guard_costs_next_to_nothing() -> None:
 
     seconds = min(timeit.repeat(lambda: _obstore_runtime.enter("put", "docs", "a"), number=10_000, repeat=5)) / 10_000
     assert seconds < 1e-6
+
+
+@pytest.mark.servers
+def test_who_may_not_ask_for_unfinished_uploads_is_told_so_without_the_secret(request: pytest.FixtureRequest) -> None:
+    server, bucket = bucket_of(request, "s3_server")
+    options = s3_options(server)
+    wrong = ObstoreBackend("docs", f"s3://{bucket}", **{**options, "aws_secret_access_key": SECRET})
+    with pytest.raises(StoragePermissionError) as refused:
+        list(wrong.unfinished("a"))
+    assert SECRET not in str(refused.value)
+    nowhere = ObstoreBackend("docs", f"s3://{bucket}", timeout=0.5, **{**options, "aws_endpoint": "http://127.0.0.1:9"})
+    with pytest.raises(StorageError, match="127.0.0.1:9"):
+        list(nowhere.unfinished("a"))
