@@ -729,5 +729,5 @@ def test_who_may_not_ask_for_unfinished_uploads_is_told_so_without_the_secret(re
         list(wrong.unfinished("a"))
     assert SECRET not in str(refused.value)
     nowhere = ObstoreBackend("docs", f"s3://{bucket}", timeout=0.5, **{**options, "aws_endpoint": "http://127.0.0.1:9"})
-    with pytest.raises(StorageError, match="127.0.0.1:9"):
+    with pytest.raises(StorageError, match=r"127\.0\.0\.1:9"):
         list(nowhere.unfinished("a"))
