@@ -88,11 +88,11 @@ def _big(where: Callable[[], World]) -> Iterable[Row]:
 
 
 def _delete(where: Callable[[], World]) -> Iterable[Row]:
-    return [reads.delete_rows(where())]
+    return reads.delete_rows(where())
 
 
 def _download(where: Callable[[], World]) -> Iterable[Row]:
-    return [reads.download(where())]
+    return reads.download(where())
 
 
 def main() -> int:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
-from typing import Any
+from collections.abc import Iterator
 
-from benchmarks._harness import Row, at_most, compare
+from benchmarks._harness import Row, at_most, awaited, compare
 from benchmarks._world import Floor, Ours, World, some_bytes
 from filerow import FileObject
 
@@ -47,7 +46,7 @@ def one_commit_each(world: World, count: int = 200) -> Iterator[Row]:
 
     what = f"insert {count} x 10 KB, one commit each"
     yield at_most(what, f"{world.name}, sync", floor, ours, 1.15)
-    yield at_most(what, f"{world.name}, async", _run(floor_async), _run(ours_async), 1.15)
+    yield at_most(what, f"{world.name}, async", awaited(floor_async), awaited(ours_async), 1.15)
 
 
 def one_commit(world: World, count: int, data: bytes, what: str, budget: float, rounds: int = 9) -> Iterator[Row]:
@@ -74,7 +73,7 @@ def one_commit(world: World, count: int, data: bytes, what: str, budget: float, 
             await session.commit()
 
     yield at_most(what, f"{world.name}, sync", floor, ours, budget, rounds)
-    yield at_most(what, f"{world.name}, async", _run(floor_async), _run(ours_async), budget, rounds)
+    yield at_most(what, f"{world.name}, async", awaited(floor_async), awaited(ours_async), budget, rounds)
 
 
 def against_one_by_one(world: World, count: int = 200) -> Row:
@@ -94,7 +93,3 @@ def against_one_by_one(world: World, count: int = 200) -> Row:
     what = f"insert {count} x 10 KB, one commit"
     times = 1 / ratio
     return Row(what, f"{world.name}, sync", f"{a:.2f} s", f"{b:.2f} s", ratio, f">= 8x faster ({times:.1f}x)", times >= 8)
-
-
-def _run(work: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
-    return lambda: asyncio.run(work())

@@ -8,7 +8,7 @@ from datetime import timedelta
 import obstore
 from sqlalchemy import delete, select
 
-from benchmarks._harness import Row, at_most, compare
+from benchmarks._harness import Row, at_most, awaited, compare
 from benchmarks._world import Floor, Ours, World, some_bytes
 from filerow import FileObject, storages
 
@@ -54,7 +54,7 @@ def look_at_rows(world: World) -> Row:
     return at_most("load 1,000 rows and read a fact of each", "plain JSON column", floor, ours, 1.50, rounds=31)
 
 
-def download(world: World) -> Row:
+def download(world: World) -> Iterator[Row]:
     """Download small files one by one."""
     fill(world, 200)
     with world.session() as session:
@@ -69,7 +69,16 @@ def download(world: World) -> Row:
         for file in files:
             assert len(file.get_content()) == len(SMALL)
 
-    return at_most("download 200 x 10 KB", f"{world.name}, sync", floor, ours, 1.10)
+    async def floor_async() -> None:
+        for path in paths:
+            assert len(await (await obstore.get_async(world.raw, path)).bytes_async()) == len(SMALL)
+
+    async def ours_async() -> None:
+        for file in files:
+            assert len(await file.get_content_async()) == len(SMALL)
+
+    yield at_most("download 200 x 10 KB", f"{world.name}, sync", floor, ours, 1.10)
+    yield at_most("download 200 x 10 KB", f"{world.name}, async", awaited(floor_async), awaited(ours_async), 1.10)
 
 
 def sign(world: World) -> Iterator[Row]:
@@ -100,13 +109,13 @@ def sign(world: World) -> Iterator[Row]:
     )
 
 
-def delete_rows(world: World, count: int = 200, rounds: int = 41) -> Row:
+def delete_rows(world: World, count: int = 200, rounds: int = 41) -> Iterator[Row]:
     """Delete loaded rows in one commit; the hand-written way collects the paths and deletes in bulk after the commit."""
-    fill(world, count * (rounds + 1))
+    ours_first, floor_first = select(Ours).order_by(Ours.id).limit(count), select(Floor).order_by(Floor.id).limit(count)
 
     def floor() -> None:
         with world.session() as session:
-            rows = session.scalars(select(Floor).order_by(Floor.id).limit(count)).all()
+            rows = session.scalars(floor_first).all()
             paths = [row.file["path"] for row in rows if row.file]
             for row in rows:
                 session.delete(row)
@@ -115,8 +124,27 @@ def delete_rows(world: World, count: int = 200, rounds: int = 41) -> Row:
 
     def ours() -> None:
         with world.session() as session:
-            for row in session.scalars(select(Ours).order_by(Ours.id).limit(count)).all():
+            for row in session.scalars(ours_first).all():
                 session.delete(row)
             session.commit()
 
-    return at_most(f"delete {count} rows", f"{world.name}, sync", floor, ours, 1.10, rounds=rounds)
+    async def floor_async() -> None:
+        async with world.async_session() as session:
+            rows = (await session.scalars(floor_first)).all()
+            paths = [row.file["path"] for row in rows if row.file]
+            for row in rows:
+                await session.delete(row)
+            await session.commit()
+            await obstore.delete_async(world.raw, paths)
+
+    async def ours_async() -> None:
+        async with world.async_session() as session:
+            for row in (await session.scalars(ours_first)).all():
+                await session.delete(row)
+            await session.commit()
+
+    what = f"delete {count} rows"
+    fill(world, count * (rounds + 1))
+    yield at_most(what, f"{world.name}, sync", floor, ours, 1.10, rounds=rounds)
+    fill(world, count * (rounds + 1))
+    yield at_most(what, f"{world.name}, async", awaited(floor_async), awaited(ours_async), 1.10, rounds=rounds)
