@@ -27,7 +27,7 @@ import hypothesis  # noqa: F401 - before gc.freeze() below hides from its plugin
 import pytest
 
 from tests.databases import NAMES, empty_database
-from tests.servers import ServerMissingError, azurite, external_s3, fake_gcs, mariadb, moto, postgres, seaweedfs, sftp
+from tests.servers import ServerMissingError, azurite, external_s3, fake_gcs, ftp, mariadb, moto, postgres, seaweedfs, sftp
 from tests.servers import chromium as browser
 from tests.servers import gcs_facade as facade
 
@@ -50,6 +50,7 @@ NOT_COVERED = "not covered: "
 SERVERS = {
     "azurite_server",
     "chromium",
+    "ftp_server",
     "gcs_facade",
     "gcs_server",
     "mariadb_server",
@@ -148,6 +149,13 @@ def gcs_facade() -> Iterator[GCSServer]:
 def sftp_server() -> Iterator[sftp.SFTPServer]:
     """SFTP."""
     with _start(sftp.start) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def ftp_server() -> Iterator[ftp.FTPServer]:
+    """FTP."""
+    with _start(ftp.start) as server:
         yield server
 
 

@@ -197,7 +197,17 @@ def _by_backend(files: Iterable[Located]) -> _Grouped:
 
 
 def backend_from_url(url: str, key: str, **options: Any) -> StorageBackend:
-    """Make a backend from a URL; its module, and the packages below it, are imported only now."""
+    """Make a backend from a URL; its module, and the packages below it, are imported only now.
+
+    Args:
+        url: ``file:///absolute/path``, ``memory://``, ``s3://bucket/prefix``, or with any other protocol of fsspec.
+        key: The name that documents and columns refer to.
+        **options: What the backend's class takes besides.
+
+    Raises:
+        ValueError: It is no URL, or no absolute path.
+        ImportError: The extra that this kind of backend needs is not installed.
+    """
     scheme = urlsplit(url).scheme.lower()
     if not scheme:
         msg = f"{url!r} is no URL; write file:///absolute/path for a directory"

@@ -106,6 +106,9 @@ def refusals(field: str) -> Generator[None]:
 
     A plain ``ValueError``, as parsers raise it, is a refusal too, with its own text. Everything else is an accident and is raised
     as it is.
+
+    Raises:
+        FileValidationError: The validator has refused the file.
     """
     try:
         yield

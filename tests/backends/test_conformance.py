@@ -216,3 +216,17 @@ class TestFSSpecSFTP(Suite):
 
 
 _sftp: dict[object, FSSpecBackend] = {}
+
+
+@pytest.mark.servers
+class TestFSSpecFTP(Suite):
+    every_run = CORE
+
+    def make(self) -> StorageBackend:
+        server = self.fixture("ftp_server")
+        if server not in _ftp:
+            _ftp[server] = FSSpecBackend("fsspec", "ftp", **server.options)
+        return FSSpecBackend("fsspec", _ftp[server].fs, prefix=f"/{uuid.uuid4().hex}")
+
+
+_ftp: dict[object, FSSpecBackend] = {}

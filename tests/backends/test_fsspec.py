@@ -345,6 +345,22 @@ def test_what_cannot_be_signed_says_so(s3: FSSpecBackend) -> None:
         s3.sign("a", SignRequest("GET", 8 * 24 * 3600))
 
 
+# -- FTP ---------------------------------------------------------------------------------------------------------------
+
+
+def test_what_ftp_forbids_is_not_taken_for_missing(ftp_server: Any) -> None:
+    """It says 550 to both."""
+    folder = f"/{uuid.uuid4().hex}"
+    FSSpecBackend("docs", "ftp", prefix=folder, **ftp_server.options).put("kept", b"x")
+    reader = FSSpecBackend("docs", "ftp", prefix=folder, **ftp_server.reading_options)
+    failed = reader.delete(["gone", "kept"])
+    assert [(path, isinstance(error, PermissionError)) for path, error in failed.items()] == [("kept", True)]
+    with pytest.raises(StorageError, match="Not enough privileges"):
+        reader.put("new", b"x")
+    assert [info.path for info in reader.list()] == ["kept"]
+    assert reader.read("kept") == b"x"
+
+
 # -- errors ------------------------------------------------------------------------------------------------------------
 
 

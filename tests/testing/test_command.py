@@ -22,6 +22,8 @@ FEW = [
     "--case=an_upload_is_no_longer_than_was_signed",
 ]
 
+ASYNC = "a_cancelled_put_leaves_nothing"
+
 
 def s3_arguments(server: Any, bucket: str) -> list[str]:
     found = {
@@ -64,7 +66,7 @@ def test_every_case_passes_on_a_live_bucket(request: pytest.FixtureRequest, tmp_
     before = server.keys(bucket)
     done = run_alone("conformance", *s3_arguments(server, bucket), "--json", "--async-only", folder=tmp_path)
     assert done.code == 0, json.dumps([line for line in done.of("case") if line["outcome"] == "failed"], indent=1)
-    assert len(done.of("case")) == len([case for case in CASES.values() if not case.large])
+    assert len(done.of("case")) == len(CASES)
     assert server.keys(bucket) == before
 
 
@@ -111,6 +113,7 @@ def test_ctrl_c_removes_what_was_made(tmp_path: Path) -> None:
     [
         (["--backend=nothing"], "no backend is registered as 'nothing'"),
         (["--backend=memory://", "--case=nothing"], "no case or side called nothing"),
+        (["--backend=memory://", "--sync-only", f"--case={ASYNC}"], f"asked for the sync side, which {ASYNC} has not"),
         (["--backend=memory://", "--option=x"], "--option is NAME=VALUE"),
         (["--backend=memory://", "--setup=nowhere:make"], "--setup nowhere:make failed: ModuleNotFoundError"),
         (["--backend=memory://", "--sync-only", "--async-only"], "leave nothing to try"),
@@ -122,6 +125,14 @@ def test_what_cannot_run_is_said(arguments: list[str], said: str, capfd: pytest.
     done = run("conformance", *arguments)
     assert done.code == 2
     assert said in " ".join((done.err + done.out + "".join(capfd.readouterr())).split())
+
+
+def test_a_large_case_that_was_not_asked_for_is_told() -> None:
+    from tests.cli.conftest import run
+
+    done = run("conformance", "--backend=memory://", "--sync-only", "--case=bytes_of_100_mb_go_round")
+    assert done.code == 0
+    assert "does not apply: large cases were not asked for: bytes_of_100_mb_go_round" in done.out
 
 
 def test_json_lines_are_whole(tmp_path: Path) -> None:

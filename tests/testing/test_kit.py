@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,30 @@ def test_a_broken_backend_is_caught_on_each_side(kind: type[MemoryBackend], case
 def test_what_catches_a_broken_backend_passes_on_a_sound_one() -> None:
     results = list(run(On(Sound), cases={case for _, case in BROKEN}))
     assert [result for result in results if result.outcome is not Outcome.PASSED] == []
+
+
+class InUtf8(Sound):
+    """Keeps names as a server or a database does, which takes no lone surrogates."""
+
+    def _get(self, path: str) -> Any:
+        path.encode()
+        return super()._get(path)
+
+    def _delete(self, paths: Sequence[str]) -> Mapping[str, BaseException]:
+        failed: dict[str, BaseException] = {}
+        for path in paths:
+            try:
+                path.encode()
+            except UnicodeEncodeError as error:
+                failed[path] = error
+            else:
+                super()._delete([path])
+        return failed
+
+
+def test_a_path_that_a_store_cannot_be_asked_for_is_an_invalid_one() -> None:
+    results = list(run(On(InUtf8), cases=["hostile_paths_find_nothing_and_delete_nothing"]))
+    assert [(result.outcome, result.message) for result in results] == [(Outcome.PASSED, "")] * 2
 
 
 def test_a_case_that_was_overridden_by_accident_is_an_error() -> None:

@@ -6,7 +6,7 @@ import io
 import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any, ClassVar
 
@@ -28,6 +28,8 @@ class Flavour:
         bulk_delete: ``rm`` with a list is one request for many.
         exclusive_mode: The mode of ``open`` that takes a name which nothing has; ``None`` where there is none.
         one_at_a_time: Its one connection cannot bear several calls.
+        opens_blindly: ``open`` for writing asks nothing of the server, so it does not say that a folder is missing.
+        one_refusal: The server has one word for what is missing, forbidden or in the way, so what it meant must be looked at.
         removes_folders: ``rm_file`` removes an empty folder, too.
         binds: What the signed URLs bind; none where the filesystem signs nothing.
         misread: Names that the filesystem takes for something else, and so for another object.
@@ -39,6 +41,8 @@ class Flavour:
     bulk_delete = False
     exclusive_mode: str | None = None
     one_at_a_time = False
+    opens_blindly = False
+    one_refusal = False
     removes_folders = True
     binds: Bound = {}  # noqa: RUF012 - a Mapping
     misread: re.Pattern[str] | None = None
@@ -116,6 +120,8 @@ class _FTP(Flavour):
     """What ftplib takes."""
 
     one_at_a_time = True
+    opens_blindly = True
+    one_refusal = True
 
 
 class _S3(Flavour):
@@ -273,10 +279,15 @@ def flavour_of(protocol: str) -> Flavour:
     return _FLAVOURS.get(protocol, Flavour)()
 
 
+_FTP_TIME = re.compile(r"\d{14}(?:\.\d+)?\Z")  # of MLSD, always in UTC (RFC 3659); what LIST shows has no year
+
+
 def _seconds_in(info: Mapping[str, Any]) -> float | None:
     """Return when an object was changed, in seconds since the Unix epoch, whatever the filesystem calls it."""
     names = ("LastModified", "last_modified", "updated", "mtime", "modified", "created")
     time = next((info[name] for name in names if info.get(name) is not None), None)
+    if time is None and _FTP_TIME.match(str(info.get("modify"))):
+        time = datetime.strptime(info["modify"][:14], "%Y%m%d%H%M%S").replace(tzinfo=UTC)
     if isinstance(time, str):
         time = datetime.fromisoformat(time)
     return time.timestamp() if isinstance(time, datetime) else time

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
+from ftplib import error_perm
 from types import TracebackType
 from typing import Any, Self
 
@@ -46,6 +47,9 @@ class OneAtATime:
                 except Exception as error:
                     if _is_lost(error):
                         _close(self._fs)
+                    meant = _meant(error, name)
+                    if meant is not None:
+                        raise meant from error
                     raise
             return OneAtATime(result, self._fs) if name == "open" else result
 
@@ -67,11 +71,26 @@ def one_at_a_time(fs: Any) -> OneAtATime:
 
 
 _LOST = "_filerow_lost"
+_TIMED_OUT = "cannot read from timed out object"
+"""Said by the connection of ftplib after a call has timed out in fsspec's ``exists()``, which lets no error out."""
+_LOOKS_FOR = frozenset({"cat_file", "info", "ls", "read", "rm_file"})
+"""Calls whose 550 of FTP most likely means that there is no such file; it says as well that something is forbidden."""
 
 
 def _is_lost(error: Exception) -> bool:
     """Say whether an error means that the connection is of no more use."""
-    return is_timeout(error) or isinstance(error, (ConnectionError, EOFError)) or str(error) == "Socket is closed"
+    said = str(error)
+    ended = said in {"Socket is closed", _TIMED_OUT} or said.startswith("421 ")  # FTP's word for a client that was idle
+    return ended or is_timeout(error) or isinstance(error, (ConnectionError, EOFError))
+
+
+def _meant(error: Exception, call: str) -> OSError | None:
+    """Return what ftplib's error means, where its type does not say."""
+    if str(error) == _TIMED_OUT:
+        return TimeoutError("the server did not answer")
+    if call in _LOOKS_FOR and isinstance(error, error_perm) and str(error).startswith("550"):
+        return FileNotFoundError(str(error))
+    return None
 
 
 def _close(fs: Any) -> None:

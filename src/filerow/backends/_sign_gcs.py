@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from filerow.backends._obstore_store import endpoint_of
-from filerow.backends._sign_request import length_range
+from filerow.backends._sign_request import length_range, response_query
 from filerow.backends._types import SignRequest
 from filerow.exceptions import UnsupportedOperationError
 
@@ -50,9 +50,7 @@ class GCSSigner:
     def sign(self, path: str, request: SignRequest) -> str:
         """Return the URL for one path."""
         if request.method == "GET":
-            answer = {"response-content-type": request.content_type, "response-content-disposition": request.content_disposition}
-            query = {name: value for name, value in answer.items() if value is not None}
-            return self.url("GET", path, request.expires_in, signed_at=request.signed_at, query=query)
+            return self.url("GET", path, request.expires_in, signed_at=request.signed_at, query=response_query(request))
         headers = {} if request.content_type is None else {"Content-Type": request.content_type}
         headers |= length_range(request)
         return self.url("PUT", path, request.expires_in, signed_at=request.signed_at, headers=headers)

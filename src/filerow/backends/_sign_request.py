@@ -11,7 +11,7 @@ from filerow.backends._headers import check_header
 from filerow.backends._types import SignRequest
 from filerow.exceptions import InvalidOptionError, UnsupportedOperationError
 
-__all__ = ("Bound", "check_bound", "check_request", "length_range")
+__all__ = ("Bound", "check_bound", "check_request", "length_range", "response_query")
 
 Bound = Mapping[str, frozenset[str]]
 """By method, the fields of a :class:`SignRequest` that a store binds, beyond the method, the path and the expiry."""
@@ -79,6 +79,12 @@ def check_bound(request: SignRequest, bound: Bound, store: str, backend: str, hi
     if missing:
         msg = f"{store} cannot bind {' and '.join(missing)} into the URL of a {request.method}{hint and f'; {hint}'}"
         raise UnsupportedOperationError(msg, operation="sign", backend=backend)
+
+
+def response_query(request: SignRequest) -> dict[str, str]:
+    """Return the parameters by which S3 and Google Cloud Storage are told what to answer a download with."""
+    answer = {"response-content-type": request.content_type, "response-content-disposition": request.content_disposition}
+    return {name: value for name, value in answer.items() if value is not None}
 
 
 def length_range(request: SignRequest) -> dict[str, str]:

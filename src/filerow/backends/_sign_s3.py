@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from filerow.backends._obstore_store import endpoint_of
+from filerow.backends._sign_request import response_query
 from filerow.backends._types import SignRequest
 from filerow.exceptions import StoragePermissionError
 
@@ -45,9 +46,7 @@ class S3Signer:
     def sign(self, path: str, request: SignRequest) -> str:
         """Return the URL for one path."""
         if request.method == "GET":
-            answer = {"response-content-type": request.content_type, "response-content-disposition": request.content_disposition}
-            query = {name: value for name, value in answer.items() if value is not None}
-            return self.url("GET", path, request.expires_in, signed_at=request.signed_at, query=query)
+            return self.url("GET", path, request.expires_in, signed_at=request.signed_at, query=response_query(request))
         demanded = {"Content-Type": request.content_type, "Content-Length": request.content_length}
         headers = {name: str(value) for name, value in demanded.items() if value is not None}
         return self.url("PUT", path, request.expires_in, signed_at=request.signed_at, headers=headers)

@@ -48,6 +48,7 @@ from filerow.exceptions import (
 )
 
 try:
+    from filerow.backends._fsspec_files import put_file, remove_file
     from filerow.backends._fsspec_locked import one_at_a_time
     from filerow.backends._fsspec_open import opened, reopened, root_of
 except ImportError as error:
@@ -57,7 +58,6 @@ except ImportError as error:
 __all__ = ("FSSpecBackend",)
 
 _RANGE = 4 << 20  # bytes of one range request while streaming
-_ATTEMPTS = 5  # to make a folder that others make or remove at the same time
 _WEEK = 7 * 24 * 3600
 _memory = threading.Lock()  # fsspec's memory filesystem is one dictionary for the process, without a lock of its own
 if hasattr(os, "register_at_fork"):  # absent where there is no fork; a child could wait for ever for a thread that it has not
@@ -88,7 +88,8 @@ class FSSpecBackend(StorageBackend):
     the same moment may both succeed (``capabilities.exclusive``). A copy is refused by the store on S3 and GCS, by looking first
     on others. Filesystems that are not object stores get a temporary file beside the target, which is then moved; what they
     flush to disk is up to them. Reads bypass fsspec's caches. Work runs in threads, so a filesystem must bear several at once;
-    the one connection of ``sftp`` and ``ftp`` does not, so their calls wait for each other.
+    the one connection of ``sftp`` and ``ftp`` does not, so their calls wait for each other. An FTP server must know ``MLSD`` (RFC
+    3659), or it tells no object's time.
     """
 
     def __init__(
@@ -120,6 +121,7 @@ class FSSpecBackend(StorageBackend):
         """The fsspec filesystem; in a forked child a new one, for connections and threads stay with the parent."""
         if self._pid != os.getpid():
             self._fs, self._pid = reopened(self._fs), os.getpid()
+            self._flavour.prepare(self._fs)
         return self._fs
 
     @property
@@ -144,7 +146,7 @@ class FSSpecBackend(StorageBackend):
         if self.protocol == "memory":
             self._put_in_memory(path, body, options)
         elif not self._flavour.objects:
-            self._put_file(path, body, options)
+            self._put_file(path, body, create_only=options.create_only)
         elif isinstance(body, BUFFERS) and not (azure and metadata):  # adlfs takes metadata of opened files only
             chosen = self._flavour.pipe_options(headers, metadata)
             mode = "create" if options.create_only else "overwrite"
@@ -176,53 +178,10 @@ class FSSpecBackend(StorageBackend):
             file.closed = True  # or its finalizer would complete the upload
             raise
 
-    def _put_file(self, path: str, body: Buffer | Iterator[Buffer], options: PutOptions) -> None:
-        if options.create_only and self._client.exists(self._at(path)):
-            raise FileExistsError(path)
-        staging = self._at(staging_path(path))
-        try:
-            with self._open_new(staging) as file:
-                for chunk in [body] if isinstance(body, BUFFERS) else body:
-                    file.write(own(chunk))
-            self._publish(staging, path, create_only=options.create_only)
-        except BaseException:
-            with suppress(Exception):
-                self._client.rm_file(staging)
-            raise
-
-    def _open_new(self, name: str) -> Any:
-        for _ in range(_ATTEMPTS):
-            try:
-                return self._client.open(name, "wb")
-            except FileNotFoundError:
-                with suppress(OSError):  # another writer may be making the same folders
-                    self._client.makedirs(name.rpartition("/")[0], exist_ok=True)
-        return self._client.open(name, "wb")
-
-    def _publish(self, staging: str, path: str, *, create_only: bool) -> None:
-        target = self._at(path)
-        if self._client.isdir(target):
-            raise FileExistsError(path)
-        if not create_only:
-            self._client.mv(staging, target)
-            return
-        if self._flavour.exclusive_mode is None:
-            if self._client.exists(target):
-                raise FileExistsError(path)
-            self._client.mv(staging, target)
-            return
-        try:
-            self._client.open(target, self._flavour.exclusive_mode).close()  # one of many writers gets the name
-        except OSError as error:
-            if not is_timeout(error) and self._client.exists(target):  # SFTP has no word for it
-                raise FileExistsError(path) from error
-            raise
-        try:
-            self._client.mv(staging, target)
-        except BaseException:
-            with suppress(Exception):
-                self._client.rm_file(target)
-            raise
+    def _put_file(self, path: str, body: Buffer | Iterator[Buffer], *, create_only: bool) -> None:
+        chunks = [body] if isinstance(body, BUFFERS) else body
+        target, staging = self._at(path), self._at(staging_path(path))
+        put_file(self._client, self._flavour, target, staging, chunks, create_only=create_only)
 
     def _copy(self, source: str, target: str) -> ObjectInfo:
         origin = self._head(source).path
@@ -234,7 +193,7 @@ class FSSpecBackend(StorageBackend):
         elif self._flavour.objects:
             self._client.cp_file(self._at(origin), self._at(target), **self._flavour.copy_options())
         else:
-            self._put_file(target, self._stream(origin, 0, None, _RANGE), PutOptions())
+            self._put_file(target, self._stream(origin, 0, None, _RANGE), create_only=True)
         return self._head(target)
 
     def _delete(self, paths: Sequence[str]) -> Mapping[str, BaseException]:
@@ -253,9 +212,7 @@ class FSSpecBackend(StorageBackend):
         failed: dict[str, BaseException] = {}
         for path in paths:
             try:
-                if not self._flavour.objects and self._flavour.removes_folders and self._client.isdir(self._at(path)):
-                    continue
-                self._client.rm_file(self._at(path))
+                remove_file(self._client, self._flavour, self._at(path))
             except (FileNotFoundError, IsADirectoryError):
                 continue
             except Exception as error:  # each path's failure is its own  # noqa: BLE001
@@ -267,6 +224,8 @@ class FSSpecBackend(StorageBackend):
     def _read(self, path: str, start: int, end: int | None) -> bytes:
         name = self._at(path)
         limits = {} if start == 0 and end is None else {"start": start, "end": end}
+        if limits and self._flavour.one_refusal:  # to read past the end is refused, too, and a folder is an empty file
+            return b"".join(self._stream(path, start, end, _RANGE))
         try:
             return bytes(self._client.cat_file(name, **limits))
         except FileNotFoundError:
@@ -314,6 +273,8 @@ class FSSpecBackend(StorageBackend):
 
     def _list(self, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
         self._client.invalidate_cache()
+        if self._flavour.one_refusal and prefix and not self._client.isdir(self._at(prefix)):
+            return  # it lists a file as what is in it
         yield from self._walk(prefix, start_after.encode())
 
     def _walk(self, folder: str, after: bytes) -> Iterator[ObjectInfo]:

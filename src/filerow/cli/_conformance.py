@@ -116,12 +116,12 @@ def conform(told: Told) -> int:
 
 def _try_all(told: Told, summary: _Summary, cuts: Callable[[], bool]) -> None:
     harness = _ready(told)
-    if not told.json:
-        write(f"{'case':64} {'side':6} {'':15} seconds")
     try:
         results = run(harness, sides=told.sides, cases=told.cases)
     except ValueError as error:
         raise CannotRunError(str(error)) from error
+    if not told.json:
+        write(f"{'case':64} {'side':6} {'':15} seconds")
     with contextlib.closing(results):
         for result in results:
             summary.note(result)

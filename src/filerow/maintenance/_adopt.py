@@ -19,7 +19,7 @@ from filerow.backends.base import StorageBackend
 from filerow.maintenance._adopting import Entry, Plan, Planner, Source
 from filerow.maintenance._legacy import is_legacy
 from filerow.maintenance._report import Finding, Progress
-from filerow.maintenance._rewrite import Outcome, Rewrite, compare_and_set, discard, present
+from filerow.maintenance._rewrite import Outcome, Rewrite, compare_and_set, discard, present, undone_with
 from filerow.maintenance._rows import Row, count, row_name, rows
 
 if TYPE_CHECKING:  # needs greenlet, which SQLAlchemy 2.1 does not bring by itself
@@ -191,22 +191,17 @@ class _Adoption:
         outcome = Outcome()
         wanted: list[Rewrite] = []
         try:
-            raise_if(run_all([entry.look for entry in entries], self._concurrency).error)
-            self._part(entries)
-            if not self._dry_run:
-                raise_if(run_all([entry.copy for entry in entries if entry.copy is not None], self._concurrency).error)
-            removable = self._removable(entries)
-            wanted = [one for plan in plans if (one := plan.rewrite(removable)) is not None]
-            if self._dry_run:
-                outcome.written += wanted
-            else:
-                compare_and_set(self._engine, self._column, wanted, outcome, self._text)
-        except BaseException as error:
-            try:
-                self._undo(plans, outcome)
-            except Exception as failed:  # noqa: BLE001 - what went wrong first is what to tell
-                error.add_note(f"copies could not be deleted, a sweep finds them: {failed}")
-            raise
+            with undone_with(lambda: self._undo(plans, outcome)):
+                raise_if(run_all([entry.look for entry in entries], self._concurrency).error)
+                self._part(entries)
+                if not self._dry_run:
+                    raise_if(run_all([entry.copy for entry in entries if entry.copy is not None], self._concurrency).error)
+                removable = self._removable(entries)
+                wanted = [one for plan in plans if (one := plan.rewrite(removable)) is not None]
+                if self._dry_run:
+                    outcome.written += wanted
+                else:
+                    compare_and_set(self._engine, self._column, wanted, outcome, self._text)
         finally:
             self._bytes += sum(entry.look.transferred for entry in entries)
             self._rows += len(outcome.written)

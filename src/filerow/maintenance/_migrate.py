@@ -26,7 +26,7 @@ from filerow.maintenance._legacy import members_of, read_document
 from filerow.maintenance._moving import Moving
 from filerow.maintenance._one_bucket import OneBucket, one_bucket
 from filerow.maintenance._report import Finding, Progress
-from filerow.maintenance._rewrite import Outcome, Rewrite, compare_and_set, discard, forget, present
+from filerow.maintenance._rewrite import Outcome, Rewrite, compare_and_set, discard, forget, present, undone_with
 from filerow.maintenance._rows import Row, count, row_name, rows
 
 if TYPE_CHECKING:  # needs greenlet, which SQLAlchemy 2.1 does not bring by itself
@@ -222,15 +222,10 @@ class _Migration:
         outcome = Outcome()
         rewrites: dict[tuple[Any, ...], Rewrite] = {}
         try:
-            raise_if(run_all(moves, self._concurrency).error)
-            rewrites = {plan.row.key: self._rewrite(plan) for plan in plans}
-            compare_and_set(self._engine, self._column, [one for one in rewrites.values() if one.new != one.old], outcome)
-        except BaseException as error:
-            try:
-                self._undo(plans, outcome)
-            except Exception as failed:  # noqa: BLE001 - what went wrong first is what to tell
-                error.add_note(f"copies could not be deleted, a sweep finds them: {failed}")
-            raise
+            with undone_with(lambda: self._undo(plans, outcome)):
+                raise_if(run_all(moves, self._concurrency).error)
+                rewrites = {plan.row.key: self._rewrite(plan) for plan in plans}
+                compare_and_set(self._engine, self._column, [one for one in rewrites.values() if one.new != one.old], outcome)
         finally:
             self._bytes += sum(move.transferred for move in moves)
             written = _keys(outcome.written)

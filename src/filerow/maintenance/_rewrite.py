@@ -7,12 +7,12 @@ transaction; whatever has changed by then wins. What is left over, old objects o
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, Engine, MetaData, false, select, update
-from sqlalchemy.engine import Dialect
 
 from filerow._bridge import raise_if
 from filerow._changes import Ref
@@ -22,8 +22,9 @@ from filerow._transfer import delete_all
 from filerow.exceptions import DocumentError
 from filerow.maintenance._rows import decoded, plain_table, write
 from filerow.outbox import Outbox, outbox_of
+from filerow.outbox._claim import read_committed, skips_locked
 
-__all__ = ("Outcome", "Rewrite", "compare_and_set", "discard", "forget", "named_in", "present")
+__all__ = ("Outcome", "Rewrite", "compare_and_set", "discard", "forget", "named_in", "present", "undone_with")
 
 logger = logging.getLogger("filerow")
 
@@ -112,7 +113,7 @@ def compare_and_set(
     """
     engine = read_committed(engine)
     rows = Rows(column, source)
-    skips = _skips_locked(engine.dialect)
+    skips = skips_locked(engine.dialect)
     alone = list(rewrites)
     if len(rewrites) > 1 and (skips or engine.dialect.name == "sqlite"):
         alone = _transaction(engine, rows, rewrites, outcome, skip=skips)
@@ -187,20 +188,17 @@ def named_in(value: Any) -> set[Ref]:
     return found
 
 
-def read_committed(engine: Engine) -> Engine:
-    """Return the engine in the isolation in which each statement sees what others have committed by then."""
-    if engine.dialect.name in {"postgresql", "mysql", "mariadb"}:
-        return engine.execution_options(isolation_level="READ COMMITTED")
-    return engine
-
-
-def _skips_locked(dialect: Dialect) -> bool:
-    version = getattr(dialect, "server_version_info", None) or ()
-    if dialect.name == "postgresql":
-        return version >= (9, 5)
-    if getattr(dialect, "is_mariadb", False):
-        return version >= (10, 6)
-    return dialect.name == "mysql" and version >= (8, 0, 1)
+@contextmanager
+def undone_with(undo: Callable[[], object]) -> Generator[None]:
+    """Delete the copies of a batch that fails; a failure of that is told beside the error, which matters more."""
+    try:
+        yield
+    except BaseException as error:
+        try:
+            undo()
+        except Exception as failed:  # noqa: BLE001 - what went wrong first is what to tell
+            error.add_note(f"copies could not be deleted, a sweep finds them: {failed}")
+        raise
 
 
 def _let_go(one: Rewrite) -> set[Ref]:

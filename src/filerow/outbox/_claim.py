@@ -17,7 +17,7 @@ from filerow.outbox._table import Tombstone
 if TYPE_CHECKING:
     from filerow.outbox._outbox import Outbox
 
-__all__ = ("Claim", "Due", "claimed", "locked", "read_committed", "take_write_lock")
+__all__ = ("Claim", "Due", "claimed", "locked", "read_committed", "skips_locked", "take_write_lock")
 
 logger = logging.getLogger("filerow")
 
@@ -72,7 +72,7 @@ def take_write_lock(outbox: Outbox, connection: Connection) -> None:
         connection.execute(update(outbox.table).values(attempts=outbox.table.c.attempts).where(false()))
 
 
-def _skipslocked(dialect: Dialect) -> bool:
+def skips_locked(dialect: Dialect) -> bool:
     """Say whether the database has ``FOR UPDATE SKIP LOCKED``."""
     version = getattr(dialect, "server_version_info", None) or ()
     if dialect.name == "postgresql":
@@ -88,7 +88,7 @@ def locked(outbox: Outbox, connection: Connection, due: Due, size: int) -> list[
     if connection.dialect.name == "postgresql":
         # What is looked for has an index, which a table that was empty when it was last analyzed would not use.
         connection.exec_driver_sql("SET LOCAL enable_seqscan TO off")
-    skip = _skipslocked(connection.dialect)
+    skip = skips_locked(connection.dialect)
 
     def read(statement: Select[Any]) -> list[Tombstone]:
         rows = connection.execute(statement.with_for_update(skip_locked=True) if skip else statement)
@@ -132,7 +132,7 @@ def _marked(outbox: Outbox, connection: Connection, found: Sequence[Tombstone]) 
     table = outbox.table
     lease = now(connection.dialect.name) + literal(outbox.lease.total_seconds(), Double)
     change = update(table).values(attempts=table.c.attempts + 1, next_attempt=lease)
-    if connection.dialect.name == "sqlite" or _skipslocked(connection.dialect):
+    if connection.dialect.name == "sqlite" or skips_locked(connection.dialect):
         if found:
             connection.execute(change.where(table.c.id.in_([one.id for one in found])))
         won = list(found)

@@ -55,19 +55,23 @@ def run(harness: Harness, *, sides: Collection[str] = _SIDES, cases: Collection[
     Args:
         harness: How to make the backend; one is made for the whole run.
         sides: ``sync``, ``async`` or both.
-        cases: Names of the cases to try; all when empty. Large ones run only where ``harness.large`` is set.
+        cases: Names of the cases to try; all when empty. Large ones do not apply unless ``harness.large`` is set.
 
     Returns:
         What came of each case on each side, as it comes; close it to stop early.
 
     Raises:
-        ValueError: There is no such case or side.
+        ValueError: There is no such case or side, or a case is about the other side.
     """
     unknown = [*(set(cases) - set(CASES)), *(set(sides) - set(_SIDES))]
     if unknown:
         msg = f"there is no case or side called {', '.join(sorted(unknown))}"
         raise ValueError(msg)
-    chosen = [case for case in CASES.values() if (not cases or case.name in cases) and (harness.large or not case.large)]
+    untried = [name for name in cases if not set(sides).intersection(CASES[name].sides)]
+    if untried:
+        msg = f"asked for the {' and '.join(sides)} side, which {', '.join(untried)} has not"
+        raise ValueError(msg)
+    chosen = [case for case in CASES.values() if not cases or case.name in cases]
     return _results(harness, chosen, sides)
 
 

@@ -1,0 +1,108 @@
+"""Writing on filesystems that are no object stores: what shows while it is written is moved into place when it is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+from filerow.backends._deadlines import is_timeout
+from filerow.backends._foreign import own
+from filerow.backends._fsspec_flavours import Flavour
+from filerow.backends._types import Buffer
+
+__all__ = ("put_file", "remove_file")
+
+_ATTEMPTS = 5  # to make a folder that others make or remove at the same time
+
+
+def put_file(client: Any, flavour: Flavour, target: str, staging: str, chunks: Iterable[Buffer], *, create_only: bool) -> None:
+    """Write a file beside its target, and move it there.
+
+    Args:
+        client: The filesystem.
+        flavour: What is known of it.
+        target: Where the file is to be.
+        staging: A free name in the same folder.
+        chunks: What is in it.
+        create_only: Refuse a target that is taken.
+
+    Raises:
+        FileExistsError: The target is taken, or a folder.
+    """
+    if create_only and client.exists(target):
+        raise FileExistsError(target)
+    try:
+        with _open_new(client, flavour, staging) as file:
+            for chunk in chunks:
+                file.write(own(chunk))
+        _publish(client, flavour, staging, target, create_only=create_only)
+    except BaseException:
+        with suppress(Exception):
+            client.rm_file(staging)
+        raise
+
+
+def _open_new(client: Any, flavour: Flavour, name: str) -> Any:
+    folder = name.rpartition("/")[0]
+    if flavour.opens_blindly:
+        _make_folders(client, folder)
+    for _ in range(_ATTEMPTS):
+        try:
+            return client.open(name, "wb")
+        except FileNotFoundError:
+            with suppress(OSError):  # another writer may be making the same folders
+                client.makedirs(folder, exist_ok=True)
+    return client.open(name, "wb")
+
+
+def _make_folders(client: Any, folder: str) -> None:
+    for _ in range(_ATTEMPTS):
+        if client.isdir(folder):
+            return
+        with suppress(Exception):  # what is in the way is told when the file is written
+            client.makedirs(folder, exist_ok=True)
+
+
+def _publish(client: Any, flavour: Flavour, staging: str, target: str, *, create_only: bool) -> None:
+    if client.isdir(target):
+        raise FileExistsError(target)
+    if not create_only:
+        client.mv(staging, target)
+        return
+    if flavour.exclusive_mode is None:
+        if client.exists(target):
+            raise FileExistsError(target)
+        client.mv(staging, target)
+        return
+    try:
+        client.open(target, flavour.exclusive_mode).close()  # one of many writers gets the name
+    except OSError as error:
+        if not is_timeout(error) and client.exists(target):  # SFTP has no word for it
+            raise FileExistsError(target) from error
+        raise
+    try:
+        client.mv(staging, target)
+    except BaseException:
+        with suppress(Exception):
+            client.rm_file(target)
+        raise
+
+
+def remove_file(client: Any, flavour: Flavour, name: str) -> None:
+    """Remove a file, and never a folder.
+
+    Raises:
+        FileNotFoundError: There is none.
+        PermissionError: The server refuses, and has no word to say why; the file is still there.
+    """
+    if not flavour.objects and flavour.removes_folders and client.isdir(name):
+        return
+    try:
+        client.rm_file(name)
+    except FileNotFoundError as error:
+        if flavour.one_refusal:
+            client.invalidate_cache()
+            client.info(name)  # raises the same error when the file is gone
+            raise PermissionError(str(error)) from error
+        raise
