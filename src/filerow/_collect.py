@@ -40,7 +40,7 @@ def _row_taken_over(session: Session, state: InstanceState[Any]) -> InstanceStat
 
 def _new_slots(state: InstanceState[Any], *, takes_over: bool) -> Iterator[Change]:
     for field in fields_of(state.mapper):
-        value = state.dict.get(field.key)
+        value = _own_list(state, field)
         if value is None and (field.type.multiple or takes_over):  # the empty list is there without a query after the flush
             attributes.set_attribute(state.obj(), field.key, FileObjectList() if field.type.multiple else None)
         if takes_over:
@@ -53,11 +53,21 @@ def _new_slots(state: InstanceState[Any], *, takes_over: bool) -> Iterator[Chang
 
 def changed_slots(state: InstanceState[Any]) -> list[Change]:
     """Return the file columns of one object whose value has been set, or changed in place, since it was loaded."""
-    return [
-        _change(state, field, state.dict.get(field.key))
-        for field in fields_of(state.mapper)
-        if state.attrs[field.key].history.has_changes()
-    ]
+    values = [(field, _own_list(state, field)) for field in fields_of(state.mapper)]
+    return [_change(state, field, value) for field, value in values if state.attrs[field.key].history.has_changes()]
+
+
+def _own_list(state: InstanceState[Any], field: Field) -> Any:
+    """Return a file column's value, of which a list is one that tells its row of changes.
+
+    SQLModel puts a plain list that was assigned into the object's dictionary, over the one that SQLAlchemy had made of it.
+    """
+    value = state.dict.get(field.key)
+    if not field.type.multiple or value is None or isinstance(value, FileObjectList):
+        return value
+    ours = FileObjectList(value)
+    attributes.set_attribute(state.obj(), field.key, ours)
+    return ours
 
 
 def deletions_of(states: Iterable[InstanceState[Any]]) -> list[Change]:

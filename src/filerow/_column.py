@@ -14,7 +14,7 @@ look into them; it does no I/O. Storing and deleting bytes is the session's busi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +57,9 @@ _NO_BULK_METHODS = (
 
 # Operators of plain JSON columns, which look into the document rather than compare files.
 _LOOKS_INSIDE = frozenset({operators.getitem, operators.json_getitem_op, operators.json_path_getitem_op})
+
+
+_EQUALITY = frozenset({operators.eq, operators.ne})
 
 
 class StoredObject(TypeDecorator[Any]):
@@ -244,7 +247,9 @@ class StoredObject(TypeDecorator[Any]):
 
             def process_list(value: Any) -> Any:
                 documents: Any = decode(value) if decode is not None and isinstance(value, str | bytes) else value
-                return FileObjectList(map(loaded, documents or ()))
+                # other libraries have written one document, when the column held one, and null for a file that is no more
+                many = [documents] if isinstance(documents, dict) else documents or ()
+                return FileObjectList(loaded(document) for document in many if document is not None)
 
             return process_list
 
@@ -305,6 +310,11 @@ class StoredObject(TypeDecorator[Any]):
             return self._text("etag")
 
         @property
+        def version_id(self) -> ColumnElement[str]:
+            """The version, in a versioned bucket."""
+            return self._text("version_id")
+
+        @property
         def size(self) -> ColumnElement[int]:
             """Length in bytes."""
             return cast(self._text("size"), BigInteger)  # as_integer() has 32 bits on PostgreSQL
@@ -322,13 +332,16 @@ class StoredObject(TypeDecorator[Any]):
 
         def operate(self, op: Any, *other: Any, **kwargs: Any) -> Any:
             """Compare files by backend and path; hand JSON operators to the JSON below."""
-            if op in {operators.eq, operators.ne} and isinstance(other[0], FileObject):
+            if op in _EQUALITY and isinstance(other[0], FileObject):
                 facts = facts_of(other[0])
                 same = and_(self.path == facts.path, self.backend == facts.backend)
                 return same if op is operators.eq else ~same
             if op in {operators.in_op, operators.not_in_op} and _are_files(other[0]):
                 among = or_(*(self.operate(operators.eq, file) for file in other[0]))
                 return among if op is operators.in_op else ~among
+            if any(isinstance(value, FileObject) for given in other for value in _members(given)) and op not in _EQUALITY:
+                msg = "files are compared with ==, != and in_([file, ...]); for no file, or_(..., Document.file.is_(None))"
+                raise TypeError(msg)
             if op in _LOOKS_INSIDE or not _is_file_operator(op):
                 return op(self._json(), *other, **kwargs)
             return super().operate(op, *other, **kwargs)
@@ -357,6 +370,10 @@ def _checked(file: FileObject, checks: Checks) -> FileObject:
     facts = facts_of(file)._replace(content_type=checks.content_type, metadata=checks.metadata)
     restore(file, Snapshot(facts, checks.content, FileState.PENDING))
     return file
+
+
+def _members(value: object) -> Collection[object]:
+    return value if isinstance(value, list | tuple | set | frozenset) else (value,)
 
 
 def _are_files(value: object) -> bool:

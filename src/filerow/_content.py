@@ -88,7 +88,8 @@ class PathContent(Content):
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
-            msg = f"content is the path {str(path)!r}, but there is no such file"
+            what = "that is a folder; there is no such file" if path.is_dir() else "there is no such file"
+            msg = f"content is the path {str(path)!r}, but {what}"
             raise FileNotFoundError(msg)
         self.path = path
         self.filename = path.name
@@ -109,7 +110,7 @@ class FileContent(Content):
     """An open binary file, from its position at the time it was given; never closed by us."""
 
     def __init__(self, file: BinaryIO, *, rewind: bool = False) -> None:
-        self._file = file
+        self._file: Any = file
         self._start: int | None = None
         self._started = False
         try:
@@ -129,7 +130,8 @@ class FileContent(Content):
         elif self._started:
             raise _spent("file that cannot seek")
         self._started = True
-        while chunk := self._file.read(CHUNK):
+        # None is no end but "nothing yet", of a file that does not block
+        while (chunk := self._file.read(CHUNK)) is None or chunk:
             yield _buffer(chunk)
 
     def peek(self, offset: int, size: int) -> bytes:
@@ -246,7 +248,14 @@ def _from_reader(value: Any) -> Content:
         raise ContentError(msg)
     if inspect.iscoroutinefunction(value.read):
         return AsyncContent(_read_async(value.read))
+    if _is_write_only(value):
+        msg = "content is a file opened for writing only; open it for reading: open(path, 'rb')"
+        raise ContentError(msg)
     return FileContent(value)
+
+
+def _is_write_only(value: object) -> bool:
+    return isinstance(value, io.IOBase) and not value.readable()
 
 
 async def _read_async(read: Callable[[int], Any]) -> AsyncIterator[Any]:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from filerow._paths import clean_filename
 from filerow.exceptions import DocumentError
 
-__all__ = ("Facts", "check_metadata", "facts_from", "located_in", "public_view", "to_document")
+__all__ = ("Facts", "check_metadata", "check_values", "facts_from", "located_in", "public_view", "to_document")
 
 VERSION = 1
 NO_METADATA: Mapping[str, Any] = MappingProxyType({})
@@ -182,15 +182,7 @@ def _facts(value: Mapping[str, Any], backend: object, path: object, filename: ob
     if not isinstance(backend, str) or not backend or not isinstance(path, str) or not path:
         msg = f"a file document names its backend and its path; this one has only {sorted(map(str, value))}"
         raise DocumentError(msg)
-    for key, kind in _KINDS:
-        found = value.get(key)
-        if found is not None and not isinstance(found, kind):
-            raise _wrong(key, found)
-    size, modified = value.get("size"), value.get("last_modified")
-    if size is not None and size < 0:
-        raise _wrong("size", size)
-    if modified is not None and not _FIRST <= modified <= _LAST:  # nor NaN
-        raise _wrong("last_modified", modified)
+    check_values(value)
     return Facts(
         backend=backend,
         path=path,
@@ -205,8 +197,25 @@ def _facts(value: Mapping[str, Any], backend: object, path: object, filename: ob
     )
 
 
+def check_values(value: Mapping[str, Any]) -> None:
+    """Refuse facts that no file has, before they are believed or written into a row that nobody could read.
+
+    Raises:
+        DocumentError: A value is of the wrong type, or a size or time is impossible.
+    """
+    for key, kind in _KINDS:
+        found = value.get(key)
+        if found is not None and not isinstance(found, kind):
+            raise _wrong(key, found)
+    size, modified = value.get("size"), value.get("last_modified")
+    if size is not None and size < 0:
+        raise _wrong("size", size)
+    if modified is not None and not _FIRST <= modified <= _LAST:  # nor NaN
+        raise _wrong("last_modified", modified)
+
+
 def _wrong(key: str, found: object) -> DocumentError:
-    return DocumentError(f"the {key} of a file document cannot be {found!r}")
+    return DocumentError(f"the {key} of a file cannot be {found!r}")
 
 
 def check_metadata(metadata: Mapping[str, Any] | None) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from filerow._content import Content, given_content, unwrap_upload
-from filerow._document import Facts, check_metadata, facts_from, located_in, to_document
+from filerow._document import Facts, check_metadata, check_values, facts_from, located_in, to_document
 from filerow._file_io import FileIO
 from filerow._paths import clean_filename
 from filerow._registry import storages
@@ -64,6 +64,7 @@ class FileObject(FileIO):
     Raises:
         ContentError: The content is text or cannot be read as bytes; also a ``TypeError``.
         InvalidPathError: ``to_filename`` is no valid path.
+        DocumentError: A fact is one that no file has, such as a negative size; also a ``ValueError``.
     """
 
     __slots__ = ("__weakref__", "_content", "_known", "_raw", "_state")
@@ -101,6 +102,7 @@ class FileObject(FileIO):
             last_modified=last_modified,
             metadata=check_metadata(metadata),
         )
+        check_values(self._known._asdict())
 
     @classmethod
     def from_upload(
@@ -189,8 +191,7 @@ class FileObject(FileIO):
             FileStateError: The file is pending, so it has none yet.
         """
         if not self._facts.path:
-            msg = f"{self!r} has no path until it is stored"
-            raise FileStateError(msg)
+            raise FileStateError(f"{self!r} has no path until it is stored")
         return self._facts.path
 
     @property
@@ -305,8 +306,7 @@ class FileObject(FileIO):
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._content is not None:
-            msg = f"{self!r} cannot be pickled before it is stored"
-            raise FileStateError(msg)
+            raise FileStateError(f"{self!r} cannot be pickled before it is stored")
         return _unpickle, (type(self), tuple(self._facts._replace(metadata=dict(self._facts.metadata))), self._state)
 
     # -- for FileIO ----------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Self, TypeAlias, TypedDict, Unpack
 
 from filerow._content import Content, content_of
 from filerow._document import Facts
@@ -29,11 +29,17 @@ if TYPE_CHECKING:
 __all__ = ("FileIO", "open_upload")
 
 DEFAULT_EXPIRY = 3600
-F = TypeVar("F", bound="FileIO")
-
 
 Limits: TypeAlias = tuple[str | None, int | None, int | None]
 """The type, the exact length and the greatest length that a signed upload is held to."""
+
+
+class Tuning(TypedDict, total=False):
+    """What Advanced Alchemy's ``save()`` takes besides; each backend of ours knows its own best."""
+
+    use_multipart: bool | None
+    chunk_size: int
+    max_concurrency: int
 
 
 class FileIO:
@@ -235,25 +241,26 @@ class FileIO:
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
-    def save(self, data: object = None, **_: Any) -> Self:
+    def save(self, data: object = None, **ignored: Unpack[Tuning]) -> Self:
         """Store the content now, without a row; the file is then staged, and a row that gets it becomes its owner.
 
         A column stores its files by itself when its session flushes, so this is for files without one.
 
         Args:
             data: The content, for a file made without.
+            ignored: Options of Advanced Alchemy's ``save()``.
 
         Raises:
             FileStateError: The file is stored already, or has no content.
         """
-        upload = open_upload(self, data)
+        upload = open_upload(self, data, ignored)
         upload.finish()
         self._complete(upload.facts)
         return self
 
-    async def save_async(self, data: object = None, **_: Any) -> Self:
+    async def save_async(self, data: object = None, **ignored: Unpack[Tuning]) -> Self:
         """Store the content now, without a row; see :meth:`save`. Asynchronous iterables work here."""
-        upload = open_upload(self, data)
+        upload = open_upload(self, data, ignored)
         await upload.finish_async()
         self._complete(upload.facts)
         return self
@@ -303,8 +310,7 @@ class FileIO:
     def _stored_in(self) -> StorageBackend:
         facts = self._facts
         if self._content is not None or not facts.path:
-            msg = f"{self!r} is not stored yet; commit the session that has its row, or call save()"
-            raise FileStateError(msg)
+            raise FileStateError(f"{self!r} is not stored yet; commit the session that has its row, or call save()")
         return storages.resolve(facts.backend)
 
     def _signed_by(self) -> StorageBackend:
@@ -319,8 +325,7 @@ class FileIO:
     def _pending_bytes(self, content: Content) -> bytes:
         chunks = content.chunks() if content.replayable else None
         if not isinstance(chunks, Iterator):
-            msg = f"{self!r} has content that can be read only once; store it first"
-            raise FileStateError(msg)
+            raise FileStateError(f"{self!r} has content that can be read only once; store it first")
         return b"".join(chunks)
 
     def _download_target(self, path: str | os.PathLike[str]) -> Path:
@@ -332,19 +337,17 @@ class FileIO:
     ) -> SignRequest:
         seconds = DEFAULT_EXPIRY if expires_in is None else expires_in
         if seconds <= 0:
-            msg = f"expires_in is the number of seconds a URL works, so it must be positive, not {expires_in}"
-            raise ValueError(msg)
+            raise ValueError(f"expires_in is the number of seconds a URL works, so it must be positive, not {expires_in}")
         if for_upload and (download_as is not None or inline):
-            msg = "download_as= and inline= say how to answer a download; they make no sense with for_upload=True"
-            raise ValueError(msg)
+            raise ValueError("download_as= and inline= say how to answer a download; they make no sense with for_upload=True")
         if download_as is not None and inline:
-            msg = "choose one of download_as= (an attachment) and inline=True (shown in the browser)"
-            raise ValueError(msg)
+            raise ValueError("choose one of download_as= (an attachment) and inline=True (shown in the browser)")
         if for_upload:
+            if not self._facts.path:
+                raise FileStateError(f"{self!r} has no path to upload to: choose one by to_filename=, or let DirectUploads do it")
             return SignRequest("PUT", seconds, None, *limits)
         if limits != (None, None, None):
-            msg = "content_type=, content_length= and max_length= limit an upload: give for_upload=True with them"
-            raise ValueError(msg)
+            raise ValueError("content_type=, content_length= and max_length= limit an upload: give for_upload=True with them")
         return SignRequest("GET", seconds, *self._presentation(download_as, inline=inline))
 
     def _presentation(self, download_as: str | None, *, inline: bool) -> tuple[str | None, str | None]:
@@ -374,15 +377,16 @@ class FileIO:
             raise IntegrityError(msg, operation="verify", backend=facts.backend, path=facts.path)
 
 
-def open_upload(file: FileIO, data: object) -> Upload:
+def open_upload(file: FileIO, data: object, ignored: Tuning) -> Upload:
     """Return the upload that stores a file on its own, without a column."""
     from filerow._transfer import Upload  # as in _copy_job
 
+    if unknown := set(ignored) - set(Tuning.__annotations__):
+        raise TypeError(f"save() takes no argument {min(unknown)!r}")
     facts, content = file._facts, file._content  # noqa: SLF001 - the two halves of one class
     if data is not None:
         if not file._takes_content():  # noqa: SLF001
-            msg = f"{file!r} has its content already; make a new FileObject for other bytes"
-            raise FileStateError(msg)
+            raise FileStateError(f"{file!r} has its content already; make a new FileObject for other bytes")
         content = content_of(data)
     if content is None:
         msg = f"{file!r} has no content to save; give it content=, or call save(data)"

@@ -4,16 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Self, SupportsIndex
+from weakref import WeakKeyDictionary
 
 from sqlalchemy.ext.mutable import MutableList
+from sqlalchemy.util import memoized_property
 
 from filerow._file import FileObject
+from filerow.exceptions import FileStateError
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
     from pydantic_core import CoreSchema
 
 __all__ = ("FileObjectList",)
+
+
+_GONE = (
+    "the row of this list is not in memory any more, so no commit would see the change. Keep the row in a variable while its "
+    "list changes: row = session.get(...); row.files.append(file). For a list of your own, make one: list(files)"
+)
+
+
+class _Rows(WeakKeyDictionary[Any, Any]):
+    """The rows that hold a list. SQLAlchemy knows them weakly, and would not notice that there is nobody left to tell."""
+
+    held = False
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        super().__setitem__(key, value)
+        self.held = True
+
+    def pop(self, key: Any, default: Any = None) -> Any:
+        value = super().pop(key, default)
+        self.held = bool(self)  # the row has let go of it, for another list
+        return value
 
 
 class FileObjectList(MutableList[FileObject]):
@@ -24,6 +48,20 @@ class FileObjectList(MutableList[FileObject]):
 
     def __init__(self, files: Iterable[FileObject] = ()) -> None:
         super().__init__(_check(file) for file in files)
+
+    @memoized_property
+    def _parents(self) -> _Rows:
+        return _Rows()
+
+    def changed(self) -> None:
+        """Tell the row.
+
+        Raises:
+            FileStateError: The row is not in memory any more.
+        """
+        if self._parents.held and not self._parents:
+            raise FileStateError(_GONE)
+        super().changed()
 
     @property
     def is_shared(self) -> bool:

@@ -19,9 +19,9 @@ is refused, for it names any object of any backend. Code that moves documents be
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ("REFUSED", "core_schema_for", "json_schema_for", "list_schema_for", "view_of")
 
+View: TypeAlias = Callable[[FileObject], dict[str, Any]]
+
 CONTEXT_KEY = "filerow"
 DOCUMENT = "document"
 
@@ -47,12 +49,17 @@ REFUSED = (
 _NOT_A_FILE = "Input should be a FileObject: make one with FileObject.from_upload(upload) or FileObject(content=...), not {given}"
 
 
-def core_schema_for(cls: type[FileObject]) -> CoreSchema:
-    """Return the schema of a file: instances in, the public view out."""
+def core_schema_for(cls: type[FileObject], show: View | None = None) -> CoreSchema:
+    """Return the schema of a file: instances in, the public view out.
+
+    Args:
+        cls: The class of the file.
+        show: What makes the view of one field; :func:`view_of` when left out, and all fields share one component in OpenAPI.
+    """
     return core_schema.with_info_plain_validator_function(
         partial(_validate, cls),
-        ref=f"{cls.__module__}.{cls.__qualname__}:{id(cls)}",  # one shared component in OpenAPI rather than a copy per field
-        serialization=core_schema.plain_serializer_function_ser_schema(_serialize, info_arg=True),
+        ref=f"{cls.__module__}.{cls.__qualname__}:{id(cls)}" if show is None else None,
+        serialization=core_schema.plain_serializer_function_ser_schema(partial(_serialize, show or view_of), info_arg=True),
     )
 
 
@@ -74,12 +81,12 @@ def _validate(cls: type[FileObject], value: object, info: core_schema.Validation
     raise PydanticCustomError("file_object_type", _NOT_A_FILE, {"given": type(value).__name__})
 
 
-def _serialize(value: object, info: core_schema.SerializationInfo[Any]) -> object:
+def _serialize(show: View, value: object, info: core_schema.SerializationInfo[Any]) -> object:
     if not isinstance(value, FileObject):  # a default or model_construct() may have put anything there
         return value
     if _asks_for_documents(info.context):
         return value.to_dict()
-    return view_of(value)
+    return show(value)
 
 
 def view_of(file: FileObject) -> dict[str, Any]:

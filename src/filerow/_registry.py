@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
 from filerow.backends._types import SignRequest
+from filerow.backends.base import StorageBackend
 from filerow.exceptions import BackendExistsError, BackendNotFoundError
-
-if TYPE_CHECKING:
-    from filerow.backends.base import StorageBackend
 
 __all__ = ("StorageRegistry", "storages")
 
@@ -67,13 +65,15 @@ class StorageRegistry:
         Raises:
             BackendExistsError: Another backend has this key.
             ValueError: A URL came without a key, or the key disagrees with the instance's.
+            TypeError: It is neither a URL nor a backend.
         """
         if isinstance(backend, str):
             if not key:
                 msg = f"register_backend({backend!r}) needs a key: register_backend({backend!r}, key='docs')"
                 raise ValueError(msg)
             backend = backend_from_url(backend, key, **options)
-        elif key is not None and key != backend.key:
+        _check_instance(backend)
+        if key is not None and key != backend.key:
             msg = f"this backend's own key is {backend.key!r}, which every row stores; it cannot be registered as {key!r}"
             raise ValueError(msg)
         with _lock:
@@ -182,6 +182,13 @@ class StorageRegistry:
         with _lock:
             self._backends.clear()
             self._default = None
+
+
+def _check_instance(backend: object) -> None:
+    if not isinstance(backend, StorageBackend):
+        given = f"the class {backend.__name__}" if isinstance(backend, type) else type(backend).__name__
+        msg = f"register_backend() takes a URL or an instance of a StorageBackend, not {given}"
+        raise TypeError(msg)
 
 
 class _Grouped(NamedTuple):

@@ -97,6 +97,7 @@ QUERIES: dict[str, tuple[Callable[[], ColumnElement[bool]], set[int]]] = {
     "backend": (lambda: f.backend == "docs", {1, 2, 3}),
     "checksum": (lambda: f.checksum.startswith("sha256:e3b0c44298fc1c14"), {3}),
     "etag": (lambda: f.etag.is_not(None), {1, 2, 3}),
+    "version_id": (lambda: f.version_id.is_not(None), {1, 2, 3}),
     "last_modified": (lambda: f.last_modified > 1_700_000_000.5, {1, 2, 3}),
     "metadata text": (lambda: f.metadata["k"].as_string() == "one", {1}),
     "metadata number": (lambda: f.metadata["n"].as_integer() > 3, {3}),
@@ -134,6 +135,16 @@ def test_a_file_is_compared_by_backend_and_path(engine: sa.Engine) -> None:
         assert session.scalars(select(Document.id).where(f == elsewhere)).all() == []
         assert set(session.scalars(select(Document.id).where(f.in_([file, session.get_one(Document, 1).file])))) == {1, 2}
         assert set(session.scalars(select(Document.id).where(f.not_in([file])))) == {1, 3}
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [lambda file: f.in_([file, None]), Document.pages.contains, f.like, lambda file: f < file],
+    ids=["in with None", "contains", "like", "less"],
+)
+def test_what_cannot_be_asked_of_a_file_is_told_at_once(condition: Callable[[FileObject], object]) -> None:
+    with pytest.raises(TypeError, match=r"compared with ==, != and in_"):
+        condition(FileObject.from_dict({"v": 1, "backend": "docs", "path": "a"}))
 
 
 def test_rows_are_ordered_by_facts(engine: sa.Engine) -> None:
@@ -175,6 +186,16 @@ def test_json_null_of_other_libraries_is_no_file(engine: sa.Engine) -> None:
         connection.execute(insert(raw).values(id=90, the_file=sa.JSON.NULL, pages=sa.JSON.NULL))
         assert connection.scalar(select(table.c.the_file).where(table.c.id == 90)) is None
         assert connection.scalar(select(table.c.pages).where(table.c.id == 90)) == []
+
+
+def test_lists_of_other_libraries_are_read(engine: sa.Engine) -> None:
+    theirs = {"filename": "a/one.txt", "backend": "docs", "size": 1, "metadata": {}}
+    files = {"file_id": "two", "upload_storage": "docs", "path": "docs/two", "filename": "two.txt", "saved": True}
+    raw = sa.Table(Document.__tablename__, sa.MetaData(), sa.Column("id", sa.Integer), sa.Column("pages", sa.JSON))
+    with Session(engine) as session:
+        session.execute(insert(raw), [{"id": 91, "pages": [theirs, None, files]}, {"id": 92, "pages": theirs}])
+        assert [page.path for page in session.get_one(Document, 91).pages] == ["a/one.txt", "two"]
+        assert [page.path for page in session.get_one(Document, 92).pages] == ["a/one.txt"]
 
 
 def test_an_aliased_class_is_queried_alike(engine: sa.Engine) -> None:

@@ -261,6 +261,17 @@ def test_a_missing_path_is_found_out_at_once(tmp_path: Path) -> None:
     for wrong in (tmp_path / "missing", tmp_path):
         with pytest.raises(FileNotFoundError, match="no such file"):
             FileObject(content=wrong)
+    with pytest.raises(FileNotFoundError, match="that is a folder"):
+        FileObject(content=tmp_path)
+
+
+def test_a_file_that_does_not_block_is_not_cut_short_where_it_has_nothing_yet(docs: WatchedBackend) -> None:
+    reader, writer = os.pipe()
+    os.write(writer, b"the first half")
+    os.set_blocking(reader, False)
+    with open(reader, "rb", buffering=0) as file, open(writer, "wb"), pytest.raises(ContentError, match="NoneType"):
+        FileObject("docs", content=file).save()
+    assert docs.paths == set()
 
 
 # -- refused -------------------------------------------------------------------------------------------------------------
@@ -280,12 +291,17 @@ def spooled_text_file(folder: Path) -> Any:
     return opened(tempfile.SpooledTemporaryFile(mode="w+", encoding="utf-8"))
 
 
+def write_only_file(folder: Path) -> Any:
+    return opened((folder / "new.bin").open("wb"))
+
+
 WRONG: dict[str, Callable[[Path], Any]] = {
     "str": lambda _: "/etc/passwd",
     "StringIO": lambda _: io.StringIO("text"),
     "text file": text_file,
     "NamedTemporaryFile in text mode": named_text_file,
     "SpooledTemporaryFile in text mode": spooled_text_file,
+    "file opened for writing": write_only_file,
     "int": lambda _: 5,
     "float": lambda _: 5.0,
     "dict": lambda _: {"path": "x"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import io
+import math
 import os
 import pickle
 import struct
@@ -96,6 +97,14 @@ async def test_save_takes_the_content_of_a_file_made_without(call: Call) -> None
     assert await call(file, "get_content") == b"abc"
 
 
+async def test_save_takes_the_options_of_advanced_alchemy_and_no_others(call: Call, docs: WatchedBackend) -> None:
+    file = await call(FileObject("docs", "a.txt"), "save", b"abc", use_multipart=False, chunk_size=1024, max_concurrency=2)
+    assert file.size == 3
+    with pytest.raises(TypeError, match="no argument 'filename'"):
+        await call(FileObject("docs"), "save", b"abc", filename="b.txt")
+    assert len(docs.paths) == 1
+
+
 async def test_save_stores_a_file_once(call: Call, docs: WatchedBackend) -> None:
     file = FileObject("docs", "a.txt", content=b"abc")
     await call(file, "save")
@@ -164,6 +173,16 @@ def test_all_keywords_of_the_constructor_work(tmp_path: Path) -> None:
     assert (file.path, file.filename, file.content_type, file.size) == ("folder/c.txt", "b.txt", "text/markdown", 3)
     assert (file.last_modified, file.checksum, file.etag, file.version_id) == (1.5, SHA_ABC, "e", "v")
     assert file.save().get_content() == b"abc"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"size": -1}, {"size": "3"}, {"last_modified": math.nan}, {"last_modified": "now"}, {"content_type": 5}, {"checksum": b""}],
+    ids=repr,
+)
+def test_facts_that_no_file_has_are_refused_before_a_row_has_them(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"the {next(iter(wrong))} of a file cannot be"):
+        FileObject("docs", to_filename="a/b", **wrong)
 
 
 def test_the_backend_may_be_given_as_an_instance(docs: WatchedBackend) -> None:
@@ -501,6 +520,11 @@ async def test_sign_says_what_is_wrong_with_a_request(call: Call) -> None:
             await call(file, "sign", **wrong)
     with pytest.raises(UnsupportedOperationError):
         await call(file, "sign")
+
+
+async def test_a_url_to_upload_to_needs_a_path(call: Call) -> None:
+    with pytest.raises(FileStateError, match=r"to_filename=.*DirectUploads"):
+        await call(FileObject("docs", "a.txt"), "sign", for_upload=True)
 
 
 # -- seekable readers ----------------------------------------------------------------------------------------------------

@@ -93,6 +93,13 @@ def test_a_key_is_plain_text(key: str, registry: StorageRegistry) -> None:
         registry.register_backend("memory://", key=key)
 
 
+@pytest.mark.parametrize("wrong", [MemoryBackend, 3, None, object()], ids=["class", "int", "None", "object"])
+def test_only_an_instance_of_a_backend_is_registered(wrong: Any, registry: StorageRegistry) -> None:
+    with pytest.raises(TypeError, match="takes a URL or an instance of a StorageBackend, not"):
+        registry.register_backend(wrong)
+    assert registry.registered_backends() == []
+
+
 def test_a_duplicate_key_is_refused_and_told_what_to_do(registry: StorageRegistry) -> None:
     first = registry.register_backend("memory://", key="docs")
     with pytest.raises(BackendExistsError, match="unregister_backend") as refused:

@@ -111,6 +111,11 @@ class ObstoreBackend(StorageBackend):
         """The obstore store, for what Filerow has no word for. Do not log its ``config``: it holds the secrets."""
         return self._store
 
+    @property
+    def fs(self) -> Any:
+        """The same store, by the name of the argument that gave it."""
+        return self._store
+
     # -- writing -------------------------------------------------------------------------------------------------------
 
     def _put(self, path: str, content: Buffer | Iterator[Buffer], options: PutOptions) -> ObjectInfo:

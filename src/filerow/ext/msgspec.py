@@ -1,0 +1,126 @@
+"""msgspec: hooks by which structs show files, and take none that a client describes.
+
+::
+
+    class DocumentOut(msgspec.Struct):
+        id: int
+        file: FileObject | None
+        pages: list[FileObject]
+
+
+    shown = msgspec.convert(document, DocumentOut, from_attributes=True, dec_hook=dec_hook)  # from a row
+    body = msgspec.json.encode(shown, enc_hook=enc_hook)  # the public view
+    schema = msgspec.json.schema(DocumentOut, schema_hook=schema_hook)
+
+``msgspec.json.decode(body, type=…, dec_hook=dec_hook)`` refuses a document, for it names any object of any backend. Between
+trusted places ``document_enc_hook`` and ``document_dec_hook`` carry the full one. A hook of your own calls ours for what it
+does not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from importlib.util import find_spec
+from typing import Any
+
+from filerow._content import unwrap_upload
+from filerow._file import FileObject
+from filerow._list import FileObjectList
+from filerow._pydantic import REFUSED, json_schema_for, view_of
+from filerow.exceptions import UntrustedDocumentError
+
+if find_spec("msgspec") is None:  # it calls these hooks; they have nothing to call in it
+    raise ImportError("filerow.ext.msgspec needs msgspec: pip install 'filerow[msgspec]'")
+
+__all__ = ("dec_hook", "document_dec_hook", "document_enc_hook", "enc_hook", "schema_hook")
+
+
+def enc_hook(value: Any) -> Any:
+    """Return a file's public view: filename, type, size, time and metadata.
+
+    Raises:
+        NotImplementedError: It is no file; msgspec expects this of a hook.
+    """
+    return view_of(_file(value))
+
+
+def document_enc_hook(value: Any) -> Any:
+    """Return a file's full document, for trusted places only: it says where the bytes are.
+
+    Raises:
+        NotImplementedError: It is no file.
+        FileStateError: The file is pending.
+    """
+    return _file(value).to_dict()
+
+
+def dec_hook(kind: type[Any], value: Any) -> Any:
+    """Return a file that is one already, or that a framework has parsed of a form; a list of files becomes a new list.
+
+    Raises:
+        NotImplementedError: The type is no file's.
+        UntrustedDocumentError: It is a document; msgspec raises its ``ValidationError`` from it, with the place.
+        TypeError: It is something else; likewise.
+    """
+    return _decoded(kind, value, _from_client)
+
+
+def document_dec_hook(kind: type[Any], value: Any) -> Any:
+    """Return the file of a **trusted** document, as ``document_enc_hook`` wrote it; else as :func:`dec_hook`.
+
+    Raises:
+        NotImplementedError: The type is no file's.
+        DocumentError: It is no document; msgspec raises its ``ValidationError`` from it, with the place.
+    """
+    return _decoded(kind, value, _from_document)
+
+
+def schema_hook(kind: type[Any]) -> dict[str, Any]:
+    """Return the JSON Schema of a file's public view, or of a list of them.
+
+    Raises:
+        NotImplementedError: The type is no file's.
+    """
+    if _is(kind, FileObject):
+        return json_schema_for("serialization")
+    if _is(kind, FileObjectList):
+        return {"type": "array", "items": json_schema_for("serialization")}
+    raise NotImplementedError(_no_file(kind))
+
+
+def _file(value: object) -> FileObject:
+    if isinstance(value, FileObject):
+        return value
+    raise NotImplementedError(_no_file(type(value)))
+
+
+def _decoded(kind: type[Any], value: Any, one: Callable[[type[FileObject], object], FileObject]) -> Any:
+    if _is(kind, FileObject):
+        return one(kind, value)
+    if not _is(kind, FileObjectList):
+        raise NotImplementedError(_no_file(kind))
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        raise TypeError(f"Expected a list of files, got {type(value).__name__}")
+    return kind(one(FileObject, member) for member in value)
+
+
+def _from_client(kind: type[FileObject], value: object) -> FileObject:
+    if isinstance(value, kind):
+        return value
+    if unwrap_upload(value) is not None:
+        return kind.from_upload(value)
+    if isinstance(value, Mapping | str | bytes):
+        raise UntrustedDocumentError(REFUSED)
+    raise TypeError(f"Expected a FileObject, got {type(value).__name__}")
+
+
+def _from_document(kind: type[FileObject], value: object) -> FileObject:
+    return kind.from_dict(value) if isinstance(value, Mapping) else _from_client(kind, value)
+
+
+def _is(kind: object, wanted: type) -> bool:
+    return isinstance(kind, type) and issubclass(kind, wanted)  # msgspec asks about generic types too
+
+
+def _no_file(kind: object) -> str:
+    return f"filerow's hooks know FileObject and FileObjectList, not {kind!r}"

@@ -1,0 +1,71 @@
+"""pydantic: a field that shows a file with a signed URL.
+
+::
+
+    class DocumentOut(BaseModel):
+        model_config = ConfigDict(from_attributes=True)
+        file: Annotated[FileObject, SignedUrl(expires_in=600, inline=True)]
+        preview: Annotated[FileObject, SignedUrl()] | None
+        pages: list[Annotated[FileObject, SignedUrl()]]
+
+A ``FileObject`` as it is needs nothing of this module: it shows its public view, and this one adds ``url`` to it. URLs are made
+when the model is dumped, so they are as fresh as the answer. Most backends make them without a request; one whose credentials
+come from elsewhere may have to fetch these first, and blocks meanwhile: there, await ``file.sign_async()`` and give the model
+the URL.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from filerow._file import FileObject
+from filerow._pydantic import core_schema_for, json_schema_for, view_of
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+    from pydantic_core import CoreSchema
+
+__all__ = ("SignedUrl",)
+
+
+@dataclass(frozen=True, slots=True)
+class SignedUrl:
+    """Adds ``url`` to the public view of a file: ``Annotated[FileObject, SignedUrl()]``.
+
+    Args:
+        expires_in: Seconds the URL works.
+        inline: Have the file shown in the browser, if its type can be shown safely; else it is an attachment.
+        round_expiry: URLs made in one window of so many seconds are the same, so that caches work.
+
+    Raises:
+        TypeError: At the class that has the field: it annotates something other than a ``FileObject``.
+        FileStateError: When the model is dumped: the file is pending. pydantic raises its own error with this message.
+    """
+
+    expires_in: int = 3600
+    inline: bool = False
+    round_expiry: int | None = None
+
+    def view_of(self, file: FileObject) -> dict[str, Any]:
+        """Return what a client may see of a stored file, with the URL."""
+        url = file.sign(expires_in=self.expires_in, inline=self.inline, round_expiry=self.round_expiry)
+        return {**view_of(file), "url": url}
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Return the schema of a file that is shown with its URL."""
+        if not isinstance(source, type) or not issubclass(source, FileObject):
+            raise TypeError(
+                "SignedUrl belongs to the file itself: Annotated[FileObject, SignedUrl()] | None, "
+                f"list[Annotated[FileObject, SignedUrl()]]; not to {source!r}"
+            )
+        return core_schema_for(source, self.view_of)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Return the JSON Schema of the public view with ``url``."""
+        shown = json_schema_for(handler.mode)
+        url = {"type": "string", "format": "uri-reference", "description": "Where to read the file, for a while."}
+        shown["title"] = "SignedFileObject"
+        shown["properties"]["url"] = url
+        shown["required"].append("url")
+        return shown

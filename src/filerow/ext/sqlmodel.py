@@ -1,0 +1,56 @@
+"""SQLModel: a file column as a field of a table model.
+
+::
+
+    class DocumentBase(SQLModel):
+        name: str
+        file: FileObject | None = file_field(StoredObject("docs", max_size="25 MB"), default=None)
+
+
+    class Document(DocumentBase, table=True):
+        id: int | None = Field(default=None, primary_key=True)
+        pages: FileObjectList = file_field(StoredObject("docs", multiple=True))
+
+
+    class DocumentPublic(DocumentBase):
+        id: int
+
+Sessions of SQLModel need nothing else. Towards clients files show their public view, and documents of clients are refused, in
+table models too, though those validate nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+try:
+    from sqlmodel import Field
+except ImportError as error:
+    raise ImportError("filerow.ext.sqlmodel needs SQLModel: pip install 'filerow[sqlmodel]'") from error
+
+from filerow._column import StoredObject
+from filerow._list import FileObjectList
+
+__all__ = ("file_field",)
+
+
+def file_field(column: StoredObject, **options: Any) -> Any:
+    """Return a field that keeps a file, or a list of files, in a column of its own.
+
+    Whether the column takes NULL follows from the annotation, as with every field: ``FileObject | None`` does. A base class may
+    have such a field; each table of its subclasses gets a column.
+
+    Args:
+        column: The column's type, with its rules.
+        options: What SQLModel's ``Field`` takes, such as ``default=``, ``title=``, ``description=``. A list is empty by default.
+
+    Raises:
+        TypeError: ``sa_column=`` or ``sa_type=`` came too, and would decide about the column as well.
+    """
+    twice = sorted({"sa_column", "sa_type"} & set(options))
+    if twice:
+        raise TypeError(f"file_field() makes the column of the StoredObject it is given; leave {twice[0]}= out")
+    if column.multiple and not {"default", "default_factory"} & set(options):
+        options["default_factory"] = FileObjectList
+    field: Any = Field  # it declares a class here, and takes an instance as SQLAlchemy does
+    return field(sa_type=column, **options)
