@@ -88,7 +88,7 @@ class PathContent(Content):
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
-            msg = f"content is the path {str(path)!r}, but there is no such file"
+            msg = f"content is the path {str(path)!r}, but there is no such file{', only a directory' if path.is_dir() else ''}"
             raise FileNotFoundError(msg)
         self.path = path
         self.filename = path.name
@@ -112,6 +112,7 @@ class FileContent(Content):
         self._file = file
         self._start: int | None = None
         self._started = False
+        self._refuse_closed()
         try:
             if file.seekable():
                 self._start = 0 if rewind else file.tell()
@@ -123,7 +124,16 @@ class FileContent(Content):
         name = getattr(file, "name", None)
         self.filename = os.path.basename(name) if isinstance(name, str) else None  # noqa: PTH119
 
+    def _refuse_closed(self) -> None:
+        if getattr(self._file, "closed", False):
+            msg = (
+                "this file's content is an open file that has been closed before its bytes were stored; commit, or call save(), "
+                "while it is open (inside the `with` block, before the request ends), or give a path, which we open ourselves"
+            )
+            raise FileStateError(msg)
+
     def chunks(self) -> Iterator[Buffer]:
+        self._refuse_closed()
         if self._start is not None:
             self._file.seek(self._start)
         elif self._started:
@@ -133,6 +143,7 @@ class FileContent(Content):
             yield _buffer(chunk)
 
     def peek(self, offset: int, size: int) -> bytes:
+        self._refuse_closed()
         position = self._file.tell()
         try:
             self._file.seek((self._start or 0) + offset)
@@ -267,7 +278,7 @@ def _buffer(chunk: Any) -> Buffer:
         return chunk
     buffer = None if isinstance(chunk, str) else _as_buffer(chunk)
     if buffer is None:
-        msg = f"content yielded {type(chunk).__name__} where bytes are needed"
+        msg = f"content yielded {type(chunk).__name__} where bytes are needed{'; encode it' if isinstance(chunk, str) else ''}"
         raise ContentError(msg)
     return buffer
 

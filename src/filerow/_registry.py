@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
 from filerow.backends._types import SignRequest
+from filerow.backends.base import StorageBackend
 from filerow.exceptions import BackendExistsError, BackendNotFoundError
 
-if TYPE_CHECKING:
-    from filerow.backends.base import StorageBackend
-
-__all__ = ("StorageRegistry", "storages")
+__all__ = ("StorageRegistry", "key_of", "storages")
 
 _OBSTORE_SCHEMES = frozenset({"s3", "s3a", "gs", "az", "abfs", "abfss", "adl", "azure", "http", "https"})
 
@@ -66,6 +64,7 @@ class StorageRegistry:
 
         Raises:
             BackendExistsError: Another backend has this key.
+            TypeError: It is neither a backend nor a URL, or a backend comes with options.
             ValueError: A URL came without a key, or the key disagrees with the instance's.
         """
         if isinstance(backend, str):
@@ -73,6 +72,11 @@ class StorageRegistry:
                 msg = f"register_backend({backend!r}) needs a key: register_backend({backend!r}, key='docs')"
                 raise ValueError(msg)
             backend = backend_from_url(backend, key, **options)
+        elif not isinstance(backend, StorageBackend):
+            raise TypeError(_no_backend(backend))
+        elif options:
+            msg = f"{', '.join(options)}: options go along with a URL; give them to the backend itself where it is made"
+            raise TypeError(msg)
         elif key is not None and key != backend.key:
             msg = f"this backend's own key is {backend.key!r}, which every row stores; it cannot be registered as {key!r}"
             raise ValueError(msg)
@@ -184,6 +188,33 @@ class StorageRegistry:
             self._default = None
 
 
+def key_of(backend: object, hint: str = "") -> str:
+    """Return the key by which a column or a file names its backend; empty when it leaves that to others.
+
+    Args:
+        backend: A key, a backend, or ``None``.
+        hint: What to tell a caller who gave something else, after what is wrong with it.
+
+    Raises:
+        TypeError: It is none of these.
+    """
+    if isinstance(backend, str):
+        return backend
+    if backend is None:
+        return ""
+    if isinstance(backend, StorageBackend):
+        return backend.key
+    msg = f"backend is the key of a backend, or the backend, not {type(backend).__name__}{hint}"
+    raise TypeError(msg)
+
+
+def _no_backend(given: object) -> str:
+    if isinstance(given, type):
+        return f"register_backend() takes a backend, not its class: register_backend({given.__name__}(key=...))"
+    hint = f"; for a directory write 'file://{os.path.abspath(given)}'" if isinstance(given, os.PathLike) else ""  # noqa: PTH100
+    return f"register_backend() takes a backend or a URL, not {type(given).__name__}{hint}"
+
+
 class _Grouped(NamedTuple):
     order: list[str]
     paths: dict[str, list[str]]
@@ -200,7 +231,7 @@ def backend_from_url(url: str, key: str, **options: Any) -> StorageBackend:
     """Make a backend from a URL; its module, and the packages below it, are imported only now."""
     scheme = urlsplit(url).scheme.lower()
     if not scheme:
-        msg = f"{url!r} is no URL; write file:///absolute/path for a directory"
+        msg = f"{url!r} is no URL; write file://{url if url.startswith('/') else '/absolute/path'} for a directory"
         raise ValueError(msg)
     if scheme == "file":
         from filerow.backends.local import LocalBackend
@@ -214,7 +245,11 @@ def backend_from_url(url: str, key: str, **options: Any) -> StorageBackend:
         from filerow.backends.obstore import ObstoreBackend
 
         return ObstoreBackend(key, url, **options)
-    from filerow.backends.fsspec import FSSpecBackend
+    try:
+        from filerow.backends.fsspec import FSSpecBackend
+    except ImportError as error:
+        msg = f"{scheme}:// is none of file, memory, s3, gs, az and http, so it would be a protocol of fsspec. {error}"
+        raise ImportError(msg) from error
 
     return FSSpecBackend(key, url, **options)
 
