@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 from urllib.parse import quote
 
 __all__ = (
@@ -70,17 +70,16 @@ Chooser: TypeAlias = Callable[[PathRequest], str]
 """What a column's ``path=`` is."""
 
 
-def checked_path(chooser: Any) -> Chooser | None:
+def checked_path(chooser: Chooser | str | os.PathLike[str] | None) -> Chooser | None:
     """Return a column's ``path=``.
 
     Raises:
-        TypeError: It is nothing to call, such as the name of a folder.
+        TypeError: It is the name of a folder.
     """
-    if chooser is not None and not callable(chooser):
+    if isinstance(chooser, str | os.PathLike):
         msg = f"path is a function that gets a PathRequest and returns a path, not {type(chooser).__name__}"
         raise TypeError(msg)
-    chosen: Chooser | None = chooser
-    return chosen
+    return chooser
 
 
 def checked_shards(number: int) -> int:

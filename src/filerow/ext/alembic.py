@@ -29,7 +29,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 try:
-    import alembic as _alembic  # noqa: F401 - everything below needs it
+    import alembic as _alembic  # noqa: F401  # pyright: ignore[reportUnusedImport] - everything below needs it
 except ImportError as error:
     raise ImportError("filerow.ext.alembic needs Alembic: pip install alembic") from error
 
