@@ -23,8 +23,11 @@ class Table:
         self._colour = out.isatty() and "NO_COLOR" not in os.environ
 
     def title(self, text: str) -> None:
-        """Write what this run is about, and the heads of the columns."""
-        self._write(f"Filerow demo: {text}\n")
+        """Write what this run is about, what a verdict means, and the heads of the columns."""
+        self._write(f"Filerow demo: {text}")
+        self._write(
+            "After each step every object is read and compared with the rows; ok means none is lost, wrong or left over.\n"
+        )
         self._write(self._paint(_DIM, f"{'step':<{_NAME}}{'rows':>5}{'objects':>9}  {'verdict':<{_VERDICT}}{'ms':>7}"))
 
     def line(self, step: str, rows: int, objects: int, verdict: str, *, seconds: float, note: str = "") -> None:

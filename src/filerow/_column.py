@@ -25,9 +25,10 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from filerow._file import FileObject, FileState, Snapshot, content_in, facts_of, loaded, restore
 from filerow._list import FileObjectList
-from filerow._paths import PathRequest
-from filerow._rules import NO_RULES, ImageLimits, Rules, parse_size
-from filerow._validators import Validator
+from filerow._paths import Chooser, checked_path, checked_shards
+from filerow._registry import key_of
+from filerow._rules import NO_RULES, ImageLimits, Rules, checked_types, parse_size
+from filerow._validators import Validator, checked_validators
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import FileStateError, UnsupportedRouteError
 
@@ -100,27 +101,24 @@ class StoredObject(TypeDecorator[Any]):
         min_height: int | None = None,
         max_height: int | None = None,
         validators: Iterable[Validator] = (),
-        path: Callable[[PathRequest], str] | None = None,
+        path: Chooser | None = None,
         shards: int = 0,
         lifecycle: bool = True,
     ) -> None:
         super().__init__()
         while _first_use:
             _first_use.pop()()
-        if isinstance(content_types, str):
-            msg = f"content_types is a list of media types; write content_types=[{content_types!r}]"
-            raise TypeError(msg)
-        self.backend = backend.key if isinstance(backend, StorageBackend) else backend
+        self.backend = key_of(backend)
         self.multiple = multiple
         self.max_size = parse_size(max_size)
-        self.content_types = tuple(kind.lower() for kind in content_types)
+        self.content_types = checked_types(content_types)
         limits = ImageLimits(max_pixels, min_width, max_width, min_height, max_height).checked()
         self.max_pixels, self.min_width, self.max_width, self.min_height, self.max_height = limits
-        self.path = path
-        self.shards = shards
+        self.path = checked_path(path)
+        self.shards = checked_shards(shards)
         self.lifecycle = lifecycle
         # Underscored, and so no part of SQLAlchemy's cache key: SQL does not depend on them.
-        self._rules = Rules(self.max_size, self.content_types, image=limits, validators=_callables(validators))
+        self._rules = Rules(self.max_size, self.content_types, image=limits, validators=checked_validators(validators))
         self._field: str | None = None
 
     @property
@@ -354,15 +352,6 @@ class StoredObject(TypeDecorator[Any]):
 
     # SQLAlchemy declares a memoized property here, and means a class
     comparator_factory = Comparator  # pyright: ignore[reportAssignmentType]
-
-
-def _callables(validators: Iterable[Validator]) -> tuple[Validator, ...]:
-    found = tuple(validators)
-    wrong: list[object] = [validator for validator in found if not callable(validator)]
-    if wrong:
-        msg = f"a validator is a function of a file's first bytes and its Inspection, not {type(wrong[0]).__name__}"
-        raise TypeError(msg)
-    return found
 
 
 def _checked(file: FileObject, checks: Checks) -> FileObject:

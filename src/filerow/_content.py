@@ -113,6 +113,7 @@ class FileContent(Content):
         self._file: Any = file
         self._start: int | None = None
         self._started = False
+        self._refuse_closed()
         try:
             if file.seekable():
                 self._start = 0 if rewind else file.tell()
@@ -124,7 +125,16 @@ class FileContent(Content):
         name = getattr(file, "name", None)
         self.filename = os.path.basename(name) if isinstance(name, str) else None  # noqa: PTH119
 
+    def _refuse_closed(self) -> None:
+        if getattr(self._file, "closed", False):
+            msg = (
+                "this file's content is an open file that has been closed before its bytes were stored; commit, or call save(), "
+                "while it is open (inside the `with` block, before the request ends), or give a path, which we open ourselves"
+            )
+            raise FileStateError(msg)
+
     def chunks(self) -> Iterator[Buffer]:
+        self._refuse_closed()
         if self._start is not None:
             self._file.seek(self._start)
         elif self._started:
@@ -135,6 +145,7 @@ class FileContent(Content):
             yield _buffer(chunk)
 
     def peek(self, offset: int, size: int) -> bytes:
+        self._refuse_closed()
         position = self._file.tell()
         try:
             self._file.seek((self._start or 0) + offset)
@@ -276,7 +287,7 @@ def _buffer(chunk: Any) -> Buffer:
         return chunk
     buffer = None if isinstance(chunk, str) else _as_buffer(chunk)
     if buffer is None:
-        msg = f"content yielded {type(chunk).__name__} where bytes are needed"
+        msg = f"content yielded {type(chunk).__name__} where bytes are needed{'; encode it' if isinstance(chunk, str) else ''}"
         raise ContentError(msg)
     return buffer
 

@@ -16,7 +16,7 @@ from filerow._content import Content, given_content, unwrap_upload
 from filerow._document import Facts, check_metadata, check_values, facts_from, located_in, to_document
 from filerow._file_io import FileIO
 from filerow._paths import clean_filename
-from filerow._registry import storages
+from filerow._registry import key_of, storages
 from filerow.backends._paths import check_path
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import ContentError, FileStateError
@@ -84,7 +84,7 @@ class FileObject(FileIO):
         source_path: str | os.PathLike[str] | None = None,
         content: object = None,
     ) -> None:
-        key = backend.key if isinstance(backend, StorageBackend) else backend or ""
+        key = key_of(backend, "; content goes by its name: FileObject(content=...)")
         source = given_content(content, source_path)
         name = filename or (source.filename if source else None) or to_filename
         self._raw: str | bytes | Mapping[str, Any] | None = None

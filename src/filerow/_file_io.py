@@ -13,6 +13,7 @@ from filerow._document import Facts
 from filerow._lengths import expect_length, measured, measured_async
 from filerow._paths import STAGING, generate_path, uuid7_hex
 from filerow._registry import storages
+from filerow.backends._sign_request import check_expiry
 from filerow.backends._streams import in_thread
 from filerow.backends._types import SignRequest
 from filerow.exceptions import FileStateError, IntegrityError
@@ -336,8 +337,7 @@ class FileIO:
         self, expires_in: int | None, limits: Limits, *, for_upload: bool, download_as: str | None, inline: bool
     ) -> SignRequest:
         seconds = DEFAULT_EXPIRY if expires_in is None else expires_in
-        if seconds <= 0:
-            raise ValueError(f"expires_in is the number of seconds a URL works, so it must be positive, not {expires_in}")
+        check_expiry(seconds)
         if for_upload and (download_as is not None or inline):
             raise ValueError("download_as= and inline= say how to answer a download; they make no sense with for_upload=True")
         if download_as is not None and inline:

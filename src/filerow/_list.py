@@ -117,6 +117,8 @@ class FileObjectList(MutableList[FileObject]):
         if isinstance(value, list | tuple):
             return cls(value)
         msg = f"{key} holds a list of files: assign a list of FileObject, not {type(value).__name__}"
+        if isinstance(value, FileObject):
+            msg = f"{key} holds a list of files: assign a list, [file], or add to the one there is, row.{key}.append(file)"
         raise TypeError(msg)
 
     @classmethod

@@ -8,12 +8,16 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 from urllib.parse import quote
 
 __all__ = (
+    "Chooser",
     "PathRequest",
+    "checked_path",
+    "checked_shards",
     "clean_filename",
     "content_disposition",
     "folders_of",
@@ -60,6 +64,34 @@ class PathRequest(NamedTuple):
     extension: str
     filename: str
     instance: object = None
+
+
+Chooser: TypeAlias = Callable[[PathRequest], str]
+"""What a column's ``path=`` is."""
+
+
+def checked_path(chooser: Chooser | str | os.PathLike[str] | None) -> Chooser | None:
+    """Return a column's ``path=``.
+
+    Raises:
+        TypeError: It is the name of a folder.
+    """
+    if isinstance(chooser, str | os.PathLike):
+        msg = f"path is a function that gets a PathRequest and returns a path, not {type(chooser).__name__}"
+        raise TypeError(msg)
+    return chooser
+
+
+def checked_shards(number: int) -> int:
+    """Return a column's ``shards=``.
+
+    Raises:
+        ValueError: It is no number of folders.
+    """
+    if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+        msg = f"shards is a number of folders, 0 for none, not {number!r}"
+        raise ValueError(msg)
+    return number
 
 
 def uuid7_hex() -> str:

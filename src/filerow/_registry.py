@@ -12,7 +12,7 @@ from filerow.backends._types import SignRequest
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import BackendExistsError, BackendNotFoundError
 
-__all__ = ("StorageRegistry", "storages")
+__all__ = ("StorageRegistry", "key_of", "storages")
 
 _OBSTORE_SCHEMES = frozenset({"s3", "s3a", "gs", "az", "abfs", "abfss", "adl", "azure", "http", "https"})
 
@@ -64,16 +64,20 @@ class StorageRegistry:
 
         Raises:
             BackendExistsError: Another backend has this key.
+            TypeError: It is neither a backend nor a URL, or a backend comes with options.
             ValueError: A URL came without a key, or the key disagrees with the instance's.
-            TypeError: It is neither a URL nor a backend.
         """
         if isinstance(backend, str):
             if not key:
                 msg = f"register_backend({backend!r}) needs a key: register_backend({backend!r}, key='docs')"
                 raise ValueError(msg)
             backend = backend_from_url(backend, key, **options)
-        _check_instance(backend)
-        if key is not None and key != backend.key:
+        elif not isinstance(backend, StorageBackend):
+            raise TypeError(_no_backend(backend))
+        elif options:
+            msg = f"{', '.join(options)}: options go along with a URL; give them to the backend itself where it is made"
+            raise TypeError(msg)
+        elif key is not None and key != backend.key:
             msg = f"this backend's own key is {backend.key!r}, which every row stores; it cannot be registered as {key!r}"
             raise ValueError(msg)
         with _lock:
@@ -184,11 +188,31 @@ class StorageRegistry:
             self._default = None
 
 
-def _check_instance(backend: object) -> None:
-    if not isinstance(backend, StorageBackend):
-        given = f"the class {backend.__name__}" if isinstance(backend, type) else type(backend).__name__
-        msg = f"register_backend() takes a URL or an instance of a StorageBackend, not {given}"
-        raise TypeError(msg)
+def key_of(backend: object, hint: str = "") -> str:
+    """Return the key by which a column or a file names its backend; empty when it leaves that to others.
+
+    Args:
+        backend: A key, a backend, or ``None``.
+        hint: What to tell a caller who gave something else, after what is wrong with it.
+
+    Raises:
+        TypeError: It is none of these.
+    """
+    if isinstance(backend, str):
+        return backend
+    if backend is None:
+        return ""
+    if isinstance(backend, StorageBackend):
+        return backend.key
+    msg = f"backend is the key of a backend, or the backend, not {type(backend).__name__}{hint}"
+    raise TypeError(msg)
+
+
+def _no_backend(given: object) -> str:
+    if isinstance(given, type):
+        return f"register_backend() takes a backend, not its class: register_backend({given.__name__}(key=...))"
+    hint = f"; for a directory write 'file://{os.path.abspath(given)}'" if isinstance(given, os.PathLike) else ""  # noqa: PTH100
+    return f"register_backend() takes a backend or a URL, not {type(given).__name__}{hint}"
 
 
 class _Grouped(NamedTuple):
@@ -217,7 +241,7 @@ def backend_from_url(url: str, key: str, **options: Any) -> StorageBackend:
     """
     scheme = urlsplit(url).scheme.lower()
     if not scheme:
-        msg = f"{url!r} is no URL; write file:///absolute/path for a directory"
+        msg = f"{url!r} is no URL; write file://{url if url.startswith('/') else '/absolute/path'} for a directory"
         raise ValueError(msg)
     if scheme == "file":
         from filerow.backends.local import LocalBackend
@@ -231,7 +255,11 @@ def backend_from_url(url: str, key: str, **options: Any) -> StorageBackend:
         from filerow.backends.obstore import ObstoreBackend
 
         return ObstoreBackend(key, url, **options)
-    from filerow.backends.fsspec import FSSpecBackend
+    try:
+        from filerow.backends.fsspec import FSSpecBackend
+    except ImportError as error:
+        msg = f"{scheme}:// is none of file, memory, s3, gs, az and http, so it would be a protocol of fsspec. {error}"
+        raise ImportError(msg) from error
 
     return FSSpecBackend(key, url, **options)
 

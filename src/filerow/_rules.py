@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 from filerow._paths import safe_extension
 from filerow.exceptions import ContentTypeError, FileTooLargeError, ImageDimensionsError
 
-__all__ = ("OCTET_STREAM", "Rules", "called", "parse_size", "resolve_type", "sniff")
+__all__ = ("OCTET_STREAM", "Rules", "called", "checked_types", "parse_size", "resolve_type", "sniff")
 
 OCTET_STREAM = "application/octet-stream"
 SVG = "image/svg+xml"
@@ -68,6 +69,23 @@ def parse_size(value: int | str | None) -> int | None:
     unit = match[2].lower()
     base = 1024 if "i" in unit else 1000
     return int(float(match[1]) * base ** _UNITS[unit[:1]])
+
+
+def checked_types(given: Sequence[str]) -> tuple[str, ...]:
+    """Return a column's media types and patterns, in lower case.
+
+    Raises:
+        TypeError: It is one text, where a list of them is meant.
+        ValueError: One is no media type, and would refuse every file.
+    """
+    if isinstance(given, str):
+        msg = f"content_types is a list of media types; write content_types=[{given!r}]"
+        raise TypeError(msg)
+    for kind in given:
+        if not isinstance(kind, str) or not ("/" in kind or "*" in kind):
+            msg = f"content_types takes media types such as 'image/png' and patterns such as 'image/*', not {kind!r}"
+            raise ValueError(msg)
+    return tuple(kind.lower() for kind in given)
 
 
 def sniff(head: bytes) -> str | None:

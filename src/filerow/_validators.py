@@ -8,13 +8,23 @@ is marked with :func:`whole_content`.
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Generic, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 from filerow.exceptions import FilerowError, FileValidationError
 
-__all__ = ("Inspection", "Validator", "WholeContent", "added_by", "is_async", "name_of", "refusals", "whole_content")
+__all__ = (
+    "Inspection",
+    "Validator",
+    "WholeContent",
+    "added_by",
+    "checked_validators",
+    "is_async",
+    "name_of",
+    "refusals",
+    "whole_content",
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -68,6 +78,23 @@ def whole_content(call: Callable[P, R]) -> WholeContent[P, R]:
     stored. Content that can be read only once is put aside meanwhile: in memory up to 5 MiB, from there on in a temporary file.
     """
     return WholeContent(call)
+
+
+def checked_validators(given: Iterable[Validator]) -> tuple[Validator, ...]:
+    """Return a column's validators.
+
+    Raises:
+        TypeError: It is one validator, where a list of them is meant, or one is nothing to call.
+    """
+    if callable(given):
+        msg = "validators is a list; write validators=[...], also for one"
+        raise TypeError(msg)
+    found = tuple(given)
+    wrong: list[object] = [validator for validator in found if not callable(validator)]
+    if wrong:
+        msg = f"a validator is a function of a file's first bytes and its Inspection, not {type(wrong[0]).__name__}"
+        raise TypeError(msg)
+    return found
 
 
 def is_async(validator: object) -> bool:

@@ -225,7 +225,7 @@ runpy.run_module("demo", run_name="__main__")
     assert done.returncode == 1
     assert "After the step 'lose a file'" in done.stderr
     assert re.search(r"dangling  \w+/\w+/[0-9a-f]{32}\.\w+: ", done.stderr)
-    assert len(done.stdout.splitlines()) == 5  # the title, an empty line, the heads, the insert, the failure
+    assert len(done.stdout.splitlines()) == 6  # the title, the meaning, an empty line, the heads, the insert, the failure
 
 
 def _nothing(library: Library) -> None:

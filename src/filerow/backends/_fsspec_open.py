@@ -26,7 +26,7 @@ def opened(fs: Any, options: Mapping[str, Any], timeout: float | None) -> tuple[
 
     Raises:
         TypeError: ``fs`` is none of these, or is built already and comes with options.
-        ValueError: The timeout is no positive number.
+        ValueError: fsspec does not know the protocol, or the timeout is no positive number.
     """
     if isinstance(fs, str):
         return _open_url(fs, options, seconds_of(timeout))
@@ -36,6 +36,12 @@ def opened(fs: Any, options: Mapping[str, Any], timeout: float | None) -> tuple[
 def _open_url(url: str, options: Mapping[str, Any], timeout: float) -> tuple[Any, str]:
     """Return the filesystem of a URL or protocol, and the folder that the URL names."""
     protocol = url.partition("://")[0].partition("::")[0]
+    if protocol not in fsspec.available_protocols() and protocol not in fsspec.registry:
+        text = (
+            f"no backend speaks {protocol}://; there are file, memory, s3, gs, az, http, and what fsspec knows "
+            '(python -c "import fsspec; print(fsspec.available_protocols())")'
+        )
+        raise ValueError(text)
     limited = fsspec_limits(protocol, options, timeout)
     chosen: dict[str, Any] = {**flavour_of(protocol).defaults, "skip_instance_cache": True, **limited}
     if protocol in {"s3", "s3a"}:

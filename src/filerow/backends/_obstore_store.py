@@ -111,6 +111,7 @@ def build_store(url: str, options: Mapping[str, Any], timeout: float) -> Any:
         return MemoryStore()
     kind = _SCHEMES.get(scheme, "s3" if ".amazonaws.com" in url or ".r2.cloudflarestorage.com" in url else "")
     endpoint = url if scheme == "http" else _endpoint(kind, given)
+    _check_address(url, scheme, endpoint)
     client = {**obstore_limits(timeout), **(given.pop("client_options", None) or {})}
     if endpoint.startswith("http://"):
         client.setdefault("allow_http", True)
@@ -124,6 +125,25 @@ def build_store(url: str, options: Mapping[str, Any], timeout: float) -> Any:
         # Not chained: the native error may quote the options, secrets among them.
         msg = f"cannot build the store {clean_message(url)!r}: {clean_message(str(error), secrets_of(given))}"
         raise ValueError(msg) from None
+
+
+def _check_address(url: str, scheme: str, endpoint: str) -> None:
+    """Refuse what obstore takes, or refuses in words that only its authors understand.
+
+    Raises:
+        ValueError: No scheme, no bucket, or an endpoint without a scheme, by which obstore would panic at the first request.
+    """
+    shown = clean_message(url)
+    if not scheme:
+        msg = f"{shown!r} is no URL; write 's3://{shown.strip('/')}', or the scheme of another store"
+        raise ValueError(msg)
+    if scheme in _SCHEMES and not urlsplit(url).netloc:
+        msg = f"{shown!r} names no bucket; write '{scheme}://bucket' or '{scheme}://bucket/prefix'"
+        raise ValueError(msg)
+    if endpoint and not endpoint.lower().startswith(("http://", "https://")):
+        shown = clean_message(endpoint)
+        msg = f"the endpoint {shown!r} does not say how it speaks; write 'http://{shown}' or 'https://{shown}'"
+        raise ValueError(msg)
 
 
 def _refuse_unknown(options: Mapping[str, Any], known: set[str], scheme: str) -> None:

@@ -11,7 +11,7 @@ from filerow.backends._headers import check_header
 from filerow.backends._types import SignRequest
 from filerow.exceptions import InvalidOptionError, UnsupportedOperationError
 
-__all__ = ("Bound", "check_bound", "check_request", "length_range", "response_query")
+__all__ = ("Bound", "check_bound", "check_expiry", "check_request", "length_range", "response_query")
 
 Bound = Mapping[str, frozenset[str]]
 """By method, the fields of a :class:`SignRequest` that a store binds, beyond the method, the path and the expiry."""
@@ -19,6 +19,21 @@ Bound = Mapping[str, frozenset[str]]
 _OPTIONAL = ("content_disposition", "content_type", "content_length", "max_length", "signed_at")
 _NOTHING = (None,) * 4
 _METHODS = frozenset({"GET", "PUT"})
+
+
+def check_expiry(seconds: object) -> None:
+    """Refuse, at the line that asks, a number of seconds for a URL to work that is none.
+
+    Raises:
+        TypeError: It is no number, but a ``timedelta`` perhaps.
+        ValueError: It is not positive.
+    """
+    if not isinstance(seconds, int | float):
+        msg = f"expires_in is a number of seconds, not {type(seconds).__name__}; of a timedelta: int(delta.total_seconds())"
+        raise TypeError(msg)
+    if seconds <= 0:
+        msg = f"expires_in is the number of seconds a URL works, so it must be positive, not {seconds}"
+        raise ValueError(msg)
 
 
 def check_request(request: SignRequest, backend: str) -> None:

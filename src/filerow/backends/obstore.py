@@ -26,7 +26,6 @@ from filerow.backends._foreign import (
     check_exact,
     clean_message,
     contiguous,
-    is_portable,
     not_pickled,
     peek,
     secrets_of,
@@ -35,6 +34,7 @@ from filerow.backends._foreign import (
 from filerow.backends._headers import encode_metadata, headers_of
 from filerow.backends._obstore_copy import Copier
 from filerow.backends._obstore_delete import delete_steps
+from filerow.backends._obstore_errors import meaning_of
 from filerow.backends._obstore_runtime import enter
 from filerow.backends._obstore_sign import Signer
 from filerow.backends._obstore_steps import Call, Steps, run, run_async, run_to_the_end
@@ -43,13 +43,7 @@ from filerow.backends._obstore_upload import push
 from filerow.backends._types import Buffer, ObjectInfo, PutOptions, SignRequest, Unfinished
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import (
-    InvalidPathError,
-    ObjectExistsError,
-    ObjectNotFoundError,
     StorageError,
-    StoragePermissionError,
-    StorageTimeoutError,
-    UnsupportedOperationError,
 )
 
 if TYPE_CHECKING:
@@ -297,9 +291,7 @@ class ObstoreBackend(StorageBackend):
         text = clean_message(raw, self._secrets)
         if isinstance(error, (native.BaseError, OSError)):
             error.args = (text,)  # it stays on as the cause, and is printed with every traceback
-        kind, message = _meaning(error, text, operation, path)
-        if kind is StorageError and _TIMED_OUT.search(raw):
-            kind = StorageTimeoutError
+        kind, message = meaning_of(error, text, operation, path, timed_out=_TIMED_OUT.search(raw) is not None)
         return kind(message, operation=operation, backend=self._key, path=path) if kind else None
 
 
@@ -307,29 +299,6 @@ def _direct(backend: ObstoreBackend) -> S3Direct:
     from filerow.backends._obstore_direct import direct_of  # it knows this module
 
     return direct_of(backend)
-
-
-def _meaning(error: BaseException, text: str, operation: str, path: str) -> tuple[type[StorageError] | None, str]:
-    writes = operation in {"put", "copy"}
-    refused = "400 Bad Request" in text or "code: InvalidRequest" in text
-    kind: type[StorageError] | None = None
-    if isinstance(error, (native.PermissionDeniedError, native.UnauthenticatedError)):
-        kind, text = StoragePermissionError, f"the store refused the credentials, or they may not do this: {text}"
-    elif writes and isinstance(error, (native.AlreadyExistsError, native.PreconditionError)):
-        kind, text = ObjectExistsError, "an object is at this path already; it was not overwritten"
-    elif operation == "put" and isinstance(error, FileNotFoundError):
-        kind, text = ObjectNotFoundError, f"the bucket or container does not exist: {text}"
-    elif isinstance(error, (native.NotSupportedError, NotImplementedError)):
-        kind, text = UnsupportedOperationError, f"this store cannot do this: {text}"
-    elif refused and not writes and not is_portable(path):
-        kind, text = InvalidPathError, f"the store cannot have an object under such a name: {text}"
-    elif isinstance(error, native.BaseError):
-        kind = StorageError
-    elif isinstance(error, ValueError):
-        kind = InvalidPathError
-    elif type(error).__name__ in {"PanicException", "RustPanic"}:
-        kind, text = StorageError, f"the native code of obstore panicked, a fault in it or in what it was given: {text}"
-    return kind, text
 
 
 def _pieces(chunk: Buffer, size: int) -> Iterator[bytes]:

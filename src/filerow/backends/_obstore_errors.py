@@ -1,0 +1,75 @@
+"""What an error of obstore means, in words that say what to do about it."""
+
+from __future__ import annotations
+
+import html
+import re
+
+from obstore import exceptions as native
+
+from filerow.backends._foreign import is_portable
+from filerow.exceptions import (
+    InvalidPathError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    StorageError,
+    StoragePermissionError,
+    StorageTimeoutError,
+    UnsupportedOperationError,
+)
+
+__all__ = ("meaning_of",)
+
+_XML_ERROR = re.compile(r"(?:<\?xml[^>]*>\s*)?<Error>.*?<Code>([^<]*)</Code>.*?<Message>([^<]*)</Message>.*?</Error>", re.DOTALL)
+_NO_CREDENTIALS = ("169.254.169.254", "metadata.google.internal")  # where a cloud gives its own machines credentials
+
+
+def meaning_of(
+    error: BaseException, text: str, operation: str, path: str, *, timed_out: bool
+) -> tuple[type[StorageError] | None, str]:
+    """Return which of our errors a native one is, ``None`` for none of obstore's, and its message.
+
+    Args:
+        error: What obstore raised.
+        text: What it says, without secrets.
+        operation: What was asked for.
+        path: Of which object.
+        timed_out: Whether the store was silent for too long.
+    """
+    text = _XML_ERROR.sub(lambda found: html.unescape(f"{found[1]}: {found[2]}"), text)
+    kind, message = _by_kind(error, text, operation, path)
+    if kind is StorageError and timed_out:
+        return StorageTimeoutError, message
+    if isinstance(error, native.BaseError) and any(host in text for host in _NO_CREDENTIALS):
+        return kind, (
+            "no credentials were given, as options of the backend or in the environment, so the cloud was asked for those of "
+            f"this machine, and gave none: {text}"
+        )
+    if kind is StorageError and "error sending request" in text:
+        return kind, (
+            "the store could not be reached; is its endpoint right, host, port and http or https, and does it run? " + message
+        )
+    return kind, message
+
+
+def _by_kind(error: BaseException, text: str, operation: str, path: str) -> tuple[type[StorageError] | None, str]:
+    writes = operation in {"put", "copy"}
+    refused = "400 Bad Request" in text or "code: InvalidRequest" in text
+    kind: type[StorageError] | None = None
+    if isinstance(error, (native.PermissionDeniedError, native.UnauthenticatedError)):
+        kind, text = StoragePermissionError, f"the store refused the credentials, or they may not do this: {text}"
+    elif writes and isinstance(error, (native.AlreadyExistsError, native.PreconditionError)):
+        kind, text = ObjectExistsError, "an object is at this path already; it was not overwritten"
+    elif operation == "put" and isinstance(error, FileNotFoundError):
+        kind, text = ObjectNotFoundError, f"the bucket or container does not exist: {text}"
+    elif isinstance(error, (native.NotSupportedError, NotImplementedError)):
+        kind, text = UnsupportedOperationError, f"this store cannot do this: {text}"
+    elif refused and not writes and not is_portable(path):
+        kind, text = InvalidPathError, f"the store cannot have an object under such a name: {text}"
+    elif isinstance(error, native.BaseError):
+        kind = StorageError
+    elif isinstance(error, ValueError):
+        kind = InvalidPathError
+    elif type(error).__name__ in {"PanicException", "RustPanic"}:
+        kind, text = StorageError, f"the native code of obstore panicked, a fault in it or in what it was given: {text}"
+    return kind, text

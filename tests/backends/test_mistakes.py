@@ -1,0 +1,95 @@
+"""A wrong address or wrong credentials of a store are told apart, and named so that one knows what to mend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from filerow.backends.obstore import ObstoreBackend
+from filerow.exceptions import StorageError, StoragePermissionError
+from tests.backends.stores import bucket_of
+from tests.backends.test_obstore import s3_options
+
+SECRET = "Top+Secret/Key0123456789"
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "said"),
+    [
+        ("static-files", {}, r"'static-files' is no URL; write 's3://static-files'"),
+        ("s3://", {}, r"'s3://' names no bucket; write 's3://bucket' or 's3://bucket/prefix'"),
+        ("s3:/bucket", {}, r"'s3:/bucket' names no bucket"),
+        ("az://", {}, r"names no bucket; write 'az://bucket'"),
+        ("s3://b", {"aws_endpoint": "localhost:9000"}, r"'localhost:9000' .* write 'http://localhost:9000' or 'https://"),
+        ("s3://b", {"config": {"endpoint": "minio:9000"}}, r"'minio:9000' .* write 'http://minio:9000'"),
+        ("az://b", {"account_name": "a", "endpoint": "host"}, r"'host' .* write 'http://host'"),
+    ],
+)
+def test_a_wrong_address_is_told_where_the_backend_is_made(url: str, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        ObstoreBackend("docs", url, **options)
+
+
+def test_an_endpoint_of_the_environment_without_a_scheme_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "localhost:9000")
+    with pytest.raises(ValueError, match="write 'http://localhost:9000'"):
+        ObstoreBackend("docs", "s3://bucket")
+
+
+CALLS: dict[str, Callable[[ObstoreBackend], Any]] = {
+    "put": lambda backend: backend.put("a", b"x"),
+    "read": lambda backend: backend.read("a"),
+}
+QUICKLY = {"max_retries": 0}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_store_that_cannot_be_reached_has_its_endpoint_doubted(call: str) -> None:
+    backend = ObstoreBackend(
+        "docs",
+        "s3://bucket",
+        aws_endpoint="http://127.0.0.1:9",
+        aws_access_key_id="a",
+        aws_secret_access_key=SECRET,
+        retry_config=QUICKLY,
+    )
+    with pytest.raises(StorageError, match=r"could not be reached; is its endpoint right.*127\.0\.0\.1:9") as told:
+        CALLS[call](backend)
+    assert SECRET not in str(told.value)
+
+
+@pytest.mark.servers
+def test_http_and_https_mixed_up_are_named(request: pytest.FixtureRequest) -> None:
+    server, bucket = bucket_of(request, "s3_server")
+    options = {**s3_options(server), "aws_endpoint": server.endpoint.replace("http:", "https:"), "retry_config": QUICKLY}
+    with pytest.raises(StorageError, match="endpoint right, host, port and http or https"):
+        ObstoreBackend("docs", f"s3://{bucket}", **options).put("a", b"x")
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"aws_secret_access_key": SECRET}, "SignatureDoesNotMatch: "),
+        ({"aws_access_key_id": "nobody"}, "InvalidAccessKeyId: "),
+    ],
+)
+def test_wrong_credentials_are_told_in_one_line_with_the_stores_own_reason(
+    request: pytest.FixtureRequest, wrong: dict[str, str], said: str
+) -> None:
+    server, bucket = bucket_of(request, "s3_server")
+    backend = ObstoreBackend("docs", f"s3://{bucket}", **{**s3_options(server), **wrong})
+    with pytest.raises(StoragePermissionError, match=f"refused the credentials.*{said}") as told:
+        backend.put("a", b"x")
+    text = str(told.value)
+    assert "\n" not in text
+    assert "<" not in text
+
+
+@pytest.mark.servers
+def test_a_missing_bucket_is_told_in_one_line(request: pytest.FixtureRequest) -> None:
+    server, _ = bucket_of(request, "s3_server")
+    with pytest.raises(FileNotFoundError, match=r"NoSuchBucket: The specified bucket does not exist$"):
+        ObstoreBackend("docs", "s3://no-such-bucket", **s3_options(server)).put("a", b"x")
