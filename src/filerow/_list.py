@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, SupportsIndex
 from sqlalchemy.ext.mutable import MutableList
 
 from filerow._file import FileObject
+from filerow.exceptions import FileStateError
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
@@ -66,6 +67,21 @@ class FileObjectList(MutableList[FileObject]):
     def __imul__(self, n: SupportsIndex) -> Self:  # early releases of SQLAlchemy 2.0 do not notice it
         self[:] = list(self) * n.__index__()
         return self
+
+    def changed(self) -> None:
+        """Tell the rows that hold this list.
+
+        Raises:
+            FileStateError: A row that it was read from holds it no more, so the change would be lost.
+        """
+        for state, key in list(self._parents.items()):
+            if state.dict.get(key) is not self:
+                msg = (
+                    f"the row has been read anew or expired (by a commit, for example) and holds this list no more, so the "
+                    f"change would be lost; change row.{key} itself"
+                )
+                raise FileStateError(msg)
+        super().changed()
 
     @classmethod
     def coerce(cls, key: str, value: Any) -> FileObjectList | None:
