@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from sqlalchemy import Connection, CursorResult, Delete, Insert, Result, Select, Update, func, select
 from sqlalchemy.orm import Mapper, ORMExecuteState, configure_mappers
-from sqlalchemy.sql.elements import BindParameter, Null
 
 from filerow._apply import Work, check_backend
 from filerow._changes import Change, Ref
 from filerow._file import FileObject
+from filerow._inline import Inline, inline_values, values_of
 from filerow._list import FileObjectList
 from filerow._refused import (
     refuse_alias,
@@ -42,13 +42,11 @@ from filerow._tracking import (
     owned_by,
     slot_of,
 )
-from filerow.exceptions import UnsupportedRouteError
 
 __all__ = ("run_bulk",)
 
 Key = tuple[Any, ...]
 OwnedRows = dict[Key, dict[Field, tuple[Ref, ...]]]
-_ABSENT = object()
 
 
 def run_bulk(state: ORMExecuteState) -> Result[Any] | None:
@@ -64,7 +62,7 @@ def run_bulk(state: ORMExecuteState) -> Result[Any] | None:
     if not fields or not isinstance(statement, Insert | Update | Delete):
         return None
     refuse_alias(statement)
-    refuse_core_strategy(state, _values_of(statement), fields)
+    refuse_core_strategy(state, values_of(statement), fields)
     if isinstance(statement, Insert):
         return _insert(state, statement, mapper, fields)
     if isinstance(statement, Update):
@@ -161,7 +159,7 @@ def _insert(state: ORMExecuteState, statement: Insert, mapper: Mapper[Any], fiel
 def _inserted(state: ORMExecuteState, statement: Insert, fields: Sequence[Field], rows: list[dict[Any, Any]]) -> Values:
     """Return the files an INSERT brings; a column it does not mention gets its default or an empty list, as in the ORM."""
     values = Values(rows=rows)
-    inline = _inline(statement, fields, _parameters(state))
+    inline = inline_values(statement, fields, _parameters(state))
     elsewhere = {one.field for one in inline}
     none_is_null = bool(_multi_values(statement, ())) or state.execution_options.get("render_nulls", False)
     for number, row in enumerate(rows):
@@ -229,7 +227,7 @@ def _updated(state: ORMExecuteState, statement: Update, fields: Sequence[Field])
         for column in fields:
             if column.key in row:
                 values.add(number, column, row[column.key])
-    values.add_inline(_inline(statement, fields, parameters))
+    values.add_inline(inline_values(statement, fields, parameters))
     if parameters and not state.is_executemany:  # a parameter called like a column is one more value to set
         named = [column for column in fields if column.column.key in parameters[0]]
         values.add_inline([Inline(one, parameters[0][one.column.key], one.column.key) for one in named])
@@ -344,52 +342,6 @@ def _connection(state: ORMExecuteState) -> Connection:
 def _parameters(state: ORMExecuteState) -> list[dict[str, Any]]:
     given: Any = state.parameters or []
     return [dict(one) for one in given] if isinstance(given, list | tuple) else [dict(given)]
-
-
-class Inline(NamedTuple):
-    """A file column that a statement itself sets.
-
-    Attributes:
-        field: The column.
-        value: What it gets.
-        parameter: The name of the parameter that carries the value, if one does.
-    """
-
-    field: Field
-    value: Any
-    parameter: str | None = None
-
-
-def _inline(statement: Insert | Update, fields: Sequence[Field], parameters: Sequence[Mapping[str, Any]]) -> list[Inline]:
-    """Return the file columns that the statement itself sets, with their values.
-
-    Raises:
-        UnsupportedRouteError: A column is set to an SQL expression, whose files nobody could name.
-    """
-    given = _values_of(statement)
-    found = []
-    for column in fields:
-        value = given.get(column.column, _ABSENT)
-        if value is _ABSENT:
-            continue
-        if isinstance(value, Null):
-            found.append(Inline(column, None))
-        elif isinstance(value, BindParameter) and not any(value.key in one for one in parameters):
-            found.append(Inline(column, value.value))
-        elif isinstance(value, BindParameter) and len(parameters) == 1:
-            found.append(Inline(column, parameters[0][value.key], value.key))
-        else:
-            msg = (
-                f"{column.key} is set to an SQL expression, which could give one object to two rows; set it to a FileObject or "
-                "None, or load the rows and assign them"
-            )
-            raise UnsupportedRouteError(msg)
-    return found
-
-
-def _values_of(statement: Insert | Update | Delete) -> Mapping[Any, Any]:
-    """Return what a statement sets, by columns; SQLAlchemy 2.0 keeps those of ``ordered_values()`` apart."""
-    return getattr(statement, "_values", None) or dict(getattr(statement, "_ordered_values", None) or ())
 
 
 def _invoke(state: ORMExecuteState, statement: Any, values: Values) -> Result[Any]:
