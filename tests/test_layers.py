@@ -28,7 +28,7 @@ RANKS: list[set[str]] = [
     {"_list", "_column", "_claims", "_redeem"},
     {"_changes", "_ledger"},
     {"_tracking", "_collect", "_apply", "_references"},
-    {"_session", "_outer", "_bulk"},
+    {"_session", "_outer", "_bulk", "_inline", "_refused"},
     {"_unit_of_work"},
     {""},
     {"outbox.*", "http.*"},

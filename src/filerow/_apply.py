@@ -58,7 +58,7 @@ class Work:
 
     Args:
         is_dropped: Says whether an object lost its owner earlier in this transaction.
-        assign: Puts a copy into its slot: change, index within the slot, copy.
+        assign: Puts a copy into its slot: change, index within the slot, copy. Returns what puts the original back.
 
     Attributes:
         frame: What this work has done; the transaction's frame, once this work is part of it.
@@ -69,7 +69,7 @@ class Work:
     """
 
     is_dropped: Callable[[Ref], bool]
-    assign: Callable[[Change, int, FileObject], None]
+    assign: Callable[[Change, int, FileObject], Callable[[], None]]
     frame: Frame = field(default_factory=Frame)
     applied: list[Applied] = field(default_factory=list)
     left: dict[Ref, Slot] = field(default_factory=dict)
@@ -157,7 +157,7 @@ class Work:
         copies = [attached(facts_of(copy.file)) for copy in decided.copy]
         self._run(jobs, [(copy.change, file) for copy, file in zip(decided.copy, copies, strict=True)])
         for copy, file in zip(decided.copy, copies, strict=True):
-            self.assign(copy.change, copy.position, file)
+            self.frame.undo.append(self.assign(copy.change, copy.position, file))
 
     def _adopt(self, decided: Plan) -> None:
         fresh = self.frame.stored

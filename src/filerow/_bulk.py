@@ -6,27 +6,47 @@ after the statement instead, and the difference is what it has dropped; that is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, Delete, Insert, Result, Select, Update, select
+from sqlalchemy import Connection, CursorResult, Delete, Insert, Result, Select, Update, func, select
 from sqlalchemy.orm import Mapper, ORMExecuteState, configure_mappers
-from sqlalchemy.sql.elements import BindParameter, Null
 
 from filerow._apply import Work, check_backend
 from filerow._changes import Change, Ref
 from filerow._file import FileObject
+from filerow._inline import Inline, inline_values, values_of
 from filerow._list import FileObjectList
+from filerow._refused import (
+    refuse_alias,
+    refuse_conflict_clause,
+    refuse_conflict_prefix,
+    refuse_copies_in_order,
+    refuse_core_strategy,
+    refuse_insert_from_select,
+    refuse_repeated_rows,
+    refuse_sharing,
+)
 from filerow._session import session_files
-from filerow._tracking import BATCH, Field, Slot, any_of, fields_of, files_in, lock_for_writing, locking, owned_by, slot_of
-from filerow.exceptions import UnsupportedRouteError
+from filerow._tracking import (
+    BATCH,
+    Field,
+    Slot,
+    any_of,
+    fields_in_table,
+    fields_of,
+    files_in,
+    lock_for_writing,
+    locking,
+    owned_by,
+    slot_of,
+)
 
 __all__ = ("run_bulk",)
 
 Key = tuple[Any, ...]
-OwnedRows = dict[Key, dict[str, tuple[Ref, ...]]]
-_ABSENT = object()
+OwnedRows = dict[Key, dict[Field, tuple[Ref, ...]]]
 
 
 def run_bulk(state: ORMExecuteState) -> Result[Any] | None:
@@ -34,18 +54,20 @@ def run_bulk(state: ORMExecuteState) -> Result[Any] | None:
     mapper = state.bind_mapper
     if mapper is None or not (state.is_insert or state.is_update or state.is_delete) or not state.is_orm_statement:
         return None
-    if not mapper.configured:
+    if not all(one.configured for one in mapper.self_and_descendants):
         configure_mappers()  # nobody has used the class yet, so its file columns are not known
-    statement, fields = state.statement, fields_of(mapper)
-    if not (isinstance(statement, Insert) or state.is_executemany):  # these write the parent classes' tables too
-        fields = tuple(f for f in fields if f.column.table is mapper.local_table)
-    if not fields:
+    statement = state.statement
+    parents_too = isinstance(statement, Insert) or state.is_executemany  # these write the parent classes' tables as well
+    fields = fields_of(mapper) if parents_too else fields_in_table(mapper)
+    if not fields or not isinstance(statement, Insert | Update | Delete):
         return None
+    refuse_alias(statement)
+    refuse_core_strategy(state, values_of(statement), fields)
     if isinstance(statement, Insert):
         return _insert(state, statement, mapper, fields)
     if isinstance(statement, Update):
         return _update(state, statement, mapper, fields)
-    return _delete(state, mapper, fields) if isinstance(statement, Delete) else None
+    return _delete(state, mapper, fields)
 
 
 @dataclass(slots=True)
@@ -55,11 +77,15 @@ class Values:
     Attributes:
         rows: One mapping of attribute names to values per row, for parameters given beside the statement.
         inline: The values inside the statement.
+        named: The values of the statement that are parameters, by attribute name: the names of the parameters.
+        parameters: What those parameters are now.
         changes: One change per row and column that gets files.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     inline: dict[str, Any] = field(default_factory=dict)
+    named: dict[str, str] = field(default_factory=dict)
+    parameters: dict[str, Any] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
 
     def add(self, owner: int, column: Field, value: Any) -> None:
@@ -72,31 +98,50 @@ class Values:
         kind = column.type
         self.changes.append(Change(Slot(owner, column), files_in(value), backend=kind.backend, owned=kind.lifecycle))
 
-    def empty_lists(self, fields: Sequence[Field]) -> None:
-        """Make the list columns that the statement itself does not mention empty lists, as in the ORM."""
+    def add_inline(self, found: Sequence[Inline]) -> None:
+        """Note what the statement itself gives to rows."""
+        for one in found:
+            if one.parameter is not None:
+                self.named[one.field.key] = one.parameter
+            self.add(-1, one.field, one.value)
+
+    def add_defaults(self, fields: Sequence[Field]) -> None:
+        """Give the columns that the statement itself does not mention what the ORM gives them: a default, or an empty list."""
         given = {slot_of(change).field for change in self.changes}
         for column in fields:
-            if column.type.multiple and column not in given:
-                self.inline[column.key] = FileObjectList()
-                self.add(-1, column, None)
+            value = None if column in given else column.initial()
+            if value is not None:
+                self.inline[column.key] = value
+                self.add(-1, column, value)
 
-    def put_copy(self, change: Change, index: int, copy: FileObject) -> None:
-        """Put a copy in place of a file that another row owns."""
+    def put_copy(self, change: Change, index: int, copy: FileObject) -> Callable[[], None]:
+        """Put a copy in place of a file that another row owns; nothing holds it once the statement has run."""
         owner, column = slot_of(change)
         change.new = (*change.new[:index], copy, *change.new[index + 1 :])
-        target = self.rows[owner] if isinstance(owner, int) and owner >= 0 else self.inline
-        target[column.key] = FileObjectList(change.new) if column.type.multiple else copy
+        value = FileObjectList(change.new) if column.type.multiple else copy
+        if isinstance(owner, int) and owner >= 0:
+            self.rows[owner][column.key] = value
+        elif column.key in self.named:
+            self.parameters[self.named[column.key]] = value
+        else:
+            self.inline[column.key] = value
+        return _nothing_to_put_back
+
+
+def _nothing_to_put_back() -> None:
+    """Put nothing back: the rows given to a statement are the application's, and the copies were put into others."""
 
 
 # -- INSERT ----------------------------------------------------------------------------------------------------------------
 
 
 def _insert(state: ORMExecuteState, statement: Insert, mapper: Mapper[Any], fields: Sequence[Field]) -> Result[Any] | None:
-    _refuse_insert_from_select(statement, fields)
+    refuse_insert_from_select(statement, fields)
     multi = _multi_values(statement, fields)
-    values = _inserted(statement, fields, multi or _parameters(state))
-    _refuse_sharing(values, len(values.rows), "INSERT")
-    _refuse_conflict_clause(statement, values, fields)
+    values = _inserted(state, statement, fields, multi or _parameters(state))
+    refuse_sharing(values.changes, len(values.rows), "INSERT")
+    refuse_conflict_clause(statement, values.changes, fields)
+    refuse_conflict_prefix(state, statement, values.changes)
     if not values.changes and not values.rows:
         return None
     files = session_files(state.session)
@@ -106,54 +151,29 @@ def _insert(state: ORMExecuteState, statement: Insert, mapper: Mapper[Any], fiel
         work.settle_owners(values.changes)
         rebuilt = _with_rows(statement, values.rows) if multi else None
         result = _invoke(state, statement, values) if rebuilt is None else state.invoke_statement(rebuilt)
-        _tell_outbox(work, state, mapper)
+        _tell_outbox(work, state)
     files.keep(state.session, work)
     return result
 
 
-def _inserted(statement: Insert, fields: Sequence[Field], rows: list[dict[Any, Any]]) -> Values:
-    """Return the files an INSERT brings; a list column it does not mention is an empty list, as in the ORM."""
+def _inserted(state: ORMExecuteState, statement: Insert, fields: Sequence[Field], rows: list[dict[Any, Any]]) -> Values:
+    """Return the files an INSERT brings; a column it does not mention gets its default or an empty list, as in the ORM."""
     values = Values(rows=rows)
+    inline = inline_values(statement, fields, _parameters(state))
+    elsewhere = {one.field for one in inline}
+    none_is_null = bool(_multi_values(statement, ())) or state.execution_options.get("render_nulls", False)
     for number, row in enumerate(rows):
         for column in fields:
+            missing = column not in elsewhere and (column.key not in row or (row[column.key] is None and not none_is_null))
+            default = column.initial() if missing else None
+            if default is not None:
+                row[column.key] = default
             if column.key in row:
                 values.add(number, column, row[column.key])
-            elif column.type.multiple:
-                row[column.key] = FileObjectList()
-    for column, value in _inline(statement, fields):
-        values.add(-1, column, value)
+    values.add_inline(inline)
     if not rows and not getattr(statement, "_select_names", None):
-        values.empty_lists(fields)
+        values.add_defaults(fields)
     return values
-
-
-def _refuse_conflict_clause(statement: Insert, values: Values, fields: Sequence[Field]) -> None:
-    conflict = getattr(statement, "_post_values_clause", None)
-    if conflict is not None and (any(change.new for change in values.changes) or _sets_files(conflict, fields)):
-        msg = (
-            "INSERT ... ON CONFLICT / ON DUPLICATE KEY with files cannot tell which rows it wrote, so bytes could be lost; look "
-            "the row up and assign its attribute, or insert without the conflict clause"
-        )
-        raise UnsupportedRouteError(msg)
-
-
-def _sets_files(conflict: Any, fields: Sequence[Field]) -> bool:
-    """Say whether ON CONFLICT DO UPDATE or ON DUPLICATE KEY UPDATE sets a file column."""
-    given = getattr(conflict, "update_values_to_set", None) or getattr(conflict, "update", None) or ()
-    keys = {key[0] if isinstance(key, tuple) else key for key in given}  # a list of pairs in SQLAlchemy 2.0
-    names = {getattr(key, "key", key) for key in keys}
-    return any(column.column.key in names or column.key in names for column in fields)
-
-
-def _refuse_insert_from_select(statement: Insert, fields: Sequence[Field]) -> None:
-    names = getattr(statement, "_select_names", None) or ()
-    for column in fields:
-        if column.column.name in names or column.key in names:
-            msg = (
-                f"INSERT ... SELECT into {column.key} would give one object two rows; leave the column out, or copy the files: "
-                "session.add(Model(file=other.file)) makes a copy of its own"
-            )
-            raise UnsupportedRouteError(msg)
 
 
 def _multi_values(statement: Insert, fields: Sequence[Field]) -> list[dict[Any, Any]]:
@@ -173,18 +193,15 @@ def _with_rows(statement: Insert, rows: Sequence[Mapping[Any, Any]]) -> Insert:
 
 
 def _update(state: ORMExecuteState, statement: Update, mapper: Mapper[Any], fields: Sequence[Field]) -> Result[Any] | None:
-    values = Values(rows=_parameters(state) if state.is_executemany else [])
-    for number, row in enumerate(values.rows):
-        for column in fields:
-            if column.key in row:
-                values.add(number, column, row[column.key])
-    for column, value in _inline(statement, fields):
-        values.add(-1, column, value)
+    values = _updated(state, statement, fields)
+    refuse_conflict_prefix(state, statement, values.changes)
     if not values.changes:
         return None
     keys = [_key_of(mapper, row) for row in values.rows] if values.rows else None
+    if keys is not None:
+        refuse_repeated_rows(values.changes, keys, mapper)
     before = _read(state, mapper, fields, keys)
-    _refuse_sharing(values, len(before), "UPDATE")
+    refuse_sharing(values.changes, _matched(state, mapper, values, before), "UPDATE")
     _tell_old(values, before, keys)
     files = session_files(state.session)
     work = files.work(values.put_copy)
@@ -192,12 +209,44 @@ def _update(state: ORMExecuteState, statement: Update, mapper: Mapper[Any], fiel
         work.upload(values.changes)
         work.settle_owners(values.changes)
         result = _invoke(state, statement, values)
-        if keys is None and not before and (not isinstance(result, CursorResult) or result.rowcount <= 0):
+        written = result.rowcount if isinstance(result, CursorResult) else 0
+        refuse_sharing(values.changes, written, "UPDATE")
+        if keys is None and not before and written <= 0:
             work.forget({-1})  # no row took the files
     _keep_what_is_left(work, state, mapper, fields, before)
-    _tell_outbox(work, state, mapper)
+    _tell_outbox(work, state)
     files.keep(state.session, work)
     return result
+
+
+def _updated(state: ORMExecuteState, statement: Update, fields: Sequence[Field]) -> Values:
+    """Return the files an UPDATE brings: in rows that name their primary keys, in itself, or in its parameters."""
+    parameters = _parameters(state)
+    values = Values(rows=parameters if state.is_executemany else [])
+    for number, row in enumerate(values.rows):
+        for column in fields:
+            if column.key in row:
+                values.add(number, column, row[column.key])
+    values.add_inline(inline_values(statement, fields, parameters))
+    if parameters and not state.is_executemany:  # a parameter called like a column is one more value to set
+        named = [column for column in fields if column.column.key in parameters[0]]
+        values.add_inline([Inline(one, parameters[0][one.column.key], one.column.key) for one in named])
+    return values
+
+
+def _matched(state: ORMExecuteState, mapper: Mapper[Any], values: Values, before: OwnedRows) -> int:
+    """Return how many rows an UPDATE is about to change, as far as can be known before.
+
+    Hooks of the application (``do_orm_execute``) may narrow a statement, to one tenant's rows for example. What rows own is read
+    without them, for they may as well hide rows from SELECTs alone; so several rows are counted once more, through the hooks.
+    """
+    if len(before) == 1 or state.is_executemany or not any(change.new for change in values.changes):
+        return len(before)
+    query: Any = select(func.count()).select_from(mapper.class_)
+    where = getattr(state.statement, "whereclause", None)
+    counting = query if where is None else query.where(where)
+    arguments = dict(state.bind_arguments)
+    return sum(state.session.scalars(counting, one, bind_arguments=arguments).one() for one in _parameters(state) or [{}])
 
 
 def _delete(state: ORMExecuteState, mapper: Mapper[Any], fields: Sequence[Field]) -> Result[Any] | None:
@@ -207,26 +256,16 @@ def _delete(state: ORMExecuteState, mapper: Mapper[Any], fields: Sequence[Field]
     result = state.invoke_statement()
     for key, owned in before.items():
         for column in fields:
-            for ref in owned[column.key] if column.type.lifecycle else ():
+            for ref in owned[column] if column.type.lifecycle else ():
                 work.let_go(ref, Slot(key, column))
     _keep_what_is_left(work, state, mapper, fields, before)
-    _tell_outbox(work, state, mapper)
+    _tell_outbox(work, state)
     files.keep(state.session, work)
     return result
 
 
-def _nothing_to_copy(change: Change, index: int, copy: FileObject) -> None:
+def _nothing_to_copy(change: Change, index: int, copy: FileObject) -> Callable[[], None]:
     raise AssertionError
-
-
-def _refuse_sharing(values: Values, matched: int, verb: str) -> None:
-    for change in values.changes:
-        if change.owned and change.new and slot_of(change).owner == -1 and matched > 1:
-            msg = (
-                f"this {verb} would give one file to {matched} rows in {slot_of(change).field.key}; give each row a file of its "
-                "own, row by row"
-            )
-            raise UnsupportedRouteError(msg)
 
 
 def _tell_old(values: Values, before: OwnedRows, keys: Sequence[Key] | None) -> None:
@@ -237,11 +276,11 @@ def _tell_old(values: Values, before: OwnedRows, keys: Sequence[Key] | None) -> 
             rows = list(before.values())
         else:
             rows = [before.get(keys[owner], {})] if keys else []
-        change.old = tuple(ref for row in rows for ref in row.get(column.key, ()))
+        change.old = tuple(ref for row in rows for ref in row.get(column, ()))
 
 
-def _tell_outbox(work: Work, state: ORMExecuteState, mapper: Mapper[Any]) -> None:
-    work.tell_outbox(lambda _: state.session.connection(bind_arguments={"mapper": mapper}))
+def _tell_outbox(work: Work, state: ORMExecuteState) -> None:
+    work.tell_outbox(lambda _: _connection(state))
 
 
 def _keep_what_is_left(
@@ -265,18 +304,20 @@ def _read(
     lock: bool = True,
 ) -> OwnedRows:
     """Read what rows own: those with the given keys, else those a statement's WHERE matches."""
-    session, owned = state.session, OwnedRows()
-    connection = session.connection(bind_arguments={"mapper": mapper}) if lock else None
-    if connection is not None:
-        lock_for_writing(connection, fields)
+    if lock and state.execution_options.get("autoflush", True):
+        state.session._autoflush()  # as the statement itself would
+    owned, connection = OwnedRows(), _connection(state)
     columns = [getattr(mapper.class_, mapper.get_property_by_column(c).key) for c in mapper.primary_key]
-    query: Any = select(*columns, *(getattr(mapper.class_, f.key) for f in fields))
-    if connection is not None:
+    known = fields_of(mapper)  # the others are columns of children
+    query: Any = select(*columns, *(getattr(mapper.class_, f.key) if f in known else f.column for f in fields))
+    if lock:
+        lock_for_writing(connection, fields)
         query = locking(query, connection.dialect, key_share=True, of=tuple({f.column.table for f in fields}))
     for statement, parameters in _reads(state, query, columns, keys):
-        for row in session.execute(statement, parameters, bind_arguments={"mapper": mapper}):
+        # not through the session, whose hooks may hide rows from SELECTs
+        for row in connection.execute(statement, parameters):
             width = len(columns)
-            owned[tuple(row[:width])] = {f.key: owned_by(v) for f, v in zip(fields, row[width:], strict=True)}
+            owned[tuple(row[:width])] = {f: owned_by(v) for f, v in zip(fields, row[width:], strict=True)}
     return owned
 
 
@@ -293,43 +334,23 @@ def _reads(
 # -- shared ----------------------------------------------------------------------------------------------------------------
 
 
+def _connection(state: ORMExecuteState) -> Connection:
+    """Return the connection that runs the statement, wherever ``bind_arguments`` sends it."""
+    return state.session.connection(bind_arguments=dict(state.bind_arguments))
+
+
 def _parameters(state: ORMExecuteState) -> list[dict[str, Any]]:
     given: Any = state.parameters or []
     return [dict(one) for one in given] if isinstance(given, list | tuple) else [dict(given)]
 
 
-def _inline(statement: Insert | Update, fields: Sequence[Field]) -> list[tuple[Field, Any]]:
-    """Return the file columns that the statement itself sets, with their values.
-
-    Raises:
-        UnsupportedRouteError: A column is set to an SQL expression, whose files nobody could name.
-    """
-    given = getattr(statement, "_values", None) or {}
-    found = []
-    for column in fields:
-        value = given.get(column.column, _ABSENT)
-        if value is _ABSENT:
-            continue
-        if isinstance(value, Null):
-            value = None
-        elif isinstance(value, BindParameter):
-            value = value.value
-        else:
-            msg = (
-                f"{column.key} is set to an SQL expression, which could give one object to two rows; set it to a FileObject or "
-                "None, or load the rows and assign them"
-            )
-            raise UnsupportedRouteError(msg)
-        found.append((column, value))
-    return found
-
-
 def _invoke(state: ORMExecuteState, statement: Any, values: Values) -> Result[Any]:
     if values.inline:
+        refuse_copies_in_order(statement)
         keys = {slot.field.key: slot.field.column for slot in map(slot_of, values.changes)}
         statement = statement.values({keys[key]: value for key, value in values.inline.items()})
     if not values.rows:
-        return state.invoke_statement(statement)
+        return state.invoke_statement(statement, params=values.parameters)
     parameters: Any = values.rows if state.is_executemany else values.rows[0]
     return state.invoke_statement(statement, params=parameters)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache, partial
 from typing import Any
 
 from sqlalchemy.orm import InstanceState, Session, attributes
@@ -12,7 +12,7 @@ from filerow._changes import Change
 from filerow._list import FileObjectList
 from filerow._tracking import Field, Owned, Slot, fields_of, files_in, slot_of
 
-__all__ = ("changed_slots", "changes_of", "deletions_of", "fill_in", "identities", "put_copy")
+__all__ = ("changed_slots", "changes_of", "deletions_of", "fill_in", "identities", "put_copy", "set_initial")
 
 
 def changes_of(session: Session) -> tuple[list[Change], list[InstanceState[Any]]]:
@@ -39,16 +39,25 @@ def _row_taken_over(session: Session, state: InstanceState[Any]) -> InstanceStat
 
 
 def _new_slots(state: InstanceState[Any], *, takes_over: bool) -> Iterator[Change]:
+    set_initial(state)  # an empty list is there without a query after the flush
     for field in fields_of(state.mapper):
-        value = _own_list(state, field)
-        if value is None and (field.type.multiple or takes_over):  # the empty list is there without a query after the flush
-            attributes.set_attribute(state.obj(), field.key, FileObjectList() if field.type.multiple else None)
         if takes_over:
             # SQLAlchemy makes one UPDATE of the DELETE and the INSERT, which leaves alone what is not set: the new row would name
             # the old one's object.
+            state.dict.setdefault(field.key, None)
             attributes.flag_modified(state.obj(), field.key)
+        value = _own_list(state, field)
         if value:
             yield _change(state, field, value)
+
+
+def set_initial(state: InstanceState[Any]) -> None:
+    """Give a new object's columns what they have when nothing was set, before SQLAlchemy would, which cannot store a file."""
+    for field in fields_of(state.mapper):
+        if state.dict.get(field.key) is None:
+            value = field.initial()
+            if value is not None:
+                attributes.set_attribute(state.obj(), field.key, value)
 
 
 def changed_slots(state: InstanceState[Any]) -> list[Change]:
@@ -95,16 +104,29 @@ def fill_in(changes: Iterable[Change], owned: Owned) -> None:
             change.old = owned.get((owner, column.key), ())
 
 
-def put_copy(change: Change, index: int, copy: Any) -> None:
-    """Put a copy into an object's attribute, in place of the file another row owns."""
+def put_copy(change: Change, index: int, copy: Any) -> Callable[[], None]:
+    """Put a copy into an object's attribute, in place of the file another row owns; return what puts that back."""
     state, field = slot_of(change)
     assert isinstance(state, InstanceState)  # noqa: S101 - made by _change above
+    original = change.new[index]
     change.new = (*change.new[:index], copy, *change.new[index + 1 :])
     value = state.dict.get(field.key)
     if isinstance(value, FileObjectList) and not value.is_shared:
         value[index] = copy  # in place, so that a list the application holds stays the row's
     else:
         attributes.set_attribute(state.obj(), field.key, FileObjectList(change.new) if field.type.multiple else copy)
+    return partial(_put_back, state, field, copy, original)
+
+
+def _put_back(state: InstanceState[Any], field: Field, copy: Any, original: Any) -> None:
+    """Have an object that was rolled back hold the original again; where it is expired, its row tells what it holds."""
+    value = state.dict.get(field.key)
+    if isinstance(value, FileObjectList):
+        for index, file in enumerate(value):
+            if file is copy:
+                value[index] = original
+    elif value is copy and state.obj() is not None:
+        attributes.set_attribute(state.obj(), field.key, original)
 
 
 def identities(state: InstanceState[Any], field: Field) -> tuple[int, ...]:

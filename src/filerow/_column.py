@@ -230,7 +230,8 @@ class StoredObject(TypeDecorator[Any]):
         if value.state is FileState.PENDING:
             msg = (
                 f"{value!r} is not stored yet, and this statement bypasses the ORM's unit of work, which would store it. "
-                "Add the object to a session, use session.execute(insert(Model), [...]), or call save() on the file first"
+                "Add the object to a session, use session.execute(insert(Model), [...]), or call save() on the file first; what "
+                "onupdate= would make, set in a before_update listener"
             )
             raise UnsupportedRouteError(msg)
         return value.to_dict()

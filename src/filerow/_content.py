@@ -88,8 +88,7 @@ class PathContent(Content):
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
-            what = "that is a folder; there is no such file" if path.is_dir() else "there is no such file"
-            msg = f"content is the path {str(path)!r}, but {what}"
+            msg = f"content is the path {str(path)!r}, but there is no such file{': that is a folder' if path.is_dir() else ''}"
             raise FileNotFoundError(msg)
         self.path = path
         self.filename = path.name
@@ -266,7 +265,7 @@ def _from_reader(value: Any) -> Content:
 
 
 def _is_write_only(value: object) -> bool:
-    return isinstance(value, io.IOBase) and not value.readable()
+    return isinstance(value, io.IOBase) and not value.closed and not value.readable()
 
 
 async def _read_async(read: Callable[[int], Any]) -> AsyncIterator[Any]:

@@ -6,7 +6,7 @@ settles: then, and not before, the dropped objects may be deleted.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -34,12 +34,14 @@ class Frame:
         restored: Objects an outer scope had dropped and this one has given an owner again; those in ``dropped``, too, lost it
             once more.
         touched: Files this scope has changed, with what they were before, oldest first.
+        undo: What else there is to undo, oldest first: copies that took the place of the file an attribute held.
     """
 
     stored: dict[Ref, None] = field(default_factory=dict)
     dropped: dict[Ref, Keeper | None] = field(default_factory=dict)
     restored: dict[Ref, None] = field(default_factory=dict)
     touched: list[tuple[FileObject, Snapshot]] = field(default_factory=list)
+    undo: list[Callable[[], None]] = field(default_factory=list)
 
     def drop(self, ref: Ref, keeper: Keeper | None = None) -> None:
         """Note that an object has no owner any more, and who sees to its deletion."""
@@ -60,6 +62,7 @@ class Frame:
             self.restore(ref)
         self.dropped.update(inner.dropped)
         self.touched.extend(inner.touched)
+        self.undo.extend(inner.undo)
 
     @property
     def doomed(self) -> list[Ref]:
@@ -75,6 +78,8 @@ class Frame:
         """Make the files what they were, and return the objects to delete."""
         for file, before in reversed(self.touched):
             restore(file, before)
+        for put_back in reversed(self.undo):
+            put_back()
         return list(self.stored)
 
 

@@ -53,16 +53,6 @@ class FileObjectList(MutableList[FileObject]):
     def _parents(self) -> _Rows:
         return _Rows()
 
-    def changed(self) -> None:
-        """Tell the row.
-
-        Raises:
-            FileStateError: The row is not in memory any more.
-        """
-        if self._parents.held and not self._parents:
-            raise FileStateError(_GONE)
-        super().changed()
-
     @property
     def is_shared(self) -> bool:
         """Whether several rows hold this very list."""
@@ -104,6 +94,23 @@ class FileObjectList(MutableList[FileObject]):
     def __imul__(self, n: SupportsIndex) -> Self:  # early releases of SQLAlchemy 2.0 do not notice it
         self[:] = list(self) * n.__index__()
         return self
+
+    def changed(self) -> None:
+        """Tell the rows that hold this list.
+
+        Raises:
+            FileStateError: The change would be lost: a row that it was read from is not in memory or holds it no more.
+        """
+        if self._parents.held and not self._parents:
+            raise FileStateError(_GONE)
+        for state, key in list(self._parents.items()):
+            if state.dict.get(key) is not self:
+                msg = (
+                    f"the row has been read anew or expired (by a commit, for example) and holds this list no more, so the "
+                    f"change would be lost; change row.{key} itself"
+                )
+                raise FileStateError(msg)
+        super().changed()
 
     @classmethod
     def coerce(cls, key: str, value: Any) -> FileObjectList | None:

@@ -6,9 +6,10 @@ import logging
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from sqlalchemy import Connection
+from sqlalchemy.engine import NestedTransaction
 from sqlalchemy.orm import InstanceState, Session, SessionTransaction
 from sqlalchemy.orm.unitofwork import UOWTransaction
 
@@ -110,7 +111,8 @@ class SessionFiles:
         bulk: The transaction of a legacy bulk operation under way.
         connections: The connections its outermost transaction uses.
         committing: A commit has been called, so that COMMIT may have been sent.
-        in_doubt: The answer to a COMMIT was lost: the rows may be there or not.
+        in_doubt: The answer to a COMMIT was lost, or it was not this session's: the rows may be there or not.
+        bypassed: A savepoint that is not this session's was rolled back on its connection: nobody knows which rows came back.
     """
 
     def __init__(self) -> None:
@@ -118,13 +120,15 @@ class SessionFiles:
         self.bulk: SessionTransaction | None = None
         self.committing = False
         self.in_doubt = False
+        self.bypassed = False
         self.connections: list[Connection] = []
         self.in_savepoint = False
         self._ledger = Ledger()
+        self._savepoints: WeakSet[NestedTransaction] = WeakSet()
         self._committed: set[Hashable] = set()
         self._interrupted: BaseException | None = None
 
-    def work(self, assign: Callable[[Change, int, FileObject], None]) -> Work:
+    def work(self, assign: Callable[[Change, int, FileObject], Callable[[], None]]) -> Work:
         """Return a new piece of work on this session's present transaction."""
         return Work(self._ledger.is_dropped, assign)
 
@@ -139,6 +143,17 @@ class SessionFiles:
         self.connections.append(connection)
         self.in_savepoint = connection.in_nested_transaction()
         _by_connection[connection] = self
+
+    def began_on(self, connection: Connection) -> None:
+        """Note the savepoint that a (nested) transaction of the session has begun, or is in."""
+        savepoint = connection.get_nested_transaction()
+        if savepoint is not None:
+            self._savepoints.add(savepoint)
+
+    def savepoint_rolled_back(self, savepoint: NestedTransaction | None) -> None:
+        """Note that one of the connection's savepoints is being rolled back."""
+        if savepoint is not None and savepoint not in self._savepoints:
+            self.bypassed = True
 
     def committed(self, session: Session) -> None:
         """Note that the present (nested) transaction has been committed or released.
@@ -181,7 +196,9 @@ class SessionFiles:
         frame = self._ledger.take(transaction)
         if frame is None:
             return
-        if outer is not None:
+        if self.bypassed:
+            _give_up(frame, "a savepoint was rolled back on the session's connection, not through the session")
+        elif outer is not None:
             _outer.defer(outer, frame)
         elif frame.dropped:  # a cancellation meanwhile is raised when SQLAlchemy has finished with the transaction
             self._interrupted = _outer.settle(frame)
@@ -196,7 +213,7 @@ class SessionFiles:
         if frame is None:
             return
         if self.in_doubt:
-            _give_up(frame)
+            _give_up(frame, "the database did not say whether it committed, or the session's connection was committed by another")
         else:
             raise_if(delete_all(frame.revert()))
 
@@ -206,10 +223,11 @@ class SessionFiles:
         self.__init__()  # type: ignore[misc]
 
 
-def _give_up(frame: Frame) -> None:
-    """Keep everything after a COMMIT without an answer: a row may point to it. What has no row is found by a sweep."""
+def _give_up(frame: Frame, why: str) -> None:
+    """Keep everything when nobody knows what became of the rows: one may point to it. What has no row is found by a sweep."""
     logger.warning(
-        "the database did not say whether it committed; kept the new objects %s and did not delete %s",
+        "%s; kept the new objects %s and did not delete %s",
+        why,
         [":".join(ref) for ref in frame.stored],
         [":".join(ref) for ref in frame.dropped],
     )

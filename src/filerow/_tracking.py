@@ -28,12 +28,14 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import ColumnProperty, InstanceState, Mapper, Session
 from sqlalchemy.sql import Select
+from sqlalchemy.sql.schema import CallableColumnDefault, ScalarElementColumnDefault
 
 from filerow._changes import Change, Ref, ref_of
 from filerow._column import StoredObject
 from filerow._document import located_in
 from filerow._file import FileObject
 from filerow._ledger import Keeper
+from filerow._list import FileObjectList
 
 __all__ = (
     "Buried",
@@ -41,6 +43,7 @@ __all__ = (
     "Outbox",
     "Slot",
     "any_of",
+    "fields_in_table",
     "fields_of",
     "files_in",
     "learn",
@@ -49,6 +52,7 @@ __all__ = (
     "outbox_in",
     "owned_by",
     "read_owned",
+    "refuse_one_default",
     "slot_of",
 )
 
@@ -118,6 +122,13 @@ class Field:
         """Name of the column's table."""
         return getattr(self.column.table, "name", "files")
 
+    def initial(self) -> Any:
+        """Return what a new row gets when nothing is set: what ``default=`` makes, else no file, or an empty list."""
+        default = self.column.default
+        if isinstance(default, CallableColumnDefault):
+            return default.arg(None)  # type: ignore[arg-type] # there is no statement yet whose context one could be given
+        return FileObjectList() if self.type.multiple else None
+
     @property
     def outbox(self) -> Outbox | None:
         """The outbox of the column's table, if there is one."""
@@ -163,9 +174,30 @@ def _find(mapper: Mapper[Any]) -> Iterator[Field]:
                 yield Field(prop.key, column, column.type)
 
 
+def refuse_one_default(column: Column[Any]) -> None:
+    """Refuse a default that is a file rather than a function that makes one.
+
+    Raises:
+        TypeError: It is.
+    """
+    default = column.default
+    if isinstance(default, ScalarElementColumnDefault) and files_in(default.arg):
+        msg = (
+            f"default= of {column.name} is one file, which only one row could own; give a function: "
+            "default=lambda: FileObject(content=...)"
+        )
+        raise TypeError(msg)
+
+
 def fields_of(mapper: Mapper[Any]) -> tuple[Field, ...]:
     """Return a mapper's file columns; empty for most mappers, at the cost of one look-up."""
     return _fields.get(mapper, ())
+
+
+def fields_in_table(mapper: Mapper[Any]) -> tuple[Field, ...]:
+    """Return the file columns of a class's own table, those of its single-table children too: their rows are its rows."""
+    found = {field.column: field for one in reversed(mapper.self_and_descendants) for field in fields_of(one)}
+    return tuple(field for column, field in found.items() if column.table is mapper.local_table)
 
 
 def files_in(value: Any) -> Sequence[FileObject]:

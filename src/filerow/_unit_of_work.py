@@ -30,12 +30,12 @@ from filerow import _outer
 from filerow._apply import check_backend
 from filerow._bulk import run_bulk
 from filerow._changes import Change
-from filerow._collect import changed_slots, changes_of, deletions_of, fill_in, put_copy, states_to_read
+from filerow._collect import changed_slots, changes_of, deletions_of, fill_in, put_copy, set_initial, states_to_read
 from filerow._column import StoredObject, binding_refused
 from filerow._file import FileObject
 from filerow._list import FileObjectList
 from filerow._session import Flush, SessionFiles, session_files, session_of_connection
-from filerow._tracking import Field, Owned, learn, read_into, read_owned
+from filerow._tracking import Field, Owned, learn, read_into, read_owned, refuse_one_default
 from filerow.exceptions import UntrustedDocumentError
 
 __all__ = ("install", "on_ddl")
@@ -98,8 +98,11 @@ def on_ddl(
 
 def _mapper_constructed(mapper: Mapper[Any], class_: type[Any]) -> None:
     """Listen before the class is configured, which a bulk statement that comes first would otherwise escape."""
-    if any(isinstance(column.type, StoredObject) for column in mapper.columns):
+    columns = [column for column in mapper.columns if isinstance(column.type, StoredObject)]
+    if columns:
         _listen_to_sessions()
+    for column in columns:
+        refuse_one_default(column)
 
 
 def _mapper_configured(mapper: Mapper[Any], class_: type[Any]) -> None:
@@ -186,8 +189,12 @@ def _catch_up(mapper: Mapper[Any], connection: Connection, state: InstanceState[
     """Deal with what listeners that ran after ours have put into this object."""
     session = state.session
     flush = session_files(session).flush if session is not None else None
-    if session is None or flush is None or (state.key is None and flush.has_seen_all(state)):
+    if session is None or flush is None:
         return
+    if state.key is None:
+        set_initial(state)
+        if flush.has_seen_all(state):
+            return
     changes = [change for change in changed_slots(state) if not flush.has_seen(change)]
     if changes:
         _carry_out(session, flush, changes, connection, mapper)
@@ -243,10 +250,13 @@ def _do_orm_execute(state: ORMExecuteState) -> Any:
 def _after_begin(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
     if transaction.parent is None:
         session_files(session).joined(connection)
+    session_files(session).began_on(connection)
     dialect = connection.dialect
     if dialect not in _watched_dialects:
         _watched_dialects.add(dialect)
         event.listen(connection.engine, "handle_error", _handle_error)
+        event.listen(connection.engine, "rollback_savepoint", _savepoint_rolled_back)
+        event.listen(connection.engine, "commit", _connection_commits)
 
 
 def _handle_error(context: ExceptionContext) -> None:
@@ -265,6 +275,20 @@ def _handle_error(context: ExceptionContext) -> None:
         # A refused COMMIT leaves SQLite's transaction open, and SQLAlchemy believes it has ended. The next user of the connection
         # would commit these rows with his own, when their bytes are long gone.
         connection.dialect.do_rollback(connection.connection)
+
+
+def _savepoint_rolled_back(connection: Connection, name: str, context: None) -> None:
+    """Notice a savepoint that was begun and rolled back on the session's connection, behind the session's back."""
+    files = session_of_connection(connection)
+    if files is not None:
+        files.savepoint_rolled_back(connection.get_nested_transaction())
+
+
+def _connection_commits(connection: Connection) -> None:
+    """Notice a COMMIT on the session's connection that is not the session's: its rows are there, whatever it does next."""
+    files = session_of_connection(connection)
+    if files is not None and not files.committing:
+        files.in_doubt = True
 
 
 def _before_commit(session: Session) -> None:

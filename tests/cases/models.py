@@ -29,6 +29,7 @@ FILE_COLUMNS: dict[str, list[str]] = {
     "defaulted": ["file"],
     "loose": ["file"],
     "stamped": ["file", "stamp"],
+    "preset": ["file", "pages"],
 }
 """Every table with its file columns, written down so that the check needs nothing of the library."""
 
@@ -209,6 +210,20 @@ def _stamp_insert(mapper: object, connection: object, target: Stamped) -> None:
 @event.listens_for(Stamped, "before_update")
 def _stamp_update(mapper: object, connection: object, target: Stamped) -> None:
     target.stamp = FileObject(filename="stamp.txt", content=b"before_update")
+
+
+class Preset(Base):
+    """A new row has files though nobody sets any."""
+
+    __tablename__ = "preset"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    title: Mapped[str | None]
+    file: Mapped[FileObject | None] = mapped_column(
+        StoredObject("docs"), default=lambda: FileObject(filename="default.txt", content=b"default")
+    )
+    pages: Mapped[FileObjectList] = mapped_column(
+        StoredObject("docs", multiple=True), default=lambda: [FileObject(filename="page.txt", content=b"page")]
+    )
 
 
 MAPPINGS: dict[str, tuple[type[Any], str, dict[str, Any]]] = {

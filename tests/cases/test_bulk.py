@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import delete, event, func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError, StatementError
+from sqlalchemy.orm import ORMExecuteState, aliased, with_loader_criteria
 
 from filerow.exceptions import UnsupportedRouteError
-from tests.cases.models import Document, Dog, Named, Renamed, Truck
+from tests.cases.models import Document, Dog, Named, Renamed, Truck, Vehicle
 from tests.cases.world import World
 
 
@@ -171,6 +172,29 @@ def test_insert_on_conflict_with_files_is_refused(world: World) -> None:
     assert world.count() == 0
 
 
+@pytest.mark.only("sqlite")
+@pytest.mark.parametrize("prefix", ["OR REPLACE", "OR IGNORE", "OR FAIL"])
+def test_insert_or_replace_or_ignore_with_files_is_refused(world: World, prefix: str) -> None:
+    row = world.add(Named, name="a", file=world.file(b"old"))
+    with pytest.raises(UnsupportedRouteError, match=prefix):
+        world.session.execute(insert(Named).prefix_with(prefix), [{"name": "a", "file": world.file()}])
+    world.session.commit()
+    assert world.stored(row.file) == b"old"
+
+
+@pytest.mark.only("sqlite")
+def test_insert_or_replace_is_refused_without_files_too_for_the_replaced_row_has_one(world: World) -> None:
+    world.add(Named, name="a", file=world.file())
+    with pytest.raises(UnsupportedRouteError, match="OR REPLACE"):
+        world.session.execute(insert(Named).prefix_with("OR REPLACE").values(name="a"))
+
+
+def test_a_prefix_for_another_database_is_no_matter(world: World) -> None:
+    world.session.execute(insert(Named).prefix_with("IGNORE", dialect="mysql"), [{"name": "a", "file": world.file()}])
+    world.session.commit()
+    assert world.count() == 1
+
+
 def test_on_conflict_do_update_of_a_file_is_refused(world: World) -> None:
     row = world.add(Named, name="a", file=world.file(b"old"))
     dialect = {"sqlite": sqlite, "postgresql": postgresql}[world.database.name]
@@ -246,6 +270,45 @@ def test_bulk_delete_of_a_single_table_child_leaves_the_others(world: World) -> 
     assert world.count() == 0
 
 
+def test_bulk_delete_of_a_single_table_base_deletes_the_files_of_its_children_s_columns(world: World) -> None:
+    world.add(Truck, photo=world.file(), manifest=world.file())
+    world.add(Vehicle, photo=world.file())
+    world.session.execute(delete(Vehicle))
+    world.session.commit()
+    assert world.count() == 0
+
+
+def test_a_hook_that_hides_rows_from_queries_does_not_hide_them_from_a_bulk_delete(world: World) -> None:
+    """The usual soft delete: rows disappear from every SELECT, and a job purges them later."""
+    three(world)
+
+    @event.listens_for(world.session, "do_orm_execute")
+    def hide(state: ORMExecuteState) -> None:
+        if state.is_select:
+            state.statement = state.statement.options(with_loader_criteria(Document, Document.title != "b"))
+
+    world.session.execute(delete(Document).where(Document.title == "b"))
+    world.session.commit()
+    assert world.count() == 4
+
+
+def test_bulk_delete_deletes_the_files_of_rows_that_are_pending_in_the_session(world: World) -> None:
+    world.session.add(Document(title="a", file=world.file()))
+    world.session.execute(delete(Document).where(Document.title == "a"))
+    world.session.commit()
+    assert world.count() == 0
+
+
+def test_bulk_statements_on_a_bind_of_their_own(world: World) -> None:
+    bind = world.session.get_bind()
+    session = world.open()
+    session.bind = None
+    session.execute(insert(Document).values(title="a", file=world.file()), bind_arguments={"bind": bind})
+    session.execute(delete(Document), bind_arguments={"bind": bind})
+    session.commit()
+    assert world.count() == 0
+
+
 def test_query_delete_and_update(world: World) -> None:
     rows = three(world)
     world.session.query(Document).filter(Document.title == "a").delete()
@@ -276,6 +339,16 @@ def test_a_core_insert_of_pending_content_is_refused_clearly(world: World) -> No
         world.session.execute(insert(Document.__table__).values(file=world.file(), pages=[]))
     world.session.rollback()
     assert world.count() == 0
+
+
+def test_an_insert_that_skips_the_orm_is_refused(world: World) -> None:
+    with pytest.raises(UnsupportedRouteError, match="dml_strategy"):
+        world.session.execute(insert(Named), [{"name": "a", "file": world.file()}], execution_options={"dml_strategy": "raw"})
+
+
+def test_a_delete_of_an_alias_is_refused(world: World) -> None:
+    with pytest.raises(UnsupportedRouteError, match="alias"):
+        world.session.execute(delete(aliased(Document)))
 
 
 REFUSED: dict[str, Callable[[World, Document], Any]] = {

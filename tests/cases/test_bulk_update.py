@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import null, update
+from sqlalchemy import bindparam, event, null, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import ORMExecuteState, with_loader_criteria
 from sqlalchemy.orm.exc import StaleDataError
 
 from filerow.exceptions import UnsupportedRouteError
-from tests.cases.models import Animal, Composite, Document, Dog, Named
+from tests.cases.models import Animal, Composite, Document, Dog, Named, Renamed, Truck, Vehicle
 from tests.cases.test_bulk import by_title, kept_by_a_trigger, three
 from tests.cases.world import World
 
@@ -190,3 +191,127 @@ def test_bulk_update_of_joined_inheritance(world: World, child: type[Any]) -> No
     world.session.commit()
     assert world.count() == 2
     assert world.stored(getattr(dog, column)) == b"new"
+
+
+def test_bulk_update_whose_file_is_a_parameter(world: World) -> None:
+    first, second, _ = three(world)
+    by_name = update(Document).where(Document.title == bindparam("who")).values(file=bindparam("what"))
+    world.session.execute(by_name, {"who": "a", "what": world.file(b"new")})
+    world.session.execute(by_name, {"who": "b", "what": first.file})
+    world.session.execute(by_name, {"who": "c", "what": None})
+    world.session.commit()
+    assert world.stored(first.file) == world.stored(second.file) == b"new"
+    assert by_title(world, "c").file is None
+
+
+def test_bulk_update_whose_parameters_are_the_values_to_set(world: World) -> None:
+    first, second, third = three(world)
+    world.session.execute(update(Document).where(Document.title == "a"), {"file": world.file(b"new")})
+    world.session.execute(update(Document).where(Document.title == "b"), {"file": first.file})
+    world.session.execute(update(Document).where(Document.title == "c"), {"file": None})
+    world.session.commit()
+    assert world.stored(first.file) == world.stored(second.file) == b"new"
+    assert third.file is None
+
+
+def test_bulk_update_whose_parameter_is_a_renamed_column(world: World) -> None:
+    row = world.add(Renamed, file=world.file(b"old"))
+    world.session.execute(update(Renamed), {"blob": world.file(b"new")})
+    world.session.commit()
+    assert world.stored(row.file) == b"new"
+
+
+def test_bulk_update_of_ordered_values(world: World) -> None:
+    first, second, _ = three(world)
+    world.session.execute(update(Document).where(Document.title == "a").ordered_values((Document.file, world.file(b"new"))))
+    world.session.execute(update(Document).where(Document.title == "b").ordered_values((Document.file, None)))
+    world.session.commit()
+    assert world.stored(first.file) == b"new"
+    assert second.file is None
+
+
+def test_bulk_update_of_ordered_values_with_another_row_s_file_is_refused(world: World) -> None:
+    first, second, _ = three(world)
+    statement = update(Document).where(Document.id == second.id).ordered_values((Document.file, first.file))
+    with pytest.raises(UnsupportedRouteError, match="ordered_values"):
+        world.session.execute(statement)
+    world.session.commit()
+    assert world.stored(second.file) == b"b"
+
+
+def test_bulk_update_by_primary_key_that_names_a_row_twice_is_refused(world: World) -> None:
+    row = three(world)[0]
+    rows = [{"id": row.id, "file": world.file(b"first")}, {"id": row.id, "file": world.file(b"second")}]
+    with pytest.raises(UnsupportedRouteError, match="twice"):
+        world.session.execute(update(Document), rows)
+    world.session.commit()
+    assert world.stored(row.file) == b"a"
+
+
+def test_bulk_update_by_primary_key_may_name_a_row_twice_for_two_columns(world: World) -> None:
+    row = three(world)[0]
+    rows = [{"id": row.id, "file": world.file(b"new")}, {"id": row.id, "cover": world.file()}]
+    world.session.execute(update(Document), rows)
+    world.session.commit()
+    assert world.stored(row.file) == b"new"
+
+
+def test_bulk_update_that_skips_the_orm_is_refused(world: World) -> None:
+    row = three(world)[0]
+    statement = update(Document).where(Document.id == bindparam("key")).values(file=bindparam("what"))
+    with pytest.raises(UnsupportedRouteError, match="dml_strategy"):
+        world.session.execute(
+            statement,
+            [{"key": row.id, "what": None}],
+            execution_options={"dml_strategy": "core_only", "synchronize_session": None},
+        )
+
+
+@pytest.mark.only("sqlite")
+def test_update_or_replace_is_refused_for_the_row_it_deletes_has_a_file(world: World) -> None:
+    for name in "ab":
+        world.add(Named, name=name, file=world.file())
+    with pytest.raises(UnsupportedRouteError, match="OR REPLACE"):
+        world.session.execute(update(Named).prefix_with("OR REPLACE").where(Named.name == "a").values(name="b"))
+
+
+def test_bulk_update_of_a_single_table_base_that_clears_a_child_s_column(world: World) -> None:
+    world.add(Truck, photo=world.file(), manifest=world.file())
+    world.session.execute(update(Vehicle).values({Vehicle.__table__.c.manifest: None}))
+    world.session.commit()
+    assert world.count() == 1
+
+
+def narrow_to(world: World, title: str, *, updates: bool) -> None:
+    """Have a hook of the application's limit SELECTs, and perhaps UPDATEs, to one title."""
+
+    @event.listens_for(world.session, "do_orm_execute")
+    def narrow(state: ORMExecuteState) -> None:
+        if state.is_select or (updates and state.is_update):
+            state.statement = state.statement.options(with_loader_criteria(Document, Document.title == title))
+
+
+def test_a_hook_that_hides_rows_from_queries_does_not_hide_them_from_a_bulk_update(world: World) -> None:
+    row = three(world)[0]
+    narrow_to(world, "b", updates=False)
+    world.session.execute(update(Document).where(Document.id == row.id).values(file=None))
+    world.session.execute(update(Document), [{"id": row.id, "pages": []}])
+    world.session.commit()
+    assert world.count() == 4
+
+
+def test_a_hook_may_narrow_a_bulk_update_to_the_one_row_that_gets_the_file(world: World) -> None:
+    rows = three(world)
+    narrow_to(world, "b", updates=True)
+    world.session.execute(update(Document).values(file=world.file(b"new")))
+    world.session.commit()
+    assert [world.stored(row.file) for row in rows] == [b"a", b"new", b"c"]
+
+
+def test_a_hook_that_narrows_queries_only_does_not_give_one_file_to_many_rows(world: World) -> None:
+    three(world)
+    narrow_to(world, "b", updates=False)
+    with pytest.raises(UnsupportedRouteError, match="3 rows"):
+        world.session.execute(update(Document).values(file=world.file(b"new")))
+    world.session.rollback()
+    assert world.count() == 6

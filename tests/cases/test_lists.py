@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from filerow import FileObjectList
+from filerow.exceptions import FileStateError
 from tests.cases.models import Document
 from tests.cases.world import World
 
@@ -179,3 +180,26 @@ def test_new_metadata_of_one_page_is_written(world: World) -> None:
     world.session.commit()
     assert document.pages[1].metadata == {"n": 2}
     assert world.contents(document.pages) == START
+
+
+@pytest.mark.parametrize("read_anew", [False, True])
+def test_a_change_of_a_list_that_its_row_holds_no_more_is_refused_rather_than_lost(world: World, read_anew: bool) -> None:
+    document = row(world)
+    pages = document.pages
+    world.session.commit()
+    if read_anew:
+        assert len(document.pages) == 3
+    with pytest.raises(FileStateError, match=r"change row\.pages itself"):
+        pages.append(world.file())
+    document.pages.append(world.file(b"4"))
+    world.session.commit()
+    assert world.contents(document.pages) == [*START, b"4"]
+
+
+def test_a_list_that_was_replaced_is_free(world: World) -> None:
+    document = row(world)
+    pages = document.pages
+    document.pages = [world.file(b"4")]
+    pages.clear()
+    world.session.commit()
+    assert world.contents(document.pages) == [b"4"]

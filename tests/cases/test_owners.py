@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import io
 import threading
+from typing import Any
 
 import pytest
 
@@ -330,3 +333,30 @@ def test_a_reference_on_two_rows_is_two_objects_with_all_their_facts(world: Worl
     world.session.add_all([Document(file=file), Document(file=file)])
     world.session.commit()
     assert world.count() == 2
+
+
+@pytest.mark.parametrize("kind", [bytes, io.BytesIO])
+def test_one_pending_value_in_several_places_is_stored_in_all_of_them_again_after_a_rollback(world: World, kind: Any) -> None:
+    file = world.file(kind(b"one"))
+    document = Document(file=file, cover=file, attachment=file, pages=[file, file])
+    world.session.add(document)
+    world.session.flush()
+    world.session.rollback()
+    assert world.count() == 0
+    world.session.add(document)
+    world.session.commit()
+    files = [document.file, document.cover, document.attachment, *document.pages]
+    assert [world.stored(one) for one in files] == [b"one"] * 5
+    assert world.count() == 5
+
+
+def test_one_pending_value_in_several_places_is_stored_in_all_of_them_again_after_a_savepoint(world: World) -> None:
+    file = world.file(b"one")
+    document = Document(file=file, pages=[file])
+    with contextlib.suppress(KeyError), world.session.begin_nested():
+        world.session.add(document)
+        world.session.flush()
+        raise KeyError
+    world.session.add(document)
+    world.session.commit()
+    assert world.stored(document.file) == world.stored(document.pages[0]) == b"one"

@@ -301,3 +301,49 @@ def test_a_pending_file_whose_savepoint_failed_is_stored_again_by_the_next(world
         world.session.add(row)
     world.session.commit()
     assert world.stored(row.file) == b"mine"
+
+
+@each_action
+def test_a_savepoint_of_the_connection_that_is_rolled_back_behind_the_session_s_back_loses_no_bytes(
+    world: World, act: Callable[[Scene], None]
+) -> None:
+    scene = Scene(world)
+    before = world.store.objects()
+    savepoint = world.session.connection().begin_nested()
+    act(scene)
+    world.session.flush()
+    savepoint.rollback()
+    world.session.expire_all()
+    world.session.commit()
+    assert before <= world.store.objects()
+    assert scene.untouched()
+    for backend, path in world.store.objects() - before:  # nobody can tell which rows are gone, so these are for a sweep to find
+        world.store.backends[backend].delete([path])
+
+
+def test_a_savepoint_of_the_connection_that_is_rolled_back_before_all_of_it_leaves_nothing(world: World) -> None:
+    scene = Scene(world)
+    savepoint = world.session.connection().begin_nested()
+    scene.replace()
+    world.session.flush()
+    savepoint.rollback()
+    world.session.rollback()
+    assert scene.untouched()
+
+
+@each_action
+def test_a_savepoint_of_the_connection_that_is_released_is_no_matter(world: World, act: Callable[[Scene], None]) -> None:
+    scene = Scene(world)
+    with world.session.connection().begin_nested():
+        act(scene)
+        world.session.flush()
+    world.session.commit()
+    assert not scene.untouched()
+
+
+def test_a_commit_of_the_connection_behind_the_session_s_back_loses_no_bytes(world: World) -> None:
+    world.session.add(Document(file=world.file()))
+    world.session.flush()
+    world.session.connection().commit()
+    world.session.close()
+    assert world.count() == 1

@@ -233,3 +233,17 @@ async def test_an_async_outer_commit_deletes_what_was_dropped(
             await session.commit()
     check()
     assert not before & store.objects()
+
+
+@pytest.mark.parametrize("mode", ["conditional_savepoint", "rollback_only", "create_savepoint"])
+def test_an_outer_commit_before_the_session_is_closed_keeps_what_was_flushed(
+    engine: Engine, store: Store, check: Check, mode: str
+) -> None:
+    with engine.connect() as connection:
+        outer = connection.begin()
+        with joined(connection, mode) as session:
+            session.add(Document(file=file()))
+            session.flush()
+            outer.commit()
+    check()
+    assert len(store.objects()) == 1

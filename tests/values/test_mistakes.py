@@ -49,7 +49,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "a folder as content": (
         lambda: FileObject(content=Path("/")),
         FileNotFoundError,
-        "'/', but there is no such file, only a directory",
+        "'/', but there is no such file: that is a folder",
     ),
     "a path in place of a URL": (
         lambda: storages.register_backend("/srv/files", key="new"),

@@ -1,0 +1,104 @@
+"""``default=`` of a file column: a function that makes a file for each new row, by whatever route the row comes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import event, insert
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from filerow import FileObject, StoredObject
+from tests.cases.models import Named, Preset
+from tests.cases.world import World
+
+
+def filled(world: World, row: Preset) -> bool:
+    return world.stored(row.file) == b"default" and world.contents(row.pages) == [b"page"]
+
+
+def test_a_new_row_without_files_gets_its_own_default_files(world: World) -> None:
+    rows = [world.add(Preset), world.add(Preset, file=None)]
+    assert all(filled(world, row) for row in rows)
+    assert world.count() == 4
+
+
+def test_files_that_are_set_go_before_the_default(world: World) -> None:
+    row = world.add(Preset, file=world.file(b"mine"), pages=[])
+    assert world.stored(row.file) == b"mine"
+    assert row.pages == []
+
+
+def test_default_files_live_and_die_with_their_row(world: World) -> None:
+    world.session.add(Preset())
+    world.session.flush()
+    world.session.rollback()
+    assert world.count() == 0
+    world.session.delete(world.add(Preset))
+    world.session.commit()
+    assert world.count() == 0
+
+
+def test_a_default_file_is_stored_again_after_a_failed_flush(world: World) -> None:
+    world.add(Preset, id=1)
+    world.session.expunge_all()
+    row = Preset(id=1)
+    world.session.add(row)
+    with pytest.raises(IntegrityError):
+        world.session.commit()
+    world.session.rollback()
+    row.id = 2
+    world.session.add(row)
+    world.session.commit()
+    assert filled(world, row)
+
+
+def test_a_row_that_a_later_before_flush_listener_adds_gets_its_default_files(world: World) -> None:
+    added: list[Preset] = []
+
+    @event.listens_for(world.session, "before_flush")
+    def add_another(session: Session, *_: object) -> None:
+        if not added:
+            added.append(Preset())
+            session.add(added[0])
+
+    world.add(Named, name="a")
+    assert filled(world, added[0])
+
+
+@pytest.mark.parametrize(
+    ("statement", "parameters"),
+    [
+        (insert(Preset), [{"title": "a"}, {"title": "b"}]),
+        (insert(Preset), [{"title": "a", "file": None}, {"title": "b", "file": None}]),
+        (insert(Preset), {"title": "a", "file": None}),
+        (insert(Preset).values(title="a"), None),
+        (insert(Preset).values([{"title": "a"}, {"title": "b"}]), None),
+    ],
+    ids=["rows", "rows_of_none", "one_row", "values", "several_values"],
+)
+def test_a_bulk_insert_gives_each_row_its_default_files(world: World, statement: Any, parameters: Any) -> None:
+    world.session.execute(statement, parameters)
+    world.session.commit()
+    rows = world.session.query(Preset).all()
+    assert all(filled(world, row) for row in rows)
+    assert world.count() == 2 * len(rows)
+
+
+def test_a_bulk_insert_that_renders_nulls_means_them(world: World) -> None:
+    world.session.execute(insert(Preset), [{"file": None, "pages": []}], execution_options={"render_nulls": True})
+    world.session.commit()
+    assert world.count() == 0
+
+
+def test_one_file_as_the_default_of_all_rows_is_refused() -> None:
+    class Base(DeclarativeBase):
+        pass
+
+    with pytest.raises(TypeError, match="default=lambda"):
+
+        class Wrong(Base):
+            __tablename__ = "wrong"
+            id: Mapped[int] = mapped_column(primary_key=True)
+            file: Mapped[FileObject | None] = mapped_column(StoredObject("docs"), default=FileObject(content=b"one"))
