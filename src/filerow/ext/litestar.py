@@ -36,7 +36,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 try:
-    from litestar import Request, Response, Router, get, post, route
+    from litestar import Request, Response, Router, post, route
 except ImportError as error:
     raise ImportError("filerow.ext.litestar needs Litestar: pip install 'filerow[litestar]'") from error
 
@@ -46,7 +46,6 @@ from litestar.exceptions import (
     ClientException,
     ImproperlyConfiguredException,
     NotFoundException,
-    SerializationException,
 )
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.plugins import InitPlugin, ReceiveRoutePlugin
@@ -54,7 +53,6 @@ from litestar.routes import HTTPRoute
 
 from filerow._file import FileObject
 from filerow._rules import OCTET_STREAM
-from filerow.exceptions import FileValidationError, InvalidTokenError, StorageError, UntrustedDocumentError
 from filerow.ext._asgi import (
     OtherAnswers,
     Receive,
@@ -68,7 +66,8 @@ from filerow.ext._asgi import (
 )
 from filerow.ext._litestar_types import DECODERS, ENCODERS, FileDTO, FileDTOPlugin, FileSchemaPlugin
 from filerow.ext._static import SCRIPT, script
-from filerow.http.route import problem
+from filerow.ext._uploads import payload_of
+from filerow.http._problem import ANSWERED, problem
 
 if TYPE_CHECKING:
     from litestar.config.app import AppConfig
@@ -79,9 +78,6 @@ if TYPE_CHECKING:
     from filerow.http.direct import DirectUploads
 
 __all__ = ("FileDTO", "FilerowPlugin", "StoredFileResponse")
-
-ANSWERED = (FileValidationError, InvalidTokenError, UntrustedDocumentError, StorageError)
-"""The errors that a client hears of."""
 
 _BYTES = ResponseSpec(bytes, generate_examples=False, description="The file.", media_type=OCTET_STREAM)
 
@@ -196,9 +192,9 @@ class FilerowPlugin(InitPlugin, ReceiveRoutePlugin):
             if found is None:
                 raise NotFoundException
             try:
-                payload = await request.json()
-            except SerializationException as error:
-                raise ClientException("a JSON object is needed") from error
+                payload = payload_of(await request.body())
+            except ValueError as error:
+                raise ClientException(str(error)) from error
             return await found.handle_async(request.path_params["action"], payload)
 
         return Router(self._uploads_url, route_handlers=[upload], guards=self._guards, include_in_schema=self._include_in_schema)
@@ -212,10 +208,10 @@ async def _file(request: Request[Any, Any, Any]) -> StoredFileResponse:
     return StoredFileResponse.of(fixed(reply), problems=True)
 
 
-@get(f"/{SCRIPT}")
+@route(f"/{SCRIPT}", http_method=[HttpMethod.GET, HttpMethod.HEAD])
 async def _script(request: Request[Any, Any, Any]) -> StoredFileResponse:
     """Send the browser's side of direct upload."""
-    return StoredFileResponse.of(fixed(script(headers_of(request.scope))))
+    return StoredFileResponse.of(fixed(script(request.method, headers_of(request.scope))))
 
 
 def _answer_error(_: Request[Any, Any, Any], error: Exception) -> StoredFileResponse:
