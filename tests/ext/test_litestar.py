@@ -16,7 +16,7 @@ from advanced_alchemy.extensions.litestar import (
     SQLAlchemyDTOConfig,
     SQLAlchemyPlugin,
 )
-from litestar import Litestar, Response, get, post
+from litestar import Litestar, Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.dto import DataclassDTO, MsgspecDTO
 from litestar.enums import RequestEncodingType
@@ -135,6 +135,52 @@ async def test_files_come_in_from_a_form_and_go_out_as_their_view(world: World, 
     if kind is not Document:
         assert [view_of(other) for other in shown["others"]] == [VIEW, VIEW]
         assert shown.get("cover") is None
+
+
+def form_of(**parts: str | None) -> dict[str, Any]:
+    """Return a form as browsers send it: ``None`` is a file input in which nothing was chosen."""
+    lines = []
+    for name, text in parts.items():
+        file = '; filename=""\r\nContent-Type: application/octet-stream' if text is None else ""
+        file = '; filename="a.txt"\r\nContent-Type: text/plain' if text == "abc" else file
+        lines.append(f'--x\r\nContent-Disposition: form-data; name="{name}"{file}\r\n\r\n{text or ""}\r\n')
+    return {"content": "".join([*lines, "--x--\r\n"]), "headers": {"content-type": "multipart/form-data; boundary=x"}}
+
+
+@pytest.mark.parametrize("kind", [InDataclass, InStruct, InModel, InDataclass | None])
+async def test_a_file_input_that_was_left_empty_is_no_file(world: World, kind: Any) -> None:
+    app = app_of(kind, None)
+    answer = await ask(app, "POST", "/form", **form_of(name="", file="abc", pages=None, cover=None))
+    assert answer.status_code == 201, answer.text
+    shown = answer.json()
+    assert (shown["name"], shown["pages"], shown["cover"]) == ("", [], None)
+    assert view_of(shown["file"]) == VIEW
+    answer = await ask(app, "POST", "/form", **form_of(name="n", file="abc", pages="abc", cover="abc"))
+    assert view_of(answer.json()["cover"]) == VIEW
+    assert (await ask(app, "POST", "/form", **form_of(name="n", file=None, pages=None))).status_code == 400
+
+
+async def test_what_is_needed_and_was_left_empty_is_asked_for(world: World) -> None:
+    answer = await ask(app_of(InDataclass, None), "POST", "/form", **form_of(name="n", file=None, pages=None))
+    assert answer.json()["extra"] == [{"message": "a file is needed", "key": "file", "source": "body"}]
+
+
+async def test_what_the_application_does_before_a_request_is_done_still(world: World) -> None:
+    @dataclass
+    class Form:
+        cover: FileObject | None = None
+
+    async def handler(data: Any) -> Any:
+        return data
+
+    handler.__annotations__ = {"data": Annotated[Form, MULTIPART], "return": Form}
+
+    def stop(request: Request[Any, Any, Any]) -> dict[str, str]:
+        return {"stopped": request.url.path}
+
+    for where in ({"before_request": stop}, {}):
+        app = Litestar([post("/", **where)(handler)], plugins=[FilerowPlugin()], before_request=None if where else stop)
+        assert (await ask(app, "POST", "/", **form_of(cover=None))).json() == {"stopped": "/"}
 
 
 @pytest.mark.parametrize(("kind", "dto"), KINDS, ids=IDS)
