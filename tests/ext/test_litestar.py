@@ -232,9 +232,19 @@ async def test_advanced_alchemy_s_own_dto_takes_models_with_lists_of_files(world
 
 
 @pytest.mark.skipif(not GUIDE_RUNS, reason="an older Advanced Alchemy calls what Litestar has deprecated")
-async def test_a_flush_that_fails_in_an_autocommit_handler_is_told_and_leaves_nothing(world: World) -> None:
+async def uploaded_to(handler: Any, world: World) -> httpx.Response:
+    """Upload a file to a handler whose session Advanced Alchemy commits."""
     config = SQLAlchemyAsyncConfig(engine_instance=world.async_engine, before_send_handler="autocommit")
+    handler.__annotations__ = {
+        "data": Annotated[FileObject, MULTIPART],
+        "db_session": NamedDependency[AsyncSession],
+        "return": None,
+    }
+    app = Litestar([post("/")(handler)], plugins=[SQLAlchemyPlugin(config), FilerowPlugin()])
+    return await ask(app, "POST", "/", files={"file": ("a.txt", b"abc", "text/plain")})
 
+
+async def test_a_flush_that_fails_in_an_autocommit_handler_is_told_and_leaves_nothing(world: World) -> None:
     async def create(data: Any, db_session: Any) -> None:
         upload = data.get_content()
         db_session.add(Document(name="kept?", pages=[FileObject(filename="fine", content=b"fine")]))
@@ -243,32 +253,18 @@ async def test_a_flush_that_fails_in_an_autocommit_handler_is_told_and_leaves_no
         db_session.add(Document(name="n", file=FileObject(filename="late", content=(upload for _ in range(2000)))))
         await db_session.flush()
 
-    create.__annotations__ = {
-        "data": Annotated[FileObject, MULTIPART],
-        "db_session": NamedDependency[AsyncSession],
-        "return": None,
-    }
-    app = Litestar([post("/")(create)], plugins=[SQLAlchemyPlugin(config), FilerowPlugin()])
-    answer = await ask(app, "POST", "/", files={"file": ("a.txt", b"abc", "text/plain")})
+    answer = await uploaded_to(create, world)
     assert answer.status_code == 413, answer.text
     assert (world.names(), world.paths()) == ([], set())
 
 
 async def test_a_commit_that_fails_in_an_autocommit_handler_is_not_told(world: World) -> None:
     # why docs/frameworks.md asks for a flush; when Advanced Alchemy tells of it, that warning can go
-    config = SQLAlchemyAsyncConfig(engine_instance=world.async_engine, before_send_handler="autocommit")
-
     async def create(data: Any, db_session: Any) -> None:
         upload = data.get_content()
         db_session.add(Document(name="n", file=FileObject(filename="late", content=(upload for _ in range(2000)))))
 
-    create.__annotations__ = {
-        "data": Annotated[FileObject, MULTIPART],
-        "db_session": NamedDependency[AsyncSession],
-        "return": None,
-    }
-    app = Litestar([post("/")(create)], plugins=[SQLAlchemyPlugin(config), FilerowPlugin()])
-    answer = await ask(app, "POST", "/", files={"file": ("a.txt", b"abc", "text/plain")})
+    answer = await uploaded_to(create, world)
     assert answer.status_code == 201
     assert (world.names(), world.paths()) == ([], set())
 
@@ -308,6 +304,14 @@ async def test_an_error_of_a_handler_that_answers_with_a_file_is_told_as_in_any_
 
     answer = await ask(Litestar([show], plugins=[FilerowPlugin()]), "GET", "/")
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/json")
+
+
+async def test_one_plugin_serves_several_applications(world: World) -> None:
+    plugin = FilerowPlugin("/files")
+    for _ in range(2):
+        app = Litestar([], plugins=[plugin])
+        assert (await ask(app, "GET", "/files/filerow.js")).status_code == 200
+        assert (await ask(app, "GET", "/files/docs/a.txt")).headers["content-type"] == "application/problem+json"
 
 
 def test_direct_uploads_need_somebody_who_says_for_whom(world: World) -> None:

@@ -156,13 +156,11 @@ class FilerowPlugin(InitPlugin, ReceiveRoutePlugin):
         self._uploads_url = uploads_url
         self._guards = list(guards or [])
         self._include_in_schema = include_in_schema
-        self._is_installed = False
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """Add to the application's configuration; what the application says itself goes first."""
-        if self._is_installed:  # Litestar walks the list of plugins, and the ones below are put before this one
-            return app_config
-        self._is_installed = True
+        if any(isinstance(plugin, FileDTOPlugin) for plugin in app_config.plugins):
+            return app_config  # Litestar walks the list of plugins, and came here again for the one put before this
         app_config.plugins.insert(0, FileDTOPlugin(app_config.plugins))
         app_config.plugins.append(FileSchemaPlugin())
         app_config.type_encoders = {**ENCODERS, **(app_config.type_encoders or {})}
