@@ -1,8 +1,8 @@
 """Width and height of an image, read from its header: nothing is decoded, so a decompression bomb costs nothing.
 
-JPEG, TIFF, AVIF, HEIC, JPEG 2000 and BMP are read by ``imagesize``; PNG, GIF, WebP and SVG here, because it takes the sixteen-bit
+TIFF, AVIF, HEIC, JPEG 2000 and BMP are read by ``imagesize``; PNG, JPEG, GIF, WebP and SVG here, because it takes the sixteen-bit
 numbers of GIF as signed ones, WebP's scaling bits as part of the size, and any element's attributes for those of an SVG's root.
-Decoders also go by a PNG's second header and by a frame that is larger than its GIF, which it does not look at.
+Decoders also go by the second header of a PNG or JPEG, and by a frame that is larger than its GIF; it does not look at these.
 An image is a stranger's work: whatever it claims, a look at it ends after so many reads and bytes.
 """
 
@@ -24,6 +24,13 @@ _BLOCK = 16 << 10
 _MOST_BYTES = 256 << 10
 _MOST_READS = 20_000
 _SVG_BYTES = 64 << 10
+
+# Markers of JPEG (ITU-T T.81, table B.1).
+_FIRST_SEGMENT = 0xC0
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_NO_SEGMENT = frozenset(range(0xD0, 0xD9))
+_SCAN_OR_END = frozenset({0xD9, 0xDA})
+
 _MOST_PIXELS = 1 << 32  # a side longer than any format can say is a misreading
 _FAR = 1 << 62
 
@@ -51,6 +58,8 @@ def dimensions(read_at: ReadAt, content_type: str, size: int | None = None) -> t
         found = _header(_gif, _Window(read_at, size))
     elif content_type in {"image/png", "image/apng"}:
         found = _header(_png, _Window(read_at, size))
+    elif content_type == "image/jpeg":
+        found = _header(_jpeg, _Window(read_at, size))
     elif content_type == "image/webp":
         found = _webp(read_at(0, 30))
     else:
@@ -164,6 +173,32 @@ def _png(window: _Window) -> tuple[int, int] | None:
             window.seek(-8, os.SEEK_CUR)
         window.seek(length + 4, os.SEEK_CUR)
     return found
+
+
+def _jpeg(window: _Window) -> tuple[int, int] | None:
+    """Frame header (JPEG, ITU-T T.81, section B.2.2), of which there is one; what is no marker is passed over, as decoders do."""
+    if window.read(2) != b"\xff\xd8":
+        return None
+    found: tuple[int, int] | None = None
+    while byte := window.read(1):
+        marker = 0
+        while byte == b"\xff":  # any number of them may come before a marker
+            byte = window.read(1)
+            marker = int.from_bytes(byte)
+        if marker in _SCAN_OR_END:
+            return found
+        if marker < _FIRST_SEGMENT or marker in _NO_SEGMENT:
+            continue
+        length = window.read(2)
+        if marker in _FRAMES:
+            frame = window.read(5)
+            if found is not None or len(frame) < 5:  # noqa: PLR2004
+                return None
+            height, width = struct.unpack_from(">HH", frame, 1)
+            found = width, height
+            window.seek(-5, os.SEEK_CUR)
+        window.seek(max(int.from_bytes(length) - 2, 0), os.SEEK_CUR)
+    return found if window.has_end else None
 
 
 # -- SVG -------------------------------------------------------------------------------------------------------------------

@@ -114,6 +114,18 @@ def test_a_png_with_two_headers_has_no_size() -> None:
     assert dimensions(read_at, "image/png") is None  # of a stream, of which more may come
 
 
+def test_a_jpeg_with_two_frames_has_no_size() -> None:
+    whole = picture("JPEG", 31, 17)
+    start = whole.index(b"\xff\xc0")
+    end = start + 2 + int.from_bytes(whole[start + 2 : start + 4])
+    small = whole[start : start + 5] + struct.pack(">HH", 1, 1) + whole[start + 9 : end]
+    twice = whole[:start] + small + whole[start:]
+    assert Image.open(io.BytesIO(twice)).size == (31, 17)  # a decoder makes room for the last one
+    assert size_of(twice) is None
+    assert size_of(whole[:start] + b"\xff\xff\xff" + whole[start + 1 :]) == (31, 17)
+    assert size_of(whole[:start] + b"junk" + whole[start:]) == (31, 17)
+
+
 SVGS: dict[str, tuple[str, tuple[int, int] | None]] = {
     "plain": ('<svg width="31" height="17"/>', (31, 17)),
     "single_quotes": ("<svg height='17px' width='31px'>", (31, 17)),
