@@ -240,6 +240,10 @@ class FileIO:
         request = self._sign_request(expires_in, limits, for_upload=for_upload, download_as=download_as, inline=inline)
         return await self._signed_by().sign_async(self._facts.path, request.rounded(round_expiry))
 
+    def presented(self, request: SignRequest) -> SignRequest:
+        """Return a request to read with the name and type that this file's URL must bind, where the store knows neither."""
+        return SignRequest("GET", request.expires_in, *self._presentation(None, inline=False), signed_at=request.signed_at)
+
     # -- writing -------------------------------------------------------------------------------------------------------
 
     def save(self, data: object = None, **ignored: Unpack[Tuning]) -> Self:

@@ -1,7 +1,8 @@
 """Width and height of an image, read from its header: nothing is decoded, so a decompression bomb costs nothing.
 
-PNG, JPEG, TIFF, AVIF, HEIC, JPEG 2000 and BMP are read by ``imagesize``; GIF, WebP and SVG here, because it takes the sixteen-bit
+TIFF, AVIF, HEIC, JPEG 2000 and BMP are read by ``imagesize``; PNG, JPEG, GIF, WebP and SVG here, because it takes the sixteen-bit
 numbers of GIF as signed ones, WebP's scaling bits as part of the size, and any element's attributes for those of an SVG's root.
+Decoders also go by the second header of a PNG or JPEG, and by a frame that is larger than its GIF; it does not look at these.
 An image is a stranger's work: whatever it claims, a look at it ends after so many reads and bytes.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import struct
 from collections.abc import Callable
 from typing import NoReturn, TypeAlias
 
@@ -22,6 +24,13 @@ _BLOCK = 16 << 10
 _MOST_BYTES = 256 << 10
 _MOST_READS = 20_000
 _SVG_BYTES = 64 << 10
+
+# Markers of JPEG (ITU-T T.81, table B.1).
+_FIRST_SEGMENT = 0xC0
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_NO_SEGMENT = frozenset(range(0xD0, 0xD9))
+_SCAN_OR_END = frozenset({0xD9, 0xDA})
+
 _MOST_PIXELS = 1 << 32  # a side longer than any format can say is a misreading
 _FAR = 1 << 62
 
@@ -46,7 +55,11 @@ def dimensions(read_at: ReadAt, content_type: str, size: int | None = None) -> t
     if content_type == "image/svg+xml":
         found = _svg(read_at(0, _SVG_BYTES))
     elif content_type == "image/gif":
-        found = _gif(read_at(0, 10))
+        found = _header(_gif, _Window(read_at, size))
+    elif content_type in {"image/png", "image/apng"}:
+        found = _header(_png, _Window(read_at, size))
+    elif content_type == "image/jpeg":
+        found = _header(_jpeg, _Window(read_at, size))
     elif content_type == "image/webp":
         found = _webp(read_at(0, 30))
     else:
@@ -57,13 +70,6 @@ def dimensions(read_at: ReadAt, content_type: str, size: int | None = None) -> t
     if found is None or not all(0 < side < _MOST_PIXELS for side in found):
         return None
     return found
-
-
-def _gif(head: bytes) -> tuple[int, int] | None:
-    """Logical screen descriptor (GIF89a, section 18)."""
-    if len(head) < 10 or head[:6] not in {b"GIF87a", b"GIF89a"}:  # noqa: PLR2004
-        return None
-    return int.from_bytes(head[6:8], "little"), int.from_bytes(head[8:10], "little")
 
 
 def _webp(head: bytes) -> tuple[int, int] | None:
@@ -85,6 +91,7 @@ class _Window:
     """What imagesize sees of an image: a file that gives out so many bytes in so many reads and then fails."""
 
     def __init__(self, read_at: ReadAt, size: int | None) -> None:
+        self.has_end = size is not None  # what is not seen of others may be anything
         self._read_at = read_at
         self._end = _FAR if size is None else size
         self._position = 0
@@ -120,6 +127,78 @@ class _Window:
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._end}[whence]
         self._position = min(max(0, start + offset), _FAR)
         return self._position
+
+
+def _header(reader: Callable[[_Window], tuple[int, int] | None], window: _Window) -> tuple[int, int] | None:
+    try:
+        return reader(window)
+    except ValueError:  # it has no end
+        return None
+
+
+def _gif(window: _Window) -> tuple[int, int] | None:
+    """Logical screen descriptor, or the first image where that reaches beyond it (GIF89a, sections 18 and 20)."""
+    head = window.read(13)
+    if len(head) < 13 or head[:6] not in {b"GIF87a", b"GIF89a"}:  # noqa: PLR2004
+        return None
+    width, height = struct.unpack_from("<HH", head, 6)
+    if head[10] & 0x80:  # a table of colours
+        window.seek(3 << (head[10] & 7) + 1, os.SEEK_CUR)
+    while (block := window.read(1)) not in {b"", b";"}:
+        if block == b",":
+            place = window.read(8)
+            if len(place) == 8:  # noqa: PLR2004
+                left, top, wide, high = struct.unpack("<4H", place)
+                return max(width, left + wide), max(height, top + high)
+        elif block == b"!" and window.read(1):
+            while size := int.from_bytes(window.read(1), "big"):
+                window.seek(size, os.SEEK_CUR)
+    return (width, height) if block or window.has_end else None
+
+
+def _png(window: _Window) -> tuple[int, int] | None:
+    """Image header (PNG, section 11.2.1), of which there is one."""
+    if window.read(8) != b"\x89PNG\r\n\x1a\n":
+        return None
+    found: tuple[int, int] | None = None
+    while (chunk := window.read(8))[4:] not in {b"IDAT", b"IEND"}:
+        if len(chunk) < 8:  # noqa: PLR2004
+            return found if window.has_end else None
+        length, kind = struct.unpack(">I4s", chunk)
+        if kind == b"IHDR":
+            sides = window.read(8)
+            if found is not None or len(sides) < 8:  # noqa: PLR2004
+                return None
+            found = struct.unpack(">II", sides)
+            window.seek(-8, os.SEEK_CUR)
+        window.seek(length + 4, os.SEEK_CUR)
+    return found
+
+
+def _jpeg(window: _Window) -> tuple[int, int] | None:
+    """Frame header (JPEG, ITU-T T.81, section B.2.2), of which there is one; what is no marker is passed over, as decoders do."""
+    if window.read(2) != b"\xff\xd8":
+        return None
+    found: tuple[int, int] | None = None
+    while byte := window.read(1):
+        marker = 0
+        while byte == b"\xff":  # any number of them may come before a marker
+            byte = window.read(1)
+            marker = int.from_bytes(byte)
+        if marker in _SCAN_OR_END:
+            return found
+        if marker < _FIRST_SEGMENT or marker in _NO_SEGMENT:
+            continue
+        length = window.read(2)
+        if marker in _FRAMES:
+            frame = window.read(5)
+            if found is not None or len(frame) < 5:  # noqa: PLR2004
+                return None
+            height, width = struct.unpack_from(">HH", frame, 1)
+            found = width, height
+            window.seek(-5, os.SEEK_CUR)
+        window.seek(max(int.from_bytes(length) - 2, 0), os.SEEK_CUR)
+    return found if window.has_end else None
 
 
 # -- SVG -------------------------------------------------------------------------------------------------------------------

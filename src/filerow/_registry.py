@@ -34,6 +34,10 @@ class Located(Protocol):
         """Its path there."""
         ...
 
+    def presented(self, request: SignRequest) -> SignRequest:
+        """Return a request to read it with what its URL must bind where the store does not know it."""
+        ...
+
 
 class StorageRegistry:
     """Backends by key. The library uses the one instance :data:`storages`; tests may make their own.
@@ -129,9 +133,9 @@ class StorageRegistry:
         return self.get_backend(key) if key else self.get_default_backend()
 
     def sign_many(self, files: Iterable[Located], *, expires_in: int = 3600, round_expiry: int | None = None) -> list[str]:
-        """Return one URL per stored file to read it, in order; one call per backend signs them all.
+        """Return one URL per stored file to read it, in order, as ``file.sign()`` makes it; one call per store signs all.
 
-        A name to download as belongs to one file, so those are signed one by one: ``file.sign(inline=True)``.
+        Another name to download as belongs to one file, so those are signed one by one: ``file.sign(download_as="report.pdf")``.
 
         Args:
             files: Stored files, of any backends.
@@ -144,18 +148,36 @@ class StorageRegistry:
             ValueError: ``round_expiry`` is not positive.
         """
         request = SignRequest("GET", expires_in).rounded(round_expiry)
-        grouped = _by_backend(files)
-        urls = {key: iter(self.resolve(key).sign_many(paths, request)) for key, paths in grouped.paths.items()}
-        return [next(urls[key]) for key in grouped.order]
+        grouped = self._grouped(files, request)
+        urls = {ask: iter(self.resolve(ask.key).sign_many(paths, ask.request)) for ask, paths in grouped.paths.items()}
+        return [next(urls[ask]) for ask in grouped.order]
 
     async def sign_many_async(
         self, files: Iterable[Located], *, expires_in: int = 3600, round_expiry: int | None = None
     ) -> list[str]:
         """Return one URL per stored file; see :meth:`sign_many`."""
         request = SignRequest("GET", expires_in).rounded(round_expiry)
-        grouped = _by_backend(files)
-        urls = {key: iter(await self.resolve(key).sign_many_async(paths, request)) for key, paths in grouped.paths.items()}
-        return [next(urls[key]) for key in grouped.order]
+        grouped = self._grouped(files, request)
+        urls = {
+            ask: iter(await self.resolve(ask.key).sign_many_async(paths, ask.request)) for ask, paths in grouped.paths.items()
+        }
+        return [next(urls[ask]) for ask in grouped.order]
+
+    def _grouped(self, files: Iterable[Located], request: SignRequest) -> _Grouped:
+        """Return what is asked of which backend for each file, in order, and the paths of each such question, in the same order.
+
+        A store with a server knows each file's name and type. A URL of our own must bind them, so each file asks its own.
+        """
+        shared: dict[str, _Ask | None] = {}
+        grouped = _Grouped([], {})
+        for file in files:
+            key = file.backend_key
+            if key not in shared:
+                shared[key] = _Ask(key, request) if self.resolve(key).own_urls is None else None
+            ask = shared[key] or _Ask(key, file.presented(request))
+            grouped.order.append(ask)
+            grouped.paths.setdefault(ask, []).append(file.path)
+        return grouped
 
     def set_default_backend(self, key: str) -> None:
         """Choose the backend of columns and files that name none; it may be registered later."""
@@ -215,16 +237,14 @@ def _no_backend(given: object) -> str:
     return f"register_backend() takes a backend or a URL, not {type(given).__name__}{hint}"
 
 
+class _Ask(NamedTuple):
+    key: str
+    request: SignRequest
+
+
 class _Grouped(NamedTuple):
-    order: list[str]
-    paths: dict[str, list[str]]
-
-
-def _by_backend(files: Iterable[Located]) -> _Grouped:
-    """Return each file's backend, in order, and the paths that each backend has to sign, in the same order."""
-    given = list(files)
-    order = [file.backend_key for file in given]
-    return _Grouped(order, {key: [file.path for file, its in zip(given, order, strict=True) if its == key] for key in set(order)})
+    order: list[_Ask]
+    paths: dict[_Ask, list[str]]
 
 
 def backend_from_url(url: str, key: str, **options: Any) -> StorageBackend:

@@ -152,6 +152,25 @@ def test_options_may_come_as_config(s3_server: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "options", "name", "value"),
+    [
+        ("s3://bucket", {"aws_allow_http": True}, "allow_http", "true"),
+        ("s3://bucket", {"allow_http": "true"}, "allow_http", "true"),
+        ("s3://bucket", {"config": {"AWS_ALLOW_HTTP": "true"}}, "allow_http", "true"),
+        ("s3://bucket", {"config": {"aws_user_agent": "one"}, "client_options": {"user_agent": "two"}}, "user_agent", "two"),
+        ("gs://bucket", {"bearer_token": "x", "google_proxy_url": "http://proxy.example"}, "proxy_url", "http://proxy.example"),
+        ("az://box", {"account_name": "n", "account_key": "YQ==", "azure_read_timeout": "5s"}, "read_timeout", "5s"),
+    ],
+)
+def test_options_of_the_http_client_may_be_named_as_those_of_the_store(
+    url: str, options: dict[str, Any], name: str, value: str
+) -> None:
+    before = repr(options)
+    assert ObstoreBackend("docs", url, **options).store.client_options[name] == value
+    assert repr(options) == before
+
+
+@pytest.mark.parametrize(
     ("url", "options"),
     [
         ("s3://bucket", {"aws_zork": "1", "aws_secret_access_key": SECRET}),

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from filerow import FileObject, StorageBackend, StoredObject, storages
+from filerow import FileObject, FileObjectList, StorageBackend, StoredObject, storages
 from filerow.backends.fsspec import FSSpecBackend
 from filerow.backends.local import LocalBackend
 from filerow.backends.memory import MemoryBackend
@@ -45,6 +45,7 @@ class Document(Base):
         StoredObject("direct", max_size="1 MB", content_types=["image/png", "image/jpeg"])
     )
     cover: Mapped[FileObject | None] = mapped_column(StoredObject("direct", content_types=["image/*"]))
+    pages: Mapped[FileObjectList] = mapped_column(StoredObject("direct", multiple=True, content_types=["image/png"]))
     anything: Mapped[FileObject | None] = mapped_column(StoredObject("direct", max_size="200 MB"))
 
 

@@ -206,6 +206,27 @@ def test_a_claim_for_another_column_is_refused_and_stays_good_for_its_own(store:
     assert side(FileObject, "from_claim", ticket.claim, Document.image, secret=SECRET).get_content() == PNG
 
 
+def test_a_list_takes_one_file_for_each_claim(store: Store, side: Side, send: Send, session: Session) -> None:
+    uploads = store.uploads(Document.pages)
+    first, second, third = [uploaded(side, uploads, send, filename=f"{name}.png").claim for name in "abc"]
+    document = Document(pages=[side(uploads, "claim", first)])
+    session.add(document)
+    session.commit()
+    document.pages.append(side(uploads, "claim", second))
+    session.commit()
+    document.pages.append(side(uploads, "claim", third))
+    session.rollback()
+    assert [page.filename for page in document.pages] == ["a.png", "b.png"]
+    assert [page.get_content() for page in document.pages] == [PNG, PNG]
+    for claim in (first, second):
+        with pytest.raises(ClaimError, match="used before"):
+            side(uploads, "claim", claim)
+    del document.pages[0]
+    session.commit()
+    assert {page.path for page in document.pages} < store.paths()
+    assert len(store.paths()) == 2  # and the one that was rolled back, staged, for a sweep
+
+
 def test_an_aborted_upload_leaves_nothing(store: Store, side: Side, send: Send) -> None:
     uploads = store.uploads()
     ticket = uploaded(side, uploads, send)

@@ -87,6 +87,7 @@ def make(world: World) -> FastAPI:  # noqa: C901 - a list of routes
             "file": StoredFileResponse(file),
             "saved": StoredFileResponse(file, download_as="named \u20ac\r\n.txt"),
             "redirect": StoredFileResponse.redirect(file),
+            "stable": StoredFileResponse.redirect(file, round_expiry=3600),
             "accelerate": StoredFileResponse.accelerate(file),
         }[way]
 

@@ -65,6 +65,8 @@ def make(world: World) -> Flask:  # noqa: C901 - a list of routes
         assert file
         if way == "saved":
             return send(file, download_as="named \u20ac\r\n.txt")
+        if way == "stable":
+            return redirect(file, round_expiry=3600)
         return {"file": send, "redirect": redirect, "accelerate": accelerate}[way](file)
 
     direct = {"documents": DirectUploads(Document.file, secret=SECRET)}

@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
@@ -223,6 +223,12 @@ def test_a_redirect_leads_to_a_signed_url_that_works(site: Site) -> None:
     assert site.client.get(answer.headers["location"]).content == TEXT
 
 
+def test_redirects_of_one_window_lead_to_one_url(site: Site) -> None:
+    location = site.client.get(address(site, "stable")).headers["location"]
+    assert int(parse_qs(urlsplit(location).query)["expires"][0]) % 3600 == 0
+    assert site.client.get(location).content == TEXT
+
+
 def test_a_web_server_in_front_is_told_where_the_file_is(site: Site) -> None:
     answer = site.client.get(address(site, "accelerate"))
     assert (answer.status_code, answer.content) == (200, b"")
@@ -315,6 +321,8 @@ def test_filerow_js_is_served_as_a_module(site: Site) -> None:
     assert "export" in answer.text
     again = site.client.get("/files/filerow.js", headers={"if-none-match": answer.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
+    head = site.client.head("/files/filerow.js")
+    assert (head.status_code, head.headers["content-length"]) == (200, str(len(answer.content)))
 
 
 def test_direct_uploads_are_for_those_the_application_lets_in(site: Site) -> None:
@@ -331,6 +339,25 @@ def test_direct_uploads_are_for_those_the_application_lets_in(site: Site) -> Non
     assert (given["method"], given["size"]) == ("PUT", len(TEXT))
     assert site.client.put(given["url"], content=TEXT, headers=given["headers"]).status_code == 201
     assert site.client.post("/uploads/documents/abort", json={"claim": given["claim"]}, headers=allowed).json() == {}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b'{"filename": "\xff"}', b'{"size": ' + b"9" * 5000 + b"}", b"[" * 100_000],
+    ids=["nothing", "broken off", "no text", "endless number", "endless lists"],
+)
+def test_what_is_no_json_is_the_fault_of_the_client(site: Site, body: bytes) -> None:
+    headers = {"authorization": TOKEN, "content-type": "application/json"}
+    assert site.client.post("/uploads/documents/begin", content=body, headers=headers).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("where", "allowed"), [("/files/docs/a.txt", {"GET", "HEAD", "PUT"}), ("/files/filerow.js", {"GET", "HEAD"})]
+)
+def test_a_method_that_a_route_has_not_is_answered_with_those_it_has(site: Site, where: str, allowed: set[str]) -> None:
+    answer = site.client.request("DELETE", where)
+    assert answer.status_code == 405
+    assert set(answer.headers["allow"].split(", ")) - {"OPTIONS"} == allowed
 
 
 # -- clients who leave -----------------------------------------------------------------------------------------------------

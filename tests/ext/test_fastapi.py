@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from filerow import FileObject, FileObjectList, StoredObject, storages
 from filerow.exceptions import FileTooLargeError
-from filerow.ext.fastapi import StoredFileResponse, Uploaded, install
+from filerow.ext.fastapi import StoredFileResponse, Uploaded, file_router, install
 from tests.ext.world import LIMIT, Document, World
 
 TEXT = ("a.txt", b"abc", "text/plain")
@@ -108,6 +108,18 @@ async def test_a_form_model_takes_a_file(world: World) -> None:
     assert answer.status_code == 200, answer.text
     assert answer.json()["filename"] == "a.txt"
     assert (await ask(app, "POST", "/", data={"name": "n", "file": "text"})).status_code == 422
+
+
+def test_the_routes_can_be_shown_in_openapi(world: World) -> None:
+    app = FastAPI()
+    app.include_router(file_router("/files", include_in_schema=True))
+    paths = app.openapi()["paths"]
+    assert {path: set(operations) for path, operations in paths.items()} == {
+        "/files/filerow.js": {"get", "head"},
+        "/files/{key}/{path}": {"get", "head", "put"},
+    }
+    names = [operation["operationId"] for operations in paths.values() for operation in operations.values()]
+    assert len(names) == len(set(names))
 
 
 async def test_an_exception_handler_of_the_application_goes_first(world: World) -> None:

@@ -146,6 +146,21 @@ async def test_one_call_per_backend_signs_all_its_files() -> None:
     assert urls == [file.sign(round_expiry=60) for file in files]
 
 
+async def test_urls_of_many_files_are_those_of_each_file(backend: StorageBackend) -> None:
+    files = [
+        FileObject("docs", filename="saved as.txt", content_type="text/plain", content=b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"),
+        FileObject("docs", filename="two.txt", content_type="text/plain", content=b"two"),
+    ]
+    if backend.protocol in {"file", "memory"}:
+        for file in files:
+            file.save()
+    else:
+        files = [FileObject("docs", to_filename=name, content_type="text/plain") for name in ("a", "b")]
+    one_by_one = [file.sign(round_expiry=3600) for file in files]
+    assert storages.sign_many(files, round_expiry=3600) == one_by_one
+    assert await storages.sign_many_async(reversed(files), round_expiry=3600) == one_by_one[::-1]
+
+
 def test_plain_urls_of_s3_cost_one_native_call(monkeypatch: pytest.MonkeyPatch) -> None:
     import obstore
 

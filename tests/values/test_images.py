@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,6 +80,50 @@ def test_the_bits_that_other_readers_get_wrong_are_read_right() -> None:
     vp8 = picture("WEBP", 31, 17)
     scaled = vp8[:26] + struct.pack("<HH", 31 | 0x4000, 17 | 0xC000) + vp8[30:]
     assert size_of(scaled) == (31, 17)
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def test_a_frame_that_is_larger_than_its_gif_counts() -> None:
+    whole = picture("GIF", 310, 170)
+    comment = b"!\xfe" + b"\xff" + bytes(255) + b"\x03abc\0"
+    small = whole[:6] + struct.pack("<HH", 1, 1) + whole[10:]
+    table = 13 + (3 << (whole[10] & 7) + 1)
+    for data in (small, small[:table] + comment * 100 + small[table:]):
+        assert Image.open(io.BytesIO(data)).size == (310, 170)  # what a decoder makes room for
+        assert size_of(data) == (310, 170)
+
+
+def test_a_png_with_two_headers_has_no_size() -> None:
+    whole = picture("PNG", 31, 17)
+    header, rest = whole[8:33], whole[33:]
+    small = chunk(b"IHDR", struct.pack(">II", 1, 1) + header[16:21])
+    text = chunk(b"tEXt", b"Comment\0" + bytes(100_000))
+    signature = whole[:8]
+    assert size_of(signature + header + text + rest) == (31, 17)
+    assert Image.open(io.BytesIO(signature + small + text + header + rest)).size == (31, 17)  # a decoder takes the last one
+    assert size_of(signature + small + text + header + rest) is None
+    assert size_of(signature + header + text + small + rest) is None
+    hidden = signature + small + text
+
+    def read_at(offset: int, size: int) -> bytes:
+        return hidden[offset : offset + size]
+
+    assert dimensions(read_at, "image/png") is None  # of a stream, of which more may come
+
+
+def test_a_jpeg_with_two_frames_has_no_size() -> None:
+    whole = picture("JPEG", 31, 17)
+    start = whole.index(b"\xff\xc0")
+    end = start + 2 + int.from_bytes(whole[start + 2 : start + 4])
+    small = whole[start : start + 5] + struct.pack(">HH", 1, 1) + whole[start + 9 : end]
+    twice = whole[:start] + small + whole[start:]
+    assert Image.open(io.BytesIO(twice)).size == (31, 17)  # a decoder makes room for the last one
+    assert size_of(twice) is None
+    assert size_of(whole[:start] + b"\xff\xff\xff" + whole[start + 1 :]) == (31, 17)
+    assert size_of(whole[:start] + b"junk" + whole[start:]) == (31, 17)
 
 
 SVGS: dict[str, tuple[str, tuple[int, int] | None]] = {
@@ -261,6 +306,10 @@ ENDLESS = {
     "jpeg_of_empty_segments": (b"\xff\xd8" + b"\xff\xe1\0\2" * (2 << 20), "image/jpeg"),
     "tiff_of_other_entries": (b"II*\0\x08\0\0\0\xff\xff" + b"\1\0\3\0" * (2 << 20), "image/tiff"),
     "big_tiff_of_other_entries": (b"II+\0\x08\0\0\0\x10" + bytes(7) + b"\xff" * 8 + b"\1" * (8 << 20), "image/tiff"),
+    "gif_of_extensions": (b"GIF89a" + bytes(7) + b"!\xfe\1x\0" * (2 << 20), "image/gif"),
+    "gif_of_small_blocks": (b"GIF89a" + bytes(7) + b"!\xfe" + b"\1x" * (2 << 20), "image/gif"),
+    "gif_of_nothing": (b"GIF89a" + bytes(8 << 20), "image/gif"),
+    "png_of_empty_chunks": (b"\x89PNG\r\n\x1a\n" + chunk(b"tEXt", b"") * (1 << 20), "image/png"),
     "avif_of_many_boxes": (FTYP + boxes(b"free", b"") * (1 << 20), "image/avif"),
     "avif_of_many_properties": (
         FTYP + boxes(b"meta", bytes(4) + boxes(b"iprp", boxes(b"ipco", boxes(b"ispe", bytes(12)) * 300_000))),

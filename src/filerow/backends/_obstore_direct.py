@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 from filerow.backends._deadlines import botocore_limits
 from filerow.backends._foreign import clean_message, secrets_of
 from filerow.backends._obstore_steps import Call
-from filerow.backends._obstore_store import endpoint_of
+from filerow.backends._s3_place import place_of
 from filerow.backends._streams import in_thread
 from filerow.backends._types import Unfinished
 from filerow.backends.obstore import ObstoreBackend
@@ -199,21 +199,17 @@ class S3Direct:
         return self._fixed
 
     def _made_client(self) -> Any:
-        config = self._config
-        virtual = str(config.get("virtual_hosted_style_request", "false")).lower() == "true"
-        endpoint = endpoint_of(self._store) or None
-        if endpoint and virtual:  # obstore wants the bucket in such an endpoint, botocore adds it
-            endpoint = endpoint.replace(f"//{config['bucket']}.", "//", 1)
-        key, secret, token = _credentials(self._store, config)
+        place = place_of(self._store)
+        key, secret, token = _credentials(self._store, self._config)
         with _lock:
             return self._session.create_client(
                 "s3",
-                region_name=str(config.get("region") or config.get("default_region") or "us-east-1"),
-                endpoint_url=endpoint,
+                region_name=place.region,
+                endpoint_url=place.endpoint,
                 aws_access_key_id=key,
                 aws_secret_access_key=secret,
                 aws_session_token=token,
-                config=self._options("virtual" if virtual else "path"),
+                config=self._options(place.style),
             )
 
     def _options(self, style: str) -> Any:

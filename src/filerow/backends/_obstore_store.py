@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,6 +28,14 @@ _ENDPOINTS = {
     "gs": (("base_url", "gcs_base_url", "google_base_url"), ("GOOGLE_BASE_URL",)),
     "az": (("endpoint", "azure_endpoint", "azure_storage_endpoint"), ("AZURE_ENDPOINT", "AZURE_STORAGE_ENDPOINT")),
 }
+
+# What obstore takes in client_options= alone, though object_store knows each as an option of every store, with its prefix too
+# (``aws_allow_http``): obstore panics over them there.
+_CLIENT = re.compile(
+    r"(?:aws_|azure_|google_)?(allow_http|allow_invalid_certificates|connect_timeout|default_content_type|http1_only|http2_only"
+    r"|http2_keep_alive_interval|http2_keep_alive_timeout|http2_keep_alive_while_idle|http2_max_frame_size|pool_idle_timeout"
+    r"|pool_max_idle_per_host|proxy_url|proxy_ca_certificate|proxy_excludes|randomize_addresses|read_timeout|timeout|user_agent)"
+)
 
 _SCHEMES = {"s3": "s3", "s3a": "s3", "gs": "gs", "az": "az", "adl": "az", "azure": "az", "abfs": "az", "abfss": "az"}
 
@@ -112,7 +121,7 @@ def build_store(url: str, options: Mapping[str, Any], timeout: float) -> Any:
     kind = _SCHEMES.get(scheme, "s3" if ".amazonaws.com" in url or ".r2.cloudflarestorage.com" in url else "")
     endpoint = url if scheme == "http" else _endpoint(kind, given)
     _check_address(url, scheme, endpoint)
-    client = {**obstore_limits(timeout), **(given.pop("client_options", None) or {})}
+    client = {**obstore_limits(timeout), **_client_options(given), **(given.pop("client_options", None) or {})}
     if endpoint.startswith("http://"):
         client.setdefault("allow_http", True)
     given["retry_config"] = {**obstore_retries(timeout), **(given.get("retry_config") or {})}
@@ -151,6 +160,17 @@ def _refuse_unknown(options: Mapping[str, Any], known: set[str], scheme: str) ->
     if unknown:
         msg = f"{scheme}:// takes no option named {', '.join(unknown)}"
         raise ValueError(msg)
+
+
+def _client_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Take the options of the HTTP client out of a store's own, and return them by the names that obstore knows."""
+    found: dict[str, Any] = {}
+    if options.get("config"):
+        options["config"] = dict(options["config"])
+    for given in (options.get("config") or {}, options):
+        named = [(name, match[1]) for name in given if (match := _CLIENT.fullmatch(str(name).lower()))]
+        found |= {plain: given.pop(name) for name, plain in named}
+    return found
 
 
 def _endpoint(kind: str, options: Mapping[str, Any]) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from importlib import import_module
 from typing import Any
 from urllib.parse import quote
 
+from filerow.backends._sign_request import moment_of
 from filerow.backends._types import SignRequest
 from filerow.exceptions import UnsupportedOperationError
 
@@ -42,7 +42,6 @@ class AzureSigner:
     def sign(self, path: str, request: SignRequest) -> str:
         """Return the URL for one path."""
         name = self._folder + path
-        begin = datetime.fromtimestamp(time.time() if request.signed_at is None else request.signed_at, UTC)
         signature = self._blob.generate_blob_sas(
             account_name=self._account,
             container_name=self._container,
@@ -50,7 +49,7 @@ class AzureSigner:
             account_key=self._key,
             # without a start, which clocks disagree about and which would make every URL another
             permission=self._blob.BlobSasPermissions(read=request.method == "GET", write=request.method == "PUT"),
-            expiry=begin + timedelta(seconds=request.expires_in),
+            expiry=moment_of(request) + timedelta(seconds=request.expires_in),
             content_disposition=request.content_disposition,
             content_type=request.content_type,
         )

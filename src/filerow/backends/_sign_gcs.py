@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
@@ -18,7 +16,7 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from filerow.backends._obstore_store import endpoint_of
-from filerow.backends._sign_request import length_range, response_query
+from filerow.backends._sign_request import answer_parameters, length_range, moment_of
 from filerow.backends._types import SignRequest
 from filerow.exceptions import UnsupportedOperationError
 
@@ -49,49 +47,25 @@ class GCSSigner:
 
     def sign(self, path: str, request: SignRequest) -> str:
         """Return the URL for one path."""
-        if request.method == "GET":
-            return self.url("GET", path, request.expires_in, signed_at=request.signed_at, query=response_query(request))
-        headers = {} if request.content_type is None else {"Content-Type": request.content_type}
-        headers |= length_range(request)
-        return self.url("PUT", path, request.expires_in, signed_at=request.signed_at, headers=headers)
-
-    def url(
-        self,
-        method: str,
-        path: str,
-        expires_in: int,
-        *,
-        signed_at: float | None = None,
-        query: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> str:
-        """Return a URL for one request.
-
-        Args:
-            method: Of the request.
-            path: The path inside the backend.
-            expires_in: Seconds the URL works, 604,800 at most.
-            signed_at: Seconds since the Unix epoch from which ``expires_in`` counts; now when left out.
-            query: Parameters of the operation, bound.
-            headers: What the request must come with, name and value.
-        """
-        bound = {**(headers or {}), "host": urlsplit(self._base).netloc}
-        lines = sorted((name.lower(), " ".join(value.split())) for name, value in bound.items())
+        bound = {"host": urlsplit(self._base).netloc}
+        if request.method == "PUT":
+            bound |= length_range(request) | ({} if request.content_type is None else {"content-type": request.content_type})
+        lines = sorted((name, " ".join(value.split())) for name, value in bound.items())
         names = ";".join(name for name, _ in lines)
-        moment = datetime.fromtimestamp(time.time() if signed_at is None else signed_at, UTC).strftime("%Y%m%dT%H%M%SZ")
+        moment = moment_of(request).strftime("%Y%m%dT%H%M%SZ")
         scope = f"{moment[:8]}/auto/storage/goog4_request"
         signed = {
-            **(query or {}),
+            **answer_parameters(request),
             "X-Goog-Algorithm": _ALGORITHM,
             "X-Goog-Credential": f"{self._credentials.signer_email}/{scope}",
             "X-Goog-Date": moment,
-            "X-Goog-Expires": str(expires_in),
+            "X-Goog-Expires": str(request.expires_in),
             "X-Goog-SignedHeaders": names,
         }
         where = quote(self._folder + path, safe="/~")
         asked = urlencode(sorted(signed.items()), quote_via=quote, safe="")
         block = "".join(f"{name}:{value}\n" for name, value in lines)
-        canonical = f"{method}\n{where}\n{asked}\n{block}\n{names}\nUNSIGNED-PAYLOAD"
+        canonical = f"{request.method}\n{where}\n{asked}\n{block}\n{names}\nUNSIGNED-PAYLOAD"
         text = f"{_ALGORITHM}\n{moment}\n{scope}\n{sha256(canonical.encode()).hexdigest()}"
         signature: bytes = self._credentials.sign_bytes(text.encode())
         return f"{self._base}{where}?{asked}&X-Goog-Signature={signature.hex()}"

@@ -5,13 +5,15 @@ A request that a store would not hold its holder to is refused: a limit that is 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from filerow.backends._headers import check_header
 from filerow.backends._types import SignRequest
 from filerow.exceptions import InvalidOptionError, UnsupportedOperationError
 
-__all__ = ("Bound", "check_bound", "check_expiry", "check_request", "length_range", "response_query")
+__all__ = ("Bound", "answer_parameters", "check_bound", "check_expiry", "check_request", "length_range", "moment_of")
 
 Bound = Mapping[str, frozenset[str]]
 """By method, the fields of a :class:`SignRequest` that a store binds, beyond the method, the path and the expiry."""
@@ -96,8 +98,15 @@ def check_bound(request: SignRequest, bound: Bound, store: str, backend: str, hi
         raise UnsupportedOperationError(msg, operation="sign", backend=backend)
 
 
-def response_query(request: SignRequest) -> dict[str, str]:
-    """Return the parameters by which S3 and Google Cloud Storage are told what to answer a download with."""
+def moment_of(request: SignRequest) -> datetime:
+    """Return when a request's URL begins to work, which its lifetime counts from."""
+    return datetime.fromtimestamp(time.time() if request.signed_at is None else request.signed_at, UTC)
+
+
+def answer_parameters(request: SignRequest) -> dict[str, str]:
+    """Return the parameters by which S3 and Google Cloud Storage are told what to answer a ``GET`` with."""
+    if request.method != "GET":
+        return {}
     answer = {"response-content-type": request.content_type, "response-content-disposition": request.content_disposition}
     return {name: value for name, value in answer.items() if value is not None}
 

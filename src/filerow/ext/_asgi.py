@@ -100,14 +100,14 @@ class OtherAnswers:
         file: FileObject,
         *,
         expires_in: int = 3600,
+        round_expiry: int | None = None,
         download_as: str | None = None,
         inline: bool = False,
         cache_control: str | None = None,
     ) -> Self:
         """Send the client to a signed URL of the store; see :func:`filerow.http.serving.redirect`."""
-        return cls.of(
-            redirected(file, expires_in=expires_in, download_as=download_as, inline=inline, cache_control=cache_control)
-        )
+        url = {"expires_in": expires_in, "round_expiry": round_expiry, "download_as": download_as, "inline": inline}
+        return cls.of(redirected(file, **url, cache_control=cache_control))
 
     @classmethod
     def accelerate(

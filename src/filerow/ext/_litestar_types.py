@@ -20,7 +20,7 @@ from filerow._column import StoredObject
 from filerow._file import FileObject
 from filerow._list import FileObjectList
 from filerow._pydantic import REFUSED, view_of
-from filerow.exceptions import ContentError, UntrustedDocumentError
+from filerow.exceptions import ContentError, FileValidationError, UntrustedDocumentError
 
 if TYPE_CHECKING:
     from litestar._openapi.schema_generation import SchemaCreator
@@ -54,8 +54,12 @@ def _decode_file(kind: type[Any], value: object) -> FileObject:
     Raises:
         UntrustedDocumentError: A client sent a document.
         ContentError: There is not exactly one upload.
+        FileValidationError: None was chosen.
     """
     found = list(_uploads(value))
+    if value == "":
+        msg = "a file is needed"
+        raise FileValidationError(msg)
     if not found:
         raise UntrustedDocumentError(REFUSED)
     if len(found) > 1:

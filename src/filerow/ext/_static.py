@@ -21,15 +21,16 @@ def _module() -> tuple[bytes, str]:
     return code, f'"{sha256(code).hexdigest()[:16]}"'
 
 
-def script(headers: RequestHeaders = ()) -> Reply:
+def script(method: str = "GET", headers: RequestHeaders = ()) -> Reply:
     """Return the ES module; a browser asks each time whether it still has the newest.
 
     Args:
+        method: The request's, ``GET`` or ``HEAD``.
         headers: The request's.
     """
     code, etag = _module()
     known = (("etag", etag), ("cache-control", "no-cache"))
-    if evaluate("GET", lowered(headers), Validators(etag, None, settled=True)) is Outcome.NOT_MODIFIED:
+    if evaluate(method, lowered(headers), Validators(etag, None, settled=True)) is Outcome.NOT_MODIFIED:
         return Reply(304, known)
     kind = (("content-type", "text/javascript; charset=utf-8"), ("x-content-type-options", "nosniff"))
-    return Reply(200, (*kind, *known, ("content-length", str(len(code)))), code)
+    return Reply(200, (*kind, *known, ("content-length", str(len(code)))), code if method == "GET" else b"")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import NamedTuple
 
 from sqlalchemy import Column
@@ -12,7 +13,7 @@ from filerow._content import unwrap_upload
 from filerow._file import FileObject
 from filerow.exceptions import FileValidationError
 
-__all__ = ("Target", "checked", "checked_async", "is_upload", "required", "target_of")
+__all__ = ("Target", "checked", "checked_async", "is_upload", "payload_of", "required", "target_of")
 
 
 class Target(NamedTuple):
@@ -68,6 +69,20 @@ async def checked_async(upload: object, target: Target, field: str = "") -> File
 def is_upload(value: object) -> bool:
     """Say whether a form's value is an upload; browsers send a file field that was left empty as one without a name."""
     return unwrap_upload(value) is not None and bool(value.filename)  # type: ignore[attr-defined]  # every upload has one
+
+
+def payload_of(body: bytes) -> object:
+    """Return what the body of a request for direct upload says in JSON, whatever it is.
+
+    Raises:
+        ValueError: It is no JSON, or none that anybody would write: nested without end, a number of thousands of digits.
+    """
+    try:
+        payload: object = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        msg = "a JSON object is needed"
+        raise ValueError(msg) from error
+    return payload
 
 
 def required(field: str) -> FileValidationError:

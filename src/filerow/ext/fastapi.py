@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 __all__ = ("StoredFileResponse", "Uploaded", "exception_handlers", "file_router", "install", "upload_router")
 
+_SIGNED = "/{key}/{path:path}"
+
 
 def Uploaded(column: object, *, field: str | None = None, optional: bool = False) -> Any:  # noqa: N802 - reads as a type
     """Return what makes a parameter an uploaded file, checked by the rules of its column before the handler runs.
@@ -94,10 +96,13 @@ def file_router(base_url: str = "/files", *, include_in_schema: bool = False) ->
         base_url: The same as the backends' ``base_url``, without scheme and host.
         include_in_schema: Show the routes in OpenAPI.
     """
-    router = APIRouter(prefix=base_url, include_in_schema=include_in_schema)
-    router.add_api_route(f"/{SCRIPT}", send_script, methods=["GET"], response_class=Response)
-    for method in ("GET", "HEAD", "PUT"):  # one route each: FastAPI makes one operation's name of a route
-        router.add_api_route("/{key}/{path:path}", signed, methods=[method], response_class=Response)
+    router = APIRouter(prefix=base_url)
+    for path, endpoint, methods in ((f"/{SCRIPT}", send_script, ["GET", "HEAD"]), (_SIGNED, signed, ["GET", "HEAD", "PUT"])):
+        # One route answers, so that it can say all methods it has. What OpenAPI shows are others, one for each method, for
+        # FastAPI makes one operation's name of a route.
+        router.add_api_route(path, endpoint, methods=methods, response_class=Response, include_in_schema=False)
+        for method in methods if include_in_schema else ():
+            router.add_api_route(path, endpoint, methods=[method], response_class=Response)
     return router
 
 

@@ -37,19 +37,17 @@ except ImportError as error:
 from filerow._file import FileObject
 from filerow._list import FileObjectList
 from filerow._pydantic import view_of
-from filerow.exceptions import FileValidationError, InvalidTokenError, StorageError, UntrustedDocumentError
+from filerow.exceptions import StorageError
 from filerow.ext._static import SCRIPT, script
-from filerow.ext._uploads import checked, is_upload, required, target_of
+from filerow.ext._uploads import checked, is_upload, payload_of, required, target_of
 from filerow.http import route, serving
+from filerow.http._problem import ANSWERED
 from filerow.http._reply import Body, Reply
 
 if TYPE_CHECKING:
     from filerow.http.direct import DirectUploads
 
 __all__ = ("Filerow", "accelerate", "redirect", "send", "uploaded", "uploaded_many")
-
-ANSWERED = (FileValidationError, InvalidTokenError, UntrustedDocumentError, StorageError)
-"""The errors that a client hears of."""
 
 CHUNK = 1 << 16
 """Bytes of a request's body taken at a time."""
@@ -114,7 +112,11 @@ class Filerow:
         def upload(name: str, action: str) -> Response:
             if name not in self._uploads:
                 abort(404)
-            return jsonify(self._uploads[name].handle(action, request.get_json()))
+            try:
+                payload = payload_of(request.get_data()) if request.is_json else abort(415)
+            except ValueError as error:
+                abort(400, str(error))
+            return jsonify(self._uploads[name].handle(action, payload))
 
         return blueprint
 
@@ -124,7 +126,7 @@ def _files() -> Blueprint:
 
     @blueprint.get(f"/{SCRIPT}")
     def send_script() -> Response:
-        return response_of(script(list(request.headers)))
+        return response_of(script(request.method, list(request.headers)))
 
     @blueprint.route("/<key>/<path:path>", methods=["GET", "PUT"])
     def signed(key: str, path: str) -> Response:
@@ -169,6 +171,7 @@ def redirect(
     file: FileObject,
     *,
     expires_in: int = 3600,
+    round_expiry: int | None = None,
     download_as: str | None = None,
     inline: bool = False,
     cache_control: str | None = None,
@@ -179,6 +182,7 @@ def redirect(
             file,
             request.method,
             expires_in=expires_in,
+            round_expiry=round_expiry,
             download_as=download_as,
             inline=inline,
             cache_control=cache_control,

@@ -36,7 +36,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 try:
-    from litestar import Request, Response, Router, get, post, route
+    from litestar import Request, Response, Router, post, route
 except ImportError as error:
     raise ImportError("filerow.ext.litestar needs Litestar: pip install 'filerow[litestar]'") from error
 
@@ -46,7 +46,6 @@ from litestar.exceptions import (
     ClientException,
     ImproperlyConfiguredException,
     NotFoundException,
-    SerializationException,
 )
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.plugins import InitPlugin, ReceiveRoutePlugin
@@ -54,7 +53,6 @@ from litestar.routes import HTTPRoute
 
 from filerow._file import FileObject
 from filerow._rules import OCTET_STREAM
-from filerow.exceptions import FileValidationError, InvalidTokenError, StorageError, UntrustedDocumentError
 from filerow.ext._asgi import (
     OtherAnswers,
     Receive,
@@ -66,9 +64,11 @@ from filerow.ext._asgi import (
     send_reply,
     streamed,
 )
+from filerow.ext._litestar_forms import leave_out_empty_files
 from filerow.ext._litestar_types import DECODERS, ENCODERS, FileDTO, FileDTOPlugin, FileSchemaPlugin
 from filerow.ext._static import SCRIPT, script
-from filerow.http.route import problem
+from filerow.ext._uploads import payload_of
+from filerow.http._problem import ANSWERED, problem
 
 if TYPE_CHECKING:
     from litestar.config.app import AppConfig
@@ -79,9 +79,6 @@ if TYPE_CHECKING:
     from filerow.http.direct import DirectUploads
 
 __all__ = ("FileDTO", "FilerowPlugin", "StoredFileResponse")
-
-ANSWERED = (FileValidationError, InvalidTokenError, UntrustedDocumentError, StorageError)
-"""The errors that a client hears of."""
 
 _BYTES = ResponseSpec(bytes, generate_examples=False, description="The file.", media_type=OCTET_STREAM)
 
@@ -159,13 +156,11 @@ class FilerowPlugin(InitPlugin, ReceiveRoutePlugin):
         self._uploads_url = uploads_url
         self._guards = list(guards or [])
         self._include_in_schema = include_in_schema
-        self._is_installed = False
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """Add to the application's configuration; what the application says itself goes first."""
-        if self._is_installed:  # Litestar walks the list of plugins, and the ones below are put before this one
-            return app_config
-        self._is_installed = True
+        if any(isinstance(plugin, FileDTOPlugin) for plugin in app_config.plugins):
+            return app_config  # Litestar walks the list of plugins, and came here again for the one put before this
         app_config.plugins.insert(0, FileDTOPlugin(app_config.plugins))
         app_config.plugins.append(FileSchemaPlugin())
         app_config.type_encoders = {**ENCODERS, **(app_config.type_encoders or {})}
@@ -179,8 +174,9 @@ class FilerowPlugin(InitPlugin, ReceiveRoutePlugin):
         return app_config
 
     def receive_route(self, route: BaseRoute) -> None:
-        """Let OpenAPI say of handlers that answer with a stored file that they answer with bytes."""
+        """Let OpenAPI say of handlers that answer with a stored file that they answer with bytes; see to empty file inputs."""
         for handler in route.route_handlers if isinstance(route, HTTPRoute) else ():
+            leave_out_empty_files(handler)
             if handler.parsed_fn_signature.return_type.is_subclass_of(StoredFileResponse):
                 handler.responses = {handler.status_code: _BYTES, **(handler.responses or {})}
 
@@ -196,9 +192,9 @@ class FilerowPlugin(InitPlugin, ReceiveRoutePlugin):
             if found is None:
                 raise NotFoundException
             try:
-                payload = await request.json()
-            except SerializationException as error:
-                raise ClientException("a JSON object is needed") from error
+                payload = payload_of(await request.body())
+            except ValueError as error:
+                raise ClientException(str(error)) from error
             return await found.handle_async(request.path_params["action"], payload)
 
         return Router(self._uploads_url, route_handlers=[upload], guards=self._guards, include_in_schema=self._include_in_schema)
@@ -212,10 +208,10 @@ async def _file(request: Request[Any, Any, Any]) -> StoredFileResponse:
     return StoredFileResponse.of(fixed(reply), problems=True)
 
 
-@get(f"/{SCRIPT}")
+@route(f"/{SCRIPT}", http_method=[HttpMethod.GET, HttpMethod.HEAD])
 async def _script(request: Request[Any, Any, Any]) -> StoredFileResponse:
     """Send the browser's side of direct upload."""
-    return StoredFileResponse.of(fixed(script(headers_of(request.scope))))
+    return StoredFileResponse.of(fixed(script(request.method, headers_of(request.scope))))
 
 
 def _answer_error(_: Request[Any, Any, Any], error: Exception) -> StoredFileResponse:

@@ -25,7 +25,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +39,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from filerow._file import FileObject
-from filerow.exceptions import FileValidationError, InvalidTokenError, StorageError, UntrustedDocumentError
 from filerow.ext._asgi import (
     OtherAnswers,
     Receive,
@@ -53,8 +51,8 @@ from filerow.ext._asgi import (
     streamed,
 )
 from filerow.ext._static import SCRIPT, script
-from filerow.ext._uploads import checked_async, is_upload, required, target_of
-from filerow.http.route import problem
+from filerow.ext._uploads import checked_async, is_upload, payload_of, required, target_of
+from filerow.http._problem import ANSWERED, problem
 
 if TYPE_CHECKING:
     from starlette.background import BackgroundTask
@@ -63,10 +61,6 @@ if TYPE_CHECKING:
     from filerow.http.direct import DirectUploads
 
 __all__ = ("StoredFileResponse", "install", "routes", "upload_routes", "uploaded")
-
-ANSWERED = (FileValidationError, InvalidTokenError, UntrustedDocumentError, StorageError)
-"""The errors that a client hears of."""
-
 
 Authorize = Callable[[Request], Awaitable[None] | None]
 
@@ -126,7 +120,7 @@ async def signed(request: Request) -> Response:
 
 async def send_script(request: Request) -> Response:
     """Send the browser's side of direct upload."""
-    return StoredFileResponse.of(fixed(script(headers_of(request.scope))))
+    return StoredFileResponse.of(fixed(script(request.method, headers_of(request.scope))))
 
 
 def upload_routes(uploads: Mapping[str, DirectUploads], prefix: str = "/uploads", *, authorize: Authorize | None) -> list[Route]:
@@ -154,9 +148,9 @@ async def direct(request: Request, uploads: Mapping[str, DirectUploads]) -> Resp
     if found is None:
         raise HTTPException(404)
     try:
-        payload = await request.json()
-    except json.JSONDecodeError as error:
-        raise HTTPException(400, "a JSON object is needed") from error
+        payload = payload_of(await request.body())
+    except ValueError as error:
+        raise HTTPException(400, str(error)) from error
     try:
         return JSONResponse(await found.handle_async(request.path_params["action"], payload))
     except ANSWERED as error:

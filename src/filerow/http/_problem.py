@@ -22,7 +22,10 @@ from filerow.exceptions import (
 )
 from filerow.http._reply import Reply
 
-__all__ = ("problem", "refusal")
+__all__ = ("ANSWERED", "problem", "refusal")
+
+ANSWERED = (FileValidationError, InvalidTokenError, UntrustedDocumentError, StorageError)
+"""The errors that a client hears of."""
 
 # What a client is told of a store's failure. The first that fits; None is a fault of the application, which it must hear of.
 _STORAGE: tuple[tuple[type[StorageError], tuple[int, str] | None], ...] = (

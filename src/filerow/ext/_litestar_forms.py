@@ -1,0 +1,82 @@
+"""A file input of a page that was left empty is no file, in Litestar too.
+
+A browser sends it as a part without a name, and Litestar shows that as an empty text. Of an optional ``UploadFile`` it makes
+``None``; here the same is done for an optional ``FileObject``, and lists of files are empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from litestar.enums import RequestEncodingType
+from litestar.params import BodyKwarg
+from litestar.types import Empty
+from litestar.typing import FieldDefinition
+from litestar.utils.scope.state import ScopeState
+
+from filerow._file import FileObject
+from filerow._list import FileObjectList
+
+if TYPE_CHECKING:
+    from litestar import Request
+    from litestar.handlers import HTTPRouteHandler
+
+__all__ = ("leave_out_empty_files",)
+
+
+def leave_out_empty_files(handler: HTTPRouteHandler) -> None:
+    """Have a handler of forms take files that were not chosen as none where its form says that they may be missing.
+
+    Args:
+        handler: A handler that is registered and has not been called.
+    """
+    absent = _absent_values(handler)
+    if not absent:
+        return
+    theirs = [layer.before_request for layer in handler.ownership_layers if layer.before_request]
+
+    async def before_request(request: Request[Any, Any, Any]) -> Any:
+        await request.form()
+        form = ScopeState.from_scope(request.scope).form  # what Litestar makes the handler's data of, and changes likewise
+        if form is not Empty:
+            form |= {name: nothing() for name, nothing in absent.items() if form.get(name) == ""}
+        return await theirs[-1](request) if theirs else None
+
+    handler.before_request = before_request
+
+
+def _absent_values(handler: HTTPRouteHandler) -> dict[str, Callable[[], Any]]:
+    """Return by name what makes the value of each file that a form may do without."""
+    data = handler.parsed_data_field
+    body = data.kwarg_definition if data is not None else None
+    if data is None or not isinstance(body, BodyKwarg) or body.media_type != RequestEncodingType.MULTI_PART:
+        return {}
+    if body.multipart_form_part_limit is not None or handler.resolve_data_dto() is not None:
+        return {}  # read by Litestar with a limit of its own, or by a DTO
+    models = [inner for inner in data.inner_types if not inner.is_none_type] if data.is_union else [data]
+    hints = {
+        name: hint for model in models if isinstance(model.annotation, type) for name, hint in model.get_type_hints().items()
+    }
+    fields = {name: FieldDefinition.from_annotation(hint) for name, hint in hints.items()}
+    optional: dict[str, Callable[[], Any]] = {name: _none for name, field in fields.items() if _is_optional_file(field)}
+    return optional | {name: list for name, field in fields.items() if _is_list_of_files(field)}
+
+
+def _none() -> None:
+    return None
+
+
+def _is_optional_file(field: FieldDefinition) -> bool:
+    return field.is_optional and any(_is_a(part, FileObject) for part in field.inner_types)
+
+
+def _is_list_of_files(field: FieldDefinition) -> bool:
+    choices = field.inner_types if field.is_union else (field,)
+    return any(
+        _is_a(part, FileObjectList) or (part.origin is list and _is_a(part.inner_types[0], FileObject)) for part in choices
+    )
+
+
+def _is_a(field: FieldDefinition, kind: type) -> bool:
+    return isinstance(field.annotation, type) and issubclass(field.annotation, kind)
