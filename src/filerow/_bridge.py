@@ -8,9 +8,12 @@ ends only when everything it started has ended: nothing is left running behind a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from queue import Empty, SimpleQueue
 from typing import Any, Generic, Protocol, TypeVar
 
 from sqlalchemy.util.concurrency import await_only, greenlet_spawn
@@ -54,6 +57,9 @@ J = TypeVar("J", bound=Job)
 T = TypeVar("T")
 _END: Any = object()
 
+_PATIENCE = 0.5
+"""Seconds after which a wait looks for itself whether a batch is over; a wake-up may be lost to a signal."""
+
 
 class Batch(Generic[J]):
     """The outcome of a batch.
@@ -67,6 +73,7 @@ class Batch(Generic[J]):
         self.done: list[J] = []
         self.error: BaseException | None = None
         self._waiting = iter(jobs)
+        self._exhausted = False
         self._running: dict[int, J] = {}
         self._lock = threading.Lock()
 
@@ -74,9 +81,16 @@ class Batch(Generic[J]):
         """Return the next job to start; ``None`` when there is none left or one has failed."""
         with self._lock:
             job = None if self.error else next(self._waiting, None)
-            if job is not None:
+            if job is None:
+                self._exhausted = True
+            else:
                 self._running[id(job)] = job
             return job
+
+    def is_over(self) -> bool:
+        """Say whether nothing is in flight and nothing more will start."""
+        with self._lock:
+            return not self._running and (self._exhausted or self.error is not None)
 
     def finish(self, job: J) -> None:
         """Note that a job succeeded."""
@@ -93,6 +107,14 @@ class Batch(Generic[J]):
             running = list(self._running.values())
         for other in running:
             other.stop()
+
+    @contextmanager
+    def failing(self) -> Generator[None]:
+        """Note what is raised meanwhile as the batch's failure."""
+        try:
+            yield
+        except BaseException as error:  # noqa: BLE001 - whoever runs the batch raises it when everything has ended
+            self.fail(error)
 
 
 def raise_if(error: BaseException | None) -> None:
@@ -131,12 +153,46 @@ def _await(coroutine: Coroutine[Any, Any, Batch[J]]) -> Batch[J]:
 
 
 def _run_in_threads(batch: Batch[J], workers: int) -> None:
-    from concurrent.futures import ThreadPoolExecutor  # not needed to import the package
+    """Have threads do the work, and only wait for them.
 
-    with ThreadPoolExecutor(workers - 1, thread_name_prefix="filerow") as pool:
-        for _ in range(workers - 1):
-            pool.submit(contextvars.copy_context().run, _work, batch)
-        _work(batch)
+    A Ctrl-C is raised in the main thread, wherever that is: were it in the middle of a job, it might leave a lock behind (of an
+    import, say) that the other threads then wait for, for ever. Here it ends the batch, as a cancellation does.
+    """
+    woken: SimpleQueue[None] = SimpleQueue()
+
+    def work() -> None:
+        try:
+            _work(batch)
+        finally:
+            woken.put(None)
+
+    begun: list[threading.Thread] = []
+    try:
+        for number in range(workers):
+            thread = threading.Thread(target=contextvars.copy_context().run, args=(work,), name=f"filerow-{number}")
+            thread.start()
+            begun.append(thread)
+    except BaseException as error:  # noqa: BLE001 - also that there can be no more threads
+        batch.fail(error)
+    while _is_awaited(batch, woken):
+        pass
+    for thread in begun:
+        with batch.failing():
+            thread.join()
+
+
+def _is_awaited(batch: Batch[J], woken: SimpleQueue[None]) -> bool:
+    """Wait a little, and say whether anything of a batch is still to come.
+
+    What counts is the batch's own state: an interrupted ``Thread.join()`` takes the thread for ended, and an interrupted
+    ``get()`` may have swallowed what it got.
+    """
+    with batch.failing():
+        if batch.is_over():
+            return False
+        with contextlib.suppress(Empty):
+            woken.get(timeout=_PATIENCE)
+    return True
 
 
 def _work(batch: Batch[J]) -> None:
