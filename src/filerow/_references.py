@@ -40,6 +40,7 @@ __all__ = (
     "file_columns",
     "list_expression",
     "path_expression",
+    "quoted",
     "referenced",
     "refs_in",
     "rows_naming",
@@ -118,6 +119,12 @@ def refs_in(value: Any) -> list[Ref]:
     return [Ref(*located_in(document)) for document in documents_in(value)]
 
 
+def quoted(dialect: Dialect, name: str) -> str:
+    """Return a name in quotes; unlike SQLAlchemy's own way, a percent sign stays one with every driver."""
+    words = dialect.identifier_preparer
+    return f"{words.initial_quote}{name.replace(words.escape_quote, words.escape_to_quote)}{words.final_quote}"
+
+
 def path_expression(dialect: Dialect, document: str) -> str:
     """Return SQL for the path that a document names; the index of a single column is made on exactly this.
 
@@ -187,11 +194,14 @@ def _rows_with(connection: Connection, column: FileColumn, paths: Sequence[str])
 def _candidates(dialect: Dialect, column: FileColumn) -> Select[Any]:
     """Return the SELECT of the documents that may name one of ``:paths``; more is allowed, less is not."""
     rows = select(column.json)
-    name = f"{dialect.identifier_preparer.format_table(column.table)}.{dialect.identifier_preparer.format_column(column.column)}"
+    # without the schema, which a schema_translate_map may replace: it is the query's one table
+    name = f"{quoted(dialect, column.table.name)}.{quoted(dialect, column.column.name)}"
     if dialect.name not in _ASKED_BY_PATH:
         return rows.where(column.column.is_not(None))
     if not column.type.multiple:
         path: ColumnElement[Any] = literal_column(path_expression(dialect, name))
+        if dialect.name == "sqlite":  # one row that is no JSON must not hide the others
+            rows = rows.where(literal_column(f"json_valid({name})"))
         return rows.where(path.in_(bindparam("paths", expanding=True)))
     return rows.where(_list_condition(dialect, name))
 
@@ -211,9 +221,9 @@ def _list_condition(dialect: Dialect, name: str) -> ColumnElement[bool] | TextCl
         return names.bool_op("?|")(bindparam("paths", type_=ARRAY(Text)))
     if dialect.name == "sqlite":
         path = f"CASE member.type WHEN 'object' THEN {path_expression(dialect, 'member.value')} END"
-        members = f"json_each({name}) AS member"
+        members = f"json_each(CASE WHEN json_valid({name}) THEN {name} END) AS member"
     else:
         paths = ", ".join(f"{key} VARCHAR(1024) PATH '$.{key}'" for key in LEGACY_KEYS)
         path, members = f"coalesce({', '.join(LEGACY_KEYS)})", f"JSON_TABLE({name}, '$[*]' COLUMNS ({paths})) AS member"
     condition = f"EXISTS (SELECT 1 FROM {members} WHERE {path} IN :paths)"  # noqa: S608 - quoted names and our own words
-    return text(condition).bindparams(bindparam("paths", expanding=True))
+    return text(condition.replace(name, name.replace(":", "\\:"))).bindparams(bindparam("paths", expanding=True))
