@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,7 @@ from filerow.outbox._triggers import drop_all
 from tests.databases import EmptyDatabase
 from tests.servers import seaweedfs
 from tests.servers._s3 import S3Server
+from tests.servers.azurite import AzuriteServer
 
 ONLY_SQLITE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 ONLY_POSTGRESQL = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
@@ -147,6 +150,49 @@ def test_missing_triggers_and_indexes_are_found(healthy: Models) -> None:
     assert set(found) <= {"trigger-missing", "index-missing", "truncate-hidden"}
 
 
+def test_triggers_of_an_earlier_model_are_found(healthy: Models) -> None:
+    kind = {"postgresql": "jsonb"}.get(healthy.engine.dialect.name, "json")
+    with healthy.engine.begin() as connection:
+        connection.execute(text(f"ALTER TABLE document ADD COLUMN cover {kind}"))
+    Table("document", healthy.metadata, Column("cover", StoredObject("docs")), extend_existing=True)
+    found = healthy.found()
+    assert (found["trigger-outdated"].where, found["trigger-outdated"].level) == ("document", "warning")
+    healthy.metadata.create_all(healthy.engine)
+    assert set(healthy.found()) <= {"truncate-hidden"}
+
+
+@pytest.mark.parametrize("database", ["postgresql", "mariadb"], indirect=True)
+def test_tables_of_a_translated_schema_are_looked_for_where_they_are(database: EmptyDatabase) -> None:
+    storages.register_backend(MemoryBackend("docs"))
+    schema, metadata = f"tenant_{uuid.uuid4().hex[:12]}", MetaData(schema="any")
+    document = Table("document", metadata, Column("id", Integer, primary_key=True), Column("file", StoredObject("docs")))
+    outbox = Outbox(metadata)
+    engine = database.engine().execution_options(schema_translate_map={"any": schema})
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE SCHEMA {schema}"))
+    try:
+        metadata.create_all(engine)
+        assert set(Models(engine, metadata, outbox, document).found()) <= {"truncate-hidden"}
+        metadata.drop_all(engine)
+    finally:
+        with engine.begin() as connection:
+            connection.execute(text(f"DROP SCHEMA {schema}"))
+
+
+@ONLY_POSTGRESQL
+def test_a_partitioned_table_is_told_what_its_partitions_hide(healthy: Models) -> None:
+    Table(
+        "archive", healthy.metadata, Column("id", Integer, primary_key=True), Column("file", StoredObject("docs")),
+        postgresql_partition_by="RANGE (id)",
+    )  # fmt: skip
+    healthy.metadata.create_all(healthy.engine)
+    with healthy.engine.begin() as connection:
+        connection.execute(text("CREATE TABLE archive_1 PARTITION OF archive FOR VALUES FROM (0) TO (10)"))
+    found = healthy.found()
+    assert set(found) == {"partition-hidden"}
+    assert (found["partition-hidden"].where, found["partition-hidden"].level) == ("archive", "info")
+
+
 @ONLY_SQLITE
 def test_missing_tables_are_found_and_hide_nothing_else(healthy: Models) -> None:
     with healthy.engine.begin() as connection:
@@ -227,6 +273,23 @@ def test_clocks_that_differ_are_found() -> None:
     assert finding.message.startswith("its clock is 100 s behind this machine's")
 
 
+@ONLY_SQLITE
+def test_a_database_and_a_store_of_another_time_are_found(healthy: Models) -> None:
+    ahead = 120 / 86_400
+    event.listen(
+        healthy.engine, "connect", lambda connection, _: connection.create_function("julianday", 1, lambda _: julian_now() + ahead)
+    )
+    healthy.engine.dispose()
+    found = healthy.found()
+    assert set(found) == {"clock-skew"}
+    assert found["clock-skew"].message.startswith("the database's clock is 1")
+    storages.clear_backends()
+    storages.register_backend(OfYesterday("docs"))
+    skew = healthy.found()["clock-skew"]
+    assert (skew.level, skew.backend) == ("error", "docs")
+    assert skew.message.startswith("its clock is 86")
+
+
 # -- outbox ----------------------------------------------------------------------------------------------------------------
 
 
@@ -291,6 +354,19 @@ def test_what_filerow_leaves_to_the_application_is_told(database: EmptyDatabase)
 # -- backends --------------------------------------------------------------------------------------------------------------
 
 
+def julian_now() -> float:
+    """Return the time as SQLite counts it."""
+    return time.time() / 86_400 + 2_440_587.5
+
+
+class OfYesterday(MemoryBackend):
+    """A store whose clock is a day behind."""
+
+    def _head(self, path: str) -> Any:
+        info = super()._head(path)
+        return info._replace(last_modified=time.time() - 86_400)
+
+
 @dataclass
 class Denying(MemoryBackend):
     """A store whose credentials may not do some things."""
@@ -341,6 +417,41 @@ def test_what_a_backend_may_not_do_is_found(tables: Callable[..., Models], verb:
     assert len(left) == (verb == "delete")
     if left:
         assert left[0] in found["cannot-delete"].advice
+
+
+def test_a_store_that_may_not_delete_is_found_by_what_it_answers(
+    tables: Callable[..., Models], azurite_server: AzuriteServer
+) -> None:
+    from azure.storage.blob import ContainerSasPermissions, generate_container_sas
+
+    container = azurite_server.make_container()
+    token = generate_container_sas(
+        azurite_server.account_name,
+        container,
+        account_key=azurite_server.account_key,
+        permission=ContainerSasPermissions(read=True, write=True, create=True, list=True),
+        expiry=datetime.now(UTC) + timedelta(hours=1),
+    )
+    options = {"account_name": azurite_server.account_name, "sas_token": token, "endpoint": azurite_server.endpoint}
+    storages.register_backend(ObstoreBackend("docs", f"az://{container}/papers/", **options))
+    found = tables().found()
+    assert "cannot-delete" in found
+    assert set(found) <= {"cannot-delete", "cannot-sign"}
+    [left] = azurite_server.keys(container)
+    assert left.removeprefix("papers/") in found["cannot-delete"].advice
+
+
+def test_a_store_that_does_not_answer_is_asked_for_one_file_only(tables: Callable[..., Models]) -> None:
+    storages.register_backend(MemoryBackend("docs"))
+    healthy = tables()
+    for _ in range(3):
+        healthy.store()
+    storages.clear_backends()
+    nobody = {"aws_endpoint": "http://127.0.0.1:9", "aws_access_key_id": "x", "aws_secret_access_key": "y"}
+    storages.register_backend(ObstoreBackend("docs", "s3://papers/", retry_config={"max_retries": 0}, **nobody))
+    findings = [finding for progress in doctor(healthy.metadata, healthy.engine) for finding in progress.findings]
+    assert [one.code for one in findings] == ["cannot-write", "cannot-list", "unreadable"]
+    assert "is it running" in findings[0].advice
 
 
 def test_a_backend_that_nobody_registered_is_found(tables: Callable[..., Models]) -> None:
