@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from filerow._paths import generate_path
 from filerow.cli._commands import app
 from filerow.cli._values import as_age, as_size, duration, hidden, plain, resumed, shard
 from tests.cli.conftest import SHOP, Shop, run
+from tests.databases import EmptyDatabase
 
 NAMES = ["check", "sweep", "drain", "migrate", "adopt", "doctor", "stats", "ls", "undelete", "conformance"]
 
@@ -38,6 +40,11 @@ def test_the_help_of_each_command_has_an_example_that_parses(folder: Path, name:
     tried = run(*example.split()[1:])
     assert (tried.code, tried.out) == (2, "")
     assert "no module 'shop" in tried.err, "all that is wrong with it is that there is no shop here"
+
+
+def test_the_version_is_told() -> None:
+    done = run("--version")
+    assert (done.code, done.out) == (0, f"filerow {version('filerow')}\n")
 
 
 # -- shown -----------------------------------------------------------------------------------------------------------------
@@ -106,7 +113,31 @@ def test_an_error_on_the_way_exits_with_2_and_names_no_password(shop: Shop) -> N
     shop.module.Base.metadata.drop_all(shop.engine)
     done = run("ls", "document.file", *shop.options)
     assert (done.code, done.out) == (2, "")
-    assert done.err == "filerow ls: the database refused a statement: OperationalError: no such table: document\n"
+    assert done.err == (
+        f"filerow ls: sqlite:///{shop.folder}/shop.db refused a statement: OperationalError: no such table: document; "
+        "filerow doctor says what is missing\n"
+    )
+
+
+def test_an_error_of_the_database_is_one_line(database: EmptyDatabase, shop: Shop) -> None:
+    done = run("ls", "document.file", "--app", "shop:Base", "--url", database.url)
+    assert done.code == 2
+    if database.name != "sqlite":  # whose file is not there yet
+        assert "refused a statement" in done.err
+        assert "filerow doctor says what is missing" in done.err
+    assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_a_wrong_database_is_told_in_one_line(database: EmptyDatabase, shop: Shop, driver: str) -> None:
+    assert database.server is not None
+    url = database.server.url(driver).replace(database.server.name, "nowhere")
+    done = run("stats", "--app", "shop:Base", "--url", url)
+    assert done.code == 2
+    assert done.err.startswith(f"filerow stats: cannot connect to {url}: ")
+    assert 'database "nowhere" does not exist' in done.err
+    assert done.err.count("\n") == 1
 
 
 def test_a_fault_of_the_program_exits_with_2_and_not_with_1(make_shop: Callable[..., Shop]) -> None:
@@ -166,6 +197,14 @@ def test_sweep_finds_orphans_and_deletes_them_when_told_to(shop: Shop) -> None:
     deleted = run("sweep", "--grace", "0s", "--full", "--delete", *shop.options)
     assert deleted.code == 0
     assert not backend.exists(orphan)
+
+
+def test_a_dry_run_says_what_it_would_change(shop: Shop) -> None:
+    shop.fill(2)
+    options = ["migrate", "document.file", "--to", "archive", "--backend", f"archive=file://{shop.folder}/archive"]
+    assert "document.file: 2 of 2, 2 to change, 8 B" in run(*options, "--dry-run", *shop.options).out
+    storages.unregister_backend("archive")
+    assert "document.file: 2 of 2, 2 changed, 8 B" in run(*options, *shop.options).out
 
 
 def test_migrate_moves_a_column_to_another_backend(shop: Shop) -> None:

@@ -85,8 +85,8 @@ def _cascades(metadata: MetaData, connection: Connection) -> Iterator[Finding]:
         for key in inspector.get_foreign_keys(table.name, schema):
             if key.get("options", {}).get("ondelete", "").upper() == "CASCADE":
                 message = (
-                    f"{connection.dialect.name} runs no triggers for ON DELETE CASCADE: when SQL deletes a row of {key['referred_table']}, the "
-                    f"files of its rows in {table.fullname} become orphans"
+                    f"{connection.dialect.name} runs no triggers for ON DELETE CASCADE: when SQL deletes a row of "
+                    f"{key['referred_table']}, the files of its rows in {table.fullname} become orphans"
                 )
                 where = f"{table.fullname}.{','.join(key['constrained_columns'])}"
                 yield Finding("cascade-hidden", message, "warning", where, advice=_CASCADE)
@@ -143,7 +143,7 @@ def _partitions(metadata: MetaData, connection: Connection) -> Iterator[Finding]
         if connection.scalar(partitioned, {"name": name}):
             yield Finding(
                 "partition-hidden",
-                "PostgreSQL runs no triggers when a single partition is truncated, dropped or detached, so its files become orphans",
+                "PostgreSQL runs no triggers when one partition is truncated, dropped or detached, so its files become orphans",
                 "info",
                 table.fullname,
                 advice="set its file columns to NULL first, in batches, or run filerow sweep --full afterwards",
