@@ -112,9 +112,7 @@ def _read_table(folder: Path) -> tuple[Path | None, dict[str, Any]]:
         raise CannotRunError(f"{file}: [tool] is a table, not {tool!r}")
     table = tool.get("filerow", {})
     if not isinstance(table, dict):
-        raise CannotRunError(
-            f'{file}: [tool.filerow] is a table, not {table!r}; write app = "package.module:Base" in it'
-        )
+        raise CannotRunError(f'{file}: [tool.filerow] is a table, not {table!r}; write app = "package.module:Base" in it')
     for name, value in table.items():
         if name not in _KNOWN:
             raise CannotRunError(f"[tool.filerow] in {file} has an unknown entry {name!r}; there are {', '.join(_KNOWN)}")

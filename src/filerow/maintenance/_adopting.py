@@ -148,8 +148,8 @@ class Plan:
                 members[entry.place] = to_document(facts)
             elif self._removes(entry, removable):
                 gone.add(entry.place)
-        if self.text is not None and any(isinstance(member, str) for member in members):
-            return None
+        if self.text is not None and not all(isinstance(member, dict) for member in members):
+            return None  # nothing but documents gets into the column, whatever the strings' type makes of them
         left = [member for place, member in enumerate(members) if place not in gone]
         new = left if self.is_list else left[0] if left else None
         old = None if self.text is not None else self.row.value
