@@ -32,10 +32,12 @@ from sqlalchemy.sql import Select
 from filerow._changes import Ref
 from filerow._column import StoredObject
 from filerow._document import located_in
+from filerow.exceptions import DocumentError
 
 __all__ = (
     "FileColumn",
     "column_named",
+    "decoded",
     "documents_in",
     "file_columns",
     "list_expression",
@@ -105,13 +107,22 @@ def column_named(metadata: MetaData, name: str) -> FileColumn:
     raise LookupError(msg)
 
 
-def documents_in(value: Any) -> list[dict[str, Any]]:
-    """Return the documents of a file column's JSON: none, one or many; some databases hand out text."""
+def decoded(value: Any) -> Any:
+    """Return a file column's JSON: some databases hand out text, and what is there may be a mere string."""
     if isinstance(value, str | bytes):
-        value = json.loads(value)
-    if value is None:
-        return []
-    return [value] if isinstance(value, dict) else [document for document in value if isinstance(document, dict)]
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value
+
+
+def documents_in(value: Any) -> list[dict[str, Any]]:
+    """Return the documents of a file column's JSON: none, one or many; raw SQL may leave anything there."""
+    value = decoded(value)
+    if isinstance(value, dict):
+        return [value]
+    return [document for document in value if isinstance(document, dict)] if isinstance(value, list) else []
 
 
 def refs_in(value: Any) -> list[Ref]:
@@ -178,9 +189,16 @@ def _naming(
         for column in columns:
             for value, *key in _rows_with(connection, column, paths):
                 for document in documents_in(value):
-                    ref = Ref(*located_in(document))
+                    ref = _located(document)
                     if ref in batch:
                         yield ref, column, tuple(key), document
+
+
+def _located(document: dict[str, Any]) -> Ref | None:
+    try:
+        return Ref(*located_in(document))
+    except DocumentError:  # it names no object, and must not keep those that others name from being found
+        return None
 
 
 def _rows_with(connection: Connection, column: FileColumn, paths: Sequence[str]) -> Iterator[Any]:

@@ -128,6 +128,14 @@ def test_one_row_that_is_no_json_does_not_hide_the_others(rows: Engine) -> None:
         assert referenced(connection, METADATA, [*NAMED, *UNNAMED]) == NAMED
 
 
+def test_documents_that_cannot_be_read_name_nothing_and_hide_nothing(rows: Engine) -> None:
+    halves = [{"path": "a/1.png"}, {"backend": 3, "path": "nothing"}, {"upload_storage": "docs"}]
+    with rows.begin() as connection:
+        for half in (*halves, 5, "text", [1]):
+            connection.execute(insert(plain(DOCUMENT)).values({"file": half, "pages": [ours("list/1"), half]}))
+        assert referenced(connection, METADATA, [*NAMED, *UNNAMED]) == NAMED
+
+
 def test_columns_are_found_by_name() -> None:
     assert [column.name for column in file_columns(METADATA)] == ["Old Papers.The File", "document.file", "document.pages"]
     with pytest.raises(LookupError, match=r"no file column 'document.fil'; there are: Old Papers.The File, document.file"):

@@ -41,12 +41,13 @@ def _sample(engine: Engine, column: FileColumn, silent: set[str]) -> Iterator[Fi
     with engine.connect() as connection:
         values = connection.scalars(rows).all()
     unknown: set[str] = set()
-    try:
-        refs = [ref for value in values for ref in refs_in(value)][:_SAMPLE]
-    except DocumentError as error:
-        yield Finding("unreadable", str(error), where=column.name)
-        return
-    for ref in refs:
+    refs: list[Ref] = []
+    for value in values:
+        try:
+            refs += refs_in(value)
+        except DocumentError as error:
+            yield Finding("unreadable", str(error), where=column.name)
+    for ref in refs[:_SAMPLE]:
         if ref.backend not in unknown:
             if storages.is_registered(ref.backend):
                 if ref.backend not in silent:
