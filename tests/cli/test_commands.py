@@ -240,6 +240,16 @@ def test_adopt_makes_files_of_paths(make_shop: Callable[..., Shop]) -> None:
 # -- figures ---------------------------------------------------------------------------------------------------------------
 
 
+def test_a_finding_names_its_row_once(make_shop: Callable[..., Shop]) -> None:
+    shop = make_shop()
+    with shop.engine.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO document (id, file, pages) VALUES (1, '5', '[]')")
+    done = run("adopt", "document.file", *shop.options)
+    assert done.out.splitlines()[0] == "error unreadable: document.file id=1: a file document is a JSON object, not 5"
+    done = run("migrate", "document.file", *shop.options)
+    assert done.out.count("id=1") == 1
+
+
 def test_ls_lists_row_path_size_type_and_filename(shop: Shop) -> None:
     first, second, third = shop.fill(3)
     done = run("ls", "document.file", *shop.options)

@@ -64,6 +64,12 @@ def test_rows_without_a_document_are_told_and_stop_nothing(work: str, name: str,
     told = unreadable(WORK[work](engine, name))
     expected = {"2", "3", "4", "5", "6"}
     assert (set(told), len(told)) == (expected, 5)
+    if work == "adopt":
+        paper = table("paper", column("id"), column("file", JSON), column("pages", JSON))
+        of_others = select(paper.c[name.partition(".")[2]]).where(paper.c.id > 1).order_by(paper.c.id)
+        with engine.connect() as connection:
+            left = connection.scalars(of_others).all()
+        assert left == (NO_DOCUMENTS if name == "paper.file" else [[value] for value in NO_DOCUMENTS]), "all is left as it is"
     if work == "migrate":
         with engine.connect() as connection:
             found = connection.execute(select(PAPER).where(PAPER.c.id == 1)).one()
