@@ -16,8 +16,6 @@ from filerow._column import StoredObject
 from filerow._references import quoted
 
 __all__ = (
-    "LONGEST_BACKEND",
-    "LONGEST_PATH",
     "FileTable",
     "Kind",
     "Part",
