@@ -190,7 +190,7 @@ def _naming(
             for value, *key in _rows_with(connection, column, paths):
                 for document in documents_in(value):
                     ref = _located(document)
-                    if ref in batch:
+                    if ref is not None and ref in batch:
                         yield ref, column, tuple(key), document
 
 
