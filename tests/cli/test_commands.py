@@ -159,6 +159,13 @@ def test_what_cannot_be_understood_exits_with_2(shop: Shop, arguments: list[str]
     assert done.err
 
 
+def test_a_wrong_state_of_a_sweep_is_told_in_one_line(shop: Shop) -> None:
+    (shop.folder / "state").write_text("{")
+    done = run("sweep", "--state", "state", *shop.options)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert done.err.startswith("filerow sweep: state is no file that a sweep has written")
+
+
 def test_a_wrong_column_names_those_there_are(shop: Shop) -> None:
     assert (
         "there is no file column 'document.fil'; there are: document.file, document.pages"
