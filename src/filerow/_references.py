@@ -32,14 +32,17 @@ from sqlalchemy.sql import Select
 from filerow._changes import Ref
 from filerow._column import StoredObject
 from filerow._document import located_in
+from filerow.exceptions import DocumentError
 
 __all__ = (
     "FileColumn",
     "column_named",
+    "decoded",
     "documents_in",
     "file_columns",
     "list_expression",
     "path_expression",
+    "quoted",
     "referenced",
     "refs_in",
     "rows_naming",
@@ -104,18 +107,33 @@ def column_named(metadata: MetaData, name: str) -> FileColumn:
     raise LookupError(msg)
 
 
-def documents_in(value: Any) -> list[dict[str, Any]]:
-    """Return the documents of a file column's JSON: none, one or many; some databases hand out text."""
+def decoded(value: Any) -> Any:
+    """Return a file column's JSON: some databases hand out text, and what is there may be a mere string."""
     if isinstance(value, str | bytes):
-        value = json.loads(value)
-    if value is None:
-        return []
-    return [value] if isinstance(value, dict) else [document for document in value if isinstance(document, dict)]
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value
+
+
+def documents_in(value: Any) -> list[dict[str, Any]]:
+    """Return the documents of a file column's JSON: none, one or many; raw SQL may leave anything there."""
+    value = decoded(value)
+    if isinstance(value, dict):
+        return [value]
+    return [document for document in value if isinstance(document, dict)] if isinstance(value, list) else []
 
 
 def refs_in(value: Any) -> list[Ref]:
     """Return the objects that a file column's JSON names."""
     return [Ref(*located_in(document)) for document in documents_in(value)]
+
+
+def quoted(dialect: Dialect, name: str) -> str:
+    """Return a name in quotes; unlike SQLAlchemy's own way, a percent sign stays one with every driver."""
+    words = dialect.identifier_preparer
+    return f"{words.initial_quote}{name.replace(words.escape_quote, words.escape_to_quote)}{words.final_quote}"
 
 
 def path_expression(dialect: Dialect, document: str) -> str:
@@ -171,9 +189,16 @@ def _naming(
         for column in columns:
             for value, *key in _rows_with(connection, column, paths):
                 for document in documents_in(value):
-                    ref = Ref(*located_in(document))
-                    if ref in batch:
+                    ref = _located(document)
+                    if ref is not None and ref in batch:
                         yield ref, column, tuple(key), document
+
+
+def _located(document: dict[str, Any]) -> Ref | None:
+    try:
+        return Ref(*located_in(document))
+    except DocumentError:  # it names no object, and must not keep those that others name from being found
+        return None
 
 
 def _rows_with(connection: Connection, column: FileColumn, paths: Sequence[str]) -> Iterator[Any]:
@@ -187,11 +212,14 @@ def _rows_with(connection: Connection, column: FileColumn, paths: Sequence[str])
 def _candidates(dialect: Dialect, column: FileColumn) -> Select[Any]:
     """Return the SELECT of the documents that may name one of ``:paths``; more is allowed, less is not."""
     rows = select(column.json)
-    name = f"{dialect.identifier_preparer.format_table(column.table)}.{dialect.identifier_preparer.format_column(column.column)}"
+    # without the schema, which a schema_translate_map may replace: it is the query's one table
+    name = f"{quoted(dialect, column.table.name)}.{quoted(dialect, column.column.name)}"
     if dialect.name not in _ASKED_BY_PATH:
         return rows.where(column.column.is_not(None))
     if not column.type.multiple:
         path: ColumnElement[Any] = literal_column(path_expression(dialect, name))
+        if dialect.name == "sqlite":  # one row that is no JSON must not hide the others
+            rows = rows.where(literal_column(f"json_valid({name})"))
         return rows.where(path.in_(bindparam("paths", expanding=True)))
     return rows.where(_list_condition(dialect, name))
 
@@ -211,9 +239,9 @@ def _list_condition(dialect: Dialect, name: str) -> ColumnElement[bool] | TextCl
         return names.bool_op("?|")(bindparam("paths", type_=ARRAY(Text)))
     if dialect.name == "sqlite":
         path = f"CASE member.type WHEN 'object' THEN {path_expression(dialect, 'member.value')} END"
-        members = f"json_each({name}) AS member"
+        members = f"json_each(CASE WHEN json_valid({name}) THEN {name} END) AS member"
     else:
         paths = ", ".join(f"{key} VARCHAR(1024) PATH '$.{key}'" for key in LEGACY_KEYS)
         path, members = f"coalesce({', '.join(LEGACY_KEYS)})", f"JSON_TABLE({name}, '$[*]' COLUMNS ({paths})) AS member"
     condition = f"EXISTS (SELECT 1 FROM {members} WHERE {path} IN :paths)"  # noqa: S608 - quoted names and our own words
-    return text(condition).bindparams(bindparam("paths", expanding=True))
+    return text(condition.replace(name, name.replace(":", "\\:"))).bindparams(bindparam("paths", expanding=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from filerow._paths import generate_path
 from filerow.cli._commands import app
 from filerow.cli._values import as_age, as_size, duration, hidden, plain, resumed, shard
 from tests.cli.conftest import SHOP, Shop, run
+from tests.databases import EmptyDatabase
 
 NAMES = ["check", "sweep", "drain", "migrate", "adopt", "doctor", "stats", "ls", "undelete", "conformance"]
 
@@ -38,6 +40,11 @@ def test_the_help_of_each_command_has_an_example_that_parses(folder: Path, name:
     tried = run(*example.split()[1:])
     assert (tried.code, tried.out) == (2, "")
     assert "no module 'shop" in tried.err, "all that is wrong with it is that there is no shop here"
+
+
+def test_the_version_is_told() -> None:
+    done = run("--version")
+    assert (done.code, done.out) == (0, f"filerow {version('filerow')}\n")
 
 
 # -- shown -----------------------------------------------------------------------------------------------------------------
@@ -106,7 +113,31 @@ def test_an_error_on_the_way_exits_with_2_and_names_no_password(shop: Shop) -> N
     shop.module.Base.metadata.drop_all(shop.engine)
     done = run("ls", "document.file", *shop.options)
     assert (done.code, done.out) == (2, "")
-    assert done.err == "filerow ls: the database refused a statement: OperationalError: no such table: document\n"
+    assert done.err == (
+        f"filerow ls: sqlite:///{shop.folder}/shop.db refused a statement: OperationalError: no such table: document; "
+        "filerow doctor says what is missing\n"
+    )
+
+
+def test_an_error_of_the_database_is_one_line(database: EmptyDatabase, shop: Shop) -> None:
+    done = run("ls", "document.file", "--app", "shop:Base", "--url", database.url)
+    assert done.code == 2
+    if database.name != "sqlite":  # whose file is not there yet
+        assert "refused a statement" in done.err
+        assert "filerow doctor says what is missing" in done.err
+    assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_a_wrong_database_is_told_in_one_line(database: EmptyDatabase, shop: Shop, driver: str) -> None:
+    assert database.server is not None
+    url = database.server.url(driver).replace(database.server.name, "nowhere")
+    done = run("stats", "--app", "shop:Base", "--url", url)
+    assert done.code == 2
+    assert done.err.startswith(f"filerow stats: cannot connect to {url}: ")
+    assert 'database "nowhere" does not exist' in done.err
+    assert done.err.count("\n") == 1
 
 
 def test_a_fault_of_the_program_exits_with_2_and_not_with_1(make_shop: Callable[..., Shop]) -> None:
@@ -126,6 +157,13 @@ def test_what_cannot_be_understood_exits_with_2(shop: Shop, arguments: list[str]
     done = run(*arguments, *(shop.options if arguments[0] == "ls" else ()))
     assert (done.code, done.out) == (2, "")
     assert done.err
+
+
+def test_a_wrong_state_of_a_sweep_is_told_in_one_line(shop: Shop) -> None:
+    (shop.folder / "state").write_text("{")
+    done = run("sweep", "--state", "state", *shop.options)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert done.err.startswith("filerow sweep: state is no file that a sweep has written")
 
 
 def test_a_wrong_column_names_those_there_are(shop: Shop) -> None:
@@ -168,6 +206,14 @@ def test_sweep_finds_orphans_and_deletes_them_when_told_to(shop: Shop) -> None:
     assert not backend.exists(orphan)
 
 
+def test_a_dry_run_says_what_it_would_change(shop: Shop) -> None:
+    shop.fill(2)
+    options = ["migrate", "document.file", "--to", "archive", "--backend", f"archive=file://{shop.folder}/archive"]
+    assert "document.file: 2 of 2, 2 to change, 8 B" in run(*options, "--dry-run", *shop.options).out
+    storages.unregister_backend("archive")
+    assert "document.file: 2 of 2, 2 changed, 8 B" in run(*options, *shop.options).out
+
+
 def test_migrate_moves_a_column_to_another_backend(shop: Shop) -> None:
     (path,) = shop.fill()
     archive = ("--backend", f"archive=file://{shop.folder}/archive")
@@ -199,6 +245,16 @@ def test_adopt_makes_files_of_paths(make_shop: Callable[..., Shop]) -> None:
 
 
 # -- figures ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_finding_names_its_row_once(make_shop: Callable[..., Shop]) -> None:
+    shop = make_shop()
+    with shop.engine.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO document (id, file, pages) VALUES (1, '5', '[]')")
+    done = run("adopt", "document.file", *shop.options)
+    assert done.out.splitlines()[0] == "error unreadable: document.file id=1: a file document is a JSON object, not 5"
+    done = run("migrate", "document.file", *shop.options)
+    assert done.out.count("id=1") == 1
 
 
 def test_ls_lists_row_path_size_type_and_filename(shop: Shop) -> None:

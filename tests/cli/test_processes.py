@@ -57,7 +57,7 @@ class Terminal:
 @contextmanager
 def on_a_terminal(*arguments: str, folder: Path, **more: str) -> Iterator[Terminal]:
     master, slave = pty.openpty()
-    env = environment(TERM="xterm-256color", COLUMNS="120", LINES="40", **more)
+    env = environment(**{"TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40", **more})
     process = subprocess.Popen([PROGRAM, *arguments], cwd=folder, env=env, stdin=slave, stdout=slave, stderr=slave)
     os.close(slave)
     try:
@@ -123,6 +123,22 @@ def test_on_a_terminal_figures_are_a_table_and_files_are_lines(shop: Shop) -> No
     with on_a_terminal("ls", "document.file", *shop.options, folder=shop.folder) as terminal:
         assert terminal.wait() == 0
     assert all(path in terminal.text.replace("\r\n", "") for path in paths)
+
+
+def test_on_a_narrow_terminal_no_name_is_cut_off(shop: Shop) -> None:
+    shop.fill(2)
+    with on_a_terminal("stats", *shop.options, folder=shop.folder, NO_COLOR="1", COLUMNS="60") as terminal:
+        assert terminal.wait() == 0
+    assert "document.file" in terminal.text
+    assert "…" not in terminal.text
+
+
+def test_on_a_terminal_what_was_changed_is_counted(shop: Shop) -> None:
+    shop.fill(2)
+    shop.remove(1)
+    with on_a_terminal("drain", *shop.options, folder=shop.folder, NO_COLOR="1") as terminal:
+        assert terminal.wait() == 0
+    assert "1/1, 1 changed" in terminal.text
 
 
 def test_on_a_terminal_what_a_table_has_no_room_for_is_counted(shop: Shop) -> None:

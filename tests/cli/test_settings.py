@@ -31,6 +31,12 @@ WRONG: list[tuple[list[str], list[str]]] = [
     (["--app", "broken:Base"], ["importing broken failed", 'broken.py", line 3', "JSONDecodeError"]),
     (["--app", "lacking:Base"], ["importing lacking failed", "No module named 'package_that_is_not_there'"]),
     (["--app", "leaving:Base"], ["importing leaving failed", "SystemExit"]),
+    (["--app", "shop.py:Base"], ["no module 'shop.py'", "--app shop:Base"]),
+    (["--app", "./shop:Base"], ["no module './shop'", "--app shop:Base"]),
+    (["--app", "src/shop.py:Base"], ["no module 'src/shop.py'", "--app src.shop:Base"]),
+    (["--app", ":Base"], ["--app :Base names no module", "package.module:name"]),
+    (["--app", ""], ["--app  names no module"]),
+    (["--app", "two:create_engine"], ["two:create_engine() failed", "TypeError: create_engine() missing"]),
     (["--app", "shop:Bse"], ["module shop has no 'Bse'", "shop:Base"]),
     (["--app", "helpers:number"], ["neither a DeclarativeBase, a MetaData nor a registry"]),
     (["--app", "helpers:prepare"], ["helpers:prepare() failed", "no configuration"]),
@@ -63,6 +69,7 @@ def test_what_is_wrong_is_told_and_ends_with_2(folder: Path, arguments: list[str
     for words in told:
         assert words in done.err
     assert PASSWORD not in done.err
+    assert done.err.count("\n") == 1 or "failed:\n" in done.err, "one line, unless the application's own code is at fault"
     assert str(Path(__file__).parents[2] / "src") not in done.err, "our own frames are of no use to anybody"
 
 
@@ -71,6 +78,8 @@ FILES = [
     ("[tool.filerow]\napp = 3", "app is a string"),
     ('[tool.filerow]\nbackends = "s3://bucket"', "backends is a table such as"),
     ("[tool.filerow\n", "cannot be read"),
+    ('[tool]\nfilerow = "shop:Base"', "[tool.filerow] is a table, not 'shop:Base'"),
+    ('tool = "shop:Base"', "[tool] is a table"),
     ('[tool.filerow]\napp = "nowhere:Base"', "[tool.filerow] app in "),
 ]
 

@@ -7,10 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import JSON, Engine, func, insert, select, text, type_coerce, update
+from sqlalchemy import (
+    JSON,
+    Column,
+    Engine,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    TypeDecorator,
+    func,
+    insert,
+    select,
+    text,
+    type_coerce,
+    update,
+)
 from sqlalchemy.orm import Session
 
-from filerow import FileObject, storages
+from filerow import FileObject, StoredObject, storages
 from filerow.backends.local import LocalBackend
 from filerow.exceptions import StorageError
 from filerow.maintenance import Progress, adopt, adopt_async, check
@@ -341,10 +356,29 @@ def test_a_string_that_changes_meanwhile_is_read_again(strings: Any) -> None:
 
 
 @SQLITE
+def test_what_its_type_makes_of_a_string_never_gets_into_the_file_column(strings: Any) -> None:
+    class Length(TypeDecorator[Any]):
+        impl = String(300)
+        cache_ok = True
+
+        def process_result_value(self, value: Any, dialect: Any) -> Any:
+            return None if value is None else len(value)
+
+    metadata = MetaData()
+    photo = Table("photo", metadata, Column("id", Integer, primary_key=True), Column("file", StoredObject("docs")))
+    photo.append_column(Column("photo_path", Length))
+    collect(adopt(metadata, strings, "photo.file", source="photo.photo_path"))
+    with strings.connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM photo WHERE file IS NOT NULL")) == 0
+
+
+@SQLITE
 def test_what_cannot_begin_says_why(database: EmptyDatabase, folder: Path) -> None:
     engine = database.engine()
     for options, message in (
         ({"source": "paper.nothing"}, r"another column of the same table \(paper\.id, paper\.pages\)"),
+        ({"source": "paper.id"}, "a column of strings, and 'paper.id' is Integer"),
+        ({"source": "paper.pages"}, "a column of strings, and 'paper.pages' is"),
         ({"strip": ["uploads/"]}, "source="),
         ({"missing": "delete"}, "'report' or 'null'"),
     ):

@@ -3,40 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import timedelta
+import re
+import time
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import (
     Column,
-    Engine,
-    ForeignKey,
     Integer,
     MetaData,
     Table,
     create_engine,
     delete,
     event,
-    insert,
     text,
 )
 
-from filerow import FileObject, StoredObject, storages
+from filerow import StoredObject, storages
 from filerow.backends.local import LocalBackend
 from filerow.backends.memory import MemoryBackend
-from filerow.backends.obstore import ObstoreBackend
 from filerow.maintenance import Finding, doctor, doctor_async
-from filerow.maintenance._doctor_backends import _signs
 from filerow.maintenance._doctor_database import skew_findings
 from filerow.outbox import Outbox
 from filerow.outbox._clock import now_of
 from filerow.outbox._triggers import drop_all
 from tests.databases import EmptyDatabase
-from tests.servers import seaweedfs
-from tests.servers._s3 import S3Server
+from tests.maintenance.clinic import Models, engine_of, models
 
 ONLY_SQLITE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 ONLY_POSTGRESQL = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
@@ -47,60 +41,6 @@ def _own_backends(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("FILEROW_SECRET", raising=False)
     yield
     storages.clear_backends()
-
-
-@dataclass
-class Models:
-    """Tables with an outbox, in a database."""
-
-    engine: Engine
-    metadata: MetaData
-    outbox: Outbox
-    document: Table
-
-    def found(self, **options: Any) -> dict[str, Finding]:
-        """Return what the doctor finds, by code."""
-        return {
-            finding.code: finding for progress in doctor(self.metadata, self.engine, **options) for finding in progress.findings
-        }
-
-    def store(self) -> FileObject:
-        """Store a file for a row."""
-        file = FileObject("docs", "cat.txt", content=b"meow").save()
-        with self.engine.begin() as connection:
-            connection.execute(insert(self.document).values(file=file, folder_id=None))
-        return file
-
-    def bury(self, count: int = 1, *, late: float = 0.0, **values: Any) -> None:
-        """Write tombstones that are due since so many seconds."""
-        with self.engine.begin() as connection:
-            dropped = now_of(connection) - self.outbox.retention.total_seconds() - late
-            rows = [{"backend": "docs", "path": f"document/file/{n}", "dropped_at": dropped, **values} for n in range(count)]
-            connection.execute(insert(self.outbox.table), rows)
-
-
-def models(engine: Engine, *, ondelete: str | None = None, **column: Any) -> Models:
-    metadata = MetaData()
-    Table("folder", metadata, Column("id", Integer, primary_key=True))
-    document = Table(
-        "document",
-        metadata,
-        Column("id", Integer, primary_key=True),
-        Column("folder_id", Integer, ForeignKey("folder.id", ondelete=ondelete)),
-        Column("file", StoredObject("docs", **column)),
-        Column("pages", StoredObject("docs", multiple=True)),
-    )
-    outbox = Outbox(metadata, retention=timedelta(days=1))
-    metadata.create_all(engine)
-    return Models(engine, metadata, outbox, document)
-
-
-def engine_of(database: EmptyDatabase) -> Engine:
-    """Return an engine as the documents advise."""
-    engine = database.engine()
-    if database.name == "sqlite":
-        event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA recursive_triggers=ON"))
-    return engine
 
 
 @pytest.fixture
@@ -145,6 +85,49 @@ def test_missing_triggers_and_indexes_are_found(healthy: Models) -> None:
     assert found["trigger-missing"].where == "document"
     assert found["trigger-missing"].level == "error"
     assert set(found) <= {"trigger-missing", "index-missing", "truncate-hidden"}
+
+
+def test_triggers_of_an_earlier_model_are_found(healthy: Models) -> None:
+    kind = {"postgresql": "jsonb"}.get(healthy.engine.dialect.name, "json")
+    with healthy.engine.begin() as connection:
+        connection.execute(text(f"ALTER TABLE document ADD COLUMN cover {kind}"))
+    Table("document", healthy.metadata, Column("cover", StoredObject("docs")), extend_existing=True)
+    found = healthy.found()
+    assert (found["trigger-outdated"].where, found["trigger-outdated"].level) == ("document", "warning")
+    healthy.metadata.create_all(healthy.engine)
+    assert set(healthy.found()) <= {"truncate-hidden"}
+
+
+@pytest.mark.parametrize("database", ["postgresql", "mariadb"], indirect=True)
+def test_tables_of_a_translated_schema_are_looked_for_where_they_are(database: EmptyDatabase) -> None:
+    storages.register_backend(MemoryBackend("docs"))
+    schema, metadata = f"tenant_{uuid.uuid4().hex[:12]}", MetaData(schema="any")
+    document = Table("document", metadata, Column("id", Integer, primary_key=True), Column("file", StoredObject("docs")))
+    outbox = Outbox(metadata)
+    engine = database.engine().execution_options(schema_translate_map={"any": schema})
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE SCHEMA {schema}"))
+    try:
+        metadata.create_all(engine)
+        assert set(Models(engine, metadata, outbox, document).found()) <= {"truncate-hidden"}
+        metadata.drop_all(engine)
+    finally:
+        with engine.begin() as connection:
+            connection.execute(text(f"DROP SCHEMA {schema}"))
+
+
+@ONLY_POSTGRESQL
+def test_a_partitioned_table_is_told_what_its_partitions_hide(healthy: Models) -> None:
+    Table(
+        "archive", healthy.metadata, Column("id", Integer, primary_key=True), Column("file", StoredObject("docs")),
+        postgresql_partition_by="RANGE (id)",
+    )  # fmt: skip
+    healthy.metadata.create_all(healthy.engine)
+    with healthy.engine.begin() as connection:
+        connection.execute(text("CREATE TABLE archive_1 PARTITION OF archive FOR VALUES FROM (0) TO (10)"))
+    found = healthy.found()
+    assert set(found) == {"partition-hidden"}
+    assert (found["partition-hidden"].where, found["partition-hidden"].level) == ("archive", "info")
 
 
 @ONLY_SQLITE
@@ -227,6 +210,18 @@ def test_clocks_that_differ_are_found() -> None:
     assert finding.message.startswith("its clock is 100 s behind this machine's")
 
 
+@ONLY_SQLITE
+def test_a_database_of_another_time_is_found(healthy: Models) -> None:
+    def two_minutes_ahead(_: str) -> float:
+        return (time.time() + 120) / 86_400 + 2_440_587.5  # as SQLite counts time
+
+    event.listen(healthy.engine, "connect", lambda connection, _: connection.create_function("julianday", 1, two_minutes_ahead))
+    healthy.engine.dispose()
+    found = healthy.found()
+    assert set(found) == {"clock-skew"}
+    assert re.match(r"the database's clock is 1[12]\d s ahead of this machine's", found["clock-skew"].message)
+
+
 # -- outbox ----------------------------------------------------------------------------------------------------------------
 
 
@@ -286,134 +281,3 @@ def test_what_filerow_leaves_to_the_application_is_told(database: EmptyDatabase)
         ("no-lifecycle", "document.other", "info"),
         ("no-outbox", "metadata", "info"),
     }
-
-
-# -- backends --------------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Denying(MemoryBackend):
-    """A store whose credentials may not do some things."""
-
-    denied: set[str] = field(default_factory=set)
-
-    def __init__(self, key: str, *denied: str) -> None:
-        super().__init__(key)
-        self.denied = set(denied)
-
-    def _deny(self, verb: str) -> None:
-        if verb in self.denied:
-            raise PermissionError(verb)
-
-    def _put(self, path: str, content: Any, options: Any) -> Any:
-        self._deny("write")
-        return super()._put(path, content, options)
-
-    def _read(self, path: str, start: int, end: int | None) -> bytes:
-        self._deny("read")
-        return super()._read(path, start, end)
-
-    def _list(self, prefix: str, start_after: str) -> Iterator[Any]:
-        self._deny("list")
-        return super()._list(prefix, start_after)
-
-    def _delete(self, paths: Sequence[str]) -> Mapping[str, BaseException]:
-        self._deny("delete")
-        return super()._delete(paths)
-
-
-@pytest.fixture
-def tables(tmp_path: Path) -> Iterator[Callable[..., Models]]:
-    """Tables in a SQLite database of its own, without a finding of theirs."""
-    database = EmptyDatabase("sqlite", tmp_path / "rows.db")
-    with database._open:
-        yield lambda **column: models(engine_of(database), **column)
-
-
-@pytest.mark.parametrize("verb", ["write", "read", "list", "delete"])
-def test_what_a_backend_may_not_do_is_found(tables: Callable[..., Models], verb: str) -> None:
-    backend = Denying("docs", verb)
-    storages.register_backend(backend)
-    found = tables().found()
-    assert set(found) == {f"cannot-{verb}"}
-    assert found[f"cannot-{verb}"].advice
-    left = [info.path for info in MemoryBackend.list(backend, "")] if verb != "list" else []
-    assert len(left) == (verb == "delete")
-    if left:
-        assert left[0] in found["cannot-delete"].advice
-
-
-def test_a_backend_that_nobody_registered_is_found(tables: Callable[..., Models]) -> None:
-    storages.register_backend(MemoryBackend("docs"))
-    healthy = tables()
-    healthy.store()
-    storages.clear_backends()
-    storages.register_backend(MemoryBackend("other"))
-    findings = [finding for progress in doctor(healthy.metadata, healthy.engine) for finding in progress.findings]
-    assert [(one.code, one.backend, one.where) for one in findings] == [
-        ("backend-missing", "docs", "document.file, document.pages"),
-        ("backend-missing", "docs", "document.file"),
-    ]
-
-
-def test_files_that_are_gone_are_found_among_the_first(tables: Callable[..., Models]) -> None:
-    backend = MemoryBackend("docs")
-    storages.register_backend(backend)
-    healthy = tables()
-    healthy.store()
-    gone = healthy.store()
-    backend.delete(gone.path)
-    finding = healthy.found()["missing"]
-    assert (finding.where, finding.backend, finding.path) == ("document.file", "docs", gone.path)
-
-
-def test_two_keys_of_one_place_are_found(tables: Callable[..., Models], tmp_path: Path) -> None:
-    for key, folder in [("docs", "files"), ("again", "files"), ("below", "files/below")]:
-        storages.register_backend(LocalBackend(key, tmp_path / folder, fsync=False))
-    found = tables().found()
-    assert set(found) == {"same-place"}
-    assert "'docs' and 'again'" in found["same-place"].message
-
-
-def test_a_missing_secret_is_found(tables: Callable[..., Models]) -> None:
-    storages.register_backend(MemoryBackend("docs", base_url="/files"))
-    healthy = tables()
-    assert set(healthy.found()) == {"secret-missing"}
-    assert healthy.found()["secret-missing"].level == "error"
-    findings = [one for progress in doctor(healthy.metadata, healthy.engine, direct=["docs"]) for one in progress.findings]
-    assert [(one.code, one.level) for one in findings] == [("secret-missing", "error"), ("secret-missing", "info")]
-
-
-def test_plain_http_is_told_unless_it_stays_on_this_machine() -> None:
-    def codes(endpoint: str) -> list[str]:
-        backend = ObstoreBackend("docs", "s3://b/", aws_endpoint=endpoint, aws_access_key_id="x", aws_secret_access_key="y")
-        return [finding.code for finding in _signs(backend)]
-
-    assert codes("http://files.example") == ["plain-http"]
-    assert codes("https://files.example") == codes("http://127.0.0.1:9000") == codes("http://localhost:9000") == []
-
-
-def s3(server: S3Server, bucket: str, *, reader: bool = False) -> ObstoreBackend:
-    keys = (seaweedfs.READER_ACCESS_KEY, seaweedfs.READER_SECRET_KEY) if reader else (server.access_key, server.secret_key)
-    options = {"aws_endpoint": server.endpoint, "aws_access_key_id": keys[0], "aws_secret_access_key": keys[1]}
-    return ObstoreBackend("docs", f"s3://{bucket}/papers/", **options)
-
-
-def test_s3_is_asked_for_what_it_lets_credentials_and_browsers_do(
-    tables: Callable[..., Models], s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FILEROW_SECRET", "a-secret-of-the-tests")
-    bucket = s3_server.make_bucket()
-    storages.register_backend(s3(s3_server, bucket))
-    healthy = tables()
-    assert healthy.found(direct=["docs"]) == {}
-    rule = {"AllowedOrigins": ["https://app.example"], "AllowedMethods": ["PUT", "POST"], "AllowedHeaders": ["*"]}
-    s3_server.client.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [rule]})
-    assert healthy.found(direct=["docs=https://app.example"]) == {}
-    refused = healthy.found(direct=["docs=https://evil.example"])
-    assert {code: finding.level for code, finding in refused.items()} == {"cors": "error"}
-    assert {code: one.level for code, one in healthy.found(direct=["docs"]).items()} == {"cors-unknown": "info"}
-    assert s3_server.keys(bucket) == set()
-    storages.unregister_backend("docs")
-    storages.register_backend(s3(s3_server, bucket, reader=True))
-    assert set(healthy.found()) == {"cannot-write"}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import pytest
-from sqlalchemy import JSON, Column, Engine, Integer, MetaData, Table, insert
+from sqlalchemy import JSON, Column, Engine, Integer, MetaData, Table, insert, text
 
 from filerow import StoredObject
 from filerow._changes import Ref
@@ -45,7 +46,7 @@ def plain(table: Table) -> Table:
         Column(column.name, JSON(none_as_null=True)) if isinstance(column.type, StoredObject) else column._copy()
         for column in table.columns
     ]
-    return Table(table.name, MetaData(), *columns)
+    return Table(table.name, MetaData(), *columns, schema=table.schema)
 
 
 @pytest.fixture
@@ -82,6 +83,57 @@ def test_a_question_about_thousands_of_objects_is_asked_in_batches(rows: Engine)
     many = [Ref("docs", f"absent/{number}") for number in range(2_500)]
     with rows.connect() as connection:
         assert referenced(connection, METADATA, [*many, Ref("docs", "list/2")]) == {Ref("docs", "list/2")}
+
+
+def test_odd_names_are_asked_too(database: EmptyDatabase) -> None:
+    metadata, engine = MetaData(), database.engine()
+    odd = Table(
+        '50% :of "it"', metadata, Column("id", Integer, primary_key=True),
+        Column("fi%le :a", StoredObject("docs")), Column("l%st :b", StoredObject("docs", multiple=True)),
+    )  # fmt: skip
+    metadata.create_all(engine)
+    with engine.begin() as connection:
+        connection.execute(insert(plain(odd)).values({"fi%le :a": ours("one"), "l%st :b": [ours("two")]}))
+        assert referenced(connection, metadata, [Ref("docs", path) for path in ("one", "two", "three")]) == {
+            Ref("docs", "one"), Ref("docs", "two"),
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize("database", ["postgresql", "mariadb"], indirect=True)
+def test_the_rows_of_a_translated_schema_are_asked(database: EmptyDatabase) -> None:
+    schema, metadata = f"tenant_{uuid.uuid4().hex[:12]}", MetaData()
+    table = Table("paper", metadata, Column("id", Integer, primary_key=True), schema="any")
+    table.append_column(Column("file", StoredObject("docs")))
+    table.append_column(Column("pages", StoredObject("docs", multiple=True)))
+    engine = database.engine().execution_options(schema_translate_map={"any": schema})
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE SCHEMA {schema}"))
+    try:
+        metadata.create_all(engine)
+        with engine.begin() as connection:
+            connection.execute(insert(plain(table)).values({"file": ours("one"), "pages": [ours("two")]}))
+            assert referenced(connection, metadata, [Ref("docs", path) for path in ("one", "two", "three")]) == {
+                Ref("docs", "one"), Ref("docs", "two"),
+            }  # fmt: skip
+        metadata.drop_all(engine)
+    finally:
+        with engine.begin() as connection:
+            connection.execute(text(f"DROP SCHEMA {schema}"))
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_one_row_that_is_no_json_does_not_hide_the_others(rows: Engine) -> None:
+    with rows.begin() as connection:  # no other database lets such text in
+        connection.execute(text("INSERT INTO document (file, pages) VALUES ('{half', '[{half'), ('', '')"))
+        assert referenced(connection, METADATA, [*NAMED, *UNNAMED]) == NAMED
+
+
+def test_documents_that_cannot_be_read_name_nothing_and_hide_nothing(rows: Engine) -> None:
+    halves = [{"path": "a/1.png"}, {"backend": 3, "path": "nothing"}, {"upload_storage": "docs"}]
+    with rows.begin() as connection:
+        for half in (*halves, 5, "text", [1]):
+            connection.execute(insert(plain(DOCUMENT)).values({"file": half, "pages": [ours("list/1"), half]}))
+        assert referenced(connection, METADATA, [*NAMED, *UNNAMED]) == NAMED
 
 
 def test_columns_are_found_by_name() -> None:

@@ -82,6 +82,15 @@ def test_a_file_remembers_for_those_without_an_outbox(place: Place, tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir() if "sweep" in path.name] == ["sweep.json"]
 
 
+@pytest.mark.parametrize("content", ["", '{"half', "[1]", '"text"', '{"sweep:docs:document/file": 5}', "\xff\xfe"])
+def test_a_file_that_is_no_memory_is_told_and_left_alone(place: Place, tmp_path: Path, content: str) -> None:
+    state = tmp_path / "notes.json"
+    state.write_text(content, "latin-1")
+    with pytest.raises(ValueError, match=r"notes\.json is no file that a sweep has written; name another"):
+        list(sweep(place.metadata, place.engine, state=state, **ONE))
+    assert state.read_text("latin-1") == content
+
+
 @pytest.mark.parametrize("place", ["outbox"], indirect=True)
 @pytest.mark.parametrize("stop", [1, 9, 10, 11, 13])
 def test_a_sweep_that_is_interrupted_anywhere_goes_on_and_loses_nothing(place: Place, stop: int) -> None:

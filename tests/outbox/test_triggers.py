@@ -148,6 +148,12 @@ REUSE = json.dumps(doc("a"))
 ON_CONFLICT = (
     f"INSERT INTO document (id, file) VALUES (1, '{json.dumps(doc('n'))}') ON CONFLICT (id) DO UPDATE SET file = excluded.file"
 )
+MERGE = (
+    f"MERGE INTO document USING (VALUES (1, '{json.dumps(doc('n'))}'::jsonb), (7, '{json.dumps(doc('m'))}'::jsonb)) "
+    "AS given (id, file) "
+    "ON document.id = given.id WHEN MATCHED THEN UPDATE SET file = given.file "
+    "WHEN NOT MATCHED THEN INSERT (id, file) VALUES (given.id, given.file)"
+)
 ON_DUPLICATE = f"INSERT INTO document (id, file) VALUES (1, '{json.dumps(doc('n'))}') ON DUPLICATE KEY UPDATE file = VALUES(file)"
 
 CASES: dict[str, Case] = {
@@ -203,6 +209,13 @@ CASES: dict[str, Case] = {
     "what is no document": Case(
         steps(of_1(file=5, cover="text", pages=[1, None, "p1"]), delete(DOCUMENT).where(DOCUMENT.c.id == 1)), ALL_OF_ROW_1
     ),
+    "a path and a backend too long to be ours": Case(
+        steps(
+            of_1(file=doc("x" * 1025), cover=doc("x", backend="k" * 256), pages=[doc("y" * 1500), doc("p1")]),
+            delete(DOCUMENT).where(DOCUMENT.c.id == 1),
+        ),
+        ALL_OF_ROW_1,
+    ),
     "a row without files": Case(core(delete(DOCUMENT).where(DOCUMENT.c.id == 3)), set()),
     "plain SQL through the driver": Case(driver("DELETE FROM document WHERE id = 1"), ALL_OF_ROW_1),
     "plain SQL over all rows": Case(
@@ -224,6 +237,13 @@ CASES: dict[str, Case] = {
     "ON DELETE CASCADE": Case(driver("DELETE FROM folder WHERE id = 1"), ALL_OF_ROW_1, only=("sqlite", "postgresql")),
     "TRUNCATE": Case(driver("TRUNCATE document"), ALL_OF_ROW_1 | stones(2, ("file", "b")), only=("postgresql",)),
     "TRUNCATE CASCADE": Case(driver("TRUNCATE folder CASCADE"), ALL_OF_ROW_1 | stones(2, ("file", "b")), only=("postgresql",)),
+    "a merge that updates": Case(driver(MERGE), stones(1, ("file", "a")), only=("postgresql",), live="n m"),
+    "a merge that deletes": Case(
+        driver("MERGE INTO document USING (VALUES (1)) AS given (id) ON document.id = given.id WHEN MATCHED THEN DELETE"),
+        ALL_OF_ROW_1,
+        only=("postgresql",),
+    ),
+    "another primary key": Case(driver("UPDATE document SET id = 11 WHERE id = 1"), set(), live="a c p1"),
     "upsert": Case(driver(ON_CONFLICT), stones(1, ("file", "a")), only=("sqlite", "postgresql"), live="n"),
     "upsert of MariaDB": Case(driver(ON_DUPLICATE), stones(1, ("file", "a")), only=("mariadb",), live="n"),
     "REPLACE": Case(driver("REPLACE INTO document (id) VALUES (1)"), ALL_OF_ROW_1, only=("mariadb",)),

@@ -167,7 +167,7 @@ def test_odd_names_and_keys_work(database: EmptyDatabase) -> None:
     engine, metadata = database.engine(), MetaData()
     outbox = Outbox(metadata, table_name="The outbox's 100%")
     key = LargeBinary().with_variant(mysql.BINARY(16), "mysql", "mariadb")
-    name = 'Old : Papers, the ones with a name that is long; its "author\'s" own '[:60].strip()
+    name = '100% : Papers, the ones with a name that is long; its "author\'s" own '[:60].strip()
     Table(
         name, metadata, Column("the id", key, primary_key=True), Column("part", Integer, primary_key=True),
         Column("The 'File' % :x", StoredObject("docs")),

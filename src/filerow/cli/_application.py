@@ -105,9 +105,14 @@ def _read_table(folder: Path) -> tuple[Path | None, dict[str, Any]]:
     if file is None:
         return None, {}
     try:
-        table = tomllib.loads(file.read_text("utf-8")).get("tool", {}).get("filerow", {})
+        tool = tomllib.loads(file.read_text("utf-8")).get("tool", {})
     except (OSError, ValueError) as error:
         raise CannotRunError(f"{file} cannot be read: {error}") from error
+    if not isinstance(tool, dict):
+        raise CannotRunError(f"{file}: [tool] is a table, not {tool!r}")
+    table = tool.get("filerow", {})
+    if not isinstance(table, dict):
+        raise CannotRunError(f'{file}: [tool.filerow] is a table, not {table!r}; write app = "package.module:Base" in it')
     for name, value in table.items():
         if name not in _KNOWN:
             raise CannotRunError(f"[tool.filerow] in {file} has an unknown entry {name!r}; there are {', '.join(_KNOWN)}")
@@ -179,7 +184,7 @@ def _set_up(name: str, source: str) -> None:
 
 def _find_metadata(name: str, source: str) -> tuple[ModuleType, MetaData]:
     module_name, _, attribute = name.partition(":")
-    module = _module(module_name, source)
+    module = _module(module_name, source, attribute)
     candidates = _candidates(module)
     if not attribute:
         distinct = {id(metadata): metadata for metadata in candidates.values()}
@@ -224,7 +229,13 @@ def _choice(module: str, candidates: Mapping[str, MetaData]) -> str:
     return " or ".join(f"{module}:{name}" for name in sorted(candidates))
 
 
-def _module(name: str, source: str) -> ModuleType:
+def _module(name: str, source: str, attribute: str = "") -> ModuleType:
+    tail = f":{attribute}" if attribute else ""
+    if not name:
+        raise CannotRunError(f"{source} {tail} names no module; write package.module:name")
+    dotted = name.removesuffix(".py").replace(os.sep, ".").strip(".")
+    if dotted != name:  # the file's name, and not the module's
+        raise CannotRunError(f"{source}: there is no module {name!r}; write it as Python imports it: {source} {dotted}{tail}")
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -240,7 +251,7 @@ def _module(name: str, source: str) -> ModuleType:
 
 def _attribute(name: str, source: str) -> Any:
     module_name, _, attribute = name.partition(":")
-    found: Any = _module(module_name, source)
+    found: Any = _module(module_name, source, attribute)
     if not attribute:
         raise CannotRunError(f"{source} {name}: name the attribute too: {module_name}:name")
     try:
@@ -252,9 +263,9 @@ def _attribute(name: str, source: str) -> Any:
 
 
 def _traceback(error: BaseException) -> str:
-    """Return an error as Python prints it, from the application's code on."""
+    """Return an error as Python prints it, from the application's code on; without any frames where it was not reached."""
     frames = error.__traceback__
-    while frames is not None and frames.tb_next is not None and _is_machinery(frames.tb_frame.f_code.co_filename):
+    while frames is not None and _is_machinery(frames.tb_frame.f_code.co_filename):
         frames = frames.tb_next
     return hidden("".join(traceback.format_exception(type(error), error, frames)).rstrip())
 

@@ -37,6 +37,14 @@ class Repair(StrEnum):
     NULL = "null"
 
 
+def _show_version(value: bool) -> None:  # noqa: FBT001 - typer's callback
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(f"filerow {version('filerow')}")
+        raise typer.Exit
+
+
 # -- options ---------------------------------------------------------------------------------------------------------------
 
 
@@ -58,7 +66,7 @@ def _option(help_: str, *names: str, **more: Any) -> Any:
 Concurrency = Annotated[int, _option("Transfers at a time.", min=1, show_default=True, metavar="N")]
 Batch = Annotated[int, _option("Rows or objects of one step.", min=1, show_default=True, metavar="N")]
 Columns = Annotated[list[str] | None, _option("Only this column (table.column); repeat for more.", "--column", metavar="COLUMN")]
-Column = Annotated[str, typer.Argument(help="The column: table.column.", show_default=False)]
+Column = Annotated[str, typer.Argument(help="The column: table.column.", metavar="COLUMN", show_default=False)]
 Missing = Annotated[Repair, _option("What to do with a row whose object is missing.", show_default=True, metavar="report|null")]
 Resume = Annotated[str | None, _option("Go on where an interrupted run has stopped.", metavar="CURSOR")]
 DryRun = Annotated[bool, _option("Change nothing; say what would be done.", "--dry-run")]
@@ -122,7 +130,16 @@ def _work(
         function.__name__,
         lambda application, engine: function(application.metadata, engine, *arguments, **options),
         lambda application, engine: twin(application.metadata, engine, *arguments, **options),
+        is_dry_run=options.get("dry_run", False),
     )
+
+
+@app.callback()
+def _about(
+    *,
+    version: Annotated[bool, _option("Show the version and exit.", "--version", is_eager=True, callback=_show_version)] = False,
+) -> None:
+    """Take what comes before a command."""
 
 
 # -- commands --------------------------------------------------------------------------------------------------------------
@@ -274,11 +291,16 @@ def adopt(
     )
 
 
-@_command("filerow doctor --app shop.models:Base --direct docs")
+@_command("filerow doctor --app shop.models:Base --direct docs=https://app.example")
 def doctor(
     *,
     direct: Annotated[
-        list[str] | None, _option("Clients upload straight to this backend; repeat for more.", metavar="KEY")
+        list[str] | None,
+        _option(
+            "Clients upload straight to this backend; with your pages' origin (docs=https://app.example), its bucket is asked "
+            "whether it lets them. Repeat for more.",
+            metavar="KEY[=ORIGIN]",
+        ),
     ] = None,
 ) -> Work:
     """Say what would go wrong: database, outbox, backends."""
@@ -322,7 +344,7 @@ def ls(
 def undelete(
     backend_key: Annotated[str, typer.Argument(help="Key of the backend.", metavar="BACKEND", show_default=False)],
     paths: Annotated[
-        list[str], typer.Argument(help="The path, or several: see ls --removed.", metavar="PATH...", show_default=False)
+        list[str], typer.Argument(help="The path, or several: see ls --removed.", metavar="PATH", show_default=False)
     ],
 ) -> Work:
     """Have removed files back, while the outbox keeps them."""

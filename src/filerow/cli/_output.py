@@ -110,10 +110,12 @@ class LineOutput:
 
     Args:
         quiet: Findings only.
+        changed: What is said of items that were changed.
     """
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False, changed: str = "changed") -> None:
         self._quiet = quiet
+        self._changed = changed
         self._last: Progress | None = None
         self._said_at = time.monotonic()
 
@@ -140,7 +142,7 @@ class LineOutput:
     def _say(self, progress: Progress, so_far: str = "") -> None:
         self._said_at = time.monotonic()
         if not self._quiet:
-            self._write(f"{progress.step}: {amounts(progress)}{so_far}")
+            self._write(f"{progress.step}: {amounts(progress, self._changed)}{so_far}")
 
     def _write(self, line: str) -> None:
         write(line)
@@ -149,13 +151,13 @@ class LineOutput:
 # -- words -----------------------------------------------------------------------------------------------------------------
 
 
-def amounts(progress: Progress) -> str:
+def amounts(progress: Progress, changed: str) -> str:
     """Return how far a step is."""
     if progress.done == progress.total == 1 and not progress.changed:
         return "done"
     parts = [f"{progress.done:,}" if progress.total is None else f"{progress.done:,} of {progress.total:,}"]
     if progress.changed:
-        parts.append(f"{progress.changed:,} changed")
+        parts.append(f"{progress.changed:,} {changed}")
     if progress.transferred:
         parts.append(as_size(progress.transferred))
     return ", ".join(parts)

@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from filerow.cli._application import Application, find_application, is_async, settings_from
 from filerow.cli._output import ClosedOutputError, Item, JsonOutput, LineOutput, Output, Summary, tell
-from filerow.cli._values import CannotRunError, hidden, resumed
+from filerow.cli._values import CannotRunError, hidden, in_one_line, resumed
 from filerow.cli._work import Common, Work
 from filerow.exceptions import FilerowError
 from filerow.maintenance import Progress
@@ -81,7 +81,7 @@ def _write_now(text: str) -> None:
 def run(work: Work, common: Common) -> int:
     """Do what a command does, show it, and return the exit code."""
     summary = Summary(work.command)
-    output = _output(common)
+    output = _output(common, work)
     started = time.monotonic()
     stop = Stop()
     try:
@@ -117,14 +117,15 @@ def _exit_code(summary: Summary, stop: Stop) -> int:
     return CLEAN if summary.is_clean else FOUND
 
 
-def _output(common: Common) -> Output:
+def _output(common: Common, work: Work) -> Output:
     if common.json:
         return JsonOutput()
+    changed = "to change" if work.is_dry_run else "changed"
     if sys.stdout.isatty() and os.environ.get("TERM", "") not in {"", "dumb"}:
         from filerow.cli._terminal import TerminalOutput
 
-        return TerminalOutput(quiet=common.quiet)
-    return LineOutput(quiet=common.quiet)
+        return TerminalOutput(quiet=common.quiet, changed=changed)
+    return LineOutput(quiet=common.quiet, changed=changed)
 
 
 def _told(error: Exception) -> str:
@@ -132,7 +133,7 @@ def _told(error: Exception) -> str:
     if isinstance(error, CannotRunError):
         return str(error)
     if isinstance(error, DBAPIError):
-        return hidden(f"the database refused a statement: {type(error.orig).__name__}: {error.orig}")
+        return hidden(f"the database refused a statement: {type(error.orig).__name__}: {in_one_line(str(error.orig))}")
     if isinstance(error, (FilerowError, SQLAlchemyError, OSError)) or type(error) in {ValueError, LookupError}:
         return hidden(str(error))
     return hidden("".join(traceback.format_exception(error)).rstrip())
@@ -189,15 +190,16 @@ def _block(work: Work, application: Application, engine: Engine, stop: Stop, sho
         with _connecting(engine):
             engine.connect().close()
         while not stop.cuts():
-            steps = work.blocking(application, engine)
-            try:
-                for item in steps:
-                    shown.take(item)
-                    if stop.cuts():
-                        return
-            finally:
-                if isinstance(steps, Generator):
-                    steps.close()
+            with _asking(engine):
+                steps = work.blocking(application, engine)
+                try:
+                    for item in steps:
+                        shown.take(item)
+                        if stop.cuts():
+                            return
+                finally:
+                    if isinstance(steps, Generator):
+                        steps.close()
             if work.every is None:
                 return
             shown.next_round()
@@ -213,15 +215,16 @@ async def _await(work: Work, application: Application, engine: AsyncEngine, stop
         with _connecting(engine.sync_engine):
             await (await engine.connect()).close()
         while not stop.cuts():
-            steps = work.awaited(application, engine)
-            try:
-                async for item in steps:
-                    shown.take(item)
-                    if stop.cuts():
-                        return
-            finally:
-                if isinstance(steps, AsyncGenerator):
-                    await steps.aclose()
+            with _asking(engine.sync_engine):
+                steps = work.awaited(application, engine)
+                try:
+                    async for item in steps:
+                        shown.take(item)
+                        if stop.cuts():
+                            return
+                finally:
+                    if isinstance(steps, AsyncGenerator):
+                        await steps.aclose()
             if work.every is None:
                 return
             shown.next_round()
@@ -238,8 +241,22 @@ def _connecting(engine: Engine) -> Generator[None]:
     try:
         yield
     except Exception as error:
-        url = hidden(engine.url.render_as_string(hide_password=True))
         cause = error.orig if isinstance(error, DBAPIError) else error
-        text = hidden(str(cause)).strip() or type(cause).__name__
-        msg = f"cannot connect to {url}: {text}; is it running, and are host, name and password right?"
+        text = in_one_line(hidden(str(cause))).rstrip("?.") or type(cause).__name__
+        msg = f"cannot connect to {_shown_url(engine)}: {text}; is it running, and are host, name and password right?"
         raise CannotRunError(msg) from error
+
+
+@contextmanager
+def _asking(engine: Engine) -> Generator[None]:
+    """Say which database refused a statement."""
+    try:
+        yield
+    except DBAPIError as error:
+        cause = f"{type(error.orig).__name__}: {in_one_line(hidden(str(error.orig)))}"
+        msg = f"{_shown_url(engine)} refused a statement: {cause}; filerow doctor says what is missing"
+        raise CannotRunError(msg) from error
+
+
+def _shown_url(engine: Engine) -> str:
+    return hidden(engine.url.render_as_string(hide_password=True))

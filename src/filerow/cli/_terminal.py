@@ -50,11 +50,13 @@ class TerminalOutput:
 
     Args:
         quiet: The table of findings only.
+        changed: What is said of items that were changed.
     """
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False, changed: str = "changed") -> None:
         self._console = Console(highlight=False)
         self._quiet = quiet
+        self._changed = changed
         self._bars = Bars(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -90,6 +92,8 @@ class TerminalOutput:
                 self._bars.update(task.id, total=task.completed if task.total is None else task.total)
             self._tasks[progress.step] = self._bars.add_task(plain(progress.step), transferred=0, amount="")
         amount = f"{progress.done:,}" if progress.total is None else f"{progress.done:,}/{progress.total:,}"
+        if progress.changed:
+            amount += f", {progress.changed:,} {self._changed}"
         if progress.transferred:
             amount += f" {as_size(progress.transferred)}"
         self._bars.update(
@@ -133,12 +137,19 @@ def _findings(findings: list[Finding]) -> Table:
 
 def _stats(items: list[ColumnStats]) -> Table:
     table = Table(header_style="bold")
+    lacks = {
+        "no size": [item.without_size for item in items],
+        "no checksum": [item.without_checksum for item in items],
+        "legacy": [item.legacy for item in items],
+        "unreadable": [item.unreadable for item in items],
+    }
+    told = {name: counts for name, counts in lacks.items() if any(counts)}  # the names need the room
     for name in ("column", "backend"):
-        table.add_column(name)
-    for name in ("rows", "files", "size", "no size", "no checksum", "legacy", "unreadable"):
+        table.add_column(name, overflow="fold")
+    for name in ("rows", "files", "size", *told):
         table.add_column(name, justify="right")
-    for item in items:
-        counts = [item.without_size, item.without_checksum, item.legacy, item.unreadable]
+    for row, item in enumerate(items):
+        counts = [counts[row] for counts in told.values()]
         shown = [f"{item.rows:,}", f"{item.files:,}", as_size(item.size), *(f"{count:,}" if count else "" for count in counts)]
         table.add_row(Text(plain(item.column)), Text(plain(item.backend or "(no file)")), *shown)
     return table

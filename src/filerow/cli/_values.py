@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from datetime import timedelta
 
-__all__ = ("CannotRunError", "as_age", "as_size", "duration", "hidden", "plain", "resumed", "shard")
+__all__ = ("CannotRunError", "as_age", "as_size", "duration", "hidden", "in_one_line", "plain", "resumed", "shard")
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?\s*[smhdw]\s*)+\Z")
@@ -74,6 +74,16 @@ def plain(text: str) -> str:
 def hidden(text: str) -> str:
     """Return text whose URLs show no password and no secret option."""
     return _SECRET.sub(r"\1=***", _PASSWORD.sub(r"\1:***@", text))
+
+
+def in_one_line(text: str) -> str:
+    """Return what a database says in one line, without the part of the statement that it repeats below."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        if line.startswith("LINE "):
+            break
+        lines.append(line.strip())
+    return " ".join(filter(None, lines))
 
 
 def resumed(arguments: Sequence[str], cursor: str | None) -> list[str]:

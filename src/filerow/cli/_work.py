@@ -46,9 +46,11 @@ class Work:
         blocking: Does it, given an application with a synchronous engine.
         awaited: Does it, given one with an asynchronous engine.
         every: Seconds to wait until it is done once more, for ever; once when left out.
+        is_dry_run: It changes nothing, and says what it would change.
     """
 
     command: str
     blocking: Callable[[Application, Engine], Iterator[Item]]
     awaited: Callable[[Application, AsyncEngine], AsyncIterator[Item]]
     every: float | None = None
+    is_dry_run: bool = False

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import Column, ColumnElement, Engine, MetaData, Table, or_
+from sqlalchemy import Column, ColumnElement, Engine, MetaData, String, Table, TypeDecorator, or_
 
 from filerow._bridge import call, iterate_async, raise_if, run_all
 from filerow._changes import Ref
@@ -116,7 +116,16 @@ def _source(column: FileColumn, source: str | None, strip: Sequence[str], backen
         names = ", ".join(f"{table.fullname}.{one.name}" for one in table.columns if one is not column.column)
         msg = f"source is another column of the same table ({names}), not {source!r}"
         raise ValueError(msg)
-    return Source(found, strip, (backend or storages.resolve(column.type.backend)).key)
+    made = Source(found, strip, (backend or storages.resolve(column.type.backend)).key)
+    if not _is_of_strings(found):
+        msg = f"source is a column of strings, and {source!r} is {found.type!r}"
+        raise ValueError(msg)
+    return made
+
+
+def _is_of_strings(column: Column[Any]) -> bool:
+    kind = column.type.impl_instance if isinstance(column.type, TypeDecorator) else column.type
+    return isinstance(kind, String)
 
 
 class _Adoption:

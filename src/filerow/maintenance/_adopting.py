@@ -132,7 +132,7 @@ class Plan:
     def flaw(self, code: str, message: str, ref: Ref | None = None, level: Level = "error", **more: Any) -> Finding:
         """Return a finding about this row."""
         backend, path = ("", "") if ref is None else ref
-        return Finding(code, f"{self.where}: {message}", level, self.where, backend, path, **more)
+        return Finding(code, message, level, self.where, backend, path, **more)
 
     def rewrite(self, removable: Iterable[str]) -> Rewrite | None:
         """Return how to write the row, ``None`` where there is nothing to write.
@@ -148,8 +148,8 @@ class Plan:
                 members[entry.place] = to_document(facts)
             elif self._removes(entry, removable):
                 gone.add(entry.place)
-        if self.text is not None and any(isinstance(member, str) for member in members):
-            return None
+        if (self.text is not None or not self.is_list) and not all(isinstance(member, dict) for member in members):
+            return None  # nothing but documents gets into the column; what is none stays as it is
         left = [member for place, member in enumerate(members) if place not in gone]
         new = left if self.is_list else left[0] if left else None
         old = None if self.text is not None else self.row.value

@@ -21,6 +21,7 @@ from filerow._references import FileColumn, column_named, documents_in, file_col
 from filerow._registry import storages
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import BackendNotFoundError, DocumentError, StorageError
+from filerow.maintenance._legacy import members_of
 from filerow.maintenance._listing import pages
 from filerow.maintenance._look import Look, Verdict, verdict_of
 from filerow.maintenance._report import Finding, Progress
@@ -186,6 +187,10 @@ class _Check:
         tally.findings += [self._finding(column, one, fixed=id(one) in fixed) for one in seen]
 
     def _ask(self, column: FileColumn, row: Row, tally: _Tally) -> Iterator[_Asked]:
+        for member in members_of(row.value):
+            if not isinstance(member, dict):
+                message = f"a file document is a JSON object, not {member!r:.80}"
+                tally.findings.append(Finding("unreadable", message, where=row_name(column, row.key)))
         for place, document in enumerate(documents_in(row.value)):
             try:
                 facts = facts_from(document)

@@ -78,6 +78,8 @@ def _probe(backend: StorageBackend) -> Iterator[Finding]:
 def _refused(backend: StorageBackend, verb: str, error: FilerowError, advice: str = "") -> Finding:
     if not advice and isinstance(error, StoragePermissionError):
         advice = "give its credentials the permission: to write, read, list and delete"
+    elif not advice and verb == "write":
+        advice = "is it running, and are endpoint, bucket or folder, and credentials right?"
     return Finding(f"cannot-{verb}", f"cannot {verb}: {error}", backend=backend.key, advice=advice)
 
 

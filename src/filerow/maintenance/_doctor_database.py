@@ -6,13 +6,15 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import JSON, Connection, Engine, Inspector, MetaData, Table, inspect, text
+from sqlalchemy import JSON, Connection, Engine, MetaData, Table, inspect, text
 from sqlalchemy.exc import NoSuchTableError
 
-from filerow._references import file_columns
+from filerow._references import file_columns, quoted
 from filerow.maintenance._report import Finding
 from filerow.outbox import outbox_of
 from filerow.outbox._clock import now_of
+from filerow.outbox._file_table import prefix
+from filerow.outbox._triggers import translated
 
 __all__ = ("clock_findings", "limit_findings", "savepoint_findings", "skew_findings", "table_findings")
 
@@ -25,10 +27,11 @@ _CASCADE = "let the ORM delete them (cascade='all, delete-orphan' without passiv
 def table_findings(metadata: MetaData, engine: Engine) -> Iterator[Finding]:
     """Find tables and columns that are missing, and columns of a type that is not JSON."""
     with engine.connect() as connection:
-        inspector = inspect(connection)
+        inspector, schemas = inspect(connection), translated(connection)
         for table in _tables(metadata):
+            schema = schemas.get(table.schema, table.schema)
             try:
-                columns = {column["name"]: column["type"] for column in inspector.get_columns(table.name, table.schema)}
+                columns = {column["name"]: column["type"] for column in inspector.get_columns(table.name, schema)}
             except NoSuchTableError:
                 advice = "create it (create_all, or a migration), or correct --url"
                 yield Finding("table-missing", "this table is not in the database", where=table.fullname, advice=advice)
@@ -64,23 +67,26 @@ def limit_findings(metadata: MetaData, engine: Engine, *, is_own: bool) -> Itera
         return
     with engine.connect() as connection:
         if connection.dialect.name in {"mysql", "mariadb"}:
-            yield from _cascades(metadata, inspect(connection), connection.dialect.name)
+            yield from _cascades(metadata, connection)
             yield _truncate(connection.dialect.name)
         elif connection.dialect.name == "sqlite" and is_own:
             yield from _replaces(connection)
         elif connection.dialect.name == "postgresql":
             yield from _replicas(connection)
+            yield from _partitions(metadata, connection)
 
 
-def _cascades(metadata: MetaData, inspector: Inspector, database: str) -> Iterator[Finding]:
+def _cascades(metadata: MetaData, connection: Connection) -> Iterator[Finding]:
+    inspector, schemas = inspect(connection), translated(connection)
     for table in _tables(metadata):
-        if not inspector.has_table(table.name, schema=table.schema):
+        schema = schemas.get(table.schema, table.schema)
+        if not inspector.has_table(table.name, schema=schema):
             continue
-        for key in inspector.get_foreign_keys(table.name, table.schema):
+        for key in inspector.get_foreign_keys(table.name, schema):
             if key.get("options", {}).get("ondelete", "").upper() == "CASCADE":
                 message = (
-                    f"{database} runs no triggers for ON DELETE CASCADE: when SQL deletes a row of {key['referred_table']}, the "
-                    f"files of its rows in {table.fullname} become orphans"
+                    f"{connection.dialect.name} runs no triggers for ON DELETE CASCADE: when SQL deletes a row of "
+                    f"{key['referred_table']}, the files of its rows in {table.fullname} become orphans"
                 )
                 where = f"{table.fullname}.{','.join(key['constrained_columns'])}"
                 yield Finding("cascade-hidden", message, "warning", where, advice=_CASCADE)
@@ -126,6 +132,22 @@ def _replicas(connection: Connection) -> Iterator[Finding]:
             f"subscription {name}",
             advice="drain and sweep on the server they come from",
         )
+
+
+def _partitions(metadata: MetaData, connection: Connection) -> Iterator[Finding]:
+    """Find partitioned tables: a partition of its own can be emptied or taken away without any trigger."""
+    schemas, dialect = translated(connection), connection.dialect
+    partitioned = text("SELECT relkind = 'p' FROM pg_class WHERE oid = to_regclass(:name)")
+    for table in _tables(metadata):
+        name = prefix(dialect, schemas.get(table.schema, table.schema)) + quoted(dialect, table.name)
+        if connection.scalar(partitioned, {"name": name}):
+            yield Finding(
+                "partition-hidden",
+                "PostgreSQL runs no triggers when one partition is truncated, dropped or detached, so its files become orphans",
+                "info",
+                table.fullname,
+                advice="set its file columns to NULL first, in batches, or run filerow sweep --full afterwards",
+            )
 
 
 # -- savepoints ------------------------------------------------------------------------------------------------------------

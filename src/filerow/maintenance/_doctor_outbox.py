@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, MetaData, func, inspect, select
 from filerow.maintenance._report import Finding, Level
 from filerow.outbox import Outbox, outbox_of
 from filerow.outbox._clock import now_of
-from filerow.outbox._triggers import trigger_state
+from filerow.outbox._triggers import translated, trigger_state
 
 __all__ = ("outbox_findings", "trigger_findings")
 
@@ -56,7 +56,9 @@ def outbox_findings(metadata: MetaData, engine: Engine) -> Iterator[Finding]:
         return
     with engine.connect() as connection:
         inspector = inspect(connection)
-        missing = [table for table in (outbox.table, outbox.state) if not inspector.has_table(table.name, schema=table.schema)]
+        schemas = translated(connection)
+        tables = (outbox.table, outbox.state)
+        missing = [one for one in tables if not inspector.has_table(one.name, schema=schemas.get(one.schema, one.schema))]
         for table in missing:
             advice = "create it (create_all, or a migration)"
             yield Finding("outbox-missing", "this table of the outbox is not there", where=table.fullname, advice=advice)

@@ -76,10 +76,17 @@ class FileMemory:
 
     def _load(self) -> dict[str, Any]:
         try:
-            found: dict[str, Any] = json.loads(self._path.read_text())
+            found: Any = json.loads(self._path.read_text("utf-8"))
         except FileNotFoundError:
             return {}
+        except ValueError as error:
+            raise ValueError(self._strange()) from error
+        if not isinstance(found, dict) or not all(isinstance(value, dict) for value in found.values()):
+            raise ValueError(self._strange())
         return found
+
+    def _strange(self) -> str:
+        return f"{self._path} is no file that a sweep has written; name another, or delete it: the next sweep is a full one then"
 
     def _store(self, name: str, value: Mapping[str, Any]) -> None:
         draft = self._path.with_name(f"{self._path.name}.{os.getpid()}.new")

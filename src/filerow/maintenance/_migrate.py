@@ -282,7 +282,7 @@ class _Migration:
     def _flaw(self, row: Row, code: str, message: str, facts: Facts | None = None) -> Finding:
         where = row_name(self._column, row.key)
         backend, path = ("", "") if facts is None else (facts.backend, facts.path)
-        return Finding(code, f"{where}: {message}", "error", where, backend, path, "the row is left as it is")
+        return Finding(code, message, "error", where, backend, path, "the row is left as it is")
 
     def _restless(self, row: Row) -> Finding:
         where = row_name(self._column, row.key)

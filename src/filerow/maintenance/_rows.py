@@ -40,10 +40,10 @@ from sqlalchemy import (
 from sqlalchemy import Enum as EnumType
 from sqlalchemy.dialects.postgresql import JSONB
 
-from filerow._references import FileColumn
+from filerow._references import FileColumn, decoded
 from filerow._tracking import locking
 
-__all__ = ("Batch", "Row", "count", "cursor_of", "decoded", "plain_table", "read_locked", "row_name", "rows", "write")
+__all__ = ("Batch", "Row", "count", "cursor_of", "plain_table", "read_locked", "row_name", "rows", "write")
 
 _VALUE = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 _BY_TUPLE = frozenset({"postgresql", "sqlite"})
@@ -200,10 +200,6 @@ def _present(file_column: FileColumn, instead: ColumnElement[Any] | None) -> Col
 
 def _as_it_is(value: Any) -> Any:
     return value
-
-
-def decoded(value: Any) -> Any:
-    return json.loads(value) if isinstance(value, str | bytes) else value  # some databases hand out text
 
 
 # -- cursors ---------------------------------------------------------------------------------------------------------------

@@ -13,8 +13,22 @@ from sqlalchemy import Table
 from sqlalchemy.engine import Dialect
 
 from filerow._column import StoredObject
+from filerow._references import quoted
 
-__all__ = ("FileTable", "Kind", "Part", "Quoted", "kind_of", "literal", "make_part", "prefix", "quoted", "spec_in", "spec_of")
+__all__ = (
+    "FileTable",
+    "Kind",
+    "Part",
+    "Quoted",
+    "fits",
+    "kind_of",
+    "literal",
+    "make_part",
+    "prefix",
+    "quoted",
+    "spec_in",
+    "spec_of",
+)
 
 Kind = Literal["insert", "update", "delete", "truncate", "index"]
 
@@ -28,6 +42,9 @@ PATTERN = "filerow$_%"
 
 _OURS = re.compile(r"filerow_[0-9a-f]{10}_(insert|update|delete|truncate|index)_")
 _NOTE = re.compile(r"/\* filerow (\{.*?\}) \*/", re.DOTALL)
+LONGEST_BACKEND, LONGEST_PATH = 255, 1024
+"""Characters that a tombstone has room for."""
+
 _LONGEST = 63  # bytes of a name in PostgreSQL; MySQL allows 64 characters
 
 
@@ -100,12 +117,6 @@ class Quoted(NamedTuple):
         )
 
 
-def quoted(dialect: Dialect, name: str) -> str:
-    """Return a name in quotes; unlike SQLAlchemy's own way, a percent sign stays one with every driver."""
-    words = dialect.identifier_preparer
-    return f"{words.initial_quote}{name.replace(words.escape_quote, words.escape_to_quote)}{words.final_quote}"
-
-
 def prefix(dialect: Dialect, schema: str | None) -> str:
     """Return what stands before a name in a schema."""
     return "" if schema is None else f"{quoted(dialect, schema)}."
@@ -116,12 +127,20 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def fits(backend: str, path: str, length: str = "length") -> str:
+    """Return the condition that a tombstone can tell where an object is.
+
+    What is longer, or empty, was never an object of ours, and must not keep a row from being changed.
+    """
+    return f"{length}({backend}) BETWEEN 1 AND {LONGEST_BACKEND} AND {length}({path}) BETWEEN 1 AND {LONGEST_PATH}"
+
+
 def make_part(spec: FileTable, dialect: Dialect, kind: Kind, create: Sequence[str], drop: Sequence[str]) -> Part:
     """Give a trigger or an index its name and put that into its SQL."""
     hashed = hashlib.sha256("\n".join([spec.fullname, *create]).encode()).hexdigest()[:10]
     name = f"filerow_{hashed}_{kind}_{spec.name}".encode()[:_LONGEST].decode(errors="ignore")
-    quoted = dialect.identifier_preparer.quote_identifier(name)
-    return Part(kind, name, tuple(sql.replace(NAME, quoted) for sql in create), tuple(sql.replace(NAME, quoted) for sql in drop))
+    safe = quoted(dialect, name)
+    return Part(kind, name, tuple(sql.replace(NAME, safe) for sql in create), tuple(sql.replace(NAME, safe) for sql in drop))
 
 
 def kind_of(name: str) -> Kind | None:

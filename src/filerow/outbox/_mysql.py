@@ -18,7 +18,20 @@ from sqlalchemy.engine import Dialect
 
 from filerow._references import LEGACY_KEYS
 from filerow.outbox._clock import NOW
-from filerow.outbox._file_table import NAME, PATTERN, REFUSED, FileTable, Kind, Part, Quoted, make_part, prefix
+from filerow.outbox._file_table import (
+    LONGEST_BACKEND,
+    LONGEST_PATH,
+    NAME,
+    PATTERN,
+    REFUSED,
+    FileTable,
+    Kind,
+    Part,
+    Quoted,
+    fits,
+    make_part,
+    prefix,
+)
 from filerow.outbox._file_table import literal as plain_literal
 
 __all__ = ("existing", "parts")
@@ -79,8 +92,9 @@ def _changed(columns: Iterable[str]) -> str:
     )
 
 
-_KEYS = ("backend", "upload_storage", *LEGACY_KEYS)
-_READ = ", ".join(f"`{key}` VARCHAR(1024) {_EXACT} PATH '$.{key}'" for key in _KEYS)
+_ROOM = dict.fromkeys(("backend", "upload_storage"), LONGEST_BACKEND) | dict.fromkeys(LEGACY_KEYS, LONGEST_PATH)
+# JSON_TABLE cuts what is too long; with room for one more character that can be told
+_READ = ", ".join(f"`{key}` VARCHAR({room + 1}) {_EXACT} PATH '$.{key}'" for key, room in _ROOM.items())
 
 
 def _backend(alias: str) -> str:
@@ -108,7 +122,7 @@ def _members(names: Quoted, spec: FileTable, row: str, without: str | None = Non
             f"{row}{names.columns[name]}",
             f"{_path('other')} = {_path('one')} AND {_backend('other')} = {_backend('one')}",
         )
-        conditions = [f"{_backend('one')} <> ''", f"{_path('one')} <> ''"]
+        conditions = [fits(_backend("one"), _path("one"), "CHAR_LENGTH")]
         if multiple:
             before = _objects(value, "other", multiple=True)
             conditions.append(f"NOT EXISTS (SELECT 1 FROM {before} WHERE {same} AND other.position < one.position)")

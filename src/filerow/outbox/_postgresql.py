@@ -16,7 +16,7 @@ from sqlalchemy.engine import Dialect
 
 from filerow._references import list_expression, path_expression
 from filerow.outbox._clock import NOW
-from filerow.outbox._file_table import NAME, PATTERN, REFUSED, FileTable, Kind, Part, Quoted, literal, make_part, prefix
+from filerow.outbox._file_table import NAME, PATTERN, REFUSED, FileTable, Kind, Part, Quoted, fits, literal, make_part, prefix
 
 __all__ = ("existing", "parts")
 
@@ -122,7 +122,7 @@ def _members(spec: FileTable, names: Quoted, dialect: Dialect, row: str) -> str:
     return (
         f"(SELECT named.column_name, named.document, {backend} AS backend, {path} AS path "
         f"FROM ({' UNION ALL '.join(documents)}) AS named(column_name, document) "
-        f"WHERE {backend} <> '' AND {path} <> '') AS members"
+        f"WHERE {fits(backend, path)}) AS members"
     )
 
 

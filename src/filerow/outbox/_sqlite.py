@@ -15,7 +15,7 @@ from sqlalchemy.engine import Dialect
 
 from filerow._references import path_expression
 from filerow.outbox._clock import NOW
-from filerow.outbox._file_table import NAME, PATTERN, REFUSED, FileTable, Kind, Part, Quoted, literal, make_part
+from filerow.outbox._file_table import NAME, PATTERN, REFUSED, FileTable, Kind, Part, Quoted, fits, literal, make_part
 
 __all__ = ("existing", "parts")
 
@@ -90,7 +90,7 @@ def _let_go(spec: FileTable, names: Quoted, old: str, new: str | None = None) ->
     )
 
 
-_NAMED = "backend <> '' AND path <> ''"
+_NAMED = fits("backend", "path")
 
 
 def _take_back(names: Quoted, new: str, old: str | None = None) -> tuple[str, str]:

@@ -29,6 +29,7 @@ __all__ = (
     "has_triggers",
     "parts",
     "run",
+    "translated",
     "trigger_state",
     "wanted_by",
 )
@@ -199,10 +200,15 @@ def compare(spec: FileTable | None, names: frozenset[str], dialect: Dialect) -> 
     return list(problems)
 
 
+def translated(connection: Connection) -> Mapping[str | None, str | None]:
+    """Return the connection's ``schema_translate_map``: the schemas that stand for those of the models."""
+    given: Mapping[str | None, str | None] | None = connection.get_execution_options().get("schema_translate_map")
+    return given or {}
+
+
 def wanted_by(connection: Connection, outbox: Table, tables: Iterable[Table]) -> dict[Key, FileTable | None]:
     """Return what each table's triggers are made from, by schema and name; only tables that can have triggers."""
-    given: Mapping[str | None, str | None] | None = connection.get_execution_options().get("schema_translate_map")
-    schemas = given or {}
+    schemas = translated(connection)
     return {
         (schemas.get(table.schema, table.schema), table.name): spec_of(table, outbox, connection.dialect, schemas)
         for table in tables

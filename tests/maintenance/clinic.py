@@ -1,0 +1,69 @@
+"""Tables with an outbox, where nothing is wrong, for the doctor to look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Column, Engine, ForeignKey, Integer, MetaData, Table, event, insert
+
+from filerow import FileObject, StoredObject
+from filerow.maintenance import Finding, doctor
+from filerow.outbox import Outbox
+from filerow.outbox._clock import now_of
+from tests.databases import EmptyDatabase
+
+
+@dataclass
+class Models:
+    """Tables with an outbox, in a database."""
+
+    engine: Engine
+    metadata: MetaData
+    outbox: Outbox
+    document: Table
+
+    def found(self, **options: Any) -> dict[str, Finding]:
+        """Return what the doctor finds, by code."""
+        return {
+            finding.code: finding for progress in doctor(self.metadata, self.engine, **options) for finding in progress.findings
+        }
+
+    def store(self) -> FileObject:
+        """Store a file for a row."""
+        file = FileObject("docs", "cat.txt", content=b"meow").save()
+        with self.engine.begin() as connection:
+            connection.execute(insert(self.document).values(file=file, folder_id=None))
+        return file
+
+    def bury(self, count: int = 1, *, late: float = 0.0, **values: Any) -> None:
+        """Write tombstones that are due since so many seconds."""
+        with self.engine.begin() as connection:
+            dropped = now_of(connection) - self.outbox.retention.total_seconds() - late
+            rows = [{"backend": "docs", "path": f"document/file/{n}", "dropped_at": dropped, **values} for n in range(count)]
+            connection.execute(insert(self.outbox.table), rows)
+
+
+def models(engine: Engine, *, ondelete: str | None = None, **column: Any) -> Models:
+    metadata = MetaData()
+    Table("folder", metadata, Column("id", Integer, primary_key=True))
+    document = Table(
+        "document",
+        metadata,
+        Column("id", Integer, primary_key=True),
+        Column("folder_id", Integer, ForeignKey("folder.id", ondelete=ondelete)),
+        Column("file", StoredObject("docs", **column)),
+        Column("pages", StoredObject("docs", multiple=True)),
+    )
+    outbox = Outbox(metadata, retention=timedelta(days=1))
+    metadata.create_all(engine)
+    return Models(engine, metadata, outbox, document)
+
+
+def engine_of(database: EmptyDatabase) -> Engine:
+    """Return an engine as the documents advise."""
+    engine = database.engine()
+    if database.name == "sqlite":
+        event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA recursive_triggers=ON"))
+    return engine

@@ -1,0 +1,210 @@
+"""The doctor finds what a backend may not do, does not do, or does at another time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from filerow import storages
+from filerow.backends.local import LocalBackend
+from filerow.backends.memory import MemoryBackend
+from filerow.backends.obstore import ObstoreBackend
+from filerow.maintenance import doctor
+from filerow.maintenance._doctor_backends import _signs
+from tests.databases import EmptyDatabase
+from tests.maintenance.clinic import Models, engine_of, models
+from tests.servers import seaweedfs
+from tests.servers._s3 import S3Server
+from tests.servers.azurite import AzuriteServer
+
+
+@pytest.fixture(autouse=True)
+def _own_backends(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv("FILEROW_SECRET", raising=False)
+    yield
+    storages.clear_backends()
+
+
+class OfYesterday(MemoryBackend):
+    """A store whose clock is a day behind."""
+
+    def _head(self, path: str) -> Any:
+        info = super()._head(path)
+        return info._replace(last_modified=time.time() - 86_400)
+
+
+@dataclass
+class Denying(MemoryBackend):
+    """A store whose credentials may not do some things."""
+
+    denied: set[str] = field(default_factory=set)
+
+    def __init__(self, key: str, *denied: str) -> None:
+        super().__init__(key)
+        self.denied = set(denied)
+
+    def _deny(self, verb: str) -> None:
+        if verb in self.denied:
+            raise PermissionError(verb)
+
+    def _put(self, path: str, content: Any, options: Any) -> Any:
+        self._deny("write")
+        return super()._put(path, content, options)
+
+    def _read(self, path: str, start: int, end: int | None) -> bytes:
+        self._deny("read")
+        return super()._read(path, start, end)
+
+    def _list(self, prefix: str, start_after: str) -> Iterator[Any]:
+        self._deny("list")
+        return super()._list(prefix, start_after)
+
+    def _delete(self, paths: Sequence[str]) -> Mapping[str, BaseException]:
+        self._deny("delete")
+        return super()._delete(paths)
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Iterator[Callable[..., Models]]:
+    """Tables in a SQLite database of its own, without a finding of theirs."""
+    database = EmptyDatabase("sqlite", tmp_path / "rows.db")
+    with database._open:
+        yield lambda **column: models(engine_of(database), **column)
+
+
+@pytest.mark.parametrize("verb", ["write", "read", "list", "delete"])
+def test_what_a_backend_may_not_do_is_found(tables: Callable[..., Models], verb: str) -> None:
+    backend = Denying("docs", verb)
+    storages.register_backend(backend)
+    found = tables().found()
+    assert set(found) == {f"cannot-{verb}"}
+    assert found[f"cannot-{verb}"].advice
+    left = [info.path for info in MemoryBackend.list(backend, "")] if verb != "list" else []
+    assert len(left) == (verb == "delete")
+    if left:
+        assert left[0] in found["cannot-delete"].advice
+
+
+def test_a_store_that_may_not_delete_is_found_by_what_it_answers(
+    tables: Callable[..., Models], azurite_server: AzuriteServer
+) -> None:
+    from azure.storage.blob import ContainerSasPermissions, generate_container_sas
+
+    container = azurite_server.make_container()
+    token = generate_container_sas(
+        azurite_server.account_name,
+        container,
+        account_key=azurite_server.account_key,
+        permission=ContainerSasPermissions(read=True, write=True, create=True, list=True),
+        expiry=datetime.now(UTC) + timedelta(hours=1),
+    )
+    options = {"account_name": azurite_server.account_name, "sas_token": token, "endpoint": azurite_server.endpoint}
+    storages.register_backend(ObstoreBackend("docs", f"az://{container}/papers/", **options))
+    found = tables().found()
+    assert "cannot-delete" in found
+    assert set(found) <= {"cannot-delete", "cannot-sign"}
+    [left] = azurite_server.keys(container)
+    assert left.removeprefix("papers/") in found["cannot-delete"].advice
+
+
+def test_a_store_that_does_not_answer_is_asked_for_one_file_only(tables: Callable[..., Models]) -> None:
+    storages.register_backend(MemoryBackend("docs"))
+    healthy = tables()
+    for _ in range(3):
+        healthy.store()
+    storages.clear_backends()
+    nobody = {"aws_endpoint": "http://127.0.0.1:9", "aws_access_key_id": "x", "aws_secret_access_key": "y"}
+    storages.register_backend(ObstoreBackend("docs", "s3://papers/", retry_config={"max_retries": 0}, **nobody))
+    findings = [finding for progress in doctor(healthy.metadata, healthy.engine) for finding in progress.findings]
+    assert [one.code for one in findings] == ["cannot-write", "cannot-list", "unreadable"]
+    assert "is it running" in findings[0].advice
+
+
+def test_a_store_of_another_time_is_found(tables: Callable[..., Models]) -> None:
+    storages.register_backend(OfYesterday("docs"))
+    found = tables().found()
+    assert set(found) == {"clock-skew"}
+    assert (found["clock-skew"].level, found["clock-skew"].backend) == ("error", "docs")
+    assert found["clock-skew"].message.startswith("its clock is 86")
+
+
+def test_a_backend_that_nobody_registered_is_found(tables: Callable[..., Models]) -> None:
+    storages.register_backend(MemoryBackend("docs"))
+    healthy = tables()
+    healthy.store()
+    storages.clear_backends()
+    storages.register_backend(MemoryBackend("other"))
+    findings = [finding for progress in doctor(healthy.metadata, healthy.engine) for finding in progress.findings]
+    assert [(one.code, one.backend, one.where) for one in findings] == [
+        ("backend-missing", "docs", "document.file, document.pages"),
+        ("backend-missing", "docs", "document.file"),
+    ]
+
+
+def test_files_that_are_gone_are_found_among_the_first(tables: Callable[..., Models]) -> None:
+    backend = MemoryBackend("docs")
+    storages.register_backend(backend)
+    healthy = tables()
+    healthy.store()
+    gone = healthy.store()
+    backend.delete(gone.path)
+    finding = healthy.found()["missing"]
+    assert (finding.where, finding.backend, finding.path) == ("document.file", "docs", gone.path)
+
+
+def test_two_keys_of_one_place_are_found(tables: Callable[..., Models], tmp_path: Path) -> None:
+    for key, folder in [("docs", "files"), ("again", "files"), ("below", "files/below")]:
+        storages.register_backend(LocalBackend(key, tmp_path / folder, fsync=False))
+    found = tables().found()
+    assert set(found) == {"same-place"}
+    assert "'docs' and 'again'" in found["same-place"].message
+
+
+def test_a_missing_secret_is_found(tables: Callable[..., Models]) -> None:
+    storages.register_backend(MemoryBackend("docs", base_url="/files"))
+    healthy = tables()
+    assert set(healthy.found()) == {"secret-missing"}
+    assert healthy.found()["secret-missing"].level == "error"
+    findings = [one for progress in doctor(healthy.metadata, healthy.engine, direct=["docs"]) for one in progress.findings]
+    assert [(one.code, one.level) for one in findings] == [("secret-missing", "error"), ("secret-missing", "info")]
+
+
+def test_plain_http_is_told_unless_it_stays_on_this_machine() -> None:
+    def codes(endpoint: str) -> list[str]:
+        backend = ObstoreBackend("docs", "s3://b/", aws_endpoint=endpoint, aws_access_key_id="x", aws_secret_access_key="y")
+        return [finding.code for finding in _signs(backend)]
+
+    assert codes("http://files.example") == ["plain-http"]
+    assert codes("https://files.example") == codes("http://127.0.0.1:9000") == codes("http://localhost:9000") == []
+
+
+def s3(server: S3Server, bucket: str, *, reader: bool = False) -> ObstoreBackend:
+    keys = (seaweedfs.READER_ACCESS_KEY, seaweedfs.READER_SECRET_KEY) if reader else (server.access_key, server.secret_key)
+    options = {"aws_endpoint": server.endpoint, "aws_access_key_id": keys[0], "aws_secret_access_key": keys[1]}
+    return ObstoreBackend("docs", f"s3://{bucket}/papers/", **options)
+
+
+def test_s3_is_asked_for_what_it_lets_credentials_and_browsers_do(
+    tables: Callable[..., Models], s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FILEROW_SECRET", "a-secret-of-the-tests")
+    bucket = s3_server.make_bucket()
+    storages.register_backend(s3(s3_server, bucket))
+    healthy = tables()
+    assert healthy.found(direct=["docs"]) == {}
+    rule = {"AllowedOrigins": ["https://app.example"], "AllowedMethods": ["PUT", "POST"], "AllowedHeaders": ["*"]}
+    s3_server.client.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [rule]})
+    assert healthy.found(direct=["docs=https://app.example"]) == {}
+    refused = healthy.found(direct=["docs=https://evil.example"])
+    assert {code: finding.level for code, finding in refused.items()} == {"cors": "error"}
+    assert {code: one.level for code, one in healthy.found(direct=["docs"]).items()} == {"cors-unknown": "info"}
+    assert s3_server.keys(bucket) == set()
+    storages.unregister_backend("docs")
+    storages.register_backend(s3(s3_server, bucket, reader=True))
+    assert set(healthy.found()) == {"cannot-write"}
