@@ -24,22 +24,22 @@ CLAIM = {"v": 1, "backend": "docs", "path": "somebody/elses.txt"}
 VIEW = {"filename", "content_type", "size", "last_modified", "metadata"}
 
 
-class PaperBase(SQLModel):
+class SheetBase(SQLModel):
     title: str = "untitled"
     file: FileObject | None = file_field(StoredObject("docs", max_size="1 kB"), default=None, description="The text.")
 
 
-class Paper(PaperBase, table=True):
+class Sheet(SheetBase, table=True):
     id: int | None = Field(default=None, primary_key=True)
     pages: FileObjectList = file_field(StoredObject("docs", multiple=True))
 
 
-class Draft(PaperBase, table=True):
+class Sketch(SheetBase, table=True):
     id: int | None = Field(default=None, primary_key=True)
     scan: FileObject = file_field(StoredObject("docs"))
 
 
-class PaperPublic(PaperBase):
+class SheetPublic(SheetBase):
     id: int
     pages: FileObjectList
 
@@ -58,7 +58,7 @@ def docs() -> Iterator[MemoryBackend]:
 def engine(docs: MemoryBackend, tmp_path: Path) -> Iterator[Engine]:
     """A database with the tables."""
     engine = create_engine(f"sqlite:///{tmp_path}/papers.db")
-    SQLModel.metadata.create_all(engine, tables=[model.__table__ for model in (Paper, Draft)])  # type: ignore[attr-defined]
+    SQLModel.metadata.create_all(engine, tables=[model.__table__ for model in (Sheet, Sketch)])  # type: ignore[attr-defined]
     yield engine
     engine.dispose()
 
@@ -75,27 +75,27 @@ def test_the_annotation_decides_whether_a_column_takes_null() -> None:
     def nullable(model: Any) -> dict[str, bool]:
         return {column.name: column.nullable for column in model.__table__.columns if isinstance(column.type, StoredObject)}
 
-    assert nullable(Paper) == {"file": True, "pages": False}
-    assert nullable(Draft) == {"file": True, "scan": False}
-    assert PaperBase.model_fields["file"].description == "The text."
+    assert nullable(Sheet) == {"file": True, "pages": False}
+    assert nullable(Sketch) == {"file": True, "scan": False}
+    assert SheetBase.model_fields["file"].description == "The text."
 
 
 def test_files_live_and_die_with_their_rows(engine: Engine, docs: MemoryBackend) -> None:
     with Session(engine) as session:
-        paper = Paper(file=text(), pages=[text(b"1"), text(b"2")])
-        session.add_all([paper, Paper(), Draft(scan=text(), file=text())])
+        sheet = Sheet(file=text(), pages=[text(b"1"), text(b"2")])
+        session.add_all([sheet, Sheet(), Sketch(scan=text(), file=text())])
         session.commit()
         assert count(docs) == 5
-        assert paper.file is not None
-        assert paper.file.path.startswith("paper/file/")
-        paper.sqlmodel_update({"file": text(b"new")})
-        paper.pages.pop()
+        assert sheet.file is not None
+        assert sheet.file.path.startswith("sheet/file/")
+        sheet.sqlmodel_update({"file": text(b"new")})
+        sheet.pages.pop()
         session.commit()
         assert count(docs) == 4
-        assert paper.file.get_content() == b"new"
-        [found] = session.exec(select(Paper).where(Paper.file.size == 3)).all()  # type: ignore[union-attr]
-        assert found is paper
-        session.delete(paper)
+        assert sheet.file.get_content() == b"new"
+        [found] = session.exec(select(Sheet).where(Sheet.file.size == 3)).all()  # type: ignore[union-attr]
+        assert found is sheet
+        session.delete(sheet)
         session.commit()
         assert count(docs) == 2
 
@@ -103,31 +103,31 @@ def test_files_live_and_die_with_their_rows(engine: Engine, docs: MemoryBackend)
 @pytest.mark.parametrize("assign", ["when it is made", "later", "later, an equal one"])
 def test_a_list_that_was_assigned_forgets_no_change_after_a_flush(assign: str, engine: Engine, docs: MemoryBackend) -> None:
     with Session(engine) as session:
-        paper = Paper(pages=[text(b"1"), text(b"2")])
-        session.add(paper)
+        sheet = Sheet(pages=[text(b"1"), text(b"2")])
+        session.add(sheet)
         if assign != "when it is made":
             session.commit()
-            paper.pages = FileObjectList(paper.pages if "equal" in assign else paper.pages[1:])  # SQLModel keeps this very list
-            paper.pages = list(paper.pages)  # type: ignore[assignment]
+            sheet.pages = FileObjectList(sheet.pages if "equal" in assign else sheet.pages[1:])  # SQLModel keeps this very list
+            sheet.pages = list(sheet.pages)  # type: ignore[assignment]
         session.flush()
-        kept = len(paper.pages)
-        paper.pages.append(text(b"3"))
+        kept = len(sheet.pages)
+        sheet.pages.append(text(b"3"))
         session.commit()
-        assert [page.get_content() for page in paper.pages][kept:] == [b"3"]
+        assert [page.get_content() for page in sheet.pages][kept:] == [b"3"]
         assert count(docs) == kept + 1
 
 
 async def test_its_asynchronous_session_needs_nothing_else(docs: MemoryBackend) -> None:
     engine = create_async_engine("sqlite+aiosqlite://")
     async with engine.begin() as connection:
-        await connection.run_sync(Paper.__table__.create)  # type: ignore[attr-defined]
+        await connection.run_sync(Sheet.__table__.create)  # type: ignore[attr-defined]
     async with AsyncSession(engine, expire_on_commit=False) as session:
-        session.add(Paper(file=text()))
+        session.add(Sheet(file=text()))
         await session.commit()
-        paper = (await session.exec(select(Paper))).one()
-        assert paper.file is not None
-        assert await paper.file.get_content_async() == b"abc"
-        await session.delete(paper)
+        sheet = (await session.exec(select(Sheet))).one()
+        assert sheet.file is not None
+        assert await sheet.file.get_content_async() == b"abc"
+        await session.delete(sheet)
         await session.commit()
     assert count(docs) == 0
     await engine.dispose()
@@ -135,34 +135,34 @@ async def test_its_asynchronous_session_needs_nothing_else(docs: MemoryBackend) 
 
 def test_rules_hold_where_a_field_is_assigned(docs: MemoryBackend) -> None:
     with pytest.raises(FileTooLargeError):
-        Paper(file=text(b"x" * 1001))
-    paper = Paper()
+        Sheet(file=text(b"x" * 1001))
+    sheet = Sheet()
     with pytest.raises(FileTooLargeError):
-        paper.file = text(b"x" * 1001)
+        sheet.file = text(b"x" * 1001)
 
 
 def test_documents_of_clients_are_refused_by_models_of_both_kinds(docs: MemoryBackend) -> None:
-    for model in (PaperBase, PaperPublic, Paper):
+    for model in (SheetBase, SheetPublic, Sheet):
         with pytest.raises(ValidationError, match="from_upload"):
             model.model_validate({"id": 1, "file": CLAIM, "pages": []})
     with pytest.raises(UntrustedDocumentError):
-        Paper(file=CLAIM)  # table models validate nothing, so the column does
+        Sheet(file=CLAIM)  # table models validate nothing, so the column does
 
 
 async def test_fastapi_shows_the_public_view_and_takes_no_document(engine: Engine) -> None:
     app = FastAPI()
 
     @app.get("/papers/{number}")
-    def read(number: int) -> PaperPublic:
+    def read(number: int) -> SheetPublic:
         with Session(engine) as session:
-            return PaperPublic.model_validate(session.get_one(Paper, number))
+            return SheetPublic.model_validate(session.get_one(Sheet, number))
 
     @app.post("/papers")
-    def write(paper: PaperBase) -> None:
+    def write(sheet: SheetBase) -> None:
         pytest.fail("a client's document came through")
 
     with Session(engine) as session:
-        session.add(Paper(id=1, file=text(), pages=[text()]))
+        session.add(Sheet(id=1, file=text(), pages=[text()]))
         session.commit()
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
         shown = (await client.get("/papers/1")).json()
