@@ -30,7 +30,7 @@ from filerow._registry import key_of
 from filerow._rules import NO_RULES, ImageLimits, Rules, checked_types, parse_size
 from filerow._validators import Validator, checked_validators
 from filerow.backends.base import StorageBackend
-from filerow.exceptions import FileStateError, UnsupportedRouteError
+from filerow.exceptions import DocumentError, FileStateError, UnsupportedRouteError
 
 if TYPE_CHECKING:
     from filerow._checks import Checks
@@ -245,7 +245,7 @@ class StoredObject(TypeDecorator[Any]):
         if self.multiple:
 
             def process_list(value: Any) -> Any:
-                documents: Any = decode(value) if decode is not None and isinstance(value, str | bytes) else value
+                documents: Any = _decoded(decode, value) if decode is not None and isinstance(value, str | bytes) else value
                 # other libraries have written one document, when the column held one, and null for a file that is no more
                 many = [documents] if isinstance(documents, dict) else documents or ()
                 return FileObjectList(loaded(document) for document in many if document is not None)
@@ -353,6 +353,14 @@ class StoredObject(TypeDecorator[Any]):
 
     # SQLAlchemy declares a memoized property here, and means a class
     comparator_factory = Comparator  # pyright: ignore[reportAssignmentType]
+
+
+def _decoded(decode: Callable[[Any], Any], value: str | bytes) -> Any:
+    try:
+        return decode(value)
+    except ValueError as error:
+        msg = f"the row's list of file documents is no JSON: {str(value)[:80]!r}"
+        raise DocumentError(msg) from error
 
 
 def _checked(file: FileObject, checks: Checks) -> FileObject:

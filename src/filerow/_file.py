@@ -115,7 +115,8 @@ class FileObject(FileIO):
     ) -> Self:
         """Make a pending file from an upload of Starlette, FastAPI, Litestar, Flask or Werkzeug.
 
-        The upload is read from its first byte, in bounded memory, when the file is stored; it is not closed.
+        The upload is read from its first byte, in bounded memory, when the file is stored; it is not closed. The other arguments
+        are those of :class:`FileObject`; the filename is the upload's when left out.
 
         Raises:
             ContentError: This is no upload of these frameworks.
@@ -396,5 +397,4 @@ def snapshot(file: FileObject) -> Snapshot:
 
 def restore(file: FileObject, before: Snapshot) -> None:
     """Make a file what it was; a rollback has undone what happened since."""
-    file._raw = None
-    file._known, file._content, file._state = before
+    file._raw, (file._known, file._content, file._state) = None, before

@@ -7,7 +7,7 @@ paths, by the expression on which the outbox's DDL makes an index; what it finds
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from sqlalchemy import (
     Table,
     Text,
     TextClause,
+    TypeDecorator,
     bindparam,
     literal_column,
     select,
@@ -58,6 +59,29 @@ _BATCH = 1_000
 _ROWS = 1_000
 
 
+class _WhateverIsThere(TypeDecorator[Any]):
+    """JSON, where a row that has none (SQLite checks no text) does not hide all the others."""
+
+    impl = JSON
+    cache_ok = True
+
+    # SQLAlchemy names the processor's type privately
+    def result_processor(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, dialect: Dialect, coltype: Any
+    ) -> Callable[[Any], Any] | None:
+        decode = self.impl_instance.result_processor(dialect, coltype)
+        if decode is None:
+            return None
+
+        def process(value: Any) -> Any:
+            try:
+                return decode(value)
+            except ValueError:
+                return value
+
+        return process
+
+
 @dataclass(frozen=True, slots=True)
 class FileColumn:
     """One file column of one table.
@@ -79,8 +103,8 @@ class FileColumn:
 
     @property
     def json(self) -> ColumnElement[Any]:
-        """The column as plain JSON, for those who want no files."""
-        return type_coerce(self.column, JSON(none_as_null=True))
+        """The column as plain JSON, for those who want no files; what is no JSON is the text it is."""
+        return type_coerce(self.column, _WhateverIsThere(none_as_null=True))
 
 
 def file_columns(metadata: MetaData) -> list[FileColumn]:

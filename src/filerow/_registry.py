@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
+from filerow.backends._sign_request import check_expiry
 from filerow.backends._types import SignRequest
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import BackendExistsError, BackendNotFoundError
@@ -15,6 +17,9 @@ from filerow.exceptions import BackendExistsError, BackendNotFoundError
 __all__ = ("StorageRegistry", "key_of", "storages")
 
 _OBSTORE_SCHEMES = frozenset({"s3", "s3a", "gs", "az", "abfs", "abfss", "adl", "azure", "http", "https"})
+
+_AT_ONCE = 100
+"""URLs that are signed one by one before others get their turn of the event loop."""
 
 _lock = threading.Lock()
 if hasattr(os, "register_at_fork"):  # absent where there is no fork; a child could wait for ever for a thread that it has not
@@ -145,8 +150,10 @@ class StorageRegistry:
 
         Raises:
             UnsupportedOperationError: A backend cannot sign.
-            ValueError: ``round_expiry`` is not positive.
+            TypeError: ``expires_in`` is no number.
+            ValueError: ``expires_in`` or ``round_expiry`` is not positive.
         """
+        check_expiry(expires_in)
         request = SignRequest("GET", expires_in).rounded(round_expiry)
         grouped = self._grouped(files, request)
         urls = {ask: iter(self.resolve(ask.key).sign_many(paths, ask.request)) for ask, paths in grouped.paths.items()}
@@ -156,11 +163,14 @@ class StorageRegistry:
         self, files: Iterable[Located], *, expires_in: int = 3600, round_expiry: int | None = None
     ) -> list[str]:
         """Return one URL per stored file; see :meth:`sign_many`."""
+        check_expiry(expires_in)
         request = SignRequest("GET", expires_in).rounded(round_expiry)
         grouped = self._grouped(files, request)
-        urls = {
-            ask: iter(await self.resolve(ask.key).sign_many_async(paths, ask.request)) for ask, paths in grouped.paths.items()
-        }
+        urls: dict[_Ask, Iterator[str]] = {}
+        for number, (ask, paths) in enumerate(grouped.paths.items(), 1):
+            urls[ask] = iter(await self.resolve(ask.key).sign_many_async(paths, ask.request))
+            if number % _AT_ONCE == 0:  # URLs of our own are calculated here, each for itself
+                await asyncio.sleep(0)
         return [next(urls[ask]) for ask in grouped.order]
 
     def _grouped(self, files: Iterable[Located], request: SignRequest) -> _Grouped:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from filerow.backends.local import LocalBackend
 from filerow.backends.obstore import ObstoreBackend
 from filerow.exceptions import StorageError, StoragePermissionError
 from tests.backends.stores import bucket_of
@@ -36,6 +38,11 @@ def test_an_endpoint_of_the_environment_without_a_scheme_is_told_too(monkeypatch
     monkeypatch.setenv("AWS_ENDPOINT_URL", "localhost:9000")
     with pytest.raises(ValueError, match="write 'http://localhost:9000'"):
         ObstoreBackend("docs", "s3://bucket")
+
+
+def test_a_directory_that_comes_first_is_told_to_come_second(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=rf"LocalBackend\('docs', '{tmp_path}'\)"):
+        LocalBackend(str(tmp_path), "docs")
 
 
 CALLS: dict[str, Callable[[ObstoreBackend], Any]] = {

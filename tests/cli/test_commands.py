@@ -140,6 +140,13 @@ def test_a_wrong_database_is_told_in_one_line(database: EmptyDatabase, shop: Sho
     assert done.err.count("\n") == 1
 
 
+def test_a_backend_to_sweep_besides_that_is_not_registered_is_told_in_one_line(shop: Shop) -> None:
+    done = run("sweep", "--also", "typo", *shop.options)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("filerow sweep: no backend is registered as 'typo'")
+    assert done.err.count("\n") == 1
+
+
 def test_a_fault_of_the_program_exits_with_2_and_not_with_1(make_shop: Callable[..., Shop]) -> None:
     shop = make_shop(SHOP.replace("        return super()._head(path)", "        raise AttributeError('a fault')"))
     shop.fill()

@@ -15,6 +15,7 @@ from filerow import storages
 from filerow.backends.local import LocalBackend
 from filerow.backends.memory import MemoryBackend
 from filerow.backends.obstore import ObstoreBackend
+from filerow.exceptions import StoragePermissionError
 from filerow.maintenance import doctor
 from filerow.maintenance._doctor_backends import _signs
 from tests.databases import EmptyDatabase
@@ -110,7 +111,11 @@ def test_a_store_that_may_not_delete_is_found_by_what_it_answers(
     assert "cannot-delete" in found
     assert set(found) <= {"cannot-delete", "cannot-sign"}
     [left] = azurite_server.keys(container)
-    assert left.removeprefix("papers/") in found["cannot-delete"].advice
+    path = left.removeprefix("papers/")
+    assert path in found["cannot-delete"].advice
+    assert [type(error) for error in storages.get_backend("docs").delete([path]).values()] == [StoragePermissionError]
+    refused = storages.get_backend("docs").delete([path, f"{path}2"])
+    assert {type(error) for error in refused.values()} == {StoragePermissionError}
 
 
 def test_a_store_that_does_not_answer_is_asked_for_one_file_only(tables: Callable[..., Models]) -> None:

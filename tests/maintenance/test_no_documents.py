@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import JSON, Column, Engine, Integer, MetaData, Table, column, insert, select, table
+from sqlalchemy import JSON, Column, Engine, Integer, MetaData, Table, column, create_engine, insert, select, table
 
 from filerow import FileObject, StoredObject, storages
 from filerow.backends.local import LocalBackend
+from filerow.exceptions import DocumentError
 from filerow.maintenance import ColumnStats, Listed, Progress, adopt, check, doctor, ls, migrate, stats, sweep
 from filerow.outbox import Outbox
 from tests.databases import EmptyDatabase
@@ -88,3 +89,43 @@ def test_figures_lists_and_a_doctor_do_not_stop_at_them(engine: Engine) -> None:
     swept = list(sweep(METADATA, engine, full=True, grace=timedelta(0)))
     assert sum({step.step: step.done for step in swept}.values()) == 2, "both files were looked at"
     assert not [finding for step in swept for finding in step.findings], "and found to have their row"
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Iterator[Engine]:
+    """A row with two files in SQLite, which checks no JSON, and one that has half a list; an index refuses half a document."""
+    for key in ("docs", "archive"):
+        storages.register_backend(LocalBackend(key, tmp_path / key, fsync=False))
+    engine = create_engine(f"sqlite:///{tmp_path}/rows.db")
+    METADATA.create_all(engine)
+    one, two = (FileObject("docs", "cat.txt", content=b"meow").save() for _ in range(2))
+    with engine.begin() as connection:
+        connection.execute(insert(PAPER).values(id=1, file=one, pages=[two]))
+        connection.exec_driver_sql("""INSERT INTO paper (id, pages) VALUES (2, '[{"v": 1, "pa')""")
+    yield engine
+    engine.dispose()
+    storages.clear_backends()
+
+
+@pytest.mark.parametrize("work", WORK)
+def test_half_a_list_is_told_and_stops_nothing(work: str, broken: Engine) -> None:
+    assert unreadable(WORK[work](broken, "paper.pages")) == ["2"]
+    if work == "migrate":
+        with broken.connect() as connection:
+            (moved,) = connection.execute(select(PAPER.c.pages).where(PAPER.c.id == 1)).scalar_one()
+        assert (moved.backend.key, moved.get_content()) == ("archive", b"meow")
+
+
+def test_figures_lists_a_doctor_and_a_sweep_do_not_stop_at_half_a_list(broken: Engine) -> None:
+    counted = [one for one in stats(METADATA, broken) if isinstance(one, ColumnStats) and one.backend == "docs"]
+    assert [(one.column, one.size) for one in counted] == [("paper.file", 4), ("paper.pages", 4)]
+    for name in ("paper.file", "paper.pages"):
+        assert [one.filename for one in ls(METADATA, broken, name) if isinstance(one, Listed) and one.size] == ["cat.txt"]
+    found = {one.code for step in doctor(METADATA, broken) for one in step.findings}
+    assert "check-failed" not in found
+    assert not [finding for step in sweep(METADATA, broken, full=True, grace=timedelta(0)) for finding in step.findings]
+
+
+def test_an_application_that_loads_half_a_list_is_told_so(broken: Engine) -> None:
+    with broken.connect() as connection, pytest.raises(DocumentError, match="is no JSON"):
+        connection.execute(select(PAPER.c.pages)).all()

@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -97,6 +98,15 @@ def test_a_rounded_url_lives_as_long_as_asked_and_at_most_a_window_longer(now: f
     assert rounded.signed_at % window == 0
     left = rounded.signed_at + rounded.expires_in - int(now)
     assert expires_in < left <= expires_in + window
+
+
+async def test_an_expiry_is_checked_for_many_files_as_for_one(backend: StorageBackend) -> None:
+    file: Any = FileObject("docs", to_filename="a")
+    for wrong, error in ((timedelta(hours=1), TypeError), (0, ValueError)):
+        with pytest.raises(error, match="expires_in is"):
+            storages.sign_many([file], expires_in=wrong)  # type: ignore[arg-type]
+        with pytest.raises(error, match="expires_in is"):
+            await storages.sign_many_async([file], expires_in=wrong)  # type: ignore[arg-type]
 
 
 async def test_rounding_is_checked(backend: StorageBackend) -> None:

@@ -56,7 +56,9 @@ def _by_kind(error: BaseException, text: str, operation: str, path: str) -> tupl
     writes = operation in {"put", "copy"}
     refused = "400 Bad Request" in text or "code: InvalidRequest" in text
     kind: type[StorageError] | None = None
-    if isinstance(error, (native.PermissionDeniedError, native.UnauthenticatedError)):
+    # Azure answers a bulk delete with a status for each object, which obstore does not translate.
+    forbidden = isinstance(error, native.GenericError) and "(code: 403)" in text
+    if forbidden or isinstance(error, (native.PermissionDeniedError, native.UnauthenticatedError)):
         kind, text = StoragePermissionError, f"the store refused the credentials, or they may not do this: {text}"
     elif writes and isinstance(error, (native.AlreadyExistsError, native.PreconditionError)):
         kind, text = ObjectExistsError, "an object is at this path already; it was not overwritten"

@@ -79,6 +79,7 @@ class LocalBackend(StorageBackend):
 
     Raises:
         StorageError: ``root`` cannot be made or is no directory.
+        ValueError: ``root`` is empty, or the key is a path, so that the two are probably swapped.
         SecretError: A secret is too short.
     """
 
@@ -96,6 +97,9 @@ class LocalBackend(StorageBackend):
         development: bool = False,
     ) -> None:
         super().__init__(key)
+        if os.path.isabs(key):  # noqa: PTH117 - a path that came as the key is text
+            msg = f"the first argument of a LocalBackend is its key, not its root: LocalBackend({os.fspath(root)!r}, {key!r})"
+            raise ValueError(msg)
         self.own_urls = OwnUrls(key, base_url, secret, development=development)
         if base_url is not None:
             self.capabilities = self.capabilities._replace(sign_get=True, sign_put=True)

@@ -89,10 +89,13 @@ def sweep(metadata: MetaData, engine: Engine, **options: Unpack[SweepOptions]) -
 
     Raises:
         LookupError: There is no such column, or a column has no backend.
+        BackendNotFoundError: One of ``backends`` is not registered.
         ValueError: An option makes no sense.
     """
     given = SweepOptions(grace=timedelta(hours=24), batch=1_000)
     given.update(options)
+    for key in given.get("backends", ()):
+        storages.get_backend(key)
     columns = _chosen(metadata, given.get("columns", ()))
     found = folders(file_columns(metadata), given.get("columns", ()), given.get("backends", ()))
     work = _Sweep(metadata, engine, given)
