@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
+from filerow._content import Content
+from filerow._document import Facts
 from filerow._registry import storages
 from filerow.backends._sign_request import check_expiry
 from filerow.backends._types import SignRequest
 from filerow.exceptions import FileStateError
 
 if TYPE_CHECKING:
-    from filerow._content import Content
-    from filerow._document import Facts
     from filerow.backends.base import StorageBackend
 
 __all__ = ("FileURLs",)
