@@ -25,14 +25,28 @@ Measurement = Callable[[], Iterable[Row]]
 
 
 def plan(folder: Path, s3: dict[str, str]) -> Iterator[tuple[str, Measurement]]:
-    """Yield every measurement by name; each makes the world it needs."""
+    """Yield every measurement by name; each makes the world it needs, which ends before the next one is asked for."""
+    made: list[World] = []
+
+    def keep(world: World) -> World:
+        made.append(world)
+        return world
 
     def local() -> World:
-        return World("local", folder)
+        return keep(World("local", folder))
 
     def remote(**changed: str) -> World:
-        return World("S3", folder, {**s3, **changed})
+        return keep(World("S3", folder, {**s3, **changed}))
 
+    for name, measure in _measurements(folder, s3, local, remote):
+        yield name, measure
+        while made:
+            made.pop().close()
+
+
+def _measurements(
+    folder: Path, s3: dict[str, str], local: Callable[[], World], remote: Callable[..., World]
+) -> Iterator[tuple[str, Measurement]]:
     def far() -> list[Row]:
         proxy = LatencyProxy(s3["endpoint"], round_trip=0.020)
         try:
@@ -70,21 +84,22 @@ def _each(where: Callable[[], World]) -> Iterable[Row]:
 
 
 def _one(where: Callable[[], World]) -> Iterable[Row]:
-    return inserts.one_commit(where(), 200, inserts.SMALL, "insert 200 x 10 KB, one commit", 1.10)
+    return inserts.one_commit(where(), 200, inserts.SMALL, "insert 200 x 10 KB, one commit", 1.10, 21)
 
 
 def _big(where: Callable[[], World]) -> Iterable[Row]:
-    what = "insert 20 x 8 MB, one commit"
-    if where().remote:
-        yield from inserts.one_commit(where(), 20, inserts.LARGE, what, 1.05, 15)
-        return
+    world = where()
     with temporary(in_memory=True) as folder:  # a disk takes its time for what was written before, whoever wrote it
-        world = World("local", folder)
-        hashing, copying = speeds(world.folder)
+        hashing, copying = speeds(folder)
+        if not world.remote:
+            world = World("local", folder)
         world.hashes = hashing < copying  # the budget includes the checksum only where hashing is faster
-        what += f", {'both' if world.hashes else 'only ours'} hashed ({hashing:.1f} GB/s; copies {copying:.1f})"
+        who = "both" if world.hashes else "only ours"
+        what = f"insert 20 x 8 MB, one commit, {who} hashed ({hashing:.1f} GB/s; copies {copying:.1f})"
         for row in inserts.one_commit(world, 20, inserts.LARGE, what, 1.05, 15):
-            yield replace(row, where=row.where.replace("local", "local, in memory"))
+            yield row if world.remote else replace(row, where=row.where.replace("local", "local, in memory"))
+        if not world.remote:
+            world.close()
 
 
 def _delete(where: Callable[[], World]) -> Iterable[Row]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import statistics
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 Work = Callable[[], object]
 
@@ -66,11 +64,6 @@ def at_most(what: str, where: str, floor: Work, ours: Work, budget: float, round
     """Measure work whose ratio must not exceed a budget."""
     a, b, ratio = compare(floor, ours, rounds)
     return Row(what, where, f"{a * 1e3:.1f} ms", f"{b * 1e3:.1f} ms", ratio, f"<= {budget:.2f}", ratio <= budget)
-
-
-def awaited(work: Callable[[], Coroutine[Any, Any, None]]) -> Work:
-    """Return asynchronous work as plain work, which begins an event loop of its own each time."""
-    return lambda: asyncio.run(work())
 
 
 def table(rows: list[Row]) -> str:

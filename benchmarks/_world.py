@@ -8,7 +8,7 @@ import os
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,8 @@ class World:
         self.raw = ObstoreBackend("raw", f"{root}/floor", **options).store
         self.hashes = False
         self.engine = create_engine(f"sqlite://{self.url}")
+        self._async_engine = create_async_engine(f"sqlite+aiosqlite://{self.url}")
+        self._runner = asyncio.Runner()
         Base.metadata.drop_all(self.engine)
         Base.metadata.create_all(self.engine)
 
@@ -115,11 +117,19 @@ class World:
 
     @asynccontextmanager
     async def async_session(self) -> AsyncIterator[AsyncSession]:
-        """An asynchronous session on an engine of its own, because each run has its own event loop."""
-        engine = create_async_engine(f"sqlite+aiosqlite://{self.url}")
-        async with AsyncSession(engine) as session:
+        """An asynchronous session; use it inside :meth:`awaited`."""
+        async with AsyncSession(self._async_engine) as session:
             yield session
-        await engine.dispose()
+
+    def awaited(self, work: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+        """Return asynchronous work as plain work. One event loop and one engine do all of it, as in a server."""
+        return lambda: self._runner.run(work())
+
+    def close(self) -> None:
+        """End the event loop and the engines."""
+        self._runner.run(self._async_engine.dispose())
+        self._runner.close()
+        self.engine.dispose()
 
 
 def _digest(data: bytes) -> str:

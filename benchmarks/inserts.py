@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
-from benchmarks._harness import Row, at_most, awaited, compare
+from benchmarks._harness import Row, at_most, compare
 from benchmarks._world import Floor, Ours, World, some_bytes
 from filerow import FileObject
 
@@ -46,7 +46,7 @@ def one_commit_each(world: World, count: int = 200) -> Iterator[Row]:
 
     what = f"insert {count} x 10 KB, one commit each"
     yield at_most(what, f"{world.name}, sync", floor, ours, 1.15)
-    yield at_most(what, f"{world.name}, async", awaited(floor_async), awaited(ours_async), 1.15)
+    yield at_most(what, f"{world.name}, async", world.awaited(floor_async), world.awaited(ours_async), 1.15)
 
 
 def one_commit(world: World, count: int, data: bytes, what: str, budget: float, rounds: int = 9) -> Iterator[Row]:
@@ -73,7 +73,7 @@ def one_commit(world: World, count: int, data: bytes, what: str, budget: float, 
             await session.commit()
 
     yield at_most(what, f"{world.name}, sync", floor, ours, budget, rounds)
-    yield at_most(what, f"{world.name}, async", awaited(floor_async), awaited(ours_async), budget, rounds)
+    yield at_most(what, f"{world.name}, async", world.awaited(floor_async), world.awaited(ours_async), budget, rounds)
 
 
 def against_one_by_one(world: World, count: int = 200) -> Row:

@@ -8,7 +8,7 @@ from datetime import timedelta
 import obstore
 from sqlalchemy import delete, select
 
-from benchmarks._harness import Row, at_most, awaited, compare
+from benchmarks._harness import Row, at_most, compare
 from benchmarks._world import Floor, Ours, World, some_bytes
 from filerow import FileObject, storages
 
@@ -78,7 +78,7 @@ def download(world: World) -> Iterator[Row]:
             assert len(await file.get_content_async()) == len(SMALL)
 
     yield at_most("download 200 x 10 KB", f"{world.name}, sync", floor, ours, 1.10)
-    yield at_most("download 200 x 10 KB", f"{world.name}, async", awaited(floor_async), awaited(ours_async), 1.10)
+    yield at_most("download 200 x 10 KB", f"{world.name}, async", world.awaited(floor_async), world.awaited(ours_async), 1.10)
 
 
 def sign(world: World) -> Iterator[Row]:
@@ -147,4 +147,4 @@ def delete_rows(world: World, count: int = 200, rounds: int = 41) -> Iterator[Ro
     fill(world, count * (rounds + 1))
     yield at_most(what, f"{world.name}, sync", floor, ours, 1.10, rounds=rounds)
     fill(world, count * (rounds + 1))
-    yield at_most(what, f"{world.name}, async", awaited(floor_async), awaited(ours_async), 1.10, rounds=rounds)
+    yield at_most(what, f"{world.name}, async", world.awaited(floor_async), world.awaited(ours_async), 1.10, rounds=rounds)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Table
 from sqlalchemy.orm import InstanceState
@@ -33,8 +34,7 @@ __all__ = ("Applied", "Work")
 Transfer = Upload | Copy | Inspect
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(NamedTuple):
     """One file that a flush gave to one slot.
 
     Attributes:
@@ -66,6 +66,7 @@ class Work:
         left: Objects that lost their owner, with the slot that let go.
         moved: Objects that changed their owner, with the new one.
         adopted: Objects that had none, such as a removed one that was had back, with the owner they got.
+        outbox_of: The outbox of a column, looked up once: there are many rows, and few columns.
     """
 
     is_dropped: Callable[[Ref], bool]
@@ -75,6 +76,7 @@ class Work:
     left: dict[Ref, Slot] = field(default_factory=dict)
     moved: dict[Ref, Slot] = field(default_factory=dict)
     adopted: dict[Ref, Slot] = field(default_factory=dict)
+    outbox_of: Callable[[Field], Outbox | None] = field(default_factory=lambda: cache(_outbox_of))
 
     @contextmanager
     def undone_on_error(self) -> Generator[None]:
@@ -95,6 +97,8 @@ class Work:
 
     def settle_owners(self, changes: Sequence[Change]) -> None:
         """Decide who owns what and carry it out; the pending files must be stored, and the old owners known, by now."""
+        if self._are_new(changes):
+            return
         for change, file in [(c, f) for c in changes for f in c.new if not f.backend_key]:
             # a reference by to_filename= alone is to the column's backend
             complete(file, facts_of(file)._replace(backend=storages.resolve(change.backend).key), file.state)
@@ -111,10 +115,17 @@ class Work:
         for drop in decided.drop:
             self.let_go(drop.ref, owners[drop.ref])
 
+    def _are_new(self, changes: Sequence[Change]) -> bool:
+        """Say whether these are new files for new rows, one for each, as most are: then there is nothing to decide."""
+        if any(change.old for change in changes):
+            return False
+        refs = [ref_of(file) for change in changes for file in change.new if file.backend_key]
+        return len(set(refs)) == sum(len(change.new) for change in changes) and self.frame.stored.keys() >= set(refs)
+
     def let_go(self, ref: Ref, slot: Slot) -> None:
         """Note that a slot's object has no owner any more."""
         self.left[ref] = slot
-        self.frame.drop(ref, slot.field.outbox)
+        self.frame.drop(ref, self.outbox_of(slot.field))
 
     def tell_outbox(self, connection_of: Callable[[Slot], Connection]) -> None:
         """Write the tombstones that no trigger writes, and take back those of objects that another row has now.
@@ -127,14 +138,14 @@ class Work:
         buried: dict[tuple[Outbox, Connection], list[Buried]] = {}
         kept: dict[tuple[Outbox, Connection], list[Ref]] = {}
         for ref, slot in self.left.items():
-            table, outbox = slot.field.column.table, slot.field.outbox
+            table, outbox = slot.field.column.table, self.outbox_of(slot.field)
             if outbox is not None and isinstance(table, Table) and ref in self.frame.dropped:
                 connection = connection_of(slot)
                 if not outbox.has_triggers(connection.dialect, table):
                     one = Buried(ref, table.fullname, slot.field.column.name, _row_key(slot))
                     buried.setdefault((outbox, connection), []).append(one)
         for ref, slot in (self.moved | self.adopted).items():
-            table, outbox = slot.field.column.table, slot.field.outbox
+            table, outbox = slot.field.column.table, self.outbox_of(slot.field)
             if outbox is not None and isinstance(table, Table) and ref not in self.frame.dropped:
                 connection = connection_of(slot)
                 if ref in self.moved or not outbox.has_triggers(connection.dialect, table):
@@ -181,17 +192,19 @@ class Work:
         done = {id(job) for job in batch.done}
         for job, (change, file) in zip(jobs, targets, strict=True):
             if id(job) in done and job.facts is not None:
-                self._note(change, file, job.facts, made=made)
+                ref = self._note(change, file, job.facts, made=made)
                 if made:
-                    self.frame.stored[ref_of(file)] = None
+                    self.frame.stored[ref] = None
         if batch.error is not None:
             raise batch.error
 
-    def _note(self, change: Change, file: FileObject, facts: Facts, *, made: bool) -> None:
+    def _note(self, change: Change, file: FileObject, facts: Facts, *, made: bool) -> Ref:
         before = snapshot(file)
         complete(file, facts, FileState.ATTACHED)
         self.frame.touched.append((file, before))
-        self.applied.append(Applied(slot_of(change), ref_of(file), file, before, made))
+        ref = Ref(facts.backend, facts.path)
+        self.applied.append(Applied(slot_of(change), ref, file, before, made))
+        return ref
 
     def _upload_job(self, store: Store) -> Upload:
         facts, content = facts_of(store.file), content_in(store.file)
@@ -223,6 +236,10 @@ class Work:
         elif applied.made:  # it was made for this slot, and no row has ever named it
             self.frame.drop(applied.ref)
         restore(applied.file, applied.before)
+
+
+def _outbox_of(field: Field) -> Outbox | None:
+    return field.outbox
 
 
 def _row_key(slot: Slot) -> dict[str, Any] | None:

@@ -76,7 +76,8 @@ class Checks:
         self.content = content
         self.metadata = known.metadata
         self.content_type = known.content_type
-        self._known = known._replace(content_type=known.content_type or content.content_type or "")
+        claim = known.content_type or content.content_type or ""
+        self._known = known if claim == known.content_type else known._replace(content_type=claim)
         self._rules = rules
         self._meter = meter or Meter(rules, known.filename)
 
@@ -161,6 +162,8 @@ class Checks:
 
     def _due(self, *, whole: bool) -> list[Any]:
         """Return the validators that have not seen this content yet."""
+        if not self._rules.validators:
+            return []
         due = [v for v in self._rules.validators if isinstance(v, WholeContent) is whole]
         return [v for v in due if not any(v is seen and f in {"", self._rules.field} for seen, f in self.content.passed)]
 

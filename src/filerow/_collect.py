@@ -10,7 +10,7 @@ from sqlalchemy.orm import InstanceState, Session, attributes
 
 from filerow._changes import Change
 from filerow._list import FileObjectList
-from filerow._tracking import Field, Owned, Slot, fields_of, files_in, slot_of
+from filerow._tracking import Field, Owned, Slot, fields_of, files_in, key_names, slot_of
 
 __all__ = ("changed_slots", "changes_of", "deletions_of", "fill_in", "identities", "put_copy", "set_initial")
 
@@ -32,7 +32,7 @@ def changes_of(session: Session) -> tuple[list[Change], list[InstanceState[Any]]
 
 def _row_taken_over(session: Session, state: InstanceState[Any]) -> InstanceState[Any] | None:
     """Return the object whose row, deleted by this very flush, has the key of a new object."""
-    if not fields_of(state.mapper):
+    if not fields_of(state.mapper) or any(state.dict.get(name) is None for name in key_names(state.mapper)):
         return None
     old = session.identity_map.get(state.mapper.identity_key_from_instance(state.obj()))
     return None if old is None else attributes.instance_state(old)
@@ -81,8 +81,12 @@ def _own_list(state: InstanceState[Any], field: Field) -> Any:
 
 def deletions_of(states: Iterable[InstanceState[Any]]) -> list[Change]:
     """Return all file columns of objects that are being deleted."""
-    fields = cache(fields_of)
-    return [_change(state, field, None) for state in states for field in fields(state.mapper)]
+    fields = cache(fields_of)  # a class has many objects
+    return [
+        Change(Slot(state, field), (), backend=field.type.backend, owned=field.type.lifecycle)
+        for state in states
+        for field in fields(state.mapper)
+    ]
 
 
 def _change(state: InstanceState[Any], field: Field, value: Any) -> Change:

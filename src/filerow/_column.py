@@ -119,6 +119,7 @@ class StoredObject(TypeDecorator[Any]):
         self.lifecycle = lifecycle
         # Underscored, and so no part of SQLAlchemy's cache key: SQL does not depend on them.
         self._rules = Rules(self.max_size, self.content_types, image=limits, validators=checked_validators(validators))
+        self._rules_of: dict[str, Rules] = {}
         self._field: str | None = None
 
     @property
@@ -128,7 +129,10 @@ class StoredObject(TypeDecorator[Any]):
 
     def rules(self, field: str) -> Rules:
         """Return the checks a file of this column must pass."""
-        return self._rules._replace(field=field)
+        rules = self._rules_of.get(field)
+        if rules is None:
+            rules = self._rules_of[field] = self._rules._replace(field=field)
+        return rules
 
     # -- checks --------------------------------------------------------------------------------------------------------
 

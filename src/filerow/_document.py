@@ -65,6 +65,8 @@ class Facts(NamedTuple):
     metadata: Mapping[str, Any] = NO_METADATA
 
 
+_NOTHING_SAID = (None,) * 5
+
 # How the text of our own documents begins: nobody needs to parse the rest to know where the object is.
 _OURS = re.compile(rf'\{{"v": ?{VERSION}, ?"backend": ?"([^"\\]+)", ?"path": ?"([^"\\]+)"')
 
@@ -195,6 +197,12 @@ def _facts(value: Mapping[str, Any], backend: object, path: object, filename: ob
         last_modified=value.get("last_modified"),
         metadata=MappingProxyType(dict(value.get("metadata") or {})),
     )
+
+
+def check_given(facts: Facts) -> None:
+    """Refuse what a caller says of a new file, as :func:`check_values` does; most say nothing."""
+    if facts.content_type or facts[4:9] != _NOTHING_SAID:
+        check_values(facts._asdict())
 
 
 def check_values(value: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from filerow._content import Content, given_content, unwrap_upload
-from filerow._document import Facts, check_metadata, check_values, facts_from, located_in, to_document
+from filerow._document import Facts, check_given, check_metadata, facts_from, located_in, to_document
 from filerow._file_io import FileIO
 from filerow._paths import clean_filename
 from filerow._registry import key_of, storages
@@ -102,7 +102,7 @@ class FileObject(FileIO):
             last_modified=last_modified,
             metadata=check_metadata(metadata),
         )
-        check_values(self._known._asdict())
+        check_given(self._known)
 
     @classmethod
     def from_upload(
@@ -262,10 +262,8 @@ class FileObject(FileIO):
             FileStateError: The file is stored: assign ``file.replace(metadata=...)`` instead, so that the row changes.
         """
         if self._state is not FileState.PENDING:
-            msg = (
-                f"{self!r} is stored, so its metadata is read-only; assign the changed value to its column: "
-                "row.file = row.file.replace(metadata={**row.file.metadata, ...})"
-            )
+            change = "row.file = row.file.replace(metadata={**row.file.metadata, ...})"
+            msg = f"{self!r} is stored, so its metadata is read-only; assign the changed value to its column: {change}"
             raise FileStateError(msg)
         facts = self._facts
         self._known = facts._replace(metadata=check_metadata({**facts.metadata, **metadata}))
@@ -371,8 +369,10 @@ def facts_of(file: FileObject) -> Facts:
 
 def place_of(file: FileObject) -> tuple[str, str]:
     """Return a stored file's backend and path, without reading the rest of a document that nobody has looked at."""
-    raw = file._raw
-    return (file._facts.backend, file._facts.path) if raw is None else located_in(raw)
+    known, raw = file._known, file._raw
+    if known is not None:
+        return known[:2]
+    return file._facts[:2] if raw is None else located_in(raw)  # the first: another thread has decoded it meanwhile
 
 
 def content_in(file: FileObject) -> Content | None:

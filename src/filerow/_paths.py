@@ -195,6 +195,8 @@ def content_disposition(filename: str, *, inline: bool = False) -> str:
     """Return a ``Content-Disposition`` value (RFC 6266) in ASCII, with ``filename*`` (RFC 8187) where ASCII is not enough."""
     kind = "inline" if inline else "attachment"
     name = clean_filename(filename)
+    if _PLAIN.match(name):  # most names need no quoting and no other form
+        return f'{kind}; filename="{name}"'
     plain = "".join(c if " " <= c <= "~" and c not in '"\\%' else "_" for c in name)
     value = f'{kind}; filename="{plain}"'
     if plain != name:

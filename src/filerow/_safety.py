@@ -8,6 +8,7 @@ header that says it comes from here.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from filerow._paths import content_disposition
@@ -66,9 +67,15 @@ def present(content_type: str | None, filename: str, *, inline: bool = True) -> 
         filename: What it is called when it is saved.
         inline: Show it, if its type may be shown; no argument shows another type.
     """
+    stored, shown = _judged(content_type)
+    return Presentation(stored, content_disposition(filename, inline=inline and shown))
+
+
+@lru_cache(maxsize=256)  # there are few types, and a file is stored with each
+def _judged(content_type: str | None) -> tuple[str, bool]:
+    """Return the type to store for a type, and whether a browser may show it."""
     bare = _essence(content_type)
-    disposition = content_disposition(filename, inline=inline and is_shown(bare))
-    return Presentation(_OCTET_STREAM if _USED_AS_CODE.match(bare) else bare, disposition)
+    return _OCTET_STREAM if _USED_AS_CODE.match(bare) else bare, is_shown(bare)
 
 
 def safe_headers(content_type: str | None, filename: str, *, inline: bool = True) -> tuple[tuple[str, str], ...]:

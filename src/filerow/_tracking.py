@@ -194,6 +194,17 @@ def fields_of(mapper: Mapper[Any]) -> tuple[Field, ...]:
     return _fields.get(mapper, ())
 
 
+def key_names(mapper: Mapper[Any]) -> tuple[str, ...]:
+    """Return the attributes of a mapper's primary key."""
+    names = _key_names.get(mapper)
+    if names is None:
+        names = _key_names[mapper] = tuple(mapper.get_property_by_column(column).key for column in mapper.primary_key)
+    return names
+
+
+_key_names: WeakKeyDictionary[Mapper[Any], tuple[str, ...]] = WeakKeyDictionary()
+
+
 def fields_in_table(mapper: Mapper[Any]) -> tuple[Field, ...]:
     """Return the file columns of a class's own table, those of its single-table children too: their rows are its rows."""
     found = {field.column: field for one in reversed(mapper.self_and_descendants) for field in fields_of(one)}

@@ -131,10 +131,11 @@ class Directory:
 
     def unlink_object(self, name: str) -> None:
         """Remove the regular file ``name``; see :meth:`object` about anything else."""
-        at = self._at(name)
-        if self._fd is None or not stat.S_ISREG(os.stat(at, dir_fd=self._fd, follow_symlinks=False).st_mode):
+        fd = self._fd
+        at = name if fd is not None else self._at(name)
+        if fd is None or stat.S_IFMT(os.stat(at, dir_fd=fd, follow_symlinks=False).st_mode) != stat.S_IFREG:
             self.object(name)
-        os.unlink(at, dir_fd=self._fd)
+        os.unlink(at, dir_fd=fd)
 
     def sync(self) -> None:
         """Wait until the names in this directory are on the disk. Windows has no way to ask for that."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 __all__ = ("Call", "Steps", "run", "run_async", "run_to_the_end")
@@ -58,25 +58,61 @@ async def run_async(steps: Steps[T]) -> T:
         return end.value  # type: ignore[no-any-return]
 
 
-async def run_to_the_end(write: Coroutine[Any, Any, T], undo: Callable[[], Awaitable[object]]) -> T:
+async def run_to_the_end(steps: Steps[T], undo: Callable[[], Awaitable[object]]) -> T:
     """Await a write, and never return before it has ended, cancelled or not.
 
     A request that is dropped may still be carried out by the store, after the caller has removed what it knew of. So a
     cancellation waits for the answer, undoes what was done and is raised then.
 
     Args:
-        write: The write.
+        steps: The calls of the write.
         undo: Removes what it wrote; called when it succeeds in spite of the cancellation.
     """
-    task = asyncio.ensure_future(write)
     try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await _end(task)
-        if not task.cancelled() and task.exception() is None:
-            with contextlib.suppress(Exception):
-                await undo()
-        raise
+        call = next(steps)
+        while True:
+            # the store's own future is shielded: a task for each write would cost half as much as the write itself
+            answer = asyncio.ensure_future(call.native(*call.args, **call.options))
+            try:
+                await asyncio.shield(answer)
+            except asyncio.CancelledError:
+                if not answer.cancelled():
+                    await _finish(steps, answer, undo)
+                    raise
+            except BaseException:  # noqa: BLE001, S110 - it is the answer
+                pass
+            call = _answered(steps, answer)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+
+
+def _answered(steps: Steps[T], answer: asyncio.Future[Any]) -> Call:
+    """Hand an operation the result of its last call, and return its next one."""
+    try:
+        result = answer.result()
+    except BaseException as error:  # noqa: BLE001
+        return steps.throw(error)
+    return steps.send(result)
+
+
+async def _finish(steps: Steps[T], answer: asyncio.Future[Any], undo: Callable[[], Awaitable[object]]) -> None:
+    """See a cancelled write to its end, and undo it."""
+    task = asyncio.ensure_future(_rest(steps, answer))
+    await _end(task)
+    if not task.cancelled() and task.exception() is None:
+        with contextlib.suppress(Exception):
+            await undo()
+
+
+async def _rest(steps: Steps[T], answer: asyncio.Future[Any]) -> T:
+    try:
+        while True:
+            with contextlib.suppress(BaseException):  # it is the answer
+                await answer
+            call = _answered(steps, answer)
+            answer = asyncio.ensure_future(call.native(*call.args, **call.options))
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
 
 
 async def _end(task: asyncio.Task[T]) -> None:

@@ -8,21 +8,17 @@ hears of a ``FileObject``, a column or a session.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator, Mapping, Sequence
 from typing import cast
 
 from filerow.backends._driver import BUFFERS, Driver
-from filerow.backends._errors import by_builtin_type
+from filerow.backends._errors import OurErrors, by_builtin_type
 from filerow.backends._paths import are_plain, check_known_path, check_path, check_prefix, part_known
 from filerow.backends._sign_request import check_request
 from filerow.backends._streams import AsyncGuard, Guard
 from filerow.backends._types import AsyncBody, Body, Buffer, Capabilities, ObjectInfo, PutOptions, SignRequest, Unfinished
 from filerow.exceptions import (
     ContentError,
-    FilerowError,
-    ObjectExistsError,
     ObjectNotFoundError,
     StorageError,
 )
@@ -87,7 +83,7 @@ class StorageBackend(Driver):
         """Store an object without blocking the event loop; see :meth:`put`. Takes asynchronous iterables too."""
         check_path(path, self._key, "put")
         _check_content(content)
-        if isinstance(content, AsyncIterable):
+        if not isinstance(content, BUFFERS) and isinstance(content, AsyncIterable):  # which takes longer to find out
             guarded = AsyncGuard(content)
             with self._errors("put", path, guarded):
                 return await self._put_async(path, aiter(guarded), options)
@@ -334,22 +330,8 @@ class StorageBackend(Driver):
 
     # -- errors --------------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def _errors(self, operation: str, path: str, body: object = None, target: str = "") -> Generator[None]:
-        """Let only our own errors, cancellation and the caller's own exceptions out."""
-        try:
-            yield
-        except (KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError):
-            raise
-        except BaseException as error:  # native code raises panics that are no Exception
-            if isinstance(body, (Guard, AsyncGuard)) and body.error is not None and body.error is not error:
-                raise body.error from body.error.__cause__  # its own cause, not what the driver made of it
-            if isinstance(error, FilerowError) or (isinstance(body, (Guard, AsyncGuard)) and body.error is error):
-                raise
-            wrapped = self._wrap(error, operation, path)
-            if target and isinstance(wrapped, ObjectExistsError):
-                wrapped.path = target
-            raise wrapped from error
+    def _errors(self, operation: str, path: str, body: object = None, target: str = "") -> OurErrors:
+        return OurErrors(self._wrap, operation, path, body, target)
 
     def _wrap(self, error: BaseException, operation: str, path: str) -> StorageError:
         wrapped = self._translate(error, operation, path)

@@ -126,7 +126,7 @@ class ObstoreBackend(StorageBackend):
         if not isinstance(content, BUFFERS):
             return await super()._put_async(path, content, options)  # the caller's iterator must run in a thread anyway
         steps = self._put_steps(path, bytes(content) if self.protocol == "memory" else contiguous(content), options)
-        return await run_to_the_end(run_async(steps), partial(self._delete_async, [path]))
+        return await run_to_the_end(steps, partial(self._delete_async, [path]))
 
     def _put_steps(self, path: str, body: Buffer | Iterator[Buffer], options: PutOptions) -> Steps[ObjectInfo]:
         attributes = self._attributes(path, options)
@@ -171,7 +171,7 @@ class ObstoreBackend(StorageBackend):
 
     async def _copy_async(self, source: str, target: str) -> ObjectInfo:
         enter("copy", self._key, source)
-        return await run_to_the_end(run_async(self._copy_steps(source, target)), partial(self._delete_async, [target]))
+        return await run_to_the_end(self._copy_steps(source, target), partial(self._delete_async, [target]))
 
     def _copy_steps(self, source: str, target: str) -> Steps[ObjectInfo]:
         yield from self._copier.steps(source, target)
