@@ -23,7 +23,7 @@ RANKS: list[set[str]] = [
     {"_registry"},
     {
         "_paths", "_safety", "_rules", "_images", "_validators", "_document", "_content", "_intake", "_checks", "_reader",
-        "_bridge", "_transfer", "_file_io", "_file_urls", "_file", "_lengths", "_pydantic",
+        "_bridge", "_transfer", "_deletes", "_file_io", "_file_urls", "_file", "_lengths", "_pydantic",
     },
     {"_list", "_column", "_claims", "_redeem"},
     {"_changes", "_ledger"},

@@ -17,6 +17,7 @@ from sqlalchemy.orm import InstanceState
 
 from filerow._bridge import run_all
 from filerow._changes import Change, Plan, Ref, Store, pending, plan, ref_of
+from filerow._deletes import delete_all
 from filerow._document import Facts
 from filerow._file import FileObject, FileState, Snapshot, attached, complete, content_in, facts_of, restore, snapshot
 from filerow._ledger import Frame
@@ -24,7 +25,7 @@ from filerow._paths import PathRequest, generate_path, safe_extension, uuid7_hex
 from filerow._registry import storages
 from filerow._rules import Rules
 from filerow._tracking import Buried, Field, Outbox, Slot, slot_of
-from filerow._transfer import Copy, Inspect, Upload, delete_all
+from filerow._transfer import Copy, Inspect, Upload
 from filerow.backends._paths import check_path
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import BackendMismatchError, FileStateError

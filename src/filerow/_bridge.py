@@ -36,10 +36,16 @@ class Job(Protocol):
 
     Attributes:
         quick: It takes less time than to hand it to a thread, so several are done one after the other.
+        crowd: So many of its kind, or more, are done sooner by threads than on the event loop; 0 for what must be awaited.
     """
 
     @property
     def quick(self) -> bool:
+        """See the class."""
+        ...
+
+    @property
+    def crowd(self) -> int:
         """See the class."""
         ...
 
@@ -217,6 +223,8 @@ async def run_all_async(jobs: Sequence[J], limit: int) -> Batch[J]:
         return batch
     if _all_quick(jobs):
         tasks = {asyncio.ensure_future(in_thread(_work, batch))}
+    elif all(0 < job.crowd <= len(jobs) for job in jobs):
+        tasks = {asyncio.ensure_future(in_thread(_run_in_threads, batch, min(limit, len(jobs))))}
     else:
         tasks = {asyncio.ensure_future(_work_async(batch)) for _ in range(min(limit, len(jobs)))}
     while tasks:

@@ -19,8 +19,8 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import NestedTransaction
 
 from filerow._bridge import raise_if
+from filerow._deletes import delete_all
 from filerow._ledger import Frame
-from filerow._transfer import delete_all
 
 __all__ = (
     "begun",

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 from filerow._checks import Checks
 from filerow._claims import Claim, missing_of, parts_of, target_of
 from filerow._content import Content, Meter
+from filerow._deletes import Delete
 from filerow._document import Facts
 from filerow._registry import storages
 from filerow._rules import OCTET_STREAM, Rules
 from filerow._safety import present
 from filerow._signing import Secret, resolve_keys
-from filerow._transfer import Delete
 from filerow.backends._obstore_steps import Call, Steps, run, run_async
 from filerow.backends._streams import in_thread
 from filerow.backends._types import Buffer, ObjectInfo

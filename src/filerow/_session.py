@@ -18,10 +18,10 @@ from filerow._apply import Work
 from filerow._bridge import in_greenlet, raise_if
 from filerow._changes import Change, Ref
 from filerow._collect import identities
+from filerow._deletes import delete_all
 from filerow._file import FileObject
 from filerow._ledger import Frame, Ledger
 from filerow._tracking import Slot, fields_of, owned_by, slot_of
-from filerow._transfer import delete_all
 
 __all__ = ("Flush", "SessionFiles", "session_files", "session_of_connection")
 

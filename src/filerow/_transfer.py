@@ -1,21 +1,19 @@
-"""The transfers a transaction is made of: upload, copy, delete. Each runs blocking or awaited, and cleans up when it fails."""
+"""The transfers that give a row its file: upload, copy. Each runs blocking or awaited, and cleans up when it fails."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from filerow._bridge import Job, raise_if, run_all, run_all_async
 from filerow._checks import Checks
 from filerow._content import BytesContent, Content, Meter
+from filerow._deletes import Delete
 from filerow._document import Facts
 from filerow._intake import prepare, prepare_async
 from filerow._lengths import expect_length
-from filerow._registry import storages
 from filerow._rules import NO_RULES, OCTET_STREAM, Rules
 from filerow._safety import present
 from filerow.backends._streams import in_thread
@@ -25,9 +23,7 @@ from filerow.exceptions import IntegrityError, StorageError, StorageTimeoutError
 if TYPE_CHECKING:
     from filerow.backends.base import StorageBackend
 
-__all__ = ("Copy", "Delete", "Inspect", "Upload", "delete_all")
-
-logger = logging.getLogger("filerow")
+__all__ = ("Copy", "Inspect", "Upload")
 
 
 _QUICK_BYTES = 64 << 10
@@ -85,9 +81,21 @@ class Upload(Alone):
     @property
     def quick(self) -> bool:
         """Whether this is done before a thread would have started: a few bytes into memory or a local directory."""
+        return self._backend.capabilities.quick and self._is_small() and not self._rules.validators
+
+    @property
+    def crowd(self) -> int:
+        """How many such uploads are better left to threads: bytes that are here already, and nobody to be awaited."""
+        able = self._backend.capabilities
+        if not isinstance(self._checks.content, BytesContent) or self._rules.validators:
+            return 0
+        if not able.native_async:
+            return 2
+        return able.crowd if self._is_small() else 0
+
+    def _is_small(self) -> bool:
         content = self._checks.content
-        small = isinstance(content, BytesContent) and (content.size or 0) <= _QUICK_BYTES
-        return small and self._backend.capabilities.quick and not self._rules.validators
+        return isinstance(content, BytesContent) and (content.size or 0) <= _QUICK_BYTES
 
     def stop(self) -> None:
         """Make a streamed upload fail at its next chunk."""
@@ -186,6 +194,7 @@ class Copy(Alone):
         self._in_one = meter is not None and source.size is not None and source.size <= _IN_ONE_REQUEST
 
     quick = False
+    crowd = 0
 
     def stop(self) -> None:
         """Stop a metered stream at its next chunk; any other copy is one request, or a stream whose failure cleans up."""
@@ -282,6 +291,7 @@ class Inspect:
         self._meter = Meter(rules, known.filename)
 
     quick = False
+    crowd = 0
 
     def stop(self) -> None:
         """Stop reading at the next chunk."""
@@ -316,40 +326,6 @@ class Inspect:
         )
 
 
-class Delete:
-    """Deletes objects of one backend in one bulk call.
-
-    A failure is logged and counted, never raised: it must not make a successful commit look failed, and the objects are found
-    again by a sweep.
-    """
-
-    def __init__(self, backend: StorageBackend, paths: Iterable[str]) -> None:
-        self._backend = backend
-        self._paths = list(paths)
-
-    quick = False
-
-    def stop(self) -> None:
-        """A delete is always finished."""
-
-    def run(self) -> None:
-        """Delete, blocking."""
-        _report(self._backend.delete(self._paths))
-
-    async def run_async(self) -> None:
-        """Delete without blocking the event loop; a cancellation waits for the end, for nobody would try again."""
-        task = asyncio.ensure_future(self._backend.delete_async(self._paths))
-        cancelled: asyncio.CancelledError | None = None
-        while not task.done():
-            try:
-                await asyncio.wait([task])
-            except asyncio.CancelledError as error:
-                cancelled = error
-        _report(task.result())
-        if cancelled is not None:
-            raise cancelled
-
-
 def _options(content_type: str, filename: str, *, generated: bool) -> PutOptions:
     """Return how to store a file: with headers that make its store's own URLs as safe as our route."""
     shown = present(content_type, filename)
@@ -365,30 +341,3 @@ def _may_exist(error: BaseException, *, generated: bool) -> bool:
     if isinstance(error, IntegrityError):  # stored, but not what was announced
         return True
     return generated and (not isinstance(error, Exception) or type(error) in {StorageError, StorageTimeoutError})
-
-
-def _report(failed: dict[str, StorageError]) -> None:
-    storages.failed_deletes += len(failed)
-    for error in failed.values():
-        logger.error("an object that no row owns could not be deleted; a sweep will find it: %s", error)
-
-
-def deletions(refs: Iterable[tuple[str, str]]) -> list[Delete]:
-    """Return one bulk delete per backend for pairs of backend key and path."""
-    by_backend: dict[str, list[str]] = {}
-    for key, path in refs:
-        by_backend.setdefault(key, []).append(path)
-    jobs = []
-    for key, paths in by_backend.items():
-        try:
-            jobs.append(Delete(storages.get_backend(key), paths))
-        except LookupError as error:
-            storages.failed_deletes += len(paths)
-            logger.error("cannot delete %s: %s", paths, error)  # noqa: TRY400 - the message says it all
-    return jobs
-
-
-def delete_all(refs: Iterable[tuple[str, str]]) -> BaseException | None:
-    """Delete objects whatever happens, and return the cancellation that arrived meanwhile, for the caller to raise."""
-    jobs = deletions(refs)
-    return run_all(jobs, storages.max_concurrency).error if jobs else None

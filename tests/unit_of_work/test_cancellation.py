@@ -241,3 +241,29 @@ async def test_a_cancellation_while_the_connection_is_given_back_still_deletes_w
             await session.commit()
         this.uncancel()
     await judge.check()
+
+
+@pytest.mark.parametrize("kind", ["s3", "local"])
+async def test_a_crowd_of_uploads_in_threads_is_all_stored_or_all_gone(
+    async_engine: AsyncEngine, store: Store, check: Check, kind: str
+) -> None:
+    async def insert(session: AsyncSession) -> None:
+        session.add_all(Document(file=file(b"%d" % number * 100_000)) for number in range(10, 50))
+        session.add_all(Document(file=file(b"%d" % number)) for number in range(260))
+        await session.commit()
+
+    async with AsyncSession(async_engine) as session:
+        task = asyncio.create_task(insert(session))
+        while not await asyncio.to_thread(store.objects):
+            await asyncio.sleep(0)
+        assert not task.done(), "it was to be cancelled in the middle"
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert store.objects() == set()
+    check()
+    async with AsyncSession(async_engine) as session:
+        await insert(session)
+    check()
+    assert len(store.objects()) == 300
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("filerow")] == []

@@ -29,6 +29,7 @@ class Examine:
     """
 
     quick = False
+    crowd = 0
 
     def __init__(self, known: Facts, backend: StorageBackend, *, read: bool, typed: bool) -> None:
         self.known = known

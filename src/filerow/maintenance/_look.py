@@ -46,6 +46,8 @@ class Look:
         self._deep = deep and (facts.checksum or "").lower().startswith(_SHA256)
         self._stopped = False
 
+    crowd = 0
+
     @property
     def quick(self) -> bool:
         """A look into a local directory takes less time than to hand it to a thread."""

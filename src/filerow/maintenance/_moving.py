@@ -35,6 +35,7 @@ class Moving:
     """
 
     quick = False
+    crowd = 0
 
     def __init__(
         self,

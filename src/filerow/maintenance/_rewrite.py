@@ -16,9 +16,9 @@ from sqlalchemy import Column, ColumnElement, Connection, Engine, MetaData, fals
 
 from filerow._bridge import raise_if
 from filerow._changes import Ref
+from filerow._deletes import delete_all
 from filerow._references import FileColumn, decoded, documents_in, referenced, refs_in
 from filerow._tracking import BATCH, Buried, any_of, locking
-from filerow._transfer import delete_all
 from filerow.exceptions import DocumentError
 from filerow.maintenance._rows import plain_table, write
 from filerow.outbox import Outbox, outbox_of

@@ -155,6 +155,7 @@ class _Erase:
     """
 
     quick = False
+    crowd = 0
 
     def __init__(self, backend: StorageBackend, tombstones: Sequence[Tombstone]) -> None:
         self.failed: dict[str, Any] | None = None
