@@ -96,7 +96,7 @@ def _big(where: Callable[[], World]) -> Iterable[Row]:
         world.hashes = hashing < copying  # the budget includes the checksum only where hashing is faster
         who = "both" if world.hashes else "only ours"
         what = f"insert 20 x 8 MB, one commit, {who} hashed ({hashing:.1f} GB/s; copies {copying:.1f})"
-        for row in inserts.one_commit(world, 20, inserts.LARGE, what, 1.05, 15 if world.remote else 41):
+        for row in inserts.one_commit(world, 20, inserts.LARGE, what, 1.05, 15 if world.remote else 61, world.empty):
             yield row if world.remote else replace(row, where=row.where.replace("local", "local, in memory"))
         if not world.remote:
             world.close()

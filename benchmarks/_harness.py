@@ -42,8 +42,14 @@ def seconds(work: Work) -> float:
     return time.perf_counter() - start
 
 
-def compare(floor: Work, ours: Work, rounds: int) -> tuple[float, float, float]:
+def compare(floor: Work, ours: Work, rounds: int, between: Work = lambda: None) -> tuple[float, float, float]:
     """Run both in turn, the first one changing, after one warm-up each.
+
+    Args:
+        floor: The hand-written way.
+        ours: Filerow's.
+        rounds: How many pairs to time.
+        between: What to do after each pair, which is not timed.
 
     Returns:
         The medians in seconds, and the median of the pairs' ratios: two neighbours share the machine's mood of the moment.
@@ -56,13 +62,14 @@ def compare(floor: Work, ours: Work, rounds: int) -> tuple[float, float, float]:
         else:
             a, b = seconds(floor), seconds(ours)
         pairs.append((a, b))
+        between()
     ratio = statistics.median(b / a for a, b in pairs)
     return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs), ratio
 
 
-def at_most(what: str, where: str, floor: Work, ours: Work, budget: float, rounds: int = 9) -> Row:
-    """Measure work whose ratio must not exceed a budget."""
-    a, b, ratio = compare(floor, ours, rounds)
+def at_most(what: str, where: str, floor: Work, ours: Work, budget: float, rounds: int = 9, between: Work = lambda: None) -> Row:
+    """Measure work whose ratio must not exceed a budget; see :func:`compare` for the rest."""
+    a, b, ratio = compare(floor, ours, rounds, between)
     return Row(what, where, f"{a * 1e3:.1f} ms", f"{b * 1e3:.1f} ms", ratio, f"<= {budget:.2f}", ratio <= budget)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import obstore
-from sqlalchemy import JSON, create_engine
+from sqlalchemy import JSON, create_engine, delete
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
@@ -124,6 +124,14 @@ class World:
     def awaited(self, work: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
         """Return asynchronous work as plain work. One event loop and one engine do all of it, as in a server."""
         return lambda: self._runner.run(work())
+
+    def empty(self) -> None:
+        """Remove all objects and rows; large ones would fill the disk, or the memory."""
+        with self.engine.begin() as connection:
+            connection.execute(delete(Ours))
+            connection.execute(delete(Floor))
+        self.backend.delete([info.path for info in self.backend.list("")])
+        obstore.delete(self.raw, [item["path"] for batch in obstore.list(self.raw) for item in batch])
 
     def close(self) -> None:
         """End the event loop and the engines."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
-from benchmarks._harness import Row, at_most, compare
+from benchmarks._harness import Row, Work, at_most, compare
 from benchmarks._world import Floor, Ours, World, some_bytes
 from filerow import FileObject
 
@@ -49,7 +49,9 @@ def one_commit_each(world: World, count: int = 200) -> Iterator[Row]:
     yield at_most(what, f"{world.name}, async", world.awaited(floor_async), world.awaited(ours_async), 1.15)
 
 
-def one_commit(world: World, count: int, data: bytes, what: str, budget: float, rounds: int = 9) -> Iterator[Row]:
+def one_commit(
+    world: World, count: int, data: bytes, what: str, budget: float, rounds: int = 9, between: Work = lambda: None
+) -> Iterator[Row]:
     """Insert files in one commit; the hand-written way gathers sixteen uploads at a time, in synchronous code too."""
 
     def floor() -> None:
@@ -72,8 +74,8 @@ def one_commit(world: World, count: int, data: bytes, what: str, budget: float, 
             session.add_all(Ours(file=_file(data)) for _ in range(count))
             await session.commit()
 
-    yield at_most(what, f"{world.name}, sync", floor, ours, budget, rounds)
-    yield at_most(what, f"{world.name}, async", world.awaited(floor_async), world.awaited(ours_async), budget, rounds)
+    yield at_most(what, f"{world.name}, sync", floor, ours, budget, rounds, between)
+    yield at_most(what, f"{world.name}, async", world.awaited(floor_async), world.awaited(ours_async), budget, rounds, between)
 
 
 def against_one_by_one(world: World, count: int = 200) -> Row:
