@@ -73,6 +73,17 @@ def test_an_undone_frame_makes_its_files_what_they_were_at_first() -> None:
 # -- a savepoint and its parent --------------------------------------------------------------------------------------------
 
 
+def test_an_undone_frame_undoes_the_latest_first_and_that_of_the_savepoints_it_took_over() -> None:
+    outer, inner, undone = Frame(), Frame(), []
+    outer.undo.append(lambda: undone.append("first"))
+    inner.undo.append(lambda: undone.append("second"))
+    inner.undo.append(lambda: undone.append("third"))
+    outer.absorb(inner)
+    assert undone == []
+    outer.revert()
+    assert undone == ["third", "second", "first"]
+
+
 def test_a_released_savepoint_hands_on_all_it_has_done() -> None:
     ledger, outer, inner = frames()
     before, after = FileObject(content=b"1"), FileObject(content=b"2")
