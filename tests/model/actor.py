@@ -9,6 +9,7 @@ from sqlalchemy import inspect
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import SessionTransaction
 from sqlalchemy.orm.exc import StaleDataError
+from sqlalchemy.orm.util import identity_key
 
 from filerow import FileObject
 from filerow.exceptions import ObjectNotFoundError, StorageError
@@ -199,10 +200,14 @@ class Actor:
         view[column] = (content, self.book.versions[key], file) if knows else (view[column][0], OWN_STALE, file)
 
     def gone(self, key: Key) -> None:
-        """Note that a statement of this session has deleted a row, of which the session may not know."""
-        one = self._objects.pop(key, None)
-        if one is not None and one in self.session:
-            self.session.expunge(one)
+        """Note that a statement of this session has deleted a row, of which the session may not know.
+
+        SQLAlchemy keeps an object that was expired before the statement, and fails when it is merged later.
+        """
+        known = self.session.identity_map.get(identity_key(CLASSES[key[0]], key[1]))
+        for one in (self._objects.pop(key, None), known):
+            if one is not None and one in self.session:
+                self.session.expunge(one)
 
     def leave(self, key: Key) -> None:
         """Note that a row's object is not in the session any more."""
