@@ -176,7 +176,13 @@ class Actor:
         self.touched.add(key)
 
     def add(self, key: Key, one: Any, given: Row) -> None:
-        """Add a new row."""
+        """Add a new row.
+
+        Of a row that another session has deleted this one may hold the object still, which SQLAlchemy warns of.
+        """
+        held = self.session.identity_map.get(identity_key(CLASSES[key[0]], key[1]))
+        if held is not None and key not in self.removed and held not in self.session.deleted:
+            self.session.expunge(held)
         self.session.add(one)
         self.adopt(key, one, given)
 
