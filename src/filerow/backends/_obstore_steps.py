@@ -79,8 +79,9 @@ async def run_to_the_end(steps: Steps[T], undo: Callable[[], Awaitable[object]])
                 if not answer.cancelled():
                     await _finish(steps, answer, undo)
                     raise
-            except BaseException:  # noqa: BLE001, S110 - it is the answer
-                pass
+            except BaseException:
+                if not answer.done():  # it is no answer: whoever awaits this was closed, for instance
+                    raise
             call = _answered(steps, answer)
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]
