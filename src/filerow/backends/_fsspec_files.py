@@ -11,9 +11,26 @@ from filerow.backends._foreign import own
 from filerow.backends._fsspec_flavours import Flavour
 from filerow.backends._types import Buffer
 
-__all__ = ("put_file", "remove_file")
+__all__ = ("is_folder", "is_taken", "put_file", "remove_file")
 
 _ATTEMPTS = 5  # to make a folder that others make or remove at the same time
+
+
+def is_taken(client: Any, name: str) -> bool:
+    """Say whether something has a name; fsspec's own ``exists()`` says no, too, when the server does not answer."""
+    return _kind(client, name) is not None
+
+
+def is_folder(client: Any, name: str) -> bool:
+    """Say whether a folder has a name; so does fsspec's ``isdir()``."""
+    return _kind(client, name) == "directory"
+
+
+def _kind(client: Any, name: str) -> str | None:
+    try:
+        return str(client.info(name)["type"])
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def put_file(client: Any, flavour: Flavour, target: str, staging: str, chunks: Iterable[Buffer], *, create_only: bool) -> None:
@@ -29,18 +46,32 @@ def put_file(client: Any, flavour: Flavour, target: str, staging: str, chunks: I
 
     Raises:
         FileExistsError: The target is taken, or a folder.
+        ConnectionError: The server has less than was sent.
     """
-    if create_only and client.exists(target):
+    if create_only and is_taken(client, target):
         raise FileExistsError(target)
+    sent = 0
     try:
         with _open_new(client, flavour, staging) as file:
             for chunk in chunks:
-                file.write(own(chunk))
+                data = own(chunk)
+                file.write(data)
+                sent += len(data)
+        if flavour.cuts_short:
+            _check_whole(client, staging, sent)
         _publish(client, flavour, staging, target, create_only=create_only)
     except BaseException:
         with suppress(Exception):
             client.rm_file(staging)
         raise
+
+
+def _check_whole(client: Any, name: str, sent: int) -> None:
+    client.invalidate_cache()
+    size = int(client.info(name)["size"])
+    if size != sent:
+        msg = f"the connection was cut: the server has {size} of the {sent} bytes that were sent"
+        raise ConnectionError(msg)
 
 
 def _open_new(client: Any, flavour: Flavour, name: str) -> Any:
@@ -51,34 +82,41 @@ def _open_new(client: Any, flavour: Flavour, name: str) -> Any:
         try:
             return client.open(name, "wb")
         except FileNotFoundError:
-            with suppress(OSError):  # another writer may be making the same folders
-                client.makedirs(folder, exist_ok=True)
+            _make_folder(client, folder)
     return client.open(name, "wb")
 
 
 def _make_folders(client: Any, folder: str) -> None:
     for _ in range(_ATTEMPTS):
-        if client.isdir(folder):
+        if is_folder(client, folder):
             return
-        with suppress(Exception):  # what is in the way is told when the file is written
-            client.makedirs(folder, exist_ok=True)
+        _make_folder(client, folder)
+
+
+def _make_folder(client: Any, folder: str) -> None:
+    try:
+        client.makedirs(folder, exist_ok=True)
+    except Exception as error:
+        if is_timeout(error) or isinstance(error, ConnectionError):
+            raise
+        # else another writer may be making the same folders, and what is in the way is told when the file is written
 
 
 def _publish(client: Any, flavour: Flavour, staging: str, target: str, *, create_only: bool) -> None:
-    if client.isdir(target):
+    if is_folder(client, target):
         raise FileExistsError(target)
     if not create_only:
         client.mv(staging, target)
         return
     if flavour.exclusive_mode is None:
-        if client.exists(target):
+        if is_taken(client, target):
             raise FileExistsError(target)
         client.mv(staging, target)
         return
     try:
         client.open(target, flavour.exclusive_mode).close()  # one of many writers gets the name
     except OSError as error:
-        if not is_timeout(error) and client.exists(target):  # SFTP has no word for it
+        if not is_timeout(error) and is_taken(client, target):  # SFTP has no word for it
             raise FileExistsError(target) from error
         raise
     try:
@@ -96,7 +134,7 @@ def remove_file(client: Any, flavour: Flavour, name: str) -> None:
         FileNotFoundError: There is none.
         PermissionError: The server refuses, and has no word to say why; the file is still there.
     """
-    if not flavour.objects and flavour.removes_folders and client.isdir(name):
+    if not flavour.objects and flavour.removes_folders and is_folder(client, name):
         return
     try:
         client.rm_file(name)

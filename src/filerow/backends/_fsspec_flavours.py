@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any, ClassVar
 
+from filerow.backends._fsspec_ftp import guard
 from filerow.backends._sign_request import Bound, length_range
 from filerow.backends._types import Capabilities, ObjectInfo, SignRequest, Unfinished
 
@@ -30,6 +31,7 @@ class Flavour:
         one_at_a_time: Its one connection cannot bear several calls.
         opens_blindly: ``open`` for writing asks nothing of the server, so it does not say that a folder is missing.
         one_refusal: The server has one word for what is missing, forbidden or in the way, so what it meant must be looked at.
+        cuts_short: A connection that is cut ends an upload as if it were whole, so its size must be looked at.
         removes_folders: ``rm_file`` removes an empty folder, too.
         binds: What the signed URLs bind; none where the filesystem signs nothing.
         misread: Names that the filesystem takes for something else, and so for another object.
@@ -43,6 +45,7 @@ class Flavour:
     one_at_a_time = False
     opens_blindly = False
     one_refusal = False
+    cuts_short = False
     removes_folders = True
     binds: Bound = {}  # noqa: RUF012 - a Mapping
     misread: re.Pattern[str] | None = None
@@ -122,6 +125,10 @@ class _FTP(Flavour):
     one_at_a_time = True
     opens_blindly = True
     one_refusal = True
+    cuts_short = True
+
+    def prepare(self, fs: Any) -> None:
+        guard(fs)
 
 
 class _S3(Flavour):

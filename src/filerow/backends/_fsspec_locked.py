@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from filerow.backends._deadlines import is_timeout
+from filerow.backends._fsspec_ftp import lost_by
 from filerow.backends._fsspec_limited import limited_again
 
 __all__ = ("OneAtATime", "one_at_a_time")
@@ -40,16 +41,15 @@ class OneAtATime:
 
         def call(*args: Any, **options: Any) -> Any:
             with self._lock:
-                if self._wrapped is self._fs and vars(self._fs).pop(_LOST, False):
+                if self._wrapped is self._fs and (vars(self._fs).pop(_LOST, False) or lost_by(self._fs)):
                     _connect_again(self._fs)
                 try:
-                    result = value(*args, **options)
+                    result = _whole(value(*args, **options), self._fs)
                 except Exception as error:
-                    if _is_lost(error):
+                    if _is_lost(error) or lost_by(self._fs):
                         _close(self._fs)
-                    meant = _meant(error, name)
-                    if meant is not None:
-                        raise meant from error
+                    if name in _LOOKS_FOR and isinstance(error, error_perm) and str(error).startswith("550"):
+                        raise FileNotFoundError(str(error)) from error
                     raise
             return OneAtATime(result, self._fs) if name == "open" else result
 
@@ -71,26 +71,26 @@ def one_at_a_time(fs: Any) -> OneAtATime:
 
 
 _LOST = "_filerow_lost"
-_TIMED_OUT = "cannot read from timed out object"
-"""Said by the connection of ftplib after a call has timed out in fsspec's ``exists()``, which lets no error out."""
 _LOOKS_FOR = frozenset({"cat_file", "info", "ls", "read", "rm_file"})
 """Calls whose 550 of FTP most likely means that there is no such file; it says as well that something is forbidden."""
 
 
+def _whole(result: Any, fs: Any) -> Any:
+    """Return a result, unless the connection was lost meanwhile: fsspec's ``exists()`` and ``isdir()`` then just say no.
+
+    Raises:
+        OSError: It was.
+    """
+    lost = lost_by(fs)
+    if lost is None:
+        return result
+    kind = TimeoutError if is_timeout(lost) else ConnectionError
+    raise kind(f"{type(lost).__name__}: {lost}") from lost
+
+
 def _is_lost(error: Exception) -> bool:
     """Say whether an error means that the connection is of no more use."""
-    said = str(error)
-    ended = said in {"Socket is closed", _TIMED_OUT} or said.startswith("421 ")  # FTP's word for a client that was idle
-    return ended or is_timeout(error) or isinstance(error, (ConnectionError, EOFError))
-
-
-def _meant(error: Exception, call: str) -> OSError | None:
-    """Return what ftplib's error means, where its type does not say."""
-    if str(error) == _TIMED_OUT:
-        return TimeoutError("the server did not answer")
-    if call in _LOOKS_FOR and isinstance(error, error_perm) and str(error).startswith("550"):
-        return FileNotFoundError(str(error))
-    return None
+    return str(error) == "Socket is closed" or is_timeout(error) or isinstance(error, (ConnectionError, EOFError))
 
 
 def _close(fs: Any) -> None:

@@ -48,7 +48,7 @@ from filerow.exceptions import (
 )
 
 try:
-    from filerow.backends._fsspec_files import put_file, remove_file
+    from filerow.backends._fsspec_files import is_folder, is_taken, put_file, remove_file
     from filerow.backends._fsspec_locked import one_at_a_time
     from filerow.backends._fsspec_open import opened, reopened, root_of
 except ImportError as error:
@@ -163,7 +163,7 @@ class FSSpecBackend(StorageBackend):
             self._client.pipe_file(self._at(path), data, mode="create" if options.create_only else "overwrite")
 
     def _put_stream(self, path: str, chunks: Iterable[Buffer], options: PutOptions, chosen: Mapping[str, Any]) -> None:
-        if options.create_only and self._client.exists(self._at(path)):
+        if options.create_only and is_taken(self._client, self._at(path)):
             raise FileExistsError(path)  # before gigabytes are sent; the store decides again when they are
         mode = "xb" if options.create_only else "wb"
         file = self._client.open(self._at(path), mode, block_size=PART, **chosen)
@@ -185,7 +185,7 @@ class FSSpecBackend(StorageBackend):
 
     def _copy(self, source: str, target: str) -> ObjectInfo:
         origin = self._head(source).path
-        if self._client.exists(self._at(target)):
+        if is_taken(self._client, self._at(target)):
             raise FileExistsError(target)
         if self.protocol == "memory":
             with _memory:
@@ -273,7 +273,7 @@ class FSSpecBackend(StorageBackend):
 
     def _list(self, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
         self._client.invalidate_cache()
-        if self._flavour.one_refusal and prefix and not self._client.isdir(self._at(prefix)):
+        if self._flavour.one_refusal and prefix and not is_folder(self._client, self._at(prefix)):
             return  # it lists a file as what is in it
         yield from self._walk(prefix, start_after.encode())
 

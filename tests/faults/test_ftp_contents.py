@@ -1,0 +1,163 @@
+"""FTP sends contents by connections of their own: nothing hangs on them, and no answer is taken for that to another command."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from filerow.backends.base import PutOptions
+from filerow.backends.fsspec import FSSpecBackend
+from filerow.exceptions import ObjectNotFoundError, StorageError, StorageTimeoutError
+from tests.faults.operations import BIG, OPERATIONS, SECONDS, check, tried
+from tests.faults.passive import Passive
+from tests.faults.saboteur import Mode, Saboteur
+from tests.servers._process import HOST
+
+pytestmark = [pytest.mark.servers, pytest.mark.filterwarnings("ignore:The async:DeprecationWarning")]  # pyftpdlib uses asyncore
+
+WRITING = [name for name in OPERATIONS if name.startswith(("put", "copy"))]
+READING = [name for name in OPERATIONS if name.startswith(("read", "stream"))]
+
+
+class Folder:
+    """A new folder with one large object on the server."""
+
+    def __init__(self, server: Any) -> None:
+        self.target = f"tcp://{HOST}:{server.port}"
+        self._options = {"fs": "ftp", "prefix": f"/{uuid.uuid4().hex}", **server.options}
+        self.store = FSSpecBackend("docs", **self._options)
+        self.store.put("big", BIG)
+
+    def through(self, relay: Saboteur) -> FSSpecBackend:
+        return FSSpecBackend("docs", **{**self._options, "port": relay.port, "timeout": SECONDS})
+
+    def check(self, mode: Mode, after: int, names: list[str], kind: type[StorageError]) -> None:
+        check(tried(self.target, self.through, mode, after, names, connections=len(names), relay_of=Passive), kind)
+        assert [info.path for info in self.store.list()] == ["big"]  # nothing half-written
+
+
+@pytest.fixture
+def folder(ftp_server: Any) -> Folder:
+    return Folder(ftp_server)
+
+
+def test_everything_ends_when_the_server_sends_no_content(folder: Folder) -> None:
+    folder.check("stalled-answer", 0, list(OPERATIONS), StorageTimeoutError)
+
+
+def test_a_read_ends_when_the_content_stops_coming(folder: Folder) -> None:
+    folder.check("stalled-answer", 20_000, READING, StorageTimeoutError)
+
+
+@pytest.mark.parametrize(("mode", "after"), [("silent", 0), ("stalled-upload", 20_000)])
+def test_an_upload_ends_when_its_content_is_taken_no_more(folder: Folder, mode: Mode, after: int) -> None:
+    large = [name for name in WRITING if not after or not name.startswith(("put, s", "put, a"))]
+    folder.check(mode, after, large, StorageTimeoutError)
+
+
+def test_a_read_fails_when_its_content_is_cut(folder: Folder) -> None:
+    folder.check("cut-answer", 20_000, READING, StorageError)
+
+
+def test_an_upload_fails_when_its_content_is_cut(folder: Folder) -> None:
+    """The server takes the end of the connection for the end of the file, and says that all went well."""
+    folder.check("reset", 0, WRITING, StorageError)
+
+
+# -- answers that fsspec takes for "there is no such file" ----------------------------------------------------------------
+
+
+class Moody:
+    """An FTP server in a thread that answers a command as it is told to."""
+
+    def __init__(self, root: Path) -> None:
+        from pyftpdlib.authorizers import DummyAuthorizer
+        from pyftpdlib.handlers import FTPHandler
+        from pyftpdlib.servers import FTPServer
+
+        class Handler(FTPHandler):  # type: ignore[misc]  # it has no types
+            authorizer = DummyAuthorizer()
+            answers: ClassVar[dict[str, str]] = {}
+
+            def pre_process_command(self, line: str, cmd: str, arg: str) -> None:
+                answer = self.answers.get(cmd)
+                if answer is None:
+                    super().pre_process_command(line, cmd, arg)
+                    return
+                self.respond(answer)
+                if answer.startswith("421"):
+                    self.close_when_done()
+
+        Handler.authorizer.add_user("app", "a password", str(root), perm="elradfmwMT")
+        self.answers = Handler.answers
+        self._server = FTPServer((HOST, 0), Handler)
+        turns = {"handle_exit": False, "timeout": 0.05}
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs=turns, daemon=True)
+        self._thread.start()
+
+    def backend(self, **options: Any) -> FSSpecBackend:
+        port = self._server.socket.getsockname()[1]
+        login = {"host": HOST, "port": port, "username": "app", "password": "a password"}
+        return FSSpecBackend("docs", "ftp", "/", timeout=5, **login, **options)
+
+    def stop(self) -> None:
+        self._server.close_all()
+        self._thread.join()
+
+
+@pytest.fixture
+def moody(tmp_path: Path) -> Iterator[Moody]:
+    pytest.importorskip("pyftpdlib")
+    server = Moody(tmp_path)
+    yield server
+    server.stop()
+
+
+@pytest.mark.parametrize("answer", ["450 Busy.", "425 No more connections.", "421 Too many clients."])
+def test_a_server_that_is_busy_has_not_lost_its_files(moody: Moody, answer: str) -> None:
+    store = moody.backend()
+    store.put("a/b", b"content")
+    moody.answers["MLSD"] = answer
+    for operation in (
+        lambda: store.head("a/b"),
+        lambda: list(store.list("a")),
+        lambda: list(store.list()),
+        lambda: store.put("a/b", b"another", PutOptions(create_only=True)),
+        lambda: store.copy("a/b", "a/c"),
+        lambda: list(store.stream("a/b")),
+    ):
+        with pytest.raises(StorageError, match=answer[:3]) as caught:
+            operation()
+        assert not isinstance(caught.value, ObjectNotFoundError)
+    assert answer[:3] in str(store.delete(["a/b"])["a/b"])
+    moody.answers.clear()
+    assert store.read("a/b") == b"content"
+    assert [info.path for info in store.list()] == ["a/b"]
+
+
+def test_a_content_that_may_not_be_read_now_is_not_lost(moody: Moody) -> None:
+    store = moody.backend()
+    store.put("a", b"content")
+    moody.answers["RETR"] = "450 Busy."
+    with pytest.raises(StorageError, match="450") as caught:
+        store.read("a")
+    assert not isinstance(caught.value, ObjectNotFoundError)
+    moody.answers.clear()
+    assert store.read("a") == b"content"
+
+
+def test_a_name_in_another_encoding_leaves_the_answers_in_step(moody: Moody, tmp_path: Path) -> None:
+    store = moody.backend(encoding="ascii")
+    store.put("a", b"content")
+    odd = tmp_path / "é"
+    odd.write_bytes(b"")
+    with pytest.raises(StorageError, match="decode"):
+        list(store.list())
+    odd.unlink()
+    assert store.read("a") == b"content"
+    assert [info.path for info in store.list()] == ["a"]
