@@ -40,7 +40,7 @@ mutation: $(DEV) ## Break the core in every small way and see a test fail each t
 	$(BIN)/python -m tests.mutation $(ARGS)
 
 soak: $(DEV) ## Run what takes long: random walks and fuzzing (ARGS="-k word" for some), then coverage and mutation
-	FILEROW_SOAK=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m soak $(ARGS)
+	FILEROW_SOAK=1 $(BIN)/python -m pytest -v -n $(WORKERS) --dist worksteal -m soak $(or $(ARGS),tests/model tests/fuzz)
 	$(if $(ARGS),,$(MAKE) coverage mutation)
 
 demo: $(DEMO) ## Run the demo (BACKEND=s3 for a real S3 server and PostgreSQL)

@@ -90,6 +90,8 @@ TYPES = [
     b"text/\xc4\xb0html",
     b"image/png\nx",
     b"text/xml\x0b",
+    b"script",  # as a subtype of image: no type that browsers run
+    b"css",
 ]
 
 CORPUS: list[bytes] = [
