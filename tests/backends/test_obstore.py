@@ -362,6 +362,14 @@ async def test_a_cancelled_upload_leaves_neither_object_nor_parts(s3_server: Any
     assert s3_server.client.list_multipart_uploads(Bucket=bucket).get("Uploads", []) == []
 
 
+async def test_a_put_that_is_closed_ends_without_a_word() -> None:
+    """An event loop that ends closes what still waits in it; there is no answer then, and nobody to give it to."""
+    writing = ObstoreBackend("docs", "memory:///").put_async("a", b"content")
+    writing.send(None)
+    writing.close()
+    await asyncio.sleep(0.05)  # what it has begun ends in its own time
+
+
 @pytest.mark.servers
 async def test_a_cancelled_put_is_undone_when_the_store_was_faster(request: pytest.FixtureRequest) -> None:
     server, bucket = bucket_of(request, "s3_server")
