@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -205,6 +206,24 @@ def start_with_retries(process: ServerProcess, attempt: Callable[[], bool]) -> N
     process.stop()
     msg = f"{process.name} ended by itself {ATTEMPTS} times:\n{log}"
     raise ServerFailedError(msg)
+
+
+def start_program(process: ServerProcess, program: str, *args: str) -> int:
+    """Start a Python program that serves at the port of its first argument, and return that port.
+
+    Raises:
+        ServerFailedError: It ended by itself every time.
+    """
+    port = 0
+
+    def attempt() -> bool:
+        nonlocal port
+        port = free_ports()
+        process.spawn([sys.executable, "-W", "ignore", "-c", program, str(port), *args])
+        return process.wait_until(lambda: accepts_connections(port))
+
+    start_with_retries(process, attempt)
+    return port
 
 
 class RunningServer:

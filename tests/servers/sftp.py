@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,7 @@ from tests.servers._process import (
     RunningServer,
     ServerMissingError,
     ServerProcess,
-    accepts_connections,
-    free_ports,
-    start_with_retries,
+    start_program,
 )
 
 USER, PASSWORD = "files", "a password of the tests"
@@ -75,13 +72,4 @@ def start() -> SFTPServer:
     process = ServerProcess("sftp")
     root = process.folder / "root"
     root.mkdir()
-    port = 0
-
-    def attempt() -> bool:
-        nonlocal port
-        port = free_ports()
-        process.spawn([sys.executable, "-W", "ignore", "-c", _PROGRAM, str(port), str(root), USER, PASSWORD])
-        return process.wait_until(lambda: accepts_connections(port))
-
-    start_with_retries(process, attempt)
-    return SFTPServer(port, root, process)
+    return SFTPServer(start_program(process, _PROGRAM, str(root), USER, PASSWORD), root, process)
