@@ -19,6 +19,7 @@ def _document(**changed: object) -> bytes:
 
 
 DOCUMENTS = [
+    b'{"v": 1, "backend": "docs", "path": "\\ud800\xff", "filename": "a"}',  # as text: half a character, and another half
     _document(),
     b"[" * 100_000,  # RecursionError
     b'{"a":' * 100_000,  # RecursionError

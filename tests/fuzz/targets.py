@@ -44,6 +44,9 @@ SLOWEST = 5.0
 JAVASCRIPT = re.compile(r"(?:text|application)/(?:x-)?(?:java|ecma)script\Z|text/(?:javascript1\.[0-5]|jscript|livescript)\Z")
 """What browsers run as a script (WHATWG MIME Sniffing, 4.6). ``application/postscript`` is none, nor is ``image/script``."""
 
+HALF = re.compile(r"[\ud800-\udfff]")
+"""Half a character, of the two that UTF-16 makes of some."""
+
 TARGETS: dict[str, Target] = {}
 
 
@@ -89,6 +92,8 @@ def document(data: bytes) -> None:
         assert located_in(given) == (facts.backend, facts.path)
         assert facts.backend
         assert facts.path
+        if isinstance(given, str) and HALF.search(given):  # no driver gives such text: JSON joins the halves that Python does not
+            facts = facts_from(json.dumps(to_document(facts)))
         again = facts_from(json.dumps(to_document(facts)))
         assert again._replace(filename="") == facts._replace(filename="")
         assert again.filename == clean_filename(facts.filename)

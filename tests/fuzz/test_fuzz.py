@@ -103,6 +103,16 @@ def test_no_input_breaks_a_parser(name: str) -> None:
 
 @pytest.mark.soak
 @pytest.mark.parametrize("name", TARGETS)
+def test_no_input_that_reaches_new_code_breaks_a_parser(name: str, tmp_path: Path) -> None:
+    """Atheris chooses its inputs by the code that they reach, for as many seconds as ``FILEROW_FUZZ_SECONDS`` says."""
+    seconds = os.environ.get("FILEROW_FUZZ_SECONDS", "300")
+    command = [sys.executable, "-m", "tests.fuzz.run", name, str(tmp_path), seconds]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=int(seconds) + 300)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", TARGETS)
 def test_no_random_input_breaks_a_parser(name: str) -> None:
     @RANDOM
     @given(INPUTS)
@@ -110,13 +120,3 @@ def test_no_random_input_breaks_a_parser(name: str) -> None:
         TARGETS[name](data)
 
     run()
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("name", TARGETS)
-def test_no_input_that_reaches_new_code_breaks_a_parser(name: str, tmp_path: Path) -> None:
-    """Atheris chooses its inputs by the code that they reach, for as many seconds as ``FILEROW_FUZZ_SECONDS`` says."""
-    seconds = os.environ.get("FILEROW_FUZZ_SECONDS", "300")
-    command = [sys.executable, "-m", "tests.fuzz.run", name, str(tmp_path), seconds]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=int(seconds) + 300)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
