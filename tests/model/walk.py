@@ -91,11 +91,14 @@ class Walk(RuleBasedStateMachine):
 
     def settled(self, actor: Actor) -> None:
         """Compare everything; a transaction has ended."""
-        others = [other for other in self.actors if other is not actor]
-        if actor.book.versions:
-            for other in others:
-                other.suspect = other.suspect or not other.is_clean
+        self.warn_others(actor)
         self.book.compare(self.world, settled=all(other.is_idle for other in self.actors))
+
+    def warn_others(self, actor: Actor) -> None:
+        """Note that what the other session is about to write may be what this one's commit has deleted."""
+        for other in self.actors:
+            if other is not actor and actor.book.versions:
+                other.suspect = other.suspect or not other.is_clean
 
     # -- rows ----------------------------------------------------------------------------------------------------------
 
@@ -331,8 +334,8 @@ class Walk(RuleBasedStateMachine):
         """Commit and close both sessions, compare, and have a sweep remove exactly what failed deletes have left."""
         whole = sys.exc_info()[0] is None
         for actor in self.actors:
-            if whole:
-                actor.commit()
+            if whole and actor.commit():
+                self.warn_others(actor)
             actor.close()
         self.book.compare(self.world, settled=True)
         self.sweep()
