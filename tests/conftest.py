@@ -27,7 +27,7 @@ import hypothesis  # noqa: F401 - before gc.freeze() below hides from its plugin
 import pytest
 
 from tests.databases import NAMES, empty_database
-from tests.servers import ServerMissingError, azurite, external_s3, fake_gcs, ftp, mariadb, moto, postgres, seaweedfs, sftp
+from tests.servers import ServerMissingError, azurite, external_s3, fake_gcs, ftp, mariadb, moto, postgres, samba, seaweedfs, sftp
 from tests.servers import chromium as browser
 from tests.servers import gcs_facade as facade
 
@@ -58,6 +58,7 @@ SERVERS = {
     "postgres_server",
     "s3_server",
     "sftp_server",
+    "smb_server",
 }
 
 
@@ -149,6 +150,13 @@ def gcs_facade() -> Iterator[GCSServer]:
 def sftp_server() -> Iterator[sftp.SFTPServer]:
     """SFTP."""
     with _start(sftp.start) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def smb_server() -> Iterator[samba.SambaServer]:
+    """SMB."""
+    with _start(samba.start) as server:
         yield server
 
 

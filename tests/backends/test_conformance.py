@@ -7,11 +7,12 @@ import uuid
 import pytest
 
 from filerow.backends import _directory
-from filerow.backends.base import StorageBackend
+from filerow.backends.base import PutOptions, StorageBackend
 from filerow.backends.fsspec import FSSpecBackend
 from filerow.backends.local import LocalBackend
 from filerow.backends.memory import MemoryBackend
 from filerow.backends.obstore import ObstoreBackend
+from filerow.exceptions import StoragePermissionError
 from filerow.testing import Case, overrides_case
 from tests.backends.stores import (
     LARGE_BODY,
@@ -25,6 +26,7 @@ from tests.backends.stores import (
     shared,
 )
 from tests.backends.suite import ALSO, CORE, SLOW, Suite
+from tests.servers import samba
 
 SECRET = "a secret of the tests"
 
@@ -230,3 +232,37 @@ class TestFSSpecFTP(Suite):
 
 
 _ftp: dict[object, FSSpecBackend] = {}
+
+
+@pytest.mark.servers
+class TestFSSpecSMB(Suite):
+    every_run = CORE
+    known_faults = {
+        "unusual_paths_are_kept_as_they_are": "names of Windows hold fewer characters, and the backend refuses the others",
+        "deleting_one_object_leaves_those_with_a_longer_name": "an asterisk is among them",
+    }
+
+    def make(self) -> StorageBackend:
+        return FSSpecBackend("fsspec", "smb", prefix=f"/{samba.SHARE}/{uuid.uuid4().hex}", **self.fixture("smb_server").options)
+
+    @overrides_case("a file that somebody reads cannot be replaced, as on Windows")
+    def test_readers_see_whole_objects_while_writers_replace_them_sync(self) -> None:
+        store = self.make()
+        store.put("a", bytes(200))
+        reading = store.stream("a", chunk_size=100)
+        assert next(reading) == bytes(100)
+        with pytest.raises(StoragePermissionError):
+            store.put("a", b"another", PutOptions(create_only=False))
+        assert list(reading) == [bytes(100)]
+        store.put("a", b"another", PutOptions(create_only=False))
+        assert [(info.path, info.size) for info in store.list()] == [("a", 7)]
+
+    @overrides_case("a file that somebody reads cannot be replaced, as on Windows")
+    async def test_readers_see_whole_objects_while_writers_replace_them_async(self) -> None:
+        store = self.make()
+        await store.put_async("a", bytes(200))
+        reading = store.stream_async("a", chunk_size=100)
+        assert await anext(reading) == bytes(100)
+        with pytest.raises(StoragePermissionError):
+            await store.put_async("a", b"another", PutOptions(create_only=False))
+        assert [chunk async for chunk in reading] == [bytes(100)]

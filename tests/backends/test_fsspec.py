@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 import threading
@@ -21,7 +22,9 @@ from filerow.exceptions import (
     InvalidOptionError,
     InvalidPathError,
     ObjectExistsError,
+    ObjectNotFoundError,
     StorageError,
+    StoragePermissionError,
     UnsupportedOperationError,
 )
 from tests.backends.stores import LARGE_BODY, bucket_of, s3fs_options, shared
@@ -52,6 +55,34 @@ class Remote(MemoryFileSystem):
     protocol = "remote"
     store: dict[str, Any] = {}
     pseudo_dirs = [""]
+
+
+class _NumberError(OSError):
+    """An error of a driver that says what it means by ``errno`` only, as SMB's does."""
+
+
+class ByNumber(Remote):
+    """Files whose driver has errors of its own."""
+
+    protocol = "numbered"
+    store: dict[str, Any] = {}
+    pseudo_dirs = [""]
+
+    def info(self, path: str, **kwargs: Any) -> Any:
+        try:
+            return super().info(path, **kwargs)
+        except FileNotFoundError:
+            raise _NumberError(errno.ENOENT, "no such file") from None
+
+    def mkdir(self, path: str, create_parents: bool = True, **kwargs: Any) -> None:
+        if "forbidden" in path:
+            raise _NumberError(errno.EACCES, "not here")
+        super().mkdir(path, create_parents, **kwargs)
+
+    def open(self, path: str, mode: str = "rb", **kwargs: Any) -> Any:
+        if "forbidden" in path:
+            raise _NumberError(errno.EACCES, "not here")
+        return super().open(path, mode, **kwargs)
 
 
 # -- building ----------------------------------------------------------------------------------------------------------
@@ -102,6 +133,20 @@ def test_without_fsspec_the_module_names_the_extra() -> None:
     code = "import sys; sys.modules['fsspec'] = None\nimport filerow.backends.fsspec"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "ImportError: FSSpecBackend needs fsspec: install the extra 'filerow[fsspec]'" in done.stderr
+
+
+def test_an_error_means_what_its_number_says() -> None:
+    """Not every driver's "no such file" is a ``FileNotFoundError``."""
+    backend = FSSpecBackend("docs", ByNumber(), prefix=f"/{uuid.uuid4().hex}")
+    assert not backend.exists("a")
+    backend.put("a", b"x")
+    with pytest.raises(ObjectExistsError):
+        backend.put("a", b"y")
+    with pytest.raises(ObjectNotFoundError):
+        backend.head("b")
+    with pytest.raises(StoragePermissionError, match="not here"):
+        backend.put("forbidden/a", b"x")
+    assert backend.delete(["a", "b"]) == {}
 
 
 # -- escapes and odd names ---------------------------------------------------------------------------------------------

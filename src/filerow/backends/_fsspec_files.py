@@ -106,6 +106,9 @@ def _publish(client: Any, flavour: Flavour, staging: str, target: str, *, create
     if is_folder(client, target):
         raise FileExistsError(target)
     if not create_only:
+        flavour.replace(client, staging, target)
+        return
+    if flavour.moves_to_free:
         client.mv(staging, target)
         return
     if flavour.exclusive_mode is None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any, ClassVar
 
+from filerow.backends._fsspec_errors import by_number
 from filerow.backends._fsspec_ftp import guard
 from filerow.backends._sign_request import Bound, length_range
 from filerow.backends._types import Capabilities, ObjectInfo, SignRequest, Unfinished
@@ -34,6 +35,8 @@ class Flavour:
         cuts_short: A connection that is cut ends an upload as if it were whole, so its size must be looked at.
         removes_folders: ``rm_file`` removes an empty folder, too.
         binds: What the signed URLs bind; none where the filesystem signs nothing.
+        moves_to_free: ``mv`` refuses a name that is taken, and the server decides.
+        by_number: Its errors may say what they mean by ``errno`` only.
         misread: Names that the filesystem takes for something else, and so for another object.
         defaults: Options for building one that reads are never stale with.
     """
@@ -47,6 +50,8 @@ class Flavour:
     one_refusal = False
     cuts_short = False
     removes_folders = True
+    moves_to_free = False
+    by_number = False
     binds: Bound = {}  # noqa: RUF012 - a Mapping
     misread: re.Pattern[str] | None = None
     defaults: ClassVar[Mapping[str, Any]] = {}
@@ -57,6 +62,10 @@ class Flavour:
 
     def prepare(self, fs: Any) -> None:
         """Set up a filesystem that has just been made or given."""
+
+    def replace(self, fs: Any, source: str, target: str) -> None:
+        """Move a file to a name that may be taken."""
+        fs.mv(source, target)
 
     def prepare_file(self, file: Any) -> None:
         """Set up a file that has just been opened for writing."""
@@ -89,6 +98,12 @@ class Flavour:
 
     def abort(self, fs: Any, root: str, upload: Unfinished) -> None:
         """Throw away what came of an upload."""
+
+
+class _Unknown(Flavour):
+    """One that nobody here knows: what is said of it above is all that is known."""
+
+    by_number = True
 
 
 class _Memory(Flavour):
@@ -129,6 +144,20 @@ class _FTP(Flavour):
 
     def prepare(self, fs: Any) -> None:
         guard(fs)
+
+
+class _SMB(Flavour):
+    """What smbprotocol takes, of which fsspec shows less."""
+
+    capabilities = Capabilities(ordered_list=True)
+    moves_to_free = True
+    by_number = True
+    misread = re.compile(r'[\x01-\x1f"*:<>?|]|[. ](?:/|\Z)')  # Windows has no such names, or takes them for others
+    defaults: ClassVar[Mapping[str, Any]] = {"share_access": "rwd"}  # or who reads a file keeps others from it
+
+    def replace(self, fs: Any, source: str, target: str) -> None:
+        names = (rf"\\{fs.host}{name}".replace("/", "\\") for name in (source, target))
+        by_number(import_module("smbclient").replace)(*names, port=fs._port)  # noqa: SLF001 - as its own mv(), which refuses
 
 
 class _S3(Flavour):
@@ -264,6 +293,7 @@ _FLAVOURS: Mapping[str, Callable[[], Flavour]] = {
     "sftp": _SFTP,
     "ssh": _SFTP,
     "ftp": _FTP,
+    "smb": _SMB,
     "s3": _S3,
     "s3a": _S3,
     "gs": _GCS,
@@ -283,7 +313,7 @@ def protocol_of(fs: Any) -> str:
 
 def flavour_of(protocol: str) -> Flavour:
     """Return what is known of the filesystems of this protocol."""
-    return _FLAVOURS.get(protocol, Flavour)()
+    return _FLAVOURS.get(protocol, _Unknown)()
 
 
 _FTP_TIME = re.compile(r"\d{14}(?:\.\d+)?\Z")  # of MLSD, always in UTC (RFC 3659); what LIST shows has no year

@@ -32,6 +32,7 @@ from filerow.backends._foreign import (
     secrets_of,
     staging_path,
 )
+from filerow.backends._fsspec_errors import ByNumber
 from filerow.backends._fsspec_flavours import first_of, flavour_of, info_of, protocol_of
 from filerow.backends._headers import encode_metadata, headers_of
 from filerow.backends._sign_request import check_bound
@@ -84,12 +85,13 @@ class FSSpecBackend(StorageBackend):
         TypeError: Options with a filesystem that is built already.
 
     How create-only works depends on the filesystem. s3fs, gcsfs and adlfs hand it to the store, which decides; ``file`` and
-    ``sftp`` take the name exclusively; ``memory`` locks. Others only look whether the name is free, then write: two writers at
-    the same moment may both succeed (``capabilities.exclusive``). A copy is refused by the store on S3 and GCS, by looking first
-    on others. Filesystems that are not object stores get a temporary file beside the target, which is then moved; what they
-    flush to disk is up to them. Reads bypass fsspec's caches. Work runs in threads, so a filesystem must bear several at once;
-    the one connection of ``sftp`` and ``ftp`` does not, so their calls wait for each other. An FTP server must know ``MLSD`` (RFC
-    3659), or it tells no object's time.
+    ``sftp`` take the name exclusively, ``smb`` moves to a free one only; ``memory`` locks. Others only look whether the name is
+    free, then write: two writers at the same moment may both succeed (``capabilities.exclusive``). A copy is refused by the store
+    on S3 and GCS, by looking first on others. Filesystems that are not object stores get a temporary file beside the target, then
+    moved; what they flush to disk is up to them. Reads bypass fsspec's caches. Work runs in threads, so a filesystem must
+    bear several at once; the one connection of ``sftp`` and ``ftp`` does not, so their calls wait for each other. An FTP server
+    must know ``MLSD`` (RFC 3659), or it tells no object's time. An SMB server has no names with ``"*:<>?|`` or a dot or space at
+    the end, and replaces no file that somebody reads.
     """
 
     def __init__(
@@ -126,7 +128,9 @@ class FSSpecBackend(StorageBackend):
 
     @property
     def _client(self) -> Any:
-        return one_at_a_time(self.fs) if self._flavour.one_at_a_time else self.fs
+        if self._flavour.one_at_a_time:
+            return one_at_a_time(self.fs)
+        return ByNumber(self.fs) if self._flavour.by_number else self.fs
 
     def _at(self, path: str) -> str:
         check_exact(path, self.protocol)
