@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from filerow._bridge import run_all
 from filerow._registry import storages
+from filerow.backends._streams import until_ended
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import StorageError
 
@@ -40,15 +41,10 @@ class Delete:
     async def run_async(self) -> None:
         """Delete without blocking the event loop; a cancellation waits for the end, for nobody would try again."""
         task = asyncio.ensure_future(self._backend.delete_async(self._paths))
-        cancelled: asyncio.CancelledError | None = None
-        while not task.done():
-            try:
-                await asyncio.wait([task])
-            except asyncio.CancelledError as error:
-                cancelled = error
-        _report(task.result())
-        if cancelled is not None:
-            raise cancelled
+        try:
+            await until_ended(task)
+        finally:
+            _report(task.result())
 
 
 def _report(failed: dict[str, StorageError]) -> None:

@@ -103,17 +103,13 @@ def _make_folder(client: Any, folder: str) -> None:
 
 
 def _publish(client: Any, flavour: Flavour, staging: str, target: str, *, create_only: bool) -> None:
-    if is_folder(client, target):
+    found = _kind(client, target)
+    if found == "directory" or (create_only and found is not None):
         raise FileExistsError(target)
     if not create_only:
         flavour.replace(client, staging, target)
         return
-    if flavour.moves_to_free:
-        client.mv(staging, target)
-        return
     if flavour.exclusive_mode is None:
-        if is_taken(client, target):
-            raise FileExistsError(target)
         client.mv(staging, target)
         return
     try:

@@ -21,7 +21,7 @@ _ANSWER = frozenset({"content_disposition", "content_type"})
 
 
 class Flavour:
-    """A filesystem that promises nothing beyond fsspec's own interface, such as sftp, hdfs and smb.
+    """A filesystem that promises nothing beyond fsspec's own interface, such as hdfs.
 
     Attributes:
         capabilities: What a backend on it can do.
@@ -35,7 +35,6 @@ class Flavour:
         cuts_short: A connection that is cut ends an upload as if it were whole, so its size must be looked at.
         removes_folders: ``rm_file`` removes an empty folder, too.
         binds: What the signed URLs bind; none where the filesystem signs nothing.
-        moves_to_free: ``mv`` refuses a name that is taken, and the server decides.
         by_number: Its errors may say what they mean by ``errno`` only.
         misread: Names that the filesystem takes for something else, and so for another object.
         defaults: Options for building one that reads are never stale with.
@@ -50,7 +49,6 @@ class Flavour:
     one_refusal = False
     cuts_short = False
     removes_folders = True
-    moves_to_free = False
     by_number = False
     binds: Bound = {}  # noqa: RUF012 - a Mapping
     misread: re.Pattern[str] | None = None
@@ -149,8 +147,7 @@ class _FTP(Flavour):
 class _SMB(Flavour):
     """What smbprotocol takes, of which fsspec shows less."""
 
-    capabilities = Capabilities(ordered_list=True)
-    moves_to_free = True
+    capabilities = Capabilities(ordered_list=True)  # exclusive, for its mv() refuses a name that is taken
     by_number = True
     misread = re.compile(r'[\x01-\x1f"*:<>?|]|[. ](?:/|\Z)')  # Windows has no such names, or takes them for others
     defaults: ClassVar[Mapping[str, Any]] = {"share_access": "rwd"}  # or who reads a file keeps others from it

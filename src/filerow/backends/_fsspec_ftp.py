@@ -15,7 +15,7 @@ from weakref import ref
 
 from filerow.backends._deadlines import is_timeout
 
-__all__ = ("guard", "lost_by")
+__all__ = ("check_in_step", "guard", "lost_by")
 
 _LOST = "_filerow_ftp_lost"
 _IN_STEP = "TransferDone"  # fsspec's own, thrown in the midst of a content of which it has enough; it then asks to abort it
@@ -47,6 +47,23 @@ def lost_by(fs: Any) -> Exception | None:
     return lost
 
 
+def check_in_step(fs: Any) -> None:
+    """Check that a filesystem's connection was not lost in a call that says nothing of it.
+
+    Raises:
+        TimeoutError: It was, by one.
+        ConnectionError: It was, by anything else.
+    """
+    lost = lost_by(fs)
+    if lost is not None:
+        raise _closed(lost) from lost
+
+
+def _closed(lost: Exception) -> OSError:
+    kind = TimeoutError if is_timeout(lost) else ConnectionError
+    return kind(f"the connection is closed, because of {type(lost).__name__}: {lost}")
+
+
 def _guard_connection(ftp: Any) -> None:
     kind: Any = type(ftp)
     if not hasattr(kind, _LOST):
@@ -64,8 +81,7 @@ def _in_step(ask: Callable[..., Any]) -> Callable[..., Any]:
     def call(ftp: Any, *args: Any, **options: Any) -> Any:
         lost = getattr(ftp, _LOST)
         if lost is not None:
-            kind = TimeoutError if is_timeout(lost) else ConnectionError
-            raise kind(f"the connection is closed, because of {type(lost).__name__}: {lost}") from lost
+            raise _closed(lost) from lost
         try:
             return ask(ftp, *args, **options)
         except error_temp as error:

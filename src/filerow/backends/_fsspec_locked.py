@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from filerow.backends._deadlines import is_timeout
-from filerow.backends._fsspec_ftp import lost_by
+from filerow.backends._fsspec_ftp import check_in_step, lost_by
 from filerow.backends._fsspec_limited import limited_again
 
 __all__ = ("OneAtATime", "one_at_a_time")
@@ -44,9 +44,10 @@ class OneAtATime:
                 if self._wrapped is self._fs and (vars(self._fs).pop(_LOST, False) or lost_by(self._fs)):
                     _connect_again(self._fs)
                 try:
-                    result = _whole(value(*args, **options), self._fs)
+                    result = value(*args, **options)
+                    check_in_step(self._fs)  # fsspec's exists() and isdir() just say no when it was lost
                 except Exception as error:
-                    if _is_lost(error) or lost_by(self._fs):
+                    if _is_lost(error):
                         _close(self._fs)
                     if name in _LOOKS_FOR and isinstance(error, error_perm) and str(error).startswith("550"):
                         raise FileNotFoundError(str(error)) from error
@@ -73,19 +74,6 @@ def one_at_a_time(fs: Any) -> OneAtATime:
 _LOST = "_filerow_lost"
 _LOOKS_FOR = frozenset({"cat_file", "info", "ls", "read", "rm_file"})
 """Calls whose 550 of FTP most likely means that there is no such file; it says as well that something is forbidden."""
-
-
-def _whole(result: Any, fs: Any) -> Any:
-    """Return a result, unless the connection was lost meanwhile: fsspec's ``exists()`` and ``isdir()`` then just say no.
-
-    Raises:
-        OSError: It was.
-    """
-    lost = lost_by(fs)
-    if lost is None:
-        return result
-    kind = TimeoutError if is_timeout(lost) else ConnectionError
-    raise kind(f"{type(lost).__name__}: {lost}") from lost
 
 
 def _is_lost(error: Exception) -> bool:

@@ -14,7 +14,7 @@ from typing_extensions import ParamSpec
 
 from filerow.backends._types import Buffer
 
-__all__ = ("AsyncGuard", "Feed", "Guard", "aiterate", "in_thread")
+__all__ = ("AsyncGuard", "Feed", "Guard", "aiterate", "in_thread", "until_ended")
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -92,9 +92,9 @@ class Feed:
                 await self._serve(self._chunks, future)
         except BaseException as error:
             self._batches.put(error)
-            await _ended(future)
+            await until_ended(future)
             raise
-        await _ended(future, self._stop)
+        await until_ended(future, self._stop)
         return future.result()
 
     def _start(self, call: Callable[[Iterator[Buffer]], T]) -> asyncio.Future[T]:
@@ -166,12 +166,12 @@ async def in_thread(call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) 
     context = contextvars.copy_context()
     loop = asyncio.get_running_loop()
     future = loop.run_in_executor(None, lambda: context.run(call, *args, **kwargs))
-    await _ended(future)
+    await until_ended(future)
     return future.result()
 
 
-async def _ended(future: asyncio.Future[T], on_cancel: Callable[[], None] = lambda: None) -> None:
-    """Wait until a thread's future has ended, whatever happens; a cancellation is passed on and raised afterwards."""
+async def until_ended(future: asyncio.Future[T], on_cancel: Callable[[], None] = lambda: None) -> None:
+    """Wait until a thread's future, or a task, has ended, whatever happens; a cancellation is passed on and raised afterwards."""
     cancelled: asyncio.CancelledError | None = None
     while not future.done():
         try:
