@@ -96,9 +96,15 @@ class Moody:
         Handler.authorizer.add_user("app", "a password", str(root), perm="elradfmwMT")
         self.answers = Handler.answers
         self._server = FTPServer((HOST, 0), Handler)
-        turns = {"handle_exit": False, "timeout": 0.05}
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs=turns, daemon=True)
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
+
+    def _serve(self) -> None:
+        """Answer, and close in this thread too: another would take the files away under the loop that waits for them."""
+        while not self._ends.is_set():
+            self._server.ioloop.loop(0.05, blocking=False)
+        self._server.close_all()
 
     def backend(self, **options: Any) -> FSSpecBackend:
         port = self._server.socket.getsockname()[1]
@@ -106,7 +112,7 @@ class Moody:
         return FSSpecBackend("docs", "ftp", "/", timeout=5, **login, **options)
 
     def stop(self) -> None:
-        self._server.close_all()
+        self._ends.set()
         self._thread.join()
 
 
