@@ -46,7 +46,7 @@ def start() -> S3Server:
         base = free_ports(5, also=[10_000])
         process.spawn(_command(program, process.folder, base), environment={"TMPDIR": str(process.folder)})
         process.leftovers += sockets(base)
-        return process.wait_until(lambda: _writes(server()))
+        return process.wait_until(lambda: _writes(server()) and _locks(process.folder / "log"))
 
     def server() -> S3Server:
         return S3Server(f"http://{HOST}:{base + 3}", ACCESS_KEY, SECRET_KEY, process=process, shared_bucket=_SHARED)
@@ -69,6 +69,7 @@ def sockets(base: int) -> list[Path]:
 def _command(program: str, folder: Path, base: int) -> list[str]:
     return [
         program,
+        "-logtostderr=true",  # at once; its files are written twice a minute
         "mini",
         f"-dir={folder / 'data'}",
         f"-ip={HOST}",
@@ -114,3 +115,12 @@ def _writes(server: S3Server) -> bool:
         finally:
             client.close()
     return False
+
+
+def _locks(log: Path) -> bool:
+    """Say whether only one of several writers can create an object.
+
+    Until the gateway has heard which filer locks what, about half a second after it takes bytes, it locks paths in another way.
+    A writer of before and one of after do not wait for each other, and both are told that they created the object.
+    """
+    return "LockRing: s3@" in log.read_text(errors="replace")
