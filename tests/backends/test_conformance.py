@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -12,7 +14,7 @@ from filerow.backends.fsspec import FSSpecBackend
 from filerow.backends.local import LocalBackend
 from filerow.backends.memory import MemoryBackend
 from filerow.backends.obstore import ObstoreBackend
-from filerow.exceptions import StoragePermissionError
+from filerow.exceptions import ObjectExistsError, StoragePermissionError
 from filerow.testing import Case, overrides_case
 from tests.backends.stores import (
     LARGE_BODY,
@@ -27,6 +29,7 @@ from tests.backends.stores import (
 )
 from tests.backends.suite import ALSO, CORE, SLOW, Suite
 from tests.servers import samba
+from tests.servers.counting import CountingProxy
 
 SECRET = "a secret of the tests"
 
@@ -174,6 +177,30 @@ class TestFSSpecS3(Suite):
     def make_missing(self) -> StorageBackend:
         return shared(f"s3://{NO_BUCKET}", **s3fs_options(self.fixture("s3_server")))
 
+    @overrides_case("SeaweedFS looks for the path, then completes a multipart upload")
+    def test_a_race_of_large_iterators_has_exactly_one_winner_sync(self) -> None:
+        store, path = self.make(), uuid.uuid4().hex
+
+        def content() -> Iterator[bytes]:
+            yield bytes(12 << 20)
+            store.put(path, b"first")
+
+        with pytest.raises(ObjectExistsError):
+            store.put(path, content())
+        assert [(info.path, info.size) for info in store.list()] == [(path, 5)]
+
+    @overrides_case("SeaweedFS looks for the path, then completes a multipart upload")
+    async def test_a_race_of_large_iterators_has_exactly_one_winner_async(self) -> None:
+        store, path = self.make(), uuid.uuid4().hex
+
+        async def content() -> AsyncIterator[bytes]:
+            yield bytes(12 << 20)
+            await store.put_async(path, b"first")
+
+        with pytest.raises(ObjectExistsError):
+            await store.put_async(path, content())
+        assert (await store.head_async(path)).size == 5
+
 
 @pytest.mark.servers
 @LARGE_BODY
@@ -187,6 +214,37 @@ class TestFSSpecGCS(Suite):
     def make_missing(self) -> StorageBackend:
         server = self.fixture("gcs_server")
         return shared(f"gs://{NO_BUCKET}", project=server.project, token="anon", endpoint_url=server.endpoint)
+
+    def conditions(self, write: Callable[[StorageBackend], Any], of: str) -> list[bool]:
+        """Say of each request for something whether it was on condition that nothing is there."""
+        server, bucket = bucket_of(self.request, "gcs_server")
+        with CountingProxy(server.endpoint) as proxy:
+            write(FSSpecBackend("fsspec", f"gs://{bucket}", project=server.project, token="anon", endpoint_url=proxy.endpoint))
+            begun = [request for request in proxy.requests if of in str(request) and "upload_id=" not in request.query]
+            return ["ifGenerationMatch=0" in request.query for request in begun]
+
+    @overrides_case("fake-gcs-server ignores the condition of a copy")
+    def test_a_race_of_copies_has_exactly_one_winner_sync(self) -> None:
+        folder = uuid.uuid4().hex
+
+        def copy(store: StorageBackend) -> None:
+            store.put(f"{folder}/source", b"content")
+            store.copy(f"{folder}/source", f"{folder}/target")
+            assert store.read(f"{folder}/target") == b"content"
+
+        assert self.conditions(copy, "/rewriteTo/") == [True]
+
+    @overrides_case("fake-gcs-server ignores the condition of a copy")
+    def test_a_race_of_copies_has_exactly_one_winner_async(self) -> None: ...  # the same code, in a thread
+
+    @overrides_case("fake-gcs-server forgets the condition of a resumable upload")
+    def test_a_race_of_large_iterators_has_exactly_one_winner_sync(self) -> None:
+        assert self.conditions(lambda store: store.put(uuid.uuid4().hex, iter([bytes(12 << 20)])), "uploadType=resumable&") == [
+            True
+        ]
+
+    @overrides_case("fake-gcs-server forgets the condition of a resumable upload")
+    def test_a_race_of_large_iterators_has_exactly_one_winner_async(self) -> None: ...  # the same code, in a thread
 
 
 @pytest.mark.servers

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
 import subprocess
 import sys
 import threading
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,7 @@ from filerow.exceptions import (
 )
 from tests.backends.stores import LARGE_BODY, bucket_of, s3fs_options, shared
 from tests.backends.test_obstore import fetch
+from tests.servers import samba
 from tests.servers.counting import CountingProxy
 
 OVERWRITE = PutOptions(create_only=False)
@@ -351,6 +355,39 @@ def test_deletes_on_s3_go_in_one_request(s3_server: Any) -> None:
         with proxy.record() as seen:
             backend.put("one", b"x")
         assert [request.method for request in seen] == ["PUT"]
+
+
+# -- SMB, whose client has one connection for all of a process -------------------------------------------------------------
+
+
+@pytest.mark.servers
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_leaves_its_parent_the_connection_to_smb(smb_server: Any) -> None:
+    backend = FSSpecBackend("docs", "smb", prefix=f"/{samba.SHARE}/{uuid.uuid4().hex}", **smb_server.options)
+    backend.put("parent", b"content")
+    child = os.fork()
+    if not child:
+        signal.alarm(30)  # the child would wait for ever for what only its parent's thread reads
+        try:
+            backend.put("child", backend.read("parent"))
+        except BaseException:  # noqa: BLE001 - it must not run the tests that follow
+            os._exit(1)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert backend.read("child") == b"content"
+
+
+@pytest.mark.servers
+def test_calls_to_smb_at_once_have_credits(smb_server: Any) -> None:
+    """Smbprotocol raises an error for what finds none left, and a large write takes all."""
+    backend = FSSpecBackend("docs", "smb", prefix=f"/{samba.SHARE}/{uuid.uuid4().hex}", **smb_server.options)
+    contents = {f"{number}": bytes([number]) * (5 << 20) for number in range(8)}
+    with ThreadPoolExecutor(len(contents)) as pool:
+        list(pool.map(backend.put, contents, contents.values()))
+        assert list(pool.map(backend.read, contents)) == list(contents.values())
+        taken = list(pool.map(lambda path: b"".join(backend.stream(path)) == contents[path], contents))
+    assert all(taken)
 
 
 # -- signing -----------------------------------------------------------------------------------------------------------

@@ -34,6 +34,9 @@ class Sound(MemoryBackend):
     async def _put_async(self, path: str, content: Any, options: PutOptions) -> ObjectInfo:
         return await super(MemoryBackend, self)._put_async(path, content, options)
 
+    async def _copy_async(self, source: str, target: str) -> ObjectInfo:
+        return await super(MemoryBackend, self)._copy_async(source, target)
+
     def _stream_async(self, path: str, start: int, end: int | None, chunk_size: int) -> AsyncIterator[bytes]:
         return super(MemoryBackend, self)._stream_async(path, start, end, chunk_size)
 
@@ -97,6 +100,30 @@ class LooksThenWrites(Sound):
         if options.create_only and path in self._objects:
             raise FileExistsError(path)
         time.sleep(0.01)
+        return super()._put(path, content, options._replace(create_only=False))
+
+
+@caught_by("a_race_of_copies_has_exactly_one_winner")
+class LooksThenCopies(Sound):
+    def _copy(self, source: str, target: str) -> ObjectInfo:
+        import time
+
+        if target in self._objects:
+            raise FileExistsError(target)
+        time.sleep(0.01)
+        stored = self._get(source)
+        return self._keep(target, stored.data, stored.info.content_type, create_only=False)
+
+
+@caught_by("a_race_of_large_iterators_has_exactly_one_winner")
+class LooksThenStreams(Sound):
+    """It has conditional writes for what it can hold in memory."""
+
+    def _put(self, path: str, content: Any, options: PutOptions) -> ObjectInfo:
+        if isinstance(content, BUFFERS) or not options.create_only:
+            return super()._put(path, content, options)
+        if path in self._objects:
+            raise FileExistsError(path)
         return super()._put(path, content, options._replace(create_only=False))
 
 

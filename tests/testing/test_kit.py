@@ -22,6 +22,8 @@ CASE = "test_a_small_object_goes_round_sync"
 
 
 class On(Harness):
+    large = True
+
     def __init__(self, kind: type[StorageBackend]) -> None:
         self.kind: Any = kind
 
@@ -146,6 +148,8 @@ import sys
 from filerow.testing import Harness, run
 from tests.testing.broken import Overwrites, SECRET
 class On(Harness):
+    large = True
+
     def make(self):
         return Overwrites()
 (result,) = run(On(), sides=["sync"], cases=["a_taken_path_is_refused_and_keeps_its_bytes"])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Mapping
-from typing import Any
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any, Self
 
 __all__ = ("ByNumber", "by_number")
 
@@ -16,12 +18,13 @@ _OF_SMB: Mapping[object, int] = {
 """Statuses (MS-ERREF, 2.3) that smbprotocol has no number for."""
 
 
-def by_number(call: Callable[..., Any]) -> Callable[..., Any]:
+def by_number(call: Callable[..., Any], lock: AbstractContextManager[Any]) -> Callable[..., Any]:
     """Return a call that raises the builtin error of an error's ``errno``: ``FileNotFoundError`` for ``ENOENT``, and so on."""
 
     def called(*args: Any, **options: Any) -> Any:
         try:
-            return call(*args, **options)
+            with lock:
+                return call(*args, **options)
         except OSError as error:
             number = _OF_SMB.get(getattr(error, "ntstatus", None), error.errno)
             meant = OSError(number, str(error))  # Python chooses the subclass
@@ -33,15 +36,27 @@ def by_number(call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class ByNumber:
-    """A filesystem whose calls do so.
+    """A filesystem, or an open file of one, whose calls do so.
 
     Args:
-        fs: The filesystem.
+        wrapped: The filesystem or file.
+        lock: What each call holds; between two chunks of a source, which may itself read from the same filesystem, it is free.
     """
 
-    def __init__(self, fs: Any) -> None:
-        self._fs = fs
+    def __init__(self, wrapped: Any, lock: AbstractContextManager[Any]) -> None:
+        self._wrapped = wrapped
+        self._lock = lock
 
     def __getattr__(self, name: str) -> Any:
-        value = getattr(self._fs, name)
-        return by_number(value) if callable(value) else value
+        value = getattr(self._wrapped, name)
+        if not callable(value):
+            return value
+        call = by_number(value, self._lock)
+        return (lambda *args, **options: ByNumber(call(*args, **options), self._lock)) if name == "open" else call
+
+    def __enter__(self) -> Self:
+        by_number(self._wrapped.__enter__, self._lock)()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        by_number(self._wrapped.__exit__, self._lock)(kind, error, trace)

@@ -6,10 +6,13 @@ import io
 import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any, ClassVar
 
+from filerow.backends import _fsspec_smb
+from filerow.backends._fsspec_copy import copy_on_azure, copy_on_gcs
 from filerow.backends._fsspec_errors import by_number
 from filerow.backends._fsspec_ftp import guard
 from filerow.backends._sign_request import Bound, length_range
@@ -61,6 +64,13 @@ class Flavour:
     def prepare(self, fs: Any) -> None:
         """Set up a filesystem that has just been made or given."""
 
+    def lock(self, fs: Any) -> AbstractContextManager[Any]:  # noqa: ARG002 - most bear several calls
+        """Return what each call holds, where errors are told by their number."""
+        return nullcontext()
+
+    def leave_behind(self) -> None:
+        """Forget, in a forked child, what the filesystems of its parent have in common."""
+
     def replace(self, fs: Any, source: str, target: str) -> None:
         """Move a file to a name that may be taken."""
         fs.mv(source, target)
@@ -77,9 +87,9 @@ class Flavour:
         """Return the options of ``open`` for writing that do the same."""
         return self.pipe_options(headers, metadata)
 
-    def copy_options(self) -> dict[str, Any]:
-        """Return the options of ``cp_file`` that refuse a taken target, as far as it knows any."""
-        return {}
+    def copy(self, fs: Any, source: str, target: str) -> None:
+        """Copy an object; refuse a target that is taken, where the store can be asked to."""
+        fs.cp_file(source, target)
 
     def sign(self, fs: Any, path: str, request: SignRequest) -> str:
         """Return a URL that binds what is asked, which is among :attr:`binds`."""
@@ -152,9 +162,16 @@ class _SMB(Flavour):
     misread = re.compile(r'[\x01-\x1f"*:<>?|]|[. ](?:/|\Z)')  # Windows has no such names, or takes them for others
     defaults: ClassVar[Mapping[str, Any]] = {"share_access": "rwd"}  # or who reads a file keeps others from it
 
+    def lock(self, fs: Any) -> AbstractContextManager[Any]:
+        return _fsspec_smb.lock_of(fs)
+
+    def leave_behind(self) -> None:
+        _fsspec_smb.leave_behind()
+
     def replace(self, fs: Any, source: str, target: str) -> None:
         names = (rf"\\{fs.host}{name}".replace("/", "\\") for name in (source, target))
-        by_number(import_module("smbclient").replace)(*names, port=fs._port)  # noqa: SLF001 - as its own mv(), which refuses
+        move = by_number(import_module("smbclient").replace, self.lock(fs))
+        move(*names, port=fs._port)  # noqa: SLF001 - as its own mv(), which refuses
 
 
 class _S3(Flavour):
@@ -171,8 +188,8 @@ class _S3(Flavour):
         named = {name.replace("-", ""): value for name, value in headers.items()}
         return {**named, "Metadata": dict(metadata)} if metadata else named
 
-    def copy_options(self) -> dict[str, Any]:
-        return {"IfNoneMatch": "*"}
+    def copy(self, fs: Any, source: str, target: str) -> None:
+        fs.cp_file(source, target, IfNoneMatch="*")  # it drops the condition for more than 5 GB
 
     def sign(self, fs: Any, path: str, request: SignRequest) -> str:
         answer = "Response" if request.method == "GET" else ""
@@ -240,8 +257,8 @@ class _GCS(Flavour):
         fixed = {name: headers[header] for name, header in _FIXED.items() if header in headers}
         return {**chosen, "fixed_key_metadata": fixed} if fixed else chosen
 
-    def copy_options(self) -> dict[str, Any]:
-        return {"ifGenerationMatch": "0"}
+    def copy(self, fs: Any, source: str, target: str) -> None:
+        copy_on_gcs(fs, source, target)
 
     def sign(self, fs: Any, path: str, request: SignRequest) -> str:
         bound: dict[str, Any] = {"method": request.method, "version": "v4"}
@@ -277,6 +294,9 @@ class _Azure(Flavour):
 
     def open_options(self, headers: Mapping[str, str], metadata: Mapping[str, str]) -> dict[str, Any]:
         return {**self.pipe_options(headers, metadata), "metadata": dict(metadata)}
+
+    def copy(self, fs: Any, source: str, target: str) -> None:
+        copy_on_azure(fs, source, target)
 
     def sign(self, fs: Any, path: str, request: SignRequest) -> str:
         bound = {"content_type": request.content_type, "content_disposition": request.content_disposition}

@@ -10,7 +10,7 @@ import fsspec
 from fsspec.core import url_to_fs
 
 from filerow.backends._deadlines import fsspec_limits, seconds_of
-from filerow.backends._fsspec_flavours import flavour_of
+from filerow.backends._fsspec_flavours import flavour_of, protocol_of
 from filerow.backends._fsspec_limited import limit, limited_again
 
 __all__ = ("opened", "reopened", "root_of")
@@ -90,6 +90,7 @@ _left_behind: list[Any] = []
 def reopened(fs: Any) -> Any:
     """Return a filesystem like this one, its limits included, that shares no connection, thread or lock with it."""
     _left_behind.append(fs)
+    flavour_of(protocol_of(fs)).leave_behind()
     anew = type(fs)(*fs.storage_args, **{**fs.storage_options, "skip_instance_cache": True})
     limited_again(anew, like=fs)
     return anew

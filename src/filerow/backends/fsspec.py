@@ -87,11 +87,11 @@ class FSSpecBackend(StorageBackend):
     How create-only works depends on the filesystem. s3fs, gcsfs and adlfs hand it to the store, which decides; ``file`` and
     ``sftp`` take the name exclusively, ``smb`` moves to a free one only; ``memory`` locks. Others only look whether the name is
     free, then write: two writers at the same moment may both succeed (``capabilities.exclusive``). A copy is refused by the store
-    on S3 and GCS, by looking first on others. Filesystems that are not object stores get a temporary file beside the target, then
-    moved; what they flush to disk is up to them. Reads bypass fsspec's caches. Work runs in threads, so a filesystem must
-    bear several at once; the one connection of ``sftp`` and ``ftp`` does not, so their calls wait for each other. An FTP server
-    must know ``MLSD`` (RFC 3659), or it tells no object's time. An SMB server has no names with ``"*:<>?|`` or a dot or space at
-    the end, and replaces no file that somebody reads.
+    on S3 (up to 5 GB), GCS and Azure, and as any writer on others. Filesystems that are not object stores get a temporary file
+    beside the target, then moved; what they flush to disk is up to them. Reads bypass fsspec's caches. Work runs in threads, so a
+    filesystem must bear several at once; the one connection of ``sftp``, ``ftp`` and ``smb`` does not, so their calls wait for
+    each other. An FTP server must know ``MLSD`` (RFC 3659), or it tells no object's time. An SMB server has no names with
+    ``"*:<>?|`` or a dot or space at the end, and replaces no file that somebody reads.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class FSSpecBackend(StorageBackend):
     def _client(self) -> Any:
         if self._flavour.one_at_a_time:
             return one_at_a_time(self.fs)
-        return ByNumber(self.fs) if self._flavour.by_number else self.fs
+        return ByNumber(self.fs, self._flavour.lock(self.fs)) if self._flavour.by_number else self.fs
 
     def _at(self, path: str) -> str:
         check_exact(path, self.protocol)
@@ -195,7 +195,7 @@ class FSSpecBackend(StorageBackend):
             with _memory:
                 self._client.pipe_file(self._at(target), self._client.cat_file(self._at(origin)), mode="create")
         elif self._flavour.objects:
-            self._client.cp_file(self._at(origin), self._at(target), **self._flavour.copy_options())
+            self._flavour.copy(self.fs, self._at(origin), self._at(target))
         else:
             self._put_file(target, self._stream(origin, 0, None, _RANGE), create_only=True)
         return self._head(target)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from filerow.backends.base import ObjectInfo
 from filerow.exceptions import ObjectExistsError
 from filerow.testing._case import case, ensure, equal, raised
@@ -36,10 +38,14 @@ def a_path_can_be_overwritten_on_request(d: Driver) -> None:
     equal(d.paths(d.folder), [path], "what is stored")
 
 
-def _race(d: Driver, size: int) -> None:
+def _race(d: Driver, size: int, *, iterators: bool = False) -> None:
     path = d.at(f"race/{size}/x")
     contents = [f"{number:02}".encode() * size for number in range(_WRITERS)]
-    results = d.together([("put", path, content) for content in contents])
+    given = [d.feeds(partial(split, content, 1 << 20))[-1] if iterators else content for content in contents]
+    _one_wins(d, path, contents, d.together([("put", path, content) for content in given]))
+
+
+def _one_wins(d: Driver, path: str, contents: list[bytes], results: list[object]) -> None:
     winners = [number for number, result in enumerate(results) if isinstance(result, ObjectInfo)]
     others = [result for result in results if not isinstance(result, (ObjectInfo, ObjectExistsError))]
     equal(others, [], "what other losers of the race got than ObjectExistsError")
@@ -56,9 +62,29 @@ def a_race_to_create_has_exactly_one_winner(d: Driver) -> None:
     equal(len(d.paths(d.folder)), 2, "how many objects two races have made")
 
 
+@case()
+def a_race_of_copies_has_exactly_one_winner(d: Driver) -> None:
+    """16 objects, copied to one path at once."""
+    d.needs("exclusive")
+    contents = [f"{number:02}".encode() for number in range(_WRITERS)]
+    for content in contents:
+        d.put(d.at(f"sources/{content.decode()}"), content)
+    path = d.at("race/x")
+    _one_wins(d, path, contents, d.together([("copy", d.at(f"sources/{content.decode()}"), path) for content in contents]))
+    equal(len(d.paths(d.folder)), _WRITERS + 1, "how many objects there are after the race")
+
+
 @case(large=True)
 def a_race_of_multipart_uploads_has_exactly_one_winner(d: Driver) -> None:
     """16 writers of 6 MiB each."""
     d.needs("exclusive")
     _race(d, 3 << 20)
+    equal(len(d.paths(d.folder)), 1, "how many objects a race has made")
+
+
+@case(large=True)
+def a_race_of_large_iterators_has_exactly_one_winner(d: Driver) -> None:
+    """16 writers of 6 MiB each, none of whom says how much will come."""
+    d.needs("exclusive")
+    _race(d, 3 << 20, iterators=True)
     equal(len(d.paths(d.folder)), 1, "how many objects a race has made")
