@@ -33,6 +33,7 @@ from filerow.exceptions import (
 from tests.backends.stores import LARGE_BODY, bucket_of, s3fs_options, shared
 from tests.backends.test_obstore import fetch
 from tests.servers import samba
+from tests.servers._relay import Relay
 from tests.servers.counting import CountingProxy
 
 OVERWRITE = PutOptions(create_only=False)
@@ -376,6 +377,33 @@ def test_a_forked_child_leaves_its_parent_the_connection_to_smb(smb_server: Any)
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
     assert backend.read("child") == b"content"
+
+
+@pytest.mark.servers
+def test_a_process_is_one_user_of_an_smb_server(smb_server: Any) -> None:
+    """The client takes the first login to a server for every call to it."""
+    prefix = f"/{samba.SHARE}/{uuid.uuid4().hex}"
+    FSSpecBackend("docs", "smb", prefix=prefix, **smb_server.options).put("a", b"")
+    other = FSSpecBackend("docs", "smb", prefix=prefix, **{**smb_server.options, "username": "somebody-else"})
+    with pytest.raises(StoragePermissionError, match="one user for each server"):
+        other.read("a")
+
+
+@pytest.mark.servers
+def test_a_missing_name_is_no_message_of_the_client(smb_server: Any) -> None:
+    backend = FSSpecBackend("docs", "smb", prefix=f"/{samba.SHARE}/{uuid.uuid4().hex}", **smb_server.options)
+    for name in ("Connection timeout of 5", "0 credits are available", "Failed to connect"):
+        with pytest.raises(ObjectNotFoundError):
+            backend.read(name)
+
+
+@pytest.mark.servers
+def test_smb_without_the_password_is_forbidden(smb_server: Any) -> None:
+    with Relay(f"{smb_server.options['host']}:{smb_server.options['port']}") as another:  # to connect anew
+        login = {**smb_server.options, "port": another.port}
+        backend = FSSpecBackend("docs", "smb", prefix=f"/{samba.SHARE}", **{**login, "password": "wrong"})
+        with pytest.raises(StoragePermissionError):
+            backend.read("a")
 
 
 @pytest.mark.servers

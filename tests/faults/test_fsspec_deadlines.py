@@ -1,4 +1,4 @@
-"""Nor does an operation of gcsfs, adlfs and SFTP hang, also where their own limits end: at a server that stops reading."""
+"""Nor does an operation of gcsfs, adlfs, SFTP and SMB hang, also where their own limits end: at a server that stops reading."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from filerow.exceptions import StorageError, StorageTimeoutError
 from tests.backends.stores import LARGE_BODY, bucket_of, s3fs_options
 from tests.faults.operations import BIG, OPERATIONS, PATIENCE, SECONDS, check, tried, warmed_up
 from tests.faults.saboteur import Mode, Saboteur
+from tests.servers import samba
 from tests.servers._process import ROOT
 
 pytestmark = LARGE_BODY
@@ -64,6 +65,7 @@ class Place:
         options: Returns the arguments of a backend there, by an endpoint and a timeout.
         relay: Makes a relay in front of it.
         connections: How many backends the operations of a test share.
+        alone: Operations through one relay wait for each other, so each gets a relay.
         patience: What the slowest operation may take, in seconds.
     """
 
@@ -71,6 +73,7 @@ class Place:
     options: Callable[[str, float], dict[str, Any]]
     relay: Callable[..., Saboteur] = Saboteur
     connections: int = 1
+    alone: bool = False
     patience: float = PATIENCE
 
     def make(self, endpoint: str, timeout: float) -> StorageBackend:
@@ -80,6 +83,9 @@ class Place:
         return self.make(relay.endpoint, SECONDS)
 
     def tried(self, mode: Mode, after: int, names: list[str]) -> list[Any]:
+        if self.alone and len(names) > 1:
+            with ThreadPoolExecutor(len(names)) as pool:
+                return [outcome for each in pool.map(lambda name: self.tried(mode, after, [name]), names) for outcome in each]
         return tried(self.target, self.through, mode, after, names, connections=self.connections, relay_of=self.relay)
 
 
@@ -129,6 +135,17 @@ def ftp(request: pytest.FixtureRequest) -> Place:
     return Place(f"tcp://127.0.0.1:{server.port}", options, connections=len(OPERATIONS))
 
 
+def smb(request: pytest.FixtureRequest) -> Place:
+    server = request.getfixturevalue("smb_server")
+    root = f"/{samba.SHARE}/{uuid.uuid4().hex}"
+
+    def options(endpoint: str, timeout: float) -> dict[str, Any]:
+        port = int(endpoint.rpartition(":")[2])
+        return {"fs": "smb", "prefix": root, "timeout": timeout, **server.options, "port": port}
+
+    return Place(f"tcp://127.0.0.1:{server.options['port']}", options, alone=True)
+
+
 def s3fs(request: pytest.FixtureRequest) -> Place:
     server, bucket = bucket_of(request, "s3_server")
     root = f"{bucket}/{uuid.uuid4().hex}"
@@ -140,9 +157,10 @@ def s3fs(request: pytest.FixtureRequest) -> Place:
 
 
 PLACES = {"gcsfs": gcsfs, "adlfs": adlfs, "sftp": sftp}
-ALSO_FTP = {**PLACES, "ftp": ftp}
+ALSO_SMB = {**PLACES, "smb": smb}
+ALSO_FTP = {**ALSO_SMB, "ftp": ftp}
 """Its content goes by connections of its own, past the relay, so it is there where the first answer does not come."""
-FORKED = {**PLACES, "s3fs": s3fs}
+FORKED = {**ALSO_SMB, "s3fs": s3fs}
 
 
 def with_big(made: Place) -> Place:
@@ -182,8 +200,15 @@ def test_an_upload_ends_when_any_store_stops_reading(places: list[Place]) -> Non
             check(each, StorageTimeoutError)
 
 
+@pytest.mark.servers
+@pytest.mark.parametrize("place", ["smb"], indirect=True)
+@pytest.mark.parametrize(("mode", "after"), [("silent", 0), ("stalled-upload", 20_000)])
+def test_nothing_waits_for_smb_for_ever(place: Place, mode: Mode, after: int) -> None:
+    check(place.tried(mode, after, UPLOADS if after else chosen("put", "read", "head", "delete")), StorageTimeoutError)
+
+
 @pytest.mark.thorough
-@pytest.mark.parametrize("place", PLACES, indirect=True)
+@pytest.mark.parametrize("place", ALSO_SMB, indirect=True)
 def test_an_upload_ends_when_the_store_stops_reading(place: Place) -> None:
     check(place.tried("stalled-upload", 20_000, UPLOADS), StorageTimeoutError)
 
@@ -197,7 +222,7 @@ def test_every_operation_ends_when_the_store_falls_silent(place: Place) -> None:
 @pytest.mark.thorough
 @pytest.mark.parametrize(
     ("place", "after"),
-    [("gcsfs", 20_000), ("adlfs", 60), ("adlfs", 20_000), ("sftp", 60), ("sftp", 20_000)],
+    [("gcsfs", 20_000), ("adlfs", 60), ("adlfs", 20_000), ("sftp", 60), ("sftp", 20_000), ("smb", 60), ("smb", 20_000)],
     indirect=["place"],
 )
 def test_a_read_ends_when_the_answer_stops_coming(place: Place, after: int) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 __all__ = (
     "ATTEMPTS",
+    "KEPT",
     "TIMEOUT",
     "botocore_limits",
     "fsspec_limits",
@@ -23,6 +24,9 @@ TIMEOUT = 60.0
 
 ATTEMPTS = 2
 """How often a client that can be told asks, the first time included."""
+
+KEPT = "_filerow_timeout"
+"""Where filesystems, and connections of them, note the limit that they have got."""
 
 _CONNECT = 5.0  # a server that is there takes the connection in a blink
 
@@ -79,6 +83,8 @@ def fsspec_limits(protocol: str, options: Mapping[str, Any], seconds: float) -> 
         chosen = {"connection_timeout": max(1, round(min(seconds, _CONNECT))), "read_timeout": max(1, round(seconds)), **chosen}
     elif protocol == "ftp":
         chosen = {"timeout": seconds, **chosen}
+    elif protocol == "smb":
+        chosen = {"timeout": min(seconds, _CONNECT), "register_session_retries": -1, **chosen}  # it connects when it is used
     elif protocol in {"sftp", "ssh"}:
         chosen = {"timeout": min(seconds, _CONNECT), "banner_timeout": seconds, "auth_timeout": seconds, **chosen}
     return chosen

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext, suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -59,4 +59,5 @@ class ByNumber:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        by_number(self._wrapped.__exit__, self._lock)(kind, error, trace)
+        with nullcontext() if error is None else suppress(Exception):  # what was wrong first is told
+            by_number(self._wrapped.__exit__, self._lock)(kind, error, trace)

@@ -163,7 +163,7 @@ class _SMB(Flavour):
     defaults: ClassVar[Mapping[str, Any]] = {"share_access": "rwd"}  # or who reads a file keeps others from it
 
     def lock(self, fs: Any) -> AbstractContextManager[Any]:
-        return _fsspec_smb.lock_of(fs)
+        return _fsspec_smb.Turn(fs)
 
     def leave_behind(self) -> None:
         _fsspec_smb.leave_behind()

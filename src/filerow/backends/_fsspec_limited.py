@@ -14,13 +14,12 @@ from typing import Any
 
 from fsspec.asyn import sync_wrapper
 
-from filerow.backends._deadlines import ATTEMPTS
+from filerow.backends._deadlines import ATTEMPTS, KEPT
 from filerow.backends._fsspec_flavours import flavour_of, protocol_of
 
 __all__ = ("limit", "limited_again")
 
 _AT_ONCE = 8 << 20  # bytes that any network in use sends in the time that several attempts may take; a part is smaller
-_KEPT = "_filerow_timeout"
 
 
 def limit(fs: Any, protocol: str, seconds: float) -> None:
@@ -31,7 +30,7 @@ def limit(fs: Any, protocol: str, seconds: float) -> None:
         protocol: As in URLs.
         seconds: How long the server may be silent.
     """
-    setattr(fs, _KEPT, seconds)
+    setattr(fs, KEPT, seconds)
     together = 2 * ATTEMPTS * seconds
     if protocol in {"s3", "s3a"}:
         _limit_s3fs(fs, together)
@@ -52,7 +51,7 @@ def limited_again(fs: Any, *, like: Any = None) -> None:
     """
     protocol = protocol_of(fs)
     flavour_of(protocol).prepare(fs)
-    seconds = getattr(fs if like is None else like, _KEPT, None)
+    seconds = getattr(fs if like is None else like, KEPT, None)
     if seconds is not None:
         limit(fs, protocol, seconds)
 

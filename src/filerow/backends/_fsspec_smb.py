@@ -1,30 +1,163 @@
-"""SMB through smbprotocol, which gives a process one connection to a server, whoever uses it.
+"""SMB through smbprotocol, which gives a process one connection to a server, whoever uses it, and waits for ever for an answer.
 
 Each request takes credits for its bytes (MS-SMB2, 3.2.4.1.2), and a large one takes all that there are. smbprotocol refuses a
-request that finds none left, where it could wait, so calls wait for each other here. A thread of it reads the answers, and a
-forked child has no such thread, so it leaves the connection to its parent.
+request that finds none left, where it could wait, so calls wait for each other here. It does not connect again with the name
+and password that it was given, so a connection that was lost, or has not answered in time, is made anew here. A thread of it
+reads the answers, and a forked child has no such thread, so it leaves the connection to its parent.
 """
 
 from __future__ import annotations
 
 import os
+import socket
+import struct
 import threading
+from contextlib import suppress
 from importlib import import_module
+from types import TracebackType
 from typing import Any
 
-__all__ = ("leave_behind", "lock_of")
+from filerow.backends._deadlines import KEPT, is_timeout
 
-_locks: dict[tuple[int, str, int], threading.RLock] = {}
+__all__ = ("Turn", "leave_behind")
+
+_locks: dict[tuple[int, str], threading.RLock] = {}
 _left_behind: list[dict[str, Any]] = []
 
 
-def lock_of(fs: Any) -> threading.RLock:
-    """Return what a call holds that must wait for others; another one in a forked child, where nobody would let go of it."""
-    return _locks.setdefault((os.getpid(), fs.host.lower(), fs._port), threading.RLock())  # noqa: SLF001 - its default, too
+class Turn:
+    """What a call holds: it has the connection to itself, and the connection works.
+
+    Args:
+        fs: The filesystem.
+    """
+
+    def __init__(self, fs: Any) -> None:
+        self._fs = fs
+        # another lock in a forked child, where nobody would let go of this one
+        self._lock = _locks.setdefault((os.getpid(), _name(fs)), threading.RLock())
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        try:
+            _connect(self._fs)
+        except BaseException as error:
+            self._lock.release()
+            meant = _meaning(error)
+            if meant is None or meant is error:
+                raise
+            raise meant from error
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            meant = None if error is None else _meaning(error)
+            if meant is not None:
+                _give_up(self._fs, meant)
+                if meant is not error:
+                    raise meant from error
+        finally:
+            self._lock.release()
 
 
 def leave_behind() -> None:
     """Forget, in a forked child, the connections of its parent: without a word to the server, which would end them."""
-    pool: dict[str, Any] = import_module("smbclient._pool")._SMB_CONNECTIONS  # noqa: SLF001 - there is no public place
+    pool = _pool()
     _left_behind.append(dict(pool))
     pool.clear()
+
+
+def _port(fs: Any) -> int:
+    return int(fs._port)  # noqa: SLF001 - its default, too
+
+
+def _name(fs: Any) -> str:
+    """Return what smbclient calls the connection."""
+    return f"{fs.host.lower()}:{_port(fs)}"
+
+
+def _pool() -> dict[str, Any]:
+    pool: dict[str, Any] = import_module("smbclient._pool")._SMB_CONNECTIONS  # noqa: SLF001 - there is no public place
+    return pool
+
+
+def _connect(fs: Any) -> None:
+    """Make a connection where there is none, and limit one that somebody else has made."""
+    seconds = getattr(fs, KEPT, None)
+    connection = _pool().get(_name(fs))
+    if connection is None or not connection.transport.connected:
+        connection = import_module("smbprotocol.connection").Connection(
+            import_module("smbclient").ClientConfig().client_guid, fs.host, _port(fs)
+        )
+        connection.connect(timeout=fs.timeout)
+        try:
+            _limit(connection, seconds)
+            _log_in(fs, connection)
+        except BaseException:
+            connection.disconnect(close=False)
+            raise
+        _pool()[_name(fs)] = connection
+        return
+    if seconds is not None and not hasattr(connection, KEPT):
+        _limit(connection, seconds)
+        _log_in(fs, connection)
+    _check_user(fs, connection)
+
+
+def _check_user(fs: Any, connection: Any) -> None:
+    user = next((session.username for session in connection.session_table.values()), None)
+    if fs.username is not None and user != fs.username:
+        msg = (
+            f"this process is logged in to {_name(fs)} as {user!r}, and smbprotocol would do as that user what is to be done as"
+            f" {fs.username!r}: let a process use one user for each server"
+        )
+        raise PermissionError(msg)
+
+
+def _log_in(fs: Any, connection: Any) -> None:
+    named = {"username": fs.username, "password": fs.password, "port": _port(fs), "encrypt": fs.encrypt}
+    import_module("smbclient").register_session(fs.host, **named, connection_cache={_name(fs): connection})
+
+
+def _limit(connection: Any, seconds: float | None) -> None:
+    """Limit how long each answer, and each part of a request, is waited for."""
+    setattr(connection, KEPT, seconds)
+    if seconds is None:
+        return
+    receive = connection.receive
+
+    def limited(request: Any, wait: bool = True, timeout: float | None = None, resolve_symlinks: bool = True) -> Any:  # noqa: FBT001, FBT002 - as it is called
+        return receive(request, wait, seconds if timeout is None else timeout, resolve_symlinks)
+
+    connection.receive = limited
+    whole, part = divmod(seconds, 1)
+    silence = struct.pack("ll", int(whole), int(part * 1e6)) if os.name == "posix" else struct.pack("L", int(seconds * 1e3))
+    connection.transport._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, silence)  # noqa: SLF001 - no public place
+
+
+def _give_up(fs: Any, meant: OSError) -> None:
+    """End a connection that was lost, or that has not answered in time: its answer would be waited for by the next call, too."""
+    connection = _pool().get(_name(fs))
+    if connection is None or (connection.transport.connected and not isinstance(meant, TimeoutError)):
+        return
+    with suppress(Exception):
+        connection.disconnect(close=False)
+    for session in connection.session_table.values():
+        for handle in session.open_table.values():
+            handle._connected = False  # or it complains that nobody closes it  # noqa: SLF001 - there is no public place
+
+
+def _meaning(error: BaseException) -> OSError | None:
+    """Return the builtin error of what went wrong with a connection; ``None`` when something else did."""
+    if isinstance(error, ConnectionError):
+        return error
+    if isinstance(error, BlockingIOError) or is_timeout(error):
+        return TimeoutError(str(error))
+    if isinstance(error, OSError):  # the answer to a request, and what it says may be a file's name
+        return None
+    kind, text = type(error).__name__, str(error)
+    # one call at a time that finds no credits comes after one that was not answered, and which it has to clean up after
+    if text.startswith("Connection timeout of") or "credits are available" in text:
+        return TimeoutError(text)
+    if kind == "SMBConnectionClosed" or text.startswith("Failed to connect"):
+        return ConnectionError(text)
+    return PermissionError(text) if kind in {"LogonFailure", "SMBAuthenticationError"} else None

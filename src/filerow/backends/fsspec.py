@@ -77,7 +77,7 @@ class FSSpecBackend(StorageBackend):
         timeout: Seconds of silence after which one attempt at a request is given up; 60 by default. All attempts together take
             no longer than four times that, but for reading on gcsfs, which makes six. Options of the filesystem that say more
             win for one attempt. A filesystem that is given keeps its own limits, and so does one that is not s3fs, gcsfs, adlfs,
-            sftp or ftp.
+            sftp, ftp or smb.
         **options: Other options of the filesystem: ``secret=``, ``endpoint_url=``, ``token=``, ``connection_string=``, …
 
     Raises:
@@ -91,7 +91,7 @@ class FSSpecBackend(StorageBackend):
     beside the target, then moved; what they flush to disk is up to them. Reads bypass fsspec's caches. Work runs in threads, so a
     filesystem must bear several at once; the one connection of ``sftp``, ``ftp`` and ``smb`` does not, so their calls wait for
     each other. An FTP server must know ``MLSD`` (RFC 3659), or it tells no object's time. An SMB server has no names with
-    ``"*:<>?|`` or a dot or space at the end, and replaces no file that somebody reads.
+    ``"*:<>?|`` or a dot or space at the end, and replaces no file that somebody reads; to it, a process is one user.
     """
 
     def __init__(
