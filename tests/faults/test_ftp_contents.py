@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 import threading
 import uuid
 from collections.abc import Iterator
@@ -24,17 +26,34 @@ WRITING = [name for name in OPERATIONS if name.startswith(("put", "copy"))]
 READING = [name for name in OPERATIONS if name.startswith(("read", "stream"))]
 
 
+_opened: list[FSSpecBackend] = []
+
+
+def closing(backend: FSSpecBackend) -> FSSpecBackend:
+    """Have the connection closed after the test: what failed refers to it, and may be collected in the midst of another test."""
+    _opened.append(backend)
+    return backend
+
+
+@pytest.fixture(autouse=True)
+def connections_are_closed() -> Iterator[None]:
+    yield
+    while _opened:
+        _opened.pop().fs.ftp.close()
+    gc.collect()  # what it complains of fails the test that left it
+
+
 class Folder:
     """A new folder with one large object on the server."""
 
     def __init__(self, server: Any) -> None:
         self.target = f"tcp://{HOST}:{server.port}"
         self._options = {"fs": "ftp", "prefix": f"/{uuid.uuid4().hex}", **server.options}
-        self.store = FSSpecBackend("docs", **self._options)
+        self.store = closing(FSSpecBackend("docs", **self._options))
         self.store.put("big", BIG)
 
     def through(self, relay: Saboteur) -> FSSpecBackend:
-        return FSSpecBackend("docs", **{**self._options, "port": relay.port, "timeout": SECONDS})
+        return closing(FSSpecBackend("docs", **{**self._options, "port": relay.port, "timeout": SECONDS}))
 
     def check(self, mode: Mode, after: int, names: list[str], kind: type[StorageError]) -> None:
         check(tried(self.target, self.through, mode, after, names, connections=len(names), relay_of=Passive), kind)
@@ -93,6 +112,7 @@ class Moody:
                 if answer.startswith("421"):
                     self.close_when_done()
 
+        logging.getLogger("pyftpdlib").addHandler(logging.NullHandler())  # or it logs for the whole process, to its end
         Handler.authorizer.add_user("app", "a password", str(root), perm="elradfmwMT")
         self.answers = Handler.answers
         self._server = FTPServer((HOST, 0), Handler)
@@ -109,7 +129,7 @@ class Moody:
     def backend(self, **options: Any) -> FSSpecBackend:
         port = self._server.socket.getsockname()[1]
         login = {"host": HOST, "port": port, "username": "app", "password": "a password"}
-        return FSSpecBackend("docs", "ftp", "/", timeout=5, **login, **options)
+        return closing(FSSpecBackend("docs", "ftp", "/", timeout=5, **login, **options))
 
     def stop(self) -> None:
         self._ends.set()
