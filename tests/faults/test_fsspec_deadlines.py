@@ -113,37 +113,28 @@ def adlfs(request: pytest.FixtureRequest) -> Place:
     return Place(at, options)
 
 
-def sftp(request: pytest.FixtureRequest) -> Place:
-    server = request.getfixturevalue("sftp_server")
-    root = f"/{uuid.uuid4().hex}"
+def by_port(request: pytest.FixtureRequest, fs: str, root: str = "", **how: Any) -> Place:
+    """Return a new folder on a server whose address is a port of this machine."""
+    server = request.getfixturevalue(f"{fs}_server")
+    prefix = f"{root}/{uuid.uuid4().hex}"
 
     def options(endpoint: str, timeout: float) -> dict[str, Any]:
         port = int(endpoint.rpartition(":")[2])
-        return {"fs": "sftp", "prefix": root, "timeout": timeout, **server.options, "port": port}
+        return {"fs": fs, "prefix": prefix, "timeout": timeout, **server.options, "port": port}
 
-    return Place(f"tcp://127.0.0.1:{server.port}", options, connections=len(OPERATIONS))
+    return Place(f"tcp://127.0.0.1:{server.port}", options, **how)
+
+
+def sftp(request: pytest.FixtureRequest) -> Place:
+    return by_port(request, "sftp", connections=len(OPERATIONS))
 
 
 def ftp(request: pytest.FixtureRequest) -> Place:
-    server = request.getfixturevalue("ftp_server")
-    root = f"/{uuid.uuid4().hex}"
-
-    def options(endpoint: str, timeout: float) -> dict[str, Any]:
-        port = int(endpoint.rpartition(":")[2])
-        return {"fs": "ftp", "prefix": root, "timeout": timeout, **server.options, "port": port}
-
-    return Place(f"tcp://127.0.0.1:{server.port}", options, connections=len(OPERATIONS))
+    return by_port(request, "ftp", connections=len(OPERATIONS))
 
 
 def smb(request: pytest.FixtureRequest) -> Place:
-    server = request.getfixturevalue("smb_server")
-    root = f"/{samba.SHARE}/{uuid.uuid4().hex}"
-
-    def options(endpoint: str, timeout: float) -> dict[str, Any]:
-        port = int(endpoint.rpartition(":")[2])
-        return {"fs": "smb", "prefix": root, "timeout": timeout, **server.options, "port": port}
-
-    return Place(f"tcp://127.0.0.1:{server.options['port']}", options, alone=True)
+    return by_port(request, "smb", f"/{samba.SHARE}", alone=True)
 
 
 def s3fs(request: pytest.FixtureRequest) -> Place:

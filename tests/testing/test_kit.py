@@ -148,8 +148,6 @@ import sys
 from filerow.testing import Harness, run
 from tests.testing.broken import Overwrites, SECRET
 class On(Harness):
-    large = True
-
     def make(self):
         return Overwrites()
 (result,) = run(On(), sides=["sync"], cases=["a_taken_path_is_refused_and_keeps_its_bytes"])

@@ -16,10 +16,11 @@ def copy_on_gcs(fs: Any, source: str, target: str) -> None:
         FileExistsError: The target is taken.
     """
     names = [name for path in (source, target) for name in fs.split_path(path)[:2]]
-    asked = {"headers": {"Content-Type": "application/json"}, "json_out": True, "ifGenerationMatch": "0"}
-    told = fs.call("POST", "b/{}/o/{}/rewriteTo/b/{}/o/{}", *names, **asked)
+    asked: dict[str, Any] = {"headers": {"Content-Type": "application/json"}, "json_out": True, "ifGenerationMatch": "0"}
+    told: dict[str, Any] = {"done": False}
     while not told["done"]:  # a large object is copied in several requests
-        told = fs.call("POST", "b/{}/o/{}/rewriteTo/b/{}/o/{}", *names, **asked, rewriteToken=told["rewriteToken"])
+        told = fs.call("POST", "b/{}/o/{}/rewriteTo/b/{}/o/{}", *names, **asked)
+        asked["rewriteToken"] = told.get("rewriteToken")
 
 
 def copy_on_azure(fs: Any, source: str, target: str) -> None:

@@ -120,9 +120,9 @@ def _log_in(fs: Any, connection: Any) -> None:
 
 def _limit(connection: Any, seconds: float | None) -> None:
     """Limit how long each answer, and each part of a request, is waited for."""
-    setattr(connection, KEPT, seconds)
     if seconds is None:
         return
+    setattr(connection, KEPT, seconds)
     receive = connection.receive
 
     def limited(request: Any, wait: bool = True, timeout: float | None = None, resolve_symlinks: bool = True) -> Any:  # noqa: FBT001, FBT002 - as it is called
