@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from filerow._column import StoredObject, on_first_use
-from filerow._file import FileObject, FileState
-from filerow._list import FileObjectList
+from filerow._file.list import FileObjectList
+from filerow._file.object import FileObject, FileState
+from filerow._orm.column import StoredObject, on_first_use
 from filerow._paths import PathRequest
 from filerow._registry import StorageRegistry, storages
-from filerow._validators import Inspection, whole_content
+from filerow._validation.validators import Inspection, whole_content
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import FilerowError
 
@@ -31,7 +31,7 @@ __version__ = "0.1.0"
 @on_first_use
 def _install() -> None:
     """Listen to SQLAlchemy from the first file column on; a program without one does not even load the unit of work."""
-    from filerow._unit_of_work import install
+    from filerow._orm.events import install
 
     install()
 

@@ -15,20 +15,11 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, It
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from filerow._rules import NO_RULES, Rules
+from filerow._validation.rules import NO_RULES, Rules
 from filerow.backends._types import Buffer
 from filerow.exceptions import ContentError, FileStateError
 
-__all__ = (
-    "AsyncContent",
-    "BytesContent",
-    "Content",
-    "FileContent",
-    "Meter",
-    "content_of",
-    "given_content",
-    "unwrap_upload",
-)
+__all__ = ("AsyncContent", "BytesContent", "Content", "FileContent", "Meter", "content_of", "given_content", "unwrap_upload")
 
 ONE_REQUEST = 5 << 20
 """Up to this many bytes (5 MiB, S3's smallest part) go to the store in one request."""

@@ -10,8 +10,8 @@ from itertools import chain
 from typing import NamedTuple
 
 from filerow._content import ONE_REQUEST, AsyncContent, BytesContent, Content, Meter
-from filerow._rules import SNIFF_BYTES
-from filerow.backends._streams import in_thread
+from filerow._execution.threads import in_thread
+from filerow._validation.rules import SNIFF_BYTES
 from filerow.backends._types import Buffer
 from filerow.exceptions import ContentError
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from filerow.backends import _directory
 from filerow.backends.base import PutOptions, StorageBackend
 from filerow.backends.fsspec import FSSpecBackend
-from filerow.backends.local import LocalBackend
+from filerow.backends.local import LocalBackend, directory
 from filerow.backends.memory import MemoryBackend
 from filerow.backends.obstore import ObstoreBackend
 from filerow.exceptions import ObjectExistsError, StoragePermissionError
@@ -61,7 +60,7 @@ class TestLocalByPath(Suite):
     every_run = CORE
 
     def make(self) -> StorageBackend:
-        self.fixture("monkeypatch").setattr(_directory, "BY_DESCRIPTOR", False)
+        self.fixture("monkeypatch").setattr(directory, "BY_DESCRIPTOR", False)
         return LocalBackend("local", self.fixture("tmp_path") / "root", fsync=False)
 
 

@@ -21,9 +21,8 @@ from typing import Any
 
 import pytest
 
-from filerow.backends import _directory
 from filerow.backends.base import PutOptions, SignRequest
-from filerow.backends.local import LocalBackend
+from filerow.backends.local import LocalBackend, directory
 from filerow.exceptions import (
     InvalidPathError,
     ObjectExistsError,
@@ -38,7 +37,7 @@ OVERWRITE = PutOptions(create_only=False)
 
 @pytest.fixture(params=[True, False], ids=["by-descriptor", "by-path"])
 def local(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalBackend:
-    monkeypatch.setattr(_directory, "BY_DESCRIPTOR", request.param)
+    monkeypatch.setattr(directory, "BY_DESCRIPTOR", request.param)
     return LocalBackend("local", tmp_path / "root", fsync=False)
 
 
@@ -249,16 +248,16 @@ def test_a_large_folder_is_listed_in_bounded_memory(local: LocalBackend, monkeyp
             (local.root / f"d{number:02}" / name).touch()
     expected = [f"d{number:02}/{name}" for number in range(30) for name in "abc"]
     pages: list[int] = []
-    nsmallest = _directory.heapq.nsmallest
+    nsmallest = directory.heapq.nsmallest
 
     def counting(count: int, items: Iterator[str]) -> list[str]:
         page = nsmallest(count, items)
         pages.append(len(page))
         return page
 
-    monkeypatch.setattr(_directory.heapq, "nsmallest", counting)
+    monkeypatch.setattr(directory.heapq, "nsmallest", counting)
     for size in (1, 2, 3, 7, 30, 31):
-        monkeypatch.setattr(_directory, "_PAGE", size)
+        monkeypatch.setattr(directory, "_PAGE", size)
         for position in (0, 1, 44, 45, 88, 89):
             after = expected[position]
             assert [info.path for info in local.list("", after)] == expected[position + 1 :], (size, after)
@@ -271,13 +270,13 @@ def test_folders_before_the_start_are_not_even_opened(local: LocalBackend, monke
     for number in range(20):
         local.put(f"t/{number:02}/x", b"")
     opened: list[str] = []
-    child = _directory.Directory.child
+    child = directory.Directory.child
 
-    def noting(self: _directory.Directory, name: str) -> _directory.Directory:
+    def noting(self: directory.Directory, name: str) -> directory.Directory:
         opened.append(name)
         return child(self, name)
 
-    monkeypatch.setattr(_directory.Directory, "child", noting)
+    monkeypatch.setattr(directory.Directory, "child", noting)
     assert [info.path for info in local.list("t", "t/17/x")] == ["t/18/x", "t/19/x"]
     assert opened == ["t", "17", "18", "19"]
     opened.clear()
@@ -327,16 +326,16 @@ def test_an_object_and_a_folder_cannot_have_one_name(local: LocalBackend) -> Non
 
 def test_a_folder_removed_under_a_put_is_made_again(local: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody's cron job removes empty directories."""
-    create = _directory.Directory.create
+    create = directory.Directory.create
     left = [3]
 
-    def racing(self: _directory.Directory, name: str) -> int:
+    def racing(self: directory.Directory, name: str) -> int:
         if left[0]:
             left[0] -= 1
             (local.root / "a" / "b").rmdir()
         return create(self, name)
 
-    monkeypatch.setattr(_directory.Directory, "create", racing)
+    monkeypatch.setattr(directory.Directory, "create", racing)
     local.put("a/b/x", b"x")
     assert local.read("a/b/x") == b"x"
     left[0] = 100

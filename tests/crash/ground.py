@@ -12,9 +12,9 @@ from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from filerow import FileObject, storages
-from filerow._changes import Ref
-from filerow._references import column_named
-from filerow.http.direct import DirectUploads
+from filerow._orm.ownership import Ref
+from filerow._orm.references import column_named
+from filerow.direct import DirectUploads
 from filerow.maintenance import adopt, migrate, sweep
 from filerow.outbox import outbox_of
 from tests.crash.child import Moment, World

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, delete, select, update
 from sqlalchemy.orm import Session
 
 from filerow import FileObject
-from filerow.http.direct import DirectUploads
+from filerow.direct import DirectUploads
 from filerow.maintenance import adopt, migrate, sweep
 from filerow.maintenance import undelete as undelete_files
 from tests.crash.child import Fate, World

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import JSON, delete, func, insert, select, type_coerce, update
 
 from filerow import FileObject
-from filerow._changes import Ref
-from filerow._references import referenced
+from filerow._orm.ownership import Ref
+from filerow._orm.references import referenced
 from filerow.maintenance import check, sweep
 from tests.dialects.conftest import Ground
 from tests.dialects.models import OUTBOX, Document, NotedDocument, Plain

@@ -20,7 +20,7 @@ from filerow.backends.fsspec import FSSpecBackend
 from filerow.backends.local import LocalBackend
 from filerow.backends.memory import MemoryBackend
 from filerow.backends.obstore import ObstoreBackend
-from filerow.http.direct import DirectUploads, Ticket
+from filerow.direct import DirectUploads, Ticket
 from tests.backends.stores import s3_options, s3fs_options, shared
 from tests.direct.site import Site
 

@@ -11,9 +11,9 @@ from importlib import resources
 from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
+from filerow.direct import DirectUploads
 from filerow.exceptions import FilerowError
 from filerow.http import problem, receive
-from filerow.http.direct import DirectUploads
 
 PAGE = b"""<!doctype html><meta charset=utf-8><title>ready</title>
 <form><input type=hidden name=claim id=claim></form>

@@ -13,7 +13,7 @@ import pytest
 
 from filerow import storages
 from filerow.backends.memory import MemoryBackend
-from filerow.http.direct import DirectUploads
+from filerow.direct import DirectUploads
 from tests.direct.conftest import JPEG, PNG, SECRET, Document, Store, make_store, s3_backend
 from tests.direct.site import Site
 from tests.servers._relay import CHUNK, Relay

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from filerow import FileObject, storages
-from filerow._signing import Keys, Purpose
+from filerow._tokens import Keys, Purpose
 from filerow.backends.obstore import ObstoreBackend
+from filerow.direct import DirectUploads
 from filerow.exceptions import (
     ClaimError,
     ContentTypeError,
@@ -20,7 +21,6 @@ from filerow.exceptions import (
     InvalidTokenError,
     UnsupportedOperationError,
 )
-from filerow.http.direct import DirectUploads
 from tests.direct.conftest import EVERY_STORE, EXACT_STORES, HTML, JPEG, PNG, SECRET, Document, Send, Side, Store, make_store
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-    from filerow.http.direct import Ticket
+    from filerow.direct import Ticket
     from tests.direct.site import Site
 
 ONE_WORD = "a-secret-without-spaces-or-commas"

@@ -13,11 +13,12 @@ import pytest
 from sqlalchemy.orm import Mapped, mapped_column
 
 from filerow import FileObject, PathRequest, StoredObject, storages
-from filerow._claims import Claim
-from filerow._signing import Keys
-from filerow._validators import Inspection
+from filerow._tokens import Keys
+from filerow._validation.validators import Inspection
 from filerow.backends._types import ObjectInfo
 from filerow.backends.memory import MemoryBackend
+from filerow.direct import DirectUploads
+from filerow.direct._claims import Claim
 from filerow.exceptions import (
     ClaimError,
     ContentTypeError,
@@ -28,7 +29,6 @@ from filerow.exceptions import (
     SecretError,
     StorageError,
 )
-from filerow.http.direct import DirectUploads
 from tests.direct.conftest import JPEG, PNG, SECRET, Base, Document, Send, Side
 from tests.direct.site import Site
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from filerow import FileObject, storages
+from filerow.direct import DirectUploads, Ticket
 from filerow.exceptions import ClaimError, FileTooLargeError
-from filerow.http.direct import DirectUploads, Ticket
 from tests.direct.conftest import HTML, PNG, SECRET, Document, Send, Side, post, put, s3_backend
 
 if TYPE_CHECKING:
@@ -200,9 +200,9 @@ def test_an_aborted_upload_in_parts_leaves_nothing(
 def test_parts_that_were_put_together_by_an_attempt_that_failed_can_be_claimed(
     backend: ObstoreBackend, side: Side, tmp_path: Path
 ) -> None:
-    from filerow._claims import Claim
-    from filerow._signing import Keys
-    from filerow.backends._obstore_direct import direct_of
+    from filerow._tokens import Keys
+    from filerow.backends.obstore.s3 import direct_of
+    from filerow.direct._claims import Claim
 
     _, ticket = in_parts(side)
     send_parts(tmp_path, ticket, 1, 2, 3)

@@ -9,8 +9,8 @@ from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from filerow import FileObject, FileObjectList
+from filerow.direct import DirectUploads
 from filerow.ext.fastapi import StoredFileResponse, Uploaded, file_router, install, upload_router
-from filerow.http.direct import DirectUploads
 from tests.ext.world import SECRET, TOKEN, Document, chunks_of, shown
 
 if TYPE_CHECKING:

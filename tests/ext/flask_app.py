@@ -8,8 +8,8 @@ from flask import Flask, Response, abort, request
 from sqlalchemy.orm import Session
 
 from filerow import FileObject
+from filerow.direct import DirectUploads
 from filerow.ext.flask import Filerow, accelerate, redirect, send, uploaded, uploaded_many
-from filerow.http.direct import DirectUploads
 from tests.ext.world import SECRET, TOKEN, Document, chunks_of, shown
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from litestar.params import Body, FromPath
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from filerow import FileObject, FileObjectList
+from filerow.direct import DirectUploads
 from filerow.ext.litestar import FilerowPlugin, StoredFileResponse
-from filerow.http.direct import DirectUploads
 from tests.ext.world import SECRET, TOKEN, Document, chunks_of, shown
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from filerow import FileObject
+from filerow.direct import DirectUploads
 from filerow.ext.starlette import StoredFileResponse, install, routes, upload_routes, uploaded
-from filerow.http.direct import DirectUploads
 from tests.ext.fastapi_app import DocumentOut
 from tests.ext.world import SECRET, TOKEN, Document, chunks_of, shown
 

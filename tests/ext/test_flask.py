@@ -11,9 +11,9 @@ import pytest
 from flask import Flask
 
 from filerow import FileObject, storages
+from filerow.direct import DirectUploads
 from filerow.exceptions import FileTooLargeError
 from filerow.ext.flask import Filerow, send, uploaded, uploaded_many
-from filerow.http.direct import DirectUploads
 from tests.ext.world import LIMIT, SECRET, Document, World
 
 

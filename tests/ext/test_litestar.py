@@ -27,9 +27,9 @@ from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from filerow import FileObject, FileObjectList, storages
+from filerow.direct import DirectUploads
 from filerow.exceptions import FileTooLargeError
 from filerow.ext.litestar import FileDTO, FilerowPlugin, StoredFileResponse
-from filerow.http.direct import DirectUploads
 from tests.examples import GUIDE_RUNS
 from tests.ext.world import SECRET, Document, World
 

@@ -19,17 +19,17 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from werkzeug.http import parse_options_header
 
 from filerow import FileObject, FileObjectList, storages
-from filerow._claims import Claim
 from filerow._document import facts_from, located_in, to_document
-from filerow._images import dimensions
 from filerow._paths import clean_filename, content_disposition, generate_path, generated_at
-from filerow._rules import called, sniff
-from filerow._safety import present, safe_headers
-from filerow._signing import Keys, Purpose
+from filerow._presentation import present, safe_headers
+from filerow._tokens import Keys, Purpose
+from filerow._validation.images import dimensions
+from filerow._validation.rules import called, sniff
 from filerow.backends._headers import encode_metadata
 from filerow.backends._paths import check_known_path, check_path
 from filerow.backends._types import SignRequest
 from filerow.backends.memory import MemoryBackend
+from filerow.direct._claims import Claim
 from filerow.exceptions import DocumentError, FilerowError, InvalidPathError, InvalidTokenError
 from filerow.http import answer, receive, serve
 from filerow.http._conditional import Outcome, Validators, evaluate, if_range_holds

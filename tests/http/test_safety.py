@@ -188,8 +188,8 @@ def test_a_store_s_own_links_are_as_safe(bucket: ObstoreBackend, name: str) -> N
 
 
 def test_a_copy_to_another_store_takes_its_headers_along(bucket: ObstoreBackend) -> None:
-    from filerow._file import facts_of
-    from filerow._transfer import Copy
+    from filerow._file.object import facts_of
+    from filerow._file.transfer import Copy
 
     file = FileObject("docs", "grüße.html", content_type="text/html", content=HTML).save()
     Copy(facts_of(file), storages.get_backend("docs"), bucket, "copied.html").run()

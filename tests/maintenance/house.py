@@ -23,7 +23,7 @@ from sqlalchemy import Engine, func, select, update
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from filerow import FileObject, StoredObject, storages
-from filerow._changes import Ref
+from filerow._orm.ownership import Ref
 from filerow.backends.local import LocalBackend
 from filerow.backends.obstore import ObstoreBackend
 from filerow.maintenance import migrate, sweep

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, String, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from filerow import FileObject, FileObjectList, PathRequest, StoredObject, storages
-from filerow._changes import Ref
+from filerow._orm.ownership import Ref
 from filerow.backends.base import ObjectInfo, PutOptions
 from filerow.backends.memory import MemoryBackend
 from filerow.maintenance import Finding, Progress

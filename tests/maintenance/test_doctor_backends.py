@@ -17,7 +17,7 @@ from filerow.backends.memory import MemoryBackend
 from filerow.backends.obstore import ObstoreBackend
 from filerow.exceptions import StoragePermissionError
 from filerow.maintenance import doctor
-from filerow.maintenance._doctor_backends import _signs
+from filerow.maintenance._doctor.backends import _signs
 from tests.databases import EmptyDatabase
 from tests.maintenance.clinic import Models, engine_of, models
 from tests.servers import seaweedfs

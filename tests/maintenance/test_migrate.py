@@ -10,7 +10,7 @@ from sqlalchemy import JSON, insert, select, type_coerce, update
 from sqlalchemy.orm import Session
 
 from filerow import FileObject, storages
-from filerow._changes import Ref
+from filerow._orm.ownership import Ref
 from filerow.backends.memory import MemoryBackend
 from filerow.backends.obstore import ObstoreBackend
 from filerow.exceptions import StorageError

@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import JSON, Column, Engine, Integer, MetaData, Table, insert, text
 
 from filerow import StoredObject
-from filerow._changes import Ref
-from filerow._references import column_named, file_columns, referenced
+from filerow._orm.ownership import Ref
+from filerow._orm.references import column_named, file_columns, referenced
 from tests.databases import EmptyDatabase
 
 METADATA = MetaData()

@@ -30,8 +30,8 @@ from sqlalchemy import (
 )
 
 from filerow import StoredObject
-from filerow._bridge import iterate_async
-from filerow._references import FileColumn, column_named
+from filerow._execution.batch import iterate_async
+from filerow._orm.references import FileColumn, column_named
 from filerow.maintenance._rows import Row, count, read_locked, row_name, rows, write
 from tests.databases import EmptyDatabase
 

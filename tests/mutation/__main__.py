@@ -195,7 +195,7 @@ def show(results: Sequence[Result]) -> int:
 def main() -> int:
     """Run the modules that were asked for."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description="Put faults into the core and run its tests.")
-    parser.add_argument("names", nargs="*", help="modules, as in src/filerow/_ledger.py; by default those that are not late")
+    parser.add_argument("names", nargs="*", help="modules, as in src/filerow/_orm/ledger.py; by default those that are not late")
     parser.add_argument("--all", action="store_true", help="the late ones too")
     parser.add_argument("--processes", type=int, default=PROCESSES, help="how many at once, each in a copy of the tree")
     given = parser.parse_args()

@@ -12,8 +12,8 @@ from sqlalchemy import JSON, Engine, ForeignKey, String, TableClause, column, de
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 
 from filerow import FileObject, FileObjectList, StoredObject
-from filerow._changes import Ref
-from filerow._references import referenced
+from filerow._orm.ownership import Ref
+from filerow._orm.references import referenced
 from filerow.outbox import Outbox
 from tests.databases import empty_database
 

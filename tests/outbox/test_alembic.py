@@ -18,7 +18,7 @@ from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, inspect
 
 from filerow import StoredObject
 from filerow.outbox import Outbox
-from filerow.outbox._triggers import existing, trigger_state
+from filerow.outbox._triggers.install import existing, trigger_state
 from tests.databases import EmptyDatabase
 
 ENV = """

@@ -30,10 +30,10 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.schema import CreateTable
 
 from filerow import StoredObject
-from filerow._changes import Ref
-from filerow._references import referenced
+from filerow._orm.ownership import Ref
+from filerow._orm.references import referenced
 from filerow.outbox import Outbox
-from filerow.outbox._triggers import existing, trigger_state
+from filerow.outbox._triggers.install import existing, trigger_state
 from tests.databases import EmptyDatabase
 from tests.outbox.ground import doc
 

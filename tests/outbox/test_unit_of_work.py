@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from filerow import FileObject, FileObjectList, StoredObject, storages
-from filerow._changes import Ref
+from filerow._orm.ownership import Ref
 from filerow.backends.memory import MemoryBackend
 from filerow.outbox import Outbox
 from tests.databases import EmptyDatabase, explicit_begin

@@ -127,9 +127,9 @@ def _local(request: pytest.FixtureRequest) -> Ground:
 
 
 def _local_by_path(request: pytest.FixtureRequest) -> Ground:  # as on Windows
-    from filerow.backends import _directory
+    from filerow.backends.local import directory
 
-    request.getfixturevalue("monkeypatch").setattr(_directory, "BY_DESCRIPTOR", False)
+    request.getfixturevalue("monkeypatch").setattr(directory, "BY_DESCRIPTOR", False)
     return _local(request)
 
 

@@ -14,8 +14,8 @@ from collections.abc import Callable
 import pytest
 
 from filerow import FileObject, StoredObject
-from filerow._images import dimensions
-from filerow._rules import sniff
+from filerow._validation.images import dimensions
+from filerow._validation.rules import sniff
 from filerow.exceptions import FileValidationError, ImageDimensionsError
 
 HUGE = 0xFFFF

@@ -23,12 +23,12 @@ from sqlalchemy import JSON, Column, Engine, Integer, MetaData, String, Table, c
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from filerow import FileObject, FileObjectList, StoredObject, storages
-from filerow._claims import Claim
-from filerow._signing import Keys, Purpose
+from filerow._tokens import Keys, Purpose
 from filerow.backends.local import LocalBackend
+from filerow.direct import DirectUploads
+from filerow.direct._claims import Claim
 from filerow.exceptions import DocumentError, FilerowError, FileValidationError, InvalidPathError, InvalidTokenError
 from filerow.http import accelerate, answer, receive, redirect, serve
-from filerow.http.direct import DirectUploads
 from filerow.maintenance import adopt, check, migrate, sweep
 from tests.databases import explicit_begin
 from tests.http.conftest import read

@@ -18,13 +18,13 @@ import pytest
 from sqlalchemy import create_engine
 
 from filerow import FileObject
-from filerow._claims import Claim
-from filerow._signing import Keys
+from filerow._tokens import Keys
 from filerow.backends.base import PutOptions, SignRequest
 from filerow.backends.local import LocalBackend
+from filerow.direct import DirectUploads
+from filerow.direct._claims import Claim
 from filerow.exceptions import FilerowError, InvalidPathError, ObjectNotFoundError
 from filerow.http import accelerate, answer, receive, serve
-from filerow.http.direct import DirectUploads
 from filerow.maintenance import sweep
 from tests.http.conftest import parts, read
 from tests.security.hostile import CANARY, INSIDE, SECRET, Ground

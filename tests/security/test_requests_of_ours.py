@@ -17,9 +17,9 @@ from sqlalchemy.orm import Session
 
 from filerow import FileObject, FileObjectList, storages
 from filerow.backends.memory import MemoryBackend
+from filerow.direct import DirectUploads
 from filerow.exceptions import BackendMismatchError, ContentError, DocumentError, UntrustedDocumentError
 from filerow.http import redirect
-from filerow.http.direct import DirectUploads
 from filerow.maintenance import adopt
 from tests.databases import explicit_begin
 from tests.security.hostile import SECRET, Ground

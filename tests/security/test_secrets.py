@@ -19,15 +19,15 @@ from sqlalchemy import create_engine, select
 from sqlalchemy.orm import Session
 
 from filerow import FileObject, FileObjectList, storages
-from filerow._signing import Keys
+from filerow._tokens import Keys
 from filerow.backends._foreign import clean_message, secrets_of
 from filerow.backends.base import SignRequest, StorageBackend
 from filerow.backends.fsspec import FSSpecBackend
 from filerow.backends.local import LocalBackend
 from filerow.backends.memory import MemoryBackend
 from filerow.backends.obstore import ObstoreBackend
+from filerow.direct import DirectUploads
 from filerow.exceptions import FilerowError
-from filerow.http.direct import DirectUploads
 from filerow.maintenance import check, doctor, sweep
 from filerow.outbox import Outbox
 from tests.backends.stores import QUICK, s3_options, s3fs_options, shared

@@ -19,12 +19,12 @@ import pytest
 
 import filerow
 from filerow import FileObject, storages
-from filerow._claims import Claim
-from filerow._signing import Keys, Purpose
+from filerow._tokens import Keys, Purpose
 from filerow.backends.base import SignRequest
 from filerow.backends.memory import MemoryBackend
+from filerow.direct import DirectUploads
+from filerow.direct._claims import Claim
 from filerow.exceptions import ClaimError, ExpiredTokenError, InvalidTokenError
-from filerow.http.direct import DirectUploads
 from tests.security.hostile import INSIDE, SECRET, Ground
 from tests.security.test_doors import Document
 

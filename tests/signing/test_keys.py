@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from itsdangerous.encoding import base64_decode, base64_encode
 
-from filerow._signing import ENVIRONMENT, Keys, Purpose, Secret, check_expiry, resolve_keys
+from filerow._tokens import ENVIRONMENT, Keys, Purpose, Secret, check_expiry, resolve_keys
 from filerow.exceptions import ExpiredTokenError, InvalidTokenError, SecretError
 
 SECRET = "the-first-secret-of-these-tests"

@@ -18,7 +18,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from filerow import FileObject, storages
-from filerow._signing import ENVIRONMENT, Keys, Purpose
+from filerow._tokens import ENVIRONMENT, Keys, Purpose
 from filerow.backends._own_urls import OwnUrls
 from filerow.backends.base import SignRequest
 from filerow.backends.local import LocalBackend

@@ -7,7 +7,7 @@ from typing import Any, assert_type
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from filerow import FileObject, FileObjectList, FileState, StorageBackend, StoredObject, storages
-from filerow.http.direct import DirectUploads, Ticket, TicketPart
+from filerow.direct import DirectUploads, Ticket, TicketPart
 
 
 class Base(DeclarativeBase):

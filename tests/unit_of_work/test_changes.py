@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from filerow import FileObject
-from filerow._changes import Change, CopyTo, Plan, Ref, pending, plan
+from filerow._orm.ownership import Change, CopyTo, Plan, Ref, pending, plan
 
 A, B, C = (Ref("docs", path) for path in ("a", "b", "c"))
 ELSEWHERE = Ref("avatars", "a")

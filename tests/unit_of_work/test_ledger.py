@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from filerow import FileObject
-from filerow._changes import Ref
-from filerow._file import FileState, complete, facts_of, snapshot
-from filerow._ledger import Frame, Ledger
+from filerow._file.object import FileState, complete, facts_of, snapshot
+from filerow._orm.ledger import Frame, Ledger
+from filerow._orm.ownership import Ref
 
 A, B, C = (Ref("docs", path) for path in ("a", "b", "c"))
 OUTER, INNER, INNERMOST = "outer", "inner", "innermost"

@@ -18,8 +18,8 @@ import pytest
 
 from filerow import FileObject
 from filerow._content import ONE_REQUEST
-from filerow._rules import Rules
-from filerow._transfer import Upload
+from filerow._file.transfer import Upload
+from filerow._validation.rules import Rules
 from filerow.exceptions import ContentError, FileStateError, FileTooLargeError, IntegrityError
 from tests.values.frameworks import fastapi, flask, litestar, starlette
 

@@ -11,7 +11,7 @@ import pytest
 
 from filerow import FileObject, storages
 from filerow._document import facts_from, public_view
-from filerow._file import facts_of, loaded
+from filerow._file.object import facts_of, loaded
 from filerow.exceptions import DocumentError, FilerowError
 from tests.values.frameworks import advanced_alchemy
 

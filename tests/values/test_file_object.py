@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from filerow import FileObject, FileState, storages
-from filerow._file import facts_of, loaded
+from filerow._file.object import facts_of, loaded
 from filerow.backends.local import LocalBackend
 from filerow.backends.memory import MemoryBackend
 from filerow.exceptions import (

@@ -14,7 +14,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.pool import StaticPool
 
 from filerow import FileObject, FileObjectList, StoredObject
-from filerow._file import facts_of
+from filerow._file.object import facts_of
 from filerow.backends.base import SignRequest
 from filerow.exceptions import UntrustedDocumentError
 from tests.values.conftest import WatchedBackend

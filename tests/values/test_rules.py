@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from filerow import FileObject, StoredObject
-from filerow._rules import Rules, parse_size, resolve_type, sniff
-from filerow._transfer import Upload
+from filerow._file.transfer import Upload
+from filerow._validation.rules import Rules, parse_size, resolve_type, sniff
 from filerow.exceptions import ContentTypeError, FilerowError, FileTooLargeError, FileValidationError
 
 if TYPE_CHECKING:

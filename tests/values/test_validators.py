@@ -16,7 +16,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.pool import StaticPool
 
 from filerow import FileObject, FileObjectList, Inspection, StoredObject, whole_content
-from filerow._transfer import Upload
+from filerow._file.transfer import Upload
 from filerow.exceptions import ContentError, FileTooLargeError, FileValidationError, IntegrityError
 from tests.values.images import png
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from filerow.backends._streams import Feed, aiterate, in_thread
+from filerow._execution.threads import Feed, aiterate, in_thread
 from filerow.backends._types import Buffer, ObjectInfo, PutOptions, SignRequest, Unfinished
 from filerow.exceptions import StorageError, UnsupportedOperationError
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from types import TracebackType
 
-from filerow.backends._streams import AsyncGuard, Guard
+from filerow._execution.threads import AsyncGuard, Guard
 from filerow.exceptions import (
     FilerowError,
     InvalidPathError,

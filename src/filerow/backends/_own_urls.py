@@ -12,7 +12,7 @@ import time
 from typing import Any, Literal, cast
 from urllib.parse import parse_qsl, quote, urlencode
 
-from filerow._signing import Keys, Purpose, Secret, check_expiry, resolve_keys
+from filerow._tokens import Keys, Purpose, Secret, check_expiry, resolve_keys
 from filerow.backends._types import SignRequest
 from filerow.exceptions import InvalidOptionError, InvalidTokenError, UnsupportedOperationError
 
@@ -32,8 +32,8 @@ class OwnUrls:
     Args:
         backend: The backend's key.
         base_url: Where the application has mounted Filerow's file route: ``/files``, or with scheme and host.
-        secret: See :func:`filerow._signing.resolve_keys`; asked for when the first URL is signed or checked.
-        development: See :func:`filerow._signing.resolve_keys`.
+        secret: See :func:`filerow._tokens.resolve_keys`; asked for when the first URL is signed or checked.
+        development: See :func:`filerow._tokens.resolve_keys`.
 
     Raises:
         SecretError: The secret given is too short.

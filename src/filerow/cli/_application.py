@@ -20,7 +20,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from typing_extensions import TypeIs
 
-from filerow._references import file_columns
+from filerow._orm.references import file_columns
 from filerow._registry import storages
 from filerow.cli._values import CannotRunError, hidden
 

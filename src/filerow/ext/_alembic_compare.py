@@ -11,9 +11,9 @@ from sqlalchemy import Connection, MetaData
 from sqlalchemy.exc import SAWarning
 
 from filerow.ext._alembic_operations import CreateFileTriggersOp, DropFileTriggersOp
-from filerow.outbox._file_table import FileTable, kind_of
 from filerow.outbox._outbox import outbox_of
-from filerow.outbox._triggers import Existing, compare, existing, wanted_by
+from filerow.outbox._triggers.install import Existing, compare, existing, wanted_by
+from filerow.outbox._triggers.spec import FileTable, kind_of
 
 if TYPE_CHECKING:
     from alembic.autogenerate.api import AutogenContext

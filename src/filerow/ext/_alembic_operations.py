@@ -11,8 +11,8 @@ try:
 except ImportError as error:
     raise ImportError("filerow.ext.alembic needs Alembic: pip install alembic") from error
 
-from filerow.outbox._file_table import FileTable
-from filerow.outbox._triggers import as_ddl, changes, existing, has_triggers, parts
+from filerow.outbox._triggers.install import as_ddl, changes, existing, has_triggers, parts
+from filerow.outbox._triggers.spec import FileTable
 
 if TYPE_CHECKING:
     from alembic.autogenerate.api import AutogenContext

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 import anyio
 
-from filerow._file import FileObject
-from filerow.backends._streams import in_thread
+from filerow._execution.threads import in_thread
+from filerow._file.object import FileObject
 from filerow.exceptions import FilerowError
 from filerow.http import route
 from filerow.http._reply import AsyncChunks, Body, Reply

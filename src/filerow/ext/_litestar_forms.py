@@ -15,8 +15,8 @@ from litestar.types import Empty
 from litestar.typing import FieldDefinition
 from litestar.utils.scope.state import ScopeState
 
-from filerow._file import FileObject
-from filerow._list import FileObjectList
+from filerow._file.list import FileObjectList
+from filerow._file.object import FileObject
 
 if TYPE_CHECKING:
     from litestar import Request

@@ -16,10 +16,10 @@ from litestar.typing import FieldDefinition
 from sqlalchemy import inspect
 from sqlalchemy.orm import Mapper
 
-from filerow._column import StoredObject
-from filerow._file import FileObject
-from filerow._list import FileObjectList
-from filerow._pydantic import REFUSED, view_of
+from filerow._file.list import FileObjectList
+from filerow._file.object import FileObject
+from filerow._file.pydantic import REFUSED, view_of
+from filerow._orm.column import StoredObject
 from filerow.exceptions import ContentError, FileValidationError, UntrustedDocumentError
 
 if TYPE_CHECKING:

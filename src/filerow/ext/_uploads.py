@@ -8,9 +8,9 @@ from typing import NamedTuple
 from sqlalchemy import Column
 from sqlalchemy.orm import QueryableAttribute
 
-from filerow._column import StoredObject
 from filerow._content import unwrap_upload
-from filerow._file import FileObject
+from filerow._file.object import FileObject
+from filerow._orm.column import StoredObject
 from filerow.exceptions import FileValidationError
 
 __all__ = ("Target", "checked", "checked_async", "is_upload", "payload_of", "required", "target_of")

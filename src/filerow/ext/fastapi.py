@@ -34,8 +34,8 @@ try:
 except ImportError as error:
     raise ImportError("filerow.ext.fastapi needs FastAPI: pip install 'filerow[fastapi]'") from error
 
-from filerow._file import FileObject
-from filerow._list import FileObjectList
+from filerow._file.list import FileObjectList
+from filerow._file.object import FileObject
 from filerow.ext._static import SCRIPT
 from filerow.ext._uploads import checked_async, is_upload, required, target_of
 from filerow.ext.starlette import StoredFileResponse, direct, exception_handlers, install, send_script, signed
@@ -43,7 +43,7 @@ from filerow.ext.starlette import StoredFileResponse, direct, exception_handlers
 if TYPE_CHECKING:
     from fastapi.params import Depends as Dependency
 
-    from filerow.http.direct import DirectUploads
+    from filerow.direct import DirectUploads
 
 __all__ = ("StoredFileResponse", "Uploaded", "exception_handlers", "file_router", "install", "upload_router")
 

@@ -34,9 +34,9 @@ try:
 except ImportError as error:
     raise ImportError("filerow.ext.flask needs Flask: pip install 'filerow[flask]'") from error
 
-from filerow._file import FileObject
-from filerow._list import FileObjectList
-from filerow._pydantic import view_of
+from filerow._file.list import FileObjectList
+from filerow._file.object import FileObject
+from filerow._file.pydantic import view_of
 from filerow.exceptions import StorageError
 from filerow.ext._static import SCRIPT, script
 from filerow.ext._uploads import checked, is_upload, payload_of, required, target_of
@@ -45,7 +45,7 @@ from filerow.http._problem import ANSWERED
 from filerow.http._reply import Body, Reply
 
 if TYPE_CHECKING:
-    from filerow.http.direct import DirectUploads
+    from filerow.direct import DirectUploads
 
 __all__ = ("Filerow", "accelerate", "redirect", "send", "uploaded", "uploaded_many")
 

@@ -51,8 +51,8 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.plugins import InitPlugin, ReceiveRoutePlugin
 from litestar.routes import HTTPRoute
 
-from filerow._file import FileObject
-from filerow._rules import OCTET_STREAM
+from filerow._file.object import FileObject
+from filerow._validation.rules import OCTET_STREAM
 from filerow.ext._asgi import (
     OtherAnswers,
     Receive,
@@ -76,7 +76,7 @@ if TYPE_CHECKING:
     from litestar.handlers import BaseRouteHandler
     from litestar.routes import BaseRoute
 
-    from filerow.http.direct import DirectUploads
+    from filerow.direct import DirectUploads
 
 __all__ = ("FileDTO", "FilerowPlugin", "StoredFileResponse")
 

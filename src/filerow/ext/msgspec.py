@@ -24,9 +24,9 @@ from importlib.util import find_spec
 from typing import Any
 
 from filerow._content import unwrap_upload
-from filerow._file import FileObject
-from filerow._list import FileObjectList
-from filerow._pydantic import REFUSED, json_schema_for, view_of
+from filerow._file.list import FileObjectList
+from filerow._file.object import FileObject
+from filerow._file.pydantic import REFUSED, json_schema_for, view_of
 from filerow.exceptions import UntrustedDocumentError
 
 if find_spec("msgspec") is None:  # it calls these hooks; they have nothing to call in it

@@ -19,8 +19,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from filerow._file import FileObject
-from filerow._pydantic import core_schema_for, json_schema_for, view_of
+from filerow._file.object import FileObject
+from filerow._file.pydantic import core_schema_for, json_schema_for, view_of
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler

@@ -28,8 +28,8 @@ try:
 except ImportError as error:
     raise ImportError("filerow.ext.sqlmodel needs SQLModel: pip install 'filerow[sqlmodel]'") from error
 
-from filerow._column import StoredObject
-from filerow._list import FileObjectList
+from filerow._file.list import FileObjectList
+from filerow._orm.column import StoredObject
 
 __all__ = ("file_field",)
 

@@ -38,7 +38,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from filerow._file import FileObject
+from filerow._file.object import FileObject
 from filerow.ext._asgi import (
     OtherAnswers,
     Receive,
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from starlette.background import BackgroundTask
     from starlette.datastructures import FormData
 
-    from filerow.http.direct import DirectUploads
+    from filerow.direct import DirectUploads
 
 __all__ = ("StoredFileResponse", "install", "routes", "upload_routes", "uploaded")
 

@@ -14,7 +14,7 @@ route of signed URLs for backends without a server; `problem` tells a client of 
 
 from __future__ import annotations
 
-from filerow._safety import Presentation, is_shown, present, safe_headers
+from filerow._presentation import Presentation, is_shown, present, safe_headers
 from filerow.http._problem import problem
 from filerow.http._reply import AsyncChunks, Body, Chunks, Reply
 from filerow.http.route import answer, answer_async, receive, receive_async

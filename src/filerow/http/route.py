@@ -11,8 +11,8 @@ from collections.abc import AsyncIterable, Iterable
 from mimetypes import guess_type
 from typing import TYPE_CHECKING
 
+from filerow._presentation import is_shown, safe_headers
 from filerow._registry import storages
-from filerow._safety import is_shown, safe_headers
 from filerow.backends._types import ObjectInfo, PutOptions, SignRequest
 from filerow.exceptions import BackendNotFoundError, FilerowError, InvalidTokenError, ObjectExistsError
 from filerow.http._problem import problem, refusal

@@ -13,8 +13,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
-from filerow._file import FileObject, facts_of
-from filerow._safety import safe_headers
+from filerow._file.object import FileObject, facts_of
+from filerow._presentation import safe_headers
 from filerow.backends.local import LocalBackend
 from filerow.exceptions import FileStateError, UnsupportedOperationError
 from filerow.http._reply import Reply, RequestHeaders, plain

@@ -6,15 +6,15 @@ Each takes the ``MetaData`` of the models and an engine, and yields :class:`Prog
 
 from __future__ import annotations
 
-from filerow.maintenance._adopt import adopt, adopt_async
+from filerow.maintenance._adopt.adopt import adopt, adopt_async
 from filerow.maintenance._check import check, check_async
-from filerow.maintenance._doctor import doctor, doctor_async
+from filerow.maintenance._doctor.doctor import doctor, doctor_async
 from filerow.maintenance._drain import drain, drain_async
 from filerow.maintenance._ls import Listed, ls, ls_async
-from filerow.maintenance._migrate import migrate, migrate_async
+from filerow.maintenance._migrate.migrate import migrate, migrate_async
 from filerow.maintenance._report import Finding, Progress
 from filerow.maintenance._stats import ColumnStats, OutboxStats, stats, stats_async
-from filerow.maintenance._sweep import sweep, sweep_async
+from filerow.maintenance._sweep.sweep import sweep, sweep_async
 from filerow.maintenance._undelete import undelete, undelete_async
 
 __all__ = (

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 from sqlalchemy import Engine, MetaData
 from typing_extensions import Unpack
 
-from filerow._bridge import iterate_async, raise_if, run_all
 from filerow._document import facts_from
-from filerow._references import FileColumn, column_named, documents_in, file_columns
+from filerow._execution.batch import iterate_async, raise_if, run_all
+from filerow._orm.references import FileColumn, column_named, documents_in, file_columns
 from filerow._registry import storages
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import BackendNotFoundError, DocumentError, StorageError

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, MetaData, func, select
 
-from filerow._bridge import iterate_async
+from filerow._execution.batch import iterate_async
 from filerow.maintenance._report import Finding, Progress
 from filerow.outbox import Drained, Outbox, outbox_of
 from filerow.outbox._clock import now_of

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from filerow._document import Facts
-from filerow._rules import OCTET_STREAM, called, resolve_type
-from filerow.backends._obstore_steps import Call, Steps, run, run_async
+from filerow._execution.steps import Call, Steps, run, run_async
+from filerow._validation.rules import OCTET_STREAM, called, resolve_type
 from filerow.backends._types import ObjectInfo
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import InvalidPathError, ObjectNotFoundError

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
-from filerow._bridge import call, in_greenlet
+from filerow._execution.batch import call, in_greenlet
+from filerow._orm.references import FileColumn
 from filerow._paths import STAGING, folders_of, generated_at
-from filerow._references import FileColumn
 from filerow._registry import storages
 
 __all__ = ("Folder", "Owner", "folders", "in_pages", "pages", "share")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from filerow._document import Facts
-from filerow.backends._streams import in_thread
+from filerow._execution.threads import in_thread
 from filerow.backends._types import ObjectInfo
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import ObjectNotFoundError, StorageError

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, MetaData, select
 
-from filerow._bridge import iterate_async
-from filerow._changes import Ref
 from filerow._document import Facts, facts_from
-from filerow._references import FileColumn, column_named, documents_in, referenced
+from filerow._execution.batch import iterate_async
+from filerow._orm.ownership import Ref
+from filerow._orm.references import FileColumn, column_named, documents_in, referenced
 from filerow.exceptions import DocumentError
 from filerow.maintenance._rows import rows
 from filerow.outbox import Outbox, outbox_of

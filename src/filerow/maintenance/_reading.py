@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from filerow._content import Meter
-from filerow._rules import SNIFF_BYTES
-from filerow.backends._obstore_steps import Call
-from filerow.backends._streams import in_thread
+from filerow._execution.steps import Call
+from filerow._execution.threads import in_thread
+from filerow._validation.rules import SNIFF_BYTES
 from filerow.backends.base import StorageBackend
 
 __all__ = ("Reading", "is_ours")

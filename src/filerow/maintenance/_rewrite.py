@@ -14,11 +14,11 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, Engine, MetaData, false, select, update
 
-from filerow._bridge import raise_if
-from filerow._changes import Ref
-from filerow._deletes import delete_all
-from filerow._references import FileColumn, decoded, documents_in, referenced, refs_in
-from filerow._tracking import BATCH, Buried, any_of, locking
+from filerow._execution.batch import raise_if
+from filerow._file.deletes import delete_all
+from filerow._orm.fields import BATCH, Buried, any_of, locking
+from filerow._orm.ownership import Ref
+from filerow._orm.references import FileColumn, decoded, documents_in, referenced, refs_in
 from filerow.exceptions import DocumentError
 from filerow.maintenance._rows import plain_table, write
 from filerow.outbox import Outbox, outbox_of

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, Engine, MetaData, case, cast, func, select
 
-from filerow._bridge import iterate_async
 from filerow._document import facts_from
-from filerow._references import FileColumn, documents_in, file_columns
+from filerow._execution.batch import iterate_async
+from filerow._orm.references import FileColumn, documents_in, file_columns
 from filerow.exceptions import DocumentError
 from filerow.outbox import Outbox, outbox_of
 from filerow.outbox._clock import now_of

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine, MetaData
 
-from filerow._bridge import iterate_async
-from filerow._file import FileState
+from filerow._execution.batch import iterate_async
+from filerow._file.object import FileState
 from filerow.exceptions import BackendNotFoundError, StorageError, UndeleteError
 from filerow.maintenance._report import Finding, Progress
 from filerow.outbox import Outbox, outbox_of

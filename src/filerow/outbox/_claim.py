@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, Dialect, Double, Engine, Select, delete, false, func, literal, select, update
 
-from filerow._changes import Ref
-from filerow._references import referenced
+from filerow._orm.ownership import Ref
+from filerow._orm.references import referenced
 from filerow.outbox._clock import now
 from filerow.outbox._table import Tombstone
 

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Double, Engine, Integer, Text, bindparam, delete, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from filerow._bridge import run_all
-from filerow._changes import Ref
+from filerow._execution.batch import run_all
+from filerow._orm.ownership import Ref
 from filerow._registry import storages
 from filerow.outbox._claim import Due, claimed, locked, read_committed, take_write_lock
 from filerow.outbox._clock import now, now_of

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 
 from sqlalchemy import Engine
 
-from filerow._bridge import iterate_async
+from filerow._execution.batch import iterate_async
 from filerow.outbox._drain import Drained, note_run
 
 if TYPE_CHECKING:

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Engine, MetaData, Table, insert, select, update
 from sqlalchemy.engine import Dialect
 
-from filerow._bridge import spawn
-from filerow._changes import Ref
-from filerow._file import FileObject
-from filerow._tracking import OUTBOX, Buried
-from filerow._unit_of_work import on_ddl
+from filerow._execution.batch import spawn
+from filerow._file.object import FileObject
+from filerow._orm.events import on_ddl
+from filerow._orm.fields import OUTBOX, Buried
+from filerow._orm.ownership import Ref
 from filerow.outbox._clock import now
 from filerow.outbox._drain import MOST, Drained, batches, note_run
 from filerow.outbox._drainer import Drainer
 from filerow.outbox._table import bury, make_state_table, make_table, take_back
-from filerow.outbox._triggers import create_all, drop_all, has_triggers
+from filerow.outbox._triggers.install import create_all, drop_all, has_triggers
 from filerow.outbox._undelete import Removed, removed, undelete
 
 if TYPE_CHECKING:

@@ -23,9 +23,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import mysql
 
-from filerow._changes import Ref
 from filerow._document import Facts, to_document
-from filerow._tracking import Buried, any_of
+from filerow._orm.fields import Buried, any_of
+from filerow._orm.ownership import Ref
 from filerow.outbox._clock import now
 
 __all__ = ("Tombstone", "bury", "make_state_table", "make_table", "take_back")

@@ -17,13 +17,13 @@ from uuid import UUID
 from sqlalchemy import JSON, Column, Connection, TableClause, and_, column, delete, select, table, update
 from sqlalchemy.dialects.postgresql import JSONB
 
-from filerow._bridge import call
-from filerow._changes import Ref
 from filerow._document import Facts, facts_from
-from filerow._file import FileObject, FileState, attached, complete
-from filerow._references import FileColumn, column_named, documents_in, referenced, refs_in
+from filerow._execution.batch import call
+from filerow._file.object import FileObject, FileState, attached, complete
+from filerow._orm.fields import locking
+from filerow._orm.ownership import Ref
+from filerow._orm.references import FileColumn, column_named, documents_in, referenced, refs_in
 from filerow._registry import storages
-from filerow._tracking import locking
 from filerow.exceptions import DocumentError, UndeleteError
 from filerow.outbox._claim import take_write_lock
 from filerow.outbox._clock import now

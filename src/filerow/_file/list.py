@@ -1,0 +1,142 @@
+"""``FileObjectList``: the files of one list column. Every change in place is noticed by the session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Self, SupportsIndex
+from weakref import WeakKeyDictionary
+
+from sqlalchemy.ext.mutable import MutableList
+from sqlalchemy.util import memoized_property
+
+from filerow._file.object import FileObject
+from filerow.exceptions import FileStateError
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import CoreSchema
+
+__all__ = ("FileObjectList",)
+
+
+_GONE = (
+    "the row of this list is not in memory any more, so no commit would see the change. Keep the row in a variable while its "
+    "list changes: row = session.get(...); row.files.append(file). For a list of your own, make one: list(files)"
+)
+
+
+class _Rows(WeakKeyDictionary[Any, Any]):
+    """The rows that hold a list. SQLAlchemy knows them weakly, and would not notice that there is nobody left to tell."""
+
+    held = False
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        super().__setitem__(key, value)
+        self.held = True
+
+    def pop(self, key: Any, default: Any = None) -> Any:
+        value = super().pop(key, default)
+        self.held = bool(self)  # the row has let go of it, for another list
+        return value
+
+
+class FileObjectList(MutableList[FileObject]):
+    """A list of files that tells its row when it changes, so ``row.pages.append(file)`` needs no further call.
+
+    It takes only :class:`filerow.FileObject` values; anything else is a ``TypeError`` at the line that adds it.
+    """
+
+    def __init__(self, files: Iterable[FileObject] = ()) -> None:
+        super().__init__(_check(file) for file in files)
+
+    @memoized_property
+    def _parents(self) -> _Rows:
+        return _Rows()
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several rows hold this very list."""
+        return len(self._parents) > 1
+
+    def append(self, x: FileObject) -> None:
+        """Add a file at the end."""
+        super().append(*self._admitted([x]))
+
+    def insert(self, i: SupportsIndex, x: FileObject) -> None:
+        """Add a file before a position."""
+        super().insert(i, *self._admitted([x]))
+
+    def extend(self, x: Iterable[FileObject]) -> None:
+        """Add several files at the end."""
+        super().extend(self._admitted(x))
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        if isinstance(index, slice):
+            super().__setitem__(index, self._admitted(value))
+        else:
+            super().__setitem__(index, *self._admitted([value]))
+
+    def _admitted(self, files: Iterable[object]) -> list[FileObject]:
+        """Return files that the columns of this list take; a list that is no row's yet is checked when it is assigned."""
+        checked = [_check(file) for file in files]
+        pending = [file for file in checked if file.has_pending_data]
+        if pending:
+            for state, key in list(self._parents.items()):
+                kind = state.mapper.columns[key].type
+                for file in pending:
+                    kind.check_assigned(file, key)
+        return checked
+
+    def __iadd__(self, x: Iterable[FileObject]) -> Self:  # type: ignore[override, misc]
+        self.extend(x)
+        return self
+
+    def __imul__(self, n: SupportsIndex) -> Self:  # early releases of SQLAlchemy 2.0 do not notice it
+        self[:] = list(self) * n.__index__()
+        return self
+
+    def changed(self) -> None:
+        """Tell the rows that hold this list.
+
+        Raises:
+            FileStateError: The change would be lost: a row that it was read from is not in memory or holds it no more.
+        """
+        if self._parents.held and not self._parents:
+            raise FileStateError(_GONE)
+        for state, key in list(self._parents.items()):
+            if state.dict.get(key) is not self:
+                msg = (
+                    f"the row has been read anew or expired (by a commit, for example) and holds this list no more, so the "
+                    f"change would be lost; change row.{key} itself"
+                )
+                raise FileStateError(msg)
+        super().changed()
+
+    @classmethod
+    def coerce(cls, key: str, value: Any) -> FileObjectList | None:
+        """Turn what is assigned to the column into a list of files.
+
+        Raises:
+            TypeError: It is no list of files.
+        """
+        if value is None or isinstance(value, cls):
+            return value
+        if isinstance(value, list | tuple):
+            return cls(value)
+        msg = f"{key} holds a list of files: assign a list of FileObject, not {type(value).__name__}"
+        if isinstance(value, FileObject):
+            msg = f"{key} holds a list of files: assign a list, [file], or add to the one there is, row.{key}.append(file)"
+        raise TypeError(msg)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        from filerow._file.pydantic import list_schema_for
+
+        return list_schema_for(cls, handler)
+
+
+def _check(value: object) -> FileObject:
+    if isinstance(value, FileObject):
+        return value
+    msg = f"a list of files takes FileObject, not {type(value).__name__}; wrap the content: FileObject(content=...)"
+    raise TypeError(msg)

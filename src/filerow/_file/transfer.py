@@ -1,0 +1,343 @@
+"""The transfers that give a row its file: upload, copy. Each runs blocking or awaited, and cleans up when it fails."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from filerow._content import BytesContent, Content, Meter
+from filerow._document import Facts
+from filerow._execution.batch import Job, raise_if, run_all, run_all_async
+from filerow._execution.threads import in_thread
+from filerow._file.deletes import Delete
+from filerow._intake import prepare, prepare_async
+from filerow._lengths import expect_length
+from filerow._presentation import present
+from filerow._validation.checks import Checks
+from filerow._validation.rules import NO_RULES, OCTET_STREAM, Rules
+from filerow.backends._types import Buffer, ObjectInfo, PutOptions
+from filerow.exceptions import IntegrityError, StorageError, StorageTimeoutError
+
+if TYPE_CHECKING:
+    from filerow.backends.base import StorageBackend
+
+__all__ = ("Copy", "Inspect", "Upload")
+
+
+_QUICK_BYTES = 64 << 10
+
+_IN_ONE_REQUEST = 1 << 20
+"""Up to this many bytes are read at once for a copy from one backend to another: 16 such copies may be under way."""
+
+
+class Alone:
+    """A transfer that is a batch of its own: awaited through SQLAlchemy's greenlet where there is one, as any other."""
+
+    def finish(self: Job) -> None:
+        """Do it and return when it has ended; raises what went wrong."""
+        raise_if(run_all([self], 1).error)
+
+    async def finish_async(self: Job) -> None:
+        """Do it without blocking the event loop."""
+        raise_if((await run_all_async([self], 1)).error)
+
+
+class Upload(Alone):
+    """Stores one file's content under one path.
+
+    Args:
+        content: The bytes.
+        wanted: What the caller said of the file; a size or ``sha256:`` checksum among it must turn out true.
+        backend: Where to.
+        path: Under which path.
+        rules: What the column demands.
+        generated: The path is ours and unused, so it need not be checked, and may be deleted when anything fails.
+
+    Attributes:
+        facts: What was stored; set when the upload has succeeded.
+    """
+
+    def __init__(
+        self,
+        content: Content,
+        wanted: Facts,
+        backend: StorageBackend,
+        path: str,
+        rules: Rules = NO_RULES,
+        *,
+        generated: bool = True,
+    ) -> None:
+        self.facts: Facts | None = None
+        self._wanted = wanted
+        self._backend = backend
+        self._path = path
+        self._rules = rules
+        self._generated = generated
+        self._meter = Meter(rules, wanted.filename)
+        self._checks = Checks(content, wanted, rules, self._meter)
+
+    @property
+    def quick(self) -> bool:
+        """Whether this is done before a thread would have started: a few bytes into memory or a local directory."""
+        return self._backend.capabilities.quick and self._is_small() and not self._rules.validators
+
+    @property
+    def crowd(self) -> int:
+        """How many such uploads are better left to threads: bytes that are here already, and nobody to be awaited."""
+        able = self._backend.capabilities
+        if not isinstance(self._checks.content, BytesContent) or self._rules.validators:
+            return 0
+        if not able.native_async:
+            return 2
+        return able.crowd if self._is_small() else 0
+
+    def _is_small(self) -> bool:
+        content = self._checks.content
+        return isinstance(content, BytesContent) and (content.size or 0) <= _QUICK_BYTES
+
+    def stop(self) -> None:
+        """Make a streamed upload fail at its next chunk."""
+        self._meter.stop()
+
+    def run(self) -> None:
+        """Upload, blocking."""
+        started = False
+        try:
+            self._checks.whole()
+            prepared = prepare(self._checks.content, self._meter)
+            self._checks.opened(prepared)
+            options = self._options()
+            started = True
+            self.facts = self._stored(self._backend.put(self._path, prepared.body, options))  # type: ignore[arg-type]
+        except BaseException as error:
+            if started and _may_exist(error, generated=self._generated):
+                Delete(self._backend, [self._path]).run()
+            raise
+
+    async def run_async(self) -> None:
+        """Upload without blocking the event loop."""
+        started = False
+        try:
+            await self._checks.whole_async()
+            prepared = await prepare_async(self._checks.content, self._meter)
+            await self._checks.opened_async(prepared)
+            options = self._options()
+            started = True
+            self.facts = self._stored(await self._backend.put_async(self._path, prepared.body, options))
+        except BaseException as error:
+            if started and _may_exist(error, generated=self._generated):
+                await Delete(self._backend, [self._path]).run_async()
+            raise
+
+    def _options(self) -> PutOptions:
+        return _options(self._checks.content_type, self._wanted.filename, generated=self._generated)
+
+    def _stored(self, info: ObjectInfo) -> Facts:
+        wanted, meter = self._wanted, self._meter
+        if info.size is not None:
+            expect_length(self._backend.key, self._path, meter.size, info.size, operation="put")
+        self._expect("size", wanted.size, meter.size)
+        if wanted.checksum and wanted.checksum.startswith("sha256:"):
+            self._expect("checksum", wanted.checksum.lower(), meter.checksum)
+        return wanted._replace(
+            backend=self._backend.key,
+            path=self._path,
+            content_type=self._checks.content_type,
+            metadata=self._checks.metadata,
+            size=meter.size,
+            checksum=meter.checksum,
+            etag=info.etag,
+            version_id=info.version_id,
+            last_modified=info.last_modified or time.time(),
+        )
+
+    def _expect(self, what: str, expected: object, actual: object) -> None:
+        if expected is not None and expected != actual:
+            msg = f"the file was announced with {what} {expected}, but its content has {actual}"
+            raise IntegrityError(msg, operation="put", backend=self._backend.key, path=self._path)
+
+
+class Copy(Alone):
+    """Copies one stored object to a new path, on the server's side when both are in one backend.
+
+    Args:
+        source: The facts of the file to copy.
+        origin: The backend it is in.
+        backend: The backend to copy to.
+        path: The new path.
+        generated: The path is ours and unused.
+        meter: Counts and hashes what is streamed from one backend to another, which must turn out to be what ``source`` says.
+
+    Attributes:
+        facts: What the copy is; set when it has succeeded.
+    """
+
+    def __init__(
+        self,
+        source: Facts,
+        origin: StorageBackend,
+        backend: StorageBackend,
+        path: str,
+        *,
+        generated: bool = True,
+        meter: Meter | None = None,
+    ) -> None:
+        self.facts: Facts | None = None
+        self._source = source
+        self._origin = origin
+        self._backend = backend
+        self._path = path
+        self._generated = generated
+        self._meter = meter = meter or (None if origin is backend else Meter(NO_RULES, source.filename))
+        self._in_one = meter is not None and source.size is not None and source.size <= _IN_ONE_REQUEST
+
+    quick = False
+    crowd = 0
+
+    def stop(self) -> None:
+        """Stop a metered stream at its next chunk; any other copy is one request, or a stream whose failure cleans up."""
+        if self._meter is not None:
+            self._meter.stop()
+
+    def run(self) -> None:
+        """Copy, blocking."""
+        try:
+            if self._origin is self._backend:
+                info = self._backend.copy(self._source.path, self._path)
+            else:
+                info = self._backend.put(self._path, self._content(), self._stored_with())
+            self.facts = self._copied(info)
+        except BaseException as error:
+            if _may_exist(error, generated=self._generated):
+                Delete(self._backend, [self._path]).run()
+            raise
+
+    async def run_async(self) -> None:
+        """Copy without blocking the event loop."""
+        try:
+            if self._origin is self._backend:
+                info = await self._backend.copy_async(self._source.path, self._path)
+            else:
+                info = await self._stream_async()
+            self.facts = self._copied(info)
+        except BaseException as error:
+            if _may_exist(error, generated=self._generated):
+                await Delete(self._backend, [self._path]).run_async()
+            raise
+
+    def _content(self) -> Buffer | Iterator[Buffer]:
+        """Return the bytes, a few of them at once: that is two requests, and no thread to stream through."""
+        if self._in_one:
+            return self._metered(self._origin.read(self._source.path, 0, self._most))
+        return map(self._metered, self._origin.stream(self._source.path))
+
+    async def _stream_async(self) -> ObjectInfo:
+        if self._in_one:
+            whole = self._metered(await self._origin.read_async(self._source.path, 0, self._most))
+            return await self._backend.put_async(self._path, whole, self._stored_with())
+        async with aclosing(self._chunks_async()) as chunks:
+            return await self._backend.put_async(self._path, chunks, self._stored_with())
+
+    async def _chunks_async(self) -> AsyncGenerator[Buffer]:
+        async for chunk in self._origin.stream_async(self._source.path):
+            yield await in_thread(self._metered, chunk)
+
+    @property
+    def _most(self) -> int | None:
+        """Where to end a read in one request: one byte late, so that an object longer than its document says shows itself."""
+        return self._source.size + 1 if self._source.size else None
+
+    def _metered(self, chunk: Buffer) -> Buffer:
+        return chunk if self._meter is None else self._meter.feed(chunk)
+
+    def _stored_with(self) -> PutOptions:
+        return _options(self._source.content_type, self._source.filename, generated=self._generated)
+
+    def _copied(self, info: ObjectInfo) -> Facts:
+        source, meter = self._source, self._meter
+        if info.size is not None:
+            expect_length(self._backend.key, self._path, meter.size if meter else source.size, info.size, operation="copy")
+        if meter is not None and self._origin is not self._backend:
+            known = source.checksum if (source.checksum or "").startswith("sha256:") else None
+            if source.size not in {None, meter.size} or known not in {None, meter.checksum}:
+                msg = (
+                    f"the row says {source.size} bytes with {source.checksum}, what was read has {meter.size} bytes "
+                    f"with {meter.checksum}"
+                )
+                raise IntegrityError(msg, operation="read", backend=self._origin.key, path=source.path)
+            source = source._replace(size=meter.size, checksum=meter.checksum)
+        return source._replace(
+            backend=self._backend.key,
+            path=self._path,
+            etag=info.etag,
+            version_id=info.version_id,
+            last_modified=info.last_modified or time.time(),
+        )
+
+
+class Inspect:
+    """Finds out what is not known of an object that exists: by HEAD, and by reading it where its checksum is missing.
+
+    Attributes:
+        facts: The facts, complete; set when the object was found.
+    """
+
+    def __init__(self, known: Facts, backend: StorageBackend, rules: Rules = NO_RULES) -> None:
+        self.facts: Facts | None = None
+        self._known = known
+        self._backend = backend
+        self._meter = Meter(rules, known.filename)
+
+    quick = False
+    crowd = 0
+
+    def stop(self) -> None:
+        """Stop reading at the next chunk."""
+        self._meter.stop()
+
+    def run(self) -> None:
+        """Look, blocking."""
+        info = self._backend.head(self._known.path)
+        if self._known.checksum is None:
+            for chunk in self._backend.stream(self._known.path):
+                self._meter.feed(chunk)
+        self.facts = self._found(info)
+
+    async def run_async(self) -> None:
+        """Look without blocking the event loop."""
+        info = await self._backend.head_async(self._known.path)
+        if self._known.checksum is None:
+            async for chunk in self._backend.stream_async(self._known.path):
+                await in_thread(self._meter.feed, chunk)
+        self.facts = self._found(info)
+
+    def _found(self, info: ObjectInfo) -> Facts:
+        known = self._known
+        return known._replace(
+            backend=self._backend.key,
+            content_type=known.content_type or info.content_type or OCTET_STREAM,
+            size=info.size,
+            checksum=known.checksum or self._meter.checksum,
+            etag=info.etag,
+            version_id=info.version_id,
+            last_modified=info.last_modified or known.last_modified,
+        )
+
+
+def _options(content_type: str, filename: str, *, generated: bool) -> PutOptions:
+    """Return how to store a file: with headers that make its store's own URLs as safe as our route."""
+    shown = present(content_type, filename)
+    return PutOptions(shown.content_type, shown.content_disposition, create_only=not generated)
+
+
+def _may_exist(error: BaseException, *, generated: bool) -> bool:
+    """Say whether a failed write may have left an object that is ours to delete.
+
+    A backend leaves nothing when it refuses, or when the content fails. Only a lost answer or a cancellation leaves us in doubt,
+    and then only a path that we generated is certain not to be somebody else's.
+    """
+    if isinstance(error, IntegrityError):  # stored, but not what was announced
+        return True
+    return generated and (not isinstance(error, Exception) or type(error) in {StorageError, StorageTimeoutError})

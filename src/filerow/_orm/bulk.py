@@ -1,0 +1,359 @@
+"""ORM bulk INSERT, UPDATE and DELETE: ``session.execute(insert(Model), [...])``, ``Query.delete()`` and their kin.
+
+These statements change rows without loading objects, so there is no attribute history. What the rows own is read before and
+after the statement instead, and the difference is what it has dropped; that is right whatever decides which rows it touches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from sqlalchemy import Connection, CursorResult, Delete, Insert, Result, Select, Update, func, select
+from sqlalchemy.orm import Mapper, ORMExecuteState, configure_mappers
+
+from filerow._file.list import FileObjectList
+from filerow._file.object import FileObject
+from filerow._orm.fields import (
+    BATCH,
+    Field,
+    Slot,
+    any_of,
+    fields_in_table,
+    fields_of,
+    files_in,
+    lock_for_writing,
+    locking,
+    owned_by,
+    slot_of,
+)
+from filerow._orm.flush import Work, check_backend
+from filerow._orm.inline import Inline, inline_values, values_of
+from filerow._orm.ownership import Change, Ref
+from filerow._orm.session import session_files
+from filerow._orm.unsupported import (
+    refuse_alias,
+    refuse_conflict_clause,
+    refuse_conflict_prefix,
+    refuse_copies_in_order,
+    refuse_core_strategy,
+    refuse_insert_from_select,
+    refuse_repeated_rows,
+    refuse_sharing,
+)
+
+__all__ = ("run_bulk",)
+
+Key = tuple[Any, ...]
+OwnedRows = dict[Key, dict[Field, tuple[Ref, ...]]]
+
+
+def run_bulk(state: ORMExecuteState) -> Result[Any] | None:
+    """Run an ORM bulk statement on a class with file columns; ``None`` lets SQLAlchemy run any other statement itself."""
+    mapper = state.bind_mapper
+    if mapper is None or not (state.is_insert or state.is_update or state.is_delete) or not state.is_orm_statement:
+        return None
+    if not all(one.configured for one in mapper.self_and_descendants):
+        configure_mappers()  # nobody has used the class yet, so its file columns are not known
+    statement = state.statement
+    parents_too = isinstance(statement, Insert) or state.is_executemany  # these write the parent classes' tables as well
+    fields = fields_of(mapper) if parents_too else fields_in_table(mapper)
+    if not fields or not isinstance(statement, Insert | Update | Delete):
+        return None
+    refuse_alias(statement)
+    refuse_core_strategy(state, values_of(statement), fields)
+    if isinstance(statement, Insert):
+        return _insert(state, statement, mapper, fields)
+    if isinstance(statement, Update):
+        return _update(state, statement, mapper, fields)
+    return _delete(state, mapper, fields)
+
+
+@dataclass(slots=True)
+class Values:
+    """The files a statement gives to rows, wherever it carries them, and the copies that take their place.
+
+    Attributes:
+        rows: One mapping of attribute names to values per row, for parameters given beside the statement.
+        inline: The values inside the statement.
+        named: The values of the statement that are parameters, by attribute name: the names of the parameters.
+        parameters: What those parameters are now.
+        changes: One change per row and column that gets files.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    inline: dict[str, Any] = field(default_factory=dict)
+    named: dict[str, str] = field(default_factory=dict)
+    parameters: dict[str, Any] = field(default_factory=dict)
+    changes: list[Change] = field(default_factory=list)
+
+    def add(self, owner: int, column: Field, value: Any) -> None:
+        """Note what a row's column gets; row -1 stands for the statement's own values."""
+        for file in cast("Sequence[object]", files_in(value)):
+            if not isinstance(file, FileObject):
+                msg = f"{column.key} takes FileObject, not {type(file).__name__}; wrap the content: FileObject(content=...)"
+                raise TypeError(msg)
+            check_backend(file, column.type.backend, column)
+        kind = column.type
+        self.changes.append(Change(Slot(owner, column), files_in(value), backend=kind.backend, owned=kind.lifecycle))
+
+    def add_inline(self, found: Sequence[Inline]) -> None:
+        """Note what the statement itself gives to rows."""
+        for one in found:
+            if one.parameter is not None:
+                self.named[one.field.key] = one.parameter
+            self.add(-1, one.field, one.value)
+
+    def add_defaults(self, fields: Sequence[Field]) -> None:
+        """Give the columns that the statement itself does not mention what the ORM gives them: a default, or an empty list."""
+        given = {slot_of(change).field for change in self.changes}
+        for column in fields:
+            value = None if column in given else column.initial()
+            if value is not None:
+                self.inline[column.key] = value
+                self.add(-1, column, value)
+
+    def put_copy(self, change: Change, index: int, copy: FileObject) -> Callable[[], None]:
+        """Put a copy in place of a file that another row owns; nothing holds it once the statement has run."""
+        owner, column = slot_of(change)
+        change.new = (*change.new[:index], copy, *change.new[index + 1 :])
+        value = FileObjectList(change.new) if column.type.multiple else copy
+        if isinstance(owner, int) and owner >= 0:
+            self.rows[owner][column.key] = value
+        elif column.key in self.named:
+            self.parameters[self.named[column.key]] = value
+        else:
+            self.inline[column.key] = value
+        return _nothing_to_put_back
+
+
+def _nothing_to_put_back() -> None:
+    """Put nothing back: the rows given to a statement are the application's, and the copies were put into others."""
+
+
+# -- INSERT ----------------------------------------------------------------------------------------------------------------
+
+
+def _insert(state: ORMExecuteState, statement: Insert, mapper: Mapper[Any], fields: Sequence[Field]) -> Result[Any] | None:
+    refuse_insert_from_select(statement, fields)
+    multi = _multi_values(statement, fields)
+    values = _inserted(state, statement, fields, multi or _parameters(state))
+    refuse_sharing(values.changes, len(values.rows), "INSERT")
+    refuse_conflict_clause(statement, values.changes, fields)
+    refuse_conflict_prefix(state, statement, values.changes)
+    if not values.changes and not values.rows:
+        return None
+    files = session_files(state.session)
+    work = files.work(values.put_copy)
+    with work.undone_on_error():
+        work.upload(values.changes)
+        work.settle_owners(values.changes)
+        rebuilt = _with_rows(statement, values.rows) if multi else None
+        result = _invoke(state, statement, values) if rebuilt is None else state.invoke_statement(rebuilt)
+        _tell_outbox(work, state)
+    files.keep(state.session, work)
+    return result
+
+
+def _inserted(state: ORMExecuteState, statement: Insert, fields: Sequence[Field], rows: list[dict[Any, Any]]) -> Values:
+    """Return the files an INSERT brings; a column it does not mention gets its default or an empty list, as in the ORM."""
+    values = Values(rows=rows)
+    inline = inline_values(statement, fields, _parameters(state))
+    elsewhere = {one.field for one in inline}
+    none_is_null = bool(_multi_values(statement, ())) or state.execution_options.get("render_nulls", False)
+    for number, row in enumerate(rows):
+        for column in fields:
+            missing = column not in elsewhere and (column.key not in row or (row[column.key] is None and not none_is_null))
+            default = column.initial() if missing else None
+            if default is not None:
+                row[column.key] = default
+            if column.key in row:
+                values.add(number, column, row[column.key])
+    values.add_inline(inline)
+    if not rows and not getattr(statement, "_select_names", None):
+        values.add_defaults(fields)
+    return values
+
+
+def _multi_values(statement: Insert, fields: Sequence[Field]) -> list[dict[Any, Any]]:
+    """Return the rows of ``insert(Model).values([{...}, ...])``; file columns by attribute name, the others as they are."""
+    names = {column.column: column.key for column in fields}
+    groups = getattr(statement, "_multi_values", ())
+    return [{names.get(key, key): value for key, value in row.items()} for group in groups for row in group]
+
+
+def _with_rows(statement: Insert, rows: Sequence[Mapping[Any, Any]]) -> Insert:
+    clone = statement._generate()
+    clone._multi_values = ()
+    return clone.values(rows)
+
+
+# -- UPDATE and DELETE -----------------------------------------------------------------------------------------------------
+
+
+def _update(state: ORMExecuteState, statement: Update, mapper: Mapper[Any], fields: Sequence[Field]) -> Result[Any] | None:
+    values = _updated(state, statement, fields)
+    refuse_conflict_prefix(state, statement, values.changes)
+    if not values.changes:
+        return None
+    keys = [_key_of(mapper, row) for row in values.rows] if values.rows else None
+    if keys is not None:
+        refuse_repeated_rows(values.changes, keys, mapper)
+    before = _read(state, mapper, fields, keys)
+    refuse_sharing(values.changes, _matched(state, mapper, values, before), "UPDATE")
+    _tell_old(values, before, keys)
+    files = session_files(state.session)
+    work = files.work(values.put_copy)
+    with work.undone_on_error():
+        work.upload(values.changes)
+        work.settle_owners(values.changes)
+        result = _invoke(state, statement, values)
+        written = result.rowcount if isinstance(result, CursorResult) else 0
+        refuse_sharing(values.changes, written, "UPDATE")
+        if keys is None and not before and written <= 0:
+            work.forget({-1})  # no row took the files
+    _keep_what_is_left(work, state, mapper, fields, before)
+    _tell_outbox(work, state)
+    files.keep(state.session, work)
+    return result
+
+
+def _updated(state: ORMExecuteState, statement: Update, fields: Sequence[Field]) -> Values:
+    """Return the files an UPDATE brings: in rows that name their primary keys, in itself, or in its parameters."""
+    parameters = _parameters(state)
+    values = Values(rows=parameters if state.is_executemany else [])
+    for number, row in enumerate(values.rows):
+        for column in fields:
+            if column.key in row:
+                values.add(number, column, row[column.key])
+    values.add_inline(inline_values(statement, fields, parameters))
+    if parameters and not state.is_executemany:  # a parameter called like a column is one more value to set
+        named = [column for column in fields if column.column.key in parameters[0]]
+        values.add_inline([Inline(one, parameters[0][one.column.key], one.column.key) for one in named])
+    return values
+
+
+def _matched(state: ORMExecuteState, mapper: Mapper[Any], values: Values, before: OwnedRows) -> int:
+    """Return how many rows an UPDATE is about to change, as far as can be known before.
+
+    Hooks of the application (``do_orm_execute``) may narrow a statement, to one tenant's rows for example. What rows own is read
+    without them, for they may as well hide rows from SELECTs alone; so several rows are counted once more, through the hooks.
+    """
+    if len(before) == 1 or state.is_executemany or not any(change.new for change in values.changes):
+        return len(before)
+    query: Any = select(func.count()).select_from(mapper.class_)
+    where = getattr(state.statement, "whereclause", None)
+    counting = query if where is None else query.where(where)
+    arguments = dict(state.bind_arguments)
+    return sum(state.session.scalars(counting, one, bind_arguments=arguments).one() for one in _parameters(state) or [{}])
+
+
+def _delete(state: ORMExecuteState, mapper: Mapper[Any], fields: Sequence[Field]) -> Result[Any] | None:
+    before = _read(state, mapper, fields, None)
+    files = session_files(state.session)
+    work = files.work(_nothing_to_copy)
+    result = state.invoke_statement()
+    for key, owned in before.items():
+        for column in fields:
+            for ref in owned[column] if column.type.lifecycle else ():
+                work.let_go(ref, Slot(key, column))
+    _keep_what_is_left(work, state, mapper, fields, before)
+    _tell_outbox(work, state)
+    files.keep(state.session, work)
+    return result
+
+
+def _nothing_to_copy(change: Change, index: int, copy: FileObject) -> Callable[[], None]:
+    raise AssertionError
+
+
+def _tell_old(values: Values, before: OwnedRows, keys: Sequence[Key] | None) -> None:
+    """Tell each change what its row (or, for a value in the statement, all matched rows) owns."""
+    for change in values.changes:
+        owner, column = slot_of(change)
+        if not isinstance(owner, int) or owner == -1:
+            rows = list(before.values())
+        else:
+            rows = [before.get(keys[owner], {})] if keys else []
+        change.old = tuple(ref for row in rows for ref in row.get(column, ()))
+
+
+def _tell_outbox(work: Work, state: ORMExecuteState) -> None:
+    work.tell_outbox(lambda _: _connection(state))
+
+
+def _keep_what_is_left(
+    work: Work, state: ORMExecuteState, mapper: Mapper[Any], fields: Sequence[Field], before: OwnedRows
+) -> None:
+    """Take back the drop of every object that a row still owns after the statement."""
+    if not work.frame.dropped or not before:
+        return
+    for owned in _read(state, mapper, fields, list(before), lock=False).values():
+        for refs in owned.values():
+            for ref in refs:
+                work.frame.dropped.pop(ref, None)
+
+
+def _read(
+    state: ORMExecuteState,
+    mapper: Mapper[Any],
+    fields: Sequence[Field],
+    keys: Sequence[Key] | None,
+    *,
+    lock: bool = True,
+) -> OwnedRows:
+    """Read what rows own: those with the given keys, else those a statement's WHERE matches."""
+    if lock and state.execution_options.get("autoflush", True):
+        state.session._autoflush()  # as the statement itself would
+    owned, connection = OwnedRows(), _connection(state)
+    columns = [getattr(mapper.class_, mapper.get_property_by_column(c).key) for c in mapper.primary_key]
+    known = fields_of(mapper)  # the others are columns of children
+    query: Any = select(*columns, *(getattr(mapper.class_, f.key) if f in known else f.column for f in fields))
+    if lock:
+        lock_for_writing(connection, fields)
+        query = locking(query, connection.dialect, key_share=True, of=tuple({f.column.table for f in fields}))
+    for statement, parameters in _reads(state, query, columns, keys):
+        # not through the session, whose hooks may hide rows from SELECTs
+        for row in connection.execute(statement, parameters):
+            width = len(columns)
+            owned[tuple(row[:width])] = {f: owned_by(v) for f, v in zip(fields, row[width:], strict=True)}
+    return owned
+
+
+def _reads(
+    state: ORMExecuteState, query: Any, columns: Sequence[Any], keys: Sequence[Key] | None
+) -> list[tuple[Select[Any], Any]]:
+    if keys is not None:
+        return [(query.where(any_of(columns, keys[i : i + BATCH])), {}) for i in range(0, len(keys), BATCH)]
+    where = getattr(state.statement, "whereclause", None)
+    matching = query if where is None else query.where(where)
+    return [(matching, one) for one in _parameters(state) or [{}]]
+
+
+# -- shared ----------------------------------------------------------------------------------------------------------------
+
+
+def _connection(state: ORMExecuteState) -> Connection:
+    """Return the connection that runs the statement, wherever ``bind_arguments`` sends it."""
+    return state.session.connection(bind_arguments=dict(state.bind_arguments))
+
+
+def _parameters(state: ORMExecuteState) -> list[dict[str, Any]]:
+    given: Any = state.parameters or []
+    return [dict(one) for one in given] if isinstance(given, list | tuple) else [dict(given)]
+
+
+def _invoke(state: ORMExecuteState, statement: Any, values: Values) -> Result[Any]:
+    if values.inline:
+        refuse_copies_in_order(statement)
+        keys = {slot.field.key: slot.field.column for slot in map(slot_of, values.changes)}
+        statement = statement.values({keys[key]: value for key, value in values.inline.items()})
+    if not values.rows:
+        return state.invoke_statement(statement, params=values.parameters)
+    parameters: Any = values.rows if state.is_executemany else values.rows[0]
+    return state.invoke_statement(statement, params=parameters)
+
+
+def _key_of(mapper: Mapper[Any], row: Mapping[str, Any]) -> Key:
+    return tuple(row.get(mapper.get_property_by_column(column).key) for column in mapper.primary_key)

@@ -1,0 +1,400 @@
+"""``StoredObject``: the SQLAlchemy type of a file column.
+
+::
+
+    class Document(Base):
+        __tablename__ = "document"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        file: Mapped[FileObject | None] = mapped_column(StoredObject("docs", max_size="25 MB"))
+        pages: Mapped[FileObjectList] = mapped_column(StoredObject("docs", multiple=True))
+
+The column holds JSON (JSONB on PostgreSQL). This module turns files into documents and documents into files and lets queries
+look into them; it does no I/O. Storing and deleting bytes is the session's business, see ``_orm.events``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import JSON, BigInteger, ColumnElement, and_, cast, or_, type_coerce
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql import operators
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from filerow._file.list import FileObjectList
+from filerow._file.object import FileObject, FileState, Snapshot, content_in, facts_of, loaded, restore
+from filerow._paths import Chooser, checked_path, checked_shards
+from filerow._registry import key_of
+from filerow._validation.rules import NO_RULES, ImageLimits, Rules, checked_types, parse_size
+from filerow._validation.validators import Validator, checked_validators
+from filerow.backends.base import StorageBackend
+from filerow.exceptions import DocumentError, FileStateError, UnsupportedRouteError
+
+if TYPE_CHECKING:
+    from filerow._validation.checks import Checks
+
+__all__ = ("StoredObject",)
+
+binding_refused: ContextVar[bool] = ContextVar("filerow_binding_refused", default=False)
+"""Set by the unit of work while one of the session's legacy bulk methods runs, which gives it no chance to store files."""
+
+_JSON = JSON(none_as_null=True)
+
+_first_use: list[Callable[[], None]] = []
+
+
+def on_first_use(call: Callable[[], None]) -> Callable[[], None]:
+    """Have something called when the program makes its first file column, and not before."""
+    _first_use.append(call)
+    return call
+
+
+_NO_BULK_METHODS = (
+    "bulk_save_objects(), bulk_insert_mappings() and bulk_update_mappings() bypass the unit of work, so a file column cannot go "
+    "through them; use session.add_all(...), session.execute(insert(Model), [...]) or session.execute(update(Model), [...])"
+)
+
+# Operators of plain JSON columns, which look into the document rather than compare files.
+_LOOKS_INSIDE = frozenset({operators.getitem, operators.json_getitem_op, operators.json_path_getitem_op})
+
+
+_EQUALITY = frozenset({operators.eq, operators.ne})
+
+
+class StoredObject(TypeDecorator[Any]):
+    """A column whose files live and die with its rows.
+
+    Args:
+        backend: Key of the backend, which may be registered later, or the backend; the default backend when left out.
+        multiple: The column holds a list of files (``FileObjectList``) instead of one.
+        max_size: Most bytes a file may have: a number, or text such as ``"25 MB"`` or ``"25 MiB"``.
+        content_types: Allowed media types; patterns such as ``image/*`` work. Checked against what the bytes prove. SVG can carry
+            scripts, so only its own name, ``image/svg+xml``, allows it.
+        max_pixels: Most pixels an image may have, width times height.
+        min_width: Fewest pixels an image may be wide.
+        max_width: Most pixels an image may be wide.
+        min_height: Fewest pixels an image may be high.
+        max_height: Most pixels an image may be high. All five are for images, and read from the header; when any is set, an image
+            whose header does not say its width and height is refused. Other files pass.
+        validators: Checks of your own, plain or ``async``: ``check(head: bytes, facts: Inspection)`` returns ``None`` or metadata
+            to add, or raises ``FileValidationError``; see :func:`filerow.whole_content` for those that need every byte.
+        path: Callable that gets a :class:`filerow.PathRequest` and returns the path to store under, create-only.
+        shards: Spread the generated paths over this many folders; 0 for none.
+        lifecycle: ``False`` stores new files but never copies or deletes any: the application looks after them.
+    """
+
+    impl = JSON
+    cache_ok = True
+
+    def __init__(  # noqa: PLR0913 - a column's rules are many, and each has its name
+        self,
+        backend: str | StorageBackend = "",
+        multiple: bool = False,  # noqa: FBT001, FBT002 - positional in the API this grew out of
+        *,
+        max_size: int | str | None = None,
+        content_types: Sequence[str] = (),
+        max_pixels: int | None = None,
+        min_width: int | None = None,
+        max_width: int | None = None,
+        min_height: int | None = None,
+        max_height: int | None = None,
+        validators: Iterable[Validator] = (),
+        path: Chooser | None = None,
+        shards: int = 0,
+        lifecycle: bool = True,
+    ) -> None:
+        super().__init__()
+        while _first_use:
+            _first_use.pop()()
+        self.backend = key_of(backend)
+        self.multiple = multiple
+        self.max_size = parse_size(max_size)
+        self.content_types = checked_types(content_types)
+        limits = ImageLimits(max_pixels, min_width, max_width, min_height, max_height).checked()
+        self.max_pixels, self.min_width, self.max_width, self.min_height, self.max_height = limits
+        self.path = checked_path(path)
+        self.shards = checked_shards(shards)
+        self.lifecycle = lifecycle
+        # Underscored, and so no part of SQLAlchemy's cache key: SQL does not depend on them.
+        self._rules = Rules(self.max_size, self.content_types, image=limits, validators=checked_validators(validators))
+        self._rules_of: dict[str, Rules] = {}
+        self._field: str | None = None
+
+    @property
+    def validators(self) -> tuple[Validator, ...]:
+        """The application's own checks."""
+        return self._rules.validators
+
+    def rules(self, field: str) -> Rules:
+        """Return the checks a file of this column must pass."""
+        rules = self._rules_of.get(field)
+        if rules is None:
+            rules = self._rules_of[field] = self._rules._replace(field=field)
+        return rules
+
+    # -- checks --------------------------------------------------------------------------------------------------------
+
+    def named(self, field: str) -> None:
+        """Learn the name of the attribute, for messages; a type that several attributes share has none."""
+        self._field = field if self._field in {None, field} else ""
+
+    def check(self, value: object, *, field: str = "") -> FileObject:
+        """Check content against all rules of this column without storing it: ``Document.file.type.check(upload)``.
+
+        Args:
+            value: A pending ``FileObject``, an upload, or any content that one takes. A stream is put aside to be checked whole.
+            field: What to call it in an error; the attribute's name by default.
+
+        Returns:
+            A pending file to assign, with the content type that was recognised and the metadata that validators added. Its
+            validators do not run again.
+
+        Raises:
+            FileValidationError: The file is refused.
+            ContentError: A validator or the content is asynchronous.
+            FileStateError: The file is stored already.
+        """
+        file, checks = self._checks(value, field)
+        checks.everything()
+        return _checked(file, checks)
+
+    async def check_async(self, value: object, *, field: str = "") -> FileObject:
+        """Check content against all rules of this column; see :meth:`check`. Asynchronous validators and content work here."""
+        file, checks = self._checks(value, field)
+        await checks.everything_async()
+        return _checked(file, checks)
+
+    def check_assigned(self, file: FileObject, field: str) -> None:
+        """Refuse at the line that assigns what can be seen of a pending file's content there.
+
+        Raises:
+            FileValidationError: The file is refused.
+        """
+        if content_in(file) is None or self._rules == NO_RULES:
+            return
+        file, checks = self._checks(file, field)
+        checks.at_once()
+        if checks.metadata is not file.metadata:
+            _checked(file, checks)
+
+    def _checks(self, value: object, field: str) -> tuple[FileObject, Checks]:
+        from filerow._validation.checks import (
+            Checks,  # loaded with the first file that is checked or stored, not with the package
+        )
+
+        file = value if isinstance(value, FileObject) else FileObject(content=value)
+        content = content_in(file)
+        if content is None:
+            msg = f"{file!r} has no content to check; rules are for files that are not stored yet"
+            raise FileStateError(msg)
+        return file, Checks(content, facts_of(file), self.rules(field or self._field or ""))
+
+    @property
+    def python_type(self) -> type[Any]:
+        """``FileObject``, or ``FileObjectList`` for a list column."""
+        return FileObjectList if self.multiple else FileObject
+
+    def __repr__(self) -> str:
+        """Return Python that makes this type again, for Alembic."""
+        arguments = [repr(self.backend)] if self.backend else []
+        arguments += ["multiple=True"] if self.multiple else []
+        arguments += [f"max_size={self.max_size}"] if self.max_size is not None else []
+        arguments += [f"content_types={list(self.content_types)}"] if self.content_types else []
+        arguments += [f"{name}={value}" for name, value in self._rules.image._asdict().items() if value is not None]
+        arguments += [f"shards={self.shards}"] if self.shards else []
+        arguments += [] if self.lifecycle else ["lifecycle=False"]
+        return f"StoredObject({', '.join(arguments)})"
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """JSONB on PostgreSQL, JSON elsewhere."""
+        if dialect.name == "postgresql":
+            from sqlalchemy.dialects.postgresql import JSONB
+
+            return dialect.type_descriptor(JSONB(none_as_null=True))
+        return dialect.type_descriptor(_JSON)
+
+    # -- values --------------------------------------------------------------------------------------------------------
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        """Turn stored files into their documents.
+
+        Raises:
+            UnsupportedRouteError: A file is still pending: it came by a way that the unit of work cannot see.
+        """
+        if binding_refused.get():
+            raise UnsupportedRouteError(_NO_BULK_METHODS)
+        if self.multiple:
+            return [self._document(file) for file in value or ()]
+        return None if value is None else self._document(value)
+
+    def _document(self, value: object) -> dict[str, Any]:
+        if not isinstance(value, FileObject):
+            msg = f"a file column takes FileObject, not {type(value).__name__}; wrap the content: FileObject(content=...)"
+            raise TypeError(msg)
+        if value.state is FileState.PENDING:
+            msg = (
+                f"{value!r} is not stored yet, and this statement bypasses the ORM's unit of work, which would store it. "
+                "Add the object to a session, use session.execute(insert(Model), [...]), or call save() on the file first; what "
+                "onupdate= would make, set in a before_update listener"
+            )
+            raise UnsupportedRouteError(msg)
+        return value.to_dict()
+
+    # SQLAlchemy names the processor's type privately
+    def result_processor(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, dialect: Dialect, coltype: Any
+    ) -> Callable[[Any], Any] | None:
+        """Turn documents into files; a single document is not even parsed before somebody looks at the file."""
+        decode = self.impl_instance.result_processor(dialect, coltype)
+        if self.multiple:
+
+            def process_list(value: Any) -> Any:
+                documents: Any = _decoded(decode, value) if decode is not None and isinstance(value, str | bytes) else value
+                # other libraries have written one document, when the column held one, and null for a file that is no more
+                many = [documents] if isinstance(documents, dict) else documents or ()
+                return FileObjectList(loaded(document) for document in many if document is not None)
+
+            return process_list
+
+        def process(value: Any) -> Any:
+            # "null" is JSON null, which other libraries write for no file
+            return None if value is None or value in ("null", b"null") else loaded(value)
+
+        return process
+
+    def compare_values(self, x: Any, y: Any) -> bool:
+        """Say whether two values have the same documents, so that a changed filename or metadata is an UPDATE."""
+        if isinstance(x, FileObject) and isinstance(y, FileObject):
+            return x is y or (x == y and facts_of(x) == facts_of(y))
+        if isinstance(x, list) and isinstance(y, list):
+            return len(x) == len(y) and all(self.compare_values(a, b) for a, b in zip(x, y, strict=True))
+        return x is y
+
+    # -- queries -------------------------------------------------------------------------------------------------------
+
+    class Comparator(TypeDecorator.Comparator[Any]):
+        """Lets queries look into the document: ``select(Document).where(Document.file.size > 1_000_000)``."""
+
+        def _json(self) -> ColumnElement[Any]:
+            return type_coerce(self.expr, _JSON)
+
+        def _text(self, key: str) -> ColumnElement[str]:
+            text: ColumnElement[str] = self._json()[key].as_string()
+            return text
+
+        @property
+        def backend(self) -> ColumnElement[str]:
+            """The backend's key."""
+            return self._text("backend")
+
+        @property
+        def path(self) -> ColumnElement[str]:
+            """The path inside the backend."""
+            return self._text("path")
+
+        @property
+        def filename(self) -> ColumnElement[str]:
+            """The client's filename."""
+            return self._text("filename")
+
+        @property
+        def content_type(self) -> ColumnElement[str]:
+            """The media type."""
+            return self._text("content_type")
+
+        @property
+        def checksum(self) -> ColumnElement[str]:
+            """``sha256:<hex>``."""
+            return self._text("checksum")
+
+        @property
+        def etag(self) -> ColumnElement[str]:
+            """The store's tag."""
+            return self._text("etag")
+
+        @property
+        def version_id(self) -> ColumnElement[str]:
+            """The version, in a versioned bucket."""
+            return self._text("version_id")
+
+        @property
+        def size(self) -> ColumnElement[int]:
+            """Length in bytes."""
+            return cast(self._text("size"), BigInteger)  # as_integer() has 32 bits on PostgreSQL
+
+        @property
+        def last_modified(self) -> ColumnElement[float]:
+            """Seconds since the Unix epoch."""
+            seconds: ColumnElement[float] = self._json()["last_modified"].as_float()
+            return seconds
+
+        @property
+        def metadata(self) -> ColumnElement[Any]:
+            """The application's metadata; index it like any JSON: ``Document.file.metadata["page"].as_integer()``."""
+            return self._json()["metadata"]
+
+        def operate(self, op: Any, *other: Any, **kwargs: Any) -> Any:
+            """Compare files by backend and path; hand JSON operators to the JSON below."""
+            if op in _EQUALITY and isinstance(other[0], FileObject):
+                facts = facts_of(other[0])
+                same = and_(self.path == facts.path, self.backend == facts.backend)
+                return same if op is operators.eq else ~same
+            if op in {operators.in_op, operators.not_in_op} and _are_files(other[0]):
+                among = or_(*(self.operate(operators.eq, file) for file in other[0]))
+                return among if op is operators.in_op else ~among
+            if any(isinstance(value, FileObject) for given in other for value in _members(given)) and op not in _EQUALITY:
+                msg = "files are compared with ==, != and in_([file, ...]); for no file, or_(..., Document.file.is_(None))"
+                raise TypeError(msg)
+            if op in _LOOKS_INSIDE or not _is_file_operator(op):
+                return op(self._json(), *other, **kwargs)
+            return super().operate(op, *other, **kwargs)
+
+        def __getattr__(self, name: str) -> Any:
+            # contains(), has_key(), as_string() and whatever else the dialect's JSON type offers
+            if name.startswith("__"):
+                raise AttributeError(name)
+            return getattr(self._json().comparator, name)
+
+    # SQLAlchemy declares a memoized property here, and means a class
+    comparator_factory = Comparator  # pyright: ignore[reportAssignmentType]
+
+
+def _decoded(decode: Callable[[Any], Any], value: str | bytes) -> Any:
+    try:
+        return decode(value)
+    except ValueError as error:
+        msg = f"the row's list of file documents is no JSON: {str(value)[:80]!r}"
+        raise DocumentError(msg) from error
+
+
+def _checked(file: FileObject, checks: Checks) -> FileObject:
+    """Note in a pending file what its checks have found."""
+    facts = facts_of(file)._replace(content_type=checks.content_type, metadata=checks.metadata)
+    restore(file, Snapshot(facts, checks.content, FileState.PENDING))
+    return file
+
+
+def _members(value: object) -> Collection[object]:
+    return value if isinstance(value, list | tuple | set | frozenset) else (value,)
+
+
+def _are_files(value: object) -> bool:
+    return isinstance(value, list | tuple | set | frozenset) and bool(value) and all(isinstance(v, FileObject) for v in value)
+
+
+def _is_file_operator(op: object) -> bool:
+    return op in {
+        operators.is_,
+        operators.is_not,
+        operators.eq,
+        operators.ne,
+        operators.asc_op,
+        operators.desc_op,
+        operators.nulls_first_op,
+        operators.nulls_last_op,
+    }
+
+
+StoredObject.__module__ = "filerow"  # so that Alembic writes filerow.StoredObject(...) into migrations

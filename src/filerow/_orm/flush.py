@@ -1,0 +1,288 @@
+"""Carries out one flush's changes: upload, copy, adopt, move, drop. ``ownership`` decides, ``_file.transfer`` moves the bytes.
+
+Everything one flush does is gathered in a frame of its own, which joins the transaction's only when all of it has succeeded. When
+anything fails, the frame is undone on the spot: the objects are deleted, and the files are pending again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Table
+from sqlalchemy.orm import InstanceState
+
+from filerow._document import Facts
+from filerow._execution.batch import run_all
+from filerow._file.deletes import delete_all
+from filerow._file.object import FileObject, FileState, Snapshot, attached, complete, content_in, facts_of, restore, snapshot
+from filerow._file.transfer import Copy, Inspect, Upload
+from filerow._orm.fields import Buried, Field, Outbox, Slot, slot_of
+from filerow._orm.ledger import Frame
+from filerow._orm.ownership import Change, Plan, Ref, Store, pending, plan, ref_of
+from filerow._paths import PathRequest, generate_path, safe_extension, uuid7_hex
+from filerow._registry import storages
+from filerow._validation.rules import Rules
+from filerow.backends._paths import check_path
+from filerow.backends.base import StorageBackend
+from filerow.exceptions import BackendMismatchError, FileStateError
+
+__all__ = ("Applied", "Work")
+
+Transfer = Upload | Copy | Inspect
+
+
+class Applied(NamedTuple):
+    """One file that a flush gave to one slot.
+
+    Attributes:
+        slot: The new owner.
+        ref: The object.
+        file: The file.
+        before: What the file was.
+        made: The object has no other owner to go back to, so it goes when this slot turns out not to exist.
+    """
+
+    slot: Slot
+    ref: Ref
+    file: FileObject
+    before: Snapshot
+    made: bool
+
+
+@dataclass(slots=True)
+class Work:
+    """The changes of one flush or one bulk statement, being carried out.
+
+    Args:
+        is_dropped: Says whether an object lost its owner earlier in this transaction.
+        assign: Puts a copy into its slot: change, index within the slot, copy. Returns what puts the original back.
+
+    Attributes:
+        frame: What this work has done; the transaction's frame, once this work is part of it.
+        applied: The files that slots were given.
+        left: Objects that lost their owner, with the slot that let go.
+        moved: Objects that changed their owner, with the new one.
+        adopted: Objects that had none, such as a removed one that was had back, with the owner they got.
+        outbox_of: The outbox of a column, looked up once: there are many rows, and few columns.
+    """
+
+    is_dropped: Callable[[Ref], bool]
+    assign: Callable[[Change, int, FileObject], Callable[[], None]]
+    frame: Frame = field(default_factory=Frame)
+    applied: list[Applied] = field(default_factory=list)
+    left: dict[Ref, Slot] = field(default_factory=dict)
+    moved: dict[Ref, Slot] = field(default_factory=dict)
+    adopted: dict[Ref, Slot] = field(default_factory=dict)
+    outbox_of: Callable[[Field], Outbox | None] = field(default_factory=lambda: cache(_outbox_of))
+
+    @contextmanager
+    def undone_on_error(self) -> Generator[None]:
+        """Undo everything when the block fails; a cancellation that arrives during that is raised instead."""
+        try:
+            yield
+        except BaseException:
+            error = delete_all(self.frame.revert())
+            if error is not None:
+                raise error from None
+            raise
+
+    def upload(self, changes: Sequence[Change]) -> None:
+        """Store all pending files of the changes, side by side."""
+        stores = pending(changes)
+        if stores:
+            self._run([self._upload_job(store) for store in stores], [(s.change, s.file) for s in stores])
+
+    def settle_owners(self, changes: Sequence[Change]) -> None:
+        """Decide who owns what and carry it out; the pending files must be stored, and the old owners known, by now."""
+        if self._are_new(changes):
+            return
+        for change, file in [(c, f) for c in changes for f in c.new if not f.backend_key]:
+            # a reference by to_filename= alone is to the column's backend
+            complete(file, facts_of(file)._replace(backend=storages.resolve(change.backend).key), file.state)
+        decided = plan(changes, set(self.frame.stored), self.is_dropped)
+        self._adopt(decided)  # first, for a copy takes over the facts that this finds out
+        self._copy(decided)
+        for move in decided.move:
+            ref = ref_of(move.file)
+            self._note(move.change, move.file, facts_of(move.file), made=True)
+            self.moved[ref] = slot_of(move.change)
+            if self.is_dropped(ref):
+                self.frame.restore(ref)
+        owners = {ref: slot_of(change) for change in changes if change.owned for ref in change.old}
+        for drop in decided.drop:
+            self.let_go(drop.ref, owners[drop.ref])
+
+    def _are_new(self, changes: Sequence[Change]) -> bool:
+        """Say whether these are new files for new rows, one for each, as most are: then there is nothing to decide."""
+        if any(change.old for change in changes):
+            return False
+        refs = [ref_of(file) for change in changes for file in change.new if file.backend_key]
+        return len(set(refs)) == sum(len(change.new) for change in changes) and self.frame.stored.keys() >= set(refs)
+
+    def let_go(self, ref: Ref, slot: Slot) -> None:
+        """Note that a slot's object has no owner any more."""
+        self.left[ref] = slot
+        self.frame.drop(ref, self.outbox_of(slot.field))
+
+    def tell_outbox(self, connection_of: Callable[[Slot], Connection]) -> None:
+        """Write the tombstones that no trigger writes, and take back those of objects that another row has now.
+
+        A trigger cannot know the latter: when an object moves, its new row may be written before the old one lets go.
+
+        Args:
+            connection_of: The connection that has written a slot.
+        """
+        buried: dict[tuple[Outbox, Connection], list[Buried]] = {}
+        kept: dict[tuple[Outbox, Connection], list[Ref]] = {}
+        for ref, slot in self.left.items():
+            table, outbox = slot.field.column.table, self.outbox_of(slot.field)
+            if outbox is not None and isinstance(table, Table) and ref in self.frame.dropped:
+                connection = connection_of(slot)
+                if not outbox.has_triggers(connection.dialect, table):
+                    one = Buried(ref, table.fullname, slot.field.column.name, _row_key(slot))
+                    buried.setdefault((outbox, connection), []).append(one)
+        for ref, slot in (self.moved | self.adopted).items():
+            table, outbox = slot.field.column.table, self.outbox_of(slot.field)
+            if outbox is not None and isinstance(table, Table) and ref not in self.frame.dropped:
+                connection = connection_of(slot)
+                if ref in self.moved or not outbox.has_triggers(connection.dialect, table):
+                    kept.setdefault((outbox, connection), []).append(ref)
+        for (outbox, connection), those in buried.items():
+            outbox.bury(connection, those)
+        for (outbox, connection), refs in kept.items():
+            outbox.take_back(connection, refs)
+
+    # -- steps ---------------------------------------------------------------------------------------------------------
+
+    def _copy(self, decided: Plan) -> None:
+        if not decided.copy:
+            return
+        jobs = []
+        for copy in decided.copy:
+            source = facts_of(copy.file)
+            target, path, generated = _destination(copy.change, copy.file, "")
+            jobs.append(Copy(source, storages.resolve(source.backend), target, path, generated=generated))
+        copies = [attached(facts_of(copy.file)) for copy in decided.copy]
+        self._run(jobs, [(copy.change, file) for copy, file in zip(decided.copy, copies, strict=True)])
+        for copy, file in zip(decided.copy, copies, strict=True):
+            self.frame.undo.append(self.assign(copy.change, copy.position, file))
+
+    def _adopt(self, decided: Plan) -> None:
+        fresh = self.frame.stored
+        unknown = []
+        for adopt in decided.adopt:
+            facts = facts_of(adopt.file)
+            if ref_of(adopt.file) in fresh:
+                continue
+            self.adopted[ref_of(adopt.file)] = slot_of(adopt.change)
+            if None in {facts.size, facts.checksum, facts.etag}:
+                unknown.append(adopt)
+            else:
+                self._note(adopt.change, adopt.file, facts, made=False)
+        if unknown:
+            jobs = [Inspect(facts_of(a.file), storages.resolve(facts_of(a.file).backend), _rules(a.change)) for a in unknown]
+            self._run(jobs, [(a.change, a.file) for a in unknown], made=False)
+
+    def _run(self, jobs: Sequence[Transfer], targets: Sequence[tuple[Change, FileObject]], *, made: bool = True) -> None:
+        """Run transfers together; note the ones that succeeded before the first failure is raised."""
+        batch = run_all(jobs, storages.max_concurrency)
+        done = {id(job) for job in batch.done}
+        for job, (change, file) in zip(jobs, targets, strict=True):
+            if id(job) in done and job.facts is not None:
+                ref = self._note(change, file, job.facts, made=made)
+                if made:
+                    self.frame.stored[ref] = None
+        if batch.error is not None:
+            raise batch.error
+
+    def _note(self, change: Change, file: FileObject, facts: Facts, *, made: bool) -> Ref:
+        before = snapshot(file)
+        complete(file, facts, FileState.ATTACHED)
+        self.frame.touched.append((file, before))
+        ref = Ref(facts.backend, facts.path)
+        self.applied.append(Applied(slot_of(change), ref, file, before, made))
+        return ref
+
+    def _upload_job(self, store: Store) -> Upload:
+        facts, content = facts_of(store.file), content_in(store.file)
+        if content is None:
+            msg = (
+                f"{slot_of(store.change).field.key}: {store.file!r} has no content; give it content=, or to_filename= of an "
+                "existing object"
+            )
+            raise FileStateError(msg)
+        backend, path, generated = _destination(store.change, store.file, facts.path)
+        return Upload(content, facts, backend, path, _rules(store.change), generated=generated)
+
+    def keep_only(self, held: set[Ref]) -> None:
+        """Take back what no slot holds after all; its files are what they were before."""
+        for applied in self.applied:
+            if applied.ref not in held:
+                self._take_away(applied)
+
+    def forget(self, owners: Iterable[Any]) -> None:
+        """Take back what was given to slots that turned out not to be rows; their files are what they were before."""
+        gone = set(owners)
+        for applied in self.applied:
+            if applied.slot.owner in gone:
+                self._take_away(applied)
+
+    def _take_away(self, applied: Applied) -> None:
+        if applied.made and applied.ref in self.moved:
+            self.let_go(applied.ref, applied.slot)
+        elif applied.made:  # it was made for this slot, and no row has ever named it
+            self.frame.drop(applied.ref)
+        restore(applied.file, applied.before)
+
+
+def _outbox_of(field: Field) -> Outbox | None:
+    return field.outbox
+
+
+def _row_key(slot: Slot) -> dict[str, Any] | None:
+    """Return the primary key of a slot's row, by column names; ``None`` where only the database knows it."""
+    owner = slot.owner.key[1] if isinstance(slot.owner, InstanceState) and slot.owner.key is not None else slot.owner
+    table = slot.field.column.table
+    if not isinstance(owner, tuple) or not isinstance(table, Table):
+        return None
+    return {column.name: value for column, value in zip(table.primary_key.columns, owner, strict=False)}
+
+
+def _rules(change: Change) -> Rules:
+    slot = slot_of(change)
+    return slot.field.type.rules(slot.field.key)
+
+
+def _destination(change: Change, file: FileObject, wanted: str) -> tuple[StorageBackend, str, bool]:
+    """Return the backend and path for a file, and whether the path is generated, hence certain to be free."""
+    owner, column = slot_of(change)
+    backend = storages.resolve(column.type.backend or (file.backend_key if file.state is FileState.PENDING else ""))
+    if file.state is FileState.PENDING:
+        check_backend(file, backend.key, column)
+    if wanted:
+        return backend, wanted, False
+    name = column.column.name
+    if column.type.path is None:
+        return backend, generate_path(column.table, name, file.filename, shards=column.type.shards), True
+    instance = owner.obj() if isinstance(owner, InstanceState) else None
+    extension = safe_extension(file.filename)
+    request = PathRequest(column.table, name, uuid7_hex(), extension, file.filename, instance)
+    return backend, check_path(column.type.path(request), backend.key, "put"), False
+
+
+def check_backend(file: FileObject, key: str, column: Field) -> None:
+    """Refuse a file that names another backend than its column's.
+
+    Raises:
+        BackendMismatchError: It does.
+    """
+    if key and file.backend_key and file.backend_key != key and file.state is not FileState.ATTACHED:
+        msg = (
+            f"{column.key}: the file names backend {file.backend_key!r}, but this column stores to {key!r}; leave backend= out, "
+            "or name the column's"
+        )
+        raise BackendMismatchError(msg)

@@ -1,0 +1,138 @@
+"""Finds what a flush changes: which file columns of which objects, from attribute history alone; nothing is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache, partial
+from typing import Any
+
+from sqlalchemy.orm import InstanceState, Session, attributes
+
+from filerow._file.list import FileObjectList
+from filerow._orm.fields import Field, Owned, Slot, fields_of, files_in, key_names, slot_of
+from filerow._orm.ownership import Change
+
+__all__ = ("changed_slots", "changes_of", "deletions_of", "fill_in", "identities", "put_copy", "set_initial")
+
+
+def changes_of(session: Session) -> tuple[list[Change], list[InstanceState[Any]]]:
+    """Return the file columns that a session's new, changed and deleted objects are about to change, and which rows go."""
+    deleted = [attributes.instance_state(instance) for instance in session.deleted]
+    changes: list[Change] = []
+    for instance in session.new:
+        state = attributes.instance_state(instance)
+        old = _row_taken_over(session, state)
+        if old is not None and old not in deleted:
+            deleted.append(old)  # an orphan; of its deletion nobody would tell us
+        changes += _new_slots(state, takes_over=old is not None)
+    for instance in session.dirty:
+        changes += changed_slots(attributes.instance_state(instance))
+    return changes + deletions_of(deleted), deleted
+
+
+def _row_taken_over(session: Session, state: InstanceState[Any]) -> InstanceState[Any] | None:
+    """Return the object whose row, deleted by this very flush, has the key of a new object."""
+    if not fields_of(state.mapper) or any(state.dict.get(name) is None for name in key_names(state.mapper)):
+        return None
+    old = session.identity_map.get(state.mapper.identity_key_from_instance(state.obj()))
+    return None if old is None else attributes.instance_state(old)
+
+
+def _new_slots(state: InstanceState[Any], *, takes_over: bool) -> Iterator[Change]:
+    set_initial(state)  # an empty list is there without a query after the flush
+    for field in fields_of(state.mapper):
+        if takes_over:
+            # SQLAlchemy makes one UPDATE of the DELETE and the INSERT, which leaves alone what is not set: the new row would name
+            # the old one's object.
+            state.dict.setdefault(field.key, None)
+            attributes.flag_modified(state.obj(), field.key)
+        value = _own_list(state, field)
+        if value:
+            yield _change(state, field, value)
+
+
+def set_initial(state: InstanceState[Any]) -> None:
+    """Give a new object's columns what they have when nothing was set, before SQLAlchemy would, which cannot store a file."""
+    for field in fields_of(state.mapper):
+        if state.dict.get(field.key) is None:
+            value = field.initial()
+            if value is not None:
+                attributes.set_attribute(state.obj(), field.key, value)
+
+
+def changed_slots(state: InstanceState[Any]) -> list[Change]:
+    """Return the file columns of one object whose value has been set, or changed in place, since it was loaded."""
+    values = [(field, _own_list(state, field)) for field in fields_of(state.mapper)]
+    return [_change(state, field, value) for field, value in values if state.attrs[field.key].history.has_changes()]
+
+
+def _own_list(state: InstanceState[Any], field: Field) -> Any:
+    """Return a file column's value, of which a list is one that tells its row of changes.
+
+    SQLModel puts a plain list that was assigned into the object's dictionary, over the one that SQLAlchemy had made of it.
+    """
+    value = state.dict.get(field.key)
+    if not field.type.multiple or value is None or isinstance(value, FileObjectList):
+        return value
+    ours = FileObjectList(value)
+    attributes.set_attribute(state.obj(), field.key, ours)
+    return ours
+
+
+def deletions_of(states: Iterable[InstanceState[Any]]) -> list[Change]:
+    """Return all file columns of objects that are being deleted."""
+    fields = cache(fields_of)  # a class has many objects
+    return [
+        Change(Slot(state, field), (), backend=field.type.backend, owned=field.type.lifecycle)
+        for state in states
+        for field in fields(state.mapper)
+    ]
+
+
+def _change(state: InstanceState[Any], field: Field, value: Any) -> Change:
+    kind = field.type
+    return Change(Slot(state, field), files_in(value), backend=kind.backend, owned=kind.lifecycle)
+
+
+def states_to_read(changes: Iterable[Change]) -> list[InstanceState[Any]]:
+    """Return the rows whose present files must be read: the ones that exist and that we look after."""
+    states = (slot_of(change).owner for change in changes if change.owned)
+    return list(dict.fromkeys(s for s in states if isinstance(s, InstanceState) and s.key is not None))
+
+
+def fill_in(changes: Iterable[Change], owned: Owned) -> None:
+    """Tell each change what its row owns in the database."""
+    for change in changes:
+        owner, column = slot_of(change)
+        if isinstance(owner, InstanceState):
+            change.old = owned.get((owner, column.key), ())
+
+
+def put_copy(change: Change, index: int, copy: Any) -> Callable[[], None]:
+    """Put a copy into an object's attribute, in place of the file another row owns; return what puts that back."""
+    state, field = slot_of(change)
+    assert isinstance(state, InstanceState)  # noqa: S101 - made by _change above
+    original = change.new[index]
+    change.new = (*change.new[:index], copy, *change.new[index + 1 :])
+    value = state.dict.get(field.key)
+    if isinstance(value, FileObjectList) and not value.is_shared:
+        value[index] = copy  # in place, so that a list the application holds stays the row's
+    else:
+        attributes.set_attribute(state.obj(), field.key, FileObjectList(change.new) if field.type.multiple else copy)
+    return partial(_put_back, state, field, copy, original)
+
+
+def _put_back(state: InstanceState[Any], field: Field, copy: Any, original: Any) -> None:
+    """Have an object that was rolled back hold the original again; where it is expired, its row tells what it holds."""
+    value = state.dict.get(field.key)
+    if isinstance(value, FileObjectList):
+        for index, file in enumerate(value):
+            if file is copy:
+                value[index] = original
+    elif value is copy and state.obj() is not None:
+        attributes.set_attribute(state.obj(), field.key, original)
+
+
+def identities(state: InstanceState[Any], field: Field) -> tuple[int, ...]:
+    """Return which very files an attribute holds now."""
+    return tuple(map(id, files_in(state.dict.get(field.key))))

@@ -1,0 +1,165 @@
+"""What a flush must do to the objects in the stores, decided from values alone. No session, no I/O.
+
+A *slot* is one file column of one row. Each change of a slot says which objects the row in the database owns there, and which
+files it shall own. :func:`plan` turns all changes of one flush into moves, copies and drops at once, because only together do
+they tell a file that moves to another row from one that two rows would share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from filerow._file.object import FileObject, FileState, place_of
+
+__all__ = ("Adopt", "Change", "CopyTo", "Drop", "Move", "Plan", "Ref", "Store", "pending", "plan", "ref_of")
+
+
+class Ref(NamedTuple):
+    """Where one object is."""
+
+    backend: str
+    path: str
+
+
+def ref_of(file: FileObject) -> Ref:
+    """Return where a stored file is."""
+    return Ref(*place_of(file))
+
+
+@dataclass(slots=True)
+class Change:
+    """One slot that a flush changes.
+
+    Attributes:
+        slot: Identifies the row and its column within the session.
+        new: The files the row shall own; several in a list column.
+        old: The objects the row owns in the database.
+        backend: The key of the backend the column stores to.
+        owned: The column's lifecycle is ours; without it nothing is copied or dropped.
+    """
+
+    slot: Hashable
+    new: Sequence[FileObject]
+    old: Sequence[Ref] = ()
+    backend: str = ""
+    owned: bool = True
+
+
+class Store(NamedTuple):
+    """Upload a pending file; the slot becomes its owner."""
+
+    change: Change
+    file: FileObject
+
+
+class Adopt(NamedTuple):
+    """A staged file gets its owner."""
+
+    change: Change
+    file: FileObject
+
+
+class Move(NamedTuple):
+    """An object changes its owner, because its old one lets it go in this transaction."""
+
+    change: Change
+    file: FileObject
+
+
+class CopyTo(NamedTuple):
+    """An object has another owner, so this slot gets a copy of it."""
+
+    change: Change
+    position: int
+    file: FileObject
+
+
+class Drop(NamedTuple):
+    """An object loses its owner."""
+
+    ref: Ref
+
+
+@dataclass(slots=True)
+class Plan:
+    """What to do, by kind."""
+
+    adopt: list[Adopt] = field(default_factory=list)
+    move: list[Move] = field(default_factory=list)
+    copy: list[CopyTo] = field(default_factory=list)
+    drop: list[Drop] = field(default_factory=list)
+
+
+def pending(changes: Sequence[Change]) -> list[Store]:
+    """Return each pending file once, with the first slot that wants it; that slot will own it."""
+    seen: dict[int, Store] = {}
+    for change in changes:
+        for file in change.new:
+            if file.state is FileState.PENDING:
+                seen.setdefault(id(file), Store(change, file))
+    return list(seen.values())
+
+
+def plan(changes: Sequence[Change], fresh: set[Ref], is_dropped: Callable[[Ref], bool]) -> Plan:
+    """Decide who owns which object after a flush.
+
+    Args:
+        changes: All slots the flush changes, their pending files stored by now.
+        fresh: The objects this flush has stored; the first slot that wants one owns it.
+        is_dropped: Says whether an object lost its owner earlier in this transaction, so that it may be had back.
+
+    Returns:
+        The plan. An object that stays in its slot appears nowhere in it.
+    """
+    result = Plan()
+    claiming = [change for change in changes if change.owned and change.new]
+    held = _kept(claiming)
+    released = dict.fromkeys(ref for change in changes if change.owned for ref in change.old)
+    for change in claiming:
+        _claim(change, held, released, fresh, is_dropped, result)
+    result.drop = [Drop(ref) for ref in released if ref not in held]
+    return result
+
+
+def _kept(claiming: Sequence[Change]) -> dict[Ref, Hashable]:
+    """Return the objects that stay where they are: they cannot go anywhere else."""
+    held: dict[Ref, Hashable] = {}
+    for change in claiming:
+        old = set(change.old)
+        for file in change.new:
+            ref = ref_of(file)
+            if ref in old:
+                held.setdefault(ref, change.slot)
+    return held
+
+
+def _claim(
+    change: Change,
+    held: dict[Ref, Hashable],
+    released: Container[Ref],
+    fresh: set[Ref],
+    is_dropped: Callable[[Ref], bool],
+    result: Plan,
+) -> None:
+    old = set(change.old)
+    mine: set[Ref] = set()
+    for index, file in enumerate(change.new):
+        ref = ref_of(file)
+        if ref in mine or (ref in held and held[ref] != change.slot):
+            result.copy.append(CopyTo(change, index, file))
+            continue
+        mine.add(ref)
+        if ref in old:
+            continue
+        if ref not in fresh and change.backend and ref.backend != change.backend:
+            result.copy.append(CopyTo(change, index, file))
+        elif ref in released or is_dropped(ref):
+            held[ref] = change.slot
+            result.move.append(Move(change, file))
+        elif ref in fresh or file.state is FileState.STAGED:
+            held[ref] = change.slot
+            result.adopt.append(Adopt(change, file))
+        else:
+            result.copy.append(CopyTo(change, index, file))

@@ -1,0 +1,128 @@
+"""Bulk statements that cannot keep rows and bytes equal: each is refused with an error that says what to do instead."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Hashable, Sequence
+from typing import Any
+
+from sqlalchemy import Delete, Insert, Update, inspect
+from sqlalchemy.orm import Mapper, ORMExecuteState
+
+from filerow._orm.fields import Field, slot_of
+from filerow._orm.ownership import Change
+from filerow.exceptions import UnsupportedRouteError
+
+__all__ = (
+    "refuse_alias",
+    "refuse_conflict_clause",
+    "refuse_conflict_prefix",
+    "refuse_copies_in_order",
+    "refuse_core_strategy",
+    "refuse_insert_from_select",
+    "refuse_repeated_rows",
+    "refuse_sharing",
+)
+
+
+def refuse_alias(statement: Insert | Update | Delete) -> None:
+    """Refuse ``update(aliased(Model))``, whose columns are not the class's own."""
+    entity = statement.entity_description.get("entity")
+    if entity is not None and inspect(entity).is_aliased_class:
+        msg = "UPDATE and DELETE of an alias of a class with file columns are not looked after; name the class itself"
+        raise UnsupportedRouteError(msg)
+
+
+def refuse_core_strategy(state: ORMExecuteState, inline: Container[Any], fields: Sequence[Field]) -> None:
+    """Refuse the execution options that have SQLAlchemy skip the ORM, when the statement mentions a file column."""
+    strategy = state.execution_options.get("dml_strategy")
+    if strategy not in {"raw", "core_only"}:
+        return
+    given = state.parameters or ()
+    rows: Any = [given] if isinstance(given, dict) else given
+    names = {name for row in rows for name in row}
+    for column in fields:
+        if names & {column.key, column.column.key} or column.column in inline:
+            msg = (
+                f"dml_strategy={strategy!r} skips the ORM, which would look after {column.key}; leave that option out, or the "
+                "file column"
+            )
+            raise UnsupportedRouteError(msg)
+
+
+def refuse_copies_in_order(statement: Insert | Update) -> None:
+    """Refuse ``ordered_values()`` when a copy must take the place of a file: SQLAlchemy lets nobody change those values."""
+    # SQLAlchemy 2.1 marks the statement, 2.0 keeps the values apart
+    if getattr(statement, "_maintain_values_ordering", False) or getattr(statement, "_ordered_values", None):
+        msg = "ordered_values() cannot take a file that another row owns, for this row gets a copy of it; use values()"
+        raise UnsupportedRouteError(msg)
+
+
+def refuse_conflict_prefix(state: ORMExecuteState, statement: Insert | Update, changes: Sequence[Change]) -> None:
+    """Refuse ``INSERT OR REPLACE`` and its kin: the database deletes or skips rows without a word."""
+    dialect = state.session.get_bind(**state.bind_arguments).dialect.name
+    prefixes = [str(text) for text, only_for in getattr(statement, "_prefixes", ()) if only_for in {"*", dialect}]
+    words = set(" ".join(prefixes).upper().split())
+    if "REPLACE" in words or (words & {"IGNORE", "FAIL"} and any(change.new for change in changes)):
+        msg = (
+            f"{statement.__visit_name__.upper()} {' '.join(prefixes)} cannot tell which rows it wrote or replaced, so bytes "
+            "could be lost; look the row up and assign its attributes, or leave the prefix out"
+        )
+        raise UnsupportedRouteError(msg)
+
+
+def refuse_conflict_clause(statement: Insert, changes: Sequence[Change], fields: Sequence[Field]) -> None:
+    """Refuse to give files to ``INSERT ... ON CONFLICT``, and to have one set by it."""
+    conflict = getattr(statement, "_post_values_clause", None)
+    if conflict is not None and (any(change.new for change in changes) or _sets_files(conflict, fields)):
+        msg = (
+            "INSERT ... ON CONFLICT / ON DUPLICATE KEY with files cannot tell which rows it wrote, so bytes could be lost; look "
+            "the row up and assign its attribute, or insert without the conflict clause"
+        )
+        raise UnsupportedRouteError(msg)
+
+
+def _sets_files(conflict: Any, fields: Sequence[Field]) -> bool:
+    """Say whether ON CONFLICT DO UPDATE or ON DUPLICATE KEY UPDATE sets a file column."""
+    given = getattr(conflict, "update_values_to_set", None) or getattr(conflict, "update", None) or ()
+    keys = {key[0] if isinstance(key, tuple) else key for key in given}  # a list of pairs in SQLAlchemy 2.0
+    names = {getattr(key, "key", key) for key in keys}
+    return any(column.column.key in names or column.key in names for column in fields)
+
+
+def refuse_insert_from_select(statement: Insert, fields: Sequence[Field]) -> None:
+    """Refuse to have the database copy documents from row to row."""
+    names = getattr(statement, "_select_names", None) or ()
+    for column in fields:
+        if column.column.name in names or column.key in names:
+            msg = (
+                f"INSERT ... SELECT into {column.key} would give one object two rows; leave the column out, or copy the files: "
+                "session.add(Model(file=other.file)) makes a copy of its own"
+            )
+            raise UnsupportedRouteError(msg)
+
+
+def refuse_sharing(changes: Sequence[Change], matched: int, verb: str) -> None:
+    """Refuse to give one file to several rows."""
+    for change in changes:
+        if change.owned and change.new and slot_of(change).owner == -1 and matched > 1:
+            msg = (
+                f"this {verb} would give one file to {matched} rows in {slot_of(change).field.key}; give each row a file of its "
+                "own, row by row"
+            )
+            raise UnsupportedRouteError(msg)
+
+
+def refuse_repeated_rows(changes: Sequence[Change], keys: Sequence[tuple[Any, ...]], mapper: Mapper[Any]) -> None:
+    """Refuse a bulk UPDATE by primary key that gives one column of one row two values."""
+    seen: set[Hashable] = set()
+    for change in changes:
+        owner, column = slot_of(change)
+        if isinstance(owner, int) and owner >= 0:
+            slot = keys[owner], column
+            if slot in seen:
+                msg = (
+                    f"this UPDATE sets {column.key} of the {mapper.class_.__name__} {keys[owner]!r} twice; name each row once, "
+                    "with the value it shall have in the end"
+                )
+                raise UnsupportedRouteError(msg)
+            seen.add(slot)

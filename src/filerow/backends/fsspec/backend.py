@@ -1,0 +1,351 @@
+"""Files on any fsspec filesystem: s3fs, gcsfs, adlfs, sftp, hdfs, smb and others.
+
+::
+
+    FSSpecBackend(key="docs", fs="s3://static-files/docs", storage_options={"key": "…", "secret": "…"})
+    FSSpecBackend(key="docs", fs="sftp://files.example.org/srv/files", username="app")
+    FSSpecBackend(key="docs", fs=S3FileSystem(…), prefix="static-files/docs")
+
+Needs the extra ``filerow[fsspec]``, or ``filerow[s3]``, ``filerow[gcs]``, ``filerow[azure]`` with the filesystem of that cloud.
+For S3, GCS and Azure ``ObstoreBackend`` is faster; for a directory ``LocalBackend`` promises more.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, NoReturn
+
+from filerow.backends._deadlines import is_timeout
+from filerow.backends._driver import BUFFERS
+from filerow.backends._foreign import (
+    PART,
+    check_exact,
+    clean_message,
+    contiguous,
+    is_portable,
+    not_pickled,
+    own,
+    peek,
+    secrets_of,
+    staging_path,
+)
+from filerow.backends._headers import encode_metadata, headers_of
+from filerow.backends._sign_request import check_bound
+from filerow.backends._types import Buffer, ObjectInfo, PutOptions, SignRequest, Unfinished
+from filerow.backends.base import StorageBackend
+from filerow.backends.fsspec.errors import ByNumber
+from filerow.backends.fsspec.flavours import first_of, flavour_of, info_of, protocol_of
+from filerow.exceptions import (
+    ForkedProcessError,
+    InvalidOptionError,
+    InvalidPathError,
+    ObjectExistsError,
+    StorageError,
+    StorageTimeoutError,
+    UnsupportedOperationError,
+)
+
+__all__ = ("FSSpecBackend",)
+
+try:
+    from filerow.backends.fsspec.files import is_folder, is_taken, put_file, remove_file
+    from filerow.backends.fsspec.open import opened, reopened, root_of
+    from filerow.backends.fsspec.remote.one_connection import one_at_a_time
+except ImportError as error:
+    msg = "FSSpecBackend needs fsspec: install the extra 'filerow[fsspec]', or 'filerow[s3]', 'filerow[gcs]', 'filerow[azure]'"
+    raise ImportError(msg) from error
+
+_RANGE = 4 << 20  # bytes of one range request while streaming
+_WEEK = 7 * 24 * 3600
+_memory = threading.Lock()  # fsspec's memory filesystem is one dictionary for the process, without a lock of its own
+if hasattr(os, "register_at_fork"):  # absent where there is no fork; a child could wait for ever for a thread that it has not
+    os.register_at_fork(before=_memory.acquire, after_in_parent=_memory.release, after_in_child=_memory.release)
+
+
+class FSSpecBackend(StorageBackend):
+    """A backend on an fsspec filesystem.
+
+    Args:
+        key: The name that documents and columns refer to.
+        fs: A protocol (``memory``), a URL (``s3://bucket/prefix``, ``sftp://host/folder``) or a filesystem.
+        prefix: The folder in the filesystem that is the root of this backend; below the URL's, if that has one. Needed for
+            ``file``, whose root would else be the whole machine.
+        storage_options: Options of the filesystem whose names mean something else here, such as s3fs's ``key``.
+        timeout: Seconds of silence after which one attempt at a request is given up; 60 by default. All attempts together take
+            no longer than four times that, but for reading on gcsfs, which makes six. Options of the filesystem that say more
+            win for one attempt. A filesystem that is given keeps its own limits, and so does one that is not s3fs, gcsfs, adlfs,
+            sftp, ftp or smb.
+        **options: Other options of the filesystem: ``secret=``, ``endpoint_url=``, ``token=``, ``connection_string=``, …
+
+    Raises:
+        ValueError: ``file`` without a prefix, or a prefix with ``..``; a timeout that is no positive number.
+        TypeError: Options with a filesystem that is built already.
+
+    How create-only works depends on the filesystem. s3fs, gcsfs and adlfs hand it to the store, which decides; ``file`` and
+    ``sftp`` take the name exclusively, ``smb`` moves to a free one only; ``memory`` locks. Others only look whether the name is
+    free, then write: two writers at the same moment may both succeed (``capabilities.exclusive``). A copy is refused by the store
+    on S3 (up to 5 GB), GCS and Azure, and as any writer on others. Filesystems that are not object stores get a temporary file
+    beside the target, then moved; what they flush to disk is up to them. Reads bypass fsspec's caches. Work runs in threads, so a
+    filesystem must bear several at once; the one connection of ``sftp``, ``ftp`` and ``smb`` does not, so their calls wait for
+    each other. An FTP server must know ``MLSD`` (RFC 3659), or it tells no object's time. An SMB server has no names with
+    ``"*:<>?|`` or a dot or space at the end, and replaces no file that somebody reads; to it, a process is one user.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        fs: Any,
+        prefix: str | None = None,
+        *,
+        storage_options: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(key)
+        options = {**(storage_options or {}), **options}
+        self._fs, root = opened(fs, options, timeout)
+        self._pid = os.getpid()
+        self.protocol = protocol_of(self.fs)
+        self._flavour = flavour_of(self.protocol)
+        self._flavour.prepare(self.fs)
+        self._root = root_of(self.protocol, root, prefix)
+        self.capabilities = self._flavour.capabilities_of(self.fs)
+        self._secrets = secrets_of({**getattr(self.fs, "storage_options", {}), **options})
+
+    def __reduce__(self) -> NoReturn:
+        raise not_pickled(self)
+
+    @property
+    def fs(self) -> Any:
+        """The fsspec filesystem; in a forked child a new one, for connections and threads stay with the parent."""
+        if self._pid != os.getpid():
+            self._fs, self._pid = reopened(self._fs), os.getpid()
+            self._flavour.prepare(self._fs)
+        return self._fs
+
+    @property
+    def _client(self) -> Any:
+        if self._flavour.one_at_a_time:
+            return one_at_a_time(self.fs)
+        return ByNumber(self.fs, self._flavour.lock(self.fs)) if self._flavour.by_number else self.fs
+
+    def _at(self, path: str) -> str:
+        check_exact(path, self.protocol)
+        if self._flavour.misread and self._flavour.misread.search(path):
+            text = f"fsspec's {self.protocol} filesystem would take this path for another one"
+            raise InvalidPathError(text, operation="path", backend=self._key, path=path)
+        return f"{self._root}/{path}" if self._root else path
+
+    # -- writing -------------------------------------------------------------------------------------------------------
+
+    def _put(self, path: str, content: Buffer | Iterator[Buffer], options: PutOptions) -> ObjectInfo:
+        headers = headers_of(options, backend=self._key, path=path)
+        azure = self.protocol in {"az", "abfs"}
+        metadata = encode_metadata(options.metadata, backend=self._key, path=path, identifiers=azure)
+        body = contiguous(content) if isinstance(content, BUFFERS) else peek(content)
+        stored: Any = None
+        if self.protocol == "memory":
+            self._put_in_memory(path, body, options)
+        elif not self._flavour.objects:
+            self._put_file(path, body, create_only=options.create_only)
+        elif isinstance(body, BUFFERS) and not (azure and metadata):  # adlfs takes metadata of opened files only
+            chosen = self._flavour.pipe_options(headers, metadata)
+            mode = "create" if options.create_only else "overwrite"
+            stored = self._client.pipe_file(self._at(path), bytes(body), mode=mode, **chosen)
+        else:
+            chosen = self._flavour.open_options(headers, metadata)
+            self._put_stream(path, [body] if isinstance(body, BUFFERS) else body, options, chosen)
+        etag = first_of(stored, "ETag", "etag") if isinstance(stored, Mapping) else None
+        return ObjectInfo(path, etag=etag, version_id=first_of(stored, "VersionId")) if etag else self._head(path)
+
+    def _put_in_memory(self, path: str, body: Buffer | Iterator[Buffer], options: PutOptions) -> None:
+        data = bytes(body) if isinstance(body, BUFFERS) else b"".join(map(own, body))
+        with _memory:
+            self._client.pipe_file(self._at(path), data, mode="create" if options.create_only else "overwrite")
+
+    def _put_stream(self, path: str, chunks: Iterable[Buffer], options: PutOptions, chosen: Mapping[str, Any]) -> None:
+        if options.create_only and is_taken(self._client, self._at(path)):
+            raise FileExistsError(path)  # before gigabytes are sent; the store decides again when they are
+        mode = "xb" if options.create_only else "wb"
+        file = self._client.open(self._at(path), mode, block_size=PART, **chosen)
+        self._flavour.prepare_file(file)
+        try:
+            for chunk in chunks:
+                file.write(own(chunk))
+            file.close()
+        except BaseException:
+            with suppress(Exception):
+                file.discard()
+            file.closed = True  # or its finalizer would complete the upload
+            raise
+
+    def _put_file(self, path: str, body: Buffer | Iterator[Buffer], *, create_only: bool) -> None:
+        chunks = [body] if isinstance(body, BUFFERS) else body
+        target, staging = self._at(path), self._at(staging_path(path))
+        put_file(self._client, self._flavour, target, staging, chunks, create_only=create_only)
+
+    def _copy(self, source: str, target: str) -> ObjectInfo:
+        origin = self._head(source).path
+        if is_taken(self._client, self._at(target)):
+            raise FileExistsError(target)
+        if self.protocol == "memory":
+            with _memory:
+                self._client.pipe_file(self._at(target), self._client.cat_file(self._at(origin)), mode="create")
+        elif self._flavour.objects:
+            self._flavour.copy(self.fs, self._at(origin), self._at(target))
+        else:
+            self._put_file(target, self._stream(origin, 0, None, _RANGE), create_only=True)
+        return self._head(target)
+
+    def _delete(self, paths: Sequence[str]) -> Mapping[str, BaseException]:
+        # In rm(), unlike rm_file(), '*' deletes other files too.
+        if self._flavour.bulk_delete and len(paths) > 1 and all(is_portable(path) for path in paths):
+            names = [self._at(path) for path in paths]
+            if not any(character in name for name in names for character in "*?["):
+                try:
+                    self._client.rm(names)
+                except FileNotFoundError:
+                    return {}  # said when none of them is there
+                except OSError:
+                    pass  # and now one by one, to know which
+                else:
+                    return {}
+        failed: dict[str, BaseException] = {}
+        for path in paths:
+            try:
+                remove_file(self._client, self._flavour, self._at(path))
+            except (FileNotFoundError, IsADirectoryError):
+                continue
+            except Exception as error:  # each path's failure is its own  # noqa: BLE001
+                failed[path] = error
+        return failed
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    def _read(self, path: str, start: int, end: int | None) -> bytes:
+        name = self._at(path)
+        limits = {} if start == 0 and end is None else {"start": start, "end": end}
+        if limits and self._flavour.one_refusal:  # to read past the end is refused, too, and a folder is an empty file
+            return b"".join(self._stream(path, start, end, _RANGE))
+        try:
+            return bytes(self._client.cat_file(name, **limits))
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            if is_timeout(error):
+                raise  # and not ask a store that does not answer once more
+            info = self._head(path)  # a folder is not found; a range past the end is an error on some
+            if limits and info.size is not None and start >= info.size:
+                return b""
+            raise
+
+    def _stream(self, path: str, start: int, end: int | None, chunk_size: int) -> Iterator[bytes]:
+        size = self._head(path).size or 0
+        end = size if end is None else min(end, size)
+        if self._flavour.objects or self.protocol == "memory":  # all its readers share one position in one file
+            yield from self._stream_ranges(path, start, end, chunk_size)
+            return
+        with self._client.open(self._at(path), "rb") as file:
+            file.seek(start)
+            while start < end and (chunk := file.read(min(chunk_size, end - start))):
+                start += len(chunk)
+                yield bytes(chunk)
+
+    def _stream_ranges(self, path: str, start: int, end: int, chunk_size: int) -> Iterator[bytes]:
+        step = max(chunk_size, _RANGE)
+        for first in range(start, end, step):
+            block = self._client.cat_file(self._at(path), start=first, end=min(first + step, end))
+            for at in range(0, len(block), chunk_size):
+                yield bytes(block[at : at + chunk_size])
+
+    def _head(self, path: str) -> ObjectInfo:
+        name = self._at(path)
+        self._client.invalidate_cache()  # a filesystem that was given to us may cache listings, and info() believes them
+        info = self._client.info(name)
+        if info["type"] != "file":
+            raise FileNotFoundError(path)
+        return info_of(info, path)
+
+    def _unfinished(self, prefix: str) -> Iterator[Unfinished]:
+        return self._flavour.unfinished(self.fs, self._root, prefix)
+
+    def _abort(self, upload: Unfinished) -> None:
+        self._flavour.abort(self.fs, self._root, upload)
+
+    def _list(self, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
+        self._client.invalidate_cache()
+        if self._flavour.one_refusal and prefix and not is_folder(self._client, self._at(prefix)):
+            return  # it lists a file as what is in it
+        yield from self._walk(prefix, start_after.encode())
+
+    def _walk(self, folder: str, after: bytes) -> Iterator[ObjectInfo]:
+        """Yield a folder's objects in byte order, one ``ls`` per folder, skipping folders that lie before ``after``."""
+        for name, info in sorted(self._entries(folder), key=lambda entry: entry[0].encode("utf-8", "surrogateescape")):
+            if name.endswith("/"):
+                # everything below begins with the name; '0' follows '/', so this is greater than all of it
+                if f"{name[:-1]}0".encode("utf-8", "surrogateescape") > after:
+                    yield from self._walk(name[:-1], after)
+            elif name.encode("utf-8", "surrogateescape") > after:
+                yield info_of(info, name)
+
+    def _entries(self, folder: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Yield what is directly in a folder by its path in the backend, folders with a slash at the end."""
+        root = self._root.strip("/")
+        base = f"{root}/{folder}".strip("/") if folder else root
+        where = self._at(folder) if folder else self._root
+        try:
+            found = self._client.ls(where, detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            if not is_timeout(error) and self._client.info(where)["type"] == "file":  # SFTP has no word for it
+                return
+            raise
+        for info in found:
+            name = str(info["name"]).strip("/")
+            if base and not name.startswith(f"{base}/"):
+                continue  # some list a file, or the folder itself, as its own content
+            inside = name[len(root) :].lstrip("/") if root else name
+            if info["type"] == "directory":
+                yield f"{inside}/", info
+            elif not str(info["name"]).endswith("/"):  # else the marker of an empty folder
+                yield inside, info
+
+    # -- signing -------------------------------------------------------------------------------------------------------
+
+    def _sign(self, paths: Sequence[str], request: SignRequest) -> Sequence[str]:
+        if request.expires_in > _WEEK:
+            text = f"expires_in must be 1 to {_WEEK} seconds, not {request.expires_in}"
+            raise InvalidOptionError(text, operation="sign", backend=self._key)
+        name = f"fsspec's {self.protocol} filesystem"
+        able = self.capabilities.sign_get if request.method == "GET" else self.capabilities.sign_put
+        if not able:
+            text = f"{name} cannot sign a {request.method}"
+            raise UnsupportedOperationError(text, operation="sign", backend=self._key)
+        check_bound(request, self._flavour.binds, name, self._key, "ObstoreBackend may")
+        return [self._flavour.sign(self.fs, self._at(path), request) for path in paths]
+
+    def _upload_headers(self, request: SignRequest) -> Mapping[str, str]:
+        return self._flavour.upload_headers(request)
+
+    # -- errors --------------------------------------------------------------------------------------------------------
+
+    def _translate(self, error: BaseException, operation: str, path: str) -> StorageError | None:
+        where = {"operation": operation, "backend": self._key, "path": path}
+        text = clean_message(f"{type(error).__name__}: {error}", self._secrets)
+        if isinstance(error, (FileNotFoundError, FileExistsError, PermissionError, TimeoutError, NotImplementedError)):
+            return None
+        if is_timeout(error):
+            return StorageTimeoutError(text, **where)
+        if isinstance(error, IsADirectoryError):
+            return ObjectExistsError("a folder is at this path", **where) if operation in {"put", "copy"} else None
+        if "pre-condition" in str(error) or "PreconditionFailed" in str(error):
+            return ObjectExistsError("an object is at this path already; it was not overwritten", **where)
+        if "not fork-safe" in str(error):
+            return ForkedProcessError("this filesystem was used before os.fork(); build it after the fork", **where)
+        if not is_portable(path) and operation not in {"put", "list"}:
+            return InvalidPathError(f"the filesystem cannot have a file under such a name: {text}", **where)
+        return StorageError(text, **where)

@@ -1,0 +1,367 @@
+"""What fsspec filesystems leave to each other to define: headers, exclusive writes, conditional copies, signatures."""
+
+from __future__ import annotations
+
+import io
+import re
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime
+from importlib import import_module
+from typing import Any, ClassVar
+
+from filerow.backends._sign_request import Bound, length_range
+from filerow.backends._types import Capabilities, ObjectInfo, SignRequest, Unfinished
+from filerow.backends.fsspec.errors import by_number
+from filerow.backends.fsspec.fsspec_copy import copy_on_azure, copy_on_gcs
+from filerow.backends.fsspec.remote import smb
+from filerow.backends.fsspec.remote.ftp import guard
+
+__all__ = ("Flavour", "first_of", "flavour_of", "info_of", "protocol_of")
+
+_ANSWER = frozenset({"content_disposition", "content_type"})
+
+
+class Flavour:
+    """A filesystem that promises nothing beyond fsspec's own interface, such as hdfs.
+
+    Attributes:
+        capabilities: What a backend on it can do.
+        objects: It stores whole objects under keys, written at close or not at all. Others are files, which show while they are
+            written and so are moved into place.
+        bulk_delete: ``rm`` with a list is one request for many.
+        exclusive_mode: The mode of ``open`` that takes a name which nothing has; ``None`` where there is none.
+        one_at_a_time: Its one connection cannot bear several calls.
+        opens_blindly: ``open`` for writing asks nothing of the server, so it does not say that a folder is missing.
+        one_refusal: The server has one word for what is missing, forbidden or in the way, so what it meant must be looked at.
+        cuts_short: A connection that is cut ends an upload as if it were whole, so its size must be looked at.
+        removes_folders: ``rm_file`` removes an empty folder, too.
+        binds: What the signed URLs bind; none where the filesystem signs nothing.
+        by_number: Its errors may say what they mean by ``errno`` only.
+        misread: Names that the filesystem takes for something else, and so for another object.
+        defaults: Options for building one that reads are never stale with.
+    """
+
+    capabilities = Capabilities(ordered_list=True, exclusive=False)
+    objects = False
+    bulk_delete = False
+    exclusive_mode: str | None = None
+    one_at_a_time = False
+    opens_blindly = False
+    one_refusal = False
+    cuts_short = False
+    removes_folders = True
+    by_number = False
+    binds: Bound = {}  # noqa: RUF012 - a Mapping
+    misread: re.Pattern[str] | None = None
+    defaults: ClassVar[Mapping[str, Any]] = {}
+
+    def capabilities_of(self, fs: Any) -> Capabilities:  # noqa: ARG002 - for those that differ by it
+        """Return what a backend on this very filesystem can do."""
+        return self.capabilities
+
+    def prepare(self, fs: Any) -> None:
+        """Set up a filesystem that has just been made or given."""
+
+    def lock(self, fs: Any) -> AbstractContextManager[Any]:  # noqa: ARG002 - most bear several calls
+        """Return what each call holds, where errors are told by their number."""
+        return nullcontext()
+
+    def leave_behind(self) -> None:
+        """Forget, in a forked child, what the filesystems of its parent have in common."""
+
+    def replace(self, fs: Any, source: str, target: str) -> None:
+        """Move a file to a name that may be taken."""
+        fs.mv(source, target)
+
+    def prepare_file(self, file: Any) -> None:
+        """Set up a file that has just been opened for writing."""
+
+    def pipe_options(self, headers: Mapping[str, str], metadata: Mapping[str, str]) -> dict[str, Any]:
+        """Return the options of ``pipe_file`` that store these headers; none where the filesystem keeps none."""
+        del headers, metadata
+        return {}
+
+    def open_options(self, headers: Mapping[str, str], metadata: Mapping[str, str]) -> dict[str, Any]:
+        """Return the options of ``open`` for writing that do the same."""
+        return self.pipe_options(headers, metadata)
+
+    def copy(self, fs: Any, source: str, target: str) -> None:
+        """Copy an object; refuse a target that is taken, where the store can be asked to."""
+        fs.cp_file(source, target)
+
+    def sign(self, fs: Any, path: str, request: SignRequest) -> str:
+        """Return a URL that binds what is asked, which is among :attr:`binds`."""
+        raise NotImplementedError
+
+    def upload_headers(self, request: SignRequest) -> dict[str, str]:
+        """Return what a signed upload must come with besides its type."""
+        del request
+        return {}
+
+    def unfinished(self, fs: Any, root: str, prefix: str) -> Iterator[Unfinished]:  # noqa: ARG002 - most stores have none
+        """Yield the uploads below a folder that were neither completed nor aborted, where the store keeps such."""
+        return iter(())
+
+    def abort(self, fs: Any, root: str, upload: Unfinished) -> None:
+        """Throw away what came of an upload."""
+
+
+class _Unknown(Flavour):
+    """One that nobody here knows: what is said of it above is all that is known."""
+
+    by_number = True
+
+
+class _Memory(Flavour):
+    """A dictionary of this process, which is locked here."""
+
+    capabilities = Capabilities(ordered_list=True)
+    removes_folders = False
+
+
+class _Files(Flavour):
+    """Local files."""
+
+    capabilities = Capabilities(ordered_list=True)
+    exclusive_mode = "xb"
+    removes_folders = False
+    defaults: ClassVar[Mapping[str, Any]] = {"auto_mkdir": True}
+
+
+class _SFTP(Flavour):
+    """What paramiko takes."""
+
+    capabilities = Capabilities(ordered_list=True)
+    exclusive_mode = "wxb"
+    one_at_a_time = True
+
+    def prepare(self, fs: Any) -> None:
+        # a request is answered before the next one is sent, so waiting for more to send would cost 40 ms each
+        fs.client.get_transport().sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+class _FTP(Flavour):
+    """What ftplib takes."""
+
+    one_at_a_time = True
+    opens_blindly = True
+    one_refusal = True
+    cuts_short = True
+
+    def prepare(self, fs: Any) -> None:
+        guard(fs)
+
+
+class _SMB(Flavour):
+    """What smbprotocol takes, of which fsspec shows less."""
+
+    capabilities = Capabilities(ordered_list=True)  # exclusive, for its mv() refuses a name that is taken
+    by_number = True
+    misread = re.compile(r'[\x01-\x1f"*:<>?|]|[. ](?:/|\Z)')  # Windows has no such names, or takes them for others
+    defaults: ClassVar[Mapping[str, Any]] = {"share_access": "rwd"}  # or who reads a file keeps others from it
+
+    def lock(self, fs: Any) -> AbstractContextManager[Any]:
+        return smb.Turn(fs)
+
+    def leave_behind(self) -> None:
+        smb.leave_behind()
+
+    def replace(self, fs: Any, source: str, target: str) -> None:
+        names = (rf"\\{fs.host}{name}".replace("/", "\\") for name in (source, target))
+        move = by_number(import_module("smbclient").replace, self.lock(fs))
+        move(*names, port=fs._port)  # noqa: SLF001 - as its own mv(), which refuses
+
+
+class _S3(Flavour):
+    """What s3fs takes."""
+
+    binds: Bound = {"GET": _ANSWER, "PUT": frozenset({"content_type", "content_length"})}  # noqa: RUF012
+    misread = re.compile(r"\?versionId=")
+    capabilities = Capabilities(ordered_list=True, keeps_content_type=True, sign_get=True, sign_put=True, keeps_metadata=True)
+    objects = True
+    bulk_delete = True
+    defaults: ClassVar[Mapping[str, Any]] = {"use_listings_cache": False}
+
+    def pipe_options(self, headers: Mapping[str, str], metadata: Mapping[str, str]) -> dict[str, Any]:
+        named = {name.replace("-", ""): value for name, value in headers.items()}
+        return {**named, "Metadata": dict(metadata)} if metadata else named
+
+    def copy(self, fs: Any, source: str, target: str) -> None:
+        fs.cp_file(source, target, IfNoneMatch="*")  # it drops the condition for more than 5 GB
+
+    def sign(self, fs: Any, path: str, request: SignRequest) -> str:
+        answer = "Response" if request.method == "GET" else ""
+        bound: dict[str, Any] = {"client_method": f"{request.method.lower()}_object"}
+        if request.content_type is not None:
+            bound[f"{answer}ContentType"] = request.content_type
+        if request.content_disposition is not None:
+            bound["ResponseContentDisposition"] = request.content_disposition
+        if request.content_length is not None:
+            bound["ContentLength"] = request.content_length
+        return str(fs.url(path, expires=request.expires_in, **bound))
+
+    def unfinished(self, fs: Any, root: str, prefix: str) -> Iterator[Unfinished]:
+        bucket, _, top = root.partition("/")
+        top = f"{top}/" if top else ""
+        asked = {"Bucket": bucket, "Prefix": f"{top}{prefix}/" if prefix else top}
+        after: dict[str, str] = {}
+        while True:
+            page = fs.call_s3("list_multipart_uploads", **asked, **after)
+            for upload in page.get("Uploads", ()):
+                yield Unfinished(upload["Key"].removeprefix(top), upload["UploadId"], upload["Initiated"].timestamp())
+            if not page.get("IsTruncated"):
+                return
+            after = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
+
+    def abort(self, fs: Any, root: str, upload: Unfinished) -> None:
+        bucket, _, top = root.partition("/")
+        key = f"{top}/{upload.path}" if top else upload.path
+        try:
+            fs.call_s3("abort_multipart_upload", Bucket=bucket, Key=key, UploadId=upload.id)
+        except OSError as error:
+            if "NoSuchUpload" not in repr(error.__cause__):  # it has ended meanwhile
+                raise
+
+
+class _Unclosed(io.BytesIO):
+    """A buffer that may be let go while somebody looks at it."""
+
+    def close(self) -> None:
+        pass
+
+
+class _GCS(Flavour):
+    """What gcsfs takes."""
+
+    binds: Bound = {"GET": _ANSWER, "PUT": frozenset({"content_type", "content_length", "max_length"})}  # noqa: RUF012
+    misread = re.compile(r"#\d+\Z|\?generation=")
+    capabilities = Capabilities(ordered_list=True, keeps_content_type=True, sign_get=True, sign_put=True, keeps_metadata=True)
+    objects = True
+    bulk_delete = True
+    defaults: ClassVar[Mapping[str, Any]] = {"use_listings_cache": False}
+
+    def capabilities_of(self, fs: Any) -> Capabilities:
+        keyless = fs.storage_options.get("token") in {"anon", "browser"}
+        return self.capabilities._replace(sign_get=not keyless, sign_put=not keyless)
+
+    def prepare_file(self, file: Any) -> None:
+        # an upload that failed keeps a view of it, and Python 3.13 complains where it closes what is looked at
+        file.buffer = _Unclosed()
+
+    def pipe_options(self, headers: Mapping[str, str], metadata: Mapping[str, str]) -> dict[str, Any]:
+        chosen: dict[str, Any] = {"metadata": dict(metadata)} if metadata else {}
+        if "Content-Type" in headers:
+            chosen["content_type"] = headers["Content-Type"]
+        fixed = {name: headers[header] for name, header in _FIXED.items() if header in headers}
+        return {**chosen, "fixed_key_metadata": fixed} if fixed else chosen
+
+    def copy(self, fs: Any, source: str, target: str) -> None:
+        copy_on_gcs(fs, source, target)
+
+    def sign(self, fs: Any, path: str, request: SignRequest) -> str:
+        bound: dict[str, Any] = {"method": request.method, "version": "v4"}
+        if request.content_type is not None:
+            bound["response_type" if request.method == "GET" else "content_type"] = request.content_type
+        if request.content_disposition is not None:
+            bound["response_disposition"] = request.content_disposition
+        if limit := length_range(request):
+            bound["headers"] = limit
+        return str(fs.sign(path, expiration=request.expires_in, **bound))
+
+    def upload_headers(self, request: SignRequest) -> dict[str, str]:
+        return length_range(request)
+
+
+_FIXED = {"content_disposition": "Content-Disposition", "cache_control": "Cache-Control"}
+
+
+class _Azure(Flavour):
+    """What adlfs takes."""
+
+    binds: Bound = {"GET": _ANSWER}  # noqa: RUF012
+    misread = re.compile(r"#\Z|\?versionid=")
+    capabilities = Capabilities(ordered_list=True, keeps_content_type=True, sign_get=True, keeps_metadata=True)
+    objects = True
+    defaults: ClassVar[Mapping[str, Any]] = {"use_listings_cache": False}
+
+    def pipe_options(self, headers: Mapping[str, str], metadata: Mapping[str, str]) -> dict[str, Any]:
+        del metadata  # pipe_file() takes none
+        blob = import_module("azure.storage.blob")  # adlfs itself needs it
+        named = {name.lower().replace("-", "_"): value for name, value in headers.items()}
+        return {"content_settings": blob.ContentSettings(**named)} if named else {}
+
+    def open_options(self, headers: Mapping[str, str], metadata: Mapping[str, str]) -> dict[str, Any]:
+        return {**self.pipe_options(headers, metadata), "metadata": dict(metadata)}
+
+    def copy(self, fs: Any, source: str, target: str) -> None:
+        copy_on_azure(fs, source, target)
+
+    def sign(self, fs: Any, path: str, request: SignRequest) -> str:
+        bound = {"content_type": request.content_type, "content_disposition": request.content_disposition}
+        return str(fs.sign(path, expiration=request.expires_in, **bound))
+
+
+_FLAVOURS: Mapping[str, Callable[[], Flavour]] = {
+    "memory": _Memory,
+    "file": _Files,
+    "local": _Files,
+    "sftp": _SFTP,
+    "ssh": _SFTP,
+    "ftp": _FTP,
+    "smb": _SMB,
+    "s3": _S3,
+    "s3a": _S3,
+    "gs": _GCS,
+    "gcs": _GCS,
+    "az": _Azure,
+    "abfs": _Azure,
+    "abfss": _Azure,
+    "adl": _Azure,
+}
+
+
+def protocol_of(fs: Any) -> str:
+    """Return the first of a filesystem's names."""
+    protocol = fs.protocol
+    return str(protocol if isinstance(protocol, str) else protocol[0])
+
+
+def flavour_of(protocol: str) -> Flavour:
+    """Return what is known of the filesystems of this protocol."""
+    return _FLAVOURS.get(protocol, _Unknown)()
+
+
+_FTP_TIME = re.compile(r"\d{14}(?:\.\d+)?\Z")  # of MLSD, always in UTC (RFC 3659); what LIST shows has no year
+
+
+def _seconds_in(info: Mapping[str, Any]) -> float | None:
+    """Return when an object was changed, in seconds since the Unix epoch, whatever the filesystem calls it."""
+    names = ("LastModified", "last_modified", "updated", "mtime", "modified", "created")
+    time = next((info[name] for name in names if info.get(name) is not None), None)
+    if time is None and _FTP_TIME.match(str(info.get("modify"))):
+        time = datetime.strptime(info["modify"][:14], "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+    if isinstance(time, str):
+        time = datetime.fromisoformat(time)
+    return time.timestamp() if isinstance(time, datetime) else time
+
+
+def first_of(values: Any, *names: str) -> str | None:
+    """Return the first of some values that is there, without quotes."""
+    found = next((values[name] for name in names if values.get(name)), None)
+    return str(found).strip('"') if found else None
+
+
+def info_of(info: Mapping[str, Any], path: str) -> ObjectInfo:
+    """Return the facts of an object, whatever the filesystem calls them."""
+    settings = info.get("content_settings")  # adlfs
+    stored_type = settings["content_type"] if settings else None
+    return ObjectInfo(
+        path=path,
+        size=int(info["size"]),
+        etag=first_of(info, "ETag", "etag"),
+        version_id=first_of(info, "VersionId", "version_id"),
+        last_modified=_seconds_in(info),
+        content_type=first_of(info, "ContentType", "contentType", "content_type") or stored_type,
+    )

@@ -1,0 +1,96 @@
+"""Building fsspec filesystems: from URLs, from those that were built for an event loop, and anew after a fork."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from fsspec.core import url_to_fs
+
+from filerow.backends._deadlines import fsspec_limits, seconds_of
+from filerow.backends.fsspec.deadlines import limit, limited_again
+from filerow.backends.fsspec.flavours import flavour_of, protocol_of
+
+__all__ = ("opened", "reopened", "root_of")
+
+
+def opened(fs: Any, options: Mapping[str, Any], timeout: float | None) -> tuple[Any, str]:
+    """Return the filesystem that a backend is to use, and the folder that its URL names.
+
+    Args:
+        fs: A protocol, a URL or a filesystem.
+        options: Options to build it with.
+        timeout: Seconds; see ``_deadlines``.
+
+    Raises:
+        TypeError: ``fs`` is none of these, or is built already and comes with options.
+        ValueError: fsspec does not know the protocol, or the timeout is no positive number.
+    """
+    if isinstance(fs, str):
+        return _open_url(fs, options, seconds_of(timeout))
+    return _blocking(fs, options if timeout is None else {**options, "timeout": timeout}), ""
+
+
+def _open_url(url: str, options: Mapping[str, Any], timeout: float) -> tuple[Any, str]:
+    """Return the filesystem of a URL or protocol, and the folder that the URL names."""
+    protocol = url.partition("://")[0].partition("::")[0]
+    if protocol not in fsspec.available_protocols() and protocol not in fsspec.registry:
+        text = (
+            f"no backend speaks {protocol}://; there are file, memory, s3, gs, az, http, and what fsspec knows "
+            '(python -c "import fsspec; print(fsspec.available_protocols())")'
+        )
+        raise ValueError(text)
+    limited = fsspec_limits(protocol, options, timeout)
+    chosen: dict[str, Any] = {**flavour_of(protocol).defaults, "skip_instance_cache": True, **limited}
+    if protocol in {"s3", "s3a"}:
+        # botocore signs URLs for custom endpoints by the old method, which servers have given up, unless told
+        chosen["config_kwargs"] = {"signature_version": "s3v4", **(chosen.get("config_kwargs") or {})}
+    fs, root = url_to_fs(url, **chosen) if "://" in url else (fsspec.filesystem(url, **chosen), "")
+    limit(fs, protocol, timeout)
+    return fs, str(root)
+
+
+def _blocking(fs: Any, options: Mapping[str, Any]) -> Any:
+    """Return a filesystem that threads may call; one made for an event loop may only be awaited in it, so it is built anew."""
+    if not isinstance(fs, fsspec.AbstractFileSystem):
+        text = f"fs must be a protocol, a URL or an fsspec filesystem, not {type(fs).__name__}"
+        raise TypeError(text)
+    if options:
+        raise TypeError("options belong to the filesystem: pass them where it is built, or give fs as a URL")
+    if not getattr(fs, "asynchronous", False):
+        return fs
+    chosen = {**fs.storage_options, "asynchronous": False, "skip_instance_cache": True}
+    chosen.pop("loop", None)
+    return type(fs)(*fs.storage_args, **chosen)
+
+
+def root_of(protocol: str, root: str, prefix: str | None) -> str:
+    """Return the folder that is a backend's root.
+
+    Raises:
+        ValueError: ``file`` without a folder, or a prefix with ``..``.
+    """
+    joined = "/".join(part for part in (root.rstrip("/"), (prefix or "").rstrip("/")) if part)
+    if ".." in joined.split("/"):
+        raise ValueError(f"a prefix has no '..': {prefix!r}")
+    if protocol in {"file", "local"}:
+        if not joined:
+            text = "a file backend needs a folder: fs='file:///srv/files', or prefix='/srv/files'"
+            raise ValueError(text)
+        return Path(joined).absolute().as_posix()
+    return joined
+
+
+_left_behind: list[Any] = []
+"""The parent's filesystems: the finalizers of some would close in this child what only the parent's event loop can."""
+
+
+def reopened(fs: Any) -> Any:
+    """Return a filesystem like this one, its limits included, that shares no connection, thread or lock with it."""
+    _left_behind.append(fs)
+    flavour_of(protocol_of(fs)).leave_behind()
+    anew = type(fs)(*fs.storage_args, **{**fs.storage_options, "skip_instance_cache": True})
+    limited_again(anew, like=fs)
+    return anew

@@ -1,0 +1,1 @@
+"""Filesystems behind one connection: FTP, SFTP and SMB."""

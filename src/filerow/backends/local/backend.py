@@ -1,0 +1,375 @@
+"""Objects as files in a directory.
+
+::
+
+    storages.register_backend(LocalBackend("docs", "/srv/files"))
+
+A file appears under its path only when all its bytes are on the disk, and it is never written to again; so what is
+listed can be read, and a backup or a web server may look at the directory at any time. Nothing below the root is
+reached through a symbolic link. The standard library is all this needs.
+
+Known limits: a file system cannot hold both ``a`` and ``a/b``; it keeps no content type and no metadata (the row does);
+it must have hard links (FAT has none). Directories that become empty stay.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from stat import S_ISREG
+
+from filerow._tokens import Secret
+from filerow.backends._driver import BUFFERS
+from filerow.backends._own_urls import OwnUrls
+from filerow.backends._paths import STAGING
+from filerow.backends._types import Buffer, Capabilities, ObjectInfo, PutOptions, Unfinished
+from filerow.backends.base import StorageBackend
+from filerow.backends.local.directory import Directory, walk
+from filerow.backends.local.draft import Draft, copy_bytes, is_leftover, made, write, write_chunks
+from filerow.exceptions import InvalidPathError, StorageError, StoragePermissionError
+
+__all__ = ("LocalBackend",)
+
+_ATTEMPTS = 5
+_KNOWN_FOLDERS = 10_000
+
+_NOT_OURS = re.compile(r"(?:^|/)(?:/|\Z)|[\ud800-\udfff]|#\d+(?:/|\Z)")
+"""Absolute paths, empty segments, what UTF-8 cannot hold, and the names of temporary files."""
+
+_NOT_WINDOWS = re.compile(r'[<>:"|?*\\]|[. ](?:/|\Z)|(?:^|/)(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|/|\Z)', re.IGNORECASE)
+"""Streams and drives (``c:x``), other separators, devices, and names that Windows silently changes."""
+
+_MEANING: Mapping[int, tuple[type[StorageError], str]] = {
+    errno.ENOSPC: (StorageError, "the disk is full"),
+    errno.EDQUOT: (StorageError, "the disk quota is used up"),
+    errno.EFBIG: (StorageError, "the file is larger than the file system or the process's limit allows"),
+    errno.EROFS: (StoragePermissionError, "the file system is read-only"),
+    errno.EACCES: (StoragePermissionError, "the process may not do this"),
+    errno.EPERM: (StoragePermissionError, "the process may not do this, or the file system has no hard links"),
+    errno.EOPNOTSUPP: (StorageError, "the file system has no hard links, without which nothing can be created safely"),
+    errno.ELOOP: (InvalidPathError, "the path leads through a symbolic link, and none below the root is followed"),
+    errno.ENAMETOOLONG: (InvalidPathError, "the name is longer than the file system allows"),
+    errno.ENOTDIR: (StorageError, "an object is where the path needs a folder, and a file system cannot hold both"),
+    errno.EISDIR: (StorageError, "a folder is where the path needs an object, and a file system cannot hold both"),
+    errno.EMFILE: (StorageError, "the process has too many open files (ulimit -n)"),
+}
+
+
+def _are_plain(paths: Sequence[str]) -> bool:
+    """Say, quickly, that none of many paths is one that :data:`_NOT_OURS` is about; that decides about the others."""
+    joined = "\0".join(("", *paths, ""))  # no path has a NUL
+    return os.name != "nt" and joined.isascii() and not any(suspect in joined for suspect in ("#", "//", "\0/", "/\0", "\0\0"))
+
+
+def _parted(path: str) -> tuple[str, str]:
+    folder, _, name = path.rpartition("/")
+    return folder, name
+
+
+class LocalBackend(StorageBackend):
+    """Keeps objects as files below one directory.
+
+    Args:
+        key: The name that documents and columns refer to.
+        root: The directory; made if it is missing. It may be a symbolic link itself, which is resolved now and never
+            again.
+        fsync: Wait for the disk, so that what a call has done survives a power failure. Without it a put takes about a
+            tenth of the time, and only tests should ask for that.
+        base_url: Where the application has mounted Filerow's file route, with or without scheme and host; ``sign()`` needs it.
+        secret: What signs URLs, at least 16 characters, or several for rotation; ``FILEROW_SECRET`` when left out.
+        development: Without any secret make a random one, which ends with the process.
+
+    Raises:
+        StorageError: ``root`` cannot be made or is no directory.
+        ValueError: ``root`` is empty, or the key is a path, so that the two are probably swapped.
+        SecretError: A secret is too short.
+    """
+
+    protocol = "file"
+    capabilities = Capabilities(quick=True, ordered_list=True)
+
+    def __init__(
+        self,
+        key: str,
+        root: str | os.PathLike[str],
+        *,
+        fsync: bool = True,
+        base_url: str | None = None,
+        secret: Secret | None = None,
+        development: bool = False,
+    ) -> None:
+        super().__init__(key)
+        if os.path.isabs(key):  # noqa: PTH117 - a path that came as the key is text
+            msg = f"the first argument of a LocalBackend is its key, not its root: LocalBackend({os.fspath(root)!r}, {key!r})"
+            raise ValueError(msg)
+        self.own_urls = OwnUrls(key, base_url, secret, development=development)
+        if base_url is not None:
+            self.capabilities = self.capabilities._replace(sign_get=True, sign_put=True)
+        if not os.fspath(root):
+            msg = "the root of a LocalBackend is a directory; '' would be whatever directory the process runs in"
+            raise ValueError(msg)
+        self._fsync = fsync
+        self._known_folders: set[str] = set()
+        try:
+            self._root = made(Path(root), fsync=fsync)
+        except OSError as error:
+            msg = f"{os.fspath(root)!r} cannot be the root of backend {key!r}: {error.strerror or error}"
+            raise StorageError(msg, backend=key) from error
+
+    @property
+    def root(self) -> Path:
+        """The directory, absolute and free of symbolic links."""
+        return Path(self._root)
+
+    # -- writing -------------------------------------------------------------------------------------------------------
+
+    def _put(self, path: str, content: Buffer | Iterator[Buffer], options: PutOptions) -> ObjectInfo:
+        folder, name = self._split(path, "put")
+        with self._draft(folder) as draft:
+            if isinstance(content, BUFFERS):
+                write(draft.fd, content)
+            else:
+                write_chunks(draft.fd, content)
+            return _info(path, draft.publish(name, create_only=options.create_only))
+
+    def _copy(self, source: str, target: str) -> ObjectInfo:
+        # Not a hard link, though nothing edits an object in place: a link shares the original's time, and a sweep would
+        # take a copy made a second ago for an old orphan. File systems that can share blocks do so in copy_file_range.
+        fd, _ = self._open(source, "copy")
+        try:
+            folder, name = self._split(target, "copy")
+            with self._draft(folder) as draft:
+                copy_bytes(fd, draft.fd)
+                return _info(target, draft.publish(name, create_only=True))
+        finally:
+            os.close(fd)
+
+    def _delete(self, paths: Sequence[str]) -> Mapping[str, BaseException]:
+        failed: dict[str, BaseException] = {}
+        folders: dict[str, dict[str, str]] = {}
+        plain = _are_plain(paths)
+        for path in paths:
+            try:
+                folder, name = _parted(path) if plain else self._split(path, "delete")
+            except InvalidPathError as error:
+                failed[path] = error
+            else:
+                folders.setdefault(folder, {})[path] = name
+        for folder, names in folders.items():
+            try:
+                with self._folder(folder) as here:
+                    failed |= self._delete_in(here, names)
+            except (OSError, StorageError) as error:
+                if not _says_absent(error):
+                    failed |= dict.fromkeys(names, error)
+        return failed
+
+    def _delete_in(self, here: Directory, names: Mapping[str, str]) -> dict[str, BaseException]:
+        failed: dict[str, BaseException] = {}
+        gone: list[str] = []
+        for path, name in names.items():
+            try:
+                here.unlink_object(name)
+                gone.append(path)
+            except OSError as error:
+                if not _says_absent(error):
+                    failed[path] = error
+        if gone and self._fsync:  # else a power failure could bring back what no row remembers
+            try:
+                here.sync()
+            except OSError as error:
+                failed |= dict.fromkeys(gone, error)
+        return failed
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    def _read(self, path: str, start: int, end: int | None) -> bytes:
+        fd, facts = self._open(path, "read")
+        try:
+            if start:
+                os.lseek(fd, start, os.SEEK_SET)
+            wanted = max(min(facts.st_size, facts.st_size if end is None else end) - start, 0)
+            data = os.read(fd, wanted) if wanted else b""
+            if len(data) == wanted:
+                return data
+            parts = [data]  # one call reads at most 2 GiB
+            while part := os.read(fd, wanted - sum(map(len, parts))):
+                parts.append(part)
+            return b"".join(parts)
+        finally:
+            os.close(fd)
+
+    def _stream(self, path: str, start: int, end: int | None, chunk_size: int) -> Iterator[bytes]:
+        fd, facts = self._open(path, "read")
+        try:
+            os.lseek(fd, start, os.SEEK_SET)
+            left = min(facts.st_size, facts.st_size if end is None else end) - start
+            while left > 0 and (chunk := os.read(fd, min(chunk_size, left))):
+                yield chunk
+                left -= len(chunk)
+        finally:
+            os.close(fd)
+
+    def _head(self, path: str) -> ObjectInfo:
+        folder, name = self._split(path, "head")
+        try:
+            with self._folder(folder) as here:
+                return _info(path, here.object(name))
+        except OSError as error:
+            if _says_absent(error):
+                raise FileNotFoundError(path) from error
+            raise
+
+    def _list(self, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
+        base = f"{prefix}/" if prefix else ""
+        if start_after > base and not start_after.startswith(base):
+            return  # everything in the folder lies before it
+        try:
+            top = self._folder(prefix)
+        except OSError as error:
+            if _says_absent(error):
+                return
+            raise
+        after = start_after[len(base) :] if start_after.startswith(base) else ""
+        for here, folder, name in walk(top, base, after, _is_object):
+            with suppress(FileNotFoundError):  # deleted meanwhile
+                facts = here.stat(name)
+                if S_ISREG(facts.st_mode):
+                    yield _info(folder + name, facts)
+
+    # -- housekeeping --------------------------------------------------------------------------------------------------
+
+    def remove_leftovers(self, older_than: float = 86_400.0) -> int:
+        """Remove the temporary files that killed processes have left. No listing shows them, so no sweep finds them.
+
+        Args:
+            older_than: Seconds since the last write to such a file; an upload that still runs writes more often.
+
+        Returns:
+            How many were removed.
+        """
+        removed = 0
+        for draft in self.unfinished():
+            if draft.started < time.time() - older_than:
+                self.abort(draft)
+                removed += 1
+        return removed
+
+    def _unfinished(self, prefix: str) -> Iterator[Unfinished]:
+        try:
+            top = self._folder(prefix)
+        except OSError as error:
+            if _says_absent(error):
+                return
+            raise
+        for here, folder, name in walk(top, f"{prefix}/" if prefix else "", "", is_leftover):
+            with suppress(FileNotFoundError):  # it has ended meanwhile
+                yield Unfinished(folder + name, name, here.stat(name).st_mtime, temporary=True)
+
+    def _abort(self, upload: Unfinished) -> None:
+        with suppress(FileNotFoundError), self._folder(upload.path.rpartition("/")[0]) as here:
+            if is_leftover(upload.id):
+                here.unlink(upload.id)
+
+    # -- parts ---------------------------------------------------------------------------------------------------------
+
+    def _split(self, path: str, operation: str) -> tuple[str, str]:
+        if _NOT_OURS.search(path) or (os.name == "nt" and _NOT_WINDOWS.search(path)):
+            msg = "a directory holds no object of this name"
+            raise InvalidPathError(msg, operation=operation, backend=self.key, path=path)
+        return _parted(path)
+
+    def _folder(self, folder: str, *, make: bool = False) -> Directory:
+        """Open a folder below the root, making what is missing of it if told to."""
+        try:
+            here = Directory(self._root)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            # Never made again, and never taken for an empty backend: most likely its disk is not mounted.
+            msg = f"the root directory {self._root!r} is gone"
+            raise StorageError(msg, backend=self.key) from error
+        reached = ""
+        for name in folder.split("/") if folder else ():
+            reached = f"{reached}/{name}"
+            try:
+                below = self._below(here, name, reached) if make else here.child(name)
+            finally:
+                here.close()
+            here = below
+        return here
+
+    def _below(self, here: Directory, name: str, reached: str) -> Directory:
+        try:
+            below = here.child(name)
+        except FileNotFoundError:
+            here.make(name)
+            below = here.child(name)
+            self._known_folders.discard(reached)
+        # A folder that another process has made may not be on the disk yet either, so we wait for each one once.
+        if self._fsync and reached not in self._known_folders:
+            try:
+                here.sync()
+            except BaseException:
+                below.close()
+                raise
+            if len(self._known_folders) >= _KNOWN_FOLDERS:
+                self._known_folders.clear()
+            self._known_folders.add(reached)
+        return below
+
+    def _draft(self, folder: str) -> Draft:
+        for attempt in range(_ATTEMPTS):
+            here = self._folder(folder, make=True)
+            try:
+                return Draft(here, fsync=self._fsync)
+            except BaseException as error:
+                here.close()
+                # somebody's clean-up removed the empty folder before the file was in it
+                if not isinstance(error, FileNotFoundError) or attempt == _ATTEMPTS - 1:
+                    raise
+        raise AssertionError  # pragma: no cover
+
+    def _open(self, path: str, operation: str) -> tuple[int, os.stat_result]:
+        folder, name = self._split(path, operation)
+        try:
+            with self._folder(folder) as here:
+                return here.open(name)
+        except OSError as error:
+            if _says_absent(error):
+                raise FileNotFoundError(path) from error
+            raise
+
+    def _translate(self, error: BaseException, operation: str, path: str) -> StorageError | None:
+        if not isinstance(error, OSError) or isinstance(error, StorageError) or error.errno is None:
+            return None
+        kind, meaning = _MEANING.get(error.errno, (None, ""))
+        if kind is None and operation in {"put", "list"} and isinstance(error, FileNotFoundError):
+            kind, meaning = StorageError, "a folder on the way was removed meanwhile"
+        if kind is None:
+            return None
+        where = f" (root {self._root!r}: {os.strerror(error.errno)})"
+        return kind(meaning + where, operation=operation, backend=self.key, path=path)
+
+
+def _says_absent(error: Exception) -> bool:
+    """Say whether nothing is there: no entry, a file where the path has a folder, or a name that cannot be."""
+    return isinstance(error, (FileNotFoundError, NotADirectoryError)) or (
+        isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG
+    )
+
+
+def _is_object(key: str) -> bool:
+    return "#" not in key or STAGING.search(key.removesuffix("/")) is None
+
+
+def _info(path: str, facts: os.stat_result) -> ObjectInfo:
+    return ObjectInfo(
+        path,
+        size=facts.st_size,
+        etag=f"{facts.st_ino:x}-{facts.st_mtime_ns:x}-{facts.st_size:x}",
+        last_modified=facts.st_mtime,
+    )

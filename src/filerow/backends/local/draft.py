@@ -1,0 +1,171 @@
+"""Files in the making: bytes gather under a temporary name and appear under the wanted one whole, or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import sys
+from contextlib import suppress
+from stat import S_ISDIR, S_ISLNK
+from typing import TYPE_CHECKING, Self
+
+from filerow.backends.local.directory import Directory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from filerow.backends._types import Buffer
+
+__all__ = ("Draft", "copy_bytes", "is_leftover", "made", "write", "write_chunks")
+
+_LEFTOVER = re.compile(r"\.put#\d+")
+_COPY_STEP = 1 << 30
+_READ_STEP = 1 << 20
+_WRITE_STEP = 1 << 18
+
+
+class Draft:
+    """A temporary file in the folder of its target, open for writing.
+
+    Leaving the ``with`` block removes it unless it was published.
+
+    Its name ends with ``#`` and digits, which no object's name may.
+
+    Args:
+        folder: Where; the draft closes it.
+        fsync: Wait for the disk before and after the file appears.
+    """
+
+    def __init__(self, folder: Directory, *, fsync: bool) -> None:
+        self._folder = folder
+        self._fsync = fsync
+        # random, not counted: processes on several hosts may share the directory
+        self._name = f".put#{int.from_bytes(os.urandom(8), 'big')}"
+        self.fd = folder.create(self._name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._close()
+            if self._name:
+                with suppress(OSError):  # the error that brought us here matters more; remove_leftovers() is left
+                    self._folder.unlink(self._name)
+        finally:
+            self._folder.close()
+
+    def _close(self) -> None:
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def publish(self, name: str, *, create_only: bool) -> os.stat_result:
+        """Give the file its name and return its facts.
+
+        Raises:
+            FileExistsError: The name is taken and ``create_only`` is set.
+            IsADirectoryError: It is a folder's name.
+            OSError: With ``ELOOP`` for a symbolic link's name; or what the system says.
+        """
+        facts = os.fstat(self.fd)
+        if self._fsync:
+            os.fsync(self.fd)
+        self._close()  # network file systems report a full disk only here
+        if create_only:
+            self._create(name)
+        else:
+            self._overwrite(name)
+        return facts
+
+    def _create(self, name: str) -> None:
+        try:
+            self._folder.link(self._name, name)
+        except FileExistsError:
+            self._refuse_others(name)
+            raise
+        try:
+            self._folder.unlink(self._name)
+            self._name = ""
+            if self._fsync:
+                self._folder.sync()
+        except BaseException:
+            self._folder.unlink(name)
+            raise
+
+    def _overwrite(self, name: str) -> None:
+        self._refuse_others(name)
+        self._folder.replace(self._name, name)
+        self._name = ""
+        if self._fsync:
+            self._folder.sync()
+
+    def _refuse_others(self, name: str) -> None:
+        """Raise when something other than an object has the name."""
+        try:
+            mode = self._folder.stat(name).st_mode
+        except FileNotFoundError:
+            return
+        reason = errno.EISDIR if S_ISDIR(mode) else errno.ELOOP if S_ISLNK(mode) else 0
+        if reason:
+            raise OSError(reason, os.strerror(reason), name)
+
+
+def is_leftover(key: str) -> bool:
+    """Say whether a key of :meth:`Directory.scan` is a draft's, or a folder that may hold some."""
+    return key.endswith("/") or (key.startswith(".put#") and _LEFTOVER.fullmatch(key) is not None)
+
+
+def write(fd: int, data: Buffer) -> None:
+    """Write all of ``data``; one call of the system may take less."""
+    written = os.write(fd, data)
+    size = memoryview(data).nbytes
+    if written < size:
+        rest = memoryview(data).cast("B")
+        while written < size:
+            written += os.write(fd, rest[written:])
+
+
+def write_chunks(fd: int, chunks: Iterator[Buffer]) -> None:
+    """Write chunks in order; many small ones cost one call of the system together."""
+    waiting: list[Buffer] = []
+    size = 0
+    for chunk in chunks:
+        if isinstance(chunk, bytes) or len(chunk) >= _WRITE_STEP:
+            waiting.append(chunk)
+        else:  # copied, because the source may fill the same buffer again while this one waits
+            waiting.append(bytes(chunk))
+        size += len(chunk)
+        if size >= _WRITE_STEP:
+            write(fd, waiting[0] if len(waiting) == 1 else b"".join(waiting))
+            waiting, size = [], 0
+    if waiting:
+        write(fd, b"".join(waiting))
+
+
+def copy_bytes(source: int, target: int) -> None:
+    """Copy one open file to another, without moving it through this process where the system can."""
+    done = 0
+    if sys.platform == "linux":
+        with suppress(OSError):  # some file systems cannot, or stop early; the loop below goes on from there
+            while step := os.copy_file_range(source, target, _COPY_STEP, done, done):
+                done += step
+    os.lseek(source, done, os.SEEK_SET)
+    os.lseek(target, done, os.SEEK_SET)
+    while data := os.read(source, _READ_STEP):
+        write(target, data)
+
+
+def made(root: Path, *, fsync: bool) -> str:
+    """Return the resolved path of a directory, made with its parents if it is missing. Raises ``OSError``."""
+    root = root.resolve()
+    missing = [folder for folder in (root, *root.parents) if not folder.exists()]
+    for folder in reversed(missing):
+        folder.mkdir(exist_ok=True)
+        if fsync:
+            with Directory(str(folder.parent)) as parent:
+                parent.sync()
+    with Directory(str(root)):
+        return str(root)

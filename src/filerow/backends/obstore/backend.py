@@ -1,0 +1,347 @@
+"""Files on S3, Google Cloud Storage, Azure, HTTP, in a directory or in memory, through obstore's native client.
+
+::
+
+    ObstoreBackend(key="docs", fs="s3://static-files/", aws_access_key_id="…", aws_secret_access_key="…", aws_region="eu-west-1")
+    ObstoreBackend(key="local", fs="s3://static-files/", aws_endpoint="http://localhost:9000", aws_access_key_id="…", …)
+    ObstoreBackend(key="docs", fs=obstore.store.GCSStore("bucket"))
+
+Each operation is described once, as a generator of calls (``_execution.steps``), and either made or awaited.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import obstore
+from obstore import exceptions as native
+
+from filerow._execution.steps import Call, Steps, run, run_async, run_to_the_end
+from filerow.backends._deadlines import seconds_of
+from filerow.backends._driver import BUFFERS
+from filerow.backends._foreign import PART, check_exact, clean_message, contiguous, not_pickled, peek, secrets_of, staging_path
+from filerow.backends._headers import encode_metadata, headers_of
+from filerow.backends._types import Buffer, ObjectInfo, PutOptions, SignRequest, Unfinished
+from filerow.backends.base import StorageBackend
+from filerow.backends.obstore.errors import meaning_of
+from filerow.backends.obstore.obstore_copy import Copier
+from filerow.backends.obstore.obstore_delete import delete_steps
+from filerow.backends.obstore.obstore_runtime import enter
+from filerow.backends.obstore.sign import Signer
+from filerow.backends.obstore.store import build_store, kind_of
+from filerow.backends.obstore.write import push
+from filerow.exceptions import StorageError
+
+if TYPE_CHECKING:
+    from filerow.backends.obstore.s3 import S3Direct
+
+__all__ = ("ObstoreBackend",)
+
+_IN_FLIGHT = 4  # parts of one upload at a time: 20 MiB, and no slower than more
+_ONE_REQUEST = 32 << 20  # a create-only request carries all its bytes; larger content goes in parts and is then copied
+_PAGE = 1000
+_TIMED_OUT = re.compile(r"kind: Timeout|source: TimedOut")  # only the native error's debug part says so
+
+
+class ObstoreBackend(StorageBackend):
+    """A backend on one of obstore's stores.
+
+    Args:
+        key: The name that documents and columns refer to.
+        fs: ``s3://bucket/prefix``, ``gs://bucket/prefix``, ``az://container/prefix``, ``file:///folder``, ``memory://``,
+            ``https://host/path``; or an obstore store.
+        timeout: Seconds of silence after which a request is given up; 60 by default. It is asked again where that is safe, but
+            for no longer than this, so each request ends within twice the time. A request has to be sent and answered within
+            it: a part of a stream has 5 MiB, content that comes at once up to 32 MiB. A body that is read may take as long as
+            bytes flow. ``client_options=`` and ``retry_config=`` win. An obstore store that is given keeps its own limits.
+        **options: What obstore's store takes: ``aws_endpoint=``, ``aws_access_key_id=``, ``account_key=``, …, also
+            ``config=``, ``client_options=``, ``retry_config=``, ``credential_provider=``. A plain-http endpoint is allowed by
+            naming it; the region is ``us-east-1`` unless given here or in the environment. A ``file://`` folder is made when it
+            is missing.
+
+    Raises:
+        ValueError: The URL or an option is not understood, or the timeout is no positive number.
+        TypeError: ``fs`` is neither a URL nor a store, or a store comes with options.
+
+    A copy on S3 keeps the headers and refuses a taken target in one request where the store knows ``If-None-Match`` on
+    copies (AWS does; others are asked once). Where it does not, the target is reserved with an empty object first.
+    Objects over 5 GiB cannot be copied on S3, nor streams over 48 GiB stored: obstore copies in one request and uploads
+    in 10,000 parts of 5 MiB.
+    """
+
+    def __init__(self, key: str, fs: Any, *, timeout: float | None = None, **options: Any) -> None:
+        super().__init__(key)
+        if not isinstance(fs, str) and (options or timeout is not None):
+            msg = "options belong to the store: pass them where it is built, or give fs as a URL"
+            raise TypeError(msg)
+        self.timeout = seconds_of(timeout)
+        self._store = build_store(fs, options, self.timeout) if isinstance(fs, str) else fs
+        self._kind = kind_of(self._store)
+        self.protocol = self._kind.protocol
+        self.capabilities = self._kind.capabilities
+        self._secrets = secrets_of({**(getattr(self._store, "config", None) or {}), **options})
+        self._copier = Copier(self._store, self.protocol)
+        self._signer = Signer(self._store, key, self.protocol)
+
+    def __reduce__(self) -> NoReturn:
+        raise not_pickled(self)
+
+    @property
+    def store(self) -> Any:
+        """The obstore store, for what Filerow has no word for. Do not log its ``config``: it holds the secrets."""
+        return self._store
+
+    @property
+    def fs(self) -> Any:
+        """The same store, by the name of the argument that gave it."""
+        return self._store
+
+    # -- writing -------------------------------------------------------------------------------------------------------
+
+    def _put(self, path: str, content: Buffer | Iterator[Buffer], options: PutOptions) -> ObjectInfo:
+        enter("put", self._key, path)
+        body = contiguous(content) if isinstance(content, BUFFERS) else peek(content)
+        if self.protocol == "memory" and isinstance(body, (bytearray, memoryview)):
+            body = bytes(body)  # the memory store keeps the very buffer
+        return run(self._put_steps(path, body, options))
+
+    async def _put_async(
+        self, path: str, content: Buffer | Iterator[Buffer] | AsyncIterator[Buffer], options: PutOptions
+    ) -> ObjectInfo:
+        enter("put", self._key, path)
+        if not isinstance(content, BUFFERS):
+            return await super()._put_async(path, content, options)  # the caller's iterator must run in a thread anyway
+        steps = self._put_steps(path, bytes(content) if self.protocol == "memory" else contiguous(content), options)
+        return await run_to_the_end(steps, partial(self._delete_async, [path]))
+
+    def _put_steps(self, path: str, body: Buffer | Iterator[Buffer], options: PutOptions) -> Steps[ObjectInfo]:
+        attributes = self._attributes(path, options)
+        if isinstance(body, BUFFERS):
+            if not options.create_only:
+                return (yield from self._store_steps(path, body, attributes))
+            if len(body) <= _ONE_REQUEST:
+                return (yield from self._store_steps(path, body, attributes, mode="create"))
+        elif not options.create_only:
+            return (yield from self._store_steps(path, body, attributes))
+        return (yield from self._stage_steps(path, body, attributes))
+
+    def _store_steps(self, path: str, body: Any, attributes: dict[str, str], mode: str = "overwrite") -> Steps[ObjectInfo]:
+        put = obstore.put if isinstance(body, BUFFERS) else push
+        options: dict[str, Any] = {"mode": mode, "chunk_size": PART, "max_concurrency": _IN_FLIGHT}
+        if attributes:
+            options["attributes"] = attributes
+        stored = yield Call(put, obstore.put_async, (self._store, path, body), options)
+        return ObjectInfo(path, etag=_etag(stored), version_id=_version(stored))
+
+    def _stage_steps(self, path: str, body: Any, attributes: dict[str, str]) -> Steps[ObjectInfo]:
+        """Upload beside the target, then move there unless it is taken: no store completes a multipart upload create-only."""
+        staging = staging_path(path)
+        yield from self._store_steps(staging, body, attributes)
+        try:
+            yield from self._copier.steps(staging, path)
+        finally:
+            yield from delete_steps(self._store, [staging], self.protocol)
+        return (yield from self._head_steps(path))
+
+    def _attributes(self, path: str, options: PutOptions) -> dict[str, str]:
+        if not self._kind.headers and not options.metadata and options.content_disposition is options.cache_control is None:
+            return {}
+        headers = headers_of(options, backend=self._key, path=path)
+        identifiers = self._kind.identifiers
+        metadata = encode_metadata(options.metadata, backend=self._key, path=path, identifiers=identifiers)
+        return {**metadata, **headers} if self._kind.headers else {}
+
+    def _copy(self, source: str, target: str) -> ObjectInfo:
+        enter("copy", self._key, source)
+        return run(self._copy_steps(source, target))
+
+    async def _copy_async(self, source: str, target: str) -> ObjectInfo:
+        enter("copy", self._key, source)
+        return await run_to_the_end(self._copy_steps(source, target), partial(self._delete_async, [target]))
+
+    def _copy_steps(self, source: str, target: str) -> Steps[ObjectInfo]:
+        yield from self._copier.steps(source, target)
+        return (yield from self._head_steps(target))
+
+    def _delete(self, paths: Sequence[str]) -> Mapping[str, BaseException]:
+        enter("delete", self._key, "")
+        return run(delete_steps(self._store, paths, self.protocol))
+
+    async def _delete_async(self, paths: Sequence[str]) -> Mapping[str, BaseException]:
+        enter("delete", self._key, "")
+        return await run_async(delete_steps(self._store, paths, self.protocol))
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    def _read(self, path: str, start: int, end: int | None) -> bytes:
+        enter("read", self._key, path)
+        found = run(self._get_steps(path, start, end))
+        return b"" if found is None else bytes(found.bytes())
+
+    async def _read_async(self, path: str, start: int, end: int | None) -> bytes:
+        enter("read", self._key, path)
+        found = await run_async(self._get_steps(path, start, end))
+        return b"" if found is None else bytes(await found.bytes_async())
+
+    def _stream(self, path: str, start: int, end: int | None, chunk_size: int) -> Iterator[bytes]:
+        enter("read", self._key, path)
+        found = run(self._get_steps(path, start, end))
+        if found is not None:
+            for chunk in found.stream(min_chunk_size=chunk_size):
+                yield from _pieces(chunk, chunk_size)
+
+    async def _stream_async(self, path: str, start: int, end: int | None, chunk_size: int) -> AsyncIterator[bytes]:
+        enter("read", self._key, path)
+        found = await run_async(self._get_steps(path, start, end))
+        if found is not None:
+            async for chunk in found.stream(min_chunk_size=chunk_size):
+                for piece in _pieces(chunk, chunk_size):
+                    yield piece
+
+    def _get_steps(self, path: str, start: int, end: int | None) -> Steps[Any]:
+        """Return the answer to a read, or ``None`` when the range starts at the end of the object or later."""
+        check_exact(path, self.protocol)
+        get = partial(Call, obstore.get, obstore.get_async, (self._store, path))
+        if start == 0 and end is None:
+            return (yield get({}))
+        wanted = {"offset": start} if end is None else (start, end)
+        try:
+            return (yield get({"options": {"range": wanted}}))
+        except native.GenericError:
+            info = yield from self._head_steps(path)  # every store calls that range an error, in words of its own
+            if info.size is None or start < info.size:
+                raise
+            return None
+
+    def _head(self, path: str) -> ObjectInfo:
+        enter("head", self._key, path)
+        return run(self._head_steps(path))
+
+    async def _head_async(self, path: str) -> ObjectInfo:
+        enter("head", self._key, path)
+        return await run_async(self._head_steps(path))
+
+    def _head_steps(self, path: str) -> Steps[ObjectInfo]:
+        # A get with head=True is the same one request as head(), but tells the content type too.
+        check_exact(path, self.protocol)
+        call = Call(obstore.get, obstore.get_async, (self._store, path), {"options": {"head": True}})
+        found = yield call
+        return _info(found.meta, found.attributes.get("Content-Type"), path)
+
+    def _list(self, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
+        enter("list", self._key, prefix)
+        first = start_after.encode()
+        for page in self._pages(prefix, start_after):
+            for meta in page:
+                if meta["path"].encode() > first:
+                    yield _info(meta)
+
+    async def _list_async(self, prefix: str, start_after: str) -> AsyncIterator[ObjectInfo]:
+        enter("list", self._key, prefix)
+        first = start_after.encode()
+        async for page in self._pages(prefix, start_after):
+            for meta in page:
+                if meta["path"].encode() > first:
+                    yield _info(meta)
+
+    def _pages(self, prefix: str, start_after: str) -> Any:
+        offset = _offset(prefix, start_after)
+        return obstore.list(self._store, prefix or None, offset=offset or None, chunk_size=_PAGE)
+
+    def _unfinished(self, prefix: str) -> Iterator[Unfinished]:
+        if (
+            self.protocol == "s3"
+        ):  # GCS speaks S3's language for this only to HMAC keys; Azure drops what is not committed in a week
+            yield from _direct(self).unfinished(prefix)
+
+    def _abort(self, upload: Unfinished) -> None:
+        _direct(self).abort(upload.path, upload.id)
+
+    # -- signing -------------------------------------------------------------------------------------------------------
+
+    def _sign(self, paths: Sequence[str], request: SignRequest) -> Sequence[str]:
+        enter("sign", self._key, "")
+        return run(self._signer.steps(paths, request))
+
+    async def _sign_async(self, paths: Sequence[str], request: SignRequest) -> Sequence[str]:
+        enter("sign", self._key, "")
+        return await run_async(self._signer.steps(paths, request))
+
+    def _upload_headers(self, request: SignRequest) -> Mapping[str, str]:
+        return self._signer.upload_headers(request)
+
+    # -- errors --------------------------------------------------------------------------------------------------------
+
+    def _translate(self, error: BaseException, operation: str, path: str) -> StorageError | None:
+        raw = str(error)
+        text = clean_message(raw, self._secrets)
+        if isinstance(error, (native.BaseError, OSError)):
+            error.args = (text,)  # it stays on as the cause, and is printed with every traceback
+        kind, message = meaning_of(error, text, operation, path, timed_out=_TIMED_OUT.search(raw) is not None)
+        return kind(message, operation=operation, backend=self._key, path=path) if kind else None
+
+
+def _direct(backend: ObstoreBackend) -> S3Direct:
+    from filerow.backends.obstore.s3 import direct_of  # it knows this module
+
+    return direct_of(backend)
+
+
+def _pieces(chunk: Buffer, size: int) -> Iterator[bytes]:
+    """Cut what a store hands over in one piece, as the memory store does; ``size`` is a minimum to obstore."""
+    view = memoryview(chunk)
+    if len(view) <= 2 * size:
+        yield bytes(view)
+        return
+    for start in range(0, len(view), size):
+        yield bytes(view[start : start + size])
+
+
+def _etag(meta: Mapping[str, Any]) -> str | None:
+    etag = meta.get("e_tag")
+    return etag.strip('"') or None if isinstance(etag, str) else None
+
+
+def _version(meta: Mapping[str, Any]) -> str | None:
+    version = meta.get("version")
+    return version if version and version != "null" else None  # "null" is how S3 names the absence of versions
+
+
+def _info(meta: Mapping[str, Any], content_type: str | None = None, path: str | None = None) -> ObjectInfo:
+    return ObjectInfo(
+        path=path or meta["path"],
+        size=meta["size"],
+        etag=_etag(meta),
+        version_id=_version(meta),
+        last_modified=meta["last_modified"].timestamp(),
+        content_type=content_type,
+    )
+
+
+def _offset(prefix: str, start_after: str) -> str:
+    """Return where a listing may start so that nothing after ``start_after`` is missed; the rest is filtered out.
+
+    Stores that list folder by folder put ``a/c`` before ``a-b``, against byte order, and skip it when told to start after
+    ``a-b``. The two orders differ only from a character below ``/`` on, so the offset ends before the first one below the
+    listed folder. They also skip a folder when told to start after its name, so the offset ends a little below that.
+    """
+    folder = f"{prefix}/" if prefix else ""
+    if not start_after.startswith(folder):
+        folder = ""
+    below = start_after[len(folder) :]
+    cut = next((at for at, character in enumerate(below) if character < "/"), len(below))
+    below = _before(below[:cut])
+    return folder + below if below else ""
+
+
+def _before(name: str) -> str:
+    """Return a name a little below ``name``, which is no folder around it either."""
+    while name:
+        last = chr(ord(name[-1]) - 1)
+        if name[-1] != "/" and last.isascii() and last.isalnum():
+            return name[:-1] + last
+        name = name[:-1]
+    return ""

@@ -1,0 +1,267 @@
+"""What a browser needs to upload to S3 by itself: POST policies, bound PUTs and multipart uploads, through botocore.
+
+obstore signs method, path and expiry only. What an upload may bring is bound by botocore, which comes with ``filerow[s3]``.
+Signing asks nobody; starting, listing, completing and aborting a multipart upload are one request each.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+from filerow._execution.steps import Call
+from filerow._execution.threads import in_thread
+from filerow.backends._deadlines import botocore_limits
+from filerow.backends._foreign import clean_message, secrets_of
+from filerow.backends._types import Unfinished
+from filerow.backends.obstore.backend import ObstoreBackend
+from filerow.backends.obstore.s3_place import place_of
+from filerow.exceptions import StorageError, StoragePermissionError, StorageTimeoutError, UnsupportedOperationError
+
+if TYPE_CHECKING:
+    from filerow.backends.base import StorageBackend
+
+__all__ = ("Bound", "S3Direct", "direct_of")
+
+MOST_BYTES = 5 << 30
+"""S3 takes this much in one request, and copies this much in one."""
+
+LEAST_PART = 5 << 20
+MOST_PARTS = 10_000
+
+
+class Bound(NamedTuple):
+    """What an upload must be.
+
+    Attributes:
+        content_type: The media type to store with it.
+        content_disposition: The ``Content-Disposition`` (RFC 6266) to store with it.
+        size: Its length in bytes, exactly.
+        checksum: ``sha256:<hex>`` of its bytes, or ``None``.
+        expires_in: Seconds until the store refuses it.
+    """
+
+    content_type: str
+    content_disposition: str
+    size: int
+    checksum: str | None
+    expires_in: int
+
+    @property
+    def digest(self) -> str | None:
+        """The checksum as S3 writes it: base64."""
+        return None if self.checksum is None else base64.b64encode(bytes.fromhex(self.checksum.partition(":")[2])).decode()
+
+
+class S3Direct:
+    """Direct uploads to one bucket.
+
+    Args:
+        backend: A backend on an S3 store.
+
+    Raises:
+        UnsupportedOperationError: botocore is not installed.
+    """
+
+    def __init__(self, backend: ObstoreBackend) -> None:
+        self._backend = backend.key
+        self._store = backend.store
+        self._config = dict(self._store.config)
+        self._secrets = secrets_of(self._config)
+        self._timeout = backend.timeout
+        self._session = _session(self._library("botocore.session"))
+        self._fixed: Any = None
+
+    @staticmethod
+    def call(function: Callable[..., Any], *args: Any) -> Call:
+        """Return a step that calls a method of this class, in a thread where the caller must not block."""
+
+        async def later(*args: Any) -> Any:
+            return await in_thread(function, *args)
+
+        return Call(function, later, args, {})
+
+    def post(self, path: str, bound: Bound) -> tuple[str, dict[str, str]]:
+        """Return the URL and the fields of a form that uploads one object (S3's POST policy)."""
+        fields = {"Content-Type": bound.content_type, "Content-Disposition": bound.content_disposition}
+        if bound.digest is not None:
+            fields |= {"x-amz-checksum-algorithm": "SHA256", "x-amz-checksum-sha256": bound.digest}
+        conditions: list[Any] = [{name: value} for name, value in fields.items()]
+        conditions.append(["content-length-range", bound.size, bound.size])
+        expires = bound.expires_in
+        form = self._ask("generate_presigned_post", path, Fields=fields, Conditions=conditions, ExpiresIn=expires)
+        return str(form["url"]), dict(form["fields"])
+
+    def put(self, path: str, bound: Bound) -> tuple[str, dict[str, str]]:
+        """Return the URL and the headers of a PUT that uploads one object of exactly this length and type."""
+        kind, disposition = bound.content_type, bound.content_disposition
+        parameters: dict[str, Any] = {"ContentType": kind, "ContentDisposition": disposition, "ContentLength": bound.size}
+        headers = {"Content-Type": kind, "Content-Disposition": disposition}
+        if bound.digest is not None:
+            parameters |= {"ChecksumSHA256": bound.digest}
+            headers["x-amz-checksum-sha256"] = bound.digest
+        return self._presign("put_object", path, bound.expires_in, parameters), headers
+
+    def start(self, path: str, content_type: str, content_disposition: str) -> str:
+        """Begin a multipart upload and return its name."""
+        begun = self._ask("create_multipart_upload", path, ContentType=content_type, ContentDisposition=content_disposition)
+        return str(begun["UploadId"])
+
+    def part_urls(self, path: str, upload_id: str, sizes: Mapping[int, int], expires_in: int) -> dict[int, str]:
+        """Return a URL to PUT each part by its number, bound to the part's length."""
+        return {
+            number: self._presign(
+                "upload_part", path, expires_in, {"UploadId": upload_id, "PartNumber": number, "ContentLength": size}
+            )
+            for number, size in sizes.items()
+        }
+
+    def parts(self, path: str, upload_id: str) -> dict[int, tuple[int, str]] | None:
+        """Return the size and the tag of each part that is there; ``None`` when there is no such upload."""
+        found: dict[int, tuple[int, str]] = {}
+        marker = 0
+        while True:
+            page = self._ask("list_parts", path, UploadId=upload_id, PartNumberMarker=marker, absent={"NoSuchUpload"})
+            if page is None:
+                return None
+            found |= {part["PartNumber"]: (part["Size"], part["ETag"]) for part in page.get("Parts", ())}
+            if not page.get("IsTruncated"):
+                return found
+            marker = page["NextPartNumberMarker"]
+
+    def complete(self, path: str, upload_id: str, etags: Mapping[int, str]) -> None:
+        """Make one object of the parts; another caller may have done so already."""
+        parts = [{"PartNumber": number, "ETag": etag} for number, etag in sorted(etags.items())]
+        self._ask(
+            "complete_multipart_upload", path, UploadId=upload_id, MultipartUpload={"Parts": parts}, absent={"NoSuchUpload"}
+        )
+
+    def abort(self, path: str, upload_id: str) -> None:
+        """Throw the parts away; does nothing when there is no such upload."""
+        self._ask("abort_multipart_upload", path, UploadId=upload_id, absent={"NoSuchUpload"})
+
+    def unfinished(self, prefix: str) -> Iterator[Unfinished]:
+        """Yield the multipart uploads below a folder that were neither completed nor aborted."""
+        root = f"{self._store.prefix}/" if self._store.prefix else ""
+        key = upload_id = ""
+        while True:
+            page = self._ask(
+                "list_multipart_uploads",
+                "",
+                KeyMarker=key,
+                UploadIdMarker=upload_id,
+                Prefix=f"{root}{prefix}/" if prefix else root,
+            )
+            for upload in page.get("Uploads", ()):
+                yield Unfinished(upload["Key"].removeprefix(root), upload["UploadId"], upload["Initiated"].timestamp())
+            if not page.get("IsTruncated"):
+                return
+            key, upload_id = page["NextKeyMarker"], page["NextUploadIdMarker"]
+
+    def _presign(self, method: str, path: str, expires_in: int, parameters: dict[str, Any]) -> str:
+        named = {"Bucket": self._config["bucket"], "Key": self._name(path), **parameters}
+        return str(self._client().generate_presigned_url(method, Params=named, ExpiresIn=expires_in))
+
+    def _ask(self, method: str, path: str, *, absent: frozenset[str] | set[str] = frozenset(), **parameters: Any) -> Any:
+        errors = self._library("botocore.exceptions")
+        try:
+            named = {"Key": self._name(path)} if path else {}
+            return getattr(self._client(), method)(Bucket=self._config["bucket"], **named, **parameters)
+        except errors.ClientError as error:
+            code = error.response.get("Error", {}).get("Code", "")
+            if code in absent:
+                return None
+            refused = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 403  # noqa: PLR2004
+            kind = StoragePermissionError if refused else StorageError
+            raise kind(self._clean(error), operation=method, backend=self._backend, path=path) from error
+        except errors.BotoCoreError as error:
+            late = isinstance(error, (errors.ReadTimeoutError, errors.ConnectTimeoutError))
+            kind = StorageTimeoutError if late else StorageError
+            raise kind(self._clean(error), operation=method, backend=self._backend, path=path) from error
+
+    def _clean(self, error: BaseException) -> str:
+        return clean_message(str(error), self._secrets)
+
+    def _name(self, path: str) -> str:
+        return f"{self._store.prefix}/{path}" if self._store.prefix else path
+
+    def _client(self) -> Any:
+        if self._store.credential_provider:  # hands out new credentials as old ones expire
+            return self._made_client()
+        if self._fixed is None:
+            self._fixed = self._made_client()
+        return self._fixed
+
+    def _made_client(self) -> Any:
+        place = place_of(self._store)
+        key, secret, token = _credentials(self._store, self._config)
+        with _lock:
+            return self._session.create_client(
+                "s3",
+                region_name=place.region,
+                endpoint_url=place.endpoint,
+                aws_access_key_id=key,
+                aws_secret_access_key=secret,
+                aws_session_token=token,
+                config=self._options(place.style),
+            )
+
+    def _options(self, style: str) -> Any:
+        make = self._library("botocore.config").Config
+        limits = botocore_limits(self._timeout)
+        options = {"signature_version": "s3v4", "s3": {"addressing_style": style}, **limits}
+        # A checksum that the library adds of its own accord would have to be sent with every part.
+        unasked = {"request_checksum_calculation": "when_required", "response_checksum_validation": "when_required"}
+        try:
+            return make(**options, **unasked)
+        except TypeError:  # botocore before 1.36 adds none
+            return make(**options)
+
+    def _library(self, module: str) -> Any:
+        try:
+            return import_module(module)
+        except ImportError as error:
+            msg = "direct upload to S3 needs the extra 'filerow[s3]'"
+            raise UnsupportedOperationError(msg, operation="sign", backend=self._backend) from error
+
+
+@cache
+def _session(library: Any) -> Any:
+    """Return the one session: reading its description of S3 takes it a third of a second."""
+    return library.Session()
+
+
+_lock = threading.Lock()  # a session makes one client at a time
+if hasattr(os, "register_at_fork"):  # absent where there is no fork; a child could wait for ever for a thread that it has not
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+
+
+def _credentials(store: Any, config: Mapping[str, Any]) -> tuple[str | None, str | None, str | None]:
+    if store.credential_provider:
+        found = store.credential_provider()
+        return found["access_key_id"], found["secret_access_key"], found.get("token")
+    return config.get("access_key_id"), config.get("secret_access_key"), config.get("session_token") or config.get("token")
+
+
+_known: WeakKeyDictionary[ObstoreBackend, S3Direct] = WeakKeyDictionary()
+
+
+def direct_of(backend: StorageBackend) -> S3Direct:
+    """Return the direct uploads of a backend, made once.
+
+    Raises:
+        UnsupportedOperationError: It is no S3 store of obstore, or botocore is not installed.
+    """
+    if not isinstance(backend, ObstoreBackend) or backend.protocol != "s3":
+        msg = "multipart and POST uploads need ObstoreBackend('s3://…')"
+        raise UnsupportedOperationError(msg, operation="sign", backend=backend.key)
+    found = _known.get(backend)
+    if found is None:
+        found = _known[backend] = S3Direct(backend)
+    return found

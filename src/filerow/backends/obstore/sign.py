@@ -1,0 +1,175 @@
+"""Signed URLs: natively where obstore binds enough, else with the cloud's own library, which comes with an extra.
+
+obstore signs method, path and expiry, counted from now. What the store must answer with (disposition, type), what it must
+demand of an upload (type, length) and another time to count from are bound with botocore (``filerow[s3]``), google-auth
+(``filerow[gcs]``) or azure-storage-blob (``filerow[azure]``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, NamedTuple, Protocol
+
+import obstore
+
+from filerow._execution.steps import Call, Steps
+from filerow._execution.threads import in_thread
+from filerow.backends._sign_request import Bound, check_bound, length_range
+from filerow.backends._types import SignRequest
+from filerow.backends.obstore.sign_azure import AzureSigner
+from filerow.backends.obstore.sign_gcs import GCSSigner
+from filerow.backends.obstore.sign_s3 import S3Signer
+from filerow.exceptions import InvalidOptionError, StorageError, UnsupportedOperationError
+
+__all__ = ("Signer",)
+
+_WEEK = 7 * 24 * 3600
+_TEN_YEARS = 10 * 365 * 24 * 3600
+_NOTHING = (None,) * 5
+_ANSWER = frozenset({"content_disposition", "content_type", "signed_at"})
+
+
+class _Cloud(NamedTuple):
+    """What sets the signed URLs of one cloud apart.
+
+    Attributes:
+        name: For messages.
+        extra: Comes with the library that signs what obstore does not.
+        signer: Makes who signs with that library.
+        bound: What it binds.
+        longest: Seconds a URL may last.
+        hint: What helps where an upload cannot be held to a limit.
+        misread: Paths that obstore signs in a way the store refuses.
+    """
+
+    name: str
+    extra: str
+    signer: Callable[[Any], _SignsOne]
+    bound: Bound
+    longest: int
+    hint: str = ""
+    misread: re.Pattern[str] | None = None
+
+
+class _SignsOne(Protocol):
+    def sign(self, path: str, request: SignRequest) -> str: ...
+
+
+_CLOUDS: Mapping[str, _Cloud] = {
+    "s3": _Cloud(
+        "S3",
+        "s3",
+        S3Signer,
+        {"GET": _ANSWER, "PUT": frozenset({"content_type", "content_length", "signed_at"})},
+        _WEEK,
+        "it binds an exact content_length=, and the most bytes only in a form (direct upload)",
+    ),
+    "gs": _Cloud(
+        "Google Cloud Storage",
+        "gcs",
+        GCSSigner,
+        {"GET": _ANSWER, "PUT": frozenset({"content_type", "content_length", "max_length", "signed_at"})},
+        _WEEK,
+    ),
+    "az": _Cloud(
+        "Azure",
+        "azure",
+        AzureSigner,
+        {"GET": _ANSWER, "PUT": frozenset({"signed_at"})},
+        _TEN_YEARS,
+        "it takes uploads of any type and length, so check both when the client has finished",
+        re.compile(r"[^A-Za-z0-9/._~-]"),  # obstore signs the path as it is encoded, Azure checks it as it is meant
+    ),
+}
+
+
+class Signer:
+    """Signs URLs for one store.
+
+    Args:
+        store: An obstore store.
+        backend: Key of the backend, for errors.
+        protocol: The store's kind.
+    """
+
+    def __init__(self, store: Any, backend: str, protocol: str) -> None:
+        self._store = store
+        self._backend = backend
+        self._protocol = protocol
+        self._cloud = _CLOUDS.get(protocol)
+        self._signer: _SignsOne | None = None
+
+    def steps(self, paths: Sequence[str], request: SignRequest) -> Steps[Sequence[str]]:
+        """Return a URL per path, in order; many cost one native call.
+
+        Raises:
+            UnsupportedOperationError: The store cannot sign, or cannot bind what is asked, or an extra is missing.
+            InvalidOptionError: The store takes no such expiry.
+        """
+        cloud = self._able(request.expires_in)
+        plain = request[2:] == _NOTHING
+        if not plain:
+            check_bound(request, cloud.bound, cloud.name, self._backend, cloud.hint if request.method == "PUT" else "")
+        if plain and not (cloud.misread and any(map(cloud.misread.search, self._names(paths)))):
+            lifetime = timedelta(seconds=request.expires_in)
+            arguments = (self._store, request.method, list(paths), lifetime)
+            urls: Sequence[str] = yield Call(obstore.sign, obstore.sign_async, arguments, {})
+        else:
+            # in_thread: the library may ask the network for credentials, and is slow to import the first time
+            urls = yield Call(self._sign_all, _in_thread(self._sign_all), (cloud, paths, request), {})
+        return urls
+
+    def upload_headers(self, request: SignRequest) -> dict[str, str]:
+        """Return what an upload must come with beyond the type it is bound to."""
+        if self._protocol == "az":
+            return {"x-ms-blob-type": "BlockBlob"}
+        return length_range(request) if self._protocol == "gs" else {}
+
+    def _able(self, expires_in: int) -> _Cloud:
+        cloud = self._cloud
+        if cloud is None:
+            raise self._unsupported(
+                f"a {self._protocol} store has no signed URLs; serve its files through the application, or use LocalBackend, "
+                "which signs its own"
+            )
+        if self._protocol == "gs" and "bearer_token" in self._store.config:
+            raise self._unsupported("a bearer token cannot sign URLs; give service_account_key= or application_credentials=")
+        if expires_in > cloud.longest:
+            msg = f"expires_in (and round_expiry with it) must be 1 to {cloud.longest} seconds here, not {expires_in}"
+            raise InvalidOptionError(msg, operation="sign", backend=self._backend)
+        return cloud
+
+    def _names(self, paths: Sequence[str]) -> Sequence[str]:
+        prefix = self._store.prefix
+        return [f"{prefix}/{path}" for path in paths] if prefix else paths
+
+    def _sign_all(self, cloud: _Cloud, paths: Sequence[str], request: SignRequest) -> Sequence[str]:
+        try:
+            return self._sign_each(cloud, paths, request)
+        except StorageError as error:
+            error.backend = self._backend  # which those who sign do not know
+            raise
+
+    def _sign_each(self, cloud: _Cloud, paths: Sequence[str], request: SignRequest) -> Sequence[str]:
+        if self._signer is None:
+            try:
+                self._signer = cloud.signer(self._store)
+            except ImportError as error:
+                msg = (
+                    "binding a disposition, a type, a length or a time into a URL, and on Azure signing a path that is not plain "
+                    f"ASCII, needs the extra 'filerow[{cloud.extra}]'"
+                )
+                raise self._unsupported(msg) from error
+        return [self._signer.sign(path, request) for path in paths]
+
+    def _unsupported(self, message: str) -> UnsupportedOperationError:
+        return UnsupportedOperationError(message, operation="sign", backend=self._backend)
+
+
+def _in_thread(call: Callable[..., Any]) -> Callable[..., Any]:
+    async def later(*args: Any) -> Any:
+        return await in_thread(call, *args)
+
+    return later

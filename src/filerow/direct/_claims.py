@@ -1,0 +1,179 @@
+"""Claims: what a client may upload, and for which column.
+
+A claim is a sealed token that says what a client was allowed to upload, where to, and where the file will be in the end.
+Everybody can read it, nobody can make one. ``_redeem`` makes a file of what was uploaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from sqlalchemy import Column
+from sqlalchemy.orm import ColumnProperty, QueryableAttribute
+
+from filerow._orm.column import StoredObject
+from filerow._paths import PathRequest, generate_path, safe_extension, uuid7_hex
+from filerow._tokens import Keys, Purpose
+from filerow._validation.rules import ImageLimits, Rules
+from filerow.backends._paths import check_path
+from filerow.exceptions import ClaimError
+
+__all__ = ("Claim", "Part", "Target", "missing_of", "parts_of", "plain_rules", "target_of")
+
+
+class Target(NamedTuple):
+    """The column that an upload is for.
+
+    Attributes:
+        name: ``table.column``.
+        table: The table's name.
+        column: The column's name.
+        type: The column's type.
+        rules: What the column demands.
+    """
+
+    name: str
+    table: str
+    column: str
+    type: StoredObject
+    rules: Rules
+
+    @property
+    def backend(self) -> str:
+        """Key of the backend; empty for the default one."""
+        return self.type.backend
+
+    def incoming_path(self, filename: str) -> str:
+        """Return a path for the client to upload to; what is never claimed there is found by a sweep."""
+        return generate_path(self.table, self.column, filename, shards=self.type.shards)
+
+    def final_path(self, filename: str, backend: str) -> str:
+        """Return the path that the file will have."""
+        if self.type.path is None:
+            return self.incoming_path(filename)
+        request = PathRequest(self.table, self.column, uuid7_hex(), safe_extension(filename), filename)
+        return check_path(self.type.path(request), backend, "put")
+
+
+def target_of(column: object) -> Target:
+    """Return what is to be known of a mapped attribute, or of a column of a table.
+
+    Raises:
+        TypeError: It is neither, or not one of files.
+    """
+    key = ""
+    if isinstance(column, QueryableAttribute):
+        key = column.key
+        column = column.property.columns[0] if isinstance(column.property, ColumnProperty) else column
+    if not isinstance(column, Column) or not isinstance(column.type, StoredObject):
+        msg = f"direct upload is for a column of files, such as Document.file, not for {column!r}"
+        raise TypeError(msg)
+    table = getattr(column.table, "name", "files")
+    return Target(f"{table}.{column.name}", table, column.name, column.type, column.type.rules(key or column.name))
+
+
+class Claim(NamedTuple):
+    """What a client may upload, and what it becomes.
+
+    Attributes:
+        backend: Key of the backend.
+        path: Where the client uploads to.
+        target: Where the file will be.
+        column: ``table.column`` that the file is for.
+        filename: The client's name for it, cleaned.
+        size: Bytes that it must have, exactly.
+        content_type: The type that was announced, and is stored with the object.
+        checksum: ``sha256:<hex>`` that it must have; ``None`` when the client gave none.
+        rules: The column's rules, as far as they are plain values.
+        expires_at: Seconds since the Unix epoch from which the claim is refused.
+        upload_id: The store's name for a multipart upload; empty for an upload in one request.
+        part_size: Bytes of each part but the last.
+        validated: The column has validators, which a sealed token cannot carry.
+    """
+
+    backend: str
+    path: str
+    target: str
+    column: str
+    filename: str
+    size: int
+    content_type: str
+    checksum: str | None
+    rules: Mapping[str, Any]
+    expires_at: float
+    upload_id: str = ""
+    part_size: int = 0
+    validated: bool = False
+
+    def seal(self, keys: Keys) -> str:
+        """Return the token."""
+        values = {key: value for key, value in self._asdict().items() if value and key != "expires_at"}
+        return keys.seal(Purpose.CLAIM, values, expires_at=self.expires_at)
+
+    @classmethod
+    def unseal(cls, keys: Keys, token: str) -> Claim:
+        """Return what a token says.
+
+        Raises:
+            InvalidTokenError: We did not make it, or not as a claim.
+            ExpiredTokenError: It is too old.
+            ClaimError: Another release of the library made it.
+        """
+        payload = keys.unseal(Purpose.CLAIM, token)
+        values: dict[str, Any] = {"size": 0, "checksum": None, "rules": {}, "expires_at": payload.pop("exp"), **payload}
+        try:
+            return cls(**values)
+        except TypeError:
+            msg = "this claim was made by another release of this application; upload the file again"
+            raise ClaimError(msg) from None
+
+    def check_column(self, column: str) -> None:
+        """Refuse the claim for another column.
+
+        Raises:
+            ClaimError: It is for another one.
+        """
+        if self.column != column:
+            msg = f"this claim is for {self.column}, not for {column}"
+            raise ClaimError(msg)
+
+    def sealed_rules(self, field: str) -> Rules:
+        """Return the rules that the claim carries.
+
+        Raises:
+            ClaimError: It cannot carry them all.
+        """
+        if self.validated:
+            msg = (
+                f"column {self.column!r} has validators, which a claim cannot carry: redeem it with uploads.claim(token), or "
+                "FileObject.from_claim(token, column)"
+            )
+            raise ClaimError(msg)
+        plain = self.rules
+        return Rules(plain.get("max_size"), tuple(plain.get("content_types", ())), field, ImageLimits(**plain.get("image", {})))
+
+
+class Part(NamedTuple):
+    """One part of a multipart upload: bytes ``[start, end)`` of the file."""
+
+    number: int
+    start: int
+    end: int
+
+
+def parts_of(claim: Claim) -> list[Part]:
+    """Return the parts of a multipart upload, in order."""
+    starts = range(0, claim.size, claim.part_size)
+    return [Part(number, start, min(start + claim.part_size, claim.size)) for number, start in enumerate(starts, 1)]
+
+
+def missing_of(claim: Claim, there: Mapping[int, tuple[int, str]]) -> list[Part]:
+    """Return the parts that a store does not have, or has in another size."""
+    return [part for part in parts_of(claim) if part.number not in there or there[part.number][0] != part.end - part.start]
+
+
+def plain_rules(rules: Rules) -> dict[str, Any]:
+    """Return the rules that JSON can carry: all but the validators."""
+    image = {name: limit for name, limit in rules.image._asdict().items() if limit is not None}
+    return {"max_size": rules.max_size, "content_types": list(rules.content_types), "image": image}

@@ -1,0 +1,157 @@
+"""How a client may upload straight to a store: what each kind of store can bind of size, type and expiry."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from filerow._execution.steps import Call, Steps
+from filerow._presentation import present
+from filerow.backends._types import SignRequest
+from filerow.backends.base import StorageBackend
+from filerow.direct._claims import Claim, missing_of
+from filerow.exceptions import ClaimError, FileTooLargeError, UnsupportedOperationError
+
+__all__ = ("S3Method", "Ticket", "TicketPart", "abort_steps", "start_steps", "ticket_steps")
+
+S3Method: TypeAlias = Literal["POST", "PUT"]
+
+_LADDER: tuple[tuple[str, ...], ...] = (("content_type", "content_length"), ("content_type",), ())
+"""What a signed PUT is asked to bind, the most first; not every store can, and redeeming the claim checks all of it anyway."""
+
+
+class TicketPart(NamedTuple):
+    """One part of a multipart upload: PUT the file's bytes ``[start, end)`` to ``url``."""
+
+    number: int
+    url: str
+    start: int
+    end: int
+
+
+class Ticket(NamedTuple):
+    """What a client needs to upload one file.
+
+    Attributes:
+        method: ``PUT`` (the body is the file), ``POST`` (a form: the fields, then the file as ``file``), or ``PARTS``.
+        url: Where to; empty for ``PARTS``.
+        headers: To be sent with the request.
+        fields: The form's fields, for ``POST``.
+        claim: The token to give back when the upload has succeeded.
+        expires_at: Seconds since the Unix epoch until which URL and claim are good.
+        parts: For ``PARTS``: what is still to be uploaded, each by a PUT of its own.
+        part_size: For ``PARTS``: bytes of each part but the last.
+        size: Bytes of the whole file.
+    """
+
+    method: Literal["PUT", "POST", "PARTS"]
+    url: str
+    headers: Mapping[str, str]
+    fields: Mapping[str, str]
+    claim: str
+    expires_at: float
+    parts: tuple[TicketPart, ...] = ()
+    part_size: int = 0
+    size: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the ticket as JSON values, for the client."""
+        return {
+            **self._asdict(),
+            "headers": dict(self.headers),
+            "fields": dict(self.fields),
+            "parts": [part._asdict() for part in self.parts],
+        }
+
+
+def start_steps(backend: StorageBackend, claim: Claim, multipart_from: int, part_size: int) -> Steps[Claim]:
+    """Begin a multipart upload where the file is large and the store can; return the claim that says so.
+
+    Raises:
+        FileTooLargeError: The store cannot take, or copy, so large a file.
+        UnsupportedOperationError: Clients cannot upload to this backend.
+    """
+    if not _is_s3(backend):
+        return claim
+    from filerow.backends.obstore.s3 import LEAST_PART, MOST_BYTES, MOST_PARTS, direct_of
+
+    if claim.size > MOST_BYTES:
+        msg = f"{claim.filename!r} has {claim.size:,} bytes; S3 copies no more than {MOST_BYTES:,} in one request"
+        raise FileTooLargeError(msg, limit=MOST_BYTES, actual=claim.size)
+    if claim.size < multipart_from or claim.size <= LEAST_PART:
+        return claim
+    direct = direct_of(backend)
+    upload_id = yield direct.call(direct.start, claim.path, *present(claim.content_type, claim.filename))
+    part = max(part_size, LEAST_PART, -(-claim.size // MOST_PARTS))
+    return claim._replace(upload_id=upload_id, part_size=part)
+
+
+def ticket_steps(backend: StorageBackend, claim: Claim, token: str, s3_method: S3Method) -> Steps[Ticket]:
+    """Return what the client needs for all that is not uploaded yet."""
+    seconds = max(1, int(claim.expires_at - time.time()))
+    if claim.upload_id:
+        return (yield from _parts_steps(backend, claim, token, seconds))
+    fields: dict[str, str] = {}
+    headers: dict[str, str] = {}
+    if not _is_s3(backend):
+        url, headers = yield from _signed_steps(backend, claim, seconds)
+        return Ticket("PUT", url, headers, fields, token, claim.expires_at, size=claim.size)
+    from filerow.backends.obstore.s3 import Bound, direct_of
+
+    direct = direct_of(backend)
+    bound = Bound(*present(claim.content_type, claim.filename), claim.size, claim.checksum, seconds)
+    if s3_method == "POST":
+        url, fields = yield direct.call(direct.post, claim.path, bound)
+    else:
+        url, headers = yield direct.call(direct.put, claim.path, bound)
+    return Ticket(s3_method, url, headers, fields, token, claim.expires_at, size=claim.size)
+
+
+def _signed_steps(backend: StorageBackend, claim: Claim, seconds: int) -> Steps[tuple[str, dict[str, str]]]:
+    """Return URL and headers of a PUT that binds as much as the backend can."""
+    refused: UnsupportedOperationError | None = None
+    kind = present(claim.content_type, claim.filename).content_type
+    values: dict[str, Any] = {"content_type": kind, "content_length": claim.size}
+    for names in _LADDER:
+        request = SignRequest("PUT", seconds)._replace(**{name: values[name] for name in names})
+        try:
+            url = yield Call(backend.sign, backend.sign_async, (claim.path, request), {})
+        except UnsupportedOperationError as error:
+            refused = refused or error
+        else:
+            return url, {"Content-Type": kind, **backend.upload_headers(request)}
+    assert refused is not None  # noqa: S101 - the ladder has steps
+    raise refused
+
+
+def _parts_steps(backend: StorageBackend, claim: Claim, token: str, seconds: int) -> Steps[Ticket]:
+    from filerow.backends.obstore.s3 import direct_of
+
+    direct = direct_of(backend)
+    there = yield direct.call(direct.parts, claim.path, claim.upload_id)
+    if there is None:
+        raise ClaimError("this upload was finished or aborted; begin a new one")
+    wanted = missing_of(claim, there)
+    sizes = {part.number: part.end - part.start for part in wanted}
+    urls = yield direct.call(direct.part_urls, claim.path, claim.upload_id, sizes, seconds)
+    parts = tuple(TicketPart(part.number, urls[part.number], part.start, part.end) for part in wanted)
+    return Ticket("PARTS", "", {}, {}, token, claim.expires_at, parts, claim.part_size, claim.size)
+
+
+def abort_steps(backend: StorageBackend, claim: Claim) -> Steps[None]:
+    """Remove what a client has uploaded so far; a file made of the claim already is left alone."""
+    if claim.upload_id:
+        from filerow.backends.obstore.s3 import direct_of
+
+        direct = direct_of(backend)
+        yield direct.call(direct.abort, claim.path, claim.upload_id)
+    yield Call(backend.delete, backend.delete_async, (claim.path,), {})
+
+
+def _is_s3(backend: StorageBackend) -> bool:
+    if backend.protocol != "s3":
+        return False
+    from filerow.backends.obstore import ObstoreBackend
+
+    return isinstance(backend, ObstoreBackend)

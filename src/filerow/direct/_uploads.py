@@ -1,0 +1,286 @@
+"""Direct upload: the browser sends a file straight to the store, and gives the application a claim for it.
+
+::
+
+    uploads = DirectUploads(Document.file)
+
+    ticket = uploads.begin(filename="cat.png", content_type="image/png", size=48_213)  # in a handler of yours, for its user
+    ...  # the client uploads to ticket.url, and sends ticket.claim with its form
+    document.file = uploads.claim(claim)  # checks what is stored; the commit makes the row its owner
+
+Nothing is mounted by itself: whoever may call ``begin`` may upload, so put it behind the application's own authorization.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from filerow._document import Facts
+from filerow._execution.steps import Steps, run, run_async
+from filerow._file.object import FileObject, FileState, complete
+from filerow._paths import clean_filename
+from filerow._registry import storages
+from filerow._tokens import Keys, Secret, resolve_keys
+from filerow._validation.rules import called, parse_size
+from filerow.direct._claims import Claim, Target, plain_rules, target_of
+from filerow.direct._policies import S3Method, Ticket, abort_steps, start_steps, ticket_steps
+from filerow.direct._redeem import redeem_steps
+from filerow.exceptions import ClaimError, FileValidationError
+
+__all__ = ("DirectUploads",)
+
+_LONGEST_NAME = 1024
+_LONGEST_TYPE = 255
+_LONGEST_LIFE = 12 * 3600
+"""Half of the time that a sweep leaves an object without a row alone, for a file's path is as old as its claim."""
+
+_CHECKSUM = re.compile(r"sha256:[0-9a-f]{64}\Z")
+
+
+class DirectUploads:
+    """Direct uploads for one file column.
+
+    Args:
+        column: The mapped attribute, such as ``Document.file``, or its ``Column``.
+        secret: See :func:`filerow._tokens.resolve_keys`; ``FILEROW_SECRET`` when left out.
+        expires_in: Seconds for which a URL and its claim are good; 3600 by default, at most 43,200 (12 hours).
+        max_size: Most bytes of an upload for a column without a ``max_size`` of its own.
+        multipart_from: From this size on, a file goes to S3 in parts that can be resumed.
+        part_size: Bytes of such a part; at least 5 MiB.
+        s3_method: ``PUT`` for S3-compatible stores that know no POST policies, such as Cloudflare R2.
+        development: Make a secret up where there is none, for this process.
+
+    Raises:
+        TypeError: The column is no ``StoredObject``.
+        ValueError: ``expires_in`` or a size is none.
+        SecretError: The secret is too short.
+    """
+
+    def __init__(
+        self,
+        column: object,
+        *,
+        secret: Secret | None = None,
+        expires_in: int = 3600,
+        max_size: int | str = "100 MB",
+        multipart_from: int | str = "64 MB",
+        part_size: int | str = "16 MiB",
+        s3_method: S3Method = "POST",
+        development: bool = False,
+    ) -> None:
+        if not 1 <= expires_in <= _LONGEST_LIFE:
+            msg = f"expires_in is the number of seconds an upload may take, 1 to {_LONGEST_LIFE}, not {expires_in}"
+            raise ValueError(msg)
+        self._target: Target = target_of(column)
+        self._secret = secret
+        self._development = development
+        self._expires_in = expires_in
+        self._multipart_from = parse_size(multipart_from) or 0
+        self._part_size = parse_size(part_size) or 0
+        self._s3_method: S3Method = s3_method
+        rules = self._target.rules
+        self._rules = rules if rules.max_size is not None else rules._replace(max_size=parse_size(max_size))
+        self._found: Keys | None = None if secret is None else Keys(secret)  # one that is too short is told at startup
+
+    def __repr__(self) -> str:
+        return f"<DirectUploads for {self._target.name}>"
+
+    # -- what a handler calls ------------------------------------------------------------------------------------------
+
+    def begin(self, *, filename: str, size: int, content_type: str | None = None, checksum: str | None = None) -> Ticket:
+        """Allow one upload.
+
+        Args:
+            filename: What the client calls the file; for display.
+            size: Bytes that it has; the upload must have as many.
+            content_type: The media type that the client claims; guessed from the filename when left out.
+            checksum: ``sha256:<hex>`` of the bytes, if the client knows it; S3 refuses others at once.
+
+        Raises:
+            FileTooLargeError: It has more bytes than the column takes.
+            ContentTypeError: The column takes no files of this type.
+            FileValidationError: What the client says of the file makes no sense.
+            UnsupportedOperationError: Clients cannot upload to this column's backend.
+        """
+        return run(self._begin_steps(filename, size, content_type, checksum))
+
+    async def begin_async(
+        self, *, filename: str, size: int, content_type: str | None = None, checksum: str | None = None
+    ) -> Ticket:
+        """Allow one upload; see :meth:`begin`."""
+        return await run_async(self._begin_steps(filename, size, content_type, checksum))
+
+    def resume(self, claim: str) -> Ticket:
+        """Return what is still to be uploaded for a claim: the missing parts, or all of it.
+
+        Raises:
+            InvalidTokenError: The claim is not ours.
+            ExpiredTokenError: It is too old.
+            ClaimError: It is for another column, or the upload was finished or aborted.
+        """
+        return run(self._resume_steps(claim))
+
+    async def resume_async(self, claim: str) -> Ticket:
+        """Return what is still to be uploaded; see :meth:`resume`."""
+        return await run_async(self._resume_steps(claim))
+
+    def abort(self, claim: str) -> None:
+        """Remove what was uploaded for a claim; a file that was made of it already stays.
+
+        Raises:
+            InvalidTokenError: The claim is not ours.
+            ExpiredTokenError: It is too old; a sweep removes what is left.
+            ClaimError: It is for another column.
+        """
+        run(self._abort_steps(claim))
+
+    async def abort_async(self, claim: str) -> None:
+        """Remove what was uploaded; see :meth:`abort`."""
+        await run_async(self._abort_steps(claim))
+
+    def claim(self, claim: str) -> FileObject:
+        """Check what was uploaded, and make it a staged file, once.
+
+        Returns:
+            A file to assign to the column; a commit makes its row the owner.
+
+        Raises:
+            InvalidTokenError: The claim is not ours.
+            ExpiredTokenError: It is too old.
+            ClaimError: Nothing was uploaded, or something else; the claim is for another column, or was used before.
+            FileValidationError: The column's rules refuse the file.
+        """
+        found = self._unseal(claim)
+        return _staged(run(redeem_steps(found, self._rules)))
+
+    async def claim_async(self, claim: str) -> FileObject:
+        """Check what was uploaded, and make it a staged file; see :meth:`claim`."""
+        found = self._unseal(claim)
+        return _staged(await run_async(redeem_steps(found, self._rules)))
+
+    # -- what an integration mounts ------------------------------------------------------------------------------------
+
+    def handle(self, action: str, payload: object) -> dict[str, Any]:
+        """Answer a client's request, as ``filerow.js`` makes it: ``POST {prefix}/{action}`` with a JSON object.
+
+        Args:
+            action: ``begin`` (filename, size, content_type, checksum), ``resume`` or ``abort`` (claim).
+            payload: The request's JSON, whatever it is.
+
+        Returns:
+            The answer's JSON: a ticket, or nothing after ``abort``.
+
+        Raises:
+            FileValidationError: The request makes no sense, or see :meth:`begin`.
+            InvalidTokenError: See :meth:`resume`.
+        """
+        return run(self._handle_steps(action, payload))
+
+    async def handle_async(self, action: str, payload: object) -> dict[str, Any]:
+        """Answer a client's request; see :meth:`handle`."""
+        return await run_async(self._handle_steps(action, payload))
+
+    # -- shared by each pair -------------------------------------------------------------------------------------------
+
+    def _handle_steps(self, action: str, payload: object) -> Steps[dict[str, Any]]:
+        if not isinstance(payload, Mapping):
+            msg = f"a JSON object is needed, not {type(payload).__name__}"
+            raise FileValidationError(msg)
+        if action == "begin":
+            given = (payload.get(name) for name in ("filename", "size", "content_type", "checksum"))
+            return (yield from self._begin_steps(*given)).to_dict()
+        if action not in {"resume", "abort"}:
+            msg = f"there is nothing called {action[:40]!r} here; there are begin, resume and abort"
+            raise FileValidationError(msg)
+        claim = payload.get("claim")
+        if not isinstance(claim, str):
+            msg = "the claim is missing"
+            raise ClaimError(msg)
+        if action == "resume":
+            return (yield from self._resume_steps(claim)).to_dict()
+        yield from self._abort_steps(claim)
+        return {}
+
+    def _begin_steps(self, filename: object, size: object, content_type: object, checksum: object) -> Steps[Ticket]:
+        claim = self._new_claim(
+            _checked_name(filename), _checked_size(size), _checked_type(content_type), _checked_checksum(checksum)
+        )
+        keys = self._keys()
+        backend = storages.get_backend(claim.backend)
+        claim = yield from start_steps(backend, claim, self._multipart_from, self._part_size)
+        return (yield from ticket_steps(backend, claim, claim.seal(keys), self._s3_method))
+
+    def _new_claim(self, filename: str, size: int, claimed: str | None, checksum: str | None) -> Claim:
+        rules, target = self._rules, self._target
+        rules.check_size(size, filename)
+        content_type = called(claimed, filename)
+        rules.check_type(content_type, proven=True)  # only announced; redeeming the claim looks at the bytes
+        backend = storages.resolve(target.backend)
+        return Claim(
+            backend=backend.key,
+            path=target.incoming_path(filename),
+            target=target.final_path(filename, backend.key),
+            column=target.name,
+            filename=filename,
+            size=size,
+            content_type=content_type,
+            checksum=checksum,
+            rules=plain_rules(rules),
+            expires_at=int(time.time()) + self._expires_in,
+            validated=bool(rules.validators),
+        )
+
+    def _resume_steps(self, token: str) -> Steps[Ticket]:
+        claim = self._unseal(token)
+        return (yield from ticket_steps(storages.get_backend(claim.backend), claim, token, self._s3_method))
+
+    def _abort_steps(self, token: str) -> Steps[None]:
+        claim = self._unseal(token)
+        yield from abort_steps(storages.get_backend(claim.backend), claim)
+
+    def _unseal(self, token: str) -> Claim:
+        claim = Claim.unseal(self._keys(), token)
+        claim.check_column(self._target.name)
+        return claim
+
+    def _keys(self) -> Keys:
+        if self._found is None:
+            self._found = resolve_keys(self._secret, development=self._development, user="direct upload")
+        return self._found
+
+
+def _staged(facts: Facts) -> FileObject:
+    file = FileObject()
+    complete(file, facts, FileState.STAGED)
+    return file
+
+
+def _checked_name(value: object) -> str:
+    if not isinstance(value, str) or not value or len(value) > _LONGEST_NAME:
+        msg = f"the filename must be a text of 1 to {_LONGEST_NAME} characters"
+        raise FileValidationError(msg, field="filename")
+    return clean_filename(value)
+
+
+def _checked_size(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        msg = "the size must be a number of bytes"
+        raise FileValidationError(msg, field="size")
+    return value
+
+
+def _checked_type(value: object) -> str | None:
+    if value is None or (isinstance(value, str) and len(value) <= _LONGEST_TYPE):
+        return value
+    msg = f"the content_type must be a media type of at most {_LONGEST_TYPE} characters"
+    raise FileValidationError(msg, field="content_type")
+
+
+def _checked_checksum(value: object) -> str | None:
+    if value is None or (isinstance(value, str) and _CHECKSUM.match(value)):
+        return value
+    msg = "the checksum must be sha256: and 64 lower-case hexadecimal digits"
+    raise FileValidationError(msg, field="checksum")

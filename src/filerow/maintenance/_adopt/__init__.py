@@ -1,0 +1,1 @@
+"""Adopt: documents and files that other libraries wrote become ours."""

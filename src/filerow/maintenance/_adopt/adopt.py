@@ -1,0 +1,274 @@
+"""Adopt: columns that other libraries or the application itself have written become ours; the objects stay where they are.
+
+Batch by batch: look at the objects, give a copy to each row but the first that names the same one, then rewrite the documents of
+rows that are still what they were, in one short transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from sqlalchemy import Column, ColumnElement, Engine, MetaData, String, Table, TypeDecorator, or_
+
+from filerow._execution.batch import call, iterate_async, raise_if, run_all
+from filerow._orm.ownership import Ref
+from filerow._orm.references import FileColumn, column_named, rows_naming
+from filerow._registry import storages
+from filerow.backends.base import StorageBackend
+from filerow.maintenance._adopt.planning import Entry, Plan, Planner, Source
+from filerow.maintenance._legacy import is_legacy
+from filerow.maintenance._report import Finding, Progress
+from filerow.maintenance._rewrite import Outcome, Rewrite, compare_and_set, discard, present, undone_with
+from filerow.maintenance._rows import Row, count, row_name, rows
+
+if TYPE_CHECKING:  # needs greenlet, which SQLAlchemy 2.1 does not bring by itself
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+__all__ = ("adopt", "adopt_async")
+
+_ROUNDS = 3
+Missing = Literal["report", "null"]
+
+
+def adopt(
+    metadata: MetaData,
+    engine: Engine,
+    column: str,
+    *,
+    source: str | None = None,
+    backend: str | None = None,
+    strip: Sequence[str] = (),
+    read: bool = True,
+    missing: Missing = "report",
+    dry_run: bool = False,
+    batch: int = 100,
+    concurrency: int = 16,
+    resume: str | None = None,
+) -> Iterator[Progress]:
+    """Turn what other libraries wrote into documents of ours: facts are filled in, objects stay where they are.
+
+    Args:
+        metadata: The models' ``MetaData``, in which the column is a ``StoredObject``.
+        engine: Where the rows are.
+        column: ``table.column``. Its own documents are rewritten: Advanced Alchemy's, sqlalchemy-file's, and of ours those that
+            lack size or checksum.
+        source: ``table.column`` of a plain string column of the same table; then the rows whose file is NULL get one from there.
+        backend: Key of the backend the objects are in; by default the one that a document names, or for ``source`` the column's.
+        strip: What strings begin with and paths do not, such as ``uploads/`` or ``https://cdn.example/media/``; with ``=key``
+            behind it the rest is a path in that backend. Any other URL is a finding, and never fetched.
+        read: Read each object for its checksum and type; ``False`` asks only for what the store knows of it.
+        missing: ``report`` leaves rows as they are whose object is missing; ``null`` takes the file out of the row.
+        dry_run: Look, but change nothing and read no object. Which objects rows share is seen within a batch only.
+        batch: Rows that are looked at, and rewritten, at a time.
+        concurrency: Objects that are looked at at a time.
+        resume: The cursor of an earlier run's progress: leave out the rows before it.
+
+    Returns:
+        Progress after each batch: ``done`` and ``changed`` rows, ``transferred`` bytes.
+
+    Raises:
+        LookupError: There is no such column, or no such backend.
+        ValueError: The table has no primary key, ``source`` is in another table, ``strip`` comes without ``source``, or
+            ``resume`` is no cursor of this column.
+        StorageError: A store failed. The copies of that batch are deleted, the last progress says how to go on.
+    """
+    file_column = column_named(metadata, column)
+    if missing not in {"report", "null"}:
+        msg = f"missing is 'report' or 'null', not {missing!r}"
+        raise ValueError(msg)
+    where = None if backend is None else storages.get_backend(backend)
+    planner = Planner(file_column, _source(file_column, source, strip, where), where, read=read and not dry_run)
+    work = _Adoption(metadata, engine, planner, missing, concurrency, dry_run=dry_run)
+    return work.steps(batch, resume, needs_checksum=read)
+
+
+def adopt_async(
+    metadata: MetaData,
+    async_engine: AsyncEngine,
+    column: str,
+    *,
+    source: str | None = None,
+    backend: str | None = None,
+    strip: Sequence[str] = (),
+    read: bool = True,
+    missing: Missing = "report",
+    dry_run: bool = False,
+    batch: int = 100,
+    concurrency: int = 16,
+    resume: str | None = None,
+) -> AsyncIterator[Progress]:
+    """Turn what other libraries wrote into documents of ours; see :func:`adopt`."""
+    options: dict[str, Any] = {"source": source, "backend": backend, "strip": strip, "read": read, "missing": missing}
+    options |= {"dry_run": dry_run, "batch": batch, "concurrency": concurrency, "resume": resume}
+    return iterate_async(adopt(metadata, async_engine.sync_engine, column, **options))
+
+
+def _source(column: FileColumn, source: str | None, strip: Sequence[str], backend: StorageBackend | None) -> Source | None:
+    if source is None:
+        if strip:
+            msg = "strip is for strings; say with source= which column they are in"
+            raise ValueError(msg)
+        return None
+    table: Table = column.table
+    found = next((one for one in table.columns if f"{table.fullname}.{one.name}" == source and one is not column.column), None)
+    if found is None:
+        names = ", ".join(f"{table.fullname}.{one.name}" for one in table.columns if one is not column.column)
+        msg = f"source is another column of the same table ({names}), not {source!r}"
+        raise ValueError(msg)
+    made = Source(found, strip, (backend or storages.resolve(column.type.backend)).key)
+    if not _is_of_strings(found):
+        msg = f"source is a column of strings, and {source!r} is {found.type!r}"
+        raise ValueError(msg)
+    return made
+
+
+def _is_of_strings(column: Column[Any]) -> bool:
+    kind = column.type.impl_instance if isinstance(column.type, TypeDecorator) else column.type
+    return isinstance(kind, String)
+
+
+class _Adoption:
+    """One run."""
+
+    def __init__(
+        self, metadata: MetaData, engine: Engine, planner: Planner, missing: Missing, concurrency: int, *, dry_run: bool
+    ) -> None:
+        self._metadata = metadata
+        self._engine = engine
+        self._planner = planner
+        self._column = planner.column
+        self._missing = missing
+        self._concurrency = concurrency
+        self._dry_run = dry_run
+        self._rows = 0
+        self._bytes = 0
+        self._findings: list[Finding] = []
+        self._full: set[str] = set()
+
+    @property
+    def _text(self) -> Column[Any] | None:
+        return None if self._planner.source is None else self._planner.source.column
+
+    def steps(self, batch: int, resume: str | None, *, needs_checksum: bool) -> Iterator[Progress]:
+        where, text = self._unadopted(needs_checksum=needs_checksum), self._text
+        total = None if resume is not None and where is None else count(self._engine, self._column, where, text)
+        done = 0
+        cursor = resume
+        for page in rows(self._engine, self._column, batch=batch, resume=resume, where=where, instead=text):
+            try:
+                self._page(page.rows)
+            except Exception as error:
+                message = f"{self._column.name}: a batch failed and was undone: {error}"
+                advice = "run it again once that works; it goes on from here"
+                self._findings.append(Finding("stopped", message, "error", self._column.name, advice=advice))
+                yield self._progress(done, total, cursor)
+                raise
+            done += len(page.rows)
+            cursor = page.cursor
+            yield self._progress(done, total, cursor)
+
+    def _unadopted(self, *, needs_checksum: bool) -> ColumnElement[bool] | None:
+        """Return the condition that a row is not adopted yet; a list is looked into here."""
+        if self._text is not None:
+            return self._column.column.is_(None) & (self._text != "")
+        if self._column.type.multiple:
+            return None
+        keys = ("v", "size", "checksum") if needs_checksum else ("v", "size")
+        return or_(*(self._column.json[key].as_string().is_(None) for key in keys))
+
+    def _progress(self, done: int, total: int | None, cursor: str | None) -> Progress:
+        findings, self._findings = tuple(self._findings), []
+        return Progress(self._column.name, done, total, self._bytes, self._rows, findings, cursor)
+
+    # -- one batch -----------------------------------------------------------------------------------------------------
+
+    def _page(self, found: Sequence[Row]) -> None:
+        for attempt in range(1, _ROUNDS + 1):
+            found = self._adopt([plan for plan in map(self._planner.planned, found) if plan is not None])
+            if not found:
+                return
+            if attempt == _ROUNDS:
+                for row in found:
+                    where = row_name(self._column, row.key)
+                    message = f"{where} was changed each time while its files were being looked at"
+                    self._findings.append(Finding("changed-meanwhile", message, "warning", where, advice="run adopt once more"))
+
+    def _adopt(self, plans: Sequence[Plan]) -> list[Row]:
+        """Look, copy what is shared, rewrite; return the rows that somebody changed meanwhile, as they are now."""
+        entries = [entry for plan in plans for entry in plan.entries]
+        outcome = Outcome()
+        wanted: list[Rewrite] = []
+        try:
+            with undone_with(lambda: self._undo(plans, outcome)):
+                raise_if(run_all([entry.look for entry in entries], self._concurrency).error)
+                self._part(entries)
+                if not self._dry_run:
+                    raise_if(run_all([entry.copy for entry in entries if entry.copy is not None], self._concurrency).error)
+                removable = self._removable(entries)
+                wanted = [one for plan in plans if (one := plan.rewrite(removable)) is not None]
+                if self._dry_run:
+                    outcome.written += wanted
+                else:
+                    compare_and_set(self._engine, self._column, wanted, outcome, self._text)
+        finally:
+            self._bytes += sum(entry.look.transferred for entry in entries)
+            self._rows += len(outcome.written)
+        self._undo(plans, outcome)
+        return self._left(plans, outcome, removable)
+
+    def _part(self, entries: Sequence[Entry]) -> None:
+        """Give a copy to each file but the first that names an object; those that are ours already come first."""
+        found = [entry for entry in entries if entry.legacy and entry.look.facts is not None]
+        refs = [Ref(entry.look.known.backend, entry.look.known.path) for entry in found]
+        with self._engine.connect() as connection:
+            naming = rows_naming(connection, self._metadata, refs)
+            taken = {Ref(document["backend"], document["path"]) for _, _, document in naming if not is_legacy(document)}
+        for entry, ref in zip(found, refs, strict=True):
+            if ref in taken:
+                entry.share(self._planner.column)
+            taken.add(ref)
+
+    def _removable(self, entries: Sequence[Entry]) -> set[str]:
+        """Return the backends whose missing objects are to be taken out of rows: those that hold anything at all.
+
+        A bucket that was renamed, or a disk that is not mounted, looks as if all objects were missing.
+        """
+        if self._missing == "report":
+            return set()
+        for entry in entries:
+            key = entry.look.known.backend
+            if entry.is_missing and key not in self._full and _holds_anything(storages.get_backend(key)):
+                self._full.add(key)
+        return self._full
+
+    def _undo(self, plans: Sequence[Plan], outcome: Outcome) -> None:
+        kept = {one.key for one in (*outcome.written, *outcome.doubtful)}
+        made = {ref for plan in plans if plan.row.key not in kept for entry in plan.entries for ref in entry.made}
+        discard(self._engine, self._metadata, made)
+
+    def _left(self, plans: Sequence[Plan], outcome: Outcome, removable: set[str]) -> list[Row]:
+        """Return the rows to try again, as they are now; note what was found in the others."""
+        again: dict[tuple[Any, ...], Row] = {}
+        for key, (value, text) in present(self._engine, self._column, outcome.lost, self._text).items():
+            if self._text is None:
+                again[key] = Row(key, value)
+            elif value is None and text:
+                again[key] = Row(key, text)
+        lost = {one.key for one in outcome.lost}
+        for plan in plans:
+            if plan.row.key not in lost:
+                self._findings += plan.findings(removable, dry_run=self._dry_run)
+        return [row for row in again.values() if row.value is not None]
+
+
+def _holds_anything(backend: StorageBackend) -> bool:
+    def look() -> bool:
+        return next(iter(backend.list()), None) is not None
+
+    async def look_async() -> bool:
+        async for _ in backend.list_async():
+            return True
+        return False
+
+    return call(look, look_async)

@@ -1,0 +1,239 @@
+"""What adopt does with one row: read its documents or its string, and say what it becomes. No database here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Column
+
+from filerow._document import Facts, to_document
+from filerow._file.transfer import Copy
+from filerow._orm.ownership import Ref
+from filerow._orm.references import FileColumn
+from filerow._paths import clean_filename, generate_path
+from filerow._registry import storages
+from filerow.backends.base import StorageBackend
+from filerow.exceptions import BackendNotFoundError, DocumentError
+from filerow.maintenance._adopt.locate import Locator, NoLocationError
+from filerow.maintenance._examine import Examine
+from filerow.maintenance._legacy import Legacy, is_legacy, members_of, read_document
+from filerow.maintenance._reading import is_ours
+from filerow.maintenance._report import Finding, Level
+from filerow.maintenance._rewrite import Rewrite
+from filerow.maintenance._rows import Row, row_name
+
+__all__ = ("Entry", "Plan", "Planner", "Source")
+
+
+class Source:
+    """A plain column of strings.
+
+    Args:
+        column: The column.
+        strip: See :class:`Locator`.
+        backend: Key of the backend of paths.
+    """
+
+    def __init__(self, column: Column[Any], strip: Sequence[str], backend: str) -> None:
+        self.column = column
+        self._locate = Locator(strip, backend)
+
+    def read(self, text: Any) -> Legacy:
+        """Return what a string says of its file.
+
+        Raises:
+            NoLocationError: It names none.
+        """
+        ref = self._locate(str(text))
+        return Legacy(Facts(ref.backend, ref.path, clean_filename(ref.path)))
+
+
+class Entry:
+    """One file of a row that is to be adopted.
+
+    Attributes:
+        place: Where in the row's list it is.
+        look: The look at its object.
+        legacy: Another library's document, or a string; not ours.
+        others: Further objects that belong to it; see :class:`Legacy`.
+        size: What the document says of its size.
+        copy: The copy that it gets, because another row has its object.
+    """
+
+    def __init__(
+        self, place: int, found: Legacy, backend: StorageBackend, *, read: bool, legacy: bool, named: Ref | None
+    ) -> None:
+        self.place = place
+        self.legacy = legacy
+        self.others = found.others
+        self.size = found.facts.size
+        self.copy: Copy | None = None
+        known = found.facts._replace(backend=backend.key)
+        self.look = Examine(known, backend, read=read, typed=not legacy)
+        self._backend = backend
+        self._path = ""
+        self._named = named
+
+    @property
+    def is_missing(self) -> bool:
+        """There is no object."""
+        return self.look.flaw is not None and self.look.flaw[0] == "missing"
+
+    @property
+    def facts(self) -> Facts | None:
+        """What the row is to say; ``None`` where there is no object, or no copy yet."""
+        return self.look.facts if self.copy is None else self.copy.facts
+
+    @property
+    def made(self) -> list[Ref]:
+        """The object that was made for it, if any."""
+        return [] if self.copy is None or self.copy.facts is None else [Ref(self._backend.key, self._path)]
+
+    @property
+    def renamed(self) -> list[Ref]:
+        """What the old document called the object that the row keeps under another backend's key."""
+        kept = self.copy is None and self.look.facts is not None
+        return [self._named] if kept and self._named is not None and self._named.backend != self._backend.key else []
+
+    def share(self, column: FileColumn) -> None:
+        """Have the object copied to a new path."""
+        facts = self.look.facts
+        assert facts is not None  # noqa: S101 - it was found
+        self._path = generate_path(column.table.name, column.column.name, facts.filename, shards=column.type.shards)
+        self.copy = Copy(facts, self._backend, self._backend, self._path)
+
+
+@dataclass(slots=True)
+class Plan:
+    """One row that is to be adopted.
+
+    Attributes:
+        row: The row as it was read.
+        where: How findings name it.
+        members: Its documents, those that stay as they are among them.
+        is_list: Its column holds lists.
+        nullable: Its column may be NULL.
+        text: It is made from this string.
+        entries: The files to look at.
+        flaws: What keeps members from being adopted.
+    """
+
+    row: Row
+    where: str
+    members: list[Any]
+    is_list: bool
+    nullable: bool
+    text: str | None = None
+    entries: list[Entry] = field(default_factory=list)
+    flaws: list[Finding] = field(default_factory=list)
+
+    def flaw(self, code: str, message: str, ref: Ref | None = None, level: Level = "error", **more: Any) -> Finding:
+        """Return a finding about this row."""
+        backend, path = ("", "") if ref is None else ref
+        return Finding(code, message, level, self.where, backend, path, **more)
+
+    def rewrite(self, removable: Iterable[str]) -> Rewrite | None:
+        """Return how to write the row, ``None`` where there is nothing to write.
+
+        Args:
+            removable: Backends whose missing objects are taken out of the row.
+        """
+        members: list[Any] = list(self.members)
+        gone: set[int] = set()
+        for entry in self.entries:
+            facts = entry.facts or entry.look.facts  # a dry run makes no copies
+            if facts is not None:
+                members[entry.place] = to_document(facts)
+            elif self._removes(entry, removable):
+                gone.add(entry.place)
+        if (self.text is not None or not self.is_list) and not all(isinstance(member, dict) for member in members):
+            return None  # nothing but documents gets into the column; what is none stays as it is
+        left = [member for place, member in enumerate(members) if place not in gone]
+        new = left if self.is_list else left[0] if left else None
+        old = None if self.text is not None else self.row.value
+        is_json_null = new is None and self.row.value is None  # as other libraries write for no file
+        if (new == old and not is_json_null) or (new is None and not self.nullable):
+            return None
+        return Rewrite(self.row.key, old, new, self.text, frozenset(ref for entry in self.entries for ref in entry.renamed))
+
+    def _removes(self, entry: Entry, removable: Iterable[str]) -> bool:
+        allowed = self.text is None and (self.is_list or self.nullable)
+        return allowed and entry.is_missing and entry.look.known.backend in removable
+
+    def findings(self, removable: Iterable[str], *, dry_run: bool) -> Iterator[Finding]:
+        """Yield what is to be told of this row."""
+        yield from self.flaws
+        for entry in self.entries:
+            known = entry.look.known
+            ref = Ref(known.backend, known.path)
+            if entry.look.flaw is not None:
+                code, message = entry.look.flaw
+                removes = self._removes(entry, removable)
+                yield self.flaw(
+                    code, message, ref, advice="" if removes else "the row is left as it is", fixed=removes and not dry_run
+                )
+                continue
+            if entry.copy is not None:
+                message = f"another row has {ref.path!r} in {ref.backend!r}; this one gets a copy of its own"
+                yield self.flaw("shared", message, ref, "info", fixed=not dry_run)
+            if entry.size is not None and entry.look.facts is not None and entry.size != entry.look.facts.size:
+                message = f"the document said {entry.size} bytes, the object has {entry.look.facts.size}"
+                yield self.flaw("size", message, ref, "warning", fixed=not dry_run)
+            if entry.others:
+                message = f"further objects belong to this file, which no row owns from now on: {', '.join(entry.others)}"
+                advice = "they are named in its metadata; delete them, or give them a column of their own"
+                yield self.flaw("further-objects", message, ref, "warning", advice=advice)
+
+
+class Planner:
+    """Says for each row what is to be done.
+
+    Args:
+        column: The file column.
+        source: The strings to make files of, ``None`` to adopt the column's own documents.
+        backend: Where the objects of other libraries' documents are, whatever these say.
+        read: Read objects whose checksum is not known.
+    """
+
+    def __init__(self, column: FileColumn, source: Source | None, backend: StorageBackend | None, *, read: bool) -> None:
+        self.column = column
+        self.source = source
+        self._backend = backend
+        self._read = read
+
+    def planned(self, row: Row) -> Plan | None:
+        """Return what to do with a row, ``None`` where there is nothing to do."""
+        text = None if self.source is None else row.value
+        members = members_of(row.value)
+        multiple, nullable = self.column.type.multiple, bool(self.column.column.nullable)
+        plan = Plan(row, row_name(self.column, row.key), members, multiple, nullable, text)
+        if not multiple and len(members) > 1:
+            plan.flaws.append(plan.flaw("unreadable", f"a list of {len(members)} files, but the column holds one"))
+            plan.members = [row.value]
+            return plan
+        for place, member in enumerate(members):
+            self._plan(plan, place, member)
+        shape_is_right = isinstance(row.value, list) is multiple and (row.value is not None or not (multiple or nullable))
+        return plan if plan.entries or plan.flaws or not shape_is_right else None
+
+    def _plan(self, plan: Plan, place: int, member: Any) -> None:
+        try:
+            found = read_document(member) if self.source is None else self.source.read(member)
+        except (DocumentError, NoLocationError) as error:
+            plan.flaws.append(plan.flaw("unreadable" if isinstance(error, DocumentError) else "url", str(error)))
+            return
+        facts = found.facts
+        legacy = self.source is not None or is_legacy(member)
+        if not legacy and facts.size is not None and (is_ours(facts.checksum) or not self._read):
+            return
+        named = Ref(facts.backend, facts.path)
+        try:
+            others = self.source is None and legacy  # a string's backend is what its prefix says
+            backend = self._backend if others and self._backend is not None else storages.get_backend(facts.backend)
+        except BackendNotFoundError as error:
+            plan.flaws.append(plan.flaw("unknown-backend", str(error), named, advice="register it, or say backend="))
+            return
+        before = None if self.source is not None else named
+        plan.entries.append(Entry(place, found, backend, read=self._read, legacy=legacy, named=before))

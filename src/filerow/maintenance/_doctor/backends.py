@@ -1,0 +1,224 @@
+"""What the doctor asks of the backends, with a probe object of its own: write, read, list, delete; and the time."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from functools import partial
+from urllib.parse import urlsplit
+
+from sqlalchemy import MetaData
+
+from filerow._execution.batch import call
+from filerow._execution.threads import in_thread
+from filerow._orm.references import file_columns
+from filerow._registry import storages
+from filerow._tokens import resolve_keys
+from filerow.backends.base import ObjectInfo, PutOptions, SignRequest, StorageBackend
+from filerow.exceptions import BackendNotFoundError, FilerowError, SecretError, StorageError, StoragePermissionError
+from filerow.maintenance._doctor.database import skew_findings
+from filerow.maintenance._report import Finding
+
+__all__ = ("backend_checks",)
+
+_FOLDER = "filerow-doctor"
+_CONTENT = b"Filerow's doctor was here."
+_MADE_UP = "https://filerow-doctor.example"
+_SECONDS = 10.0
+
+
+def backend_checks(metadata: MetaData, direct: Sequence[str]) -> Iterator[tuple[str, Callable[[], Iterable[Finding]]]]:
+    """Return one check for each backend of a column, and one for each that clients upload straight to."""
+    columns: dict[str, list[str]] = {}
+    for column in file_columns(metadata):
+        columns.setdefault(column.type.backend, []).append(column.name)
+    for key, names in columns.items():
+        yield f"backend {key}" if key else "default backend", partial(_backend, key, names)
+    for one in direct:
+        key, _, origin = one.partition("=")
+        yield f"direct upload to {key}", partial(_direct, key, origin)
+
+
+def _backend(key: str, columns: Sequence[str]) -> Iterator[Finding]:
+    try:
+        backend = storages.resolve(key)
+    except BackendNotFoundError as error:
+        yield Finding("backend-missing", str(error), "error", ", ".join(columns), key)
+        return
+    yield from _probe(backend)
+    yield from _signs(backend)
+
+
+# -- the probe -------------------------------------------------------------------------------------------------------------
+
+
+def _probe(backend: StorageBackend) -> Iterator[Finding]:
+    path = f"{_FOLDER}/{uuid.uuid4().hex}"
+    before = time.time()
+    try:
+        call(backend.put, backend.put_async, path, _CONTENT, PutOptions(content_type="text/plain"))
+    except StorageError as error:
+        yield _refused(backend, "write", error)
+        yield from _lists(backend, None)
+        return
+    try:
+        yield from _reads(backend, path, before)
+        yield from _lists(backend, path)
+        yield from _shared(backend, path)
+    finally:
+        failed = call(backend.delete, backend.delete_async, path)
+    for undeleted in failed.values():
+        advice = f"allow it to delete, then remove {path!r} by hand"
+        yield _refused(backend, "delete", undeleted, advice)
+
+
+def _refused(backend: StorageBackend, verb: str, error: FilerowError, advice: str = "") -> Finding:
+    if not advice and isinstance(error, StoragePermissionError):
+        advice = "give its credentials the permission: to write, read, list and delete"
+    elif not advice and verb == "write":
+        advice = "is it running, and are endpoint, bucket or folder, and credentials right?"
+    return Finding(f"cannot-{verb}", f"cannot {verb}: {error}", backend=backend.key, advice=advice)
+
+
+def _reads(backend: StorageBackend, path: str, before: float) -> Iterator[Finding]:
+    try:
+        info: ObjectInfo = call(backend.head, backend.head_async, path)
+        content = call(backend.read, backend.read_async, path)
+    except StorageError as error:
+        yield _refused(backend, "read", error)
+        return
+    if content != _CONTENT:
+        yield Finding("cannot-read", "what was written came back as something else", backend=backend.key)
+    if info.last_modified is not None:
+        # stores tell whole seconds
+        yield from skew_findings("its clock", info.last_modified, before - 1, time.time(), backend=backend.key)
+
+
+def _lists(backend: StorageBackend, path: str | None) -> Iterator[Finding]:
+    try:
+        found = call(_is_listed, _is_listed_async, backend, path)
+    except StorageError as error:
+        yield _refused(backend, "list", error)
+        return
+    if path is not None and not found:
+        message = "what was written a moment ago is not listed"
+        advice = "filerow sweep works on listings, which this store lets lag behind"
+        yield Finding("cannot-list", message, "warning", backend=backend.key, advice=advice)
+
+
+def _is_listed(backend: StorageBackend, path: str | None) -> bool:
+    listing = backend.list(_FOLDER)
+    return any(info.path == path for info in listing)
+
+
+async def _is_listed_async(backend: StorageBackend, path: str | None) -> bool:
+    found = False
+    async for info in backend.list_async(_FOLDER):
+        found = found or info.path == path
+    return found
+
+
+def _shared(backend: StorageBackend, path: str) -> Iterator[Finding]:
+    """Find other backends that show the very same object: they are the same place under two keys."""
+    for key in storages.registered_backends():
+        other = storages.get_backend(key)
+        try:
+            if other is not backend and call(other.exists, other.exists_async, path):
+                yield Finding(
+                    "same-place",
+                    f"backends {backend.key!r} and {key!r} are the same place, so each takes the other's files for orphans",
+                    backend=backend.key,
+                    advice="give each a prefix of its own",
+                )
+        except StorageError:
+            continue  # its own check tells
+
+
+# -- URLs ------------------------------------------------------------------------------------------------------------------
+
+
+def _signs(backend: StorageBackend) -> Iterator[Finding]:
+    if not backend.capabilities.sign_get:
+        return
+    try:
+        url = call(backend.sign, backend.sign_async, f"{_FOLDER}/signed", SignRequest("GET", 60))
+    except SecretError as error:
+        advice = "set FILEROW_SECRET, the same for all processes, or pass secret= to the backend"
+        yield Finding("secret-missing", str(error), backend=backend.key, advice=advice)
+        return
+    except FilerowError as error:
+        yield Finding("cannot-sign", str(error), "warning", backend=backend.key)
+        return
+    parts = urlsplit(url)
+    if backend.own_urls is None and parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+        message = f"its URLs are plain http ({parts.hostname}), so who sees one on its way can use it"
+        yield Finding("plain-http", message, "info", backend=backend.key, advice="use https")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+# -- direct upload ---------------------------------------------------------------------------------------------------------
+
+
+def _direct(key: str, origin: str) -> Iterator[Finding]:
+    try:
+        backend = storages.get_backend(key)
+    except BackendNotFoundError as error:
+        yield Finding("backend-missing", str(error), backend=key)
+        return
+    try:
+        resolve_keys(None, user="claims")
+    except SecretError as error:
+        advice = "set FILEROW_SECRET, the same for all processes; or pass secret= to DirectUploads, then this is no concern"
+        yield Finding("secret-missing", str(error), "info", backend=key, advice=advice)
+    if backend.own_urls is not None:
+        return  # uploads go to the application itself
+    try:
+        url = call(backend.sign, backend.sign_async, f"{_FOLDER}/direct", SignRequest("PUT", 60))
+    except FilerowError as error:
+        yield Finding("cannot-sign", f"clients cannot upload straight to it: {error}", backend=key)
+        return
+    for method in ("POST", "PUT") if backend.protocol == "s3" else ("PUT",):
+        answer = call(_preflight, _preflight_async, url, method, origin or _MADE_UP)
+        if answer is not None:
+            yield _cors(key, method, origin, answer)
+            return
+
+
+def _preflight(url: str, method: str, origin: str) -> str | None:
+    """Ask what a browser asks before it uploads; ``None`` when it may, else what the store says."""
+    import urllib.error
+    import urllib.request  # not needed to import the package
+
+    headers = {"Origin": origin, "Access-Control-Request-Method": method, "Access-Control-Request-Headers": "content-type"}
+    request = urllib.request.Request(url, method="OPTIONS", headers=headers)  # noqa: S310 - signed by the backend itself
+    try:
+        with closing(urllib.request.urlopen(request, timeout=_SECONDS)) as response:  # noqa: S310
+            allowed = response.headers.get("Access-Control-Allow-Origin", "")
+            return None if allowed in {"*", origin} else "it allows no origin"
+    except urllib.error.HTTPError as error:
+        with error:
+            return f"HTTP {error.code}: {error.read(2000).decode(errors='replace')}"
+    except OSError as error:
+        return f"no answer: {error}"
+
+
+async def _preflight_async(url: str, method: str, origin: str) -> str | None:
+    return await in_thread(_preflight, url, method, origin)
+
+
+def _cors(key: str, method: str, origin: str, answer: str) -> Finding:
+    advice = "add a CORS rule to the bucket: your pages' origin, methods POST and PUT, all headers, ETag exposed"
+    if origin or "not enabled" in answer:
+        asked = f" from {origin}" if origin else ""
+        return Finding("cors", f"browsers may not {method}{asked}: {answer}", backend=key, advice=advice)
+    message = f"a page of an unknown origin may not {method}, which is right if yours may: {answer}"
+    return Finding("cors-unknown", message, "info", backend=key, advice=f"name your pages' origin: --direct {key}=https://…")

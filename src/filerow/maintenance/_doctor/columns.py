@@ -1,0 +1,72 @@
+"""What the doctor says of the columns: which of them sweep cannot look after, and whether their first files are there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sqlalchemy import Engine, MetaData, select
+
+from filerow._execution.batch import call
+from filerow._orm.ownership import Ref
+from filerow._orm.references import FileColumn, file_columns, refs_in
+from filerow._registry import storages
+from filerow.exceptions import DocumentError, InvalidPathError, StorageError
+from filerow.maintenance._report import Finding
+
+__all__ = ("column_findings", "sample_findings")
+
+_SAMPLE = 20
+
+
+def column_findings(metadata: MetaData) -> Iterator[Finding]:
+    """Find columns that choose their paths themselves, or look after their files themselves."""
+    for column in file_columns(metadata):
+        if column.type.path is not None:
+            message = "its paths are made by the application, so filerow sweep never touches its objects"
+            yield Finding("custom-path", message, "info", column.name)
+        if not column.type.lifecycle:
+            yield Finding("no-lifecycle", "lifecycle=False: the application deletes its files itself", "info", column.name)
+
+
+def sample_findings(metadata: MetaData, engine: Engine) -> Iterator[Finding]:
+    """Look whether the objects of each column's first rows are there."""
+    silent: set[str] = set()
+    for column in file_columns(metadata):
+        yield from _sample(engine, column, silent)
+
+
+def _sample(engine: Engine, column: FileColumn, silent: set[str]) -> Iterator[Finding]:
+    """Look for some of a column's objects; not in backends that have failed, which may take a minute for each answer."""
+    rows = select(column.json).where(column.column.is_not(None)).limit(_SAMPLE)
+    with engine.connect() as connection:
+        values = connection.scalars(rows).all()
+    unknown: set[str] = set()
+    refs: list[Ref] = []
+    for value in values:
+        try:
+            refs += refs_in(value)
+        except DocumentError as error:
+            yield Finding("unreadable", str(error), where=column.name)
+    for ref in refs[:_SAMPLE]:
+        if ref.backend not in unknown:
+            if storages.is_registered(ref.backend):
+                if ref.backend not in silent:
+                    yield from _look(column, ref, silent)
+                continue
+            unknown.add(ref.backend)
+            message = "rows name this backend, and nothing is registered under it"
+            yield Finding("backend-missing", message, "error", column.name, ref.backend)
+
+
+def _look(column: FileColumn, ref: Ref, silent: set[str]) -> Iterator[Finding]:
+    backend = storages.get_backend(ref.backend)
+    try:
+        if not call(backend.exists, backend.exists_async, ref.path):
+            advice = "filerow check finds all of them"
+            yield Finding("missing", "its row is there, its object is not", "error", column.name, *ref, advice=advice)
+    except InvalidPathError as error:
+        yield Finding("unreadable", str(error), "error", column.name, *ref)
+    except StorageError as error:
+        silent.add(ref.backend)
+        advice = "no further file of this backend was looked for"
+        yield Finding("unreadable", str(error), "error", column.name, *ref, advice=advice)

@@ -1,0 +1,80 @@
+"""What would go wrong: one check after the other, each a step with its findings.
+
+Nothing is changed. A probe object of its own (``filerow-doctor/…``) is written to each backend and removed again; the database is
+only read, but for a temporary table of one connection on SQLite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Engine, MetaData
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from filerow._execution.batch import iterate_async
+from filerow.exceptions import FilerowError
+from filerow.maintenance._doctor.backends import backend_checks
+from filerow.maintenance._doctor.columns import column_findings, sample_findings
+from filerow.maintenance._doctor.database import clock_findings, limit_findings, savepoint_findings, table_findings
+from filerow.maintenance._doctor.outbox import outbox_findings, trigger_findings
+from filerow.maintenance._report import Finding, Progress
+
+if TYPE_CHECKING:  # needs greenlet, which SQLAlchemy 2.1 does not bring by itself
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+__all__ = ("doctor", "doctor_async")
+
+Check = Callable[[], Iterable[Finding]]
+
+
+def doctor(metadata: MetaData, engine: Engine, *, direct: Sequence[str] = (), is_own: bool = True) -> Iterator[Progress]:
+    """Check database, triggers, outbox, columns and backends, and say what would go wrong.
+
+    Args:
+        metadata: The models' ``MetaData``; the backends are registered.
+        engine: The application's engine, or one of the same database.
+        direct: Backends that clients upload straight to: ``docs``, or ``docs=https://app.example`` with the origin of the pages
+            that do it, so that the bucket can be asked whether it lets them.
+        is_own: The engine is the application's own. What an application sets on its engine cannot be judged by another one.
+
+    Returns:
+        One progress for each check, with what it has found.
+    """
+    checks = _checks(metadata, engine, direct, is_own=is_own)
+    return _run(list(checks))
+
+
+def doctor_async(
+    metadata: MetaData, async_engine: AsyncEngine, *, direct: Sequence[str] = (), is_own: bool = True
+) -> AsyncIterator[Progress]:
+    """Say what would go wrong; see :func:`doctor`."""
+    return iterate_async(doctor(metadata, async_engine.sync_engine, direct=direct, is_own=is_own))
+
+
+def _checks(metadata: MetaData, engine: Engine, direct: Sequence[str], *, is_own: bool) -> Iterator[tuple[str, Check]]:
+    yield "tables", partial(table_findings, metadata, engine)
+    yield "columns", partial(column_findings, metadata)
+    yield "database", partial(limit_findings, metadata, engine, is_own=is_own)
+    if engine.dialect.name == "sqlite":
+        yield "savepoints", partial(savepoint_findings, engine, is_own=is_own)
+    yield "clock", partial(clock_findings, engine)
+    yield "triggers", partial(trigger_findings, metadata, engine)
+    yield "outbox", partial(outbox_findings, metadata, engine)
+    yield from backend_checks(metadata, direct)
+    yield "files", partial(sample_findings, metadata, engine)
+
+
+def _run(checks: Sequence[tuple[str, Check]]) -> Iterator[Progress]:
+    for name, check in checks:
+        found = list(_found(name, check))
+        yield Progress(name, done=1, total=1, findings=tuple(found))
+
+
+def _found(name: str, check: Check) -> Iterator[Finding]:
+    try:
+        yield from check()
+    except (FilerowError, SQLAlchemyError, OSError) as error:  # the other checks may still say why
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        yield Finding("check-failed", f"this could not be checked: {cause}", where=name)

@@ -1,0 +1,107 @@
+"""What the doctor asks of the outbox: is it there, do its triggers stand, does somebody drain it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+
+from sqlalchemy import Connection, Engine, MetaData, func, inspect, select
+
+from filerow.maintenance._report import Finding, Level
+from filerow.outbox import Outbox, outbox_of
+from filerow.outbox._clock import now_of
+from filerow.outbox._triggers.install import translated, trigger_state
+
+__all__ = ("outbox_findings", "trigger_findings")
+
+_LATE = 3600.0
+"""Seconds after which what is due should have been deleted."""
+
+_SOON = 900.0
+"""Seconds that a drain run by cron may well be away."""
+
+_SHOWN = 20
+_HEARTBEAT = "drainer"
+
+
+_PROBLEMS = {
+    "missing": "a trigger is missing, so files that leave its rows by SQL become orphans",
+    "outdated": "its triggers were made for other columns, or by another release",
+    "superfluous": "it has a trigger that no file column needs",
+    "index missing": "the index is missing by which the drain finds out who names a file, so it reads all rows",
+}
+
+
+def trigger_findings(metadata: MetaData, engine: Engine) -> Iterator[Finding]:
+    """Find triggers and indexes that are missing or out of date."""
+    with engine.connect() as connection:
+        for table, problem in trigger_state(connection, metadata):
+            advice = "op.create_file_triggers in a migration, or create_all for a new table"
+            level: Level = "error" if problem == "missing" else "warning"
+            code = "index-missing" if problem == "index missing" else f"trigger-{problem}"
+            yield Finding(code, _PROBLEMS[problem], level, table, advice=advice)
+
+
+def outbox_findings(metadata: MetaData, engine: Engine) -> Iterator[Finding]:
+    """Find an outbox that is missing, late, or full of dead letters."""
+    outbox = outbox_of(metadata)
+    if outbox is None:
+        message = (
+            "there is no outbox: Core SQL, psql and ON DELETE CASCADE leave orphans, and a delete that fails is not tried again; "
+            "filerow sweep finds them"
+        )
+        advice = "Outbox(Base.metadata) notes every removed file in the database itself"
+        yield Finding("no-outbox", message, "info", "metadata", advice=advice)
+        return
+    with engine.connect() as connection:
+        inspector = inspect(connection)
+        schemas = translated(connection)
+        tables = (outbox.table, outbox.state)
+        missing = [one for one in tables if not inspector.has_table(one.name, schema=schemas.get(one.schema, one.schema))]
+        for table in missing:
+            advice = "create it (create_all, or a migration)"
+            yield Finding("outbox-missing", "this table of the outbox is not there", where=table.fullname, advice=advice)
+        if not missing:
+            yield from _late(connection, outbox)
+            yield from _dead(connection, outbox)
+
+
+def _late(connection: Connection, outbox: Outbox) -> Iterator[Finding]:
+    columns = outbox.table.c
+    now = now_of(connection)
+    due_at = columns.dropped_at + outbox.retention.total_seconds()
+    since = func.coalesce(columns.next_attempt, due_at)
+    due = (columns.dead == 0, due_at <= now, since <= now)
+    count, first = connection.execute(select(func.count(), func.min(since)).where(*due)).one()
+    if not count or now - first <= _SOON:
+        return
+    seen = connection.execute(select(outbox.state.c.value, outbox.state.c.updated_at).where(outbox.state.c.name == _HEARTBEAT))
+    beat = seen.one_or_none()
+    interval = 0.0 if beat is None else float(json.loads(beat.value).get("interval", 0))
+    if beat is None or now - beat.updated_at > max(_SOON, 3 * interval):
+        when = "no drainer has ever run" if beat is None else f"the drainer was last seen {_ago(now - beat.updated_at)} ago"
+        advice = "run filerow drain --watch, filerow drain every few minutes, or outbox.drainer(engine) inside the application"
+        yield Finding(
+            "drainer-not-running", f"{count:,} objects are due, and {when}", "warning", outbox.table.fullname, advice=advice
+        )
+    if now - first > _LATE:
+        message = f"the first of {count:,} objects that are due is {_ago(now - first)} late"
+        advice = "run filerow drain, and look at what it says"
+        yield Finding("outbox-late", message, "warning", outbox.table.fullname, advice=advice)
+
+
+def _ago(seconds: float) -> str:
+    return str(timedelta(seconds=int(seconds)))
+
+
+def _dead(connection: Connection, outbox: Outbox) -> Iterator[Finding]:
+    columns = outbox.table.c
+    dead = connection.scalar(select(func.count()).select_from(outbox.table).where(columns.dead != 0)) or 0
+    rows = select(columns.backend, columns.path, columns.attempts, columns.last_error).where(columns.dead != 0)
+    for backend, path, attempts, error in connection.execute(rows.order_by(columns.id).limit(_SHOWN)):
+        message = f"given up after {attempts} attempts: {error}"
+        advice = "put the reason right, then call outbox.revive(connection)"
+        yield Finding("dead-letter", message, "warning", outbox.table.fullname, backend, path, advice)
+    if dead > _SHOWN:
+        yield Finding("dead-letter", f"and {dead - _SHOWN:,} more", "warning", outbox.table.fullname)

@@ -1,0 +1,1 @@
+"""Migrate: the files of a column move to another backend."""

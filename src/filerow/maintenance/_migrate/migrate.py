@@ -1,0 +1,304 @@
+"""Migrate: the files of a column move to another backend while the application runs.
+
+Batch by batch: copy, each file checked by size and SHA-256 as it passes; then rewrite the documents of rows that are still what
+they were, in one short transaction; then let the old objects go. A file can be read at every moment, for its document always
+names an object that is whole. Killed anywhere, the next run does what is left, and a sweep finds copies that no row names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import ColumnElement, Engine, MetaData, or_
+
+from filerow._document import Facts, to_document
+from filerow._execution.batch import iterate_async, raise_if, run_all
+from filerow._orm.ownership import Ref
+from filerow._orm.references import FileColumn, column_named
+from filerow._paths import generate_path
+from filerow._registry import storages
+from filerow.backends._paths import check_path
+from filerow.backends.base import StorageBackend
+from filerow.exceptions import BackendNotFoundError, DocumentError, InvalidPathError
+from filerow.maintenance._legacy import members_of, read_document
+from filerow.maintenance._migrate.moving import Moving
+from filerow.maintenance._migrate.one_bucket import OneBucket, one_bucket
+from filerow.maintenance._report import Finding, Progress
+from filerow.maintenance._rewrite import Outcome, Rewrite, compare_and_set, discard, forget, present, undone_with
+from filerow.maintenance._rows import Row, count, row_name, rows
+
+if TYPE_CHECKING:  # needs greenlet, which SQLAlchemy 2.1 does not bring by itself
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+__all__ = ("migrate", "migrate_async")
+
+_ROUNDS = 3
+"""How often a row is tried that the application changes while its files are being copied."""
+
+
+def migrate(
+    metadata: MetaData,
+    engine: Engine,
+    column: str,
+    *,
+    to: str | None = None,
+    batch: int = 100,
+    concurrency: int = 16,
+    dry_run: bool = False,
+    resume: str | None = None,
+) -> Iterator[Progress]:
+    """Move the files of a column that are in other backends into one, while the application runs.
+
+    Args:
+        metadata: The models' ``MetaData``.
+        engine: Where the rows are.
+        column: ``table.column``.
+        to: Key of the backend to move to; by default the column's own, to which the application stores new files already.
+        batch: Rows whose files are copied, and which are rewritten, at a time.
+        concurrency: Files that are copied at a time.
+        dry_run: Only count the files, and the bytes that the documents say they have.
+        resume: The cursor of an earlier run's progress: leave out the rows before it.
+
+    Returns:
+        Progress after each batch: ``done`` rows, ``changed`` files, ``transferred`` bytes. A file that is missing, or is not what
+        its row says, is a finding, and its row is left as it is.
+
+    Raises:
+        LookupError: There is no such column, or no such backend.
+        ValueError: The table has no primary key, or ``resume`` is no cursor of this column.
+        StorageError: A store failed. The copies of that batch are deleted, the last progress says how to go on.
+    """
+    file_column = column_named(metadata, column)
+    target = storages.resolve(file_column.type.backend if to is None else to)
+    work = _Migration(metadata, engine, file_column, target, concurrency, dry_run=dry_run)
+    return work.steps(batch, resume)
+
+
+def migrate_async(
+    metadata: MetaData,
+    async_engine: AsyncEngine,
+    column: str,
+    *,
+    to: str | None = None,
+    batch: int = 100,
+    concurrency: int = 16,
+    dry_run: bool = False,
+    resume: str | None = None,
+) -> AsyncIterator[Progress]:
+    """Move the files of a column into one backend; see :func:`migrate`."""
+    options: dict[str, Any] = {"to": to, "batch": batch, "concurrency": concurrency, "dry_run": dry_run, "resume": resume}
+    return iterate_async(migrate(metadata, async_engine.sync_engine, column, **options))
+
+
+@dataclass(slots=True)
+class _Plan:
+    """One row whose files are to move.
+
+    Attributes:
+        row: The row as it was read.
+        documents: Its documents as they shall be; those of files that stay are as they were.
+        moves: The files that move, by their place in the list.
+        flaws: What keeps some of its files from moving.
+    """
+
+    row: Row
+    documents: list[Any]
+    moves: dict[int, Moving] = field(default_factory=dict)
+    flaws: list[Finding] = field(default_factory=list)
+
+
+class _Migration:
+    """One run."""
+
+    def __init__(
+        self,
+        metadata: MetaData,
+        engine: Engine,
+        column: FileColumn,
+        target: StorageBackend,
+        concurrency: int,
+        *,
+        dry_run: bool,
+    ) -> None:
+        self._metadata = metadata
+        self._engine = engine
+        self._column = column
+        self._target = target
+        self._concurrency = concurrency
+        self._dry_run = dry_run
+        self._files = 0
+        self._bytes = 0
+        self._findings: list[Finding] = []
+        self._buckets: dict[str, OneBucket | None] = {}
+
+    def steps(self, batch: int, resume: str | None) -> Iterator[Progress]:
+        where = self._elsewhere()
+        total = None if resume is not None and where is None else count(self._engine, self._column, where)
+        done = 0
+        cursor = resume
+        for page in rows(self._engine, self._column, batch=batch, resume=resume, where=where):
+            try:
+                self._page(page.rows)
+            except Exception as error:
+                self._findings.append(self._stopped(error))
+                yield self._progress(done, total, cursor)
+                raise
+            done += len(page.rows)
+            cursor = page.cursor
+            yield self._progress(done, total, cursor)
+
+    def _elsewhere(self) -> ColumnElement[bool] | None:
+        """Return the condition that a row's file is not in the target yet; a list is looked into here."""
+        if self._column.type.multiple:
+            return None
+        backend = self._column.json["backend"].as_string()
+        return or_(backend != self._target.key, backend.is_(None))
+
+    def _progress(self, done: int, total: int | None, cursor: str | None) -> Progress:
+        findings, self._findings = tuple(self._findings), []
+        return Progress(self._column.name, done, total, self._bytes, self._files, findings, cursor)
+
+    # -- one batch -----------------------------------------------------------------------------------------------------
+
+    def _page(self, found: Sequence[Row]) -> None:
+        for attempt in range(1, _ROUNDS + 1):
+            plans = [plan for plan in map(self._planned, found) if plan.moves or plan.flaws]
+            if self._dry_run:
+                self._count(plans)
+                return
+            found = self._move(plans)
+            if not found:
+                return
+            if attempt == _ROUNDS:
+                self._findings += map(self._restless, found)
+
+    def _planned(self, row: Row) -> _Plan:
+        documents = members_of(row.value)
+        plan = _Plan(row, list(documents))
+        for place, document in enumerate(documents):
+            try:
+                facts = read_document(document).facts
+            except DocumentError as error:
+                plan.flaws.append(self._flaw(row, "unreadable", str(error)))
+                continue
+            try:
+                origin = storages.get_backend(facts.backend)
+            except BackendNotFoundError as error:
+                plan.flaws.append(self._flaw(row, "unknown-backend", str(error), facts))
+                continue
+            if origin is not self._target:
+                path, generated = self._path(facts)
+                bucket = self._bucket(origin)
+                plan.moves[place] = Moving(facts, origin, self._target, path, generated=generated, bucket=bucket)
+        return plan
+
+    def _bucket(self, origin: StorageBackend) -> OneBucket | None:
+        """Return the bucket that a backend shares with the target; looked up once, for a client is made for it."""
+        if origin.key not in self._buckets:
+            self._buckets[origin.key] = one_bucket(origin, self._target)
+        return self._buckets[origin.key]
+
+    def _path(self, facts: Facts) -> tuple[str, bool]:
+        """Return where to put a file, and whether nothing can be there; a column with paths of its own keeps them."""
+        if self._column.type.path is not None:
+            try:
+                return check_path(facts.path, self._target.key, "put"), False
+            except InvalidPathError:  # another library's, which not every store could hold
+                pass
+        name, shards = self._column.column.name, self._column.type.shards
+        return generate_path(self._column.table.name, name, facts.filename, shards=shards), True
+
+    def _count(self, plans: Sequence[_Plan]) -> None:
+        for plan in plans:
+            self._findings += plan.flaws
+            self._files += len(plan.moves)
+            self._bytes += sum(move.source.size or 0 for move in plan.moves.values())
+
+    def _move(self, plans: Sequence[_Plan]) -> list[Row]:
+        """Copy, rewrite and let go; return the rows that somebody changed meanwhile, as they are now."""
+        moves = [move for plan in plans for move in plan.moves.values()]
+        outcome = Outcome()
+        rewrites: dict[tuple[Any, ...], Rewrite] = {}
+        try:
+            with undone_with(lambda: self._undo(plans, outcome)):
+                raise_if(run_all(moves, self._concurrency).error)
+                rewrites = {plan.row.key: self._rewrite(plan) for plan in plans}
+                compare_and_set(self._engine, self._column, [one for one in rewrites.values() if one.new != one.old], outcome)
+        finally:
+            self._bytes += sum(move.transferred for move in moves)
+            written = _keys(outcome.written)
+            self._files += sum(
+                move.facts is not None for plan in plans if plan.row.key in written for move in plan.moves.values()
+            )
+        self._undo(plans, outcome)
+        forget(self._engine, self._metadata, self._column, outcome.written)
+        return self._changed(plans, rewrites, outcome)
+
+    def _rewrite(self, plan: _Plan) -> Rewrite:
+        for place, move in plan.moves.items():
+            if move.facts is not None:
+                plan.documents[place] = to_document(move.facts)
+        is_list = isinstance(plan.row.value, list)  # not always what the column says
+        return Rewrite(plan.row.key, plan.row.value, plan.documents if is_list else plan.documents[0])
+
+    def _undo(self, plans: Sequence[_Plan], outcome: Outcome) -> None:
+        """Delete the copies that no row got; not those of a COMMIT whose end nobody knows."""
+        kept = _keys(outcome.written) | _keys(outcome.doubtful)
+        copies = {
+            Ref(self._target.key, move.path)
+            for plan in plans
+            for move in plan.moves.values()
+            if move.made and (move.facts is None or plan.row.key not in kept)
+        }
+        discard(self._engine, self._metadata, copies)
+
+    def _changed(self, plans: Sequence[_Plan], rewrites: dict[tuple[Any, ...], Rewrite], outcome: Outcome) -> list[Row]:
+        """Return the rows that were changed, as they are now; what is wrong with the others is a finding."""
+        written = _keys(outcome.written)
+        doubted = [rewrites[plan.row.key] for plan in plans if _flaws(plan) and plan.row.key not in written]
+        found = present(self._engine, self._column, [*outcome.lost, *doubted])
+        now = {key: value for key, (value, _) in found.items()}
+        again = {one.key: Row(one.key, now[one.key]) for one in outcome.lost if now.get(one.key) is not None}
+        for plan in plans:
+            key = plan.row.key
+            if not _flaws(plan) or key in again:
+                continue
+            if key in written or now.get(key) == plan.row.value:
+                self._findings += [self._finding(plan, flaw) for flaw in _flaws(plan)]
+            elif now.get(key) is not None:
+                again[key] = Row(key, now[key])
+        return list(again.values())
+
+    # -- findings ------------------------------------------------------------------------------------------------------
+
+    def _finding(self, plan: _Plan, flaw: Finding | Moving) -> Finding:
+        if isinstance(flaw, Finding):
+            return flaw
+        code, message = flaw.flaw or ("", "")
+        return self._flaw(plan.row, code, message, flaw.source)
+
+    def _flaw(self, row: Row, code: str, message: str, facts: Facts | None = None) -> Finding:
+        where = row_name(self._column, row.key)
+        backend, path = ("", "") if facts is None else (facts.backend, facts.path)
+        return Finding(code, message, "error", where, backend, path, "the row is left as it is")
+
+    def _restless(self, row: Row) -> Finding:
+        where = row_name(self._column, row.key)
+        message = f"{where} was changed each time while its files were being copied"
+        return Finding("changed-meanwhile", message, "warning", where, advice="run migrate once more")
+
+    def _stopped(self, error: Exception) -> Finding:
+        message = f"{self._column.name}: a batch failed and was undone: {error}"
+        return Finding(
+            "stopped", message, "error", self._column.name, advice="run it again once that works; it goes on from here"
+        )
+
+
+def _flaws(plan: _Plan) -> list[Finding | Moving]:
+    return [*plan.flaws, *(move for move in plan.moves.values() if move.flaw is not None)]
+
+
+def _keys(rewrites: Sequence[Rewrite]) -> set[tuple[Any, ...]]:
+    return {one.key for one in rewrites}

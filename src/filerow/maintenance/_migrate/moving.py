@@ -1,0 +1,151 @@
+"""One file on its way to another backend: copied, checked, and nothing left behind when it is not what its row says."""
+
+from __future__ import annotations
+
+from filerow._content import Meter
+from filerow._document import Facts
+from filerow._execution.steps import Call, Steps, run, run_async
+from filerow._file.transfer import Copy
+from filerow.backends._types import ObjectInfo
+from filerow.backends.base import StorageBackend
+from filerow.exceptions import IntegrityError, InvalidPathError, ObjectExistsError, ObjectNotFoundError
+from filerow.maintenance._migrate.one_bucket import OneBucket
+from filerow.maintenance._reading import Reading, is_ours
+
+__all__ = ("Moving",)
+
+
+class Moving:
+    """Copies one file, and says what is wrong with it where that is the file's own fault.
+
+    Args:
+        source: What its row says.
+        origin: The backend it is in.
+        target: The backend to copy to.
+        path: The path there.
+        generated: The path is new, so nothing can be there. Otherwise the same bytes may be, left by a run that was killed.
+        bucket: What both backends are in, if they are in one.
+
+    Attributes:
+        source: As given.
+        path: As given.
+        facts: What the copy is; ``None`` where there is none.
+        flaw: Why there is none: a finding's code and a message.
+        made: There is a copy, made by this.
+    """
+
+    quick = False
+    crowd = 0
+
+    def __init__(
+        self,
+        source: Facts,
+        origin: StorageBackend,
+        target: StorageBackend,
+        path: str,
+        *,
+        generated: bool = True,
+        bucket: OneBucket | None = None,
+    ) -> None:
+        self.source = source
+        self.path = path
+        self.facts: Facts | None = None
+        self.flaw: tuple[str, str] | None = None
+        self.made = False
+        self._origin = origin
+        self._target = target
+        self._bucket = bucket if generated else None
+        self._reading: Reading | None = None
+        self._meter = Meter()
+        self._copy = Copy(source, origin, target, path, generated=generated, meter=self._meter)
+
+    @property
+    def transferred(self) -> int:
+        """How many bytes were read so far."""
+        return self._meter.size + (0 if self._reading is None else self._reading.meter.size)
+
+    def stop(self) -> None:
+        """Stop at the next chunk."""
+        self._copy.stop()
+
+    def run(self) -> None:
+        """Copy, blocking."""
+        run(self._steps())
+
+    async def run_async(self) -> None:
+        """Copy without blocking the event loop."""
+        await run_async(self._steps())
+
+    def _steps(self) -> Steps[None]:
+        try:
+            if self._bucket is not None:
+                yield from self._copy_inside(self._bucket)
+                return
+            yield Call(self._copy.run, self._copy.run_async, (), {})
+        except ObjectNotFoundError as error:
+            if (error.backend, error.path) != (self._origin.key, self.source.path):
+                raise
+            self.flaw = ("missing", f"there is no object {self.source.path!r} in {self._origin.key!r}")
+        except InvalidPathError as error:
+            if (error.backend, error.path) != (self._origin.key, self.source.path):
+                raise
+            self.flaw = ("unreadable", error.message)
+        except IntegrityError as error:
+            self.flaw = ("size" if self.source.size not in {None, self._meter.size} else "checksum", error.message)
+        except ObjectExistsError:
+            yield from self._compare()
+        else:
+            self.made = True
+            copied = self._copy.facts
+            assert copied is not None  # noqa: S101 - it has succeeded
+            info: ObjectInfo = yield Call(self._target.head, self._target.head_async, (self.path,), {})
+            if info.size != copied.size:
+                msg = f"{copied.size} bytes were copied, but the new object has {info.size}"
+                raise IntegrityError(msg, operation="put", backend=self._target.key, path=self.path)
+            self.facts = _as_stored(copied, info)
+
+    def _copy_inside(self, bucket: OneBucket) -> Steps[None]:
+        """Let the store copy, and read the copy only where the tags cannot tell that it is what its row says."""
+        source = self.source
+        here: ObjectInfo = yield Call(self._origin.head, self._origin.head_async, (source.path,), {})
+        if source.size not in {None, here.size}:
+            self.flaw = ("size", f"the row says {source.size} bytes, the object has {here.size}")
+            return
+        self.made = True  # or perhaps not, if the answer is lost; it is deleted all the same
+        names = (bucket.source + source.path, bucket.target + self.path)
+        yield Call(bucket.whole.copy, bucket.whole.copy_async, names, {})
+        there: ObjectInfo = yield Call(self._target.head, self._target.head_async, (self.path,), {})
+        facts = source._replace(backend=self._target.key, path=self.path, size=there.size)
+        if not is_ours(source.checksum) or source.etag is None or {source.etag, here.etag, there.etag} != {source.etag}:
+            self._reading = reading = Reading(self._target, self.path)
+            yield reading.call
+            if is_ours(source.checksum) and source.checksum != reading.meter.checksum:
+                self.flaw = ("checksum", f"the row says {source.checksum}, the object has {reading.meter.checksum}")
+                return
+            facts = facts._replace(checksum=reading.meter.checksum)
+        self.facts = _as_stored(facts, there)
+
+    def _compare(self) -> Steps[None]:
+        """Find out whether what is at the path already is this file."""
+        there = Reading(self._target, self.path)
+        info: ObjectInfo = yield Call(self._target.head, self._target.head_async, (self.path,), {})
+        yield there.call
+        checksum = self.source.checksum
+        if not is_ours(checksum):
+            here = Reading(self._origin, self.source.path)
+            yield here.call
+            checksum = here.meter.checksum
+        if checksum != there.meter.checksum:
+            self.flaw = ("taken", f"another object is at {self.path!r} in {self._target.key!r} already")
+            return
+        known = self.source._replace(backend=self._target.key, path=self.path, size=there.meter.size, checksum=checksum)
+        self.facts = _as_stored(known, info)
+
+
+def _as_stored(facts: Facts, info: ObjectInfo) -> Facts:
+    """Return a file's facts with what the store says of the object."""
+    return facts._replace(
+        etag=info.etag or facts.etag,
+        version_id=info.version_id,
+        last_modified=info.last_modified or facts.last_modified,
+    )

@@ -1,0 +1,1 @@
+"""Sweep: objects that no row owns."""

@@ -1,0 +1,58 @@
+"""What a sweep tells of what it finds."""
+
+from __future__ import annotations
+
+from filerow._orm.references import FileColumn
+from filerow.backends._types import Unfinished
+from filerow.exceptions import StorageError, UnsupportedOperationError
+from filerow.maintenance._listing import Folder
+from filerow.maintenance._report import Finding, Level
+from filerow.maintenance._sweep.judge import Count
+
+__all__ = ("custom_paths", "orphan", "suspicious", "unasked", "unfinished")
+
+
+def orphan(folder: Folder, path: str, size: int | None, *, error: StorageError | None = None, fixed: bool = False) -> Finding:
+    """Tell of an object that no row names."""
+    amount = "" if size is None else f" of {size:,} bytes"
+    message = f"no row names this object{amount}"
+    if error is not None:
+        message += f", and it could not be deleted: {error}"
+    return Finding("orphan", message, "error" if error else "warning", folder.step, folder.backend, path, fixed=fixed)
+
+
+def unfinished(folder: Folder, upload: Unfinished, *, error: StorageError | None, fixed: bool) -> Finding:
+    """Tell of an upload that never ended."""
+    message = "an upload was begun and never ended; its bytes take up space, and no listing shows them"
+    if error is not None:
+        message += f"; it could not be aborted: {error}"
+    level: Level = "error" if error else "warning"
+    return Finding("unfinished-upload", message, level, folder.step, folder.backend, upload.path, fixed=fixed)
+
+
+def unasked(folder: Folder, error: StorageError) -> Finding:
+    """Tell that a store could not be asked for uploads that never ended."""
+    level: Level = "info" if isinstance(error, UnsupportedOperationError) else "warning"
+    message = f"uploads that never ended could not be looked for: {error}"
+    advice = "let a lifecycle rule of the bucket abort incomplete uploads"
+    return Finding("unfinished-upload", message, level, f"backend {folder.backend}", folder.backend, advice=advice)
+
+
+def suspicious(folder: Folder, step: Count, total: Count) -> Finding:
+    """Tell that too much has no row for a mess."""
+    worst = max(step, total, key=lambda count: count.orphans / max(count.judged, 1))
+    return Finding(
+        "too-many-orphans",
+        f"{worst.orphans:,} of {worst.judged:,} objects have no row; it may be the wrong database, or the wrong prefix",
+        where=folder.step,
+        backend=folder.backend,
+        advice="look at what a dry run finds; if it is right, allow many (allow_many=True)",
+    )
+
+
+def custom_paths(column: FileColumn) -> Finding:
+    """Tell that a column's own paths are not swept."""
+    message = (
+        "its paths are chosen by path=, and only generated ones can be told from what is somebody else's: they are not swept"
+    )
+    return Finding("custom-paths", message, "info", column.name, advice="after a crash, look for objects without a row yourself")

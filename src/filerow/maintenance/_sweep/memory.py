@@ -1,0 +1,134 @@
+"""What maintenance remembers from one run to the next: in the outbox's table, in a file, or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from sqlalchemy import Engine, MetaData
+
+from filerow._execution.batch import call
+from filerow._execution.threads import in_thread
+from filerow.outbox import Outbox, outbox_of
+
+__all__ = ("Memory", "memory_of")
+
+_LONGEST_NAME = 255
+
+
+class Memory(Protocol):
+    """Keeps a small JSON object under a name.
+
+    Attributes:
+        lasts: What is kept is there in the next run.
+    """
+
+    lasts: bool
+
+    def read(self, name: str) -> dict[str, Any] | None:
+        """Return what was kept under a name, ``None`` if nothing was."""
+        ...
+
+    def write(self, name: str, value: Mapping[str, Any]) -> None:
+        """Keep something under a name, in place of what was kept before."""
+
+
+class TableMemory:
+    """Keeps it in the outbox's table of states, which any number of workers may share."""
+
+    lasts = True
+
+    def __init__(self, outbox: Outbox, engine: Engine) -> None:
+        self._outbox = outbox
+        self._engine = engine
+
+    def read(self, name: str) -> dict[str, Any] | None:
+        """See :class:`Memory`."""
+        with self._engine.begin() as connection:
+            return self._outbox.read_state(connection, _short(name))
+
+    def write(self, name: str, value: Mapping[str, Any]) -> None:
+        """See :class:`Memory`."""
+        with self._engine.begin() as connection:
+            self._outbox.write_state(connection, _short(name), dict(value))
+
+
+class FileMemory:
+    """Keeps it in one JSON file, replaced as a whole each time; for one worker at a time."""
+
+    lasts = True
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = Path(path)
+
+    def read(self, name: str) -> dict[str, Any] | None:
+        """See :class:`Memory`."""
+        found: dict[str, Any] | None = call(self._load, _later(self._load)).get(name)
+        return found
+
+    def write(self, name: str, value: Mapping[str, Any]) -> None:
+        """See :class:`Memory`."""
+        call(self._store, _later(self._store), name, value)
+
+    def _load(self) -> dict[str, Any]:
+        try:
+            found: Any = json.loads(self._path.read_text("utf-8"))
+        except FileNotFoundError:
+            return {}
+        except ValueError as error:
+            raise ValueError(self._strange()) from error
+        if not isinstance(found, dict) or not all(isinstance(value, dict) for value in found.values()):
+            raise ValueError(self._strange())
+        return found
+
+    def _strange(self) -> str:
+        return f"{self._path} is no file that a sweep has written; name another, or delete it: the next sweep is a full one then"
+
+    def _store(self, name: str, value: Mapping[str, Any]) -> None:
+        draft = self._path.with_name(f"{self._path.name}.{os.getpid()}.new")
+        try:
+            with draft.open("w") as file:
+                json.dump({**self._load(), name: value}, file, indent=1, sort_keys=True)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(self._path)
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+class NoMemory:
+    """Keeps nothing."""
+
+    lasts = False
+
+    def read(self, name: str) -> dict[str, Any] | None:  # noqa: ARG002 - as the others
+        """See :class:`Memory`."""
+        return None
+
+    def write(self, name: str, value: Mapping[str, Any]) -> None:
+        """See :class:`Memory`."""
+
+
+def memory_of(metadata: MetaData, engine: Engine, path: str | os.PathLike[str] | None) -> Memory:
+    """Return where to remember: the file if one is named, else the outbox's table, else nowhere."""
+    outbox = outbox_of(metadata)
+    if path is not None:
+        return FileMemory(path)
+    return NoMemory() if outbox is None else TableMemory(outbox, engine)
+
+
+def _short(name: str) -> str:
+    if len(name) <= _LONGEST_NAME:
+        return name
+    return f"{name[:150]}#{hashlib.sha256(name.encode()).hexdigest()}"
+
+
+def _later(function: Any) -> Any:
+    async def run(*args: Any) -> Any:
+        return await in_thread(function, *args)
+
+    return run

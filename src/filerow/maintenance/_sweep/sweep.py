@@ -1,0 +1,280 @@
+"""Sweep: finds the objects that no row owns, and removes them if told to.
+
+Listed are only the folders of known columns, and of files that were saved before they had a row. Judged is only what our
+generator can have made, and what is older than the grace period by its path and by the store's clock. An object goes when no
+row of any file column names it, and when it has no tombstone, for then the outbox looks after it.
+
+Paths sort by time. So a sweep that remembers up to when everything was judged lists only what came since.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypedDict
+
+from sqlalchemy import Engine, MetaData, select
+from typing_extensions import Unpack
+
+from filerow._execution.batch import call, iterate_async
+from filerow._orm.ownership import Ref
+from filerow._orm.references import FileColumn, column_named, file_columns, referenced
+from filerow._registry import storages
+from filerow.backends._types import ObjectInfo, Unfinished
+from filerow.backends.base import StorageBackend
+from filerow.exceptions import BackendNotFoundError, StorageError
+from filerow.maintenance._listing import STAGED, Folder, folders, in_pages, pages, share
+from filerow.maintenance._report import Finding, Progress
+from filerow.maintenance._sweep.findings import custom_paths, orphan, suspicious, unasked, unfinished
+from filerow.maintenance._sweep.judge import Count, Found, Limits, Old, begin, old_ones, too_many
+from filerow.maintenance._sweep.memory import Memory, memory_of
+from filerow.outbox import outbox_of
+
+if TYPE_CHECKING:  # needs greenlet, which SQLAlchemy 2.1 does not bring by itself
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+__all__ = ("SweepOptions", "sweep", "sweep_async")
+
+_AT_ONCE = 1_000
+"""Objects of one bulk delete."""
+
+_PAGES = 10
+"""After so many pages at the latest, what was found is removed, so that an interruption loses little."""
+
+_WITHOUT_OUTBOX = timedelta(days=7)
+_SNAPSHOT = frozenset({"postgresql", "mysql", "mariadb"})
+
+
+class SweepOptions(TypedDict, total=False):
+    """The options of :func:`sweep`."""
+
+    grace: timedelta
+    delete: bool
+    full: bool
+    full_every: timedelta | None
+    columns: Sequence[str]
+    backends: Sequence[str]
+    shards: tuple[int, int] | str | None
+    state: str | os.PathLike[str] | None
+    batch: int
+    allow_many: bool
+    listing: Callable[[str, str], Iterable[ObjectInfo]] | None
+
+
+def sweep(metadata: MetaData, engine: Engine, **options: Unpack[SweepOptions]) -> Iterator[Progress]:
+    """Find the objects that no row owns, and the uploads that never ended; a dry run unless ``delete`` is set.
+
+    Args:
+        metadata: The models of everything that stores files under these backends' prefixes.
+        engine: Their database: the primary, for a replica may lag behind.
+        **options: ``grace``: nothing younger is touched (24 hours); longer than any upload and any transaction takes.
+            ``delete``: remove what is found. ``full``: list everything, not only what came since the last sweep.
+            ``full_every``: do so by itself after this time; without it every 7 days where there is no outbox, since then only
+            this finds what could not be deleted, and never where there is one. ``columns``: only these (``table.column``, and
+            ``staged`` for files that were saved on their own). ``backends``: keys of backends to look into besides each column's
+            own, such as one that a column stored to in former times. ``shards``: ``(3, 8)`` or ``"3/8"`` for the third of eight
+            workers. ``state``: a JSON file to remember in, for one worker; without it the outbox's table, and without an
+            outbox nothing, so that every sweep is full. ``batch``: objects listed and asked for at a time (1,000).
+            ``allow_many``: delete even when more than half of the objects have no row. ``listing``: a callable that gets a
+            backend's key and a folder's path and returns the objects in it, in any order, from an inventory that the store has
+            written; used in place of requests to list. Such a sweep is full, and what it comes to is not remembered: an
+            inventory knows nothing of what came after it.
+
+    Returns:
+        The progress after each batch, by column. Findings: ``orphan``, ``unfinished-upload``, ``too-many-orphans`` (nothing more
+        was deleted), ``unreadable`` (a backend could not be listed, or does not exist) and ``custom-paths``.
+
+    Raises:
+        LookupError: There is no such column, or a column has no backend.
+        BackendNotFoundError: One of ``backends`` is not registered.
+        ValueError: An option makes no sense.
+    """
+    given = SweepOptions(grace=timedelta(hours=24), batch=1_000)
+    given.update(options)
+    for key in given.get("backends", ()):
+        storages.get_backend(key)
+    columns = _chosen(metadata, given.get("columns", ()))
+    found = folders(file_columns(metadata), given.get("columns", ()), given.get("backends", ()))
+    work = _Sweep(metadata, engine, given)
+    return work.run(share(found, given.get("shards")), columns)
+
+
+def sweep_async(metadata: MetaData, engine: AsyncEngine, **options: Unpack[SweepOptions]) -> AsyncIterator[Progress]:
+    """Find the objects that no row owns; see :func:`sweep`."""
+    return iterate_async(sweep(metadata, engine.sync_engine, **options))
+
+
+def _chosen(metadata: MetaData, names: Sequence[str]) -> list[FileColumn]:
+    if not names:
+        return file_columns(metadata)
+    return [column_named(metadata, name) for name in names if name != STAGED]
+
+
+class _Sweep:
+    def __init__(self, metadata: MetaData, engine: Engine, options: SweepOptions) -> None:
+        self._metadata = metadata
+        self._engine = engine
+        self._outbox = outbox_of(metadata)
+        self._delete = options.get("delete", False)
+        self._allow_many = options.get("allow_many", False)
+        self._batch = options.get("batch", _AT_ONCE)
+        self._memory: Memory = memory_of(metadata, engine, options.get("state"))
+        grace = options.get("grace", timedelta())
+        if grace < timedelta(0) or self._batch < 1:
+            msg = f"a sweep needs a grace period of 0 or more and a batch of 1 or more, not {grace} and {self._batch}"
+            raise ValueError(msg)
+        every = options.get("full_every")
+        if every is None:
+            every = _WITHOUT_OUTBOX if self._outbox is None else timedelta.max
+        now = time.time()
+        self._listing = options.get("listing")
+        self._remembers = self._delete and self._listing is None
+        full = options.get("full", False) or not self._memory.lasts or self._listing is not None
+        self._limits = Limits(now, grace.total_seconds(), full, every.total_seconds(), resume=self._remembers)
+        self._total = Count()
+        self._counts: dict[str, Count] = {}
+        self._told: set[str] = set()
+        self._stopped = False
+
+    def run(self, todo: Sequence[Folder], columns: Sequence[FileColumn]) -> Iterator[Progress]:
+        custom = [custom_paths(column) for column in columns if column.type.path is not None and column.type.lifecycle]
+        if custom:
+            yield Progress("columns", findings=tuple(custom))
+        for folder in todo:
+            try:
+                yield from self._folder(folder)
+            except (StorageError, BackendNotFoundError) as error:  # another backend may be well
+                message = f"{folder.path}/ cannot be swept: {error}"
+                yield self._progress(folder, [Finding("unreadable", message, where=folder.step, backend=folder.backend)])
+            if self._stopped:
+                return
+
+    # -- one folder ----------------------------------------------------------------------------------------------------
+
+    def _folder(self, folder: Folder) -> Iterator[Progress]:
+        backend = storages.get_backend(folder.backend)
+        name = f"sweep:{folder.backend}:{folder.path}"
+        known = self._memory.read(name)
+        start = begin(folder, known, self._limits)
+        ordered = backend.capabilities.ordered_list and self._listing is None
+        low = start.low
+        found: Found = {}
+        for findings, pending in self._uploads(folder, backend, start.until):
+            low = min(low, pending)
+            yield self._progress(folder, findings)
+        with closing(self._pages(folder, backend, start.after)) as listing:
+            for number, page in enumerate(listing, 1):
+                old = old_ones(folder, page, start.until, low)
+                low = old.low
+                found |= self._orphans(folder, old, len(page))
+                findings = []
+                if len(found) >= _AT_ONCE or number % _PAGES == 0 or not self._delete:
+                    findings, left = self._settle(folder, backend, found)
+                    low, found = min(low, left), {}
+                if not found and ordered and self._remembers and not self._stopped:
+                    self._memory.write(name, start.interrupted(page[-1].path, low, (known or {}).get("until")))
+                yield self._progress(folder, findings)
+                if self._stopped or (old.reached and ordered):
+                    break
+        findings, left = self._settle(folder, backend, found)
+        if self._remembers and not self._stopped:
+            self._memory.write(name, start.finished(min(low, left), self._limits.now))
+        yield self._progress(folder, findings)
+
+    def _pages(self, folder: Folder, backend: StorageBackend, after: str) -> Generator[list[ObjectInfo]]:
+        if self._listing is None:
+            return pages(backend.list, backend.list_async, folder.path, after, size=self._batch)
+        return in_pages(self._listing(folder.backend, folder.path), self._batch)
+
+    def _orphans(self, folder: Folder, old: Old, listed: int) -> Found:
+        unowned = self._unowned(folder.backend, list(old.paths))
+        for count in (self._count(folder), self._total):
+            count.listed += listed
+            count.judged += len(old.paths)
+            count.orphans += len(unowned)
+        return {path: old.paths[path] for path in unowned}
+
+    def _unowned(self, backend: str, paths: Sequence[str]) -> list[str]:
+        """Return the paths that no row and no tombstone names, as of one moment."""
+        if not paths:
+            return []
+        options = {"isolation_level": "REPEATABLE READ"} if self._engine.dialect.name in _SNAPSHOT else {}
+        with self._engine.connect() as plain:
+            # One snapshot: else a file that moves from one column to another between two questions would be in neither.
+            connection = plain.execution_options(**options)
+            named = referenced(connection, self._metadata, [Ref(backend, path) for path in paths])
+            if self._outbox is not None:
+                noted = self._outbox.table.c
+                for start in range(0, len(paths), _AT_ONCE):
+                    some = select(noted.backend, noted.path).where(noted.path.in_(paths[start : start + _AT_ONCE]))
+                    named |= {Ref(*row) for row in connection.execute(some)}
+        return [path for path in paths if Ref(backend, path) not in named]
+
+    def _settle(self, folder: Folder, backend: StorageBackend, found: Found) -> tuple[list[Finding], float]:
+        """Tell what was found, or remove it; return with the time of the oldest object that is left over."""
+        count = self._count(folder)
+        if found and too_many(count, self._total) and not self._allow_many:
+            self._stopped = self._delete
+            told = [] if self._delete else self._tell(folder, found)
+            return [*told, *self._once(f"many {folder.step}", suspicious(folder, count, self._total))], self._limits.now
+        if not self._delete:
+            return self._tell(folder, found), self._limits.now
+        # Asked again: a row may have got one of them meanwhile, a file that was saved two days ago for instance.
+        certain = self._unowned(folder.backend, list(found))
+        failed = call(backend.delete, backend.delete_async, certain) if certain else {}
+        count.changed += len(certain) - len(failed)
+        findings = [orphan(folder, path, found[path][1], error=failed.get(path), fixed=path not in failed) for path in certain]
+        return findings, min((found[path][0] for path in failed), default=self._limits.now)
+
+    def _tell(self, folder: Folder, found: Found) -> list[Finding]:
+        self._count(folder).changed += len(found)
+        return [orphan(folder, path, size) for path, (_, size) in found.items()]
+
+    # -- uploads that never ended --------------------------------------------------------------------------------------
+
+    def _uploads(self, folder: Folder, backend: StorageBackend, until: float) -> Iterator[tuple[Sequence[Finding], float]]:
+        """Abort old uploads; yields with the time of the oldest that goes on, and may end any time."""
+        try:
+            for page in pages(backend.unfinished, backend.unfinished_async, folder.path, size=self._batch):
+                yield self._abort(folder, backend, page, until)
+        except StorageError as error:
+            yield self._once(f"uploads {folder.backend}", unasked(folder, error)), self._limits.now
+
+    def _abort(
+        self, folder: Folder, backend: StorageBackend, uploads: Sequence[Unfinished], until: float
+    ) -> tuple[list[Finding], float]:
+        findings: list[Finding] = []
+        low = self._limits.now
+        for upload in uploads:
+            moment = upload.started if upload.temporary else folder.generated_at(upload.path)
+            if moment is None:
+                continue
+            if max(moment, upload.started) > until:
+                low = low if upload.temporary else min(low, moment)
+                continue
+            error = None
+            if self._delete:
+                try:
+                    call(backend.abort, backend.abort_async, upload)
+                except StorageError as failure:
+                    error = failure
+            self._count(folder).changed += error is None
+            findings.append(unfinished(folder, upload, error=error, fixed=self._delete and error is None))
+        return findings, low
+
+    # -- telling -------------------------------------------------------------------------------------------------------
+
+    def _count(self, folder: Folder) -> Count:
+        return self._counts.setdefault(folder.step, Count())
+
+    def _progress(self, folder: Folder, findings: Sequence[Finding]) -> Progress:
+        count = self._count(folder)
+        return Progress(folder.step, count.listed, changed=count.changed, findings=tuple(findings))
+
+    def _once(self, what: str, finding: Finding) -> list[Finding]:
+        told = what in self._told
+        self._told.add(what)
+        return [] if told else [finding]

@@ -1,0 +1,166 @@
+"""PostgreSQL's triggers: one function in PL/pgSQL for each event; and the indexes of the check before a deletion.
+
+``jsonb`` or ``json``, both work. The functions keep the search path that they were made under, for a row may be deleted by a
+session with another one; and those that look into the outbox prefer its index whatever its statistics say, for their plans are
+kept, and the outbox was empty when they were made.
+"""
+
+# ruff: noqa: S608 - the SQL is made of quoted names and our own words
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sqlalchemy import Connection, text
+from sqlalchemy.engine import Dialect
+
+from filerow._orm.references import list_expression, path_expression
+from filerow.outbox._clock import NOW
+from filerow.outbox._triggers.spec import NAME, PATTERN, REFUSED, FileTable, Kind, Part, Quoted, fits, literal, make_part, prefix
+
+__all__ = ("existing", "parts")
+
+
+def parts(spec: FileTable, dialect: Dialect) -> Iterator[Part]:
+    """Return the triggers and indexes of a table."""
+    names = Quoted.of(spec, dialect)
+    old, new, gone = (_members(spec, names, dialect, row) for row in ("OLD.", "NEW.", "gone."))
+    variables = "DECLARE tombstones bigint[]; taken bigint;"
+    yield _trigger(
+        spec,
+        dialect,
+        "insert",
+        f"AFTER INSERT ON {names.table} FOR EACH ROW WHEN ({_any(spec, names, 'NEW.')})",
+        f"{variables} BEGIN {_take_back(names, new)} RETURN NULL; END",
+    )
+    yield _trigger(
+        spec,
+        dialect,
+        "update",
+        f"AFTER UPDATE ON {names.table} FOR EACH ROW WHEN ({_changed(names)})",
+        f"{variables} BEGIN {_let_go(spec, names, old, new)}; {_take_back(names, new, old)} RETURN NULL; END",
+    )
+    yield _trigger(
+        spec,
+        dialect,
+        "delete",
+        f"AFTER DELETE ON {names.table} FOR EACH ROW WHEN ({_any(spec, names, 'OLD.')})",
+        f"BEGIN {_let_go(spec, names, old)}; RETURN NULL; END",
+    )
+    every = f"{names.table} AS gone CROSS JOIN LATERAL {gone}"
+    yield _trigger(
+        spec,
+        dialect,
+        "truncate",
+        f"BEFORE TRUNCATE ON {names.table} FOR EACH STATEMENT",
+        f"BEGIN {_tombstones(spec, names, 'gone.', every)}; RETURN NULL; END",
+    )
+    for column, multiple in spec.columns.items():
+        yield _index(spec, names, dialect, column, multiple=multiple)
+
+
+def _trigger(spec: FileTable, dialect: Dialect, kind: Kind, moment: str, body: str) -> Part:
+    table, schema = Quoted.of(spec, dialect).table, prefix(dialect, spec.schema)
+    settings = "SET search_path FROM CURRENT" + (" SET enable_seqscan TO off" if kind in {"insert", "update"} else "")
+    function = (
+        f"CREATE OR REPLACE FUNCTION {schema}{NAME}() RETURNS trigger LANGUAGE plpgsql {settings} "
+        f"AS $filerow$ {spec.note} {body} $filerow$"
+    )
+    remove = f"DROP TRIGGER IF EXISTS {NAME} ON {table}"
+    create = f"CREATE TRIGGER {NAME} {moment} EXECUTE FUNCTION {schema}{NAME}()"
+    return make_part(spec, dialect, kind, (function, remove, create), (remove, f"DROP FUNCTION IF EXISTS {schema}{NAME}()"))
+
+
+def existing(connection: Connection) -> Iterator[tuple[str, str, bool, str, str]]:
+    """Return what there is of ours: schema, table, whether it is found without its schema, name, source."""
+    query = text(
+        "SELECT n.nspname, c.relname, pg_table_is_visible(c.oid), t.tgname, p.prosrc FROM pg_trigger t "
+        "JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_proc p ON p.oid = t.tgfoid "
+        "WHERE NOT t.tgisinternal AND t.tgenabled IN ('O', 'A') AND t.tgname LIKE :ours ESCAPE '$' UNION ALL "
+        "SELECT n.nspname, c.relname, pg_table_is_visible(c.oid), i.relname, '' FROM pg_index x "
+        "JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_class c ON c.oid = x.indrelid "
+        "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE x.indisvalid AND i.relname LIKE :ours ESCAPE '$'"
+    )
+    for schema, table, visible, name, source in connection.execute(query, {"ours": PATTERN}):
+        yield schema, table, bool(visible), name, source
+
+
+def _index(spec: FileTable, names: Quoted, dialect: Dialect, column: str, *, multiple: bool) -> Part:
+    safe = names.columns[column]
+    what = f"USING gin ({list_expression(dialect, safe)})" if multiple else f"({path_expression(dialect, safe)})"
+    drop = f"DROP INDEX IF EXISTS {prefix(dialect, spec.schema)}{NAME}"
+    return make_part(spec, dialect, "index", (f"CREATE INDEX {NAME} ON {names.table} {what}",), (drop,))
+
+
+def _any(spec: FileTable, names: Quoted, row: str) -> str:
+    """Return the condition that a row names an object at all."""
+    empty = {
+        name: f" AND CAST({row}{names.columns[name]} AS jsonb) <> '[]'" if multiple else ""
+        for name, multiple in spec.columns.items()
+    }
+    return " OR ".join(f"({row}{quoted} IS NOT NULL{empty[name]})" for name, quoted in names.columns.items())
+
+
+def _changed(names: Quoted) -> str:
+    return " OR ".join(
+        f"CAST(OLD.{column} AS jsonb) IS DISTINCT FROM CAST(NEW.{column} AS jsonb)" for column in names.columns.values()
+    )
+
+
+def _members(spec: FileTable, names: Quoted, dialect: Dialect, row: str) -> str:
+    """Return a subquery of all objects that a row names: column_name, document, backend, path."""
+    documents = []
+    for name, multiple in spec.columns.items():
+        value = f"CAST({row}{names.columns[name]} AS jsonb)"
+        if multiple:
+            array = f"CASE jsonb_typeof({value}) WHEN 'array' THEN {value} END"
+            documents.append(f"SELECT {literal(name)}, member FROM jsonb_array_elements({array}) AS member")
+        else:
+            documents.append(f"SELECT {literal(name)}, {value}")
+    backend = "coalesce(named.document ->> 'backend', named.document ->> 'upload_storage')"
+    path = path_expression(dialect, "named.document")
+    return (
+        f"(SELECT named.column_name, named.document, {backend} AS backend, {path} AS path "
+        f"FROM ({' UNION ALL '.join(documents)}) AS named(column_name, document) "
+        f"WHERE {fits(backend, path)}) AS members"
+    )
+
+
+def _let_go(spec: FileTable, names: Quoted, old: str, new: str | None = None) -> str:
+    """Return the INSERT of a tombstone for each object that the old row names and the new one does not."""
+    kept = (
+        "" if new is None else f" WHERE (members.backend, members.path) NOT IN (SELECT members.backend, members.path FROM {new})"
+    )
+    return _tombstones(spec, names, "OLD.", f"{old}{kept}")
+
+
+def _tombstones(spec: FileTable, names: Quoted, row: str, source: str) -> str:
+    key = ", ".join(f"{literal(name)}, {row}{quoted}" for name, quoted in names.keys.items())
+    return (
+        f"INSERT INTO {names.outbox} (backend, path, document, table_name, column_name, row_key, dropped_at, attempts, dead) "
+        "SELECT DISTINCT ON (members.backend, members.path) members.backend, members.path, CAST(members.document AS json), "
+        f"{literal(spec.fullname)}, members.column_name, json_build_object({key}), {NOW['postgresql']}, 0, 0 FROM {source}"
+    )
+
+
+def _take_back(names: Quoted, new: str, old: str | None = None) -> str:
+    """Return the steps that take back the tombstones of the objects which the new row names and the old one does not.
+
+    Between the look and the DELETE, which waits for a worker that holds the tombstone, its deletion may begin and even end; so
+    fewer taken than found is reason enough to refuse.
+    """
+    kept = "" if old is None else f" EXCEPT SELECT members.backend, members.path FROM {old}"
+    gained = f"(SELECT DISTINCT members.backend, members.path FROM {new}{kept}) AS gained"
+    # LATERAL and OFFSET leave the planner no way but to ask the index for each object.
+    notes = (
+        f"(SELECT note.id FROM {names.outbox} AS note WHERE note.path = gained.path AND note.backend = gained.backend OFFSET 0) "
+        "AS tombstone"
+    )
+    return (
+        f"tombstones := ARRAY(SELECT tombstone.id FROM {gained} CROSS JOIN LATERAL {notes}); "
+        "IF cardinality(tombstones) > 0 THEN "
+        f"DELETE FROM {names.outbox} AS note WHERE note.id = ANY (tombstones) AND note.attempts = 0; "
+        "GET DIAGNOSTICS taken = ROW_COUNT; "
+        f"IF taken < cardinality(tombstones) THEN RAISE EXCEPTION USING ERRCODE = '23000', MESSAGE = {literal(REFUSED)}; END IF; "
+        "END IF;"
+    )

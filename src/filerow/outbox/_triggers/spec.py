@@ -1,0 +1,168 @@
+"""What the triggers of one table are made from: names alone, so that a migration says the same as the models."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from sqlalchemy import Table
+from sqlalchemy.engine import Dialect
+
+from filerow._orm.column import StoredObject
+from filerow._orm.references import quoted
+
+__all__ = ("FileTable", "Kind", "Part", "Quoted", "fits", "kind_of", "literal", "make_part", "prefix", "spec_in", "spec_of")
+
+Kind = Literal["insert", "update", "delete", "truncate", "index"]
+
+REFUSED = "filerow: the object is being deleted and cannot be given to a row again"
+
+NAME = "@filerow-name@"
+"""Stands in SQL for the name that carries the SQL's own hash."""
+
+PATTERN = "filerow$_%"
+"""For LIKE, with ``$`` as its escape: everything whose name we may have made."""
+
+_OURS = re.compile(r"filerow_[0-9a-f]{10}_(insert|update|delete|truncate|index)_")
+_NOTE = re.compile(r"/\* filerow (\{.*?\}) \*/", re.DOTALL)
+LONGEST_BACKEND, LONGEST_PATH = 255, 1024
+"""Characters that a tombstone has room for."""
+
+_LONGEST = 63  # bytes of a name in PostgreSQL; MySQL allows 64 characters
+
+
+@dataclass(frozen=True, slots=True)
+class FileTable:
+    """A table with file columns.
+
+    Attributes:
+        name: Its name.
+        columns: The file columns whose files live and die with the rows; each says whether it holds a list.
+        primary_key: Names of the primary key's columns.
+        outbox: Name of the table of tombstones.
+        schema: The table's schema, if it names one.
+        outbox_schema: The outbox's schema, if it names one.
+    """
+
+    name: str
+    columns: Mapping[str, bool]
+    primary_key: Sequence[str] = ("id",)
+    outbox: str = "filerow_outbox"
+    schema: str | None = None
+    outbox_schema: str | None = None
+
+    @property
+    def fullname(self) -> str:
+        """The name with the schema before it."""
+        return self.name if self.schema is None else f"{self.schema}.{self.name}"
+
+    @property
+    def note(self) -> str:
+        """A comment inside each trigger that tells what it was made from, so that a migration can go back."""
+        values = {"columns": dict(self.columns), "primary_key": list(self.primary_key), "outbox": self.outbox}
+        if self.outbox_schema is not None:
+            values["outbox_schema"] = self.outbox_schema
+        return f"/* filerow {json.dumps(values).replace('*/', '*' + chr(92) + 'u002f')} */"
+
+
+class Part(NamedTuple):
+    """One trigger or index of a table.
+
+    Attributes:
+        kind: What it is.
+        name: Its name, which changes with its SQL.
+        create: The statements that make it.
+        drop: The statements that drop it if it is there.
+    """
+
+    kind: Kind
+    name: str
+    create: tuple[str, ...]
+    drop: tuple[str, ...]
+
+
+class Quoted(NamedTuple):
+    """A table's names as SQL; always quoted, so that the SQL, and with it its hash, is one for all drivers."""
+
+    table: str
+    outbox: str
+    columns: dict[str, str]
+    keys: dict[str, str]
+
+    @classmethod
+    def of(cls, spec: FileTable, dialect: Dialect) -> Quoted:
+        """Quote the names of a table."""
+        return cls(
+            prefix(dialect, spec.schema) + quoted(dialect, spec.name),
+            prefix(dialect, spec.outbox_schema) + quoted(dialect, spec.outbox),
+            {name: quoted(dialect, name) for name in spec.columns},
+            {name: quoted(dialect, name) for name in spec.primary_key},
+        )
+
+
+def prefix(dialect: Dialect, schema: str | None) -> str:
+    """Return what stands before a name in a schema."""
+    return "" if schema is None else f"{quoted(dialect, schema)}."
+
+
+def literal(text: str) -> str:
+    """Return text as an SQL string; a backslash is doubled only by MySQL's module."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def fits(backend: str, path: str, length: str = "length") -> str:
+    """Return the condition that a tombstone can tell where an object is.
+
+    What is longer, or empty, was never an object of ours, and must not keep a row from being changed.
+    """
+    return f"{length}({backend}) BETWEEN 1 AND {LONGEST_BACKEND} AND {length}({path}) BETWEEN 1 AND {LONGEST_PATH}"
+
+
+def make_part(spec: FileTable, dialect: Dialect, kind: Kind, create: Sequence[str], drop: Sequence[str]) -> Part:
+    """Give a trigger or an index its name and put that into its SQL."""
+    hashed = hashlib.sha256("\n".join([spec.fullname, *create]).encode()).hexdigest()[:10]
+    name = f"filerow_{hashed}_{kind}_{spec.name}".encode()[:_LONGEST].decode(errors="ignore")
+    safe = quoted(dialect, name)
+    return Part(kind, name, tuple(sql.replace(NAME, safe) for sql in create), tuple(sql.replace(NAME, safe) for sql in drop))
+
+
+def kind_of(name: str) -> Kind | None:
+    """Return what a trigger or an index of ours is, by its name; ``None`` for one of somebody else."""
+    found: Any = _OURS.match(name)
+    return found.group(1) if found else None
+
+
+def spec_of(
+    table: Table, outbox: Table, dialect: Dialect, schemas: Mapping[str | None, str | None] | None = None
+) -> FileTable | None:
+    """Return what a table's triggers are made from; ``None`` when no file of it lives and dies with its rows.
+
+    Args:
+        table: The table.
+        outbox: The table of tombstones.
+        dialect: The database's.
+        schemas: The connection's ``schema_translate_map``.
+    """
+    schemas = schemas or {}
+    columns = {
+        column.name: column.type.multiple
+        for column in table.columns
+        if isinstance(column.type, StoredObject) and column.type.lifecycle
+    }
+    if not columns:
+        return None
+    schema, outbox_schema = schemas.get(table.schema, table.schema), schemas.get(outbox.schema, outbox.schema)
+    if schema is not None and outbox_schema is None and dialect.name in {"mysql", "mariadb"}:
+        outbox_schema = dialect.default_schema_name  # a trigger takes names without a database for its own one's
+    key = tuple(column.name for column in table.primary_key.columns)
+    return FileTable(table.name, columns, key, outbox.name, schema, outbox_schema)
+
+
+def spec_in(source: str, schema: str | None, table: str) -> FileTable | None:
+    """Return what a trigger in the database was made from, by the note in its SQL."""
+    found = _NOTE.search(source)
+    return None if found is None else FileTable(table, schema=schema, **json.loads(found.group(1)))
