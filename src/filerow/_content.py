@@ -11,15 +11,46 @@ import inspect
 import io
 import os
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
+from filerow._buffers import Buffer
+from filerow._execution.threads import in_thread
 from filerow._validation.rules import NO_RULES, Rules
-from filerow.backends._types import Buffer
-from filerow.exceptions import ContentError, FileStateError
+from filerow.exceptions import ContentError, FileStateError, IntegrityError
 
-__all__ = ("AsyncContent", "BytesContent", "Content", "FileContent", "Meter", "content_of", "given_content", "unwrap_upload")
+if TYPE_CHECKING:
+    from filerow._document import Facts
+
+__all__ = (
+    "AsyncContent",
+    "BytesContent",
+    "Content",
+    "FileContent",
+    "Meter",
+    "Prepared",
+    "content_of",
+    "expect_length",
+    "given_content",
+    "measured",
+    "measured_async",
+    "prepare",
+    "prepare_async",
+    "unawaitable",
+    "unwrap_upload",
+)
 
 ONE_REQUEST = 5 << 20
 """Up to this many bytes (5 MiB, S3's smallest part) go to the store in one request."""
@@ -327,3 +358,156 @@ class Meter:
     def stop(self) -> None:
         """Let the next chunk fail, so that a store discards what it has of a streamed upload."""
         self.stopped = True
+
+
+_INLINE_HASH = 64 << 10
+"""Up to this many bytes are hashed on the event loop: about as long as a hop to a thread takes."""
+
+Body = Buffer | Iterator[Buffer] | AsyncIterator[Buffer]
+
+
+class Prepared(NamedTuple):
+    """A body ready for a backend.
+
+    Attributes:
+        head: Its first bytes, to recognise the type by.
+        body: What to store.
+        held: The chunks that were read ahead of a stream: all of a small one, the first 5 MiB or so of a large one.
+    """
+
+    head: bytes
+    body: Body
+    held: Sequence[Buffer] = ()
+
+
+def prepare(content: Content, meter: Meter) -> Prepared:
+    """Open content in a thread that may block; see the module.
+
+    Raises:
+        ContentError: The content is an asynchronous iterable.
+    """
+    if isinstance(content, BytesContent):
+        return Prepared(bytes(content.data[:SNIFF_BYTES]), meter.feed(content.data))
+    source = content.chunks()
+    if not isinstance(source, Iterator):
+        raise unawaitable()
+    first: list[Buffer] = []
+    if _gather(source, first, content.size, meter):
+        return Prepared(_head(first), meter.feed(b"".join(first)))
+    return Prepared(_head(first), map(meter.feed, chain(first, source)), first)
+
+
+def unawaitable() -> ContentError:
+    """Return the error of asynchronous content in a place that cannot await."""
+    msg = (
+        "this file's content is an asynchronous iterator, which a synchronous session, save() or check() cannot await; "
+        "use AsyncSession, save_async() or check_async()"
+    )
+    return ContentError(msg)
+
+
+def _gather(source: Iterator[Buffer], into: list[Buffer], size: int | None, meter: Meter) -> bool:
+    """Read ahead; say whether that was all. A large file of known size is not held back for it."""
+    limit = ONE_REQUEST if size is None or size <= ONE_REQUEST else SNIFF_BYTES
+    held = 0
+    for chunk in source:
+        into.append(chunk)
+        held += len(chunk)
+        meter.expect(held)
+        if held > limit:
+            return False
+    return True
+
+
+async def prepare_async(content: Content, meter: Meter) -> Prepared:
+    """Open content on the event loop without blocking it; see :func:`prepare`."""
+    if isinstance(content, BytesContent) and len(content.data) <= _INLINE_HASH:
+        return prepare(content, meter)
+    if not isinstance(content, AsyncContent):
+        return await in_thread(prepare, content, meter)
+    source = content.chunks()
+    first: list[Buffer] = []
+    held = 0
+    async for chunk in source:
+        first.append(chunk)
+        held += len(chunk)
+        meter.expect(held)
+        if held > ONE_REQUEST:
+            return Prepared(_head(first), _metered(first, source, meter), first)
+    return Prepared(_head(first), await in_thread(meter.feed, b"".join(first)))
+
+
+async def _metered(first: list[Buffer], rest: AsyncIterator[Buffer], meter: Meter) -> AsyncIterator[Buffer]:
+    while first:
+        yield await _feed(meter, first.pop(0))
+    async for chunk in rest:
+        yield await _feed(meter, chunk)
+
+
+async def _feed(meter: Meter, chunk: Buffer) -> Buffer:
+    return meter.feed(chunk) if len(chunk) <= _INLINE_HASH else await in_thread(meter.feed, chunk)
+
+
+def _head(chunks: list[Buffer]) -> bytes:
+    head = b""
+    for chunk in chunks:
+        head += bytes(chunk[: SNIFF_BYTES - len(head)])
+        if len(head) >= SNIFF_BYTES:
+            break
+    return head
+
+
+def expect_length(
+    backend: str, path: str, size: int | None, got: int, start: int = 0, end: int | None = None, operation: str = "read"
+) -> None:
+    """Check how many bytes came of the range ``[start, end)`` of an object.
+
+    Args:
+        backend: The backend's key.
+        path: The object's path.
+        size: Bytes that the object has, as the row says; ``None`` where it does not say, and then nothing is checked.
+        got: Bytes that came.
+        start: Where the range begins.
+        end: Where it ends; at the object's end when left out.
+        operation: For the error.
+
+    Raises:
+        IntegrityError: They are fewer, or more.
+    """
+    if size is None:
+        return
+    wanted = max((size if end is None else min(end, size)) - start, 0)
+    if got != wanted:
+        what = f"{wanted} bytes" if not start and wanted == size else f"{wanted} of {size} bytes"
+        msg = f"the store gave {got} bytes where the row says {what}; the object is damaged, or was cut short on the way"
+        raise IntegrityError(msg, operation=operation, backend=backend, path=path)
+
+
+def measured(chunks: Iterator[bytes], facts: Facts, start: int, end: int | None) -> Iterator[bytes]:
+    """Pass the chunks of a range on, and raise at their end unless they were as many bytes as the row says."""
+    got = 0
+    try:
+        for chunk in chunks:
+            got += len(chunk)
+            yield chunk
+    finally:
+        if isinstance(chunks, Generator):
+            chunks.close()
+    expect_length(facts.backend, facts.path, facts.size, got, start, end)
+
+
+async def measured_async(chunks: AsyncIterator[bytes], facts: Facts, start: int, end: int | None) -> AsyncIterator[bytes]:
+    """Pass the chunks of a range on; see :func:`measured`."""
+    got = 0
+    try:
+        async for chunk in chunks:
+            got += len(chunk)
+            yield chunk
+    finally:
+        if isinstance(chunks, AsyncGenerator):
+            await chunks.aclose()
+    expect_length(facts.backend, facts.path, facts.size, got, start, end)
+
+
+SNIFF_BYTES = 8192
+"""How many first bytes the type is recognised by."""

@@ -24,7 +24,7 @@ from filerow._paths import clean_filename, content_disposition, generate_path, g
 from filerow._presentation import present, safe_headers
 from filerow._tokens import Keys, Purpose
 from filerow._validation.images import dimensions
-from filerow._validation.rules import called, sniff
+from filerow._validation.types import called, sniff
 from filerow.backends._headers import encode_metadata
 from filerow.backends._paths import check_known_path, check_path
 from filerow.backends._types import SignRequest

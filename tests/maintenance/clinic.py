@@ -11,7 +11,7 @@ from sqlalchemy import Column, Engine, ForeignKey, Integer, MetaData, Table, eve
 from filerow import FileObject, StoredObject
 from filerow.maintenance import Finding, doctor
 from filerow.outbox import Outbox
-from filerow.outbox._clock import now_of
+from filerow.outbox._table import now_of
 from tests.databases import EmptyDatabase
 
 

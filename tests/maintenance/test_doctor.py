@@ -27,7 +27,7 @@ from filerow.backends.memory import MemoryBackend
 from filerow.maintenance import Finding, doctor, doctor_async
 from filerow.maintenance._doctor.database import skew_findings
 from filerow.outbox import Outbox
-from filerow.outbox._clock import now_of
+from filerow.outbox._table import now_of
 from filerow.outbox._triggers.install import drop_all
 from tests.databases import EmptyDatabase
 from tests.maintenance.clinic import Models, engine_of, models

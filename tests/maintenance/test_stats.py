@@ -13,7 +13,7 @@ from filerow import StoredObject
 from filerow.maintenance import ColumnStats, Listed, OutboxStats, ls, ls_async, stats, stats_async
 from filerow.maintenance._stats import count_documents
 from filerow.outbox import Outbox
-from filerow.outbox._clock import now_of
+from filerow.outbox._table import now_of
 from tests.databases import EmptyDatabase
 
 METADATA = MetaData()

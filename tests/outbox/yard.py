@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from filerow import StoredObject, storages
 from filerow.outbox import Outbox
-from filerow.outbox._clock import now
+from filerow.outbox._table import now
 
 
 class Yard(NamedTuple):

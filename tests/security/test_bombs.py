@@ -15,7 +15,7 @@ import pytest
 
 from filerow import FileObject, StoredObject
 from filerow._validation.images import dimensions
-from filerow._validation.rules import sniff
+from filerow._validation.types import sniff
 from filerow.exceptions import FileValidationError, ImageDimensionsError
 
 HUGE = 0xFFFF

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
-from filerow.backends._driver import BUFFERS
+from filerow._buffers import BUFFERS
 from filerow.backends.base import Capabilities, ObjectInfo, PutOptions, SignRequest
 from filerow.backends.memory import MemoryBackend
 from filerow.exceptions import StorageError

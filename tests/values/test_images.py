@@ -18,7 +18,8 @@ from PIL import Image
 from filerow import FileObject, StoredObject
 from filerow._file.transfer import Upload
 from filerow._validation.images import dimensions
-from filerow._validation.rules import ImageLimits, Rules, sniff
+from filerow._validation.rules import ImageLimits, Rules
+from filerow._validation.types import sniff
 from filerow.exceptions import ImageDimensionsError
 from tests.values.images import jpeg_with_metadata, picture, png, tiff_with_directory_at_the_end
 

@@ -10,7 +10,8 @@ import pytest
 
 from filerow import FileObject, StoredObject
 from filerow._file.transfer import Upload
-from filerow._validation.rules import Rules, parse_size, resolve_type, sniff
+from filerow._validation.rules import Rules, parse_size
+from filerow._validation.types import resolve_type, sniff
 from filerow.exceptions import ContentTypeError, FilerowError, FileTooLargeError, FileValidationError
 
 if TYPE_CHECKING:

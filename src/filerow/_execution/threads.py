@@ -12,7 +12,7 @@ from typing import TypeAlias, TypeVar
 
 from typing_extensions import ParamSpec
 
-from filerow.backends._types import Buffer
+from filerow._buffers import Buffer
 
 __all__ = ("AsyncGuard", "Feed", "Guard", "aiterate", "in_thread", "until_ended")
 

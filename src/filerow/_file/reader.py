@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from filerow._lengths import expect_length
+from filerow._content import expect_length
 
 if TYPE_CHECKING:
     from filerow.backends.base import StorageBackend

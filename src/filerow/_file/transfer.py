@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
-from typing import TYPE_CHECKING
 
-from filerow._content import BytesContent, Content, Meter
+from filerow._buffers import Buffer
+from filerow._content import BytesContent, Content, Meter, expect_length, prepare, prepare_async
 from filerow._document import Facts
 from filerow._execution.batch import Job, raise_if, run_all, run_all_async
-from filerow._execution.threads import in_thread
-from filerow._file.deletes import Delete
-from filerow._intake import prepare, prepare_async
-from filerow._lengths import expect_length
+from filerow._execution.threads import in_thread, until_ended
 from filerow._presentation import present
+from filerow._registry import storages
 from filerow._validation.checks import Checks
-from filerow._validation.rules import NO_RULES, OCTET_STREAM, Rules
-from filerow.backends._types import Buffer, ObjectInfo, PutOptions
+from filerow._validation.rules import NO_RULES, Rules
+from filerow._validation.types import OCTET_STREAM
+from filerow.backends._types import ObjectInfo, PutOptions
+from filerow.backends.base import StorageBackend
 from filerow.exceptions import IntegrityError, StorageError, StorageTimeoutError
 
-if TYPE_CHECKING:
-    from filerow.backends.base import StorageBackend
-
-__all__ = ("Copy", "Inspect", "Upload")
+__all__ = ("Copy", "Delete", "Inspect", "Upload", "delete_all")
 
 
 _QUICK_BYTES = 64 << 10
@@ -341,3 +340,63 @@ def _may_exist(error: BaseException, *, generated: bool) -> bool:
     if isinstance(error, IntegrityError):  # stored, but not what was announced
         return True
     return generated and (not isinstance(error, Exception) or type(error) in {StorageError, StorageTimeoutError})
+
+
+logger = logging.getLogger("filerow")
+
+
+class Delete:
+    """Deletes objects of one backend in one bulk call.
+
+    A failure is logged and counted, never raised: it must not make a successful commit look failed, and the objects are found
+    again by a sweep.
+    """
+
+    def __init__(self, backend: StorageBackend, paths: Iterable[str]) -> None:
+        self._backend = backend
+        self._paths = list(paths)
+
+    quick = False
+    crowd = 0
+
+    def stop(self) -> None:
+        """A delete is always finished."""
+
+    def run(self) -> None:
+        """Delete, blocking."""
+        _report(self._backend.delete(self._paths))
+
+    async def run_async(self) -> None:
+        """Delete without blocking the event loop; a cancellation waits for the end, for nobody would try again."""
+        task = asyncio.ensure_future(self._backend.delete_async(self._paths))
+        try:
+            await until_ended(task)
+        finally:
+            _report(task.result())
+
+
+def _report(failed: dict[str, StorageError]) -> None:
+    storages.failed_deletes += len(failed)
+    for error in failed.values():
+        logger.error("an object that no row owns could not be deleted; a sweep will find it: %s", error)
+
+
+def deletions(refs: Iterable[tuple[str, str]]) -> list[Delete]:
+    """Return one bulk delete per backend for pairs of backend key and path."""
+    by_backend: dict[str, list[str]] = {}
+    for key, path in refs:
+        by_backend.setdefault(key, []).append(path)
+    jobs = []
+    for key, paths in by_backend.items():
+        try:
+            jobs.append(Delete(storages.get_backend(key), paths))
+        except LookupError as error:
+            storages.failed_deletes += len(paths)
+            logger.error("cannot delete %s: %s", paths, error)  # noqa: TRY400 - the message says it all
+    return jobs
+
+
+def delete_all(refs: Iterable[tuple[str, str]]) -> BaseException | None:
+    """Delete objects whatever happens, and return the cancellation that arrived meanwhile, for the caller to raise."""
+    jobs = deletions(refs)
+    return run_all(jobs, storages.max_concurrency).error if jobs else None

@@ -8,29 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from sqlalchemy import Connection, CursorResult, Delete, Insert, Result, Select, Update, func, select
 from sqlalchemy.orm import Mapper, ORMExecuteState, configure_mappers
+from sqlalchemy.sql.elements import BindParameter, Null
 
 from filerow._file.list import FileObjectList
 from filerow._file.object import FileObject
-from filerow._orm.fields import (
-    BATCH,
-    Field,
-    Slot,
-    any_of,
-    fields_in_table,
-    fields_of,
-    files_in,
-    lock_for_writing,
-    locking,
-    owned_by,
-    slot_of,
-)
+from filerow._orm.fields import Field, Slot, fields_in_table, fields_of, files_in, slot_of
 from filerow._orm.flush import Work, check_backend
-from filerow._orm.inline import Inline, inline_values, values_of
 from filerow._orm.ownership import Change, Ref
+from filerow._orm.rows import BATCH, any_of, lock_for_writing, locking, owned_by
 from filerow._orm.session import session_files
 from filerow._orm.unsupported import (
     refuse_alias,
@@ -42,8 +31,9 @@ from filerow._orm.unsupported import (
     refuse_repeated_rows,
     refuse_sharing,
 )
+from filerow.exceptions import UnsupportedRouteError
 
-__all__ = ("run_bulk",)
+__all__ = ("Inline", "inline_values", "run_bulk", "values_of")
 
 Key = tuple[Any, ...]
 OwnedRows = dict[Key, dict[Field, tuple[Ref, ...]]]
@@ -357,3 +347,52 @@ def _invoke(state: ORMExecuteState, statement: Any, values: Values) -> Result[An
 
 def _key_of(mapper: Mapper[Any], row: Mapping[str, Any]) -> Key:
     return tuple(row.get(mapper.get_property_by_column(column).key) for column in mapper.primary_key)
+
+
+_ABSENT = object()
+
+
+class Inline(NamedTuple):
+    """A file column that a statement itself sets.
+
+    Attributes:
+        field: The column.
+        value: What it gets.
+        parameter: The name of the parameter that carries the value, if one does.
+    """
+
+    field: Field
+    value: Any
+    parameter: str | None = None
+
+
+def inline_values(statement: Insert | Update, fields: Sequence[Field], parameters: Sequence[Mapping[str, Any]]) -> list[Inline]:
+    """Return the file columns that the statement itself sets, with their values.
+
+    Raises:
+        UnsupportedRouteError: A column is set to an SQL expression, whose files nobody could name.
+    """
+    given = values_of(statement)
+    found = []
+    for column in fields:
+        value = given.get(column.column, _ABSENT)
+        if value is _ABSENT:
+            continue
+        if isinstance(value, Null):
+            found.append(Inline(column, None))
+        elif isinstance(value, BindParameter) and not any(value.key in one for one in parameters):
+            found.append(Inline(column, value.value))
+        elif isinstance(value, BindParameter) and len(parameters) == 1:
+            found.append(Inline(column, parameters[0][value.key], value.key))
+        else:
+            msg = (
+                f"{column.key} is set to an SQL expression, which could give one object to two rows; set it to a FileObject or "
+                "None, or load the rows and assign them"
+            )
+            raise UnsupportedRouteError(msg)
+    return found
+
+
+def values_of(statement: Insert | Update | Delete) -> Mapping[Any, Any]:
+    """Return what a statement sets, by columns; SQLAlchemy 2.0 keeps those of ``ordered_values()`` apart."""
+    return getattr(statement, "_values", None) or dict(getattr(statement, "_ordered_values", None) or ())

@@ -31,10 +31,11 @@ from filerow._file.object import FileObject
 from filerow._orm import outer_transaction
 from filerow._orm.bulk import run_bulk
 from filerow._orm.column import StoredObject, binding_refused
-from filerow._orm.fields import Field, Owned, learn, read_into, read_owned, refuse_one_default
+from filerow._orm.fields import Field, learn, refuse_one_default
 from filerow._orm.flush import check_backend
 from filerow._orm.history import changed_slots, changes_of, deletions_of, fill_in, put_copy, set_initial, states_to_read
 from filerow._orm.ownership import Change
+from filerow._orm.rows import Owned, read_into, read_owned
 from filerow._orm.session import Flush, SessionFiles, session_files, session_of_connection
 from filerow.exceptions import UntrustedDocumentError
 

@@ -17,9 +17,8 @@ from sqlalchemy.orm import InstanceState
 
 from filerow._document import Facts
 from filerow._execution.batch import run_all
-from filerow._file.deletes import delete_all
 from filerow._file.object import FileObject, FileState, Snapshot, attached, complete, content_in, facts_of, restore, snapshot
-from filerow._file.transfer import Copy, Inspect, Upload
+from filerow._file.transfer import Copy, Inspect, Upload, delete_all
 from filerow._orm.fields import Buried, Field, Outbox, Slot, slot_of
 from filerow._orm.ledger import Frame
 from filerow._orm.ownership import Change, Plan, Ref, Store, pending, plan, ref_of

@@ -9,8 +9,9 @@ from typing import Any
 from sqlalchemy.orm import InstanceState, Session, attributes
 
 from filerow._file.list import FileObjectList
-from filerow._orm.fields import Field, Owned, Slot, fields_of, files_in, key_names, slot_of
+from filerow._orm.fields import Field, Slot, fields_of, files_in, key_names, slot_of
 from filerow._orm.ownership import Change
+from filerow._orm.rows import Owned
 
 __all__ = ("changed_slots", "changes_of", "deletions_of", "fill_in", "identities", "put_copy", "set_initial")
 

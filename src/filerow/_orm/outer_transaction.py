@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import NestedTransaction
 
 from filerow._execution.batch import raise_if
-from filerow._file.deletes import delete_all
+from filerow._file.transfer import delete_all
 from filerow._orm.ledger import Frame
 
 __all__ = (

@@ -14,14 +14,15 @@ from sqlalchemy.orm import InstanceState, Session, SessionTransaction
 from sqlalchemy.orm.unitofwork import UOWTransaction
 
 from filerow._execution.batch import in_greenlet, raise_if
-from filerow._file.deletes import delete_all
 from filerow._file.object import FileObject
+from filerow._file.transfer import delete_all
 from filerow._orm import outer_transaction
-from filerow._orm.fields import Slot, fields_of, owned_by, slot_of
+from filerow._orm.fields import Slot, fields_of, slot_of
 from filerow._orm.flush import Work
 from filerow._orm.history import identities
 from filerow._orm.ledger import Frame, Ledger
 from filerow._orm.ownership import Change, Ref
+from filerow._orm.rows import owned_by
 
 __all__ = ("Flush", "SessionFiles", "session_files", "session_of_connection")
 

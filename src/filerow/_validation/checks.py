@@ -14,14 +14,14 @@ from tempfile import SpooledTemporaryFile
 from typing import IO, Any, NamedTuple, cast
 from weakref import finalize
 
-from filerow._content import ONE_REQUEST, AsyncContent, Content, FileContent, Meter
+from filerow._buffers import Buffer
+from filerow._content import ONE_REQUEST, SNIFF_BYTES, AsyncContent, Content, FileContent, Meter, Prepared, unawaitable
 from filerow._document import Facts, check_metadata
 from filerow._execution.threads import aiterate, in_thread
-from filerow._intake import Prepared, unawaitable
 from filerow._validation.images import ReadAt, dimensions
-from filerow._validation.rules import SNIFF_BYTES, Rules, called, resolve_type
+from filerow._validation.rules import Rules
+from filerow._validation.types import called, resolve_type
 from filerow._validation.validators import Inspection, WholeContent, added_by, is_async, name_of, refusals
-from filerow.backends._types import Buffer
 from filerow.exceptions import ContentError
 
 __all__ = ("Checks", "Seen", "examine")

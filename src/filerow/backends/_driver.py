@@ -11,16 +11,15 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from filerow._buffers import BUFFERS, Buffer
 from filerow._execution.threads import Feed, aiterate, in_thread
-from filerow.backends._types import Buffer, ObjectInfo, PutOptions, SignRequest, Unfinished
+from filerow.backends._types import ObjectInfo, PutOptions, SignRequest, Unfinished
 from filerow.exceptions import StorageError, UnsupportedOperationError
 
 if TYPE_CHECKING:
     from filerow.backends._own_urls import OwnUrls
 
-__all__ = ("BUFFERS", "Driver")
-
-BUFFERS = (bytes, bytearray, memoryview)
+__all__ = ("Driver",)
 _LIST_BATCH = 500
 _QUICKLY_SIGNED = 50
 

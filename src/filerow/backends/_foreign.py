@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any
 
+from filerow._buffers import Buffer
 from filerow.backends._paths import check_path
-from filerow.backends._types import Buffer
 from filerow.exceptions import ContentError, InvalidPathError
 
 __all__ = (

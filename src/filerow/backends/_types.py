@@ -7,10 +7,9 @@ from collections.abc import AsyncIterable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeAlias
 
-__all__ = ("AsyncBody", "Body", "Buffer", "Capabilities", "ObjectInfo", "PutOptions", "SignRequest", "Unfinished")
+from filerow._buffers import Buffer
 
-Buffer: TypeAlias = bytes | bytearray | memoryview
-"""One contiguous run of bytes in memory."""
+__all__ = ("AsyncBody", "Body", "Capabilities", "ObjectInfo", "PutOptions", "SignRequest", "Unfinished")
 
 Body: TypeAlias = Buffer | Iterable[Buffer]
 """What a synchronous put takes: all the bytes at once, or chunks of them in order."""

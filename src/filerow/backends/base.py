@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator, Mapping, Sequence
 from typing import cast
 
+from filerow._buffers import BUFFERS, Buffer
 from filerow._execution.threads import AsyncGuard, Guard
-from filerow.backends._driver import BUFFERS, Driver
+from filerow.backends._driver import Driver
 from filerow.backends._errors import OurErrors, by_builtin_type
 from filerow.backends._paths import are_plain, check_known_path, check_path, check_prefix, part_known
 from filerow.backends._sign_request import check_request
-from filerow.backends._types import AsyncBody, Body, Buffer, Capabilities, ObjectInfo, PutOptions, SignRequest, Unfinished
+from filerow.backends._types import AsyncBody, Body, Capabilities, ObjectInfo, PutOptions, SignRequest, Unfinished
 from filerow.exceptions import (
     ContentError,
     ObjectNotFoundError,

@@ -12,11 +12,11 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from filerow._buffers import BUFFERS, Buffer
 from filerow._execution.threads import in_thread
 from filerow._tokens import Secret
-from filerow.backends._driver import BUFFERS
 from filerow.backends._own_urls import OwnUrls
-from filerow.backends._types import Buffer, Capabilities, ObjectInfo, PutOptions
+from filerow.backends._types import Capabilities, ObjectInfo, PutOptions
 from filerow.backends.base import StorageBackend
 
 __all__ = ("MemoryBackend",)

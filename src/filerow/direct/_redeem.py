@@ -11,17 +11,19 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from filerow._buffers import Buffer
 from filerow._content import Content, Meter
 from filerow._document import Facts
 from filerow._execution.steps import Call, Steps, run, run_async
 from filerow._execution.threads import in_thread
-from filerow._file.deletes import Delete
+from filerow._file.transfer import Delete
 from filerow._presentation import present
 from filerow._registry import storages
 from filerow._tokens import Secret, resolve_keys
 from filerow._validation.checks import Checks
-from filerow._validation.rules import OCTET_STREAM, Rules
-from filerow.backends._types import Buffer, ObjectInfo
+from filerow._validation.rules import Rules
+from filerow._validation.types import OCTET_STREAM
+from filerow.backends._types import ObjectInfo
 from filerow.direct._claims import Claim, missing_of, parts_of, target_of
 from filerow.exceptions import ClaimError, ContentTypeError, FileValidationError, ObjectExistsError, ObjectNotFoundError
 

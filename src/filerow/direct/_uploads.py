@@ -24,7 +24,8 @@ from filerow._file.object import FileObject, FileState, complete
 from filerow._paths import clean_filename
 from filerow._registry import storages
 from filerow._tokens import Keys, Secret, resolve_keys
-from filerow._validation.rules import called, parse_size
+from filerow._validation.rules import parse_size
+from filerow._validation.types import called
 from filerow.direct._claims import Claim, Target, plain_rules, target_of
 from filerow.direct._policies import S3Method, Ticket, abort_steps, start_steps, ticket_steps
 from filerow.direct._redeem import redeem_steps

@@ -6,32 +6,34 @@ same afterwards. Repaired is only what is certain: a row whose object is missing
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import closing
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 from sqlalchemy import Engine, MetaData
 from typing_extensions import Unpack
 
-from filerow._document import facts_from
+from filerow._document import Facts, facts_from
 from filerow._execution.batch import iterate_async, raise_if, run_all
+from filerow._execution.threads import in_thread
 from filerow._orm.references import FileColumn, column_named, documents_in, file_columns
 from filerow._registry import storages
+from filerow.backends._types import ObjectInfo
 from filerow.backends.base import StorageBackend
-from filerow.exceptions import BackendNotFoundError, DocumentError, StorageError
+from filerow.exceptions import BackendNotFoundError, DocumentError, ObjectNotFoundError, StorageError
 from filerow.maintenance._legacy import members_of
 from filerow.maintenance._listing import pages
-from filerow.maintenance._look import Look, Verdict, verdict_of
-from filerow.maintenance._report import Finding, Progress
+from filerow.maintenance._report import Finding, Level, Progress
 from filerow.maintenance._rewrite import Outcome, Rewrite, compare_and_set, present
 from filerow.maintenance._rows import Row, count, row_name, rows
 
-if TYPE_CHECKING:  # needs greenlet, which SQLAlchemy 2.1 does not bring by itself
+if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-__all__ = ("CheckOptions", "check", "check_async")
+__all__ = ("CheckOptions", "Look", "Verdict", "check", "check_async", "verdict_of")
 
 _SUSPICIOUS = 20
 """Up to so many missing, or unreadable, objects are nothing unusual, however few there are in all."""
@@ -280,3 +282,115 @@ def _without(column: FileColumn, lost: Sequence[_Seen]) -> Rewrite:
     gone = {one.place for one in lost}
     left = [document for place, document in enumerate(documents_in(row.value)) if place not in gone]
     return Rewrite(row.key, row.value, left if column.type.multiple else None)
+
+
+_CHUNK = 1 << 20
+_SHA256 = "sha256:"
+
+
+class Look:
+    """Asks the store for one object, and reads it if it is to be compared with its checksum. Keeps errors, raises none.
+
+    Args:
+        facts: What the row says.
+        backend: Where the object is.
+        deep: Read it, if the row knows a checksum.
+
+    Attributes:
+        info: What the store says; ``None`` where it has no such object, or did not answer.
+        error: Why the store did not answer. That there is no such object is an answer.
+        checksum: Of the bytes, where they were read.
+        transferred: Bytes read.
+    """
+
+    def __init__(self, facts: Facts, backend: StorageBackend, *, deep: bool) -> None:
+        self.facts = facts
+        self.backend = backend
+        self.info: ObjectInfo | None = None
+        self.error: StorageError | None = None
+        self.checksum: str | None = None
+        self.transferred = 0
+        self._deep = deep and (facts.checksum or "").lower().startswith(_SHA256)
+        self._stopped = False
+
+    crowd = 0
+
+    @property
+    def quick(self) -> bool:
+        """A look into a local directory takes less time than to hand it to a thread."""
+        return self.backend.capabilities.quick and not self._deep
+
+    def stop(self) -> None:
+        """Stop reading at the next chunk."""
+        self._stopped = True
+
+    def run(self) -> None:
+        """Look, blocking."""
+        try:
+            info = self.backend.head(self.facts.path)
+            if self._deep:
+                digest = hashlib.sha256()
+                for chunk in self.backend.stream(self.facts.path, chunk_size=_CHUNK):
+                    if self._stopped:
+                        return
+                    digest.update(chunk)
+                    self.transferred += len(chunk)
+                self.checksum = f"{_SHA256}{digest.hexdigest()}"
+            self.info = info
+        except StorageError as error:
+            self._failed(error)
+
+    async def run_async(self) -> None:
+        """Look without blocking the event loop, nor by hashing."""
+        try:
+            info = await self.backend.head_async(self.facts.path)
+            if self._deep:
+                digest = hashlib.sha256()
+                chunks = cast("AsyncGenerator[bytes]", self.backend.stream_async(self.facts.path, chunk_size=_CHUNK))
+                async with aclosing(chunks):
+                    async for chunk in chunks:
+                        await in_thread(digest.update, chunk)
+                        self.transferred += len(chunk)
+                self.checksum = f"{_SHA256}{digest.hexdigest()}"
+            self.info = info
+        except StorageError as error:
+            self._failed(error)
+
+    def _failed(self, error: StorageError) -> None:
+        if not isinstance(error, ObjectNotFoundError):
+            self.error = error
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is wrong with an object.
+
+    Attributes:
+        code: The finding's.
+        message: The finding's.
+        level: The finding's.
+    """
+
+    code: str
+    message: str
+    level: Level = "error"
+
+
+def verdict_of(look: Look) -> Verdict | None:
+    """Compare what the row says with what the store says; ``None`` where they agree as far as both know."""
+    facts, info = look.facts, look.info
+    if look.error is not None:
+        return Verdict("unreadable", f"the store did not answer: {look.error}")
+    if info is None:
+        return Verdict("missing", "there is no object at the path that the row names")
+    size = look.transferred if look.checksum is not None else info.size
+    if None not in {facts.size, size} and facts.size != size:
+        return Verdict("size", f"the object has {size:,} bytes, and the row says {facts.size:,}")
+    if look.checksum is not None and look.checksum != (facts.checksum or "").lower():
+        return Verdict("checksum", f"the object's bytes have {look.checksum}, and the row says {facts.checksum}")
+    if None not in {facts.etag, info.etag} and facts.etag != info.etag:
+        if look.checksum is not None:
+            return Verdict("etag", f"the object has etag {info.etag}, and the row says {facts.etag}; its bytes are right", "info")
+        message = f"the object has etag {info.etag}, and the row says {facts.etag}: it was restored, copied or overwritten"
+        return Verdict("etag", message, "warning")
+    return None

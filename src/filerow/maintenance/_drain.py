@@ -11,8 +11,8 @@ from sqlalchemy import Connection, Engine, MetaData, func, select
 from filerow._execution.batch import iterate_async
 from filerow.maintenance._report import Finding, Progress
 from filerow.outbox import Drained, Outbox, outbox_of
-from filerow.outbox._clock import now_of
 from filerow.outbox._drain import Failure, batches, note_run
+from filerow.outbox._table import now_of
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine

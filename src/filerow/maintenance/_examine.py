@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from filerow._content import SNIFF_BYTES, Meter
 from filerow._document import Facts
 from filerow._execution.steps import Call, Steps, run, run_async
-from filerow._validation.rules import OCTET_STREAM, called, resolve_type
+from filerow._execution.threads import in_thread
+from filerow._validation.types import OCTET_STREAM, called, resolve_type
 from filerow.backends._types import ObjectInfo
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import InvalidPathError, ObjectNotFoundError
-from filerow.maintenance._reading import Reading, is_ours
 
-__all__ = ("Examine",)
+__all__ = ("Examine", "Reading", "is_ours")
 
 
 class Examine:
@@ -93,3 +94,41 @@ class Examine:
 def known_type(content_type: str) -> str | None:
     """Return a media type, unless it is the one that says nothing."""
     return None if content_type == OCTET_STREAM else content_type
+
+
+class Reading:
+    """One object, read through.
+
+    Attributes:
+        meter: What has passed.
+        head: The first bytes, as many as a type is recognised by.
+    """
+
+    def __init__(self, backend: StorageBackend, path: str) -> None:
+        self.meter = Meter()
+        self.head = b""
+        self._backend = backend
+        self._path = path
+
+    @property
+    def call(self) -> Call:
+        """Both forms of the work."""
+        return Call(self._read, self._read_async, (), {})
+
+    def _read(self) -> None:
+        for chunk in self._backend.stream(self._path):
+            self._feed(chunk)
+
+    async def _read_async(self) -> None:
+        async for chunk in self._backend.stream_async(self._path):
+            await in_thread(self._feed, chunk)
+
+    def _feed(self, chunk: bytes) -> None:
+        self.meter.feed(chunk)
+        if len(self.head) < SNIFF_BYTES:
+            self.head += chunk[: SNIFF_BYTES - len(self.head)]
+
+
+def is_ours(checksum: str | None) -> bool:
+    """Say whether a checksum is one that we compare; other libraries have others."""
+    return checksum is not None and checksum.startswith("sha256:")

@@ -15,14 +15,15 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Connection, Engine, MetaData, false, select, update
 
 from filerow._execution.batch import raise_if
-from filerow._file.deletes import delete_all
-from filerow._orm.fields import BATCH, Buried, any_of, locking
+from filerow._file.transfer import delete_all
+from filerow._orm.fields import Buried
 from filerow._orm.ownership import Ref
 from filerow._orm.references import FileColumn, decoded, documents_in, referenced, refs_in
+from filerow._orm.rows import BATCH, any_of, locking
 from filerow.exceptions import DocumentError
 from filerow.maintenance._rows import plain_table, write
 from filerow.outbox import Outbox, outbox_of
-from filerow.outbox._claim import read_committed, skips_locked
+from filerow.outbox._drain import read_committed, skips_locked
 
 __all__ = ("Outcome", "Rewrite", "compare_and_set", "discard", "forget", "named_in", "present", "undone_with")
 

@@ -40,8 +40,8 @@ from sqlalchemy import (
 from sqlalchemy import Enum as EnumType
 from sqlalchemy.dialects.postgresql import JSONB
 
-from filerow._orm.fields import locking
 from filerow._orm.references import FileColumn, decoded
+from filerow._orm.rows import locking
 
 __all__ = ("Batch", "Row", "count", "cursor_of", "plain_table", "read_locked", "row_name", "rows", "write")
 

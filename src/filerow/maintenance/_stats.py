@@ -17,7 +17,7 @@ from filerow._execution.batch import iterate_async
 from filerow._orm.references import FileColumn, documents_in, file_columns
 from filerow.exceptions import DocumentError
 from filerow.outbox import Outbox, outbox_of
-from filerow.outbox._clock import now_of
+from filerow.outbox._table import now_of
 
 if TYPE_CHECKING:  # needs greenlet, which SQLAlchemy 2.1 does not bring by itself
     from sqlalchemy.ext.asyncio import AsyncEngine

@@ -18,10 +18,9 @@ from filerow._file.object import FileObject
 from filerow._orm.events import on_ddl
 from filerow._orm.fields import OUTBOX, Buried
 from filerow._orm.ownership import Ref
-from filerow.outbox._clock import now
 from filerow.outbox._drain import MOST, Drained, batches, note_run
 from filerow.outbox._drainer import Drainer
-from filerow.outbox._table import bury, make_state_table, make_table, take_back
+from filerow.outbox._table import bury, make_state_table, make_table, now, take_back
 from filerow.outbox._triggers.install import create_all, drop_all, has_triggers
 from filerow.outbox._undelete import Removed, removed, undelete
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     Column,
+    ColumnElement,
     Connection,
     Double,
     Index,
@@ -20,15 +22,18 @@ from sqlalchemy import (
     Text,
     delete,
     insert,
+    literal,
+    literal_column,
+    select,
 )
 from sqlalchemy.dialects import mysql
 
 from filerow._document import Facts, to_document
-from filerow._orm.fields import Buried, any_of
+from filerow._orm.fields import Buried
 from filerow._orm.ownership import Ref
-from filerow.outbox._clock import now
+from filerow._orm.rows import any_of
 
-__all__ = ("Tombstone", "bury", "make_state_table", "make_table", "take_back")
+__all__ = ("NOW", "Tombstone", "bury", "make_state_table", "make_table", "now", "now_of", "take_back")
 
 _BATCH = 500
 
@@ -118,3 +123,24 @@ def take_back(connection: Connection, table: Table, refs: Sequence[Ref]) -> None
     for start in range(0, len(refs), _BATCH):
         keys = [(ref.path, ref.backend) for ref in refs[start : start + _BATCH]]
         connection.execute(delete(table).where(any_of(columns, keys), table.c.attempts == 0))
+
+
+NOW = {
+    "postgresql": "extract(epoch FROM clock_timestamp())",
+    "sqlite": "((julianday('now') - 2440587.5) * 86400.0)",
+    "mysql": "unix_timestamp(now(6))",
+    "mariadb": "unix_timestamp(now(6))",
+}
+"""SQL for the seconds since the Unix epoch, by dialect."""
+
+
+def now(dialect: str) -> ColumnElement[float]:
+    """Return SQL for the present time; this machine's clock where the database's cannot be asked this way."""
+    if dialect not in NOW:
+        return literal(time.time(), Double)
+    return literal_column(NOW[dialect], Double)
+
+
+def now_of(connection: Connection) -> float:
+    """Return the seconds since the Unix epoch, by the database's clock."""
+    return float(connection.execute(select(now(connection.dialect.name))).scalar_one())

@@ -20,13 +20,13 @@ from sqlalchemy.dialects.postgresql import JSONB
 from filerow._document import Facts, facts_from
 from filerow._execution.batch import call
 from filerow._file.object import FileObject, FileState, attached, complete
-from filerow._orm.fields import locking
 from filerow._orm.ownership import Ref
 from filerow._orm.references import FileColumn, column_named, documents_in, referenced, refs_in
+from filerow._orm.rows import locking
 from filerow._registry import storages
 from filerow.exceptions import DocumentError, UndeleteError
-from filerow.outbox._claim import take_write_lock
-from filerow.outbox._clock import now
+from filerow.outbox._drain import take_write_lock
+from filerow.outbox._table import now
 
 if TYPE_CHECKING:
     from filerow.outbox._outbox import Outbox

@@ -14,8 +14,9 @@ See ``docs/conformance.md``.
 
 from __future__ import annotations
 
-from filerow.testing._case import Case, CaseFailedError, DoesNotApplyError
+from filerow.testing._case import Case
 from filerow.testing._conformance import Conformance, overrides_case
+from filerow.testing._errors import CaseFailedError, DoesNotApplyError
 from filerow.testing._harness import Answer, Harness
 from filerow.testing._run import Outcome, Result, run
 from filerow.testing.faults import Fault, FaultyBackend

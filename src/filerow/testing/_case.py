@@ -6,37 +6,22 @@ what should hold with :func:`equal`, :func:`ensure` and :func:`raised`, whose er
 
 from __future__ import annotations
 
-import unittest
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-if TYPE_CHECKING:
-    from filerow.testing._driver import AsyncDriver, Driver
+from filerow.backends.base import StorageBackend
+from filerow.testing._driver import AsyncDriver, Driver
+from filerow.testing._errors import CaseFailedError, DoesNotApplyError
+from filerow.testing._harness import Harness
 
-__all__ = ("CASES", "Case", "CaseFailedError", "DoesNotApplyError", "async_case", "case", "ensure", "equal", "raised")
+__all__ = ("CASES", "Case", "async_case", "case", "check", "ensure", "equal", "raised")
 
 E = TypeVar("E", bound=BaseException)
 
 _MOST = 240  # characters of a value that a message shows
-
-
-class CaseFailedError(AssertionError):
-    """The backend does not do what the case wants of it."""
-
-
-class DoesNotApplyError(unittest.SkipTest):
-    """The case asks for something this backend has declared not to have.
-
-    Without the kit's plugin pytest shows it as a skipped test with its reason; with it, in a table at the end of the run.
-
-    Args:
-        reason: The capability that is lacking, or whatever else stands in the way.
-    """
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(f"does not apply: {reason}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +69,64 @@ def _register(function: Callable[[Any], None], sides: tuple[str, ...], *, large:
         msg = f"there are two cases called {name}"
         raise ValueError(msg)
     CASES[name] = Case(name, function.__module__.rpartition(".")[2], function, sides, large)
+
+
+# -- trying a case ------
+
+
+def scratch_folder() -> str:
+    """Return a folder that nothing has yet."""
+    return f"filerow-conformance/{uuid.uuid4().hex}"
+
+
+def check(harness: Harness, case: Case, side: str, backend: StorageBackend | None = None) -> None:
+    """Try one case on one side of a backend, in a folder of its own, and remove what it has made.
+
+    Args:
+        harness: Where the backend comes from.
+        case: What to try.
+        side: ``sync`` or ``async``.
+        backend: The backend; a fresh one when left out.
+
+    Raises:
+        DoesNotApplyError: The backend declares that it lacks what the case is about, or that it fails it.
+        CaseFailedError: The backend fails it; so does any other exception.
+    """
+    if case.large and not harness.large:
+        raise DoesNotApplyError("large cases were not asked for")
+    fault = harness.known_faults.get(f"{case.name}_{side}") or harness.known_faults.get(case.name)
+    with _driver(harness, side, backend) as driver:
+        try:
+            case.check(driver)
+        except DoesNotApplyError:
+            raise
+        except Exception as error:
+            if fault:
+                raise DoesNotApplyError(f"known fault: {fault}") from error
+            raise
+    if fault:
+        raise CaseFailedError(f"{case.name} passes, so it need not be among known_faults any more: {fault}")
+
+
+@contextmanager
+def _driver(harness: Harness, side: str, backend: StorageBackend | None) -> Generator[Driver]:
+    used = harness.make() if backend is None else backend
+    try:
+        driver = (AsyncDriver if side == "async" else Driver)(used, harness, scratch_folder())
+        try:
+            yield driver
+        except BaseException:
+            driver.close()
+            if harness.cleans:
+                with suppress(Exception):  # what the case has to say matters more
+                    driver.clean()
+            raise
+        driver.close()
+        if harness.cleans:
+            driver.clean()
+    finally:
+        if backend is None:
+            harness.close(used)
 
 
 # -- what should hold ------------------------------------------------------------------------------------------------------

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, TypeVar
 
-from filerow.testing._case import Case
-from filerow.testing._harness import Harness, check
+from filerow.testing._case import Case, check
+from filerow.testing._harness import Harness
 from filerow.testing.cases import CASES
 
 __all__ = ("Conformance", "overrides_case")

@@ -7,14 +7,12 @@ import threading
 from array import array
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from filerow.backends.base import ObjectInfo, PutOptions, StorageBackend
 from filerow.exceptions import UnsupportedOperationError
-from filerow.testing._case import DoesNotApplyError
-
-if TYPE_CHECKING:
-    from filerow.testing._harness import Harness
+from filerow.testing._errors import DoesNotApplyError
+from filerow.testing._harness import Harness
 
 __all__ = ("AsyncDriver", "Chunks", "Driver", "LARGE", "OVERWRITE", "SMALL", "split")  # noqa: RUF022 - as sorted() does
 

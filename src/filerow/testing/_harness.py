@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import http.client
-import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import ClassVar, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from filerow._registry import storages
 from filerow.backends.base import StorageBackend
 from filerow.http.route import answer, receive
-from filerow.testing._case import Case, CaseFailedError, DoesNotApplyError
-from filerow.testing._driver import AsyncDriver, Driver
 
-__all__ = ("Answer", "Harness", "check", "scratch_folder")
+__all__ = ("Answer", "Harness")
 
 _TIMEOUT = 60
 
@@ -75,61 +72,6 @@ class Harness(ABC):
 
     def close(self, backend: StorageBackend) -> None:  # noqa: B027 - most have nothing to give back
         """Give back what :meth:`make` or :meth:`make_missing` has opened."""
-
-
-def scratch_folder() -> str:
-    """Return a folder that nothing has yet."""
-    return f"filerow-conformance/{uuid.uuid4().hex}"
-
-
-def check(harness: Harness, case: Case, side: str, backend: StorageBackend | None = None) -> None:
-    """Try one case on one side of a backend, in a folder of its own, and remove what it has made.
-
-    Args:
-        harness: Where the backend comes from.
-        case: What to try.
-        side: ``sync`` or ``async``.
-        backend: The backend; a fresh one when left out.
-
-    Raises:
-        DoesNotApplyError: The backend declares that it lacks what the case is about, or that it fails it.
-        CaseFailedError: The backend fails it; so does any other exception.
-    """
-    if case.large and not harness.large:
-        raise DoesNotApplyError("large cases were not asked for")
-    fault = harness.known_faults.get(f"{case.name}_{side}") or harness.known_faults.get(case.name)
-    with _driver(harness, side, backend) as driver:
-        try:
-            case.check(driver)
-        except DoesNotApplyError:
-            raise
-        except Exception as error:
-            if fault:
-                raise DoesNotApplyError(f"known fault: {fault}") from error
-            raise
-    if fault:
-        raise CaseFailedError(f"{case.name} passes, so it need not be among known_faults any more: {fault}")
-
-
-@contextmanager
-def _driver(harness: Harness, side: str, backend: StorageBackend | None) -> Generator[Driver]:
-    used = harness.make() if backend is None else backend
-    try:
-        driver = (AsyncDriver if side == "async" else Driver)(used, harness, scratch_folder())
-        try:
-            yield driver
-        except BaseException:
-            driver.close()
-            if harness.cleans:
-                with suppress(Exception):  # what the case has to say matters more
-                    driver.clean()
-            raise
-        driver.close()
-        if harness.cleans:
-            driver.clean()
-    finally:
-        if backend is None:
-            harness.close(used)
 
 
 # -- signed URLs -----------------------------------------------------------------------------------------------------------

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from filerow.backends.base import StorageBackend
-from filerow.testing._case import Case, CaseFailedError, DoesNotApplyError
-from filerow.testing._harness import Harness, check
+from filerow.testing._case import Case, check
+from filerow.testing._errors import CaseFailedError, DoesNotApplyError
+from filerow.testing._harness import Harness
 from filerow.testing.cases import CASES
 
 __all__ = ("Outcome", "Result", "run")

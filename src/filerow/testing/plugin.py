@@ -15,8 +15,8 @@ from collections.abc import Generator
 
 import pytest
 
-from filerow.testing._case import DoesNotApplyError
 from filerow.testing._conformance import Conformance
+from filerow.testing._errors import DoesNotApplyError
 
 __all__ = ("pytest_pyfunc_call", "pytest_terminal_summary")
 

@@ -18,8 +18,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
+from filerow._buffers import BUFFERS, Buffer
 from filerow.backends._deadlines import is_timeout
-from filerow.backends._driver import BUFFERS
 from filerow.backends._foreign import (
     PART,
     check_exact,
@@ -34,7 +34,7 @@ from filerow.backends._foreign import (
 )
 from filerow.backends._headers import encode_metadata, headers_of
 from filerow.backends._sign_request import check_bound
-from filerow.backends._types import Buffer, ObjectInfo, PutOptions, SignRequest, Unfinished
+from filerow.backends._types import ObjectInfo, PutOptions, SignRequest, Unfinished
 from filerow.backends.base import StorageBackend
 from filerow.backends.fsspec.errors import ByNumber
 from filerow.backends.fsspec.flavours import first_of, flavour_of, info_of, protocol_of

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
+from filerow._buffers import Buffer
 from filerow.backends._deadlines import is_timeout
 from filerow.backends._foreign import own
-from filerow.backends._types import Buffer
 from filerow.backends.fsspec.flavours import Flavour
 
 __all__ = ("is_folder", "is_taken", "put_file", "remove_file")

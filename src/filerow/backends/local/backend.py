@@ -23,11 +23,11 @@ from contextlib import suppress
 from pathlib import Path
 from stat import S_ISREG
 
+from filerow._buffers import BUFFERS, Buffer
 from filerow._tokens import Secret
-from filerow.backends._driver import BUFFERS
 from filerow.backends._own_urls import OwnUrls
 from filerow.backends._paths import STAGING
-from filerow.backends._types import Buffer, Capabilities, ObjectInfo, PutOptions, Unfinished
+from filerow.backends._types import Capabilities, ObjectInfo, PutOptions, Unfinished
 from filerow.backends.base import StorageBackend
 from filerow.backends.local.directory import Directory, walk
 from filerow.backends.local.draft import Draft, copy_bytes, is_leftover, made, write, write_chunks

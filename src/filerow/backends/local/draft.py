@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from filerow.backends._types import Buffer
+    from filerow._buffers import Buffer
 
 __all__ = ("Draft", "copy_bytes", "is_leftover", "made", "write", "write_chunks")
 

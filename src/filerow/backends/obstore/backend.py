@@ -19,20 +19,17 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import obstore
 from obstore import exceptions as native
 
+from filerow._buffers import BUFFERS, Buffer
 from filerow._execution.steps import Call, Steps, run, run_async, run_to_the_end
 from filerow.backends._deadlines import seconds_of
-from filerow.backends._driver import BUFFERS
 from filerow.backends._foreign import PART, check_exact, clean_message, contiguous, not_pickled, peek, secrets_of, staging_path
 from filerow.backends._headers import encode_metadata, headers_of
-from filerow.backends._types import Buffer, ObjectInfo, PutOptions, SignRequest, Unfinished
+from filerow.backends._types import ObjectInfo, PutOptions, SignRequest, Unfinished
 from filerow.backends.base import StorageBackend
 from filerow.backends.obstore.errors import meaning_of
-from filerow.backends.obstore.obstore_copy import Copier
-from filerow.backends.obstore.obstore_delete import delete_steps
-from filerow.backends.obstore.obstore_runtime import enter
 from filerow.backends.obstore.sign import Signer
-from filerow.backends.obstore.store import build_store, kind_of
-from filerow.backends.obstore.write import push
+from filerow.backends.obstore.store import build_store, enter, kind_of
+from filerow.backends.obstore.write import Copier, delete_steps, push
 from filerow.exceptions import StorageError
 
 if TYPE_CHECKING:

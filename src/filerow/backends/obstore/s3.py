@@ -21,7 +21,7 @@ from filerow.backends._deadlines import botocore_limits
 from filerow.backends._foreign import clean_message, secrets_of
 from filerow.backends._types import Unfinished
 from filerow.backends.obstore.backend import ObstoreBackend
-from filerow.backends.obstore.s3_place import place_of
+from filerow.backends.obstore.store import place_of
 from filerow.exceptions import StorageError, StoragePermissionError, StorageTimeoutError, UnsupportedOperationError
 
 if TYPE_CHECKING:

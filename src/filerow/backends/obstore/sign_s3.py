@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 
 from filerow.backends._sign_request import answer_parameters, moment_of
 from filerow.backends._types import SignRequest
-from filerow.backends.obstore.s3_place import place_of
+from filerow.backends.obstore.store import place_of
 from filerow.exceptions import StoragePermissionError
 
 __all__ = ("S3Signer",)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from obstore.store import AzureStore, GCSStore, HTTPStore, LocalStore, MemoryStore, S3Store, from_url
@@ -14,8 +16,19 @@ from obstore.store import AzureStore, GCSStore, HTTPStore, LocalStore, MemorySto
 from filerow.backends._deadlines import obstore_limits, obstore_retries
 from filerow.backends._foreign import clean_message, secrets_of
 from filerow.backends._types import Capabilities
+from filerow.exceptions import ForkedProcessError
 
-__all__ = ("CONDITIONAL_COPY", "Kind", "build_store", "endpoint_of", "kind_of", "with_conditional_copy")
+__all__ = (
+    "CONDITIONAL_COPY",
+    "Kind",
+    "S3Place",
+    "build_store",
+    "endpoint_of",
+    "enter",
+    "kind_of",
+    "place_of",
+    "with_conditional_copy",
+)
 
 CONDITIONAL_COPY = "header:if-none-match:*"
 """Lets S3 refuse a copy onto an existing object. obstore's other way, ``multipart``, drops the object's headers."""
@@ -215,3 +228,70 @@ def with_conditional_copy(store: Any) -> Any:
         retry_config=store.retry_config,
         credential_provider=store.credential_provider,
     )
+
+
+class S3Place(NamedTuple):
+    """What a client of botocore has to be told.
+
+    Attributes:
+        region: Also of what is signed.
+        endpoint: Without the bucket; ``None`` for Amazon's own.
+        style: How a bucket is addressed: ``virtual`` (in the host) or ``path``.
+    """
+
+    region: str
+    endpoint: str | None
+    style: str
+
+
+def place_of(store: Any) -> S3Place:
+    """Return where a store is.
+
+    Args:
+        store: An ``obstore.store.S3Store``.
+    """
+    config = dict(store.config)
+    virtual = str(config.get("virtual_hosted_style_request", "false")).lower() == "true"
+    endpoint = endpoint_of(store) or None
+    if endpoint and virtual:  # obstore wants the bucket in such an endpoint, botocore adds it
+        endpoint = endpoint.replace(f"//{config['bucket']}.", "//", 1)
+    region = str(config.get("region") or config.get("default_region") or "us-east-1")
+    return S3Place(region, endpoint, "virtual" if virtual else "path")
+
+
+_SETTLING = 0.02
+
+_used = False
+_dead = False
+
+
+def _after_fork() -> None:
+    global _dead  # noqa: PLW0603 - one native runtime per process, so one flag per process
+    _dead = _used
+
+
+if hasattr(os, "register_at_fork"):  # absent where there is no fork
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+@atexit.register
+def _settle() -> None:
+    """Let native threads finish what follows an awaited call; one that meets a finalized interpreter aborts the process."""
+    if _used and not _dead:
+        time.sleep(_SETTLING)
+
+
+def enter(operation: str, backend: str, path: str) -> None:
+    """Note that the native runtime is used from here on, or refuse when a fork has killed it.
+
+    Raises:
+        ForkedProcessError: A parent of this process had used obstore before it forked.
+    """
+    global _used  # noqa: PLW0603
+    if _dead:
+        msg = (
+            "obstore was used before os.fork(), so its native runtime would hang in this child process; use backends only "
+            "after the fork (gunicorn: without --preload), or start processes with 'spawn' or 'forkserver'"
+        )
+        raise ForkedProcessError(msg, operation=operation, backend=backend, path=path)
+    _used = True

@@ -17,9 +17,8 @@ from filerow._registry import storages
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import BackendNotFoundError, DocumentError
 from filerow.maintenance._adopt.locate import Locator, NoLocationError
-from filerow.maintenance._examine import Examine
+from filerow.maintenance._examine import Examine, is_ours
 from filerow.maintenance._legacy import Legacy, is_legacy, members_of, read_document
-from filerow.maintenance._reading import is_ours
 from filerow.maintenance._report import Finding, Level
 from filerow.maintenance._rewrite import Rewrite
 from filerow.maintenance._rows import Row, row_name

@@ -12,7 +12,7 @@ from sqlalchemy.exc import NoSuchTableError
 from filerow._orm.references import file_columns, quoted
 from filerow.maintenance._report import Finding
 from filerow.outbox import outbox_of
-from filerow.outbox._clock import now_of
+from filerow.outbox._table import now_of
 from filerow.outbox._triggers.install import translated
 from filerow.outbox._triggers.spec import prefix
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, MetaData, func, inspect, select
 
 from filerow.maintenance._report import Finding, Level
 from filerow.outbox import Outbox, outbox_of
-from filerow.outbox._clock import now_of
+from filerow.outbox._table import now_of
 from filerow.outbox._triggers.install import translated, trigger_state
 
 __all__ = ("outbox_findings", "trigger_findings")

@@ -9,8 +9,8 @@ from filerow._file.transfer import Copy
 from filerow.backends._types import ObjectInfo
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import IntegrityError, InvalidPathError, ObjectExistsError, ObjectNotFoundError
+from filerow.maintenance._examine import Reading, is_ours
 from filerow.maintenance._migrate.one_bucket import OneBucket
-from filerow.maintenance._reading import Reading, is_ours
 
 __all__ = ("Moving",)
 

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, bindparam, text
 from sqlalchemy.engine import Dialect
 
 from filerow._orm.references import LEGACY_KEYS
-from filerow.outbox._clock import NOW
+from filerow.outbox._table import NOW
 from filerow.outbox._triggers.spec import (
     LONGEST_BACKEND,
     LONGEST_PATH,

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.engine import Dialect
 
 from filerow._orm.references import path_expression
-from filerow.outbox._clock import NOW
+from filerow.outbox._table import NOW
 from filerow.outbox._triggers.spec import NAME, PATTERN, REFUSED, FileTable, Kind, Part, Quoted, fits, literal, make_part
 
 __all__ = ("existing", "parts")

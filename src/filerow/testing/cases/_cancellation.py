@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from filerow.exceptions import UnsupportedOperationError
-from filerow.testing._case import DoesNotApplyError, async_case, ensure, equal
+from filerow.testing._case import async_case, ensure, equal
 from filerow.testing._driver import LARGE, SMALL, AsyncDriver, split
+from filerow.testing._errors import DoesNotApplyError
 
 __all__ = ()
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from filerow.exceptions import FilerowError, ObjectNotFoundError, StorageError
-from filerow.testing._case import DoesNotApplyError, case, ensure, equal, raised
+from filerow.testing._case import case, ensure, equal, raised
 from filerow.testing._driver import AsyncDriver, Driver
+from filerow.testing._errors import DoesNotApplyError
 
 __all__ = ()
 

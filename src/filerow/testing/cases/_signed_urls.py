@@ -9,8 +9,9 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from filerow.backends.base import SignRequest
 from filerow.exceptions import UnsupportedOperationError
-from filerow.testing._case import DoesNotApplyError, case, ensure, equal, raised
+from filerow.testing._case import case, ensure, equal, raised
 from filerow.testing._driver import SMALL, Driver
+from filerow.testing._errors import DoesNotApplyError
 from filerow.testing._harness import Answer
 
 __all__ = ()

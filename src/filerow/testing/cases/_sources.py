@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from filerow.exceptions import StorageError, UnsupportedOperationError
-from filerow.testing._case import DoesNotApplyError, case, ensure, equal, raised
+from filerow.testing._case import case, ensure, equal, raised
 from filerow.testing._driver import LARGE, OVERWRITE, Driver
+from filerow.testing._errors import DoesNotApplyError
 
 __all__ = ()
 

@@ -1,0 +1,33 @@
+"""What a case of the conformance kit is, and the words it says what it wants with.
+
+``assert`` is gone under ``python -O``, and explains itself under pytest only; a case also runs on the command line. So it says
+what should hold with :func:`equal`, :func:`ensure` and :func:`raised`, whose errors tell all there is to know.
+"""
+
+from __future__ import annotations
+
+import unittest
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
+__all__ = ("CaseFailedError", "DoesNotApplyError")
+
+
+class CaseFailedError(AssertionError):
+    """The backend does not do what the case wants of it."""
+
+
+class DoesNotApplyError(unittest.SkipTest):
+    """The case asks for something this backend has declared not to have.
+
+    Without the kit's plugin pytest shows it as a skipped test with its reason; with it, in a table at the end of the run.
+
+    Args:
+        reason: The capability that is lacking, or whatever else stands in the way.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"does not apply: {reason}")
