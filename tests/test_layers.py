@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,9 @@ FILES = sorted(SOURCE.rglob("*.py"))
 # From the ground up. A package imports packages of its own rank or of ranks above it in this list; "" is `filerow` itself.
 RANKS: list[set[str]] = [
     {"exceptions"},
-    {"_paths"},
+    {"_buffers", "_paths"},
     {"_execution"},
-    {"_content", "_intake", "_lengths", "_document", "_presentation", "_tokens"},
+    {"_content", "_document", "_presentation", "_tokens"},
     {"backends"},
     {"_registry"},
     {"_validation"},
@@ -93,11 +94,44 @@ def own(imported: str) -> str | None:
     return imported.removeprefix("filerow.") if imported.startswith("filerow.") else None
 
 
+def known_to(module: str) -> Iterator[tuple[str, int]]:
+    """Return the modules of ours that one imports, except those that LATE allows."""
+    for imported, line in imports_of(MODULES[module]):
+        known = own(imported)
+        if known is not None and known != module and (module, known) not in LATE:
+            yield known, line
+
+
 def test_the_rules_are_about_files_that_exist() -> None:
     assert len(FILES) > 20
     assert {name.partition(".")[0] for name in MODULES} == set().union(*RANKS)
     assert set(MODULES) >= PUBLIC
     assert {module for pair in LATE for module in pair} <= set(MODULES)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_down(module: str) -> None:
+    wrong = [
+        f"line {line}: {module or 'filerow'} must not know {known or 'filerow'}"
+        for known, line in known_to(module)
+        if rank_of(known) > rank_of(module)
+    ]
+    assert not wrong
+
+
+def test_late_imports_are_few_and_needed() -> None:
+    assert len(LATE) <= 3
+    for module, known in LATE:
+        assert known in {own(imported) for imported, _ in imports_of(MODULES[module])}, f"{module} no longer needs {known}"
+
+
+def test_there_is_no_import_circle() -> None:
+    """Imports inside functions and those for a type checker count, except those in LATE."""
+    left = {module: {known for known, _ in known_to(module)} for module in MODULES}
+    while ready := [module for module, known in left.items() if not known & left.keys()]:
+        for module in ready:
+            del left[module]
+    assert not left
 
 
 def is_public(module: str) -> bool:
@@ -110,15 +144,33 @@ def test_public_modules_are_listed() -> None:
     assert {module for module in MODULES if is_public(module) and not module.startswith("testing.cases.")} == PUBLIC
 
 
-def defined_in(file: Path) -> Iterator[str]:
+def test_public_names_are_listed() -> None:
+    """A name that joins or leaves the public API shows in ``tests/public_names.txt``, and so in a review."""
+    shown = [f"{module or 'filerow'}: {name}" for module in sorted(PUBLIC) for name in all_of(MODULES[module])]
+    assert shown == (Path(__file__).parent / "public_names.txt").read_text().splitlines()
+
+
+def all_of(file: Path) -> Sequence[str]:
     for node in ast.parse(file.read_text()).body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            yield node.name
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return sorted(ast.literal_eval(node.value))
+    return ()
+
+
+def test_no_class_name_is_used_twice() -> None:
+    """The modules for frameworks are an exception: what does the same in each is called the same."""
+    names = Counter(
+        node.name
+        for module, file in MODULES.items()
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ClassDef) and not (module.startswith("ext.") and is_public(module))
+    )
+    assert [name for name, times in names.items() if times > 1] == []
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if name.partition(".")[0] == "backends"])
 def test_a_backend_never_hears_of_files_or_of_an_orm(module: str) -> None:
-    below = {"exceptions", "_execution", "_tokens", "backends"}
+    below = {"exceptions", "_buffers", "_execution", "_tokens", "backends"}
     for imported, line in imports_of(MODULES[module]):
         known = own(imported)
         assert known is None or known.partition(".")[0] in below, f"line {line}: {imported}"

@@ -1,11 +1,8 @@
-"""The values that backends exchange with the layers above them: plain, immutable, free of any ORM."""
+"""What counts as a run of bytes, for content, threads and backends alike."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
-
-if TYPE_CHECKING:
-    pass
+from typing import TypeAlias
 
 __all__ = ("BUFFERS", "Buffer")
 

@@ -1,7 +1,9 @@
 """One view of everything that can be the content of a file.
 
 :func:`content_of` turns bytes, paths, files, uploads and iterators into a :class:`Content`; a :class:`Meter` counts and hashes
-(SHA-256) whatever passes. ``_intake`` opens it.
+(SHA-256) whatever passes. ``prepare`` opens it for a backend: it reads the head and
+decides whether the content is small enough for one request. Downloads are measured by ``measured``, since a store may cut one
+short without an error.
 """
 
 from __future__ import annotations
@@ -24,11 +26,10 @@ from collections.abc import (
 )
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
 
 from filerow._buffers import Buffer
 from filerow._execution.threads import in_thread
-from filerow._validation.rules import NO_RULES, Rules
 from filerow.exceptions import ContentError, FileStateError, IntegrityError
 
 if TYPE_CHECKING:
@@ -321,14 +322,21 @@ def _spent(what: str) -> FileStateError:
     return FileStateError(msg)
 
 
+class SizeLimit(Protocol):
+    """What a column demands of its files, as far as their length goes."""
+
+    def check_size(self, size: int, filename: str = "") -> None:
+        """Refuse too many bytes."""
+
+
 class Meter:
     """Counts and hashes bytes as they pass, and stops them at the size limit or when the transfer is called off."""
 
-    def __init__(self, rules: Rules = NO_RULES, filename: str = "") -> None:
+    def __init__(self, limit: SizeLimit | None = None, filename: str = "") -> None:
         self.size = 0
         self.stopped = False
         self._sha256 = hashlib.sha256()
-        self._rules = rules
+        self._limit = limit
         self._filename = filename
 
     @property
@@ -353,7 +361,8 @@ class Meter:
         if self.stopped:
             msg = "the upload was called off"
             raise InterruptedError(msg)
-        self._rules.check_size(size, self._filename)
+        if self._limit is not None:
+            self._limit.check_size(size, self._filename)
 
     def stop(self) -> None:
         """Let the next chunk fail, so that a store discards what it has of a streamed upload."""
@@ -364,6 +373,9 @@ _INLINE_HASH = 64 << 10
 """Up to this many bytes are hashed on the event loop: about as long as a hop to a thread takes."""
 
 Body = Buffer | Iterator[Buffer] | AsyncIterator[Buffer]
+
+
+# -- opening content for a backend ----------------------------------------------------------------------------------------
 
 
 class Prepared(NamedTuple):
@@ -455,6 +467,9 @@ def _head(chunks: list[Buffer]) -> bytes:
         if len(head) >= SNIFF_BYTES:
             break
     return head
+
+
+# -- how many bytes came --------------------------------------------------------------------------------------------------
 
 
 def expect_length(

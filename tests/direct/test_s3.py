@@ -201,7 +201,7 @@ def test_parts_that_were_put_together_by_an_attempt_that_failed_can_be_claimed(
     backend: ObstoreBackend, side: Side, tmp_path: Path
 ) -> None:
     from filerow._tokens import Keys
-    from filerow.backends.obstore.s3 import direct_of
+    from filerow.backends.obstore.backend import direct_of
     from filerow.direct._claims import Claim
 
     _, ticket = in_parts(side)

@@ -32,7 +32,7 @@ from filerow.backends.memory import MemoryBackend
 from filerow.direct._claims import Claim
 from filerow.exceptions import DocumentError, FilerowError, InvalidPathError, InvalidTokenError
 from filerow.http import answer, receive, serve
-from filerow.http._conditional import Outcome, Validators, evaluate, if_range_holds
+from filerow.http._conditional import ConditionOutcome, Validators, evaluate, if_range_holds
 from filerow.http._ranges import UNSATISFIABLE, requested_range
 
 Target = Callable[[bytes], None]
@@ -255,7 +255,7 @@ def conditions(data: bytes) -> None:
     for known in (Validators('"abc"', 1_700_000_000, settled=True), Validators('W/"x"'), Validators()):
         for name in names:
             for method in ("GET", "PUT"):
-                assert isinstance(evaluate(method, {name: head, "if-range": rest}, known), Outcome)
+                assert isinstance(evaluate(method, {name: head, "if-range": rest}, known), ConditionOutcome)
             assert if_range_holds({"if-range": head}, known) in {True, False}
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from filerow import FileObject, storages
 from filerow.backends.memory import MemoryBackend
 from filerow.http import Reply, serve
-from filerow.http._conditional import Outcome, Validators, entity_tag, evaluate, if_range_holds
+from filerow.http._conditional import ConditionOutcome, Validators, entity_tag, evaluate, if_range_holds
 from filerow.http._ranges import UNSATISFIABLE, ByteRange, requested_range
 from tests.http.conftest import read
 
@@ -252,24 +252,24 @@ def test_a_date_is_strong_where_a_path_is_never_written_twice() -> None:
 
 
 def test_who_would_change_a_file_fails_where_a_reader_has_it_already() -> None:
-    assert evaluate("PUT", {"if-none-match": "*"}, Validators(TAG, STORED)) is Outcome.FAILED
-    assert evaluate("PUT", {"if-modified-since": DATE}, Validators(TAG, STORED)) is Outcome.PROCEED
+    assert evaluate("PUT", {"if-none-match": "*"}, Validators(TAG, STORED)) is ConditionOutcome.FAILED
+    assert evaluate("PUT", {"if-modified-since": DATE}, Validators(TAG, STORED)) is ConditionOutcome.PROCEED
 
 
 def test_a_weak_tag_of_ours_is_no_strong_one() -> None:
     ours = Validators('W/"1"')
-    assert evaluate("GET", {"if-none-match": '"1"'}, ours) is Outcome.NOT_MODIFIED
-    assert evaluate("GET", {"if-match": 'W/"1"'}, ours) is Outcome.FAILED
-    assert evaluate("GET", {"if-match": '"1"'}, ours) is Outcome.FAILED
-    assert evaluate("GET", {"if-match": "*"}, ours) is Outcome.PROCEED
+    assert evaluate("GET", {"if-none-match": '"1"'}, ours) is ConditionOutcome.NOT_MODIFIED
+    assert evaluate("GET", {"if-match": 'W/"1"'}, ours) is ConditionOutcome.FAILED
+    assert evaluate("GET", {"if-match": '"1"'}, ours) is ConditionOutcome.FAILED
+    assert evaluate("GET", {"if-match": "*"}, ours) is ConditionOutcome.PROCEED
     assert not if_range_holds({"if-range": 'W/"1"'}, ours)
 
 
 def test_what_is_not_known_is_not_compared() -> None:
     nothing = Validators()
     for headers in ({"if-none-match": TAG}, {"if-modified-since": DATE}, {"if-unmodified-since": EARLIER}):
-        assert evaluate("GET", headers, nothing) is Outcome.PROCEED
-    assert evaluate("GET", {"if-match": TAG}, nothing) is Outcome.FAILED
+        assert evaluate("GET", headers, nothing) is ConditionOutcome.PROCEED
+    assert evaluate("GET", {"if-match": TAG}, nothing) is ConditionOutcome.FAILED
     assert not if_range_holds({"if-range": TAG}, nothing)
     assert not if_range_holds({"if-range": DATE}, nothing)
 

@@ -1,4 +1,4 @@
-"""The transfers that give a row its file: upload, copy. Each runs blocking or awaited, and cleans up when it fails."""
+"""The transfers that give a row its file: upload, copy, delete. Each runs blocking or awaited, and cleans up when it fails."""
 
 from __future__ import annotations
 
@@ -343,6 +343,9 @@ def _may_exist(error: BaseException, *, generated: bool) -> bool:
 
 
 logger = logging.getLogger("filerow")
+
+
+# -- deletes, in bulk, of what has lost its row or never got one ----------------------------------------------------------
 
 
 class Delete:

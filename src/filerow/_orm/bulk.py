@@ -21,6 +21,7 @@ from filerow._orm.flush import Work, check_backend
 from filerow._orm.ownership import Change, Ref
 from filerow._orm.rows import BATCH, any_of, lock_for_writing, locking, owned_by
 from filerow._orm.session import session_files
+from filerow._orm.sqlalchemy_private import autoflush, multi_values_of, with_values
 from filerow._orm.unsupported import (
     refuse_alias,
     refuse_conflict_clause,
@@ -139,7 +140,7 @@ def _insert(state: ORMExecuteState, statement: Insert, mapper: Mapper[Any], fiel
     with work.undone_on_error():
         work.upload(values.changes)
         work.settle_owners(values.changes)
-        rebuilt = _with_rows(statement, values.rows) if multi else None
+        rebuilt = with_values(statement, values.rows) if multi else None
         result = _invoke(state, statement, values) if rebuilt is None else state.invoke_statement(rebuilt)
         _tell_outbox(work, state)
     files.keep(state.session, work)
@@ -169,14 +170,7 @@ def _inserted(state: ORMExecuteState, statement: Insert, fields: Sequence[Field]
 def _multi_values(statement: Insert, fields: Sequence[Field]) -> list[dict[Any, Any]]:
     """Return the rows of ``insert(Model).values([{...}, ...])``; file columns by attribute name, the others as they are."""
     names = {column.column: column.key for column in fields}
-    groups = getattr(statement, "_multi_values", ())
-    return [{names.get(key, key): value for key, value in row.items()} for group in groups for row in group]
-
-
-def _with_rows(statement: Insert, rows: Sequence[Mapping[Any, Any]]) -> Insert:
-    clone = statement._generate()
-    clone._multi_values = ()
-    return clone.values(rows)
+    return [{names.get(key, key): value for key, value in row.items()} for group in multi_values_of(statement) for row in group]
 
 
 # -- UPDATE and DELETE -----------------------------------------------------------------------------------------------------
@@ -295,7 +289,7 @@ def _read(
 ) -> OwnedRows:
     """Read what rows own: those with the given keys, else those a statement's WHERE matches."""
     if lock and state.execution_options.get("autoflush", True):
-        state.session._autoflush()  # as the statement itself would
+        autoflush(state.session)  # as the statement itself would
     owned, connection = OwnedRows(), _connection(state)
     columns = [getattr(mapper.class_, mapper.get_property_by_column(c).key) for c in mapper.primary_key]
     known = fields_of(mapper)  # the others are columns of children
@@ -350,6 +344,9 @@ def _key_of(mapper: Mapper[Any], row: Mapping[str, Any]) -> Key:
 
 
 _ABSENT = object()
+
+
+# -- what a statement itself sets, as opposed to the rows that are given beside it ----------------------------------------
 
 
 class Inline(NamedTuple):

@@ -26,7 +26,7 @@ from filerow._orm.ownership import Change, Ref
 __all__ = (
     "Buried",
     "Field",
-    "Outbox",
+    "OutboxProtocol",
     "Slot",
     "fields_in_table",
     "fields_of",
@@ -58,7 +58,7 @@ class Buried(NamedTuple):
     key: dict[str, Any] | None
 
 
-class Outbox(Keeper, Protocol):
+class OutboxProtocol(Keeper, Protocol):
     """An outbox, as the unit of work sees it."""
 
     table: Table
@@ -74,9 +74,9 @@ class Outbox(Keeper, Protocol):
         """Note that objects have a row after all."""
 
 
-def outbox_in(metadata: MetaData) -> Outbox | None:
+def outbox_in(metadata: MetaData) -> OutboxProtocol | None:
     """Return the outbox of a ``MetaData``, if it has one."""
-    found: Outbox | None = metadata.info.get(OUTBOX)
+    found: OutboxProtocol | None = metadata.info.get(OUTBOX)
     return found
 
 
@@ -108,7 +108,7 @@ class Field:
         return FileObjectList() if self.type.multiple else None
 
     @property
-    def outbox(self) -> Outbox | None:
+    def outbox(self) -> OutboxProtocol | None:
         """The outbox of the column's table, if there is one."""
         table = self.column.table
         return outbox_in(table.metadata) if isinstance(table, Table) else None

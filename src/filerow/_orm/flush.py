@@ -19,7 +19,7 @@ from filerow._document import Facts
 from filerow._execution.batch import run_all
 from filerow._file.object import FileObject, FileState, Snapshot, attached, complete, content_in, facts_of, restore, snapshot
 from filerow._file.transfer import Copy, Inspect, Upload, delete_all
-from filerow._orm.fields import Buried, Field, Outbox, Slot, slot_of
+from filerow._orm.fields import Buried, Field, OutboxProtocol, Slot, slot_of
 from filerow._orm.ledger import Frame
 from filerow._orm.ownership import Change, Plan, Ref, Store, pending, plan, ref_of
 from filerow._paths import PathRequest, generate_path, safe_extension, uuid7_hex
@@ -76,7 +76,7 @@ class Work:
     left: dict[Ref, Slot] = field(default_factory=dict)
     moved: dict[Ref, Slot] = field(default_factory=dict)
     adopted: dict[Ref, Slot] = field(default_factory=dict)
-    outbox_of: Callable[[Field], Outbox | None] = field(default_factory=lambda: cache(_outbox_of))
+    outbox_of: Callable[[Field], OutboxProtocol | None] = field(default_factory=lambda: cache(_outbox_of))
 
     @contextmanager
     def undone_on_error(self) -> Generator[None]:
@@ -135,8 +135,8 @@ class Work:
         Args:
             connection_of: The connection that has written a slot.
         """
-        buried: dict[tuple[Outbox, Connection], list[Buried]] = {}
-        kept: dict[tuple[Outbox, Connection], list[Ref]] = {}
+        buried: dict[tuple[OutboxProtocol, Connection], list[Buried]] = {}
+        kept: dict[tuple[OutboxProtocol, Connection], list[Ref]] = {}
         for ref, slot in self.left.items():
             table, outbox = slot.field.column.table, self.outbox_of(slot.field)
             if outbox is not None and isinstance(table, Table) and ref in self.frame.dropped:
@@ -238,7 +238,7 @@ class Work:
         restore(applied.file, applied.before)
 
 
-def _outbox_of(field: Field) -> Outbox | None:
+def _outbox_of(field: Field) -> OutboxProtocol | None:
     return field.outbox
 
 

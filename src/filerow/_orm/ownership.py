@@ -114,19 +114,19 @@ def plan(changes: Sequence[Change], fresh: set[Ref], is_dropped: Callable[[Ref],
         The plan. An object that stays in its slot appears nowhere in it.
     """
     result = Plan()
-    claiming = [change for change in changes if change.owned and change.new]
-    held = _kept(claiming)
+    adopting = [change for change in changes if change.owned and change.new]
+    held = _kept(adopting)
     released = dict.fromkeys(ref for change in changes if change.owned for ref in change.old)
-    for change in claiming:
-        _claim(change, held, released, fresh, is_dropped, result)
+    for change in adopting:
+        _adopt(change, held, released, fresh, is_dropped, result)
     result.drop = [Drop(ref) for ref in released if ref not in held]
     return result
 
 
-def _kept(claiming: Sequence[Change]) -> dict[Ref, Hashable]:
+def _kept(adopting: Sequence[Change]) -> dict[Ref, Hashable]:
     """Return the objects that stay where they are: they cannot go anywhere else."""
     held: dict[Ref, Hashable] = {}
-    for change in claiming:
+    for change in adopting:
         old = set(change.old)
         for file in change.new:
             ref = ref_of(file)
@@ -135,7 +135,7 @@ def _kept(claiming: Sequence[Change]) -> dict[Ref, Hashable]:
     return held
 
 
-def _claim(
+def _adopt(
     change: Change,
     held: dict[Ref, Hashable],
     released: Container[Ref],

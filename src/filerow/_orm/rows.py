@@ -1,4 +1,4 @@
-"""Which mapped classes have file columns, and what their rows own in the database right now."""
+"""What rows own in the database right now: their documents, read and locked in one SELECT a class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a column demands of its files, and which media type a file really has."""
+"""What a column demands of its files: size, type, width and height."""
 
 from __future__ import annotations
 

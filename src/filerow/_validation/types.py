@@ -1,4 +1,4 @@
-"""What a column demands of its files, and which media type a file really has."""
+"""Which media type a file really has: recognised by its first bytes, or else a hint by its claim or its name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from filerow._paths import safe_extension
 
-__all__ = ("OCTET_STREAM", "called", "resolve_type", "sniff")
+__all__ = ("OCTET_STREAM", "SIGNED", "SVG", "called", "resolve_type", "sniff")
 
 OCTET_STREAM = "application/octet-stream"
 SVG = "image/svg+xml"

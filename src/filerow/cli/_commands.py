@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from filerow.cli._values import duration, shard
-from filerow.cli._work import Common, Work
+from filerow.cli._work import Common, Task
 
 __all__ = ("app",)
 
@@ -99,10 +99,10 @@ def _common(
     return Common(app, url, setup, tuple(backend or ()), json, quiet)
 
 
-def _command(example: str) -> Callable[[Callable[..., Work]], Callable[..., Work]]:
+def _command(example: str) -> Callable[[Callable[..., Task]], Callable[..., Task]]:
     """Make a command of a function that turns its options into work; it gets everybody's options too."""
 
-    def decorate(function: Callable[..., Work]) -> Callable[..., Work]:
+    def decorate(function: Callable[..., Task]) -> Callable[..., Task]:
         own = inspect.signature(function, eval_str=True).parameters
         shared = inspect.signature(_common, eval_str=True).parameters
 
@@ -125,8 +125,8 @@ def _command(example: str) -> Callable[[Callable[..., Work]], Callable[..., Work
 
 def _work(
     function: Callable[..., Iterator[Any]], twin: Callable[..., AsyncIterator[Any]], *arguments: Any, **options: Any
-) -> Work:
-    return Work(
+) -> Task:
+    return Task(
         function.__name__,
         lambda application, engine: function(application.metadata, engine, *arguments, **options),
         lambda application, engine: twin(application.metadata, engine, *arguments, **options),
@@ -155,7 +155,7 @@ def check(
     batch: Batch = 500,
     allow_many: Annotated[bool, _option("Repair even when more than half of the objects are missing.", "--allow-many")] = False,
     resume: Resume = None,
-) -> Work:
+) -> Task:
     """Compare every row with its object."""
     from filerow import maintenance
 
@@ -188,7 +188,7 @@ def sweep(
     batch: Batch = 1000,
     also: Annotated[list[str] | None, _option("Look into this backend too, used in former times.", metavar="KEY")] = None,
     allow_many: Annotated[bool, _option("Delete even when most objects have no row.", "--allow-many")] = False,
-) -> Work:
+) -> Task:
     """Find objects that no row owns, and delete them with --delete."""
     from filerow import maintenance
 
@@ -217,12 +217,12 @@ def drain(
     ] = "10s",  # type: ignore[assignment] # typer parses it
     batch: Batch = 1000,
     limit: Annotated[int | None, _option("Deal with so many objects at most.", min=1, metavar="N")] = None,
-) -> Work:
+) -> Task:
     """Delete what the outbox has noted, when its time is over."""
     from filerow import maintenance
 
     work = _work(maintenance.drain, maintenance.drain_async, batch=batch, limit=limit)
-    return Work(work.command, work.blocking, work.awaited, every.total_seconds() if watch else None)
+    return Task(work.command, work.blocking, work.awaited, every.total_seconds() if watch else None)
 
 
 @_command("filerow migrate document.file --to archive --dry-run --app shop.models:Base")
@@ -234,7 +234,7 @@ def migrate(
     concurrency: Concurrency = 16,
     batch: Batch = 100,
     resume: Resume = None,
-) -> Work:
+) -> Task:
     """Move a column's files to another backend."""
     from filerow import maintenance
 
@@ -268,7 +268,7 @@ def adopt(
     concurrency: Concurrency = 16,
     batch: Batch = 100,
     resume: Resume = None,
-) -> Work:
+) -> Task:
     """Take over files that another library has stored.
 
     Rewrites the documents of Advanced Alchemy and sqlalchemy-file, and those made from a plain column of paths or URLs.
@@ -302,12 +302,12 @@ def doctor(
             metavar="KEY[=ORIGIN]",
         ),
     ] = None,
-) -> Work:
+) -> Task:
     """Say what would go wrong: database, outbox, backends."""
     from filerow import maintenance
 
     keys = tuple(direct or ())
-    return Work(
+    return Task(
         "doctor",
         lambda application, engine: maintenance.doctor(
             application.metadata, engine, direct=keys, is_own=application.has_own_engine
@@ -319,7 +319,7 @@ def doctor(
 
 
 @_command("filerow stats --app shop.models:Base --url sqlite:///shop.db")
-def stats() -> Work:
+def stats() -> Task:
     """Count rows, files and bytes, and what is in the outbox."""
     from filerow import maintenance
 
@@ -333,7 +333,7 @@ def ls(
     prefix: Annotated[str, _option("Only paths that begin so.", metavar="PATH")] = "",
     limit: Annotated[int | None, _option("So many files at most.", min=0, metavar="N")] = None,
     removed: Annotated[bool, _option("What was removed and can be had back with undelete.", "--removed")] = False,
-) -> Work:
+) -> Task:
     """List a column's files: row, path, size, type and filename."""
     from filerow import maintenance
 
@@ -346,7 +346,7 @@ def undelete(
     paths: Annotated[
         list[str], typer.Argument(help="The path, or several: see ls --removed.", metavar="PATH", show_default=False)
     ],
-) -> Work:
+) -> Task:
     """Have removed files back, while the outbox keeps them."""
     from filerow import maintenance
 

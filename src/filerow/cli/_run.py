@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from filerow.cli._application import Application, find_application, is_async, settings_from
 from filerow.cli._output import ClosedOutputError, Item, JsonOutput, LineOutput, Output, Summary, tell
 from filerow.cli._values import CannotRunError, hidden, in_one_line, resumed
-from filerow.cli._work import Common, Work
+from filerow.cli._work import Common, Task
 from filerow.exceptions import FilerowError
 from filerow.maintenance import Progress
 
@@ -78,7 +78,7 @@ def _write_now(text: str) -> None:
         os.write(2, text.encode())
 
 
-def run(work: Work, common: Common) -> int:
+def run(work: Task, common: Common) -> int:
     """Do what a command does, show it, and return the exit code."""
     summary = Summary(work.command)
     output = _output(common, work)
@@ -117,7 +117,7 @@ def _exit_code(summary: Summary, stop: Stop) -> int:
     return CLEAN if summary.is_clean else FOUND
 
 
-def _output(common: Common, work: Work) -> Output:
+def _output(common: Common, work: Task) -> Output:
     if common.json:
         return JsonOutput()
     changed = "to change" if work.is_dry_run else "changed"
@@ -174,7 +174,7 @@ class _Shown:
         self._before = self._last or self._before
 
 
-def _work(work: Work, common: Common, stop: Stop, shown: _Shown) -> None:
+def _work(work: Task, common: Common, stop: Stop, shown: _Shown) -> None:
     settings = settings_from(Path.cwd(), app=common.app, url=common.url, setup=common.setup, backends=common.backends)
     application = find_application(settings)
     shown.watching = work.every is not None
@@ -185,7 +185,7 @@ def _work(work: Work, common: Common, stop: Stop, shown: _Shown) -> None:
         _block(work, application, engine, stop, shown)
 
 
-def _block(work: Work, application: Application, engine: Engine, stop: Stop, shown: _Shown) -> None:
+def _block(work: Task, application: Application, engine: Engine, stop: Stop, shown: _Shown) -> None:
     try:
         with _connecting(engine):
             engine.connect().close()
@@ -210,7 +210,7 @@ def _block(work: Work, application: Application, engine: Engine, stop: Stop, sho
         engine.dispose()
 
 
-async def _await(work: Work, application: Application, engine: AsyncEngine, stop: Stop, shown: _Shown) -> None:
+async def _await(work: Task, application: Application, engine: AsyncEngine, stop: Stop, shown: _Shown) -> None:
     try:
         with _connecting(engine.sync_engine):
             await (await engine.connect()).close()

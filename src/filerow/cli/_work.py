@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from filerow.cli._application import Application
     from filerow.cli._output import Item
 
-__all__ = ("Common", "Work")
+__all__ = ("Common", "Task")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Common:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class Task:
     """What a command does.
 
     Attributes:

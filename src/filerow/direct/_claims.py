@@ -19,7 +19,7 @@ from filerow._validation.rules import ImageLimits, Rules
 from filerow.backends._paths import check_path
 from filerow.exceptions import ClaimError
 
-__all__ = ("Claim", "Part", "Target", "missing_of", "parts_of", "plain_rules", "target_of")
+__all__ = ("Claim", "Target", "UploadPart", "missing_of", "parts_of", "plain_rules", "target_of")
 
 
 class Target(NamedTuple):
@@ -154,7 +154,7 @@ class Claim(NamedTuple):
         return Rules(plain.get("max_size"), tuple(plain.get("content_types", ())), field, ImageLimits(**plain.get("image", {})))
 
 
-class Part(NamedTuple):
+class UploadPart(NamedTuple):
     """One part of a multipart upload: bytes ``[start, end)`` of the file."""
 
     number: int
@@ -162,13 +162,13 @@ class Part(NamedTuple):
     end: int
 
 
-def parts_of(claim: Claim) -> list[Part]:
+def parts_of(claim: Claim) -> list[UploadPart]:
     """Return the parts of a multipart upload, in order."""
     starts = range(0, claim.size, claim.part_size)
-    return [Part(number, start, min(start + claim.part_size, claim.size)) for number, start in enumerate(starts, 1)]
+    return [UploadPart(number, start, min(start + claim.part_size, claim.size)) for number, start in enumerate(starts, 1)]
 
 
-def missing_of(claim: Claim, there: Mapping[int, tuple[int, str]]) -> list[Part]:
+def missing_of(claim: Claim, there: Mapping[int, tuple[int, str]]) -> list[UploadPart]:
     """Return the parts that a store does not have, or has in another size."""
     return [part for part in parts_of(claim) if part.number not in there or there[part.number][0] != part.end - part.start]
 

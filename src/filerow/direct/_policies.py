@@ -74,7 +74,8 @@ def start_steps(backend: StorageBackend, claim: Claim, multipart_from: int, part
     """
     if not _is_s3(backend):
         return claim
-    from filerow.backends.obstore.s3 import LEAST_PART, MOST_BYTES, MOST_PARTS, direct_of
+    from filerow.backends.obstore.backend import direct_of
+    from filerow.backends.obstore.s3 import LEAST_PART, MOST_BYTES, MOST_PARTS
 
     if claim.size > MOST_BYTES:
         msg = f"{claim.filename!r} has {claim.size:,} bytes; S3 copies no more than {MOST_BYTES:,} in one request"
@@ -97,7 +98,8 @@ def ticket_steps(backend: StorageBackend, claim: Claim, token: str, s3_method: S
     if not _is_s3(backend):
         url, headers = yield from _signed_steps(backend, claim, seconds)
         return Ticket("PUT", url, headers, fields, token, claim.expires_at, size=claim.size)
-    from filerow.backends.obstore.s3 import Bound, direct_of
+    from filerow.backends.obstore.backend import direct_of
+    from filerow.backends.obstore.s3 import Bound
 
     direct = direct_of(backend)
     bound = Bound(*present(claim.content_type, claim.filename), claim.size, claim.checksum, seconds)
@@ -126,7 +128,7 @@ def _signed_steps(backend: StorageBackend, claim: Claim, seconds: int) -> Steps[
 
 
 def _parts_steps(backend: StorageBackend, claim: Claim, token: str, seconds: int) -> Steps[Ticket]:
-    from filerow.backends.obstore.s3 import direct_of
+    from filerow.backends.obstore.backend import direct_of
 
     direct = direct_of(backend)
     there = yield direct.call(direct.parts, claim.path, claim.upload_id)
@@ -142,7 +144,7 @@ def _parts_steps(backend: StorageBackend, claim: Claim, token: str, seconds: int
 def abort_steps(backend: StorageBackend, claim: Claim) -> Steps[None]:
     """Remove what a client has uploaded so far; a file made of the claim already is left alone."""
     if claim.upload_id:
-        from filerow.backends.obstore.s3 import direct_of
+        from filerow.backends.obstore.backend import direct_of
 
         direct = direct_of(backend)
         yield direct.call(direct.abort, claim.path, claim.upload_id)

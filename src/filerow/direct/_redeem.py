@@ -89,7 +89,7 @@ def redeem_steps(claim: Claim, rules: Rules) -> Steps[Facts]:
         yield from _complete_steps(claim, backend)
     yield from _check_size_steps(claim, backend)
     copied = yield from _copy_steps(claim, backend)
-    check = _Check(claim, rules, backend)
+    check = _UploadCheck(claim, rules, backend)
     try:
         if copied.size is None:
             copied = yield Call(backend.head, backend.head_async, (claim.target,), {})
@@ -105,7 +105,7 @@ def redeem_steps(claim: Claim, rules: Rules) -> Steps[Facts]:
 
 
 def _complete_steps(claim: Claim, backend: StorageBackend) -> Steps[None]:
-    from filerow.backends.obstore.s3 import direct_of
+    from filerow.backends.obstore.backend import direct_of
 
     direct = direct_of(backend)
     there = yield direct.call(direct.parts, claim.path, claim.upload_id)
@@ -157,7 +157,7 @@ def _delete(backend: StorageBackend, *paths: str) -> Call:
     return Call(job.run, job.run_async, (), {})
 
 
-class _Stored(Content):
+class _Uploaded(Content):
     """The copy, as content to be checked: its first bytes are read once, whoever looks at them."""
 
     peekable = True
@@ -179,7 +179,7 @@ class _Stored(Content):
         return self._backend.read(self._path, offset, offset + size)
 
 
-class _Check:
+class _UploadCheck:
     """Looks the copy over by its column's rules, then reads it once, in bounded memory, for its size and checksum."""
 
     def __init__(self, claim: Claim, rules: Rules, backend: StorageBackend) -> None:
@@ -188,7 +188,7 @@ class _Check:
         self._backend = backend
         self._meter = Meter(rules, claim.filename)
         known = Facts(filename=claim.filename, content_type=claim.content_type, size=claim.size)
-        self._checks = Checks(_Stored(claim, backend), known, rules)
+        self._checks = Checks(_Uploaded(claim, backend), known, rules)
 
     def run(self) -> None:
         """Check, blocking."""

@@ -6,7 +6,7 @@ from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 
-from filerow.http._conditional import Outcome, Validators, evaluate
+from filerow.http._conditional import ConditionOutcome, Validators, evaluate
 from filerow.http._reply import Reply, RequestHeaders, lowered
 
 __all__ = ("SCRIPT", "script")
@@ -30,7 +30,7 @@ def script(method: str = "GET", headers: RequestHeaders = ()) -> Reply:
     """
     code, etag = _module()
     known = (("etag", etag), ("cache-control", "no-cache"))
-    if evaluate(method, lowered(headers), Validators(etag, None, settled=True)) is Outcome.NOT_MODIFIED:
+    if evaluate(method, lowered(headers), Validators(etag, None, settled=True)) is ConditionOutcome.NOT_MODIFIED:
         return Reply(304, known)
     kind = (("content-type", "text/javascript; charset=utf-8"), ("x-content-type-options", "nosniff"))
     return Reply(200, (*kind, *known, ("content-length", str(len(code)))), code if method == "GET" else b"")

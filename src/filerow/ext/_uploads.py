@@ -13,10 +13,10 @@ from filerow._file.object import FileObject
 from filerow._orm.column import StoredObject
 from filerow.exceptions import FileValidationError
 
-__all__ = ("Target", "checked", "checked_async", "is_upload", "payload_of", "required", "target_of")
+__all__ = ("FormField", "checked", "checked_async", "is_upload", "payload_of", "required", "target_of")
 
 
-class Target(NamedTuple):
+class FormField(NamedTuple):
     """Where uploads go.
 
     Attributes:
@@ -28,7 +28,7 @@ class Target(NamedTuple):
     field: str
 
 
-def target_of(column: object) -> Target:
+def target_of(column: object) -> FormField:
     """Return the type and the name of a file column.
 
     Args:
@@ -38,7 +38,7 @@ def target_of(column: object) -> Target:
         TypeError: It is no file column.
     """
     if isinstance(column, StoredObject):
-        return Target(column, "file")
+        return FormField(column, "file")
     key, kind = "", None
     if isinstance(column, QueryableAttribute):
         key, columns = column.key, column.property.columns if hasattr(column.property, "columns") else []
@@ -48,10 +48,10 @@ def target_of(column: object) -> Target:
     if not isinstance(kind, StoredObject):
         msg = f"this takes a file column, such as Document.file, or a StoredObject, not {column!r}"
         raise TypeError(msg)
-    return Target(kind, key)
+    return FormField(kind, key)
 
 
-def checked(upload: object, target: Target, field: str = "") -> FileObject:
+def checked(upload: object, target: FormField, field: str = "") -> FileObject:
     """Return a pending file of an upload that the column's rules allow; the upload is not closed.
 
     Raises:
@@ -61,7 +61,7 @@ def checked(upload: object, target: Target, field: str = "") -> FileObject:
     return target.type.check(FileObject.from_upload(upload), field=field or target.field)
 
 
-async def checked_async(upload: object, target: Target, field: str = "") -> FileObject:
+async def checked_async(upload: object, target: FormField, field: str = "") -> FileObject:
     """Return a pending file of an upload that the column's rules allow; see :func:`checked`."""
     return await target.type.check_async(FileObject.from_upload(upload), field=field or target.field)
 

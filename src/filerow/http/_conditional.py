@@ -9,7 +9,7 @@ from email.utils import formatdate, parsedate_to_datetime
 from enum import Enum
 from typing import NamedTuple
 
-__all__ = ("Outcome", "Validators", "entity_tag", "evaluate", "http_date", "if_range_holds")
+__all__ = ("ConditionOutcome", "Validators", "entity_tag", "evaluate", "http_date", "if_range_holds")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SHA256 = re.compile(r"sha256:([0-9a-f]{64})\Z")
@@ -23,7 +23,7 @@ _DATE = re.compile(
 )
 
 
-class Outcome(Enum):
+class ConditionOutcome(Enum):
     """What the preconditions of a request say, and the status of the answer."""
 
     PROCEED = 200
@@ -67,7 +67,7 @@ def http_date(seconds: float) -> str:
     return formatdate(int(seconds), usegmt=True)
 
 
-def evaluate(method: str, headers: Mapping[str, str], known: Validators) -> Outcome:
+def evaluate(method: str, headers: Mapping[str, str], known: Validators) -> ConditionOutcome:
     """Evaluate the preconditions of a request in the order of section 13.2.2; `if_range_holds` is its last step.
 
     Args:
@@ -79,15 +79,15 @@ def evaluate(method: str, headers: Mapping[str, str], known: Validators) -> Outc
     match, none_match = headers.get("if-match"), headers.get("if-none-match")
     if match is not None:
         if not _lists(match, known.etag, strong=True):
-            return Outcome.FAILED
+            return ConditionOutcome.FAILED
     elif not _unmodified_since(headers.get("if-unmodified-since"), known.modified, default=True):
-        return Outcome.FAILED
+        return ConditionOutcome.FAILED
     if none_match is not None:
         if _lists(none_match, known.etag, strong=False):
-            return Outcome.NOT_MODIFIED if reads else Outcome.FAILED
+            return ConditionOutcome.NOT_MODIFIED if reads else ConditionOutcome.FAILED
     elif reads and _unmodified_since(headers.get("if-modified-since"), known.modified, default=False):
-        return Outcome.NOT_MODIFIED
-    return Outcome.PROCEED
+        return ConditionOutcome.NOT_MODIFIED
+    return ConditionOutcome.PROCEED
 
 
 def if_range_holds(headers: Mapping[str, str], known: Validators) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from filerow.http._conditional import Outcome, Validators, entity_tag, evaluate, http_date, if_range_holds
+from filerow.http._conditional import ConditionOutcome, Validators, entity_tag, evaluate, http_date, if_range_holds
 from filerow.http._ranges import UNSATISFIABLE, requested_range
 from filerow.http._reply import Body, Headers, Reply, RequestHeaders, lowered, plain
 
@@ -61,9 +61,9 @@ def respond(what: Representation, method: str, headers: RequestHeaders) -> Reply
     asked = lowered(headers)
     outcome = evaluate(method, asked, what.known)
     identity = (*_validator_headers(what.known), ("cache-control", what.cache_control))
-    if outcome is Outcome.FAILED:
+    if outcome is ConditionOutcome.FAILED:
         return plain(outcome.value, *identity)
-    if outcome is Outcome.NOT_MODIFIED:
+    if outcome is ConditionOutcome.NOT_MODIFIED:
         return Reply(outcome.value, identity)  # no content-length: it would be that of the file (section 8.6)
     part = None
     if method == "GET" and if_range_holds(asked, what.known):

@@ -11,7 +11,7 @@ from filerow.exceptions import ContentTypeError, FilerowError, FileTooLargeError
 if TYPE_CHECKING:
     from filerow.backends._types import SignRequest
 
-__all__ = ("Limits", "UploadRefusedError", "limits_of")
+__all__ = ("UploadLimits", "UploadRefusedError", "limits_of")
 
 _DIGITS = re.compile(r"[0-9]{1,18}\Z")
 
@@ -29,7 +29,7 @@ class UploadRefusedError(FilerowError):
         self.status = status
 
 
-class Limits(NamedTuple):
+class UploadLimits(NamedTuple):
     """How long a body must be.
 
     Attributes:
@@ -73,7 +73,7 @@ class Limits(NamedTuple):
             raise UploadRefusedError(400, f"The upload broke off: {size} of {self.exactly} bytes have arrived.")
 
 
-def limits_of(request: SignRequest, headers: Mapping[str, str]) -> Limits:
+def limits_of(request: SignRequest, headers: Mapping[str, str]) -> UploadLimits:
     """Check the headers of an upload before its body is read.
 
     Args:
@@ -92,7 +92,7 @@ def limits_of(request: SignRequest, headers: Mapping[str, str]) -> Limits:
         raise too_large(limit, announced)
     if announced is not None and exactly is not None and announced != exactly:
         raise UploadRefusedError(400, f"This link is for {exactly} bytes, not for {announced}.")
-    return Limits(most, exactly if announced is None else announced)
+    return UploadLimits(most, exactly if announced is None else announced)
 
 
 def too_large(limit: int, actual: int) -> FileTooLargeError:

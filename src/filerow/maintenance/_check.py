@@ -27,10 +27,10 @@ from filerow.exceptions import BackendNotFoundError, DocumentError, ObjectNotFou
 from filerow.maintenance._legacy import members_of
 from filerow.maintenance._listing import pages
 from filerow.maintenance._report import Finding, Level, Progress
-from filerow.maintenance._rewrite import Outcome, Rewrite, compare_and_set, present
+from filerow.maintenance._rewrite import Rewrite, RewriteOutcome, compare_and_set, present
 from filerow.maintenance._rows import Row, count, row_name, rows
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # needs greenlet, which SQLAlchemy 2.1 does not bring by itself
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 __all__ = ("CheckOptions", "Look", "Verdict", "check", "check_async", "verdict_of")
@@ -244,7 +244,7 @@ class _Check:
         for one, look in zip(certain, again, strict=True):
             if look.info is None and look.error is None:
                 by_row.setdefault(one.row.key, []).append(one)
-        outcome = Outcome()
+        outcome = RewriteOutcome()
         compare_and_set(self._engine, column, [_without(column, found) for found in by_row.values()], outcome)
         if outcome.lost:
             tally.findings.append(
@@ -282,6 +282,9 @@ def _without(column: FileColumn, lost: Sequence[_Seen]) -> Rewrite:
     gone = {one.place for one in lost}
     left = [document for place, document in enumerate(documents_in(row.value)) if place not in gone]
     return Rewrite(row.key, row.value, left if column.type.multiple else None)
+
+
+# -- one look at one object, and what it says of the document that names it -----------------------------------------------
 
 
 _CHUNK = 1 << 20

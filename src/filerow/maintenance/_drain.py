@@ -12,6 +12,7 @@ from filerow._execution.batch import iterate_async
 from filerow.maintenance._report import Finding, Progress
 from filerow.outbox import Drained, Outbox, outbox_of
 from filerow.outbox._drain import Failure, batches, note_run
+from filerow.outbox._outbox import settings_of
 from filerow.outbox._table import now_of
 
 if TYPE_CHECKING:
@@ -56,12 +57,12 @@ def _drain(outbox: Outbox, engine: Engine, batch: int, limit: int | None) -> Ite
     total = due if limit is None else min(due, limit)
     yield Progress("drain", total=total)
     done = Drained()
-    for step in batches(outbox, engine, batch=batch, limit=limit):
+    for step in batches(settings_of(outbox), engine, batch=batch, limit=limit):
         done += step.drained
         handled = done.deleted + done.taken_back + done.failed + done.dead
         findings = tuple(_findings(step.failures))
         yield Progress("drain", handled, max(total, handled), changed=done.deleted, findings=findings)
-    note_run(outbox, engine, asdict(done))
+    note_run(settings_of(outbox), engine, asdict(done))
 
 
 def _due(outbox: Outbox, connection: Connection) -> int:

@@ -96,6 +96,9 @@ def known_type(content_type: str) -> str | None:
     return None if content_type == OCTET_STREAM else content_type
 
 
+# -- reading an object through once, in bounded memory --------------------------------------------------------------------
+
+
 class Reading:
     """One object, read through.
 

@@ -25,7 +25,7 @@ from filerow.maintenance._rows import plain_table, write
 from filerow.outbox import Outbox, outbox_of
 from filerow.outbox._drain import read_committed, skips_locked
 
-__all__ = ("Outcome", "Rewrite", "compare_and_set", "discard", "forget", "named_in", "present", "undone_with")
+__all__ = ("Rewrite", "RewriteOutcome", "compare_and_set", "discard", "forget", "named_in", "present", "undone_with")
 
 logger = logging.getLogger("filerow")
 
@@ -50,7 +50,7 @@ class Rewrite:
 
 
 @dataclass(slots=True)
-class Outcome:
+class RewriteOutcome:
     """What became of a batch; it is true at any moment, also after an error.
 
     Attributes:
@@ -98,7 +98,7 @@ class Rows:
 
 
 def compare_and_set(
-    engine: Engine, column: FileColumn, rewrites: Sequence[Rewrite], outcome: Outcome, source: Column[Any] | None = None
+    engine: Engine, column: FileColumn, rewrites: Sequence[Rewrite], outcome: RewriteOutcome, source: Column[Any] | None = None
 ) -> None:
     """Rewrite the rows that are still what they were; nothing else in them changes.
 
@@ -123,7 +123,7 @@ def compare_and_set(
 
 
 def _transaction(
-    engine: Engine, rows: Rows, rewrites: Sequence[Rewrite], outcome: Outcome, *, skip: bool = False
+    engine: Engine, rows: Rows, rewrites: Sequence[Rewrite], outcome: RewriteOutcome, *, skip: bool = False
 ) -> list[Rewrite]:
     """Compare and set in one transaction; return the rows that are gone, or locked by somebody."""
     writes = _writes_tombstones(engine, rows.column)

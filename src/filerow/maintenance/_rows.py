@@ -43,7 +43,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from filerow._orm.references import FileColumn, decoded
 from filerow._orm.rows import locking
 
-__all__ = ("Batch", "Row", "count", "cursor_of", "plain_table", "read_locked", "row_name", "rows", "write")
+__all__ = ("Row", "RowBatch", "count", "cursor_of", "plain_table", "read_locked", "row_name", "rows", "write")
 
 _VALUE = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 _BY_TUPLE = frozenset({"postgresql", "sqlite"})
@@ -64,7 +64,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class RowBatch:
     """Some rows that follow each other.
 
     Attributes:
@@ -84,7 +84,7 @@ def rows(
     resume: str | None = None,
     where: ColumnElement[bool] | None = None,
     instead: ColumnElement[Any] | None = None,
-) -> Iterator[Batch]:
+) -> Iterator[RowBatch]:
     """Yield the rows whose column is not NULL, each batch read in a short transaction of its own.
 
     Args:
@@ -115,7 +115,7 @@ def rows(
         if last == before:
             msg = f"the database does not sort {file_column.table.fullname!r} as it compares the keys: {last!r}"
             raise RuntimeError(msg)
-        yield Batch(tuple(Row(tuple(row[:-1]), read(row[-1])) for row in found), cursor_of(file_column, last))
+        yield RowBatch(tuple(Row(tuple(row[:-1]), read(row[-1])) for row in found), cursor_of(file_column, last))
         if len(found) < batch:
             return
 

@@ -2,11 +2,11 @@
 
 A batch has three steps, and holds a connection in the first and the last only::
 
-    claim    one short transaction: lock due tombstones, ask every file column, take back the live ones, count an attempt
+    lease    one short transaction: lock due tombstones, ask every file column, take back the live ones, count an attempt
     delete   one bulk delete per backend
     settle   one short transaction: forget what is gone, put off what failed
 
-Whoever claims tombstones leaves a lease in ``next_attempt``. A process that dies leaves them to the next drain after that, and
+Whoever takes tombstones leaves a lease in ``next_attempt``. A process that dies leaves them to the next drain after that, and
 to delete a missing object is no failure, so a drain may be killed anywhere.
 """
 
@@ -44,21 +44,22 @@ from filerow._execution.batch import run_all
 from filerow._orm.ownership import Ref
 from filerow._orm.references import referenced
 from filerow._registry import storages
-from filerow.outbox._table import Tombstone, now, now_of
+from filerow.outbox._settings import OutboxSettings
+from filerow.outbox._table import Tombstone, now, now_of, write_state
 
 if TYPE_CHECKING:
     from filerow.backends.base import StorageBackend
-    from filerow.outbox._outbox import Outbox
 
 __all__ = (
-    "Batch",
-    "Claim",
     "Drained",
+    "DrainedBatch",
     "Due",
     "Failure",
+    "Lease",
     "batches",
-    "claimed",
     "delay_after",
+    "drain_steps",
+    "leased",
     "locked",
     "note_run",
     "read_committed",
@@ -118,7 +119,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class DrainedBatch:
     """One batch, settled.
 
     Attributes:
@@ -141,7 +142,7 @@ class _Outcome:
     interruption: BaseException | None = None
 
 
-def batches(outbox: Outbox, engine: Engine, *, batch: int, limit: int | None) -> Iterator[Batch]:
+def batches(settings: OutboxSettings, engine: Engine, *, batch: int, limit: int | None) -> Iterator[DrainedBatch]:
     """Drain what is due at this moment, and yield after every batch; each tombstone is handled once."""
     engine = read_committed(engine)
     with engine.connect() as connection:
@@ -151,25 +152,44 @@ def batches(outbox: Outbox, engine: Engine, *, batch: int, limit: int | None) ->
     while left is None or left > 0:
         size = batch if left is None else min(batch, left)
         with engine.begin() as connection:
-            found = locked(outbox, connection, Due(outbox, moment, refusing), size)
-            claim = claimed(outbox, connection, found)
+            found = locked(settings, connection, Due(settings, moment, refusing), size)
+            lease = leased(settings, connection, found)
         if not found:
             return
-        outcome = _delete(claim.tombstones)
-        failures = _settle(outbox, engine, outcome)
+        outcome = _delete(lease.tombstones)
+        failures = _settle(settings, engine, outcome)
         if outcome.interruption is not None:
             raise outcome.interruption
         dead = sum(failure.dead for failure in failures)
-        yield Batch(Drained(len(outcome.gone), claim.taken_back, len(failures) - dead, dead), tuple(failures))
+        yield DrainedBatch(Drained(len(outcome.gone), lease.taken_back, len(failures) - dead, dead), tuple(failures))
         refusing |= outcome.refusing  # nothing of a store that is down is tried again before the next drain
         left = None if left is None else left - len(found)
 
 
-def note_run(outbox: Outbox, engine: Engine, told: dict[str, Any]) -> None:
+def drain_steps(settings: OutboxSettings, engine: Engine, *, batch: int, limit: int | None = None) -> Iterator[Drained]:
+    """Drain batch by batch, and yield after each what has been done so far.
+
+    Raises:
+        ValueError: ``batch`` is out of its range.
+    """
+    if not 1 <= batch <= MOST:
+        msg = f"a batch has 1 to {MOST:,} tombstones, not {batch}"
+        raise ValueError(msg)
+    return _totals(settings, engine, batch, limit)
+
+
+def _totals(settings: OutboxSettings, engine: Engine, batch: int, limit: int | None) -> Iterator[Drained]:
+    total = Drained()
+    for step in batches(settings, engine, batch=batch, limit=limit):
+        total += step.drained
+        yield total
+
+
+def note_run(settings: OutboxSettings, engine: Engine, told: dict[str, Any]) -> None:
     """Write into the outbox's state that somebody drains it, for ``filerow doctor``; a failure is no reason to stop."""
     try:
         with engine.begin() as connection:
-            outbox.write_state(connection, RUN, {"host": socket.gethostname(), "pid": os.getpid(), **told})
+            write_state(connection, settings.state, RUN, {"host": socket.gethostname(), "pid": os.getpid(), **told})
     except SQLAlchemyError:
         logger.debug("could not write down that the outbox was drained", exc_info=True)
 
@@ -250,29 +270,31 @@ def delay_after(attempts: int, backoff: timedelta, most: timedelta) -> float:
     return seconds * random.uniform(0.75, 1.25)  # noqa: S311 - so that a million do not come back at once
 
 
-def _settle(outbox: Outbox, engine: Engine, outcome: _Outcome) -> list[Failure]:
-    failures = [Failure(Ref(one.backend, one.path), error, one.attempts >= outbox.max_attempts) for one, error in outcome.failed]
+def _settle(settings: OutboxSettings, engine: Engine, outcome: _Outcome) -> list[Failure]:
+    failures = [
+        Failure(Ref(one.backend, one.path), error, one.attempts >= settings.max_attempts) for one, error in outcome.failed
+    ]
     if not (outcome.gone or outcome.failed or outcome.left):
         return failures
-    table = outbox.table
+    table = settings.table
     with engine.begin() as connection:
-        take_write_lock(outbox, connection)
+        take_write_lock(settings, connection)
         if outcome.gone:
             connection.execute(delete(table).where(table.c.id.in_([one.id for one in outcome.gone])))
         if outcome.left:  # nobody need wait for the end of the lease
             mine = table.c.id.in_([one.id for one in outcome.left])
             connection.execute(update(table).where(mine).values(next_attempt=now(connection.dialect.name)))
         if failures:
-            _put_off(outbox, connection, outcome.failed)
+            _put_off(settings, connection, outcome.failed)
     for failure in failures:
         if failure.dead:
-            logger.error("gave up deleting %s after %d attempts: %s", failure.ref, outbox.max_attempts, failure.error)
+            logger.error("gave up deleting %s after %d attempts: %s", failure.ref, settings.max_attempts, failure.error)
     return failures
 
 
-def _put_off(outbox: Outbox, connection: Connection, failed: Sequence[tuple[Tombstone, str]]) -> None:
+def _put_off(settings: OutboxSettings, connection: Connection, failed: Sequence[tuple[Tombstone, str]]) -> None:
     """Write down when to try again; not where another drain has taken over since the lease ran out."""
-    table = outbox.table
+    table = settings.table
     later = now(connection.dialect.name) + bindparam("delay", type_=Double)
     change = update(table).where(table.c.id == bindparam("tombstone"), table.c.attempts == bindparam("seen"))
     connection.execute(
@@ -285,9 +307,9 @@ def _put_off(outbox: Outbox, connection: Connection, failed: Sequence[tuple[Tomb
             {
                 "tombstone": one.id,
                 "seen": one.attempts,
-                "delay": delay_after(one.attempts, outbox.backoff, outbox.max_backoff),
+                "delay": delay_after(one.attempts, settings.backoff, settings.max_backoff),
                 "error": error[:_MOST_OF_AN_ERROR],
-                "given_up": int(one.attempts >= outbox.max_attempts),
+                "given_up": int(one.attempts >= settings.max_attempts),
             }
             for one, error in failed
         ],
@@ -296,11 +318,15 @@ def _put_off(outbox: Outbox, connection: Connection, failed: Sequence[tuple[Tomb
 
 logger = logging.getLogger("filerow")
 
+
+# -- the first step: lock due tombstones, ask who names their objects, count an attempt for the others --------------------
+
+
 _READ_COMMITTED = frozenset({"postgresql", "mysql", "mariadb"})
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class Lease:
     """Tombstones of dead objects that are ours for the length of the lease; their ``attempts`` include this one."""
 
     tombstones: list[Tombstone]
@@ -310,10 +336,10 @@ class Claim:
 class Due:
     """Which tombstones are due, at one moment of the database's clock."""
 
-    def __init__(self, outbox: Outbox, moment: float, without: set[str]) -> None:
-        self._table = outbox.table
+    def __init__(self, settings: OutboxSettings, moment: float, without: set[str]) -> None:
+        self._table = settings.table
         self._moment = moment
-        self._dropped = moment - outbox.retention.total_seconds()
+        self._dropped = moment - settings.retention.total_seconds()
         self._without = without
 
     def new(self, size: int) -> Select[Any]:
@@ -341,10 +367,10 @@ def read_committed(engine: Engine) -> Engine:
     return engine
 
 
-def take_write_lock(outbox: Outbox, connection: Connection) -> None:
+def take_write_lock(settings: OutboxSettings, connection: Connection) -> None:
     """Take SQLite's one write lock, by an UPDATE that matches nothing; nothing elsewhere."""
     if connection.dialect.name == "sqlite":
-        connection.execute(update(outbox.table).values(attempts=outbox.table.c.attempts).where(false()))
+        connection.execute(update(settings.table).values(attempts=settings.table.c.attempts).where(false()))
 
 
 def skips_locked(dialect: Dialect) -> bool:
@@ -357,9 +383,9 @@ def skips_locked(dialect: Dialect) -> bool:
     return dialect.name == "mysql" and version >= (8, 0, 1)
 
 
-def locked(outbox: Outbox, connection: Connection, due: Due, size: int) -> list[Tombstone]:
+def locked(settings: OutboxSettings, connection: Connection, due: Due, size: int) -> list[Tombstone]:
     """Return due tombstones that nobody else has; half of a batch at most are tried again while there are new ones."""
-    take_write_lock(outbox, connection)
+    take_write_lock(settings, connection)
     if connection.dialect.name == "postgresql":
         # What is looked for has an index, which a table that was empty when it was last analyzed would not use.
         connection.exec_driver_sql("SET LOCAL enable_seqscan TO off")
@@ -375,16 +401,16 @@ def locked(outbox: Outbox, connection: Connection, due: Due, size: int) -> list[
     return found
 
 
-def claimed(outbox: Outbox, connection: Connection, found: Sequence[Tombstone]) -> Claim:
+def leased(settings: OutboxSettings, connection: Connection, found: Sequence[Tombstone]) -> Lease:
     """Count an attempt for each tombstone, and take back those of objects that a row names.
 
     From the commit on nobody can give such an object to a row again: the triggers refuse it.
     """
-    ours = _marked(outbox, connection, found)
+    ours = _marked(settings, connection, found)
     if not ours:
-        return Claim([], 0)
-    live = referenced(connection, outbox.metadata, [Ref(one.backend, one.path) for one in ours])
-    newest = _newest(outbox, connection, ours)
+        return Lease([], 0)
+    live = referenced(connection, settings.metadata, [Ref(one.backend, one.path) for one in ours])
+    newest = _newest(settings, connection, ours)
     kept: list[Tombstone] = []
     forgotten: list[int] = []
     taken_back = 0
@@ -399,13 +425,13 @@ def claimed(outbox: Outbox, connection: Connection, found: Sequence[Tombstone]) 
             continue
         forgotten.append(one.id)  # it lives, or was dropped once more: the newest tombstone says from when on to keep it
     if forgotten:
-        connection.execute(delete(outbox.table).where(outbox.table.c.id.in_(forgotten)))
-    return Claim(kept, taken_back)
+        connection.execute(delete(settings.table).where(settings.table.c.id.in_(forgotten)))
+    return Lease(kept, taken_back)
 
 
-def _marked(outbox: Outbox, connection: Connection, found: Sequence[Tombstone]) -> list[Tombstone]:
-    table = outbox.table
-    lease = now(connection.dialect.name) + literal(outbox.lease.total_seconds(), Double)
+def _marked(settings: OutboxSettings, connection: Connection, found: Sequence[Tombstone]) -> list[Tombstone]:
+    table = settings.table
+    lease = now(connection.dialect.name) + literal(settings.lease.total_seconds(), Double)
     change = update(table).values(attempts=table.c.attempts + 1, next_attempt=lease)
     if connection.dialect.name == "sqlite" or skips_locked(connection.dialect):
         if found:
@@ -420,9 +446,9 @@ def _marked(outbox: Outbox, connection: Connection, found: Sequence[Tombstone]) 
     return [Tombstone(one.id, one.backend, one.path, one.attempts + 1, one.dropped_at) for one in won]
 
 
-def _newest(outbox: Outbox, connection: Connection, ours: Sequence[Tombstone]) -> dict[Ref, int]:
+def _newest(settings: OutboxSettings, connection: Connection, ours: Sequence[Tombstone]) -> dict[Ref, int]:
     """Return the number of each object's newest tombstone, due or not."""
-    columns = outbox.table.c
+    columns = settings.table.c
     same = select(columns.backend, columns.path, func.max(columns.id)).group_by(columns.backend, columns.path)
     rows = connection.execute(same.where(columns.path.in_(sorted({one.path for one in ours}))))
     return {Ref(backend, path): newest for backend, path, newest in rows}

@@ -13,17 +13,17 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from time import monotonic
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 from sqlalchemy import Engine
 
 from filerow._execution.batch import iterate_async
-from filerow.outbox._drain import Drained, note_run
+from filerow.outbox._drain import Drained, drain_steps, note_run
+from filerow.outbox._settings import OutboxSettings
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-    from filerow.outbox._outbox import Outbox
 
 __all__ = ("Drainer",)
 
@@ -35,6 +35,10 @@ _GATHER = 0.2
 _LONGEST_PAUSE = 300.0
 
 
+OnWake: TypeAlias = Callable[[Callable[[], None]], Callable[[], None]]
+"""Registers a callback for commits that dropped a file, and returns what ends that; see :meth:`Outbox.on_wake`."""
+
+
 class Drainer:
     """Drains an outbox as long as the application runs: ``with``, ``async with``, or as an ASGI lifespan.
 
@@ -42,13 +46,21 @@ class Drainer:
     """
 
     def __init__(
-        self, outbox: Outbox, engine: Engine | AsyncEngine, *, interval: timedelta, batch: int, patience: timedelta
+        self,
+        settings: OutboxSettings,
+        engine: Engine | AsyncEngine,
+        *,
+        on_wake: OnWake,
+        interval: timedelta,
+        batch: int,
+        patience: timedelta,
     ) -> None:
         if interval <= timedelta(0):
             msg = f"interval is a time between two looks at the outbox, not {interval}"
             raise ValueError(msg)
-        self._outbox = outbox
+        self._settings = settings
         self._engine = engine
+        self._on_wake = on_wake
         self._interval = interval.total_seconds()
         self._batch = batch
         self._patience = patience.total_seconds()
@@ -124,14 +136,14 @@ class Drainer:
 
     def _listen(self, wake: Callable[[], None]) -> None:
         # What is kept for longer than an interval is not due before the next look anyway.
-        soon = self._outbox.retention.total_seconds() < self._interval
+        soon = self._settings.retention.total_seconds() < self._interval
         here = os.getpid()
 
         def wake_here() -> None:
             if os.getpid() == here:  # a forked child has neither the thread nor the loop, and maybe a lock that nobody opens
                 wake()
 
-        self._deaf = self._outbox.on_wake(wake_here) if soon else _nothing
+        self._deaf = self._on_wake(wake_here) if soon else _nothing
 
     def _end(self) -> None:
         self._stopping = True
@@ -142,8 +154,8 @@ class Drainer:
     def _rounds(self, engine: Engine) -> Iterator[_Pause]:
         """Drain, yield how long to wait, and so on; whatever fails is logged and tried again, less and less often."""
         failures = 0
-        beat = _Heartbeat(self._outbox, engine, self._interval)
-        after_wake = _GATHER + self._outbox.retention.total_seconds()
+        beat = _Heartbeat(self._settings, engine, self._interval)
+        after_wake = _GATHER + self._settings.retention.total_seconds()
         while not self._stopping:
             try:
                 self._drain(engine, beat)
@@ -159,7 +171,7 @@ class Drainer:
 
     def _drain(self, engine: Engine, beat: _Heartbeat) -> None:
         before = Drained()
-        for total in self._outbox.drain_steps(engine, batch=self._batch):
+        for total in drain_steps(self._settings, engine, batch=self._batch):
             beat.deleted += total.deleted - before.deleted
             beat.failed += total.failed + total.dead - before.failed - before.dead
             before = total
@@ -184,11 +196,11 @@ class _Pause:
 class _Heartbeat:
     """Tells ``filerow doctor`` that a drainer is there, at most once an interval."""
 
-    def __init__(self, outbox: Outbox, engine: Engine, interval: float) -> None:
+    def __init__(self, settings: OutboxSettings, engine: Engine, interval: float) -> None:
         self.deleted = 0
         self.failed = 0
         self.error: str | None = None
-        self._outbox = outbox
+        self._settings = settings
         self._engine = engine
         self._interval = interval
         self._last = -float("inf")
@@ -199,7 +211,7 @@ class _Heartbeat:
             return
         self._last = monotonic()
         told = {"interval": self._interval, "deleted": self.deleted, "failed": self.failed, "error": self.error}
-        note_run(self._outbox, self._engine, told)
+        note_run(self._settings, self._engine, told)
 
 
 class _Thread:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -10,7 +9,7 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, MetaData, Table, insert, select, update
+from sqlalchemy import Connection, Engine, MetaData, Table, update
 from sqlalchemy.engine import Dialect
 
 from filerow._execution.batch import spawn
@@ -18,16 +17,17 @@ from filerow._file.object import FileObject
 from filerow._orm.events import on_ddl
 from filerow._orm.fields import OUTBOX, Buried
 from filerow._orm.ownership import Ref
-from filerow.outbox._drain import MOST, Drained, batches, note_run
+from filerow.outbox._drain import Drained, drain_steps, note_run
 from filerow.outbox._drainer import Drainer
-from filerow.outbox._table import bury, make_state_table, make_table, now, take_back
+from filerow.outbox._settings import OutboxSettings
+from filerow.outbox._table import bury, make_state_table, make_table, now, read_state, take_back, write_state
 from filerow.outbox._triggers.install import create_all, drop_all, has_triggers
 from filerow.outbox._undelete import Removed, removed, undelete
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-__all__ = ("Outbox", "outbox_of")
+__all__ = ("Outbox", "outbox_of", "settings_of")
 
 logger = logging.getLogger("filerow")
 
@@ -121,7 +121,7 @@ class Outbox:
         total = Drained()
         for total in self.drain_steps(engine, batch=batch, limit=limit):  # noqa: B007 - the last one says it all
             pass
-        note_run(self, engine, asdict(total))
+        note_run(settings_of(self), engine, asdict(total))
         return total
 
     async def drain_async(self, engine: AsyncEngine, *, batch: int = 1_000, limit: int | None = None) -> Drained:
@@ -134,16 +134,7 @@ class Outbox:
 
     def drain_steps(self, engine: Engine, *, batch: int = 1_000, limit: int | None = None) -> Iterator[Drained]:
         """Drain batch by batch, and yield after each what has been done so far; see :meth:`drain`."""
-        if not 1 <= batch <= MOST:
-            msg = f"a batch has 1 to {MOST:,} tombstones, not {batch}"
-            raise ValueError(msg)
-        return self._steps(engine, batch, limit)
-
-    def _steps(self, engine: Engine, batch: int, limit: int | None) -> Iterator[Drained]:
-        total = Drained()
-        for step in batches(self, engine, batch=batch, limit=limit):
-            total += step.drained
-            yield total
+        return drain_steps(settings_of(self), engine, batch=batch, limit=limit)
 
     def revive(self, connection: Connection) -> int:
         """Try again what has been given up: its attempts are counted anew from the next drain on.
@@ -180,7 +171,7 @@ class Outbox:
         Raises:
             ValueError: ``interval`` is not positive.
         """
-        return Drainer(self, engine, interval=interval, batch=batch, patience=patience)
+        return Drainer(settings_of(self), engine, on_wake=self.on_wake, interval=interval, batch=batch, patience=patience)
 
     def on_wake(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Have something called, in whatever thread, when a session has committed that a row let go of a file.
@@ -220,7 +211,7 @@ class Outbox:
             since: Only files removed at or after this moment, with its time zone.
             limit: At most so many.
         """
-        return removed(self, connection, table=table, since=since, limit=limit)
+        return removed(settings_of(self), connection, table=table, since=since, limit=limit)
 
     def undelete(self, connection: Connection, backend: str, path: str) -> FileObject:
         """Have a removed file back; it counts when the connection's transaction is committed.
@@ -241,7 +232,7 @@ class Outbox:
             UndeleteError: There is no such tombstone, a row names the file, or the deletion of its bytes has begun.
             BackendNotFoundError: The backend is not registered.
         """
-        return undelete(self, connection, backend, path)
+        return undelete(settings_of(self), connection, backend, path)
 
     async def undelete_async(self, connection: AsyncConnection, backend: str, path: str) -> FileObject:
         """Have a removed file back; see :meth:`undelete`."""
@@ -251,15 +242,25 @@ class Outbox:
 
     def read_state(self, connection: Connection, name: str) -> dict[str, Any] | None:
         """Return what was remembered under a name, ``None`` when nothing was."""
-        value = connection.scalar(select(self.state.c.value).where(self.state.c.name == name))
-        return None if value is None else json.loads(value)
+        return read_state(connection, self.state, name)
 
     def write_state(self, connection: Connection, name: str, value: dict[str, Any]) -> None:
         """Remember a JSON object under a name, in place of what was remembered before."""
-        row = {"value": json.dumps(value), "updated_at": now(connection.dialect.name)}
-        # An UPDATE first, for a DELETE would let two writers collide each time.
-        if not connection.execute(update(self.state).where(self.state.c.name == name).values(row)).rowcount:
-            connection.execute(insert(self.state).values({"name": name, **row}))
+        write_state(connection, self.state, name, value)
+
+
+def settings_of(outbox: Outbox) -> OutboxSettings:
+    """Return an outbox's settings as they are now, for its workers."""
+    return OutboxSettings(
+        outbox.metadata,
+        outbox.table,
+        outbox.state,
+        outbox.retention,
+        outbox.max_attempts,
+        outbox.lease,
+        outbox.backoff,
+        outbox.max_backoff,
+    )
 
 
 def outbox_of(metadata: MetaData) -> Outbox | None:

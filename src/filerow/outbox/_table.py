@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import (
     JSON,
@@ -25,6 +26,7 @@ from sqlalchemy import (
     literal,
     literal_column,
     select,
+    update,
 )
 from sqlalchemy.dialects import mysql
 
@@ -125,6 +127,9 @@ def take_back(connection: Connection, table: Table, refs: Sequence[Ref]) -> None
         connection.execute(delete(table).where(any_of(columns, keys), table.c.attempts == 0))
 
 
+# -- the database's clock: one clock for all writers, whatever theirs say -------------------------------------------------
+
+
 NOW = {
     "postgresql": "extract(epoch FROM clock_timestamp())",
     "sqlite": "((julianday('now') - 2440587.5) * 86400.0)",
@@ -144,3 +149,17 @@ def now(dialect: str) -> ColumnElement[float]:
 def now_of(connection: Connection) -> float:
     """Return the seconds since the Unix epoch, by the database's clock."""
     return float(connection.execute(select(now(connection.dialect.name))).scalar_one())
+
+
+def read_state(connection: Connection, state: Table, name: str) -> dict[str, Any] | None:
+    """Return what was remembered under a name, ``None`` when nothing was."""
+    value = connection.scalar(select(state.c.value).where(state.c.name == name))
+    return None if value is None else json.loads(value)
+
+
+def write_state(connection: Connection, state: Table, name: str, value: dict[str, Any]) -> None:
+    """Remember a JSON object under a name, in place of what was remembered before."""
+    row = {"value": json.dumps(value), "updated_at": now(connection.dialect.name)}
+    # An UPDATE first, for a DELETE would let two writers collide each time.
+    if not connection.execute(update(state).where(state.c.name == name).values(row)).rowcount:
+        connection.execute(insert(state).values({"name": name, **row}))

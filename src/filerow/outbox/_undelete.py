@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import JSON, Column, Connection, TableClause, and_, column, delete, select, table, update
@@ -26,10 +26,8 @@ from filerow._orm.rows import locking
 from filerow._registry import storages
 from filerow.exceptions import DocumentError, UndeleteError
 from filerow.outbox._drain import take_write_lock
+from filerow.outbox._settings import OutboxSettings
 from filerow.outbox._table import now
-
-if TYPE_CHECKING:
-    from filerow.outbox._outbox import Outbox
 
 __all__ = ("Removed", "removed", "undelete")
 
@@ -67,10 +65,12 @@ class Removed:
 # -- what there is ---------------------------------------------------------------------------------------------------------
 
 
-def removed(outbox: Outbox, connection: Connection, *, table: str | None, since: datetime | None, limit: int) -> list[Removed]:
+def removed(
+    settings: OutboxSettings, connection: Connection, *, table: str | None, since: datetime | None, limit: int
+) -> list[Removed]:
     """Return the files that can be had back, the last removed first; see :meth:`Outbox.removed`."""
-    columns = outbox.table.c
-    statement = select(outbox.table).where(columns.attempts == 0, columns.dead == 0)
+    columns = settings.table.c
+    statement = select(settings.table).where(columns.attempts == 0, columns.dead == 0)
     if table is not None:
         statement = statement.where(columns.table_name == table)
     if since is not None:
@@ -82,20 +82,20 @@ def removed(outbox: Outbox, connection: Connection, *, table: str | None, since:
         rows = connection.execute(statement.offset(seen)).mappings().all()
         seen += len(rows)
         refs = [Ref(row["backend"], row["path"]) for row in rows]
-        live = referenced(connection, outbox.metadata, refs)  # these were moved, not removed
+        live = referenced(connection, settings.metadata, refs)  # these were moved, not removed
         for ref, row in zip(refs, rows, strict=True):
             if ref not in live:
-                found.setdefault(ref, _removed(outbox, row))
+                found.setdefault(ref, _removed(settings, row))
         if len(rows) < _PAGE:
             break
     return list(found.values())[:limit]
 
 
-def _removed(outbox: Outbox, row: Any) -> Removed:
+def _removed(settings: OutboxSettings, row: Any) -> Removed:
     facts = _facts(row)
     gone = datetime.fromtimestamp(row["dropped_at"], UTC)
     where = (row["table_name"] or "", row["column_name"] or "", _row_key(row))
-    return Removed(row["backend"], row["path"], facts.filename, facts.size, *where, gone, gone + outbox.retention)
+    return Removed(row["backend"], row["path"], facts.filename, facts.size, *where, gone, gone + settings.retention)
 
 
 def _facts(row: Any) -> Facts:
@@ -115,11 +115,11 @@ def _row_key(row: Any) -> dict[str, Any]:
 # -- having it back --------------------------------------------------------------------------------------------------------
 
 
-def undelete(outbox: Outbox, connection: Connection, backend: str, path: str) -> FileObject:
+def undelete(settings: OutboxSettings, connection: Connection, backend: str, path: str) -> FileObject:
     """Take a removed file back; see :meth:`Outbox.undelete`."""
     ref = Ref(backend, path)
-    rows = _locked(outbox, connection, ref)
-    if ref in referenced(connection, outbox.metadata, [ref]):
+    rows = _locked(settings, connection, ref)
+    if ref in referenced(connection, settings.metadata, [ref]):
         msg = f"{path!r} on backend {backend!r} is not removed: a row names it"
         raise UndeleteError(msg)
     store = storages.get_backend(backend)
@@ -129,23 +129,23 @@ def undelete(outbox: Outbox, connection: Connection, backend: str, path: str) ->
     newest = rows[-1]
     facts = _facts(newest)
     file = attached(facts)
-    if not _put_back(outbox, connection, newest):
+    if not _put_back(settings, connection, newest):
         # Its tombstone stays, and its time begins anew: the row that it is given to takes the tombstone back, and when none
         # does, nothing is left behind for ever.
         complete(file, facts, FileState.STAGED)
-        _forget(outbox, connection, [row["id"] for row in rows[:-1]])
+        _forget(settings, connection, [row["id"] for row in rows[:-1]])
         renewed = {"dropped_at": now(connection.dialect.name)}
-        _expect(connection.execute(_untouched(outbox, newest["id"]).values(renewed)).rowcount, ref)
+        _expect(connection.execute(_untouched(settings, newest["id"]).values(renewed)).rowcount, ref)
     else:
-        _forget(outbox, connection, [row["id"] for row in rows])
+        _forget(settings, connection, [row["id"] for row in rows])
     return file
 
 
-def _locked(outbox: Outbox, connection: Connection, ref: Ref) -> Sequence[Any]:
+def _locked(settings: OutboxSettings, connection: Connection, ref: Ref) -> Sequence[Any]:
     """Return the tombstones of an object, the oldest first, which nobody else may touch before this transaction ends."""
-    take_write_lock(outbox, connection)
-    columns = outbox.table.c
-    notes = select(outbox.table).where(columns.path == ref.path, columns.backend == ref.backend).order_by(columns.id)
+    take_write_lock(settings, connection)
+    columns = settings.table.c
+    notes = select(settings.table).where(columns.path == ref.path, columns.backend == ref.backend).order_by(columns.id)
     rows = connection.execute(locking(notes, connection.dialect)).mappings().all()
     if not rows:
         msg = (
@@ -157,12 +157,12 @@ def _locked(outbox: Outbox, connection: Connection, ref: Ref) -> Sequence[Any]:
         raise _too_late(ref)
     # Where a database has no row locks, the first to change the note has won.
     for row in rows:
-        _expect(connection.execute(_untouched(outbox, row["id"]).values(attempts=columns.attempts)).rowcount, ref)
+        _expect(connection.execute(_untouched(settings, row["id"]).values(attempts=columns.attempts)).rowcount, ref)
     return rows
 
 
-def _untouched(outbox: Outbox, number: int) -> Any:
-    return update(outbox.table).where(outbox.table.c.id == number, outbox.table.c.attempts == 0)
+def _untouched(settings: OutboxSettings, number: int) -> Any:
+    return update(settings.table).where(settings.table.c.id == number, settings.table.c.attempts == 0)
 
 
 def _expect(changed: int, ref: Ref) -> None:
@@ -174,18 +174,18 @@ def _too_late(ref: Ref) -> UndeleteError:
     return UndeleteError(f"it is too late for {ref.path!r} on backend {ref.backend!r}: the deletion of its bytes has begun")
 
 
-def _forget(outbox: Outbox, connection: Connection, numbers: Sequence[int]) -> None:
+def _forget(settings: OutboxSettings, connection: Connection, numbers: Sequence[int]) -> None:
     if numbers:
-        connection.execute(delete(outbox.table).where(outbox.table.c.id.in_(numbers)))
+        connection.execute(delete(settings.table).where(settings.table.c.id.in_(numbers)))
 
 
 # -- the row it left -------------------------------------------------------------------------------------------------------
 
 
-def _put_back(outbox: Outbox, connection: Connection, note: Any) -> bool:
+def _put_back(settings: OutboxSettings, connection: Connection, note: Any) -> bool:
     """Put the document into the row that it left, and say whether that was possible: never over another file."""
     try:
-        file_column = column_named(outbox.metadata, f"{note['table_name']}.{note['column_name']}")
+        file_column = column_named(settings.metadata, f"{note['table_name']}.{note['column_name']}")
         document = documents_in(note["document"])[0]
         keys = _key_values(file_column, _row_key(note))
     except (LookupError, ValueError, TypeError, ArithmeticError, NotImplementedError):

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from filerow.backends.base import StorageBackend
-from filerow.testing._driver import AsyncDriver, Driver
+from filerow.testing._driver import AsyncDriver, SyncDriver
 from filerow.testing._errors import CaseFailedError, DoesNotApplyError
 from filerow.testing._harness import Harness
 
-__all__ = ("CASES", "Case", "async_case", "case", "check", "ensure", "equal", "raised")
+__all__ = ("CASES", "Case", "async_case", "case", "check", "ensure", "equal", "raised", "scratch_folder")
 
 E = TypeVar("E", bound=BaseException)
 
@@ -47,10 +47,10 @@ CASES: dict[str, Case] = {}
 """Every case by name, in the order of their themes."""
 
 
-def case(*, large: bool = False) -> Callable[[Callable[[Driver], None]], Callable[[Driver], None]]:
+def case(*, large: bool = False) -> Callable[[Callable[[SyncDriver], None]], Callable[[SyncDriver], None]]:
     """Make a case of a function that holds for the synchronous and the asynchronous side alike."""
 
-    def register(function: Callable[[Driver], None]) -> Callable[[Driver], None]:
+    def register(function: Callable[[SyncDriver], None]) -> Callable[[SyncDriver], None]:
         _register(function, ("sync", "async"), large=large)
         return function
 
@@ -109,10 +109,10 @@ def check(harness: Harness, case: Case, side: str, backend: StorageBackend | Non
 
 
 @contextmanager
-def _driver(harness: Harness, side: str, backend: StorageBackend | None) -> Generator[Driver]:
+def _driver(harness: Harness, side: str, backend: StorageBackend | None) -> Generator[SyncDriver]:
     used = harness.make() if backend is None else backend
     try:
-        driver = (AsyncDriver if side == "async" else Driver)(used, harness, scratch_folder())
+        driver = (AsyncDriver if side == "async" else SyncDriver)(used, harness, scratch_folder())
         try:
             yield driver
         except BaseException:

@@ -14,7 +14,7 @@ from filerow.exceptions import UnsupportedOperationError
 from filerow.testing._errors import DoesNotApplyError
 from filerow.testing._harness import Harness
 
-__all__ = ("AsyncDriver", "Chunks", "Driver", "LARGE", "OVERWRITE", "SMALL", "split")  # noqa: RUF022 - as sorted() does
+__all__ = ("AsyncDriver", "ChunkSource", "LARGE", "OVERWRITE", "SMALL", "SyncDriver", "split")  # noqa: RUF022 - as sorted() does
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ OVERWRITE = PutOptions(create_only=False)
 _BULK = 500
 
 
-class Driver:
+class SyncDriver:
     """A backend seen through its synchronous methods.
 
     Args:
@@ -93,7 +93,7 @@ class Driver:
 
     def feeds(self, chunks: Callable[[], Iterator[bytes]]) -> list[Any]:
         """Return the kinds of iterables a put takes, each giving these chunks."""
-        return [chunks(), Chunks(chunks)]
+        return [chunks(), ChunkSource(chunks)]
 
     def put(self, path: str, content: Any, options: PutOptions = PutOptions()) -> ObjectInfo:  # noqa: B008 - frozen
         """Store an object."""
@@ -133,7 +133,7 @@ class Driver:
             self._written.add(args[written])
 
 
-class AsyncDriver(Driver):
+class AsyncDriver(SyncDriver):
     """The same backend seen through its asynchronous methods."""
 
     side = "async"
@@ -200,7 +200,7 @@ class AsyncDriver(Driver):
         return [*super().feeds(chunks), generate()]
 
 
-class Chunks:
+class ChunkSource:
     """An iterable that is no iterator."""
 
     def __init__(self, chunks: Callable[[], Iterator[bytes]]) -> None:

@@ -1,16 +1,8 @@
-"""What a case of the conformance kit is, and the words it says what it wants with.
-
-``assert`` is gone under ``python -O``, and explains itself under pytest only; a case also runs on the command line. So it says
-what should hold with :func:`equal`, :func:`ensure` and :func:`raised`, whose errors tell all there is to know.
-"""
+"""How a case of the conformance kit ends when it does not pass."""
 
 from __future__ import annotations
 
 import unittest
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ("CaseFailedError", "DoesNotApplyError")
 

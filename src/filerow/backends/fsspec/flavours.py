@@ -366,6 +366,9 @@ def info_of(info: Mapping[str, Any], path: str) -> ObjectInfo:
     )
 
 
+# -- copies that the store itself refuses when the target is taken; gcsfs and adlfs ask for none --------------------------
+
+
 def copy_on_gcs(fs: Any, source: str, target: str) -> None:
     """Copy an object of gcsfs.
 

@@ -15,6 +15,7 @@ import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
+from weakref import WeakKeyDictionary
 
 import obstore
 from obstore import exceptions as native
@@ -30,12 +31,12 @@ from filerow.backends.obstore.errors import meaning_of
 from filerow.backends.obstore.sign import Signer
 from filerow.backends.obstore.store import build_store, enter, kind_of
 from filerow.backends.obstore.write import Copier, delete_steps, push
-from filerow.exceptions import StorageError
+from filerow.exceptions import StorageError, UnsupportedOperationError
 
 if TYPE_CHECKING:
     from filerow.backends.obstore.s3 import S3Direct
 
-__all__ = ("ObstoreBackend",)
+__all__ = ("ObstoreBackend", "direct_of")
 
 _IN_FLIGHT = 4  # parts of one upload at a time: 20 MiB, and no slower than more
 _ONE_REQUEST = 32 << 20  # a create-only request carries all its bytes; larger content goes in parts and is then copied
@@ -252,10 +253,10 @@ class ObstoreBackend(StorageBackend):
         if (
             self.protocol == "s3"
         ):  # GCS speaks S3's language for this only to HMAC keys; Azure drops what is not committed in a week
-            yield from _direct(self).unfinished(prefix)
+            yield from direct_of(self).unfinished(prefix)
 
     def _abort(self, upload: Unfinished) -> None:
-        _direct(self).abort(upload.path, upload.id)
+        direct_of(self).abort(upload.path, upload.id)
 
     # -- signing -------------------------------------------------------------------------------------------------------
 
@@ -281,10 +282,24 @@ class ObstoreBackend(StorageBackend):
         return kind(message, operation=operation, backend=self._key, path=path) if kind else None
 
 
-def _direct(backend: ObstoreBackend) -> S3Direct:
-    from filerow.backends.obstore.s3 import direct_of  # it knows this module
+_known: WeakKeyDictionary[ObstoreBackend, S3Direct] = WeakKeyDictionary()
 
-    return direct_of(backend)
+
+def direct_of(backend: StorageBackend) -> S3Direct:
+    """Return the direct uploads of a backend, made once.
+
+    Raises:
+        UnsupportedOperationError: It is no S3 store of obstore, or botocore is not installed.
+    """
+    from filerow.backends.obstore.s3 import S3Direct  # loaded with the first direct upload
+
+    if not isinstance(backend, ObstoreBackend) or backend.protocol != "s3":
+        msg = "multipart and POST uploads need ObstoreBackend('s3://…')"
+        raise UnsupportedOperationError(msg, operation="sign", backend=backend.key)
+    found = _known.get(backend)
+    if found is None:
+        found = _known[backend] = S3Direct(backend.key, backend.store, backend.timeout)
+    return found
 
 
 def _pieces(chunk: Buffer, size: int) -> Iterator[bytes]:

@@ -12,22 +12,17 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import WeakKeyDictionary
+from typing import Any, NamedTuple
 
 from filerow._execution.steps import Call
 from filerow._execution.threads import in_thread
 from filerow.backends._deadlines import botocore_limits
 from filerow.backends._foreign import clean_message, secrets_of
 from filerow.backends._types import Unfinished
-from filerow.backends.obstore.backend import ObstoreBackend
 from filerow.backends.obstore.store import place_of
 from filerow.exceptions import StorageError, StoragePermissionError, StorageTimeoutError, UnsupportedOperationError
 
-if TYPE_CHECKING:
-    from filerow.backends.base import StorageBackend
-
-__all__ = ("Bound", "S3Direct", "direct_of")
+__all__ = ("Bound", "S3Direct")
 
 MOST_BYTES = 5 << 30
 """S3 takes this much in one request, and copies this much in one."""
@@ -63,18 +58,20 @@ class S3Direct:
     """Direct uploads to one bucket.
 
     Args:
-        backend: A backend on an S3 store.
+        key: The backend's key, for errors.
+        store: An ``obstore.store.S3Store``.
+        timeout: Seconds that one request may take.
 
     Raises:
         UnsupportedOperationError: botocore is not installed.
     """
 
-    def __init__(self, backend: ObstoreBackend) -> None:
-        self._backend = backend.key
-        self._store = backend.store
+    def __init__(self, key: str, store: Any, timeout: float) -> None:
+        self._backend = key
+        self._store = store
         self._config = dict(self._store.config)
         self._secrets = secrets_of(self._config)
-        self._timeout = backend.timeout
+        self._timeout = timeout
         self._session = _session(self._library("botocore.session"))
         self._fixed: Any = None
 
@@ -247,21 +244,3 @@ def _credentials(store: Any, config: Mapping[str, Any]) -> tuple[str | None, str
         found = store.credential_provider()
         return found["access_key_id"], found["secret_access_key"], found.get("token")
     return config.get("access_key_id"), config.get("secret_access_key"), config.get("session_token") or config.get("token")
-
-
-_known: WeakKeyDictionary[ObstoreBackend, S3Direct] = WeakKeyDictionary()
-
-
-def direct_of(backend: StorageBackend) -> S3Direct:
-    """Return the direct uploads of a backend, made once.
-
-    Raises:
-        UnsupportedOperationError: It is no S3 store of obstore, or botocore is not installed.
-    """
-    if not isinstance(backend, ObstoreBackend) or backend.protocol != "s3":
-        msg = "multipart and POST uploads need ObstoreBackend('s3://…')"
-        raise UnsupportedOperationError(msg, operation="sign", backend=backend.key)
-    found = _known.get(backend)
-    if found is None:
-        found = _known[backend] = S3Direct(backend)
-    return found

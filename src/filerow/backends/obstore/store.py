@@ -1,4 +1,8 @@
-"""Building obstore stores from URLs, and knowing what each kind of store can do."""
+"""Building obstore stores from URLs, what each kind of store can do, and what its native runtime needs.
+
+The runtime's threads do not survive ``os.fork()``, yet it believes they did: nearly every call in the child hangs, through new
+stores as well, local ones included. An error at once is better.
+"""
 
 from __future__ import annotations
 
@@ -230,6 +234,9 @@ def with_conditional_copy(store: Any) -> Any:
     )
 
 
+# -- where a store on S3 is, in botocore's terms --------------------------------------------------------------------------
+
+
 class S3Place(NamedTuple):
     """What a client of botocore has to be told.
 
@@ -257,6 +264,9 @@ def place_of(store: Any) -> S3Place:
         endpoint = endpoint.replace(f"//{config['bucket']}.", "//", 1)
     region = str(config.get("region") or config.get("default_region") or "us-east-1")
     return S3Place(region, endpoint, "virtual" if virtual else "path")
+
+
+# -- the native runtime: after a fork, and when the interpreter ends ------------------------------------------------------
 
 
 _SETTLING = 0.02

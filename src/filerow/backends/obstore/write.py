@@ -1,4 +1,4 @@
-"""Chunks on their way into obstore: small content as one buffer, the rest without running the caller's code inside obstore.
+"""Writing through obstore: chunks on their way in, copies that refuse a taken target, deletes that report on each path.
 
 obstore pulls a plain iterator from inside its native runtime. An iterator that itself reads through obstore (a copy from one
 backend to another) would panic there, so the caller's iterator always runs in a thread of ours.
@@ -109,6 +109,9 @@ def push(store: Any, path: str, chunks: Iterator[Buffer], **options: Any) -> Any
     return done.result()
 
 
+# -- copies that refuse a taken target and keep the object's headers ------------------------------------------------------
+
+
 class Copier:
     """Copies inside one store, and remembers how that store refuses to overwrite.
 
@@ -179,6 +182,9 @@ class Copier:
     @staticmethod
     def _copy(store: Any, source: str, target: str, *, overwrite: bool) -> Call:
         return Call(obstore.copy, obstore.copy_async, (store, source, target), {"overwrite": overwrite})
+
+
+# -- deletes: one bulk request, and the truth about each path when it fails -----------------------------------------------
 
 
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "bucket does not exist", "container does not exist")

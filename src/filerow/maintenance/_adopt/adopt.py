@@ -16,10 +16,10 @@ from filerow._orm.ownership import Ref
 from filerow._orm.references import FileColumn, column_named, rows_naming
 from filerow._registry import storages
 from filerow.backends.base import StorageBackend
-from filerow.maintenance._adopt.planning import Entry, Plan, Planner, Source
+from filerow.maintenance._adopt.planning import AdoptionPlan, Entry, Planner, Source
 from filerow.maintenance._legacy import is_legacy
 from filerow.maintenance._report import Finding, Progress
-from filerow.maintenance._rewrite import Outcome, Rewrite, compare_and_set, discard, present, undone_with
+from filerow.maintenance._rewrite import Rewrite, RewriteOutcome, compare_and_set, discard, present, undone_with
 from filerow.maintenance._rows import Row, count, row_name, rows
 
 if TYPE_CHECKING:  # needs greenlet, which SQLAlchemy 2.1 does not bring by itself
@@ -194,10 +194,10 @@ class _Adoption:
                     message = f"{where} was changed each time while its files were being looked at"
                     self._findings.append(Finding("changed-meanwhile", message, "warning", where, advice="run adopt once more"))
 
-    def _adopt(self, plans: Sequence[Plan]) -> list[Row]:
+    def _adopt(self, plans: Sequence[AdoptionPlan]) -> list[Row]:
         """Look, copy what is shared, rewrite; return the rows that somebody changed meanwhile, as they are now."""
         entries = [entry for plan in plans for entry in plan.entries]
-        outcome = Outcome()
+        outcome = RewriteOutcome()
         wanted: list[Rewrite] = []
         try:
             with undone_with(lambda: self._undo(plans, outcome)):
@@ -242,12 +242,12 @@ class _Adoption:
                 self._full.add(key)
         return self._full
 
-    def _undo(self, plans: Sequence[Plan], outcome: Outcome) -> None:
+    def _undo(self, plans: Sequence[AdoptionPlan], outcome: RewriteOutcome) -> None:
         kept = {one.key for one in (*outcome.written, *outcome.doubtful)}
         made = {ref for plan in plans if plan.row.key not in kept for entry in plan.entries for ref in entry.made}
         discard(self._engine, self._metadata, made)
 
-    def _left(self, plans: Sequence[Plan], outcome: Outcome, removable: set[str]) -> list[Row]:
+    def _left(self, plans: Sequence[AdoptionPlan], outcome: RewriteOutcome, removable: set[str]) -> list[Row]:
         """Return the rows to try again, as they are now; note what was found in the others."""
         again: dict[tuple[Any, ...], Row] = {}
         for key, (value, text) in present(self._engine, self._column, outcome.lost, self._text).items():

@@ -23,7 +23,7 @@ from filerow.maintenance._report import Finding, Level
 from filerow.maintenance._rewrite import Rewrite
 from filerow.maintenance._rows import Row, row_name
 
-__all__ = ("Entry", "Plan", "Planner", "Source")
+__all__ = ("AdoptionPlan", "Entry", "Planner", "Source")
 
 
 class Source:
@@ -105,7 +105,7 @@ class Entry:
 
 
 @dataclass(slots=True)
-class Plan:
+class AdoptionPlan:
     """One row that is to be adopted.
 
     Attributes:
@@ -202,12 +202,12 @@ class Planner:
         self._backend = backend
         self._read = read
 
-    def planned(self, row: Row) -> Plan | None:
+    def planned(self, row: Row) -> AdoptionPlan | None:
         """Return what to do with a row, ``None`` where there is nothing to do."""
         text = None if self.source is None else row.value
         members = members_of(row.value)
         multiple, nullable = self.column.type.multiple, bool(self.column.column.nullable)
-        plan = Plan(row, row_name(self.column, row.key), members, multiple, nullable, text)
+        plan = AdoptionPlan(row, row_name(self.column, row.key), members, multiple, nullable, text)
         if not multiple and len(members) > 1:
             plan.flaws.append(plan.flaw("unreadable", f"a list of {len(members)} files, but the column holds one"))
             plan.members = [row.value]
@@ -217,7 +217,7 @@ class Planner:
         shape_is_right = isinstance(row.value, list) is multiple and (row.value is not None or not (multiple or nullable))
         return plan if plan.entries or plan.flaws or not shape_is_right else None
 
-    def _plan(self, plan: Plan, place: int, member: Any) -> None:
+    def _plan(self, plan: AdoptionPlan, place: int, member: Any) -> None:
         try:
             found = read_document(member) if self.source is None else self.source.read(member)
         except (DocumentError, NoLocationError) as error:

@@ -26,7 +26,7 @@ from filerow.maintenance._legacy import members_of, read_document
 from filerow.maintenance._migrate.moving import Moving
 from filerow.maintenance._migrate.one_bucket import OneBucket, one_bucket
 from filerow.maintenance._report import Finding, Progress
-from filerow.maintenance._rewrite import Outcome, Rewrite, compare_and_set, discard, forget, present, undone_with
+from filerow.maintenance._rewrite import Rewrite, RewriteOutcome, compare_and_set, discard, forget, present, undone_with
 from filerow.maintenance._rows import Row, count, row_name, rows
 
 if TYPE_CHECKING:  # needs greenlet, which SQLAlchemy 2.1 does not bring by itself
@@ -219,7 +219,7 @@ class _Migration:
     def _move(self, plans: Sequence[_Plan]) -> list[Row]:
         """Copy, rewrite and let go; return the rows that somebody changed meanwhile, as they are now."""
         moves = [move for plan in plans for move in plan.moves.values()]
-        outcome = Outcome()
+        outcome = RewriteOutcome()
         rewrites: dict[tuple[Any, ...], Rewrite] = {}
         try:
             with undone_with(lambda: self._undo(plans, outcome)):
@@ -243,7 +243,7 @@ class _Migration:
         is_list = isinstance(plan.row.value, list)  # not always what the column says
         return Rewrite(plan.row.key, plan.row.value, plan.documents if is_list else plan.documents[0])
 
-    def _undo(self, plans: Sequence[_Plan], outcome: Outcome) -> None:
+    def _undo(self, plans: Sequence[_Plan], outcome: RewriteOutcome) -> None:
         """Delete the copies that no row got; not those of a COMMIT whose end nobody knows."""
         kept = _keys(outcome.written) | _keys(outcome.doubtful)
         copies = {
@@ -254,7 +254,7 @@ class _Migration:
         }
         discard(self._engine, self._metadata, copies)
 
-    def _changed(self, plans: Sequence[_Plan], rewrites: dict[tuple[Any, ...], Rewrite], outcome: Outcome) -> list[Row]:
+    def _changed(self, plans: Sequence[_Plan], rewrites: dict[tuple[Any, ...], Rewrite], outcome: RewriteOutcome) -> list[Row]:
         """Return the rows that were changed, as they are now; what is wrong with the others is a finding."""
         written = _keys(outcome.written)
         doubted = [rewrites[plan.row.key] for plan in plans if _flaws(plan) and plan.row.key not in written]

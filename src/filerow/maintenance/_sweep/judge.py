@@ -10,7 +10,7 @@ from filerow._paths import path_before
 from filerow.backends._types import ObjectInfo
 from filerow.maintenance._listing import Folder
 
-__all__ = ("Count", "Found", "Limits", "Old", "Start", "begin", "old_ones", "too_many")
+__all__ = ("Count", "Found", "Old", "Start", "SweepLimits", "begin", "old_ones", "too_many")
 
 Found: TypeAlias = dict[str, tuple[float, int | None]]
 """Generated paths, each with the time at which it was generated and the size of its object."""
@@ -20,7 +20,7 @@ SUSPICIOUS = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class SweepLimits:
     """What a sweep was told.
 
     Attributes:
@@ -67,7 +67,7 @@ class Start:
         return {"until": low, "full_at": now if self.full else self.full_at}
 
 
-def begin(folder: Folder, known: Mapping[str, Any] | None, limits: Limits) -> Start:
+def begin(folder: Folder, known: Mapping[str, Any] | None, limits: SweepLimits) -> Start:
     """Decide where to begin in a folder, from what the last sweep has left to remember."""
     known = known or {}
     run = known.get("run")

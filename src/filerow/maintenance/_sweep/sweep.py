@@ -29,7 +29,7 @@ from filerow.exceptions import BackendNotFoundError, StorageError
 from filerow.maintenance._listing import STAGED, Folder, folders, in_pages, pages, share
 from filerow.maintenance._report import Finding, Progress
 from filerow.maintenance._sweep.findings import custom_paths, orphan, suspicious, unasked, unfinished
-from filerow.maintenance._sweep.judge import Count, Found, Limits, Old, begin, old_ones, too_many
+from filerow.maintenance._sweep.judge import Count, Found, Old, SweepLimits, begin, old_ones, too_many
 from filerow.maintenance._sweep.memory import Memory, memory_of
 from filerow.outbox import outbox_of
 
@@ -133,7 +133,7 @@ class _Sweep:
         self._listing = options.get("listing")
         self._remembers = self._delete and self._listing is None
         full = options.get("full", False) or not self._memory.lasts or self._listing is not None
-        self._limits = Limits(now, grace.total_seconds(), full, every.total_seconds(), resume=self._remembers)
+        self._limits = SweepLimits(now, grace.total_seconds(), full, every.total_seconds(), resume=self._remembers)
         self._total = Count()
         self._counts: dict[str, Count] = {}
         self._told: set[str] = set()

@@ -8,7 +8,7 @@ from typing import Any
 
 from filerow.exceptions import ContentError, StorageError
 from filerow.testing._case import case, ensure, equal, raised
-from filerow.testing._driver import LARGE, SMALL, Driver, split
+from filerow.testing._driver import LARGE, SMALL, SyncDriver, split
 
 __all__ = ()
 
@@ -16,7 +16,7 @@ _CLOCKS = 60  # seconds that a store's clock may be off
 _PER_LISTING = 2  # seconds: some listings tell whole ones
 
 
-def _round_trip(d: Driver, data: bytes) -> None:
+def _round_trip(d: SyncDriver, data: bytes) -> None:
     path = d.at("object.bin")
     before = time.time()
     stored = d.put(path, data)
@@ -42,25 +42,25 @@ def _round_trip(d: Driver, data: bytes) -> None:
 
 
 @case()
-def an_empty_object_goes_round(d: Driver) -> None:
+def an_empty_object_goes_round(d: SyncDriver) -> None:
     """No bytes at all are content."""
     _round_trip(d, b"")
 
 
 @case()
-def a_small_object_goes_round(d: Driver) -> None:
+def a_small_object_goes_round(d: SyncDriver) -> None:
     """10 KiB are written, looked at, read, streamed, listed, copied and deleted."""
     _round_trip(d, SMALL)
 
 
 @case()
-def a_large_object_goes_round(d: Driver) -> None:
+def a_large_object_goes_round(d: SyncDriver) -> None:
     """The same with 6 MiB, which is more than one part of a multipart upload."""
     _round_trip(d, LARGE)
 
 
 @case()
-def every_kind_of_bytes_is_content(d: Driver) -> None:
+def every_kind_of_bytes_is_content(d: SyncDriver) -> None:
     """Buffers of all kinds, and iterables of them; a mutable buffer may be changed once put() has returned."""
     mutable = bytearray(SMALL)
     contents: list[Any] = [SMALL, mutable, memoryview(SMALL), memoryview(mutable)[0:], [SMALL[:1], SMALL[1:]], (SMALL,)]
@@ -74,7 +74,7 @@ def every_kind_of_bytes_is_content(d: Driver) -> None:
 
 
 @case()
-def an_iterator_without_bytes_makes_an_empty_object(d: Driver) -> None:
+def an_iterator_without_bytes_makes_an_empty_object(d: SyncDriver) -> None:
     """Nothing, or only empty chunks."""
     for number, content in enumerate([[], [b""], *d.feeds(lambda: iter(()))]):
         d.put(d.at(f"{number}"), content)
@@ -82,7 +82,7 @@ def an_iterator_without_bytes_makes_an_empty_object(d: Driver) -> None:
 
 
 @case()
-def large_iterators_are_content(d: Driver) -> None:
+def large_iterators_are_content(d: SyncDriver) -> None:
     """6 MiB in chunks that fit no part."""
     for number, content in enumerate(d.feeds(lambda: split(LARGE, 100_001))):
         d.put(d.at(f"{number}"), content)
@@ -90,7 +90,7 @@ def large_iterators_are_content(d: Driver) -> None:
 
 
 @case()
-def an_iterator_may_fill_one_buffer_again_and_again(d: Driver) -> None:
+def an_iterator_may_fill_one_buffer_again_and_again(d: SyncDriver) -> None:
     """Chunks that must be used, or copied, before the next one is asked for."""
 
     def refill() -> Iterator[Any]:
@@ -105,7 +105,7 @@ def an_iterator_may_fill_one_buffer_again_and_again(d: Driver) -> None:
 
 
 @case()
-def text_is_no_content(d: Driver) -> None:
+def text_is_no_content(d: SyncDriver) -> None:
     """Some stores would take it for the name of a file to upload."""
     for content in ("text", "/etc/hostname", ""):
         error: Exception = raised(ContentError, d.put, d.at("text"), content)

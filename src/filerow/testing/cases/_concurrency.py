@@ -5,7 +5,7 @@ from __future__ import annotations
 from filerow.backends.base import ObjectInfo
 from filerow.exceptions import ObjectNotFoundError
 from filerow.testing._case import case, ensure, equal
-from filerow.testing._driver import OVERWRITE, SMALL, Driver
+from filerow.testing._driver import OVERWRITE, SMALL, SyncDriver
 
 __all__ = ()
 
@@ -14,7 +14,7 @@ _PAIRS = 8
 
 
 @case()
-def many_puts_at_once_all_succeed(d: Driver) -> None:
+def many_puts_at_once_all_succeed(d: SyncDriver) -> None:
     """24, in three folders that are made at the same time."""
     paths = [d.at(f"new/{number % 3}/{number}") for number in range(24)]
     results = d.together([("put", path, path.encode()) for path in paths])
@@ -23,7 +23,7 @@ def many_puts_at_once_all_succeed(d: Driver) -> None:
 
 
 @case()
-def readers_see_whole_objects_while_writers_replace_them(d: Driver) -> None:
+def readers_see_whole_objects_while_writers_replace_them(d: SyncDriver) -> None:
     """Some writer's bytes, all of them, and never those of two."""
     path = d.at("contended")
     contents = [bytes([number]) * _SIZE for number in range(_PAIRS + 1)]
@@ -37,7 +37,7 @@ def readers_see_whole_objects_while_writers_replace_them(d: Driver) -> None:
 
 
 @case()
-def readers_see_an_object_whole_or_not_at_all_while_it_goes(d: Driver) -> None:
+def readers_see_an_object_whole_or_not_at_all_while_it_goes(d: SyncDriver) -> None:
     """A read beside a delete is either complete or an ``ObjectNotFoundError``."""
     paths = [d.at(f"{number}") for number in range(_PAIRS)]
     for path in paths:

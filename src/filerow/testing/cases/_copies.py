@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from filerow.exceptions import ObjectExistsError
 from filerow.testing._case import case, equal, raised
-from filerow.testing._driver import OVERWRITE, SMALL, Driver
+from filerow.testing._driver import OVERWRITE, SMALL, SyncDriver
 
 __all__ = ()
 
 
 @case()
-def a_copy_is_an_object_of_its_own(d: Driver) -> None:
+def a_copy_is_an_object_of_its_own(d: SyncDriver) -> None:
     """It outlives changes and the end of what it was made from."""
     d.put(d.at("source"), SMALL)
     info = d.call("copy", d.at("source"), d.at("deep/er/target"))
@@ -22,7 +22,7 @@ def a_copy_is_an_object_of_its_own(d: Driver) -> None:
 
 
 @case()
-def a_copy_never_overwrites(d: Driver) -> None:
+def a_copy_never_overwrites(d: SyncDriver) -> None:
     """Not even itself; neither a backend's first copy nor one that has learnt from others how its store refuses."""
     d.put(d.at("source"), b"source")
     d.put(d.at("target"), b"target")

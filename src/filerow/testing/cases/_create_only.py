@@ -7,7 +7,7 @@ from functools import partial
 from filerow.backends.base import ObjectInfo
 from filerow.exceptions import ObjectExistsError
 from filerow.testing._case import case, ensure, equal, raised
-from filerow.testing._driver import LARGE, OVERWRITE, Driver, split
+from filerow.testing._driver import LARGE, OVERWRITE, SyncDriver, split
 
 __all__ = ()
 
@@ -15,7 +15,7 @@ _WRITERS = 16
 
 
 @case()
-def a_taken_path_is_refused_and_keeps_its_bytes(d: Driver) -> None:
+def a_taken_path_is_refused_and_keeps_its_bytes(d: SyncDriver) -> None:
     """Whatever the kind of content: bytes, none, many, iterators."""
     path = d.at("taken")
     d.put(path, b"first")
@@ -29,7 +29,7 @@ def a_taken_path_is_refused_and_keeps_its_bytes(d: Driver) -> None:
 
 
 @case()
-def a_path_can_be_overwritten_on_request(d: Driver) -> None:
+def a_path_can_be_overwritten_on_request(d: SyncDriver) -> None:
     """With ``create_only=False``."""
     path = d.at("replaced")
     for content in (b"first", LARGE, b"", b"last"):
@@ -38,14 +38,14 @@ def a_path_can_be_overwritten_on_request(d: Driver) -> None:
     equal(d.paths(d.folder), [path], "what is stored")
 
 
-def _race(d: Driver, size: int, *, iterators: bool = False) -> None:
+def _race(d: SyncDriver, size: int, *, iterators: bool = False) -> None:
     path = d.at(f"race/{size}/x")
     contents = [f"{number:02}".encode() * size for number in range(_WRITERS)]
     given = [d.feeds(partial(split, content, 1 << 20))[-1] if iterators else content for content in contents]
     _one_wins(d, path, contents, d.together([("put", path, content) for content in given]))
 
 
-def _one_wins(d: Driver, path: str, contents: list[bytes], results: list[object]) -> None:
+def _one_wins(d: SyncDriver, path: str, contents: list[bytes], results: list[object]) -> None:
     winners = [number for number, result in enumerate(results) if isinstance(result, ObjectInfo)]
     others = [result for result in results if not isinstance(result, (ObjectInfo, ObjectExistsError))]
     equal(others, [], "what other losers of the race got than ObjectExistsError")
@@ -54,7 +54,7 @@ def _one_wins(d: Driver, path: str, contents: list[bytes], results: list[object]
 
 
 @case()
-def a_race_to_create_has_exactly_one_winner(d: Driver) -> None:
+def a_race_to_create_has_exactly_one_winner(d: SyncDriver) -> None:
     """16 writers at once, of little and of more."""
     d.needs("exclusive")
     for size in (10, 100_000):
@@ -63,7 +63,7 @@ def a_race_to_create_has_exactly_one_winner(d: Driver) -> None:
 
 
 @case()
-def a_race_of_copies_has_exactly_one_winner(d: Driver) -> None:
+def a_race_of_copies_has_exactly_one_winner(d: SyncDriver) -> None:
     """16 objects, copied to one path at once."""
     d.needs("exclusive")
     contents = [f"{number:02}".encode() for number in range(_WRITERS)]
@@ -75,7 +75,7 @@ def a_race_of_copies_has_exactly_one_winner(d: Driver) -> None:
 
 
 @case(large=True)
-def a_race_of_multipart_uploads_has_exactly_one_winner(d: Driver) -> None:
+def a_race_of_multipart_uploads_has_exactly_one_winner(d: SyncDriver) -> None:
     """16 writers of 6 MiB each."""
     d.needs("exclusive")
     _race(d, 3 << 20)
@@ -83,7 +83,7 @@ def a_race_of_multipart_uploads_has_exactly_one_winner(d: Driver) -> None:
 
 
 @case(large=True)
-def a_race_of_large_iterators_has_exactly_one_winner(d: Driver) -> None:
+def a_race_of_large_iterators_has_exactly_one_winner(d: SyncDriver) -> None:
     """16 writers of 6 MiB each, none of whom says how much will come."""
     d.needs("exclusive")
     _race(d, 3 << 20, iterators=True)

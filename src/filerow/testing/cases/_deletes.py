@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from filerow.testing._case import case, equal
-from filerow.testing._driver import Driver
+from filerow.testing._driver import SyncDriver
 
 __all__ = ()
 
@@ -13,7 +13,7 @@ _AT_ONCE = 24
 
 
 @case()
-def deleting_is_idempotent(d: Driver) -> None:
+def deleting_is_idempotent(d: SyncDriver) -> None:
     """A missing object counts as deleted, alone or among others."""
     paths = [d.at(f"{number}") for number in range(5)]
     for path in paths[:3]:
@@ -27,7 +27,7 @@ def deleting_is_idempotent(d: Driver) -> None:
 
 
 @case()
-def deleting_a_folder_deletes_nothing(d: Driver) -> None:
+def deleting_a_folder_deletes_nothing(d: SyncDriver) -> None:
     """A path is an object's, never all that is below it."""
     d.put(d.at("a/b/c"), b"x")
     for path in (d.at("a"), d.at("a/b"), d.folder):
@@ -36,7 +36,7 @@ def deleting_a_folder_deletes_nothing(d: Driver) -> None:
 
 
 @case()
-def deleting_one_object_leaves_those_with_a_longer_name(d: Driver) -> None:
+def deleting_one_object_leaves_those_with_a_longer_name(d: SyncDriver) -> None:
     """``a/b`` goes; ``a/bc``, ``a/b.x`` and the like stay, also when several go at once."""
     names = ["a/b", "a/bc", "a/b.x", "a/b-c/d", "a/b*", "ab"]
     for name in names:
@@ -48,7 +48,7 @@ def deleting_one_object_leaves_those_with_a_longer_name(d: Driver) -> None:
 
 
 @case()
-def a_deleted_path_is_free_again(d: Driver) -> None:
+def a_deleted_path_is_free_again(d: SyncDriver) -> None:
     """Create-only looks at what is there now."""
     d.put(d.at("again"), b"one")
     d.call("delete", d.at("again"))
@@ -56,7 +56,7 @@ def a_deleted_path_is_free_again(d: Driver) -> None:
     equal(d.read(d.at("again")), b"two", "what the path holds")
 
 
-def _delete_many(d: Driver, count: int) -> None:
+def _delete_many(d: SyncDriver, count: int) -> None:
     paths = [d.at(f"many/{number % 7}/{number}") for number in range(count)]
     for first in range(0, count, _AT_ONCE):
         results = d.together([("put", path, b"x") for path in paths[first : first + _AT_ONCE]])
@@ -68,12 +68,12 @@ def _delete_many(d: Driver, count: int) -> None:
 
 
 @case()
-def many_objects_are_deleted_in_one_call(d: Driver) -> None:
+def many_objects_are_deleted_in_one_call(d: SyncDriver) -> None:
     """120, and what was not named stays."""
     _delete_many(d, _MANY)
 
 
 @case(large=True)
-def more_objects_are_deleted_than_one_request_takes(d: Driver) -> None:
+def more_objects_are_deleted_than_one_request_takes(d: SyncDriver) -> None:
     """1,200: more than the 1,000 of S3's bulk request, and than a page of any listing."""
     _delete_many(d, _VERY_MANY)

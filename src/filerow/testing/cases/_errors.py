@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from filerow.exceptions import FilerowError, ObjectNotFoundError, StorageError
 from filerow.testing._case import case, ensure, equal, raised
-from filerow.testing._driver import AsyncDriver, Driver
+from filerow.testing._driver import AsyncDriver, SyncDriver
 from filerow.testing._errors import DoesNotApplyError
 
 __all__ = ()
 
 
 @case()
-def a_missing_object_is_a_file_not_found(d: Driver) -> None:
+def a_missing_object_is_a_file_not_found(d: SyncDriver) -> None:
     """By every operation that reads; a folder is no object."""
     d.put(d.at("file"), b"x")
     d.put(d.at("folder/x"), b"x")
@@ -32,7 +32,7 @@ def a_missing_object_is_a_file_not_found(d: Driver) -> None:
 
 
 @case()
-def an_error_keeps_the_store_s_own_as_its_cause(d: Driver) -> None:
+def an_error_keeps_the_store_s_own_as_its_cause(d: SyncDriver) -> None:
     """So that a log shows what the store said."""
     for call in (d.read, lambda path: d.call("head", path)):
         error = raised(ObjectNotFoundError, call, d.at("missing"))
@@ -40,7 +40,7 @@ def an_error_keeps_the_store_s_own_as_its_cause(d: Driver) -> None:
 
 
 @case()
-def a_missing_bucket_is_an_error_of_the_one_tree(d: Driver) -> None:
+def a_missing_bucket_is_an_error_of_the_one_tree(d: SyncDriver) -> None:
     """Every operation on it says what, where, and why; none succeeds by making it."""
     missing = d.harness.make_missing()
     if missing is None:
@@ -53,7 +53,7 @@ def a_missing_bucket_is_an_error_of_the_one_tree(d: Driver) -> None:
         d.harness.close(missing)
 
 
-def _try_missing(lost: Driver | AsyncDriver) -> None:
+def _try_missing(lost: SyncDriver | AsyncDriver) -> None:
     path = lost.at("x")
     for operation, call in [
         ("put", lambda: lost.put(path, b"x")),

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 from filerow.backends.base import PutOptions, SignRequest
 from filerow.exceptions import StorageError
 from filerow.testing._case import case, ensure, equal
-from filerow.testing._driver import LARGE, SMALL, Driver
+from filerow.testing._driver import LARGE, SMALL, SyncDriver
 
 __all__ = ()
 
@@ -18,7 +18,7 @@ _OK = 200
 
 
 @case()
-def the_content_type_is_kept_where_promised(d: Driver) -> None:
+def the_content_type_is_kept_where_promised(d: SyncDriver) -> None:
     """With an object of one request, of several, of an iterator, and with a copy; options do no harm where it is not."""
     for name, content in (("small", SMALL), ("large", LARGE), ("chunks", iter([SMALL]))):
         d.put(d.at(name), content, _OPTIONS)
@@ -30,7 +30,7 @@ def the_content_type_is_kept_where_promised(d: Driver) -> None:
 
 
 @case()
-def headers_and_metadata_are_answered_by_a_signed_url(d: Driver) -> None:
+def headers_and_metadata_are_answered_by_a_signed_url(d: SyncDriver) -> None:
     """As they were stored: disposition, caching and user metadata, which may be of any script; a copy has them too."""
     d.needs("keeps_metadata", "sign_get")
     options = _OPTIONS._replace(metadata={"owner": "grüße 日本語 100%", "second-key": "b"})
@@ -55,7 +55,7 @@ def headers_and_metadata_are_answered_by_a_signed_url(d: Driver) -> None:
 
 
 @case()
-def no_metadata_poisons_an_object(d: Driver) -> None:
+def no_metadata_poisons_an_object(d: SyncDriver) -> None:
     """Whatever its value, it is either refused and nothing stored, or the object can be read, looked at and copied."""
     values = ["plain", "", " spaces ", "grüße", "日本語\U0001f600", "x" * 500, "100%25"]
     values += ["new\nline", "cr\r\nx-evil: 1", "nul\0"]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from hashlib import sha256
 
 from filerow.testing._case import case, ensure, equal
-from filerow.testing._driver import LARGE, Driver, split
+from filerow.testing._driver import LARGE, SyncDriver, split
 
 __all__ = ()
 
@@ -31,7 +31,7 @@ def _sum(chunks: Iterable[bytes]) -> tuple[int, str]:
     return size, digest.hexdigest()
 
 
-def _is_whole(d: Driver, path: str, expected: tuple[int, str]) -> None:
+def _is_whole(d: SyncDriver, path: str, expected: tuple[int, str]) -> None:
     equal(d.call("head", path).size, expected[0], "the size of 100 MB")
     chunks = d.items("stream", path, 0, None, _CHUNK)
     equal(_sum(chunks), expected, "size and SHA-256 of 100 MB")
@@ -41,7 +41,7 @@ def _is_whole(d: Driver, path: str, expected: tuple[int, str]) -> None:
 
 
 @case(large=True)
-def bytes_of_100_mb_go_round(d: Driver) -> None:
+def bytes_of_100_mb_go_round(d: SyncDriver) -> None:
     """Written at once, read in chunks and in ranges, copied, deleted."""
     expected = _sum(_chunks())
     d.put(d.at("bytes"), b"".join(_chunks()))
@@ -53,7 +53,7 @@ def bytes_of_100_mb_go_round(d: Driver) -> None:
 
 
 @case(large=True)
-def an_iterator_of_100_mb_goes_round(d: Driver) -> None:
+def an_iterator_of_100_mb_goes_round(d: SyncDriver) -> None:
     """Written in chunks, as no memory holds it."""
     expected = _sum(_chunks())
     for number, content in enumerate(d.feeds(_chunks)):

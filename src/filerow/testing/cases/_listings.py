@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from filerow.testing._case import case, ensure, equal
-from filerow.testing._driver import Driver
+from filerow.testing._driver import SyncDriver
 
 __all__ = ()
 
@@ -12,7 +12,7 @@ _TREE = ["a-b", "a.b", "a/b", "a/b.x", "a/bc", "a/é", "a0", "b/a/x", "b/b/x", "
 
 
 @case()
-def a_prefix_is_a_folder(d: Driver) -> None:
+def a_prefix_is_a_folder(d: SyncDriver) -> None:
     """``a/b`` lists ``a/b/c`` but neither ``a/bc`` nor ``a/b`` itself."""
     for name in ("a/b/c", "a/b/d/e", "a/bc", "a/b.txt", "a/b-c/d", "x"):
         d.put(d.at(name), b"x")
@@ -26,7 +26,7 @@ def a_prefix_is_a_folder(d: Driver) -> None:
 
 
 @case()
-def a_listing_goes_on_after_any_path(d: Driver) -> None:
+def a_listing_goes_on_after_any_path(d: SyncDriver) -> None:
     """``start_after`` compares UTF-8 bytes, on every store."""
     everything = sorted(map(d.at, _TREE), key=str.encode)
     for path in reversed(everything):
@@ -44,7 +44,7 @@ def a_listing_goes_on_after_any_path(d: Driver) -> None:
 
 
 @case()
-def a_listing_can_be_abandoned(d: Driver) -> None:
+def a_listing_can_be_abandoned(d: SyncDriver) -> None:
     """After its first object, without a warning."""
     for number in range(5):
         d.put(d.at(f"deep/er/{number}"), b"x")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from filerow.exceptions import InvalidPathError, ObjectNotFoundError, StorageError
 from filerow.testing._case import case, ensure, equal, raised
-from filerow.testing._driver import OVERWRITE, Driver
+from filerow.testing._driver import OVERWRITE, SyncDriver
 
 __all__ = ()
 
@@ -68,7 +68,7 @@ _HOSTILE = [
 
 
 @case()
-def unusual_paths_are_kept_as_they_are(d: Driver) -> None:
+def unusual_paths_are_kept_as_they_are(d: SyncDriver) -> None:
     """Spaces, quotes, percent signs, other scripts, one name in two Unicode forms, letters of two cases."""
     paths = [d.at(f"{number}/{name}") for number, name in enumerate(_WEIRD)]
     for path in paths:
@@ -84,7 +84,7 @@ def unusual_paths_are_kept_as_they_are(d: Driver) -> None:
 
 
 @case()
-def hostile_paths_are_refused(d: Driver) -> None:
+def hostile_paths_are_refused(d: SyncDriver) -> None:
     """Absolute ones, ``..``, control characters, backslashes, names too long for some store."""
     d.put(d.at("source"), b"x")
     for path in _HOSTILE:
@@ -99,7 +99,7 @@ def hostile_paths_are_refused(d: Driver) -> None:
 
 
 @case()
-def hostile_paths_find_nothing_and_delete_nothing(d: Driver) -> None:
+def hostile_paths_find_nothing_and_delete_nothing(d: SyncDriver) -> None:
     """Whatever a row may hold, no path reaches another object than its own."""
     d.put(d.at("victim"), b"x")
     for path in [*_HOSTILE, f"{d.folder}/../{d.folder}/victim", f"{d.folder}/./victim"]:

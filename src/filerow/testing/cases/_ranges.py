@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from filerow.testing._case import case, ensure, equal, raised
-from filerow.testing._driver import LARGE, Driver
+from filerow.testing._driver import LARGE, SyncDriver
 
 __all__ = ()
 
@@ -14,7 +14,7 @@ _FEWEST_CHUNKS = 4
 
 
 @case()
-def ranges_are_slices(d: Driver) -> None:
+def ranges_are_slices(d: SyncDriver) -> None:
     """``[start, end)`` as in Python, read and streamed."""
     path = d.at("digits")
     d.put(path, _DIGITS)
@@ -25,7 +25,7 @@ def ranges_are_slices(d: Driver) -> None:
 
 
 @case()
-def a_range_past_the_end_is_cut_short(d: Driver) -> None:
+def a_range_past_the_end_is_cut_short(d: SyncDriver) -> None:
     """As a slice is; one that begins past the end is empty."""
     path = d.at("digits")
     d.put(path, _DIGITS)
@@ -38,7 +38,7 @@ def a_range_past_the_end_is_cut_short(d: Driver) -> None:
 
 
 @case()
-def a_negative_range_is_refused(d: Driver) -> None:
+def a_negative_range_is_refused(d: SyncDriver) -> None:
     """Nothing counts from the end."""
     path = d.at("digits")
     d.put(path, _DIGITS)
@@ -48,7 +48,7 @@ def a_negative_range_is_refused(d: Driver) -> None:
 
 
 @case()
-def a_range_of_a_large_object_is_streamed_in_chunks(d: Driver) -> None:
+def a_range_of_a_large_object_is_streamed_in_chunks(d: SyncDriver) -> None:
     """In bounded memory; a reader may stop early."""
     path = d.at("large")
     d.put(path, LARGE)

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 from filerow.backends.base import SignRequest
 from filerow.exceptions import UnsupportedOperationError
 from filerow.testing._case import case, ensure, equal, raised
-from filerow.testing._driver import SMALL, Driver
+from filerow.testing._driver import SMALL, SyncDriver
 from filerow.testing._errors import DoesNotApplyError
 from filerow.testing._harness import Answer
 
@@ -24,7 +24,7 @@ _LATE = 100
 
 
 @case()
-def capabilities_are_honest_about_signing(d: Driver) -> None:
+def capabilities_are_honest_about_signing(d: SyncDriver) -> None:
     """What is declared works, what is not is refused with an error that says so."""
     path = d.at("signed")
     d.put(path, SMALL)
@@ -43,13 +43,13 @@ def capabilities_are_honest_about_signing(d: Driver) -> None:
 
 
 @case()
-def a_backend_says_what_it_is(d: Driver) -> None:
+def a_backend_says_what_it_is(d: SyncDriver) -> None:
     """By its protocol and in its repr."""
     ensure(d.backend.protocol, "a backend has a protocol")
     ensure(d.backend.key in repr(d.backend), f"repr() does not show the key: {d.backend!r}")
 
 
-def _send(d: Driver, method: str, url: str, request: SignRequest, body: bytes = _BODY) -> Answer:
+def _send(d: SyncDriver, method: str, url: str, request: SignRequest, body: bytes = _BODY) -> Answer:
     """Send what an honest holder of the URL would send, with any method."""
     if method not in {"PUT", "POST"}:
         return d.harness.send(d.backend, method, url, None, {})
@@ -57,26 +57,26 @@ def _send(d: Driver, method: str, url: str, request: SignRequest, body: bytes = 
     return d.harness.send(d.backend, method, url, body, headers)
 
 
-def _refused(d: Driver, got: Answer, path: str, what: str) -> None:
+def _refused(d: SyncDriver, got: Answer, path: str, what: str) -> None:
     ensure(400 <= got.status < 500, f"{what} was answered with {got.status}, not refused")  # noqa: PLR2004 - RFC 9110
     ensure(_ORIGINAL not in got.body, f"{what} was answered with {got.status} and the object's bytes")
     if d.call("exists", path):
         equal(d.read(path), _ORIGINAL, f"what the object holds after {what}")
 
 
-def _reads(d: Driver, url: str, what: str) -> Answer:
+def _reads(d: SyncDriver, url: str, what: str) -> Answer:
     got = d.harness.send(d.backend, "GET", url, None, {})
     equal((got.status, got.body), (200, _ORIGINAL), what)
     return got
 
 
-def _uploads(d: Driver, url: str, request: SignRequest, path: str) -> None:
+def _uploads(d: SyncDriver, url: str, request: SignRequest, path: str) -> None:
     got = _send(d, "PUT", url, request)
     ensure(got.status in {200, 201}, f"an upload to a signed URL was answered with {got.status}: {got.body[:200]!r}")
     equal(d.read(path), _BODY, "what was uploaded to a signed URL")
 
 
-def _signed(d: Driver, path: str, request: SignRequest) -> str:
+def _signed(d: SyncDriver, path: str, request: SignRequest) -> str:
     """Return a URL; a store that cannot bind what is asked says so, and then the case does not apply to it."""
     try:
         url: str = d.call("sign", path, request)
@@ -86,7 +86,7 @@ def _signed(d: Driver, path: str, request: SignRequest) -> str:
 
 
 @case()
-def a_url_signed_to_read_reads_and_does_nothing_else(d: Driver) -> None:
+def a_url_signed_to_read_reads_and_does_nothing_else(d: SyncDriver) -> None:
     """It is for ``GET``; whether for ``HEAD`` too is left to the store."""
     d.needs("sign_get")
     path = d.at("a b/object")
@@ -99,7 +99,7 @@ def a_url_signed_to_read_reads_and_does_nothing_else(d: Driver) -> None:
 
 
 @case()
-def a_url_signed_to_upload_uploads_and_does_nothing_else(d: Driver) -> None:
+def a_url_signed_to_upload_uploads_and_does_nothing_else(d: SyncDriver) -> None:
     """It is for ``PUT``."""
     d.needs("sign_put")
     path = d.at("a b/object")
@@ -113,7 +113,7 @@ def a_url_signed_to_upload_uploads_and_does_nothing_else(d: Driver) -> None:
     equal(d.read(path), _ORIGINAL, "what the object holds")
 
 
-def _requests(d: Driver) -> Iterator[SignRequest]:
+def _requests(d: SyncDriver) -> Iterator[SignRequest]:
     """Yield a request to read and one to upload, as far as the backend signs them."""
     if not (d.backend.capabilities.sign_get or d.backend.capabilities.sign_put):
         raise DoesNotApplyError("sign_get")
@@ -124,7 +124,7 @@ def _requests(d: Driver) -> Iterator[SignRequest]:
 
 
 @case()
-def a_signed_url_is_for_one_path(d: Driver) -> None:
+def a_signed_url_is_for_one_path(d: SyncDriver) -> None:
     """The signature is no good on another object's URL."""
     for request in _requests(d):
         path, other = d.at(f"{request.method}-one"), d.at(f"{request.method}-two")
@@ -149,7 +149,7 @@ def _changes(query: str) -> Iterator[tuple[str, str]]:
 
 
 @case()
-def a_signed_url_that_was_changed_is_refused(d: Driver) -> None:
+def a_signed_url_that_was_changed_is_refused(d: SyncDriver) -> None:
     """Any parameter: changed, made longer, emptied, left out."""
     for request in _requests(d):
         path = d.at(f"{request.method}-object")
@@ -162,7 +162,7 @@ def a_signed_url_that_was_changed_is_refused(d: Driver) -> None:
 
 
 @case()
-def a_signed_url_expires(d: Driver) -> None:
+def a_signed_url_expires(d: SyncDriver) -> None:
     """Its time is part of the signature, and is over when it is over."""
     signed = []
     for request in _requests(d):
@@ -179,7 +179,7 @@ def a_signed_url_expires(d: Driver) -> None:
 
 
 @case()
-def a_url_to_read_answers_with_the_headers_it_was_signed_for(d: Driver) -> None:
+def a_url_to_read_answers_with_the_headers_it_was_signed_for(d: SyncDriver) -> None:
     """Type and disposition, whatever the object was stored with; the holder cannot choose others."""
     d.needs("sign_get")
     path = d.at("object")
@@ -195,7 +195,7 @@ def a_url_to_read_answers_with_the_headers_it_was_signed_for(d: Driver) -> None:
 
 
 @case()
-def an_upload_is_of_the_type_that_was_signed(d: Driver) -> None:
+def an_upload_is_of_the_type_that_was_signed(d: SyncDriver) -> None:
     """Another type is refused, and the signed one is what is stored."""
     d.needs("sign_put")
     path = d.at("object")
@@ -211,7 +211,7 @@ def an_upload_is_of_the_type_that_was_signed(d: Driver) -> None:
         equal(d.call("head", path).content_type, "image/png", "the type of what was uploaded")
 
 
-def _upload_is_limited(d: Driver, request: SignRequest, wrong: tuple[bytes, ...]) -> None:
+def _upload_is_limited(d: SyncDriver, request: SignRequest, wrong: tuple[bytes, ...]) -> None:
     d.needs("sign_put")
     path = d.at("object")
     url = _signed(d, path, request)
@@ -224,12 +224,12 @@ def _upload_is_limited(d: Driver, request: SignRequest, wrong: tuple[bytes, ...]
 
 
 @case()
-def an_upload_is_of_the_length_that_was_signed(d: Driver) -> None:
+def an_upload_is_of_the_length_that_was_signed(d: SyncDriver) -> None:
     """Not a byte more, not a byte less."""
     _upload_is_limited(d, SignRequest("PUT", _MINUTES, content_length=len(_BODY)), (_BODY + b"x", _BODY[:-1], _BODY * 1000))
 
 
 @case()
-def an_upload_is_no_longer_than_was_signed(d: Driver) -> None:
+def an_upload_is_no_longer_than_was_signed(d: SyncDriver) -> None:
     """Few stores can bind the most bytes; the others refuse to sign it."""
     _upload_is_limited(d, SignRequest("PUT", _MINUTES, max_length=len(_BODY)), (_BODY + b"x", _BODY * 1000))

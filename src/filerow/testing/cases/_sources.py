@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from filerow.exceptions import StorageError, UnsupportedOperationError
 from filerow.testing._case import case, ensure, equal, raised
-from filerow.testing._driver import LARGE, OVERWRITE, Driver
+from filerow.testing._driver import LARGE, OVERWRITE, SyncDriver
 from filerow.testing._errors import DoesNotApplyError
 
 __all__ = ()
@@ -19,7 +19,7 @@ class SourceError(Exception):
 
 
 @case()
-def the_callers_own_exception_comes_back_and_nothing_stays(d: Driver) -> None:
+def the_callers_own_exception_comes_back_and_nothing_stays(d: SyncDriver) -> None:
     """The very exception, with its own cause, whatever its type: before the first byte, after some, after a part."""
     every = (SourceError, FileNotFoundError, FileExistsError, OSError, KeyError, StorageError)
     for before, kinds in ((0, every), (1, every), (7, (SourceError, FileExistsError, StorageError))):
@@ -40,7 +40,7 @@ def the_callers_own_exception_comes_back_and_nothing_stays(d: Driver) -> None:
 
 
 @case()
-def a_failing_source_leaves_the_old_object(d: Driver) -> None:
+def a_failing_source_leaves_the_old_object(d: SyncDriver) -> None:
     """An object that was to be replaced is whole."""
 
     def chunks() -> Iterator[bytes]:
@@ -54,7 +54,7 @@ def a_failing_source_leaves_the_old_object(d: Driver) -> None:
 
 
 @case()
-def a_failing_upload_leaves_no_unfinished_one(d: Driver) -> None:
+def a_failing_upload_leaves_no_unfinished_one(d: SyncDriver) -> None:
     """No listing shows them, and stores bill for them."""
 
     def chunks() -> Iterator[bytes]:
