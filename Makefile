@@ -11,12 +11,12 @@ BIN := $(VENV)/bin
 SUM := $(shell cksum < pyproject.toml | tr ' ' '-')
 DEV := $(VENV)/.installed-dev-$(SUM)
 DEMO := $(firstword $(wildcard $(DEV)) $(VENV)/.installed-demo-$(SUM))
-TYPED := $(wildcard tests/typing demo benchmarks)
+TYPED := $(wildcard tests/typing demo benchmarks tools)
 
 # Tests start many processes; an environment that forbids compiled code would have each of them compile all packages anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help venv test thorough coverage mutation soak demo lint types docs guide bench format clean
+.PHONY: help venv test thorough coverage mutation suite soak demo lint types docs guide bench format clean
 .DEFAULT_GOAL := help
 
 help: ## Say what there is
@@ -39,9 +39,12 @@ coverage: $(DEV) ## Run the tests and show which branches of src/ none of them t
 mutation: $(DEV) ## Break the core in every small way and see a test fail each time
 	$(BIN)/python -m tests.mutation $(ARGS)
 
-soak: $(DEV) ## Run what takes long: random walks and fuzzing (ARGS="-k word" for some), then coverage and mutation
+suite: $(DEV) ## Run SQLAlchemy's own tests with Filerow and print what differs (ARGS="--database postgresql", ...)
+	$(BIN)/python -m tools.sqlalchemy_suite $(ARGS)
+
+soak: $(DEV) ## Run what takes long: random walks and fuzzing (ARGS="-k word" for some), then coverage, mutation, suite
 	FILEROW_SOAK=1 $(BIN)/python -m pytest -v -n $(WORKERS) --dist worksteal -m soak $(or $(ARGS),tests/model tests/fuzz)
-	$(if $(ARGS),,$(MAKE) coverage mutation)
+	$(if $(ARGS),,$(MAKE) coverage mutation suite)
 
 demo: $(DEMO) ## Run the demo (BACKEND=s3 for a real S3 server and PostgreSQL)
 	$(BIN)/python -m demo --backend $(BACKEND)

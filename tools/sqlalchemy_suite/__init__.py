@@ -1,0 +1,1 @@
+"""Run SQLAlchemy's own tests against Filerow and print what differs."""

@@ -1,0 +1,21 @@
+"""What a mode does around each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tools.sqlalchemy_suite.results import Finding
+
+
+class Treatment:
+    """Does nothing; modes override what they need."""
+
+    def begin(self, test: str) -> None:
+        """Get ready before anything of a test runs; "" before tests are collected."""
+
+    def end_body(self) -> None:
+        """Learn that the test has run; its fixtures are about to be torn down."""
+
+    def finish(self) -> Iterable[Finding]:
+        """Return what was found once everything of the test has ended."""
+        return ()
