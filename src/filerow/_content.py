@@ -12,21 +12,24 @@ import hashlib
 import inspect
 import io
 import os
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
-    Callable,
     Generator,
     Iterable,
     Iterator,
     Mapping,
     Sequence,
 )
+from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
+from weakref import ReferenceType, WeakValueDictionary, ref
 
 from filerow._buffers import Buffer
 from filerow._execution.threads import in_thread
@@ -87,6 +90,9 @@ class Content(ABC):
         """Return up to ``size`` bytes from an offset, fewer only at the end; whoever reads this content does not notice."""
         raise NotImplementedError
 
+    def put_back(self) -> None:  # noqa: B027 - most sources have no position
+        """Leave the source as it was given: what was done with its bytes is undone, and the caller may try again."""
+
 
 class BytesContent(Content):
     """All bytes in memory. A bytearray or memoryview is not copied; leave it alone until the commit."""
@@ -105,19 +111,29 @@ class BytesContent(Content):
 
 
 class PathContent(Content):
-    """A file of this machine, opened when it is stored."""
+    """A file of this machine, opened when it is stored.
 
-    peekable = True
+    Args:
+        path: Which.
+        expected: It may be missing until it is stored.
+    """
 
-    def __init__(self, path: Path) -> None:
-        if not path.is_file():
-            msg = f"content is the path {str(path)!r}, but there is no such file{': that is a folder' if path.is_dir() else ''}"
-            raise FileNotFoundError(msg)
+    def __init__(self, path: Path, *, expected: bool = False) -> None:
         self.path = path
         self.filename = path.name
-        self.size = path.stat().st_size
+        self.peekable = path.is_file()
+        if self.peekable:
+            self.size = path.stat().st_size
+        elif not expected or path.is_dir():
+            raise self._missing()
+
+    def _missing(self) -> FileNotFoundError:
+        folder = ": that is a folder" if self.path.is_dir() else ""
+        return FileNotFoundError(f"content is the path {str(self.path)!r}, but there is no such file{folder}")
 
     def chunks(self) -> Iterator[Buffer]:
+        if not self.path.is_file():
+            raise self._missing()
         with self.path.open("rb") as file:
             while chunk := file.read(CHUNK):
                 yield chunk
@@ -133,14 +149,21 @@ class FileContent(Content):
 
     def __init__(self, file: BinaryIO, *, rewind: bool = False) -> None:
         self._file: Any = file
+        self._source = _source_of(file)
         self._start: int | None = None
+        self._given = 0
         self._started = False
         self._refuse_closed()
         try:
-            if file.seekable():
-                self._start = 0 if rewind else file.tell()
-                self.size = max(0, file.seek(0, os.SEEK_END) - self._start)
-                file.seek(self._start)
+            if _can_seek(file):
+                self._given = file.tell()
+                self._start = 0 if rewind else self._given
+                file.seek(0, os.SEEK_END)
+                end = file.tell()  # an mmap's seek() returns nothing
+                file.seek(self._given)
+                self.size = max(0, end - self._start)
+                if self._start and self._start >= end > 0:
+                    raise _at_end(end)
         except (AttributeError, OSError, io.UnsupportedOperation):
             self._start = None
         self.replayable = self.peekable = self._start is not None
@@ -157,23 +180,37 @@ class FileContent(Content):
 
     def chunks(self) -> Iterator[Buffer]:
         self._refuse_closed()
-        if self._start is not None:
-            self._file.seek(self._start)
-        elif self._started:
-            raise _spent("file that cannot seek")
-        self._started = True
-        # None is no end but "nothing yet", of a file that does not block
-        while (chunk := self._file.read(CHUNK)) is None or chunk:
-            yield _buffer(chunk)
+        again, self._started = self._started, True
+        if self._start is None:
+            yield from self._source.once(iter(self._read_on, b""), again=again)
+            return
+        position = self._start
+        while True:
+            with self._source.lock:  # another content may have the same file
+                self._file.seek(position)
+                chunk = _buffer(self._file.read(CHUNK))
+                position = self._file.tell()
+            if not chunk:
+                return
+            yield chunk
+
+    def _read_on(self) -> Buffer:
+        return _buffer(self._file.read(CHUNK))  # None is no end but "nothing yet", of a file that does not block
 
     def peek(self, offset: int, size: int) -> bytes:
         self._refuse_closed()
-        position = self._file.tell()
-        try:
-            self._file.seek((self._start or 0) + offset)
-            return bytes(_buffer(self._file.read(size)))
-        finally:
-            self._file.seek(position)
+        with self._source.lock:
+            position = self._file.tell()
+            try:
+                self._file.seek((self._start or 0) + offset)
+                return bytes(_buffer(self._file.read(size)))
+            finally:
+                self._file.seek(position)
+
+    def put_back(self) -> None:
+        if self._started and self._start is not None:
+            with suppress(OSError, ValueError), self._source.lock:  # it may be closed by now
+                self._file.seek(self._given)
 
 
 class IterableContent(Content):
@@ -183,12 +220,14 @@ class IterableContent(Content):
         self._chunks = chunks
         self._started = False
         self.replayable = not isinstance(chunks, Iterator)
+        self._source = None if self.replayable else _source_of(chunks)
+        if inspect.isgenerator(chunks) and chunks.gi_frame is None:
+            raise _read_before()
 
     def chunks(self) -> Iterator[Buffer]:
-        if self._started and not self.replayable:
-            raise _spent("iterator")
-        self._started = True
-        return (_buffer(chunk) for chunk in self._chunks)
+        again, self._started = self._started, True
+        buffers = map(_buffer, self._chunks)
+        yield from buffers if self._source is None else self._source.once(buffers, again=again)
 
 
 class AsyncContent(Content):
@@ -198,13 +237,155 @@ class AsyncContent(Content):
         self._chunks = chunks
         self._started = False
         self.replayable = not isinstance(chunks, AsyncIterator)
+        self._source = None if self.replayable else _source_of(chunks)
+        if inspect.isasyncgen(chunks) and chunks.ag_frame is None:
+            raise _read_before()
 
     async def chunks(self) -> AsyncIterator[Buffer]:
-        if self._started and not self.replayable:
-            raise _spent("asynchronous iterator")
-        self._started = True
-        async for chunk in self._chunks:
-            yield _buffer(chunk)
+        again, self._started = self._started, True
+        buffers = _buffers(self._chunks)
+        async for chunk in buffers if self._source is None else self._source.once_async(buffers, again=again):
+            yield chunk
+
+    def put_back(self) -> None:
+        if isinstance(self._chunks, _AsyncFile):
+            self._chunks.stop()
+
+
+class _AsyncFile:
+    """The chunks of a file whose methods are awaited: each time from where it stood at first, where it can seek."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._source = _source_of(file)
+        self._start: int | None = None
+        self._started = False
+
+    async def __aiter__(self) -> AsyncIterator[Buffer]:
+        again, self._started = self._started, True
+        if not again and hasattr(self._file, "seek"):
+            with suppress(AttributeError, OSError):
+                self._start = await self._file.tell()
+        if self._start is None:
+            async for chunk in self._source.once_async(self._read_on(), again=again):
+                yield chunk
+            return
+        with self._source.alone(self):
+            await self._file.seek(self._start)
+            position = self._start
+            async for chunk in self._read_on():
+                position += len(chunk)
+                yield chunk
+        if position == self._start > 0:
+            raise _at_end(position)
+
+    def stop(self) -> None:
+        """Let another content have the file."""
+        self._source.stopped(self)
+
+    async def _read_on(self) -> AsyncIterator[Buffer]:
+        while chunk := _buffer(await self._file.read(CHUNK)):
+            yield chunk
+
+
+class _Source:
+    """A file or an iterator that contents read; several contents may have been given the same one.
+
+    Args:
+        held: The file or iterator itself, if nothing else could tell when it is gone.
+
+    Attributes:
+        lock: Held while a file is moved and read.
+    """
+
+    def __init__(self, held: object = None) -> None:
+        self.lock = threading.Lock()
+        self._held = held
+        self._reader: object = None
+        self._ended = held is not None  # before anybody looked, for all that can be known
+        self._broke_off = False
+
+    @contextmanager
+    def alone(self, reader: object) -> Generator[None]:
+        """Keep another content from reading the same source at the same time.
+
+        Raises:
+            FileStateError: Another content does.
+        """
+        with self.lock:
+            if self._reader not in {None, reader}:
+                raise _read_before()
+            self._reader = reader
+        try:
+            yield
+        finally:
+            self.stopped(reader)
+
+    def stopped(self, reader: object) -> None:
+        """Note that a content reads on no more, though nobody may have closed its iterator."""
+        if self._reader is reader:
+            self._reader = None
+
+    def once(self, chunks: Iterator[Buffer], *, again: bool) -> Iterator[Buffer]:
+        """Pass on the chunks of a source that can be read only once.
+
+        Raises:
+            FileStateError: It was read before; or it gives nothing, and may have been.
+        """
+        some = False
+        with self._reading(again=again):
+            for chunk in chunks:
+                some = True
+                yield chunk
+        self._finished(some=some)
+
+    async def once_async(self, chunks: AsyncIterator[Buffer], *, again: bool) -> AsyncIterator[Buffer]:
+        """Pass on the chunks of a source that can be read only once; see :meth:`once`."""
+        some = False
+        with self._reading(again=again):
+            async for chunk in chunks:
+                some = True
+                yield chunk
+        self._finished(some=some)
+
+    @contextmanager
+    def _reading(self, *, again: bool) -> Generator[None]:
+        if again or self._broke_off:
+            raise _read_before()
+        with self.alone(object()):
+            self._broke_off = True  # unless it comes to its end
+            yield
+            self._broke_off = False
+
+    def _finished(self, *, some: bool) -> None:
+        if self._ended and not some:
+            raise _read_before() if self._held is None else _nothing()
+        self._ended = True
+
+
+_sources: dict[int, tuple[ReferenceType[Any], _Source]] = {}
+_held_sources: WeakValueDictionary[int, _Source] = WeakValueDictionary()
+
+
+def _forget(known: dict[int, tuple[ReferenceType[Any], _Source]], key: int, gone: object) -> None:
+    if key in known and known[key][0] is gone:
+        del known[key]
+
+
+def _source_of(thing: Any) -> _Source:
+    """Return what is known of a file or an iterator, for as long as it lives; where it cannot tell, while a content has it."""
+    key = id(thing)
+    known = _sources.get(key)
+    if known is not None and known[0]() is thing:
+        return known[1]
+    held = _held_sources.get(key)
+    if held is not None:
+        return held
+    try:
+        reference = ref(thing, partial(_forget, _sources, key))
+    except TypeError:  # the iterators of built-in types are such
+        return _held_sources.setdefault(key, _Source(thing))
+    return _sources.setdefault(key, (reference, _Source()))[1]
 
 
 def content_of(value: object) -> Content:
@@ -255,7 +436,7 @@ def given_content(content: object, source_path: str | os.PathLike[str] | None) -
         msg = "give either content= or source_path=, not both"
         raise ContentError(msg)
     if source_path is not None:
-        return PathContent(Path(source_path))
+        return PathContent(Path(source_path), expected=True)
     return None if content is None else content_of(content)
 
 
@@ -280,20 +461,24 @@ def _from_reader(value: Any) -> Content:
         msg = "content is a file opened as text; open it in binary mode: open(path, 'rb')"
         raise ContentError(msg)
     if inspect.iscoroutinefunction(value.read):
-        return AsyncContent(_read_async(value.read))
+        return AsyncContent(_AsyncFile(value))
     if _is_write_only(value):
         msg = "content is a file opened for writing only; open it for reading: open(path, 'rb')"
         raise ContentError(msg)
     return FileContent(value)
 
 
+def _can_seek(file: Any) -> bool:
+    return bool(file.seekable()) if hasattr(file, "seekable") else hasattr(file, "tell")  # an mmap seeks, and does not say so
+
+
 def _is_write_only(value: object) -> bool:
     return isinstance(value, io.IOBase) and not value.closed and not value.readable()
 
 
-async def _read_async(read: Callable[[int], Any]) -> AsyncIterator[Any]:
-    while chunk := await read(CHUNK):
-        yield chunk
+async def _buffers(chunks: AsyncIterable[Any]) -> AsyncIterator[Buffer]:
+    async for chunk in chunks:
+        yield _buffer(chunk)
 
 
 def _as_buffer(value: Any) -> Buffer | None:
@@ -314,12 +499,28 @@ def _buffer(chunk: Any) -> Buffer:
     return buffer
 
 
-def _spent(what: str) -> FileStateError:
+def _read_before() -> FileStateError:
     msg = (
-        f"this file's content was a {what} that a failed or rolled-back transaction has read already; "
-        "make a new FileObject with new content"
+        "this file's content can be read only once, and was read already, by a transaction that failed or was rolled back or for "
+        "another file; make a new FileObject with new content"
     )
     return FileStateError(msg)
+
+
+def _nothing() -> FileStateError:
+    msg = (
+        "content is an iterator that gave nothing; it may have been read already, by an attempt that failed or was rolled back. "
+        'Make a new iterator for each FileObject; for an empty file, give content=b""'
+    )
+    return FileStateError(msg)
+
+
+def _at_end(size: int) -> ContentError:
+    msg = (
+        f"content is a file of {size} bytes that stands at its end: it was written, or read by somebody else, and not rewound. "
+        'Call seek(0) to store all of it; for an empty file, give content=b""'
+    )
+    return ContentError(msg)
 
 
 class SizeLimit(Protocol):

@@ -23,6 +23,7 @@ __all__ = (
     "folders_of",
     "generate_path",
     "generated_at",
+    "is_generated",
     "path_before",
     "safe_extension",
     "uuid7_hex",
@@ -151,6 +152,11 @@ def generated_at(path: str, table: str, column: str, shards: int = 0) -> float |
     if shards > 1:
         expected = f"{expected}/{_shard(token[2], shards)}"
     return int(token[1], 16) / 1000 if folder == expected else None
+
+
+def is_generated(path: str) -> bool:
+    """Return True if a path ends as those of :func:`generate_path` do."""
+    return _TOKEN.match(path.rpartition("/")[2]) is not None
 
 
 def path_before(folder: str, seconds: float) -> str:

@@ -16,7 +16,7 @@
     ├── RegistryError
     │   ├── BackendNotFoundError      … also LookupError
     │   └── BackendExistsError        … also ValueError
-    ├── ContentError                  … also TypeError: this cannot be read as the bytes of a file
+    ├── ContentError                  … also TypeError, ValueError: this cannot be read as the bytes of a file
     ├── FileStateError                … also RuntimeError: a pending file has no bytes to read, a stored one no setters
     ├── DocumentError                 … also ValueError: a stored JSON document cannot be understood
     ├── UntrustedDocumentError        … also ValueError: a client sent a document of its own
@@ -160,8 +160,8 @@ class BackendExistsError(RegistryError, ValueError):
     """Another backend is registered under this key already."""
 
 
-class ContentError(FilerowError, TypeError):
-    """The value given as content cannot be read as bytes here."""
+class ContentError(FilerowError, TypeError, ValueError):
+    """The value given as content cannot be read as bytes here, or there is none."""
 
 
 class FileStateError(FilerowError, RuntimeError):

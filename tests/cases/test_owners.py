@@ -6,12 +6,14 @@ import contextlib
 import copy
 import io
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sqlalchemy import insert
 
 from filerow import FileObject, FileObjectList
-from filerow.exceptions import ObjectExistsError, ObjectNotFoundError
+from filerow.exceptions import FileStateError, IntegrityError, ObjectExistsError, ObjectNotFoundError
 from tests.cases.models import Document, Renamed
 from tests.cases.world import World
 
@@ -231,6 +233,63 @@ def test_a_staged_file_on_two_rows_is_two_objects(world: World) -> None:
     world.session.add_all([Document(file=file), Document(file=file)])
     world.session.commit()
     assert world.count() == 2
+
+
+def deleted_by_us(world: World, file: FileObject) -> None:
+    file.delete()
+
+
+def deleted_by_a_twin(world: World, file: FileObject) -> None:
+    file.replace(metadata={"n": 1}).delete()
+
+
+def deleted_by_others(world: World, file: FileObject) -> None:
+    world.docs.delete(file.path)
+
+
+@pytest.mark.parametrize("delete", [deleted_by_us, deleted_by_a_twin, deleted_by_others])
+def test_a_staged_file_that_was_deleted_is_not_adopted(world: World, delete: Callable[[World, FileObject], None]) -> None:
+    kept, file = world.add(title="kept"), world.file(b"staged", backend="docs").save()
+    delete(world, file)
+    for change in ({"file": file}, {"pages": [world.file(), file]}):
+        world.session.add(Document(**change))
+        with pytest.raises((FileStateError, ObjectNotFoundError), match=r"save\(data\)"):
+            world.session.commit()
+        world.session.rollback()
+    kept.file = file
+    with pytest.raises((FileStateError, ObjectNotFoundError), match=r"save\(data\)"):
+        world.session.commit()
+    world.session.rollback()
+    with pytest.raises((FileStateError, ObjectNotFoundError), match=r"save\(data\)"):
+        world.session.execute(insert(Document), [{"file": file}])
+    world.session.rollback()
+    assert world.count() == 0
+    file.save(b"again")
+    assert world.stored(world.add(file=file).file) == b"again"
+
+
+def test_a_staged_file_deleted_after_it_was_added_makes_no_row(world: World) -> None:
+    file = world.file(b"staged", backend="docs").save()
+    document = Document(file=file)
+    world.session.add(document)
+    file.delete()
+    with pytest.raises(FileStateError, match="deleted"):
+        world.session.commit()
+    world.session.rollback()
+    document.file = world.file(b"new")
+    world.session.add(document)
+    world.session.commit()
+    assert world.stored(document.file) == b"new"
+
+
+def test_a_staged_file_whose_object_was_replaced_is_refused(world: World) -> None:
+    file = world.file(b"staged", backend="docs", to_filename="reports/2026.png").save()
+    world.store.write("docs", "reports/2026.png", b"somebody else's")
+    world.session.add(Document(file=file))
+    with pytest.raises(IntegrityError, match="6 bytes"):
+        world.session.commit()
+    world.session.rollback()
+    world.docs.delete("reports/2026.png")
 
 
 def test_a_chosen_path_is_used_and_owned(world: World) -> None:

@@ -25,6 +25,7 @@ class Saboteur(Relay):
             ``cut-upload``: reads no more, or hangs up, when the client has sent ``after`` bytes.
         after: Bytes of one connection that pass before it goes wrong, where the mode says so.
         delay: Seconds by which every chunk is late, each way.
+        retold: What every connection is answered that the client opens after it has gone wrong; as the server would, when empty.
         marker: It goes wrong only from the moment on at which the client sends these bytes, on that connection.
     """
 
@@ -33,6 +34,7 @@ class Saboteur(Relay):
         self.after = after
         self.delay = delay
         self.marker = marker
+        self.retold = b""
         self.struck = 0
         """How often it has gone wrong."""
         super().__init__(target)
@@ -40,6 +42,10 @@ class Saboteur(Relay):
     async def to_server(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Forward what the client sends, or stop at it."""
         sent = 0
+        if self.retold and self.struck:
+            await reader.read(CHUNK)
+            _client.get().write(self.retold)
+            await _client.get().drain()
         while chunk := await reader.read(CHUNK):
             await asyncio.sleep(self.delay)
             if self.marker and self.marker not in chunk:

@@ -14,9 +14,9 @@ import pytest
 from filerow.backends.base import PutOptions, StorageBackend
 from filerow.backends.fsspec import FSSpecBackend
 from filerow.backends.obstore import ObstoreBackend
-from filerow.exceptions import StorageError, StorageTimeoutError
+from filerow.exceptions import ObjectNotFoundError, StorageError, StoragePermissionError, StorageTimeoutError
 from tests.backends.stores import bucket_of
-from tests.faults.operations import BIG, MIB, OPERATIONS, SECONDS, check, tried
+from tests.faults.operations import ASYNC, BIG, MIB, OPERATIONS, SECONDS, SYNC, check, tried, warmed_up
 from tests.faults.saboteur import Mode, Saboteur
 
 
@@ -143,6 +143,40 @@ def test_an_upload_cut_in_its_midst_makes_no_object(bucket: Bucket, client: str)
                 store.put("new/one request", b"x" * (4 * MIB), PutOptions(create_only=False))
             assert relay.struck
     assert bucket.names() == {"big"}
+
+
+RETOLD: dict[str, type[StorageError]] = {
+    "404 Not Found": ObjectNotFoundError,
+    "403 Forbidden": StoragePermissionError,
+}
+"""What a store may answer when a body broke off and the rest is asked for: the object was deleted, or a token has expired."""
+
+
+@pytest.mark.parametrize("client", BOTH)
+@pytest.mark.parametrize("status", RETOLD)
+@pytest.mark.servers
+def test_a_body_that_cannot_be_continued_says_why(bucket: Bucket, client: str, status: str) -> None:
+    for operation in (SYNC["read"], ASYNC["stream"]):
+        with Saboteur(bucket.server.endpoint) as relay:
+            store = CLIENTS[client](bucket.server, relay.endpoint, bucket.root, timeout=10)
+            store.head("big")
+            relay.retold = f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
+            relay.after, relay.mode = 20_000, "cut-answer"
+            with pytest.raises(RETOLD[status]) as raised:
+                operation(store)
+            assert raised.value.path == "big"
+
+
+@pytest.mark.parametrize("client", BOTH)
+@pytest.mark.parametrize(("mode", "after"), [("silent", 0), ("stalled-answer", 20_000)])
+@pytest.mark.servers
+def test_a_timeout_says_that_the_store_was_silent(bucket: Bucket, client: str, mode: Mode, after: int) -> None:
+    with Saboteur(bucket.server.endpoint) as relay:
+        store = bucket.through(relay, client)
+        warmed_up(store)
+        relay.after, relay.mode = after, mode
+        with pytest.raises(StorageTimeoutError, match="the store did not answer in time"):
+            store.read("big")
 
 
 @pytest.mark.thorough

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import array
+import asyncio
 import contextlib
+import gc
 import hashlib
 import io
 import mmap
 import os
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import httpx
 import pytest
 
-from filerow import FileObject
+from filerow import FileObject, _content, storages
 from filerow._content import ONE_REQUEST
 from filerow._file.transfer import Upload
 from filerow._validation.rules import Rules
-from filerow.exceptions import ContentError, FileStateError, FileTooLargeError, IntegrityError
+from filerow.backends.base import PutOptions
+from filerow.backends.memory import MemoryBackend
+from filerow.exceptions import ContentError, FileStateError, FileTooLargeError, IntegrityError, StorageError
 from tests.values.frameworks import fastapi, flask, litestar, starlette
 
 if TYPE_CHECKING:
@@ -143,6 +148,16 @@ class AsyncReader:
         return self._file.read(size)
 
 
+class AsyncFile(AsyncReader):
+    """What aiofiles and anyio open: it seeks, and each of its methods is awaited."""
+
+    async def tell(self) -> int:
+        return self._file.tell()
+
+    async def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+
 class AsyncIterable:
     """Can be iterated over again and again."""
 
@@ -158,6 +173,7 @@ ASYNC: dict[str, Make] = {
     "async generator": lambda _, data: aiter(AsyncIterable(data)),
     "async iterable": lambda _, data: AsyncIterable(data),
     "async reader": lambda _, data: AsyncReader(data),
+    "async file": lambda _, data: AsyncFile(data),
 }
 
 
@@ -194,18 +210,159 @@ def test_async_content_needs_an_event_loop(make: Make, tmp_path: Path, docs: Wat
     assert docs.paths == set()
 
 
+@pytest.mark.parametrize("make", ASYNC.values(), ids=ASYNC)
+async def test_async_content_refused_by_sync_code_is_not_used_up(make: Make, tmp_path: Path) -> None:
+    file = FileObject("docs", content=make(tmp_path, DATA))
+    with pytest.raises(ContentError, match="save_async"):
+        file.save()
+    stored_right(await file.save_async(), DATA)
+
+
+def test_what_was_read_is_forgotten_with_its_source() -> None:
+    for _ in range(3):
+        FileObject("docs", content=io.BytesIO(DATA)).save()
+        FileObject("docs", content=(chunk for chunk in [DATA])).save()
+        FileObject("docs", content=iter([DATA])).save()
+    gc.collect()
+    assert not _content._sources
+    assert not _content._held_sources
+
+
 EMPTY: dict[str, Any] = {
     "bytes": b"", "bytearray": bytearray(), "memoryview": memoryview(b""), "array": array.array("H"), "list": [],
-    "iterator": iter(()), "file": io.BytesIO(), "list of nothing": [b"", b""],
+    "file": io.BytesIO(), "list of nothing": [b"", b""],
     "numbers": memoryview(array.array("H")), "two dimensions": memoryview(b"").cast("B"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("content", EMPTY.values(), ids=EMPTY)
 async def test_no_bytes_are_content_too(call: Call, content: Any) -> None:
-    file = FileObject("docs", content=content if content is not EMPTY["iterator"] else iter(()))
+    file = FileObject("docs", content=content)
     await call(file, "save")
     stored_right(file, b"")
+
+
+async def test_a_generator_of_nothing_is_an_empty_file(call: Call, tmp_path: Path) -> None:
+    file = FileObject("docs", content=_generator(tmp_path, b""))
+    await call(file, "save")
+    stored_right(file, b"")
+
+
+async def test_an_iterator_of_nothing_may_have_been_read(call: Call) -> None:
+    for iterator in (iter(()), map(bytes, []), zip()):
+        with pytest.raises(FileStateError, match=r'read already.* content=b""'):
+            await call(FileObject("docs", content=iterator), "save")
+
+
+# -- what was read before ------------------------------------------------------------------------------------------------
+
+
+AT_THE_END: dict[str, Make] = {
+    "BytesIO that was written": lambda _, data: written(io.BytesIO(), data),
+    "SpooledTemporaryFile that was written": lambda _, data: written(opened(tempfile.SpooledTemporaryFile()), data),  # noqa: SIM115
+    "NamedTemporaryFile that was written": lambda folder, data: written(
+        opened(tempfile.NamedTemporaryFile(dir=folder)),  # noqa: SIM115
+        data,
+    ),
+    "file that was read": lambda folder, data: read(opened(_path(folder, data).open("rb"))),
+    "mmap that was read": lambda folder, data: read(_mmap(folder, data)),
+}
+
+
+def written(file: Any, data: bytes) -> Any:
+    file.write(data)
+    return file
+
+
+def read(file: Any) -> Any:
+    file.read()
+    return file
+
+
+@pytest.mark.parametrize("make", AT_THE_END.values(), ids=AT_THE_END)
+def test_a_file_at_its_end_is_refused_at_once(make: Make, tmp_path: Path) -> None:
+    source = make(tmp_path, DATA)
+    with pytest.raises(ContentError, match=r"10240 bytes .* seek\(0\)"):
+        FileObject("docs", content=source)
+    with pytest.raises(ContentError, match="stands at its end"):
+        FileObject("docs").save(source)
+    source.seek(0)
+    stored_right(FileObject("docs", content=source).save(), DATA)
+
+
+@pytest.mark.parametrize("kind", ["file at its position", "BytesIO at its position", "mmap", "SpooledTemporaryFile"])
+async def test_a_save_that_fails_puts_the_file_back(call: Call, kind: str, tmp_path: Path, docs: WatchedBackend) -> None:
+    source = SYNC[kind](tmp_path, DATA)
+    position = source.tell()
+    with pytest.raises(IntegrityError):
+        await call(FileObject("docs", content=source, size=7), "save")
+    assert source.tell() == position
+    file = FileObject("docs", content=source)
+    assert await call(file, "get_content") == DATA
+    assert source.tell() == position
+    await call(file, "save")
+    stored_right(file, DATA)
+    with pytest.raises(ContentError, match="stands at its end"):
+        FileObject("docs", content=source)
+
+
+async def test_an_async_file_can_be_tried_again(docs: WatchedBackend) -> None:
+    source = AsyncFile(b"skipped" + DATA)
+    await source.seek(7)
+    file = FileObject("docs", content=source, size=7)
+    for _ in range(2):
+        with pytest.raises(IntegrityError):
+            await file.save_async()
+    with pytest.raises(ContentError, match="stands at its end"):
+        await FileObject("docs", content=source).save_async()
+    await source.seek(7)
+    stored_right(await FileObject("docs", content=source).save_async(), DATA)
+
+
+async def test_an_async_file_that_broke_off_can_be_tried_again() -> None:
+    class Full(MemoryBackend):
+        def _put(self, path: str, content: Any, options: PutOptions) -> Any:
+            next(content)
+            raise OSError("no space left")
+
+    storages.register_backend(Full("full"))
+    data = DATA * 1000
+    source = AsyncFile(data)
+    for _ in range(2):
+        with pytest.raises(StorageError) as raised:  # whose traceback keeps the broken reading alive
+            await FileObject("full", content=source).save_async()
+        await source.seek(0)
+    assert raised.value.operation == "put"
+    stored_right(await FileObject("docs", content=source).save_async(), data)
+
+
+def test_one_file_is_read_whole_by_threads_side_by_side(tmp_path: Path) -> None:
+    data = bytes(range(251)) * 30_000
+    source = opened(_path(tmp_path, b"skipped" + data).open("rb"))
+    source.seek(7)
+    files = [FileObject("docs", content=source) for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(FileObject.save, files))
+    for file in files:
+        stored_right(file, data)
+
+
+@pytest.mark.parametrize("kind", ["async generator", "async reader"])
+async def test_async_content_is_read_once(kind: str, tmp_path: Path, docs: WatchedBackend) -> None:
+    source = ASYNC[kind](tmp_path, DATA)
+    with pytest.raises(IntegrityError):
+        await FileObject("docs", content=source, size=7).save_async()
+    with pytest.raises(FileStateError, match="read already"):
+        await FileObject("docs", content=source).save_async()
+    assert docs.paths == set()
+
+
+@pytest.mark.parametrize("kind", sorted(ASYNC.keys() - {"async iterable"}))
+async def test_two_files_never_share_async_content(kind: str, tmp_path: Path, docs: WatchedBackend) -> None:
+    source = ASYNC[kind](tmp_path, DATA * 2000)
+    files = [FileObject("docs", content=source).save_async() for _ in range(2)]
+    outcomes = await asyncio.gather(*files, return_exceptions=True)
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["FileObject", "FileStateError"]
 
 
 @pytest.mark.parametrize("kind", ["path", "file at its position", "generator", "list", "bytes", "reader"])
@@ -322,7 +479,7 @@ def test_what_is_no_content_is_a_type_error_at_once(make: Callable[[Path], Any],
 
 
 def test_no_content_is_no_content() -> None:
-    with pytest.raises(FileStateError, match="no content to save"):
+    with pytest.raises(ContentError, match="no content to save"):
         FileObject("docs", content=None).save()
 
 

@@ -108,13 +108,13 @@ async def test_save_takes_the_options_of_advanced_alchemy_and_no_others(call: Ca
 async def test_save_stores_a_file_once(call: Call, docs: WatchedBackend) -> None:
     file = FileObject("docs", "a.txt", content=b"abc")
     await call(file, "save")
-    with pytest.raises(FileStateError):
+    with pytest.raises(ContentError, match="no content to save"):
         await call(file, "save")
     with pytest.raises(FileStateError):
         await call(file, "save", b"other")
     with pytest.raises(FileStateError, match="content already"):
         await call(FileObject("docs", content=b"1"), "save", b"2")
-    with pytest.raises(FileStateError, match="no content to save"):
+    with pytest.raises(ContentError, match="no content to save"):
         await call(FileObject("docs", "a.txt"), "save")
     assert len(docs.paths) == 1
 
@@ -367,6 +367,71 @@ async def test_delete_removes_a_staged_file(call: Call, docs: WatchedBackend) ->
     assert docs.paths == set()
     assert not await call(file, "exists")
     await call(file, "delete")
+
+
+async def test_a_deleted_file_says_so(call: Call, docs: WatchedBackend) -> None:
+    file = stored()
+    await call(file, "delete")
+    assert file.state is FileState.DELETED
+    assert "deleted docs:" in repr(file)
+    assert file.size is file.checksum is file.etag is None
+    for method in ("get_content", "stream", "verify", "copy"):
+        with pytest.raises(ObjectNotFoundError):
+            await call(file, method)
+    with pytest.raises(FileStateError):
+        file.to_dict()
+    docs.put(file.path, b"somebody's")
+    assert not await call(file, "exists")
+    await call(file, "delete")
+    assert docs.paths == {file.path}, "a second delete() is not a second request"
+
+
+async def test_a_deleted_file_can_be_saved_again(call: Call, docs: WatchedBackend) -> None:
+    file = stored(metadata={"page": 1})
+    old = file.path
+    await call(file, "delete")
+    with pytest.raises(TypeError, match="no content to save"):
+        await call(file, "save")
+    await call(file, "save", b"other")
+    assert file.state is FileState.STAGED
+    assert file.path != old, "a generated path is never used twice"
+    assert (await call(file, "get_content"), file.metadata) == (b"other", {"page": 1})
+
+
+async def test_a_file_that_others_deleted_can_be_saved_again(call: Call, docs: WatchedBackend) -> None:
+    file = stored()
+    docs.delete(file.path)
+    await call(file, "save", b"other")
+    assert await call(file, "get_content") == b"other"
+    with pytest.raises(FileStateError, match="content already"):
+        await call(file, "save", b"third")
+
+
+async def test_a_chosen_path_is_used_again_after_delete(call: Call, docs: WatchedBackend) -> None:
+    file = await call(FileObject("docs", to_filename="fixed/name.txt", content=b"abc"), "save")
+    await call(file, "delete")
+    await call(file, "save", b"other")
+    assert docs.read("fixed/name.txt") == b"other"
+    await call(file, "delete")
+    docs.put("fixed/name.txt", b"somebody's")
+    with pytest.raises(ObjectExistsError):
+        await call(file, "save", b"third")
+
+
+async def test_a_delete_that_fails_leaves_the_file_staged(call: Call) -> None:
+    class Refusing(MemoryBackend):
+        def _delete(self, paths: Any) -> Any:
+            return {path: PermissionError("no") for path in paths}
+
+        async def _delete_async(self, paths: Any) -> Any:
+            return self._delete(paths)
+
+    storages.register_backend(Refusing("refusing"))
+    file = FileObject("refusing", content=b"abc").save()
+    with pytest.raises(StorageError):
+        await call(file, "delete")
+    assert file.state is FileState.STAGED
+    assert await call(file, "get_content") == b"abc"
 
 
 async def test_delete_is_refused_while_a_row_owns_the_file(call: Call, docs: WatchedBackend) -> None:

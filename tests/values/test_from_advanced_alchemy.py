@@ -120,6 +120,39 @@ def test_a_file_takes_its_arguments_by_position_and_by_name(library: Library, tm
         library.FileObject("docs", "a.txt", content=b"abc", source_path=source)
 
 
+async def test_there_is_one_content_and_not_two_or_none(library: Library, tmp_path: Path) -> None:
+    library.storages.register_backend("memory://", "docs")
+    with pytest.raises(ValueError, match="both"):
+        library.FileObject("docs", "a.txt", content=b"abc", source_path=tmp_path / "a.txt")
+    file = library.FileObject("docs", "a.txt")
+    with pytest.raises(TypeError):
+        file.save()
+    with pytest.raises(TypeError):
+        await file.save_async()
+
+
+async def test_a_source_path_is_looked_at_when_it_is_saved(library: Library, tmp_path: Path) -> None:
+    library.storages.register_backend("memory://", "docs")
+    for name in ("sync.txt", "async.txt"):
+        file = library.FileObject("docs", name, source_path=tmp_path / name)
+        assert file.has_pending_data
+        with pytest.raises(FileNotFoundError):
+            file.save()
+        with pytest.raises(FileNotFoundError):
+            await file.save_async()
+        (tmp_path / name).write_bytes(b"abc")
+        assert (file.save() if name == "sync.txt" else await file.save_async()) is file
+        assert file.get_content() == b"abc"
+
+
+def test_the_type_of_a_pending_file_is_guessed_from_its_name(library: Library) -> None:
+    library.storages.register_backend("memory://", "docs")
+    for name, guessed in (("a.txt", "text/plain"), ("a.PNG", "image/png"), ("a", "application/octet-stream")):
+        assert library.FileObject("docs", name).content_type == guessed
+        assert library.FileObject("docs", name, content=b"abc").content_type == guessed
+        assert library.FileObject("docs", name, content_type="text/x-own").content_type == "text/x-own"
+
+
 def test_what_cannot_be_signed_is_not_implemented(library: Library) -> None:
     library.storages.register_backend(library.ObstoreBackend(key="docs", fs="memory://"))
     file = library.FileObject(backend="docs", filename="a.txt", content=b"abc").save()

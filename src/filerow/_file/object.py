@@ -1,8 +1,9 @@
 """``FileObject``: one file, as a value.
 
 A FileObject is *pending* (it has content that is not stored yet), *staged* (stored, owned by no row) or *attached* (owned by one
-row). It goes from pending to stored once, in place; from then on its facts are read-only. It knows nothing of sessions: the
-functions at the end of this module are how the layers above move it from state to state.
+row). It goes from pending to stored once, in place; from then on its facts are read-only. A staged file can be *deleted*, and be
+saved again. It knows nothing of sessions: the functions at the end of this module are how the layers above move it from state
+to state.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias, TypedDict, U
 from filerow._content import Content, content_of, expect_length, given_content, measured, measured_async, unwrap_upload
 from filerow._document import Facts, check_given, check_metadata, facts_from, located_in, to_document
 from filerow._execution.threads import in_thread
-from filerow._paths import STAGING, clean_filename, generate_path, uuid7_hex
+from filerow._paths import STAGING, clean_filename, generate_path, is_generated, uuid7_hex
 from filerow._registry import key_of, storages
+from filerow._validation.types import called
 from filerow.backends._paths import check_path
 from filerow.backends._sign_request import check_expiry
 from filerow.backends._types import SignRequest
 from filerow.backends.base import StorageBackend
-from filerow.exceptions import ContentError, FileStateError, IntegrityError
+from filerow.exceptions import ContentError, FileStateError, IntegrityError, ObjectNotFoundError
 
 if TYPE_CHECKING:
     import io
@@ -45,6 +47,7 @@ class FileState(Enum):
     PENDING = "pending"
     STAGED = "staged"
     ATTACHED = "attached"
+    DELETED = "deleted"
 
 
 class Snapshot(NamedTuple):
@@ -87,7 +90,7 @@ class FileObject:
         content: The bytes: bytes-like, ``pathlib.Path``, binary file, framework upload, or (async) iterable of bytes.
 
     Raises:
-        ContentError: The content is text or cannot be read as bytes; also a ``TypeError``.
+        ContentError: The content is text or cannot be read as bytes; also a ``TypeError`` and a ``ValueError``.
         InvalidPathError: ``to_filename`` is no valid path.
         DocumentError: A fact is one that no file has, such as a negative size; also a ``ValueError``.
     """
@@ -182,7 +185,7 @@ class FileObject:
 
     @property
     def state(self) -> FileState:
-        """Pending, staged or attached."""
+        """Pending, staged, attached or, after ``delete()``, deleted."""
         return self._state
 
     @property
@@ -227,8 +230,8 @@ class FileObject:
 
     @property
     def content_type(self) -> str:
-        """The media type: recognised from the bytes where they prove one; while pending, the claim."""
-        return self._facts.content_type or "application/octet-stream"
+        """The media type: recognised from the bytes where they prove one; while pending, the claim, or the filename's type."""
+        return self._facts.content_type or called(None, self._facts.filename)
 
     @property
     def size(self) -> int | None:
@@ -286,7 +289,7 @@ class FileObject:
         Raises:
             FileStateError: The file is stored: assign ``file.replace(metadata=...)`` instead, so that the row changes.
         """
-        if self._state is not FileState.PENDING:
+        if self._state in {FileState.STAGED, FileState.ATTACHED}:
             change = "row.file = row.file.replace(metadata={**row.file.metadata, ...})"
             msg = f"{self!r} is stored, so its metadata is read-only; assign the changed value to its column: {change}"
             raise FileStateError(msg)
@@ -299,7 +302,7 @@ class FileObject:
         Raises:
             FileStateError: The file is pending.
         """
-        if not self._facts.path or self._content is not None:
+        if not self._facts.path or self._content is not None or self._state is FileState.DELETED:
             msg = f"{self!r} has no document until it is stored; commit its row, or call save()"
             raise FileStateError(msg)
         return to_document(self._facts)
@@ -438,13 +441,11 @@ class FileObject:
 
     def exists(self) -> bool:
         """Say whether the object is there."""
-        return bool(self._facts.path) and self._content is None and self._stored_in().exists(self._facts.path)
+        return self._may_exist and self._stored_in().exists(self._facts.path)
 
     async def exists_async(self) -> bool:
         """Say whether the object is there."""
-        if not self._facts.path or self._content is not None:
-            return False
-        return await self._stored_in().exists_async(self._facts.path)
+        return self._may_exist and await self._stored_in().exists_async(self._facts.path)
 
     def verify(self) -> None:
         """Read the object and compare it with the document.
@@ -475,12 +476,15 @@ class FileObject:
         A column stores its files by itself when its session flushes, so this is for files without one.
 
         Args:
-            data: The content, for a file made without.
+            data: The content, for a file made without, or whose object was deleted.
             ignored: Options of Advanced Alchemy's ``save()``.
 
         Raises:
-            FileStateError: The file is stored already, or has no content.
+            FileStateError: The file is stored already.
+            ContentError: It has no content.
         """
+        if data is not None and self._is_known and not self.exists():
+            self._deleted()
         upload = open_upload(self, data, ignored)
         upload.finish()
         self._complete(upload.facts)
@@ -488,6 +492,8 @@ class FileObject:
 
     async def save_async(self, data: object = None, **ignored: Unpack[Tuning]) -> Self:
         """Store the content now, without a row; see :meth:`save`. Asynchronous iterables work here."""
+        if data is not None and self._is_known and not await self.exists_async():
+            self._deleted()
         upload = open_upload(self, data, ignored)
         await upload.finish_async()
         self._complete(upload.facts)
@@ -506,7 +512,7 @@ class FileObject:
         return self._staged(job.facts)
 
     def delete(self, *, force: bool = False) -> None:
-        """Delete the object of a staged file.
+        """Delete the object of a staged file. No row adopts the file then, unless it is saved again with new content.
 
         Args:
             force: Delete even though a row owns the file; the row then points to nothing.
@@ -515,11 +521,15 @@ class FileObject:
             FileStateError: A row owns the file: clear the column or delete the row instead. Or it is not stored.
             StorageError: The store refused.
         """
-        _raise_first(self._stored_in().delete(self._deletable(force=force)))
+        if self._state is not FileState.DELETED:
+            _raise_first(self._stored_in().delete(self._deletable(force=force)))
+            self._deleted()
 
     async def delete_async(self, *, force: bool = False) -> None:
         """Delete the object of a staged file; see :meth:`delete`."""
-        _raise_first(await self._stored_in().delete_async(self._deletable(force=force)))
+        if self._state is not FileState.DELETED:
+            _raise_first(await self._stored_in().delete_async(self._deletable(force=force)))
+            self._deleted()
 
     # -- signed URLs ---------------------------------------------------------------------------------------------------
 
@@ -612,6 +622,8 @@ class FileObject:
         facts = self._facts
         if self._content is not None or not facts.path:
             raise FileStateError(f"{self!r} is not stored yet; commit the session that has its row, or call save()")
+        if self._state is FileState.DELETED:
+            raise ObjectNotFoundError("delete() has deleted it", operation="read", backend=facts.backend, path=facts.path)
         return storages.resolve(facts.backend)
 
     def _signed_by(self) -> StorageBackend:
@@ -632,6 +644,20 @@ class FileObject:
         known = self._facts.path and (self._state is FileState.ATTACHED or self._facts.checksum)
         return self._content is None and not known
 
+    @property
+    def _may_exist(self) -> bool:
+        return bool(self._facts.path) and self._content is None and self._state is not FileState.DELETED
+
+    @property
+    def _is_known(self) -> bool:
+        return self._state is FileState.STAGED and not self._takes_content()
+
+    def _deleted(self) -> None:
+        if self._state is FileState.STAGED:  # a row that owns it goes on pointing there
+            known = self._facts
+            gone = Facts(known.backend, known.path, known.filename, known.content_type, metadata=known.metadata)
+            complete(self, gone, FileState.DELETED)
+
     def _deletable(self, *, force: bool) -> str:
         if self._state is FileState.ATTACHED and not force:
             msg = (
@@ -649,7 +675,10 @@ class FileObject:
         chunks = content.chunks() if content.replayable else None
         if not isinstance(chunks, Iterator):
             raise FileStateError(f"{self!r} has content that can be read only once; store it first")
-        return b"".join(chunks)
+        try:
+            return b"".join(chunks)
+        finally:
+            content.put_back()
 
     def _download_target(self, path: str | os.PathLike[str]) -> Path:
         target = Path(path)
@@ -697,9 +726,10 @@ def open_upload(file: FileObject, data: object, ignored: Tuning) -> Upload:
         content = content_of(data)
     if content is None:
         msg = f"{file!r} has no content to save; give it content=, or call save(data)"
-        raise FileStateError(msg)
-    path = facts.path or generate_path(STAGING, "files", facts.filename)
-    return Upload(content, facts, storages.resolve(facts.backend), path, generated=not facts.path)
+        raise ContentError(msg)
+    chosen = "" if is_generated(facts.path) else facts.path
+    path = chosen or generate_path(STAGING, "files", facts.filename)
+    return Upload(content, facts, storages.resolve(facts.backend), path, generated=not chosen)
 
 
 def _raise_first(failed: Mapping[str, StorageError]) -> None:
@@ -760,3 +790,5 @@ def snapshot(file: FileObject) -> Snapshot:
 def restore(file: FileObject, before: Snapshot) -> None:
     """Make a file what it was; a rollback has undone what happened since."""
     file._raw, (file._known, file._content, file._state) = None, before
+    if before.content is not None:
+        before.content.put_back()

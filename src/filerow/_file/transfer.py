@@ -75,6 +75,7 @@ class Upload(Alone):
         self._rules = rules
         self._generated = generated
         self._meter = Meter(rules, wanted.filename)
+        self._content = content
         self._checks = Checks(content, wanted, rules, self._meter)
 
     @property
@@ -111,6 +112,7 @@ class Upload(Alone):
             started = True
             self.facts = self._stored(self._backend.put(self._path, prepared.body, options))  # type: ignore[arg-type]
         except BaseException as error:
+            self._content.put_back()
             if started and _may_exist(error, generated=self._generated):
                 Delete(self._backend, [self._path]).run()
             raise
@@ -126,6 +128,7 @@ class Upload(Alone):
             started = True
             self.facts = self._stored(await self._backend.put_async(self._path, prepared.body, options))
         except BaseException as error:
+            self._content.put_back()
             if started and _may_exist(error, generated=self._generated):
                 await Delete(self._backend, [self._path]).run_async()
             raise
@@ -314,13 +317,15 @@ class Inspect:
 
     def _found(self, info: ObjectInfo) -> Facts:
         known = self._known
+        if info.size is not None:
+            expect_length(self._backend.key, known.path, known.size, info.size, operation="head")
         return known._replace(
             backend=self._backend.key,
             content_type=known.content_type or info.content_type or OCTET_STREAM,
-            size=info.size,
+            size=known.size if info.size is None else info.size,
             checksum=known.checksum or self._meter.checksum,
-            etag=info.etag,
-            version_id=info.version_id,
+            etag=info.etag or known.etag,
+            version_id=info.version_id or known.version_id,
             last_modified=info.last_modified or known.last_modified,
         )
 

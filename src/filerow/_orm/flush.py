@@ -27,7 +27,7 @@ from filerow._registry import storages
 from filerow._validation.rules import Rules
 from filerow.backends._paths import check_path
 from filerow.backends.base import StorageBackend
-from filerow.exceptions import BackendMismatchError, FileStateError
+from filerow.exceptions import BackendMismatchError, FileStateError, ObjectNotFoundError
 
 __all__ = ("Applied", "Work")
 
@@ -172,19 +172,17 @@ class Work:
 
     def _adopt(self, decided: Plan) -> None:
         fresh = self.frame.stored
-        unknown = []
-        for adopt in decided.adopt:
-            facts = facts_of(adopt.file)
-            if ref_of(adopt.file) in fresh:
-                continue
-            self.adopted[ref_of(adopt.file)] = slot_of(adopt.change)
-            if None in {facts.size, facts.checksum, facts.etag}:
-                unknown.append(adopt)
-            else:
-                self._note(adopt.change, adopt.file, facts, made=False)
-        if unknown:
-            jobs = [Inspect(facts_of(a.file), storages.resolve(facts_of(a.file).backend), _rules(a.change)) for a in unknown]
-            self._run(jobs, [(a.change, a.file) for a in unknown], made=False)
+        staged = [adopt for adopt in decided.adopt if ref_of(adopt.file) not in fresh]
+        self.adopted.update((ref_of(adopt.file), slot_of(adopt.change)) for adopt in staged)
+        if not staged:
+            return
+        # each is looked at, for it may have been deleted since it was stored
+        jobs = [Inspect(facts_of(a.file), storages.resolve(facts_of(a.file).backend), _rules(a.change)) for a in staged]
+        try:
+            self._run(jobs, [(a.change, a.file) for a in staged], made=False)
+        except ObjectNotFoundError as error:
+            error.message = f"this file's object was deleted, or never stored; save(data) it, or give another. {error.message}"
+            raise
 
     def _run(self, jobs: Sequence[Transfer], targets: Sequence[tuple[Change, FileObject]], *, made: bool = True) -> None:
         """Run transfers together; note the ones that succeeded before the first failure is raised."""
@@ -209,11 +207,10 @@ class Work:
     def _upload_job(self, store: Store) -> Upload:
         facts, content = facts_of(store.file), content_in(store.file)
         if content is None:
-            msg = (
-                f"{slot_of(store.change).field.key}: {store.file!r} has no content; give it content=, or to_filename= of an "
-                "existing object"
-            )
-            raise FileStateError(msg)
+            deleted = store.file.state is FileState.DELETED
+            missing = "has no content; give it content=, or to_filename= of an existing object"
+            what = "was deleted; save(data) it again, or give another" if deleted else missing
+            raise FileStateError(f"{slot_of(store.change).field.key}: {store.file!r} {what}")
         backend, path, generated = _destination(store.change, store.file, facts.path)
         return Upload(content, facts, backend, path, _rules(store.change), generated=generated)
 

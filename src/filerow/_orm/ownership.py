@@ -97,7 +97,7 @@ def pending(changes: Sequence[Change]) -> list[Store]:
     seen: dict[int, Store] = {}
     for change in changes:
         for file in change.new:
-            if file.state is FileState.PENDING:
+            if file.state in {FileState.PENDING, FileState.DELETED}:
                 seen.setdefault(id(file), Store(change, file))
     return list(seen.values())
 

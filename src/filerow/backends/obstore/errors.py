@@ -21,6 +21,7 @@ from filerow.exceptions import (
 __all__ = ("meaning_of",)
 
 _XML_ERROR = re.compile(r"(?:<\?xml[^>]*>\s*)?<Error>.*?<Code>([^<]*)</Code>.*?<Message>([^<]*)</Message>.*?</Error>", re.DOTALL)
+_STATUS = re.compile(r"status code: (\d{3})")
 _NO_CREDENTIALS = ("169.254.169.254", "metadata.google.internal")  # where a cloud gives its own machines credentials
 
 
@@ -39,7 +40,7 @@ def meaning_of(
     text = _XML_ERROR.sub(lambda found: html.unescape(f"{found[1]}: {found[2]}"), text)
     kind, message = _by_kind(error, text, operation, path)
     if kind is StorageError and timed_out:
-        return StorageTimeoutError, message
+        return StorageTimeoutError, f"the store did not answer in time, which is what timeout= of the backend allows: {message}"
     if isinstance(error, native.BaseError) and any(host in text for host in _NO_CREDENTIALS):
         return kind, (
             "no credentials were given, as options of the backend or in the environment, so the cloud was asked for those of "
@@ -56,8 +57,13 @@ def _by_kind(error: BaseException, text: str, operation: str, path: str) -> tupl
     writes = operation in {"put", "copy"}
     refused = "400 Bad Request" in text or "code: InvalidRequest" in text
     kind: type[StorageError] | None = None
+    # obstore asks again for the rest of a body that broke off, and does not translate the answer
+    status = _STATUS.search(text) if operation == "read" and isinstance(error, native.GenericError) else None
+    if status is not None and status[1] == "404":
+        return ObjectNotFoundError, f"the object was deleted while it was read: {text}"
     # Azure answers a bulk delete with a status for each object, which obstore does not translate.
-    forbidden = isinstance(error, native.GenericError) and "(code: 403)" in text
+    forbidden = status is not None and status[1] in {"401", "403"}
+    forbidden = forbidden or (isinstance(error, native.GenericError) and "(code: 403)" in text)
     if forbidden or isinstance(error, (native.PermissionDeniedError, native.UnauthenticatedError)):
         kind, text = StoragePermissionError, f"the store refused the credentials, or they may not do this: {text}"
     elif writes and isinstance(error, (native.AlreadyExistsError, native.PreconditionError)):
