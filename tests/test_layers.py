@@ -15,7 +15,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 # From the ground up. A package imports packages of its own rank or of ranks above it in this list; "" is `filerow` itself.
 RANKS: list[set[str]] = [
     {"exceptions"},
-    {"_buffers", "_paths"},
+    {"_buffers", "_log", "_paths"},
     {"_execution"},
     {"_content", "_document", "_presentation", "_tokens"},
     {"backends"},

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -16,8 +18,9 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from filerow import FileObject
+from filerow import FileObject, storages
 from filerow.backends._types import SignRequest
+from filerow.testing.faults import Fault, FaultyBackend, Operation
 from tests.ext.world import LIMIT, SECRET, TOKEN, Document
 
 if TYPE_CHECKING:
@@ -396,3 +399,91 @@ def test_a_download_waits_for_its_client_and_ends_when_the_client_leaves(site: S
 
 def test_the_secret_is_nowhere_in_what_clients_see(site: Site) -> None:
     assert SECRET not in signed(site)
+
+
+# -- what operators see ----------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def failing(site: Site, *faults: Fault) -> Iterator[None]:
+    """Let the store of the application fail."""
+    storages.clear_backends()
+    storages.register_backend(FaultyBackend(site.world.backend, *faults))
+    try:
+        yield
+    finally:
+        storages.clear_backends()
+        storages.register_backend(site.world.backend)
+
+
+def logged(caplog: pytest.LogCaptureFixture, level: int = logging.INFO) -> list[logging.LogRecord]:
+    return [record for record in caplog.records if record.name == "filerow" and record.levelno >= level]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (PermissionError("the credentials have expired"), 502),
+        (TimeoutError("no answer after 30 s"), 504),
+        (ConnectionError("nobody listens"), 503),
+    ],
+    ids=["refused", "timeout", "unreachable"],
+)
+def test_store_failure_in_an_upload_is_logged(
+    site: Site, caplog: pytest.LogCaptureFixture, error: Exception, status: int
+) -> None:
+    with failing(site, Fault("put", error=error)):
+        assert_problem(create(site), status)
+    [record] = logged(caplog, logging.ERROR)
+    said = record.getMessage()
+    assert record.levelno == logging.ERROR
+    assert "put 'document/file/" in said
+    assert "'docs'" in said
+    assert str(error) in said
+    assert type(error).__name__ in said
+    assert str(status) in said
+    assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize(("way", "operation"), [("signed", "head"), ("signed", "stream"), ("handler", "stream")])
+def test_store_failure_in_a_download_is_logged(
+    site: Site, caplog: pytest.LogCaptureFixture, way: str, operation: Operation
+) -> None:
+    document = site.world.stored(file=FileObject(filename="a.txt", content=TEXT))
+    assert document.file
+    url = document.file.sign() if way == "signed" else f"/documents/{document.id}/file"
+    with failing(site, Fault(operation, error=PermissionError("the credentials have expired"))):
+        assert_problem(site.client.get(url), 502)
+    [record] = logged(caplog)
+    assert record.levelno == logging.ERROR
+    assert f"'{document.file.path}' on backend 'docs'" in record.getMessage()
+    assert "the credentials have expired" in record.getMessage()
+
+
+def test_store_failure_in_a_direct_upload_is_logged(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    asked = {"filename": "a.txt", "size": len(TEXT), "content_type": "text/plain"}
+    allowed = {"authorization": TOKEN}
+    given = site.client.post("/uploads/documents/begin", json=asked, headers=allowed).json()
+    with failing(site, Fault(("head", "put"), error=TimeoutError("no answer after 30 s"))):
+        assert_problem(site.client.put(given["url"], content=TEXT, headers=given["headers"]), 504)
+    [record] = logged(caplog)
+    assert record.levelno == logging.ERROR
+    assert "no answer after 30 s" in record.getMessage()
+
+
+def test_missing_object_of_a_row_is_logged(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    document = site.world.stored(file=FileObject(filename="a.txt", content=TEXT))
+    assert document.file
+    document.file.delete(force=True)
+    assert_problem(site.client.get(f"/documents/{document.id}/file"), 404)
+    [record] = logged(caplog)
+    assert record.levelno == logging.WARNING
+    assert document.file.path in record.getMessage()
+    assert "filerow check" in record.getMessage()
+
+
+def test_mistakes_of_clients_are_not_logged(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    assert_problem(create(site, b"x" * (LIMIT + 1)), 413)
+    assert_problem(site.client.get(f"{signed(site)}0"), 403)
+    assert_problem(site.client.put("/files/docs/a.txt", content=b"new"), 403)
+    assert logged(caplog) == []

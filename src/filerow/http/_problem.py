@@ -6,6 +6,7 @@ import json
 from http import HTTPStatus
 from typing import Any
 
+from filerow._log import logger
 from filerow.exceptions import (
     FileValidationError,
     IntegrityError,
@@ -39,6 +40,8 @@ _STORAGE: tuple[tuple[type[StorageError], tuple[int, str] | None], ...] = (
     (UnsupportedOperationError, None),
 )
 
+_FAULT_OF_SERVER = 500
+
 # RFC 9110 renamed them; Python follows from 3.13 on.
 _RENAMED = {413: "Content Too Large", 422: "Unprocessable Content"}
 
@@ -46,7 +49,8 @@ _RENAMED = {413: "Content Too Large", 422: "Unprocessable Content"}
 def problem(error: BaseException) -> Reply:
     """Return the answer (``application/problem+json``, RFC 9457) that tells a client of one of our errors.
 
-    A refused file has ``field``, ``limit`` and ``actual`` as members of its own.
+    A refused file has ``field``, ``limit`` and ``actual`` as members of its own. A client is not told where or how files are
+    kept, so a failure of the store is logged here, for those who can do something about it.
 
     Raises:
         BaseException: ``error`` itself, when no client can do anything about it.
@@ -65,10 +69,25 @@ def problem(error: BaseException) -> Reply:
             if isinstance(error, kind):
                 if told is None:
                     raise error
-                return refusal(*told)
+                return _told(error, *told)
         if type(error) is StorageError:
-            return refusal(503, "The file store is not available.")
+            return _told(error, 503, "The file store is not available.")
     raise error
+
+
+def _told(error: StorageError, status: int, detail: str) -> Reply:
+    """Tell the client what concerns it, and the log what the client is not told."""
+    cause = "" if error.__cause__ is None else f" ({type(error.__cause__).__name__})"
+    if status >= _FAULT_OF_SERVER:
+        logger.error("the store failed, so a request was answered with %d: %s%s", status, error, cause)
+    elif isinstance(error, ObjectNotFoundError):
+        logger.warning(
+            "an object is missing, so a request was answered with %d: %s%s; if a row still names it, filerow check finds the row",
+            status,
+            error,
+            cause,
+        )
+    return refusal(status, detail)
 
 
 def refusal(status: int, detail: str, members: dict[str, Any] | None = None, *headers: tuple[str, str]) -> Reply:

@@ -1,0 +1,25 @@
+"""The package's logger, and how its messages name objects: a few of them, so that a message stays one that people read."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+__all__ = ("logger", "named", "objects")
+
+logger = logging.getLogger("filerow")
+
+_NAMED = 5
+
+
+def named(names: Iterable[object]) -> str:
+    """Return the first few names in quotes, and how many more there are."""
+    known = [str(name) for name in names]
+    shown = ", ".join(map(repr, known[:_NAMED]))
+    left = len(known) - _NAMED
+    return f"{shown} and {left:,} more" if left > 0 else shown
+
+
+def objects(count: int) -> str:
+    """Return a number of objects in words."""
+    return f"{count:,} object" if count == 1 else f"{count:,} objects"
