@@ -32,6 +32,9 @@ __all__ = (
 STAGING = "staged"
 """The folder of files that were saved on their own, before any row owned them."""
 
+PROBES = "probes"
+"""The folder, in that one, of objects by which a store is tried. A process that is killed leaves its probe to a sweep."""
+
 MAX_FILENAME_BYTES = 255
 
 _DEFAULT_NAME = "file"

@@ -197,6 +197,21 @@ def test_after_many_attempts_it_is_given_up_until_somebody_revives_it(
     assert yard.outbox.drain(yard.engine) == Drained(deleted=1)
 
 
+@SQLITE
+def test_dead_letters_of_one_cause_are_one_line(yard: Yard, docs: Watched, caplog: pytest.LogCaptureFixture) -> None:
+    everything = paths(40)
+    yard.put(*everything)
+    yard.bury(*everything)
+    yard.outbox.max_attempts = 1
+    docs.broken = True
+    assert yard.outbox.drain(yard.engine) == Drained(dead=40)
+    [line] = [record.getMessage() for record in caplog.records if record.name == "filerow"]
+    assert "40 objects" in line
+    assert "'docs'" in line
+    assert 1 <= sum(repr(path) in line for path in everything) <= 10
+    assert "outbox.revive(connection)" in line
+
+
 def test_the_wait_doubles_up_to_an_hour_and_differs_from_one_to_the_next() -> None:
     backoff, most = timedelta(seconds=30), timedelta(hours=1)
     for attempts, seconds in [(1, 30), (2, 60), (3, 120), (7, 1920), (8, 3600), (5000, 3600)]:

@@ -19,6 +19,7 @@ from starlette.applications import Starlette
 
 from filerow import FileObject, storages
 from filerow.backends.local import LocalBackend
+from filerow.testing.faults import Fault, FaultyBackend
 from tests.databases import EmptyDatabase
 from tests.outbox.yard import Yard, make_yard, paths
 
@@ -163,6 +164,23 @@ def test_it_survives_a_database_and_a_store_that_fail(yard: Yard, tmp_path: Path
         (tmp_path / "docs").unlink()
         shutil.move(tmp_path / "moved", tmp_path / "docs")
         until(lambda: not yard.there())
+
+
+@SQLITE
+def test_store_that_refuses_every_delete_is_logged(yard: Yard, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    everything = paths(40)
+    yard.put(*everything)
+    yard.bury(*everything)
+    refusing = FaultyBackend(LocalBackend("refusing", tmp_path / "docs"), Fault("delete", error=PermissionError("AccessDenied")))
+    storages.register_backend(refusing)
+    yard.bury(*everything, backend="refusing")
+    with yard.outbox.drainer(yard.engine, interval=SOON):
+        until(lambda: any("AccessDenied" in record.getMessage() for record in caplog.records))
+    line = next(record.getMessage() for record in caplog.records if "AccessDenied" in record.getMessage())
+    assert "40 objects" in line
+    assert "'refusing'" in line
+    assert 1 <= sum(repr(path) in line for path in everything) <= 10
+    assert "tried again" in line
 
 
 @SQLITE

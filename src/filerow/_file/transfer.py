@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from contextlib import aclosing
 
 from filerow._buffers import Buffer
@@ -13,6 +12,8 @@ from filerow._content import BytesContent, Content, Meter, expect_length, prepar
 from filerow._document import Facts
 from filerow._execution.batch import Job, raise_if, run_all, run_all_async
 from filerow._execution.threads import in_thread, until_ended
+from filerow._log import logger, named, objects
+from filerow._paths import is_generated
 from filerow._presentation import present
 from filerow._registry import storages
 from filerow._validation.checks import Checks
@@ -114,7 +115,7 @@ class Upload(Alone):
         except BaseException as error:
             self._content.put_back()
             if started and _may_exist(error, generated=self._generated):
-                Delete(self._backend, [self._path]).run()
+                Delete(self._backend, [self._path], certain=isinstance(error, IntegrityError)).run()
             raise
 
     async def run_async(self) -> None:
@@ -130,7 +131,7 @@ class Upload(Alone):
         except BaseException as error:
             self._content.put_back()
             if started and _may_exist(error, generated=self._generated):
-                await Delete(self._backend, [self._path]).run_async()
+                await Delete(self._backend, [self._path], certain=isinstance(error, IntegrityError)).run_async()
             raise
 
     def _options(self) -> PutOptions:
@@ -213,7 +214,7 @@ class Copy(Alone):
             self.facts = self._copied(info)
         except BaseException as error:
             if _may_exist(error, generated=self._generated):
-                Delete(self._backend, [self._path]).run()
+                Delete(self._backend, [self._path], certain=isinstance(error, IntegrityError)).run()
             raise
 
     async def run_async(self) -> None:
@@ -226,7 +227,7 @@ class Copy(Alone):
             self.facts = self._copied(info)
         except BaseException as error:
             if _may_exist(error, generated=self._generated):
-                await Delete(self._backend, [self._path]).run_async()
+                await Delete(self._backend, [self._path], certain=isinstance(error, IntegrityError)).run_async()
             raise
 
     def _content(self) -> Buffer | Iterator[Buffer]:
@@ -347,9 +348,6 @@ def _may_exist(error: BaseException, *, generated: bool) -> bool:
     return generated and (not isinstance(error, Exception) or type(error) in {StorageError, StorageTimeoutError})
 
 
-logger = logging.getLogger("filerow")
-
-
 # -- deletes, in bulk, of what has lost its row or never got one ----------------------------------------------------------
 
 
@@ -358,11 +356,17 @@ class Delete:
 
     A failure is logged and counted, never raised: it must not make a successful commit look failed, and the objects are found
     again by a sweep.
+
+    Args:
+        backend: The backend.
+        paths: The objects.
+        certain: They are there. An upload that failed may have left an object or not.
     """
 
-    def __init__(self, backend: StorageBackend, paths: Iterable[str]) -> None:
+    def __init__(self, backend: StorageBackend, paths: Iterable[str], *, certain: bool = True) -> None:
         self._backend = backend
         self._paths = list(paths)
+        self._certain = certain
 
     quick = False
     crowd = 0
@@ -372,7 +376,7 @@ class Delete:
 
     def run(self) -> None:
         """Delete, blocking."""
-        _report(self._backend.delete(self._paths))
+        self._report(self._backend.delete(self._paths))
 
     async def run_async(self) -> None:
         """Delete without blocking the event loop; a cancellation waits for the end, for nobody would try again."""
@@ -380,13 +384,32 @@ class Delete:
         try:
             await until_ended(task)
         finally:
-            _report(task.result())
+            self._report(task.result())
+
+    def _report(self, failed: Mapping[str, StorageError]) -> None:
+        """Log what could not be deleted: one message for each cause, for a store that refuses refuses everything."""
+        storages.failed_deletes += len(failed)
+        alike: dict[tuple[str, bool], list[str]] = {}
+        for path, error in failed.items():
+            alike.setdefault((error.message, is_generated(path)), []).append(path)
+        for (cause, generated), paths in alike.items():
+            where = (named(paths), self._backend.key, cause)
+            if self._certain:
+                advice = "filerow sweep --full --delete removes them" if generated else _BY_HAND
+                logger.error(
+                    "%s without a row could not be deleted: %s on backend %r: %s; %s", objects(len(paths)), *where, advice
+                )
+            else:
+                advice = "filerow sweep --delete removes it" if generated else _BY_HAND
+                logger.warning(
+                    "a write failed that may have left an object, and that could not be deleted: %s on backend %r: %s; "
+                    "if there is one, %s",
+                    *where,
+                    advice,
+                )
 
 
-def _report(failed: dict[str, StorageError]) -> None:
-    storages.failed_deletes += len(failed)
-    for error in failed.values():
-        logger.error("an object that no row owns could not be deleted; a sweep will find it: %s", error)
+_BY_HAND = "the application chose its path, which no sweep knows: delete it by hand"
 
 
 def deletions(refs: Iterable[tuple[str, str]]) -> list[Delete]:
@@ -400,7 +423,12 @@ def deletions(refs: Iterable[tuple[str, str]]) -> list[Delete]:
             jobs.append(Delete(storages.get_backend(key), paths))
         except LookupError as error:
             storages.failed_deletes += len(paths)
-            logger.error("cannot delete %s: %s", paths, error)  # noqa: TRY400 - the message says it all
+            logger.error(
+                "%s without a row could not be deleted: %s: %s; register the backend and run filerow sweep --full --delete",
+                objects(len(paths)),
+                named(paths),
+                error,
+            )
     return jobs
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
@@ -16,6 +15,7 @@ from sqlalchemy.orm.unitofwork import UOWTransaction
 from filerow._execution.batch import in_greenlet, raise_if
 from filerow._file.object import FileObject
 from filerow._file.transfer import delete_all
+from filerow._log import logger, named, objects
 from filerow._orm import outer_transaction
 from filerow._orm.fields import Slot, fields_of, slot_of
 from filerow._orm.flush import Work
@@ -25,8 +25,6 @@ from filerow._orm.ownership import Change, Ref
 from filerow._orm.rows import owned_by
 
 __all__ = ("Flush", "SessionFiles", "session_files", "session_of_connection")
-
-logger = logging.getLogger("filerow")
 
 
 @dataclass(slots=True)
@@ -226,12 +224,18 @@ class SessionFiles:
 
 def _give_up(frame: Frame, why: str) -> None:
     """Keep everything when nobody knows what became of the rows: one may point to it. What has no row is found by a sweep."""
-    logger.warning(
-        "%s; kept the new objects %s and did not delete %s",
-        why,
-        [":".join(ref) for ref in frame.stored],
-        [":".join(ref) for ref in frame.dropped],
-    )
+    kept = [f"{objects(len(refs))} {what} ({named(':'.join(ref) for ref in refs)})" for what, refs in _shares(frame) if refs]
+    if kept:
+        logger.warning(
+            "%s, so nothing was deleted and nothing is lost: kept %s. Those that no row names cost space until "
+            "filerow sweep --full --delete removes them",
+            why,
+            " and ".join(kept),
+        )
+
+
+def _shares(frame: Frame) -> tuple[tuple[str, Collection[Ref]], ...]:
+    return ("that were stored in this transaction", frame.stored), ("that left their rows in it", frame.dropped)
 
 
 def _boundary(transaction: SessionTransaction | None) -> SessionTransaction | None:

@@ -112,7 +112,6 @@ def compare_and_set(
         outcome: Gets the result, transaction by transaction.
         source: The plain column that :attr:`Rewrite.text` is of.
     """
-    engine = read_committed(engine)
     rows = Rows(column, source)
     skips = skips_locked(engine.dialect)
     alone = list(rewrites)
@@ -130,7 +129,7 @@ def _transaction(
     written: list[Rewrite] = []
     lost: list[Rewrite] = []
     passed: list[Rewrite] = []
-    with engine.begin() as connection:
+    with read_committed(engine) as connection, connection.begin():
         found = rows.found(connection, rewrites, skip=skip)
         for one in rewrites:
             if one.key not in found:
@@ -173,7 +172,7 @@ def discard(engine: Engine, metadata: MetaData, refs: Iterable[Ref]) -> None:
     unwanted = set(refs)
     if not unwanted:
         return
-    with read_committed(engine).connect() as connection:
+    with read_committed(engine) as connection:
         unwanted -= referenced(connection, metadata, unwanted)
     raise_if(delete_all(sorted(unwanted)))
 

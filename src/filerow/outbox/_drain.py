@@ -12,11 +12,11 @@ to delete a missing object is no failure, so a drain may be killed anywhere.
 
 from __future__ import annotations
 
-import logging
 import os
 import random
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -38,12 +38,15 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.engine.interfaces import IsolationLevel
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from filerow._execution.batch import run_all
+from filerow._log import logger, named, objects
 from filerow._orm.ownership import Ref
 from filerow._orm.references import referenced
 from filerow._registry import storages
+from filerow.exceptions import StorageError
 from filerow.outbox._settings import OutboxSettings
 from filerow.outbox._table import Tombstone, now, now_of, write_state
 
@@ -59,6 +62,7 @@ __all__ = (
     "batches",
     "delay_after",
     "drain_steps",
+    "isolate",
     "leased",
     "locked",
     "note_run",
@@ -67,7 +71,6 @@ __all__ = (
     "take_write_lock",
 )
 
-logger = logging.getLogger("filerow")
 
 MOST = 10_000
 """Tombstones of the largest batch: some databases take 32,767 parameters in one statement."""
@@ -144,14 +147,13 @@ class _Outcome:
 
 def batches(settings: OutboxSettings, engine: Engine, *, batch: int, limit: int | None) -> Iterator[DrainedBatch]:
     """Drain what is due at this moment, and yield after every batch; each tombstone is handled once."""
-    engine = read_committed(engine)
-    with engine.connect() as connection:
+    with read_committed(engine) as connection:
         moment = now_of(connection)
     left = limit
     refusing: set[str] = set()
     while left is None or left > 0:
         size = batch if left is None else min(batch, left)
-        with engine.begin() as connection:
+        with read_committed(engine) as connection, connection.begin():
             found = locked(settings, connection, Due(settings, moment, refusing), size)
             lease = leased(settings, connection, found)
         if not found:
@@ -182,6 +184,7 @@ def _totals(settings: OutboxSettings, engine: Engine, batch: int, limit: int | N
     total = Drained()
     for step in batches(settings, engine, batch=batch, limit=limit):
         total += step.drained
+        log_failures(step.failures)
         yield total
 
 
@@ -254,7 +257,8 @@ def _sort(job: _Erase, error: BaseException | None, outcome: _Outcome) -> None:
         failed = dict.fromkeys((one.path for one in job.tombstones), error)
     for one in job.tombstones:
         if one.path in failed:
-            outcome.failed.append((one, str(failed[one.path])))
+            error = failed[one.path]
+            outcome.failed.append((one, error.message if isinstance(error, StorageError) else str(error)))
         else:
             outcome.gone.append(one)
     if len(failed) > 1 and len(failed) == len({one.path for one in job.tombstones}):
@@ -277,7 +281,7 @@ def _settle(settings: OutboxSettings, engine: Engine, outcome: _Outcome) -> list
     if not (outcome.gone or outcome.failed or outcome.left):
         return failures
     table = settings.table
-    with engine.begin() as connection:
+    with read_committed(engine) as connection, connection.begin():
         take_write_lock(settings, connection)
         if outcome.gone:
             connection.execute(delete(table).where(table.c.id.in_([one.id for one in outcome.gone])))
@@ -286,10 +290,23 @@ def _settle(settings: OutboxSettings, engine: Engine, outcome: _Outcome) -> list
             connection.execute(update(table).where(mine).values(next_attempt=now(connection.dialect.name)))
         if failures:
             _put_off(settings, connection, outcome.failed)
-    for failure in failures:
-        if failure.dead:
-            logger.error("gave up deleting %s after %d attempts: %s", failure.ref, settings.max_attempts, failure.error)
     return failures
+
+
+def log_failures(failures: Iterable[Failure]) -> None:
+    """Log what could not be deleted: one message for each backend and cause, for a store that is down refuses everything."""
+    alike: dict[tuple[str, str, bool], list[str]] = {}
+    for failure in failures:
+        alike.setdefault((failure.ref.backend, failure.error, failure.dead), []).append(failure.ref.path)
+    for (key, error, dead), paths in alike.items():
+        what = (objects(len(paths)), key, named(paths), error)
+        if dead:
+            logger.error(
+                "gave up deleting %s of backend %r: %s: %s; fix the cause, then have outbox.revive(connection) try them again",
+                *what,
+            )
+        else:
+            logger.warning("%s of backend %r could not be deleted: %s: %s; they are tried again later", *what)
 
 
 def _put_off(settings: OutboxSettings, connection: Connection, failed: Sequence[tuple[Tombstone, str]]) -> None:
@@ -314,9 +331,6 @@ def _put_off(settings: OutboxSettings, connection: Connection, failed: Sequence[
             for one, error in failed
         ],
     )
-
-
-logger = logging.getLogger("filerow")
 
 
 # -- the first step: lock due tombstones, ask who names their objects, count an attempt for the others --------------------
@@ -360,11 +374,29 @@ class Due:
         return due.where(columns.backend.not_in(sorted(self._without))) if self._without else due
 
 
-def read_committed(engine: Engine) -> Engine:
-    """Return the engine in the isolation that sees what others have committed by the time of each statement."""
-    if engine.dialect.name in _READ_COMMITTED:
-        return engine.execution_options(isolation_level="READ COMMITTED")
-    return engine
+@contextmanager
+def read_committed(engine: Engine) -> Generator[Connection]:
+    """Connect in the isolation that sees what others have committed by the time of each statement."""
+    with engine.connect() as connection:
+        if engine.dialect.name in _READ_COMMITTED:
+            isolate(connection, "READ COMMITTED")
+        yield connection
+
+
+def isolate(connection: Connection, level: IsolationLevel) -> None:
+    """Set the isolation of a connection until it goes back to its pool.
+
+    Raises:
+        DBAPIError: The database refused, or the connection is dead.
+    """
+    try:
+        connection.execution_options(isolation_level=level)
+    except connection.dialect.loaded_dbapi.Error as error:
+        # SQLAlchemy passes on what the driver raises here, and keeps a dead connection. A statement meets the same error in a
+        # place where it is translated, and where the pool replaces its connections.
+        connection.exec_driver_sql("SELECT 1")
+        base = connection.dialect.loaded_dbapi.Error
+        raise DBAPIError.instance(None, None, error, base, dialect=connection.dialect) from error
 
 
 def take_write_lock(settings: OutboxSettings, connection: Connection) -> None:

@@ -32,6 +32,7 @@ from filerow.maintenance._sweep.findings import custom_paths, orphan, suspicious
 from filerow.maintenance._sweep.judge import Count, Found, Old, SweepLimits, begin, old_ones, too_many
 from filerow.maintenance._sweep.memory import Memory, memory_of
 from filerow.outbox import outbox_of
+from filerow.outbox._drain import isolate
 
 if TYPE_CHECKING:  # needs greenlet, which SQLAlchemy 2.1 does not bring by itself
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -201,10 +202,10 @@ class _Sweep:
         """Return the paths that no row and no tombstone names, as of one moment."""
         if not paths:
             return []
-        options = {"isolation_level": "REPEATABLE READ"} if self._engine.dialect.name in _SNAPSHOT else {}
-        with self._engine.connect() as plain:
-            # One snapshot: else a file that moves from one column to another between two questions would be in neither.
-            connection = plain.execution_options(**options)
+        with self._engine.connect() as connection:
+            if connection.dialect.name in _SNAPSHOT:
+                # One snapshot: else a file that moves from one column to another between two questions would be in neither.
+                isolate(connection, "REPEATABLE READ")
             named = referenced(connection, self._metadata, [Ref(backend, path) for path in paths])
             if self._outbox is not None:
                 noted = self._outbox.table.c
