@@ -16,8 +16,9 @@ from filerow.backends.local import LocalBackend
 from filerow.backends.memory import MemoryBackend
 from filerow.backends.obstore import ObstoreBackend
 from filerow.exceptions import StoragePermissionError
-from filerow.maintenance import doctor
+from filerow.maintenance import doctor, sweep
 from filerow.maintenance._doctor.backends import _signs
+from filerow.testing.faults import Fault, FaultyBackend
 from tests.databases import EmptyDatabase
 from tests.maintenance.clinic import Models, engine_of, models
 from tests.servers import seaweedfs
@@ -129,6 +130,59 @@ def test_a_store_that_does_not_answer_is_asked_for_one_file_only(tables: Callabl
     findings = [finding for progress in doctor(healthy.metadata, healthy.engine) for finding in progress.findings]
     assert [one.code for one in findings] == ["cannot-write", "cannot-list", "unreadable"]
     assert "is it running" in findings[0].advice
+
+
+LOST = ConnectionResetError("the answer was lost")
+
+
+def test_probe_whose_answer_is_lost_is_removed(tables: Callable[..., Models]) -> None:
+    store = MemoryBackend("docs")
+    storages.register_backend(FaultyBackend(store, Fault("put", error=LOST, after=True)))
+    assert set(tables().found()) == {"cannot-write"}
+    assert list(store.list()) == []
+
+
+def left_by_a_doctor(healthy: Models, store: FaultyBackend) -> str:
+    """Let a doctor leave its probe behind, and return its path."""
+    with store.inject(Fault("put", error=LOST, after=True), Fault("delete", error=LOST)):
+        healthy.found()
+    [left] = [info.path for info in store.backend.list()]
+    return left
+
+
+def test_probe_that_a_doctor_left_is_removed_by_a_later_one(tables: Callable[..., Models]) -> None:
+    store = FaultyBackend(MemoryBackend("docs"))
+    storages.register_backend(store)
+    healthy = tables()
+    left = left_by_a_doctor(healthy, store)
+    assert healthy.found() == {}
+    assert store.exists(left), "it may be that of a doctor who is at work"
+    folder, _, name = left.rpartition("/")
+    old = f"{folder}/{int((time.time() - 7200) * 1000):012x}{name[12:]}"
+    store.backend.put(old, store.backend.read(left))
+    other = f"{folder}/of-somebody-else"
+    store.backend.put(other, b"not a probe")
+    assert healthy.found() == {}
+    assert {info.path for info in store.backend.list()} == {left, other}
+
+
+def test_probe_that_a_doctor_left_is_removed_by_a_sweep(tables: Callable[..., Models]) -> None:
+    store = FaultyBackend(MemoryBackend("docs"))
+    storages.register_backend(store)
+    healthy = tables()
+    left = left_by_a_doctor(healthy, store)
+    list(sweep(healthy.metadata, healthy.engine, delete=True))
+    assert store.exists(left), "it is younger than the grace period"
+    list(sweep(healthy.metadata, healthy.engine, delete=True, grace=timedelta(0), full=True))
+    assert not store.exists(left)
+
+
+def test_probe_is_removed_when_a_doctor_is_interrupted(tables: Callable[..., Models]) -> None:
+    store = FaultyBackend(MemoryBackend("docs"), Fault("head", error=KeyboardInterrupt, times=1))
+    storages.register_backend(store)
+    with pytest.raises(KeyboardInterrupt):
+        tables().found()
+    assert list(store.backend.list()) == []
 
 
 def test_a_store_of_another_time_is_found(tables: Callable[..., Models]) -> None:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from filerow._execution.batch import call, in_greenlet
 from filerow._orm.references import FileColumn
-from filerow._paths import STAGING, folders_of, generated_at
+from filerow._paths import PROBES, STAGING, folders_of, generated_at
 from filerow._registry import storages
 
 __all__ = ("Folder", "Owner", "folders", "in_pages", "pages", "share")
@@ -34,7 +34,7 @@ class Owner:
         return folders_of(self.table, self.column, self.shards)
 
 
-_STAGED = (Owner(STAGING, "files"), Owner(STAGING, "copies"))
+_STAGED = (Owner(STAGING, "files"), Owner(STAGING, "copies"), Owner(STAGING, PROBES))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import time
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from urllib.parse import urlsplit
@@ -15,6 +14,7 @@ from sqlalchemy import MetaData
 from filerow._execution.batch import call
 from filerow._execution.threads import in_thread
 from filerow._orm.references import file_columns
+from filerow._paths import PROBES, STAGING, folders_of, generate_path, generated_at
 from filerow._registry import storages
 from filerow._tokens import resolve_keys
 from filerow.backends.base import ObjectInfo, PutOptions, SignRequest, StorageBackend
@@ -24,10 +24,12 @@ from filerow.maintenance._report import Finding
 
 __all__ = ("backend_checks",)
 
-_FOLDER = "filerow-doctor"
+[_FOLDER] = folders_of(STAGING, PROBES)
 _CONTENT = b"Filerow's doctor was here."
 _MADE_UP = "https://filerow-doctor.example"
 _SECONDS = 10.0
+_AT_WORK = 3600.0
+"""Seconds after which a probe is not that of a doctor who is at work."""
 
 
 def backend_checks(metadata: MetaData, direct: Sequence[str]) -> Iterator[tuple[str, Callable[[], Iterable[Finding]]]]:
@@ -56,23 +58,31 @@ def _backend(key: str, columns: Sequence[str]) -> Iterator[Finding]:
 
 
 def _probe(backend: StorageBackend) -> Iterator[Finding]:
-    path = f"{_FOLDER}/{uuid.uuid4().hex}"
+    path = generate_path(STAGING, PROBES, "")
+    written = False
+    try:
+        written = yield from _tried(backend, path)
+    finally:
+        failed = call(backend.delete, backend.delete_async, path)  # the answer may be all that was lost of a write
+    if written:
+        for undeleted in failed.values():
+            advice = f"allow it to delete; then another run, or filerow sweep, removes {path!r}"
+            yield _refused(backend, "delete", undeleted, advice)
+
+
+def _tried(backend: StorageBackend, path: str) -> Generator[Finding, None, bool]:
+    """Write a probe and look at it from all sides; return True if it was written."""
     before = time.time()
     try:
         call(backend.put, backend.put_async, path, _CONTENT, PutOptions(content_type="text/plain"))
     except StorageError as error:
         yield _refused(backend, "write", error)
         yield from _lists(backend, None)
-        return
-    try:
-        yield from _reads(backend, path, before)
-        yield from _lists(backend, path)
-        yield from _shared(backend, path)
-    finally:
-        failed = call(backend.delete, backend.delete_async, path)
-    for undeleted in failed.values():
-        advice = f"allow it to delete, then remove {path!r} by hand"
-        yield _refused(backend, "delete", undeleted, advice)
+        return False
+    yield from _reads(backend, path, before)
+    yield from _lists(backend, path)
+    yield from _shared(backend, path)
+    return True
 
 
 def _refused(backend: StorageBackend, verb: str, error: FilerowError, advice: str = "") -> Finding:
@@ -99,26 +109,31 @@ def _reads(backend: StorageBackend, path: str, before: float) -> Iterator[Findin
 
 def _lists(backend: StorageBackend, path: str | None) -> Iterator[Finding]:
     try:
-        found = call(_is_listed, _is_listed_async, backend, path)
+        found: set[str] = call(_listed, _listed_async, backend)
     except StorageError as error:
         yield _refused(backend, "list", error)
         return
-    if path is not None and not found:
+    left = [one for one in sorted(found) if _is_left(one)]
+    if left:
+        call(backend.delete, backend.delete_async, left)
+    if path is not None and path not in found:
         message = "what was written a moment ago is not listed"
         advice = "filerow sweep works on listings, which this store lets lag behind"
         yield Finding("cannot-list", message, "warning", backend=backend.key, advice=advice)
 
 
-def _is_listed(backend: StorageBackend, path: str | None) -> bool:
-    listing = backend.list(_FOLDER)
-    return any(info.path == path for info in listing)
+def _listed(backend: StorageBackend) -> set[str]:
+    return {info.path for info in backend.list(_FOLDER)}
 
 
-async def _is_listed_async(backend: StorageBackend, path: str | None) -> bool:
-    found = False
-    async for info in backend.list_async(_FOLDER):
-        found = found or info.path == path
-    return found
+async def _listed_async(backend: StorageBackend) -> set[str]:
+    return {info.path async for info in backend.list_async(_FOLDER)}
+
+
+def _is_left(path: str) -> bool:
+    """Return True if a path is that of a probe whose process did not come to remove it."""
+    moment = generated_at(path, STAGING, PROBES)
+    return moment is not None and time.time() - moment > _AT_WORK
 
 
 def _shared(backend: StorageBackend, path: str) -> Iterator[Finding]:

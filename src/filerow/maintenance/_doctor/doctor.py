@@ -1,6 +1,6 @@
 """What would go wrong: one check after the other, each a step with its findings.
 
-Nothing is changed. A probe object of its own (``filerow-doctor/…``) is written to each backend and removed again; the database is
+Nothing is changed. A probe object of its own (``staged/probes/…``) is written to each backend and removed again; the database is
 only read, but for a temporary table of one connection on SQLite.
 """
 
