@@ -128,6 +128,59 @@ def test_an_error_of_the_database_is_one_line(database: EmptyDatabase, shop: Sho
     assert done.err.count("\n") == 1
 
 
+ADMIN = """
+
+def _end_all_others(path, url="{url}"):
+    import psycopg
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+"""
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_lost_database_is_not_said_to_lack_something(
+    database: EmptyDatabase, make_shop: Callable[..., Shop], driver: str
+) -> None:
+    assert database.server is not None
+    admin = ADMIN.format(url=database.server.url("psycopg").replace("+psycopg", ""))
+    shop = make_shop(SHOP.replace("        self.heads += 1\n", "        _end_all_others(path)\n") + admin)
+    engine = database.engine()
+    shop.module.Base.metadata.create_all(engine)
+    with Session(engine) as session:
+        session.add_all(shop.module.Document(file=FileObject(content=b"meow")) for _ in range(3))
+        session.commit()
+    engine.dispose()
+    url = database.server.url(driver)
+    done = run("check", "--batch", "1", "--app", "shop:Base", "--url", url)
+    assert done.code == 2
+    first = done.err.splitlines()[0]
+    assert first.startswith(f"filerow check: {url}: the connection was lost")
+    assert "once more" in first
+    assert "doctor" not in done.err
+    assert "Traceback" not in done.err
+    assert "Stopped. To go on: filerow " in done.err
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_refused_statement_is_not_said_to_lack_something(database: EmptyDatabase, shop: Shop) -> None:
+    assert database.server is not None
+    engine = database.engine()
+    shop.module.Base.metadata.create_all(engine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("LOCK TABLE document IN ACCESS EXCLUSIVE MODE")
+        url = f"{database.server.url('psycopg')}?options=-c%20lock_timeout%3D50"
+        done = run("ls", "document.file", "--app", "shop:Base", "--url", url)
+    assert done.code == 2
+    assert "LockNotAvailable" in done.err
+    assert "doctor" not in done.err
+    assert done.err.count("\n") == 1
+
+
 @pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_a_wrong_database_is_told_in_one_line(database: EmptyDatabase, shop: Shop, driver: str) -> None:

@@ -92,6 +92,8 @@ def test_on_a_terminal_there_are_bars_and_ctrl_c_says_how_to_go_on(shop: Shop) -
         terminal.read_until("Stopping at the next safe point")
         (shop.folder / "hold").unlink()
         assert terminal.wait() == 130
+    assert "check: nothing found" not in terminal.text, "nobody knows yet"
+    assert "check: stopped before the end, nothing found so far" in terminal.text
     found = re.search(r"Stopped\. To go on: filerow (.*)", terminal.text.replace("\r", ""))
     assert found is not None
     again = shlex.split(found[1])
@@ -101,6 +103,32 @@ def test_on_a_terminal_there_are_bars_and_ctrl_c_says_how_to_go_on(shop: Shop) -
     assert rest.code == 1
     assert [finding["path"] for finding in rest.of("finding")] == [paths[29]]
     assert 0 < rest.of("summary")[0]["done"] < 30, "what was checked is not checked again"
+
+
+@pytest.mark.parametrize("gone", [0, 29])
+def test_interrupted_check_says_that_it_was(shop: Shop, gone: int) -> None:
+    paths = shop.fill(30)
+    (shop.folder / "files" / paths[gone]).unlink()
+    (shop.folder / "hold").touch()
+    with piped("check", "--column", "document.file", "--batch", "1", *shop.options, folder=shop.folder) as process:
+        assert process.stderr is not None
+        until = time.monotonic() + DEADLINE
+        while not _waits_for_the_hold(shop):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.readline() == "\n"
+        assert "Stopping at the next safe point" in process.stderr.readline()
+        (shop.folder / "hold").unlink()
+        out, _ = process.communicate(timeout=DEADLINE)
+        assert process.returncode == 130
+    last = out.splitlines()[-1]
+    found = "nothing found so far" if gone else "1 error so far"
+    assert last.startswith(f"check: stopped before the end, {found} (")
+
+
+def _waits_for_the_hold(shop: Shop) -> bool:
+    return (shop.folder / "held").exists()
 
 
 def test_on_a_terminal_findings_are_a_table_without_colours_where_those_are_not_wanted(shop: Shop) -> None:

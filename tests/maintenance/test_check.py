@@ -10,8 +10,9 @@ import pytest
 from sqlalchemy import JSON, Column, Integer, MetaData, String, Table, insert, select, type_coerce, update
 
 from filerow import StoredObject, storages
+from filerow.backends.memory import MemoryBackend
 from filerow.backends.obstore import ObstoreBackend
-from filerow.maintenance import Progress, check, check_async
+from filerow.maintenance import Progress, check, check_async, migrate
 from tests.maintenance.world import Place, document, findings, old_path, told
 from tests.servers._s3 import S3Server
 
@@ -221,6 +222,25 @@ def test_an_interrupted_check_goes_on_at_its_cursor(place: Place) -> None:
         assert not told(before, "missing") & told(after, "missing")
     with pytest.raises(ValueError, match="no cursor of a check"):
         check(place.metadata, place.engine, resume="nonsense")
+
+
+def test_progress_keeps_up_with_rows_that_are_added(place: Place) -> None:
+    for _ in range(3):
+        place.row("document.file", stored(place))
+    storages.register_backend(MemoryBackend("far"))
+    works: dict[str, Iterator[Progress]] = {
+        "check": check(place.metadata, place.engine, columns=["document.file"], batch=1),
+        "migrate": migrate(place.metadata, place.engine, "document.file", to="far", batch=1),
+    }
+    for name, steps in works.items():
+        seen = []
+        for step in steps:
+            if not seen:
+                place.row("document.file", stored(place))
+                place.row("document.file", stored(place))
+            seen.append((step.done, step.total))
+        assert all(total is not None and done <= total for done, total in seen), f"{name}: {seen}"
+        assert seen[-1][0] == seen[-1][1], f"{name}: {seen}"
 
 
 def test_options_that_make_no_sense_are_refused_at_once(place: Place) -> None:

@@ -41,6 +41,7 @@ class Summary:
         found: How many findings there are by level, those left out that were put right.
         fixed: How many findings were put right.
         steps: The last progress of each step.
+        is_cut: It was stopped before its end.
     """
 
     command: str
@@ -51,6 +52,7 @@ class Summary:
     found: Counter[str] = field(default_factory=Counter)
     fixed: int = 0
     steps: dict[str, Progress] = field(default_factory=dict)
+    is_cut: bool = False
 
     def note(self, progress: Progress) -> None:
         """Take a progress into account."""
@@ -97,6 +99,7 @@ class JsonOutput:
         """Write the summary."""
         values = asdict(summary)
         last = values.pop("steps").values()
+        del values["is_cut"]  # which the exit code says
         totals = {name: sum(step[name] for step in last) for name in ("done", "transferred", "changed")}
         found = {level: summary.found[level] for level in ("error", "warning", "info")}
         self._write("summary", {**values, **totals, "found": found})
@@ -172,11 +175,14 @@ def line_of(finding: Finding) -> str:
 
 
 def outcome(summary: Summary) -> str:
-    """Return the outcome in one line."""
+    """Return the outcome in one line; of a run that was stopped, nobody knows what it would have found."""
     found = [f"{count} {level}{'s' if count > 1 and level != 'info' else ''}" for level, count in _counts(summary) if count]
     if summary.fixed:
         found.append(f"{summary.fixed} fixed")
-    return f"{', '.join(found) or 'nothing found'} ({summary.seconds:.1f} s)"
+    text = ", ".join(found) or "nothing found"
+    if summary.is_cut:
+        text = f"stopped before the end, {text} so far"
+    return f"{text} ({summary.seconds:.1f} s)"
 
 
 def _counts(summary: Summary) -> list[tuple[str, int]]:

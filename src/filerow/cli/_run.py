@@ -35,6 +35,9 @@ CLEAN, FOUND, CANNOT_RUN, INTERRUPTED, CLOSED = 0, 1, 2, 130, 141
 
 _TICK = 0.2
 
+# SQLite's, PostgreSQL's, and the numbers of MySQL and MariaDB: no such table, no such column, no such function
+_MISSING = ("no such ", "does not exist", "(1146,", "(1054,", "(1305,")
+
 
 class Stop:
     """Notes Ctrl-C and SIGTERM while it is entered; the second of them ends the process at once.
@@ -95,6 +98,7 @@ def run(work: Task, common: Common) -> int:
         except Exception as error:  # noqa: BLE001 - an uncaught one would exit with 1, which says "found something"
             summary.error = _told(error)
         summary.seconds = round(time.monotonic() - started, 3)
+        summary.is_cut = stop.has_cut
         summary.exit_code = _exit_code(summary, stop)
         if summary.exit_code in {CLEAN, FOUND}:
             summary.cursor = None  # there is nothing left to go on with
@@ -249,13 +253,26 @@ def _connecting(engine: Engine) -> Generator[None]:
 
 @contextmanager
 def _asking(engine: Engine) -> Generator[None]:
-    """Say which database refused a statement."""
+    """Name the database that refused a statement, or was lost."""
     try:
         yield
-    except DBAPIError as error:
-        cause = f"{type(error.orig).__name__}: {in_one_line(hidden(str(error.orig)))}"
-        msg = f"{_shown_url(engine)} refused a statement: {cause}; filerow doctor says what is missing"
+    except (DBAPIError, ConnectionError) as error:  # some drivers raise the latter when they cannot connect again
+        if isinstance(error, FilerowError):
+            raise
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        told = f"{type(cause).__name__}: {in_one_line(hidden(str(cause)))}"
+        if isinstance(error, ConnectionError) or error.connection_invalidated:
+            msg = f"{_shown_url(engine)}: the connection was lost: {told}; run it once more when the database is there again"
+        else:
+            msg = f"{_shown_url(engine)} refused a statement: {told}"
+            msg += "; filerow doctor says what is missing" if _misses_something(error) else ""
         raise CannotRunError(msg) from error
+
+
+def _misses_something(error: DBAPIError) -> bool:
+    """Return True if a statement was refused because a table, a column or a function is not there."""
+    told = str(error.orig)
+    return any(words in told for words in _MISSING)
 
 
 def _shown_url(engine: Engine) -> str:

@@ -61,7 +61,7 @@ def _drain(outbox: Outbox, engine: Engine, batch: int, limit: int | None) -> Ite
         done += step.drained
         handled = done.deleted + done.taken_back + done.failed + done.dead
         findings = tuple(_findings(step.failures))
-        yield Progress("drain", handled, max(total, handled), changed=done.deleted, findings=findings)
+        yield Progress("drain", handled, total, changed=done.deleted, findings=findings)
     note_run(settings_of(outbox), engine, asdict(done))
 
 

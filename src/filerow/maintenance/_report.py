@@ -42,7 +42,8 @@ class Progress:
     Attributes:
         step: What is being worked on: a column (``document.file``), a backend or a check.
         done: Items dealt with so far: rows, objects or tombstones.
-        total: Items in all; ``None`` where nobody knows.
+        total: Items in all, as counted at the beginning; it grows with ``done`` when more are added meanwhile. ``None`` where
+            nobody knows.
         transferred: Bytes read or copied so far.
         changed: Items changed so far: deleted, copied, rewritten; in a dry run, that would have been.
         findings: What was found since the last progress.
@@ -56,3 +57,7 @@ class Progress:
     changed: int = 0
     findings: tuple[Finding, ...] = ()
     cursor: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.total is not None and self.done > self.total:
+            object.__setattr__(self, "total", self.done)
