@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -110,6 +111,7 @@ class ServerProcess:
         """Files outside its folder that the server forgets; they are removed when it ends."""
         self._stop_signal = stop_signal
         self._supervisor: subprocess.Popen[bytes] | None = None
+        self._spawn: Callable[[], None] | None = None
         atexit.register(self.stop)
 
     @property
@@ -135,6 +137,7 @@ class ServerProcess:
 
     def spawn(self, argv: Sequence[str | Path], *, user: str | None = None, environment: dict[str, str] | None = None) -> None:
         """Start the server; what it writes goes to ``log`` in its folder."""
+        self._spawn = partial(self.spawn, argv, user=user, environment=environment)
         script = _SUPERVISOR.format(signal=self._stop_signal.name.removeprefix("SIG"))
         with (self.folder / "log").open("ab") as log:
             self._supervisor = subprocess.Popen(
@@ -142,6 +145,24 @@ class ServerProcess:
                 stderr=subprocess.STDOUT, start_new_session=True, env={**os.environ, **(environment or {})},
                 user=user, extra_groups=None if user is None else [],
             )  # fmt: skip
+
+    def spawn_again(self) -> None:
+        """Start a server that has ended once more, as it was."""
+        assert self._spawn is not None
+        self._spawn()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send the server a signal, one that pauses it to all processes that it has started too; Linux only."""
+        assert self._supervisor is not None
+        server = _children(self._supervisor.pid)[:1]  # the supervisor's own guard comes after it
+        for pid in server if number not in {signal.SIGSTOP, signal.SIGCONT} else _with_descendants(server):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def wait_for_end(self, timeout: float = 30) -> None:
+        """Wait until the server has ended by itself."""
+        assert self._supervisor is not None
+        self._supervisor.wait(timeout)
 
     @property
     def running(self) -> bool:
@@ -192,6 +213,16 @@ class ServerProcess:
         atexit.unregister(self.stop)
 
 
+def _children(pid: int) -> list[int]:
+    with contextlib.suppress(OSError):
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
+
+
+def _with_descendants(pids: Sequence[int]) -> list[int]:
+    return [one for pid in pids for one in (pid, *_with_descendants(_children(pid)))]
+
+
 def start_with_retries(process: ServerProcess, attempt: Callable[[], bool]) -> None:
     """Call ``attempt``, which spawns and waits, until it is true.
 
@@ -231,6 +262,11 @@ class RunningServer:
 
     def __init__(self, process: ServerProcess) -> None:
         self._process = process
+
+    @property
+    def process(self) -> ServerProcess:
+        """Its process, for those who kill it, pause it, and start it again."""
+        return self._process
 
     def stop(self) -> None:
         """End the server and remove what it kept."""

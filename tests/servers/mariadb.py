@@ -49,8 +49,11 @@ class MariaDBServer(RunningServer):
             cursor.execute(statement)
 
 
-def start() -> MariaDBServer:
+def start(*options: str) -> MariaDBServer:
     """Start MariaDB on new, empty data.
+
+    Args:
+        *options: Of the server, besides and before those of all tests.
 
     Raises:
         ServerMissingError: It is not installed.
@@ -73,8 +76,8 @@ def start() -> MariaDBServer:
     def attempt() -> bool:
         nonlocal port
         port = free_ports()
-        process.spawn([server, *_options(data, port), f"--tmpdir={temporary}", *as_root])
-        return process.wait_until(lambda: _answers(port))
+        process.spawn([server, *_options(data, port), f"--tmpdir={temporary}", *as_root, *options])
+        return process.wait_until(lambda: answers(port))
 
     start_with_retries(process, attempt)
     return MariaDBServer(process, port)
@@ -102,7 +105,8 @@ def _options(data: Path, port: int) -> list[str]:
     ]
 
 
-def _answers(port: int) -> bool:
+def answers(port: int) -> bool:
+    """Say whether a server at this port takes connections."""
     import pymysql
 
     with contextlib.suppress(pymysql.MySQLError):

@@ -65,8 +65,11 @@ class PostgresServer(RunningServer):
             connection.execute(statement.encode())
 
 
-def start() -> PostgresServer:
+def start(**settings: str) -> PostgresServer:
     """Start PostgreSQL on a new, empty cluster.
+
+    Args:
+        **settings: Of the server, besides and before those of all tests.
 
     Raises:
         ServerMissingError: The wheel is not installed.
@@ -87,9 +90,9 @@ def start() -> PostgresServer:
     def attempt() -> bool:
         nonlocal port
         port = free_ports()
-        settings = [f"--{name}={value}" for name, value in {**SETTINGS, "port": str(port)}.items()]
-        process.spawn([programs / "postgres", "-D", data, *settings], user=user)
-        return process.wait_until(lambda: _answers(port))
+        given = [f"--{name}={value}" for name, value in {**SETTINGS, "port": str(port), **settings}.items()]
+        process.spawn([programs / "postgres", "-D", data, *given], user=user)
+        return process.wait_until(lambda: answers(port))
 
     start_with_retries(process, attempt)
     return PostgresServer(process, port)
@@ -123,7 +126,8 @@ def _may_run(user: str, program: Path, folder: Path) -> bool:
     return True
 
 
-def _answers(port: int) -> bool:
+def answers(port: int) -> bool:
+    """Say whether a server at this port takes connections."""
     import psycopg
 
     with contextlib.suppress(psycopg.OperationalError):
