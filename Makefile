@@ -16,7 +16,7 @@ TYPED := $(wildcard tests/typing demo benchmarks tools)
 # Tests start many processes; an environment that forbids compiled code would have each of them compile all packages anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help venv test thorough coverage mutation suite soak demo lint types docs guide bench format clean
+.PHONY: help venv test thorough coverage mutation chaos suite soak demo lint types docs guide bench format clean
 .DEFAULT_GOAL := help
 
 help: ## Say what there is
@@ -39,12 +39,15 @@ coverage: $(DEV) ## Run the tests and show which branches of src/ none of them t
 mutation: $(DEV) ## Break the core in every small way and see a test fail each time
 	$(BIN)/python -m tests.mutation $(ARGS)
 
+chaos: $(DEV) ## Let applications, databases and the store fail for ten minutes, and judge (ARGS="--seconds 20")
+	$(BIN)/python -m tools.chaos $(ARGS)
+
 suite: $(DEV) ## Run SQLAlchemy's own tests with Filerow and print what differs (ARGS="--database postgresql", ...)
 	$(BIN)/python -m tools.sqlalchemy_suite $(ARGS)
 
-soak: $(DEV) ## Run what takes long: random walks and fuzzing (ARGS="-k word" for some), then coverage, mutation, suite
+soak: $(DEV) ## Run what takes long: random walks and fuzzing (ARGS="-k word" for some), then chaos, coverage, mutation, suite
 	FILEROW_SOAK=1 $(BIN)/python -m pytest -v -n $(WORKERS) --dist worksteal -m soak $(or $(ARGS),tests/model tests/fuzz)
-	$(if $(ARGS),,$(MAKE) coverage mutation suite)
+	$(if $(ARGS),,$(MAKE) chaos coverage mutation suite)
 
 demo: $(DEMO) ## Run the demo (BACKEND=s3 for a real S3 server and PostgreSQL)
 	$(BIN)/python -m demo --backend $(BACKEND)
