@@ -151,7 +151,7 @@ def _rows(database: Mapping[str, Any]) -> tuple[list[tuple[str, Any, Any]], int]
     try:
         with connection.cursor() as cursor:
             for table in TABLES:
-                cursor.execute(f"SELECT id, file, pages FROM {table}")  # noqa: S608 - a name of our own
+                cursor.execute(f"SELECT id, file, pages FROM {table}")
                 found += [(f"{table}:{key}", _decoded(file), _decoded(pages)) for key, file, pages in cursor.fetchall()]
             cursor.execute("SELECT count(*) FROM filerow_outbox")
             [(tombstones,)] = cursor.fetchall()

@@ -81,7 +81,7 @@ class ExtraColumn(Treatment, ABC):
         changed = sorted(filter(session.is_modified, session.dirty), key=_place)
         for instance in changed:
             for key in _attributes(type(instance).__mapper__):
-                if self._random.random() < 0.5:  # noqa: PLR2004
+                if self._random.random() < 0.5:
                     setattr(instance, key, self._next())
 
     def _next(self) -> Any:
