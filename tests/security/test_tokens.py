@@ -227,7 +227,14 @@ def test_no_part_of_a_url_can_be_changed(ground: Ground) -> None:
 
 # -- comparing takes the same time whatever is wrong ------------------------------------------------------------------------
 
-CHECKING = ("_tokens.py", "direct/_claims.py", "direct/_redeem.py", "backends/_own_urls.py", "http/route.py", "direct/_uploads.py")
+CHECKING = (
+    "_tokens.py",
+    "direct/_claims.py",
+    "direct/_redeem.py",
+    "backends/_own_urls.py",
+    "http/route.py",
+    "direct/_uploads.py",
+)
 """Where signatures are checked; checksums of bytes, which are no secrets, are compared elsewhere."""
 
 SIGNATURE_NAMES = {"signature", "digest", "hmac", "mac"}
