@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import inspect
@@ -24,6 +24,25 @@ View = dict[str, tuple[Any, int, Any]]
 """What an object's loaded attributes hold: bytes, the version of the row they were loaded from, and the very value."""
 
 
+def both_edits(base: Sequence[bytes], theirs: Sequence[bytes], mine: Sequence[bytes]) -> tuple[bytes, ...]:
+    """Return a list of different pages that two sessions have edited; what is mine is added behind its left neighbour."""
+    if theirs == base:
+        return tuple(mine)
+    result = [(page, "theirs" if page not in base else "both") for page in theirs if page in mine or page not in base]
+    at = 0
+    for number, page in enumerate(mine):
+        again = page in mine[:number]
+        if page in theirs and not again:
+            at = [one for one, whose in result if whose != "mine"].index(page)
+            at = [n for n, (_, whose) in enumerate(result) if whose != "mine"][at] + 1
+        elif page in theirs or page not in base:
+            while at < len(result) and result[at][1] == "theirs":
+                at += 1
+            result.insert(at, (page, "mine"))
+            at += 1
+    return tuple(page for page, _ in result)
+
+
 class Actor:
     """A session beside its model.
 
@@ -33,6 +52,7 @@ class Actor:
         stack: The open savepoints, each with the ``writes`` it began with.
         added: New rows that no flush has written yet.
         dirty: Changed columns that no flush has written yet.
+        bases: What lists held before they were edited in place; a list that was assigned has none.
         removed: Rows that the next flush deletes.
         touched: Rows that other sessions had better not write before this transaction ends.
         attic: Files that some attribute has held, with their bytes, to be set back.
@@ -58,6 +78,7 @@ class Actor:
     def _clean(self) -> None:
         self.added: dict[Key, Row] = {}
         self.dirty: dict[Key, Row] = {}
+        self.bases: dict[Key, tuple[bytes, ...]] = {}
         self.removed: set[Key] = set()
 
     def _forget_objects(self) -> None:
@@ -162,6 +183,17 @@ class Actor:
         else:
             self.dirty.setdefault(key, {})[column] = content
 
+    def note_edit(self, key: Key, pages: Sequence[bytes]) -> None:
+        """Note that a list has been edited in place, which keeps what others do to it until the flush."""
+        if key not in self.added and "pages" not in self.dirty.get(key, {}):
+            self.bases[key] = self.value(key, "pages")
+        self.note(key, "pages", tuple(pages))
+
+    def note_assigned(self, key: Key, pages: Sequence[bytes]) -> None:
+        """Note that a list has been assigned, which replaces whatever the row holds by then."""
+        self.bases.pop(key, None)
+        self.note(key, "pages", tuple(pages))
+
     def drop_object(self, key: Key) -> None:
         """Forget a row's object and what was changed in it."""
         self._objects.pop(key, None)
@@ -249,7 +281,10 @@ class Actor:
             self.writes[key] = {**blank(key), **given}
         for key, values in self.dirty.items():
             if key not in self.removed:
-                self.writes[key] = {**(self.current(key) or {}), **values}
+                row = self.current(key) or {}
+                if "pages" in values and key in self.bases:
+                    values["pages"] = both_edits(self.bases[key], row["pages"], values["pages"])
+                self.writes[key] = {**row, **values}
         changed = {key: set(values) for key, values in self.dirty.items() if key not in self.removed}
         changed |= {key: set(columns_of(key)) for key in self.added}
         gone = self.removed - set(self.added)

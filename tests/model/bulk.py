@@ -171,7 +171,7 @@ def detach(actor: Actor, key: Key, how: str, fault: Fault | None) -> bool:
         with actor.session.no_autoflush:
             actor.session.merge(one)
     for name, value in given.items():
-        actor.note(key, name, value)
+        actor.note_assigned(key, value) if name == "pages" else actor.note(key, name, value)
     return True
 
 

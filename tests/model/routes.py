@@ -212,20 +212,63 @@ def set_back(actor: Actor, key: Key, column: str, number: int) -> bool:
 # -- lists -----------------------------------------------------------------------------------------------------------------
 
 
+def _pages(actor: Actor, key: Key) -> tuple[Any, Any]:
+    """Return a list, with its bytes; one that another session has changed meanwhile only if bytes tell the files apart."""
+    one = actor.loaded(key)
+    if actor.is_stale(key, "pages"):
+        row = (actor.current(key) or {})["pages"]
+        if any(len(set(pages)) < len(pages) for pages in (row, actor.value(key, "pages"))):
+            actor.session.expire(one, ["pages"])
+            actor.loaded(key)
+    return one.pages, actor.value(key, "pages")
+
+
 def edit(actor: Actor, key: Key, how: str, position: int) -> bool:
     """Change a list in place, or assign another."""
     if not actor.exists(key):
         return False
-    pages, contents = _value(actor, key, "pages")
+    assigns = how in {"assign", "assign_turned"}
+    pages, contents = _value(actor, key, "pages") if assigns else _pages(actor, key)
     file, content = new_file()
     changed = list(contents)
     if not EDITS[how](pages, changed, position, file, content):
         return False
-    if how in {"assign", "assign_turned"}:
+    if assigns:
         actor.loaded(key).pages = [file, *pages] if how == "assign" else list(pages)[::-1]
-        changed = [content, *contents] if how == "assign" else list(contents)[::-1]
-    actor.note(key, "pages", tuple(changed))
+        actor.note_assigned(key, [content, *contents] if how == "assign" else list(contents)[::-1])
+    else:
+        actor.note_edit(key, changed)
     return True
+
+
+def edit_at_once(one: Actor, other: Actor, key: Key, edits: tuple[str, str], position: int, *, first: bool) -> bool:
+    """Edit a list in two sessions, both of which have read it before either commits; the second commit is left to another rule.
+
+    Args:
+        one: The session whose edit is not committed yet at the end.
+        other: The one that commits its own.
+        key: The row.
+        edits: What each of them does.
+        position: Where.
+        first: Whether the first session edits before the other one commits.
+    """
+    if not one.exists(key) or not other.exists(key) or key in one.added:
+        return False
+    with one.session.no_autoflush:
+        _, contents = _pages(one, key)
+    on_sqlite = one.world.database.name == "sqlite"
+    if len(set(contents)) < len(contents) or one.is_stale(key, "pages") or (on_sqlite and not (one.is_clean and one.commit())):
+        return False
+    suspect = one.suspect
+    if on_sqlite and "pages" not in one.object(key).__dict__:
+        return False  # the commit has expired it
+    if on_sqlite and not one.is_idle:
+        one.commit()
+    done = first and not on_sqlite and edit(one, key, edits[0], position)
+    if not edit(other, key, edits[1], position) or not other.commit():
+        return done
+    one.suspect = suspect
+    return done or edit(one, key, edits[0], position)
 
 
 def _both(change: Callable[[list[Any], Any], object]) -> Callable[..., bool]:
@@ -289,17 +332,24 @@ EDITS: dict[str, Callable[..., bool]] = {
 }
 
 
+def _moved_from(actor: Actor, key: Key) -> tuple[Any, Any]:
+    """Return a list to take a page from, which another session may have deleted meanwhile."""
+    found = _pages(actor, key)
+    actor.suspect = actor.suspect or actor.is_stale(key, "pages")
+    return found
+
+
 def move_page(actor: Actor, source: Key, target: Key) -> bool:
     """Move a page to the end of another row's list."""
     if source == target or not actor.exists(source) or not actor.exists(target):
         return False
-    pages, contents = _value(actor, source, "pages")
-    others, others_contents = _value(actor, target, "pages")
+    pages, contents = _moved_from(actor, source)
+    others, others_contents = _pages(actor, target)
     if not contents:
         return False
     others.append(pages.pop(0))
-    actor.note(target, "pages", (*others_contents, contents[0]))
-    actor.note(source, "pages", contents[1:])
+    actor.note_edit(target, (*others_contents, contents[0]))
+    actor.note_edit(source, contents[1:])
     return True
 
 
@@ -307,10 +357,10 @@ def page_to_column(actor: Actor, source: Key, target: tuple[Key, str]) -> bool:
     """Move a page out of a list into a column."""
     if not actor.exists(source) or not actor.exists(target[0]):
         return False
-    pages, contents = _value(actor, source, "pages")
+    pages, contents = _moved_from(actor, source)
     if not contents:
         return False
     page = pages.pop()
-    actor.note(source, "pages", contents[:-1])
+    actor.note_edit(source, contents[:-1])
     actor.put(*target, page, contents[-1])
     return True

@@ -28,6 +28,7 @@ who = st.sampled_from([0, 0, 0, 1])
 small = st.integers(0, 7)
 tables = st.sampled_from(["document", "document", "postponed", "named", "note", "sheet"])
 faults = st.sampled_from([None, None, None, None, *OPERATIONS])
+in_place = st.sampled_from([how for how in routes.EDITS if not how.startswith("assign") and how != "repeat"])
 synchronize = st.sampled_from(["auto", "evaluate", "fetch", False])
 SWEPT = [f"{table}.{column}" for table in FILE_COLUMNS if table not in {"late", "loose"} for column in FILE_COLUMNS[table]]
 
@@ -180,6 +181,17 @@ class Walk(RuleBasedStateMachine):
     def edit(self, n: int, key: Key, how: str, position: int) -> None:
         actor = self.actor(n)
         self.done("edit a list", something=self.free(actor, key) and routes.edit(actor, key, how, position))
+
+    @rule(n=who, key=list_rows, mine=in_place, theirs=in_place, position=small, first=st.booleans())
+    def edit_at_once(self, n: int, key: Key, mine: str, theirs: str, position: int, *, first: bool) -> None:
+        one = self.actor(n)
+        other = self.actors[1 - self.actors.index(one)]
+        idle = other.is_idle if self.world.database.name == "sqlite" else other.is_clean
+        done = idle and not one.touched.intersection([key]) and self.free(one, key) and self.free(other, key)
+        done = done and routes.edit_at_once(one, other, key, (mine, theirs), position, first=first)
+        if done:
+            self.settled(other)
+        self.done("edit a list in two sessions at once", something=done)
 
     @rule(n=who, source=list_rows, goal=list_rows)
     def move_page(self, n: int, source: Key, goal: Key) -> None:

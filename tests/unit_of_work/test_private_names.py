@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import create_engine, event, insert
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy import ForeignKey, create_engine, event, insert, inspect
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, make_transient_to_detached, mapped_column
 
-from filerow._orm.sqlalchemy_private import autoflush, multi_values_of, with_values
+from filerow._orm.sqlalchemy_private import (
+    autoflush,
+    equivalent_columns,
+    multi_values_of,
+    persistent_sort_key,
+    sorted_tables,
+    with_values,
+)
 
 
 class Base(DeclarativeBase):
@@ -19,6 +26,11 @@ class Note(Base):
     __tablename__ = "private_names_note"
     id: Mapped[int] = mapped_column(primary_key=True)
     text: Mapped[str]
+
+
+class Memo(Note):
+    __tablename__ = "private_names_a_memo"
+    number: Mapped[int] = mapped_column(ForeignKey("private_names_note.id"), primary_key=True)
 
 
 @pytest.fixture
@@ -51,3 +63,20 @@ def test_a_session_autoflushes_as_it_was_told(session: Session, *, flushes: bool
     session.add(Note(text="new"))
     autoflush(session)
     assert bool(flushed) is flushes
+
+
+def test_a_flush_s_order_of_rows_is_known() -> None:
+    notes = [Note(id=number) for number in (10, 9)]
+    for note in notes:
+        make_transient_to_detached(note)
+    states = [inspect(note) for note in notes]
+    assert sorted(states, key=persistent_sort_key(inspect(Note))) == states[::-1]
+
+
+def test_a_flush_s_order_of_tables_is_known() -> None:
+    assert list(sorted_tables(inspect(Note))) == [Note.__table__, Memo.__table__]
+
+
+def test_the_keys_of_joined_tables_are_known_to_be_equal() -> None:
+    note, memo = Note.__table__.c.id, Memo.__table__.c.number
+    assert set(equivalent_columns(inspect(Memo))[note]) == {memo}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
     from pydantic_core import CoreSchema
 
-__all__ = ("FileObjectList",)
+__all__ = ("FileObjectList", "base_of", "put_files", "read_list", "rebase")
 
 
 _GONE = (
@@ -46,8 +46,14 @@ class FileObjectList(MutableList[FileObject]):
     It takes only :class:`filerow.FileObject` values; anything else is a ``TypeError`` at the line that adds it.
     """
 
+    _base: tuple[FileObject, ...] | None = None
+
     def __init__(self, files: Iterable[FileObject] = ()) -> None:
         super().__init__(_check(file) for file in files)
+
+    def __reduce_ex__(self, proto: SupportsIndex) -> Any:
+        """Pickle the list with its base, so that it can be merged in the process that edits it."""
+        return _unpickled, (type(self), list(self), self._base)
 
     @memoized_property
     def _parents(self) -> _Rows:
@@ -133,6 +139,34 @@ class FileObjectList(MutableList[FileObject]):
         from filerow._file.pydantic import list_schema_for
 
         return list_schema_for(cls, handler)
+
+
+def _unpickled(cls: type[FileObjectList], files: list[FileObject], base: tuple[FileObject, ...] | None) -> FileObjectList:
+    made = cls(files)
+    made._base = base
+    return made
+
+
+def read_list(files: Iterable[FileObject]) -> FileObjectList:
+    """Return the list of a row as it was read, which is the base of the edits to come."""
+    made = FileObjectList(files)
+    made._base = tuple(made)
+    return made
+
+
+def base_of(files: FileObjectList) -> tuple[FileObject, ...] | None:
+    """Return what the row held when the list was read or last written; ``None`` for one that was assigned since."""
+    return files._base
+
+
+def rebase(files: FileObjectList, base: Iterable[FileObject] | None) -> None:
+    """Note what the row holds now, from which the list's later edits start."""
+    files._base = None if base is None else tuple(base)
+
+
+def put_files(files: FileObjectList, new: Iterable[FileObject]) -> None:
+    """Replace a list's files without telling its rows."""
+    list.__setitem__(files, slice(None), new)
 
 
 def _check(value: object) -> FileObject:

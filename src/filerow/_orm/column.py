@@ -23,7 +23,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import operators
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from filerow._file.list import FileObjectList
+from filerow._file.list import FileObjectList, read_list
 from filerow._file.object import FileObject, FileState, Snapshot, content_in, facts_of, loaded, restore
 from filerow._paths import Chooser, checked_path, checked_shards
 from filerow._registry import key_of
@@ -254,7 +254,7 @@ class StoredObject(TypeDecorator[Any]):
                 documents: Any = _decoded(decode, value) if decode is not None and isinstance(value, str | bytes) else value
                 # other libraries have written one document, when the column held one, and null for a file that is no more
                 many = [documents] if isinstance(documents, dict) else documents or ()
-                return FileObjectList(loaded(document) for document in many if document is not None)
+                return read_list(loaded(document) for document in many if document is not None)
 
             return process_list
 

@@ -16,7 +16,7 @@ never sees a file pays for a few dictionary look-ups.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from weakref import WeakSet
 
@@ -26,14 +26,23 @@ from sqlalchemy.orm import InstanceState, Mapper, ORMExecuteState, Session, Sess
 from sqlalchemy.orm.unitofwork import UOWTransaction
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from filerow._file.list import FileObjectList
+from filerow._file.list import FileObjectList, base_of, rebase
 from filerow._file.object import FileObject
 from filerow._orm import outer_transaction
 from filerow._orm.bulk import run_bulk
 from filerow._orm.column import StoredObject, binding_refused
 from filerow._orm.fields import Field, learn, refuse_one_default
 from filerow._orm.flush import check_backend
-from filerow._orm.history import changed_slots, changes_of, deletions_of, fill_in, put_copy, set_initial, states_to_read
+from filerow._orm.history import (
+    changed_slots,
+    changes_of,
+    deletions_of,
+    fill_in,
+    merge_lists,
+    put_copy,
+    rebase_lists,
+    set_initial,
+)
 from filerow._orm.ownership import Change
 from filerow._orm.rows import Owned, read_into, read_owned
 from filerow._orm.session import Flush, SessionFiles, session_files, session_of_connection
@@ -121,6 +130,7 @@ def _mapper_configured(mapper: Mapper[Any], class_: type[Any]) -> None:
                 event.listen(attribute, "set", _list_checker(field), propagate=True)  # before the list becomes the row's
                 FileObjectList.associate_with_attribute(attribute)
                 event.listen(attribute, "init_scalar", _empty_list(field.key), retval=True, propagate=True)
+                event.listen(class_, "refresh", _list_refreshed(field.key), raw=True, propagate=True)
             else:
                 event.listen(attribute, "set", _checker(field), retval=True, propagate=True)
 
@@ -155,12 +165,24 @@ def _checker(field: Field) -> Callable[[object, Any, object, object], Any]:
     return check
 
 
+def _list_refreshed(key: str) -> Callable[[InstanceState[Any], object, Iterable[str] | None], None]:
+    def note(state: InstanceState[Any], context: object, names: Iterable[str] | None) -> None:
+        """Note what a bulk UPDATE has put into an object, which is what its row holds now."""
+        value = state.dict.get(key)
+        if names is not None and key in names and isinstance(value, FileObjectList) and base_of(value) is None:
+            rebase(value, value)
+
+    return note
+
+
 def _list_checker(field: Field) -> Callable[[object, Any, object, object], None]:
     def check(target: object, value: Any, old: object, initiator: object) -> None:
         """Refuse at the line that assigns; whether it is a list of files is for ``FileObjectList.coerce`` to say."""
         for file in value if isinstance(value, list | tuple) else ():
             if isinstance(file, FileObject) and file.has_pending_data:
                 field.type.check_assigned(file, field.key)
+        if isinstance(value, FileObjectList) and value is not old:
+            rebase(value, None)  # what is assigned replaces the row's list, whatever that is by then
 
     return check
 
@@ -179,8 +201,9 @@ def _before_flush(session: Session, context: UOWTransaction, instances: object) 
     work = files.work(put_copy)
     with work.undone_on_error():
         work.upload(changes)
-        states = states_to_read(changes)
-        fill_in(changes, read_owned(session, states) if states else {})
+        owned = read_owned(session, changes)
+        fill_in(changes, owned)
+        work.frame.undo.extend(merge_lists(changes, owned))
         work.settle_owners(changes)
     files.keep(session, work)
     flush.note(work, changes)
@@ -192,6 +215,7 @@ def _catch_up(mapper: Mapper[Any], connection: Connection, state: InstanceState[
     flush = session_files(session).flush if session is not None else None
     if session is None or flush is None:
         return
+    flush.written.append(state)
     if state.key is None:
         set_initial(state)
         if flush.has_seen_all(state):
@@ -218,11 +242,10 @@ def _carry_out(session: Session, flush: Flush, changes: Sequence[Change], connec
     work = files.work(put_copy)
     with work.undone_on_error():
         work.upload(changes)
-        owned: Owned = {}
-        states = states_to_read(changes)
-        if states:
-            read_into(owned, connection, mapper, states)
+        owned = Owned()
+        read_into(owned, connection, changes)
         fill_in(changes, owned)
+        work.frame.undo.extend(merge_lists(changes, owned))
         work.settle_owners(changes)
     files.keep(session, work)
     flush.note(work, changes)
@@ -232,6 +255,7 @@ def _after_flush(session: Session, context: UOWTransaction) -> None:
     flush = session_files(session).flush
     _settle_flush(session_files(session))
     if flush is not None:
+        rebase_lists(flush.written)
         flush.tell_outbox(session)
 
 

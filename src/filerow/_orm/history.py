@@ -8,8 +8,10 @@ from typing import Any
 
 from sqlalchemy.orm import InstanceState, Session, attributes
 
-from filerow._file.list import FileObjectList
+from filerow._file.list import FileObjectList, base_of, put_files, rebase
+from filerow._file.object import FileObject, FileState, loaded
 from filerow._orm.fields import Field, Slot, fields_of, files_in, key_names, slot_of
+from filerow._orm.merge import merged
 from filerow._orm.ownership import Change
 from filerow._orm.rows import Owned
 
@@ -92,13 +94,8 @@ def deletions_of(states: Iterable[InstanceState[Any]]) -> list[Change]:
 
 def _change(state: InstanceState[Any], field: Field, value: Any) -> Change:
     kind = field.type
-    return Change(Slot(state, field), files_in(value), backend=kind.backend, owned=kind.lifecycle)
-
-
-def states_to_read(changes: Iterable[Change]) -> list[InstanceState[Any]]:
-    """Return the rows whose present files must be read: the ones that exist and that we look after."""
-    states = (slot_of(change).owner for change in changes if change.owned)
-    return list(dict.fromkeys(s for s in states if isinstance(s, InstanceState) and s.key is not None))
+    base = base_of(value) if isinstance(value, FileObjectList) else None
+    return Change(Slot(state, field), files_in(value), backend=kind.backend, owned=kind.lifecycle, base=base)
 
 
 def fill_in(changes: Iterable[Change], owned: Owned) -> None:
@@ -106,7 +103,45 @@ def fill_in(changes: Iterable[Change], owned: Owned) -> None:
     for change in changes:
         owner, column = slot_of(change)
         if isinstance(owner, InstanceState):
-            change.old = owned.get((owner, column.key), ())
+            change.old = owned.refs.get((owner, column.key), ())
+
+
+def merge_lists(changes: Iterable[Change], owned: Owned) -> Iterator[Callable[[], None]]:
+    """Merge what was done in place to lists with what others have done to them meanwhile; yield what undoes it.
+
+    A list that was assigned replaces what the row holds; so does one whose row is not there to be read.
+    """
+    for change in changes:
+        state, field = slot_of(change)
+        base = change.base
+        if not isinstance(state, InstanceState) or base is None or any(file.state is not FileState.ATTACHED for file in base):
+            continue
+        documents = owned.documents.get((state, field.key))
+        if documents is None:
+            continue
+        value = state.dict[field.key]
+        theirs = [loaded(document) for document in documents]
+        yield partial(_take_back, state, field, value, list(value), base)
+        put_files(value, merged(base, theirs, value))
+        rebase(value, theirs)
+        change.new = tuple(value)
+
+
+def rebase_lists(states: Iterable[InstanceState[Any]]) -> None:
+    """Note that rows hold what a flush has written."""
+    for state in states:
+        for field in fields_of(state.mapper):
+            value = state.dict.get(field.key)
+            if isinstance(value, FileObjectList):
+                rebase(value, value)
+
+
+def _take_back(state: InstanceState[Any], field: Field, value: FileObjectList, files: list[FileObject], base: Any) -> None:
+    """Undo a merge, of which an object that holds the list still has to tell its row again."""
+    if state.dict.get(field.key) is value and state.obj() is not None:
+        put_files(value, files)
+        rebase(value, base)
+        attributes.flag_modified(state.obj(), field.key)
 
 
 def put_copy(change: Change, index: int, copy: Any) -> Callable[[], None]:

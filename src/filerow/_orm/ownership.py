@@ -38,6 +38,7 @@ class Change:
         old: The objects the row owns in the database.
         backend: The key of the backend the column stores to.
         owned: The column's lifecycle is ours; without it nothing is copied or dropped.
+        base: What the row held when a list was read that has been edited in place since; ``None`` for what replaces the row's.
     """
 
     slot: Hashable
@@ -45,6 +46,7 @@ class Change:
     old: Sequence[Ref] = ()
     backend: str = ""
     owned: bool = True
+    base: Sequence[FileObject] | None = None
 
 
 class Store(NamedTuple):

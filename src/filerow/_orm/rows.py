@@ -1,155 +1,176 @@
-"""What rows own in the database right now: their documents, read and locked in one SELECT a class."""
+"""What rows own in the database right now: read, and locked, before a flush writes them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from typing import Any
-from weakref import WeakKeyDictionary
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-from sqlalchemy import (
-    JSON,
-    ColumnElement,
-    Connection,
-    Table,
-    Text,
-    Update,
-    and_,
-    bindparam,
-    false,
-    or_,
-    select,
-    type_coerce,
-    update,
-)
-from sqlalchemy.engine import Dialect
-from sqlalchemy.orm import InstanceState, Mapper, Session
-from sqlalchemy.sql import Select
+from sqlalchemy import Column, Connection, FromClause
+from sqlalchemy.orm import InstanceState, Mapper, Session, attributes
 
 from filerow._document import located_in
-from filerow._orm.fields import Field, fields_of, files_in
-from filerow._orm.ownership import Ref, ref_of
+from filerow._orm.fields import Field, fields_of, files_in, slot_of
+from filerow._orm.locks import (
+    BATCH,
+    TableKey,
+    any_of,
+    by_key,
+    has_row_locks,
+    in_flush_order,
+    key_in,
+    lock_for_writing,
+    locking,
+    read_locked,
+    tables_in_order,
+)
+from filerow._orm.ownership import Change, Ref, ref_of
 
-__all__ = ("any_of", "lock_for_writing", "locking", "owned_by", "read_owned")
+__all__ = ("BATCH", "Owned", "any_of", "lock_for_writing", "locking", "owned_by", "read_into", "read_owned")
 
-BATCH = 500
-"""Rows per SELECT: within every database's limit of bound parameters, composite keys included."""
+Place = tuple[InstanceState[Any], str]
+
+
+@dataclass(slots=True)
+class Owned:
+    """What rows own, as the database says.
+
+    Attributes:
+        refs: The objects that a row's column names.
+        documents: The documents of a list column.
+    """
+
+    refs: dict[Place, tuple[Ref, ...]] = field(default_factory=dict)
+    documents: dict[Place, Sequence[Any]] = field(default_factory=dict)
+
+    def note(self, state: InstanceState[Any], column: Field, value: Any) -> None:
+        """Note what a row's column holds; as text where the database keeps JSON so."""
+        place = state, column.key
+        if column.type.multiple:
+            documents = self.documents[place] = _documents_in(value)
+            self.refs[place] = tuple(Ref(*located_in(document)) for document in documents)
+        else:
+            self.refs[place] = _named_in(value)
+
+
+def _documents_in(value: Any) -> Sequence[Any]:
+    found = json.loads(value) if isinstance(value, str) else value
+    return [found] if isinstance(found, dict) else [document for document in found or () if document is not None]
+
+
+def _named_in(value: Any) -> tuple[Ref, ...]:
+    if isinstance(value, str) and value.startswith("{"):
+        return (Ref(*located_in(value)),)
+    return tuple(Ref(*located_in(document)) for document in _documents_in(value))
+
+
+class TableRows(NamedTuple):
+    """Rows of one table that a flush writes.
+
+    Attributes:
+        base: The base mapper.
+        source: The table, or the join of a mapper whose rows no key of a table finds.
+        states: The rows.
+        fields: The file columns to be read; without any, the rows are only locked.
+    """
+
+    base: Mapper[Any]
+    source: FromClause
+    states: dict[InstanceState[Any], None]
+    fields: dict[Field, None]
+
+
+def read_owned(session: Session, changes: Iterable[Change]) -> Owned:
+    """Read what the changed rows own from the database and lock the rows, in one SELECT per table and 500 rows.
+
+    The database is asked because an attribute may be expired, deferred or stale; and the rows are locked, where the database has
+    row locks, so that two sessions that replace one file at once do not both believe to have dropped the same object. Rows that
+    the flush writes before them are locked first, as they would be without us.
+    """
+    owned = Owned()
+    plan = _to_read(changes)
+    if not plan:
+        return owned
+    connections = {base: session.connection(bind_arguments={"mapper": base}) for base in plan}
+    if any(has_row_locks(one.dialect) for one in connections.values()):
+        _add_written(session, plan)
+    rows = [one for base in in_flush_order(plan) for one in _in_order(base, plan[base])]
+    while not rows[-1].fields:
+        rows.pop()
+    for one in rows:
+        connection = connections.get(one.base) or session.connection(bind_arguments={"mapper": one.base})
+        if one.fields or has_row_locks(connection.dialect):
+            _read(owned, connection, one)
+    return owned
+
+
+def read_into(owned: Owned, connection: Connection, changes: Iterable[Change]) -> None:
+    """Read what rows of one class own; see :func:`read_owned`."""
+    for base, tables in _to_read(changes).items():
+        for one in _in_order(base, tables):
+            _read(owned, connection, one)
+
+
+Plan = dict[Mapper[Any], dict[FromClause, TableRows]]
+
+
+def _to_read(changes: Iterable[Change]) -> Plan:
+    """Return the existing rows whose present files must be known: those that we look after, and lists edited in place."""
+    plan: Plan = {}
+    for change in changes:
+        state, column = slot_of(change)
+        if not isinstance(state, InstanceState) or state.key is None:
+            continue
+        if change.owned or change.base is not None:
+            _rows_for(plan, state, column.column.table).fields[column] = None
+    return plan
+
+
+def _rows_for(plan: Plan, state: InstanceState[Any], table: FromClause) -> TableRows:
+    base = state.mapper.base_mapper
+    source = table if key_in(state.mapper, table) is not None else state.mapper.persist_selectable
+    rows = plan.setdefault(base, {}).get(source)
+    if rows is None:
+        rows = plan[base][source] = TableRows(base, source, {}, {})
+    rows.states[state] = None
+    return rows
+
+
+def _add_written(session: Session, plan: Plan) -> None:
+    """Add the other rows that the flush is going to change."""
+    for instance in session.dirty:
+        state = attributes.instance_state(instance)
+        columns = state.mapper.column_attrs
+        for name in state.committed_state:
+            if name in columns:
+                for column in columns[name].columns:
+                    if isinstance(column, Column) and key_in(state.mapper, column.table) is not None:
+                        _rows_for(plan, state, column.table)
+
+
+def _in_order(base: Mapper[Any], tables: Mapping[FromClause, TableRows]) -> list[TableRows]:
+    return [tables[one] for one in tables_in_order(base, tables)]
+
+
+def _read(owned: Owned, connection: Connection, rows: TableRows) -> None:
+    fields = list(rows.fields)
+    if fields:
+        lock_for_writing(connection, fields)
+    mapper = next(iter(rows.states)).mapper
+    key = key_in(mapper, rows.source) or TableKey(tuple(mapper.primary_key), tuple(range(len(mapper.primary_key))))
+    groups: dict[tuple[Any, ...], list[InstanceState[Any]]] = {}
+    for state in by_key(rows.base, rows.states):
+        groups.setdefault(tuple(state.key[1][at] for at in key.at), []).append(state)  # type: ignore[index]
+    columns = tuple(dict.fromkeys(one.column for one in fields))
+    for row in read_locked(connection, rows.source, key.columns, columns, list(groups)):
+        held = dict(zip(columns, row[len(key.at) :], strict=True))
+        for state in groups.get(tuple(row[: len(key.at)]), ()):
+            for one in fields_of(state.mapper):
+                if one.column in held:
+                    owned.note(state, one, held[one.column])
 
 
 def owned_by(value: Any) -> tuple[Ref, ...]:
     """Return where the files of a column's value are."""
     return tuple(ref_of(file) for file in files_in(value))
-
-
-def _named_in(value: Any) -> tuple[Ref, ...]:
-    """Return which objects a column's JSON names; as text where the database keeps it so."""
-    if isinstance(value, str):
-        if value.startswith("{"):
-            return (Ref(*located_in(value)),)
-        value = json.loads(value)
-    if value is None:
-        return ()
-    return tuple(Ref(*located_in(document)) for document in ([value] if isinstance(value, dict) else value))
-
-
-Owned = dict[tuple[InstanceState[Any], str], tuple[Ref, ...]]
-
-
-def read_owned(session: Session, states: Iterable[InstanceState[Any]]) -> Owned:
-    """Read what rows own from the database and lock the rows, in one SELECT per class and 500 rows.
-
-    The database is asked because an attribute may be expired, deferred or stale; and the rows are locked, where the database has
-    row locks, so that two sessions that replace one file at once do not both believe to have dropped the same object.
-    """
-    by_mapper: dict[Mapper[Any], list[InstanceState[Any]]] = {}
-    for state in states:
-        by_mapper.setdefault(state.mapper, []).append(state)
-    owned: Owned = {}
-    for mapper, members in by_mapper.items():
-        connection = session.connection(bind_arguments={"mapper": mapper})
-        read_into(owned, connection, mapper, members)
-    return owned
-
-
-def read_into(owned: Owned, connection: Connection, mapper: Mapper[Any], states: Sequence[InstanceState[Any]]) -> None:
-    """Read what the rows of one class own; see :func:`read_owned`."""
-    fields = fields_of(mapper)
-    by_key = {state.key[1]: state for state in states if state.key is not None}
-    if not by_key:  # rows that are yet to be inserted own nothing, so there is nothing to lock
-        return
-    keys = sorted(by_key, key=repr)  # one order for all sessions, so that their locks do not cross
-    lock_for_writing(connection, fields)
-    width, names = len(mapper.primary_key), [field.key for field in fields]
-    statement = _owned_select(mapper, connection.dialect)
-    for start in range(0, len(keys), BATCH):
-        chosen, parameters = _chosen(statement, mapper, keys[start : start + BATCH])
-        for row in connection.execute(chosen, parameters).all():  # at once: they are few, and one by one costs more
-            state = by_key.get(row[:width])
-            if state is not None:
-                for name, value in zip(names, row[width:], strict=True):
-                    owned[state, name] = _named_in(value)
-
-
-_JSON_IS_TEXT = frozenset({"sqlite", "mysql", "mariadb"})
-"""Databases that hand out JSON as text, most of which nobody has to parse to know where an object is."""
-
-_selects: WeakKeyDictionary[Mapper[Any], dict[str, Select[Any]]] = WeakKeyDictionary()
-
-
-def _owned_select(mapper: Mapper[Any], dialect: Dialect) -> Select[Any]:
-    """Return the locking SELECT of a class's keys and documents, made once: making one takes as long as running it."""
-    made = _selects.setdefault(mapper, {})
-    statement = made.get(dialect.name)
-    if statement is None:
-        kind = Text() if dialect.name in _JSON_IS_TEXT else JSON()  # nobody wants to see files here
-        documents = (type_coerce(field.column, kind) for field in fields_of(mapper))
-        statement = select(*mapper.primary_key, *documents).select_from(mapper.persist_selectable)
-        if len(mapper.primary_key) == 1:
-            statement = statement.where(mapper.primary_key[0].in_(bindparam("filerow_keys", expanding=True)))
-        statement = made[dialect.name] = locking(statement, dialect, key_share=True)
-    return statement
-
-
-_WITHOUT_ROW_LOCKS = frozenset({"duckdb"})
-"""Databases that refuse ``FOR UPDATE`` and whose compilers write it all the same; for others the compiler leaves it away.
-
-DuckDB needs none: of two transactions that change one row, the later one fails.
-"""
-
-
-def locking(statement: Select[Any], dialect: Dialect, **options: Any) -> Select[Any]:
-    """Return a SELECT that locks its rows, where the database has row locks; ``options`` are those of ``with_for_update``."""
-    return statement if dialect.name in _WITHOUT_ROW_LOCKS else statement.with_for_update(**options)
-
-
-def _chosen(statement: Select[Any], mapper: Mapper[Any], keys: Sequence[tuple[Any, ...]]) -> tuple[Select[Any], dict[str, Any]]:
-    """Return a SELECT of these rows, with its parameters."""
-    if len(mapper.primary_key) == 1:
-        return statement, {"filerow_keys": [key[0] for key in keys]}
-    return statement.where(any_of(mapper.primary_key, keys)), {}
-
-
-def any_of(columns: Sequence[ColumnElement[Any]], keys: Sequence[tuple[Any, ...]]) -> ColumnElement[bool]:
-    """Return the condition that a row's key is one of ``keys``, in SQL that every database understands."""
-    if len(columns) == 1:
-        return columns[0].in_([key[0] for key in keys])
-    return or_(*(and_(*(c == v for c, v in zip(columns, key, strict=True))) for key in keys))
-
-
-def lock_for_writing(connection: Connection, fields: Sequence[Field]) -> None:
-    """Take SQLite's write lock before reading, which is its way to lock rows.
-
-    SQLite has one writer at a time, but a transaction that has only read so far holds no lock (and the driver may not even have
-    begun one). An UPDATE that matches nothing takes the lock and changes nothing.
-    """
-    if connection.dialect.name != "sqlite":
-        return
-    field = fields[0]
-    statement = _locks.get(field)
-    if statement is None and isinstance(field.column.table, Table):
-        statement = _locks[field] = update(field.column.table).values({field.column: field.column}).where(false())
-    if statement is not None:
-        connection.execute(statement)
-
-
-_locks: WeakKeyDictionary[Field, Update] = WeakKeyDictionary()

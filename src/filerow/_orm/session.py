@@ -37,6 +37,7 @@ class Flush:
         seen: Which very files each attribute held when it was dealt with.
         deleted: Objects whose files are dropped already.
         old: What each slot that was dealt with owned in the database before.
+        written: The rows with file columns that SQLAlchemy has written.
     """
 
     context: UOWTransaction
@@ -44,6 +45,7 @@ class Flush:
     seen: dict[tuple[InstanceState[Any], str], tuple[int, ...]] = field(default_factory=dict)
     deleted: set[InstanceState[Any]] = field(default_factory=set)
     old: dict[Slot, Sequence[Ref]] = field(default_factory=dict)
+    written: list[InstanceState[Any]] = field(default_factory=list)
 
     def note(self, work: Work, changes: Iterable[Change]) -> None:
         """Remember what was dealt with."""

@@ -1,0 +1,706 @@
+"""Sessions that edit one list at once: every edit is kept, whoever commits first."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, ForeignKey, String, create_engine, event, select, update
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, deferred, mapped_column, undefer
+from sqlalchemy.orm.exc import StaleDataError
+
+from filerow import FileObject, FileObjectList, StoredObject, storages
+from filerow.backends.memory import MemoryBackend
+from filerow.exceptions import StorageError
+from filerow.outbox import Outbox
+from filerow.testing.faults import Fault, FaultyBackend
+from tests.databases import EmptyDatabase
+
+EDITORS = 8
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Book(Base):
+    __tablename__ = "book"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    title: Mapped[str | None] = mapped_column(String(20))
+    cover: Mapped[FileObject | None] = mapped_column(StoredObject("docs"))
+    pages: Mapped[FileObjectList] = mapped_column(StoredObject("docs", multiple=True))
+
+
+class Lazy(Base):
+    __tablename__ = "lazy"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    pages: Mapped[FileObjectList] = deferred(mapped_column("leaves", StoredObject("docs", multiple=True)))
+
+
+class Unmanaged(Base):
+    __tablename__ = "unmanaged"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    pages: Mapped[FileObjectList] = mapped_column(StoredObject("docs", multiple=True, lifecycle=False))
+
+
+class Work(Base):
+    __tablename__ = "work"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(10))
+    pages: Mapped[FileObjectList] = mapped_column(StoredObject("docs", multiple=True))
+    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "work"}
+
+
+class Novel(Work):
+    __tablename__ = "novel"
+    work_id: Mapped[int] = mapped_column(ForeignKey("work.id"), primary_key=True)
+    drafts: Mapped[FileObjectList] = mapped_column(StoredObject("docs", multiple=True))
+    __mapper_args__ = {"polymorphic_identity": "novel"}
+
+
+class Versioned(Base):
+    __tablename__ = "versioned"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column()
+    pages: Mapped[FileObjectList] = mapped_column(StoredObject("docs", multiple=True))
+    __mapper_args__ = {"version_id_col": version}
+
+
+def page(name: str) -> FileObject:
+    return FileObject(filename=f"{name}.txt", content=name.encode())
+
+
+def names(pages: Any) -> str:
+    return "".join(file.filename.removesuffix(".txt") for file in pages)
+
+
+class Library:
+    """A database, a store, and what is in both."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.backend = FaultyBackend(MemoryBackend("docs"))
+        storages.register_backend(self.backend)
+        Base.metadata.create_all(engine)
+
+    def add(self, pages: str = "", model: type[Any] = Book, column: str = "pages") -> int:
+        """Commit a row with one page for each letter."""
+        with Session(self.engine) as session:
+            row = model(**{column: [page(name) for name in pages]})
+            session.add(row)
+            session.commit()
+            return int(row.id)
+
+    def load(self, key: int, model: type[Any] = Book) -> tuple[Session, Any]:
+        """Return a session that has read a row in a transaction of its own, which has ended."""
+        session = Session(self.engine, expire_on_commit=False)
+        row = session.get_one(model, key, options=[undefer("*")])
+        session.commit()
+        return session, row
+
+    def edit(self, key: int, change: Callable[[Any], object], model: type[Any] = Book, column: str = "pages") -> None:
+        """Change a row's list in another session."""
+        with Session(self.engine) as session:
+            row = session.get_one(model, key)
+            change(getattr(row, column))
+            session.commit()
+
+    def read(self, key: int, model: type[Any] = Book, column: str = "pages") -> str:
+        """Return a row's pages, each of which must be stored."""
+        with Session(self.engine) as session:
+            pages = getattr(session.get_one(model, key), column)
+            assert [file.get_content().decode() for file in pages] == [file.filename.removesuffix(".txt") for file in pages]
+            return names(pages)
+
+    @property
+    def objects(self) -> str:
+        """The content of all objects, sorted."""
+        return "".join(sorted(self.backend.read(one.path).decode() for one in self.backend.list()))
+
+
+def begin_immediate(engine: Engine) -> Engine:
+    """Have SQLite's transactions take the write lock when they begin."""
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    event.listen(engine, "connect", lambda connection, _: setattr(connection, "isolation_level", None))
+    return engine
+
+
+@pytest.fixture(autouse=True)
+def no_backends() -> Iterator[None]:
+    yield
+    storages.clear_backends()
+
+
+@pytest.fixture
+def library(database: EmptyDatabase) -> Library:
+    return Library(database.engine(pool_size=EDITORS))
+
+
+@pytest.fixture
+def shelf(tmp_path: Any) -> Iterator[Library]:
+    """A library on SQLite, for what no database makes different."""
+    engine = begin_immediate(create_engine(f"sqlite:///{tmp_path / 'rows.db'}", connect_args={"timeout": 60}))
+    yield Library(engine)
+    engine.dispose()
+
+
+# -- at once ---------------------------------------------------------------------------------------------------------------
+
+
+def test_eight_threads_append_to_one_list(library: Library) -> None:
+    key = library.add("z")
+    read = threading.Barrier(EDITORS)
+
+    def work(name: str) -> None:
+        session, book = library.load(key)
+        read.wait()
+        with session:
+            book.pages.append(page(name))
+            session.commit()
+
+    with ThreadPoolExecutor(EDITORS) as pool:
+        list(pool.map(work, "abcdefgh"))
+    assert library.read(key)[0] == "z"
+    assert sorted(library.read(key)) == list("abcdefghz")
+    assert library.objects == "abcdefghz"
+
+
+@pytest.mark.parametrize("database", ["postgresql", "mariadb"], indirect=True)
+def test_eight_threads_append_after_reading_in_their_transaction(library: Library) -> None:
+    key = library.add()
+    read = threading.Barrier(EDITORS)
+
+    def work(name: str) -> None:
+        with Session(library.engine) as session:
+            book = session.get_one(Book, key)
+            read.wait()
+            book.pages.append(page(name))
+            session.commit()
+
+    with ThreadPoolExecutor(EDITORS) as pool:
+        list(pool.map(work, "abcdefgh"))
+    assert sorted(library.read(key)) == list("abcdefgh")
+    assert library.objects == "abcdefgh"
+
+
+async def test_eight_tasks_append_to_one_list(library: Library, database: EmptyDatabase) -> None:
+    key = library.add("z")
+    engine = database.async_engine(pool_size=EDITORS)
+    loaded = asyncio.Barrier(EDITORS)
+
+    async def work(name: str) -> None:
+        async with AsyncSession(engine, expire_on_commit=False) as session:
+            book = await session.get_one(Book, key)
+            await session.commit()
+            await loaded.wait()
+            book.pages.append(page(name))
+            await session.commit()
+
+    await asyncio.gather(*map(work, "abcdefgh"))
+    await engine.dispose()
+    assert sorted(library.read(key)) == list("abcdefghz")
+    assert library.objects == "abcdefghz"
+
+
+def test_threads_append_under_begin_immediate(shelf: Library) -> None:
+    key = shelf.add()
+
+    def work(name: str) -> None:
+        with Session(shelf.engine) as session:
+            book = session.get_one(Book, key)
+            book.pages.append(page(name))
+            session.commit()
+
+    with ThreadPoolExecutor(EDITORS) as pool:
+        list(pool.map(work, "abcdefgh"))
+    assert sorted(shelf.read(key)) == list("abcdefgh")
+
+
+def test_one_session_appends_while_another_removes(library: Library) -> None:
+    key = library.add("ab")
+    session, book = library.load(key)
+    library.edit(key, lambda pages: pages.pop(0))
+    with session:
+        book.pages.append(page("c"))
+        session.commit()
+    assert library.read(key) == library.objects == "bc"
+
+
+# -- what becomes of two edits ---------------------------------------------------------------------------------------------
+
+
+def _swap(pages: Any) -> None:
+    pages[0], pages[-1] = pages[-1], pages[0]
+
+
+def _named(pages: Any, name: str) -> FileObject:
+    return next(file for file in pages if file.filename == f"{name}.txt")
+
+
+def insert(name: str, before: str) -> Callable[[Any], None]:
+    return lambda pages: pages.insert([names([file]) for file in pages].index(before), page(name))
+
+
+def append(*letters: str) -> Callable[[Any], None]:
+    return lambda pages: pages.extend(page(name) for name in letters)
+
+
+def remove(*letters: str) -> Callable[[Any], None]:
+    return lambda pages: [pages.remove(_named(pages, name)) for name in letters] and None
+
+
+def both(*edits: Callable[[Any], None]) -> Callable[[Any], None]:
+    return lambda pages: [edit(pages) for edit in edits] and None
+
+
+def reverse(pages: Any) -> None:
+    pages.reverse()
+
+
+def clear(pages: Any) -> None:
+    pages.clear()
+
+
+EDITS = {
+    "both append": ("ab", append("x"), append("y"), "abxy"),
+    "both append several": ("a", append("v", "w"), append("x", "y"), "avwxy"),
+    "both append to nothing": ("", append("x"), append("y"), "xy"),
+    "both insert at the front": ("ab", insert("x", "a"), insert("y", "a"), "xyab"),
+    "both insert in the middle": ("abc", insert("x", "b"), insert("y", "b"), "axybc"),
+    "front and end": ("ab", append("x"), insert("y", "a"), "yabx"),
+    "mine behind what they removed": ("abc", remove("b"), insert("y", "c"), "ayc"),
+    "mine behind all they removed": ("ab", clear, append("y"), "y"),
+    "mine first, theirs all removed": ("ab", clear, insert("y", "a"), "y"),
+    "both remove": ("abcd", remove("a"), remove("c"), "bd"),
+    "both remove the same": ("abc", remove("b"), remove("b"), "ac"),
+    "they append, I remove": ("abc", append("x"), remove("b"), "acx"),
+    "they append, I clear": ("abc", append("x"), clear, "x"),
+    "I replace one": ("abc", append("x"), both(remove("b"), insert("y", "c")), "aycx"),
+    "both replace the same": ("abc", both(remove("b"), insert("x", "c")), both(remove("b"), insert("y", "c")), "axyc"),
+    "I reorder": ("abc", lambda pages: None, reverse, "cba"),
+    "they append, I reorder": ("abc", append("x"), reverse, "abcx"),
+    "they reorder, I append": ("abc", reverse, append("y"), "cyba"),
+    "both reorder": ("abc", _swap, reverse, "cba"),
+    "they reorder, I remove": ("abc", reverse, remove("b"), "ca"),
+}
+
+
+@pytest.mark.parametrize("case", EDITS)
+def test_two_edits_of_one_list_are_merged(shelf: Library, case: str) -> None:
+    before, theirs, mine, after = EDITS[case]
+    key = shelf.add(before)
+    session, book = shelf.load(key)
+    shelf.edit(key, theirs)
+    with session:
+        pages = book.pages
+        mine(pages)
+        session.commit()
+        assert names(pages) == after
+        assert book.pages is pages
+    assert shelf.read(key) == after
+    assert shelf.objects == "".join(sorted(after))
+
+
+def test_files_that_stay_are_the_same_objects(shelf: Library) -> None:
+    key = shelf.add("abc")
+    session, book = shelf.load(key)
+    shelf.edit(key, append("x"))
+    with session:
+        first, _, last = book.pages
+        added = page("y")
+        book.pages[1:2] = [added]
+        session.commit()
+        assert [one is other for one, other in zip(book.pages, [first, added, last], strict=False)] == [True, True, True]
+
+
+def test_a_page_moved_within_a_list_stays_once(shelf: Library) -> None:
+    key = shelf.add("abc")
+    session, book = shelf.load(key)
+    shelf.edit(key, append("x"))
+    with session:
+        book.pages.append(book.pages.pop(0))
+        book.pages.append(page("y"))
+        session.commit()
+    assert shelf.read(key) == "aybcx"
+    assert shelf.objects == "abcxy"
+
+
+def test_a_page_put_twice_is_copied_beside_their_edit(shelf: Library) -> None:
+    key = shelf.add("ab")
+    session, book = shelf.load(key)
+    shelf.edit(key, append("x"))
+    with session:
+        book.pages.append(book.pages[0])
+        session.commit()
+    assert shelf.read(key) == "abax" or shelf.read(key) == "abxa"
+    assert shelf.objects == "aabx"
+
+
+def test_a_page_they_removed_is_not_put_twice(shelf: Library) -> None:
+    key = shelf.add("ab")
+    session, book = shelf.load(key)
+    shelf.edit(key, remove("a"))
+    with session:
+        book.pages.append(book.pages[0])
+        session.commit()
+    assert shelf.read(key) == shelf.objects == "b"
+
+
+def test_metadata_changed_by_one_survives_the_other(shelf: Library) -> None:
+    key = shelf.add("abc")
+    session, book = shelf.load(key)
+
+    def describe(pages: Any) -> None:
+        pages[0] = pages[0].replace(metadata={"by": "them"})
+        pages.append(page("x"))
+
+    shelf.edit(key, describe)
+    with session:
+        book.pages[1] = book.pages[1].replace(metadata={"by": "me"})
+        session.commit()
+    with Session(shelf.engine) as session:
+        assert [dict(file.metadata) for file in session.get_one(Book, key).pages] == [{"by": "them"}, {"by": "me"}, {}, {}]
+
+
+def test_a_page_moved_from_list_to_list_moves_once(shelf: Library) -> None:
+    source, goal = shelf.add("abc"), shelf.add("z")
+    session, book = shelf.load(source)
+    other = session.get_one(Book, goal)
+    session.commit()
+    shelf.edit(source, remove("a"))
+    shelf.edit(goal, append("y"))
+    with session:
+        other.pages.append(book.pages.pop(1))
+        session.commit()
+    assert (shelf.read(source), shelf.read(goal)) == ("c", "zyb")
+    assert shelf.objects == "bcyz"
+
+
+# -- which lists are merged ------------------------------------------------------------------------------------------------
+
+
+def merged(shelf: Library, key: int, session: Session, book: Any) -> str:
+    """Append to a list that another session has appended to, and return what the row has then."""
+    shelf.edit(key, append("x"), type(book))
+    with session:
+        book.pages.append(page("y"))
+        session.commit()
+    return shelf.read(key, type(book))
+
+
+def test_a_new_row_s_list_is_merged_later(shelf: Library) -> None:
+    session = Session(shelf.engine, expire_on_commit=False)
+    book = Book(pages=[page("a")])
+    session.add(book)
+    session.commit()
+    assert merged(shelf, book.id, session, book) == "axy"
+
+
+@pytest.mark.parametrize("touched", [False, True])
+def test_a_new_row_s_empty_list_is_merged_later(shelf: Library, *, touched: bool) -> None:
+    session = Session(shelf.engine, expire_on_commit=False)
+    book = Book()
+    assert not touched or book.pages == []
+    session.add(book)
+    session.commit()
+    assert merged(shelf, book.id, session, book) == "xy"
+
+
+def test_a_list_edited_before_is_merged_again(shelf: Library) -> None:
+    session, book = shelf.load(shelf.add("a"))
+    book.pages.append(page("b"))
+    session.commit()
+    shelf.edit(book.id, append("c"))
+    book.pages.append(page("d"))
+    session.commit()
+    assert merged(shelf, book.id, session, book) == "abcdxy"
+    assert shelf.objects == "abcdxy"
+
+
+def test_an_assigned_list_is_merged_after_its_commit(shelf: Library) -> None:
+    session, book = shelf.load(shelf.add("a"))
+    book.pages = [page("b")]
+    session.commit()
+    assert merged(shelf, book.id, session, book) == "bxy"
+
+
+@pytest.mark.parametrize("synchronize", ["evaluate", "fetch", False])
+def test_a_list_set_by_a_statement_is_merged_later(shelf: Library, synchronize: Any) -> None:
+    session, book = shelf.load(shelf.add("a"))
+    statement = update(Book).where(Book.id == book.id).values(pages=[page("b")])
+    session.execute(statement, execution_options={"synchronize_session": synchronize})
+    session.commit()
+    if not synchronize:
+        session.refresh(book)
+        session.commit()
+    assert merged(shelf, book.id, session, book) == "bxy"
+
+
+@pytest.mark.parametrize("model", [Lazy, Unmanaged, Work, Novel], ids=lambda model: model.__tablename__)
+def test_lists_of_every_mapping_are_merged(shelf: Library, model: type[Any]) -> None:
+    key = shelf.add("a", model)
+    session, row = shelf.load(key, model)
+    assert merged(shelf, key, session, row) == "axy"
+
+
+def test_both_lists_of_an_inheriting_row_are_merged(shelf: Library) -> None:
+    key = shelf.add("a", Novel)
+    session, novel = shelf.load(key, Novel)
+    shelf.edit(key, append("x"), Novel)
+    shelf.edit(key, append("v"), Novel, "drafts")
+    with session:
+        novel.pages.append(page("y"))
+        novel.drafts.append(page("w"))
+        session.commit()
+    assert (shelf.read(key, Novel), shelf.read(key, Novel, "drafts")) == ("axy", "vw")
+
+
+@pytest.mark.parametrize("pickled", [False, True])
+def test_a_detached_row_s_list_is_merged(shelf: Library, *, pickled: bool) -> None:
+    session, book = shelf.load(shelf.add("a"))
+    session.close()
+    if pickled:
+        book = pickle.loads(pickle.dumps(book))
+    other = Session(shelf.engine)
+    other.add(book)
+    assert merged(shelf, book.id, other, book) == "axy"
+
+
+def test_a_row_merged_without_loading_has_its_list_merged(shelf: Library) -> None:
+    session, book = shelf.load(shelf.add("a"))
+    session.close()
+    other = Session(shelf.engine)
+    assert merged(shelf, book.id, other, other.merge(book, load=False)) == "axy"
+
+
+def test_a_listener_s_change_is_merged(shelf: Library) -> None:
+    session, book = shelf.load(shelf.add("a"))
+
+    def stamp(mapper: object, connection: object, target: Book) -> None:
+        target.pages.append(page("z"))
+
+    shelf.edit(book.id, append("x"))
+    event.listen(Book, "before_update", stamp, insert=True)
+    try:
+        with session:
+            book.pages.append(page("y"))
+            session.commit()
+    finally:
+        event.remove(Book, "before_update", stamp)
+    assert shelf.read(book.id) == "axyz"
+
+
+def test_a_listener_s_change_alone_is_merged(shelf: Library) -> None:
+    session, book = shelf.load(shelf.add("a"))
+
+    def stamp(mapper: object, connection: object, target: Book) -> None:
+        target.pages.append(page("z"))
+
+    shelf.edit(book.id, append("x"))
+    event.listen(Book, "before_update", stamp, insert=True)
+    try:
+        with session:
+            book.title = "new"
+            session.commit()
+    finally:
+        event.remove(Book, "before_update", stamp)
+    assert shelf.read(book.id) == "axz"
+
+
+# -- what replaces ---------------------------------------------------------------------------------------------------------
+
+
+def _assign(session: Session, book: Book) -> None:
+    book.pages = [*book.pages, page("y")]
+
+
+def _assign_and_edit(session: Session, book: Book) -> None:
+    book.pages = list(book.pages)
+    book.pages.append(page("y"))
+
+
+def _assign_a_query_s_list(session: Session, book: Book) -> None:
+    with Session(session.get_bind()) as other:
+        found = other.scalars(select(Book.pages).where(Book.id == book.id)).one()
+    found[:] = [*list(book.pages), page("y")]
+    book.pages = found
+
+
+def _assign_after_editing(session: Session, book: Book) -> None:
+    book.pages.append(page("q"))
+    book.pages = [*book.pages[:1], page("y")]
+
+
+def _statement(session: Session, book: Book) -> None:
+    pages = [*book.pages, page("y")]
+    session.execute(update(Book).where(Book.id == book.id).values(pages=pages))
+
+
+@pytest.mark.parametrize(
+    "replace",
+    [_assign, _assign_and_edit, _assign_a_query_s_list, _assign_after_editing, _statement],
+    ids=lambda one: one.__name__.strip("_"),
+)
+def test_what_assigns_a_list_replaces_it(shelf: Library, replace: Callable[[Session, Book], None]) -> None:
+    session, book = shelf.load(shelf.add("a"))
+    shelf.edit(book.id, append("x"))
+    with session:
+        replace(session, book)
+        session.commit()
+    assert shelf.read(book.id) == shelf.objects == "ay"
+
+
+def test_merge_replaces_a_list(shelf: Library) -> None:
+    session, book = shelf.load(shelf.add("a"))
+    session.close()
+    book.pages = [*book.pages, page("y")]
+    shelf.edit(book.id, append("x"))
+    with Session(shelf.engine) as other:
+        other.merge(book)
+        other.commit()
+    assert shelf.read(book.id) == shelf.objects == "ay"
+
+
+# -- undone ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_failed_flush_takes_the_merge_back(shelf: Library) -> None:
+    session, book = shelf.load(shelf.add("ab"))
+    other = session.get_one(Book, shelf.add("c"))
+    session.commit()
+    shelf.edit(book.id, both(append("x"), remove("b")))
+    with session:
+        pages = book.pages
+        pages.append(page("y"))
+        other.cover = other.pages[0]  # a copy, which fails after the lists are merged
+        with shelf.backend.inject(Fault("copy", error=StorageError("broken"))), pytest.raises(StorageError):
+            session.flush()
+        assert names(pages) == "aby"
+        assert book.pages is pages
+        session.commit()
+        assert names(pages) == "axy"
+    assert shelf.read(book.id) == "axy"
+
+
+def test_a_rolled_back_savepoint_takes_the_merge_back(shelf: Library) -> None:
+    session, book = shelf.load(shelf.add("a"))
+    shelf.edit(book.id, append("x"))
+    with session:
+        savepoint = session.begin_nested()
+        book.pages.append(page("y"))
+        session.flush()
+        assert names(book.pages) == "axy"
+        savepoint.rollback()
+        book.pages.append(page("z"))
+        session.commit()
+    assert shelf.read(book.id) == shelf.objects == "axz"
+
+
+def test_a_row_expunged_before_the_rollback_has_its_own_edit(shelf: Library) -> None:
+    session, book = shelf.load(shelf.add("ab"))
+    shelf.edit(book.id, both(append("x"), remove("b")))
+    book.pages.append(page("y"))
+    session.flush()
+    session.expunge(book)
+    session.rollback()
+    session.close()
+    assert names(book.pages) == "aby"
+    with Session(shelf.engine, expire_on_commit=False) as other:
+        other.add(book)
+        other.commit()
+    assert shelf.read(book.id) == shelf.objects == "axy"
+
+
+# -- where the database refuses --------------------------------------------------------------------------------------------
+
+
+def refused(library: Library, session: Session, row: Any, error: type[Exception]) -> None:
+    """Lose against another session: the database says so, and nothing but the losing edit is lost."""
+    key = row.id
+    with session:
+        row.pages.append(page("y"))
+        with pytest.raises(error):
+            session.commit()
+        session.rollback()
+        assert library.read(key, type(row)) == library.objects == "ax"
+        row.pages.append(page("y"))
+        session.commit()
+    assert library.read(key, type(row)) == library.objects == "axy"
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_sqlite_refuses_after_an_older_read(database: EmptyDatabase) -> None:
+    engine = database.engine()
+    with engine.connect() as connection:
+        connection.exec_driver_sql("COMMIT")
+        connection.exec_driver_sql("PRAGMA journal_mode=WAL")  # or a reader keeps the writer out
+        connection.exec_driver_sql("BEGIN")
+    library = Library(engine)
+    session = Session(engine)
+    book = session.get_one(Book, library.add("a"))
+    library.edit(book.id, append("x"))
+    refused(library, session, book, OperationalError)
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
+def test_postgresql_refuses_above_read_committed(library: Library, level: str) -> None:
+    session = Session(library.engine.execution_options(isolation_level=level))
+    book = session.get_one(Book, library.add("a"))
+    library.edit(book.id, append("x"))
+    refused(library, session, book, DBAPIError)
+
+
+@pytest.mark.parametrize("database", ["mariadb"], indirect=True)
+def test_mariadb_refuses_under_snapshot_isolation(library: Library) -> None:
+    session = Session(library.engine)
+    try:
+        session.connection().exec_driver_sql("SET innodb_snapshot_isolation=ON")
+    except DBAPIError:
+        pytest.skip("this MariaDB has no innodb_snapshot_isolation")
+    session.commit()
+    book = session.get_one(Book, library.add("a"))
+    library.edit(book.id, append("x"))
+    refused(library, session, book, DBAPIError)
+
+
+@pytest.mark.parametrize("database", ["postgresql", "mariadb"], indirect=True)
+def test_a_version_column_refuses_the_older_edit(library: Library) -> None:
+    session = Session(library.engine)
+    row = session.get_one(Versioned, library.add("a", Versioned))
+    library.edit(row.id, append("x"), Versioned)
+    refused(library, session, row, StaleDataError)
+
+
+# -- the outbox ------------------------------------------------------------------------------------------------------------
+
+
+def test_tombstones_name_what_a_merge_has_dropped(database: EmptyDatabase) -> None:
+    class Tables(DeclarativeBase):
+        pass
+
+    class Paper(Tables):
+        __tablename__ = "paper"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        pages: Mapped[FileObjectList] = mapped_column(StoredObject("docs", multiple=True))
+
+    outbox = Outbox(Tables.metadata, retention=timedelta(0))
+    library = Library(database.engine())
+    Tables.metadata.create_all(library.engine)
+    key = library.add("abc", Paper)
+    session, paper = library.load(key, Paper)
+    library.edit(key, both(remove("a"), append("x")), Paper)
+    with session:
+        remove("b")(paper.pages)
+        append("y")(paper.pages)
+        session.commit()
+    outbox.drain(library.engine)
+    assert library.read(key, Paper) == library.objects == "cxy"
