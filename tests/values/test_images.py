@@ -16,12 +16,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from filerow import FileObject, StoredObject
-from filerow._file.transfer import Upload
 from filerow._validation.images import dimensions
-from filerow._validation.rules import ImageLimits, Rules
 from filerow._validation.types import sniff
 from filerow.exceptions import ImageDimensionsError
 from tests.values.images import jpeg_with_metadata, picture, png, tiff_with_directory_at_the_end
+from tests.values.rows import stored_by
 
 if TYPE_CHECKING:
     from tests.values.conftest import WatchedBackend
@@ -187,8 +186,8 @@ def test_a_hostile_svg_costs_nothing(text: str) -> None:
 
 # -- how far a header is looked for ------------------------------------------------------------------------------------------
 
-WIDE = Rules(image=ImageLimits(max_width=50), field="photo")
-NARROW = Rules(image=ImageLimits(max_width=10), field="photo")
+WIDE = StoredObject("docs", max_width=50)
+NARROW = StoredObject("docs", max_width=10)
 
 
 def chunks(data: bytes) -> Iterator[bytes]:
@@ -206,10 +205,10 @@ FARTHER: dict[str, bytes] = {
 }
 
 
-def refused(docs: WatchedBackend, content: object, rules: Rules = NARROW) -> ImageDimensionsError:
+def refused(docs: WatchedBackend, content: object, kind: StoredObject = NARROW) -> ImageDimensionsError:
     file = FileObject("docs", "x.png", content=content)
     with pytest.raises(ImageDimensionsError) as error:
-        Upload(file._content, file._facts, docs, "a/b", rules).run()  # type: ignore[arg-type]
+        stored_by(kind, file)
     assert docs.puts == []
     return error.value
 
@@ -225,9 +224,10 @@ def test_content_that_can_seek_is_looked_at_as_far_as_its_header_reaches(
             assert refused(docs, content).actual == 31
             opened.seek(0)
             file = FileObject("docs", "x.png", content=content)
-            Upload(file._content, file._facts, docs, "a/b", WIDE).run()  # type: ignore[arg-type]
-            assert docs.read("a/b") == data
-            docs.delete(["a/b"])
+            stored_by(WIDE, file)
+            assert docs.paths == {file.path}
+            assert docs.read(file.path) == data
+            docs.delete([file.path])
             docs.puts.clear()
 
 
@@ -346,7 +346,7 @@ BROKEN = [
 def test_each_limit_says_what_it_is_and_what_the_image_has(
     limits: dict[str, int], limit: int, actual: int, text: str, docs: WatchedBackend
 ) -> None:
-    error = refused(docs, png(31, 17), StoredObject(**limits).rules("photo"))  # type: ignore[arg-type]
+    error = refused(docs, png(31, 17), StoredObject("docs", **limits))  # type: ignore[arg-type]
     assert (error.field, error.limit, error.actual) == ("photo", limit, actual)
     assert text in str(error)
     assert "31 x 17" in str(error)
@@ -354,11 +354,11 @@ def test_each_limit_says_what_it_is_and_what_the_image_has(
 
 
 def test_the_limits_themselves_are_allowed(docs: WatchedBackend) -> None:
-    kind = StoredObject(max_pixels=527, min_width=31, max_width=31, min_height=17, max_height=17)
-    for name, content in (("x.png", png(31, 17)), ("x.txt", b"no image at all")):
-        file = FileObject("docs", name, content=content)
-        Upload(file._content, file._facts, docs, name, kind.rules("f")).run()  # type: ignore[arg-type]
-    assert docs.paths == {"x.png", "x.txt"}
+    kind = StoredObject("docs", max_pixels=527, min_width=31, max_width=31, min_height=17, max_height=17)
+    files = (("x.png", png(31, 17)), ("x.txt", b"no image at all"))
+    stored = [stored_by(kind, FileObject("docs", name, content=content)) for name, content in files]
+    assert docs.paths == {file.path for file in stored}
+    assert len(docs.paths) == 2
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.pool import StaticPool
 
 from filerow import FileObject, FileObjectList, Inspection, StoredObject, whole_content
-from filerow._file.transfer import Upload
 from filerow.exceptions import ContentError, FileTooLargeError, FileValidationError, IntegrityError
 from tests.values.images import png
 
@@ -393,9 +392,7 @@ async def test_plain_validators_do_not_block_the_event_loop() -> None:
         threads.append(threading.current_thread())
 
     await model([looking, scanning]).file.type.check_async(FileObject(content=iter([b"abc"])))
-    file = FileObject("docs", "x", content=iter([b"abc"]))
-    document = model([looking, scanning])
-    await Upload(file._content, file._facts, file.backend, "a", document.file.type.rules("f")).run_async()  # type: ignore[arg-type]
+    await Attach(is_async=True)(model([looking, scanning]), iter([b"abc"]))
     assert len(threads) == 4
     assert threading.main_thread() not in threads
 
