@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -16,10 +18,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.orm import Session
-from typer.testing import CliRunner
 
 from filerow import FileObject, storages
-from filerow.cli._commands import app
+from filerow.cli import main
 from tests.databases import explicit_begin
 
 PROGRAM = str(Path(sys.executable).parent / "filerow")
@@ -93,8 +94,16 @@ class Run:
 
 def run(*arguments: str) -> Run:
     """Run a command in this process."""
-    result = CliRunner().invoke(app, list(arguments), prog_name="filerow", catch_exceptions=False)
-    return Run(result.exit_code, result.stdout, result.stderr)
+    out, err = io.StringIO(), io.StringIO()
+    before, sys.argv = sys.argv, ["filerow", *arguments]
+    try:
+        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as left:
+            main()
+    finally:
+        sys.argv = before
+    code = left.value.code or 0
+    assert isinstance(code, int)
+    return Run(code, out.getvalue(), err.getvalue())
 
 
 def environment(**more: str) -> dict[str, str]:
