@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from filerow import FileObject, storages
-from filerow._tokens import Keys, Purpose
 from filerow.backends.obstore import ObstoreBackend
 from filerow.direct import DirectUploads
 from filerow.exceptions import (
@@ -22,6 +21,7 @@ from filerow.exceptions import (
     UnsupportedOperationError,
 )
 from tests.direct.conftest import EVERY_STORE, EXACT_STORES, HTML, JPEG, PNG, SECRET, Document, Send, Side, Store, make_store
+from tests.tokens import sealed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -252,7 +252,7 @@ def test_a_claim_that_is_not_ours_is_refused(store: Store, side: Side, send: Sen
     uploads = store.uploads()
     claim = uploaded(side, uploads, send).claim
     body, _, signature = claim.rpartition(".")
-    url_token = Keys(SECRET).seal(Purpose.URL, {"path": "x"}, expires_at=time.time() + 60)
+    url_token = sealed({"path": "x"}, SECRET, purpose="url")
     for wrong in ("", "x", claim[:-1], f"{body[:-2]}AA.{signature}", f"{body}.{signature[::-1]}", claim + "A", "ü.ü", url_token):
         for method in ("claim", "resume", "abort"):
             with pytest.raises(InvalidTokenError):

@@ -12,13 +12,10 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Mapped, mapped_column
 
-from filerow import FileObject, PathRequest, StoredObject, storages
-from filerow._tokens import Keys
-from filerow._validation.validators import Inspection
-from filerow.backends._types import ObjectInfo
+from filerow import FileObject, Inspection, PathRequest, StoredObject, storages
+from filerow.backends.base import ObjectInfo
 from filerow.backends.memory import MemoryBackend
 from filerow.direct import DirectUploads
-from filerow.direct._claims import Claim
 from filerow.exceptions import (
     ClaimError,
     ContentTypeError,
@@ -31,6 +28,7 @@ from filerow.exceptions import (
 )
 from tests.direct.conftest import JPEG, PNG, SECRET, Base, Document, Send, Side
 from tests.direct.site import Site
+from tests.tokens import said_by
 
 IMAGE = {"filename": "cat.png", "size": len(PNG), "content_type": "image/png"}
 
@@ -254,7 +252,7 @@ def test_what_is_too_large_is_not_even_copied(side: Side) -> None:
         uploads = DirectUploads(Document.image, secret=SECRET)
         for body, copies in ((PNG + b"x", 0), (PNG, 1)):
             ticket = uploads.begin(**IMAGE)
-            backend.put(Claim.unseal(Keys(SECRET), ticket.claim).path, body)
+            backend.put(said_by(ticket.claim)["path"], body)
             if copies:
                 side(uploads, "claim", ticket.claim)
             else:
@@ -297,7 +295,7 @@ def troubled() -> Iterator[Troubled]:
 def test_after_a_failure_of_the_store_the_claim_can_be_tried_again(troubled: Troubled, side: Side) -> None:
     uploads = DirectUploads(Document.image, secret=SECRET)
     ticket = uploads.begin(**IMAGE)
-    path = Claim.unseal(Keys(SECRET), ticket.claim).path
+    path = said_by(ticket.claim)["path"]
     troubled.put(path, PNG)
     troubled.trouble = "fails"
     with pytest.raises(StorageError):
@@ -310,7 +308,7 @@ def test_after_a_failure_of_the_store_the_claim_can_be_tried_again(troubled: Tro
 async def test_a_cancelled_claim_can_be_tried_again(troubled: Troubled) -> None:
     uploads = DirectUploads(Document.image, secret=SECRET)
     ticket = uploads.begin(**IMAGE)
-    path = Claim.unseal(Keys(SECRET), ticket.claim).path
+    path = said_by(ticket.claim)["path"]
     troubled.put(path, PNG)
     troubled.trouble, troubled.reached = "hangs", asyncio.Event()
     task = asyncio.ensure_future(uploads.claim_async(ticket.claim))

@@ -7,15 +7,19 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
+import boto3
 import pytest
 
 from filerow import FileObject, storages
 from filerow.direct import DirectUploads, Ticket
 from filerow.exceptions import ClaimError, FileTooLargeError
 from tests.direct.conftest import HTML, PNG, SECRET, Document, Send, Side, post, put, s3_backend
+from tests.tokens import said_by
 
 if TYPE_CHECKING:
     from filerow.backends.obstore import ObstoreBackend
@@ -198,18 +202,24 @@ def test_an_aborted_upload_in_parts_leaves_nothing(
 
 
 def test_parts_that_were_put_together_by_an_attempt_that_failed_can_be_claimed(
-    backend: ObstoreBackend, side: Side, tmp_path: Path
+    s3_server: S3Server, backend: ObstoreBackend, side: Side, tmp_path: Path
 ) -> None:
-    from filerow._tokens import Keys
-    from filerow.backends.obstore.backend import direct_of
-    from filerow.direct._claims import Claim
-
     _, ticket = in_parts(side)
     send_parts(tmp_path, ticket, 1, 2, 3)
-    claim, direct = Claim.unseal(Keys(SECRET), ticket.claim), direct_of(backend)
-    there = direct.parts(claim.path, claim.upload_id)
-    assert there is not None
-    direct.complete(claim.path, claim.upload_id, {number: tag for number, (_, tag) in there.items()})
+    assert paths(backend) == set()
+    bucket, _, key = unquote(urlsplit(ticket.parts[0].url).path).lstrip("/").partition("/")
+    upload = {"Bucket": bucket, "Key": key, "UploadId": said_by(ticket.claim)["upload_id"]}
+    client = boto3.client(
+        "s3",
+        endpoint_url=s3_server.endpoint,
+        aws_access_key_id=s3_server.access_key,
+        aws_secret_access_key=s3_server.secret_key,
+        region_name="us-east-1",
+    )
+    with closing(client):
+        parts = [{name: part[name] for name in ("PartNumber", "ETag")} for part in client.list_parts(**upload)["Parts"]]
+        client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+    assert len(paths(backend)) == 1
     assert side(FileObject, "from_claim", ticket.claim, secret=SECRET).get_content() == LARGE
 
 

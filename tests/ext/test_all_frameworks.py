@@ -19,7 +19,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from filerow import FileObject, storages
-from filerow.backends._types import SignRequest
+from filerow.backends.base import SignRequest
 from filerow.testing.faults import Fault, FaultyBackend, Operation
 from tests.ext.world import LIMIT, SECRET, TOKEN, Document
 

@@ -11,10 +11,9 @@ from urllib.parse import unquote, urlsplit
 from filerow.http import Body, Reply, answer, receive, serve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from filerow import FileObject
-    from filerow.http._reply import Headers
 
 
 class Site:
@@ -29,7 +28,7 @@ class Site:
 
     def __init__(self) -> None:
         self.files: dict[str, FileObject] = {}
-        self.pages: dict[str, tuple[str, bytes, Headers]] = {}
+        self.pages: dict[str, tuple[str, bytes, Sequence[tuple[str, str]]]] = {}
         self.beacons: list[str] = []
         self.asked: list[tuple[str, str]] = []
         site = self

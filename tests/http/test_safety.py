@@ -6,8 +6,10 @@ import urllib.request
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from filerow import FileObject, storages
+from filerow import FileObject, StoredObject, storages
 from filerow.backends.base import SignRequest
 from filerow.backends.local import LocalBackend
 from filerow.backends.memory import MemoryBackend
@@ -188,12 +190,27 @@ def test_a_store_s_own_links_are_as_safe(bucket: ObstoreBackend, name: str) -> N
 
 
 def test_a_copy_to_another_store_takes_its_headers_along(bucket: ObstoreBackend) -> None:
-    from filerow._file.object import facts_of
-    from filerow._file.transfer import Copy
+    class Base(DeclarativeBase):
+        pass
 
-    file = FileObject("docs", "grüße.html", content_type="text/html", content=HTML).save()
-    Copy(facts_of(file), storages.get_backend("docs"), bucket, "copied.html").run()
-    headers = fetched(bucket.sign("copied.html", SignRequest("GET", 60)))
+    class Page(Base):
+        __tablename__ = "page"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        file: Mapped[FileObject] = mapped_column(StoredObject("docs"))
+        copy: Mapped[FileObject | None] = mapped_column(StoredObject("s3"))
+
+    engine = create_engine("sqlite://")
+    with Session(engine, expire_on_commit=False) as session:
+        Base.metadata.create_all(session.connection())
+        page = Page(file=FileObject(filename="grüße.html", content_type="text/html", content=HTML))
+        session.add(page)
+        session.commit()
+        page.copy = page.file
+        session.commit()
+    engine.dispose()
+    assert page.copy is not None
+    assert page.copy.backend_key == "s3"
+    headers = fetched(bucket.sign(page.copy.path, SignRequest("GET", 60)))
     assert headers["content-disposition"] == "attachment; filename=\"gr__e.html\"; filename*=UTF-8''gr%C3%BC%C3%9Fe.html"
 
 

@@ -15,6 +15,7 @@ from filerow.backends.fsspec import FSSpecBackend
 from filerow.backends.local import LocalBackend
 from filerow.backends.memory import MemoryBackend
 from filerow.backends.obstore import ObstoreBackend
+from tests.backends.directories import hold
 from tests.backends.stores import s3_options, s3fs_options, shared
 
 CANARY = b"the canary beside the root: nobody may read this"
@@ -127,9 +128,7 @@ def _local(request: pytest.FixtureRequest) -> Ground:
 
 
 def _local_by_path(request: pytest.FixtureRequest) -> Ground:  # as on Windows
-    from filerow.backends.local import directory
-
-    request.getfixturevalue("monkeypatch").setattr(directory, "BY_DESCRIPTOR", False)
+    hold(request.getfixturevalue("monkeypatch"), by_descriptor=False)
     return _local(request)
 
 

@@ -18,17 +18,16 @@ import pytest
 from sqlalchemy import create_engine
 
 from filerow import FileObject
-from filerow._tokens import Keys
 from filerow.backends.base import PutOptions, SignRequest
 from filerow.backends.local import LocalBackend
 from filerow.direct import DirectUploads
-from filerow.direct._claims import Claim
 from filerow.exceptions import FilerowError, InvalidPathError, ObjectNotFoundError
 from filerow.http import accelerate, answer, receive, serve
 from filerow.maintenance import sweep
 from tests.http.conftest import parts, read
 from tests.security.hostile import CANARY, INSIDE, SECRET, Ground
 from tests.security.test_doors import Base, Document
+from tests.tokens import claim_of, sealed
 
 pytestmark = pytest.mark.parametrize("ground", ["local", "local-by-path"], indirect=True)
 
@@ -156,9 +155,8 @@ def test_a_sweep_neither_follows_nor_removes_what_is_no_object(ground: Ground, l
 def test_no_claim_is_redeemed_for_what_is_no_object(ground: Ground, local: LocalBackend, kind: str) -> None:
     plant(local, kind)
     size = os.stat(local.root.parent / "canary.txt").st_size
-    claim = Claim("docs", PATH, "target", "document.file", "a.txt", size, "text/plain", None, {}, time.time() + 60)
     with pytest.raises(FilerowError):
-        DirectUploads(Document.file, secret=SECRET).claim(claim.seal(Keys(SECRET)))
+        DirectUploads(Document.file, secret=SECRET).claim(sealed(claim_of(size, path=PATH), SECRET))
     assert {info.path for info in local.list()} == {"inside"}
     ground.check()
 

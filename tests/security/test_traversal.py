@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from filerow.backends._types import Unfinished
-from filerow.backends.base import SignRequest, StorageBackend
+from filerow.backends.base import SignRequest, StorageBackend, Unfinished
 from filerow.exceptions import FilerowError, UnsupportedOperationError
 from filerow.http import answer
 from tests.http.conftest import parts, read

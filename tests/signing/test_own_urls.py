@@ -18,13 +18,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from filerow import FileObject, storages
-from filerow._tokens import ENVIRONMENT, Keys, Purpose
-from filerow.backends._own_urls import OwnUrls
+from filerow._tokens import Keys, Purpose
 from filerow.backends.base import SignRequest
 from filerow.backends.local import LocalBackend
 from filerow.backends.memory import MemoryBackend
 from filerow.exceptions import ExpiredTokenError, InvalidOptionError, InvalidTokenError, SecretError, UnsupportedOperationError
 
+ENVIRONMENT = "FILEROW_SECRET"
 SECRET = "the-first-secret-of-these-tests"
 OTHER = "another-secret-of-these-tests"
 NOW = 1_800_000_000
@@ -34,11 +34,11 @@ UPLOAD = SignRequest("PUT", 60, None, "image/png", 10, 20, signed_at=NOW)
 PATH = "docs/file/0199 ü&=.png"
 
 
-def urls(backend: str = "docs", secret: Any = SECRET, **options: Any) -> OwnUrls:
-    return OwnUrls(backend, "/files", secret, **options)
+def urls(backend: str = "docs", secret: Any = SECRET, *, base_url: str | None = "/files", **options: Any) -> Any:
+    return MemoryBackend(backend, base_url=base_url, secret=secret, **options).own_urls
 
 
-def verify(own: OwnUrls, method: str, url: str, now: float = NOW + 1) -> tuple[str, SignRequest]:
+def verify(own: Any, method: str, url: str, now: float = NOW + 1) -> tuple[str, SignRequest]:
     """Check a URL as the route does: the path as the server decodes it, the query as it came."""
     parts = urlsplit(url)
     _, _, _, path = unquote(parts.path).split("/", 3)
@@ -72,8 +72,8 @@ def test_no_url_is_made_for_another_method_or_for_no_time() -> None:
 
 
 def test_where_urls_begin_can_be_asked_for() -> None:
-    assert OwnUrls("docs", "https://app.example/files/").base_url == "https://app.example/files"
-    assert OwnUrls("docs", None).base_url is None
+    assert urls(base_url="https://app.example/files/").base_url == "https://app.example/files"
+    assert urls(base_url=None).base_url is None
 
 
 PRINTABLE = string.ascii_letters + string.digits + string.punctuation + " "
@@ -275,8 +275,9 @@ def test_a_developer_s_random_secret_is_one_per_process(monkeypatch: pytest.Monk
     url = urls(secret=None, development=True).sign(PATH, READ)
     assert verify(urls(secret=None, development=True), "GET", url)
     code = (
-        "from filerow.backends._own_urls import OwnUrls; from filerow.backends.base import SignRequest; "
-        f"print(OwnUrls('docs', '/files', development=True).sign('a', SignRequest('GET', 60, signed_at={NOW})))"
+        "from filerow.backends.memory import MemoryBackend; from filerow.backends.base import SignRequest; "
+        "backend = MemoryBackend('docs', base_url='/files', development=True); "
+        f"print(backend.sign('a', SignRequest('GET', 60, signed_at={NOW})))"
     )
     elsewhere = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     assert elsewhere.startswith("/files/docs/a?")

@@ -18,7 +18,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from filerow import FileObject, storages
-from filerow.backends import _types
 from filerow.backends.base import SignRequest, StorageBackend
 from filerow.backends.fsspec import FSSpecBackend
 from filerow.backends.memory import MemoryBackend
@@ -51,7 +50,7 @@ def backend(request: pytest.FixtureRequest) -> StorageBackend:
 
 
 def at(monkeypatch: pytest.MonkeyPatch, moment: float) -> None:
-    monkeypatch.setattr(_types.time, "time", lambda: moment)
+    monkeypatch.setattr(time, "time", lambda: moment)
 
 
 async def test_urls_of_one_window_are_the_same(backend: StorageBackend, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
-from filerow._buffers import BUFFERS
 from filerow.backends.base import Capabilities, ObjectInfo, PutOptions, SignRequest
 from filerow.backends.memory import MemoryBackend
 from filerow.exceptions import StorageError
 
 SECRET = "a secret of the tests"
+BUFFERS = (bytes, bytearray, memoryview)
 BROKEN: list[tuple[type[MemoryBackend], str]] = []
 """Each broken backend with a case that catches it."""
 
