@@ -24,7 +24,7 @@ from filerow.exceptions import (
     StorageError,
 )
 
-__all__ = ("Capabilities", "ObjectInfo", "PutOptions", "SignRequest", "StorageBackend")
+__all__ = ("Capabilities", "ObjectInfo", "PutOptions", "SignRequest", "StorageBackend", "Unfinished")
 
 _DEFAULT_OPTIONS = PutOptions()
 
