@@ -10,11 +10,12 @@ import pytest
 
 from filerow.backends.base import PutOptions, StorageBackend
 from filerow.backends.fsspec import FSSpecBackend
-from filerow.backends.local import LocalBackend, directory
+from filerow.backends.local import LocalBackend
 from filerow.backends.memory import MemoryBackend
 from filerow.backends.obstore import ObstoreBackend
 from filerow.exceptions import ObjectExistsError, StoragePermissionError
 from filerow.testing import Case, overrides_case
+from tests.backends.directories import hold
 from tests.backends.stores import (
     LARGE_BODY,
     NO_BUCKET,
@@ -60,7 +61,7 @@ class TestLocalByPath(Suite):
     every_run = CORE
 
     def make(self) -> StorageBackend:
-        self.fixture("monkeypatch").setattr(directory, "BY_DESCRIPTOR", False)
+        hold(self.fixture("monkeypatch"), by_descriptor=False)
         return LocalBackend("local", self.fixture("tmp_path") / "root", fsync=False)
 
 

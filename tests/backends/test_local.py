@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import heapq
 import os
 import resource
 import shutil
@@ -22,7 +23,7 @@ from typing import Any
 import pytest
 
 from filerow.backends.base import PutOptions, SignRequest
-from filerow.backends.local import LocalBackend, directory
+from filerow.backends.local import LocalBackend
 from filerow.exceptions import (
     InvalidPathError,
     ObjectExistsError,
@@ -31,13 +32,14 @@ from filerow.exceptions import (
     StoragePermissionError,
     UnsupportedOperationError,
 )
+from tests.backends.directories import hold, page_by
 
 OVERWRITE = PutOptions(create_only=False)
 
 
 @pytest.fixture(params=[True, False], ids=["by-descriptor", "by-path"])
 def local(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalBackend:
-    monkeypatch.setattr(directory, "BY_DESCRIPTOR", request.param)
+    hold(monkeypatch, by_descriptor=request.param)
     return LocalBackend("local", tmp_path / "root", fsync=False)
 
 
@@ -248,16 +250,16 @@ def test_a_large_folder_is_listed_in_bounded_memory(local: LocalBackend, monkeyp
             (local.root / f"d{number:02}" / name).touch()
     expected = [f"d{number:02}/{name}" for number in range(30) for name in "abc"]
     pages: list[int] = []
-    nsmallest = directory.heapq.nsmallest
+    nsmallest = heapq.nsmallest
 
     def counting(count: int, items: Iterator[str]) -> list[str]:
         page = nsmallest(count, items)
         pages.append(len(page))
         return page
 
-    monkeypatch.setattr(directory.heapq, "nsmallest", counting)
+    monkeypatch.setattr(heapq, "nsmallest", counting)
     for size in (1, 2, 3, 7, 30, 31):
-        monkeypatch.setattr(directory, "_PAGE", size)
+        page_by(monkeypatch, size)
         for position in (0, 1, 44, 45, 88, 89):
             after = expected[position]
             assert [info.path for info in local.list("", after)] == expected[position + 1 :], (size, after)
@@ -270,13 +272,24 @@ def test_folders_before_the_start_are_not_even_opened(local: LocalBackend, monke
     for number in range(20):
         local.put(f"t/{number:02}/x", b"")
     opened: list[str] = []
-    child = directory.Directory.child
+    open_, scandir = os.open, os.scandir
 
-    def noting(self: directory.Directory, name: str) -> directory.Directory:
-        opened.append(name)
-        return child(self, name)
+    def note(path: Any) -> None:
+        name = Path(path).name
+        if name not in {local.root.name, *opened}:
+            opened.append(name)
 
-    monkeypatch.setattr(directory.Directory, "child", noting)
+    def opening(path: Any, *given: Any, **more: Any) -> int:
+        note(path)
+        return open_(path, *given, **more)
+
+    def scanning(folder: Any) -> Any:
+        if not isinstance(folder, int):  # a descriptor has been opened
+            note(folder)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "open", opening)
+    monkeypatch.setattr(os, "scandir", scanning)
     assert [info.path for info in local.list("t", "t/17/x")] == ["t/18/x", "t/19/x"]
     assert opened == ["t", "17", "18", "19"]
     opened.clear()
@@ -326,16 +339,16 @@ def test_an_object_and_a_folder_cannot_have_one_name(local: LocalBackend) -> Non
 
 def test_a_folder_removed_under_a_put_is_made_again(local: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody's cron job removes empty directories."""
-    create = directory.Directory.create
+    open_ = os.open
     left = [3]
 
-    def racing(self: directory.Directory, name: str) -> int:
-        if left[0]:
+    def racing(path: Any, flags: int, *given: Any, **more: Any) -> int:
+        if left[0] and flags & os.O_CREAT:
             left[0] -= 1
             (local.root / "a" / "b").rmdir()
-        return create(self, name)
+        return open_(path, flags, *given, **more)
 
-    monkeypatch.setattr(directory.Directory, "create", racing)
+    monkeypatch.setattr(os, "open", racing)
     local.put("a/b/x", b"x")
     assert local.read("a/b/x") == b"x"
     left[0] = 100
