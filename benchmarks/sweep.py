@@ -23,10 +23,10 @@ from typing import Any
 from sqlalchemy import Column, Integer, MetaData, Table, create_engine, text
 
 from filerow import StoredObject, storages
-from filerow._paths import generate_path
 from filerow.backends.base import StorageBackend
 from filerow.maintenance import check, sweep
 from filerow.outbox import Outbox
+from tests.generated import generated
 
 NEW = 1_000
 ORPHANS = 100
@@ -69,7 +69,7 @@ def run(stack: ExitStack, count: int, store: str) -> list[str]:
     ]
     for name in ("full sweep", "incremental sweep", "check"):
         if name == "incremental sweep":
-            build(engine, backend, store, (generate_path("document", "file", "a.bin") for _ in range(NEW)))
+            build(engine, backend, store, (generated("document", "file", ".bin") for _ in range(NEW)))
         before = 0 if proxy is None else len(proxy.requests)
         command = [
             sys.executable,
@@ -117,9 +117,8 @@ def old_paths(count: int) -> Iterator[str]:
     """Yield paths as they were generated during the last year."""
     now = time.time()
     for number in range(count):
-        moment = now - 365 * 86_400 * (count - number) / count - 2 * 86_400
-        token = generate_path("t", "c", "").rpartition("/")[2]
-        yield f"document/file/{int(moment * 1000):012x}{token[12:]}.bin"
+        age = 365 * 86_400 * (count - number) / count + 2 * 86_400
+        yield generated("document", "file", ".bin", age=time.time() - now + age)
 
 
 def build(engine: Any, backend: StorageBackend, store: str, paths: Iterator[str]) -> None:

@@ -11,9 +11,7 @@ import boto3
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
-from filerow import FileObject, storages
-from filerow._orm.ownership import Ref
-from filerow._orm.references import column_named
+from filerow import FileObject, StoredObject, storages
 from filerow.direct import DirectUploads
 from filerow.maintenance import adopt, migrate, sweep
 from filerow.outbox import outbox_of
@@ -64,20 +62,20 @@ def _upload(world: World) -> str:
     return ticket.claim
 
 
-def owned(world: World, engine: Engine) -> set[Ref]:
+def owned(world: World, engine: Engine) -> set[tuple[str, str]]:
     """Return what the rows name."""
     metadata = model(with_outbox=world.with_outbox).metadata
-    found: set[Ref] = set()
+    found: set[tuple[str, str]] = set()
     with Session(engine) as session:
         for row in session.query(model(with_outbox=world.with_outbox)):
-            found |= {Ref(file.backend_key, file.path) for file in [row.file, *row.pages] if file is not None}
-    assert column_named(metadata, "paper.file")
+            found |= {(file.backend_key, file.path) for file in [row.file, *row.pages] if file is not None}
+    assert isinstance(metadata.tables["paper"].c.file.type, StoredObject)
     return found
 
 
-def stored() -> set[Ref]:
+def stored() -> set[tuple[str, str]]:
     """Return all objects of both backends."""
-    return {Ref(key, info.path) for key in KEYS for info in storages.get_backend(key).list()}
+    return {(key, info.path) for key in KEYS for info in storages.get_backend(key).list()}
 
 
 def unfinished(world: World) -> list[str]:
@@ -86,7 +84,7 @@ def unfinished(world: World) -> list[str]:
         found = set()
         for key, top in world.stores.items():
             files = (Path(folder) / name for folder, _, names in os.walk(top) for name in names)
-            found |= {Ref(key, file.relative_to(top).as_posix()) for file in files}
+            found |= {(key, file.relative_to(top).as_posix()) for file in files}
         return sorted(path for _, path in found - stored())
     places = [store.removeprefix("s3://").partition("/") for store in world.stores.values()]
     client = boto3.client(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Column, Engine, ForeignKey, Integer, MetaData, Table, event, insert
+from sqlalchemy import Column, Connection, Engine, ForeignKey, Integer, MetaData, Table, event, insert, text
 
 from filerow import FileObject, StoredObject
 from filerow.maintenance import Finding, doctor
 from filerow.outbox import Outbox
-from filerow.outbox._table import now_of
 from tests.databases import EmptyDatabase
 
 
@@ -40,7 +40,7 @@ class Models:
     def bury(self, count: int = 1, *, late: float = 0.0, **values: Any) -> None:
         """Write tombstones that are due since so many seconds."""
         with self.engine.begin() as connection:
-            dropped = now_of(connection) - self.outbox.retention.total_seconds() - late
+            dropped = time.time() - 0.01 - self.outbox.retention.total_seconds() - late
             rows = [{"backend": "docs", "path": f"document/file/{n}", "dropped_at": dropped, **values} for n in range(count)]
             connection.execute(insert(self.outbox.table), rows)
 
@@ -67,3 +67,20 @@ def engine_of(database: EmptyDatabase) -> Engine:
     if database.name == "sqlite":
         event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA recursive_triggers=ON"))
     return engine
+
+
+TRIGGERS = {
+    "sqlite": "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'document'",
+    "postgresql": "SELECT tgname FROM pg_trigger WHERE tgrelid = 'document'::regclass AND NOT tgisinternal",
+    "mysql": "SELECT trigger_name FROM information_schema.triggers "
+    "WHERE event_object_schema = database() AND event_object_table = 'document'",
+}
+
+
+def drop_triggers(connection: Connection) -> None:
+    """Drop every trigger of the table, as a migration of somebody else may."""
+    dialect = connection.dialect.name.replace("mariadb", "mysql")
+    names = connection.scalars(text(TRIGGERS[dialect])).all()
+    assert names
+    for name in names:
+        connection.execute(text(f"DROP TRIGGER {name}{' ON document' if dialect == 'postgresql' else ''}"))

@@ -23,7 +23,6 @@ from sqlalchemy import Engine, func, select, update
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from filerow import FileObject, StoredObject, storages
-from filerow._orm.ownership import Ref
 from filerow.backends.local import LocalBackend
 from filerow.backends.obstore import ObstoreBackend
 from filerow.maintenance import migrate, sweep
@@ -228,15 +227,15 @@ def settle(place: Place, engine: Engine) -> tuple[int, int]:
     return drained, sum({step.step: step.changed for step in steps}.values())
 
 
-def objects() -> set[Ref]:
+def objects() -> set[tuple[str, str]]:
     """Return all objects of both backends."""
-    return {Ref(key, info.path) for key in KEYS for info in storages.get_backend(key).list()}
+    return {(key, info.path) for key in KEYS for info in storages.get_backend(key).list()}
 
 
-def named(engine: Engine) -> set[Ref]:
+def named(engine: Engine) -> set[tuple[str, str]]:
     """Return the objects that rows name."""
     with Session(engine) as session:
-        return {Ref(file.backend_key, file.path) for file in session.scalars(select(Room.file))}
+        return {(file.backend_key, file.path) for file in session.scalars(select(Room.file))}
 
 
 def left_behind(engine: Engine) -> int:

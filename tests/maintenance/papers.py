@@ -11,7 +11,6 @@ from sqlalchemy import Engine, String, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from filerow import FileObject, FileObjectList, PathRequest, StoredObject, storages
-from filerow._orm.ownership import Ref
 from filerow.backends.base import ObjectInfo, PutOptions
 from filerow.backends.memory import MemoryBackend
 from filerow.maintenance import Finding, Progress
@@ -124,9 +123,9 @@ class Papers:
             paper.pages.append(FileObject(content=content))
             session.commit()
 
-    def named(self) -> set[Ref]:
+    def named(self) -> set[tuple[str, str]]:
         """Return the objects that rows name."""
-        return {Ref(file.backend_key, file.path) for files in self.files().values() for file in files}
+        return {(file.backend_key, file.path) for files in self.files().values() for file in files}
 
     def check(self) -> None:
         """Every file can be read, and is what its row says."""
@@ -137,9 +136,9 @@ class Papers:
                 file.verify()
 
 
-def objects() -> set[Ref]:
+def objects() -> set[tuple[str, str]]:
     """Return all objects of both backends."""
-    return {Ref(key, info.path) for key in storages.registered_backends() for info in storages.get_backend(key).list()}
+    return {(key, info.path) for key in storages.registered_backends() for info in storages.get_backend(key).list()}
 
 
 def findings(progress: Sequence[Progress]) -> list[Finding]:

@@ -25,12 +25,9 @@ from filerow import StoredObject, storages
 from filerow.backends.local import LocalBackend
 from filerow.backends.memory import MemoryBackend
 from filerow.maintenance import Finding, doctor, doctor_async
-from filerow.maintenance._doctor.database import skew_findings
 from filerow.outbox import Outbox
-from filerow.outbox._table import now_of
-from filerow.outbox._triggers.install import drop_all
 from tests.databases import EmptyDatabase
-from tests.maintenance.clinic import Models, engine_of, models
+from tests.maintenance.clinic import Models, drop_triggers, engine_of, models
 
 ONLY_SQLITE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 ONLY_POSTGRESQL = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
@@ -80,7 +77,7 @@ def test_each_check_is_a_step(healthy: Models) -> None:
 
 def test_missing_triggers_and_indexes_are_found(healthy: Models) -> None:
     with healthy.engine.begin() as connection:
-        drop_all(connection, healthy.outbox.table, [healthy.document])
+        drop_triggers(connection)
     found = healthy.found()
     assert found["trigger-missing"].where == "document"
     assert found["trigger-missing"].level == "error"
@@ -151,7 +148,7 @@ def test_a_column_that_a_migration_forgot_is_found(healthy: Models) -> None:
 @ONLY_POSTGRESQL
 def test_a_column_of_json_and_not_jsonb_is_found(healthy: Models) -> None:
     with healthy.engine.begin() as connection:
-        drop_all(connection, healthy.outbox.table, [healthy.document])
+        drop_triggers(connection)
         connection.execute(text("ALTER TABLE document ALTER COLUMN file TYPE json"))
     finding = healthy.found()["not-jsonb"]
     assert (finding.where, finding.advice) == ("document.file", "ALTER TABLE document ALTER COLUMN file TYPE jsonb")
@@ -199,25 +196,32 @@ def test_a_driver_that_begins_too_late_is_found_by_what_it_does(healthy: Models,
         healthy.engine.dispose()
 
 
-def test_clocks_that_differ_are_found() -> None:
-    def levels(theirs: float) -> list[tuple[str, str]]:
-        return [(finding.code, finding.level) for finding in skew_findings("its clock", theirs, 1000.0, 1002.0)]
+def at_another_time(healthy: Models, ahead: float) -> dict[str, Finding]:
+    """Return what is found where the database's clock differs by so many seconds."""
 
-    assert levels(1001.0) == levels(975.0) == levels(1030.0) == []
-    assert levels(960.0) == levels(1040.0) == [("clock-skew", "warning")]
-    assert levels(90.0) == levels(1903.0) == [("clock-skew", "error")]
-    (finding,) = skew_findings("its clock", 900.0, 1000.0, 1002.0)
-    assert finding.message.startswith("its clock is 100 s behind this machine's")
+    def julianday(_: str) -> float:
+        return (time.time() + ahead) / 86_400 + 2_440_587.5  # as SQLite counts time
+
+    event.listen(healthy.engine, "connect", lambda connection, _: connection.create_function("julianday", 1, julianday))
+    healthy.engine.dispose()
+    return healthy.found()
+
+
+@ONLY_SQLITE
+def test_clocks_that_differ_are_found(healthy: Models) -> None:
+    def levels(ahead: float) -> list[tuple[str, str]]:
+        return [(code, finding.level) for code, finding in at_another_time(healthy, ahead).items()]
+
+    assert levels(0) == levels(-25) == levels(25) == []
+    assert levels(-40) == levels(40) == [("clock-skew", "warning")]
+    assert levels(-910) == levels(910) == [("clock-skew", "error")]
+    behind = at_another_time(healthy, -100)["clock-skew"]
+    assert re.match(r"the database's clock is (99|100|10\d) s behind this machine's", behind.message)
 
 
 @ONLY_SQLITE
 def test_a_database_of_another_time_is_found(healthy: Models) -> None:
-    def two_minutes_ahead(_: str) -> float:
-        return (time.time() + 120) / 86_400 + 2_440_587.5  # as SQLite counts time
-
-    event.listen(healthy.engine, "connect", lambda connection, _: connection.create_function("julianday", 1, two_minutes_ahead))
-    healthy.engine.dispose()
-    found = healthy.found()
+    found = at_another_time(healthy, 120)
     assert set(found) == {"clock-skew"}
     assert re.match(r"the database's clock is 1[12]\d s ahead of this machine's", found["clock-skew"].message)
 
@@ -256,9 +260,7 @@ def test_what_is_late_and_what_is_dead_is_found(healthy: Models) -> None:
 
 @ONLY_SQLITE
 def test_what_is_tried_again_later_is_not_late(healthy: Models) -> None:
-    with healthy.engine.connect() as connection:
-        later = now_of(connection) + 600
-    healthy.bury(late=5 * 3600, attempts=2, next_attempt=later)
+    healthy.bury(late=5 * 3600, attempts=2, next_attempt=time.time() + 600)
     assert healthy.found() == {}
 
 

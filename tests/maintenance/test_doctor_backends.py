@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from filerow import storages
+from filerow.backends.base import SignRequest
 from filerow.backends.local import LocalBackend
 from filerow.backends.memory import MemoryBackend
 from filerow.backends.obstore import ObstoreBackend
 from filerow.exceptions import StoragePermissionError
 from filerow.maintenance import doctor, sweep
-from filerow.maintenance._doctor.backends import _signs
 from filerow.testing.faults import Fault, FaultyBackend
 from tests.databases import EmptyDatabase
 from tests.maintenance.clinic import Models, engine_of, models
@@ -234,10 +234,27 @@ def test_a_missing_secret_is_found(tables: Callable[..., Models]) -> None:
     assert [(one.code, one.level) for one in findings] == [("secret-missing", "error"), ("secret-missing", "info")]
 
 
-def test_plain_http_is_told_unless_it_stays_on_this_machine() -> None:
+class Elsewhere(MemoryBackend):
+    """A store that has a server somewhere, and signs URLs of it."""
+
+    capabilities = MemoryBackend.capabilities._replace(sign_get=True)
+
+    def __init__(self, key: str, endpoint: str) -> None:
+        super().__init__(key)
+        self.own_urls = None  # type: ignore[assignment]
+        self.endpoint = endpoint
+
+    def _sign(self, paths: Sequence[str], request: SignRequest) -> Sequence[str]:
+        return [f"{self.endpoint}/{path}?expires={request.expires_in}" for path in paths]
+
+
+def test_plain_http_is_told_unless_it_stays_on_this_machine(tables: Callable[..., Models]) -> None:
+    healthy = tables()
+
     def codes(endpoint: str) -> list[str]:
-        backend = ObstoreBackend("docs", "s3://b/", aws_endpoint=endpoint, aws_access_key_id="x", aws_secret_access_key="y")
-        return [finding.code for finding in _signs(backend)]
+        storages.clear_backends()
+        storages.register_backend(Elsewhere("docs", endpoint))
+        return list(healthy.found())
 
     assert codes("http://files.example") == ["plain-http"]
     assert codes("https://files.example") == codes("http://127.0.0.1:9000") == codes("http://localhost:9000") == []

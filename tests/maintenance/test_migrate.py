@@ -10,7 +10,6 @@ from sqlalchemy import JSON, insert, select, type_coerce, update
 from sqlalchemy.orm import Session
 
 from filerow import FileObject, storages
-from filerow._orm.ownership import Ref
 from filerow.backends.memory import MemoryBackend
 from filerow.backends.obstore import ObstoreBackend
 from filerow.exceptions import StorageError
@@ -274,7 +273,7 @@ def test_an_object_that_another_row_names_stays(papers: Papers, old: MemoryBacke
     collect(migrate(papers.metadata, papers.engine, "paper.file", batch=1))
     papers.contents[5] = papers.contents[1][:1]
     papers.check()
-    assert Ref("old", first.path) not in objects()
+    assert ("old", first.path) not in objects()
     assert objects() == papers.named()
 
 

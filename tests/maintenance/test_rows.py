@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import Sequence
-from datetime import UTC, date, datetime
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import pytest
@@ -29,10 +31,9 @@ from sqlalchemy import (
     select,
 )
 
-from filerow import StoredObject
-from filerow._execution.batch import iterate_async
-from filerow._orm.references import FileColumn, column_named
-from filerow.maintenance._rows import Row, count, read_locked, row_name, rows, write
+from filerow import StoredObject, storages
+from filerow.backends.memory import MemoryBackend
+from filerow.maintenance import Progress, check, check_async, ls, migrate
 from tests.databases import EmptyDatabase
 
 
@@ -72,12 +73,22 @@ TABLES = {
 }
 
 
-def document(number: int) -> dict[str, Any]:
-    return {"v": 1, "backend": "docs", "path": f"a/{number}", "filename": "cat.png"}
+def document(number: int, backend: str = "docs") -> dict[str, Any]:
+    return {"v": 1, "backend": backend, "path": f"a/{number}", "filename": "cat.png"}
 
 
-def filled(engine: Engine, name: str) -> FileColumn:
-    """Fill one table, with a row without a file among the others, and return its column."""
+@pytest.fixture(autouse=True)
+def docs() -> Iterator[MemoryBackend]:
+    """An empty store, in which every walk misses the object of each row that it sees."""
+    storages.clear_backends()
+    backend = storages.register_backend(MemoryBackend("docs"))
+    storages.register_backend(MemoryBackend("former"))
+    yield backend
+    storages.clear_backends()
+
+
+def filled(engine: Engine, name: str, backends: Mapping[int, str] = MappingProxyType({})) -> str:
+    """Fill one table, with a row without a file among the others, and return its column's name."""
     METADATA.create_all(engine)
     keys, values = KEYS[name]
     plain = Table(
@@ -85,35 +96,52 @@ def filled(engine: Engine, name: str) -> FileColumn:
     )
     with engine.begin() as connection:
         for number, value in enumerate(values):
-            file = None if number == 1 else document(number)
+            file = None if number == 1 else document(number, backends.get(number, "docs"))
             connection.execute(insert(plain).values(dict(zip([one.name for one in keys], value, strict=True)) | {"file": file}))
-    return column_named(METADATA, f"{name}.file")
+    return f"{name}.file"
 
 
-def walked(engine: Engine, column: FileColumn, **options: Any) -> list[Row]:
-    return [row for batch in rows(engine, column, **options) for row in batch.rows]
+class Seen(NamedTuple):
+    """A row that a walk has seen."""
+
+    row: str
+    path: str
+
+
+def missed(progress: Progress) -> list[Seen]:
+    assert {finding.code for finding in progress.findings} <= {"missing"}
+    return [Seen(finding.where, finding.path) for finding in progress.findings]
+
+
+def walked(engine: Engine, column: str, **options: Any) -> list[Seen]:
+    return [seen for progress in check(METADATA, engine, columns=[column], **options) for seen in missed(progress)]
 
 
 def test_each_row_with_a_file_is_seen_once_whatever_its_key_and_a_walk_goes_on_after_any_batch(database: EmptyDatabase) -> None:
     engine = database.engine()
-    for name, (_, values) in KEYS.items():
+    for name, (keys, values) in KEYS.items():
         column = filled(engine, name)
-        expected = {value: document(number) for number, value in enumerate(values) if number != 1}
+        expected = {value: f"a/{number}" for number, value in enumerate(values) if number != 1}
+        listed = {tuple(file.row[key.name] for key in keys): file.path for file in ls(METADATA, engine, column)}
+        assert listed == expected
         whole = walked(engine, column, batch=2)
-        assert {row.key: row.value for row in whole} == expected
-        assert len(whole) == len(expected) == count(engine, column)
-        for at, batch in enumerate(rows(engine, column, batch=1), 1):
-            assert batch.cursor is not None
-            assert walked(engine, column, resume=batch.cursor, batch=2) == whole[at:]
+        assert sorted(seen.path for seen in whole) == sorted(expected.values())
+        assert [seen.path for seen in whole] == [file.path for file in ls(METADATA, engine, column)]
+        for at, progress in enumerate(check(METADATA, engine, columns=[column], batch=1), 1):
+            assert (progress.done, progress.total) == (at, len(expected))
+            assert progress.cursor is not None
+            assert walked(engine, column, resume=progress.cursor, batch=2) == whole[at:]
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_walk_may_be_narrowed(database: EmptyDatabase) -> None:
+    """Of a migration only the rows whose files are elsewhere are read."""
     engine = database.engine()
-    column = filled(engine, "number")
-    where = TABLES["number"].c.id > 2
-    assert [row.key for row in walked(engine, column, where=where, batch=1)] == [(5,), (7,), (11,)]
-    assert count(engine, column, where) == 3
+    column = filled(engine, "number", {3: "former", 4: "former", 5: "former"})
+    steps = list(migrate(METADATA, engine, column, to="docs", batch=1, dry_run=True))
+    assert [step.done for step in steps] == [1, 2, 3]
+    assert {step.total for step in steps} == {3}
+    assert [json.loads(step.cursor or "")["after"] for step in steps] == [[5], [7], [11]]
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -122,42 +150,48 @@ def test_the_cursor_of_another_column_is_refused(database: EmptyDatabase) -> Non
     column = filled(engine, "number")
     for wrong in ('{"column": "text.file", "after": [1]}', '{"column": "number.file", "after": []}', "7", "x"):
         with pytest.raises(ValueError, match=r"no cursor of number\.file"):
-            walked(engine, column, resume=wrong)
+            list(migrate(METADATA, engine, column, resume=wrong))
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_an_asynchronous_walk_sees_the_same_and_holds_no_connection_between_its_pages(database: EmptyDatabase) -> None:
     column = filled(database.engine(), "composite")
 
-    async def walk() -> list[Row]:
+    async def walk() -> list[Seen]:
         engine = database.async_engine(pool_size=1, max_overflow=0)
         seen = []
-        async for batch in iterate_async(rows(engine.sync_engine, column, batch=4)):
+        async for progress in check_async(METADATA, engine, columns=[column], batch=4):
             async with engine.connect() as connection:  # waits for ever if the walk holds the only one
-                assert (await connection.execute(select(func.count()).select_from(column.table))).scalar_one() == 16
-            seen += batch.rows
+                rows = select(func.count()).select_from(TABLES["composite"])
+                assert (await connection.execute(rows)).scalar_one() == 16
+            seen += missed(progress)
         await engine.dispose()
         return seen
 
-    assert asyncio.run(walk()) == walked(database.engine(), column)
+    assert asyncio.run(walk()) == walked(database.engine(), column, batch=4)
 
 
-def test_a_value_is_written_without_touching_anything_else_of_the_row(database: EmptyDatabase) -> None:
+def test_a_value_is_written_without_touching_anything_else_of_the_row(database: EmptyDatabase, docs: MemoryBackend) -> None:
     engine = database.engine()
-    column = filled(engine, "number")
-    with engine.begin() as connection:
-        assert read_locked(connection, column, (2,)) == document(2)
-        write(connection, column, (2,), document(99))
-        write(connection, column, (5,), None)
-        assert read_locked(connection, column, (-3,)) == document(0)
-        assert read_locked(connection, column, (1,)) is None
-        assert read_locked(connection, column, (999,)) is None
-    assert {row.key[0]: row.value["path"] for row in walked(engine, column)} == {-3: "a/0", 2: "a/99", 7: "a/4", 11: "a/5"}
+    column = filled(engine, "number", {2: "former"})
+    storages.get_backend("former").put("a/2", b"2")
+    for number in (0, 4, 5):
+        docs.put(f"a/{number}", b"")
+    list(migrate(METADATA, engine, column, to="docs"))  # of the row 2
+    list(check(METADATA, engine, columns=[column], repair="null"))  # of the row 5, whose object is missing
+    found = {file.row["id"]: file for file in ls(METADATA, engine, column)}
+    moved = found.pop(2)
+    assert (moved.backend, docs.read(moved.path)) == ("docs", b"2")
+    assert {key: file.path for key, file in found.items()} == {-3: "a/0", 7: "a/4", 11: "a/5"}
     with engine.connect() as connection:
         assert set(connection.execute(select(TABLES["number"].c.title)).scalars()) == {None}
 
 
-def test_a_row_is_named_by_its_key() -> None:
-    at = datetime(2026, 1, 1, tzinfo=UTC)
-    assert row_name(column_named(METADATA, "number.file"), (3,)) == "number.file id=3"
-    assert row_name(column_named(METADATA, "moment.file"), (at,)) == "moment.file at=2026-01-01 00:00:00+00:00"
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_row_is_named_by_its_key(database: EmptyDatabase) -> None:
+    engine = database.engine()
+    assert [seen.row for seen in walked(engine, filled(engine, "number"))][:2] == ["number.file id=-3", "number.file id=2"]
+    assert walked(engine, filled(engine, "moment"))[0].row == "moment.file at=2026-01-01 03:04:05"
+    assert walked(engine, filled(engine, "composite"))[0].row == (
+        "composite.file region=eu day=2026-01-01 price=1.50 colour=Colour.RED"
+    )

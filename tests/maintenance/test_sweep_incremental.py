@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from filerow import storages
-from filerow.backends._types import Unfinished
+from filerow.backends.base import Unfinished
 from filerow.backends.fsspec import FSSpecBackend
 from filerow.backends.memory import MemoryBackend
 from filerow.backends.obstore import ObstoreBackend

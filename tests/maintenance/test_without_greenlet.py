@@ -14,7 +14,7 @@ from datetime import timedelta
 from sqlalchemy import create_engine, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from filerow import FileObject, StoredObject, storages
-from filerow.cli._run import run
+from filerow.cli import main
 from filerow.maintenance import adopt, check, doctor, drain, ls, migrate, stats, sweep
 from filerow.outbox import Outbox
 
@@ -50,6 +50,11 @@ assert len(list(storages.get_backend("new").list())) == 1
 outbox.drain(engine)
 assert not list(storages.get_backend("docs").list())
 engine.dispose()
+sys.argv = ["filerow", "stats", "--help"]
+try:
+    main()
+except SystemExit as left:
+    assert not left.code
 """
 
 

@@ -12,11 +12,11 @@ from typing import Any
 from sqlalchemy import JSON, Column, Integer, MetaData, String, Table, insert
 
 from filerow import StoredObject
-from filerow._paths import folders_of, generate_path
 from filerow.maintenance import Finding, Progress
 from filerow.outbox import Outbox
 from tests.cases.stores import LocalStore, Store
 from tests.databases import EmptyDatabase
+from tests.generated import generated
 
 HOUR = 3600
 DAY = 24 * HOUR
@@ -45,9 +45,7 @@ def old_path(
     table: str = "document", column: str = "file", age: float = 3 * DAY, shards: int = 0, extension: str = ".png"
 ) -> str:
     """Return a path as our generator made it so many seconds ago."""
-    token = generate_path("t", "c", "").rpartition("/")[2]
-    token = f"{int((time.time() - age) * 1000):012x}{token[12:]}"
-    return f"{folders_of(table, column, shards)[int(token[-8:], 16) % shards if shards else 0]}/{token}{extension}"
+    return generated(table, column, extension, age=age, shards=shards)
 
 
 def document(path: str, backend: str = "docs", **facts: Any) -> dict[str, Any]:

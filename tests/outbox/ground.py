@@ -12,8 +12,6 @@ from sqlalchemy import JSON, Engine, ForeignKey, String, TableClause, column, de
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 
 from filerow import FileObject, FileObjectList, StoredObject
-from filerow._orm.ownership import Ref
-from filerow._orm.references import referenced
 from filerow.outbox import Outbox
 from tests.databases import empty_database
 
@@ -128,10 +126,15 @@ class Ground:
         return found
 
     def live(self, *paths: str) -> set[str]:
-        """Return those of the objects that a row names."""
+        """Return those of the objects that a row names, whatever column it is in."""
+        found: set[str] = set()
         with self.engine.connect() as connection:
-            refs = [Ref("docs", path) for path in paths]
-            return {ref.path for ref in referenced(connection, Base.metadata, refs)}
+            for one in Base.metadata.tables.values():
+                for file in [file.name for file in one.columns if isinstance(file.type, StoredObject)]:
+                    for value in connection.scalars(select(plain(one.name).c[file])):
+                        documents = value if isinstance(value, list) else [value or {}]
+                        found |= {document["path"] for document in documents if document.get("backend") == "docs"}
+        return found & set(paths)
 
 
 @contextmanager

@@ -18,8 +18,8 @@ from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, inspect
 
 from filerow import StoredObject
 from filerow.outbox import Outbox
-from filerow.outbox._triggers.install import existing, trigger_state
 from tests.databases import EmptyDatabase
+from tests.outbox.catalogue import names_by_table, state
 
 ENV = """
 from alembic import context
@@ -111,13 +111,11 @@ class Project:
         """Fail if autogeneration finds anything to do."""
         self.config.attributes["metadata"] = metadata
         command.check(self.config)
-        with self.engine.connect() as connection:
-            assert trigger_state(connection, metadata) == []
+        assert state(self.engine, metadata) == []
 
-    def names(self) -> dict[Any, frozenset[str]]:
+    def names(self) -> dict[str, set[str]]:
         """Return the names of our triggers and indexes in the database, by table."""
-        with self.engine.connect() as connection:
-            return {table: there.names for (schema, table), there in existing(connection).items() if schema is None}
+        return names_by_table(self.engine)
 
 
 @pytest.fixture(autouse=True)

@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import MetaData, create_engine, update
+from sqlalchemy import MetaData, create_engine, delete, update
 
 from filerow import storages
 from filerow.backends.local import LocalBackend
 from filerow.maintenance import Progress, drain_async
 from filerow.maintenance import drain as drain_with_progress
 from filerow.outbox import Drained
-from filerow.outbox._drain import delay_after
 from tests.databases import EmptyDatabase
 from tests.outbox.yard import Yard, make_yard, paths
 
@@ -212,12 +212,20 @@ def test_dead_letters_of_one_cause_are_one_line(yard: Yard, docs: Watched, caplo
     assert "outbox.revive(connection)" in line
 
 
-def test_the_wait_doubles_up_to_an_hour_and_differs_from_one_to_the_next() -> None:
-    backoff, most = timedelta(seconds=30), timedelta(hours=1)
+@SQLITE
+def test_the_wait_doubles_up_to_an_hour_and_differs_from_one_to_the_next(yard: Yard, docs: Watched) -> None:
+    docs.broken = True
+    yard.outbox.max_attempts = 10_000
     for attempts, seconds in [(1, 30), (2, 60), (3, 120), (7, 1920), (8, 3600), (5000, 3600)]:
-        waits = {delay_after(attempts, backoff, most) for _ in range(50)}
+        yard.bury(*paths(50), attempts=attempts - 1)
+        before = time.time()
+        assert yard.outbox.drain(yard.engine) == Drained(failed=50)
+        took = time.time() - before
+        waits = {moment - before for moment in yard.tombstones("next_attempt")}
         assert len(waits) > 10
-        assert all(seconds * 0.75 <= wait <= seconds * 1.25 for wait in waits)
+        assert all(seconds * 0.75 - 0.1 <= wait <= seconds * 1.25 + took + 0.1 for wait in waits)
+        with yard.engine.begin() as connection:
+            connection.execute(delete(yard.outbox.table))
 
 
 @SQLITE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from filerow import StoredObject, storages
 from filerow.outbox import Outbox
-from filerow.outbox._table import now
 
 
 class Yard(NamedTuple):
@@ -45,7 +45,7 @@ class Yard(NamedTuple):
     def bury(self, *paths: str, age: float = 0, backend: str = "docs", **columns: Any) -> None:
         """Write a tombstone for each path, dropped ``age`` seconds ago."""
         rows = [{"backend": backend, "path": path, **columns} for path in paths]
-        dropped = now(self.engine.dialect.name) - age
+        dropped = time.time() - 0.01 - age
         with self.engine.begin() as connection:
             for start in range(0, len(rows), 1000):
                 connection.execute(insert(self.outbox.table).values(dropped_at=dropped), rows[start : start + 1000])
