@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -53,6 +54,40 @@ LATE = {
     ("_file.object", "_file.pydantic"): "pydantic asks the class for its schema, which is made of the class",
     ("_file.list", "_file.pydantic"): "as FileObject",
 }
+
+# What a test imports of ours that users do not, with the reason. All others know public names only.
+ALLOWED: dict[str, tuple[set[str], str]] = {
+    "tests/backends/directories.py": (
+        {"backends.local.directory"},
+        "the way of Windows, and a page that is shorter than 100,000 names, cannot be had by a public name",
+    ),
+    "tests/backends/test_obstore.py": (
+        {"backends._headers", "backends.obstore.store"},
+        "the headers are pure; what the guard against forks costs cannot be told from what a request costs",
+    ),
+    "tests/cli/test_commands.py": ({"cli._values"}, "pure: how the words of a command line are read and shown"),
+    "tests/fuzz/targets.py": (
+        {
+            "_document", "_paths", "_presentation", "_tokens", "_validation.images", "_validation.types", "backends._headers",
+            "backends._paths", "backends._types", "direct._claims", "http._conditional", "http._ranges",
+        },
+        "it gives any bytes to what reads hostile input",
+    ),
+    "tests/http/test_rfc9110.py": ({"http._conditional", "http._ranges"}, "pure: the tables of RFC 9110"),
+    "tests/maintenance/test_sweep_paths.py": ({"_paths", "backends._foreign"}, "pure: which path can be ours, and since when"),
+    "tests/security/test_bombs.py": ({"_validation.images", "_validation.types"}, "pure: hostile headers of images"),
+    "tests/security/test_header_injection.py": ({"_paths", "backends._headers"}, "pure: how a name becomes a header"),
+    "tests/security/test_secrets.py": ({"_tokens", "backends._foreign"}, "pure: keys, and what is blanked in a store's words"),
+    "tests/security/test_tokens.py": ({"_tokens", "direct._claims"}, "pure: forged tokens, field by field"),
+    "tests/signing/test_keys.py": ({"_tokens"}, "pure: keys and tokens"),
+    "tests/signing/test_own_urls.py": ({"_tokens"}, "pure: what one key signs, another must not"),
+    "tests/unit_of_work/test_changes.py": ({"_orm.ownership"}, "pure: the decisions of a flush"),
+    "tests/unit_of_work/test_ledger.py": ({"_file.object", "_orm.ledger", "_orm.ownership"}, "pure: frames of transactions"),
+    "tests/unit_of_work/test_private_names.py": ({"_orm.sqlalchemy_private"}, "it fails where SQLAlchemy has changed them"),
+    "tests/values/test_documents.py": ({"_document"}, "pure: documents"),
+    "tests/values/test_images.py": ({"_validation.images", "_validation.types"}, "pure: headers of images"),
+    "tests/values/test_paths.py": ({"_paths", "backends._paths"}, "pure: paths and filenames"),
+}  # fmt: skip
 
 MOST_LINES_OF_A_FUNCTION = 40
 
@@ -148,6 +183,42 @@ def test_public_names_are_listed() -> None:
     """A name that joins or leaves the public API shows in ``tests/public_names.txt``, and so in a review."""
     shown = [f"{module or 'filerow'}: {name}" for module in sorted(PUBLIC) for name in all_of(MODULES[module])]
     assert shown == (Path(__file__).parent / "public_names.txt").read_text().splitlines()
+
+
+OURS = re.compile(r"\bfilerow((?:\.\w+)+)")
+ROOT = Path(__file__).parent.parent
+
+
+def private_in(file: Path) -> set[str]:
+    """Return the private modules, and the private names of public ones, that a file names: in an import or in a string."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):  # what monkeypatch, or a program of its own, imports
+            found |= {f"filerow{match}" for match in OURS.findall(node.value)}
+    return {module for name in found if (module := private_part(name)) is not None}
+
+
+def private_part(name: str) -> str | None:
+    """Return the module that makes a dotted name private, or the whole name where its module is public."""
+    whole = own(name)
+    if not whole:
+        return None
+    parts = whole.split(".")
+    module = next((".".join(parts[:size]) for size in range(len(parts), 0, -1) if ".".join(parts[:size]) in MODULES), "")
+    if module and not is_public(module):
+        return module
+    return whole if any(part.startswith("_") and not part.startswith("__") for part in parts) else None
+
+
+def test_tests_know_public_names_only() -> None:
+    """A test of behaviour that holds on to a private name fails when that moves, and says nothing to a user."""
+    files = [file for folder in ("tests", "demo", "benchmarks", "examples") for file in sorted((ROOT / folder).rglob("*.py"))]
+    private = {str(file.relative_to(ROOT).as_posix()): private_in(file) for file in files if file != Path(__file__)}
+    assert {name: known for name, known in private.items() if known} == {name: known for name, (known, _) in ALLOWED.items()}
 
 
 def all_of(file: Path) -> Sequence[str]:
