@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import ForeignKey, event
 from sqlalchemy.ext.declarative import ConcreteBase
-from sqlalchemy.orm import DeclarativeBase, Mapped, deferred, mapped_column, relationship
+from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, deferred, mapped_column, relationship
 
 from filerow import FileObject, FileObjectList, StoredObject
 
@@ -30,6 +30,7 @@ FILE_COLUMNS: dict[str, list[str]] = {
     "loose": ["file"],
     "stamped": ["file", "stamp"],
     "preset": ["file", "pages"],
+    "card": ["file", "front", "back"],
 }
 """Every table with its file columns, written down so that the check needs nothing of the library."""
 
@@ -224,6 +225,17 @@ class Preset(Base):
     pages: Mapped[FileObjectList] = mapped_column(
         StoredObject("docs", multiple=True), default=lambda: [FileObject(filename="page.txt", content=b"page")]
     )
+
+
+class Card(MappedAsDataclass, Base):
+    """A dataclass, with two lists."""
+
+    __tablename__ = "card"
+    id: Mapped[int | None] = mapped_column(primary_key=True, default=None)
+    title: Mapped[str | None] = mapped_column(default=None)
+    file: Mapped[FileObject | None] = mapped_column(StoredObject("docs"), default=None)
+    front: Mapped[FileObjectList] = mapped_column(StoredObject("docs", multiple=True), default_factory=FileObjectList)
+    back: Mapped[FileObjectList] = mapped_column(StoredObject("docs", multiple=True), default_factory=FileObjectList)
 
 
 MAPPINGS: dict[str, tuple[type[Any], str, dict[str, Any]]] = {

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import pytest
 
 from filerow import FileObjectList
 from filerow.exceptions import FileStateError
-from tests.cases.models import Document
+from tests.cases.models import Card, Document
 from tests.cases.world import World
 
 Edit = Callable[[World, FileObjectList], object]
@@ -161,6 +162,101 @@ def test_one_list_assigned_to_two_rows_is_copied(world: World) -> None:
     world.session.commit()
     assert world.contents(first.pages) == START
     assert world.contents(second.pages) == [b"1", b"2"]
+
+
+def by_columns(world: World, card: Card) -> Card:
+    return Card(title="clone", file=card.file, front=card.front)
+
+
+def by_dataclass(world: World, card: Card) -> Card:
+    return dataclasses.replace(card, id=None, title="clone")
+
+
+def by_assignment(world: World, card: Card) -> Card:
+    clone = Card(title="clone", front=[world.file(b"old")])
+    world.session.add(clone)
+    world.session.flush()
+    clone.front = card.front
+    return clone
+
+
+CLONES = {"columns": by_columns, "dataclass": by_dataclass, "assignment": by_assignment}
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+@pytest.mark.parametrize("clone", CLONES.values(), ids=CLONES)
+def test_a_clone_has_a_list_of_its_own(world: World, clone: Callable[[World, Card], Card], flushed: bool) -> None:
+    card = world.add(Card, front=[world.file(content) for content in START])
+    pages = card.front
+    twin = clone(world, card)
+    assert card.front is pages
+    assert twin.front is not pages
+    if flushed:
+        world.session.add(twin)
+        world.session.flush()
+    twin.front.pop()
+    pages.append(world.file(b"4"))
+    world.session.add(twin)
+    world.session.commit()
+    assert world.contents(card.front) == [*START, b"4"]
+    assert world.contents(twin.front) == START[:2]
+
+
+def test_a_list_on_two_columns_of_one_row_is_two_lists(world: World) -> None:
+    card = world.add(Card, front=[world.file(content) for content in START])
+    card.back = card.front
+    card.back.pop()
+    card.front.append(world.file(b"4"))
+    world.session.commit()
+    assert world.contents(card.front) == [*START, b"4"]
+    assert world.contents(card.back) == START[:2]
+
+
+def test_two_rows_swap_their_lists(world: World) -> None:
+    first, second = row(world), world.add(pages=[world.file(b"4")])
+    paths = [page.path for page in first.pages]
+    first.pages, second.pages = second.pages, first.pages
+    first.pages.append(world.file(b"5"))
+    world.session.commit()
+    assert world.contents(first.pages) == [b"4", b"5"]
+    assert [page.path for page in second.pages] == paths
+
+
+def test_a_list_assigned_to_its_own_row_is_the_same_list(world: World) -> None:
+    document = row(world)
+    pages = document.pages
+    document.pages = pages
+    pages.append(world.file(b"4"))
+    document.pages = document.pages
+    assert document.pages is pages
+    world.session.commit()
+    assert world.contents(document.pages) == [*START, b"4"]
+
+
+def test_a_list_that_left_its_row_is_the_next_row_s(world: World) -> None:
+    document = row(world)
+    pages = document.pages
+    document.pages = []
+    other = Document(pages=pages)
+    assert other.pages is pages
+    world.session.add(other)
+    world.session.commit()
+    assert world.contents(other.pages) == START
+    assert world.count() == 3
+
+
+def test_what_is_merged_from_a_cache_does_not_change_it(world: World) -> None:
+    cached = row(world)
+    world.session.refresh(cached)
+    world.session.expunge(cached)
+    merged = world.session.merge(cached, load=False)
+    merged.pages.pop()
+    world.session.rollback()
+    assert len(cached.pages) == 3
+    merged = world.session.merge(cached, load=False)
+    merged.pages.append(world.file(b"4"))
+    world.session.commit()
+    assert world.contents(merged.pages) == [*START, b"4"]
 
 
 def test_two_columns_edited_in_one_flush(world: World) -> None:

@@ -71,6 +71,24 @@ def count(docs: MemoryBackend) -> int:
     return len(list(docs.list()))
 
 
+@pytest.mark.parametrize("route", ["constructor", "assignment"])
+def test_a_clone_has_a_list_of_its_own(docs: MemoryBackend, engine: Engine, route: str) -> None:
+    with Session(engine) as session:
+        sheet = Sheet(pages=[text(b"1"), text(b"2")])
+        session.add(sheet)
+        session.commit()
+        clone = Sheet(pages=sheet.pages) if route == "constructor" else Sheet()
+        if route == "assignment":
+            clone.pages = sheet.pages
+        clone.pages.pop()
+        sheet.pages.append(text(b"3"))
+        session.add(clone)
+        session.commit()
+        assert [page.get_content() for page in sheet.pages] == [b"1", b"2", b"3"]
+        assert [page.get_content() for page in clone.pages] == [b"1"]
+    assert count(docs) == 4
+
+
 def test_the_annotation_decides_whether_a_column_takes_null() -> None:
     def nullable(model: Any) -> dict[str, bool]:
         return {column.name: column.nullable for column in model.__table__.columns if isinstance(column.type, StoredObject)}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
     from pydantic_core import CoreSchema
 
-__all__ = ("FileObjectList", "base_of", "put_files", "read_list", "rebase")
+__all__ = ("FileObjectList", "base_of", "own_list", "put_files", "read_list", "rebase")
 
 
 _GONE = (
@@ -31,8 +31,16 @@ class _Rows(WeakKeyDictionary[Any, Any]):
     held = False
 
     def __setitem__(self, key: Any, value: Any) -> None:
+        files = key.dict.get(value) if self.held and self.has_other(key, value) else None
+        if isinstance(files, FileObjectList) and files._parents is self:
+            _give_twin(files, key, value)  # merge(load=False) has given one row's list to another
+            return
         super().__setitem__(key, value)
         self.held = True
+
+    def has_other(self, state: Any, key: str) -> bool:
+        """Return True if another row has the list, or another attribute of this one."""
+        return any(row is not state or attribute != key for row, attribute in self.items())
 
     def pop(self, key: Any, default: Any = None) -> Any:
         value = super().pop(key, default)
@@ -167,6 +175,35 @@ def rebase(files: FileObjectList, base: Iterable[FileObject] | None) -> None:
 def put_files(files: FileObjectList, new: Iterable[FileObject]) -> None:
     """Replace a list's files without telling its rows."""
     list.__setitem__(files, slice(None), new)
+
+
+def own_list(files: object, state: Any, key: str) -> object:
+    """Return a list that is assigned to a row; a new one with the same files if another row has it, or another attribute.
+
+    Two rows that shared a list would change each other, and each would release the objects that the other has lost.
+
+    Args:
+        files: What is assigned.
+        state: The state of the row to which.
+        key: To which attribute.
+    """
+    if not isinstance(files, FileObjectList) or not files._parents.held or not files._parents.has_other(state, key):
+        return files
+    if state.class_.__setattr__ is object.__setattr__:
+        return FileObjectList(files)
+    # SQLModel puts into the row what was assigned, whatever is returned here, so the others get the new lists
+    for other, attribute in list(files._parents.items()):
+        files._parents.pop(other)
+        if other.dict.get(attribute) is files:
+            _give_twin(files, other, attribute)
+    return files
+
+
+def _give_twin(files: FileObjectList, state: Any, key: str) -> None:
+    """Put a list with the same files and the same base into a row in the place of one that another row has."""
+    state.dict[key] = twin = FileObjectList(files)
+    twin._base = files._base
+    twin._parents[state] = key
 
 
 def _check(value: object) -> FileObject:

@@ -26,7 +26,7 @@ from sqlalchemy.orm import InstanceState, Mapper, ORMExecuteState, Session, Sess
 from sqlalchemy.orm.unitofwork import UOWTransaction
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from filerow._file.list import FileObjectList, base_of, rebase
+from filerow._file.list import FileObjectList, base_of, own_list, rebase
 from filerow._file.object import FileObject
 from filerow._orm import outer_transaction
 from filerow._orm.bulk import run_bulk
@@ -127,7 +127,8 @@ def _mapper_configured(mapper: Mapper[Any], class_: type[Any]) -> None:
         if mapper.attrs[field.key].parent is mapper:  # an inherited attribute is served by its parent class's listeners
             attribute = getattr(class_, field.key)
             if field.type.multiple:
-                event.listen(attribute, "set", _list_checker(field), propagate=True)  # before the list becomes the row's
+                # before the list becomes the row's
+                event.listen(attribute, "set", _list_checker(field), retval=True, propagate=True)
                 FileObjectList.associate_with_attribute(attribute)
                 event.listen(attribute, "init_scalar", _empty_list(field.key), retval=True, propagate=True)
                 event.listen(class_, "refresh", _list_refreshed(field.key), raw=True, propagate=True)
@@ -175,14 +176,16 @@ def _list_refreshed(key: str) -> Callable[[InstanceState[Any], object, Iterable[
     return note
 
 
-def _list_checker(field: Field) -> Callable[[object, Any, object, object], None]:
-    def check(target: object, value: Any, old: object, initiator: object) -> None:
+def _list_checker(field: Field) -> Callable[[object, Any, object, object], Any]:
+    def check(target: object, value: Any, old: object, initiator: object) -> Any:
         """Refuse at the line that assigns; whether it is a list of files is for ``FileObjectList.coerce`` to say."""
         for file in value if isinstance(value, list | tuple) else ():
             if isinstance(file, FileObject) and file.has_pending_data:
                 field.type.check_assigned(file, field.key)
-        if isinstance(value, FileObjectList) and value is not old:
-            rebase(value, None)  # what is assigned replaces the row's list, whatever that is by then
+        own = value if value is old else own_list(value, attributes.instance_state(target), field.key)
+        if isinstance(own, FileObjectList) and own is not old:
+            rebase(own, None)  # what is assigned replaces the row's list, whatever that is by then
+        return own
 
     return check
 
