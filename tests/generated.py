@@ -1,9 +1,20 @@
-"""Paths as the library generates them: ``{table}/{column}/{UUIDv7 in hex}{extension}``, with the shard before the last part."""
+"""Places of objects, and paths as the library generates them.
+
+A path is ``{table}/{column}/{UUIDv7 in hex}{extension}``, with the shard before the last part.
+"""
 
 from __future__ import annotations
 
 import secrets
 import time
+from typing import NamedTuple
+
+
+class Located(NamedTuple):
+    """Where one object is."""
+
+    backend: str
+    path: str
 
 
 def token(age: float = 0.0) -> str:

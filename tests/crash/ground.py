@@ -18,6 +18,7 @@ from filerow.outbox import outbox_of
 from tests.crash.child import Moment, World
 from tests.crash.models import KEYS, SECRET, FormerPaper, model
 from tests.crash.works import NO_TIME
+from tests.generated import Located
 
 
 def prepare(world: World, engine: Engine, moment: Moment) -> World:
@@ -62,20 +63,20 @@ def _upload(world: World) -> str:
     return ticket.claim
 
 
-def owned(world: World, engine: Engine) -> set[tuple[str, str]]:
+def owned(world: World, engine: Engine) -> set[Located]:
     """Return what the rows name."""
     metadata = model(with_outbox=world.with_outbox).metadata
-    found: set[tuple[str, str]] = set()
+    found: set[Located] = set()
     with Session(engine) as session:
         for row in session.query(model(with_outbox=world.with_outbox)):
-            found |= {(file.backend_key, file.path) for file in [row.file, *row.pages] if file is not None}
+            found |= {Located(file.backend_key, file.path) for file in [row.file, *row.pages] if file is not None}
     assert isinstance(metadata.tables["paper"].c.file.type, StoredObject)
     return found
 
 
-def stored() -> set[tuple[str, str]]:
+def stored() -> set[Located]:
     """Return all objects of both backends."""
-    return {(key, info.path) for key in KEYS for info in storages.get_backend(key).list()}
+    return {Located(key, info.path) for key in KEYS for info in storages.get_backend(key).list()}
 
 
 def unfinished(world: World) -> list[str]:
@@ -84,7 +85,7 @@ def unfinished(world: World) -> list[str]:
         found = set()
         for key, top in world.stores.items():
             files = (Path(folder) / name for folder, _, names in os.walk(top) for name in names)
-            found |= {(key, file.relative_to(top).as_posix()) for file in files}
+            found |= {Located(key, file.relative_to(top).as_posix()) for file in files}
         return sorted(path for _, path in found - stored())
     places = [store.removeprefix("s3://").partition("/") for store in world.stores.values()]
     client = boto3.client(

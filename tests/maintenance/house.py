@@ -28,6 +28,7 @@ from filerow.backends.obstore import ObstoreBackend
 from filerow.maintenance import migrate, sweep
 from filerow.outbox import Outbox
 from tests.databases import make_engine
+from tests.generated import Located
 
 KEYS = ("old", "new")
 WRITERS = 2
@@ -227,15 +228,15 @@ def settle(place: Place, engine: Engine) -> tuple[int, int]:
     return drained, sum({step.step: step.changed for step in steps}.values())
 
 
-def objects() -> set[tuple[str, str]]:
+def objects() -> set[Located]:
     """Return all objects of both backends."""
-    return {(key, info.path) for key in KEYS for info in storages.get_backend(key).list()}
+    return {Located(key, info.path) for key in KEYS for info in storages.get_backend(key).list()}
 
 
-def named(engine: Engine) -> set[tuple[str, str]]:
+def named(engine: Engine) -> set[Located]:
     """Return the objects that rows name."""
     with Session(engine) as session:
-        return {(file.backend_key, file.path) for file in session.scalars(select(Room.file))}
+        return {Located(file.backend_key, file.path) for file in session.scalars(select(Room.file))}
 
 
 def left_behind(engine: Engine) -> int:

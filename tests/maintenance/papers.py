@@ -16,6 +16,7 @@ from filerow.backends.memory import MemoryBackend
 from filerow.maintenance import Finding, Progress
 from filerow.outbox import Outbox
 from tests.databases import EmptyDatabase
+from tests.generated import Located
 
 COLUMNS = ("paper.file", "paper.pages", "paper.chosen")
 
@@ -123,9 +124,9 @@ class Papers:
             paper.pages.append(FileObject(content=content))
             session.commit()
 
-    def named(self) -> set[tuple[str, str]]:
+    def named(self) -> set[Located]:
         """Return the objects that rows name."""
-        return {(file.backend_key, file.path) for files in self.files().values() for file in files}
+        return {Located(file.backend_key, file.path) for files in self.files().values() for file in files}
 
     def check(self) -> None:
         """Every file can be read, and is what its row says."""
@@ -136,9 +137,9 @@ class Papers:
                 file.verify()
 
 
-def objects() -> set[tuple[str, str]]:
+def objects() -> set[Located]:
     """Return all objects of both backends."""
-    return {(key, info.path) for key in storages.registered_backends() for info in storages.get_backend(key).list()}
+    return {Located(key, info.path) for key in storages.registered_backends() for info in storages.get_backend(key).list()}
 
 
 def findings(progress: Sequence[Progress]) -> list[Finding]:

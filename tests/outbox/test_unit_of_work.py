@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, String, create_engine, delete, event, inspect, select, text, update
@@ -17,6 +17,7 @@ from filerow import FileObject, FileObjectList, StoredObject, storages
 from filerow.backends.memory import MemoryBackend
 from filerow.outbox import Outbox
 from tests.databases import EmptyDatabase, explicit_begin
+from tests.generated import Located
 
 
 class Base(DeclarativeBase):
@@ -33,13 +34,6 @@ class Letter(Base):
 
 
 OUTBOX = Outbox(Base.metadata)
-
-
-class Place(NamedTuple):
-    """Where an object is."""
-
-    backend: str
-    path: str
 
 
 class _Compiler(SQLiteTypeCompiler):
@@ -389,4 +383,4 @@ async def test_an_async_session_leaves_tombstones_and_wakes(
 def test_a_database_without_triggers_gets_its_tables_all_the_same(engine: Engine) -> None:
     assert {"filerow_outbox", "filerow_outbox_state", "letter"} == set(inspect(engine).get_table_names())
     with engine.begin() as connection:
-        OUTBOX.take_back(connection, [Place("docs", str(number)) for number in range(1_200)])  # more than one statement holds
+        OUTBOX.take_back(connection, [Located("docs", str(number)) for number in range(1_200)])  # more than one statement holds
