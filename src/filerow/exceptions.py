@@ -7,6 +7,7 @@
     │   ├── ObjectNotFoundError       … also FileNotFoundError
     │   ├── ObjectExistsError         … also FileExistsError
     │   ├── StoragePermissionError    … also PermissionError
+    │   │   └── ObjectHiddenError     … missing or forbidden: credentials that may not list are not told which
     │   ├── StorageTimeoutError       … also TimeoutError
     │   ├── InvalidPathError          … also ValueError
     │   ├── InvalidOptionError        … also ValueError: a header, a metadata key or an expiry no store can hold
@@ -62,6 +63,7 @@ __all__ = (
     "InvalidPathError",
     "InvalidTokenError",
     "ObjectExistsError",
+    "ObjectHiddenError",
     "ObjectNotFoundError",
     "RegistryError",
     "SecretError",
@@ -122,6 +124,13 @@ class ObjectExistsError(StorageError, FileExistsError):
 
 class StoragePermissionError(StorageError, PermissionError):
     """The store refused the credentials, or the credentials may not do this."""
+
+
+class ObjectHiddenError(StoragePermissionError):
+    """There is no such object, or the credentials may not read it: the store tells only those who may list.
+
+    To a client it is a missing file; whoever changes rows must not take it for one.
+    """
 
 
 class StorageTimeoutError(StorageError, TimeoutError):

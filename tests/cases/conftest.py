@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from filerow import storages
+from filerow.exceptions import ObjectHiddenError, UnsupportedOperationError
 from tests.cases.databases import PostgreSQL, SQLite, make_template
 from tests.cases.models import Base
 from tests.cases.stores import LocalStore, S3Store, Store
 from tests.cases.world import World
+from tests.servers._s3 import S3Server
+from tests.servers.limited_s3 import LIMITED, LimitedS3
 
 Combination = tuple[str, str, str]
 
@@ -28,6 +32,14 @@ COMBINATIONS: list[Combination] = [
     for store in ("local", "s3")
 ]
 
+LIMITED_COMBINATIONS: list[Combination] = [
+    (session, database, f"s3-{name}") for name in LIMITED for session, database in (("sync", "sqlite"), ("async", "postgresql"))
+]
+"""On stores that can do less, where a case may be refused as a whole."""
+
+_ONE_IN = 6
+"""So many cases share one combination with a store that can do less in every run."""
+
 
 def _in_every_run(case: str, wanted: set[str]) -> set[Combination]:
     """Return two combinations with nothing in common: every word meets every case, and all eight meet some; the rest is thorough.
@@ -36,10 +48,12 @@ def _in_every_run(case: str, wanted: set[str]) -> set[Combination]:
         case: The name of the test's function, which chooses them.
         wanted: The words that a combination must have.
     """
-    first = zlib.crc32(case.encode()) % (len(COMBINATIONS) // 2)
+    number = zlib.crc32(case.encode())
+    first = number % (len(COMBINATIONS) // 2)
     pair = {COMBINATIONS[first], COMBINATIONS[-1 - first]}
-    fitting = {one for one in pair if wanted <= set(one)}
-    return fitting or {next(one for one in COMBINATIONS if wanted <= set(one))}
+    fitting = {one for one in pair if wanted <= set(one)} or {next(one for one in COMBINATIONS if wanted <= set(one))}
+    limited = LIMITED_COMBINATIONS[number // _ONE_IN % len(LIMITED_COMBINATIONS)]
+    return fitting | ({limited} if number % _ONE_IN == 0 else set())
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -53,7 +67,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         often = _in_every_run(metafunc.function.__name__, wanted)
         chosen = [
             pytest.param(combination, marks=() if combination in often else pytest.mark.thorough, id="-".join(combination))
-            for combination in COMBINATIONS
+            for combination in [*COMBINATIONS, *LIMITED_COMBINATIONS]
             if wanted <= set(combination)
         ]
         metafunc.parametrize("world", chosen, indirect=True)
@@ -66,7 +80,12 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object | None:
     if not isinstance(world, World):
         return None
     arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
-    world.run(functools.partial(pyfuncitem.obj, **arguments))
+    try:
+        world.run(functools.partial(pyfuncitem.obj, **arguments))
+    except (UnsupportedOperationError, ObjectHiddenError):  # what is missing and what is forbidden look alike there
+        if not (isinstance(world.store, S3Store) and world.store.is_limited):
+            raise
+        world.check()  # refused, so nothing dangles, nothing is shared, nothing is left
     return True
 
 
@@ -92,14 +111,32 @@ def world(request: pytest.FixtureRequest, runner: asyncio.Runner, store: Store) 
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """The stores of one case, two of them registered."""
     parameters = request.node.callspec.params if hasattr(request.node, "callspec") else {}
-    on_s3 = "s3" in parameters.get("world", ()) or parameters.get("kind") == "s3"
-    made: Store = S3Store(request.getfixturevalue("s3_server")) if on_s3 else LocalStore(tmp_path / "store")
+    name = parameters["world"][2] if "world" in parameters else parameters.get("kind", "local")
+    made: Store
+    if name.startswith("s3-"):
+        made = S3Store(request.getfixturevalue("s3_server"), request.getfixturevalue("limited_s3")(name.removeprefix("s3-")))
+    else:
+        made = S3Store(request.getfixturevalue("s3_server")) if name == "s3" else LocalStore(tmp_path / "store")
     made.register("docs", "other")
     storages.set_default_backend("docs")
     storages.failed_deletes = 0
     yield made
     storages.clear_backends()
     made.close()
+
+
+@pytest.fixture(scope="session")
+def limited_s3(s3_server: S3Server) -> Iterator[Callable[[str], S3Server]]:
+    """Returns the store of a name that can do less; each is started once."""
+    with contextlib.ExitStack() as running:
+        started: dict[str, LimitedS3] = {}
+
+        def start(name: str) -> S3Server:
+            if name not in started:
+                started[name] = running.enter_context(LimitedS3(s3_server, LIMITED[name]))
+            return started[name].server
+
+        yield start
 
 
 @pytest.fixture

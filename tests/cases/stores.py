@@ -60,6 +60,12 @@ class Faults:
         self._fail("copy-late")
         return info
 
+    def _copy_over(self, source: str, target: str) -> ObjectInfo:
+        self._fail("copy")
+        info: ObjectInfo = super()._copy_over(source, target)  # type: ignore[misc]
+        self._fail("copy-late")
+        return info
+
     def _delete(self, paths: Sequence[str]) -> Mapping[str, BaseException]:
         self.deletes.append(list(paths))
         self._fail("delete")
@@ -82,6 +88,12 @@ class AsyncFaults(Faults):
     async def _copy_async(self, source: str, target: str) -> ObjectInfo:
         self._fail("copy")
         info: ObjectInfo = await super()._copy_async(source, target)  # type: ignore[misc]
+        self._fail("copy-late")
+        return info
+
+    async def _copy_over_async(self, source: str, target: str) -> ObjectInfo:
+        self._fail("copy")
+        info: ObjectInfo = await super()._copy_over_async(source, target)  # type: ignore[misc]
         self._fail("copy-late")
         return info
 
@@ -166,10 +178,16 @@ class Backends(dict[str, Any]):
 
 
 class S3Store(Store):
-    """One prefix of a bucket, looked at with a client of its own."""
+    """One prefix of a bucket, looked at with a client of its own.
 
-    def __init__(self, server: S3Server) -> None:
-        self._server = server
+    Args:
+        server: The server.
+        limited: What stands before it for the library, and can do less.
+    """
+
+    def __init__(self, server: S3Server, limited: S3Server | None = None) -> None:
+        self.is_limited = limited is not None
+        self._server = limited or server
         self._prefix = server.make_prefix()
         self._client = _client(server.endpoint, server.shared_bucket, server.access_key, server.secret_key)
         self.backends = Backends(self._backend)

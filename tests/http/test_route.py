@@ -24,6 +24,7 @@ from filerow.exceptions import (
     InvalidOptionError,
     InvalidTokenError,
     ObjectExistsError,
+    ObjectHiddenError,
     ObjectNotFoundError,
     StorageError,
     StoragePermissionError,
@@ -281,6 +282,7 @@ PROBLEMS: list[tuple[Exception, int]] = [
     (ObjectNotFoundError("secret/path", **WHERE), 404),
     (ObjectExistsError("secret/path", **WHERE), 409),
     (StoragePermissionError("secret key", **WHERE), 502),
+    (ObjectHiddenError("secret key", **WHERE), 404),
     (StorageTimeoutError("secret host", **WHERE), 504),
     (StorageError("secret host", **WHERE), 503),
 ]

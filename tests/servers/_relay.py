@@ -44,6 +44,18 @@ class Relay:
         """The address to give to clients."""
         return f"{self._scheme}://{HOST}:{self.port}"
 
+    async def exchange(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        server_reader: asyncio.StreamReader,
+        server_writer: asyncio.StreamWriter,
+    ) -> None:
+        """Forward both ways until both have ended."""
+        async with asyncio.TaskGroup() as directions:
+            directions.create_task(self.to_server(reader, server_writer))
+            directions.create_task(self.to_client(server_reader, writer))
+
     async def to_server(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Forward what the client sends; must end when it does."""
         await forward(reader, writer)
@@ -98,9 +110,7 @@ class Relay:
                 ends.callback(writer.transport.abort)
                 server_reader, server_writer = await asyncio.open_connection(*self._target, limit=CHUNK)
                 ends.callback(server_writer.transport.abort)
-                async with asyncio.TaskGroup() as directions:
-                    directions.create_task(self.to_server(reader, server_writer))
-                    directions.create_task(self.to_client(server_reader, writer))
+                await self.exchange(reader, writer, server_reader, server_writer)
         except* OSError:
             pass  # one of the two hung up, and now the other one knows
 

@@ -208,7 +208,7 @@ class Copy(Alone):
         """Copy, blocking."""
         try:
             if self._origin is self._backend:
-                info = self._backend.copy(self._source.path, self._path)
+                info = self._backend.copy(self._source.path, self._path, create_only=not self._generated)
             else:
                 info = self._backend.put(self._path, self._content(), self._stored_with())
             self.facts = self._copied(info)
@@ -221,7 +221,7 @@ class Copy(Alone):
         """Copy without blocking the event loop."""
         try:
             if self._origin is self._backend:
-                info = await self._backend.copy_async(self._source.path, self._path)
+                info = await self._backend.copy_async(self._source.path, self._path, create_only=not self._generated)
             else:
                 info = await self._stream_async()
             self.facts = self._copied(info)
@@ -352,7 +352,7 @@ def _may_exist(error: BaseException, *, generated: bool) -> bool:
 
 
 class Delete:
-    """Deletes objects of one backend in one bulk call.
+    """Deletes objects of one backend in one bulk call; with their versions for good, where a mapping names those.
 
     A failure is logged and counted, never raised: it must not make a successful commit look failed, and the objects are found
     again by a sweep.
@@ -363,8 +363,9 @@ class Delete:
         certain: They are there. An upload that failed may have left an object or not.
     """
 
-    def __init__(self, backend: StorageBackend, paths: Iterable[str], *, certain: bool = True) -> None:
+    def __init__(self, backend: StorageBackend, paths: Iterable[str] | Mapping[str, str | None], *, certain: bool = True) -> None:
         self._backend = backend
+        self._versions = dict(paths) if isinstance(paths, Mapping) else None
         self._paths = list(paths)
         self._certain = certain
 
@@ -376,11 +377,15 @@ class Delete:
 
     def run(self) -> None:
         """Delete, blocking."""
-        self._report(self._backend.delete(self._paths))
+        if self._versions is None:
+            self._report(self._backend.delete(self._paths))
+        else:
+            self._report(self._backend.purge(self._versions))
 
     async def run_async(self) -> None:
         """Delete without blocking the event loop; a cancellation waits for the end, for nobody would try again."""
-        task = asyncio.ensure_future(self._backend.delete_async(self._paths))
+        delete = self._backend.delete_async(self._paths) if self._versions is None else self._backend.purge_async(self._versions)
+        task = asyncio.ensure_future(delete)
         try:
             await until_ended(task)
         finally:

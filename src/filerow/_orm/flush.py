@@ -267,7 +267,8 @@ def _destination(change: Change, file: FileObject, wanted: str) -> tuple[Storage
     instance = owner.obj() if isinstance(owner, InstanceState) else None
     extension = safe_extension(file.filename)
     request = PathRequest(column.table, name, uuid7_hex(), extension, file.filename, instance)
-    return backend, check_path(column.type.path(request), backend.key, "put"), False
+    path = check_path(column.type.path(request), backend.key, "put")
+    return backend, path, request.token in path
 
 
 def check_backend(file: FileObject, key: str, column: Field) -> None:

@@ -70,6 +70,13 @@ class Driver(ABC):
         Returns: the paths that failed, each with its error. Raise only when none was tried.
         """
 
+    def _purge(self, versions: Mapping[str, str | None]) -> Mapping[str, BaseException]:
+        """Delete objects and, where their bucket keeps versions, those versions for good; as :meth:`_delete` otherwise.
+
+        The default deletes, which in such a bucket leaves the version behind.
+        """
+        return self._delete(list(versions))
+
     @abstractmethod
     def _copy(self, source: str, target: str) -> ObjectInfo:
         """Copy one object.
@@ -77,6 +84,14 @@ class Driver(ABC):
         You must: refuse a taken ``target``; leave ``target`` whole or absent.
         Errors: ``FileNotFoundError`` for a missing source, ``FileExistsError`` for a taken target.
         """
+
+    def _copy_over(self, source: str, target: str) -> ObjectInfo:
+        """Copy one object to a path that nothing else can have, as those that Filerow makes.
+
+        You need not look whether ``target`` is free. The default asks :meth:`_copy`; override this one and its twin where a
+        condition costs requests, or where the store may know none.
+        """
+        return self._copy(source, target)
 
     @abstractmethod
     def _list(self, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
@@ -91,6 +106,10 @@ class Driver(ABC):
 
     def _abort(self, upload: Unfinished) -> None:  # noqa: B027 - most stores have nothing to throw away
         """Throw away what came of an upload that :meth:`_unfinished` yielded; one that has ended since is left alone."""
+
+    def _limits(self) -> Mapping[str, str]:
+        """Return what this very store cannot do, by name, each with a sentence that says what follows; see :meth:`limits`."""
+        return {}
 
     def _sign(self, paths: Sequence[str], request: SignRequest) -> Sequence[str]:
         """Return a URL per path; the default signs URLs of our own route where :attr:`own_urls` is set.
@@ -153,8 +172,17 @@ class Driver(ABC):
     async def _delete_async(self, paths: Sequence[str]) -> Mapping[str, BaseException]:
         return await in_thread(self._delete, paths)
 
+    async def _purge_async(self, versions: Mapping[str, str | None]) -> Mapping[str, BaseException]:
+        return await self._delete_async(list(versions))
+
     async def _copy_async(self, source: str, target: str) -> ObjectInfo:
         return await in_thread(self._copy, source, target)
+
+    async def _copy_over_async(self, source: str, target: str) -> ObjectInfo:
+        return await self._copy_async(source, target)
+
+    async def _limits_async(self) -> Mapping[str, str]:
+        return await in_thread(self._limits)
 
     def _list_async(self, prefix: str, start_after: str) -> AsyncIterator[ObjectInfo]:
         return aiterate(self._list(prefix, start_after), _LIST_BATCH)

@@ -71,6 +71,7 @@ class StorageBackend(Driver):
 
         Raises:
             ObjectExistsError: The path is taken and ``options.create_only`` is set.
+            UnsupportedOperationError: ``options.create_only`` is set, and the store cannot keep a path free; see :meth:`limits`.
             ContentError: ``content`` is text, which some stores would take for the name of a local file.
             StorageError: Anything else the store refuses. An exception of the ``content`` iterator is raised as it is.
         """
@@ -92,24 +93,30 @@ class StorageBackend(Driver):
         with self._errors("put", path, body):
             return await self._put_async(path, iter(body) if isinstance(body, Guard) else body, options)
 
-    def copy(self, source: str, target: str) -> ObjectInfo:
-        """Copy an object inside the backend, on the server's side where the store can; never overwrites.
+    def copy(self, source: str, target: str, *, create_only: bool = True) -> ObjectInfo:
+        """Copy an object inside the backend, on the server's side where the store can.
+
+        Args:
+            source: What to copy.
+            target: Where to.
+            create_only: Never overwrite. Pass ``False`` only for a path that nothing else can have.
 
         Raises:
             ObjectNotFoundError: There is nothing at ``source``.
-            ObjectExistsError: ``target`` is taken.
+            ObjectExistsError: ``target`` is taken and ``create_only`` is set.
+            UnsupportedOperationError: ``create_only`` is set, and the store cannot keep a path free; see :meth:`limits`.
         """
         check_known_path(source, self._key, "copy")
         check_path(target, self._key, "copy")
         with self._errors("copy", source, target=target):
-            return self._copy(source, target)
+            return self._copy(source, target) if create_only else self._copy_over(source, target)
 
-    async def copy_async(self, source: str, target: str) -> ObjectInfo:
+    async def copy_async(self, source: str, target: str, *, create_only: bool = True) -> ObjectInfo:
         """Copy an object; see :meth:`copy`."""
         check_known_path(source, self._key, "copy")
         check_path(target, self._key, "copy")
         with self._errors("copy", source, target=target):
-            return await self._copy_async(source, target)
+            return await (self._copy_async(source, target) if create_only else self._copy_over_async(source, target))
 
     def delete(self, paths: str | Sequence[str]) -> dict[str, StorageError]:
         """Delete objects in as few requests as the store allows. Paths without an object count as deleted.
@@ -135,6 +142,37 @@ class StorageBackend(Driver):
         try:
             with self._errors("delete", wanted[0] if len(wanted) == 1 else ""):
                 failed = await self._delete_async(wanted)
+        except StorageError as error:
+            return refused | dict.fromkeys(wanted, error)
+        return refused | self._failures(failed)
+
+    def purge(self, versions: Mapping[str, str | None]) -> dict[str, StorageError]:
+        """Delete objects so that a bucket which keeps versions does not keep these, where the store and the credentials let it.
+
+        Args:
+            versions: The version of each path, as ``put()`` or ``head()`` told it; ``None`` where there is none.
+
+        Returns:
+            The paths that could not be deleted, each with its error; empty when all are gone.
+        """
+        wanted, refused = part_known(list(versions), self._key)
+        if not wanted:
+            return refused
+        try:
+            with self._errors("delete", wanted[0] if len(wanted) == 1 else ""):
+                failed = self._purge({path: versions[path] for path in wanted})
+        except StorageError as error:
+            return refused | dict.fromkeys(wanted, error)
+        return refused | self._failures(failed)
+
+    async def purge_async(self, versions: Mapping[str, str | None]) -> dict[str, StorageError]:
+        """Delete objects and their versions; see :meth:`purge`."""
+        wanted, refused = part_known(list(versions), self._key)
+        if not wanted:
+            return refused
+        try:
+            with self._errors("delete", wanted[0] if len(wanted) == 1 else ""):
+                failed = await self._purge_async({path: versions[path] for path in wanted})
         except StorageError as error:
             return refused | dict.fromkeys(wanted, error)
         return refused | self._failures(failed)
@@ -276,6 +314,24 @@ class StorageBackend(Driver):
         check_known_path(upload.path, self._key, "delete")
         with self._errors("delete", upload.path):
             await self._abort_async(upload)
+
+    def limits(self) -> Mapping[str, str]:
+        """Return what this very store cannot do, by name, each with a sentence that says what follows.
+
+        Stores that speak one language differ, and none says how. So this tries, with objects of its own that it removes again.
+        ``create-only``: nothing keeps a path that somebody chose; ``bulk-delete``: objects are deleted one request each;
+        ``versions``: the bucket keeps what is deleted. Empty where nothing is missing.
+
+        Raises:
+            StorageError: The store could not be asked.
+        """
+        with self._errors("limits", ""):
+            return self._limits()
+
+    async def limits_async(self) -> Mapping[str, str]:
+        """Return what this very store cannot do; see :meth:`limits`."""
+        with self._errors("limits", ""):
+            return await self._limits_async()
 
     def sign(self, path: str, request: SignRequest) -> str:
         """Return a URL that lets its holder do what ``request`` says, and nothing else, until it expires.

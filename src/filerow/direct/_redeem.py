@@ -8,7 +8,7 @@ that path taken; whatever the client uploads afterwards reaches no row.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from filerow._buffers import Buffer
@@ -25,7 +25,14 @@ from filerow._validation.rules import Rules
 from filerow._validation.types import OCTET_STREAM
 from filerow.backends._types import ObjectInfo
 from filerow.direct._claims import Claim, missing_of, parts_of, target_of
-from filerow.exceptions import ClaimError, ContentTypeError, FileValidationError, ObjectExistsError, ObjectNotFoundError
+from filerow.exceptions import (
+    ClaimError,
+    ContentTypeError,
+    FileValidationError,
+    ObjectExistsError,
+    ObjectHiddenError,
+    ObjectNotFoundError,
+)
 
 if TYPE_CHECKING:
     from filerow.backends.base import StorageBackend
@@ -87,7 +94,7 @@ def redeem_steps(claim: Claim, rules: Rules) -> Steps[Facts]:
     backend = storages.get_backend(claim.backend)
     if claim.upload_id:
         yield from _complete_steps(claim, backend)
-    yield from _check_size_steps(claim, backend)
+    uploaded = yield from _check_size_steps(claim, backend)
     copied = yield from _copy_steps(claim, backend)
     check = _UploadCheck(claim, rules, backend)
     try:
@@ -98,9 +105,10 @@ def redeem_steps(claim: Claim, rules: Rules) -> Steps[Facts]:
     except BaseException as error:
         # What the store answered is no verdict on the file: then the upload stays, and the claim can be tried again.
         refused = isinstance(error, ClaimError | FileValidationError)
-        yield _delete(backend, claim.target, *([claim.path] if refused else []))
+        upload = {claim.path: uploaded.version_id} if refused else {}
+        yield _purge(backend, {claim.target: copied.version_id, **upload})
         raise
-    yield _delete(backend, claim.path)
+    yield _purge(backend, {claim.path: uploaded.version_id})
     return check.facts(copied)
 
 
@@ -119,16 +127,19 @@ def _complete_steps(claim: Claim, backend: StorageBackend) -> Steps[None]:
     yield direct.call(direct.complete, claim.path, claim.upload_id, etags)
 
 
-def _check_size_steps(claim: Claim, backend: StorageBackend) -> Steps[None]:
+def _check_size_steps(claim: Claim, backend: StorageBackend) -> Steps[ObjectInfo]:
     """Look at the upload before it is copied, for not every store could bind its size."""
     try:
         info: ObjectInfo = yield Call(backend.head, backend.head_async, (claim.path,), {})
     except ObjectNotFoundError:
         used = yield Call(backend.exists, backend.exists_async, (claim.target,), {})
         raise (_used() if used else _nothing()) from None
+    except ObjectHiddenError as error:  # to credentials that may not list, what is missing is forbidden
+        raise _nothing() from error
     if info.size != claim.size:
-        yield _delete(backend, claim.path)
+        yield _purge(backend, {claim.path: info.version_id})
         raise _other_size(claim, info.size)
+    return info
 
 
 def _copy_steps(claim: Claim, backend: StorageBackend) -> Steps[ObjectInfo]:
@@ -152,8 +163,8 @@ def _check_headers(claim: Claim, info: ObjectInfo, protocol: str) -> None:
         raise ContentTypeError(msg, limit=stored, actual=info.content_type)
 
 
-def _delete(backend: StorageBackend, *paths: str) -> Call:
-    job = Delete(backend, paths)
+def _purge(backend: StorageBackend, versions: Mapping[str, str | None]) -> Call:
+    job = Delete(backend, versions)
     return Call(job.run, job.run_async, (), {})
 
 

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from filerow.backends.base import StorageBackend
-from filerow.testing._driver import AsyncDriver, SyncDriver
+from filerow.exceptions import ObjectHiddenError, StoragePermissionError, UnsupportedOperationError
+from filerow.testing._driver import CREATE_ONLY, OVERWRITE, AsyncDriver, SyncDriver
 from filerow.testing._errors import CaseFailedError, DoesNotApplyError
 from filerow.testing._harness import Harness
 
-__all__ = ("CASES", "Case", "async_case", "case", "check", "ensure", "equal", "raised", "scratch_folder")
+__all__ = ("CASES", "Case", "async_case", "case", "check", "ensure", "equal", "needs_kept_paths", "raised", "scratch_folder")
 
 E = TypeVar("E", bound=BaseException)
 
@@ -103,9 +104,21 @@ def check(harness: Harness, case: Case, side: str, backend: StorageBackend | Non
         except Exception as error:
             if fault:
                 raise DoesNotApplyError(f"known fault: {fault}") from error
+            unable = _permission_in(error)
+            if unable is not None:
+                raise DoesNotApplyError(f"its credentials may not list: {unable.message}") from error
             raise
     if fault:
         raise CaseFailedError(f"{case.name} passes, so it need not be among known_faults any more: {fault}")
+
+
+def _permission_in(error: BaseException | None) -> StoragePermissionError | None:
+    """Return the error of credentials that may not list, and are not told what is missing: no fault of a backend."""
+    while error is not None:
+        if isinstance(error, ObjectHiddenError) or (isinstance(error, StoragePermissionError) and error.operation == "list"):
+            return error
+        error = error.__cause__
+    return None
 
 
 @contextmanager
@@ -127,6 +140,19 @@ def _driver(harness: Harness, side: str, backend: StorageBackend | None) -> Gene
     finally:
         if backend is None:
             harness.close(used)
+
+
+def needs_kept_paths(d: SyncDriver) -> None:
+    """End the case here, in the report too, if nothing keeps a path on this store, and see that it refuses such a write."""
+    reason = d.limits.get(CREATE_ONLY)
+    if reason is None or not d.backend.capabilities.exclusive:  # it looks, at least
+        return
+    path = d.at("unkept")
+    d.call("put", path, b"first", OVERWRITE)
+    raised(UnsupportedOperationError, d.call, "put", path, b"second")
+    raised(UnsupportedOperationError, d.call, "copy", path, d.at("free"))
+    equal(d.read(path), b"first", "what a path holds after a write that was refused")
+    raise DoesNotApplyError(reason)
 
 
 # -- what should hold ------------------------------------------------------------------------------------------------------

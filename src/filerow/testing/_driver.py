@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from array import array
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -14,13 +14,14 @@ from filerow.exceptions import UnsupportedOperationError
 from filerow.testing._errors import DoesNotApplyError
 from filerow.testing._harness import Harness
 
-__all__ = ("AsyncDriver", "ChunkSource", "LARGE", "OVERWRITE", "SMALL", "SyncDriver", "split")  # noqa: RUF022 - as sorted() does
+__all__ = ("AsyncDriver", "CREATE_ONLY", "ChunkSource", "LARGE", "OVERWRITE", "SMALL", "SyncDriver", "split")  # noqa: RUF022 - as sorted() does
 
 T = TypeVar("T")
 
 SMALL = bytes(range(256)) * 40
 LARGE = array("Q", range(6 << 17)).tobytes()  # 6 MiB, no two places alike: more than one part of S3
 OVERWRITE = PutOptions(create_only=False)
+CREATE_ONLY = "create-only"
 _BULK = 500
 
 
@@ -45,6 +46,7 @@ class SyncDriver:
         self.harness = harness
         self.folder = folder
         self._written: set[str] = set()
+        self._limits: Mapping[str, str] | None = None
 
     def close(self) -> None:
         """Give back what the driver has opened."""
@@ -61,10 +63,10 @@ class SyncDriver:
 
     # -- calls ---------------------------------------------------------------------------------------------------------
 
-    def call(self, method: str, *args: Any) -> Any:
+    def call(self, method: str, *args: Any, **options: Any) -> Any:
         """Call a method of the backend, or its twin."""
         self._note(method, args)
-        return getattr(self.backend, method)(*args)
+        return getattr(self.backend, method)(*args, **options)
 
     def items(self, method: str, *args: Any) -> list[Any]:
         """Return all that a method yields."""
@@ -96,9 +98,36 @@ class SyncDriver:
         return [chunks(), ChunkSource(chunks)]
 
     def put(self, path: str, content: Any, options: PutOptions = PutOptions()) -> ObjectInfo:  # noqa: B008 - frozen
-        """Store an object."""
-        info: ObjectInfo = self.call("put", path, content, options)
+        """Store an object; create-only, unless nothing keeps a path on this store."""
+        info: ObjectInfo = self._anyhow(
+            "put", path, content, options, unkept=(path, content, options._replace(create_only=False))
+        )
         return info
+
+    def copy(self, source: str, target: str) -> ObjectInfo:
+        """Copy an object; create-only, unless nothing keeps a path on this store."""
+        info: ObjectInfo = self._anyhow("copy", source, target, unkept=(source, target), create_only=False)
+        return info
+
+    def _anyhow(self, method: str, *args: Any, unkept: tuple[Any, ...], **options: Any) -> Any:
+        try:
+            return self.call(method, *args)
+        except UnsupportedOperationError:
+            if CREATE_ONLY not in self.limits:
+                raise
+            return self.call(method, *unkept, **options)
+
+    @property
+    def limits(self) -> Mapping[str, str]:
+        """What the store under the backend cannot do, found out once."""
+        if self._limits is None:
+            self._limits = self.call("limits")
+        return self._limits
+
+    @property
+    def fresh(self) -> PutOptions:
+        """How to store where nothing is: create-only, unless nothing keeps a path on this store."""
+        return PutOptions(create_only=CREATE_ONLY not in self.limits)
 
     def read(self, path: str, *bounds: int | None) -> bytes:
         """Read an object, or a range of it."""
@@ -154,10 +183,10 @@ class AsyncDriver(SyncDriver):
 
         return self._runner.run(main())
 
-    def call(self, method: str, *args: Any) -> Any:
+    def call(self, method: str, *args: Any, **options: Any) -> Any:
         """Await the twin of a method."""
         self._note(method, args)
-        return self.run(getattr(self.backend, f"{method}_async")(*args))
+        return self.run(getattr(self.backend, f"{method}_async")(*args, **options))
 
     def items(self, method: str, *args: Any) -> list[Any]:
         """Return all that the twin of a method yields."""

@@ -349,6 +349,28 @@ class _FaultyHooks(StorageBackend):
         fault = self._struck("copy", (source, target))
         return _lie(fault, await self._call_async(fault, lambda: self._backend.copy_async(source, target)))
 
+    def _copy_over(self, source: str, target: str) -> ObjectInfo:
+        fault = self._struck("copy", (source, target))
+        return _lie(fault, self._call(fault, lambda: self._backend.copy(source, target, create_only=False)))
+
+    async def _copy_over_async(self, source: str, target: str) -> ObjectInfo:
+        fault = self._struck("copy", (source, target))
+        return _lie(fault, await self._call_async(fault, lambda: self._backend.copy_async(source, target, create_only=False)))
+
+    def _purge(self, versions: Mapping[str, str | None]) -> Mapping[str, BaseException]:
+        fault = self._struck("delete", tuple(versions))
+        return self._call(fault, lambda: self._backend.purge(versions))
+
+    async def _purge_async(self, versions: Mapping[str, str | None]) -> Mapping[str, BaseException]:
+        fault = self._struck("delete", tuple(versions))
+        return await self._call_async(fault, lambda: self._backend.purge_async(versions))
+
+    def _limits(self) -> Mapping[str, str]:
+        return self._backend.limits()
+
+    async def _limits_async(self) -> Mapping[str, str]:
+        return await self._backend.limits_async()
+
     def _sign(self, paths: Sequence[str], request: SignRequest) -> Sequence[str]:
         fault = self._struck("sign", tuple(paths))
         return self._call(fault, lambda: self._backend.sign_many(paths, request))

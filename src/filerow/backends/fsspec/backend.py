@@ -15,10 +15,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, NoReturn
 
 from filerow._buffers import BUFFERS, Buffer
+from filerow._execution.steps import run
+from filerow._execution.threads import in_thread
+from filerow.backends._conditions import AT_ONCE, NO_BULK_DELETE, VERSIONS, Worth, hidden, note_single_deletes, probe_path
 from filerow.backends._deadlines import is_timeout
 from filerow.backends._foreign import (
     PART,
@@ -78,6 +82,8 @@ class FSSpecBackend(StorageBackend):
             no longer than four times that, but for reading on gcsfs, which makes six. Options of the filesystem that say more
             win for one attempt. A filesystem that is given keeps its own limits, and so does one that is not s3fs, gcsfs, adlfs,
             sftp, ftp or smb.
+        conditional_put: ``"disabled"`` where the store knows no conditions: then a path that somebody chose is looked at and
+            then written, and of two writers at the same moment both may succeed (``capabilities.exclusive``).
         **options: Other options of the filesystem: ``secret=``, ``endpoint_url=``, ``token=``, ``connection_string=``, …
 
     Raises:
@@ -102,6 +108,7 @@ class FSSpecBackend(StorageBackend):
         *,
         storage_options: Mapping[str, Any] | None = None,
         timeout: float | None = None,
+        conditional_put: str | None = None,
         **options: Any,
     ) -> None:
         super().__init__(key)
@@ -113,6 +120,11 @@ class FSSpecBackend(StorageBackend):
         self._flavour.prepare(self.fs)
         self._root = root_of(self.protocol, root, prefix)
         self.capabilities = self._flavour.capabilities_of(self.fs)
+        off = conditional_put == "disabled"
+        self._conditions = self._flavour.conditions(self.fs, key, self._at, self._delete, off=off)
+        if off:
+            self.capabilities = self.capabilities._replace(exclusive=False)
+        self._bulk = self._flavour.bulk_delete
         self._secrets = secrets_of({**getattr(self.fs, "storage_options", {}), **options})
 
     def __reduce__(self) -> NoReturn:
@@ -142,6 +154,25 @@ class FSSpecBackend(StorageBackend):
     # -- writing -------------------------------------------------------------------------------------------------------
 
     def _put(self, path: str, content: Buffer | Iterator[Buffer], options: PutOptions) -> ObjectInfo:
+        if not options.create_only:
+            return self._store(path, content, options)
+        run(self._conditions.check_steps("put", path))  # before any content is taken
+        worth = run(self._conditions.put_steps())
+        if worth is Worth.HEEDED:
+            return self._store(path, content, options)
+        if worth is Worth.OFF:
+            if self._looks_taken(path):
+                raise FileExistsError(path)
+            return self._store(path, content, options._replace(create_only=False))
+        staging = staging_path(path)  # only its copies heed conditions
+        self._store(staging, content, options._replace(create_only=False))
+        try:
+            return self._copy(staging, path)
+        finally:
+            with suppress(Exception):  # a sweep finds it
+                self._delete([staging])
+
+    def _store(self, path: str, content: Buffer | Iterator[Buffer], options: PutOptions) -> ObjectInfo:
         headers = headers_of(options, backend=self._key, path=path)
         azure = self.protocol in {"az", "abfs"}
         metadata = encode_metadata(options.metadata, backend=self._key, path=path, identifiers=azure)
@@ -167,7 +198,7 @@ class FSSpecBackend(StorageBackend):
             self._client.pipe_file(self._at(path), data, mode="create" if options.create_only else "overwrite")
 
     def _put_stream(self, path: str, chunks: Iterable[Buffer], options: PutOptions, chosen: Mapping[str, Any]) -> None:
-        if options.create_only and is_taken(self._client, self._at(path)):
+        if options.create_only and self._looks_taken(path):
             raise FileExistsError(path)  # before gigabytes are sent; the store decides again when they are
         mode = "xb" if options.create_only else "wb"
         file = self._client.open(self._at(path), mode, block_size=PART, **chosen)
@@ -188,40 +219,105 @@ class FSSpecBackend(StorageBackend):
         put_file(self._client, self._flavour, target, staging, chunks, create_only=create_only)
 
     def _copy(self, source: str, target: str) -> ObjectInfo:
-        origin = self._head(source).path
-        if is_taken(self._client, self._at(target)):
+        origin = self._look(source, "copy").path
+        if self._looks_taken(target):
             raise FileExistsError(target)
         if self.protocol == "memory":
             with _memory:
                 self._client.pipe_file(self._at(target), self._client.cat_file(self._at(origin)), mode="create")
         elif self._flavour.objects:
-            self._flavour.copy(self.fs, self._at(origin), self._at(target))
+            self._copy_object(origin, target)
         else:
             self._put_file(target, self._stream(origin, 0, None, _RANGE), create_only=True)
         return self._head(target)
 
+    def _looks_taken(self, path: str) -> bool:
+        """Return True if there is something at a path; whether it is free is for the store to say, where that decides."""
+        try:
+            return is_taken(self._client, self._at(path))
+        except PermissionError:
+            if self._conditions.is_off:
+                raise
+            return False  # what is missing is forbidden to those who may not list
+
+    def _copy_object(self, origin: str, target: str) -> None:
+        names = self._at(origin), self._at(target)
+        if run(self._conditions.copy_steps()) is Worth.HEEDED:
+            self._flavour.copy(self.fs, *names)
+        elif run(self._conditions.put_steps()) is Worth.HEEDED:
+            self._client.pipe_file(names[1], b"", mode="create")  # takes the target, and is copied over
+            try:
+                self._flavour.copy_over(self.fs, *names)
+            except BaseException:
+                with suppress(Exception):
+                    self._delete([target])
+                raise
+        else:
+            run(self._conditions.check_steps("copy", origin))
+            self._flavour.copy_over(self.fs, *names)
+
+    def _copy_over(self, source: str, target: str) -> ObjectInfo:
+        if not self._flavour.objects:
+            return self._copy(source, target)
+        try:
+            self._flavour.copy_over(self.fs, self._at(source), self._at(target))
+        except PermissionError as error:
+            raise self._forbidden(error, "copy", source) from error
+        return self._head(target)
+
+    async def _copy_over_async(self, source: str, target: str) -> ObjectInfo:
+        return await in_thread(self._copy_over, source, target)
+
     def _delete(self, paths: Sequence[str]) -> Mapping[str, BaseException]:
         # In rm(), unlike rm_file(), '*' deletes other files too.
-        if self._flavour.bulk_delete and len(paths) > 1 and all(is_portable(path) for path in paths):
+        refused: OSError | None = None
+        if self._bulk and len(paths) > 1 and all(is_portable(path) for path in paths):
             names = [self._at(path) for path in paths]
             if not any(character in name for name in names for character in "*?["):
                 try:
                     self._client.rm(names)
                 except FileNotFoundError:
                     return {}  # said when none of them is there
-                except OSError:
-                    pass  # and now one by one, to know which
+                except OSError as error:
+                    refused = error  # and now one by one, to know which
                 else:
                     return {}
-        failed: dict[str, BaseException] = {}
-        for path in paths:
-            try:
-                remove_file(self._client, self._flavour, self._at(path))
-            except (FileNotFoundError, IsADirectoryError):
-                continue
-            except Exception as error:  # each path's failure is its own  # noqa: BLE001
-                failed[path] = error
+        failed = self._delete_each(paths)
+        if refused is not None and not failed and self._flavour.is_unknown(refused):
+            self._bulk = False
+            note_single_deletes(self._key)
         return failed
+
+    def _delete_each(self, paths: Sequence[str]) -> dict[str, BaseException]:
+        if len(paths) == 1 or not self._flavour.objects:
+            return {path: error for path in paths if (error := self._removed(path)) is not None}
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return {path: error for path, error in zip(paths, pool.map(self._removed, paths), strict=True) if error is not None}
+
+    def _removed(self, path: str) -> BaseException | None:
+        try:
+            remove_file(self._client, self._flavour, self._at(path))
+        except (FileNotFoundError, IsADirectoryError):
+            return None
+        except Exception as error:  # each path's failure is its own  # noqa: BLE001
+            return error
+        return None
+
+    def _limits(self) -> Mapping[str, str]:
+        if self.protocol not in {"s3", "s3a"}:
+            return {}
+        probes = [probe_path(), probe_path()]
+        found: dict[str, str] = {}
+        try:
+            stored = [self._store(path, b"?", PutOptions(create_only=False)) for path in probes]
+        finally:
+            failed = self._delete(probes)
+        if stored[0].version_id not in {None, "null"}:
+            found["versions"] = VERSIONS
+        if not failed and not self._bulk:
+            found["bulk-delete"] = NO_BULK_DELETE
+        reason = run(self._conditions.reason_steps())
+        return {**found, "create-only": reason} if reason else found
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -234,6 +330,8 @@ class FSSpecBackend(StorageBackend):
             return bytes(self._client.cat_file(name, **limits))
         except FileNotFoundError:
             raise
+        except PermissionError as error:
+            raise self._forbidden(error, "read", path) from error
         except Exception as error:
             if is_timeout(error):
                 raise  # and not ask a store that does not answer once more
@@ -262,12 +360,24 @@ class FSSpecBackend(StorageBackend):
                 yield bytes(block[at : at + chunk_size])
 
     def _head(self, path: str) -> ObjectInfo:
+        return self._look(path, "head")
+
+    def _look(self, path: str, operation: str) -> ObjectInfo:
         name = self._at(path)
         self._client.invalidate_cache()  # a filesystem that was given to us may cache listings, and info() believes them
-        info = self._client.info(name)
+        try:
+            info = self._client.info(name)
+        except PermissionError as error:
+            raise self._forbidden(error, operation, path) from error
         if info["type"] != "file":
             raise FileNotFoundError(path)
         return info_of(info, path)
+
+    def _forbidden(self, error: PermissionError, operation: str, path: str) -> Exception:
+        """Return what a read that was forbidden means: S3 tells only those who may list that an object is missing."""
+        if self._flavour.may_list(self.fs, self._root):
+            return error
+        return hidden(operation, self._key, path)
 
     def _unfinished(self, prefix: str) -> Iterator[Unfinished]:
         return self._flavour.unfinished(self.fs, self._root, prefix)

@@ -11,8 +11,10 @@ from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any, ClassVar
 
+from filerow.backends._conditions import Conditions, heeded
 from filerow.backends._sign_request import Bound, length_range
 from filerow.backends._types import Capabilities, ObjectInfo, SignRequest, Unfinished
+from filerow.backends.fsspec import s3fs
 from filerow.backends.fsspec.errors import by_number
 from filerow.backends.fsspec.remote import smb
 from filerow.backends.fsspec.remote.ftp import guard
@@ -89,6 +91,24 @@ class Flavour:
     def copy(self, fs: Any, source: str, target: str) -> None:
         """Copy an object; refuse a target that is taken, where the store can be asked to."""
         fs.cp_file(source, target)
+
+    def copy_over(self, fs: Any, source: str, target: str) -> None:
+        """Copy an object to a name that nothing else can have."""
+        self.copy(fs, source, target)
+
+    def conditions(self, fs: Any, backend: str, at: Callable[[str], str], remove: Callable[..., Any], *, off: bool) -> Conditions:
+        """Return what the store's conditions are worth; all but S3 have one that heeds them, or none."""
+        del fs, at, remove
+        return heeded(backend, off=off)
+
+    def is_unknown(self, error: BaseException) -> bool:
+        """Return True if the store does not know the request that has this error."""
+        del error
+        return False
+
+    def may_list(self, fs: Any, root: str) -> bool:  # noqa: ARG002 - for those that hide what is missing
+        """Return False if the credentials may not list, so that what is missing is forbidden."""
+        return True
 
     def sign(self, fs: Any, path: str, request: SignRequest) -> str:
         """Return a URL that binds what is asked, which is among :attr:`binds`."""
@@ -189,6 +209,18 @@ class _S3(Flavour):
 
     def copy(self, fs: Any, source: str, target: str) -> None:
         fs.cp_file(source, target, IfNoneMatch="*")  # it drops the condition for more than 5 GB
+
+    def copy_over(self, fs: Any, source: str, target: str) -> None:
+        fs.cp_file(source, target)
+
+    def conditions(self, fs: Any, backend: str, at: Callable[[str], str], remove: Callable[..., Any], *, off: bool) -> Conditions:
+        return s3fs.conditions_of(fs, backend, at, remove, off=off)
+
+    def is_unknown(self, error: BaseException) -> bool:
+        return s3fs.is_unknown(error)
+
+    def may_list(self, fs: Any, root: str) -> bool:
+        return s3fs.may_list(fs, root)
 
     def sign(self, fs: Any, path: str, request: SignRequest) -> str:
         answer = "Response" if request.method == "GET" else ""

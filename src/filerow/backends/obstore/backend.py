@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 from weakref import WeakKeyDictionary
@@ -22,15 +23,17 @@ from obstore import exceptions as native
 
 from filerow._buffers import BUFFERS, Buffer
 from filerow._execution.steps import Call, Steps, run, run_async, run_to_the_end
+from filerow.backends._conditions import NO_BULK_DELETE, VERSIONS, Worth, hidden, probe_path
 from filerow.backends._deadlines import seconds_of
 from filerow.backends._foreign import PART, check_exact, clean_message, contiguous, not_pickled, peek, secrets_of, staging_path
 from filerow.backends._headers import encode_metadata, headers_of
 from filerow.backends._types import ObjectInfo, PutOptions, SignRequest, Unfinished
 from filerow.backends.base import StorageBackend
-from filerow.backends.obstore.errors import meaning_of
+from filerow.backends.obstore.conditions import conditions_of
+from filerow.backends.obstore.errors import is_refused_key, meaning_of
 from filerow.backends.obstore.sign import Signer
 from filerow.backends.obstore.store import build_store, enter, kind_of
-from filerow.backends.obstore.write import Copier, delete_steps, push
+from filerow.backends.obstore.write import Copier, Deleter, look_steps, push
 from filerow.exceptions import StorageError, UnsupportedOperationError
 
 if TYPE_CHECKING:
@@ -81,7 +84,11 @@ class ObstoreBackend(StorageBackend):
         self.protocol = self._kind.protocol
         self.capabilities = self._kind.capabilities
         self._secrets = secrets_of({**(getattr(self._store, "config", None) or {}), **options})
-        self._copier = Copier(self._store, self.protocol)
+        self._deleter = Deleter(self._store, key, self.protocol)
+        self._conditions = conditions_of(self._store, key, self.protocol, self._delete_call)
+        self._copier = Copier(self._store, self.protocol, self._conditions)
+        if self._conditions.is_off:
+            self.capabilities = self.capabilities._replace(exclusive=False)
         self._signer = Signer(self._store, key, self.protocol)
 
     def __reduce__(self) -> NoReturn:
@@ -101,6 +108,8 @@ class ObstoreBackend(StorageBackend):
 
     def _put(self, path: str, content: Buffer | Iterator[Buffer], options: PutOptions) -> ObjectInfo:
         enter("put", self._key, path)
+        if options.create_only:
+            run(self._conditions.check_steps("put", path))  # before any content is taken
         body = contiguous(content) if isinstance(content, BUFFERS) else peek(content)
         if self.protocol == "memory" and isinstance(body, (bytearray, memoryview)):
             body = bytes(body)  # the memory store keeps the very buffer
@@ -117,12 +126,14 @@ class ObstoreBackend(StorageBackend):
 
     def _put_steps(self, path: str, body: Buffer | Iterator[Buffer], options: PutOptions) -> Steps[ObjectInfo]:
         attributes = self._attributes(path, options)
-        if isinstance(body, BUFFERS):
-            if not options.create_only:
-                return (yield from self._store_steps(path, body, attributes))
-            if len(body) <= _ONE_REQUEST:
-                return (yield from self._store_steps(path, body, attributes, mode="create"))
-        elif not options.create_only:
+        if not options.create_only:
+            return (yield from self._store_steps(path, body, attributes))
+        yield from self._conditions.check_steps("put", path)
+        worth = yield from self._conditions.put_steps()
+        if worth is Worth.HEEDED and isinstance(body, BUFFERS) and len(body) <= _ONE_REQUEST:
+            return (yield from self._store_steps(path, body, attributes, mode="create"))
+        if worth is Worth.OFF and (yield from self._conditions.copy_steps()) is Worth.OFF:
+            yield from look_steps(self._store, path)
             return (yield from self._store_steps(path, body, attributes))
         return (yield from self._stage_steps(path, body, attributes))
 
@@ -137,11 +148,12 @@ class ObstoreBackend(StorageBackend):
     def _stage_steps(self, path: str, body: Any, attributes: dict[str, str]) -> Steps[ObjectInfo]:
         """Upload beside the target, then move there unless it is taken: no store completes a multipart upload create-only."""
         staging = staging_path(path)
-        yield from self._store_steps(staging, body, attributes)
+        stored = yield from self._store_steps(staging, body, attributes)
         try:
             yield from self._copier.steps(staging, path)
         finally:
-            yield from delete_steps(self._store, [staging], self.protocol)
+            with suppress(Exception):  # a sweep finds it; the object is where it belongs, or is not
+                yield Call(self._purge, self._purge_async, ({staging: stored.version_id},), {})
         return (yield from self._head_steps(path))
 
     def _attributes(self, path: str, options: PutOptions) -> dict[str, str]:
@@ -160,17 +172,79 @@ class ObstoreBackend(StorageBackend):
         enter("copy", self._key, source)
         return await run_to_the_end(self._copy_steps(source, target), partial(self._delete_async, [target]))
 
-    def _copy_steps(self, source: str, target: str) -> Steps[ObjectInfo]:
-        yield from self._copier.steps(source, target)
+    def _copy_over(self, source: str, target: str) -> ObjectInfo:
+        enter("copy", self._key, source)
+        return run(self._copy_steps(source, target, create_only=False))
+
+    async def _copy_over_async(self, source: str, target: str) -> ObjectInfo:
+        enter("copy", self._key, source)
+        return await run_to_the_end(self._copy_steps(source, target, create_only=False), partial(self._delete_async, [target]))
+
+    def _copy_steps(self, source: str, target: str, *, create_only: bool = True) -> Steps[ObjectInfo]:
+        try:
+            yield from self._copier.steps(source, target) if create_only else self._copier.over_steps(source, target)
+        except native.PermissionDeniedError as error:
+            raise (yield from self._forbidden_steps(error, "copy", source)) from error
         return (yield from self._head_steps(target))
 
     def _delete(self, paths: Sequence[str]) -> Mapping[str, BaseException]:
         enter("delete", self._key, "")
-        return run(delete_steps(self._store, paths, self.protocol))
+        return run(self._deleter.steps(paths))
 
     async def _delete_async(self, paths: Sequence[str]) -> Mapping[str, BaseException]:
         enter("delete", self._key, "")
-        return await run_async(delete_steps(self._store, paths, self.protocol))
+        return await run_async(self._deleter.steps(paths))
+
+    def _purge(self, versions: Mapping[str, str | None]) -> Mapping[str, BaseException]:
+        enter("delete", self._key, "")
+        return run(self._purge_steps(versions))
+
+    async def _purge_async(self, versions: Mapping[str, str | None]) -> Mapping[str, BaseException]:
+        enter("delete", self._key, "")
+        return await run_async(self._purge_steps(versions))
+
+    def _purge_steps(self, versions: Mapping[str, str | None]) -> Steps[Mapping[str, BaseException]]:
+        left = dict(versions)
+        if self.protocol == "s3":
+            for path, version in versions.items():
+                if version is None:
+                    continue
+                try:
+                    direct = direct_of(self)
+                    yield direct.call(direct.remove_version, path, version)
+                except StorageError:
+                    continue  # without the extra, or the permission: then it is deleted, and its version stays
+                del left[path]
+        return (yield from self._deleter.steps(list(left))) if left else {}
+
+    def _delete_call(self, paths: Sequence[str]) -> Call:
+        return Call(self._delete, self._delete_async, (paths,), {})
+
+    # -- what this store cannot do -------------------------------------------------------------------------------------
+
+    def _limits(self) -> Mapping[str, str]:
+        enter("limits", self._key, "")
+        return run(self._limits_steps())
+
+    async def _limits_async(self) -> Mapping[str, str]:
+        enter("limits", self._key, "")
+        return await run_async(self._limits_steps())
+
+    def _limits_steps(self) -> Steps[Mapping[str, str]]:
+        found: dict[str, str] = {}
+        if self.protocol not in {"s3", "az"}:
+            return found
+        probes = [probe_path(), probe_path()]
+        try:
+            stored = yield Call(obstore.put, obstore.put_async, (self._store, probes[0], b"?"), {})
+        finally:
+            failed = yield self._delete_call(probes)
+        if _version(stored) is not None:
+            found["versions"] = VERSIONS
+        if not failed and not self._deleter.is_bulk:
+            found["bulk-delete"] = NO_BULK_DELETE
+        reason = yield from self._conditions.reason_steps()
+        return {**found, "create-only": reason} if reason else found
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -202,13 +276,15 @@ class ObstoreBackend(StorageBackend):
     def _get_steps(self, path: str, start: int, end: int | None) -> Steps[Any]:
         """Return the answer to a read, or ``None`` when the range starts at the end of the object or later."""
         check_exact(path, self.protocol)
-        get = partial(Call, obstore.get, obstore.get_async, (self._store, path))
-        if start == 0 and end is None:
-            return (yield get({}))
-        wanted = {"offset": start} if end is None else (start, end)
+        wanted: Any = {"offset": start} if end is None else (start, end)
+        options = {} if start == 0 and end is None else {"options": {"range": wanted}}
         try:
-            return (yield get({"options": {"range": wanted}}))
+            return (yield Call(obstore.get, obstore.get_async, (self._store, path), options))
+        except native.PermissionDeniedError as error:
+            raise (yield from self._forbidden_steps(error, "read", path)) from error
         except native.GenericError:
+            if not options:
+                raise
             info = yield from self._head_steps(path)  # every store calls that range an error, in words of its own
             if info.size is None or start < info.size:
                 raise
@@ -226,8 +302,23 @@ class ObstoreBackend(StorageBackend):
         # A get with head=True is the same one request as head(), but tells the content type too.
         check_exact(path, self.protocol)
         call = Call(obstore.get, obstore.get_async, (self._store, path), {"options": {"head": True}})
-        found = yield call
+        try:
+            found = yield call
+        except native.PermissionDeniedError as error:
+            raise (yield from self._forbidden_steps(error, "head", path)) from error
         return _info(found.meta, found.attributes.get("Content-Type"), path)
+
+    def _forbidden_steps(self, error: Exception, operation: str, path: str) -> Steps[Exception]:
+        """Return what a read that was forbidden means: S3 and Google tell only those who may list that an object is missing."""
+        if self.protocol not in {"s3", "gs"} or is_refused_key(error):
+            return error
+        try:
+            yield Call(_first_page, _first_page_async, (self._store,), {})
+        except Exception as refused:  # noqa: BLE001
+            if is_refused_key(refused):
+                return error
+            return hidden(operation, self._key, path, google=self.protocol == "gs")
+        return error
 
     def _list(self, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
         enter("list", self._key, prefix)
@@ -280,6 +371,15 @@ class ObstoreBackend(StorageBackend):
             error.args = (text,)  # it stays on as the cause, and is printed with every traceback
         kind, message = meaning_of(error, text, operation, path, timed_out=_TIMED_OUT.search(raw) is not None)
         return kind(message, operation=operation, backend=self._key, path=path) if kind else None
+
+
+def _first_page(store: Any) -> None:
+    next(iter(obstore.list(store, chunk_size=1)), None)
+
+
+async def _first_page_async(store: Any) -> None:
+    async for _ in obstore.list(store, chunk_size=1):
+        return
 
 
 _known: WeakKeyDictionary[ObstoreBackend, S3Direct] = WeakKeyDictionary()

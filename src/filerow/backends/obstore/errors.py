@@ -18,11 +18,28 @@ from filerow.exceptions import (
     UnsupportedOperationError,
 )
 
-__all__ = ("meaning_of",)
+__all__ = ("BUSY", "is_refused_key", "meaning_of", "status_of")
 
 _XML_ERROR = re.compile(r"(?:<\?xml[^>]*>\s*)?<Error>.*?<Code>([^<]*)</Code>.*?<Message>([^<]*)</Message>.*?</Error>", re.DOTALL)
+BUSY = frozenset({429, 500, 502, 503, 504})
+"""HTTP statuses of a store that may do the same a little later."""
+
 _STATUS = re.compile(r"status code: (\d{3})")
+_REFUSED_KEYS = re.compile(
+    r"ExpiredToken|InvalidAccessKeyId|InvalidSecurity|InvalidToken|RequestTimeTooSkewed|SignatureDoesNotMatch|TokenRefreshRequired"
+)
 _NO_CREDENTIALS = ("169.254.169.254", "metadata.google.internal")  # where a cloud gives its own machines credentials
+
+
+def status_of(error: BaseException) -> int | None:
+    """Return the HTTP status that an error of obstore tells of."""
+    found = _STATUS.search(str(error))
+    return int(found[1]) if found else None
+
+
+def is_refused_key(error: BaseException) -> bool:
+    """Return True if a store's answer says that the credentials themselves are wrong or too old."""
+    return _REFUSED_KEYS.search(str(error)) is not None
 
 
 def meaning_of(
@@ -58,12 +75,11 @@ def _by_kind(error: BaseException, text: str, operation: str, path: str) -> tupl
     refused = "400 Bad Request" in text or "code: InvalidRequest" in text
     kind: type[StorageError] | None = None
     # obstore asks again for the rest of a body that broke off, and does not translate the answer
-    status = _STATUS.search(text) if operation == "read" and isinstance(error, native.GenericError) else None
-    if status is not None and status[1] == "404":
+    if operation == "read" and isinstance(error, native.GenericError) and status_of(error) == 404:  # noqa: PLR2004 - Not Found
         return ObjectNotFoundError, f"the object was deleted while it was read: {text}"
     # Azure answers a bulk delete with a status for each object, which obstore does not translate.
-    forbidden = status is not None and status[1] in {"401", "403"}
-    forbidden = forbidden or (isinstance(error, native.GenericError) and "(code: 403)" in text)
+    # S3's listings do not translate theirs either.
+    forbidden = isinstance(error, native.GenericError) and ("(code: 403)" in text or status_of(error) in {401, 403})
     if forbidden or isinstance(error, (native.PermissionDeniedError, native.UnauthenticatedError)):
         kind, text = StoragePermissionError, f"the store refused the credentials, or they may not do this: {text}"
     elif writes and isinstance(error, (native.AlreadyExistsError, native.PreconditionError)):

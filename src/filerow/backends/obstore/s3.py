@@ -143,6 +143,10 @@ class S3Direct:
         """Throw the parts away; does nothing when there is no such upload."""
         self._ask("abort_multipart_upload", path, UploadId=upload_id, absent={"NoSuchUpload"})
 
+    def remove_version(self, path: str, version_id: str) -> None:
+        """Remove one version of an object for good; does nothing when there is none."""
+        self._ask("delete_object", path, VersionId=version_id, absent={"NoSuchVersion", "NoSuchKey"})
+
     def unfinished(self, prefix: str) -> Iterator[Unfinished]:
         """Yield the multipart uploads below a folder that were neither completed nor aborted."""
         root = f"{self._store.prefix}/" if self._store.prefix else ""

@@ -29,9 +29,13 @@ __all__ = (
     "build_store",
     "endpoint_of",
     "enter",
+    "is_one_by_one",
+    "is_switched_off",
     "kind_of",
+    "one_by_one",
     "place_of",
     "with_conditional_copy",
+    "without_retries",
 )
 
 CONDITIONAL_COPY = "header:if-none-match:*"
@@ -211,7 +215,10 @@ def _endpoint(kind: str, options: Mapping[str, Any]) -> str:
 
 def _complete_s3(options: dict[str, Any], endpoint: str) -> None:
     names = {str(name).lower().removeprefix("aws_") for name in {**(options.get("config") or {}), **options}}
-    if "copy_if_not_exists" not in names:
+    given = {
+        str(name).lower().removeprefix("aws_"): value for name, value in {**(options.get("config") or {}), **options}.items()
+    }
+    if "copy_if_not_exists" not in names and _option(given, "conditional_put") != "disabled":
         options["copy_if_not_exists"] = CONDITIONAL_COPY
     if endpoint and "virtual_hosted_style_request" not in names:
         options["virtual_hosted_style_request"] = False  # only the cloud itself answers on a host per bucket
@@ -219,17 +226,44 @@ def _complete_s3(options: dict[str, Any], endpoint: str) -> None:
         options["region"] = "us-east-1"
 
 
+def _option(config: Mapping[str, Any], name: str) -> str:
+    """Return what an option of S3 says, in lower case, from the configuration or the environment."""
+    return str(config.get(name) or os.environ.get(f"AWS_{name.upper()}") or "").lower()
+
+
+def is_switched_off(store: Any) -> bool:
+    """Return True if the application wants no conditional writes on an S3 store."""
+    return _option(store.config, "conditional_put") == "disabled"
+
+
+def is_one_by_one(store: Any) -> bool:
+    """Return True if an S3 store is set to delete each object by a request of its own."""
+    return _option(store.config, "disable_bulk_delete") in {"true", "1"}
+
+
 def with_conditional_copy(store: Any) -> Any:
     """Return an S3 store that can refuse to overwrite by a copy: this one, or another on the same configuration."""
-    config = dict(store.config)
-    if str(config.get("copy_if_not_exists", "")).startswith("header"):
+    if str(store.config.get("copy_if_not_exists", "")).startswith("header"):
         return store
-    config["copy_if_not_exists"] = CONDITIONAL_COPY
+    return _rebuilt(store, copy_if_not_exists=CONDITIONAL_COPY)
+
+
+def one_by_one(store: Any) -> Any:
+    """Return an S3 store on the same configuration that deletes each object by a request of its own."""
+    return _rebuilt(store, disable_bulk_delete=True)
+
+
+def without_retries(store: Any) -> Any:
+    """Return an S3 store on the same configuration that asks once, to learn of an answer rather than wait for another."""
+    return _rebuilt(store, retry_config={**(store.retry_config or {}), "max_retries": 0})
+
+
+def _rebuilt(store: Any, retry_config: Any = None, **config: Any) -> Any:
     return S3Store(
         prefix=store.prefix,
-        config=config,  # type: ignore[arg-type]
+        config={**store.config, **config},  # type: ignore[arg-type]
         client_options=store.client_options,
-        retry_config=store.retry_config,
+        retry_config=retry_config or store.retry_config,
         credential_provider=store.credential_provider,
     )
 

@@ -18,10 +18,12 @@ from obstore import exceptions as native
 
 from filerow._buffers import Buffer
 from filerow._execution.steps import Call, Steps
-from filerow.backends._foreign import check_exact, own
-from filerow.backends.obstore.store import endpoint_of, with_conditional_copy
+from filerow.backends._conditions import AT_ONCE, Conditions, Worth, note_single_deletes
+from filerow.backends._foreign import check_exact, is_portable, own
+from filerow.backends.obstore.errors import BUSY, status_of
+from filerow.backends.obstore.store import endpoint_of, is_one_by_one, one_by_one, with_conditional_copy, without_retries
 
-__all__ = ("Copier", "delete_steps", "push")
+__all__ = ("Copier", "Deleter", "look_steps", "push")
 
 _BLOCK = 1 << 20  # bytes fetched per hop between threads, so that tiny chunks do not cost a hop each
 
@@ -109,115 +111,198 @@ def push(store: Any, path: str, chunks: Iterator[Buffer], **options: Any) -> Any
     return done.result()
 
 
-# -- copies that refuse a taken target and keep the object's headers ------------------------------------------------------
+# -- copies that keep the object's headers and, where they must, refuse a taken target ------------------------------------
 
 
 class Copier:
-    """Copies inside one store, and remembers how that store refuses to overwrite.
+    """Copies inside one store.
 
     Args:
         store: An obstore store.
         protocol: Its kind.
+        conditions: What its conditions are worth.
     """
 
-    def __init__(self, store: Any, protocol: str) -> None:
+    def __init__(self, store: Any, protocol: str, conditions: Conditions) -> None:
         self._store = store
         self._protocol = protocol
-        # Amazon documents If-None-Match on copies. Some compatible stores ignore it and overwrite, so those are asked first.
-        self._conditional: bool | None = None if protocol == "s3" and endpoint_of(store) else True
+        self._conditions = conditions
         self._conditional_store: Any = None if protocol == "s3" else store
 
+    def over_steps(self, source: str, target: str) -> Steps[None]:
+        """Copy one object to a path that nothing else can have.
+
+        Raises:
+            FileNotFoundError: There is no source.
+        """
+        if self._protocol == "s3":  # elsewhere a condition is one that every store heeds
+            check_exact(source, self._protocol)
+            yield _copy(self._store, source, target, overwrite=True)
+        else:
+            yield from self.steps(source, target)
+
     def steps(self, source: str, target: str) -> Steps[None]:
-        """Copy one object.
+        """Copy one object to a free path.
 
         Raises:
             FileNotFoundError: There is no source.
             FileExistsError: The target is the source.
             obstore.exceptions.AlreadyExistsError: The target is taken.
+            UnsupportedOperationError: Nothing keeps the target free.
         """
         check_exact(source, self._protocol)
         if source == target:  # S3 calls that an invalid request before it looks at the condition
-            yield Call(obstore.head, obstore.head_async, (self._store, source), {})
+            yield _head(self._store, source)
             raise FileExistsError(target)
         try:
-            yield from self._copy_steps(source, target)
+            yield from self._new_steps(source, target)
         except native.GenericError:
             # The local store has no error of its own for a missing source that is a folder.
-            yield Call(obstore.head, obstore.head_async, (self._store, source), {})
+            yield _head(self._store, source)
             raise
 
-    def _copy_steps(self, source: str, target: str) -> Steps[None]:
-        if self._conditional_store is None:
-            self._conditional_store = with_conditional_copy(self._store)
-        if self._conditional:
-            yield self._copy(self._conditional_store, source, target, overwrite=False)
-        else:
+    def _new_steps(self, source: str, target: str) -> Steps[None]:
+        if (yield from self._conditions.copy_steps()) is Worth.HEEDED:
+            if self._conditional_store is None:
+                self._conditional_store = with_conditional_copy(self._store)
+            yield _copy(self._conditional_store, source, target, overwrite=False)
+        elif (yield from self._conditions.put_steps()) is Worth.HEEDED:
             yield from self._reserve_and_copy(source, target)
+        else:
+            yield from self._conditions.check_steps("copy", source)
+            yield from look_steps(self._store, target)
+            yield _copy(self._store, source, target, overwrite=True)
 
     def _reserve_and_copy(self, source: str, target: str) -> Steps[None]:
-        """Take the target with an empty object, which is race-free on every store, and copy over that."""
+        """Take the target with an empty object, which such a store refuses where it is taken, and copy over that."""
         yield Call(obstore.put, obstore.put_async, (self._store, target, b""), {"mode": "create"})
         try:
-            if self._conditional is None and (yield from self._ask(source, target)):
-                return
-            yield self._copy(self._store, source, target, overwrite=True)
+            yield _copy(self._store, source, target, overwrite=True)
         except BaseException:
             with suppress(Exception):
                 yield Call(obstore.delete, obstore.delete_async, (self._store, [target]), {})
             raise
 
-    def _ask(self, source: str, target: str) -> Steps[bool]:
-        """Copy on condition that there is no target, while there is ours; say whether the store copied all the same."""
-        try:
-            yield self._copy(self._conditional_store, source, target, overwrite=False)
-        except (native.AlreadyExistsError, native.PreconditionError):
-            self._conditional = True
-            return False
-        except native.NotSupportedError:
-            self._conditional = False
-            return False
-        self._conditional = False
-        return True
 
-    @staticmethod
-    def _copy(store: Any, source: str, target: str, *, overwrite: bool) -> Call:
-        return Call(obstore.copy, obstore.copy_async, (store, source, target), {"overwrite": overwrite})
+def look_steps(store: Any, path: str) -> Steps[None]:
+    """Look whether a path is free, for a store that is asked for no conditions.
+
+    Raises:
+        FileExistsError: It is taken.
+    """
+    try:
+        yield _head(store, path)
+    except FileNotFoundError:
+        return
+    raise FileExistsError(path)
 
 
-# -- deletes: one bulk request, and the truth about each path when it fails -----------------------------------------------
+def _head(store: Any, path: str) -> Call:
+    return Call(obstore.head, obstore.head_async, (store, path), {})
+
+
+def _copy(store: Any, source: str, target: str, *, overwrite: bool) -> Call:
+    return Call(obstore.copy, obstore.copy_async, (store, source, target), {"overwrite": overwrite})
+
+
+# -- deletes: one bulk request where the store knows it, and the truth about each path when it fails ---------------------
 
 
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "bucket does not exist", "container does not exist")
-_AT_ONCE = 10
+_UNKNOWN = frozenset({405, 501})
+"""With these a store answers a request that it does not know, and with 400 one that it reads otherwise."""
 
 
-def delete_steps(store: Any, paths: Sequence[str], protocol: str) -> Steps[Mapping[str, BaseException]]:
-    """Delete objects in one bulk request; a missing one counts as deleted.
+class Deleter:
+    """Deletes from one store, and remembers whether that takes a request for each object.
 
-    Returns:
-        The paths that failed, each with its error.
-
-    Raises:
-        Exception: The store refused the request as a whole.
+    Args:
+        store: An obstore store.
+        backend: Key of the backend, for the log.
+        protocol: The store's kind.
     """
-    paths = [path for path in paths if _is_exact(path, protocol)]
-    if not paths:
-        return {}
-    try:
-        yield Call(obstore.delete, obstore.delete_async, (store, paths), {})
-    except FileNotFoundError as error:
-        if _is_missing_bucket(error, protocol):
-            raise
-        if len(paths) == 1:
+
+    def __init__(self, store: Any, backend: str, protocol: str) -> None:
+        self._store = store
+        self._backend = backend
+        self._protocol = protocol
+        self._each: Any = None
+        # Not every store that speaks S3's language knows DeleteObjects; obstore would try eleven times.
+        self._unsure = protocol == "s3" and bool(endpoint_of(store)) and not self._is_one_by_one(store)
+
+    @property
+    def is_bulk(self) -> bool:
+        """Whether many objects go in one request, as far as is known."""
+        return self._each is None and not self._is_one_by_one(self._store)
+
+    def steps(self, paths: Sequence[str]) -> Steps[Mapping[str, BaseException]]:
+        """Delete objects in one bulk request if the store knows such; a missing one counts as deleted.
+
+        Returns:
+            The paths that failed, each with its error.
+
+        Raises:
+            Exception: The store refused the request as a whole.
+        """
+        paths = [path for path in paths if _is_exact(path, self._protocol)]
+        if not paths:
             return {}
-    except native.GenericError as error:
-        if protocol != "file" and (len(paths) == 1 or "DeleteFailed" not in str(error)):
-            raise
-    else:
-        return {}
-    # The error tells of one object, and not what became of the others.
-    call = Call(_delete_each, _delete_each_async, (store, paths, protocol), {})
-    return (yield call)  # type: ignore[no-any-return]
+        if self._each is not None:
+            return (yield from self._delete(self._each, paths))
+        if self._unsure:
+            return (yield from self._find_out(paths))
+        return (yield from self._delete(self._store, paths))
+
+    def _is_one_by_one(self, store: Any) -> bool:
+        return self._protocol == "s3" and is_one_by_one(store)
+
+    def _find_out(self, paths: Sequence[str]) -> Steps[Mapping[str, BaseException]]:
+        try:
+            yield Call(obstore.delete, obstore.delete_async, (without_retries(self._store), paths), {})
+        except native.GenericError as error:
+            status = status_of(error)
+            if status in _UNKNOWN or status == 400:  # noqa: PLR2004 - Bad Request
+                return (yield from self._fall_back(paths, certain=status in _UNKNOWN))
+            if "DeleteFailed" in str(error):  # it has read the request
+                self._unsure = False
+            elif status not in BUSY:  # above all no answer in time, which is not waited for twice
+                raise
+        except FileNotFoundError:
+            pass  # the bucket, and the next request says so
+        else:
+            self._unsure = False
+            return {}
+        return (yield from self._delete(self._store, paths))
+
+    def _fall_back(self, paths: Sequence[str], *, certain: bool) -> Steps[Mapping[str, BaseException]]:
+        each = one_by_one(self._store)
+        failed = yield from self._delete(each, paths)
+        if certain or (not failed and all(map(is_portable, paths))):  # else a name that XML cannot hold may be the reason
+            self._each, self._unsure = each, False
+            note_single_deletes(self._backend, "; aws_disable_bulk_delete=True says so from the start")
+        return failed
+
+    def _delete(self, store: Any, paths: Sequence[str]) -> Steps[Mapping[str, BaseException]]:
+        protocol = self._protocol
+        try:
+            yield Call(obstore.delete, obstore.delete_async, (store, paths), {})
+        except FileNotFoundError as error:
+            if _is_missing_bucket(error, protocol):
+                raise
+            if len(paths) == 1:
+                return {}
+        except native.GenericError as error:
+            whole = len(paths) == 1 or "DeleteFailed" not in str(error)
+            if protocol != "file" and whole and not self._is_one_by_one(store):
+                raise
+        except native.PermissionDeniedError:
+            if not self._is_one_by_one(store):
+                raise
+        else:
+            return {}
+        # The error tells of one object, and not what became of the others.
+        call = Call(_delete_each, _delete_each_async, (store, paths, protocol), {})
+        return (yield call)  # type: ignore[no-any-return]
 
 
 def _is_exact(path: str, protocol: str) -> bool:
@@ -229,7 +314,10 @@ def _is_exact(path: str, protocol: str) -> bool:
 
 
 def _is_missing_bucket(error: BaseException, protocol: str) -> bool:
-    return protocol == "s3" or any(sign in str(error) for sign in _NO_BUCKET)  # S3 deletes missing objects without complaint
+    said = str(error)
+    if protocol == "s3":  # which deletes missing objects without complaint; some that speak its language complain
+        return "<Code>NoSuchKey" not in said
+    return any(sign in said for sign in _NO_BUCKET)
 
 
 def _delete_each(store: Any, paths: Sequence[str], protocol: str) -> dict[str, BaseException]:
@@ -244,7 +332,7 @@ def _delete_each(store: Any, paths: Sequence[str], protocol: str) -> dict[str, B
 
 async def _delete_each_async(store: Any, paths: Sequence[str], protocol: str) -> dict[str, BaseException]:
     failed: dict[str, BaseException] = {}
-    turn = asyncio.Semaphore(_AT_ONCE)
+    turn = asyncio.Semaphore(AT_ONCE)
 
     async def delete(path: str) -> None:
         async with turn:

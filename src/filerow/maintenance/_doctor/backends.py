@@ -20,6 +20,7 @@ from filerow._tokens import resolve_keys
 from filerow.backends.base import ObjectInfo, PutOptions, SignRequest, StorageBackend
 from filerow.exceptions import BackendNotFoundError, FilerowError, SecretError, StorageError, StoragePermissionError
 from filerow.maintenance._doctor.database import skew_findings
+from filerow.maintenance._doctor.stores import part_findings, store_findings
 from filerow.maintenance._report import Finding
 
 __all__ = ("backend_checks",)
@@ -68,13 +69,15 @@ def _probe(backend: StorageBackend) -> Iterator[Finding]:
         for undeleted in failed.values():
             advice = f"allow it to delete; then another run, or filerow sweep, removes {path!r}"
             yield _refused(backend, "delete", undeleted, advice)
+        if not failed:  # or each look would leave an object behind
+            yield from store_findings(backend)
 
 
 def _tried(backend: StorageBackend, path: str) -> Generator[Finding, None, bool]:
     """Write a probe and look at it from all sides; return True if it was written."""
     before = time.time()
     try:
-        call(backend.put, backend.put_async, path, _CONTENT, PutOptions(content_type="text/plain"))
+        call(backend.put, backend.put_async, path, _CONTENT, PutOptions(content_type="text/plain", create_only=False))
     except StorageError as error:
         yield _refused(backend, "write", error)
         yield from _lists(backend, None)
@@ -201,6 +204,8 @@ def _direct(key: str, origin: str) -> Iterator[Finding]:
     except FilerowError as error:
         yield Finding("cannot-sign", f"clients cannot upload straight to it: {error}", backend=key)
         return
+    if backend.protocol == "s3":
+        yield from part_findings(backend)
     for method in ("POST", "PUT") if backend.protocol == "s3" else ("PUT",):
         answer = call(_preflight, _preflight_async, url, method, origin or _MADE_UP)
         if answer is not None:

@@ -113,7 +113,7 @@ class Moving:
             return
         self.made = True  # or perhaps not, if the answer is lost; it is deleted all the same
         names = (bucket.source + source.path, bucket.target + self.path)
-        yield Call(bucket.whole.copy, bucket.whole.copy_async, names, {})
+        yield Call(bucket.whole.copy, bucket.whole.copy_async, names, {"create_only": False})
         there: ObjectInfo = yield Call(self._target.head, self._target.head_async, (self.path,), {})
         facts = source._replace(backend=self._target.key, path=self.path, size=there.size)
         if not is_ours(source.checksum) or source.etag is None or {source.etag, here.etag, there.etag} != {source.etag}:

@@ -34,7 +34,7 @@ def _round_trip(d: SyncDriver, data: bytes) -> None:
     (listed,) = d.items("list", d.folder)
     equal((listed.path, listed.size), (path, len(data)), "path and size by list()")
     ensure(abs(listed.last_modified - info.last_modified) < _PER_LISTING, "list() and head() disagree on the time")
-    d.call("copy", path, d.at("copy.bin"))
+    d.copy(path, d.at("copy.bin"))
     equal(d.call("delete", path), {}, "the failures of delete()")
     ensure(d.call("exists", path) is False, "exists() is not False of a deleted object")
     equal(d.paths(d.folder), [d.at("copy.bin")], "what is left after delete()")

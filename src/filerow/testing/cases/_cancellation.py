@@ -23,9 +23,10 @@ _HANG = 60
 def a_cancelled_put_leaves_nothing(d: AsyncDriver) -> None:
     """Bytes, few bytes and chunks, cancelled after 0 to 30 ms."""
     cancelled: list[str] = []
+    fresh = d.fresh
 
     async def attempt(path: str, content: Any, delay: float) -> None:
-        task = asyncio.ensure_future(d.backend.put_async(path, content))
+        task = asyncio.ensure_future(d.backend.put_async(path, content, fresh))
         await asyncio.sleep(delay)
         task.cancel()
         try:
@@ -49,6 +50,7 @@ def a_cancelled_put_leaves_nothing(d: AsyncDriver) -> None:
 def a_put_waiting_for_its_source_can_be_cancelled(d: AsyncDriver) -> None:
     """The source is told, the upload given up; nothing waits for what will not come."""
     closed: list[type] = []
+    fresh = d.fresh
 
     async def stalled(before: int, reached: asyncio.Event) -> AsyncIterator[bytes]:
         try:
@@ -62,7 +64,7 @@ def a_put_waiting_for_its_source_can_be_cancelled(d: AsyncDriver) -> None:
 
     async def attempt(before: int) -> None:
         reached = asyncio.Event()
-        task = asyncio.ensure_future(d.backend.put_async(d.at("stalled"), stalled(before, reached)))
+        task = asyncio.ensure_future(d.backend.put_async(d.at("stalled"), stalled(before, reached), fresh))
         await reached.wait()
         task.cancel()
         (result,) = await asyncio.wait_for(asyncio.gather(task, return_exceptions=True), _HANG)
@@ -79,6 +81,7 @@ def a_put_waiting_for_its_source_can_be_cancelled(d: AsyncDriver) -> None:
 @async_case
 def a_cancelled_upload_leaves_no_unfinished_one(d: AsyncDriver) -> None:
     """No listing shows them, and stores bill for them."""
+    fresh = d.fresh
 
     async def endless(begun: asyncio.Event) -> AsyncIterator[bytes]:
         for number in range(3600):
@@ -89,7 +92,7 @@ def a_cancelled_upload_leaves_no_unfinished_one(d: AsyncDriver) -> None:
 
     async def attempt() -> None:
         begun = asyncio.Event()
-        task = asyncio.ensure_future(d.backend.put_async(d.at("endless"), endless(begun)))
+        task = asyncio.ensure_future(d.backend.put_async(d.at("endless"), endless(begun), fresh))
         await begun.wait()
         task.cancel()
         await asyncio.wait_for(asyncio.gather(task, return_exceptions=True), _HANG)

@@ -17,7 +17,7 @@ _PAIRS = 8
 def many_puts_at_once_all_succeed(d: SyncDriver) -> None:
     """24, in three folders that are made at the same time."""
     paths = [d.at(f"new/{number % 3}/{number}") for number in range(24)]
-    results = d.together([("put", path, path.encode()) for path in paths])
+    results = d.together([("put", path, path.encode(), OVERWRITE) for path in paths])
     equal([result for result in results if not isinstance(result, ObjectInfo)], [], "the failures of 24 puts at once")
     equal(sorted(d.paths(d.folder)), sorted(paths), "the listing")
 

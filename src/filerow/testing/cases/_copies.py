@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from filerow.exceptions import ObjectExistsError
-from filerow.testing._case import case, equal, raised
+from filerow.testing._case import case, equal, needs_kept_paths, raised
 from filerow.testing._driver import OVERWRITE, SMALL, SyncDriver
 
 __all__ = ()
@@ -13,7 +13,7 @@ __all__ = ()
 def a_copy_is_an_object_of_its_own(d: SyncDriver) -> None:
     """It outlives changes and the end of what it was made from."""
     d.put(d.at("source"), SMALL)
-    info = d.call("copy", d.at("source"), d.at("deep/er/target"))
+    info = d.copy(d.at("source"), d.at("deep/er/target"))
     equal(info.path, d.at("deep/er/target"), "the path that copy() returned")
     d.put(d.at("source"), b"changed", OVERWRITE)
     equal(d.read(d.at("deep/er/target")), SMALL, "what the copy holds after the source was changed")
@@ -24,6 +24,7 @@ def a_copy_is_an_object_of_its_own(d: SyncDriver) -> None:
 @case()
 def a_copy_never_overwrites(d: SyncDriver) -> None:
     """Not even itself; neither a backend's first copy nor one that has learnt from others how its store refuses."""
+    needs_kept_paths(d)
     d.put(d.at("source"), b"source")
     d.put(d.at("target"), b"target")
     raised(ObjectExistsError, d.call, "copy", d.at("source"), d.at("source"))

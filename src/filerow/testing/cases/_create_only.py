@@ -6,7 +6,7 @@ from functools import partial
 
 from filerow.backends.base import ObjectInfo
 from filerow.exceptions import ObjectExistsError
-from filerow.testing._case import case, ensure, equal, raised
+from filerow.testing._case import case, ensure, equal, needs_kept_paths, raised
 from filerow.testing._driver import LARGE, OVERWRITE, SyncDriver, split
 
 __all__ = ()
@@ -17,6 +17,7 @@ _WRITERS = 16
 @case()
 def a_taken_path_is_refused_and_keeps_its_bytes(d: SyncDriver) -> None:
     """Whatever the kind of content: bytes, none, many, iterators."""
+    needs_kept_paths(d)
     path = d.at("taken")
     d.put(path, b"first")
     iterators = [*d.feeds(lambda: iter([b"second"])), *d.feeds(lambda: split(LARGE, 1 << 20))]
@@ -57,6 +58,7 @@ def _one_wins(d: SyncDriver, path: str, contents: list[bytes], results: list[obj
 def a_race_to_create_has_exactly_one_winner(d: SyncDriver) -> None:
     """16 writers at once, of little and of more."""
     d.needs("exclusive")
+    needs_kept_paths(d)
     for size in (10, 100_000):
         _race(d, size)
     equal(len(d.paths(d.folder)), 2, "how many objects two races have made")
@@ -66,6 +68,7 @@ def a_race_to_create_has_exactly_one_winner(d: SyncDriver) -> None:
 def a_race_of_copies_has_exactly_one_winner(d: SyncDriver) -> None:
     """16 objects, copied to one path at once."""
     d.needs("exclusive")
+    needs_kept_paths(d)
     contents = [f"{number:02}".encode() for number in range(_WRITERS)]
     for content in contents:
         d.put(d.at(f"sources/{content.decode()}"), content)
@@ -78,6 +81,7 @@ def a_race_of_copies_has_exactly_one_winner(d: SyncDriver) -> None:
 def a_race_of_multipart_uploads_has_exactly_one_winner(d: SyncDriver) -> None:
     """16 writers of 6 MiB each."""
     d.needs("exclusive")
+    needs_kept_paths(d)
     _race(d, 3 << 20)
     equal(len(d.paths(d.folder)), 1, "how many objects a race has made")
 
@@ -86,5 +90,6 @@ def a_race_of_multipart_uploads_has_exactly_one_winner(d: SyncDriver) -> None:
 def a_race_of_large_iterators_has_exactly_one_winner(d: SyncDriver) -> None:
     """16 writers of 6 MiB each, none of whom says how much will come."""
     d.needs("exclusive")
+    needs_kept_paths(d)
     _race(d, 3 << 20, iterators=True)
     equal(len(d.paths(d.folder)), 1, "how many objects a race has made")

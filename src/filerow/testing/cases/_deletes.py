@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from filerow.testing._case import case, equal
-from filerow.testing._driver import SyncDriver
+from filerow.testing._driver import OVERWRITE, SyncDriver
 
 __all__ = ()
 
@@ -59,7 +59,7 @@ def a_deleted_path_is_free_again(d: SyncDriver) -> None:
 def _delete_many(d: SyncDriver, count: int) -> None:
     paths = [d.at(f"many/{number % 7}/{number}") for number in range(count)]
     for first in range(0, count, _AT_ONCE):
-        results = d.together([("put", path, b"x") for path in paths[first : first + _AT_ONCE]])
+        results = d.together([("put", path, b"x", OVERWRITE) for path in paths[first : first + _AT_ONCE]])
         equal([result for result in results if isinstance(result, BaseException)], [], "the failures of writing many")
     d.put(d.at("many/other"), b"x")
     equal(sorted(d.paths(d.folder)), sorted([*paths, d.at("many/other")]), "the listing of many")

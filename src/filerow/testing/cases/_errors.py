@@ -21,7 +21,7 @@ def a_missing_object_is_a_file_not_found(d: SyncDriver) -> None:
             ("read", lambda: d.read(path, 0, 1)),  # noqa: B023
             ("read", lambda: d.items("stream", path)),  # noqa: B023
             ("head", lambda: d.call("head", path)),  # noqa: B023
-            ("copy", lambda: d.call("copy", path, d.at("copied"))),  # noqa: B023
+            ("copy", lambda: d.copy(path, d.at("copied"))),  # noqa: B023
         ]:
             error = raised(ObjectNotFoundError, call)
             ensure(isinstance(error, FileNotFoundError), "ObjectNotFoundError is a FileNotFoundError")

@@ -23,11 +23,12 @@ def uploads_fed_by_downloads_do_not_wait_for_each_other(d: AsyncDriver) -> None:
     """16 at a time: no upload holds a thread or a connection that its own source needs."""
     data = LARGE[: 3 * _MIB]
     d.put(d.at("source"), data)
+    fresh = d.fresh
 
     async def main() -> None:
         await asyncio.gather(
             *(
-                d.backend.put_async(d.at(f"{number}"), d.backend.stream_async(d.at("source"), 0, None, _MIB))
+                d.backend.put_async(d.at(f"{number}"), d.backend.stream_async(d.at("source"), 0, None, _MIB), fresh)
                 for number in range(16)
             )
         )
@@ -41,6 +42,7 @@ def uploads_fed_by_downloads_do_not_wait_for_each_other(d: AsyncDriver) -> None:
 def the_source_runs_in_the_callers_task(d: AsyncDriver) -> None:
     """So that its timeouts and context variables work."""
     tasks: set[Any] = set()
+    fresh = d.fresh
 
     async def chunks() -> AsyncIterator[bytes]:
         for _ in range(8):
@@ -48,7 +50,7 @@ def the_source_runs_in_the_callers_task(d: AsyncDriver) -> None:
             yield LARGE[:_MIB]
 
     async def main() -> None:
-        await d.backend.put_async(d.at("x"), chunks())
+        await d.backend.put_async(d.at("x"), chunks(), fresh)
         equal(tasks, {asyncio.current_task()}, "the tasks that the source ran in")
 
     d.run(main())
@@ -74,12 +76,12 @@ def asynchronous_calls_do_not_block_the_event_loop(d: AsyncDriver) -> None:
         return longest
 
     # a machine with other work may stand still by itself: one of several attempts without a gap is proof enough
-    gaps = []
+    gaps, fresh = [], d.fresh
     for number in range(3):
-        gaps.append(d.run(longest_gap(d.backend.put_async(d.at(f"slow{number}"), slow()))))
+        gaps.append(d.run(longest_gap(d.backend.put_async(d.at(f"slow{number}"), slow(), fresh))))
         if gaps[-1] < _PAUSE:
             break
     ensure(min(gaps) < _PAUSE, f"the event loop stood still for {min(gaps):.3f} s while a source was slow")
-    gaps = [d.run(longest_gap(d.backend.put_async(d.at(f"{number}"), LARGE))) for number in range(5)]
+    gaps = [d.run(longest_gap(d.backend.put_async(d.at(f"{number}"), LARGE, fresh))) for number in range(5)]
     gaps += [d.run(longest_gap(d.backend.read_async(d.at(f"{number}")))) for number in range(5)]
     ensure(sorted(gaps)[5] < _LONGEST, f"the event loop stood still for {[round(gap, 3) for gap in gaps]} s")  # half of them

@@ -22,7 +22,7 @@ def the_content_type_is_kept_where_promised(d: SyncDriver) -> None:
     """With an object of one request, of several, of an iterator, and with a copy; options do no harm where it is not."""
     for name, content in (("small", SMALL), ("large", LARGE), ("chunks", iter([SMALL]))):
         d.put(d.at(name), content, _OPTIONS)
-    d.call("copy", d.at("small"), d.at("copied"))
+    d.copy(d.at("small"), d.at("copied"))
     equal(d.read(d.at("copied")), SMALL, "what the copy holds")
     d.needs("keeps_content_type")
     for name in ("small", "large", "chunks", "copied"):
@@ -36,7 +36,7 @@ def headers_and_metadata_are_answered_by_a_signed_url(d: SyncDriver) -> None:
     options = _OPTIONS._replace(metadata={"owner": "grüße 日本語 100%", "second-key": "b"})
     d.put(d.at("small"), SMALL, options)
     d.put(d.at("chunks"), iter([LARGE]), options)
-    d.call("copy", d.at("small"), d.at("copied"))
+    d.copy(d.at("small"), d.at("copied"))
     for name, content in (("small", SMALL), ("chunks", LARGE), ("copied", SMALL)):
         url = d.call("sign", d.at(name), SignRequest("GET", 300))
         got = d.harness.send(d.backend, "GET", url, None, {})
@@ -69,5 +69,5 @@ def no_metadata_poisons_an_object(d: SyncDriver) -> None:
             continue
         equal(d.call("head", path).size, len(SMALL), f"the size of an object with metadata {value!r}")
         equal(d.read(path), SMALL, f"what an object with metadata {value!r} holds")
-        d.call("copy", path, f"{path}-copy")
+        d.copy(path, f"{path}-copy")
         equal(d.read(f"{path}-copy"), SMALL, f"what the copy of an object with metadata {value!r} holds")

@@ -46,7 +46,7 @@ def bytes_of_100_mb_go_round(d: SyncDriver) -> None:
     expected = _sum(_chunks())
     d.put(d.at("bytes"), b"".join(_chunks()))
     _is_whole(d, d.at("bytes"), expected)
-    d.call("copy", d.at("bytes"), d.at("copied"))
+    d.copy(d.at("bytes"), d.at("copied"))
     _is_whole(d, d.at("copied"), expected)
     equal(d.call("delete", [d.at("bytes"), d.at("copied")]), {}, "the failures of deleting 100 MB")
     equal(d.paths(d.folder), [], "what is left")

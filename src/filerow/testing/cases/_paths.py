@@ -77,7 +77,7 @@ def unusual_paths_are_kept_as_they_are(d: SyncDriver) -> None:
     for path in paths:
         equal(d.read(path), path.encode(), f"what {path!r} holds")
         equal(d.call("head", path).path, path, "the path by head()")
-    d.call("copy", paths[0], d.at("copied ü?#%20"))
+    d.copy(paths[0], d.at("copied ü?#%20"))
     equal(d.read(d.at("copied ü?#%20")), paths[0].encode(), "what a copy under an unusual path holds")
     equal(d.call("delete", [*paths, d.at("copied ü?#%20")]), {}, "the failures of delete()")
     equal(d.paths(d.folder), [], "what is left")

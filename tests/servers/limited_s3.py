@@ -1,0 +1,359 @@
+"""Play the S3-compatible stores that can do less than Amazon's, in front of one that does it all.
+
+What the store ignores is taken out of the request, which is then signed again; what it does not know is answered here; what
+the credentials may not do is a 403. Everything else goes through as it came.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from tests.servers._relay import CHUNK, Relay
+from tests.servers._s3 import S3Server
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Mapping
+
+_CONDITIONS = ("if-none-match", "if-match")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a store cannot do.
+
+    Attributes:
+        ignored: What takes conditions and does not heed them: ``put``, ``copy``, ``complete`` (of a multipart upload).
+        refused: What answers conditions with an error instead, and its status.
+        bulk_delete: The status of the answer to ``DeleteObjects``; 0 where the store knows it.
+        denied: What the credentials may not do, as IAM calls it: ``s3:ListBucket``.
+        missing_is_404: A delete of what is not there is an error, where Amazon calls it done.
+    """
+
+    ignored: frozenset[str] = frozenset()
+    refused: Mapping[str, int] = field(default_factory=dict)
+    bulk_delete: int = 0
+    denied: frozenset[str] = frozenset()
+    missing_is_404: bool = False
+
+
+_WRITES = ("put", "copy", "complete")
+IGNORES_CONDITIONS = Limits(ignored=frozenset(_WRITES))
+"""Takes ``If-None-Match`` and overwrites, as many gateways do."""
+IGNORES_ON_COPIES = Limits(ignored=frozenset({"copy"}))
+"""Heeds it with uploads only, as moto does."""
+IGNORES_ON_UPLOADS = Limits(ignored=frozenset({"put", "complete"}))
+"""Heeds it with copies only."""
+ANSWERS_501 = Limits(refused=dict.fromkeys(_WRITES, 501))
+ANSWERS_400 = Limits(refused=dict.fromkeys(_WRITES, 400))
+NO_BULK_DELETE = Limits(bulk_delete=400)
+"""Wants a header that clients do not send any more, as Alibaba's OSS does."""
+NO_BULK_DELETE_501 = Limits(bulk_delete=501, missing_is_404=True)
+"""As Google's interoperability with S3."""
+NO_LISTING = Limits(denied=frozenset({"s3:ListBucket"}))
+"""What is missing is forbidden, too."""
+
+LIMITED: Mapping[str, Limits] = {
+    "ignores-conditions": IGNORES_CONDITIONS,
+    "ignores-on-copies": IGNORES_ON_COPIES,
+    "ignores-on-uploads": IGNORES_ON_UPLOADS,
+    "answers-501": ANSWERS_501,
+    "answers-400": ANSWERS_400,
+    "no-bulk-delete": NO_BULK_DELETE,
+    "no-bulk-delete-501": NO_BULK_DELETE_501,
+    "no-listing": NO_LISTING,
+    "least": replace(IGNORES_CONDITIONS, bulk_delete=501, denied=NO_LISTING.denied),
+}
+
+
+@dataclass
+class _Message:
+    """The head of a request or of an answer."""
+
+    first: str
+    lines: list[tuple[str, str]]
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {name.lower(): value for name, value in self.lines}
+
+    def encode(self) -> bytes:
+        return "".join([f"{self.first}\r\n", *(f"{name}: {value}\r\n" for name, value in self.lines), "\r\n"]).encode("latin-1")
+
+
+@dataclass
+class Asked:
+    """One request, as S3 understands it.
+
+    Attributes:
+        method: Its HTTP method.
+        path: As it stood on the wire.
+        query: Likewise.
+        kind: ``put``, ``copy``, ``complete``, ``bulk-delete`` or something else.
+        action: The permission that it needs, as IAM calls it.
+        conditional: It has a condition.
+    """
+
+    method: str
+    path: str
+    query: str
+    kind: str
+    action: str
+    conditional: bool
+
+    def __str__(self) -> str:
+        """Show it in a few words."""
+        return f"{self.kind or self.action}{'?' if self.conditional else ''} {self.path}"
+
+
+class LimitedS3(Relay):
+    """A store with limits.
+
+    Args:
+        server: The server that does the work.
+        limits: What it shall not do.
+
+    Attributes:
+        limits: May be changed at any time.
+        asked: The requests so far, in order.
+        refuses_at_most: How many conditions it still refuses; ``None`` for all.
+        most_at_once: How many requests were under way at the same time, at most.
+    """
+
+    def __init__(self, server: S3Server, limits: Limits) -> None:
+        self._server = server
+        self.limits = limits
+        self.asked: list[Asked] = []
+        self.refuses_at_most: int | None = None
+        self.most_at_once = 0
+        self._under_way = 0
+        super().__init__(server.endpoint)
+
+    @property
+    def server(self) -> S3Server:
+        """The same server under this one's endpoint; its ``shared_bucket`` is the same."""
+        real = self._server
+        return S3Server(self.endpoint, real.access_key, real.secret_key, real.region, shared_bucket=real.shared_bucket)
+
+    def count(self, kind: str) -> int:
+        """Return how many requests of a kind there were, or for an action."""
+        return sum(kind in {one.kind, one.action} for one in self.asked)
+
+    async def exchange(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        server_reader: asyncio.StreamReader,
+        server_writer: asyncio.StreamWriter,
+    ) -> None:
+        """Answer one request after the other, or have the server answer it."""
+        while (request := await _read_head(reader)) is not None:
+            asked = _understand(request)
+            self.asked.append(asked)
+            self._under_way += 1
+            self.most_at_once = max(self.most_at_once, self._under_way)
+            try:
+                refusal = self._refusal(asked)
+                if refusal is not None:
+                    if "expect" in request.headers:
+                        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                    body = await _read_body(reader, request)
+                    writer.write(self._answer(request, asked, refusal, body))
+                else:
+                    if asked.conditional and asked.kind in self.limits.ignored:
+                        _sign_again(_without(request, _CONDITIONS), self._server)
+                    server_writer.write(request.encode())
+                    answer = await self._pass_body(request, reader, writer, server_reader, server_writer)
+                    await self._pass_answer(asked, answer, writer, server_reader)
+                await writer.drain()
+            finally:
+                self._under_way -= 1
+        writer.write_eof()
+
+    def _refusal(self, asked: Asked) -> tuple[int, str] | None:
+        limits = self.limits
+        if asked.action in limits.denied and asked.kind != "bulk-delete":
+            return 403, "AccessDenied"
+        if asked.kind == "bulk-delete" and asked.action in limits.denied:
+            return 200, "AccessDenied"
+        if asked.kind == "bulk-delete" and limits.bulk_delete:
+            return limits.bulk_delete, {400: "MissingArgument", 501: "NotImplemented"}.get(limits.bulk_delete, "MethodNotAllowed")
+        if limits.missing_is_404 and asked.action == "s3:DeleteObject" and not self._is_there(asked):
+            return 404, "NoSuchKey"
+        if asked.conditional and asked.kind in limits.refused and self.refuses_at_most != 0:
+            self.refuses_at_most = None if self.refuses_at_most is None else self.refuses_at_most - 1
+            status = limits.refused[asked.kind]
+            return status, {400: "InvalidArgument", 501: "NotImplemented"}.get(status, "SlowDown")
+        return None
+
+    def _is_there(self, asked: Asked) -> bool:
+        bucket, _, key = unquote(asked.path).strip("/").partition("/")
+        return key in self._server.keys(bucket, key)
+
+    @staticmethod
+    def _answer(request: _Message, asked: Asked, refusal: tuple[int, str], body: bytes) -> bytes:
+        status, code = refusal
+        if status == 200:
+            keys = re.findall(rb"<Key>([^<]*)</Key>", body)
+            errors = [f"<Error><Key>{key.decode()}</Key><Code>{code}</Code><Message>no</Message></Error>" for key in keys]
+            text = f"<DeleteResult>{''.join(errors)}</DeleteResult>"
+        else:
+            text = f"<Error><Code>{code}</Code><Message>this store does not do {asked.kind or asked.action}</Message></Error>"
+        content = f'<?xml version="1.0" encoding="UTF-8"?>\n{text}'.encode()
+        head = f"HTTP/1.1 {status} {code}\r\nContent-Type: application/xml\r\nContent-Length: {len(content)}\r\n\r\n"
+        return head.encode() + (b"" if request.first.startswith("HEAD ") else content)
+
+    @staticmethod
+    async def _pass_body(
+        request: _Message,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        server_reader: asyncio.StreamReader,
+        server_writer: asyncio.StreamWriter,
+    ) -> _Message | None:
+        """Forward a request's body, once the server wants it if the client waits for that; return an answer that came instead."""
+        if "expect" in request.headers:
+            answer = await _read_head(server_reader)
+            if answer is None or " 100 " not in f"{answer.first} ":
+                return answer
+            writer.write(answer.encode())
+        await _forward_body(request, reader, server_writer)
+        return None
+
+    async def _pass_answer(
+        self, asked: Asked, answer: _Message | None, writer: asyncio.StreamWriter, server_reader: asyncio.StreamReader
+    ) -> None:
+        answer = answer or await _read_head(server_reader)
+        if answer is None:
+            msg = "the server hung up"
+            raise ConnectionResetError(msg)
+        reads = asked.action == "s3:GetObject" or asked.kind == "copy"
+        bodiless = asked.method == "HEAD" or answer.first.split()[1] in {"204", "304"}
+        if reads and answer.first.split()[1] == "404" and "s3:ListBucket" in self.limits.denied:
+            body = b"" if bodiless else await _read_body(server_reader, answer)
+            if b"NoSuchBucket" not in body:
+                request = _Message(f"{asked.method} ", [])
+                writer.write(self._answer(request, asked, (403, "AccessDenied"), b""))
+                return
+            answer = _Message(answer.first, [*answer.lines, ("Content-Length", str(len(body)))])
+            writer.write(_without(answer, ("transfer-encoding",)).encode() + body)
+            return
+        writer.write(answer.encode())
+        if not bodiless:
+            await _forward_body(answer, server_reader, writer)
+
+
+# -- what was asked ----------------------------------------------------------------------------------------------------
+
+
+def _understand(request: _Message) -> Asked:
+    method, target, _ = request.first.split(" ")
+    path, _, query = target.partition("?")
+    names = {part.partition("=")[0] for part in query.split("&") if part}
+    is_object = bool(path.strip("/").partition("/")[2])
+    kind, action = _meaning(method, names, request.headers, is_object=is_object)
+    return Asked(method, path, query, kind, action, any(name in request.headers for name in _CONDITIONS))
+
+
+def _meaning(method: str, names: set[str], headers: Mapping[str, str], *, is_object: bool) -> tuple[str, str]:
+    if not is_object:
+        if method == "POST" and "delete" in names:
+            return "bulk-delete", "s3:DeleteObject"
+        if "uploads" in names:
+            return "", "s3:ListBucketMultipartUploads"
+        return ("", "s3:ListBucket") if method in {"GET", "HEAD"} else ("", "s3:PutObject")
+    if "uploadId" in names:
+        multipart = {"GET": "s3:ListMultipartUploadParts", "DELETE": "s3:AbortMultipartUpload"}
+        return ("complete" if method == "POST" else ""), multipart.get(method, "s3:PutObject")
+    if method == "PUT":
+        return ("copy" if "x-amz-copy-source" in headers else "put"), "s3:PutObject"
+    if method == "DELETE":
+        return "", "s3:DeleteObjectVersion" if "versionId" in names else "s3:DeleteObject"
+    return "", "s3:PutObject" if method == "POST" else "s3:GetObject"
+
+
+# -- signatures --------------------------------------------------------------------------------------------------------
+
+
+def _without(message: _Message, names: tuple[str, ...]) -> _Message:
+    message.lines = [(name, value) for name, value in message.lines if name.lower() not in names]
+    return message
+
+
+def _sign_again(request: _Message, server: S3Server) -> None:
+    """Sign what is left of a request (Signature Version 4)."""
+    given = request.headers["authorization"]
+    scope = re.search(r"Credential=[^/]+/([^,]+)", given)
+    signed = re.search(r"SignedHeaders=([^,]+)", given)
+    assert scope is not None
+    assert signed is not None
+    names = [name for name in signed[1].split(";") if name in request.headers]
+    method, target, _ = request.first.split(" ")
+    path, _, query = target.partition("?")
+    parts = [part if "=" in part else f"{part}=" for part in query.split("&") if part]
+    canonical = [method, path, "&".join(sorted(parts))]
+    canonical += [f"{name}:{' '.join(request.headers[name].split())}" for name in names]
+    canonical += ["", ";".join(names), request.headers["x-amz-content-sha256"]]
+    digest = hashlib.sha256("\n".join(canonical).encode("latin-1")).hexdigest()
+    text = "\n".join(["AWS4-HMAC-SHA256", request.headers["x-amz-date"], scope[1], digest])
+    key = f"AWS4{server.secret_key}".encode()
+    for part in scope[1].split("/"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    signature = hmac.digest(key, text.encode(), "sha256").hex()
+    again = f"AWS4-HMAC-SHA256 Credential={server.access_key}/{scope[1]}, SignedHeaders={';'.join(names)}, Signature={signature}"
+    request.lines = [(name, again if name.lower() == "authorization" else value) for name, value in request.lines]
+
+
+# -- HTTP --------------------------------------------------------------------------------------------------------------
+
+
+async def _read_head(reader: asyncio.StreamReader) -> _Message | None:
+    lines: list[str] = []
+    while line := (await reader.readline()).decode("latin-1"):
+        if line.rstrip("\r\n"):
+            lines.append(line.rstrip("\r\n"))
+        elif lines:
+            pairs = (part.partition(":") for part in lines[1:])
+            return _Message(lines[0], [(name, value.strip()) for name, _, value in pairs])
+    return None
+
+
+class _Buffer:
+    """Keeps what is written to it."""
+
+    def __init__(self) -> None:
+        self.content = bytearray()
+        self.write = self.content.extend
+
+    async def drain(self) -> None:
+        pass
+
+
+async def _read_body(reader: asyncio.StreamReader, message: _Message) -> bytes:
+    kept = _Buffer()
+    await _forward_body(message, reader, kept)
+    return bytes(kept.content)
+
+
+async def _forward_body(message: _Message, reader: asyncio.StreamReader, writer: asyncio.StreamWriter | _Buffer) -> None:
+    headers = message.headers
+    if "chunked" in headers.get("transfer-encoding", "").lower():
+        size = -1
+        while size and (line := await reader.readline()):
+            writer.write(line)
+            size = int(line.split(b";")[0], 16)
+            await _forward_exactly(reader, writer, size + 2)
+        return
+    await _forward_exactly(reader, writer, int(headers.get("content-length", 0)))
+
+
+async def _forward_exactly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter | _Buffer, size: int) -> None:
+    while size > 0 and (chunk := await reader.read(min(size, CHUNK))):
+        size -= len(chunk)
+        writer.write(chunk)
+        await writer.drain()
