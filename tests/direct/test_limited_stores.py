@@ -7,8 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from filerow import storages
+from filerow.backends.obstore import ObstoreBackend
 from filerow.direct import DirectUploads
 from filerow.exceptions import ClaimError, UnsupportedOperationError
+from tests.backends.stores import s3_options
 from tests.direct.conftest import PNG, SECRET, Document, Send, Side, s3_backend
 from tests.servers._s3 import S3Server
 from tests.servers.limited_s3 import LIMITED, LimitedS3, Limits
@@ -36,6 +38,22 @@ def test_no_claim_is_redeemed_where_it_could_be_twice(limited: LimitedS3, side: 
         with pytest.raises(UnsupportedOperationError, match="second writer"):
             side(uploads, "claim", ticket.claim)
     assert [info.size for info in storages.get_backend("direct").list()] == [len(PNG)]
+
+
+def test_no_upload_begins_where_conditions_are_switched_off(s3_server: S3Server, side: Side) -> None:
+    backend = s3_backend(s3_server)
+    claim = DirectUploads(Document.image, secret=SECRET)
+    storages.register_backend(backend)
+    ticket = side(claim, "begin", **IMAGE)
+    storages.clear_backends()
+    url = f"s3://{backend.store.config['bucket']}/{backend.store.prefix}"
+    options = s3_options(s3_server) | {"aws_conditional_put": "disabled"}
+    storages.register_backend(ObstoreBackend("direct", url, **options))
+    with pytest.raises(UnsupportedOperationError, match="works once"):
+        side(claim, "begin", **IMAGE)
+    with pytest.raises(UnsupportedOperationError, match="works once"):
+        side(claim, "claim", ticket.claim)
+    storages.clear_backends()
 
 
 @pytest.mark.parametrize("name", ["ignores-on-copies", "ignores-on-uploads", "no-bulk-delete", "no-bulk-delete-501"])

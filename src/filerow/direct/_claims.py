@@ -17,9 +17,10 @@ from filerow._paths import PathRequest, generate_path, safe_extension, uuid7_hex
 from filerow._tokens import Keys, Purpose
 from filerow._validation.rules import ImageLimits, Rules
 from filerow.backends._paths import check_path
-from filerow.exceptions import ClaimError
+from filerow.backends.base import StorageBackend
+from filerow.exceptions import ClaimError, UnsupportedOperationError
 
-__all__ = ("Claim", "Target", "UploadPart", "missing_of", "parts_of", "plain_rules", "target_of")
+__all__ = ("Claim", "Target", "UploadPart", "check_redeemable_once", "missing_of", "parts_of", "plain_rules", "target_of")
 
 
 class Target(NamedTuple):
@@ -160,6 +161,20 @@ class UploadPart(NamedTuple):
     number: int
     start: int
     end: int
+
+
+def check_redeemable_once(backend: StorageBackend) -> None:
+    """Refuse a backend on which two requests at the same moment could both redeem a claim.
+
+    Raises:
+        UnsupportedOperationError: It is one.
+    """
+    if not backend.capabilities.exclusive:
+        msg = (
+            "a claim works once, and here two requests at the same moment could both use it: the store heeds no conditions, or "
+            "conditional_put='disabled' says that they are not to be used; upload through the application instead"
+        )
+        raise UnsupportedOperationError(msg, operation="sign", backend=backend.key)
 
 
 def parts_of(claim: Claim) -> list[UploadPart]:

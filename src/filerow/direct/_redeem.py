@@ -24,7 +24,7 @@ from filerow._validation.checks import Checks
 from filerow._validation.rules import Rules
 from filerow._validation.types import OCTET_STREAM
 from filerow.backends._types import ObjectInfo
-from filerow.direct._claims import Claim, missing_of, parts_of, target_of
+from filerow.direct._claims import Claim, check_redeemable_once, missing_of, parts_of, target_of
 from filerow.exceptions import (
     ClaimError,
     ContentTypeError,
@@ -89,9 +89,11 @@ def redeem_steps(claim: Claim, rules: Rules) -> Steps[Facts]:
 
     Raises:
         ClaimError: Nothing was uploaded, or something else, or the claim was used before.
+        UnsupportedOperationError: The store could let the claim be used twice; what was uploaded stays.
         FileValidationError: The column's rules refuse the file.
     """
     backend = storages.get_backend(claim.backend)
+    check_redeemable_once(backend)
     if claim.upload_id:
         yield from _complete_steps(claim, backend)
     uploaded = yield from _check_size_steps(claim, backend)

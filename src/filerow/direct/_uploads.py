@@ -26,7 +26,7 @@ from filerow._registry import storages
 from filerow._tokens import Keys, Secret, resolve_keys
 from filerow._validation.rules import parse_size
 from filerow._validation.types import called
-from filerow.direct._claims import Claim, Target, plain_rules, target_of
+from filerow.direct._claims import Claim, Target, check_redeemable_once, plain_rules, target_of
 from filerow.direct._policies import S3Method, Ticket, abort_steps, start_steps, ticket_steps
 from filerow.direct._redeem import redeem_steps
 from filerow.exceptions import ClaimError, FileValidationError
@@ -211,6 +211,7 @@ class DirectUploads:
         )
         keys = self._keys()
         backend = storages.get_backend(claim.backend)
+        check_redeemable_once(backend)
         claim = yield from start_steps(backend, claim, self._multipart_from, self._part_size)
         return (yield from ticket_steps(backend, claim, claim.seal(keys), self._s3_method))
 
