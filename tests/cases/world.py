@@ -32,9 +32,11 @@ class World:
 
     Attributes:
         session: The case's session.
+        sharded: Its sessions use several databases.
     """
 
     session: Session
+    sharded = False
 
     def __init__(self, database: SQLite | PostgreSQL, store: Store, engine: Engine | AsyncEngine, runner: asyncio.Runner) -> None:
         self.database = database
@@ -60,6 +62,10 @@ class World:
         async_session = AsyncSession(self.engine, **options)
         self._sessions.append(async_session)
         return async_session.sync_session
+
+    def identity_token(self, table: str, number: int) -> str | None:
+        """Return what a session over several databases tells a row's database by."""
+        return None
 
     def file(self, content: Any = None, filename: str = "cat.png", **options: Any) -> FileObject:
         """Return a pending file, with bytes of its own unless they are given."""

@@ -115,6 +115,9 @@ class Actor:
             self._look(key)
         return one
 
+    def _identity(self, key: Key) -> Any:
+        return identity_key(CLASSES[key[0]], key[1], identity_token=self.world.identity_token(*key))
+
     def loaded(self, key: Key) -> Any:
         """Return a row's object with all its file columns loaded."""
         one = self.object(key)
@@ -212,7 +215,7 @@ class Actor:
 
         Of a row that another session has deleted this one may hold the object still, which SQLAlchemy warns of.
         """
-        held = self.session.identity_map.get(identity_key(CLASSES[key[0]], key[1]))
+        held = self.session.identity_map.get(self._identity(key))
         if held is not None and key not in self.removed and held not in self.session.deleted:
             self.session.expunge(held)
         self.session.add(one)
@@ -242,7 +245,7 @@ class Actor:
 
         SQLAlchemy keeps an object that was expired before the statement, and fails when it is merged later.
         """
-        known = self.session.identity_map.get(identity_key(CLASSES[key[0]], key[1]))
+        known = self.session.identity_map.get(self._identity(key))
         for one in (self._objects.pop(key, None), known):
             if one is not None and one in self.session:
                 self.session.expunge(one)

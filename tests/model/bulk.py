@@ -28,7 +28,7 @@ def run(actor: Actor, statement: Callable[[], object], fault: Fault | None = Non
 
 def bulk_insert(actor: Actor, keys: Sequence[Key], columns: int, fault: Fault | None) -> bool:
     """Insert rows by parameters."""
-    if not keys or any(actor.current(key) is not None or actor.exists(key) for key in keys):
+    if not keys or actor.world.sharded or any(actor.current(key) is not None or actor.exists(key) for key in keys):
         return False
     rows: list[Row] = []
     given: list[Row] = []
@@ -49,7 +49,7 @@ def bulk_insert(actor: Actor, keys: Sequence[Key], columns: int, fault: Fault | 
 def bulk_update(actor: Actor, keys: Sequence[Key], how: str, synchronize: Any, fault: Fault | None) -> bool:
     """Update rows: one with a new file, several to None, or several by their keys."""
     keys = [key for key in keys if key not in actor.added and actor.exists(key)]
-    if not keys:
+    if not keys or (how == "by_key" and actor.world.sharded):
         return False
     model = CLASSES[keys[0][0]]
     values: dict[Key, Row] = {}
@@ -179,6 +179,8 @@ def name_twice(actor: Actor, key: Key, taken: Key) -> bool:
     """Add a row whose name another has: the flush fails in the database, after everything was stored."""
     if actor.exists(key) or key in actor.removed or taken in actor.added or taken in actor.removed or not actor.exists(taken):
         return False
+    if actor.world.sharded:  # a name in another database is not taken
+        return False
     if actor.current(taken) is None:
         return False
     file, content = new_file()
@@ -203,7 +205,7 @@ def name_twice(actor: Actor, key: Key, taken: Key) -> bool:
 
 def dangling_note(actor: Actor, key: Key) -> bool:
     """Commit a note of a folder that does not exist: the database refuses at COMMIT."""
-    if actor.exists(key) or key in actor.removed or actor.suspect:
+    if actor.exists(key) or key in actor.removed or actor.suspect or actor.world.sharded:
         return False
     file, content = new_file()
     actor.session.add(CLASSES["note"](id=key[1], folder_id=4711, file=file))

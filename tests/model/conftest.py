@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +19,9 @@ from tests.cases.conftest import (  # noqa: F401
     store,
     world,
 )
+from tests.cases.databases import SQLite
+from tests.cases.stores import Store
+from tests.model.sharded import SHARDS, ShardedWorld
 
 WALKS = [(session, database) for session in ("sync", "async") for database in ("sqlite", "postgresql")]
 
@@ -26,6 +31,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         stores = ["local", "s3"] if metafunc.definition.get_closest_marker("soak") else ["local"]
         chosen = [(*walk, where) for where in stores for walk in WALKS]
         metafunc.parametrize("world", chosen, ids=["-".join(one) for one in chosen], indirect=True)
+
+
+@pytest.fixture
+def sharded_world(tmp_path: Path, sqlite_template: Path, store: Store, runner: asyncio.Runner) -> Iterator[ShardedWorld]:  # noqa: F811
+    """Sessions over two databases."""
+    made = ShardedWorld([SQLite(tmp_path / f"{name}.db", sqlite_template) for name in SHARDS], store, runner)
+    yield made
+    made.close()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -37,8 +37,24 @@ def test_a_short_walk_leaves_rows_and_objects_as_a_dictionary_would(world: World
     assert counts["commit"], "a walk that commits nothing compares nothing"
 
 
+def test_a_short_walk_over_shards(sharded_world: World) -> None:
+    counts: Counter[str] = Counter()
+    run_state_machine_as_test(walk_in(sharded_world, counts), settings=SHORT)
+    assert counts["commit"], "a walk that commits nothing compares nothing"
+
+
+@pytest.mark.soak
+def test_a_long_walk_over_shards(sharded_world: World, record_property: Any) -> None:
+    walk_long(sharded_world, record_property)
+
+
 @pytest.mark.soak
 def test_a_long_walk_leaves_rows_and_objects_as_a_dictionary_would(world: World, record_property: Any) -> None:
+    walk_long(world, record_property)
+
+
+def walk_long(world: World, record_property: Any) -> None:
+    """Walk until enough steps had something to do."""
     counts: Counter[str] = Counter()
     start = int(os.environ.get("FILEROW_SOAK_SEED", random.randrange(1_000_000_000)))
     for number in range(start, start + 10_000):

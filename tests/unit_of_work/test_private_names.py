@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, create_engine, event, insert, inspect
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, make_transient_to_detached, mapped_column
+from sqlalchemy import Connection, Engine, ForeignKey, Result, create_engine, event, insert, inspect, select
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    Mapped,
+    ORMExecuteState,
+    Session,
+    SessionTransaction,
+    make_transient_to_detached,
+    mapped_column,
+)
 
 from filerow._orm.sqlalchemy_private import (
     autoflush,
     equivalent_columns,
+    listen_last,
     multi_values_of,
     persistent_sort_key,
+    root_of,
+    savepoint_names,
     sorted_tables,
+    took_from_engine,
     with_values,
 )
 
@@ -80,3 +93,47 @@ def test_a_flush_s_order_of_tables_is_known() -> None:
 def test_the_keys_of_joined_tables_are_known_to_be_equal() -> None:
     note, memo = Note.__table__.c.id, Memo.__table__.c.number
     assert set(equivalent_columns(inspect(Memo))[note]) == {memo}
+
+
+def test_the_root_of_engines_with_options_is_found(session: Session) -> None:
+    engine = session.get_bind()
+    assert isinstance(engine, Engine)
+    assert root_of(engine) is engine
+    assert root_of(engine.execution_options(logging_token="a").execution_options(logging_token="b")) is engine
+
+
+def test_a_connection_that_a_session_was_given_is_known(session: Session) -> None:
+    taken: list[bool] = []
+
+    def began(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
+        taken.append(took_from_engine(transaction, connection))
+
+    event.listen(session, "after_begin", began)
+    with Session(session.connection()) as inner:
+        event.listen(inner, "after_begin", began)
+        inner.connection()
+    assert taken == [True, False]
+
+
+def test_savepoints_are_known_by_their_names(session: Session) -> None:
+    connection = session.connection()
+    released: list[str] = []
+    event.listen(connection, "release_savepoint", lambda _, name, context: released.append(name))
+    assert savepoint_names(connection) == []
+    with connection.begin_nested(), connection.begin_nested():
+        names = savepoint_names(connection)
+    assert released == names[::-1]
+
+
+def test_a_listener_is_called_after_all_others(session: Session) -> None:
+    called: list[str] = []
+
+    @event.listens_for(session, "do_orm_execute")
+    def first(state: ORMExecuteState) -> Result[Any]:
+        called.append("first")
+        listen_last(state, lambda state: called.append("last"))
+        return state.invoke_statement()
+
+    event.listen(session, "do_orm_execute", lambda state: called.append("second"))
+    session.execute(select(Note))
+    assert called == ["first", "second", "last"]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, TwoPhaseTransaction
 from sqlalchemy.orm import Session
 
 from filerow import FileObject
@@ -74,3 +74,60 @@ def test_committed_in_one_call(session: Session, postgresql: PostgreSQL, store: 
     session.commit()
     check(postgresql, store)
     assert len(store.objects()) == 2
+
+
+def prepare_and_commit(outer: TwoPhaseTransaction) -> None:
+    outer.prepare()
+    outer.commit()
+
+
+def prepare_and_roll_back(outer: TwoPhaseTransaction) -> None:
+    outer.prepare()
+    outer.rollback()
+
+
+OUTCOMES: dict[str, tuple[Callable[[TwoPhaseTransaction], None], int]] = {
+    "committed": (lambda outer: outer.commit(), 2),
+    "prepared, then committed": (prepare_and_commit, 2),
+    "rolled back": (lambda outer: outer.rollback(), 1),
+    "prepared, then rolled back": (prepare_and_roll_back, 1),
+}
+
+
+@pytest.mark.parametrize(("end", "left"), OUTCOMES.values(), ids=OUTCOMES)
+def test_an_outer_two_phase_transaction_decides(
+    session: Session,
+    engine: Engine,
+    postgresql: PostgreSQL,
+    store: Store,
+    end: Callable[[TwoPhaseTransaction], None],
+    left: int,
+) -> None:
+    session.close()
+    with engine.connect() as connection:
+        outer = connection.begin_twophase()
+        with Session(connection) as inner:
+            change(inner)
+            inner.commit()
+        end(outer)
+    check(postgresql, store)
+    assert len(store.objects()) == left
+
+
+def test_a_prepared_outer_transaction_that_is_left_keeps_all(session: Session, engine: Engine, store: Store) -> None:
+    before = store.objects()
+    session.close()
+    connection = engine.connect()
+    outer = connection.begin_twophase()
+    with Session(connection) as inner:
+        change(inner)
+        inner.commit()
+    outer.prepare()
+    stored = store.objects()
+    connection.invalidate()
+    connection.close()
+    with Session(engine) as another:
+        another.connection()
+    assert before < stored == store.objects(), "somebody may commit it yet"
+    with engine.connect() as connection:
+        connection.rollback_prepared(outer.xid, recover=True)

@@ -19,10 +19,11 @@ from filerow._file.object import FileObject
 from filerow._orm.fields import Field, Slot, fields_in_table, fields_of, files_in, slot_of
 from filerow._orm.flush import Work, check_backend
 from filerow._orm.ownership import Change, Ref
-from filerow._orm.rows import BATCH, any_of, lock_for_writing, locking, owned_by
+from filerow._orm.rows import BATCH, any_of, is_database, lock_for_writing, locking, owned_by
 from filerow._orm.session import session_files
 from filerow._orm.sqlalchemy_private import autoflush, multi_values_of, with_values
 from filerow._orm.unsupported import (
+    bind_of,
     refuse_alias,
     refuse_conflict_clause,
     refuse_conflict_prefix,
@@ -34,24 +35,35 @@ from filerow._orm.unsupported import (
 )
 from filerow.exceptions import UnsupportedRouteError
 
-__all__ = ("Inline", "inline_values", "run_bulk", "values_of")
+__all__ = ("Inline", "concerns_files", "inline_values", "run_bulk", "values_of")
 
 Key = tuple[Any, ...]
 OwnedRows = dict[Key, dict[Field, tuple[Ref, ...]]]
 
 
-def run_bulk(state: ORMExecuteState) -> Result[Any] | None:
-    """Run an ORM bulk statement on a class with file columns; ``None`` lets SQLAlchemy run any other statement itself."""
+def concerns_files(state: ORMExecuteState) -> bool:
+    """Return True if the statement is an ORM bulk statement on a class with file columns."""
     mapper = state.bind_mapper
     if mapper is None or not (state.is_insert or state.is_update or state.is_delete) or not state.is_orm_statement:
-        return None
+        return False
     if not all(one.configured for one in mapper.self_and_descendants):
         configure_mappers()  # nobody has used the class yet, so its file columns are not known
-    statement = state.statement
-    parents_too = isinstance(statement, Insert) or state.is_executemany  # these write the parent classes' tables as well
-    fields = fields_of(mapper) if parents_too else fields_in_table(mapper)
-    if not fields or not isinstance(statement, Insert | Update | Delete):
+    return isinstance(state.statement, Insert | Update | Delete) and bool(_fields_written(state, mapper))
+
+
+def _fields_written(state: ORMExecuteState, mapper: Mapper[Any]) -> Sequence[Field]:
+    parents_too = isinstance(state.statement, Insert) or state.is_executemany  # these write the parent classes' tables as well
+    return fields_of(mapper) if parents_too else fields_in_table(mapper)
+
+
+def run_bulk(state: ORMExecuteState) -> Result[Any] | None:
+    """Run an ORM bulk statement on a class with file columns; ``None`` lets SQLAlchemy run any other statement itself."""
+    mapper, statement = state.bind_mapper, state.statement
+    if mapper is None or not concerns_files(state) or not isinstance(statement, Insert | Update | Delete):
         return None
+    if not is_database(bind_of(state)):
+        return None
+    fields = _fields_written(state, mapper)
     refuse_alias(statement)
     refuse_core_strategy(state, values_of(statement), fields)
     if isinstance(statement, Insert):

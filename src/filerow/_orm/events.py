@@ -18,18 +18,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakSet, ref
 
-from sqlalchemy import Connection, MetaData, Table, event
-from sqlalchemy.engine import Dialect, ExceptionContext
+from sqlalchemy import Connection, Engine, MetaData, Table, event
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.orm import InstanceState, Mapper, ORMExecuteState, Session, SessionTransaction, attributes
 from sqlalchemy.orm.unitofwork import UOWTransaction
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from filerow._file.list import FileObjectList, base_of, own_list, rebase
 from filerow._file.object import FileObject
-from filerow._orm import outer_transaction
-from filerow._orm.bulk import run_bulk
+from filerow._orm.bulk import concerns_files, run_bulk
 from filerow._orm.column import StoredObject, binding_refused
 from filerow._orm.fields import Field, learn, refuse_one_default
 from filerow._orm.flush import check_backend
@@ -43,14 +42,16 @@ from filerow._orm.history import (
     rebase_lists,
     set_initial,
 )
+from filerow._orm.outer_transaction import delete_abandoned, outer_transaction, returned, still_open
 from filerow._orm.ownership import Change
 from filerow._orm.rows import Owned, read_into, read_owned
-from filerow._orm.session import Flush, SessionFiles, session_files, session_of_connection
+from filerow._orm.session import Flush, SessionFiles, session_files, sessions_of_connection
+from filerow._orm.sqlalchemy_private import listen_last, root_of
 from filerow.exceptions import UntrustedDocumentError
 
 __all__ = ("install", "on_ddl")
 
-_watched_dialects: WeakSet[Dialect] = WeakSet()
+_watched_engines: WeakSet[Engine] = WeakSet()
 
 
 def install() -> None:
@@ -196,6 +197,7 @@ def _list_checker(field: Field) -> Callable[[object, Any, object, object], Any]:
 def _before_flush(session: Session, context: UOWTransaction, instances: object) -> None:
     files = session_files(session)
     _settle_flush(files)  # one that turned out to have nothing to write has not been announced as ended
+    files.clean()
     flush = files.flush = Flush(context)
     changes, deleted = changes_of(session)
     flush.deleted.update(deleted)
@@ -210,6 +212,7 @@ def _before_flush(session: Session, context: UOWTransaction, instances: object) 
         work.settle_owners(changes)
     files.keep(session, work)
     flush.note(work, changes)
+    _watch_outer(session)
 
 
 def _catch_up(mapper: Mapper[Any], connection: Connection, state: InstanceState[Any]) -> None:
@@ -225,7 +228,7 @@ def _catch_up(mapper: Mapper[Any], connection: Connection, state: InstanceState[
             return
     changes = [change for change in changed_slots(state) if not flush.has_seen(change)]
     if changes:
-        _carry_out(session, flush, changes, connection, mapper)
+        _carry_out(session, flush, changes)
 
 
 def _before_delete(mapper: Mapper[Any], connection: Connection, state: InstanceState[Any]) -> None:
@@ -237,21 +240,22 @@ def _before_delete(mapper: Mapper[Any], connection: Connection, state: InstanceS
     states = flush.context.states.items()
     doomed = [s for s, (is_delete, _) in states if is_delete and s.mapper is mapper and s not in flush.deleted]
     flush.deleted.update(doomed)
-    _carry_out(session, flush, deletions_of(doomed), connection, mapper)
+    _carry_out(session, flush, deletions_of(doomed))
 
 
-def _carry_out(session: Session, flush: Flush, changes: Sequence[Change], connection: Connection, mapper: Mapper[Any]) -> None:
+def _carry_out(session: Session, flush: Flush, changes: Sequence[Change]) -> None:
     files = session_files(session)
     work = files.work(put_copy)
     with work.undone_on_error():
         work.upload(changes)
         owned = Owned()
-        read_into(owned, connection, changes)
+        read_into(owned, session, changes)
         fill_in(changes, owned)
         work.frame.undo.extend(merge_lists(changes, owned))
         work.settle_owners(changes)
     files.keep(session, work)
     flush.note(work, changes)
+    _watch_outer(session)
 
 
 def _after_flush(session: Session, context: UOWTransaction) -> None:
@@ -269,22 +273,34 @@ def _settle_flush(files: SessionFiles) -> None:
 
 
 def _do_orm_execute(state: ORMExecuteState) -> Any:
-    return run_bulk(state)
+    """Run a bulk statement on a class with files after all other hooks, which may change it, or choose its bind or shards."""
+    if not concerns_files(state):
+        return None
+    listen_last(state, _run_bulk)
+    return state.invoke_statement()
+
+
+def _run_bulk(state: ORMExecuteState) -> Any:
+    result = run_bulk(state)
+    _watch_outer(state.session)
+    return result
 
 
 # -- transactions ----------------------------------------------------------------------------------------------------------
 
 
 def _after_begin(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
-    if transaction.parent is None:
-        session_files(session).joined(connection)
-    session_files(session).began_on(connection)
-    dialect = connection.dialect
-    if dialect not in _watched_dialects:
-        _watched_dialects.add(dialect)
-        event.listen(connection.engine, "handle_error", _handle_error)
-        event.listen(connection.engine, "rollback_savepoint", _savepoint_rolled_back)
-        event.listen(connection.engine, "commit", _connection_commits)
+    if not issubclass(type(connection), Connection):  # a mock, with or without a spec
+        return
+    session_files(session).began_on(transaction, connection)
+    engine = root_of(connection.engine)
+    if engine not in _watched_engines:
+        _watched_engines.add(engine)
+        event.listen(engine, "handle_error", _handle_error)
+        event.listen(engine, "rollback_savepoint", _savepoint_rolled_back)
+        event.listen(engine, "commit", _connection_commits)
+        event.listen(engine, "checkin", _checkin)
+    _watch_outer(session)
 
 
 def _handle_error(context: ExceptionContext) -> None:
@@ -292,14 +308,17 @@ def _handle_error(context: ExceptionContext) -> None:
     connection = context.connection
     if connection is None or context.statement is not None:
         return
-    files = session_of_connection(connection)
     lost = context.is_disconnect or not isinstance(context.original_exception, Exception)
-    if files is not None and files.committing and (lost or len(files.connections) > 1):
-        files.in_doubt = True
+    committing = [files for files in sessions_of_connection(connection) if files.is_committing]
+    for files in committing:
+        if lost or len(files.connections) > 1:
+            files.doubt()
     if connection.closed or connection.invalidated:
         return
-    outer_transaction.failed(connection)
-    if files is not None and files.committing and not lost and connection.dialect.name == "sqlite":
+    outer = outer_transaction(connection)
+    if outer is not None:
+        outer.failed(lost=lost)
+    if committing and not lost and connection.dialect.name == "sqlite":
         # A refused COMMIT leaves SQLite's transaction open, and SQLAlchemy believes it has ended. The next user of the connection
         # would commit these rows with his own, when their bytes are long gone.
         connection.dialect.do_rollback(connection.connection)
@@ -307,20 +326,21 @@ def _handle_error(context: ExceptionContext) -> None:
 
 def _savepoint_rolled_back(connection: Connection, name: str, context: None) -> None:
     """Notice a savepoint that was begun and rolled back on the session's connection, behind the session's back."""
-    files = session_of_connection(connection)
-    if files is not None:
-        files.savepoint_rolled_back(connection.get_nested_transaction())
+    for files in sessions_of_connection(connection):
+        files.savepoint_rolled_back((id(connection), name))
 
 
 def _connection_commits(connection: Connection) -> None:
-    """Notice a COMMIT on the session's connection that is not the session's: its rows are there, whatever it does next."""
-    files = session_of_connection(connection)
-    if files is not None and not files.committing:
-        files.in_doubt = True
+    """Notice a COMMIT on the session's connection that is not the session's."""
+    for files in sessions_of_connection(connection):
+        files.committed_elsewhere(connection)
+    if outer_transaction(connection) is not None:
+        _listen_to_outer(connection)
 
 
 def _before_commit(session: Session) -> None:
-    session_files(session).committing = True
+    if session.twophase:
+        session_files(session).preparing = True
 
 
 def _after_commit(session: Session) -> None:
@@ -338,40 +358,88 @@ def _after_transaction_create(session: Session, transaction: SessionTransaction)
         return
     files = session_files(session)
     if files.flush is None or not files.flush.context.has_work:
-        files.bulk = transaction
+        files.bulk = ref(transaction)
         binding_refused.set(True)
 
 
 def _after_transaction_end(session: Session, transaction: SessionTransaction) -> None:
     files = session_files(session)
-    if files.bulk is transaction:
+    if files.bulk is not None and files.bulk() is transaction:
         files.bulk = None
         binding_refused.set(False)
     if transaction.parent is not None and not transaction.nested:
         files.flush = None
-    outer = outer_transaction.still_open(files.connections) if transaction.parent is None else None
-    files.ended(session, transaction)
-    if outer is not None:
-        _watch_outer(outer)
+    outer = still_open(files.connections) if transaction.parent is None else None
+    files.ended(transaction)
+    if outer is not None and outer_transaction(outer) is not None:
+        _listen_to_outer(outer)
+    if transaction.parent is None:
+        delete_abandoned()
 
 
-# -- a transaction somebody else began -------------------------------------------------------------------------------------
+# -- a transaction somebody else looks after -------------------------------------------------------------------------------
 
 
-def _watch_outer(connection: Connection) -> None:
-    if not outer_transaction.is_waiting(connection) or event.contains(connection, "rollback", outer_transaction.rolled_back):
+def _watch_outer(session: Session) -> None:
+    """Follow the fate of a transaction that the session has joined, once it has done something to files in it."""
+    connection = session_files(session).joined
+    if connection is not None and outer_transaction(connection) is not None:
+        _listen_to_outer(connection)
+
+
+def _listen_to_outer(connection: Connection) -> None:
+    if event.contains(connection, "rollback", _outer_rolls_back):
         return
-    event.listen(connection, "rollback", outer_transaction.rolled_back)
-    event.listen(connection, "rollback_savepoint", _outer_savepoint_rolled_back)
-    event.listen(connection, "commit", outer_transaction.committing)
-    event.listen(connection, "begin", outer_transaction.begun)
-    if not event.contains(connection.engine, "checkin", _checkin):
-        event.listen(connection.engine, "checkin", _checkin)
+    for name, listener in (
+        ("begin", _outer_begins),
+        ("begin_twophase", _outer_begins),
+        ("release_savepoint", _outer_savepoint_released),
+        ("rollback_savepoint", _outer_savepoint_rolled_back),
+        ("rollback", _outer_rolls_back),
+        ("rollback_twophase", _outer_rolls_back),
+        ("commit", _outer_commits),
+        ("prepare_twophase", _outer_prepares),
+        ("commit_twophase", _outer_commits),
+    ):
+        event.listen(connection, name, listener)
+
+
+def _outer_begins(connection: Connection, *xid: object) -> None:
+    """The one before has ended as announced."""
+    outer = outer_transaction(connection)
+    if outer is not None:
+        outer.ended()
+
+
+def _outer_savepoint_released(connection: Connection, name: str, context: None) -> None:
+    outer = outer_transaction(connection)
+    if outer is not None:
+        outer.savepoint_released(name)
 
 
 def _outer_savepoint_rolled_back(connection: Connection, name: str, context: None) -> None:
-    outer_transaction.savepoint_rolled_back(connection)
+    outer = outer_transaction(connection)
+    if outer is not None:
+        outer.savepoint_rolled_back(name)
+
+
+def _outer_rolls_back(connection: Connection, *xid: object) -> None:
+    outer = outer_transaction(connection)
+    if outer is not None:
+        outer.rolls_back()
+
+
+def _outer_commits(connection: Connection, *xid: object) -> None:
+    outer = outer_transaction(connection)
+    if outer is not None:
+        outer.commits()
+
+
+def _outer_prepares(connection: Connection, xid: object) -> None:
+    outer = outer_transaction(connection)
+    if outer is not None:
+        outer.prepares()
 
 
 def _checkin(dbapi_connection: object, record: ConnectionPoolEntry) -> None:
-    outer_transaction.returned(record.info)
+    returned(record.info)

@@ -58,6 +58,7 @@ class Work:
 
     Args:
         is_dropped: Says whether an object lost its owner earlier in this transaction.
+        may_move: Says whether an object may move from one slot to another, or must be copied.
         assign: Puts a copy into its slot: change, index within the slot, copy. Returns what puts the original back.
 
     Attributes:
@@ -70,6 +71,7 @@ class Work:
     """
 
     is_dropped: Callable[[Ref], bool]
+    may_move: Callable[[Slot, Slot], bool]
     assign: Callable[[Change, int, FileObject], Callable[[], None]]
     frame: Frame = field(default_factory=Frame)
     applied: list[Applied] = field(default_factory=list)
@@ -102,7 +104,7 @@ class Work:
         for change, file in [(c, f) for c in changes for f in c.new if not f.backend_key]:
             # a reference by to_filename= alone is to the column's backend
             complete(file, facts_of(file)._replace(backend=storages.resolve(change.backend).key), file.state)
-        decided = plan(changes, set(self.frame.stored), self.is_dropped)
+        decided = plan(changes, set(self.frame.stored), self.is_dropped, self._may_move)
         self._adopt(decided)  # first, for a copy takes over the facts that this finds out
         self._copy(decided)
         for move in decided.move:
@@ -114,6 +116,9 @@ class Work:
         owners = {ref: slot_of(change) for change in changes if change.owned for ref in change.old}
         for drop in decided.drop:
             self.let_go(drop.ref, owners[drop.ref])
+
+    def _may_move(self, one: Change, other: Change) -> bool:
+        return self.may_move(slot_of(one), slot_of(other))
 
     def _are_new(self, changes: Sequence[Change]) -> bool:
         """Say whether these are new files for new rows, one for each, as most are: then there is nothing to decide."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
 from typing import Any
+from weakref import ref
 
 from sqlalchemy.orm import InstanceState, Session, attributes
 
@@ -13,7 +14,7 @@ from filerow._file.object import FileObject, FileState, loaded
 from filerow._orm.fields import Field, Slot, fields_of, files_in, key_names, slot_of
 from filerow._orm.merge import merged
 from filerow._orm.ownership import Change
-from filerow._orm.rows import Owned
+from filerow._orm.rows import Owned, connection_of
 
 __all__ = ("changed_slots", "changes_of", "deletions_of", "fill_in", "identities", "put_copy", "set_initial")
 
@@ -22,9 +23,10 @@ def changes_of(session: Session) -> tuple[list[Change], list[InstanceState[Any]]
     """Return the file columns that a session's new, changed and deleted objects are about to change, and which rows go."""
     deleted = [attributes.instance_state(instance) for instance in session.deleted]
     changes: list[Change] = []
+    known = None if session.connection_callable is None else {key[:2] for key in session.identity_map.keys()}  # noqa: SIM118
     for instance in session.new:
         state = attributes.instance_state(instance)
-        old = _row_taken_over(session, state)
+        old = _row_taken_over(session, state, known)
         if old is not None and old not in deleted:
             deleted.append(old)  # an orphan; of its deletion nobody would tell us
         changes += _new_slots(state, takes_over=old is not None)
@@ -33,11 +35,21 @@ def changes_of(session: Session) -> tuple[list[Change], list[InstanceState[Any]]
     return changes + deletions_of(deleted), deleted
 
 
-def _row_taken_over(session: Session, state: InstanceState[Any]) -> InstanceState[Any] | None:
-    """Return the object whose row, deleted by this very flush, has the key of a new object."""
+def _row_taken_over(session: Session, state: InstanceState[Any], known: set[tuple[Any, ...]] | None) -> InstanceState[Any] | None:
+    """Return the object whose row, deleted by this very flush, has the key of a new object.
+
+    Args:
+        session: The session.
+        state: The new object.
+        known: For a session over shards, the keys of its objects without their shards; otherwise ``None``.
+    """
     if not fields_of(state.mapper) or any(state.dict.get(name) is None for name in key_names(state.mapper)):
         return None
-    old = session.identity_map.get(state.mapper.identity_key_from_instance(state.obj()))
+    key = state.mapper.identity_key_from_instance(state.obj())
+    if known is not None and key[:2] in known:
+        connection_of(session, state)  # chooses the object's shard, which is a part of its key
+        key = state.mapper.identity_key_from_instance(state.obj())
+    old = session.identity_map.get(key)
     return None if old is None else attributes.instance_state(old)
 
 
@@ -155,11 +167,14 @@ def put_copy(change: Change, index: int, copy: Any) -> Callable[[], None]:
         value[index] = copy  # in place, so that a list the application holds stays the row's
     else:
         attributes.set_attribute(state.obj(), field.key, FileObjectList(change.new) if field.type.multiple else copy)
-    return partial(_put_back, state, field, copy, original)
+    return partial(_put_back, ref(state), field, copy, original)
 
 
-def _put_back(state: InstanceState[Any], field: Field, copy: Any, original: Any) -> None:
+def _put_back(weak: ref[InstanceState[Any]], field: Field, copy: Any, original: Any) -> None:
     """Have an object that was rolled back hold the original again; where it is expired, its row tells what it holds."""
+    state = weak()
+    if state is None:
+        return
     value = state.dict.get(field.key)
     if isinstance(value, FileObjectList):
         for index, file in enumerate(value):

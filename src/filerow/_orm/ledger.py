@@ -92,6 +92,11 @@ class Ledger:
     def __bool__(self) -> bool:
         return bool(self._frames)
 
+    @property
+    def chain(self) -> list[Hashable]:
+        """The transactions that have a frame, outermost first."""
+        return list(self._frames)
+
     def frame(self, chain: Sequence[Hashable]) -> Frame:
         """Return the frame of the innermost transaction of a chain that starts with the outermost."""
         for transaction in chain:  # in order, so that the frames stay sorted from the outermost
@@ -114,3 +119,12 @@ class Ledger:
     def take(self, transaction: Hashable) -> Frame | None:
         """Remove and return a transaction's frame, to be settled or undone."""
         return self._frames.pop(transaction, None)
+
+    def take_all(self) -> Frame | None:
+        """Remove all frames and return them as one: the inner ones are merged into the outermost."""
+        frames = list(self._frames.values())
+        self._frames.clear()
+        while len(frames) > 1:
+            inner = frames.pop()
+            frames[-1].absorb(inner)
+        return frames[0] if frames else None

@@ -1,56 +1,195 @@
-"""Sessions inside a transaction that is not theirs.
+"""Transactions that somebody else looks after, and what sessions have done to files in them.
 
-A session bound to a connection whose transaction somebody else began (SQLAlchemy's recipe for test suites) commits only a
-savepoint, or nothing. Its rows are not safe until the outer transaction commits, and come back if that rolls back. So what the
-session would have deleted waits for the outer COMMIT, and what it has stored is deleted when the outer transaction rolls back.
+A session bound to a connection whose transaction somebody else began commits only a savepoint, or nothing: SQLAlchemy's
+recipe for test suites, or a session that an extension opens on ``session.connection()`` inside a flush and never closes.
+What becomes of its rows is decided by the connection's own transaction. So what such a session stores and drops is kept
+with the connection, one frame for each savepoint there is, and not with the session: its end, or its garbage collection,
+decides nothing.
 
-The waiting frame lives in the connection's ``info``. COMMIT is announced before it is sent, so the deletes run at the next thing
-the connection does that proves it has succeeded: it begins anew or goes back to the pool. When nothing is certain, nothing is
-deleted; a sweep finds the rest.
+The frames live in the connection's ``info``, which is its pool record's and outlives the connection. They hold neither
+session nor connection, or these would live as long as the pool. COMMIT and ROLLBACK are announced before they are sent. So
+the deletes run at the next thing the connection does that proves that they have succeeded: it begins anew or goes back to
+the pool. When nothing is certain, nothing is deleted; a sweep finds the rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Collection, Hashable, Iterable
 from typing import Any
+from weakref import ref
 
 from sqlalchemy import Connection
-from sqlalchemy.engine import NestedTransaction
 
 from filerow._execution.batch import raise_if
 from filerow._file.transfer import delete_all
-from filerow._orm.ledger import Frame
+from filerow._log import logger, named, objects
+from filerow._orm.ledger import Frame, Ledger
+from filerow._orm.ownership import Ref
+from filerow._orm.sqlalchemy_private import savepoint_names
 
 __all__ = (
-    "begun",
-    "committing",
-    "defer",
-    "failed",
-    "is_waiting",
+    "OuterTransaction",
+    "delete_abandoned",
+    "give_up",
+    "outer_transaction",
+    "remember",
     "returned",
-    "rolled_back",
-    "savepoint_rolled_back",
     "settle",
     "still_open",
 )
 
 _KEY = "filerow.outer"
 
+_OWN = "filerow.session"
 
-@dataclass(slots=True)
-class Waiting:
-    """What waits for one outer transaction.
+_ROOT = ""
+"""The transaction itself; savepoints are known by their names."""
 
-    Attributes:
-        frame: Stored and dropped objects of all sessions that joined it.
-        savepoint: The outer savepoint the sessions were in, if any.
-        committing: COMMIT has been announced.
+_abandoned: deque[Ref] = deque()
+"""Objects of transactions that the garbage collector has ended, which must not wait for a store wherever it happens to run."""
+
+
+class OuterTransaction:
+    """What all sessions that joined one outer transaction have done to files in it.
+
+    Args:
+        connection: Whose transaction it is.
     """
 
-    frame: Frame = field(default_factory=Frame)
-    savepoint: NestedTransaction | None = None
-    committing: bool = False
+    def __init__(self, connection: Connection) -> None:
+        self._connection = ref(connection)
+        self._ledger = Ledger()
+        self._doomed: list[Ref] = []
+        self._committed: Frame | None = None
+        self._prepared = False
+        self._doubts = ""
+
+    def is_of(self, connection: Connection) -> bool:
+        """Return True if it is this connection's, not that of an earlier user of the same database connection."""
+        return self._connection() is connection
+
+    def frame(self, connection: Connection) -> Frame:
+        """Return what was done since the connection's innermost savepoint began."""
+        return self._ledger.frame([_ROOT, *savepoint_names(connection)])
+
+    def is_dropped(self, ref: Ref) -> bool:
+        """Return True if the object has lost its owner in this transaction and not got one since."""
+        return self._ledger.is_dropped(ref)
+
+    # -- what the connection announces ---------------------------------------------------------------------------------
+
+    def savepoint_released(self, name: str) -> None:
+        """Merge a savepoint's frame, and those inside it, into the one around it."""
+        chain = self._ledger.chain
+        for inner in reversed(self._inside(name)):
+            self._ledger.release(inner, chain[chain.index(inner) - 1])
+
+    def savepoint_rolled_back(self, name: str) -> None:
+        """Undo a savepoint's frame and those inside it."""
+        for inner in reversed(self._inside(name)):
+            self._undo(self._ledger.take(inner))
+
+    def rolls_back(self) -> None:
+        """Undo everything: the rows are gone, so what was stored goes too."""
+        self._prepared = False
+        if self._doubts:
+            self.give_up()
+        self._undo(self._ledger.take_all())
+
+    def commits(self) -> None:
+        """Expect the rows to be there for good."""
+        self._prepared = False
+        frame = self._ledger.take_all()
+        if frame is not None and self._committed is not None:
+            self._committed.absorb(frame)
+        elif frame is not None:
+            self._committed = frame
+
+    def failed(self, *, lost: bool) -> None:
+        """Note that the database refused to commit or, when the answer was lost, that nobody knows what it did."""
+        frame, self._committed = self._committed, None
+        if frame is not None:
+            self._ledger.frame([_ROOT]).absorb(frame)
+        if lost:
+            self.doubt("the database did not say whether it committed")
+            self.give_up()
+
+    def prepares(self) -> None:
+        """Expect somebody to commit or to roll back later, perhaps when this process is gone."""
+        self._prepared = True
+
+    def doubt(self, why: str) -> None:
+        """Delete nothing of this transaction's, whatever its end is."""
+        self._doubts = self._doubts or why
+
+    # -- what follows --------------------------------------------------------------------------------------------------
+
+    def clean(self) -> None:
+        """Delete what undone savepoints have stored; only when no statement or announcement is under way."""
+        doomed, self._doomed = self._doomed, []
+        if doomed:
+            raise_if(delete_all(doomed))
+
+    def ended(self) -> None:
+        """Delete what the transaction has dropped or, if it was rolled back, what it has stored."""
+        if self._ledger:
+            self.doubt("a transaction ended neither with COMMIT nor with ROLLBACK")
+            self.give_up()
+        frame, self._committed = self._committed, None
+        error = None
+        if frame is not None and self._doubts:
+            give_up(frame, self._doubts)
+        elif frame is not None:
+            error = settle(frame)
+        self.clean()
+        raise_if(error)
+
+    def abandon(self) -> None:
+        """Leave to others what a transaction has stored that ended unannounced, as by garbage collection: by ROLLBACK."""
+        if self._prepared:
+            self.doubt("a prepared transaction was left without an end")
+        if self._doubts:
+            self.give_up()
+        doomed, self._doomed = self._doomed, []
+        self._undo(self._ledger.take_all())
+        _abandoned.extend(self._doomed)
+        self._doomed = doomed
+
+    def give_up(self) -> None:
+        """Keep all objects of this transaction, and say which."""
+        frame = self._ledger.take_all()
+        if frame is not None:
+            give_up(frame, self._doubts)
+
+    def _inside(self, name: str) -> list[Hashable]:
+        """Return a savepoint and those inside it, outermost first; none if nothing was done since it began."""
+        chain = self._ledger.chain
+        return chain[chain.index(name) :] if name in chain else []
+
+    def _undo(self, frame: Frame | None) -> None:
+        if frame is not None:
+            self._doomed += frame.revert()
+
+
+def outer_transaction(connection: Connection, *, make: bool = False) -> OuterTransaction | None:
+    """Return what sessions have done in a connection's transaction, if they have done anything.
+
+    Args:
+        connection: The connection; one that was lost has no notes, for it went back to its pool at that moment.
+        make: Begin to take notes.
+    """
+    if connection.closed or connection.invalidated:
+        return None
+    found: OuterTransaction | None = connection.info.get(_KEY)
+    if found is not None and not found.is_of(
+        connection
+    ):  # another connection to the same database connection, as of a StaticPool
+        found.doubt("the connection was used by another transaction")
+        found = None
+    if found is None and make:
+        found = connection.info[_KEY] = OuterTransaction(connection)
+    return found
 
 
 def still_open(connections: Iterable[Connection]) -> Connection | None:
@@ -59,18 +198,6 @@ def still_open(connections: Iterable[Connection]) -> Connection | None:
         if not connection.closed and not connection.invalidated and connection.in_transaction():
             return connection
     return None
-
-
-def is_waiting(connection: Connection) -> bool:
-    """Say whether anything waits for the connection's outer transaction."""
-    return _KEY in _info(connection)
-
-
-def defer(connection: Connection, frame: Frame) -> None:
-    """Let a session's share wait for the outer transaction."""
-    waiting = connection.info.setdefault(_KEY, Waiting())
-    waiting.frame.absorb(frame)
-    waiting.savepoint = connection.get_nested_transaction()
 
 
 def settle(frame: Frame) -> BaseException | None:
@@ -82,55 +209,44 @@ def settle(frame: Frame) -> BaseException | None:
     return error
 
 
-def rolled_back(connection: Connection) -> None:
-    """The outer transaction rolls back: the rows are gone, so what was stored goes too."""
-    waiting = _pop(_info(connection))
-    if waiting is not None:
-        raise_if(delete_all(waiting.frame.revert()))
+def give_up(frame: Frame, why: str) -> None:
+    """Keep everything when nobody knows what became of the rows: one may point to it. What has no row is found by a sweep."""
+    kept = [f"{objects(len(refs))} {what} ({named(':'.join(ref) for ref in refs)})" for what, refs in _shares(frame) if refs]
+    if kept:
+        logger.warning(
+            "%s, so nothing was deleted and nothing is lost: kept %s. Those that no row names cost space until "
+            "filerow sweep --full --delete removes them",
+            why,
+            " and ".join(kept),
+        )
 
 
-def savepoint_rolled_back(connection: Connection) -> None:
-    """An outer savepoint rolls back; when sessions joined inside it, nobody can tell their shares apart: delete nothing."""
-    waiting = _info(connection).get(_KEY)
-    if waiting is not None and waiting.savepoint is not None and waiting.savepoint is connection.get_nested_transaction():
-        del connection.info[_KEY]
+def _shares(frame: Frame) -> tuple[tuple[str, Collection[Ref]], ...]:
+    return ("that were stored in this transaction", frame.stored), ("that left their rows in it", frame.dropped)
 
 
-def committing(connection: Connection) -> None:
-    """The outer transaction is about to commit."""
-    waiting = _info(connection).get(_KEY)
-    if waiting is not None:
-        waiting.committing = True
-
-
-def failed(connection: Connection) -> None:
-    """The database refused or never answered: nothing is certain, so nothing is deleted."""
-    waiting = _info(connection).get(_KEY)
-    if waiting is not None and waiting.committing:
-        del connection.info[_KEY]
-
-
-def begun(connection: Connection) -> None:
-    """The connection begins a new transaction, so the one before has ended as announced."""
-    _settle(connection.info)
+def remember(connection: Connection, owner: ref[Any], ledger: Ledger) -> None:
+    """Leave a note of what a session has done, for the case that nobody ends its transaction."""
+    if not connection.closed and not connection.invalidated:
+        connection.info[_OWN] = owner, ledger
 
 
 def returned(info: dict[Any, Any]) -> None:
-    """The connection goes back to its pool."""
-    _settle(info)
+    """Settle the transaction of a connection that goes back to its pool."""
+    owner, ledger = info.pop(_OWN, (None, None))
+    if owner is not None and owner() is None:  # the garbage collector has ended it
+        frame = ledger.take_all()
+        _abandoned.extend(frame.revert() if frame is not None else ())
+    found: OuterTransaction | None = info.pop(_KEY, None)
+    if found is not None:
+        found.abandon()  # nothing is left to be, if the end was announced
+        found.ended()
 
 
-def _info(connection: Connection) -> dict[Any, Any]:
-    """Return a connection's notes; one that was lost has none, for it went back to its pool at that moment."""
-    return {} if connection.invalidated else connection.info
-
-
-def _settle(info: dict[Any, Any]) -> None:
-    waiting = _pop(info)
-    if waiting is not None and waiting.committing:
-        raise_if(settle(waiting.frame))
-
-
-def _pop(info: dict[Any, Any]) -> Waiting | None:
-    waiting: Waiting | None = info.pop(_KEY, None)
-    return waiting
+def delete_abandoned() -> None:
+    """Delete what transactions have stored that the garbage collector has ended."""
+    refs: list[Ref] = []
+    while _abandoned:
+        refs.append(_abandoned.popleft())
+    if refs:
+        raise_if(delete_all(refs))

@@ -7,7 +7,7 @@ they tell a file that moves to another row from one that two rows would share.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -104,13 +104,19 @@ def pending(changes: Sequence[Change]) -> list[Store]:
     return list(seen.values())
 
 
-def plan(changes: Sequence[Change], fresh: set[Ref], is_dropped: Callable[[Ref], bool]) -> Plan:
+def plan(
+    changes: Sequence[Change],
+    fresh: set[Ref],
+    is_dropped: Callable[[Ref], bool],
+    may_move: Callable[[Change, Change], bool] | None = None,
+) -> Plan:
     """Decide who owns which object after a flush.
 
     Args:
         changes: All slots the flush changes, their pending files stored by now.
         fresh: The objects this flush has stored; the first slot that wants one owns it.
         is_dropped: Says whether an object lost its owner earlier in this transaction, so that it may be had back.
+        may_move: Says whether an object may move from one slot to another, or must be copied.
 
     Returns:
         The plan. An object that stays in its slot appears nowhere in it.
@@ -118,9 +124,15 @@ def plan(changes: Sequence[Change], fresh: set[Ref], is_dropped: Callable[[Ref],
     result = Plan()
     adopting = [change for change in changes if change.owned and change.new]
     held = _kept(adopting)
-    released = dict.fromkeys(ref for change in changes if change.owned for ref in change.old)
+    released = {ref: change for change in changes if change.owned for ref in change.old}
+
+    def is_free(ref: Ref, change: Change) -> bool:
+        if ref in released:
+            return may_move is None or may_move(released[ref], change)
+        return is_dropped(ref)
+
     for change in adopting:
-        _adopt(change, held, released, fresh, is_dropped, result)
+        _adopt(change, held, fresh, is_free, result)
     result.drop = [Drop(ref) for ref in released if ref not in held]
     return result
 
@@ -140,9 +152,8 @@ def _kept(adopting: Sequence[Change]) -> dict[Ref, Hashable]:
 def _adopt(
     change: Change,
     held: dict[Ref, Hashable],
-    released: Container[Ref],
     fresh: set[Ref],
-    is_dropped: Callable[[Ref], bool],
+    is_free: Callable[[Ref, Change], bool],
     result: Plan,
 ) -> None:
     old = set(change.old)
@@ -157,7 +168,7 @@ def _adopt(
             continue
         if ref not in fresh and change.backend and ref.backend != change.backend:
             result.copy.append(CopyTo(change, index, file))
-        elif ref in released or is_dropped(ref):
+        elif is_free(ref, change):
             held[ref] = change.slot
             result.move.append(Move(change, file))
         elif ref in fresh or file.state is FileState.STAGED:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sqlalchemy import Column, Connection, FromClause
+from sqlalchemy import Column, Connection, Engine, FromClause
 from sqlalchemy.orm import InstanceState, Mapper, Session, attributes
 
 from filerow._document import located_in
@@ -27,7 +27,18 @@ from filerow._orm.locks import (
 )
 from filerow._orm.ownership import Change, Ref, ref_of
 
-__all__ = ("BATCH", "Owned", "any_of", "lock_for_writing", "locking", "owned_by", "read_into", "read_owned")
+__all__ = (
+    "BATCH",
+    "Owned",
+    "any_of",
+    "connection_of",
+    "is_database",
+    "lock_for_writing",
+    "locking",
+    "owned_by",
+    "read_into",
+    "read_owned",
+)
 
 Place = tuple[InstanceState[Any], str]
 
@@ -92,24 +103,51 @@ def read_owned(session: Session, changes: Iterable[Change]) -> Owned:
     plan = _to_read(changes)
     if not plan:
         return owned
-    connections = {base: session.connection(bind_arguments={"mapper": base}) for base in plan}
-    if any(has_row_locks(one.dialect) for one in connections.values()):
+    connections = [one for tables in plan.values() for rows in tables.values() for one, _ in _by_connection(session, rows)]
+    if any(has_row_locks(one.dialect) for one in connections):
         _add_written(session, plan)
     rows = [one for base in in_flush_order(plan) for one in _in_order(base, plan[base])]
     while not rows[-1].fields:
         rows.pop()
     for one in rows:
-        connection = connections.get(one.base) or session.connection(bind_arguments={"mapper": one.base})
-        if one.fields or has_row_locks(connection.dialect):
-            _read(owned, connection, one)
+        for connection, part in _by_connection(session, one):
+            if part.fields or has_row_locks(connection.dialect):
+                _read(owned, connection, part)
     return owned
 
 
-def read_into(owned: Owned, connection: Connection, changes: Iterable[Change]) -> None:
+def read_into(owned: Owned, session: Session, changes: Iterable[Change]) -> None:
     """Read what rows of one class own; see :func:`read_owned`."""
     for base, tables in _to_read(changes).items():
         for one in _in_order(base, tables):
-            _read(owned, connection, one)
+            for connection, part in _by_connection(session, one):
+                _read(owned, connection, part)
+
+
+def _by_connection(session: Session, rows: TableRows) -> Iterable[tuple[Connection, TableRows]]:
+    """Return rows with the connection that a flush writes them with; a session over shards has one for each row."""
+    if session.connection_callable is None:
+        found = {connection_of(session, next(iter(rows.states))): rows}
+    else:
+        found = {}
+        for state in rows.states:
+            connection = connection_of(session, state)
+            part = found.setdefault(connection, TableRows(rows.base, rows.source, {}, rows.fields))
+            part.states[state] = None
+    return [(connection, part) for connection, part in found.items() if is_database(connection)]
+
+
+def connection_of(session: Session, state: InstanceState[Any]) -> Connection:
+    """Return the connection that a flush writes an object's row with; a session over shards chooses one for each object."""
+    mapper = state.mapper.base_mapper
+    if session.connection_callable is not None:
+        return session.connection_callable(mapper, state.obj())
+    return session.connection(bind_arguments={"mapper": mapper})
+
+
+def is_database(bind: object) -> bool:
+    """Return False for what only stands for an engine or a connection: a mock, though one with a spec calls itself one."""
+    return issubclass(type(bind), Engine | Connection)
 
 
 Plan = dict[Mapper[Any], dict[FromClause, TableRows]]

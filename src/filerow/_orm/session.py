@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary, WeakSet, ref
 
 from sqlalchemy import Connection
-from sqlalchemy.engine import NestedTransaction
 from sqlalchemy.orm import InstanceState, Session, SessionTransaction
 from sqlalchemy.orm.unitofwork import UOWTransaction
 
 from filerow._execution.batch import in_greenlet, raise_if
 from filerow._file.object import FileObject
 from filerow._file.transfer import delete_all
-from filerow._log import logger, named, objects
-from filerow._orm import outer_transaction
 from filerow._orm.fields import Slot, fields_of, slot_of
 from filerow._orm.flush import Work
 from filerow._orm.history import identities
-from filerow._orm.ledger import Frame, Ledger
+from filerow._orm.ledger import Ledger
+from filerow._orm.outer_transaction import OuterTransaction, give_up, outer_transaction, remember, settle, still_open
 from filerow._orm.ownership import Change, Ref
-from filerow._orm.rows import owned_by
+from filerow._orm.rows import connection_of, owned_by
+from filerow._orm.sqlalchemy_private import savepoint_names, took_from_engine
 
-__all__ = ("Flush", "SessionFiles", "session_files", "session_of_connection")
+__all__ = ("Flush", "SessionFiles", "session_files", "sessions_of_connection")
 
 
 @dataclass(slots=True)
@@ -58,14 +58,8 @@ class Flush:
 
     def tell_outbox(self, session: Session) -> None:
         """Have the outbox's tombstones agree with what this flush has written."""
-
-        def connection_of(slot: Slot) -> Connection:
-            owner = slot.owner
-            mapper = owner.mapper if isinstance(owner, InstanceState) else None
-            return session.connection(bind_arguments={"mapper": mapper})
-
         for work in self.works:
-            work.tell_outbox(connection_of)
+            work.tell_outbox(partial(_connection_of_slot, session))
 
     def has_seen(self, change: Change) -> bool:
         """Say whether a column still holds what it held when it was dealt with."""
@@ -86,9 +80,9 @@ class Flush:
         kept = {ref for old in self.old.values() for ref in old if ref in held}
         for work in self.works:
             work.keep_only(held)
-            for ref in kept:
-                if ref in work.frame.dropped:
-                    work.frame.restore(ref)
+            for one in kept:
+                if one in work.frame.dropped:
+                    work.frame.restore(one)
 
     def _holds(self, slot: Slot, old: Sequence[Ref]) -> Sequence[Ref]:
         """Return what a slot owns after the flush.
@@ -104,57 +98,168 @@ class Flush:
         return owned_by(owner.dict[column.key]) if column.key in owner.dict and owner in self.context.states else old
 
 
+def _connection_of_slot(session: Session, slot: Slot) -> Connection:
+    assert isinstance(slot.owner, InstanceState)  # noqa: S101 - made by history
+    return connection_of(session, slot.owner)
+
+
 class SessionFiles:
     """What one session does to files, from its first transaction to the end of its last.
+
+    It lives in the session's ``info`` and holds no transaction and no connection, so that a session that nobody closes is
+    collected, and gives its connection back, as if there were no files.
+
+    Args:
+        session: The session.
 
     Attributes:
         flush: The flush under way.
         bulk: The transaction of a legacy bulk operation under way.
-        connections: The connections its outermost transaction uses.
-        committing: A commit has been called, so that COMMIT may have been sent.
         in_doubt: The answer to a COMMIT was lost, or it was not this session's: the rows may be there or not.
         bypassed: A savepoint that is not this session's was rolled back on its connection: nobody knows which rows came back.
+        preparing: The session commits in two phases, and has begun to.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, session: Session) -> None:
+        self._session = ref(session)
+        self._begin()
+
+    def _begin(self) -> None:
         self.flush: Flush | None = None
-        self.bulk: SessionTransaction | None = None
-        self.committing = False
         self.in_doubt = False
         self.bypassed = False
-        self.connections: list[Connection] = []
-        self.in_savepoint = False
+        self.preparing = False
+        self.bulk: ref[SessionTransaction] | None = None
+        self._connections: list[ref[Connection]] = []
+        self._joined: ref[Connection] | None = None
         self._ledger = Ledger()
-        self._savepoints: WeakSet[NestedTransaction] = WeakSet()
-        self._committed: set[Hashable] = set()
+        self._kept = 0
+        self._savepoints: set[Savepoint] = set()
+        self._elsewhere: dict[Savepoint, int] = {}
+        self._committed: WeakSet[SessionTransaction] = WeakSet()
         self._interrupted: BaseException | None = None
+
+    def belongs_to(self, session: Session) -> bool:
+        """Return True if it is this session's; an application may give one session's ``info`` to another."""
+        return self._session() is session
+
+    @property
+    def connections(self) -> list[Connection]:
+        """The connections that the outermost transaction uses."""
+        return [connection for one in self._connections if (connection := one()) is not None]
+
+    @property
+    def is_committing(self) -> bool:
+        """Whether the session is sending COMMIT, or has begun a commit in two phases."""
+        session = self._session()
+        root = None if session is None else session.get_transaction()
+        return self.preparing or (root is not None and not root.is_active)
+
+    # -- work ----------------------------------------------------------------------------------------------------------
 
     def work(self, assign: Callable[[Change, int, FileObject], Callable[[], None]]) -> Work:
         """Return a new piece of work on this session's present transaction."""
-        return Work(self._ledger.is_dropped, assign)
+        return Work(self._is_dropped, self._are_in_one_database, assign)
+
+    def _are_in_one_database(self, one: Slot, other: Slot) -> bool:
+        """Return True if an object can move from one slot to another: each database must know all it owns by itself."""
+        session = self._session()
+        if session is None or not isinstance(one.owner, InstanceState) or not isinstance(other.owner, InstanceState):
+            return True
+        return connection_of(session, one.owner) is connection_of(session, other.owner)
+
+    def _is_dropped(self, ref: Ref) -> bool:
+        if len(self._connections) > 1:  # by a row of which database, nobody knows any more
+            return False
+        outer = self._outer()
+        return self._ledger.is_dropped(ref) or (outer is not None and outer.is_dropped(ref))
 
     def keep(self, session: Session, work: Work) -> None:
         """Make what a piece of work has done part of the present transaction."""
-        frame = self._ledger.frame(_chain(session))
+        connection = self.joined
+        outer = None if connection is None else outer_transaction(connection, make=True)
+        if connection is None or outer is None:
+            frame = self._ledger.frame(_chain(session))
+            self._remember()
+        else:
+            frame = outer.frame(connection)
         frame.absorb(work.frame)
         work.frame = frame
+        self._kept += 1
 
-    def joined(self, connection: Connection) -> None:
-        """Note a connection the session's outermost transaction has begun to use."""
-        self.connections.append(connection)
-        self.in_savepoint = connection.in_nested_transaction()
-        _by_connection[connection] = self
+    @property
+    def joined(self) -> Connection | None:
+        """The connection of a transaction that the session has joined and somebody else looks after."""
+        return None if self._joined is None else self._joined()
 
-    def began_on(self, connection: Connection) -> None:
-        """Note the savepoint that a (nested) transaction of the session has begun, or is in."""
-        savepoint = connection.get_nested_transaction()
-        if savepoint is not None:
-            self._savepoints.add(savepoint)
+    def _outer(self) -> OuterTransaction | None:
+        connection = self.joined
+        return None if connection is None else outer_transaction(connection)
 
-    def savepoint_rolled_back(self, savepoint: NestedTransaction | None) -> None:
-        """Note that one of the connection's savepoints is being rolled back."""
+    # -- transactions --------------------------------------------------------------------------------------------------
+
+    def began_on(self, transaction: SessionTransaction, connection: Connection) -> None:
+        """Note that a transaction or savepoint of the session has begun to use a connection."""
+        if transaction.parent is None:
+            self._use(connection, joined=not took_from_engine(transaction, connection))
+        savepoint = _innermost_savepoint(connection)
         if savepoint is not None and savepoint not in self._savepoints:
+            self._savepoints.add(savepoint)
+            for other in sessions_of_connection(connection):
+                other._elsewhere[savepoint] = other._kept  # noqa: SLF001 - of its own class
+        if self._joined is not None:
+            self._hand_over(transaction)
+        elif self._ledger:
+            self._remember()
+
+    def _use(self, connection: Connection, *, joined: bool) -> None:
+        outer = self._outer()
+        self._joined = ref(connection) if joined and not self._connections else None
+        if outer is not None:
+            outer.doubt("a session used several connections, and another began the transaction of one")
+        self._connections.append(ref(connection))
+        _users.setdefault(connection, []).append(ref(self))
+
+    def _remember(self) -> None:
+        for connection in self.connections:
+            remember(connection, ref(self), self._ledger)
+
+    def _hand_over(self, transaction: SessionTransaction) -> None:
+        """Give the outer transaction what was done before there was a connection."""
+        frame = self._ledger.take(ref(transaction))
+        connection = self.joined
+        outer = None if frame is None or connection is None else outer_transaction(connection, make=True)
+        if frame is None or connection is None or outer is None:
+            return
+        shared = outer.frame(connection)
+        shared.absorb(frame)
+        for work in self.flush.works if self.flush is not None else ():
+            if work.frame is frame:
+                work.frame = shared
+
+    def savepoint_rolled_back(self, savepoint: Savepoint) -> None:
+        """Note that one of the connection's savepoints is being rolled back."""
+        if savepoint not in self._savepoints and self._elsewhere.get(savepoint) != self._kept:
             self.bypassed = True
+
+    def doubt(self) -> None:
+        """Delete nothing any more: nobody knows which rows are there."""
+        self.in_doubt = True
+        frame = self._ledger.take_all()
+        if frame is not None:
+            give_up(frame, _IN_DOUBT)
+
+    def committed_elsewhere(self, connection: Connection) -> None:
+        """Note a COMMIT on the session's connection that is not the session's: its rows are there, whatever it does next."""
+        if self._joined is not None or self.is_committing:
+            return
+        if len(self._connections) > 1:
+            self.doubt()
+        frame = None if self.in_doubt or self.bypassed else self._ledger.take_all()
+        outer = None if frame is None else outer_transaction(connection, make=True)
+        if frame is not None and outer is not None:
+            outer.frame(connection).absorb(frame)
+            outer.commits()
 
     def committed(self, session: Session) -> None:
         """Note that the present (nested) transaction has been committed or released.
@@ -164,80 +269,95 @@ class SessionFiles:
         code the connection is given back first, so that no request holds it.
         """
         transaction = session.get_nested_transaction() or session.get_transaction()
+        if transaction is None:
+            return
         self._committed.add(transaction)
-        if transaction is not None and transaction.parent is None and in_greenlet():
-            self._settle(transaction, outer_transaction.still_open(self.connections))
+        if transaction.parent is None and in_greenlet():
+            self._settle(transaction)
+            self._settle_outer()
 
     def rolled_back(self, session: Session) -> None:
         """Undo the present (nested) transaction's share at once; its rows are gone."""
-        self._undo(session.get_nested_transaction() or session.get_transaction())
+        transaction = session.get_nested_transaction() or session.get_transaction()
+        if transaction is not None:
+            self._undo(transaction)
+        self.clean()
 
-    def ended(self, session: Session, transaction: SessionTransaction) -> None:
+    def clean(self) -> None:
+        """Delete what undone savepoints of a transaction that somebody else looks after have stored."""
+        outer = self._outer()
+        if outer is not None:
+            outer.clean()
+
+    def ended(self, transaction: SessionTransaction) -> None:
         """Merge, undo or settle a transaction's share, now that it has ended and given back its connections."""
         committed = transaction in self._committed
         self._committed.discard(transaction)
         if transaction.nested:
-            if committed:
-                self._ledger.release(transaction, _boundary(transaction.parent))
+            parent = _boundary(transaction.parent)
+            if committed and parent is not None:
+                self._ledger.release(ref(transaction), ref(parent))
             else:
                 self._undo(transaction)
         elif transaction.parent is None:
             try:
-                outer = outer_transaction.still_open(self.connections)
-                if committed or (outer is not None and not self._rolls_back_on_close(session)):
-                    self._settle(transaction, outer)
+                if committed:
+                    self._committed.add(transaction)
+                if committed or still_open(self.connections) is not None:
+                    self._settle(transaction)
                 else:
                     self._undo(transaction)
+                self._settle_outer()
                 raise_if(self._interrupted)
             finally:
                 self._reset()
 
-    def _settle(self, transaction: SessionTransaction, outer: Connection | None) -> None:
+    def _settle(self, transaction: SessionTransaction) -> None:
         """Delete what the transaction has dropped, or leave it to the outer transaction the session has joined."""
-        frame = self._ledger.take(transaction)
+        frame = self._ledger.take(ref(transaction))
         if frame is None:
             return
+        connection = still_open(self.connections)
+        outer = None if connection is None else outer_transaction(connection, make=True)
         if self.bypassed:
-            _give_up(frame, "a savepoint was rolled back on the session's connection, not through the session")
+            give_up(frame, "a savepoint was rolled back on the session's connection, not through the session")
+        elif connection is not None and outer is not None and transaction in self._committed:
+            outer.frame(connection).absorb(frame)
         elif outer is not None:
-            outer_transaction.defer(outer, frame)
+            give_up(frame, "a session that used several connections was closed, not committed, inside another's transaction")
         elif frame.dropped:  # a cancellation meanwhile is raised when SQLAlchemy has finished with the transaction
-            self._interrupted = outer_transaction.settle(frame)
+            self._interrupted = settle(frame)
 
-    def _rolls_back_on_close(self, session: Session) -> bool:
-        """Say whether closing without commit undoes the rows though an outer transaction goes on: in a savepoint of our own."""
-        mode = session.join_transaction_mode
-        return mode in {"create_savepoint", "control_fully"} or (mode == "conditional_savepoint" and self.in_savepoint)
+    def _settle_outer(self) -> None:
+        """Settle the transaction of a connection that the application gave to the session, which was the one to end it."""
+        outer = self._outer()
+        if outer is not None and still_open(self.connections) is None:
+            outer.ended()
 
-    def _undo(self, transaction: Hashable) -> None:
-        frame = self._ledger.take(transaction)
+    def _undo(self, transaction: SessionTransaction) -> None:
+        frame = self._ledger.take(ref(transaction))
         if frame is None:
             return
         if self.in_doubt:
-            _give_up(frame, "the database did not say whether it committed, or the session's connection was committed by another")
+            give_up(frame, _IN_DOUBT)
         else:
             raise_if(delete_all(frame.revert()))
 
     def _reset(self) -> None:
         for connection in self.connections:
-            _by_connection.pop(connection, None)
-        self.__init__()  # type: ignore[misc]
+            users = [one for one in _users.pop(connection, ()) if one() is not None and one() is not self]
+            if users:
+                _users[connection] = users
+        self._begin()
 
 
-def _give_up(frame: Frame, why: str) -> None:
-    """Keep everything when nobody knows what became of the rows: one may point to it. What has no row is found by a sweep."""
-    kept = [f"{objects(len(refs))} {what} ({named(':'.join(ref) for ref in refs)})" for what, refs in _shares(frame) if refs]
-    if kept:
-        logger.warning(
-            "%s, so nothing was deleted and nothing is lost: kept %s. Those that no row names cost space until "
-            "filerow sweep --full --delete removes them",
-            why,
-            " and ".join(kept),
-        )
+Savepoint = tuple[int, str]
+"""The number of a connection and the name of its savepoint."""
 
 
-def _shares(frame: Frame) -> tuple[tuple[str, Collection[Ref]], ...]:
-    return ("that were stored in this transaction", frame.stored), ("that left their rows in it", frame.dropped)
+def _innermost_savepoint(connection: Connection) -> Savepoint | None:
+    names = savepoint_names(connection) if connection.in_nested_transaction() else ()
+    return (id(connection), names[-1]) if names else None
 
 
 def _boundary(transaction: SessionTransaction | None) -> SessionTransaction | None:
@@ -248,27 +368,32 @@ def _boundary(transaction: SessionTransaction | None) -> SessionTransaction | No
 
 
 def _chain(session: Session) -> list[Hashable]:
-    """Return the session's transactions the database knows, outermost first."""
+    """Return the session's transactions the database knows, outermost first, none of them kept alive."""
     chain: list[Hashable] = []
     transaction = session.get_nested_transaction() or session.get_transaction()
     while transaction is not None:
-        chain.append(transaction)
+        chain.append(ref(transaction))
         transaction = _boundary(transaction.parent)
     return chain[::-1]
 
 
-_sessions: WeakKeyDictionary[Session, SessionFiles] = WeakKeyDictionary()
-_by_connection: WeakKeyDictionary[Connection, SessionFiles] = WeakKeyDictionary()
+_IN_DOUBT = "the database did not say whether it committed, or the session's connection was committed by another"
+
+_KEY = "filerow"
+"""Where a session keeps its files' state, in ``session.info``."""
+
+_users: WeakKeyDictionary[Connection, list[ref[SessionFiles]]] = WeakKeyDictionary()
 
 
 def session_files(session: Session) -> SessionFiles:
     """Return what a session does to files."""
-    files = _sessions.get(session)
-    if files is None:
-        files = _sessions[session] = SessionFiles()
+    files: SessionFiles | None = session.info.get(_KEY)
+    if files is None or not files.belongs_to(session):
+        files = session.info[_KEY] = SessionFiles(session)
     return files
 
 
-def session_of_connection(connection: Connection | None) -> SessionFiles | None:
-    """Return what the session that uses a connection does to files."""
-    return None if connection is None else _by_connection.get(connection)
+def sessions_of_connection(connection: Connection | None) -> list[SessionFiles]:
+    """Return what the sessions that use a connection do to files: those inside another's transaction are several."""
+    found = () if connection is None else _users.get(connection, ())
+    return [files for one in found if (files := one()) is not None]

@@ -8,10 +8,21 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import FromClause, Insert
-from sqlalchemy.orm import InstanceState, Mapper, Session
+from sqlalchemy import Connection, Engine, FromClause, Insert
+from sqlalchemy.orm import InstanceState, Mapper, ORMExecuteState, Session, SessionTransaction
 
-__all__ = ("autoflush", "equivalent_columns", "multi_values_of", "persistent_sort_key", "sorted_tables", "with_values")
+__all__ = (
+    "autoflush",
+    "equivalent_columns",
+    "listen_last",
+    "multi_values_of",
+    "persistent_sort_key",
+    "root_of",
+    "savepoint_names",
+    "sorted_tables",
+    "took_from_engine",
+    "with_values",
+)
 
 
 def multi_values_of(statement: Insert) -> Sequence[Sequence[Mapping[Any, Any]]]:
@@ -44,3 +55,31 @@ def sorted_tables(mapper: Mapper[Any]) -> Sequence[FromClause]:
 def equivalent_columns(mapper: Mapper[Any]) -> Mapping[Any, Collection[Any]]:
     """Return which columns of joined inheritance always equal each other (``_equivalent_columns``; 2.0.30 to 2.1.9)."""
     return mapper._equivalent_columns
+
+
+def root_of(engine: Engine) -> Engine:
+    """Return the engine that ``engine.execution_options()`` was called on (``_proxied``; 2.0.30 to 2.1.9)."""
+    while (proxied := getattr(engine, "_proxied", None)) is not None:
+        engine = proxied
+    return engine
+
+
+def took_from_engine(transaction: SessionTransaction, connection: Connection) -> bool:
+    """Return False if a session was given the connection rather than an engine (``_connections``; 2.0.30 to 2.1.9)."""
+    entry: tuple[Any, ...] = transaction._connections[connection]
+    return bool(entry[3])
+
+
+def savepoint_names(connection: Connection) -> list[str]:
+    """Return savepoints' names as events give them, outermost first (``_savepoint``, ``_previous_nested``; 2.0.30 to 2.1.9)."""
+    names: list[str] = []
+    savepoint = connection.get_nested_transaction()
+    while savepoint is not None:
+        names.append(savepoint._savepoint)
+        savepoint = savepoint._previous_nested
+    return names[::-1]
+
+
+def listen_last(state: ORMExecuteState, listener: Callable[[ORMExecuteState], Any]) -> None:
+    """Have ``state.invoke_statement()`` call a listener after all others (``_events_todo``; 2.0.30 to 2.1.9)."""
+    state._events_todo = [*state._events_todo, listener]

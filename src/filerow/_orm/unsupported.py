@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Hashable, Sequence
 from typing import Any
 
-from sqlalchemy import Delete, Insert, Update, inspect
+from sqlalchemy import Connection, Delete, Engine, Insert, Update, inspect
 from sqlalchemy.orm import Mapper, ORMExecuteState
 
 from filerow._orm.fields import Field, slot_of
@@ -57,9 +57,15 @@ def refuse_copies_in_order(statement: Insert | Update) -> None:
         raise UnsupportedRouteError(msg)
 
 
+def bind_of(state: ORMExecuteState) -> Engine | Connection:
+    """Return the engine or connection that a statement goes to, as ``Session.connection()`` finds it."""
+    bind: Engine | Connection | None = state.bind_arguments.get("bind")
+    return state.session.get_bind(**state.bind_arguments) if bind is None else bind
+
+
 def refuse_conflict_prefix(state: ORMExecuteState, statement: Insert | Update, changes: Sequence[Change]) -> None:
     """Refuse ``INSERT OR REPLACE`` and its kin: the database deletes or skips rows without a word."""
-    dialect = state.session.get_bind(**state.bind_arguments).dialect.name
+    dialect = bind_of(state).dialect.name
     prefixes = [str(text) for text, only_for in getattr(statement, "_prefixes", ()) if only_for in {"*", dialect}]
     words = set(" ".join(prefixes).upper().split())
     if "REPLACE" in words or (words & {"IGNORE", "FAIL"} and any(change.new for change in changes)):
