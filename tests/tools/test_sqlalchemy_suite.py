@@ -48,7 +48,7 @@ def tool(suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Too
 def test_unexplained_differences_fail_explained_ones_pass(tool: Tool) -> None:
     code, output = tool("--mode", "files")
     assert code == 1
-    assert "1 tests differ as they do in mode column" in output
+    assert "1 tests differ in mode column, without Filerow" in output
     assert "new orphan: test_small.py::test_sql_past_the_orm" in output
     assert "1 new differences" in output
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tools.sqlalchemy_suite import database, distribution
-from tools.sqlalchemy_suite.differences import KINDS, Difference, Triage, also_in_control, compare
+from tools.sqlalchemy_suite.differences import KINDS, Difference, Triage, compare, outcome_in
 from tools.sqlalchemy_suite.results import Mode, Results, count, load
 from tools.sqlalchemy_suite.runner import Run, RunFailedError, lower_priority
 
@@ -33,7 +33,8 @@ def _arguments() -> argparse.ArgumentParser:
     add("--sqlalchemy", metavar="VERSION", default=distribution.installed(), help="in a venv of its own")
     add("--processes", type=int, default=2)
     add("--cache", type=Path, default=CACHE, help="for distributions, venvs, results and logs")
-    add("--reuse", choices=("controls", "all"), help="do not run again what has run on these paths before")
+    add("--reuse", choices=("nothing", "controls", "all"), default="controls",
+        help="which earlier runs on the same paths to take; by default the plain one and controls")  # fmt: skip
     add("--suite", type=Path, help="another suite than SQLAlchemy's, which opens its own databases")
     add("--triage", type=Path, default=HERE / "triage.toml")
     add("--sabotage", choices=SABOTAGE, default="", help="break something, to see it found")
@@ -43,36 +44,47 @@ def _arguments() -> argparse.ArgumentParser:
 class Session:
     """The runs that one call of the tool makes."""
 
-    def __init__(self, run: Run, reuse: str | None) -> None:
+    def __init__(self, run: Run, reuse: str) -> None:
         self._run = run
         self._reuse = reuse
         self._done: dict[Mode, Results] = {}
 
-    def results(self, mode: Mode) -> Results:
+    def differences(self, mode: Mode) -> list[Difference]:
+        """Return how a mode differs from the plain run and from its control."""
+        plain, run = self._results(Mode.PLAIN), self._results(mode)
+        if mode.control is None:
+            return list(compare(mode, run, plain, {}))
+        odd = {test for test, now in run.items() if now.outcome != outcome_in(plain, test)}
+        control = self._control(mode.control, odd)
+        alike = sum(outcome_in(control, test) == run[test].outcome for test in odd)
+        print(f"{alike} tests differ in mode {mode.control}, without Filerow, as they do in mode {mode}")
+        return list(compare(mode, run, plain, control))
+
+    def _results(self, mode: Mode) -> Results:
         """Return the results of a mode; run it the first time."""
         if mode not in self._done:
             saved = self._run.results(mode)
-            reused = self._reuse == "all" or (self._reuse and mode.is_control)
-            self._done[mode] = load(saved) if reused and saved.exists() else self._start(mode)
+            reused = self._reuse == "all" or (self._reuse == "controls" and mode.is_control)
+            self._done[mode] = load(saved) if reused and saved.exists() else self._start(mode, self._run)
         return self._done[mode]
 
-    def _start(self, mode: Mode) -> Results:
+    def _control(self, mode: Mode, tests: set[str]) -> Results:
+        """Return results of a control that has run on these tests at least."""
+        saved = self._run.results(mode)
+        known = load(saved) if self._reuse != "nothing" and saved.exists() else {}
+        if not tests <= known.keys():
+            options = [path for path in self._run.paths if path.startswith("-")]
+            files = sorted({test.partition("::")[0] for test in tests})
+            known = self._start(mode, replace(self._run, paths=[*files, *options]))
+        return known
+
+    def _start(self, mode: Mode, run: Run) -> Results:
         began = time.monotonic()
-        results = self._run.start(mode)
+        results = run.start(mode)
         counts = count(results)
         print(f"{mode:10}", *(f"{counts[name]:6} {name}" for name in ("passed", "failed", "skipped", *KINDS[1:])),
               f"{time.monotonic() - began:7.0f} s", flush=True)  # fmt: skip
         return results
-
-    def differences(self, mode: Mode) -> list[Difference]:
-        """Return how a mode differs from the plain run and from its control."""
-        plain = self.results(Mode.PLAIN)
-        control = self.results(mode.control) if mode.control is not None else {}
-        run = self.results(mode)
-        shared = also_in_control(run, plain, control)
-        if mode.control is not None:
-            print(f"{mode:10} {shared:6} tests differ as they do in mode {mode.control}, without Filerow")
-        return list(compare(mode, run, plain, control))
 
 
 def _print_table(mode: Mode, found: list[Difference], triage: Triage) -> list[Difference]:

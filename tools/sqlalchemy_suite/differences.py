@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from tools.sqlalchemy_suite.results import Mode, Results
+from tools.sqlalchemy_suite.results import Mode, Outcome, Results
 
 OUTCOME = "outcome"
 KINDS = (OUTCOME, "dangling", "shared", "wrong", "orphan", "unread")
@@ -92,33 +92,22 @@ class Triage:
         return None
 
 
+def outcome_in(results: Results, test: str) -> str:
+    """Return what became of a test; "missing" if it did not run."""
+    return results[test].outcome if test in results else "missing"
+
+
 def compare(mode: Mode, run: Results, plain: Results, control: Results) -> Iterator[Difference]:
-    """Yield what differs from the plain run and, for all that it explains, from the control."""
+    """Yield what differs from the plain run without differing in the control, and all findings."""
     for test in sorted(run.keys() | plain.keys()):
-        ours, theirs = run.get(test), plain.get(test)
-        now = ours.outcome if ours is not None else "missing"
-        was = theirs.outcome if theirs is not None else "missing"
-        same = control[test].outcome == now if test in control else False
-        if now != was and not same:
-            message = ours.message if ours is not None else ""
-            yield Difference(mode, OUTCOME, neutral(test), f"{was} -> {now}: {message}")
-        for finding in ours.findings if ours is not None else ():
+        was, now = outcome_in(plain, test), outcome_in(run, test)
+        ours = run.get(test, Outcome(now))
+        if now != was and (test not in control or now != outcome_in(control, test)):
+            yield Difference(mode, OUTCOME, neutral(test), f"{was} -> {now}: {ours.message}")
+        for finding in ours.findings:
             yield Difference(mode, finding.kind, neutral(test), finding.detail, finding.cause)
-
-
-def also_in_control(run: Results, plain: Results, control: Results) -> int:
-    """Count the tests that differ from the plain run as they do without Filerow."""
-    return sum(
-        test in control and test in plain and plain[test].outcome != now.outcome == control[test].outcome
-        for test, now in run.items()
-    )
 
 
 def neutral(test: str) -> str:
     """Return a test's id without the name and version of the database, which the suite appends."""
     return re.sub(r"_(sqlite|postgresql)\+\w+?_[\d_]+(?=::)", "", test)
-
-
-def only_new(differences: Iterable[Difference], triage: Triage) -> list[Difference]:
-    """Return what the triage file does not explain."""
-    return [one for one in differences if triage.reason(one) is None]
