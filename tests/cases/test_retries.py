@@ -9,12 +9,12 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import Engine, insert
 from sqlalchemy.exc import IntegrityError as DatabaseIntegrityError
 from sqlalchemy.orm import Session
 
 from filerow import FileObject
-from filerow.exceptions import FilerowError, StorageError
+from filerow.exceptions import FilerowError, IntegrityError, StorageError
 from tests.cases.models import Document, Named
 from tests.cases.world import World
 
@@ -260,6 +260,46 @@ def test_a_failing_bulk_insert_puts_the_file_back(world: World) -> None:
     world.session.execute(insert(Named), [{"name": "free", "file": FileObject(content=source)}])
     world.session.commit()
     assert world.stored(world.session.query(Named).filter_by(name="free").one().file) == DATA
+
+
+def test_a_file_that_fails_puts_the_others_of_its_flush_back(world: World) -> None:
+    sources = [in_the_middle(DATA) for _ in range(3)]
+    documents = [Document(file=FileObject(content=source)) for source in sources]
+    world.session.add_all([*documents, Document(file=FileObject(content=b"four", size=7))])
+    with pytest.raises(IntegrityError):
+        world.session.commit()
+    assert [source.tell() for source in sources] == [7, 7, 7], "before the rollback, for some programs never roll back"
+    world.session.rollback()
+    world.session.add_all(Document(file=FileObject(content=source)) for source in sources)
+    world.session.commit()
+    assert world.count() == 3
+
+
+@pytest.mark.only("sync")
+def test_an_outer_transaction_that_is_undone_puts_the_file_back(world: World) -> None:
+    source = in_the_middle(DATA)
+    assert isinstance(world.engine, Engine)
+    with world.engine.connect() as connection, connection.begin() as outer:
+        with Session(connection, join_transaction_mode="create_savepoint") as session:
+            session.add(Document(file=FileObject(content=source)))
+            session.commit()
+        outer.rollback()
+    assert source.tell() == 7
+    assert world.stored(world.add(file=FileObject(content=source)).file) == DATA
+
+
+@pytest.mark.parametrize("make", [io.BytesIO, generator])
+def test_one_content_of_two_values_is_whole_or_refused(world: World, make: Make) -> None:
+    file = FileObject(filename="a.bin", content=make(DATA))
+    documents = [Document(file=file), Document(file=file.replace(filename="b.bin"))]
+    world.session.add_all(documents)
+    if make is generator:
+        with pytest.raises(FilerowError, match="read already"):
+            world.session.commit()
+        world.session.rollback()
+    else:
+        world.session.commit()
+        assert [world.stored(document.file) for document in documents] == [DATA, DATA]
 
 
 def test_an_undone_attempt_leaves_a_closed_file_alone(world: World) -> None:

@@ -8,6 +8,7 @@ import contextlib
 import gc
 import hashlib
 import io
+import math
 import mmap
 import os
 import tempfile
@@ -17,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import anyio
 import httpx
 import pytest
 
@@ -24,6 +26,7 @@ from filerow import FileObject, StoredObject, storages
 from filerow.backends.base import PutOptions
 from filerow.backends.memory import MemoryBackend
 from filerow.exceptions import ContentError, FileStateError, FileTooLargeError, IntegrityError, StorageError
+from filerow.testing.faults import Fault, FaultyBackend
 from tests.values.frameworks import fastapi, flask, litestar, starlette
 from tests.values.rows import stored_by
 
@@ -327,6 +330,34 @@ async def test_an_async_file_can_be_tried_again(docs: WatchedBackend) -> None:
         await FileObject("docs", content=source).save_async()
     await source.seek(7)
     stored_right(await FileObject("docs", content=source).save_async(), DATA)
+
+
+async def test_a_file_of_anyio_can_be_tried_again(tmp_path: Path) -> None:
+    async with await anyio.open_file(_path(tmp_path, b"skipped" + DATA * 1000), "rb") as source:
+        await source.seek(7)
+        file = FileObject("docs", content=source, size=7)
+        for _ in range(2):
+            with pytest.raises(IntegrityError):
+                await file.save_async()
+        with pytest.raises(ContentError, match="stands at its end"):
+            await FileObject("docs", content=source).save_async()
+        await source.seek(7)
+        stored_right(await FileObject("docs", content=source).save_async(), DATA * 1000)
+
+
+async def test_a_cancelled_save_puts_the_file_back(tmp_path: Path) -> None:
+    backend = FaultyBackend(MemoryBackend("faulty"))
+    storages.register_backend(backend)
+    source = SYNC["file at its position"](tmp_path, DATA)
+    with backend.inject(Fault("put", hang=math.inf)):
+        task = asyncio.ensure_future(FileObject("faulty", content=source).save_async())
+        while not backend.hanging:
+            await asyncio.sleep(0.001)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert source.tell() == 7
+    stored_right(FileObject("docs", content=source).save(), DATA)
 
 
 async def test_an_async_file_that_broke_off_can_be_tried_again() -> None:
