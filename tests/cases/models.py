@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ForeignKey, event
+from sqlalchemy import Column, ForeignKey, Table, event
 from sqlalchemy.ext.declarative import ConcreteBase
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, deferred, mapped_column, relationship
 
@@ -31,20 +31,17 @@ FILE_COLUMNS: dict[str, list[str]] = {
     "stamped": ["file", "stamp"],
     "preset": ["file", "pages"],
     "card": ["file", "front", "back"],
+    "portrait": ["file"],
+    "badge": ["file"],
 }
 """Every table with its file columns, written down so that the check needs nothing of the library."""
 
 UNMANAGED = {"loose"}
 """Tables whose files the application looks after."""
 
-DELETE_ORDER = [
-    "dog",
-    "animal",
-    "sheet",
-    "note",
-    *(t for t in FILE_COLUMNS if t not in {"dog", "animal", "sheet", "note"}),
-    "folder",
-]
+_CHILDREN = ["dog", "animal", "sheet", "note", "portrait", "badge"]
+
+DELETE_ORDER = [*_CHILDREN, *(t for t in FILE_COLUMNS if t not in _CHILDREN), "folder", "account", "topic"]
 
 
 class Base(DeclarativeBase):
@@ -236,6 +233,51 @@ class Card(MappedAsDataclass, Base):
     file: Mapped[FileObject | None] = mapped_column(StoredObject("docs"), default=None)
     front: Mapped[FileObjectList] = mapped_column(StoredObject("docs", multiple=True), default_factory=FileObjectList)
     back: Mapped[FileObjectList] = mapped_column(StoredObject("docs", multiple=True), default_factory=FileObjectList)
+
+
+class DocumentTitle(Base):
+    """A second class on a table, without its files."""
+
+    __table__ = Document.__table__
+    __mapper_args__ = {"include_properties": ["id", "title"]}
+    id: Mapped[int]
+    title: Mapped[str | None]
+
+
+class Account(Base):
+    __tablename__ = "account"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    portrait: Mapped[Portrait | None] = relationship(cascade="all, delete-orphan")
+
+
+class Portrait(Base):
+    """Shares the primary key of its account."""
+
+    __tablename__ = "portrait"
+    account_id: Mapped[int] = mapped_column(ForeignKey("account.id"), primary_key=True)
+    file: Mapped[FileObject | None] = mapped_column(StoredObject("docs"))
+    back: Mapped[str | None]
+
+
+class Topic(Base):
+    __tablename__ = "topic"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    members: Mapped[list[Named]] = relationship(secondary="badge", passive_deletes=False)
+
+
+class Badge(Base):
+    """The link between a topic and its members, which has a file of its own."""
+
+    __table__ = Table(
+        "badge",
+        Base.metadata,
+        Column("topic_id", ForeignKey("topic.id"), primary_key=True),
+        Column("named_id", ForeignKey("named.id"), primary_key=True),
+        Column("file", StoredObject("docs")),
+    )
+    topic_id: Mapped[int]
+    named_id: Mapped[int]
+    file: Mapped[FileObject | None]
 
 
 MAPPINGS: dict[str, tuple[type[Any], str, dict[str, Any]]] = {

@@ -16,7 +16,7 @@ from sqlalchemy import Engine, select
 from filerow.maintenance import sweep
 from tests.cases.models import FILE_COLUMNS, Base, Document
 from tests.cases.world import World
-from tests.model import bulk, routes
+from tests.model import bulk, hostile, routes
 from tests.model.actor import Actor
 from tests.model.book import LIST_ROWS, ROWS, SLOTS, Book, Key
 from tests.model.faults import OPERATIONS, failing
@@ -248,6 +248,26 @@ class Walk(RuleBasedStateMachine):
         actor = self.actor(n)
         done = bulk.run(actor, lambda: actor.session.execute(select(Document.id)).all())
         self.done("query", something=done)
+
+    # -- listeners of the application ----------------------------------------------------------------------------------
+
+    @rule(
+        n=who,
+        key=st.sampled_from(hostile.KEYS),
+        act=st.sampled_from(hostile.ACTS),
+        change=small,
+        first=st.booleans(),
+        fault=faults,
+        nth=small,
+    )
+    def disturb(self, n: int, key: Key, act: str, change: int, *, first: bool, fault: str | None, nth: int) -> None:
+        actor = self.actor(n)
+        spare = (key[0], key[1] + 1 if (key[0], key[1] + 1) in ROWS else 1)
+        done = False
+        if self.free(actor, key, spare):
+            with failing(self.world.store, self.book, fault, nth) as one:
+                done = hostile.disturb(actor, key, spare, act, change, first=first, fault=one)
+        self.done(f"listener: {act}", something=done)
 
     # -- transactions --------------------------------------------------------------------------------------------------
 

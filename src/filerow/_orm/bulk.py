@@ -6,16 +6,17 @@ after the statement instead, and the difference is what it has dropped; that is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
-from sqlalchemy import Connection, CursorResult, Delete, Insert, Result, Select, Update, func, select
+from sqlalchemy import Connection, CursorResult, Delete, Insert, Result, Select, Table, Update, func, select
 from sqlalchemy.orm import Mapper, ORMExecuteState, configure_mappers
 from sqlalchemy.sql.elements import BindParameter, Null
 
 from filerow._file.list import FileObjectList
 from filerow._file.object import FileObject
+from filerow._log import logger, named
 from filerow._orm.fields import Field, Slot, fields_in_table, fields_of, files_in, slot_of
 from filerow._orm.flush import Work, check_backend
 from filerow._orm.ownership import Change, Ref
@@ -24,18 +25,21 @@ from filerow._orm.session import session_files
 from filerow._orm.sqlalchemy_private import autoflush, multi_values_of, with_values
 from filerow._orm.unsupported import (
     bind_of,
+    entity_of,
     refuse_alias,
     refuse_conflict_clause,
     refuse_conflict_prefix,
     refuse_copies_in_order,
     refuse_core_strategy,
     refuse_insert_from_select,
+    refuse_inside_cte,
     refuse_repeated_rows,
     refuse_sharing,
 )
+from filerow._orm.visibility import hides_kept_rows, may_lock
 from filerow.exceptions import UnsupportedRouteError
 
-__all__ = ("Inline", "concerns_files", "inline_values", "run_bulk", "values_of")
+__all__ = ("Inline", "concerns_files", "inline_values", "refuse_ctes", "run_bulk", "values_of")
 
 Key = tuple[Any, ...]
 OwnedRows = dict[Key, dict[Field, tuple[Ref, ...]]]
@@ -43,8 +47,8 @@ OwnedRows = dict[Key, dict[Field, tuple[Ref, ...]]]
 
 def concerns_files(state: ORMExecuteState) -> bool:
     """Return True if the statement is an ORM bulk statement on a class with file columns."""
-    mapper = state.bind_mapper
-    if mapper is None or not (state.is_insert or state.is_update or state.is_delete) or not state.is_orm_statement:
+    mapper = _mapper_of(state)
+    if mapper is None:
         return False
     if not all(one.configured for one in mapper.self_and_descendants):
         configure_mappers()  # nobody has used the class yet, so its file columns are not known
@@ -58,7 +62,7 @@ def _fields_written(state: ORMExecuteState, mapper: Mapper[Any]) -> Sequence[Fie
 
 def run_bulk(state: ORMExecuteState) -> Result[Any] | None:
     """Run an ORM bulk statement on a class with file columns; ``None`` lets SQLAlchemy run any other statement itself."""
-    mapper, statement = state.bind_mapper, state.statement
+    mapper, statement = _mapper_of(state), state.statement
     if mapper is None or not concerns_files(state) or not isinstance(statement, Insert | Update | Delete):
         return None
     if not is_database(bind_of(state)):
@@ -71,6 +75,24 @@ def run_bulk(state: ORMExecuteState) -> Result[Any] | None:
     if isinstance(statement, Update):
         return _update(state, statement, mapper, fields)
     return _delete(state, mapper, fields)
+
+
+def refuse_ctes(compiled: Any) -> None:
+    """Refuse an ORM statement inside a CTE of a statement, if it gives or takes files."""
+    for cte in compiled.ctes:
+        if isinstance(cte.element, Insert | Update | Delete):
+            refuse_inside_cte(cte.element, values_of(cte.element))
+
+
+def _mapper_of(state: ORMExecuteState) -> Mapper[Any] | None:
+    """Return the class whose rows an ORM statement writes; SQLAlchemy takes the class of any ORM criterion for it."""
+    mapper = state.bind_mapper
+    if mapper is None or not (state.is_insert or state.is_update or state.is_delete) or not state.is_orm_statement:
+        return None
+    statement: Any = state.statement
+    if entity_of(statement) is not None:
+        return mapper
+    return next((one for one in mapper.registry.mappers if one.local_table is statement.table and not one.single), None)
 
 
 @dataclass(slots=True)
@@ -242,7 +264,9 @@ def _matched(state: ORMExecuteState, mapper: Mapper[Any], values: Values, before
     where = getattr(state.statement, "whereclause", None)
     counting = query if where is None else query.where(where)
     arguments = dict(state.bind_arguments)
-    return sum(state.session.scalars(counting, one, bind_arguments=arguments).one() for one in _parameters(state) or [{}])
+    options = _reading(state)
+    given = _parameters(state) or [{}]
+    return sum(state.session.scalars(counting, one, bind_arguments=arguments, execution_options=options).one() for one in given)
 
 
 def _delete(state: ORMExecuteState, mapper: Mapper[Any], fields: Sequence[Field]) -> Result[Any] | None:
@@ -254,10 +278,27 @@ def _delete(state: ORMExecuteState, mapper: Mapper[Any], fields: Sequence[Field]
         for column in fields:
             for ref in owned[column] if column.type.lifecycle else ():
                 work.let_go(ref, Slot(key, column))
-    _keep_what_is_left(work, state, mapper, fields, before)
+    deleted = result.rowcount if isinstance(result, CursorResult) else -1
+    left = _keep_what_is_left(work, state, mapper, fields, before)
+    if deleted < len(before) - left and hides_kept_rows(_connection(state), cast("Table", mapper.local_table)):
+        _say_unsure(work.frame.dropped)
+        work.frame.dropped.clear()
+    if deleted > len(before):
+        msg = (
+            "%d rows of %s were deleted that could not be locked before (by row level security, say); a sweep finds their objects"
+        )
+        logger.warning(msg, deleted - len(before), mapper.local_table)
     _tell_outbox(work, state)
     files.keep(state.session, work)
     return result
+
+
+def _say_unsure(dropped: Iterable[Ref]) -> None:
+    logger.warning(
+        "a trigger or a rule may have kept rows that a policy hides now, so their objects are not deleted; a sweep removes those "
+        "that no row names: %s",
+        named(ref.path for ref in dropped),
+    )
 
 
 def _nothing_to_copy(change: Change, index: int, copy: FileObject) -> Callable[[], None]:
@@ -281,14 +322,16 @@ def _tell_outbox(work: Work, state: ORMExecuteState) -> None:
 
 def _keep_what_is_left(
     work: Work, state: ORMExecuteState, mapper: Mapper[Any], fields: Sequence[Field], before: OwnedRows
-) -> None:
-    """Take back the drop of every object that a row still owns after the statement."""
+) -> int:
+    """Take back the drop of every object that a row still owns after the statement; return how many rows are there."""
     if not work.frame.dropped or not before:
-        return
-    for owned in _read(state, mapper, fields, list(before), lock=False).values():
+        return len(before)
+    rows = _read(state, mapper, fields, list(before), lock=False)
+    for owned in rows.values():
         for refs in owned.values():
             for ref in refs:
                 work.frame.dropped.pop(ref, None)
+    return len(rows)
 
 
 def _read(
@@ -307,11 +350,14 @@ def _read(
     known = fields_of(mapper)  # the others are columns of children
     query: Any = select(*columns, *(getattr(mapper.class_, f.key) if f in known else f.column for f in fields))
     if lock:
-        lock_for_writing(connection, fields)
+        if not may_lock(connection, [one.column.table for one in fields]):
+            return owned  # nobody may say what the rows own until this transaction ends
+        lock_for_writing(connection, fields, _reading(state))
+    if lock or connection.dialect.name in {"mysql", "mariadb"}:  # without a lock MySQL shows rows as they once were
         query = locking(query, connection.dialect, key_share=True, of=tuple({f.column.table for f in fields}))
     for statement, parameters in _reads(state, query, columns, keys):
         # not through the session, whose hooks may hide rows from SELECTs
-        for row in connection.execute(statement, parameters):
+        for row in connection.execute(statement, parameters, execution_options=_reading(state)):
             width = len(columns)
             owned[tuple(row[:width])] = {f: owned_by(v) for f, v in zip(fields, row[width:], strict=True)}
     return owned
@@ -333,6 +379,12 @@ def _reads(
 def _connection(state: ORMExecuteState) -> Connection:
     """Return the connection that runs the statement, wherever ``bind_arguments`` sends it."""
     return state.session.connection(bind_arguments=dict(state.bind_arguments))
+
+
+def _reading(state: ORMExecuteState) -> dict[str, Any]:
+    """Return those of the statement's execution options that decide which rows it is about."""
+    given = state.execution_options
+    return {"schema_translate_map": given["schema_translate_map"]} if "schema_translate_map" in given else {}
 
 
 def _parameters(state: ORMExecuteState) -> list[dict[str, Any]]:
@@ -404,4 +456,6 @@ def inline_values(statement: Insert | Update, fields: Sequence[Field], parameter
 
 def values_of(statement: Insert | Update | Delete) -> Mapping[Any, Any]:
     """Return what a statement sets, by columns; SQLAlchemy 2.0 keeps those of ``ordered_values()`` apart."""
-    return getattr(statement, "_values", None) or dict(getattr(statement, "_ordered_values", None) or ())
+    given = getattr(statement, "_values", None) or dict(getattr(statement, "_ordered_values", None) or ())
+    columns = statement.table.columns  # an UPDATE of a table, and not of a class, keeps the columns' names
+    return {columns[key] if isinstance(key, str) and key in columns else key: value for key, value in given.items()}

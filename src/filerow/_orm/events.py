@@ -28,9 +28,9 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from filerow._file.list import FileObjectList, base_of, own_list, rebase
 from filerow._file.object import FileObject
-from filerow._orm.bulk import concerns_files, run_bulk
+from filerow._orm.bulk import concerns_files, refuse_ctes, run_bulk
 from filerow._orm.column import StoredObject, binding_refused
-from filerow._orm.fields import Field, learn, refuse_one_default
+from filerow._orm.fields import Field, forget_row_fields, has_files, learn, learn_links, link_fields, refuse_one_default, slot_of
 from filerow._orm.flush import check_backend
 from filerow._orm.history import (
     changed_slots,
@@ -38,15 +38,18 @@ from filerow._orm.history import (
     deletions_of,
     fill_in,
     merge_lists,
+    new_slots,
     put_copy,
     rebase_lists,
+    row_taken_over,
     set_initial,
 )
 from filerow._orm.outer_transaction import delete_abandoned, outer_transaction, returned, still_open
 from filerow._orm.ownership import Change
-from filerow._orm.rows import Owned, read_into, read_owned
+from filerow._orm.rows import Owned, read_into, read_links, read_owned
 from filerow._orm.session import Flush, SessionFiles, session_files, sessions_of_connection
 from filerow._orm.sqlalchemy_private import listen_last, root_of
+from filerow._orm.verify import verify
 from filerow.exceptions import UntrustedDocumentError
 
 __all__ = ("install", "on_ddl")
@@ -109,20 +112,25 @@ def on_ddl(
 
 def _mapper_constructed(mapper: Mapper[Any], class_: type[Any]) -> None:
     """Listen before the class is configured, which a bulk statement that comes first would otherwise escape."""
-    columns = [column for column in mapper.columns if isinstance(column.type, StoredObject)]
-    if columns:
-        _listen_to_sessions()
-    for column in columns:
-        refuse_one_default(column)
+    forget_row_fields()
+    if not has_files(mapper):
+        return
+    _listen_to_sessions()
+    for one in mapper.iterate_to_root():  # a parent whose table this class has just given a file column
+        if not event.contains(one.class_, "before_delete", _before_delete):
+            event.listen(one.class_, "before_delete", _before_delete, raw=True)
+    for column in mapper.columns:
+        if isinstance(column.type, StoredObject):
+            refuse_one_default(column)
 
 
 def _mapper_configured(mapper: Mapper[Any], class_: type[Any]) -> None:
+    learn_links(mapper)
     fields = learn(mapper)
     if not fields:
         return
     event.listen(class_, "before_insert", _catch_up, raw=True)
     event.listen(class_, "before_update", _catch_up, raw=True)
-    event.listen(class_, "before_delete", _before_delete, raw=True)
     for field in fields:
         field.type.named(field.key)
         if mapper.attrs[field.key].parent is mapper:  # an inherited attribute is served by its parent class's listeners
@@ -222,13 +230,28 @@ def _catch_up(mapper: Mapper[Any], connection: Connection, state: InstanceState[
     if session is None or flush is None:
         return
     flush.written.append(state)
-    if state.key is None:
+    flush.deleted.discard(state)  # a listener has taken the deletion back
+    changes = _taken_over(session, flush, state) if state.key is None else []
+    if state.key is None and not changes:
         set_initial(state)
         if flush.has_seen_all(state):
             return
-    changes = [change for change in changed_slots(state) if not flush.has_seen(change)]
+    found = changed_slots(state) if state.key is not None else new_slots(state, takes_over=bool(changes))
+    changes += [change for change in found if not flush.has_seen(change)]
     if changes:
         _carry_out(session, flush, changes)
+
+
+def _taken_over(session: Session, flush: Flush, state: InstanceState[Any]) -> list[Change]:
+    """Return the files of a row that only the flush found out to be deleted, and to get its columns from a new object.
+
+    SQLAlchemy makes one UPDATE of that DELETE and INSERT, and tells of no deletion.
+    """
+    old = row_taken_over(session, state)
+    if old is None or old in flush.deleted or not flush.deletes(old):
+        return []
+    flush.deleted.add(old)
+    return deletions_of([old])
 
 
 def _before_delete(mapper: Mapper[Any], connection: Connection, state: InstanceState[Any]) -> None:
@@ -252,7 +275,7 @@ def _carry_out(session: Session, flush: Flush, changes: Sequence[Change]) -> Non
         read_into(owned, session, changes)
         fill_in(changes, owned)
         work.frame.undo.extend(merge_lists(changes, owned))
-        work.settle_owners(changes)
+        work.settle_owners(changes, flush.made_for({slot_of(change).owner for change in changes}))
     files.keep(session, work)
     flush.note(work, changes)
     _watch_outer(session)
@@ -262,6 +285,7 @@ def _after_flush(session: Session, context: UOWTransaction) -> None:
     flush = session_files(session).flush
     _settle_flush(session_files(session))
     if flush is not None:
+        verify(flush, session)
         rebase_lists(flush.written)
         flush.tell_outbox(session)
 
@@ -300,7 +324,47 @@ def _after_begin(session: Session, transaction: SessionTransaction, connection: 
         event.listen(engine, "rollback_savepoint", _savepoint_rolled_back)
         event.listen(engine, "commit", _connection_commits)
         event.listen(engine, "checkin", _checkin)
+        event.listen(engine, "before_cursor_execute", _before_cursor_execute)
+        event.listen(engine, "after_cursor_execute", _after_cursor_execute)
     _watch_outer(session)
+
+
+def _before_cursor_execute(
+    connection: Connection, cursor: object, statement: str, parameters: object, context: Any, executemany: object
+) -> None:
+    """Notice statements that give or take files where the unit of work does not look."""
+    compiled = context.compiled
+    if compiled is None:
+        return
+    if getattr(compiled, "ctes", None) and sessions_of_connection(connection):
+        refuse_ctes(compiled)
+    if context.isdelete and link_fields(compiled.statement.table):
+        for files in sessions_of_connection(connection):
+            if files.flush is not None:
+                _links_deleted(files, files.flush, connection, context)
+
+
+def _after_cursor_execute(
+    connection: Connection, cursor: Any, statement: str, parameters: object, context: Any, executemany: object
+) -> None:
+    """Notice a DELETE of a flush that has not deleted as many rows as it names."""
+    if not context.isdelete or context.compiled is None or cursor.rowcount >= len(context.compiled_parameters):
+        return
+    for files in sessions_of_connection(connection):
+        if files.flush is not None:
+            files.flush.short.add(context.compiled.statement.table)
+
+
+def _links_deleted(files: SessionFiles, flush: Flush, connection: Connection, context: Any) -> None:
+    """Drop the files of rows that a flush removes from a ``secondary=`` table, which no class's event announces."""
+    table = context.compiled.statement.table
+    work = files.work(put_copy)
+    for one, slot in read_links(connection, table, context.compiled_parameters):
+        if not work.is_dropped(one):
+            work.let_go(one, slot)
+    files.keep(flush.context.session, work)
+    flush.note(work, ())
+    flush.links.append((connection, table, context.compiled_parameters))
 
 
 def _handle_error(context: ExceptionContext) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Container, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
@@ -31,9 +31,14 @@ __all__ = (
     "fields_in_table",
     "fields_of",
     "files_in",
+    "forget_row_fields",
+    "has_files",
     "learn",
+    "learn_links",
+    "link_fields",
     "outbox_in",
     "refuse_one_default",
+    "row_fields_of",
     "slot_of",
 )
 
@@ -134,6 +139,7 @@ def slot_of(change: Change) -> Slot:
 
 
 _fields: WeakKeyDictionary[Mapper[Any], tuple[Field, ...]] = WeakKeyDictionary()
+_row_fields: WeakKeyDictionary[Mapper[Any], tuple[Field, ...]] = WeakKeyDictionary()
 
 
 def learn(mapper: Mapper[Any]) -> tuple[Field, ...]:
@@ -142,6 +148,37 @@ def learn(mapper: Mapper[Any]) -> tuple[Field, ...]:
     if found:
         _fields[mapper] = found
     return found
+
+
+def has_files(mapper: Mapper[Any]) -> bool:
+    """Say whether the rows of a mapper can own files, be the columns mapped or not."""
+    return any(isinstance(column.type, StoredObject) for table in mapper.tables for column in table.columns)
+
+
+def row_fields_of(mapper: Mapper[Any]) -> tuple[Field, ...]:
+    """Return all file columns of a mapper's rows: those, too, that another class of the same table maps, or none does.
+
+    A row that is deleted loses them all. They are looked up anew as long as classes are mapped: a child adds columns to its
+    parent's table.
+    """
+    found = _row_fields.get(mapper)
+    if found is None:
+        mapped = fields_of(mapper)
+        found = _row_fields[mapper] = (*mapped, *_unmapped(mapper, {field.column for field in mapped}))
+    return found
+
+
+def forget_row_fields() -> None:
+    """Look all file columns of rows up anew; a class has been mapped."""
+    _row_fields.clear()
+
+
+def _unmapped(mapper: Mapper[Any], mapped: Container[Column[Any]]) -> Iterator[Field]:
+    there = mapper.persist_selectable.columns
+    for table in mapper.tables:
+        for column in table.columns if isinstance(table, Table) else ():
+            if isinstance(column.type, StoredObject) and column not in mapped and there.contains_column(column):
+                yield Field(f"{table.name}.{column.name}", column, column.type)  # a key that no attribute has
 
 
 def _find(mapper: Mapper[Any]) -> Iterator[Field]:
@@ -185,8 +222,28 @@ _key_names: WeakKeyDictionary[Mapper[Any], tuple[str, ...]] = WeakKeyDictionary(
 
 def fields_in_table(mapper: Mapper[Any]) -> tuple[Field, ...]:
     """Return the file columns of a class's own table, those of its single-table children too: their rows are its rows."""
-    found = {field.column: field for one in reversed(mapper.self_and_descendants) for field in fields_of(one)}
+    found = {field.column: field for field in row_fields_of(mapper)}
+    found |= {field.column: field for one in reversed(mapper.self_and_descendants) for field in fields_of(one)}
     return tuple(field for column, field in found.items() if column.table is mapper.local_table)
+
+
+_LINKS = "filerow_links"
+
+
+def learn_links(mapper: Mapper[Any]) -> None:
+    """Find and remember the link tables of a class that have file columns: a flush deletes their rows without their class."""
+    for relation in mapper.relationships:
+        table = relation.secondary
+        if isinstance(table, Table) and not relation.viewonly:
+            found = [column for column in table.columns if isinstance(column.type, StoredObject)]
+            if found:
+                table.info[_LINKS] = tuple(Field(f"{table.name}.{column.name}", column, column.type) for column in found)
+
+
+def link_fields(table: Any) -> tuple[Field, ...]:
+    """Return the file columns of a table that a ``secondary=`` of a relationship names; of any other, none."""
+    found: tuple[Field, ...] = table.info.get(_LINKS, ()) if isinstance(table, Table) else ()
+    return found
 
 
 def files_in(value: Any) -> Sequence[FileObject]:

@@ -67,6 +67,7 @@ class Work:
         left: Objects that lost their owner, with the slot that let go.
         moved: Objects that changed their owner, with the new one.
         adopted: Objects that had none, such as a removed one that was had back, with the owner they got.
+        givers: The slots that moved objects come from.
         outbox_of: The outbox of a column, looked up once: there are many rows, and few columns.
     """
 
@@ -78,6 +79,7 @@ class Work:
     left: dict[Ref, Slot] = field(default_factory=dict)
     moved: dict[Ref, Slot] = field(default_factory=dict)
     adopted: dict[Ref, Slot] = field(default_factory=dict)
+    givers: dict[Ref, Slot] = field(default_factory=dict)
     outbox_of: Callable[[Field], OutboxProtocol | None] = field(default_factory=lambda: cache(_outbox_of))
 
     @contextmanager
@@ -97,23 +99,30 @@ class Work:
         if stores:
             self._run([self._upload_job(store) for store in stores], [(s.change, s.file) for s in stores])
 
-    def settle_owners(self, changes: Sequence[Change]) -> None:
-        """Decide who owns what and carry it out; the pending files must be stored, and the old owners known, by now."""
+    def settle_owners(self, changes: Sequence[Change], made: Iterable[Ref] = ()) -> None:
+        """Decide who owns what and carry it out; the pending files must be stored, and the old owners known, by now.
+
+        Args:
+            changes: The slots.
+            made: Objects that were made for these very slots before, when the rows were others.
+        """
         if self._are_new(changes):
             return
         for change, file in [(c, f) for c in changes for f in c.new if not f.backend_key]:
             # a reference by to_filename= alone is to the column's backend
             complete(file, facts_of(file)._replace(backend=storages.resolve(change.backend).key), file.state)
-        decided = plan(changes, set(self.frame.stored), self.is_dropped, self._may_move)
+        owners = {ref: slot_of(change) for change in changes if change.owned for ref in change.old}
+        decided = plan(changes, {*self.frame.stored, *made}, self.is_dropped, self._may_move)
         self._adopt(decided)  # first, for a copy takes over the facts that this finds out
         self._copy(decided)
         for move in decided.move:
             ref = ref_of(move.file)
             self._note(move.change, move.file, facts_of(move.file), made=True)
             self.moved[ref] = slot_of(move.change)
+            if ref in owners:
+                self.givers[ref] = owners[ref]
             if self.is_dropped(ref):
                 self.frame.restore(ref)
-        owners = {ref: slot_of(change) for change in changes if change.owned for ref in change.old}
         for drop in decided.drop:
             self.let_go(drop.ref, owners[drop.ref])
 
@@ -223,16 +232,16 @@ class Work:
         """Take back what no slot holds after all; its files are what they were before."""
         for applied in self.applied:
             if applied.ref not in held:
-                self._take_away(applied)
+                self.take_away(applied)
 
     def forget(self, owners: Iterable[Any]) -> None:
         """Take back what was given to slots that turned out not to be rows; their files are what they were before."""
         gone = set(owners)
         for applied in self.applied:
             if applied.slot.owner in gone:
-                self._take_away(applied)
+                self.take_away(applied)
 
-    def _take_away(self, applied: Applied) -> None:
+    def take_away(self, applied: Applied) -> None:
         if applied.made and applied.ref in self.moved:
             self.let_go(applied.ref, applied.slot)
         elif applied.made:  # it was made for this slot, and no row has ever named it

@@ -11,12 +11,24 @@ from sqlalchemy.orm import InstanceState, Session, attributes
 
 from filerow._file.list import FileObjectList, base_of, put_files, rebase
 from filerow._file.object import FileObject, FileState, loaded
-from filerow._orm.fields import Field, Slot, fields_of, files_in, key_names, slot_of
+from filerow._orm.fields import Field, Slot, fields_of, files_in, key_names, row_fields_of, slot_of
 from filerow._orm.merge import merged
 from filerow._orm.ownership import Change
 from filerow._orm.rows import Owned, connection_of
 
-__all__ = ("changed_slots", "changes_of", "deletions_of", "fill_in", "identities", "put_copy", "set_initial")
+__all__ = (
+    "changed_slots",
+    "changes_of",
+    "deletions_of",
+    "fill_in",
+    "identities",
+    "merge_lists",
+    "new_slots",
+    "put_copy",
+    "rebase_lists",
+    "row_taken_over",
+    "set_initial",
+)
 
 
 def changes_of(session: Session) -> tuple[list[Change], list[InstanceState[Any]]]:
@@ -26,16 +38,18 @@ def changes_of(session: Session) -> tuple[list[Change], list[InstanceState[Any]]
     known = None if session.connection_callable is None else {key[:2] for key in session.identity_map.keys()}  # noqa: SIM118
     for instance in session.new:
         state = attributes.instance_state(instance)
-        old = _row_taken_over(session, state, known)
+        old = row_taken_over(session, state, known)
         if old is not None and old not in deleted:
             deleted.append(old)  # an orphan; of its deletion nobody would tell us
-        changes += _new_slots(state, takes_over=old is not None)
+        changes += new_slots(state, takes_over=old is not None)
     for instance in session.dirty:
         changes += changed_slots(attributes.instance_state(instance))
     return changes + deletions_of(deleted), deleted
 
 
-def _row_taken_over(session: Session, state: InstanceState[Any], known: set[tuple[Any, ...]] | None) -> InstanceState[Any] | None:
+def row_taken_over(
+    session: Session, state: InstanceState[Any], known: set[tuple[Any, ...]] | None = None
+) -> InstanceState[Any] | None:
     """Return the object whose row, deleted by this very flush, has the key of a new object.
 
     Args:
@@ -43,7 +57,7 @@ def _row_taken_over(session: Session, state: InstanceState[Any], known: set[tupl
         state: The new object.
         known: For a session over shards, the keys of its objects without their shards; otherwise ``None``.
     """
-    if not fields_of(state.mapper) or any(state.dict.get(name) is None for name in key_names(state.mapper)):
+    if not row_fields_of(state.mapper) or any(state.dict.get(name) is None for name in key_names(state.mapper)):
         return None
     key = state.mapper.identity_key_from_instance(state.obj())
     if known is not None and key[:2] in known:
@@ -53,7 +67,7 @@ def _row_taken_over(session: Session, state: InstanceState[Any], known: set[tupl
     return None if old is None else attributes.instance_state(old)
 
 
-def _new_slots(state: InstanceState[Any], *, takes_over: bool) -> Iterator[Change]:
+def new_slots(state: InstanceState[Any], *, takes_over: bool) -> Iterator[Change]:
     set_initial(state)  # an empty list is there without a query after the flush
     for field in fields_of(state.mapper):
         if takes_over:
@@ -96,7 +110,7 @@ def _own_list(state: InstanceState[Any], field: Field) -> Any:
 
 def deletions_of(states: Iterable[InstanceState[Any]]) -> list[Change]:
     """Return all file columns of objects that are being deleted."""
-    fields = cache(fields_of)  # a class has many objects
+    fields = cache(row_fields_of)  # a class has many objects
     return [
         Change(Slot(state, field), (), backend=field.type.backend, owned=field.type.lifecycle)
         for state in states
@@ -116,6 +130,7 @@ def fill_in(changes: Iterable[Change], owned: Owned) -> None:
         owner, column = slot_of(change)
         if isinstance(owner, InstanceState):
             change.old = owned.refs.get((owner, column.key), ())
+            change.unsure = owned.unsure.get((owner, column.key), ())
 
 
 def merge_lists(changes: Iterable[Change], owned: Owned) -> Iterator[Callable[[], None]]:

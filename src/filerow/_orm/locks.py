@@ -7,7 +7,7 @@ example, would wait for such a session while it waits for them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -171,6 +171,8 @@ def read_locked(
     keys: tuple[ColumnElement[Any], ...],
     columns: tuple[Column[Any], ...],
     chosen: Sequence[tuple[Any, ...]],
+    *,
+    lock: bool = True,
 ) -> Iterator[Any]:
     """Lock rows in the given order, as far as the database has row locks, and yield their keys and documents.
 
@@ -180,8 +182,9 @@ def read_locked(
         keys: The columns of the key.
         columns: The file columns to read besides; in a join only the rows of their tables are locked.
         chosen: The keys.
+        lock: Lock the rows, or only read them.
     """
-    statement, order = _prepared(connection.dialect, source, keys, columns)
+    statement, order = _prepared(connection.dialect, source, keys, columns, lock=lock)
     if order is None and connection.dialect.name in _MYSQL and len(chosen) > 1:
         for start, size in _pieces(len(chosen)):
             parameters = {f"k{n}_{i}": v for n, key in enumerate(chosen[start : start + size]) for i, v in enumerate(key)}
@@ -202,20 +205,20 @@ _statements: WeakKeyDictionary[FromClause, dict[Any, tuple[Select[Any], Any]]] =
 
 
 def _prepared(
-    dialect: Dialect, source: FromClause, keys: tuple[ColumnElement[Any], ...], columns: tuple[Column[Any], ...]
+    dialect: Dialect, source: FromClause, keys: tuple[ColumnElement[Any], ...], columns: tuple[Column[Any], ...], *, lock: bool
 ) -> tuple[Select[Any], list[ColumnElement[Any]] | None]:
-    """Return the locking SELECT and its order, made once: making one takes as long as running it."""
+    """Return the SELECT and its order, made once: making one takes as long as running it."""
     made = _statements.setdefault(source, {})
-    found = made.get((dialect.name, keys, columns))
+    found = made.get((dialect.name, keys, columns, lock))
     if found is None:
         kind = Text() if dialect.name in _JSON_IS_TEXT else JSON()  # nobody wants to see files here
         statement = select(*keys, *(type_coerce(column, kind) for column in columns)).select_from(source)
         of = None if isinstance(source, Table) else tuple(dict.fromkeys(column.table for column in columns)) or None
-        statement = locking(statement, dialect, key_share=True, of=of)
-        order = key_order(keys, dialect) if has_row_locks(dialect) else []
+        statement = locking(statement, dialect, key_share=True, of=of) if lock else statement
+        order = key_order(keys, dialect) if lock and has_row_locks(dialect) else []
         if order:
             statement = statement.order_by(*order)
-        found = made[dialect.name, keys, columns] = statement, order
+        found = made[dialect.name, keys, columns, lock] = statement, order
     return found
 
 
@@ -274,11 +277,16 @@ def any_of(columns: Sequence[ColumnElement[Any]], keys: Sequence[tuple[Any, ...]
 # -- SQLite ----------------------------------------------------------------------------------------------------------------
 
 
-def lock_for_writing(connection: Connection, fields: Sequence[Field]) -> None:
+def lock_for_writing(connection: Connection, fields: Sequence[Field], options: Mapping[str, Any] | None = None) -> None:
     """Take SQLite's write lock before reading, which is its way to lock rows.
 
     SQLite has one writer at a time, but a transaction that has only read so far holds no lock (and the driver may not even have
     begun one). An UPDATE that matches nothing takes the lock and changes nothing.
+
+    Args:
+        connection: Where.
+        fields: File columns; the table of the first one is as good as any.
+        options: Execution options of the UPDATE, such as a ``schema_translate_map``.
     """
     if connection.dialect.name != "sqlite":
         return
@@ -287,7 +295,7 @@ def lock_for_writing(connection: Connection, fields: Sequence[Field]) -> None:
     if statement is None and isinstance(field.column.table, Table):
         statement = _write_locks[field] = _write_lock(field.column)
     if statement is not None:
-        connection.execute(statement)
+        connection.execute(statement, execution_options=options)
 
 
 def _write_lock(column: Column[Any]) -> Update:

@@ -36,6 +36,7 @@ class Change:
         slot: Identifies the row and its column within the session.
         new: The files the row shall own; several in a list column.
         old: The objects the row owns in the database.
+        unsure: Objects the row seems to own, by a reading that could not lock it: they may stay, but nothing is done to them.
         backend: The key of the backend the column stores to.
         owned: The column's lifecycle is ours; without it nothing is copied or dropped.
         base: What the row held when a list was read that has been edited in place since; ``None`` for what replaces the row's.
@@ -44,6 +45,7 @@ class Change:
     slot: Hashable
     new: Sequence[FileObject]
     old: Sequence[Ref] = ()
+    unsure: Sequence[Ref] = ()
     backend: str = ""
     owned: bool = True
     base: Sequence[FileObject] | None = None
@@ -141,7 +143,7 @@ def _kept(adopting: Sequence[Change]) -> dict[Ref, Hashable]:
     """Return the objects that stay where they are: they cannot go anywhere else."""
     held: dict[Ref, Hashable] = {}
     for change in adopting:
-        old = set(change.old)
+        old = {*change.old, *change.unsure}
         for file in change.new:
             ref = ref_of(file)
             if ref in old:
@@ -156,7 +158,7 @@ def _adopt(
     is_free: Callable[[Ref, Change], bool],
     result: Plan,
 ) -> None:
-    old = set(change.old)
+    old = {*change.old, *change.unsure}
     mine: set[Ref] = set()
     for index, file in enumerate(change.new):
         ref = ref_of(file)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sqlalchemy import Column, Connection, Engine, FromClause
+from sqlalchemy import Column, Connection, Engine, FromClause, Table
 from sqlalchemy.orm import InstanceState, Mapper, Session, attributes
 
 from filerow._document import located_in
-from filerow._orm.fields import Field, fields_of, files_in, slot_of
+from filerow._orm.fields import Field, Slot, files_in, link_fields, row_fields_of, slot_of
 from filerow._orm.locks import (
     BATCH,
     TableKey,
@@ -26,6 +26,7 @@ from filerow._orm.locks import (
     tables_in_order,
 )
 from filerow._orm.ownership import Change, Ref, ref_of
+from filerow._orm.visibility import HIDES_ROWS, may_lock
 
 __all__ = (
     "BATCH",
@@ -36,7 +37,9 @@ __all__ = (
     "lock_for_writing",
     "locking",
     "owned_by",
+    "read_again",
     "read_into",
+    "read_links",
     "read_owned",
 )
 
@@ -50,15 +53,19 @@ class Owned:
     Attributes:
         refs: The objects that a row's column names.
         documents: The documents of a list column.
+        unsure: The objects that the column of a row seems to name that could be read and not locked.
     """
 
     refs: dict[Place, tuple[Ref, ...]] = field(default_factory=dict)
     documents: dict[Place, Sequence[Any]] = field(default_factory=dict)
+    unsure: dict[Place, tuple[Ref, ...]] = field(default_factory=dict)
 
-    def note(self, state: InstanceState[Any], column: Field, value: Any) -> None:
+    def note(self, state: InstanceState[Any], column: Field, value: Any, *, locked: bool) -> None:
         """Note what a row's column holds; as text where the database keeps JSON so."""
         place = state, column.key
-        if column.type.multiple:
+        if not locked:
+            self.unsure[place] = _named_in(value)
+        elif column.type.multiple:
             documents = self.documents[place] = _documents_in(value)
             self.refs[place] = tuple(Ref(*located_in(document)) for document in documents)
         else:
@@ -196,17 +203,74 @@ def _read(owned: Owned, connection: Connection, rows: TableRows) -> None:
     if fields:
         lock_for_writing(connection, fields)
     mapper = next(iter(rows.states)).mapper
-    key = key_in(mapper, rows.source) or TableKey(tuple(mapper.primary_key), tuple(range(len(mapper.primary_key))))
+    key = _key_of(mapper, rows.source)
     groups: dict[tuple[Any, ...], list[InstanceState[Any]]] = {}
     for state in by_key(rows.base, rows.states):
         groups.setdefault(tuple(state.key[1][at] for at in key.at), []).append(state)  # type: ignore[index]
     columns = tuple(dict.fromkeys(one.column for one in fields))
-    for row in read_locked(connection, rows.source, key.columns, columns, list(groups)):
-        held = dict(zip(columns, row[len(key.at) :], strict=True))
-        for state in groups.get(tuple(row[: len(key.at)]), ()):
-            for one in fields_of(state.mapper):
-                if one.column in held:
-                    owned.note(state, one, held[one.column])
+    tables = dict.fromkeys(column.table for column in columns) or [rows.source]
+    for lock in (True, False) if may_lock(connection, tables) else (False,):
+        if not columns and not lock:
+            return
+        for row in read_locked(connection, rows.source, key.columns, columns, list(groups), lock=lock):
+            held = dict(zip(columns, row[len(key.at) :], strict=True))
+            for state in groups.pop(tuple(row[: len(key.at)]), ()):
+                for one in row_fields_of(state.mapper):
+                    if one.column in held:
+                        owned.note(state, one, held[one.column], locked=lock)
+        if not groups or connection.dialect.name not in HIDES_ROWS:
+            return
+        # Rows that this user may see and not lock, by a policy: what they name is worth knowing, but may change any moment.
+
+
+def _key_of(mapper: Mapper[Any], source: FromClause) -> TableKey:
+    return key_in(mapper, source) or TableKey(tuple(mapper.primary_key), tuple(range(len(mapper.primary_key))))
+
+
+RowsByKey = dict[tuple[Any, ...], dict[Column[Any], tuple[Ref, ...]]]
+"""What rows name, by primary key and column."""
+
+
+def read_again(connection: Connection, mapper: Mapper[Any], keys: Sequence[tuple[Any, ...]]) -> RowsByKey:
+    """Return what rows of a class name now, after a flush has written them."""
+    sources: dict[FromClause, list[Column[Any]]] = {}
+    for one in row_fields_of(mapper):
+        table = one.column.table
+        source = table if key_in(mapper, table) is not None else mapper.persist_selectable
+        sources.setdefault(source, []).append(one.column)
+    rows: RowsByKey = {}
+    for source, columns in sources.items():
+        key = _key_of(mapper, source)
+        whole: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
+        for one_key in keys:
+            whole.setdefault(tuple(one_key[at] for at in key.at), []).append(one_key)
+        for row in read_locked(connection, source, key.columns, tuple(columns), list(whole), lock=_shows_old_rows(connection)):
+            part = tuple(row[: len(key.at)])
+            named = dict(zip(columns, map(_named_in, row[len(key.at) :]), strict=True))
+            for one_key in whole.get(part, [part]):  # a key that looks otherwise by now is nobody's, and its objects are named
+                rows.setdefault(one_key, {}).update(named)
+    return rows
+
+
+def _shows_old_rows(connection: Connection) -> bool:
+    """Return True if a database shows rows as they were when the transaction began, unless it is asked to lock them."""
+    return connection.dialect.name in {"mysql", "mariadb"}
+
+
+def read_links(
+    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *, lock: bool = True
+) -> Iterator[tuple[Ref, Slot]]:
+    """Read what the rows of a link table own that have these values."""
+    fields = [one for one in link_fields(table) if one.type.lifecycle]
+    keys = tuple(column for column in table.columns if column.key in rows[0])
+    chosen = [tuple(row[column.key] for column in keys) for row in rows]
+    if lock:
+        lock_for_writing(connection, fields)
+    columns = tuple(one.column for one in fields)
+    lock = (lock and may_lock(connection, [table])) or _shows_old_rows(connection)
+    for row in read_locked(connection, table, keys, columns, chosen, lock=lock):
+        for one, value in zip(fields, row[len(keys) :], strict=True):
+            yield from ((ref, Slot(tuple(row[: len(keys)]), one)) for ref in _named_in(value))
 
 
 def owned_by(value: Any) -> tuple[Ref, ...]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet, ref
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Table
 from sqlalchemy.orm import InstanceState, Session, SessionTransaction
 from sqlalchemy.orm.unitofwork import UOWTransaction
 
@@ -27,6 +27,10 @@ from filerow._orm.sqlalchemy_private import savepoint_names, took_from_engine
 __all__ = ("Flush", "SessionFiles", "session_files", "sessions_of_connection")
 
 
+RowKey = tuple[Any, ...]
+Seen = tuple[Any, tuple[int, ...]]
+
+
 @dataclass(slots=True)
 class Flush:
     """A flush that is under way.
@@ -34,18 +38,26 @@ class Flush:
     Attributes:
         context: SQLAlchemy's own view of it.
         works: What it has done with files so far.
-        seen: Which very files each attribute held when it was dealt with.
+        seen: Which very files each attribute held when it was dealt with, and the key of its row.
         deleted: Objects whose files are dropped already.
         old: What each slot that was dealt with owned in the database before.
         written: The rows with file columns that SQLAlchemy has written.
+        keys: The keys that the rows had then.
+        unsure: What rows that could not be locked seem to own, and will not when they are written.
+        links: The rows of link tables that were deleted, each with its connection and table.
+        short: Tables of which not as many rows were deleted as were to be, as far as the driver says.
     """
 
     context: UOWTransaction
     works: list[Work] = field(default_factory=list)
-    seen: dict[tuple[InstanceState[Any], str], tuple[int, ...]] = field(default_factory=dict)
+    seen: dict[tuple[InstanceState[Any], str], Seen] = field(default_factory=dict)
     deleted: set[InstanceState[Any]] = field(default_factory=set)
     old: dict[Slot, Sequence[Ref]] = field(default_factory=dict)
     written: list[InstanceState[Any]] = field(default_factory=list)
+    keys: dict[InstanceState[Any], RowKey] = field(default_factory=dict)
+    unsure: dict[Slot, Sequence[Ref]] = field(default_factory=dict)
+    links: list[tuple[Connection, Table, Sequence[Mapping[str, Any]]]] = field(default_factory=list)
+    short: set[Table] = field(default_factory=set)
 
     def note(self, work: Work, changes: Iterable[Change]) -> None:
         """Remember what was dealt with."""
@@ -53,22 +65,41 @@ class Flush:
         for change in changes:
             slot = owner, column = slot_of(change)
             self.old.setdefault(slot, change.old)
+            if change.unsure:
+                self.unsure[slot] = [ref for ref in change.unsure if ref not in owned_by(change.new)]
             if isinstance(owner, InstanceState) and owner not in self.deleted and (change.new or not owner.deleted):
-                self.seen[owner, column.key] = identities(owner, column)
+                self.seen[owner, column.key] = owner.key, identities(owner, column)
+            if isinstance(owner, InstanceState) and owner.key is not None:
+                self.keys.setdefault(owner, owner.key)
 
     def tell_outbox(self, session: Session) -> None:
         """Have the outbox's tombstones agree with what this flush has written."""
         for work in self.works:
             work.tell_outbox(partial(_connection_of_slot, session))
 
+    def deletes(self, state: InstanceState[Any]) -> bool:
+        """Return True if the flush deletes an object, as far as it knows yet."""
+        is_delete, _ = self.context.states.get(state, (False, False))
+        return bool(is_delete)
+
     def has_seen(self, change: Change) -> bool:
         """Say whether a column still holds what it held when it was dealt with."""
         owner, column = slot_of(change)
-        return isinstance(owner, InstanceState) and self.seen.get((owner, column.key)) == identities(owner, column)
+        if not isinstance(owner, InstanceState):
+            return False
+        held = identities(owner, column)
+        return self.seen.get((owner, column.key)) == (owner.key, held) or (owner.key is None and not held)
 
     def has_seen_all(self, state: InstanceState[Any]) -> bool:
         """Say whether a new object's columns hold what they held when they were dealt with; cheaper than its history."""
-        return all(self.seen.get((state, f.key), ()) == identities(state, f) for f in fields_of(state.mapper))
+        return all(
+            not identities(state, field) or self.seen.get((state, field.key)) == (state.key, identities(state, field))
+            for field in fields_of(state.mapper)
+        )
+
+    def made_for(self, states: Container[object]) -> set[Ref]:
+        """Return the objects that this flush has given to rows of these objects so far."""
+        return {one.ref for work in self.works for one in work.applied if one.made and one.slot.owner in states}
 
     def settle(self) -> None:
         """Compare what was decided with what the flush has written in the end.
@@ -95,12 +126,15 @@ class Flush:
         is_delete, _ = self.context.states.get(owner, (owner.key is None, False))
         if is_delete:
             return ()
+        if self.seen.get((owner, column.key), (owner.key,))[0] != owner.key:
+            return old  # a listener has made it another row's object
         return owned_by(owner.dict[column.key]) if column.key in owner.dict and owner in self.context.states else old
 
 
 def _connection_of_slot(session: Session, slot: Slot) -> Connection:
-    assert isinstance(slot.owner, InstanceState)  # noqa: S101 - made by history
-    return connection_of(session, slot.owner)
+    if isinstance(slot.owner, InstanceState):
+        return connection_of(session, slot.owner)
+    return session.connection(bind_arguments={"clause": slot.field.column.table})  # a row of a link table
 
 
 class SessionFiles:

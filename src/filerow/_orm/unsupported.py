@@ -8,25 +8,50 @@ from typing import Any
 from sqlalchemy import Connection, Delete, Engine, Insert, Update, inspect
 from sqlalchemy.orm import Mapper, ORMExecuteState
 
-from filerow._orm.fields import Field, slot_of
+from filerow._orm.fields import Field, fields_in_table, slot_of
 from filerow._orm.ownership import Change
 from filerow.exceptions import UnsupportedRouteError
 
 __all__ = (
+    "entity_of",
     "refuse_alias",
     "refuse_conflict_clause",
     "refuse_conflict_prefix",
     "refuse_copies_in_order",
     "refuse_core_strategy",
     "refuse_insert_from_select",
+    "refuse_inside_cte",
     "refuse_repeated_rows",
     "refuse_sharing",
 )
 
 
+def entity_of(statement: Insert | Update | Delete) -> Any:
+    """Return the mapped class or alias that a statement names; ``None`` for a table, which SQLAlchemy fails to describe."""
+    try:
+        return statement.entity_description.get("entity")
+    except KeyError:  # a table, with a criterion of a class
+        return None
+
+
+def refuse_inside_cte(statement: Insert | Update | Delete, given: Container[Any]) -> None:
+    """Refuse an ORM statement inside a CTE, whose rows cannot be read before and after, if it gives or takes files."""
+    entity = entity_of(statement)
+    if entity is None:
+        return
+    mapper = inspect(entity).mapper
+    named = [field for field in fields_in_table(mapper) if isinstance(statement, Delete) or field.column in given]
+    if named:
+        msg = (
+            f"{statement.__visit_name__.upper()} of {mapper.class_.__name__} inside a CTE would give or take files of "
+            f"{named[0].table}.{named[0].column.name} that nobody looks after; execute it as a statement of its own"
+        )
+        raise UnsupportedRouteError(msg)
+
+
 def refuse_alias(statement: Insert | Update | Delete) -> None:
     """Refuse ``update(aliased(Model))``, whose columns are not the class's own."""
-    entity = statement.entity_description.get("entity")
+    entity = entity_of(statement)
     if entity is not None and inspect(entity).is_aliased_class:
         msg = "UPDATE and DELETE of an alias of a class with file columns are not looked after; name the class itself"
         raise UnsupportedRouteError(msg)

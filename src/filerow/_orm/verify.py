@@ -1,0 +1,161 @@
+"""Compare what a flush has decided with what its rows name now, and believe the database.
+
+A trigger, a rule or a policy may have kept a row that was to be deleted, or put a document back; a listener may have made an
+object another row's. So every row that lets go of an object is read once more after it was written, and only what it does not
+name any more is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import Column, Connection, Table
+from sqlalchemy.orm import InstanceState, Mapper, Session
+
+from filerow._log import logger, named
+from filerow._orm.fields import Slot, fields_of, slot_of
+from filerow._orm.flush import Work
+from filerow._orm.history import changed_slots
+from filerow._orm.ownership import Ref
+from filerow._orm.rows import connection_of, owned_by, read_again, read_links
+from filerow._orm.session import Flush, RowKey
+from filerow._orm.visibility import hides_kept_rows
+from filerow.exceptions import UnsupportedRouteError
+
+__all__ = ("verify",)
+
+Rows = dict[RowKey, dict[Column[Any], tuple[Ref, ...]]]
+"""What rows name, by identity key and column."""
+
+
+def verify(flush: Flush, session: Session) -> None:
+    """Drop only what the rows of a flush, now that they are written, name no more.
+
+    Raises:
+        UnsupportedRouteError: An object has two rows now, or a listener has changed a file after the last look at it.
+    """
+    _refuse_late_changes(flush)
+    rows = _read_rows(flush, session)
+    held = {ref for columns in rows.values() for refs in columns.values() for ref in refs}
+    held |= {ref for links in flush.links for ref, _ in read_links(*links, lock=False)}
+    kept: list[Ref] = []
+    for work in flush.works:
+        for ref, giver in work.givers.items():
+            _refuse_two_rows(flush, ref, giver, work.moved[ref], rows)
+        for ref, slot in _dropped(work):
+            if ref in held:
+                work.frame.restore(ref)
+            elif _may_be_hidden(flush, session, slot):
+                work.frame.restore(ref)
+                kept.append(ref)
+    for slot in flush.old:
+        _correct(flush, session, slot, rows)
+    kept += [ref for slot, refs in flush.unsure.items() for ref in refs if ref not in held]
+    if kept:
+        logger.warning(
+            "rows were changed or deleted that the database does not let this user lock or see (row level security, or a missing "
+            "privilege to UPDATE), so nobody knows whether something else names their objects; they are not deleted, a sweep "
+            "removes those that no row names: %s",
+            named(ref.path for ref in kept),
+        )
+
+
+def _dropped(work: Work) -> Iterator[tuple[Ref, Slot]]:
+    yield from [(ref, slot) for ref, slot in work.left.items() if ref in work.frame.dropped]
+
+
+def _read_rows(flush: Flush, session: Session) -> Rows:
+    """Read the rows that let go of an object in this flush, or could not be locked."""
+    wanted: dict[tuple[Connection, Mapper[Any]], dict[tuple[Any, ...], RowKey]] = {}
+    slots = [slot for work in flush.works for slot in (*(slot for _, slot in _dropped(work)), *work.givers.values())]
+    for slot in (*slots, *flush.unsure):
+        if isinstance(slot.owner, InstanceState) and slot.owner in flush.keys:
+            key = flush.keys[slot.owner]
+            wanted.setdefault((connection_of(session, slot.owner), slot.owner.mapper), {})[key[1]] = key
+    rows: Rows = {}
+    for (connection, mapper), keys in wanted.items():
+        for key, columns in read_again(connection, mapper, list(keys)).items():
+            rows[keys.get(key, key)] = columns
+    return rows
+
+
+def _correct(flush: Flush, session: Session, slot: Slot, rows: Rows) -> None:
+    """Take back the files that a row, which was read again, does not name, and have the attribute read anew."""
+    owner, column = slot
+    if not isinstance(owner, InstanceState) or column.key not in owner.dict or flush.deletes(owner):
+        return
+    key = flush.keys.get(owner)
+    if key is None or key not in rows or owner not in flush.context.states:
+        return
+    if (owner.key, _key_now(owner)) != (key, key):  # a listener has made it another row's object
+        return
+    actual = rows[key].get(column.column, ())
+    if owned_by(owner.dict[column.key]) == actual:
+        return
+    for work in flush.works:
+        for applied in work.applied:
+            if applied.slot == slot and applied.ref not in actual:
+                work.take_away(applied)
+    session.expire(owner.obj(), [column.key])
+
+
+# -- what cannot be kept right ---------------------------------------------------------------------------------------------
+
+
+def _refuse_two_rows(flush: Flush, ref: Ref, giver: Slot, taker: Slot, rows: Rows) -> None:
+    """Refuse to let an object move away from a row that names it still."""
+    key = flush.keys.get(giver.owner) if isinstance(giver.owner, InstanceState) else None
+    if key is None or ref not in rows.get(key, {}).get(giver.field.column, ()):
+        return
+    if taker.field.column is giver.field.column and _key_now(taker.owner) == key:
+        return  # another object has taken the row over
+    msg = (
+        f"{giver.field.table}.{giver.field.column.name}: {ref.path} was to move from the row {key[1]} to another, but that row "
+        "still names it: a trigger, a policy or a listener has kept the row as it was. Nothing is written; assign file.copy() to "
+        "the other row"
+    )
+    raise UnsupportedRouteError(msg)
+
+
+def _key_now(owner: object) -> RowKey | None:
+    """Return the identity key that an object has by now; SQLAlchemy notes it later."""
+    if not isinstance(owner, InstanceState):
+        return None
+    instance = owner.obj()
+    return None if instance is None else owner.mapper.identity_key_from_instance(instance)
+
+
+def _refuse_late_changes(flush: Flush) -> None:
+    """Refuse what a listener has put into an object after it was looked at for the last time."""
+    for state, (is_delete, is_only_listed) in flush.context.states.items():
+        if is_delete or is_only_listed or not any(field.key in state.committed_state for field in fields_of(state.mapper)):
+            continue
+        for change in changed_slots(state):
+            if not flush.has_seen(change):
+                field = slot_of(change).field
+                msg = (
+                    f"{field.table}.{field.column.name} was set by a listener that ran after Filerow had looked at the object; "
+                    "set it in a before_flush listener, or in one of before_insert or before_update that is registered before "
+                    "the mappers are configured"
+                )
+                raise UnsupportedRouteError(msg)
+
+
+# -- rows that are not seen ------------------------------------------------------------------------------------------------
+
+
+def _may_be_hidden(flush: Flush, session: Session, slot: Slot) -> bool:
+    """Say whether a deleted row that is not seen any more may be there: kept by a trigger, and hidden by a policy."""
+    owner = slot.owner
+    if not isinstance(owner, InstanceState) or not flush.deletes(owner):
+        return False
+    tables = [table for table in owner.mapper.tables if isinstance(table, Table) and table in flush.short]
+    if not tables:
+        return False
+    connection = connection_of(session, owner)
+    for table in tables:
+        if hides_kept_rows(connection, table):
+            return True
+        flush.short.discard(table)
+    return False

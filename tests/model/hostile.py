@@ -1,0 +1,118 @@
+"""Listeners of an application that change in ``before_flush`` what is flushed, before ours and after ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.orm import Session, make_transient
+
+from tests.model import routes
+from tests.model.actor import Actor
+from tests.model.book import CLASSES, ROWS, Key, Row, blank, columns_of
+from tests.model.faults import Fault
+
+ACTS = ["new_version", "expunge", "expunge_and_add", "delete", "take_back", "copy", "rekey"]
+KEYS = [key for key in ROWS if key[0] in {"document", "postponed", "note"}]
+"""Rows that need nothing but files, so that one may become two."""
+
+
+@contextmanager
+def listening(actor: Actor, act: Callable[[Session], None], *, first: bool) -> Iterator[None]:
+    """Call a listener once, at the session's next flush."""
+    target: Any = Session if first else actor.session
+    called: list[Session] = []
+
+    def before_flush(session: Session, *_: object) -> None:
+        if session is actor.session and not called:
+            called.append(session)
+            act(session)
+
+    event.listen(target, "before_flush", before_flush, insert=first)
+    try:
+        yield
+    finally:
+        event.remove(target, "before_flush", before_flush)
+
+
+def disturb(actor: Actor, key: Key, spare: Key, act: str, change: int, *, first: bool, fault: Fault | None) -> bool:
+    """Change a row, and have a listener make something else of it in the flush.
+
+    Args:
+        actor: Whose session.
+        key: The row.
+        spare: Another one of its table, which is deleted to begin with.
+        act: What the listener does, one of ``ACTS``.
+        change: What is changed before.
+        first: The listener runs before ours.
+        fault: What the store does meanwhile.
+    """
+    if not actor.exists(key) or (not actor.is_clean and not actor.flush()):
+        return False
+    if actor.exists(spare) and not (routes.remove(actor, spare) and actor.flush()):
+        return False
+    one = actor.loaded(key)
+    if any(actor.is_stale(key, column) for column in columns_of(key)):
+        return False
+    _change(actor, key, change)
+    if act == "take_back":
+        routes.remove(actor, key)
+    values = {column: actor.value(key, column) for column in columns_of(key)}
+    actor.touched |= {key, spare}
+    with listening(actor, lambda session: _act(session, one, act, spare), first=first):
+        done = actor.attempt(actor.session.flush, fault)
+    if not done:
+        actor.rollback()
+    else:
+        _note(actor, key, spare, act, values)
+    actor.session.expunge_all()  # what it knows of the listener's doing is SQLAlchemy's business
+    actor._forget_objects()
+    return True
+
+
+def _change(actor: Actor, key: Key, change: int) -> None:
+    """Change a file, or a list, or a file that goes away; something in any case, or there would be no flush."""
+    if change % 4 == 1 and actor.value(key, "file") is not None:
+        routes.clear(actor, key, "file")
+    elif change % 4 == 2 and "pages" in columns_of(key):
+        routes.edit(actor, key, "append", 0)
+        routes.edit(actor, key, "swap", 0)
+    elif change % 4 == 3 and "pages" in columns_of(key):
+        routes.edit(actor, key, "append", 0)
+        routes.edit(actor, key, "pop", 0)
+    else:
+        routes.replace(actor, key, "file", "bytes")
+
+
+def _act(session: Session, one: Any, act: str, spare: Key) -> None:
+    if act == "new_version":
+        make_transient(one)
+        one.id = spare[1]
+        session.add(one)
+    elif act in {"expunge", "expunge_and_add"}:
+        session.expunge(one)
+        if act == "expunge_and_add":
+            session.add(one)
+    elif act == "delete":
+        session.delete(one)
+    elif act == "take_back":
+        session.add(one)
+    elif act == "copy":
+        session.add(CLASSES[spare[0]](id=spare[1], file=one.file, **({"pages": one.pages} if hasattr(one, "pages") else {})))
+    elif act == "rekey":
+        one.id = spare[1]
+
+
+def _note(actor: Actor, key: Key, spare: Key, act: str, values: Row) -> None:
+    """Note what the flush must have written."""
+    if act in {"expunge_and_add", "delete", "take_back", "copy"}:
+        actor.writes[key] = values
+    if act in {"new_version", "rekey"}:
+        actor.writes[spare] = values
+    if act == "copy":
+        actor.writes[spare] = {**blank(spare), **{c: values[c] for c in ("file", "pages") if c in values}}
+    if act in {"delete", "rekey"}:
+        actor.writes[key] = None
+    actor._clean()
