@@ -6,11 +6,12 @@ import enum
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, Enum, ForeignKey, String, Table, Uuid, event, inspect, select
+from sqlalchemy import Connection, Engine, Enum, ForeignKey, String, Table, Uuid, event, inspect, select, update
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 
 from filerow import FileObject, StoredObject, storages
@@ -125,9 +126,9 @@ class Parent(Base):
 
 @pytest.fixture
 def engine(database: EmptyDatabase) -> Iterator[Engine]:
-    storages.register_backend(MemoryBackend("docs"))
     made = database.engine(pool_size=8)
     Base.metadata.create_all(made)
+    storages.register_backend(MemoryBackend("docs"))
     yield made
     storages.clear_backends()
 
@@ -209,14 +210,14 @@ WAITING = {
 }
 
 
-def locked_while_one_is_held(engine: Engine, name: str, held: Place) -> set[Place]:
-    """Have a session with files flush while another one holds a row, and return the rows that it has locked until then."""
+def locked_while_one_is_held(engine: Engine, held: Place, write: Callable[[Session], object]) -> set[Place]:
+    """Have a session with files write while another one holds a row, and return the rows that it has locked until then."""
     failures: list[BaseException] = []
 
     def flush() -> None:
         try:
             with Session(engine) as session:
-                change(session, name, files=True)
+                write(session)
                 session.flush()
                 session.rollback()
         except BaseException as error:  # noqa: BLE001 - raised in the other thread
@@ -260,4 +261,22 @@ def test_rows_are_locked_in_sqlalchemy_s_order(engine: Engine, name: str) -> Non
     order = written_by_sqlalchemy(engine, name)
     assert len(order) == len(set(order)) >= len(SCENARIOS[name][0])
     for at in (len(order) // 2, len(order) - 1):
-        assert locked_while_one_is_held(engine, name, order[at]) == set(order[:at])
+        assert locked_while_one_is_held(engine, order[at], partial(change, name=name, files=True)) == set(order[:at])
+
+
+@pytest.mark.parametrize("database", ["postgresql", "mariadb"], indirect=True)
+@pytest.mark.parametrize("by_key", [True, False])
+def test_bulk_updates_lock_rows_by_key(engine: Engine, *, by_key: bool) -> None:
+    with Session(engine) as session:
+        session.add_all(numbered(Numbered))
+        session.commit()
+    rows = [{"id": number, "file": FileObject(content=b"new")} for number in NUMBERS]
+
+    def write(session: Session) -> None:
+        if by_key:
+            session.execute(update(Numbered), rows)
+        else:
+            session.execute(update(Numbered).values(file=None))
+
+    order = [("numbered", number) for number in sorted(NUMBERS)]
+    assert locked_while_one_is_held(engine, order[3], write) == set(order[:3])

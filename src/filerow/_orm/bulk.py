@@ -19,6 +19,7 @@ from filerow._file.object import FileObject
 from filerow._log import logger, named
 from filerow._orm.fields import Field, Slot, fields_in_table, fields_of, files_in, slot_of
 from filerow._orm.flush import Work, check_backend
+from filerow._orm.locks import has_row_locks, key_order
 from filerow._orm.ownership import Change, Ref
 from filerow._orm.rows import BATCH, any_of, is_database, lock_for_writing, locking, owned_by
 from filerow._orm.session import session_files
@@ -355,6 +356,7 @@ def _read(
         lock_for_writing(connection, fields, _reading(state))
     if lock or connection.dialect.name in {"mysql", "mariadb"}:  # without a lock MySQL shows rows as they once were
         query = locking(query, connection.dialect, key_share=True, of=tuple({f.column.table for f in fields}))
+        query = query.order_by(*((key_order(columns, connection.dialect) if has_row_locks(connection.dialect) else None) or ()))
     for statement, parameters in _reads(state, query, columns, keys):
         # not through the session, whose hooks may hide rows from SELECTs
         for row in connection.execute(statement, parameters, execution_options=_reading(state)):

@@ -58,6 +58,7 @@ __all__ = (
     "has_row_locks",
     "in_flush_order",
     "key_in",
+    "key_order",
     "lock_for_writing",
     "locking",
     "read_locked",
