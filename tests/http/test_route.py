@@ -288,6 +288,14 @@ PROBLEMS: list[tuple[Exception, int]] = [
 ]
 
 
+def test_a_hidden_object_is_a_404_that_the_log_explains(caplog: pytest.LogCaptureFixture) -> None:
+    assert problem(ObjectHiddenError("missing, or s3:GetObject is", **WHERE)).status == 404
+    [record] = caplog.records
+    assert record.levelname == "ERROR"
+    assert "secret/path" in record.getMessage()
+    assert "s3:GetObject" in record.getMessage()
+
+
 @pytest.mark.parametrize(("error", "status"), PROBLEMS, ids=lambda value: type(value).__name__)
 def test_an_error_becomes_a_problem_document_without_secrets(error: Exception, status: int) -> None:
     reply = problem(error)

@@ -82,6 +82,8 @@ def _told(error: StorageError, status: int, detail: str) -> Reply:
     cause = "" if error.__cause__ is None else f" ({type(error.__cause__).__name__})"
     if status >= _FAULT_OF_SERVER:
         logger.error("the store failed, so a request was answered with %d: %s%s", status, error, cause)
+    elif isinstance(error, ObjectHiddenError):
+        logger.error("an object is missing or may not be read, so a request was answered with %d: %s%s", status, error, cause)
     elif isinstance(error, ObjectNotFoundError):
         logger.warning(
             "an object is missing, so a request was answered with %d: %s%s; if a row still names it, filerow check finds the row",
