@@ -48,7 +48,7 @@ class Audit:
                 named = {one.path for one in self._named()}
             except Exception:  # noqa: BLE001 - said by compare()
                 named = set()
-            self._backend.purge(sorted(set(self._objects()) - named))
+            self._backend.forget(sorted(set(self._objects()) - named))
 
     def _objects(self) -> dict[str, int]:
         return {info.path: info.size or 0 for info in self._backend.list()}

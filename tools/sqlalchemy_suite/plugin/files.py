@@ -13,8 +13,9 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Mapper, Session
 from sqlalchemy.orm.attributes import instance_state
 from sqlalchemy.orm.session import close_all_sessions
-from sqlalchemy.testing import assertsql, provision
+from sqlalchemy.testing import assertsql
 from sqlalchemy.testing.assertions import AssertsCompiledSQL
+from sqlalchemy.testing.fixtures import TablesTest
 
 import filerow
 from tools.sqlalchemy_suite.plugin.audit import Audit
@@ -136,7 +137,7 @@ class FileColumn(ExtraColumn):
         self._is_over = False
         self._findings: Sequence[Finding] | None = None
         event.listen(MetaData, "before_drop", self._before_drop)
-        _call_before(provision, "delete_from_all_tables", self._compare)
+        _call_before(TablesTest, "_teardown_each_tables", self._compare)
 
     def column_type(self) -> Any:
         """Return a file's type."""
@@ -178,11 +179,11 @@ class FileColumn(ExtraColumn):
         self._findings = self._audit.compare() if self.given or self._audit.is_needed() else ()
 
 
-def _call_before(module: Any, name: str, call: Any) -> None:
-    original = getattr(module, name)
+def _call_before(owner: Any, name: str, call: Any) -> None:
+    original = getattr(owner, name)
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         call()
         return original(*args, **kwargs)
 
-    setattr(module, name, wrapper)
+    setattr(owner, name, wrapper)

@@ -15,7 +15,7 @@ class Saboteur(MemoryBackend):
         super().__init__(key)
         self._sabotage = sabotage
 
-    def purge(self, paths: Sequence[str]) -> None:
+    def forget(self, paths: Sequence[str]) -> None:
         """Delete in any case."""
         super().delete(paths)
 
