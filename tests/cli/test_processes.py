@@ -16,9 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine, text
+from sqlalchemy import select as sql_select
 
 from filerow.cli import main
 from tests.cli.conftest import PROGRAM, Shop, environment, run_alone
+from tests.databases import EmptyDatabase
 
 DEADLINE = 60.0
 
@@ -194,6 +197,42 @@ def test_a_watching_worker_drains_what_comes_and_stops_when_it_is_told_to(shop: 
     assert "To go on: filerow drain --watch" in err
     assert not (shop.folder / "files" / first).exists()
     assert not (shop.folder / "files" / second).exists()
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_watching_worker_outlives_the_connections_it_idles_on(shop: Shop, database: EmptyDatabase) -> None:
+    engine = database.engine()
+    shop.module.Base.metadata.create_all(engine)
+    url = ("--app", "shop:Base", "--url", database.url)
+    with piped("drain", "--watch", "--every", "2s", "--json", *url, folder=shop.folder) as worker:
+        until = time.monotonic() + DEADLINE
+        while not _ended_idle_connections(engine):
+            assert worker.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        beat = _last_drain(shop, engine)
+        while _last_drain(shop, engine) == beat:
+            assert worker.poll() is None, worker.stderr and worker.stderr.read()
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        worker.send_signal(signal.SIGTERM)
+        worker.communicate(timeout=DEADLINE)
+        assert worker.returncode == 130
+
+
+def _ended_idle_connections(engine: Engine) -> int:
+    """End the connections of others that have drained and idle now; return how many there were."""
+    ended = (
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() "
+        "AND pid <> pg_backend_pid() AND state = 'idle' AND EXISTS (SELECT 1 FROM filerow_outbox_state)"
+    )
+    with engine.connect() as connection:
+        return int(connection.execute(text(ended)).scalar_one())
+
+
+def _last_drain(shop: Shop, engine: Engine) -> float | None:
+    with engine.connect() as connection:
+        return connection.scalar(sql_select(shop.module.outbox.state.c.updated_at))
 
 
 def test_a_second_ctrl_c_ends_at_once(shop: Shop) -> None:

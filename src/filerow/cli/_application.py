@@ -312,7 +312,7 @@ def _engine_for(text: str, source: str) -> Engine | AsyncEngine:
     _check_file(url, source)
     try:
         if not url.get_dialect().is_async:
-            return create_engine(url)
+            return create_engine(url, pool_pre_ping=True)  # a watching worker idles
         return _make_async_engine(url, f"{source} {hidden(shown)}")
     except CannotRunError:
         raise
@@ -338,7 +338,7 @@ def _make_async_engine(url: URL, shown: str) -> AsyncEngine:
         from sqlalchemy.ext.asyncio import create_async_engine
     except ImportError as error:
         raise CannotRunError(f"{shown}: an asynchronous driver needs greenlet: pip install 'filerow[asyncio]'") from error
-    return create_async_engine(url)
+    return create_async_engine(url, pool_pre_ping=True)
 
 
 def _check_file(url: URL, source: str) -> None:

@@ -6,7 +6,6 @@ transaction; whatever has changed by then wins. What is left over, old objects o
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,8 +25,6 @@ from filerow.outbox import Outbox, outbox_of
 from filerow.outbox._drain import read_committed, skips_locked
 
 __all__ = ("Rewrite", "RewriteOutcome", "compare_and_set", "discard", "forget", "named_in", "present", "undone_with")
-
-logger = logging.getLogger("filerow")
 
 
 @dataclass(frozen=True, slots=True)

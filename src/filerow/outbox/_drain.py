@@ -445,17 +445,20 @@ def leased(settings: OutboxSettings, connection: Connection, found: Sequence[Tom
     newest = _newest(settings, connection, ours)
     kept: list[Tombstone] = []
     forgotten: list[int] = []
+    doubtful: list[str] = []
     taken_back = 0
     for one in ours:
         ref = Ref(one.backend, one.path)
         if ref in live:
             taken_back += 1
             if one.attempts > 1:
-                logger.warning("%s names an object again whose deletion had begun; is it there? filerow check tells", ref)
+                doubtful.append(f"{ref.backend}:{ref.path}")
         elif not (one.attempts == 1 and one.id < newest[ref]):
             kept.append(one)
             continue
         forgotten.append(one.id)  # it lives, or was dropped once more: the newest tombstone says from when on to keep it
+    if doubtful:
+        logger.warning("rows name objects again whose deletion had begun: %s; filerow check finds what is gone", named(doubtful))
     if forgotten:
         connection.execute(delete(settings.table).where(settings.table.c.id.in_(forgotten)))
     return Lease(kept, taken_back)

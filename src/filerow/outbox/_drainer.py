@@ -6,7 +6,6 @@ The work of both is one generator, which drains, then tells how long to wait. An
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 from sqlalchemy import Engine
 
 from filerow._execution.batch import iterate_async
+from filerow._log import logger
 from filerow.outbox._drain import Drained, drain_steps, note_run
 from filerow.outbox._settings import OutboxSettings
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 
 __all__ = ("Drainer",)
-
-logger = logging.getLogger("filerow")
 
 _GATHER = 0.2
 """Seconds from a commit to the drain that it asks for, so that many commits make one bulk delete."""
@@ -160,14 +158,23 @@ class Drainer:
             try:
                 self._drain(engine, beat)
                 failures = 0
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - it is logged, and the application goes on
                 failures += 1
                 beat.error = str(error)
-                logger.warning("the drainer could not drain the outbox (%d in a row): %s", failures, error)
+                pause = self._pause_after(failures)
+                logger.warning(
+                    "the drainer could not drain the outbox (%d in a row), which keeps its notes; the next try is in %.0f s: %s",
+                    failures,
+                    pause,
+                    error,
+                )
                 logger.debug("the drainer's error", exc_info=True)
             beat.beat()
-            pause = min(self._interval * 2.0 ** min(failures, 30), max(_LONGEST_PAUSE, self._interval))
+            pause = self._pause_after(failures)
             yield _Pause(pause, after_wake if not failures else pause)
+
+    def _pause_after(self, failures: int) -> float:
+        return min(self._interval * 2.0 ** min(failures, 30), max(_LONGEST_PAUSE, self._interval))
 
     def _drain(self, engine: Engine, beat: _Heartbeat) -> None:
         before = Drained()
@@ -234,7 +241,7 @@ class _Thread:
         self._woken.set()
         self._thread.join(patience)
         if self._thread.is_alive():
-            logger.warning("the drainer is still deleting after %s seconds; its tombstones go to others with its lease", patience)
+            logger.warning("the drainer is still deleting after %s seconds; another one repeats that after its lease", patience)
 
     def _run(self) -> None:
         for pause in self._rounds:

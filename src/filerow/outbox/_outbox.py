@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -14,6 +13,7 @@ from sqlalchemy.engine import Dialect
 
 from filerow._execution.batch import spawn
 from filerow._file.object import FileObject
+from filerow._log import logger
 from filerow._orm.events import on_ddl
 from filerow._orm.fields import OUTBOX, Buried
 from filerow._orm.ownership import Ref
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 __all__ = ("Outbox", "outbox_of", "settings_of")
-
-logger = logging.getLogger("filerow")
 
 
 class Outbox:
@@ -195,8 +193,8 @@ class Outbox:
         for callback in tuple(self._wakers):
             try:
                 callback()
-            except Exception:
-                logger.exception("waking a drainer of the outbox failed")
+            except Exception:  # noqa: BLE001 - it is logged
+                logger.exception("waking a drainer of the outbox failed; it looks by itself at its next interval")
 
     # -- having files back ---------------------------------------------------------------------------------------------
 
