@@ -100,7 +100,7 @@ def _done(conductor: Conductor, proxy: FaultyProxy, before: Counter[str]) -> Cou
             operations.add(one["operation"])
     did = conductor.done
     now["operations"] = len(operations)
-    now["requests"], now["broken"] = proxy.requests, proxy.broken.total()
+    now["requests"], now["broken"] = proxy.requests, proxy.broken.total() + conductor.database.proxy.broken
     now["kills"] = did["kill_worker"] + did["end_worker"] + did["kill_drain"] + did["kill_database"]
     now["pauses"] = did["pause_worker"] + did["pause_database"]
     now["restarts"] = did["restart_database"]
@@ -121,8 +121,8 @@ class Run:
         self._before: list[Counter[str]] = []
         self.table = Table()
         for kind in kinds:
-            database = start(kind)
-            ends.callback(database.server.stop)
+            database = start(kind, seed)
+            ends.callback(database.stop)
             proxy = FaultyProxy(self._store.endpoint, seed)
             ends.callback(proxy.stop)
             place = f"{self._store.shared_bucket}/{kind}"

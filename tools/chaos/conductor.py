@@ -27,6 +27,9 @@ PATIENCE = 60.0
 _BEGUN = 2_000
 """Bytes of the journal of a worker that is at work."""
 
+_CUT = 0.05
+"""The share of COMMITs at which the connection is cut."""
+
 _FILEROW = [sys.executable, "-c", "from filerow.cli import main; main()"]
 _DRAIN = [*_FILEROW, "drain", "--watch", "--every", "0.5s", "--quiet", "--app", "tools.chaos.application:Base"]
 
@@ -73,6 +76,7 @@ class Conductor:
         self._start_drain()
         self._wait_for_workers()
         ends = time.monotonic() + seconds
+        self.database.proxy.rate = _CUT
         events: dict[Callable[[], None], int] = {
             self._kill_worker: 4,
             self._end_worker: 2,
@@ -93,7 +97,7 @@ class Conductor:
                 self.done[event.__name__.removeprefix("_")] += 1
                 self._tend()
         finally:
-            self._proxy.rate = 0.0
+            self._proxy.rate = self.database.proxy.rate = 0.0
             self._stop.touch()
             self._quiet()
 
@@ -109,7 +113,7 @@ class Conductor:
 
     def _wait_for_workers(self) -> None:
         """Wait until all workers work, for what has not begun cannot be disturbed."""
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + 3 * PATIENCE
         while len(self._at_work()) < len(WORKERS):
             if time.monotonic() > until:
                 message = f"the workers do not begin: {self.log.read_text()[-3000:]}"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tests.servers import mariadb, postgres
 from tests.servers._database import Database
+from tools.chaos.proxy import CommitProxy
 
 __all__ = ("KINDS", "ChaosDatabase", "start")
 
@@ -23,11 +24,13 @@ class ChaosDatabase:
         kind: ``postgresql`` or ``mariadb``.
         server: The running server.
         database: The one database in it.
+        proxy: In front of it, for everybody but the judge.
     """
 
     kind: str
     server: postgres.PostgresServer | mariadb.MariaDBServer
     database: Database
+    proxy: CommitProxy
 
     def world(self) -> dict[str, Any]:
         """Return what an application has to know of it."""
@@ -39,9 +42,10 @@ class ChaosDatabase:
             sync = {"connect_timeout": 5, "read_timeout": 10, "write_timeout": 10}
             awaited = {"connect_timeout": 5}
             drivers = ("pymysql", "asyncmy")
+        behind = replace(self.database, port=self.proxy.port)
         return {
-            "url": self.database.url(drivers[0]),
-            "async_url": self.database.url(drivers[1]),
+            "url": behind.url(drivers[0]),
+            "async_url": behind.url(drivers[1]),
             "connect_args": sync,
             "async_connect_args": awaited,
         }
@@ -71,6 +75,11 @@ class ChaosDatabase:
         finally:
             self.server.process.signal(signal.SIGCONT)
 
+    def stop(self) -> None:
+        """End it for good."""
+        self.proxy.stop()
+        self.server.stop()
+
     def _start(self) -> None:
         answers = postgres.answers if self.kind == "postgresql" else mariadb.answers
         self.server.process.spawn_again()
@@ -79,11 +88,12 @@ class ChaosDatabase:
             raise RuntimeError(message)
 
 
-def start(kind: str) -> ChaosDatabase:
+def start(kind: str, seed: int) -> ChaosDatabase:
     """Start a database that writes what it acknowledges, unlike those of the tests."""
     server: postgres.PostgresServer | mariadb.MariaDBServer
     if kind == "postgresql":
         server = postgres.start(synchronous_commit="on")
     else:
         server = mariadb.start("--innodb-flush-log-at-trx-commit=2")
-    return ChaosDatabase(kind, server, server.make_database())
+    database = server.make_database()
+    return ChaosDatabase(kind, server, database, CommitProxy(f"{database.host}:{database.port}", seed))

@@ -1,4 +1,4 @@
-"""A proxy in front of the store that breaks requests: before they arrive, on their way back, and in the middle."""
+"""Proxies in front of the store and of the database, which break requests: on their way there, back, and in the middle."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import socket
 import struct
 from collections import Counter
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NoReturn, TypeAlias
 
 from tests.servers._relay import CHUNK, Relay
 
-__all__ = ("FaultyProxy", "Kind")
+__all__ = ("CommitProxy", "FaultyProxy", "Kind")
 
 Kind: TypeAlias = Literal["reset", "lost", "busy", "refused", "slow", "stalled", "cut"]
 
@@ -42,11 +42,67 @@ class _Connection:
     client: asyncio.StreamWriter
     fault: Kind | None = None
 
+    def reset(self) -> NoReturn:
+        """Hang up on the client rudely: it sees ECONNRESET, not an orderly end."""
+        sock = self.client.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        raise ConnectionResetError
+
 
 _connection: contextvars.ContextVar[_Connection] = contextvars.ContextVar("connection")
 
 
-class FaultyProxy(Relay):
+class _Proxy(Relay):
+    """Knows which connection a chunk belongs to."""
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        _connection.set(_Connection(writer))
+        await super()._connect(reader, writer)
+
+
+class CommitProxy(_Proxy):
+    """Cuts a share of a database's connections at COMMIT: one half before it has arrived, the other when it was carried out.
+
+    Args:
+        target: The database's host and port.
+        seed: Of the chance.
+
+    Attributes:
+        rate: The share of COMMITs, from 0 to 1.
+        broken: How many there were.
+    """
+
+    def __init__(self, target: str, seed: int) -> None:
+        self.rate = 0.0
+        self.broken = 0
+        self._random = random.Random(seed)
+        super().__init__(target)
+
+    async def to_server(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Forward what the client sends, unless it is a COMMIT that is not to arrive."""
+        connection = _connection.get()
+        while chunk := await reader.read(CHUNK):
+            if b"COMMIT" in chunk and self._random.random() < self.rate:
+                self.broken += 1
+                if self._random.random() < 0.5:
+                    connection.reset()
+                connection.fault = "lost"
+            writer.write(chunk)
+            await writer.drain()
+        writer.write_eof()
+
+    async def to_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Forward what the server answers, unless nobody is to know."""
+        connection = _connection.get()
+        while chunk := await reader.read(CHUNK):
+            if connection.fault == "lost":
+                connection.reset()
+            writer.write(chunk)
+            await writer.drain()
+        writer.write_eof()
+
+
+class FaultyProxy(_Proxy):
     """Breaks a share of all requests, each in a way chosen by chance; what it does may be changed at any time.
 
     Args:
@@ -82,7 +138,7 @@ class FaultyProxy(Relay):
                         pass
                     return
                 elif fault == "reset":
-                    self._reset(connection)
+                    connection.reset()
                 elif fault in _ANSWERS:
                     await self._answer(connection, reader, _ANSWERS[fault])
             writer.write(chunk)
@@ -94,18 +150,14 @@ class FaultyProxy(Relay):
         connection = _connection.get()
         while chunk := await reader.read(CHUNK):
             if connection.fault == "lost":
-                self._reset(connection)
+                connection.reset()
             if connection.fault == "cut":
                 writer.write(chunk[: len(chunk) // 2])
                 await writer.drain()
-                self._reset(connection)
+                connection.reset()
             writer.write(chunk)
             await writer.drain()
         writer.write_eof()
-
-    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        _connection.set(_Connection(writer))
-        await super()._connect(reader, writer)
 
     def _drawn(self) -> Kind | None:
         self.requests += 1
@@ -126,10 +178,4 @@ class FaultyProxy(Relay):
                     pass
         except TimeoutError:
             pass
-        raise ConnectionResetError
-
-    def _reset(self, connection: _Connection) -> None:
-        """Hang up on the client rudely: it sees ECONNRESET, not an orderly end."""
-        sock = connection.client.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         raise ConnectionResetError
