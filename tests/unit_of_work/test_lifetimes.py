@@ -286,3 +286,16 @@ def test_a_session_that_is_given_another_s_info_has_files_of_its_own(sqlite: SQL
         first.rollback()
     engine.dispose()
     assert store.objects() == set()
+
+
+def test_a_session_whose_info_is_cleared_keeps_what_it_commits(sqlite: SQLite, store: Store) -> None:
+    engine = sqlite.engine()
+    with Session(engine) as session:
+        flush(session)
+        session.info.clear()
+        gc.collect()
+        session.commit()
+    with Session(engine) as another:
+        read(another)
+    engine.dispose()
+    assert len(store.objects()) == 2

@@ -44,7 +44,7 @@ from filerow._orm.history import (
     row_taken_over,
     set_initial,
 )
-from filerow._orm.outer_transaction import delete_abandoned, outer_transaction, returned, still_open
+from filerow._orm.outer_transaction import delete_abandoned, forget, outer_transaction, returned, still_open
 from filerow._orm.ownership import Change
 from filerow._orm.rows import Owned, read_into, read_links, read_owned
 from filerow._orm.session import Flush, SessionFiles, session_files, sessions_of_connection
@@ -396,6 +396,7 @@ def _savepoint_rolled_back(connection: Connection, name: str, context: None) -> 
 
 def _connection_commits(connection: Connection) -> None:
     """Notice a COMMIT on the session's connection that is not the session's."""
+    forget(connection)
     for files in sessions_of_connection(connection):
         files.committed_elsewhere(connection)
     if outer_transaction(connection) is not None:

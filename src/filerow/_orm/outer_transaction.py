@@ -31,6 +31,7 @@ from filerow._orm.sqlalchemy_private import savepoint_names
 __all__ = (
     "OuterTransaction",
     "delete_abandoned",
+    "forget",
     "give_up",
     "outer_transaction",
     "remember",
@@ -229,6 +230,12 @@ def remember(connection: Connection, owner: ref[Any], ledger: Ledger) -> None:
     """Leave a note of what a session has done, for the case that nobody ends its transaction."""
     if not connection.closed and not connection.invalidated:
         connection.info[_OWN] = owner, ledger
+
+
+def forget(connection: Connection) -> None:
+    """Take back the note that a session has left: its transaction is about to commit."""
+    if not connection.closed and not connection.invalidated:
+        connection.info.pop(_OWN, None)
 
 
 def returned(info: dict[Any, Any]) -> None:

@@ -255,7 +255,8 @@ class SessionFiles:
         _users.setdefault(connection, []).append(ref(self))
 
     def _remember(self) -> None:
-        for connection in self.connections:
+        session = self._session()
+        for connection in () if session is None or session.twophase else self.connections:
             remember(connection, ref(self), self._ledger)
 
     def _hand_over(self, transaction: SessionTransaction) -> None:
