@@ -49,9 +49,9 @@ def disturb(actor: Actor, key: Key, spare: Key, act: str, change: int, *, first:
         first: The listener runs before ours.
         fault: What the store does meanwhile.
     """
-    if not actor.exists(key) or (not actor.is_clean and not actor.flush()):
+    if not actor.exists(key) or (not actor.is_clean and not actor.flush(fault)):
         return False
-    if actor.exists(spare) and not (routes.remove(actor, spare) and actor.flush()):
+    if actor.exists(spare) and not (routes.remove(actor, spare) and actor.flush(fault)):
         return False
     one = actor.loaded(key)
     if any(actor.is_stale(key, column) for column in columns_of(key)):
