@@ -51,7 +51,7 @@ def verify(flush: Flush, session: Session) -> None:
                 kept.append(ref)
     for slot in flush.old:
         _correct(flush, session, slot, rows)
-    kept += [ref for slot, refs in flush.unsure.items() for ref in refs if ref not in held]
+    kept += [ref for refs in flush.unsure.values() for ref in refs if ref not in held]
     if kept:
         logger.warning(
             "rows were changed or deleted that the database does not let this user lock or see (row level security, or a missing "

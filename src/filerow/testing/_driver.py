@@ -120,9 +120,10 @@ class SyncDriver:
     @property
     def limits(self) -> Mapping[str, str]:
         """What the store under the backend cannot do, found out once."""
-        if self._limits is None:
-            self._limits = self.call("limits")
-        return self._limits
+        known = self._limits
+        if known is None:
+            known = self._limits = self.call("limits")
+        return known
 
     @property
     def fresh(self) -> PutOptions:
