@@ -146,6 +146,15 @@ def test_a_rolled_back_savepoint_leaves_both_shards_alone(session: ShardedSessio
     check()
 
 
+def test_a_new_row_of_a_rolled_back_savepoint_is_gone(session: ShardedSession, check: Callable[..., None]) -> None:
+    savepoint = session.begin_nested()
+    session.add(Document(id=3, title="eu 3", file=file("new")))
+    session.flush()
+    savepoint.rollback()
+    session.commit()
+    check()
+
+
 def test_a_file_moves_to_the_row_with_its_key_elsewhere(session: ShardedSession, check: Callable[..., None]) -> None:
     us, eu = row(session, "us"), row(session, "eu")
     eu.file, us.file = us.file, None

@@ -46,7 +46,7 @@ from filerow._orm.history import (
 )
 from filerow._orm.outer_transaction import delete_abandoned, forget, outer_transaction, returned, still_open
 from filerow._orm.ownership import Change
-from filerow._orm.rows import Owned, read_into, read_links, read_owned
+from filerow._orm.rows import Owned, begin_savepoints, read_into, read_links, read_owned
 from filerow._orm.session import Flush, SessionFiles, session_files, sessions_of_connection
 from filerow._orm.sqlalchemy_private import listen_last, root_of
 from filerow._orm.verify import verify
@@ -218,6 +218,8 @@ def _before_flush(session: Session, context: UOWTransaction, instances: object) 
         fill_in(changes, owned)
         work.frame.undo.extend(merge_lists(changes, owned))
         work.settle_owners(changes)
+        if session.connection_callable is not None and session.in_nested_transaction():
+            begin_savepoints(session, changes)
     files.keep(session, work)
     flush.note(work, changes)
     _watch_outer(session)

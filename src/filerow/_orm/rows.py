@@ -32,6 +32,7 @@ __all__ = (
     "BATCH",
     "Owned",
     "any_of",
+    "begin_savepoints",
     "connection_of",
     "is_database",
     "lock_for_writing",
@@ -148,8 +149,18 @@ def connection_of(session: Session, state: InstanceState[Any]) -> Connection:
     """Return the connection that a flush writes an object's row with; a session over shards chooses one for each object."""
     mapper = state.mapper.base_mapper
     if session.connection_callable is not None:
-        return session.connection_callable(mapper, state.obj())
+        connection = session.connection_callable(mapper, state.obj())
+        if session.in_nested_transaction():  # or a flush would write outside the savepoint: ShardedSession asks the outermost one
+            session.connection(bind_arguments={"bind": connection.engine})
+        return connection
     return session.connection(bind_arguments={"mapper": mapper})
+
+
+def begin_savepoints(session: Session, changes: Iterable[Change]) -> None:
+    """Have a session over shards begin its savepoint in each database that a flush is going to write to."""
+    for state in dict.fromkeys(slot_of(change).owner for change in changes):
+        if isinstance(state, InstanceState):
+            connection_of(session, state)
 
 
 def is_database(bind: object) -> bool:
