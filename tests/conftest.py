@@ -23,12 +23,16 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, TypeVar
 
-import hypothesis  # noqa: F401 - before gc.freeze() below hides from its plugins who holds what they register
+import hypothesis  # before gc.freeze() below hides from its plugins who holds what they register
 import pytest
 
 from tests.databases import NAMES, empty_database
 from tests.servers import ServerMissingError, azurite, external_s3, fake_gcs, ftp, mariadb, moto, postgres, samba, seaweedfs, sftp
 from tests.servers import chromium as browser
+
+# A busy machine is slow to make examples; that says nothing of what is tested.
+hypothesis.settings.register_profile("busy", suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("busy")
 from tests.servers import gcs_facade as facade
 
 if TYPE_CHECKING:

@@ -147,15 +147,18 @@ def test_lost_database_is_not_said_to_lack_something(
 ) -> None:
     assert database.server is not None
     admin = ADMIN.format(url=database.server.url("psycopg").replace("+psycopg", ""))
-    shop = make_shop(SHOP.replace("        self.heads += 1\n", "        _end_all_others(path)\n") + admin)
+    url = database.server.url(driver)
+    make = "create_async_engine" if driver == "asyncpg" else "create_engine"  # without a ping, which would connect once more
+    place = "sqlalchemy.ext.asyncio" if driver == "asyncpg" else "sqlalchemy"
+    own = f"\nfrom {place} import {make}\nengine = {make}({url!r})\n"
+    shop = make_shop(SHOP.replace("        self.heads += 1\n", "        _end_all_others(path)\n") + admin + own)
     engine = database.engine()
     shop.module.Base.metadata.create_all(engine)
     with Session(engine) as session:
         session.add_all(shop.module.Document(file=FileObject(content=b"meow")) for _ in range(3))
         session.commit()
     engine.dispose()
-    url = database.server.url(driver)
-    done = run("check", "--batch", "1", "--app", "shop:Base", "--url", url)
+    done = run("check", "--batch", "1", "--app", "shop:Base", "--url", "shop:engine")
     assert done.code == 2
     first = done.err.splitlines()[0]
     assert first.startswith(f"filerow check: {url}: the connection was lost")

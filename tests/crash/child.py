@@ -98,6 +98,12 @@ class Mortal:
         Fate.at("copy", after=True)
         return info
 
+    def _copy_over(self, source: str, target: str) -> ObjectInfo:
+        Fate.at("copy")
+        info: ObjectInfo = super()._copy_over(source, target)  # type: ignore[misc]
+        Fate.at("copy", after=True)
+        return info
+
 
 class MortalLocal(Mortal, LocalBackend):
     """A directory."""

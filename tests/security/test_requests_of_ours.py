@@ -73,7 +73,7 @@ def test_a_url_is_no_content(ground: Ground, text: str) -> None:
         FileObject.from_upload(text)
     if "://" in text:
         with pytest.raises(FileNotFoundError):  # a path of this machine, and there is none of that name
-            FileObject("docs", source_path=text)
+            FileObject("docs", source_path=text).save()
     assert ground.inside() == set()
 
 
