@@ -29,11 +29,11 @@ import pytest
 from tests.databases import NAMES, empty_database
 from tests.servers import ServerMissingError, azurite, external_s3, fake_gcs, ftp, mariadb, moto, postgres, samba, seaweedfs, sftp
 from tests.servers import chromium as browser
+from tests.servers import gcs_facade as facade
 
 # A busy machine is slow to make examples; that says nothing of what is tested.
 hypothesis.settings.register_profile("busy", suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("busy")
-from tests.servers import gcs_facade as facade
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
