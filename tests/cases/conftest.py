@@ -63,10 +63,15 @@ def _in_every_run(case: str, wanted: set[str]) -> set[Combination]:
 
 
 def _on_limited_stores(case: str, often: set[Combination]) -> list[Combination]:
-    """Return the combinations with stores that can do less: in a thorough run each store once, with one kind of session."""
+    """Return the combinations with stores that can do less: one more in a thorough run, each store with FILEROW_SOAK=1 too."""
     if os.environ.get(TIERS["thorough"]) != "1":
         return [combination for combination in LIMITED_COMBINATIONS if combination in often]  # thousands need not be collected
-    return LIMITED_COMBINATIONS[zlib.crc32(case.encode()) % 2 :: 2]
+    number = zlib.crc32(case.encode())
+    one_kind = LIMITED_COMBINATIONS[number % 2 :: 2]
+    if os.environ.get(TIERS["soak"]) == "1":
+        return one_kind
+    more = [combination for combination in one_kind if combination not in often]
+    return [*(combination for combination in LIMITED_COMBINATIONS if combination in often), more[number // 2 % len(more)]]
 
 
 def pytest_configure(config: pytest.Config) -> None:
