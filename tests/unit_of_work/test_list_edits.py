@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, deferred, mapped_column, undefer
 from sqlalchemy.orm.exc import StaleDataError
+from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from filerow import FileObject, FileObjectList, StoredObject, storages
 from filerow.backends.memory import MemoryBackend
@@ -193,7 +194,7 @@ def test_eight_threads_append_after_reading_in_their_transaction(library: Librar
 
 async def test_eight_tasks_append_to_one_list(library: Library, database: EmptyDatabase) -> None:
     key = library.add("z")
-    engine = database.async_engine(pool_size=EDITORS)
+    engine = database.async_engine(poolclass=AsyncAdaptedQueuePool, pool_size=EDITORS)
     loaded = asyncio.Barrier(EDITORS)
 
     async def work(name: str) -> None:
