@@ -195,7 +195,7 @@ class FileContent(Content):
             yield chunk
 
     def _read_on(self) -> Buffer:
-        return _buffer(self._file.read(CHUNK))  # None is no end but "nothing yet", of a file that does not block
+        return _buffer(self._file.read(CHUNK))  # None means "nothing yet" from a file that does not block
 
     def peek(self, offset: int, size: int) -> bytes:
         self._refuse_closed()

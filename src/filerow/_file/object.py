@@ -91,7 +91,7 @@ class FileObject:
 
     Raises:
         ContentError: The content is text or cannot be read as bytes; also a ``TypeError`` and a ``ValueError``.
-        InvalidPathError: ``to_filename`` is no valid path.
+        InvalidPathError: ``to_filename`` is not a valid path.
         DocumentError: A fact is one that no file has, such as a negative size; also a ``ValueError``.
     """
 
@@ -147,7 +147,7 @@ class FileObject:
         are those of :class:`FileObject`; the filename is the upload's when left out.
 
         Raises:
-            ContentError: This is no upload of these frameworks.
+            ContentError: This is not an upload of these frameworks.
         """
         if unwrap_upload(upload) is None:
             kind = type(upload).__name__
@@ -162,7 +162,7 @@ class FileObject:
         Never give it what a client sent: a document names any object of any backend.
 
         Raises:
-            DocumentError: It is no document.
+            DocumentError: It is not a document.
         """
         return cls._of(facts_from(document), FileState.ATTACHED)
 
@@ -440,11 +440,11 @@ class FileObject:
         return await in_thread(self.download, path)
 
     def exists(self) -> bool:
-        """Say whether the object is there."""
+        """Return True if the object is there."""
         return self._may_exist and self._stored_in().exists(self._facts.path)
 
     async def exists_async(self) -> bool:
-        """Say whether the object is there."""
+        """Return True if the object is there."""
         return self._may_exist and await self._stored_in().exists_async(self._facts.path)
 
     def verify(self) -> None:
