@@ -91,6 +91,8 @@ def test_a_row_that_a_rule_keeps_keeps_its_file(world: World, instead: str) -> N
         world.session.flush()
     world.session.commit()
     assert world.stored(world.session.scalars(select(Document)).one().file) == b"kept"
+    # A prepared DELETE that a rule has emptied stays empty when the rule is gone: PostgreSQL does not plan it again.
+    world.session.connection().invalidate()
 
 
 def test_an_orphan_that_a_trigger_keeps_keeps_its_file(world: World) -> None:
@@ -113,9 +115,7 @@ def test_an_orphan_that_a_trigger_keeps_keeps_its_file(world: World) -> None:
     assert world.count() == 2
 
 
-def test_kept_row_can_be_deleted_later_in_the_transaction(world: World, request: pytest.FixtureRequest) -> None:
-    if "async-postgresql" in request.node.name:  # fails after other trigger tests of the same process, passes alone
-        pytest.skip("not understood yet: with asyncpg the second DELETE may match no row")
+def test_kept_row_can_be_deleted_later_in_the_transaction(world: World) -> None:
     row = world.add(file=world.file())
     with trigger(world, **KEPT_ROWS["skips"]):
         world.session.delete(row)

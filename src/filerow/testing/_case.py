@@ -13,12 +13,24 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from filerow.backends.base import StorageBackend
-from filerow.exceptions import ObjectHiddenError, StoragePermissionError, UnsupportedOperationError
+from filerow.exceptions import ObjectHiddenError, ObjectNotFoundError, StoragePermissionError, UnsupportedOperationError
 from filerow.testing._driver import CREATE_ONLY, OVERWRITE, AsyncDriver, SyncDriver
 from filerow.testing._errors import CaseFailedError, DoesNotApplyError
 from filerow.testing._harness import Harness
 
-__all__ = ("CASES", "Case", "async_case", "case", "check", "ensure", "equal", "needs_kept_paths", "raised", "scratch_folder")
+__all__ = (
+    "CASES",
+    "MISSING",
+    "Case",
+    "async_case",
+    "case",
+    "check",
+    "ensure",
+    "equal",
+    "needs_kept_paths",
+    "raised",
+    "scratch_folder",
+)
 
 E = TypeVar("E", bound=BaseException)
 
@@ -43,6 +55,9 @@ class Case:
     sides: tuple[str, ...]
     large: bool
 
+
+MISSING = (ObjectNotFoundError, ObjectHiddenError)
+"""The errors of a missing object; the second where the credentials may not list."""
 
 CASES: dict[str, Case] = {}
 """Every case by name, in the order of their themes."""
