@@ -20,6 +20,7 @@ from __future__ import annotations
 import gc
 import os
 import re
+import zlib
 from collections import Counter
 from typing import TYPE_CHECKING, TypeVar
 
@@ -85,12 +86,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         parameters = item.name.partition("[")[2]
         if SERVERS.intersection(getattr(item, "fixturenames", ())) or _NAMED.search(parameters):
             item.add_marker("servers")
+    _put_off_variants(items)
     yield
     tiers = {tier for tier, variable in TIERS.items() if os.environ.get(variable) != "1"}
     put_off = {item for item in items if tiers.intersection(marker.name for marker in item.iter_markers())}
     if put_off:
         config.hook.pytest_deselected(items=list(put_off))
         items[:] = [item for item in items if item not in put_off]
+
+
+def _put_off_variants(items: list[pytest.Item]) -> None:
+    """Mark as thorough all but one in n variants of each test that is marked ``one_in(n)``; which, its name decides for good."""
+    variants: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if not any(item.get_closest_marker(tier) for tier in TIERS):
+            variants.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for group in variants.values():
+        marker = group[0].get_closest_marker("one_in")
+        if marker is not None:
+            (n,), least = marker.args, marker.kwargs.get("least", 1)
+            group.sort(key=lambda item: zlib.crc32(item.name.encode()))
+            for item in group[max(least, -(-len(group) // n)) :]:
+                item.add_marker("thorough")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -183,6 +200,13 @@ def mariadb_server() -> Iterator[mariadb.MariaDBServer]:
     """MariaDB."""
     with _start(mariadb.start) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def frozen_heap() -> None:
+    """Make ``gc.collect()`` quick: it looks no more at the million objects that earlier tests and their imports have left."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(params=NAMES)

@@ -317,6 +317,7 @@ def test_a_header_with_a_line_break_is_refused() -> None:
 # -- reading -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_another_writer_is_seen_at_once(s3_server: Any) -> None:
     import s3fs
 

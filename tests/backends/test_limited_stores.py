@@ -38,7 +38,7 @@ from tests.servers.limited_s3 import (
     Limits,
 )
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.one_in(3), pytest.mark.servers]
 
 MIB = 1 << 20
 OVERWRITE = PutOptions(create_only=False)

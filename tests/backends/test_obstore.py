@@ -384,6 +384,7 @@ async def test_a_cancelled_put_is_undone_when_the_store_was_faster(request: pyte
         assert not await backend.exists_async("a")
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("source", ["generator", "file"])
 def test_a_quarter_of_a_gigabyte_goes_up_in_64_mib(s3_server: Any, source: str, tmp_path: Any) -> None:
@@ -514,6 +515,7 @@ def test_a_listing_starts_before_what_it_must_not_miss(
         assert start == f"{folder}/{offset}"
 
 
+@pytest.mark.thorough
 @pytest.mark.servers
 def test_a_listing_of_many_pages_comes_in_pages(counted: tuple[ObstoreBackend, CountingProxy]) -> None:
     backend, proxy = counted

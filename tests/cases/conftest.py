@@ -92,6 +92,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("world", chosen, indirect=True)
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Leave most variants of a case that has parameters of its own to thorough runs."""
+    item.add_marker(pytest.mark.one_in(3, least=2))
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object | None:
     """Let the world run the case, in a greenlet if need be, and check afterwards."""

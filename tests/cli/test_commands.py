@@ -118,6 +118,7 @@ def test_an_error_on_the_way_exits_with_2_and_names_no_password(shop: Shop) -> N
     )
 
 
+@pytest.mark.one_in(3)
 def test_an_error_of_the_database_is_one_line(database: EmptyDatabase, shop: Shop) -> None:
     done = run("ls", "document.file", "--app", "shop:Base", "--url", database.url)
     assert done.code == 2
@@ -366,6 +367,7 @@ def test_removed_files_are_listed_and_had_back(make_shop: Callable[..., Shop]) -
         assert session.get_one(shop.module.Document, 1).file.get_content() == b"meow"
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize(
     "path", ["../canary", "/etc/hostname", "a/../../canary", "..\\canary", "%2e%2e/canary", "", ".", "\u202ecanary"]
 )

@@ -108,6 +108,7 @@ def test_on_a_terminal_there_are_bars_and_ctrl_c_says_how_to_go_on(shop: Shop) -
     assert 0 < rest.of("summary")[0]["done"] < 30, "what was checked is not checked again"
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("gone", [0, 29])
 def test_interrupted_check_says_that_it_was(shop: Shop, gone: int) -> None:
     paths = shop.fill(30)
@@ -134,6 +135,7 @@ def _waits_for_the_hold(shop: Shop) -> bool:
     return (shop.folder / "held").exists()
 
 
+@pytest.mark.thorough
 def test_on_a_terminal_findings_are_a_table_without_colours_where_those_are_not_wanted(shop: Shop) -> None:
     (path,) = shop.fill()
     (shop.folder / "files" / path).unlink()
@@ -145,6 +147,7 @@ def test_on_a_terminal_findings_are_a_table_without_colours_where_those_are_not_
     assert not re.search(r"\x1b\[[0-9;]*3[0-7][0-9;]*m", terminal.text)
 
 
+@pytest.mark.thorough
 def test_on_a_terminal_figures_are_a_table_and_files_are_lines(shop: Shop) -> None:
     paths = shop.fill(2)
     with on_a_terminal("stats", *shop.options, folder=shop.folder, NO_COLOR="1") as terminal:
@@ -156,6 +159,7 @@ def test_on_a_terminal_figures_are_a_table_and_files_are_lines(shop: Shop) -> No
     assert all(path in terminal.text.replace("\r\n", "") for path in paths)
 
 
+@pytest.mark.thorough
 def test_on_a_narrow_terminal_no_name_is_cut_off(shop: Shop) -> None:
     shop.fill(2)
     with on_a_terminal("stats", *shop.options, folder=shop.folder, NO_COLOR="1", COLUMNS="60") as terminal:
@@ -164,6 +168,7 @@ def test_on_a_narrow_terminal_no_name_is_cut_off(shop: Shop) -> None:
     assert "…" not in terminal.text
 
 
+@pytest.mark.thorough
 def test_on_a_terminal_what_was_changed_is_counted(shop: Shop) -> None:
     shop.fill(2)
     shop.remove(1)
@@ -172,6 +177,7 @@ def test_on_a_terminal_what_was_changed_is_counted(shop: Shop) -> None:
     assert "1/1, 1 changed" in terminal.text
 
 
+@pytest.mark.thorough
 def test_on_a_terminal_what_a_table_has_no_room_for_is_counted(shop: Shop) -> None:
     for path in shop.fill(203):
         (shop.folder / "files" / path).unlink()
@@ -199,6 +205,7 @@ def test_a_watching_worker_drains_what_comes_and_stops_when_it_is_told_to(shop: 
     assert not (shop.folder / "files" / second).exists()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_watching_worker_outlives_the_connections_it_idles_on(shop: Shop, database: EmptyDatabase) -> None:
     engine = database.engine()
@@ -235,6 +242,7 @@ def _last_drain(shop: Shop, engine: Engine) -> float | None:
         return connection.scalar(sql_select(shop.module.outbox.state.c.updated_at))
 
 
+@pytest.mark.thorough
 def test_a_second_ctrl_c_ends_at_once(shop: Shop) -> None:
     shop.fill()
     shop.remove(1)

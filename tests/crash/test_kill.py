@@ -138,6 +138,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str,
             yield database.url, {key: f"s3://{bucket}/{server.make_prefix()}" for key, bucket in buckets}, options
 
 
+@pytest.mark.one_in(5)
 @pytest.mark.parametrize(("place", "step", "moment", "with_outbox"), CASES, indirect=["place"])
 def test_a_process_that_ends_at_any_step_leaves_nothing_that_is_not_put_right(
     place: tuple[str, dict[str, str], dict[str, str]],

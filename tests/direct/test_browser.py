@@ -94,6 +94,7 @@ def upload(page: Page, file: str, options: str) -> Any:
     return page.evaluate(script)
 
 
+@pytest.mark.one_in(2)
 def test_a_browser_uploads_and_its_form_has_the_claim(page: Page, browsed: Store) -> None:
     answer = upload(
         page, file_of(PNG, "cat.png", "image/png"), "{url: '/uploads/image', input: document.getElementById('claim')}"
@@ -106,6 +107,7 @@ def test_a_browser_uploads_and_its_form_has_the_claim(page: Page, browsed: Store
     assert browsed.paths() == {file.path}
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("browsed", ["local", "s3-post", "s3-put"], indirect=True)
 def test_progress_is_told_while_bytes_are_sent(page: Page, browsed: Store) -> None:
     page.call("Network.enable")
@@ -166,6 +168,7 @@ def slow(request: pytest.FixtureRequest, site: Site, tmp_path: Path) -> Iterator
     storages.clear_backends()
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("how", ["job.abort()", "controller.abort()"])
 def test_an_aborted_upload_leaves_nothing(page: Page, slow: Store, how: str) -> None:
     page.evaluate("window.controller = new AbortController(), 0")
@@ -250,6 +253,7 @@ def test_an_upload_that_was_given_up_is_resumed_by_its_claim(page: Page, parts: 
     assert store.uploads(Document.anything).claim(before).get_content() == b"\x07" * LARGE
 
 
+@pytest.mark.thorough
 def test_an_answer_that_was_lost_is_no_failure(page: Page, site: Site) -> None:
     class Deaf(Relay):
         """Loses the first good news."""

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from filerow.direct import Ticket
     from tests.direct.site import Site
 
+pytestmark = pytest.mark.one_in(2)
+
 ONE_WORD = "a-secret-without-spaces-or-commas"
 IMAGE = {"filename": "cat.png", "size": len(PNG), "content_type": "image/png"}
 

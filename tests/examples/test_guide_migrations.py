@@ -65,6 +65,7 @@ def run_commands(folder: Path, *commands: list[str]) -> list[set[str]]:
     return [set(json.loads(tables)) & TABLES for tables in found]
 
 
+@pytest.mark.thorough
 def test_the_command_line_makes_migrations_with_our_column_types(tmp_path: Path) -> None:
     skip_without_guide()
     shutil.copytree(EXAMPLES / "litestar_guide", tmp_path / "litestar_guide", ignore=shutil.ignore_patterns("data", "migrations"))

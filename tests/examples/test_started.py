@@ -65,6 +65,7 @@ def ports() -> Iterator[dict[str, int]]:
         yield ports
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", ["fastapi_documents", "flask_documents"])
 def test_documents_go_in_and_out_over_a_socket(ports: dict[str, int], name: str) -> None:
     content = bytes(range(256)) * 4096
@@ -87,6 +88,7 @@ def test_the_guide_has_made_its_tables_and_asks_for_a_login(ports: dict[str, int
         assert client.post("/documents", data={"name": "cat"}, files={"file": ("cat.txt", b"meow")}).status_code == 401
 
 
+@pytest.mark.thorough
 def test_environment_variables_put_the_guide_on_postgresql_and_s3(postgres_server: PostgresServer, s3_server: S3Server) -> None:
     skip_without_guide()
     database, bucket, port = postgres_server.make_database(), s3_server.make_bucket(), free_ports(1)

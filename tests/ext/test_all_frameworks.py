@@ -380,6 +380,7 @@ def eventually(condition: Any) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_a_download_waits_for_its_client_and_ends_when_the_client_leaves(site: Site, tmp_path: Path) -> None:
     source = tmp_path / "zeros.bin"

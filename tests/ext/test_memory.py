@@ -19,6 +19,7 @@ SIZE = 96 * MIB
 ALLOWED = 48 * MIB
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_a_big_file_needs_a_few_parts_of_memory(framework: str, tmp_path: Path) -> None:
     with server(framework, tmp_path) as running:

@@ -113,6 +113,7 @@ def cases(*modes: tuple[Mode, int, list[str] | None]) -> list[Any]:
     return found
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(("client", "mode", "after", "names"), cases(*STALLS))
 def test_every_operation_ends_when_the_store_falls_silent(
     bucket: Bucket, client: str, mode: Mode, after: int, names: list[str] | None
@@ -122,6 +123,7 @@ def test_every_operation_ends_when_the_store_falls_silent(
         assert bucket.names() == {"big"}
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(("client", "mode", "after", "names"), cases(*CUTS))
 def test_every_operation_ends_when_the_connection_is_cut(
     bucket: Bucket, client: str, mode: Mode, after: int, names: list[str] | None
@@ -152,6 +154,7 @@ RETOLD: dict[str, type[StorageError]] = {
 """What a store may answer when a body broke off and the rest is asked for: the object was deleted, or a token has expired."""
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("client", BOTH)
 @pytest.mark.parametrize("status", RETOLD)
 @pytest.mark.servers
@@ -167,6 +170,7 @@ def test_a_body_that_cannot_be_continued_says_why(bucket: Bucket, client: str, s
             assert raised.value.path == "big"
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("client", BOTH)
 @pytest.mark.parametrize(("mode", "after"), [("silent", 0), ("stalled-answer", 20_000)])
 @pytest.mark.servers

@@ -27,7 +27,7 @@ from tests.faults.saboteur import Mode, Saboteur
 from tests.servers import samba
 from tests.servers._process import ROOT
 
-pytestmark = LARGE_BODY
+pytestmark = [pytest.mark.usefixtures("frozen_heap"), LARGE_BODY]
 
 
 class _Renaming(asyncio.StreamReader):
@@ -182,6 +182,7 @@ def places(request: pytest.FixtureRequest) -> list[Place]:
     return [with_big(make(request)) for make in PLACES.values()]
 
 
+@pytest.mark.thorough
 @pytest.mark.servers
 def test_an_upload_ends_when_any_store_stops_reading(places: list[Place]) -> None:
     """The others are ``thorough``; this is the one that none of the three filesystems ends by itself."""
@@ -191,6 +192,7 @@ def test_an_upload_ends_when_any_store_stops_reading(places: list[Place]) -> Non
             check(each, StorageTimeoutError)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.servers
 @pytest.mark.parametrize("place", ["smb"], indirect=True)
 @pytest.mark.parametrize(("mode", "after"), [("silent", 0), ("stalled-upload", 20_000)])

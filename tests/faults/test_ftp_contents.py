@@ -20,7 +20,11 @@ from tests.faults.passive import Passive
 from tests.faults.saboteur import Mode, Saboteur
 from tests.servers._process import HOST
 
-pytestmark = [pytest.mark.servers, pytest.mark.filterwarnings("ignore:The async:DeprecationWarning")]  # pyftpdlib uses asyncore
+pytestmark = [
+    pytest.mark.usefixtures("frozen_heap"),
+    pytest.mark.servers,
+    pytest.mark.filterwarnings("ignore:The async:DeprecationWarning"),  # pyftpdlib uses asyncore
+]
 
 WRITING = [name for name in OPERATIONS if name.startswith(("put", "copy"))]
 READING = [name for name in OPERATIONS if name.startswith(("read", "stream"))]
@@ -65,6 +69,7 @@ def folder(ftp_server: Any) -> Folder:
     return Folder(ftp_server)
 
 
+@pytest.mark.thorough
 def test_everything_ends_when_the_server_sends_no_content(folder: Folder) -> None:
     folder.check("stalled-answer", 0, list(OPERATIONS), StorageTimeoutError)
 
@@ -73,6 +78,7 @@ def test_a_read_ends_when_the_content_stops_coming(folder: Folder) -> None:
     folder.check("stalled-answer", 20_000, READING, StorageTimeoutError)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(("mode", "after"), [("silent", 0), ("stalled-upload", 20_000)])
 def test_an_upload_ends_when_its_content_is_taken_no_more(folder: Folder, mode: Mode, after: int) -> None:
     large = [name for name in WRITING if not after or not name.startswith(("put, s", "put, a"))]
@@ -144,6 +150,7 @@ def moody(tmp_path: Path) -> Iterator[Moody]:
     server.stop()
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("answer", ["450 Busy.", "425 No more connections.", "421 Too many clients."])
 def test_a_server_that_is_busy_has_not_lost_its_files(moody: Moody, answer: str) -> None:
     store = moody.backend()

@@ -33,6 +33,7 @@ def run(*command: str | Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("case", ["full", "read-only"])
 def test_a_disk_that_takes_nothing_fails_the_transaction_whole_and_leaves_nothing_half_written(case: str, folder: Path) -> None:
     unshare = shutil.which("unshare")

@@ -83,6 +83,7 @@ def settle(page: Page) -> None:
     page.evaluate("new Promise(done => setTimeout(done, 100)).then(() => fetch('/beacon?end'))")
 
 
+@pytest.mark.one_in(2)
 def test_no_uploaded_file_runs_a_script_when_it_is_opened(chromium: Chromium, site: Site, addresses: dict[str, str]) -> None:
     raw = unsafe(site)
     site.pages["/"] = ("text/html", b"<title>page</title>", ())
@@ -100,6 +101,7 @@ def test_no_uploaded_file_runs_a_script_when_it_is_opened(chromium: Chromium, si
             site.wait_for(f"{name}_raw")
 
 
+@pytest.mark.one_in(2)
 def test_no_page_of_the_application_is_tricked_into_running_one(
     chromium: Chromium, site: Site, addresses: dict[str, str]
 ) -> None:
@@ -158,6 +160,7 @@ PLAYS = """new Promise((done, fail) => {
 })"""
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("how", ["app", "link"])
 def test_pictures_sounds_and_texts_are_shown(chromium: Chromium, site: Site, folder: LocalBackend, how: str) -> None:
     files = {
@@ -172,6 +175,7 @@ def test_pictures_sounds_and_texts_are_shown(chromium: Chromium, site: Site, fol
             assert page.evaluate(question) == expected
 
 
+@pytest.mark.one_in(2)
 def test_an_svg_is_a_picture_in_a_page(chromium: Chromium, site: Site, addresses: dict[str, str]) -> None:
     site.pages["/"] = ("text/html", f'<title>page</title><img src="{addresses["svg"]}">'.replace("&", "&amp;").encode(), ())
     with chromium.page() as page:

@@ -176,6 +176,7 @@ def fetched(url: str) -> dict[str, str]:
         return {name.lower(): value for name, value in response.headers.items()}
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", ["html", "svg_with_script", "script", "gif_that_is_a_script", "pdf_with_script", "unknown"])
 def test_a_store_s_own_links_are_as_safe(bucket: ObstoreBackend, name: str) -> None:
     case = FILES[name]

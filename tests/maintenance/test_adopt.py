@@ -80,6 +80,7 @@ def written(database: EmptyDatabase, folder: Path, library: str, model: Any = Pl
     return engine
 
 
+@pytest.mark.one_in(3)
 @BOTH
 @pytest.mark.parametrize("library", WRITERS)
 @pytest.mark.parametrize("model", [PlainPaper, KeptPaper], ids=["plain", "outbox"])

@@ -48,6 +48,7 @@ def codes(steps: list[Progress] | Iterator[Progress]) -> dict[str, set[str]]:
     return result
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(("database", "store", "form"), CASES, indirect=["database", "store"])
 def test_every_object_that_is_not_what_its_row_says_is_told(each_place: Place, form: str) -> None:
     place = each_place

@@ -72,6 +72,7 @@ def in_new(papers: Papers) -> bool:
     return {file.backend_key for files in papers.files().values() for file in files} == {"new"}
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("kept", [False, True], ids=["plain", "outbox"])
 def test_all_files_of_a_column_move_and_the_old_objects_go(
     database: EmptyDatabase, run: Callable[..., list[Progress]], kept: bool

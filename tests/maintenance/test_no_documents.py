@@ -59,6 +59,7 @@ WORK: dict[str, Callable[[Engine, str], Iterator[Progress]]] = {
 }
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("name", ["paper.file", "paper.pages"])
 @pytest.mark.parametrize("work", WORK)
 def test_rows_without_a_document_are_told_and_stop_nothing(work: str, name: str, engine: Engine) -> None:

@@ -118,6 +118,7 @@ def test_an_object_of_another_backend_with_the_same_path_is_another_object(rows:
     assert named(rows, [("elsewhere", "a/1.png")]) == set()
 
 
+@pytest.mark.one_in(2)
 def test_a_question_about_thousands_of_objects_is_asked_in_batches(rows: Engine) -> None:
     many = [("docs", f"absent/{number}") for number in range(2_500)]
     assert named(rows, [*many, ("docs", "list/2")]) == {("docs", "list/2")}

@@ -117,6 +117,7 @@ def walked(engine: Engine, column: str, **options: Any) -> list[Seen]:
     return [seen for progress in check(METADATA, engine, columns=[column], **options) for seen in missed(progress)]
 
 
+@pytest.mark.one_in(3)
 def test_each_row_with_a_file_is_seen_once_whatever_its_key_and_a_walk_goes_on_after_any_batch(database: EmptyDatabase) -> None:
     engine = database.engine()
     for name, (keys, values) in KEYS.items():

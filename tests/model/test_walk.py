@@ -31,6 +31,7 @@ SHORT = settings(max_examples=12, derandomize=True, **COMMON)
 LONG = settings(max_examples=50, phases=[Phase.generate], print_blob=True, **COMMON)
 
 
+@pytest.mark.one_in(2)
 def test_a_short_walk_leaves_rows_and_objects_as_a_dictionary_would(world: World) -> None:
     counts: Counter[str] = Counter()
     run_state_machine_as_test(walk_in(world, counts), settings=SHORT)

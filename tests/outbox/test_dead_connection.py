@@ -25,8 +25,11 @@ from tests.outbox.yard import Yard, make_yard
 
 SERVERS = pytest.mark.parametrize("database", ["mariadb", pytest.param("postgresql", marks=pytest.mark.thorough)], indirect=True)
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*ServerCursor.*was deleted while still open:ResourceWarning")
-"""SQLAlchemy does not close the cursors of a connection that it finds dead, and psycopg warns when they are collected."""
+pytestmark = [
+    pytest.mark.usefixtures("frozen_heap"),
+    # SQLAlchemy does not close the cursors of a connection that it finds dead, and psycopg warns when they are collected
+    pytest.mark.filterwarnings("ignore:.*ServerCursor.*was deleted while still open:ResourceWarning"),
+]
 
 _WHO = {"postgresql": "SELECT pg_backend_pid()", "mariadb": "SELECT connection_id()"}
 _KILL = {"postgresql": "SELECT pg_terminate_backend({})", "mariadb": "KILL {}"}

@@ -219,6 +219,7 @@ async def until_async(true: Callable[[], bool]) -> None:
     await asyncio.to_thread(until, true)
 
 
+@pytest.mark.one_in(3)
 def test_a_task_drains_wakes_and_ends(database: EmptyDatabase, yard: Yard) -> None:
     yard.put(*paths(5))
     yard.bury(*paths(5))

@@ -38,6 +38,8 @@ from tests.databases import EmptyDatabase
 from tests.outbox.catalogue import names_by_table, state
 from tests.outbox.ground import doc
 
+pytestmark = pytest.mark.one_in(3)
+
 
 @pytest.fixture(autouse=True)
 def docs() -> Iterator[MemoryBackend]:

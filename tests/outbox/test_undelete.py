@@ -99,6 +99,7 @@ def test_a_removed_row_s_file_can_be_given_to_another_without_a_copy(desk: Yard)
         assert session.get_one(Paper, 1).file == file
 
 
+@pytest.mark.one_in(3)
 def test_async_sessions_have_files_back_too(database: EmptyDatabase, desk: Yard) -> None:
     async def work() -> bytes:
         engine = database.async_engine()

@@ -17,6 +17,7 @@ def test_a_drainer_goes_on_in_the_parent_and_begins_anew_in_a_child(
     assert run("tests.processes.drainers", "forks", settings=settings_of(kind, tmp_path, request)) == {"done": "forks"}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "kind", [pytest.param("local", marks=pytest.mark.thorough), "s3", pytest.param("s3fs", marks=pytest.mark.thorough)]
 )

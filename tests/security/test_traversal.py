@@ -64,6 +64,7 @@ PUT_OFF = {"obstore-s3", "fsspec-s3", "fsspec-memory"}
 EVERY_GROUND = [pytest.param(one, marks=pytest.mark.thorough if one in PUT_OFF else ()) for one in GROUNDS]
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("ground", EVERY_GROUND, indirect=True)
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_no_path_leads_out_of_the_root(ground: Ground, name: str) -> None:

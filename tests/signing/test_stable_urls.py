@@ -71,6 +71,7 @@ async def test_urls_of_one_window_are_the_same(backend: StorageBackend, monkeypa
     )
 
 
+@pytest.mark.thorough
 def test_another_process_makes_the_same_urls() -> None:
     request = SignRequest("GET", 600, "attachment", signed_at=NOW)
     key = json.dumps(service_account()[1])

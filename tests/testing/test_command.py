@@ -44,6 +44,7 @@ def test_a_directory_passes_and_nothing_is_left_in_it(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.thorough
 @pytest.mark.servers
 def test_a_live_bucket_passes_and_nothing_is_left_in_it(request: pytest.FixtureRequest, tmp_path: Path) -> None:
     server, bucket = bucket_of(request, "s3_server")
@@ -90,6 +91,7 @@ def test_a_backend_of_one_s_own_is_named_by_its_key_and_fails_by_name(tmp_path: 
     assert "1 passed, 1 failed" in done.out
 
 
+@pytest.mark.thorough
 def test_ctrl_c_removes_what_was_made(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()

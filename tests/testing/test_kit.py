@@ -32,6 +32,7 @@ class On(Harness):
         return backend
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(("kind", "case"), BROKEN, ids=[kind.__name__ for kind, _ in BROKEN])
 def test_a_broken_backend_is_caught_on_each_side(kind: type[MemoryBackend], case: str) -> None:
     results = list(run(On(kind), cases=[case]))

@@ -58,6 +58,7 @@ def test_unexplained_differences_fail_explained_ones_pass(tool: Tool) -> None:
     assert "1 orphan   the test deletes past the ORM" in output
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "kind",
     ["dangling", pytest.param("orphan", marks=pytest.mark.thorough), pytest.param("shared", marks=pytest.mark.thorough)],

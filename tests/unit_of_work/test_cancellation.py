@@ -23,6 +23,7 @@ from tests.cases.stores import Store
 
 # A cancelled aiosqlite connection is thrown away by SQLAlchemy without being closed, of which Python 3.13 and aiosqlite warn.
 pytestmark = [
+    pytest.mark.usefixtures("frozen_heap"),
     pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning"),
     pytest.mark.filterwarnings("ignore:.*was deleted before being closed:ResourceWarning"),
 ]
@@ -158,6 +159,7 @@ PAIRS = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.one_in(2)
 @PAIRS
 async def test_a_cancelled_commit_leaves_rows_and_objects_equal(
     async_engine: AsyncEngine, store: Store, judge: Judge, kind: str
@@ -173,6 +175,7 @@ async def test_a_cancelled_commit_leaves_rows_and_objects_equal(
     assert judge.doubts <= 3
 
 
+@pytest.mark.one_in(2)
 async def test_a_commit_cancelled_at_any_step_of_the_loop_leaves_rows_and_objects_equal(
     async_engine: AsyncEngine, store: Store, judge: Judge
 ) -> None:
@@ -184,6 +187,7 @@ async def test_a_commit_cancelled_at_any_step_of_the_loop_leaves_rows_and_object
         number += 1 + number // 5
 
 
+@pytest.mark.one_in(2)
 async def test_a_timeout_during_the_upload_leaves_nothing(async_engine: AsyncEngine, store: Store, judge: Judge) -> None:
     store.backends["docs"].delay = 0.2
     with pytest.raises(TimeoutError):
@@ -194,6 +198,7 @@ async def test_a_timeout_during_the_upload_leaves_nothing(async_engine: AsyncEng
     assert store.objects() == set()
 
 
+@pytest.mark.one_in(2)
 async def test_a_cancellation_during_the_delete_after_a_commit_finishes_the_delete(
     async_engine: AsyncEngine, store: Store, judge: Judge
 ) -> None:
@@ -216,6 +221,7 @@ async def test_a_cancellation_during_the_delete_after_a_commit_finishes_the_dele
     assert store.objects() == set()
 
 
+@pytest.mark.thorough
 @ONE
 async def test_a_commit_cancelled_twice_leaves_rows_and_objects_equal(
     async_engine: AsyncEngine, store: Store, judge: Judge
@@ -243,6 +249,7 @@ async def test_a_cancellation_while_the_connection_is_given_back_still_deletes_w
     await judge.check()
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("kind", ["s3", "local"])
 async def test_a_crowd_of_uploads_in_threads_is_all_stored_or_all_gone(
     async_engine: AsyncEngine, store: Store, check: Check, kind: str

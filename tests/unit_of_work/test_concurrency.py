@@ -22,6 +22,7 @@ def document(worker: int, number: int) -> Document:
     return Document(title=f"{worker}-{number}", file=FileObject(filename="cat.png", content=b"%d %d" % (worker, number)))
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("kind", ["local", "s3"])
 def test_eight_threads_insert_at_once(engine: Engine, store: Store, check: Callable[[], None], kind: str) -> None:
     def work(worker: int) -> None:
@@ -36,6 +37,7 @@ def test_eight_threads_insert_at_once(engine: Engine, store: Store, check: Calla
     assert len(store.objects()) == WORKERS * INSERTS
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("kind", ["local", "s3"])
 async def test_eight_tasks_insert_at_once(async_engine: AsyncEngine, store: Store, check: Callable[[], None], kind: str) -> None:
     async def work(worker: int) -> None:

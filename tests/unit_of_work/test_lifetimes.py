@@ -23,6 +23,8 @@ from tests.cases.databases import SQLite
 from tests.cases.models import Document, Folder, Named, Note
 from tests.cases.stores import Store
 
+pytestmark = pytest.mark.usefixtures("frozen_heap")
+
 Use = Callable[[Session], object]
 
 

@@ -257,6 +257,7 @@ def _locked(connection: Connection, table: Table) -> set[Place]:
     return every - free
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("database", ["postgresql", "mariadb"], indirect=True)
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_rows_are_locked_in_sqlalchemy_s_order(engine: Engine, name: str) -> None:
@@ -271,6 +272,7 @@ def test_rows_are_locked_in_sqlalchemy_s_order(engine: Engine, name: str) -> Non
         assert locked_while_one_is_held(engine, order[at], partial(change, name=name, files=True), wanted) == wanted
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("database", ["postgresql", "mariadb"], indirect=True)
 @pytest.mark.parametrize("by_key", [True, False])
 def test_bulk_updates_lock_rows_by_key(engine: Engine, *, by_key: bool) -> None:

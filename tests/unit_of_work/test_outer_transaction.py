@@ -15,6 +15,8 @@ from filerow import FileObject
 from tests.cases.models import Document
 from tests.cases.stores import Store
 
+pytestmark = pytest.mark.usefixtures("frozen_heap")
+
 Check = Callable[[], None]
 JOINING = ["conditional_savepoint", "rollback_only", "create_savepoint"]
 each_mode = pytest.mark.parametrize("mode", [*JOINING, "control_fully"])
@@ -196,6 +198,7 @@ def test_a_connection_lost_before_the_outer_commit(
     assert before <= store.objects(), "the rows are as they were before, and have lost their bytes"
 
 
+@pytest.mark.one_in(2)
 def test_a_connection_that_nobody_holds_any_more(
     engine: Engine, store: Store, check: Check, before: set[tuple[str, str]]
 ) -> None:

@@ -20,6 +20,8 @@ from filerow import FileObject
 from tests.cases.models import Document, Named
 from tests.cases.stores import Store
 
+pytestmark = pytest.mark.usefixtures("frozen_heap")
+
 Check = Callable[[], None]
 Objects = set[tuple[str, str]]
 
@@ -220,6 +222,7 @@ OUTER: dict[str, Callable[[Connection], None]] = {
 }
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("end", OUTER.values(), ids=OUTER)
 @each_way
 def test_an_outer_transaction_ends_before_its_session(

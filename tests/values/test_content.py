@@ -33,6 +33,8 @@ from tests.values.rows import stored_by
 if TYPE_CHECKING:
     from tests.values.conftest import Call, WatchedBackend
 
+pytestmark = pytest.mark.usefixtures("frozen_heap")
+
 DATA = bytes(range(256)) * 40
 ONE_REQUEST = 5 << 20  # up to this many bytes go to the store in one request
 Make = Callable[[Path, bytes], Any]

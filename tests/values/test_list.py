@@ -12,6 +12,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from filerow import FileObject, FileObjectList, StoredObject
 from filerow.exceptions import FileStateError
 
+pytestmark = pytest.mark.usefixtures("frozen_heap")
+
 
 class Base(DeclarativeBase):
     pass

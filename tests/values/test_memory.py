@@ -61,6 +61,7 @@ def where(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     )
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize(
     ("where", "kind"),
     [
