@@ -8,8 +8,7 @@ from typing import Any
 from unittest.mock import MagicMock, Mock, create_autospec
 
 import pytest
-from sqlalchemy import Engine, create_engine, delete, event, insert, select, update
-from sqlalchemy.exc import InvalidRequestError
+from sqlalchemy import Engine, delete, event, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import ORMExecuteState, Session
 
@@ -27,31 +26,13 @@ ENGINES: dict[str, Engines] = {
     "an option engine first": lambda engine: [engine.execution_options(logging_token="a"), engine],
     "an option engine last": lambda engine: [engine, engine.execution_options(logging_token="a")],
     "options of options": lambda engine: [
-        engine.execution_options(logging_token="a").execution_options(logging_token="b"),
+        engine.execution_options(logging_token="a").execution_options(schema_translate_map={}),
         engine.execution_options(logging_token="c"),
     ],
 }
 
 
-def _joins_events_twice() -> bool:
-    """Return True if this SQLAlchemy takes listeners on engines made from engines with options (2.0.30 does not)."""
-    engine = create_engine("sqlite://").execution_options(logging_token="a")
-    try:
-        event.listen(engine.execution_options(logging_token="b"), "engine_connect", lambda _: None)
-    except InvalidRequestError:
-        return False
-    return True
-
-
-each_order = pytest.mark.parametrize(
-    "engines",
-    [
-        pytest.param(
-            make, id=name, marks=pytest.mark.skipif(index > 0 and not _joins_events_twice(), reason="SQLAlchemy is too old")
-        )
-        for index, (name, make) in enumerate(ENGINES.items())
-    ],
-)
+each_order = pytest.mark.parametrize("engines", ENGINES.values(), ids=ENGINES)
 
 
 def file(content: bytes = b"new") -> FileObject:

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import StaticPool
 
 from filerow import FileObject
+from tests.cases.databases import PostgreSQL, SQLite
 from tests.cases.models import Document
 from tests.cases.stores import Store
 
@@ -105,6 +107,61 @@ def test_a_session_closed_without_commit(
         if outer.is_active:
             outer.commit()  # whether the rows are there now is the mode's business; that rows and objects agree is ours
     check()
+
+
+@each_joining_mode
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+def test_a_connection_of_an_engine_with_options(
+    engine: Engine, store: Store, check: Check, before: set[tuple[str, str]], mode: str, end: str
+) -> None:
+    with engine.execution_options(schema_translate_map={}).connect() as connection:
+        outer = connection.begin()
+        with joined(connection, mode) as session:
+            change(session)
+            session.commit()
+        getattr(outer, end)()
+    check()
+    assert (before & store.objects()) == (before if end == "rollback" else set())
+
+
+def test_a_pool_of_one_connection_read_after_the_outer_commit(
+    sqlite: SQLite, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = sqlite.engine(poolclass=StaticPool)
+    with engine.connect() as connection:
+        outer = connection.begin()
+        with joined(connection, "create_savepoint") as session:
+            session.add(Document(title="one", file=file()))
+            session.commit()
+            session.query(Document).one().file = file(b"newer")
+            session.commit()
+        outer.commit()
+        with engine.connect() as other:
+            other.execute(select(Document.id))
+    engine.dispose()
+    assert len(store.objects()) == 1
+    assert not caplog.records
+
+
+def test_a_pool_of_one_connection_rolled_back_by_another_user(postgresql: PostgreSQL, store: Store) -> None:
+    postgresql.empty()
+    engine = postgresql.engine(poolclass=StaticPool)
+    with Session(engine) as session:
+        session.add(Document(title="one", file=file()))
+        session.commit()
+    with engine.connect() as connection:
+        outer = connection.begin()
+        with joined(connection, "create_savepoint") as session:
+            session.query(Document).one().file = None
+            session.commit()
+        with engine.connect() as other:
+            other.exec_driver_sql("SELECT 1")
+            other.rollback()
+        outer.commit()
+    with Session(engine) as session:
+        one = session.query(Document).one()
+        assert one.file is None or one.file.get_content() == b"new"
+    engine.dispose()
 
 
 @each_joining_mode

@@ -44,7 +44,7 @@ from filerow._orm.history import (
     row_taken_over,
     set_initial,
 )
-from filerow._orm.outer_transaction import delete_abandoned, forget, outer_transaction, returned, still_open
+from filerow._orm.outer_transaction import delete_abandoned, forget, outer_transaction, returned
 from filerow._orm.ownership import Change
 from filerow._orm.rows import Owned, begin_savepoints, read_into, read_links, read_owned
 from filerow._orm.session import Flush, SessionFiles, session_files, sessions_of_connection
@@ -222,7 +222,6 @@ def _before_flush(session: Session, context: UOWTransaction, instances: object) 
             begin_savepoints(session, changes)
     files.keep(session, work)
     flush.note(work, changes)
-    _watch_outer(session)
 
 
 def _catch_up(mapper: Mapper[Any], connection: Connection, state: InstanceState[Any]) -> None:
@@ -280,7 +279,6 @@ def _carry_out(session: Session, flush: Flush, changes: Sequence[Change]) -> Non
         work.settle_owners(changes, flush.made_for({slot_of(change).owner for change in changes}))
     files.keep(session, work)
     flush.note(work, changes)
-    _watch_outer(session)
 
 
 def _after_flush(session: Session, context: UOWTransaction) -> None:
@@ -302,14 +300,8 @@ def _do_orm_execute(state: ORMExecuteState) -> Any:
     """Run a bulk statement on a class with files after all other hooks, which may change it, or choose its bind or shards."""
     if not concerns_files(state):
         return None
-    listen_last(state, _run_bulk)
+    listen_last(state, run_bulk)
     return state.invoke_statement()
-
-
-def _run_bulk(state: ORMExecuteState) -> Any:
-    result = run_bulk(state)
-    _watch_outer(state.session)
-    return result
 
 
 # -- transactions ----------------------------------------------------------------------------------------------------------
@@ -328,7 +320,7 @@ def _after_begin(session: Session, transaction: SessionTransaction, connection: 
         event.listen(engine, "checkin", _checkin)
         event.listen(engine, "before_cursor_execute", _before_cursor_execute)
         event.listen(engine, "after_cursor_execute", _after_cursor_execute)
-    _watch_outer(session)
+        _listen_to_outer(engine)
 
 
 def _before_cursor_execute(
@@ -399,10 +391,9 @@ def _savepoint_rolled_back(connection: Connection, name: str, context: None) -> 
 def _connection_commits(connection: Connection) -> None:
     """Notice a COMMIT on the session's connection that is not the session's."""
     forget(connection)
+    _outer_commits(connection)
     for files in sessions_of_connection(connection):
         files.committed_elsewhere(connection)
-    if outer_transaction(connection) is not None:
-        _listen_to_outer(connection)
 
 
 def _before_commit(session: Session) -> None:
@@ -436,10 +427,7 @@ def _after_transaction_end(session: Session, transaction: SessionTransaction) ->
         binding_refused.set(False)
     if transaction.parent is not None and not transaction.nested:
         files.flush = None
-    outer = still_open(files.connections) if transaction.parent is None else None
     files.ended(transaction)
-    if outer is not None and outer_transaction(outer) is not None:
-        _listen_to_outer(outer)
     if transaction.parent is None:
         delete_abandoned()
 
@@ -447,16 +435,11 @@ def _after_transaction_end(session: Session, transaction: SessionTransaction) ->
 # -- a transaction somebody else looks after -------------------------------------------------------------------------------
 
 
-def _watch_outer(session: Session) -> None:
-    """Follow the fate of a transaction that the session has joined, once it has done something to files in it."""
-    connection = session_files(session).joined
-    if connection is not None and outer_transaction(connection) is not None:
-        _listen_to_outer(connection)
+def _listen_to_outer(engine: Engine) -> None:
+    """Follow the fate of transactions that sessions join.
 
-
-def _listen_to_outer(connection: Connection) -> None:
-    if event.contains(connection, "rollback", _outer_rolls_back):
-        return
+    Not by listening to their connections: SQLAlchemy 2.0.30 allows that on no engine with options of its own.
+    """
     for name, listener in (
         ("begin", _outer_begins),
         ("begin_twophase", _outer_begins),
@@ -464,11 +447,10 @@ def _listen_to_outer(connection: Connection) -> None:
         ("rollback_savepoint", _outer_savepoint_rolled_back),
         ("rollback", _outer_rolls_back),
         ("rollback_twophase", _outer_rolls_back),
-        ("commit", _outer_commits),
         ("prepare_twophase", _outer_prepares),
         ("commit_twophase", _outer_commits),
     ):
-        event.listen(connection, name, listener)
+        event.listen(engine, name, listener)
 
 
 def _outer_begins(connection: Connection, *xid: object) -> None:

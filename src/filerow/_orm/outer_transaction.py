@@ -124,6 +124,11 @@ class OuterTransaction:
         """Delete nothing of this transaction's, whatever its end is."""
         self._doubts = self._doubts or why
 
+    def used_by_another(self) -> None:
+        """Note that another transaction uses the same database connection, and will end this one too if it is still open."""
+        if self._ledger:
+            self.doubt("the connection was used by another transaction")
+
     # -- what follows --------------------------------------------------------------------------------------------------
 
     def clean(self) -> None:
@@ -183,10 +188,8 @@ def outer_transaction(connection: Connection, *, make: bool = False) -> OuterTra
     if connection.closed or connection.invalidated:
         return None
     found: OuterTransaction | None = connection.info.get(_KEY)
-    if found is not None and not found.is_of(
-        connection
-    ):  # another connection to the same database connection, as of a StaticPool
-        found.doubt("the connection was used by another transaction")
+    if found is not None and not found.is_of(connection):  # another user of one database connection, as of a StaticPool
+        found.used_by_another()
         found = None
     if found is None and make:
         found = connection.info[_KEY] = OuterTransaction(connection)
