@@ -6,6 +6,7 @@ import ast
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,7 @@ def rank_of(module: str) -> int:
     pytest.fail(f"{module} has no rank: say in RANKS what it may know")
 
 
+@cache
 def imports_of(file: Path) -> list[tuple[str, int]]:
     """Return the modules a file imports anywhere, be it inside a function or for a type checker only, with the line."""
     found: list[tuple[str, int]] = []
@@ -294,6 +296,7 @@ def test_only_the_batch_runner_knows_greenlets() -> None:
     assert knows == {"_execution.batch"}
 
 
+@cache
 def calls_of(file: Path) -> list[str]:
     return [ast.unparse(node.func) for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
 

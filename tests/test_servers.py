@@ -356,6 +356,7 @@ def test_an_external_s3_server_keeps_nothing_of_ours(moto_server: S3Server, monk
     assert bucket not in {entry["Name"] for entry in moto_server.client.list_buckets()["Buckets"]}
 
 
+@pytest.mark.thorough
 def test_the_browser_runs_scripts_and_tells_what_they_return(chromium: Chromium) -> None:
     from tests.servers.chromium import ScriptError
 

@@ -47,6 +47,7 @@ ALSO = {
 SLOW = {
     "a_cancelled_put_leaves_nothing",
     "a_path_can_be_overwritten_on_request",
+    "a_race_of_copies_has_exactly_one_winner",
     "asynchronous_calls_do_not_block_the_event_loop",
     "many_objects_are_deleted_in_one_call",
     "readers_see_whole_objects_while_writers_replace_them",
@@ -54,6 +55,10 @@ SLOW = {
     "uploads_fed_by_downloads_do_not_wait_for_each_other",
 }
 """What takes seconds on an emulator, and tries code that the same backend also runs on a quicker server."""
+
+
+RACES = {"a_race_to_create_has_exactly_one_winner", "a_race_of_copies_has_exactly_one_winner"}
+"""Many writers at once, which take SeaweedFS seconds; the races of commits are in every run."""
 
 
 class Suite(Conformance):

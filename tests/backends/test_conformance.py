@@ -27,7 +27,7 @@ from tests.backends.stores import (
     s3fs_options,
     shared,
 )
-from tests.backends.suite import ALSO, CORE, SLOW, Suite
+from tests.backends.suite import ALSO, CORE, RACES, SLOW, Suite
 from tests.servers import samba
 from tests.servers.counting import CountingProxy
 
@@ -83,6 +83,8 @@ class TestObstoreLocal(Suite):
 class TestObstoreS3(Suite):
     """On SeaweedFS."""
 
+    later = SLOW
+
     def make(self) -> StorageBackend:
         server, bucket = bucket_of(self.request, "s3_server")
         return on_obstore(f"s3://{bucket}", **s3_options(server))
@@ -129,6 +131,7 @@ class TestObstoreMoto(Suite):
 @pytest.mark.servers
 class TestObstoreAzure(Suite):
     every_run = CORE | ALSO
+    later = RACES | SLOW
 
     def make(self) -> StorageBackend:
         server, container = bucket_of(self.request, "azurite_server")
@@ -168,7 +171,8 @@ class TestFSSpecFile(Suite):
 class TestFSSpecS3(Suite):
     """On SeaweedFS."""
 
-    every_run = CORE | ALSO
+    every_run = CORE | {"a_url_to_read_answers_with_the_headers_it_was_signed_for"}
+    later = RACES
 
     def make(self) -> StorageBackend:
         server, bucket = bucket_of(self.request, "s3_server")

@@ -160,6 +160,7 @@ PLAYS = """new Promise((done, fail) => {
 })"""
 
 
+@pytest.mark.thorough
 @pytest.mark.one_in(2)
 @pytest.mark.parametrize("how", ["app", "link"])
 def test_pictures_sounds_and_texts_are_shown(chromium: Chromium, site: Site, folder: LocalBackend, how: str) -> None:

@@ -13,6 +13,12 @@ from tests.databases import EmptyDatabase, empty_database
 from tests.maintenance.world import Place, make_tables
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Leave half of the databases and stores that a test has to thorough runs."""
+    if item.get_closest_marker("one_in") is None:
+        item.add_marker(pytest.mark.one_in(2))
+
+
 @pytest.fixture
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """Two backends; ``@pytest.mark.parametrize("store", ["s3"], indirect=True)`` for some in a bucket."""

@@ -45,6 +45,7 @@ def tool(suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Too
     return run
 
 
+@pytest.mark.thorough
 def test_unexplained_differences_fail_explained_ones_pass(tool: Tool) -> None:
     code, output = tool("--mode", "files")
     assert code == 1

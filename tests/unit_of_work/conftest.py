@@ -18,6 +18,12 @@ from tests.cases.world import World
 __all__ = ["postgresql", "runner", "sqlite", "sqlite_template", "store"]
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Leave half of the databases and stores that a test has to thorough runs."""
+    if item.get_closest_marker("one_in") is None:
+        item.add_marker(pytest.mark.one_in(2))
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def place(request: pytest.FixtureRequest) -> SQLite | PostgreSQL:
     """A database with all tables and no row."""

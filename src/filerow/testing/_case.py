@@ -20,13 +20,13 @@ from filerow.testing._harness import Harness
 
 __all__ = (
     "CASES",
-    "MISSING",
     "Case",
     "async_case",
     "case",
     "check",
     "ensure",
     "equal",
+    "is_missing",
     "needs_kept_paths",
     "raised",
     "scratch_folder",
@@ -55,9 +55,6 @@ class Case:
     sides: tuple[str, ...]
     large: bool
 
-
-MISSING = (ObjectNotFoundError, ObjectHiddenError)
-"""The errors of a missing object; the second where the credentials may not list."""
 
 CASES: dict[str, Case] = {}
 """Every case by name, in the order of their themes."""
@@ -189,6 +186,11 @@ def equal(actual: object, expected: object, what: str) -> None:
     """
     if actual != expected:
         raise CaseFailedError(f"{what}: expected {_shown(expected)}, got {_shown(actual)}")
+
+
+def is_missing(result: object) -> bool:
+    """Return True for the error of a missing object, also where the credentials may not list."""
+    return isinstance(result, ObjectNotFoundError | ObjectHiddenError)
 
 
 def raised(kind: type[E], call: Callable[..., Any], *args: Any) -> E:

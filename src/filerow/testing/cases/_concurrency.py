@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from filerow.backends.base import ObjectInfo
-from filerow.testing._case import MISSING, case, ensure, equal
+from filerow.testing._case import case, ensure, equal, is_missing
 from filerow.testing._driver import OVERWRITE, SMALL, SyncDriver
 
 __all__ = ()
@@ -46,6 +46,6 @@ def readers_see_an_object_whole_or_not_at_all_while_it_goes(d: SyncDriver) -> No
     for call, result in zip(calls, results, strict=True):
         expected = {"read": SMALL, "delete": {}}.get(call[0])
         whole = result.size == len(SMALL) if isinstance(result, ObjectInfo) else result == expected
-        gone = call[0] != "delete" and isinstance(result, MISSING)
+        gone = call[0] != "delete" and is_missing(result)
         ensure(whole or gone, f"{call[0]}() beside a delete gave {result!r}"[:500])
     equal(d.paths(d.folder), [], "what is left")
