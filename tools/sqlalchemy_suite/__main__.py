@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tools.sqlalchemy_suite import database, distribution
 from tools.sqlalchemy_suite.differences import KINDS, Difference, Triage, compare, outcome_in
-from tools.sqlalchemy_suite.results import Mode, Results, count, load
+from tools.sqlalchemy_suite.results import Mode, Results, count, load, save
 from tools.sqlalchemy_suite.runner import Run, RunFailedError, lower_priority
 
 HERE = Path(__file__).parent
@@ -34,7 +34,7 @@ def _arguments() -> argparse.ArgumentParser:
     add("--processes", type=int, default=2)
     add("--cache", type=Path, default=CACHE, help="for distributions, venvs, results and logs")
     add("--reuse", choices=("nothing", "controls", "all"), default="controls",
-        help="which earlier runs on the same paths to take; by default the plain one and controls")  # fmt: skip
+        help="which earlier runs on the same paths to take; by default those without Filerow")  # fmt: skip
     add("--suite", type=Path, help="another suite than SQLAlchemy's, which opens its own databases")
     add("--triage", type=Path, default=HERE / "triage.toml")
     add("--sabotage", choices=SABOTAGE, default="", help="break something, to see it found")
@@ -47,35 +47,37 @@ class Session:
     def __init__(self, run: Run, reuse: str) -> None:
         self._run = run
         self._reuse = reuse
-        self._done: dict[Mode, Results] = {}
 
     def differences(self, mode: Mode) -> list[Difference]:
-        """Return how a mode differs from the plain run and from its control."""
-        plain, run = self._results(Mode.PLAIN), self._results(mode)
-        if mode.control is None:
-            return list(compare(mode, run, plain, {}))
-        odd = {test for test, now in run.items() if now.outcome != outcome_in(plain, test)}
-        control = self._control(mode.control, odd)
-        alike = sum(outcome_in(control, test) == run[test].outcome for test in odd)
-        print(f"{alike} tests differ in mode {mode.control}, without Filerow, as they do in mode {mode}")
+        """Return how a mode differs from the plain run and from its control.
+
+        A test that passes needs neither. Of others, whole classes run again, for their tests may share something; of
+        those that skip only they themselves.
+        """
+        run = self._results(mode)
+        failed = {_class_of(test) for test, now in run.items() if now.outcome == "failed"}
+        doubtful = {test for test, now in run.items() if now.outcome == "skipped" or _class_of(test) in failed}
+        plain = self._control(Mode.PLAIN, doubtful)
+        odd = {test for test, now in run.items() if now.outcome not in {"passed", outcome_in(plain, test)}}
+        control: Results = {}
+        if mode.control is not None:
+            control = self._control(mode.control, {test for test in run if _class_of(test) in set(map(_class_of, odd))})
+            alike = sum(outcome_in(control, test) == run[test].outcome for test in odd)
+            print(f"{alike} tests differ in mode {mode.control}, without Filerow, as they do in mode {mode}")
         return list(compare(mode, run, plain, control))
 
     def _results(self, mode: Mode) -> Results:
-        """Return the results of a mode; run it the first time."""
-        if mode not in self._done:
-            saved = self._run.results(mode)
-            reused = self._reuse == "all" or (self._reuse == "controls" and mode.is_control)
-            self._done[mode] = load(saved) if reused and saved.exists() else self._start(mode, self._run)
-        return self._done[mode]
+        saved = self._run.results(mode)
+        return load(saved) if self._reuse == "all" and saved.exists() else self._start(mode, self._run)
 
     def _control(self, mode: Mode, tests: set[str]) -> Results:
         """Return results of a control that has run on these tests at least."""
         saved = self._run.results(mode)
         known = load(saved) if self._reuse != "nothing" and saved.exists() else {}
-        if not tests <= known.keys():
-            options = [path for path in self._run.paths if path.startswith("-")]
-            files = sorted({test.partition("::")[0] for test in tests})
-            known = self._start(mode, replace(self._run, paths=[*files, *options]))
+        wanted = tests - known.keys()
+        if wanted:
+            known |= self._start(mode, self._run.only(wanted))
+            save(known, saved)
         return known
 
     def _start(self, mode: Mode, run: Run) -> Results:
@@ -85,6 +87,10 @@ class Session:
         print(f"{mode:10}", *(f"{counts[name]:6} {name}" for name in ("passed", "failed", "skipped", *KINDS[1:])),
               f"{time.monotonic() - began:7.0f} s", flush=True)  # fmt: skip
         return results
+
+
+def _class_of(test: str) -> str:
+    return test.rpartition("::")[0]
 
 
 def _print_table(mode: Mode, found: list[Difference], triage: Triage) -> list[Difference]:

@@ -98,11 +98,14 @@ def outcome_in(results: Results, test: str) -> str:
 
 
 def compare(mode: Mode, run: Results, plain: Results, control: Results) -> Iterator[Difference]:
-    """Yield what differs from the plain run without differing in the control, and all findings."""
+    """Yield what differs from the plain run without differing in the control, and all findings.
+
+    The plain run and the control need only have the tests that do not pass.
+    """
     for test in sorted(run.keys() | plain.keys()):
         was, now = outcome_in(plain, test), outcome_in(run, test)
         ours = run.get(test, Outcome(now))
-        if now != was and (test not in control or now != outcome_in(control, test)):
+        if now not in {"passed", was} and (test not in control or now != outcome_in(control, test)):
             yield Difference(mode, OUTCOME, neutral(test), f"{was} -> {now}: {ours.message}")
         for finding in ours.findings:
             yield Difference(mode, finding.kind, neutral(test), finding.detail, finding.cause)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tools.sqlalchemy_suite.distribution import ROOT
@@ -31,6 +31,7 @@ class Run:
         processes: How many run side by side.
         output: A folder for results and logs.
         sabotage: What to break, to show that a run can fail.
+        tests: The tests to run of these paths; all, if empty.
     """
 
     suite: Path
@@ -40,6 +41,13 @@ class Run:
     processes: int
     output: Path
     sabotage: str = ""
+    tests: Collection[str] = ()
+
+    def only(self, tests: Collection[str]) -> Run:
+        """Return a run of these tests alone, on files that hold them."""
+        options = [path for path in self.paths if path.startswith("-")]
+        files = sorted({test.partition("::")[0] for test in tests})
+        return replace(self, paths=[*files, *options], tests=tests)
 
     def results(self, mode: Mode) -> Path:
         """Return where the results of a mode are kept."""
@@ -56,6 +64,8 @@ class Run:
         results = self.results(mode)
         log = results.with_suffix(".log")
         results.unlink(missing_ok=True)
+        chosen = results.with_suffix(".tests")
+        chosen.write_text("\n".join(sorted(self.tests)))
         with log.open("wb") as file:
             code = subprocess.run(
                 self._command(), cwd=self.suite, env=self._environment(mode, results),
@@ -85,6 +95,7 @@ class Run:
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
             "FILEROW_SUITE_MODE": mode,
             "FILEROW_SUITE_RESULTS": str(results),
+            "FILEROW_SUITE_TESTS": str(results.with_suffix(".tests")),
             "FILEROW_SUITE_SABOTAGE": self.sabotage,
         }
 

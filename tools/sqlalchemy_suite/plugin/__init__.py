@@ -1,7 +1,8 @@
 """The pytest plugin: does to a suite what the mode says, and writes down what became of each test.
 
 It runs in the suite's own process, with the suite's SQLAlchemy, and is told by environment
-variables: ``FILEROW_SUITE_MODE``, ``FILEROW_SUITE_RESULTS`` and ``FILEROW_SUITE_SABOTAGE``.
+variables: ``FILEROW_SUITE_MODE``, ``FILEROW_SUITE_RESULTS``, ``FILEROW_SUITE_TESTS`` and
+``FILEROW_SUITE_SABOTAGE``.
 """
 
 from __future__ import annotations
@@ -71,6 +72,19 @@ class Around:
                     item.user_properties.append((PROPERTY, vars(finding)))
 
 
+class Selection:
+    """Leaves out all tests but some."""
+
+    def __init__(self, tests: set[str]) -> None:
+        self._tests = tests
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """Choose, after the suite has named its tests by database."""
+        config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in self._tests])
+        items[:] = [item for item in items if item.nodeid in self._tests]
+
+
 class Recorder:
     """Writes the results, in the process that all reports come to."""
 
@@ -106,5 +120,8 @@ def pytest_configure(config: pytest.Config) -> None:
     distributes = getattr(config.option, "numprocesses", None) and not is_worker
     if mode is not Mode.PLAIN and not distributes:
         config.pluginmanager.register(Around(mode))
+    tests = set(Path(os.environ["FILEROW_SUITE_TESTS"]).read_text().splitlines())
+    if tests and not distributes:
+        config.pluginmanager.register(Selection(tests))
     if not is_worker:
         config.pluginmanager.register(Recorder(Path(os.environ["FILEROW_SUITE_RESULTS"])))
