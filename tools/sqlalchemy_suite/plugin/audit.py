@@ -6,6 +6,8 @@ import gc
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
+from sqlalchemy.orm import Session
+
 from tools.sqlalchemy_suite.plugin.causes import Causes
 from tools.sqlalchemy_suite.plugin.saboteur import Saboteur
 from tools.sqlalchemy_suite.plugin.tables import Named, Tables
@@ -33,7 +35,9 @@ class Audit:
         try:
             findings = list(self._findings())
             if any(finding.kind == "orphan" for finding in findings):
-                gc.collect()  # sessions that nobody closed take back what they have stored
+                gc.collect()  # sessions and connections that nobody closed
+                with Session() as session:  # whoever ends a transaction next deletes what these had stored
+                    session.begin()
                 findings = list(self._findings())
         except Exception as error:  # noqa: BLE001 - whatever a database or driver raises
             return [Finding("unread", repr(error)[:300])]

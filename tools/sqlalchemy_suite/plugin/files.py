@@ -175,6 +175,7 @@ class FileColumn(ExtraColumn):
             return
         self._findings = ()  # closing sessions may come back here
         self._causes.end()
+        ensure_filerow_listens()
         close_all_sessions()
         self._findings = self._audit.compare() if self.given or self._audit.is_needed() else ()
 
