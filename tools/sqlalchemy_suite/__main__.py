@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tools.sqlalchemy_suite import database, distribution
+from tools.sqlalchemy_suite import database, distribution, selection
 from tools.sqlalchemy_suite.differences import KINDS, Difference, Triage, compare, outcome_in
 from tools.sqlalchemy_suite.results import Mode, Results, count, load, save
 from tools.sqlalchemy_suite.runner import Run, RunFailedError, lower_priority
 
 HERE = Path(__file__).parent
 CACHE = distribution.ROOT / ".servers" / "sqlalchemy-suite"
-PATHS = ("test/orm", "test/ext")
 SABOTAGE = ("listeners", "orphan", "dangling", "shared")
 SHOWN = 160
 """Characters of a difference in the table; all of it stands in the log."""
@@ -27,7 +26,8 @@ SHOWN = 160
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tools.sqlalchemy_suite", description=__doc__)
     add = parser.add_argument
-    add("paths", nargs="*", default=PATHS, help="of the suite: files, folders, pytest's options after --")
+    add("paths", nargs="*", help="of the suite: files, folders, pytest's options after --; by default test/orm and test/ext")
+    add("--writing", action="store_true", help="of these only the files whose tests write through sessions")
     add("--mode", action="append", type=Mode, choices=list(Mode), help="by default listeners, then files")
     add("--database", choices=database.NAMES, default="sqlite")
     add("--sqlalchemy", metavar="VERSION", default=distribution.installed(), help="in a venv of its own")
@@ -125,12 +125,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     version = given.sqlalchemy
     suite = given.suite or distribution.tests_of(version, given.cache)
     python = distribution.python_for(version, given.cache)
-    of_paths = hashlib.sha256("\0".join(map(str, [suite, *given.paths])).encode()).hexdigest()[:8]
+    paths = given.paths or (selection.writing(suite) if given.writing else selection.ALL)
+    of_paths = hashlib.sha256("\0".join(map(str, [suite, *paths])).encode()).hexdigest()[:8]
     output = given.cache / "results" / f"{version}-{given.database}-{of_paths}"
-    run = Run(suite, given.paths, python, "", given.processes, output, given.sabotage)
+    run = Run(suite, paths, python, "", given.processes, output, given.sabotage)
     triage = Triage(given.triage if given.triage.exists() else None, given.database)
     new: list[Difference] = []
-    print(f"SQLAlchemy {version} on {given.database}, {' '.join(given.paths)}", flush=True)
+    print(f"SQLAlchemy {version} on {given.database}, {' '.join(paths)}", flush=True)
     with database.open_database(given.database) as url:
         session = Session(replace(run, url="" if given.suite else url), given.reuse)
         try:
