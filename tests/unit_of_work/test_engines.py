@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event, current_thread
 from typing import Any
 from unittest.mock import MagicMock, Mock, create_autospec
 
 import pytest
-from sqlalchemy import Engine, delete, event, insert, select, update
+from sqlalchemy import Connection, Engine, delete, event, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import ORMExecuteState, Session
 
@@ -97,6 +99,30 @@ async def test_async_option_engines_notice_what_bypasses_the_session(
         await session.run_sync(behind)
     await engine.dispose()
     no_row_is_dangling(sqlite, store)
+
+
+def test_the_first_session_of_an_engine_disturbs_no_statement_under_way(sqlite: SQLite, store: Store) -> None:
+    engine = sqlite.engine(pool_size=2)
+    began, go_on = Event(), Event()
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def wait(connection: Connection, *statement: object) -> None:
+        if current_thread().name.startswith("other"):
+            began.set()
+            go_on.wait(10)
+
+    def read() -> object:
+        with engine.connect() as connection:
+            return connection.scalar(select(1))
+
+    with ThreadPoolExecutor(1, thread_name_prefix="other") as threads:
+        reading = threads.submit(read)
+        began.wait(10)
+        with Session(engine) as session:
+            session.execute(select(Document))
+        go_on.set()
+        assert reading.result() == 1
+    engine.dispose()
 
 
 MOCKS: dict[str, Callable[[], Any]] = {

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, ForeignKey, Result, create_engine, event, insert, inspect, select
+from sqlalchemy import Connection, ForeignKey, Result, create_engine, event, insert, inspect, select
 from sqlalchemy.orm import (
     DeclarativeBase,
     Mapped,
@@ -23,7 +23,6 @@ from filerow._orm.sqlalchemy_private import (
     listen_last,
     multi_values_of,
     persistent_sort_key,
-    root_of,
     savepoint_names,
     sorted_tables,
     took_from_engine,
@@ -93,15 +92,6 @@ def test_a_flush_s_order_of_tables_is_known() -> None:
 def test_the_keys_of_joined_tables_are_known_to_be_equal() -> None:
     note, memo = Note.__table__.c.id, Memo.__table__.c.number
     assert set(equivalent_columns(inspect(Memo))[note]) == {memo}
-
-
-def test_the_root_of_engines_with_options_is_found(session: Session) -> None:
-    engine = session.get_bind()
-    assert isinstance(engine, Engine)
-    assert root_of(engine) is engine
-    options = engine.execution_options(logging_token="a")
-    assert root_of(options) is engine
-    assert root_of(options.execution_options(schema_translate_map={})) is engine
 
 
 def test_a_connection_that_a_session_was_given_is_known(session: Session) -> None:

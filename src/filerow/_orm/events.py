@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
-from weakref import WeakSet, ref
+from weakref import ref
 
 from sqlalchemy import Connection, Engine, MetaData, Table, event
 from sqlalchemy.engine import ExceptionContext
@@ -48,13 +48,11 @@ from filerow._orm.outer_transaction import delete_abandoned, forget, outer_trans
 from filerow._orm.ownership import Change
 from filerow._orm.rows import Owned, begin_savepoints, read_into, read_links, read_owned
 from filerow._orm.session import Flush, SessionFiles, session_files, sessions_of_connection
-from filerow._orm.sqlalchemy_private import listen_last, root_of
+from filerow._orm.sqlalchemy_private import listen_last
 from filerow._orm.verify import verify
 from filerow.exceptions import UntrustedDocumentError
 
 __all__ = ("install", "on_ddl")
-
-_watched_engines: WeakSet[Engine] = WeakSet()
 
 
 def install() -> None:
@@ -64,21 +62,38 @@ def install() -> None:
 
 
 def _listen_to_sessions() -> None:
-    """Called with the first mapped class that has a file column, so that other programs pay nothing at all."""
-    if event.contains(Session, "before_flush", _before_flush):
-        return
-    for name, listener in (
-        ("before_flush", _before_flush),
-        ("after_flush", _after_flush),
-        ("after_begin", _after_begin),
-        ("before_commit", _before_commit),
-        ("after_commit", _after_commit),
-        ("after_rollback", _after_rollback),
-        ("after_transaction_create", _after_transaction_create),
-        ("after_transaction_end", _after_transaction_end),
+    """Called with each mapped class that has a file column, so that other programs pay nothing at all.
+
+    That is the time to listen to all engines, too. To listen to one when a session begins on it would change its lists of
+    listeners, through which the statements of other threads may be running. Not to connections, on which SQLAlchemy 2.0.30 takes
+    no listeners when their engine has options of its own.
+    """
+    for target, name, listener in (
+        (Session, "before_flush", _before_flush),
+        (Session, "after_flush", _after_flush),
+        (Session, "after_begin", _after_begin),
+        (Session, "before_commit", _before_commit),
+        (Session, "after_commit", _after_commit),
+        (Session, "after_rollback", _after_rollback),
+        (Session, "after_transaction_create", _after_transaction_create),
+        (Session, "after_transaction_end", _after_transaction_end),
+        (Session, "do_orm_execute", _do_orm_execute),
+        (Engine, "handle_error", _handle_error),
+        (Engine, "before_cursor_execute", _before_cursor_execute),
+        (Engine, "after_cursor_execute", _after_cursor_execute),
+        (Engine, "begin", _connection_begins),
+        (Engine, "begin_twophase", _connection_begins),
+        (Engine, "release_savepoint", _savepoint_released),
+        (Engine, "rollback_savepoint", _savepoint_rolled_back),
+        (Engine, "rollback", _connection_rolls_back),
+        (Engine, "rollback_twophase", _connection_rolls_back),
+        (Engine, "commit", _connection_commits),
+        (Engine, "prepare_twophase", _connection_prepares),
+        (Engine, "commit_twophase", _outer_commits),
+        (Engine, "checkin", _checkin),
     ):
-        event.listen(Session, name, listener)
-    event.listen(Session, "do_orm_execute", _do_orm_execute)
+        if not event.contains(target, name, listener):
+            event.listen(target, name, listener)
 
 
 def on_ddl(
@@ -311,16 +326,6 @@ def _after_begin(session: Session, transaction: SessionTransaction, connection: 
     if not issubclass(type(connection), Connection):  # a mock, with or without a spec
         return
     session_files(session).began_on(transaction, connection)
-    engine = root_of(connection.engine)
-    if engine not in _watched_engines:
-        _watched_engines.add(engine)
-        event.listen(engine, "handle_error", _handle_error)
-        event.listen(engine, "rollback_savepoint", _savepoint_rolled_back)
-        event.listen(engine, "commit", _connection_commits)
-        event.listen(engine, "checkin", _checkin)
-        event.listen(engine, "before_cursor_execute", _before_cursor_execute)
-        event.listen(engine, "after_cursor_execute", _after_cursor_execute)
-        _listen_to_outer(engine)
 
 
 def _before_cursor_execute(
@@ -384,6 +389,9 @@ def _handle_error(context: ExceptionContext) -> None:
 
 def _savepoint_rolled_back(connection: Connection, name: str, context: None) -> None:
     """Notice a savepoint that was begun and rolled back on the session's connection, behind the session's back."""
+    outer = outer_transaction(connection)
+    if outer is not None:
+        outer.savepoint_rolled_back(name)
     for files in sessions_of_connection(connection):
         files.savepoint_rolled_back((id(connection), name))
 
@@ -435,44 +443,20 @@ def _after_transaction_end(session: Session, transaction: SessionTransaction) ->
 # -- a transaction somebody else looks after -------------------------------------------------------------------------------
 
 
-def _listen_to_outer(engine: Engine) -> None:
-    """Follow the fate of transactions that sessions join.
-
-    Not by listening to their connections: SQLAlchemy 2.0.30 allows that on no engine with options of its own.
-    """
-    for name, listener in (
-        ("begin", _outer_begins),
-        ("begin_twophase", _outer_begins),
-        ("release_savepoint", _outer_savepoint_released),
-        ("rollback_savepoint", _outer_savepoint_rolled_back),
-        ("rollback", _outer_rolls_back),
-        ("rollback_twophase", _outer_rolls_back),
-        ("prepare_twophase", _outer_prepares),
-        ("commit_twophase", _outer_commits),
-    ):
-        event.listen(engine, name, listener)
-
-
-def _outer_begins(connection: Connection, *xid: object) -> None:
-    """The one before has ended as announced."""
+def _connection_begins(connection: Connection, *xid: object) -> None:
+    """The transaction before has ended as announced."""
     outer = outer_transaction(connection)
     if outer is not None:
         outer.ended()
 
 
-def _outer_savepoint_released(connection: Connection, name: str, context: None) -> None:
+def _savepoint_released(connection: Connection, name: str, context: None) -> None:
     outer = outer_transaction(connection)
     if outer is not None:
         outer.savepoint_released(name)
 
 
-def _outer_savepoint_rolled_back(connection: Connection, name: str, context: None) -> None:
-    outer = outer_transaction(connection)
-    if outer is not None:
-        outer.savepoint_rolled_back(name)
-
-
-def _outer_rolls_back(connection: Connection, *xid: object) -> None:
+def _connection_rolls_back(connection: Connection, *xid: object) -> None:
     outer = outer_transaction(connection)
     if outer is not None:
         outer.rolls_back()
@@ -484,7 +468,7 @@ def _outer_commits(connection: Connection, *xid: object) -> None:
         outer.commits()
 
 
-def _outer_prepares(connection: Connection, xid: object) -> None:
+def _connection_prepares(connection: Connection, xid: object) -> None:
     outer = outer_transaction(connection)
     if outer is not None:
         outer.prepares()

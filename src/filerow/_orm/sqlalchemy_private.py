@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Engine, FromClause, Insert
+from sqlalchemy import Connection, FromClause, Insert
 from sqlalchemy.orm import InstanceState, Mapper, ORMExecuteState, Session, SessionTransaction
 
 __all__ = (
@@ -17,7 +17,6 @@ __all__ = (
     "listen_last",
     "multi_values_of",
     "persistent_sort_key",
-    "root_of",
     "savepoint_names",
     "sorted_tables",
     "took_from_engine",
@@ -55,13 +54,6 @@ def sorted_tables(mapper: Mapper[Any]) -> Sequence[FromClause]:
 def equivalent_columns(mapper: Mapper[Any]) -> Mapping[Any, Collection[Any]]:
     """Return which columns of joined inheritance always equal each other (``_equivalent_columns``; 2.0.30 to 2.1.9)."""
     return mapper._equivalent_columns
-
-
-def root_of(engine: Engine) -> Engine:
-    """Return the engine that ``engine.execution_options()`` was called on (``_proxied``; 2.0.30 to 2.1.9)."""
-    while (proxied := getattr(engine, "_proxied", None)) is not None:
-        engine = proxied
-    return engine
 
 
 def took_from_engine(transaction: SessionTransaction, connection: Connection) -> bool:
