@@ -50,6 +50,7 @@ from filerow._orm.rows import Owned, begin_savepoints, read_into, read_links, re
 from filerow._orm.session import Flush, SessionFiles, session_files, sessions_of_connection
 from filerow._orm.sqlalchemy_private import listen_last
 from filerow._orm.verify import verify
+from filerow._orm.watch import End, unwatch, watch_of
 from filerow.exceptions import UntrustedDocumentError
 
 __all__ = ("install", "on_ddl")
@@ -89,7 +90,7 @@ def _listen_to_sessions() -> None:
         (Engine, "rollback_twophase", _connection_rolls_back),
         (Engine, "commit", _connection_commits),
         (Engine, "prepare_twophase", _connection_prepares),
-        (Engine, "commit_twophase", _outer_commits),
+        (Engine, "commit_twophase", _connection_commits_prepared),
         (Engine, "checkin", _checkin),
     ):
         if not event.contains(target, name, listener):
@@ -331,7 +332,10 @@ def _after_begin(session: Session, transaction: SessionTransaction, connection: 
 def _before_cursor_execute(
     connection: Connection, cursor: object, statement: str, parameters: object, context: Any, executemany: object
 ) -> None:
-    """Notice statements that give or take files where the unit of work does not look."""
+    """Notice statements that give or take files where the unit of work does not look, and a transaction that is gone."""
+    seen = watch_of(connection)
+    if seen is not None:
+        _notice(connection, seen.before_statement(connection))
     compiled = context.compiled
     if compiled is None:
         return
@@ -346,12 +350,29 @@ def _before_cursor_execute(
 def _after_cursor_execute(
     connection: Connection, cursor: Any, statement: str, parameters: object, context: Any, executemany: object
 ) -> None:
-    """Notice a DELETE of a flush that has not deleted as many rows as it names."""
+    """Notice a DELETE of a flush that has not deleted as many rows as it names, and a statement that has ended a transaction."""
+    seen = watch_of(connection)
+    if seen is not None:
+        _notice(connection, seen.after_statement(connection, cursor, statement, context))
     if not context.isdelete or context.compiled is None or cursor.rowcount >= len(context.compiled_parameters):
         return
     for files in sessions_of_connection(connection):
         if files.flush is not None:
             files.flush.short.add(context.compiled.statement.table)
+
+
+def _notice(connection: Connection, end: End | None) -> None:
+    """Follow a transaction that has ended behind SQLAlchemy's back."""
+    if end is End.COMMITTED:
+        _committed(connection)
+    elif end is not None:
+        for files in sessions_of_connection(connection):
+            files.noticed(end)
+        outer = outer_transaction(connection)
+        if outer is not None and end is End.ROLLED_BACK:
+            outer.rolls_back()
+        elif outer is not None:
+            outer.doubt(end.value)
 
 
 def _links_deleted(files: SessionFiles, flush: Flush, connection: Connection, context: Any) -> None:
@@ -369,11 +390,19 @@ def _links_deleted(files: SessionFiles, flush: Flush, connection: Connection, co
 def _handle_error(context: ExceptionContext) -> None:
     """Notice that a COMMIT was sent but its answer lost: nobody knows then whether the rows are there."""
     connection = context.connection
-    if connection is None or context.statement is not None:
+    if connection is None:
         return
+    seen = watch_of(connection)
+    if context.statement is not None:
+        if seen is not None:
+            _notice(connection, seen.statement_failed(connection, context))
+        return
+    if seen is not None:
+        seen.ended()
     lost = context.is_disconnect or not isinstance(context.original_exception, Exception)
     committing = [files for files in sessions_of_connection(connection) if files.is_committing]
     for files in committing:
+        files.sent = False
         if lost or len(files.connections) > 1:
             files.doubt()
     if connection.closed or connection.invalidated:
@@ -389,6 +418,10 @@ def _handle_error(context: ExceptionContext) -> None:
 
 def _savepoint_rolled_back(connection: Connection, name: str, context: None) -> None:
     """Notice a savepoint that was begun and rolled back on the session's connection, behind the session's back."""
+    seen = watch_of(connection)
+    if seen is not None:
+        seen.savepoint_rolled_back()
+        _notice(connection, End.NEVER_BEGUN if seen.keeps_rows else None)
     outer = outer_transaction(connection)
     if outer is not None:
         outer.savepoint_rolled_back(name)
@@ -397,7 +430,20 @@ def _savepoint_rolled_back(connection: Connection, name: str, context: None) -> 
 
 
 def _connection_commits(connection: Connection) -> None:
-    """Notice a COMMIT on the session's connection that is not the session's."""
+    """Notice a COMMIT on the session's connection that is not the session's, or that the database will not heed."""
+    seen = watch_of(connection)
+    end = None if seen is None else seen.before_commit(connection)
+    if end is not End.ROLLED_BACK:
+        _notice(connection, end)
+        _committed(connection)
+        return
+    forget(connection)
+    _outer_rolls_back(connection)
+    for files in sessions_of_connection(connection):
+        files.commit_refused()
+
+
+def _committed(connection: Connection) -> None:
     forget(connection)
     _outer_commits(connection)
     for files in sessions_of_connection(connection):
@@ -445,6 +491,7 @@ def _after_transaction_end(session: Session, transaction: SessionTransaction) ->
 
 def _connection_begins(connection: Connection, *xid: object) -> None:
     """The transaction before has ended as announced."""
+    unwatch(connection)
     outer = outer_transaction(connection)
     if outer is not None:
         outer.ended()
@@ -457,12 +504,29 @@ def _savepoint_released(connection: Connection, name: str, context: None) -> Non
 
 
 def _connection_rolls_back(connection: Connection, *xid: object) -> None:
+    """Notice a ROLLBACK that comes too late, for the rows are committed, or that undoes a COMMIT that was never sent."""
+    seen = watch_of(connection)
+    if seen is not None:
+        _notice(connection, seen.before_rollback(connection))
+        for files in sessions_of_connection(connection):
+            files.sent = files.sent and not seen.was_open
+        seen.ended()
+    _outer_rolls_back(connection)
+
+
+def _outer_rolls_back(connection: Connection) -> None:
     outer = outer_transaction(connection)
     if outer is not None:
         outer.rolls_back()
 
 
-def _outer_commits(connection: Connection, *xid: object) -> None:
+def _connection_commits_prepared(connection: Connection, *xid: object) -> None:
+    _outer_commits(connection)
+    for files in sessions_of_connection(connection):
+        files.sent = files.is_committing
+
+
+def _outer_commits(connection: Connection) -> None:
     outer = outer_transaction(connection)
     if outer is not None:
         outer.commits()

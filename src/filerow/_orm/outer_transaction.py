@@ -27,6 +27,7 @@ from filerow._log import logger, named, objects
 from filerow._orm.ledger import Frame, Ledger
 from filerow._orm.ownership import Ref
 from filerow._orm.sqlalchemy_private import savepoint_names
+from filerow._orm.watch import End, watch
 
 __all__ = (
     "OuterTransaction",
@@ -60,6 +61,7 @@ class OuterTransaction:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = ref(connection)
+        self._watch = watch(connection)
         self._ledger = Ledger()
         self._doomed: list[Ref] = []
         self._committed: Frame | None = None
@@ -72,6 +74,7 @@ class OuterTransaction:
 
     def frame(self, connection: Connection) -> Frame:
         """Return what was done since the connection's innermost savepoint began."""
+        self._watch = watch(connection)  # another one since, if another transaction has begun
         return self._ledger.frame([_ROOT, *savepoint_names(connection)])
 
     def is_dropped(self, ref: Ref) -> bool:
@@ -153,6 +156,8 @@ class OuterTransaction:
 
     def abandon(self) -> None:
         """Leave to others what a transaction has stored that ended unannounced, as by garbage collection: by ROLLBACK."""
+        if self._watch.keeps_rows:
+            self.doubt(End.NEVER_BEGUN.value)
         if self._prepared:
             self.doubt("a prepared transaction was left without an end")
         if self._doubts:
@@ -232,7 +237,7 @@ def _shares(frame: Frame) -> tuple[tuple[str, Collection[Ref]], ...]:
 def remember(connection: Connection, owner: ref[Any], ledger: Ledger) -> None:
     """Leave a note of what a session has done, for the case that nobody ends its transaction."""
     if not connection.closed and not connection.invalidated:
-        connection.info[_OWN] = owner, ledger
+        connection.info[_OWN] = owner, ledger, watch(connection)
 
 
 def forget(connection: Connection) -> None:
@@ -243,10 +248,12 @@ def forget(connection: Connection) -> None:
 
 def returned(info: dict[Any, Any]) -> None:
     """Settle the transaction of a connection that goes back to its pool."""
-    owner, ledger = info.pop(_OWN, (None, None))
-    if owner is not None and owner() is None:  # the garbage collector has ended it
-        frame = ledger.take_all()
-        _abandoned.extend(frame.revert() if frame is not None else ())
+    owner, ledger, seen = info.pop(_OWN, (None, None, None))
+    frame = ledger.take_all() if owner is not None and owner() is None else None  # the garbage collector has ended it
+    if frame is not None and seen.keeps_rows:
+        give_up(frame, End.NEVER_BEGUN.value)
+    elif frame is not None:
+        _abandoned.extend(frame.revert())
     found: OuterTransaction | None = info.pop(_KEY, None)
     if found is not None:
         found.abandon()  # nothing is left to be, if the end was announced

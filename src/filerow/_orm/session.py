@@ -23,6 +23,7 @@ from filerow._orm.outer_transaction import OuterTransaction, give_up, outer_tran
 from filerow._orm.ownership import Change, Ref
 from filerow._orm.rows import connection_of, owned_by
 from filerow._orm.sqlalchemy_private import savepoint_names, took_from_engine
+from filerow._orm.watch import End, watch
 
 __all__ = ("Flush", "SessionFiles", "session_files", "sessions_of_connection")
 
@@ -149,8 +150,11 @@ class SessionFiles:
     Attributes:
         flush: The flush under way.
         bulk: The transaction of a legacy bulk operation under way.
-        in_doubt: The answer to a COMMIT was lost, or it was not this session's: the rows may be there or not.
-        bypassed: A savepoint that is not this session's was rolled back on its connection: nobody knows which rows came back.
+        in_doubt: Why nobody knows whether the rows are there: the answer to a COMMIT was lost, say, or it was not this session's.
+        bypassed: Why nobody knows which rows are there once the session has committed: a savepoint that is not this session's
+            was rolled back on its connection, say.
+        refused: The database will roll back the session's transaction, though it is sent COMMIT.
+        sent: COMMIT is being sent for the session, and has not failed.
         preparing: The session commits in two phases, and has begun to.
     """
 
@@ -160,8 +164,10 @@ class SessionFiles:
 
     def _begin(self) -> None:
         self.flush: Flush | None = None
-        self.in_doubt = False
-        self.bypassed = False
+        self.in_doubt = ""
+        self.bypassed = ""
+        self.refused = False
+        self.sent = False
         self.preparing = False
         self.bulk: ref[SessionTransaction] | None = None
         self._connections: list[ref[Connection]] = []
@@ -172,6 +178,7 @@ class SessionFiles:
         self._elsewhere: dict[Savepoint, int] = {}
         self._committed: WeakSet[SessionTransaction] = WeakSet()
         self._interrupted: BaseException | None = None
+        self._undone: list[Ref] = []
 
     def belongs_to(self, session: Session) -> bool:
         """Return True if it is this session's; an application may give one session's ``info`` to another."""
@@ -220,6 +227,8 @@ class SessionFiles:
         frame.absorb(work.frame)
         work.frame = frame
         self._kept += 1
+        for one in self.connections:
+            watch(one)
 
     @property
     def joined(self) -> Connection | None:
@@ -241,6 +250,8 @@ class SessionFiles:
             self._savepoints.add(savepoint)
             for other in sessions_of_connection(connection):
                 other._elsewhere[savepoint] = other._kept  # noqa: SLF001 - of its own class
+        if self._kept:
+            watch(connection)
         if self._joined is not None:
             self._hand_over(transaction)
         elif self._ledger:
@@ -275,22 +286,42 @@ class SessionFiles:
     def savepoint_rolled_back(self, savepoint: Savepoint) -> None:
         """Note that one of the connection's savepoints is being rolled back."""
         if savepoint not in self._savepoints and self._elsewhere.get(savepoint) != self._kept:
-            self.bypassed = True
+            self.bypassed = _BYPASSED
 
-    def doubt(self) -> None:
+    def doubt(self, why: str = "") -> None:
         """Delete nothing any more: nobody knows which rows are there."""
-        self.in_doubt = True
+        self.in_doubt = why or _IN_DOUBT
         frame = self._ledger.take_all()
         if frame is not None:
-            give_up(frame, _IN_DOUBT)
+            give_up(frame, self.in_doubt)
+
+    def noticed(self, end: End) -> None:
+        """Note that the transaction, or a part of it, has ended behind SQLAlchemy's back."""
+        frame = self._ledger.take_all() if end is End.ROLLED_BACK and len(self._connections) == 1 else None
+        if frame is not None:
+            self._undone += frame.revert()
+        elif end in {End.PARTLY_ROLLED_BACK, End.BY_THE_DATABASE}:
+            self.bypassed = end.value
+        else:
+            self.doubt(end.value)
+
+    def commit_refused(self) -> None:
+        """Note that the database will answer COMMIT with a rollback."""
+        if self.is_committing and len(self._connections) == 1:
+            self.refused = True
+        else:
+            self.doubt(End.ROLLED_BACK.value)
 
     def committed_elsewhere(self, connection: Connection) -> None:
         """Note a COMMIT on the session's connection that is not the session's: its rows are there, whatever it does next."""
-        if self._joined is not None or self.is_committing:
+        if self.is_committing:
+            self.sent = True
             return
-        if len(self._connections) > 1:
-            self.doubt()
-        frame = None if self.in_doubt or self.bypassed else self._ledger.take_all()
+        if self._joined is not None:
+            return
+        if len(self._connections) > 1 or self.bypassed:
+            self.doubt(self.bypassed)
+        frame = None if self.in_doubt else self._ledger.take_all()
         outer = None if frame is None else outer_transaction(connection, make=True)
         if frame is not None and outer is not None:
             outer.frame(connection).absorb(frame)
@@ -338,11 +369,14 @@ class SessionFiles:
             try:
                 if committed:
                     self._committed.add(transaction)
+                elif self.sent:
+                    self.doubt(_UNTOLD)
                 if committed or still_open(self.connections) is not None:
                     self._settle(transaction)
                 else:
                     self._undo(transaction)
                 self._settle_outer()
+                raise_if(delete_all(self._undone) if self._undone else None)
                 raise_if(self._interrupted)
             finally:
                 self._reset()
@@ -354,8 +388,10 @@ class SessionFiles:
             return
         connection = still_open(self.connections)
         outer = None if connection is None else outer_transaction(connection, make=True)
-        if self.bypassed:
-            give_up(frame, "a savepoint was rolled back on the session's connection, not through the session")
+        if self.refused:
+            raise_if(delete_all(frame.revert()))
+        elif self.bypassed:
+            give_up(frame, self.bypassed)
         elif connection is not None and outer is not None and transaction in self._committed:
             outer.frame(connection).absorb(frame)
         elif outer is not None:
@@ -374,7 +410,7 @@ class SessionFiles:
         if frame is None:
             return
         if self.in_doubt:
-            give_up(frame, _IN_DOUBT)
+            give_up(frame, self.in_doubt)
         else:
             raise_if(delete_all(frame.revert()))
 
@@ -413,6 +449,8 @@ def _chain(session: Session) -> list[Hashable]:
 
 
 _IN_DOUBT = "the database did not say whether it committed, or the session's connection was committed by another"
+_BYPASSED = "a savepoint was rolled back on the session's connection, not through the session"
+_UNTOLD = "a listener failed while the session committed, so that SQLAlchemy did not say whether it has"
 
 _KEY = "filerow"
 """Where a session keeps its files' state, in ``session.info``."""
