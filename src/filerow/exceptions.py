@@ -31,6 +31,7 @@
     │   ├── ExpiredTokenError         … it was ours, and is too old
     │   └── ClaimError                … also ValueError: what was uploaded is not what the claim is for, or was claimed before
     ├── UndeleteError                 … also LookupError: a removed file cannot be had back (any more)
+    ├── MaintenanceRefusedError       … also RuntimeError: what was read may not be all there is, so nothing is deleted
     └── UnsupportedRouteError         … also RuntimeError: a way into the database that cannot keep bytes and rows equal
 
 Each error subclasses the builtin a caller would catch anyway, names the operation, the backend and the path, and keeps
@@ -62,6 +63,7 @@ __all__ = (
     "InvalidOptionError",
     "InvalidPathError",
     "InvalidTokenError",
+    "MaintenanceRefusedError",
     "ObjectExistsError",
     "ObjectHiddenError",
     "ObjectNotFoundError",
@@ -259,6 +261,13 @@ class ClaimError(InvalidTokenError, ValueError):
 
 class UndeleteError(FilerowError, LookupError):
     """A removed file cannot be had back: no outbox has noted its removal, or the deletion of its bytes has begun."""
+
+
+class MaintenanceRefusedError(FilerowError, RuntimeError):
+    """What was read may not be all there is, so nothing is deleted or rewritten.
+
+    The message says what may hide rows, and what to do.
+    """
 
 
 class UnsupportedRouteError(FilerowError, RuntimeError):

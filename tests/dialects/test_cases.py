@@ -209,8 +209,13 @@ def test_the_check_finds_who_names_an_object(ground: Ground) -> None:
         compared_exactly(ground)
 
 
+def others(ground: Ground) -> list[MetaData]:
+    """Return the models that have an outbox, which stand beside those without one in the same database."""
+    return [] if "outbox" in LACKS.get(ground.driver, set()) else [NotedDocument.metadata]
+
+
 def swept(ground: Ground) -> None:
-    for _ in sweep(Plain.metadata, ground.sync_engine, delete=True, grace=timedelta(0)):
+    for _ in sweep(Plain.metadata, ground.sync_engine, delete=True, grace=timedelta(0), also=others(ground)):
         pass
 
 
@@ -235,7 +240,7 @@ def test_sweep_removes_what_no_row_names(ground: Ground) -> None:
     with ground.sync_engine.begin() as connection:
         connection.execute(delete(table).where(table.c.id == key))
     assert len(ground.there() - kept) == 1
-    swept = list(sweep(Plain.metadata, ground.sync_engine, delete=True, grace=timedelta(0)))
+    swept = list(sweep(Plain.metadata, ground.sync_engine, delete=True, grace=timedelta(0), also=others(ground)))
     assert [found.code for progress in swept for found in progress.findings] == ["orphan"]
     assert ground.there() == kept
     assert [found for progress in check(Plain.metadata, ground.sync_engine) for found in progress.findings] == []

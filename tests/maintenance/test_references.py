@@ -80,6 +80,9 @@ NAMED = {
 }
 UNNAMED = {("docs", path) for path in ["cat.png", "metadata/decoy", "docs/abc-1", "nothing", "a/1.pn_", "a/1"]}
 
+GENERATED = ("docs", "document/file/0190000000007000800000000000000a.png")
+ELSEWHERE = ("docs", "another/file/0190000000007000800000000000000b.png")
+
 
 def plain(table: Table) -> Table:
     """Return the table with columns of plain JSON, to write documents as they are."""
@@ -164,15 +167,16 @@ def test_one_row_that_is_no_json_does_not_hide_the_others(rows: Engine) -> None:
         for kind, name in connection.execute(kinds).all():
             connection.execute(text(f'DROP {kind} "{name}"'))
         connection.execute(text("INSERT INTO document (file, pages) VALUES ('{half', '[{half'), ('', '')"))
-    assert named(rows, [*NAMED, *UNNAMED]) == NAMED
+    assert named(rows, [*NAMED, GENERATED, ELSEWHERE]) == {*NAMED, GENERATED}
 
 
-def test_documents_that_cannot_be_read_name_nothing_and_hide_nothing(rows: Engine) -> None:
+def test_documents_that_cannot_be_read_keep_what_may_be_theirs_and_hide_nothing(rows: Engine) -> None:
     halves = [{"path": "a/1.png"}, {"backend": 3, "path": "nothing"}, {"upload_storage": "docs"}]
     with rows.begin() as connection:
         for half in (*halves, 5, "text", [1]):
             connection.execute(insert(plain(DOCUMENT)).values({"file": half, "pages": [ours("list/1"), half]}))
-    assert named(rows, [*NAMED, *UNNAMED]) == NAMED
+    # a path that nobody generated says not whose it is, and a generated one says the table
+    assert named(rows, [*NAMED, *UNNAMED, GENERATED, ELSEWHERE]) == {*NAMED, *UNNAMED, GENERATED}
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)

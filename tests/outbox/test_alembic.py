@@ -233,4 +233,4 @@ def test_a_table_that_a_batch_makes_anew_has_its_triggers_again(project: Project
     project.check(after)
     command.downgrade(project.config, "-1")
     project.config.attributes["metadata"] = before
-    assert len(project.names()["paper"]) == 4
+    assert len(project.names()["paper"]) == 3 + 2

@@ -1,14 +1,16 @@
 """Who refers to an object: every file column of a ``MetaData``, and the one question that outbox and sweep ask before a delete.
 
 A path is deleted only when no row of any file column names it. The rows of one column are asked in one query for a batch of
-paths, by the expression on which the outbox's DDL makes an index; what it finds is compared exactly, here.
+paths, by the expression on which the outbox's DDL makes an index; what it finds is compared exactly, here. Documents in which
+this release finds no path are asked for as well, for nobody knows what they name.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import Any
 
 from sqlalchemy import (
@@ -33,15 +35,19 @@ from sqlalchemy.sql import Select
 from filerow._document import located_in
 from filerow._orm.column import StoredObject
 from filerow._orm.ownership import Ref
+from filerow._paths import folders_of, is_generated
+from filerow._registry import storages
 from filerow.exceptions import DocumentError
 
 __all__ = (
     "FileColumn",
+    "Named",
     "column_named",
     "decoded",
     "documents_in",
     "file_columns",
     "list_expression",
+    "odd_expression",
     "path_expression",
     "quoted",
     "referenced",
@@ -176,15 +182,98 @@ def path_expression(dialect: Dialect, document: str) -> str:
     return f"coalesce({', '.join(found)})"
 
 
-def referenced(connection: Connection, metadata: MetaData, refs: Iterable[Ref]) -> set[Ref]:
-    """Return those of the objects that a row names, in whatever file column.
+@dataclass(slots=True)
+class Named:
+    """What rows say about the objects that somebody wants to delete.
+
+    Attributes:
+        refs: Those that a row names. A generated path is unique, so a row that names it owns the object, whatever it calls the
+            backend, in whatever shape or version its document is.
+        doubtful: Those that may belong to a row whose document this release cannot read.
+        unreadable: How many such documents there are, by column.
+        strange: Keys that rows use for backends of these objects and that nobody has registered here, each with a path.
+    """
+
+    refs: set[Ref] = dataclass_field(default_factory=set)
+    doubtful: set[Ref] = dataclass_field(default_factory=set)
+    unreadable: dict[FileColumn, int] = dataclass_field(default_factory=dict)
+    strange: dict[str, str] = dataclass_field(default_factory=dict)
+
+    def __or__(self, other: Named) -> Named:
+        refs = self.refs | other.refs
+        unreadable = {**self.unreadable, **other.unreadable}
+        return Named(refs, (self.doubtful | other.doubtful) - refs, unreadable, {**self.strange, **other.strange})
+
+    @property
+    def unreadable_columns(self) -> dict[str, int]:
+        """How many documents cannot be read, by the column's name."""
+        return {column.name: count for column, count in self.unreadable.items()}
+
+    @property
+    def kept(self) -> set[Ref]:
+        """The objects that must not be deleted."""
+        return self.refs | self.doubtful
+
+
+def referenced(connection: Connection, metadata: MetaData, refs: Iterable[Ref]) -> Named:
+    """Find those of the objects that a row names, in whatever file column.
 
     Args:
         connection: Sees what is committed, so read it in READ COMMITTED or before anything else of its transaction.
         metadata: Whose columns to ask.
         refs: The objects, any number.
     """
-    return {ref for ref, *_ in _naming(connection, metadata, refs)}
+    named = Named()
+    wanted: dict[str, list[Ref]] = {}
+    for ref in refs:
+        wanted.setdefault(ref.path, []).append(ref)
+    for column in file_columns(metadata) if wanted else ():
+        for value, _ in _values(connection, column, list(wanted)):
+            _note_owned(named, wanted, column, value)
+    _note_doubtful(named, wanted)
+    return named
+
+
+def _note_owned(named: Named, wanted: Mapping[str, Sequence[Ref]], column: FileColumn, value: Any) -> None:
+    documents = documents_in(value)
+    for document in documents:
+        path = _path_in(document)
+        for ref in wanted.get(path or "", ()):
+            _note_owner(named, ref, column, document.get("backend") or document.get("upload_storage"))
+    value = decoded(value)
+    if value is None or (isinstance(value, list) and len(documents) == len(value) and all(map(_path_in, documents))):
+        return
+    if isinstance(value, dict) and _path_in(value):
+        return
+    named.unreadable[column] = named.unreadable.get(column, 0) + 1
+    text = (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).replace("\\/", "/")
+    for path, those in wanted.items():
+        if path in text:
+            named.refs.update(those)
+
+
+def _note_owner(named: Named, ref: Ref, column: FileColumn, key: object) -> None:
+    """Believe a generated path; believe a chosen one, of which there may be several, by its backend too if that is known."""
+    known = isinstance(key, str) and storages.is_registered(key)
+    if not known and isinstance(key, str) and key != ref.backend:
+        named.strange.setdefault(key, ref.path)
+    is_unique = is_generated(ref.path) and column.type.path is None
+    if is_unique or not known or key == ref.backend:
+        named.refs.add(ref)
+
+
+def _note_doubtful(named: Named, wanted: Mapping[str, Sequence[Ref]]) -> None:
+    """Keep what may belong to a row that cannot be read: all of its table's objects, and all whose paths say nothing."""
+    folders = tuple(f"{folders_of(column.table.name, column.column.name)[0].partition('/')[0]}/" for column in named.unreadable)
+    for path, those in wanted.items() if folders else ():
+        if path.startswith(folders) or not is_generated(path):
+            named.doubtful.update(ref for ref in those if ref not in named.refs)
+
+
+def _path_in(document: Mapping[str, Any]) -> str | None:
+    """Return the path that a document names, of whatever version it is."""
+    found = next((document[key] for key in LEGACY_KEYS if document.get(key) is not None), None)
+    return found if isinstance(found, str) and found else None
 
 
 def rows_naming(
@@ -197,25 +286,12 @@ def rows_naming(
         metadata: Whose columns to ask.
         refs: The objects, any number.
     """
-    for _, column, key, document in _naming(connection, metadata, refs):
-        yield column, key, document
-
-
-def _naming(
-    connection: Connection, metadata: MetaData, refs: Iterable[Ref]
-) -> Iterator[tuple[Ref, FileColumn, tuple[Any, ...], dict[str, Any]]]:
-    """Yield each of the objects that a document names, with what :func:`rows_naming` tells of it."""
-    wanted = list(dict.fromkeys(refs))
-    columns = file_columns(metadata)
-    for start in range(0, len(wanted), _BATCH):
-        batch = set(wanted[start : start + _BATCH])
-        paths = sorted({ref.path for ref in batch})
-        for column in columns:
-            for value, *key in _rows_with(connection, column, paths):
-                for document in documents_in(value):
-                    ref = _located(document)
-                    if ref is not None and ref in batch:
-                        yield ref, column, tuple(key), document
+    wanted = set(refs)
+    for column in file_columns(metadata) if wanted else ():
+        for value, key in _values(connection, column, sorted({ref.path for ref in wanted})):
+            for document in documents_in(value):
+                if _located(document) in wanted:
+                    yield column, key, document
 
 
 def _located(document: dict[str, Any]) -> Ref | None:
@@ -225,27 +301,78 @@ def _located(document: dict[str, Any]) -> Ref | None:
         return None
 
 
-def _rows_with(connection: Connection, column: FileColumn, paths: Sequence[str]) -> Iterator[Any]:
-    """Return JSON and primary keys of the rows that may name one of the paths."""
-    statement = _candidates(connection.dialect, column).add_columns(*column.table.primary_key.columns)
-    parameters = {"paths": list(paths)} if connection.dialect.name in _ASKED_BY_PATH else {}
+# -- the questions ---------------------------------------------------------------------------------------------------------
+
+
+def _values(connection: Connection, column: FileColumn, paths: Sequence[str]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+    """Yield JSON and primary keys of the rows that may name one of the paths, and of those whose document is odd."""
+    name = connection.dialect.name
     options = {"yield_per": _ROWS}  # of this statement alone: a connection would keep them, and a DELETE has no rows to stream
-    return iter(connection.execute(statement, parameters, execution_options=options))
+    keys = column.table.primary_key.columns
+    statements: list[tuple[Select[Any], dict[str, Any]]] = []
+    if name in _ASKED_BY_PATH:
+        named = _candidates(connection.dialect, column)
+        statements += [(named, {"paths": list(paths[at : at + _BATCH])}) for at in range(0, len(paths), _BATCH)]
+        statements.append((_odd_ones(connection.dialect, column), {}))
+    else:
+        statements.append((select(column.json).where(column.column.is_not(None)), {}))
+    for statement, parameters in statements:
+        for value, *key in connection.execute(statement.add_columns(*keys), parameters, execution_options=options):
+            yield value, tuple(key)
+
+
+def _odd_ones(dialect: Dialect, column: FileColumn) -> Select[Any]:
+    """Return the SELECT of the documents that say no path where this release looks for it."""
+    odd = odd_expression(dialect, _name(dialect, column), multiple=column.type.multiple)
+    return select(column.json).where(literal_column(odd))
 
 
 def _candidates(dialect: Dialect, column: FileColumn) -> Select[Any]:
     """Return the SELECT of the documents that may name one of ``:paths``; more is allowed, less is not."""
     rows = select(column.json)
-    # without the schema, which a schema_translate_map may replace: it is the query's one table
-    name = f"{quoted(dialect, column.table.name)}.{quoted(dialect, column.column.name)}"
-    if dialect.name not in _ASKED_BY_PATH:
-        return rows.where(column.column.is_not(None))
+    name = _name(dialect, column)
     if not column.type.multiple:
         path: ColumnElement[Any] = literal_column(path_expression(dialect, name))
         if dialect.name == "sqlite":  # one row that is no JSON must not hide the others
             rows = rows.where(literal_column(f"json_valid({name})"))
         return rows.where(path.in_(bindparam("paths", expanding=True)))
     return rows.where(_list_condition(dialect, name))
+
+
+def _name(dialect: Dialect, column: FileColumn) -> str:
+    """Return a column in SQL, without the schema, which a ``schema_translate_map`` may replace: it is the query's one table."""
+    return f"{quoted(dialect, column.table.name)}.{quoted(dialect, column.column.name)}"
+
+
+def odd_expression(dialect: Dialect, document: str, *, multiple: bool) -> str:
+    """Return the condition that a value says no path where its column's type has it; the index of odd rows is made on it.
+
+    Such are documents of a later release, lists in a column for one file, what raw SQL has left, and what is no JSON.
+
+    Args:
+        dialect: Decides the SQL: PostgreSQL, SQLite, MySQL or MariaDB.
+        document: SQL for the value, such as a quoted column's name.
+        multiple: The column holds lists.
+    """
+    if dialect.name == "postgresql":
+        value = f"CAST({document} AS jsonb)"
+        unnamed = " && ".join(f'!(@.{key}.type() == "string")' for key in LEGACY_KEYS)
+        odd = f"jsonb_path_exists({value}, '$[*] ? ({unnamed})')" if multiple else f"{path_expression(dialect, document)} IS NULL"
+        return f"{document} IS NOT NULL AND CAST({document} AS text) <> 'null' AND {odd}"
+    if dialect.name == "sqlite":
+        valid = f"CASE WHEN json_valid({document}) THEN {document} END"
+        odd = f"{path_expression(dialect, valid)} IS NULL"
+        if multiple:
+            path = f"CASE member.type WHEN 'object' THEN {path_expression(dialect, 'member.value')} END"
+            members = f"json_each({valid}) AS member WHERE {path} IS NULL"
+            odd = f"coalesce(json_type({valid}), '') <> 'array' OR EXISTS (SELECT 1 FROM {members})"  # noqa: S608 - our own words
+        return f"{document} IS NOT NULL AND {document} <> 'null' AND ({odd})"
+    odd = f"{path_expression(dialect, document)} IS NULL"
+    if multiple:
+        paths = ", ".join(f"{key} VARCHAR(1024) PATH '$.{key}'" for key in LEGACY_KEYS)
+        members = f"JSON_TABLE({document}, '$[*]' COLUMNS ({paths})) AS member WHERE coalesce({', '.join(LEGACY_KEYS)}) IS NULL"
+        odd = f"json_type({document}) <> 'ARRAY' OR EXISTS (SELECT 1 FROM {members})"  # noqa: S608 - our own words
+    return f"{document} IS NOT NULL AND json_type({document}) <> 'NULL' AND ({odd})"
 
 
 def list_expression(dialect: Dialect, documents: str) -> str:

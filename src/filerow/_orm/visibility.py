@@ -1,15 +1,20 @@
-"""What a user may lock and see: privileges and row level security, which PostgreSQL has."""
+"""What a user may lock and see: privileges, row level security, views, and servers that lag behind."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Table, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import Pool
 
-__all__ = ("HIDES_ROWS", "hides_kept_rows", "may_lock")
+from filerow._log import named
+from filerow.exceptions import MaintenanceRefusedError
+
+__all__ = ("HIDES_ROWS", "check_shows_all", "hides_kept_rows", "may_lock", "unfiltered")
 
 HIDES_ROWS = frozenset({"postgresql"})
 """Databases that may show a row and not let it be locked, or let it be changed and not show it any more."""
@@ -51,3 +56,81 @@ def _full_name(connection: Connection, table: Table) -> str:
     schemas: Mapping[str | None, Any] = connection.get_execution_options().get("schema_translate_map") or {}
     schema, words = schemas.get(table.schema, table.schema), connection.dialect.identifier_preparer
     return ".".join(words.quote_identifier(name) for name in (schema, table.name) if name)
+
+
+# -- whether all rows are seen, before anything is deleted because no row names it --------------------------------------------
+
+_REPLICA = {
+    "postgresql": text("SELECT pg_is_in_recovery()"),
+    "mysql": text("SELECT @@global.read_only"),
+    "mariadb": text("SELECT @@global.read_only"),
+}
+_KIND = {
+    "postgresql": text("SELECT relkind NOT IN ('r', 'p') FROM pg_class WHERE oid = to_regclass(:name)"),
+    "sqlite": text("SELECT type = 'view' FROM sqlite_master WHERE name = :table UNION ALL "
+                   "SELECT type = 'view' FROM sqlite_temp_master WHERE name = :table"),
+    "mysql": text("SELECT table_type = 'VIEW' FROM information_schema.tables "
+                  "WHERE table_schema = coalesce(:schema, database()) AND table_name = :table"),
+}  # fmt: skip
+_KIND["mariadb"] = _KIND["mysql"]
+
+_FORBIDDEN = "42501"
+"""SQLSTATE of PostgreSQL for a missing privilege, and for a query that row level security would filter."""
+
+
+def check_shows_all(connection: Connection, tables: Iterable[Table]) -> None:
+    """See to it that a connection leads to the primary, and that the tables are tables.
+
+    Raises:
+        MaintenanceRefusedError: The server is a standby or read-only, or a table is a view or lies on another server.
+    """
+    dialect = connection.dialect.name
+    if dialect in _REPLICA and connection.scalar(_REPLICA[dialect]):
+        msg = (
+            "this server is a standby or read-only, so what it shows may be older than what the primary has: nothing was "
+            "deleted; connect to the primary"
+        )
+        raise MaintenanceRefusedError(msg)
+    hidden = [table.fullname for table in tables if _is_view(connection, table)]
+    if hidden:
+        msg = (
+            f"{named(hidden)}: views and foreign tables may show a part of their rows only, so nothing was deleted; run it with "
+            "models of the tables themselves"
+        )
+        raise MaintenanceRefusedError(msg)
+
+
+def _is_view(connection: Connection, table: Table) -> bool:
+    query = _KIND.get(connection.dialect.name)
+    if query is None:
+        return False
+    schemas: Mapping[str | None, Any] = connection.get_execution_options().get("schema_translate_map") or {}
+    schema = schemas.get(table.schema, table.schema)
+    values = {"name": _full_name(connection, table), "table": table.name, "schema": schema}
+    given = {name: value for name, value in values.items() if f":{name}" in query.text}
+    return any(connection.scalars(query, given))
+
+
+@contextmanager
+def unfiltered(connection: Connection) -> Generator[None]:
+    """Have PostgreSQL raise, until the transaction ends, where row level security would hide rows from a query.
+
+    Superusers, roles with BYPASSRLS and owners of tables without FORCE ROW LEVEL SECURITY see all rows, and notice nothing.
+
+    Raises:
+        MaintenanceRefusedError: It would.
+    """
+    if connection.dialect.name not in HIDES_ROWS:
+        yield
+        return
+    connection.exec_driver_sql("SET LOCAL row_security TO off")
+    try:
+        yield
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", getattr(error.orig, "pgcode", None)) != _FORBIDDEN:
+            raise
+        msg = (
+            f"PostgreSQL does not show this user all rows, so nothing was deleted: {str(error.orig).strip()}; run it as a role "
+            "with BYPASSRLS, or as the owner of tables without FORCE ROW LEVEL SECURITY, who may SELECT from all of them"
+        )
+        raise MaintenanceRefusedError(msg) from error

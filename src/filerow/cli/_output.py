@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from filerow.cli._values import as_age, as_size, plain
 from filerow.maintenance import ColumnStats, Finding, Listed, OutboxStats, Progress
+from filerow.maintenance._doubts import KEPT
 
 __all__ = ("ClosedOutputError", "Item", "JsonOutput", "LineOutput", "Output", "Summary", "describe")
 
@@ -42,6 +43,7 @@ class Summary:
         fixed: How many findings were put right.
         steps: The last progress of each step.
         is_cut: It was stopped before its end.
+        has_kept: Not everything could be judged.
     """
 
     command: str
@@ -53,6 +55,7 @@ class Summary:
     fixed: int = 0
     steps: dict[str, Progress] = field(default_factory=dict)
     is_cut: bool = False
+    has_kept: bool = False
 
     def note(self, progress: Progress) -> None:
         """Take a progress into account."""
@@ -63,6 +66,7 @@ class Summary:
                 self.fixed += 1
             else:
                 self.found[finding.level] += 1
+                self.has_kept = self.has_kept or finding.code in KEPT
 
     @property
     def is_clean(self) -> bool:
@@ -99,7 +103,7 @@ class JsonOutput:
         """Write the summary."""
         values = asdict(summary)
         last = values.pop("steps").values()
-        del values["is_cut"]  # which the exit code says
+        del values["is_cut"], values["has_kept"]  # which the exit code says
         totals = {name: sum(step[name] for step in last) for name in ("done", "transferred", "changed")}
         found = {level: summary.found[level] for level in ("error", "warning", "info")}
         self._write("summary", {**values, **totals, "found": found})

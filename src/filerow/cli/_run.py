@@ -118,6 +118,8 @@ def _exit_code(summary: Summary, stop: Stop) -> int:
         return CANNOT_RUN
     if stop.has_cut:
         return INTERRUPTED
+    if summary.has_kept:
+        return CANNOT_RUN
     return CLEAN if summary.is_clean else FOUND
 
 

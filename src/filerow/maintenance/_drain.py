@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, Engine, MetaData, func, select
 
 from filerow._execution.batch import iterate_async
+from filerow.maintenance._doubts import doubts
 from filerow.maintenance._report import Finding, Progress
 from filerow.outbox import Drained, Outbox, outbox_of
+from filerow.outbox._census import Also
 from filerow.outbox._drain import Failure, batches, note_run
 from filerow.outbox._outbox import settings_of
 from filerow.outbox._table import now_of
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
 __all__ = ("drain", "drain_async")
 
 
-def drain(metadata: MetaData, engine: Engine, *, batch: int = 1_000, limit: int | None = None) -> Iterator[Progress]:
+def drain(
+    metadata: MetaData, engine: Engine, *, batch: int = 1_000, limit: int | None = None, also: Also = ()
+) -> Iterator[Progress]:
     """Delete the objects of all tombstones that are due by now; see :meth:`filerow.outbox.Outbox.drain`.
 
     Args:
@@ -29,38 +33,44 @@ def drain(metadata: MetaData, engine: Engine, *, batch: int = 1_000, limit: int 
         engine: The database.
         batch: Tombstones to take at a time (1 to 10,000).
         limit: Tombstones to take in all; ``None`` for all that are due.
+        also: Who else may name these objects: other models of the same database, engines of the same models, or pairs.
 
     Yields:
         The progress, first with nothing done and then after every batch; ``changed`` counts the objects that are gone. Findings
-        are ``not-deleted`` (a warning: it is tried again) and ``dead-letter`` (an error: it was given up), one for each backend.
+        are ``not-deleted`` (a warning: it is tried again) and ``dead-letter`` (an error: it was given up), one for each backend,
+        and the errors ``unreadable-documents`` and ``unknown-backend``: what may be a row's is kept.
 
     Raises:
         ValueError: The ``MetaData`` has no outbox.
+        MaintenanceRefusedError: The database may not show all rows, or has files that these models do not know.
     """
     outbox = outbox_of(metadata)
     if outbox is None:
         msg = "these models have no outbox to drain; make one with filerow.outbox.Outbox(Base.metadata)"
         raise ValueError(msg)
-    return _drain(outbox, engine, batch, limit)
+    return _drain(outbox, engine, batch, limit, also)
 
 
 def drain_async(
-    metadata: MetaData, engine: AsyncEngine, *, batch: int = 1_000, limit: int | None = None
+    metadata: MetaData, engine: AsyncEngine, *, batch: int = 1_000, limit: int | None = None, also: Also = ()
 ) -> AsyncIterator[Progress]:
     """Delete the objects of all tombstones that are due; see :func:`drain`."""
-    return iterate_async(drain(metadata, engine.sync_engine, batch=batch, limit=limit))
+    return iterate_async(drain(metadata, engine.sync_engine, batch=batch, limit=limit, also=also))
 
 
-def _drain(outbox: Outbox, engine: Engine, batch: int, limit: int | None) -> Iterator[Progress]:
+def _drain(outbox: Outbox, engine: Engine, batch: int, limit: int | None, also: Also) -> Iterator[Progress]:
     with engine.connect() as connection:
         due = _due(outbox, connection)
     total = due if limit is None else min(due, limit)
     yield Progress("drain", total=total)
     done = Drained()
-    for step in batches(settings_of(outbox), engine, batch=batch, limit=limit):
+    told: set[tuple[str, str, str]] = set()
+    for step in batches(settings_of(outbox), engine, batch=batch, limit=limit, also=also):
         done += step.drained
-        handled = done.deleted + done.taken_back + done.failed + done.dead
-        findings = tuple(_findings(step.failures))
+        handled = done.deleted + done.taken_back + done.failed + done.dead + done.kept
+        fresh = [one for one in doubts(*step.doubts) if (one.code, one.where, one.backend) not in told]
+        told |= {(one.code, one.where, one.backend) for one in fresh}
+        findings = (*_findings(step.failures), *fresh)
         yield Progress("drain", handled, total, changed=done.deleted, findings=findings)
     note_run(settings_of(outbox), engine, asdict(done))
 

@@ -124,7 +124,7 @@ def _removed(metadata: MetaData, engine: Engine, outbox: Outbox, column: FileCol
     while True:
         with engine.connect() as connection:
             found = connection.execute(statement if last is None else statement.where(table.c.id < last)).all()
-            live = referenced(connection, metadata, [Ref(row.backend, row.path) for row in found])  # moved, not removed
+            live = referenced(connection, metadata, [Ref(row.backend, row.path) for row in found]).refs  # moved, not removed
         for backend, path, document, row_key, dropped_at, number in found:
             last = number
             ref = Ref(backend, path)

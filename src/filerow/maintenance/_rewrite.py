@@ -22,7 +22,8 @@ from filerow._orm.rows import BATCH, any_of, locking
 from filerow.exceptions import DocumentError
 from filerow.maintenance._rows import plain_table, write
 from filerow.outbox import Outbox, outbox_of
-from filerow.outbox._drain import read_committed, skips_locked
+from filerow.outbox._drain import skips_locked
+from filerow.outbox._isolation import read_committed
 
 __all__ = ("Rewrite", "RewriteOutcome", "compare_and_set", "discard", "forget", "named_in", "present", "undone_with")
 
@@ -170,7 +171,7 @@ def discard(engine: Engine, metadata: MetaData, refs: Iterable[Ref]) -> None:
     if not unwanted:
         return
     with read_committed(engine) as connection:
-        unwanted -= referenced(connection, metadata, unwanted)
+        unwanted -= referenced(connection, metadata, unwanted).kept
     raise_if(delete_all(sorted(unwanted)))
 
 

@@ -15,11 +15,11 @@ from __future__ import annotations
 import os
 import random
 import socket
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -38,15 +38,15 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.engine.interfaces import IsolationLevel
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from filerow._execution.batch import run_all
 from filerow._log import logger, named, objects
 from filerow._orm.ownership import Ref
-from filerow._orm.references import referenced
 from filerow._registry import storages
 from filerow.exceptions import StorageError
+from filerow.outbox._census import Also, Census
+from filerow.outbox._isolation import read_committed
 from filerow.outbox._settings import OutboxSettings
 from filerow.outbox._table import Tombstone, now, now_of, write_state
 
@@ -62,11 +62,9 @@ __all__ = (
     "batches",
     "delay_after",
     "drain_steps",
-    "isolate",
     "leased",
     "locked",
     "note_run",
-    "read_committed",
     "skips_locked",
     "take_write_lock",
 )
@@ -90,12 +88,14 @@ class Drained:
         taken_back: Tombstones of objects that a row names still, or again; their bytes stay.
         failed: Objects that could not be deleted and are tried again later.
         dead: Objects that could not be deleted and have been given up, until :meth:`Outbox.revive`.
+        kept: Objects that may belong to a row whose document this release cannot read; they are tried again later.
     """
 
     deleted: int = 0
     taken_back: int = 0
     failed: int = 0
     dead: int = 0
+    kept: int = 0
 
     def __add__(self, other: Drained) -> Drained:
         return Drained(
@@ -103,6 +103,7 @@ class Drained:
             self.taken_back + other.taken_back,
             self.failed + other.failed,
             self.dead + other.dead,
+            self.kept + other.kept,
         )
 
 
@@ -121,6 +122,21 @@ class Failure:
     dead: bool
 
 
+class Doubts(NamedTuple):
+    """What rows say that this release does not understand.
+
+    Attributes:
+        unreadable: How many documents cannot be read, by column.
+        strange: Keys of backends that nobody has registered, in rows that name an object under one, each with a path.
+    """
+
+    unreadable: Mapping[str, int] = MappingProxyType({})
+    strange: Mapping[str, str] = MappingProxyType({})
+
+
+_NO_DOUBTS = Doubts()
+
+
 @dataclass(frozen=True, slots=True)
 class DrainedBatch:
     """One batch, settled.
@@ -128,10 +144,12 @@ class DrainedBatch:
     Attributes:
         drained: What was done.
         failures: What could not be done.
+        doubts: What nobody knows.
     """
 
     drained: Drained
     failures: tuple[Failure, ...] = ()
+    doubts: Doubts = _NO_DOUBTS
 
 
 @dataclass(slots=True)
@@ -145,8 +163,12 @@ class _Outcome:
     interruption: BaseException | None = None
 
 
-def batches(settings: OutboxSettings, engine: Engine, *, batch: int, limit: int | None) -> Iterator[DrainedBatch]:
+def batches(
+    settings: OutboxSettings, engine: Engine, *, batch: int, limit: int | None, also: Also = ()
+) -> Iterator[DrainedBatch]:
     """Drain what is due at this moment, and yield after every batch; each tombstone is handled once."""
+    census = Census(settings.metadata, engine, also)
+    census.check()
     with read_committed(engine) as connection:
         moment = now_of(connection)
     left = limit
@@ -155,7 +177,7 @@ def batches(settings: OutboxSettings, engine: Engine, *, batch: int, limit: int 
         size = batch if left is None else min(batch, left)
         with read_committed(engine) as connection, connection.begin():
             found = locked(settings, connection, Due(settings, moment, refusing), size)
-            lease = leased(settings, connection, found)
+            lease = leased(settings, connection, found, census)
         if not found:
             return
         outcome = _delete(lease.tombstones)
@@ -163,12 +185,15 @@ def batches(settings: OutboxSettings, engine: Engine, *, batch: int, limit: int 
         if outcome.interruption is not None:
             raise outcome.interruption
         dead = sum(failure.dead for failure in failures)
-        yield DrainedBatch(Drained(len(outcome.gone), lease.taken_back, len(failures) - dead, dead), tuple(failures))
+        drained = Drained(len(outcome.gone), lease.taken_back, len(failures) - dead, dead, lease.kept)
+        yield DrainedBatch(drained, tuple(failures), lease.doubts)
         refusing |= outcome.refusing  # nothing of a store that is down is tried again before the next drain
         left = None if left is None else left - len(found)
 
 
-def drain_steps(settings: OutboxSettings, engine: Engine, *, batch: int, limit: int | None = None) -> Iterator[Drained]:
+def drain_steps(
+    settings: OutboxSettings, engine: Engine, *, batch: int, limit: int | None = None, also: Also = ()
+) -> Iterator[Drained]:
     """Drain batch by batch, and yield after each what has been done so far.
 
     Raises:
@@ -177,14 +202,15 @@ def drain_steps(settings: OutboxSettings, engine: Engine, *, batch: int, limit: 
     if not 1 <= batch <= MOST:
         msg = f"a batch has 1 to {MOST:,} tombstones, not {batch}"
         raise ValueError(msg)
-    return _totals(settings, engine, batch, limit)
+    return _totals(settings, engine, batch, limit, also)
 
 
-def _totals(settings: OutboxSettings, engine: Engine, batch: int, limit: int | None) -> Iterator[Drained]:
+def _totals(settings: OutboxSettings, engine: Engine, batch: int, limit: int | None, also: Also) -> Iterator[Drained]:
     total = Drained()
-    for step in batches(settings, engine, batch=batch, limit=limit):
+    for step in batches(settings, engine, batch=batch, limit=limit, also=also):
         total += step.drained
         log_failures(step.failures)
+        log_doubts(step.doubts)
         yield total
 
 
@@ -309,6 +335,19 @@ def log_failures(failures: Iterable[Failure]) -> None:
             logger.warning("%s of backend %r could not be deleted: %s: %s; they are tried again later", *what)
 
 
+def log_doubts(doubts: Doubts) -> None:
+    """Log what rows say that this release does not understand."""
+    if doubts.unreadable:
+        told = ", ".join(f"{name} ({count:,})" for name, count in sorted(doubts.unreadable.items()))
+        logger.error(
+            "rows have documents that this release cannot read, so the files of their tables are kept: %s; upgrade, or have "
+            "filerow check name the rows",
+            told,
+        )
+    for key, path in sorted(doubts.strange.items()):
+        logger.error("rows name objects under the backend %r, which is not registered, %r for one: they are kept", key, path)
+
+
 def _put_off(settings: OutboxSettings, connection: Connection, failed: Sequence[tuple[Tombstone, str]]) -> None:
     """Write down when to try again; not where another drain has taken over since the lease ran out."""
     table = settings.table
@@ -336,15 +375,14 @@ def _put_off(settings: OutboxSettings, connection: Connection, failed: Sequence[
 # -- the first step: lock due tombstones, ask who names their objects, count an attempt for the others --------------------
 
 
-_READ_COMMITTED = frozenset({"postgresql", "mysql", "mariadb"})
-
-
 @dataclass(frozen=True, slots=True)
 class Lease:
     """Tombstones of dead objects that are ours for the length of the lease; their ``attempts`` include this one."""
 
     tombstones: list[Tombstone]
     taken_back: int
+    kept: int = 0
+    doubts: Doubts = _NO_DOUBTS
 
 
 class Due:
@@ -372,31 +410,6 @@ class Due:
         wanted: list[ColumnElement[Any]] = [columns[name] for name in Tombstone.__slots__]
         due = select(*wanted).where(columns.dead == 0, columns.dropped_at <= self._dropped).limit(size)
         return due.where(columns.backend.not_in(sorted(self._without))) if self._without else due
-
-
-@contextmanager
-def read_committed(engine: Engine) -> Generator[Connection]:
-    """Connect in the isolation that sees what others have committed by the time of each statement."""
-    with engine.connect() as connection:
-        if engine.dialect.name in _READ_COMMITTED:
-            isolate(connection, "READ COMMITTED")
-        yield connection
-
-
-def isolate(connection: Connection, level: IsolationLevel) -> None:
-    """Set the isolation of a connection until it goes back to its pool.
-
-    Raises:
-        DBAPIError: The database refused, or the connection is dead.
-    """
-    try:
-        connection.execution_options(isolation_level=level)
-    except connection.dialect.loaded_dbapi.Error as error:
-        # SQLAlchemy passes on what the driver raises here, and keeps a dead connection. A statement meets the same error in a
-        # place where it is translated, and where the pool replaces its connections.
-        connection.exec_driver_sql("SELECT 1")
-        base = connection.dialect.loaded_dbapi.Error
-        raise DBAPIError.instance(None, None, error, base, dialect=connection.dialect) from error
 
 
 def take_write_lock(settings: OutboxSettings, connection: Connection) -> None:
@@ -433,7 +446,7 @@ def locked(settings: OutboxSettings, connection: Connection, due: Due, size: int
     return found
 
 
-def leased(settings: OutboxSettings, connection: Connection, found: Sequence[Tombstone]) -> Lease:
+def leased(settings: OutboxSettings, connection: Connection, found: Sequence[Tombstone], census: Census) -> Lease:
     """Count an attempt for each tombstone, and take back those of objects that a row names.
 
     From the commit on nobody can give such an object to a row again: the triggers refuse it.
@@ -441,7 +454,9 @@ def leased(settings: OutboxSettings, connection: Connection, found: Sequence[Tom
     ours = _marked(settings, connection, found)
     if not ours:
         return Lease([], 0)
-    live = referenced(connection, settings.metadata, [Ref(one.backend, one.path) for one in ours])
+    named_by_rows = census.named([Ref(one.backend, one.path) for one in ours], connection)
+    unsure = [one for one in ours if Ref(one.backend, one.path) in named_by_rows.doubtful]
+    _leave(settings, connection, unsure)
     newest = _newest(settings, connection, ours)
     kept: list[Tombstone] = []
     forgotten: list[int] = []
@@ -449,7 +464,9 @@ def leased(settings: OutboxSettings, connection: Connection, found: Sequence[Tom
     taken_back = 0
     for one in ours:
         ref = Ref(one.backend, one.path)
-        if ref in live:
+        if ref in named_by_rows.doubtful:
+            continue
+        if ref in named_by_rows.refs:
             taken_back += 1
             if one.attempts > 1:
                 doubtful.append(f"{ref.backend}:{ref.path}")
@@ -461,7 +478,16 @@ def leased(settings: OutboxSettings, connection: Connection, found: Sequence[Tom
         logger.warning("rows name objects again whose deletion had begun: %s; filerow check finds what is gone", named(doubtful))
     if forgotten:
         connection.execute(delete(settings.table).where(settings.table.c.id.in_(forgotten)))
-    return Lease(kept, taken_back)
+    return Lease(kept, taken_back, len(unsure), Doubts(named_by_rows.unreadable_columns, named_by_rows.strange))
+
+
+def _leave(settings: OutboxSettings, connection: Connection, unsure: Sequence[Tombstone]) -> None:
+    """Give back tombstones whose objects may have a row, as if nobody had tried them; a later drain does."""
+    table = settings.table
+    later = now(connection.dialect.name) + literal(settings.lease.total_seconds(), Double)
+    change = update(table).values(attempts=table.c.attempts - 1, next_attempt=later)
+    if unsure:
+        connection.execute(change.where(table.c.id.in_([one.id for one in unsure])))
 
 
 def _marked(settings: OutboxSettings, connection: Connection, found: Sequence[Tombstone]) -> list[Tombstone]:

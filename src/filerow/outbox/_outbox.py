@@ -17,6 +17,7 @@ from filerow._log import logger
 from filerow._orm.events import on_ddl
 from filerow._orm.fields import OUTBOX, Buried
 from filerow._orm.ownership import Ref
+from filerow.outbox._census import Also
 from filerow.outbox._drain import Drained, drain_steps, note_run
 from filerow.outbox._drainer import Drainer
 from filerow.outbox._settings import OutboxSettings
@@ -102,37 +103,39 @@ class Outbox:
 
     # -- draining ------------------------------------------------------------------------------------------------------
 
-    def drain(self, engine: Engine, *, batch: int = 1_000, limit: int | None = None) -> Drained:
+    def drain(self, engine: Engine, *, batch: int = 1_000, limit: int | None = None, also: Also = ()) -> Drained:
         """Delete the objects of all tombstones that are due by now; safe to run many times, and many at a time.
 
         Args:
             engine: The database; no connection is held while objects are deleted.
             batch: Tombstones to take at a time (1 to 10,000); each batch is one bulk delete per backend.
             limit: Tombstones to take in all; ``None`` for all that are due.
+            also: Who else may name these objects: other models of the same database, engines of the same models, or pairs.
 
         Returns:
             What was done. A failure to delete is not raised but counted, written down and tried again by a later drain.
 
         Raises:
             ValueError: ``batch`` is out of its range.
+            MaintenanceRefusedError: A database may not show all rows, or has files that none of the models know.
         """
         total = Drained()
-        for total in self.drain_steps(engine, batch=batch, limit=limit):  # noqa: B007 - the last one says it all
+        for total in self.drain_steps(engine, batch=batch, limit=limit, also=also):  # noqa: B007 - the last one says it all
             pass
         note_run(settings_of(self), engine, asdict(total))
         return total
 
-    async def drain_async(self, engine: AsyncEngine, *, batch: int = 1_000, limit: int | None = None) -> Drained:
+    async def drain_async(self, engine: AsyncEngine, *, batch: int = 1_000, limit: int | None = None, also: Also = ()) -> Drained:
         """Delete the objects of all tombstones that are due; see :meth:`drain`."""
 
         def work() -> Drained:
-            return self.drain(engine.sync_engine, batch=batch, limit=limit)
+            return self.drain(engine.sync_engine, batch=batch, limit=limit, also=also)
 
         return await spawn(work)
 
-    def drain_steps(self, engine: Engine, *, batch: int = 1_000, limit: int | None = None) -> Iterator[Drained]:
+    def drain_steps(self, engine: Engine, *, batch: int = 1_000, limit: int | None = None, also: Also = ()) -> Iterator[Drained]:
         """Drain batch by batch, and yield after each what has been done so far; see :meth:`drain`."""
-        return drain_steps(settings_of(self), engine, batch=batch, limit=limit)
+        return drain_steps(settings_of(self), engine, batch=batch, limit=limit, also=also)
 
     def revive(self, connection: Connection) -> int:
         """Try again what has been given up: its attempts are counted anew from the next drain on.

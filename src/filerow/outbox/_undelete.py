@@ -82,7 +82,7 @@ def removed(
         rows = connection.execute(statement.offset(seen)).mappings().all()
         seen += len(rows)
         refs = [Ref(row["backend"], row["path"]) for row in rows]
-        live = referenced(connection, settings.metadata, refs)  # these were moved, not removed
+        live = referenced(connection, settings.metadata, refs).refs  # these were moved, not removed
         for ref, row in zip(refs, rows, strict=True):
             if ref not in live:
                 found.setdefault(ref, _removed(settings, row))
@@ -119,7 +119,7 @@ def undelete(settings: OutboxSettings, connection: Connection, backend: str, pat
     """Take a removed file back; see :meth:`Outbox.undelete`."""
     ref = Ref(backend, path)
     rows = _locked(settings, connection, ref)
-    if ref in referenced(connection, settings.metadata, [ref]):
+    if referenced(connection, settings.metadata, [ref]).refs:
         msg = f"{path!r} on backend {backend!r} is not removed: a row names it"
         raise UndeleteError(msg)
     store = storages.get_backend(backend)

@@ -21,18 +21,21 @@ from typing_extensions import Unpack
 
 from filerow._execution.batch import call, iterate_async
 from filerow._orm.ownership import Ref
-from filerow._orm.references import FileColumn, column_named, file_columns, referenced
+from filerow._orm.references import FileColumn, column_named, file_columns
+from filerow._orm.visibility import unfiltered
 from filerow._registry import storages
 from filerow.backends._types import ObjectInfo, Unfinished
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import BackendNotFoundError, StorageError
+from filerow.maintenance._doubts import doubts
 from filerow.maintenance._listing import STAGED, Folder, folders, in_pages, pages, share
 from filerow.maintenance._report import Finding, Progress
 from filerow.maintenance._sweep.findings import custom_paths, orphan, suspicious, unasked, unfinished
 from filerow.maintenance._sweep.judge import Count, Found, Old, SweepLimits, begin, old_ones, too_many
 from filerow.maintenance._sweep.memory import Memory, memory_of
 from filerow.outbox import outbox_of
-from filerow.outbox._drain import isolate
+from filerow.outbox._census import Also, Census
+from filerow.outbox._isolation import snapshot
 
 if TYPE_CHECKING:  # needs greenlet, which SQLAlchemy 2.1 does not bring by itself
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -46,7 +49,6 @@ _PAGES = 10
 """After so many pages at the latest, what was found is removed, so that an interruption loses little."""
 
 _WITHOUT_OUTBOX = timedelta(days=7)
-_SNAPSHOT = frozenset({"postgresql", "mysql", "mariadb"})
 
 
 class SweepOptions(TypedDict, total=False):
@@ -63,6 +65,7 @@ class SweepOptions(TypedDict, total=False):
     batch: int
     allow_many: bool
     listing: Callable[[str, str], Iterable[ObjectInfo]] | None
+    also: Also
 
 
 def sweep(metadata: MetaData, engine: Engine, **options: Unpack[SweepOptions]) -> Iterator[Progress]:
@@ -82,16 +85,20 @@ def sweep(metadata: MetaData, engine: Engine, **options: Unpack[SweepOptions]) -
             ``allow_many``: delete even when more than half of the objects have no row. ``listing``: a callable that gets a
             backend's key and a folder's path and returns the objects in it, in any order, from an inventory that the store has
             written; used in place of requests to list. Such a sweep is full, and what it comes to is not remembered: an
-            inventory knows nothing of what came after it.
+            inventory knows nothing of what came after it. ``also``: who else stores files in these places: other models of the
+            same database, engines of the same models in other databases or schemas, or pairs of both.
 
     Returns:
         The progress after each batch, by column. Findings: ``orphan``, ``unfinished-upload``, ``too-many-orphans`` (nothing more
-        was deleted), ``unreadable`` (a backend could not be listed, or does not exist) and ``custom-paths``.
+        was deleted), ``unreadable`` (a backend could not be listed, or does not exist), ``custom-paths``,
+        ``unreadable-documents`` and ``unknown-backend`` (what may be a row's is kept).
 
     Raises:
         LookupError: There is no such column, or a column has no backend.
         BackendNotFoundError: One of ``backends`` is not registered.
         ValueError: An option makes no sense.
+        MaintenanceRefusedError: The database may not show all rows, or has files that these models do not know. Raised before
+            anything is deleted, as is a database's own error.
     """
     given = SweepOptions(grace=timedelta(hours=24), batch=1_000)
     given.update(options)
@@ -114,10 +121,20 @@ def _chosen(metadata: MetaData, names: Sequence[str]) -> list[FileColumn]:
     return [column_named(metadata, name) for name in names if name != STAGED]
 
 
+def _noted(metadata: MetaData, engine: Engine, paths: Sequence[str]) -> Iterator[str]:
+    """Yield the paths that have a tombstone, under whatever backend's key; asked after the rows, for a row leaves one behind."""
+    outbox = outbox_of(metadata)
+    if outbox is not None:
+        path = outbox.table.c.path
+        with snapshot(engine) as connection, unfiltered(connection):
+            for start in range(0, len(paths), _AT_ONCE):
+                yield from connection.scalars(select(path).where(path.in_(paths[start : start + _AT_ONCE])))
+
+
 class _Sweep:
     def __init__(self, metadata: MetaData, engine: Engine, options: SweepOptions) -> None:
-        self._metadata = metadata
         self._engine = engine
+        self._census = Census(metadata, engine, options.get("also", ()))
         self._outbox = outbox_of(metadata)
         self._delete = options.get("delete", False)
         self._allow_many = options.get("allow_many", False)
@@ -139,8 +156,10 @@ class _Sweep:
         self._counts: dict[str, Count] = {}
         self._told: set[str] = set()
         self._stopped = False
+        self._doubts: list[tuple[dict[str, int], dict[str, str]]] = []
 
     def run(self, todo: Sequence[Folder], columns: Sequence[FileColumn]) -> Iterator[Progress]:
+        self._census.check()
         custom = [custom_paths(column) for column in columns if column.type.path is not None and column.type.lifecycle]
         if custom:
             yield Progress("columns", findings=tuple(custom))
@@ -202,17 +221,12 @@ class _Sweep:
         """Return the paths that no row and no tombstone names, as of one moment."""
         if not paths:
             return []
-        with self._engine.connect() as connection:
-            if connection.dialect.name in _SNAPSHOT:
-                # One snapshot: else a file that moves from one column to another between two questions would be in neither.
-                isolate(connection, "REPEATABLE READ")
-            named = referenced(connection, self._metadata, [Ref(backend, path) for path in paths])
-            if self._outbox is not None:
-                noted = self._outbox.table.c
-                for start in range(0, len(paths), _AT_ONCE):
-                    some = select(noted.backend, noted.path).where(noted.path.in_(paths[start : start + _AT_ONCE]))
-                    named |= {Ref(*row) for row in connection.execute(some)}
-        return [path for path in paths if Ref(backend, path) not in named]
+        with snapshot(self._engine) as connection:
+            named = self._census.named([Ref(backend, path) for path in paths], connection)
+        noted = {path for metadata, engine in self._census.databases for path in _noted(metadata, engine, paths)}
+        self._doubts.append((named.unreadable_columns, named.strange))
+        kept = {ref.path for ref in named.kept} | noted
+        return [path for path in paths if path not in kept]
 
     def _settle(self, folder: Folder, backend: StorageBackend, found: Found) -> tuple[list[Finding], float]:
         """Tell what was found, or remove it; return with the time of the oldest object that is left over."""
@@ -273,7 +287,10 @@ class _Sweep:
 
     def _progress(self, folder: Folder, findings: Sequence[Finding]) -> Progress:
         count = self._count(folder)
-        return Progress(folder.step, count.listed, changed=count.changed, findings=tuple(findings))
+        found = [finding for doubt in self._doubts for finding in doubts(*doubt)]
+        self._doubts.clear()
+        told = [one for finding in found for one in self._once(f"{finding.code} {finding.where} {finding.backend}", finding)]
+        return Progress(folder.step, count.listed, changed=count.changed, findings=(*findings, *told))
 
     def _once(self, what: str, finding: Finding) -> list[Finding]:
         told = what in self._told

@@ -12,8 +12,11 @@ from typing import Literal, NamedTuple
 from sqlalchemy import DDL, Connection, MetaData, Table
 from sqlalchemy.engine import Dialect
 
+from filerow._log import named
+from filerow._orm.column import StoredObject
 from filerow._orm.fields import outbox_in
 from filerow._orm.references import quoted
+from filerow.exceptions import MaintenanceRefusedError
 from filerow.outbox._triggers import mysql, postgresql, sqlite
 from filerow.outbox._triggers.spec import FileTable, Part, kind_of, prefix, spec_in, spec_of
 
@@ -23,6 +26,7 @@ __all__ = (
     "TriggerProblem",
     "as_ddl",
     "changes",
+    "check_knows_all",
     "compare",
     "create_all",
     "drop_all",
@@ -164,6 +168,44 @@ def run(connection: Connection, statements: Iterable[str]) -> None:
 def as_ddl(sql: str) -> DDL:
     """Return SQL as an element to execute, so that nothing in it is taken for a parameter."""
     return DDL(sql.replace("%", "%%"))  # type: ignore[no-untyped-call]
+
+
+def check_knows_all(connection: Connection, metadata: MetaData, models: Iterable[MetaData]) -> None:
+    """See to it that no table has files which this release does not know: one that is archived, renamed, or of a later release.
+
+    Args:
+        connection: The database.
+        metadata: Its models.
+        models: These and all others whose files are known.
+
+    Raises:
+        MaintenanceRefusedError: A table or column has triggers of ours and is not in the ``MetaData``.
+    """
+    if connection.dialect.name not in {"postgresql", "mysql", "mariadb", "sqlite"}:
+        return
+    outbox = outbox_in(metadata)
+    schemas = translated(connection)
+    known = {
+        (schemas.get(table.schema, table.schema), table.name): {
+            column.name for column in table.columns if isinstance(column.type, StoredObject)
+        }
+        for one in models
+        for table in one.tables.values()
+    }
+    strange: list[str] = []
+    for (schema, table), found in existing(connection, {schema for schema, _ in known if schema}).items():
+        if found.spec is None or (outbox is not None and found.spec.outbox != outbox.table.name):
+            continue
+        if schema is None or any(schema == other for other, _ in known):
+            columns = known.get((schema, table), known.get((None, table), set()) if schema is None else set())
+            strange += [f"{found.spec.fullname}.{name}" for name in found.spec.columns if name not in columns]
+    if strange:
+        msg = (
+            f"{named(sorted(set(strange)))}: the database has files in columns that these models do not know (archived, renamed, "
+            "or of a later release), so nothing was deleted; add them to the models, name the models that have them with also=, "
+            "or drop their triggers if they are over"
+        )
+        raise MaintenanceRefusedError(msg)
 
 
 # -- what is missing -------------------------------------------------------------------------------------------------------

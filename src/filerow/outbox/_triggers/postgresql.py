@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from sqlalchemy import Connection, text
 from sqlalchemy.engine import Dialect
 
-from filerow._orm.references import list_expression, path_expression
+from filerow._orm.references import list_expression, odd_expression, path_expression
 from filerow.outbox._table import NOW
 from filerow.outbox._triggers.spec import NAME, PATTERN, REFUSED, FileTable, Kind, Part, Quoted, fits, literal, make_part, prefix
 
@@ -57,6 +57,7 @@ def parts(spec: FileTable, dialect: Dialect) -> Iterator[Part]:
     )
     for column, multiple in spec.columns.items():
         yield _index(spec, names, dialect, column, multiple=multiple)
+        yield _odd_index(spec, names, dialect, column, multiple=multiple)
 
 
 def _trigger(spec: FileTable, dialect: Dialect, kind: Kind, moment: str, body: str) -> Part:
@@ -90,6 +91,14 @@ def _index(spec: FileTable, names: Quoted, dialect: Dialect, column: str, *, mul
     what = f"USING gin ({list_expression(dialect, safe)})" if multiple else f"({path_expression(dialect, safe)})"
     drop = f"DROP INDEX IF EXISTS {prefix(dialect, spec.schema)}{NAME}"
     return make_part(spec, dialect, "index", (f"CREATE INDEX {NAME} ON {names.table} {what}",), (drop,))
+
+
+def _odd_index(spec: FileTable, names: Quoted, dialect: Dialect, column: str, *, multiple: bool) -> Part:
+    """Return the index, empty as a rule, of the rows whose documents say no path."""
+    odd = odd_expression(dialect, names.columns[column], multiple=multiple)
+    create = f"CREATE INDEX {NAME} ON {names.table} ((1)) WHERE {odd}"
+    drop = f"DROP INDEX IF EXISTS {prefix(dialect, spec.schema)}{NAME}"
+    return make_part(spec, dialect, "index", (create,), (drop,))
 
 
 def _any(spec: FileTable, names: Quoted, row: str) -> str:

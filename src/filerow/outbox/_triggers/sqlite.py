@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from sqlalchemy import Connection, text
 from sqlalchemy.engine import Dialect
 
-from filerow._orm.references import path_expression
+from filerow._orm.references import odd_expression, path_expression
 from filerow.outbox._table import NOW
 from filerow.outbox._triggers.spec import NAME, PATTERN, REFUSED, FileTable, Kind, Part, Quoted, fits, literal, make_part
 
@@ -45,6 +45,9 @@ def parts(spec: FileTable, dialect: Dialect) -> Iterator[Part]:
         if not multiple:
             what = path_expression(dialect, names.columns[column])
             create = f"CREATE INDEX {NAME} ON {names.table} ({what})"
+            yield make_part(spec, dialect, "index", (create,), (f"DROP INDEX IF EXISTS {NAME}",))
+            odd = odd_expression(dialect, names.columns[column], multiple=False)  # few rows as a rule, and no subquery
+            create = f"CREATE INDEX {NAME} ON {names.table} (1) WHERE {odd}"
             yield make_part(spec, dialect, "index", (create,), (f"DROP INDEX IF EXISTS {NAME}",))
 
 

@@ -1,0 +1,29 @@
+"""What maintenance tells of rows that it does not understand, and whose objects it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from filerow.maintenance._report import Finding
+
+__all__ = ("KEPT", "doubts")
+
+KEPT = frozenset({"unreadable-documents", "unknown-backend"})
+"""Codes of findings that say: not everything could be judged, so something was kept that may be nobody's."""
+
+
+def doubts(unreadable: Mapping[str, int], strange: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield a finding for each column with documents that cannot be read, and for each backend that nobody has registered.
+
+    Args:
+        unreadable: How many documents, by column.
+        strange: Keys of backends, each with a path that a row names under it.
+    """
+    for name, count in sorted(unreadable.items()):
+        documents = f"{count:,} documents" if count > 1 else "a document"
+        message = f"this release cannot read {documents} of this column, so all files of its table are kept"
+        advice = "upgrade Filerow, or have filerow check name the rows and repair them"
+        yield Finding("unreadable-documents", message, "error", name, advice=advice)
+    for key, path in sorted(strange.items()):
+        message = f"rows name objects under the backend {key!r}, which is not registered; they are kept"
+        yield Finding("unknown-backend", message, "error", backend=key, path=path, advice=f"register a backend under {key!r}")

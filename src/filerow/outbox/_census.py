@@ -1,0 +1,73 @@
+"""Everybody who may name an object: the databases and models that share a place, asked before anything in it is deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+from sqlalchemy import Connection, Engine, MetaData
+
+from filerow._orm.ownership import Ref
+from filerow._orm.references import Named, file_columns, referenced
+from filerow._orm.visibility import check_shows_all, unfiltered
+from filerow.outbox._isolation import snapshot
+from filerow.outbox._triggers.install import check_knows_all
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+__all__ = ("Also", "Census")
+
+Also: TypeAlias = "Sequence[MetaData | Engine | AsyncEngine | tuple[MetaData, Engine | AsyncEngine]]"
+"""Who else may name objects: other models of the same database, the same models in another one, or both another."""
+
+
+class Census:
+    """The databases whose rows may name an object.
+
+    Args:
+        metadata: The models.
+        engine: Their database.
+        also: Others that store files in the same places.
+    """
+
+    def __init__(self, metadata: MetaData, engine: Engine, also: Also = ()) -> None:
+        self.databases: list[tuple[MetaData, Engine]] = [(metadata, engine)]
+        for other in also:
+            models, place = other if isinstance(other, tuple) else (metadata, other)
+            if isinstance(place, MetaData):
+                models, place = place, engine
+            self.databases.append((models, place if isinstance(place, Engine) else place.sync_engine))
+
+    def check(self) -> None:
+        """See to it that all rows of all of them can be seen.
+
+        Raises:
+            MaintenanceRefusedError: Some may not.
+        """
+        known = [metadata for metadata, _ in self.databases]
+        for metadata, engine in self.databases:
+            with engine.connect() as connection:
+                check_shows_all(connection, [column.table for column in file_columns(metadata)])
+                check_knows_all(connection, metadata, known)
+
+    def named(self, refs: Iterable[Ref], connection: Connection | None = None) -> Named:
+        """Find those of the objects that a row names anywhere.
+
+        Args:
+            refs: The objects.
+            connection: What to ask the first database by; one of its own, with a snapshot, when left out.
+
+        Raises:
+            MaintenanceRefusedError: Row level security would hide rows.
+        """
+        wanted = list(refs)
+        found = Named()
+        for number, (metadata, engine) in enumerate(self.databases):
+            if number == 0 and connection is not None:
+                with unfiltered(connection):
+                    found |= referenced(connection, metadata, wanted)
+            else:
+                with snapshot(engine) as own, unfiltered(own):
+                    found |= referenced(own, metadata, wanted)
+        return found

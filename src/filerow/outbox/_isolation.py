@@ -1,0 +1,51 @@
+"""Connections of maintenance: what each of their transactions sees."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.engine.interfaces import IsolationLevel
+from sqlalchemy.exc import DBAPIError
+
+__all__ = ("isolate", "read_committed", "snapshot")
+
+_LEVELS = frozenset({"postgresql", "mysql", "mariadb"})
+
+
+@contextmanager
+def read_committed(engine: Engine) -> Generator[Connection]:
+    """Connect in the isolation that sees what others have committed by the time of each statement."""
+    with engine.connect() as connection:
+        if engine.dialect.name in _LEVELS:
+            isolate(connection, "READ COMMITTED")
+        yield connection
+
+
+@contextmanager
+def snapshot(engine: Engine) -> Generator[Connection]:
+    """Connect in the isolation that sees one moment.
+
+    Else a file that moves from one column to another between two questions would be in neither.
+    """
+    with engine.connect() as connection:
+        if engine.dialect.name in _LEVELS:
+            isolate(connection, "REPEATABLE READ")
+        yield connection
+
+
+def isolate(connection: Connection, level: IsolationLevel) -> None:
+    """Set the isolation of a connection until it goes back to its pool.
+
+    Raises:
+        DBAPIError: The database refused, or the connection is dead.
+    """
+    try:
+        connection.execution_options(isolation_level=level)
+    except connection.dialect.loaded_dbapi.Error as error:
+        # SQLAlchemy passes on what the driver raises here, and keeps a dead connection. A statement meets the same error in a
+        # place where it is translated, and where the pool replaces its connections.
+        connection.exec_driver_sql("SELECT 1")
+        base = connection.dialect.loaded_dbapi.Error
+        raise DBAPIError.instance(None, None, error, base, dialect=connection.dialect) from error

@@ -1,0 +1,285 @@
+"""Who owns an object is asked by its path, whatever a row calls its backend and whatever its document looks like (P13)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import JSON, Column, Engine, Integer, MetaData, Table, create_engine, insert, text
+from sqlalchemy.pool import StaticPool
+
+from filerow import StoredObject, storages
+from filerow.backends.memory import MemoryBackend
+from filerow.exceptions import MaintenanceRefusedError
+from filerow.maintenance import Finding, drain, sweep
+from filerow.outbox import Outbox
+from tests.databases import EmptyDatabase
+
+LIVE = "paper/file/0190000000007000800000000000000a.png"
+DEAD = "paper/file/0190000000007000800000000000000b.png"
+OTHERS = "note/file/0190000000007000800000000000000c.png"
+
+
+@dataclass
+class Case:
+    """What a row says, and how the column is declared now.
+
+    Attributes:
+        value: The column's JSON.
+        multiple: Whether the column holds a list.
+        key: The backend of the column.
+        code: What is reported; empty when all is understood.
+        keeps: A dead object of the same table is kept, too, for nobody knows.
+    """
+
+    value: Any
+    multiple: bool = False
+    key: str = "docs"
+    code: str = ""
+    keeps: bool = False
+
+
+def document(**changes: Any) -> dict[str, Any]:
+    return {"v": 1, "backend": "docs", "path": LIVE, "filename": "cat.png", **changes}
+
+
+CASES = {
+    "as_ever": Case(document()),
+    "as_ever_in_a_list": Case([document()], multiple=True),
+    "backend_renamed": Case(document(backend="old"), code="unknown-backend"),
+    "backend_renamed_in_a_list": Case([document(backend="old")], multiple=True, code="unknown-backend"),
+    "backend_key_given_to_another": Case(document(backend="docs"), key="files"),
+    "newer_version": Case(document(v=2)),
+    "newer_version_in_a_list": Case([document(v=2)], multiple=True),
+    "newer_version_that_puts_the_path_elsewhere": Case({"v": 2, "at": ["docs", LIVE]}, code="unreadable-documents", keeps=True),
+    "newer_version_in_a_list_of_its_own": Case([{"v": 2, "at": LIVE}], multiple=True, code="unreadable-documents", keeps=True),
+    "newer_version_that_says_no_path": Case({"v": 3, "object": 17}, code="unreadable-documents", keeps=True),
+    "list_that_is_one_file_now": Case([document(), document(path="other")]),
+    "one_file_that_is_a_list_now": Case(document(), multiple=True),
+    "mere_path": Case(LIVE, code="unreadable-documents", keeps=True),
+    "document_in_a_string": Case('{"v": 1, "backend": "docs", "path": "paper\\/file\\/' + LIVE.rpartition("/")[2] + '"}'),
+}
+
+
+@dataclass
+class World:
+    metadata: MetaData
+    engine: Engine
+    paper: Table
+    outbox: Outbox | None
+
+    def write(self, value: Any, table: Table | None = None) -> None:
+        table = self.paper if table is None else table
+        plain = Table(table.name, MetaData(), Column("id", Integer, primary_key=True), Column("file", JSON(none_as_null=True)))
+        with self.engine.begin() as connection:
+            connection.execute(insert(plain).values(file=value))
+
+    def tombstone(self, key: str, *paths: str) -> None:
+        assert self.outbox is not None
+        with self.engine.begin() as connection:
+            connection.execute(insert(self.outbox.table), [{"backend": key, "path": path, "dropped_at": 1.0} for path in paths])
+
+    def swept(self) -> list[Finding]:
+        steps = sweep(self.metadata, self.engine, delete=True, full=True, grace=timedelta(0), allow_many=True)
+        return [finding for step in steps for finding in step.findings]
+
+    def drained(self) -> list[Finding]:
+        return [finding for step in drain(self.metadata, self.engine) for finding in step.findings]
+
+
+def make_world(engine: Engine, case: Case, *, with_outbox: bool) -> World:
+    metadata = MetaData()
+    column = Column("file", StoredObject(case.key, multiple=case.multiple))
+    paper = Table("paper", metadata, Column("id", Integer, primary_key=True), column)
+    Table("note", metadata, Column("id", Integer, primary_key=True), Column("file", StoredObject(case.key)))
+    outbox = Outbox(metadata) if with_outbox else None
+    metadata.create_all(engine)
+    return World(metadata, engine, paper, outbox)
+
+
+@pytest.fixture(autouse=True)
+def stores() -> Iterator[dict[str, MemoryBackend]]:
+    """Two backends with the same objects."""
+    made = {key: MemoryBackend(key) for key in ("docs", "files")}
+    for backend in made.values():
+        storages.register_backend(backend)
+        for path in (LIVE, DEAD, OTHERS):
+            backend.put(path, b"x")
+    yield made
+    storages.clear_backends()
+
+
+def left(backend: MemoryBackend) -> set[str]:
+    return {info.path for info in backend.list()}
+
+
+each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+
+
+@each_case
+@pytest.mark.parametrize("with_outbox", [True, False], ids=["outbox", "no_outbox"])
+@pytest.mark.one_in(4)
+def test_sweep_keeps_what_any_row_names(
+    database: EmptyDatabase, stores: dict[str, MemoryBackend], case: Case, *, with_outbox: bool
+) -> None:
+    world = make_world(database.engine(), case, with_outbox=with_outbox)
+    world.write(case.value)
+    findings = world.swept()
+    assert left(stores[case.key]) == ({LIVE, DEAD} if case.keeps else {LIVE})
+    assert {finding.code for finding in findings} - {"orphan"} == ({case.code} if case.code else set())
+
+
+@each_case
+@pytest.mark.one_in(4)
+def test_drain_keeps_what_any_row_names(database: EmptyDatabase, stores: dict[str, MemoryBackend], case: Case) -> None:
+    world = make_world(database.engine(), case, with_outbox=True)
+    world.write(case.value)
+    world.tombstone(case.key, LIVE, DEAD, OTHERS)
+    findings = world.drained()
+    assert left(stores[case.key]) == ({LIVE, DEAD} if case.keeps else {LIVE})
+    assert {finding.code for finding in findings} == ({case.code} if case.code else set())
+
+
+def test_kept_tombstone_is_drained_when_its_table_can_be_read(database: EmptyDatabase, stores: dict[str, MemoryBackend]) -> None:
+    world = make_world(database.engine(), CASES["as_ever"], with_outbox=True)
+    world.write({"v": 2, "at": 1})
+    world.tombstone("docs", DEAD)
+    assert world.outbox is not None
+    assert world.outbox.drain(world.engine).kept == 1
+    with world.engine.begin() as connection:
+        connection.execute(text("DELETE FROM paper"))
+        connection.execute(text("UPDATE filerow_outbox SET next_attempt = 1 WHERE next_attempt IS NOT NULL"))
+    assert world.outbox.drain(world.engine).deleted == 1
+    assert DEAD not in left(stores["docs"])
+
+
+def later_release(world: World) -> MetaData:
+    """Return the models of a release that knows one table less."""
+    older = MetaData()
+    Table("note", older, Column("id", Integer, primary_key=True), Column("file", StoredObject("docs")))
+    Outbox(older)
+    return older
+
+
+def less_columns(world: World) -> MetaData:
+    """Return the models of a release that knows one column less."""
+    older = MetaData()
+    for name in ("paper", "note"):
+        Table(name, older, Column("id", Integer, primary_key=True))
+    older.tables["note"].append_column(Column("file", StoredObject("docs")))
+    Outbox(older)
+    return older
+
+
+@pytest.mark.parametrize("models", [later_release, less_columns])
+@pytest.mark.parametrize("work", ["sweep", "drain"])
+@pytest.mark.one_in(4)
+def test_files_that_the_models_do_not_know_refuse(
+    database: EmptyDatabase, stores: dict[str, MemoryBackend], models: Callable[[World], MetaData], work: str
+) -> None:
+    world = make_world(database.engine(), CASES["as_ever"], with_outbox=True)
+    world.write(document())
+    world.tombstone("docs", LIVE, DEAD)
+    older = World(models(world), world.engine, world.paper, world.outbox)
+    with pytest.raises(MaintenanceRefusedError, match=r"paper\.file.*do not know"):
+        older.swept() if work == "sweep" else older.drained()
+    assert left(stores["docs"]) == {LIVE, DEAD, OTHERS}
+
+
+@pytest.mark.parametrize("models", [later_release, less_columns])
+def test_files_of_other_models_are_known_by_name(
+    database: EmptyDatabase, stores: dict[str, MemoryBackend], models: Callable[[World], MetaData]
+) -> None:
+    world = make_world(database.engine(), CASES["as_ever"], with_outbox=True)
+    world.write(document())
+    world.tombstone("docs", LIVE, DEAD)
+    older = models(world)
+    list(drain(older, world.engine, also=[world.metadata]))
+    assert left(stores["docs"]) == {LIVE, OTHERS}
+    list(sweep(older, world.engine, delete=True, full=True, grace=timedelta(0), also=[world.metadata]))
+    assert left(stores["docs"]) == {LIVE}
+
+
+@pytest.fixture
+def other_engine(database: EmptyDatabase) -> Engine:
+    """A second database with the same tables."""
+    return create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
+
+
+@pytest.mark.parametrize("work", ["sweep", "drain"])
+def test_rows_of_another_database_keep_their_files(
+    database: EmptyDatabase, other_engine: Engine, stores: dict[str, MemoryBackend], work: str
+) -> None:
+    """Shards, or a database for each tenant, that share a bucket."""
+    world = make_world(database.engine(), CASES["as_ever"], with_outbox=True)
+    world.metadata.create_all(other_engine)
+    World(world.metadata, other_engine, world.paper, world.outbox).write(document())
+    world.tombstone("docs", LIVE, DEAD)
+    if work == "sweep":
+        with world.engine.begin() as connection:
+            connection.execute(text("DELETE FROM filerow_outbox"))
+        list(sweep(world.metadata, world.engine, delete=True, full=True, grace=timedelta(0), also=[other_engine]))
+        assert left(stores["docs"]) == {LIVE}
+    else:
+        list(drain(world.metadata, world.engine, also=[(world.metadata, other_engine)]))
+        assert left(stores["docs"]) == {LIVE, OTHERS}
+    other_engine.dispose()
+
+
+def test_tombstones_of_another_database_keep_their_files(
+    database: EmptyDatabase, other_engine: Engine, stores: dict[str, MemoryBackend]
+) -> None:
+    world = make_world(database.engine(), CASES["as_ever"], with_outbox=True)
+    world.metadata.create_all(other_engine)
+    World(world.metadata, other_engine, world.paper, world.outbox).tombstone("docs", LIVE)
+    list(sweep(world.metadata, world.engine, delete=True, full=True, grace=timedelta(0), also=[other_engine]))
+    assert left(stores["docs"]) == {LIVE}
+    other_engine.dispose()
+
+
+@pytest.mark.parametrize("work", ["sweep", "drain"])
+def test_a_view_refuses(database: EmptyDatabase, stores: dict[str, MemoryBackend], work: str) -> None:
+    world = make_world(database.engine(), CASES["as_ever"], with_outbox=True)
+    world.write(document())
+    world.tombstone("docs", LIVE)
+    with world.engine.begin() as connection:
+        connection.execute(text("CREATE VIEW some_papers AS SELECT * FROM paper WHERE id > 100"))
+    filtered = MetaData()
+    Table("some_papers", filtered, Column("id", Integer, primary_key=True), Column("file", StoredObject("docs")))
+    for name in ("paper", "note"):
+        world.metadata.tables[name].to_metadata(filtered)
+    Outbox(filtered)
+    with pytest.raises(MaintenanceRefusedError, match=r"some_papers.*views"):
+        World(filtered, world.engine, world.paper, None).swept() if work == "sweep" else list(drain(filtered, world.engine))
+    assert left(stores["docs"]) == {LIVE, DEAD, OTHERS}
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("policy", ["id < 0", "true"])
+@pytest.mark.parametrize("work", ["sweep", "drain"])
+def test_row_level_security_refuses(database: EmptyDatabase, stores: dict[str, MemoryBackend], work: str, policy: str) -> None:
+    world = make_world(database.engine(), CASES["as_ever"], with_outbox=True)
+    world.write(document())
+    world.tombstone("docs", LIVE, DEAD)
+    role = f"filtered_{database.engine().url.database}"
+    with world.engine.begin() as connection:
+        connection.execute(text(f"CREATE ROLE {role} LOGIN"))
+        connection.execute(text(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}"))
+        connection.execute(text("ALTER TABLE paper ENABLE ROW LEVEL SECURITY"))
+        connection.execute(text(f"CREATE POLICY some_rows ON paper USING ({policy})"))
+    filtered = World(world.metadata, create_engine(world.engine.url.set(username=role)), world.paper, world.outbox)
+    try:
+        with pytest.raises(MaintenanceRefusedError, match="BYPASSRLS"):
+            filtered.swept() if work == "sweep" else filtered.drained()
+        assert left(stores["docs"]) == {LIVE, DEAD, OTHERS}
+        world.swept() if work == "sweep" else world.drained()  # its owner is a superuser
+        assert LIVE in left(stores["docs"])
+        assert DEAD not in left(stores["docs"]) or work == "sweep"
+    finally:
+        filtered.engine.dispose()
+        with world.engine.begin() as connection:
+            connection.execute(text(f"DROP OWNED BY {role}"))
+            connection.execute(text(f"DROP ROLE {role}"))
