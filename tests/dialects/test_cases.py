@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import JSON, delete, func, insert, select, type_coerce, update
+from sqlalchemy import JSON, MetaData, delete, func, insert, select, type_coerce, update
 
 from filerow import FileObject, storages
 from filerow.backends.memory import MemoryBackend

@@ -90,9 +90,7 @@ def test_figures_lists_and_a_doctor_do_not_stop_at_them(engine: Engine) -> None:
     swept = list(sweep(METADATA, engine, full=True, grace=timedelta(0)))
     assert sum({step.step: step.done for step in swept}.values()) == 2, "both files were looked at"
     codes = [(finding.code, finding.where) for step in swept for finding in step.findings]
-    assert codes == [("unreadable-documents", "paper.file"), ("unreadable-documents", "paper.pages")], (
-        "nobody knows whose they are"
-    )
+    assert codes == [("unreadable-documents", "paper.file"), ("unreadable-documents", "paper.pages")]
 
 
 @pytest.fixture
