@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, delete, insert, select, update
+from sqlalchemy import Engine, ForeignKey, create_engine, delete, insert, inspect, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
-from sqlalchemy.orm import Session, scoped_session, sessionmaker
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, scoped_session, sessionmaker
 from sqlalchemy.pool import QueuePool
 
-from filerow import FileObject
+from filerow import FileObject, FileObjectList, StoredObject
 from tests.cases.databases import SQLite
 from tests.cases.models import Document, Folder, Named, Note
 from tests.cases.stores import Store
@@ -301,3 +301,52 @@ def test_a_session_whose_info_is_cleared_keeps_what_it_commits(sqlite: SQLite, s
         read(another)
     engine.dispose()
     assert len(store.objects()) == 2
+
+
+def _use_classes_of_its_own() -> dict[str, weakref.ref[Any]]:
+    class Own(DeclarativeBase):
+        pass
+
+    class Paper(Own):
+        __tablename__ = "paper"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        kind: Mapped[str]
+        file: Mapped[FileObject | None] = mapped_column(StoredObject("docs"))
+        pages: Mapped[FileObjectList] = mapped_column(StoredObject("docs", multiple=True))
+        __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "paper"}
+
+    class Letter(Paper):
+        __tablename__ = "letter"
+        id: Mapped[int] = mapped_column(ForeignKey("paper.id"), primary_key=True)
+        scan: Mapped[FileObject | None] = mapped_column(StoredObject("docs"))
+        __mapper_args__ = {"polymorphic_identity": "letter"}
+
+    engine = create_engine("sqlite://")
+    Own.metadata.create_all(engine)
+    with Session(engine) as session:
+        letter = Letter(file=file(), scan=file(), pages=[file()])
+        session.add(letter)
+        session.commit()
+        letter.file, letter.scan = file(), None
+        letter.pages.append(file())
+        session.commit()
+        session.execute(update(Letter).values(scan=file()))
+        session.execute(delete(Letter))
+        session.delete(letter)
+        session.rollback()
+        session.execute(update(Paper), [{"id": letter.id, "file": file()}])
+        session.commit()
+        session.delete(letter)
+        session.commit()
+    engine.dispose()
+    parts = {"metadata": Own.metadata, "table": Own.metadata.tables["letter"], "mapper": inspect(Letter), "class": Letter}
+    found: dict[str, weakref.ref[Any]] = {name: weakref.ref(part) for name, part in parts.items()}
+    Own.registry.dispose()
+    return found
+
+
+def test_classes_that_are_disposed_of_are_collected(store: Store) -> None:
+    parts = _use_classes_of_its_own()
+    gc.collect()
+    gc.collect()  # statements go with their mapper, and only then their tables
+    assert [name for name, part in parts.items() if part() is not None] == []

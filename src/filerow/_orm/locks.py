@@ -168,6 +168,7 @@ def _equal_to(mapper: Mapper[Any], column: ColumnElement[Any]) -> list[Any]:
 
 def read_locked(
     connection: Connection,
+    mapper: Mapper[Any] | None,
     source: FromClause,
     keys: tuple[ColumnElement[Any], ...],
     columns: tuple[Column[Any], ...],
@@ -179,13 +180,14 @@ def read_locked(
 
     Args:
         connection: Where.
+        mapper: The class of the rows; ``None`` for those of a link table.
         source: A table, or a join.
         keys: The columns of the key.
         columns: The file columns to read besides; in a join only the rows of their tables are locked.
         chosen: The keys.
         lock: Lock the rows, or only read them.
     """
-    statement, order = _prepared(connection.dialect, source, keys, columns, lock=lock)
+    statement, order = _prepared(connection.dialect, mapper, source, keys, columns, lock=lock)
     if order is None and connection.dialect.name in _MYSQL and len(chosen) > 1:
         for start, size in _pieces(len(chosen)):
             parameters = {f"k{n}_{i}": v for n, key in enumerate(chosen[start : start + size]) for i, v in enumerate(key)}
@@ -202,15 +204,23 @@ def read_locked(
 _JSON_IS_TEXT = frozenset({"sqlite", "mysql", "mariadb"})
 """Databases that hand out JSON as text, most of which nobody has to parse to know where an object is."""
 
-_statements: WeakKeyDictionary[FromClause, dict[Any, tuple[Select[Any], Any]]] = WeakKeyDictionary()
+_statements: WeakKeyDictionary[Mapper[Any], dict[Any, tuple[Select[Any], Any]]] = WeakKeyDictionary()
+"""By mapper, which tables do not know: a statement holds its tables, and would keep them alive as a value of their own."""
 
 
 def _prepared(
-    dialect: Dialect, source: FromClause, keys: tuple[ColumnElement[Any], ...], columns: tuple[Column[Any], ...], *, lock: bool
+    dialect: Dialect,
+    mapper: Mapper[Any] | None,
+    source: FromClause,
+    keys: tuple[ColumnElement[Any], ...],
+    columns: tuple[Column[Any], ...],
+    *,
+    lock: bool,
 ) -> tuple[Select[Any], list[ColumnElement[Any]] | None]:
     """Return the SELECT and its order, made once: making one takes as long as running it."""
-    made = _statements.setdefault(source, {})
-    found = made.get((dialect.name, keys, columns, lock))
+    made = {} if mapper is None else _statements.setdefault(mapper, {})
+    wanted = dialect.name, source, keys, columns, lock
+    found = made.get(wanted)
     if found is None:
         kind = Text() if dialect.name in _JSON_IS_TEXT else JSON()  # nobody wants to see files here
         statement = select(*keys, *(type_coerce(column, kind) for column in columns)).select_from(source)
@@ -219,7 +229,7 @@ def _prepared(
         order = key_order(keys, dialect) if lock and has_row_locks(dialect) else []
         if order:
             statement = statement.order_by(*order)
-        found = made[dialect.name, keys, columns, lock] = statement, order
+        found = made[wanted] = statement, order
     return found
 
 

@@ -223,7 +223,7 @@ def _read(owned: Owned, connection: Connection, rows: TableRows) -> None:
     for lock in (True, False) if may_lock(connection, tables) else (False,):
         if not columns and not lock:
             return
-        for row in read_locked(connection, rows.source, key.columns, columns, list(groups), lock=lock):
+        for row in read_locked(connection, mapper, rows.source, key.columns, columns, list(groups), lock=lock):
             held = dict(zip(columns, row[len(key.at) :], strict=True))
             for state in groups.pop(tuple(row[: len(key.at)]), ()):
                 for one in row_fields_of(state.mapper):
@@ -255,7 +255,9 @@ def read_again(connection: Connection, mapper: Mapper[Any], keys: Sequence[tuple
         whole: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
         for one_key in keys:
             whole.setdefault(tuple(one_key[at] for at in key.at), []).append(one_key)
-        for row in read_locked(connection, source, key.columns, tuple(columns), list(whole), lock=_shows_old_rows(connection)):
+        for row in read_locked(
+            connection, mapper, source, key.columns, tuple(columns), list(whole), lock=_shows_old_rows(connection)
+        ):
             part = tuple(row[: len(key.at)])
             named = dict(zip(columns, map(_named_in, row[len(key.at) :]), strict=True))
             for one_key in whole.get(part, [part]):  # a key that looks otherwise by now is nobody's, and its objects are named
@@ -279,7 +281,7 @@ def read_links(
         lock_for_writing(connection, fields)
     columns = tuple(one.column for one in fields)
     lock = (lock and may_lock(connection, [table])) or _shows_old_rows(connection)
-    for row in read_locked(connection, table, keys, columns, chosen, lock=lock):
+    for row in read_locked(connection, None, table, keys, columns, chosen, lock=lock):
         for one, value in zip(fields, row[len(keys) :], strict=True):
             yield from ((ref, Slot(tuple(row[: len(keys)]), one)) for ref in _named_in(value))
 
