@@ -95,7 +95,7 @@ class FileObject:
         DocumentError: A fact is one that no file has, such as a negative size; also a ``ValueError``.
     """
 
-    __slots__ = ("__weakref__", "_content", "_known", "_raw", "_state")
+    __slots__ = ("__weakref__", "_content", "_known", "_raw", "_sole", "_state")
 
     def __init__(
         self,
@@ -118,6 +118,7 @@ class FileObject:
         self._raw: str | bytes | Mapping[str, Any] | None = None
         self._content = source
         self._state = FileState.STAGED if to_filename and source is None else FileState.PENDING
+        self._sole = False
         self._known: Facts | None = Facts(
             backend=key,
             path=check_path(to_filename, key, "put") if to_filename else "",
@@ -169,7 +170,7 @@ class FileObject:
     @classmethod
     def _of(cls, facts: Facts, state: FileState) -> Self:
         file = cls.__new__(cls)
-        file._raw, file._known, file._content, file._state = None, facts, None, state
+        file._raw, file._known, file._content, file._state, file._sole = None, facts, None, state, False
         return file
 
     # -- facts ---------------------------------------------------------------------------------------------------------
@@ -281,6 +282,7 @@ class FileObject:
             facts = facts._replace(filename=clean_filename(filename))
         changed = self._of(facts, self._state)
         changed._content = self._content
+        self._sole = False
         return changed
 
     def update_metadata(self, metadata: Mapping[str, Any]) -> None:
@@ -334,6 +336,7 @@ class FileObject:
     def __reduce__(self) -> tuple[Any, ...]:
         if self._content is not None:
             raise FileStateError(f"{self!r} cannot be pickled before it is stored")
+        self._sole = False
         return _unpickle, (type(self), tuple(self._facts._replace(metadata=dict(self._facts.metadata))), self._state)
 
     # -- from a client's own upload ------------------------------------------------------------------------------------
@@ -635,10 +638,12 @@ class FileObject:
 
     def _complete(self, facts: Facts | None) -> None:
         if facts is not None:
-            complete(self, facts, FileState.STAGED)
+            stage(self, facts)
 
     def _staged(self, facts: Facts | None) -> Self:
-        return self._of(facts or self._facts, FileState.STAGED)
+        copy = self._of(facts or self._facts, FileState.STAGED)
+        copy._sole = True
+        return copy
 
     def _takes_content(self) -> bool:
         known = self._facts.path and (self._state is FileState.ATTACHED or self._facts.checksum)
@@ -750,7 +755,7 @@ def loaded(raw: str | bytes | Mapping[str, Any]) -> FileObject:
     file = FileObject.__new__(FileObject)
     file._raw = raw
     file._known = file._content = None
-    file._state = FileState.ATTACHED
+    file._state, file._sole = FileState.ATTACHED, False
     return file
 
 
@@ -780,6 +785,17 @@ def attached(facts: Facts) -> FileObject:
 def complete(file: FileObject, facts: Facts, state: FileState) -> None:
     """Note that a file is stored, or has an owner now."""
     file._raw, file._known, file._content, file._state = None, facts, None, state
+
+
+def stage(file: FileObject, facts: Facts) -> None:
+    """Note that a file is stored, without a row, and that no other FileObject names the object."""
+    complete(file, facts, FileState.STAGED)
+    file._sole = True
+
+
+def may_have_a_row(file: FileObject) -> bool:
+    """Return True if a staged file may be a row's by now: one that names an existing object, was pickled, or is a changed one."""
+    return file._state is FileState.STAGED and not file._sole
 
 
 def snapshot(file: FileObject) -> Snapshot:

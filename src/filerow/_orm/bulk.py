@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 from sqlalchemy import Connection, CursorResult, Delete, Insert, Result, Select, Table, Update, func, select
@@ -171,7 +172,7 @@ def _insert(state: ORMExecuteState, statement: Insert, mapper: Mapper[Any], fiel
     if not values.changes and not values.rows:
         return None
     files = session_files(state.session)
-    work = files.work(values.put_copy)
+    work = files.work(values.put_copy, partial(_connection, state))
     with work.undone_on_error():
         work.upload(values.changes)
         work.settle_owners(values.changes)
@@ -223,7 +224,7 @@ def _update(state: ORMExecuteState, statement: Update, mapper: Mapper[Any], fiel
     refuse_sharing(values.changes, _matched(state, mapper, values, before), "UPDATE")
     _tell_old(values, before, keys)
     files = session_files(state.session)
-    work = files.work(values.put_copy)
+    work = files.work(values.put_copy, partial(_connection, state))
     with work.undone_on_error():
         work.upload(values.changes)
         work.settle_owners(values.changes)

@@ -6,7 +6,7 @@ anything fails, the frame is undone on the spot: the objects are deleted, and th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,7 +17,18 @@ from sqlalchemy.orm import InstanceState
 
 from filerow._document import Facts
 from filerow._execution.batch import run_all
-from filerow._file.object import FileObject, FileState, Snapshot, attached, complete, content_in, facts_of, restore, snapshot
+from filerow._file.object import (
+    FileObject,
+    FileState,
+    Snapshot,
+    attached,
+    complete,
+    content_in,
+    facts_of,
+    may_have_a_row,
+    restore,
+    snapshot,
+)
 from filerow._file.transfer import Copy, Inspect, Upload, delete_all
 from filerow._orm.fields import Buried, Field, OutboxProtocol, Slot, slot_of
 from filerow._orm.ledger import Frame
@@ -59,6 +70,7 @@ class Work:
     Args:
         is_dropped: Says whether an object lost its owner earlier in this transaction.
         may_move: Says whether an object may move from one slot to another, or must be copied.
+        taken_by_rows: Returns those objects that a row names by now.
         assign: Puts a copy into its slot: change, index within the slot, copy. Returns what puts the original back.
 
     Attributes:
@@ -73,6 +85,7 @@ class Work:
 
     is_dropped: Callable[[Ref], bool]
     may_move: Callable[[Slot, Slot], bool]
+    taken_by_rows: Callable[[Sequence[tuple[Slot, Ref]]], set[Ref]]
     assign: Callable[[Change, int, FileObject], Callable[[], None]]
     frame: Frame = field(default_factory=Frame)
     applied: list[Applied] = field(default_factory=list)
@@ -96,7 +109,9 @@ class Work:
     def upload(self, changes: Sequence[Change]) -> None:
         """Store all pending files of the changes, side by side."""
         stores = pending(changes)
-        if stores:
+        if not stores:
+            return
+        with _alone([store.file for store in stores]):
             self._run([self._upload_job(store) for store in stores], [(s.change, s.file) for s in stores])
 
     def settle_owners(self, changes: Sequence[Change], made: Iterable[Ref] = ()) -> None:
@@ -112,7 +127,8 @@ class Work:
             # a reference by to_filename= alone is to the column's backend
             complete(file, facts_of(file)._replace(backend=storages.resolve(change.backend).key), file.state)
         owners = {ref: slot_of(change) for change in changes if change.owned for ref in change.old}
-        decided = plan(changes, {*self.frame.stored, *made}, self.is_dropped, self._may_move)
+        fresh = {*self.frame.stored, *made}
+        decided = plan(changes, fresh, self.is_dropped, self._may_move, self._taken(changes, fresh))
         self._adopt(decided)  # first, for a copy takes over the facts that this finds out
         self._copy(decided)
         for move in decided.move:
@@ -125,6 +141,12 @@ class Work:
                 self.frame.restore(ref)
         for drop in decided.drop:
             self.let_go(drop.ref, owners[drop.ref])
+
+    def _taken(self, changes: Sequence[Change], fresh: Container[Ref]) -> set[Ref]:
+        """Return the objects of staged files that a row has by now: other FileObjects may have named them, here or elsewhere."""
+        staged = [(change, ref_of(file)) for change in changes if change.owned for file in change.new if may_have_a_row(file)]
+        asked = [(slot_of(change), ref) for change, ref in staged if ref not in fresh and ref not in change.old]
+        return self.taken_by_rows(asked) if asked else set()
 
     def _may_move(self, one: Change, other: Change) -> bool:
         return self.may_move(slot_of(one), slot_of(other))
@@ -193,7 +215,8 @@ class Work:
         # each is looked at, for it may have been deleted since it was stored
         jobs = [Inspect(facts_of(a.file), storages.resolve(facts_of(a.file).backend), _rules(a.change)) for a in staged]
         try:
-            self._run(jobs, [(a.change, a.file) for a in staged], made=False)
+            with _alone([adopt.file for adopt in staged]):
+                self._run(jobs, [(a.change, a.file) for a in staged], made=False)
         except ObjectNotFoundError as error:
             error.message = f"this file's object was deleted, or never stored; save(data) it, or give another. {error.message}"
             raise
@@ -247,6 +270,26 @@ class Work:
         elif applied.made:  # it was made for this slot, and no row has ever named it
             self.frame.drop(applied.ref)
         restore(applied.file, applied.before)
+
+
+_under_way: dict[int, object] = {}
+"""The files that are being stored or adopted, by their ``id()``, and by whom."""
+
+
+@contextmanager
+def _alone(files: Sequence[FileObject]) -> Generator[None]:
+    """Refuse files that another session is giving to a row at this very moment: both rows would have the same object."""
+    me = object()
+    try:
+        for file in files:
+            if _under_way.setdefault(id(file), me) is not me or file.state is FileState.ATTACHED:
+                msg = f"another session is storing {file!r} at the same time; give each row a FileObject of its own"
+                raise FileStateError(msg)
+        yield
+    finally:
+        for file in files:
+            if _under_way.get(id(file)) is me:
+                del _under_way[id(file)]
 
 
 def _outbox_of(field: Field) -> OutboxProtocol | None:

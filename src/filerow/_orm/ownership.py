@@ -7,7 +7,7 @@ they tell a file that moves to another row from one that two rows would share.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Container, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -111,6 +111,7 @@ def plan(
     fresh: set[Ref],
     is_dropped: Callable[[Ref], bool],
     may_move: Callable[[Change, Change], bool] | None = None,
+    taken: Container[Ref] = (),
 ) -> Plan:
     """Decide who owns which object after a flush.
 
@@ -119,6 +120,7 @@ def plan(
         fresh: The objects this flush has stored; the first slot that wants one owns it.
         is_dropped: Says whether an object lost its owner earlier in this transaction, so that it may be had back.
         may_move: Says whether an object may move from one slot to another, or must be copied.
+        taken: Objects that a row has by now, though a file says that it is staged.
 
     Returns:
         The plan. An object that stays in its slot appears nowhere in it.
@@ -134,7 +136,7 @@ def plan(
         return is_dropped(ref)
 
     for change in adopting:
-        _adopt(change, held, fresh, is_free, result)
+        _adopt(change, held, fresh, is_free, taken, result)
     result.drop = [Drop(ref) for ref in released if ref not in held]
     return result
 
@@ -156,6 +158,7 @@ def _adopt(
     held: dict[Ref, Hashable],
     fresh: set[Ref],
     is_free: Callable[[Ref, Change], bool],
+    taken: Container[Ref],
     result: Plan,
 ) -> None:
     old = {*change.old, *change.unsure}
@@ -173,7 +176,7 @@ def _adopt(
         elif is_free(ref, change):
             held[ref] = change.slot
             result.move.append(Move(change, file))
-        elif ref in fresh or file.state is FileState.STAGED:
+        elif ref in fresh or (file.state is FileState.STAGED and ref not in taken):
             held[ref] = change.slot
             result.adopt.append(Adopt(change, file))
         else:

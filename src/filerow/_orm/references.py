@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import (
     JSON,
@@ -25,11 +26,13 @@ from sqlalchemy import (
     TextClause,
     TypeDecorator,
     bindparam,
+    inspect,
     literal_column,
     select,
     text,
     type_coerce,
 )
+from sqlalchemy.pool import Pool
 from sqlalchemy.sql import Select
 
 from filerow._document import located_in
@@ -53,6 +56,7 @@ __all__ = (
     "referenced",
     "refs_in",
     "rows_naming",
+    "taken",
 )
 
 LEGACY_KEYS = ("file_id", "path", "filename")
@@ -223,11 +227,15 @@ def referenced(connection: Connection, metadata: MetaData, refs: Iterable[Ref]) 
         metadata: Whose columns to ask.
         refs: The objects, any number.
     """
+    return _referenced(connection, file_columns(metadata), refs)
+
+
+def _referenced(connection: Connection, columns: Sequence[FileColumn], refs: Iterable[Ref]) -> Named:
     named = Named()
     wanted: dict[str, list[Ref]] = {}
     for ref in refs:
         wanted.setdefault(ref.path, []).append(ref)
-    for column in file_columns(metadata) if wanted else ():
+    for column in columns if wanted else ():
         for value, _ in _values(connection, column, list(wanted)):
             _note_owned(named, wanted, column, value)
     _note_doubtful(named, wanted)
@@ -274,6 +282,41 @@ def _path_in(document: Mapping[str, Any]) -> str | None:
     """Return the path that a document names, of whatever version it is."""
     found = next((document[key] for key in LEGACY_KEYS if document.get(key) is not None), None)
     return found if isinstance(found, str) and found else None
+
+
+def taken(connection: Connection, columns: Iterable[Column[Any]], refs: Iterable[Ref]) -> set[Ref]:
+    """Return those of the objects that a row names, before another row gets them.
+
+    No other transaction that asks for them gets them before this one has ended. On MariaDB and MySQL, which have no lock for
+    that, two transactions at the same moment may both find an object free.
+
+    Args:
+        connection: Of the transaction that is about to write a row.
+        columns: File columns that get the objects; those of all tables beside theirs that this database has are asked.
+        refs: The objects.
+    """
+    wanted = sorted(set(refs))
+    if connection.dialect.name == "postgresql":
+        for ref in wanted:  # in order, so that two transactions do not wait for each other
+            connection.execute(_ONE_AT_A_TIME, {"name": f"filerow:{ref.backend}:{ref.path}"})
+    asked = {metadata: None for column in columns if isinstance(column.table, Table) for metadata in [column.table.metadata]}
+    there = [one for metadata in asked for one in file_columns(metadata) if _exists(connection, one.table)]
+    return _referenced(connection, there, wanted).kept
+
+
+_ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
+
+_tables: WeakKeyDictionary[Pool, set[str]] = WeakKeyDictionary()
+"""Tables that were found in a database; a ``MetaData`` may have more, of another one or not made yet."""
+
+
+def _exists(connection: Connection, table: Table) -> bool:
+    schemas = connection.get_execution_options().get("schema_translate_map") or {}
+    schema, known = schemas.get(table.schema, table.schema), _tables.setdefault(connection.engine.pool, set())
+    name = f"{schema}.{table.name}"
+    if name not in known and inspect(connection).has_table(table.name, schema=schema):
+        known.add(name)
+    return name in known
 
 
 def rows_naming(

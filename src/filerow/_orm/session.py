@@ -21,7 +21,8 @@ from filerow._orm.history import identities
 from filerow._orm.ledger import Ledger
 from filerow._orm.outer_transaction import OuterTransaction, give_up, outer_transaction, remember, settle, still_open
 from filerow._orm.ownership import Change, Ref
-from filerow._orm.rows import connection_of, owned_by
+from filerow._orm.references import taken
+from filerow._orm.rows import connection_of, is_database, lock_for_writing, owned_by
 from filerow._orm.sqlalchemy_private import savepoint_names, took_from_engine
 from filerow._orm.watch import End, watch
 
@@ -198,9 +199,31 @@ class SessionFiles:
 
     # -- work ----------------------------------------------------------------------------------------------------------
 
-    def work(self, assign: Callable[[Change, int, FileObject], Callable[[], None]]) -> Work:
-        """Return a new piece of work on this session's present transaction."""
-        return Work(self._is_dropped, self._are_in_one_database, assign)
+    def work(
+        self,
+        assign: Callable[[Change, int, FileObject], Callable[[], None]],
+        connection: Callable[[], Connection] | None = None,
+    ) -> Work:
+        """Return a new piece of work on this session's present transaction.
+
+        Args:
+            assign: See ``Work``.
+            connection: Returns the connection of a bulk statement, which has no objects.
+        """
+        return Work(self._is_dropped, self._are_in_one_database, partial(self._taken_by_rows, connection), assign)
+
+    def _taken_by_rows(self, given: Callable[[], Connection] | None, asked: Sequence[tuple[Slot, Ref]]) -> set[Ref]:
+        """Return those objects that a row of the same database names by now."""
+        session, found = self._session(), set[Ref]()
+        groups: dict[Connection, list[tuple[Slot, Ref]]] = {}
+        for slot, one in asked if session is not None else ():
+            connection = given() if given is not None else _connection_of_slot(session, slot)  # type: ignore[arg-type] # is there
+            groups.setdefault(connection, []).append((slot, one))
+        for connection, members in groups.items():
+            if is_database(connection):
+                lock_for_writing(connection, [slot.field for slot, _ in members])
+                found |= taken(connection, {slot.field.column for slot, _ in members}, [one for _, one in members])
+        return found
 
     def _are_in_one_database(self, one: Slot, other: Slot) -> bool:
         """Return True if an object can move from one slot to another: each database must know all it owns by itself."""

@@ -20,7 +20,7 @@ from typing import Any
 
 from filerow._document import Facts
 from filerow._execution.steps import Steps, run, run_async
-from filerow._file.object import FileObject, FileState, complete
+from filerow._file.object import FileObject, stage
 from filerow._paths import clean_filename
 from filerow._registry import storages
 from filerow._tokens import Keys, Secret, resolve_keys
@@ -256,7 +256,7 @@ class DirectUploads:
 
 def _staged(facts: Facts) -> FileObject:
     file = FileObject()
-    complete(file, facts, FileState.STAGED)
+    stage(file, facts)
     return file
 
 
