@@ -86,7 +86,7 @@ class Selection:
 
 
 class Recorder:
-    """Writes the results, in the process that all reports come to."""
+    """Writes the results, in the process that all reports come to; now and then what there is so far."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -102,10 +102,13 @@ class Recorder:
         if report.when == "teardown":
             found = (value for name, value in report.user_properties if name == PROPERTY)
             result.findings = [Finding(**value) for value in found if isinstance(value, dict)]
+            if len(self._results) % 200 == 0:
+                save(self._results, self._path.with_suffix(".partial"))
 
     def pytest_sessionfinish(self) -> None:
         """Write all of it."""
         save(self._results, self._path)
+        self._path.with_suffix(".partial").unlink(missing_ok=True)
 
 
 def _message(report: pytest.TestReport) -> str:
