@@ -133,8 +133,8 @@ def _mapper_constructed(mapper: Mapper[Any], class_: type[Any]) -> None:
         return
     _listen_to_sessions()
     for one in mapper.iterate_to_root():  # a parent whose table this class has just given a file column
-        if not event.contains(one.class_, "before_delete", _before_delete):
-            event.listen(one.class_, "before_delete", _before_delete, raw=True)
+        if not event.contains(one, "before_delete", _before_delete):  # not its class, which may have been mapped before
+            event.listen(one, "before_delete", _before_delete, raw=True)
     for column in mapper.columns:
         if isinstance(column.type, StoredObject):
             refuse_one_default(column)
