@@ -156,6 +156,34 @@ def test_orm_update_of_other_columns_inside_a_cte_runs(world: World) -> None:
     assert world.stored(row.file) == b"kept"
 
 
+@pytest.mark.parametrize("how", ["delete", "update", "insert", "parameters"])
+def test_statement_inside_from_statement_that_changes_files_is_refused(world: World, how: str) -> None:
+    row = world.add(title="a", file=world.file(b"kept"))
+    statements: dict[str, Any] = {
+        "delete": delete(Document),
+        "update": update(Document).values(file=None),
+        "insert": insert(Document).values(title="new", file=row.file),
+        "parameters": insert(Document),
+    }
+    loading = select(Document).from_statement(statements[how].returning(Document))
+    with pytest.raises(UnsupportedRouteError, match="from_statement"):
+        world.session.execute(loading, [{"title": "new", "file": row.file}] if how == "parameters" else None)
+    world.session.rollback()
+    assert world.stored(row.file) == b"kept"
+    assert world.count() == 1
+
+
+def test_statement_inside_from_statement_that_changes_no_file_runs(world: World) -> None:
+    row = world.add(title="a", file=world.file(b"kept"))
+    loading = select(Document).from_statement(update(Document).values(title="b").returning(Document))
+    assert world.session.scalars(loading.execution_options(populate_existing=True)).all() == [row]
+    assert row.title == "b"
+    making = insert(Named).values(name="new").returning(Named)
+    assert world.session.scalars(select(Named).from_statement(making)).one().name == "new"
+    world.session.commit()
+    assert world.stored(row.file) == b"kept"
+
+
 def test_core_delete_with_an_orm_criterion_runs(world: World) -> None:
     world.add(title="a", file=world.file())
     world.add(title="b", file=world.file(b"kept"))

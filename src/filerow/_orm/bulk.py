@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple, cast
 
 from sqlalchemy import Connection, CursorResult, Delete, Insert, Result, Select, Table, Update, func, select
-from sqlalchemy.orm import Mapper, ORMExecuteState, configure_mappers
+from sqlalchemy.orm import FromStatement, Mapper, ORMExecuteState, configure_mappers
 from sqlalchemy.sql.elements import BindParameter, Null
 
 from filerow._file.list import FileObjectList
@@ -34,7 +34,7 @@ from filerow._orm.unsupported import (
     refuse_copies_in_order,
     refuse_core_strategy,
     refuse_insert_from_select,
-    refuse_inside_cte,
+    refuse_inside,
     refuse_repeated_rows,
     refuse_sharing,
 )
@@ -54,22 +54,27 @@ def concerns_files(state: ORMExecuteState) -> bool:
         return False
     if not all(one.configured for one in mapper.self_and_descendants):
         configure_mappers()  # nobody has used the class yet, so its file columns are not known
-    return isinstance(state.statement, Insert | Update | Delete) and bool(_fields_written(state, mapper))
+    return bool(_fields_written(state, mapper))
 
 
 def _fields_written(state: ORMExecuteState, mapper: Mapper[Any]) -> Sequence[Field]:
-    parents_too = isinstance(state.statement, Insert) or state.is_executemany  # these write the parent classes' tables as well
+    parents_too = state.is_insert or state.is_executemany  # these write the parent classes' tables as well
     return fields_of(mapper) if parents_too else fields_in_table(mapper)
 
 
 def run_bulk(state: ORMExecuteState) -> Result[Any] | None:
     """Run an ORM bulk statement on a class with file columns; ``None`` lets SQLAlchemy run any other statement itself."""
-    mapper, statement = _mapper_of(state), state.statement
-    if mapper is None or not concerns_files(state) or not isinstance(statement, Insert | Update | Delete):
+    mapper, statement = _mapper_of(state), _statement_of(state)
+    if mapper is None or statement is None or not concerns_files(state):
         return None
     if not is_database(bind_of(state)):
         return None
     fields = _fields_written(state, mapper)
+    if statement is not state.statement:
+        names = {name for row in _parameters(state) for name in row}
+        given = [column.column for column in fields if names & {column.key, column.column.key}]
+        refuse_inside("from_statement()", statement, {*values_of(statement), *given})
+        return None
     refuse_alias(statement)
     refuse_core_strategy(state, values_of(statement), fields)
     if isinstance(statement, Insert):
@@ -83,7 +88,15 @@ def refuse_ctes(compiled: Any) -> None:
     """Refuse an ORM statement inside a CTE of a statement, if it gives or takes files."""
     for cte in compiled.ctes:
         if isinstance(cte.element, Insert | Update | Delete):
-            refuse_inside_cte(cte.element, values_of(cte.element))
+            refuse_inside("a CTE", cte.element, values_of(cte.element))
+
+
+def _statement_of(state: ORMExecuteState) -> Insert | Update | Delete | None:
+    """Return the statement that writes rows; ``select(Model).from_statement(...)`` may hold one."""
+    statement: Any = state.statement
+    if isinstance(statement, FromStatement):
+        statement = statement.element
+    return statement if isinstance(statement, Insert | Update | Delete) else None
 
 
 def _mapper_of(state: ORMExecuteState) -> Mapper[Any] | None:
@@ -91,7 +104,9 @@ def _mapper_of(state: ORMExecuteState) -> Mapper[Any] | None:
     mapper = state.bind_mapper
     if mapper is None or not (state.is_insert or state.is_update or state.is_delete) or not state.is_orm_statement:
         return None
-    statement: Any = state.statement
+    statement = _statement_of(state)
+    if statement is None:
+        return None
     if entity_of(statement) is not None:
         return mapper
     return next((one for one in mapper.registry.mappers if one.local_table is statement.table and not one.single), None)

@@ -20,7 +20,7 @@ __all__ = (
     "refuse_copies_in_order",
     "refuse_core_strategy",
     "refuse_insert_from_select",
-    "refuse_inside_cte",
+    "refuse_inside",
     "refuse_repeated_rows",
     "refuse_sharing",
 )
@@ -34,8 +34,14 @@ def entity_of(statement: Insert | Update | Delete) -> Any:
         return None
 
 
-def refuse_inside_cte(statement: Insert | Update | Delete, given: Container[Any]) -> None:
-    """Refuse an ORM statement inside a CTE, whose rows cannot be read before and after, if it gives or takes files."""
+def refuse_inside(place: str, statement: Insert | Update | Delete, given: Container[Any]) -> None:
+    """Refuse an ORM statement inside another, where its rows cannot be read before and after, if it gives or takes files.
+
+    Args:
+        place: Where it is, such as "a CTE".
+        statement: The statement.
+        given: The columns that it sets.
+    """
     entity = entity_of(statement)
     if entity is None:
         return
@@ -43,7 +49,7 @@ def refuse_inside_cte(statement: Insert | Update | Delete, given: Container[Any]
     named = [field for field in fields_in_table(mapper) if isinstance(statement, Delete) or field.column in given]
     if named:
         msg = (
-            f"{statement.__visit_name__.upper()} of {mapper.class_.__name__} inside a CTE would give or take files of "
+            f"{statement.__visit_name__.upper()} of {mapper.class_.__name__} inside {place} would give or take files of "
             f"{named[0].table}.{named[0].column.name} that nobody looks after; execute it as a statement of its own"
         )
         raise UnsupportedRouteError(msg)
