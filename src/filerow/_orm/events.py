@@ -248,6 +248,8 @@ def _catch_up(mapper: Mapper[Any], connection: Connection, state: InstanceState[
         return
     flush.written.append(state)
     flush.deleted.discard(state)  # a listener has taken the deletion back
+    if state.key is None:
+        flush.inserted.add(state)
     changes = _taken_over(session, flush, state) if state.key is None else []
     if state.key is None and not changes:
         set_initial(state)

@@ -44,6 +44,7 @@ class Flush:
         deleted: Objects whose files are dropped already.
         old: What each slot that was dealt with owned in the database before.
         written: The rows with file columns that SQLAlchemy has written.
+        inserted: Those of them that are new, which get a key before the flush ends where SQLAlchemy reads them again.
         keys: The keys that the rows had then.
         unsure: What rows that could not be locked seem to own, and will not when they are written.
         links: The rows of link tables that were deleted, each with its connection and table.
@@ -56,6 +57,7 @@ class Flush:
     deleted: set[InstanceState[Any]] = field(default_factory=set)
     old: dict[Slot, Sequence[Ref]] = field(default_factory=dict)
     written: list[InstanceState[Any]] = field(default_factory=list)
+    inserted: set[InstanceState[Any]] = field(default_factory=set)
     keys: dict[InstanceState[Any], RowKey] = field(default_factory=dict)
     unsure: dict[Slot, Sequence[Ref]] = field(default_factory=dict)
     links: list[tuple[Connection, Table, Sequence[Mapping[str, Any]]]] = field(default_factory=list)
@@ -90,7 +92,10 @@ class Flush:
         if not isinstance(owner, InstanceState):
             return False
         held = identities(owner, column)
-        return self.seen.get((owner, column.key)) == (owner.key, held) or (owner.key is None and not held)
+        if not held and (owner.key is None or owner in self.inserted):
+            return True
+        key, files = self.seen.get((owner, column.key), (None, ()))
+        return files == held and self._is_still(owner, key)
 
     def has_seen_all(self, state: InstanceState[Any]) -> bool:
         """Say whether a new object's columns hold what they held when they were dealt with; cheaper than its history."""
@@ -98,6 +103,10 @@ class Flush:
             not identities(state, field) or self.seen.get((state, field.key)) == (state.key, identities(state, field))
             for field in fields_of(state.mapper)
         )
+
+    def _is_still(self, state: InstanceState[Any], key: RowKey | None) -> bool:
+        """Return True if an object is still the one of the row that has a key; ``None`` is a new row's."""
+        return state.key == key or (key is None and state in self.inserted)
 
     def made_for(self, states: Container[object]) -> set[Ref]:
         """Return the objects that this flush has given to rows of these objects so far."""
@@ -128,7 +137,7 @@ class Flush:
         is_delete, _ = self.context.states.get(owner, (owner.key is None, False))
         if is_delete:
             return ()
-        if self.seen.get((owner, column.key), (owner.key,))[0] != owner.key:
+        if not self._is_still(owner, self.seen.get((owner, column.key), (owner.key,))[0]):
             return old  # a listener has made it another row's object
         return owned_by(owner.dict[column.key]) if column.key in owner.dict and owner in self.context.states else old
 
