@@ -41,6 +41,8 @@ class ExtraColumn(Treatment, ABC):
     def __init__(self) -> None:
         self._random = random.Random(0)
         self.given = 0
+        # Kept, for SQLAlchemy knows listeners weakly, and a method is another object each time it is asked for.
+        self._init_listener, self._flush_listener = self._on_init, self._on_flush
         event.listen(Table, "after_parent_attach", self._attached)
         # The column changes statements, and a test that fails early goes no further.
         for kind, name in ((assertsql.SQLAsserter, "assert_"), (AssertsCompiledSQL, "assert_compile")):
@@ -58,8 +60,8 @@ class ExtraColumn(Treatment, ABC):
         """Listen, and choose the same for a test whatever ran before it."""
         self._random.seed(zlib.crc32(test.encode()))
         self.given = 0
-        ensure_listening(Mapper, "init", self._on_init)
-        ensure_listening(Session, "before_flush", self._on_flush, insert=True)
+        ensure_listening(Mapper, "init", self._init_listener)
+        ensure_listening(Session, "before_flush", self._flush_listener, insert=True)
 
     def _attached(self, table: Table, metadata: object) -> None:
         if not isinstance(metadata, MetaData) or not table.name or not table.primary_key.columns:
