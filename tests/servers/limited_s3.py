@@ -18,7 +18,7 @@ from tests.servers._s3 import S3Server
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 _CONDITIONS = ("if-none-match", "if-match")
 
@@ -111,6 +111,36 @@ class Asked:
         return f"{self.kind or self.action}{'?' if self.conditional else ''} {self.path}"
 
 
+@dataclass(frozen=True)
+class Answer:
+    """An answer that the store itself would not give.
+
+    Attributes:
+        status: Its HTTP status.
+        body: What is in it; or a function that makes it from the body of the request.
+        headers: Its headers beyond type and length.
+    """
+
+    status: int
+    body: str | Callable[[bytes], str] = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def error(cls, status: int, code: str, message: str = "no", **headers: str) -> Answer:
+        """Return an error as S3 words it."""
+        return cls(status, f"<Error><Code>{code}</Code><Message>{message}</Message></Error>", headers)
+
+    def encode(self, request: _Message, asked_with: bytes) -> bytes:
+        """Return what goes over the wire."""
+        content = (self.body if isinstance(self.body, str) else self.body(asked_with)).encode()
+        lines = {"Content-Type": "application/xml", **self.headers}
+        if self.status not in {204, 304}:
+            lines["Content-Length"] = str(len(content))
+        head = _Message(f"HTTP/1.1 {self.status} As scripted", list(lines.items())).encode()
+        bodiless = request.first.startswith("HEAD ") or self.status in {204, 304}
+        return head if bodiless else head + content
+
+
 class LimitedS3(Relay):
     """A store with limits.
 
@@ -120,6 +150,7 @@ class LimitedS3(Relay):
 
     Attributes:
         limits: May be changed at any time.
+        script: Returns the answer to a request that shall not come from the store; ``None`` for the store's own.
         asked: The requests so far, in order.
         refuses_at_most: How many conditions it still refuses; ``None`` for all.
         most_at_once: How many requests were under way at the same time, at most.
@@ -128,6 +159,7 @@ class LimitedS3(Relay):
     def __init__(self, server: S3Server, limits: Limits) -> None:
         self._server = server
         self.limits = limits
+        self.script: Callable[[Asked], Answer | None] = lambda _: None
         self.asked: list[Asked] = []
         self.refuses_at_most: int | None = None
         self.most_at_once = 0
@@ -158,12 +190,16 @@ class LimitedS3(Relay):
             self._under_way += 1
             self.most_at_once = max(self.most_at_once, self._under_way)
             try:
-                refusal = self._refusal(asked)
-                if refusal is not None:
+                scripted, refusal = self.script(asked), self._refusal(asked)
+                if scripted is not None or refusal is not None:
                     if "expect" in request.headers:
                         writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                     body = await _read_body(reader, request)
-                    writer.write(self._answer(request, asked, refusal, body))
+                    if scripted is not None:
+                        writer.write(scripted.encode(request, body))
+                    else:
+                        assert refusal is not None
+                        writer.write(self._answer(request, asked, refusal, body))
                 else:
                     if asked.conditional and asked.kind in self.limits.ignored:
                         _sign_again(_without(request, _CONDITIONS), self._server)

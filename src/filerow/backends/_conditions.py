@@ -33,11 +33,12 @@ class Worth(Enum):
 
 
 class WriteReply(Enum):
-    """What came of one conditional write."""
+    """What came of one conditional write: ``UNCLEAR`` is a refusal that may be the condition's or not, ``LATER`` a busy store."""
 
     DONE = "done"
     TAKEN = "taken"
     REFUSED = "refused"
+    UNCLEAR = "unclear"
     LATER = "later"
 
 
@@ -54,6 +55,10 @@ class Writer(Protocol):
 
     def copy_new(self, source: str, target: str, *, patient: bool) -> Call:
         """Return the call that copies one on condition that the target is free."""
+        ...
+
+    def copy(self, source: str, target: str) -> Call:
+        """Return the call that copies one, whatever is at the target."""
         ...
 
     def delete(self, paths: Sequence[str]) -> Call:
@@ -136,26 +141,34 @@ def heeded(backend: str, *, off: bool = False) -> Conditions:
 
 
 def _ask_put(writer: Writer) -> Steps[Worth]:
-    path = probe_path()
+    paths = probe_path(), probe_path()
     try:
-        first = yield from _attempt(writer, partial(writer.put_new, path))
-        if first is WriteReply.REFUSED:
+        for path in paths:
+            reply = yield from _attempt(writer, partial(writer.put_new, path))
+            if reply is WriteReply.DONE:
+                return _WORTH[(yield from _attempt(writer, partial(writer.put_new, path)))]
             yield writer.put(path)  # raises where it is not the condition that is refused
-            return Worth.REFUSED
-        second = yield from _attempt(writer, partial(writer.put_new, path))
+            if reply is WriteReply.REFUSED:
+                break
+            # a free path is taken only where the answer to an earlier attempt was lost, or where every condition gets that answer
     finally:
-        yield from _remove(writer, path)
-    return _WORTH[second]
+        yield from _remove(writer, *paths)
+    return Worth.REFUSED
 
 
 def _ask_copy(writer: Writer) -> Steps[Worth]:
-    source, target = probe_path(), probe_path()
+    source, target, free = probe_path(), probe_path(), probe_path()
     try:
         yield writer.put(source)
         yield writer.put(target)
         reply = yield from _attempt(writer, partial(writer.copy_new, source, target))
+        if reply is WriteReply.UNCLEAR:
+            yield writer.copy(source, target)  # raises where it is not the condition that is refused
+        elif reply is WriteReply.TAKEN:  # some take the condition for one that the source must meet
+            reply = yield from _attempt(writer, partial(writer.copy_new, source, free))
+            return Worth.HEEDED if reply is WriteReply.DONE else Worth.REFUSED
     finally:
-        yield from _remove(writer, source, target)
+        yield from _remove(writer, source, target, free)
     return _WORTH[reply]
 
 
@@ -180,7 +193,12 @@ def _remove(writer: Writer, *paths: str) -> Steps[None]:
         yield writer.delete(paths)
 
 
-_WORTH = {WriteReply.DONE: Worth.IGNORED, WriteReply.TAKEN: Worth.HEEDED, WriteReply.REFUSED: Worth.REFUSED}
+_WORTH = {
+    WriteReply.DONE: Worth.IGNORED,
+    WriteReply.TAKEN: Worth.HEEDED,
+    WriteReply.REFUSED: Worth.REFUSED,
+    WriteReply.UNCLEAR: Worth.REFUSED,
+}
 
 
 def probe_path() -> str:

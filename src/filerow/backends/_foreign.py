@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import re
 import time
@@ -14,6 +15,7 @@ from filerow.backends._paths import check_path
 from filerow.exceptions import ContentError, InvalidPathError
 
 __all__ = (
+    "NOT_THERE",
     "PART",
     "check_exact",
     "clean_message",
@@ -28,6 +30,9 @@ __all__ = (
 
 PART = 5 << 20
 """Bytes in one part of a multipart upload; content up to this size goes in one request."""
+
+NOT_THERE = "the store says that it has written this object, and a moment later that there is none"
+"""It lags behind, or something between answered in its place. Which of the two, and so what is there, nobody knows."""
 
 
 def contiguous(buffer: object) -> Buffer:
@@ -120,8 +125,30 @@ def not_pickled(backend: object) -> TypeError:
 
 
 def clean_message(text: str, secrets: tuple[str, ...] = ()) -> str:
-    """Shorten a native error to what a reader needs, without secrets, signed queries and user names in URLs."""
+    """Shorten a native error to one line of what a reader needs, without secrets, signed queries and user names in URLs."""
     text = text.partition("\n\nDebug source")[0]
     for secret in secrets:
         text = text.replace(secret, "***")
-    return _USERINFO.sub(r"\1***@", _QUERY.sub(r"\1?…", text)).strip()
+    text = _PAGE.sub(_page, _XML_ERROR.sub(_in_words, text))
+    text = " ".join(_USERINFO.sub(r"\1***@", _QUERY.sub(r"\1?…", text)).split())
+    return text if len(text) <= _MOST else f"{text[:_MOST]}…"
+
+
+_MOST = 1_000
+_XML_ERROR = re.compile(r"(?:<\?xml[^>]*>\s*)?<((?:\w+:)?)Error\b[^>]*>.*?</\1Error>", re.DOTALL)
+_IN_XML = re.compile(r"<(?:\w+:)?(Code|Message)>([^<]*)<")
+_PAGE = re.compile(r"<(?:!doctype\s+html|html)\b.*", re.DOTALL | re.IGNORECASE)
+_TITLE = re.compile(r"<title[^>]*>([^<]{1,100})", re.IGNORECASE)
+
+
+def _in_words(found: re.Match[str]) -> str:
+    """Return an error of XML as its code and message; what else is in it may be the request itself."""
+    told = dict(reversed(_IN_XML.findall(found[0])))
+    return html.unescape(": ".join(filter(None, (told.get("Code"), told.get("Message"))))) or "an error without a code"
+
+
+def _page(found: re.Match[str]) -> str:
+    """Return a web page as its title: no store answers with one, but what stands between does."""
+    title = _TITLE.search(found[0])
+    said = f" titled {html.unescape(title[1].strip())!r}" if title else ""
+    return f"a web page{said}, which comes from a proxy or another server than the store"

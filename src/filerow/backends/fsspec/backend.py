@@ -22,9 +22,11 @@ from typing import Any, NoReturn
 from filerow._buffers import BUFFERS, Buffer
 from filerow._execution.steps import run
 from filerow._execution.threads import in_thread
+from filerow.backends._answers import NO_PLACE
 from filerow.backends._conditions import AT_ONCE, NO_BULK_DELETE, VERSIONS, Worth, hidden, note_single_deletes, probe_path
 from filerow.backends._deadlines import is_timeout
 from filerow.backends._foreign import (
+    NOT_THERE,
     PART,
     check_exact,
     clean_message,
@@ -40,15 +42,13 @@ from filerow.backends._headers import encode_metadata, headers_of
 from filerow.backends._sign_request import check_bound
 from filerow.backends._types import ObjectInfo, PutOptions, SignRequest, Unfinished
 from filerow.backends.base import StorageBackend
-from filerow.backends.fsspec.errors import ByNumber
+from filerow.backends.fsspec.errors import ByNumber, meaning_of, words_of
 from filerow.backends.fsspec.flavours import first_of, flavour_of, info_of, protocol_of
+from filerow.backends.fsspec.s3fs import code_of, status_of
 from filerow.exceptions import (
-    ForkedProcessError,
     InvalidOptionError,
     InvalidPathError,
-    ObjectExistsError,
     StorageError,
-    StorageTimeoutError,
     UnsupportedOperationError,
 )
 
@@ -190,7 +190,7 @@ class FSSpecBackend(StorageBackend):
             chosen = self._flavour.open_options(headers, metadata)
             self._put_stream(path, [body] if isinstance(body, BUFFERS) else body, options, chosen)
         etag = first_of(stored, "ETag", "etag") if isinstance(stored, Mapping) else None
-        return ObjectInfo(path, etag=etag, version_id=first_of(stored, "VersionId")) if etag else self._head(path)
+        return ObjectInfo(path, etag=etag, version_id=first_of(stored, "VersionId")) if etag else self._written("put", path)
 
     def _put_in_memory(self, path: str, body: Buffer | Iterator[Buffer], options: PutOptions) -> None:
         data = bytes(body) if isinstance(body, BUFFERS) else b"".join(map(own, body))
@@ -229,7 +229,7 @@ class FSSpecBackend(StorageBackend):
             self._copy_object(origin, target)
         else:
             self._put_file(target, self._stream(origin, 0, None, _RANGE), create_only=True)
-        return self._head(target)
+        return self._written("copy", target)
 
     def _looks_taken(self, path: str) -> bool:
         """Return True if there is something at a path; whether it is free is for the store to say, where that decides."""
@@ -262,28 +262,38 @@ class FSSpecBackend(StorageBackend):
         try:
             self._flavour.copy_over(self.fs, self._at(source), self._at(target))
         except PermissionError as error:
-            raise self._forbidden(error, "copy", source) from error
-        return self._head(target)
+            self._expect_there(error, "copy", source)
+            raise
+        return self._written("copy", target)
+
+    def _written(self, operation: str, path: str) -> ObjectInfo:
+        """Return the facts of an object that the store says it has just written."""
+        try:
+            return self._head(path)
+        except FileNotFoundError as error:
+            raise StorageError(NOT_THERE, operation=operation, backend=self._key, path=path) from error
 
     async def _copy_over_async(self, source: str, target: str) -> ObjectInfo:
         return await in_thread(self._copy_over, source, target)
 
     def _delete(self, paths: Sequence[str]) -> Mapping[str, BaseException]:
+        names = {self._at(path): path for path in paths}
         # In rm(), unlike rm_file(), '*' deletes other files too.
-        refused: OSError | None = None
-        if self._bulk and len(paths) > 1 and all(is_portable(path) for path in paths):
-            names = [self._at(path) for path in paths]
-            if not any(character in name for name in names for character in "*?["):
-                try:
-                    self._client.rm(names)
-                except FileNotFoundError:
-                    return {}  # said when none of them is there
-                except OSError as error:
-                    refused = error  # and now one by one, to know which
-                else:
-                    return {}
-        failed = self._delete_each(paths)
-        if refused is not None and not failed and self._flavour.is_unknown(refused):
+        plain = all(map(is_portable, paths)) and not any(character in name for name in names for character in "*?[")
+        if not (self._bulk and len(paths) > 1 and plain):
+            return self._delete_each(paths)
+        try:
+            return self._flavour.delete_many(self._client, names)
+        except OSError as error:  # and now one by one, to know which
+            return self._fall_back(paths, error)
+
+    def _fall_back(self, paths: Sequence[str], refused: OSError) -> Mapping[str, BaseException]:
+        """Delete one by one, unless the store says to the first what it said to all."""
+        failed = self._delete_each(paths[:1])
+        if any(status_of(error) == status_of(refused) for error in failed.values()):
+            return dict.fromkeys(paths, refused)
+        failed |= self._delete_each(paths[1:])
+        if not failed and self._flavour.is_refusal(refused):
             self._bulk = False
             note_single_deletes(self._key)
         return failed
@@ -297,7 +307,9 @@ class FSSpecBackend(StorageBackend):
     def _removed(self, path: str) -> BaseException | None:
         try:
             remove_file(self._client, self._flavour, self._at(path))
-        except (FileNotFoundError, IsADirectoryError):
+        except FileNotFoundError as error:
+            return error if code_of(error) in NO_PLACE else None
+        except IsADirectoryError:
             return None
         except Exception as error:  # each path's failure is its own  # noqa: BLE001
             return error
@@ -331,7 +343,8 @@ class FSSpecBackend(StorageBackend):
         except FileNotFoundError:
             raise
         except PermissionError as error:
-            raise self._forbidden(error, "read", path) from error
+            self._expect_there(error, "read", path)
+            raise
         except Exception as error:
             if is_timeout(error):
                 raise  # and not ask a store that does not answer once more
@@ -368,16 +381,21 @@ class FSSpecBackend(StorageBackend):
         try:
             info = self._client.info(name)
         except PermissionError as error:
-            raise self._forbidden(error, operation, path) from error
+            self._expect_there(error, operation, path)
+            raise
         if info["type"] != "file":
             raise FileNotFoundError(path)
         return info_of(info, path)
 
-    def _forbidden(self, error: PermissionError, operation: str, path: str) -> Exception:
-        """Return what a read that was forbidden means: S3 tells only those who may list that an object is missing."""
-        if self._flavour.may_list(self.fs, self._root):
-            return error
-        return hidden(operation, self._key, path)
+    def _expect_there(self, error: PermissionError, operation: str, path: str) -> None:
+        """Find out what a read that was forbidden means: S3 tells only those who may list that an object is missing.
+
+        Raises:
+            ObjectHiddenError: It may be missing.
+        """
+        reason = code_of(error) not in {"", "403", "AccessDenied", "Forbidden"}  # of its own, so the object is there
+        if not reason and not self._flavour.may_list(self.fs, self._root):
+            raise hidden(operation, self._key, path) from error
 
     def _unfinished(self, prefix: str) -> Iterator[Unfinished]:
         return self._flavour.unfinished(self.fs, self._root, prefix)
@@ -444,18 +462,5 @@ class FSSpecBackend(StorageBackend):
     # -- errors --------------------------------------------------------------------------------------------------------
 
     def _translate(self, error: BaseException, operation: str, path: str) -> StorageError | None:
-        where = {"operation": operation, "backend": self._key, "path": path}
-        text = clean_message(f"{type(error).__name__}: {error}", self._secrets)
-        if isinstance(error, (FileNotFoundError, FileExistsError, PermissionError, TimeoutError, NotImplementedError)):
-            return None
-        if is_timeout(error):
-            return StorageTimeoutError(text, **where)
-        if isinstance(error, IsADirectoryError):
-            return ObjectExistsError("a folder is at this path", **where) if operation in {"put", "copy"} else None
-        if "pre-condition" in str(error) or "PreconditionFailed" in str(error):
-            return ObjectExistsError("an object is at this path already; it was not overwritten", **where)
-        if "not fork-safe" in str(error):
-            return ForkedProcessError("this filesystem was used before os.fork(); build it after the fork", **where)
-        if not is_portable(path) and operation not in {"put", "list"}:
-            return InvalidPathError(f"the filesystem cannot have a file under such a name: {text}", **where)
-        return StorageError(text, **where)
+        kind, text = meaning_of(error, clean_message(words_of(error), self._secrets), operation, path)
+        return None if kind is None else kind(text, operation=operation, backend=self._key, path=path)

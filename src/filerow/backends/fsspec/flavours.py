@@ -6,7 +6,7 @@ import io
 import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any, ClassVar
@@ -101,8 +101,18 @@ class Flavour:
         del fs, at, remove
         return heeded(backend, off=off)
 
-    def is_unknown(self, error: BaseException) -> bool:
-        """Return True if the store does not know the request that has this error."""
+    def delete_many(self, fs: Any, names: Mapping[str, str]) -> dict[str, BaseException]:
+        """Delete the objects of some names, each with its path, in few requests; return the paths that failed.
+
+        Raises:
+            OSError: The request failed as a whole, and nobody knows which objects it has deleted.
+        """
+        with suppress(FileNotFoundError):  # said when none of them is there
+            fs.rm(list(names))
+        return {}
+
+    def is_refusal(self, error: BaseException) -> bool:
+        """Return True if a bulk delete failed as one does that the store does not know."""
         del error
         return False
 
@@ -216,8 +226,11 @@ class _S3(Flavour):
     def conditions(self, fs: Any, backend: str, at: Callable[[str], str], remove: Callable[..., Any], *, off: bool) -> Conditions:
         return s3fs.conditions_of(fs, backend, at, remove, off=off)
 
-    def is_unknown(self, error: BaseException) -> bool:
-        return s3fs.is_unknown(error)
+    def delete_many(self, fs: Any, names: Mapping[str, str]) -> dict[str, BaseException]:
+        return s3fs.delete_many(fs, names)
+
+    def is_refusal(self, error: BaseException) -> bool:
+        return isinstance(error, s3fs.UnreadableError) or s3fs.is_refusal(error)
 
     def may_list(self, fs: Any, root: str) -> bool:
         return s3fs.may_list(fs, root)

@@ -7,22 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from filerow._execution.steps import Call
+from filerow.backends._answers import BUSY_CODES, NO_PLACE, REFUSED_KEYS
 from filerow.backends._conditions import Conditions, Worth, WriteReply
 
-__all__ = ("conditions_of", "is_unknown", "may_list", "status_of")
+__all__ = ("UnreadableError", "code_of", "conditions_of", "delete_many", "is_refusal", "may_list", "status_of")
 
 _NOT_KNOWN = frozenset({400, 405, 501})
-_REFUSED_KEYS = frozenset(
-    {
-        "ExpiredToken",
-        "InvalidAccessKeyId",
-        "InvalidSecurity",
-        "InvalidToken",
-        "RequestTimeTooSkewed",
-        "SignatureDoesNotMatch",
-        "TokenRefreshRequired",
-    }
-)
+_BUSY = frozenset({429, 500, 502, 503, 504})
+_TAKEN = frozenset({304, 412})
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 
 
@@ -56,13 +48,21 @@ class _S3fsWriter:
     def copy_new(self, source: str, target: str, *, patient: bool) -> Call:  # noqa: ARG002
         return _call(self._fs.cp_file, self._at(source), self._at(target), IfNoneMatch="*")
 
+    def copy(self, source: str, target: str) -> Call:
+        return _call(self._fs.cp_file, self._at(source), self._at(target))
+
     def delete(self, paths: Sequence[str]) -> Call:
         return _call(self._remove, paths)
 
     def reply_in(self, error: BaseException) -> WriteReply | None:
-        if isinstance(error, FileExistsError) or status_of(error) == 412:  # noqa: PLR2004 - Precondition Failed
+        if isinstance(error, FileExistsError) or status_of(error) in _TAKEN:
             return WriteReply.TAKEN
-        return WriteReply.REFUSED if status_of(error) in _NOT_KNOWN else None
+        status = status_of(error)
+        if status in _NOT_KNOWN:
+            return WriteReply.REFUSED
+        if status is None or status in _BUSY or code_of(error) in BUSY_CODES:
+            return None  # it has asked again by itself
+        return WriteReply.UNCLEAR
 
 
 def _call(function: Callable[..., Any], *args: Any, **options: Any) -> Call:
@@ -72,20 +72,84 @@ def _call(function: Callable[..., Any], *args: Any, **options: Any) -> Call:
     return Call(function, never, args, options)
 
 
-def status_of(error: BaseException | None) -> int | None:
-    """Return the HTTP status that an error of s3fs comes from."""
-    while error is not None:
+def _answer_in(error: BaseException | None) -> Mapping[str, Any]:
+    """Return the answer of the store that an error comes from, as botocore reads it; empty where there was none."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))  # an error that was raised from itself is its own cause
         answer: Mapping[str, Any] = getattr(error, "response", None) or {}
-        status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        if status is not None:
-            return int(status)
+        if "ResponseMetadata" in answer:
+            return answer
         error = error.__cause__
-    return None
+    return {}
 
 
-def is_unknown(error: BaseException) -> bool:
-    """Return True if a store does not know what it was asked to do, or reads it otherwise."""
-    return status_of(error) in _NOT_KNOWN
+def status_of(error: BaseException) -> int | None:
+    """Return the HTTP status that an error of s3fs comes from."""
+    status = _answer_in(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return None if status is None else int(status)
+
+
+def code_of(error: BaseException) -> str:
+    """Return the error code that an answer of the store gives, or its status where it gives none; empty for no answer."""
+    return str(_answer_in(error).get("Error", {}).get("Code") or "")
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Return True if a bulk delete failed as one does that the store does not know, or reads otherwise than it was meant."""
+    status = status_of(error)
+    if isinstance(error, FileNotFoundError):
+        return code_of(error) not in NO_PLACE
+    return status is not None and (status in _NOT_KNOWN or 400 <= status < 500) and status != 429  # noqa: PLR2004
+
+
+def delete_many(fs: Any, names: Mapping[str, str]) -> dict[str, BaseException]:
+    """Delete objects by requests for a thousand each. s3fs's own ``rm`` does not look at what the store could not delete.
+
+    Args:
+        fs: An s3fs filesystem.
+        names: The paths of the objects by their names in the filesystem.
+
+    Returns:
+        The paths that failed, each with its error.
+
+    Raises:
+        OSError: The store refused the request as a whole.
+        UnreadableError: Nothing in the answer says what became of the objects.
+    """
+    failed: dict[str, BaseException] = {}
+    listed = list(names)
+    for start in range(0, len(listed), _MOST):
+        keys = {fs.split_path(name)[1]: names[name] for name in listed[start : start + _MOST]}
+        bucket = fs.split_path(listed[start])[0]
+        asked = {"Objects": [{"Key": key} for key in keys], "Quiet": False}
+        answer = fs.call_s3("delete_objects", Bucket=bucket, Delete=asked)
+        refused = {one.get("Key", ""): one for one in answer.get("Errors") or ()}
+        done = {one.get("Key", "") for one in answer.get("Deleted") or ()}
+        if keys.keys().isdisjoint(done | refused.keys()):
+            raise UnreadableError
+        for key, path in keys.items():
+            code = refused.get(key, {}).get("Code", "")
+            if key not in done and code != "NoSuchKey":
+                failed[path] = _refused(code, refused.get(key, {}).get("Message", ""))
+    return failed
+
+
+_MOST = 1_000
+
+
+class UnreadableError(OSError):
+    """The answer to a bulk delete names none of the objects."""
+
+    def __init__(self) -> None:
+        super().__init__("the store's answer to DeleteObjects names none of the objects")
+
+
+def _refused(code: str, message: str) -> OSError:
+    if not code:
+        return OSError("the store's answer to DeleteObjects does not name this object")
+    kind = PermissionError if code == "AccessDenied" else OSError
+    return kind(f"DeleteObjects could not delete it: {message} (code: {code})")
 
 
 def may_list(fs: Any, root: str) -> bool:
@@ -94,8 +158,7 @@ def may_list(fs: Any, root: str) -> bool:
     try:
         fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=f"{prefix}/" if prefix else "", MaxKeys=1)
     except PermissionError as error:
-        answer: Mapping[str, Any] = getattr(error.__cause__, "response", None) or {}
-        return answer.get("Error", {}).get("Code") in _REFUSED_KEYS
+        return code_of(error) in REFUSED_KEYS
     except OSError:
         return True
     return True

@@ -11,7 +11,6 @@ Each operation is described once, as a generator of calls (``_execution.steps``)
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -25,12 +24,22 @@ from filerow._buffers import BUFFERS, Buffer
 from filerow._execution.steps import Call, Steps, run, run_async, run_to_the_end
 from filerow.backends._conditions import NO_BULK_DELETE, VERSIONS, Worth, hidden, probe_path
 from filerow.backends._deadlines import seconds_of
-from filerow.backends._foreign import PART, check_exact, clean_message, contiguous, not_pickled, peek, secrets_of, staging_path
+from filerow.backends._foreign import (
+    NOT_THERE,
+    PART,
+    check_exact,
+    clean_message,
+    contiguous,
+    not_pickled,
+    peek,
+    secrets_of,
+    staging_path,
+)
 from filerow.backends._headers import encode_metadata, headers_of
 from filerow.backends._types import ObjectInfo, PutOptions, SignRequest, Unfinished
 from filerow.backends.base import StorageBackend
 from filerow.backends.obstore.conditions import conditions_of
-from filerow.backends.obstore.errors import is_refused_key, meaning_of
+from filerow.backends.obstore.errors import is_refused_key, meaning_of, says_why
 from filerow.backends.obstore.sign import Signer
 from filerow.backends.obstore.store import build_store, enter, kind_of
 from filerow.backends.obstore.write import Copier, Deleter, look_steps, push
@@ -44,7 +53,6 @@ __all__ = ("ObstoreBackend", "direct_of")
 _IN_FLIGHT = 4  # parts of one upload at a time: 20 MiB, and no slower than more
 _ONE_REQUEST = 32 << 20  # a create-only request carries all its bytes; larger content goes in parts and is then copied
 _PAGE = 1000
-_TIMED_OUT = re.compile(r"kind: Timeout|source: TimedOut")  # only the native error's debug part says so
 
 
 class ObstoreBackend(StorageBackend):
@@ -154,7 +162,7 @@ class ObstoreBackend(StorageBackend):
         finally:
             with suppress(Exception):  # a sweep finds it; the object is where it belongs, or is not
                 yield Call(self._purge, self._purge_async, ({staging: stored.version_id},), {})
-        return (yield from self._head_steps(path))
+        return (yield from self._written_steps("put", path))
 
     def _attributes(self, path: str, options: PutOptions) -> dict[str, str]:
         if not self._kind.headers and not options.metadata and options.content_disposition is options.cache_control is None:
@@ -185,7 +193,14 @@ class ObstoreBackend(StorageBackend):
             yield from self._copier.steps(source, target) if create_only else self._copier.over_steps(source, target)
         except native.PermissionDeniedError as error:
             raise (yield from self._forbidden_steps(error, "copy", source)) from error
-        return (yield from self._head_steps(target))
+        return (yield from self._written_steps("copy", target))
+
+    def _written_steps(self, operation: str, path: str) -> Steps[ObjectInfo]:
+        """Return the facts of an object that the store says it has just written."""
+        try:
+            return (yield from self._head_steps(path))
+        except FileNotFoundError as error:
+            raise StorageError(NOT_THERE, operation=operation, backend=self._key, path=path) from error
 
     def _delete(self, paths: Sequence[str]) -> Mapping[str, BaseException]:
         enter("delete", self._key, "")
@@ -310,7 +325,7 @@ class ObstoreBackend(StorageBackend):
 
     def _forbidden_steps(self, error: Exception, operation: str, path: str) -> Steps[Exception]:
         """Return what a read that was forbidden means: S3 and Google tell only those who may list that an object is missing."""
-        if self.protocol not in {"s3", "gs"} or is_refused_key(error):
+        if self.protocol not in {"s3", "gs"} or says_why(error):
             return error
         try:
             yield Call(_first_page, _first_page_async, (self._store,), {})
@@ -369,7 +384,7 @@ class ObstoreBackend(StorageBackend):
         text = clean_message(raw, self._secrets)
         if isinstance(error, (native.BaseError, OSError)):
             error.args = (text,)  # it stays on as the cause, and is printed with every traceback
-        kind, message = meaning_of(error, text, operation, path, timed_out=_TIMED_OUT.search(raw) is not None)
+        kind, message = meaning_of(error, raw, text, operation, path)
         return kind(message, operation=operation, backend=self._key, path=path) if kind else None
 
 

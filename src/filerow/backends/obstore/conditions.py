@@ -10,7 +10,7 @@ from obstore import exceptions as native
 
 from filerow._execution.steps import Call
 from filerow.backends._conditions import Conditions, Worth, WriteReply, heeded
-from filerow.backends.obstore.errors import BUSY, status_of
+from filerow.backends.obstore.errors import BUSY, TAKEN, is_answer, is_busy, status_of
 from filerow.backends.obstore.store import endpoint_of, is_switched_off, with_conditional_copy, without_retries
 
 __all__ = ("conditions_of",)
@@ -48,15 +48,21 @@ class _ObstoreWriter:
         store = self._conditional(patient=patient)
         return Call(obstore.copy, obstore.copy_async, (store, source, target), {"overwrite": False})
 
+    def copy(self, source: str, target: str) -> Call:
+        return Call(obstore.copy, obstore.copy_async, (self._store, source, target), {"overwrite": True})
+
     def delete(self, paths: Sequence[str]) -> Call:
         return self._delete(paths)
 
     def reply_in(self, error: BaseException) -> WriteReply | None:
-        if isinstance(error, (native.AlreadyExistsError, native.PreconditionError)):
+        if isinstance(error, TAKEN):
             return WriteReply.TAKEN
-        if isinstance(error, (native.NotSupportedError, NotImplementedError)) or status_of(error) in _NOT_KNOWN:
+        status = status_of(error)
+        if isinstance(error, (native.NotSupportedError, NotImplementedError)) or status in _NOT_KNOWN:
             return WriteReply.REFUSED
-        return WriteReply.LATER if status_of(error) in BUSY else None
+        if status in BUSY or is_busy(error):
+            return WriteReply.LATER
+        return WriteReply.UNCLEAR if status is not None or is_answer(error) else None
 
     def _conditional(self, *, patient: bool) -> Any:
         if self._once is None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import html
 import re
 
 from obstore import exceptions as native
 
+from filerow.backends._answers import BUSY_CODES, NO_PLACE, REFUSED_KEYS, code_in, meaning_of_answer
 from filerow.backends._foreign import is_portable
 from filerow.exceptions import (
     InvalidPathError,
@@ -18,16 +18,16 @@ from filerow.exceptions import (
     UnsupportedOperationError,
 )
 
-__all__ = ("BUSY", "is_refused_key", "meaning_of", "status_of")
+__all__ = ("BUSY", "TAKEN", "is_answer", "is_busy", "is_refused_key", "meaning_of", "says_why", "status_of")
 
-_XML_ERROR = re.compile(r"(?:<\?xml[^>]*>\s*)?<Error>.*?<Code>([^<]*)</Code>.*?<Message>([^<]*)</Message>.*?</Error>", re.DOTALL)
 BUSY = frozenset({429, 500, 502, 503, 504})
 """HTTP statuses of a store that may do the same a little later."""
 
+TAKEN = (native.AlreadyExistsError, native.PreconditionError, native.NotModifiedError)
+"""What a conditional write to a path that is taken ends with; the last from stores that take it for a condition to read."""
+
 _STATUS = re.compile(r"status code: (\d{3})")
-_REFUSED_KEYS = re.compile(
-    r"ExpiredToken|InvalidAccessKeyId|InvalidSecurity|InvalidToken|RequestTimeTooSkewed|SignatureDoesNotMatch|TokenRefreshRequired"
-)
+_NOT_ALLOWED = re.compile(r"\(code: (?:403|AccessDenied)\)")  # for one object of a bulk delete
 _NO_CREDENTIALS = ("169.254.169.254", "metadata.google.internal")  # where a cloud gives its own machines credentials
 
 
@@ -37,37 +37,67 @@ def status_of(error: BaseException) -> int | None:
     return int(found[1]) if found else None
 
 
+def is_answer(error: BaseException) -> bool:
+    """Return True if a store has answered with success, and said in the answer that there was none."""
+    return isinstance(error, native.BaseError) and any(
+        sign in str(error) for sign in ("Server returned error response", "ETag Header missing")
+    )
+
+
+def is_busy(error: BaseException) -> bool:
+    """Return True if a store says, with whatever status, that it may do the same a little later."""
+    return code_in(str(error)) in BUSY_CODES
+
+
 def is_refused_key(error: BaseException) -> bool:
     """Return True if a store's answer says that the credentials themselves are wrong or too old."""
-    return _REFUSED_KEYS.search(str(error)) is not None
+    return code_in(str(error)) in REFUSED_KEYS
 
 
-def meaning_of(
-    error: BaseException, text: str, operation: str, path: str, *, timed_out: bool
-) -> tuple[type[StorageError] | None, str]:
+def says_why(error: BaseException) -> bool:
+    """Return True if a store's answer gives a reason of its own for what it forbids: then the object is there."""
+    return code_in(str(error)) not in {"", "AccessDenied", "Forbidden"}
+
+
+def meaning_of(error: BaseException, raw: str, text: str, operation: str, path: str) -> tuple[type[StorageError] | None, str]:
     """Return which of our errors a native one is, ``None`` for none of obstore's, and its message.
 
     Args:
         error: What obstore raised.
-        text: What it says, without secrets.
+        raw: What it says.
+        text: The same in a line, without secrets.
         operation: What was asked for.
         path: Of which object.
-        timed_out: Whether the store was silent for too long.
     """
-    text = _XML_ERROR.sub(lambda found: html.unescape(f"{found[1]}: {found[2]}"), text)
+    known = meaning_of_answer(code_in(raw), status_of(error)) if isinstance(error, (native.BaseError, OSError)) else None
+    if known is not None:
+        return known.kind, f"{known.advice}: {text}"
     kind, message = _by_kind(error, text, operation, path)
-    if kind is StorageError and timed_out:
+    if kind is StorageError and _TIMED_OUT.search(raw):
         return StorageTimeoutError, f"the store did not answer in time, which is what timeout= of the backend allows: {message}"
     if isinstance(error, native.BaseError) and any(host in text for host in _NO_CREDENTIALS):
         return kind, (
             "no credentials were given, as options of the backend or in the environment, so the cloud was asked for those of "
             f"this machine, and gave none: {text}"
         )
-    if kind is StorageError and "error sending request" in text:
-        return kind, (
-            "the store could not be reached; is its endpoint right, host, port and http or https, and does it run? " + message
-        )
-    return kind, message
+    advice = next((advice for sign, advice in _ADVICE.items() if sign in text), "") if kind is StorageError else ""
+    return kind, advice + message
+
+
+_TIMED_OUT = re.compile(r"kind: Timeout|source: TimedOut")  # only the native error's debug part says so
+_ADVICE = {
+    "error sending request": (
+        "the store could not be reached; is its endpoint right, host, port and http or https, and does it run? "
+    ),
+    "redirect without LOCATION": (
+        "the bucket is in another region, or at another endpoint; give the backend its region (aws_region=): "
+    ),
+    "ETag Header missing": (
+        "this is not the answer of such a store; is the endpoint right, and does nothing stand before it that answers for it? "
+    ),
+    "invalid DeleteObjects response": "the store's answer to DeleteObjects could not be read: ",
+    "copy source is larger than": "the store copies no object this large in one request: ",
+}
 
 
 def _by_kind(error: BaseException, text: str, operation: str, path: str) -> tuple[type[StorageError] | None, str]:
@@ -77,18 +107,16 @@ def _by_kind(error: BaseException, text: str, operation: str, path: str) -> tupl
     # obstore asks again for the rest of a body that broke off, and does not translate the answer
     if operation == "read" and isinstance(error, native.GenericError) and status_of(error) == 404:  # noqa: PLR2004 - Not Found
         return ObjectNotFoundError, f"the object was deleted while it was read: {text}"
-    # Azure answers a bulk delete with a status for each object, which obstore does not translate.
-    # S3's listings do not translate theirs either.
-    forbidden = isinstance(error, native.GenericError) and ("(code: 403)" in text or status_of(error) in {401, 403})
-    if forbidden or isinstance(error, (native.PermissionDeniedError, native.UnauthenticatedError)):
-        kind, text = StoragePermissionError, f"the store refused the credentials, or they may not do this: {text}"
-    elif writes and isinstance(error, (native.AlreadyExistsError, native.PreconditionError)):
+    if _is_forbidden(error):
+        what = "they may not delete it, or a lock keeps it" if operation == "delete" else "they may not do this"
+        kind, text = StoragePermissionError, f"the store refused the credentials, or {what}: {text}"
+    elif writes and isinstance(error, TAKEN):
         kind, text = ObjectExistsError, "an object is at this path already; it was not overwritten"
-    elif operation == "put" and isinstance(error, FileNotFoundError):
+    elif isinstance(error, FileNotFoundError) and (operation == "put" or NO_PLACE.intersection(re.findall(r"\w+", text))):
         kind, text = ObjectNotFoundError, f"the bucket or container does not exist: {text}"
     elif isinstance(error, (native.NotSupportedError, NotImplementedError)):
         kind, text = UnsupportedOperationError, f"this store cannot do this: {text}"
-    elif refused and not writes and not is_portable(path):
+    elif refused and path and not writes and not is_portable(path):
         kind, text = InvalidPathError, f"the store cannot have an object under such a name: {text}"
     elif isinstance(error, native.BaseError):
         kind = StorageError
@@ -97,3 +125,11 @@ def _by_kind(error: BaseException, text: str, operation: str, path: str) -> tupl
     elif type(error).__name__ in {"PanicException", "RustPanic"}:
         kind, text = StorageError, f"the native code of obstore panicked, a fault in it or in what it was given: {text}"
     return kind, text
+
+
+def _is_forbidden(error: BaseException) -> bool:
+    if isinstance(error, (native.PermissionDeniedError, native.UnauthenticatedError)):
+        return True
+    # S3 and Azure answer a bulk delete with a code for each object, which obstore does not translate, nor those of S3's listings.
+    told = _NOT_ALLOWED.search(str(error)) is not None or status_of(error) in {401, 403}
+    return told and isinstance(error, native.GenericError)

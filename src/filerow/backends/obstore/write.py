@@ -7,6 +7,7 @@ backend to another) would panic there, so the caller's iterator always runs in a
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -18,6 +19,7 @@ from obstore import exceptions as native
 
 from filerow._buffers import Buffer
 from filerow._execution.steps import Call, Steps
+from filerow.backends._answers import NO_PLACE, code_in
 from filerow.backends._conditions import AT_ONCE, Conditions, Worth, note_single_deletes
 from filerow.backends._foreign import check_exact, is_portable, own
 from filerow.backends.obstore.errors import BUSY, status_of
@@ -208,9 +210,12 @@ def _copy(store: Any, source: str, target: str, *, overwrite: bool) -> Call:
 # -- deletes: one bulk request where the store knows it, and the truth about each path when it fails ---------------------
 
 
-_NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "bucket does not exist", "container does not exist")
+_NO_BUCKET = (*NO_PLACE, "bucket does not exist", "container does not exist")
 _UNKNOWN = frozenset({405, 501})
-"""With these a store answers a request that it does not know, and with 400 one that it reads otherwise."""
+"""With these a store answers a request that it does not know; with others that say no, one that it reads otherwise."""
+
+_TOO_MANY = 413
+_UNREADABLE = "invalid DeleteObjects response"
 
 
 class Deleter:
@@ -227,6 +232,7 @@ class Deleter:
         self._backend = backend
         self._protocol = protocol
         self._each: Any = None
+        self._most = sys.maxsize  # objects of one request
         # Not every store that speaks S3's language knows DeleteObjects; obstore would try eleven times.
         self._unsure = protocol == "s3" and bool(endpoint_of(store)) and not self._is_one_by_one(store)
 
@@ -245,8 +251,19 @@ class Deleter:
             Exception: The store refused the request as a whole.
         """
         paths = [path for path in paths if _is_exact(path, self._protocol)]
-        if not paths:
-            return {}
+        failed: dict[str, BaseException] = {}
+        while paths:
+            some, paths = paths[: self._most], paths[self._most :]
+            try:
+                failed |= yield from self._some(some)
+            except native.GenericError as error:
+                if status_of(error) != _TOO_MANY or len(some) == 1:
+                    raise
+                self._most = len(some) // 2
+                paths = some + paths
+        return failed
+
+    def _some(self, paths: Sequence[str]) -> Steps[Mapping[str, BaseException]]:
         if self._each is not None:
             return (yield from self._delete(self._each, paths))
         if self._unsure:
@@ -259,50 +276,74 @@ class Deleter:
     def _find_out(self, paths: Sequence[str]) -> Steps[Mapping[str, BaseException]]:
         try:
             yield Call(obstore.delete, obstore.delete_async, (without_retries(self._store), paths), {})
-        except native.GenericError as error:
+        except (native.BaseError, FileNotFoundError) as error:
             status = status_of(error)
-            if status in _UNKNOWN or status == 400:  # noqa: PLR2004 - Bad Request
-                return (yield from self._fall_back(paths, certain=status in _UNKNOWN))
             if "DeleteFailed" in str(error):  # it has read the request
                 self._unsure = False
+            elif _is_refusal(error, status) and not (status == _TOO_MANY and len(paths) > 1):
+                return (yield from self._fall_back(paths, error))
             elif status not in BUSY:  # above all no answer in time, which is not waited for twice
                 raise
-        except FileNotFoundError:
-            pass  # the bucket, and the next request says so
         else:
             self._unsure = False
             return {}
         return (yield from self._delete(self._store, paths))
 
-    def _fall_back(self, paths: Sequence[str], *, certain: bool) -> Steps[Mapping[str, BaseException]]:
-        each = one_by_one(self._store)
-        failed = yield from self._delete(each, paths)
-        if certain or (not failed and all(map(is_portable, paths))):  # else a name that XML cannot hold may be the reason
+    def _fall_back(self, paths: Sequence[str], refused: BaseException) -> Steps[Mapping[str, BaseException]]:
+        """Delete one by one, unless the store says to the first what it said to all."""
+        each, certain = one_by_one(self._store), status_of(refused) in _UNKNOWN
+        try:
+            failed = dict((yield from self._delete(each, paths[:1])))
+        except FileNotFoundError:
+            raise refused from None  # the bucket is missing
+        if any(status_of(error) == status_of(refused) for error in failed.values()):
+            raise refused
+        failed |= yield from self._delete(each, paths[1:])
+        # a name that XML cannot hold may be the reason
+        if len(failed) < len(paths) and (certain or (not failed and all(map(is_portable, paths)))):
             self._each, self._unsure = each, False
             note_single_deletes(self._backend, "; aws_disable_bulk_delete=True says so from the start")
         return failed
 
     def _delete(self, store: Any, paths: Sequence[str]) -> Steps[Mapping[str, BaseException]]:
-        protocol = self._protocol
+        protocol, single = self._protocol, self._is_one_by_one(store)
         try:
-            yield Call(obstore.delete, obstore.delete_async, (store, paths), {})
-        except FileNotFoundError as error:
-            if _is_missing_bucket(error, protocol):
+            if paths:
+                yield Call(obstore.delete, obstore.delete_async, (store, paths), {})
+        except (FileNotFoundError, native.GenericError, native.PermissionDeniedError) as error:
+            if _is_of_all(error, paths, protocol, single=single):
                 raise
-            if len(paths) == 1:
+            if len(paths) == 1 and (isinstance(error, FileNotFoundError) or _is_gone(error)):
                 return {}
-        except native.GenericError as error:
-            whole = len(paths) == 1 or "DeleteFailed" not in str(error)
-            if protocol != "file" and whole and not self._is_one_by_one(store):
-                raise
-        except native.PermissionDeniedError:
-            if not self._is_one_by_one(store):
-                raise
         else:
             return {}
         # The error tells of one object, and not what became of the others.
-        call = Call(_delete_each, _delete_each_async, (store, paths, protocol), {})
+        call = Call(_delete_each, _delete_each_async, (store, paths, protocol, single), {})
         return (yield call)  # type: ignore[no-any-return]
+
+
+def _is_of_all(error: BaseException, paths: Sequence[str], protocol: str, *, single: bool) -> bool:
+    """Return True if an error tells of the whole request, and so of each object."""
+    if isinstance(error, FileNotFoundError):
+        return _is_missing_bucket(error, protocol, bulk=not single)
+    if single or _is_gone(error):
+        return False
+    whole = len(paths) == 1 or "DeleteFailed" not in str(error)
+    return isinstance(error, native.PermissionDeniedError) or (protocol != "file" and whole)
+
+
+def _is_refusal(error: BaseException, status: int | None) -> bool:
+    """Return True if a bulk delete failed as one does that the store does not know, or reads otherwise than it was meant."""
+    if isinstance(error, FileNotFoundError):
+        return code_in(str(error)) not in NO_PLACE
+    if _UNREADABLE in str(error):
+        return True
+    return status is not None and (status in _UNKNOWN or 400 <= status < 500) and status not in BUSY  # noqa: PLR2004
+
+
+def _is_gone(error: BaseException) -> bool:
+    """Return True if a bulk delete says of an object that it is missing, where Amazon's calls that done."""
+    return "(code: NoSuchKey)" in str(error)
 
 
 def _is_exact(path: str, protocol: str) -> bool:
@@ -313,24 +354,24 @@ def _is_exact(path: str, protocol: str) -> bool:
     return True
 
 
-def _is_missing_bucket(error: BaseException, protocol: str) -> bool:
+def _is_missing_bucket(error: BaseException, protocol: str, *, bulk: bool = False) -> bool:
     said = str(error)
     if protocol == "s3":  # which deletes missing objects without complaint; some that speak its language complain
-        return "<Code>NoSuchKey" not in said
+        return bulk or "<Code>NoSuchKey" not in said  # and one that finds nothing at all knows no bulk deletes
     return any(sign in said for sign in _NO_BUCKET)
 
 
-def _delete_each(store: Any, paths: Sequence[str], protocol: str) -> dict[str, BaseException]:
+def _delete_each(store: Any, paths: Sequence[str], protocol: str, single: bool) -> dict[str, BaseException]:  # noqa: FBT001
     failed: dict[str, BaseException] = {}
     for path in paths:
         try:
             obstore.delete(store, path)
         except Exception as error:  # each path's failure is its own  # noqa: BLE001
-            _note(failed, path, error, protocol)
+            _note(failed, path, error, protocol, bulk=not single)
     return failed
 
 
-async def _delete_each_async(store: Any, paths: Sequence[str], protocol: str) -> dict[str, BaseException]:
+async def _delete_each_async(store: Any, paths: Sequence[str], protocol: str, single: bool) -> dict[str, BaseException]:  # noqa: FBT001
     failed: dict[str, BaseException] = {}
     turn = asyncio.Semaphore(AT_ONCE)
 
@@ -339,14 +380,16 @@ async def _delete_each_async(store: Any, paths: Sequence[str], protocol: str) ->
             try:
                 await obstore.delete_async(store, path)
             except Exception as error:  # noqa: BLE001
-                _note(failed, path, error, protocol)
+                _note(failed, path, error, protocol, bulk=not single)
 
     await asyncio.gather(*map(delete, paths))
     return failed
 
 
-def _note(failed: dict[str, BaseException], path: str, error: Exception, protocol: str) -> None:
+def _note(failed: dict[str, BaseException], path: str, error: Exception, protocol: str, *, bulk: bool) -> None:
     if protocol == "file" and isinstance(error, native.GenericError) and "is a directory" in str(error).lower():
         return  # a folder is no object
-    if not isinstance(error, FileNotFoundError) or _is_missing_bucket(error, protocol):
+    if _is_gone(error):
+        return
+    if not isinstance(error, FileNotFoundError) or _is_missing_bucket(error, protocol, bulk=bulk):
         failed[path] = error
