@@ -18,6 +18,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 import pytest
@@ -762,3 +763,68 @@ def test_a_fork_may_use_the_backend(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert everything(tmp_path) == ["before", "in-child"]
+
+
+# -- network file systems ----------------------------------------------------------------------------------------------
+
+
+def test_a_link_whose_answer_was_lost_is_the_file_s_own(local: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = os.link
+
+    def asked_twice(*args: Any, **options: Any) -> None:
+        link(*args, **options)
+        link(*args, **options)
+
+    with monkeypatch.context() as nfs:
+        nfs.setattr(os, "link", asked_twice)
+        local.put("a", b"ours")
+        with pytest.raises(ObjectExistsError):
+            local.put("a", b"theirs")
+    assert local.read("a") == b"ours"
+    assert [path.name for path in local.root.iterdir()] == ["a"]
+
+
+def test_facts_are_those_that_a_server_sets_when_it_has_the_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend, fsync = LocalBackend("docs", tmp_path), os.fsync
+
+    def by_the_server_s_clock(fd: int) -> None:
+        fsync(fd)
+        if S_ISREG(os.fstat(fd).st_mode):
+            os.utime(fd, (1_000, 1_000))
+
+    monkeypatch.setattr(os, "fsync", by_the_server_s_clock)
+    stored = backend.put("a", b"x")
+    assert stored == backend.head("a")
+
+
+@pytest.mark.parametrize("local", [True], ids=["by-descriptor"], indirect=True)
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.ESTALE, "mount it again"),
+        (errno.ENOTCONN, "mount it again"),
+        (errno.EIO, "system's log"),
+        (errno.ENFILE, "fs.file-max"),
+        (errno.EDQUOT, "quota"),
+    ],
+)
+def test_a_failing_file_system_is_told_with_what_to_do(
+    local: LocalBackend, monkeypatch: pytest.MonkeyPatch, number: int, said: str
+) -> None:
+    local.put("a/b", b"x")
+
+    def fail(*_: Any, **__: Any) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "open", fail)
+    for call in (
+        lambda: local.read("a/b"),
+        lambda: local.put("a/c", b"x"),
+        lambda: list(local.list()),
+        lambda: local.exists("a/b"),
+    ):
+        with pytest.raises(StorageError, match=said) as caught:
+            call()
+        assert not isinstance(caught.value, ObjectNotFoundError)
+    failed = local.delete(["a/b"])
+    assert said in failed["a/b"].message

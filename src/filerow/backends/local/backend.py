@@ -57,6 +57,13 @@ _MEANING: Mapping[int, tuple[type[StorageError], str]] = {
     errno.ENOTDIR: (StorageError, "an object is where the path needs a folder, and a file system cannot hold both"),
     errno.EISDIR: (StorageError, "a folder is where the path needs an object, and a file system cannot hold both"),
     errno.EMFILE: (StorageError, "the process has too many open files (ulimit -n)"),
+    errno.ENFILE: (StorageError, "the machine has too many open files (fs.file-max)"),
+    errno.EMLINK: (StorageError, "the file system takes no more entries in this folder, or links to this file"),
+    errno.EIO: (StorageError, "the disk, or the server behind it, failed; look into the system's log"),
+    errno.ESTALE: (StorageError, "the directory was mounted again, or removed, on its server; mount it again here"),
+    errno.ENOTCONN: (StorageError, "the file system is no longer connected; mount it again"),
+    errno.EHOSTDOWN: (StorageError, "the server of the file system does not answer"),
+    errno.EILSEQ: (InvalidPathError, "the file system cannot hold this name"),
 }
 
 

@@ -70,9 +70,9 @@ class Draft:
             IsADirectoryError: It is a folder's name.
             OSError: With ``ELOOP`` for a symbolic link's name; or what the system says.
         """
-        facts = os.fstat(self.fd)
         if self._fsync:
             os.fsync(self.fd)
+        facts = os.fstat(self.fd)  # of what has reached the disk: a server on the network sets the time
         self._close()  # network file systems report a full disk only here
         if create_only:
             self._create(name)
@@ -85,7 +85,8 @@ class Draft:
             self._folder.link(self._name, name)
         except FileExistsError:
             self._refuse_others(name)
-            raise
+            if not self._is_ours(name):
+                raise
         try:
             self._folder.unlink(self._name)
             self._name = ""
@@ -94,6 +95,11 @@ class Draft:
         except BaseException:
             self._folder.unlink(name)
             raise
+
+    def _is_ours(self, name: str) -> bool:
+        """Return True if the name is this very file's: NFS asks again when an answer is lost, and finds its own work."""
+        here, there = self._folder.stat(self._name), self._folder.stat(name)
+        return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
 
     def _overwrite(self, name: str) -> None:
         self._refuse_others(name)
