@@ -1,8 +1,9 @@
 """PostgreSQL's triggers: one function in PL/pgSQL for each event; and the indexes of the check before a deletion.
 
-``jsonb`` or ``json``, both work. The functions keep the search path that they were made under, for a row may be deleted by a
-session with another one; and those that look into the outbox prefer its index whatever its statistics say, for their plans are
-kept, and the outbox was empty when they were made.
+``jsonb`` or ``json``, both work. The functions run as who made them, without row level security: whoever may delete a row need
+not be allowed to write into the outbox, nor to see all rows that a TRUNCATE removes. They keep the search path that they were
+made under, for a row may be deleted by a session with another one; and those that look into the outbox prefer its index whatever
+its statistics say, for their plans are kept, and the outbox was empty when they were made.
 """
 
 # ruff: noqa: S608 - the SQL is made of quoted names and our own words
@@ -62,14 +63,26 @@ def parts(spec: FileTable, dialect: Dialect) -> Iterator[Part]:
 
 def _trigger(spec: FileTable, dialect: Dialect, kind: Kind, moment: str, body: str) -> Part:
     table, schema = Quoted.of(spec, dialect).table, prefix(dialect, spec.schema)
-    settings = "SET search_path FROM CURRENT" + (" SET enable_seqscan TO off" if kind in {"insert", "update"} else "")
+    settings = "SET row_security TO off" + (" SET enable_seqscan TO off" if kind in {"insert", "update"} else "")
     function = (
-        f"CREATE OR REPLACE FUNCTION {schema}{NAME}() RETURNS trigger LANGUAGE plpgsql {settings} "
+        f"CREATE OR REPLACE FUNCTION {schema}{NAME}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER {settings} "
         f"AS $filerow$ {spec.note} {body} $filerow$"
     )
+    revoked = f"REVOKE ALL ON FUNCTION {schema}{NAME}() FROM PUBLIC"
     remove = f"DROP TRIGGER IF EXISTS {NAME} ON {table}"
     create = f"CREATE TRIGGER {NAME} {moment} EXECUTE FUNCTION {schema}{NAME}()"
-    return make_part(spec, dialect, kind, (function, remove, create), (remove, f"DROP FUNCTION IF EXISTS {schema}{NAME}()"))
+    steps = (function, _fixed_path(f"{schema}{NAME}"), revoked, remove, create)
+    return make_part(spec, dialect, kind, steps, (remove, f"DROP FUNCTION IF EXISTS {schema}{NAME}()"))
+
+
+def _fixed_path(function: str) -> str:
+    """Return the statement that gives a function the search path of this moment, with the caller's temporary tables last.
+
+    They come first otherwise, so whoever may delete a row could have tombstones written into a table of his own.
+    """
+    schemas = "SELECT string_agg(quote_ident(name), ', ') FROM unnest(current_schemas(false)) AS name"
+    set_path = f"$path$ALTER FUNCTION {function}() SET search_path = $path$ || concat_ws(', ', ({schemas}), 'pg_temp')"
+    return f"DO $filerow$ BEGIN EXECUTE {set_path}; END $filerow$"
 
 
 def existing(connection: Connection) -> Iterator[tuple[str, str, bool, str, str]]:

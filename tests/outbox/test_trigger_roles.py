@@ -1,0 +1,96 @@
+"""PostgreSQL's triggers note what leaves a row whoever removes it, whatever that role may see or do (P13)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Engine, create_engine, text
+
+from filerow.outbox import Outbox
+from tests.databases import EmptyDatabase
+from tests.outbox.test_triggers_ddl import doc, models, paths, put
+
+pytestmark = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+
+
+@pytest.fixture
+def outbox(database: EmptyDatabase) -> Outbox:
+    """An outbox beside a table with two papers."""
+    metadata, outbox = models()
+    metadata.create_all(database.engine())
+    with database.engine().begin() as connection:
+        for number in (1, 2):
+            put(connection, "paper", id=number, file=doc(f"f{number}"))
+    return outbox
+
+
+@pytest.fixture
+def clerk(database: EmptyDatabase, outbox: Outbox) -> Iterator[Engine]:
+    """A role that may do anything with papers, and nothing else."""
+    owner = database.engine()
+    role = f"clerk_{owner.url.database}"
+    run(
+        owner,
+        f"CREATE ROLE {role} LOGIN",
+        f"GRANT ALL ON paper TO {role}",
+        f"GRANT TEMPORARY ON DATABASE {owner.url.database} TO {role}",
+    )
+    engine = create_engine(owner.url.set(username=role))
+    yield engine
+    engine.dispose()
+    run(owner, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+
+
+def run(engine: Engine, *statements: str) -> None:
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+
+
+FILTERED = ("ALTER TABLE paper ENABLE ROW LEVEL SECURITY", "CREATE POLICY first_one ON paper USING (id = 1)")
+
+
+def test_truncate_by_a_filtered_role_notes_all_files(database: EmptyDatabase, outbox: Outbox, clerk: Engine) -> None:
+    run(database.engine(), *FILTERED)
+    run(clerk, "TRUNCATE paper")
+    assert paths(database.engine(), outbox) == ["f1", "f2"]
+
+
+def test_role_without_rights_on_the_outbox_deletes_rows(database: EmptyDatabase, outbox: Outbox, clerk: Engine) -> None:
+    run(clerk, "DELETE FROM paper WHERE id = 1", "UPDATE paper SET file = NULL")
+    assert paths(database.engine(), outbox) == ["f1", "f2"]
+
+
+def test_row_level_security_on_the_outbox_is_no_obstacle(database: EmptyDatabase, outbox: Outbox, clerk: Engine) -> None:
+    run(
+        database.engine(),
+        "ALTER TABLE filerow_outbox ENABLE ROW LEVEL SECURITY",
+        f"GRANT ALL ON filerow_outbox TO {clerk.url.username}",
+    )
+    run(clerk, "DELETE FROM paper")
+    assert paths(database.engine(), outbox) == ["f1", "f2"]
+
+
+def test_temporary_table_called_like_the_outbox_gets_nothing(database: EmptyDatabase, outbox: Outbox, clerk: Engine) -> None:
+    with clerk.begin() as connection:
+        connection.execute(text("CREATE TEMPORARY TABLE filerow_outbox (LIKE paper)"))
+        connection.execute(text("DELETE FROM paper"))
+    assert paths(database.engine(), outbox) == ["f1", "f2"]
+
+
+def test_session_with_another_search_path_writes_into_the_same_outbox(
+    database: EmptyDatabase, outbox: Outbox, clerk: Engine
+) -> None:
+    with clerk.begin() as connection:
+        connection.execute(text("SET LOCAL search_path = pg_catalog"))
+        connection.execute(text("DELETE FROM public.paper"))
+    assert paths(database.engine(), outbox) == ["f1", "f2"]
+
+
+def test_nobody_calls_the_functions(database: EmptyDatabase, outbox: Outbox) -> None:
+    with database.engine().connect() as connection:
+        query = text(
+            "SELECT count(*) FROM pg_proc WHERE proname LIKE 'filerow%' AND has_function_privilege('public', oid, 'EXECUTE')"
+        )
+        assert connection.scalar(query) == 0
