@@ -14,7 +14,7 @@ from sqlalchemy.pool import StaticPool
 from filerow import StoredObject, storages
 from filerow.backends.memory import MemoryBackend
 from filerow.exceptions import MaintenanceRefusedError
-from filerow.maintenance import Finding, drain, sweep
+from filerow.maintenance import Finding, Progress, adopt, check, doctor, drain, migrate, sweep, undelete
 from filerow.outbox import Outbox
 from tests.databases import EmptyDatabase
 
@@ -257,29 +257,79 @@ def test_a_view_refuses(database: EmptyDatabase, stores: dict[str, MemoryBackend
     assert left(stores["docs"]) == {LIVE, DEAD, OTHERS}
 
 
-@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-@pytest.mark.parametrize("policy", ["id < 0", "true"])
-@pytest.mark.parametrize("work", ["sweep", "drain"])
-def test_row_level_security_refuses(database: EmptyDatabase, stores: dict[str, MemoryBackend], work: str, policy: str) -> None:
+WORK: dict[str, Callable[[MetaData, Engine], Iterator[Progress]]] = {
+    "sweep": lambda metadata, engine: sweep(metadata, engine, delete=True, full=True, grace=timedelta(0)),
+    "drain": drain,
+    "migrate": lambda metadata, engine: migrate(metadata, engine, "paper.file", to="files"),
+    "adopt": lambda metadata, engine: adopt(metadata, engine, "paper.file"),
+    "undelete": lambda metadata, engine: undelete(metadata, engine, "docs", [DEAD]),
+}
+
+
+@dataclass
+class Policed:
+    """A table of which a role sees some rows."""
+
+    world: World
+    engine: Engine
+
+
+@pytest.fixture
+def policed(database: EmptyDatabase, request: pytest.FixtureRequest) -> Iterator[Policed]:
     world = make_world(database.engine(), CASES["as_ever"], with_outbox=True)
     world.write(document())
     world.tombstone("docs", LIVE, DEAD)
-    role = f"filtered_{database.engine().url.database}"
+    role = f"filtered_{world.engine.url.database}"
     with world.engine.begin() as connection:
         connection.execute(text(f"CREATE ROLE {role} LOGIN"))
         connection.execute(text(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}"))
         connection.execute(text("ALTER TABLE paper ENABLE ROW LEVEL SECURITY"))
-        connection.execute(text(f"CREATE POLICY some_rows ON paper USING ({policy})"))
-    filtered = World(world.metadata, create_engine(world.engine.url.set(username=role)), world.paper, world.outbox)
-    try:
-        with pytest.raises(MaintenanceRefusedError, match="BYPASSRLS"):
-            filtered.swept() if work == "sweep" else filtered.drained()
-        assert left(stores["docs"]) == {LIVE, DEAD, OTHERS}
-        world.swept() if work == "sweep" else world.drained()  # its owner is a superuser
-        assert LIVE in left(stores["docs"])
-        assert DEAD not in left(stores["docs"]) or work == "sweep"
-    finally:
-        filtered.engine.dispose()
-        with world.engine.begin() as connection:
-            connection.execute(text(f"DROP OWNED BY {role}"))
-            connection.execute(text(f"DROP ROLE {role}"))
+        connection.execute(text(f"CREATE POLICY some_rows ON paper USING ({request.param})"))
+    engine = create_engine(world.engine.url.set(username=role))
+    yield Policed(world, engine)
+    engine.dispose()
+    with world.engine.begin() as connection:
+        connection.execute(text(f"DROP OWNED BY {role}"))
+        connection.execute(text(f"DROP ROLE {role}"))
+
+
+on_postgresql = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+
+
+@on_postgresql
+@pytest.mark.parametrize("policed", ["id < 0", "true"], indirect=True)
+@pytest.mark.parametrize("work", WORK)
+@pytest.mark.one_in(2)
+def test_row_level_security_refuses(policed: Policed, stores: dict[str, MemoryBackend], work: str) -> None:
+    with pytest.raises(MaintenanceRefusedError, match="BYPASSRLS"):
+        list(WORK[work](policed.world.metadata, policed.engine))
+    assert left(stores["docs"]) == left(stores["files"]) == {LIVE, DEAD, OTHERS}
+
+
+@on_postgresql
+@pytest.mark.parametrize("policed", ["id < 0"], indirect=True)
+@pytest.mark.parametrize("work", WORK)
+def test_owner_of_a_policed_table_sees_all_rows(policed: Policed, work: str) -> None:
+    list(WORK[work](policed.world.metadata, policed.world.engine))
+
+
+@on_postgresql
+@pytest.mark.parametrize("policed", ["id < 0"], indirect=True)
+def test_check_and_doctor_report_hidden_rows(policed: Policed) -> None:
+    metadata = policed.world.metadata
+    for steps in (check(metadata, policed.engine), doctor(metadata, policed.engine)):
+        assert ("rows-hidden", "paper") in {(finding.code, finding.where) for step in steps for finding in step.findings}
+    for steps in (check(metadata, policed.world.engine), doctor(metadata, policed.world.engine)):
+        assert "rows-hidden" not in {finding.code for step in steps for finding in step.findings}
+
+
+@on_postgresql
+@pytest.mark.parametrize(("force", "level"), [(False, "warning"), (True, "error")])
+def test_doctor_reports_policies_on_the_outbox(database: EmptyDatabase, *, force: bool, level: str) -> None:
+    world = make_world(database.engine(), CASES["as_ever"], with_outbox=True)
+    with world.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE filerow_outbox ENABLE ROW LEVEL SECURITY"))
+        if force:
+            connection.execute(text("ALTER TABLE filerow_outbox FORCE ROW LEVEL SECURITY"))
+    found = [finding for step in doctor(world.metadata, world.engine) for finding in step.findings]
+    assert [(one.code, one.level) for one in found if one.code == "outbox-policies"] == [("outbox-policies", level)]

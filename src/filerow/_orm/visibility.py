@@ -14,7 +14,7 @@ from sqlalchemy.pool import Pool
 from filerow._log import named
 from filerow.exceptions import MaintenanceRefusedError
 
-__all__ = ("HIDES_ROWS", "check_shows_all", "hides_kept_rows", "may_lock", "unfiltered")
+__all__ = ("HIDES_ROWS", "check_shows_all", "filtered", "full_name", "hides_kept_rows", "may_lock", "unfiltered")
 
 HIDES_ROWS = frozenset({"postgresql"})
 """Databases that may show a row and not let it be locked, or let it be changed and not show it any more."""
@@ -32,7 +32,7 @@ def may_lock(connection: Connection, tables: Iterable[object]) -> bool:
         return True
     known = _lockable.setdefault(connection.engine.pool, set())
     for table in tables:
-        name = _full_name(connection, table) if isinstance(table, Table) else None
+        name = full_name(connection, table) if isinstance(table, Table) else None
         if name is not None and name not in known:
             if connection.scalar(_LOCKABLE, {"name": name}) is False:
                 return False
@@ -49,10 +49,11 @@ _HIDDEN = text(
 
 def hides_kept_rows(connection: Connection, table: Table) -> bool:
     """Return True if a trigger or a rule may keep a row of a table that was to be deleted, and a policy hide it then."""
-    return connection.dialect.name in HIDES_ROWS and bool(connection.scalar(_HIDDEN, {"name": _full_name(connection, table)}))
+    return connection.dialect.name in HIDES_ROWS and bool(connection.scalar(_HIDDEN, {"name": full_name(connection, table)}))
 
 
-def _full_name(connection: Connection, table: Table) -> str:
+def full_name(connection: Connection, table: Table) -> str:
+    """Return a table's name in quotes as ``to_regclass`` takes it, with the schema that the connection knows it by."""
     schemas: Mapping[str | None, Any] = connection.get_execution_options().get("schema_translate_map") or {}
     schema, words = schemas.get(table.schema, table.schema), connection.dialect.identifier_preparer
     return ".".join(words.quote_identifier(name) for name in (schema, table.name) if name)
@@ -74,6 +75,12 @@ _KIND = {
 }  # fmt: skip
 _KIND["mariadb"] = _KIND["mysql"]
 
+_POLICED = text("SELECT row_security_active(oid) FROM pg_class WHERE oid = to_regclass(:name)")
+_ROLES = (
+    "so nothing was deleted or rewritten; run it as a role with BYPASSRLS, or as the owner of tables without FORCE ROW LEVEL "
+    "SECURITY, who may SELECT from all of them"
+)
+
 _FORBIDDEN = "42501"
 """SQLSTATE of PostgreSQL for a missing privilege, and for a query that row level security would filter."""
 
@@ -82,8 +89,10 @@ def check_shows_all(connection: Connection, tables: Iterable[Table]) -> None:
     """See to it that a connection leads to the primary, and that the tables are tables.
 
     Raises:
-        MaintenanceRefusedError: The server is a standby or read-only, or a table is a view or lies on another server.
+        MaintenanceRefusedError: The server is a standby or read-only, a table is a view or lies on another server, or policies
+            filter its rows.
     """
+    tables = list(tables)
     dialect = connection.dialect.name
     if dialect in _REPLICA and connection.scalar(_REPLICA[dialect]):
         msg = (
@@ -98,6 +107,16 @@ def check_shows_all(connection: Connection, tables: Iterable[Table]) -> None:
             "models of the tables themselves"
         )
         raise MaintenanceRefusedError(msg)
+    policed = filtered(connection, tables)
+    if policed:
+        raise MaintenanceRefusedError(f"row level security hides rows of {named(policed)} from this user, {_ROLES}")
+
+
+def filtered(connection: Connection, tables: Iterable[Table]) -> list[str]:
+    """Return the names of the tables of which row level security shows this user only some rows, or could."""
+    if connection.dialect.name not in HIDES_ROWS:
+        return []
+    return sorted({table.fullname for table in tables if connection.scalar(_POLICED, {"name": full_name(connection, table)})})
 
 
 def _is_view(connection: Connection, table: Table) -> bool:
@@ -106,7 +125,7 @@ def _is_view(connection: Connection, table: Table) -> bool:
         return False
     schemas: Mapping[str | None, Any] = connection.get_execution_options().get("schema_translate_map") or {}
     schema = schemas.get(table.schema, table.schema)
-    values = {"name": _full_name(connection, table), "table": table.name, "schema": schema}
+    values = {"name": full_name(connection, table), "table": table.name, "schema": schema}
     given = {name: value for name, value in values.items() if f":{name}" in query.text}
     return any(connection.scalars(query, given))
 
@@ -129,8 +148,5 @@ def unfiltered(connection: Connection) -> Generator[None]:
     except DBAPIError as error:
         if getattr(error.orig, "sqlstate", getattr(error.orig, "pgcode", None)) != _FORBIDDEN:
             raise
-        msg = (
-            f"PostgreSQL does not show this user all rows, so nothing was deleted: {str(error.orig).strip()}; run it as a role "
-            "with BYPASSRLS, or as the owner of tables without FORCE ROW LEVEL SECURITY, who may SELECT from all of them"
-        )
+        msg = f"PostgreSQL does not show this user all rows ({str(error.orig).strip()}), {_ROLES}"
         raise MaintenanceRefusedError(msg) from error

@@ -20,6 +20,7 @@ from filerow._document import Facts, facts_from
 from filerow._execution.batch import iterate_async, raise_if, run_all
 from filerow._execution.threads import in_thread
 from filerow._orm.references import FileColumn, column_named, documents_in, file_columns
+from filerow._orm.visibility import filtered
 from filerow._registry import storages
 from filerow.backends._types import ObjectInfo
 from filerow.backends.base import StorageBackend
@@ -71,7 +72,8 @@ def check(metadata: MetaData, engine: Engine, **options: Unpack[CheckOptions]) -
 
     Returns:
         The progress after each batch, by column. Findings: ``missing``, ``size``, ``etag``, ``checksum``, ``unreadable`` (nobody
-        knows; never repaired), ``too-many-missing`` (more than half: nothing was repaired from there on).
+        knows; never repaired), ``too-many-missing`` (more than half: nothing was repaired from there on), ``rows-hidden``
+        (policies show this user only some rows).
 
     Raises:
         LookupError: There is no such column.
@@ -128,6 +130,12 @@ class _Tally:
     findings: list[Finding] = field(default_factory=list)
 
 
+def _hidden(column: FileColumn) -> Finding:
+    message = "row level security shows this user only some rows of the table, or could: the others are not checked"
+    advice = "run it as a role with BYPASSRLS, or as the table's owner without FORCE ROW LEVEL SECURITY"
+    return Finding("rows-hidden", message, "warning", column.table.fullname, advice=advice)
+
+
 class _Check:
     def __init__(self, engine: Engine, options: CheckOptions) -> None:
         self._engine = engine
@@ -153,6 +161,9 @@ class _Check:
                 message = "the table has no primary key, without which its rows cannot be told apart"
                 yield Progress(column.name, findings=(Finding("unreadable", message, where=column.name),))
                 continue
+            with self._engine.connect() as connection:
+                if filtered(connection, [column.table]):
+                    yield Progress(column.name, findings=(_hidden(column),))
             total = count(self._engine, column) if cursor is None else None
             tally = _Tally()
             for batch in rows(self._engine, column, batch=self._batch, resume=cursor):

@@ -19,6 +19,7 @@ from filerow._orm.fields import Buried
 from filerow._orm.ownership import Ref
 from filerow._orm.references import FileColumn, decoded, documents_in, referenced, refs_in
 from filerow._orm.rows import BATCH, any_of, locking
+from filerow._orm.visibility import unfiltered
 from filerow.exceptions import DocumentError
 from filerow.maintenance._rows import plain_table, write
 from filerow.outbox import Outbox, outbox_of
@@ -170,7 +171,7 @@ def discard(engine: Engine, metadata: MetaData, refs: Iterable[Ref]) -> None:
     unwanted = set(refs)
     if not unwanted:
         return
-    with read_committed(engine) as connection:
+    with read_committed(engine) as connection, connection.begin(), unfiltered(connection):
         unwanted -= referenced(connection, metadata, unwanted).kept
     raise_if(delete_all(sorted(unwanted)))
 

@@ -12,6 +12,7 @@ from filerow._file.object import FileState
 from filerow.exceptions import BackendNotFoundError, StorageError, UndeleteError
 from filerow.maintenance._report import Finding, Progress
 from filerow.outbox import Outbox, outbox_of
+from filerow.outbox._census import Census
 
 if TYPE_CHECKING:  # needs greenlet, which SQLAlchemy 2.1 does not bring by itself
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -33,6 +34,7 @@ def undelete(metadata: MetaData, engine: Engine, backend: str, paths: Sequence[s
 
     Raises:
         ValueError: There is no outbox.
+        MaintenanceRefusedError: The database may not show all rows.
     """
     outbox = outbox_of(metadata)
     if outbox is None:
@@ -47,6 +49,7 @@ def undelete_async(metadata: MetaData, async_engine: AsyncEngine, backend: str, 
 
 
 def _undelete(outbox: Outbox, engine: Engine, backend: str, paths: Sequence[str]) -> Iterator[Progress]:
+    Census(outbox.metadata, engine).check_shows_all()
     changed = 0
     for number, path in enumerate(paths, 1):
         finding = _one(outbox, engine, backend, path)

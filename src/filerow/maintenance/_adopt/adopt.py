@@ -21,6 +21,7 @@ from filerow.maintenance._legacy import is_legacy
 from filerow.maintenance._report import Finding, Progress
 from filerow.maintenance._rewrite import Rewrite, RewriteOutcome, compare_and_set, discard, present, undone_with
 from filerow.maintenance._rows import Row, count, row_name, rows
+from filerow.outbox._census import Census
 
 if TYPE_CHECKING:  # needs greenlet, which SQLAlchemy 2.1 does not bring by itself
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -71,6 +72,7 @@ def adopt(
         LookupError: There is no such column, or no such backend.
         ValueError: The table has no primary key, ``source`` is in another table, ``strip`` comes without ``source``, or
             ``resume`` is no cursor of this column.
+        MaintenanceRefusedError: The database may not show all rows.
         StorageError: A store failed. The copies of that batch are deleted, the last progress says how to go on.
     """
     file_column = column_named(metadata, column)
@@ -151,6 +153,7 @@ class _Adoption:
         return None if self._planner.source is None else self._planner.source.column
 
     def steps(self, batch: int, resume: str | None, *, needs_checksum: bool) -> Iterator[Progress]:
+        Census(self._metadata, self._engine).check_shows_all()
         where, text = self._unadopted(needs_checksum=needs_checksum), self._text
         total = None if resume is not None and where is None else count(self._engine, self._column, where, text)
         done = 0

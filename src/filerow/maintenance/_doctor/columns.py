@@ -9,11 +9,12 @@ from sqlalchemy import Engine, MetaData, select
 from filerow._execution.batch import call
 from filerow._orm.ownership import Ref
 from filerow._orm.references import FileColumn, file_columns, refs_in
+from filerow._orm.visibility import filtered
 from filerow._registry import storages
 from filerow.exceptions import DocumentError, InvalidPathError, StorageError
 from filerow.maintenance._report import Finding
 
-__all__ = ("column_findings", "sample_findings")
+__all__ = ("column_findings", "hidden_findings", "sample_findings")
 
 _SAMPLE = 20
 
@@ -26,6 +27,16 @@ def column_findings(metadata: MetaData) -> Iterator[Finding]:
             yield Finding("custom-path", message, "info", column.name)
         if not column.type.lifecycle:
             yield Finding("no-lifecycle", "lifecycle=False: the application deletes its files itself", "info", column.name)
+
+
+def hidden_findings(metadata: MetaData, engine: Engine) -> Iterator[Finding]:
+    """Find tables of which this user sees only some rows."""
+    with engine.connect() as connection:
+        tables = {column.table: None for column in file_columns(metadata)}
+        for name in filtered(connection, tables):
+            message = "row level security shows this user only some rows, so sweep, drain, migrate, adopt and undelete refuse"
+            advice = "run those as a role with BYPASSRLS, or as the table's owner without FORCE ROW LEVEL SECURITY"
+            yield Finding("rows-hidden", message, "warning", name, advice=advice)
 
 
 def sample_findings(metadata: MetaData, engine: Engine) -> Iterator[Finding]:

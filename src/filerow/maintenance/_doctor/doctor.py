@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from filerow._execution.batch import iterate_async
 from filerow.exceptions import FilerowError
 from filerow.maintenance._doctor.backends import backend_checks
-from filerow.maintenance._doctor.columns import column_findings, sample_findings
+from filerow.maintenance._doctor.columns import column_findings, hidden_findings, sample_findings
 from filerow.maintenance._doctor.database import clock_findings, limit_findings, savepoint_findings, table_findings
 from filerow.maintenance._doctor.outbox import outbox_findings, trigger_findings
 from filerow.maintenance._report import Finding, Progress
@@ -60,6 +60,7 @@ def _checks(metadata: MetaData, engine: Engine, direct: Sequence[str], *, is_own
     if engine.dialect.name == "sqlite":
         yield "savepoints", partial(savepoint_findings, engine, is_own=is_own)
     yield "clock", partial(clock_findings, engine)
+    yield "visibility", partial(hidden_findings, metadata, engine)
     yield "triggers", partial(trigger_findings, metadata, engine)
     yield "outbox", partial(outbox_findings, metadata, engine)
     yield from backend_checks(metadata, direct)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
-from sqlalchemy import Connection, Engine, MetaData, func, inspect, select
+from sqlalchemy import Connection, Engine, MetaData, Table, func, inspect, select, text
 
+from filerow._orm.visibility import full_name
 from filerow.maintenance._report import Finding, Level
 from filerow.outbox import Outbox, outbox_of
 from filerow.outbox._table import now_of
@@ -62,9 +63,27 @@ def outbox_findings(metadata: MetaData, engine: Engine) -> Iterator[Finding]:
         for table in missing:
             advice = "create it (create_all, or a migration)"
             yield Finding("outbox-missing", "this table of the outbox is not there", where=table.fullname, advice=advice)
+        yield from _policies(connection, tables)
         if not missing:
             yield from _late(connection, outbox)
             yield from _dead(connection, outbox)
+
+
+_POLICIES = text("SELECT relrowsecurity, relforcerowsecurity FROM pg_class WHERE oid = to_regclass(:name)")
+
+
+def _policies(connection: Connection, tables: Sequence[Table]) -> Iterator[Finding]:
+    """Find row level security on the outbox: its triggers and drains must see all of it."""
+    for table in tables if connection.dialect.name == "postgresql" else ():
+        enabled, forced = connection.execute(_POLICIES, {"name": full_name(connection, table)}).one_or_none() or (False, False)
+        if forced:
+            message = "FORCE ROW LEVEL SECURITY filters it for its owner too, so no row with a file can be deleted"
+            advice = f"ALTER TABLE {table.fullname} NO FORCE ROW LEVEL SECURITY"
+            yield Finding("outbox-policies", message, "error", table.fullname, advice=advice)
+        elif enabled:
+            message = "row level security filters it for everybody but its owner, so only the owner can drain it"
+            advice = f"drain as its owner, or ALTER TABLE {table.fullname} DISABLE ROW LEVEL SECURITY"
+            yield Finding("outbox-policies", message, "warning", table.fullname, advice=advice)
 
 
 def _late(connection: Connection, outbox: Outbox) -> Iterator[Finding]:

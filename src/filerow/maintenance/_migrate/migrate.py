@@ -28,6 +28,7 @@ from filerow.maintenance._migrate.one_bucket import OneBucket, one_bucket
 from filerow.maintenance._report import Finding, Progress
 from filerow.maintenance._rewrite import Rewrite, RewriteOutcome, compare_and_set, discard, forget, present, undone_with
 from filerow.maintenance._rows import Row, count, row_name, rows
+from filerow.outbox._census import Census
 
 if TYPE_CHECKING:  # needs greenlet, which SQLAlchemy 2.1 does not bring by itself
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -68,6 +69,7 @@ def migrate(
     Raises:
         LookupError: There is no such column, or no such backend.
         ValueError: The table has no primary key, or ``resume`` is no cursor of this column.
+        MaintenanceRefusedError: The database may not show all rows.
         StorageError: A store failed. The copies of that batch are deleted, the last progress says how to go on.
     """
     file_column = column_named(metadata, column)
@@ -134,6 +136,7 @@ class _Migration:
         self._buckets: dict[str, OneBucket | None] = {}
 
     def steps(self, batch: int, resume: str | None) -> Iterator[Progress]:
+        Census(self._metadata, self._engine).check_shows_all()
         where = self._elsewhere()
         total = None if resume is not None and where is None else count(self._engine, self._column, where)
         done = 0
