@@ -33,13 +33,15 @@ FILE_COLUMNS: dict[str, list[str]] = {
     "card": ["file", "front", "back"],
     "portrait": ["file"],
     "badge": ["file"],
+    "album": ["pages"],
+    "scrapbook": ["clippings"],
 }
 """Every table with its file columns, written down so that the check needs nothing of the library."""
 
 UNMANAGED = {"loose"}
 """Tables whose files the application looks after."""
 
-_CHILDREN = ["dog", "animal", "sheet", "note", "portrait", "badge"]
+_CHILDREN = ["dog", "animal", "sheet", "note", "portrait", "badge", "scrapbook", "album"]
 
 DELETE_ORDER = [*_CHILDREN, *(t for t in FILE_COLUMNS if t not in _CHILDREN), "folder", "account", "topic"]
 
@@ -93,6 +95,23 @@ class Dog(Animal):
     id: Mapped[int] = mapped_column(ForeignKey("animal.id"), primary_key=True)
     chip: Mapped[FileObject | None] = mapped_column(StoredObject("docs"))
     __mapper_args__ = {"polymorphic_identity": "dog"}
+
+
+class Album(Base):
+    __tablename__ = "album"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    pages: Mapped[FileObjectList] = mapped_column(StoredObject("docs", multiple=True))
+    __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "album"}
+
+
+class Scrapbook(Album):
+    """Has a list in each of its two tables."""
+
+    __tablename__ = "scrapbook"
+    id: Mapped[int] = mapped_column(ForeignKey("album.id"), primary_key=True)
+    clippings: Mapped[FileObjectList] = mapped_column(StoredObject("docs", multiple=True))
+    __mapper_args__ = {"polymorphic_identity": "scrapbook"}
 
 
 class Vehicle(Base):

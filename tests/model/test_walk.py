@@ -9,6 +9,7 @@ import logging
 import os
 import random
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.cases.world import World
+from tests.model.lists import lists_in
 from tests.model.walk import walk_in
 
 SOAK_STEPS = int(os.environ.get("FILEROW_SOAK_STEPS", "10000"))
@@ -44,22 +46,33 @@ def test_a_short_walk_over_shards(sharded_world: World) -> None:
     assert counts["commit"], "a walk that commits nothing compares nothing"
 
 
+def test_a_short_walk_of_sessions_that_edit_the_same_lists(world: World) -> None:
+    counts: Counter[str] = Counter()
+    run_state_machine_as_test(lists_in(world, counts), settings=SHORT)
+    assert counts["commit"], "a walk that commits nothing compares nothing"
+
+
 @pytest.mark.soak
 def test_a_long_walk_over_shards(sharded_world: World, record_property: Any) -> None:
-    walk_long(sharded_world, record_property)
+    walk_long(walk_in, sharded_world, record_property)
+
+
+@pytest.mark.soak
+def test_a_long_walk_of_sessions_that_edit_the_same_lists(world: World, record_property: Any) -> None:
+    walk_long(lists_in, world, record_property)
 
 
 @pytest.mark.soak
 def test_a_long_walk_leaves_rows_and_objects_as_a_dictionary_would(world: World, record_property: Any) -> None:
-    walk_long(world, record_property)
+    walk_long(walk_in, world, record_property)
 
 
-def walk_long(world: World, record_property: Any) -> None:
+def walk_long(made_in: Callable[[World, Counter[str]], Any], world: World, record_property: Any) -> None:
     """Walk until enough steps had something to do."""
     counts: Counter[str] = Counter()
     start = int(os.environ.get("FILEROW_SOAK_SEED", random.randrange(1_000_000_000)))
     for number in range(start, start + 10_000):
-        walk = walk_in(world, counts)
+        walk = made_in(world, counts)
         seed(number)(walk)  # FILEROW_SOAK_SEED=<number> begins there again
         logging.getLogger(__name__).warning("FILEROW_SOAK_SEED=%s", number)  # pytest shows it when a walk fails
         run_state_machine_as_test(walk, settings=LONG)
