@@ -171,7 +171,12 @@ def detach(actor: Actor, key: Key, how: str, fault: Fault | None) -> bool:
         with actor.session.no_autoflush:
             actor.session.merge(one)
     for name, value in given.items():
-        actor.note_assigned(key, value) if name == "pages" else actor.note(key, name, value)
+        if name != "pages":
+            actor.note(key, name, value)
+        elif how == "add":
+            actor.note_edit(key, value)  # the list was edited in place, outside the session
+        else:
+            actor.note_assigned(key, value)
     return True
 
 

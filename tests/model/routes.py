@@ -272,29 +272,38 @@ def edit_at_once(one: Actor, other: Actor, key: Key, edits: tuple[str, str], pos
 
 
 def _both(change: Callable[[list[Any], Any], object]) -> Callable[..., bool]:
-    """Return an edit that does the same to the files and to their bytes."""
+    """Return an edit that does the same to the files and to their bytes.
+
+    It returns whether it has touched the list: one that it has not touched is not flushed, so it stays as stale as it was.
+    """
 
     def run(pages: list[Any], contents: list[Any], position: int, file: object, content: object) -> bool:
-        change(pages, (position, file))
+        touched = change(pages, (position, file)) is not False
         change(contents, (position, content))
-        return True
+        return touched
 
     return run
 
 
-def _pop(pages: list[Any], given: Any) -> None:
+def _pop(pages: list[Any], given: Any) -> bool:
     if pages:
         pages.pop(given[0] % len(pages))
+        return True
+    return False
 
 
-def _set(pages: list[Any], given: Any) -> None:
+def _set(pages: list[Any], given: Any) -> bool:
     if pages:
         pages[given[0] % len(pages)] = given[1]
+        return True
+    return False
 
 
-def _swap(pages: list[Any], given: Any) -> None:
+def _swap(pages: list[Any], given: Any) -> bool:
     if len(pages) > 1:
         pages[0], pages[-1] = pages[-1], pages[0]
+        return True
+    return False
 
 
 def _delete_slice(pages: list[Any], given: Any) -> None:
@@ -305,14 +314,18 @@ def _set_slice(pages: list[Any], given: Any) -> None:
     pages[given[0] % 3 : given[0] % 3 + 2] = [given[1]]
 
 
-def _remove_first(pages: list[Any], given: Any) -> None:
+def _remove_first(pages: list[Any], given: Any) -> bool:
     if pages:
         pages.remove(pages[0])
+        return True
+    return False
 
 
-def _repeat(pages: list[Any], given: Any) -> None:
+def _repeat(pages: list[Any], given: Any) -> bool:
     if len(pages) < 4:
         pages += pages[:1]
+        return True
+    return False
 
 
 EDITS: dict[str, Callable[..., bool]] = {

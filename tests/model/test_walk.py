@@ -75,7 +75,11 @@ def walk_long(made_in: Callable[[World, Counter[str]], Any], world: World, recor
         walk = made_in(world, counts)
         seed(number)(walk)  # FILEROW_SOAK_SEED=<number> begins there again
         logging.getLogger(__name__).warning("FILEROW_SOAK_SEED=%s", number)  # pytest shows it when a walk fails
-        run_state_machine_as_test(walk, settings=LONG)
+        try:
+            run_state_machine_as_test(walk, settings=LONG)
+        except BaseException as error:
+            error.add_note(f"steps so far: {counts.total() - counts['nothing to do']}")
+            raise
         if counts.total() - counts["nothing to do"] >= SOAK_STEPS:
             break
     for rule, count in counts.items():
