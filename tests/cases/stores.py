@@ -40,6 +40,10 @@ class Faults:
         self.puts = 0
         self.deletes: list[list[str]] = []
 
+    def _wait(self, seconds: float) -> None:
+        if seconds:  # even a sleep of no time gives the processor away
+            time.sleep(seconds)
+
     def _fail(self, operation: str) -> None:
         if operation in self.failing:
             msg = f"injected: {operation} failed"
@@ -48,9 +52,9 @@ class Faults:
     def _put(self, path: str, content: Any, options: PutOptions) -> ObjectInfo:
         self.puts += 1
         self._fail("put")
-        time.sleep(self.delay / 2)
+        self._wait(self.delay / 2)
         info: ObjectInfo = super()._put(path, content, options)  # type: ignore[misc]
-        time.sleep(self.delay / 2)
+        self._wait(self.delay / 2)
         self._fail("put-late")
         return info
 
@@ -69,7 +73,7 @@ class Faults:
     def _delete(self, paths: Sequence[str]) -> Mapping[str, BaseException]:
         self.deletes.append(list(paths))
         self._fail("delete")
-        time.sleep(self.delay)
+        self._wait(self.delay)
         return super()._delete(paths)  # type: ignore[misc, no-any-return]
 
 

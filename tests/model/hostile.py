@@ -1,4 +1,4 @@
-"""Listeners of an application that change in ``before_flush`` what is flushed, before ours and after ours."""
+"""Listeners of an application that change what is flushed or what was, before ours and after ours."""
 
 from __future__ import annotations
 
@@ -9,42 +9,57 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.orm import Session, make_transient
 
+from filerow import FileObject
 from tests.model import routes
 from tests.model.actor import Actor
 from tests.model.book import CLASSES, ROWS, Key, Row, blank, columns_of
 from tests.model.faults import Fault
 
-ACTS = ["new_version", "expunge", "expunge_and_add", "delete", "take_back", "copy", "rekey"]
+ACTS = {
+    "before_flush": ("new_version", "expunge", "expunge_and_add", "delete", "take_back", "copy", "rekey", "replace", "edit", "fail"),
+    "after_flush": ("expunge", "delete", "copy", "fail"),  # SQLAlchemy forgets what else is changed there
+    "after_flush_postexec": ("new_version", "expunge", "expunge_and_add", "delete", "copy", "rekey", "replace", "edit", "fail"),
+}
+"""What a listener does in each event; after the flush, it is for the next flush to write."""
+
+HOOKS = [(hook, act) for hook, acts in ACTS.items() for act in acts]
 KEYS = [key for key in ROWS if key[0] in {"document", "postponed", "note"}]
 """Rows that need nothing but files, so that one may become two."""
 
 
+class ListenerError(Exception):
+    """A listener fails."""
+
+
 @contextmanager
-def listening(actor: Actor, act: Callable[[Session], None], *, first: bool) -> Iterator[None]:
+def listening(actor: Actor, hook: str, act: Callable[[Session], None], *, first: bool) -> Iterator[None]:
     """Call a listener once, at the session's next flush."""
     target: Any = Session if first else actor.session
     called: list[Session] = []
 
-    def before_flush(session: Session, *_: object) -> None:
+    def listener(session: Session, *_: object) -> None:
         if session is actor.session and not called:
             called.append(session)
             act(session)
 
-    event.listen(target, "before_flush", before_flush, insert=first)
+    event.listen(target, hook, listener, insert=first)
     try:
         yield
     finally:
-        event.remove(target, "before_flush", before_flush)
+        event.remove(target, hook, listener)
 
 
-def disturb(actor: Actor, key: Key, spare: Key, act: str, change: int, *, first: bool, fault: Fault | None) -> bool:
+def disturb(
+    actor: Actor, key: Key, spare: Key, hook: str, act: str, change: int, *, first: bool, fault: Fault | None
+) -> bool:
     """Change a row, and have a listener make something else of it in the flush.
 
     Args:
         actor: Whose session.
         key: The row.
         spare: Another one of its table, which is deleted to begin with.
-        act: What the listener does, one of ``ACTS``.
+        hook: When the listener is called.
+        act: What it does, one of ``ACTS``.
         change: What is changed before.
         first: The listener runs before ours.
         fault: What the store does meanwhile.
@@ -61,12 +76,21 @@ def disturb(actor: Actor, key: Key, spare: Key, act: str, change: int, *, first:
         routes.remove(actor, key)
     values = {column: actor.value(key, column) for column in columns_of(key)}
     actor.touched |= {key, spare}
-    with listening(actor, lambda session: _act(session, one, act, spare), first=first):
-        done = actor.attempt(actor.session.flush, fault)
+    given = routes.new_file()
+
+    def flush() -> None:
+        actor.session.flush()
+        actor.session.flush()  # what a listener has changed after the first one
+
+    with listening(actor, hook, lambda session: _act(session, one, act, spare, given[0]), first=first):
+        try:
+            done = actor.attempt(flush, fault)
+        except ListenerError:
+            done = False
     if not done:
         actor.rollback()
     else:
-        _note(actor, key, spare, act, values)
+        _note(actor, key, spare, hook, act, values, given[1])
     actor.session.expunge_all()  # what it knows of the listener's doing is SQLAlchemy's business
     actor._forget_objects()
     return True
@@ -86,7 +110,7 @@ def _change(actor: Actor, key: Key, change: int) -> None:
         routes.replace(actor, key, "file", "bytes")
 
 
-def _act(session: Session, one: Any, act: str, spare: Key) -> None:
+def _act(session: Session, one: Any, act: str, spare: Key, file: FileObject) -> None:
     if act == "new_version":
         make_transient(one)
         one.id = spare[1]
@@ -103,11 +127,17 @@ def _act(session: Session, one: Any, act: str, spare: Key) -> None:
         session.add(CLASSES[spare[0]](id=spare[1], file=one.file, **({"pages": one.pages} if hasattr(one, "pages") else {})))
     elif act == "rekey":
         one.id = spare[1]
+    elif act == "edit" and hasattr(one, "pages"):
+        one.pages.insert(0, file)
+    elif act in {"replace", "edit"}:
+        one.file = file
+    elif act == "fail":
+        raise ListenerError
 
 
-def _note(actor: Actor, key: Key, spare: Key, act: str, values: Row) -> None:
-    """Note what the flush must have written."""
-    if act in {"expunge_and_add", "delete", "take_back", "copy"}:
+def _note(actor: Actor, key: Key, spare: Key, hook: str, act: str, values: Row, content: bytes) -> None:
+    """Note what the flushes must have written."""
+    if hook != "before_flush" or act not in {"new_version", "expunge"}:
         actor.writes[key] = values
     if act in {"new_version", "rekey"}:
         actor.writes[spare] = values
@@ -115,4 +145,8 @@ def _note(actor: Actor, key: Key, spare: Key, act: str, values: Row) -> None:
         actor.writes[spare] = {**blank(spare), **{c: values[c] for c in ("file", "pages") if c in values}}
     if act in {"delete", "rekey"}:
         actor.writes[key] = None
+    if act == "edit" and "pages" in values:
+        actor.writes[key] = {**values, "pages": (content, *values["pages"])}
+    elif act in {"replace", "edit"}:
+        actor.writes[key] = {**values, "file": content}
     actor._clean()

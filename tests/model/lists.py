@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -181,6 +182,20 @@ class Lists(RuleBasedStateMachine):
         editor.edit(slot, change)
         return True
 
+    @rule(n=who, slot=slots, goal=slots, hows=st.tuples(st.sampled_from(list(EDITS)), st.sampled_from(list(EDITS))), at=small)
+    def fail_after_the_merge(self, n: int, slot: Slot, goal: Slot, hows: tuple[str, str], at: int) -> None:
+        """Have a copy fail when lists are merged already, which takes the merge back."""
+        one, other = self.editors[n], self.editors[n - 1]
+        done = slot[0] != goal[0] and not one.dirty and self.change(one, slot, hows[0], at) and self.read(one, goal)
+        done = done and not other.dirty and self.may_flush(other, slot[0]) and self.change(other, slot, hows[1], at)
+        done = done and other.commit() and self.may_flush(one, goal[0])
+        if done and one.views[slot].mine:
+            file = one.pages(slot)[at % len(one.views[slot].mine)]
+            one.edit(goal, lambda pages, mine: (pages.append(file), mine.append(seen(file))))
+            with failing(self.world.store, self.shelf, "copy", 1) as fault:
+                self.after(one, worked=one.flush(fault))
+        self.done("fail after the merge", something=done)
+
     @rule(n=who, slot=slots, at=small)
     def describe(self, n: int, slot: Slot, at: int) -> None:
         editor = self.editors[n]
@@ -196,13 +211,18 @@ class Lists(RuleBasedStateMachine):
             editor.edit(slot, change)
         self.done("describe", something=done)
 
-    @rule(n=who, slot=slots, how=st.sampled_from(["longer", "turned", "same", "empty"]))
+    @rule(n=who, slot=slots, how=st.sampled_from(["longer", "turned", "same", "empty", "unpickled"]))
     def assign(self, n: int, slot: Slot, how: str) -> None:
         editor = self.editors[n]
         done = self.read(editor, slot)
+        done = done and not (how == "unpickled" and any(file.has_pending_data for file in editor.pages(slot)))
         if done:
             pages = list(editor.pages(slot))
-            editor.assign(slot, {"longer": [new_page(), *pages], "turned": pages[::-1], "same": pages, "empty": []}[how])
+            values = {"longer": [new_page(), *pages], "turned": pages[::-1], "same": pages, "empty": []}
+            if how == "unpickled":
+                values[how] = pickle.loads(pickle.dumps(editor.pages(slot)))  # which knows what it was read as
+                values[how].insert(0, new_page())
+            editor.assign(slot, values[how])
         self.done(f"assign: {how}", something=done)
 
     @rule(n=who, source=slots, goal=slots, at=small, moved=st.booleans())
@@ -359,7 +379,8 @@ class Lists(RuleBasedStateMachine):
     @rule()
     def commit_all(self) -> None:
         done = [editor.commit() for editor in self.editors if editor.dirty and self.may_flush(editor)]
-        self.compare()
+        if done:
+            self.compare()
         self.done("commit all", something=bool(done))
 
     @rule(n=who, how=st.sampled_from(["rollback", "rollback", "close"]), fault=delete_faults, nth=small)

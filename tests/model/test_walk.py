@@ -18,7 +18,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tests.cases.world import World
 from tests.model.lists import lists_in
-from tests.model.walk import walk_in
+from tests.model.walk import disturbed_in, walk_in
 
 SOAK_STEPS = int(os.environ.get("FILEROW_SOAK_STEPS", "10000"))
 """At least so many steps of each combination that had something to do."""
@@ -26,11 +26,10 @@ SOAK_STEPS = int(os.environ.get("FILEROW_SOAK_STEPS", "10000"))
 COMMON: dict[str, Any] = {
     "database": None,
     "deadline": None,
-    "stateful_step_count": 40,
     "suppress_health_check": list(HealthCheck),
 }
-SHORT = settings(max_examples=12, derandomize=True, **COMMON)
-LONG = settings(max_examples=50, phases=[Phase.generate], print_blob=True, **COMMON)
+SHORT = settings(max_examples=12, derandomize=True, stateful_step_count=40, **COMMON)
+LONG = settings(max_examples=20, phases=[Phase.generate], print_blob=True, stateful_step_count=100, **COMMON)
 
 
 @pytest.mark.one_in(2)
@@ -50,6 +49,17 @@ def test_a_short_walk_of_sessions_that_edit_the_same_lists(world: World) -> None
     counts: Counter[str] = Counter()
     run_state_machine_as_test(lists_in(world, counts), settings=SHORT)
     assert counts["commit"], "a walk that commits nothing compares nothing"
+
+
+def test_a_short_walk_with_hostile_listeners(world: World) -> None:
+    counts: Counter[str] = Counter()
+    run_state_machine_as_test(disturbed_in(world, counts), settings=SHORT)
+    assert any(rule.startswith("before_flush") for rule in counts), "a walk that nobody disturbs shows nothing"
+
+
+@pytest.mark.soak
+def test_a_long_walk_with_hostile_listeners(world: World, record_property: Any) -> None:
+    walk_long(disturbed_in, world, record_property)
 
 
 @pytest.mark.soak

@@ -254,20 +254,20 @@ class Walk(RuleBasedStateMachine):
     @rule(
         n=who,
         key=st.sampled_from(hostile.KEYS),
-        act=st.sampled_from(hostile.ACTS),
+        hook=st.sampled_from(hostile.HOOKS),
         change=small,
         first=st.booleans(),
         fault=faults,
         nth=small,
     )
-    def disturb(self, n: int, key: Key, act: str, change: int, *, first: bool, fault: str | None, nth: int) -> None:
+    def disturb(self, n: int, key: Key, hook: tuple[str, str], change: int, *, first: bool, fault: str | None, nth: int) -> None:
         actor = self.actor(n)
         spare = (key[0], key[1] + 1 if (key[0], key[1] + 1) in ROWS else 1)
         done = False
         if self.free(actor, key, spare):
             with failing(self.world.store, self.book, fault, nth) as one:
-                done = hostile.disturb(actor, key, spare, act, change, first=first, fault=one)
-        self.done(f"listener: {act}", something=done)
+                done = hostile.disturb(actor, key, spare, *hook, change, first=first, fault=one)
+        self.done(f"{hook[0]}: {hook[1]}", something=done)
 
     # -- transactions --------------------------------------------------------------------------------------------------
 
@@ -394,3 +394,9 @@ class Walk(RuleBasedStateMachine):
 def walk_in(world: World, counts: Counter[str]) -> type[Walk]:
     """Return a walk through one world."""
     return type("Walk", (Walk,), {"world": world, "counts": counts})
+
+
+def disturbed_in(world: World, counts: Counter[str]) -> type[Walk]:
+    """Return a walk in which listeners disturb most flushes."""
+    often = {f"disturb_{number}": Walk.disturb for number in range(40)}
+    return type("Walk", (Walk,), {"world": world, "counts": counts, **often})
