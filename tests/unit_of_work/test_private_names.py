@@ -19,6 +19,7 @@ from sqlalchemy.orm import (
 
 from filerow._orm.sqlalchemy_private import (
     autoflush,
+    commits_each_statement,
     equivalent_columns,
     listen_last,
     multi_values_of,
@@ -129,3 +130,14 @@ def test_a_listener_is_called_after_all_others(session: Session) -> None:
     event.listen(session, "do_orm_execute", lambda state: called.append("second"))
     session.execute(select(Note))
     assert called == ["first", "second", "last"]
+
+
+def test_a_connection_says_whether_it_has_transactions() -> None:
+    engine = create_engine("sqlite://")
+    with engine.connect() as connection:
+        assert not commits_each_statement(connection)
+        assert not connection._is_autocommit_isolation()
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        assert commits_each_statement(connection)
+        assert connection._is_autocommit_isolation()
+    engine.dispose()

@@ -29,6 +29,7 @@ from filerow._orm.unsupported import (
     bind_of,
     entity_of,
     refuse_alias,
+    refuse_autocommit,
     refuse_conflict_clause,
     refuse_conflict_prefix,
     refuse_copies_in_order,
@@ -190,6 +191,7 @@ def _insert(state: ORMExecuteState, statement: Insert, mapper: Mapper[Any], fiel
     work = files.work(values.put_copy, partial(_connection, state))
     with work.undone_on_error():
         work.upload(values.changes)
+        _refuse_autocommit(state, values.changes, {})
         work.settle_owners(values.changes)
         rebuilt = with_values(statement, values.rows) if multi else None
         result = _invoke(state, statement, values) if rebuilt is None else state.invoke_statement(rebuilt)
@@ -236,6 +238,7 @@ def _update(state: ORMExecuteState, statement: Update, mapper: Mapper[Any], fiel
     if keys is not None:
         refuse_repeated_rows(values.changes, keys, mapper)
     before = _read(state, mapper, fields, keys)
+    _refuse_autocommit(state, values.changes, before)
     refuse_sharing(values.changes, _matched(state, mapper, values, before), "UPDATE")
     _tell_old(values, before, keys)
     files = session_files(state.session)
@@ -288,6 +291,7 @@ def _matched(state: ORMExecuteState, mapper: Mapper[Any], values: Values, before
 
 def _delete(state: ORMExecuteState, mapper: Mapper[Any], fields: Sequence[Field]) -> Result[Any] | None:
     before = _read(state, mapper, fields, None)
+    _refuse_autocommit(state, (), before)
     files = session_files(state.session)
     work = files.work(_nothing_to_copy)
     result = state.invoke_statement()
@@ -316,6 +320,12 @@ def _say_unsure(dropped: Iterable[Ref]) -> None:
         "that no row names: %s",
         named(ref.path for ref in dropped),
     )
+
+
+def _refuse_autocommit(state: ORMExecuteState, changes: Iterable[Change], before: OwnedRows) -> None:
+    """Refuse to give or take files on a connection without transactions."""
+    if any(change.new for change in changes) or any(refs for owned in before.values() for refs in owned.values()):
+        refuse_autocommit(_connection(state))
 
 
 def _nothing_to_copy(change: Change, index: int, copy: FileObject) -> Callable[[], None]:

@@ -46,9 +46,10 @@ from filerow._orm.history import (
 )
 from filerow._orm.outer_transaction import delete_abandoned, forget, outer_transaction, returned
 from filerow._orm.ownership import Change
-from filerow._orm.rows import Owned, begin_savepoints, read_into, read_links, read_owned
+from filerow._orm.rows import Owned, begin_savepoints, connection_of, is_database, read_into, read_links, read_owned
 from filerow._orm.session import Flush, SessionFiles, session_files, sessions_of_connection
 from filerow._orm.sqlalchemy_private import listen_last
+from filerow._orm.unsupported import refuse_autocommit
 from filerow._orm.verify import verify
 from filerow._orm.watch import End, unwatch, watch_of
 from filerow.exceptions import UntrustedDocumentError
@@ -232,12 +233,25 @@ def _before_flush(session: Session, context: UOWTransaction, instances: object) 
         work.upload(changes)
         owned = read_owned(session, changes)
         fill_in(changes, owned)
+        _refuse_autocommit(session, changes)
         work.frame.undo.extend(merge_lists(changes, owned))
         work.settle_owners(changes)
         if session.connection_callable is not None and session.in_nested_transaction():
             begin_savepoints(session, changes)
     files.keep(session, work)
     flush.note(work, changes)
+
+
+def _refuse_autocommit(session: Session, changes: Iterable[Change]) -> None:
+    """Refuse to give or take files on a connection without transactions."""
+    rows: dict[object, InstanceState[Any]] = {}
+    for change in changes:
+        state = slot_of(change).owner
+        if isinstance(state, InstanceState) and (change.new or change.old or change.unsure):
+            rows.setdefault(state.mapper.base_mapper if session.connection_callable is None else state, state)
+    for connection in {connection_of(session, state) for state in rows.values()}:
+        if is_database(connection):
+            refuse_autocommit(connection)
 
 
 def _catch_up(mapper: Mapper[Any], connection: Connection, state: InstanceState[Any]) -> None:
@@ -293,6 +307,7 @@ def _carry_out(session: Session, flush: Flush, changes: Sequence[Change]) -> Non
         owned = Owned()
         read_into(owned, session, changes)
         fill_in(changes, owned)
+        _refuse_autocommit(session, changes)
         work.frame.undo.extend(merge_lists(changes, owned))
         work.settle_owners(changes, flush.made_for({slot_of(change).owner for change in changes}))
     files.keep(session, work)
@@ -382,6 +397,7 @@ def _links_deleted(files: SessionFiles, flush: Flush, connection: Connection, co
     table = context.compiled.statement.table
     work = files.work(put_copy)
     for one, slot in read_links(connection, table, context.compiled_parameters):
+        refuse_autocommit(connection)
         if not work.is_dropped(one):
             work.let_go(one, slot)
     files.keep(flush.context.session, work)

@@ -13,6 +13,7 @@ from sqlalchemy.orm import InstanceState, Mapper, ORMExecuteState, Session, Sess
 
 __all__ = (
     "autoflush",
+    "commits_each_statement",
     "equivalent_columns",
     "listen_last",
     "multi_values_of",
@@ -39,6 +40,23 @@ def with_values(statement: Insert, rows: Sequence[Mapping[Any, Any]]) -> Insert:
 def autoflush(session: Session) -> None:
     """Flush as a statement would, if the session does (``_autoflush``; 2.0.30 to 2.1.9)."""
     session._autoflush()
+
+
+def commits_each_statement(connection: Connection) -> bool:
+    """Return True if a connection has no transactions (``_is_autocommit_isolation``; 2.0.30 to 2.1.9).
+
+    SQLite's driver knows whether a listener has sent the BEGIN that it does not send itself.
+    """
+    if connection.dialect.name == "sqlite":
+        driver: Any = connection.connection.driver_connection
+        return driver.isolation_level is None and not driver.in_transaction
+    if connection._is_autocommit_isolation():
+        return True
+    dialect: Any = connection.dialect
+    try:
+        return bool(dialect.detect_autocommit_setting(connection.connection.dbapi_connection))
+    except (AttributeError, NotImplementedError):  # a release before 2.0.43, or a driver that does not say
+        return False
 
 
 def persistent_sort_key(mapper: Mapper[Any]) -> Callable[[InstanceState[Any]], Any]:

@@ -10,11 +10,13 @@ from sqlalchemy.orm import Mapper, ORMExecuteState
 
 from filerow._orm.fields import Field, fields_in_table, slot_of
 from filerow._orm.ownership import Change
+from filerow._orm.sqlalchemy_private import commits_each_statement
 from filerow.exceptions import UnsupportedRouteError
 
 __all__ = (
     "entity_of",
     "refuse_alias",
+    "refuse_autocommit",
     "refuse_conflict_clause",
     "refuse_conflict_prefix",
     "refuse_copies_in_order",
@@ -32,6 +34,21 @@ def entity_of(statement: Insert | Update | Delete) -> Any:
         return statement.entity_description.get("entity")
     except KeyError:  # a table, with a criterion of a class
         return None
+
+
+def refuse_autocommit(connection: Connection) -> None:
+    """Refuse to give or take files where every statement is committed by itself.
+
+    A rollback could not take back the rows that name new files, and no lock would keep another session from giving away or
+    deleting an object between the statement that reads its row and the one that writes it.
+    """
+    if commits_each_statement(connection):
+        msg = (
+            "this session's connection is in AUTOCOMMIT, which commits each statement by itself, so rows and bytes could come to "
+            "disagree; write rows with files in a transaction: Session(engine.execution_options(isolation_level=...)) with "
+            "another level, such as READ COMMITTED or, on SQLite, SERIALIZABLE"
+        )
+        raise UnsupportedRouteError(msg)
 
 
 def refuse_inside(place: str, statement: Insert | Update | Delete, given: Container[Any]) -> None:
