@@ -98,7 +98,9 @@ class Book:
                 key = (table, number)
                 found[key] = {c: _contents(world, value) for c, value in zip(columns_of(key), values, strict=True)}
         expected = {key: {c: v for c, v in row.items() if c != "folder"} for key, row in self.rows.items()}
-        different = {key: (found.get(key), expected.get(key)) for key in {*found, *expected} if found.get(key) != expected.get(key)}
+        different = {
+            key: (found.get(key), expected.get(key)) for key in {*found, *expected} if found.get(key) != expected.get(key)
+        }
         assert not different, f"the rows are not what the model says: {different}"
         world.check(self.orphans, settled=settled)
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import inspect
 from sqlalchemy.orm import SessionTransaction
-from sqlalchemy.orm.exc import StaleDataError
+from sqlalchemy.orm.exc import ObjectDeletedError, StaleDataError
 from sqlalchemy.orm.util import identity_key
 
 from filerow import FileObject
@@ -77,8 +77,8 @@ def names_of(pages: Sequence[Page]) -> list[tuple[str, Any]]:
 def both_edits(base: Sequence[Page] | None, theirs: Sequence[Page], mine: Sequence[Page]) -> list[Page]:
     """Return what a list must hold that two sessions have edited; one that was assigned (no base) replaces.
 
-    Their list falls into sections, each led by a page that both of us have, with what they have added behind it. What I have added
-    goes to the end of the section of its left neighbour.
+    Their list falls into sections, each led by a page that both of us have, with what they have added behind it. What I have
+    added goes to the end of the section of its left neighbour.
     """
     if base is None:
         return list(mine)
@@ -253,7 +253,7 @@ class Editor:
         written = self.dirty
         try:
             action()
-        except (StorageError, StaleDataError) as error:
+        except (StorageError, StaleDataError, ObjectDeletedError) as error:
             if fault is not None and fault.struck and isinstance(error, StorageError):
                 self.locked |= written  # a copy fails after the rows were locked
                 self.active = True

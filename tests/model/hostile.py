@@ -16,7 +16,18 @@ from tests.model.book import CLASSES, ROWS, Key, Row, blank, columns_of
 from tests.model.faults import Fault
 
 ACTS = {
-    "before_flush": ("new_version", "expunge", "expunge_and_add", "delete", "take_back", "copy", "rekey", "replace", "edit", "fail"),
+    "before_flush": (
+        "new_version",
+        "expunge",
+        "expunge_and_add",
+        "delete",
+        "take_back",
+        "copy",
+        "rekey",
+        "replace",
+        "edit",
+        "fail",
+    ),
     "after_flush": ("expunge", "delete", "copy", "fail"),  # SQLAlchemy forgets what else is changed there
     "after_flush_postexec": ("new_version", "expunge", "expunge_and_add", "delete", "copy", "rekey", "replace", "edit", "fail"),
 }
@@ -49,9 +60,7 @@ def listening(actor: Actor, hook: str, act: Callable[[Session], None], *, first:
         event.remove(target, hook, listener)
 
 
-def disturb(
-    actor: Actor, key: Key, spare: Key, hook: str, act: str, change: int, *, first: bool, fault: Fault | None
-) -> bool:
+def disturb(actor: Actor, key: Key, spare: Key, hook: str, act: str, change: int, *, first: bool, fault: Fault | None) -> bool:
     """Change a row, and have a listener make something else of it in the flush.
 
     Args:
@@ -111,28 +120,24 @@ def _change(actor: Actor, key: Key, change: int) -> None:
 
 
 def _act(session: Session, one: Any, act: str, spare: Key, file: FileObject) -> None:
-    if act == "new_version":
-        make_transient(one)
-        one.id = spare[1]
-        session.add(one)
-    elif act in {"expunge", "expunge_and_add"}:
+    if act in {"expunge", "expunge_and_add"}:
         session.expunge(one)
-        if act == "expunge_and_add":
-            session.add(one)
+    elif act == "new_version":
+        make_transient(one)
     elif act == "delete":
         session.delete(one)
-    elif act == "take_back":
-        session.add(one)
     elif act == "copy":
         session.add(CLASSES[spare[0]](id=spare[1], file=one.file, **({"pages": one.pages} if hasattr(one, "pages") else {})))
-    elif act == "rekey":
-        one.id = spare[1]
     elif act == "edit" and hasattr(one, "pages"):
         one.pages.insert(0, file)
     elif act in {"replace", "edit"}:
         one.file = file
     elif act == "fail":
         raise ListenerError
+    if act in {"rekey", "new_version"}:
+        one.id = spare[1]
+    if act in {"expunge_and_add", "new_version", "take_back"}:
+        session.add(one)
 
 
 def _note(actor: Actor, key: Key, spare: Key, hook: str, act: str, values: Row, content: bytes) -> None:

@@ -272,7 +272,7 @@ class Lists(RuleBasedStateMachine):
     @rule(n=who, key=rows, at=small)
     def merge(self, n: int, key: Key, at: int) -> None:
         editor, columns = self.editors[n], COLUMNS[key[0]]
-        done = all([self.read(editor, (key, column)) for column in columns]) and (not self.on_sqlite or self.may_use(editor))
+        done = all(self.read(editor, (key, column)) for column in columns) and (not self.on_sqlite or self.may_use(editor))
         if done:
             editor.active = editor.active or self.on_sqlite
             done = editor.merge(key, columns[at % len(columns)])
