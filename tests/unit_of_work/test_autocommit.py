@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import String, create_engine, delete, event, insert, update
+from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
@@ -171,6 +172,27 @@ def _begins_of(engine: Any) -> Any:
     return list(engine.dispatch.begin)[-1]
 
 
+def test_a_file_that_moves_away_between_reading_and_writing_is_kept(engine: Any, store: MemoryBackend) -> None:
+    moved: list[object] = []
+
+    def move(mapper: object, connection: object, target: Paper) -> None:
+        if not moved:
+            moved.append(target)
+            with Session(engine) as other:
+                one, two = other.get_one(Paper, 1), other.get_one(Paper, 2)
+                one.file, two.file = None, one.file
+                other.commit()
+
+    event.listen(Paper, "before_update", move)
+    try:
+        with on_engine(engine) as session, pytest.raises(UnsupportedRouteError, match="AUTOCOMMIT"):
+            _replace(session)
+    finally:
+        event.remove(Paper, "before_update", move)
+    kept(engine, store)
+
+
+@pytest.mark.skipif(not hasattr(Dialect, "detect_autocommit_setting"), reason="this SQLAlchemy does not ask drivers")
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_a_driver_that_was_told_to_autocommit_is_noticed(engine: Any, store: MemoryBackend) -> None:
     told = create_engine(engine.url, connect_args={"autocommit": True})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -169,85 +168,7 @@ def test_a_joined_session_whose_connection_is_committed_by_a_statement(engine: E
     check(engine, docs)
 
 
-# -- no transaction at all -------------------------------------------------------------------------------------------------
-
-
-def option(database: EmptyDatabase, engine: Engine) -> Engine:
-    return create_engine(database.url).execution_options(isolation_level="AUTOCOMMIT")
-
-
-def driver(database: EmptyDatabase, engine: Engine) -> Engine:
-    return create_engine(
-        database.url, connect_args={"isolation_level": None} if database.name == "sqlite" else {"autocommit": True}
-    )
-
-
-each_autocommit = pytest.mark.parametrize("make", [option, driver])
-
-
-@pytest.fixture
-def autocommit(database: EmptyDatabase, engine: Engine, make: Callable[[EmptyDatabase, Engine], Engine]) -> Iterator[Engine]:
-    made = make(database, engine)
-    yield made
-    made.dispose()
-
-
-def leave(session: Session) -> None:
-    session.close()
-
-
-def roll_back(session: Session) -> None:
-    session.rollback()
-
-
-@each_autocommit
-@pytest.mark.parametrize("end", [roll_back, leave])
-def test_autocommit_keeps_rows_so_their_bytes_stay(
-    engine: Engine, autocommit: Engine, docs: MemoryBackend, end: Callable[[Session], None]
-) -> None:
-    session = Session(autocommit)
-    replace(session)
-    end(session)
-    check(engine, docs, orphans=1)
-
-
-@each_autocommit
-def test_autocommit_session_that_is_garbage_collected(engine: Engine, autocommit: Engine, docs: MemoryBackend) -> None:
-    replace(Session(autocommit))
-    gc.collect()
-    with Session(engine) as session:
-        session.get_one(Book, 1)
-    check(engine, docs, orphans=1)
-
-
-@each_autocommit
-def test_autocommit_and_a_commit_delete_what_was_replaced(engine: Engine, autocommit: Engine, docs: MemoryBackend) -> None:
-    with Session(autocommit) as session:
-        replace(session)
-        session.commit()
-    check(engine, docs)
-
-
-@each_autocommit
-def test_autocommit_and_a_flush_that_fails_midway(engine: Engine, autocommit: Engine, docs: MemoryBackend) -> None:
-    with Session(autocommit) as session:
-        session.add_all([Book(id=0, cover=file(), title="zero"), Book(id=1, cover=file())])
-        with pytest.raises(IntegrityError):
-            session.commit()
-    with engine.connect() as connection:
-        paths = {json.loads(one)["path"] if isinstance(one, str) else one["path"] for one in _covers(connection)}
-    assert paths <= {one.path for one in docs.list()}
-
-
-@each_autocommit
-def test_autocommit_of_a_connection_that_a_session_was_given(engine: Engine, autocommit: Engine, docs: MemoryBackend) -> None:
-    with autocommit.connect() as connection:
-        transaction = connection.begin()
-        with Session(connection) as session:
-            replace(session)
-            session.commit()
-        transaction.rollback()
-    check(engine, docs, orphans=1)
+# -- no transaction yet    -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
