@@ -320,3 +320,74 @@ def test_pending_file_after_our_last_look_is_refused(world: World) -> None:
         event.remove(Document, "before_update", before_update)
     world.session.rollback()
     assert world.stored(row.file) == b"one"
+
+
+def expire(session: Session, row: Document) -> None:
+    session.expire(row)
+
+
+def expire_file(session: Session, row: Document) -> None:
+    session.expire(row, ["file", "pages"])
+
+
+def expire_all(session: Session, row: Document) -> None:
+    session.expire_all()
+
+
+def refresh(session: Session, row: Document) -> None:
+    session.refresh(row)
+
+
+@pytest.mark.parametrize("how", [expire, expire_file, expire_all, refresh])
+@pytest.mark.parametrize("hook", ["after_flush", "after_flush_postexec"])
+@order
+def test_row_expired_after_it_is_written_keeps_its_new_files(world: World, how: Any, hook: str, *, first: bool) -> None:
+    row = world.add(file=world.file(b"old"), pages=[world.file(b"1")])
+    row.file = world.file(b"new")
+    row.pages.append(world.file(b"2"))
+    target: Any = Session if first else world.session
+
+    def listener(session: Session, *_: object) -> None:
+        if session is world.session:
+            how(session, row)
+
+    event.listen(target, hook, listener, insert=first)
+    try:
+        world.session.commit()
+    finally:
+        event.remove(target, hook, listener)
+    assert world.stored(row.file) == b"new"
+    assert world.contents(row.pages) == [b"1", b"2"]
+    assert world.count() == 3
+
+
+def test_row_expired_by_after_update_keeps_its_new_file(world: World) -> None:
+    row = world.add(file=world.file(b"old"))
+    row.file = world.file(b"new")
+
+    def listener(mapper: object, connection: object, target: Document) -> None:
+        world.session.expire(target)
+
+    event.listen(Document, "after_update", listener)
+    try:
+        world.session.commit()
+    finally:
+        event.remove(Document, "after_update", listener)
+    assert world.stored(row.file) == b"new"
+    assert world.count() == 1
+
+
+def test_row_expired_before_it_is_written_keeps_its_old_file(world: World) -> None:
+    row = world.add(title="a", file=world.file(b"old"))
+    row.title, row.file = "b", world.file(b"new")
+
+    def listener(mapper: object, connection: object, target: Document) -> None:
+        world.session.expire(target, ["file"])
+
+    event.listen(Document, "before_update", listener)  # after ours, and too late for SQLAlchemy to see that it is one more
+    try:
+        world.session.commit()
+    finally:
+        event.remove(Document, "before_update", listener)
+    assert world.stored(row.file) in {b"old", b"new"}
+    assert world.count() == 1

@@ -17,19 +17,24 @@ from tests.model.faults import Fault
 
 ACTS = {
     "before_flush": (
-        "new_version",
-        "expunge",
-        "expunge_and_add",
-        "delete",
-        "take_back",
-        "copy",
-        "rekey",
-        "replace",
-        "edit",
-        "fail",
+        *(
+            "new_version",
+            "expunge",
+            "expunge_and_add",
+            "delete",
+            "take_back",
+            "copy",
+            "rekey",
+            "replace",
+            "edit",
+            "expire",
+            "fail",
+        ),
     ),
-    "after_flush": ("expunge", "delete", "copy", "fail"),  # SQLAlchemy forgets what else is changed there
-    "after_flush_postexec": ("new_version", "expunge", "expunge_and_add", "delete", "copy", "rekey", "replace", "edit", "fail"),
+    "after_flush": ("expunge", "delete", "copy", "expire", "fail"),  # SQLAlchemy forgets what else is changed there
+    "after_flush_postexec": (
+        *("new_version", "expunge", "expunge_and_add", "delete", "copy", "rekey", "replace", "edit", "expire", "fail"),
+    ),
 }
 """What a listener does in each event; after the flush, it is for the next flush to write."""
 
@@ -126,6 +131,8 @@ def _act(session: Session, one: Any, act: str, spare: Key, file: FileObject) -> 
         make_transient(one)
     elif act == "delete":
         session.delete(one)
+    elif act == "expire":
+        session.expire(one)
     elif act == "copy":
         session.add(CLASSES[spare[0]](id=spare[1], file=one.file, **({"pages": one.pages} if hasattr(one, "pages") else {})))
     elif act == "edit" and hasattr(one, "pages"):
@@ -142,7 +149,7 @@ def _act(session: Session, one: Any, act: str, spare: Key, file: FileObject) -> 
 
 def _note(actor: Actor, key: Key, spare: Key, hook: str, act: str, values: Row, content: bytes) -> None:
     """Note what the flushes must have written."""
-    if hook != "before_flush" or act not in {"new_version", "expunge"}:
+    if hook != "before_flush" or act not in {"new_version", "expunge", "expire"}:
         actor.writes[key] = values
     if act in {"new_version", "rekey"}:
         actor.writes[spare] = values

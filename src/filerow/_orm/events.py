@@ -260,7 +260,7 @@ def _catch_up(mapper: Mapper[Any], connection: Connection, state: InstanceState[
     flush = session_files(session).flush if session is not None else None
     if session is None or flush is None:
         return
-    flush.written.append(state)
+    flush.writes(state)
     flush.deleted.discard(state)  # a listener has taken the deletion back
     if state.key is None:
         flush.inserted.add(state)

@@ -43,6 +43,7 @@ class Flush:
         seen: Which very files each attribute held when it was dealt with, and the key of its row.
         deleted: Objects whose files are dropped already.
         old: What each slot that was dealt with owned in the database before.
+        new: What each of them was given, until it turns out that its row is written without it.
         written: The rows with file columns that SQLAlchemy has written.
         inserted: Those of them that are new, which get a key before the flush ends where SQLAlchemy reads them again.
         keys: The keys that the rows had then.
@@ -56,6 +57,7 @@ class Flush:
     seen: dict[tuple[InstanceState[Any], str], Seen] = field(default_factory=dict)
     deleted: set[InstanceState[Any]] = field(default_factory=set)
     old: dict[Slot, Sequence[Ref]] = field(default_factory=dict)
+    new: dict[Slot, Sequence[FileObject]] = field(default_factory=dict)
     written: list[InstanceState[Any]] = field(default_factory=list)
     inserted: set[InstanceState[Any]] = field(default_factory=set)
     keys: dict[InstanceState[Any], RowKey] = field(default_factory=dict)
@@ -69,6 +71,7 @@ class Flush:
         for change in changes:
             slot = owner, column = slot_of(change)
             self.old.setdefault(slot, change.old)
+            self.new[slot] = change.new
             if change.unsure:
                 self.unsure[slot] = [ref for ref in change.unsure if ref not in owned_by(change.new)]
             if isinstance(owner, InstanceState) and owner not in self.deleted and (change.new or not owner.deleted):
@@ -108,6 +111,13 @@ class Flush:
         """Return True if an object is still the one of the row that has a key; ``None`` is a new row's."""
         return state.key == key or (key is None and state in self.inserted)
 
+    def writes(self, state: InstanceState[Any]) -> None:
+        """Note that a row is about to be written, without the attributes that are expired."""
+        self.written.append(state)
+        for one in fields_of(state.mapper):
+            if one.key not in state.dict:
+                self.new.pop(Slot(state, one), None)
+
     def made_for(self, states: Container[object]) -> set[Ref]:
         """Return the objects that this flush has given to rows of these objects so far."""
         return {one.ref for work in self.works for one in work.applied if one.made and one.slot.owner in states}
@@ -139,7 +149,11 @@ class Flush:
             return ()
         if not self._is_still(owner, self.seen.get((owner, column.key), (owner.key,))[0]):
             return old  # a listener has made it another row's object
-        return owned_by(owner.dict[column.key]) if column.key in owner.dict and owner in self.context.states else old
+        if owner not in self.context.states:
+            return old
+        if column.key in owner.dict:
+            return owned_by(owner.dict[column.key])
+        return owned_by(self.new[slot]) if slot in self.new and owner in self.written else old  # expired since
 
 
 def _connection_of_slot(session: Session, slot: Slot) -> Connection:
