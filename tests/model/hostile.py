@@ -15,26 +15,12 @@ from tests.model.actor import Actor
 from tests.model.book import CLASSES, ROWS, Key, Row, blank, columns_of
 from tests.model.faults import Fault
 
+_ALWAYS = ("expunge", "delete", "copy", "expire", "fail")
+_IN_TIME = (*_ALWAYS, "new_version", "expunge_and_add", "rekey", "replace", "edit")
 ACTS = {
-    "before_flush": (
-        *(
-            "new_version",
-            "expunge",
-            "expunge_and_add",
-            "delete",
-            "take_back",
-            "copy",
-            "rekey",
-            "replace",
-            "edit",
-            "expire",
-            "fail",
-        ),
-    ),
-    "after_flush": ("expunge", "delete", "copy", "expire", "fail"),  # SQLAlchemy forgets what else is changed there
-    "after_flush_postexec": (
-        *("new_version", "expunge", "expunge_and_add", "delete", "copy", "rekey", "replace", "edit", "expire", "fail"),
-    ),
+    "before_flush": (*_IN_TIME, "take_back"),
+    "after_flush": _ALWAYS,  # SQLAlchemy forgets what else is changed there
+    "after_flush_postexec": _IN_TIME,
 }
 """What a listener does in each event; after the flush, it is for the next flush to write."""
 
@@ -125,18 +111,17 @@ def _change(actor: Actor, key: Key, change: int) -> None:
 
 
 def _act(session: Session, one: Any, act: str, spare: Key, file: FileObject) -> None:
+    lists = {"pages": one.pages} if hasattr(one, "pages") and act in {"copy", "edit"} else {}
     if act in {"expunge", "expunge_and_add"}:
         session.expunge(one)
     elif act == "new_version":
         make_transient(one)
-    elif act == "delete":
-        session.delete(one)
-    elif act == "expire":
-        session.expire(one)
+    elif act in {"delete", "expire"}:
+        session.delete(one) if act == "delete" else session.expire(one)
     elif act == "copy":
-        session.add(CLASSES[spare[0]](id=spare[1], file=one.file, **({"pages": one.pages} if hasattr(one, "pages") else {})))
-    elif act == "edit" and hasattr(one, "pages"):
-        one.pages.insert(0, file)
+        session.add(CLASSES[spare[0]](id=spare[1], file=one.file, **lists))
+    elif act == "edit" and lists:
+        lists["pages"].insert(0, file)
     elif act in {"replace", "edit"}:
         one.file = file
     elif act == "fail":
