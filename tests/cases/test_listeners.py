@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import delete, event, select, update
 from sqlalchemy.orm import Session, attributes, make_transient, make_transient_to_detached
 
 from filerow import FileObject
@@ -391,3 +391,47 @@ def test_row_expired_before_it_is_written_keeps_its_old_file(world: World) -> No
         event.remove(Document, "before_update", listener)
     assert world.stored(row.file) in {b"old", b"new"}
     assert world.count() == 1
+
+
+def replace_by_statement(session: Session) -> None:
+    session.execute(update(Document).values(file=FileObject(filename="a.txt", content=b"statement")))
+
+
+def delete_by_statement(session: Session) -> None:
+    session.execute(delete(Document))
+
+
+@pytest.mark.parametrize("statement", [replace_by_statement, delete_by_statement])
+def test_statement_on_a_row_of_the_flush_is_refused_after_ours(world: World, statement: Callable[[Session], None]) -> None:
+    row = world.add(file=world.file(b"old"))
+    row.file = world.file(b"new")
+    with (
+        listening(world, statement, first=False),
+        pytest.raises(UnsupportedRouteError, match=r"document\.file of the row \(1,\)"),
+    ):
+        world.session.commit()
+    world.session.rollback()
+    assert world.stored(row.file) == b"old"
+
+
+def test_statement_on_a_row_of_the_flush_runs_before_ours(world: World) -> None:
+    row = world.add(file=world.file(b"old"))
+    row.file = world.file(b"new")
+    with listening(world, replace_by_statement, first=True):
+        world.session.commit()
+    assert world.count() == 1
+
+
+def test_statement_on_another_row_runs_in_any_listener(world: World) -> None:
+    row, other = world.add(file=world.file(b"old")), world.add(file=world.file(b"other"))
+    row.file = world.file(b"new")
+
+    def replace_other(session: Session) -> None:
+        session.execute(
+            update(Document).where(Document.id == other.id).values(file=FileObject(filename="a.txt", content=b"statement"))
+        )
+
+    with listening(world, replace_other, first=False):
+        world.session.commit()
+    assert [world.stored(one.file) for one in rows(world)] == [b"new", b"statement"]
+    assert world.count() == 2

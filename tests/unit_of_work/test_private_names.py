@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, ForeignKey, Result, create_engine, event, insert, inspect, select
+from sqlalchemy.exc import UnboundExecutionError
 from sqlalchemy.orm import (
     DeclarativeBase,
     Mapped,
@@ -21,6 +22,7 @@ from filerow._orm.sqlalchemy_private import (
     autoflush,
     commits_each_statement,
     equivalent_columns,
+    is_flushing,
     listen_last,
     multi_values_of,
     persistent_sort_key,
@@ -141,3 +143,13 @@ def test_a_connection_says_whether_it_has_transactions() -> None:
         assert commits_each_statement(connection)
         assert connection._is_autocommit_isolation()
     engine.dispose()
+
+
+def test_a_session_says_whether_it_flushes() -> None:
+    seen: list[bool] = []
+    session = Session()
+    event.listen(session, "before_flush", lambda *_: seen.append(is_flushing(session)))
+    session.add(Note(text="new"))
+    with pytest.raises(UnboundExecutionError):
+        session.flush()
+    assert (seen, is_flushing(session)) == ([True], False)

@@ -6,13 +6,14 @@ after the statement instead, and the difference is what it has dropped; that is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, cast
 
 from sqlalchemy import Connection, CursorResult, Delete, Insert, Result, Select, Table, Update, func, select
-from sqlalchemy.orm import FromStatement, Mapper, ORMExecuteState, configure_mappers
+from sqlalchemy.orm import FromStatement, InstanceState, Mapper, ORMExecuteState, configure_mappers
 from sqlalchemy.sql.elements import BindParameter, Null
 
 from filerow._file.list import FileObjectList
@@ -24,7 +25,7 @@ from filerow._orm.locks import has_row_locks, key_order
 from filerow._orm.ownership import Change, Ref
 from filerow._orm.rows import BATCH, any_of, is_database, lock_for_writing, locking, owned_by
 from filerow._orm.session import session_files
-from filerow._orm.sqlalchemy_private import autoflush, multi_values_of, with_values
+from filerow._orm.sqlalchemy_private import autoflush, is_flushing, multi_values_of, with_values
 from filerow._orm.unsupported import (
     bind_of,
     entity_of,
@@ -239,6 +240,7 @@ def _update(state: ORMExecuteState, statement: Update, mapper: Mapper[Any], fiel
         refuse_repeated_rows(values.changes, keys, mapper)
     before = _read(state, mapper, fields, keys)
     _refuse_autocommit(state, values.changes, before)
+    _refuse_flushed_rows(state, {slot_of(change).field for change in values.changes}, before)
     refuse_sharing(values.changes, _matched(state, mapper, values, before), "UPDATE")
     _tell_old(values, before, keys)
     files = session_files(state.session)
@@ -292,6 +294,7 @@ def _matched(state: ORMExecuteState, mapper: Mapper[Any], values: Values, before
 def _delete(state: ORMExecuteState, mapper: Mapper[Any], fields: Sequence[Field]) -> Result[Any] | None:
     before = _read(state, mapper, fields, None)
     _refuse_autocommit(state, (), before)
+    _refuse_flushed_rows(state, fields, before)
     files = session_files(state.session)
     work = files.work(_nothing_to_copy)
     result = state.invoke_statement()
@@ -326,6 +329,23 @@ def _refuse_autocommit(state: ORMExecuteState, changes: Iterable[Change], before
     """Refuse to give or take files on a connection without transactions."""
     if any(change.new for change in changes) or any(refs for owned in before.values() for refs in owned.values()):
         refuse_autocommit(_connection(state))
+
+
+def _refuse_flushed_rows(state: ORMExecuteState, fields: Collection[Field], before: OwnedRows) -> None:
+    """Refuse to change files that the flush under way, one of whose listeners runs the statement, has decided about."""
+    flush = session_files(state.session).flush
+    if flush is None or not is_flushing(state.session):
+        return
+    owners = [(slot.field.column, slot.owner) for slot in flush.old]
+    decided = {(column, one.key[1]) for column, one in owners if isinstance(one, InstanceState) and one.key is not None}
+    for key, one in itertools.product(before, fields):
+        if (one.column, key) in decided:
+            msg = (
+                f"{one.table}.{one.column.name} of the row {key} is changed by the flush under way, and a listener changes it once "
+                "more by a statement, after Filerow has looked; change the object in before_flush instead, or run the statement "
+                "in a listener that comes before Filerow's (insert=True)"
+            )
+            raise UnsupportedRouteError(msg)
 
 
 def _nothing_to_copy(change: Change, index: int, copy: FileObject) -> Callable[[], None]:

@@ -15,6 +15,7 @@ __all__ = (
     "autoflush",
     "commits_each_statement",
     "equivalent_columns",
+    "is_flushing",
     "listen_last",
     "multi_values_of",
     "persistent_sort_key",
@@ -40,6 +41,11 @@ def with_values(statement: Insert, rows: Sequence[Mapping[Any, Any]]) -> Insert:
 def autoflush(session: Session) -> None:
     """Flush as a statement would, if the session does (``_autoflush``; 2.0.30 to 2.1.9)."""
     session._autoflush()
+
+
+def is_flushing(session: Session) -> bool:
+    """Return True while a session flushes, its listeners included (``_flushing``; 2.0.30 to 2.1.9)."""
+    return session._flushing
 
 
 def commits_each_statement(connection: Connection) -> bool:
