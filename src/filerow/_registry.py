@@ -58,14 +58,20 @@ class StorageRegistry:
         self.failed_deletes = 0
         self._backends: dict[str, StorageBackend] = {}
         self._default: str | None = None
+        self._guests: set[str] = set()
 
-    def register_backend(self, backend: StorageBackend | str, key: str | None = None, **options: Any) -> StorageBackend:
+    def register_backend(
+        self, backend: StorageBackend | str, key: str | None = None, *, deletes: bool = True, **options: Any
+    ) -> StorageBackend:
         """Register a backend.
 
         Args:
             backend: An instance, or a URL: ``file:///srv/files``, ``memory://``, ``s3://bucket/prefix``, ``gs://…``,
                 ``az://…``, or any protocol of fsspec (extra ``filerow[fsspec]``).
             key: The key to register under; required with a URL, and must agree with an instance's own key.
+            deletes: ``False`` makes this process a guest: a staging system on production's bucket, say. It reads and stores, and
+                never deletes an object that it has not stored itself in the same transaction: what leaves a row stays, sweep and
+                drain pass the backend over, and ``file.delete()`` is refused.
             options: Passed on to the backend made from a URL, such as ``aws_endpoint=``.
 
         Returns:
@@ -98,7 +104,12 @@ class StorageRegistry:
                 )
                 raise BackendExistsError(msg)
             self._backends[backend.key] = backend
+            (self._guests.discard if deletes else self._guests.add)(backend.key)
         return backend
+
+    def may_delete(self, key: str) -> bool:
+        """Return True if objects of a backend may be deleted: it is not registered with ``deletes=False``."""
+        return key not in self._guests
 
     def get_backend(self, key: str) -> StorageBackend:
         """Return the backend registered under a key.
@@ -210,6 +221,7 @@ class StorageRegistry:
         with _lock:
             self.get_backend(key)
             del self._backends[key]
+            self._guests.discard(key)
             if self._default == key:
                 self._default = None
 
@@ -217,6 +229,7 @@ class StorageRegistry:
         """Forget all backends and the default."""
         with _lock:
             self._backends.clear()
+            self._guests.clear()
             self._default = None
 
 

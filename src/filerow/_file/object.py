@@ -25,7 +25,7 @@ from filerow.backends._paths import check_path
 from filerow.backends._sign_request import check_expiry
 from filerow.backends._types import SignRequest
 from filerow.backends.base import StorageBackend
-from filerow.exceptions import ContentError, FileStateError, IntegrityError, ObjectNotFoundError
+from filerow.exceptions import ContentError, FileStateError, IntegrityError, ObjectNotFoundError, UnsupportedOperationError
 
 if TYPE_CHECKING:
     import io
@@ -522,6 +522,7 @@ class FileObject:
 
         Raises:
             FileStateError: A row owns the file: clear the column or delete the row instead. Or it is not stored.
+            UnsupportedOperationError: The backend is registered with ``deletes=False``.
             StorageError: The store refused.
         """
         if self._state is not FileState.DELETED:
@@ -670,6 +671,9 @@ class FileObject:
                 "(delete(force=True) deletes them now and leaves the row pointing to nothing)"
             )
             raise FileStateError(msg)
+        if not storages.may_delete(self._facts.backend):
+            msg = "the backend is registered with deletes=False, so this process deletes nothing of it"
+            raise UnsupportedOperationError(msg, operation="delete", backend=self._facts.backend, path=self._facts.path)
         return self._facts.path
 
     def _whole(self, data: bytes) -> bytes:

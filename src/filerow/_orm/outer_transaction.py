@@ -28,6 +28,7 @@ from filerow._orm.ledger import Frame, Ledger
 from filerow._orm.ownership import Ref
 from filerow._orm.sqlalchemy_private import savepoint_names
 from filerow._orm.watch import End, watch
+from filerow._registry import storages
 
 __all__ = (
     "OuterTransaction",
@@ -211,7 +212,7 @@ def still_open(connections: Iterable[Connection]) -> Connection | None:
 
 def settle(frame: Frame) -> BaseException | None:
     """Delete what a committed transaction has dropped, or tell those who see to it; return a cancellation, to be raised later."""
-    doomed = frame.doomed
+    doomed = [ref for ref in frame.doomed if storages.may_delete(ref.backend) or ref in frame.stored]
     error = delete_all(doomed) if doomed else None
     for keeper in frame.keepers:
         keeper.wake()

@@ -20,6 +20,7 @@ from filerow._orm.ownership import Ref
 from filerow._orm.references import FileColumn, decoded, documents_in, referenced, refs_in
 from filerow._orm.rows import BATCH, any_of, locking
 from filerow._orm.visibility import unfiltered
+from filerow._registry import storages
 from filerow.exceptions import DocumentError
 from filerow.maintenance._rows import plain_table, write
 from filerow.outbox import Outbox, outbox_of
@@ -163,7 +164,8 @@ def present(
 def forget(engine: Engine, metadata: MetaData, column: FileColumn, written: Iterable[Rewrite]) -> None:
     """Delete the old objects of rewritten rows that no row names any more; an outbox has their tombstones already."""
     if column.type.lifecycle and outbox_of(metadata) is None:
-        discard(engine, metadata, {ref for one in written for ref in _let_go(one)})
+        let_go = {ref for one in written for ref in _let_go(one)}
+        discard(engine, metadata, {ref for ref in let_go if storages.may_delete(ref.backend)})
 
 
 def discard(engine: Engine, metadata: MetaData, refs: Iterable[Ref]) -> None:

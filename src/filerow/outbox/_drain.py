@@ -172,7 +172,7 @@ def batches(
     with read_committed(engine) as connection:
         moment = now_of(connection)
     left = limit
-    refusing: set[str] = set()
+    refusing = {key for key in storages.registered_backends() if not storages.may_delete(key)}
     while left is None or left > 0:
         size = batch if left is None else min(batch, left)
         with read_committed(engine) as connection, connection.begin():

@@ -9,7 +9,7 @@ from filerow.maintenance._listing import Folder
 from filerow.maintenance._report import Finding, Level
 from filerow.maintenance._sweep.judge import Count
 
-__all__ = ("custom_paths", "orphan", "suspicious", "unasked", "unfinished")
+__all__ = ("custom_paths", "guest", "orphan", "suspicious", "unasked", "unfinished")
 
 
 def orphan(folder: Folder, path: str, size: int | None, *, error: StorageError | None = None, fixed: bool = False) -> Finding:
@@ -48,6 +48,12 @@ def suspicious(folder: Folder, step: Count, total: Count) -> Finding:
         backend=folder.backend,
         advice="look at what a dry run finds; if it is right, allow many (allow_many=True)",
     )
+
+
+def guest(folder: Folder) -> Finding:
+    """Tell that a backend is not swept, since it is somebody else's."""
+    message = "it is registered with deletes=False, so nothing of it is deleted"
+    return Finding("guest", message, "info", backend=folder.backend)
 
 
 def custom_paths(column: FileColumn) -> Finding:

@@ -30,7 +30,7 @@ from filerow.exceptions import BackendNotFoundError, StorageError
 from filerow.maintenance._doubts import doubts
 from filerow.maintenance._listing import STAGED, Folder, folders, in_pages, pages, share
 from filerow.maintenance._report import Finding, Progress
-from filerow.maintenance._sweep.findings import custom_paths, orphan, suspicious, unasked, unfinished
+from filerow.maintenance._sweep.findings import custom_paths, guest, orphan, suspicious, unasked, unfinished
 from filerow.maintenance._sweep.judge import Count, Found, Old, SweepLimits, begin, old_ones, too_many
 from filerow.maintenance._sweep.memory import Memory, memory_of
 from filerow.outbox import outbox_of
@@ -164,6 +164,9 @@ class _Sweep:
         if custom:
             yield Progress("columns", findings=tuple(custom))
         for folder in todo:
+            if self._delete and not storages.may_delete(folder.backend):
+                yield self._progress(folder, self._once(f"guest {folder.backend}", guest(folder)))
+                continue
             try:
                 yield from self._folder(folder)
             except (StorageError, BackendNotFoundError) as error:  # another backend may be well
