@@ -307,6 +307,24 @@ def test_the_check_before_a_deletion_finds_its_rows_by_index(database: EmptyData
         assert "filerow_" in plan if database.name == "postgresql" else "SCAN" in plan
 
 
+def test_a_table_is_made_again_beside_its_renamed_self(database: EmptyDatabase) -> None:
+    """What archives do: both tables note what leaves their rows, each under its own name."""
+    engine, (metadata, outbox) = database.engine(), models()
+    metadata.create_all(engine)
+    with engine.begin() as connection:
+        put(connection, "paper", id=1, file=doc("old"))
+        connection.execute(text("ALTER TABLE paper RENAME TO paper_2025"))
+    metadata.create_all(engine)
+    metadata.create_all(engine)
+    assert state(engine, metadata) == []
+    with engine.begin() as connection:
+        put(connection, "paper", id=1, file=doc("new"))
+        connection.execute(text("DELETE FROM paper"))
+        connection.execute(text("DELETE FROM paper_2025"))
+        noted = connection.execute(select(outbox.table.c.path, outbox.table.c.table_name)).all()
+    assert sorted(map(tuple, noted)) == [("new", "paper"), ("old", "paper_2025")]
+
+
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_a_foreign_key_between_file_tables_is_no_obstacle(database: EmptyDatabase) -> None:
     engine, (metadata, outbox) = database.engine(), models()

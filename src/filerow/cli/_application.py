@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ("Application", "Settings", "find_application", "is_async", "settings_from")
 
-_KNOWN = ("app", "url", "setup", "backends")
+_KNOWN = ("app", "url", "setup", "backends", "shared_with")
 _FILE = "pyproject.toml"
 
 
@@ -42,6 +42,7 @@ class Settings:
         url: A database URL, or ``package.module:engine``.
         setup: ``package.module:function`` to call first.
         backends: URLs of backends to register, by key.
+        shared_with: Who else stores files in the same places: ``package.module:engine``, or a ``MetaData``, or a database URL.
         folders: Where to import from.
         sources: Who said so, by name of the setting, for errors.
     """
@@ -50,6 +51,7 @@ class Settings:
     url: str | None = None
     setup: str | None = None
     backends: Mapping[str, str] = field(default_factory=dict)
+    shared_with: tuple[str, ...] = ()
     folders: tuple[Path, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
 
@@ -66,18 +68,26 @@ class Application:
         metadata: Its ``MetaData``.
         engine: Where its rows are.
         has_own_engine: The engine is the application's, with all that it sets on it, and not made from a URL for this run.
+        also: Who else stores files in the same places.
     """
 
     metadata: MetaData
     engine: Engine | AsyncEngine
     has_own_engine: bool
+    also: tuple[MetaData | Engine | AsyncEngine, ...] = ()
 
 
 # -- settings --------------------------------------------------------------------------------------------------------------
 
 
 def settings_from(
-    folder: Path, *, app: str | None = None, url: str | None = None, setup: str | None = None, backends: Sequence[str] = ()
+    folder: Path,
+    *,
+    app: str | None = None,
+    url: str | None = None,
+    setup: str | None = None,
+    backends: Sequence[str] = (),
+    shared_with: Sequence[str] = (),
 ) -> Settings:
     """Join options and environment, which the caller has read, with ``[tool.filerow]`` of the nearest ``pyproject.toml``.
 
@@ -90,7 +100,8 @@ def settings_from(
     sources = {name: _source(name, value, file) for name, value in given.items()}
     keyed = dict(table.get("backends", {})) | dict(map(_key_and_url, backends))
     folders = (folder, file.parent) if file is not None and file.parent != folder else (folder,)
-    return Settings(**found, backends=keyed, folders=folders, sources=sources)
+    others = tuple(shared_with or table.get("shared_with", ()))
+    return Settings(**found, backends=keyed, shared_with=others, folders=folders, sources=sources)
 
 
 def _source(name: str, value: str | None, file: Path | None) -> str:
@@ -118,7 +129,9 @@ def _read_table(folder: Path) -> tuple[Path | None, dict[str, Any]]:
             raise CannotRunError(f"[tool.filerow] in {file} has an unknown entry {name!r}; there are {', '.join(_KNOWN)}")
         if name == "backends" and not (isinstance(value, dict) and all(isinstance(url, str) for url in value.values())):
             raise CannotRunError(f'[tool.filerow] in {file}: backends is a table such as {{docs = "s3://bucket/"}}')
-        if name != "backends" and not isinstance(value, str):
+        if name == "shared_with" and not (isinstance(value, list) and all(isinstance(one, str) for one in value)):
+            raise CannotRunError(f'[tool.filerow] in {file}: shared_with is a list such as ["shop.archive:engine"]')
+        if name not in {"backends", "shared_with"} and not isinstance(value, str):
             raise CannotRunError(f"[tool.filerow] in {file}: {name} is a string")
     return file, table
 
@@ -159,15 +172,29 @@ def find_application(settings: Settings) -> Application:
         )
     for key, url in settings.backends.items():
         _register(key, url)
+    also = tuple(_other(one) for one in settings.shared_with)
     if settings.url is None:
-        return Application(metadata, _engine_in(module), has_own_engine=True)
+        return Application(metadata, _engine_in(module), has_own_engine=True, also=also)
     if "://" not in settings.url and ":" in settings.url:
         engine = _attribute(settings.url, settings.source("url"))
         if not isinstance(engine, Engine) and not is_async(engine):
             kind = type(engine).__name__
             raise CannotRunError(f"{settings.source('url')} {settings.url} is neither an Engine nor an AsyncEngine, but {kind}")
-        return Application(metadata, engine, has_own_engine=True)
-    return Application(metadata, _engine_for(settings.url, settings.source("url")), has_own_engine=False)
+        return Application(metadata, engine, has_own_engine=True, also=also)
+    return Application(metadata, _engine_for(settings.url, settings.source("url")), has_own_engine=False, also=also)
+
+
+def _other(name: str) -> MetaData | Engine | AsyncEngine:
+    """Return an engine or a ``MetaData`` of somebody who stores files in the same places."""
+    if "://" in name:
+        return _engine_for(name, "shared_with")
+    found = _attribute(name, "shared_with")
+    if isinstance(found, Engine) or is_async(found):
+        return found
+    metadata = _metadata_of(found)
+    if metadata is None:
+        raise CannotRunError(f"shared_with {name} is neither an engine nor a MetaData, but {type(found).__name__}")
+    return metadata
 
 
 def _set_up(name: str, source: str) -> None:

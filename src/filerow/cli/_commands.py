@@ -8,12 +8,15 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from filerow.cli._values import duration, shard
 from filerow.cli._work import Common, Task
+
+if TYPE_CHECKING:
+    from filerow.cli._application import Application
 
 __all__ = ("app",)
 
@@ -93,10 +96,17 @@ def _common(
     backend: Annotated[
         list[str] | None, _option("Register a backend: docs=s3://bucket/prefix; repeat for more.", metavar="KEY=URL")
     ] = None,
+    shared_with: Annotated[
+        list[str] | None,
+        _option(
+            "Who else has rows with files of these backends: package.module:engine (or a MetaData), or a URL; repeat for more.",
+            metavar="NAME|URL",
+        ),
+    ] = None,
     json: Annotated[bool, _option("Write one JSON object a line.", "--json")] = False,
     quiet: Annotated[bool, _option("Write findings and errors only.", "--quiet", "-q")] = False,
 ) -> Common:
-    return Common(app, url, setup, tuple(backend or ()), json, quiet)
+    return Common(app, url, setup, tuple(backend or ()), json, quiet, tuple(shared_with or ()))
 
 
 def _command(example: str) -> Callable[[Callable[..., Task]], Callable[..., Task]]:
@@ -123,13 +133,20 @@ def _command(example: str) -> Callable[[Callable[..., Task]], Callable[..., Task
     return decorate
 
 
+_ASK_OTHERS = {"sweep", "drain"}
+"""Commands that delete what no row names, and ask those who share the backends as well."""
+
+
 def _work(
     function: Callable[..., Iterator[Any]], twin: Callable[..., AsyncIterator[Any]], *arguments: Any, **options: Any
 ) -> Task:
+    def asked(application: Application) -> dict[str, Any]:
+        return {**options, "also": application.also} if function.__name__ in _ASK_OTHERS else options
+
     return Task(
         function.__name__,
-        lambda application, engine: function(application.metadata, engine, *arguments, **options),
-        lambda application, engine: twin(application.metadata, engine, *arguments, **options),
+        lambda application, engine: function(application.metadata, engine, *arguments, **asked(application)),
+        lambda application, engine: twin(application.metadata, engine, *arguments, **asked(application)),
         is_dry_run=options.get("dry_run", False),
     )
 

@@ -27,6 +27,7 @@ class Common:
         backends: ``KEY=URL``, each.
         json: Show JSON lines.
         quiet: Show findings only.
+        shared_with: Who else stores files in the same places.
     """
 
     app: str | None = None
@@ -35,6 +36,7 @@ class Common:
     backends: tuple[str, ...] = ()
     json: bool = False
     quiet: bool = False
+    shared_with: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,8 +125,23 @@ def create_all(connection: Connection, outbox: Table, tables: Iterable[Table]) -
     if any(wanted.values()):
         outbox.create(connection, checkfirst=True)  # without it, no row with a file could be deleted
     found = existing(connection, [schema for schema, _ in wanted]) if wanted else {}
+    _make_room(connection, wanted, found)
     for key, spec in wanted.items():
         run(connection, changes(spec, found.get(key), connection.dialect, key))
+
+
+def _make_room(connection: Connection, wanted: Mapping[Key, FileTable | None], found: Mapping[Key, Existing]) -> None:
+    """Give the triggers of a table that was renamed names of their own, where another one is called now as it was."""
+    dialect = connection.dialect
+    names = {part.name for spec in wanted.values() if spec is not None for part in parts(spec, dialect)}
+    for key, others in found.items():
+        if (
+            key not in wanted
+            and others.spec is not None
+            and names & others.names
+            and any(key[0] == schema for schema, _ in wanted)
+        ):
+            run(connection, changes(others.spec, others, dialect, key))
 
 
 def drop_all(connection: Connection, outbox: Table, tables: Iterable[Table]) -> None:

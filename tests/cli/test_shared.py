@@ -1,0 +1,90 @@
+"""Backends that several databases share, and rows that a release cannot read: what the command line asks, and exits with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine
+
+from filerow import storages
+from tests.cli.conftest import Shop, run
+from tests.generated import generated
+
+ALL = ("--grace", "0s", "--full", "--delete")
+
+
+@pytest.fixture
+def second(shop: Shop, folder: Path) -> str:
+    """Move the one row into a second database with the same tables; return its URL."""
+    url = f"sqlite:///{folder / 'second.db'}"
+    engine = create_engine(url)
+    shop.module.Base.metadata.create_all(engine)
+    shop.fill()
+    with shop.engine.begin() as connection:
+        value = connection.exec_driver_sql("SELECT file FROM document").scalar_one()
+        connection.exec_driver_sql("UPDATE document SET file = NULL")
+    with engine.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO document (file, pages) VALUES (?, '[]')", (value,))
+    (folder / "archive.py").write_text(f"from sqlalchemy import create_engine\nengine = create_engine({url!r})\n")
+    engine.dispose()
+    return url
+
+
+@pytest.mark.parametrize("command", [("drain",), ("sweep", *ALL)], ids=lambda command: command[0])
+@pytest.mark.parametrize("how", ["url", "engine", "pyproject"])
+def test_rows_of_a_database_that_shares_the_backend_keep_their_files(
+    shop: Shop, second: str, folder: Path, how: str, command: tuple[str, ...]
+) -> None:
+    named = {"url": ("--shared-with", second), "engine": ("--shared-with", "archive:engine"), "pyproject": ()}[how]
+    if how == "pyproject":
+        (folder / "pyproject.toml").write_text(f"[tool.filerow]\nshared_with = [{json.dumps(second)}]\n")
+    if command[0] == "sweep":  # what has a tombstone is the drain's
+        with shop.engine.begin() as connection:
+            connection.exec_driver_sql("DELETE FROM filerow_outbox")
+    assert run(*command, *named, *shop.options).code == 0
+    assert len(list(storages.get_backend("docs").list())) == 1
+
+
+@pytest.mark.usefixtures("second")
+@pytest.mark.parametrize("command", [("drain",), ("sweep", *ALL)], ids=lambda command: command[0])
+def test_a_database_that_nobody_names_is_not_asked(shop: Shop, command: tuple[str, ...]) -> None:
+    """What P13 cannot guard; and what the test before would miss if nothing were ever deleted."""
+    if command[0] == "sweep":
+        with shop.engine.begin() as connection:
+            connection.exec_driver_sql("DELETE FROM filerow_outbox")
+    run(*command, *shop.options)
+    assert list(storages.get_backend("docs").list()) == []
+
+
+def test_what_shares_the_backend_must_be_a_database_or_models(shop: Shop, folder: Path) -> None:
+    failed = run("drain", "--shared-with", "shop:HOLD", *shop.options)
+    assert (failed.code, "neither an engine nor a MetaData" in failed.err) == (2, True)
+    (folder / "pyproject.toml").write_text('[tool.filerow]\nshared_with = "one"\n')
+    failed = run("drain", *shop.options)
+    assert (failed.code, "shared_with is a list" in failed.err) == (2, True)
+
+
+@pytest.mark.parametrize("command", [("drain",), ("sweep", *ALL)], ids=lambda command: command[0])
+def test_what_cannot_be_read_keeps_files_and_exits_with_2(shop: Shop, command: tuple[str, ...]) -> None:
+    shop.fill(2)
+    path = generated("document", "file", ".txt")
+    storages.get_backend("docs").put(path, b"nobody knows")
+    shop.remove(1)
+    with shop.engine.begin() as connection:
+        connection.exec_driver_sql("""UPDATE document SET file = '{"v": 9, "at": 7}'""")
+    done = run(*command, *shop.options)
+    assert (done.code, "unreadable-documents" in done.out) == (2, True)
+    assert len(list(storages.get_backend("docs").list())) == 3
+
+
+def test_files_of_unknown_tables_refuse_in_one_sentence(shop: Shop) -> None:
+    shop.fill()
+    with shop.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE document RENAME TO archived")
+        shop.module.Base.metadata.create_all(connection)
+    done = run("sweep", *ALL, *shop.options)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "archived.file" in done.err
+    assert len(list(storages.get_backend("docs").list())) == 1
