@@ -135,12 +135,8 @@ def _make_room(connection: Connection, wanted: Mapping[Key, FileTable | None], f
     dialect = connection.dialect
     names = {part.name for spec in wanted.values() if spec is not None for part in parts(spec, dialect)}
     for key, others in found.items():
-        if (
-            key not in wanted
-            and others.spec is not None
-            and names & others.names
-            and any(key[0] == schema for schema, _ in wanted)
-        ):
+        is_beside = key not in wanted and any(key[0] == schema for schema, _ in wanted)
+        if is_beside and others.spec is not None and names & others.names:
             run(connection, changes(others.spec, others, dialect, key))
 
 
