@@ -341,8 +341,8 @@ def _refuse_flushed_rows(state: ORMExecuteState, fields: Collection[Field], befo
     for key, one in itertools.product(before, fields):
         if (one.column, key) in decided:
             msg = (
-                f"{one.table}.{one.column.name} of the row {key} is changed by the flush under way, and a listener changes it again "
-                "by a statement, after Filerow has looked; change the object in before_flush instead, or run the statement "
+                f"{one.table}.{one.column.name} of the row {key} is changed by the flush under way, and a listener changes it "
+                "again by a statement, after Filerow has looked; change the object in before_flush instead, or run the statement "
                 "in a listener that comes before Filerow's (insert=True)"
             )
             raise UnsupportedRouteError(msg)
