@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import event, insert
+from sqlalchemy import event, insert, text
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, column_property, mapped_column
 
-from filerow import FileObject, StoredObject
+from filerow import FileObject, FileObjectList, StoredObject
 from tests.cases.models import Named, Preset
 from tests.cases.world import World
 
@@ -102,3 +102,39 @@ def test_one_file_as_the_default_of_all_rows_is_refused() -> None:
             __tablename__ = "wrong"
             id: Mapped[int] = mapped_column(primary_key=True)
             file: Mapped[FileObject | None] = mapped_column(StoredObject("docs"), default=FileObject(content=b"one"))
+
+
+def test_a_document_as_the_server_s_default_is_refused() -> None:
+    class Base(DeclarativeBase):
+        pass
+
+    document = text("""'{"backend": "docs", "path": "a"}'""")
+    with pytest.raises(TypeError, match="which every new row would share"):
+
+        class Shared(Base):
+            __tablename__ = "shared"
+            id: Mapped[int] = mapped_column(primary_key=True)
+            file: Mapped[FileObject | None] = mapped_column(StoredObject("docs"), server_default=document)
+
+    class Fine(Base):
+        __tablename__ = "fine"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        pages: Mapped[FileObjectList] = mapped_column(StoredObject("docs", multiple=True), server_default="[]")
+        file: Mapped[FileObject | None] = mapped_column(StoredObject("docs"), server_default=text("NULL"))
+
+    assert Fine().file is None
+
+
+def test_two_attributes_of_one_file_column_are_refused() -> None:
+    class Base(DeclarativeBase):
+        pass
+
+    class Twice(Base):
+        __tablename__ = "twice"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        file: Mapped[FileObject | None] = mapped_column(StoredObject("docs"))
+
+    Twice.again = column_property(Twice.__table__.c.file)  # type: ignore[attr-defined]
+    with pytest.raises(TypeError, match="make it a synonym"):
+        Base.registry.configure()
+    Base.registry.dispose()

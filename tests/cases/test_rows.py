@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy.orm import make_transient
 
 from filerow import FileObject
+from filerow.exceptions import ObjectNotFoundError
 from tests.cases.models import LISTS, MAPPINGS, Document, Late, Loose, Postponed
 from tests.cases.world import World
 
@@ -218,6 +219,32 @@ def test_an_object_made_transient_that_takes_over_its_row_s_key_leaves_it_no_obj
     assert former.file is None
     assert former.pages == []
     assert world.count() == 0
+
+
+def test_a_row_that_comes_back_after_its_deletion_is_committed_has_no_bytes(world: World) -> None:
+    row = world.add(file=world.file())
+    old = row.file
+    world.session.delete(row)
+    world.session.commit()
+    make_transient(row)
+    row.file = old
+    world.session.add(row)
+    with pytest.raises(ObjectNotFoundError, match=r"deleted with its row.*Give the content again"):
+        world.session.commit()
+    world.session.rollback()
+    world.add(file=world.file())
+
+
+def test_a_file_that_was_cleared_and_committed_has_no_bytes(world: World) -> None:
+    row = world.add(pages=world.files(2))
+    old = row.pages[0]
+    row.pages.remove(old)
+    world.session.commit()
+    row.pages.append(old)
+    with pytest.raises(ObjectNotFoundError, match="its row got another file or none"):
+        world.session.commit()
+    world.session.rollback()
+    assert len(row.pages) == 1
 
 
 def test_empty_content_is_content(world: World) -> None:

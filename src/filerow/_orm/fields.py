@@ -143,8 +143,20 @@ _row_fields: WeakKeyDictionary[Mapper[Any], tuple[Field, ...]] = WeakKeyDictiona
 
 
 def learn(mapper: Mapper[Any]) -> tuple[Field, ...]:
-    """Find and remember the file columns of a mapper."""
+    """Find and remember the file columns of a mapper.
+
+    Raises:
+        TypeError: Two attributes are mapped to one of them: SQLAlchemy would write only the later one's value.
+    """
     found = tuple(_find(mapper))
+    for field in found:
+        written = mapper.get_property_by_column(field.column).key
+        if written != field.key:
+            msg = (
+                f"{mapper.class_.__name__}.{field.key} and .{written} are mapped to one file column, {field.column}, and a flush "
+                f"writes only {written}, so files of the other would be lost; make it a synonym({written!r})"
+            )
+            raise TypeError(msg)
     if found:
         _fields[mapper] = found
     return found
@@ -190,11 +202,18 @@ def _find(mapper: Mapper[Any]) -> Iterator[Field]:
 
 
 def refuse_one_default(column: Column[Any]) -> None:
-    """Refuse a default that is a file rather than a function that makes one.
+    """Refuse a default that is a file, or its document, rather than a function that makes one.
 
     Raises:
         TypeError: It is.
     """
+    by_server = getattr(column.server_default, "arg", None)
+    if by_server is not None and "{" in str(getattr(by_server, "text", by_server)):
+        msg = (
+            f"server_default= of {column.name} is the document of a file, which every new row would share; leave it out, or give "
+            "default= a function that makes a file"
+        )
+        raise TypeError(msg)
     default = column.default
     if isinstance(default, ScalarElementColumnDefault) and files_in(default.arg):
         msg = (

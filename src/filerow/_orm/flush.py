@@ -202,7 +202,11 @@ class Work:
             target, path, generated = _destination(copy.change, copy.file, "")
             jobs.append(Copy(source, storages.resolve(source.backend), target, path, generated=generated))
         copies = [attached(facts_of(copy.file)) for copy in decided.copy]
-        self._run(jobs, [(copy.change, file) for copy, file in zip(decided.copy, copies, strict=True)])
+        try:
+            self._run(jobs, [(copy.change, file) for copy, file in zip(decided.copy, copies, strict=True)])
+        except ObjectNotFoundError as error:
+            error.message = f"{_GONE}. {error.message}"
+            raise
         for copy, file in zip(decided.copy, copies, strict=True):
             self.frame.undo.append(self.assign(copy.change, copy.position, file))
 
@@ -271,6 +275,11 @@ class Work:
             self.frame.drop(applied.ref)
         restore(applied.file, applied.before)
 
+
+_GONE = (
+    "this file has no bytes any more: they were deleted with its row, or when its row got another file or none, and that is "
+    "committed. Give the content again: FileObject(content=...)"
+)
 
 _under_way: dict[int, object] = {}
 """The files that are being stored or adopted, by their ``id()``, and by whom."""
