@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import inspect, select
+from sqlalchemy import delete, inspect, select, update
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from filerow import FileObject, FileObjectList, StoredObject
 from filerow.exceptions import UnsupportedRouteError
-from tests.cases.models import Document, Folder, Sheet
+from tests.cases.models import Composite, Document, Folder, Letter, Sheet
 from tests.cases.triggers import ddl, trigger
 from tests.cases.world import World
+
+
+class Views(DeclarativeBase):
+    """The views of an application, of whose tables it says nothing."""
+
+
+class Shown(Views):
+    __tablename__ = "shown"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    title: Mapped[str | None]
+    file: Mapped[FileObject | None] = mapped_column(StoredObject("docs"))
+    pages: Mapped[FileObjectList] = mapped_column(StoredObject("docs", multiple=True))
+
 
 KEPT_ROWS: dict[str, dict[str, str]] = {
     "skips": {"when": "BEFORE DELETE", "sqlite": "SELECT RAISE(IGNORE)", "postgresql": "RETURN NULL;"},
@@ -187,3 +203,114 @@ def test_file_that_moves_from_a_frozen_row_is_refused(world: World) -> None:
     world.session.rollback()  # of the trigger, too
     assert world.stored(row.file) == b"old"
     assert other.file is None
+
+
+# -- documents that the database copies elsewhere --------------------------------------------------------------------------
+
+ARCHIVED = {
+    "sqlite": "INSERT INTO letter (scan) VALUES (OLD.file); INSERT INTO composite VALUES ('old', OLD.id, NULL, OLD.pages)",
+    "postgresql": (
+        "INSERT INTO letter (scan) VALUES (OLD.file); INSERT INTO composite VALUES ('old', OLD.id, NULL, OLD.pages); "
+        "RETURN coalesce(NEW, OLD);"
+    ),
+}
+"""A trigger that keeps what a row held in the rows of other tables."""
+
+
+def delete_row(world: World, row: Document) -> None:
+    world.session.delete(row)
+    world.session.flush()
+
+
+def replace_files(world: World, row: Document) -> None:
+    row.file = world.file(b"new")
+    row.pages = FileObjectList(world.files(1))
+    world.session.flush()
+
+
+def delete_in_bulk(world: World, row: Document) -> None:
+    world.session.execute(delete(Document).where(Document.id == row.id))
+
+
+def clear_in_bulk(world: World, row: Document) -> None:
+    world.session.execute(update(Document).where(Document.id == row.id).values(file=None, pages=[]))
+
+
+ARCHIVING = {
+    "a deleted row": ("BEFORE DELETE", delete_row),
+    "a row deleted in bulk": ("BEFORE DELETE", delete_in_bulk),
+    "replaced files": ("BEFORE UPDATE", replace_files),
+    "files cleared in bulk": ("BEFORE UPDATE", clear_in_bulk),
+}
+
+
+@pytest.mark.parametrize(("when", "change"), ARCHIVING.values(), ids=[name.replace(" ", "_") for name in ARCHIVING])
+def test_archived_document_keeps_its_object(world: World, when: str, change: Callable[[World, Document], None]) -> None:
+    row = world.add(file=world.file(b"old"), pages=world.files(2))
+    with trigger(world, when, **ARCHIVED):
+        change(world, row)
+    world.session.commit()
+    [archived] = world.session.scalars(select(Letter)).all()
+    assert world.stored(archived.scan) == b"old"
+    world.check()
+
+    for letter in world.session.scalars(select(Letter)):  # the archive's row owns it now
+        world.session.delete(letter)
+    world.session.execute(delete(Composite))
+    world.session.execute(delete(Document))
+    world.session.commit()
+    assert world.count() == 0
+
+
+def test_an_archive_that_is_rolled_back_gives_the_object_back(world: World) -> None:
+    row = world.add(file=world.file(b"old"), pages=world.files(1))
+    with trigger(world, "BEFORE DELETE", **ARCHIVED):
+        savepoint = world.session.begin_nested()
+        delete_row(world, row)
+        savepoint.rollback()
+    world.session.commit()
+    assert world.stored(row.file) == b"old"
+    delete_row(world, row)
+    world.session.commit()
+    assert world.count() == 0
+
+
+def test_triggers_that_copy_nothing_keep_nothing(world: World) -> None:
+    row = world.add(file=world.file(), pages=world.files(1))
+    statement = "INSERT INTO letter (scan) VALUES (NULL)"
+    with trigger(world, "AFTER DELETE", sqlite=statement, postgresql=f"{statement}; RETURN NULL;"):
+        delete_row(world, row)
+    world.session.commit()
+    assert world.count() == 0
+
+
+# -- views -----------------------------------------------------------------------------------------------------------------
+
+HIDE = "UPDATE document SET title = 'deleted' WHERE id = OLD.id"
+VIEWS = {
+    "sqlite": (
+        "CREATE VIEW shown AS SELECT id, title, file, pages FROM document WHERE title IS NULL OR title <> 'deleted'",
+        f"CREATE TRIGGER hide INSTEAD OF DELETE ON shown BEGIN {HIDE}; END",
+    ),
+    "postgresql": (
+        "CREATE VIEW shown AS SELECT id, title, file, pages FROM document WHERE title IS NULL OR title <> 'deleted'",
+        f"CREATE FUNCTION hide() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {HIDE}; RETURN OLD; END $$",
+        "CREATE TRIGGER hide INSTEAD OF DELETE ON shown FOR EACH ROW EXECUTE FUNCTION hide()",
+    ),
+}
+
+
+@pytest.mark.parametrize("in_bulk", [False, True])
+def test_row_deleted_through_a_view_keeps_its_files(world: World, caplog: pytest.LogCaptureFixture, *, in_bulk: bool) -> None:
+    row = world.add(file=world.file(b"kept"), pages=world.files(1))
+    dropped = ["DROP VIEW shown"] if world.database.name == "sqlite" else ["DROP VIEW shown", "DROP FUNCTION hide()"]
+    with ddl(world, VIEWS[world.database.name], dropped):
+        shown = world.session.get_one(Shown, row.id)
+        if in_bulk:
+            world.session.execute(delete(Shown))
+        else:
+            world.session.delete(shown)
+        world.session.flush()
+    world.session.commit()
+    assert (row.title, world.stored(row.file)) == ("deleted", b"kept")
+    assert "through a view" in caplog.text

@@ -19,6 +19,7 @@ from sqlalchemy.sql.elements import BindParameter, Null
 from filerow._file.list import FileObjectList
 from filerow._file.object import FileObject
 from filerow._log import logger, named
+from filerow._orm.elsewhere import keep_elsewhere, say_unknown
 from filerow._orm.fields import Field, Slot, fields_in_table, fields_of, files_in, slot_of
 from filerow._orm.flush import Work, check_backend
 from filerow._orm.locks import has_row_locks, key_order
@@ -254,6 +255,7 @@ def _update(state: ORMExecuteState, statement: Update, mapper: Mapper[Any], fiel
         if keys is None and not before and written <= 0:
             work.forget({-1})  # no row took the files
     _keep_what_is_left(work, state, mapper, fields, before)
+    say_unknown(keep_elsewhere(work, lambda _: _connection(state)))
     _tell_outbox(work, state)
     files.keep(state.session, work)
     return result
@@ -307,6 +309,7 @@ def _delete(state: ORMExecuteState, mapper: Mapper[Any], fields: Sequence[Field]
     if deleted < len(before) - left and hides_kept_rows(_connection(state), cast("Table", mapper.local_table)):
         _say_unsure(work.frame.dropped)
         work.frame.dropped.clear()
+    say_unknown(keep_elsewhere(work, lambda _: _connection(state)))
     if deleted > len(before):
         msg = (
             "%d rows of %s were deleted that could not be locked before (by row level security, say); a sweep finds their objects"

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Connection,
     Date,
     DateTime,
+    Delete,
     FromClause,
     Integer,
     LargeBinary,
@@ -34,6 +35,7 @@ from sqlalchemy import (
     case,
     cast,
     collate,
+    delete,
     false,
     or_,
     select,
@@ -42,6 +44,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.engine import Dialect
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import InstanceState, Mapper, RelationshipDirection
 from sqlalchemy.sql import Select
 from sqlalchemy.sql.selectable import CompoundSelect
@@ -305,15 +308,28 @@ def lock_for_writing(connection: Connection, fields: Sequence[Field], options: M
     statement = _write_locks.get(field)
     if statement is None and isinstance(field.column.table, Table):
         statement = _write_locks[field] = _write_lock(field.column)
-    if statement is not None:
-        connection.execute(statement, execution_options=options)
+    for one in statement or ():
+        try:
+            connection.execute(one, execution_options=options)
+        except OperationalError as error:
+            if _IS_VIEW not in str(error.orig):
+                raise
+        else:
+            return
 
 
-def _write_lock(column: Column[Any]) -> Update:
-    """Return the UPDATE, of a table without the application's column defaults, which an UPDATE of its own would run."""
+_IS_VIEW = "because it is a view"
+"""What SQLite says of a view that has no trigger for a statement."""
+
+
+def _write_lock(column: Column[Any]) -> tuple[Update, Delete]:
+    """Return the UPDATE, and a DELETE for views that take no UPDATE, of a table without the application's column defaults.
+
+    A statement that is never to change a row must not run them.
+    """
     plain = Table(column.table.name, MetaData(), Column(column.name, JSON), schema=column.table.schema)
     value = plain.c[column.name]
-    return update(plain).values({value: value}).where(false())
+    return update(plain).values({value: value}).where(false()), delete(plain).where(false())
 
 
-_write_locks: WeakKeyDictionary[Field, Update] = WeakKeyDictionary()
+_write_locks: WeakKeyDictionary[Field, tuple[Update, Delete]] = WeakKeyDictionary()

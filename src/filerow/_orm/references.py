@@ -50,6 +50,7 @@ __all__ = (
     "documents_in",
     "file_columns",
     "list_expression",
+    "named_by_rows",
     "odd_expression",
     "path_expression",
     "quoted",
@@ -230,13 +231,13 @@ def referenced(connection: Connection, metadata: MetaData, refs: Iterable[Ref]) 
     return _referenced(connection, file_columns(metadata), refs)
 
 
-def _referenced(connection: Connection, columns: Sequence[FileColumn], refs: Iterable[Ref]) -> Named:
+def _referenced(connection: Connection, columns: Sequence[FileColumn], refs: Iterable[Ref], *, stream: bool = True) -> Named:
     named = Named()
     wanted: dict[str, list[Ref]] = {}
     for ref in refs:
         wanted.setdefault(ref.path, []).append(ref)
     for column in columns if wanted else ():
-        for value, _ in _values(connection, column, list(wanted)):
+        for value, _ in _values(connection, column, list(wanted), stream=stream):
             _note_owned(named, wanted, column, value)
     _note_doubtful(named, wanted)
     return named
@@ -299,9 +300,20 @@ def taken(connection: Connection, columns: Iterable[Column[Any]], refs: Iterable
     if connection.dialect.name == "postgresql":
         for ref in wanted:  # in order, so that two transactions do not wait for each other
             connection.execute(_ONE_AT_A_TIME, {"name": f"filerow:{ref.backend}:{ref.path}"})
+    return named_by_rows(connection, columns, wanted)
+
+
+def named_by_rows(connection: Connection, columns: Iterable[Column[Any]], refs: Iterable[Ref]) -> set[Ref]:
+    """Return those of the objects that a row may name, in a transaction that writes rows.
+
+    Args:
+        connection: Of the transaction.
+        columns: Some file columns; all of their ``MetaData`` whose tables this database has are asked.
+        refs: The objects.
+    """
     asked = {metadata: None for column in columns if isinstance(column.table, Table) for metadata in [column.table.metadata]}
     there = [one for metadata in asked for one in file_columns(metadata) if _exists(connection, one.table)]
-    return _referenced(connection, there, wanted).kept
+    return _referenced(connection, there, refs, stream=False).kept
 
 
 _ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
@@ -347,10 +359,20 @@ def _located(document: dict[str, Any]) -> Ref | None:
 # -- the questions ---------------------------------------------------------------------------------------------------------
 
 
-def _values(connection: Connection, column: FileColumn, paths: Sequence[str]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
-    """Yield JSON and primary keys of the rows that may name one of the paths, and of those whose document is odd."""
+def _values(
+    connection: Connection, column: FileColumn, paths: Sequence[str], *, stream: bool = True
+) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+    """Yield JSON and primary keys of the rows that may name one of the paths, and of those whose document is odd.
+
+    Args:
+        connection: Where.
+        column: Which.
+        paths: The paths.
+        stream: Read few rows at a time. asyncpg keeps its cursor open, and the table in use, until the transaction ends.
+    """
     name = connection.dialect.name
-    options = {"yield_per": _ROWS}  # of this statement alone: a connection would keep them, and a DELETE has no rows to stream
+    # of this statement alone: a connection would keep them, and a DELETE has no rows to stream
+    options = {"yield_per": _ROWS} if stream else {}
     keys = column.table.primary_key.columns
     statements: list[tuple[Select[Any], dict[str, Any]]] = []
     if name in _ASKED_BY_PATH:

@@ -26,7 +26,7 @@ from filerow._orm.rows import connection_of, is_database, lock_for_writing, owne
 from filerow._orm.sqlalchemy_private import savepoint_names, took_from_engine
 from filerow._orm.watch import End, watch
 
-__all__ = ("Flush", "SessionFiles", "session_files", "sessions_of_connection")
+__all__ = ("Flush", "SessionFiles", "connection_of_slot", "session_files", "sessions_of_connection")
 
 
 RowKey = tuple[Any, ...]
@@ -82,7 +82,7 @@ class Flush:
     def tell_outbox(self, session: Session) -> None:
         """Have the outbox's tombstones agree with what this flush has written."""
         for work in self.works:
-            work.tell_outbox(partial(_connection_of_slot, session))
+            work.tell_outbox(partial(connection_of_slot, session))
 
     def deletes(self, state: InstanceState[Any]) -> bool:
         """Return True if the flush deletes an object, as far as it knows yet."""
@@ -156,7 +156,8 @@ class Flush:
         return owned_by(self.new[slot]) if slot in self.new and owner in self.written else old  # expired since
 
 
-def _connection_of_slot(session: Session, slot: Slot) -> Connection:
+def connection_of_slot(session: Session, slot: Slot) -> Connection:
+    """Return the connection that a flush writes a slot's row with."""
     if isinstance(slot.owner, InstanceState):
         return connection_of(session, slot.owner)
     return session.connection(bind_arguments={"clause": slot.field.column.table})  # a row of a link table
@@ -240,7 +241,7 @@ class SessionFiles:
         session, found = self._session(), set[Ref]()
         groups: dict[Connection, list[tuple[Slot, Ref]]] = {}
         for slot, one in asked if session is not None else ():
-            connection = given() if given is not None else _connection_of_slot(session, slot)  # type: ignore[arg-type] # is there
+            connection = given() if given is not None else connection_of_slot(session, slot)  # type: ignore[arg-type] # is there
             groups.setdefault(connection, []).append((slot, one))
         for connection, members in groups.items():
             if is_database(connection):

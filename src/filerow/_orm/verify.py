@@ -8,18 +8,20 @@ name any more is dropped.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Column, Connection, Table
 from sqlalchemy.orm import InstanceState, Mapper, Session
 
 from filerow._log import logger, named
+from filerow._orm.elsewhere import keep_elsewhere, say_unknown
 from filerow._orm.fields import Slot, fields_of, slot_of
 from filerow._orm.flush import Work
 from filerow._orm.history import changed_slots
 from filerow._orm.ownership import Ref
 from filerow._orm.rows import connection_of, owned_by, read_again, read_links
-from filerow._orm.session import Flush, RowKey
+from filerow._orm.session import Flush, RowKey, connection_of_slot
 from filerow._orm.visibility import hides_kept_rows
 from filerow.exceptions import UnsupportedRouteError
 
@@ -40,6 +42,7 @@ def verify(flush: Flush, session: Session) -> None:
     held = {ref for columns in rows.values() for refs in columns.values() for ref in refs}
     held |= {ref for links in flush.links for ref, _ in read_links(*links, lock=False)}
     kept: list[Ref] = []
+    unknown: list[Ref] = []
     for work in flush.works:
         for ref, giver in work.givers.items():
             _refuse_two_rows(flush, ref, giver, work.moved[ref], rows)
@@ -49,6 +52,8 @@ def verify(flush: Flush, session: Session) -> None:
             elif _may_be_hidden(flush, session, slot):
                 work.frame.restore(ref)
                 kept.append(ref)
+        unknown += keep_elsewhere(work, partial(connection_of_slot, session))
+    say_unknown(unknown)
     for slot in flush.old:
         _correct(flush, session, slot, rows)
     kept += [ref for refs in flush.unsure.values() for ref in refs if ref not in held]

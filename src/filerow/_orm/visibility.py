@@ -7,14 +7,24 @@ from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Table, text
+from sqlalchemy import Connection, Table, TextClause, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import Pool
 
 from filerow._log import named
 from filerow.exceptions import MaintenanceRefusedError
 
-__all__ = ("HIDES_ROWS", "check_shows_all", "filtered", "full_name", "hides_kept_rows", "may_lock", "unfiltered")
+__all__ = (
+    "HIDES_ROWS",
+    "check_shows_all",
+    "filtered",
+    "full_name",
+    "hides_kept_rows",
+    "may_copy_rows",
+    "may_lock",
+    "unfiltered",
+    "writes_through_view",
+)
 
 HIDES_ROWS = frozenset({"postgresql"})
 """Databases that may show a row and not let it be locked, or let it be changed and not show it any more."""
@@ -41,10 +51,14 @@ def may_lock(connection: Connection, tables: Iterable[object]) -> bool:
 
 
 _HIDDEN = text(
-    "SELECT row_security_active(c.oid) AND (c.relhasrules OR EXISTS (SELECT 1 FROM pg_trigger t WHERE t.tgrelid = c.oid "
-    "AND NOT t.tgisinternal AND t.tgtype & 10 = 10)) FROM pg_class c WHERE c.oid = to_regclass(:name)"
+    "SELECT row_security_active(c.oid) AND (EXISTS (SELECT 1 FROM pg_rewrite r WHERE r.ev_class = c.oid) "
+    "OR EXISTS (SELECT 1 FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgtype & 10 = 10)) "
+    "FROM pg_class c WHERE c.oid = to_regclass(:name)"
 )
-"""Whether a trigger before DELETE (2 stands for BEFORE, 8 for DELETE) or a rule may keep a row that a policy hides then."""
+"""Whether a trigger before DELETE (2 stands for BEFORE, 8 for DELETE) or a rule may keep a row that a policy hides then.
+
+``relhasrules`` would stay true after the rules are dropped, until a VACUUM.
+"""
 
 
 def hides_kept_rows(connection: Connection, table: Table) -> bool:
@@ -52,10 +66,65 @@ def hides_kept_rows(connection: Connection, table: Table) -> bool:
     return connection.dialect.name in HIDES_ROWS and bool(connection.scalar(_HIDDEN, {"name": full_name(connection, table)}))
 
 
+_TRIGGERS = {
+    "postgresql": text(
+        "SELECT EXISTS (SELECT 1 FROM pg_rewrite r WHERE r.ev_class = c.oid) "  # a view has one, too
+        "OR EXISTS (SELECT 1 FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal) "
+        "FROM pg_class c WHERE c.oid = to_regclass(:name)"
+    ),
+    "mysql": text(
+        "SELECT EXISTS (SELECT 1 FROM information_schema.triggers WHERE event_object_schema = coalesce(:schema, database()) "
+        "AND event_object_table = :table) OR EXISTS (SELECT 1 FROM information_schema.views "
+        "WHERE table_schema = coalesce(:schema, database()) AND table_name = :table)"
+    ),
+}
+_TRIGGERS["mariadb"] = _TRIGGERS["mysql"]
+
+_INSTEAD = text(
+    "SELECT c.relkind = 'v' AND (EXISTS (SELECT 1 FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgtype & 64 <> 0) "
+    "OR EXISTS (SELECT 1 FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type <> '1')) "
+    "FROM pg_class c WHERE c.oid = to_regclass(:name)"
+)
+"""Whether a view has a trigger INSTEAD OF (64) something, or a rule beside the one that shows its rows (``'1'``)."""
+
+
+def may_copy_rows(connection: Connection, table: Table) -> bool:
+    """Return True if triggers or rules of a table may have copied what its rows held."""
+    query = _TRIGGERS.get(connection.dialect.name)
+    if connection.dialect.name == "sqlite":
+        return _sqlite_has(connection, table, "type = 'trigger' AND tbl_name")
+    return query is not None and any(_ask(connection, query, table))
+
+
+def writes_through_view(connection: Connection, table: Table) -> bool:
+    """Return True if it is a view whose triggers or rules decide what becomes of the rows it shows."""
+    if connection.dialect.name == "sqlite":
+        return _sqlite_has(connection, table, "type = 'view' AND name")
+    return connection.dialect.name in HIDES_ROWS and any(_ask(connection, _INSTEAD, table))
+
+
+def _sqlite_has(connection: Connection, table: Table, what: str) -> bool:
+    schema = _schema_of(connection, table)
+    catalogue = f"{connection.dialect.identifier_preparer.quote_identifier(schema)}.sqlite_master" if schema else "sqlite_master"
+    query = text(f"SELECT EXISTS (SELECT 1 FROM {catalogue} WHERE {what} = :table COLLATE NOCASE)")  # noqa: S608 - a quoted name
+    return bool(connection.scalar(query, {"table": table.name}))
+
+
+def _ask(connection: Connection, query: TextClause, table: Table) -> Iterable[Any]:
+    """Return what a query of the catalogue says about a table."""
+    values = {"name": full_name(connection, table), "table": table.name, "schema": _schema_of(connection, table)}
+    return connection.scalars(query, {name: value for name, value in values.items() if f":{name}" in query.text}).all()
+
+
+def _schema_of(connection: Connection, table: Table) -> str | None:
+    schemas: Mapping[str | None, Any] = connection.get_execution_options().get("schema_translate_map") or {}
+    found: str | None = schemas.get(table.schema, table.schema)
+    return found
+
+
 def full_name(connection: Connection, table: Table) -> str:
     """Return a table's name in quotes as ``to_regclass`` takes it, with the schema that the connection knows it by."""
-    schemas: Mapping[str | None, Any] = connection.get_execution_options().get("schema_translate_map") or {}
-    schema, words = schemas.get(table.schema, table.schema), connection.dialect.identifier_preparer
+    schema, words = _schema_of(connection, table), connection.dialect.identifier_preparer
     return ".".join(words.quote_identifier(name) for name in (schema, table.name) if name)
 
 
@@ -121,13 +190,7 @@ def filtered(connection: Connection, tables: Iterable[Table]) -> list[str]:
 
 def _is_view(connection: Connection, table: Table) -> bool:
     query = _KIND.get(connection.dialect.name)
-    if query is None:
-        return False
-    schemas: Mapping[str | None, Any] = connection.get_execution_options().get("schema_translate_map") or {}
-    schema = schemas.get(table.schema, table.schema)
-    values = {"name": full_name(connection, table), "table": table.name, "schema": schema}
-    given = {name: value for name, value in values.items() if f":{name}" in query.text}
-    return any(connection.scalars(query, given))
+    return query is not None and any(_ask(connection, query, table))
 
 
 @contextmanager

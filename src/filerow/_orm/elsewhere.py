@@ -1,0 +1,54 @@
+"""Objects that a row has let go, and that the database itself may have given to another: a trigger's archive, a view's table.
+
+A trigger may copy what a row held into a table of old versions, and a view may show a part of its table. So where a table has
+triggers or rules, or is a view, all file columns of the database are asked before an object is dropped. An outbox asks them
+anyway, later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from sqlalchemy import Connection, Table
+
+from filerow._log import logger, named
+from filerow._orm.fields import Slot
+from filerow._orm.flush import Work
+from filerow._orm.ownership import Ref
+from filerow._orm.references import named_by_rows
+from filerow._orm.visibility import may_copy_rows, writes_through_view
+
+__all__ = ("keep_elsewhere", "say_unknown")
+
+
+def keep_elsewhere(work: Work, connection_of: Callable[[Slot], Connection]) -> list[Ref]:
+    """Take back the drop of each object that another row may name; return those of which nobody knows.
+
+    Args:
+        work: Has written its rows.
+        connection_of: The connection that has written a slot.
+    """
+    groups: dict[tuple[Connection, Table], dict[Ref, Slot]] = {}
+    for ref, slot in work.left.items():
+        table = slot.field.column.table
+        if isinstance(table, Table) and work.frame.dropped.get(ref, work) is None:  # no outbox sees to it
+            groups.setdefault((connection_of(slot), table), {})[ref] = slot
+    unknown: list[Ref] = []
+    for (connection, table), let_go in groups.items():
+        kept = set(let_go) if (through := writes_through_view(connection, table)) else set()
+        unknown += kept
+        if not through and may_copy_rows(connection, table):
+            kept = named_by_rows(connection, {slot.field.column for slot in let_go.values()}, let_go)
+        for ref in kept:
+            work.frame.restore(ref)
+    return unknown
+
+
+def say_unknown(refs: Collection[Ref]) -> None:
+    """Name objects that were let go through a view whose triggers or rules may have kept the rows behind it."""
+    if refs:
+        logger.warning(
+            "rows were changed or deleted through a view, so nobody knows whether the rows behind it are gone; their objects are "
+            "not deleted, a sweep with models of the tables themselves removes those that no row names: %s",
+            named(ref.path for ref in refs),
+        )
