@@ -60,19 +60,17 @@ class StorageRegistry:
         self._default: str | None = None
         self._guests: set[str] = set()
 
-    def register_backend(
-        self, backend: StorageBackend | str, key: str | None = None, *, deletes: bool = True, **options: Any
-    ) -> StorageBackend:
+    def register_backend(self, backend: StorageBackend | str, key: str | None = None, **options: Any) -> StorageBackend:
         """Register a backend.
 
         Args:
             backend: An instance, or a URL: ``file:///srv/files``, ``memory://``, ``s3://bucket/prefix``, ``gs://…``,
                 ``az://…``, or any protocol of fsspec (extra ``filerow[fsspec]``).
             key: The key to register under; required with a URL, and must agree with an instance's own key.
-            deletes: ``False`` makes this process a guest: a staging system on production's bucket, say. It reads and stores, and
-                never deletes an object that it has not stored itself in the same transaction: what leaves a row stays, sweep and
-                drain pass the backend over, and ``file.delete()`` is refused.
-            options: Passed on to the backend made from a URL, such as ``aws_endpoint=``.
+            options: Passed on to the backend made from a URL, such as ``aws_endpoint=``. One is for the registry: ``deletes=False``
+                makes this process a guest, a staging system on production's bucket, say. It reads and stores, and never deletes
+                an object that it has not stored itself in the same transaction: what leaves a row stays, sweep and drain pass
+                the backend over, and ``file.delete()`` is refused.
 
         Returns:
             The registered backend.
@@ -82,6 +80,9 @@ class StorageRegistry:
             TypeError: It is neither a backend nor a URL, or a backend comes with options.
             ValueError: A URL came without a key, or the key disagrees with the instance's.
         """
+        deletes = options.pop("deletes", True)
+        if not isinstance(deletes, bool):
+            raise TypeError(f"deletes is True or False, not {deletes!r}")
         if isinstance(backend, str):
             if not key:
                 msg = f"register_backend({backend!r}) needs a key: register_backend({backend!r}, key='docs')"
