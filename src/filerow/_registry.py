@@ -67,7 +67,7 @@ class StorageRegistry:
             backend: An instance, or a URL: ``file:///srv/files``, ``memory://``, ``s3://bucket/prefix``, ``gs://…``,
                 ``az://…``, or any protocol of fsspec (extra ``filerow[fsspec]``).
             key: The key to register under; required with a URL, and must agree with an instance's own key.
-            options: Passed on to the backend made from a URL, such as ``aws_endpoint=``. One is for the registry: ``deletes=False``
+            options: Passed on to the backend made from a URL, such as ``aws_endpoint=``. One is the registry's: ``deletes=False``
                 makes this process a guest, a staging system on production's bucket, say. It reads and stores, and never deletes
                 an object that it has not stored itself in the same transaction: what leaves a row stays, sweep and drain pass
                 the backend over, and ``file.delete()`` is refused.
