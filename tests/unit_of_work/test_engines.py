@@ -125,6 +125,26 @@ def test_the_first_session_of_an_engine_disturbs_no_statement_under_way(sqlite: 
     engine.dispose()
 
 
+def test_bulk_statements_ask_an_application_s_own_get_bind(sqlite: SQLite, store: Store) -> None:
+    engine = sqlite.engine()
+
+    class RoutingSession(Session):
+        def get_bind(self, mapper: Any = None, clause: Any = None) -> Engine:  # type: ignore[override]
+            return engine
+
+    with RoutingSession() as session:
+        session.execute(insert(Document), [{"title": "a", "file": file()}, {"title": "b", "file": file(b"old")}])
+        session.execute(insert(Document).values(title="c", file=file()))
+        session.execute(update(Document).where(Document.title == "b").values(file=file()))
+        session.execute(update(Document).where(Document.title == "b").values(title="b"))
+        session.execute(delete(Document).where(Document.title == "c"))
+        session.query(Document).filter_by(title="a").delete()
+        session.commit()
+    engine.dispose()
+    assert len(store.objects()) == 1
+    no_row_is_dangling(sqlite, store)
+
+
 MOCKS: dict[str, Callable[[], Any]] = {
     "Mock": Mock,
     "MagicMock": MagicMock,

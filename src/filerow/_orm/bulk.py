@@ -26,7 +26,14 @@ from filerow._orm.locks import has_row_locks, key_order
 from filerow._orm.ownership import Change, Ref
 from filerow._orm.rows import BATCH, any_of, is_database, lock_for_writing, locking, owned_by
 from filerow._orm.session import session_files
-from filerow._orm.sqlalchemy_private import autoflush, is_flushing, multi_values_of, with_values
+from filerow._orm.sqlalchemy_private import (
+    autoflush,
+    forget_own_arguments,
+    is_flushing,
+    listen_last,
+    multi_values_of,
+    with_values,
+)
 from filerow._orm.unsupported import (
     bind_of,
     entity_of,
@@ -67,6 +74,8 @@ def _fields_written(state: ORMExecuteState, mapper: Mapper[Any]) -> Sequence[Fie
 
 def run_bulk(state: ORMExecuteState) -> Result[Any] | None:
     """Run an ORM bulk statement on a class with file columns; ``None`` lets SQLAlchemy run any other statement itself."""
+    forget_own_arguments(state)
+    listen_last(state, forget_own_arguments)
     mapper, statement = _mapper_of(state), _statement_of(state)
     if mapper is None or statement is None or not concerns_files(state):
         return None

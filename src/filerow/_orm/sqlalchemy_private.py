@@ -15,6 +15,7 @@ __all__ = (
     "autoflush",
     "commits_each_statement",
     "equivalent_columns",
+    "forget_own_arguments",
     "is_flushing",
     "listen_last",
     "multi_values_of",
@@ -94,6 +95,14 @@ def savepoint_names(connection: Connection) -> list[str]:
         names.append(savepoint._savepoint)
         savepoint = savepoint._previous_nested
     return names[::-1]
+
+
+def forget_own_arguments(state: ORMExecuteState) -> None:
+    """Remove what ``invoke_statement()`` adds for ``Session.get_bind()`` (``_sa_skip_events``; 2.0.30 to 2.1.9).
+
+    An application's own ``get_bind(self, mapper=None, clause=None)``, as in SQLAlchemy's documentation, does not take it.
+    """
+    state.bind_arguments.pop("_sa_skip_events", None)
 
 
 def listen_last(state: ORMExecuteState, listener: Callable[[ORMExecuteState], Any]) -> None:
