@@ -215,6 +215,27 @@ def test_the_recipe_for_test_suites(engine: Engine, store: Store, check: Check, 
     assert store.objects() == before
 
 
+@each_joining_mode
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+def test_a_savepoint_that_begins_with_a_flush(
+    engine: Engine, store: Store, check: Check, before: set[tuple[str, str]], mode: str, end: str
+) -> None:
+    with engine.connect() as connection:
+        outer = connection.begin()
+        with joined(connection, mode) as session:
+            session.add(Document(title="outside", file=file(b"outside")))
+            session.flush()
+            with session.begin_nested(), session.begin_nested() as savepoint:
+                session.add(Document(title="inside", file=file(b"inside")))
+                session.flush()
+                if end == "rollback":
+                    savepoint.rollback()
+            session.commit()
+        outer.commit()
+    check()
+    assert len(store.objects() - before) == (1 if end == "rollback" else 2)
+
+
 def test_an_outer_savepoint_that_rolls_back(engine: Engine, store: Store, check: Check, before: set[tuple[str, str]]) -> None:
     with engine.connect() as connection, connection.begin():
         savepoint = connection.begin_nested()

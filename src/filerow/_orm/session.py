@@ -202,6 +202,7 @@ class SessionFiles:
         self._savepoints: set[Savepoint] = set()
         self._elsewhere: dict[Savepoint, int] = {}
         self._committed: WeakSet[SessionTransaction] = WeakSet()
+        self._begun: WeakSet[SessionTransaction] = WeakSet()
         self._interrupted: BaseException | None = None
         self._undone: list[Ref] = []
 
@@ -264,7 +265,7 @@ class SessionFiles:
 
     def keep(self, session: Session, work: Work) -> None:
         """Make what a piece of work has done part of the present transaction."""
-        connection = self.joined
+        connection = None if self._has_savepoint_to_begin(session) else self.joined
         outer = None if connection is None else outer_transaction(connection, make=True)
         if connection is None or outer is None:
             frame = self._ledger.frame(_chain(session))
@@ -276,6 +277,11 @@ class SessionFiles:
         self._kept += 1
         for one in self.connections:
             watch(one)
+
+    def _has_savepoint_to_begin(self, session: Session) -> bool:
+        """Return True if the session's savepoint has not begun on its connection, as SQLAlchemy does when it needs it."""
+        nested = session.get_nested_transaction()
+        return nested is not None and nested not in self._begun
 
     @property
     def joined(self) -> Connection | None:
@@ -290,6 +296,7 @@ class SessionFiles:
 
     def began_on(self, transaction: SessionTransaction, connection: Connection) -> None:
         """Note that a transaction or savepoint of the session has begun to use a connection."""
+        self._begun.add(transaction)
         if transaction.parent is None:
             self._use(connection, joined=not took_from_engine(transaction, connection))
         savepoint = _innermost_savepoint(connection)
@@ -318,7 +325,7 @@ class SessionFiles:
             remember(connection, ref(self), self._ledger)
 
     def _hand_over(self, transaction: SessionTransaction) -> None:
-        """Give the outer transaction what was done before there was a connection."""
+        """Give the outer transaction what was done before there was a connection, or a savepoint on it."""
         frame = self._ledger.take(ref(transaction))
         connection = self.joined
         outer = None if frame is None or connection is None else outer_transaction(connection, make=True)
