@@ -27,7 +27,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tools.sqlalchemy_suite", description=__doc__)
     add = parser.add_argument
     add("paths", nargs="*", help="of the suite: files, folders, pytest's options after --; by default test/orm and test/ext")
-    add("--writing", action="store_true", help="of these only the files whose tests write through sessions")
+    add("--writing", action="store_true", help="of these only the files that flush, roll back and delete most")
     add("--mode", action="append", type=Mode, choices=list(Mode), help="by default listeners, then files")
     add("--database", choices=database.NAMES, default="sqlite")
     add("--sqlalchemy", metavar="VERSION", default=distribution.installed(), help="in a venv of its own")

@@ -26,6 +26,10 @@ SESSION_EVENTS = (
 
 
 _expected: list[int] = []
+_mappers: list[Mapper[Any]] = []
+"""A mapper, to see what all mappers call."""
+_waiting: list[object] = []
+"""What Filerow has them call."""
 
 
 def _count() -> list[int]:
@@ -51,11 +55,16 @@ def _map_a_class() -> None:
         files: Any = Column(filerow.StoredObject("suite", multiple=True))
 
     ours.configure()
+    _mappers[:] = ours.mappers
     ours.dispose()
 
 
+def _called_by_mappers() -> list[object]:
+    return list(_mappers[0].dispatch.mapper_configured)
+
+
 def ensure_filerow_listens() -> None:
-    """Make Filerow listen to every Session; the suite removes all listeners between tests.
+    """Make Filerow listen to every mapper and Session; the suite removes all listeners between tests.
 
     Raises:
         RuntimeError: It does not listen as it did at first.
@@ -63,12 +72,14 @@ def ensure_filerow_listens() -> None:
     if not _expected:
         _map_a_class()
         _expected.extend(_count())
-    elif _count() != _expected:
+        _waiting.extend(_called_by_mappers())  # the suite is not imported yet
+    there = _called_by_mappers()
+    if not all(listener in there for listener in _waiting):
+        events.install()
+        _waiting[:] = [listener for listener in _called_by_mappers() if listener not in there]
+    if _count() != _expected:
         SessionEvents._clear()  # as the suite does; a test may have removed only some
         _map_a_class()
-        if not any(_count()):  # those that wait for mapped classes were removed, too
-            events.install()
-            _map_a_class()
     if not any(_expected) or _count() != _expected:
         raise RuntimeError(f"Filerow listens {_count()} times, not {_expected}")
 
