@@ -379,6 +379,8 @@ class Editor:
         self.session.expire(one)
         self.session.delete(one)
         self.look()
+        self.locked.add(key)  # even if the flush fails
+        self.active = True
         if not self.flush(fault):
             if one in self.session.deleted:
                 self.session.add(one)
@@ -386,8 +388,6 @@ class Editor:
             return False
         self.forget(key)
         self.writes[key] = None
-        self.locked.add(key)
-        self.active = True
         return True
 
     def merge(self, key: Key, column: str) -> bool:
