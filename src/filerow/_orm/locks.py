@@ -305,10 +305,13 @@ def lock_for_writing(connection: Connection, fields: Sequence[Field], options: M
     if connection.dialect.name != "sqlite":
         return
     field = fields[0]
+    table: object = field.column.table
+    if not isinstance(table, Table):
+        return
     statement = _write_locks.get(field)
-    if statement is None and isinstance(field.column.table, Table):
+    if statement is None:
         statement = _write_locks[field] = _write_lock(field.column)
-    for one in statement or ():
+    for one in statement:
         try:
             connection.execute(one, execution_options=options)
         except OperationalError as error:
