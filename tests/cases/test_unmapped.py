@@ -180,6 +180,8 @@ def test_statement_inside_from_statement_that_changes_no_file_runs(world: World)
     assert row.title == "b"
     making = insert(Named).values(name="new").returning(Named)
     assert world.session.scalars(select(Named).from_statement(making)).one().name == "new"
+    deleting = delete(Topic).where(Topic.id < 0).returning(Topic)
+    assert world.session.scalars(select(Topic).from_statement(deleting)).all() == []
     world.session.commit()
     assert world.stored(row.file) == b"kept"
 

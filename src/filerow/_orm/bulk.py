@@ -51,7 +51,7 @@ from filerow._orm.unsupported import (
 from filerow._orm.visibility import hides_kept_rows, may_lock
 from filerow.exceptions import UnsupportedRouteError
 
-__all__ = ("Inline", "concerns_files", "inline_values", "refuse_ctes", "run_bulk", "values_of")
+__all__ = ("Inline", "concerns_files", "inline_values", "refuse_ctes", "run_bulk", "values_of", "writing_part")
 
 Key = tuple[Any, ...]
 OwnedRows = dict[Key, dict[Field, tuple[Ref, ...]]]
@@ -76,7 +76,7 @@ def run_bulk(state: ORMExecuteState) -> Result[Any] | None:
     """Run an ORM bulk statement on a class with file columns; ``None`` lets SQLAlchemy run any other statement itself."""
     forget_own_arguments(state)
     listen_last(state, forget_own_arguments)
-    mapper, statement = _mapper_of(state), _statement_of(state)
+    mapper, statement = _mapper_of(state), writing_part(state.statement)
     if mapper is None or statement is None or not concerns_files(state):
         return None
     if not is_database(bind_of(state)):
@@ -103,9 +103,8 @@ def refuse_ctes(compiled: Any) -> None:
             refuse_inside("a CTE", cte.element, values_of(cte.element))
 
 
-def _statement_of(state: ORMExecuteState) -> Insert | Update | Delete | None:
-    """Return the statement that writes rows; ``select(Model).from_statement(...)`` may hold one."""
-    statement: Any = state.statement
+def writing_part(statement: Any) -> Insert | Update | Delete | None:
+    """Return the statement that writes rows, which ``select(Model).from_statement(...)`` may hold; ``None`` if there is none."""
     if isinstance(statement, FromStatement):
         statement = statement.element
     return statement if isinstance(statement, Insert | Update | Delete) else None
@@ -116,7 +115,7 @@ def _mapper_of(state: ORMExecuteState) -> Mapper[Any] | None:
     mapper = state.bind_mapper
     if mapper is None or not (state.is_insert or state.is_update or state.is_delete) or not state.is_orm_statement:
         return None
-    statement = _statement_of(state)
+    statement = writing_part(state.statement)
     if statement is None:
         return None
     if entity_of(statement) is not None:

@@ -28,7 +28,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from filerow._file.list import FileObjectList, base_of, own_list, rebase
 from filerow._file.object import FileObject
-from filerow._orm.bulk import concerns_files, refuse_ctes, run_bulk
+from filerow._orm.bulk import concerns_files, refuse_ctes, run_bulk, writing_part
 from filerow._orm.column import StoredObject, binding_refused
 from filerow._orm.fields import Field, forget_row_fields, has_files, learn, learn_links, link_fields, refuse_one_default, slot_of
 from filerow._orm.flush import check_backend
@@ -358,7 +358,7 @@ def _before_cursor_execute(
         return
     if getattr(compiled, "ctes", None) and sessions_of_connection(connection):
         refuse_ctes(compiled)
-    if context.isdelete and link_fields(compiled.statement.table):
+    if context.isdelete and link_fields(_table_of(compiled)):
         for files in sessions_of_connection(connection):
             if files.flush is not None:
                 _links_deleted(files, files.flush, connection, context)
@@ -375,7 +375,7 @@ def _after_cursor_execute(
         return
     for files in sessions_of_connection(connection):
         if files.flush is not None:
-            files.flush.short.add(context.compiled.statement.table)
+            files.flush.short.add(_table_of(context.compiled))
 
 
 def _notice(connection: Connection, end: End | None) -> None:
@@ -392,9 +392,15 @@ def _notice(connection: Connection, end: End | None) -> None:
             outer.doubt(end.value)
 
 
+def _table_of(compiled: Any) -> Any:
+    """Return the table that a compiled DELETE names."""
+    statement = writing_part(compiled.statement)
+    return None if statement is None else statement.table
+
+
 def _links_deleted(files: SessionFiles, flush: Flush, connection: Connection, context: Any) -> None:
     """Drop the files of rows that a flush removes from a ``secondary=`` table, which no class's event announces."""
-    table = context.compiled.statement.table
+    table = _table_of(context.compiled)
     work = files.work(put_copy)
     for one, slot in read_links(connection, table, context.compiled_parameters):
         refuse_autocommit(connection)
