@@ -5,11 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-__all__ = ("logger", "named", "objects")
+__all__ = ("cause_of", "logger", "named", "objects")
 
 logger = logging.getLogger("filerow")
 
 _NAMED = 5
+
+
+def cause_of(message: str, path: str) -> str:
+    """Return what an error says without the object that it names, so that the same failure of many objects is one message."""
+    return message.replace(path, "…") if path else message
 
 
 def named(names: Iterable[object]) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from filerow import StorageBackend
+from filerow._file.transfer import Delete
+from filerow._orm.ownership import Ref
 from filerow.backends.base import PutOptions
 from filerow.backends.fsspec import FSSpecBackend
 from filerow.backends.obstore import ObstoreBackend
@@ -21,6 +23,7 @@ from filerow.exceptions import (
     StoragePermissionError,
     UnsupportedOperationError,
 )
+from filerow.outbox._drain import Failure, log_failures
 from tests.backends.stores import s3_options, s3fs_options
 from tests.servers._s3 import S3Server
 from tests.servers.limited_s3 import Answer, Asked, LimitedS3, Limits
@@ -297,3 +300,21 @@ def test_answer_of_another_server_is_not_shown_whole(store: Store) -> None:
         backend.put("c", b"x", OVERWRITE)
     assert "SignatureDoesNotMatch" in str(caught.value)
     assert "AKIA" not in str(caught.value)
+
+
+def test_same_failure_of_many_objects_is_logged_once(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    backend, proxy = store
+    paths = [f"{number}" for number in range(1_000, 1_020)]
+    for path in paths:
+        backend.put(path, b"x", OVERWRITE)
+
+    def script(asked: Asked) -> Answer | None:
+        if asked.kind == "bulk-delete":
+            return refused_with("AccessDenied")
+        return Answer.error(403, "AccessDenied") if asked.action == "s3:DeleteObject" else None
+
+    proxy.script = script
+    Delete(backend, paths).run()
+    failed = backend.delete(paths)
+    log_failures(Failure(Ref("docs", path), error.message, dead=False) for path, error in failed.items())
+    assert [record.getMessage().count("20 objects") for record in caplog.records if record.name == "filerow"] == [1, 1]

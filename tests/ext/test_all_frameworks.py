@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 TEXT = b"what the file holds, to be read from its start to its end"
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1\x08\2\0\0\0\x90wS\xde"
+LARGE = 1 << 20
 VIEW = {"filename", "content_type", "size", "last_modified", "metadata"}
 
 
@@ -488,3 +489,24 @@ def test_mistakes_of_clients_are_not_logged(site: Site, caplog: pytest.LogCaptur
     assert_problem(site.client.get(f"{signed(site)}0"), 403)
     assert_problem(site.client.put("/files/docs/a.txt", content=b"new"), 403)
     assert logged(caplog) == []
+
+
+@pytest.mark.parametrize("way", ["signed", "handler"])
+@pytest.mark.parametrize("fault", ["fails", "ends"])
+def test_store_failure_in_the_midst_of_a_download_is_logged_once(
+    site: Site, caplog: pytest.LogCaptureFixture, way: str, fault: str
+) -> None:
+    document = site.world.stored(big=FileObject(filename="a.txt", content=bytes(LARGE)))
+    assert document.big
+    url = document.big.sign() if way == "signed" else f"/documents/{document.id}/file"
+    cause = TimeoutError("no answer after 30 s") if fault == "fails" else None
+    with failing(site, Fault("stream", error=cause, keep=LARGE // 2)), contextlib.suppress(httpx.HTTPError):
+        answer = site.client.get(url)
+        assert len(answer.content) < LARGE
+    eventually(lambda: logged(caplog))
+    [record] = logged(caplog)
+    said = record.getMessage()
+    assert record.levelno == logging.ERROR
+    assert f"'{document.big.path}' on backend 'docs'" in said
+    assert "broken off" in said
+    assert fault == "ends" or "no answer after 30 s" in said

@@ -12,7 +12,7 @@ from filerow._content import BytesContent, Content, Meter, expect_length, prepar
 from filerow._document import Facts
 from filerow._execution.batch import Job, raise_if, run_all, run_all_async
 from filerow._execution.threads import in_thread, until_ended
-from filerow._log import logger, named, objects
+from filerow._log import cause_of, logger, named, objects
 from filerow._paths import is_generated
 from filerow._presentation import present
 from filerow._registry import storages
@@ -396,7 +396,7 @@ class Delete:
         storages.failed_deletes += len(failed)
         alike: dict[tuple[str, bool], list[str]] = {}
         for path, error in failed.items():
-            alike.setdefault((error.message, is_generated(path)), []).append(path)
+            alike.setdefault((cause_of(error.message, path), is_generated(path)), []).append(path)
         for (cause, generated), paths in alike.items():
             where = (named(paths), self._backend.key, cause)
             if self._certain:

@@ -129,12 +129,17 @@ def clean_message(text: str, secrets: tuple[str, ...] = ()) -> str:
     text = text.partition("\n\nDebug source")[0]
     for secret in secrets:
         text = text.replace(secret, "***")
-    text = _PAGE.sub(_page, _XML_ERROR.sub(_in_words, text))
+    text = _NOISE.sub("", _PAGE.sub(_page, _XML_ERROR.sub(_in_words, text)))
     text = " ".join(_USERINFO.sub(r"\1***@", _QUERY.sub(r"\1?…", text)).split())
     return text if len(text) <= _MOST else f"{text[:_MOST]}…"
 
 
 _MOST = 1_000
+# What is another with each request, so that the same failure of many objects would be as many messages.
+_NOISE = re.compile(
+    r" in [\d.]+(?:ns|µs|ms|s)\b(?:, after \d+ retries, max_retries: \d+, retry_timeout: [\d.]+\w*)?"
+    r"|\bRequestId:\s*[\w-]+|\bTime:\s*[\d:.TZ-]+"
+)
 _XML_ERROR = re.compile(r"(?:<\?xml[^>]*>\s*)?<((?:\w+:)?)Error\b[^>]*>.*?</\1Error>", re.DOTALL)
 _IN_XML = re.compile(r"<(?:\w+:)?(Code|Message)>([^<]*)<")
 _PAGE = re.compile(r"<(?:!doctype\s+html|html)\b.*", re.DOTALL | re.IGNORECASE)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeAlias, cast
 
-from filerow.exceptions import IntegrityError
+from filerow._log import logger
+from filerow.exceptions import IntegrityError, StorageError
 
 if TYPE_CHECKING:
     from filerow.backends.base import StorageBackend
@@ -65,6 +66,9 @@ class Body:
                 left -= len(chunk)
                 yield chunk
             self._expect_none(left)
+        except StorageError as error:
+            self._log(error, left)
+            raise
         finally:
             if isinstance(chunks, Generator):
                 chunks.close()
@@ -81,6 +85,9 @@ class Body:
                 left -= len(chunk)
                 yield chunk
             self._expect_none(left)
+        except StorageError as error:
+            self._log(error, left)
+            raise
         finally:
             if isinstance(chunks, AsyncGenerator):
                 await chunks.aclose()
@@ -92,6 +99,13 @@ class Body:
     async def begin_async(self, chunk_size: int = CHUNK) -> AsyncChunks:
         """Read the first chunk; see :meth:`begin`."""
         return await AsyncChunks.begun(self.stream_async(chunk_size))
+
+    def _log(self, error: StorageError, left: int) -> None:
+        """Log a failure that no status can tell any more; one before the first byte becomes an answer of its own."""
+        sent = self.length - left
+        if sent:
+            cause = "" if error.__cause__ is None else f" ({type(error.__cause__).__name__})"
+            logger.error("an answer was broken off after %s of %s bytes: %s%s", f"{sent:,}", f"{self.length:,}", error, cause)
 
     def _expect_none(self, left: int) -> None:
         if left > 0:

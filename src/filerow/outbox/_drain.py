@@ -41,7 +41,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import SQLAlchemyError
 
 from filerow._execution.batch import run_all
-from filerow._log import logger, named, objects
+from filerow._log import cause_of, logger, named, objects
 from filerow._orm.ownership import Ref
 from filerow._registry import storages
 from filerow.exceptions import StorageError
@@ -323,7 +323,8 @@ def log_failures(failures: Iterable[Failure]) -> None:
     """Log what could not be deleted: one message for each backend and cause, for a store that is down refuses everything."""
     alike: dict[tuple[str, str, bool], list[str]] = {}
     for failure in failures:
-        alike.setdefault((failure.ref.backend, failure.error, failure.dead), []).append(failure.ref.path)
+        cause = cause_of(failure.error, failure.ref.path)
+        alike.setdefault((failure.ref.backend, cause, failure.dead), []).append(failure.ref.path)
     for (key, error, dead), paths in alike.items():
         what = (objects(len(paths)), key, named(paths), error)
         if dead:
