@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +139,35 @@ def test_short_run_has_nothing_in_any_column() -> None:
     assert head.split()[-len(COLUMNS) :] == list(COLUMNS)
     assert total.split()[-len(COLUMNS) :] == ["0"] * len(COLUMNS)
     assert int(total.split()[1].replace(",", "")) > 10, "somebody has worked"
+
+
+_CONDUCTOR = """
+import sys, time
+from pathlib import Path
+from tools.chaos.conductor import Conductor
+process = Conductor(None, None, {}, Path(sys.argv[1]), 1)._spawn(["sleep", "60"])
+print(process.pid, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux ends them")
+@pytest.mark.parametrize("paused", [False, True], ids=["running", "paused"])
+def test_processes_end_with_a_conductor_that_is_killed(tmp_path: Path, paused: bool) -> None:
+    conductor = subprocess.Popen([sys.executable, "-c", _CONDUCTOR, tmp_path], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert conductor.stdout is not None
+    process = int(conductor.stdout.readline())
+    state = Path(f"/proc/{process}/cmdline")
+    eventually(lambda: state.read_bytes().startswith(b"sleep"))
+    if paused:
+        os.kill(process, signal.SIGSTOP)
+    conductor.kill()
+    conductor.communicate()
+    eventually(lambda: not state.exists() or not state.read_bytes())  # what nobody has waited for has no arguments any more
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.02)

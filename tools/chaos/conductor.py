@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.chaos.databases import ChaosDatabase
+from tools.chaos.leash import leashed
 from tools.chaos.proxy import KINDS, FaultyProxy
 
 __all__ = ("Conductor",)
@@ -133,7 +134,7 @@ class Conductor:
 
     def _spawn(self, command: list[str]) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
-            return subprocess.Popen(command, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            return subprocess.Popen(leashed(command), env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def _tend(self) -> None:
         """Start what has ended by itself: a drain ends when it has lost its database."""
@@ -234,7 +235,7 @@ class Conductor:
 
     def run_python(self, code: str) -> None:
         """Run a few words in a process of the application."""
-        subprocess.run([sys.executable, "-c", code], env=self._environment, check=True)
+        subprocess.run(leashed([sys.executable, "-c", code]), env=self._environment, check=True)
 
     def _waiting(self) -> bool:
         counts = self._run("stats", "--json", "--app", "tools.chaos.application:Base")
@@ -243,7 +244,7 @@ class Conductor:
 
     def _run(self, *arguments: str) -> str:
         done = subprocess.run(
-            [*_FILEROW, *arguments], env=self._environment, capture_output=True, text=True, check=False, timeout=300
+            leashed([*_FILEROW, *arguments]), env=self._environment, capture_output=True, text=True, check=False, timeout=300
         )
         if done.returncode not in {0, 1} or "Traceback" in done.stderr:
             message = f"filerow {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
