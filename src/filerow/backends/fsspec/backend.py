@@ -42,9 +42,9 @@ from filerow.backends._headers import encode_metadata, headers_of
 from filerow.backends._sign_request import check_bound
 from filerow.backends._types import ObjectInfo, PutOptions, SignRequest, Unfinished
 from filerow.backends.base import StorageBackend
+from filerow.backends.fsspec.answers import code_of, status_of
 from filerow.backends.fsspec.errors import ByNumber, meaning_of, words_of
 from filerow.backends.fsspec.flavours import first_of, flavour_of, info_of, protocol_of
-from filerow.backends.fsspec.s3fs import code_of, status_of
 from filerow.exceptions import (
     InvalidOptionError,
     InvalidPathError,

@@ -11,7 +11,7 @@ from typing import Any, Self
 from filerow.backends._answers import code_in, meaning_of_answer
 from filerow.backends._deadlines import is_timeout
 from filerow.backends._foreign import is_portable
-from filerow.backends.fsspec.s3fs import code_of, status_of
+from filerow.backends.fsspec.answers import answer_in, code_of, status_of
 from filerow.exceptions import (
     ForkedProcessError,
     InvalidPathError,
@@ -81,9 +81,11 @@ class ByNumber:
 
 def words_of(error: BaseException) -> str:
     """Return what an error says; of one that stands for a store's answer, what the answer says."""
-    answer, status = error.__cause__ if code_of(error) else None, status_of(error)
-    said = f"{type(error).__name__}: {answer if isinstance(answer, Exception) else error}"
-    return said if code_of(error) or status is None else f"{said} (HTTP status {status}; a proxy may have answered)"
+    answer = answer_in(error)
+    if answer is None or not code_of(error):
+        said, status = f"{type(error).__name__}: {error}", status_of(error)
+        return said if status is None else f"{said} (HTTP status {status}; a proxy may have answered)"
+    return f"{type(error).__name__}: {answer}"
 
 
 _AS_THEY_ARE = (FileNotFoundError, FileExistsError, TimeoutError, NotImplementedError)
@@ -100,11 +102,11 @@ def meaning_of(error: BaseException, text: str, operation: str, path: str) -> tu
         operation: What was asked for.
         path: Of which object; empty where there is none.
     """
-    if isinstance(error, _AS_THEY_ARE):
-        return None, ""
     known = meaning_of_answer(code_of(error) or code_in(str(error)), status_of(error))
     if known is not None:
         return known.kind, f"{known.advice}: {text}"
+    if isinstance(error, _AS_THEY_ARE):
+        return None, ""
     if isinstance(error, PermissionError) or status_of(error) in {401, 403}:
         what = "they may not delete it, or a lock keeps it" if operation == "delete" else "they may not do this"
         return StoragePermissionError, f"the store refused the credentials, or {what}: {text}"

@@ -11,10 +11,12 @@ from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any, ClassVar
 
+from filerow.backends._answers import meaning_of_answer
 from filerow.backends._conditions import Conditions, heeded
 from filerow.backends._sign_request import Bound, length_range
 from filerow.backends._types import Capabilities, ObjectInfo, SignRequest, Unfinished
 from filerow.backends.fsspec import s3fs
+from filerow.backends.fsspec.answers import code_of
 from filerow.backends.fsspec.errors import by_number
 from filerow.backends.fsspec.remote import smb
 from filerow.backends.fsspec.remote.ftp import guard
@@ -445,4 +447,6 @@ def copy_on_azure(fs: Any, source: str, target: str) -> None:
     except errors.ResourceNotFoundError as error:
         raise FileNotFoundError(source) from error
     except (errors.ResourceExistsError, errors.ResourceModifiedError) as error:
+        if meaning_of_answer(code_of(error), None) is not None:  # archived, locked: of the source, or of neither
+            raise
         raise FileExistsError(target) from error

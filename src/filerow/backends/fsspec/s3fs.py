@@ -9,8 +9,9 @@ from typing import Any
 from filerow._execution.steps import Call
 from filerow.backends._answers import BUSY_CODES, NO_PLACE, REFUSED_KEYS
 from filerow.backends._conditions import Conditions, Worth, WriteReply
+from filerow.backends.fsspec.answers import code_of, status_of
 
-__all__ = ("UnreadableError", "code_of", "conditions_of", "delete_many", "is_refusal", "may_list", "status_of")
+__all__ = ("UnreadableError", "conditions_of", "delete_many", "is_refusal", "may_list")
 
 _NOT_KNOWN = frozenset({400, 405, 501})
 _BUSY = frozenset({429, 500, 502, 503, 504})
@@ -70,29 +71,6 @@ def _call(function: Callable[..., Any], *args: Any, **options: Any) -> Call:
         raise NotImplementedError  # FSSpecBackend works in threads
 
     return Call(function, never, args, options)
-
-
-def _answer_in(error: BaseException | None) -> Mapping[str, Any]:
-    """Return the answer of the store that an error comes from, as botocore reads it; empty where there was none."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))  # an error that was raised from itself is its own cause
-        answer: Mapping[str, Any] = getattr(error, "response", None) or {}
-        if "ResponseMetadata" in answer:
-            return answer
-        error = error.__cause__
-    return {}
-
-
-def status_of(error: BaseException) -> int | None:
-    """Return the HTTP status that an error of s3fs comes from."""
-    status = _answer_in(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
-    return None if status is None else int(status)
-
-
-def code_of(error: BaseException) -> str:
-    """Return the error code that an answer of the store gives, or its status where it gives none; empty for no answer."""
-    return str(_answer_in(error).get("Error", {}).get("Code") or "")
 
 
 def is_refusal(error: BaseException) -> bool:

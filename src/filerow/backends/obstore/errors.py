@@ -80,6 +80,8 @@ def meaning_of(error: BaseException, raw: str, text: str, operation: str, path: 
             "no credentials were given, as options of the backend or in the environment, so the cloud was asked for those of "
             f"this machine, and gave none: {text}"
         )
+    if kind is StorageError and code_in(raw) in NO_PLACE:
+        return kind, f"the bucket or container does not exist: {message}"
     advice = next((advice for sign, advice in _ADVICE.items() if sign in text), "") if kind is StorageError else ""
     return kind, advice + message
 
