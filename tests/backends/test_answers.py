@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import Column, Integer, MetaData, Table, create_engine, select
+from sqlalchemy.orm import Session, registry
 
-from filerow import StorageBackend
-from filerow._file.transfer import Delete
-from filerow._orm.ownership import Ref
+from filerow import FileObject, StorageBackend, StoredObject, storages
 from filerow.backends.base import PutOptions
 from filerow.backends.fsspec import FSSpecBackend
 from filerow.backends.obstore import ObstoreBackend
@@ -23,7 +24,7 @@ from filerow.exceptions import (
     StoragePermissionError,
     UnsupportedOperationError,
 )
-from filerow.outbox._drain import Failure, log_failures
+from filerow.outbox import Outbox
 from tests.backends.stores import s3_options, s3fs_options
 from tests.servers._s3 import S3Server
 from tests.servers.limited_s3 import Answer, Asked, LimitedS3, Limits
@@ -302,19 +303,36 @@ def test_answer_of_another_server_is_not_shown_whole(store: Store) -> None:
     assert "AKIA" not in str(caught.value)
 
 
-def test_same_failure_of_many_objects_is_logged_once(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("drains", [False, True], ids=["session", "drain"])
+def test_same_failure_of_many_objects_is_logged_once(store: Store, caplog: pytest.LogCaptureFixture, drains: bool) -> None:
     backend, proxy = store
-    paths = [f"{number}" for number in range(1_000, 1_020)]
-    for path in paths:
-        backend.put(path, b"x", OVERWRITE)
+    storages.register_backend(backend)
+    metadata = MetaData()
+    outbox = Outbox(metadata, retention=timedelta(0)) if drains else None
+    table = Table("paper", metadata, Column("id", Integer, primary_key=True), Column("file", StoredObject("docs")))
+    paper = type("Paper", (), {})
+    registry().map_imperatively(paper, table)
+    engine = create_engine("sqlite://")
+    metadata.create_all(engine)
 
     def script(asked: Asked) -> Answer | None:
         if asked.kind == "bulk-delete":
             return refused_with("AccessDenied")
         return Answer.error(403, "AccessDenied") if asked.action == "s3:DeleteObject" else None
 
-    proxy.script = script
-    Delete(backend, paths).run()
-    failed = backend.delete(paths)
-    log_failures(Failure(Ref("docs", path), error.message, dead=False) for path, error in failed.items())
-    assert [record.getMessage().count("20 objects") for record in caplog.records if record.name == "filerow"] == [1, 1]
+    with Session(engine) as session:
+        for _ in range(20):
+            one = paper()
+            one.file = FileObject(content=b"x")
+            session.add(one)
+        session.commit()
+        proxy.script = script
+        for one in session.scalars(select(paper)):
+            session.delete(one)
+        session.commit()
+    if outbox is not None:
+        outbox.drain(engine)
+    [line] = [record.getMessage() for record in caplog.records if record.name == "filerow"]
+    assert "20 objects" in line
+    engine.dispose()
+    storages.clear_backends()
