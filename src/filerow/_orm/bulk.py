@@ -251,6 +251,7 @@ def _update(state: ORMExecuteState, statement: Update, mapper: Mapper[Any], fiel
     _refuse_autocommit(state, values.changes, before)
     _refuse_flushed_rows(state, {slot_of(change).field for change in values.changes}, before)
     refuse_sharing(values.changes, _matched(state, mapper, values, before), "UPDATE")
+    _name_as_given(state, mapper, fields, keys, before)
     _tell_old(values, before, keys)
     files = session_files(state.session)
     work = files.work(values.put_copy, partial(_connection, state))
@@ -422,6 +423,18 @@ def _read(
     return owned
 
 
+def _name_as_given(
+    state: ORMExecuteState, mapper: Mapper[Any], fields: Sequence[Field], keys: Sequence[Key] | None, rows: OwnedRows
+) -> None:
+    """Name rows by the keys that were given for them, which may look otherwise than the rows' own: ``{"id": "7"}``."""
+    missing = [key for key in keys or () if key not in rows]
+    strange = [key for key in rows if keys is not None and key not in keys]
+    for key in missing if strange else ():
+        for found, owned in _read(state, mapper, fields, [key], lock=False).items():
+            rows.pop(found, None)
+            rows[key] = owned
+
+
 def _reads(
     state: ORMExecuteState, query: Any, columns: Sequence[Any], keys: Sequence[Key] | None
 ) -> list[tuple[Select[Any], Any]]:
@@ -435,8 +448,17 @@ def _reads(
 # -- shared ----------------------------------------------------------------------------------------------------------------
 
 
+_BY_ROW = frozenset({None, "auto", "bulk"})
+
+
 def _connection(state: ORMExecuteState) -> Connection:
-    """Return the connection that runs the statement, wherever ``bind_arguments`` sends it."""
+    """Return the connection that runs the statement, wherever ``bind_arguments`` sends it.
+
+    SQLAlchemy asks for that of the class alone when an INSERT or UPDATE is given a list of rows.
+    """
+    by_row = state.is_executemany and not state.is_delete and state.execution_options.get("dml_strategy") in _BY_ROW
+    if by_row and state.bind_mapper is not None and state.session.connection_callable is None:
+        return state.session.connection(bind_arguments={"mapper": state.bind_mapper.base_mapper})
     return state.session.connection(bind_arguments=dict(state.bind_arguments))
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 from sqlalchemy import Column, Connection, Engine, FromClause, Table
@@ -223,15 +224,39 @@ def _read(owned: Owned, connection: Connection, rows: TableRows) -> None:
     for lock in (True, False) if may_lock(connection, tables) else (False,):
         if not columns and not lock:
             return
-        for row in read_locked(connection, mapper, rows.source, key.columns, columns, list(groups), lock=lock):
+        read = partial(read_locked, connection, mapper, rows.source, key.columns, columns, lock=lock)
+        for states, row in _matched(groups, read, len(key.at)):
             held = dict(zip(columns, row[len(key.at) :], strict=True))
-            for state in groups.pop(tuple(row[: len(key.at)]), ()):
+            for state in states:
                 for one in row_fields_of(state.mapper):
                     if one.column in held:
                         owned.note(state, one, held[one.column], locked=lock)
         if not groups or connection.dialect.name not in HIDES_ROWS:
             return
         # Rows that this user may see and not lock, by a policy: what they name is worth knowing, but may change any moment.
+
+
+def _matched(
+    groups: dict[tuple[Any, ...], list[InstanceState[Any]]],
+    read: Callable[[Sequence[tuple[Any, ...]]], Iterable[Any]],
+    width: int,
+) -> Iterator[tuple[list[InstanceState[Any]], Any]]:
+    """Yield objects with their rows, and take them out of the groups.
+
+    A row's key may look otherwise than its object's: ``D(id="7")``, a type that normalises, CHAR that pads. Then only the
+    database knows which rows are meant, and is asked for each.
+    """
+    strange = False
+    for row in read(list(groups)):
+        states = groups.pop(tuple(row[:width]), None)
+        strange = strange or states is None
+        if states is not None:
+            yield states, row
+    for key in list(groups) if strange else ():
+        for row in read([key]):
+            states = groups.pop(key, None)
+            if states is not None:
+                yield states, row
 
 
 def _key_of(mapper: Mapper[Any], source: FromClause) -> TableKey:
