@@ -51,6 +51,7 @@ class Facts(NamedTuple):
         version_id: The version of a versioned bucket.
         last_modified: Seconds since the Unix epoch.
         metadata: The application's own JSON values.
+        extra: Fields of the document that this release does not know: a later one wrote them, and reads them again.
     """
 
     backend: str = ""
@@ -63,7 +64,10 @@ class Facts(NamedTuple):
     version_id: str | None = None
     last_modified: float | None = None
     metadata: Mapping[str, Any] = NO_METADATA
+    extra: Mapping[str, Any] = NO_METADATA
 
+
+_KNOWN = frozenset({"v", *Facts._fields}) - {"extra"}
 
 _NOTHING_SAID = (None,) * 5
 
@@ -85,6 +89,7 @@ def to_document(facts: Facts) -> dict[str, Any]:
         "version_id": facts.version_id,
         "last_modified": facts.last_modified,
         "metadata": dict(facts.metadata),
+        **facts.extra,
     }
 
 
@@ -108,7 +113,10 @@ def facts_from(document: str | bytes | Mapping[str, Any]) -> Facts:
     value = _parse(document)
     version = value.get("v")
     if version == VERSION:
-        return _facts(value, value.get("backend"), value.get("path"), value.get("filename"))
+        facts = _facts(value, value.get("backend"), value.get("path"), value.get("filename"))
+        if len(value) <= len(_KNOWN):  # as ours always are
+            return facts
+        return facts._replace(extra=MappingProxyType({key: value[key] for key in value if key not in _KNOWN}))
     if version is not None:
         msg = f"this document has version {version!r}; this release of filerow reads up to {VERSION}: upgrade filerow"
         raise DocumentError(msg)

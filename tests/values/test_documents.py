@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from filerow import FileObject, storages
-from filerow._document import facts_from, public_view
+from filerow._document import Facts, facts_from, public_view, to_document
 from filerow.exceptions import DocumentError, FilerowError
 from tests.values.frameworks import advanced_alchemy
 from tests.values.rows import loaded
@@ -165,3 +165,18 @@ def test_older_documents_of_sqlalchemy_file_have_only_a_path() -> None:
 
 def test_every_error_of_a_document_is_ours() -> None:
     assert issubclass(DocumentError, FilerowError)
+
+
+# -- fields of a later release -------------------------------------------------------------------------------------------
+
+
+def test_unknown_fields_of_our_documents_survive() -> None:
+    document = {**to_document(Facts("docs", "a/b", "cat.png")), "variants": {"thumb": 1}, "since": 7}
+    facts = facts_from(document)
+    assert facts.extra == {"variants": {"thumb": 1}, "since": 7}
+    assert to_document(facts._replace(filename="dog.png")) == {**document, "filename": "dog.png"}
+
+
+def test_unknown_fields_of_others_documents_do_not() -> None:
+    document = {"backend": "docs", "path": "a/b", "filename": "cat.png", "saved": True, "url": "/srv/cat.png", "files": [1]}
+    assert facts_from(document).extra == {}

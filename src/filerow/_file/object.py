@@ -337,7 +337,7 @@ class FileObject:
         if self._content is not None:
             raise FileStateError(f"{self!r} cannot be pickled before it is stored")
         self._sole = False
-        return _unpickle, (type(self), tuple(self._facts._replace(metadata=dict(self._facts.metadata))), self._state)
+        return _unpickle, (type(self), _picklable(self._facts), self._state)
 
     # -- from a client's own upload ------------------------------------------------------------------------------------
 
@@ -744,6 +744,10 @@ def open_upload(file: FileObject, data: object, ignored: Tuning) -> Upload:
 def _raise_first(failed: Mapping[str, StorageError]) -> None:
     for error in failed.values():
         raise error
+
+
+def _picklable(facts: Facts) -> tuple[Any, ...]:
+    return tuple(facts._replace(metadata=dict(facts.metadata), extra=dict(facts.extra)))
 
 
 def _unpickle(cls: type[FileObject], facts: tuple[Any, ...], state: FileState) -> FileObject:
