@@ -30,7 +30,7 @@ from filerow.exceptions import (
     StoragePermissionError,
     UnsupportedOperationError,
 )
-from tests.backends.stores import LARGE_BODY, bucket_of, s3fs_options, shared
+from tests.backends.stores import LARGE_BODY, NO_BUCKET, bucket_of, s3fs_options, shared
 from tests.backends.test_obstore import fetch
 from tests.servers import samba
 from tests.servers._relay import Relay
@@ -488,3 +488,25 @@ def test_memory_is_fsspecs_own() -> None:
     name = uuid.uuid4().hex
     FSSpecBackend("memory", f"memory://{name}").put("a", b"x")
     assert fsspec.filesystem("memory").cat_file(f"/{name}/a") == b"x"
+
+
+# -- a bucket that is missing ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("kind", ["s3", "gcs", "azure"])
+def test_missing_bucket_is_neither_empty_nor_rid_of_its_objects(request: pytest.FixtureRequest, kind: str) -> None:
+    if kind == "s3":
+        backend = FSSpecBackend("docs", f"s3://{NO_BUCKET}/docs", **s3fs_options(request.getfixturevalue("s3_server")))
+    elif kind == "gcs":
+        endpoint = request.getfixturevalue("gcs_server").endpoint
+        backend = FSSpecBackend("docs", f"gs://{NO_BUCKET}/docs", project="p", token="anon", endpoint_url=endpoint)
+    else:
+        server = request.getfixturevalue("azurite_server")
+        account = f"AccountName={server.account_name};AccountKey={server.account_key}"
+        connection = f"DefaultEndpointsProtocol=http;{account};BlobEndpoint={server.endpoint};"
+        backend = FSSpecBackend("docs", f"az://{NO_BUCKET}/docs", connection_string=connection)
+    with pytest.raises(StorageError, match="does not exist"):
+        list(backend.list())
+    for paths in (["a"], ["a", "b"]):
+        assert list(backend.delete(paths)) == paths

@@ -169,6 +169,42 @@ def test_lost_database_is_not_said_to_lack_something(
     assert "Stopped. To go on: filerow " in done.err
 
 
+RAW = """
+
+import sqlite3
+from sqlalchemy import NullPool, create_engine, event
+
+engine = create_engine({url!r}, poolclass=NullPool)
+connections = []
+
+@event.listens_for(engine, "connect")
+def set_pragma(connection, record):
+    connections.append(connection)
+    if len(connections) > 1:
+        raise sqlite3.OperationalError("database is locked")
+"""
+
+
+@pytest.mark.parametrize("command", ["check", "sweep", "drain", "stats", "ls document.file", "undelete docs a", "doctor"])
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_error_of_a_driver_that_is_not_translated_is_one_line(
+    database: EmptyDatabase, make_shop: Callable[..., Shop], command: str
+) -> None:
+    url = database.engine().url.render_as_string()
+    shop = make_shop(SHOP + RAW.format(url=url))
+    shop.module.Base.metadata.create_all(database.engine())
+    done = run(*command.split(), "--app", "shop:Base", "--url", "shop:engine")
+    assert "database is locked" in done.err + done.out
+    assert "Traceback" not in done.err
+    if command == "doctor":  # which goes on with what it can ask
+        assert done.code == 1
+        assert "docs" in done.out
+    else:
+        assert done.code == 2
+        assert "OperationalError" in done.err
+        assert len(done.err.splitlines()) <= 2
+
+
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_refused_statement_is_not_said_to_lack_something(database: EmptyDatabase, shop: Shop) -> None:
     assert database.server is not None

@@ -265,12 +265,13 @@ def _asking(engine: Engine) -> Generator[None]:
     """Name the database that refused a statement, or was lost."""
     try:
         yield
-    except (DBAPIError, ConnectionError) as error:  # some drivers raise the latter when they cannot connect again
-        if isinstance(error, FilerowError):
+    except Exception as error:
+        # some drivers raise a ConnectionError when they cannot connect again, and errors that SQLAlchemy does not translate
+        if isinstance(error, FilerowError) or not (isinstance(error, (DBAPIError, ConnectionError)) or _is_driver_s(error)):
             raise
         cause = error.orig if isinstance(error, DBAPIError) else error
         told = f"{type(cause).__name__}: {in_one_line(hidden(str(cause)))}"
-        if isinstance(error, ConnectionError) or error.connection_invalidated:
+        if isinstance(error, ConnectionError) or (isinstance(error, DBAPIError) and error.connection_invalidated):
             msg = f"{_shown_url(engine)}: the connection was lost: {told}; run it once more when the database is there again"
         else:
             msg = f"{_shown_url(engine)} refused a statement: {told}"
@@ -278,9 +279,17 @@ def _asking(engine: Engine) -> Generator[None]:
         raise CannotRunError(msg) from error
 
 
-def _misses_something(error: DBAPIError) -> bool:
+_DRIVERS = frozenset({"aiomysql", "aiosqlite", "asyncmy", "asyncpg", "psycopg", "psycopg2", "pymysql", "sqlite3"})
+
+
+def _is_driver_s(error: Exception) -> bool:
+    """Return True if an error is one that a database's driver defines."""
+    return any(kind.__module__.partition(".")[0] in _DRIVERS for kind in type(error).__mro__)
+
+
+def _misses_something(error: Exception) -> bool:
     """Return True if a statement was refused because a table, a column or a function is not there."""
-    told = str(error.orig)
+    told = str(error.orig if isinstance(error, DBAPIError) else error)
     return any(words in told for words in _MISSING)
 
 

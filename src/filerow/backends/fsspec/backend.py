@@ -22,7 +22,6 @@ from typing import Any, NoReturn
 from filerow._buffers import BUFFERS, Buffer
 from filerow._execution.steps import run
 from filerow._execution.threads import in_thread
-from filerow.backends._answers import NO_PLACE
 from filerow.backends._conditions import AT_ONCE, NO_BULK_DELETE, VERSIONS, Worth, hidden, note_single_deletes, probe_path
 from filerow.backends._deadlines import is_timeout
 from filerow.backends._foreign import (
@@ -62,6 +61,7 @@ except ImportError as error:
     msg = "FSSpecBackend needs fsspec: install the extra 'filerow[fsspec]', or 'filerow[s3]', 'filerow[gcs]', 'filerow[azure]'"
     raise ImportError(msg) from error
 
+_NO_PLACE = "the bucket or container does not exist"
 _RANGE = 4 << 20  # bytes of one range request while streaming
 _WEEK = 7 * 24 * 3600
 _memory = threading.Lock()  # fsspec's memory filesystem is one dictionary for the process, without a lock of its own
@@ -308,7 +308,7 @@ class FSSpecBackend(StorageBackend):
         try:
             remove_file(self._client, self._flavour, self._at(path))
         except FileNotFoundError as error:
-            return error if code_of(error) in NO_PLACE else None
+            return None if self._flavour.has_place(self.fs, self._root) else error
         except IsADirectoryError:
             return None
         except Exception as error:  # each path's failure is its own  # noqa: BLE001
@@ -407,7 +407,12 @@ class FSSpecBackend(StorageBackend):
         self._client.invalidate_cache()
         if self._flavour.one_refusal and prefix and not is_folder(self._client, self._at(prefix)):
             return  # it lists a file as what is in it
-        yield from self._walk(prefix, start_after.encode())
+        found = False
+        for info in self._walk(prefix, start_after.encode()):
+            found = True
+            yield info
+        if not found and not self._flavour.has_place(self.fs, self._root):
+            raise StorageError(_NO_PLACE, operation="list", backend=self._key, path=prefix)
 
     def _walk(self, folder: str, after: bytes) -> Iterator[ObjectInfo]:
         """Yield a folder's objects in byte order, one ``ls`` per folder, skipping folders that lie before ``after``."""

@@ -6,12 +6,12 @@ import io
 import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any, ClassVar
 
-from filerow.backends._answers import meaning_of_answer
+from filerow.backends._answers import NO_PLACE, meaning_of_answer
 from filerow.backends._conditions import Conditions, heeded
 from filerow.backends._sign_request import Bound, length_range
 from filerow.backends._types import Capabilities, ObjectInfo, SignRequest, Unfinished
@@ -109,8 +109,11 @@ class Flavour:
         Raises:
             OSError: The request failed as a whole, and nobody knows which objects it has deleted.
         """
-        with suppress(FileNotFoundError):  # said when none of them is there
+        try:
             fs.rm(list(names))
+        except FileNotFoundError:  # said when none of them is there
+            if not self.has_place(fs, next(iter(names))):
+                raise
         return {}
 
     def is_refusal(self, error: BaseException) -> bool:
@@ -120,6 +123,10 @@ class Flavour:
 
     def may_list(self, fs: Any, root: str) -> bool:  # noqa: ARG002 - for those that hide what is missing
         """Return False if the credentials may not list, so that what is missing is forbidden."""
+        return True
+
+    def has_place(self, fs: Any, root: str) -> bool:  # noqa: ARG002 - where files are, folders are made as they are needed
+        """Return False if the bucket itself is missing, which looks as if all its objects were; asked where nothing was found."""
         return True
 
     def sign(self, fs: Any, path: str, request: SignRequest) -> str:
@@ -237,6 +244,9 @@ class _S3(Flavour):
     def may_list(self, fs: Any, root: str) -> bool:
         return s3fs.may_list(fs, root)
 
+    def has_place(self, fs: Any, root: str) -> bool:
+        return _is_found(lambda: fs.call_s3("list_objects_v2", Bucket=root.partition("/")[0], MaxKeys=1))
+
     def sign(self, fs: Any, path: str, request: SignRequest) -> str:
         answer = "Response" if request.method == "GET" else ""
         bound: dict[str, Any] = {"client_method": f"{request.method.lower()}_object"}
@@ -303,6 +313,9 @@ class _GCS(Flavour):
         fixed = {name: headers[header] for name, header in _FIXED.items() if header in headers}
         return {**chosen, "fixed_key_metadata": fixed} if fixed else chosen
 
+    def has_place(self, fs: Any, root: str) -> bool:
+        return _is_found(lambda: fs.call("GET", "b/{}/o", root.partition("/")[0], maxResults="1", json_out=True))
+
     def copy(self, fs: Any, source: str, target: str) -> None:
         copy_on_gcs(fs, source, target)
 
@@ -341,12 +354,28 @@ class _Azure(Flavour):
     def open_options(self, headers: Mapping[str, str], metadata: Mapping[str, str]) -> dict[str, Any]:
         return {**self.pipe_options(headers, metadata), "metadata": dict(metadata)}
 
+    def has_place(self, fs: Any, root: str) -> bool:
+        async def first() -> None:
+            async for _ in fs.service_client.get_container_client(root.partition("/")[0]).list_blobs(results_per_page=1):
+                return
+
+        return _is_found(lambda: import_module("fsspec.asyn").sync(fs.loop, first))
+
     def copy(self, fs: Any, source: str, target: str) -> None:
         copy_on_azure(fs, source, target)
 
     def sign(self, fs: Any, path: str, request: SignRequest) -> str:
         bound = {"content_type": request.content_type, "content_disposition": request.content_disposition}
         return str(fs.sign(path, expiration=request.expires_in, **bound))
+
+
+def _is_found(look: Callable[[], Any]) -> bool:
+    """Return False if a look ends with the word that there is no such place; what fails otherwise says nothing of that."""
+    try:
+        look()
+    except Exception as error:  # noqa: BLE001
+        return not isinstance(error, FileNotFoundError) and code_of(error) not in NO_PLACE
+    return True
 
 
 _FLAVOURS: Mapping[str, Callable[[], Flavour]] = {

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine, MetaData
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 
 from filerow._execution.batch import iterate_async
 from filerow.exceptions import FilerowError
@@ -76,6 +76,7 @@ def _run(checks: Sequence[tuple[str, Check]]) -> Iterator[Progress]:
 def _found(name: str, check: Check) -> Iterator[Finding]:
     try:
         yield from check()
-    except (FilerowError, SQLAlchemyError, OSError) as error:  # the other checks may still say why
+    except Exception as error:  # the others may still say why; drivers raise what nobody translates  # noqa: BLE001
         cause = error.orig if isinstance(error, DBAPIError) else error
-        yield Finding("check-failed", f"this could not be checked: {cause}", where=name)
+        kind = "" if isinstance(error, FilerowError) else f"{type(cause).__name__}: "
+        yield Finding("check-failed", f"this could not be checked: {kind}{cause}", where=name)
