@@ -435,3 +435,20 @@ def test_statement_on_another_row_runs_in_any_listener(world: World) -> None:
         world.session.commit()
     assert [world.stored(one.file) for one in rows(world)] == [b"new", b"statement"]
     assert world.count() == 2
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback", "close"])
+@order
+def test_savepoint_that_a_listener_leaves_open_ends_with_the_transaction(world: World, end: str, *, first: bool) -> None:
+    row, other = world.add(file=world.file(b"old")), world.add(file=world.file(b"other"))
+    other.file = world.file(b"another")
+    world.session.flush()
+    row.file = world.file(b"new")
+    with listening(world, lambda session: session.begin_nested() and None, first=first):
+        if end != "commit":
+            world.session.flush()
+        getattr(world.session, end)()
+    world.session.close()
+    expected = [b"new", b"another"] if end == "commit" else [b"old", b"other"]
+    assert [world.stored(one.file) for one in rows(world)] == expected
+    assert world.count() == 2

@@ -388,7 +388,8 @@ class SessionFiles:
         that keeps SQLAlchemy from telling us that the transaction has ended, and nobody would come back to delete. In synchronous
         code the connection is given back first, so that no request holds it.
         """
-        transaction = session.get_nested_transaction() or session.get_transaction()
+        nested = None if self.sent else session.get_nested_transaction()  # COMMIT ends a savepoint that a listener has left open
+        transaction = nested or session.get_transaction()
         if transaction is None:
             return
         self._committed.add(transaction)
@@ -437,7 +438,8 @@ class SessionFiles:
 
     def _settle(self, transaction: SessionTransaction) -> None:
         """Delete what the transaction has dropped, or leave it to the outer transaction the session has joined."""
-        frame = self._ledger.take(ref(transaction))
+        committed = transaction in self._committed
+        frame = self._ledger.take_all() if committed else self._ledger.take(ref(transaction))
         if frame is None:
             return
         connection = still_open(self.connections)
