@@ -129,7 +129,7 @@ class Work:
         owners = {ref: slot_of(change) for change in changes if change.owned for ref in change.old}
         fresh = {*self.frame.stored, *made}
         decided = plan(changes, fresh, self.is_dropped, self._may_move, self._taken(changes, fresh))
-        self._adopt(decided)  # first, for a copy takes over the facts that this finds out
+        self._adopt(decided, fresh)  # first, for a copy takes over the facts that this finds out
         self._copy(decided)
         for move in decided.move:
             ref = ref_of(move.file)
@@ -210,16 +210,15 @@ class Work:
         for copy, file in zip(decided.copy, copies, strict=True):
             self.frame.undo.append(self.assign(copy.change, copy.position, file))
 
-    def _adopt(self, decided: Plan) -> None:
-        fresh = self.frame.stored
-        staged = [adopt for adopt in decided.adopt if ref_of(adopt.file) not in fresh]
+    def _adopt(self, decided: Plan, fresh: Container[Ref]) -> None:
+        staged = [adopt for adopt in decided.adopt if ref_of(adopt.file) not in self.frame.stored]
         self.adopted.update((ref_of(adopt.file), slot_of(adopt.change)) for adopt in staged)
         if not staged:
             return
         # each is looked at, for it may have been deleted since it was stored
         jobs = [Inspect(facts_of(a.file), storages.resolve(facts_of(a.file).backend), _rules(a.change)) for a in staged]
         try:
-            with _alone([adopt.file for adopt in staged]):
+            with _alone([adopt.file for adopt in staged if ref_of(adopt.file) not in fresh]):  # those are this flush's own
                 self._run(jobs, [(a.change, a.file) for a in staged], made=False)
         except ObjectNotFoundError as error:
             error.message = f"this file's object was deleted, or never stored; save(data) it, or give another. {error.message}"
