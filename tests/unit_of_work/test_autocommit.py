@@ -225,3 +225,35 @@ def test_sqlite_with_a_begin_of_its_own_has_transactions(engine: Any, store: Mem
         session.commit()
     begun.dispose()
     assert len(list(store.list())) == 2
+
+
+# -- tables without transactions -------------------------------------------------------------------------------------------
+
+without_transactions = pytest.mark.parametrize("kind", ["MyISAM", "Aria"])
+
+
+@pytest.mark.parametrize("database", ["mariadb"], indirect=True)
+@without_transactions
+def test_files_of_tables_without_transactions_are_refused(
+    database: EmptyDatabase, engine: Any, store: MemoryBackend, kind: str
+) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"ALTER TABLE paper ENGINE = {kind}")
+    engine = database.engine()  # each asks once for each table
+    there = {one.path for one in store.list()}
+    changes: list[Callable[[Session], object]] = [
+        lambda session: session.add(Paper(file=page())),
+        lambda session: setattr(session.get_one(Paper, 1), "file", None),
+        lambda session: session.delete(session.get_one(Paper, 1)),
+        lambda session: session.execute(insert(Paper), [{"file": page()}]),
+        lambda session: session.execute(update(Paper).where(Paper.id == 2).values(file=page())),
+        lambda session: session.execute(delete(Paper)),
+    ]
+    for change in changes:
+        with Session(engine) as session, pytest.raises(UnsupportedRouteError, match="ENGINE = InnoDB"):
+            change(session)
+            session.flush()
+    assert {one.path for one in store.list()} == there
+    with Session(engine) as session:
+        session.get_one(Paper, 1).title = "a row may change as long as its files stay"
+        session.commit()

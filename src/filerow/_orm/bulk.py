@@ -45,6 +45,7 @@ from filerow._orm.unsupported import (
     refuse_core_strategy,
     refuse_insert_from_select,
     refuse_inside,
+    refuse_no_transactions,
     refuse_repeated_rows,
     refuse_sharing,
 )
@@ -341,6 +342,8 @@ def _refuse_autocommit(state: ORMExecuteState, changes: Iterable[Change], before
     """Refuse to give or take files on a connection without transactions."""
     if any(change.new for change in changes) or any(refs for owned in before.values() for refs in owned.values()):
         refuse_autocommit(_connection(state))
+        fields = {*(slot_of(change).field for change in changes), *(field for owned in before.values() for field in owned)}
+        refuse_no_transactions(_connection(state), [field.column.table for field in fields])
 
 
 def _refuse_flushed_rows(state: ORMExecuteState, fields: Collection[Field], before: OwnedRows) -> None:

@@ -49,7 +49,7 @@ from filerow._orm.ownership import Change
 from filerow._orm.rows import Owned, begin_savepoints, connection_of, is_database, read_into, read_links, read_owned
 from filerow._orm.session import Flush, SessionFiles, session_files, sessions_of_connection
 from filerow._orm.sqlalchemy_private import listen_last
-from filerow._orm.unsupported import refuse_autocommit
+from filerow._orm.unsupported import refuse_autocommit, refuse_no_transactions
 from filerow._orm.verify import verify
 from filerow._orm.watch import End, unwatch, watch_of
 from filerow.exceptions import UntrustedDocumentError
@@ -244,14 +244,19 @@ def _before_flush(session: Session, context: UOWTransaction, instances: object) 
 
 def _refuse_autocommit(session: Session, changes: Iterable[Change]) -> None:
     """Refuse to give or take files on a connection without transactions."""
-    rows: dict[object, InstanceState[Any]] = {}
+    rows: dict[tuple[object, object], InstanceState[Any]] = {}
     for change in changes:
-        state = slot_of(change).owner
+        state, field = slot_of(change)
         if isinstance(state, InstanceState) and (change.new or change.old or change.unsure):
-            rows.setdefault(state.mapper.base_mapper if session.connection_callable is None else state, state)
-    for connection in {connection_of(session, state) for state in rows.values()}:
+            who = state.mapper.base_mapper if session.connection_callable is None else state
+            rows.setdefault((who, field.column.table), state)
+    tables: dict[Connection, list[object]] = {}
+    for (_, table), state in rows.items():
+        tables.setdefault(connection_of(session, state), []).append(table)
+    for connection, written in tables.items():
         if is_database(connection):
             refuse_autocommit(connection)
+            refuse_no_transactions(connection, written)
 
 
 def _catch_up(mapper: Mapper[Any], connection: Connection, state: InstanceState[Any]) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Hashable, Sequence
+from collections.abc import Container, Hashable, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Delete, Engine, Insert, Update, inspect
+from sqlalchemy import Connection, Delete, Engine, Insert, Table, Update, inspect
 from sqlalchemy.orm import Mapper, ORMExecuteState
 
 from filerow._orm.fields import Field, fields_in_table, slot_of
 from filerow._orm.ownership import Change
 from filerow._orm.sqlalchemy_private import commits_each_statement
+from filerow._orm.visibility import has_transactions
 from filerow.exceptions import UnsupportedRouteError
 
 __all__ = (
@@ -23,6 +24,7 @@ __all__ = (
     "refuse_core_strategy",
     "refuse_insert_from_select",
     "refuse_inside",
+    "refuse_no_transactions",
     "refuse_repeated_rows",
     "refuse_sharing",
 )
@@ -49,6 +51,17 @@ def refuse_autocommit(connection: Connection) -> None:
             "another level, such as READ COMMITTED or, on SQLite, SERIALIZABLE"
         )
         raise UnsupportedRouteError(msg)
+
+
+def refuse_no_transactions(connection: Connection, tables: Iterable[object]) -> None:
+    """Refuse to give or take files of tables whose rows no rollback takes back, as those of MyISAM."""
+    for table in dict.fromkeys(tables):
+        if isinstance(table, Table) and not has_transactions(connection, table):
+            msg = (
+                f"the storage engine of {table.fullname} has no transactions, so a rollback would delete the bytes of rows that "
+                f"stay; ALTER TABLE {table.fullname} ENGINE = InnoDB"
+            )
+            raise UnsupportedRouteError(msg)
 
 
 def refuse_inside(place: str, statement: Insert | Update | Delete, given: Container[Any]) -> None:

@@ -19,6 +19,7 @@ __all__ = (
     "check_shows_all",
     "filtered",
     "full_name",
+    "has_transactions",
     "hides_kept_rows",
     "may_copy_rows",
     "may_lock",
@@ -47,6 +48,25 @@ def may_lock(connection: Connection, tables: Iterable[object]) -> bool:
             if connection.scalar(_LOCKABLE, {"name": name}) is False:
                 return False
             known.add(name)
+    return True
+
+
+_TRANSACTIONAL = text(
+    "SELECT e.transactions = 'YES' FROM information_schema.tables t JOIN information_schema.engines e ON e.engine = t.engine "
+    "WHERE t.table_schema = coalesce(:schema, database()) AND t.table_name = :table"
+)
+_transactional: WeakKeyDictionary[Pool, set[tuple[str | None, str]]] = WeakKeyDictionary()
+
+
+def has_transactions(connection: Connection, table: Table) -> bool:
+    """Return False if the rows of a table outlive a rollback, as on MariaDB and MySQL those of some storage engines do."""
+    if connection.dialect.name not in {"mysql", "mariadb"}:
+        return True
+    known, name = _transactional.setdefault(connection.engine.pool, set()), (_schema_of(connection, table), table.name)
+    if name not in known:
+        if not all(_ask(connection, _TRANSACTIONAL, table)):
+            return False
+        known.add(name)
     return True
 
 
