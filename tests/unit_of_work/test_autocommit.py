@@ -255,5 +255,5 @@ def test_files_of_tables_without_transactions_are_refused(
             session.flush()
     assert {one.path for one in store.list()} == there
     with Session(engine) as session:
-        session.get_one(Paper, 1).title = "a row may change as long as its files stay"
+        session.get_one(Paper, 1).title = "files stay"
         session.commit()
