@@ -27,7 +27,7 @@ def main(parent: int, command: Sequence[str]) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it has ended meanwhile
             return
-    os.execvp(command[0], command)  # noqa: S606 - no shell is needed
+    os.execvp(command[0], list(command))  # noqa: S606 - no shell is needed
 
 
 if __name__ == "__main__":
