@@ -371,6 +371,24 @@ def test_metadata_changed_by_one_survives_the_other(shelf: Library) -> None:
         assert [dict(file.metadata) for file in session.get_one(Book, key).pages] == [{"by": "them"}, {"by": "me"}, {}, {}]
 
 
+@pytest.mark.parametrize("more", [False, True])
+def test_metadata_of_a_page_put_twice_is_changed_in_both_places(shelf: Library, *, more: bool) -> None:
+    key = shelf.add("ab")
+    session, book = shelf.load(key)
+
+    def describe(pages: Any) -> None:
+        pages[0] = pages[0].replace(metadata={"by": "them"})
+        pages.extend([page("x")] if more else [])
+
+    shelf.edit(key, describe)
+    with session:
+        book.pages.insert(0, book.pages[0])
+        session.commit()
+    with Session(shelf.engine) as session:
+        found = [(names([file]), dict(file.metadata)) for file in session.get_one(Book, key).pages]
+    assert found == [("a", {"by": "them"}), ("a", {"by": "them"}), ("b", {}), *([("x", {})] if more else [])]
+
+
 def test_a_page_moved_from_list_to_list_moves_once(shelf: Library) -> None:
     source, goal = shelf.add("abc"), shelf.add("z")
     session, book = shelf.load(source)

@@ -16,7 +16,7 @@ def merged(base: Sequence[FileObject], theirs: Sequence[FileObject], mine: Seque
 
     What either side has removed is gone. What I have added follows its left neighbour, or the nearest one that is still there,
     and whatever they have added behind that. Apart from that the order is theirs, unless they have not changed the list at all.
-    A file whose filename or metadata one side has changed has the change; if both have, mine.
+    A file whose filename or metadata one side has changed has the change, wherever I have put it; if both have, mine.
 
     Args:
         base: The list that both sides have edited.
@@ -34,7 +34,7 @@ def merged(base: Sequence[FileObject], theirs: Sequence[FileObject], mine: Seque
         if ref in sides.theirs and ref not in held:
             left = ref
         elif ref in sides.theirs or ref not in sides.base:
-            added.setdefault(left, []).append(file)
+            added.setdefault(left, []).append(sides.newest(file))
         held.setdefault(ref, file)
     return list(_woven(sides, theirs, held, added))
 
