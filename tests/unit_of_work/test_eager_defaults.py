@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, func
@@ -46,7 +47,7 @@ def session(store: Store) -> Iterator[Session]:
 
 
 @pytest.mark.parametrize("mapped", [Stamped, Counted])
-def test_new_rows_keep_their_files(session: Session, store: Store, mapped: type[Stamped | Counted]) -> None:
+def test_new_rows_keep_their_files(session: Session, store: Store, mapped: Any) -> None:
     session.add_all([mapped(file=FileObject(content=b"%d" % number)) for number in (1, 2)])
     session.commit()
     assert [row.file.get_content() for row in session.query(mapped) if row.file] == [b"1", b"2"]
