@@ -63,7 +63,8 @@ class Around:
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, Any, Any]:
         """End a test, and hand what was found to whoever writes results."""
         if self._treatment is not None:
-            self._treatment.end_body()
+            cleans_up = hasattr(getattr(item, "cls", None), "teardown_test")  # it may remove the very databases
+            self._treatment.end_body(cleans_up=cleans_up)
         try:
             return (yield)
         finally:

@@ -158,9 +158,11 @@ class FileColumn(ExtraColumn):
         self._causes.begin()
         self._is_over, self._findings = False, None
 
-    def end_body(self) -> None:
-        """From now on, whatever deletes rows or tables is not the test's."""
+    def end_body(self, *, cleans_up: bool) -> None:
+        """From now on, whatever deletes rows, tables or databases is not the test's."""
         self._is_over = True
+        if cleans_up:
+            self._compare()
 
     def finish(self) -> Iterable[Finding]:
         """Compare unless the suite has deleted rows, and forget what has no row any more."""

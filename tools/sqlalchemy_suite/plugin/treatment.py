@@ -13,8 +13,8 @@ class Treatment:
     def begin(self, test: str) -> None:
         """Get ready before anything of a test runs; "" before tests are collected."""
 
-    def end_body(self) -> None:
-        """Learn that the test has run; its fixtures are about to be torn down."""
+    def end_body(self, *, cleans_up: bool) -> None:
+        """Learn that the test has run, and whether it cleans up by itself before its fixtures do."""
 
     def finish(self) -> Iterable[Finding]:
         """Return what was found once everything of the test has ended."""
