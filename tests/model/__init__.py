@@ -38,6 +38,5 @@ Lists are not merged                                        lists       44
 Rows of two shards with one key are taken for one           shards     312
 Statements go to the first shard                            shards       0
 A savepoint is not begun in each database                   shards     437
-What was decided is not compared with what was written      hostile    397
 ==========================================================  ========  ====
 """
