@@ -25,6 +25,7 @@ from filerow._orm.flush import Work, check_backend
 from filerow._orm.locks import has_row_locks, key_order
 from filerow._orm.ownership import Change, Ref
 from filerow._orm.rows import BATCH, any_of, is_database, lock_for_writing, locking, owned_by
+from filerow._orm.schemas import of_statement
 from filerow._orm.session import session_files
 from filerow._orm.sqlalchemy_private import (
     autoflush,
@@ -265,7 +266,7 @@ def _update(state: ORMExecuteState, statement: Update, mapper: Mapper[Any], fiel
         if keys is None and not before and written <= 0:
             work.forget({-1})  # no row took the files
     _keep_what_is_left(work, state, mapper, fields, before)
-    say_unknown(keep_elsewhere(work, lambda _: _connection(state)))
+    _keep_elsewhere(work, state)
     _tell_outbox(work, state)
     files.keep(state.session, work)
     return result
@@ -316,10 +317,10 @@ def _delete(state: ORMExecuteState, mapper: Mapper[Any], fields: Sequence[Field]
                 work.let_go(ref, Slot(key, column))
     deleted = result.rowcount if isinstance(result, CursorResult) else -1
     left = _keep_what_is_left(work, state, mapper, fields, before)
-    if deleted < len(before) - left and hides_kept_rows(_connection(state), cast("Table", mapper.local_table)):
+    if deleted < len(before) - left and _may_hide_rows(state, mapper):
         _say_unsure(work.frame.dropped)
         work.frame.dropped.clear()
-    say_unknown(keep_elsewhere(work, lambda _: _connection(state)))
+    _keep_elsewhere(work, state)
     if deleted > len(before):
         msg = (
             "%d rows of %s were deleted that could not be locked before (by row level security, say); a sweep finds their objects"
@@ -328,6 +329,16 @@ def _delete(state: ORMExecuteState, mapper: Mapper[Any], fields: Sequence[Field]
     _tell_outbox(work, state)
     files.keep(state.session, work)
     return result
+
+
+def _keep_elsewhere(work: Work, state: ORMExecuteState) -> None:
+    with of_statement(state.execution_options):
+        say_unknown(keep_elsewhere(work, lambda _: _connection(state)))
+
+
+def _may_hide_rows(state: ORMExecuteState, mapper: Mapper[Any]) -> bool:
+    with of_statement(state.execution_options):
+        return hides_kept_rows(_connection(state), cast("Table", mapper.local_table))
 
 
 def _say_unsure(dropped: Iterable[Ref]) -> None:
@@ -343,7 +354,8 @@ def _refuse_autocommit(state: ORMExecuteState, changes: Iterable[Change], before
     if any(change.new for change in changes) or any(refs for owned in before.values() for refs in owned.values()):
         refuse_autocommit(_connection(state))
         fields = {*(slot_of(change).field for change in changes), *(field for owned in before.values() for field in owned)}
-        refuse_no_transactions(_connection(state), [field.column.table for field in fields])
+        with of_statement(state.execution_options):
+            refuse_no_transactions(_connection(state), [field.column.table for field in fields])
 
 
 def _refuse_flushed_rows(state: ORMExecuteState, fields: Collection[Field], before: OwnedRows) -> None:
@@ -412,7 +424,9 @@ def _read(
     known = fields_of(mapper)  # the others are columns of children
     query: Any = select(*columns, *(getattr(mapper.class_, f.key) if f in known else f.column for f in fields))
     if lock:
-        if not may_lock(connection, [one.column.table for one in fields]):
+        with of_statement(state.execution_options):
+            lockable = may_lock(connection, [one.column.table for one in fields])
+        if not lockable:
             return owned  # nobody may say what the rows own until this transaction ends
         lock_for_writing(connection, fields, _reading(state))
     if lock or connection.dialect.name in {"mysql", "mariadb"}:  # without a lock MySQL shows rows as they once were

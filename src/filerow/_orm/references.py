@@ -38,6 +38,7 @@ from sqlalchemy.sql import Select
 from filerow._document import located_in
 from filerow._orm.column import StoredObject
 from filerow._orm.ownership import Ref
+from filerow._orm.schemas import schema_of, statement_options
 from filerow._paths import folders_of, is_generated
 from filerow._registry import storages
 from filerow.exceptions import DocumentError
@@ -323,8 +324,7 @@ _tables: WeakKeyDictionary[Pool, set[str]] = WeakKeyDictionary()
 
 
 def _exists(connection: Connection, table: Table) -> bool:
-    schemas = connection.get_execution_options().get("schema_translate_map") or {}
-    schema, known = schemas.get(table.schema, table.schema), _tables.setdefault(connection.engine.pool, set())
+    schema, known = schema_of(connection, table), _tables.setdefault(connection.engine.pool, set())
     name = f"{schema}.{table.name}"
     if name not in known and inspect(connection).has_table(table.name, schema=schema):
         known.add(name)
@@ -372,7 +372,7 @@ def _values(
     """
     name = connection.dialect.name
     # of this statement alone: a connection would keep them, and a DELETE has no rows to stream
-    options = {"yield_per": _ROWS} if stream else {}
+    options = {**statement_options(), **({"yield_per": _ROWS} if stream else {})}
     keys = column.table.primary_key.columns
     statements: list[tuple[Select[Any], dict[str, Any]]] = []
     if name in _ASKED_BY_PATH:

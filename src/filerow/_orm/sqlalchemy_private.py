@@ -54,8 +54,8 @@ def commits_each_statement(connection: Connection) -> bool:
 
     SQLite's driver knows whether a listener has sent the BEGIN that it does not send itself.
     """
-    if connection.dialect.name == "sqlite":
-        driver: Any = connection.connection.driver_connection
+    driver: Any = connection.connection.driver_connection
+    if hasattr(driver, "in_transaction") and hasattr(driver, "isolation_level"):
         return driver.isolation_level is None and not driver.in_transaction
     if connection._is_autocommit_isolation():
         return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import Pool
 
 from filerow._log import named
+from filerow._orm.schemas import schema_of
 from filerow.exceptions import MaintenanceRefusedError
 
 __all__ = (
@@ -62,7 +63,7 @@ def has_transactions(connection: Connection, table: Table) -> bool:
     """Return False if the rows of a table outlive a rollback, as on MariaDB and MySQL those of some storage engines do."""
     if connection.dialect.name not in {"mysql", "mariadb"}:
         return True
-    known, name = _transactional.setdefault(connection.engine.pool, set()), (_schema_of(connection, table), table.name)
+    known, name = _transactional.setdefault(connection.engine.pool, set()), (schema_of(connection, table), table.name)
     if name not in known:
         if not all(_ask(connection, _TRANSACTIONAL, table)):
             return False
@@ -124,7 +125,7 @@ def writes_through_view(connection: Connection, table: Table) -> bool:
 
 
 def _sqlite_has(connection: Connection, table: Table, what: str) -> bool:
-    schema = _schema_of(connection, table)
+    schema = schema_of(connection, table)
     catalogue = f"{connection.dialect.identifier_preparer.quote_identifier(schema)}.sqlite_master" if schema else "sqlite_master"
     query = text(f"SELECT EXISTS (SELECT 1 FROM {catalogue} WHERE {what} = :table COLLATE NOCASE)")  # noqa: S608 - a quoted name
     return bool(connection.scalar(query, {"table": table.name}))
@@ -132,19 +133,13 @@ def _sqlite_has(connection: Connection, table: Table, what: str) -> bool:
 
 def _ask(connection: Connection, query: TextClause, table: Table) -> Iterable[Any]:
     """Return what a query of the catalogue says about a table."""
-    values = {"name": full_name(connection, table), "table": table.name, "schema": _schema_of(connection, table)}
+    values = {"name": full_name(connection, table), "table": table.name, "schema": schema_of(connection, table)}
     return connection.scalars(query, {name: value for name, value in values.items() if f":{name}" in query.text}).all()
-
-
-def _schema_of(connection: Connection, table: Table) -> str | None:
-    schemas: Mapping[str | None, Any] = connection.get_execution_options().get("schema_translate_map") or {}
-    found: str | None = schemas.get(table.schema, table.schema)
-    return found
 
 
 def full_name(connection: Connection, table: Table) -> str:
     """Return a table's name in quotes as ``to_regclass`` takes it, with the schema that the connection knows it by."""
-    schema, words = _schema_of(connection, table), connection.dialect.identifier_preparer
+    schema, words = schema_of(connection, table), connection.dialect.identifier_preparer
     return ".".join(words.quote_identifier(name) for name in (schema, table.name) if name)
 
 

@@ -277,7 +277,11 @@ class FSSpecBackend(StorageBackend):
         return await in_thread(self._copy_over, source, target)
 
     def _delete(self, paths: Sequence[str]) -> Mapping[str, BaseException]:
-        names = {self._at(path): path for path in paths}
+        names: dict[str, str] = {}
+        for path in paths:
+            with suppress(FileNotFoundError):  # no such path is ever stored, so there is nothing to delete
+                names[self._at(path)] = path
+        paths = list(names.values())
         # In rm(), unlike rm_file(), '*' deletes other files too.
         plain = all(map(is_portable, paths)) and not any(character in name for name in names for character in "*?[")
         if not (self._bulk and len(paths) > 1 and plain):
