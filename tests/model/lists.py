@@ -250,7 +250,9 @@ class Lists(RuleBasedStateMachine):
     @rule(n=who, key=rows, how=st.sampled_from(["expire", "refresh", "detach", "detach"]), at=small)
     def let_go(self, n: int, key: Key, how: str, at: int) -> None:
         editor, slot = self.editors[n], (key, COLUMNS[key[0]][at % len(COLUMNS[key[0]])])
-        done = self.read(editor, slot) and (how != "refresh" or self.may_use(editor))
+        done = self.read(editor, slot)
+        if how == "refresh":  # SQLAlchemy refuses to for a row that is gone
+            done = done and key in self.shelf.rows and self.may_use(editor)
         if done and how == "detach":
             done = key in self.shelf.rows and key not in editor.locked  # or a rollback makes SQLAlchemy forget its row
             if done:
