@@ -10,6 +10,7 @@ from sqlalchemy import String, create_engine, delete, event, insert, update
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.pool import StaticPool
 
 from filerow import FileObject, FileObjectList, StoredObject, storages
 from filerow.backends.memory import MemoryBackend
@@ -257,3 +258,19 @@ def test_files_of_tables_without_transactions_are_refused(
     with Session(engine) as session:
         session.get_one(Paper, 1).title = "files stay"
         session.commit()
+
+
+def test_a_connection_that_sessions_share_is_not_taken_for_autocommit(store: MemoryBackend) -> None:
+    """An in-memory database of SQLite has one connection, on which another session may end the transaction."""
+    engine = explicit_begin(create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False}))
+    Base.metadata.create_all(engine)
+    with Session(engine) as session:
+        row = Paper(file=FileObject(filename="a.txt", content=b"a"))
+        session.add(row)
+        session.commit()
+        session.refresh(row)
+        with engine.connect() as other:  # what is given back is rolled back
+            assert other.connection.driver_connection is session.connection().connection.driver_connection
+        session.delete(row)
+        session.commit()
+    engine.dispose()

@@ -52,11 +52,14 @@ def is_flushing(session: Session) -> bool:
 def commits_each_statement(connection: Connection) -> bool:
     """Return True if a connection has no transactions (``_is_autocommit_isolation``; 2.0.30 to 2.1.9).
 
-    SQLite's driver knows whether a listener has sent the BEGIN that it does not send itself.
+    SQLite's driver knows whether a listener has sent the BEGIN that it does not send itself. Where another listener of the
+    application's may have, a transaction that is not open was ended by somebody else on the same connection, as happens to an
+    in-memory database that sessions share; that is no AUTOCOMMIT (``dispatch.begin``; 2.0.30 to 2.1.9).
     """
     driver: Any = connection.connection.driver_connection
     if hasattr(driver, "in_transaction") and hasattr(driver, "isolation_level"):
-        return driver.isolation_level is None and not driver.in_transaction
+        ours = 1
+        return driver.isolation_level is None and not driver.in_transaction and len(list(connection.dispatch.begin)) <= ours
     if connection._is_autocommit_isolation():
         return True
     dialect: Any = connection.dialect
