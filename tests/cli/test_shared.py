@@ -61,6 +61,8 @@ def test_a_database_that_nobody_names_is_not_asked(shop: Shop, command: tuple[st
 def test_what_shares_the_backend_must_be_a_database_or_models(shop: Shop, folder: Path) -> None:
     failed = run("drain", "--shared-with", "shop:HOLD", *shop.options)
     assert (failed.code, "neither an engine nor a MetaData" in failed.err) == (2, True)
+    failed = run("drain", "--shared-with", "sqlite+aiosqlite:///shop.db", *shop.options)
+    assert (failed.code, "all synchronous or all asynchronous" in failed.err) == (2, True)
     (folder / "pyproject.toml").write_text('[tool.filerow]\nshared_with = "one"\n')
     failed = run("drain", *shop.options)
     assert (failed.code, "shared_with is a list" in failed.err) == (2, True)

@@ -173,15 +173,23 @@ def find_application(settings: Settings) -> Application:
     for key, url in settings.backends.items():
         _register(key, url)
     also = tuple(_other(one) for one in settings.shared_with)
+    engine, is_own = _find_engine(settings, module)
+    if any(is_async(one) != is_async(engine) for one in also if not isinstance(one, MetaData)):
+        raise CannotRunError("shared_with: engines are all synchronous or all asynchronous; name the drivers accordingly")
+    return Application(metadata, engine, has_own_engine=is_own, also=also)
+
+
+def _find_engine(settings: Settings, module: ModuleType) -> tuple[Engine | AsyncEngine, bool]:
+    """Return the engine, and whether it is the application's own."""
     if settings.url is None:
-        return Application(metadata, _engine_in(module), has_own_engine=True, also=also)
+        return _engine_in(module), True
     if "://" not in settings.url and ":" in settings.url:
         engine = _attribute(settings.url, settings.source("url"))
         if not isinstance(engine, Engine) and not is_async(engine):
             kind = type(engine).__name__
             raise CannotRunError(f"{settings.source('url')} {settings.url} is neither an Engine nor an AsyncEngine, but {kind}")
-        return Application(metadata, engine, has_own_engine=True, also=also)
-    return Application(metadata, _engine_for(settings.url, settings.source("url")), has_own_engine=False, also=also)
+        return engine, True
+    return _engine_for(settings.url, settings.source("url")), False
 
 
 def _other(name: str) -> MetaData | Engine | AsyncEngine:

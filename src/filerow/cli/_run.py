@@ -220,7 +220,9 @@ def _block(work: Task, application: Application, engine: Engine, stop: Stop, sho
             while time.monotonic() < until and not stop.is_requested:
                 time.sleep(_TICK)
     finally:
-        engine.dispose()
+        for one in (engine, *application.also):
+            if isinstance(one, Engine):
+                one.dispose()
 
 
 async def _await(work: Task, application: Application, engine: AsyncEngine, stop: Stop, shown: _Shown) -> None:
@@ -245,7 +247,9 @@ async def _await(work: Task, application: Application, engine: AsyncEngine, stop
             while time.monotonic() < until and not stop.is_requested:  # noqa: ASYNC110 - a signal handler sets it
                 await asyncio.sleep(_TICK)
     finally:
-        await engine.dispose()
+        for one in (engine, *application.also):
+            if is_async(one):
+                await one.dispose()
 
 
 @contextmanager
