@@ -117,7 +117,7 @@ _MEANINGS: tuple[tuple[frozenset[str], Meaning], ...] = (
 )
 _BY_CODE: Mapping[str, Meaning] = {code: meaning for codes, meaning in _MEANINGS for code in codes}
 
-# As XML tells it (S3, Azure, Google), as botocore and obstore quote it, as Azure's and Google's own clients do.
+# As it stands in XML (S3, Azure, Google), as botocore and obstore quote it, as Azure's and Google's own clients do.
 _CODE = re.compile(
     r"(?:<(?:\w+:)?Code>|An error occurred \(|\(code: |ErrorCode:|<ErrorCode>|[\"']reason[\"']: [\"'])([A-Za-z][A-Za-z0-9.]+)"
 )

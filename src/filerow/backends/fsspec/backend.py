@@ -392,7 +392,7 @@ class FSSpecBackend(StorageBackend):
         return info_of(info, path)
 
     def _expect_there(self, error: PermissionError, operation: str, path: str) -> None:
-        """Find out what a read that was forbidden means: S3 tells only those who may list that an object is missing.
+        """Find out what a forbidden read means: S3 reports a missing object only to those who may list.
 
         Raises:
             ObjectHiddenError: It may be missing.

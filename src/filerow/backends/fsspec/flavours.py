@@ -370,7 +370,7 @@ class _Azure(Flavour):
 
 
 def _is_found(look: Callable[[], Any]) -> bool:
-    """Return False if a look ends with the word that there is no such place; what fails otherwise says nothing of that."""
+    """Return False if a request fails because the place does not exist; other failures do not count."""
     try:
         look()
     except Exception as error:  # noqa: BLE001

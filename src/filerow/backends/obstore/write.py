@@ -323,7 +323,7 @@ class Deleter:
 
 
 def _is_of_all(error: BaseException, paths: Sequence[str], protocol: str, *, single: bool) -> bool:
-    """Return True if an error tells of the whole request, and so of each object."""
+    """Return True if an error is about the whole request, and so about each object."""
     if isinstance(error, FileNotFoundError):
         return _is_missing_bucket(error, protocol, bulk=not single)
     if single or _is_gone(error):

@@ -16,6 +16,7 @@ from filerow._log import named
 from filerow._orm.column import StoredObject
 from filerow._orm.fields import outbox_in
 from filerow._orm.references import quoted
+from filerow._orm.schemas import schema_of
 from filerow.exceptions import MaintenanceRefusedError
 from filerow.outbox._triggers import mysql, postgresql, sqlite
 from filerow.outbox._triggers.spec import FileTable, Part, kind_of, prefix, spec_in, spec_of
@@ -195,9 +196,8 @@ def check_knows_all(connection: Connection, metadata: MetaData, models: Iterable
     if connection.dialect.name not in {"postgresql", "mysql", "mariadb", "sqlite"}:
         return
     outbox = outbox_in(metadata)
-    schemas = translated(connection)
     known = {
-        (schemas.get(table.schema, table.schema), table.name): {
+        (schema_of(connection, table), table.name): {
             column.name for column in table.columns if isinstance(column.type, StoredObject)
         }
         for one in models
