@@ -19,7 +19,7 @@ from sqlalchemy.sql.elements import BindParameter, Null
 from filerow._file.list import FileObjectList
 from filerow._file.object import FileObject
 from filerow._log import logger, named
-from filerow._orm.elsewhere import keep_elsewhere, say_unknown
+from filerow._orm.elsewhere import Catalogue, keep_elsewhere, say_unknown
 from filerow._orm.fields import Field, Slot, fields_in_table, fields_of, files_in, slot_of
 from filerow._orm.flush import Work, check_backend
 from filerow._orm.locks import has_row_locks, key_order
@@ -333,7 +333,7 @@ def _delete(state: ORMExecuteState, mapper: Mapper[Any], fields: Sequence[Field]
 
 def _keep_elsewhere(work: Work, state: ORMExecuteState) -> None:
     with of_statement(state.execution_options):
-        say_unknown(keep_elsewhere(work, lambda _: _connection(state)))
+        say_unknown(keep_elsewhere(work, lambda _: _connection(state), Catalogue()))
 
 
 def _may_hide_rows(state: ORMExecuteState, mapper: Mapper[Any]) -> bool:

@@ -16,17 +16,32 @@ from filerow._orm.fields import Slot
 from filerow._orm.flush import Work
 from filerow._orm.ownership import Ref
 from filerow._orm.references import named_by_rows
-from filerow._orm.visibility import may_copy_rows, writes_through_view
+from filerow._orm.visibility import Rewrites, rewrites
 
-__all__ = ("keep_elsewhere", "say_unknown")
+__all__ = ("Catalogue", "keep_elsewhere", "say_unknown")
 
 
-def keep_elsewhere(work: Work, connection_of: Callable[[Slot], Connection]) -> list[Ref]:
+class Catalogue:
+    """What the databases of a flush may do to its tables' rows by themselves, asked once for each table."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Connection, Table], Rewrites] = {}
+
+    def rewrites(self, connection: Connection, table: Table) -> Rewrites:
+        """Return what a database may do when a row of a table is written."""
+        found = self._known.get((connection, table))
+        if found is None:
+            found = self._known[connection, table] = rewrites(connection, table)
+        return found
+
+
+def keep_elsewhere(work: Work, connection_of: Callable[[Slot], Connection], catalogue: Catalogue) -> list[Ref]:
     """Take back the drop of each object that another row may name; return those of which nobody knows.
 
     Args:
         work: Has written its rows.
         connection_of: The connection that has written a slot.
+        catalogue: What is known of the tables.
     """
     groups: dict[tuple[Connection, Table], dict[Ref, Slot]] = {}
     for ref, slot in work.left.items():
@@ -35,10 +50,13 @@ def keep_elsewhere(work: Work, connection_of: Callable[[Slot], Connection]) -> l
             groups.setdefault((connection_of(slot), table), {})[ref] = slot
     unknown: list[Ref] = []
     for (connection, table), let_go in groups.items():
-        kept = set(let_go) if (through := writes_through_view(connection, table)) else set()
-        unknown += kept
-        if not through and may_copy_rows(connection, table):
-            kept = named_by_rows(connection, {slot.field.column for slot in let_go.values()}, let_go)
+        kept: Collection[Ref] = ()
+        match catalogue.rewrites(connection, table):
+            case Rewrites.THROUGH_VIEW:
+                kept = let_go
+                unknown += kept
+            case Rewrites.COPIES:
+                kept = named_by_rows(connection, {slot.field.column for slot in let_go.values()}, let_go)
         for ref in kept:
             work.frame.restore(ref)
     return unknown

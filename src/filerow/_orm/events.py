@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from weakref import ref
 
-from sqlalchemy import Connection, Engine, MetaData, Table, event
+from sqlalchemy import Connection, Engine, MetaData, Select, Table, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.orm import InstanceState, Mapper, ORMExecuteState, Session, SessionTransaction, attributes
 from sqlalchemy.orm.unitofwork import UOWTransaction
@@ -372,15 +372,20 @@ def _before_cursor_execute(
 def _after_cursor_execute(
     connection: Connection, cursor: Any, statement: str, parameters: object, context: Any, executemany: object
 ) -> None:
-    """Notice a DELETE of a flush that has not deleted as many rows as it names, and a statement that has ended a transaction."""
+    """Notice what statements write while a flush is under way, and one that has ended a transaction."""
     seen = watch_of(connection)
     if seen is not None:
         _notice(connection, seen.after_statement(connection, cursor, statement, context))
-    if not context.isdelete or context.compiled is None or cursor.rowcount >= len(context.compiled_parameters):
-        return
-    for files in sessions_of_connection(connection):
-        if files.flush is not None:
-            files.flush.short.add(_table_of(context.compiled))
+    flushes = [files.flush for files in sessions_of_connection(connection) if files.flush is not None]
+    if flushes and not _only_reads(context):
+        table = None if context.compiled is None else _table_of(context.compiled)
+        for flush in flushes:
+            flush.has_sent(context, table, cursor.rowcount)
+
+
+def _only_reads(context: Any) -> bool:
+    compiled = context.compiled
+    return compiled is not None and isinstance(compiled.statement, Select) and not compiled.ctes
 
 
 def _notice(connection: Connection, end: End | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,7 +27,7 @@ from filerow._orm.rows import connection_of, is_database, lock_for_writing, owne
 from filerow._orm.sqlalchemy_private import savepoint_names, took_from_engine
 from filerow._orm.watch import End, watch
 
-__all__ = ("Flush", "SessionFiles", "connection_of_slot", "session_files", "sessions_of_connection")
+__all__ = ("Flush", "SessionFiles", "session_files", "sessions_of_connection", "slot_connections")
 
 
 RowKey = tuple[Any, ...]
@@ -50,6 +51,8 @@ class Flush:
         unsure: What rows that could not be locked seem to own, and will not when they are written.
         links: The rows of link tables that were deleted, each with its connection and table.
         short: Tables of which not as many rows were deleted as were to be, as far as the driver says.
+        gone: How many rows of each table were deleted, as far as the driver says.
+        touched: Tables in which rows were written otherwise than by deleting them; ``None`` stands for tables nobody knows.
     """
 
     context: UOWTransaction
@@ -64,6 +67,8 @@ class Flush:
     unsure: dict[Slot, Sequence[Ref]] = field(default_factory=dict)
     links: list[tuple[Connection, Table, Sequence[Mapping[str, Any]]]] = field(default_factory=list)
     short: set[Table] = field(default_factory=set)
+    gone: Counter[Table] = field(default_factory=Counter)
+    touched: set[Table | None] = field(default_factory=set)
 
     def note(self, work: Work, changes: Iterable[Change]) -> None:
         """Remember what was dealt with."""
@@ -82,7 +87,32 @@ class Flush:
     def tell_outbox(self, session: Session) -> None:
         """Have the outbox's tombstones agree with what this flush has written."""
         for work in self.works:
-            work.tell_outbox(partial(connection_of_slot, session))
+            work.tell_outbox(slot_connections(session))
+
+    def has_sent(self, context: Any, table: Table | None, rows: int) -> None:
+        """Note a statement that has run while the flush was under way.
+
+        Args:
+            context: SQLAlchemy's view of it.
+            table: The table that it writes; ``None`` where only the database knows.
+            rows: How many rows the driver says it has written; negative where it does not say.
+        """
+        if not context.isdelete or table is None:
+            self.touched.add(table)
+        elif rows >= (asked := len(context.compiled_parameters)):
+            self.gone[table] += asked
+        else:
+            self.short.add(table)
+
+    def has_deleted_all(self, table: Table) -> bool:
+        """Return True if every row of a table that the flush was to delete was deleted, and none was written since.
+
+        SQLAlchemy may make one UPDATE of a DELETE and an INSERT, a listener may put a row back, and a row may not have been there.
+        """
+        if table in self.short or not self.touched.isdisjoint((table, None)):
+            return False
+        classes = Counter(state.mapper for state, (is_delete, _) in self.context.states.items() if is_delete)
+        return self.gone[table] == sum(count for mapper, count in classes.items() if table in mapper.tables)
 
     def deletes(self, state: InstanceState[Any]) -> bool:
         """Return True if the flush deletes an object, as far as it knows yet."""
@@ -161,6 +191,22 @@ def connection_of_slot(session: Session, slot: Slot) -> Connection:
     if isinstance(slot.owner, InstanceState):
         return connection_of(session, slot.owner)
     return session.connection(bind_arguments={"clause": slot.field.column.table})  # a row of a link table
+
+
+def slot_connections(session: Session) -> Callable[[Slot], Connection]:
+    """Return what finds the connections of slots, and asks the session once for each class; see :func:`connection_of_slot`."""
+    if session.connection_callable is not None:
+        return partial(connection_of_slot, session)
+    known: dict[object, Connection] = {}
+
+    def find(slot: Slot) -> Connection:
+        owner = slot.owner
+        kind = owner.mapper if isinstance(owner, InstanceState) else slot.field.column.table
+        if kind not in known:
+            known[kind] = connection_of_slot(session, slot)
+        return known[kind]
+
+    return find
 
 
 class SessionFiles:

@@ -7,28 +7,29 @@ name any more is dropped.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from sqlalchemy import Column, Connection, Table
 from sqlalchemy.orm import InstanceState, Mapper, Session
 
 from filerow._log import logger, named
-from filerow._orm.elsewhere import keep_elsewhere, say_unknown
-from filerow._orm.fields import Slot, fields_of, slot_of
+from filerow._orm.elsewhere import Catalogue, keep_elsewhere, say_unknown
+from filerow._orm.fields import Field, Slot, fields_of, slot_of
 from filerow._orm.flush import Work
 from filerow._orm.history import changed_slots
 from filerow._orm.ownership import Ref
-from filerow._orm.rows import connection_of, owned_by, read_again, read_links
-from filerow._orm.session import Flush, RowKey, connection_of_slot
-from filerow._orm.visibility import hides_kept_rows
+from filerow._orm.rows import owned_by, read_again, read_links
+from filerow._orm.session import Flush, RowKey, slot_connections
+from filerow._orm.visibility import Rewrites, hides_kept_rows
 from filerow.exceptions import UnsupportedRouteError
 
 __all__ = ("verify",)
 
 Rows = dict[RowKey, dict[Column[Any], tuple[Ref, ...]]]
 """What rows name, by identity key and column."""
+
+ConnectionOf = Callable[[Slot], Connection]
 
 
 def verify(flush: Flush, session: Session) -> None:
@@ -38,7 +39,8 @@ def verify(flush: Flush, session: Session) -> None:
         UnsupportedRouteError: An object has two rows now, or a listener has changed a file after the last look at it.
     """
     _refuse_late_changes(flush)
-    rows = _read_rows(flush, session)
+    connection_of, catalogue = slot_connections(session), Catalogue()
+    rows = _read_rows(flush, connection_of, catalogue)
     held = {ref for columns in rows.values() for refs in columns.values() for ref in refs}
     held |= {ref for links in flush.links for ref, _ in read_links(*links, lock=False)}
     kept: list[Ref] = []
@@ -49,10 +51,10 @@ def verify(flush: Flush, session: Session) -> None:
         for ref, slot in _dropped(work):
             if ref in held:
                 work.frame.restore(ref)
-            elif _may_be_hidden(flush, session, slot):
+            elif _may_be_hidden(flush, connection_of, slot):
                 work.frame.restore(ref)
                 kept.append(ref)
-        unknown += keep_elsewhere(work, partial(connection_of_slot, session))
+        unknown += keep_elsewhere(work, connection_of, catalogue)
     say_unknown(unknown)
     for slot in flush.old:
         _correct(flush, session, slot, rows)
@@ -70,19 +72,34 @@ def _dropped(work: Work) -> Iterator[tuple[Ref, Slot]]:
     yield from [(ref, slot) for ref, slot in work.left.items() if ref in work.frame.dropped]
 
 
-def _read_rows(flush: Flush, session: Session) -> Rows:
-    """Read the rows that let go of an object in this flush, or could not be locked."""
+def _read_rows(flush: Flush, connection_of: ConnectionOf, catalogue: Catalogue) -> Rows:
+    """Read the rows that let go of an object in this flush, or could not be locked, unless they are gone for certain."""
     wanted: dict[tuple[Connection, Mapper[Any]], dict[tuple[Any, ...], RowKey]] = {}
     slots = [slot for work in flush.works for slot in (*(slot for _, slot in _dropped(work)), *work.givers.values())]
+    gone: dict[tuple[Connection, object], bool] = {}
     for slot in (*slots, *flush.unsure):
         if isinstance(slot.owner, InstanceState) and slot.owner in flush.keys:
+            table, connection = slot.field.column.table, connection_of(slot)
+            if flush.deletes(slot.owner):
+                if (connection, table) not in gone:
+                    gone[connection, table] = _are_gone(flush, connection, slot.field, catalogue)
+                if gone[connection, table]:
+                    continue
             key = flush.keys[slot.owner]
-            wanted.setdefault((connection_of(session, slot.owner), slot.owner.mapper), {})[key[1]] = key
+            wanted.setdefault((connection, slot.owner.mapper), {})[key[1]] = key
     rows: Rows = {}
     for (connection, mapper), keys in wanted.items():
         for key, columns in read_again(connection, mapper, list(keys)).items():
             rows[keys.get(key, key)] = columns
     return rows
+
+
+def _are_gone(flush: Flush, connection: Connection, column: Field, catalogue: Catalogue) -> bool:
+    """Return True if the rows of a column's table that the flush was to delete are gone, without another look at them."""
+    table = column.column.table
+    if column.outbox is not None or not isinstance(table, Table) or not flush.has_deleted_all(table):
+        return False  # an outbox has triggers of its own: to ask for others takes as long as to read
+    return catalogue.rewrites(connection, table) is Rewrites.NOTHING
 
 
 def _correct(flush: Flush, session: Session, slot: Slot, rows: Rows) -> None:
@@ -150,7 +167,7 @@ def _refuse_late_changes(flush: Flush) -> None:
 # -- rows that are not seen ------------------------------------------------------------------------------------------------
 
 
-def _may_be_hidden(flush: Flush, session: Session, slot: Slot) -> bool:
+def _may_be_hidden(flush: Flush, connection_of: ConnectionOf, slot: Slot) -> bool:
     """Say whether a deleted row that is not seen any more may be there: kept by a trigger, and hidden by a policy."""
     owner = slot.owner
     if not isinstance(owner, InstanceState) or not flush.deletes(owner):
@@ -158,7 +175,7 @@ def _may_be_hidden(flush: Flush, session: Session, slot: Slot) -> bool:
     tables = [table for table in owner.mapper.tables if isinstance(table, Table) and table in flush.short]
     if not tables:
         return False
-    connection = connection_of(session, owner)
+    connection = connection_of(slot)
     for table in tables:
         if hides_kept_rows(connection, table):
             return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
+from enum import Enum
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -17,15 +18,15 @@ from filerow.exceptions import MaintenanceRefusedError
 
 __all__ = (
     "HIDES_ROWS",
+    "Rewrites",
     "check_shows_all",
     "filtered",
     "full_name",
     "has_transactions",
     "hides_kept_rows",
-    "may_copy_rows",
     "may_lock",
+    "rewrites",
     "unfiltered",
-    "writes_through_view",
 )
 
 HIDES_ROWS = frozenset({"postgresql"})
@@ -87,6 +88,14 @@ def hides_kept_rows(connection: Connection, table: Table) -> bool:
     return connection.dialect.name in HIDES_ROWS and bool(connection.scalar(_HIDDEN, {"name": full_name(connection, table)}))
 
 
+class Rewrites(Enum):
+    """What a database itself may do when a row of a table is written."""
+
+    NOTHING = "what is written is what happens"
+    COPIES = "triggers or rules may have copied what the row held, or have kept it"
+    THROUGH_VIEW = "it is a view, whose triggers or rules decide what becomes of the rows it shows"
+
+
 _TRIGGERS = {
     "postgresql": text(
         "SELECT EXISTS (SELECT 1 FROM pg_rewrite r WHERE r.ev_class = c.oid) "  # a view has one, too
@@ -109,26 +118,31 @@ _INSTEAD = text(
 """Whether a view has a trigger INSTEAD OF (64) something, or a rule beside the one that shows its rows (``'1'``)."""
 
 
-def may_copy_rows(connection: Connection, table: Table) -> bool:
-    """Return True if triggers or rules of a table may have copied what its rows held."""
-    query = _TRIGGERS.get(connection.dialect.name)
-    if connection.dialect.name == "sqlite":
-        return _sqlite_has(connection, table, "type = 'trigger' AND tbl_name")
-    return query is not None and any(_ask(connection, query, table))
+def rewrites(connection: Connection, table: Table) -> Rewrites:
+    """Ask the catalogue what the database itself may do when a row of a table is written."""
+    dialect = connection.dialect.name
+    if dialect == "sqlite":
+        return _sqlite_rewrites(connection, table)
+    query = _TRIGGERS.get(dialect)
+    if query is None or not any(_ask(connection, query, table)):
+        return Rewrites.NOTHING
+    through_view = dialect in HIDES_ROWS and any(_ask(connection, _INSTEAD, table))
+    return Rewrites.THROUGH_VIEW if through_view else Rewrites.COPIES
 
 
-def writes_through_view(connection: Connection, table: Table) -> bool:
-    """Return True if it is a view whose triggers or rules decide what becomes of the rows it shows."""
-    if connection.dialect.name == "sqlite":
-        return _sqlite_has(connection, table, "type = 'view' AND name")
-    return connection.dialect.name in HIDES_ROWS and any(_ask(connection, _INSTEAD, table))
+_SQLITE_WHERE = (
+    "WHERE (type = 'trigger' AND tbl_name = :table COLLATE NOCASE) OR (type = 'view' AND name = :table COLLATE NOCASE)"
+)
 
 
-def _sqlite_has(connection: Connection, table: Table, what: str) -> bool:
+def _sqlite_rewrites(connection: Connection, table: Table) -> Rewrites:
     schema = schema_of(connection, table)
     catalogue = f"{connection.dialect.identifier_preparer.quote_identifier(schema)}.sqlite_master" if schema else "sqlite_master"
-    query = text(f"SELECT EXISTS (SELECT 1 FROM {catalogue} WHERE {what} = :table COLLATE NOCASE)")  # noqa: S608 - a quoted name
-    return bool(connection.scalar(query, {"table": table.name}))
+    query = f"SELECT type FROM {catalogue} {_SQLITE_WHERE} UNION SELECT type FROM sqlite_temp_master {_SQLITE_WHERE}"  # noqa: S608
+    found = connection.scalars(text(query), {"table": table.name}).all()  # a schema's name is in quotes
+    if "view" in found:
+        return Rewrites.THROUGH_VIEW
+    return Rewrites.COPIES if found else Rewrites.NOTHING
 
 
 def _ask(connection: Connection, query: TextClause, table: Table) -> Iterable[Any]:
