@@ -376,11 +376,10 @@ def _after_cursor_execute(
     seen = watch_of(connection)
     if seen is not None:
         _notice(connection, seen.after_statement(connection, cursor, statement, context))
-    flushes = [files.flush for files in sessions_of_connection(connection) if files.flush is not None]
-    if flushes and not _only_reads(context):
-        table = None if context.compiled is None else _table_of(context.compiled)
-        for flush in flushes:
-            flush.has_sent(context, table, cursor.rowcount)
+    for files in sessions_of_connection(connection):
+        if files.flush is not None and files.flush.deleted and not _only_reads(context):
+            table = None if context.compiled is None else _table_of(context.compiled)
+            files.flush.has_sent(context, table, cursor.rowcount)
 
 
 def _only_reads(context: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cache, partial
 from typing import Any
 from weakref import ref
@@ -108,8 +108,10 @@ def _own_list(state: InstanceState[Any], field: Field) -> Any:
     return ours
 
 
-def deletions_of(states: Iterable[InstanceState[Any]]) -> list[Change]:
+def deletions_of(states: Collection[InstanceState[Any]]) -> list[Change]:
     """Return all file columns of objects that are being deleted."""
+    if not states:
+        return []
     fields = cache(row_fields_of)  # a class has many objects
     return [
         Change(Slot(state, field), (), backend=field.type.backend, owned=field.type.lifecycle)

@@ -90,7 +90,7 @@ class Flush:
             work.tell_outbox(slot_connections(session))
 
     def has_sent(self, context: Any, table: Table | None, rows: int) -> None:
-        """Note a statement that has run while the flush was under way.
+        """Note a statement that has run while the flush was under way, once it was known to delete something.
 
         Args:
             context: SQLAlchemy's view of it.
@@ -107,7 +107,7 @@ class Flush:
     def has_deleted_all(self, table: Table) -> bool:
         """Return True if every row of a table that the flush was to delete was deleted, and none was written since.
 
-        SQLAlchemy may make one UPDATE of a DELETE and an INSERT, a listener may put a row back, and a row may not have been there.
+        SQLAlchemy may make one UPDATE of a DELETE and an INSERT, a listener may put a row back, or the row was not there.
         """
         if table in self.short or not self.touched.isdisjoint((table, None)):
             return False

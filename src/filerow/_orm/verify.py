@@ -153,6 +153,8 @@ def _refuse_late_changes(flush: Flush) -> None:
     for state, (is_delete, is_only_listed) in flush.context.states.items():
         if is_delete or is_only_listed or not any(field.key in state.committed_state for field in fields_of(state.mapper)):
             continue
+        if state in flush.inserted and flush.has_seen_all(state):
+            continue  # as nearly always
         for change in changed_slots(state):
             if not flush.has_seen(change):
                 field = slot_of(change).field
