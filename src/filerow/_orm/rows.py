@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 from sqlalchemy import Column, Connection, Engine, FromClause, Table
@@ -221,16 +221,20 @@ def _read(owned: Owned, connection: Connection, rows: TableRows) -> None:
         groups.setdefault(tuple(state.key[1][at] for at in key.at), []).append(state)  # type: ignore[index]
     columns = tuple(dict.fromkeys(one.column for one in fields))
     tables = dict.fromkeys(column.table for column in columns) or [rows.source]
+    numbers = {column: number for number, column in enumerate(columns, len(key.at))}
+
+    @cache  # a class has many objects
+    def places(mapper: Mapper[Any]) -> list[tuple[Field, int]]:
+        return [(one, numbers[one.column]) for one in row_fields_of(mapper) if one.column in numbers]
+
     for lock in (True, False) if may_lock(connection, tables) else (False,):
         if not columns and not lock:
             return
         read = partial(read_locked, connection, mapper, rows.source, key.columns, columns, lock=lock)
         for states, row in _matched(groups, read, len(key.at)):
-            held = dict(zip(columns, row[len(key.at) :], strict=True))
             for state in states:
-                for one in row_fields_of(state.mapper):
-                    if one.column in held:
-                        owned.note(state, one, held[one.column], locked=lock)
+                for one, at in places(state.mapper):
+                    owned.note(state, one, row[at], locked=lock)
         if not groups or connection.dialect.name not in HIDES_ROWS:
             return
         # Rows that this user may see and not lock, by a policy: what they name is worth knowing, but may change any moment.

@@ -7,7 +7,7 @@ name any more is dropped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Column, Connection, Table
@@ -51,12 +51,12 @@ def verify(flush: Flush, session: Session) -> None:
         for ref, slot in _dropped(work):
             if ref in held:
                 work.frame.restore(ref)
-            elif _may_be_hidden(flush, connection_of, slot):
+            elif flush.short and _may_be_hidden(flush, connection_of, slot):
                 work.frame.restore(ref)
                 kept.append(ref)
         unknown += keep_elsewhere(work, connection_of, catalogue)
     say_unknown(unknown)
-    for slot in flush.old:
+    for slot in flush.old if rows else ():
         _correct(flush, session, slot, rows)
     kept += [ref for refs in flush.unsure.values() for ref in refs if ref not in held]
     if kept:
@@ -68,25 +68,29 @@ def verify(flush: Flush, session: Session) -> None:
         )
 
 
-def _dropped(work: Work) -> Iterator[tuple[Ref, Slot]]:
-    yield from [(ref, slot) for ref, slot in work.left.items() if ref in work.frame.dropped]
+def _dropped(work: Work) -> list[tuple[Ref, Slot]]:
+    dropped = work.frame.dropped
+    return [(ref, slot) for ref, slot in work.left.items() if ref in dropped]
 
 
 def _read_rows(flush: Flush, connection_of: ConnectionOf, catalogue: Catalogue) -> Rows:
     """Read the rows that let go of an object in this flush, or could not be locked, unless they are gone for certain."""
     wanted: dict[tuple[Connection, Mapper[Any]], dict[tuple[Any, ...], RowKey]] = {}
     slots = [slot for work in flush.works for slot in (*(slot for _, slot in _dropped(work)), *work.givers.values())]
-    gone: dict[tuple[Connection, object], bool] = {}
+    gone: dict[tuple[Connection, Field], bool] = {}
     for slot in (*slots, *flush.unsure):
-        if isinstance(slot.owner, InstanceState) and slot.owner in flush.keys:
-            table, connection = slot.field.column.table, connection_of(slot)
-            if flush.deletes(slot.owner):
-                if (connection, table) not in gone:
-                    gone[connection, table] = _are_gone(flush, connection, slot.field, catalogue)
-                if gone[connection, table]:
-                    continue
-            key = flush.keys[slot.owner]
-            wanted.setdefault((connection, slot.owner.mapper), {})[key[1]] = key
+        owner, column = slot
+        key = flush.keys.get(owner) if isinstance(owner, InstanceState) else None
+        if not isinstance(owner, InstanceState) or key is None:
+            continue
+        connection = connection_of(slot)
+        if flush.deletes(owner):
+            where = connection, column
+            if where not in gone:
+                gone[where] = _are_gone(flush, connection, column, catalogue)
+            if gone[where]:
+                continue
+        wanted.setdefault((connection, owner.mapper), {})[key[1]] = key
     rows: Rows = {}
     for (connection, mapper), keys in wanted.items():
         for key, columns in read_again(connection, mapper, list(keys)).items():
