@@ -44,9 +44,9 @@ def keep_elsewhere(work: Work, connection_of: Callable[[Slot], Connection], cata
         catalogue: What is known of the tables.
     """
     groups: dict[tuple[Connection, Table], dict[Ref, Slot]] = {}
+    dropped = work.frame.dropped
     for ref, slot in work.left.items():
-        table = slot.field.column.table
-        if isinstance(table, Table) and work.frame.dropped.get(ref, work) is None:  # no outbox sees to it
+        if dropped.get(ref, work) is None and isinstance(table := slot.field.column.table, Table):  # no outbox sees to it
             groups.setdefault((connection_of(slot), table), {})[ref] = slot
     unknown: list[Ref] = []
     for (connection, table), let_go in groups.items():

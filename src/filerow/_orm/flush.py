@@ -171,6 +171,10 @@ class Work:
         Args:
             connection_of: The connection that has written a slot.
         """
+        if not any(
+            map(self.outbox_of, {slot.field for slots in (self.left, self.moved, self.adopted) for slot in slots.values()})
+        ):
+            return
         buried: dict[tuple[OutboxProtocol, Connection], list[Buried]] = {}
         kept: dict[tuple[OutboxProtocol, Connection], list[Ref]] = {}
         for ref, slot in self.left.items():
