@@ -19,7 +19,7 @@ from sqlalchemy.sql.elements import BindParameter, Null
 from filerow._file.list import FileObjectList
 from filerow._file.object import FileObject
 from filerow._log import logger, named
-from filerow._orm.elsewhere import Catalogue, keep_elsewhere, say_unknown
+from filerow._orm.elsewhere import keep_elsewhere, say_unknown
 from filerow._orm.fields import Field, Slot, fields_in_table, fields_of, files_in, slot_of
 from filerow._orm.flush import Work, check_backend
 from filerow._orm.locks import has_row_locks, key_order
@@ -50,7 +50,7 @@ from filerow._orm.unsupported import (
     refuse_repeated_rows,
     refuse_sharing,
 )
-from filerow._orm.visibility import hides_kept_rows, may_lock
+from filerow._orm.visibility import Catalogue, hides_kept_rows, may_lock
 from filerow.exceptions import UnsupportedRouteError
 
 __all__ = ("Inline", "concerns_files", "inline_values", "refuse_ctes", "run_bulk", "values_of", "writing_part")

@@ -16,23 +16,9 @@ from filerow._orm.fields import Slot
 from filerow._orm.flush import Work
 from filerow._orm.ownership import Ref
 from filerow._orm.references import named_by_rows
-from filerow._orm.visibility import Rewrites, rewrites
+from filerow._orm.visibility import Catalogue, Rewrites
 
-__all__ = ("Catalogue", "keep_elsewhere", "say_unknown")
-
-
-class Catalogue:
-    """What the databases of a flush may do to its tables' rows by themselves, asked once for each table."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[Connection, Table], Rewrites] = {}
-
-    def rewrites(self, connection: Connection, table: Table) -> Rewrites:
-        """Return what a database may do when a row of a table is written."""
-        found = self._known.get((connection, table))
-        if found is None:
-            found = self._known[connection, table] = rewrites(connection, table)
-        return found
+__all__ = ("keep_elsewhere", "say_unknown")
 
 
 def keep_elsewhere(work: Work, connection_of: Callable[[Slot], Connection], catalogue: Catalogue) -> list[Ref]:

@@ -231,7 +231,7 @@ def _before_flush(session: Session, context: UOWTransaction, instances: object) 
     work = files.work(put_copy)
     with work.undone_on_error():
         work.upload(changes)
-        owned = read_owned(session, changes)
+        owned = read_owned(session, changes, flush.catalogue)
         fill_in(changes, owned)
         _refuse_autocommit(session, changes)
         work.frame.undo.extend(merge_lists(changes, owned))
@@ -309,7 +309,7 @@ def _carry_out(session: Session, flush: Flush, changes: Sequence[Change]) -> Non
     work = files.work(put_copy)
     with work.undone_on_error():
         work.upload(changes)
-        owned = Owned()
+        owned = Owned(flush.catalogue)
         read_into(owned, session, changes)
         fill_in(changes, owned)
         _refuse_autocommit(session, changes)

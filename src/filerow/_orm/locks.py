@@ -37,6 +37,7 @@ from sqlalchemy import (
     collate,
     delete,
     false,
+    literal_column,
     or_,
     select,
     type_coerce,
@@ -178,6 +179,7 @@ def read_locked(
     chosen: Sequence[tuple[Any, ...]],
     *,
     lock: bool = True,
+    question: str | None = None,
 ) -> Iterator[Any]:
     """Lock rows in the given order, as far as the database has row locks, and yield their keys and documents.
 
@@ -189,8 +191,9 @@ def read_locked(
         columns: The file columns to read besides; in a join only the rows of their tables are locked.
         chosen: The keys.
         lock: Lock the rows, or only read them.
+        question: One more column, in SQL, which is the same for each row.
     """
-    statement, order = _prepared(connection.dialect, mapper, source, keys, columns, lock=lock)
+    statement, order = _prepared(connection.dialect, mapper, source, keys, columns, lock=lock, question=question)
     if order is None and connection.dialect.name in _MYSQL and len(chosen) > 1:
         for start, size in _pieces(len(chosen)):
             parameters = {f"k{n}_{i}": v for n, key in enumerate(chosen[start : start + size]) for i, v in enumerate(key)}
@@ -219,14 +222,17 @@ def _prepared(
     columns: tuple[Column[Any], ...],
     *,
     lock: bool,
+    question: str | None,
 ) -> tuple[Select[Any], list[ColumnElement[Any]] | None]:
     """Return the SELECT and its order, made once: making one takes as long as running it."""
     made = {} if mapper is None else _statements.setdefault(mapper, {})
-    wanted = dialect.name, source, keys, columns, lock
+    wanted = dialect.name, source, keys, columns, lock, question
     found = made.get(wanted)
     if found is None:
         kind = Text() if dialect.name in _JSON_IS_TEXT else JSON()  # nobody wants to see files here
         statement = select(*keys, *(type_coerce(column, kind) for column in columns)).select_from(source)
+        if question is not None:
+            statement = statement.add_columns(literal_column(question))
         of = None if isinstance(source, Table) else tuple(dict.fromkeys(column.table for column in columns)) or None
         statement = locking(statement, dialect, key_share=True, of=of) if lock else statement
         order = key_order(keys, dialect) if lock and has_row_locks(dialect) else []

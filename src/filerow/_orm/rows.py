@@ -27,7 +27,7 @@ from filerow._orm.locks import (
     tables_in_order,
 )
 from filerow._orm.ownership import Change, Ref, ref_of
-from filerow._orm.visibility import HIDES_ROWS, may_lock
+from filerow._orm.visibility import HIDES_ROWS, Catalogue, may_lock, rewrites_found, rewrites_in_select
 
 __all__ = (
     "BATCH",
@@ -52,12 +52,16 @@ Place = tuple[InstanceState[Any], str]
 class Owned:
     """What rows own, as the database says.
 
+    Args:
+        catalogue: What is known of the tables, to be told what turns up.
+
     Attributes:
         refs: The objects that a row's column names.
         documents: The documents of a list column.
         unsure: The objects that the column of a row seems to name that could be read and not locked.
     """
 
+    catalogue: Catalogue
     refs: dict[Place, tuple[Ref, ...]] = field(default_factory=dict)
     documents: dict[Place, Sequence[Any]] = field(default_factory=dict)
     unsure: dict[Place, tuple[Ref, ...]] = field(default_factory=dict)
@@ -101,14 +105,14 @@ class TableRows(NamedTuple):
     fields: dict[Field, None]
 
 
-def read_owned(session: Session, changes: Iterable[Change]) -> Owned:
+def read_owned(session: Session, changes: Iterable[Change], catalogue: Catalogue) -> Owned:
     """Read what the changed rows own from the database and lock the rows, in one SELECT per table and 500 rows.
 
     The database is asked because an attribute may be expired, deferred or stale; and the rows are locked, where the database has
     row locks, so that two sessions that replace one file at once do not both believe to have dropped the same object. Rows that
     the flush writes before them are locked first, as they would be without us.
     """
-    owned = Owned()
+    owned = Owned(catalogue)
     plan = _to_read(changes)
     if not plan:
         return owned
@@ -221,30 +225,44 @@ def _read(owned: Owned, connection: Connection, rows: TableRows) -> None:
         groups.setdefault(tuple(state.key[1][at] for at in key.at), []).append(state)  # type: ignore[index]
     columns = tuple(dict.fromkeys(one.column for one in fields))
     tables = dict.fromkeys(column.table for column in columns) or [rows.source]
-    numbers = {column: number for number, column in enumerate(columns, len(key.at))}
+    question = rewrites_in_select(connection, rows.source) if any(one.outbox is None for one in fields) else None
+    for lock in (True, False) if may_lock(connection, tables) else (False,):
+        if not columns and not lock:
+            return
+        read = partial(read_locked, connection, mapper, rows.source, key.columns, columns, lock=lock, question=question)
+        last = _note(owned, _matched(groups, read, len(key.at)), columns, len(key.at), locked=lock)
+        if question is not None and last is not None and isinstance(rows.source, Table):
+            owned.catalogue.note(connection, rows.source, rewrites_found(last[-1]))
+        if not groups or connection.dialect.name not in HIDES_ROWS:
+            return
+        # Rows that this user may see and not lock, by a policy: what they name is worth knowing, but may change any moment.
+
+
+def _note(owned: Owned, found: Iterable[Match], columns: Sequence[Column[Any]], start: int, *, locked: bool) -> Any:
+    """Note what rows hold, whose columns follow their keys; return the last row."""
+    numbers = {column: number for number, column in enumerate(columns, start)}
 
     @cache  # a class has many objects
     def places(mapper: Mapper[Any]) -> list[tuple[Field, int]]:
         return [(one, numbers[one.column]) for one in row_fields_of(mapper) if one.column in numbers]
 
-    for lock in (True, False) if may_lock(connection, tables) else (False,):
-        if not columns and not lock:
-            return
-        read = partial(read_locked, connection, mapper, rows.source, key.columns, columns, lock=lock)
-        for states, row in _matched(groups, read, len(key.at)):
-            for state in states:
-                for one, at in places(state.mapper):
-                    owned.note(state, one, row[at], locked=lock)
-        if not groups or connection.dialect.name not in HIDES_ROWS:
-            return
-        # Rows that this user may see and not lock, by a policy: what they name is worth knowing, but may change any moment.
+    row: Any = None
+    for states, row in found:
+        for state in states:
+            for one, at in places(state.mapper):
+                owned.note(state, one, row[at], locked=locked)
+    return row
+
+
+Match = tuple[list[InstanceState[Any]], Any]
+"""Objects with their row."""
 
 
 def _matched(
     groups: dict[tuple[Any, ...], list[InstanceState[Any]]],
     read: Callable[[Sequence[tuple[Any, ...]]], Iterable[Any]],
     width: int,
-) -> Iterator[tuple[list[InstanceState[Any]], Any]]:
+) -> Iterator[Match]:
     """Yield objects with their rows, and take them out of the groups.
 
     A row's key may look otherwise than its object's: ``D(id="7")``, a type that normalises, CHAR that pads. Then only the

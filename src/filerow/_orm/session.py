@@ -25,6 +25,7 @@ from filerow._orm.ownership import Change, Ref
 from filerow._orm.references import taken
 from filerow._orm.rows import connection_of, is_database, lock_for_writing, owned_by
 from filerow._orm.sqlalchemy_private import savepoint_names, took_from_engine
+from filerow._orm.visibility import Catalogue
 from filerow._orm.watch import End, watch
 
 __all__ = ("Flush", "SessionFiles", "session_files", "sessions_of_connection", "slot_connections")
@@ -53,6 +54,7 @@ class Flush:
         short: Tables of which not as many rows were deleted as were to be, as far as the driver says.
         gone: How many rows of each table were deleted, as far as the driver says.
         touched: Tables in which rows were written otherwise than by deleting them; ``None`` stands for tables nobody knows.
+        catalogue: What is known of the triggers and views of its tables.
     """
 
     context: UOWTransaction
@@ -69,6 +71,7 @@ class Flush:
     short: set[Table] = field(default_factory=set)
     gone: Counter[Table] = field(default_factory=Counter)
     touched: set[Table | None] = field(default_factory=set)
+    catalogue: Catalogue = field(default_factory=Catalogue)
 
     def note(self, work: Work, changes: Iterable[Change]) -> None:
         """Remember what was dealt with."""

@@ -14,7 +14,7 @@ from sqlalchemy import Column, Connection, Table
 from sqlalchemy.orm import InstanceState, Mapper, Session
 
 from filerow._log import logger, named
-from filerow._orm.elsewhere import Catalogue, keep_elsewhere, say_unknown
+from filerow._orm.elsewhere import keep_elsewhere, say_unknown
 from filerow._orm.fields import Field, Slot, fields_of, slot_of
 from filerow._orm.flush import Work
 from filerow._orm.history import changed_slots
@@ -39,8 +39,8 @@ def verify(flush: Flush, session: Session) -> None:
         UnsupportedRouteError: An object has two rows now, or a listener has changed a file after the last look at it.
     """
     _refuse_late_changes(flush)
-    connection_of, catalogue = slot_connections(session), Catalogue()
-    rows = _read_rows(flush, connection_of, catalogue)
+    connection_of = slot_connections(session)
+    rows = _read_rows(flush, connection_of)
     held = {ref for columns in rows.values() for refs in columns.values() for ref in refs}
     held |= {ref for links in flush.links for ref, _ in read_links(*links, lock=False)}
     kept: list[Ref] = []
@@ -54,7 +54,7 @@ def verify(flush: Flush, session: Session) -> None:
             elif flush.short and _may_be_hidden(flush, connection_of, slot):
                 work.frame.restore(ref)
                 kept.append(ref)
-        unknown += keep_elsewhere(work, connection_of, catalogue)
+        unknown += keep_elsewhere(work, connection_of, flush.catalogue)
     say_unknown(unknown)
     for slot in flush.old if rows else ():
         _correct(flush, session, slot, rows)
@@ -73,7 +73,7 @@ def _dropped(work: Work) -> list[tuple[Ref, Slot]]:
     return [(ref, slot) for ref, slot in work.left.items() if ref in dropped]
 
 
-def _read_rows(flush: Flush, connection_of: ConnectionOf, catalogue: Catalogue) -> Rows:
+def _read_rows(flush: Flush, connection_of: ConnectionOf) -> Rows:
     """Read the rows that let go of an object in this flush, or could not be locked, unless they are gone for certain."""
     wanted: dict[tuple[Connection, Mapper[Any]], dict[tuple[Any, ...], RowKey]] = {}
     slots = [slot for work in flush.works for slot in (*(slot for _, slot in _dropped(work)), *work.givers.values())]
@@ -87,7 +87,7 @@ def _read_rows(flush: Flush, connection_of: ConnectionOf, catalogue: Catalogue) 
         if flush.deletes(owner):
             where = connection, column
             if where not in gone:
-                gone[where] = _are_gone(flush, connection, column, catalogue)
+                gone[where] = _are_gone(flush, connection, column)
             if gone[where]:
                 continue
         wanted.setdefault((connection, owner.mapper), {})[key[1]] = key
@@ -98,12 +98,12 @@ def _read_rows(flush: Flush, connection_of: ConnectionOf, catalogue: Catalogue) 
     return rows
 
 
-def _are_gone(flush: Flush, connection: Connection, column: Field, catalogue: Catalogue) -> bool:
+def _are_gone(flush: Flush, connection: Connection, column: Field) -> bool:
     """Return True if the rows of a column's table that the flush was to delete are gone, without another look at them."""
     table = column.column.table
     if column.outbox is not None or not isinstance(table, Table) or not flush.has_deleted_all(table):
         return False  # an outbox has triggers of its own: to ask for others takes as long as to read
-    return catalogue.rewrites(connection, table) is Rewrites.NOTHING
+    return flush.catalogue.rewrites(connection, table) is Rewrites.NOTHING
 
 
 def _correct(flush: Flush, session: Session, slot: Slot, rows: Rows) -> None:

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Table, TextClause, text
+from sqlalchemy import Connection, Table, TextClause, literal_column, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import Pool
 
@@ -18,6 +18,7 @@ from filerow.exceptions import MaintenanceRefusedError
 
 __all__ = (
     "HIDES_ROWS",
+    "Catalogue",
     "Rewrites",
     "check_shows_all",
     "filtered",
@@ -25,7 +26,8 @@ __all__ = (
     "has_transactions",
     "hides_kept_rows",
     "may_lock",
-    "rewrites",
+    "rewrites_found",
+    "rewrites_in_select",
     "unfiltered",
 )
 
@@ -121,8 +123,9 @@ _INSTEAD = text(
 def rewrites(connection: Connection, table: Table) -> Rewrites:
     """Ask the catalogue what the database itself may do when a row of a table is written."""
     dialect = connection.dialect.name
-    if dialect == "sqlite":
-        return _sqlite_rewrites(connection, table)
+    question = rewrites_in_select(connection, table)
+    if question is not None:
+        return rewrites_found(connection.scalar(select(literal_column(question))))
     query = _TRIGGERS.get(dialect)
     if query is None or not any(_ask(connection, query, table)):
         return Rewrites.NOTHING
@@ -130,19 +133,42 @@ def rewrites(connection: Connection, table: Table) -> Rewrites:
     return Rewrites.THROUGH_VIEW if through_view else Rewrites.COPIES
 
 
-_SQLITE_WHERE = (
-    "WHERE (type = 'trigger' AND tbl_name = :table COLLATE NOCASE) OR (type = 'view' AND name = :table COLLATE NOCASE)"
-)
+def rewrites_in_select(connection: Connection, table: object) -> str | None:
+    """Return the question as a column of a SELECT, where its answer stays true until the transaction ends: SQLite's lock is held.
+
+    Another statement would take as long as all that is asked with it, where each goes to another thread and back (aiosqlite).
+    """
+    if connection.dialect.name != "sqlite" or not isinstance(table, Table):
+        return None
+    schema, words = schema_of(connection, table), connection.dialect.identifier_preparer
+    name = "'" + table.name.replace("'", "''") + "'"
+    where = f"WHERE (type = 'trigger' AND tbl_name = {name} COLLATE NOCASE) OR (type = 'view' AND name = {name} COLLATE NOCASE)"
+    catalogue = f"{words.quote_identifier(schema)}.sqlite_master" if schema else "sqlite_master"
+    return (  # 'view' sorts after 'trigger'
+        f"(SELECT max(type) FROM (SELECT type FROM {catalogue} {where} UNION ALL SELECT type FROM sqlite_temp_master {where}))"  # noqa: S608 - names in quotes
+    )
 
 
-def _sqlite_rewrites(connection: Connection, table: Table) -> Rewrites:
-    schema = schema_of(connection, table)
-    catalogue = f"{connection.dialect.identifier_preparer.quote_identifier(schema)}.sqlite_master" if schema else "sqlite_master"
-    query = f"SELECT type FROM {catalogue} {_SQLITE_WHERE} UNION SELECT type FROM sqlite_temp_master {_SQLITE_WHERE}"  # noqa: S608
-    found = connection.scalars(text(query), {"table": table.name}).all()  # a schema's name is in quotes
-    if "view" in found:
-        return Rewrites.THROUGH_VIEW
-    return Rewrites.COPIES if found else Rewrites.NOTHING
+def rewrites_found(answer: str | None) -> Rewrites:
+    """Return what the answer to :func:`rewrites_in_select` means."""
+    return {None: Rewrites.NOTHING, "view": Rewrites.THROUGH_VIEW}.get(answer, Rewrites.COPIES)
+
+
+class Catalogue:
+    """What the databases of a flush may do to its tables' rows by themselves, asked once for each table."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Connection, Table], Rewrites] = {}
+
+    def rewrites(self, connection: Connection, table: Table) -> Rewrites:
+        """Return what a database may do when a row of a table is written."""
+        found = self._known.get((connection, table))
+        return self.note(connection, table, rewrites(connection, table)) if found is None else found
+
+    def note(self, connection: Connection, table: Table, found: Rewrites) -> Rewrites:
+        """Note what was found out together with something else."""
+        self._known[connection, table] = found
+        return found
 
 
 def _ask(connection: Connection, query: TextClause, table: Table) -> Iterable[Any]:
