@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, inspect, select, update
+from sqlalchemy import Connection, delete, event, inspect, select, text, update
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from filerow import FileObject, FileObjectList, StoredObject
@@ -282,6 +282,48 @@ def test_triggers_that_copy_nothing_keep_nothing(world: World) -> None:
         delete_row(world, row)
     world.session.commit()
     assert world.count() == 0
+
+
+def test_a_temporary_trigger_that_archives_keeps_the_object(world: World) -> None:
+    if world.database.name != "sqlite":
+        pytest.skip("only SQLite has them")
+    row = world.add(file=world.file(b"old"))
+    made = ["CREATE TEMP TRIGGER application BEFORE DELETE ON document BEGIN INSERT INTO letter (scan) VALUES (OLD.file); END"]
+    with ddl(world, made, ["DROP TRIGGER application"]):
+        delete_row(world, row)
+    world.session.commit()
+    [archived] = world.session.scalars(select(Letter)).all()
+    assert world.stored(archived.scan) == b"old"
+
+
+def test_a_row_that_a_listener_puts_back_keeps_its_file(world: World) -> None:
+    rows = [world.add(file=world.file(content)) for content in (b"kept", b"gone")]
+    keep = rows[0].id
+    held: dict[str, Any] = {}
+
+    def before_delete(mapper: object, connection: Connection, target: Document) -> None:
+        if target.id == keep:
+            query = text("SELECT CAST(file AS text) AS file, CAST(pages AS text) AS pages, id FROM document WHERE id = :id")
+            held.update(connection.execute(query, {"id": keep}).mappings().one())
+
+    def after_delete(mapper: object, connection: Connection, target: Document) -> None:
+        if target.id == keep:
+            as_json = "CAST({} AS json)" if connection.dialect.name == "postgresql" else "{}"
+            values = ", ".join([":id", as_json.format(":file"), as_json.format(":pages")])
+            connection.execute(text(f"INSERT INTO document (id, file, pages) VALUES ({values})"), held)
+
+    event.listen(Document, "before_delete", before_delete)
+    event.listen(Document, "after_delete", after_delete)
+    try:
+        for row in rows:
+            world.session.delete(row)
+        world.session.commit()
+    finally:
+        event.remove(Document, "before_delete", before_delete)
+        event.remove(Document, "after_delete", after_delete)
+    [back] = world.session.scalars(select(Document)).all()
+    assert world.stored(back.file) == b"kept"
+    assert world.count() == 1
 
 
 # -- views -----------------------------------------------------------------------------------------------------------------
