@@ -17,8 +17,8 @@ from filerow._orm.schemas import schema_of
 from filerow.exceptions import MaintenanceRefusedError
 
 __all__ = (
-    "HIDES_ROWS",
     "Catalogue",
+    "HIDES_ROWS",
     "Rewrites",
     "check_shows_all",
     "filtered",
