@@ -27,7 +27,7 @@ from filerow._orm.locks import (
     tables_in_order,
 )
 from filerow._orm.ownership import Change, Ref, ref_of
-from filerow._orm.visibility import HIDES_ROWS, Catalogue, may_lock, rewrites_found, rewrites_in_select
+from filerow._orm.visibility import Catalogue, may_hide_rows, may_lock, rewrites_found, rewrites_in_select
 
 __all__ = (
     "BATCH",
@@ -233,7 +233,7 @@ def _read(owned: Owned, connection: Connection, rows: TableRows) -> None:
         last = _note(owned, _matched(groups, read, len(key.at)), columns, len(key.at), locked=lock)
         if question is not None and last is not None and isinstance(rows.source, Table):
             owned.catalogue.note(connection, rows.source, rewrites_found(last[-1]))
-        if not groups or connection.dialect.name not in HIDES_ROWS:
+        if not groups or not may_hide_rows(connection):
             return
         # Rows that this user may see and not lock, by a policy: what they name is worth knowing, but may change any moment.
 

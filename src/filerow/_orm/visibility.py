@@ -18,21 +18,26 @@ from filerow.exceptions import MaintenanceRefusedError
 
 __all__ = (
     "Catalogue",
-    "HIDES_ROWS",
     "Rewrites",
     "check_shows_all",
     "filtered",
     "full_name",
     "has_transactions",
     "hides_kept_rows",
+    "may_hide_rows",
     "may_lock",
     "rewrites_found",
     "rewrites_in_select",
     "unfiltered",
 )
 
-HIDES_ROWS = frozenset({"postgresql"})
-"""Databases that may show a row and not let it be locked, or let it be changed and not show it any more."""
+_HIDES_ROWS = frozenset({"postgresql"})
+
+
+def may_hide_rows(connection: Connection) -> bool:
+    """Return True if a database may show a row and not let it be locked, or let it be changed and not show it any more."""
+    return connection.dialect.name in _HIDES_ROWS
+
 
 _LOCKABLE = text("SELECT has_any_column_privilege(to_regclass(:name), 'UPDATE')")
 _lockable: WeakKeyDictionary[Pool, set[str]] = WeakKeyDictionary()
@@ -43,7 +48,7 @@ def may_lock(connection: Connection, tables: Iterable[object]) -> bool:
 
     A user who may is taken for all users of the same pool, so that each table is asked for once.
     """
-    if connection.dialect.name not in HIDES_ROWS:
+    if not may_hide_rows(connection):
         return True
     known = _lockable.setdefault(connection.engine.pool, set())
     for table in tables:
@@ -87,7 +92,7 @@ _HIDDEN = text(
 
 def hides_kept_rows(connection: Connection, table: Table) -> bool:
     """Return True if a trigger or a rule may keep a row of a table that was to be deleted, and a policy hide it then."""
-    return connection.dialect.name in HIDES_ROWS and bool(connection.scalar(_HIDDEN, {"name": full_name(connection, table)}))
+    return may_hide_rows(connection) and bool(connection.scalar(_HIDDEN, {"name": full_name(connection, table)}))
 
 
 class Rewrites(Enum):
@@ -129,7 +134,7 @@ def rewrites(connection: Connection, table: Table) -> Rewrites:
     query = _TRIGGERS.get(dialect)
     if query is None or not any(_ask(connection, query, table)):
         return Rewrites.NOTHING
-    through_view = dialect in HIDES_ROWS and any(_ask(connection, _INSTEAD, table))
+    through_view = may_hide_rows(connection) and any(_ask(connection, _INSTEAD, table))
     return Rewrites.THROUGH_VIEW if through_view else Rewrites.COPIES
 
 
@@ -238,7 +243,7 @@ def check_shows_all(connection: Connection, tables: Iterable[Table]) -> None:
 
 def filtered(connection: Connection, tables: Iterable[Table]) -> list[str]:
     """Return the names of the tables of which row level security shows this user only some rows, or could."""
-    if connection.dialect.name not in HIDES_ROWS:
+    if not may_hide_rows(connection):
         return []
     return sorted({table.fullname for table in tables if connection.scalar(_POLICED, {"name": full_name(connection, table)})})
 
@@ -257,7 +262,7 @@ def unfiltered(connection: Connection) -> Generator[None]:
     Raises:
         MaintenanceRefusedError: It would.
     """
-    if connection.dialect.name not in HIDES_ROWS:
+    if not may_hide_rows(connection):
         yield
         return
     connection.exec_driver_sql("SET LOCAL row_security TO off")
