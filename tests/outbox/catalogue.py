@@ -21,6 +21,9 @@ _PROBLEMS = {
     "trigger-outdated": "outdated",
     "trigger-superfluous": "superfluous",
     "index-missing": "index missing",
+    "trigger-broken": "broken",
+    "trigger-newer": "newer",
+    "trigger-unknown": "unknown",
 }
 
 

@@ -12,15 +12,13 @@ from sqlalchemy.exc import SAWarning
 
 from filerow.ext._alembic_operations import CreateFileTriggersOp, DropFileTriggersOp
 from filerow.outbox._outbox import outbox_of
-from filerow.outbox._triggers.install import Existing, compare, existing, wanted_by
-from filerow.outbox._triggers.spec import FileTable, kind_of
+from filerow.outbox._triggers.install import compare, existing, wanted_by
+from filerow.outbox._triggers.spec import Existing, FileTable, Key, kind_of
 
 if TYPE_CHECKING:
     from alembic.autogenerate.api import AutogenContext
 
 __all__ = ("add_triggers", "be_quiet_about_indexes")
-
-Key = tuple[str | None, str]
 
 
 def be_quiet_about_indexes() -> None:

@@ -30,18 +30,28 @@ _PROBLEMS = {
     "missing": "a trigger is missing, so files that leave its rows by SQL become orphans",
     "outdated": "its triggers were made for other columns, or by another release",
     "superfluous": "it has a trigger that no file column needs",
+    "broken": "a trigger makes writes fail",
+    "newer": "its triggers are of a later release of Filerow, which are left as they are",
+    "unknown": "the database has files in columns that these models do not know, so sweep and drain refuse",
     "index missing": "the index is missing by which the drain finds out who names a file, so it reads all rows",
+}
+
+
+_REMAKE = "create_all, or op.create_file_triggers in a migration, makes them anew"
+_ADVICE = {
+    "newer": "upgrade this one, too",
+    "unknown": "add them to the models, or name the models that have them with also=; see docs/renames.md",
 }
 
 
 def trigger_findings(metadata: MetaData, engine: Engine) -> Iterator[Finding]:
     """Find triggers and indexes that are missing or out of date."""
     with engine.connect() as connection:
-        for table, problem in trigger_state(connection, metadata):
-            advice = "op.create_file_triggers in a migration, or create_all for a new table"
-            level: Level = "error" if problem == "missing" else "warning"
+        for table, problem, more in trigger_state(connection, metadata):
+            message = f"{_PROBLEMS[problem]}: {more}" if more else _PROBLEMS[problem]
+            level: Level = "error" if problem in {"missing", "broken"} else "info" if problem == "newer" else "warning"
             code = "index-missing" if problem == "index missing" else f"trigger-{problem}"
-            yield Finding(code, _PROBLEMS[problem], level, table, advice=advice)
+            yield Finding(code, message, level, table, advice=_ADVICE.get(problem, _REMAKE))
 
 
 def outbox_findings(metadata: MetaData, engine: Engine) -> Iterator[Finding]:

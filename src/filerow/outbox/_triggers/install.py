@@ -6,10 +6,10 @@ A trigger's name carries a hash of its SQL. So names alone tell what is there, w
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
-from sqlalchemy import DDL, Connection, MetaData, Table
+from sqlalchemy import DDL, Connection, MetaData, Table, text
 from sqlalchemy.engine import Dialect
 
 from filerow._log import named
@@ -19,28 +19,30 @@ from filerow._orm.references import quoted
 from filerow._orm.schemas import schema_of
 from filerow.exceptions import MaintenanceRefusedError
 from filerow.outbox._triggers import mysql, postgresql, sqlite
-from filerow.outbox._triggers.spec import FileTable, Part, kind_of, prefix, spec_in, spec_of
+from filerow.outbox._triggers.flaws import Flaw, Flaws, flaws_of
+from filerow.outbox._triggers.spec import CURRENT_VERSION, Existing, FileTable, Key, Part, existing_in, kind_of, prefix, spec_of
 
 __all__ = (
-    "Existing",
     "Problem",
     "TriggerProblem",
     "as_ddl",
     "changes",
     "check_knows_all",
+    "columns_of",
     "compare",
     "create_all",
     "drop_all",
     "existing",
     "has_triggers",
     "parts",
+    "room_for",
     "run",
     "translated",
     "trigger_state",
     "wanted_by",
 )
 
-Problem = Literal["missing", "outdated", "superfluous", "index missing"]
+Problem = Literal["missing", "outdated", "superfluous", "index missing", "broken", "newer", "unknown"]
 
 
 class TriggerProblem(NamedTuple):
@@ -50,27 +52,14 @@ class TriggerProblem(NamedTuple):
         table: The table, with its schema before it where it names one.
         problem: ``missing``: no trigger for some event; ``outdated``: made for other columns or by another release;
             ``superfluous``: the table has no file column that it is for; ``index missing``: a check before a deletion reads all
-            rows.
+            rows; ``broken``: it makes writes fail; ``newer``: a later release of Filerow made it; ``unknown``: it notes files of
+            columns that are there and that the models do not know.
+        message: More about this one, if there is more to say.
     """
 
     table: str
     problem: Problem
-
-
-@dataclass(frozen=True, slots=True)
-class Existing:
-    """The triggers and indexes of ours that a table has in the database.
-
-    Attributes:
-        names: Their names.
-        spec: What its triggers were made from, if they tell.
-    """
-
-    names: frozenset[str]
-    spec: FileTable | None
-
-
-Key = tuple[str | None, str]
+    message: str = ""
 
 
 def has_triggers(dialect: Dialect, table: Table | FileTable) -> bool:
@@ -92,17 +81,13 @@ def existing(connection: Connection, schemas: Iterable[str | None] = ()) -> dict
         connection: Where.
         schemas: Schemas to look into; only MySQL and MariaDB need to know.
     """
-    names: dict[Key, set[str]] = {}
-    specs: dict[Key, FileTable] = {}
+    sources: dict[Key, dict[str, str]] = {}
     for schema, table, visible, name, source in _rows(connection, [schema for schema in schemas if schema]):
         if kind_of(name) is None:
             continue
         for key in ((schema, table), (None, table)) if visible else ((schema, table),):
-            names.setdefault(key, set()).add(name)
-            spec = spec_in(source, key[0], table)
-            if spec is not None:
-                specs[key] = spec
-    return {key: Existing(frozenset(found), specs.get(key)) for key, found in names.items()}
+            sources.setdefault(key, {})[name] = source
+    return {key: existing_in(found, *key) for key, found in sources.items()}
 
 
 def _rows(connection: Connection, schemas: Sequence[str]) -> Iterator[tuple[str, str, bool, str, str]]:
@@ -122,23 +107,75 @@ def create_all(connection: Connection, outbox: Table, tables: Iterable[Table]) -
         outbox: The table of tombstones.
         tables: Tables with and without file columns.
     """
+    tables = list(tables)
     wanted = wanted_by(connection, outbox, tables)
     if any(wanted.values()):
         outbox.create(connection, checkfirst=True)  # without it, no row with a file could be deleted
     found = existing(connection, [schema for schema, _ in wanted]) if wanted else {}
-    _make_room(connection, wanted, found)
+    for key, beside in found.items():
+        if key not in wanted and any(key[0] == schema for schema, _ in wanted):
+            run(connection, _own_names(wanted, key, beside, connection.dialect))
+    wrong = flaws_of(connection, {key: found[key] for key in wanted.keys() & found.keys()})
+    modelled = _modelled(connection, tables)
     for key, spec in wanted.items():
-        run(connection, changes(spec, found.get(key), connection.dialect, key))
+        there = found.get(key)
+        if there is None or there.version <= CURRENT_VERSION:  # those of a later release do what it needs, and ours as well
+            wide = _widened(connection, spec, there, modelled[key], key)
+            run(connection, changes(wide, there, connection.dialect, key, wrong.get(key, ())))
 
 
-def _make_room(connection: Connection, wanted: Mapping[Key, FileTable | None], found: Mapping[Key, Existing]) -> None:
-    """Give the triggers of a table that was renamed names of their own, where another one is called now as it was."""
-    dialect = connection.dialect
+def _own_names(wanted: Mapping[Key, FileTable | None], key: Key, there: Existing, dialect: Dialect) -> list[str]:
+    """Return what gives the triggers of a renamed table names of their own, where another one is called now as it was."""
     names = {part.name for spec in wanted.values() if spec is not None for part in parts(spec, dialect)}
-    for key, others in found.items():
-        is_beside = key not in wanted and any(key[0] == schema for schema, _ in wanted)
-        if is_beside and others.spec is not None and names & others.names:
-            run(connection, changes(others.spec, others, dialect, key))
+    return changes(there.spec, there, dialect, key) if there.spec is not None and names & there.names else []
+
+
+def room_for(connection: Connection, spec: FileTable, found: Mapping[Key, Existing]) -> list[str]:
+    """Return the statements that rename triggers of other tables, made when they had the name of this one."""
+    key = (spec.schema, spec.name)
+    others = ((other, there) for other, there in found.items() if other != key and other[0] == key[0])
+    return [sql for other, there in others for sql in _own_names({key: spec}, other, there, connection.dialect)]
+
+
+def _modelled(connection: Connection, tables: Iterable[Table]) -> dict[Key, set[str]]:
+    """Return the names of all columns that the models know, by table."""
+    return {(schema_of(connection, table), table.name): {column.name for column in table.columns} for table in tables}
+
+
+def _widened(
+    connection: Connection, spec: FileTable | None, there: Existing | None, modelled: set[str], key: Key
+) -> FileTable | None:
+    """Return what triggers shall be made from when some are there: also for file columns that only another release knows.
+
+    During a rolling deploy the models of an older release must not make triggers that pass over a newer one's files.
+    """
+    strange = {} if there is None or there.spec is None else {n: m for n, m in there.spec.columns.items() if n not in modelled}
+    if there is None or there.spec is None or not strange.keys() & columns_of(connection, key):
+        return spec
+    kept = {name: multiple for name, multiple in strange.items() if name in columns_of(connection, key)}
+    if spec is None:
+        return replace(there.spec, columns=kept)
+    wanted = {**kept, **spec.columns}
+    in_order = {name: wanted[name] for name in there.spec.columns if name in wanted}  # so that nothing changes if nothing must
+    return replace(spec, columns=in_order | wanted)
+
+
+_COLUMNS = {
+    "postgresql": "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(:quoted) AND attnum > 0 AND NOT attisdropped",
+    "sqlite": "SELECT name FROM pragma_table_info(:name)",
+    "mysql": "SELECT column_name FROM information_schema.columns "
+    "WHERE table_schema = coalesce(:schema, database()) AND table_name = :name",
+}
+_COLUMNS["mariadb"] = _COLUMNS["mysql"]
+
+
+def columns_of(connection: Connection, key: Key) -> set[str]:
+    """Return the names of the columns that a table has in the database."""
+    schema, name = key
+    full = prefix(connection.dialect, schema) + quoted(connection.dialect, name)
+    given = {"schema": schema, "name": name, "quoted": full}
+    statement = text(_COLUMNS[connection.dialect.name])
+    return set(connection.scalars(statement, {one: given[one] for one in given if f":{one}" in statement.text}))
 
 
 def drop_all(connection: Connection, outbox: Table, tables: Iterable[Table]) -> None:
@@ -150,13 +187,22 @@ def drop_all(connection: Connection, outbox: Table, tables: Iterable[Table]) -> 
         run(connection, changes(None, found.get(key), connection.dialect, key))
 
 
-def changes(spec: FileTable | None, found: Existing | None, dialect: Dialect, key: Key) -> list[str]:
-    """Return the statements that give a table what it shall have: nothing, without a ``spec``."""
+def changes(spec: FileTable | None, found: Existing | None, dialect: Dialect, key: Key, flawed: Iterable[str] = ()) -> list[str]:
+    """Return the statements that give a table what it shall have: nothing, without a ``spec``.
+
+    Args:
+        spec: What its triggers shall be made from.
+        found: What it has.
+        dialect: The database's.
+        key: The table.
+        flawed: Names of triggers to make anew, though they are there.
+    """
     names: frozenset[str] = frozenset() if found is None else found.names
     wanted = [] if spec is None else parts(spec, dialect)
-    statements = [sql for name in sorted(names - {part.name for part in wanted}) for sql in _drop_named(name, dialect, key)]
+    good = names & {part.name for part in wanted} - set(flawed)
+    statements = [sql for name in sorted(names - good) for sql in _drop_named(name, dialect, key)]
     for part in wanted:
-        statements += part.create if part.name not in names else ()
+        statements += part.create if part.name not in good else ()
     return statements
 
 
@@ -166,7 +212,7 @@ def _drop_named(name: str, dialect: Dialect, key: Key) -> Iterator[str]:
         yield f"DROP INDEX IF EXISTS {schema}{safe}"
     elif dialect.name == "postgresql":
         yield f"DROP TRIGGER IF EXISTS {safe} ON {schema}{quoted(dialect, key[1])}"
-        yield f"DROP FUNCTION IF EXISTS {schema}{safe}()"
+        yield postgresql.drop_function(f"{schema}{safe}")
     else:
         yield f"DROP TRIGGER IF EXISTS {schema}{safe}"
 
@@ -230,14 +276,46 @@ def trigger_state(connection: Connection, metadata: MetaData) -> list[TriggerPro
         metadata: The models' ``MetaData``.
     """
     outbox = outbox_in(metadata)
-    wanted = {} if outbox is None else wanted_by(connection, outbox.table, metadata.tables.values())
+    if outbox is None:
+        return []
+    wanted = wanted_by(connection, outbox.table, metadata.tables.values())
     found = existing(connection, [schema for schema, _ in wanted]) if wanted else {}
+    wrong = flaws_of(connection, found)
+    modelled = _modelled(connection, metadata.tables.values())
     problems: list[TriggerProblem] = []
     for key in sorted(wanted, key=str):
-        names = found[key].names if key in found else frozenset[str]()
-        fullname = key[1] if key[0] is None else f"{key[0]}.{key[1]}"
-        problems += [TriggerProblem(fullname, problem) for problem in compare(wanted[key], names, connection.dialect)]
+        there = found.get(key, Existing(frozenset(), None))
+        if there.version > CURRENT_VERSION:
+            problems.append(TriggerProblem(_fullname(key), "newer"))
+            problems += _flawed(key, wrong)
+            continue
+        wide = _widened(connection, wanted[key], there, modelled[key], key)
+        strange = sorted(set(wide.columns if wide else ()) - modelled[key])
+        problems += [TriggerProblem(_fullname(key), "unknown", named(strange))] if strange else []
+        flawed = _flawed(key, wrong)
+        others = compare(wide, there.names, connection.dialect)
+        problems += [*flawed, *(TriggerProblem(_fullname(key), one) for one in others if not (flawed and one == "outdated"))]
+    for key, there in sorted(found.items(), key=str):
+        if there.spec is not None and there.spec.outbox == outbox.table.name and _is_beside(key, wanted, found):
+            problems.append(TriggerProblem(_fullname(key), "unknown", named(sorted(there.spec.columns))))
+            problems += _flawed(key, wrong)
     return problems
+
+
+def _is_beside(key: Key, wanted: Mapping[Key, object], found: Mapping[Key, Existing]) -> bool:
+    """Return True if a table lies where tables of the models do and is none of them, under whatever name of its schema."""
+    if key in wanted or not (key[0] is None or any(key[0] == schema for schema, _ in wanted)):
+        return False
+    return not any(key[1] == name and found.get((schema, name)) for schema, name in wanted)
+
+
+def _flawed(key: Key, wrong: Flaws) -> list[TriggerProblem]:
+    flaws: dict[Flaw, None] = dict.fromkeys(wrong.get(key, {}).values())
+    return [TriggerProblem(_fullname(key), flaw.problem, flaw.message) for flaw in flaws]
+
+
+def _fullname(key: Key) -> str:
+    return key[1] if key[0] is None else f"{key[0]}.{key[1]}"
 
 
 def compare(spec: FileTable | None, names: frozenset[str], dialect: Dialect) -> list[Problem]:
@@ -249,7 +327,8 @@ def compare(spec: FileTable | None, names: frozenset[str], dialect: Dialect) -> 
         if part.name not in names:
             problem: Problem = "outdated" if part.kind in others else "missing"
             problems["index missing" if part.kind == "index" else problem] = None
-    if others - {"index"} - {part.kind for part in wanted}:
+    beside = others - {"index"}
+    if beside - {part.kind for part in wanted} or (beside and "outdated" not in problems):
         problems["superfluous"] = None
     return list(problems)
 

@@ -19,7 +19,10 @@ from filerow._orm.references import list_expression, odd_expression, path_expres
 from filerow.outbox._table import NOW
 from filerow.outbox._triggers.spec import NAME, PATTERN, REFUSED, FileTable, Kind, Part, Quoted, fits, literal, make_part, prefix
 
-__all__ = ("existing", "parts")
+__all__ = ("OWN", "drop_function", "existing", "parts")
+
+OWN = "coalesce(to_jsonb(t) ->> 'tgparentid', '0') = '0'"
+"""The condition that a trigger is not a partition's copy of its table's one; before PostgreSQL 13 those are internal."""
 
 
 def parts(spec: FileTable, dialect: Dialect) -> Iterator[Part]:
@@ -72,7 +75,13 @@ def _trigger(spec: FileTable, dialect: Dialect, kind: Kind, moment: str, body: s
     remove = f"DROP TRIGGER IF EXISTS {NAME} ON {table}"
     create = f"CREATE TRIGGER {NAME} {moment} EXECUTE FUNCTION {schema}{NAME}()"
     steps = (function, _fixed_path(f"{schema}{NAME}"), revoked, remove, create)
-    return make_part(spec, dialect, kind, steps, (remove, f"DROP FUNCTION IF EXISTS {schema}{NAME}()"))
+    return make_part(spec, dialect, kind, steps, (remove, drop_function(f"{schema}{NAME}")))
+
+
+def drop_function(name: str) -> str:
+    """Return the statement that drops a trigger's function, unless a renamed table's triggers call it as well."""
+    drop = f"DROP FUNCTION IF EXISTS {name}()"
+    return f"DO $filerow$ BEGIN {drop}; EXCEPTION WHEN dependent_objects_still_exist THEN NULL; END $filerow$"
 
 
 def _fixed_path(function: str) -> str:
@@ -90,7 +99,7 @@ def existing(connection: Connection) -> Iterator[tuple[str, str, bool, str, str]
     query = text(
         "SELECT n.nspname, c.relname, pg_table_is_visible(c.oid), t.tgname, p.prosrc FROM pg_trigger t "
         "JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_proc p ON p.oid = t.tgfoid "
-        "WHERE NOT t.tgisinternal AND t.tgenabled IN ('O', 'A') AND t.tgname LIKE :ours ESCAPE '$' UNION ALL "
+        f"WHERE NOT t.tgisinternal AND {OWN} AND t.tgenabled IN ('O', 'A') AND t.tgname LIKE :ours ESCAPE '$' UNION ALL "
         "SELECT n.nspname, c.relname, pg_table_is_visible(c.oid), i.relname, '' FROM pg_index x "
         "JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_class c ON c.oid = x.indrelid "
         "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE x.indisvalid AND i.relname LIKE :ours ESCAPE '$'"

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from sqlalchemy import Table
 from sqlalchemy.engine import Dialect
@@ -15,9 +15,27 @@ from sqlalchemy.engine import Dialect
 from filerow._orm.column import StoredObject
 from filerow._orm.references import quoted
 
-__all__ = ("FileTable", "Kind", "Part", "Quoted", "fits", "kind_of", "literal", "make_part", "prefix", "spec_in", "spec_of")
+__all__ = (
+    "CURRENT_VERSION",
+    "Existing",
+    "FileTable",
+    "Key",
+    "Kind",
+    "Part",
+    "Quoted",
+    "existing_in",
+    "fits",
+    "kind_of",
+    "literal",
+    "make_part",
+    "prefix",
+    "spec_of",
+)
 
 Kind = Literal["insert", "update", "delete", "truncate", "index"]
+
+CURRENT_VERSION = 1
+"""Of the triggers' SQL: whoever changes it counts up, so that an older release leaves newer triggers alone."""
 
 REFUSED = "filerow: the object is being deleted and cannot be given to a row again"
 
@@ -63,10 +81,32 @@ class FileTable:
     @property
     def note(self) -> str:
         """A comment inside each trigger that tells what it was made from, so that a migration can go back."""
-        values = {"columns": dict(self.columns), "primary_key": list(self.primary_key), "outbox": self.outbox}
+        values: dict[str, Any] = {"v": CURRENT_VERSION, "table": self.name, "columns": dict(self.columns)}
+        values |= {"primary_key": list(self.primary_key), "outbox": self.outbox}
         if self.outbox_schema is not None:
             values["outbox_schema"] = self.outbox_schema
         return f"/* filerow {json.dumps(values).replace('*/', '*' + chr(92) + 'u002f')} */"
+
+
+Key: TypeAlias = tuple[str | None, str]
+"""A table's schema and name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Existing:
+    """The triggers and indexes of ours that a table has in the database.
+
+    Attributes:
+        names: Their names.
+        spec: What its triggers were made from, if they tell.
+        version: Of the triggers' SQL, the highest of them; 0 where they do not tell.
+        made_for: What the table was called when they were made.
+    """
+
+    names: frozenset[str]
+    spec: FileTable | None
+    version: int = 0
+    made_for: str | None = None
 
 
 class Part(NamedTuple):
@@ -162,7 +202,17 @@ def spec_of(
     return FileTable(table.name, columns, key, outbox.name, schema, outbox_schema)
 
 
-def spec_in(source: str, schema: str | None, table: str) -> FileTable | None:
-    """Return what a trigger in the database was made from, by the note in its SQL."""
+def existing_in(sources: Mapping[str, str], schema: str | None, table: str) -> Existing:
+    """Return what a table has, by the names of its triggers and indexes and by the notes in their SQL."""
+    notes = [note for source in sources.values() if {"columns", "primary_key", "outbox"} <= (note := _note_in(source)).keys()]
+    if not notes:
+        return Existing(frozenset(sources), None)
+    note = max(notes, key=lambda note: note.get("v", 0))  # what a later release adds to it is passed over
+    spec = FileTable(table, note["columns"], note["primary_key"], note["outbox"], schema, note.get("outbox_schema"))
+    return Existing(frozenset(sources), spec, note.get("v", 0), note.get("table"))
+
+
+def _note_in(source: str) -> dict[str, Any]:
     found = _NOTE.search(source)
-    return None if found is None else FileTable(table, schema=schema, **json.loads(found.group(1)))
+    note: dict[str, Any] = {} if found is None else json.loads(found.group(1))
+    return note
