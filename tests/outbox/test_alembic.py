@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import redirect_stdout
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,16 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
-from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, inspect
+from sqlalchemy import JSON, Column, Engine, Integer, MetaData, String, Table, column, insert, inspect, table, text
 
-from filerow import StoredObject
-from filerow.outbox import Outbox
-from tests.databases import EmptyDatabase
+import filerow.ext.alembic  # noqa: F401  # pyright: ignore[reportUnusedImport] - the operations, whatever test comes first
+from filerow import StoredObject, storages
+from filerow.backends.memory import MemoryBackend
+from filerow.exceptions import MaintenanceRefusedError
+from filerow.outbox import Drained, Outbox
+from tests.databases import NAMES, EmptyDatabase
 from tests.outbox.catalogue import names_by_table, state
+from tests.outbox.ground import doc
 
 ENV = """
 from alembic import context
@@ -139,7 +144,7 @@ def test_migrations_run_up_and_down_and_leave_nothing_to_find(project: Project) 
     one = project.revision(first())
     assert calls(one) == [
         "create_file_triggers('paper', columns={'file': False})",
-        "drop_file_triggers('paper', columns={'file': False})",
+        "drop_file_triggers('paper', columns={'file': False}, release=['file'])",
     ]
     assert "op.create_table('filerow_outbox'," in one
     command.upgrade(project.config, "head")
@@ -155,9 +160,9 @@ def test_migrations_run_up_and_down_and_leave_nothing_to_find(project: Project) 
         "create_file_triggers('paper', columns={'file': False, 'pages': True})",
     ]
     assert calls(downgrade) == [
-        "drop_file_triggers('paper', columns={'file': False, 'pages': True})",
-        "drop_file_triggers('note', columns={'scan': False}, primary_key=['key'])",
-        "drop_file_triggers('author', columns={'photo': False})",
+        "drop_file_triggers('paper', columns={'file': False, 'pages': True}, release=['pages'])",
+        "drop_file_triggers('note', columns={'scan': False}, primary_key=['key'], release=['scan'])",
+        "drop_file_triggers('author', columns={'photo': False}, release=['photo'])",
         "create_file_triggers('paper', columns={'file': False})",
     ]
     assert "_index(" not in two
@@ -167,6 +172,11 @@ def test_migrations_run_up_and_down_and_leave_nothing_to_find(project: Project) 
 
     three = project.revision(third())
     assert "_index(" not in three
+    assert calls(three)[:3] == [
+        "drop_file_triggers('note', columns={'scan': False}, primary_key=['key'], release=['scan'])",
+        "drop_file_triggers('author', columns={'photo': False}, release=['photo'])",
+        "drop_file_triggers('paper', columns={'file': False, 'pages': True}, release=['file'])",
+    ]
     command.upgrade(project.config, "head")
     project.check(third())
 
@@ -206,7 +216,7 @@ def test_without_an_outbox_nothing_of_the_kind_is_written(project: Project) -> N
 def test_sql_can_be_written_without_a_connection(dialect: str) -> None:
     written = io.StringIO()
     context = MigrationContext.configure(dialect_name=dialect, opts={"as_sql": True, "output_buffer": written})
-    operations = Operations(context)
+    operations: Any = Operations(context)
     operations.create_file_triggers("paper", columns={"file": False, "pages": True})
     operations.drop_file_triggers("paper", columns={"file": False, "pages": True})
     text = written.getvalue()
@@ -218,7 +228,8 @@ def test_sql_can_be_written_without_a_connection(dialect: str) -> None:
 def test_a_database_without_triggers_of_ours_is_left_alone() -> None:
     written = io.StringIO()
     context = MigrationContext.configure(dialect_name="oracle", opts={"as_sql": True, "output_buffer": written})
-    Operations(context).create_file_triggers("paper", columns={"file": False})
+    operations: Any = Operations(context)
+    operations.create_file_triggers("paper", columns={"file": False})
     assert written.getvalue() == ""
 
 
@@ -234,3 +245,193 @@ def test_a_table_that_a_batch_makes_anew_has_its_triggers_again(project: Project
     command.downgrade(project.config, "-1")
     project.config.attributes["metadata"] = before
     assert len(project.names()["paper"]) == 3 + 2
+
+
+# -- files, when what has them is renamed or dropped -----------------------------------------------------------------------
+
+
+def put(project: Project, table_name: str = "paper", **values: Any) -> None:
+    """Insert a row whose documents are plain JSON, as another program does."""
+    kinds = {key: JSON(none_as_null=True) if isinstance(value, dict | list) else None for key, value in values.items()}
+    with project.engine.begin() as connection:
+        connection.execute(insert(table(table_name, *[column(key, kind) for key, kind in kinds.items()])).values(values))
+
+
+def run(project: Project, statement: str) -> None:
+    with project.engine.begin() as connection:
+        connection.execute(text(statement))
+
+
+def notes(project: Project) -> list[tuple[str, str, str]]:
+    """Return the path, table and column of all tombstones."""
+    query = "SELECT path, table_name, column_name FROM filerow_outbox ORDER BY path"
+    with project.engine.connect() as connection:
+        return [tuple(row) for row in connection.execute(text(query))]
+
+
+def upgrade(project: Project, *lines: str) -> None:
+    """Run a migration that somebody wrote by hand."""
+    made: Any = command.revision(project.config, "by hand")
+    path = Path(made.path)
+    body = "\n".join(f"    {line}" for line in lines)
+    path.write_text(
+        re.sub(r"def upgrade\(\):.*?\n\n\n", lambda _: f"def upgrade():\n{body}\n\n\n", path.read_text(), flags=re.DOTALL)
+    )
+    command.upgrade(project.config, "head")
+
+
+@pytest.fixture
+def stored(project: Project) -> Project:
+    """A project whose first release runs: one removed file is in the outbox, one in a row."""
+    project.revision(first())
+    command.upgrade(project.config, "head")
+    put(project, id=1, file=doc("removed"))
+    run(project, "DELETE FROM paper")
+    put(project, id=2, file=doc("live"))
+    return project
+
+
+TO_SCAN = "alter_column('file', new_column_name='scan', existing_type=sa.JSON())"
+IN_BATCH = ["with op.batch_alter_table('paper') as batch:", f"    batch.{TO_SCAN}"]
+TITLE = "    batch.add_column(sa.Column('title', sa.String(9)))"
+RENAMES = {
+    "table": (["op.rename_table('paper', 'note')"], "note", "file"),
+    "column": ([f"op.{TO_SCAN[:13]}'paper', {TO_SCAN[13:]}"], "paper", "scan"),
+    "column_in_a_batch": (IN_BATCH, "paper", "scan"),
+    "both": ([*IN_BATCH, TITLE, "op.rename_table('paper', 'note')"], "note", "scan"),
+}
+
+# Alembic has no ALTER COLUMN on SQLite outside of a batch
+PAIRS = [(name, how) for name in NAMES for how in RENAMES if (name, how) != ("sqlite", "column")]
+
+
+@pytest.mark.parametrize(("database", "how"), PAIRS, indirect=["database"])
+@pytest.mark.one_in(2)
+def test_triggers_and_tombstones_follow_a_rename_by_hand(stored: Project, how: str) -> None:
+    lines, name, file = RENAMES[how]
+    upgrade(stored, *lines)
+    metadata = MetaData()
+    Outbox(metadata)
+    Table(name, metadata, Column("id", Integer, primary_key=True), Column(file, StoredObject("docs")))
+    assert state(stored.engine, metadata) == []
+    put(stored, name, id=3, **{file: doc("new")})
+    run(stored, f"DELETE FROM {name}")
+    assert notes(stored) == [(path, name, file) for path in ("live", "new", "removed")]
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_batch_by_hand_keeps_triggers(stored: Project) -> None:
+    upgrade(stored, "with op.batch_alter_table('paper', recreate='always') as batch:",
+            "    batch.add_column(sa.Column('title', sa.String(9)))")  # fmt: skip
+    stored.config.attributes["metadata"] = first()
+    assert state(stored.engine, first()) == []
+
+
+@pytest.mark.parametrize("database", ["postgresql", "mariadb"], indirect=True)
+def test_outbox_that_is_renamed_is_still_written_to(stored: Project) -> None:
+    upgrade(stored, "op.rename_table('filerow_outbox', 'gone_files')")
+    run(stored, "DELETE FROM paper")
+    run(stored, "ALTER TABLE gone_files RENAME TO filerow_outbox")
+    assert [path for path, _, _ in notes(stored)] == ["live", "removed"]
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_table_that_moves_to_a_schema_gets_its_triggers_there(stored: Project) -> None:
+    run(stored, "CREATE SCHEMA archive")
+    upgrade(stored, "op.execute('ALTER TABLE paper SET SCHEMA archive')",
+            "op.create_file_triggers('paper', columns={'file': False}, schema='archive')")  # fmt: skip
+    run(stored, "DELETE FROM archive.paper")
+    assert notes(stored)[0] == ("live", "archive.paper", "file")
+
+
+@pytest.mark.parametrize("by_hand", [False, True], ids=["autogenerated", "by_hand"])
+@pytest.mark.parametrize("what", ["column", "table"])
+@pytest.mark.one_in(2)
+def test_files_of_what_is_dropped_are_noted(stored: Project, what: str, *, by_hand: bool) -> None:
+    after = first()
+    after.remove(after.tables["paper"])
+    if what == "column":
+        Table("paper", after, Column("id", Integer, primary_key=True))
+    if by_hand and what == "table":
+        upgrade(stored, "op.drop_table('paper')")
+    elif by_hand:
+        upgrade(stored, "with op.batch_alter_table('paper') as batch:", "    batch.drop_column('file')")
+    else:
+        stored.revision(after)
+        command.upgrade(stored.config, "head")
+    stored.check(after)
+    assert notes(stored) == [("live", "paper", "file"), ("removed", "paper", "file")]
+
+
+@pytest.mark.one_in(2)
+def test_files_of_what_a_downgrade_drops_are_noted(stored: Project) -> None:
+    stored.revision(second())
+    command.upgrade(stored.config, "head")
+    put(stored, "author", id=1, photo=doc("photo"))
+    put(stored, "paper", id=7, pages=[doc("p"), doc("q")])
+    put(stored, "note", key="n", scan=doc("scan"))
+    command.downgrade(stored.config, "-1")
+    assert [(path, name) for path, name, _ in notes(stored)] == [
+        ("p", "paper"), ("photo", "author"), ("q", "paper"), ("removed", "paper"), ("scan", "note"),
+    ]  # fmt: skip
+    assert state(stored.engine, first()) == []
+
+
+@pytest.mark.parametrize("database", ["mariadb"], indirect=True)
+def test_drain_between_the_note_and_the_drop_takes_nothing_back(stored: Project) -> None:
+    """MariaDB commits the notes before the column is gone; a drain then would still find the rows."""
+    storages.register_backend(MemoryBackend("docs"))
+    metadata = MetaData()
+    outbox = Outbox(metadata, retention=timedelta(0))
+    paper = Table("paper", metadata, Column("id", Integer, primary_key=True), Column("file", StoredObject("docs")))
+    with stored.engine.begin() as connection:
+        operations: Any = Operations(MigrationContext.configure(connection))
+        operations.drop_file_triggers("paper", columns={"file": False}, release=["file"])
+    assert outbox.drain(stored.engine) == Drained(deleted=1), "what was removed before, and nothing else"
+    run(stored, "ALTER TABLE paper DROP COLUMN file")
+    run(stored, "UPDATE filerow_outbox SET next_attempt = NULL")  # an hour later
+    metadata.remove(paper)
+    assert outbox.drain(stored.engine).deleted == 1
+
+
+def test_document_that_cannot_be_read_keeps_its_column(stored: Project) -> None:
+    put(stored, id=9, file={"v": 7, "object": "elsewhere"})
+    with pytest.raises(MaintenanceRefusedError, match=r"paper\.file has a document that this release cannot read"):
+        upgrade(stored, "with op.batch_alter_table('paper') as batch:", "    batch.drop_column('file')")
+    assert "file" in {one["name"] for one in inspect(stored.engine).get_columns("paper")}
+
+
+def test_outbox_with_notes_is_not_dropped(stored: Project) -> None:
+    with pytest.raises(MaintenanceRefusedError, match="notes 1 removed files"):
+        upgrade(stored, "op.drop_table('filerow_outbox')")
+    run(stored, "DELETE FROM filerow_outbox")
+    command.upgrade(stored.config, "head")
+
+
+@pytest.mark.parametrize("what", ["column", "table"])
+@pytest.mark.one_in(2)
+def test_without_an_outbox_a_drop_refuses_and_says_what_to_do(project: Project, what: str) -> None:
+    metadata = MetaData()
+    Table("paper", metadata, Column("id", Integer, primary_key=True), Column("file", StoredObject("docs")))
+    project.revision(metadata)
+    command.upgrade(project.config, "head")
+    put(project, id=1, file=doc("live"))
+    after = MetaData()
+    if what == "column":
+        Table("paper", after, Column("id", Integer, primary_key=True))
+    project.revision(after)
+    with pytest.raises(MaintenanceRefusedError, match=r"leave_files\('paper', columns=\['file'\]\).*--former paper/file"):
+        command.upgrade(project.config, "head")
+    run(project, "UPDATE paper SET file = NULL")
+    command.upgrade(project.config, "head")
+
+
+@pytest.mark.one_in(2)
+def test_files_that_a_sweep_shall_find_may_lose_their_table(project: Project) -> None:
+    metadata = MetaData()
+    Table("paper", metadata, Column("id", Integer, primary_key=True), Column("file", StoredObject("docs")))
+    project.revision(metadata)
+    command.upgrade(project.config, "head")
+    put(project, id=1, file=doc("live"))
+    upgrade(project, "op.leave_files('paper', columns=['file'])", "op.drop_table('paper')")
+    assert "paper" not in inspect(project.engine).get_table_names()

@@ -45,7 +45,9 @@ pytestmark = pytest.mark.one_in(3)
 @pytest.fixture(autouse=True)
 def docs() -> Iterator[MemoryBackend]:
     storages.clear_backends()
-    yield storages.register_backend(MemoryBackend("docs"))
+    backend = MemoryBackend("docs")
+    storages.register_backend(backend)
+    yield backend
     storages.clear_backends()
 
 

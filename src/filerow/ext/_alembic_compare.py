@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from alembic.operations import ops
-from sqlalchemy import Connection, MetaData
+from sqlalchemy import Column, Connection, MetaData
 from sqlalchemy.exc import SAWarning
 
 from filerow.ext._alembic_operations import CreateFileTriggersOp, DropFileTriggersOp
 from filerow.outbox._outbox import outbox_of
+from filerow.outbox._triggers.flaws import flaws_of
 from filerow.outbox._triggers.install import compare, existing, wanted_by
-from filerow.outbox._triggers.spec import Existing, FileTable, Key, kind_of
+from filerow.outbox._triggers.spec import CURRENT_VERSION, Existing, FileTable, Key, kind_of
 
 if TYPE_CHECKING:
     from alembic.autogenerate.api import AutogenContext
@@ -51,18 +52,23 @@ def _add(context: AutogenContext, upgrade: ops.UpgradeOps, metadata: MetaData, c
     ]
     wanted = wanted_by(connection, outbox.table, tables)
     found = existing(connection, [schema for schema, _ in wanted])
+    wrong = flaws_of(connection, found)
     doomed: dict[Key, FileTable | None] = dict.fromkeys(_dropped(upgrade))
+    coming, going = _columns(upgrade, ops.AddColumnOp), _columns(upgrade, ops.DropColumnOp)
     # a batch makes a new table on SQLite, which has no triggers; other databases alter it in place
     rebuilt = set(_altered(upgrade)) if connection.dialect.name == "sqlite" else set[Key]()
     before, after = [], []
     for key, spec in (doomed | wanted).items():
         there = found.get(key, Existing(frozenset(), None))
-        if not (there.names if spec is None else key in rebuilt or compare(spec, there.names, connection.dialect)):
+        is_right = not there.names if spec is None else not compare(spec, there.names, connection.dialect) and key not in wrong
+        if there.version > CURRENT_VERSION or (is_right and (spec is None or key not in rebuilt)):
             continue
         if there.names:
-            before.append(DropFileTriggersOp(there.spec or spec or FileTable(key[1], {}, schema=key[0])))
+            old = there.spec or spec or FileTable(key[1], {}, schema=key[0])
+            release = [name for name in old.columns if key in doomed or name in going.get(key, ())]
+            before.append(DropFileTriggersOp(old, release))
         if spec is not None:
-            after.append(CreateFileTriggersOp(spec))
+            after.append(CreateFileTriggersOp(spec, [name for name in spec.columns if name in coming.get(key, ())]))
     upgrade.ops[:] = [*before, *upgrade.ops, *after]
 
 
@@ -70,6 +76,20 @@ def _dropped(upgrade: ops.UpgradeOps) -> Iterator[Key]:
     for operation in upgrade.ops:
         if isinstance(operation, ops.DropTableOp):
             yield operation.schema, operation.table_name
+
+
+def _columns(upgrade: ops.UpgradeOps, kind: type[ops.AddColumnOp | ops.DropColumnOp]) -> dict[Key, set[str]]:
+    """Return the names of the columns that come or go, by table; those of a table that comes as well."""
+    found: dict[Key, set[str]] = {}
+    for operation in upgrade.ops:
+        if isinstance(operation, ops.CreateTableOp) and kind is ops.AddColumnOp:
+            names = {str(column.name) for column in operation.columns if isinstance(column, Column)}
+            found[operation.schema, operation.table_name] = names
+        for one in operation.ops if isinstance(operation, ops.ModifyTableOps) else ():
+            if isinstance(one, kind):
+                name = one.column.name if isinstance(one, ops.AddColumnOp) else one.column_name
+                found.setdefault((one.schema, one.table_name), set()).add(str(name))
+    return found
 
 
 def _altered(upgrade: ops.UpgradeOps) -> Iterator[Key]:

@@ -1,8 +1,8 @@
-"""The operations that migrations make triggers with: ``op.create_file_triggers`` and ``op.drop_file_triggers``."""
+"""The operations of migrations: ``op.create_file_triggers``, ``op.drop_file_triggers`` and ``op.leave_files``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 try:
@@ -11,24 +11,34 @@ try:
 except ImportError as error:
     raise ImportError("filerow.ext.alembic needs Alembic: pip install alembic") from error
 
-from filerow.outbox._triggers.install import as_ddl, changes, existing, has_triggers, parts
+from filerow.exceptions import MaintenanceRefusedError
+from filerow.outbox._release import release
+from filerow.outbox._triggers.flaws import flaws_of
+from filerow.outbox._triggers.install import as_ddl, changes, existing, has_triggers, parts, room_for
 from filerow.outbox._triggers.spec import FileTable
 
 if TYPE_CHECKING:
     from alembic.autogenerate.api import AutogenContext
 
-__all__ = ("CreateFileTriggersOp", "DropFileTriggersOp")
+__all__ = ("CreateFileTriggersOp", "DropFileTriggersOp", "LeaveFilesOp", "is_left", "leave", "release_files", "remade")
+
+_WAIT = 3600.0
+"""Seconds for which drains leave alone the files of a column that is being dropped, where DDL ends a transaction."""
+
+_LEFT = "filerow_files_left"
+"""Where a migration's context remembers columns whose files somebody sees to."""
 
 DEFAULTS = {"primary_key": ["id"], "outbox": "filerow_outbox", "schema": None, "outbox_schema": None}
 
 
 class _FileTriggersOp(MigrateOperation):
-    """What both operations are: a name, and the table they are for."""
+    """What both operations are: a name, the table they are for, and the file columns that come or go with them."""
 
     name: str
 
-    def __init__(self, spec: FileTable) -> None:
+    def __init__(self, spec: FileTable, release: Sequence[str] = ()) -> None:
         self.spec = spec
+        self.release = tuple(release)
 
     def to_diff_tuple(self) -> tuple[Any, ...]:
         """Return what ``compare_metadata()`` shows."""
@@ -70,7 +80,7 @@ class CreateFileTriggersOp(_FileTriggersOp):
 
     def reverse(self) -> MigrateOperation:
         """Return what takes this back."""
-        return DropFileTriggersOp(self.spec)
+        return DropFileTriggersOp(self.spec, self.release)
 
 
 @Operations.register_operation("drop_file_triggers")
@@ -90,6 +100,7 @@ class DropFileTriggersOp(_FileTriggersOp):
         schema: str | None = None,
         primary_key: Sequence[str] = ("id",),
         outbox_schema: str | None = None,
+        release: Sequence[str] = (),
     ) -> None:
         """Drop all triggers and indexes of ours that a table has.
 
@@ -101,25 +112,92 @@ class DropFileTriggersOp(_FileTriggersOp):
             schema: The table's schema.
             primary_key: Names of the primary key's columns.
             outbox_schema: The outbox's schema.
+            release: Columns that are dropped next: their files are noted in the outbox, which deletes them in its time.
+
+        Raises:
+            MaintenanceRefusedError: A document in one of ``release`` cannot be read.
         """
-        operations.invoke(cls(FileTable(table_name, columns, primary_key, outbox, schema, outbox_schema)))
+        operations.invoke(cls(FileTable(table_name, columns, primary_key, outbox, schema, outbox_schema), release))
 
     def reverse(self) -> MigrateOperation:
         """Return what takes this back."""
-        return CreateFileTriggersOp(self.spec)
+        return CreateFileTriggersOp(self.spec, self.release)
+
+
+@Operations.register_operation("leave_files")
+class LeaveFilesOp(MigrateOperation):
+    """Lets columns go whose files nobody has noted."""
+
+    def __init__(self, table_name: str, columns: Sequence[str], schema: str | None = None) -> None:
+        self.table_name = table_name
+        self.columns = columns
+        self.schema = schema
+
+    @classmethod
+    def leave_files(cls, operations: Operations, table_name: str, *, columns: Sequence[str], schema: str | None = None) -> None:
+        """Let a table or its columns be dropped though rows have files there: a sweep that is told of them finds the objects.
+
+        Args:
+            operations: ``op``.
+            table_name: The table.
+            columns: Its file columns; ``filerow sweep --full --former table/column`` finds the objects of each.
+            schema: The table's schema.
+        """
+        operations.invoke(cls(table_name, columns, schema))
 
 
 @Operations.implementation_for(CreateFileTriggersOp)
 def _create(operations: Operations, operation: CreateFileTriggersOp) -> None:
-    _run(operations, operation.spec, make=True)
+    remade(operations, operation.spec)
 
 
 @Operations.implementation_for(DropFileTriggersOp)
 def _drop(operations: Operations, operation: DropFileTriggersOp) -> None:
-    _run(operations, operation.spec, make=False)
+    if operation.release:
+        release_files(operations, operation.spec, operation.release)
+    remade(operations, operation.spec, make=False)
 
 
-def _run(operations: Operations, spec: FileTable, *, make: bool) -> None:
+@Operations.implementation_for(LeaveFilesOp)
+def _leave(operations: Operations, operation: LeaveFilesOp) -> None:
+    leave(operations, operation.schema, operation.table_name, operation.columns)
+
+
+def leave(operations: Operations, schema: str | None, table: str, columns: Sequence[str]) -> None:
+    """Remember, as long as the migration runs, that somebody sees to the files of some columns."""
+    left: set[tuple[str | None, str, str]] = operations.get_context().opts.setdefault(_LEFT, set())
+    left.update((schema, table, column) for column in columns)
+
+
+def is_left(operations: Operations, schema: str | None, table: str, column: str) -> bool:
+    """Return True if somebody sees to the files of a column."""
+    return (schema, table, column) in operations.get_context().opts.get(_LEFT, ())
+
+
+def release_files(operations: Operations, spec: FileTable, columns: Sequence[str]) -> None:
+    """Note the files of columns that are about to be dropped in the outbox, once."""
+    context = operations.get_context()
+    if context.as_sql:
+        msg = (
+            f"the files of {spec.fullname} ({', '.join(columns)}) cannot be noted without a connection; run this migration with "
+            "one, or set the columns to NULL before and take release= out"
+        )
+        raise MaintenanceRefusedError(msg)
+    todo = [name for name in columns if not is_left(operations, spec.schema, spec.name, name)]
+    if todo:
+        release(operations.get_bind(), spec, todo, wait=0 if context.impl.transactional_ddl else _WAIT)
+        leave(operations, spec.schema, spec.name, todo)
+
+
+def remade(operations: Operations, spec: FileTable, *, make: bool = True, flawed: Iterable[str] = ()) -> None:
+    """Make the triggers and indexes of a table, or drop them.
+
+    Args:
+        operations: ``op``.
+        spec: The table.
+        make: Make them; drop them otherwise.
+        flawed: Names of triggers to make anew, though they are there.
+    """
     context = operations.get_context()
     dialect, key = context.dialect, (spec.schema, spec.name)
     if not has_triggers(dialect, spec):
@@ -128,8 +206,11 @@ def _run(operations: Operations, spec: FileTable, *, make: bool) -> None:
         made = parts(spec, dialect)
         statements = [sql for part in made for sql in (part.create if make else part.drop)]
     else:
-        found = existing(operations.get_bind(), [spec.schema]).get(key)
-        statements = changes(spec if make else None, found, dialect, key)
+        connection = operations.get_bind()
+        found = existing(connection, [spec.schema])
+        statements = room_for(connection, spec, found) if make else []
+        wrong = flaws_of(connection, {key: found[key]} if key in found else {}).get(key, {})
+        statements += changes(spec if make else None, found.get(key), dialect, key, {*flawed, *wrong})
     for sql in statements:
         operations.execute(as_ddl(sql))
 
@@ -141,10 +222,10 @@ def _render_create(context: AutogenContext, operation: CreateFileTriggersOp) -> 
 
 @renderers.dispatch_for(DropFileTriggersOp)
 def _render_drop(context: AutogenContext, operation: DropFileTriggersOp) -> str:
-    return _render(context, "drop_file_triggers", operation.spec)
+    return _render(context, "drop_file_triggers", operation.spec, operation.release)
 
 
-def _render(context: AutogenContext, name: str, spec: FileTable) -> str:
+def _render(context: AutogenContext, name: str, spec: FileTable, release: Sequence[str] = ()) -> str:
     context.imports.add("import filerow.ext.alembic")  # where these operations are defined
     given = {
         "primary_key": list(spec.primary_key),
@@ -154,4 +235,5 @@ def _render(context: AutogenContext, name: str, spec: FileTable) -> str:
     }
     arguments = [repr(spec.name), f"columns={dict(spec.columns)!r}"]
     arguments += [f"{key}={value!r}" for key, value in given.items() if value != DEFAULTS[key]]
+    arguments += [f"release={list(release)!r}"] if release else []
     return f"{context.opts['alembic_module_prefix']}{name}({', '.join(arguments)})"

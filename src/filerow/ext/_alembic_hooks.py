@@ -1,0 +1,212 @@
+"""What a migration's own operations do to files: triggers follow what is renamed, and nothing with files goes unnoticed.
+
+Alembic lets its implementations be replaced. Ours do what Alembic's do, look at the table's triggers before, and make them anew
+after: at the end of a batch where the operation is part of one. Without a connection (``--sql``) they do nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from alembic.operations import Operations, ops, toimpl
+from alembic.operations.batch import BatchOperationsImpl
+
+from filerow._log import named
+from filerow.exceptions import MaintenanceRefusedError
+from filerow.ext._alembic_operations import is_left, leave, release_files, remade
+from filerow.outbox._release import columns_with_files, renamed, waiting
+from filerow.outbox._triggers.install import existing, has_triggers
+from filerow.outbox._triggers.spec import FileTable, Key
+
+__all__ = ("hook",)
+
+Implementation = Callable[[Operations, Any], Any]
+
+
+@dataclass
+class _Change:
+    """What is done to one table by one operation, or by one batch.
+
+    Attributes:
+        spec: What its triggers were made from, if it has some.
+        columns: New names of columns by the former ones.
+        dropped: Columns that go.
+    """
+
+    spec: FileTable | None
+    columns: dict[str, str] = field(default_factory=dict)
+    dropped: set[str] = field(default_factory=set)
+
+    def after(self) -> FileTable | None:
+        """Return what the triggers are to be made from afterwards; ``None`` for none."""
+        if self.spec is None:
+            return None
+        files = {self.columns.get(name, name): many for name, many in self.spec.columns.items() if name not in self.dropped}
+        keys = [self.columns.get(name, name) for name in self.spec.primary_key if name not in self.dropped]
+        return replace(self.spec, columns=files, primary_key=keys) if files else None
+
+
+_batches: WeakKeyDictionary[BatchOperationsImpl, _Change] = WeakKeyDictionary()
+
+
+def hook() -> None:
+    """Replace Alembic's implementations of what drops and renames, and of what a batch on SQLite makes a new table for."""
+    replaced: tuple[tuple[Any, Any, Any], ...] = (
+        (ops.RenameTableOp, toimpl.rename_table, _rename_table),
+        (ops.AlterColumnOp, toimpl.alter_column, _alter_column),
+        (ops.DropColumnOp, toimpl.drop_column, _drop_column),
+        (ops.DropTableOp, toimpl.drop_table, _drop_table),
+        (ops.AddColumnOp, toimpl.add_column, _in_batch),
+        (ops.DropConstraintOp, toimpl.drop_constraint, _in_batch),
+        *((one, toimpl.create_constraint, _in_batch) for one in _CONSTRAINTS),
+    )
+    for kind, original, ours in replaced:
+        Operations.implementation_for(kind, replace=True)(_wrapped(original, ours))
+
+
+_CONSTRAINTS = (ops.CreatePrimaryKeyOp, ops.CreateUniqueConstraintOp, ops.CreateForeignKeyOp, ops.CreateCheckConstraintOp)
+
+
+def _wrapped(original: Any, ours: Callable[[Implementation, Operations, Any], Any]) -> Implementation:
+    def implementation(operations: Operations, operation: Any) -> Any:
+        context = operations.get_context()
+        if context.as_sql or context.dialect.name not in {"postgresql", "mysql", "mariadb", "sqlite"}:
+            return original(operations, operation)
+        return ours(original, operations, operation)
+
+    return implementation
+
+
+# -- the operations --------------------------------------------------------------------------------------------------------
+
+
+def _rename_table(original: Implementation, operations: Operations, operation: ops.RenameTableOp) -> None:
+    original(operations, operation)
+    key = (operation.schema, operation.new_table_name)
+    connection = operations.get_bind()
+    for other, there in existing(connection, [operation.schema]).items():
+        spec = there.spec
+        if spec is None or other[0] != operation.schema:
+            continue
+        was = replace(spec, name=operation.table_name)
+        if other == key:
+            remade(operations, spec, flawed=there.names)
+            renamed(connection, spec, was.fullname)
+        elif spec.outbox == operation.table_name:
+            remade(operations, replace(spec, outbox=operation.new_table_name), flawed=there.names)
+
+
+def _alter_column(original: Implementation, operations: Operations, operation: ops.AlterColumnOp) -> None:
+    new = operation.modify_name
+    change, finish = _change(operations, (operation.schema, operation.table_name))
+    if new is not None and new != operation.column_name:
+        change.columns[operation.column_name] = new
+    original(operations, operation)
+    finish()
+
+
+def _drop_column(original: Implementation, operations: Operations, operation: ops.DropColumnOp) -> None:
+    change, finish = _change(operations, (operation.schema, operation.table_name))
+    _see_to(operations, change.spec, operation.table_name, operation.schema, [operation.column_name])
+    change.dropped.add(operation.column_name)
+    if change.spec is not None and operation.column_name in {*change.spec.columns, *change.spec.primary_key}:
+        remade(operations, change.spec, make=False)  # or the column could not be dropped
+    original(operations, operation)
+    finish()
+
+
+def _drop_table(original: Implementation, operations: Operations, operation: ops.DropTableOp) -> None:
+    connection, key = operations.get_bind(), (operation.schema, operation.table_name)
+    left = waiting(connection, operation.table_name, operation.schema) if _is_there(connection, key) else 0
+    if left:
+        msg = (
+            f"{operation.table_name} notes {left:,} removed files whose objects would be left for good; drain it first "
+            "(filerow drain, with a retention of 0), or delete its rows"
+        )
+        raise MaintenanceRefusedError(msg)
+    if _is_there(connection, key):
+        spec = _spec(operations, key)
+        _see_to(operations, spec, operation.table_name, operation.schema, None)
+        if spec is not None:
+            remade(operations, spec, make=False)  # PostgreSQL's functions as well
+    original(operations, operation)
+
+
+def _in_batch(original: Implementation, operations: Operations, operation: Any) -> Any:
+    """Note a batch, for on SQLite it makes a new table without triggers."""
+    if isinstance(operations.impl, BatchOperationsImpl):
+        _change(operations, (operations.impl.schema, operations.impl.table_name))
+    return original(operations, operation)
+
+
+# -- what they have in common ----------------------------------------------------------------------------------------------
+
+
+def _is_there(connection: Any, key: Key) -> bool:
+    return bool(connection.dialect.has_table(connection, key[1], schema=key[0]))
+
+
+def _spec(operations: Operations, key: Key) -> FileTable | None:
+    there = existing(operations.get_bind(), [key[0]]).get(key)
+    return None if there is None else there.spec
+
+
+def _change(operations: Operations, key: Key) -> tuple[_Change, Callable[[], None]]:
+    """Return the change that an operation is part of, and what to call after it."""
+    impl: Any = operations.impl
+    if not isinstance(impl, BatchOperationsImpl):
+        change = _Change(_spec(operations, key))
+        return change, lambda: _finish(operations, change)
+    if impl not in _batches:
+        change = _batches[impl] = _Change(_spec(operations, key))
+        flush = impl.flush
+
+        def flush_and_finish() -> None:
+            flush()
+            _finish(operations, change)
+
+        impl.flush = flush_and_finish  # type: ignore[method-assign]
+    return _batches[impl], lambda: None
+
+
+def _finish(operations: Operations, change: _Change) -> None:
+    """Make the triggers anew for the table as it is now, and have the tombstones say the columns' new names."""
+    before, spec = change.spec, change.after()
+    if before is None or not has_triggers(operations.get_context().dialect, before):
+        return
+    if spec is not None:
+        there = existing(operations.get_bind(), [spec.schema]).get((spec.schema, spec.name))
+        is_other = spec != before
+        remade(operations, spec, flawed=there.names if there is not None and is_other else ())
+    files = {old: new for old, new in change.columns.items() if old in before.columns}
+    if files:
+        renamed(operations.get_bind(), before, before.fullname, files)
+
+
+def _see_to(operations: Operations, spec: FileTable | None, name: str, schema: str | None, columns: list[str] | None) -> None:
+    """See to the files of a column or a table that is about to go.
+
+    Raises:
+        MaintenanceRefusedError: There are files, and no outbox to note them.
+    """
+    connection = operations.get_bind()
+    if spec is not None:
+        going = [one for one in spec.columns if columns is None or one in columns]
+        release_files(operations, spec, going)
+    else:
+        going = []
+    left = columns_with_files(connection, name, schema, columns)
+    lost = [one for one in left if one not in going and not is_left(operations, schema, name, one)]
+    if lost:
+        folders = " ".join(f"--former {name}/{one}" for one in lost)
+        shown = named([f"{name}.{one}" for one in lost])
+        msg = (
+            f"{shown}: rows have files there, and no trigger notes them, so their objects would be left for good. Set the column "
+            f"to NULL (or delete the rows) through a session first, or write op.leave_files({name!r}, columns={lost!r}) before "
+            f"this and run filerow sweep --full --delete {folders} after it"
+        )
+        raise MaintenanceRefusedError(msg)
+    leave(operations, schema, name, going)
