@@ -90,3 +90,13 @@ def test_files_of_unknown_tables_refuse_in_one_sentence(shop: Shop) -> None:
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert "archived.file" in done.err
     assert len(list(storages.get_backend("docs").list())) == 1
+
+
+def test_folders_of_former_names_are_swept_too(shop: Shop) -> None:
+    path = generated("paper", "file", ".txt", age=3 * 86400)
+    storages.get_backend("docs").put(path, b"left behind")
+    assert (run("sweep", *ALL, *shop.options).code, len(list(storages.get_backend("docs").list()))) == (0, 1)
+    assert run("sweep", *ALL, "--former", "paper/file", *shop.options).code == 0
+    assert list(storages.get_backend("docs").list()) == []
+    refused = run("sweep", "--former", "paper.file", *shop.options)
+    assert (refused.code, "'table/column'" in refused.err) == (2, True)

@@ -191,6 +191,23 @@ def test_a_backend_of_former_times_is_swept_when_it_is_named(place: Place) -> No
     assert place.paths() == {kept}
 
 
+def test_folders_of_former_names_are_swept_when_they_are_named(place: Place) -> None:
+    """The table was called paper once, and had other columns; the files that rows name stay where they are."""
+    orphans = [place.put(old_path("paper", "file")), place.put(old_path("paper", "scan"), "other")]
+    sharded = place.put(old_path("paper", "many", shards=16))
+    kept = [place.put(old_path("paper", "file")), place.put(old_path("paper", "file"))]
+    place.row("document.file", document(kept[0]))
+    place.row("document.pages", [document(kept[1])])
+    young = place.put(old_path("paper", "file", age=0))
+    assert not told(sweep(place.metadata, place.engine, full=True), "orphan")
+    named = ["paper/file", "paper/scan", "paper/many/16"]
+    assert told(sweep(place.metadata, place.engine, former=named, delete=True), "orphan") == {*orphans, sharded}
+    assert place.paths() == {*kept, young}
+    for wrong in ("paper", "paper.file", "paper/file/many", "/file"):
+        with pytest.raises(ValueError, match="a former name is written"):
+            sweep(place.metadata, place.engine, former=[wrong])
+
+
 def test_only_the_named_columns_are_swept(place: Place) -> None:
     ours, pages, staged = (
         place.put(old_path(*where)) for where in (("document", "file"), ("document", "pages"), ("staged", "files"))

@@ -204,6 +204,10 @@ def sweep(
     ] = None,
     batch: Batch = 1000,
     also: Annotated[list[str] | None, _option("Look into this backend too, used in former times.", metavar="KEY")] = None,
+    former: Annotated[
+        list[str] | None,
+        _option("Look into the folder of a column that was renamed or dropped, too; repeat for more.", metavar="TABLE/COLUMN"),
+    ] = None,
     allow_many: Annotated[bool, _option("Delete even when most objects have no row.", "--allow-many")] = False,
 ) -> Task:
     """Find objects that no row owns, and delete them with --delete."""
@@ -217,6 +221,7 @@ def sweep(
         full=full,
         columns=tuple(column or ()),
         backends=tuple(also or ()),
+        former=tuple(former or ()),
         shards=shard,
         state=state,
         batch=batch,

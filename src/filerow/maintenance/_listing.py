@@ -62,7 +62,9 @@ class Folder:
         return None
 
 
-def folders(columns: Iterable[FileColumn], names: Sequence[str], backends: Sequence[str]) -> list[Folder]:
+def folders(
+    columns: Iterable[FileColumn], names: Sequence[str], backends: Sequence[str], former: Sequence[str] = ()
+) -> list[Folder]:
     """Return the folders to sweep, in an order that is the same in every process.
 
     Args:
@@ -70,10 +72,14 @@ def folders(columns: Iterable[FileColumn], names: Sequence[str], backends: Seque
             left out, even where another column shares one.
         names: ``table.column`` of those to sweep, and ``staged``; empty for all.
         backends: Keys of backends to look for them besides each column's own.
+        former: ``table/column`` of former names, with ``/16`` behind them for a column that had so many shards: swept on all
+            these backends.
 
     Raises:
         BackendNotFoundError: A column names no backend, and there is no default one.
+        ValueError: A former name is not of this form.
     """
+    gone = [_former(name) for name in former]
     found: dict[tuple[str, str], Folder] = {}
     forbidden: set[tuple[str, str]] = set()
     used = set(backends)
@@ -86,10 +92,22 @@ def folders(columns: Iterable[FileColumn], names: Sequence[str], backends: Seque
                 forbidden |= {(backend, path) for path in owner.folders}
             elif not names or column.name in names:
                 _add(found, backend, owner)
+    for backend in used:
+        for owner in gone:
+            _add(found, backend, owner)
     for backend in used if not names or STAGED in names else ():
         for owner in _STAGED:
             _add(found, backend, owner)
     return [folder for place, folder in sorted(found.items()) if place not in forbidden]
+
+
+def _former(name: str) -> Owner:
+    table, _, rest = name.partition("/")
+    column, _, shards = rest.partition("/")
+    if not table or not column or (shards and not shards.isdecimal()):
+        msg = f"a former name is written 'table/column', or 'table/column/16' for one with 16 shards, not {name!r}"
+        raise ValueError(msg)
+    return Owner(table, column, int(shards or 0))
 
 
 def _add(found: dict[tuple[str, str], Folder], backend: str, owner: Owner) -> None:

@@ -60,6 +60,7 @@ class SweepOptions(TypedDict, total=False):
     full_every: timedelta | None
     columns: Sequence[str]
     backends: Sequence[str]
+    former: Sequence[str]
     shards: tuple[int, int] | str | None
     state: str | os.PathLike[str] | None
     batch: int
@@ -79,8 +80,9 @@ def sweep(metadata: MetaData, engine: Engine, **options: Unpack[SweepOptions]) -
             ``full_every``: do so by itself after this time; without it every 7 days where there is no outbox, since then only
             this finds what could not be deleted, and never where there is one. ``columns``: only these (``table.column``, and
             ``staged`` for files that were saved on their own). ``backends``: keys of backends to look into besides each column's
-            own, such as one that a column stored to in former times. ``shards``: ``(3, 8)`` or ``"3/8"`` for the third of eight
-            workers. ``state``: a JSON file to remember in, for one worker; without it the outbox's table, and without an
+            own, such as one that a column stored to in former times. ``former``: ``table/column`` of columns that were renamed
+            or dropped, whose folders are swept as well. ``shards``: ``(3, 8)`` or ``"3/8"`` for the third of eight workers.
+            ``state``: a JSON file to remember in, for one worker; without it the outbox's table, and without an
             outbox nothing, so that every sweep is full. ``batch``: objects listed and asked for at a time (1,000).
             ``allow_many``: delete even when more than half of the objects have no row. ``listing``: a callable that gets a
             backend's key and a folder's path and returns the objects in it, in any order, from an inventory that the store has
@@ -105,7 +107,7 @@ def sweep(metadata: MetaData, engine: Engine, **options: Unpack[SweepOptions]) -
     for key in given.get("backends", ()):
         storages.get_backend(key)
     columns = _chosen(metadata, given.get("columns", ()))
-    found = folders(file_columns(metadata), given.get("columns", ()), given.get("backends", ()))
+    found = folders(file_columns(metadata), given.get("columns", ()), given.get("backends", ()), given.get("former", ()))
     work = _Sweep(metadata, engine, given)
     return work.run(share(found, given.get("shards")), columns)
 
