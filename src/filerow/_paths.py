@@ -37,8 +37,19 @@ PROBES = "probes"
 
 MAX_FILENAME_BYTES = 255
 
+_LONGEST_NAME = 1024
+"""Characters of a client's name that are looked at: to normalise a text takes time that grows with the square of its length."""
+
 _DEFAULT_NAME = "file"
 _EXTENSION = re.compile(r"\.[a-z0-9]{1,10}\Z")
+_LONGEST_EXTENSION = 11
+_EXECUTED = re.compile(
+    r"(?!ya?ml\Z|toml\Z)[a-z0-9]*ml|[sx]?htm|xht|xhtm|sht|stm|svgz?|xslt?|xs[df]|x[bu]l|rdf|rss|atom|wsdl|dtd|dae|gpx|mpd|opf"
+    r"|osm|smil?|tei|x3dz?|xdp|xlf|xop|xpdl|xspf|[mc]?js|jsx|es|ecma|jse|vb[se]|wsf|ht[act]|htt|css|wasm|swf|mht|nws|mail"
+    r"|appcache|(?:web)?manifest|php[0-9s]?|pht|phar|as[apchm]|as[pacm]x|ashx|cer|f?cgi|jspx?|jspf|jsw|jsv|cfc|pl|py|rb"
+)
+"""What a browser executes or shows as a page, what a store guesses such a type from, and what a web server runs. A path goes
+without: the type that is stored says what the object is, and a download has its filename."""
 _PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_. -]*[A-Za-z0-9_]\Z")
 _SEPARATORS = re.compile(r"[/\\]")
 # version 7 and its variant where RFC 9562 puts them, then what safe_extension() may return
@@ -108,9 +119,10 @@ def uuid7_hex() -> str:
 
 
 def safe_extension(filename: str) -> str:
-    """Return the extension of a filename, lower-case, if it is one to ten ASCII letters or digits; else nothing."""
-    match = _EXTENSION.search(filename.lower())
-    return match.group() if match and match.start() > 0 else ""
+    """Return the extension of a filename, lower-case, if it is one to ten ASCII letters or digits; none that is executed."""
+    match = _EXTENSION.search(filename[-_LONGEST_EXTENSION - 1 :].lower())
+    found = match.group() if match and match.start() > 0 else ""
+    return "" if _EXECUTED.fullmatch(found[1:]) else found
 
 
 def generate_path(table: str, column: str, filename: str, *, shards: int = 0) -> str:
@@ -179,8 +191,9 @@ def clean_filename(name: str | None) -> str:
     """
     if not name:
         return _DEFAULT_NAME
-    if _PLAIN.match(name) and len(name) <= MAX_FILENAME_BYTES:  # most names need nothing
+    if len(name) <= MAX_FILENAME_BYTES and _PLAIN.match(name):  # most names need nothing
         return name
+    name = name[-_LONGEST_NAME:]  # folders come first, and the extension last
     import unicodedata  # most names do not come this far
 
     visible = "".join(c for c in name if unicodedata.category(c) not in _INVISIBLE)

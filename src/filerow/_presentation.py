@@ -16,6 +16,7 @@ from filerow._paths import content_disposition
 __all__ = ("Presentation", "is_shown", "present", "safe_headers")
 
 _OCTET_STREAM = "application/octet-stream"
+_LONGEST_TYPE = 512
 _MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,127}/[a-z0-9!#$&^_.+-]{1,127}\Z")
 
 # No "+": whatever ends in "+xml" is XML for a browser (WHATWG MIME Sniffing, section 4.6), with the scripts it may hold.
@@ -50,7 +51,7 @@ class Presentation(NamedTuple):
 
 def _essence(content_type: str | None) -> str:
     """Return a media type in lower case and without parameters."""
-    bare = (content_type or "").partition(";")[0].strip().lower()
+    bare = (content_type or "")[:_LONGEST_TYPE].partition(";")[0].strip().lower()
     return bare if _MEDIA_TYPE.match(bare) else _OCTET_STREAM
 
 
@@ -67,14 +68,13 @@ def present(content_type: str | None, filename: str, *, inline: bool = True) -> 
         filename: What it is called when it is saved.
         inline: Show it, if its type may be shown; no argument shows another type.
     """
-    stored, shown = _judged(content_type)
+    stored, shown = _judged(_essence(content_type))
     return Presentation(stored, content_disposition(filename, inline=inline and shown))
 
 
 @lru_cache(maxsize=256)  # there are few types, and a file is stored with each
-def _judged(content_type: str | None) -> tuple[str, bool]:
+def _judged(bare: str) -> tuple[str, bool]:
     """Return the type to store for a type, and whether a browser may show it."""
-    bare = _essence(content_type)
     return _OCTET_STREAM if _USED_AS_CODE.match(bare) else bare, is_shown(bare)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
-from filerow.backends._sign_request import check_expiry
+from filerow.backends._sign_request import whole_seconds
 from filerow.backends._types import SignRequest
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import BackendExistsError, BackendNotFoundError
@@ -149,7 +149,7 @@ class StorageRegistry:
         """Return the backend of a key, or the default one for an empty key."""
         return self.get_backend(key) if key else self.get_default_backend()
 
-    def sign_many(self, files: Iterable[Located], *, expires_in: int = 3600, round_expiry: int | None = None) -> list[str]:
+    def sign_many(self, files: Iterable[Located], *, expires_in: float = 3600, round_expiry: float | None = None) -> list[str]:
         """Return one URL per stored file to read it, in order, as ``file.sign()`` makes it; one call per store signs all.
 
         Another name to download as belongs to one file, so those are signed one by one: ``file.sign(download_as="report.pdf")``.
@@ -162,21 +162,19 @@ class StorageRegistry:
 
         Raises:
             UnsupportedOperationError: A backend cannot sign.
-            TypeError: ``expires_in`` is no number.
-            ValueError: ``expires_in`` or ``round_expiry`` is not positive.
+            TypeError: ``expires_in`` is not a number.
+            ValueError: ``expires_in`` or ``round_expiry`` is not positive and finite.
         """
-        check_expiry(expires_in)
-        request = SignRequest("GET", expires_in).rounded(round_expiry)
+        request = SignRequest("GET", whole_seconds(expires_in)).rounded(round_expiry)
         grouped = self._grouped(files, request)
         urls = {ask: iter(self.resolve(ask.key).sign_many(paths, ask.request)) for ask, paths in grouped.paths.items()}
         return [next(urls[ask]) for ask in grouped.order]
 
     async def sign_many_async(
-        self, files: Iterable[Located], *, expires_in: int = 3600, round_expiry: int | None = None
+        self, files: Iterable[Located], *, expires_in: float = 3600, round_expiry: float | None = None
     ) -> list[str]:
         """Return one URL per stored file; see :meth:`sign_many`."""
-        check_expiry(expires_in)
-        request = SignRequest("GET", expires_in).rounded(round_expiry)
+        request = SignRequest("GET", whole_seconds(expires_in)).rounded(round_expiry)
         grouped = self._grouped(files, request)
         urls: dict[_Ask, Iterator[str]] = {}
         for number, (ask, paths) in enumerate(grouped.paths.items(), 1):

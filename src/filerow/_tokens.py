@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from functools import cache
 from hashlib import sha256
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from filerow.exceptions import ExpiredTokenError, InvalidTokenError, SecretError
@@ -26,6 +27,13 @@ __all__ = ("Keys", "Purpose", "Secret", "resolve_keys")
 
 ENVIRONMENT = "FILEROW_SECRET"
 _SHORTEST = 16
+_FEWEST = 8
+"""Different bytes that a secret has at least; 16 random hexadecimal digits have 10 or so."""
+
+_LONGEST_TOKEN = 48 * 1024
+_PLACEHOLDERS = re.compile(
+    rb"change.?me|change.?this|your.?secret|secret.?key.?here|32 random characters|replace.?me|insecure", re.IGNORECASE
+)
 _SPELLING = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]\Z")
 """32 bytes in base64url without padding (RFC 4648, section 5): the last character carries four bits."""
 
@@ -47,18 +55,14 @@ class Keys:
         secret: At least 16 characters or bytes each; the first signs, the others are what was used before (rotation).
 
     Raises:
-        SecretError: A secret is missing or too short.
+        SecretError: A secret is missing, too short, or one that can be guessed.
     """
 
     def __init__(self, secret: Secret) -> None:
         found = [secret] if isinstance(secret, str | bytes) else list(secret)
         self._secrets = [value.encode() if isinstance(value, str) else bytes(value) for value in found]
-        if not self._secrets or any(len(value) < _SHORTEST for value in self._secrets):
-            msg = (
-                f"a signing secret needs at least {_SHORTEST} characters, better 32 random ones: "
-                'python -c "import secrets; print(secrets.token_urlsafe(32))"'
-            )
-            raise SecretError(msg)
+        for value in self._secrets or [b""]:
+            _check_strength(value)
         self._signers: dict[str, Signer] = {}
 
     def __repr__(self) -> str:
@@ -101,7 +105,7 @@ class Keys:
         """
         from itsdangerous.encoding import base64_decode
 
-        text, _, signature = token.rpartition(".") if isinstance(token, str) else ("", "", "")
+        text, _, signature = token.rpartition(".") if isinstance(token, str) and len(token) <= _LONGEST_TOKEN else ("", "", "")
         if not text or not text.isascii() or not self.is_signature(purpose, text, signature):
             msg = "this token was not made by this application, was changed, or is for something else"
             raise InvalidTokenError(msg)
@@ -118,6 +122,25 @@ class Keys:
             known = Signer(self._secrets[::-1], salt=purpose.value, key_derivation="hmac", digest_method=sha256)
             self._signers[purpose] = known
         return known
+
+
+_ADVICE = 'make one by: python -c "import secrets; print(secrets.token_urlsafe(32))"'
+
+
+def _check_strength(secret: bytes) -> None:
+    """Refuse a secret that somebody could guess: whoever knows it makes URLs for every file, and claims."""
+    steps = {(later - earlier) % 256 for earlier, later in pairwise(secret)}
+    if len(secret) < _SHORTEST:
+        flaw = f"a signing secret needs at least {_SHORTEST} characters"
+    elif len(set(secret)) < _FEWEST:
+        flaw = f"a signing secret has at least {_FEWEST} different characters"
+    elif len(steps) < _FEWEST // 2:
+        flaw = "a signing secret is no row of letters or digits in order"
+    elif _PLACEHOLDERS.search(secret):
+        flaw = "this signing secret is a placeholder, which everybody knows"
+    else:
+        return
+    raise SecretError(f"{flaw}; {_ADVICE}")
 
 
 def check_expiry(expires_at: float, now: float | None = None) -> None:

@@ -347,7 +347,7 @@ def test_direct_uploads_are_for_those_the_application_lets_in(site: Site) -> Non
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b'{"filename": "\xff"}', b'{"size": ' + b"9" * 5000 + b"}", b"[" * 100_000],
+    [b"", b"{", b'{"filename": "\xff"}', b'{"size": ' + b"9" * 5000 + b"}", b"[" * 60_000],
     ids=["nothing", "broken off", "no text", "endless number", "endless lists"],
 )
 def test_what_is_no_json_is_the_fault_of_the_client(site: Site, body: bytes) -> None:

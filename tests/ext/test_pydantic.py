@@ -38,9 +38,7 @@ class Row:
 def file() -> Iterator[FileObject]:
     """A stored file that can be signed."""
     storages.clear_backends()
-    storages.register_backend(
-        MemoryBackend("docs", base_url="https://example.org/files", secret="a secret of 32 random characters")
-    )
+    storages.register_backend(MemoryBackend("docs", base_url="https://example.org/files", secret="a secret of these tests alone"))
     yield FileObject("docs", "a.txt", content=b"abc").save()
     storages.clear_backends()
 

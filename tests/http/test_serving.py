@@ -225,7 +225,7 @@ async def test_a_redirect_leads_to_the_file(folder: LocalBackend, key: str) -> N
     file = stored(key)
     for reply in (redirect(file, expires_in=60), await redirect_async(file, expires_in=60)):
         assert (reply.status, reply.body, reply.header("content-length")) == (302, b"", "0")
-        assert reply.header("cache-control") == "private, max-age=30"  # shorter than the URL works
+        assert reply.header("cache-control") == "private, no-cache"  # the row may have another file by then
         assert reply.header("referrer-policy") == "no-referrer"
         found = answer("GET", *parts(str(reply.header("location"))))
         assert (found.status, read(found), found.header("content-disposition")) == (200, DATA, 'inline; filename="a.png"')
@@ -239,8 +239,10 @@ async def test_a_redirect_says_what_the_link_says(folder: LocalBackend) -> None:
     found = answer("GET", *parts(str(reply.header("location"))))
     assert found.header("content-disposition") == 'attachment; filename="blau.png"'
     assert redirect(file, "HEAD").status == 302
-    for refused in (redirect(file, "POST"), await redirect_async(file, "POST")):
-        assert (refused.status, refused.header("allow")) == (405, "GET, HEAD")
+    for reply in (redirect(file, "POST"), await redirect_async(file, "DELETE")):
+        assert reply.status == 303  # with 302 a client might send its POST to the store
+    for reply in (redirect(file, "OPTIONS"), await redirect_async(file, "TRACE")):
+        assert (reply.status, reply.header("allow")) == (405, "GET, HEAD")
 
 
 # -- by the web server in front --------------------------------------------------------------------------------------------
@@ -259,7 +261,8 @@ def test_nginx_is_given_an_internal_place_and_apache_a_file(folder: LocalBackend
     assert Path(unquote(sent)).read_bytes() == DATA
     assert apache.header("content-disposition") == 'attachment; filename="b.png"'
     assert apache.header("x-accel-redirect") is None
-    assert accelerate(file, "DELETE").status == 405
+    assert accelerate(file, "DELETE").header("x-accel-redirect") == "/protected/a%20b/50%25/%C3%BC.png"
+    assert accelerate(file, "OPTIONS").status == 405
 
 
 def test_only_files_of_this_machine_can_be_accelerated() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from secrets import token_bytes, token_hex, token_urlsafe
 from typing import Any
 
 import pytest
@@ -23,15 +24,50 @@ SEALED = "eyJhIjoxLCJleHAiOjE4MDAwMDAwMDB9.i37mTb8XnWFa5mdPN8e9WwH49Y7yZREX5gK-Y
 # -- secrets ---------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("secret", ["x" * 16, b"x" * 16, ["x" * 16, b"y" * 16], ("x" * 16,)])
+SHORT = "s3Qx0aLm9-Pz_7Rt"
+LATER = "Yb4_kW-81nUe6oJd"
+
+
+@pytest.mark.parametrize("secret", [SHORT, SHORT.encode(), [SHORT, LATER.encode()], (SHORT,)])
 def test_sixteen_characters_are_enough(secret: Secret) -> None:
     assert Keys(secret).sign(Purpose.URL, "message")
 
 
-@pytest.mark.parametrize("secret", ["x" * 15, b"x" * 15, ["x" * 16, "y" * 15], ["y" * 15, "x" * 16], [], ""])
+@pytest.mark.parametrize("secret", [SHORT[1:], SHORT[1:].encode(), [SHORT, LATER[1:]], [LATER[1:], SHORT], [], ""])
 def test_fewer_are_not(secret: Secret) -> None:
     with pytest.raises(SecretError, match="at least 16 characters"):
         Keys(secret)
+
+
+@pytest.mark.parametrize(
+    ("secret", "flaw"),
+    [
+        ("a" * 16, "8 different"),
+        ("a" * 1000, "8 different"),
+        ("abcabcabcabcabcabc", "8 different"),
+        ("0123456789abcdef", "in order"),
+        ("abcdefghijklmnopqrstuvwxyz", "in order"),
+        ("9876543210zyxwvutsrq", "in order"),
+        ("change me: 32 random characters", "placeholder"),
+        ("CHANGE-ME-in-production-please", "placeholder"),
+        ("django-insecure-k3j4h5k3j4h5", "placeholder"),
+        ([LATER, "a" * 32], "8 different"),
+    ],
+)
+def test_a_secret_that_can_be_guessed_is_refused(secret: Secret, flaw: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SecretError, match=flaw) as refused:
+        Keys(secret)
+    assert "token_urlsafe" in str(refused.value)
+    assert str(secret) not in str(refused.value)
+    if isinstance(secret, str) and " " not in secret:
+        monkeypatch.setenv(ENVIRONMENT, secret)
+        with pytest.raises(SecretError, match=flaw):
+            resolve_keys(None)
+
+
+def test_random_secrets_are_not_taken_for_guessable_ones() -> None:
+    for _ in range(2000):
+        Keys([token_hex(16), token_urlsafe(16), token_bytes(16)])
 
 
 def test_text_and_its_bytes_are_one_secret() -> None:

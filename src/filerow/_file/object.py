@@ -22,10 +22,17 @@ from filerow._paths import STAGING, clean_filename, generate_path, is_generated,
 from filerow._registry import key_of, storages
 from filerow._validation.types import called
 from filerow.backends._paths import check_path
-from filerow.backends._sign_request import check_expiry
+from filerow.backends._sign_request import whole_seconds
 from filerow.backends._types import SignRequest
 from filerow.backends.base import StorageBackend
-from filerow.exceptions import ContentError, FileStateError, IntegrityError, ObjectNotFoundError, UnsupportedOperationError
+from filerow.exceptions import (
+    ContentError,
+    FileStateError,
+    FileValidationError,
+    IntegrityError,
+    ObjectNotFoundError,
+    UnsupportedOperationError,
+)
 
 if TYPE_CHECKING:
     import io
@@ -149,11 +156,16 @@ class FileObject:
 
         Raises:
             ContentError: This is not an upload of these frameworks.
+            FileValidationError: Nobody has chosen a file: browsers send a field that was left empty as an upload without a name.
         """
-        if unwrap_upload(upload) is None:
+        found = unwrap_upload(upload)
+        if found is None:
             kind = type(upload).__name__
+            hint = '; a form that has files needs enctype="multipart/form-data"' if isinstance(upload, str) else ""
             msg = f"from_upload() takes an upload of a web framework, not {kind}; give anything else as FileObject(content=...)"
-            raise ContentError(msg)
+            raise ContentError(msg + hint)
+        if not found.filename and found.size == 0:
+            raise FileValidationError("a file is needed: the form's field was left empty")
         return cls(backend=backend, filename=filename, metadata=metadata, content=upload)
 
     @classmethod
@@ -540,14 +552,14 @@ class FileObject:
     def sign(
         self,
         *,
-        expires_in: int | None = None,
+        expires_in: float | None = None,
         for_upload: bool = False,
         download_as: str | None = None,
         inline: bool = False,
         content_type: str | None = None,
         content_length: int | None = None,
         max_length: int | None = None,
-        round_expiry: int | None = None,
+        round_expiry: float | None = None,
     ) -> str:
         """Return a URL that lets its holder read (or replace) the bytes until it expires.
 
@@ -575,14 +587,14 @@ class FileObject:
     async def sign_async(
         self,
         *,
-        expires_in: int | None = None,
+        expires_in: float | None = None,
         for_upload: bool = False,
         download_as: str | None = None,
         inline: bool = False,
         content_type: str | None = None,
         content_length: int | None = None,
         max_length: int | None = None,
-        round_expiry: int | None = None,
+        round_expiry: float | None = None,
     ) -> str:
         """Return a signed URL; see :meth:`sign`."""
         limits = (content_type, content_length, max_length)
@@ -594,10 +606,9 @@ class FileObject:
         return SignRequest("GET", request.expires_in, *self._presentation(None, inline=False), signed_at=request.signed_at)
 
     def _sign_request(
-        self, expires_in: int | None, limits: Limits, *, for_upload: bool, download_as: str | None, inline: bool
+        self, expires_in: float | None, limits: Limits, *, for_upload: bool, download_as: str | None, inline: bool
     ) -> SignRequest:
-        seconds = DEFAULT_EXPIRY if expires_in is None else expires_in
-        check_expiry(seconds)
+        seconds = DEFAULT_EXPIRY if expires_in is None else whole_seconds(expires_in)
         if for_upload and (download_as is not None or inline):
             raise ValueError("download_as= and inline= say how to answer a download; they make no sense with for_upload=True")
         if download_as is not None and inline:

@@ -19,6 +19,7 @@ from filerow.exceptions import InvalidOptionError, InvalidTokenError, Unsupporte
 __all__ = ("OwnUrls",)
 
 _DIGITS = re.compile(r"[0-9]{1,15}\Z")
+_LONGEST = 100 * 365 * 86400
 _METHODS = frozenset({"GET", "PUT"})
 # How the parts of a request are called in a URL.
 _TEXTS = {"content_disposition": "disposition", "content_type": "type"}
@@ -71,7 +72,7 @@ class OwnUrls:
         Raises:
             UnsupportedOperationError: Nobody has said where the route is mounted.
             SecretError: There is no secret.
-            InvalidOptionError: The expiry is not positive.
+            InvalidOptionError: The expiry is not positive, or longer than 100 years.
         """
         if self._base_url is None:
             msg = (
@@ -82,8 +83,8 @@ class OwnUrls:
         if request.method not in _METHODS:
             msg = f"our own URLs are for GET (and HEAD) or PUT, not {request.method}"
             raise UnsupportedOperationError(msg, operation="sign", backend=self._backend, path=path)
-        if request.expires_in < 1:
-            msg = f"expires_in must be at least 1 second, not {request.expires_in}"
+        if not 1 <= request.expires_in <= _LONGEST:
+            msg = f"expires_in must be 1 to {_LONGEST} seconds (100 years), not {request.expires_in}"
             raise InvalidOptionError(msg, operation="sign", backend=self._backend, path=path)
         begin = time.time() if request.signed_at is None else request.signed_at
         expires = math.ceil(begin) + request.expires_in  # whole seconds, and none less than was asked for

@@ -5,6 +5,7 @@ A request that a store would not hold its holder to is refused: a limit that is 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from filerow.backends._headers import check_header
 from filerow.backends._types import SignRequest
 from filerow.exceptions import InvalidOptionError, UnsupportedOperationError
 
-__all__ = ("Bound", "answer_parameters", "check_bound", "check_expiry", "check_request", "length_range", "moment_of")
+__all__ = ("Bound", "answer_parameters", "check_bound", "check_request", "length_range", "moment_of", "whole_seconds")
 
 Bound = Mapping[str, frozenset[str]]
 """By method, the fields of a :class:`SignRequest` that a store binds, beyond the method, the path and the expiry."""
@@ -23,19 +24,20 @@ _NOTHING = (None,) * 4
 _METHODS = frozenset({"GET", "PUT"})
 
 
-def check_expiry(seconds: object) -> None:
-    """Refuse, at the line that asks, a number of seconds for a URL to work that is none.
+def whole_seconds(seconds: object) -> int:
+    """Return for how many whole seconds a URL is to work, at the line that asks; a fraction counts as a second.
 
     Raises:
-        TypeError: It is no number, but a ``timedelta`` perhaps.
-        ValueError: It is not positive.
+        TypeError: It is not a number, but a ``timedelta`` perhaps.
+        ValueError: It is not positive, or not finite.
     """
-    if not isinstance(seconds, int | float):
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool):
         msg = f"expires_in is a number of seconds, not {type(seconds).__name__}; of a timedelta: int(delta.total_seconds())"
         raise TypeError(msg)
-    if seconds <= 0:
-        msg = f"expires_in is the number of seconds a URL works, so it must be positive, not {seconds}"
+    if not (math.isfinite(seconds) and seconds > 0):
+        msg = f"expires_in is the number of seconds a URL works, so it must be positive and finite, not {seconds}"
         raise ValueError(msg)
+    return math.ceil(seconds)
 
 
 def check_request(request: SignRequest, backend: str) -> None:
@@ -47,14 +49,14 @@ def check_request(request: SignRequest, backend: str) -> None:
         UnsupportedOperationError: Neither ``GET`` nor ``PUT``, or an upload that sets ``Content-Disposition``.
     """
     method, seconds = request[:2]
-    if method in _METHODS and seconds >= 1 and request[2:6] == _NOTHING:
+    if method in _METHODS and isinstance(seconds, int) and seconds >= 1 and request[2:6] == _NOTHING:
         return  # what most ask for
     where = {"operation": "sign", "backend": backend}
     if method not in _METHODS:
         msg = f"signed URLs are for GET or PUT, not {method}"
         raise UnsupportedOperationError(msg, **where)
-    if seconds < 1:
-        msg = f"expires_in must be at least 1 second, not {seconds}"
+    if not isinstance(seconds, int) or seconds < 1:
+        msg = f"expires_in must be a whole number of seconds, at least 1, not {seconds}"
         raise InvalidOptionError(msg, **where)
     for name, value in (("Content-Disposition", request.content_disposition), ("Content-Type", request.content_type)):
         if value is not None:

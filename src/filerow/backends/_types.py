@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import AsyncIterable, Iterable, Mapping
 from types import MappingProxyType
@@ -97,7 +98,7 @@ class SignRequest(NamedTuple):
     max_length: int | None = None
     signed_at: float | None = None
 
-    def rounded(self, window: int | None, now: float | None = None) -> SignRequest:
+    def rounded(self, window: float | None, now: float | None = None) -> SignRequest:
         """Return this request with a time that all requests made in one window share, so that their URLs are the same.
 
         The URL works at least ``expires_in`` seconds, and at most ``window`` more.
@@ -111,9 +112,10 @@ class SignRequest(NamedTuple):
         """
         if window is None:
             return self
-        if window < 1:
+        if not (math.isfinite(window) and window >= 1):
             msg = f"round_expiry is a number of seconds, at least 1, not {window}"
             raise ValueError(msg)
+        window = math.ceil(window)
         begin = int(time.time() if now is None else now)
         return self._replace(signed_at=begin - begin % window, expires_in=self.expires_in + window)
 

@@ -13,6 +13,7 @@ Nothing is mounted by itself: whoever may call ``begin`` may upload, so put it b
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Mapping
@@ -65,20 +66,20 @@ class DirectUploads:
         column: object,
         *,
         secret: Secret | None = None,
-        expires_in: int = 3600,
+        expires_in: float = 3600,
         max_size: int | str = "100 MB",
         multipart_from: int | str = "64 MB",
         part_size: int | str = "16 MiB",
         s3_method: S3Method = "POST",
         development: bool = False,
     ) -> None:
-        if not 1 <= expires_in <= _LONGEST_LIFE:
+        if not 1 <= expires_in <= _LONGEST_LIFE:  # nor NaN
             msg = f"expires_in is the number of seconds an upload may take, 1 to {_LONGEST_LIFE}, not {expires_in}"
             raise ValueError(msg)
         self._target: Target = target_of(column)
         self._secret = secret
         self._development = development
-        self._expires_in = expires_in
+        self._expires_in = math.ceil(expires_in)
         self._multipart_from = parse_size(multipart_from) or 0
         self._part_size = parse_size(part_size) or 0
         self._s3_method: S3Method = s3_method

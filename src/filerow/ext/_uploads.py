@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterable
 from typing import NamedTuple
 
 from sqlalchemy import Column
@@ -11,9 +12,22 @@ from sqlalchemy.orm import QueryableAttribute
 from filerow._content import unwrap_upload
 from filerow._file.object import FileObject
 from filerow._orm.column import StoredObject
-from filerow.exceptions import FileValidationError
+from filerow.exceptions import ContentTypeError, FileTooLargeError, FileValidationError
 
-__all__ = ("FormField", "checked", "checked_async", "is_upload", "payload_of", "required", "target_of")
+__all__ = (
+    "LONGEST_PAYLOAD",
+    "FormField",
+    "bounded",
+    "checked",
+    "checked_async",
+    "is_upload",
+    "payload_of",
+    "required",
+    "target_of",
+)
+
+LONGEST_PAYLOAD = 64 * 1024
+"""Most bytes of a request to begin, resume or abort a direct upload; the longest that ``filerow.js`` makes has some 5,000."""
 
 
 class FormField(NamedTuple):
@@ -71,20 +85,64 @@ def is_upload(value: object) -> bool:
     return unwrap_upload(value) is not None and bool(value.filename)  # type: ignore[attr-defined]  # every upload has one
 
 
-def payload_of(body: bytes) -> object:
+def payload_of(content_type: str | None, body: bytes) -> object:
     """Return what the body of a request for direct upload says in JSON, whatever it is.
 
+    A page of another site can have a browser send any form, and no JSON: for that it would have to ask (CORS), and be refused.
+
+    Args:
+        content_type: The request's ``Content-Type``, which must be ``application/json``.
+        body: Its body, of which at most ``LONGEST_PAYLOAD`` bytes are taken; one more shows that it is too long.
+
     Raises:
-        ValueError: It is no JSON, or none that anybody would write: nested without end, a number of thousands of digits.
+        ContentTypeError: It is of another type.
+        FileTooLargeError: It is too long.
+        FileValidationError: It is not JSON, or none that anybody would write: nested without end, with endless numbers.
     """
+    if (content_type or "").partition(";")[0].strip().lower() != "application/json":
+        raise ContentTypeError("a request for an upload is sent as application/json", limit="application/json")
+    if len(body) > LONGEST_PAYLOAD:
+        raise too_long()
     try:
         payload: object = json.loads(body)
     except (ValueError, RecursionError) as error:
-        msg = "a JSON object is needed"
-        raise ValueError(msg) from error
+        raise BadPayloadError("a JSON object is needed") from error
     return payload
 
 
-def required(field: str) -> FileValidationError:
-    """Return the error for a field without a file."""
+class BadPayloadError(FileValidationError):
+    """The body of a request for direct upload is not JSON."""
+
+    status_code = 400
+
+
+def too_long() -> FileTooLargeError:
+    """Return the error for a request for direct upload that is longer than any that makes sense."""
+    return FileTooLargeError(f"a request for an upload has at most {LONGEST_PAYLOAD} bytes", limit=LONGEST_PAYLOAD)
+
+
+async def bounded(chunks: AsyncIterable[bytes]) -> bytes:
+    """Return a body of at most ``LONGEST_PAYLOAD`` bytes.
+
+    Raises:
+        FileTooLargeError: It is longer; no more of it is read.
+    """
+    body = bytearray()
+    async for chunk in chunks:
+        body += chunk
+        if len(body) > LONGEST_PAYLOAD:
+            raise too_long()
+    return bytes(body)
+
+
+def required(field: str, given: object = None) -> FileValidationError:
+    """Return the error for a field without a file.
+
+    Args:
+        field: Its name.
+        given: What the form has in its place. A text means that the form was not sent as ``multipart/form-data``.
+    """
+    if isinstance(given, str):
+        msg = f'{field}: the form sends a name and no file; it needs enctype="multipart/form-data"'
+        return FileValidationError(msg, field=field)
     return FileValidationError(f"{field}: a file is needed", field=field)

@@ -25,12 +25,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter, Signature
 from typing import TYPE_CHECKING, Annotated, Any
 
 try:
-    from fastapi import APIRouter, Depends, File, Request, Response, UploadFile
+    from fastapi import APIRouter, Depends, File, HTTPException, Request, Response, UploadFile
 except ImportError as error:
     raise ImportError("filerow.ext.fastapi needs FastAPI: pip install 'filerow[fastapi]'") from error
 
@@ -118,13 +118,27 @@ def upload_router(
     Args:
         uploads: Direct uploads by name.
         prefix: Where they are mounted.
-        dependencies: Dependencies that refuse whoever may not upload; an empty list lets everybody.
+        dependencies: Dependencies that raise for whoever may not upload, or return ``False``; an empty list lets everybody.
         include_in_schema: Show the routes in OpenAPI.
     """
 
     async def upload(request: Request) -> Response:
         return await direct(request, uploads)
 
-    router = APIRouter(prefix=prefix, dependencies=dependencies, include_in_schema=include_in_schema)
+    guards = [Depends(_refusing(one)) for one in dependencies]
+    router = APIRouter(prefix=prefix, dependencies=guards, include_in_schema=include_in_schema)
     router.add_api_route("/{name}/{action}", upload, methods=["POST"], response_class=Response)
     return router
+
+
+def _refusing(dependency: Dependency) -> Callable[..., None]:
+    """Return a dependency that refuses, too, where the application's only returns ``False``: FastAPI drops what it returns.
+
+    Dependencies that let somebody in return a user, say.
+    """
+
+    def refuse(found: Any = dependency) -> None:
+        if found is False:
+            raise HTTPException(403)
+
+    return refuse

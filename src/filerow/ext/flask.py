@@ -30,7 +30,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 try:
-    from flask import Blueprint, Flask, Response, abort, jsonify, request
+    from flask import Blueprint, Flask, Response, abort, current_app, jsonify, request
 except ImportError as error:
     raise ImportError("filerow.ext.flask needs Flask: pip install 'filerow[flask]'") from error
 
@@ -39,7 +39,7 @@ from filerow._file.object import FileObject
 from filerow._file.pydantic import view_of
 from filerow.exceptions import StorageError
 from filerow.ext._static import SCRIPT, script
-from filerow.ext._uploads import checked, is_upload, payload_of, required, target_of
+from filerow.ext._uploads import LONGEST_PAYLOAD, checked, is_upload, payload_of, required, target_of
 from filerow.http import route, serving
 from filerow.http._problem import ANSWERED
 from filerow.http._reply import Body, Reply
@@ -61,7 +61,8 @@ class Filerow:
         base_url: Where the file route is mounted; the same as the backends' ``base_url``. ``None`` mounts none.
         uploads: Direct uploads by name, each mounted under ``{uploads_url}/{name}``; none by default.
         uploads_url: Where direct uploads are mounted.
-        authorize: Called before each direct upload; aborts for whoever may not. Needed with ``uploads``.
+        authorize: Called before each direct upload, awaited if it can be. It aborts for whoever may not, or returns the response
+            for them; whatever else it returns but ``None`` is answered with 403. Needed with ``uploads``.
 
     Raises:
         ValueError: There are direct uploads, and nobody has said who may use them.
@@ -106,19 +107,34 @@ class Filerow:
     def _direct(self) -> Blueprint:
         blueprint = Blueprint("filerow_uploads", __name__)
         if self._authorize is not None:
-            blueprint.before_request(self._authorize)
+            blueprint.before_request(_refusing(self._authorize))
 
         @blueprint.post("/<name>/<action>")
         def upload(name: str, action: str) -> Response:
             if name not in self._uploads:
                 abort(404)
-            try:
-                payload = payload_of(request.get_data()) if request.is_json else abort(415)
-            except ValueError as error:
-                abort(400, str(error))
+            payload = payload_of(request.content_type, _begun(LONGEST_PAYLOAD + 1))
             return jsonify(self._uploads[name].handle(action, payload))
 
         return blueprint
+
+
+def _refusing(authorize: Callable[[], Any]) -> Callable[[], Any]:
+    """Return what Flask calls before a request: anything that ``authorize`` returns but ``None`` or a response is a refusal."""
+
+    def refuse() -> Any:
+        found = current_app.ensure_sync(authorize)()
+        return found if found is None or isinstance(found, current_app.response_class) else abort(403)
+
+    return refuse
+
+
+def _begun(size: int) -> bytes:
+    """Return the first bytes of a request's body, without more of it than that in memory."""
+    body = bytearray()
+    while len(body) < size and (chunk := request.stream.read(size - len(body))):
+        body += chunk
+    return bytes(body)
 
 
 def _files() -> Blueprint:
@@ -170,8 +186,8 @@ def send(
 def redirect(
     file: FileObject,
     *,
-    expires_in: int = 3600,
-    round_expiry: int | None = None,
+    expires_in: float = 3600,
+    round_expiry: float | None = None,
     download_as: str | None = None,
     inline: bool = False,
     cache_control: str | None = None,
@@ -225,7 +241,7 @@ def uploaded(field: str, column: object = None) -> FileObject:
     """
     files = uploaded_many(field, column)
     if not files:
-        raise required(field)
+        raise required(field, request.form.get(field))
     return files[0]
 
 

@@ -33,6 +33,7 @@ own, and their columns a ``max_size``.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 try:
@@ -43,9 +44,9 @@ except ImportError as error:
 from litestar.di import Provide
 from litestar.enums import HttpMethod
 from litestar.exceptions import (
-    ClientException,
     ImproperlyConfiguredException,
     NotFoundException,
+    PermissionDeniedException,
 )
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.plugins import InitPlugin, ReceiveRoutePlugin
@@ -67,7 +68,7 @@ from filerow.ext._asgi import (
 from filerow.ext._litestar_forms import leave_out_empty_files
 from filerow.ext._litestar_types import DECODERS, ENCODERS, FileDTO, FileDTOPlugin, FileSchemaPlugin
 from filerow.ext._static import SCRIPT, script
-from filerow.ext._uploads import payload_of
+from filerow.ext._uploads import LONGEST_PAYLOAD, payload_of
 from filerow.http._problem import ANSWERED, problem
 
 if TYPE_CHECKING:
@@ -131,7 +132,8 @@ class FilerowPlugin(InitPlugin, ReceiveRoutePlugin):
         uploads: Direct uploads by name, each mounted under ``{uploads_url}/{name}``; none by default. Handlers that ask for a
             dependency of the name ``direct_uploads`` get this mapping.
         uploads_url: Where direct uploads are mounted.
-        guards: Litestar's guards, which say who may upload directly. Needed with ``uploads``; an empty list lets everybody.
+        guards: Litestar's guards, which say who may upload directly: they raise for whoever may not, and one that returns
+            anything but ``None`` refuses, too. Needed with ``uploads``; an empty list lets everybody.
         include_in_schema: Show the routes in OpenAPI.
 
     Raises:
@@ -186,18 +188,29 @@ class FilerowPlugin(InitPlugin, ReceiveRoutePlugin):
     def _upload_router(self) -> Router:
         uploads = self._uploads
 
-        @post("/{name:str}/{action:str}", status_code=200)
+        @post("/{name:str}/{action:str}", status_code=200, request_max_body_size=LONGEST_PAYLOAD)
         async def upload(request: Request[Any, Any, Any]) -> dict[str, Any]:
             found = uploads.get(request.path_params["name"])
             if found is None:
                 raise NotFoundException
-            try:
-                payload = payload_of(await request.body())
-            except ValueError as error:
-                raise ClientException(str(error)) from error
+            payload = payload_of(request.headers.get("content-type"), await request.body())
             return await found.handle_async(request.path_params["action"], payload)
 
-        return Router(self._uploads_url, route_handlers=[upload], guards=self._guards, include_in_schema=self._include_in_schema)
+        guards = [_refusing(guard) for guard in self._guards]
+        return Router(self._uploads_url, route_handlers=[upload], guards=guards, include_in_schema=self._include_in_schema)
+
+
+def _refusing(guard: Guard) -> Guard:
+    """Return a guard that refuses, too, where the application's only returns something: Litestar looks at exceptions alone."""
+
+    async def refuse(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+        found: object = guard(connection, handler)
+        if isawaitable(found):
+            found = await found
+        if found is not None:
+            raise PermissionDeniedException
+
+    return refuse
 
 
 @route("/{key:str}/{path:path}", http_method=[HttpMethod.GET, HttpMethod.HEAD, HttpMethod.PUT], request_max_body_size=None)

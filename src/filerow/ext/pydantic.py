@@ -43,9 +43,9 @@ class SignedUrl:
         FileStateError: When the model is dumped: the file is pending. pydantic raises its own error with this message.
     """
 
-    expires_in: int = 3600
+    expires_in: float = 3600
     inline: bool = False
-    round_expiry: int | None = None
+    round_expiry: float | None = None
 
     def view_of(self, file: FileObject) -> dict[str, Any]:
         """Return what a client may see of a stored file, with the URL."""

@@ -25,7 +25,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
+from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 try:
@@ -51,7 +52,7 @@ from filerow.ext._asgi import (
     streamed,
 )
 from filerow.ext._static import SCRIPT, script
-from filerow.ext._uploads import checked_async, is_upload, payload_of, required, target_of
+from filerow.ext._uploads import bounded, checked_async, is_upload, payload_of, required, target_of
 from filerow.http._problem import ANSWERED, problem
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
 
 __all__ = ("StoredFileResponse", "install", "routes", "upload_routes", "uploaded")
 
-Authorize = Callable[[Request], Awaitable[None] | None]
+Authorize = Callable[[Request], Any]
 
 
 class StoredFileResponse(Response, OtherAnswers):
@@ -129,14 +130,19 @@ def upload_routes(uploads: Mapping[str, DirectUploads], prefix: str = "/uploads"
     Args:
         uploads: Direct uploads by name.
         prefix: Where they are mounted.
-        authorize: Called with each request, awaited if it can be; raises ``HTTPException`` for whoever may not upload. ``None``
-            lets everybody.
+        authorize: Called with each request, awaited if it can be. It raises ``HTTPException`` for whoever may not upload, or
+            returns the response for them; whatever else it returns but ``None`` is answered with 403. Instead of a function,
+            ``None`` lets everybody.
     """
 
     async def upload(request: Request) -> Response:
         refused = authorize(request) if authorize is not None else None
-        if refused is not None:
-            await refused
+        if isawaitable(refused):
+            refused = await refused
+        if isinstance(refused, Response):
+            return refused
+        if refused is not None:  # False, say: only nothing at all lets somebody in
+            raise HTTPException(403)
         return await direct(request, uploads)
 
     return [Route(f"{prefix}/{{name}}/{{action}}", upload, methods=["POST"])]
@@ -148,10 +154,7 @@ async def direct(request: Request, uploads: Mapping[str, DirectUploads]) -> Resp
     if found is None:
         raise HTTPException(404)
     try:
-        payload = payload_of(await request.body())
-    except ValueError as error:
-        raise HTTPException(400, str(error)) from error
-    try:
+        payload = payload_of(request.headers.get("content-type"), await bounded(request.stream()))
         return JSONResponse(await found.handle_async(request.path_params["action"], payload))
     except ANSWERED as error:
         return StoredFileResponse.of(fixed(problem(error)))
@@ -172,7 +175,7 @@ async def uploaded(form: FormData, field: str, column: object = None) -> FileObj
     """
     upload = form.get(field)
     if not is_upload(upload):
-        raise required(field)
+        raise required(field, upload)
     return FileObject.from_upload(upload) if column is None else await checked_async(upload, target_of(column), field)
 
 

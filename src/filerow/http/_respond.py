@@ -12,9 +12,11 @@ from filerow.http._reply import Body, Headers, Reply, RequestHeaders, lowered, p
 if TYPE_CHECKING:
     from filerow.backends.base import StorageBackend
 
-__all__ = ("Representation", "not_allowed", "respond", "validators")
+__all__ = ("Representation", "answers", "not_allowed", "respond", "validators")
 
 READS = ("GET", "HEAD")
+_ANSWERS = frozenset({*READS, "POST", "PUT", "PATCH", "DELETE", "QUERY"})
+"""Methods of handlers that may answer with a file."""
 
 
 class Representation(NamedTuple):
@@ -43,22 +45,30 @@ def validators(checksum: str | None, etag: str | None, last_modified: float | No
     return Validators(entity_tag(checksum, etag), modified, settled)
 
 
+def answers(method: str) -> bool:
+    """Return True if a handler of this method may answer with a file; preflights and the like have no answer of this kind."""
+    return method in _ANSWERS
+
+
 def not_allowed(*methods: str) -> Reply:
     """Refuse a method (status 405)."""
     return plain(405, ("allow", ", ".join(methods)))
 
 
 def respond(what: Representation, method: str, headers: RequestHeaders) -> Reply:
-    """Answer a request for a stored object.
+    """Answer a request with a stored object.
+
+    A handler of any method may answer so. Preconditions and ranges count for ``GET`` and ``HEAD`` (RFC 9110, sections 13.2.1
+    and 14.2): what another method asked for is done by now.
 
     Args:
         what: The object.
         method: The request's method.
         headers: The request's headers.
     """
-    if method not in READS:
+    if not answers(method):
         return not_allowed(*READS)
-    asked = lowered(headers)
+    asked = lowered(headers) if method in READS else {}
     outcome = evaluate(method, asked, what.known)
     identity = (*_validator_headers(what.known), ("cache-control", what.cache_control))
     if outcome is ConditionOutcome.FAILED:
@@ -74,7 +84,7 @@ def respond(what: Representation, method: str, headers: RequestHeaders) -> Reply
     found: Headers = (*what.headers, *identity, ("accept-ranges", "bytes"), ("content-length", str(end - start)))
     if part is not None:
         found = (*found, ("content-range", f"bytes {start}-{end - 1}/{what.size}"))
-    body = Body(what.backend, what.path, start, end) if method == "GET" and end > start else b""
+    body = Body(what.backend, what.path, start, end) if method != "HEAD" and end > start else b""
     return Reply(outcome.value if part is None else 206, found, body)
 
 

@@ -11,10 +11,11 @@ from collections.abc import AsyncIterable, Iterable
 from mimetypes import guess_type
 from typing import TYPE_CHECKING
 
+from filerow._log import logger
 from filerow._presentation import is_shown, safe_headers
 from filerow._registry import storages
 from filerow.backends._types import ObjectInfo, PutOptions, SignRequest
-from filerow.exceptions import BackendNotFoundError, FilerowError, InvalidTokenError, ObjectExistsError
+from filerow.exceptions import BackendNotFoundError, FilerowError, InvalidTokenError, ObjectExistsError, SecretError
 from filerow.http._problem import problem, refusal
 from filerow.http._reply import Reply, RequestHeaders, lowered, plain
 from filerow.http._respond import READS, Representation, not_allowed, respond, validators
@@ -42,9 +43,6 @@ def answer(
     Returns:
         The file, or what is wrong with the request: 403 for a URL that is not ours, was changed or has expired, 404 for an
         object that is gone.
-
-    Raises:
-        SecretError: The backend has no secret.
     """
     if method not in READS:
         return not_allowed(*READS)
@@ -86,9 +84,6 @@ def receive(method: str, key: str, path: str, query: str, headers: RequestHeader
 
     Returns:
         201 with the object's ``ETag``; or 400, 403, 409, 411, 412, 413 or 415, and what is wrong.
-
-    Raises:
-        SecretError: The backend has no secret.
     """
     if method != "PUT":
         return not_allowed("PUT")
@@ -129,15 +124,18 @@ async def receive_async(
 
 
 def _permitted(method: str, key: str, path: str, query: str) -> tuple[StorageBackend, SignRequest]:
-    """Return the backend and what its URL allows; a backend that has no such URLs is not told from a wrong signature."""
+    """Return the backend and what its URL allows; one without such URLs or a secret answers as to a wrong signature."""
     try:
         backend = storages.get_backend(key)
     except BackendNotFoundError:
         backend = None
-    if backend is None or backend.own_urls is None:
-        msg = "this link was not made by this application, or was changed"
-        raise InvalidTokenError(msg)
-    return backend, backend.own_urls.verify(method, path, query)
+    try:
+        if backend is not None and backend.own_urls is not None:
+            return backend, backend.own_urls.verify(method, path, query)
+    except SecretError as error:
+        logger.error("a signed URL of backend %r was refused, for there is no secret to check it with: %s", key, error)
+    msg = "this link was not made by this application, or was changed"
+    raise InvalidTokenError(msg)
 
 
 def _answered(

@@ -18,7 +18,7 @@ from filerow._presentation import safe_headers
 from filerow.backends.local import LocalBackend
 from filerow.exceptions import FileStateError, UnsupportedOperationError
 from filerow.http._reply import Reply, RequestHeaders, plain
-from filerow.http._respond import READS, Representation, not_allowed, respond, validators
+from filerow.http._respond import READS, Representation, answers, not_allowed, respond, validators
 
 if TYPE_CHECKING:
     from filerow._document import Facts
@@ -81,13 +81,13 @@ def redirect(
     file: FileObject,
     method: str = "GET",
     *,
-    expires_in: int = 3600,
-    round_expiry: int | None = None,
+    expires_in: float = 3600,
+    round_expiry: float | None = None,
     download_as: str | None = None,
     inline: bool = False,
     cache_control: str | None = None,
 ) -> Reply:
-    """Send the client to a signed URL of the file's store (status 302).
+    """Send the client to a signed URL of the file's store: status 302, or 303 where the request was no ``GET`` or ``HEAD``.
 
     Args:
         file: A stored file.
@@ -96,32 +96,33 @@ def redirect(
         round_expiry: Redirects made in one window of so many seconds lead to the same URL, so that caches work.
         download_as: Have the store say this filename, for saving.
         inline: Have the store say that it may be shown, if its type can be shown safely.
-        cache_control: ``Cache-Control`` of the redirect; by default browsers may use it again for half of the URL's life.
+        cache_control: ``Cache-Control`` of the redirect; ``private, no-cache`` by default, for the row may have another file, or
+            none, by the time the browser asks again.
 
     Raises:
         UnsupportedOperationError: The backend signs no URLs.
     """
-    if method not in READS:
+    if not answers(method):
         return not_allowed(*READS)
     url = file.sign(expires_in=expires_in, round_expiry=round_expiry, download_as=download_as, inline=inline)
-    return _redirected(url, expires_in, cache_control)
+    return _redirected(url, method, cache_control)
 
 
 async def redirect_async(
     file: FileObject,
     method: str = "GET",
     *,
-    expires_in: int = 3600,
-    round_expiry: int | None = None,
+    expires_in: float = 3600,
+    round_expiry: float | None = None,
     download_as: str | None = None,
     inline: bool = False,
     cache_control: str | None = None,
 ) -> Reply:
     """Send the client to a signed URL of the file's store; see :func:`redirect`."""
-    if method not in READS:
+    if not answers(method):
         return not_allowed(*READS)
     url = await file.sign_async(expires_in=expires_in, round_expiry=round_expiry, download_as=download_as, inline=inline)
-    return _redirected(url, expires_in, cache_control)
+    return _redirected(url, method, cache_control)
 
 
 def accelerate(
@@ -159,7 +160,7 @@ def accelerate(
             f"a {type(backend).__name__}"
         )
         raise UnsupportedOperationError(msg, operation="accelerate", backend=backend.key, path=facts.path)
-    if method not in READS:
+    if not answers(method):
         return not_allowed(*READS)
     backend.head(facts.path)  # the web server would follow a link, and an absolute path or '..' out of the root
     place = f"{prefix.rstrip('/')}/{facts.path}" if header == "X-Accel-Redirect" else str(backend.root / facts.path)
@@ -207,11 +208,11 @@ def _represent(
     )
 
 
-def _redirected(url: str, expires_in: int, cache_control: str | None) -> Reply:
+def _redirected(url: str, method: str, cache_control: str | None) -> Reply:
     return plain(
-        302,
+        302 if method in READS else 303,  # a client that takes 302 literally would send its POST to the store
         ("location", url),
-        ("cache-control", cache_control or f"private, max-age={expires_in // 2}"),
+        ("cache-control", cache_control or _REVALIDATE),
         # The page that the URL leads to, if it is one, must not hand it on.
         ("referrer-policy", "no-referrer"),
     )

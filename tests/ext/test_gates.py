@@ -1,0 +1,257 @@
+"""Who may upload directly, what a request for it may be, and what a handler of any method may answer, through every framework."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import flask
+import httpx
+import pytest
+from fastapi import Depends, FastAPI
+from flask.testing import FlaskClient
+from litestar import Litestar, post
+from litestar.params import FromPath
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from filerow import FileObject, StoredObject, storages
+from filerow.backends.memory import MemoryBackend
+from filerow.direct import DirectUploads
+from filerow.exceptions import FileValidationError
+from filerow.ext import fastapi, litestar, starlette
+from filerow.ext import flask as flask_ext
+
+SECRET = "a secret of these tests, and no other"
+BEGIN = {"filename": "a.txt", "size": 3}
+LONGEST = 64 * 1024
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Document(Base):
+    __tablename__ = "document"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    file: Mapped[FileObject | None] = mapped_column(StoredObject("docs"))
+
+
+@pytest.fixture(autouse=True)
+def backend() -> Iterator[MemoryBackend]:
+    storages.clear_backends()
+    made = MemoryBackend("docs", base_url="/files", secret=SECRET)
+    storages.register_backend(made)
+    yield made
+    storages.clear_backends()
+
+
+def uploads() -> dict[str, DirectUploads]:
+    return {"documents": DirectUploads(Document.file, secret=SECRET)}
+
+
+def stored() -> FileObject:
+    return FileObject("docs", "a.txt", content=b"of a handler").save()
+
+
+class Client:
+    """A client of an ASGI application in this process."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    def post(self, url: str, **given: Any) -> httpx.Response:
+        async def send() -> httpx.Response:
+            transport = httpx.ASGITransport(self._app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://app") as client:
+                return await client.post(url, **given)
+
+        return asyncio.run(send())
+
+
+# -- one small application of each -----------------------------------------------------------------------------------------
+
+
+def on_starlette(gate: Callable[..., Any]) -> Any:
+    async def make(request: Any) -> Any:
+        return {
+            "send": starlette.StoredFileResponse,
+            "redirect": starlette.StoredFileResponse.redirect,
+        }[request.path_params["way"]](stored())
+
+    direct = starlette.upload_routes(uploads(), authorize=gate)
+    app = Starlette(routes=[Route("/make/{way}", make, methods=["POST", "GET"]), *starlette.routes(), *direct])
+    starlette.install(app)
+    return Client(app)
+
+
+def on_fastapi(gate: Callable[..., Any]) -> Any:
+    app = FastAPI()
+
+    @app.post("/make/{way}", response_class=fastapi.StoredFileResponse)
+    def make(way: str) -> Any:
+        return {"send": fastapi.StoredFileResponse, "redirect": fastapi.StoredFileResponse.redirect}[way](stored())
+
+    app.include_router(fastapi.file_router())
+    app.include_router(fastapi.upload_router(uploads(), dependencies=[Depends(gate)]))
+    fastapi.install(app)
+    return Client(app)
+
+
+def on_litestar(gate: Callable[..., Any]) -> Any:
+    @post("/make/{way:str}", sync_to_thread=True)
+    def make(way: FromPath[str]) -> litestar.StoredFileResponse:
+        return {"send": litestar.StoredFileResponse, "redirect": litestar.StoredFileResponse.redirect}[way](stored())
+
+    plugin = litestar.FilerowPlugin(uploads=uploads(), guards=[gate])
+    return Client(Litestar([make], plugins=[plugin]))
+
+
+def on_flask(gate: Callable[..., Any]) -> Any:
+    app = flask.Flask(__name__)
+
+    @app.post("/make/<way>")
+    def make(way: str) -> Any:
+        return {"send": flask_ext.send, "redirect": flask_ext.redirect}[way](stored())
+
+    flask_ext.Filerow(app, uploads=uploads(), authorize=gate)
+    return app.test_client()
+
+
+APPS = {"starlette": on_starlette, "fastapi": on_fastapi, "litestar": on_litestar, "flask": on_flask}
+each = pytest.mark.parametrize("name", APPS)
+
+
+def request_gate(name: str, answer: object, *, is_async: bool) -> Callable[..., Any]:
+    """Return a function of the shape that a framework asks for, which only returns something."""
+    if is_async:
+
+        async def later(request: Any = None, handler: Any = None) -> Any:
+            return answer
+
+        async def later_without() -> Any:
+            return answer
+
+        return later_without if name == "fastapi" else later
+
+    def gate(request: Any = None, handler: Any = None) -> Any:
+        return answer
+
+    return (lambda: answer) if name in {"fastapi", "flask"} else gate
+
+
+def begin(client: Any, content: bytes | None = None, kind: str = "application/json") -> Any:
+    body = json.dumps(BEGIN).encode() if content is None else content
+    if isinstance(client, FlaskClient):
+        return client.post("/uploads/documents/begin", data=body, headers={"content-type": kind})
+    return client.post("/uploads/documents/begin", content=body, headers={"content-type": kind})
+
+
+# -- who may ---------------------------------------------------------------------------------------------------------------
+
+
+@each
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+def test_a_gate_that_returns_false_lets_nobody_in(name: str, *, is_async: bool, backend: MemoryBackend) -> None:
+    if name == "flask" and is_async:
+        pytest.importorskip("asgiref", reason="Flask needs it for async functions, and refuses without")
+    answer = begin(APPS[name](request_gate(name, answer=False, is_async=is_async)))
+    assert answer.status_code == 403, answer.text
+    assert begin(APPS[name](request_gate(name, answer=None, is_async=is_async))).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["starlette", "litestar", "flask"])
+@pytest.mark.parametrize("answer", ["denied", 0, "", 401])
+def test_a_gate_that_returns_anything_lets_nobody_in(name: str, answer: object) -> None:
+    assert begin(APPS[name](request_gate(name, answer, is_async=False))).status_code == 403
+
+
+def test_a_gate_may_return_the_response() -> None:
+    from starlette.responses import PlainTextResponse
+
+    assert begin(on_starlette(lambda request: PlainTextResponse("pay first", 402))).status_code == 402
+    assert begin(on_flask(lambda: flask.Response("pay first", 402))).status_code == 402
+
+
+# -- what is asked ---------------------------------------------------------------------------------------------------------
+
+
+@each
+@pytest.mark.parametrize("action", ["begin", "resume", "abort"])
+def test_a_request_of_more_than_64_kib_is_refused_with_413(name: str, action: str) -> None:
+    client = APPS[name](request_gate(name, None, is_async=False))
+    long = b'{"claim": "' + b"x" * LONGEST + b'"}'
+    headers = {"content-type": "application/json"}
+    given = {"data": long} if name == "flask" else {"content": long}
+    assert client.post(f"/uploads/documents/{action}", headers=headers, **given).status_code == 413
+
+
+@pytest.mark.parametrize("name", ["starlette", "fastapi", "litestar"])
+def test_a_request_without_end_is_refused_before_its_end(name: str) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(10_000):
+            yield b"[" * 4096
+        pytest.fail("all of it was read")
+
+    client = APPS[name](request_gate(name, None, is_async=False))
+    answer = client.post("/uploads/documents/begin", headers={"content-type": "application/json"}, content=endless())
+    assert answer.status_code == 413
+
+
+@each
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
+def test_a_form_of_another_site_begins_no_upload(name: str, kind: str) -> None:
+    client = APPS[name](request_gate(name, None, is_async=False))
+    assert begin(client, kind=kind).status_code == 415
+    assert begin(client, kind="application/json; charset=utf-8").status_code == 200
+
+
+# -- what is answered ------------------------------------------------------------------------------------------------------
+
+
+@each
+def test_a_post_is_answered_with_the_file_that_it_made(name: str) -> None:
+    client = APPS[name](request_gate(name, None, is_async=False))
+    sent = client.post("/make/send")
+    assert (sent.status_code, sent.text) in {(200, "of a handler"), (201, "of a handler")}
+    led = client.post("/make/redirect")
+    assert led.status_code == 303
+    assert led.headers["cache-control"] == "private, no-cache"
+
+
+# -- empty fields ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_empty_field_of_a_form_is_no_file() -> None:
+    from io import BytesIO
+
+    from starlette.datastructures import UploadFile
+    from werkzeug.datastructures import FileStorage
+
+    for upload in (UploadFile(BytesIO(), filename=""), FileStorage(BytesIO(), filename=""), FileStorage(BytesIO())):
+        with pytest.raises(FileValidationError, match="left empty"):
+            FileObject.from_upload(upload)
+        with pytest.raises(FileValidationError, match="left empty"):
+            FileObject.from_upload(upload, filename="avatar.png")
+    assert FileObject.from_upload(UploadFile(BytesIO(), filename="empty.txt")).filename == "empty.txt"
+
+
+def test_a_forgotten_enctype_is_named() -> None:
+    app = flask.Flask(__name__)
+    with (
+        app.test_request_context("/", method="POST", data={"file": "cat.png"}),
+        pytest.raises(FileValidationError, match='enctype="multipart/form-data"'),
+    ):
+        flask_ext.uploaded("file", Document.file)
+
+    async def take(request: Any) -> Any:
+        async with request.form() as form:
+            await starlette.uploaded(form, "file", Document.file)
+
+    forms = Starlette(routes=[Route("/", take, methods=["POST"])])
+    starlette.install(forms)
+    answer = Client(forms).post("/", data={"file": "cat.png"})
+    assert (answer.status_code, "enctype" in answer.json()["detail"]) == (422, True)
