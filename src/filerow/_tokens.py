@@ -32,7 +32,8 @@ _FEWEST = 8
 
 _LONGEST_TOKEN = 48 * 1024
 _PLACEHOLDERS = re.compile(
-    rb"change.?me|change.?this|your.?secret|secret.?key.?here|32 random characters|replace.?me|insecure", re.IGNORECASE
+    rb"change.?me|change.?this|your.?secret|secret.?key.?here|32 random characters|replace.?me|insecure|3q2-7wQ1nJ8vXh0y",
+    re.IGNORECASE,
 )
 _SPELLING = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]\Z")
 """32 bytes in base64url without padding (RFC 4648, section 5): the last character carries four bits."""

@@ -156,8 +156,6 @@ def begin(client: Any, content: bytes | None = None, kind: str = "application/js
 @each
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
 def test_a_gate_that_returns_false_lets_nobody_in(name: str, *, is_async: bool, backend: MemoryBackend) -> None:
-    if name == "flask" and is_async:
-        pytest.importorskip("asgiref", reason="Flask needs it for async functions, and refuses without")
     answer = begin(APPS[name](request_gate(name, answer=False, is_async=is_async)))
     assert answer.status_code == 403, answer.text
     assert begin(APPS[name](request_gate(name, answer=None, is_async=is_async))).status_code == 200

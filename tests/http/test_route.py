@@ -328,3 +328,21 @@ def test_what_no_client_can_mend_is_raised(error: BaseException) -> None:
 def test_files_of_rows_and_links_have_tags_of_their_own() -> None:
     file = FileObject("docs", "a.png", content=PNG).save()
     assert answer("GET", *parts(file.sign())).header("etag") == f'"{file.etag}"'
+
+
+async def test_a_backend_without_a_secret_answers_as_one_with(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer of its own would tell which backends there are, and which have no secret."""
+    monkeypatch.delenv("FILEROW_SECRET", raising=False)
+    storages.register_backend(MemoryBackend("bare", base_url="/files"))
+    query = "expires=9999999999&signature=x"
+    bodies = {json.dumps(json.loads(answer("GET", key, "a.txt", query).body)) for key in ("bare", "docs", "nowhere")}
+    assert len(bodies) == 1
+    for reply in (
+        await answer_async("GET", "bare", "a.txt", query),
+        receive("PUT", "bare", "a.txt", query, {"content-length": "1"}, [b"x"]),
+        await receive_async("PUT", "bare", "a.txt", query, {"content-length": "1"}, arriving([b"x"])),
+    ):
+        assert reply.status == 403
+    assert "there is no secret to check it with" in caplog.text

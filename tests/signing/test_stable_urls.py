@@ -9,6 +9,7 @@ import textwrap
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from math import inf, nan
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -102,16 +103,28 @@ def test_a_rounded_url_lives_as_long_as_asked_and_at_most_a_window_longer(now: f
 
 async def test_an_expiry_is_checked_for_many_files_as_for_one(backend: StorageBackend) -> None:
     file: Any = FileObject("docs", to_filename="a")
-    for wrong, error in ((timedelta(hours=1), TypeError), (0, ValueError)):
+    wrongs = ((timedelta(hours=1), TypeError), (True, TypeError), *((one, ValueError) for one in (0, -1, -0.5, inf, -inf, nan)))
+    for wrong, error in wrongs:
+        with pytest.raises(error, match="expires_in is"):
+            file.sign(expires_in=wrong)
         with pytest.raises(error, match="expires_in is"):
             storages.sign_many([file], expires_in=wrong)  # type: ignore[arg-type]
         with pytest.raises(error, match="expires_in is"):
             await storages.sign_many_async([file], expires_in=wrong)  # type: ignore[arg-type]
 
 
+async def test_seconds_may_be_fractions(backend: StorageBackend) -> None:
+    file = FileObject("docs", to_filename="a")
+    for seconds in (60.0, 59.5, 0.25):
+        assert file.sign(expires_in=seconds)
+        assert await file.sign_async(expires_in=seconds, round_expiry=120.0)
+        assert storages.sign_many([file], expires_in=seconds)
+    assert file.sign(expires_in=59.5, round_expiry=120) == file.sign(expires_in=60, round_expiry=120.0)
+
+
 async def test_rounding_is_checked(backend: StorageBackend) -> None:
     file = FileObject("docs", to_filename="a")
-    for wrong in (0, -1):
+    for wrong in (0, -1, inf, nan):
         with pytest.raises(ValueError, match="round_expiry"):
             file.sign(round_expiry=wrong)
         with pytest.raises(ValueError, match="round_expiry"):

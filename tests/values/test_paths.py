@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 import time
 import unicodedata
 from email.message import EmailMessage
@@ -22,7 +23,36 @@ from filerow._paths import (
     safe_extension,
     uuid7_hex,
 )
+from filerow._presentation import present
 from filerow.backends._paths import check_path
+
+# -- extensions ----------------------------------------------------------------------------------------------------------
+
+EXECUTED = (
+    "html htm xhtml shtml svg svgz xml xsl xslt rdf rss atom mathml js mjs cjs jsx css wasm swf htc hta mht mhtml eml appcache "
+    "php php5 phtml phar asp aspx jsp cgi pl py kml gpx smil x3d"
+)
+KEPT = "png jpg webp pdf txt csv json yaml yml toml docx xlsx zip gz mp4 webm ts heic"
+
+
+@pytest.mark.parametrize("extension", EXECUTED.split())
+def test_no_path_ends_in_what_somebody_executes(extension: str) -> None:
+    for name in (f"a.{extension}", f"A.{extension.upper()}", f"a.png.{extension}", f"{'x' * 5000}.{extension}"):
+        assert "." not in generate_path("document", "file", name)
+
+
+def test_no_path_has_a_type_that_a_page_could_use_as_code() -> None:
+    """Stores, and servers of directories, guess a type from the name."""
+    for extension in mimetypes.MimeTypes().types_map[True]:
+        kind = mimetypes.MimeTypes().guess_type(generate_path("document", "file", f"a{extension}"))[0]
+        assert kind is None or present(kind, "a").content_type == kind
+        assert kind != "image/svg+xml"
+
+
+@pytest.mark.parametrize("extension", KEPT.split())
+def test_extensions_that_nobody_executes_stay(extension: str) -> None:
+    assert generate_path("document", "file", f"a.{extension}").endswith(f".{extension}")
+
 
 # -- tokens --------------------------------------------------------------------------------------------------------------
 
@@ -192,7 +222,7 @@ def test_a_disposition_is_ascii_and_parses_back(name: str, inline: bool) -> None
     assert kind == ("inline" if inline else "attachment")
     assert options["filename"] == clean_filename(name)
     assert content_disposition(options["filename"], inline=inline) == value
-    if "filename*" not in value:
+    if "filename*" not in value and name[:1] != "<":  # which it strips, as of an address
         assert by_email(value) == options["filename"]
 
 
