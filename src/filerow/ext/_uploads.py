@@ -15,7 +15,6 @@ from filerow._orm.column import StoredObject
 from filerow.exceptions import ContentTypeError, FileTooLargeError, FileValidationError
 
 __all__ = (
-    "LONGEST_PAYLOAD",
     "FormField",
     "bounded",
     "checked",
