@@ -20,6 +20,9 @@ from tests.model.faults import Fault
 OWN_STALE = -1
 """The version of a view that this session's own bulk statement has made stale."""
 
+NOT_LOADED = object()
+"""What a view has seen of an attribute that is to be read anew."""
+
 View = dict[str, tuple[Any, int, Any]]
 """What an object's loaded attributes hold: bytes, the version of the row they were loaded from, and the very value."""
 
@@ -232,7 +235,7 @@ class Actor:
         if one is None or column not in view or inspect(one).session is not self.session:
             return
         if column not in one.__dict__:
-            view[column] = (view[column][0], OWN_STALE, None)
+            view[column] = (view[column][0], OWN_STALE, NOT_LOADED)  # not None, which may be what it turns out to hold
             return
         file: FileObject | None = one.__dict__[column]
         content = (self.current(key) or {})[column]
