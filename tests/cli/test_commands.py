@@ -399,6 +399,7 @@ def test_removed_files_are_listed_and_had_back(make_shop: Callable[..., Shop]) -
     assert f"info undeleted: docs:{first}: cat.txt is back in its row" in done.out
     assert f"info undeleted: docs:{second}: cat.txt is kept for another 7 days" in done.out
     assert "error not-undeleted: docs:document/file/never.txt: the outbox has no note" in done.out
+    assert run("undelete", "docs", first, "--into", "document.fiel", *shop.options).code == 2
     with Session(shop.engine) as session:
         assert session.get_one(shop.module.Document, 1).file.get_content() == b"meow"
 

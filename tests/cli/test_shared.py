@@ -100,3 +100,14 @@ def test_folders_of_former_names_are_swept_too(shop: Shop) -> None:
     assert list(storages.get_backend("docs").list()) == []
     refused = run("sweep", "--former", "paper.file", *shop.options)
     assert (refused.code, "'table/column'" in refused.err) == (2, True)
+
+
+def test_check_and_migrate_ask_who_shares_the_backend(shop: Shop, second: str) -> None:
+    path = next(iter(storages.get_backend("docs").list())).path
+    storages.get_backend("docs").delete(path)
+    assert run("check", *shop.options).code == 0
+    checked = run("check", "--shared-with", second, *shop.options)
+    assert (checked.code, f"docs:{path}" in checked.out) == (1, True)
+    assert run("migrate", "document.file", "--shared-with", second, *shop.options).code == 0
+    failed = run("migrate", "document.file", "--shared-with", "shop:HOLD", *shop.options)
+    assert (failed.code, "neither an engine nor a MetaData" in failed.err) == (2, True)

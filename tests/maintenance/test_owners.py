@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
@@ -226,6 +227,63 @@ def test_rows_of_another_database_keep_their_files(
     else:
         list(drain(world.metadata, world.engine, also=[(world.metadata, other_engine)]))
         assert left(stores["docs"]) == {LIVE, OTHERS}
+    other_engine.dispose()
+
+
+def test_drainer_inside_an_application_asks_another_database(
+    database: EmptyDatabase, other_engine: Engine, stores: dict[str, MemoryBackend]
+) -> None:
+    world = make_world(database.engine(), CASES["as_ever"], with_outbox=True)
+    world.metadata.create_all(other_engine)
+    World(world.metadata, other_engine, world.paper, world.outbox).write(document())
+    world.tombstone("docs", LIVE, DEAD)
+    assert world.outbox is not None
+    with world.outbox.drainer(world.engine, interval=timedelta(seconds=0.05), also=[other_engine]):
+        until = monotonic() + 30
+        while DEAD in left(stores["docs"]):
+            assert monotonic() < until, "it deleted nothing"
+            sleep(0.01)
+    assert left(stores["docs"]) == {LIVE, OTHERS}
+    other_engine.dispose()
+
+
+@pytest.mark.parametrize("share", [True, False], ids=["named", "not_named"])
+def test_migrate_leaves_what_another_database_names(
+    database: EmptyDatabase, other_engine: Engine, stores: dict[str, MemoryBackend], *, share: bool
+) -> None:
+    """Without an outbox the old object goes at once; the case that names nobody says that the other one can fail."""
+    world = make_world(database.engine(), CASES["as_ever"], with_outbox=False)
+    world.write(document())
+    world.metadata.create_all(other_engine)
+    World(world.metadata, other_engine, world.paper, None).write(document())
+    list(migrate(world.metadata, world.engine, "paper.file", to="files", also=[other_engine] if share else []))
+    assert (LIVE in left(stores["docs"])) is share
+    other_engine.dispose()
+
+
+def test_check_looks_at_the_rows_of_all_databases(
+    database: EmptyDatabase, other_engine: Engine, stores: dict[str, MemoryBackend]
+) -> None:
+    world = make_world(database.engine(), CASES["as_ever"], with_outbox=True)
+    world.write(document())
+    world.metadata.create_all(other_engine)
+    other = World(world.metadata, other_engine, world.paper, world.outbox)
+    for name in ("first", "second"):
+        other.write(document(path=f"paper/file/{name}"))
+    steps = list(check(world.metadata, world.engine, also=[other_engine], batch=1))
+    assert [(finding.code, finding.path) for step in steps for finding in step.findings] == [
+        ("missing", "paper/file/first"), ("missing", "paper/file/second"),
+    ]  # fmt: skip
+    assert [step.step for step in steps] == ["paper.file", "paper.file (2)", "paper.file (2)"]
+    [rest] = check(world.metadata, world.engine, also=[other_engine], batch=1, resume=steps[1].cursor)
+    assert [finding.path for finding in rest.findings] == ["paper/file/second"]
+    resumed = check(world.metadata, world.engine, also=[other_engine], batch=1, resume=steps[0].cursor)
+    assert [step.step for step in resumed] == ["paper.file (2)", "paper.file (2)"]
+    list(check(world.metadata, world.engine, also=[other_engine], repair="null"))
+    with other_engine.connect() as connection:
+        assert connection.scalars(text("SELECT count(*) FROM paper WHERE file IS NOT NULL")).one() == 0
+    with pytest.raises(LookupError):
+        check(world.metadata, world.engine, also=[other_engine], columns=["paper.fiel"])
     other_engine.dispose()
 
 

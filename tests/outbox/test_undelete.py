@@ -11,12 +11,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import delete, null, update
+from sqlalchemy import Column, Integer, MetaData, Table, delete, null, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from filerow import FileObject, FileObjectList, FileState, StoredObject, storages
 from filerow.exceptions import UndeleteError
+from filerow.maintenance import undelete
 from filerow.outbox import Outbox
 from tests.databases import EmptyDatabase
 from tests.outbox.yard import Yard, make_yard
@@ -283,3 +284,74 @@ def race(first: Callable[[], int], second: Callable[[], int], number: int) -> li
     for thread in threads:
         thread.join()
     return outcome
+
+
+# -- after a rename --------------------------------------------------------------------------------------------------------
+
+
+def renamed_models(name: str, file: str, key: str = "id") -> tuple[MetaData, Outbox]:
+    metadata = MetaData()
+    outbox = Outbox(metadata)
+    Table(name, metadata, Column(key, Integer, primary_key=True), Column(file, StoredObject("docs")))
+    return metadata, outbox
+
+
+def remove_one(desk: Yard) -> str:
+    """Store a file and remove it from its row; return its path."""
+    with Session(desk.engine) as session:
+        paper = Paper(id=1, file=new("single"), pages=[])
+        session.add(paper)
+        session.commit()
+        path: str = paper.file.path  # type: ignore[union-attr]
+        paper.file = None
+        session.commit()
+    return path
+
+
+RENAMED = {
+    "column": ("paper", "scan", "id", "ALTER TABLE paper RENAME COLUMN file TO scan"),
+    "key": ("paper", "file", "number", "ALTER TABLE paper RENAME COLUMN id TO number"),
+    "table": ("report", "file", "id", "ALTER TABLE paper RENAME TO report"),
+}
+
+
+@pytest.mark.parametrize("what", RENAMED)
+@pytest.mark.one_in(3)
+def test_what_left_a_renamed_row_comes_back_into_it(desk: Yard, what: str) -> None:
+    name, file, key, statement = RENAMED[what]
+    path = remove_one(desk)
+    with desk.engine.begin() as connection:
+        connection.execute(text(statement))
+    metadata, _ = renamed_models(name, file, key)
+    if what != "table":  # create_all would tell the tombstones of a table's new name
+        metadata.create_all(desk.engine)
+    if what != "key":
+        [[refused]] = [step.findings for step in undelete(metadata, desk.engine, "docs", [path])]
+        assert (refused.code, refused.where, "into='table.column'" in refused.advice) == ("not-undeleted", "paper.file", True)
+    into = None if what == "key" else f"{name}.{file}"
+    [[done]] = [step.findings for step in undelete(metadata, desk.engine, "docs", [path], into=into)]
+    assert (done.code, "is back in its row" in done.message) == ("undeleted", True)
+    with desk.engine.connect() as connection:
+        [value] = connection.execute(select(metadata.tables[name].c[file])).scalars()
+    assert (value.path, desk.tombstones()) == (path, [])
+
+
+def test_create_all_tells_tombstones_of_a_renamed_table(desk: Yard) -> None:
+    path = remove_one(desk)
+    with desk.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE paper RENAME TO report"))
+    metadata, outbox = renamed_models("report", "file")
+    Base.metadata.create_all(desk.engine, tables=[Base.metadata.tables["paper"]])  # the next one of the former name
+    metadata.create_all(desk.engine)
+    assert desk.tombstones("table_name", "column_name") == [("report", "file")]
+    with desk.engine.begin() as connection:
+        assert outbox.undelete(connection, "docs", path).state is FileState.ATTACHED
+
+
+@SQLITE
+def test_a_column_to_come_back_into_must_be_there(desk: Yard) -> None:
+    path = remove_one(desk)
+    with pytest.raises(LookupError, match=r"no file column 'paper\.fiel'"):
+        undelete(Base.metadata, desk.engine, "docs", [path], into="paper.fiel")
+    with desk.engine.begin() as connection, pytest.raises(LookupError):
+        desk.outbox.undelete(connection, "docs", path, into="paper.fiel")

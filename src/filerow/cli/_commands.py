@@ -133,8 +133,8 @@ def _command(example: str) -> Callable[[Callable[..., Task]], Callable[..., Task
     return decorate
 
 
-_ASK_OTHERS = {"sweep", "drain"}
-"""Commands that delete what no row names, and ask those who share the backends as well."""
+_ASK_OTHERS = {"check", "drain", "migrate", "sweep"}
+"""Commands that delete what no row names, or look at all rows, and ask those who share the backends as well."""
 
 
 def _work(
@@ -368,11 +368,15 @@ def undelete(
     paths: Annotated[
         list[str], typer.Argument(help="The path, or several: see ls --removed.", metavar="PATH", show_default=False)
     ],
+    *,
+    into: Annotated[
+        str | None, _option("The column (table.column) that they left, where it was renamed since.", metavar="COLUMN")
+    ] = None,
 ) -> Task:
     """Have removed files back, while the outbox keeps them."""
     from filerow import maintenance
 
-    return _work(maintenance.undelete, maintenance.undelete_async, backend_key, paths)
+    return _work(maintenance.undelete, maintenance.undelete_async, backend_key, paths, into=into)
 
 
 @app.command(

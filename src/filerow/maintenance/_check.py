@@ -30,6 +30,7 @@ from filerow.maintenance._listing import pages
 from filerow.maintenance._report import Finding, Level, Progress
 from filerow.maintenance._rewrite import Rewrite, RewriteOutcome, compare_and_set, present
 from filerow.maintenance._rows import Row, count, row_name, rows
+from filerow.outbox._census import Also, Census
 
 if TYPE_CHECKING:  # needs greenlet, which SQLAlchemy 2.1 does not bring by itself
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -56,6 +57,7 @@ class CheckOptions(TypedDict, total=False):
     batch: int
     resume: str | None
     allow_many: bool
+    also: Also
 
 
 def check(metadata: MetaData, engine: Engine, **options: Unpack[CheckOptions]) -> Iterator[Progress]:
@@ -68,25 +70,51 @@ def check(metadata: MetaData, engine: Engine, **options: Unpack[CheckOptions]) -
             it. ``repair``: ``null`` sets the column to NULL where the object is missing, or removes the member of a list, and
             nothing else of the row; ``report`` (the default) changes nothing. ``concurrency``: objects asked for at a time (16).
             ``batch``: rows read at a time (500). ``resume``: the cursor of an earlier progress. ``allow_many``: repair even
-            when more than half of the objects are missing.
+            when more than half of the objects are missing. ``also``: further rows to check: other models of the same database,
+            engines of the same models in other databases or schemas, or pairs of both.
 
     Returns:
-        The progress after each batch, by column. Findings: ``missing``, ``size``, ``etag``, ``checksum``, ``unreadable`` (nobody
-        knows; never repaired), ``too-many-missing`` (more than half: nothing was repaired from there on), ``rows-hidden``
-        (policies show this user only some rows).
+        The progress after each batch, by column, with ``(2)`` and so on behind the columns of ``also``. Findings: ``missing``,
+        ``size``, ``etag``, ``checksum``, ``unreadable`` (nobody knows; never repaired), ``too-many-missing`` (more than half:
+        nothing was repaired from there on), ``rows-hidden`` (policies show this user only some rows).
 
     Raises:
         LookupError: There is no such column.
         ValueError: An option makes no sense.
     """
-    repair, cursor = options.get("repair", "report"), options.get("resume")
-    names = options.get("columns", ())
-    columns = [column_named(metadata, name) for name in names] if names else file_columns(metadata)
-    work = _Check(engine, options)
+    repair = options.get("repair", "report")
     if repair not in {"report", "null"}:
         msg = f"repair is 'report' or 'null', not {repair!r}"
         raise ValueError(msg)
-    return work.run(columns if cursor is None else columns[_position(columns, cursor) :], cursor)
+    number, cursor = _place(options.get("resume"))
+    names = options.get("columns", ())
+    databases = Census(metadata, engine, options.get("also", ())).databases
+    columns = [_columns(models, names) for models, _ in databases]
+    missing = [name for name in names if not any(name == one.name for some in columns for one in some)]
+    for name in missing:
+        column_named(metadata, name)  # raises
+    runs = [_Check(place, options, at) for at, (_, place) in enumerate(databases, 1)]
+    if cursor is not None:
+        columns[number - 1] = columns[number - 1][_position(columns[number - 1], cursor) :]
+    return _run(runs, columns, number, cursor)
+
+
+def _columns(metadata: MetaData, names: Sequence[str]) -> list[FileColumn]:
+    return [column for column in file_columns(metadata) if not names or column.name in names]
+
+
+def _run(runs: Sequence[_Check], columns: Sequence[Sequence[FileColumn]], number: int, cursor: str | None) -> Iterator[Progress]:
+    """Check one database after the other, from the one that a cursor is of."""
+    for at in range(number - 1, len(runs)):
+        yield from runs[at].run(columns[at], cursor if at == number - 1 else None)
+        if runs[at].stopped:
+            return
+
+
+def _place(resume: str | None) -> tuple[int, str | None]:
+    """Return the number of the database that a cursor is of, and the cursor in it."""
+    number, found, cursor = (resume or "").partition(":")
+    return (int(number), cursor) if found and number.isdecimal() else (1, resume)
 
 
 def check_async(metadata: MetaData, engine: AsyncEngine, **options: Unpack[CheckOptions]) -> AsyncIterator[Progress]:
@@ -137,8 +165,9 @@ def _hidden(column: FileColumn) -> Finding:
 
 
 class _Check:
-    def __init__(self, engine: Engine, options: CheckOptions) -> None:
+    def __init__(self, engine: Engine, options: CheckOptions, number: int) -> None:
         self._engine = engine
+        self._number = number
         self._deep = options.get("deep", False)
         self._repair = options.get("repair", "report") == "null"
         self._allow_many = options.get("allow_many", False)
@@ -153,30 +182,35 @@ class _Check:
         self._missing = 0
         self._told: set[str] = set()
         self._reachable: dict[str, StorageError | None] = {}
-        self._stopped = False
+        self.stopped = False
 
     def run(self, columns: Sequence[FileColumn], cursor: str | None) -> Iterator[Progress]:
         for column in columns:
+            step = column.name if self._number == 1 else f"{column.name} ({self._number})"
             if not column.table.primary_key.columns:
                 message = "the table has no primary key, without which its rows cannot be told apart"
-                yield Progress(column.name, findings=(Finding("unreadable", message, where=column.name),))
+                yield Progress(step, findings=(Finding("unreadable", message, where=column.name),))
                 continue
             with self._engine.connect() as connection:
                 if filtered(connection, [column.table]):
-                    yield Progress(column.name, findings=(_hidden(column),))
-            total = count(self._engine, column) if cursor is None else None
-            tally = _Tally()
-            for batch in rows(self._engine, column, batch=self._batch, resume=cursor):
-                self._one(column, batch.rows, tally)
-                if self._stopped:
-                    yield Progress(
-                        column.name, tally.done, total, tally.transferred, tally.changed, tuple(tally.findings), cursor
-                    )
-                    return
+                    yield Progress(step, findings=(_hidden(column),))
+            yield from self._column(column, step, cursor)
+            if self.stopped:
+                return
+            cursor = None
+
+    def _column(self, column: FileColumn, step: str, cursor: str | None) -> Iterator[Progress]:
+        total = count(self._engine, column) if cursor is None else None
+        tally = _Tally()
+        for batch in rows(self._engine, column, batch=self._batch, resume=cursor):
+            self._one(column, batch.rows, tally)
+            if not self.stopped:
                 tally.done += len(batch.rows)
                 cursor = batch.cursor
-                yield Progress(column.name, tally.done, total, tally.transferred, tally.changed, tuple(tally.findings), cursor)
-            cursor = None
+            place = cursor if cursor is None or self._number == 1 else f"{self._number}:{cursor}"
+            yield Progress(step, tally.done, total, tally.transferred, tally.changed, tuple(tally.findings), place)
+            if self.stopped:
+                return
 
     # -- one batch -----------------------------------------------------------------------------------------------------
 
@@ -226,7 +260,7 @@ class _Check:
         failed = [one for one in seen if one.verdict.code == "unreadable"]
         if len(failed) <= _SUSPICIOUS or len(failed) < len(asked):
             return False
-        self._stopped = True
+        self.stopped = True
         tally.findings.append(self._finding(column, failed[0], fixed=False))
         return True
 
@@ -243,7 +277,7 @@ class _Check:
             )
             advice = "look into the store; if they are gone indeed, allow many (allow_many=True)"
             tally.findings.append(Finding("too-many-missing", message, where=column.name, advice=advice))
-        self._stopped = self._repair
+        self.stopped = self._repair
         return False
 
     def _set_null(self, column: FileColumn, lost: Sequence[_Seen], tally: _Tally) -> set[int]:
@@ -325,7 +359,7 @@ class Look:
         self.checksum: str | None = None
         self.transferred = 0
         self._deep = deep and (facts.checksum or "").lower().startswith(_SHA256)
-        self._stopped = False
+        self.stopped = False
 
     crowd = 0
 
@@ -336,7 +370,7 @@ class Look:
 
     def stop(self) -> None:
         """Stop reading at the next chunk."""
-        self._stopped = True
+        self.stopped = True
 
     def run(self) -> None:
         """Look, blocking."""
@@ -345,7 +379,7 @@ class Look:
             if self._deep:
                 digest = hashlib.sha256()
                 for chunk in self.backend.stream(self.facts.path, chunk_size=_CHUNK):
-                    if self._stopped:
+                    if self.stopped:
                         return
                     digest.update(chunk)
                     self.transferred += len(chunk)

@@ -11,19 +11,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Engine, MetaData, false, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Engine, false, select, update
 
 from filerow._execution.batch import raise_if
 from filerow._file.transfer import delete_all
 from filerow._orm.fields import Buried
 from filerow._orm.ownership import Ref
-from filerow._orm.references import FileColumn, decoded, documents_in, referenced, refs_in
+from filerow._orm.references import FileColumn, decoded, documents_in, refs_in
 from filerow._orm.rows import BATCH, any_of, locking
-from filerow._orm.visibility import unfiltered
 from filerow._registry import storages
 from filerow.exceptions import DocumentError
 from filerow.maintenance._rows import plain_table, write
 from filerow.outbox import Outbox, outbox_of
+from filerow.outbox._census import Census
 from filerow.outbox._drain import skips_locked
 from filerow.outbox._isolation import read_committed
 
@@ -161,21 +161,19 @@ def present(
         return Rows(column, source).found(connection, rewrites, lock=False)
 
 
-def forget(engine: Engine, metadata: MetaData, column: FileColumn, written: Iterable[Rewrite]) -> None:
+def forget(census: Census, column: FileColumn, written: Iterable[Rewrite]) -> None:
     """Delete the old objects of rewritten rows that no row names any more; an outbox has their tombstones already."""
-    if column.type.lifecycle and outbox_of(metadata) is None:
+    if column.type.lifecycle and outbox_of(column.table.metadata) is None:
         let_go = {ref for one in written for ref in _let_go(one)}
-        discard(engine, metadata, {ref for ref in let_go if storages.may_delete(ref.backend)})
+        discard(census, {ref for ref in let_go if storages.may_delete(ref.backend)})
 
 
-def discard(engine: Engine, metadata: MetaData, refs: Iterable[Ref]) -> None:
+def discard(census: Census, refs: Iterable[Ref]) -> None:
     """Delete objects that no row names; a failure to delete is logged, for a sweep finds them."""
     unwanted = set(refs)
-    if not unwanted:
-        return
-    with read_committed(engine) as connection, connection.begin(), unfiltered(connection):
-        unwanted -= referenced(connection, metadata, unwanted).kept
-    raise_if(delete_all(sorted(unwanted)))
+    if unwanted:
+        unwanted -= census.named(unwanted).kept
+        raise_if(delete_all(sorted(unwanted)))
 
 
 def named_in(value: Any) -> set[Ref]:

@@ -9,10 +9,14 @@ from sqlalchemy import Engine, MetaData
 
 from filerow._execution.batch import iterate_async
 from filerow._file.object import FileState
+from filerow._orm.ownership import Ref
+from filerow._orm.references import column_named, file_columns
 from filerow.exceptions import BackendNotFoundError, StorageError, UndeleteError
 from filerow.maintenance._report import Finding, Progress
 from filerow.outbox import Outbox, outbox_of
 from filerow.outbox._census import Census
+from filerow.outbox._outbox import settings_of
+from filerow.outbox._undelete import home_of
 
 if TYPE_CHECKING:  # needs greenlet, which SQLAlchemy 2.1 does not bring by itself
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -20,7 +24,9 @@ if TYPE_CHECKING:  # needs greenlet, which SQLAlchemy 2.1 does not bring by itse
 __all__ = ("undelete", "undelete_async")
 
 
-def undelete(metadata: MetaData, engine: Engine, backend: str, paths: Sequence[str]) -> Iterator[Progress]:
+def undelete(
+    metadata: MetaData, engine: Engine, backend: str, paths: Sequence[str], *, into: str | None = None
+) -> Iterator[Progress]:
     """Have removed files back: each into the row that it left, where that is still possible.
 
     Args:
@@ -28,11 +34,14 @@ def undelete(metadata: MetaData, engine: Engine, backend: str, paths: Sequence[s
         engine: Where the rows are.
         backend: Key of the backend.
         paths: The paths in it.
+        into: ``table.column`` of the rows that they left, where that was renamed since.
 
     Returns:
-        A progress for each path, whose finding says what has become of the file.
+        A progress for each path, whose finding says what has become of the file. One that left a table or a column which the
+        models do not have stays removed, unless ``into`` is given.
 
     Raises:
+        LookupError: There is no column ``into``.
         ValueError: There is no outbox.
         MaintenanceRefusedError: The database may not show all rows.
     """
@@ -40,27 +49,38 @@ def undelete(metadata: MetaData, engine: Engine, backend: str, paths: Sequence[s
     if outbox is None:
         msg = "without an outbox a removed file is deleted at once, and cannot be had back: see Outbox"
         raise ValueError(msg)
-    return _undelete(outbox, engine, backend, paths)
+    if into is not None:
+        column_named(metadata, into)
+    return _undelete(outbox, engine, backend, paths, into)
 
 
-def undelete_async(metadata: MetaData, async_engine: AsyncEngine, backend: str, paths: Sequence[str]) -> AsyncIterator[Progress]:
+def undelete_async(
+    metadata: MetaData, async_engine: AsyncEngine, backend: str, paths: Sequence[str], *, into: str | None = None
+) -> AsyncIterator[Progress]:
     """Have removed files back; see :func:`undelete`."""
-    return iterate_async(undelete(metadata, async_engine.sync_engine, backend, paths))
+    return iterate_async(undelete(metadata, async_engine.sync_engine, backend, paths, into=into))
 
 
-def _undelete(outbox: Outbox, engine: Engine, backend: str, paths: Sequence[str]) -> Iterator[Progress]:
+def _undelete(outbox: Outbox, engine: Engine, backend: str, paths: Sequence[str], into: str | None) -> Iterator[Progress]:
     Census(outbox.metadata, engine).check_shows_all()
     changed = 0
     for number, path in enumerate(paths, 1):
-        finding = _one(outbox, engine, backend, path)
+        finding = _one(outbox, engine, backend, path, into)
         changed += finding.level == "info"
         yield Progress("undelete", done=number, total=len(paths), changed=changed, findings=(finding,))
 
 
-def _one(outbox: Outbox, engine: Engine, backend: str, path: str) -> Finding:
+def _one(outbox: Outbox, engine: Engine, backend: str, path: str, into: str | None) -> Finding:
     try:
         with engine.begin() as connection:
-            file = outbox.undelete(connection, backend, path)
+            home = home_of(settings_of(outbox), connection, Ref(backend, path))
+            if into is None and home is not None and home not in {column.name for column in file_columns(outbox.metadata)}:
+                message = f"it left {home}, which these models do not have"
+                advice = (
+                    "if that was renamed, say into='table.column' (--into); else outbox.undelete(...) returns the file for a row"
+                )
+                return Finding("not-undeleted", message, "error", home, backend, path, advice)
+            file = outbox.undelete(connection, backend, path, into=into)
     except (UndeleteError, StorageError, BackendNotFoundError) as error:
         return Finding("not-undeleted", str(error), "error", backend=backend, path=path)
     if file.state is FileState.ATTACHED:

@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 
 from filerow._execution.batch import iterate_async
 from filerow._log import logger
+from filerow.outbox._census import Also
 from filerow.outbox._drain import Drained, drain_steps, note_run
 from filerow.outbox._settings import OutboxSettings
 
@@ -52,6 +53,7 @@ class Drainer:
         interval: timedelta,
         batch: int,
         patience: timedelta,
+        also: Also = (),
     ) -> None:
         if interval <= timedelta(0):
             msg = f"interval is a time between two looks at the outbox, not {interval}"
@@ -61,6 +63,7 @@ class Drainer:
         self._on_wake = on_wake
         self._interval = interval.total_seconds()
         self._batch = batch
+        self._also = also
         self._patience = patience.total_seconds()
         self._stopping = False
         self._pid = 0
@@ -178,7 +181,7 @@ class Drainer:
 
     def _drain(self, engine: Engine, beat: _Heartbeat) -> None:
         before = Drained()
-        for total in drain_steps(self._settings, engine, batch=self._batch):
+        for total in drain_steps(self._settings, engine, batch=self._batch, also=self._also):
             beat.deleted += total.deleted - before.deleted
             beat.failed += total.failed + total.dead - before.failed - before.dead
             before = total

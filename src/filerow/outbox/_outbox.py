@@ -155,6 +155,7 @@ class Outbox:
         interval: timedelta = timedelta(seconds=30),
         batch: int = 1_000,
         patience: timedelta = timedelta(seconds=30),
+        also: Also = (),
     ) -> Drainer:
         """Return a drainer that runs inside the application, in a thread or in a task; any number of processes may have one.
 
@@ -168,11 +169,14 @@ class Outbox:
                 retention is shorter than this.
             batch: Tombstones to take at a time (1 to 10,000).
             patience: How long to wait for the batch at hand when the application ends.
+            also: Who else may name these objects; see :meth:`drain`.
 
         Raises:
             ValueError: ``interval`` is not positive.
         """
-        return Drainer(settings_of(self), engine, on_wake=self.on_wake, interval=interval, batch=batch, patience=patience)
+        return Drainer(
+            settings_of(self), engine, on_wake=self.on_wake, interval=interval, batch=batch, patience=patience, also=also
+        )
 
     def on_wake(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Have something called, in whatever thread, when a session has committed that a row let go of a file.
@@ -214,7 +218,7 @@ class Outbox:
         """
         return removed(settings_of(self), connection, table=table, since=since, limit=limit)
 
-    def undelete(self, connection: Connection, backend: str, path: str) -> FileObject:
+    def undelete(self, connection: Connection, backend: str, path: str, *, into: str | None = None) -> FileObject:
         """Have a removed file back; it counts when the connection's transaction is committed.
 
         When the row that it left is still there, and its column is NULL or a list, the file is in it again. It never takes the
@@ -225,6 +229,7 @@ class Outbox:
             connection: The database; ``session.connection()`` for a session's, which should expire what it has loaded of the row.
             backend: Key of the backend.
             path: The path in it.
+            into: ``table.column`` of the row that it left, where that was renamed since; the row is found by its primary key.
 
         Returns:
             The file: attached when its row has it again, staged when it waits for a row.
@@ -232,12 +237,15 @@ class Outbox:
         Raises:
             UndeleteError: There is no such tombstone, a row names the file, or the deletion of its bytes has begun.
             BackendNotFoundError: The backend is not registered.
+            LookupError: The models have no column ``into``.
         """
-        return undelete(settings_of(self), connection, backend, path)
+        return undelete(settings_of(self), connection, backend, path, into)
 
-    async def undelete_async(self, connection: AsyncConnection, backend: str, path: str) -> FileObject:
+    async def undelete_async(
+        self, connection: AsyncConnection, backend: str, path: str, *, into: str | None = None
+    ) -> FileObject:
         """Have a removed file back; see :meth:`undelete`."""
-        return await connection.run_sync(self.undelete, backend, path)
+        return await connection.run_sync(self.undelete, backend, path, into=into)
 
     # -- what workers remember -----------------------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ from filerow.outbox._drain import take_write_lock
 from filerow.outbox._settings import OutboxSettings
 from filerow.outbox._table import now
 
-__all__ = ("Removed", "removed", "undelete")
+__all__ = ("Removed", "home_of", "removed", "undelete")
 
 _VALUE = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 _PAGE = 500
@@ -115,9 +115,11 @@ def _row_key(row: Any) -> dict[str, Any]:
 # -- having it back --------------------------------------------------------------------------------------------------------
 
 
-def undelete(settings: OutboxSettings, connection: Connection, backend: str, path: str) -> FileObject:
+def undelete(settings: OutboxSettings, connection: Connection, backend: str, path: str, into: str | None = None) -> FileObject:
     """Take a removed file back; see :meth:`Outbox.undelete`."""
     ref = Ref(backend, path)
+    if into is not None:
+        column_named(settings.metadata, into)
     rows = _locked(settings, connection, ref)
     if referenced(connection, settings.metadata, [ref]).refs:
         msg = f"{path!r} on backend {backend!r} is not removed: a row names it"
@@ -129,7 +131,7 @@ def undelete(settings: OutboxSettings, connection: Connection, backend: str, pat
     newest = rows[-1]
     facts = _facts(newest)
     file = attached(facts)
-    if not _put_back(settings, connection, newest):
+    if not _put_back(settings, connection, newest, into):
         # Its tombstone stays, and its time begins anew: the row that it is given to takes the tombstone back, and when none
         # does, nothing is left behind for ever.
         complete(file, facts, FileState.STAGED)
@@ -182,10 +184,18 @@ def _forget(settings: OutboxSettings, connection: Connection, numbers: Sequence[
 # -- the row it left -------------------------------------------------------------------------------------------------------
 
 
-def _put_back(settings: OutboxSettings, connection: Connection, note: Any) -> bool:
+def home_of(settings: OutboxSettings, connection: Connection, ref: Ref) -> str | None:
+    """Return ``table.column`` of the row that a removed file has left, as it was called then; ``None`` where nobody knows."""
+    columns = settings.table.c
+    notes = select(columns.table_name, columns.column_name).where(columns.path == ref.path, columns.backend == ref.backend)
+    row = connection.execute(notes.order_by(columns.id.desc()).limit(1)).one_or_none()
+    return None if row is None or None in {row.table_name, row.column_name} else f"{row.table_name}.{row.column_name}"
+
+
+def _put_back(settings: OutboxSettings, connection: Connection, note: Any, into: str | None) -> bool:
     """Put the document into the row that it left, and say whether that was possible: never over another file."""
     try:
-        file_column = column_named(settings.metadata, f"{note['table_name']}.{note['column_name']}")
+        file_column = column_named(settings.metadata, into or f"{note['table_name']}.{note['column_name']}")
         document = documents_in(note["document"])[0]
         keys = _key_values(file_column, _row_key(note))
     except (LookupError, ValueError, TypeError, ArithmeticError, NotImplementedError):
@@ -219,7 +229,9 @@ def _key_values(file_column: FileColumn, row_key: dict[str, Any]) -> dict[str, A
     if not keys:
         msg = "a row without a primary key cannot be found again"
         raise LookupError(msg)
-    return {key.name: _typed(key, row_key[key.name]) for key in keys}
+    one = next(iter(row_key.values())) if len(keys) == len(row_key) == 1 else None
+    values = row_key if one is None else {keys[0].name: one}  # whatever it is called now
+    return {key.name: _typed(key, values[key.name]) for key in keys}
 
 
 def _typed(key: Column[Any], value: Any) -> Any:

@@ -248,7 +248,7 @@ class _Adoption:
     def _undo(self, plans: Sequence[AdoptionPlan], outcome: RewriteOutcome) -> None:
         kept = {one.key for one in (*outcome.written, *outcome.doubtful)}
         made = {ref for plan in plans if plan.row.key not in kept for entry in plan.entries for ref in entry.made}
-        discard(self._engine, self._metadata, made)
+        discard(Census(self._metadata, self._engine), made)
 
     def _left(self, plans: Sequence[AdoptionPlan], outcome: RewriteOutcome, removable: set[str]) -> list[Row]:
         """Return the rows to try again, as they are now; note what was found in the others."""

@@ -28,7 +28,7 @@ from filerow.maintenance._migrate.one_bucket import OneBucket, one_bucket
 from filerow.maintenance._report import Finding, Progress
 from filerow.maintenance._rewrite import Rewrite, RewriteOutcome, compare_and_set, discard, forget, present, undone_with
 from filerow.maintenance._rows import Row, count, row_name, rows
-from filerow.outbox._census import Census
+from filerow.outbox._census import Also, Census
 
 if TYPE_CHECKING:  # needs greenlet, which SQLAlchemy 2.1 does not bring by itself
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -49,6 +49,7 @@ def migrate(
     concurrency: int = 16,
     dry_run: bool = False,
     resume: str | None = None,
+    also: Also = (),
 ) -> Iterator[Progress]:
     """Move the files of a column that are in other backends into one, while the application runs.
 
@@ -61,6 +62,8 @@ def migrate(
         concurrency: Files that are copied at a time.
         dry_run: Only count the files, and the bytes that the documents say they have.
         resume: The cursor of an earlier run's progress: leave out the rows before it.
+        also: Who else may name the old objects: other models of the same database, engines of the same models, or pairs. What
+            they name is kept; their own rows move when they are migrated.
 
     Returns:
         Progress after each batch: ``done`` rows, ``changed`` files, ``transferred`` bytes. A file that is missing, or is not what
@@ -74,7 +77,7 @@ def migrate(
     """
     file_column = column_named(metadata, column)
     target = storages.resolve(file_column.type.backend if to is None else to)
-    work = _Migration(metadata, engine, file_column, target, concurrency, dry_run=dry_run)
+    work = _Migration(Census(metadata, engine, also), engine, file_column, target, concurrency, dry_run=dry_run)
     return work.steps(batch, resume)
 
 
@@ -88,9 +91,11 @@ def migrate_async(
     concurrency: int = 16,
     dry_run: bool = False,
     resume: str | None = None,
+    also: Also = (),
 ) -> AsyncIterator[Progress]:
     """Move the files of a column into one backend; see :func:`migrate`."""
-    options: dict[str, Any] = {"to": to, "batch": batch, "concurrency": concurrency, "dry_run": dry_run, "resume": resume}
+    options: dict[str, Any] = {"to": to, "batch": batch, "concurrency": concurrency, "dry_run": dry_run}
+    options |= {"resume": resume, "also": also}
     return iterate_async(migrate(metadata, async_engine.sync_engine, column, **options))
 
 
@@ -116,7 +121,7 @@ class _Migration:
 
     def __init__(
         self,
-        metadata: MetaData,
+        census: Census,
         engine: Engine,
         column: FileColumn,
         target: StorageBackend,
@@ -124,7 +129,7 @@ class _Migration:
         *,
         dry_run: bool,
     ) -> None:
-        self._metadata = metadata
+        self._census = census
         self._engine = engine
         self._column = column
         self._target = target
@@ -136,7 +141,7 @@ class _Migration:
         self._buckets: dict[str, OneBucket | None] = {}
 
     def steps(self, batch: int, resume: str | None) -> Iterator[Progress]:
-        Census(self._metadata, self._engine).check_shows_all()
+        self._census.check_shows_all()
         where = self._elsewhere()
         total = None if resume is not None and where is None else count(self._engine, self._column, where)
         done = 0
@@ -236,7 +241,7 @@ class _Migration:
                 move.facts is not None for plan in plans if plan.row.key in written for move in plan.moves.values()
             )
         self._undo(plans, outcome)
-        forget(self._engine, self._metadata, self._column, outcome.written)
+        forget(self._census, self._column, outcome.written)
         return self._changed(plans, rewrites, outcome)
 
     def _rewrite(self, plan: _Plan) -> Rewrite:
@@ -255,7 +260,7 @@ class _Migration:
             for move in plan.moves.values()
             if move.made and (move.facts is None or plan.row.key not in kept)
         }
-        discard(self._engine, self._metadata, copies)
+        discard(self._census, copies)
 
     def _changed(self, plans: Sequence[_Plan], rewrites: dict[tuple[Any, ...], Rewrite], outcome: RewriteOutcome) -> list[Row]:
         """Return the rows that were changed, as they are now; what is wrong with the others is a finding."""

@@ -18,6 +18,7 @@ from filerow._orm.fields import outbox_in
 from filerow._orm.references import quoted
 from filerow._orm.schemas import schema_of
 from filerow.exceptions import MaintenanceRefusedError
+from filerow.outbox._release import renamed
 from filerow.outbox._triggers import mysql, postgresql, sqlite
 from filerow.outbox._triggers.flaws import Flaw, Flaws, flaws_of
 from filerow.outbox._triggers.spec import CURRENT_VERSION, Existing, FileTable, Key, Part, existing_in, kind_of, prefix, spec_of
@@ -114,14 +115,28 @@ def create_all(connection: Connection, outbox: Table, tables: Iterable[Table]) -
     found = existing(connection, [schema for schema, _ in wanted]) if wanted else {}
     for key, beside in found.items():
         if key not in wanted and any(key[0] == schema for schema, _ in wanted):
-            run(connection, _own_names(wanted, key, beside, connection.dialect))
+            _remake(connection, outbox, beside, _own_names(wanted, key, beside, connection.dialect))
     wrong = flaws_of(connection, {key: found[key] for key in wanted.keys() & found.keys()})
     modelled = _modelled(connection, tables)
     for key, spec in wanted.items():
         there = found.get(key)
         if there is None or there.version <= CURRENT_VERSION:  # those of a later release do what it needs, and ours as well
             wide = _widened(connection, spec, there, modelled[key], key)
-            run(connection, changes(wide, there, connection.dialect, key, wrong.get(key, ())))
+            _remake(connection, outbox, there, changes(wide, there, connection.dialect, key, wrong.get(key, ())))
+
+
+def _remake(connection: Connection, outbox: Table, there: Existing | None, statements: Sequence[str]) -> None:
+    """Make triggers anew, and give the tombstones of a table that was renamed since they were made its new name."""
+    run(connection, statements)
+    spec = None if there is None else there.spec
+    if (
+        there is not None
+        and spec is not None
+        and statements
+        and spec.outbox == outbox.name
+        and there.made_for not in {None, spec.name}
+    ):
+        renamed(connection, spec, replace(spec, name=str(there.made_for)).fullname)
 
 
 def _own_names(wanted: Mapping[Key, FileTable | None], key: Key, there: Existing, dialect: Dialect) -> list[str]:
