@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import struct
 from collections.abc import AsyncIterator, Iterator, Mapping
 from importlib import resources
 from typing import Any
@@ -357,3 +358,45 @@ def test_the_script_has_the_types_that_it_is_shipped_with() -> None:
     taken |= set(re.findall(r"options\.(\w+)", script))
     interface = types.partition("interface UploadOptions {")[2].partition("\n}")[0]
     assert taken == set(re.findall(r"^  (\w+)\??:", interface, re.MULTILINE))
+
+
+# -- a header that is a long chain -----------------------------------------------------------------------------------------
+
+
+class CountingReads(MemoryBackend):
+    """Counts the reads of parts, each of which is a request to a store that is one.
+
+    Attributes:
+        reads: How many bytes each of them asked for.
+    """
+
+    reads: tuple[int, ...] = ()
+
+    def _read(self, path: str, start: int, end: int | None) -> bytes:
+        self.reads = (*self.reads, (end or start) - start)
+        return super()._read(path, start, end)
+
+
+CHAINS = {
+    "jpeg": ("image/jpeg", b"\xff\xd8" + (b"\xff\xe2\x20\x00" + b"x" * 0x1FFE) * 2900),
+    "png": ("image/png", PNG[:33] + (struct.pack(">I", 8 << 10) + b"tEXt" + bytes((8 << 10) + 4)) * 2900),
+    "gif": ("image/gif", b"GIF89a\x0a\0\x0a\0\0\0\0" + (b"!\xfe" + (b"\xff" + b"x" * 255) * 100 + b"\0") * 900 + b";"),
+}
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_a_header_of_many_segments_takes_few_requests(site: Site, side: Side, send: Send, name: str) -> None:
+    """A chain in a file of 24 MB once made 2,920 of them."""
+    backend = CountingReads("direct", base_url=f"{site.url}/files", secret=SECRET)
+    storages.register_backend(backend)
+    try:
+        kind, data = CHAINS[name]
+        uploads = DirectUploads(Strict.small, secret=SECRET)
+        ticket = side(uploads, "begin", filename=f"a.{name}", size=len(data), content_type=kind)
+        assert send(ticket, data) == 201
+        with pytest.raises(ImageDimensionsError):
+            side(uploads, "claim", ticket.claim)
+        assert len(backend.reads) <= 16
+        assert sum(backend.reads) <= 2 << 20
+    finally:
+        storages.clear_backends()

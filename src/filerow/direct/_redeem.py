@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 __all__ = ("redeem", "redeem_async", "redeem_steps")
 
 _BLOCK = 64 << 10
+_LARGEST_BLOCK = 256 << 10
+_MOST_REQUESTS = 16
+_MOST_READ = 2 << 20
 
 _SAME_TYPES = {
     "application/x-gzip": "application/gzip",
@@ -171,7 +174,7 @@ def _purge(backend: StorageBackend, versions: Mapping[str, str | None]) -> Call:
 
 
 class _Uploaded(Content):
-    """The copy, as content to be checked: its first bytes are read once, whoever looks at them."""
+    """The copy, as content to be checked: each look at it is a request, so it is read ahead in growing blocks, and not for ever."""
 
     peekable = True
 
@@ -180,16 +183,36 @@ class _Uploaded(Content):
         self._path = claim.target
         self._backend = backend
         self._first: bytes | None = None
+        self._later = (0, b"")
+        self._requests = 0
+        self._read = 0
 
     def chunks(self) -> Iterator[Buffer]:
         return self._backend.stream(self._path)
 
     def peek(self, offset: int, size: int) -> bytes:
         if self._first is None:
-            self._first = self._backend.read(self._path, 0, _BLOCK)
+            self._first = self._fetch(0, _BLOCK)
         if offset + size <= len(self._first) or len(self._first) < _BLOCK:
             return self._first[offset : offset + size]
-        return self._backend.read(self._path, offset, offset + size)
+        start, block = self._later
+        if not start <= offset <= offset + size <= start + len(block):
+            start, block = self._later = offset, self._fetch(offset, size)
+        return block[offset - start : offset - start + size]
+
+    def _fetch(self, offset: int, least: int) -> bytes:
+        """Read a block.
+
+        Raises:
+            ValueError: Enough was read to know that nobody needs to look there.
+        """
+        length = max(least, min(_BLOCK << self._requests, _LARGEST_BLOCK))
+        if self._requests == _MOST_REQUESTS or self._read + length > _MOST_READ:
+            msg = f"the header of this file reaches further than {_MOST_READ} bytes, or takes more than {_MOST_REQUESTS} looks"
+            raise ValueError(msg)
+        self._requests += 1
+        self._read += length
+        return self._backend.read(self._path, offset, offset + length)
 
 
 class _UploadCheck:
