@@ -24,6 +24,7 @@
     ├── BackendMismatchError          … also ValueError: a file names another backend than its column
     ├── FileValidationError           … also ValueError: a column's rules refuse the file
     │   ├── FileTooLargeError         … status 413
+    │   ├── FileTooSmallError         … status 422
     │   ├── ContentTypeError          … status 415
     │   └── ImageDimensionsError      … status 422: too many pixels, too wide, too narrow, …
     ├── SecretError                   … also ValueError: there is no secret to sign with, or a weak one
@@ -55,6 +56,7 @@ __all__ = (
     "ExpiredTokenError",
     "FileStateError",
     "FileTooLargeError",
+    "FileTooSmallError",
     "FileValidationError",
     "FilerowError",
     "ForkedProcessError",
@@ -225,6 +227,10 @@ class FileTooLargeError(FileValidationError):
     """The file has more bytes than the column's ``max_size``."""
 
     status_code = 413
+
+
+class FileTooSmallError(FileValidationError):
+    """The file has fewer bytes than the column's ``min_size``."""
 
 
 class ContentTypeError(FileValidationError):

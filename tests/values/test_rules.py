@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from typing import TYPE_CHECKING, Any
@@ -9,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from filerow import FileObject, StoredObject
-from filerow.exceptions import ContentTypeError, FilerowError, FileTooLargeError, FileValidationError
+from filerow.exceptions import ContentTypeError, FilerowError, FileTooLargeError, FileTooSmallError, FileValidationError
 from tests.values.rows import stored_by
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from tests.values.conftest import WatchedBackend
 
 HTML = b"<!DOCTYPE html><script>alert(1)</script>"
@@ -149,6 +152,40 @@ def test_the_size_limit_is_the_last_byte_allowed() -> None:
     assert (refused.value.limit, refused.value.actual, refused.value.status_code) == (5, 6, 413)
     assert "'big.bin'" in str(refused.value)
     assert upload(StoredObject("docs", max_size=0), b"", "x") == "application/octet-stream"
+
+
+def pieces(*parts: bytes) -> Iterator[bytes]:
+    yield from parts
+
+
+LITTLE: dict[str, Callable[[], Any]] = {
+    "bytes": lambda: b"1234",
+    "nothing": lambda: b"",
+    "file": lambda: io.BytesIO(b"1234"),
+    "stream": lambda: pieces(b"12", b"34"),
+    "empty stream": pieces,
+}
+
+
+@pytest.mark.parametrize("kind", LITTLE)
+def test_fewer_bytes_than_needed_are_refused_and_nothing_is_left(kind: str, docs: WatchedBackend) -> None:
+    column = StoredObject("docs", min_size=5)
+    with pytest.raises(FileTooSmallError, match="fewer than the 5 that are needed") as refused:
+        stored_by(column, FileObject("docs", "little.bin", content=LITTLE[kind]()))
+    assert (refused.value.limit, refused.value.field, refused.value.status_code) == (5, "photo", 422)
+    assert list(docs.list()) == []
+    for content in (b"12345", pieces(b"123", b"45")):
+        assert stored_by(column, FileObject("docs", "enough.bin", content=content)).size == 5
+
+
+def test_a_smallest_size_is_a_number_of_bytes() -> None:
+    assert StoredObject(min_size="1 KiB").min_size == 1024
+    assert "min_size=1" in repr(StoredObject(min_size=1))
+    for wrong in ("x", -1, True):
+        with pytest.raises(ValueError, match="min_size is a number of bytes"):
+            StoredObject(min_size=wrong)
+    with pytest.raises(ValueError, match="no file could pass"):
+        StoredObject(min_size=2, max_size=1)
 
 
 def test_a_column_takes_its_rules_as_written() -> None:

@@ -21,7 +21,7 @@ from filerow._validation.rules import NO_RULES, Rules
 from filerow._validation.types import OCTET_STREAM
 from filerow.backends._types import ObjectInfo, PutOptions
 from filerow.backends.base import StorageBackend
-from filerow.exceptions import IntegrityError, StorageError, StorageTimeoutError
+from filerow.exceptions import FileTooSmallError, IntegrityError, StorageError, StorageTimeoutError
 
 __all__ = ("Copy", "Delete", "Inspect", "Upload", "delete_all")
 
@@ -115,7 +115,7 @@ class Upload(Alone):
         except BaseException as error:
             self._content.put_back()
             if started and _may_exist(error, generated=self._generated):
-                Delete(self._backend, [self._path], certain=isinstance(error, IntegrityError)).run()
+                Delete(self._backend, [self._path], certain=isinstance(error, _STORED)).run()
             raise
 
     async def run_async(self) -> None:
@@ -131,7 +131,7 @@ class Upload(Alone):
         except BaseException as error:
             self._content.put_back()
             if started and _may_exist(error, generated=self._generated):
-                await Delete(self._backend, [self._path], certain=isinstance(error, IntegrityError)).run_async()
+                await Delete(self._backend, [self._path], certain=isinstance(error, _STORED)).run_async()
             raise
 
     def _options(self) -> PutOptions:
@@ -142,6 +142,7 @@ class Upload(Alone):
         if info.size is not None:
             expect_length(self._backend.key, self._path, meter.size, info.size, operation="put")
         self._expect("size", wanted.size, meter.size)
+        self._rules.check_least(meter.size, wanted.filename)
         if wanted.checksum and wanted.checksum.startswith("sha256:"):
             self._expect("checksum", wanted.checksum.lower(), meter.checksum)
         return wanted._replace(
@@ -214,7 +215,7 @@ class Copy(Alone):
             self.facts = self._copied(info)
         except BaseException as error:
             if _may_exist(error, generated=self._generated):
-                Delete(self._backend, [self._path], certain=isinstance(error, IntegrityError)).run()
+                Delete(self._backend, [self._path], certain=isinstance(error, _STORED)).run()
             raise
 
     async def run_async(self) -> None:
@@ -227,7 +228,7 @@ class Copy(Alone):
             self.facts = self._copied(info)
         except BaseException as error:
             if _may_exist(error, generated=self._generated):
-                await Delete(self._backend, [self._path], certain=isinstance(error, IntegrityError)).run_async()
+                await Delete(self._backend, [self._path], certain=isinstance(error, _STORED)).run_async()
             raise
 
     def _content(self) -> Buffer | Iterator[Buffer]:
@@ -337,13 +338,16 @@ def _options(content_type: str, filename: str, *, generated: bool) -> PutOptions
     return PutOptions(shown.content_type, shown.content_disposition, create_only=not generated)
 
 
+_STORED = (IntegrityError, FileTooSmallError)
+
+
 def _may_exist(error: BaseException, *, generated: bool) -> bool:
     """Say whether a failed write may have left an object that is ours to delete.
 
     A backend leaves nothing when it refuses, or when the content fails. Only a lost answer or a cancellation leaves us in doubt,
     and then only a path that we generated is certain not to be somebody else's.
     """
-    if isinstance(error, IntegrityError):  # stored, but not what was announced
+    if isinstance(error, _STORED):  # but not what was announced, or too little
         return True
     return generated and (not isinstance(error, Exception) or type(error) in {StorageError, StorageTimeoutError})
 

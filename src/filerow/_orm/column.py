@@ -27,7 +27,7 @@ from filerow._file.list import FileObjectList, read_list
 from filerow._file.object import FileObject, FileState, Snapshot, content_in, facts_of, loaded, restore
 from filerow._paths import Chooser, checked_path, checked_shards
 from filerow._registry import key_of
-from filerow._validation.rules import NO_RULES, ImageLimits, Rules, checked_types, parse_size
+from filerow._validation.rules import NO_RULES, ImageLimits, Rules, checked_sizes, checked_types
 from filerow._validation.validators import Validator, checked_validators
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import DocumentError, FileStateError, UnsupportedRouteError
@@ -70,6 +70,7 @@ class StoredObject(TypeDecorator[Any]):
         backend: Key of the backend, which may be registered later, or the backend; the default backend when left out.
         multiple: The column holds a list of files (``FileObjectList``) instead of one.
         max_size: Most bytes a file may have: a number, or text such as ``"25 MB"`` or ``"25 MiB"``.
+        min_size: Fewest bytes a file may have, given likewise; 0 allows empty files.
         content_types: Allowed media types; patterns such as ``image/*`` work. Checked against what the bytes prove. SVG can carry
             scripts, so only its own name, ``image/svg+xml``, allows it.
         max_pixels: Most pixels an image may have, width times height.
@@ -94,6 +95,7 @@ class StoredObject(TypeDecorator[Any]):
         multiple: bool = False,  # noqa: FBT001, FBT002 - positional in the API this grew out of
         *,
         max_size: int | str | None = None,
+        min_size: int | str = 0,
         content_types: Sequence[str] = (),
         max_pixels: int | None = None,
         min_width: int | None = None,
@@ -110,7 +112,7 @@ class StoredObject(TypeDecorator[Any]):
             _first_use.pop()()
         self.backend = key_of(backend)
         self.multiple = multiple
-        self.max_size = parse_size(max_size)
+        self.min_size, self.max_size = checked_sizes(min_size, max_size)
         self.content_types = checked_types(content_types)
         limits = ImageLimits(max_pixels, min_width, max_width, min_height, max_height).checked()
         self.max_pixels, self.min_width, self.max_width, self.min_height, self.max_height = limits
@@ -118,7 +120,8 @@ class StoredObject(TypeDecorator[Any]):
         self.shards = checked_shards(shards)
         self.lifecycle = lifecycle
         # Underscored, and so no part of SQLAlchemy's cache key: SQL does not depend on them.
-        self._rules = Rules(self.max_size, self.content_types, image=limits, validators=checked_validators(validators))
+        checks = checked_validators(validators)
+        self._rules = Rules(self.max_size, self.content_types, image=limits, validators=checks, min_size=self.min_size)
         self._rules_of: dict[str, Rules] = {}
         self._field: str | None = None
 
@@ -201,6 +204,7 @@ class StoredObject(TypeDecorator[Any]):
         arguments = [repr(self.backend)] if self.backend else []
         arguments += ["multiple=True"] if self.multiple else []
         arguments += [f"max_size={self.max_size}"] if self.max_size is not None else []
+        arguments += [f"min_size={self.min_size}"] if self.min_size else []
         arguments += [f"content_types={list(self.content_types)}"] if self.content_types else []
         arguments += [f"{name}={value}" for name, value in self._rules.image._asdict().items() if value is not None]
         arguments += [f"shards={self.shards}"] if self.shards else []

@@ -147,6 +147,7 @@ class Checks:
     def _check_known_size(self) -> None:
         if self.content.size is not None:
             self._meter.expect(self.content.size)
+            self._rules.check_least(self.content.size, self._known.filename)
 
     def _look(self, prepared: Prepared | None = None) -> Seen:
         content = self.content

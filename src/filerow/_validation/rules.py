@@ -8,15 +8,15 @@ from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from filerow._validation.types import SIGNED, SVG
-from filerow.exceptions import ContentTypeError, FileTooLargeError, ImageDimensionsError
+from filerow.exceptions import ContentTypeError, FileTooLargeError, FileTooSmallError, ImageDimensionsError
 
-__all__ = ("Rules", "checked_types", "parse_size")
+__all__ = ("Rules", "checked_sizes", "checked_types", "parse_size")
 
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*((?:[kmgt]i?)?b?)\s*$", re.IGNORECASE)
 _UNITS = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
-def parse_size(value: int | str | None) -> int | None:
+def parse_size(value: int | str | None, name: str = "max_size") -> int | None:
     """Return a number of bytes from an integer or from text such as ``"25 MB"`` (10^6) or ``"25 MiB"`` (2^20).
 
     Raises:
@@ -28,11 +28,24 @@ def parse_size(value: int | str | None) -> int | None:
         return value
     match = _SIZE.match(value) if isinstance(value, str) else None
     if match is None:
-        msg = f'max_size is a number of bytes or a text like "25 MB" or "25 MiB", not {value!r}'
+        msg = f'{name} is a number of bytes or a text like "25 MB" or "25 MiB", not {value!r}'
         raise ValueError(msg)
     unit = match[2].lower()
     base = 1024 if "i" in unit else 1000
     return int(float(match[1]) * base ** _UNITS[unit[:1]])
+
+
+def checked_sizes(least: int | str, most: int | str | None) -> tuple[int, int | None]:
+    """Return a column's ``min_size`` and ``max_size`` in bytes.
+
+    Raises:
+        ValueError: One is not a number of bytes, or no file could have so many and so few.
+    """
+    fewest, largest = parse_size(least, "min_size") or 0, parse_size(most)
+    if largest is not None and fewest > largest:
+        msg = f"min_size={fewest} is above max_size={largest}, so no file could pass"
+        raise ValueError(msg)
+    return fewest, largest
 
 
 def checked_types(given: Sequence[str]) -> tuple[str, ...]:
@@ -90,6 +103,7 @@ class Rules(NamedTuple):
         field: The column's name, for messages.
         image: The limits of an image's width and height.
         validators: The application's own checks.
+        min_size: Fewest bytes a file may have.
     """
 
     max_size: int | None = None
@@ -97,6 +111,7 @@ class Rules(NamedTuple):
     field: str = ""
     image: ImageLimits = NO_LIMITS
     validators: tuple[Any, ...] = ()
+    min_size: int = 0
 
     def check_size(self, size: int, filename: str = "") -> None:
         """Refuse more than ``max_size`` bytes.
@@ -108,6 +123,17 @@ class Rules(NamedTuple):
             what = f"{filename!r} " if filename else "the file "
             msg = f"{self.field or 'file'}: {what}has more than the {self.max_size:,} bytes allowed ({size:,} or more)"
             raise FileTooLargeError(msg, field=self.field, limit=self.max_size, actual=size)
+
+    def check_least(self, size: int, filename: str = "") -> None:
+        """Refuse fewer than ``min_size`` bytes, once it is known how many there are.
+
+        Raises:
+            FileTooSmallError: There are fewer than allowed.
+        """
+        if size < self.min_size:
+            what = f"{filename!r} " if filename else "the file "
+            msg = f"{self.field or 'file'}: {what}has {size:,} bytes, fewer than the {self.min_size:,} that are needed"
+            raise FileTooSmallError(msg, field=self.field, limit=self.min_size, actual=size)
 
     def check_type(self, content_type: str, *, proven: bool, called: str = "") -> None:
         """Refuse a type that matches no pattern, or that only the client vouches for though its files carry a signature.

@@ -152,7 +152,9 @@ class Claim(NamedTuple):
             )
             raise ClaimError(msg)
         plain = self.rules
-        return Rules(plain.get("max_size"), tuple(plain.get("content_types", ())), field, ImageLimits(**plain.get("image", {})))
+        image = ImageLimits(**plain.get("image", {}))
+        types = tuple(plain.get("content_types", ()))
+        return Rules(plain.get("max_size"), types, field, image, min_size=plain.get("min_size", 0))
 
 
 class UploadPart(NamedTuple):
@@ -191,4 +193,4 @@ def missing_of(claim: Claim, there: Mapping[int, tuple[int, str]]) -> list[Uploa
 def plain_rules(rules: Rules) -> dict[str, Any]:
     """Return the rules that JSON can carry: all but the validators."""
     image = {name: limit for name, limit in rules.image._asdict().items() if limit is not None}
-    return {"max_size": rules.max_size, "content_types": list(rules.content_types), "image": image}
+    return {"max_size": rules.max_size, "min_size": rules.min_size, "content_types": list(rules.content_types), "image": image}

@@ -174,7 +174,7 @@ def _purge(backend: StorageBackend, versions: Mapping[str, str | None]) -> Call:
 
 
 class _Uploaded(Content):
-    """The copy, as content to be checked: each look at it is a request, so it is read ahead in growing blocks, and not for ever."""
+    """The copy, as content to be checked. Each look is a request, so it reads ahead in growing blocks, and not without end."""
 
     peekable = True
 

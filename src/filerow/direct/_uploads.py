@@ -219,6 +219,7 @@ class DirectUploads:
     def _new_claim(self, filename: str, size: int, claimed: str | None, checksum: str | None) -> Claim:
         rules, target = self._rules, self._target
         rules.check_size(size, filename)
+        rules.check_least(size, filename)
         content_type = called(claimed, filename)
         rules.check_type(content_type, proven=True)  # only announced; redeeming the claim looks at the bytes
         backend = storages.resolve(target.backend)
