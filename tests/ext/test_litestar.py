@@ -200,6 +200,26 @@ async def test_a_form_that_does_not_fit_a_dto_is_the_client_s_fault(world: World
     assert answer.status_code == (400 if kind is InDataclass else 201)
 
 
+@dataclass
+class WithoutPages:
+    name: str
+    pages: FileObjectList | None = None
+
+
+class WithoutPagesDTO(FileDTO, DataclassDTO[WithoutPages]):
+    """A list that may be missing."""
+
+
+async def test_a_list_of_files_that_may_be_missing_passes_a_dto(world: World) -> None:
+    app = app_of(WithoutPages, WithoutPagesDTO)
+    for count in (0, 1, 2):
+        files = [("name", (None, b"given")), *(("pages", (f"{n}.txt", b"abc", "text/plain")) for n in range(count))]
+        answer = await ask(app, "POST", "/form", files=files)
+        assert answer.status_code == 201, answer.text
+        names = [page["filename"] for page in answer.json()["pages"] or ()]
+        assert names == [f"{number}.txt" for number in range(count)]
+
+
 async def test_without_the_plugin_s_help_a_list_of_files_stops_a_dto(world: World) -> None:
     # the trouble that FileDTO is for; when Litestar learns it, FileDTO can go
     with pytest.raises(TypeError, match="not subscriptable"):

@@ -128,7 +128,16 @@ class FileSchemaPlugin(OpenAPISchemaPlugin):
 
 
 _LIST = FieldDefinition.from_annotation(list[FileObject])
+_LIST_OR_NONE = FieldDefinition.from_annotation(list[FileObject] | None)
 _SHAPE = ("raw", "annotation", "args", "inner_types", "instantiable_origin", "origin", "safe_generic_origin")
+
+
+def _shape(field: FieldDefinition) -> FieldDefinition | None:
+    """Return what a list of files, or one that may be missing, is to look like; ``None`` for anything else."""
+    if _is_file_list(field.annotation):
+        return _LIST
+    is_list = any(_is_file_list(inner.annotation) for inner in field.inner_types)
+    return _LIST_OR_NONE if field.is_optional and is_list else None
 
 
 class FileDTO:
@@ -149,7 +158,8 @@ class FileDTO:
         """Yield the fields of a model, see Litestar's ``AbstractDTO``."""
         fields: Iterable[DTOFieldDefinition] = super().generate_field_definitions(model_type)  # type: ignore[misc]
         for field in fields:
-            yield replace(field, **{name: getattr(_LIST, name) for name in _SHAPE}) if _is_file_list(field.annotation) else field
+            shape = _shape(field)
+            yield field if shape is None else replace(field, **{name: getattr(shape, name) for name in _SHAPE})
 
     def decode_builtins(self, value: dict[str, Any]) -> Any:
         """Make the model of a form, see Litestar's ``AbstractDTO``; one upload is a list of one where a list is wanted.
@@ -158,7 +168,7 @@ class FileDTO:
             ValidationException: The form does not fit.
         """
         fields = self.generate_field_definitions(self.model_type)  # type: ignore[attr-defined]
-        lists = {field.name for field in fields if field.annotation == _LIST.annotation}
+        lists = {field.name for field in fields if field.annotation in {_LIST.annotation, _LIST_OR_NONE.annotation}}
         form = {name: [part] if name in lists and isinstance(part, UploadFile) else part for name, part in value.items()}
         try:
             return super().decode_builtins(form)  # type: ignore[misc]
