@@ -10,6 +10,7 @@ import json
 import os
 import re
 import secrets as randomness
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -18,6 +19,7 @@ from hashlib import sha256
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from filerow._log import logger
 from filerow.exceptions import ExpiredTokenError, InvalidTokenError, SecretError
 
 if TYPE_CHECKING:
@@ -183,4 +185,22 @@ def resolve_keys(secret: Secret | None, *, development: bool = False, user: str 
 @cache
 def _random_keys() -> Keys:
     """Return the process's random keys: one pair for all that ask, so that what one signs the other accepts."""
+    if _is_one_of_several():
+        logger.warning(
+            "development=True has made a random signing secret for this process (%d), which seems to be one of several workers: "
+            "they refuse each other's URLs and claims; set %s, the same for all of them",
+            os.getpid(),
+            ENVIRONMENT,
+        )
     return Keys(randomness.token_bytes())
+
+
+_IMPORTED_IN = os.getpid()
+
+
+def _is_one_of_several() -> bool:
+    """Return True if a server has started this process, by fork or spawn, or is told to start several (uvicorn, gunicorn)."""
+    workers = os.environ.get("WEB_CONCURRENCY", "")
+    several = workers.isdecimal() and int(workers) > 1
+    spawned = sys.modules.get("multiprocessing.process")  # not imported for this: it takes a while
+    return several or os.getpid() != _IMPORTED_IN or (spawned is not None and spawned.parent_process() is not None)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 import time
+from pathlib import Path
 from secrets import token_bytes, token_hex, token_urlsafe
 from typing import Any
 
@@ -216,3 +220,30 @@ def test_random_keys_are_one_pair_per_process(monkeypatch: pytest.MonkeyPatch) -
     keys = resolve_keys(None, development=True)
     assert resolve_keys(None, development=True) is keys
     assert made(keys) != SIGNED
+
+
+_SIGNS = """
+import logging, multiprocessing, sys
+logging.basicConfig(stream=sys.stdout)
+from filerow._tokens import resolve_keys
+def work():
+    resolve_keys(None, development=True)
+if __name__ == "__main__":
+    how = sys.argv[1]
+    if how == "alone":
+        work()
+    else:
+        child = multiprocessing.get_context(how).Process(target=work)
+        child.start()
+        child.join()
+"""
+
+
+@pytest.mark.parametrize(("how", "workers", "warned"), [("alone", "", 0), ("alone", "2", 1), ("fork", "", 1), ("spawn", "", 1)])
+def test_several_workers_with_random_secrets_are_warned(how: str, workers: str, warned: int, tmp_path: Path) -> None:
+    script = tmp_path / "signs.py"
+    script.write_text(_SIGNS)
+    environment = {**os.environ, "WEB_CONCURRENCY": workers}
+    environment.pop(ENVIRONMENT, None)
+    done = subprocess.run([sys.executable, script, how], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.count("they refuse each other's URLs") == warned, done.stdout + done.stderr
