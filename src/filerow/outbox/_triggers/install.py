@@ -257,20 +257,17 @@ def check_knows_all(connection: Connection, metadata: MetaData, models: Iterable
     if connection.dialect.name not in {"postgresql", "mysql", "mariadb", "sqlite"}:
         return
     outbox = outbox_in(metadata)
-    known = {
-        (schema_of(connection, table), table.name): {
-            column.name for column in table.columns if isinstance(column.type, StoredObject)
-        }
-        for one in models
-        for table in one.tables.values()
-    }
+    known: dict[Key, set[str]] = {}
+    for table in (table for one in models for table in one.tables.values()):
+        columns = {column.name for column in table.columns if isinstance(column.type, StoredObject)}
+        known.setdefault((schema_of(connection, table), table.name), set()).update(columns)
     strange: list[str] = []
-    for (schema, table), found in existing(connection, {schema for schema, _ in known if schema}).items():
+    for (schema, name), found in existing(connection, {schema for schema, _ in known if schema}).items():
         if found.spec is None or (outbox is not None and found.spec.outbox != outbox.table.name):
             continue
         if schema is None or any(schema == other for other, _ in known):
-            columns = known.get((schema, table), known.get((None, table), set()) if schema is None else set())
-            strange += [f"{found.spec.fullname}.{name}" for name in found.spec.columns if name not in columns]
+            columns = known.get((schema, name), known.get((None, name), set()) if schema is None else set())
+            strange += [f"{found.spec.fullname}.{column}" for column in found.spec.columns if column not in columns]
     if strange:
         msg = (
             f"{named(sorted(set(strange)))}: the database has files in columns that these models do not know (archived, renamed, "
