@@ -37,12 +37,12 @@ def keep_elsewhere(work: Work, connection_of: Callable[[Slot], Connection], cata
     unknown: list[Ref] = []
     for (connection, table), let_go in groups.items():
         kept: Collection[Ref] = ()
-        match catalogue.rewrites(connection, table):
-            case Rewrites.THROUGH_VIEW:
-                kept = let_go
-                unknown += kept
-            case Rewrites.COPIES:
-                kept = named_by_rows(connection, {slot.field.column for slot in let_go.values()}, let_go)
+        rewritten = catalogue.rewrites(connection, table)
+        if rewritten is Rewrites.THROUGH_VIEW:
+            kept = let_go
+            unknown += kept
+        elif rewritten is Rewrites.COPIES:
+            kept = named_by_rows(connection, {slot.field.column for slot in let_go.values()}, let_go)
         for ref in kept:
             work.frame.restore(ref)
     return unknown
