@@ -201,48 +201,74 @@ class FileValidationError(FilerowError, ValueError):
         field: The column or form field, when known.
         limit: The rule's value.
         actual: The file's value, as far as it was read.
+        rule: The rule's name, an argument of ``StoredObject`` such as ``max_width``; that of the class when left out.
+        code: A stable word for the reason, for translations; that of the class when left out.
     """
 
     status_code = 422
     """The HTTP status (RFC 9110) that says the same to a client."""
 
-    def __init__(self, message: str, *, field: str = "", limit: object = None, actual: object = None) -> None:
+    code = "file-refused"
+    """A stable word for the reason, the last part of a problem's ``type``."""
+
+    rule = ""
+    """The rule that is broken, an argument of ``StoredObject``."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        field: str = "",
+        limit: object = None,
+        actual: object = None,
+        rule: str | None = None,
+        code: str | None = None,
+    ) -> None:
         self.message = message
         self.field = field
         self.limit = limit
         self.actual = actual
+        self.rule = type(self).rule if rule is None else rule
+        self.code = type(self).code if code is None else code
         super().__init__(message)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild_validation, (type(self), self.message, self.field, self.limit, self.actual)
+        return _rebuild_validation, (type(self), self.message, self.field, self.limit, self.actual, self.rule, self.code)
 
 
 def _rebuild_validation(
-    cls: type[FileValidationError], message: str, field: str, limit: object, actual: object
+    cls: type[FileValidationError], message: str, field: str, limit: object, actual: object, rule: str, code: str
 ) -> FileValidationError:
-    return cls(message, field=field, limit=limit, actual=actual)
+    return cls(message, field=field, limit=limit, actual=actual, rule=rule, code=code)
 
 
 class FileTooLargeError(FileValidationError):
     """The file has more bytes than the column's ``max_size``."""
 
     status_code = 413
+    code = "file-too-large"
+    rule = "max_size"
 
 
 class FileTooSmallError(FileValidationError):
     """The file has fewer bytes than the column's ``min_size``."""
+
+    code = "file-too-small"
+    rule = "min_size"
 
 
 class ContentTypeError(FileValidationError):
     """The file's sniffed type is not among the column's ``content_types``."""
 
     status_code = 415
+    code = "type-not-allowed"
+    rule = "content_types"
 
 
 class ImageDimensionsError(FileValidationError):
     """The image has more pixels than allowed, or is wider, narrower, higher or lower."""
 
-    status_code = 422
+    code = "image-dimensions"
 
 
 class SecretError(FilerowError, ValueError):
@@ -253,16 +279,20 @@ class InvalidTokenError(FilerowError, PermissionError):
     """A signed URL or a claim that this application did not make, or that was changed."""
 
     status_code = 403
+    code = "token-invalid"
 
 
 class ExpiredTokenError(InvalidTokenError):
     """A signed URL or a claim that was good once."""
+
+    code = "token-expired"
 
 
 class ClaimError(InvalidTokenError, ValueError):
     """What a client uploaded is not what its claim is for, or the claim was used before."""
 
     status_code = 422
+    code = "claim-refused"
 
 
 class UndeleteError(FilerowError, LookupError):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ from filerow.exceptions import (
     ExpiredTokenError,
     FileTooLargeError,
     FileValidationError,
+    ImageDimensionsError,
     InvalidOptionError,
     InvalidTokenError,
     ObjectExistsError,
@@ -34,6 +37,7 @@ from filerow.exceptions import (
 from filerow.http import Reply, answer, answer_async, problem, receive, receive_async
 from tests.http.conftest import SECRET, arriving, parts, read
 
+SERVING = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 
 
@@ -306,7 +310,9 @@ def test_an_error_becomes_a_problem_document_without_secrets(error: Exception, s
     assert reply.header("content-length") == str(len(body))
     assert b"secret" not in body
     document = json.loads(body)
-    assert (document["type"], document["status"]) == ("about:blank", status)
+    assert document["type"] == f"https://filerow.readthedocs.io/problems#{document['code']}"
+    assert f"`{document['code']}`" in SERVING, "every code is documented"
+    assert document["status"] == status
     assert document["title"]
     assert document["detail"]
 
@@ -316,6 +322,15 @@ def test_a_refused_file_says_field_limit_and_value() -> None:
     assert (document["field"], document["limit"], document["actual"]) == ("photo", ["image/*"], "text/html")
     document = json.loads(read(problem(FileTooLargeError("no", limit=0, actual=[b"x"]))))
     assert (document["limit"], document["actual"], "field" in document) == (0, ["b'x'"], False)
+    assert (document["code"], document["rule"]) == ("file-too-large", "max_size")
+
+
+def test_a_refusal_has_a_code_that_outlives_a_pickle() -> None:
+    error = ImageDimensionsError("no", field="photo", limit=1, actual=2, rule="max_width")
+    again = pickle.loads(pickle.dumps(error))
+    assert (again.code, again.rule, again.field) == ("image-dimensions", "max_width", "photo")
+    own = FileValidationError("no", code="contains-a-cat")
+    assert json.loads(read(problem(pickle.loads(pickle.dumps(own)))))["code"] == "contains-a-cat"
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt(), InvalidOptionError("x"), ContentError("x")], ids=repr)

@@ -165,7 +165,7 @@ class FileObject:
             msg = f"from_upload() takes an upload of a web framework, not {kind}; give anything else as FileObject(content=...)"
             raise ContentError(msg + hint)
         if not found.filename and found.size == 0:
-            raise FileValidationError("a file is needed: the form's field was left empty")
+            raise FileValidationError("a file is needed: the form's field was left empty", code="file-missing")
         return cls(backend=backend, filename=filename, metadata=metadata, content=upload)
 
     @classmethod

@@ -180,16 +180,17 @@ class Rules(NamedTuple):
             msg = f"{what} ({content_type}) is limited in width and height, but its header does not say them in a way we can read"
             raise ImageDimensionsError(msg, field=self.field, limit=limits)
         width, height = found
-        for limit, actual, broken in (
-            (self.image.max_pixels, width * height, "at most {:,} pixels are allowed"),
-            (self.image.max_width, width, "it may be at most {:,} wide"),
-            (self.image.max_height, height, "it may be at most {:,} high"),
-            (self.image.min_width, -width, "it must be at least {:,} wide"),
-            (self.image.min_height, -height, "it must be at least {:,} high"),
+        for rule, actual, broken in (
+            ("max_pixels", width * height, "at most {:,} pixels are allowed"),
+            ("max_width", width, "it may be at most {:,} wide"),
+            ("max_height", height, "it may be at most {:,} high"),
+            ("min_width", -width, "it must be at least {:,} wide"),
+            ("min_height", -height, "it must be at least {:,} high"),
         ):
+            limit: int | None = getattr(self.image, rule)
             if limit is not None and (actual > limit if actual > 0 else -actual < limit):
                 msg = f"{what} has {width:,} x {height:,} pixels; {broken.format(limit)}"
-                raise ImageDimensionsError(msg, field=self.field, limit=limit, actual=abs(actual))
+                raise ImageDimensionsError(msg, field=self.field, limit=limit, actual=abs(actual), rule=rule)
 
 
 NO_RULES = Rules()

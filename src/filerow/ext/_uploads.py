@@ -99,7 +99,9 @@ def payload_of(content_type: str | None, body: bytes) -> object:
         FileValidationError: It is not JSON, or none that anybody would write: nested without end, with endless numbers.
     """
     if (content_type or "").partition(";")[0].strip().lower() != "application/json":
-        raise ContentTypeError("a request for an upload is sent as application/json", limit="application/json")
+        raise ContentTypeError(
+            "a request for an upload is sent as application/json", limit="application/json", code="request-not-json", rule=""
+        )
     if len(body) > LONGEST_PAYLOAD:
         raise too_long()
     try:
@@ -113,11 +115,14 @@ class BadPayloadError(FileValidationError):
     """The body of a request for direct upload is not JSON."""
 
     status_code = 400
+    code = "request-not-json"
 
 
 def too_long() -> FileTooLargeError:
     """Return the error for a request for direct upload that is longer than any that makes sense."""
-    return FileTooLargeError(f"a request for an upload has at most {LONGEST_PAYLOAD} bytes", limit=LONGEST_PAYLOAD)
+    return FileTooLargeError(
+        f"a request for an upload has at most {LONGEST_PAYLOAD} bytes", limit=LONGEST_PAYLOAD, code="request-too-large", rule=""
+    )
 
 
 async def bounded(chunks: AsyncIterable[bytes]) -> bytes:
@@ -143,5 +148,5 @@ def required(field: str, given: object = None) -> FileValidationError:
     """
     if isinstance(given, str):
         msg = f'{field}: the form sends a name and no file; it needs enctype="multipart/form-data"'
-        return FileValidationError(msg, field=field)
-    return FileValidationError(f"{field}: a file is needed", field=field)
+        return FileValidationError(msg, field=field, code="form-without-files")
+    return FileValidationError(f"{field}: a file is needed", field=field, code="file-missing")

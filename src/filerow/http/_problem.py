@@ -29,15 +29,18 @@ __all__ = ("ANSWERED", "problem", "refusal")
 ANSWERED = (FileValidationError, InvalidTokenError, UntrustedDocumentError, StorageError)
 """The errors that a client hears of."""
 
+BASE = "https://filerow.readthedocs.io/problems#"
+"""What the ``type`` of every problem begins with; its code follows."""
+
 # What a client is told of a store's failure. The first that fits; None is a fault of the application, which it must hear of.
-_STORAGE: tuple[tuple[type[StorageError], tuple[int, str] | None], ...] = (
-    (ObjectNotFoundError, (404, "There is no such file.")),
-    (InvalidPathError, (404, "There is no such file.")),
-    (ObjectExistsError, (409, "There is a file already, and files are never overwritten.")),
-    (ObjectHiddenError, (404, "There is no such file.")),
-    (StoragePermissionError, (502, "The file store refused the request.")),
-    (StorageTimeoutError, (504, "The file store did not answer in time.")),
-    (IntegrityError, (502, "The stored file is not the one that was expected.")),
+_STORAGE: tuple[tuple[type[StorageError], tuple[int, str, str] | None], ...] = (
+    (ObjectNotFoundError, (404, "file-not-found", "There is no such file.")),
+    (InvalidPathError, (404, "file-not-found", "There is no such file.")),
+    (ObjectExistsError, (409, "file-exists", "There is a file already, and files are never overwritten.")),
+    (ObjectHiddenError, (404, "file-not-found", "There is no such file.")),
+    (StoragePermissionError, (502, "store-refused", "The file store refused the request.")),
+    (StorageTimeoutError, (504, "store-timeout", "The file store did not answer in time.")),
+    (IntegrityError, (502, "file-corrupt", "The stored file is not the one that was expected.")),
     (InvalidOptionError, None),
     (UnsupportedOperationError, None),
 )
@@ -51,21 +54,21 @@ _RENAMED = {413: "Content Too Large", 422: "Unprocessable Content"}
 def problem(error: BaseException) -> Reply:
     """Return the answer (``application/problem+json``, RFC 9457) that tells a client of one of our errors.
 
-    A refused file has ``field``, ``limit`` and ``actual`` as members of its own. A client is not told where or how files are
+    Each has a stable ``code``, which its ``type`` ends with. A refused file has ``field``, ``rule``, ``limit`` and ``actual`` as
+    members of its own. A client is not told where or how files are
     kept, so a failure of the store is logged here, for those who can do something about it.
 
     Raises:
         BaseException: ``error`` itself, when no client can do anything about it.
     """
     if isinstance(error, FileValidationError):
-        facts = {"field": error.field, "limit": error.limit, "actual": error.actual}
-        return refusal(
-            error.status_code, error.message, {name: value for name, value in facts.items() if value is not None and value != ""}
-        )
+        facts = {"field": error.field, "rule": error.rule, "limit": error.limit, "actual": error.actual}
+        members = {name: value for name, value in facts.items() if value is not None and value != ""}
+        return refusal(error.status_code, error.code, error.message, members)
     if isinstance(error, InvalidTokenError):
-        return refusal(error.status_code, str(error))
+        return refusal(error.status_code, error.code, str(error))
     if isinstance(error, UntrustedDocumentError):
-        return refusal(422, "A file is sent as an upload, not as a document.")
+        return refusal(422, "file-as-document", "A file is sent as an upload, not as a document.")
     if isinstance(error, StorageError):
         for kind, told in _STORAGE:
             if isinstance(error, kind):
@@ -73,11 +76,11 @@ def problem(error: BaseException) -> Reply:
                     raise error
                 return _told(error, *told)
         if type(error) is StorageError:
-            return _told(error, 503, "The file store is not available.")
+            return _told(error, 503, "store-unavailable", "The file store is not available.")
     raise error
 
 
-def _told(error: StorageError, status: int, detail: str) -> Reply:
+def _told(error: StorageError, status: int, code: str, detail: str) -> Reply:
     """Tell the client what concerns it, and the log what the client is not told."""
     cause = "" if error.__cause__ is None else f" ({type(error.__cause__).__name__})"
     if status >= _FAULT_OF_SERVER:
@@ -91,20 +94,21 @@ def _told(error: StorageError, status: int, detail: str) -> Reply:
             error,
             cause,
         )
-    return refusal(status, detail)
+    return refusal(status, code, detail)
 
 
-def refusal(status: int, detail: str, members: dict[str, Any] | None = None, *headers: tuple[str, str]) -> Reply:
+def refusal(status: int, code: str, detail: str, members: dict[str, Any] | None = None, *headers: tuple[str, str]) -> Reply:
     """Return a problem document.
 
     Args:
         status: The status code, 400 or more.
+        code: A stable word for what is wrong.
         detail: One sentence for people.
         members: Further members.
         *headers: Further headers.
     """
     title = _RENAMED.get(status) or HTTPStatus(status).phrase
-    document = {"type": "about:blank", "title": title, "status": status, "detail": detail, **(members or {})}
+    document = {"type": BASE + code, "title": title, "status": status, "detail": detail, "code": code, **(members or {})}
     content = json.dumps(document, default=str).encode()
     return Reply(
         status,

@@ -96,7 +96,7 @@ def receive(method: str, key: str, path: str, query: str, headers: RequestHeader
     except ObjectExistsError:
         return _taken(headers)
     except UploadRefusedError as refused:
-        return refusal(refused.status, str(refused))
+        return refusal(refused.status, "upload-refused", str(refused))
     except FilerowError as error:
         return problem(error)
     return _created(info)
@@ -117,7 +117,7 @@ async def receive_async(
     except ObjectExistsError:
         return _taken(headers)
     except UploadRefusedError as refused:
-        return refusal(refused.status, str(refused))
+        return refusal(refused.status, "upload-refused", str(refused))
     except FilerowError as error:
         return problem(error)
     return _created(info)
@@ -180,7 +180,7 @@ def _options(request: SignRequest) -> PutOptions:
 def _taken(headers: RequestHeaders) -> Reply:
     """Refuse to overwrite: by the client's own precondition (RFC 9110, section 13.1.2), or by ours."""
     status = 412 if lowered(headers).get("if-none-match", "").strip() == "*" else 409
-    return refusal(status, "There is a file already, and files are never overwritten.")
+    return refusal(status, "file-exists", "There is a file already, and files are never overwritten.")
 
 
 def _created(info: ObjectInfo) -> Reply:
