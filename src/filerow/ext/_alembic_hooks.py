@@ -16,6 +16,7 @@ from alembic.operations.batch import BatchOperationsImpl
 
 from filerow._log import named
 from filerow.exceptions import MaintenanceRefusedError
+from filerow.ext._alembic_compare import be_quiet_about_indexes
 from filerow.ext._alembic_operations import is_left, leave, release_files, remade
 from filerow.outbox._release import columns_with_files, renamed, waiting
 from filerow.outbox._triggers.install import existing, has_triggers
@@ -160,6 +161,7 @@ def _change(operations: Operations, key: Key) -> tuple[_Change, Callable[[], Non
     if not isinstance(impl, BatchOperationsImpl):
         change = _Change(_spec(operations, key))
         return change, lambda: _finish(operations, change)
+    be_quiet_about_indexes()  # a batch reads the table's indexes
     if impl not in _batches:
         change = _batches[impl] = _Change(_spec(operations, key))
         flush = impl.flush
