@@ -15,6 +15,7 @@ route of signed URLs for backends without a server; `problem` tells a client of 
 from __future__ import annotations
 
 from filerow._presentation import Presentation, is_shown, present, safe_headers
+from filerow.http._capacity import UploadCapacity, upload_capacity
 from filerow.http._problem import problem
 from filerow.http._reply import AsyncChunks, Body, Chunks, Reply
 from filerow.http.route import answer, answer_async, receive, receive_async
@@ -26,6 +27,7 @@ __all__ = (
     "Chunks",
     "Presentation",
     "Reply",
+    "UploadCapacity",
     "accelerate",
     "answer",
     "answer_async",
@@ -39,4 +41,5 @@ __all__ = (
     "safe_headers",
     "serve",
     "serve_async",
+    "upload_capacity",
 )

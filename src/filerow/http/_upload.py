@@ -22,11 +22,13 @@ class UploadRefusedError(FilerowError):
     Args:
         status: The HTTP status that says so.
         message: Why.
+        *headers: What else the answer says.
     """
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, *headers: tuple[str, str]) -> None:
         super().__init__(message)
         self.status = status
+        self.headers = headers
 
 
 class UploadLimits(NamedTuple):

@@ -16,6 +16,7 @@ from filerow._presentation import is_shown, safe_headers
 from filerow._registry import storages
 from filerow.backends._types import ObjectInfo, PutOptions, SignRequest
 from filerow.exceptions import BackendNotFoundError, FilerowError, InvalidTokenError, ObjectExistsError, SecretError
+from filerow.http._capacity import upload_capacity
 from filerow.http._problem import problem, refusal
 from filerow.http._reply import Reply, RequestHeaders, lowered, plain
 from filerow.http._respond import READS, Representation, not_allowed, respond, validators
@@ -83,20 +84,21 @@ def receive(method: str, key: str, path: str, query: str, headers: RequestHeader
         body: The request's body in chunks. An exception of its own is raised as it is.
 
     Returns:
-        201 with the object's ``ETag``; or 400, 403, 409, 411, 412, 413 or 415, and what is wrong.
+        201 with the object's ``ETag``; or 400, 403, 408, 409, 411, 412, 413, 415 or 503, and what is wrong.
     """
     if method != "PUT":
         return not_allowed("PUT")
     try:
         backend, request = _permitted(method, key, path, query)
         limits = limits_of(request, lowered(headers))
-        if backend.exists(path):
-            return _taken(headers)
-        info = backend.put(path, limits.counted(body), _options(request))
+        with upload_capacity.admit(key, path, limits) as upload:
+            if backend.exists(path):
+                return _taken(headers)
+            info = backend.put(path, upload.paced(limits.counted(body)), _options(request))
     except ObjectExistsError:
         return _taken(headers)
     except UploadRefusedError as refused:
-        return refusal(refused.status, "upload-refused", str(refused))
+        return refusal(refused.status, "upload-refused", str(refused), None, *refused.headers)
     except FilerowError as error:
         return problem(error)
     return _created(info)
@@ -111,13 +113,14 @@ async def receive_async(
     try:
         backend, request = _permitted(method, key, path, query)
         limits = limits_of(request, lowered(headers))
-        if await backend.exists_async(path):
-            return _taken(headers)
-        info = await backend.put_async(path, limits.counted_async(body), _options(request))
+        with upload_capacity.admit(key, path, limits) as upload:
+            if await backend.exists_async(path):
+                return _taken(headers)
+            info = await backend.put_async(path, upload.paced_async(limits.counted_async(body)), _options(request))
     except ObjectExistsError:
         return _taken(headers)
     except UploadRefusedError as refused:
-        return refusal(refused.status, "upload-refused", str(refused))
+        return refusal(refused.status, "upload-refused", str(refused), None, *refused.headers)
     except FilerowError as error:
         return problem(error)
     return _created(info)

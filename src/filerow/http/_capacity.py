@@ -1,0 +1,142 @@
+"""How many uploads our own route takes at a time, and how slow each may be.
+
+A client that opens many connections and sends a byte now and then holds a thread, a descriptor and a half-written file for each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import AsyncIterator, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from filerow.http._upload import UploadLimits, UploadRefusedError
+
+__all__ = ("UploadCapacity", "upload_capacity")
+
+_RETRY_AFTER = 5
+
+
+@dataclass(slots=True)
+class UploadCapacity:
+    """What this process takes at a time; set its attributes at startup, before requests come.
+
+    Attributes:
+        concurrent: Most uploads at a time; another one is answered with 503 and ``Retry-After``.
+        staged_bytes: Most bytes that those under way may have together, by what they announce or, without, by what has arrived; a
+            single one may have more.
+        idle: Seconds without a byte after which an upload is given up (408). Asynchronous frameworks only; the server's own
+            timeouts end a synchronous read.
+        least_rate: Bytes a second that an upload must have on average, after its first ``idle`` seconds (408).
+    """
+
+    concurrent: int = 64
+    staged_bytes: int = 8 << 30
+    idle: float = 30.0
+    least_rate: float = 1024.0
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+    _under_way: dict[tuple[str, str], int] = field(default_factory=dict, init=False, repr=False)
+
+    @contextmanager
+    def admit(self, backend: str, path: str, limits: UploadLimits) -> Generator[Admitted]:
+        """Let one upload in, for as long as the block runs.
+
+        Raises:
+            UploadRefusedError: The same one is under way, or there are too many others.
+        """
+        key = backend, path
+        size = next((limit for limit in (limits.exactly, limits.most) if limit is not None), 0)
+        with self._lock:
+            if key in self._under_way:
+                raise UploadRefusedError(409, "This upload is under way already.")
+            staged = sum(self._under_way.values())
+            if len(self._under_way) >= self.concurrent or (staged and staged + size > self.staged_bytes):
+                raise _full()
+            self._under_way[key] = size
+        try:
+            yield Admitted(self, key, grows=not size)
+        finally:
+            with self._lock:
+                self._under_way.pop(key, None)
+
+    def grow(self, key: tuple[str, str], size: int) -> None:
+        """Count bytes that nobody has announced.
+
+        Raises:
+            UploadRefusedError: There are too many by now.
+        """
+        with self._lock:
+            self._under_way[key] = self._under_way.get(key, 0) + size
+            if len(self._under_way) > 1 and sum(self._under_way.values()) > self.staged_bytes:
+                raise _full()
+
+    def forget(self) -> None:
+        """Forget the uploads of the process that this one was forked from."""
+        self._lock = threading.Lock()
+        self._under_way.clear()
+
+
+class Admitted:
+    """One upload that was let in.
+
+    Args:
+        capacity: Who let it in.
+        key: Its backend and path.
+        grows: It has announced no length.
+    """
+
+    def __init__(self, capacity: UploadCapacity, key: tuple[str, str], *, grows: bool) -> None:
+        self._capacity = capacity
+        self._key = key
+        self._grows = grows
+        self._begun = time.monotonic()
+        self._size = 0
+
+    def paced(self, body: Iterable[bytes]) -> Iterator[bytes]:
+        """Iterate over a body, as long as it comes fast enough.
+
+        Raises:
+            UploadRefusedError: It is too slow, or the process is full.
+        """
+        for chunk in body:
+            self._take(chunk)
+            yield chunk
+
+    async def paced_async(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Iterate over a body; see :meth:`paced`."""
+        while True:
+            try:
+                async with asyncio.timeout(self._capacity.idle):
+                    chunk = await anext(body, None)
+            except TimeoutError:
+                raise _slow() from None
+            if chunk is None:
+                return
+            self._take(chunk)
+            yield chunk
+
+    def _take(self, chunk: bytes) -> None:
+        self._size += len(chunk)
+        if self._grows:
+            self._capacity.grow(self._key, len(chunk))
+        seconds = time.monotonic() - self._begun
+        if seconds > self._capacity.idle and self._size < seconds * self._capacity.least_rate:
+            raise _slow()
+
+
+def _slow() -> UploadRefusedError:
+    return UploadRefusedError(408, "The upload came too slowly.")
+
+
+def _full() -> UploadRefusedError:
+    return UploadRefusedError(503, "Too many uploads are under way.", ("retry-after", str(_RETRY_AFTER)))
+
+
+upload_capacity = UploadCapacity()
+"""That of this process."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=upload_capacity.forget)

@@ -1,0 +1,157 @@
+"""How many uploads our own route takes at a time, and how slow each may be; nothing is left of one that is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from filerow import storages
+from filerow.backends.base import SignRequest
+from filerow.http import Reply, receive, receive_async, upload_capacity
+from tests.http.conftest import parts, read
+
+SIZE = 4
+
+
+@pytest.fixture
+def limit(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Set the capacity for one test."""
+
+    def change(**limits: float) -> None:
+        for name, value in limits.items():
+            monkeypatch.setattr(upload_capacity, name, value)
+
+    return change
+
+
+@pytest.fixture(params=["docs", "folder"])
+def backend(request: pytest.FixtureRequest, folder: Any) -> Any:
+    return storages.get_backend(request.param)
+
+
+def link(backend: Any, path: str, **bound: Any) -> tuple[str, str, str]:
+    return parts(backend.sign(path, SignRequest("PUT", 60, **{"content_length": SIZE, **bound})))
+
+
+class Door:
+    """An upload whose bytes come when the test says so."""
+
+    def __init__(self) -> None:
+        self.opened = asyncio.Event()
+        self.reached = asyncio.Event()
+
+    async def body(self) -> AsyncIterator[bytes]:
+        self.reached.set()
+        yield b"ab"
+        await self.opened.wait()
+        yield b"cd"
+
+
+def put(backend: Any, path: str, body: AsyncIterator[bytes], **bound: Any) -> asyncio.Task[Reply]:
+    headers = {"content-length": str(SIZE)} if "content_length" not in bound else {"transfer-encoding": "chunked"}
+    return asyncio.ensure_future(receive_async("PUT", *link(backend, path, **bound), headers, body))
+
+
+def problem_of(reply: Reply) -> tuple[int, str]:
+    return reply.status, json.loads(read(reply))["detail"]
+
+
+async def test_of_one_link_one_upload_runs_at_a_time(backend: Any) -> None:
+    """400 slow uploads with one ticket once took 409 threads, and the disk for each."""
+    first, second = Door(), Door()
+    one = put(backend, "a.txt", first.body())
+    await first.reached.wait()
+    assert problem_of(await put(backend, "a.txt", second.body())) == (409, "This upload is under way already.")
+    assert not second.reached.is_set(), "not a byte of it was read"
+    first.opened.set()
+    assert (await one).status == 201
+    assert backend.read("a.txt") == b"abcd"
+
+
+async def test_a_full_process_says_when_to_come_back(backend: Any, limit: Callable[..., None]) -> None:
+    limit(concurrent=2)
+    doors = [Door(), Door()]
+    running = [put(backend, f"{number}.txt", door.body()) for number, door in enumerate(doors)]
+    for door in doors:
+        await door.reached.wait()
+    refused = await put(backend, "2.txt", Door().body())
+    assert (refused.status, refused.header("retry-after")) == (503, "5")
+    for door in doors:
+        door.opened.set()
+    assert [reply.status for reply in await asyncio.gather(*running)] == [201, 201]
+    again = Door()
+    again.opened.set()
+    assert (await put(backend, "2.txt", again.body())).status == 201
+
+
+@pytest.mark.parametrize("announced", [True, False])
+async def test_the_bytes_under_way_are_limited(backend: Any, limit: Callable[..., None], *, announced: bool) -> None:
+    limit(staged_bytes=5)
+    bound: dict[str, Any] = {} if announced else {"content_length": None}
+    first, second = Door(), Door()
+    one = put(backend, "a.txt", first.body(), **bound)
+    await first.reached.wait()
+    await asyncio.sleep(0)
+    second.opened.set()
+    refused = await put(backend, "b.txt", second.body(), **bound)
+    assert (refused.status, refused.header("retry-after")) == (503, "5")
+    first.opened.set()
+    assert (await one).status == 201
+    assert [info.path for info in backend.list()] == ["a.txt"]
+
+
+async def test_an_upload_that_says_nothing_is_given_up(backend: Any, limit: Callable[..., None]) -> None:
+    limit(idle=0.05)
+    assert problem_of(await put(backend, "a.txt", Door().body())) == (408, "The upload came too slowly.")
+    assert list(backend.list()) == []
+
+
+async def test_an_upload_that_drips_is_given_up(backend: Any, limit: Callable[..., None]) -> None:
+    limit(idle=0.05, least_rate=1_000_000)
+
+    async def drips() -> AsyncIterator[bytes]:
+        for _ in range(SIZE):
+            await asyncio.sleep(0.02)
+            yield b"x"
+
+    assert problem_of(await put(backend, "a.txt", drips())) == (408, "The upload came too slowly.")
+    assert list(backend.list()) == []
+
+
+def test_uploads_in_threads_are_counted_too(backend: Any, limit: Callable[..., None]) -> None:
+    limit(concurrent=1)
+    reached, opened = threading.Event(), threading.Event()
+
+    def slow() -> Iterator[bytes]:
+        reached.set()
+        assert opened.wait(30)
+        yield b"abcd"
+
+    headers = {"content-length": str(SIZE)}
+    replies: list[Reply] = []
+    thread = threading.Thread(target=lambda: replies.append(receive("PUT", *link(backend, "a.txt"), headers, slow())))
+    thread.start()
+    assert reached.wait(30)
+    assert receive("PUT", *link(backend, "b.txt"), headers, iter([b"abcd"])).status == 503
+    opened.set()
+    thread.join()
+    assert replies[0].status == 201
+    assert receive("PUT", *link(backend, "b.txt"), headers, iter([b"abcd"])).status == 201
+
+
+async def test_a_client_that_leaves_gives_its_place_back(backend: Any, limit: Callable[..., None]) -> None:
+    limit(concurrent=1)
+    door = Door()
+    one = put(backend, "a.txt", door.body())
+    await door.reached.wait()
+    one.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await one
+    again = Door()
+    again.opened.set()
+    assert (await put(backend, "a.txt", again.body())).status == 201
