@@ -11,7 +11,7 @@ from importlib import resources
 from typing import Any
 
 import pytest
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from filerow import FileObject, Inspection, PathRequest, StoredObject, storages
 from filerow.backends.base import ObjectInfo
@@ -358,6 +358,38 @@ def test_the_script_has_the_types_that_it_is_shipped_with() -> None:
     taken |= set(re.findall(r"options\.(\w+)", script))
     interface = types.partition("interface UploadOptions {")[2].partition("\n}")[0]
     assert taken == set(re.findall(r"^  (\w+)\??:", interface, re.MULTILINE))
+
+
+class Schemas(DeclarativeBase):
+    """Two schemas with a table of one name."""
+
+
+class Public(Schemas):
+    __tablename__ = "document"
+    __table_args__ = {"schema": "pub"}
+    id: Mapped[int] = mapped_column(primary_key=True)
+    file: Mapped[FileObject | None] = mapped_column(StoredObject("direct"))
+
+
+class Private(Schemas):
+    __tablename__ = "document"
+    __table_args__ = {"schema": "priv"}
+    id: Mapped[int] = mapped_column(primary_key=True)
+    file: Mapped[FileObject | None] = mapped_column(StoredObject("direct"))
+
+
+def test_a_claim_is_for_the_column_of_one_schema(backend: MemoryBackend, side: Side, send: Send) -> None:
+    public, private = (DirectUploads(one.file, secret=SECRET) for one in (Public, Private))
+    ticket = side(public, "begin", **IMAGE)
+    assert send(ticket, PNG) == 201
+    for what, method, arguments in (
+        (private, "claim", (ticket.claim,)),
+        (private, "resume", (ticket.claim,)),
+        (private, "abort", (ticket.claim,)),
+    ):
+        with pytest.raises(ClaimError, match=r"for pub\.document\.file, not for priv\.document\.file"):
+            side(what, method, *arguments)
+    assert side(public, "claim", ticket.claim).get_content() == PNG
 
 
 # -- a header that is a long chain -----------------------------------------------------------------------------------------

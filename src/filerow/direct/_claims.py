@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from sqlalchemy import Column
+from sqlalchemy import Column, Table
 from sqlalchemy.orm import ColumnProperty, QueryableAttribute
 
 from filerow._orm.column import StoredObject
@@ -27,7 +27,7 @@ class Target(NamedTuple):
     """The column that an upload is for.
 
     Attributes:
-        name: ``table.column``.
+        name: ``table.column``, or ``schema.table.column``.
         table: The table's name.
         column: The column's name.
         type: The column's type.
@@ -71,7 +71,8 @@ def target_of(column: object) -> Target:
         msg = f"direct upload is for a column of files, such as Document.file, not for {column!r}"
         raise TypeError(msg)
     table = getattr(column.table, "name", "files")
-    return Target(f"{table}.{column.name}", table, column.name, column.type, column.type.rules(key or column.name))
+    full = column.table.fullname if isinstance(column.table, Table) else table  # two schemas may have a table of one name
+    return Target(f"{full}.{column.name}", table, column.name, column.type, column.type.rules(key or column.name))
 
 
 class Claim(NamedTuple):
@@ -81,7 +82,7 @@ class Claim(NamedTuple):
         backend: Key of the backend.
         path: Where the client uploads to.
         target: Where the file will be.
-        column: ``table.column`` that the file is for.
+        column: ``table.column`` that the file is for, with its schema where it has one.
         filename: The client's name for it, cleaned.
         size: Bytes that it must have, exactly.
         content_type: The type that was announced, and is stored with the object.
