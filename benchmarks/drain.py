@@ -53,7 +53,7 @@ def drain(url: str, folder: str, batch: int) -> tuple[int, float]:
     with engine.connect():
         _start.wait()
     began = time.time()
-    drained = outbox.drain(engine, batch=batch)
+    drained = outbox.drain(engine, batch=batch, take_over=True)
     engine.dispose()
     return drained.deleted, time.time() - began
 
@@ -99,7 +99,7 @@ def million(url: str, folder: Path) -> Iterator[tuple[int, float, float]]:
         )
         connection.execute(text("INSERT INTO paper SELECT number FROM generate_series(1, 1000) AS number"))
     began = time.perf_counter()
-    for steps, drained in enumerate(outbox.drain_steps(engine, batch=1_000), 1):
+    for steps, drained in enumerate(outbox.drain_steps(engine, batch=1_000, take_over=True), 1):
         if steps % 100 == 0:
             yield drained.deleted, time.perf_counter() - began, _peak()
     engine.dispose()

@@ -165,7 +165,7 @@ def measure(name: str, url: str, options: dict[str, Any]) -> dict[str, float]:
     if name == "check":
         work = check(METADATA, engine, columns=columns)
     else:
-        work = sweep(METADATA, engine, delete=True, grace=timedelta(0), columns=columns)
+        work = sweep(METADATA, engine, delete=True, grace=timedelta(0), columns=columns, take_over=True)
     for progress in work:
         listed, removed = progress.done, progress.changed
         if name == "check" and progress.findings:

@@ -35,6 +35,9 @@ STAGING = "staged"
 PROBES = "probes"
 """The folder, in that one, of objects by which a store is tried. A process that is killed leaves its probe to a sweep."""
 
+RECORD = f"{STAGING}/places/00000000000070008000000000000000.json"
+"""The object that says which database may delete in this place; named as a generated path is, so that nobody chooses it."""
+
 MAX_FILENAME_BYTES = 255
 
 _LONGEST_NAME = 1024

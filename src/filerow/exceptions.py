@@ -303,7 +303,18 @@ class MaintenanceRefusedError(FilerowError, RuntimeError):
     """What was read may not be all there is, so nothing is deleted or rewritten.
 
     The message says what may hide rows, and what to do.
+
+    Args:
+        message: Why, and what to do.
+        code: ``another-database`` or ``another-server`` where the place was last swept by another one; else empty.
     """
+
+    def __init__(self, message: str, code: str = "") -> None:
+        self.code = code
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.code)
 
 
 class UnsupportedRouteError(FilerowError, RuntimeError):

@@ -331,7 +331,7 @@ def test_same_failure_of_many_objects_is_logged_once(store: Store, caplog: pytes
             session.delete(one)
         session.commit()
     if outbox is not None:
-        outbox.drain(engine)
+        outbox.drain(engine, take_over=True)
     [line] = [record.getMessage() for record in caplog.records if record.name == "filerow"]
     assert "20 objects" in line
     engine.dispose()

@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 from filerow import FileObject, storages
 from filerow.cli import main
 from tests.databases import explicit_begin
+from tests.places import know_places
 
 PROGRAM = str(Path(sys.executable).parent / "filerow")
 
@@ -183,6 +184,7 @@ def make_shop(folder: Path) -> Callable[..., Shop]:
         module = importlib.import_module("shop")
         engine = explicit_begin(create_engine(f"sqlite:///{folder / 'shop.db'}", connect_args={"timeout": 60}))
         module.Base.metadata.create_all(engine)
+        know_places(module.Base.metadata, engine)
         engines.append(engine)
         return Shop(folder, module, engine)
 

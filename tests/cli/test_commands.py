@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +18,7 @@ from filerow.cli._values import as_age, as_size, duration, hidden, plain, resume
 from tests.cli.conftest import SHOP, Shop, run
 from tests.databases import EmptyDatabase
 from tests.generated import generated
+from tests.places import RECORD
 
 NAMES = ["check", "sweep", "drain", "migrate", "adopt", "doctor", "stats", "ls", "undelete", "conformance"]
 
@@ -303,6 +305,26 @@ def test_sweep_finds_orphans_and_deletes_them_when_told_to(shop: Shop) -> None:
     deleted = run("sweep", "--grace", "0s", "--full", "--delete", *shop.options)
     assert deleted.code == 0
     assert not backend.exists(orphan)
+
+
+def test_whose_place_it_is_decides_the_exit_code(shop: Shop, folder: Path) -> None:
+    shop.fill(2)
+    shop.remove(1)
+    delete = ("sweep", "--grace", "0s", "--full", "--delete")
+    copy = f"sqlite:///{folder / 'copy.db'}"
+    shutil.copy(folder / "shop.db", folder / "copy.db")
+    assert run(*delete, *shop.options).code == 0
+    for command in (delete, ("drain",)):
+        refused = run(*command, "--app", "shop:Base", "--url", copy)
+        assert (refused.code, "--take-over" in refused.err) == (2, True)
+    assert run("drain", "--watch", "--take-over", *shop.options).code == 2
+    assert run("sweep", "--take-over", *shop.options).code == 2, "a dry run takes nothing over"
+    assert run("drain", "--take-over", "--app", "shop:Base", "--url", copy).code == 0
+    assert run(*delete, *shop.options).code == 2
+    (folder / "files" / RECORD).unlink()
+    first = run(*delete, *shop.options)
+    assert (first.code, "warning first-run: docs: " in first.out) == (1, True)
+    assert run(*delete, *shop.options).code == 0
 
 
 def test_a_dry_run_says_what_it_would_change(shop: Shop) -> None:

@@ -36,12 +36,17 @@ DELETE = {
     "after the bulk delete": Moment("write", "delete", after=True),
 }
 DRAIN = {
+    "drain, before its mark is in the place": Moment("drain", "put"),
+    "drain, after its mark is in the place": Moment("drain", "put", after=True),
     "drain, before its claim is committed": Moment("drain", "COMMIT"),
     "drain, before the bulk delete": Moment("drain", "delete"),
     "drain, after the bulk delete": Moment("drain", "delete", after=True),
     "drain, before its last COMMIT": Moment("drain", "COMMIT", 2),
 }
 SWEEP = {
+    "sweep, before its mark is in the database": Moment("sweep", "COMMIT"),
+    "sweep, before its mark is in the place": Moment("sweep", "put"),
+    "sweep, after its mark is in the place": Moment("sweep", "put", after=True),
     "sweep, before the bulk delete": Moment("sweep", "delete"),
     "sweep, after the bulk delete": Moment("sweep", "delete", after=True),
 }

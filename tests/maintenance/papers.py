@@ -17,6 +17,7 @@ from filerow.maintenance import Finding, Progress
 from filerow.outbox import Outbox
 from tests.databases import EmptyDatabase
 from tests.generated import Located
+from tests.places import RECORD, know_places
 
 COLUMNS = ("paper.file", "paper.pages", "paper.chosen")
 
@@ -100,6 +101,7 @@ class Papers:
         self.engine: Engine = database.engine()
         self.metadata = self.model.metadata
         self.metadata.create_all(self.engine)
+        know_places(self.metadata, self.engine)
         self.contents: dict[int, list[bytes]] = {}
         with Session(self.engine) as session:
             for number in range(1, files + 1):
@@ -139,7 +141,8 @@ class Papers:
 
 def objects() -> set[Located]:
     """Return all objects of both backends."""
-    return {Located(key, info.path) for key in storages.registered_backends() for info in storages.get_backend(key).list()}
+    found = {Located(key, info.path) for key in storages.registered_backends() for info in storages.get_backend(key).list()}
+    return {one for one in found if one.path != RECORD}
 
 
 def findings(progress: Sequence[Progress]) -> list[Finding]:

@@ -155,7 +155,7 @@ def behaves_as_our_own(engine: Any, model: Any) -> None:
             assert set(connection.scalars(select(outbox.table.c.path))) >= set(gone)
         with engine.begin() as connection:
             connection.execute(update(outbox.table).values(dropped_at=0))
-        outbox.drain(engine)
+        outbox.drain(engine, take_over=True)
     assert not names() & set(gone)
     assert names() >= set(kept)
     assert contents(engine, model) == {1: [b"replaced", b"page 2"], 3: [b"first"], 4: [], 5: []}

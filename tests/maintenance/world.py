@@ -17,6 +17,7 @@ from filerow.outbox import Outbox
 from tests.cases.stores import LocalStore, Store
 from tests.databases import EmptyDatabase
 from tests.generated import generated
+from tests.places import know_places
 
 HOUR = 3600
 DAY = 24 * HOUR
@@ -63,6 +64,7 @@ class Place:
     def __post_init__(self) -> None:
         self.engine = self.database.engine()
         self.metadata.create_all(self.engine)
+        know_places(self.metadata, self.engine)
 
     def put(self, path: str, backend: str = "docs", content: bytes = b"content", age: float = 3 * DAY) -> str:
         """Write an object; in a directory, of any age."""

@@ -383,7 +383,14 @@ class Walk(RuleBasedStateMachine):
             return
         time.sleep(0.002)  # nothing may be as young as the grace period allows
         engine = self.world.engine if isinstance(self.world.engine, Engine) else self.world.engine.sync_engine
-        options: Any = {"grace": timedelta(0), "delete": True, "full": True, "allow_many": True, "columns": SWEPT}
+        options: Any = {
+            "grace": timedelta(0),
+            "delete": True,
+            "full": True,
+            "allow_many": True,
+            "columns": SWEPT,
+            "take_over": True,
+        }
         found = [finding for progress in sweep(Base.metadata, engine, **options) for finding in progress.findings]
         assert {(finding.backend, finding.path) for finding in found} == self.book.orphans, "a sweep finds exactly the orphans"
         self.book.orphans = set()

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import redirect_stdout
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from filerow.outbox import Drained, Outbox
 from tests.databases import NAMES, EmptyDatabase
 from tests.outbox.catalogue import names_by_table, state
 from tests.outbox.ground import doc
+from tests.places import know_places
 
 ENV = """
 from alembic import context
@@ -137,6 +139,19 @@ def project(tmp_path: Path, database: EmptyDatabase) -> Project:
 def calls(source: str) -> list[str]:
     """Return the operations of ours in a migration's source: the upgrade's, then the downgrade's."""
     return re.findall(r"op\.(\w+_file_triggers\(.*\))", source)
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
+def test_the_table_of_places_is_left_alone(project: Project) -> None:
+    metadata = MetaData()
+    Table("paper", metadata, Column("id", Integer, primary_key=True), Column("file", StoredObject("docs")))
+    project.revision(metadata)
+    command.upgrade(project.config, "head")
+    with TemporaryDirectory() as folder:
+        storages.register_backend(f"file://{folder}", key="docs")
+        know_places(metadata, project.engine)
+    assert inspect(project.engine).has_table("filerow_places")
+    project.check(metadata)
 
 
 @pytest.mark.one_in(3)

@@ -21,6 +21,7 @@ from filerow.maintenance import drain as drain_with_progress
 from filerow.outbox import Drained
 from tests.databases import EmptyDatabase
 from tests.outbox.yard import Yard, make_yard, paths
+from tests.places import know_places
 
 SQLITE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 POSTGRESQL = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
@@ -137,6 +138,7 @@ def test_no_connection_is_held_while_objects_are_deleted(yard: Yard, docs: Watch
 def test_a_batch_is_one_bulk_delete_for_each_backend(yard: Yard, docs: Watched, tmp_path: Path) -> None:
     other = Watched("other", tmp_path / "other")
     storages.register_backend(other)
+    know_places(yard.outbox.metadata, yard.engine, ["other"])
     yard.bury(*paths(6))
     yard.bury(*paths(6), backend="other")
     assert yard.outbox.drain(yard.engine, batch=12) == Drained(deleted=12)

@@ -19,6 +19,7 @@ from filerow.outbox import Drained
 from tests.databases import EmptyDatabase
 from tests.outbox import worker
 from tests.outbox.yard import Yard, make_yard, paths
+from tests.places import RECORD, know_places
 from tests.servers._relay import Relay
 from tests.servers._s3 import S3Server
 
@@ -134,6 +135,7 @@ def test_a_store_that_is_down_for_a_while_is_tried_again_until_all_is_gone(yard:
             retry_config={"max_retries": 0},
         )
         storages.register_backend(away)
+        know_places(yard.outbox.metadata, yard.engine, ["away"])
         for path in paths(10):
             away.put(path, b"content")
         yard.bury(*paths(10), backend="away")
@@ -146,5 +148,5 @@ def test_a_store_that_is_down_for_a_while_is_tried_again_until_all_is_gone(yard:
         assert all(yard.tombstones("last_error"))
         gate.down = False
         assert yard.outbox.drain(yard.engine) == Drained(deleted=10)
-        assert list(away.list()) == []
+        assert [info.path for info in away.list()] == [RECORD]
         assert yard.tombstones() == []

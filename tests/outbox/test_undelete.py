@@ -21,6 +21,7 @@ from filerow.maintenance import undelete
 from filerow.outbox import Outbox
 from tests.databases import EmptyDatabase
 from tests.outbox.yard import Yard, make_yard
+from tests.places import know_places
 
 SQLITE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 POSTGRESQL = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
@@ -56,6 +57,7 @@ def desk(database: EmptyDatabase, tmp_path: Path) -> Yard:
     storages.register_backend(f"file://{folder}", key="docs", fsync=False)
     engine = database.engine()
     Base.metadata.create_all(engine)
+    know_places(Base.metadata, engine)
     return Yard(engine, OUTBOX, Base.metadata.tables["paper"], folder)
 
 

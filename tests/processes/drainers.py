@@ -16,6 +16,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from filerow import FileObject, StoredObject
 from filerow.outbox import Outbox
+from tests.places import know_places
 from tests.processes.running import DEADLINE
 from tests.processes.stores import registered
 from tests.processes.work import left, rows_engine
@@ -117,6 +118,7 @@ def main(how: str) -> None:
     registered()
     engine = one_at_a_time(rows_engine())
     Base.metadata.create_all(engine)
+    know_places(Base.metadata, engine)
     {"forks": across_forks, "exit": never_ended}[how](engine)
     sys.stdout.write(json.dumps({"done": how}) + "\n")
 

@@ -250,7 +250,7 @@ def test_maintenance_of_hostile_documents_stays_in_the_root(ground: Ground, engi
         connection.execute(RAW.insert(), [{"file": DOCUMENTS[kind](ground.string(name)), "pages": []} for name in names])
     said = [
         *check(Base.metadata, engine),
-        *sweep(Base.metadata, engine, delete=True, grace=timedelta(0), full=True),
+        *sweep(Base.metadata, engine, delete=True, grace=timedelta(0), full=True, take_over=True),
         *adopt(Base.metadata, engine, "document.file"),
         *migrate(Base.metadata, engine, "document.file", to="new"),
     ]

@@ -141,7 +141,7 @@ def test_a_sweep_neither_follows_nor_removes_what_is_no_object(ground: Ground, l
     Base.metadata.create_all(engine)
     found = [
         finding.path
-        for step in sweep(Base.metadata, engine, delete=True, grace=timedelta(1), full=True)
+        for step in sweep(Base.metadata, engine, delete=True, grace=timedelta(1), full=True, take_over=True)
         for finding in step.findings
     ]
     engine.dispose()

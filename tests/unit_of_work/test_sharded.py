@@ -297,7 +297,7 @@ def test_each_shard_keeps_the_tombstones_of_its_rows(tmp_path: Path, store: Stor
         eu.file, us.file = us.file, None
         session.commit()
     for name, engine in engines.items():
-        outbox.drain(engine)
+        outbox.drain(engine, take_over=True)
         with engine.connect() as connection:
             assert connection.scalars(select(outbox.table.c.path)).all() == [], name
         engine.dispose()

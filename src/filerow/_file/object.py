@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias, TypedDict, U
 from filerow._content import Content, content_of, expect_length, given_content, measured, measured_async, unwrap_upload
 from filerow._document import Facts, check_given, check_metadata, facts_from, located_in, to_document
 from filerow._execution.threads import in_thread
-from filerow._paths import STAGING, clean_filename, generate_path, is_generated, uuid7_hex
+from filerow._paths import RECORD, STAGING, clean_filename, generate_path, is_generated, uuid7_hex
 from filerow._registry import key_of, storages
 from filerow._validation.types import called
 from filerow.backends._paths import check_path
@@ -30,6 +30,7 @@ from filerow.exceptions import (
     FileStateError,
     FileValidationError,
     IntegrityError,
+    InvalidPathError,
     ObjectNotFoundError,
     UnsupportedOperationError,
 )
@@ -128,7 +129,7 @@ class FileObject:
         self._sole = False
         self._known: Facts | None = Facts(
             backend=key,
-            path=check_path(to_filename, key, "put") if to_filename else "",
+            path=_chosen_path(to_filename, key) if to_filename else "",
             filename=clean_filename(name),
             content_type=content_type or (source.content_type if source else None) or "",
             size=size,
@@ -750,6 +751,13 @@ def open_upload(file: FileObject, data: object, ignored: Tuning) -> Upload:
     chosen = "" if is_generated(facts.path) else facts.path
     path = chosen or generate_path(STAGING, "files", facts.filename)
     return Upload(content, facts, storages.resolve(facts.backend), path, generated=not chosen)
+
+
+def _chosen_path(path: str, key: str) -> str:
+    if path == RECORD:
+        msg = "this path is Filerow's own: its object says which database may delete here"
+        raise InvalidPathError(msg, operation="put", backend=key, path=path)
+    return check_path(path, key, "put")
 
 
 def _raise_first(failed: Mapping[str, StorageError]) -> None:

@@ -67,6 +67,7 @@ class OutboxProtocol(Keeper, Protocol):
     """An outbox, as the unit of work sees it."""
 
     table: Table
+    state: Table
 
     def has_triggers(self, dialect: Dialect, table: Table) -> bool:
         """Say whether the database itself notes what the rows of a table let go."""

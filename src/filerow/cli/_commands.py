@@ -72,6 +72,7 @@ Columns = Annotated[list[str] | None, _option("Only this column (table.column); 
 Column = Annotated[str, typer.Argument(help="The column: table.column.", metavar="COLUMN", show_default=False)]
 Missing = Annotated[Repair, _option("What to do with a row whose object is missing.", show_default=True, metavar="report|null")]
 Resume = Annotated[str | None, _option("Go on where an interrupted run has stopped.", metavar="CURSOR")]
+TakeOver = Annotated[bool, _option("These places belong to this database from now on, whichever deleted there.", "--take-over")]
 DryRun = Annotated[bool, _option("Change nothing; say what would be done.", "--dry-run")]
 
 
@@ -209,6 +210,7 @@ def sweep(
         _option("Look into the folder of a column that was renamed or dropped, too; repeat for more.", metavar="TABLE/COLUMN"),
     ] = None,
     allow_many: Annotated[bool, _option("Delete even when most objects have no row.", "--allow-many")] = False,
+    take_over: TakeOver = False,
 ) -> Task:
     """Find objects that no row owns, and delete them with --delete."""
     from filerow import maintenance
@@ -226,6 +228,7 @@ def sweep(
         state=state,
         batch=batch,
         allow_many=allow_many,
+        take_over=take_over,
     )
 
 
@@ -239,11 +242,14 @@ def drain(
     ] = "10s",  # type: ignore[assignment] # typer parses it
     batch: Batch = 1000,
     limit: Annotated[int | None, _option("Deal with so many objects at most.", min=1, metavar="N")] = None,
+    take_over: TakeOver = False,
 ) -> Task:
     """Delete what the outbox has noted, when its time is over."""
     from filerow import maintenance
 
-    work = _work(maintenance.drain, maintenance.drain_async, batch=batch, limit=limit)
+    if watch and take_over:
+        raise typer.BadParameter("--take-over is for one run; watch after it")
+    work = _work(maintenance.drain, maintenance.drain_async, batch=batch, limit=limit, take_over=take_over)
     return Task(work.command, work.blocking, work.awaited, every.total_seconds() if watch else None)
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import Column, Connection, MetaData
 from sqlalchemy.exc import SAWarning
 
 from filerow.ext._alembic_operations import CreateFileTriggersOp, DropFileTriggersOp
+from filerow.outbox._marks import TABLE
 from filerow.outbox._outbox import outbox_of
 from filerow.outbox._triggers.flaws import flaws_of
 from filerow.outbox._triggers.install import compare, existing, wanted_by
@@ -99,13 +100,16 @@ def _altered(upgrade: ops.UpgradeOps) -> Iterator[Key]:
 
 
 def _forget_our_indexes(container: ops.OpContainer) -> None:
-    """Leave out the removal of our indexes, which are no part of the models."""
+    """Leave out the removal of our indexes, and of the table of places: they are no part of the models."""
     kept = []
     for operation in container.ops:
         if isinstance(operation, ops.OpContainer):
             _forget_our_indexes(operation)
             if not operation.ops:
                 continue
-        if not (isinstance(operation, ops.DropIndexOp) and kind_of(str(operation.index_name)) == "index"):
+        if not (
+            (isinstance(operation, ops.DropIndexOp) and kind_of(str(operation.index_name)) == "index")
+            or (isinstance(operation, ops.DropTableOp) and operation.table_name == TABLE)
+        ):
             kept.append(operation)
     container.ops[:] = kept

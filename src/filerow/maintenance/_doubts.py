@@ -1,12 +1,13 @@
-"""What maintenance tells of rows that it does not understand, and whose objects it keeps."""
+"""What maintenance tells of rows that it does not understand, and whose objects it keeps; and of places."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
 from filerow.maintenance._report import Finding
+from filerow.outbox._places import Note
 
-__all__ = ("KEPT", "doubts")
+__all__ = ("KEPT", "about_place", "doubts")
 
 KEPT = frozenset({"unreadable-documents", "unknown-backend"})
 """Codes of findings that say: not everything could be judged, so something was kept that may be nobody's."""
@@ -27,3 +28,9 @@ def doubts(unreadable: Mapping[str, int], strange: Mapping[str, str]) -> Iterato
     for key, path in sorted(strange.items()):
         message = f"rows name objects under the backend {key!r}, which is not registered; they are kept"
         yield Finding("unknown-backend", message, "error", backend=key, path=path, advice=f"register a backend under {key!r}")
+
+
+def about_place(note: Note) -> Finding:
+    """Return what there is to say of a place as a finding."""
+    advice = "look at what was found, then run it again: the next run deletes" if note.code == "first-run" else ""
+    return Finding(note.code, note.message, "warning", backend=note.backend, advice=advice)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, Engine, MetaData, func, select
 
 from filerow._execution.batch import iterate_async
-from filerow.maintenance._doubts import doubts
+from filerow.maintenance._doubts import about_place, doubts
 from filerow.maintenance._report import Finding, Progress
 from filerow.outbox import Drained, Outbox, outbox_of
 from filerow.outbox._census import Also
-from filerow.outbox._drain import Failure, batches, note_run
+from filerow.outbox._drain import DrainedBatch, Failure, batches, note_run
 from filerow.outbox._outbox import settings_of
 from filerow.outbox._table import now_of
 
@@ -24,7 +24,13 @@ __all__ = ("drain", "drain_async")
 
 
 def drain(
-    metadata: MetaData, engine: Engine, *, batch: int = 1_000, limit: int | None = None, also: Also = ()
+    metadata: MetaData,
+    engine: Engine,
+    *,
+    batch: int = 1_000,
+    limit: int | None = None,
+    also: Also = (),
+    take_over: bool = False,
 ) -> Iterator[Progress]:
     """Delete the objects of all tombstones that are due by now; see :meth:`filerow.outbox.Outbox.drain`.
 
@@ -34,43 +40,53 @@ def drain(
         batch: Tombstones to take at a time (1 to 10,000).
         limit: Tombstones to take in all; ``None`` for all that are due.
         also: Who else may name these objects: other models of the same database, engines of the same models, or pairs.
+        take_over: The places that these objects lie in belong to this database from now on, whichever has deleted there.
 
     Yields:
         The progress, first with nothing done and then after every batch; ``changed`` counts the objects that are gone. Findings
         are ``not-deleted`` (a warning: it is tried again) and ``dead-letter`` (an error: it was given up), one for each backend,
-        and the errors ``unreadable-documents`` and ``unknown-backend``: what may be a row's is kept.
+        and the errors ``unreadable-documents`` and ``unknown-backend``: what may be a row's is kept. ``first-run`` and
+        ``another-server`` are warnings about places: see :func:`filerow.maintenance.sweep`.
 
     Raises:
         ValueError: The ``MetaData`` has no outbox.
-        MaintenanceRefusedError: The database may not show all rows, or has files that these models do not know.
+        MaintenanceRefusedError: The database may not show all rows, or has files that these models do not know. Or another
+            database has deleted in a place; then the others have been drained.
     """
     outbox = outbox_of(metadata)
     if outbox is None:
         msg = "these models have no outbox to drain; make one with filerow.outbox.Outbox(Base.metadata)"
         raise ValueError(msg)
-    return _drain(outbox, engine, batch, limit, also)
+    steps = batches(settings_of(outbox), engine, batch=batch, limit=limit, also=also, take_over=take_over)
+    return _drain(outbox, engine, steps, limit)
 
 
 def drain_async(
-    metadata: MetaData, engine: AsyncEngine, *, batch: int = 1_000, limit: int | None = None, also: Also = ()
+    metadata: MetaData,
+    engine: AsyncEngine,
+    *,
+    batch: int = 1_000,
+    limit: int | None = None,
+    also: Also = (),
+    take_over: bool = False,
 ) -> AsyncIterator[Progress]:
     """Delete the objects of all tombstones that are due; see :func:`drain`."""
-    return iterate_async(drain(metadata, engine.sync_engine, batch=batch, limit=limit, also=also))
+    return iterate_async(drain(metadata, engine.sync_engine, batch=batch, limit=limit, also=also, take_over=take_over))
 
 
-def _drain(outbox: Outbox, engine: Engine, batch: int, limit: int | None, also: Also) -> Iterator[Progress]:
+def _drain(outbox: Outbox, engine: Engine, steps: Iterator[DrainedBatch], limit: int | None) -> Iterator[Progress]:
     with engine.connect() as connection:
         due = _due(outbox, connection)
     total = due if limit is None else min(due, limit)
     yield Progress("drain", total=total)
     done = Drained()
     told: set[tuple[str, str, str]] = set()
-    for step in batches(settings_of(outbox), engine, batch=batch, limit=limit, also=also):
+    for step in steps:
         done += step.drained
         handled = done.deleted + done.taken_back + done.failed + done.dead + done.kept
         fresh = [one for one in doubts(*step.doubts) if (one.code, one.where, one.backend) not in told]
         told |= {(one.code, one.where, one.backend) for one in fresh}
-        findings = (*_findings(step.failures), *fresh)
+        findings = (*_findings(step.failures), *fresh, *map(about_place, step.notes))
         yield Progress("drain", handled, total, changed=done.deleted, findings=findings)
     note_run(settings_of(outbox), engine, asdict(done))
 

@@ -47,6 +47,7 @@ from filerow._registry import storages
 from filerow.exceptions import StorageError
 from filerow.outbox._census import Also, Census
 from filerow.outbox._isolation import read_committed
+from filerow.outbox._places import Gate, Note, Places
 from filerow.outbox._settings import OutboxSettings
 from filerow.outbox._table import Tombstone, now, now_of, write_state
 
@@ -145,11 +146,13 @@ class DrainedBatch:
         drained: What was done.
         failures: What could not be done.
         doubts: What nobody knows.
+        notes: What there is to say of places.
     """
 
-    drained: Drained
+    drained: Drained = Drained()
     failures: tuple[Failure, ...] = ()
     doubts: Doubts = _NO_DOUBTS
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(slots=True)
@@ -164,35 +167,56 @@ class _Outcome:
 
 
 def batches(
-    settings: OutboxSettings, engine: Engine, *, batch: int, limit: int | None, also: Also = ()
+    settings: OutboxSettings, engine: Engine, *, batch: int, limit: int | None, also: Also = (), take_over: bool = False
 ) -> Iterator[DrainedBatch]:
-    """Drain what is due at this moment, and yield after every batch; each tombstone is handled once."""
+    """Drain what is due at this moment, and yield after every batch; each tombstone is handled once.
+
+    Raises:
+        MaintenanceRefusedError: Rows may be hidden; or, when all else is done, a place was last swept by another database.
+    """
     census = Census(settings.metadata, engine, also)
     census.check()
     with read_committed(engine) as connection:
         moment = now_of(connection)
     left = limit
-    refusing = {key for key in storages.registered_backends() if not storages.may_delete(key)}
+    gate = Gate(Places(census, "drain", take_over=take_over))
     while left is None or left > 0:
         size = batch if left is None else min(batch, left)
         with read_committed(engine) as connection, connection.begin():
-            found = locked(settings, connection, Due(settings, moment, refusing), size)
-            lease = leased(settings, connection, found, census)
+            found = locked(settings, connection, Due(settings, moment, gate.closed), size)
+            unasked = gate.unasked(one.backend for one in found)
+            lease = Lease([], 0) if unasked else leased(settings, connection, found, census)
+        if unasked:  # no lock is held while the store is asked, and no attempt is counted
+            notes = gate.ask(unasked)
+            if notes:
+                yield DrainedBatch(notes=notes)
+            continue
         if not found:
-            return
-        outcome = _delete(lease.tombstones)
-        failures = _settle(settings, engine, outcome)
-        if outcome.interruption is not None:
-            raise outcome.interruption
-        dead = sum(failure.dead for failure in failures)
-        drained = Drained(len(outcome.gone), lease.taken_back, len(failures) - dead, dead, lease.kept)
-        yield DrainedBatch(drained, tuple(failures), lease.doubts)
-        refusing |= outcome.refusing  # nothing of a store that is down is tried again before the next drain
+            break
+        outcome = _delete(lease.tombstones, gate.broken)
+        yield _settled(lease, outcome, _settle(settings, engine, outcome))
+        gate.closed |= outcome.refusing  # nothing of a store that is down is tried again before the next drain
         left = None if left is None else left - len(found)
+    if gate.refusal is not None:
+        raise gate.refusal
+
+
+def _settled(lease: Lease, outcome: _Outcome, failures: Sequence[Failure]) -> DrainedBatch:
+    if outcome.interruption is not None:
+        raise outcome.interruption
+    dead = sum(failure.dead for failure in failures)
+    drained = Drained(len(outcome.gone), lease.taken_back, len(failures) - dead, dead, lease.kept)
+    return DrainedBatch(drained, tuple(failures), lease.doubts)
 
 
 def drain_steps(
-    settings: OutboxSettings, engine: Engine, *, batch: int, limit: int | None = None, also: Also = ()
+    settings: OutboxSettings,
+    engine: Engine,
+    *,
+    batch: int,
+    limit: int | None = None,
+    also: Also = (),
+    take_over: bool = False,
 ) -> Iterator[Drained]:
     """Drain batch by batch, and yield after each what has been done so far.
 
@@ -202,16 +226,18 @@ def drain_steps(
     if not 1 <= batch <= MOST:
         msg = f"a batch has 1 to {MOST:,} tombstones, not {batch}"
         raise ValueError(msg)
-    return _totals(settings, engine, batch, limit, also)
+    return _totals(batches(settings, engine, batch=batch, limit=limit, also=also, take_over=take_over))
 
 
-def _totals(settings: OutboxSettings, engine: Engine, batch: int, limit: int | None, also: Also) -> Iterator[Drained]:
+def _totals(steps: Iterable[DrainedBatch]) -> Iterator[Drained]:
     total = Drained()
-    for step in batches(settings, engine, batch=batch, limit=limit, also=also):
+    for step in steps:
         total += step.drained
         log_failures(step.failures)
         log_doubts(step.doubts)
-        yield total
+        _log_notes(step.notes)
+        if not step.notes:
+            yield total
 
 
 def note_run(settings: OutboxSettings, engine: Engine, told: dict[str, Any]) -> None:
@@ -253,13 +279,17 @@ class _Erase:
         self.failed = dict(await self._backend.delete_async(self._paths))
 
 
-def _delete(tombstones: Sequence[Tombstone]) -> _Outcome:
+def _delete(tombstones: Sequence[Tombstone], broken: Mapping[str, str]) -> _Outcome:
     outcome = _Outcome()
     by_backend: dict[str, list[Tombstone]] = {}
     for one in tombstones:
         by_backend.setdefault(one.backend, []).append(one)
     jobs = []
     for key, ones in by_backend.items():
+        if key in broken:
+            outcome.failed += [(one, broken[key]) for one in ones]
+            outcome.refusing.add(key)
+            continue
         try:
             jobs.append(_Erase(storages.get_backend(key), ones))
         except LookupError as error:
@@ -347,6 +377,19 @@ def log_doubts(doubts: Doubts) -> None:
         )
     for key, path in sorted(doubts.strange.items()):
         logger.error("rows name objects under the backend %r, which is not registered, %r for one: they are kept", key, path)
+
+
+_said: set[tuple[str, str]] = set()
+
+
+def _log_notes(notes: Iterable[Note]) -> None:
+    """Log what there is to say of places: that a server is another one, once in this process."""
+    for note in notes:
+        if note.code == "first-run":
+            logger.info("backend %r: %s; the next drain deletes", note.backend, note.message)
+        elif (note.backend, note.who) not in _said:
+            _said.add((note.backend, note.who))
+            logger.warning("%s", note.message)
 
 
 def _put_off(settings: OutboxSettings, connection: Connection, failed: Sequence[tuple[Tombstone, str]]) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 
 from filerow._execution.batch import iterate_async
 from filerow._log import logger
+from filerow.exceptions import MaintenanceRefusedError
 from filerow.outbox._census import Also
 from filerow.outbox._drain import Drained, drain_steps, note_run
 from filerow.outbox._settings import OutboxSettings
@@ -155,12 +156,18 @@ class Drainer:
     def _rounds(self, engine: Engine) -> Iterator[_Pause]:
         """Drain, yield how long to wait, and so on; whatever fails is logged and tried again, less and less often."""
         failures = 0
+        refusal = ""
         beat = _Heartbeat(self._settings, engine, self._interval)
         after_wake = _GATHER + self._settings.retention.total_seconds()
         while not self._stopping:
             try:
                 self._drain(engine, beat)
-                failures = 0
+                failures, refusal = 0, ""
+            except MaintenanceRefusedError as error:
+                beat.error = str(error)
+                if refusal != (error.code or str(error)):  # which says when the other one was last there
+                    logger.error("the drainer was refused, and says so once; it asks again when something is due: %s", error)
+                refusal = error.code or str(error)
             except Exception as error:  # noqa: BLE001 - it is logged, and the application goes on
                 failures += 1
                 beat.error = str(error)

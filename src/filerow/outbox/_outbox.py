@@ -103,7 +103,9 @@ class Outbox:
 
     # -- draining ------------------------------------------------------------------------------------------------------
 
-    def drain(self, engine: Engine, *, batch: int = 1_000, limit: int | None = None, also: Also = ()) -> Drained:
+    def drain(
+        self, engine: Engine, *, batch: int = 1_000, limit: int | None = None, also: Also = (), take_over: bool = False
+    ) -> Drained:
         """Delete the objects of all tombstones that are due by now; safe to run many times, and many at a time.
 
         Args:
@@ -111,31 +113,40 @@ class Outbox:
             batch: Tombstones to take at a time (1 to 10,000); each batch is one bulk delete per backend.
             limit: Tombstones to take in all; ``None`` for all that are due.
             also: Who else may name these objects: other models of the same database, engines of the same models, or pairs.
+            take_over: The places that these objects lie in belong to this database from now on, whichever has deleted there.
 
         Returns:
-            What was done. A failure to delete is not raised but counted, written down and tried again by a later drain.
+            What was done. A failure to delete is not raised but counted, written down and tried again by a later drain. The first
+            drain of a place where nobody has deleted yet notes that, and leaves its tombstones to the next.
 
         Raises:
             ValueError: ``batch`` is out of its range.
-            MaintenanceRefusedError: A database may not show all rows, or has files that none of the models know.
+            MaintenanceRefusedError: A database may not show all rows, or has files that none of the models know. Or another
+                database has deleted in a place; then the others have been drained.
         """
         total = Drained()
-        for total in self.drain_steps(engine, batch=batch, limit=limit, also=also):  # noqa: B007 - the last one says it all
+        for total in self.drain_steps(  # noqa: B007 - the last one says it all
+            engine, batch=batch, limit=limit, also=also, take_over=take_over
+        ):
             pass
         note_run(settings_of(self), engine, asdict(total))
         return total
 
-    async def drain_async(self, engine: AsyncEngine, *, batch: int = 1_000, limit: int | None = None, also: Also = ()) -> Drained:
+    async def drain_async(
+        self, engine: AsyncEngine, *, batch: int = 1_000, limit: int | None = None, also: Also = (), take_over: bool = False
+    ) -> Drained:
         """Delete the objects of all tombstones that are due; see :meth:`drain`."""
 
         def work() -> Drained:
-            return self.drain(engine.sync_engine, batch=batch, limit=limit, also=also)
+            return self.drain(engine.sync_engine, batch=batch, limit=limit, also=also, take_over=take_over)
 
         return await spawn(work)
 
-    def drain_steps(self, engine: Engine, *, batch: int = 1_000, limit: int | None = None, also: Also = ()) -> Iterator[Drained]:
+    def drain_steps(
+        self, engine: Engine, *, batch: int = 1_000, limit: int | None = None, also: Also = (), take_over: bool = False
+    ) -> Iterator[Drained]:
         """Drain batch by batch, and yield after each what has been done so far; see :meth:`drain`."""
-        return drain_steps(settings_of(self), engine, batch=batch, limit=limit, also=also)
+        return drain_steps(settings_of(self), engine, batch=batch, limit=limit, also=also, take_over=take_over)
 
     def revive(self, connection: Connection) -> int:
         """Try again what has been given up: its attempts are counted anew from the next drain on.

@@ -27,7 +27,7 @@ from filerow._registry import storages
 from filerow.backends._types import ObjectInfo, Unfinished
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import BackendNotFoundError, StorageError
-from filerow.maintenance._doubts import doubts
+from filerow.maintenance._doubts import about_place, doubts
 from filerow.maintenance._listing import STAGED, Folder, folders, in_pages, pages, share
 from filerow.maintenance._report import Finding, Progress
 from filerow.maintenance._sweep.findings import custom_paths, guest, orphan, suspicious, unasked, unfinished
@@ -36,6 +36,7 @@ from filerow.maintenance._sweep.memory import Memory, memory_of
 from filerow.outbox import outbox_of
 from filerow.outbox._census import Also, Census
 from filerow.outbox._isolation import snapshot
+from filerow.outbox._places import Places
 
 if TYPE_CHECKING:  # needs greenlet, which SQLAlchemy 2.1 does not bring by itself
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -67,6 +68,7 @@ class SweepOptions(TypedDict, total=False):
     allow_many: bool
     listing: Callable[[str, str], Iterable[ObjectInfo]] | None
     also: Also
+    take_over: bool
 
 
 def sweep(metadata: MetaData, engine: Engine, **options: Unpack[SweepOptions]) -> Iterator[Progress]:
@@ -88,19 +90,22 @@ def sweep(metadata: MetaData, engine: Engine, **options: Unpack[SweepOptions]) -
             backend's key and a folder's path and returns the objects in it, in any order, from an inventory that the store has
             written; used in place of requests to list. Such a sweep is full, and what it comes to is not remembered: an
             inventory knows nothing of what came after it. ``also``: who else stores files in these places: other models of the
-            same database, engines of the same models in other databases or schemas, or pairs of both.
+            same database, engines of the same models in other databases or schemas, or pairs of both. ``take_over``: the places
+            belong to this database from now on, whichever has deleted there.
 
     Returns:
         The progress after each batch, by column. Findings: ``orphan``, ``unfinished-upload``, ``too-many-orphans`` (nothing more
         was deleted), ``unreadable`` (a backend could not be listed, or does not exist), ``custom-paths``,
-        ``unreadable-documents`` and ``unknown-backend`` (what may be a row's is kept).
+        ``unreadable-documents`` and ``unknown-backend`` (what may be a row's is kept), ``first-run`` (nobody had deleted in this
+        place yet, so this run has deleted nothing), ``another-database`` and ``another-server`` (of a dry run: one that deletes
+        would be refused).
 
     Raises:
         LookupError: There is no such column, or a column has no backend.
         BackendNotFoundError: One of ``backends`` is not registered.
         ValueError: An option makes no sense.
-        MaintenanceRefusedError: The database may not show all rows, or has files that these models do not know. Raised before
-            anything is deleted, as is a database's own error.
+        MaintenanceRefusedError: The database may not show all rows, has files that these models do not know, or is not the one
+            that has deleted in these places before. Raised before anything is deleted, as is a database's own error.
     """
     given = SweepOptions(grace=timedelta(hours=24), batch=1_000)
     given.update(options)
@@ -146,6 +151,12 @@ class _Sweep:
         if grace < timedelta(0) or self._batch < 1:
             msg = f"a sweep needs a grace period of 0 or more and a batch of 1 or more, not {grace} and {self._batch}"
             raise ValueError(msg)
+        if options.get("take_over", False) and not self._delete:
+            msg = "a dry run takes no place over: take_over goes along with delete"
+            raise ValueError(msg)
+        self._places = Places(self._census, "sweep", take_over=options.get("take_over", False))
+        self._reserved: set[str] = set()
+        self._barred: dict[str, StorageError | BackendNotFoundError] = {}
         every = options.get("full_every")
         if every is None:
             every = _WITHOUT_OUTBOX if self._outbox is None else timedelta.max
@@ -165,17 +176,41 @@ class _Sweep:
         custom = [custom_paths(column) for column in columns if column.type.path is not None and column.type.lifecycle]
         if custom:
             yield Progress("columns", findings=tuple(custom))
+        yield from self._enter(todo)
         for folder in todo:
             if self._delete and not storages.may_delete(folder.backend):
                 yield self._progress(folder, self._once(f"guest {folder.backend}", guest(folder)))
                 continue
             try:
+                if folder.backend in self._barred:
+                    raise self._barred[folder.backend]
                 yield from self._folder(folder)
             except (StorageError, BackendNotFoundError) as error:  # another backend may be well
                 message = f"{folder.path}/ cannot be swept: {error}"
                 yield self._progress(folder, [Finding("unreadable", message, where=folder.step, backend=folder.backend)])
             if self._stopped:
                 return
+
+    def _enter(self, todo: Sequence[Folder]) -> Iterator[Progress]:
+        """See to it that all places are ours before anything is deleted in one of them."""
+        for folder in {folder.backend: folder for folder in reversed(todo)}.values():
+            key = folder.backend
+            findings: list[Finding] = []
+            try:
+                if not self._delete:
+                    refusal = self._places.look(key)
+                    findings += [] if refusal is None else [Finding(refusal.code, str(refusal), backend=key)]
+                elif storages.may_delete(key):
+                    note = self._places.enter(key)
+                    findings += [] if note is None else [about_place(note)]
+                    self._reserved |= set() if note is None else {key}
+            except (StorageError, BackendNotFoundError) as error:
+                self._barred[key] = error
+            if findings:
+                yield self._progress(folder, findings)
+
+    def _deletes(self, folder: Folder) -> bool:
+        return self._delete and folder.backend not in self._reserved
 
     # -- one folder ----------------------------------------------------------------------------------------------------
 
@@ -186,6 +221,7 @@ class _Sweep:
         start = begin(folder, known, self._limits)
         ordered = backend.capabilities.ordered_list and self._listing is None
         low = start.low
+        remembers = self._remembers and self._deletes(folder)
         found: Found = {}
         for findings, pending in self._uploads(folder, backend, start.until):
             low = min(low, pending)
@@ -196,16 +232,16 @@ class _Sweep:
                 low = old.low
                 found |= self._orphans(folder, old, len(page))
                 findings = []
-                if len(found) >= _AT_ONCE or number % _PAGES == 0 or not self._delete:
+                if len(found) >= _AT_ONCE or number % _PAGES == 0 or not self._deletes(folder):
                     findings, left = self._settle(folder, backend, found)
                     low, found = min(low, left), {}
-                if not found and ordered and self._remembers and not self._stopped:
+                if not found and ordered and remembers and not self._stopped:
                     self._memory.write(name, start.interrupted(page[-1].path, low, (known or {}).get("until")))
                 yield self._progress(folder, findings)
                 if self._stopped or (old.reached and ordered):
                     break
         findings, left = self._settle(folder, backend, found)
-        if self._remembers and not self._stopped:
+        if remembers and not self._stopped:
             self._memory.write(name, start.finished(min(low, left), self._limits.now))
         yield self._progress(folder, findings)
 
@@ -237,10 +273,10 @@ class _Sweep:
         """Tell what was found, or remove it; return with the time of the oldest object that is left over."""
         count = self._count(folder)
         if found and too_many(count, self._total) and not self._allow_many:
-            self._stopped = self._delete
-            told = [] if self._delete else self._tell(folder, found)
+            self._stopped = self._deletes(folder)
+            told = [] if self._stopped else self._tell(folder, found)
             return [*told, *self._once(f"many {folder.step}", suspicious(folder, count, self._total))], self._limits.now
-        if not self._delete:
+        if not self._deletes(folder):
             return self._tell(folder, found), self._limits.now
         # Asked again: a row may have got one of them meanwhile, a file that was saved two days ago for instance.
         certain = self._unowned(folder.backend, list(found))
@@ -276,13 +312,13 @@ class _Sweep:
                 low = low if upload.temporary else min(low, moment)
                 continue
             error = None
-            if self._delete:
+            if self._deletes(folder):
                 try:
                     call(backend.abort, backend.abort_async, upload)
                 except StorageError as failure:
                     error = failure
             self._count(folder).changed += error is None
-            findings.append(unfinished(folder, upload, error=error, fixed=self._delete and error is None))
+            findings.append(unfinished(folder, upload, error=error, fixed=self._deletes(folder) and error is None))
         return findings, low
 
     # -- telling -------------------------------------------------------------------------------------------------------
