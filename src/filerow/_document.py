@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -93,14 +93,19 @@ def to_document(facts: Facts) -> dict[str, Any]:
     }
 
 
-def public_view(facts: Facts) -> dict[str, Any]:
-    """Return what a client may see: nothing that says where the bytes are, nothing it could send back to claim them."""
+def public_view(facts: Facts, shown: Collection[str] = ()) -> dict[str, Any]:
+    """Return what a client may see: nothing that says where the bytes are, nothing it could send back to claim them.
+
+    Args:
+        facts: The file's.
+        shown: The keys of its metadata that are for clients; the others are the application's own, or another library's.
+    """
     return {
         "filename": facts.filename,
         "content_type": facts.content_type,
         "size": facts.size,
         "last_modified": facts.last_modified,
-        "metadata": dict(facts.metadata),
+        "metadata": {key: value for key, value in facts.metadata.items() if key in shown},
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from typing import Annotated, Any, Optional
 
 import httpx
@@ -10,6 +11,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, computed_field
 from pydantic_core import PydanticSerializationError
 from sqlalchemy import create_engine
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.pool import StaticPool
 
@@ -18,6 +20,7 @@ from filerow.backends.base import SignRequest
 from filerow.exceptions import UntrustedDocumentError
 from tests.values.conftest import WatchedBackend
 from tests.values.frameworks import fastapi, litestar
+from tests.values.rows import stored_by
 
 PUBLIC = ["filename", "content_type", "size", "last_modified", "metadata"]
 TRUSTED = {"filerow": "document"}
@@ -52,7 +55,8 @@ class Everything(BaseModel):
 
 @pytest.fixture
 def file() -> FileObject:
-    return FileObject("docs", "a.txt", content=b"abc", metadata={"page": 1}).save()
+    column = StoredObject("docs", public_metadata=["page", "absent"])
+    return stored_by(column, FileObject("docs", "a.txt", content=b"abc", metadata={"page": 1, "files": ["a/path/of/a/server"]}))
 
 
 @pytest.fixture
@@ -61,7 +65,7 @@ def everything(file: FileObject) -> Everything:
 
 
 def view_of(file: FileObject) -> dict[str, Any]:
-    return {name: getattr(file, name) for name in PUBLIC}
+    return {**{name: getattr(file, name) for name in PUBLIC}, "metadata": {"page": 1} if file.metadata else {}}
 
 
 def test_a_file_comes_in_as_it_is(file: FileObject, everything: Everything) -> None:
@@ -82,7 +86,7 @@ def test_only_the_public_view_goes_out(file: FileObject, everything: Everything)
     assert everything.model_dump(mode="json") == expected
     assert json.loads(everything.model_dump_json()) == expected
     assert list(everything.model_dump()["file"]) == PUBLIC
-    for secret in (file.path, "docs", file.etag or "", file.checksum or ""):
+    for secret in (file.path, "docs", "a/path/of/a/server", file.etag or "", file.checksum or ""):
         assert secret not in everything.model_dump_json()
 
 
@@ -94,11 +98,29 @@ def test_no_other_context_opens_the_document(file: FileObject, context: Any) -> 
         adapter.validate_python(file.to_dict(), context=context)
 
 
+def test_metadata_is_shown_by_its_column_s_list_alone(file: FileObject) -> None:
+    dump = TypeAdapter(FileObject).dump_python
+    assert dump(pickle.loads(pickle.dumps(file)))["metadata"] == {"page": 1}
+    assert dump(file.replace(metadata={"page": 2, "other": 3}))["metadata"] == {"page": 2}
+    assert dump(FileObject.from_dict(file.to_dict()))["metadata"] == {}
+    unlisted = stored_by(StoredObject("docs"), FileObject("docs", "a.txt", content=b"abc", metadata={"page": 1}))
+    assert dump(unlisted)["metadata"] == {}
+    read = StoredObject("docs", public_metadata=["page"]).result_processor(sqlite.dialect(), None)
+    assert read is not None
+    assert dump(read(json.dumps(file.to_dict())))["metadata"] == {"page": 1}
+    pages = StoredObject("docs", multiple=True, public_metadata=["page"]).result_processor(sqlite.dialect(), None)
+    assert pages is not None
+    assert [dump(page)["metadata"] for page in pages(json.dumps([file.to_dict()]))] == [{"page": 1}]
+    for wrong in ("page", [1]):
+        with pytest.raises(TypeError, match="public_metadata is a list of keys"):
+            StoredObject("docs", public_metadata=wrong)  # type: ignore[arg-type]
+
+
 def test_a_pending_file_shows_its_public_view() -> None:
     pending = FileObject("docs", "a.bin", content=b"abc", metadata={"page": 1})
     assert TypeAdapter(FileObject).dump_python(pending) == {
         "filename": "a.bin", "content_type": "application/octet-stream", "size": 3, "last_modified": None,
-        "metadata": {"page": 1},
+        "metadata": {},
     }  # fmt: skip
     with pytest.raises(PydanticSerializationError, match="no document until it is stored"):
         TypeAdapter(FileObject).dump_json(pending, context=TRUSTED)

@@ -103,7 +103,7 @@ class FileObject:
         DocumentError: A fact is one that no file has, such as a negative size; also a ``ValueError``.
     """
 
-    __slots__ = ("__weakref__", "_content", "_known", "_raw", "_sole", "_state")
+    __slots__ = ("__weakref__", "_content", "_known", "_raw", "_shown", "_sole", "_state")
 
     def __init__(
         self,
@@ -127,6 +127,7 @@ class FileObject:
         self._content = source
         self._state = FileState.STAGED if to_filename and source is None else FileState.PENDING
         self._sole = False
+        self._shown: tuple[str, ...] = ()
         self._known: Facts | None = Facts(
             backend=key,
             path=_chosen_path(to_filename, key) if to_filename else "",
@@ -184,6 +185,7 @@ class FileObject:
     def _of(cls, facts: Facts, state: FileState) -> Self:
         file = cls.__new__(cls)
         file._raw, file._known, file._content, file._state, file._sole = None, facts, None, state, False
+        file._shown = ()
         return file
 
     # -- facts ---------------------------------------------------------------------------------------------------------
@@ -294,7 +296,7 @@ class FileObject:
         if filename is not None:
             facts = facts._replace(filename=clean_filename(filename))
         changed = self._of(facts, self._state)
-        changed._content = self._content
+        changed._content, changed._shown = self._content, self._shown
         self._sole = False
         return changed
 
@@ -350,7 +352,7 @@ class FileObject:
         if self._content is not None:
             raise FileStateError(f"{self!r} cannot be pickled before it is stored")
         self._sole = False
-        return _unpickle, (type(self), _picklable(self._facts), self._state)
+        return _unpickle, (type(self), _picklable(self._facts), self._state, self._shown)
 
     # -- from a client's own upload ------------------------------------------------------------------------------------
 
@@ -769,21 +771,39 @@ def _picklable(facts: Facts) -> tuple[Any, ...]:
     return tuple(facts._replace(metadata=dict(facts.metadata), extra=dict(facts.extra)))
 
 
-def _unpickle(cls: type[FileObject], facts: tuple[Any, ...], state: FileState) -> FileObject:
+def _unpickle(cls: type[FileObject], facts: tuple[Any, ...], state: FileState, shown: tuple[str, ...] = ()) -> FileObject:
     known = Facts(*facts)
-    return cls._of(known._replace(metadata=check_metadata(known.metadata)), state)
+    file = cls._of(known._replace(metadata=check_metadata(known.metadata)), state)
+    file._shown = shown
+    return file
 
 
 # -- how the layers above move a file from state to state ------------------------------------------------------------------
 
 
-def loaded(raw: str | bytes | Mapping[str, Any]) -> FileObject:
-    """Return the file of a row's document; the document is decoded when somebody asks."""
+def loaded(raw: str | bytes | Mapping[str, Any], shown: tuple[str, ...] = ()) -> FileObject:
+    """Return the file of a row's document; the document is decoded when somebody asks.
+
+    Args:
+        raw: The document.
+        shown: The keys of its metadata that its column shows to clients.
+    """
     file = FileObject.__new__(FileObject)
     file._raw = raw
     file._known = file._content = None
     file._state, file._sole = FileState.ATTACHED, False
+    file._shown = shown
     return file
+
+
+def show_metadata(file: FileObject, keys: tuple[str, ...]) -> None:
+    """Have a file show these keys of its metadata to clients: its column has got it."""
+    file._shown = keys
+
+
+def shown_metadata(file: FileObject) -> tuple[str, ...]:
+    """Return the keys of a file's metadata that clients may see."""
+    return file._shown
 
 
 def facts_of(file: FileObject) -> Facts:

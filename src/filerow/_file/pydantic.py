@@ -27,7 +27,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from filerow._content import unwrap_upload
 from filerow._document import public_view
-from filerow._file.object import FileObject, facts_of
+from filerow._file.object import FileObject, facts_of, shown_metadata
 from filerow.exceptions import UntrustedDocumentError
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _serialize(show: View, value: object, info: core_schema.SerializationInfo[An
 def view_of(file: FileObject) -> dict[str, Any]:
     """Return what a client may see of a file, stored or pending."""
     # the properties know what a pending file's content says of itself
-    return public_view(facts_of(file)._replace(content_type=file.content_type, size=file.size))
+    return public_view(facts_of(file)._replace(content_type=file.content_type, size=file.size), shown_metadata(file))
 
 
 def _asks_for_documents(context: object) -> bool:

@@ -27,7 +27,7 @@ from filerow._file.list import FileObjectList, read_list
 from filerow._file.object import FileObject, FileState, Snapshot, content_in, facts_of, loaded, restore
 from filerow._paths import Chooser, checked_path, checked_shards
 from filerow._registry import key_of
-from filerow._validation.rules import NO_RULES, ImageLimits, Rules, checked_sizes, checked_types
+from filerow._validation.rules import NO_RULES, ImageLimits, Rules, checked_keys, checked_sizes, checked_types
 from filerow._validation.validators import Validator, checked_validators
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import DocumentError, FileStateError, UnsupportedRouteError
@@ -83,6 +83,8 @@ class StoredObject(TypeDecorator[Any]):
             to add, or raises ``FileValidationError``; see :func:`filerow.whole_content` for those that need every byte.
         path: Callable that gets a :class:`filerow.PathRequest` and returns the path to store under, create-only.
         shards: Spread the generated paths over this many folders; 0 for none.
+        public_metadata: Keys of files' ``metadata`` that clients may see; none by default. What validators add, and what another
+            library has kept there, is the application's own.
         lifecycle: ``False`` stores new files but never copies or deletes any: the application looks after them.
     """
 
@@ -106,6 +108,7 @@ class StoredObject(TypeDecorator[Any]):
         path: Chooser | None = None,
         shards: int = 0,
         lifecycle: bool = True,
+        public_metadata: Sequence[str] = (),
     ) -> None:
         super().__init__()
         while _first_use:
@@ -119,6 +122,7 @@ class StoredObject(TypeDecorator[Any]):
         self.path = checked_path(path)
         self.shards = checked_shards(shards)
         self.lifecycle = lifecycle
+        self.public_metadata = checked_keys(public_metadata)
         # Underscored, and so no part of SQLAlchemy's cache key: SQL does not depend on them.
         checks = checked_validators(validators)
         self._rules = Rules(self.max_size, self.content_types, image=limits, validators=checks, min_size=self.min_size)
@@ -209,6 +213,7 @@ class StoredObject(TypeDecorator[Any]):
         arguments += [f"{name}={value}" for name, value in self._rules.image._asdict().items() if value is not None]
         arguments += [f"shards={self.shards}"] if self.shards else []
         arguments += [] if self.lifecycle else ["lifecycle=False"]
+        arguments += [f"public_metadata={list(self.public_metadata)}"] if self.public_metadata else []
         return f"StoredObject({', '.join(arguments)})"
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
@@ -252,19 +257,20 @@ class StoredObject(TypeDecorator[Any]):
     ) -> Callable[[Any], Any] | None:
         """Turn documents into files; a single document is not even parsed before somebody looks at the file."""
         decode = self.impl_instance.result_processor(dialect, coltype)
+        shown = self.public_metadata
         if self.multiple:
 
             def process_list(value: Any) -> Any:
                 documents: Any = _decoded(decode, value) if decode is not None and isinstance(value, str | bytes) else value
                 # other libraries have written one document, when the column held one, and null for a file that is no more
                 many = [documents] if isinstance(documents, dict) else documents or ()
-                return read_list(loaded(document) for document in many if document is not None)
+                return read_list(loaded(document, shown) for document in many if document is not None)
 
             return process_list
 
         def process(value: Any) -> Any:
             # "null" is JSON null, which other libraries write for no file
-            return None if value is None or value in ("null", b"null") else loaded(value)
+            return None if value is None or value in ("null", b"null") else loaded(value, shown)
 
         return process
 

@@ -27,6 +27,7 @@ from filerow._file.object import (
     facts_of,
     may_have_a_row,
     restore,
+    show_metadata,
     snapshot,
 )
 from filerow._file.transfer import Copy, Inspect, Upload, delete_all
@@ -243,6 +244,7 @@ class Work:
     def _note(self, change: Change, file: FileObject, facts: Facts, *, made: bool) -> Ref:
         before = snapshot(file)
         complete(file, facts, FileState.ATTACHED)
+        show_metadata(file, slot_of(change).field.type.public_metadata)
         self.frame.touched.append((file, before))
         ref = Ref(facts.backend, facts.path)
         self.applied.append(Applied(slot_of(change), ref, file, before, made))

@@ -149,7 +149,7 @@ def merge_lists(changes: Iterable[Change], owned: Owned) -> Iterator[Callable[[]
         if documents is None:
             continue
         value = state.dict[field.key]
-        theirs = [loaded(document) for document in documents]
+        theirs = [loaded(document, field.type.public_metadata) for document in documents]
         yield partial(_take_back, state, field, value, list(value), base)
         put_files(value, merged(base, theirs, value))
         rebase(value, theirs)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from filerow._validation.types import SIGNED, SVG
 from filerow.exceptions import ContentTypeError, FileTooLargeError, FileTooSmallError, ImageDimensionsError
 
-__all__ = ("Rules", "checked_sizes", "checked_types", "parse_size")
+__all__ = ("Rules", "checked_keys", "checked_sizes", "checked_types", "parse_size")
 
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*((?:[kmgt]i?)?b?)\s*$", re.IGNORECASE)
 _UNITS = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4}
@@ -46,6 +46,18 @@ def checked_sizes(least: int | str, most: int | str | None) -> tuple[int, int | 
         msg = f"min_size={fewest} is above max_size={largest}, so no file could pass"
         raise ValueError(msg)
     return fewest, largest
+
+
+def checked_keys(given: Sequence[str]) -> tuple[str, ...]:
+    """Return a column's ``public_metadata``.
+
+    Raises:
+        TypeError: It is one text, where a list of them is meant, or not of texts.
+    """
+    if isinstance(given, str) or not all(isinstance(key, str) for key in given):
+        msg = f"public_metadata is a list of keys of metadata, not {given!r}"
+        raise TypeError(msg)
+    return tuple(given)
 
 
 def checked_types(given: Sequence[str]) -> tuple[str, ...]:
