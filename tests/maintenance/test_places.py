@@ -186,6 +186,13 @@ def second(database: EmptyDatabase, tmp_path: Path, request: pytest.FixtureReque
         yield one
 
 
+def until(true: Any) -> None:
+    ends = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < ends, "it never came true"
+        time.sleep(0.01)
+
+
 def refused(deployment: Deployment, work: str, code: str, **options: Any) -> str:
     with pytest.raises(MaintenanceRefusedError, match="take-over") as caught:
         deployment.run(work, **options)
@@ -325,7 +332,6 @@ def test_a_cloned_volume_belongs_to_the_clone_once_it_was_taken_over(
     know_places(original.metadata, original.engine)
     clone = original.restored(second)
     shutil.copytree(tmp_path / "docs", tmp_path / "clone")
-    assert original.run("sweep") == []
     storages.clear_backends()
     storages.register_backend(LocalBackend("docs", tmp_path / "clone", fsync=False))
     refused(clone, "sweep", "another-server")
@@ -333,8 +339,8 @@ def test_a_cloned_volume_belongs_to_the_clone_once_it_was_taken_over(
     refused(original, "sweep", "another-database")
     storages.clear_backends()
     storages.register_backend(bucket)
-    assert original.run("sweep") == []
     refused(clone, "sweep", "another-database")
+    assert original.run("sweep") == []
 
 
 @SQLITE
@@ -441,8 +447,7 @@ def test_workers_of_one_database_that_write_in_any_order_raise_no_alarm(database
     before = record()["mark"]
     slow = threading.Thread(target=deployment.run, args=("sweep",), name="slow")
     slow.start()
-    while bucket.requests[-2:] != ["read", "put"]:
-        time.sleep(0.01)
+    until(lambda: bucket.requests[-2:] == ["read", "put"])
     assert deployment.run("sweep") == []
     quick = record()["mark"]
     bucket.hold["slow"].set()
@@ -480,13 +485,6 @@ def test_a_year_of_sweeps_raises_no_alarm(database: EmptyDatabase, bucket: Watch
 
 
 # -- the drainer -----------------------------------------------------------------------------------------------------------
-
-
-def until(true: Any) -> None:
-    ends = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < ends, "it never came true"
-        time.sleep(0.01)
 
 
 @SQLITE
