@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 import anyio
@@ -16,6 +17,7 @@ from filerow.http.serving import accelerate, redirect_async, serve_async
 
 __all__ = (
     "Answer",
+    "Incoming",
     "OtherAnswers",
     "Receive",
     "Scope",
@@ -35,6 +37,11 @@ Send: TypeAlias = Callable[[Any], Awaitable[None]]
 Pairs: TypeAlias = list[tuple[str, str]]
 
 _NO_FILE = FileObject()
+_REFUSED = 400
+
+_DISCARD_BYTES = 64 << 20
+_DISCARD_SECONDS = 5
+"""How much of a refused upload is taken all the same, so that its sender comes to read the answer."""
 
 Answer: TypeAlias = Callable[[str, Pairs], Awaitable[Reply]]
 """What makes a reply of a request's method and headers, when the response is sent."""
@@ -73,25 +80,28 @@ class OtherAnswers:
     Attributes:
         answer: What makes the reply when the response is sent.
         problems: Answer an error of the store with its problem rather than raise it.
+        unread: The request's body, of which something may be left when the reply is sent.
     """
 
     answer: Answer
     problems: bool
+    unread: Incoming | None = None
 
     if TYPE_CHECKING:
 
         def __init__(self, file: FileObject) -> None: ...
 
     @classmethod
-    def of(cls, answer: Answer, *, problems: bool = False) -> Self:
+    def of(cls, answer: Answer, *, problems: bool = False, unread: Incoming | None = None) -> Self:
         """Return the response for an answer of another kind.
 
         Args:
             answer: What makes the reply.
             problems: Answer an error of the store with its problem rather than raise it.
+            unread: The request's body, of which something may be left.
         """
         response = cls(_NO_FILE)
-        response.answer, response.problems = answer, problems
+        response.answer, response.problems, response.unread = answer, problems, unread
         return response
 
     @classmethod
@@ -140,7 +150,13 @@ def headers_of(scope: Scope) -> Pairs:
 
 
 async def send_reply(
-    reply: Reply, receive: Receive, send: Send, *, extra: Iterable[tuple[bytes, bytes]] = (), problems: bool = False
+    reply: Reply,
+    receive: Receive,
+    send: Send,
+    *,
+    extra: Iterable[tuple[bytes, bytes]] = (),
+    problems: bool = False,
+    unread: Incoming | None = None,
 ) -> None:
     """Send a reply, chunk by chunk as fast as the client takes it, and stop when the client has gone.
 
@@ -152,6 +168,7 @@ async def send_reply(
         send: ASGI's, which waits while the client is slow.
         extra: Headers that the framework adds, such as cookies.
         problems: Answer an error of the store with its problem rather than raise it.
+        unread: The request's body; what is left of it is taken before the reply ends.
     """
     chunks: AsyncChunks | None = None
     if isinstance(reply.body, Body):
@@ -166,6 +183,8 @@ async def send_reply(
         await send({"type": "http.response.start", "status": reply.status, "headers": [*headers, *extra]})
         if chunks is not None and not await _send_chunks(chunks, receive, send):
             return
+        if unread is not None and reply.status >= _REFUSED:
+            await unread.discard()  # the status is told by now; servers take a whole answer for the end
         await send({"type": "http.response.body", "body": reply.body if isinstance(reply.body, bytes) else b""})
     finally:
         if chunks is not None:
@@ -208,24 +227,53 @@ async def _watch(receive: Receive, gone: anyio.Event) -> None:
     gone.set()
 
 
-async def _body_of(receive: Receive) -> AsyncIterator[bytes]:
-    """Yield the body of a request as it comes.
+class Incoming:
+    """The body of a request, as it comes.
 
-    Raises:
-        ConnectionAbortedError: The client left in the middle.
+    Args:
+        receive: ASGI's.
+        waits: The client sends it only when it is asked to (``Expect: 100-continue``).
     """
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            msg = "the client left before its upload was complete"
-            raise ConnectionAbortedError(msg)
-        if chunk := message.get("body", b""):
-            yield chunk
-        more = message.get("more_body", False)
+
+    def __init__(self, receive: Receive, *, waits: bool) -> None:
+        self._receive = receive
+        self._waits = waits
+        self._is_over = False
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield it.
+
+        Raises:
+            ConnectionAbortedError: The client left in the middle.
+        """
+        self._waits = False
+        while not self._is_over:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                self._is_over = True
+                msg = "the client left before its upload was complete"
+                raise ConnectionAbortedError(msg)
+            self._is_over = not message.get("more_body", False)
+            if chunk := message.get("body", b""):
+                yield chunk
+
+    async def discard(self) -> None:
+        """Take what is left of it, within bounds, and drop it.
+
+        A server closes a connection on which more comes than it was asked for, and the client, or nginx before it, may then see
+        the connection break (502) rather than the answer.
+        """
+        if self._waits:
+            return
+        size = 0
+        with suppress(ConnectionAbortedError), anyio.move_on_after(_DISCARD_SECONDS):
+            async for chunk in self.chunks():
+                size += len(chunk)
+                if size > _DISCARD_BYTES:
+                    return
 
 
-async def reply_of_route(scope: Scope, receive: Receive, key: str, path: str) -> Reply:
+async def reply_of_route(scope: Scope, receive: Receive, key: str, path: str) -> tuple[Reply, Incoming]:
     """Answer a signed URL of our own: send a file, or take one.
 
     Args:
@@ -233,12 +281,16 @@ async def reply_of_route(scope: Scope, receive: Receive, key: str, path: str) ->
         receive: The request's, for the body of a ``PUT``.
         key: The backend's key, from the URL.
         path: The path inside the backend, from the URL, decoded.
+
+    Returns:
+        The reply, and the body of the request, of which something may be left.
     """
     headers = headers_of(scope)
+    body = Incoming(receive, waits=any(name.lower() == "expect" for name, _ in headers))
     query = scope.get("query_string", b"").decode("latin-1")
     try:
         if scope["method"] == "PUT":
-            return await route.receive_async("PUT", key, path, query, headers, _body_of(receive))
-        return await route.answer_async(scope["method"], key, path, query, headers)
+            return await route.receive_async("PUT", key, path, query, headers, body.chunks()), body
+        return await route.answer_async(scope["method"], key, path, query, headers), body
     except ConnectionAbortedError:
-        return Reply(400, ())  # nobody is there to read it
+        return Reply(400, ()), body  # nobody is there to read it

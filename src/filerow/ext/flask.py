@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 
 __all__ = ("Filerow", "accelerate", "redirect", "send", "uploaded", "uploaded_many")
 
+DISCARD_BYTES = 64 << 20
+"""How much of a refused upload is taken all the same."""
+
 CHUNK = 1 << 16
 """Bytes of a request's body taken at a time."""
 
@@ -148,7 +151,10 @@ def _files() -> Blueprint:
     def signed(key: str, path: str) -> Response:
         query, headers = request.query_string.decode("latin-1"), list(request.headers)
         if request.method == "PUT":
-            return response_of(route.receive("PUT", key, path, query, headers, _body()))
+            reply = route.receive("PUT", key, path, query, headers, _body())
+            if reply.status >= 400 and "Expect" not in request.headers:  # noqa: PLR2004 - refused
+                _discard()
+            return response_of(reply)
         reply = route.answer(request.method, key, path, query, headers)
         try:
             return response_of(reply)
@@ -156,6 +162,13 @@ def _files() -> Blueprint:
             return response_of(route.problem(error))
 
     return blueprint
+
+
+def _discard() -> None:
+    """Take what is left of a refused upload, within bounds: its sender may not come to read the answer before."""
+    size = 0
+    while size < DISCARD_BYTES and (chunk := request.stream.read(CHUNK)):
+        size += len(chunk)
 
 
 def _body() -> Iterator[bytes]:

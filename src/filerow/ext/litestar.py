@@ -114,7 +114,7 @@ class StoredFileResponse(Response[None], OtherAnswers):
 
         async def send_file(scope: Scope, receive: Receive, send: Send) -> None:
             reply = await self.answer(scope["method"], headers_of(scope))
-            await send_reply(reply, receive, send, extra=[*pairs, *cookies], problems=self.problems)
+            await send_reply(reply, receive, send, extra=[*pairs, *cookies], problems=self.problems, unread=self.unread)
             if background is not None:
                 await background()
 
@@ -217,8 +217,8 @@ def _refusing(guard: Guard) -> Guard:
 async def _file(request: Request[Any, Any, Any]) -> StoredFileResponse:
     """Send or take the file of a signed URL."""
     path = str(request.path_params["path"]).removeprefix("/")
-    reply = await reply_of_route(request.scope, request.receive, request.path_params["key"], path)
-    return StoredFileResponse.of(fixed(reply), problems=True)
+    reply, unread = await reply_of_route(request.scope, request.receive, request.path_params["key"], path)
+    return StoredFileResponse.of(fixed(reply), problems=True, unread=unread)
 
 
 @route(f"/{SCRIPT}", http_method=[HttpMethod.GET, HttpMethod.HEAD])

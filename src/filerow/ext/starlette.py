@@ -94,7 +94,7 @@ class StoredFileResponse(Response, OtherAnswers):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request that ``scope`` describes."""
         reply = await self.answer(scope["method"], headers_of(scope))
-        await send_reply(reply, receive, send, extra=self.raw_headers, problems=self.problems)
+        await send_reply(reply, receive, send, extra=self.raw_headers, problems=self.problems, unread=self.unread)
         if self.background is not None:
             await self.background()
 
@@ -115,8 +115,8 @@ def routes(base_url: str = "/files", *, include_in_schema: bool = False) -> list
 async def signed(request: Request) -> Response:
     """Send or take the file of a signed URL."""
     params = request.path_params
-    reply = await reply_of_route(request.scope, request.receive, params["key"], params["path"])
-    return StoredFileResponse.of(fixed(reply), problems=True)
+    reply, unread = await reply_of_route(request.scope, request.receive, params["key"], params["path"])
+    return StoredFileResponse.of(fixed(reply), problems=True, unread=unread)
 
 
 async def send_script(request: Request) -> Response:
