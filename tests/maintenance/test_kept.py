@@ -56,6 +56,7 @@ def test_rows_swapped_or_archived_by_raw_sql_keep_their_bytes(database: EmptyDat
             for here, there in ((1, 2), (2, 1)):
                 value = f"(SELECT {column} FROM former WHERE former.id = {there})"
                 connection.execute(text(f"UPDATE document SET {column} = {value} WHERE id = {here}"))
+        connection.execute(text("DROP TABLE former"))
     with engine.begin() as connection:
         connection.execute(text("INSERT INTO archive (id, file, pages) SELECT id, file, pages FROM document WHERE id = 3"))
         connection.execute(text("DELETE FROM document WHERE id IN (3, 4)"))  # the fourth has no other row

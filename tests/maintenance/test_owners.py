@@ -204,6 +204,26 @@ def test_files_of_other_models_are_known_by_name(
     assert left(stores["docs"]) == {LIVE}
 
 
+def test_a_copy_made_by_hand_refuses_until_models_say_that_it_owns_nothing(
+    database: EmptyDatabase, stores: dict[str, MemoryBackend]
+) -> None:
+    world = make_world(database.engine(), CASES["as_ever"], with_outbox=True)
+    world.write(document())
+    world.tombstone("docs", DEAD)
+    with world.engine.begin() as connection:
+        connection.execute(text("CREATE TABLE paper_backup AS SELECT * FROM paper"))
+    with pytest.raises(MaintenanceRefusedError, match=r"'paper_backup\.file': rows have files in columns"):
+        world.drained()
+    with pytest.raises(MaintenanceRefusedError, match="as plain JSON if they do not"):
+        world.swept()
+    assert left(stores["docs"]) == {LIVE, DEAD, OTHERS}
+    found = {finding.code: finding.where for step in doctor(world.metadata, world.engine) for finding in step.findings}
+    assert found["files-unknown"] == "paper_backup.file"
+    Table("paper_backup", world.metadata, Column("id", Integer), Column("file", JSON))
+    assert world.drained() == []
+    assert left(stores["docs"]) == {LIVE, OTHERS}
+
+
 @pytest.fixture
 def other_engine(database: EmptyDatabase) -> Engine:
     """A second database with the same tables."""

@@ -11,6 +11,7 @@ from filerow._orm.ownership import Ref
 from filerow._orm.references import Named, file_columns, referenced
 from filerow._orm.visibility import check_shows_all, unfiltered
 from filerow.outbox._isolation import snapshot
+from filerow.outbox._strangers import check_no_strangers
 from filerow.outbox._triggers.install import check_knows_all
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Census:
         for metadata, engine in self.databases:
             with engine.connect() as connection:
                 check_knows_all(connection, metadata, known)
+                check_no_strangers(connection, known)
 
     def named(self, refs: Iterable[Ref], connection: Connection | None = None) -> Named:
         """Find those of the objects that a row names anywhere.

@@ -13,6 +13,7 @@ from filerow._orm.visibility import filtered
 from filerow._registry import storages
 from filerow.exceptions import DocumentError, InvalidPathError, StorageError
 from filerow.maintenance._report import Finding
+from filerow.outbox._strangers import strangers
 
 __all__ = ("column_findings", "hidden_findings", "sample_findings")
 
@@ -30,13 +31,17 @@ def column_findings(metadata: MetaData) -> Iterator[Finding]:
 
 
 def hidden_findings(metadata: MetaData, engine: Engine) -> Iterator[Finding]:
-    """Find tables of which this user sees only some rows."""
+    """Find tables of which this user sees only some rows, and files in columns that the models do not have."""
     with engine.connect() as connection:
         tables = {column.table: None for column in file_columns(metadata)}
         for name in filtered(connection, tables):
             message = "row level security shows this user only some rows, so sweep, drain, migrate, adopt and undelete refuse"
             advice = "run those as a role with BYPASSRLS, or as the table's owner without FORCE ROW LEVEL SECURITY"
             yield Finding("rows-hidden", message, "warning", name, advice=advice)
+        for name in strangers(connection, [metadata]):
+            message = "rows have files there, and these models do not know the column, so sweep and drain refuse"
+            advice = "add it to the models, or name the models that have it with also=; see docs/renames.md"
+            yield Finding("files-unknown", message, "warning", name, advice=advice)
 
 
 def sample_findings(metadata: MetaData, engine: Engine) -> Iterator[Finding]:
