@@ -112,7 +112,7 @@ class Actor:
         """Return a row's object, whose attributes may be expired, stale or deferred."""
         one = self._objects.get(key)
         state = None if one is None else inspect(one)
-        if state is None or state.session is not self.session or not (state.persistent or state.pending):
+        if state is None or one not in self.session or not (state.persistent or state.pending):  # another may have its key
             with self.session.no_autoflush:
                 one = self._objects[key] = self.session.get_one(CLASSES[key[0]], key[1])
             self._look(key)
@@ -310,7 +310,7 @@ class Actor:
     def _expire_folders(self) -> None:
         """Collections are SQLAlchemy's; what they hold after a rollback is not what this is about."""
         for key, one in list(self._objects.items()):
-            if key[0] == "folder" and inspect(one).persistent:
+            if key[0] == "folder" and inspect(one).persistent and one in self.session:  # a refused COMMIT leaves it out
                 self.session.expire(one, ["sheets"])
 
     def begin_nested(self, fault: Fault | None = None) -> bool:
