@@ -459,6 +459,24 @@ def test_workers_of_one_database_that_write_in_any_order_raise_no_alarm(database
 
 @SQLITE
 @LOCAL
+def test_workers_of_one_database_take_over_side_by_side(database: EmptyDatabase, bucket: Watched) -> None:
+    deployment = Deployment(database)
+    deployment.run("sweep")
+    start = threading.Barrier(2)
+    put = bucket._put
+
+    def together(*arguments: Any) -> ObjectInfo:
+        info = put(*arguments)
+        start.wait(20)  # both have written before one reads back
+        return info
+
+    bucket._put = together  # type: ignore[method-assign]
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(lambda _: deployment.run("sweep", take_over=True), range(2))) == [[], []]
+
+
+@SQLITE
+@LOCAL
 @pytest.mark.parametrize("outbox", [True, False], ids=["outbox", "plain"])
 def test_a_year_of_sweeps_raises_no_alarm(database: EmptyDatabase, bucket: Watched, *, outbox: bool) -> None:
     deployment = Deployment(database, outbox=outbox)
