@@ -172,22 +172,23 @@ def batches(
     """Drain what is due at this moment, and yield after every batch; each tombstone is handled once.
 
     Raises:
-        MaintenanceRefusedError: Rows may be hidden; or, when all else is done, a place was last swept by another database.
+        MaintenanceRefusedError: Something is due, and rows may be hidden; or, when all else is done, a place was last swept by
+            another database.
     """
     census = Census(settings.metadata, engine, also)
-    census.check()
     with read_committed(engine) as connection:
         moment = now_of(connection)
     left = limit
-    gate = Gate(Places(census, "drain", take_over=take_over))
+    gate = Gate(census, Places(census, "drain", take_over=take_over))
     while left is None or left > 0:
         size = batch if left is None else min(batch, left)
         with read_committed(engine) as connection, connection.begin():
             found = locked(settings, connection, Due(settings, moment, gate.closed), size)
-            unasked = gate.unasked(one.backend for one in found)
-            lease = Lease([], 0) if unasked else leased(settings, connection, found, census)
-        if unasked:  # no lock is held while the store is asked, and no attempt is counted
-            notes = gate.ask(unasked)
+            keys = {one.backend: None for one in found}
+            ready = not keys or gate.is_ready(keys)
+            lease = leased(settings, connection, found, census) if ready else Lease([], 0)
+        if not ready:  # no lock is held while catalogue and store are asked, and no attempt is counted
+            notes = gate.ask(keys)
             if notes:
                 yield DrainedBatch(notes=notes)
             continue

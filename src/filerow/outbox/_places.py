@@ -245,27 +245,44 @@ class Places:
 class Gate:
     """Lets a drain through to the backends that it may delete from; each is asked when the first of its tombstones is due.
 
+    A drain with nothing to do asks nothing, as a drainer's mostly are.
+
+    Args:
+        census: Whose rows are asked, once it is known that none are hidden.
+        places: Whose the places are.
+
     Attributes:
         closed: Keys of backends that are passed over.
         broken: Keys of backends that could not be asked, each with the reason; what is due there has failed.
         refusal: Why one of them is passed over; to be raised when the others are done.
     """
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, census: Census, places: Places) -> None:
+        self._census: Census | None = census
         self.closed = {key for key in storages.registered_backends() if not storages.may_delete(key)}
         self.broken: dict[str, str] = {}
         self.refusal: MaintenanceRefusedError | None = None
         self._places = places
         self._asked: set[str] = set()
 
-    def unasked(self, keys: Iterable[str]) -> list[str]:
-        """Return those of the backends that were not asked yet."""
-        return [key for key in dict.fromkeys(keys) if key not in self._asked and storages.is_registered(key)]
+    def is_ready(self, keys: Iterable[str]) -> bool:
+        """Return True if all was asked that is to be known before something in these backends is deleted."""
+        return self._census is None and not self._unasked(keys)
+
+    def _unasked(self, keys: Iterable[str]) -> list[str]:
+        return [key for key in keys if key not in self._asked and storages.is_registered(key)]
 
     def ask(self, keys: Iterable[str]) -> tuple[Note, ...]:
-        """Ask them, and return what there is to say."""
+        """Ask, and return what there is to say.
+
+        Raises:
+            MaintenanceRefusedError: Rows may be hidden.
+        """
+        if self._census is not None:
+            self._census.check()
+            self._census = None
         notes: list[Note] = []
-        for key in keys:
+        for key in self._unasked(keys):
             self._asked.add(key)
             try:
                 note = self._places.enter(key)
