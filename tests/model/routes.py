@@ -180,9 +180,11 @@ def move(actor: Actor, source: tuple[Key, str], target: tuple[Key, str], *, flus
     if source == target or not actor.exists(source[0]) or not actor.exists(target[0]):
         return False
     file, content = _value(actor, *source)
+    suspect = actor.suspect
     actor.put(*source, None, None)
     if flush:
         actor.flush(fault)
+        actor.suspect = actor.suspect or suspect  # a flush that failed has forgotten it, and the file is as stale as it was
         if not actor.exists(target[0]):
             return True
     actor.put(*target, file, content)
