@@ -32,7 +32,9 @@ _CUT = 0.05
 """The share of COMMITs at which the connection is cut."""
 
 _FILEROW = [sys.executable, "-c", "from filerow.cli import main; main()"]
-_DRAIN = [*_FILEROW, "drain", "--watch", "--every", "0.5s", "--quiet", "--app", "tools.chaos.application:Base"]
+# the other models' rows have files in the same database, so a drain asks them, too
+_MODELS = ("--app", "tools.chaos.application:Base", "--shared-with", "tools.chaos.application:BareBase")
+_DRAIN = [*_FILEROW, "drain", "--watch", "--every", "0.5s", "--quiet", *_MODELS]
 
 
 class Conductor:
@@ -223,11 +225,11 @@ class Conductor:
         Raises:
             RuntimeError: A command could not do its work.
         """
-        self._run("drain", "--app", "tools.chaos.application:Base")
+        self._run("drain", *_MODELS)
         until = time.monotonic() + seconds
         while self._waiting() and time.monotonic() < until:  # leases of drains that were killed
             time.sleep(0.5)
-            self._run("drain", "--app", "tools.chaos.application:Base")
+            self._run("drain", *_MODELS)
         models = [f"tools.chaos.application:{base}" for base in ("Base", "BareBase")]
         for one, other in (models, reversed(models)):  # they share a database, and so each has triggers that the other one sees
             first = ("--take-over",) if one.endswith("BareBase") else ()  # nobody has deleted in its place yet
