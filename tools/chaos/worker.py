@@ -251,10 +251,13 @@ class Undone(Exception):  # noqa: N818 - it is no error
 
 
 def many(session: Session, attempt: Attempt) -> None:
-    """Put new files into several rows at once."""
+    """Put new files into several rows at once.
+
+    They are locked: that one of several rows was deleted meanwhile, SQLAlchemy does not notice with asyncpg, with files or without.
+    """
     model = attempt.model()
     keys = sorted(attempt.random.sample(range(ROWS), 5))
-    rows = [(session.get(model, key) or model(id=key), attempt.file()) for key in keys]
+    rows = [(session.get(model, key, with_for_update=True) or model(id=key), attempt.file()) for key in keys]
     attempt.means(*rows)
     for row, file in rows:
         row.file = file
