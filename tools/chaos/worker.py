@@ -253,7 +253,7 @@ class Undone(Exception):  # noqa: N818 - it is no error
 def many(session: Session, attempt: Attempt) -> None:
     """Put new files into several rows at once.
 
-    They are locked: that one of several rows was deleted meanwhile, SQLAlchemy does not notice with asyncpg, with files or without.
+    They are locked: with asyncpg SQLAlchemy does not notice, with files or without, that one of several rows was deleted.
     """
     model = attempt.model()
     keys = sorted(attempt.random.sample(range(ROWS), 5))
