@@ -50,6 +50,7 @@ __all__ = (
     "decoded",
     "documents_in",
     "file_columns",
+    "has_ours",
     "list_expression",
     "named_by_rows",
     "odd_expression",
@@ -159,6 +160,12 @@ def documents_in(value: Any) -> list[dict[str, Any]]:
     if isinstance(value, dict):
         return [value]
     return [document for document in value if isinstance(document, dict)] if isinstance(value, list) else []
+
+
+def has_ours(values: Iterable[Any]) -> bool:
+    """Return True if one of some texts, which may be JSON twice over, holds a document as this library writes it."""
+    documents = (document for value in values for document in documents_in(decoded(value)))
+    return any({"v", "backend", "path"} <= document.keys() for document in documents)
 
 
 def refs_in(value: Any) -> list[Ref]:

@@ -13,6 +13,7 @@ from filerow._file.object import FileObject
 from filerow.exceptions import FilerowError
 from filerow.http import route
 from filerow.http._reply import AsyncChunks, Body, Reply
+from filerow.http._upload import DISCARD_BYTES
 from filerow.http.serving import accelerate, redirect_async, serve_async
 
 __all__ = (
@@ -39,9 +40,8 @@ Pairs: TypeAlias = list[tuple[str, str]]
 _NO_FILE = FileObject()
 _REFUSED = 400
 
-_DISCARD_BYTES = 64 << 20
 _DISCARD_SECONDS = 5
-"""How much of a refused upload is taken all the same, so that its sender comes to read the answer."""
+"""How long what is left of a refused upload is taken."""
 
 Answer: TypeAlias = Callable[[str, Pairs], Awaitable[Reply]]
 """What makes a reply of a request's method and headers, when the response is sent."""
@@ -269,7 +269,7 @@ class Incoming:
         with suppress(ConnectionAbortedError), anyio.move_on_after(_DISCARD_SECONDS):
             async for chunk in self.chunks():
                 size += len(chunk)
-                if size > _DISCARD_BYTES:
+                if size > DISCARD_BYTES:
                     return
 
 

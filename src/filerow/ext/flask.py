@@ -43,14 +43,12 @@ from filerow.ext._uploads import LONGEST_PAYLOAD, checked, is_upload, payload_of
 from filerow.http import route, serving
 from filerow.http._problem import ANSWERED
 from filerow.http._reply import Body, Reply
+from filerow.http._upload import DISCARD_BYTES
 
 if TYPE_CHECKING:
     from filerow.direct import DirectUploads
 
 __all__ = ("Filerow", "accelerate", "redirect", "send", "uploaded", "uploaded_many")
-
-DISCARD_BYTES = 64 << 20
-"""How much of a refused upload is taken all the same."""
 
 CHUNK = 1 << 16
 """Bytes of a request's body taken at a time."""

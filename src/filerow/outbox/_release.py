@@ -31,7 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql
 
 from filerow._document import located_in
-from filerow._orm.references import decoded, documents_in
+from filerow._orm.references import documents_in, has_ours
 from filerow.exceptions import DocumentError, MaintenanceRefusedError
 from filerow.outbox._table import make_table, now
 from filerow.outbox._triggers.spec import LONGEST_BACKEND, LONGEST_PATH, FileTable
@@ -148,7 +148,7 @@ def _has_files(connection: Connection, name: str, schema: str | None, file: str)
     text: ColumnElement[str] = cast(column(file), Text)
     marks = and_(text.like('%"backend"%'), text.like('%"path"%'), text.like('%"v"%'))
     values = connection.scalars(select(text).select_from(table(name, column(file), schema=schema)).where(marks).limit(_ROWS))
-    return any({"v", "backend", "path"} <= document.keys() for value in values for document in documents_in(decoded(value)))
+    return has_ours(values)
 
 
 def waiting(connection: Connection, name: str, schema: str | None) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from sqlalchemy import Connection, MetaData, Text, bindparam, cast, column, select, table, text
 
 from filerow._log import named
-from filerow._orm.references import decoded, documents_in
+from filerow._orm.references import has_ours
 from filerow._orm.schemas import schema_of
 from filerow.exceptions import MaintenanceRefusedError
 
@@ -89,5 +89,4 @@ def _begins_with_documents(connection: Connection, schema: str | None, name: str
     source = table(name, column(file), schema=schema)
     options = {"schema_translate_map": None}
     values = connection.scalars(select(cast(source.c[file], Text)).limit(_ROWS), execution_options=options)
-    documents = [document for value in values for document in documents_in(decoded(value))]
-    return any({"v", "backend", "path"} <= document.keys() for document in documents)
+    return has_ours(values)
