@@ -42,7 +42,7 @@ def shown(result: Plan) -> dict[str, list[tuple[object, ...]]]:
         "adopt": [(one.change.slot, one.file.path) for one in result.adopt],
         "move": [(one.change.slot, one.file.path) for one in result.move],
         "copy": [(one.change.slot, one.position, one.file.path) for one in result.copy],
-        "drop": [tuple(one.ref) for one in result.drop],
+        "drop": [tuple(one) for one in result.drop],
     }
     return {name: part for name, part in parts.items() if part}
 
@@ -82,7 +82,7 @@ def test_a_staged_file_gets_the_slot_as_its_owner() -> None:
 def test_a_replaced_file_is_dropped() -> None:
     result = decided(slot("1", staged(B), old=[A]), fresh=[B])
     assert shown(result) == {"adopt": [("1", "b")], "drop": [A]}
-    assert [drop.ref for drop in result.drop] == [A]
+    assert result.drop == [A]
 
 
 def test_a_file_set_again_stays_where_it_is() -> None:

@@ -46,8 +46,8 @@ from filerow._orm.history import (
 )
 from filerow._orm.outer_transaction import delete_abandoned, forget, outer_transaction, returned
 from filerow._orm.ownership import Change
-from filerow._orm.rows import Owned, begin_savepoints, connection_of, is_database, read_into, read_links, read_owned
-from filerow._orm.session import Flush, SessionFiles, session_files, sessions_of_connection
+from filerow._orm.rows import Owned, begin_savepoints, is_database, read_into, read_links, read_owned
+from filerow._orm.session import Flush, SessionFiles, session_files, sessions_of_connection, slot_connections
 from filerow._orm.sqlalchemy_private import listen_last
 from filerow._orm.unsupported import refuse_autocommit, refuse_no_transactions
 from filerow._orm.verify import verify
@@ -244,15 +244,12 @@ def _before_flush(session: Session, context: UOWTransaction, instances: object) 
 
 def _refuse_autocommit(session: Session, changes: Iterable[Change]) -> None:
     """Refuse to give or take files on a connection without transactions."""
-    rows: dict[tuple[object, object], InstanceState[Any]] = {}
+    find = slot_connections(session)
+    tables: dict[Connection, dict[object, None]] = {}
     for change in changes:
-        state, field = slot_of(change)
-        if isinstance(state, InstanceState) and (change.new or change.old or change.unsure):
-            who = state.mapper.base_mapper if session.connection_callable is None else state
-            rows.setdefault((who, field.column.table), state)
-    tables: dict[Connection, list[object]] = {}
-    for (_, table), state in rows.items():
-        tables.setdefault(connection_of(session, state), []).append(table)
+        slot = slot_of(change)
+        if isinstance(slot.owner, InstanceState) and (change.new or change.old or change.unsure):
+            tables.setdefault(find(slot), {})[slot.field.column.table] = None
     for connection, written in tables.items():
         if is_database(connection):
             refuse_autocommit(connection)

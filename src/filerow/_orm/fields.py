@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Hashable, Iterator, Sequence
+from collections.abc import Callable, Container, Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
@@ -132,11 +133,8 @@ class Slot(NamedTuple):
     field: Field
 
 
-def slot_of(change: Change) -> Slot:
-    """Return a change's slot as what it is on the session's side; the pure layer does not care."""
-    slot = change.slot
-    assert isinstance(slot, Slot)  # noqa: S101 - made by history or bulk
-    return slot
+slot_of: Callable[[Change], Slot] = attrgetter("slot")
+"""Returns a change's slot as what it is on the session's side; the pure layer does not care."""
 
 
 _fields: WeakKeyDictionary[Mapper[Any], tuple[Field, ...]] = WeakKeyDictionary()

@@ -140,8 +140,8 @@ class Work:
                 self.givers[ref] = owners[ref]
             if self.is_dropped(ref):
                 self.frame.restore(ref)
-        for drop in decided.drop:
-            self.let_go(drop.ref, owners[drop.ref])
+        for ref in decided.drop:
+            self.let_go(ref, owners[ref])
 
     def _taken(self, changes: Sequence[Change], fresh: Container[Ref]) -> set[Ref]:
         """Return the objects of staged files that a row has by now: other FileObjects may have named them, here or elsewhere."""

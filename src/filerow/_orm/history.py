@@ -7,7 +7,7 @@ from functools import cache, partial
 from typing import Any
 from weakref import ref
 
-from sqlalchemy.orm import InstanceState, Session, attributes
+from sqlalchemy.orm import InstanceState, Mapper, Session, attributes
 
 from filerow._file.list import FileObjectList, base_of, put_files, rebase
 from filerow._file.object import FileObject, FileState, loaded
@@ -112,12 +112,12 @@ def deletions_of(states: Collection[InstanceState[Any]]) -> list[Change]:
     """Return all file columns of objects that are being deleted."""
     if not states:
         return []
-    fields = cache(row_fields_of)  # a class has many objects
-    return [
-        Change(Slot(state, field), (), backend=field.type.backend, owned=field.type.lifecycle)
-        for state in states
-        for field in fields(state.mapper)
-    ]
+
+    @cache  # a class has many objects
+    def fields(mapper: Mapper[Any]) -> list[tuple[Field, str, bool]]:
+        return [(field, field.type.backend, field.type.lifecycle) for field in row_fields_of(mapper)]
+
+    return [Change(Slot(s, one), (), (), (), backend, owned) for s in states for one, backend, owned in fields(s.mapper)]
 
 
 def _change(state: InstanceState[Any], field: Field, value: Any) -> Change:
@@ -131,8 +131,9 @@ def fill_in(changes: Iterable[Change], owned: Owned) -> None:
     for change in changes:
         owner, column = slot_of(change)
         if isinstance(owner, InstanceState):
-            change.old = owned.refs.get((owner, column.key), ())
-            change.unsure = owned.unsure.get((owner, column.key), ())
+            place = owner, column.key
+            change.old = owned.refs.get(place, ())
+            change.unsure = owned.unsure.get(place, ())
 
 
 def merge_lists(changes: Iterable[Change], owned: Owned) -> Iterator[Callable[[], None]]:

@@ -7,12 +7,14 @@ example, would wait for such a session while it waits for them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     ColumnElement,
@@ -25,6 +27,7 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     Numeric,
+    SmallInteger,
     String,
     Table,
     Text,
@@ -37,6 +40,7 @@ from sqlalchemy import (
     collate,
     delete,
     false,
+    func,
     literal_column,
     or_,
     select,
@@ -201,7 +205,7 @@ def read_locked(
         return
     for start in range(0, len(chosen), BATCH):
         batch = chosen[start : start + BATCH]
-        some, parameters = _some(statement, keys, batch)
+        some, parameters = _some(statement, connection.dialect, keys, batch)
         if order is None and len(batch) > 1:
             some = some.order_by(case(*((any_of(keys, [key]), n) for n, key in enumerate(batch))))
         yield from connection.execute(some, parameters).all()  # at once: they are few, and one by one costs more
@@ -257,12 +261,21 @@ def key_order(keys: Sequence[ColumnElement[Any]], dialect: Dialect) -> list[Colu
 
 
 def _some(
-    statement: Select[Any], keys: Sequence[ColumnElement[Any]], batch: Sequence[tuple[Any, ...]]
+    statement: Select[Any], dialect: Dialect, keys: Sequence[ColumnElement[Any]], batch: Sequence[tuple[Any, ...]]
 ) -> tuple[Select[Any], dict[str, Any]]:
-    if len(keys) == 1:
-        wanted = statement.where(keys[0].in_(bindparam("filerow_keys", expanding=True)))
-        return wanted, {"filerow_keys": [key[0] for key in batch]}
-    return statement.where(any_of(keys, batch)), {}
+    if len(keys) > 1:
+        return statement.where(any_of(keys, batch)), {}
+    values = [key[0] for key in batch]
+    plain = dialect.name == "sqlite" and type(keys[0].type) in _PLAIN_INTEGERS and set(map(type, values)) == {int}
+    if plain:  # one parameter takes half the time of hundreds
+        return statement.where(keys[0].in_(_INTEGERS)), {"filerow_keys": json.dumps(values)}
+    return statement.where(keys[0].in_(bindparam("filerow_keys", expanding=True))), {"filerow_keys": values}
+
+
+_PLAIN_INTEGERS = frozenset({BigInteger, Integer, SmallInteger})
+
+_INTEGERS: Select[Any] = select(literal_column("value")).select_from(func.json_each(bindparam("filerow_keys", type_=Text)))
+"""The integers of a JSON array, as SQLite reads them."""
 
 
 def _pieces(count: int) -> Iterator[tuple[int, int]]:

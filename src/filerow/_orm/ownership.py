@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from filerow._file.object import FileObject, FileState, place_of
 
-__all__ = ("Adopt", "Change", "CopyTo", "Drop", "Move", "Plan", "Ref", "Store", "pending", "plan", "ref_of")
+__all__ = ("Adopt", "Change", "CopyTo", "Move", "Plan", "Ref", "Store", "pending", "plan", "ref_of")
 
 
 class Ref(NamedTuple):
@@ -80,20 +80,14 @@ class CopyTo(NamedTuple):
     file: FileObject
 
 
-class Drop(NamedTuple):
-    """An object loses its owner."""
-
-    ref: Ref
-
-
 @dataclass(slots=True)
 class Plan:
-    """What to do, by kind."""
+    """What to do, by kind; ``drop`` has the objects that lose their owner."""
 
     adopt: list[Adopt] = field(default_factory=list)
     move: list[Move] = field(default_factory=list)
     copy: list[CopyTo] = field(default_factory=list)
-    drop: list[Drop] = field(default_factory=list)
+    drop: list[Ref] = field(default_factory=list)
 
 
 def pending(changes: Sequence[Change]) -> list[Store]:
@@ -137,7 +131,7 @@ def plan(
 
     for change in adopting:
         _adopt(change, held, fresh, is_free, taken, result)
-    result.drop = [Drop(ref) for ref in released if ref not in held]
+    result.drop = [ref for ref in released if ref not in held]
     return result
 
 

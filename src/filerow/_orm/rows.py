@@ -179,23 +179,24 @@ Plan = dict[Mapper[Any], dict[FromClause, TableRows]]
 def _to_read(changes: Iterable[Change]) -> Plan:
     """Return the existing rows whose present files must be known: those that we look after, and lists edited in place."""
     plan: Plan = {}
+    known: dict[tuple[Mapper[Any], Field], TableRows] = {}
     for change in changes:
         state, column = slot_of(change)
         if not isinstance(state, InstanceState) or state.key is None:
             continue
         if change.owned or change.base is not None:
-            _rows_for(plan, state, column.column.table).fields[column] = None
+            rows = known.get((state.mapper, column))
+            if rows is None:
+                rows = known[state.mapper, column] = _rows_for(plan, state.mapper, column.column.table)
+                rows.fields[column] = None
+            rows.states[state] = None
     return plan
 
 
-def _rows_for(plan: Plan, state: InstanceState[Any], table: FromClause) -> TableRows:
-    base = state.mapper.base_mapper
-    source = table if key_in(state.mapper, table) is not None else state.mapper.persist_selectable
-    rows = plan.setdefault(base, {}).get(source)
-    if rows is None:
-        rows = plan[base][source] = TableRows(base, source, {}, {})
-    rows.states[state] = None
-    return rows
+def _rows_for(plan: Plan, mapper: Mapper[Any], table: FromClause) -> TableRows:
+    source = table if key_in(mapper, table) is not None else mapper.persist_selectable
+    tables = plan.setdefault(mapper.base_mapper, {})
+    return tables.setdefault(source, TableRows(mapper.base_mapper, source, {}, {}))
 
 
 def _add_written(session: Session, plan: Plan) -> None:
@@ -207,7 +208,7 @@ def _add_written(session: Session, plan: Plan) -> None:
             if name in columns:
                 for column in columns[name].columns:
                     if isinstance(column, Column) and key_in(state.mapper, column.table) is not None:
-                        _rows_for(plan, state, column.table)
+                        _rows_for(plan, state.mapper, column.table).states[state] = None
 
 
 def _in_order(base: Mapper[Any], tables: Mapping[FromClause, TableRows]) -> list[TableRows]:
@@ -221,8 +222,11 @@ def _read(owned: Owned, connection: Connection, rows: TableRows) -> None:
     mapper = next(iter(rows.states)).mapper
     key = _key_of(mapper, rows.source)
     groups: dict[tuple[Any, ...], list[InstanceState[Any]]] = {}
-    for state in by_key(rows.base, rows.states):
-        groups.setdefault(tuple(state.key[1][at] for at in key.at), []).append(state)  # type: ignore[index]
+    whole = key.at == tuple(range(len(mapper.primary_key)))
+    ordered = by_key(rows.base, rows.states) if has_row_locks(connection.dialect) else rows.states
+    for state in ordered:
+        values: tuple[Any, ...] = state.key[1]  # type: ignore[index]
+        groups.setdefault(values if whole else tuple(values[at] for at in key.at), []).append(state)
     columns = tuple(dict.fromkeys(one.column for one in fields))
     tables = dict.fromkeys(column.table for column in columns) or [rows.source]
     question = rewrites_in_select(connection, rows.source) if any(one.outbox is None for one in fields) else None
@@ -247,10 +251,11 @@ def _note(owned: Owned, found: Iterable[Match], columns: Sequence[Column[Any]], 
         return [(one, numbers[one.column]) for one in row_fields_of(mapper) if one.column in numbers]
 
     row: Any = None
+    note = owned.note
     for states, row in found:
         for state in states:
             for one, at in places(state.mapper):
-                owned.note(state, one, row[at], locked=locked)
+                note(state, one, row[at], locked=locked)
     return row
 
 

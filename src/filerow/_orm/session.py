@@ -82,9 +82,11 @@ class Flush:
             self.new[slot] = change.new
             if change.unsure:
                 self.unsure[slot] = [ref for ref in change.unsure if ref not in owned_by(change.new)]
-            if isinstance(owner, InstanceState) and owner not in self.deleted and (change.new or not owner.deleted):
+            if not isinstance(owner, InstanceState):
+                continue
+            if owner not in self.deleted and (change.new or not owner.deleted):
                 self.seen[owner, column.key] = owner.key, identities(owner, column)
-            if isinstance(owner, InstanceState) and owner.key is not None:
+            if owner.key is not None:
                 self.keys.setdefault(owner, owner.key)
 
     def tell_outbox(self, session: Session) -> None:
@@ -162,7 +164,7 @@ class Flush:
         may have put another file in the place of one that was stored already, or have taken a change or a deletion back.
         """
         held = {ref for slot, old in self.old.items() for ref in self._holds(slot, old)}
-        kept = {ref for old in self.old.values() for ref in old if ref in held}
+        kept = {ref for old in self.old.values() for ref in old if ref in held} if held else ()
         for work in self.works:
             work.keep_only(held)
             for one in kept:
@@ -205,9 +207,10 @@ def slot_connections(session: Session) -> Callable[[Slot], Connection]:
     def find(slot: Slot) -> Connection:
         owner = slot.owner
         kind = owner.mapper if isinstance(owner, InstanceState) else slot.field.column.table
-        if kind not in known:
-            known[kind] = connection_of_slot(session, slot)
-        return known[kind]
+        found = known.get(kind)
+        if found is None:
+            found = known[kind] = connection_of_slot(session, slot)
+        return found
 
     return find
 

@@ -48,7 +48,7 @@ def verify(flush: Flush, session: Session) -> None:
     for work in flush.works:
         for ref, giver in work.givers.items():
             _refuse_two_rows(flush, ref, giver, work.moved[ref], rows)
-        for ref, slot in _dropped(work):
+        for ref, slot in _dropped(work).items() if held or flush.short else ():
             if ref in held:
                 work.frame.restore(ref)
             elif flush.short and _may_be_hidden(flush, connection_of, slot):
@@ -68,20 +68,19 @@ def verify(flush: Flush, session: Session) -> None:
         )
 
 
-def _dropped(work: Work) -> list[tuple[Ref, Slot]]:
+def _dropped(work: Work) -> dict[Ref, Slot]:
     dropped = work.frame.dropped
-    return [(ref, slot) for ref, slot in work.left.items() if ref in dropped]
+    return {ref: slot for ref, slot in work.left.items() if ref in dropped}
 
 
 def _read_rows(flush: Flush, connection_of: ConnectionOf) -> Rows:
     """Read the rows that let go of an object in this flush, or could not be locked, unless they are gone for certain."""
     wanted: dict[tuple[Connection, Mapper[Any]], dict[tuple[Any, ...], RowKey]] = {}
-    slots = [slot for work in flush.works for slot in (*(slot for _, slot in _dropped(work)), *work.givers.values())]
+    slots = [slot for work in flush.works for slot in (*_dropped(work).values(), *work.givers.values())]
     gone: dict[tuple[Connection, Field], bool] = {}
     for slot in (*slots, *flush.unsure):
         owner, column = slot
-        key = flush.keys.get(owner) if isinstance(owner, InstanceState) else None
-        if not isinstance(owner, InstanceState) or key is None:
+        if not isinstance(owner, InstanceState) or (key := flush.keys.get(owner)) is None:
             continue
         connection = connection_of(slot)
         if flush.deletes(owner):
