@@ -45,8 +45,8 @@ def one_commit_each(world: World, count: int = 200) -> Iterator[Row]:
                 await session.commit()
 
     what = f"insert {count} x 10 KB, one commit each"
-    yield at_most(what, f"{world.name}, sync", floor, ours, 1.15)
-    yield at_most(what, f"{world.name}, async", world.awaited(floor_async), world.awaited(ours_async), 1.15)
+    yield at_most(what, f"{world.name}, sync", floor, ours, 1.15, rounds=15)
+    yield at_most(what, f"{world.name}, async", world.awaited(floor_async), world.awaited(ours_async), 1.15, rounds=15)
 
 
 def one_commit(
