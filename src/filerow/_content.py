@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = (
     "AsyncContent",
     "BytesContent",
+    "Claimed",
     "Content",
     "FileContent",
     "Meter",
@@ -63,6 +64,26 @@ CHUNK = 1 << 20
 """Bytes read from a file at a time."""
 
 
+class Claimed(NamedTuple):
+    """What a client has uploaded straight to a store, and may become one file, by its claim.
+
+    Attributes:
+        backend: Key of the backend that it was uploaded to.
+        path: Where. The client may write there until its claim expires.
+        version: Its version, in a bucket that keeps them.
+        marker: The path of the object that says, where no outbox does, that the claim was used.
+        checksum: ``sha256:<hex>`` that it was announced with, if any.
+        column: ``table.column`` that it is for, where nobody has compared that yet.
+    """
+
+    backend: str
+    path: str
+    version: str | None
+    marker: str
+    checksum: str | None = None
+    column: str = ""
+
+
 class Content(ABC):
     """Bytes on their way in.
 
@@ -73,6 +94,7 @@ class Content(ABC):
         content_type: A media type the source claims.
         peekable: :meth:`peek` works, so the content can be checked at the line that assigns it.
         passed: Which validators have seen these bytes, and for which field.
+        claimed: The client's upload that these bytes are; whoever stores them uses its claim.
     """
 
     size: int | None = None
@@ -81,10 +103,15 @@ class Content(ABC):
     content_type: str | None = None
     peekable: bool = False
     passed: tuple[tuple[object, str], ...] = ()
+    claimed: Claimed | None = None
 
     @abstractmethod
     def chunks(self) -> Iterator[Buffer] | AsyncIterator[Buffer]:
         """Iterate over the bytes from their start."""
+
+    def chunks_async(self) -> AsyncIterator[Buffer] | None:
+        """Iterate over the bytes without blocking the event loop; ``None`` where that takes a thread."""
+        return None
 
     def peek(self, offset: int, size: int) -> bytes:
         """Return up to ``size`` bytes from an offset, fewer only at the end; whoever reads this content does not notice."""
@@ -240,6 +267,9 @@ class AsyncContent(Content):
         self._source = None if self.replayable else _source_of(chunks)
         if inspect.isasyncgen(chunks) and chunks.ag_frame is None:
             raise _read_before()
+
+    def chunks_async(self) -> AsyncIterator[Buffer]:
+        return self.chunks()
 
     async def chunks(self) -> AsyncIterator[Buffer]:
         again, self._started = self._started, True
@@ -636,9 +666,9 @@ async def prepare_async(content: Content, meter: Meter) -> Prepared:
     """Open content on the event loop without blocking it; see :func:`prepare`."""
     if isinstance(content, BytesContent) and len(content.data) <= _INLINE_HASH:
         return prepare(content, meter)
-    if not isinstance(content, AsyncContent):
+    source = content.chunks_async()
+    if source is None:
         return await in_thread(prepare, content, meter)
-    source = content.chunks()
     first: list[Buffer] = []
     held = 0
     async for chunk in source:

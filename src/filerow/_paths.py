@@ -35,6 +35,9 @@ STAGING = "staged"
 PROBES = "probes"
 """The folder, in that one, of objects by which a store is tried. A process that is killed leaves its probe to a sweep."""
 
+CLAIMS = "claims"
+"""The folder, beside that, of objects that say which claims were used. A sweep removes them when nobody can use them any more."""
+
 RECORD = f"{STAGING}/places/00000000000070008000000000000000.json"
 """The object that says which database may delete in this place; named as a generated path is, so that nobody chooses it."""
 

@@ -69,8 +69,12 @@ class Store:
         return DirectUploads(column, **{"secret": SECRET, **self.options, **options})
 
     def paths(self) -> set[str]:
-        """What is stored, all of it."""
-        return {info.path for info in self.backend.list()}
+        """What is stored, but for the marks of used claims."""
+        return {info.path for info in self.backend.list() if not info.path.startswith("staged/claims/")}
+
+    def marks(self) -> set[str]:
+        """The marks of used claims."""
+        return {info.path for info in self.backend.list("staged/claims")}
 
 
 @pytest.fixture
@@ -173,6 +177,14 @@ def session() -> Iterator[Session]:
     with Session(engine) as opened:
         yield opened
     engine.dispose()
+
+
+def kept(session: Session, file: FileObject, column: Any = Document.image) -> FileObject:
+    """Commit a new row with a file, and return it."""
+    value = [file] if column.type.multiple else file
+    session.add(column.class_(**{column.key: value}))
+    session.commit()
+    return file
 
 
 Send = Callable[..., int]

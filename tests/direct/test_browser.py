@@ -14,11 +14,13 @@ import pytest
 from filerow import storages
 from filerow.backends.memory import MemoryBackend
 from filerow.direct import DirectUploads
-from tests.direct.conftest import JPEG, PNG, SECRET, Document, Store, make_store, s3_backend
+from tests.direct.conftest import JPEG, PNG, SECRET, Document, Store, kept, make_store, s3_backend
 from tests.direct.site import Site
 from tests.servers._relay import CHUNK, Relay
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
     from tests.servers._s3 import S3Server
     from tests.servers.azurite import AzuriteServer
     from tests.servers.chromium import Chromium, Page
@@ -95,14 +97,14 @@ def upload(page: Page, file: str, options: str) -> Any:
 
 
 @pytest.mark.one_in(2)
-def test_a_browser_uploads_and_its_form_has_the_claim(page: Page, browsed: Store) -> None:
+def test_a_browser_uploads_and_its_form_has_the_claim(page: Page, browsed: Store, session: Session) -> None:
     answer = upload(
         page, file_of(PNG, "cat.png", "image/png"), "{url: '/uploads/image', input: document.getElementById('claim')}"
     )
     assert answer.get("claim"), answer
     assert answer["form"] == answer["claim"]
     assert answer["seen"][-1] == {"loaded": len(PNG), "total": len(PNG)}
-    file = browsed.uploads().claim(answer["claim"])
+    file = kept(session, browsed.uploads().claim(answer["claim"]))
     assert (file.filename, file.content_type, file.get_content()) == ("cat.png", "image/png", PNG)
     assert browsed.paths() == {file.path}
 
@@ -124,9 +126,9 @@ def test_progress_is_told_while_bytes_are_sent(page: Page, browsed: Store) -> No
 
 
 @pytest.mark.parametrize("browsed", ["local"], indirect=True)
-def test_the_bytes_tell_the_type_and_not_the_extension(page: Page, browsed: Store) -> None:
+def test_the_bytes_tell_the_type_and_not_the_extension(page: Page, browsed: Store, session: Session) -> None:
     answer = upload(page, file_of(JPEG, "saved-as.png", "image/png"), "{url: '/uploads/image'}")
-    assert browsed.uploads().claim(answer["claim"]).content_type == "image/jpeg"
+    assert kept(session, browsed.uploads().claim(answer["claim"])).content_type == "image/jpeg"
 
 
 @pytest.mark.parametrize("browsed", ["local"], indirect=True)
@@ -225,7 +227,7 @@ def parts(site: Site, s3_server: S3Server, open_bucket: str) -> Iterator[tuple[L
         storages.clear_backends()
 
 
-def test_a_connection_lost_in_the_middle_costs_one_part(page: Page, parts: tuple[LossyRelay, Store]) -> None:
+def test_a_connection_lost_in_the_middle_costs_one_part(page: Page, parts: tuple[LossyRelay, Store], session: Session) -> None:
     relay, store = parts
     relay.cuts = 2
     answer = upload(page, MAKE_LARGE, "{url: '/uploads/large'}")
@@ -233,7 +235,7 @@ def test_a_connection_lost_in_the_middle_costs_one_part(page: Page, parts: tuple
     assert relay.cuts == 0
     assert relay.passed < LARGE + (6 << 20)
     assert store.site.actions == ["begin"]
-    file = store.uploads(Document.anything).claim(answer["claim"])
+    file = kept(session, store.uploads(Document.anything).claim(answer["claim"]), Document.anything)
     assert file.get_content() == b"\x07" * LARGE
     assert store.paths() == {file.path}
 

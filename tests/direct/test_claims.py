@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session
 
 from filerow import FileObject, storages
 from filerow.backends.obstore import ObstoreBackend
@@ -20,14 +23,23 @@ from filerow.exceptions import (
     InvalidTokenError,
     UnsupportedOperationError,
 )
-from tests.direct.conftest import EVERY_STORE, EXACT_STORES, HTML, JPEG, PNG, SECRET, Document, Send, Side, Store, make_store
+from tests.direct.conftest import (
+    EVERY_STORE,
+    EXACT_STORES,
+    HTML,
+    JPEG,
+    PNG,
+    SECRET,
+    Base,
+    Document,
+    Send,
+    Side,
+    Store,
+    make_store,
+)
 from tests.tokens import sealed
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from sqlalchemy.orm import Session
-
     from filerow.direct import Ticket
     from tests.direct.site import Site
 
@@ -73,17 +85,30 @@ def test_what_a_client_uploaded_becomes_the_row_s_file(store: Store, side: Side,
 
 
 @pytest.mark.parametrize("store", EVERY_STORE, indirect=True)
-def test_a_claim_makes_one_file(store: Store, side: Side, send: Send) -> None:
+def test_a_claim_makes_one_file(store: Store, side: Side, send: Send, session: Session) -> None:
     uploads = store.uploads()
     ticket = uploaded(side, uploads, send)
-    file = side(uploads, "claim", ticket.claim)
+    file, again = side(uploads, "claim", ticket.claim), side(uploads, "claim", ticket.claim)
+    assert file.state.value == "pending", "a form error must burn nothing"
+    session.add(Document(image=file))
+    session.commit()
+    assert send(ticket, PNG) in {200, 201, 204}  # the URL is still good
+    for second in (again, side(uploads, "claim", ticket.claim)):
+        session.add(Document(image=second))
+        with pytest.raises(ClaimError, match="used before"):
+            session.commit()
+        session.rollback()
+    side(uploads, "abort", ticket.claim)
     with pytest.raises(ClaimError, match="used before"):
         side(uploads, "claim", ticket.claim)
     assert store.paths() == {file.path}
+    assert len(store.marks()) == 1
 
 
 @pytest.mark.parametrize("store", EXACT_STORES, indirect=True)
-def test_of_many_who_use_a_claim_at_once_one_gets_the_file(store: Store, side: Side, send: Send) -> None:
+def test_of_many_who_use_a_claim_at_once_one_gets_the_file(store: Store, side: Side, send: Send, tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path / 'db'}")
+    Base.metadata.create_all(engine)
     uploads = store.uploads()
     ticket = uploaded(side, uploads, send)
     together = threading.Barrier(4)
@@ -91,11 +116,16 @@ def test_of_many_who_use_a_claim_at_once_one_gets_the_file(store: Store, side: S
     refused: list[FilerowError] = []
 
     def use() -> None:
+        file = side(uploads, "claim", ticket.claim)
         together.wait()
-        try:
-            files.append(side(uploads, "claim", ticket.claim))
-        except FilerowError as error:
-            refused.append(error)
+        with Session(engine, expire_on_commit=False) as mine:
+            mine.add(Document(image=file))
+            try:
+                mine.commit()
+            except FilerowError as error:
+                refused.append(error)
+            else:
+                files.append(file)
 
     threads = [threading.Thread(target=use) for _ in range(4)]
     for thread in threads:
@@ -105,17 +135,18 @@ def test_of_many_who_use_a_claim_at_once_one_gets_the_file(store: Store, side: S
     assert [type(error) for error in refused] == [ClaimError] * 3, refused
     assert store.paths() == {file.path for file in files}
     assert files[0].get_content() == PNG
+    engine.dispose()
 
 
-def test_what_is_uploaded_after_the_claim_reaches_no_row(store: Store, side: Side, send: Send) -> None:
+def test_what_is_uploaded_after_the_commit_reaches_no_row(store: Store, side: Side, send: Send, session: Session) -> None:
     uploads = store.uploads()
     ticket = uploaded(side, uploads, send)
     file = side(uploads, "claim", ticket.claim)
+    session.add(Document(image=file))
+    session.commit()
     other = PNG[:-1] + b"!"
     assert send(ticket, other) in {200, 201, 204}  # the URL is still good
     assert file.get_content() == PNG
-    with pytest.raises(ClaimError, match="used before"):
-        side(uploads, "claim", ticket.claim)
     assert len(store.paths()) == 2  # the second upload is an orphan, which a sweep removes
     side(uploads, "abort", ticket.claim)
     assert store.paths() == {file.path}
@@ -130,6 +161,31 @@ def test_a_claim_for_nothing_is_refused(store: Store, side: Side) -> None:
     assert store.paths() == set()
 
 
+@pytest.mark.parametrize("store", ["s3-post", "azure"], indirect=True)  # our own route takes a second upload for the first
+@pytest.mark.parametrize("body", [HTML, JPEG], ids=["html", "jpeg"])
+def test_what_is_uploaded_after_a_look_is_checked_as_what_was_there(
+    store: Store, side: Side, send: Send, session: Session, body: bytes
+) -> None:
+    uploads = store.uploads()
+    ticket = uploaded(side, uploads, send)
+    file = side(uploads, "claim", ticket.claim)
+    assert send(ticket, body) in {200, 201, 204}
+    session.add(Document(image=file))
+    if body is JPEG:  # which the column takes, and which is stored as what it is
+        session.commit()
+        assert (file.content_type, file.get_content()) == ("image/jpeg", JPEG)
+        return
+    with pytest.raises(ContentTypeError):
+        session.commit()
+    session.rollback()
+    assert store.marks() == set()
+    assert len(store.paths()) == 1
+    assert send(ticket, PNG) in {200, 201, 204}
+    session.add(Document(image=file))
+    session.commit()
+    assert file.get_content() == PNG
+
+
 @pytest.mark.parametrize("body", [HTML, JPEG], ids=["html", "jpeg"])
 def test_an_object_of_another_type_is_refused_and_removed(store: Store, side: Side, send: Send, body: bytes) -> None:
     uploads = store.uploads()
@@ -140,15 +196,22 @@ def test_an_object_of_another_type_is_refused_and_removed(store: Store, side: Si
     assert store.paths() == set()
 
 
-def test_an_object_stored_as_another_type_is_refused_by_the_store_or_with_its_claim(store: Store, side: Side, send: Send) -> None:
+def test_an_object_stored_as_another_type_is_refused_by_the_store_or_stored_anew_as_what_it_is(
+    store: Store, side: Side, send: Send, session: Session
+) -> None:
     uploads = store.uploads()
     ticket = side(uploads, "begin", **IMAGE)
     changed = {"Content-Type": "text/html"}
     stored = send(ticket, PNG, fields={**ticket.fields, **changed}, headers={**ticket.headers, **changed}) in {200, 201, 204}
     assert stored == (store.kind == "azure")  # the one store that cannot bind a type
-    with pytest.raises(ContentTypeError if stored else ClaimError):
-        side(uploads, "claim", ticket.claim)
-    assert store.paths() == set()
+    if not stored:
+        with pytest.raises(ClaimError):
+            side(uploads, "claim", ticket.claim)
+        return
+    file = side(uploads, "claim", ticket.claim)
+    session.add(Document(image=file))
+    session.commit()
+    assert store.backend.head(file.path).content_type == "image/png"
 
 
 @pytest.mark.parametrize("store", EXACT_STORES, indirect=True)
@@ -163,16 +226,24 @@ def test_an_object_of_another_size_is_refused_by_the_store_or_with_its_claim(sto
         assert store.paths() == set()
 
 
-def test_an_object_of_another_checksum_is_refused_by_the_store_or_with_its_claim(store: Store, side: Side, send: Send) -> None:
+def test_an_object_of_another_checksum_is_refused_by_the_store_or_when_it_is_read(
+    store: Store, side: Side, send: Send, session: Session
+) -> None:
     uploads = store.uploads()
     ticket = side(uploads, "begin", **IMAGE, checksum=digest(PNG))
     stored = send(ticket, PNG[:-1] + b"!") in {200, 201, 204}
     assert stored == (not store.kind.startswith("s3"))
-    with pytest.raises(ClaimError, match="announced with sha256" if stored else "nothing was uploaded"):
-        side(uploads, "claim", ticket.claim)
-    assert store.paths() == set()
+    with pytest.raises(ClaimError, match="announced with checksum sha256" if stored else "nothing was uploaded"):
+        session.add(Document(image=side(uploads, "claim", ticket.claim)))
+        session.commit()
+    session.rollback()
+    assert store.marks() == set()
+    assert len(store.paths()) == stored  # the upload, for another try
     ticket = uploaded(side, uploads, send, checksum=digest(PNG))
-    assert side(uploads, "claim", ticket.claim).checksum == digest(PNG)
+    file = side(uploads, "claim", ticket.claim)
+    session.add(Document(image=file))
+    session.commit()
+    assert file.checksum == digest(PNG)
 
 
 @pytest.mark.servers
@@ -217,7 +288,9 @@ def test_a_list_takes_one_file_for_each_claim(store: Store, side: Side, send: Se
     document.pages.append(side(uploads, "claim", second))
     session.commit()
     document.pages.append(side(uploads, "claim", third))
+    session.flush()
     session.rollback()
+    assert len(store.marks()) == 2
     assert [page.filename for page in document.pages] == ["a.png", "b.png"]
     assert [page.get_content() for page in document.pages] == [PNG, PNG]
     for claim in (first, second):
@@ -226,7 +299,11 @@ def test_a_list_takes_one_file_for_each_claim(store: Store, side: Side, send: Se
     del document.pages[0]
     session.commit()
     assert {page.path for page in document.pages} < store.paths()
-    assert len(store.paths()) == 2  # and the one that was rolled back, staged, for a sweep
+    assert len(store.paths()) == 2  # and what was uploaded for the third
+    document.pages.append(side(uploads, "claim", third))
+    session.commit()
+    assert [page.filename for page in document.pages] == ["b.png", "c.png"]
+    assert store.paths() == {page.path for page in document.pages}
 
 
 def test_an_aborted_upload_leaves_nothing(store: Store, side: Side, send: Send) -> None:
@@ -278,18 +355,27 @@ def test_a_claim_alone_brings_the_column_s_rules(store: Store, side: Side, send:
 
 
 @pytest.mark.parametrize("store", ["memory", "s3-post"], indirect=True)
-def test_after_a_rollback_a_claimed_file_is_staged_as_any_other(store: Store, side: Side, send: Send, session: Session) -> None:
+def test_after_a_rollback_a_claim_is_as_good_as_before(store: Store, side: Side, send: Send, session: Session) -> None:
     uploads = store.uploads()
-    file = side(uploads, "claim", uploaded(side, uploads, send).claim)
+    claim = uploaded(side, uploads, send).claim
+    file = side(uploads, "claim", claim)
+    before = store.paths()
     session.add(Document(image=file))
     session.flush()
+    assert len(store.marks()) == 1
     session.rollback()
-    assert file.state.value == "staged"
-    assert store.paths() == {file.path}
+    assert file.state.value == "pending"
+    assert (store.paths(), store.marks()) == (before, set())
+    with session.begin_nested() as savepoint:
+        session.add(Document(image=side(uploads, "claim", claim)))
+        session.flush()
+        savepoint.rollback()
+    assert (store.paths(), store.marks()) == (before, set())
     session.add(Document(image=file))
     session.commit()
     assert file.get_content() == PNG
     assert store.paths() == {file.path}
+    assert len(store.marks()) == 1
 
 
 @pytest.mark.parametrize("store", ["memory", "s3-post"], indirect=True)

@@ -5,17 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from sqlalchemy import create_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from filerow import storages
+from filerow import FileObject, StoredObject, storages
 from filerow.backends.obstore import ObstoreBackend
 from filerow.direct import DirectUploads
 from filerow.exceptions import ClaimError, UnsupportedOperationError
+from filerow.outbox import Outbox
 from tests.backends.stores import s3_options
 from tests.direct.conftest import PNG, SECRET, Document, Send, Side, s3_backend
 from tests.servers._s3 import S3Server
 from tests.servers.limited_s3 import LIMITED, LimitedS3, Limits
 
 pytestmark = pytest.mark.servers
+
+
+class NotedBase(DeclarativeBase):
+    pass
+
+
+class Noted(NotedBase):
+    __tablename__ = "noted"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    image: Mapped[FileObject | None] = mapped_column(StoredObject("direct", content_types=["image/png"]))
+
+
+Outbox(NotedBase.metadata)
 
 IMAGE = {"filename": "cat.png", "size": len(PNG), "content_type": "image/png"}
 
@@ -29,43 +45,86 @@ def limited(s3_server: S3Server) -> Iterator[LimitedS3]:
 
 
 @pytest.mark.parametrize("name", ["ignores-conditions", "answers-501", "answers-400"])
-def test_no_claim_is_redeemed_where_it_could_be_twice(limited: LimitedS3, side: Side, send: Send, name: str) -> None:
-    limited.limits = LIMITED[name]
+def test_no_upload_begins_where_a_claim_could_be_used_twice(
+    limited: LimitedS3, side: Side, send: Send, session: Session, name: str
+) -> None:
     uploads = DirectUploads(Document.image, secret=SECRET)
-    ticket = side(uploads, "begin", **IMAGE)
-    assert send(ticket, PNG) == 204
-    for _ in range(2):
-        with pytest.raises(UnsupportedOperationError, match="second writer"):
-            side(uploads, "claim", ticket.claim)
+    old = side(uploads, "begin", **IMAGE)
+    assert send(old, PNG) == 204
+    limited.limits = LIMITED[name]
+    again = storages.get_backend("direct")  # another process, which has not asked the store yet
+    storages.clear_backends()
+    assert isinstance(again, ObstoreBackend)
+    storages.register_backend(ObstoreBackend("direct", again.store))
+    with pytest.raises(UnsupportedOperationError, match=r"works once.*Outbox"):
+        side(uploads, "begin", **IMAGE)
+    session.add(Document(image=side(uploads, "claim", old.claim)))
+    with pytest.raises(UnsupportedOperationError, match="second writer"):
+        session.commit()
     assert [info.size for info in storages.get_backend("direct").list()] == [len(PNG)]
 
 
-def test_no_upload_begins_where_conditions_are_switched_off(s3_server: S3Server, side: Side) -> None:
+@pytest.mark.parametrize("name", ["ignores-conditions", "answers-501", "answers-400"])
+def test_with_an_outbox_a_claim_makes_one_file_everywhere(limited: LimitedS3, side: Side, send: Send, name: str) -> None:
+    limited.limits = LIMITED[name]
+    engine = create_engine("sqlite://")
+    Noted.metadata.create_all(engine)
+    uploads = DirectUploads(Noted.image, secret=SECRET)
+    ticket = side(uploads, "begin", **IMAGE)
+    assert send(ticket, PNG) == 204
+    files = [side(uploads, "claim", ticket.claim) for _ in range(2)]
+    with Session(engine) as session:
+        session.add(Noted(image=files[0]))
+        session.flush()
+        session.rollback()
+        session.add(Noted(image=files[0]))
+        session.commit()
+        assert send(ticket, PNG) == 204
+        session.add(Noted(image=files[1]))
+        with pytest.raises(ClaimError, match="used before"):
+            session.commit()
+        session.rollback()
+        side(uploads, "abort", ticket.claim)
+        assert [info.path for info in storages.get_backend("direct").list()] == [files[0].path]
+        assert files[0].get_content() == PNG
+    engine.dispose()
+
+
+def test_no_upload_begins_where_conditions_are_switched_off(
+    s3_server: S3Server, side: Side, send: Send, session: Session
+) -> None:
     backend = s3_backend(s3_server)
     claim = DirectUploads(Document.image, secret=SECRET)
     storages.register_backend(backend)
     ticket = side(claim, "begin", **IMAGE)
+    assert send(ticket, PNG) == 204
     storages.clear_backends()
     url = f"s3://{backend.store.config['bucket']}/{backend.store.prefix}"
     options = s3_options(s3_server) | {"aws_conditional_put": "disabled"}
     storages.register_backend(ObstoreBackend("direct", url, **options))
     with pytest.raises(UnsupportedOperationError, match="works once"):
         side(claim, "begin", **IMAGE)
+    session.add(Document(image=side(claim, "claim", ticket.claim)))
     with pytest.raises(UnsupportedOperationError, match="works once"):
-        side(claim, "claim", ticket.claim)
+        session.commit()
     storages.clear_backends()
 
 
 @pytest.mark.parametrize("name", ["ignores-on-copies", "ignores-on-uploads", "no-bulk-delete", "no-bulk-delete-501"])
-def test_a_claim_makes_one_file_where_paths_are_kept(limited: LimitedS3, side: Side, send: Send, name: str) -> None:
+def test_a_claim_makes_one_file_where_paths_are_kept(
+    limited: LimitedS3, side: Side, send: Send, session: Session, name: str
+) -> None:
     limited.limits = LIMITED[name]
     uploads = DirectUploads(Document.image, secret=SECRET)
     ticket = side(uploads, "begin", **IMAGE)
     assert send(ticket, PNG) == 204
     file = side(uploads, "claim", ticket.claim)
+    session.add(Document(image=file))
+    session.commit()
     assert send(ticket, PNG) == 204
+    session.add(Document(image=side(uploads, "claim", ticket.claim)))
     with pytest.raises(ClaimError, match="used before"):
-        side(uploads, "claim", ticket.claim)
+        session.commit()
     assert file.get_content() == PNG
 
 
@@ -79,7 +138,9 @@ def test_a_claim_without_an_upload_says_so_where_missing_is_forbidden(limited: L
     assert side(uploads, "claim", ticket.claim).get_content() == PNG
 
 
-def test_a_claim_leaves_no_second_version(limited: LimitedS3, side: Side, send: Send, s3_server: S3Server) -> None:
+def test_a_claim_leaves_no_second_version(
+    limited: LimitedS3, side: Side, send: Send, session: Session, s3_server: S3Server
+) -> None:
     bucket = s3_server.make_bucket()
     s3_server.client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     storages.clear_backends()
@@ -88,7 +149,11 @@ def test_a_claim_leaves_no_second_version(limited: LimitedS3, side: Side, send: 
     ticket = side(uploads, "begin", **IMAGE)
     assert send(ticket, PNG) == 204
     file = side(uploads, "claim", ticket.claim)
+    session.add(Document(image=file))
+    session.commit()
     versions = s3_server.client.list_object_versions(Bucket=bucket)
-    held = [(one["Key"].endswith(file.path), one["Size"]) for one in versions["Versions"] if one["Size"] > 1]
+    held = [
+        (one["Key"].endswith(file.path), one["Size"]) for one in versions["Versions"] if one["Size"] > 40
+    ]  # a mark is shorter
     assert held == [(True, len(PNG))]
     assert not [one for one in versions.get("DeleteMarkers", []) if not one["Key"].count("staged/")]

@@ -8,13 +8,15 @@ import re
 import struct
 from collections.abc import AsyncIterator, Iterator, Mapping
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import create_engine
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from filerow import FileObject, Inspection, PathRequest, StoredObject, storages
-from filerow.backends.base import ObjectInfo
 from filerow.backends.memory import MemoryBackend
 from filerow.direct import DirectUploads
 from filerow.exceptions import (
@@ -27,7 +29,7 @@ from filerow.exceptions import (
     SecretError,
     StorageError,
 )
-from tests.direct.conftest import JPEG, PNG, SECRET, Base, Document, Send, Side
+from tests.direct.conftest import JPEG, PNG, SECRET, Base, Document, Send, Side, kept
 from tests.direct.site import Site
 from tests.tokens import said_by
 
@@ -57,7 +59,7 @@ class Strict(Base):
     checked: Mapped[FileObject | None] = mapped_column(StoredObject("direct", validators=[no_cats]))
     awaited: Mapped[FileObject | None] = mapped_column(StoredObject("direct", validators=[no_dogs]))
     typed: Mapped[FileObject | None] = mapped_column(StoredObject("direct", content_types=["application/vnd.example"]))
-    number: Mapped[int]
+    number: Mapped[int | None]
 
 
 @pytest.fixture
@@ -69,7 +71,7 @@ def backend(site: Site) -> Iterator[MemoryBackend]:
 
 
 def paths(backend: MemoryBackend) -> list[str]:
-    return [info.path for info in backend.list()]
+    return [info.path for info in backend.list() if not info.path.startswith("staged/claims/")]
 
 
 @pytest.mark.parametrize(
@@ -198,69 +200,78 @@ def test_a_type_that_the_column_does_not_allow_is_refused_with_the_claim_alone(
     assert paths(backend) == []
 
 
-def test_a_column_s_own_path_is_where_the_file_ends(backend: MemoryBackend, side: Side, send: Send) -> None:
+def test_a_column_s_own_path_is_where_the_file_ends(backend: MemoryBackend, side: Side, send: Send, session: Session) -> None:
     uploads = DirectUploads(Strict.chosen, secret=SECRET)
     ticket = uploads.begin(**IMAGE)
     assert "/strict/chosen/" in ticket.url
     assert send(ticket, PNG) == 201
-    file = side(uploads, "claim", ticket.claim)
+    file = kept(session, side(uploads, "claim", ticket.claim), Strict.chosen)
     assert file.path.startswith("by-year/2026/")
     assert paths(backend) == [file.path]
 
 
-def test_validators_judge_what_was_uploaded(backend: MemoryBackend, side: Side, send: Send) -> None:
+def test_validators_judge_what_is_stored(backend: MemoryBackend, side: Side, send: Send, session: Session) -> None:
     uploads = DirectUploads(Strict.checked, secret=SECRET)
     good, bad, later = uploads.begin(**IMAGE), uploads.begin(**IMAGE), uploads.begin(**IMAGE)
     cat = PNG[:-3] + b"cat"
     assert [send(good, PNG), send(bad, cat), send(later, PNG)] == [201] * 3
-    assert side(uploads, "claim", good.claim).metadata == {"checked": "image/png"}
-    with pytest.raises(FileValidationError, match="no cats"):
-        side(uploads, "claim", bad.claim)
-    with pytest.raises(ClaimError, match="has validators"):  # which must not be left out
-        side(FileObject, "from_claim", later.claim, secret=SECRET)
-    assert side(FileObject, "from_claim", later.claim, Strict.checked, secret=SECRET).metadata == {"checked": "image/png"}
-    assert len(paths(backend)) == 2
+    assert kept(session, side(uploads, "claim", good.claim), Strict.checked).metadata == {"checked": "image/png"}
+    for file in (side(uploads, "claim", bad.claim), side(FileObject, "from_claim", bad.claim, secret=SECRET)):
+        with pytest.raises(FileValidationError, match="no cats"):
+            kept(session, file, Strict.checked)
+        session.rollback()
+        with pytest.raises(FileValidationError, match="no cats"):
+            side(Strict.checked.type, "check", file)
+    file = side(FileObject, "from_claim", later.claim, secret=SECRET)
+    assert side(Strict.checked.type, "check", file) is file
+    assert file.metadata == {"checked": "image/png"}
+    said = said_by(later.claim)
+    backend.delete(said["path"])
+    backend.put(said["path"], cat)  # after the check, whose bytes are those that are stored
+    assert kept(session, file, Strict.checked).get_content() == PNG
+    with pytest.raises(ClaimError, match="used before"):
+        kept(session, side(uploads, "claim", good.claim), Strict.checked)
+    assert len(paths(backend)) == 3  # with the refused one, which may be claimed again
 
 
-def test_asynchronous_validators_judge_what_was_uploaded(backend: MemoryBackend, send: Send) -> None:
-    uploads, side = DirectUploads(Strict.awaited, secret=SECRET), Side("async")
+async def test_asynchronous_validators_judge_what_was_uploaded(backend: MemoryBackend, send: Send) -> None:
+    uploads = DirectUploads(Strict.awaited, secret=SECRET)
     good, bad = uploads.begin(**IMAGE), uploads.begin(**IMAGE)
-    assert [send(good, PNG), send(bad, PNG[:-3] + b"dog")] == [201] * 2
-    assert side(uploads, "claim", good.claim).get_content() == PNG
+    assert [await asyncio.to_thread(send, ticket, body) for ticket, body in ((good, PNG), (bad, PNG[:-3] + b"dog"))] == [201] * 2
+    assert (await Strict.awaited.type.check_async(await uploads.claim_async(good.claim))).get_content() == PNG
     with pytest.raises(FileValidationError, match="no dogs"):
-        side(uploads, "claim", bad.claim)
-    assert len(paths(backend)) == 1
+        await Strict.awaited.type.check_async(await uploads.claim_async(bad.claim))
 
 
-class Counting(MemoryBackend):
-    """Counts its copies."""
+class CountingReads(MemoryBackend):
+    """Counts the reads of parts, each of which is a request to a store that is one.
 
-    copies = 0
+    Attributes:
+        reads: How many bytes each of them asked for.
+    """
 
-    def copy(self, source: str, target: str) -> ObjectInfo:
-        self.copies += 1
-        return super().copy(source, target)
+    reads: tuple[int, ...] = ()
 
-    async def copy_async(self, source: str, target: str) -> ObjectInfo:
-        self.copies += 1
-        return await super().copy_async(source, target)
+    def _read(self, path: str, start: int, end: int | None) -> bytes:
+        self.reads = (*self.reads, (end or start) - start)
+        return super()._read(path, start, end)
 
 
-def test_what_is_too_large_is_not_even_copied(side: Side) -> None:
-    backend = Counting("direct", base_url="/files", secret=SECRET)
+def test_what_has_another_size_is_not_even_read(side: Side, session: Session) -> None:
+    backend = CountingReads("direct", base_url="/files", secret=SECRET)
     storages.register_backend(backend)
     try:
         uploads = DirectUploads(Document.image, secret=SECRET)
-        for body, copies in ((PNG + b"x", 0), (PNG, 1)):
+        for body in (PNG + b"x", PNG):
             ticket = uploads.begin(**IMAGE)
             backend.put(said_by(ticket.claim)["path"], body)
-            if copies:
+            if body == PNG:
+                assert kept(session, side(uploads, "claim", ticket.claim)).size == len(PNG)
+                continue
+            with pytest.raises(ClaimError, match="announced with"):
                 side(uploads, "claim", ticket.claim)
-            else:
-                with pytest.raises(ClaimError, match="announced with"):
-                    side(uploads, "claim", ticket.claim)
-            assert backend.copies == copies
-            assert len(paths(backend)) == copies
+            assert backend.reads == ()
+            assert paths(backend) == []
     finally:
         storages.clear_backends()
 
@@ -293,34 +304,46 @@ def troubled() -> Iterator[Troubled]:
     storages.clear_backends()
 
 
-def test_after_a_failure_of_the_store_the_claim_can_be_tried_again(troubled: Troubled, side: Side) -> None:
+def test_after_a_failure_of_the_store_the_claim_can_be_tried_again(troubled: Troubled, side: Side, session: Session) -> None:
     uploads = DirectUploads(Document.image, secret=SECRET)
     ticket = uploads.begin(**IMAGE)
     path = said_by(ticket.claim)["path"]
     troubled.put(path, PNG)
     troubled.trouble = "fails"
+    file = side(uploads, "claim", ticket.claim)
     with pytest.raises(StorageError):
-        side(uploads, "claim", ticket.claim)
+        kept(session, file)
+    session.rollback()
     assert paths(troubled) == [path]
     troubled.trouble = None
-    assert side(uploads, "claim", ticket.claim).get_content() == PNG
+    assert kept(session, file).get_content() == PNG
 
 
-async def test_a_cancelled_claim_can_be_tried_again(troubled: Troubled) -> None:
+async def test_a_cancelled_commit_leaves_the_claim_as_it_was(troubled: Troubled, tmp_path: Path) -> None:
+    engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path / 'db'}")
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.create_all)
     uploads = DirectUploads(Document.image, secret=SECRET)
     ticket = uploads.begin(**IMAGE)
     path = said_by(ticket.claim)["path"]
     troubled.put(path, PNG)
     troubled.trouble, troubled.reached = "hangs", asyncio.Event()
-    task = asyncio.ensure_future(uploads.claim_async(ticket.claim))
-    await troubled.reached.wait()
-    assert len(paths(troubled)) == 2
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert paths(troubled) == [path]
-    troubled.trouble = None
-    assert (await uploads.claim_async(ticket.claim)).get_content() == PNG
+    file = await uploads.claim_async(ticket.claim)
+    async with AsyncSession(engine, expire_on_commit=False) as session:
+        session.add(Document(image=file))
+        task = asyncio.ensure_future(session.commit())
+        await troubled.reached.wait()
+        assert len(list(troubled.list())) == 2  # the mark
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await session.rollback()
+        assert [info.path for info in troubled.list()] == [path]
+        troubled.trouble = None
+        session.add(Document(image=file))
+        await session.commit()
+        assert await file.get_content_async() == PNG
+    await engine.dispose()
 
 
 def test_names_for_one_type_are_the_same_type(backend: MemoryBackend, side: Side, send: Send) -> None:
@@ -390,23 +413,17 @@ def test_a_claim_is_for_the_column_of_one_schema(backend: MemoryBackend, side: S
         with pytest.raises(ClaimError, match=r"for pub\.document\.file, not for priv\.document\.file"):
             side(what, method, *arguments)
     assert side(public, "claim", ticket.claim).get_content() == PNG
+    engine = create_engine("sqlite://", execution_options={"schema_translate_map": {"pub": None, "priv": None}})
+    Schemas.metadata.tables["pub.document"].create(engine)
+    with Session(engine) as session:  # a claim alone is for its own column, too
+        with pytest.raises(ClaimError, match=r"for pub\.document\.file, not for priv\.document\.file"):
+            kept(session, side(FileObject, "from_claim", ticket.claim, secret=SECRET), Private.file)
+        session.rollback()
+        assert kept(session, side(FileObject, "from_claim", ticket.claim, secret=SECRET), Public.file).get_content() == PNG
+    engine.dispose()
 
 
 # -- a header that is a long chain -----------------------------------------------------------------------------------------
-
-
-class CountingReads(MemoryBackend):
-    """Counts the reads of parts, each of which is a request to a store that is one.
-
-    Attributes:
-        reads: How many bytes each of them asked for.
-    """
-
-    reads: tuple[int, ...] = ()
-
-    def _read(self, path: str, start: int, end: int | None) -> bytes:
-        self.reads = (*self.reads, (end or start) - start)
-        return super()._read(path, start, end)
 
 
 CHAINS = {

@@ -13,7 +13,7 @@ import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias, TypedDict, TypeVar, Unpack
 
 from filerow._content import Content, content_of, expect_length, given_content, measured, measured_async, unwrap_upload
 from filerow._document import Facts, check_given, check_metadata, facts_from, located_in, to_document
@@ -75,6 +75,8 @@ class Tuning(TypedDict, total=False):
 
 
 DEFAULT_EXPIRY = 3600
+
+Kind = TypeVar("Kind", bound="FileObject")
 
 Limits: TypeAlias = tuple[str | None, int | None, int | None]
 """The type, the exact length and the greatest length that a signed upload is held to."""
@@ -358,7 +360,9 @@ class FileObject:
 
     @classmethod
     def from_claim(cls, claim: str, column: object = None, *, secret: Secret | None = None, development: bool = False) -> Self:
-        """Check what a client has uploaded straight to the store, and make it a staged file, once.
+        """Look at what a client has uploaded straight to the store, and return it as a pending file.
+
+        Its row's flush reads, checks and stores it, and uses the claim.
 
         Args:
             claim: The token that ``DirectUploads.begin`` gave to the client.
@@ -375,20 +379,16 @@ class FileObject:
         """
         from filerow.direct._redeem import redeem  # as in _copy_job
 
-        file = cls()
-        file._complete(redeem(claim, column, secret, development=development))
-        return file
+        return claimed_file(cls, redeem(claim, column, secret, development=development))
 
     @classmethod
     async def from_claim_async(
         cls, claim: str, column: object = None, *, secret: Secret | None = None, development: bool = False
     ) -> Self:
-        """Check what a client has uploaded, and make it a staged file; see :meth:`from_claim`."""
+        """Look at what a client has uploaded; see :meth:`from_claim`."""
         from filerow.direct._redeem import redeem_async  # as in _copy_job
 
-        file = cls()
-        file._complete(await redeem_async(claim, column, secret, development=development))
-        return file
+        return claimed_file(cls, await redeem_async(claim, column, secret, development=development))
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -750,6 +750,9 @@ def open_upload(file: FileObject, data: object, ignored: Tuning) -> Upload:
     if content is None:
         msg = f"{file!r} has no content to save; give it content=, or call save(data)"
         raise ContentError(msg)
+    if content.claimed is not None:
+        msg = f"{file!r} is what a client uploaded with a claim, which only a row can use up: assign it to its column, and commit"
+        raise FileStateError(msg)
     chosen = "" if is_generated(facts.path) else facts.path
     path = chosen or generate_path(STAGING, "files", facts.filename)
     return Upload(content, facts, storages.resolve(facts.backend), path, generated=not chosen)
@@ -822,6 +825,14 @@ def place_of(file: FileObject) -> tuple[str, str]:
 def content_in(file: FileObject) -> Content | None:
     """Return a file's content that is not stored yet."""
     return file._content
+
+
+def claimed_file(kind: type[Kind], content: Content) -> Kind:
+    """Return the file of a client's upload, with what was announced: its content must turn out to have the size and checksum."""
+    checksum = content.claimed.checksum if content.claimed else None
+    return kind(
+        filename=content.filename, content_type=content.content_type, size=content.size, checksum=checksum, content=content
+    )
 
 
 def attached(facts: Facts) -> FileObject:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
+from types import MappingProxyType
+from typing import Any
 
 from filerow._buffers import Buffer
-from filerow._content import BytesContent, Content, Meter, expect_length, prepare, prepare_async
+from filerow._content import BytesContent, Claimed, Content, Meter, expect_length, prepare, prepare_async
 from filerow._document import Facts
 from filerow._execution.batch import Job, raise_if, run_all, run_all_async
+from filerow._execution.steps import Call, Steps, run, run_async
 from filerow._execution.threads import in_thread, until_ended
 from filerow._log import cause_of, logger, named, objects
-from filerow._paths import is_generated
+from filerow._paths import is_generated, uuid7_hex
 from filerow._presentation import present
 from filerow._registry import storages
 from filerow._validation.checks import Checks
@@ -21,9 +24,18 @@ from filerow._validation.rules import NO_RULES, Rules
 from filerow._validation.types import OCTET_STREAM
 from filerow.backends._types import ObjectInfo, PutOptions
 from filerow.backends.base import StorageBackend
-from filerow.exceptions import FileTooSmallError, IntegrityError, StorageError, StorageTimeoutError
+from filerow.exceptions import (
+    ClaimError,
+    FileTooSmallError,
+    IntegrityError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    StorageError,
+    StorageTimeoutError,
+    UnsupportedOperationError,
+)
 
-__all__ = ("Copy", "Delete", "Inspect", "Upload", "delete_all")
+__all__ = ("Copy", "Delete", "Inspect", "Upload", "UseClaim", "delete_all", "not_once", "used_before")
 
 
 _QUICK_BYTES = 64 << 10
@@ -160,6 +172,8 @@ class Upload(Alone):
     def _expect(self, what: str, expected: object, actual: object) -> None:
         if expected is not None and expected != actual:
             msg = f"the file was announced with {what} {expected}, but its content has {actual}"
+            if self._content.claimed is not None:
+                raise ClaimError(msg)
             raise IntegrityError(msg, operation="put", backend=self._backend.key, path=self._path)
 
 
@@ -281,6 +295,86 @@ class Copy(Alone):
         )
 
 
+_TRIES = 3
+"""How often to take a path that was free again when its object was to be read."""
+
+
+class UseClaim:
+    """Notes that a claim is used, by an object at a path that only one can take; see :class:`filerow._content.Claimed`.
+
+    Args:
+        claimed: The upload that the claim is for.
+        backend: Where it is.
+
+    Raises:
+        ClaimError: It was used before.
+        UnsupportedOperationError: The store cannot keep a path free.
+    """
+
+    quick = False
+    crowd = 0
+
+    def __init__(self, claimed: Claimed, backend: StorageBackend) -> None:
+        self.claimed = claimed
+        self._backend = backend
+        self._path = claimed.marker
+        self._mark = uuid7_hex().encode()
+
+    def stop(self) -> None:
+        """One small request is finished."""
+
+    def run(self) -> None:
+        """Note it, blocking."""
+        run(self._steps())
+
+    async def run_async(self) -> None:
+        """Note it without blocking the event loop."""
+        await run_async(self._steps())
+
+    def _steps(self) -> Steps[None]:
+        backend, there = self._backend, b""
+        if not backend.capabilities.exclusive:
+            raise not_once(backend)
+        for _ in range(_TRIES):
+            try:
+                yield Call(backend.put, backend.put_async, (self._path, self._mark), {})
+            except ObjectExistsError:  # which may be by an attempt of ours, whose answer was lost
+                there = yield from self._read()
+                if there:
+                    break
+            except BaseException:
+                with suppress(StorageError):
+                    if (yield from self._read()) == self._mark:
+                        yield Call(backend.delete, backend.delete_async, (self._path,), {})
+                raise
+            else:
+                return
+        if there != self._mark:
+            raise used_before()
+
+    def _read(self) -> Steps[bytes]:
+        """Return what the object says; nothing if it is gone, for whoever made it was rolled back."""
+        try:
+            return (yield Call(self._backend.read, self._backend.read_async, (self._path,), {}))  # type: ignore[no-any-return]
+        except ObjectNotFoundError:
+            return b""
+
+
+def not_once(backend: StorageBackend) -> UnsupportedOperationError:
+    """Return the error of a store on which two requests at the same moment could both use a claim."""
+    msg = (
+        "a claim works once, and here two requests at the same moment could both use it: the store heeds no conditions, or "
+        "conditional_put='disabled' says that they are not to be used; give the models an outbox, Outbox(Base.metadata), "
+        "which keeps claims in the database, or upload through the application"
+    )
+    return UnsupportedOperationError(msg, operation="claim", backend=backend.key)
+
+
+def used_before() -> ClaimError:
+    """Return the error of a claim that has made a file already."""
+    return ClaimError("this claim was used before; a claim makes one file")
+
+
 class Inspect:
     """Finds out what is not known of an object that exists: by HEAD, and by reading it where its checksum is missing.
 
@@ -338,7 +432,7 @@ def _options(content_type: str, filename: str, *, generated: bool) -> PutOptions
     return PutOptions(shown.content_type, shown.content_disposition, create_only=not generated)
 
 
-_STORED = (IntegrityError, FileTooSmallError)
+_STORED = (ClaimError, FileTooSmallError, IntegrityError)
 
 
 def _may_exist(error: BaseException, *, generated: bool) -> bool:
@@ -441,7 +535,15 @@ def deletions(refs: Iterable[tuple[str, str]]) -> list[Delete]:
     return jobs
 
 
-def delete_all(refs: Iterable[tuple[str, str]]) -> BaseException | None:
-    """Delete objects whatever happens, and return the cancellation that arrived meanwhile, for the caller to raise."""
-    jobs = deletions(refs)
+def delete_all(refs: Iterable[tuple[str, str]], uploads: Mapping[Any, str | None] = MappingProxyType({})) -> BaseException | None:
+    """Delete objects whatever happens, and return the cancellation that arrived meanwhile, for the caller to raise.
+
+    Args:
+        refs: The objects.
+        uploads: What clients have uploaded, with their versions, of which a bucket that keeps versions is to keep none.
+    """
+    versions: dict[str, dict[str, str | None]] = {}
+    for (key, path), version in uploads.items():
+        versions.setdefault(key, {})[path] = version
+    jobs = deletions(refs) + [Delete(storages.get_backend(key), paths) for key, paths in versions.items()]
     return run_all(jobs, storages.max_concurrency).error if jobs else None

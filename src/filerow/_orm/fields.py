@@ -18,6 +18,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import ColumnProperty, Mapper
 from sqlalchemy.sql.schema import CallableColumnDefault, ScalarElementColumnDefault
 
+from filerow._content import Claimed
 from filerow._file.list import FileObjectList
 from filerow._file.object import FileObject
 from filerow._orm.column import StoredObject
@@ -79,6 +80,9 @@ class OutboxProtocol(Keeper, Protocol):
 
     def take_back(self, connection: Connection, refs: Sequence[Ref]) -> None:
         """Note that objects have a row after all."""
+
+    def use_claims(self, connection: Connection, claims: Sequence[Claimed]) -> None:
+        """Note that claims are used; an error says which was used before."""
 
 
 def outbox_in(metadata: MetaData) -> OutboxProtocol | None:

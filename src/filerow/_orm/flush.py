@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Table
 from sqlalchemy.orm import InstanceState
 
+from filerow._content import Claimed
 from filerow._document import Facts
 from filerow._execution.batch import run_all
 from filerow._file.object import (
@@ -30,7 +31,7 @@ from filerow._file.object import (
     show_metadata,
     snapshot,
 )
-from filerow._file.transfer import Copy, Inspect, Upload, delete_all
+from filerow._file.transfer import Copy, Inspect, Upload, UseClaim, delete_all
 from filerow._orm.fields import Buried, Field, OutboxProtocol, Slot, slot_of
 from filerow._orm.ledger import Frame
 from filerow._orm.ownership import Change, Plan, Ref, Store, pending, plan, ref_of
@@ -39,7 +40,7 @@ from filerow._registry import storages
 from filerow._validation.rules import Rules
 from filerow.backends._paths import check_path
 from filerow.backends.base import StorageBackend
-from filerow.exceptions import BackendMismatchError, FileStateError, ObjectNotFoundError
+from filerow.exceptions import BackendMismatchError, ClaimError, FileStateError, ObjectNotFoundError
 
 __all__ = ("Applied", "Work")
 
@@ -81,6 +82,7 @@ class Work:
         moved: Objects that changed their owner, with the new one.
         adopted: Objects that had none, such as a removed one that was had back, with the owner they got.
         givers: The slots that moved objects come from.
+        claims: The uploads of clients that objects were made of, with the slots that got them.
         outbox_of: The outbox of a column, looked up once: there are many rows, and few columns.
     """
 
@@ -94,6 +96,7 @@ class Work:
     moved: dict[Ref, Slot] = field(default_factory=dict)
     adopted: dict[Ref, Slot] = field(default_factory=dict)
     givers: dict[Ref, Slot] = field(default_factory=dict)
+    claims: dict[Ref, tuple[Claimed, Slot]] = field(default_factory=dict)
     outbox_of: Callable[[Field], OutboxProtocol | None] = field(default_factory=lambda: cache(_outbox_of))
 
     @contextmanager
@@ -112,8 +115,34 @@ class Work:
         stores = pending(changes)
         if not stores:
             return
+        claims = [(store, content.claimed) for store in stores if (content := content_in(store.file)) and content.claimed]
         with _alone([store.file for store in stores]):
+            self._mark_claims(claims)
             self._run([self._upload_job(store) for store in stores], [(s.change, s.file) for s in stores])
+        for store, claimed in claims:
+            self.claims[ref_of(store.file)] = claimed, slot_of(store.change)
+            self.frame.uploads[Ref(claimed.backend, claimed.path)] = claimed.version
+
+    def _mark_claims(self, claims: Sequence[tuple[Store, Claimed]]) -> None:
+        """Have each claim used but once, before its bytes are read; with an outbox a row sees to that, later.
+
+        Raises:
+            ClaimError: One was used before, or is for another column.
+        """
+        marked = []
+        for store, claimed in claims:
+            field = slot_of(store.change).field
+            own = f"{getattr(field.column.table, 'fullname', field.table)}.{field.column.name}"
+            if claimed.column not in {"", own}:
+                msg = f"this claim is for {claimed.column}, not for {own}"
+                raise ClaimError(msg)
+            if self.outbox_of(field) is None:
+                marked.append(claimed)
+        if marked:
+            batch = run_all([UseClaim(one, storages.get_backend(one.backend)) for one in marked], storages.max_concurrency)
+            self.frame.stored.update({Ref(job.claimed.backend, job.claimed.marker): None for job in batch.done})
+            if batch.error is not None:
+                raise batch.error
 
     def settle_owners(self, changes: Sequence[Change], made: Iterable[Ref] = ()) -> None:
         """Decide who owns what and carry it out; the pending files must be stored, and the old owners known, by now.
@@ -172,6 +201,7 @@ class Work:
         Args:
             connection_of: The connection that has written a slot.
         """
+        self._use_claims(connection_of)
         if not any(
             map(self.outbox_of, {slot.field for slots in (self.left, self.moved, self.adopted) for slot in slots.values()})
         ):
@@ -195,6 +225,15 @@ class Work:
             outbox.bury(connection, those)
         for (outbox, connection), refs in kept.items():
             outbox.take_back(connection, refs)
+
+    def _use_claims(self, connection_of: Callable[[Slot], Connection]) -> None:
+        used: dict[tuple[OutboxProtocol, Connection], list[Claimed]] = {}
+        for claimed, slot in self.claims.values():
+            outbox = self.outbox_of(slot.field)
+            if outbox is not None:
+                used.setdefault((outbox, connection_of(slot)), []).append(claimed)
+        for (outbox, connection), claims in used.items():
+            outbox.use_claims(connection, claims)
 
     # -- steps ---------------------------------------------------------------------------------------------------------
 
@@ -278,7 +317,17 @@ class Work:
             self.let_go(applied.ref, applied.slot)
         elif applied.made:  # it was made for this slot, and no row has ever named it
             self.frame.drop(applied.ref)
+            self._unclaim(applied.ref)
         restore(applied.file, applied.before)
+
+    def _unclaim(self, ref: Ref) -> None:
+        """Let a claim be used again, of whose upload no row has a file after all."""
+        claimed, _ = self.claims.pop(ref, (None, None))
+        if claimed is not None:
+            self.frame.uploads.pop(Ref(claimed.backend, claimed.path), None)
+            marker = Ref(claimed.backend, claimed.marker)
+            if marker in self.frame.stored:
+                self.frame.drop(marker)
 
 
 _GONE = (

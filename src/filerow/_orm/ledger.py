@@ -35,6 +35,8 @@ class Frame:
             once more.
         touched: Files this scope has changed, with what they were before, oldest first.
         undo: What else there is to undo, oldest first: copies that took the place of the file an attribute held.
+        uploads: What clients have uploaded and rows have now, with their versions: deleted when the outermost transaction
+            commits, and left to be tried again when this scope is undone.
     """
 
     stored: dict[Ref, None] = field(default_factory=dict)
@@ -42,6 +44,7 @@ class Frame:
     restored: dict[Ref, None] = field(default_factory=dict)
     touched: list[tuple[FileObject, Snapshot]] = field(default_factory=list)
     undo: list[Callable[[], None]] = field(default_factory=list)
+    uploads: dict[Ref, str | None] = field(default_factory=dict)
 
     def drop(self, ref: Ref, keeper: Keeper | None = None) -> None:
         """Note that an object has no owner any more, and who sees to its deletion."""
@@ -63,6 +66,7 @@ class Frame:
         self.dropped.update(inner.dropped)
         self.touched.extend(inner.touched)
         self.undo.extend(inner.undo)
+        self.uploads.update(inner.uploads)
 
     @property
     def doomed(self) -> list[Ref]:

@@ -213,7 +213,8 @@ def still_open(connections: Iterable[Connection]) -> Connection | None:
 def settle(frame: Frame) -> BaseException | None:
     """Delete what a committed transaction has dropped, or tell those who see to it; return a cancellation, to be raised later."""
     doomed = [ref for ref in frame.doomed if storages.may_delete(ref.backend) or ref in frame.stored]
-    error = delete_all(doomed) if doomed else None
+    uploads = {ref: version for ref, version in frame.uploads.items() if storages.may_delete(ref.backend)}
+    error = delete_all(doomed, uploads) if doomed or uploads else None
     for keeper in frame.keepers:
         keeper.wake()
     return error

@@ -504,7 +504,8 @@ class SessionFiles:
             outer.frame(connection).absorb(frame)
         elif outer is not None:
             give_up(frame, "a session that used several connections was closed, not committed, inside another's transaction")
-        elif frame.dropped:  # a cancellation meanwhile is raised when SQLAlchemy has finished with the transaction
+        elif frame.dropped or frame.uploads:
+            # a cancellation meanwhile is raised when SQLAlchemy has finished with the transaction
             self._interrupted = settle(frame)
 
     def _settle_outer(self) -> None:

@@ -15,7 +15,7 @@ from typing import IO, Any, NamedTuple, cast
 from weakref import finalize
 
 from filerow._buffers import Buffer
-from filerow._content import ONE_REQUEST, SNIFF_BYTES, AsyncContent, Content, FileContent, Meter, Prepared, unawaitable
+from filerow._content import ONE_REQUEST, SNIFF_BYTES, Content, FileContent, Meter, Prepared, unawaitable
 from filerow._document import Facts, check_metadata
 from filerow._execution.threads import aiterate, in_thread
 from filerow._validation.images import ReadAt, dimensions
@@ -125,6 +125,13 @@ class Checks:
         look_needs_reading = self._rules.looks_at_images
         seen = await in_thread(self._look, prepared) if look_needs_reading else self._look(prepared)
         await self._ask_async(seen)
+
+    # -- beforehand ----------------------------------------------------------------------------------------------------
+
+    def beforehand(self) -> None:
+        """Check size, type, width and height of peekable content that is read again when it is stored, and may have changed."""
+        self._check_known_size()
+        self._look()
 
     # -- all of it, on its own -----------------------------------------------------------------------------------------
 
@@ -258,6 +265,7 @@ class _Aside(FileContent):
     def __init__(self, file: IO[bytes], origin: Content) -> None:
         super().__init__(cast("Any", file), rewind=True)
         self.filename, self.content_type, self.passed = origin.filename, origin.content_type, origin.passed
+        self.claimed = origin.claimed
         finalize(self, file.close)
 
 
@@ -286,11 +294,12 @@ def _put_aside(content: Content, meter: Meter) -> Content:
 
 async def _put_aside_async(content: Content, meter: Meter) -> Content:
     """Return content that can be seen more than once; see :func:`_put_aside`."""
-    if not isinstance(content, AsyncContent):
+    source = content.chunks_async()
+    if source is None or content.peekable:
         return await in_thread(_put_aside, content, meter)
     file = _spool()
     try:
-        async for chunk in content.chunks():
+        async for chunk in source:
             meter.expect(file.tell() + len(chunk))
             await in_thread(file.write, chunk)
     except BaseException:

@@ -7,20 +7,24 @@ Everybody can read it, nobody can make one. ``_redeem`` makes a file of what was
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
-from sqlalchemy import Column, Table
+from sqlalchemy import Column, MetaData, Table
 from sqlalchemy.orm import ColumnProperty, QueryableAttribute
 
+from filerow._execution.steps import Call, Steps
+from filerow._file.transfer import not_once
 from filerow._orm.column import StoredObject
-from filerow._paths import PathRequest, generate_path, safe_extension, uuid7_hex
+from filerow._orm.fields import outbox_in
+from filerow._paths import generate_path
 from filerow._tokens import Keys, Purpose
 from filerow._validation.rules import ImageLimits, Rules
-from filerow.backends._paths import check_path
 from filerow.backends.base import StorageBackend
-from filerow.exceptions import ClaimError, UnsupportedOperationError
+from filerow.exceptions import ClaimError, StorageError
 
-__all__ = ("Claim", "Target", "UploadPart", "check_redeemable_once", "missing_of", "parts_of", "plain_rules", "target_of")
+__all__ = ("Claim", "Target", "UploadPart", "check_once_steps", "missing_of", "parts_of", "plain_rules", "target_of")
 
 
 class Target(NamedTuple):
@@ -32,6 +36,7 @@ class Target(NamedTuple):
         column: The column's name.
         type: The column's type.
         rules: What the column demands.
+        metadata: The table's; ``None`` for a column of something else.
     """
 
     name: str
@@ -39,6 +44,7 @@ class Target(NamedTuple):
     column: str
     type: StoredObject
     rules: Rules
+    metadata: MetaData | None = None
 
     @property
     def backend(self) -> str:
@@ -49,12 +55,10 @@ class Target(NamedTuple):
         """Return a path for the client to upload to; what is never claimed there is found by a sweep."""
         return generate_path(self.table, self.column, filename, shards=self.type.shards)
 
-    def final_path(self, filename: str, backend: str) -> str:
-        """Return the path that the file will have."""
-        if self.type.path is None:
-            return self.incoming_path(filename)
-        request = PathRequest(self.table, self.column, uuid7_hex(), safe_extension(filename), filename)
-        return check_path(self.type.path(request), backend, "put")
+    @property
+    def has_outbox(self) -> bool:
+        """Whether an outbox notes which claims were used; else that takes an object for each."""
+        return self.metadata is not None and outbox_in(self.metadata) is not None
 
 
 def target_of(column: object) -> Target:
@@ -72,7 +76,8 @@ def target_of(column: object) -> Target:
         raise TypeError(msg)
     table = getattr(column.table, "name", "files")
     full = column.table.fullname if isinstance(column.table, Table) else table  # two schemas may have a table of one name
-    return Target(f"{full}.{column.name}", table, column.name, column.type, column.type.rules(key or column.name))
+    metadata = column.table.metadata if isinstance(column.table, Table) else None
+    return Target(f"{full}.{column.name}", table, column.name, column.type, column.type.rules(key or column.name), metadata)
 
 
 class Claim(NamedTuple):
@@ -81,7 +86,7 @@ class Claim(NamedTuple):
     Attributes:
         backend: Key of the backend.
         path: Where the client uploads to.
-        target: Where the file will be.
+        target: Where an object says that the claim was used, if no outbox does.
         column: ``table.column`` that the file is for, with its schema where it has one.
         filename: The client's name for it, cleaned.
         size: Bytes that it must have, exactly.
@@ -91,7 +96,6 @@ class Claim(NamedTuple):
         expires_at: Seconds since the Unix epoch from which the claim is refused.
         upload_id: The store's name for a multipart upload; empty for an upload in one request.
         part_size: Bytes of each part but the last.
-        validated: The column has validators, which a sealed token cannot carry.
     """
 
     backend: str
@@ -106,7 +110,6 @@ class Claim(NamedTuple):
     expires_at: float
     upload_id: str = ""
     part_size: int = 0
-    validated: bool = False
 
     def seal(self, keys: Keys) -> str:
         """Return the token."""
@@ -141,17 +144,7 @@ class Claim(NamedTuple):
             raise ClaimError(msg)
 
     def sealed_rules(self, field: str) -> Rules:
-        """Return the rules that the claim carries.
-
-        Raises:
-            ClaimError: It cannot carry them all.
-        """
-        if self.validated:
-            msg = (
-                f"column {self.column!r} has validators, which a claim cannot carry: redeem it with uploads.claim(token), or "
-                "FileObject.from_claim(token, column)"
-            )
-            raise ClaimError(msg)
+        """Return the rules that the claim carries, for a first look; the row's own follow."""
         plain = self.rules
         image = ImageLimits(**plain.get("image", {}))
         types = tuple(plain.get("content_types", ()))
@@ -166,18 +159,23 @@ class UploadPart(NamedTuple):
     end: int
 
 
-def check_redeemable_once(backend: StorageBackend) -> None:
-    """Refuse a backend on which two requests at the same moment could both redeem a claim.
+_asked: WeakKeyDictionary[StorageBackend, bool] = WeakKeyDictionary()
+"""Whether a backend can keep a path free, where the store was asked."""
+
+
+def check_once_steps(backend: StorageBackend) -> Steps[None]:
+    """Refuse a backend on which two requests at the same moment could both use a claim, by the word of its store.
 
     Raises:
         UnsupportedOperationError: It is one.
     """
-    if not backend.capabilities.exclusive:
-        msg = (
-            "a claim works once, and here two requests at the same moment could both use it: the store heeds no conditions, or "
-            "conditional_put='disabled' says that they are not to be used; upload through the application instead"
-        )
-        raise UnsupportedOperationError(msg, operation="sign", backend=backend.key)
+    able = backend.capabilities.exclusive and _asked.get(backend, True)
+    if able and backend not in _asked:
+        with suppress(StorageError):  # asked again next time; a claim is not used on a guess either
+            limits = yield Call(backend.limits, backend.limits_async, (), {})
+            able = _asked[backend] = "create-only" not in limits
+    if not able:
+        raise not_once(backend)
 
 
 def parts_of(claim: Claim) -> list[UploadPart]:

@@ -1,41 +1,37 @@
-"""How a client's finished upload becomes a file, once.
+"""How a client's finished upload becomes the content of a file that waits for its row.
 
-The client keeps a URL for the path it uploads to until that expires, so the object there is never what a row gets: redeeming a
-claim copies it, create-only, to a second path that the claim names, and checks the copy. Whoever redeems the claim again finds
-that path taken; whatever the client uploads afterwards reaches no row.
+The client keeps a URL for the path it uploads to until that expires, so the object there is never what a row gets, nor is
+anything that the client has sent with it: headers, metadata, tags. A claim is looked at here, as far as a form wants to know at
+once, and nothing is used up. The commit reads the upload once, checks what it reads as any other content, and writes that under
+a path and with headers of ours.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 
 from filerow._buffers import Buffer
-from filerow._content import Content, Meter
+from filerow._content import Claimed, Content
 from filerow._document import Facts
 from filerow._execution.steps import Call, Steps, run, run_async
 from filerow._execution.threads import in_thread
-from filerow._file.transfer import Delete
-from filerow._presentation import present
+from filerow._file.transfer import Delete, used_before
 from filerow._registry import storages
 from filerow._tokens import Secret, resolve_keys
 from filerow._validation.checks import Checks
 from filerow._validation.rules import Rules
 from filerow._validation.types import OCTET_STREAM
 from filerow.backends._types import ObjectInfo
-from filerow.direct._claims import Claim, check_redeemable_once, missing_of, parts_of, target_of
+from filerow.backends.base import StorageBackend
+from filerow.direct._claims import Claim, missing_of, parts_of, target_of
 from filerow.exceptions import (
     ClaimError,
     ContentTypeError,
     FileValidationError,
-    ObjectExistsError,
     ObjectHiddenError,
     ObjectNotFoundError,
 )
-
-if TYPE_CHECKING:
-    from filerow.backends.base import StorageBackend
 
 __all__ = ("redeem", "redeem_async", "redeem_steps")
 
@@ -68,53 +64,50 @@ _CONTAINERS = frozenset({"application/gzip", "application/zip"})
 """What the bytes of many application types prove to be."""
 
 
-def redeem(token: str, column: object, secret: Secret | None, *, development: bool) -> Facts:
-    """Redeem a token with its column's rules, or with those that it carries; see :func:`redeem_steps`."""
+def redeem(token: str, column: object, secret: Secret | None, *, development: bool) -> Content:
+    """Look at the upload of a token, by its column's rules, or by those that it carries; see :func:`redeem_steps`."""
     return run(_token_steps(token, column, secret, development=development))
 
 
-async def redeem_async(token: str, column: object, secret: Secret | None, *, development: bool) -> Facts:
-    """Redeem a token; see :func:`redeem`."""
+async def redeem_async(token: str, column: object, secret: Secret | None, *, development: bool) -> Content:
+    """Look at the upload of a token; see :func:`redeem`."""
     return await run_async(_token_steps(token, column, secret, development=development))
 
 
-def _token_steps(token: str, column: object, secret: Secret | None, *, development: bool) -> Steps[Facts]:
+def _token_steps(token: str, column: object, secret: Secret | None, *, development: bool) -> Steps[Content]:
     claim = Claim.unseal(resolve_keys(secret, development=development, user="direct upload"), token)
     if column is None:
-        return (yield from redeem_steps(claim, claim.sealed_rules(claim.column.rpartition(".")[2])))
+        return (yield from redeem_steps(claim, claim.sealed_rules(claim.column.rpartition(".")[2]), known=False))
     target = target_of(column)
     claim.check_column(target.name)
     return (yield from redeem_steps(claim, target.rules))
 
 
-def redeem_steps(claim: Claim, rules: Rules) -> Steps[Facts]:
-    """Take what was uploaded, check it, and return the facts of a file that no row owns yet.
+def redeem_steps(claim: Claim, rules: Rules, *, known: bool = True) -> Steps[Content]:
+    """Look at what was uploaded, and return it as the content of a file to assign; nothing is copied or used up.
+
+    Args:
+        claim: The claim.
+        rules: What the column demands.
+        known: The column that the file is for is the claim's; otherwise its row is compared.
 
     Raises:
         ClaimError: Nothing was uploaded, or something else, or the claim was used before.
-        UnsupportedOperationError: The store could let the claim be used twice; what was uploaded stays.
-        FileValidationError: The column's rules refuse the file.
+        FileValidationError: The column's rules refuse the file by its size or its first bytes.
     """
     backend = storages.get_backend(claim.backend)
-    check_redeemable_once(backend)
     if claim.upload_id:
         yield from _complete_steps(claim, backend)
     uploaded = yield from _check_size_steps(claim, backend)
-    copied = yield from _copy_steps(claim, backend)
-    check = _UploadCheck(claim, rules, backend)
+    look = _FirstLook(claim, rules, backend)
     try:
-        if copied.size is None:
-            copied = yield Call(backend.head, backend.head_async, (claim.target,), {})
-        _check_headers(claim, copied, backend.protocol)
-        yield Call(check.run, check.run_async, (), {})
-    except BaseException as error:
-        # What the store answered is no verdict on the file: then the upload stays, and the claim can be tried again.
-        refused = isinstance(error, ClaimError | FileValidationError)
-        upload = {claim.path: uploaded.version_id} if refused else {}
-        yield _purge(backend, {claim.target: copied.version_id, **upload})
+        yield Call(look.run, look.run_async, (), {})
+    except (ClaimError, FileValidationError):
+        yield _purge(backend, claim, uploaded)
         raise
-    yield _purge(backend, {claim.path: uploaded.version_id})
-    return check.facts(copied)
+    column = "" if known else claim.column
+    claimed = Claimed(claim.backend, claim.path, uploaded.version_id, claim.target, claim.checksum, column)
+    return _Uploaded(claim, backend, claimed, look.content_type)
 
 
 def _complete_steps(claim: Claim, backend: StorageBackend) -> Steps[None]:
@@ -133,54 +126,60 @@ def _complete_steps(claim: Claim, backend: StorageBackend) -> Steps[None]:
 
 
 def _check_size_steps(claim: Claim, backend: StorageBackend) -> Steps[ObjectInfo]:
-    """Look at the upload before it is copied, for not every store could bind its size."""
+    """Look at the size of the upload, for not every store could bind it."""
     try:
         info: ObjectInfo = yield Call(backend.head, backend.head_async, (claim.path,), {})
     except ObjectNotFoundError:
         used = yield Call(backend.exists, backend.exists_async, (claim.target,), {})
-        raise (_used() if used else _nothing()) from None
+        raise (used_before() if used else _nothing()) from None
     except ObjectHiddenError as error:  # to credentials that may not list, what is missing is forbidden
         raise _nothing() from error
     if info.size != claim.size:
-        yield _purge(backend, {claim.path: info.version_id})
-        raise _other_size(claim, info.size)
+        yield _purge(backend, claim, info)
+        msg = f"the upload was announced with {claim.size} bytes, but has {info.size}"
+        raise ClaimError(msg)
     return info
 
 
-def _copy_steps(claim: Claim, backend: StorageBackend) -> Steps[ObjectInfo]:
-    try:
-        return (yield Call(backend.copy, backend.copy_async, (claim.path, claim.target), {}))  # type: ignore[no-any-return]
-    except ObjectExistsError:
-        raise _used() from None
-    except ObjectNotFoundError:  # somebody else was faster, between the last step and this one
-        raise _used() from None
-
-
-def _check_headers(claim: Claim, info: ObjectInfo, protocol: str) -> None:
-    """Refuse an object that its store would serve as another type, for not every store could bind the type."""
-    stored = present(claim.content_type, claim.filename).content_type
-    if info.size != claim.size:
-        raise _other_size(claim, info.size)
-    # Some S3-compatible stores put a guess in the place of a type that says nothing; there the disposition is bound too.
-    guessed = protocol == "s3" and stored == OCTET_STREAM
-    if info.content_type not in {None, stored} and not guessed:
-        msg = f"the file was announced as {stored}, but uploaded as {info.content_type}"
-        raise ContentTypeError(msg, limit=stored, actual=info.content_type)
-
-
-def _purge(backend: StorageBackend, versions: Mapping[str, str | None]) -> Call:
-    job = Delete(backend, versions)
+def _purge(backend: StorageBackend, claim: Claim, info: ObjectInfo) -> Call:
+    job = Delete(backend, {claim.path: info.version_id})
     return Call(job.run, job.run_async, (), {})
 
 
 class _Uploaded(Content):
-    """The copy, as content to be checked. Each look is a request, so it reads ahead in growing blocks, and not without end."""
+    """What a client has uploaded, read from the store when its row is written."""
+
+    def __init__(self, claim: Claim, backend: StorageBackend, claimed: Claimed, content_type: str) -> None:
+        self.size = claim.size
+        self.filename = claim.filename
+        self.content_type = content_type
+        self.claimed = claimed
+        self._path = claimed.path
+        self._backend = backend
+
+    def chunks(self) -> Iterator[Buffer]:
+        try:
+            yield from self._backend.stream(self._path)
+        except ObjectNotFoundError:  # somebody else has used the claim meanwhile, or aborted it
+            raise _nothing() from None
+
+    async def chunks_async(self) -> AsyncIterator[Buffer]:
+        try:
+            async with aclosing(self._backend.stream_async(self._path)) as chunks:  # type: ignore[type-var]
+                async for chunk in chunks:
+                    yield chunk
+        except ObjectNotFoundError:
+            raise _nothing() from None
+
+
+class _Head(Content):
+    """The upload as content to be looked at. Each look is a request, so it reads ahead in growing blocks, and not without end."""
 
     peekable = True
 
     def __init__(self, claim: Claim, backend: StorageBackend) -> None:
         self.size = claim.size
-        self._path = claim.target
+        self._path = claim.path
         self._backend = backend
         self._first: bytes | None = None
         self._later = (0, b"")
@@ -215,50 +214,23 @@ class _Uploaded(Content):
         return self._backend.read(self._path, offset, offset + length)
 
 
-class _UploadCheck:
-    """Looks the copy over by its column's rules, then reads it once, in bounded memory, for its size and checksum."""
+class _FirstLook:
+    """Looks at the size and the first bytes of an upload, by its column's rules, and compares them with what was announced."""
 
     def __init__(self, claim: Claim, rules: Rules, backend: StorageBackend) -> None:
         self._claim = claim
         self._rules = rules
-        self._backend = backend
-        self._meter = Meter(rules, claim.filename)
         known = Facts(filename=claim.filename, content_type=claim.content_type, size=claim.size)
-        self._checks = Checks(_Uploaded(claim, backend), known, rules)
+        self._checks = Checks(_Head(claim, backend), known, rules)
+
+    @property
+    def content_type(self) -> str:
+        """What the first bytes prove, or what was announced."""
+        return self._checks.content_type
 
     def run(self) -> None:
-        """Check, blocking."""
-        self._checks.everything()
-        self._check_type()
-        for chunk in self._backend.stream(self._claim.target):
-            self._meter.feed(chunk)
-        self._check_bytes()
-
-    async def run_async(self) -> None:
-        """Check without blocking the event loop."""
-        await self._checks.everything_async()
-        self._check_type()
-        async for chunk in self._backend.stream_async(self._claim.target):
-            await in_thread(self._meter.feed, chunk)
-        self._check_bytes()
-
-    def facts(self, info: ObjectInfo) -> Facts:
-        """Return what the file is."""
-        return Facts(
-            backend=self._backend.key,
-            path=self._claim.target,
-            filename=self._claim.filename,
-            content_type=self._checks.content_type,
-            size=self._meter.size,
-            checksum=self._meter.checksum,
-            etag=info.etag,
-            version_id=info.version_id,
-            last_modified=info.last_modified or time.time(),
-            metadata=self._checks.metadata,
-        )
-
-    def _check_type(self) -> None:
-        """Refuse bytes of another type than the one that was announced, and is stored."""
+        """Look, blocking."""
+        self._checks.beforehand()
         announced, actual = self._claim.content_type, self._checks.content_type
         same = _SAME_TYPES.get(announced, announced) == _SAME_TYPES.get(actual, actual)
         contained = actual in _CONTAINERS and announced.startswith("application/")
@@ -267,22 +239,10 @@ class _UploadCheck:
             msg = f"{field}: the file was announced as {announced}, but its first bytes are {actual}"
             raise ContentTypeError(msg, field=field, limit=announced, actual=actual)
 
-    def _check_bytes(self) -> None:
-        claim, meter = self._claim, self._meter
-        if meter.size != claim.size:
-            raise _other_size(claim, meter.size)
-        if claim.checksum is not None and claim.checksum != meter.checksum:
-            msg = f"the upload was announced with {claim.checksum}, but has {meter.checksum}"
-            raise ClaimError(msg)
-
-
-def _used() -> ClaimError:
-    return ClaimError("this claim was used before; a claim makes one file")
+    async def run_async(self) -> None:
+        """Look without blocking the event loop."""
+        await in_thread(self.run)
 
 
 def _nothing() -> ClaimError:
     return ClaimError("nothing was uploaded for this claim, or it was used before and its file is gone")
-
-
-def _other_size(claim: Claim, size: int | None) -> ClaimError:
-    return ClaimError(f"the upload was announced with {claim.size} bytes, but has {size}")

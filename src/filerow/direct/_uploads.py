@@ -19,15 +19,14 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from filerow._document import Facts
 from filerow._execution.steps import Steps, run, run_async
-from filerow._file.object import FileObject, stage
-from filerow._paths import clean_filename
+from filerow._file.object import FileObject, claimed_file
+from filerow._paths import CLAIMS, STAGING, clean_filename, generate_path
 from filerow._registry import storages
 from filerow._tokens import Keys, Secret, resolve_keys
 from filerow._validation.rules import parse_size
 from filerow._validation.types import called
-from filerow.direct._claims import Claim, Target, check_redeemable_once, plain_rules, target_of
+from filerow.direct._claims import Claim, Target, check_once_steps, plain_rules, target_of
 from filerow.direct._policies import S3Method, Ticket, abort_steps, start_steps, ticket_steps
 from filerow.direct._redeem import redeem_steps
 from filerow.exceptions import ClaimError, FileValidationError
@@ -144,24 +143,28 @@ class DirectUploads:
         await run_async(self._abort_steps(claim))
 
     def claim(self, claim: str) -> FileObject:
-        """Check what was uploaded, and make it a staged file, once.
+        """Look at what was uploaded, and return it as a pending file.
+
+        Nothing is used up: after an error in another field of the form the claim is as good as before. The flush that writes
+        the row reads the upload, checks it as any other content, and stores it for the row; that uses the claim.
 
         Returns:
-            A file to assign to the column; a commit makes its row the owner.
+            A file to assign to the column.
 
         Raises:
             InvalidTokenError: The claim is not ours.
             ExpiredTokenError: It is too old.
-            ClaimError: Nothing was uploaded, or something else; the claim is for another column, or was used before.
-            FileValidationError: The column's rules refuse the file.
+            ClaimError: Nothing was uploaded, or something else; the claim is for another column, or was used before. Of the
+                last, the flush has the say.
+            FileValidationError: The column's rules refuse the file, by its size or its first bytes.
         """
         found = self._unseal(claim)
-        return _staged(run(redeem_steps(found, self._rules)))
+        return claimed_file(FileObject, run(redeem_steps(found, self._rules)))
 
     async def claim_async(self, claim: str) -> FileObject:
-        """Check what was uploaded, and make it a staged file; see :meth:`claim`."""
+        """Look at what was uploaded, and return it as a pending file; see :meth:`claim`."""
         found = self._unseal(claim)
-        return _staged(await run_async(redeem_steps(found, self._rules)))
+        return claimed_file(FileObject, await run_async(redeem_steps(found, self._rules)))
 
     # -- what an integration mounts ------------------------------------------------------------------------------------
 
@@ -212,7 +215,8 @@ class DirectUploads:
         )
         keys = self._keys()
         backend = storages.get_backend(claim.backend)
-        check_redeemable_once(backend)
+        if not self._target.has_outbox:
+            yield from check_once_steps(backend)
         claim = yield from start_steps(backend, claim, self._multipart_from, self._part_size)
         return (yield from ticket_steps(backend, claim, claim.seal(keys), self._s3_method))
 
@@ -226,7 +230,7 @@ class DirectUploads:
         return Claim(
             backend=backend.key,
             path=target.incoming_path(filename),
-            target=target.final_path(filename, backend.key),
+            target=generate_path(STAGING, CLAIMS, ""),
             column=target.name,
             filename=filename,
             size=size,
@@ -234,7 +238,6 @@ class DirectUploads:
             checksum=checksum,
             rules=plain_rules(rules),
             expires_at=int(time.time()) + self._expires_in,
-            validated=bool(rules.validators),
         )
 
     def _resume_steps(self, token: str) -> Steps[Ticket]:
@@ -254,12 +257,6 @@ class DirectUploads:
         if self._found is None:
             self._found = resolve_keys(self._secret, development=self._development, user="direct upload")
         return self._found
-
-
-def _staged(facts: Facts) -> FileObject:
-    file = FileObject()
-    stage(file, facts)
-    return file
 
 
 def _checked_name(value: object) -> str:

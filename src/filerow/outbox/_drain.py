@@ -46,6 +46,7 @@ from filerow._orm.ownership import Ref
 from filerow._registry import storages
 from filerow.exceptions import StorageError
 from filerow.outbox._census import Also, Census
+from filerow.outbox._claims import forget_claims
 from filerow.outbox._isolation import read_committed
 from filerow.outbox._places import Gate, Note, Places
 from filerow.outbox._settings import OutboxSettings
@@ -245,6 +246,7 @@ def note_run(settings: OutboxSettings, engine: Engine, told: dict[str, Any]) -> 
     """Write into the outbox's state that somebody drains it, for ``filerow doctor``; a failure is no reason to stop."""
     try:
         with engine.begin() as connection:
+            forget_claims(connection, settings.state)
             write_state(connection, settings.state, RUN, {"host": socket.gethostname(), "pid": os.getpid(), **told})
     except SQLAlchemyError:
         logger.debug("could not write down that the outbox was drained", exc_info=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Engine, MetaData, Table, update
 from sqlalchemy.engine import Dialect
 
+from filerow._content import Claimed
 from filerow._execution.batch import spawn
 from filerow._file.object import FileObject
 from filerow._log import logger
@@ -18,6 +19,7 @@ from filerow._orm.events import on_ddl
 from filerow._orm.fields import OUTBOX, Buried
 from filerow._orm.ownership import Ref
 from filerow.outbox._census import Also
+from filerow.outbox._claims import use_claims
 from filerow.outbox._drain import Drained, drain_steps, note_run
 from filerow.outbox._drainer import Drainer
 from filerow.outbox._settings import OutboxSettings
@@ -100,6 +102,14 @@ class Outbox:
     def take_back(self, connection: Connection, refs: Sequence[Ref]) -> None:
         """Remove the tombstones of objects that have a row after all, unless their deletion has begun; for the unit of work."""
         take_back(connection, self.table, refs)
+
+    def use_claims(self, connection: Connection, claims: Sequence[Claimed]) -> None:
+        """Note that clients' uploads have become files, each once; for the unit of work.
+
+        Raises:
+            ClaimError: One has before.
+        """
+        use_claims(connection, self.state, claims)
 
     # -- draining ------------------------------------------------------------------------------------------------------
 

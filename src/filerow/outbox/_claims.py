@@ -1,0 +1,64 @@
+"""Claims that are used: one row each in the transaction that makes a row of the upload, so that of two transactions one fails."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Insert, Table, delete, insert
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
+
+from filerow._content import Claimed
+from filerow._file.transfer import used_before
+from filerow.outbox._table import now
+
+__all__ = ("forget_claims", "use_claims")
+
+_NAME = "claim/"
+_KEPT = 24 * 3600
+"""Seconds after which a used claim is forgotten: twice as long as one can be good for."""
+
+
+def use_claims(connection: Connection, state: Table, claims: Sequence[Claimed]) -> None:
+    """Note that claims are used, in the transaction of the rows that got their uploads.
+
+    A second transaction waits here until the first one has ended.
+
+    Args:
+        connection: The rows' transaction.
+        state: The outbox's table of what is remembered.
+        claims: The uploads.
+
+    Raises:
+        ClaimError: One was used before.
+    """
+    for claimed in claims:
+        name = _NAME + hashlib.sha256(f"{claimed.backend}\0{claimed.marker}".encode()).hexdigest()
+        row = {"name": name, "value": json.dumps({"path": claimed.path}), "updated_at": now(connection.dialect.name)}
+        try:
+            written = connection.execute(_insert(connection.dialect.name, state).values(row)).rowcount
+        except IntegrityError:
+            written = 0
+        if not written:
+            raise used_before()
+
+
+def _insert(dialect: str, state: Table) -> Insert:
+    """Return an INSERT that a taken name makes do nothing; elsewhere it is an error, which ends some transactions."""
+    made: Any = insert(state)
+    if dialect == "postgresql":
+        made = postgresql.insert(state).on_conflict_do_nothing()
+    elif dialect == "sqlite":
+        made = sqlite.insert(state).on_conflict_do_nothing()
+    elif dialect in {"mysql", "mariadb"}:
+        made = mysql.insert(state).prefix_with("IGNORE")
+    return made  # type: ignore[no-any-return]
+
+
+def forget_claims(connection: Connection, state: Table) -> None:
+    """Forget the claims that are too old to be used once more."""
+    old = state.c.updated_at < now(connection.dialect.name) - _KEPT
+    connection.execute(delete(state).where(state.c.name.startswith(_NAME, autoescape=True), old))
