@@ -38,6 +38,9 @@ PROBES = "probes"
 CLAIMS = "claims"
 """The folder, beside that, of objects that say which claims were used. A sweep removes them when nobody can use them any more."""
 
+CLAIM_LIFE = 12 * 3600
+"""Seconds that a claim may be good for, at most: half of the time that a sweep leaves an object without a row alone."""
+
 RECORD = f"{STAGING}/places/00000000000070008000000000000000.json"
 """The object that says which database may delete in this place; named as a generated path is, so that nobody chooses it."""
 

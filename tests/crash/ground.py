@@ -80,8 +80,9 @@ def owned(world: World, engine: Engine) -> set[Located]:
 
 
 def stored() -> set[Located]:
-    """Return all objects of both backends."""
-    return {Located(key, info.path) for key in KEYS for info in storages.get_backend(key).list() if info.path != RECORD}
+    """Return all objects of both backends, but for what says whose place it is, and which claims were used."""
+    everything = (Located(key, info.path) for key in KEYS for info in storages.get_backend(key).list())
+    return {one for one in everything if one.path != RECORD and not one.path.startswith("staged/claims/")}
 
 
 def unfinished(world: World) -> list[str]:

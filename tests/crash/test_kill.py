@@ -77,11 +77,12 @@ LIFE = {
     "adopt, before its COMMIT": Moment("adopt", "COMMIT"),
 }
 CLAIM = {
-    "claim, before its copy": Moment("claim", "copy"),
-    "claim, after its copy": Moment("claim", "copy", after=True),
+    "claim, before anything is stored": Moment("claim", "put"),
+    "claim, after its mark or its bytes are stored": Moment("claim", "put", after=True),
     "claim, before COMMIT": Moment("claim", "COMMIT"),
     "claim, after COMMIT": Moment("claim", "committed"),
 }
+MARKED = {"claim, after mark and bytes are stored": Moment("claim", "put", 2, after=True)}
 UNDELETE = {"undelete, before its COMMIT": Moment("undelete", "COMMIT")}
 
 PLAIN = WRITE | DELETE | SWEEP | MIGRATE | LIFE | {"migrate, after compare-and-set": Moment("migrate", "delete")}
@@ -104,9 +105,9 @@ CASES = [
     *_cases(DIRECTORY, WRITE, SIGINT, with_outbox=True),
     *_cases(DIRECTORY, LIFE, SIGINT, pytest.mark.thorough, with_outbox=True),
     *_cases(DIRECTORY, KEPT, SIGTERM, pytest.mark.thorough, with_outbox=True),
-    *_cases(BUCKET, PLAIN | CLAIM, SIGKILL, with_outbox=False),
+    *_cases(BUCKET, PLAIN | CLAIM | MARKED, SIGKILL, with_outbox=False),
     *_cases(BUCKET, KEPT | CLAIM, SIGKILL, pytest.mark.thorough, with_outbox=True),
-    *_cases(BUCKET, PLAIN | CLAIM, SIGINT, pytest.mark.thorough, with_outbox=False),
+    *_cases(BUCKET, PLAIN | CLAIM | MARKED, SIGINT, pytest.mark.thorough, with_outbox=False),
 ]
 """Each step with and without an outbox, in both places; that a step is thorough means that its like has run."""
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from filerow._execution.steps import Steps, run, run_async
 from filerow._file.object import FileObject, claimed_file
-from filerow._paths import CLAIMS, STAGING, clean_filename, generate_path
+from filerow._paths import CLAIM_LIFE, CLAIMS, STAGING, clean_filename, generate_path
 from filerow._registry import storages
 from filerow._tokens import Keys, Secret, resolve_keys
 from filerow._validation.rules import parse_size
@@ -35,9 +35,6 @@ __all__ = ("DirectUploads",)
 
 _LONGEST_NAME = 1024
 _LONGEST_TYPE = 255
-_LONGEST_LIFE = 12 * 3600
-"""Half of the time that a sweep leaves an object without a row alone, for a file's path is as old as its claim."""
-
 _CHECKSUM = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
 
@@ -72,8 +69,8 @@ class DirectUploads:
         s3_method: S3Method = "POST",
         development: bool = False,
     ) -> None:
-        if not 1 <= expires_in <= _LONGEST_LIFE:  # nor NaN
-            msg = f"expires_in is the number of seconds an upload may take, 1 to {_LONGEST_LIFE}, not {expires_in}"
+        if not 1 <= expires_in <= CLAIM_LIFE:  # nor NaN
+            msg = f"expires_in is the number of seconds an upload may take, 1 to {CLAIM_LIFE}, not {expires_in}"
             raise ValueError(msg)
         self._target: Target = target_of(column)
         self._secret = secret

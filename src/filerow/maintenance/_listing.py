@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from filerow._execution.batch import call, in_greenlet
 from filerow._orm.references import FileColumn
-from filerow._paths import PROBES, STAGING, folders_of, generated_at
+from filerow._paths import CLAIM_LIFE, CLAIMS, PROBES, STAGING, folders_of, generated_at
 from filerow._registry import storages
 
 __all__ = ("Folder", "Owner", "folders", "in_pages", "pages", "share")
@@ -22,11 +22,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose generated paths lie in a folder: what :func:`filerow._paths.generate_path` was called with."""
+    """Whose generated paths lie in a folder: what :func:`filerow._paths.generate_path` was called with.
+
+    Attributes:
+        table: The table's name.
+        column: The column's name.
+        shards: How many folders it has; 0 for one.
+        least: Seconds that an object is left alone, however short the grace period is.
+    """
 
     table: str
     column: str
     shards: int = 0
+    least: float = 0
 
     @property
     def folders(self) -> list[str]:
@@ -34,7 +42,7 @@ class Owner:
         return folders_of(self.table, self.column, self.shards)
 
 
-_STAGED = (Owner(STAGING, "files"), Owner(STAGING, "copies"), Owner(STAGING, PROBES))
+_STAGED = (Owner(STAGING, "files"), Owner(STAGING, "copies"), Owner(STAGING, PROBES), Owner(STAGING, CLAIMS, least=CLAIM_LIFE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,11 @@ class Folder:
     path: str
     step: str
     owners: tuple[Owner, ...]
+
+    @property
+    def least(self) -> float:
+        """Seconds that an object in it is left alone, however short the grace period is."""
+        return max(owner.least for owner in self.owners)
 
     def generated_at(self, path: str) -> float | None:
         """Return when a path in this folder was generated, seconds since the Unix epoch; ``None`` if not by us."""

@@ -74,7 +74,7 @@ def begin(folder: Folder, known: Mapping[str, Any] | None, limits: SweepLimits) 
     full_at = float(known.get("full_at", 0))
     if run is not None and limits.resume and (run["full"] or not limits.full):
         return Start(run["after"], run["until"], run["low"], run["full"], full_at)
-    until = limits.now - limits.grace
+    until = limits.now - max(limits.grace, folder.least)
     if limits.full or "until" not in known or limits.now - full_at >= limits.full_every:
         return Start("", until, until, full=True, full_at=full_at)
     return Start(path_before(folder.path, known["until"]), until, until, full=False, full_at=full_at)
