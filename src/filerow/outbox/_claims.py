@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Insert, Table, delete, insert
-from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 
 from filerow._content import Claimed
@@ -38,24 +38,29 @@ def use_claims(connection: Connection, state: Table, claims: Sequence[Claimed]) 
     for claimed in claims:
         name = _NAME + hashlib.sha256(f"{claimed.backend}\0{claimed.marker}".encode()).hexdigest()
         row = {"name": name, "value": json.dumps({"path": claimed.path}), "updated_at": now(connection.dialect.name)}
-        try:
-            written = connection.execute(_insert(connection.dialect.name, state).values(row)).rowcount
-        except IntegrityError:
-            written = 0
-        if not written:
+        if not _insert(connection, state, row):
             raise used_before()
 
 
-def _insert(dialect: str, state: Table) -> Insert:
-    """Return an INSERT that a taken name makes do nothing; elsewhere it is an error, which ends some transactions."""
-    made: Any = insert(state)
+def _insert(connection: Connection, state: Table, row: dict[str, Any]) -> bool:
+    """Insert a row, unless its name is taken; say whether it was free.
+
+    An INSERT that fails would end a transaction of PostgreSQL, and is asked to do nothing instead, where the database can.
+    """
+    dialect = connection.dialect.name
     if dialect == "postgresql":
-        made = postgresql.insert(state).on_conflict_do_nothing()
-    elif dialect == "sqlite":
-        made = sqlite.insert(state).on_conflict_do_nothing()
+        return (
+            connection.scalar(postgresql.insert(state).values(row).on_conflict_do_nothing().returning(state.c.name)) is not None
+        )
+    made: Insert = insert(state).values(row)
+    if dialect == "sqlite":
+        made = made.prefix_with("OR IGNORE")
     elif dialect in {"mysql", "mariadb"}:
-        made = mysql.insert(state).prefix_with("IGNORE")
-    return made  # type: ignore[no-any-return]
+        made = made.prefix_with("IGNORE")
+    try:
+        return connection.execute(made, execution_options={"preserve_rowcount": True}).rowcount == 1
+    except IntegrityError:
+        return False
 
 
 def forget_claims(connection: Connection, state: Table) -> None:
