@@ -47,13 +47,14 @@ def send(ticket: Ticket, body: bytes, added: dict[str, str]) -> int:
     return httpx.put(ticket.url, content=body, headers={**ticket.headers, **added}, trust_env=False).status_code
 
 
-def at_google(store: Store, file: FileObject) -> str:
+def at_google(store: Store, file: FileObject | str) -> str:
     """Return where a stand-in for Google, which checks no signature, answers as Google would to a signed URL."""
     backend = store.backend
     assert isinstance(backend, ObstoreBackend)
     config = dict(backend.store.config)
     endpoint = json.loads(str(config["service_account_key"]))["gcs_base_url"]
-    return f"{endpoint}/{config['bucket']}/{quote(f'{backend.store.prefix}/{file.path}')}"
+    path = file if isinstance(file, str) else file.path
+    return f"{endpoint}/{config['bucket']}/{quote(f'{backend.store.prefix}/{path}')}"
 
 
 def told(store: Store, file: FileObject) -> tuple[bytes, dict[str, str]]:
