@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
 from weakref import ReferenceType, WeakValueDictionary, ref
 
 from filerow._buffers import Buffer
+from filerow._execution.steps import Call
 from filerow._execution.threads import in_thread
 from filerow.exceptions import ContentError, FileStateError, IntegrityError
 
@@ -72,6 +73,7 @@ class Claimed(NamedTuple):
         path: Where. The client may write there until its claim expires.
         version: Its version, in a bucket that keeps them.
         marker: The path of the object that says, where no outbox does, that the claim was used.
+        etag: The store's tag of it when it was looked at.
         checksum: ``sha256:<hex>`` that it was announced with, if any.
         column: ``table.column`` that it is for, where nobody has compared that yet.
     """
@@ -80,6 +82,7 @@ class Claimed(NamedTuple):
     path: str
     version: str | None
     marker: str
+    etag: str | None = None
     checksum: str | None = None
     column: str = ""
 
@@ -116,6 +119,21 @@ class Content(ABC):
     def peek(self, offset: int, size: int) -> bytes:
         """Return up to ``size`` bytes from an offset, fewer only at the end; whoever reads this content does not notice."""
         raise NotImplementedError
+
+    def rewrite(self, backend: str, path: str, content_type: str, content_disposition: str) -> Call | None:  # noqa: ARG002 - of others
+        """Return the call by which the store itself makes an object of these bytes, with these headers alone.
+
+        Args:
+            backend: Key of the backend.
+            path: Where.
+            content_type: The media type to store with it.
+            content_disposition: The ``Content-Disposition`` to store with it.
+
+        Returns:
+            A call that returns a :class:`filerow.backends._types.Rewritten`, or ``None`` where the store has kept something else;
+            ``None`` if the bytes are to be read and written.
+        """
+        return None
 
     def put_back(self) -> None:  # noqa: B027 - most sources have no position
         """Leave the source as it was given: what was done with its bytes is undone, and the caller may try again."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
+from typing import Literal
 
+import httpx
 import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
@@ -14,7 +17,8 @@ from filerow.direct import DirectUploads
 from filerow.exceptions import ClaimError, UnsupportedOperationError
 from filerow.outbox import Outbox
 from tests.backends.stores import s3_options
-from tests.direct.conftest import PNG, SECRET, Document, Send, Side, s3_backend
+from tests.direct.conftest import PNG, SECRET, Document, Send, Side, kept, s3_backend
+from tests.direct.test_headers import send as send_with
 from tests.servers._s3 import S3Server
 from tests.servers.limited_s3 import LIMITED, LimitedS3, Limits
 
@@ -136,6 +140,51 @@ def test_a_claim_without_an_upload_says_so_where_missing_is_forbidden(limited: L
         side(uploads, "claim", ticket.claim)
     assert send(ticket, PNG) == 204
     assert side(uploads, "claim", ticket.claim).get_content() == PNG
+
+
+LARGE = PNG + b"x" * (9 << 20)
+DIGEST = f"sha256:{hashlib.sha256(LARGE).hexdigest()}"
+
+
+@pytest.mark.one_in(2)
+@pytest.mark.parametrize("checksum", [None, DIGEST], ids=["unknown", "checksum"])
+@pytest.mark.parametrize("keeps_headers", [False, True], ids=["replaces", "keeps"])
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+def test_a_large_upload_is_copied_by_the_store_and_nothing_of_the_client_s_with_it(
+    limited: LimitedS3, side: Side, session: Session, method: Literal["POST", "PUT"], checksum: str | None, keeps_headers: bool
+) -> None:
+    uploads = DirectUploads(Document.anything, secret=SECRET, s3_method=method)
+    ticket = side(uploads, "begin", filename="cat.png", content_type="image/png", size=len(LARGE), checksum=checksum)
+    added = {"Content-Encoding": "deflate", "Cache-Control": "evil"} if method == "PUT" else {}
+    assert send_with(ticket, LARGE, added) in {200, 204}
+    limited.limits = Limits(keeps_headers=keeps_headers)
+    limited.asked.clear()
+    file = kept(session, side(uploads, "claim", ticket.claim), Document.anything)
+    kinds = [asked.kind for asked in limited.asked if asked.kind in {"copy", "put", "complete"}]
+    written_again = keeps_headers and method == "PUT"  # the form has bound all of them, so nothing of a client's is kept
+    assert kinds.count("copy") == 1
+    assert ("complete" in kinds) == written_again
+    assert (file.size, file.checksum, file.content_type) == (len(LARGE), DIGEST, "image/png")
+    answer = httpx.get(file.sign(), trust_env=False)
+    assert "evil" not in str(answer.headers)
+    assert answer.headers.get("content-encoding") is None
+    assert answer.headers["content-disposition"] == 'inline; filename="cat.png"'
+    assert answer.content == LARGE
+    assert [info.path for info in storages.get_backend("direct").list("document")] == [file.path]
+
+
+def test_a_large_upload_that_is_replaced_after_a_look_is_refused(limited: LimitedS3, side: Side, session: Session) -> None:
+    uploads = DirectUploads(Document.anything, secret=SECRET)
+    ticket = side(uploads, "begin", filename="cat.png", content_type="image/png", size=len(LARGE))
+    assert send_with(ticket, LARGE, {}) == 204
+    file = side(uploads, "claim", ticket.claim)
+    other = b"<!doctype html>".ljust(len(LARGE))
+    assert send_with(ticket, other, {}) == 204
+    with pytest.raises(ClaimError, match="since this claim was looked at"):
+        kept(session, file, Document.anything)
+    session.rollback()
+    assert len(list(storages.get_backend("direct").list())) == 1
+    assert limited.limits == Limits()
 
 
 def test_a_claim_leaves_no_second_version(

@@ -33,6 +33,7 @@ class Limits:
         bulk_delete: The status of the answer to ``DeleteObjects``; 0 where the store knows it.
         denied: What the credentials may not do, as IAM calls it: ``s3:ListBucket``.
         missing_is_404: A delete of what is not there is an error, where Amazon calls it done.
+        keeps_headers: A copy that is to replace headers and metadata keeps those of its source.
     """
 
     ignored: frozenset[str] = frozenset()
@@ -40,8 +41,10 @@ class Limits:
     bulk_delete: int = 0
     denied: frozenset[str] = frozenset()
     missing_is_404: bool = False
+    keeps_headers: bool = False
 
 
+_REPLACING = ("x-amz-metadata-directive", "x-amz-tagging-directive", "content-type", "content-disposition")
 _WRITES = ("put", "copy", "complete")
 IGNORES_CONDITIONS = Limits(ignored=frozenset(_WRITES))
 """Takes ``If-None-Match`` and overwrites, as many gateways do."""
@@ -201,6 +204,8 @@ class LimitedS3(Relay):
                         assert refusal is not None
                         writer.write(self._answer(request, asked, refusal, body))
                 else:
+                    if asked.kind == "copy" and self.limits.keeps_headers:
+                        _sign_again(_without(request, _REPLACING), self._server)
                     if asked.conditional and asked.kind in self.limits.ignored:
                         _sign_again(_without(request, _CONDITIONS), self._server)
                     server_writer.write(request.encode())

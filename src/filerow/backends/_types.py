@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from filerow._buffers import Buffer
 
-__all__ = ("AsyncBody", "Body", "Capabilities", "ObjectInfo", "PutOptions", "SignRequest", "Unfinished")
+__all__ = ("AsyncBody", "Body", "Capabilities", "ObjectInfo", "PutOptions", "Rewritten", "SignRequest", "Unfinished")
 
 Body: TypeAlias = Buffer | Iterable[Buffer]
 """What a synchronous put takes: all the bytes at once, or chunks of them in order."""
@@ -39,6 +39,20 @@ class ObjectInfo(NamedTuple):
     version_id: str | None = None
     last_modified: float | None = None
     content_type: str | None = None
+
+
+class Rewritten(NamedTuple):
+    """What a store says of an object that it has made of a client's upload; see ``Content.rewrite``.
+
+    Attributes:
+        etag: Its tag.
+        version: Its version, in a bucket that keeps them.
+        checksum: ``sha256:<hex>``, if the store has computed one itself.
+    """
+
+    etag: str
+    version: str | None
+    checksum: str | None
 
 
 class Unfinished(NamedTuple):

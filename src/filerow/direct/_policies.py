@@ -13,7 +13,7 @@ from filerow.backends.base import StorageBackend
 from filerow.direct._claims import Claim, missing_of
 from filerow.exceptions import ClaimError, FileTooLargeError, UnsupportedOperationError
 
-__all__ = ("S3Method", "Ticket", "TicketPart", "abort_steps", "start_steps", "ticket_steps")
+__all__ = ("S3Method", "Ticket", "TicketPart", "abort_steps", "is_s3", "start_steps", "ticket_steps")
 
 S3Method: TypeAlias = Literal["POST", "PUT"]
 
@@ -72,7 +72,7 @@ def start_steps(backend: StorageBackend, claim: Claim, multipart_from: int, part
         FileTooLargeError: The store cannot take, or copy, so large a file.
         UnsupportedOperationError: Clients cannot upload to this backend.
     """
-    if not _is_s3(backend):
+    if not is_s3(backend):
         return claim
     from filerow.backends.obstore.backend import direct_of
     from filerow.backends.obstore.s3 import LEAST_PART, MOST_BYTES, MOST_PARTS
@@ -95,7 +95,7 @@ def ticket_steps(backend: StorageBackend, claim: Claim, token: str, s3_method: S
         return (yield from _parts_steps(backend, claim, token, seconds))
     fields: dict[str, str] = {}
     headers: dict[str, str] = {}
-    if not _is_s3(backend):
+    if not is_s3(backend):
         url, headers = yield from _signed_steps(backend, claim, seconds)
         return Ticket("PUT", url, headers, fields, token, claim.expires_at, size=claim.size)
     from filerow.backends.obstore.backend import direct_of
@@ -151,7 +151,8 @@ def abort_steps(backend: StorageBackend, claim: Claim) -> Steps[None]:
     yield Call(backend.delete, backend.delete_async, (claim.path,), {})
 
 
-def _is_s3(backend: StorageBackend) -> bool:
+def is_s3(backend: StorageBackend) -> bool:
+    """Return True if clients upload to a backend as to S3, by forms and in parts."""
     if backend.protocol != "s3":
         return False
     from filerow.backends.obstore import ObstoreBackend

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from filerow._buffers import Buffer
 from filerow._content import Claimed, Content
@@ -22,9 +24,10 @@ from filerow._tokens import Secret, resolve_keys
 from filerow._validation.checks import Checks
 from filerow._validation.rules import Rules
 from filerow._validation.types import OCTET_STREAM
-from filerow.backends._types import ObjectInfo
+from filerow.backends._types import ObjectInfo, Rewritten
 from filerow.backends.base import StorageBackend
 from filerow.direct._claims import Claim, missing_of, parts_of, target_of
+from filerow.direct._policies import is_s3
 from filerow.exceptions import (
     ClaimError,
     ContentTypeError,
@@ -33,7 +36,13 @@ from filerow.exceptions import (
     ObjectNotFoundError,
 )
 
+if TYPE_CHECKING:
+    from filerow.backends.obstore.s3 import S3Direct
+
 __all__ = ("redeem", "redeem_async", "redeem_steps")
+
+_REWRITTEN_FROM = 8 << 20
+"""From so many bytes on a copy on the store's side, which is two requests more, is sooner done than writing them again."""
 
 _BLOCK = 64 << 10
 _LARGEST_BLOCK = 256 << 10
@@ -106,7 +115,7 @@ def redeem_steps(claim: Claim, rules: Rules, *, known: bool = True) -> Steps[Con
         yield _purge(backend, claim, uploaded)
         raise
     column = "" if known else claim.column
-    claimed = Claimed(claim.backend, claim.path, uploaded.version_id, claim.target, claim.checksum, column)
+    claimed = Claimed(claim.backend, claim.path, uploaded.version_id, claim.target, uploaded.etag, claim.checksum, column)
     return _Uploaded(claim, backend, claimed, look.content_type)
 
 
@@ -146,6 +155,10 @@ def _purge(backend: StorageBackend, claim: Claim, info: ObjectInfo) -> Call:
     return Call(job.run, job.run_async, (), {})
 
 
+_keeps_headers: WeakKeyDictionary[StorageBackend, bool] = WeakKeyDictionary()
+"""Stores that keep a client's headers in a copy that is to replace them."""
+
+
 class _Uploaded(Content):
     """What a client has uploaded, read from the store when its row is written."""
 
@@ -155,6 +168,8 @@ class _Uploaded(Content):
         self.content_type = content_type
         self.claimed = claimed
         self._path = claimed.path
+        self._length = claim.size
+        self._etag = claimed.etag or ""
         self._backend = backend
 
     def chunks(self) -> Iterator[Buffer]:
@@ -162,6 +177,21 @@ class _Uploaded(Content):
             yield from self._backend.stream(self._path)
         except ObjectNotFoundError:  # somebody else has used the claim meanwhile, or aborted it
             raise _nothing() from None
+
+    def rewrite(self, backend: str, path: str, content_type: str, content_disposition: str) -> Call | None:
+        able = backend == self._backend.key and self._backend not in _keeps_headers and self._etag
+        if not able or not self._length >= _REWRITTEN_FROM or not is_s3(self._backend):
+            return None
+        from filerow.backends.obstore.backend import direct_of
+
+        direct = direct_of(self._backend)  # which takes uploads of what it can copy
+        return direct.call(self._rewrite, direct, path, (content_type, content_disposition))
+
+    def _rewrite(self, direct: S3Direct, path: str, headers: tuple[str, str]) -> Rewritten | None:
+        found = direct.rewrite(self._path, path, headers, self._etag)
+        if found is None:
+            _keeps_headers[self._backend] = True
+        return found
 
     async def chunks_async(self) -> AsyncIterator[Buffer]:
         try:
