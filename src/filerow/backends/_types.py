@@ -50,7 +50,7 @@ class Rewritten(NamedTuple):
         checksum: ``sha256:<hex>``, if the store has computed one itself.
     """
 
-    etag: str
+    etag: str | None
     version: str | None
     checksum: str | None
 

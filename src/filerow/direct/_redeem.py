@@ -179,13 +179,25 @@ class _Uploaded(Content):
             raise _nothing() from None
 
     def rewrite(self, backend: str, path: str, content_type: str, content_disposition: str) -> Call | None:
-        able = backend == self._backend.key and self._backend not in _keeps_headers and self._etag
-        if not able or not self._length >= _REWRITTEN_FROM or not is_s3(self._backend):
+        if backend != self._backend.key or self._length < _REWRITTEN_FROM:
+            return None
+        able = self._backend.capabilities
+        if not able.keeps_content_type and not able.keeps_metadata:  # such as a directory: a file has nothing but its bytes
+            return Call(self._copy, self._copy_async, (path,), {})
+        if not is_s3(self._backend) or self._backend in _keeps_headers or not self._etag:
             return None
         from filerow.backends.obstore.backend import direct_of
 
         direct = direct_of(self._backend)  # which takes uploads of what it can copy
         return direct.call(self._rewrite, direct, path, (content_type, content_disposition))
+
+    def _copy(self, path: str) -> Rewritten:
+        info = self._backend.copy(self._path, path, create_only=False)
+        return Rewritten(info.etag, info.version_id, None)
+
+    async def _copy_async(self, path: str) -> Rewritten:
+        info = await self._backend.copy_async(self._path, path, create_only=False)
+        return Rewritten(info.etag, info.version_id, None)
 
     def _rewrite(self, direct: S3Direct, path: str, headers: tuple[str, str]) -> Rewritten | None:
         found = direct.rewrite(self._path, path, headers, self._etag)
