@@ -29,7 +29,7 @@ from filerow.exceptions import (
     SecretError,
     StorageError,
 )
-from tests.direct.conftest import JPEG, PNG, SECRET, Base, Document, Send, Side, kept
+from tests.direct.conftest import JPEG, PNG, SECRET, Base, Document, Send, Side, Store, kept
 from tests.direct.site import Site
 from tests.tokens import said_by
 
@@ -344,6 +344,42 @@ async def test_a_cancelled_commit_leaves_the_claim_as_it_was(troubled: Troubled,
         await session.commit()
         assert await file.get_content_async() == PNG
     await engine.dispose()
+
+
+class Vanishing(MemoryBackend):
+    """Loses an upload when it is looked at, as when another request has just used its claim."""
+
+    def _read(self, path: str, start: int, end: int | None) -> bytes:
+        self.delete(path)
+        return super()._read(path, start, end)
+
+
+def test_an_upload_that_vanishes_in_the_middle_of_a_look_was_used_before(side: Side) -> None:
+    backend = Vanishing("direct", base_url="/files", secret=SECRET)
+    storages.register_backend(backend)
+    try:
+        uploads = DirectUploads(Document.image, secret=SECRET)
+        ticket = uploads.begin(**IMAGE)
+        backend.put(said_by(ticket.claim)["path"], PNG)
+        with pytest.raises(ClaimError, match="used before"):
+            side(uploads, "claim", ticket.claim)
+    finally:
+        storages.clear_backends()
+
+
+@pytest.mark.parametrize("store", ["local", "s3-put"], indirect=True)
+def test_a_large_upload_that_vanishes_before_its_flush_was_used_before(store: Store, side: Side, session: Session) -> None:
+    uploads = DirectUploads(Document.anything, secret=SECRET, s3_method="PUT")
+    large = PNG + b"x" * (9 << 20)
+    ticket = side(uploads, "begin", filename="cat.png", content_type="image/png", size=len(large))
+    path = said_by(ticket.claim)["path"]
+    store.backend.put(path, large)
+    file = side(uploads, "claim", ticket.claim)
+    store.backend.delete(path)
+    with pytest.raises(ClaimError, match="used"):
+        kept(session, file, Document.anything)
+    session.rollback()
+    assert (store.paths(), store.marks()) == (set(), set())
 
 
 def test_names_for_one_type_are_the_same_type(backend: MemoryBackend, side: Side, send: Send) -> None:

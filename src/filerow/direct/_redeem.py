@@ -8,8 +8,8 @@ a path and with headers of ours.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Generator, Iterator
+from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -173,10 +173,8 @@ class _Uploaded(Content):
         self._backend = backend
 
     def chunks(self) -> Iterator[Buffer]:
-        try:
+        with _still_there():
             yield from self._backend.stream(self._path)
-        except ObjectNotFoundError:  # somebody else has used the claim meanwhile, or aborted it
-            raise _nothing() from None
 
     def rewrite(self, backend: str, path: str, content_type: str, content_disposition: str) -> Call | None:
         if backend != self._backend.key or self._length < _REWRITTEN_FROM:
@@ -192,11 +190,13 @@ class _Uploaded(Content):
         return direct.call(self._rewrite, direct, path, (content_type, content_disposition))
 
     def _copy(self, path: str) -> Rewritten:
-        info = self._backend.copy(self._path, path, create_only=False)
+        with _still_there():
+            info = self._backend.copy(self._path, path, create_only=False)
         return Rewritten(info.etag, info.version_id, None)
 
     async def _copy_async(self, path: str) -> Rewritten:
-        info = await self._backend.copy_async(self._path, path, create_only=False)
+        with _still_there():
+            info = await self._backend.copy_async(self._path, path, create_only=False)
         return Rewritten(info.etag, info.version_id, None)
 
     def _rewrite(self, direct: S3Direct, path: str, headers: tuple[str, str]) -> Rewritten | None:
@@ -206,12 +206,10 @@ class _Uploaded(Content):
         return found
 
     async def chunks_async(self) -> AsyncIterator[Buffer]:
-        try:
+        with _still_there():
             async with aclosing(self._backend.stream_async(self._path)) as chunks:  # type: ignore[type-var]
                 async for chunk in chunks:
                     yield chunk
-        except ObjectNotFoundError:
-            raise _nothing() from None
 
 
 class _Head(Content):
@@ -253,7 +251,8 @@ class _Head(Content):
             raise ValueError(msg)
         self._requests += 1
         self._read += length
-        return self._backend.read(self._path, offset, offset + length)
+        with _still_there():
+            return self._backend.read(self._path, offset, offset + length)
 
 
 class _FirstLook:
@@ -284,6 +283,15 @@ class _FirstLook:
     async def run_async(self) -> None:
         """Look without blocking the event loop."""
         await in_thread(self.run)
+
+
+@contextmanager
+def _still_there() -> Generator[None]:
+    """Say that an upload is gone: somebody else has used the claim meanwhile, or aborted it."""
+    try:
+        yield
+    except ObjectNotFoundError:
+        raise _nothing() from None
 
 
 def _nothing() -> ClaimError:

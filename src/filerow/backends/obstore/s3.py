@@ -152,7 +152,7 @@ class S3Direct:
             What the store says of the copy; ``None`` if it has kept something of the source, and then there is no copy.
 
         Raises:
-            ClaimError: The source has another etag by now.
+            ClaimError: The source has another etag by now, or is gone.
         """
         kind, disposition = headers
         done = self._ask(
@@ -164,10 +164,10 @@ class S3Direct:
             TaggingDirective="REPLACE",
             ContentType=kind,
             ContentDisposition=disposition,
-            absent={"PreconditionFailed", "412"},
+            absent={"PreconditionFailed", "412", "NoSuchKey", "404"},
         )
         if done is None:
-            msg = "something else was uploaded since this claim was looked at; look again"
+            msg = "something else was uploaded since this claim was looked at, or the claim was used; look again"
             raise ClaimError(msg)
         head = self._ask("head_object", target, ChecksumMode="ENABLED")
         if _has_only(head, kind, disposition):
