@@ -16,7 +16,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from filerow import FileObject, Inspection, PathRequest, StoredObject, storages
+from filerow import FileObject, Inspection, PathRequest, StoredObject, storages, whole_content
 from filerow.backends.memory import MemoryBackend
 from filerow.direct import DirectUploads
 from filerow.exceptions import (
@@ -51,12 +51,18 @@ async def no_dogs(head: bytes, facts: Inspection) -> None:
         raise FileValidationError("no dogs, please")
 
 
+def no_worms(chunks: Iterator[bytes], facts: Inspection) -> None:
+    if any(b"worm" in chunk for chunk in chunks):
+        raise FileValidationError("no worms, please")
+
+
 class Strict(Base):
     __tablename__ = "strict"
     id: Mapped[int] = mapped_column(primary_key=True)
     small: Mapped[FileObject | None] = mapped_column(StoredObject("direct", content_types=["image/*"], max_width=15))
     chosen: Mapped[FileObject | None] = mapped_column(StoredObject("direct", path=by_year))
     checked: Mapped[FileObject | None] = mapped_column(StoredObject("direct", validators=[no_cats]))
+    scanned: Mapped[FileObject | None] = mapped_column(StoredObject("direct", validators=[whole_content(no_worms)]))
     awaited: Mapped[FileObject | None] = mapped_column(StoredObject("direct", validators=[no_dogs]))
     typed: Mapped[FileObject | None] = mapped_column(StoredObject("direct", content_types=["application/vnd.example"]))
     number: Mapped[int | None]
@@ -344,6 +350,44 @@ async def test_a_cancelled_commit_leaves_the_claim_as_it_was(troubled: Troubled,
         await session.commit()
         assert await file.get_content_async() == PNG
     await engine.dispose()
+
+
+class Measured(MemoryBackend):
+    """Counts the bytes that are read of streams, in chunks of a kilobyte."""
+
+    streamed = 0
+
+    def _stream(self, path: str, start: int, end: int | None, chunk_size: int) -> Iterator[bytes]:
+        for chunk in super()._stream(path, start, end, 1 << 10):
+            self.streamed += len(chunk)
+            yield chunk
+
+    async def _stream_async(self, path: str, start: int, end: int | None, chunk_size: int) -> AsyncIterator[bytes]:
+        for chunk in self._stream(path, start, end, chunk_size):
+            yield chunk
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["plain", "whole"])
+def test_of_an_upload_that_has_grown_no_more_is_read_than_was_announced(side: Side, session: Session, whole: bool) -> None:
+    """Azure binds no length, and the client may write there until its claim expires."""
+    backend = Measured("direct", base_url="/files", secret=SECRET)
+    storages.register_backend(backend)
+    column = Strict.scanned if whole else Document.cover
+    try:
+        uploads = DirectUploads(column, secret=SECRET)
+        ticket = uploads.begin(**IMAGE)
+        path = said_by(ticket.claim)["path"]
+        backend.put(path, PNG)
+        file = side(uploads, "claim", ticket.claim)
+        backend.delete(path)
+        backend.put(path, PNG + bytes(1 << 20))
+        with pytest.raises(ClaimError, match="has more"):
+            kept(session, file, column)
+        session.rollback()
+        assert backend.streamed <= len(PNG) + (1 << 10)
+        assert paths(backend) == [path]
+    finally:
+        storages.clear_backends()
 
 
 class Vanishing(MemoryBackend):

@@ -173,8 +173,11 @@ class _Uploaded(Content):
         self._backend = backend
 
     def chunks(self) -> Iterator[Buffer]:
+        left = self._length
         with _still_there():
-            yield from self._backend.stream(self._path)
+            for chunk in self._backend.stream(self._path):
+                left = self._left(left, chunk)
+                yield chunk
 
     def rewrite(self, backend: str, path: str, content_type: str, content_disposition: str) -> Call | None:
         if backend != self._backend.key or self._length < _REWRITTEN_FROM:
@@ -206,10 +209,19 @@ class _Uploaded(Content):
         return found
 
     async def chunks_async(self) -> AsyncIterator[Buffer]:
+        left = self._length
         with _still_there():
             async with aclosing(self._backend.stream_async(self._path)) as chunks:  # type: ignore[type-var]
                 async for chunk in chunks:
+                    left = self._left(left, chunk)
                     yield chunk
+
+    def _left(self, left: int, chunk: Buffer) -> int:
+        """Refuse more bytes than were announced as soon as they come: the client may write there until its claim expires."""
+        if len(chunk) > left:
+            msg = f"the upload was announced with {self._length} bytes, but has more"
+            raise ClaimError(msg)
+        return left - len(chunk)
 
 
 class _Head(Content):
