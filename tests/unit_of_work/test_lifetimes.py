@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, ForeignKey, create_engine, delete, insert, inspect, select, update
+from sqlalchemy import Engine, ForeignKey, Index, create_engine, delete, insert, inspect, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, scoped_session, sessionmaker
 from sqlalchemy.pool import QueuePool
 
 from filerow import FileObject, FileObjectList, StoredObject
+from filerow.outbox import Outbox
 from tests.cases.databases import SQLite
 from tests.cases.models import Document, Folder, Named, Note
 from tests.cases.stores import Store
@@ -303,7 +304,18 @@ def test_a_session_whose_info_is_cleared_keeps_what_it_commits(sqlite: SQLite, s
     assert len(store.objects()) == 2
 
 
-def _use_classes_of_its_own() -> dict[str, weakref.ref[Any]]:
+def _index(paper: type[Any], letter: type[Any]) -> None:
+    """Let tables lead to their classes."""
+    Index("ix_paper_id", paper.id.desc())
+    Index("ix_letter_id", letter.id.desc())
+
+
+def _note_deletes(paper: type[Any], letter: type[Any]) -> None:
+    _index(paper, letter)
+    Outbox(paper.metadata)
+
+
+def _use_classes_of_its_own(finish: Callable[[type[Any], type[Any]], None]) -> dict[str, weakref.ref[Any]]:
     class Own(DeclarativeBase):
         pass
 
@@ -321,6 +333,7 @@ def _use_classes_of_its_own() -> dict[str, weakref.ref[Any]]:
         scan: Mapped[FileObject | None] = mapped_column(StoredObject("docs"))
         __mapper_args__ = {"polymorphic_identity": "letter"}
 
+    finish(Paper, Letter)
     engine = create_engine("sqlite://")
     Own.metadata.create_all(engine)
     with Session(engine) as session:
@@ -345,8 +358,9 @@ def _use_classes_of_its_own() -> dict[str, weakref.ref[Any]]:
     return found
 
 
-def test_classes_that_are_disposed_of_are_collected(store: Store) -> None:
-    parts = _use_classes_of_its_own()
+@pytest.mark.parametrize("finish", [lambda *_: None, _index, _note_deletes], ids=["plain", "index", "outbox"])
+def test_classes_that_are_disposed_of_are_collected(store: Store, finish: Callable[[type[Any], type[Any]], None]) -> None:
+    parts = _use_classes_of_its_own(finish)
     gc.collect()
     gc.collect()  # statements go with their mapper, and only then their tables
     assert [name for name, part in parts.items() if part() is not None] == []

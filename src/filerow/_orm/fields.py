@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from operator import attrgetter
-from typing import Any, NamedTuple, Protocol
-from weakref import WeakKeyDictionary
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from sqlalchemy import (
     Column,
@@ -28,6 +28,7 @@ from filerow._orm.ownership import Change, Ref
 __all__ = (
     "Buried",
     "Field",
+    "OfMapper",
     "OutboxProtocol",
     "Slot",
     "fields_in_table",
@@ -44,6 +45,8 @@ __all__ = (
     "slot_of",
 )
 
+
+T = TypeVar("T")
 
 OUTBOX = "filerow_outbox"
 """Where a ``MetaData`` keeps its outbox, in ``metadata.info``."""
@@ -141,8 +144,28 @@ slot_of: Callable[[Change], Slot] = attrgetter("slot")
 """Returns a change's slot as what it is on the session's side; the pure layer does not care."""
 
 
-_fields: WeakKeyDictionary[Mapper[Any], tuple[Field, ...]] = WeakKeyDictionary()
-_row_fields: WeakKeyDictionary[Mapper[Any], tuple[Field, ...]] = WeakKeyDictionary()
+class OfMapper(Generic[T]):
+    """What is known of each mapper, kept with its class.
+
+    A dictionary with weak keys would do only while no value leads back to its mapper: an index on an attribute of a class,
+    ``Index("ix", Paper.id.desc())``, leads from each column of the table there, and the class would never be collected.
+    """
+
+    def get(self, mapper: Mapper[Any]) -> T | None:
+        """Return what is known, if anything is."""
+        found: T | None = mapper.class_manager.info.get(self)
+        return found
+
+    def set(self, mapper: Mapper[Any], value: T) -> T:
+        """Note something, and return it."""
+        mapper.class_manager.info[self] = value
+        return value
+
+
+_fields: OfMapper[tuple[Field, ...]] = OfMapper()
+_row_fields: OfMapper[tuple[int, tuple[Field, ...]]] = OfMapper()
+_mapped = count(1)
+_latest = 0
 
 
 def learn(mapper: Mapper[Any]) -> tuple[Field, ...]:
@@ -161,7 +184,7 @@ def learn(mapper: Mapper[Any]) -> tuple[Field, ...]:
             )
             raise TypeError(msg)
     if found:
-        _fields[mapper] = found
+        _fields.set(mapper, found)
     return found
 
 
@@ -176,16 +199,18 @@ def row_fields_of(mapper: Mapper[Any]) -> tuple[Field, ...]:
     A row that is deleted loses them all. They are looked up anew as long as classes are mapped: a child adds columns to its
     parent's table.
     """
-    found = _row_fields.get(mapper)
-    if found is None:
+    since, found = _row_fields.get(mapper) or (-1, ())
+    if since != _latest:
         mapped = fields_of(mapper)
-        found = _row_fields[mapper] = (*mapped, *_unmapped(mapper, {field.column for field in mapped}))
+        found = (*mapped, *_unmapped(mapper, {field.column for field in mapped}))
+        _row_fields.set(mapper, (_latest, found))
     return found
 
 
 def forget_row_fields() -> None:
     """Look all file columns of rows up anew; a class has been mapped."""
-    _row_fields.clear()
+    global _latest  # noqa: PLW0603 - all classes are looked up anew
+    _latest = next(_mapped)
 
 
 def _unmapped(mapper: Mapper[Any], mapped: Container[Column[Any]]) -> Iterator[Field]:
@@ -228,18 +253,18 @@ def refuse_one_default(column: Column[Any]) -> None:
 
 def fields_of(mapper: Mapper[Any]) -> tuple[Field, ...]:
     """Return a mapper's file columns; empty for most mappers, at the cost of one look-up."""
-    return _fields.get(mapper, ())
+    return _fields.get(mapper) or ()
 
 
 def key_names(mapper: Mapper[Any]) -> tuple[str, ...]:
     """Return the attributes of a mapper's primary key."""
     names = _key_names.get(mapper)
     if names is None:
-        names = _key_names[mapper] = tuple(mapper.get_property_by_column(column).key for column in mapper.primary_key)
+        names = _key_names.set(mapper, tuple(mapper.get_property_by_column(column).key for column in mapper.primary_key))
     return names
 
 
-_key_names: WeakKeyDictionary[Mapper[Any], tuple[str, ...]] = WeakKeyDictionary()
+_key_names: OfMapper[tuple[str, ...]] = OfMapper()
 
 
 def fields_in_table(mapper: Mapper[Any]) -> tuple[Field, ...]:

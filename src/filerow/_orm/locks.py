@@ -55,7 +55,7 @@ from sqlalchemy.sql import Select
 from sqlalchemy.sql.selectable import CompoundSelect
 from sqlalchemy.util import topological
 
-from filerow._orm.fields import Field
+from filerow._orm.fields import Field, OfMapper
 from filerow._orm.sqlalchemy_private import equivalent_columns, persistent_sort_key, sorted_tables
 
 __all__ = (
@@ -141,12 +141,14 @@ class TableKey(NamedTuple):
     at: tuple[int, ...]
 
 
-_keys: WeakKeyDictionary[Mapper[Any], dict[FromClause, TableKey | None]] = WeakKeyDictionary()
+_keys: OfMapper[dict[FromClause, TableKey | None]] = OfMapper()
 
 
 def key_in(mapper: Mapper[Any], table: FromClause) -> TableKey | None:
     """Return how a table's rows are found by a mapper's primary key; ``None`` where only the mapper's own join finds them."""
-    known = _keys.setdefault(mapper, {})
+    known = _keys.get(mapper)
+    if known is None:
+        known = _keys.set(mapper, {})
     if table not in known:
         known[table] = _find_key(mapper, table)
     return known[table]
@@ -214,8 +216,7 @@ def read_locked(
 _JSON_IS_TEXT = frozenset({"sqlite", "mysql", "mariadb"})
 """Databases that hand out JSON as text, most of which nobody has to parse to know where an object is."""
 
-_statements: WeakKeyDictionary[Mapper[Any], dict[Any, tuple[Select[Any], Any]]] = WeakKeyDictionary()
-"""By mapper, which tables do not know: a statement holds its tables, and would keep them alive as a value of their own."""
+_statements: OfMapper[dict[Any, tuple[Select[Any], Any]]] = OfMapper()
 
 
 def _prepared(
@@ -229,7 +230,9 @@ def _prepared(
     question: str | None,
 ) -> tuple[Select[Any], list[ColumnElement[Any]] | None]:
     """Return the SELECT and its order, made once: making one takes as long as running it."""
-    made = {} if mapper is None else _statements.setdefault(mapper, {})
+    made: dict[Any, tuple[Select[Any], Any]] = {}
+    if mapper is not None:
+        made = _statements.get(mapper) or _statements.set(mapper, made)
     wanted = dialect.name, source, keys, columns, lock, question
     found = made.get(wanted)
     if found is None:

@@ -9,6 +9,7 @@ from functools import cache, partial
 from typing import Any, NamedTuple
 
 from sqlalchemy import Column, Connection, Engine, FromClause, Table
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import InstanceState, Mapper, Session, attributes
 
 from filerow._document import located_in
@@ -27,7 +28,7 @@ from filerow._orm.locks import (
     tables_in_order,
 )
 from filerow._orm.ownership import Change, Ref, ref_of
-from filerow._orm.visibility import Catalogue, may_hide_rows, may_lock, rewrites_found, rewrites_in_select
+from filerow._orm.visibility import Catalogue, Rewrites, may_hide_rows, may_lock, rewrites_found, rewrites_in_select
 
 __all__ = (
     "BATCH",
@@ -233,8 +234,18 @@ def _read(owned: Owned, connection: Connection, rows: TableRows) -> None:
     for lock in (True, False) if may_lock(connection, tables) else (False,):
         if not columns and not lock:
             return
-        read = partial(read_locked, connection, mapper, rows.source, key.columns, columns, lock=lock, question=question)
-        last = _note(owned, _matched(groups, read, len(key.at)), columns, len(key.at), locked=lock)
+        read = partial(read_locked, connection, mapper, rows.source, key.columns, columns, lock=lock)
+        width = len(key.at)
+        try:
+            last = _note(owned, _matched(groups, partial(read, question=question), width), columns, width, locked=lock)
+        except OperationalError:
+            if question is None:
+                raise
+            # an application that rewrites statements has its own idea of what tables are called: nobody knows what they do
+            question = None
+            last = _note(owned, _matched(groups, read, width), columns, width, locked=lock)
+            if isinstance(rows.source, Table):
+                owned.catalogue.note(connection, rows.source, Rewrites.COPIES)
         if question is not None and last is not None and isinstance(rows.source, Table):
             owned.catalogue.note(connection, rows.source, rewrites_found(last[-1]))
         if not groups or not may_hide_rows(connection):

@@ -9,7 +9,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Table, TextClause, literal_column, select, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import Pool
 
 from filerow._log import named
@@ -130,7 +130,10 @@ def rewrites(connection: Connection, table: Table) -> Rewrites:
     dialect = connection.dialect.name
     question = rewrites_in_select(connection, table)
     if question is not None:
-        return rewrites_found(connection.scalar(select(literal_column(question))))
+        try:
+            return rewrites_found(connection.scalar(select(literal_column(question))))
+        except OperationalError:  # see _read in rows
+            return Rewrites.COPIES
     query = _TRIGGERS.get(dialect)
     if query is None or not any(_ask(connection, query, table)):
         return Rewrites.NOTHING
