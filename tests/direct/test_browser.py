@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from filerow import storages
 from filerow.backends.memory import MemoryBackend
+from filerow.backends.obstore import ObstoreBackend
 from filerow.direct import DirectUploads
 from tests.direct.conftest import JPEG, PNG, SECRET, Document, Store, kept, make_store, s3_backend
 from tests.direct.site import Site
@@ -255,23 +258,30 @@ def test_an_upload_that_was_given_up_is_resumed_by_its_claim(page: Page, parts: 
     assert store.uploads(Document.anything).claim(before).get_content() == b"\x07" * LARGE
 
 
+class DeafRelay(Relay):
+    """Loses the first good news.
+
+    Attributes:
+        sign: What an answer has that it may lose.
+        lost: How many answers were lost.
+    """
+
+    sign = b""
+    lost = 0
+
+    async def to_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while chunk := await reader.read(CHUNK):
+            if chunk.startswith(b"HTTP/1.1 201") and self.sign in chunk and not self.lost:
+                self.lost += 1
+                raise ConnectionResetError("lost")
+            writer.write(chunk)
+            await writer.drain()
+        writer.write_eof()
+
+
 @pytest.mark.thorough
 def test_an_answer_that_was_lost_is_no_failure(page: Page, site: Site) -> None:
-    class Deaf(Relay):
-        """Loses the first good news."""
-
-        lost = 0
-
-        async def to_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            while chunk := await reader.read(CHUNK):
-                if chunk.startswith(b"HTTP/1.1 201") and not self.lost:
-                    self.lost += 1
-                    raise ConnectionResetError("lost")
-                writer.write(chunk)
-                await writer.drain()
-            writer.write_eof()
-
-    with Deaf(site.url) as relay:
+    with DeafRelay(site.url) as relay:
         storages.register_backend(MemoryBackend("direct", base_url=f"{relay.endpoint}/files", secret=SECRET))
         site.uploads = {"image": DirectUploads(Document.image, secret=SECRET)}
         visit(page, relay.endpoint)
@@ -279,5 +289,21 @@ def test_an_answer_that_was_lost_is_no_failure(page: Page, site: Site) -> None:
         assert answer.get("claim"), answer
         assert relay.lost == 1
         assert site.refused == [409]  # the second attempt found the first one's file
+        assert DirectUploads(Document.image, secret=SECRET).claim(answer["claim"]).get_content() == PNG
+    storages.clear_backends()
+
+
+def test_an_answer_of_azure_that_was_lost_is_no_failure(page: Page, site: Site, azurite_server: AzuriteServer) -> None:
+    allow_every_origin(azurite_server)
+    account: dict[str, Any] = {"account_name": azurite_server.account_name, "account_key": azurite_server.account_key}
+    with DeafRelay(azurite_server.endpoint) as relay:
+        relay.sign = b"Access-Control-Allow-Origin"  # to the browser, and not to the backend
+        endpoint = f"{relay.endpoint}{urlsplit(azurite_server.endpoint).path}"
+        place = f"az://{azurite_server.make_container()}/{uuid.uuid4().hex}"
+        storages.register_backend(ObstoreBackend("direct", place, endpoint=endpoint, **account))
+        site.uploads = {"image": DirectUploads(Document.image, secret=SECRET)}
+        answer = upload(page, file_of(PNG, "cat.png", "image/png"), "{url: '/uploads/image'}")
+        assert answer.get("claim"), answer
+        assert relay.lost == 1
         assert DirectUploads(Document.image, secret=SECRET).claim(answer["claim"]).get_content() == PNG
     storages.clear_backends()

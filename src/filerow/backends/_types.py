@@ -102,6 +102,8 @@ class SignRequest(NamedTuple):
         max_length: Most bytes that an upload may have (``PUT`` only); few stores can bind that.
         signed_at: Seconds since the Unix epoch from which ``expires_in`` counts; now when left out. The same request with the
             same time gives the same URL, so that caches can work.
+        create_only: Let the upload create an object, and neither replace nor change one (``PUT`` only). A store binds it where
+            it can (Azure, with its account key), and nobody is refused where it cannot.
     """
 
     method: Literal["GET", "PUT"]
@@ -111,6 +113,7 @@ class SignRequest(NamedTuple):
     content_length: int | None = None
     max_length: int | None = None
     signed_at: float | None = None
+    create_only: bool = False
 
     def rounded(self, window: float | None, now: float | None = None) -> SignRequest:
         """Return this request with a time that all requests made in one window share, so that their URLs are the same.

@@ -116,7 +116,7 @@ def _signed_steps(backend: StorageBackend, claim: Claim, seconds: int) -> Steps[
     kind = present(claim.content_type, claim.filename).content_type
     values: dict[str, Any] = {"content_type": kind, "content_length": claim.size}
     for names in _LADDER:
-        request = SignRequest("PUT", seconds)._replace(**{name: values[name] for name in names})
+        request = SignRequest("PUT", seconds, create_only=True)._replace(**{name: values[name] for name in names})
         try:
             url = yield Call(backend.sign, backend.sign_async, (claim.path, request), {})
         except UnsupportedOperationError as error:

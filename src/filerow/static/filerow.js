@@ -4,6 +4,7 @@
 //   const claim = await upload(file, { url: "/uploads", onProgress: ({ loaded, total }) => ... });
 
 const SIGNATURES = { "89504e47": "image/png", ffd8ff: "image/jpeg", 47494638: "image/gif", 25504446: "application/pdf" };
+const TAKEN = /<Code>(UnauthorizedBlobOver|AuthorizationPerm)/;
 
 export class UploadError extends Error {
   constructor(message, status = 0) {
@@ -78,8 +79,8 @@ async function run(file, options, signal, state) {
   const put = (method, to, names, body, before) => {
     const attempt = async () => {
       const answer = await send(method, to, names, body, signal, (loaded) => report(before + loaded));
-      // Taken: by an attempt of ours whose answer was lost. The claim is checked anyway.
-      return answer.status === 409 || answer.status === 412 ? { status: 200 } : answer;
+      // Taken (on Azure: 403): by an attempt of ours whose answer was lost. The claim is checked anyway.
+      return [409, 412].includes(answer.status) || TAKEN.test(answer.text) ? { status: 200 } : answer;
     };
     return retried(attempt, options, signal);
   };

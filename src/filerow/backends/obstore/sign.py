@@ -2,7 +2,8 @@
 
 obstore signs method, path and expiry, counted from now. What the store must answer with (disposition, type), what it must
 demand of an upload (type, length) and another time to count from are bound with botocore (``filerow[s3]``), google-auth
-(``filerow[gcs]``) or azure-storage-blob (``filerow[azure]``).
+(``filerow[gcs]``) or azure-storage-blob (``filerow[azure]``). That an upload only creates is bound on Azure, where whoever may
+write may overwrite, lease and write pages.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class _Cloud(NamedTuple):
         longest: Seconds a URL may last.
         hint: What helps where an upload cannot be held to a limit.
         misread: Paths that obstore signs in a way the store refuses.
+        creates: The library can let an upload create an object and replace none, which obstore cannot.
     """
 
     name: str
@@ -51,6 +53,7 @@ class _Cloud(NamedTuple):
     longest: int
     hint: str = ""
     misread: re.Pattern[str] | None = None
+    creates: bool = False
 
 
 class _SignsOne(Protocol):
@@ -81,6 +84,7 @@ _CLOUDS: Mapping[str, _Cloud] = {
         _TEN_YEARS,
         "it takes uploads of any type and length, so check both when the client has finished",
         re.compile(r"[^A-Za-z0-9/._~-]"),  # obstore signs the path as it is encoded, Azure checks it as it is meant
+        creates=True,
     ),
 }
 
@@ -109,16 +113,23 @@ class Signer:
             InvalidOptionError: The store takes no such expiry.
         """
         cloud = self._able(request.expires_in)
-        plain = request[2:] == _NOTHING
+        plain = request[2:7] == _NOTHING
         if not plain:
             check_bound(request, cloud.bound, cloud.name, self._backend, cloud.hint if request.method == "PUT" else "")
-        if plain and not (cloud.misread and any(map(cloud.misread.search, self._names(paths)))):
-            lifetime = timedelta(seconds=request.expires_in)
-            arguments = (self._store, request.method, list(paths), lifetime)
-            urls: Sequence[str] = yield Call(obstore.sign, obstore.sign_async, arguments, {})
-        else:
-            # in_thread: the library may ask the network for credentials, and is slow to import the first time
-            urls = yield Call(self._sign_all, _in_thread(self._sign_all), (cloud, paths, request), {})
+        native = plain and not (cloud.misread and any(map(cloud.misread.search, self._names(paths))))
+        if not native or (request.create_only and cloud.creates):
+            try:
+                # in_thread: the library may ask the network for credentials, and is slow to import the first time
+                signed: Sequence[str] = yield Call(self._sign_all, _in_thread(self._sign_all), (cloud, paths, request), {})
+            except UnsupportedOperationError:
+                if not native:
+                    raise
+            else:
+                return signed
+        lifetime = timedelta(seconds=request.expires_in)
+        urls: Sequence[str] = yield Call(
+            obstore.sign, obstore.sign_async, (self._store, request.method, list(paths), lifetime), {}
+        )
         return urls
 
     def upload_headers(self, request: SignRequest) -> dict[str, str]:

@@ -48,9 +48,15 @@ class AzureSigner:
             blob_name=name,
             account_key=self._key,
             # without a start, which clocks disagree about and which would make every URL another
-            permission=self._blob.BlobSasPermissions(read=request.method == "GET", write=request.method == "PUT"),
+            permission=self._permissions(request),
             expiry=moment_of(request) + timedelta(seconds=request.expires_in),
             content_disposition=request.content_disposition,
             content_type=request.content_type,
         )
         return f"{self._root}/{quote(self._container)}/{quote(name)}?{signature}"
+
+    def _permissions(self, request: SignRequest) -> Any:
+        if request.method == "GET":
+            return self._blob.BlobSasPermissions(read=True)
+        # to write is to overwrite, too, and to take leases and write pages
+        return self._blob.BlobSasPermissions(create=request.create_only, write=not request.create_only)
