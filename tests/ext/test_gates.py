@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 import flask
 import httpx
@@ -13,12 +14,14 @@ import pytest
 from fastapi import Depends, FastAPI
 from flask.testing import FlaskClient
 from litestar import Litestar, post
-from litestar.params import FromPath
+from litestar.enums import RequestEncodingType
+from litestar.params import Body, FromPath
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from starlette.applications import Starlette
+from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from filerow import FileObject, StoredObject, storages
+from filerow import FileObject, FileObjectList, StoredObject, storages
 from filerow.backends.memory import MemoryBackend
 from filerow.direct import DirectUploads
 from filerow.exceptions import FileValidationError
@@ -58,12 +61,16 @@ def stored() -> FileObject:
 
 
 class Client:
-    """A client of an ASGI application in this process."""
+    """A client of an ASGI application in this process, or of a WSGI application in its transport."""
 
     def __init__(self, app: Any) -> None:
         self._app = app
 
     def post(self, url: str, **given: Any) -> httpx.Response:
+        if isinstance(self._app, httpx.WSGITransport):
+            with httpx.Client(transport=self._app, base_url="http://app") as blocking:
+                return blocking.post(url, **given)
+
         async def send() -> httpx.Response:
             transport = httpx.ASGITransport(self._app)
             async with httpx.AsyncClient(transport=transport, base_url="http://app") as client:
@@ -237,19 +244,138 @@ def test_an_empty_field_of_a_form_is_no_file() -> None:
     assert FileObject.from_upload(UploadFile(BytesIO(), filename="empty.txt")).filename == "empty.txt"
 
 
-def test_a_forgotten_enctype_is_named() -> None:
-    app = flask.Flask(__name__)
-    with (
-        app.test_request_context("/", method="POST", data={"file": "cat.png"}),
-        pytest.raises(FileValidationError, match='enctype="multipart/form-data"'),
-    ):
-        flask_ext.uploaded("file", Document.file)
+class Album(Base):
+    __tablename__ = "album"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    pages: Mapped[FileObjectList] = mapped_column(StoredObject("docs", multiple=True))
 
+
+MULTIPART = Body(media_type=RequestEncodingType.MULTI_PART)
+
+
+@dataclass
+class OneFile:
+    file: FileObject
+
+
+@dataclass
+class PerhapsFiles:
+    file: FileObject | None = None
+    pages: FileObjectList = field(default_factory=FileObjectList)
+
+
+def forms_of_starlette() -> Any:
     async def take(request: Any) -> Any:
         async with request.form() as form:
             await starlette.uploaded(form, "file", Document.file)
+        return JSONResponse({})
 
-    forms = Starlette(routes=[Route("/", take, methods=["POST"])])
-    starlette.install(forms)
-    answer = Client(forms).post("/", data={"file": "cat.png"})
-    assert (answer.status_code, "enctype" in answer.json()["detail"]) == (422, True)
+    app = Starlette(routes=[Route("/one", take, methods=["POST"])])
+    starlette.install(app)
+    return Client(app)
+
+
+def forms_of_fastapi() -> Any:
+    app = FastAPI()
+
+    @app.post("/one")
+    def one(file: Annotated[FileObject, fastapi.Uploaded(Document.file)]) -> dict[str, bool]:
+        return {"named": bool(file.filename)}
+
+    @app.post("/perhaps")
+    def perhaps(
+        file: Annotated[FileObject | None, fastapi.Uploaded(Document.file, optional=True)],
+        pages: Annotated[FileObjectList, fastapi.Uploaded(Album.pages, optional=True)],
+    ) -> dict[str, bool]:
+        return {"none": file is None and not pages}
+
+    @app.post("/many")
+    def many(pages: Annotated[FileObjectList, fastapi.Uploaded(Album.pages)]) -> dict[str, bool]:
+        return {"none": not pages}
+
+    fastapi.install(app)
+    return Client(app)
+
+
+def forms_of_litestar() -> Any:
+    @post("/one", status_code=200)
+    async def one(data: Annotated[OneFile, MULTIPART]) -> dict[str, bool]:
+        return {"named": bool(data.file.filename)}
+
+    @post("/perhaps", status_code=200)
+    async def perhaps(data: Annotated[PerhapsFiles, MULTIPART]) -> dict[str, bool]:
+        return {"none": data.file is None and not data.pages}
+
+    @post("/bare", status_code=200)
+    async def bare(data: Annotated[FileObject, MULTIPART]) -> dict[str, bool]:
+        return {"named": bool(data.filename)}
+
+    @post("/bares", status_code=200)
+    async def bares(data: Annotated[FileObjectList, MULTIPART]) -> dict[str, bool]:
+        return {"none": not data}
+
+    return Client(Litestar([one, perhaps, bare, bares], plugins=[litestar.FilerowPlugin()]))
+
+
+def forms_of_flask() -> Any:
+    app = flask.Flask(__name__)
+    flask_ext.Filerow(app)
+
+    @app.post("/one")
+    def one() -> dict[str, bool]:
+        return {"named": bool(flask_ext.uploaded("file", Document.file).filename)}
+
+    @app.post("/perhaps")
+    def perhaps() -> dict[str, bool]:
+        files = [*flask_ext.uploaded_many("file", Document.file), *flask_ext.uploaded_many("pages", Album.pages)]
+        return {"none": not files}
+
+    return Client(httpx.WSGITransport(app))
+
+
+FORMS = {"starlette": forms_of_starlette, "fastapi": forms_of_fastapi, "litestar": forms_of_litestar, "flask": forms_of_flask}
+NEEDED = 'a form that has files needs enctype="multipart/form-data"'
+WAYS = {
+    "starlette": ["one"],
+    "fastapi": ["one", "many", "perhaps"],
+    "litestar": ["one", "perhaps", "bare", "bares"],
+    "flask": ["one", "perhaps"],
+}
+
+
+@pytest.mark.parametrize(("name", "way"), [(name, way) for name, ways in WAYS.items() for way in ways])
+def test_a_forgotten_enctype_is_named(name: str, way: str) -> None:
+    answer = FORMS[name]().post(f"/{way}", data={"file": "cat.png", "pages": "a.png"})
+    assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
+    assert answer.json()["code"] == "form-without-files"
+    assert NEEDED in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("name", "way"), [(name, way) for name, ways in WAYS.items() for way in ways if way != "perhaps" and name != "starlette"]
+)
+def test_a_forgotten_enctype_is_named_whatever_the_form_has(name: str, way: str) -> None:
+    for data in ({"file": "", "pages": ""}, {"other": "1"}):
+        answer = FORMS[name]().post(f"/{way}", data=data)
+        assert (answer.status_code, answer.json()["code"]) == (422, "form-without-files"), answer.text
+
+
+@pytest.mark.parametrize("name", ["fastapi", "litestar", "flask"])
+def test_a_form_may_have_no_files_where_they_are_optional(name: str) -> None:
+    client = FORMS[name]()
+    for data in ({"file": ""}, {"other": "1"}):
+        answer = client.post("/perhaps", data=data)
+        assert (answer.status_code, answer.json()) == (200, {"none": True})
+    sent = client.post("/perhaps", files={"file": ("a.txt", b"abc"), "pages": ("b.txt", b"abc")})
+    assert (sent.status_code, sent.json()) == (200, {"none": False})
+
+
+def test_an_empty_list_without_enctype_is_named_where_fastapi_takes_none() -> None:
+    answer = forms_of_fastapi().post("/perhaps", data={"pages": ""})
+    assert (answer.status_code, answer.json()["code"]) == (422, "form-without-files")
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_form_with_its_enctype_is_taken(name: str) -> None:
+    answer = FORMS[name]().post("/one", files={"file": ("a.txt", b"abc")})
+    assert answer.status_code == 200, answer.text

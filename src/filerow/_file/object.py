@@ -75,6 +75,7 @@ class Tuning(TypedDict, total=False):
 
 
 DEFAULT_EXPIRY = 3600
+ENCTYPE_NEEDED = 'a form that has files needs enctype="multipart/form-data"'
 
 Kind = TypeVar("Kind", bound="FileObject")
 
@@ -165,7 +166,7 @@ class FileObject:
         found = unwrap_upload(upload)
         if found is None:
             kind = type(upload).__name__
-            hint = '; a form that has files needs enctype="multipart/form-data"' if isinstance(upload, str) else ""
+            hint = f"; {ENCTYPE_NEEDED}" if isinstance(upload, str) else ""
             msg = f"from_upload() takes an upload of a web framework, not {kind}; give anything else as FileObject(content=...)"
             raise ContentError(msg + hint)
         if not found.filename and found.size == 0:

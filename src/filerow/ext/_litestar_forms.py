@@ -1,12 +1,12 @@
-"""A file input of a page that was left empty is no file, in Litestar too.
+"""A form that carries no files is refused, and a file input of a page that was left empty is no file, in Litestar too.
 
-A browser sends it as a part without a name, and Litestar shows that as an empty text. Of an optional ``UploadFile`` it makes
-``None``; here the same is done for an optional ``FileObject``, and lists of files are empty.
+A browser sends an empty one as a part without a name, and Litestar shows that as an empty text. Of an optional ``UploadFile`` it
+makes ``None``; here the same is done for an optional ``FileObject``, and lists of files are empty.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from litestar.enums import RequestEncodingType
@@ -17,50 +17,68 @@ from litestar.utils.scope.state import ScopeState
 
 from filerow._file.list import FileObjectList
 from filerow._file.object import FileObject
+from filerow.ext._uploads import carries_files, refuse_texts, required
 
 if TYPE_CHECKING:
     from litestar import Request
+    from litestar.datastructures import FormMultiDict
     from litestar.handlers import HTTPRouteHandler
 
-__all__ = ("leave_out_empty_files",)
+__all__ = ("see_to_files",)
 
 
-def leave_out_empty_files(handler: HTTPRouteHandler) -> None:
-    """Have a handler of forms take files that were not chosen as none where its form says that they may be missing.
+def see_to_files(handler: HTTPRouteHandler) -> None:
+    """Have a handler of forms refuse a form that carries no files, and take files that were not chosen as none.
+
+    The latter where its form says that they may be missing.
 
     Args:
         handler: A handler that is registered and has not been called.
     """
-    absent = _absent_values(handler)
-    if not absent:
+    wanted, absent = _files_of_form(handler)
+    if not wanted:
         return
     theirs = [layer.before_request for layer in handler.ownership_layers if layer.before_request]
 
     async def before_request(request: Request[Any, Any, Any]) -> Any:
-        await request.form()
-        form = ScopeState.from_scope(request.scope).form  # what Litestar makes the handler's data of, and changes likewise
-        if form is not Empty:
-            form |= {name: nothing() for name, nothing in absent.items() if form.get(name) == ""}
+        if not carries_files(request.headers.get("content-type")):
+            _refuse_without_files(wanted, await request.form())
+        if absent:
+            await request.form()
+            form = ScopeState.from_scope(request.scope).form  # what Litestar makes the data of, and changes likewise
+            if form is not Empty:
+                form |= {name: nothing() for name, nothing in absent.items() if form.get(name) == ""}
         return await theirs[-1](request) if theirs else None
 
     handler.before_request = before_request
 
 
-def _absent_values(handler: HTTPRouteHandler) -> dict[str, Callable[[], Any]]:
-    """Return by name what makes the value of each file that a form may do without."""
+def _refuse_without_files(wanted: Mapping[str, bool], form: FormMultiDict) -> None:
+    for name, is_needed in wanted.items():
+        refuse_texts(name, form.getall(name, []))
+        if is_needed:
+            raise required(name, "")
+
+
+def _files_of_form(handler: HTTPRouteHandler) -> tuple[dict[str, bool], dict[str, Callable[[], Any]]]:
+    """Return by name whether each file of a form is needed, and what makes the value of each that may be missing."""
     data = handler.parsed_data_field
     body = data.kwarg_definition if data is not None else None
     if data is None or not isinstance(body, BodyKwarg) or body.media_type != RequestEncodingType.MULTI_PART:
-        return {}
+        return {}, {}
     if body.multipart_form_part_limit is not None or handler.resolve_data_dto() is not None:
-        return {}  # read by Litestar with a limit of its own, or by a DTO
+        return {}, {}  # read by Litestar with a limit of its own, or by a DTO
     models = [inner for inner in data.inner_types if not inner.is_none_type] if data.is_union else [data]
+    if any(_is_a(model, FileObject) or _is_list_of_files(model) for model in models):
+        return {"data": not data.is_optional}, {}
     hints = {
         name: hint for model in models if isinstance(model.annotation, type) for name, hint in model.get_type_hints().items()
     }
     fields = {name: FieldDefinition.from_annotation(hint) for name, hint in hints.items()}
-    optional: dict[str, Callable[[], Any]] = {name: _none for name, field in fields.items() if _is_optional_file(field)}
-    return optional | {name: list for name, field in fields.items() if _is_list_of_files(field)}
+    absent: dict[str, Callable[[], Any]] = {name: _none for name, field in fields.items() if _is_optional_file(field)}
+    absent |= {name: list for name, field in fields.items() if _is_list_of_files(field)}
+    needed = {name: True for name, field in fields.items() if _is_a(field, FileObject)}
+    return needed | dict.fromkeys(absent, False), absent
 
 
 def _none() -> None:

@@ -17,7 +17,7 @@ from sqlalchemy import inspect
 from sqlalchemy.orm import Mapper
 
 from filerow._file.list import FileObjectList
-from filerow._file.object import FileObject
+from filerow._file.object import ENCTYPE_NEEDED, FileObject
 from filerow._file.pydantic import REFUSED, view_of
 from filerow._orm.column import StoredObject
 from filerow.exceptions import ContentError, FileValidationError, UntrustedDocumentError
@@ -61,7 +61,7 @@ def _decode_file(kind: type[Any], value: object) -> FileObject:
         msg = "a file is needed"
         raise FileValidationError(msg)
     if not found:
-        raise UntrustedDocumentError(REFUSED)
+        raise UntrustedDocumentError(_refused(value))
     if len(found) > 1:
         msg = f"one file is expected here, and {len(found)} were uploaded"
         raise ContentError(msg)
@@ -72,9 +72,13 @@ def _decode_list(kind: type[Any], value: object) -> FileObjectList:
     """Make a list of pending files of one or more uploads."""
     found = list(_uploads(value))
     if not found and value not in ([], ""):
-        raise UntrustedDocumentError(REFUSED)
+        raise UntrustedDocumentError(_refused(value))
     files: FileObjectList = kind(_file(FileObject, upload) for upload in found)
     return files
+
+
+def _refused(value: object) -> str:
+    return f"{REFUSED}; {ENCTYPE_NEEDED}" if isinstance(value, str) else REFUSED
 
 
 def _file(kind: type[FileObject], upload: object) -> FileObject:

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Column
 from sqlalchemy.orm import QueryableAttribute
 
 from filerow._content import unwrap_upload
-from filerow._file.object import FileObject
+from filerow._file.object import ENCTYPE_NEEDED, FileObject
 from filerow._orm.column import StoredObject
 from filerow.exceptions import ContentTypeError, FileTooLargeError, FileValidationError
 
 __all__ = (
     "FormField",
     "bounded",
+    "carries_files",
     "checked",
     "checked_async",
     "is_upload",
     "payload_of",
+    "refuse_texts",
     "required",
     "target_of",
 )
+
+_WITHOUT_FILES = frozenset({"application/x-www-form-urlencoded", "text/plain"})
+"""What ``enctype`` may say besides ``multipart/form-data`` (HTML, section 4.10.19.6); the first is the default."""
 
 LONGEST_PAYLOAD = 64 * 1024
 """Most bytes of a request to begin, resume or abort a direct upload; the longest that ``filerow.js`` makes has some 5,000."""
@@ -139,6 +144,11 @@ async def bounded(chunks: AsyncIterable[bytes]) -> bytes:
     return bytes(body)
 
 
+def carries_files(content_type: str | None) -> bool:
+    """Return False if a form was sent as one that has no files: a page's form without an ``enctype`` is."""
+    return (content_type or "").partition(";")[0].strip().lower() not in _WITHOUT_FILES
+
+
 def required(field: str, given: object = None) -> FileValidationError:
     """Return the error for a field without a file.
 
@@ -147,6 +157,20 @@ def required(field: str, given: object = None) -> FileValidationError:
         given: What the form has in its place. A text means that the form was not sent as ``multipart/form-data``.
     """
     if isinstance(given, str):
-        msg = f'{field}: the form sends a name and no file; it needs enctype="multipart/form-data"'
+        msg = f"{field}: no file was sent; {ENCTYPE_NEEDED}"
         return FileValidationError(msg, field=field, code="form-without-files")
     return FileValidationError(f"{field}: a file is needed", field=field, code="file-missing")
+
+
+def refuse_texts(field: str, given: Sequence[object]) -> None:
+    """Refuse a form that names files and sends none; a field that was left empty is no name.
+
+    Args:
+        field: The field's name.
+        given: All that the form has in it.
+
+    Raises:
+        FileValidationError: Those are texts.
+    """
+    if any(given) and all(isinstance(value, str) for value in given):
+        raise required(field, "")

@@ -37,7 +37,7 @@ except ImportError as error:
 from filerow._file.list import FileObjectList
 from filerow._file.object import FileObject
 from filerow.ext._static import SCRIPT
-from filerow.ext._uploads import checked_async, is_upload, required, target_of
+from filerow.ext._uploads import carries_files, checked_async, is_upload, refuse_texts, required, target_of
 from filerow.ext.starlette import StoredFileResponse, direct, exception_handlers, install, send_script, signed
 
 if TYPE_CHECKING:
@@ -64,28 +64,37 @@ def Uploaded(column: object, *, field: str | None = None, optional: bool = False
     target = target_of(column)
     name = field or target.field
 
-    async def one(**fields: Any) -> FileObject | None:
-        [upload] = fields.values()
+    # FastAPI learns from the signature which field to read and what to write into OpenAPI, and tells fields apart by this name.
+    own = re.sub(r"\W", "_", f"upload_{name}")
+
+    async def one(**given: Any) -> FileObject | None:
+        upload = given[own]
         if not is_upload(upload):
             if optional:
                 return None
             raise required(name)
         return await checked_async(upload, target, name)
 
-    async def many(**fields: Any) -> FileObjectList:
-        [given] = fields.values()
-        uploads = [upload for upload in given or () if is_upload(upload)]
+    async def many(**given: Any) -> FileObjectList:
+        uploads = [upload for upload in given[own] or () if is_upload(upload)]
         if not uploads and not optional:
             raise required(name)
         return FileObjectList([await checked_async(upload, target, name) for upload in uploads])
+
+    async def sent(request: Request) -> None:
+        """Refuse a form without files; FastAPI would say of each field that it is missing, or a text."""
+        form = await request.form()  # which FastAPI has read already
+        refuse_texts(name, form.getlist(name))
+        is_needed = not optional or (target.type.multiple and name in form)  # FastAPI takes no empty text in a list
+        if is_needed and not carries_files(request.headers.get("content-type")):
+            raise required(name, "")
 
     dependency: Any = many if target.type.multiple else one
     kind: Any = list[UploadFile] if target.type.multiple else UploadFile
     hint = Annotated[kind | None if optional else kind, File(alias=name)]  # type: ignore[valid-type]
     default = None if optional else Parameter.empty
-    # FastAPI learns from the signature which field to read and what to write into OpenAPI, and tells fields apart by this name.
-    own = re.sub(r"\W", "_", f"upload_{name}")
-    dependency.__signature__ = Signature([Parameter(own, Parameter.KEYWORD_ONLY, annotation=hint, default=default)])
+    first = Parameter("sent", Parameter.KEYWORD_ONLY, default=Depends(sent))
+    dependency.__signature__ = Signature([Parameter(own, Parameter.KEYWORD_ONLY, annotation=hint, default=default), first])
     return Depends(dependency)
 
 

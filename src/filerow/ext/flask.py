@@ -39,7 +39,7 @@ from filerow._file.object import FileObject
 from filerow._file.pydantic import view_of
 from filerow.exceptions import StorageError
 from filerow.ext._static import SCRIPT, script
-from filerow.ext._uploads import LONGEST_PAYLOAD, checked, is_upload, payload_of, required, target_of
+from filerow.ext._uploads import LONGEST_PAYLOAD, carries_files, checked, is_upload, payload_of, refuse_texts, required, target_of
 from filerow.http import route, serving
 from filerow.http._problem import ANSWERED
 from filerow.http._reply import Body, Reply
@@ -252,13 +252,15 @@ def uploaded(field: str, column: object = None) -> FileObject:
     """
     files = uploaded_many(field, column)
     if not files:
-        raise required(field, request.form.get(field))
+        raise required(field, None if carries_files(request.mimetype) else "")
     return files[0]
 
 
 def uploaded_many(field: str, column: object = None) -> FileObjectList:
     """Return all files of a field, as a list to assign to a list column; empty when there are none. See :func:`uploaded`."""
     uploads = [upload for upload in request.files.getlist(field) if is_upload(upload)]
+    if not uploads:
+        refuse_texts(field, request.form.getlist(field))
     if column is None:
         return FileObjectList(map(FileObject.from_upload, uploads))
     target = target_of(column)

@@ -65,7 +65,7 @@ from filerow.ext._asgi import (
     send_reply,
     streamed,
 )
-from filerow.ext._litestar_forms import leave_out_empty_files
+from filerow.ext._litestar_forms import see_to_files
 from filerow.ext._litestar_types import DECODERS, ENCODERS, FileDTO, FileDTOPlugin, FileSchemaPlugin
 from filerow.ext._static import SCRIPT, script
 from filerow.ext._uploads import LONGEST_PAYLOAD, payload_of
@@ -178,7 +178,7 @@ class FilerowPlugin(InitPlugin, ReceiveRoutePlugin):
     def receive_route(self, route: BaseRoute) -> None:
         """Let OpenAPI say of handlers that answer with a stored file that they answer with bytes; see to empty file inputs."""
         for handler in route.route_handlers if isinstance(route, HTTPRoute) else ():
-            leave_out_empty_files(handler)
+            see_to_files(handler)
             if handler.parsed_fn_signature.return_type.is_subclass_of(StoredFileResponse):
                 handler.responses = {handler.status_code: _BYTES, **(handler.responses or {})}
 
