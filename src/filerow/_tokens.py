@@ -17,7 +17,9 @@ from enum import StrEnum
 from functools import cache
 from hashlib import sha256
 from itertools import pairwise
+from math import log2
 from typing import TYPE_CHECKING, Any, TypeAlias
+from zlib import compressobj
 
 from filerow._log import logger
 from filerow.exceptions import ExpiredTokenError, InvalidTokenError, SecretError
@@ -57,6 +59,9 @@ class Keys:
     Args:
         secret: At least 16 characters or bytes each; the first signs, the others are what was used before (rotation).
 
+    Attributes:
+        is_of_process: The secret was made at random for this process.
+
     Raises:
         SecretError: A secret is missing, too short, or one that can be guessed.
     """
@@ -67,6 +72,12 @@ class Keys:
         for value in self._secrets or [b""]:
             _check_strength(value)
         self._signers: dict[str, Signer] = {}
+        self.is_of_process = False
+
+    @property
+    def least_bits(self) -> int:
+        """Bits of entropy that the weakest of the secrets has, at most."""
+        return min(map(_bits_of, self._secrets))
 
     def __repr__(self) -> str:
         return f"<Keys: {len(self._secrets)} secret{'s' if len(self._secrets) > 1 else ''}>"
@@ -127,7 +138,38 @@ class Keys:
         return known
 
 
-_ADVICE = 'make one by: python -c "import secrets; print(secrets.token_urlsafe(32))"'
+ADVICE = 'make one by: python -c "import secrets; print(secrets.token_urlsafe(32))"'
+
+
+WANTED_BITS = 112
+"""Bits of entropy that a secret needs (NIST SP 800-131A)."""
+
+_BITS_OF_WORD = 13
+"""Of a word that is drawn from 8,000 or so."""
+
+_WORD = re.compile(rb"([A-Za-z][a-z]{2,11}|[A-Z]{3,12})[0-9]{0,4}")
+_BETWEEN = re.compile(rb"[^A-Za-z0-9]+")
+_CLASSES = (
+    (re.compile(rb"[0-9]"), 10),
+    (re.compile(rb"[a-z]"), 26),
+    (re.compile(rb"[A-Z]"), 26),
+    (re.compile(rb"[!-/:-@_ ]"), 10),
+)
+_HEX = re.compile(rb"[0-9a-f]+|[0-9A-F]+")
+
+
+def _bits_of(secret: bytes) -> int:
+    """Estimate the entropy of a secret from its spelling: its characters, words, repetitions; it may have less."""
+    words = [part for part in _BETWEEN.split(secret) if _WORD.fullmatch(part)]
+    spelled = sum(map(len, words))
+    if 5 * spelled > 3 * len(secret):
+        return _BITS_OF_WORD * len(words) + 2 * (len(secret) - spelled)
+    size = 16 if _HEX.fullmatch(secret) else sum(size for kind, size in _CLASSES if kind.search(secret))
+    if not secret.isascii() or not secret.decode().isprintable():
+        size = 256
+    deflated = compressobj(wbits=-15)
+    length = len(deflated.compress(secret) + deflated.flush())
+    return int((length if 4 * length < 3 * len(secret) else len(secret)) * log2(max(size, 2)))
 
 
 def _check_strength(secret: bytes) -> None:
@@ -143,7 +185,7 @@ def _check_strength(secret: bytes) -> None:
         flaw = "this signing secret is a placeholder, which everybody knows"
     else:
         return
-    raise SecretError(f"{flaw}; {_ADVICE}")
+    raise SecretError(f"{flaw}; {ADVICE}")
 
 
 def check_expiry(expires_at: float, now: float | None = None) -> None:
@@ -170,9 +212,8 @@ def resolve_keys(secret: Secret | None, *, development: bool = False, user: str 
     """
     if secret is not None:
         return Keys(secret)
-    from_environment = [part for part in re.split(r"[,\s]+", os.environ.get(ENVIRONMENT, "")) if part]
-    if from_environment:
-        return Keys(from_environment)
+    if is_in_environment():
+        return Keys(_of_environment())
     if development:
         return _random_keys()
     msg = (
@@ -180,6 +221,15 @@ def resolve_keys(secret: Secret | None, *, development: bool = False, user: str 
         "machine, development=True makes a random one for this process"
     )
     raise SecretError(msg)
+
+
+def is_in_environment() -> bool:
+    """Return True if the environment has a secret, good or not."""
+    return bool(_of_environment())
+
+
+def _of_environment() -> list[str]:
+    return [part for part in re.split(r"[,\s]+", os.environ.get(ENVIRONMENT, "")) if part]
 
 
 @cache
@@ -192,7 +242,9 @@ def _random_keys() -> Keys:
             os.getpid(),
             ENVIRONMENT,
         )
-    return Keys(randomness.token_bytes())
+    keys = Keys(randomness.token_bytes())
+    keys.is_of_process = True
+    return keys
 
 
 _IMPORTED_IN = os.getpid()

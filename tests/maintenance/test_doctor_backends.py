@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from secrets import token_hex, token_urlsafe
 from typing import Any
 
 import pytest
@@ -17,7 +19,7 @@ from filerow.backends.local import LocalBackend
 from filerow.backends.memory import MemoryBackend
 from filerow.backends.obstore import ObstoreBackend
 from filerow.exceptions import StoragePermissionError
-from filerow.maintenance import doctor, sweep
+from filerow.maintenance import Finding, doctor, sweep
 from filerow.testing.faults import Fault, FaultyBackend
 from tests.databases import EmptyDatabase
 from tests.maintenance.clinic import Models, engine_of, models
@@ -234,6 +236,76 @@ def test_a_missing_secret_is_found(tables: Callable[..., Models]) -> None:
     assert [(one.code, one.level) for one in findings] == [("secret-missing", "error"), ("secret-missing", "info")]
 
 
+GOOD = token_urlsafe(32)
+REFUSED = {"short": "s3Qx0aLm9-Pz_7R", "same": "a" * 40, "placeholder": "please-change-me-in-production"}
+WEAK = {
+    "words": "a-secret-of-this-application",
+    "the docs' example": "old-secret-of-this-application",
+    "sixteen characters": "s3Qx0aLm9-Pz_7Rt",
+    "repeated": "s3Qx0aLm9" * 8,
+    "the old one of two": f"{GOOD},kitchen-table-window-Berlin",
+}
+
+
+def codes_of(findings: Mapping[str, Finding]) -> list[tuple[str, str]]:
+    return [(code, finding.level) for code, finding in findings.items()]
+
+
+def assert_silent(findings: Mapping[str, Finding], secret: str) -> None:
+    said = repr(findings)
+    assert not [part for part in re.split(r"[,\s]+", secret) if part in said]
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_refused_secret_is_weak_and_not_missing(
+    tables: Callable[..., Models], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("FILEROW_SECRET", REFUSED[name])
+    storages.register_backend(MemoryBackend("docs", base_url="/files"))
+    healthy = tables()
+    found = healthy.found()
+    assert codes_of(found) == [("secret-weak", "error")]
+    assert "token_urlsafe(32)" in found["secret-weak"].advice
+    assert_silent(found, REFUSED[name])
+    storages.clear_backends()
+    storages.register_backend(MemoryBackend("docs"))
+    assert codes_of(healthy.found(direct=["docs"])) == [("secret-weak", "error")]
+
+
+@pytest.mark.parametrize("name", WEAK)
+@pytest.mark.parametrize("given", [True, False], ids=["given", "of the environment"])
+def test_a_secret_of_little_chance_is_weak(
+    tables: Callable[..., Models], monkeypatch: pytest.MonkeyPatch, name: str, given: bool
+) -> None:
+    if not given:
+        monkeypatch.setenv("FILEROW_SECRET", WEAK[name])
+    storages.register_backend(MemoryBackend("docs", base_url="/files", secret=WEAK[name].split(",") if given else None))
+    found = tables().found()
+    assert codes_of(found) == [("secret-weak", "warning")]
+    assert "token_urlsafe(32)" in found["secret-weak"].advice
+    assert_silent(found, WEAK[name])
+
+
+def test_a_weak_secret_for_claims_is_found(tables: Callable[..., Models], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FILEROW_SECRET", WEAK["words"])
+    storages.register_backend(MemoryBackend("docs", base_url="/files", secret=GOOD))
+    assert codes_of(tables().found(direct=["docs"])) == [("secret-weak", "warning")]
+
+
+@pytest.mark.parametrize("secret", [GOOD, token_hex(32), token_hex(16), f"{GOOD} {token_urlsafe(48)}"])
+def test_a_random_secret_is_no_finding(tables: Callable[..., Models], monkeypatch: pytest.MonkeyPatch, secret: str) -> None:
+    monkeypatch.setenv("FILEROW_SECRET", secret)
+    storages.register_backend(MemoryBackend("docs", base_url="/files", development=True))
+    assert tables().found(direct=["docs"]) == {}
+
+
+def test_a_secret_of_this_process_alone_is_found(tables: Callable[..., Models]) -> None:
+    storages.register_backend(MemoryBackend("docs", base_url="/files", development=True))
+    found = tables().found()
+    assert codes_of(found) == [("secret-random", "warning")]
+    assert "FILEROW_SECRET" in found["secret-random"].advice
+
+
 class Elsewhere(MemoryBackend):
     """A store that has a server somewhere, and signs URLs of it."""
 
@@ -269,7 +341,7 @@ def s3(server: S3Server, bucket: str, *, reader: bool = False) -> ObstoreBackend
 def test_s3_is_asked_for_what_it_lets_credentials_and_browsers_do(
     tables: Callable[..., Models], s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FILEROW_SECRET", "a-secret-of-the-tests")
+    monkeypatch.setenv("FILEROW_SECRET", "Zk3uB-0q9Vw7_xT1mJ8rYh2cLs5NdPaG")
     bucket = s3_server.make_bucket()
     storages.register_backend(s3(s3_server, bucket))
     healthy = tables()

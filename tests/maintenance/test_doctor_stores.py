@@ -30,7 +30,7 @@ def healthy(tmp_path: Path) -> Iterator[Models]:
 @pytest.fixture
 def find(s3_server: S3Server, healthy: Models, monkeypatch: pytest.MonkeyPatch) -> Iterator[Find]:
     """Returns what the doctor finds of a store with limits, which it leaves as it was."""
-    monkeypatch.setenv("FILEROW_SECRET", "a-secret-of-the-tests")
+    monkeypatch.setenv("FILEROW_SECRET", "Zk3uB-0q9Vw7_xT1mJ8rYh2cLs5NdPaG")
     prefix = s3_server.make_prefix()
 
     def call(limits: Limits, bucket: str = "", direct: list[str] | None = None, **options: Any) -> dict[str, Any]:

@@ -94,7 +94,7 @@ class OwnUrls:
             value = getattr(request, attribute)
             if value is not None:
                 query[name] = str(value)
-        query["signature"] = self._keys_found().sign(Purpose.URL, self._message(path, query))
+        query["signature"] = self.keys().sign(Purpose.URL, self._message(path, query))
         return f"{self._base_url}/{quote(self._backend, safe='')}/{quote(path)}?{urlencode(query, quote_via=quote)}"
 
     def verify(self, method: str, path: str, query: str, *, now: float | None = None) -> SignRequest:
@@ -112,7 +112,7 @@ class OwnUrls:
         """
         values = self._parsed(query)
         signature = values.pop("signature", "")
-        if not self._keys_found().is_signature(Purpose.URL, self._message(path, values), signature):
+        if not self.keys().is_signature(Purpose.URL, self._message(path, values), signature):
             raise _refused()
         signed = values.get("method", "GET")
         if method not in ({"GET", "HEAD"} if signed == "GET" else {signed}):
@@ -140,7 +140,12 @@ class OwnUrls:
         everything = [("backend", self._backend), ("path", path), *sorted(values.items())]
         return urlencode(everything, errors="surrogatepass")  # a request may bring anything, and then no signature fits
 
-    def _keys_found(self) -> Keys:
+    def keys(self) -> Keys:
+        """Return what signs and checks the URLs.
+
+        Raises:
+            SecretError: There is no secret.
+        """
         if self._keys is None:
             self._keys = resolve_keys(None, development=self._development, user=f"signing URLs of backend {self._backend!r}")
         return self._keys

@@ -20,6 +20,7 @@ from filerow._tokens import resolve_keys
 from filerow.backends.base import ObjectInfo, PutOptions, SignRequest, StorageBackend
 from filerow.exceptions import BackendNotFoundError, FilerowError, SecretError, StorageError, StoragePermissionError
 from filerow.maintenance._doctor.database import skew_findings
+from filerow.maintenance._doctor.secrets import key_findings, secret_findings
 from filerow.maintenance._doctor.stores import part_findings, store_findings
 from filerow.maintenance._report import Finding
 
@@ -165,11 +166,13 @@ def _signs(backend: StorageBackend) -> Iterator[Finding]:
         url = call(backend.sign, backend.sign_async, f"{_FOLDER}/signed", SignRequest("GET", 60))
     except SecretError as error:
         advice = "set FILEROW_SECRET, the same for all processes, or pass secret= to the backend"
-        yield Finding("secret-missing", str(error), backend=backend.key, advice=advice)
+        yield from secret_findings(error, backend.key, "error", advice)
         return
     except FilerowError as error:
         yield Finding("cannot-sign", str(error), "warning", backend=backend.key)
         return
+    if backend.own_urls is not None:
+        yield from key_findings(backend.own_urls.keys(), backend.key)
     parts = urlsplit(url)
     if backend.own_urls is None and parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
         message = f"its URLs are plain http ({parts.hostname}), so who sees one on its way can use it"
@@ -193,10 +196,12 @@ def _direct(key: str, origin: str) -> Iterator[Finding]:
         yield Finding("backend-missing", str(error), backend=key)
         return
     try:
-        resolve_keys(None, user="claims")
+        keys = resolve_keys(None, user="claims")
     except SecretError as error:
         advice = "set FILEROW_SECRET, the same for all processes; or pass secret= to DirectUploads, then this is no concern"
-        yield Finding("secret-missing", str(error), "info", backend=key, advice=advice)
+        yield from secret_findings(error, key, "info", advice)
+    else:
+        yield from key_findings(keys, key)
     if backend.own_urls is not None:
         return  # uploads go to the application itself
     try:
