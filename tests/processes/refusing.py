@@ -1,4 +1,4 @@
-"""Two applications whose file route refuses every upload."""
+"""Two applications whose file route refuses uploads: by the URL, by the length, as taken, or as one too many."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from flask import Flask
 from starlette.applications import Starlette
 
 from filerow import storages
-from filerow.backends.memory import MemoryBackend
 from filerow.ext.flask import Filerow
 from filerow.ext.starlette import routes
+from filerow.http import upload_capacity
+from tests.processes.refused import CROWDED, make_backend
 
-storages.register_backend(MemoryBackend("docs", base_url="/files", secret="a secret of these tests, and no other"))
+backend = make_backend()
+backend.put("taken.txt", b"somebody's")
+storages.register_backend(backend)
+upload_capacity._under_way["docs", "other.txt"] = upload_capacity.staged_bytes - CROWDED + 1
 
 asgi = Starlette(routes=routes("/files"))
 wsgi = Flask(__name__)

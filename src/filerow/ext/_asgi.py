@@ -43,6 +43,9 @@ _REFUSED = 400
 _DISCARD_SECONDS = 5
 """How long what is left of a refused upload is taken."""
 
+_ASKED_SECONDS = 1
+"""How long a client that waits to be asked for its upload has to begin with it, if the server has asked by itself."""
+
 Answer: TypeAlias = Callable[[str, Pairs], Awaitable[Reply]]
 """What makes a reply of a request's method and headers, when the response is sent."""
 
@@ -183,9 +186,13 @@ async def send_reply(
         await send({"type": "http.response.start", "status": reply.status, "headers": [*headers, *extra]})
         if chunks is not None and not await _send_chunks(chunks, receive, send):
             return
+        body = reply.body if isinstance(reply.body, bytes) else b""
         if unread is not None and reply.status >= _REFUSED:
+            if unread.waits:  # Granian would ask for the upload as long as nothing of the answer's body has gone
+                await send({"type": "http.response.body", "body": body, "more_body": True})
+                body = b""
             await unread.discard()  # the status is told by now; servers take a whole answer for the end
-        await send({"type": "http.response.body", "body": reply.body if isinstance(reply.body, bytes) else b""})
+        await send({"type": "http.response.body", "body": body})
     finally:
         if chunks is not None:
             with anyio.CancelScope(shield=True):  # the backend's file or connection is given back, whatever ended this
@@ -233,11 +240,14 @@ class Incoming:
     Args:
         receive: ASGI's.
         waits: The client sends it only when it is asked to (``Expect: 100-continue``).
+
+    Attributes:
+        waits: It has not been read yet, so perhaps nobody has asked for it.
     """
 
     def __init__(self, receive: Receive, *, waits: bool) -> None:
         self._receive = receive
-        self._waits = waits
+        self.waits = waits
         self._is_over = False
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -246,7 +256,7 @@ class Incoming:
         Raises:
             ConnectionAbortedError: The client left in the middle.
         """
-        self._waits = False
+        self.waits = False
         while not self._is_over:
             message = await self._receive()
             if message["type"] == "http.disconnect":
@@ -261,13 +271,14 @@ class Incoming:
         """Take what is left of it, within bounds, and drop it.
 
         A server closes a connection on which more comes than it was asked for, and the client, or nginx before it, may then see
-        the connection break (502) rather than the answer.
+        the connection break (502) rather than the answer. No server says if it has asked a client that waits for that:
+        Hypercorn asks at once; uvicorn and Granian ask when the body is read, unless the answer has begun.
         """
-        if self._waits:
-            return
-        size = 0
-        with suppress(ConnectionAbortedError), anyio.move_on_after(_DISCARD_SECONDS):
+        size, seconds = 0, _ASKED_SECONDS if self.waits else _DISCARD_SECONDS
+        with suppress(ConnectionAbortedError), anyio.move_on_after(seconds) as limit:
             async for chunk in self.chunks():
+                if not size:
+                    limit.deadline = anyio.current_time() + _DISCARD_SECONDS
                 size += len(chunk)
                 if size > DISCARD_BYTES:
                     return

@@ -150,7 +150,7 @@ def _files() -> Blueprint:
         query, headers = request.query_string.decode("latin-1"), list(request.headers)
         if request.method == "PUT":
             reply = route.receive("PUT", key, path, query, headers, _body())
-            if reply.status >= 400 and "Expect" not in request.headers:  # noqa: PLR2004 - refused
+            if reply.status >= 400:  # noqa: PLR2004 - refused
                 _discard()
             return response_of(reply)
         reply = route.answer(request.method, key, path, query, headers)
@@ -163,7 +163,10 @@ def _files() -> Blueprint:
 
 
 def _discard() -> None:
-    """Take what is left of a refused upload, within bounds: its sender may not come to read the answer before."""
+    """Take what is left of a refused upload, within bounds: its sender may not come to read the answer before.
+
+    One that waits to be asked (``Expect: 100-continue``) is no exception: gunicorn has asked before it calls us.
+    """
     size = 0
     while size < DISCARD_BYTES and (chunk := request.stream.read(CHUNK)):
         size += len(chunk)
