@@ -6,12 +6,16 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from io import RawIOBase
 from typing import Any
 
 import pytest
+from flask import Flask
 
 from filerow import storages
 from filerow.backends.base import SignRequest
+from filerow.ext.flask import Filerow
 from filerow.http import Reply, receive, receive_async, upload_capacity
 from tests.http.conftest import parts, read
 
@@ -155,3 +159,47 @@ async def test_a_client_that_leaves_gives_its_place_back(backend: Any, limit: Ca
     again = Door()
     again.opened.set()
     assert (await put(backend, "a.txt", again.body())).status == 201
+
+
+def test_refused_uploads_that_drip_hold_few_threads(backend: Any) -> None:
+    """Nobody needs a link to send one that is refused, and each once held a thread until its body had come."""
+    app = Flask(__name__)
+    Filerow(app)
+    opened = threading.Event()
+
+    class Dripping(RawIOBase):
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: Any) -> int:
+            assert opened.wait(30)
+            return 0
+
+    def refused() -> int:
+        body = {"wsgi.input": Dripping(), "CONTENT_LENGTH": "100000"}
+        return app.test_client().put("/files/docs/a.txt?expires=1&signature=x", environ_overrides=body).status_code
+
+    with ThreadPoolExecutor(12) as pool:
+        answers = [pool.submit(refused) for _ in range(12)]
+        done, held = wait(answers, timeout=1)
+        opened.set()
+    assert [answer.result() for answer in done] == [403] * 8
+    assert len(held) == 4
+
+
+def test_a_body_that_cannot_be_read_is_the_clients_fault(backend: Any) -> None:
+    """Servers raise ``OSError`` for chunks that are none; it was answered with 500."""
+    app = Flask(__name__)
+    Filerow(app)
+
+    class Broken(RawIOBase):
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: Any) -> int:
+            raise ConnectionAbortedError("Invalid chunk header")
+
+    key, path, query = link(backend, "a.txt", content_length=None)
+    body = {"wsgi.input": Broken(), "wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
+    assert app.test_client().put(f"/files/{key}/{path}?{query}", environ_overrides=body).status_code == 400
+    assert list(backend.list()) == []

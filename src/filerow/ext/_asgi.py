@@ -13,7 +13,7 @@ from filerow._file.object import FileObject
 from filerow.exceptions import FilerowError
 from filerow.http import route
 from filerow.http._reply import AsyncChunks, Body, Reply
-from filerow.http._upload import DISCARD_BYTES
+from filerow.http._upload import DISCARD_BYTES, DISCARD_SECONDS
 from filerow.http.serving import accelerate, redirect_async, serve_async
 
 __all__ = (
@@ -39,9 +39,6 @@ Pairs: TypeAlias = list[tuple[str, str]]
 
 _NO_FILE = FileObject()
 _REFUSED = 400
-
-_DISCARD_SECONDS = 5
-"""How long what is left of a refused upload is taken."""
 
 _ASKED_SECONDS = 1
 """How long a client that waits to be asked for its upload has to begin with it, if the server has asked by itself."""
@@ -274,11 +271,11 @@ class Incoming:
         the connection break (502) rather than the answer. No server says if it has asked a client that waits for that:
         Hypercorn asks at once; uvicorn and Granian ask when the body is read, unless the answer has begun.
         """
-        size, seconds = 0, _ASKED_SECONDS if self.waits else _DISCARD_SECONDS
+        size, seconds = 0, _ASKED_SECONDS if self.waits else DISCARD_SECONDS
         with suppress(ConnectionAbortedError), anyio.move_on_after(seconds) as limit:
             async for chunk in self.chunks():
                 if not size:
-                    limit.deadline = anyio.current_time() + _DISCARD_SECONDS
+                    limit.deadline = anyio.current_time() + DISCARD_SECONDS
                 size += len(chunk)
                 if size > DISCARD_BYTES:
                     return

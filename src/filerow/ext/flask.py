@@ -25,6 +25,7 @@ Files in what a view returns show their public view, as with any value that Flas
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
@@ -39,11 +40,22 @@ from filerow._file.object import FileObject
 from filerow._file.pydantic import view_of
 from filerow.exceptions import StorageError
 from filerow.ext._static import SCRIPT, script
-from filerow.ext._uploads import LONGEST_PAYLOAD, carries_files, checked, is_upload, payload_of, refuse_texts, required, target_of
+from filerow.ext._uploads import (
+    LONGEST_PAYLOAD,
+    BadPayloadError,
+    carries_files,
+    checked,
+    is_upload,
+    payload_of,
+    refuse_texts,
+    required,
+    target_of,
+)
 from filerow.http import route, serving
+from filerow.http._capacity import upload_capacity
 from filerow.http._problem import ANSWERED
 from filerow.http._reply import Body, Reply
-from filerow.http._upload import DISCARD_BYTES
+from filerow.http._upload import DISCARD_BYTES, DISCARD_SECONDS, UploadRefusedError
 
 if TYPE_CHECKING:
     from filerow.direct import DirectUploads
@@ -133,8 +145,11 @@ def _refusing(authorize: Callable[[], Any]) -> Callable[[], Any]:
 def _begun(size: int) -> bytes:
     """Return the first bytes of a request's body, without more of it than that in memory."""
     body = bytearray()
-    while len(body) < size and (chunk := request.stream.read(size - len(body))):
-        body += chunk
+    try:
+        while len(body) < size and (chunk := request.stream.read(size - len(body))):
+            body += chunk
+    except OSError as error:  # as in _body()
+        raise BadPayloadError("the request cannot be read") from error
     return bytes(body)
 
 
@@ -167,14 +182,18 @@ def _discard() -> None:
 
     One that waits to be asked (``Expect: 100-continue``) is no exception: gunicorn has asked before it calls us.
     """
-    size = 0
-    while size < DISCARD_BYTES and (chunk := request.stream.read(CHUNK)):
-        size += len(chunk)
+    size, ends = 0, time.monotonic() + DISCARD_SECONDS
+    with suppress(OSError), upload_capacity.discarding() as allowed:
+        while allowed and size < DISCARD_BYTES and time.monotonic() < ends and (chunk := request.stream.read(CHUNK)):
+            size += len(chunk)
 
 
 def _body() -> Iterator[bytes]:
-    while chunk := request.stream.read(CHUNK):
-        yield chunk
+    try:
+        while chunk := request.stream.read(CHUNK):
+            yield chunk
+    except OSError as error:  # how servers report chunks that are none, and a client that has left
+        raise UploadRefusedError(400, "The upload cannot be read.") from error
 
 
 def response_of(reply: Reply) -> Response:

@@ -19,6 +19,9 @@ __all__ = ("UploadCapacity", "upload_capacity")
 
 _RETRY_AFTER = 5
 
+_DISCARDS = 4
+"""How many threads take what is left of refused uploads."""
+
 
 @dataclass(slots=True)
 class UploadCapacity:
@@ -39,6 +42,7 @@ class UploadCapacity:
     least_rate: float = 1024.0
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
     _under_way: dict[tuple[str, str], int] = field(default_factory=dict, init=False, repr=False)
+    _discards: int = field(default=0, init=False, repr=False)
 
     @contextmanager
     def admit(self, backend: str, path: str, limits: UploadLimits) -> Generator[Admitted]:
@@ -73,10 +77,26 @@ class UploadCapacity:
             if len(self._under_way) > 1 and sum(self._under_way.values()) > self.staged_bytes:
                 raise _full()
 
+    @contextmanager
+    def discarding(self) -> Generator[bool]:
+        """Yield True if this thread may take what is left of a refused upload.
+
+        A synchronous read cannot be interrupted: a client that drips holds the thread, and needs no link for it.
+        """
+        with self._lock:
+            allowed = self._discards < _DISCARDS
+            self._discards += allowed
+        try:
+            yield allowed
+        finally:
+            with self._lock:
+                self._discards -= allowed
+
     def forget(self) -> None:
         """Forget the uploads of the process that this one was forked from."""
         self._lock = threading.Lock()
         self._under_way.clear()
+        self._discards = 0
 
 
 class Admitted:

@@ -16,6 +16,9 @@ __all__ = ("UploadLimits", "UploadRefusedError", "limits_of")
 DISCARD_BYTES = 64 << 20
 """How much of a refused upload is taken all the same, so that its sender comes to read the answer."""
 
+DISCARD_SECONDS = 5
+"""For how long."""
+
 _DIGITS = re.compile(r"[0-9]{1,18}\Z")
 
 
