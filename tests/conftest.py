@@ -225,9 +225,10 @@ def chromium() -> Iterator[browser.Chromium]:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
-    """After everything else, show what killed processes have left, and say loudly what this run could not cover."""
+    """After everything else, show what was measured, and say loudly what this run could not cover."""
     yield
     _show_killed(terminalreporter)
+    _show_load(terminalreporter)
     reasons: Counter[str] = Counter()
     for report in terminalreporter.stats.get("skipped", ()):
         reason = str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else str(report.longrepr)
@@ -252,3 +253,16 @@ def _show_killed(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.line(f"{'ended':42} {'where':34} {'signal':8} {'files in rows':>13} {'objects':>8} {'recovered':>10}")
     for step, where, signal, files, objects, recovered in rows:
         terminalreporter.line(f"{step:42} {where:34} {signal:8} {files:13} {objects:8} {recovered:10}")
+
+
+def _show_load(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print one line for each load that tests/processes/test_load.py has put on a server, failed or not."""
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, ())]
+    rows = [value for report in reports for name, value in report.user_properties if name == "load"]
+    if not rows:
+        return
+    widths = "{:22} {:19} {:>8} {:>14} {:>18} {:>6} {:>10} {:>7}  {}"
+    heads = ("server", "load", "RSS +MiB", "threads", "descriptors", "lag ms", "latency ms", "seconds", "answers")
+    terminalreporter.section("load: threads and descriptors before, at most, after; worst lag of the loop, worst plain request")
+    for row in (heads, *rows):
+        terminalreporter.line(widths.format(*row))

@@ -31,8 +31,8 @@ def make(world: World) -> Starlette:  # noqa: C901 - a list of routes
 
     async def create(request: Request) -> Response:
         async with request.form() as form, session() as db:
-            document = Document(name=str(form["name"]), file=await uploaded(form, "file", Document.file))
-            document.pages = [FileObject.from_upload(page) for page in form.getlist("pages")]
+            document = Document(name=str(form.get("name")), file=await uploaded(form, "file", Document.file))
+            document.pages = [FileObject.from_upload(page) for page in form.getlist("pages") if not isinstance(page, str)]
             db.add(document)
             await db.commit()
         return answer(document, 201)

@@ -22,8 +22,8 @@ DEADLINE = 60.0
 
 
 def environment(more: Mapping[str, str]) -> dict[str, str]:
-    """Return this process's environment with more, in which the tests can be imported."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **more}
+    """Return this process's environment with more, in which this checkout and its tests are imported."""
+    return {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "PYTHONUNBUFFERED": "1", **more}
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -59,17 +59,18 @@ class Service:
 
     Attributes:
         port: Where it listens, if it does.
+        log_file: Where it writes.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
         self._process = process
         self.port = port
-        self._log = log
+        self.log_file = log
 
     @property
     def log(self) -> str:
         """The end of what it wrote."""
-        return self._log.read_text(errors="replace")[-5000:]
+        return self.log_file.read_text(errors="replace")[-5000:]
 
     def get(self, path: str) -> Any:
         """Return the JSON that a request is answered with."""
