@@ -173,6 +173,8 @@ class Actor:
         """
         one = self.object(key)
         held = column in one.__dict__
+        if held and key not in self.added:
+            self._look(key)  # it may have been loaded since, as after the rollback of a savepoint
         if held and not fresh and self.is_stale(key, column):
             self.session.expire(one, [column])  # or SQLAlchemy may rightly find that nothing has changed
             held = False

@@ -46,6 +46,15 @@ def bulk_insert(actor: Actor, keys: Sequence[Key], columns: int, fault: Fault | 
     return True
 
 
+def _sure(actor: Actor, model: type[Any], synchronize: Any) -> Any:
+    """Return how a statement is told to a session's objects, so that SQLAlchemy gives values to those that it matches.
+
+    To evaluate the WHERE in Python takes an object whose key is expired for one that matches, whatever its columns are.
+    """
+    half_expired = any(isinstance(one, model) and "id" not in one.__dict__ for one in actor.session)
+    return "fetch" if half_expired and synchronize in {"auto", "evaluate"} else synchronize
+
+
 def bulk_update(actor: Actor, keys: Sequence[Key], how: str, synchronize: Any, fault: Fault | None) -> bool:
     """Update rows: one with a new file, several to None, or several by their keys."""
     keys = [key for key in keys if key not in actor.added and actor.exists(key)]
@@ -53,6 +62,7 @@ def bulk_update(actor: Actor, keys: Sequence[Key], how: str, synchronize: Any, f
         return False
     model = CLASSES[keys[0][0]]
     values: dict[Key, Row] = {}
+    synchronize = _sure(actor, model, synchronize)
     options = {"synchronize_session": synchronize}
     numbers = [key[1] for key in keys]
     if how == "clear":
@@ -90,6 +100,7 @@ def bulk_delete(actor: Actor, keys: Sequence[Key], how: str, synchronize: Any, f
     if not keys:
         return False
     model, numbers = CLASSES[keys[0][0]], [key[1] for key in keys]
+    synchronize = _sure(actor, model, synchronize)
     options = {"synchronize_session": synchronize}
     actor.touched.update(keys)
 
