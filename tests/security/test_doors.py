@@ -307,10 +307,12 @@ def commit(file: FileObject | object) -> object:
         return file
     engine = create_engine("sqlite://")
     Document.metadata.create_all(engine)
-    with Session(engine, expire_on_commit=False) as session:
-        session.add(Document(file=file))
-        session.commit()
-    engine.dispose()
+    try:
+        with Session(engine, expire_on_commit=False) as session:
+            session.add(Document(file=file))
+            session.commit()
+    finally:
+        engine.dispose()
     return file
 
 
