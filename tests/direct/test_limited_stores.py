@@ -14,7 +14,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from filerow import FileObject, StoredObject, storages
 from filerow.backends.obstore import ObstoreBackend
 from filerow.direct import DirectUploads
-from filerow.exceptions import ClaimError, UnsupportedOperationError
+from filerow.exceptions import ClaimError, StoragePermissionError, UnsupportedOperationError
 from filerow.outbox import Outbox
 from tests.backends.stores import s3_options
 from tests.direct.conftest import PNG, SECRET, Document, Send, Side, kept, s3_backend
@@ -185,6 +185,19 @@ def test_a_large_upload_that_is_replaced_after_a_look_is_refused(limited: Limite
     session.rollback()
     assert len(list(storages.get_backend("direct").list())) == 1
     assert limited.limits == Limits()
+
+
+def test_a_copy_that_cannot_be_looked_at_is_removed(limited: LimitedS3, side: Side, session: Session) -> None:
+    uploads = DirectUploads(Document.anything, secret=SECRET)
+    ticket = side(uploads, "begin", filename="cat.png", content_type="image/png", size=len(LARGE))
+    assert send_with(ticket, LARGE, {}) == 204
+    file = side(uploads, "claim", ticket.claim)
+    limited.limits = Limits(denied=frozenset({"s3:GetObject"}))
+    with pytest.raises(StoragePermissionError):
+        kept(session, file, Document.anything)
+    session.rollback()
+    limited.limits = Limits()
+    assert [info.size for info in storages.get_backend("direct").list()] == [len(LARGE)]
 
 
 def test_a_claim_leaves_no_second_version(

@@ -156,11 +156,13 @@ class Upload(Alone):
         wanted, backend = self._wanted, self._backend
         shown = present(wanted.content_type, wanted.filename)
         call = self._content.rewrite(backend.key, self._path, *shown) if self._generated else None
-        found: Rewritten | None = None if call is None else (yield call)
-        if found is None:
+        if call is None:
             return False
-        info = ObjectInfo(self._path, etag=found.etag, version_id=found.version)
         try:
+            found: Rewritten | None = yield call
+            if found is None:
+                return False
+            info = ObjectInfo(self._path, etag=found.etag, version_id=found.version)
             if found.checksum is not None and found.checksum == wanted.checksum and not self._rules.validators:
                 self.facts = self._placed(wanted._replace(checksum=found.checksum), info)
                 return True
