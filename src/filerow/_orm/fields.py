@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count
 from operator import attrgetter
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -164,7 +163,6 @@ class OfMapper(Generic[T]):
 
 _fields: OfMapper[tuple[Field, ...]] = OfMapper()
 _row_fields: OfMapper[tuple[int, tuple[Field, ...]]] = OfMapper()
-_mapped = count(1)
 _latest = 0
 
 
@@ -209,8 +207,8 @@ def row_fields_of(mapper: Mapper[Any]) -> tuple[Field, ...]:
 
 def forget_row_fields() -> None:
     """Look all file columns of rows up anew; a class has been mapped."""
-    global _latest  # noqa: PLW0603 - all classes are looked up anew
-    _latest = next(_mapped)
+    global _latest  # noqa: PLW0603 - it counts for all classes
+    _latest += 1
 
 
 def _unmapped(mapper: Mapper[Any], mapped: Container[Column[Any]]) -> Iterator[Field]:

@@ -1,4 +1,4 @@
-"""A form that carries no files is refused, and a file input of a page that was left empty is no file, in Litestar too.
+"""A form without files is refused, and a file input of a page that was left empty is not a file, in Litestar too.
 
 A browser sends an empty one as a part without a name, and Litestar shows that as an empty text. Of an optional ``UploadFile`` it
 makes ``None``; here the same is done for an optional ``FileObject``, and lists of files are empty.

@@ -163,7 +163,7 @@ def required(field: str, given: object = None) -> FileValidationError:
 
 
 def refuse_texts(field: str, given: Sequence[object]) -> None:
-    """Refuse a form that names files and sends none; a field that was left empty is no name.
+    """Refuse a form that names files and sends none; a field that was left empty does not count.
 
     Args:
         field: The field's name.

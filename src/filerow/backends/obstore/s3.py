@@ -149,7 +149,7 @@ class S3Direct:
             etag: Of the source.
 
         Returns:
-            What the store says of the copy; ``None`` if it has kept something of the source, and then there is no copy.
+            What the store says of the copy; ``None`` if it has kept something of the source, and then the copy is deleted.
 
         Raises:
             ClaimError: The source has another etag by now, or is gone.
