@@ -141,7 +141,14 @@ def run_all(jobs: Sequence[J], limit: int) -> Batch[J]:
     if in_greenlet():
         return _await(run_all_async(jobs, limit))
     batch = Batch(jobs)
-    if len(jobs) == 1 or limit <= 1 or _all_quick(jobs):
+    if len(jobs) == 1:  # as in most flushes; no other job has to hear of its end
+        try:
+            jobs[0].run()
+        except BaseException as error:  # noqa: BLE001 - the caller raises it, after it has cleaned up
+            batch.error = error
+        else:
+            batch.done.append(jobs[0])
+    elif limit <= 1 or _all_quick(jobs):
         _work(batch)
     else:
         _run_in_threads(batch, min(limit, len(jobs)))
@@ -217,8 +224,13 @@ async def run_all_async(jobs: Sequence[J], limit: int) -> Batch[J]:
     when nothing of it can appear any more, so all that is left to do here is to wait for the tasks.
     """
     batch = Batch(jobs)
-    if len(jobs) == 1:  # most flushes store one file, which needs no task of its own
-        await _work_async(batch)
+    if len(jobs) == 1:  # it needs no task of its own
+        try:
+            await jobs[0].run_async()
+        except BaseException as error:  # noqa: BLE001 - the caller raises it, after it has cleaned up
+            batch.error = error
+        else:
+            batch.done.append(jobs[0])
         return batch
     if _all_quick(jobs):
         tasks = {asyncio.ensure_future(in_thread(_work, batch))}

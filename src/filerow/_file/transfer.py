@@ -164,7 +164,7 @@ class Upload(Alone):
                 return False
             info = ObjectInfo(self._path, etag=found.etag, version_id=found.version)
             if found.checksum is not None and found.checksum == wanted.checksum and not self._rules.validators:
-                self.facts = self._placed(wanted._replace(checksum=found.checksum), info)
+                self.facts = self._placed(info, checksum=found.checksum)
                 return True
             self._checks = Checks(_Placed(backend, self._path, wanted.size), wanted, self._rules, self._meter)
             yield Call(self._look_over, self._look_over_async, (), {})
@@ -201,22 +201,20 @@ class Upload(Alone):
 
     def _stored(self, info: ObjectInfo) -> Facts:
         wanted, meter = self._wanted, self._meter
-        if info.size is not None:
-            expect_length(self._backend.key, self._path, meter.size, info.size, operation="put")
+        if info.size not in {None, meter.size}:
+            expect_length(self._backend.key, self._path, meter.size, info.size or 0, operation="put")
         self._expect("size", wanted.size, meter.size)
         self._rules.check_least(meter.size, wanted.filename)
         if wanted.checksum and wanted.checksum.startswith("sha256:"):
             self._expect("checksum", wanted.checksum.lower(), meter.checksum)
-        facts = wanted._replace(
-            content_type=self._checks.content_type,
-            metadata=self._checks.metadata,
-            size=meter.size,
-            checksum=meter.checksum,
+        checks = self._checks
+        return self._placed(
+            info, content_type=checks.content_type, metadata=checks.metadata, size=meter.size, checksum=meter.checksum
         )
-        return self._placed(facts, info)
 
-    def _placed(self, facts: Facts, info: ObjectInfo) -> Facts:
-        return facts._replace(
+    def _placed(self, info: ObjectInfo, **found: Any) -> Facts:
+        return self._wanted._replace(
+            **found,
             backend=self._backend.key,
             path=self._path,
             etag=info.etag,

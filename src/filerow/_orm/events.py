@@ -509,8 +509,9 @@ def _after_transaction_end(session: Session, transaction: SessionTransaction) ->
     if files.bulk is not None and files.bulk() is transaction:
         files.bulk = None
         binding_refused.set(False)
-    if transaction.parent is not None and not transaction.nested:
+    if transaction.parent is not None and not transaction.nested:  # a flush's own, which the database does not know
         files.flush = None
+        return
     files.ended(transaction)
     if transaction.parent is None:
         delete_abandoned()

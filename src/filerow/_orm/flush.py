@@ -117,7 +117,8 @@ class Work:
             return
         claims = [(store, content.claimed) for store in stores if (content := content_in(store.file)) and content.claimed]
         with _alone([store.file for store in stores]):
-            self._mark_claims(claims)
+            if claims:
+                self._mark_claims(claims)
             self._run([self._upload_job(store) for store in stores], [(s.change, s.file) for s in stores])
         for store, claimed in claims:
             self.claims[ref_of(store.file)] = claimed, slot_of(store.change)
@@ -183,10 +184,16 @@ class Work:
 
     def _are_new(self, changes: Sequence[Change]) -> bool:
         """Say whether these are new files for new rows, one for each, as most are: then there is nothing to decide."""
-        if any(change.old for change in changes):
-            return False
-        refs = [ref_of(file) for change in changes for file in change.new if file.backend_key]
-        return len(set(refs)) == sum(len(change.new) for change in changes) and self.frame.stored.keys() >= set(refs)
+        seen: set[Ref] = set()
+        for change in changes:
+            if change.old:
+                return False
+            for file in change.new:
+                ref = ref_of(file)
+                if ref in seen or ref not in self.frame.stored:
+                    return False
+                seen.add(ref)
+        return True
 
     def let_go(self, ref: Ref, slot: Slot) -> None:
         """Note that a slot's object has no owner any more."""

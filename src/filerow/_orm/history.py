@@ -57,7 +57,10 @@ def row_taken_over(
         state: The new object.
         known: For a session over shards, the keys of its objects without their shards; otherwise ``None``.
     """
-    if not row_fields_of(state.mapper) or any(state.dict.get(name) is None for name in key_names(state.mapper)):
+    for name in key_names(state.mapper):
+        if state.dict.get(name) is None:
+            return None
+    if not row_fields_of(state.mapper):
         return None
     key = state.mapper.identity_key_from_instance(state.obj())
     if known is not None and key[:2] in known:

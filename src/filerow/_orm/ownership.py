@@ -95,7 +95,8 @@ def pending(changes: Sequence[Change]) -> list[Store]:
     seen: dict[int, Store] = {}
     for change in changes:
         for file in change.new:
-            if file.state in {FileState.PENDING, FileState.DELETED}:
+            state = file.state
+            if state is FileState.PENDING or state is FileState.DELETED:
                 seen.setdefault(id(file), Store(change, file))
     return list(seen.values())
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Se
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary, WeakSet, ref
+from weakref import WeakKeyDictionary, ref
 
 from sqlalchemy import Connection, Table
 from sqlalchemy.orm import InstanceState, Session, SessionTransaction
@@ -69,7 +69,7 @@ class Flush:
     unsure: dict[Slot, Sequence[Ref]] = field(default_factory=dict)
     links: list[tuple[Connection, Table, Sequence[Mapping[str, Any]]]] = field(default_factory=list)
     short: set[Table] = field(default_factory=set)
-    gone: Counter[Table] = field(default_factory=Counter)
+    gone: dict[Table, int] = field(default_factory=dict)
     touched: set[Table | None] = field(default_factory=set)
     catalogue: Catalogue = field(default_factory=Catalogue)
 
@@ -92,7 +92,8 @@ class Flush:
     def tell_outbox(self, session: Session) -> None:
         """Have the outbox's tombstones agree with what this flush has written."""
         for work in self.works:
-            work.tell_outbox(slot_connections(session))
+            if work.claims or work.left or work.moved or work.adopted:
+                work.tell_outbox(slot_connections(session))
 
     def has_sent(self, context: Any, table: Table | None, rows: int) -> None:
         """Note a statement that has run while the flush was under way, once it was known to delete something.
@@ -105,7 +106,7 @@ class Flush:
         if not context.isdelete or table is None:
             self.touched.add(table)
         elif rows >= (asked := len(context.compiled_parameters)):
-            self.gone[table] += asked
+            self.gone[table] = self.gone.get(table, 0) + asked
         else:
             self.short.add(table)
 
@@ -117,7 +118,7 @@ class Flush:
         if table in self.short or not self.touched.isdisjoint((table, None)):
             return False
         classes = Counter(state.mapper for state, (is_delete, _) in self.context.states.items() if is_delete)
-        return self.gone[table] == sum(count for mapper, count in classes.items() if table in mapper.tables)
+        return self.gone.get(table, 0) == sum(count for mapper, count in classes.items() if table in mapper.tables)
 
     def deletes(self, state: InstanceState[Any]) -> bool:
         """Return True if the flush deletes an object, as far as it knows yet."""
@@ -137,10 +138,11 @@ class Flush:
 
     def has_seen_all(self, state: InstanceState[Any]) -> bool:
         """Say whether a new object's columns hold what they held when they were dealt with; cheaper than its history."""
-        return all(
-            not identities(state, field) or self.seen.get((state, field.key)) == (state.key, identities(state, field))
-            for field in fields_of(state.mapper)
-        )
+        for one in fields_of(state.mapper):
+            held = identities(state, one)
+            if held and self.seen.get((state, one.key)) != (state.key, held):
+                return False
+        return True
 
     def _is_still(self, state: InstanceState[Any], key: RowKey | None) -> bool:
         """Return True if an object is still the one of the row that has a key; ``None`` is a new row's."""
@@ -225,6 +227,7 @@ class SessionFiles:
         session: The session.
 
     Attributes:
+        session: Returns the session, as long as it lives.
         flush: The flush under way.
         bulk: The transaction of a legacy bulk operation under way.
         in_doubt: Why nobody knows whether the rows are there: the answer to a COMMIT was lost, say, or it was not this session's.
@@ -236,7 +239,7 @@ class SessionFiles:
     """
 
     def __init__(self, session: Session) -> None:
-        self._session = ref(session)
+        self.session = ref(session)
         self._begin()
 
     def _begin(self) -> None:
@@ -253,14 +256,10 @@ class SessionFiles:
         self._kept = 0
         self._savepoints: set[Savepoint] = set()
         self._elsewhere: dict[Savepoint, int] = {}
-        self._committed: WeakSet[SessionTransaction] = WeakSet()
-        self._begun: WeakSet[SessionTransaction] = WeakSet()
+        self._committed: set[ref[SessionTransaction]] = set()
+        self._begun: set[ref[SessionTransaction]] = set()
         self._interrupted: BaseException | None = None
         self._undone: list[Ref] = []
-
-    def belongs_to(self, session: Session) -> bool:
-        """Return True if it is this session's; an application may give one session's ``info`` to another."""
-        return self._session() is session
 
     @property
     def connections(self) -> list[Connection]:
@@ -270,7 +269,7 @@ class SessionFiles:
     @property
     def is_committing(self) -> bool:
         """Whether the session is sending COMMIT, or has begun a commit in two phases."""
-        session = self._session()
+        session = self.session()
         root = None if session is None else session.get_transaction()
         return self.preparing or (root is not None and not root.is_active)
 
@@ -291,7 +290,7 @@ class SessionFiles:
 
     def _taken_by_rows(self, given: Callable[[], Connection] | None, asked: Sequence[tuple[Slot, Ref]]) -> set[Ref]:
         """Return those objects that a row of the same database names by now."""
-        session, found = self._session(), set[Ref]()
+        session, found = self.session(), set[Ref]()
         groups: dict[Connection, list[tuple[Slot, Ref]]] = {}
         for slot, one in asked if session is not None else ():
             connection = given() if given is not None else connection_of_slot(session, slot)  # type: ignore[arg-type] # is there
@@ -304,7 +303,7 @@ class SessionFiles:
 
     def _are_in_one_database(self, one: Slot, other: Slot) -> bool:
         """Return True if an object can move from one slot to another: each database must know all it owns by itself."""
-        session = self._session()
+        session = self.session()
         if session is None or not isinstance(one.owner, InstanceState) or not isinstance(other.owner, InstanceState):
             return True
         return connection_of(session, one.owner) is connection_of(session, other.owner)
@@ -333,7 +332,7 @@ class SessionFiles:
     def _has_savepoint_to_begin(self, session: Session) -> bool:
         """Return True if the session's savepoint has not begun on its connection, as SQLAlchemy does when it needs it."""
         nested = session.get_nested_transaction()
-        return nested is not None and nested not in self._begun
+        return nested is not None and ref(nested) not in self._begun
 
     @property
     def joined(self) -> Connection | None:
@@ -348,7 +347,7 @@ class SessionFiles:
 
     def began_on(self, transaction: SessionTransaction, connection: Connection) -> None:
         """Note that a transaction or savepoint of the session has begun to use a connection."""
-        self._begun.add(transaction)
+        self._begun.add(ref(transaction))
         if transaction.parent is None:
             self._use(connection, joined=not took_from_engine(transaction, connection))
         savepoint = _innermost_savepoint(connection)
@@ -372,7 +371,7 @@ class SessionFiles:
         _users.setdefault(connection, []).append(ref(self))
 
     def _remember(self) -> None:
-        session = self._session()
+        session = self.session()
         for connection in () if session is None or session.twophase else self.connections:
             remember(connection, ref(self), self._ledger)
 
@@ -444,7 +443,7 @@ class SessionFiles:
         transaction = nested or session.get_transaction()
         if transaction is None:
             return
-        self._committed.add(transaction)
+        self._committed.add(ref(transaction))
         if transaction.parent is None and in_greenlet():
             self._settle(transaction)
             self._settle_outer()
@@ -464,18 +463,20 @@ class SessionFiles:
 
     def ended(self, transaction: SessionTransaction) -> None:
         """Merge, undo or settle a transaction's share, now that it has ended and given back its connections."""
-        committed = transaction in self._committed
-        self._committed.discard(transaction)
+        this = ref(transaction)
+        committed = this in self._committed
+        self._committed.discard(this)
+        self._begun.discard(this)
         if transaction.nested:
             parent = _boundary(transaction.parent)
             if committed and parent is not None:
-                self._ledger.release(ref(transaction), ref(parent))
+                self._ledger.release(this, ref(parent))
             else:
                 self._undo(transaction)
         elif transaction.parent is None:
             try:
                 if committed:
-                    self._committed.add(transaction)
+                    self._committed.add(this)
                 elif self.sent:
                     self.doubt(_UNTOLD)
                 if committed or still_open(self.connections) is not None:
@@ -490,7 +491,7 @@ class SessionFiles:
 
     def _settle(self, transaction: SessionTransaction) -> None:
         """Delete what the transaction has dropped, or leave it to the outer transaction the session has joined."""
-        committed = transaction in self._committed
+        committed = ref(transaction) in self._committed
         frame = self._ledger.take_all() if committed else self._ledger.take(ref(transaction))
         if frame is None:
             return
@@ -500,7 +501,7 @@ class SessionFiles:
             raise_if(delete_all(frame.revert()))
         elif self.bypassed:
             give_up(frame, self.bypassed)
-        elif connection is not None and outer is not None and transaction in self._committed:
+        elif connection is not None and outer is not None and committed:
             outer.frame(connection).absorb(frame)
         elif outer is not None:
             give_up(frame, "a session that used several connections was closed, not committed, inside another's transaction")
@@ -570,7 +571,7 @@ _users: WeakKeyDictionary[Connection, list[ref[SessionFiles]]] = WeakKeyDictiona
 def session_files(session: Session) -> SessionFiles:
     """Return what a session does to files."""
     files: SessionFiles | None = session.info.get(_KEY)
-    if files is None or not files.belongs_to(session):
+    if files is None or files.session() is not session:  # an application may give one session's info to another
         files = session.info[_KEY] = SessionFiles(session)
     return files
 

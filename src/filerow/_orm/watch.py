@@ -185,7 +185,7 @@ class Watch:
         if self.state is State.NONE and self.was_open:
             self.was_open = False
             return End.UNSEEN
-        self.was_open = self.was_open or self.state in {State.OPEN, State.FAILED}
+        self.was_open = self.was_open or self.state is State.OPEN or self.state is State.FAILED
         return None
 
 
