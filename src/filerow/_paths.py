@@ -50,7 +50,7 @@ _LONGEST_NAME = 1024
 """Characters of a client's name that are looked at: to normalise a text takes time that grows with the square of its length."""
 
 _DEFAULT_NAME = "file"
-_EXTENSION = re.compile(r"\.[a-z0-9]{1,10}\Z")
+_EXTENSION = re.compile(r"\.[a-z0-9]{1,10}")
 _LONGEST_EXTENSION = 11
 _EXECUTED = re.compile(
     r"(?!ya?ml\Z|toml\Z)[a-z0-9]*ml|[sx]?htm|xht|xhtm|sht|stm|svgz?|xslt?|xs[df]|x[bu]l|rdf|rss|atom|wsdl|dtd|dae|gpx|mpd|opf"
@@ -63,6 +63,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_. -]*[A-Za-z0-9_]\Z")
 _SEPARATORS = re.compile(r"[/\\]")
 # version 7 and its variant where RFC 9562 puts them, then what safe_extension() may return
 _TOKEN = re.compile(r"([0-9a-f]{12})7[0-9a-f]{3}[89ab][0-9a-f]{7}([0-9a-f]{8})(?:\.[a-z0-9]{1,10})?\Z")
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 _UNSAFE_SEGMENT = re.compile(r"[^A-Za-z0-9_.-]")
 # RFC 8187 attr-char: what a filename* parameter may hold unescaped besides letters and digits.
 _ATTR_CHARS = "!#$&+-.^_`|~"
@@ -120,18 +121,20 @@ def checked_shards(number: int) -> int:
 
 def uuid7_hex() -> str:
     """Return a UUIDv7 (RFC 9562, section 5.7) as 32 hex digits: 48 bits of Unix milliseconds, then 74 random bits."""
-    random = int.from_bytes(os.urandom(10), "big")
-    value = (time.time_ns() // 1_000_000) << 80
-    value |= 0x7 << 76 | (random >> 62 & 0xFFF) << 64
-    value |= 0b10 << 62 | random & ((1 << 62) - 1)
-    return f"{value:032x}"
+    random = os.urandom(10).hex()
+    return f"{time.time_ns() // 1_000_000:012x}7{random[:3]}{_VARIANT[random[3]]}{random[4:19]}"
 
 
 def safe_extension(filename: str) -> str:
     """Return the extension of a filename, lower-case, if it is one to ten ASCII letters or digits; none that is executed."""
-    match = _EXTENSION.search(filename[-_LONGEST_EXTENSION - 1 :].lower())
-    found = match.group() if match and match.start() > 0 else ""
-    return "" if _EXECUTED.fullmatch(found[1:]) else found
+    end = filename[-_LONGEST_EXTENSION - 1 :].lower()
+    dot = end.rfind(".")
+    return _kept(end[dot:]) if dot > 0 else ""
+
+
+@lru_cache(maxsize=1024)  # there are few
+def _kept(extension: str) -> str:
+    return extension if _EXTENSION.fullmatch(extension) and not _EXECUTED.fullmatch(extension[1:]) else ""
 
 
 def generate_path(table: str, column: str, filename: str, *, shards: int = 0) -> str:

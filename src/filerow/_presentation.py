@@ -68,13 +68,14 @@ def present(content_type: str | None, filename: str, *, inline: bool = True) -> 
         filename: What it is called when it is saved.
         inline: Show it, if its type may be shown; no argument shows another type.
     """
-    stored, shown = _judged(_essence(content_type))
+    stored, shown = _judged((content_type or "")[:_LONGEST_TYPE])
     return Presentation(stored, content_disposition(filename, inline=inline and shown))
 
 
 @lru_cache(maxsize=256)  # there are few types, and a file is stored with each
-def _judged(bare: str) -> tuple[str, bool]:
+def _judged(content_type: str) -> tuple[str, bool]:
     """Return the type to store for a type, and whether a browser may show it."""
+    bare = _essence(content_type)
     return _OCTET_STREAM if _USED_AS_CODE.match(bare) else bare, is_shown(bare)
 
 
