@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from filerow._buffers import BUFFERS, Buffer
 from filerow._execution.threads import Feed, aiterate, in_thread
-from filerow.backends._types import ObjectInfo, PutOptions, SignRequest, Unfinished
+from filerow.backends._types import ObjectInfo, PutOptions, Rewritten, SignRequest, Unfinished
 from filerow.exceptions import StorageError, UnsupportedOperationError
 
 if TYPE_CHECKING:
@@ -92,6 +92,16 @@ class Driver(ABC):
         condition costs requests, or where the store may know none.
         """
         return self._copy(source, target)
+
+    def _rewrite(self, upload: ObjectInfo, target: str, options: PutOptions) -> Rewritten | None:
+        """Copy what a client has uploaded, on the store's side, with the headers of ``options`` and nothing else of the client's.
+
+        Guaranteed: ``upload`` has an etag; nothing else can have ``target``.
+        You must: copy these very bytes or raise ``ClaimError``; look at the copy afterwards; delete it and raise
+        ``KeptHeadersError`` if the store has kept something.
+        Returns: what was made, or ``None``, and then nothing is there and the bytes are read and written. The default does that.
+        """
+        return None
 
     @abstractmethod
     def _list(self, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
@@ -180,6 +190,9 @@ class Driver(ABC):
 
     async def _copy_over_async(self, source: str, target: str) -> ObjectInfo:
         return await self._copy_async(source, target)
+
+    async def _rewrite_async(self, upload: ObjectInfo, target: str, options: PutOptions) -> Rewritten | None:
+        return await in_thread(self._rewrite, upload, target, options)
 
     async def _limits_async(self) -> Mapping[str, str]:
         return await in_thread(self._limits)

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import aclosing, contextmanager
-from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 from filerow._buffers import Buffer
 from filerow._content import Claimed, Content
@@ -24,10 +22,10 @@ from filerow._tokens import Secret, resolve_keys
 from filerow._validation.checks import Checks
 from filerow._validation.rules import Rules
 from filerow._validation.types import OCTET_STREAM
-from filerow.backends._types import ObjectInfo, Rewritten
+from filerow.backends._rewrite import rewrite_call
+from filerow.backends._types import ObjectInfo, PutOptions, Rewritten
 from filerow.backends.base import StorageBackend
 from filerow.direct._claims import Claim, missing_of, parts_of, target_of
-from filerow.direct._policies import is_s3
 from filerow.exceptions import (
     ClaimError,
     ContentTypeError,
@@ -35,9 +33,6 @@ from filerow.exceptions import (
     ObjectHiddenError,
     ObjectNotFoundError,
 )
-
-if TYPE_CHECKING:
-    from filerow.backends.obstore.s3 import S3Direct
 
 __all__ = ("redeem", "redeem_async", "redeem_steps")
 
@@ -155,10 +150,6 @@ def _purge(backend: StorageBackend, claim: Claim, info: ObjectInfo) -> Call:
     return Call(job.run, job.run_async, (), {})
 
 
-_keeps_headers: WeakKeyDictionary[StorageBackend, bool] = WeakKeyDictionary()
-"""Stores that keep a client's headers in a copy that is to replace them."""
-
-
 class _Uploaded(Content):
     """What a client has uploaded, read from the store when its row is written."""
 
@@ -169,7 +160,7 @@ class _Uploaded(Content):
         self.claimed = claimed
         self._path = claimed.path
         self._length = claim.size
-        self._etag = claimed.etag or ""
+        self._upload = ObjectInfo(claimed.path, claim.size, claimed.etag, claimed.version)
         self._backend = backend
 
     def chunks(self) -> Iterator[Buffer]:
@@ -185,12 +176,10 @@ class _Uploaded(Content):
         able = self._backend.capabilities
         if not able.keeps_content_type and not able.keeps_metadata:  # such as a directory: a file has nothing but its bytes
             return Call(self._copy, self._copy_async, (path,), {})
-        if not is_s3(self._backend) or self._backend in _keeps_headers or not self._etag:
+        if self._upload.etag is None:
             return None
-        from filerow.backends.obstore.backend import direct_of
-
-        direct = direct_of(self._backend)  # which takes uploads of what it can copy
-        return direct.call(self._rewrite, direct, path, (content_type, content_disposition))
+        options = PutOptions(content_type, content_disposition, create_only=False)
+        return rewrite_call(self._backend, self._upload, path, options)
 
     def _copy(self, path: str) -> Rewritten:
         with _still_there():
@@ -201,12 +190,6 @@ class _Uploaded(Content):
         with _still_there():
             info = await self._backend.copy_async(self._path, path, create_only=False)
         return Rewritten(info.etag, info.version_id, None)
-
-    def _rewrite(self, direct: S3Direct, path: str, headers: tuple[str, str]) -> Rewritten | None:
-        found = direct.rewrite(self._path, path, headers, self._etag)
-        if found is None:
-            _keeps_headers[self._backend] = True
-        return found
 
     async def chunks_async(self) -> AsyncIterator[Buffer]:
         left = self._length

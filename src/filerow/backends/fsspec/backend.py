@@ -39,7 +39,7 @@ from filerow.backends._foreign import (
 )
 from filerow.backends._headers import encode_metadata, headers_of
 from filerow.backends._sign_request import check_bound
-from filerow.backends._types import ObjectInfo, PutOptions, SignRequest, Unfinished
+from filerow.backends._types import ObjectInfo, PutOptions, Rewritten, SignRequest, Unfinished
 from filerow.backends.base import StorageBackend
 from filerow.backends.fsspec.answers import code_of, status_of
 from filerow.backends.fsspec.errors import ByNumber, meaning_of, words_of
@@ -275,6 +275,9 @@ class FSSpecBackend(StorageBackend):
 
     async def _copy_over_async(self, source: str, target: str) -> ObjectInfo:
         return await in_thread(self._copy_over, source, target)
+
+    def _rewrite(self, upload: ObjectInfo, target: str, options: PutOptions) -> Rewritten | None:
+        return self._flavour.rewrite(self.fs, self._at(upload.path), self._at(target), upload, options)
 
     def _delete(self, paths: Sequence[str]) -> Mapping[str, BaseException]:
         names: dict[str, str] = {}

@@ -14,12 +14,13 @@ from typing import Any, ClassVar
 from filerow.backends._answers import NO_PLACE, meaning_of_answer
 from filerow.backends._conditions import Conditions, heeded
 from filerow.backends._sign_request import Bound, length_range
-from filerow.backends._types import Capabilities, ObjectInfo, SignRequest, Unfinished
+from filerow.backends._types import Capabilities, ObjectInfo, PutOptions, Rewritten, SignRequest, Unfinished
 from filerow.backends.fsspec import s3fs
 from filerow.backends.fsspec.answers import code_of
 from filerow.backends.fsspec.errors import by_number
 from filerow.backends.fsspec.remote import smb
 from filerow.backends.fsspec.remote.ftp import guard
+from filerow.backends.fsspec.rewrite import by_adlfs, by_gcsfs, by_s3fs
 
 __all__ = ("Flavour", "copy_on_azure", "copy_on_gcs", "first_of", "flavour_of", "info_of", "protocol_of")
 
@@ -97,6 +98,11 @@ class Flavour:
     def copy_over(self, fs: Any, source: str, target: str) -> None:
         """Copy an object to a name that nothing else can have."""
         self.copy(fs, source, target)
+
+    def rewrite(self, fs: Any, source: str, target: str, upload: ObjectInfo, options: PutOptions) -> Rewritten | None:
+        """Copy a client's upload with these headers alone; ``None`` where that cannot be done."""
+        del fs, source, target, upload, options
+        return None
 
     def conditions(self, fs: Any, backend: str, at: Callable[[str], str], remove: Callable[..., Any], *, off: bool) -> Conditions:
         """Return what the store's conditions are worth; all but S3 have one that heeds them, or none."""
@@ -232,6 +238,9 @@ class _S3(Flavour):
     def copy_over(self, fs: Any, source: str, target: str) -> None:
         fs.cp_file(source, target)
 
+    def rewrite(self, fs: Any, source: str, target: str, upload: ObjectInfo, options: PutOptions) -> Rewritten | None:
+        return by_s3fs(fs, source, target, upload, options)
+
     def conditions(self, fs: Any, backend: str, at: Callable[[str], str], remove: Callable[..., Any], *, off: bool) -> Conditions:
         return s3fs.conditions_of(fs, backend, at, remove, off=off)
 
@@ -319,6 +328,9 @@ class _GCS(Flavour):
     def copy(self, fs: Any, source: str, target: str) -> None:
         copy_on_gcs(fs, source, target)
 
+    def rewrite(self, fs: Any, source: str, target: str, upload: ObjectInfo, options: PutOptions) -> Rewritten | None:
+        return by_gcsfs(fs, source, target, upload, options)
+
     def sign(self, fs: Any, path: str, request: SignRequest) -> str:
         bound: dict[str, Any] = {"method": request.method, "version": "v4"}
         if request.content_type is not None:
@@ -363,6 +375,9 @@ class _Azure(Flavour):
 
     def copy(self, fs: Any, source: str, target: str) -> None:
         copy_on_azure(fs, source, target)
+
+    def rewrite(self, fs: Any, source: str, target: str, upload: ObjectInfo, options: PutOptions) -> Rewritten | None:
+        return by_adlfs(fs, source, target, upload, options)
 
     def sign(self, fs: Any, path: str, request: SignRequest) -> str:
         bound = {"content_type": request.content_type, "content_disposition": request.content_disposition}

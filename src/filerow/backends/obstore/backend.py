@@ -36,10 +36,11 @@ from filerow.backends._foreign import (
     staging_path,
 )
 from filerow.backends._headers import encode_metadata, headers_of
-from filerow.backends._types import ObjectInfo, PutOptions, SignRequest, Unfinished
+from filerow.backends._types import ObjectInfo, PutOptions, Rewritten, SignRequest, Unfinished
 from filerow.backends.base import StorageBackend
 from filerow.backends.obstore.conditions import conditions_of
 from filerow.backends.obstore.errors import is_refused_key, meaning_of, says_why
+from filerow.backends.obstore.rewrite import OwnLibrary
 from filerow.backends.obstore.sign import Signer
 from filerow.backends.obstore.store import build_store, enter, kind_of
 from filerow.backends.obstore.write import Copier, Deleter, look_steps, push
@@ -201,6 +202,19 @@ class ObstoreBackend(StorageBackend):
             return (yield from self._head_steps(path))
         except FileNotFoundError as error:
             raise StorageError(NOT_THERE, operation=operation, backend=self._key, path=path) from error
+
+    def _rewrite(self, upload: ObjectInfo, target: str, options: PutOptions) -> Rewritten | None:
+        if self.protocol == "s3":
+            return direct_of(self).rewrite(upload, target, options)  # which takes uploads of what it can copy
+        if self.protocol == "az":
+            return OwnLibrary(self._key, self._store, self.timeout).on_azure(upload, target, options)
+        if self.protocol != "gs":
+            return None
+        found = OwnLibrary(self._key, self._store, self.timeout).on_gcs(upload, target, options)
+        if found is None:
+            return None
+        info = self._head(target)  # for its etag, as obstore knows it
+        return Rewritten(info.etag, info.version_id, None)
 
     def _delete(self, paths: Sequence[str]) -> Mapping[str, BaseException]:
         enter("delete", self._key, "")

@@ -18,9 +18,10 @@ from filerow._execution.steps import Call
 from filerow._execution.threads import in_thread
 from filerow.backends._deadlines import botocore_limits
 from filerow.backends._foreign import clean_message, secrets_of
-from filerow.backends._types import Rewritten, Unfinished
+from filerow.backends._rewrite import rewrite_on_s3
+from filerow.backends._types import ObjectInfo, PutOptions, Rewritten, Unfinished
 from filerow.backends.obstore.store import place_of
-from filerow.exceptions import ClaimError, StorageError, StoragePermissionError, StorageTimeoutError, UnsupportedOperationError
+from filerow.exceptions import StorageError, StoragePermissionError, StorageTimeoutError, UnsupportedOperationError
 
 __all__ = ("Bound", "S3Direct")
 
@@ -139,43 +140,10 @@ class S3Direct:
             "complete_multipart_upload", path, UploadId=upload_id, MultipartUpload={"Parts": parts}, absent={"NoSuchUpload"}
         )
 
-    def rewrite(self, source: str, target: str, headers: tuple[str, str], etag: str) -> Rewritten | None:
-        """Copy an object inside the bucket with a type and a disposition, and nothing else that the source has.
-
-        Args:
-            source: What to copy; at most 5 GiB.
-            target: A path that nothing else can have.
-            headers: ``Content-Type`` and ``Content-Disposition``.
-            etag: Of the source.
-
-        Returns:
-            What the store says of the copy; ``None`` if it has kept something of the source, and then the copy is deleted.
-
-        Raises:
-            ClaimError: The source has another etag by now, or is gone.
-        """
-        kind, disposition = headers
-        done = self._ask(
-            "copy_object",
-            target,
-            CopySource={"Bucket": self._config["bucket"], "Key": self._name(source)},
-            CopySourceIfMatch=f'"{etag}"',
-            MetadataDirective="REPLACE",
-            TaggingDirective="REPLACE",
-            ContentType=kind,
-            ContentDisposition=disposition,
-            absent={"PreconditionFailed", "412", "NoSuchKey", "404"},
-        )
-        if done is None:
-            msg = "something else was uploaded since this claim was looked at, or the claim was used; look again"
-            raise ClaimError(msg)
-        head = self._ask("head_object", target, ChecksumMode="ENABLED")
-        if _has_only(head, kind, disposition):
-            digest = head.get("ChecksumSHA256", "")
-            checksum = None if not digest or "-" in digest else f"sha256:{base64.b64decode(digest).hex()}"
-            return Rewritten(head["ETag"].strip('"'), head.get("VersionId"), checksum)
-        self._ask("delete_object", target)
-        return None
+    def rewrite(self, upload: ObjectInfo, target: str, options: PutOptions) -> Rewritten:
+        """Copy an object of at most 5 GiB inside the bucket; see :func:`rewrite_on_s3`."""
+        origin = {"Bucket": self._config["bucket"], "Key": self._name(upload.path)}
+        return rewrite_on_s3(self._ask, origin, target, upload, options)
 
     def abort(self, path: str, upload_id: str) -> None:
         """Throw the parts away; does nothing when there is no such upload."""
@@ -268,14 +236,6 @@ class S3Direct:
         except ImportError as error:
             msg = "direct upload to S3 needs the extra 'filerow[s3]'"
             raise UnsupportedOperationError(msg, operation="sign", backend=self._backend) from error
-
-
-def _has_only(head: Mapping[str, Any], content_type: str, content_disposition: str) -> bool:
-    """Return True if an object has these headers, and none that its uploader may have sent."""
-    others = ("CacheControl", "ContentEncoding", "ContentLanguage", "Expires", "Metadata", "WebsiteRedirectLocation", "TagCount")
-    usual = head.get("StorageClass", "STANDARD") == "STANDARD"
-    named = (head.get("ContentType"), head.get("ContentDisposition")) == (content_type, content_disposition)
-    return named and usual and not any(head.get(name) for name in others)
 
 
 @cache

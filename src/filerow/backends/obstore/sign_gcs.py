@@ -20,7 +20,7 @@ from filerow.backends._types import SignRequest
 from filerow.backends.obstore.store import endpoint_of
 from filerow.exceptions import UnsupportedOperationError
 
-__all__ = ("GCSSigner",)
+__all__ = ("GCSSigner", "gcs_base", "gcs_key")
 
 _ALGORITHM = "GOOG4-RSA-SHA256"
 _CLOUD = "https://storage.googleapis.com"
@@ -40,9 +40,9 @@ class GCSSigner:
     def __init__(self, store: Any) -> None:
         service_account = import_module("google.oauth2.service_account")
         config = dict(store.config)
-        key = _key_of(config)
+        key = gcs_key(config)
         self._credentials = service_account.Credentials.from_service_account_info({"token_uri": "", **key})
-        self._base = (endpoint_of(store) or str(key.get("gcs_base_url") or _CLOUD)).rstrip("/")
+        self._base = gcs_base(store, key)
         self._folder = f"/{config['bucket']}/{f'{store.prefix}/' if store.prefix else ''}"
 
     def sign(self, path: str, request: SignRequest) -> str:
@@ -71,8 +71,17 @@ class GCSSigner:
         return f"{self._base}{where}?{asked}&X-Goog-Signature={signature.hex()}"
 
 
-def _key_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the service account's key as obstore finds it: given as JSON, in a file, or in the file the environment names."""
+def gcs_base(store: Any, key: Mapping[str, Any]) -> str:
+    """Return the URL of the service: the store's, the key's, or Google's own."""
+    return (endpoint_of(store) or str(key.get("gcs_base_url") or _CLOUD)).rstrip("/")
+
+
+def gcs_key(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the service account's key as obstore finds it: given as JSON, in a file, or in the file the environment names.
+
+    Raises:
+        UnsupportedOperationError: There is none.
+    """
     text = config.get("service_account_key")
     file = (
         config.get("service_account") or config.get("application_credentials") or os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")

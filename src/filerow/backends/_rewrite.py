@@ -1,0 +1,289 @@
+"""Copies of a client's upload that a store makes itself, with nothing of the client's but the bytes.
+
+Each cloud has its own way to replace what an uploader has sent (headers, metadata, tags), and whatever it answers, the copy is
+looked at afterwards: if anything of the client's is left, the copy is deleted, and the bytes are read and written instead. What
+is asked is written down here once for each cloud; obstore's and fsspec's backends differ in who sends it.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from importlib import import_module
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from filerow._execution.steps import Call
+from filerow.backends._types import ObjectInfo, PutOptions, Rewritten
+from filerow.backends.base import StorageBackend
+from filerow.exceptions import ClaimError
+
+__all__ = ("KeptHeadersError", "rewrite_call", "rewrite_on_azure", "rewrite_on_gcs", "rewrite_on_s3")
+
+_GONE = frozenset({"PreconditionFailed", "412", "NoSuchKey", "404"})
+_REWRITE = "b/{}/o/{}/rewriteTo/b/{}/o/{}"
+_OBJECT = "b/{}/o/{}"
+_LONGEST_PENDING = 60.0
+"""Seconds that Azure may take for a copy inside one account, which is done at once as a rule."""
+
+
+class KeptHeadersError(Exception):
+    """A store has kept something of the client's in a copy that was to replace it; the copy is deleted."""
+
+
+_keeping: WeakKeyDictionary[StorageBackend, bool] = WeakKeyDictionary()
+"""Backends whose store has done so, and will do so again."""
+
+
+def rewrite_call(backend: StorageBackend, upload: ObjectInfo, target: str, options: PutOptions) -> Call | None:
+    """Return the call by which a store copies an upload, with our headers alone.
+
+    Args:
+        backend: Where both are.
+        upload: What was looked at, with its etag.
+        target: A path that nothing else can have.
+        options: The type and the disposition of the copy.
+
+    Returns:
+        A call that returns a :class:`Rewritten`, or ``None`` if the bytes are to be read and written; ``None`` where that is
+        known beforehand.
+    """
+    if backend in _keeping:
+        return None
+    return Call(_rewrite, _rewrite_async, (backend, upload, target, options), {})
+
+
+def _rewrite(backend: StorageBackend, upload: ObjectInfo, target: str, options: PutOptions) -> Rewritten | None:
+    with backend._errors("copy", upload.path, target=target):  # noqa: SLF001 - as its own methods do
+        try:
+            return backend._rewrite(upload, target, options)  # noqa: SLF001
+        except KeptHeadersError:
+            _keeping[backend] = True
+            return None
+
+
+async def _rewrite_async(backend: StorageBackend, upload: ObjectInfo, target: str, options: PutOptions) -> Rewritten | None:
+    with backend._errors("copy", upload.path, target=target):  # noqa: SLF001
+        try:
+            return await backend._rewrite_async(upload, target, options)  # noqa: SLF001
+        except KeptHeadersError:
+            _keeping[backend] = True
+            return None
+
+
+def _changed() -> ClaimError:
+    return ClaimError("something else was uploaded since this claim was looked at, or the claim was used; look again")
+
+
+def _is_ours(carried: Mapping[str, object], options: PutOptions) -> bool:
+    """Return True if an object carries our two headers, and nothing that its uploader may have sent.
+
+    Args:
+        carried: All that an uploader can send along, by name; empty values are absent.
+        options: What we have asked for.
+    """
+    ours = {"Content-Type": options.content_type, "Content-Disposition": options.content_disposition}
+    return {name: value for name, value in carried.items() if value} == ours
+
+
+# -- S3 ----------------------------------------------------------------------------------------------------------------
+
+
+def rewrite_on_s3(
+    ask: Callable[..., Any],
+    origin: Mapping[str, str],
+    target: str,
+    upload: ObjectInfo,
+    options: PutOptions,
+    storage_class: str = "STANDARD",
+) -> Rewritten:
+    """Copy an upload on S3, or on a store that speaks its language.
+
+    Args:
+        ask: Sends one request: the method of botocore's client, the target, ``absent=`` with the error codes that give ``None``,
+            and parameters.
+        origin: Bucket and key of the upload, which has at most 5 GiB.
+        target: What ``ask`` calls the path of the copy.
+        upload: What was looked at.
+        options: The type and the disposition of the copy.
+        storage_class: What the application's objects have.
+
+    Raises:
+        ClaimError: The upload has another etag by now, or is gone.
+        KeptHeadersError: Something of the client's was left.
+    """
+    done = ask(
+        "copy_object",
+        target,
+        CopySource=dict(origin),
+        CopySourceIfMatch=f'"{upload.etag}"',
+        MetadataDirective="REPLACE",
+        TaggingDirective="REPLACE",
+        ContentType=options.content_type,
+        ContentDisposition=options.content_disposition,
+        absent=_GONE,
+    )
+    if done is None:
+        raise _changed()
+    head = ask("head_object", target, ChecksumMode="ENABLED")
+    if not _is_ours(_carried_on_s3(head, storage_class), options):
+        ask("delete_object", target)
+        raise KeptHeadersError
+    digest = head.get("ChecksumSHA256", "")
+    checksum = None if not digest or "-" in digest else f"sha256:{base64.b64decode(digest).hex()}"
+    return Rewritten(head["ETag"].strip('"'), head.get("VersionId"), checksum)
+
+
+def _carried_on_s3(head: Mapping[str, Any], storage_class: str) -> dict[str, object]:
+    others = ("CacheControl", "ContentEncoding", "ContentLanguage", "Expires", "Metadata", "WebsiteRedirectLocation", "TagCount")
+    found = head.get("StorageClass", "STANDARD")
+    return {
+        "Content-Type": head.get("ContentType"),
+        "Content-Disposition": head.get("ContentDisposition"),
+        **{name: head.get(name) for name in others},
+        "StorageClass": None if found in {"STANDARD", storage_class} else found,
+    }
+
+
+# -- Google ------------------------------------------------------------------------------------------------------------
+
+
+def rewrite_on_gcs(
+    ask: Callable[..., Any], origin: tuple[str, str], target: str, upload: ObjectInfo, options: PutOptions
+) -> Rewritten:
+    """Copy an upload on Google Cloud Storage by its JSON API, whose rewrite takes the metadata of the copy.
+
+    Args:
+        ask: Sends one request: method, path with ``{}`` for each name, the names, ``json=`` and parameters of the query; returns
+            the answer's JSON, or ``None`` where an object or a generation is gone.
+        origin: Bucket and name of the upload.
+        target: Name of the copy.
+        upload: What was looked at; its version is its generation, where the backend knows it.
+        options: The type and the disposition of the copy.
+
+    Raises:
+        ClaimError: The upload has another generation or etag by now, or is gone.
+        KeptHeadersError: Something of the client's was left.
+    """
+    bucket, source = origin
+    there = ask("GET", _OBJECT, bucket, source)
+    if there is None or not _is_same(there, upload):
+        raise _changed()
+    asked = {"ifSourceGenerationMatch": str(there["generation"])}
+    body = {"contentType": options.content_type, "contentDisposition": options.content_disposition}
+    while True:  # what is large, or goes to another class of storage, is copied in several requests
+        told = ask("POST", _REWRITE, bucket, source, bucket, target, json=body, **asked)
+        if told is None:
+            raise _changed()
+        if told["done"]:
+            break
+        asked["rewriteToken"] = told["rewriteToken"]
+    found = ask("GET", _OBJECT, bucket, target) or {}
+    if not _is_ours(_carried_on_gcs(found), options):
+        ask("DELETE", _OBJECT, bucket, target)
+        raise KeptHeadersError
+    return Rewritten(found["etag"].strip('"'), str(found["generation"]), None)
+
+
+def _is_same(there: Mapping[str, Any], upload: ObjectInfo) -> bool:
+    if upload.version_id is not None:
+        return str(there["generation"]) == upload.version_id
+    return str(there["etag"]).strip('"') == upload.etag  # the JSON API has etags of its own
+
+
+def _carried_on_gcs(found: Mapping[str, Any]) -> dict[str, object]:
+    # the class of storage is the bucket's own, for a rewrite with metadata takes none along
+    others = ("cacheControl", "contentEncoding", "contentLanguage", "customTime", "metadata", "temporaryHold", "contexts")
+    return {
+        "Content-Type": found.get("contentType"),
+        "Content-Disposition": found.get("contentDisposition"),
+        **{name: found.get(name) for name in others},
+    }
+
+
+# -- Azure -------------------------------------------------------------------------------------------------------------
+
+
+def rewrite_on_azure(
+    ask: Callable[..., Any], source: Any, target: Any, upload: ObjectInfo, options: PutOptions
+) -> Rewritten | None:
+    """Copy an upload on Azure: Copy Blob, which takes no tags along, then Set Blob Properties and Set Blob Metadata.
+
+    Args:
+        ask: Calls a method of a blob client by its name, with arguments.
+        source: A client of Azure's own library for the upload.
+        target: One for the copy.
+        upload: What was looked at.
+        options: The type and the disposition of the copy.
+
+    Returns:
+        The copy; ``None`` if there is none: the upload is not a block blob, or in a tier of the client's choice, or Azure takes
+        too long.
+
+    Raises:
+        ClaimError: The upload has another etag by now, or is gone.
+        KeptHeadersError: Something of the client's was left.
+    """
+    unchanged = import_module("azure.core").MatchConditions.IfNotModified
+    etag = f'"{upload.etag}"'
+    errors = import_module("azure.core.exceptions")
+    try:
+        there = ask(source, "get_blob_properties", etag=etag, match_condition=unchanged)
+        if str(getattr(there.blob_type, "value", there.blob_type)) != "BlockBlob" or _is_chosen(there):
+            return None
+        told = ask(target, "start_copy_from_url", source.url, source_etag=etag, source_match_condition=unchanged)
+    except (errors.ResourceNotFoundError, errors.ResourceModifiedError) as error:
+        raise _changed() from error
+    if not _is_copied(ask, target, told):
+        return None
+    settings = import_module("azure.storage.blob").ContentSettings
+    ours = settings(content_type=options.content_type, content_disposition=options.content_disposition)
+    ask(target, "set_http_headers", content_settings=ours)  # which removes all others
+    ask(target, "set_blob_metadata", metadata={})
+    found = ask(target, "get_blob_properties")
+    if not _is_ours(_carried_on_azure(found), options):
+        ask(target, "delete_blob")
+        raise KeptHeadersError
+    return Rewritten(found.etag.strip('"'), found.version_id, None)
+
+
+def _is_chosen(found: Any) -> bool:
+    """Return True if somebody has put a blob into a tier; others are in the account's own."""
+    return bool(found.blob_tier) and not found.blob_tier_inferred
+
+
+def _is_copied(ask: Callable[..., Any], target: Any, told: Mapping[str, Any]) -> bool:
+    """Wait for a copy; remove it and return False where it fails, or takes too long."""
+    status, pause, until = told["copy_status"], 0.05, time.monotonic() + _LONGEST_PENDING
+    try:
+        while status == "pending" and time.monotonic() < until:
+            time.sleep(pause)
+            pause = min(2 * pause, 1.0)
+            status = ask(target, "get_blob_properties").copy.status
+        if status == "success":
+            return True
+    except BaseException:
+        with suppress(Exception):  # a pending copy cannot be deleted
+            ask(target, "abort_copy", told["copy_id"])
+        raise
+    if status == "pending":
+        ask(target, "abort_copy", told["copy_id"])
+    ask(target, "delete_blob")
+    return False
+
+
+def _carried_on_azure(found: Any) -> dict[str, object]:
+    settings = found.content_settings
+    return {
+        "Content-Type": settings.content_type,
+        "Content-Disposition": settings.content_disposition,
+        "Cache-Control": settings.cache_control,
+        "Content-Encoding": settings.content_encoding,
+        "Content-Language": settings.content_language,
+        "Content-MD5": settings.content_md5,
+        "metadata": found.metadata,
+        "tags": found.tag_count,
+        "tier": _is_chosen(found),
+    }
