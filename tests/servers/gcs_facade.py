@@ -2,7 +2,7 @@
 
 It is ours and no proof that the real service agrees. It knows generations (a new one for every write), create-only and
 conditional writes and copies, and it answers 404 where Google does on deleting what is not there; it checks no
-signature.
+signature. Of the JSON API it knows an object's metadata, its deletion, and a rewrite with metadata, which takes two requests.
 
 It runs as a child process, for the reasons given in `tests.servers.moto`; this module is also what that process runs::
 
@@ -12,7 +12,9 @@ It runs as a child process, for the reasons given in `tests.servers.moto`; this 
 from __future__ import annotations
 
 import importlib.util
+import io
 import itertools
+import json
 import re
 import sys
 import threading
@@ -34,6 +36,14 @@ if TYPE_CHECKING:
 # moto wants to see whose request it is, and looks no further.
 _AUTHORIZATION = "AWS4-HMAC-SHA256 Credential=any/20250101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
 _CONDITION = "HTTP_X_GOOG_IF_GENERATION_MATCH"
+_JSON_API = re.compile(r"/storage/v1(?P<source>/b/[^/]+/o/.+?)(?:/rewriteTo(?P<target>/b/[^/]+/o/.+))?\Z")
+_FIELDS = {
+    "contentType": "content-type",
+    "contentDisposition": "content-disposition",
+    "cacheControl": "cache-control",
+    "contentEncoding": "content-encoding",
+    "contentLanguage": "content-language",
+}
 
 
 def start() -> _gcs.GCSServer:
@@ -92,6 +102,12 @@ class Facade:
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer one request."""
         environ["HTTP_AUTHORIZATION"] = _AUTHORIZATION
+        if asked := _JSON_API.match(environ["PATH_INFO"]):
+            with self._writing:
+                status, told = self._json(environ, *(_path_of(name) for name in asked.group("source", "target")))
+            body = json.dumps(told).encode()
+            start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+            return [body]
         for name in ("RAW_URI", "REQUEST_URI"):  # obstore escapes even the "-" of a bucket's name
             environ[name] = re.sub("^/[^/?]*", lambda bucket: urllib.parse.unquote(bucket[0]), environ[name])
         if environ["REQUEST_METHOD"] in {"GET", "HEAD"}:
@@ -119,20 +135,66 @@ class Facade:
             return _refuse(start_response, "404 Not Found", "NoSuchKey")
         if method == "DELETE" and not query:
             self._generations.pop(path, None)
-        if (method == "PUT" and not query) or (method == "POST" and "uploadId" in query):
+        whole = method == "PUT" and not {"partNumber", "uploadId"} & query.keys()
+        if whole or (method == "POST" and "uploadId" in query):
             self._generations[path] = next(self._next_generation)
         return self._pass_on(environ, start_response)
 
+    def _json(self, environ: Environ, source: str, target: str) -> tuple[str, dict[str, Any]]:
+        """Answer one request of the JSON API."""
+        found = self._resource(environ, source)
+        if found is None:
+            return "404 Not Found", {"error": {"code": 404, "message": "No such object"}}
+        if environ["REQUEST_METHOD"] == "DELETE":
+            self._ask(environ, "DELETE", source)
+            self._generations.pop(source, None)
+            return "200 OK", {}
+        if environ["REQUEST_METHOD"] == "GET":
+            return "200 OK", found
+        query = dict(urllib.parse.parse_qsl(environ["QUERY_STRING"]))
+        if query.get("ifSourceGenerationMatch", found["generation"]) != found["generation"]:
+            return "412 Precondition Failed", {"error": {"code": 412, "message": "conditionNotMet"}}
+        if query.get("rewriteToken") != f"{source} {target}":
+            return "200 OK", {"done": False, "rewriteToken": f"{source} {target}"}
+        wanted = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
+        self._ask(environ, "PUT", target, {
+            "CONTENT_TYPE": wanted["contentType"],
+            "HTTP_CONTENT_DISPOSITION": wanted["contentDisposition"],
+            "HTTP_X_AMZ_COPY_SOURCE": urllib.parse.quote(source.encode("latin-1")),
+            "HTTP_X_AMZ_METADATA_DIRECTIVE": "REPLACE",
+        })  # fmt: skip
+        self._generations[target] = next(self._next_generation)
+        return "200 OK", {"done": True, "resource": self._resource(environ, target)}
+
+    def _resource(self, environ: Environ, path: str) -> dict[str, Any] | None:
+        status, headers = self._ask(environ, "HEAD", path)
+        if not status.startswith("200"):
+            return None
+        generation = self._generations.setdefault(path, next(self._next_generation))
+        meta = "x-amz-meta-"
+        metadata = {name.removeprefix(meta): value for name, value in headers.items() if name.startswith(meta)}
+        fields = {field: headers[name] for field, name in _FIELDS.items() if name in headers}
+        named = {"generation": str(generation), "etag": f"json {generation}"}
+        return {**fields, **named, **({"metadata": metadata} if metadata else {})}
+
+    def _ask(self, environ: Environ, method: str, path: str, added: Environ | None = None) -> tuple[str, dict[str, str]]:
+        """Ask the application behind of an object; return the status and the headers."""
+        kept = ("wsgi.", "SERVER_", "HTTP_HOST", "HTTP_AUTHORIZATION")
+        question = {name: value for name, value in environ.items() if name.startswith(kept)}
+        where = urllib.parse.quote(path.encode("latin-1"))  # as WSGI has it
+        question |= {"REQUEST_METHOD": method, "QUERY_STRING": "", "SCRIPT_NAME": "", "wsgi.input": io.BytesIO()}
+        question |= {"PATH_INFO": path, "RAW_URI": where, "REQUEST_URI": where, "CONTENT_LENGTH": "0", **(added or {})}
+        told: list[tuple[str, Headers]] = []
+        list(self._s3(question, lambda status, headers, _exc_info=None: told.append((status, headers))))
+        status, headers = told[0]
+        return status, {name.lower(): value for name, value in headers}
+
     def _current(self, environ: Environ) -> int | None:
         """Return the generation of the object that a request names, None if there is none."""
-        kept = ("wsgi.", "SERVER_", "HTTP_HOST", "HTTP_AUTHORIZATION", "PATH_INFO", "RAW_URI", "REQUEST_URI")
-        question = {name: value for name, value in environ.items() if name.startswith(kept)}
-        question |= {"REQUEST_METHOD": "HEAD", "QUERY_STRING": "", "SCRIPT_NAME": ""}
-        statuses: list[str] = []
-        list(self._s3(question, lambda status, _headers, _exc_info=None: statuses.append(status)))
-        if not statuses[0].startswith("200"):
+        path = environ["PATH_INFO"]
+        if not self._ask(environ, "HEAD", path)[0].startswith("200"):
             return None
-        return self._generations.setdefault(environ["PATH_INFO"], next(self._next_generation))
+        return self._generations.setdefault(path, next(self._next_generation))
 
     def _pass_on(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
@@ -146,6 +208,11 @@ class Facade:
             return start_response(status, translated, exc_info)
 
         return self._s3(environ, answer)
+
+
+def _path_of(name: str | None) -> str:
+    """Return where the XML API has what the JSON API calls ``/b/bucket/o/name``."""
+    return "" if name is None else "/" + name.removeprefix("/b/").replace("/o/", "/", 1)
 
 
 def _google_name(header: str) -> str:
