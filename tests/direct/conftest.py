@@ -7,21 +7,25 @@ import functools
 import json
 import subprocess
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import quote
 
 import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from filerow import FileObject, FileObjectList, StorageBackend, StoredObject, storages
+from filerow.backends.base import SignRequest
 from filerow.backends.fsspec import FSSpecBackend
 from filerow.backends.local import LocalBackend
 from filerow.backends.memory import MemoryBackend
 from filerow.backends.obstore import ObstoreBackend
 from filerow.direct import DirectUploads, Ticket
-from tests.backends.stores import s3_options, s3fs_options, shared
+from filerow.exceptions import UnsupportedOperationError
+from tests.backends.stores import bucket_of, s3_options, s3fs_options, shared
 from tests.direct.site import Site
 
 if TYPE_CHECKING:
@@ -47,6 +51,9 @@ class Document(Base):
     cover: Mapped[FileObject | None] = mapped_column(StoredObject("direct", content_types=["image/*"]))
     pages: Mapped[FileObjectList] = mapped_column(StoredObject("direct", multiple=True, content_types=["image/png"]))
     anything: Mapped[FileObject | None] = mapped_column(StoredObject("direct", max_size="200 MB"))
+
+
+Through: TypeAlias = Callable[[str], str]
 
 
 class Store:
@@ -103,7 +110,74 @@ def store(request: pytest.FixtureRequest, site: Site, tmp_path: Path) -> Iterato
     storages.clear_backends()
 
 
-def make_store(request: pytest.FixtureRequest, site: Site, folder: Path, kind: str) -> Store:
+class SignedByTest(FSSpecBackend):
+    """One whose filesystem signs no uploads, or cannot sign without an account; the test signs them."""
+
+    def __init__(self, key: str, fs: Any, prefix: str, signed: Callable[[str, SignRequest], str]) -> None:
+        super().__init__(key, fs, prefix)
+        self.capabilities = self.capabilities._replace(sign_get=True, sign_put=True)
+        self._signed = signed
+
+    def _sign(self, paths: Sequence[str], request: SignRequest) -> Sequence[str]:
+        if request.content_type is not None and request.method == "PUT":
+            raise UnsupportedOperationError("not bound", operation="sign", backend=self.key)
+        return [self._signed(self._at(path), request) for path in paths]
+
+    def _upload_headers(self, request: SignRequest) -> dict[str, str]:
+        return {"x-ms-blob-type": "BlockBlob"} if self.protocol in {"az", "abfs"} else {}
+
+
+def gcsfs_store(request: pytest.FixtureRequest, site: Site, through: Through) -> Store:
+    """Return a store of gcsfs on fake-gcs-server, which takes what looks signed."""
+    server = request.getfixturevalue("gcs_server")
+    endpoint, bucket = through(server.endpoint), bucket_of(request, "gcs_server")[1]
+    fs = shared("gs://", project=server.project, token="anon", endpoint_url=endpoint).fs
+
+    def signed(name: str, request: SignRequest) -> str:
+        return f"{server.endpoint}/{quote(name)}" + ("?X-Goog-Algorithm=GOOG4-RSA-SHA256" if request.method == "PUT" else "")
+
+    return Store("fsspec-gcs", SignedByTest("direct", fs, f"{bucket}/{uuid.uuid4().hex}", signed), site)
+
+
+def adlfs_store(request: pytest.FixtureRequest, site: Site, through: Through) -> Store:
+    """Return a store of adlfs on Azurite."""
+    from azure.storage.blob import BlobSasPermissions, generate_blob_sas
+
+    server, container = bucket_of(request, "azurite_server")
+    string = server.connection_string.replace(server.endpoint, through(server.endpoint))
+    fs = shared("az://", storage_options={"connection_string": string}).fs
+
+    def signed(name: str, request: SignRequest) -> str:
+        where, _, blob = name.partition("/")
+        rights = BlobSasPermissions(read=request.method == "GET", create=request.method == "PUT")
+        until = datetime.now(UTC) + timedelta(seconds=request.expires_in)
+        answer = {"content_type": request.content_type, "content_disposition": request.content_disposition}
+        signature = generate_blob_sas(
+            server.account_name, where, blob, account_key=server.account_key, permission=rights, expiry=until, **answer
+        )
+        return f"{server.endpoint}/{quote(name)}?{signature}"
+
+    return Store("fsspec-azure", SignedByTest("direct", fs, f"{container}/{uuid.uuid4().hex}", signed), site)
+
+
+def directly(endpoint: str) -> str:
+    return endpoint
+
+
+def make_store(request: pytest.FixtureRequest, site: Site, folder: Path, kind: str, through: Through = directly) -> Store:
+    """Make one.
+
+    Args:
+        request: Has the fixtures of the servers.
+        site: The application.
+        folder: For files.
+        kind: Which.
+        through: Returns the endpoint by which the backend is to reach a cloud's server.
+    """
+    if kind == "fsspec-gcs":
+        return gcsfs_store(request, site, through)
+    if kind == "fsspec-azure":
+        return adlfs_store(request, site, through)
     if kind == "memory":
         return Store(kind, MemoryBackend("direct", base_url=f"{site.url}/files", secret=SECRET), site)
     if kind == "local":
@@ -114,11 +188,13 @@ def make_store(request: pytest.FixtureRequest, site: Site, folder: Path, kind: s
         return Store(kind, backend, site, s3_method=kind.removeprefix("s3-").upper())
     if kind == "fsspec-s3":
         server = request.getfixturevalue("s3_server")
-        filesystem = shared(f"s3://{server.shared_bucket}", **s3fs_options(server)).fs
+        options = s3fs_options(server) | {"endpoint_url": through(server.endpoint)}
+        filesystem = shared(f"s3://{server.shared_bucket}", **options).fs
         return Store(kind, FSSpecBackend("direct", filesystem, prefix=f"{server.shared_bucket}/{uuid.uuid4().hex}"), site)
     if kind == "gcs":
         server = request.getfixturevalue("gcs_facade")
-        options = {"service_account_key": service_account(server.endpoint), "base_url": server.endpoint}
+        endpoint = through(server.endpoint)
+        options = {"service_account_key": service_account(endpoint), "base_url": endpoint}
         return Store(kind, ObstoreBackend("direct", f"gs://{server.make_bucket()}/{uuid.uuid4().hex}", **options), site)
     server = request.getfixturevalue("azurite_server")
     container = server.make_container()
@@ -129,7 +205,7 @@ def make_store(request: pytest.FixtureRequest, site: Site, folder: Path, kind: s
             f"az://{container}/{uuid.uuid4().hex}",
             account_name=server.account_name,
             account_key=server.account_key,
-            endpoint=server.endpoint,
+            endpoint=through(server.endpoint),
             retry_config={"max_retries": 1},
         ),
         site,
