@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, ForeignKey, Result, create_engine, event, insert, inspect, select
+from sqlalchemy import Connection, ForeignKey, Result, create_engine, delete, event, insert, inspect, select, text
 from sqlalchemy.exc import UnboundExecutionError
 from sqlalchemy.orm import (
     DeclarativeBase,
@@ -23,6 +23,8 @@ from filerow._orm.sqlalchemy_private import (
     commits_each_statement,
     equivalent_columns,
     is_flushing,
+    is_of_flush,
+    is_sent_as_is,
     listen_last,
     multi_values_of,
     persistent_sort_key,
@@ -153,3 +155,34 @@ def test_a_session_says_whether_it_flushes() -> None:
     with pytest.raises(UnboundExecutionError):
         session.flush()
     assert (seen, is_flushing(session)) == ([True], False)
+
+
+def test_statements_of_a_flush_are_told_from_those_of_others(session: Session) -> None:
+    seen: list[tuple[str, bool, bool]] = []
+
+    def sent(connection: object, cursor: object, statement: str, parameters: object, context: Any, many: bool) -> None:
+        seen.append((statement.partition(" ")[0], is_of_flush(context), is_sent_as_is(context, statement)))
+
+    event.listen(session.get_bind(), "after_cursor_execute", sent)
+    session.add(note := Note(text="one"))
+    session.flush()
+    note.text = "two"
+    session.flush()
+    session.execute(text("UPDATE private_names_note SET text = 'three'"))
+    session.delete(note)
+    session.flush()
+    writing = [one for one in seen if one[0] != "SELECT"]
+    assert writing == [("INSERT", True, False), ("UPDATE", True, False), ("UPDATE", False, False), ("DELETE", True, True)]
+
+
+def test_a_delete_that_a_driver_may_never_see_is_not_sent_as_is(session: Session) -> None:
+    seen: list[bool] = []
+    engine = session.get_bind()
+    event.listen(engine, "do_execute", lambda cursor, statement, parameters, context: None)
+
+    def sent(connection: object, cursor: object, statement: str, parameters: object, context: Any, many: bool) -> None:
+        seen.append(is_sent_as_is(context, statement))
+
+    event.listen(engine, "after_cursor_execute", sent)
+    session.execute(delete(Note))
+    assert seen == [False]

@@ -19,6 +19,7 @@ from sqlalchemy.sql.elements import BindParameter, Null
 from filerow._file.list import FileObjectList
 from filerow._file.object import FileObject
 from filerow._log import logger, named
+from filerow._orm.catalogue import Catalogue
 from filerow._orm.elsewhere import keep_elsewhere, say_unknown
 from filerow._orm.fields import Field, Slot, fields_in_table, fields_of, files_in, slot_of
 from filerow._orm.flush import Work, check_backend
@@ -46,11 +47,11 @@ from filerow._orm.unsupported import (
     refuse_core_strategy,
     refuse_insert_from_select,
     refuse_inside,
-    refuse_no_transactions,
     refuse_repeated_rows,
     refuse_sharing,
+    refuse_tables,
 )
-from filerow._orm.visibility import Catalogue, hides_kept_rows, may_lock
+from filerow._orm.visibility import hides_kept_rows, may_lock
 from filerow.exceptions import UnsupportedRouteError
 
 __all__ = ("Inline", "concerns_files", "inline_values", "refuse_ctes", "run_bulk", "values_of", "writing_part")
@@ -355,7 +356,7 @@ def _refuse_autocommit(state: ORMExecuteState, changes: Iterable[Change], before
         refuse_autocommit(_connection(state))
         fields = {*(slot_of(change).field for change in changes), *(field for owned in before.values() for field in owned)}
         with of_statement(state.execution_options):
-            refuse_no_transactions(_connection(state), [field.column.table for field in fields])
+            refuse_tables(_connection(state), [field.column.table for field in fields])
 
 
 def _refuse_flushed_rows(state: ORMExecuteState, fields: Collection[Field], before: OwnedRows) -> None:

@@ -1,58 +1,94 @@
-"""Objects that a row has let go, and that the database itself may have given to another: a trigger's archive, a view's table.
+"""Objects that a row has let go, and that another row may name: by a trigger's doing, a listener's, or another session's.
 
-A trigger may copy what a row held into a table of old versions, and a view may show a part of its table. So where a table has
-triggers or rules, or is a view, all file columns of the database are asked before an object is dropped. An outbox asks them
-anyway, later.
+A trigger may copy what a row held into a table of old versions, a view may show a part of its table, and a listener may copy
+documents with a statement of its own while a flush is under way. Where that is so, all file columns of the database are asked
+before an object is dropped. An outbox asks them anyway, later.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection, MetaData, Table
 
 from filerow._log import logger, named
+from filerow._orm.catalogue import Catalogue, Rewrites
 from filerow._orm.fields import Slot
 from filerow._orm.flush import Work
 from filerow._orm.ownership import Ref
-from filerow._orm.references import named_by_rows
-from filerow._orm.visibility import Catalogue, Rewrites
+from filerow._orm.references import file_columns, named_by_rows
+from filerow._orm.visibility import filtered
 
-__all__ = ("keep_elsewhere", "say_unknown")
+__all__ = ("Unknown", "keep_elsewhere", "say_unknown")
+
+Unknown = dict[Ref, Rewrites]
+"""Objects of which nobody knows whether a row names them, and why."""
 
 
-def keep_elsewhere(work: Work, connection_of: Callable[[Slot], Connection], catalogue: Catalogue) -> list[Ref]:
+def keep_elsewhere(
+    work: Work, connection_of: Callable[[Slot], Connection], catalogue: Catalogue, *, copied: bool = False
+) -> Unknown:
     """Take back the drop of each object that another row may name; return those of which nobody knows.
 
     Args:
         work: Has written its rows.
         connection_of: The connection that has written a slot.
-        catalogue: What is known of the tables.
+        catalogue: What is known of the databases.
+        copied: Documents may have been copied while the rows were written, whatever the catalogue says.
     """
-    groups: dict[tuple[Connection, Table], dict[Ref, Slot]] = {}
-    dropped = work.frame.dropped
-    for ref, slot in work.left.items():
-        if dropped.get(ref, work) is None and isinstance(table := slot.field.column.table, Table):  # no outbox sees to it
-            groups.setdefault((connection_of(slot), table), {})[ref] = slot
-    unknown: list[Ref] = []
-    for (connection, table), let_go in groups.items():
-        kept: Collection[Ref] = ()
-        rewritten = catalogue.rewrites(connection, table)
-        if rewritten is Rewrites.THROUGH_VIEW:
-            kept = let_go
-            unknown += kept
-        elif rewritten is Rewrites.COPIES:
-            kept = named_by_rows(connection, {slot.field.column for slot in let_go.values()}, let_go)
-        for ref in kept:
+    groups: dict[tuple[Connection, MetaData], dict[Ref, tuple[Slot, Table]]] = {}
+    for ref, slot in _let_go(work):
+        if isinstance(table := slot.field.column.table, Table):
+            groups.setdefault((connection_of(slot), table.metadata), {})[ref] = slot, table
+    unknown: Unknown = {}
+    for (connection, metadata), let_go in groups.items():
+        if not (copied or catalogue.copies(connection, metadata)):
+            continue
+        why = _worst(connection, metadata, catalogue, {table for _, table in let_go.values()})
+        unknown |= {ref: why[table] for ref, (_, table) in let_go.items() if why[table] >= Rewrites.LATE}
+        asked = [ref for ref in let_go if ref not in unknown]
+        named_now = named_by_rows(connection, {let_go[ref][0].field.column for ref in asked}, asked)
+        for ref in (*unknown, *named_now):
             work.frame.restore(ref)
     return unknown
 
 
-def say_unknown(refs: Collection[Ref]) -> None:
-    """Name objects that were let go through a view whose triggers or rules may have kept the rows behind it."""
-    if refs:
-        logger.warning(
-            "rows were changed or deleted through a view, so nobody knows whether the rows behind it are gone; their objects are "
-            "not deleted, a sweep with models of the tables themselves removes those that no row names: %s",
-            named(ref.path for ref in refs),
-        )
+def _worst(connection: Connection, metadata: MetaData, catalogue: Catalogue, tables: Collection[Table]) -> dict[Table, Rewrites]:
+    """Return what may have become of the rows of some tables."""
+    if filtered(connection, {one.table for one in file_columns(metadata)}):
+        return dict.fromkeys(tables, Rewrites.HIDDEN)
+    return {table: catalogue.rewrites(connection, table) for table in tables}
+
+
+def _let_go(work: Work) -> Iterator[tuple[Ref, Slot]]:
+    """Yield what is about to be deleted when the transaction commits, without an outbox that sees to it."""
+    dropped = work.frame.dropped
+    given = ((applied.ref, applied.slot) for applied in work.applied if applied.ref not in work.left)
+    for ref, slot in (*work.left.items(), *given):
+        if dropped.get(ref, work) is None:
+            yield ref, slot
+
+
+def say_unknown(unknown: Unknown) -> None:
+    """Name objects that were let go where triggers or rules may have kept rows out of sight, or will run at the commit."""
+    for why, message in _UNKNOWN.items():
+        refs = [ref for ref, found in unknown.items() if found is why]
+        if refs:
+            logger.warning(message, named(ref.path for ref in refs))
+
+
+_UNKNOWN = {
+    Rewrites.THROUGH_VIEW: (
+        "rows were changed or deleted through a view, so nobody knows whether the rows behind it are gone; their objects are not "
+        "deleted, a sweep with models of the tables themselves removes those that no row names: %s"
+    ),
+    Rewrites.HIDDEN: (
+        "rows were changed or deleted where triggers, rules or listeners may copy documents and row level security hides rows "
+        "from this user, so nobody knows whether others name their objects; they are not deleted, a sweep or an outbox removes "
+        "those that no row names: %s"
+    ),
+    Rewrites.LATE: (
+        "a deferred trigger may copy or keep rows when the transaction commits, so nobody knows what they will name; the objects "
+        "that they let go are not deleted, a sweep or an outbox removes those that no row names: %s"
+    ),
+}

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from weakref import ref
 
-from sqlalchemy import Connection, Engine, MetaData, Select, Table, event
+from sqlalchemy import Connection, Engine, MetaData, Select, Table, TextClause, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.orm import InstanceState, Mapper, ORMExecuteState, Session, SessionTransaction, attributes
 from sqlalchemy.orm.unitofwork import UOWTransaction
@@ -48,8 +48,8 @@ from filerow._orm.outer_transaction import delete_abandoned, forget, outer_trans
 from filerow._orm.ownership import Change
 from filerow._orm.rows import Owned, begin_savepoints, is_database, read_into, read_links, read_owned
 from filerow._orm.session import Flush, SessionFiles, session_files, sessions_of_connection, slot_connections
-from filerow._orm.sqlalchemy_private import listen_last
-from filerow._orm.unsupported import refuse_autocommit, refuse_no_transactions
+from filerow._orm.sqlalchemy_private import is_of_flush, listen_last
+from filerow._orm.unsupported import refuse_autocommit, refuse_tables
 from filerow._orm.verify import verify
 from filerow._orm.watch import End, unwatch, watch_of
 from filerow.exceptions import UntrustedDocumentError
@@ -253,7 +253,7 @@ def _refuse_autocommit(session: Session, changes: Iterable[Change]) -> None:
     for connection, written in tables.items():
         if is_database(connection):
             refuse_autocommit(connection)
-            refuse_no_transactions(connection, written)
+            refuse_tables(connection, written)
 
 
 def _catch_up(mapper: Mapper[Any], connection: Connection, state: InstanceState[Any]) -> None:
@@ -374,14 +374,21 @@ def _after_cursor_execute(
     if seen is not None:
         _notice(connection, seen.after_statement(connection, cursor, statement, context))
     for files in sessions_of_connection(connection):
-        if files.flush is not None and files.flush.deleted and not _only_reads(context):
-            table = None if context.compiled is None else _table_of(context.compiled)
-            files.flush.has_sent(context, table, cursor.rowcount)
+        flush = files.flush
+        if flush is None or (is_of_flush(context) and not (flush.deleted or flush.lets_go)) or _only_reads(context, statement):
+            continue
+        table = None if context.compiled is None else _table_of(context.compiled)
+        flush.has_sent(context, statement, table, cursor.rowcount)
 
 
-def _only_reads(context: Any) -> bool:
+_READING = ("SELECT", "SET", "SAVEPOINT", "RELEASE", "ROLLBACK")
+
+
+def _only_reads(context: Any, statement: str) -> bool:
     compiled = context.compiled
-    return compiled is not None and isinstance(compiled.statement, Select) and not compiled.ctes
+    if compiled is None or isinstance(compiled.statement, TextClause):
+        return statement.lstrip()[:9].upper().startswith(_READING)
+    return isinstance(compiled.statement, Select) and not compiled.ctes
 
 
 def _notice(connection: Connection, end: End | None) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from sqlalchemy import (
     Column,
     Connection,
+    FromClause,
     MetaData,
     Table,
 )
@@ -35,6 +36,7 @@ __all__ = (
     "files_in",
     "forget_row_fields",
     "has_files",
+    "holds_files",
     "learn",
     "learn_links",
     "link_fields",
@@ -188,7 +190,12 @@ def learn(mapper: Mapper[Any]) -> tuple[Field, ...]:
 
 def has_files(mapper: Mapper[Any]) -> bool:
     """Say whether the rows of a mapper can own files, be the columns mapped or not."""
-    return any(isinstance(column.type, StoredObject) for table in mapper.tables for column in table.columns)
+    return any(map(holds_files, mapper.tables))
+
+
+def holds_files(table: FromClause) -> bool:
+    """Say whether a table has a file column."""
+    return any(isinstance(column.type, StoredObject) for column in table.columns)
 
 
 def row_fields_of(mapper: Mapper[Any]) -> tuple[Field, ...]:

@@ -13,7 +13,7 @@ from filerow._file.list import FileObjectList, base_of, put_files, rebase
 from filerow._file.object import FileObject, FileState, loaded
 from filerow._orm.fields import Field, Slot, fields_of, files_in, key_names, row_fields_of, slot_of
 from filerow._orm.merge import merged
-from filerow._orm.ownership import Change
+from filerow._orm.ownership import Change, ref_of
 from filerow._orm.rows import Owned, connection_of
 
 __all__ = (
@@ -150,9 +150,13 @@ def merge_lists(changes: Iterable[Change], owned: Owned) -> Iterator[Callable[[]
         if not isinstance(state, InstanceState) or base is None or any(file.state is not FileState.ATTACHED for file in base):
             continue
         documents = owned.documents.get((state, field.key))
-        if documents is None:
-            continue
         value = state.dict[field.key]
+        if documents is None:
+            if (
+                state.key is not None and not change.unsure
+            ):  # the row is gone, as the UPDATE is about to find out; until then it keeps what it held
+                change.old = [ref_of(file) for file in base if any(file is one for one in value)]
+            continue
         theirs = [loaded(document, field.type.public_metadata) for document in documents]
         yield partial(_take_back, state, field, value, list(value), base)
         put_files(value, merged(base, theirs, value))

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any, NamedTuple
 
-from sqlalchemy import Column, Connection, Engine, FromClause, Table
+from sqlalchemy import Column, Connection, Engine, FromClause, MetaData, Table
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import InstanceState, Mapper, Session, attributes
 
 from filerow._document import located_in
+from filerow._orm.catalogue import Catalogue, is_silent_in_select
 from filerow._orm.fields import Field, Slot, files_in, link_fields, row_fields_of, slot_of
 from filerow._orm.locks import (
     BATCH,
@@ -28,7 +29,7 @@ from filerow._orm.locks import (
     tables_in_order,
 )
 from filerow._orm.ownership import Change, Ref, ref_of
-from filerow._orm.visibility import Catalogue, Rewrites, may_hide_rows, may_lock, rewrites_found, rewrites_in_select
+from filerow._orm.visibility import may_hide_rows, may_lock
 
 __all__ = (
     "BATCH",
@@ -230,7 +231,8 @@ def _read(owned: Owned, connection: Connection, rows: TableRows) -> None:
         groups.setdefault(values if whole else tuple(values[at] for at in key.at), []).append(state)
     columns = tuple(dict.fromkeys(one.column for one in fields))
     tables = dict.fromkeys(column.table for column in columns) or [rows.source]
-    question = rewrites_in_select(connection, rows.source) if any(one.outbox is None for one in fields) else None
+    metadata = rows.source.metadata if isinstance(rows.source, Table) else None
+    question = _question(connection, metadata, fields)
     for lock in (True, False) if may_lock(connection, tables) else (False,):
         if not columns and not lock:
             return
@@ -244,13 +246,20 @@ def _read(owned: Owned, connection: Connection, rows: TableRows) -> None:
             # an application that rewrites statements has its own idea of what tables are called: nobody knows what they do
             question = None
             last = _note(owned, _matched(groups, read, width), columns, width, locked=lock)
-            if isinstance(rows.source, Table):
-                owned.catalogue.note(connection, rows.source, Rewrites.COPIES)
-        if question is not None and last is not None and isinstance(rows.source, Table):
-            owned.catalogue.note(connection, rows.source, rewrites_found(last[-1]))
+            if metadata is not None:
+                owned.catalogue.note_unknown(connection, metadata)
+        if question is not None and metadata is not None and last is not None and last[-1] == 0:
+            owned.catalogue.note_silent(connection, metadata)
         if not groups or not may_hide_rows(connection):
             return
         # Rows that this user may see and not lock, by a policy: what they name is worth knowing, but may change any moment.
+
+
+def _question(connection: Connection, metadata: MetaData | None, fields: Iterable[Field]) -> str | None:
+    """Return what to ask the catalogue with the rows, where no outbox sees to what they let go."""
+    if metadata is None or all(one.outbox is not None for one in fields):
+        return None
+    return is_silent_in_select(connection, metadata)
 
 
 def _note(owned: Owned, found: Iterable[Match], columns: Sequence[Column[Any]], start: int, *, locked: bool) -> Any:

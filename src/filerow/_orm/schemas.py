@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table
 
-__all__ = ("of_statement", "schema_of", "statement_options")
+__all__ = ("full_name", "of_statement", "schema_of", "statement_options")
 
 _of_statement: ContextVar[Mapping[str, Any]] = ContextVar("filerow_statement_schemas", default={})  # noqa: B039 - never changed
 
@@ -35,3 +35,9 @@ def schema_of(connection: Connection, table: Table) -> str | None:
     schemas: Mapping[str | None, Any] = given or {}
     found: str | None = schemas.get(table.schema, table.schema)
     return found
+
+
+def full_name(connection: Connection, table: Table) -> str:
+    """Return a table's name in quotes as ``to_regclass`` takes it, with the schema that the connection knows it by."""
+    schema, words = schema_of(connection, table), connection.dialect.identifier_preparer
+    return ".".join(words.quote_identifier(name) for name in (schema, table.name) if name)

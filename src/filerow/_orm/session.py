@@ -16,7 +16,8 @@ from sqlalchemy.orm.unitofwork import UOWTransaction
 from filerow._execution.batch import in_greenlet, raise_if
 from filerow._file.object import FileObject
 from filerow._file.transfer import delete_all
-from filerow._orm.fields import Slot, fields_of, slot_of
+from filerow._orm.catalogue import Catalogue
+from filerow._orm.fields import Slot, fields_of, holds_files, slot_of
 from filerow._orm.flush import Work
 from filerow._orm.history import identities
 from filerow._orm.ledger import Ledger
@@ -24,8 +25,7 @@ from filerow._orm.outer_transaction import OuterTransaction, give_up, outer_tran
 from filerow._orm.ownership import Change, Ref
 from filerow._orm.references import taken
 from filerow._orm.rows import connection_of, is_database, lock_for_writing, owned_by
-from filerow._orm.sqlalchemy_private import savepoint_names, took_from_engine
-from filerow._orm.visibility import Catalogue
+from filerow._orm.sqlalchemy_private import is_of_flush, is_sent_as_is, savepoint_names, took_from_engine
 from filerow._orm.watch import End, watch
 
 __all__ = ("Flush", "SessionFiles", "session_files", "sessions_of_connection", "slot_connections")
@@ -55,6 +55,8 @@ class Flush:
         gone: How many rows of each table were deleted, as far as the driver says.
         touched: Tables in which rows were written otherwise than by deleting them; ``None`` stands for tables nobody knows.
         catalogue: What is known of the triggers and views of its tables.
+        lets_go: Something was let go by what it has done so far.
+        copied: Somebody else has written documents meanwhile: a listener by a statement, or another session.
     """
 
     context: UOWTransaction
@@ -72,10 +74,13 @@ class Flush:
     gone: dict[Table, int] = field(default_factory=dict)
     touched: set[Table | None] = field(default_factory=set)
     catalogue: Catalogue = field(default_factory=Catalogue)
+    lets_go: bool = False
+    copied: bool = False
 
     def note(self, work: Work, changes: Iterable[Change]) -> None:
         """Remember what was dealt with."""
         self.works.append(work)
+        self.lets_go = self.lets_go or bool(work.left)
         for change in changes:
             slot = owner, column = slot_of(change)
             self.old.setdefault(slot, change.old)
@@ -95,15 +100,18 @@ class Flush:
             if work.claims or work.left or work.moved or work.adopted:
                 work.tell_outbox(slot_connections(session))
 
-    def has_sent(self, context: Any, table: Table | None, rows: int) -> None:
-        """Note a statement that has run while the flush was under way, once it was known to delete something.
+    def has_sent(self, context: Any, statement: str, table: Table | None, rows: int) -> None:
+        """Note a statement that has written something while the flush was under way.
 
         Args:
             context: SQLAlchemy's view of it.
+            statement: What was sent. An application may have made an UPDATE of a DELETE.
             table: The table that it writes; ``None`` where only the database knows.
             rows: How many rows the driver says it has written; negative where it does not say.
         """
-        if not context.isdelete or table is None:
+        if rows and not context.isdelete and not is_of_flush(context) and (table is None or holds_files(table)):
+            self.copied = True
+        if not context.isdelete or table is None or not is_sent_as_is(context, statement):
             self.touched.add(table)
         elif rows >= (asked := len(context.compiled_parameters)):
             self.gone[table] = self.gone.get(table, 0) + asked
@@ -328,6 +336,9 @@ class SessionFiles:
         self._kept += 1
         for one in self.connections:
             watch(one)
+            for other in sessions_of_connection(one):
+                if other is not self and other.flush is not None:
+                    other.flush.copied = True
 
     def _has_savepoint_to_begin(self, session: Session) -> bool:
         """Return True if the session's savepoint has not begun on its connection, as SQLAlchemy does when it needs it."""

@@ -17,6 +17,8 @@ __all__ = (
     "equivalent_columns",
     "forget_own_arguments",
     "is_flushing",
+    "is_of_flush",
+    "is_sent_as_is",
     "listen_last",
     "multi_values_of",
     "persistent_sort_key",
@@ -42,6 +44,23 @@ def with_values(statement: Insert, rows: Sequence[Mapping[Any, Any]]) -> Insert:
 def autoflush(session: Session) -> None:
     """Flush as a statement would, if the session does (``_autoflush``; 2.0.30 to 2.1.9)."""
     session._autoflush()
+
+
+def is_of_flush(context: Any) -> bool:
+    """Return True if a flush has sent a statement, not a listener (``compiled_cache`` of its options; 2.0.30 to 2.1.9)."""
+    return "compiled_cache" in context.execution_options
+
+
+def is_sent_as_is(context: Any, statement: str) -> bool:
+    """Return False if an application may have replaced a DELETE (``dispatch.do_execute`` and its kin; 2.0.30 to 2.1.9).
+
+    Args:
+        context: SQLAlchemy's view of it.
+        statement: What it was when the driver was to get it.
+    """
+    events = context.dialect.dispatch
+    replaced = events.do_execute or events.do_executemany or events.do_execute_no_params
+    return statement.lstrip()[:7].upper() == "DELETE " and not replaced
 
 
 def is_flushing(session: Session) -> bool:

@@ -24,9 +24,9 @@ __all__ = (
     "refuse_core_strategy",
     "refuse_insert_from_select",
     "refuse_inside",
-    "refuse_no_transactions",
     "refuse_repeated_rows",
     "refuse_sharing",
+    "refuse_tables",
 )
 
 
@@ -53,15 +53,36 @@ def refuse_autocommit(connection: Connection) -> None:
         raise UnsupportedRouteError(msg)
 
 
-def refuse_no_transactions(connection: Connection, tables: Iterable[object]) -> None:
-    """Refuse to give or take files of tables whose rows no rollback takes back, as those of MyISAM."""
+def refuse_tables(connection: Connection, tables: Iterable[object]) -> None:
+    """Refuse to give or take files of tables whose rows no rollback takes back, or that replace rows without a word."""
     for table in dict.fromkeys(tables):
+        if isinstance(table, Table) and connection.dialect.name == "sqlite" and _replaces_rows(table):
+            msg = (
+                f"{table.fullname} has a constraint with ON CONFLICT REPLACE, by which SQLite deletes other rows without a word, "
+                "and their files would stay; leave sqlite_on_conflict_...='REPLACE' out, and look the row up to change it"
+            )
+            raise UnsupportedRouteError(msg)
         if isinstance(table, Table) and not has_transactions(connection, table):
             msg = (
                 f"the storage engine of {table.fullname} has no transactions, so a rollback would delete the bytes of rows that "
                 f"stay; ALTER TABLE {table.fullname} ENGINE = InnoDB"
             )
             raise UnsupportedRouteError(msg)
+
+
+_REPLACES = "filerow_replaces"
+
+
+def _replaces_rows(table: Table) -> bool:
+    found: bool | None = table.info.get(_REPLACES)
+    if found is None:
+        found = table.info[_REPLACES] = any(
+            str(value).upper() == "REPLACE"
+            for one in (*table.constraints, *table.columns)
+            for name, value in one.dialect_options["sqlite"].items()
+            if name.startswith("on_conflict")
+        )
+    return found
 
 
 def refuse_inside(place: str, statement: Insert | Update | Delete, given: Container[Any]) -> None:

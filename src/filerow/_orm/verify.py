@@ -14,14 +14,15 @@ from sqlalchemy import Column, Connection, Table
 from sqlalchemy.orm import InstanceState, Mapper, Session
 
 from filerow._log import logger, named
-from filerow._orm.elsewhere import keep_elsewhere, say_unknown
+from filerow._orm.catalogue import Rewrites
+from filerow._orm.elsewhere import Unknown, keep_elsewhere, say_unknown
 from filerow._orm.fields import Field, Slot, fields_of, slot_of
 from filerow._orm.flush import Work
 from filerow._orm.history import changed_slots
 from filerow._orm.ownership import Ref
 from filerow._orm.rows import owned_by, read_again, read_links
 from filerow._orm.session import Flush, RowKey, slot_connections
-from filerow._orm.visibility import Rewrites, hides_kept_rows
+from filerow._orm.visibility import hides_kept_rows
 from filerow.exceptions import UnsupportedRouteError
 
 __all__ = ("verify",)
@@ -46,7 +47,7 @@ def verify(flush: Flush, session: Session) -> None:
     held = {ref for columns in rows.values() for refs in columns.values() for ref in refs}
     held |= {ref for links in flush.links for ref, _ in read_links(*links, lock=False)}
     kept: list[Ref] = []
-    unknown: list[Ref] = []
+    unknown: Unknown = {}
     for work in flush.works:
         for ref, giver in work.givers.items():
             _refuse_two_rows(flush, ref, giver, work.moved[ref], rows)
@@ -56,10 +57,11 @@ def verify(flush: Flush, session: Session) -> None:
             elif flush.short and _may_be_hidden(flush, connection_of, slot):
                 work.frame.restore(ref)
                 kept.append(ref)
-        unknown += keep_elsewhere(work, connection_of, flush.catalogue)
-    say_unknown(unknown)
     for slot in flush.old if rows else ():
         _correct(flush, session, slot, rows)
+    for work in flush.works:
+        unknown |= keep_elsewhere(work, connection_of, flush.catalogue, copied=flush.copied)
+    say_unknown(unknown)
     kept += [ref for refs in flush.unsure.values() for ref in refs if ref not in held]
     if kept:
         logger.warning(

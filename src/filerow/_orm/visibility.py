@@ -4,30 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
-from enum import Enum
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Table, TextClause, literal_column, select, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy import Connection, Table, TextClause, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import Pool
 
 from filerow._log import named
-from filerow._orm.schemas import schema_of
+from filerow._orm.schemas import full_name, schema_of
 from filerow.exceptions import MaintenanceRefusedError
 
 __all__ = (
-    "Catalogue",
-    "Rewrites",
     "check_shows_all",
     "filtered",
-    "full_name",
     "has_transactions",
     "hides_kept_rows",
     "may_hide_rows",
     "may_lock",
-    "rewrites_found",
-    "rewrites_in_select",
     "unfiltered",
 )
 
@@ -80,11 +74,14 @@ def has_transactions(connection: Connection, table: Table) -> bool:
 
 
 _HIDDEN = text(
-    "SELECT row_security_active(c.oid) AND (EXISTS (SELECT 1 FROM pg_rewrite r WHERE r.ev_class = c.oid) "
-    "OR EXISTS (SELECT 1 FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgtype & 10 = 10)) "
-    "FROM pg_class c WHERE c.oid = to_regclass(:name)"
+    "WITH RECURSIVE part(oid) AS (SELECT CAST(to_regclass(:name) AS oid) "
+    "UNION SELECT i.inhrelid FROM part JOIN pg_inherits i ON i.inhparent = part.oid) "
+    "SELECT coalesce(row_security_active(CAST(to_regclass(:name) AS oid)), false) AND bool_or("
+    "EXISTS (SELECT 1 FROM pg_rewrite r WHERE r.ev_class = part.oid) "
+    "OR EXISTS (SELECT 1 FROM pg_trigger t WHERE t.tgrelid = part.oid AND NOT t.tgisinternal AND t.tgtype & 10 = 10)) FROM part"
 )
-"""Whether a trigger before DELETE (2 stands for BEFORE, 8 for DELETE) or a rule may keep a row that a policy hides then.
+"""Whether a trigger before DELETE (2 stands for BEFORE, 8 for DELETE) or a rule may keep a row that a policy hides then; on a
+partition, too.
 
 ``relhasrules`` would stay true after the rules are dropped, until a VACUUM.
 """
@@ -95,100 +92,10 @@ def hides_kept_rows(connection: Connection, table: Table) -> bool:
     return may_hide_rows(connection) and bool(connection.scalar(_HIDDEN, {"name": full_name(connection, table)}))
 
 
-class Rewrites(Enum):
-    """What a database itself may do when a row of a table is written."""
-
-    NOTHING = "what is written is what happens"
-    COPIES = "triggers or rules may have copied what the row held, or have kept it"
-    THROUGH_VIEW = "it is a view, whose triggers or rules decide what becomes of the rows it shows"
-
-
-_TRIGGERS = {
-    "postgresql": text(
-        "SELECT EXISTS (SELECT 1 FROM pg_rewrite r WHERE r.ev_class = c.oid) "  # a view has one, too
-        "OR EXISTS (SELECT 1 FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal) "
-        "FROM pg_class c WHERE c.oid = to_regclass(:name)"
-    ),
-    "mysql": text(
-        "SELECT EXISTS (SELECT 1 FROM information_schema.triggers WHERE event_object_schema = coalesce(:schema, database()) "
-        "AND event_object_table = :table) OR EXISTS (SELECT 1 FROM information_schema.views "
-        "WHERE table_schema = coalesce(:schema, database()) AND table_name = :table)"
-    ),
-}
-_TRIGGERS["mariadb"] = _TRIGGERS["mysql"]
-
-_INSTEAD = text(
-    "SELECT c.relkind = 'v' AND (EXISTS (SELECT 1 FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgtype & 64 <> 0) "
-    "OR EXISTS (SELECT 1 FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type <> '1')) "
-    "FROM pg_class c WHERE c.oid = to_regclass(:name)"
-)
-"""Whether a view has a trigger INSTEAD OF (64) something, or a rule beside the one that shows its rows (``'1'``)."""
-
-
-def rewrites(connection: Connection, table: Table) -> Rewrites:
-    """Ask the catalogue what the database itself may do when a row of a table is written."""
-    dialect = connection.dialect.name
-    question = rewrites_in_select(connection, table)
-    if question is not None:
-        try:
-            return rewrites_found(connection.scalar(select(literal_column(question))))
-        except OperationalError:  # see _read in rows
-            return Rewrites.COPIES
-    query = _TRIGGERS.get(dialect)
-    if query is None or not any(_ask(connection, query, table)):
-        return Rewrites.NOTHING
-    through_view = may_hide_rows(connection) and any(_ask(connection, _INSTEAD, table))
-    return Rewrites.THROUGH_VIEW if through_view else Rewrites.COPIES
-
-
-def rewrites_in_select(connection: Connection, table: object) -> str | None:
-    """Return the question as a column of a SELECT, where its answer stays true until the transaction ends: SQLite's lock is held.
-
-    Another statement would take as long as all that is asked with it, where each goes to another thread and back (aiosqlite).
-    """
-    if connection.dialect.name != "sqlite" or not isinstance(table, Table):
-        return None
-    schema, words = schema_of(connection, table), connection.dialect.identifier_preparer
-    name = "'" + table.name.replace("'", "''") + "'"
-    where = f"WHERE (type = 'trigger' AND tbl_name = {name} COLLATE NOCASE) OR (type = 'view' AND name = {name} COLLATE NOCASE)"
-    catalogue = f"{words.quote_identifier(schema)}.sqlite_master" if schema else "sqlite_master"
-    return (  # 'view' sorts after 'trigger'
-        f"(SELECT max(type) FROM (SELECT type FROM {catalogue} {where} UNION ALL SELECT type FROM sqlite_temp_master {where}))"  # noqa: S608 - names in quotes
-    )
-
-
-def rewrites_found(answer: str | None) -> Rewrites:
-    """Return what the answer to :func:`rewrites_in_select` means."""
-    return {None: Rewrites.NOTHING, "view": Rewrites.THROUGH_VIEW}.get(answer, Rewrites.COPIES)
-
-
-class Catalogue:
-    """What the databases of a flush may do to its tables' rows by themselves, asked once for each table."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[Connection, Table], Rewrites] = {}
-
-    def rewrites(self, connection: Connection, table: Table) -> Rewrites:
-        """Return what a database may do when a row of a table is written."""
-        found = self._known.get((connection, table))
-        return self.note(connection, table, rewrites(connection, table)) if found is None else found
-
-    def note(self, connection: Connection, table: Table, found: Rewrites) -> Rewrites:
-        """Note what was found out together with something else."""
-        self._known[connection, table] = found
-        return found
-
-
 def _ask(connection: Connection, query: TextClause, table: Table) -> Iterable[Any]:
     """Return what a query of the catalogue says about a table."""
     values = {"name": full_name(connection, table), "table": table.name, "schema": schema_of(connection, table)}
     return connection.scalars(query, {name: value for name, value in values.items() if f":{name}" in query.text}).all()
-
-
-def full_name(connection: Connection, table: Table) -> str:
-    """Return a table's name in quotes as ``to_regclass`` takes it, with the schema that the connection knows it by."""
-    schema, words = schema_of(connection, table), connection.dialect.identifier_preparer
-    return ".".join(words.quote_identifier(name) for name in (schema, table.name) if name)
 
 
 # -- whether all rows are seen, before anything is deleted because no row names it --------------------------------------------

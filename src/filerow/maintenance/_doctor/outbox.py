@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from sqlalchemy import Connection, Engine, MetaData, Table, func, inspect, select, text
 
-from filerow._orm.visibility import full_name
+from filerow._orm.schemas import full_name
 from filerow.maintenance._report import Finding, Level
 from filerow.outbox import Outbox, outbox_of
 from filerow.outbox._table import now_of

@@ -1,0 +1,289 @@
+"""What a database does by itself when a row is written: triggers, rules and views, as its catalogue tells.
+
+A trigger may keep a row that was to be deleted, put back what it held, or copy that to another row: of an archive, of the same
+table, of a table that is joined to it. So where a flush or a bulk statement lets go of an object, the catalogue is asked about
+all tables that have file columns, and about those that share rows with them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import IntEnum
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import Column, Connection, ForeignKey, MetaData, Table, bindparam, text
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+
+from filerow._orm.column import StoredObject
+from filerow._orm.schemas import full_name, schema_of
+
+__all__ = ("Catalogue", "Rewrites", "is_silent_in_select", "tables_of_rows")
+
+
+class Rewrites(IntEnum):
+    """What a database itself may do when a row of a table is written, the more there is to be feared, the higher."""
+
+    NOTHING = 0
+    """What is written is what happens."""
+    KEEPS = 1
+    """A trigger may keep the row, or put back what it held; it writes no other row."""
+    COPIES = 2
+    """A trigger or a rule may copy what the row held to another one."""
+    LATE = 3
+    """A trigger that may is deferred: it runs when the transaction commits, and nobody can look afterwards."""
+    THROUGH_VIEW = 4
+    """It is a view, and triggers or rules decide what becomes of the rows that it shows."""
+    HIDDEN = 5
+    """Policies hide rows of file columns from this user, which a trigger, a rule or a listener may have written."""
+
+
+class Doing(NamedTuple):
+    """A trigger, a rule or a view.
+
+    Attributes:
+        kind: ``trigger``, ``instead`` (of what a view was asked to do), ``rule`` or ``view``.
+        late: It may run when the transaction commits.
+        body: What it does, in SQL; ``None`` where nobody can tell.
+    """
+
+    kind: str
+    late: bool
+    body: str | None
+
+
+Doings = Mapping[str, Sequence[Doing]]
+"""By the table's name; see :func:`_label`."""
+
+_UNKNOWN: Final[Doings] = {}
+"""Where the catalogue could not be read: anything may happen."""
+
+
+class Catalogue:
+    """What the databases of a flush may do to its tables' rows by themselves, each asked once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Connection, MetaData], Doings] = {}
+
+    def rewrites(self, connection: Connection, table: Table) -> Rewrites:
+        """Return what a database may do when a row of a table is written, the row's parts in other tables included."""
+        known = self._of(connection, table.metadata)
+        return max(_verdict(known, connection, one) for one in tables_of_rows(table))
+
+    def copies(self, connection: Connection, metadata: MetaData) -> bool:
+        """Return True if what a row holds may be another row's too, by a trigger or a rule of whatever table."""
+        known = self._of(connection, metadata)
+        return any(_verdict(known, connection, table) > Rewrites.KEEPS for table in _concerned(metadata))
+
+    def note_silent(self, connection: Connection, metadata: MetaData) -> None:
+        """Note that a database does nothing by itself; see :func:`is_silent_in_select`."""
+        self._known[connection, metadata] = {}
+
+    def note_unknown(self, connection: Connection, metadata: MetaData) -> None:
+        """Note that nobody knows what a database does: the application rewrites statements, say."""
+        self._known[connection, metadata] = _UNKNOWN
+
+    def _of(self, connection: Connection, metadata: MetaData) -> Doings:
+        found = self._known.get((connection, metadata))
+        if found is None:
+            found = self._known[connection, metadata] = _asked(connection, _concerned(metadata))
+        return found
+
+
+def _verdict(known: Doings, connection: Connection, table: Table) -> Rewrites:
+    if known is _UNKNOWN:
+        return Rewrites.COPIES
+    doings = known.get(_label(connection, table))
+    if not doings:
+        return Rewrites.NOTHING
+    kinds = {one.kind for one in doings}
+    if "instead" in kinds or ("view" in kinds and len(kinds) > 1):
+        return Rewrites.THROUGH_VIEW
+    writing = [one for one in doings if one.kind != "view" and _may_write(one.body)]
+    if any(one.late for one in writing):
+        return Rewrites.LATE
+    return Rewrites.COPIES if writing else Rewrites.KEEPS
+
+
+_IN_QUOTES = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.DOTALL)
+_WRITING = re.compile(r"\b(?:insert|replace|update|merge|copy|load|execute|perform|call|select|do)\b", re.IGNORECASE)
+_ASKING_SQLITE = re.compile(r"\bselect\b", re.IGNORECASE)
+
+
+def _may_write(body: str | None) -> bool:
+    """Return False for what only looks at the row at hand, or changes it, as a trigger that sets ``updated_at`` does."""
+    return body is None or _WRITING.search(_IN_QUOTES.sub(" ", body)) is not None
+
+
+# -- which tables ----------------------------------------------------------------------------------------------------------
+
+_CONCERNED = "filerow_concerned"
+_PARTS = "filerow_parts"
+"""Where a ``MetaData`` keeps what is found out about its tables, in ``metadata.info``, until there are more."""
+
+
+def _concerned(metadata: MetaData) -> Sequence[Table]:
+    """Return the tables that have file columns, and those that share rows with them."""
+    size, found = metadata.info.get(_CONCERNED, (0, ()))
+    if size != len(metadata.tables):
+        own = [table for table in metadata.tables.values() if any(isinstance(one.type, StoredObject) for one in table.columns)]
+        found = tuple(dict.fromkeys(one for table in own for one in tables_of_rows(table)))
+        metadata.info[_CONCERNED] = len(metadata.tables), found
+    return found  # type: ignore[no-any-return]
+
+
+def tables_of_rows(table: Table) -> Sequence[Table]:
+    """Return a table and those that hold other parts of its rows, as in joined inheritance: one's key refers to the other's."""
+    size, known = table.metadata.info.get(_PARTS, (0, {}))
+    if size != len(table.metadata.tables):
+        size, known = table.metadata.info[_PARTS] = len(table.metadata.tables), _joined(table.metadata)
+    return known.get(table, (table,))  # type: ignore[no-any-return]
+
+
+def _joined(metadata: MetaData) -> dict[Table, Sequence[Table]]:
+    """Return the tables that share rows with others, each with all of them, itself the first."""
+    pairs = {(one, other) for one in metadata.tables.values() for other in _parents(one)}
+    near: dict[Table, dict[Table, None]] = {}
+    for one, other in pairs:
+        near.setdefault(one, {})[other] = None
+        near.setdefault(other, {})[one] = None
+    groups: dict[Table, Sequence[Table]] = {}
+    for table in near:
+        found, waiting = {table: None}, [table]
+        while waiting:
+            new = [one for one in near[waiting.pop()] if one not in found]
+            found.update(dict.fromkeys(new))
+            waiting += new
+        groups[table] = tuple(found)
+    return groups
+
+
+def _parents(table: Table) -> set[Table]:
+    """Return the tables to whose whole primary keys the whole primary key of a table refers."""
+    targets: dict[Table, set[Any]] = {}
+    for column in table.primary_key.columns:
+        for key in column.foreign_keys:
+            target = _target(key)
+            if target is not None and target.table is not table:
+                targets.setdefault(target.table, set()).add(target)
+    size = len(table.primary_key.columns)
+    return {one for one, columns in targets.items() if len(columns) == size == len(one.primary_key.columns)}
+
+
+def _target(key: ForeignKey) -> Column[Any] | None:
+    try:
+        target = key.column
+    except SQLAlchemyError:  # the table that it names is not in this MetaData
+        return None
+    return target if isinstance(target.table, Table) else None
+
+
+# -- the questions ---------------------------------------------------------------------------------------------------------
+
+
+def _asked(connection: Connection, tables: Sequence[Table]) -> Doings:
+    """Ask the catalogue of a database about some tables."""
+    dialect = connection.dialect.name
+    if not tables:
+        return {}
+    try:
+        if dialect == "postgresql":
+            return _grouped(_of_postgresql(connection, tables))
+        if dialect == "sqlite":
+            return _grouped(_of_sqlite(connection, tables))
+        if dialect in {"mysql", "mariadb"}:
+            return _grouped(_of_mysql(connection, tables))
+    except OperationalError:  # an application that rewrites statements has its own idea of what tables are called
+        return _UNKNOWN
+    return {}
+
+
+def _grouped(found: Iterable[tuple[str, Doing]]) -> Doings:
+    groups: dict[str, list[Doing]] = {}
+    for name, doing in found:
+        groups.setdefault(name, []).append(doing)
+    return groups
+
+
+def _label(connection: Connection, table: Table) -> str:
+    """Return what the answers call a table: its whole name on PostgreSQL, its name alone elsewhere, where case is nothing."""
+    return full_name(connection, table) if connection.dialect.name == "postgresql" else table.name.lower()
+
+
+_POSTGRESQL = text(
+    "WITH RECURSIVE part(name, oid) AS ("
+    "SELECT name, CAST(to_regclass(name) AS oid) FROM unnest(CAST(:names AS text[])) AS name "
+    "UNION SELECT part.name, more.oid FROM part CROSS JOIN LATERAL ("
+    "SELECT inhrelid AS oid FROM pg_inherits WHERE inhparent = part.oid "
+    "UNION ALL SELECT d.refobjid FROM pg_rewrite r JOIN pg_depend d ON d.classid = CAST('pg_rewrite' AS regclass) "
+    "AND d.objid = r.oid AND d.refclassid = CAST('pg_class' AS regclass) AND d.refobjid <> r.ev_class "
+    "WHERE r.ev_class = part.oid AND r.ev_type = '1') AS more) "
+    "SELECT part.name, 'view' AS kind, false AS late, '' AS body FROM part JOIN pg_class c ON c.oid = part.oid "
+    "WHERE c.relkind = 'v' "
+    "UNION ALL SELECT part.name, 'rule', false, NULL FROM part JOIN pg_rewrite r ON r.ev_class = part.oid WHERE r.ev_type <> '1' "
+    "UNION ALL SELECT part.name, CASE WHEN t.tgtype & 64 <> 0 THEN 'instead' ELSE 'trigger' END, t.tgdeferrable, "
+    "CASE l.lanname WHEN 'internal' THEN '' WHEN 'plpgsql' THEN p.prosrc END "
+    "FROM part JOIN pg_trigger t ON t.tgrelid = part.oid JOIN pg_proc p ON p.oid = t.tgfoid "
+    "JOIN pg_language l ON l.oid = p.prolang "
+    "WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgname NOT LIKE 'filerow%'"
+)
+"""Partitions, children that inherit, and what a view reads count as parts of a table. ``'1'`` is the rule by which a view shows
+rows; 64 stands for INSTEAD OF."""
+
+
+def _of_postgresql(connection: Connection, tables: Iterable[Table]) -> Iterator[tuple[str, Doing]]:
+    names = [full_name(connection, table) for table in tables]
+    for name, kind, late, body in connection.execute(_POSTGRESQL, {"names": names}).all():
+        yield name, Doing(kind, late, body)
+
+
+_MYSQL = text(
+    "SELECT event_object_table, action_statement FROM information_schema.triggers "
+    "WHERE event_object_schema IN :schemas AND event_object_table IN :tables AND trigger_name NOT LIKE 'filerow%' "
+    "UNION ALL SELECT table_name, NULL FROM information_schema.views WHERE table_schema IN :schemas AND table_name IN :tables"
+).bindparams(bindparam("schemas", expanding=True), bindparam("tables", expanding=True))
+
+
+def _of_mysql(connection: Connection, tables: Iterable[Table]) -> Iterator[tuple[str, Doing]]:
+    schemas = {schema_of(connection, table) for table in tables}
+    current = connection.scalar(text("SELECT database()")) if None in schemas else None
+    values = {"schemas": sorted({one or current or "" for one in schemas}), "tables": [table.name for table in tables]}
+    for name, body in connection.execute(_MYSQL, values).all():
+        yield name.lower(), Doing("trigger" if body is not None else "rule", late=False, body=body)
+
+
+def is_silent_in_select(connection: Connection, metadata: MetaData) -> str | None:
+    """Return a column of a SELECT that is 0 if SQLite does nothing by itself, where that stays true until the transaction ends.
+
+    Another statement would take as long as all that is asked with it, where each goes to another thread and back (aiosqlite).
+    """
+    if connection.dialect.name != "sqlite":
+        return None
+    return f"(SELECT count(*) FROM ({_sqlite_question(connection, _concerned(metadata))}))"  # noqa: S608 - names in quotes
+
+
+def _sqlite_question(connection: Connection, tables: Sequence[Table]) -> str:
+    words = connection.dialect.identifier_preparer
+    schemas: dict[str | None, list[str]] = {}
+    for table in tables:
+        schemas.setdefault(schema_of(connection, table), []).append("'" + table.name.replace("'", "''") + "'")
+    parts = []
+    for schema, quoted in schemas.items():
+        names = ", ".join(quoted)
+        where = (
+            f"WHERE (type = 'trigger' AND tbl_name COLLATE NOCASE IN ({names}) AND name NOT LIKE 'filerow%') "
+            f"OR (type = 'view' AND name COLLATE NOCASE IN ({names}))"
+        )
+        sources = (f"{words.quote_identifier(schema)}.sqlite_master" if schema else "sqlite_master", "sqlite_temp_master")
+        parts += [f"SELECT lower(tbl_name) AS of_table, type, sql FROM {source} {where}" for source in sources]  # noqa: S608
+    return " UNION ALL ".join(parts)
+
+
+def _of_sqlite(connection: Connection, tables: Sequence[Table]) -> Iterator[tuple[str, Doing]]:
+    found = text(_sqlite_question(connection, tables).replace(":", "\\:"))
+    for name, kind, sql in connection.execute(found).all():
+        if kind == "view":  # nothing can be written through one without a trigger
+            yield name, Doing("instead", late=False, body=None)
+        else:  # what it asks changes nothing, for there are no functions that write
+            body = re.split(r"\bBEGIN\b", _IN_QUOTES.sub(" ", sql), maxsplit=1, flags=re.IGNORECASE)[-1]
+            yield name, Doing("trigger", late=False, body=_ASKING_SQLITE.sub(" ", body))
