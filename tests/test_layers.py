@@ -17,7 +17,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 # From the ground up. A package imports packages of its own rank or of ranks above it in this list; "" is `filerow` itself.
 RANKS: list[set[str]] = [
     {"exceptions"},
-    {"_buffers", "_log", "_paths"},
+    {"_buffers", "_log", "_media_types", "_paths"},
     {"_execution"},
     {"_content", "_document", "_presentation", "_tokens"},
     {"backends"},
@@ -69,8 +69,8 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
     "tests/cli/test_commands.py": ({"cli._values"}, "pure: how the words of a command line are read and shown"),
     "tests/fuzz/targets.py": (
         {
-            "_document", "_paths", "_presentation", "_tokens", "_validation.images", "_validation.types", "backends._headers",
-            "backends._paths", "backends._types", "direct._claims", "http._conditional", "http._ranges",
+            "_document", "_media_types", "_paths", "_presentation", "_tokens", "_validation.images", "_validation.types",
+            "backends._headers", "backends._paths", "backends._types", "direct._claims", "http._conditional", "http._ranges",
         },
         "it gives any bytes to what reads hostile input",
     ),
@@ -79,7 +79,7 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
     "tests/outbox/test_triggers_ddl.py": ({"outbox._triggers.spec"}, "a later release has another version"),
     "tests/security/test_bombs.py": ({"_validation.images", "_validation.types"}, "pure: hostile headers of images"),
     "tests/security/test_growth.py": (
-        {"_paths", "_presentation", "_tokens", "_validation.types", "ext._uploads", "http._conditional", "http._ranges"},
+        {"_media_types", "_paths", "_presentation", "_tokens", "ext._uploads", "http._conditional", "http._ranges"},
         "pure: how long parsers take",
     ),
     "tests/security/test_header_injection.py": ({"_paths", "backends._headers"}, "pure: how a name becomes a header"),
@@ -92,7 +92,8 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
     "tests/unit_of_work/test_private_names.py": ({"_orm.sqlalchemy_private"}, "it fails where SQLAlchemy has changed them"),
     "tests/values/test_documents.py": ({"_document"}, "pure: documents"),
     "tests/values/test_images.py": ({"_validation.images", "_validation.types"}, "pure: headers of images"),
-    "tests/values/test_paths.py": ({"_paths", "_presentation", "backends._paths"}, "pure: paths and filenames"),
+    "tests/values/test_media_types.py": ({"_media_types", "_validation.types"}, "pure: names, and hostile containers"),
+    "tests/values/test_paths.py": ({"_media_types", "_paths", "_presentation", "backends._paths"}, "pure: paths and filenames"),
 }  # fmt: skip
 
 MOST_LINES_OF_A_FUNCTION = 40

@@ -11,11 +11,11 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
+from filerow._media_types import OCTET_STREAM, canonical
 from filerow._paths import content_disposition
 
 __all__ = ("Presentation", "is_shown", "present", "safe_headers")
 
-_OCTET_STREAM = "application/octet-stream"
 _LONGEST_TYPE = 512
 _MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,127}/[a-z0-9!#$&^_.+-]{1,127}\Z")
 
@@ -52,12 +52,13 @@ class Presentation(NamedTuple):
 def _essence(content_type: str | None) -> str:
     """Return a media type in lower case and without parameters."""
     bare = (content_type or "")[:_LONGEST_TYPE].partition(";")[0].strip().lower()
-    return bare if _MEDIA_TYPE.match(bare) else _OCTET_STREAM
+    return bare if _MEDIA_TYPE.match(bare) else OCTET_STREAM
 
 
 def is_shown(content_type: str | None) -> bool:
     """Say whether a browser may show a file of this type: images but SVG, audio, video, PDF and plain text."""
-    return _SHOWN.match(_essence(content_type)) is not None
+    bare = _essence(content_type)
+    return _SHOWN.match(bare) is not None and _SHOWN.match(canonical(bare)) is not None
 
 
 def present(content_type: str | None, filename: str, *, inline: bool = True) -> Presentation:
@@ -74,9 +75,10 @@ def present(content_type: str | None, filename: str, *, inline: bool = True) -> 
 
 @lru_cache(maxsize=256)  # there are few types, and a file is stored with each
 def _judged(content_type: str) -> tuple[str, bool]:
-    """Return the type to store for a type, and whether a browser may show it."""
+    """Return the type to store for a type, by its canonical name, and whether a browser may show it."""
     bare = _essence(content_type)
-    return _OCTET_STREAM if _USED_AS_CODE.match(bare) else bare, is_shown(bare)
+    as_code = _USED_AS_CODE.match(bare) or _USED_AS_CODE.match(canonical(bare))
+    return OCTET_STREAM if as_code else canonical(bare), is_shown(bare)
 
 
 def safe_headers(content_type: str | None, filename: str, *, inline: bool = True) -> tuple[tuple[str, str], ...]:

@@ -20,11 +20,12 @@ from werkzeug.http import parse_options_header
 
 from filerow import FileObject, FileObjectList, storages
 from filerow._document import facts_from, located_in, to_document
+from filerow._media_types import claimed_type
 from filerow._paths import clean_filename, content_disposition, generate_path, generated_at
 from filerow._presentation import present, safe_headers
 from filerow._tokens import Keys, Purpose
 from filerow._validation.images import dimensions
-from filerow._validation.types import called, sniff
+from filerow._validation.types import sniff
 from filerow.backends._headers import encode_metadata
 from filerow.backends._paths import check_known_path, check_path
 from filerow.backends._types import SignRequest
@@ -173,7 +174,7 @@ def images(data: bytes) -> None:
         assert read < 100_000
         return data[offset : offset + size]
 
-    for kind in {sniff(data[:8192]) or "image/bmp", KINDS[len(data) % len(KINDS)]}:
+    for kind in {sniff(data[:8192], read_at, len(data)) or "image/bmp", KINDS[len(data) % len(KINDS)]}:
         for size in (len(data), None):
             try:
                 found = dimensions(read_at, kind, size)
@@ -243,7 +244,7 @@ def content_types(data: bytes) -> None:
         assert headers["content-security-policy"].startswith("default-src 'none'")
         assert all(value.isascii() and value.isprintable() for value in headers.values())
         assert shown.startswith(("inline;", "attachment;"))
-        assert called(given, text)
+        assert claimed_type(given, text)
 
 
 @target

@@ -23,7 +23,7 @@ from typing import Any
 HEAVY = (
     "pytest", "_pytest.assertion.rewrite", "pytest_asyncio", "hypothesis", "hypothesis.strategies", "sqlalchemy",
     "sqlalchemy.orm", "sqlalchemy.ext.asyncio", "sqlalchemy.dialects.sqlite", "sqlalchemy.dialects.postgresql", "aiosqlite",
-    "obstore", "obstore.store", "pydantic", "itsdangerous", "filetype", "fsspec", "psycopg", "asyncpg", "pymysql",
+    "obstore", "obstore.store", "pydantic", "itsdangerous", "fsspec", "psycopg", "asyncpg", "pymysql",
 )  # fmt: skip
 
 QUIETLY = ("-p", "no:xdist", "-W", "ignore::pytest.PytestAssertRewriteWarning")  # pytest's plugins are imported already

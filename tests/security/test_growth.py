@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from filerow import FileObject, storages
+from filerow._media_types import claimed_type
 from filerow._paths import clean_filename, content_disposition, safe_extension
 from filerow._presentation import is_shown, safe_headers
 from filerow._tokens import Keys, Purpose
-from filerow._validation.types import called
 from filerow.backends.base import SignRequest
 from filerow.backends.memory import MemoryBackend
 from filerow.exceptions import FilerowError
@@ -71,7 +71,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "content_disposition": content_disposition,
     "safe_extension": safe_extension,
     "from_upload": lambda text: (file_of(text).filename, file_of(text).content_type),
-    "called": lambda text: called(text, text),
+    "claimed_type": lambda text: claimed_type(text, text),
     "is_shown": is_shown,
     "safe_headers": lambda text: safe_headers(text, text),
     "range": lambda text: requested_range(text, 1000),

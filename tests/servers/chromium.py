@@ -32,6 +32,7 @@ _FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--no-default-browser-check",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions", "--mute-audio",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
+    "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",  # a beep, a clock
     "--remote-debugging-port=0",
 )  # fmt: skip
 _TIMEOUT = 60.0

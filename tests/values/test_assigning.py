@@ -270,6 +270,14 @@ HOSTILE: list[tuple[str, bytes, str, str | None, str, type[FileValidationError] 
     ("bomb", BOMB, "x.png", "image/png", "image/png", DimensionsError),
     ("zip_bomb", a_zip_bomb(), "x.png", "image/png", "application/zip", ContentTypeError),
     ("jpeg_declared_png", picture("JPEG", 5, 5), "x.png", "image/png", "image/jpeg", None),
+    ("html_in_mp4", b"\0\0\0\x10ftypisom\0\0\0\0" + HTML, "x.png", "image/png", "video/mp4", ContentTypeError),
+    ("html_in_mov", b"\0\0\0\x08wide" + HTML, "x.mov", "video/quicktime", "application/octet-stream", ContentTypeError),
+    ("html_in_webm", b"\x1a\x45\xdf\xa3\x87\x42\x82\x84webm" + HTML, "x.weba", "audio/webm", "video/webm", ContentTypeError),
+    ("html_before_pdf", HTML + b"%PDF-1.7", "x.pdf", "application/pdf", "application/octet-stream", ContentTypeError),
+    ("html_claimed_rtf", HTML, "x.rtf", "text/rtf", "application/octet-stream", ContentTypeError),
+    ("html_claimed_font", HTML, "x.woff", "application/font-woff", "application/octet-stream", ContentTypeError),
+    ("html_claimed_csv", HTML, "x.csv", "application/vnd.ms-excel", "text/csv", ContentTypeError),
+    ("html_claimed_jpg", HTML, "x.jpg", "image/jpg", "application/octet-stream", ContentTypeError),
     ("empty", b"", "x.png", "image/png", "application/octet-stream", ContentTypeError),
 ]
 

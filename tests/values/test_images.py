@@ -19,6 +19,7 @@ from filerow import FileObject, StoredObject
 from filerow._validation.images import dimensions
 from filerow._validation.types import sniff
 from filerow.exceptions import ImageDimensionsError
+from tests.corpus import FILES
 from tests.values.images import jpeg_with_metadata, picture, png, tiff_with_directory_at_the_end
 from tests.values.rows import stored_by
 
@@ -252,6 +253,56 @@ def test_an_image_whose_size_is_not_found_is_refused(data: bytes, docs: WatchedB
 )
 def test_an_image_without_a_size_is_refused_where_a_size_is_limited(data: bytes, docs: WatchedBackend) -> None:
     assert refused(docs, data, WIDE).field == "photo"
+
+
+# -- how a picture lies ----------------------------------------------------------------------------------------------------
+
+TURNED = ["jpg", "png", "webp", "avif", "tif", "heic"]
+TALL = StoredObject("docs", content_types=["image/*"], max_width=50, min_height=50)
+LYING = StoredObject("docs", content_types=["image/*"], min_width=50, max_height=50, image_size="stored")
+
+
+@pytest.mark.parametrize("extension", TURNED)
+def test_a_portrait_counts_as_it_is_shown_or_as_it_is_stored(extension: str) -> None:
+    """Each file of the corpus is 60 by 40 pixels, and is to be shown turned by 90 degrees."""
+    data = (FILES / f"picture-turned.{extension}").read_bytes()
+    kind = sniff(data) or ""
+    for shown, expected in ((True, (40, 60)), (False, (60, 40))):
+        assert dimensions(lambda offset, size: data[offset : offset + size], kind, len(data), shown=shown) == expected
+    assert TALL.check(data).content_type == kind
+    assert LYING.check(data).content_type == kind
+    plain = (FILES / f"picture.{'tiff' if extension == 'tif' else extension}").read_bytes()
+    with pytest.raises(ImageDimensionsError, match="60 x 40"):
+        TALL.check(plain)
+    with pytest.raises(ImageDimensionsError, match="40 x 60"):
+        StoredObject(max_height=50).check(data)
+
+
+@pytest.mark.parametrize("orientation", range(10))
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_four_of_the_eight_orientations_turn_a_picture(form: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = picture(form, 31, 17, exif=exif)
+    assert size_of(data) == ((17, 31) if orientation in {5, 6, 7, 8} else (31, 17))
+
+
+def test_exif_that_makes_no_sense_says_nothing() -> None:
+    whole = picture("JPEG", 31, 17)
+    endless = b"II*\0\x08\0\0\0\xff\xff" + b"\1\0\3\0" * 3000
+    far = b"MM\0*\xff\xff\xff\xf0"
+    here = b"II*\0\0\0\0\0"
+    for block in (endless, far, here, b"", b"II", b"II*\0\x08\0\0\0\1\0\x12\1\2\0\1\0\0\0\6\0\0\0"):
+        segment = b"\xff\xe1" + struct.pack(">H", len(block) + 8) + b"Exif\0\0" + block
+        assert size_of(whole[:2] + segment + whole[2:]) == (31, 17)
+
+
+def test_which_size_counts_is_one_of_two() -> None:
+    assert StoredObject().image_size == "shown"
+    assert "image_size" not in repr(StoredObject())
+    assert repr(StoredObject(image_size="stored")) == "StoredObject(image_size='stored')"
+    with pytest.raises(ValueError, match='"shown"'):
+        StoredObject(image_size="turned")  # type: ignore[arg-type]
 
 
 # -- hostile headers -------------------------------------------------------------------------------------------------------

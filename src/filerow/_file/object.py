@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias, TypedDict, T
 from filerow._content import Content, content_of, expect_length, given_content, measured, measured_async, unwrap_upload
 from filerow._document import Facts, check_given, check_metadata, facts_from, located_in, to_document
 from filerow._execution.threads import in_thread
+from filerow._media_types import canonical, claimed_type
 from filerow._paths import RECORD, STAGING, clean_filename, generate_path, is_generated, uuid7_hex
 from filerow._registry import key_of, storages
-from filerow._validation.types import called
 from filerow.backends._paths import check_path
 from filerow.backends._sign_request import whole_seconds
 from filerow.backends._types import SignRequest
@@ -250,7 +250,7 @@ class FileObject:
     @property
     def content_type(self) -> str:
         """The media type: recognised from the bytes where they prove one; while pending, the claim, or the filename's type."""
-        return self._facts.content_type or called(None, self._facts.filename)
+        return canonical(self._facts.content_type) or claimed_type(None, self._facts.filename)
 
     @property
     def size(self) -> int | None:

@@ -17,12 +17,12 @@ from filerow._execution.batch import Job, raise_if, run_all, run_all_async
 from filerow._execution.steps import Call, Steps, run, run_async
 from filerow._execution.threads import in_thread, until_ended
 from filerow._log import cause_of, logger, named, objects
+from filerow._media_types import OCTET_STREAM
 from filerow._paths import is_generated, uuid7_hex
 from filerow._presentation import present
 from filerow._registry import storages
 from filerow._validation.checks import Checks
 from filerow._validation.rules import NO_RULES, Rules
-from filerow._validation.types import OCTET_STREAM
 from filerow.backends._types import ObjectInfo, PutOptions, Rewritten
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import (

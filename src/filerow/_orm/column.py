@@ -27,7 +27,16 @@ from filerow._file.list import FileObjectList, read_list
 from filerow._file.object import FileObject, FileState, Snapshot, content_in, facts_of, loaded, restore
 from filerow._paths import Chooser, checked_path, checked_shards
 from filerow._registry import key_of
-from filerow._validation.rules import NO_RULES, ImageLimits, Rules, checked_keys, checked_sizes, checked_types
+from filerow._validation.rules import (
+    NO_RULES,
+    ImageLimits,
+    ImageSize,
+    Rules,
+    checked_image_size,
+    checked_keys,
+    checked_sizes,
+    checked_types,
+)
 from filerow._validation.validators import Validator, checked_validators
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import DocumentError, FileStateError, UnsupportedRouteError
@@ -71,14 +80,16 @@ class StoredObject(TypeDecorator[Any]):
         multiple: The column holds a list of files (``FileObjectList``) instead of one.
         max_size: Most bytes a file may have: a number, or text such as ``"25 MB"`` or ``"25 MiB"``.
         min_size: Fewest bytes a file may have, given likewise; 0 allows empty files.
-        content_types: Allowed media types; patterns such as ``image/*`` work. Checked against what the bytes prove. SVG can carry
-            scripts, so only its own name, ``image/svg+xml``, allows it.
+        content_types: Allowed media types; patterns such as ``image/*`` work. Checked against what the bytes prove, by canonical
+            names: ``image/jpg`` means ``image/jpeg``. SVG can carry scripts, so only its own name, ``image/svg+xml``, allows it.
         max_pixels: Most pixels an image may have, width times height.
         min_width: Fewest pixels an image may be wide.
         max_width: Most pixels an image may be wide.
         min_height: Fewest pixels an image may be high.
         max_height: Most pixels an image may be high. All five are for images, and read from the header; when any is set, an image
             whose header does not say its width and height is refused. Other files pass.
+        image_size: Which width and height the limits mean: ``"shown"`` turns a picture as EXIF or HEIF says, as viewers do;
+            ``"stored"`` does not.
         validators: Checks of your own, plain or ``async``: ``check(head: bytes, facts: Inspection)`` returns ``None`` or metadata
             to add, or raises ``FileValidationError``; see :func:`filerow.whole_content` for those that need every byte.
         path: Callable that gets a :class:`filerow.PathRequest` and returns the path to store under, create-only.
@@ -104,6 +115,7 @@ class StoredObject(TypeDecorator[Any]):
         max_width: int | None = None,
         min_height: int | None = None,
         max_height: int | None = None,
+        image_size: ImageSize = "shown",
         validators: Iterable[Validator] = (),
         path: Chooser | None = None,
         shards: int = 0,
@@ -119,13 +131,14 @@ class StoredObject(TypeDecorator[Any]):
         self.content_types = checked_types(content_types)
         limits = ImageLimits(max_pixels, min_width, max_width, min_height, max_height).checked()
         self.max_pixels, self.min_width, self.max_width, self.min_height, self.max_height = limits
+        self.image_size: ImageSize = checked_image_size(image_size)
         self.path = checked_path(path)
         self.shards = checked_shards(shards)
         self.lifecycle = lifecycle
         self.public_metadata = checked_keys(public_metadata)
         # Underscored, and so no part of SQLAlchemy's cache key: SQL does not depend on them.
         checks = checked_validators(validators)
-        self._rules = Rules(self.max_size, self.content_types, image=limits, validators=checks, min_size=self.min_size)
+        self._rules = Rules(self.max_size, self.content_types, "", limits, checks, self.min_size, self.image_size)
         self._rules_of: dict[str, Rules] = {}
         self._field: str | None = None
 
@@ -211,6 +224,7 @@ class StoredObject(TypeDecorator[Any]):
         arguments += [f"min_size={self.min_size}"] if self.min_size else []
         arguments += [f"content_types={list(self.content_types)}"] if self.content_types else []
         arguments += [f"{name}={value}" for name, value in self._rules.image._asdict().items() if value is not None]
+        arguments += [] if self.image_size == "shown" else [f"image_size={self.image_size!r}"]
         arguments += [f"shards={self.shards}"] if self.shards else []
         arguments += [] if self.lifecycle else ["lifecycle=False"]
         arguments += [f"public_metadata={list(self.public_metadata)}"] if self.public_metadata else []

@@ -18,10 +18,12 @@ from filerow._buffers import Buffer
 from filerow._content import ONE_REQUEST, SNIFF_BYTES, Content, FileContent, Meter, Prepared, unawaitable
 from filerow._document import Facts, check_metadata
 from filerow._execution.threads import aiterate, in_thread
-from filerow._validation.images import ReadAt, dimensions
+from filerow._media_types import claimed_type
+from filerow._validation.images import dimensions
 from filerow._validation.rules import Rules
-from filerow._validation.types import called, resolve_type
+from filerow._validation.types import is_container, resolve_type
 from filerow._validation.validators import Inspection, WholeContent, added_by, is_async, name_of, refusals
+from filerow._validation.window import ReadAt
 from filerow.exceptions import ContentError
 
 __all__ = ("Checks", "Seen", "examine")
@@ -48,10 +50,11 @@ def examine(head: bytes, read_at: ReadAt, size: int | None, known: Facts, rules:
         ContentTypeError: Its type is not allowed.
         ImageDimensionsError: Its width and height are not, or cannot be read.
     """
-    content_type, proven = resolve_type(head, known.content_type, known.filename)
+    content_type, proven = resolve_type(head, known.content_type, known.filename, read_at, size)
     if rules.content_types:
-        rules.check_type(content_type, proven=proven, called=called(known.content_type, known.filename))
-    found = dimensions(read_at, content_type, size) if rules.looks_at_images else None
+        rules.check_type(content_type, proven=proven, called=claimed_type(known.content_type, known.filename))
+    shown = rules.image_size == "shown"
+    found = dimensions(read_at, content_type, size, shown=shown) if rules.looks_at_images else None
     rules.check_dimensions(content_type, found, known.filename)
     width, height = found or (None, None)
     return Seen(head, Inspection(known.filename, content_type, size, width, height, rules.field, known.metadata))
@@ -122,7 +125,7 @@ class Checks:
 
     async def opened_async(self, prepared: Prepared) -> None:
         """Check what was read ahead of the content; see :meth:`opened`."""
-        look_needs_reading = self._rules.looks_at_images
+        look_needs_reading = self._rules.looks_at_images or is_container(prepared.head)
         seen = await in_thread(self._look, prepared) if look_needs_reading else self._look(prepared)
         await self._ask_async(seen)
 

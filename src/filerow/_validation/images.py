@@ -1,6 +1,9 @@
 """Width and height of an image, read from its header: nothing is decoded, so a decompression bomb costs nothing.
 
-TIFF, AVIF, HEIC, JPEG 2000 and BMP are read by ``imagesize``; PNG, JPEG, GIF, WebP and SVG here, because it takes the sixteen-bit
+A picture may be stored lying on its side and say that it is to be shown upright; phones do so. Its width and height are those
+that it is shown with, or those that it is stored with, as the caller asks.
+
+TIFF, JPEG 2000 and BMP are read by ``imagesize``; PNG, JPEG, GIF, WebP, AVIF, HEIC and SVG here, because it takes the sixteen-bit
 numbers of GIF as signed ones, WebP's scaling bits as part of the size, and any element's attributes for those of an SVG's root.
 Decoders also go by the second header of a PNG or JPEG, and by a frame that is larger than its GIF; it does not look at these.
 An image is a stranger's work: whatever it claims, a look at it ends after so many reads and bytes.
@@ -15,14 +18,12 @@ import struct
 from collections.abc import Callable
 from typing import NoReturn, TypeAlias
 
-__all__ = ("ReadAt", "dimensions")
+from filerow._validation.exif import is_turned
+from filerow._validation.heif import heif_size
+from filerow._validation.window import ReadAt, Window
 
-ReadAt: TypeAlias = Callable[[int, int], bytes]
-"""Returns up to so many bytes (second argument) from an offset (first), fewer only at the end of what can be seen."""
+__all__ = ("dimensions",)
 
-_BLOCK = 16 << 10
-_MOST_BYTES = 256 << 10
-_MOST_READS = 20_000
 _SVG_BYTES = 64 << 10
 
 # Markers of JPEG (ITU-T T.81, table B.1).
@@ -30,10 +31,10 @@ _FIRST_SEGMENT = 0xC0
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _NO_SEGMENT = frozenset(range(0xD0, 0xD9))
 _SCAN_OR_END = frozenset({0xD9, 0xDA})
+_APP1 = 0xE1
+_WEBP_EXIF = 8
 
 _MOST_PIXELS = 1 << 32  # a side longer than any format can say is a misreading
-_FAR = 1 << 62
-
 _NUMBER = r"[+-]?(?:\d{1,9}(?:\.\d{0,9})?|\.\d{1,9})(?:e[+-]?\d{1,2})?"
 _LENGTH = re.compile(rf"\s*({_NUMBER})\s*(px|pt|pc|mm|cm|in|q)?\s*", re.IGNORECASE | re.ASCII)
 _VIEW_BOX = re.compile(rf"\s*{_NUMBER}[\s,]+{_NUMBER}[\s,]+({_NUMBER})[\s,]+({_NUMBER})\s*", re.IGNORECASE | re.ASCII)
@@ -41,105 +42,46 @@ _VIEW_BOX = re.compile(rf"\s*{_NUMBER}[\s,]+{_NUMBER}[\s,]+({_NUMBER})[\s,]+({_N
 _UNITS = {"": 1.0, "px": 1.0, "pt": 96 / 72, "pc": 16.0, "mm": 96 / 25.4, "cm": 96 / 2.54, "in": 96.0, "q": 96 / 101.6}
 _MOST_ENTITY = 200
 
+_Found: TypeAlias = tuple[int, int] | tuple[int, int, bool] | None
+"""Width, height, and whether both are to be exchanged."""
 
-def dimensions(read_at: ReadAt, content_type: str, size: int | None = None) -> tuple[int, int] | None:
-    """Return an image's width and height in pixels as its header says them (not turned by EXIF), or ``None`` when it does not.
+
+def dimensions(read_at: ReadAt, content_type: str, size: int | None = None, *, shown: bool = True) -> tuple[int, int] | None:
+    """Return an image's width and height in pixels as its header says them, or ``None`` when it does not.
 
     Args:
         read_at: Gives bytes of the image.
         content_type: What its first bytes prove it to be.
         size: Its length in bytes, where known.
+        shown: As it is shown: turned, where EXIF or HEIF says so. ``False`` for how it is stored.
     """
     if not content_type.startswith("image/"):
         return None
     if content_type == "image/svg+xml":
-        found = _svg(read_at(0, _SVG_BYTES))
-    elif content_type == "image/gif":
-        found = _header(_gif, _Window(read_at, size))
-    elif content_type in {"image/png", "image/apng"}:
-        found = _header(_png, _Window(read_at, size))
-    elif content_type == "image/jpeg":
-        found = _header(_jpeg, _Window(read_at, size))
-    elif content_type == "image/webp":
-        found = _webp(read_at(0, 30))
+        found: _Found = _svg(read_at(0, _SVG_BYTES))
+    elif content_type in _READERS:
+        found = _header(_READERS[content_type], Window(read_at, size))
     else:
         import imagesize  # not needed before the first image with a limit
 
-        # Without the EXIF orientation, for which it would read more of the file; the number of pixels is the same.
-        found = imagesize.get(_Window(read_at, size), exif_rotation=False)
-    if found is None or not all(0 < side < _MOST_PIXELS for side in found):
+        found = imagesize.get(Window(read_at, size), exif_rotation=shown)
+    if found is None or not all(0 < side < _MOST_PIXELS for side in found[:2]):
         return None
-    return found
+    width, height, turned = (*found, False)[:3]
+    return (height, width) if turned and shown else (width, height)
 
 
-def _webp(head: bytes) -> tuple[int, int] | None:
-    """Frame header of VP8 (RFC 6386, section 9.1), of VP8L and of VP8X (RFC 9649)."""
-    if len(head) < 30 or head[:4] != b"RIFF" or head[8:12] != b"WEBP":  # noqa: PLR2004
-        return None
-    kind = head[12:16]
-    if kind == b"VP8 " and head[23:26] == b"\x9d\x01\x2a":
-        return int.from_bytes(head[26:28], "little") & 0x3FFF, int.from_bytes(head[28:30], "little") & 0x3FFF
-    if kind == b"VP8L" and head[20] == 0x2F:  # noqa: PLR2004
-        bits = int.from_bytes(head[21:25], "little")
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    if kind == b"VP8X":
-        return int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
-    return None
-
-
-class _Window:
-    """What imagesize sees of an image: a file that gives out so many bytes in so many reads and then fails."""
-
-    def __init__(self, read_at: ReadAt, size: int | None) -> None:
-        self.has_end = size is not None  # what is not seen of others may be anything
-        self._read_at = read_at
-        self._end = _FAR if size is None else size
-        self._position = 0
-        self._reads = _MOST_READS
-        self._bytes = _MOST_BYTES
-        self._block = (0, b"")
-
-    def read(self, size: int = -1) -> bytes:
-        self._reads -= 1
-        self._bytes -= max(size, 0)
-        if size < 0 or self._reads < 0 or self._bytes < 0:
-            msg = "this image's header is longer than any honest one"
-            raise ValueError(msg)
-        data = b""
-        while len(data) < size:
-            part = self._from_block(self._position, size - len(data))
-            if not part:
-                break
-            self._position += len(part)
-            data += part
-        return data
-
-    def _from_block(self, position: int, size: int) -> bytes:
-        start, block = self._block
-        if not start <= position < start + len(block):
-            start = position - position % _BLOCK
-            block = self._read_at(start, _BLOCK)
-            self._block = start, block
-        return block[position - start : position - start + size]
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._reads -= 1
-        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._end}[whence]
-        self._position = min(max(0, start + offset), _FAR)
-        return self._position
-
-
-def _header(reader: Callable[[_Window], tuple[int, int] | None], window: _Window) -> tuple[int, int] | None:
+def _header(reader: Callable[[Window], _Found], window: Window) -> _Found:
     try:
         return reader(window)
-    except ValueError:  # it has no end
+    except (ValueError, struct.error, IndexError):  # it has no end, or breaks off
         return None
 
 
-def _gif(window: _Window) -> tuple[int, int] | None:
+def _gif(window: Window) -> tuple[int, int] | None:
     """Logical screen descriptor, or the first image where that reaches beyond it (GIF89a, sections 18 and 20)."""
     head = window.read(13)
-    if len(head) < 13 or head[:6] not in {b"GIF87a", b"GIF89a"}:  # noqa: PLR2004
+    if len(head) < 13 or head[:6] not in {b"GIF87a", b"GIF89a"}:
         return None
     width, height = struct.unpack_from("<HH", head, 6)
     if head[10] & 0x80:  # a table of colours
@@ -147,7 +89,7 @@ def _gif(window: _Window) -> tuple[int, int] | None:
     while (block := window.read(1)) not in {b"", b";"}:
         if block == b",":
             place = window.read(8)
-            if len(place) == 8:  # noqa: PLR2004
+            if len(place) == 8:
                 left, top, wide, high = struct.unpack("<4H", place)
                 return max(width, left + wide), max(height, top + high)
         elif block == b"!" and window.read(1):
@@ -156,49 +98,101 @@ def _gif(window: _Window) -> tuple[int, int] | None:
     return (width, height) if block or window.has_end else None
 
 
-def _png(window: _Window) -> tuple[int, int] | None:
-    """Image header (PNG, section 11.2.1), of which there is one."""
+def _png(window: Window) -> _Found:
+    """Image header (PNG, section 11.2.1), of which there is one, and EXIF where it comes before the pixels."""
     if window.read(8) != b"\x89PNG\r\n\x1a\n":
         return None
     found: tuple[int, int] | None = None
+    turned = False
     while (chunk := window.read(8))[4:] not in {b"IDAT", b"IEND"}:
-        if len(chunk) < 8:  # noqa: PLR2004
-            return found if window.has_end else None
+        if len(chunk) < 8:
+            return (*found, turned) if found and window.has_end else None
         length, kind = struct.unpack(">I4s", chunk)
+        start = window.tell()
         if kind == b"IHDR":
             sides = window.read(8)
-            if found is not None or len(sides) < 8:  # noqa: PLR2004
+            if found is not None or len(sides) < 8:
                 return None
             found = struct.unpack(">II", sides)
-            window.seek(-8, os.SEEK_CUR)
-        window.seek(length + 4, os.SEEK_CUR)
-    return found
+        elif kind == b"eXIf":
+            turned = is_turned(window, start, length)
+        window.seek(start + length + 4)
+    return (*found, turned) if found else None
 
 
-def _jpeg(window: _Window) -> tuple[int, int] | None:
+def _jpeg(window: Window) -> _Found:
     """Frame header (JPEG, ITU-T T.81, section B.2.2), of which there is one; what is no marker is passed over, as decoders do."""
     if window.read(2) != b"\xff\xd8":
         return None
     found: tuple[int, int] | None = None
+    turned: bool | None = None
     while byte := window.read(1):
         marker = 0
         while byte == b"\xff":  # any number of them may come before a marker
             byte = window.read(1)
             marker = int.from_bytes(byte)
         if marker in _SCAN_OR_END:
-            return found
+            return (*found, bool(turned)) if found else None
         if marker < _FIRST_SEGMENT or marker in _NO_SEGMENT:
             continue
-        length = window.read(2)
+        start = window.tell()
+        length = int.from_bytes(window.read(2))
         if marker in _FRAMES:
             frame = window.read(5)
-            if found is not None or len(frame) < 5:  # noqa: PLR2004
+            if found is not None or len(frame) < 5:
                 return None
             height, width = struct.unpack_from(">HH", frame, 1)
             found = width, height
-            window.seek(-5, os.SEEK_CUR)
-        window.seek(max(int.from_bytes(length) - 2, 0), os.SEEK_CUR)
-    return found if window.has_end else None
+        elif marker == _APP1 and turned is None and window.read(6) == b"Exif\0\0":
+            turned = is_turned(window, start + 8, length - 8)
+        window.seek(start + max(length, 2))
+    return (*found, bool(turned)) if found and window.has_end else None
+
+
+def _webp(window: Window) -> _Found:
+    """Frame header of VP8 (RFC 6386, section 9.1), of VP8L and of VP8X (RFC 9649), and the EXIF that comes after the pixels."""
+    head = window.read(30)
+    if len(head) < 30 or head[:4] != b"RIFF" or head[8:12] != b"WEBP":
+        return None
+    kind = head[12:16]
+    if kind == b"VP8 " and head[23:26] == b"\x9d\x01\x2a":
+        return int.from_bytes(head[26:28], "little") & 0x3FFF, int.from_bytes(head[28:30], "little") & 0x3FFF
+    if kind == b"VP8L" and head[20] == 0x2F:
+        bits = int.from_bytes(head[21:25], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b"VP8X":
+        sides = int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
+        return (*sides, bool(head[20] & _WEBP_EXIF) and _is_turned_webp(window))
+    return None
+
+
+def _is_turned_webp(window: Window) -> bool:
+    """Return True if the EXIF of a WebP says so; one that cannot be reached says nothing."""
+    place = 12
+    try:
+        while len(chunk := window.read_from(place, 8)) == 8:
+            kind, length = struct.unpack("<4sI", chunk)
+            if kind == b"EXIF":
+                marked = 6 if window.read(6) == b"Exif\0\0" else 0  # not by the standard, but written
+                return is_turned(window, place + 8 + marked, length - marked)
+            place += 8 + length + (length & 1)
+    except ValueError:
+        pass
+    return False
+
+
+_READERS: dict[str, Callable[[Window], _Found]] = {
+    "image/gif": _gif,
+    "image/png": _png,
+    "image/apng": _png,
+    "image/jpeg": _jpeg,
+    "image/webp": _webp,
+    "image/avif": heif_size,
+    "image/heic": heif_size,
+    "image/heic-sequence": heif_size,
+    "image/heif": heif_size,
+    "image/heif-sequence": heif_size,
+}
 
 
 # -- SVG -------------------------------------------------------------------------------------------------------------------

@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
-from filerow._validation.types import SIGNED, SVG
+from filerow._media_types import SVG, is_signed, may_turn_out
+from filerow._validation.patterns import checked_types
 from filerow.exceptions import ContentTypeError, FileTooLargeError, FileTooSmallError, ImageDimensionsError
 
-__all__ = ("Rules", "checked_keys", "checked_sizes", "checked_types", "parse_size")
+__all__ = ("ImageSize", "Rules", "checked_image_size", "checked_keys", "checked_sizes", "checked_types", "parse_size")
+
+ImageSize: TypeAlias = Literal["shown", "stored"]
+"""Which width and height of an image count: as it is shown, turned by EXIF, or as it is stored."""
 
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*((?:[kmgt]i?)?b?)\s*$", re.IGNORECASE)
 _UNITS = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4}
@@ -48,6 +52,18 @@ def checked_sizes(least: int | str, most: int | str | None) -> tuple[int, int | 
     return fewest, largest
 
 
+def checked_image_size(given: ImageSize) -> ImageSize:
+    """Return a column's ``image_size``.
+
+    Raises:
+        ValueError: It is neither ``"shown"`` nor ``"stored"``.
+    """
+    if given not in {"shown", "stored"}:
+        msg = f'image_size is "shown" (turned by EXIF) or "stored", not {given!r}'
+        raise ValueError(msg)
+    return given
+
+
 def checked_keys(given: Sequence[str]) -> tuple[str, ...]:
     """Return a column's ``public_metadata``.
 
@@ -58,23 +74,6 @@ def checked_keys(given: Sequence[str]) -> tuple[str, ...]:
         msg = f"public_metadata is a list of keys of metadata, not {given!r}"
         raise TypeError(msg)
     return tuple(given)
-
-
-def checked_types(given: Sequence[str]) -> tuple[str, ...]:
-    """Return a column's media types and patterns, in lower case.
-
-    Raises:
-        TypeError: It is one text, where a list of them is meant.
-        ValueError: One is no media type, and would refuse every file.
-    """
-    if isinstance(given, str):
-        msg = f"content_types is a list of media types; write content_types=[{given!r}]"
-        raise TypeError(msg)
-    for kind in given:
-        if not isinstance(kind, str) or not ("/" in kind or "*" in kind):
-            msg = f"content_types takes media types such as 'image/png' and patterns such as 'image/*', not {kind!r}"
-            raise ValueError(msg)
-    return tuple(kind.lower() for kind in given)
 
 
 class ImageLimits(NamedTuple):
@@ -116,6 +115,7 @@ class Rules(NamedTuple):
         image: The limits of an image's width and height.
         validators: The application's own checks.
         min_size: Fewest bytes a file may have.
+        image_size: Which width and height of an image count.
     """
 
     max_size: int | None = None
@@ -124,6 +124,7 @@ class Rules(NamedTuple):
     image: ImageLimits = NO_LIMITS
     validators: tuple[Any, ...] = ()
     min_size: int = 0
+    image_size: ImageSize = "shown"
 
     def check_size(self, size: int, filename: str = "") -> None:
         """Refuse more than ``max_size`` bytes.
@@ -158,7 +159,7 @@ class Rules(NamedTuple):
         Raises:
             ContentTypeError: The type is not allowed.
         """
-        if not self.content_types or (self._allows(content_type) and (proven or not SIGNED.match(content_type))):
+        if not self.content_types or (self._allows(content_type) and (proven or not is_signed(content_type))):
             return
         doubted = called or content_type
         doubt = f"it is {content_type}"
@@ -166,6 +167,15 @@ class Rules(NamedTuple):
             doubt = f"it is called {doubted} but its first bytes are not"
         msg = f"{self.field or 'file'}: only {', '.join(self.content_types)} is allowed; {doubt}"
         raise ContentTypeError(msg, field=self.field, limit=self.content_types, actual=content_type)
+
+    def check_announced(self, content_type: str) -> None:
+        """Refuse a type that a client announces and that no honest file of it could pass with.
+
+        Raises:
+            ContentTypeError: The type is not allowed, nor any that its container may turn out to be.
+        """
+        if not any(self._allows(kind) for kind in may_turn_out(content_type)):
+            self.check_type(content_type, proven=True)
 
     def _allows(self, content_type: str) -> bool:
         """Say whether a pattern matches. SVG can carry scripts, so ``image/*`` does not mean it: it is named or left out."""

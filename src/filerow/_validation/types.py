@@ -1,34 +1,30 @@
-"""Which media type a file really has: recognised by its first bytes, or else a hint by its claim or its name."""
+"""Which media type a file really has: recognised by its bytes, or else a hint by its claim or its name.
+
+The first bytes mostly prove it (``signatures``). Formats that hold others are looked into (``containers``), within bounds, as far
+as the content can be seen.
+"""
 
 from __future__ import annotations
 
 import re
-from functools import cache, lru_cache
-from typing import Any
+from functools import cache
 
-from filerow._paths import safe_extension
+from filerow._media_types import CSV, EXCEL, OCTET_STREAM, REFINED, SVG, claimed_type, essence, is_signed
+from filerow._validation.containers.isobmff import TYPES as IN_BOXES
+from filerow._validation.containers.isobmff import isobmff_type, quicktime_type
+from filerow._validation.containers.matroska import SIGNATURE as EBML
+from filerow._validation.containers.matroska import TYPES as IN_MATROSKA
+from filerow._validation.containers.matroska import matroska_type
+from filerow._validation.containers.ole import SIGNATURE as OLE
+from filerow._validation.containers.ole import ole_type
+from filerow._validation.containers.zip import SIGNATURES as ZIPS
+from filerow._validation.containers.zip import zip_type
+from filerow._validation.signatures import by_first_bytes, by_signature, is_text
+from filerow._validation.window import ReadAt
 
-__all__ = ("OCTET_STREAM", "SIGNED", "SVG", "called", "resolve_type", "sniff")
+__all__ = ("is_container", "recognised", "resolve_type", "sniff")
 
-OCTET_STREAM = "application/octet-stream"
-SVG = "image/svg+xml"
-
-_CONTAINERS = (b"PK", b"\xd0\xcf\x11\xe0", b"\x1a\x45\xdf\xa3")
-"""What ZIP (OOXML, OpenDocument), OLE (older Office) and EBML (Matroska, WebM) files start with."""
-# Types whose files start with a signature: claiming one without it is not believed.
-SIGNED = re.compile(r"^(image/|audio/|video/|font/|application/(pdf|zip|gzip|x-7z|x-rar|vnd\.openxml))")
-_MEDIA_TYPE = re.compile(r"^[\w!#$&^.+-]+/[\w!#$&^.+-]+$", re.ASCII)
-
-# Signatures that filetype does not know.
-_MORE = ((b"II+\0\x08\0", "image/tiff"), (b"MM\0+\0\x08", "image/tiff"), (b"\0\0\0\x0cJXL \r\n\x87\n", "image/jxl"))
-_HEIF = {
-    b"heic": "image/heic",
-    b"heix": "image/heic",
-    b"hevc": "image/heic-sequence",
-    b"hevx": "image/heic-sequence",
-    b"mif1": "image/heif",
-    b"msf1": "image/heif-sequence",
-}
+_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"})
 
 # An SVG document, from its first byte (XML 1.0, section 2.8): declaration, instructions, comments and a DOCTYPE may come before
 # its root. Every repetition is possessive, so that no input makes the search go back.
@@ -44,64 +40,70 @@ _SVG = re.compile(
 )
 
 
-def sniff(head: bytes) -> str | None:
-    """Return the media type that the first bytes prove, or ``None`` when they prove none."""
-    if not head:
-        return None
-    quick, thorough = _matchers()
-    matchers = thorough if head.startswith(_CONTAINERS) else quick
-    return next((matcher.mime for matcher in matchers if matcher.match(head)), None) or _sniff_more(head)
+def sniff(head: bytes, read_at: ReadAt | None = None, size: int | None = None) -> str | None:
+    """Return the media type that a file's bytes prove, by its canonical name, or ``None`` when they prove none.
 
-
-def _sniff_more(head: bytes) -> str | None:
-    if head[4:8] == b"ftyp":
-        return _HEIF.get(head[8:12])
+    Args:
+        head: Its first bytes.
+        read_at: Gives any of the bytes that can be seen; only the first ones when left out.
+        size: How many there are, where known.
+    """
+    if read_at is None:
+        read_at = _reader(head)
+    if is_container(head):
+        found = _sniff_container(head, read_at, size)
+        if found:
+            return found
+    found = by_signature(head)
+    if found:
+        return found
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         head = head.decode("utf-16", "replace").encode()
-    if _SVG.match(head):
-        return SVG
-    return next((mime for signature, mime in _MORE if head.startswith(signature)), None)
+    return SVG if _SVG.match(head) else None
 
 
 @cache
-def _matchers() -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Return filetype's matchers without and with those that search a container for what it holds.
+def recognised() -> frozenset[str]:
+    """Return the images, sounds, films and fonts that can be recognised; of documents and archives not all names are listed."""
+    refined = frozenset().union(*REFINED.values())
+    return by_first_bytes() | IN_BOXES | IN_MATROSKA | refined | {SVG, "image/openraster"}
 
-    The searching ones take three quarters of the time, and need not be asked about bytes that are no container.
+
+def is_container(head: bytes) -> bool:
+    """Return True for a file that more than its first bytes are read of."""
+    return head.startswith((*ZIPS, OLE, EBML)) or head[4:8] in _BOXES
+
+
+def _sniff_container(head: bytes, read_at: ReadAt, size: int | None) -> str | None:
+    if head.startswith(ZIPS):
+        return zip_type(head, read_at, size)
+    if head.startswith(OLE):
+        return ole_type(head, read_at, size)
+    if head.startswith(EBML):
+        return matroska_type(read_at, size)
+    return isobmff_type(head, read_at, size) if head[4:8] == b"ftyp" else quicktime_type(head, read_at, size)
+
+
+def _reader(head: bytes) -> ReadAt:
+    return lambda offset, length: head[offset : offset + length]
+
+
+def resolve_type(
+    head: bytes, claimed: str | None, filename: str, read_at: ReadAt | None = None, size: int | None = None
+) -> tuple[str, bool]:
+    """Return the type to store, by its canonical name, and whether the bytes prove it.
+
+    What the bytes prove wins; where they leave open which one of a few kinds it is (a template, a document with a password), the
+    name does. Otherwise the claim counts, then the filename's extension, both as hints only; a type whose files always carry a
+    signature is not believed without it, and the file is ``application/octet-stream``. Plain text stays plain text even when it
+    is the source of an SVG: that is harmless, the other way round is not.
     """
-    import filetype
-
-    searching = {*filetype.document_matchers, *(m for m in filetype.video_matchers if m.extension in {"mkv", "webm"})}
-    every = tuple(filetype.types)
-    return tuple(matcher for matcher in every if matcher not in searching), every
-
-
-def resolve_type(head: bytes, claimed: str | None, filename: str) -> tuple[str, bool]:
-    """Return the type to store, and whether the bytes prove it.
-
-    What the bytes prove wins. Otherwise the claim counts, then the filename's extension, both as hints only; a type whose files
-    always carry a signature is not believed without it, and the file is ``application/octet-stream``. Plain text stays plain text
-    even when it is the source of an SVG: that is harmless, the other way round is not.
-    """
-    proven = sniff(head)
+    proven = sniff(head, read_at, size)
+    hint = claimed_type(claimed, filename)
     if proven and proven != SVG:
-        return proven, True
-    hint = called(claimed, filename)
+        return (hint if hint in REFINED.get(proven, ()) else proven), True
     if proven and hint != "text/plain":
         return proven, True
-    return (OCTET_STREAM if SIGNED.match(hint) else hint), False
-
-
-def called(claimed: str | None, filename: str) -> str:
-    """Return the type that a client calls a file, or else its extension."""
-    hint = (claimed or "").split(";")[0].strip().lower()
-    if not _MEDIA_TYPE.match(hint) or hint == OCTET_STREAM:
-        hint = _by_extension(safe_extension(filename))
-    return hint
-
-
-@lru_cache(maxsize=256)
-def _by_extension(extension: str) -> str:
-    import mimetypes  # not needed to import the package
-
-    return mimetypes.guess_type(f"file{extension}", strict=False)[0] or OCTET_STREAM
+    if hint == CSV and essence(claimed) == EXCEL and not is_text(head):
+        hint = EXCEL
+    return (OCTET_STREAM if is_signed(hint) else hint), False

@@ -148,7 +148,8 @@ class Claim(NamedTuple):
         plain = self.rules
         image = ImageLimits(**plain.get("image", {}))
         types = tuple(plain.get("content_types", ()))
-        return Rules(plain.get("max_size"), types, field, image, min_size=plain.get("min_size", 0))
+        least, image_size = plain.get("min_size", 0), plain.get("image_size", "shown")
+        return Rules(plain.get("max_size"), types, field, image, min_size=least, image_size=image_size)
 
 
 class UploadPart(NamedTuple):
@@ -192,4 +193,5 @@ def missing_of(claim: Claim, there: Mapping[int, tuple[int, str]]) -> list[Uploa
 def plain_rules(rules: Rules) -> dict[str, Any]:
     """Return the rules that JSON can carry: all but the validators."""
     image = {name: limit for name, limit in rules.image._asdict().items() if limit is not None}
-    return {"max_size": rules.max_size, "min_size": rules.min_size, "content_types": list(rules.content_types), "image": image}
+    sizes = {"max_size": rules.max_size, "min_size": rules.min_size, "image_size": rules.image_size}
+    return {**sizes, "content_types": list(rules.content_types), "image": image}

@@ -17,11 +17,11 @@ from filerow._document import Facts
 from filerow._execution.steps import Call, Steps, run, run_async
 from filerow._execution.threads import in_thread
 from filerow._file.transfer import Delete, used_before
+from filerow._media_types import may_be_called
 from filerow._registry import storages
 from filerow._tokens import Secret, resolve_keys
 from filerow._validation.checks import Checks
 from filerow._validation.rules import Rules
-from filerow._validation.types import OCTET_STREAM
 from filerow.backends._rewrite import rewrite_call
 from filerow.backends._types import ObjectInfo, PutOptions, Rewritten
 from filerow.backends.base import StorageBackend
@@ -43,29 +43,6 @@ _BLOCK = 64 << 10
 _LARGEST_BLOCK = 256 << 10
 _MOST_REQUESTS = 16
 _MOST_READ = 2 << 20
-
-_SAME_TYPES = {
-    "application/x-gzip": "application/gzip",
-    "application/x-pdf": "application/pdf",
-    "application/x-rar": "application/vnd.rar",
-    "application/x-rar-compressed": "application/vnd.rar",
-    "application/x-zip-compressed": "application/zip",
-    "audio/mp3": "audio/mpeg",
-    "audio/vnd.wave": "audio/wav",
-    "audio/wave": "audio/wav",
-    "audio/x-flac": "audio/flac",
-    "audio/x-m4a": "audio/mp4",
-    "audio/x-wav": "audio/wav",
-    "image/jpg": "image/jpeg",
-    "image/pjpeg": "image/jpeg",
-    "image/x-icon": "image/vnd.microsoft.icon",
-    "image/x-png": "image/png",
-    "video/x-m4v": "video/mp4",
-}
-"""Names that browsers and recognisers use for the same type."""
-
-_CONTAINERS = frozenset({"application/gzip", "application/zip"})
-"""What the bytes of many application types prove to be."""
 
 
 def redeem(token: str, column: object, secret: Secret | None, *, development: bool) -> Content:
@@ -268,9 +245,7 @@ class _FirstLook:
         """Look, blocking."""
         self._checks.beforehand()
         announced, actual = self._claim.content_type, self._checks.content_type
-        same = _SAME_TYPES.get(announced, announced) == _SAME_TYPES.get(actual, actual)
-        contained = actual in _CONTAINERS and announced.startswith("application/")
-        if not (same or contained or announced == OCTET_STREAM):
+        if not may_be_called(announced, actual):
             field = self._rules.field
             msg = f"{field}: the file was announced as {announced}, but its first bytes are {actual}"
             raise ContentTypeError(msg, field=field, limit=announced, actual=actual)

@@ -21,11 +21,11 @@ from typing import Any
 
 from filerow._execution.steps import Steps, run, run_async
 from filerow._file.object import FileObject, claimed_file
+from filerow._media_types import claimed_type
 from filerow._paths import CLAIM_LIFE, CLAIMS, STAGING, clean_filename, generate_path
 from filerow._registry import storages
 from filerow._tokens import Keys, Secret, resolve_keys
 from filerow._validation.rules import parse_size
-from filerow._validation.types import called
 from filerow.direct._claims import Claim, Target, check_once_steps, plain_rules, target_of
 from filerow.direct._policies import S3Method, Ticket, abort_steps, start_steps, ticket_steps
 from filerow.direct._redeem import redeem_steps
@@ -221,8 +221,8 @@ class DirectUploads:
         rules, target = self._rules, self._target
         rules.check_size(size, filename)
         rules.check_least(size, filename)
-        content_type = called(claimed, filename)
-        rules.check_type(content_type, proven=True)  # only announced; redeeming the claim looks at the bytes
+        content_type = claimed_type(claimed, filename)
+        rules.check_announced(content_type)  # redeeming the claim looks at the bytes
         backend = storages.resolve(target.backend)
         return Claim(
             backend=backend.key,

@@ -53,7 +53,7 @@ from litestar.plugins import InitPlugin, ReceiveRoutePlugin
 from litestar.routes import HTTPRoute
 
 from filerow._file.object import FileObject
-from filerow._validation.types import OCTET_STREAM
+from filerow._media_types import OCTET_STREAM
 from filerow.ext._asgi import (
     OtherAnswers,
     Receive,

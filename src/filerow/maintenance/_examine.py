@@ -6,7 +6,8 @@ from filerow._content import SNIFF_BYTES, Meter
 from filerow._document import Facts
 from filerow._execution.steps import Call, Steps, run, run_async
 from filerow._execution.threads import in_thread
-from filerow._validation.types import OCTET_STREAM, called, resolve_type
+from filerow._media_types import OCTET_STREAM, claimed_type
+from filerow._validation.types import resolve_type
 from filerow.backends._types import ObjectInfo
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import InvalidPathError, ObjectNotFoundError
@@ -87,7 +88,7 @@ class Examine:
         """Return what the bytes prove, as for an upload; else what the document, the store or the extension calls it."""
         claimed = info.content_type if known_type(self.known.content_type) is None else self.known.content_type
         if self._reading is None:
-            return called(claimed, self.known.filename)
+            return claimed_type(claimed, self.known.filename)
         return resolve_type(self._reading.head, claimed, self.known.filename)[0]
 
 

@@ -1,0 +1,309 @@
+"""The names of media types: one canonical name for each, its aliases, the families that are taken for each other, extensions.
+
+Rules, claims, serving and the public view ask this table, so that ``audio/x-wav`` is ``audio/wav`` for all of them. The
+canonical name is the registered one, except where nobody writes it (``audio/wav``, ``image/x-icon``).
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from filerow._paths import safe_extension
+
+__all__ = (
+    "CSV",
+    "ENCRYPTED_OFFICE",
+    "EXCEL",
+    "OCTET_STREAM",
+    "REFINED",
+    "SVG",
+    "by_extension",
+    "canonical",
+    "claimed_type",
+    "essence",
+    "is_signed",
+    "known_names",
+    "may_be_called",
+    "may_turn_out",
+)
+
+OCTET_STREAM = "application/octet-stream"
+SVG = "image/svg+xml"
+CSV = "text/csv"
+EXCEL = "application/vnd.ms-excel"
+ENCRYPTED_OFFICE = "application/x-ooxml-protected"
+"""A .docx, .xlsx or .pptx with a password, of which no name says which."""
+
+_MEDIA_TYPE = re.compile(r"^[\w!#$&^.+-]+/[\w!#$&^.+-]+$", re.ASCII)
+_LONGEST = 512
+
+_OOXML = "application/vnd.openxmlformats-officedocument."
+_DOCX, _XLSX, _PPTX = f"{_OOXML}wordprocessingml.document", f"{_OOXML}spreadsheetml.sheet", f"{_OOXML}presentationml.presentation"
+_DOTX, _XLTX = f"{_OOXML}wordprocessingml.template", f"{_OOXML}spreadsheetml.template"
+_POTX, _PPSX = f"{_OOXML}presentationml.template", f"{_OOXML}presentationml.slideshow"
+_DOCM, _DOTM = "application/vnd.ms-word.document.macroenabled.12", "application/vnd.ms-word.template.macroenabled.12"
+_XLSM, _XLTM = "application/vnd.ms-excel.sheet.macroenabled.12", "application/vnd.ms-excel.template.macroenabled.12"
+_XLSB, _XLAM = "application/vnd.ms-excel.sheet.binary.macroenabled.12", "application/vnd.ms-excel.addin.macroenabled.12"
+_PPTM = "application/vnd.ms-powerpoint.presentation.macroenabled.12"
+_POTM = "application/vnd.ms-powerpoint.template.macroenabled.12"
+_PPSM = "application/vnd.ms-powerpoint.slideshow.macroenabled.12"
+
+# Canonical name: its aliases, without "x-" variants where they are regular.
+_ALIASES: dict[str, str] = {
+    # images
+    "image/jpeg": "image/jpg image/pjpeg image/jfif image/x-citrix-jpeg",
+    "image/png": "image/x-png image/x-citrix-png",
+    "image/apng": "image/vnd.mozilla.apng",
+    "image/bmp": "image/x-bmp image/x-ms-bmp image/x-windows-bmp",
+    "image/tiff": "image/tif image/x-tif image/x-tiff",
+    "image/x-icon": "image/vnd.microsoft.icon image/ico image/icon application/ico",
+    "image/vnd.adobe.photoshop": "image/psd image/x-psd image/photoshop application/x-photoshop application/photoshop",
+    "image/jp2": "image/jpeg2000 image/jpeg2000-image image/x-jpeg2000-image",
+    "image/vnd.ms-photo": "image/jxr",
+    "image/vnd.dwg": "image/x-dwg application/acad application/x-acad application/dwg application/x-dwg",
+    "image/vnd.djvu": "image/x-djvu image/djvu",
+    "image/vnd-ms.dds": "image/x-dds image/vnd.ms-dds",
+    "image/x-exr": "image/aces image/exr",
+    "image/x-canon-cr2": "image/x-dcraw",
+    "image/wmf": "image/x-wmf application/x-msmetafile application/wmf",
+    "image/emf": "image/x-emf application/x-emf application/emf",
+    "image/x-portable-bitmap": "image/pbm",
+    "image/x-portable-graymap": "image/pgm",
+    "image/x-portable-pixmap": "image/ppm",
+    "image/x-portable-anymap": "image/pnm",
+    "image/x-pcx": "image/vnd.zbrush.pcx image/pcx",
+    "image/icns": "image/x-icns",
+    SVG: "image/svg",
+    # sound and films
+    "audio/wav": "audio/x-wav audio/wave audio/vnd.wave audio/x-pn-wav",
+    "audio/flac": "audio/x-flac",
+    "audio/mpeg": "audio/mp3 audio/x-mp3 audio/x-mpeg audio/mpeg3 audio/x-mpeg-3 audio/mpg",
+    "audio/mp4": "audio/x-m4a audio/m4a audio/mp4a-latm audio/x-mp4 audio/x-m4b audio/x-m4p",
+    "audio/aac": "audio/x-aac audio/aacp audio/x-hx-aac-adts audio/vnd.dlna.adts",
+    "audio/ogg": "audio/x-ogg audio/vorbis audio/x-vorbis audio/x-vorbis+ogg audio/opus audio/speex audio/x-speex",
+    "audio/aiff": "audio/x-aiff",
+    "audio/midi": "audio/mid audio/x-midi application/x-midi audio/x-mid",
+    "audio/amr": "audio/x-amr audio/amr-nb",
+    "audio/basic": "audio/au audio/x-au audio/snd",
+    "audio/x-caf": "audio/caf",
+    "audio/x-ape": "audio/ape audio/x-monkeys-audio",
+    "audio/x-wavpack": "audio/wavpack",
+    "audio/vnd.dolby.dd-raw": "audio/ac3 audio/x-ac3",
+    "audio/x-ms-wma": "audio/wma",
+    "audio/matroska": "audio/x-matroska",
+    "audio/3gpp": "audio/3gp",
+    "audio/3gpp2": "audio/3g2",
+    "video/mp4": "video/x-m4v video/m4v video/x-mp4 video/mpeg4 application/mp4",
+    "video/quicktime": "video/mov video/x-quicktime",
+    "video/matroska": "video/x-matroska video/mkv",
+    "video/x-msvideo": "video/avi video/msvideo video/vnd.avi video/x-avi",
+    "video/x-ms-wmv": "video/wmv",
+    "video/x-ms-asf": "application/vnd.ms-asf video/asf",
+    "video/x-flv": "video/flv",
+    "video/mpeg": "video/x-mpeg video/mpg video/mp1s video/mp2p video/x-mpeg2 video/mpeg2",
+    "video/mp2t": "video/vnd.dlna.mpeg-tts video/m2ts video/mpeg-ts video/x-mpegts",
+    "video/ogg": "video/x-ogg video/theora video/x-theora",
+    "video/3gpp": "video/3gp",
+    "video/3gpp2": "video/3g2",
+    # fonts
+    "font/woff": "application/font-woff application/x-font-woff font/x-woff",
+    "font/woff2": "application/font-woff2 application/x-font-woff2",
+    "font/ttf": "application/x-font-ttf application/font-ttf font/truetype application/x-font-truetype font/x-ttf",
+    "font/otf": "application/x-font-otf application/font-otf font/opentype application/x-font-opentype "
+    "application/vnd.ms-opentype",
+    "font/sfnt": "application/font-sfnt",
+    "font/collection": "application/x-font-ttc font/ttc",
+    # documents
+    "application/pdf": "application/x-pdf application/acrobat applications/vnd.pdf text/pdf text/x-pdf",
+    "application/rtf": "text/rtf text/richtext application/x-rtf",
+    "application/postscript": "application/eps application/x-eps image/eps image/x-eps",
+    "application/msword": "application/doc application/x-msword application/vnd.msword",
+    EXCEL: "application/msexcel application/x-msexcel application/x-excel application/xls application/x-xls application/excel",
+    "application/vnd.ms-powerpoint": "application/mspowerpoint application/powerpoint application/x-mspowerpoint",
+    # archives
+    "application/zip": "application/x-zip application/x-zip-compressed application/zip-compressed",
+    "application/gzip": "application/x-gzip application/gzip-compressed application/x-gunzip application/x-tgz "
+    "application/x-compressed-tar application/x-gtar-compressed",
+    "application/x-7z-compressed": "application/7z application/x-7zip application/x-7z",
+    "application/vnd.rar": "application/x-rar application/x-rar-compressed application/rar",
+    "application/x-tar": "application/tar application/x-gtar application/x-ustar",
+    "application/x-bzip2": "application/x-bzip application/bzip2 application/x-bz2",
+    "application/x-xz": "application/xz",
+    "application/zstd": "application/x-zstd application/x-zstd-compressed",
+    "application/x-lz4": "application/lz4",
+    "application/x-lzip": "application/lzip",
+    "application/vnd.ms-cab-compressed": "application/x-cab application/x-cab-compressed application/x-ms-cab",
+    "application/vnd.debian.binary-package": "application/x-deb application/x-debian-package application/debian-package",
+    "application/x-rpm": "application/x-redhat-package-manager application/x-rpm-package",
+    "application/java-archive": "application/x-java-archive application/x-jar application/jar",
+    "application/x-iso9660-image": "application/x-cd-image application/vnd.efi.iso",
+    OCTET_STREAM: "binary/octet-stream application/x-octet-stream application/unknown application/x-download "
+    "application/download application/force-download application/x-force-download",
+    "application/x-apple-diskimage": "application/x-diskcopy",
+    # the rest
+    "application/vnd.microsoft.portable-executable": "application/x-msdownload application/x-dosexec application/x-exe "
+    "application/x-ms-dos-executable application/exe application/dos-exe application/x-winexe",
+    "application/vnd.sqlite3": "application/x-sqlite3",
+    "application/x-executable": "application/x-elf application/x-sharedlib application/x-pie-executable application/x-object",
+    "application/java-vm": "application/x-java-applet application/x-java-class",
+    "application/vnd.apache.parquet": "application/x-parquet",
+    "application/x-hdf5": "application/x-hdf application/vnd.hdf5",
+    "application/fits": "image/fits",
+    "application/x-shockwave-flash": "application/vnd.adobe.flash.movie",
+    "application/x-ole-storage": "application/x-cfb application/cdfv2 application/cdfv2-corrupt application/x-cdf",
+    "application/wasm": "application/x-wasm",
+    # types that no first bytes prove
+    CSV: "text/x-csv application/csv application/x-csv text/comma-separated-values text/x-comma-separated-values",
+    "text/xml": "application/xml",
+    "text/javascript": "application/javascript application/x-javascript text/x-javascript application/ecmascript text/ecmascript",
+    "text/markdown": "text/x-markdown text/x-web-markdown",
+    "text/vcard": "text/x-vcard",
+    "application/json": "application/x-json",
+    "application/yaml": "application/x-yaml text/yaml text/x-yaml",
+}
+_CANONICAL = {alias: name for name, aliases in _ALIASES.items() for alias in aliases.split()}
+
+_EXTENSIONS: dict[str, str] = {
+    # What `mimetypes` does not know, or knows otherwise on each machine.
+    ".3g2": "video/3gpp2", ".3gp": "video/3gpp", ".7z": "application/x-7z-compressed", ".8svx": "audio/x-8svx",
+    ".a": "application/x-unix-archive", ".aac": "audio/aac", ".ac3": "audio/vnd.dolby.dd-raw", ".amr": "audio/amr",
+    ".ape": "audio/x-ape", ".apk": "application/vnd.android.package-archive", ".avif": "image/avif", ".awb": "audio/amr-wb",
+    ".caf": "audio/x-caf", ".cr2": "image/x-canon-cr2", ".cr3": "image/x-canon-cr3", ".csv": CSV, ".cur": "image/x-win-bitmap",
+    ".dds": "image/vnd-ms.dds", ".djvu": "image/vnd.djvu", ".dng": "image/x-adobe-dng", ".docm": _DOCM, ".docx": _DOCX,
+    ".dotm": _DOTM, ".dotx": _DOTX, ".dsf": "audio/x-dsf", ".eac3": "audio/eac3", ".emf": "image/emf",
+    ".epub": "application/epub+zip", ".exr": "image/x-exr", ".flac": "audio/flac", ".heic": "image/heic", ".heif": "image/heif",
+    ".icns": "image/icns", ".ivf": "video/x-ivf", ".j2k": "image/x-jp2-codestream", ".jar": "application/java-archive",
+    ".jp2": "image/jp2", ".jpx": "image/jpx", ".jxl": "image/jxl", ".jxr": "image/vnd.ms-photo", ".m2ts": "video/mp2t",
+    ".m4a": "audio/mp4", ".m4b": "audio/mp4", ".m4v": "video/mp4", ".md": "text/markdown", ".mka": "audio/matroska",
+    ".mkv": "video/matroska", ".mov": "video/quicktime", ".mts": "video/mp2t", ".oga": "audio/ogg", ".ogg": "audio/ogg",
+    ".ogv": "video/ogg", ".opus": "audio/ogg", ".otf": "font/otf", ".pam": "image/x-portable-arbitrarymap",
+    ".pcx": "image/x-pcx", ".potm": _POTM, ".potx": _POTX, ".ppsm": _PPSM, ".ppsx": _PPSX, ".pptm": _PPTM, ".pptx": _PPTX,
+    ".psd": "image/vnd.adobe.photoshop", ".qoi": "image/qoi", ".rar": "application/vnd.rar", ".rtf": "application/rtf",
+    ".sgi": "image/x-sgi", ".sun": "image/x-sun-raster", ".tta": "audio/x-tta", ".ttc": "font/collection", ".ttf": "font/ttf",
+    ".vob": "video/mpeg", ".voc": "audio/x-voc", ".weba": "audio/webm", ".webm": "video/webm", ".webp": "image/webp",
+    ".wma": "audio/x-ms-wma", ".wmf": "image/wmf", ".wmv": "video/x-ms-wmv", ".woff": "font/woff", ".woff2": "font/woff2",
+    ".wv": "audio/x-wavpack", ".xcf": "image/x-xcf", ".xlam": _XLAM, ".xlsb": _XLSB, ".xlsm": _XLSM, ".xlsx": _XLSX,
+    ".xltm": _XLTM, ".xltx": _XLTX, ".yaml": "application/yaml", ".yml": "application/yaml", ".zst": "application/zstd",
+}  # fmt: skip
+
+_OLE = "application/x-ole-storage"
+_WITH_MACROS = frozenset({_DOCM, _DOTM, _XLSM, _XLTM, _XLSB, _PPTM, _POTM, _PPSM})
+REFINED: dict[str, frozenset[str]] = {
+    ENCRYPTED_OFFICE: frozenset({_DOCX, _DOTX, _XLSX, _XLTX, _PPTX, _POTX, _PPSX}) | _WITH_MACROS,
+    _DOCX: frozenset({_DOTX}),
+    _XLSX: frozenset({_XLTX}),
+    _PPTX: frozenset({_POTX, _PPSX}),
+    _DOCM: frozenset({_DOTM}),
+    _XLSM: frozenset({_XLTM, _XLAM}),
+    _PPTM: frozenset({_POTM, _PPSM}),
+    "application/x-ole-storage": frozenset(
+        {"application/vnd.visio", "application/vnd.ms-publisher", "application/vnd.ms-project"}
+    ),
+    "image/tiff": frozenset({"image/x-adobe-dng", "image/x-nikon-nef", "image/x-sony-arw", "image/x-pentax-pef"}),
+}
+"""What the bytes prove: kinds of it, no more dangerous, that only a name or a claim tells apart."""
+
+_OFFICE = frozenset({
+    "application/msword", EXCEL, "application/vnd.ms-powerpoint", "application/rtf", CSV, _XLAM,
+    "application/vnd.ms-visio.drawing",
+    *REFINED, *REFINED[ENCRYPTED_OFFICE], *REFINED[_OLE],
+}) - {"image/tiff"}  # fmt: skip
+_MP4 = ("audio/mp4", "video/mp4", "video/quicktime", "audio/3gpp", "video/3gpp", "audio/3gpp2", "video/3gpp2", "audio/aac")
+_LOOKED_INTO = (
+    frozenset({"audio/webm", "video/webm", "audio/matroska", "video/matroska"}),
+    frozenset(_MP4),
+    frozenset({"audio/ogg", "video/ogg", "application/ogg"}),
+    frozenset({"audio/x-ms-wma", "video/x-ms-wmv", "video/x-ms-asf"}),
+    frozenset({"image/heic", "image/heif", "image/heic-sequence", "image/heif-sequence", "image/avif"}),
+    frozenset({"image/png", "image/apng"}),
+    frozenset({"application/msword", "application/rtf"}),
+)
+"""Containers whose names say less than what is in them: browsers call them by their extensions."""
+
+_FAMILIES = (
+    *_LOOKED_INTO,
+    _OFFICE,
+    frozenset({"image/jp2", "image/jpx", "image/jpm"}),
+    frozenset({"image/tiff", "image/x-canon-cr2", *REFINED["image/tiff"]}),
+    frozenset({"image/x-icon", "image/x-win-bitmap"}),
+    frozenset({"font/ttf", "font/otf", "font/sfnt", "font/collection", "font/woff", "font/woff2"}),
+    frozenset({"application/java-archive", "application/vnd.android.package-archive", "application/x-xpinstall"}),
+    frozenset({"video/mp2t", OCTET_STREAM}),  # what browsers call TypeScript
+    frozenset({
+        "image/x-portable-bitmap", "image/x-portable-graymap", "image/x-portable-pixmap", "image/x-portable-anymap",
+        "image/x-portable-arbitrarymap",
+    }),
+)  # fmt: skip
+_GENERIC = frozenset({"application/gzip", "application/zip", "application/x-ole-storage"})
+"""What the bytes of many application types prove to be."""
+
+_VAGUE = frozenset({OCTET_STREAM, "application/x-compressed"})
+"""What browsers say when they know no better: of archives on Windows, the second."""
+
+# Types whose files start with a signature: claiming one without it is not believed.
+_SIGNED = re.compile(
+    r"^(image/|audio/|video/|font/|application/(pdf$|zip$|gzip$|x-7z|vnd\.rar$|rtf$|epub\+zip$|java-archive$|x-tar$|x-bzip2$|x-xz$|zstd$"
+    r"|vnd\.android\.package|vnd\.openxml|.*macroenabled\.12$|vnd\.oasis\.opendocument\.(?!.*flat)))"
+)
+
+
+def canonical(media_type: str) -> str:
+    """Return the one name of a media type, which is given in lower case and without parameters."""
+    return _CANONICAL.get(media_type, media_type)
+
+
+def essence(media_type: str | None) -> str:
+    """Return the canonical name of a media type as a header or a client writes it; an empty text if it is not one."""
+    bare = (media_type or "")[:_LONGEST].partition(";")[0].strip().lower()
+    return canonical(bare) if _MEDIA_TYPE.match(bare) else ""
+
+
+def claimed_type(claimed: str | None, filename: str) -> str:
+    """Return the type that a client calls a file, or else its extension.
+
+    Windows calls a ``.csv`` an Excel file where Excel is installed; it is ``text/csv``.
+    """
+    hint = essence(claimed)
+    if not hint or hint in _VAGUE:
+        found = by_extension(safe_extension(filename))
+        return hint if hint and found == OCTET_STREAM else found
+    return CSV if hint == EXCEL and safe_extension(filename) == ".csv" else hint
+
+
+@lru_cache(maxsize=256)
+def by_extension(extension: str) -> str:
+    """Return the type that an extension such as ``.png`` stands for; ``application/octet-stream`` for others."""
+    import mimetypes  # not needed to import the package
+
+    known = _EXTENSIONS.get(extension)
+    return known or canonical(mimetypes.guess_type(f"file{extension}", strict=False)[0] or OCTET_STREAM)
+
+
+def is_signed(media_type: str) -> bool:
+    """Return True if all files of a type start with a signature, so that a claim of it is not believed without one."""
+    return _SIGNED.match(media_type) is not None
+
+
+def may_be_called(announced: str, actual: str) -> bool:
+    """Return True if a file of one type is honestly announced as another: an alias, its container, one of its family.
+
+    Args:
+        announced: What the client has said.
+        actual: What the file is, and is stored as.
+    """
+    announced, actual = canonical(announced), canonical(actual)
+    if announced in {actual, OCTET_STREAM} or (actual in _GENERIC and announced.startswith("application/")):
+        return True
+    return any(announced in family and actual in family for family in _FAMILIES)
+
+
+def may_turn_out(announced: str) -> frozenset[str]:
+    """Return what an honest upload that is announced with a type may turn out to be, once its container is looked into."""
+    announced = canonical(announced)
+    return frozenset({announced}).union(*(family for family in _LOOKED_INTO if announced in family))
+
+
+def known_names() -> frozenset[str]:
+    """Return every name of the table, aliases included."""
+    return frozenset({*_ALIASES, *_CANONICAL, *_EXTENSIONS.values(), *(name for family in _FAMILIES for name in family)})
