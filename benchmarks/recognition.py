@@ -73,7 +73,7 @@ LIBRARIES: dict[str, tuple[Callable[[], Recognise], str, tuple[str, ...]]] = {
 
 
 def score(recognise: Recognise, files: list[Sample]) -> tuple[dict[str, int], float]:
-    """Return how many files are right, wrong and unknown, and the microseconds that one takes."""
+    """Return how many files are right, wrong and unknown, and the microseconds of a processor that one takes."""
     counts = {"right": 0, "wrong": 0, "unknown": 0}
     for sample in files:
         found = canonical((recognise(sample.content) or "").lower())
@@ -81,19 +81,19 @@ def score(recognise: Recognise, files: list[Sample]) -> tuple[dict[str, int], fl
         counts[kind] += 1
     times = []
     for _ in range(5):
-        started = time.perf_counter()
+        started = time.process_time()
         for sample in files:
             recognise(sample.content)
-        times.append((time.perf_counter() - started) / len(files))
+        times.append((time.process_time() - started) / len(files))
     return counts, median(times) * 1e6
 
 
 def import_time(what: str) -> float:
-    """Return the milliseconds that an import takes in a new process; Filerow itself is there anyway."""
+    """Return the milliseconds of a processor that an import takes in a new process; Filerow itself is there anyway."""
     names, _, then = what.partition(";")
     before = "import filerow" if names.startswith("filerow") else "pass"
     code = (
-        f"import time\n{before}\nstart = time.perf_counter()\nimport {names}\n{then.strip()}\nprint(time.perf_counter() - start)"
+        f"import time\n{before}\nstart = time.process_time()\nimport {names}\n{then.strip()}\nprint(time.process_time() - start)"
     )
 
     def once() -> float:

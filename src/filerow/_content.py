@@ -96,6 +96,7 @@ class Content(ABC):
         filename: A name the source brings along.
         content_type: A media type the source claims.
         peekable: :meth:`peek` works, so the content can be checked at the line that assigns it.
+        ranged: It is a stream, but :meth:`peek_late` gives what was not read ahead of it.
         passed: Which validators have seen these bytes, and for which field.
         claimed: The client's upload that these bytes are; whoever stores them uses its claim.
     """
@@ -105,6 +106,7 @@ class Content(ABC):
     filename: str | None = None
     content_type: str | None = None
     peekable: bool = False
+    ranged: bool = False
     passed: tuple[tuple[object, str], ...] = ()
     claimed: Claimed | None = None
 
@@ -118,6 +120,14 @@ class Content(ABC):
 
     def peek(self, offset: int, size: int) -> bytes:
         """Return up to ``size`` bytes from an offset, fewer only at the end; whoever reads this content does not notice."""
+        raise NotImplementedError
+
+    def peek_late(self, offset: int, size: int) -> bytes:
+        """Return up to ``size`` bytes from an offset of a stream that is ``ranged``.
+
+        Raises:
+            ValueError: More was asked for than any honest file needs.
+        """
         raise NotImplementedError
 
     def rewrite(self, backend: str, path: str, content_type: str, content_disposition: str) -> Call | None:  # noqa: ARG002 - of others

@@ -16,6 +16,7 @@ from filerow._document import Facts
 from filerow._execution.batch import Job, raise_if, run_all, run_all_async
 from filerow._execution.steps import Call, Steps, run, run_async
 from filerow._execution.threads import in_thread, until_ended
+from filerow._file.ranges import Ranges
 from filerow._log import cause_of, logger, named, objects
 from filerow._media_types import OCTET_STREAM
 from filerow._paths import is_generated, uuid7_hex
@@ -233,10 +234,16 @@ class Upload(Alone):
 class _Placed(Content):
     """An object of ours, as content to be checked."""
 
+    ranged = True
+
     def __init__(self, backend: StorageBackend, path: str, size: int | None) -> None:
         self.size = size
         self._backend = backend
         self._path = path
+        self._ranges = Ranges(backend, path)
+
+    def peek_late(self, offset: int, size: int) -> bytes:
+        return self._ranges.peek(offset, size)
 
     def chunks(self) -> Iterator[Buffer]:
         return self._backend.stream(self._path)

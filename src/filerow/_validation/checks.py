@@ -166,8 +166,8 @@ class Checks:
             seen = examine(head, content.peek, content.size, self._known, self._rules)
         else:
             assert prepared is not None  # noqa: S101 - a stream is looked at by what was read ahead of it
-            size = len(prepared.body) if isinstance(prepared.body, Buffer) else None
-            seen = examine(prepared.head, _reader(prepared), size, self._known, self._rules)
+            size = len(prepared.body) if isinstance(prepared.body, Buffer) else content.size if content.ranged else None
+            seen = examine(prepared.head, _reader(prepared, content), size, self._known, self._rules)
         self.content_type = seen.facts.content_type
         return seen
 
@@ -233,14 +233,15 @@ def _unawaitable_validator(validator: object, field: str) -> ContentError:
     return ContentError(msg)
 
 
-def _reader(prepared: Prepared) -> ReadAt:
-    """Return what reads the part of a stream that was read ahead."""
+def _reader(prepared: Prepared, content: Content) -> ReadAt:
+    """Return what reads the part of a stream that was read ahead, and where its source can, beyond it."""
     joined: list[Buffer] = []
 
     def read_at(offset: int, size: int) -> bytes:
         if not joined:  # nobody asks unless it is an image
             joined.append(prepared.body if isinstance(prepared.body, Buffer) else b"".join(prepared.held))
-        return bytes(joined[0][offset : offset + size])
+        seen = bytes(joined[0][offset : offset + size])
+        return content.peek_late(offset, size) if content.ranged and len(seen) < size else seen
 
     return read_at
 

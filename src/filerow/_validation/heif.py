@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from typing import TypeAlias
 
@@ -27,10 +28,10 @@ def heif_size(window: Window) -> tuple[int, int, bool] | None:
     if properties is None:
         return None
     held, associated = _first(window, b"ipco", properties), _first(window, b"ipma", properties)
-    if held is None or associated is None:
+    if held is None:
         return None
-    wanted = _associations(window, associated, _primary(window, primary))
-    return _size(window, [box for number, box in enumerate(boxes(window, *held), 1) if number in wanted])
+    wanted = None if associated is None else _associations(window, associated, _primary(window, primary))
+    return _size(window, [box for number, box in enumerate(boxes(window, *held), 1) if wanted is None or number in wanted])
 
 
 def _first(window: Window, name: bytes, within: _Span) -> _Span | None:
@@ -67,7 +68,8 @@ def _size(window: Window, properties: list[tuple[bytes, int, int | None]]) -> tu
     turned = False
     for name, start, _ in properties:
         if name == b"ispe":
-            width, height = struct.unpack(">II", window.read_from(start + 4, 8))
+            sides = struct.unpack(">II", window.read_from(start + 4, 8))
+            width, height = max((width, height), sides, key=math.prod)
         elif name == b"irot":
             turned = bool(window.read_from(start, 1)[0] & 1)
         elif name == b"clap":

@@ -16,7 +16,8 @@ from filerow._content import Claimed, Content
 from filerow._document import Facts
 from filerow._execution.steps import Call, Steps, run, run_async
 from filerow._execution.threads import in_thread
-from filerow._file.transfer import Delete, used_before
+from filerow._file.ranges import Ranges
+from filerow._file.transfer import Delete, changed_since, used_before
 from filerow._media_types import may_be_called
 from filerow._registry import storages
 from filerow._tokens import Secret, resolve_keys
@@ -38,11 +39,6 @@ __all__ = ("redeem", "redeem_async", "redeem_steps")
 
 _REWRITTEN_FROM = 8 << 20
 """From so many bytes on a copy on the store's side, which is two requests more, is sooner done than writing them again."""
-
-_BLOCK = 64 << 10
-_LARGEST_BLOCK = 256 << 10
-_MOST_REQUESTS = 16
-_MOST_READ = 2 << 20
 
 
 def redeem(token: str, column: object, secret: Secret | None, *, development: bool) -> Content:
@@ -130,6 +126,8 @@ def _purge(backend: StorageBackend, claim: Claim, info: ObjectInfo) -> Call:
 class _Uploaded(Content):
     """What a client has uploaded, read from the store when its row is written."""
 
+    ranged = True
+
     def __init__(self, claim: Claim, backend: StorageBackend, claimed: Claimed, content_type: str) -> None:
         self.size = claim.size
         self.filename = claim.filename
@@ -139,8 +137,20 @@ class _Uploaded(Content):
         self._length = claim.size
         self._upload = ObjectInfo(claimed.path, claim.size, claimed.etag, claimed.version)
         self._backend = backend
+        self._look_anew()
+
+    def _look_anew(self) -> None:
+        self._ranges = Ranges(self._backend, self._path)
+        self._looked_at: list[tuple[int, bytes]] = []
+
+    def peek_late(self, offset: int, size: int) -> bytes:
+        with _still_there():
+            found = self._ranges.peek(offset, size)
+        self._looked_at.append((offset, found))
+        return found
 
     def chunks(self) -> Iterator[Buffer]:
+        self._look_anew()
         left = self._length
         with _still_there():
             for chunk in self._backend.stream(self._path):
@@ -169,6 +179,7 @@ class _Uploaded(Content):
         return Rewritten(info.etag, info.version_id, None)
 
     async def chunks_async(self) -> AsyncIterator[Buffer]:
+        self._look_anew()
         left = self._length
         with _still_there():
             async with aclosing(self._backend.stream_async(self._path)) as chunks:  # type: ignore[type-var]
@@ -181,11 +192,19 @@ class _Uploaded(Content):
         if len(chunk) > left:
             msg = f"the upload was announced with {self._length} bytes, but has more"
             raise ClaimError(msg)
+        self._compare(self._length - left, chunk)
         return left - len(chunk)
+
+    def _compare(self, start: int, chunk: Buffer) -> None:
+        """Refuse bytes that are not those which the type was recognised by: the client may write there meanwhile."""
+        for offset, seen in self._looked_at:
+            first, end = max(offset, start), min(offset + len(seen), start + len(chunk))
+            if first < end and bytes(chunk[first - start : end - start]) != seen[first - offset : end - offset]:
+                raise changed_since()
 
 
 class _Head(Content):
-    """The upload as content to be looked at. Each look is a request, so it reads ahead in growing blocks, and not without end."""
+    """The upload as content to be looked at."""
 
     peekable = True
 
@@ -193,38 +212,14 @@ class _Head(Content):
         self.size = claim.size
         self._path = claim.path
         self._backend = backend
-        self._first: bytes | None = None
-        self._later = (0, b"")
-        self._requests = 0
-        self._read = 0
+        self._ranges = Ranges(backend, claim.path)
 
     def chunks(self) -> Iterator[Buffer]:
         return self._backend.stream(self._path)
 
     def peek(self, offset: int, size: int) -> bytes:
-        if self._first is None:
-            self._first = self._fetch(0, _BLOCK)
-        if offset + size <= len(self._first) or len(self._first) < _BLOCK:
-            return self._first[offset : offset + size]
-        start, block = self._later
-        if not start <= offset <= offset + size <= start + len(block):
-            start, block = self._later = offset, self._fetch(offset, size)
-        return block[offset - start : offset - start + size]
-
-    def _fetch(self, offset: int, least: int) -> bytes:
-        """Read a block.
-
-        Raises:
-            ValueError: Enough was read to know that nobody needs to look there.
-        """
-        length = max(least, min(_BLOCK << self._requests, _LARGEST_BLOCK))
-        if self._requests == _MOST_REQUESTS or self._read + length > _MOST_READ:
-            msg = f"the header of this file reaches further than {_MOST_READ} bytes, or takes more than {_MOST_REQUESTS} looks"
-            raise ValueError(msg)
-        self._requests += 1
-        self._read += length
         with _still_there():
-            return self._backend.read(self._path, offset, offset + length)
+            return self._ranges.peek(offset, size)
 
 
 class _FirstLook:
