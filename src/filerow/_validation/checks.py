@@ -241,7 +241,8 @@ def _reader(prepared: Prepared, content: Content) -> ReadAt:
         if not joined:  # nobody asks unless it is an image
             joined.append(prepared.body if isinstance(prepared.body, Buffer) else b"".join(prepared.held))
         seen = bytes(joined[0][offset : offset + size])
-        return content.peek_late(offset, size) if content.ranged and len(seen) < size else seen
+        missing = size - len(seen) if content.ranged and not isinstance(prepared.body, Buffer) else 0
+        return seen + content.peek_late(offset + len(seen), missing) if missing else seen
 
     return read_at
 
