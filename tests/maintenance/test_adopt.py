@@ -30,6 +30,7 @@ from filerow.backends.local import LocalBackend
 from filerow.exceptions import StorageError
 from filerow.maintenance import Progress, adopt, adopt_async, check
 from filerow.testing import Fault, FaultyBackend
+from tests.corpus import FILES
 from tests.databases import EmptyDatabase
 from tests.maintenance.legacy import (
     CONTENTS,
@@ -331,6 +332,22 @@ def test_strings_become_files(strings: Any, run: Callable[..., list[Progress]], 
         assert fourth.content_type == "text/plain"
     again = run(PhotoBase.metadata, "photo.file", **options)
     assert (again[-1].changed, again[-1].done) == (0, 6)
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_what_is_in_an_adopted_container_is_found(strings: Any, run: Callable[..., list[Progress]]) -> None:
+    sound = (FILES / "sound-moov-last.mp4").read_bytes()
+    start = int.from_bytes(sound[:4])
+    late = sound[:start] + (500_008).to_bytes(4) + b"free" + bytes(500_000) + sound[start:]
+    docs = storages.get_backend("docs")
+    docs.delete(["photos/a.png", "photos/b.png"])
+    docs.put("photos/a.png", late)
+    docs.put("photos/b.png", (FILES / "document-thumbnail.docx").read_bytes())
+    run(PhotoBase.metadata, "photo.file", source="photo.photo_path", strip=STRIP)
+    with Session(strings) as session:
+        found = {photo.file.path: photo.file.content_type for photo in session.scalars(select(Photo)) if photo.file}
+    assert found["photos/a.png"] == "audio/mp4"
+    assert found["photos/b.png"].endswith("wordprocessingml.document")
 
 
 @SQLITE

@@ -89,7 +89,8 @@ class Examine:
         claimed = info.content_type if known_type(self.known.content_type) is None else self.known.content_type
         if self._reading is None:
             return claimed_type(claimed, self.known.filename)
-        return resolve_type(self._reading.head, claimed, self.known.filename)[0]
+        reading = self._reading
+        return resolve_type(reading.head, claimed, self.known.filename, reading.read_at, reading.meter.size)[0]
 
 
 def known_type(content_type: str) -> str | None:
@@ -100,17 +101,23 @@ def known_type(content_type: str) -> str | None:
 # -- reading an object through once, in bounded memory --------------------------------------------------------------------
 
 
+_TAIL = 192 << 10
+"""How many of an object's last bytes are kept: enough for the directory of a ZIP, or the index of a film."""
+
+
 class Reading:
     """One object, read through.
 
     Attributes:
         meter: What has passed.
         head: The first bytes, as many as a type is recognised by.
+        tail: The last bytes, where a container may say what is in it.
     """
 
     def __init__(self, backend: StorageBackend, path: str) -> None:
         self.meter = Meter()
         self.head = b""
+        self.tail = b""
         self._backend = backend
         self._path = path
 
@@ -131,6 +138,14 @@ class Reading:
         self.meter.feed(chunk)
         if len(self.head) < SNIFF_BYTES:
             self.head += chunk[: SNIFF_BYTES - len(self.head)]
+        self.tail = (self.tail + chunk[-_TAIL:])[-_TAIL:]
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Return bytes of the beginning or of the end, as far as they were kept."""
+        start = self.meter.size - len(self.tail)
+        if offset >= start:
+            return self.tail[offset - start : offset - start + size]
+        return self.head[offset : offset + size]
 
 
 def is_ours(checksum: str | None) -> bool:
