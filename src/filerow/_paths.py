@@ -55,7 +55,8 @@ _LONGEST_EXTENSION = 11
 _EXECUTED = re.compile(
     r"(?!ya?ml\Z|toml\Z)[a-z0-9]*ml|[sx]?htm|xht|xhtm|sht|stm|svgz?|xslt?|xs[df]|x[bu]l|rdf|rss|atom|wsdl|dtd|dae|gpx|mpd|opf"
     r"|osm|smil?|tei|x3dz?|xdp|xlf|xop|xpdl|xspf|[mc]?js|jsx|es|ecma|jse|vb[se]|wsf|ht[act]|htt|css|wasm|swf|mht|nws|mail"
-    r"|appcache|(?:web)?manifest|php[0-9s]?|pht|phar|as[apchm]|as[pacm]x|ashx|cer|f?cgi|jspx?|jspf|jsw|jsv|cfc|pl|py|rb"
+    r"|appcache|(?:web)?manifest|webapp|rng|owl|odd|dbk|rsd?|wadl|srx|xdf|xpl|xvm|fo|ncx|mods|mets|its|yin|stpx|mime|art|sh"
+    r"|php[0-9s]?|pht|phar|as[apchm]|as[pacm]x|ashx|cer|f?cgi|jspx?|jspf|jsw|jsv|cfc|pl|py|rb"
 )
 """What a browser executes or shows as a page, what a store guesses such a type from, and what a web server runs. A path goes
 without: the type that is stored says what the object is, and a download has its filename."""

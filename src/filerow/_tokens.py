@@ -39,6 +39,18 @@ _PLACEHOLDERS = re.compile(
     rb"change.?me|change.?this|your.?secret|secret.?key.?here|32 random characters|replace.?me|insecure|3q2-7wQ1nJ8vXh0y",
     re.IGNORECASE,
 )
+_EVERYDAY = re.compile(
+    rb"pass(?:word|phrase|wd)?|secrets?|keys?|tokens?|sign(?:ing)?|filerow|django|flask|fastapi|litestar|starlette|kubernetes|docker"
+    rb"|dev(?:elopment)?|prod(?:uction)?|staging|local(?:host)?|test(?:ing)?|example|default|sample|demo|super|my|your|the|bits?"
+    rb"|admin|root|user|app(?:lication)?|web|site|api|random|string|long|very|hello|world|letmein|welcome"
+    rb"|qwert[yz]u?i?o?p?|asdfg?h?j?k?l?|[yz]xcvb?n?m?|a?bcdefg?h?i?j?k?l?m?n?o?p?|0?123+4*5*6*7*8*9*0*|[^a-z0-9]+",
+    re.IGNORECASE,
+)
+"""What people make secrets of, and what stands between such words."""
+
+_LEAST_BITS = 48
+"""Entropy that a secret has at least beside such words: so many guesses nobody can make at a server's pace."""
+
 _SPELLING = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]\Z")
 """32 bytes in base64url without padding (RFC 4648, section 5): the last character carries four bits."""
 
@@ -172,6 +184,10 @@ def _bits_of(secret: bytes) -> int:
     return int((length if 4 * length < 3 * len(secret) else len(secret)) * log2(max(size, 2)))
 
 
+def _without_everyday_words(secret: bytes) -> bytes:
+    return _EVERYDAY.sub(b"", secret) if secret.isascii() and secret.decode().isprintable() else secret
+
+
 def _check_strength(secret: bytes) -> None:
     """Refuse a secret that somebody could guess: whoever knows it makes URLs for every file, and claims."""
     steps = {(later - earlier) % 256 for earlier, later in pairwise(secret)}
@@ -183,6 +199,8 @@ def _check_strength(secret: bytes) -> None:
         flaw = "a signing secret is no row of letters or digits in order"
     elif _PLACEHOLDERS.search(secret):
         flaw = "this signing secret is a placeholder, which everybody knows"
+    elif min(_bits_of(secret), _bits_of(_without_everyday_words(secret))) < _LEAST_BITS:
+        flaw = "this signing secret is made of words or keys in a row, which can be guessed"
     else:
         return
     raise SecretError(f"{flaw}; {ADVICE}")

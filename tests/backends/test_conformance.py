@@ -31,7 +31,7 @@ from tests.backends.suite import ALSO, CORE, RACES, SLOW, Suite
 from tests.servers import samba
 from tests.servers.counting import CountingProxy
 
-SECRET = "a secret of the tests"
+SECRET = "6eCm2wFPrp-RDgdtIEudJKmH0zOwNXXT"
 
 
 class TestMemory(Suite):

@@ -339,8 +339,8 @@ def test_a_claim_that_is_not_ours_is_refused(store: Store, side: Side, send: Sen
         with pytest.raises(InvalidTokenError):
             side(FileObject, "from_claim", wrong, secret=SECRET)
     with pytest.raises(InvalidTokenError):
-        side(store.uploads(secret="another secret of these tests"), "claim", claim)
-    rotated = store.uploads(secret=["a new secret of these tests", SECRET])
+        side(store.uploads(secret="7RinSTfFMH7p4dPwBP7QTXVG1kkt7Vb5"), "claim", claim)
+    rotated = store.uploads(secret=["s1m96UKwKGYUOz-QrS_3M7DmvRyYVYTa", SECRET])
     assert side(rotated, "claim", claim).get_content() == PNG
 
 

@@ -18,7 +18,7 @@ from litestar.enums import RequestEncodingType
 from litestar.params import Body, FromPath
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from starlette.applications import Starlette
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 
 from filerow import FileObject, FileObjectList, StoredObject, storages
@@ -174,9 +174,34 @@ def test_a_gate_that_returns_anything_lets_nobody_in(name: str, answer: object) 
     assert begin(APPS[name](request_gate(name, answer, is_async=False))).status_code == 403
 
 
-def test_a_gate_may_return_the_response() -> None:
-    from starlette.responses import PlainTextResponse
+def _coroutine(answer: object) -> Any:
+    async def later() -> object:
+        return answer
 
+    return later()
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (lambda: 0, 403),
+        (lambda: "", 403),
+        (list, 403),
+        (lambda: (False, "why"), 403),
+        (lambda: PlainTextResponse("pay first", 402), 402),
+        (lambda: PlainTextResponse("hello"), 403),
+        (lambda: _coroutine(answer=False), 403),
+        (lambda: _coroutine(_coroutine(answer=False)), 403),
+        (lambda: _coroutine(answer=None), 200),
+        (lambda: {"user": "ann"}, 200),
+        (lambda: ("ann", 7), 200),
+    ],
+)
+def test_what_a_dependency_returns_decides_on_fastapi(answer: Callable[[], object], status: int, backend: MemoryBackend) -> None:
+    assert begin(on_fastapi(answer)).status_code == status
+
+
+def test_a_gate_may_return_the_response() -> None:
     assert begin(on_starlette(lambda request: PlainTextResponse("pay first", 402))).status_code == 402
     assert begin(on_flask(lambda: flask.Response("pay first", 402))).status_code == 402
 

@@ -38,7 +38,9 @@ class Row:
 def file() -> Iterator[FileObject]:
     """A stored file that can be signed."""
     storages.clear_backends()
-    storages.register_backend(MemoryBackend("docs", base_url="https://example.org/files", secret="a secret of these tests alone"))
+    storages.register_backend(
+        MemoryBackend("docs", base_url="https://example.org/files", secret="EvOKdnJvzJQNuISvPF6DstAWyVIvoFtO")
+    )
     yield FileObject("docs", "a.txt", content=b"abc").save()
     storages.clear_backends()
 

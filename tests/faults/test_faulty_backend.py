@@ -43,7 +43,7 @@ class Side:
 
 @pytest.fixture(params=[False, True], ids=["sync", "async"])
 def side(request: pytest.FixtureRequest) -> Side:
-    store = FaultyBackend(MemoryBackend("docs", base_url="/files", secret="a secret of the tests"))
+    store = FaultyBackend(MemoryBackend("docs", base_url="/files", secret="6eCm2wFPrp-RDgdtIEudJKmH0zOwNXXT"))
     store.put("a/there", CONTENT)
     return Side(store, awaited=request.param)
 
@@ -62,7 +62,7 @@ CALLS: dict[str, tuple[Any, ...]] = {
 
 @pytest.mark.parametrize("operation", CALLS)
 def test_without_a_fault_it_does_what_the_other_backend_does(side: Side, operation: str) -> None:
-    plain = MemoryBackend("docs", base_url="/files", secret="a secret of the tests")
+    plain = MemoryBackend("docs", base_url="/files", secret="6eCm2wFPrp-RDgdtIEudJKmH0zOwNXXT")
     plain.put("a/there", CONTENT)
     plain_side = Side(FaultyBackend(plain), awaited=False)
     before = side.store.calls

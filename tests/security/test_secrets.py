@@ -34,7 +34,7 @@ from tests.backends.stores import QUICK, s3_options, s3fs_options, shared
 from tests.databases import explicit_begin
 from tests.security.test_doors import Base, Document
 
-SIGNING = "the-known-secret-of-signing-0123456789"
+SIGNING = "OWLU3F_ZQRLtXWA0GSjiP6yriOhZyWVd"
 STORE = "TheKnownSecretOfTheStore0123456789"
 PASSWORD = "the-known-password"
 KEY = "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo0123456789abcdefghijklmnopqrstuvwxyz+/0123456789ABCDEFA=="

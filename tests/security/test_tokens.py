@@ -30,7 +30,7 @@ from tests.security.test_doors import Document, commit
 
 pytestmark = pytest.mark.parametrize("ground", ["memory"], indirect=True)
 
-OLD, NEW = "the secret of last year " * 2, "the secret of this year " * 2
+OLD, NEW = "gDfLbx0_wDqMuPYZt-iFn7Eq-hkWGqEV" * 2, "k8BaEOsIe3c7taNf-DJZZMuOkCp-AXfP" * 2
 BASE64 = string.ascii_letters + string.digits + "-_"
 NOW = 1_800_000_000.0
 

@@ -34,6 +34,7 @@ class Limits:
         denied: What the credentials may not do, as IAM calls it: ``s3:ListBucket``.
         missing_is_404: A delete of what is not there is an error, where Amazon calls it done.
         keeps_headers: A copy that is to replace headers and metadata keeps those of its source.
+        tags: The status of the answer to a copy that is to replace tags, as Cloudflare's R2 gives; 0 where the store has tags.
     """
 
     ignored: frozenset[str] = frozenset()
@@ -42,6 +43,7 @@ class Limits:
     denied: frozenset[str] = frozenset()
     missing_is_404: bool = False
     keeps_headers: bool = False
+    tags: int = 0
 
 
 _REPLACING = ("x-amz-metadata-directive", "x-amz-tagging-directive", "content-type", "content-disposition")
@@ -100,6 +102,7 @@ class Asked:
         kind: ``put``, ``copy``, ``complete``, ``bulk-delete`` or something else.
         action: The permission that it needs, as IAM calls it.
         conditional: It has a condition.
+        tagging: It says what becomes of tags.
     """
 
     method: str
@@ -108,6 +111,7 @@ class Asked:
     kind: str
     action: str
     conditional: bool
+    tagging: bool
 
     def __str__(self) -> str:
         """Show it in a few words."""
@@ -226,6 +230,8 @@ class LimitedS3(Relay):
             return limits.bulk_delete, {400: "MissingArgument", 501: "NotImplemented"}.get(limits.bulk_delete, "MethodNotAllowed")
         if limits.missing_is_404 and asked.action == "s3:DeleteObject" and not self._is_there(asked):
             return 404, "NoSuchKey"
+        if asked.tagging and limits.tags:
+            return limits.tags, {501: "NotImplemented", 403: "AccessDenied"}.get(limits.tags, "InvalidArgument")
         if asked.conditional and asked.kind in limits.refused and self.refuses_at_most != 0:
             self.refuses_at_most = None if self.refuses_at_most is None else self.refuses_at_most - 1
             status = limits.refused[asked.kind]
@@ -298,7 +304,8 @@ def _understand(request: _Message) -> Asked:
     names = {part.partition("=")[0] for part in query.split("&") if part}
     is_object = bool(path.strip("/").partition("/")[2])
     kind, action = _meaning(method, names, request.headers, is_object=is_object)
-    return Asked(method, path, query, kind, action, any(name in request.headers for name in _CONDITIONS))
+    has = request.headers.keys()
+    return Asked(method, path, query, kind, action, not has.isdisjoint(_CONDITIONS), "x-amz-tagging-directive" in has)
 
 
 def _meaning(method: str, names: set[str], headers: Mapping[str, str], *, is_object: bool) -> tuple[str, str]:

@@ -18,11 +18,11 @@ from itsdangerous.encoding import base64_decode, base64_encode
 from filerow._tokens import ENVIRONMENT, Keys, Purpose, Secret, check_expiry, resolve_keys
 from filerow.exceptions import ExpiredTokenError, InvalidTokenError, SecretError
 
-SECRET = "the-first-secret-of-these-tests"
-OTHER = "another-secret-of-these-tests"
+SECRET = "n0LJE1aYJwFZKc8JHzmBlbAvoHT6yEI6"
+OTHER = "NRlSVxlZ-zDIx1XBeHrcEUIPdix0jNMN"
 NOW = 1_800_000_000
-SIGNED = "35I_RvoBCMJdfpLSMKBmCTBUxgCbIwnmHs1aUgPZjQ0"
-SEALED = "eyJhIjoxLCJleHAiOjE4MDAwMDAwMDB9.i37mTb8XnWFa5mdPN8e9WwH49Y7yZREX5gK-Yh1Us4w"
+SIGNED = "QqWysZ2UGuvHlKFNH-ZwBE4nOdfDHFZJpeLwj1Ockf0"
+SEALED = "eyJhIjoxLCJleHAiOjE4MDAwMDAwMDB9.-UnfyUiu6OxtXiThIW2zEAFByGRxSzmz9bq_PVB5O0M"
 
 
 # -- secrets ---------------------------------------------------------------------------------------------------------------
@@ -53,6 +53,11 @@ def test_fewer_are_not(secret: Secret) -> None:
         ("abcdefghijklmnopqrstuvwxyz", "in order"),
         ("9876543210zyxwvutsrq", "in order"),
         ("change me: 32 random characters", "placeholder"),
+        ("development-secret", "words"),
+        ("your-256-bit-secret", "words"),
+        ("${FILEROW_SECRET}", "words"),
+        ("qwertyuiopasdfgh", "keys in a row"),
+        ("password12345678", "words"),
         ("CHANGE-ME-in-production-please", "placeholder"),
         ("django-insecure-k3j4h5k3j4h5", "placeholder"),
         ([LATER, "a" * 32], "8 different"),
@@ -111,7 +116,7 @@ def test_the_first_secret_signs_and_all_are_accepted() -> None:
 
 def test_no_other_spelling_of_a_signature_is_taken() -> None:
     keys = Keys(SECRET)
-    for spelling in ("", SIGNED[:-1], f"{SIGNED}=", f"{SIGNED}\n", f" {SIGNED}", SIGNED[:-1] + "d", SIGNED.replace("_", "/")):
+    for spelling in ("", SIGNED[:-1], f"{SIGNED}=", f"{SIGNED}\n", f" {SIGNED}", SIGNED[:-1] + "d", SIGNED.replace("-", "+")):
         assert not keys.is_signature(Purpose.URL, "message", spelling)
 
 

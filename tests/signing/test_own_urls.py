@@ -25,8 +25,8 @@ from filerow.backends.memory import MemoryBackend
 from filerow.exceptions import ExpiredTokenError, InvalidOptionError, InvalidTokenError, SecretError, UnsupportedOperationError
 
 ENVIRONMENT = "FILEROW_SECRET"
-SECRET = "the-first-secret-of-these-tests"
-OTHER = "another-secret-of-these-tests"
+SECRET = "n0LJE1aYJwFZKc8JHzmBlbAvoHT6yEI6"
+OTHER = "NRlSVxlZ-zDIx1XBeHrcEUIPdix0jNMN"
 NOW = 1_800_000_000
 READ = SignRequest("GET", 60, signed_at=NOW)
 FULL = SignRequest("GET", 60, "attachment; filename*=UTF-8''a%20b.png", "image/png", signed_at=NOW)
@@ -237,11 +237,11 @@ def test_secrets_rotate() -> None:
 
 
 def test_the_environment_may_name_several_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(ENVIRONMENT, " second-secret-of-two, first-secret-of-two ")
-    old = urls(secret="first-secret-of-two").sign(PATH, READ)
+    monkeypatch.setenv(ENVIRONMENT, " EfwrGd6dd0LXKzqly8hVUzHRYhYnph3d, u2E7LdMj26YAauK0A3sFjqFSXu2Wg0eL ")
+    old = urls(secret="u2E7LdMj26YAauK0A3sFjqFSXu2Wg0eL").sign(PATH, READ)
     mine = urls(secret=None)
     assert verify(mine, "GET", old)
-    assert mine.sign(PATH, READ) == urls(secret="second-secret-of-two").sign(PATH, READ)
+    assert mine.sign(PATH, READ) == urls(secret="EfwrGd6dd0LXKzqly8hVUzHRYhYnph3d").sign(PATH, READ)
     assert urls().sign(PATH, READ) != mine.sign(PATH, READ)  # an argument goes first
 
 

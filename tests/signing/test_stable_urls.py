@@ -9,6 +9,7 @@ import textwrap
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from decimal import Decimal
 from math import inf, nan
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -313,3 +314,9 @@ def test_fsspec_refuses_by_name_what_it_cannot_bind() -> None:
     azure = FSSpecBackend("docs", "az://container", **AZURE)
     with pytest.raises(UnsupportedOperationError, match="cannot sign a PUT"):
         azure.sign("a", SignRequest("PUT", 60))
+
+
+@pytest.mark.parametrize("window", [True, "60", Decimal(60)])
+def test_a_window_is_a_number_of_seconds(window: object) -> None:
+    with pytest.raises(TypeError, match="round_expiry is a number of seconds"):
+        SignRequest("GET", 60).rounded(window)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from filerow.backends.base import Capabilities, ObjectInfo, PutOptions, SignRequ
 from filerow.backends.memory import MemoryBackend
 from filerow.exceptions import StorageError
 
-SECRET = "a secret of the tests"
+SECRET = "6eCm2wFPrp-RDgdtIEudJKmH0zOwNXXT"
 BUFFERS = (bytes, bytearray, memoryview)
 BROKEN: list[tuple[type[MemoryBackend], str]] = []
 """Each broken backend with a case that catches it."""

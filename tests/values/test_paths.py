@@ -30,6 +30,7 @@ from filerow.backends._paths import check_path
 # -- extensions ----------------------------------------------------------------------------------------------------------
 
 EXECUTED = (
+    "rng owl wadl webapp mime sh "
     "html htm xhtml shtml svg svgz xml xsl xslt rdf rss atom mathml js mjs cjs jsx css wasm swf htc hta mht mhtml eml appcache "
     "php php5 phtml phar asp aspx jsp cgi pl py kml gpx smil x3d"
 )

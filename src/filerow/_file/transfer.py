@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import aclosing, suppress
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -164,12 +165,15 @@ class Upload(Alone):
             if found is None:
                 return False
             info = ObjectInfo(self._path, etag=found.etag, version_id=found.version)
-            if found.checksum is not None and found.checksum == wanted.checksum and not self._rules.validators:
-                self.facts = self._placed(info, checksum=found.checksum)
-                return True
-            self._checks = Checks(_Placed(backend, self._path, wanted.size), wanted, self._rules, self._meter)
-            yield Call(self._look_over, self._look_over_async, (), {})
-            self.facts = self._stored(info)
+            proven = found.checksum is not None and found.checksum == wanted.checksum and not self._rules.validators
+            content = _Placed(backend, self._path, wanted.size, peekable=proven)
+            self._checks = Checks(content, wanted, self._rules, self._meter)
+            if proven:  # the store has computed it, so its type, width and height are all that is left to look at
+                yield Call(self._checks.beforehand, partial(in_thread, self._checks.beforehand), (), {})
+                self.facts = self._placed(info, content_type=self._checks.content_type, checksum=found.checksum)
+            else:
+                yield Call(self._look_over, self._look_over_async, (), {})
+                self.facts = self._stored(info)
             if present(self._checks.content_type, wanted.filename) != shown:
                 raise changed_since()  # noqa: TRY301 - one place deletes the copy
         except BaseException:
@@ -232,17 +236,28 @@ class Upload(Alone):
 
 
 class _Placed(Content):
-    """An object of ours, as content to be checked."""
+    """An object of ours, as content to be checked.
+
+    Args:
+        backend: Where it is.
+        path: Its path.
+        size: Its length in bytes.
+        peekable: Only parts of it are to be looked at.
+    """
 
     ranged = True
 
-    def __init__(self, backend: StorageBackend, path: str, size: int | None) -> None:
+    def __init__(self, backend: StorageBackend, path: str, size: int | None, *, peekable: bool) -> None:
         self.size = size
+        self.peekable = peekable
         self._backend = backend
         self._path = path
         self._ranges = Ranges(backend, path)
 
     def peek_late(self, offset: int, size: int) -> bytes:
+        return self._ranges.peek(offset, size)
+
+    def peek(self, offset: int, size: int) -> bytes:
         return self._ranges.peek(offset, size)
 
     def chunks(self) -> Iterator[Buffer]:

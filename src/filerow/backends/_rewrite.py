@@ -16,9 +16,10 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from filerow._execution.steps import Call
+from filerow._log import logger
 from filerow.backends._types import ObjectInfo, PutOptions, Rewritten
 from filerow.backends.base import StorageBackend
-from filerow.exceptions import ClaimError
+from filerow.exceptions import ClaimError, StorageError, UnsupportedOperationError
 
 __all__ = ("KeptHeadersError", "rewrite_call", "rewrite_on_azure", "rewrite_on_gcs", "rewrite_on_s3")
 
@@ -26,7 +27,13 @@ _GONE = frozenset({"PreconditionFailed", "412", "NoSuchKey", "404"})
 _REWRITE = "b/{}/o/{}/rewriteTo/b/{}/o/{}"
 _OBJECT = "b/{}/o/{}"
 _LONGEST_PENDING = 60.0
-"""Seconds that Azure may take for a copy inside one account, which is done at once as a rule."""
+"""Seconds that Azure may take for a copy inside one account, or Google for one in a bucket, done at once as a rule."""
+
+_BETWEEN = 0.05
+"""Seconds between two requests of one copy."""
+
+_REFUSED = frozenset({400, 403, 405, 501})
+"""Answers of a store that does not copy as it is asked to, or may not."""
 
 
 class KeptHeadersError(Exception):
@@ -56,21 +63,53 @@ def rewrite_call(backend: StorageBackend, upload: ObjectInfo, target: str, optio
 
 
 def _rewrite(backend: StorageBackend, upload: ObjectInfo, target: str, options: PutOptions) -> Rewritten | None:
-    with backend._errors("copy", upload.path, target=target):  # noqa: SLF001 - as its own methods do
-        try:
-            return backend._rewrite(upload, target, options)  # noqa: SLF001
-        except KeptHeadersError:
-            _keeping[backend] = True
-            return None
+    with _ReadAndWrite(backend), backend._errors("copy", upload.path, target=target):  # noqa: SLF001 - as its own methods do
+        return backend._rewrite(upload, target, options)  # noqa: SLF001
+    backend.delete([target])  # it may have been refused after the copy was made
+    return None
 
 
 async def _rewrite_async(backend: StorageBackend, upload: ObjectInfo, target: str, options: PutOptions) -> Rewritten | None:
-    with backend._errors("copy", upload.path, target=target):  # noqa: SLF001
-        try:
-            return await backend._rewrite_async(upload, target, options)  # noqa: SLF001
-        except KeptHeadersError:
-            _keeping[backend] = True
-            return None
+    with _ReadAndWrite(backend), backend._errors("copy", upload.path, target=target):  # noqa: SLF001
+        return await backend._rewrite_async(upload, target, options)  # noqa: SLF001
+    await backend.delete_async([target])
+    return None
+
+
+class _ReadAndWrite:
+    """Notes that a store keeps headers, or refuses such copies: its uploads are read and written, now and from now on."""
+
+    def __init__(self, backend: StorageBackend) -> None:
+        self._backend = backend
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if not isinstance(error, StorageError):
+            return False
+        backend, kept = self._backend, isinstance(error.__cause__, KeptHeadersError)
+        if not kept and not isinstance(error, UnsupportedOperationError) and _status_of(error) not in _REFUSED:
+            return False
+        _keeping[backend] = True
+        logger.info(
+            "backend %r: large uploads of clients are read and written from now on, because its store %s",
+            backend.key,
+            "keeps headers in copies that they were to be replaced in" if kept else f"does not copy them: {error}",
+        )
+        return True
+
+
+def _status_of(error: BaseException | None) -> int | None:
+    """Return the HTTP status that a store has answered, as the libraries of the clouds tell it."""
+    while error is not None:
+        told: Any = getattr(error, "response", None)
+        found = told.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(told, dict) else None
+        found = found or getattr(told, "status_code", None) or getattr(error, "status_code", None) or getattr(error, "code", None)
+        if isinstance(found, int):
+            return found
+        error = error.__cause__
+    return None
 
 
 def _changed() -> ClaimError:
@@ -152,7 +191,7 @@ def _carried_on_s3(head: Mapping[str, Any], storage_class: str) -> dict[str, obj
 
 def rewrite_on_gcs(
     ask: Callable[..., Any], origin: tuple[str, str], target: str, upload: ObjectInfo, options: PutOptions
-) -> Rewritten:
+) -> Rewritten | None:
     """Copy an upload on Google Cloud Storage by its JSON API, whose rewrite takes the metadata of the copy.
 
     Args:
@@ -162,6 +201,9 @@ def rewrite_on_gcs(
         target: Name of the copy.
         upload: What was looked at; its version is its generation, where the backend knows it.
         options: The type and the disposition of the copy.
+
+    Returns:
+        The copy; ``None`` if Google takes too long.
 
     Raises:
         ClaimError: The upload has another generation or etag by now, or is gone.
@@ -173,14 +215,20 @@ def rewrite_on_gcs(
         raise _changed()
     asked = {"ifSourceGenerationMatch": str(there["generation"])}
     body = {"contentType": options.content_type, "contentDisposition": options.content_disposition}
+    until = time.monotonic() + _LONGEST_PENDING
     while True:  # what is large, or goes to another class of storage, is copied in several requests
         told = ask("POST", _REWRITE, bucket, source, bucket, target, json=body, **asked)
         if told is None:
             raise _changed()
-        if told["done"]:
+        if told.get("done"):
             break
+        if not told.get("rewriteToken") or time.monotonic() > until:
+            return None
         asked["rewriteToken"] = told["rewriteToken"]
-    found = ask("GET", _OBJECT, bucket, target) or {}
+        time.sleep(_BETWEEN)
+    found = ask("GET", _OBJECT, bucket, target)
+    if found is None:
+        return None
     if not _is_ours(_carried_on_gcs(found), options):
         ask("DELETE", _OBJECT, bucket, target)
         raise KeptHeadersError

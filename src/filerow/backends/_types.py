@@ -125,10 +125,14 @@ class SignRequest(NamedTuple):
             now: Seconds since the Unix epoch; the clock's when left out.
 
         Raises:
-            ValueError: The window is shorter than a second.
+            TypeError: The window is not a number.
+            ValueError: It is shorter than a second.
         """
         if window is None:
             return self
+        if not isinstance(window, int | float) or isinstance(window, bool):
+            msg = f"round_expiry is a number of seconds, not {type(window).__name__}"
+            raise TypeError(msg)
         if not (math.isfinite(window) and window >= 1):
             msg = f"round_expiry is a number of seconds, at least 1, not {window}"
             raise ValueError(msg)

@@ -8,6 +8,7 @@ a path and with headers of ours.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import aclosing, contextmanager
 
@@ -33,12 +34,17 @@ from filerow.exceptions import (
     FileValidationError,
     ObjectHiddenError,
     ObjectNotFoundError,
+    StorageError,
 )
 
 __all__ = ("redeem", "redeem_async", "redeem_steps")
 
 _REWRITTEN_FROM = 8 << 20
 """From so many bytes on a copy on the store's side, which is two requests more, is sooner done than writing them again."""
+
+
+_ARCHIVED = re.compile("BlobArchived|InvalidObjectState")
+"""What Azure and S3 answer to whoever reads what a client has put into an archive."""
 
 
 def redeem(token: str, column: object, secret: Secret | None, *, development: bool) -> Content:
@@ -54,19 +60,18 @@ async def redeem_async(token: str, column: object, secret: Secret | None, *, dev
 def _token_steps(token: str, column: object, secret: Secret | None, *, development: bool) -> Steps[Content]:
     claim = Claim.unseal(resolve_keys(secret, development=development, user="direct upload"), token)
     if column is None:
-        return (yield from redeem_steps(claim, claim.sealed_rules(claim.column.rpartition(".")[2]), known=False))
+        return (yield from redeem_steps(claim, claim.sealed_rules(claim.column.rpartition(".")[2])))
     target = target_of(column)
     claim.check_column(target.name)
     return (yield from redeem_steps(claim, target.rules))
 
 
-def redeem_steps(claim: Claim, rules: Rules, *, known: bool = True) -> Steps[Content]:
+def redeem_steps(claim: Claim, rules: Rules) -> Steps[Content]:
     """Look at what was uploaded, and return it as the content of a file to assign; nothing is copied or used up.
 
     Args:
         claim: The claim.
         rules: What the column demands.
-        known: The column that the file is for is the claim's; otherwise its row is compared.
 
     Raises:
         ClaimError: Nothing was uploaded, or something else, or the claim was used before.
@@ -82,8 +87,16 @@ def redeem_steps(claim: Claim, rules: Rules, *, known: bool = True) -> Steps[Con
     except (ClaimError, FileValidationError):
         yield _purge(backend, claim, uploaded)
         raise
-    column = "" if known else claim.column
-    claimed = Claimed(claim.backend, claim.path, uploaded.version_id, claim.target, uploaded.etag, claim.checksum, column)
+    except StorageError as error:
+        if not _ARCHIVED.search(f"{error} {error.__cause__}"):
+            raise
+        yield _purge(backend, claim, uploaded)
+        msg = (
+            "the upload lies in an archive, from which it cannot be read; upload it again without an access tier or storage class"
+        )
+        raise ClaimError(msg) from error
+    marks = uploaded.version_id, claim.target, uploaded.etag, claim.checksum
+    claimed = Claimed(claim.backend, claim.path, *marks, claim.column)
     return _Uploaded(claim, backend, claimed, look.content_type)
 
 

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from inspect import Parameter, Signature
+from inspect import Parameter, Signature, isawaitable
 from typing import TYPE_CHECKING, Annotated, Any
 
 try:
@@ -127,7 +127,8 @@ def upload_router(
     Args:
         uploads: Direct uploads by name.
         prefix: Where they are mounted.
-        dependencies: Dependencies that raise for whoever may not upload, or return ``False``; an empty list lets everybody.
+        dependencies: Dependencies that raise for whoever may not upload, or return what is false or a response; an empty list
+            lets everybody.
         include_in_schema: Show the routes in OpenAPI.
     """
 
@@ -140,14 +141,20 @@ def upload_router(
     return router
 
 
-def _refusing(dependency: Dependency) -> Callable[..., None]:
-    """Return a dependency that refuses, too, where the application's only returns ``False``: FastAPI drops what it returns.
+def _refusing(dependency: Dependency) -> Callable[..., Any]:
+    """Return a dependency that refuses, too, where the application's only returns something: FastAPI drops what it returns.
 
-    Dependencies that let somebody in return a user, say.
+    Dependencies that let somebody in return nothing, or a user, say. What is false, a response and what is awaited and turns out
+    to be one of these let nobody in.
     """
 
-    def refuse(found: Any = dependency) -> None:
-        if found is False:
+    async def refuse(found: Any = dependency) -> None:
+        while isawaitable(found):  # FastAPI does not await what a plain function returns
+            found = await found
+        if isinstance(found, Response):
+            raise HTTPException(found.status_code if found.status_code >= 400 else 403)  # noqa: PLR2004 - errors begin there
+        verdict = found[0] if isinstance(found, tuple) and found else found  # such as (False, "why")
+        if verdict is not None and not verdict:
             raise HTTPException(403)
 
     return refuse

@@ -33,7 +33,7 @@ def by_s3fs(fs: Any, source: str, target: str, upload: ObjectInfo, options: PutO
     return rewrite_on_s3(ask, {"Bucket": bucket, "Key": key}, target, upload, options, usual)
 
 
-def by_gcsfs(fs: Any, source: str, target: str, upload: ObjectInfo, options: PutOptions) -> Rewritten:
+def by_gcsfs(fs: Any, source: str, target: str, upload: ObjectInfo, options: PutOptions) -> Rewritten | None:
     """Copy an upload."""
 
     def ask(method: str, path: str, *names: str, **parameters: Any) -> Any:
@@ -44,7 +44,8 @@ def by_gcsfs(fs: Any, source: str, target: str, upload: ObjectInfo, options: Put
 
     bucket, name, _ = fs.split_path(source)
     # a generation is no version to gcsfs, which would delete none
-    return rewrite_on_gcs(ask, (bucket, name), fs.split_path(target)[1], upload, options)._replace(version=None)
+    done = rewrite_on_gcs(ask, (bucket, name), fs.split_path(target)[1], upload, options)
+    return None if done is None else done._replace(version=None)
 
 
 def by_adlfs(fs: Any, source: str, target: str, upload: ObjectInfo, options: PutOptions) -> Rewritten | None:
