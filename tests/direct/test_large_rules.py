@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from filerow import FileObject, StoredObject, storages
-from filerow.backends._rewrite import rewrite_on_gcs
-from filerow.backends._types import ObjectInfo, PutOptions
 from filerow.exceptions import ClaimError, ContentTypeError, FileValidationError, ImageDimensionsError
 from tests.backends.stores import LARGE_BODY
 from tests.direct.conftest import PNG, SECRET, Document, Side, Store, kept, make_store, s3_backend
@@ -124,14 +124,26 @@ def test_an_upload_in_an_archive_is_refused_and_removed(store: Store) -> None:
 
 
 @pytest.mark.parametrize("answer", [{"done": False}, {"done": False, "rewriteToken": "more"}], ids=["no token", "for ever"])
-def test_a_rewrite_that_never_ends_is_given_up(answer: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("filerow.backends._rewrite._LONGEST_PENDING", 0.2)
+@pytest.mark.parametrize("store", ["gcs"], indirect=True)
+def test_a_rewrite_that_never_ends_is_given_up(
+    store: Store, session: Session, answer: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from google.auth.transport.requests import AuthorizedSession
+
+    real: Any = AuthorizedSession.request
     asked: list[str] = []
 
-    def ask(method: str, *_: object, **__: object) -> dict[str, object]:
-        asked.append(method)
-        return answer if method == "POST" else {"generation": 1, "etag": "e"}
+    def request(self: Any, method: str, url: str, **options: Any) -> Any:
+        response = real(self, method, url, **options)
+        if "rewriteTo" in url:
+            asked.append(url)
+            response._content = json.dumps(answer).encode()
+        return response
 
-    info = ObjectInfo("a", 1, "e")
-    assert rewrite_on_gcs(ask, ("bucket", "a"), "b", info, PutOptions("text/plain", "inline", create_only=False)) is None
-    assert len(asked) <= 8
+    monkeypatch.setattr("filerow.backends._rewrite._LONGEST_PENDING", 0.2)
+    monkeypatch.setattr(AuthorizedSession, "request", request)
+    uploads = store.uploads(Document.anything)
+    ticket = uploads.begin(filename="a.png", size=len(LARGE), content_type="image/png")
+    assert send(ticket, LARGE, {}) < 300
+    assert kept(session, uploads.claim(ticket.claim), Document.anything).checksum == DIGEST
+    assert 1 <= len(asked) <= 8

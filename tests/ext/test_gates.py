@@ -186,7 +186,7 @@ def _coroutine(answer: object) -> Any:
     [
         (lambda: 0, 403),
         (lambda: "", 403),
-        (list, 403),
+        (lambda: (), 403),
         (lambda: (False, "why"), 403),
         (lambda: PlainTextResponse("pay first", 402), 402),
         (lambda: PlainTextResponse("hello"), 403),

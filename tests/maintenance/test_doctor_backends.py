@@ -237,7 +237,12 @@ def test_a_missing_secret_is_found(tables: Callable[..., Models]) -> None:
 
 
 GOOD = token_urlsafe(32)
-REFUSED = {"words": "a-secret-of-this-application", "short": "s3Qx0aLm9-Pz_7R", "same": "a" * 40, "placeholder": "please-change-me-in-production"}
+REFUSED = {
+    "words": "a-secret-of-this-application",
+    "short": "s3Qx0aLm9-Pz_7R",
+    "same": "a" * 40,
+    "placeholder": "please-change-me-in-production",
+}
 WEAK = {
     "words": "kitchen-table-window-Berlin",
     "sixteen characters": "s3Qx0aLm9-Pz_7Rt",

@@ -8,20 +8,22 @@ is asked is written down here once for each cloud; obstore's and fsspec's backen
 from __future__ import annotations
 
 import base64
+import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib import import_module
-from typing import Any
+from typing import Any, Self
 from weakref import WeakKeyDictionary
 
 from filerow._execution.steps import Call
-from filerow._log import logger
 from filerow.backends._types import ObjectInfo, PutOptions, Rewritten
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import ClaimError, StorageError, UnsupportedOperationError
 
 __all__ = ("KeptHeadersError", "rewrite_call", "rewrite_on_azure", "rewrite_on_gcs", "rewrite_on_s3")
+
+logger = logging.getLogger("filerow")
 
 _GONE = frozenset({"PreconditionFailed", "412", "NoSuchKey", "404"})
 _REWRITE = "b/{}/o/{}/rewriteTo/b/{}/o/{}"
@@ -63,39 +65,46 @@ def rewrite_call(backend: StorageBackend, upload: ObjectInfo, target: str, optio
 
 
 def _rewrite(backend: StorageBackend, upload: ObjectInfo, target: str, options: PutOptions) -> Rewritten | None:
-    with _ReadAndWrite(backend), backend._errors("copy", upload.path, target=target):  # noqa: SLF001 - as its own methods do
+    with _ReadAndWrite(backend) as outcome, backend._errors("copy", upload.path, target=target):  # noqa: SLF001 - as its own methods do
         return backend._rewrite(upload, target, options)  # noqa: SLF001
-    backend.delete([target])  # it may have been refused after the copy was made
+    if not outcome.kept:  # else the copy is deleted; but the refusal may have come after it was made
+        backend.delete([target])
     return None
 
 
 async def _rewrite_async(backend: StorageBackend, upload: ObjectInfo, target: str, options: PutOptions) -> Rewritten | None:
-    with _ReadAndWrite(backend), backend._errors("copy", upload.path, target=target):  # noqa: SLF001
+    with _ReadAndWrite(backend) as outcome, backend._errors("copy", upload.path, target=target):  # noqa: SLF001
         return await backend._rewrite_async(upload, target, options)  # noqa: SLF001
-    await backend.delete_async([target])
+    if not outcome.kept:
+        await backend.delete_async([target])
     return None
 
 
 class _ReadAndWrite:
-    """Notes that a store keeps headers, or refuses such copies: its uploads are read and written, now and from now on."""
+    """Notes that a store keeps headers, or refuses such copies: its uploads are read and written, now and from now on.
+
+    Attributes:
+        kept: It has kept headers.
+    """
 
     def __init__(self, backend: StorageBackend) -> None:
+        self.kept = False
         self._backend = backend
 
-    def __enter__(self) -> None:
-        pass
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
         if not isinstance(error, StorageError):
             return False
-        backend, kept = self._backend, isinstance(error.__cause__, KeptHeadersError)
-        if not kept and not isinstance(error, UnsupportedOperationError) and _status_of(error) not in _REFUSED:
+        backend, self.kept = self._backend, isinstance(error.__cause__, KeptHeadersError)
+        if not self.kept and not isinstance(error, UnsupportedOperationError) and _status_of(error) not in _REFUSED:
             return False
         _keeping[backend] = True
         logger.info(
             "backend %r: large uploads of clients are read and written from now on, because its store %s",
             backend.key,
-            "keeps headers in copies that they were to be replaced in" if kept else f"does not copy them: {error}",
+            "keeps headers in copies that they were to be replaced in" if self.kept else f"does not copy them: {error}",
         )
         return True
 
