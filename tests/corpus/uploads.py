@@ -13,7 +13,7 @@ __all__ = ("BACKEND", "PREFIX", "SECRET", "direct_upload", "form_upload")
 
 BACKEND = "corpus"
 PREFIX = "/files"
-SECRET = "a secret of the tests, 0123456789"
+SECRET = "a secret of this corpus, and no other"
 
 
 def form_upload(sample: Sample) -> FileObject:

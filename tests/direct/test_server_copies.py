@@ -21,7 +21,7 @@ from tests.direct.site import Site
 from tests.direct.test_headers import HOSTILE, OF_THE_STORE, SVG, assert_clean, send, told
 from tests.servers.counting import CountingProxy, Request
 
-pytestmark = [pytest.mark.servers, LARGE_BODY]
+pytestmark = [pytest.mark.servers, pytest.mark.one_in(3), LARGE_BODY]
 
 LARGE = PNG + b"x" * (9 << 20)
 OTHER = PNG + b"y" * (9 << 20)
