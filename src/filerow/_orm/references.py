@@ -252,15 +252,15 @@ def _referenced(connection: Connection, columns: Sequence[FileColumn], refs: Ite
 
 
 def _note_owned(named: Named, wanted: Mapping[str, Sequence[Ref]], column: FileColumn, value: Any) -> None:
-    documents = documents_in(value)
+    value = decoded(value)
+    documents = [value] if isinstance(value, dict) else documents_in(value)
+    readable = 0
     for document in documents:
         path = _path_in(document)
+        readable += path is not None
         for ref in wanted.get(path or "", ()):
             _note_owner(named, ref, column, document.get("backend") or document.get("upload_storage"))
-    value = decoded(value)
-    if value is None or (isinstance(value, list) and len(documents) == len(value) and all(map(_path_in, documents))):
-        return
-    if isinstance(value, dict) and _path_in(value):
+    if value is None or (isinstance(value, dict | list) and readable == (len(value) if isinstance(value, list) else 1)):
         return
     named.unreadable[column] = named.unreadable.get(column, 0) + 1
     text = (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).replace("\\/", "/")
@@ -289,8 +289,11 @@ def _note_doubtful(named: Named, wanted: Mapping[str, Sequence[Ref]]) -> None:
 
 def _path_in(document: Mapping[str, Any]) -> str | None:
     """Return the path that a document names, of whatever version it is."""
-    found = next((document[key] for key in LEGACY_KEYS if document.get(key) is not None), None)
-    return found if isinstance(found, str) and found else None
+    for key in LEGACY_KEYS:
+        found = document.get(key)
+        if found is not None:
+            return found if isinstance(found, str) and found else None
+    return None
 
 
 def taken(connection: Connection, columns: Iterable[Column[Any]], refs: Iterable[Ref]) -> set[Ref]:
