@@ -300,6 +300,50 @@ def test_an_archive_that_a_trigger_fills_can_be_purged(engine: Engine, docs: Mem
     assert set(named(engine, TABLES)) == objects(docs)
 
 
+def test_a_class_that_is_mapped_later_brings_its_table_s_triggers(docs: MemoryBackend) -> None:
+    class Later(DeclarativeBase):
+        pass
+
+    class Shelf(Later):
+        __tablename__ = "archive"
+        number: Mapped[int] = mapped_column(primary_key=True)
+        file: Mapped[FileObject | None] = mapped_column(StoredObject("docs"))
+
+    class Thing(Later):
+        __tablename__ = "thing"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        kind: Mapped[str]
+        title: Mapped[str] = mapped_column(default="")
+        __mapper_args__ = {"polymorphic_on": "kind", "polymorphic_identity": "thing"}
+
+    engine = create_engine("sqlite://")
+    Later.metadata.create_all(engine)
+    with Session(engine) as session:
+        session.add(one := Shelf(file=FileObject(content=b"old")))
+        session.commit()
+        session.delete(one)
+        session.commit()
+
+    class Picture(Thing):
+        file: Mapped[FileObject | None] = mapped_column(StoredObject("docs"))
+        __mapper_args__ = {"polymorphic_identity": "picture"}
+
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE thing ADD COLUMN file JSON")
+        connection.exec_driver_sql(
+            "CREATE TRIGGER act AFTER UPDATE ON thing BEGIN INSERT INTO archive(file) VALUES (OLD.file); END"
+        )
+    with Session(engine) as session:
+        session.add(picture := Picture(file=FileObject(content=b"new")))
+        session.commit()
+        picture.title = "b"
+        session.commit()
+        session.delete(session.scalars(select(Shelf)).one())
+        session.commit()
+    assert named(engine, {"thing": ("file",)}) == list(objects(docs))
+    engine.dispose()
+
+
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
 def test_a_trigger_of_another_table_of_the_row_archives(engine: Engine, docs: MemoryBackend) -> None:
     Base.metadata.create_all(engine)

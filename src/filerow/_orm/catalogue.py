@@ -1,4 +1,4 @@
-"""What a database does by itself when a row is written: triggers, rules and views, as its catalogue tells.
+"""What a database does on its own when a row is written: triggers, rules and views, as its catalogue lists them.
 
 A trigger may keep a row that was to be deleted, put back what it held, or copy that to another row: of an archive, of the same
 table, of a table that is joined to it. So where a flush or a bulk statement lets go of an object, the catalogue is asked about
@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Column, Connection, ForeignKey, MetaData, Table, bindparam, text
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from filerow._orm.column import StoredObject
+from filerow._orm.fields import holds_files, mapped_classes
 from filerow._orm.schemas import full_name, schema_of
 
 __all__ = ("Catalogue", "Rewrites", "is_silent_in_select", "tables_of_rows")
@@ -117,27 +117,43 @@ def _may_write(body: str | None) -> bool:
 
 # -- which tables ----------------------------------------------------------------------------------------------------------
 
-_CONCERNED = "filerow_concerned"
-_PARTS = "filerow_parts"
-"""Where a ``MetaData`` keeps what is found out about its tables, in ``metadata.info``, until there are more."""
+_KNOWN = "filerow_tables"
+"""Where a ``MetaData`` keeps what is known of its tables, in ``metadata.info``."""
+
+
+class _Tables(NamedTuple):
+    """What is known of the tables of a ``MetaData``.
+
+    Attributes:
+        when: How many tables and mapped classes there were: a class adds columns to its parent's table.
+        joined: The tables that share rows with others, each with all of them.
+        concerned: Those that have file columns, and those that share rows with them.
+    """
+
+    when: tuple[int, int]
+    joined: Mapping[Table, Sequence[Table]]
+    concerned: Sequence[Table]
+
+
+def _tables(metadata: MetaData) -> _Tables:
+    when = len(metadata.tables), mapped_classes()
+    found: _Tables | None = metadata.info.get(_KNOWN)
+    if found is None or found.when != when:
+        joined = _joined(metadata)
+        own = filter(holds_files, metadata.tables.values())
+        concerned = dict.fromkeys(one for table in own for one in joined.get(table, (table,)))
+        found = metadata.info[_KNOWN] = _Tables(when, joined, tuple(concerned))
+    return found
 
 
 def _concerned(metadata: MetaData) -> Sequence[Table]:
     """Return the tables that have file columns, and those that share rows with them."""
-    size, found = metadata.info.get(_CONCERNED, (0, ()))
-    if size != len(metadata.tables):
-        own = [table for table in metadata.tables.values() if any(isinstance(one.type, StoredObject) for one in table.columns)]
-        found = tuple(dict.fromkeys(one for table in own for one in tables_of_rows(table)))
-        metadata.info[_CONCERNED] = len(metadata.tables), found
-    return found  # type: ignore[no-any-return]
+    return _tables(metadata).concerned
 
 
 def tables_of_rows(table: Table) -> Sequence[Table]:
     """Return a table and those that hold other parts of its rows, as in joined inheritance: one's key refers to the other's."""
-    size, known = table.metadata.info.get(_PARTS, (0, {}))
-    if size != len(table.metadata.tables):
-        size, known = table.metadata.info[_PARTS] = len(table.metadata.tables), _joined(table.metadata)
-    return known.get(table, (table,))  # type: ignore[no-any-return]
+    return _tables(table.metadata).joined.get(table, (table,))
 
 
 def _joined(metadata: MetaData) -> dict[Table, Sequence[Table]]:

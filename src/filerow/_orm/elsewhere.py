@@ -45,11 +45,12 @@ def keep_elsewhere(
         if not (copied or catalogue.copies(connection, metadata)):
             continue
         why = _worst(connection, metadata, catalogue, {table for _, table in let_go.values()})
-        unknown |= {ref: why[table] for ref, (_, table) in let_go.items() if why[table] >= Rewrites.LATE}
-        asked = [ref for ref in let_go if ref not in unknown]
+        unsure = {ref: why[table] for ref, (_, table) in let_go.items() if why[table] >= Rewrites.LATE}
+        asked = [ref for ref in let_go if ref not in unsure]
         named_now = named_by_rows(connection, {let_go[ref][0].field.column for ref in asked}, asked)
-        for ref in (*unknown, *named_now):
+        for ref in (*unsure, *named_now):
             work.frame.restore(ref)
+        unknown |= unsure
     return unknown
 
 

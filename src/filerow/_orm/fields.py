@@ -40,6 +40,7 @@ __all__ = (
     "learn",
     "learn_links",
     "link_fields",
+    "mapped_classes",
     "outbox_in",
     "refuse_one_default",
     "row_fields_of",
@@ -194,7 +195,7 @@ def has_files(mapper: Mapper[Any]) -> bool:
 
 
 def holds_files(table: FromClause) -> bool:
-    """Say whether a table has a file column."""
+    """Return True if a table has a file column."""
     return any(isinstance(column.type, StoredObject) for column in table.columns)
 
 
@@ -210,6 +211,11 @@ def row_fields_of(mapper: Mapper[Any]) -> tuple[Field, ...]:
         found = (*mapped, *_unmapped(mapper, {field.column for field in mapped}))
         _row_fields.set(mapper, (_latest, found))
     return found
+
+
+def mapped_classes() -> int:
+    """Return how many classes have been mapped so far."""
+    return _latest
 
 
 def forget_row_fields() -> None:
