@@ -10,6 +10,8 @@ from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import NullPool
 
+from filerow import storages
+from filerow.backends.memory import MemoryBackend
 from tests.cases.conftest import postgresql, runner, sqlite, sqlite_template, store
 from tests.cases.databases import PostgreSQL, SQLite
 from tests.cases.stores import Store
@@ -22,6 +24,15 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """Leave half of the databases and stores that a test has to thorough runs."""
     if item.get_closest_marker("one_in") is None:
         item.add_marker(pytest.mark.one_in(2))
+
+
+@pytest.fixture
+def docs() -> Iterator[MemoryBackend]:
+    """A store in memory, registered as ``docs``."""
+    made = MemoryBackend("docs")
+    storages.register_backend(made)
+    yield made
+    storages.clear_backends()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -18,7 +18,7 @@ from sqlalchemy.exc import SAWarning
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.orm.exc import StaleDataError
 
-from filerow import FileObject, FileObjectList, StoredObject, storages
+from filerow import FileObject, FileObjectList, StoredObject
 from filerow.backends.memory import MemoryBackend
 from filerow.exceptions import UnsupportedRouteError
 from tests.databases import EmptyDatabase
@@ -164,14 +164,6 @@ def _replace(session: Session) -> None:
 
 def _clear_all(session: Session) -> None:
     session.execute(update(Paper).values(file=None))
-
-
-@pytest.fixture
-def docs() -> Iterator[MemoryBackend]:
-    made = MemoryBackend("docs")
-    storages.register_backend(made)
-    yield made
-    storages.clear_backends()
 
 
 @pytest.fixture

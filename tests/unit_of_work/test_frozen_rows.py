@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from sqlalchemy import Engine, select, text, update
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from filerow import FileObject, StoredObject, storages
+from filerow import FileObject, StoredObject
 from filerow.backends.memory import MemoryBackend
 from tests.databases import EmptyDatabase
 
@@ -24,14 +22,6 @@ class Paper(Base):
     __tablename__ = "paper"
     id: Mapped[int] = mapped_column(primary_key=True)
     file: Mapped[FileObject | None] = mapped_column(StoredObject("docs"))
-
-
-@pytest.fixture
-def docs() -> Iterator[MemoryBackend]:
-    backend = MemoryBackend(key="docs")
-    storages.register_backend(backend)
-    yield backend
-    storages.clear_backends()
 
 
 @pytest.fixture

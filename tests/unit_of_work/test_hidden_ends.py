@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from filerow import FileObject, StoredObject, storages
+from filerow import FileObject, StoredObject
 from filerow.backends.memory import MemoryBackend
 from tests.databases import EmptyDatabase
 
@@ -28,14 +28,6 @@ class Book(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     title: Mapped[str | None] = mapped_column(String(20))
     cover: Mapped[FileObject | None] = mapped_column(StoredObject("docs"))
-
-
-@pytest.fixture
-def docs() -> Iterator[MemoryBackend]:
-    made = MemoryBackend("docs")
-    storages.register_backend(made)
-    yield made
-    storages.clear_backends()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from sqlalchemy import CHAR, Engine, Numeric, String, TypeDecorator, insert, tex
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, make_transient_to_detached, mapped_column
 
-from filerow import FileObject, FileObjectList, StoredObject, storages
+from filerow import FileObject, FileObjectList, StoredObject
 from filerow.backends.memory import MemoryBackend
 from tests.databases import EmptyDatabase, make_engine
 
@@ -67,14 +67,6 @@ KEYS: dict[str, tuple[type[Any], Any, Any]] = {
     "a number as text": (Numbered, "7", "8"),
 }
 each_key = pytest.mark.parametrize(("model", "one", "two"), KEYS.values(), ids=[name.replace(" ", "_") for name in KEYS])
-
-
-@pytest.fixture
-def docs() -> Iterator[MemoryBackend]:
-    made = MemoryBackend("docs")
-    storages.register_backend(made)
-    yield made
-    storages.clear_backends()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, create_engine, delete, event, update
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from filerow import FileObject, StoredObject, storages
+from filerow import FileObject, StoredObject
 from filerow.backends.memory import MemoryBackend
 
 
@@ -23,14 +23,6 @@ class Paper(Base):
     __table_args__ = {"schema": "changeme"}
     id: Mapped[int] = mapped_column(primary_key=True)
     file: Mapped[FileObject | None] = mapped_column(StoredObject("docs"))
-
-
-@pytest.fixture
-def docs() -> Iterator[MemoryBackend]:
-    made = MemoryBackend("docs")
-    storages.register_backend(made)
-    yield made
-    storages.clear_backends()
 
 
 @pytest.fixture

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, delete, event, select, text, update
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from filerow import FileObject, StoredObject, storages
+from filerow import FileObject, StoredObject
 from filerow.backends.memory import MemoryBackend
 from tests.databases import EmptyDatabase
 
@@ -31,14 +30,6 @@ TENANTS = ("one", "two")
 
 def in_schema(name: str) -> dict[str, Any]:
     return {"execution_options": {"schema_translate_map": {"tenant": name}}}
-
-
-@pytest.fixture
-def docs() -> Iterator[MemoryBackend]:
-    backend = MemoryBackend(key="docs")
-    storages.register_backend(backend)
-    yield backend
-    storages.clear_backends()
 
 
 @pytest.fixture
