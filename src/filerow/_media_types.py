@@ -197,12 +197,10 @@ REFINED: dict[str, frozenset[str]] = {
     _DOCM: frozenset({_DOTM}),
     _XLSM: frozenset({_XLTM, _XLAM}),
     _PPTM: frozenset({_POTM, _PPSM}),
-    "application/x-ole-storage": frozenset(
-        {"application/vnd.visio", "application/vnd.ms-publisher", "application/vnd.ms-project"}
-    ),
+    _OLE: frozenset({"application/vnd.visio", "application/vnd.ms-publisher", "application/vnd.ms-project"}),
     "image/tiff": frozenset({"image/x-adobe-dng", "image/x-nikon-nef", "image/x-sony-arw", "image/x-pentax-pef"}),
 }
-"""What the bytes prove: kinds of it, no more dangerous, that only a name or a claim tells apart."""
+"""By the type that the bytes prove: its subtypes that only a name or a claim can tell apart, none of them more dangerous."""
 
 _OFFICE = frozenset({
     "application/msword", EXCEL, "application/vnd.ms-powerpoint", "application/rtf", CSV, _XLAM,
@@ -235,7 +233,7 @@ _FAMILIES = (
         "image/x-portable-arbitrarymap",
     }),
 )  # fmt: skip
-_GENERIC = frozenset({"application/gzip", "application/zip", "application/x-ole-storage"})
+_GENERIC = frozenset({"application/gzip", "application/zip", _OLE})
 """What the bytes of many application types prove to be."""
 
 _VAGUE = frozenset({OCTET_STREAM, "application/x-compressed"})

@@ -54,11 +54,11 @@ def refuse_autocommit(connection: Connection) -> None:
 
 
 def refuse_tables(connection: Connection, tables: Iterable[object]) -> None:
-    """Refuse to give or take files of tables whose rows no rollback takes back, or that replace rows without a word."""
+    """Refuse to give or take files of tables whose rows a rollback does not take back, or that replace rows silently."""
     for table in dict.fromkeys(tables):
         if isinstance(table, Table) and connection.dialect.name == "sqlite" and _replaces_rows(table):
             msg = (
-                f"{table.fullname} has a constraint with ON CONFLICT REPLACE, by which SQLite deletes other rows without a word, "
+                f"{table.fullname} has a constraint with ON CONFLICT REPLACE, by which SQLite deletes other rows silently, "
                 "and their files would stay; leave sqlite_on_conflict_...='REPLACE' out, and look the row up to change it"
             )
             raise UnsupportedRouteError(msg)
@@ -146,7 +146,7 @@ def bind_of(state: ORMExecuteState) -> Engine | Connection:
 
 
 def refuse_conflict_prefix(state: ORMExecuteState, statement: Insert | Update, changes: Sequence[Change]) -> None:
-    """Refuse ``INSERT OR REPLACE`` and its kin: the database deletes or skips rows without a word."""
+    """Refuse ``INSERT OR REPLACE`` and its kin: the database deletes or skips rows silently."""
     dialect = bind_of(state).dialect.name
     prefixes = [str(text) for text, only_for in getattr(statement, "_prefixes", ()) if only_for in {"*", dialect}]
     words = set(" ".join(prefixes).upper().split())
