@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy import (
     JSON,
+    BindParameter,
     Column,
     ColumnElement,
     Connection,
@@ -25,6 +26,7 @@ from sqlalchemy import (
     Text,
     TextClause,
     TypeDecorator,
+    any_,
     bindparam,
     inspect,
     literal_column,
@@ -257,10 +259,11 @@ def _note_owned(named: Named, wanted: Mapping[str, Sequence[Ref]], column: FileC
     readable = 0
     for document in documents:
         path = _path_in(document)
-        readable += path is not None
-        for ref in wanted.get(path or "", ()):
-            _note_owner(named, ref, column, document.get("backend") or document.get("upload_storage"))
-    if value is None or (isinstance(value, dict | list) and readable == (len(value) if isinstance(value, list) else 1)):
+        if path is not None:
+            readable += 1
+            for ref in wanted.get(path, ()):
+                _note_owner(named, ref, column, document.get("backend") or document.get("upload_storage"))
+    if value is None or readable == (len(value) if isinstance(value, list) else 1):
         return
     named.unreadable[column] = named.unreadable.get(column, 0) + 1
     text = (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).replace("\\/", "/")
@@ -410,8 +413,17 @@ def _candidates(dialect: Dialect, column: FileColumn) -> Select[Any]:
         path: ColumnElement[Any] = literal_column(path_expression(dialect, name))
         if dialect.name == "sqlite":  # one row that is no JSON must not hide the others
             rows = rows.where(literal_column(f"json_valid({name})"))
+        if dialect.name == "postgresql":  # one parameter takes a fraction of the time of a thousand
+            return rows.where(path == any_(_names()))
         return rows.where(path.in_(bindparam("paths", expanding=True)))
     return rows.where(_list_condition(dialect, name))
+
+
+def _names() -> BindParameter[Sequence[str]]:
+    """Return ``:paths`` as one array of PostgreSQL's."""
+    from sqlalchemy.dialects.postgresql import ARRAY
+
+    return bindparam("paths", type_=ARRAY(Text))
 
 
 def _name(dialect: Dialect, column: FileColumn) -> str:
@@ -459,10 +471,8 @@ def list_expression(dialect: Dialect, documents: str) -> str:
 
 def _list_condition(dialect: Dialect, name: str) -> ColumnElement[bool] | TextClause:
     if dialect.name == "postgresql":
-        from sqlalchemy.dialects.postgresql import ARRAY
-
         names: ColumnElement[Any] = literal_column(list_expression(dialect, name))
-        return names.bool_op("?|")(bindparam("paths", type_=ARRAY(Text)))
+        return names.bool_op("?|")(_names())
     if dialect.name == "sqlite":
         path = f"CASE member.type WHEN 'object' THEN {path_expression(dialect, 'member.value')} END"
         members = f"json_each(CASE WHEN json_valid({name}) THEN {name} END) AS member"
