@@ -58,7 +58,7 @@ class Audit:
         return {info.path: info.size or 0 for info in self._backend.list()}
 
     def _named(self) -> list[Named]:
-        return [one for engine in self._tables.engines() for one in self._tables.read(engine)]
+        return self._tables.read()
 
     def _findings(self) -> Iterator[Finding]:
         objects, by_path = self._objects(), defaultdict[str, list[Named]](list)

@@ -6,10 +6,11 @@ import contextlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Engine, Table, event, exc, inspect
+from sqlalchemy import Connection, Engine, NullPool, Table, create_engine, event, exc, inspect
 from sqlalchemy.orm import Session
 
 PREFIX: Final = "_zz_"
@@ -72,15 +73,23 @@ class Tables:
         """Yield one engine for each database."""
         yield from {_database(engine): engine for engine in list(self._created)}.values()
 
-    def read(self, engine: Engine) -> list[Named]:
-        """Return what the committed rows of a database name."""
+    def read(self) -> list[Named]:
+        """Return what the committed rows of all databases name."""
         named: list[Named] = []
-        with engine.connect() as connection:
-            for schema in {place.schema for place in self.places(engine)}:
-                there = set(_tables_in(connection, schema))
-                for place in self.places(engine):
-                    if place.schema == schema and place.table in there:
-                        named += read_place(connection, place)
+        files: dict[tuple[str, str], Place] = {}
+        for engine in self.engines():
+            with engine.connect() as connection:
+                for schema in {place.schema for place in self.places(engine)}:
+                    file, there = _file_of(connection, schema), set(_tables_in(connection, schema))
+                    for place in self.places(engine):
+                        if place.schema != schema or place.table not in there:
+                            continue
+                        if file:
+                            files[file, place.table] = Place("", place.table)
+                        else:
+                            named += read_place(connection, place)
+        for (file, _), place in files.items():
+            named += _read_file(file, place)
         return named
 
     def share(self, session: Session) -> None:
@@ -106,6 +115,30 @@ def _tables_in(connection: Connection, schema: str) -> Iterable[str]:
         return inspect(connection).get_table_names(schema or None)
     except exc.SQLAlchemyError:  # SQLite: the schema was a database attached to another connection
         return ()
+
+
+def _file_of(connection: Connection, schema: str) -> str:
+    """Return the file of one of SQLite's schemas; "" in memory and for other databases.
+
+    Engines may name one file in two ways, and a connection may have a file open that a test has removed and made anew.
+    """
+    if connection.dialect.name != "sqlite":
+        return ""
+    cursor = connection.connection.cursor()
+    try:
+        cursor.execute("PRAGMA database_list")
+        return next((file for _, name, file in cursor.fetchall() if name == (schema or "main")), "")
+    finally:
+        cursor.close()
+
+
+def _read_file(file: str, place: Place) -> list[Named]:
+    """Return what the rows of a table in a file of SQLite's name, as somebody sees them who opens it now."""
+    if not Path(file).exists():
+        return []
+    engine = create_engine(f"sqlite:///{file}", poolclass=NullPool)
+    with engine.connect() as connection:
+        return read_place(connection, place) if place.table in _tables_in(connection, "") else []
 
 
 def read_place(connection: Connection, place: Place) -> list[Named]:
