@@ -28,7 +28,20 @@ import hypothesis  # before gc.freeze() below hides from its plugins who holds w
 import pytest
 
 from tests.databases import NAMES, empty_database
-from tests.servers import ServerMissingError, azurite, external_s3, fake_gcs, ftp, mariadb, moto, postgres, samba, seaweedfs, sftp
+from tests.servers import (
+    ServerMissingError,
+    azurite,
+    external_s3,
+    fake_gcs,
+    ftp,
+    mariadb,
+    moto,
+    nginx,
+    postgres,
+    samba,
+    seaweedfs,
+    sftp,
+)
 from tests.servers import chromium as browser
 from tests.servers import gcs_facade as facade
 
@@ -60,6 +73,7 @@ SERVERS = {
     "gcs_server",
     "mariadb_server",
     "moto_server",
+    "public_host",
     "postgres_server",
     "s3_server",
     "sftp_server",
@@ -70,7 +84,7 @@ SERVERS = {
 TIERS = {"thorough": "FILEROW_THOROUGH", "soak": "FILEROW_SOAK"}
 """Marks of tests that run only where an environment variable asks for them."""
 
-_NAMED = re.compile(r"(?<![a-z])(s3|moto|azure|gcs|postgresql|mariadb)(?![a-z:])")
+_NAMED = re.compile(r"(?<![a-z])(s3|moto|azure|gcs|nginx|postgresql|mariadb)(?![a-z:])")
 
 _without_servers: list[str] = []
 
@@ -137,6 +151,13 @@ def s3_server() -> Iterator[S3Server]:
     """A real S3 server that checks what it is asked: SeaweedFS, or the one that the environment names."""
     with _start(external_s3.start if external_s3.is_configured() else seaweedfs.start) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def public_host(s3_server: S3Server) -> Iterator[nginx.Nginx]:
+    """A proxy (nginx) before the S3 server, by another name: the host that clients reach."""
+    with _start(lambda: nginx.start(s3_server.endpoint)) as proxy:
+        yield proxy
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ READS = {
 }
 
 
-@pytest.fixture(params=["s3", "azure", "google", "own"])
+@pytest.fixture(params=["s3", "nginx", "azure", "google", "own"])
 def world(request: pytest.FixtureRequest) -> World:
     return make(request.param, request)
 

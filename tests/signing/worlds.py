@@ -105,6 +105,16 @@ class S3(Wire):
         self.backend = ObstoreBackend("docs", f"s3://{bucket}/{uuid.uuid4().hex}", **s3_options(server))
 
 
+class Proxied(Wire):
+    """SeaweedFS behind nginx, by a name of its own, which the URLs are signed for."""
+
+    def __init__(self, request: pytest.FixtureRequest) -> None:
+        server, bucket = bucket_of(request, "s3_server")
+        public = request.getfixturevalue("public_host").endpoint
+        options = s3_options(server)
+        self.backend = ObstoreBackend("docs", f"s3://{bucket}/{uuid.uuid4().hex}", public_endpoint=public, **options)
+
+
 class Azure(Wire):
     """Azurite. Permission to read is permission for ``HEAD``; what is not part of a shared access signature is ignored."""
 
@@ -220,7 +230,13 @@ class Own(World):
 
 def make(name: str, request: pytest.FixtureRequest) -> World:
     """Return the world of a name."""
-    makers: dict[str, Any] = {"s3": lambda: S3(request), "azure": lambda: Azure(request), "google": Google, "own": Own}
+    makers: dict[str, Any] = {
+        "s3": lambda: S3(request),
+        "nginx": lambda: Proxied(request),
+        "azure": lambda: Azure(request),
+        "google": Google,
+        "own": Own,
+    }
     world: World = makers[name]()
     return world
 

@@ -551,6 +551,20 @@ class FileObject:
             _raise_first(await self._stored_in().delete_async(self._deletable(force=force)))
             self._deleted()
 
+    # -- URLs ----------------------------------------------------------------------------------------------------------
+
+    def url(self) -> str:
+        """Return the permanent URL of a file that everybody may read.
+
+        The backend says where that is, by ``public_url=`` or a template as ``cdn=``. Asks nobody. For other files there is
+        :meth:`sign`.
+
+        Raises:
+            UnsupportedOperationError: The backend is private.
+            FileStateError: The file is not stored yet.
+        """
+        return self._stored_in().url(self._facts.path)
+
     # -- signed URLs ---------------------------------------------------------------------------------------------------
 
     def sign(

@@ -18,6 +18,7 @@ from filerow.exceptions import StorageError, UnsupportedOperationError
 
 if TYPE_CHECKING:
     from filerow.backends._own_urls import OwnUrls
+    from filerow.backends._public import PublicUrls
 
 __all__ = ("Driver",)
 _LIST_BATCH = 500
@@ -31,6 +32,17 @@ class Driver(ABC):
 
     own_urls: OwnUrls | None = None
     """Who signs and checks URLs of our own route, for a store without a server; ``None`` where the store signs by itself."""
+
+    public_endpoint: str | None = None
+    """The scheme and host that signed URLs are made for, where clients reach the store by another name than this process."""
+
+    public_urls: PublicUrls | None = None
+    """Permanent URLs, and a CDN that signs; ``None`` where there are neither. Its :meth:`_sign` hands reads to such a CDN."""
+
+    def _cdn_for(self, request: SignRequest) -> PublicUrls | None:
+        """Return who signs a request in the store's place: the CDN, for reads, where one is set up."""
+        urls = self.public_urls
+        return urls if urls is not None and urls.signs and request.method == "GET" else None
 
     # -- hooks a driver must fill in -----------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from filerow.exceptions import (
     ContentError,
     ObjectNotFoundError,
     StorageError,
+    UnsupportedOperationError,
 )
 
 __all__ = ("Capabilities", "ObjectInfo", "PutOptions", "SignRequest", "StorageBackend", "Unfinished")
@@ -359,6 +360,19 @@ class StorageBackend(Driver):
         self._check_sign(paths, request)
         with self._errors("sign", paths[0] if len(paths) == 1 else ""):
             return await self._sign_async(paths, request)
+
+    def url(self, path: str) -> str:
+        """Return the permanent URL of an object that everybody may read; asks nobody, and expires never.
+
+        Raises:
+            UnsupportedOperationError: The backend is private: it was given neither ``public_url=`` nor a template as ``cdn=``.
+            InvalidPathError: The path could leave the backend.
+        """
+        check_known_path(path, self._key, "url")
+        if self.public_urls is None or not self.public_urls.permanent:
+            msg = "this backend is private: use sign(), or give it public_url= if everybody may read its files"
+            raise UnsupportedOperationError(msg, operation="url", backend=self._key, path=path)
+        return self.public_urls.url(path)
 
     def _check_sign(self, paths: Sequence[str], request: SignRequest) -> None:
         check_request(request, self._key)

@@ -16,6 +16,7 @@ from filerow._buffers import BUFFERS, Buffer
 from filerow._execution.threads import in_thread
 from filerow._tokens import Secret
 from filerow.backends._own_urls import OwnUrls
+from filerow.backends._public import public_urls
 from filerow.backends._types import Capabilities, ObjectInfo, PutOptions
 from filerow.backends.base import StorageBackend
 
@@ -46,14 +47,24 @@ class MemoryBackend(StorageBackend):
         base_url: Where the application has mounted Filerow's file route, with or without scheme and host; ``sign()`` needs it.
         secret: What signs URLs, at least 16 characters, or several for rotation; ``FILEROW_SECRET`` when left out.
         development: Without any secret make a random one, which ends with the process.
+        public_url: The URL of the backend's root, if a web server lets everybody read it; for ``file.url()``.
     """
 
     protocol = "memory"
     capabilities = Capabilities(native_async=True, quick=True, ordered_list=True, keeps_content_type=True)
 
-    def __init__(self, key: str, *, base_url: str | None = None, secret: Secret | None = None, development: bool = False) -> None:
+    def __init__(
+        self,
+        key: str,
+        *,
+        base_url: str | None = None,
+        secret: Secret | None = None,
+        development: bool = False,
+        public_url: str | None = None,
+    ) -> None:
         super().__init__(key)
         self.own_urls = OwnUrls(key, base_url, secret, development=development)
+        self.public_urls = public_urls(key, public_url)
         if base_url is not None:
             self.capabilities = self.capabilities._replace(sign_get=True, sign_put=True)
         self._objects: dict[str, _Stored] = {}

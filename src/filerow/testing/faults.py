@@ -230,6 +230,7 @@ class _FaultyHooks(StorageBackend):
         self.protocol = backend.protocol
         self.capabilities = backend.capabilities
         self.own_urls = backend.own_urls
+        self.public_endpoint, self.public_urls = backend.public_endpoint, backend.public_urls
         self._hanging: set[Future[None]] = set()
         self._hanging_lock = threading.Lock()
 

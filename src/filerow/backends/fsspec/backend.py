@@ -38,6 +38,7 @@ from filerow.backends._foreign import (
     staging_path,
 )
 from filerow.backends._headers import encode_metadata, headers_of
+from filerow.backends._public import CDN, checked_endpoint, moved, public_urls
 from filerow.backends._sign_request import check_bound
 from filerow.backends._types import ObjectInfo, PutOptions, Rewritten, SignRequest, Unfinished
 from filerow.backends.base import StorageBackend
@@ -64,6 +65,7 @@ except ImportError as error:
 _NO_PLACE = "the bucket or container does not exist"
 _RANGE = 4 << 20  # bytes of one range request while streaming
 _WEEK = 7 * 24 * 3600
+_BUCKET = "{bucket}."
 _memory = threading.Lock()  # fsspec's memory filesystem is one dictionary for the process, without a lock of its own
 if hasattr(os, "register_at_fork"):  # absent where there is no fork; a child could wait for ever for a thread that it has not
     os.register_at_fork(before=_memory.acquire, after_in_parent=_memory.release, after_in_child=_memory.release)
@@ -84,11 +86,18 @@ class FSSpecBackend(StorageBackend):
             sftp, ftp or smb.
         conditional_put: ``"disabled"`` where the store knows no conditions: then a path that somebody chose is looked at and
             then written, and of two writers at the same moment both may succeed (``capabilities.exclusive``).
+        public_endpoint: The scheme and host by which clients reach the store of s3fs or adlfs, where this process reaches it by
+            another name: signed URLs are made for it. ``https://{bucket}.example.org`` on S3 addresses the bucket by the host.
+            Nothing is sent to it from here.
+        public_url: The URL of the backend's root (its prefix included), if everybody may read it; for ``file.url()``.
+        cdn: A template for ``file.url()``, ``https://cdn.example.org/{path}``; or an object that signs URLs to read, such as
+            :class:`filerow.backends.cloudfront.CloudFront`, which ``file.sign()`` then goes to.
         **options: Other options of the filesystem: ``secret=``, ``endpoint_url=``, ``token=``, ``connection_string=``, …
 
     Raises:
         ValueError: ``file`` without a prefix, or a prefix with ``..``; a timeout that is no positive number.
         TypeError: Options with a filesystem that is built already.
+        UnsupportedOperationError: ``public_endpoint=`` for a filesystem whose URLs cannot be made for another host.
 
     How create-only works depends on the filesystem. s3fs, gcsfs and adlfs hand it to the store, which decides; ``file`` and
     ``sftp`` take the name exclusively, ``smb`` moves to a free one only; ``memory`` locks. Others only look whether the name is
@@ -109,6 +118,9 @@ class FSSpecBackend(StorageBackend):
         storage_options: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         conditional_put: str | None = None,
+        public_endpoint: str | None = None,
+        public_url: str | None = None,
+        cdn: str | CDN | None = None,
         **options: Any,
     ) -> None:
         super().__init__(key)
@@ -126,6 +138,24 @@ class FSSpecBackend(StorageBackend):
             self.capabilities = self.capabilities._replace(exclusive=False)
         self._bulk = self._flavour.bulk_delete
         self._secrets = secrets_of({**getattr(self.fs, "storage_options", {}), **options})
+        self._outside: tuple[Any, Any] | None = None
+        self._virtual = isinstance(public_endpoint, str) and f"://{_BUCKET}" in public_endpoint and self._flavour.objects
+        if public_endpoint is not None:
+            self.public_endpoint = self._checked_public(public_endpoint)
+        self.public_urls = public_urls(key, public_url, cdn)
+        if self.public_urls is not None and self.public_urls.signs:
+            self.capabilities = self.capabilities._replace(sign_get=True)
+
+    def _checked_public(self, given: str) -> str:
+        if not self._flavour.public_host:
+            text = (
+                f"public_endpoint= cannot be done for fsspec's {self.protocol} filesystem, which signs for its own host or not "
+                "at all; ObstoreBackend does it for S3, Google and Azure"
+            )
+            raise UnsupportedOperationError(text, operation="sign", backend=self._key)
+        if self._virtual and self._flavour.public_host == "signed":
+            given = given.replace(_BUCKET, f"{self._root.partition('/')[0]}.", 1)
+        return checked_endpoint(given, self._key)
 
     def __reduce__(self) -> NoReturn:
         raise not_pickled(self)
@@ -457,6 +487,8 @@ class FSSpecBackend(StorageBackend):
     # -- signing -------------------------------------------------------------------------------------------------------
 
     def _sign(self, paths: Sequence[str], request: SignRequest) -> Sequence[str]:
+        if (cdn := self._cdn_for(request)) is not None:
+            return cdn.sign(paths, request)
         if request.expires_in > _WEEK:
             text = f"expires_in must be 1 to {_WEEK} seconds, not {request.expires_in}"
             raise InvalidOptionError(text, operation="sign", backend=self._key)
@@ -466,7 +498,21 @@ class FSSpecBackend(StorageBackend):
             text = f"{name} cannot sign a {request.method}"
             raise UnsupportedOperationError(text, operation="sign", backend=self._key)
         check_bound(request, self._flavour.binds, name, self._key, "ObstoreBackend may")
-        return [self._flavour.sign(self.fs, self._at(path), request) for path in paths]
+        fs = self._signing_fs()
+        urls = [self._flavour.sign(fs, self._at(path), request) for path in paths]
+        if self.public_endpoint is None or self._flavour.public_host == "signed":
+            return urls
+        return [moved(url, self.public_endpoint) for url in urls]
+
+    def _signing_fs(self) -> Any:
+        """Return the filesystem that signs: another one where clients reach the store by another host."""
+        fs, origin = self.fs, self.public_endpoint
+        if origin is None:
+            return fs
+        if self._outside is None or self._outside[0] is not fs:  # in a forked child that, too, is a new one
+            host = origin.replace(f"://{self._root.partition('/')[0]}.", "://", 1) if self._virtual else origin
+            self._outside = fs, self._flavour.outside(fs, host, virtual=self._virtual)
+        return self._outside[1]
 
     def _upload_headers(self, request: SignRequest) -> Mapping[str, str]:
         return self._flavour.upload_headers(request)

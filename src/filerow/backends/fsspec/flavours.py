@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from importlib import import_module
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from filerow.backends._answers import NO_PLACE, meaning_of_answer
 from filerow.backends._conditions import Conditions, heeded
@@ -45,9 +45,12 @@ class Flavour:
         by_number: Its errors may say what they mean by ``errno`` only.
         misread: Names that the filesystem takes for something else, and so for another object.
         defaults: Options for building one that reads are never stale with.
+        public_host: How its URLs get to another host: ``signed`` for it by a filesystem of its own, or ``moved`` there, where
+            no signature covers the host; empty where neither can be done.
     """
 
     capabilities = Capabilities(ordered_list=True, exclusive=False)
+    public_host: Literal["", "signed", "moved"] = ""
     objects = False
     bulk_delete = False
     exclusive_mode: str | None = None
@@ -139,6 +142,16 @@ class Flavour:
         """Return a URL that binds what is asked, which is among :attr:`binds`."""
         raise NotImplementedError
 
+    def outside(self, fs: Any, origin: str, *, virtual: bool) -> Any:  # noqa: ARG002 - for those that sign the host
+        """Return a filesystem that signs for the host by which clients reach the store, and is asked for nothing else.
+
+        Args:
+            fs: The filesystem of the backend.
+            origin: Scheme and host, without the bucket.
+            virtual: The host begins with the bucket.
+        """
+        return fs
+
     def upload_headers(self, request: SignRequest) -> dict[str, str]:
         """Return what a signed upload must come with besides its type."""
         del request
@@ -223,6 +236,7 @@ class _S3(Flavour):
 
     binds: Bound = {"GET": _ANSWER, "PUT": frozenset({"content_type", "content_length"})}  # noqa: RUF012
     misread = re.compile(r"\?versionId=")
+    public_host = "signed"
     capabilities = Capabilities(ordered_list=True, keeps_content_type=True, sign_get=True, sign_put=True, keeps_metadata=True)
     objects = True
     bulk_delete = True
@@ -266,6 +280,9 @@ class _S3(Flavour):
         if request.content_length is not None:
             bound["ContentLength"] = request.content_length
         return str(fs.url(path, expires=request.expires_in, **bound))
+
+    def outside(self, fs: Any, origin: str, *, virtual: bool) -> Any:
+        return s3fs.on_public_host(fs, origin, virtual=virtual)
 
     def unfinished(self, fs: Any, root: str, prefix: str) -> Iterator[Unfinished]:
         bucket, _, top = root.partition("/")
@@ -353,6 +370,7 @@ class _Azure(Flavour):
 
     binds: Bound = {"GET": _ANSWER}  # noqa: RUF012
     misread = re.compile(r"#\Z|\?versionid=")
+    public_host = "moved"
     capabilities = Capabilities(ordered_list=True, keeps_content_type=True, sign_get=True, keeps_metadata=True)
     objects = True
     defaults: ClassVar[Mapping[str, Any]] = {"use_listings_cache": False}

@@ -11,7 +11,7 @@ from filerow.backends._answers import BUSY_CODES, NO_PLACE, REFUSED_KEYS
 from filerow.backends._conditions import Conditions, Worth, WriteReply
 from filerow.backends.fsspec.answers import code_of, status_of
 
-__all__ = ("UnreadableError", "conditions_of", "delete_many", "is_refusal", "may_list")
+__all__ = ("UnreadableError", "conditions_of", "delete_many", "is_refusal", "may_list", "on_public_host")
 
 _NOT_KNOWN = frozenset({400, 405, 501})
 _BUSY = frozenset({429, 500, 502, 503, 504})
@@ -140,3 +140,22 @@ def may_list(fs: Any, root: str) -> bool:
     except OSError:
         return True
     return True
+
+
+def on_public_host(fs: Any, origin: str, *, virtual: bool) -> Any:
+    """Return an s3fs filesystem like this one that signs for another host, which Signature Version 4 covers.
+
+    Args:
+        fs: An s3fs filesystem.
+        origin: Scheme and host, without the bucket.
+        virtual: The bucket is addressed by the host.
+    """
+    chosen: dict[str, Any] = {**fs.storage_options, "endpoint_url": origin, "asynchronous": False, "skip_instance_cache": True}
+    chosen.pop("loop", None)
+    client: dict[str, Any] = dict(chosen.get("client_kwargs") or {})
+    config: dict[str, Any] = dict(chosen.get("config_kwargs") or {})
+    client.pop("endpoint_url", None)
+    style = {**(config.get("s3") or {}), "addressing_style": "virtual" if virtual else "path"}
+    chosen["client_kwargs"] = client
+    chosen["config_kwargs"] = {"signature_version": "s3v4", **config, "s3": style}
+    return type(fs)(*fs.storage_args, **chosen)

@@ -27,6 +27,7 @@ from filerow._buffers import BUFFERS, Buffer
 from filerow._tokens import Secret
 from filerow.backends._own_urls import OwnUrls
 from filerow.backends._paths import STAGING
+from filerow.backends._public import public_urls
 from filerow.backends._types import Capabilities, ObjectInfo, PutOptions, Unfinished
 from filerow.backends.base import StorageBackend
 from filerow.backends.local.directory import Directory, walk
@@ -90,6 +91,7 @@ class LocalBackend(StorageBackend):
         base_url: Where the application has mounted Filerow's file route, with or without scheme and host; ``sign()`` needs it.
         secret: What signs URLs, at least 16 characters, or several for rotation; ``FILEROW_SECRET`` when left out.
         development: Without any secret make a random one, which ends with the process.
+        public_url: The URL of the backend's root, if a web server lets everybody read it; for ``file.url()``.
 
     Raises:
         StorageError: ``root`` cannot be made or is no directory.
@@ -109,12 +111,14 @@ class LocalBackend(StorageBackend):
         base_url: str | None = None,
         secret: Secret | None = None,
         development: bool = False,
+        public_url: str | None = None,
     ) -> None:
         super().__init__(key)
         if os.path.isabs(key):  # noqa: PTH117 - a path that came as the key is text
             msg = f"the first argument of a LocalBackend is its key, not its root: LocalBackend({os.fspath(root)!r}, {key!r})"
             raise ValueError(msg)
         self.own_urls = OwnUrls(key, base_url, secret, development=development)
+        self.public_urls = public_urls(key, public_url)
         if base_url is not None:
             self.capabilities = self.capabilities._replace(sign_get=True, sign_put=True)
         if not os.fspath(root):

@@ -22,6 +22,7 @@ from obstore import exceptions as native
 
 from filerow._buffers import BUFFERS, Buffer
 from filerow._execution.steps import Call, Steps, run, run_async, run_to_the_end
+from filerow._execution.threads import in_thread
 from filerow.backends._conditions import NO_BULK_DELETE, VERSIONS, Worth, hidden, probe_path
 from filerow.backends._deadlines import seconds_of
 from filerow.backends._foreign import (
@@ -36,10 +37,12 @@ from filerow.backends._foreign import (
     staging_path,
 )
 from filerow.backends._headers import encode_metadata, headers_of
+from filerow.backends._public import CDN, moved, public_urls
 from filerow.backends._types import ObjectInfo, PutOptions, Rewritten, SignRequest, Unfinished
 from filerow.backends.base import StorageBackend
 from filerow.backends.obstore.conditions import conditions_of
 from filerow.backends.obstore.errors import is_refused_key, meaning_of, says_why
+from filerow.backends.obstore.public import public_endpoint_of, public_store
 from filerow.backends.obstore.rewrite import OwnLibrary
 from filerow.backends.obstore.sign import Signer
 from filerow.backends.obstore.store import build_store, enter, kind_of
@@ -67,6 +70,12 @@ class ObstoreBackend(StorageBackend):
             for no longer than this, so each request ends within twice the time. A request has to be sent and answered within
             it: a part of a stream has 5 MiB, content that comes at once up to 32 MiB. A body that is read may take as long as
             bytes flow. ``client_options=`` and ``retry_config=`` win. An obstore store that is given keeps its own limits.
+        public_endpoint: The scheme and host by which clients reach an S3, Google or Azure store, where this process reaches it by
+            another name: signed URLs and direct uploads are made for it. ``https://{bucket}.example.org`` on S3 addresses the
+            bucket by the host. Nothing is sent to it from here.
+        public_url: The URL of the backend's root (its prefix included), if everybody may read it; for ``file.url()``.
+        cdn: A template for ``file.url()``, ``https://cdn.example.org/{path}``; or an object that signs URLs to read, such as
+            :class:`filerow.backends.cloudfront.CloudFront`, which ``file.sign()`` then goes to.
         **options: What obstore's store takes: ``aws_endpoint=``, ``aws_access_key_id=``, ``account_key=``, …, also
             ``config=``, ``client_options=``, ``retry_config=``, ``credential_provider=``. A plain-http endpoint is allowed by
             naming it; the region is ``us-east-1`` unless given here or in the environment. A ``file://`` folder is made when it
@@ -74,6 +83,7 @@ class ObstoreBackend(StorageBackend):
 
     Raises:
         ValueError: The URL or an option is not understood, or the timeout is no positive number.
+        UnsupportedOperationError: ``public_endpoint=`` for a store that signs no URLs.
         TypeError: ``fs`` is neither a URL nor a store, or a store comes with options.
 
     A copy on S3 keeps the headers and refuses a taken target in one request where the store knows ``If-None-Match`` on
@@ -82,7 +92,17 @@ class ObstoreBackend(StorageBackend):
     in 10,000 parts of 5 MiB.
     """
 
-    def __init__(self, key: str, fs: Any, *, timeout: float | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        key: str,
+        fs: Any,
+        *,
+        timeout: float | None = None,
+        public_endpoint: str | None = None,
+        public_url: str | None = None,
+        cdn: str | CDN | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(key)
         if not isinstance(fs, str) and (options or timeout is not None):
             msg = "options belong to the store: pass them where it is built, or give fs as a URL"
@@ -98,7 +118,14 @@ class ObstoreBackend(StorageBackend):
         self._copier = Copier(self._store, self.protocol, self._conditions)
         if self._conditions.is_off:
             self.capabilities = self.capabilities._replace(exclusive=False)
-        self._signer = Signer(self._store, key, self.protocol)
+        self.public_urls = public_urls(key, public_url, cdn)
+        if self.public_urls is not None and self.public_urls.signs:
+            self.capabilities = self.capabilities._replace(sign_get=True)
+        self._signing_store = self._store
+        if public_endpoint is not None:
+            self.public_endpoint = public_endpoint_of(self._store, self.protocol, public_endpoint, key)
+            self._signing_store = public_store(self._store, public_endpoint, self.public_endpoint)
+        self._signer = Signer(self._signing_store, key, self.protocol)
 
     def __reduce__(self) -> NoReturn:
         raise not_pickled(self)
@@ -107,6 +134,11 @@ class ObstoreBackend(StorageBackend):
     def store(self) -> Any:
         """The obstore store, for what Filerow has no word for. Do not log its ``config``: it holds the secrets."""
         return self._store
+
+    @property
+    def signing_store(self) -> Any:
+        """The obstore store that signs URLs: the one on the public endpoint, where there is such. Ask it for nothing else."""
+        return self._signing_store
 
     @property
     def fs(self) -> Any:
@@ -381,12 +413,21 @@ class ObstoreBackend(StorageBackend):
     # -- signing -------------------------------------------------------------------------------------------------------
 
     def _sign(self, paths: Sequence[str], request: SignRequest) -> Sequence[str]:
+        if (cdn := self._cdn_for(request)) is not None:
+            return cdn.sign(paths, request)
         enter("sign", self._key, "")
-        return run(self._signer.steps(paths, request))
+        return self._at_public_host(run(self._signer.steps(paths, request)))
 
     async def _sign_async(self, paths: Sequence[str], request: SignRequest) -> Sequence[str]:
+        if (cdn := self._cdn_for(request)) is not None:
+            return await in_thread(cdn.sign, paths, request)
         enter("sign", self._key, "")
-        return await run_async(self._signer.steps(paths, request))
+        return self._at_public_host(await run_async(self._signer.steps(paths, request)))
+
+    def _at_public_host(self, urls: Sequence[str]) -> Sequence[str]:
+        if self.public_endpoint is None or self.protocol != "az":
+            return urls  # a store on the public host has signed them
+        return [moved(url, self.public_endpoint) for url in urls]  # a shared access signature does not cover the host
 
     def _upload_headers(self, request: SignRequest) -> Mapping[str, str]:
         return self._signer.upload_headers(request)
@@ -427,7 +468,7 @@ def direct_of(backend: StorageBackend) -> S3Direct:
         raise UnsupportedOperationError(msg, operation="sign", backend=backend.key)
     found = _known.get(backend)
     if found is None:
-        found = _known[backend] = S3Direct(backend.key, backend.store, backend.timeout)
+        found = _known[backend] = S3Direct(backend.key, backend.store, backend.timeout, backend.signing_store)
     return found
 
 

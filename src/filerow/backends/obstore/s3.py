@@ -62,19 +62,21 @@ class S3Direct:
         key: The backend's key, for errors.
         store: An ``obstore.store.S3Store``.
         timeout: Seconds that one request may take.
+        signing_store: The store on the host that clients reach; what they are given is signed for it, and nothing is sent to it.
 
     Raises:
         UnsupportedOperationError: botocore is not installed.
     """
 
-    def __init__(self, key: str, store: Any, timeout: float) -> None:
+    def __init__(self, key: str, store: Any, timeout: float, signing_store: Any = None) -> None:
         self._backend = key
         self._store = store
         self._config = dict(self._store.config)
         self._secrets = secrets_of(self._config)
         self._timeout = timeout
         self._session = _session(self._library("botocore.session"))
-        self._fixed: Any = None
+        self._signing_store = store if signing_store is None else signing_store
+        self._fixed: dict[int, Any] = {}
 
     @staticmethod
     def call(function: Callable[..., Any], *args: Any) -> Call:
@@ -93,7 +95,7 @@ class S3Direct:
         conditions: list[Any] = [{name: value} for name, value in fields.items()]
         conditions.append(["content-length-range", bound.size, bound.size])
         expires = bound.expires_in
-        form = self._ask("generate_presigned_post", path, Fields=fields, Conditions=conditions, ExpiresIn=expires)
+        form = self._ask("generate_presigned_post", path, signs=True, Fields=fields, Conditions=conditions, ExpiresIn=expires)
         return str(form["url"]), dict(form["fields"])
 
     def put(self, path: str, bound: Bound) -> tuple[str, dict[str, str]]:
@@ -173,13 +175,23 @@ class S3Direct:
 
     def _presign(self, method: str, path: str, expires_in: int, parameters: dict[str, Any]) -> str:
         named = {"Bucket": self._config["bucket"], "Key": self._name(path), **parameters}
-        return str(self._client().generate_presigned_url(method, Params=named, ExpiresIn=expires_in))
+        return str(self._client(self._signing_store).generate_presigned_url(method, Params=named, ExpiresIn=expires_in))
 
-    def _ask(self, method: str, path: str, *, absent: frozenset[str] | set[str] = frozenset(), **parameters: Any) -> Any:
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        absent: frozenset[str] | set[str] = frozenset(),
+        signs: bool = False,
+        **parameters: Any,
+    ) -> Any:
+        """Ask the store, or have something signed for the host that clients reach; ``None`` for the codes in ``absent``."""
         errors = self._library("botocore.exceptions")
         try:
             named = {"Key": self._name(path)} if path else {}
-            return getattr(self._client(), method)(Bucket=self._config["bucket"], **named, **parameters)
+            client = self._client(self._signing_store if signs else self._store)
+            return getattr(client, method)(Bucket=self._config["bucket"], **named, **parameters)
         except errors.ClientError as error:
             code = error.response.get("Error", {}).get("Code", "")
             if code in absent:
@@ -198,16 +210,16 @@ class S3Direct:
     def _name(self, path: str) -> str:
         return f"{self._store.prefix}/{path}" if self._store.prefix else path
 
-    def _client(self) -> Any:
-        if self._store.credential_provider:  # hands out new credentials as old ones expire
-            return self._made_client()
-        if self._fixed is None:
-            self._fixed = self._made_client()
-        return self._fixed
+    def _client(self, store: Any) -> Any:
+        if store.credential_provider:  # hands out new credentials as old ones expire
+            return self._made_client(store)
+        if id(store) not in self._fixed:
+            self._fixed[id(store)] = self._made_client(store)
+        return self._fixed[id(store)]
 
-    def _made_client(self) -> Any:
-        place = place_of(self._store)
-        key, secret, token = _credentials(self._store, self._config)
+    def _made_client(self, store: Any) -> Any:
+        place = place_of(store)
+        key, secret, token = _credentials(store, self._config)
         with _lock:
             return self._session.create_client(
                 "s3",

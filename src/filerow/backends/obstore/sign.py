@@ -20,8 +20,9 @@ from filerow._execution.threads import in_thread
 from filerow.backends._sign_request import Bound, check_bound, length_range
 from filerow.backends._types import SignRequest
 from filerow.backends.obstore.sign_azure import AzureSigner
-from filerow.backends.obstore.sign_gcs import GCSSigner
+from filerow.backends.obstore.sign_gcs import GOOGLE, GCSSigner
 from filerow.backends.obstore.sign_s3 import S3Signer
+from filerow.backends.obstore.store import endpoint_of
 from filerow.exceptions import InvalidOptionError, StorageError, UnsupportedOperationError
 
 __all__ = ("Signer",)
@@ -104,6 +105,8 @@ class Signer:
         self._protocol = protocol
         self._cloud = _CLOUDS.get(protocol)
         self._signer: _SignsOne | None = None
+        self._misnamed = protocol == "gs" and endpoint_of(store) not in {"", GOOGLE}
+        """obstore signs for Google's own host, whatever the URL's is."""
 
     def steps(self, paths: Sequence[str], request: SignRequest) -> Steps[Sequence[str]]:
         """Return a URL per path, in order; many cost one native call.
@@ -116,7 +119,7 @@ class Signer:
         plain = request[2:7] == _NOTHING
         if not plain:
             check_bound(request, cloud.bound, cloud.name, self._backend, cloud.hint if request.method == "PUT" else "")
-        native = plain and not (cloud.misread and any(map(cloud.misread.search, self._names(paths))))
+        native = plain and not self._misnamed and not (cloud.misread and any(map(cloud.misread.search, self._names(paths))))
         if not native or (request.create_only and cloud.creates):
             try:
                 # in_thread: the library may ask the network for credentials, and is slow to import the first time
@@ -169,8 +172,8 @@ class Signer:
                 self._signer = cloud.signer(self._store)
             except ImportError as error:
                 msg = (
-                    "binding a disposition, a type, a length or a time into a URL, and on Azure signing a path that is not plain "
-                    f"ASCII, needs the extra 'filerow[{cloud.extra}]'"
+                    "binding a disposition, a type, a length or a time into a URL, on Azure signing a path that is not plain "
+                    f"ASCII, and on Google signing for another host than Google's, needs the extra 'filerow[{cloud.extra}]'"
                 )
                 raise self._unsupported(msg) from error
         return [self._signer.sign(path, request) for path in paths]

@@ -23,7 +23,7 @@ from filerow.exceptions import UnsupportedOperationError
 __all__ = ("GCSSigner", "gcs_base", "gcs_key")
 
 _ALGORITHM = "GOOG4-RSA-SHA256"
-_CLOUD = "https://storage.googleapis.com"
+GOOGLE = "https://storage.googleapis.com"
 
 
 class GCSSigner:
@@ -73,7 +73,7 @@ class GCSSigner:
 
 def gcs_base(store: Any, key: Mapping[str, Any]) -> str:
     """Return the URL of the service: the store's, the key's, or Google's own."""
-    return (endpoint_of(store) or str(key.get("gcs_base_url") or _CLOUD)).rstrip("/")
+    return (endpoint_of(store) or str(key.get("gcs_base_url") or GOOGLE)).rstrip("/")
 
 
 def gcs_key(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,70 @@
+"""A second store on the host by which clients reach the first one; it signs, and is never asked for anything else.
+
+Signature Version 4 covers the host, so a URL that was signed for one host is refused on another. What a service on the public
+host answers to is a matter of its name alone: the second store has the credentials, the region and the prefix of the first.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from obstore.store import GCSStore, S3Store
+
+from filerow.backends._public import checked_endpoint
+from filerow.exceptions import UnsupportedOperationError
+
+__all__ = ("public_endpoint_of", "public_store")
+
+_BUCKET = "{bucket}."
+
+
+def public_endpoint_of(store: Any, protocol: str, given: str, backend: str) -> str:
+    """Return the origin by which clients reach a store.
+
+    Args:
+        store: An obstore store.
+        protocol: The store's kind.
+        given: What the application says; see :func:`checked_endpoint`. On S3 ``https://{bucket}.files.example.org`` addresses
+            the bucket by the host.
+        backend: The backend's key, for errors.
+
+    Raises:
+        ValueError: It is not a scheme and a host.
+        UnsupportedOperationError: The store signs no URLs.
+    """
+    if protocol not in {"s3", "gs", "az"}:
+        msg = f"public_endpoint= is for URLs that a store signs, and a {protocol} store signs none"
+        raise UnsupportedOperationError(msg, operation="sign", backend=backend)
+    if protocol == "s3" and isinstance(given, str) and f"://{_BUCKET}" in given:
+        given = given.replace(_BUCKET, f"{store.config['bucket']}.", 1)
+    return checked_endpoint(given, backend)
+
+
+def public_store(store: Any, given: str, origin: str) -> Any:
+    """Return a store that signs for the public host: another one, or this one where signatures do not cover the host.
+
+    Args:
+        store: An obstore store.
+        given: What the application says.
+        origin: The origin that it means.
+    """
+    client = {**(store.client_options or {}), **({"allow_http": True} if origin.startswith("http://") else {})}
+    common: dict[str, Any] = {
+        "prefix": store.prefix,
+        "client_options": client or None,
+        "retry_config": store.retry_config,
+        "credential_provider": store.credential_provider,
+    }
+    if isinstance(store, S3Store):
+        virtual = f"://{_BUCKET}" in given or _names_bucket(store, origin)
+        place: dict[str, Any] = {"endpoint": origin, "virtual_hosted_style_request": str(virtual).lower()}
+        return S3Store(config={**store.config, **place}, **common)  # type: ignore[arg-type]
+    if isinstance(store, GCSStore):
+        return GCSStore(config={**store.config, "base_url": origin}, **common)
+    return store
+
+
+def _names_bucket(store: Any, origin: str) -> bool:
+    """Return True if a store addresses its bucket by the host, and the public host begins with the bucket, too."""
+    virtual = str(store.config.get("virtual_hosted_style_request", "")).lower() == "true"
+    return virtual and origin.partition("://")[2].startswith(f"{store.config['bucket']}.")
