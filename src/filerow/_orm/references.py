@@ -41,7 +41,7 @@ from filerow._document import located_in
 from filerow._orm.column import StoredObject
 from filerow._orm.ownership import Ref
 from filerow._orm.schemas import schema_of, statement_options
-from filerow._paths import folders_of, is_generated
+from filerow._paths import STAGING, folders_of, is_generated
 from filerow._registry import storages
 from filerow.exceptions import DocumentError
 
@@ -52,6 +52,7 @@ __all__ = (
     "decoded",
     "documents_in",
     "file_columns",
+    "first_path",
     "has_ours",
     "list_expression",
     "named_by_rows",
@@ -65,7 +66,11 @@ __all__ = (
 )
 
 LEGACY_KEYS = ("file_id", "path", "filename")
-"""Where a document names its path, in the order in which to look: sqlalchemy-file's, ours, Advanced Alchemy's."""
+"""Where a document names its path, in the order in which to look: sqlalchemy-file's, ours, Advanced Alchemy's.
+
+One with a version is ours, of whatever release, and names it as ``path`` only: its filename is for people. What is no text, or
+is empty, names nothing.
+"""
 
 _ASKED_BY_PATH = frozenset({"postgresql", "sqlite", "mysql", "mariadb"})
 """Databases whose SQL for a document's path is known; of others every document is read."""
@@ -188,13 +193,33 @@ def path_expression(dialect: Dialect, document: str) -> str:
         dialect: Decides the SQL: PostgreSQL, SQLite, MySQL or MariaDB.
         document: SQL for the document, such as a quoted column's name.
     """
-    if dialect.name == "postgresql":
-        found = [f"({document} ->> '{key}')" for key in LEGACY_KEYS]
-    elif dialect.name == "sqlite":
-        found = [f"json_extract({document}, '$.{key}')" for key in LEGACY_KEYS]
-    else:
-        found = [f"json_unquote(json_extract({document}, '$.{key}'))" for key in LEGACY_KEYS]
+    return first_path({key: _text_at(dialect, document, key) for key in LEGACY_KEYS}, _has_version(dialect, document))
+
+
+def first_path(texts: Mapping[str, str], has_version: str) -> str:
+    """Return SQL for the path that a document names, from SQL for its texts by key and for whether it has a version."""
+    found = [text if key == "path" else f"CASE WHEN NOT ({has_version}) THEN {text} END" for key, text in texts.items()]
     return f"coalesce({', '.join(found)})"
+
+
+def _text_at(dialect: Dialect, document: str, key: str) -> str:
+    """Return SQL for a value of a document; NULL for what is no text, or is empty."""
+    if dialect.name == "postgresql":
+        kind, name, value = f"jsonb_typeof(CAST({document} AS jsonb) -> '{key}')", "string", f"{document} ->> '{key}'"
+    elif dialect.name == "sqlite":
+        kind, name, value = f"json_type({document}, '$.{key}')", "text", f"json_extract({document}, '$.{key}')"
+    else:
+        found = f"json_extract({document}, '$.{key}')"
+        kind, name, value = f"json_type({found})", "STRING", f"json_unquote({found})"
+    return f"CASE {kind} WHEN '{name}' THEN nullif({value}, '') END"
+
+
+def _has_version(dialect: Dialect, document: str) -> str:
+    if dialect.name == "postgresql":
+        return f"({document} ->> 'v') IS NOT NULL"
+    if dialect.name == "sqlite":
+        return f"json_extract({document}, '$.v') IS NOT NULL"
+    return f"coalesce(json_type(json_extract({document}, '$.v')), 'NULL') <> 'NULL'"
 
 
 @dataclass(slots=True)
@@ -223,6 +248,11 @@ class Named:
     def unreadable_columns(self) -> dict[str, int]:
         """How many documents cannot be read, by the column's name."""
         return {column.name: count for column, count in self.unreadable.items()}
+
+    @property
+    def unreadable_tables(self) -> set[str]:
+        """The names of the tables with such documents, without their schemas."""
+        return {column.table.name for column in self.unreadable}
 
     @property
     def kept(self) -> set[Ref]:
@@ -283,20 +313,18 @@ def _note_owner(named: Named, ref: Ref, column: FileColumn, key: object) -> None
 
 
 def _note_doubtful(named: Named, wanted: Mapping[str, Sequence[Ref]]) -> None:
-    """Keep what may belong to a row that cannot be read: all of its table's objects, and all whose paths say nothing."""
-    folders = tuple(f"{folders_of(column.table.name, column.column.name)[0].partition('/')[0]}/" for column in named.unreadable)
-    for path, those in wanted.items() if folders else ():
-        if path.startswith(folders) or not is_generated(path):
+    """Keep what may belong to a row that cannot be read: its table's objects, and those whose paths say no table."""
+    tables = tuple(f"{folders_of(column.table.name, column.column.name)[0].partition('/')[0]}/" for column in named.unreadable)
+    for path, those in wanted.items() if tables else ():
+        if path.startswith((*tables, f"{STAGING}/")) or not is_generated(path):
             named.doubtful.update(ref for ref in those if ref not in named.refs)
 
 
 def _path_in(document: Mapping[str, Any]) -> str | None:
     """Return the path that a document names, of whatever version it is."""
-    for key in LEGACY_KEYS:
-        found = document.get(key)
-        if found is not None:
-            return found if isinstance(found, str) and found else None
-    return None
+    keys = LEGACY_KEYS if document.get("v") is None else ("path",)
+    texts = (document.get(key) for key in keys)
+    return next((found for found in texts if isinstance(found, str) and found), None)
 
 
 def taken(connection: Connection, columns: Iterable[Column[Any]], refs: Iterable[Ref]) -> set[Ref]:
@@ -443,7 +471,9 @@ def odd_expression(dialect: Dialect, document: str, *, multiple: bool) -> str:
     """
     if dialect.name == "postgresql":
         value = f"CAST({document} AS jsonb)"
-        unnamed = " && ".join(f'!(@.{key}.type() == "string")' for key in LEGACY_KEYS)
+        names = {key: f'(@.{key}.type() == "string" && @.{key} != "")' for key in LEGACY_KEYS}
+        others = " || ".join(found for key, found in names.items() if key != "path")
+        unnamed = f'@.type() != "object" || !{names["path"]} && (exists(@.v ? (@ != null)) || !({others}))'
         odd = f"jsonb_path_exists({value}, '$[*] ? ({unnamed})')" if multiple else f"{path_expression(dialect, document)} IS NULL"
         return f"{document} IS NOT NULL AND CAST({document} AS text) <> 'null' AND {odd}"
     if dialect.name == "sqlite":
@@ -456,8 +486,8 @@ def odd_expression(dialect: Dialect, document: str, *, multiple: bool) -> str:
         return f"{document} IS NOT NULL AND {document} <> 'null' AND ({odd})"
     odd = f"{path_expression(dialect, document)} IS NULL"
     if multiple:
-        paths = ", ".join(f"{key} VARCHAR(1024) PATH '$.{key}'" for key in LEGACY_KEYS)
-        members = f"JSON_TABLE({document}, '$[*]' COLUMNS ({paths})) AS member WHERE coalesce({', '.join(LEGACY_KEYS)}) IS NULL"
+        member = f"JSON_TABLE({document}, '$[*]' COLUMNS (document JSON PATH '$')) AS member"
+        members = f"{member} WHERE {path_expression(dialect, 'member.document')} IS NULL"
         odd = f"json_type({document}) <> 'ARRAY' OR EXISTS (SELECT 1 FROM {members})"  # noqa: S608 - our own words
     return f"{document} IS NOT NULL AND json_type({document}) <> 'NULL' AND ({odd})"
 
@@ -477,7 +507,7 @@ def _list_condition(dialect: Dialect, name: str) -> ColumnElement[bool] | TextCl
         path = f"CASE member.type WHEN 'object' THEN {path_expression(dialect, 'member.value')} END"
         members = f"json_each(CASE WHEN json_valid({name}) THEN {name} END) AS member"
     else:
-        paths = ", ".join(f"{key} VARCHAR(1024) PATH '$.{key}'" for key in LEGACY_KEYS)
-        path, members = f"coalesce({', '.join(LEGACY_KEYS)})", f"JSON_TABLE({name}, '$[*]' COLUMNS ({paths})) AS member"
+        path = path_expression(dialect, "member.document")
+        members = f"JSON_TABLE({name}, '$[*]' COLUMNS (document JSON PATH '$')) AS member"
     condition = f"EXISTS (SELECT 1 FROM {members} WHERE {path} IN :paths)"  # noqa: S608 - quoted names and our own words
     return text(condition.replace(name, name.replace(":", "\\:"))).bindparams(bindparam("paths", expanding=True))

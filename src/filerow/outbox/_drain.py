@@ -16,7 +16,7 @@ import os
 import random
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -502,7 +502,10 @@ def leased(settings: OutboxSettings, connection: Connection, found: Sequence[Tom
     if not ours:
         return Lease([], 0)
     named_by_rows = census.named([Ref(one.backend, one.path) for one in ours], connection)
-    unsure = [one for one in ours if Ref(one.backend, one.path) in named_by_rows.doubtful]
+    unreadable = named_by_rows.unreadable_tables
+    doubted = {Ref(one.backend, one.path) for one in ours if (one.table_name or "").rpartition(".")[2] in unreadable}
+    doubted = named_by_rows.doubtful | (doubted - named_by_rows.refs)  # the table may have been renamed since
+    unsure = [one for one in ours if Ref(one.backend, one.path) in doubted]
     _leave(settings, connection, unsure)
     newest = _newest(settings, connection, ours)
     kept: list[Tombstone] = []
@@ -511,7 +514,7 @@ def leased(settings: OutboxSettings, connection: Connection, found: Sequence[Tom
     taken_back = 0
     for one in ours:
         ref = Ref(one.backend, one.path)
-        if ref in named_by_rows.doubtful:
+        if ref in doubted:
             continue
         if ref in named_by_rows.refs:
             taken_back += 1
@@ -551,7 +554,7 @@ def _marked(settings: OutboxSettings, connection: Connection, found: Sequence[To
             for one in found
             if connection.execute(change.where(table.c.id == one.id, table.c.attempts == one.attempts)).rowcount == 1
         ]
-    return [Tombstone(one.id, one.backend, one.path, one.attempts + 1, one.dropped_at) for one in won]
+    return [replace(one, attempts=one.attempts + 1) for one in won]
 
 
 def _newest(settings: OutboxSettings, connection: Connection, ours: Sequence[Tombstone]) -> dict[Ref, int]:

@@ -57,6 +57,7 @@ class Tombstone:
         path: The path in it.
         attempts: How often its deletion has begun; from the first on, the object may be gone.
         dropped_at: When it lost its row: seconds since the Unix epoch, by the database's clock.
+        table_name: The table of that row, with its schema; ``None`` where nobody knows.
     """
 
     id: int
@@ -64,6 +65,7 @@ class Tombstone:
     path: str
     attempts: int
     dropped_at: float
+    table_name: str | None
 
 
 def make_table(metadata: MetaData, name: str) -> Table:

@@ -142,6 +142,7 @@ class _Sweep:
     def __init__(self, metadata: MetaData, engine: Engine, options: SweepOptions) -> None:
         self._engine = engine
         self._census = Census(metadata, engine, options.get("also", ()))
+        self._tables = {column.table.name for models, _ in self._census.databases for column in file_columns(models)}
         self._outbox = outbox_of(metadata)
         self._delete = options.get("delete", False)
         self._allow_many = options.get("allow_many", False)
@@ -251,21 +252,23 @@ class _Sweep:
         return in_pages(self._listing(folder.backend, folder.path), self._batch)
 
     def _orphans(self, folder: Folder, old: Old, listed: int) -> Found:
-        unowned = self._unowned(folder.backend, list(old.paths))
+        unowned = self._unowned(folder, list(old.paths))
         for count in (self._count(folder), self._total):
             count.listed += listed
             count.judged += len(old.paths)
             count.orphans += len(unowned)
         return {path: old.paths[path] for path in unowned}
 
-    def _unowned(self, backend: str, paths: Sequence[str]) -> list[str]:
-        """Return the paths that no row and no tombstone names, as of one moment."""
+    def _unowned(self, folder: Folder, paths: Sequence[str]) -> list[str]:
+        """Return the paths in a folder that no row and no tombstone names, as of one moment."""
         if not paths:
             return []
         with snapshot(self._engine) as connection:
-            named = self._census.named([Ref(backend, path) for path in paths], connection)
+            named = self._census.named([Ref(folder.backend, path) for path in paths], connection)
         noted = {path for metadata, engine in self._census.databases for path in _noted(metadata, engine, paths)}
         self._doubts.append((named.unreadable_columns, named.strange))
+        if named.unreadable and not self._tables.intersection(owner.table for owner in folder.owners):
+            return []  # of a former name, so it may be of any row
         kept = {ref.path for ref in named.kept} | noted
         return [path for path in paths if path not in kept]
 
@@ -279,7 +282,7 @@ class _Sweep:
         if not self._deletes(folder):
             return self._tell(folder, found), self._limits.now
         # Asked again: a row may have got one of them meanwhile, a file that was saved two days ago for instance.
-        certain = self._unowned(folder.backend, list(found))
+        certain = self._unowned(folder, list(found))
         failed = call(backend.delete, backend.delete_async, certain) if certain else {}
         count.changed += len(certain) - len(failed)
         findings = [orphan(folder, path, found[path][1], error=failed.get(path), fixed=path not in failed) for path in certain]

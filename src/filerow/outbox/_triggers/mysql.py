@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from sqlalchemy import Connection, bindparam, text
 from sqlalchemy.engine import Dialect
 
-from filerow._orm.references import LEGACY_KEYS
+from filerow._orm.references import LEGACY_KEYS, first_path
 from filerow.outbox._table import NOW
 from filerow.outbox._triggers.spec import (
     LONGEST_BACKEND,
@@ -94,7 +94,8 @@ def _changed(columns: Iterable[str]) -> str:
 
 _ROOM = dict.fromkeys(("backend", "upload_storage"), LONGEST_BACKEND) | dict.fromkeys(LEGACY_KEYS, LONGEST_PATH)
 # JSON_TABLE cuts what is too long; with room for one more character that can be told
-_READ = ", ".join(f"`{key}` VARCHAR({room + 1}) {_EXACT} PATH '$.{key}'" for key, room in _ROOM.items())
+_TEXTS = ", ".join(f"`{key}` VARCHAR({room + 1}) {_EXACT} PATH '$.{key}'" for key, room in _ROOM.items())
+_READ = f"{_TEXTS}, v VARCHAR(9) PATH '$.v'"
 
 
 def _backend(alias: str) -> str:
@@ -102,7 +103,7 @@ def _backend(alias: str) -> str:
 
 
 def _path(alias: str) -> str:
-    return f"coalesce({', '.join(f'{alias}.{key}' for key in LEGACY_KEYS)})"
+    return first_path({key: f"nullif({alias}.{key}, '')" for key in LEGACY_KEYS}, f"{alias}.v IS NOT NULL")
 
 
 def _objects(value: str, alias: str, *, multiple: bool) -> str:

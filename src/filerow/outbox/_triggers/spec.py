@@ -34,7 +34,7 @@ __all__ = (
 
 Kind = Literal["insert", "update", "delete", "truncate", "index"]
 
-CURRENT_VERSION = 1
+CURRENT_VERSION = 2
 """Of the triggers' SQL: whoever changes it counts up, so that an older release leaves newer triggers alone."""
 
 REFUSED = "filerow: the object is being deleted and cannot be given to a row again"
