@@ -34,7 +34,8 @@ RANKS: list[set[str]] = [
 # What users import. Everything else is ours to move.
 PUBLIC = {
     "",
-    "backends", "backends.base", "backends.fsspec", "backends.local", "backends.memory", "backends.obstore",
+    "backends", "backends.base", "backends.cloudfront", "backends.fsspec", "backends.local", "backends.memory",
+    "backends.obstore",
     "cli",
     "direct",
     "exceptions",

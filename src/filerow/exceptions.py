@@ -93,7 +93,7 @@ class StorageError(FilerowError):
 
     Args:
         message: What went wrong and what to do about it.
-        operation: The operation that failed: ``put``, ``read``, ``head``, ``delete``, ``copy``, ``list``, ``sign``.
+        operation: The operation that failed: ``put``, ``read``, ``head``, ``delete``, ``copy``, ``list``, ``sign``, ``url``.
         backend: The key of the backend.
         path: The path of the object inside the backend; empty when the operation has none.
     """

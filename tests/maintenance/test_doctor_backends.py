@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,10 +23,12 @@ from filerow.exceptions import StoragePermissionError
 from filerow.maintenance import Finding, doctor, sweep
 from filerow.testing.faults import Fault, FaultyBackend
 from tests.databases import EmptyDatabase
+from tests.direct.site import Site
 from tests.maintenance.clinic import Models, engine_of, models
-from tests.servers import seaweedfs
+from tests.servers import nginx, seaweedfs
 from tests.servers._s3 import S3Server
 from tests.servers.azurite import AzuriteServer
+from tests.servers.nginx import Nginx
 
 
 @pytest.fixture(autouse=True)
@@ -362,3 +365,67 @@ def test_s3_is_asked_for_what_it_lets_credentials_and_browsers_do(
     storages.unregister_backend("docs")
     storages.register_backend(s3(s3_server, bucket, reader=True))
     assert set(healthy.found()) == {"cannot-write"}
+
+
+# -- as clients see it -----------------------------------------------------------------------------------------------------
+
+
+def outside(server: S3Server, bucket: str, **options: str) -> ObstoreBackend:
+    keys = {"aws_access_key_id": server.access_key, "aws_secret_access_key": server.secret_key}
+    return ObstoreBackend("docs", f"s3://{bucket}/papers", aws_endpoint=server.endpoint, **keys, **options)
+
+
+@pytest.mark.servers
+def test_the_public_host_is_asked_as_a_client_asks(
+    tables: Callable[..., Models], s3_server: S3Server, public_host: Nginx
+) -> None:
+    healthy, bucket = tables(), s3_server.make_bucket()
+
+    def codes(endpoint: str) -> list[tuple[str, str]]:
+        storages.clear_backends()
+        storages.register_backend(outside(s3_server, bucket, public_endpoint=endpoint))
+        return codes_of(healthy.found())
+
+    assert codes(public_host.endpoint) == []
+    assert codes("http://localhost:9") == [("public-unreachable", "info")]
+    with nginx.start(s3_server.endpoint, keeps_host=False) as proxy:
+        assert codes(proxy.endpoint) == [("public-endpoint", "error")]
+        assert "proxy_set_header Host" in healthy.found()["public-endpoint"].advice
+    with Site() as other:
+        assert codes(other.url) == [("public-endpoint", "error")]
+        assert "does not lead to what was written" in healthy.found()["public-endpoint"].message
+
+
+@pytest.mark.servers
+def test_backends_that_differ_in_the_public_host_alone_are_one_place(
+    tables: Callable[..., Models], s3_server: S3Server, public_host: Nginx
+) -> None:
+    bucket = s3_server.make_bucket()
+    storages.register_backend(outside(s3_server, bucket))
+    options = {"aws_access_key_id": s3_server.access_key, "aws_secret_access_key": s3_server.secret_key}
+    place = {"aws_endpoint": s3_server.endpoint, "public_endpoint": public_host.endpoint}
+    storages.register_backend(ObstoreBackend("again", f"s3://{bucket}/papers", **place, **options))
+    found = tables().found()
+    assert codes_of(found) == [("same-place", "error")]
+    assert "'docs' and 'again'" in found["same-place"].message
+
+
+@pytest.mark.servers
+def test_permanent_urls_are_asked_as_everybody_asks(tables: Callable[..., Models], s3_server: S3Server) -> None:
+    healthy, bucket = tables(), s3_server.make_bucket()
+
+    def codes(base: str) -> list[tuple[str, str]]:
+        storages.clear_backends()
+        storages.register_backend(outside(s3_server, bucket, public_url=base))
+        return codes_of(healthy.found())
+
+    base = f"{s3_server.endpoint}/{bucket}/papers"
+    assert codes(base) == [("public-url", "error")]  # private
+    statement = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{bucket}/*"}
+    s3_server.client.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+    assert codes(base) == [("public-override", "warning")]
+    assert codes(f"{s3_server.endpoint}/{bucket}") == [("public-url", "error")]  # without the prefix
+    assert codes("http://localhost:9/papers") == [("public-unreachable", "info")]
+    assert codes("/media") == []
+    with nginx.start(s3_server.endpoint, keeps_query=False) as proxy:
+        assert codes(f"{proxy.endpoint}/{bucket}/papers") == []

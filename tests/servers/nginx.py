@@ -53,6 +53,7 @@ http {{
         ssl_certificate {folder}/certificate.pem;
         ssl_certificate_key {folder}/key.pem;
         location / {{
+            {query}
             proxy_pass {store};
             proxy_http_version 1.1;
             proxy_set_header Host {passed};
@@ -97,12 +98,13 @@ class Nginx(RunningServer):
         return ssl.create_default_context(cafile=str(self.process.folder / "certificate.pem"))
 
 
-def start(store: str, *, keeps_host: bool = True) -> Nginx:
+def start(store: str, *, keeps_host: bool = True, keeps_query: bool = True) -> Nginx:
     """Start a proxy.
 
     Args:
         store: The endpoint of the store.
         keeps_host: Pass on the ``Host`` that clients have asked for, without which no signature fits.
+        keeps_query: Pass on the query, which a store may take for orders even from those who have signed nothing.
 
     Raises:
         ServerMissingError: nginx is not installed.
@@ -114,17 +116,15 @@ def start(store: str, *, keeps_host: bool = True) -> Nginx:
     _certify(process.folder)
     user = "user root;" if os.geteuid() == 0 else ""
     passed = "$http_host" if keeps_host else "$proxy_host"
+    query = "" if keeps_query else "set $args '';"
+    told = {"folder": process.folder, "host": HOST, "store": store, "user": user, "passed": passed, "query": query}
     port = 0
 
     def attempt() -> bool:
         nonlocal port
         port = free_ports(2)
         configuration = process.folder / "nginx.conf"
-        configuration.write_text(
-            _CONFIGURATION.format(
-                folder=process.folder, host=HOST, port=port, secure_port=port + 1, store=store, user=user, passed=passed
-            )
-        )
+        configuration.write_text(_CONFIGURATION.format(port=port, secure_port=port + 1, **told))
         process.spawn([program, "-c", str(configuration), "-p", str(process.folder), "-e", "stderr"])
         return process.wait_until(lambda: accepts_connections(port))
 

@@ -179,13 +179,14 @@ def checked_base(given: object, option: str, backend: str, *, relative: bool = T
         raise TypeError(msg)
     rooted = relative and given.startswith("/") and not given.startswith("//")
     try:
-        _read(f"http://host{given}" if rooted else given)
+        parts, _ = _read(f"http://host{given}" if rooted else given)
     except ValueError as error:
         examples = "'https://media.example.org/docs'" + (" or '/media'" if relative else "")
-        where = f" of backend {backend!r}" if backend else ""
-        msg = f"{option}{where}: {_shown(given)!r} {error}; write the URL of the backend's root, such as {examples}"
+        where = f"{option} of backend {backend!r}" if backend else option
+        msg = f"{where}: {_shown(given)!r} {error}; write the URL of the backend's root, such as {examples}"
         raise ValueError(msg) from None
-    return given.rstrip("/")
+    path = parts.path.rstrip("/")
+    return path if rooted else f"{parts.scheme}://{parts.netloc.lower()}{path}"
 
 
 def _parted(template: str, backend: str) -> tuple[str, str]:

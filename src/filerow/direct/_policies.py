@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from filerow._execution.steps import Call, Steps
-from filerow._presentation import present
+from filerow._media_types import OCTET_STREAM
+from filerow._presentation import is_shown, present
 from filerow.backends._types import SignRequest
 from filerow.backends.base import StorageBackend
 from filerow.direct._claims import Claim, missing_of
@@ -19,6 +20,10 @@ S3Method: TypeAlias = Literal["POST", "PUT"]
 
 _LADDER: tuple[tuple[str, ...], ...] = (("content_type", "content_length"), ("content_type",), ())
 """What a signed PUT is asked to bind, the most first; not every store can, and redeeming the claim checks all of it anyway."""
+
+
+_TYPED = tuple(names for names in _LADDER if "content_type" in names)
+"""The same where everybody may open an upload: one of any type could be a page."""
 
 
 class TicketPart(NamedTuple):
@@ -113,9 +118,11 @@ def ticket_steps(backend: StorageBackend, claim: Claim, token: str, s3_method: S
 def _signed_steps(backend: StorageBackend, claim: Claim, seconds: int) -> Steps[tuple[str, dict[str, str]]]:
     """Return URL and headers of a PUT that binds as much as the backend can."""
     refused: UnsupportedOperationError | None = None
-    kind = present(claim.content_type, claim.filename).content_type
+    kind, ladder = present(claim.content_type, claim.filename).content_type, _LADDER
+    if backend.public_urls is not None:  # everybody may open what is uploaded, before anybody has looked at it
+        kind, ladder = kind if is_shown(kind) else OCTET_STREAM, _TYPED
     values: dict[str, Any] = {"content_type": kind, "content_length": claim.size}
-    for names in _LADDER:
+    for names in ladder:
         request = SignRequest("PUT", seconds, create_only=True)._replace(**{name: values[name] for name in names})
         try:
             url = yield Call(backend.sign, backend.sign_async, (claim.path, request), {})
@@ -124,6 +131,12 @@ def _signed_steps(backend: StorageBackend, claim: Claim, seconds: int) -> Steps[
         else:
             return url, {"Content-Type": kind, **backend.upload_headers(request)}
     assert refused is not None  # noqa: S101 - the ladder has steps
+    if ladder is _TYPED:
+        msg = (
+            "its files have public URLs, and the store holds no upload to a content type, so a client could publish a page; let "
+            f"clients upload to a backend without public_url= and cdn= ({refused.message})"
+        )
+        raise UnsupportedOperationError(msg, operation="sign", backend=backend.key, path=claim.path)
     raise refused
 
 

@@ -20,6 +20,7 @@ from filerow._tokens import resolve_keys
 from filerow.backends.base import ObjectInfo, PutOptions, SignRequest, StorageBackend
 from filerow.exceptions import BackendNotFoundError, FilerowError, SecretError, StorageError, StoragePermissionError
 from filerow.maintenance._doctor.database import skew_findings
+from filerow.maintenance._doctor.public import public_findings
 from filerow.maintenance._doctor.secrets import key_findings, secret_findings
 from filerow.maintenance._doctor.stores import part_findings, store_findings
 from filerow.maintenance._report import Finding
@@ -30,6 +31,7 @@ __all__ = ("backend_checks",)
 _CONTENT = b"Filerow's doctor was here."
 _MADE_UP = "https://filerow-doctor.example"
 _SECONDS = 10.0
+_NO_ANSWER = "no answer"
 _AT_WORK = 3600.0
 """Seconds after which a probe is not that of a doctor who is at work."""
 
@@ -86,6 +88,7 @@ def _tried(backend: StorageBackend, path: str) -> Generator[Finding, None, bool]
     yield from _reads(backend, path, before)
     yield from _lists(backend, path)
     yield from _shared(backend, path)
+    yield from public_findings(backend, path, _CONTENT)
     return True
 
 
@@ -214,7 +217,8 @@ def _direct(key: str, origin: str) -> Iterator[Finding]:
     for method in ("POST", "PUT") if backend.protocol == "s3" else ("PUT",):
         answer = call(_preflight, _preflight_async, url, method, origin or _MADE_UP)
         if answer is not None:
-            yield _cors(key, method, origin, answer)
+            if backend.public_endpoint is None or not answer.startswith(_NO_ANSWER):  # told of the public host as a whole
+                yield _cors(key, method, origin, answer)
             return
 
 
@@ -233,7 +237,7 @@ def _preflight(url: str, method: str, origin: str) -> str | None:
         with error:
             return f"HTTP {error.code}: {error.read(2000).decode(errors='replace')}"
     except OSError as error:
-        return f"no answer: {error}"
+        return f"{_NO_ANSWER}: {error}"
 
 
 async def _preflight_async(url: str, method: str, origin: str) -> str | None:

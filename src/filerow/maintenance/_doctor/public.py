@@ -1,0 +1,111 @@
+"""What the doctor asks as clients do, by the public host of a backend and by its permanent URLs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from filerow._execution.batch import call
+from filerow._execution.threads import in_thread
+from filerow.backends.base import SignRequest, StorageBackend
+from filerow.exceptions import FilerowError
+from filerow.maintenance._report import Finding
+
+__all__ = ("public_findings",)
+
+_SECONDS = 10.0
+_MOST = 4_000
+_FORBIDDEN = 403
+_OVERRIDES = "response-content-type=text/html&response-content-disposition=inline"
+
+
+def public_findings(backend: StorageBackend, path: str, content: bytes) -> Iterator[Finding]:
+    """Find out whether clients get an object that is there by the URLs that they are given.
+
+    Args:
+        backend: The backend.
+        path: The path of a small object in it.
+        content: What the object holds.
+    """
+    urls = backend.public_urls
+    if backend.public_endpoint is not None and not (urls is not None and urls.signs):
+        yield from _endpoint(backend, backend.public_endpoint, path, content)
+    if urls is not None and urls.permanent and urlsplit(backend.url(path)).netloc:
+        yield from _permanent(backend, backend.url(path), content)
+
+
+def _endpoint(backend: StorageBackend, endpoint: str, path: str, content: bytes) -> Iterator[Finding]:
+    try:
+        url = call(backend.sign, backend.sign_async, path, SignRequest("GET", 60))
+    except FilerowError:
+        return  # told as cannot-sign
+    answer: _Outcome = call(_fetched, _fetched_async, url)
+    if answer.is_silent:
+        message = f"public_endpoint {endpoint} does not answer from here: {answer.text}"
+        advice = "that is right if clients alone reach it; then ask for a signed URL from where they are"
+        yield Finding("public-unreachable", message, "info", backend=backend.key, advice=advice)
+    elif answer.status == _FORBIDDEN:
+        message = f"public_endpoint {endpoint} refuses a URL that was signed for it: {answer.text}"
+        advice = "let the proxy pass on host and path as they came (nginx: proxy_set_header Host $http_host)"
+        yield Finding("public-endpoint", message, backend=backend.key, advice=advice)
+    elif not answer.shows(content):
+        message = f"public_endpoint {endpoint} does not lead to what was written: HTTP {answer.status} {answer.text}"
+        yield Finding("public-endpoint", message, backend=backend.key, advice="let it lead to this very store")
+
+
+def _permanent(backend: StorageBackend, url: str, content: bytes) -> Iterator[Finding]:
+    answer: _Outcome = call(_fetched, _fetched_async, url)
+    host = urlsplit(url).netloc
+    if answer.is_silent:
+        message = f"permanent URLs ({host}) do not answer from here: {answer.text}"
+        yield Finding("public-unreachable", message, "info", backend=backend.key, advice="look at one from where clients are")
+        return
+    if not answer.shows(content):
+        message = f"permanent URLs ({host}) do not show what was written: HTTP {answer.status} {answer.text}"
+        advice = "let everybody read the backend's files there, its prefix included; or drop public_url= or cdn=, and use sign()"
+        yield Finding("public-url", message, backend=backend.key, advice=advice)
+        return
+    changed: _Outcome = call(_fetched, _fetched_async, f"{url}{'&' if '?' in url else '?'}{_OVERRIDES}")
+    if changed.status == answer.status and changed.content_type.startswith("text/html"):
+        message = f"by a query everybody can have a file of {host} answered as a page (response-content-type), scripts included"
+        advice = "let a proxy or CDN in front drop the query (nginx: set $args ''), and serve from a domain of its own"
+        yield Finding("public-override", message, "warning", backend=backend.key, advice=advice)
+
+
+class _Outcome(NamedTuple):
+    """What a client got; status 0 when nothing came."""
+
+    status: int
+    content_type: str
+    body: bytes
+    text: str
+
+    @property
+    def is_silent(self) -> bool:
+        return self.status == 0
+
+    def shows(self, content: bytes) -> bool:
+        return self.body == content
+
+
+def _fetched(url: str) -> _Outcome:
+    import urllib.error
+    import urllib.request  # not needed to import the package
+
+    try:
+        with closing(urllib.request.urlopen(url, timeout=_SECONDS)) as response:  # noqa: S310 - of the backend itself
+            body = response.read(_MOST)
+            return _Outcome(response.status, response.headers.get("Content-Type", ""), body, "")
+    except urllib.error.HTTPError as error:
+        with error:
+            body = error.read(_MOST)
+            text = " ".join(body.decode(errors="replace").split())[:300]
+            return _Outcome(error.code, error.headers.get("Content-Type", ""), b"", text)
+    except (OSError, ValueError) as error:
+        return _Outcome(0, "", b"", str(error))
+
+
+async def _fetched_async(url: str) -> _Outcome:
+    return await in_thread(_fetched, url)
