@@ -41,7 +41,7 @@ def _endpoint(backend: StorageBackend, endpoint: str, path: str, content: bytes)
         url = call(backend.sign, backend.sign_async, path, SignRequest("GET", 60))
     except FilerowError:
         return  # told as cannot-sign
-    answer: _Outcome = call(_fetched, _fetched_async, url)
+    answer: _Fetched = call(_fetched, _fetched_async, url)
     if answer.is_silent:
         message = f"public_endpoint {endpoint} does not answer from here: {answer.text}"
         advice = "that is right if clients alone reach it; then ask for a signed URL from where they are"
@@ -56,7 +56,7 @@ def _endpoint(backend: StorageBackend, endpoint: str, path: str, content: bytes)
 
 
 def _permanent(backend: StorageBackend, url: str, content: bytes) -> Iterator[Finding]:
-    answer: _Outcome = call(_fetched, _fetched_async, url)
+    answer: _Fetched = call(_fetched, _fetched_async, url)
     host = urlsplit(url).netloc
     if answer.is_silent:
         message = f"permanent URLs ({host}) do not answer from here: {answer.text}"
@@ -67,14 +67,14 @@ def _permanent(backend: StorageBackend, url: str, content: bytes) -> Iterator[Fi
         advice = "let everybody read the backend's files there, its prefix included; or drop public_url= or cdn=, and use sign()"
         yield Finding("public-url", message, backend=backend.key, advice=advice)
         return
-    changed: _Outcome = call(_fetched, _fetched_async, f"{url}{'&' if '?' in url else '?'}{_OVERRIDES}")
+    changed: _Fetched = call(_fetched, _fetched_async, f"{url}{'&' if '?' in url else '?'}{_OVERRIDES}")
     if changed.status == answer.status and changed.content_type.startswith("text/html"):
         message = f"by a query everybody can have a file of {host} answered as a page (response-content-type), scripts included"
         advice = "let a proxy or CDN in front drop the query (nginx: set $args ''), and serve from a domain of its own"
         yield Finding("public-override", message, "warning", backend=backend.key, advice=advice)
 
 
-class _Outcome(NamedTuple):
+class _Fetched(NamedTuple):
     """What a client got; status 0 when nothing came."""
 
     status: int
@@ -90,22 +90,22 @@ class _Outcome(NamedTuple):
         return self.body == content
 
 
-def _fetched(url: str) -> _Outcome:
+def _fetched(url: str) -> _Fetched:
     import urllib.error
     import urllib.request  # not needed to import the package
 
     try:
         with closing(urllib.request.urlopen(url, timeout=_SECONDS)) as response:  # noqa: S310 - of the backend itself
             body = response.read(_MOST)
-            return _Outcome(response.status, response.headers.get("Content-Type", ""), body, "")
+            return _Fetched(response.status, response.headers.get("Content-Type", ""), body, "")
     except urllib.error.HTTPError as error:
         with error:
             body = error.read(_MOST)
             text = " ".join(body.decode(errors="replace").split())[:300]
-            return _Outcome(error.code, error.headers.get("Content-Type", ""), b"", text)
+            return _Fetched(error.code, error.headers.get("Content-Type", ""), b"", text)
     except (OSError, ValueError) as error:
-        return _Outcome(0, "", b"", str(error))
+        return _Fetched(0, "", b"", str(error))
 
 
-async def _fetched_async(url: str) -> _Outcome:
+async def _fetched_async(url: str) -> _Fetched:
     return await in_thread(_fetched, url)
