@@ -147,6 +147,9 @@ class StorageRegistry:
 
     def resolve(self, key: str) -> StorageBackend:
         """Return the backend of a key, or the default one for an empty key."""
+        found = self._backends.get(key)
+        if found is not None:
+            return found
         return self.get_backend(key) if key else self.get_default_backend()
 
     def sign_many(self, files: Iterable[Located], *, expires_in: float = 3600, round_expiry: float | None = None) -> list[str]:

@@ -12,6 +12,7 @@ import hashlib
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from enum import Enum
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias, TypedDict, TypeVar, Unpack
 
@@ -81,6 +82,14 @@ Kind = TypeVar("Kind", bound="FileObject")
 
 Limits: TypeAlias = tuple[str | None, int | None, int | None]
 """The type, the exact length and the greatest length that a signed upload is held to."""
+
+_NO_LIMITS: Limits = None, None, None
+
+
+@lru_cache(maxsize=64)
+def _plain_read(seconds: int) -> SignRequest:
+    """Return the request that most URLs are made for; it is the same for all files."""
+    return SignRequest("GET", seconds)
 
 
 class FileObject:
@@ -599,8 +608,9 @@ class FileObject:
             ValueError: A number is out of range, or these arguments do not go together.
         """
         limits = (content_type, content_length, max_length)
-        request = self._sign_request(expires_in, limits, for_upload=for_upload, download_as=download_as, inline=inline)
-        return self._signed_by().sign(self._facts.path, request.rounded(round_expiry))
+        backend = self._signed_by(for_upload=for_upload)
+        request = self._sign_request(backend, expires_in, limits, round_expiry, download_as, for_upload=for_upload, inline=inline)
+        return backend.sign(self._facts.path, request)
 
     async def sign_async(
         self,
@@ -616,34 +626,45 @@ class FileObject:
     ) -> str:
         """Return a signed URL; see :meth:`sign`."""
         limits = (content_type, content_length, max_length)
-        request = self._sign_request(expires_in, limits, for_upload=for_upload, download_as=download_as, inline=inline)
-        return await self._signed_by().sign_async(self._facts.path, request.rounded(round_expiry))
+        backend = self._signed_by(for_upload=for_upload)
+        request = self._sign_request(backend, expires_in, limits, round_expiry, download_as, for_upload=for_upload, inline=inline)
+        return await backend.sign_async(self._facts.path, request)
 
     def presented(self, request: SignRequest) -> SignRequest:
         """Return a request to read with the name and type that this file's URL must bind, where the store knows neither."""
-        return SignRequest("GET", request.expires_in, *self._presentation(None, inline=False), signed_at=request.signed_at)
+        shown = self._presentation(self._signed_by(), None, inline=False)
+        return SignRequest("GET", request.expires_in, *shown, signed_at=request.signed_at)
 
     def _sign_request(
-        self, expires_in: float | None, limits: Limits, *, for_upload: bool, download_as: str | None, inline: bool
+        self,
+        backend: StorageBackend,
+        expires_in: float | None,
+        limits: Limits,
+        round_expiry: float | None,
+        download_as: str | None,
+        *,
+        for_upload: bool,
+        inline: bool,
     ) -> SignRequest:
         seconds = DEFAULT_EXPIRY if expires_in is None else whole_seconds(expires_in)
-        if for_upload and (download_as is not None or inline):
-            raise ValueError("download_as= and inline= say how to answer a download; they make no sense with for_upload=True")
         if download_as is not None and inline:
             raise ValueError("choose one of download_as= (an attachment) and inline=True (shown in the browser)")
         if for_upload:
-            if not self._facts.path:
-                raise FileStateError(f"{self!r} has no path to upload to: choose one by to_filename=, or let DirectUploads do it")
-            return SignRequest("PUT", seconds, None, *limits)
-        if limits != (None, None, None):
+            if download_as is not None or inline:
+                raise ValueError("download_as= and inline= say how to answer a download; they make no sense with for_upload=True")
+            return SignRequest("PUT", seconds, None, *limits).rounded(round_expiry)
+        if limits != _NO_LIMITS:
             raise ValueError("content_type=, content_length= and max_length= limit an upload: give for_upload=True with them")
-        return SignRequest("GET", seconds, *self._presentation(download_as, inline=inline))
+        if download_as is None and round_expiry is None and not inline and backend.own_urls is None:
+            return _plain_read(seconds)
+        shown = self._presentation(backend, download_as, inline=inline)
+        return SignRequest("GET", seconds, *shown).rounded(round_expiry)
 
-    def _presentation(self, download_as: str | None, *, inline: bool) -> tuple[str | None, str | None]:
+    def _presentation(self, backend: StorageBackend, download_as: str | None, *, inline: bool) -> tuple[str | None, str | None]:
         """Return the disposition and the type to bind into a URL to read; ``None`` for what the store knows of the object."""
         facts = self._facts
         # A store with a server keeps both with the object. Our own route has the URL and the path, and not the row.
-        own = bool(facts.content_type) and self._signed_by().own_urls is not None
+        own = backend.own_urls is not None and bool(facts.content_type)
         if not own and download_as is None and not inline:
             return None, None
         from filerow._presentation import present  # loaded with the first URL that needs it, not with the package
@@ -659,9 +680,12 @@ class FileObject:
             raise ObjectNotFoundError("delete() has deleted it", operation="read", backend=facts.backend, path=facts.path)
         return storages.resolve(facts.backend)
 
-    def _signed_by(self) -> StorageBackend:
-        if self._facts.path:  # a URL for an upload may be wanted before there is anything
-            return storages.resolve(self._facts.backend)
+    def _signed_by(self, *, for_upload: bool = False) -> StorageBackend:
+        facts = self._facts
+        if facts.path:  # a URL for an upload may be wanted before there is anything
+            return storages.resolve(facts.backend)
+        if for_upload:
+            raise FileStateError(f"{self!r} has no path to upload to: choose one by to_filename=, or let DirectUploads do it")
         return self._stored_in()
 
     # -- shared by each pair -------------------------------------------------------------------------------------------

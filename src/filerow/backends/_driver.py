@@ -144,6 +144,16 @@ class Driver(ABC):
         msg = f"{type(self).__name__} cannot sign URLs"
         raise UnsupportedOperationError(msg, operation="sign", backend=self._key, path=paths[0] if paths else "")
 
+    def _sign_plainly(self, path: str, expires_in: int, *, offline: bool) -> str | None:
+        """Return a URL to read that binds nothing but its path and expiry, or ``None`` to have :meth:`_sign` asked.
+
+        It is what most URLs are, so it is worth a way without detours.
+
+        Guaranteed: the path is harmless, and ``expires_in`` is a positive number of seconds.
+        You must: where ``offline`` is set, answer only if nobody has to be asked, for the event loop waits.
+        """
+        return None
+
     def _upload_headers(self, request: SignRequest) -> Mapping[str, str]:
         """Return what a signed upload must come with besides the ``Content-Type`` it is bound to."""
         return {}

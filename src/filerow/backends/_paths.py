@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from filerow.exceptions import InvalidPathError, StorageError
 
-__all__ = ("STAGING", "are_plain", "check_known_path", "check_path", "check_prefix", "part_known")
+__all__ = ("STAGING", "are_plain", "check_known_path", "check_path", "check_prefix", "is_plain", "part_known")
 
 MAX_PATH_BYTES = 900
 """S3 keys may have 1,024 bytes; the rest is left to a backend's own prefix."""
@@ -60,12 +60,17 @@ def check_known_path(path: str, backend: str, operation: str) -> str:
 
 
 def are_plain(paths: Sequence[str]) -> bool:
-    """Say, quickly, that none of many paths needs :func:`check_known_path`; it decides about the others."""
+    """Return True if, at a quick look, none of many paths needs :func:`check_known_path`; it decides about the others."""
     try:
-        joined = "/" + "/".join(paths)
-    except TypeError:  # one is no text
+        return all(paths) and is_plain("/".join(paths))
+    except TypeError:  # one is not text
         return False
-    return all(paths) and not any(suspect in joined for suspect in ("/.", "\\.", "\0"))
+
+
+def is_plain(path: str) -> bool:
+    """Return True if, at a quick look, a path does not need :func:`check_known_path`."""
+    # whatever sorts after "/" is not empty, and does not begin with "."
+    return type(path) is str and path > "/" and "/." not in path and "\\" not in path and "\0" not in path
 
 
 def part_known(paths: Sequence[str], backend: str) -> tuple[list[str], dict[str, StorageError]]:

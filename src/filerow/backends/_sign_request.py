@@ -31,6 +31,8 @@ def whole_seconds(seconds: object) -> int:
         TypeError: It is not a number, but a ``timedelta`` perhaps.
         ValueError: It is not positive, or not finite.
     """
+    if type(seconds) is int and seconds > 0:
+        return seconds
     if not isinstance(seconds, int | float) or isinstance(seconds, bool):
         msg = f"expires_in is a number of seconds, not {type(seconds).__name__}; of a timedelta: int(delta.total_seconds())"
         raise TypeError(msg)

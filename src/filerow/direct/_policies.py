@@ -151,7 +151,7 @@ def _parts_steps(backend: StorageBackend, claim: Claim, token: str, seconds: int
     sizes = {part.number: part.end - part.start for part in wanted}
     urls = yield direct.call(direct.part_urls, claim.path, claim.upload_id, sizes, seconds)
     parts = tuple(TicketPart(part.number, urls[part.number], part.start, part.end) for part in wanted)
-    return Ticket("PARTS", "", {}, {}, token, claim.expires_at, parts, claim.part_size, claim.size)
+    return Ticket("PARTS", "", direct.upload_headers, {}, token, claim.expires_at, parts, claim.part_size, claim.size)
 
 
 def abort_steps(backend: StorageBackend, claim: Claim) -> Steps[None]:

@@ -88,7 +88,7 @@ async function run(file, options, signal, state) {
   if (ticket.method === "PARTS") {
     let done = ticket.parts.reduce((left, part) => left - (part.end - part.start), file.size);
     for (const { url: to, start, end } of ticket.parts) {
-      await put("PUT", to, {}, file.slice(start, end), done);
+      await put("PUT", to, ticket.headers, file.slice(start, end), done);
       done += end - start;
     }
   } else {

@@ -515,7 +515,7 @@ class FSSpecBackend(StorageBackend):
         return self._outside[1]
 
     def _upload_headers(self, request: SignRequest) -> Mapping[str, str]:
-        return self._flavour.upload_headers(request)
+        return self._flavour.upload_headers(self._fs, request)
 
     # -- errors --------------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any, ClassVar, Literal
+from urllib.parse import parse_qs, urlsplit
 
 from filerow.backends._answers import NO_PLACE, meaning_of_answer
 from filerow.backends._conditions import Conditions, heeded
@@ -21,6 +22,7 @@ from filerow.backends.fsspec.errors import by_number
 from filerow.backends.fsspec.remote import smb
 from filerow.backends.fsspec.remote.ftp import guard
 from filerow.backends.fsspec.rewrite import by_adlfs, by_gcsfs, by_s3fs
+from filerow.exceptions import UnsupportedOperationError
 
 __all__ = ("Flavour", "copy_on_azure", "copy_on_gcs", "first_of", "flavour_of", "info_of", "protocol_of")
 
@@ -152,9 +154,9 @@ class Flavour:
         """
         return fs
 
-    def upload_headers(self, request: SignRequest) -> dict[str, str]:
+    def upload_headers(self, fs: Any, request: SignRequest) -> dict[str, str]:
         """Return what a signed upload must come with besides its type."""
-        del request
+        del fs, request
         return {}
 
     def unfinished(self, fs: Any, root: str, prefix: str) -> Iterator[Unfinished]:  # noqa: ARG002 - most stores have none
@@ -279,7 +281,19 @@ class _S3(Flavour):
             bound["ResponseContentDisposition"] = request.content_disposition
         if request.content_length is not None:
             bound["ContentLength"] = request.content_length
-        return str(fs.url(path, expires=request.expires_in, **bound))
+        if fs.req_kw:
+            bound |= fs.req_kw
+        url = str(fs.url(path, expires=request.expires_in, **bound))
+        if request.method == "GET" and "x-amz-request-payer" in parse_qs(urlsplit(url).query).get("X-Amz-SignedHeaders", [""])[0]:
+            msg = (
+                "s3fs signs, by Signature Version 4, that a header of the request says that the requester pays, which no browser "
+                "sends; sign with ObstoreBackend(request_payer=True), which puts it into the URL"
+            )
+            raise UnsupportedOperationError(msg, operation="sign", path=path)
+        return url
+
+    def upload_headers(self, fs: Any, request: SignRequest) -> dict[str, str]:  # noqa: ARG002 - of all flavours
+        return {"x-amz-request-payer": "requester"} if fs.req_kw else {}
 
     def outside(self, fs: Any, origin: str, *, virtual: bool) -> Any:
         return s3fs.on_public_host(fs, origin, virtual=virtual)
@@ -356,9 +370,11 @@ class _GCS(Flavour):
             bound["response_disposition"] = request.content_disposition
         if limit := length_range(request):
             bound["headers"] = limit
+        if fs.requester_pays:  # the name of the project that does, or the filesystem's own
+            bound["query_parameters"] = {"userProject": fs.project if fs.requester_pays is True else fs.requester_pays}
         return str(fs.sign(path, expiration=request.expires_in, **bound))
 
-    def upload_headers(self, request: SignRequest) -> dict[str, str]:
+    def upload_headers(self, fs: Any, request: SignRequest) -> dict[str, str]:  # noqa: ARG002 - of all flavours
         return length_range(request)
 
 

@@ -45,7 +45,7 @@ from filerow.backends.obstore.errors import is_refused_key, meaning_of, says_why
 from filerow.backends.obstore.public import public_endpoint_of, public_store
 from filerow.backends.obstore.rewrite import OwnLibrary
 from filerow.backends.obstore.sign import Signer
-from filerow.backends.obstore.store import build_store, enter, kind_of
+from filerow.backends.obstore.store import build_store, enter, kind_of, with_callable_provider
 from filerow.backends.obstore.write import Copier, Deleter, look_steps, push
 from filerow.exceptions import StorageError, UnsupportedOperationError
 
@@ -108,7 +108,7 @@ class ObstoreBackend(StorageBackend):
             msg = "options belong to the store: pass them where it is built, or give fs as a URL"
             raise TypeError(msg)
         self.timeout = seconds_of(timeout)
-        self._store = build_store(fs, options, self.timeout) if isinstance(fs, str) else fs
+        self._store = build_store(fs, options, self.timeout) if isinstance(fs, str) else with_callable_provider(fs)
         self._kind = kind_of(self._store)
         self.protocol = self._kind.protocol
         self.capabilities = self._kind.capabilities
@@ -411,6 +411,12 @@ class ObstoreBackend(StorageBackend):
         direct_of(self).abort(upload.path, upload.id)
 
     # -- signing -------------------------------------------------------------------------------------------------------
+
+    def _sign_plainly(self, path: str, expires_in: int, *, offline: bool) -> str | None:
+        if self.public_urls is not None:  # which may sign instead
+            return None
+        enter("sign", self._key, path)
+        return self._signer.plainly(path, expires_in, offline=offline)
 
     def _sign(self, paths: Sequence[str], request: SignRequest) -> Sequence[str]:
         if (cdn := self._cdn_for(request)) is not None:

@@ -8,6 +8,7 @@ from obstore import exceptions as native
 
 from filerow.backends._answers import BUSY_CODES, NO_PLACE, REFUSED_KEYS, code_in, meaning_of_answer
 from filerow.backends._foreign import is_portable
+from filerow.backends.obstore.credentials import S3_HELP
 from filerow.exceptions import (
     InvalidPathError,
     ObjectExistsError,
@@ -28,7 +29,19 @@ TAKEN = (native.AlreadyExistsError, native.PreconditionError, native.NotModified
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _NOT_ALLOWED = re.compile(r"\(code: (?:403|AccessDenied)\)")  # for one object of a bulk delete
-_NO_CREDENTIALS = ("169.254.169.254", "metadata.google.internal")  # where a cloud gives its own machines credentials
+_NO_CREDENTIALS = {
+    "/latest/api/token": S3_HELP,
+    "/latest/meta-data/": S3_HELP,
+    "computeMetadata": (
+        "give service_account_key= or application_credentials=; or, for 'gcloud auth application-default login' and for workload "
+        " identity, credential_provider=GoogleCredentialProvider() of obstore.auth.google, which cannot sign URLs"
+    ),
+    "MicrosoftAzure error: Error performing token request": (
+        "give account_key=, or client_id=, tenant_id= and client_secret=; or, for 'az login' and managed identities, "
+        "credential_provider=AzureCredentialProvider() of obstore.auth.azure"
+    ),
+}
+"""How obstore asks for the credentials that a cloud gives its own machines, and what helps elsewhere."""
 
 
 def status_of(error: BaseException) -> int | None:
@@ -73,13 +86,14 @@ def meaning_of(error: BaseException, raw: str, text: str, operation: str, path: 
     if known is not None:
         return known.kind, f"{known.advice}: {text}"
     kind, message = _by_kind(error, text, operation, path)
+    found = next((advice for sign, advice in _NO_CREDENTIALS.items() if sign in text), None)
+    if found is not None and isinstance(error, native.BaseError):
+        return StoragePermissionError, (
+            "no credentials were given, as options of the backend or in the environment, so the cloud was asked for those of "
+            f"this machine, and gave none; {found}: {text}"
+        )
     if kind is StorageError and _TIMED_OUT.search(raw):
         return StorageTimeoutError, f"the store did not answer in time, which is what timeout= of the backend allows: {message}"
-    if isinstance(error, native.BaseError) and any(host in text for host in _NO_CREDENTIALS):
-        return kind, (
-            "no credentials were given, as options of the backend or in the environment, so the cloud was asked for those of "
-            f"this machine, and gave none: {text}"
-        )
     if kind is StorageError and code_in(raw) in NO_PLACE:
         return kind, f"the bucket or container does not exist: {message}"
     advice = next((advice for sign, advice in _ADVICE.items() if sign in text), "") if kind is StorageError else ""

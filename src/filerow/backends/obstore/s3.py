@@ -7,10 +7,7 @@ Signing asks nobody; starting, listing, completing and aborting a multipart uplo
 from __future__ import annotations
 
 import base64
-import os
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -19,8 +16,9 @@ from filerow._execution.threads import in_thread
 from filerow.backends._deadlines import botocore_limits
 from filerow.backends._foreign import clean_message, secrets_of
 from filerow.backends._rewrite import rewrite_on_s3
-from filerow.backends._types import ObjectInfo, PutOptions, Rewritten, Unfinished
-from filerow.backends.obstore.store import place_of
+from filerow.backends._types import ObjectInfo, PutOptions, Rewritten, SignRequest, Unfinished
+from filerow.backends.obstore.credentials import AccessKeys, S3Credentials, make_client
+from filerow.backends.obstore.store import is_requester_paying, place_of
 from filerow.exceptions import StorageError, StoragePermissionError, StorageTimeoutError, UnsupportedOperationError
 
 __all__ = ("Bound", "S3Direct")
@@ -74,9 +72,11 @@ class S3Direct:
         self._config = dict(self._store.config)
         self._secrets = secrets_of(self._config)
         self._timeout = timeout
-        self._session = _session(self._library("botocore.session"))
+        self._library("botocore.session")
         self._signing_store = store if signing_store is None else signing_store
-        self._fixed: dict[int, Any] = {}
+        self._credentials = S3Credentials(store)
+        self._pays = is_requester_paying(store)
+        self._made: dict[int, tuple[AccessKeys, Any]] = {}
 
     @staticmethod
     def call(function: Callable[..., Any], *args: Any) -> Call:
@@ -87,14 +87,20 @@ class S3Direct:
 
         return Call(function, later, args, {})
 
+    @property
+    def upload_headers(self) -> dict[str, str]:
+        """What every upload to the bucket has to come with: that the requester pays, if it is such a bucket."""
+        return {"x-amz-request-payer": "requester"} if self._pays else {}
+
     def post(self, path: str, bound: Bound) -> tuple[str, dict[str, str]]:
         """Return the URL and the fields of a form that uploads one object (S3's POST policy)."""
         fields = {"Content-Type": bound.content_type, "Content-Disposition": bound.content_disposition}
         if bound.digest is not None:
             fields |= {"x-amz-checksum-algorithm": "SHA256", "x-amz-checksum-sha256": bound.digest}
+        fields |= self.upload_headers
         conditions: list[Any] = [{name: value} for name, value in fields.items()]
         conditions.append(["content-length-range", bound.size, bound.size])
-        expires = bound.expires_in
+        expires = self._lasting(bound.expires_in)
         form = self._ask("generate_presigned_post", path, signs=True, Fields=fields, Conditions=conditions, ExpiresIn=expires)
         return str(form["url"]), dict(form["fields"])
 
@@ -102,7 +108,7 @@ class S3Direct:
         """Return the URL and the headers of a PUT that uploads one object of exactly this length and type."""
         kind, disposition = bound.content_type, bound.content_disposition
         parameters: dict[str, Any] = {"ContentType": kind, "ContentDisposition": disposition, "ContentLength": bound.size}
-        headers = {"Content-Type": kind, "Content-Disposition": disposition}
+        headers = {"Content-Type": kind, "Content-Disposition": disposition, **self.upload_headers}
         if bound.digest is not None:
             parameters |= {"ChecksumSHA256": bound.digest}
             headers["x-amz-checksum-sha256"] = bound.digest
@@ -175,7 +181,13 @@ class S3Direct:
 
     def _presign(self, method: str, path: str, expires_in: int, parameters: dict[str, Any]) -> str:
         named = {"Bucket": self._config["bucket"], "Key": self._name(path), **parameters}
-        return str(self._client(self._signing_store).generate_presigned_url(method, Params=named, ExpiresIn=expires_in))
+        client = self._client(self._signing_store)
+        return str(client.generate_presigned_url(method, Params=named, ExpiresIn=self._lasting(expires_in)))
+
+    def _lasting(self, seconds: int) -> int:
+        """Return for how many seconds a URL works that is to work so long: until its keys end."""
+        keys = self._credentials.get(seconds)
+        return self._credentials.within(SignRequest("PUT", seconds), keys).expires_in
 
     def _ask(
         self,
@@ -211,25 +223,25 @@ class S3Direct:
         return f"{self._store.prefix}/{path}" if self._store.prefix else path
 
     def _client(self, store: Any) -> Any:
-        if store.credential_provider:  # hands out new credentials as old ones expire
-            return self._made_client(store)
-        if id(store) not in self._fixed:
-            self._fixed[id(store)] = self._made_client(store)
-        return self._fixed[id(store)]
+        keys = self._credentials.get()
+        made = self._made.get(id(store))
+        if made is None or made[0] != keys:  # a provider hands out new ones as old ones expire
+            made = self._made[id(store)] = keys, self._made_client(store, keys)
+        return made[1]
 
-    def _made_client(self, store: Any) -> Any:
+    def _made_client(self, store: Any, keys: AccessKeys) -> Any:
         place = place_of(store)
-        key, secret, token = _credentials(store, self._config)
-        with _lock:
-            return self._session.create_client(
-                "s3",
-                region_name=place.region,
-                endpoint_url=place.endpoint,
-                aws_access_key_id=key,
-                aws_secret_access_key=secret,
-                aws_session_token=token,
-                config=self._options(place.style),
-            )
+        client = make_client(
+            region_name=place.region,
+            endpoint_url=place.endpoint,
+            aws_access_key_id=keys.access_key_id,
+            aws_secret_access_key=keys.secret_access_key,
+            aws_session_token=keys.token,
+            config=self._options(place.style),
+        )
+        if self._pays:
+            client.meta.events.register("before-parameter-build.s3", _pay)
+        return client
 
     def _options(self, style: str) -> Any:
         make = self._library("botocore.config").Config
@@ -250,19 +262,7 @@ class S3Direct:
             raise UnsupportedOperationError(msg, operation="sign", backend=self._backend) from error
 
 
-@cache
-def _session(library: Any) -> Any:
-    """Return the one session: reading its description of S3 takes it a third of a second."""
-    return library.Session()
-
-
-_lock = threading.Lock()  # a session makes one client at a time
-if hasattr(os, "register_at_fork"):  # absent where there is no fork; a child could wait for ever for a thread that it has not
-    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
-
-
-def _credentials(store: Any, config: Mapping[str, Any]) -> tuple[str | None, str | None, str | None]:
-    if store.credential_provider:
-        found = store.credential_provider()
-        return found["access_key_id"], found["secret_access_key"], found.get("token")
-    return config.get("access_key_id"), config.get("secret_access_key"), config.get("session_token") or config.get("token")
+def _pay(params: dict[str, Any], model: Any, **_: Any) -> None:
+    """Say in a request that the requester pays for it (Amazon S3, "Using Requester Pays buckets")."""
+    if "RequestPayer" in model.input_shape.members:
+        params["RequestPayer"] = "requester"

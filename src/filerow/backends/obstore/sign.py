@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 import obstore
@@ -19,10 +20,11 @@ from filerow._execution.steps import Call, Steps
 from filerow._execution.threads import in_thread
 from filerow.backends._sign_request import Bound, check_bound, length_range
 from filerow.backends._types import SignRequest
+from filerow.backends.obstore.credentials import AccessKeys, S3Credentials
 from filerow.backends.obstore.sign_azure import AzureSigner
 from filerow.backends.obstore.sign_gcs import GOOGLE, GCSSigner
 from filerow.backends.obstore.sign_s3 import S3Signer
-from filerow.backends.obstore.store import endpoint_of
+from filerow.backends.obstore.store import endpoint_of, has_static_key, with_keys
 from filerow.exceptions import InvalidOptionError, StorageError, UnsupportedOperationError
 
 __all__ = ("Signer",)
@@ -30,6 +32,9 @@ __all__ = ("Signer",)
 _WEEK = 7 * 24 * 3600
 _TEN_YEARS = 10 * 365 * 24 * 3600
 _NOTHING = (None,) * 5
+_QUICKLY_SIGNED = 100
+"""So many URLs take about a millisecond, for which the event loop may wait."""
+
 _ANSWER = frozenset({"content_disposition", "content_type", "signed_at"})
 
 
@@ -49,7 +54,7 @@ class _Cloud(NamedTuple):
 
     name: str
     extra: str
-    signer: Callable[[Any], _SignsOne]
+    signer: Callable[..., _SignsOne]
     bound: Bound
     longest: int
     hint: str = ""
@@ -65,7 +70,7 @@ _CLOUDS: Mapping[str, _Cloud] = {
     "s3": _Cloud(
         "S3",
         "s3",
-        S3Signer,
+        S3Signer,  # which takes the keys besides
         {"GET": _ANSWER, "PUT": frozenset({"content_type", "content_length", "signed_at"})},
         _WEEK,
         "it binds an exact content_length=, and the most bytes only in a form (direct upload)",
@@ -107,6 +112,13 @@ class Signer:
         self._signer: _SignsOne | None = None
         self._misnamed = protocol == "gs" and endpoint_of(store) not in {"", GOOGLE}
         """obstore signs for Google's own host, whatever the URL's is."""
+        self._misread = self._cloud.misread if self._cloud else None
+        self._folder = f"{store.prefix}/" if getattr(store, "prefix", None) else ""
+        self._longest = cloud.longest if (cloud := self._cloud) and self._has_key() and not self._misnamed else 0
+        self._offline = has_static_key(store, protocol)
+        self._keys = S3Credentials(store) if protocol == "s3" else None
+        self._renewed = self._keys if self._keys is not None and self._keys.provider is not None else None
+        self._pinned: tuple[AccessKeys, Any] | None = None
 
     def steps(self, paths: Sequence[str], request: SignRequest) -> Steps[Sequence[str]]:
         """Return a URL per path, in order; many cost one native call.
@@ -119,7 +131,7 @@ class Signer:
         plain = request[2:7] == _NOTHING
         if not plain:
             check_bound(request, cloud.bound, cloud.name, self._backend, cloud.hint if request.method == "PUT" else "")
-        native = plain and not self._misnamed and not (cloud.misread and any(map(cloud.misread.search, self._names(paths))))
+        native = plain and not self._misnamed and not any(map(self._is_misread, paths))
         if not native or (request.create_only and cloud.creates):
             try:
                 # in_thread: the library may ask the network for credentials, and is slow to import the first time
@@ -129,11 +141,38 @@ class Signer:
                     raise
             else:
                 return signed
-        lifetime = timedelta(seconds=request.expires_in)
-        urls: Sequence[str] = yield Call(
-            obstore.sign, obstore.sign_async, (self._store, request.method, list(paths), lifetime), {}
-        )
+        store, offline = self._store, self._offline
+        if renewed := self._renewed:
+            keys = yield Call(renewed.get, _in_thread(renewed.get), (request.expires_in,), {})
+            store, offline, request = self._pin(keys), True, renewed.within(request, keys)
+        sign_async = _at_once if offline and len(paths) <= _QUICKLY_SIGNED else obstore.sign_async
+        asked = store, request.method, list(paths), _lifetime(request.expires_in)
+        urls: Sequence[str] = yield Call(obstore.sign, sign_async, asked, {})
         return urls
+
+    def plainly(self, path: str, expires_in: int, *, offline: bool) -> str | None:
+        """Return a URL to read that binds only path and expiry; ``None`` where there is more to it than a calculation.
+
+        Args:
+            path: A harmless one.
+            expires_in: Seconds.
+            offline: Ask nobody, for credentials say.
+        """
+        store, renewed = self._store, self._renewed
+        if expires_in > self._longest or (offline and not self._offline and renewed is None) or self._is_misread(path):
+            return None
+        if renewed is not None:
+            keys = renewed.at_hand(expires_in) if offline else renewed.get(expires_in)
+            if keys is None:
+                return None
+            store, expires_in = self._pin(keys), renewed.within(SignRequest("GET", expires_in), keys).expires_in
+        return obstore.sign(store, "GET", path, _lifetime(expires_in))
+
+    def _pin(self, keys: AccessKeys) -> Any:
+        """Return the store with the keys that a provider has given, so that it is known when what they sign ends."""
+        if self._pinned is None or self._pinned[0] != keys:
+            self._pinned = keys, with_keys(self._store, keys)
+        return self._pinned[1]
 
     def upload_headers(self, request: SignRequest) -> dict[str, str]:
         """Return what an upload must come with beyond the type it is bound to."""
@@ -148,16 +187,18 @@ class Signer:
                 f"a {self._protocol} store has no signed URLs; serve its files through the application, or use LocalBackend, "
                 "which signs its own"
             )
-        if self._protocol == "gs" and "bearer_token" in self._store.config:
+        if not self._has_key():
             raise self._unsupported("a bearer token cannot sign URLs; give service_account_key= or application_credentials=")
         if expires_in > cloud.longest:
             msg = f"expires_in (and round_expiry with it) must be 1 to {cloud.longest} seconds here, not {expires_in}"
             raise InvalidOptionError(msg, operation="sign", backend=self._backend)
         return cloud
 
-    def _names(self, paths: Sequence[str]) -> Sequence[str]:
-        prefix = self._store.prefix
-        return [f"{prefix}/{path}" for path in paths] if prefix else paths
+    def _has_key(self) -> bool:
+        return self._protocol != "gs" or "bearer_token" not in self._store.config
+
+    def _is_misread(self, path: str) -> bool:
+        return self._misread is not None and self._misread.search(self._folder + path) is not None
 
     def _sign_all(self, cloud: _Cloud, paths: Sequence[str], request: SignRequest) -> Sequence[str]:
         try:
@@ -169,7 +210,7 @@ class Signer:
     def _sign_each(self, cloud: _Cloud, paths: Sequence[str], request: SignRequest) -> Sequence[str]:
         if self._signer is None:
             try:
-                self._signer = cloud.signer(self._store)
+                self._signer = cloud.signer(self._store) if self._keys is None else S3Signer(self._store, self._keys)
             except ImportError as error:
                 msg = (
                     "binding a disposition, a type, a length or a time into a URL, on Azure signing a path that is not plain "
@@ -180,6 +221,16 @@ class Signer:
 
     def _unsupported(self, message: str) -> UnsupportedOperationError:
         return UnsupportedOperationError(message, operation="sign", backend=self._backend)
+
+
+async def _at_once(*asked: Any) -> Any:
+    """Sign in the event loop's thread: with a key at hand it takes less time than the way to another thread and back."""
+    return obstore.sign(*asked)
+
+
+@lru_cache(maxsize=64)
+def _lifetime(seconds: int) -> timedelta:
+    return timedelta(seconds=seconds)
 
 
 def _in_thread(call: Callable[..., Any]) -> Callable[..., Any]:

@@ -12,8 +12,8 @@ from urllib.parse import quote, urlencode
 
 from filerow.backends._sign_request import answer_parameters, moment_of
 from filerow.backends._types import SignRequest
-from filerow.backends.obstore.store import place_of
-from filerow.exceptions import StoragePermissionError
+from filerow.backends.obstore.credentials import S3Credentials, make_client
+from filerow.backends.obstore.store import is_requester_paying, place_of
 
 __all__ = ("S3Signer",)
 
@@ -23,29 +23,31 @@ class S3Signer:
 
     Args:
         store: An ``obstore.store.S3Store``.
+        credentials: Its keys.
 
     Raises:
         ImportError: botocore is not installed (``filerow[s3]``).
     """
 
-    def __init__(self, store: Any) -> None:
+    def __init__(self, store: Any, credentials: S3Credentials) -> None:
         self._auth = import_module("botocore.auth").S3SigV4QueryAuth
         self._request = import_module("botocore.awsrequest").AWSRequest
-        self._credentials_type = import_module("botocore.credentials").Credentials
-        self._session = import_module("botocore.session").Session()
+        self._signs_with = import_module("botocore.credentials").Credentials
         self._store = store
         self._config = dict(store.config)
         self._folder = f"{store.prefix}/" if store.prefix else ""
         self._place = place_of(store)
+        self._pays = is_requester_paying(store)
         self._client = self._unsigned_client()
-        self._found: Any = None
+        self._credentials = credentials
 
     def sign(self, path: str, request: SignRequest) -> str:
         """Return the URL for one path."""
         demanded = {"Content-Type": request.content_type, "Content-Length": request.content_length}
         headers = {name: str(value) for name, value in demanded.items() if value is not None and request.method == "PUT"}
-        credentials = self._credentials()
-        auth = self._auth(credentials, "s3", self._place.region)
+        keys = self._credentials.get(request.expires_in)
+        request = self._credentials.within(request, keys)
+        auth = self._auth(self._signs_with(*keys[:3]), "s3", self._place.region)
         where = self._client.generate_presigned_url(
             "get_object", Params={"Bucket": self._config["bucket"], "Key": self._folder + path}
         )
@@ -58,7 +60,8 @@ class S3Signer:
             "X-Amz-Date": sent.context["timestamp"],
             "X-Amz-Expires": str(request.expires_in),
             "X-Amz-SignedHeaders": auth.signed_headers(auth.headers_to_sign(sent)),
-            **({"X-Amz-Security-Token": credentials.token} if credentials.token else {}),
+            **({"X-Amz-Security-Token": keys.token} if keys.token else {}),
+            **({"x-amz-request-payer": "requester"} if self._pays else {}),
         }
         sent.url = f"{where}?{urlencode(signed, quote_via=quote, safe='')}"
         text = auth.string_to_sign(sent, auth.canonical_request(sent))
@@ -68,17 +71,4 @@ class S3Signer:
         """Return a client that knows where objects are and signs nothing."""
         place, unsigned = self._place, import_module("botocore").UNSIGNED
         config = import_module("botocore.config").Config(signature_version=unsigned, s3={"addressing_style": place.style})
-        return self._session.create_client("s3", region_name=place.region, endpoint_url=place.endpoint, config=config)
-
-    def _credentials(self) -> Any:
-        if self._store.credential_provider:  # it hands out new credentials as old ones expire
-            given = self._store.credential_provider()
-            return self._credentials_type(given["access_key_id"], given["secret_access_key"], given.get("token"))
-        if self._found is None:
-            key, secret = self._config.get("access_key_id"), self._config.get("secret_access_key")
-            token = self._config.get("session_token") or self._config.get("token")
-            self._found = self._credentials_type(key, secret, token) if key and secret else self._session.get_credentials()
-        if self._found is None:
-            msg = "there are no credentials to sign with; give aws_access_key_id= and aws_secret_access_key="
-            raise StoragePermissionError(msg, operation="sign")
-        return self._found.get_frozen_credentials()  # botocore's own renew themselves
+        return make_client(region_name=place.region, endpoint_url=place.endpoint, config=config)

@@ -20,6 +20,7 @@ from obstore.store import AzureStore, GCSStore, HTTPStore, LocalStore, MemorySto
 from filerow.backends._deadlines import obstore_limits, obstore_retries
 from filerow.backends._foreign import clean_message, secrets_of
 from filerow.backends._types import Capabilities
+from filerow.backends.obstore.credentials import AccessKeys, Provider
 from filerow.exceptions import ForkedProcessError
 
 __all__ = (
@@ -29,12 +30,16 @@ __all__ = (
     "build_store",
     "endpoint_of",
     "enter",
+    "has_static_key",
     "is_one_by_one",
+    "is_requester_paying",
     "is_switched_off",
     "kind_of",
     "one_by_one",
     "place_of",
+    "with_callable_provider",
     "with_conditional_copy",
+    "with_keys",
     "without_retries",
 )
 
@@ -155,6 +160,8 @@ def build_store(url: str, options: Mapping[str, Any], timeout: float) -> Any:
     if endpoint.startswith("http://"):
         client.setdefault("allow_http", True)
     given["retry_config"] = {**obstore_retries(timeout), **(given.get("retry_config") or {})}
+    if given.get("credential_provider") is not None:
+        given["credential_provider"] = Provider(given["credential_provider"])
     if kind == "s3":
         _complete_s3(given, endpoint)
     try:
@@ -241,6 +248,36 @@ def is_one_by_one(store: Any) -> bool:
     return _option(store.config, "disable_bulk_delete") in {"true", "1"}
 
 
+def is_requester_paying(store: Any) -> bool:
+    """Return True if whoever asks an S3 store pays for it, which each request and each URL has to say."""
+    return _option(store.config, "request_payer") in {"true", "1"}
+
+
+def has_static_key(store: Any, protocol: str) -> bool:
+    """Return True if a store was given a key that lasts, with which it signs by itself, without asking anybody."""
+    config = getattr(store, "config", None) or {}
+    if getattr(store, "credential_provider", None):
+        return False
+    return any(all(config.get(name) for name in names) for names in _STATIC_KEYS.get(protocol, ()))
+
+
+_STATIC_KEYS = {
+    "s3": (("access_key_id", "secret_access_key"),),
+    "gs": (("service_account_key",), ("service_account",)),
+    "az": (("account_name", "account_key"), ("account_name", "access_key")),
+}
+
+
+def with_callable_provider(store: Any) -> Any:
+    """Return a store whose provider of credentials anybody may call: this one, or another on the same configuration."""
+    given = getattr(store, "credential_provider", None)
+    provider = None if given is None or isinstance(given, Provider) else Provider(given)
+    if provider is None or not provider.is_awaited:
+        return store
+    options = {"config": store.config, "client_options": store.client_options, "retry_config": store.retry_config}
+    return type(store)(prefix=store.prefix, credential_provider=provider, **options)
+
+
 def with_conditional_copy(store: Any) -> Any:
     """Return an S3 store that can refuse to overwrite by a copy: this one, or another on the same configuration."""
     if str(store.config.get("copy_if_not_exists", "")).startswith("header"):
@@ -251,6 +288,13 @@ def with_conditional_copy(store: Any) -> Any:
 def one_by_one(store: Any) -> Any:
     """Return an S3 store on the same configuration that deletes each object by a request of its own."""
     return _rebuilt(store, disable_bulk_delete=True)
+
+
+def with_keys(store: Any, keys: AccessKeys) -> Any:
+    """Return an S3 store on the same configuration with keys of its own in the place of a provider."""
+    config = {**store.config, "access_key_id": keys.access_key_id, "secret_access_key": keys.secret_access_key}
+    given: Any = {**config, "session_token": keys.token} if keys.token else config
+    return S3Store(prefix=store.prefix, config=given, client_options=store.client_options, retry_config=store.retry_config)
 
 
 def without_retries(store: Any) -> Any:

@@ -1,0 +1,260 @@
+"""Credentials of obstore's stores: providers of both kinds, and how long keys for S3 last, which no URL outlives.
+
+obstore takes providers that are plain functions and such that must be awaited, the latter for its asynchronous functions alone.
+A backend has both sides, and threads that stream. So a provider that must be awaited is run by an event loop of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import TimeoutError as LateError
+from datetime import datetime
+from functools import cache
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from filerow.backends._types import SignRequest
+from filerow.exceptions import StoragePermissionError, StorageTimeoutError
+
+__all__ = ("S3_HELP", "AccessKeys", "Provider", "S3Credentials")
+
+S3_HELP = (
+    "give aws_access_key_id= and aws_secret_access_key=; or, for AWS_PROFILE, AWS SSO and whatever else boto3 knows, "
+    "credential_provider=Boto3CredentialProvider() of obstore.auth.boto3"
+)
+"""What to do where there are no credentials for S3."""
+
+_PATIENCE = 60.0
+"""Seconds that a provider may take."""
+
+_EARLY = 300.0
+"""Seconds before their end in which credentials are asked for again."""
+
+_AGAIN = 60.0
+"""Seconds after which credentials that end before a URL does are asked for again: the provider may have longer ones by now."""
+
+logger = logging.getLogger("filerow.backends")
+
+
+class Provider:
+    """A provider of credentials that sync and async code, and any thread, may call.
+
+    Args:
+        given: The application's: a plain callable, or one that returns an awaitable. The latter runs on an event loop of its own.
+    """
+
+    def __init__(self, given: Callable[[], Any]) -> None:
+        self.given = given
+
+    def __call__(self) -> Any:
+        """Return what the provider returns.
+
+        Raises:
+            StorageTimeoutError: It takes more than a minute.
+        """
+        answer = self.given()
+        if not inspect.isawaitable(answer):
+            return answer
+        try:
+            return asyncio.run_coroutine_threadsafe(_awaited(answer), _loop()).result(_PATIENCE)
+        except LateError:
+            msg = f"credential_provider= of the backend has not answered within {_PATIENCE:.0f} s"
+            raise StorageTimeoutError(msg) from None
+
+    @property
+    def is_awaited(self) -> bool:
+        """Return True if the given one returns an awaitable, as far as its definition says."""
+        return inspect.iscoroutinefunction(self.given) or inspect.iscoroutinefunction(getattr(self.given, "__call__", None))  # noqa: B004 - not whether
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.given, name)  # such as ``config``, which obstore takes a bucket's region from
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Provider) and self.given == other.given
+
+    def __hash__(self) -> int:
+        return hash(self.given)
+
+
+async def _awaited(answer: Any) -> Any:
+    return await answer
+
+
+class AccessKeys(NamedTuple):
+    """What S3 knows an application by.
+
+    Attributes:
+        access_key_id: As in the URL.
+        secret_access_key: Signs.
+        token: Of temporary credentials; ``None`` for a key that lasts.
+        ends: Seconds since the Unix epoch at which the store refuses them; ``None`` if never, or if nobody says when.
+    """
+
+    access_key_id: str
+    secret_access_key: str
+    token: str | None = None
+    ends: float | None = None
+
+
+class S3Credentials:
+    """The keys of one store on S3.
+
+    Args:
+        store: An ``obstore.store.S3Store``.
+    """
+
+    def __init__(self, store: Any) -> None:
+        given = store.credential_provider
+        self.provider: Any = given if given is None or isinstance(given, Provider) else Provider(given)
+        self._keys = None if self.provider else _given(dict(store.config))
+        self._asked = 0.0
+        self._renewed = math.inf
+        self._found: Any = None
+        self._lock = threading.Lock()
+        self._warned = False
+
+    def at_hand(self, seconds: float = 0) -> AccessKeys | None:
+        """Return keys that nobody has to be asked for; ``None`` if there are none, or they may not last so long."""
+        keys, now = self._keys, time.time()
+        if keys is None or now > self._renewed:
+            return None
+        is_short = keys.ends is not None and keys.ends < now + seconds
+        return None if is_short and now > self._asked + _AGAIN else keys
+
+    def get(self, seconds: float = 0) -> AccessKeys:
+        """Return keys, which a provider or the machine may have to be asked for.
+
+        Args:
+            seconds: For how long they are wanted; they may end before.
+
+        Raises:
+            StoragePermissionError: There are none.
+        """
+        keys = self.at_hand(seconds)
+        if keys is not None:
+            return keys
+        with self._lock:
+            keys = self.at_hand(seconds)
+            return self._provided() if keys is None and self.provider else keys or self._found_here()
+
+    def within(self, request: SignRequest, keys: AccessKeys) -> SignRequest:
+        """Return a request for a URL that ends with the keys, if not before.
+
+        Raises:
+            StoragePermissionError: They have ended.
+        """
+        if keys.ends is None:
+            return request
+        begins = time.time() if request.signed_at is None else request.signed_at
+        left = int(keys.ends - begins)
+        if request.expires_in <= left:
+            return request
+        if keys.ends <= time.time() or left < 1:
+            msg = "the credentials have expired, so no URL that they sign would work; let credential_provider= renew them"
+            raise StoragePermissionError(msg, operation="sign")
+        if not self._warned:
+            self._warned = True
+            logger.warning(
+                "URLs for %d s were asked for, but end with the temporary credentials that sign them, in %d s by now; sign for "
+                "less, or with a key that lasts (this is said once)",
+                request.expires_in,
+                left,
+            )
+        return request._replace(expires_in=left)
+
+    def _provided(self) -> AccessKeys:
+        self._asked = time.time()
+        try:
+            given = self.provider()
+            key, secret = given["access_key_id"], given["secret_access_key"]
+            token, expires = given.get("token") or None, _moment(given.get("expires_at"))
+        except StorageTimeoutError:
+            raise
+        except Exception as error:
+            msg = f"credential_provider= of the backend gave no credentials: {type(error).__name__}: {error}"
+            raise StoragePermissionError(msg, operation="sign") from error
+        ends = _end_of(getattr(self.provider, "credentials", None)) or expires
+        self._renewed = 0 if expires is None else expires - min(_EARLY, (expires - self._asked) / 2)
+        self._keys = AccessKeys(key, secret, token, ends if token else None)
+        return self._keys
+
+    def _found_here(self) -> AccessKeys:
+        """Return what botocore finds on this machine; the credentials of a role renew themselves."""
+        if self._found is None:
+            self._found = _session(import_module("botocore.session")).get_credentials()
+        if self._found is None:
+            raise StoragePermissionError(f"there are no credentials to sign with: {S3_HELP}", operation="sign")
+        frozen = self._found.get_frozen_credentials()
+        return AccessKeys(frozen.access_key, frozen.secret_key, frozen.token, _end_of(self._found) if frozen.token else None)
+
+
+def _given(config: Mapping[str, Any]) -> AccessKeys | None:
+    key, secret = config.get("access_key_id"), config.get("secret_access_key")
+    return AccessKeys(key, secret, config.get("session_token") or config.get("token")) if key and secret else None
+
+
+def _moment(when: object) -> float | None:
+    return when.timestamp() if isinstance(when, datetime) else None
+
+
+def _end_of(held: object) -> float | None:
+    """Return when botocore's credentials end, which it says by no public name (as of 1.40).
+
+    obstore's provider for them, which holds them as ``credentials``, only says when to ask again.
+    """
+    return _moment(getattr(held, "_expiry_time", None))
+
+
+# -- botocore --------------------------------------------------------------------------------------------------------------
+
+
+def make_client(**options: Any) -> Any:
+    """Return a client of botocore for S3; a session makes one at a time.
+
+    Raises:
+        ImportError: botocore is not installed (``filerow[s3]``).
+    """
+    library = import_module("botocore.session")
+    with _making:
+        return _session(library).create_client("s3", **options)
+
+
+@cache
+def _session(library: Any) -> Any:
+    """Return the one session: reading its description of S3 takes it a third of a second."""
+    return library.Session()
+
+
+_making = threading.Lock()
+
+# -- the event loop of providers that must be awaited ----------------------------------------------------------------------
+
+
+_loops: list[asyncio.AbstractEventLoop] = []
+_starting = threading.Lock()
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    with _starting:
+        if not _loops:
+            loop = asyncio.new_event_loop()
+            threading.Thread(target=loop.run_forever, name="filerow-credentials", daemon=True).start()
+            _loops.append(loop)
+        return _loops[0]
+
+
+def _after_fork() -> None:
+    global _making, _starting
+    _making, _starting = threading.Lock(), threading.Lock()
+    _loops.clear()
+
+
+if hasattr(os, "register_at_fork"):  # absent where there is no fork
+    os.register_at_fork(after_in_child=_after_fork)
