@@ -51,10 +51,11 @@ from filerow._orm.session import Flush, SessionFiles, session_files, sessions_of
 from filerow._orm.sqlalchemy_private import is_of_flush, listen_last
 from filerow._orm.unsupported import refuse_autocommit, refuse_tables
 from filerow._orm.verify import verify
+from filerow._orm.visibility import check_as_written
 from filerow._orm.watch import End, unwatch, watch_of
 from filerow.exceptions import UntrustedDocumentError
 
-__all__ = ("install", "on_ddl")
+__all__ = ("install", "listen_to_questions", "on_ddl")
 
 
 def install() -> None:
@@ -98,6 +99,12 @@ def _listen_to_sessions() -> None:
             event.listen(target, name, listener)
 
 
+def listen_to_questions() -> None:
+    """Compare the questions of maintenance with what is sent, also where no class is mapped; called before they are asked."""
+    if not event.contains(Engine, "after_cursor_execute", _after_cursor_execute):
+        event.listen(Engine, "after_cursor_execute", _after_cursor_execute)
+
+
 def on_ddl(
     metadata: MetaData,
     *,
@@ -120,6 +127,7 @@ def on_ddl(
     def before_drop(target: MetaData, connection: Connection, **given: Any) -> None:
         dropped(connection, given["tables"])
 
+    listen_to_questions()  # now, and not when a drainer's thread asks the first one
     event.listen(metadata, "after_create", after_create)
     event.listen(metadata, "before_drop", before_drop)
 
@@ -369,7 +377,8 @@ def _before_cursor_execute(
 def _after_cursor_execute(
     connection: Connection, cursor: Any, statement: str, parameters: object, context: Any, executemany: object
 ) -> None:
-    """Notice what statements write while a flush is under way, and one that has ended a transaction."""
+    """Notice what statements write while a flush is under way, one that has ended a transaction, and changed questions."""
+    check_as_written(context, statement)
     seen = watch_of(connection)
     if seen is not None:
         _notice(connection, seen.after_statement(connection, cursor, statement, context))

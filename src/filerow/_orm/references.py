@@ -41,6 +41,7 @@ from filerow._document import located_in
 from filerow._orm.column import StoredObject
 from filerow._orm.ownership import Ref
 from filerow._orm.schemas import schema_of, statement_options
+from filerow._orm.visibility import AS_WRITTEN
 from filerow._paths import STAGING, folders_of, is_generated
 from filerow._registry import storages
 from filerow.exceptions import DocumentError
@@ -205,7 +206,8 @@ def first_path(texts: Mapping[str, str], has_version: str) -> str:
 def _text_at(dialect: Dialect, document: str, key: str) -> str:
     """Return SQL for a value of a document; NULL for what is no text, or is empty."""
     if dialect.name == "postgresql":
-        kind, name, value = f"jsonb_typeof(CAST({document} AS jsonb) -> '{key}')", "string", f"{document} ->> '{key}'"
+        # of JSON and JSONB alike, so that the index outlives a change from one to the other
+        kind, name, value = f"left(CAST({document} -> '{key}' AS text), 1)", '"', f"{document} ->> '{key}'"
     elif dialect.name == "sqlite":
         kind, name, value = f"json_type({document}, '$.{key}')", "text", f"json_extract({document}, '$.{key}')"
     else:
@@ -409,7 +411,8 @@ def _values(
         connection: Where.
         column: Which.
         paths: The paths.
-        stream: Read few rows at a time. asyncpg keeps its cursor open, and the table in use, until the transaction ends.
+        stream: For maintenance: read few rows at a time, and see to it that no listener has changed the question. asyncpg keeps
+            its cursor open, and the table in use, until the transaction ends.
     """
     name = connection.dialect.name
     # of this statement alone: a connection would keep them, and a DELETE has no rows to stream
@@ -423,7 +426,9 @@ def _values(
     else:
         statements.append((select(column.json).where(column.column.is_not(None)), {}))
     for statement, parameters in statements:
-        for value, *key in connection.execute(statement.add_columns(*keys), parameters, execution_options=options):
+        asked = statement.add_columns(*keys)
+        own = {**options, AS_WRITTEN: asked} if stream else options
+        for value, *key in connection.execute(asked, parameters, execution_options=own):
             yield value, tuple(key)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,8 @@ from filerow._orm.schemas import full_name, schema_of
 from filerow.exceptions import MaintenanceRefusedError
 
 __all__ = (
+    "AS_WRITTEN",
+    "check_as_written",
     "check_shows_all",
     "filtered",
     "has_transactions",
@@ -100,15 +103,22 @@ def _ask(connection: Connection, query: TextClause, table: Table) -> Iterable[An
 
 # -- whether all rows are seen, before anything is deleted because no row names it --------------------------------------------
 
-_REPLICA = {
-    "postgresql": text("SELECT pg_is_in_recovery()"),
-    "mysql": text("SELECT @@global.read_only"),
-    "mariadb": text("SELECT @@global.read_only"),
+_UNLIMITED = 2**64 - 1
+_STATE = {
+    "postgresql": text("SELECT pg_is_in_recovery(), false, set_config('row_security', 'off', true)"),
+    "mysql": text(f"SELECT @@global.read_only, @@session.sql_select_limit < {_UNLIMITED}"),
 }
+_STATE["mariadb"] = _STATE["mysql"]
 _KIND = {
-    "postgresql": text("SELECT relkind NOT IN ('r', 'p') FROM pg_class WHERE oid = to_regclass(:name)"),
-    "sqlite": text("SELECT type = 'view' FROM sqlite_master WHERE name = :table UNION ALL "
-                   "SELECT type = 'view' FROM sqlite_temp_master WHERE name = :table"),
+    "postgresql": text(
+        "WITH RECURSIVE part(oid) AS (SELECT CAST(to_regclass(:name) AS oid) "
+        "UNION SELECT i.inhrelid FROM part JOIN pg_inherits i ON i.inhparent = part.oid) "
+        "SELECT bool_or(c.relkind NOT IN ('r', 'p') OR c.relpersistence = 't') FROM pg_class c JOIN part ON part.oid = c.oid"
+    ),
+    "sqlite": text(
+        "SELECT type = 'view' FROM sqlite_master WHERE name = :table COLLATE NOCASE AND type IN ('table', 'view') UNION ALL "
+        "SELECT 1 FROM sqlite_temp_master WHERE name = :table COLLATE NOCASE AND type IN ('table', 'view')"
+    ),
     "mysql": text("SELECT table_type = 'VIEW' FROM information_schema.tables "
                   "WHERE table_schema = coalesce(:schema, database()) AND table_name = :table"),
 }  # fmt: skip
@@ -125,28 +135,22 @@ _FORBIDDEN = "42501"
 
 
 def check_shows_all(connection: Connection, tables: Iterable[Table]) -> None:
-    """See to it that a connection leads to the primary, and that the tables are tables.
+    """See to it that a connection leads to the primary, and that the tables are tables, with all their partitions and children.
 
     Raises:
         MaintenanceRefusedError: The server is a standby or read-only, a table is a view or lies on another server, or policies
             filter its rows.
     """
     tables = list(tables)
-    dialect = connection.dialect.name
-    if dialect in _REPLICA and connection.scalar(_REPLICA[dialect]):
-        msg = (
-            "this server is a standby or read-only, so what it shows may be older than what the primary has: nothing was "
-            "deleted; connect to the primary"
-        )
-        raise MaintenanceRefusedError(msg)
+    policed = filtered(connection, tables)
+    _look_at_all(connection)
     hidden = [table.fullname for table in tables if _is_view(connection, table)]
     if hidden:
         msg = (
-            f"{named(hidden)}: views and foreign tables may show a part of their rows only, so nothing was deleted; run it with "
-            "models of the tables themselves"
+            f"{named(hidden)}: views and foreign tables, and temporary ones, may show a part of the rows only, so nothing was "
+            "deleted; run it with models of the tables themselves"
         )
         raise MaintenanceRefusedError(msg)
-    policed = filtered(connection, tables)
     if policed:
         raise MaintenanceRefusedError(f"row level security hides rows of {named(policed)} from this user, {_ROLES}")
 
@@ -159,23 +163,48 @@ def filtered(connection: Connection, tables: Iterable[Table]) -> list[str]:
 
 
 def _is_view(connection: Connection, table: Table) -> bool:
-    query = _KIND.get(connection.dialect.name)
+    """Return True if a table is none, or a part of it is, or a temporary one stands before it."""
+    query, schema = _KIND.get(connection.dialect.name), schema_of(connection, table)
+    if query is not None and schema is not None and connection.dialect.name == "sqlite":  # an attached database
+        master = f"{connection.dialect.identifier_preparer.quote_identifier(schema)}.sqlite_master"
+        query = text(f"SELECT type = 'view' FROM {master} WHERE name = :table COLLATE NOCASE")  # noqa: S608 - a quoted name
     return query is not None and any(_ask(connection, query, table))
+
+
+def _look_at_all(connection: Connection) -> None:
+    """See to it that this connection, until its transaction ends, shows whatever the primary has.
+
+    Another connection of the same pool may lead to another server, so each is asked.
+
+    Raises:
+        MaintenanceRefusedError: It may not.
+    """
+    query = _STATE.get(connection.dialect.name)
+    if query is None:
+        return
+    lags, cuts, *_ = connection.execute(query).one()
+    if lags:
+        msg = (
+            "this server is a standby or read-only, so what it shows may be older than what the primary has: nothing was "
+            "deleted; connect to the primary"
+        )
+        raise MaintenanceRefusedError(msg)
+    if cuts:
+        msg = "sql_select_limit has the server leave out rows of what it is asked, so nothing was deleted; connect without it"
+        raise MaintenanceRefusedError(msg)
 
 
 @contextmanager
 def unfiltered(connection: Connection) -> Generator[None]:
-    """Have PostgreSQL raise, until the transaction ends, where row level security would hide rows from a query.
+    """See to it that questions are answered from all rows until the transaction ends.
 
-    Superusers, roles with BYPASSRLS and owners of tables without FORCE ROW LEVEL SECURITY see all rows, and notice nothing.
+    PostgreSQL raises where row level security would hide rows; superusers, roles with BYPASSRLS and owners of tables without
+    FORCE ROW LEVEL SECURITY see all rows, and notice nothing.
 
     Raises:
-        MaintenanceRefusedError: It would.
+        MaintenanceRefusedError: They would not be.
     """
-    if not may_hide_rows(connection):
-        yield
-        return
-    connection.exec_driver_sql("SET LOCAL row_security TO off")
+    _look_at_all(connection)
     try:
         yield
     except DBAPIError as error:
@@ -183,3 +212,37 @@ def unfiltered(connection: Connection) -> Generator[None]:
             raise
         msg = f"PostgreSQL does not show this user all rows ({str(error.orig).strip()}), {_ROLES}"
         raise MaintenanceRefusedError(msg) from error
+
+
+AS_WRITTEN = "filerow_as_written"
+"""The execution option that says what a statement was before listeners saw it."""
+
+_COMMENT = re.compile(r"/\*.*?\*/|--[^\n]*", re.DOTALL)
+_TOKEN = re.compile(r"[\w.\"`]+|\S")
+
+
+def check_as_written(context: Any, statement: str) -> None:
+    """Refuse a question that the application's listeners have changed, as those do that add a tenant to each WHERE.
+
+    Comments, and other names in place of ours, are well.
+
+    Args:
+        context: SQLAlchemy's view of a statement that was sent; nothing is done unless its options say how it was written.
+        statement: What the driver got.
+
+    Raises:
+        MaintenanceRefusedError: It is another question now.
+    """
+    written = context.execution_options.get(AS_WRITTEN)
+    if written is None or (context.invoked_statement is written and _words(statement) == _words(context.statement)):
+        return
+    msg = (
+        "a listener of this engine (before_execute, before_cursor_execute) changes what is asked, and may hide rows, so "
+        f"nothing was deleted; run it with an engine without that listener: {' '.join(statement.split())[:200]}"
+    )
+    raise MaintenanceRefusedError(msg)
+
+
+def _words(statement: str) -> int:
+    """Return how many words a statement has, whatever they are."""
+    return len(_TOKEN.findall(_COMMENT.sub(" ", statement)))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from sqlalchemy import Connection, Engine, MetaData
 
+from filerow._orm.events import listen_to_questions
 from filerow._orm.ownership import Ref
 from filerow._orm.references import Named, file_columns, referenced
 from filerow._orm.visibility import check_shows_all, unfiltered
@@ -33,6 +34,7 @@ class Census:
     """
 
     def __init__(self, metadata: MetaData, engine: Engine, also: Also = ()) -> None:
+        listen_to_questions()
         self.databases: list[tuple[MetaData, Engine]] = [(metadata, engine)]
         for other in also:
             models, place = other if isinstance(other, tuple) else (metadata, other)

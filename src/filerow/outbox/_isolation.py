@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine.interfaces import IsolationLevel
@@ -32,7 +33,11 @@ def snapshot(engine: Engine) -> Generator[Connection]:
     with engine.connect() as connection:
         if engine.dialect.name in _LEVELS:
             isolate(connection, "REPEATABLE READ")
-        yield connection
+        with connection.begin():
+            driver: Any = connection.connection.driver_connection
+            if engine.dialect.name == "sqlite" and not driver.in_transaction:  # its driver begins with the first write only
+                connection.exec_driver_sql("BEGIN")
+            yield connection
 
 
 def isolate(connection: Connection, level: IsolationLevel) -> None:
