@@ -80,6 +80,16 @@ async def delete_document(session: Session, document_id: int) -> None:
     await session.commit()
 
 
+def register_storage(files: Path | None) -> None:
+    """Register the backend that ``Document.file`` names: a directory, or the store that ``STORAGE_URL`` names."""
+    url = os.environ.get("STORAGE_URL") if files is None else None
+    if url:  # s3://bucket/prefix; AWS_ENDPOINT_URL and its like say the rest
+        storages.register_backend(url, key="documents", public_endpoint=os.environ.get("STORAGE_PUBLIC_ENDPOINT"))
+        return
+    # Without FILEROW_SECRET, development=True signs with a secret that ends with the process.
+    storages.register_backend(LocalBackend("documents", files or DATA / "files", base_url="/files", development=True))
+
+
 def create_app(database_url: str | None = None, files: Path | None = None) -> FastAPI:
     """Return the application.
 
@@ -90,8 +100,7 @@ def create_app(database_url: str | None = None, files: Path | None = None) -> Fa
     if database_url is None or files is None:
         DATA.mkdir(exist_ok=True)
     engine = create_async_engine(database_url or os.environ.get("DATABASE_URL", f"sqlite+aiosqlite:///{DATA}/documents.sqlite"))
-    # Without FILEROW_SECRET, development=True signs with a secret that ends with the process.
-    storages.register_backend(LocalBackend("documents", files or DATA / "files", base_url="/files", development=True))
+    register_storage(files)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

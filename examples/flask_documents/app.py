@@ -105,6 +105,16 @@ def add_routes(app: Flask, sessions: Sessions) -> None:
         return "", HTTPStatus.NO_CONTENT
 
 
+def register_storage(files: Path | None) -> None:
+    """Register the backend that ``Document.file`` names: a directory, or the store that ``STORAGE_URL`` names."""
+    url = os.environ.get("STORAGE_URL") if files is None else None
+    if url:  # s3://bucket/prefix; AWS_ENDPOINT_URL and its like say the rest
+        storages.register_backend(url, key="documents", public_endpoint=os.environ.get("STORAGE_PUBLIC_ENDPOINT"))
+        return
+    # Without FILEROW_SECRET, development=True signs with a secret that ends with the process.
+    storages.register_backend(LocalBackend("documents", files or DATA / "files", base_url="/files", development=True))
+
+
 def create_app(database_url: str | None = None, files: Path | None = None) -> Flask:
     """Return the application.
 
@@ -116,8 +126,7 @@ def create_app(database_url: str | None = None, files: Path | None = None) -> Fl
         DATA.mkdir(exist_ok=True)
     engine = create_engine(database_url or os.environ.get("DATABASE_URL", f"sqlite:///{DATA}/documents.sqlite"))
     Base.metadata.create_all(engine)
-    # Without FILEROW_SECRET, development=True signs with a secret that ends with the process.
-    storages.register_backend(LocalBackend("documents", files or DATA / "files", base_url="/files", development=True))
+    register_storage(files)
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.extensions["engine"] = engine

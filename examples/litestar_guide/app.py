@@ -54,7 +54,8 @@ def register_storage(settings: Settings) -> None:
     """Register the backend that ``Document.file`` names."""
     url = urlsplit(settings.storage_url)
     if url.scheme != "file":
-        storages.register_backend(settings.storage_url, "documents", **settings.storage_options)
+        public = {} if settings.public_endpoint is None else {"public_endpoint": settings.public_endpoint}
+        storages.register_backend(settings.storage_url, "documents", **public, **settings.storage_options)
         return
     folder = Path(url2pathname(url.path))
     development = settings.secret is None

@@ -19,6 +19,8 @@ class Settings:
     storage_url: str = (DATA / "files").as_uri()
     storage_options: Mapping[str, str] = field(default_factory=dict)
     """Passed to the backend, for what its environment variables (``AWS_ENDPOINT_URL``, …) do not say."""
+    public_endpoint: str | None = None
+    """The scheme and host by which clients reach the store, where that is not the one by which this process does."""
     secret: str | None = None
     """Signs URLs of local files. Without one, they work until the process ends."""
     migrations: Path = HERE / "migrations"
@@ -27,12 +29,13 @@ class Settings:
 
     @classmethod
     def from_environment(cls) -> "Settings":
-        """Read ``DATABASE_URL``, ``STORAGE_URL``, ``FILEROW_SECRET``, ``MIGRATIONS`` and ``SECURE_COOKIES``."""
+        """Read ``DATABASE_URL``, ``STORAGE_URL`` and the others that the README lists."""
         defaults = cls()
         environment = os.environ
         return cls(
             database_url=environment.get("DATABASE_URL", defaults.database_url),
             storage_url=environment.get("STORAGE_URL", defaults.storage_url),
+            public_endpoint=environment.get("STORAGE_PUBLIC_ENDPOINT"),
             secret=environment.get("FILEROW_SECRET"),
             migrations=Path(environment.get("MIGRATIONS", defaults.migrations)),
             secure_cookies=environment.get("SECURE_COOKIES", "") == "1",

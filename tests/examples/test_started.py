@@ -22,6 +22,7 @@ from tests.servers._process import HOST, ServerProcess, accepts_connections, fre
 
 if TYPE_CHECKING:
     from tests.servers._s3 import S3Server
+    from tests.servers.nginx import Nginx
     from tests.servers.postgres import PostgresServer
 
 NAMES = [*(["litestar_guide"] if GUIDE_RUNS else []), "fastapi_documents", "flask_documents"]
@@ -88,8 +89,36 @@ def test_the_guide_has_made_its_tables_and_asks_for_a_login(ports: dict[str, int
         assert client.post("/documents", data={"name": "cat"}, files={"file": ("cat.txt", b"meow")}).status_code == 401
 
 
+@pytest.mark.servers
+@pytest.mark.one_in(2)
+@pytest.mark.parametrize("name", ["fastapi_documents", "flask_documents"])
+def test_environment_variables_put_an_example_on_s3(name: str, s3_server: S3Server, public_host: Nginx) -> None:
+    bucket, port = s3_server.make_bucket(), free_ports(1)
+    environment = {
+        "STORAGE_URL": f"s3://{bucket}/files",
+        "STORAGE_PUBLIC_ENDPOINT": public_host.endpoint,
+        "AWS_ACCESS_KEY_ID": s3_server.access_key,
+        "AWS_SECRET_ACCESS_KEY": s3_server.secret_key,
+        "AWS_REGION": s3_server.region,
+        "AWS_ENDPOINT_URL": s3_server.endpoint,
+    }
+    process = start(name, port, environment)
+    try:
+        assert process.wait_until(lambda: accepts_connections(port), timeout=120), process.log
+        with httpx.Client(base_url=f"http://{HOST}:{port}", trust_env=False, timeout=60) as client:
+            created = client.post("/documents", data={"name": "cat"}, files={"file": ("cat.txt", b"meow")})
+            assert created.status_code == 201, created.text
+            assert created.json()["file_url"].startswith(f"{public_host.endpoint}/{bucket}/files/")
+            assert httpx.get(created.json()["file_url"], trust_env=False).content == b"meow"
+            assert client.delete(f"/documents/{created.json()['id']}").status_code == 204
+    finally:
+        process.stop()
+
+
 @pytest.mark.thorough
-def test_environment_variables_put_the_guide_on_postgresql_and_s3(postgres_server: PostgresServer, s3_server: S3Server) -> None:
+def test_environment_variables_put_the_guide_on_postgresql_and_s3(
+    postgres_server: PostgresServer, s3_server: S3Server, public_host: Nginx
+) -> None:
     skip_without_guide()
     database, bucket, port = postgres_server.make_database(), s3_server.make_bucket(), free_ports(1)
     environment = {
@@ -99,6 +128,7 @@ def test_environment_variables_put_the_guide_on_postgresql_and_s3(postgres_serve
         "AWS_SECRET_ACCESS_KEY": s3_server.secret_key,
         "AWS_REGION": s3_server.region,
         "AWS_ENDPOINT_URL": s3_server.endpoint,
+        "STORAGE_PUBLIC_ENDPOINT": public_host.endpoint,
     }
     process = start("litestar_guide", port, environment)
     try:
@@ -116,7 +146,7 @@ def test_environment_variables_put_the_guide_on_postgresql_and_s3(postgres_serve
             created = client.post("/documents", data={"name": "cat"}, files={"file": ("cat.txt", b"meow")})
 
             assert created.status_code == 201, created.text
-            assert created.json()["file_url"].startswith(s3_server.endpoint)
+            assert created.json()["file_url"].startswith(public_host.endpoint)
             assert httpx.get(created.json()["file_url"], trust_env=False).content == b"meow"
             objects = s3_server.client.list_objects_v2(Bucket=bucket)["Contents"]
             assert [entry["Size"] for entry in objects] == [4]
