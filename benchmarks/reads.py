@@ -8,7 +8,7 @@ from datetime import timedelta
 import obstore
 from sqlalchemy import delete, select
 
-from benchmarks._harness import Row, at_most, compare
+from benchmarks._harness import Row, at_most
 from benchmarks._world import Floor, Ours, World, some_bytes
 from filerow import FileObject, storages
 

@@ -17,6 +17,7 @@ from filerow import FileObject, storages
 from filerow.backends.local import LocalBackend
 from filerow.backends.memory import MemoryBackend
 from filerow.exceptions import FileStateError, IntegrityError, ObjectNotFoundError, UnsupportedOperationError
+from filerow.ext import litestar, starlette
 from filerow.http import Body, Reply, accelerate, answer, redirect, redirect_async, serve, serve_async
 from tests.http.conftest import parts, read
 
@@ -270,3 +271,28 @@ def test_only_files_of_this_machine_can_be_accelerated() -> None:
         accelerate(stored("docs"))
     with pytest.raises(FileStateError):
         accelerate(FileObject("docs", "a", content=b"x"))
+
+
+# -- headers of the application's own --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("headers", "words"),
+    [
+        ({"Content-Type": "text/html"}, "cannot have Content-Type: it is the type"),
+        ({"content-disposition": "inline"}, "download_as= and inline="),
+        ({"Content-Length": "1"}, "cannot have Content-Length"),
+        ({"X-Content-Type-Options": "none"}, "cannot have X-Content-Type-Options"),
+        ({"X-Own": "a\r\nSet-Cookie: b=c"}, "printable ASCII without line breaks"),
+        ({"X-Own": "ü"}, "printable ASCII"),
+        ({"X Own": "a"}, "is no name of a header"),
+        ({"X-Own\r\nA": "a"}, "is no name of a header"),
+        ({"": "a"}, "is no name of a header"),
+    ],
+)
+@pytest.mark.parametrize("response", [starlette.StoredFileResponse, litestar.StoredFileResponse])
+def test_headers_that_would_lie_are_refused(response: Any, headers: dict[str, str], words: str) -> None:
+    file = FileObject.from_dict({"v": 1, "backend": "docs", "path": "a", "filename": "a"})
+    for make in (response, response.redirect, response.accelerate):
+        with pytest.raises(ValueError, match=words):
+            make(file, headers=headers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
@@ -12,7 +12,7 @@ from filerow._execution.threads import in_thread
 from filerow._file.object import FileObject
 from filerow.exceptions import FilerowError
 from filerow.http import route
-from filerow.http._reply import AsyncChunks, Body, Reply
+from filerow.http._reply import AsyncChunks, Body, Headers, Reply, merged, own_headers
 from filerow.http._upload import DISCARD_BYTES, DISCARD_SECONDS
 from filerow.http.serving import accelerate, redirect_async, serve_async
 
@@ -36,6 +36,9 @@ Scope: TypeAlias = Any  # each framework has names of its own for ASGI's types
 Receive: TypeAlias = Callable[[], Awaitable[Any]]
 Send: TypeAlias = Callable[[Any], Awaitable[None]]
 Pairs: TypeAlias = list[tuple[str, str]]
+
+PATHSEND = "http.response.pathsend"
+"""The extension of ASGI by which a server sends a whole file of this machine; Granian has it."""
 
 _NO_FILE = FileObject()
 _REFUSED = 400
@@ -81,27 +84,33 @@ class OtherAnswers:
         answer: What makes the reply when the response is sent.
         problems: Answer an error of the store with its problem rather than raise it.
         unread: The request's body, of which something may be left when the reply is sent.
+        added: The application's own headers.
     """
 
     answer: Answer
     problems: bool
     unread: Incoming | None = None
+    added: Headers = ()
 
     if TYPE_CHECKING:
 
         def __init__(self, file: FileObject) -> None: ...
 
     @classmethod
-    def of(cls, answer: Answer, *, problems: bool = False, unread: Incoming | None = None) -> Self:
+    def of(
+        cls, answer: Answer, *, problems: bool = False, unread: Incoming | None = None, headers: Mapping[str, str] | None = None
+    ) -> Self:
         """Return the response for an answer of another kind.
 
         Args:
             answer: What makes the reply.
             problems: Answer an error of the store with its problem rather than raise it.
             unread: The request's body, of which something may be left.
+            headers: Headers of the application's own.
         """
         response = cls(_NO_FILE)
         response.answer, response.problems, response.unread = answer, problems, unread
+        response.added = own_headers(headers)
         return response
 
     @classmethod
@@ -114,10 +123,11 @@ class OtherAnswers:
         download_as: str | None = None,
         inline: bool = False,
         cache_control: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Self:
         """Send the client to a signed URL of the store; see :func:`filerow.http.serving.redirect`."""
         url = {"expires_in": expires_in, "round_expiry": round_expiry, "download_as": download_as, "inline": inline}
-        return cls.of(redirected(file, **url, cache_control=cache_control))
+        return cls.of(redirected(file, **url, cache_control=cache_control), headers=headers)
 
     @classmethod
     def accelerate(
@@ -129,10 +139,11 @@ class OtherAnswers:
         download_as: str | None = None,
         inline: bool | None = None,
         cache_control: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Self:
         """Let the web server in front send a local file; see :func:`filerow.http.serving.accelerate`."""
         options = {"download_as": download_as, "inline": inline, "cache_control": cache_control}
-        return cls.of(accelerated(file, header=header, prefix=prefix, **options))
+        return cls.of(accelerated(file, header=header, prefix=prefix, **options), headers=headers)
 
 
 def fixed(reply: Reply) -> Answer:
@@ -151,6 +162,7 @@ def headers_of(scope: Scope) -> Pairs:
 
 async def send_reply(
     reply: Reply,
+    scope: Scope,
     receive: Receive,
     send: Send,
     *,
@@ -164,6 +176,7 @@ async def send_reply(
 
     Args:
         reply: What to send.
+        scope: ASGI's, whose extensions may let the server send a file of a directory by itself (``http.response.pathsend``).
         receive: ASGI's, to learn that the client has gone.
         send: ASGI's, which waits while the client is slow.
         extra: Headers that the framework adds, such as cookies.
@@ -171,16 +184,20 @@ async def send_reply(
         unread: The request's body; what is left of it is taken before the reply ends.
     """
     chunks: AsyncChunks | None = None
+    place: str | None = None
     if isinstance(reply.body, Body):
         try:
-            chunks = await reply.body.begin_async()
+            place = await reply.body.place_async() if PATHSEND in (scope.get("extensions") or {}) else None
+            chunks = await reply.body.begin_async() if place is None else None
         except FilerowError as error:
             if not problems:
                 raise
             reply = route.problem(error)
-    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers]
     try:
-        await send({"type": "http.response.start", "status": reply.status, "headers": [*headers, *extra]})
+        await send({"type": "http.response.start", "status": reply.status, "headers": merged(reply.headers, extra)})
+        if place is not None:
+            await send({"type": PATHSEND, "path": place})
+            return
         if chunks is not None and not await _send_chunks(chunks, receive, send):
             return
         body = reply.body if isinstance(reply.body, bytes) else b""

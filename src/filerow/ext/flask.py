@@ -54,13 +54,15 @@ from filerow.ext._uploads import (
 from filerow.http import route, serving
 from filerow.http._capacity import upload_capacity
 from filerow.http._problem import ANSWERED
-from filerow.http._reply import Body, Reply
+from filerow.http._reply import Body, Reply, encoded, merged, own_headers
 from filerow.http._upload import DISCARD_BYTES, DISCARD_SECONDS, UploadRefusedError
 
 if TYPE_CHECKING:
     from filerow.direct import DirectUploads
 
 __all__ = ("Filerow", "accelerate", "redirect", "send", "uploaded", "uploaded_many")
+
+_WRAPPER = "wsgi.file_wrapper"
 
 CHUNK = 1 << 16
 """Bytes of a request's body taken at a time."""
@@ -196,12 +198,24 @@ def _body() -> Iterator[bytes]:
         raise UploadRefusedError(400, "The upload cannot be read.") from error
 
 
-def response_of(reply: Reply) -> Response:
-    """Return a reply as a response; its first chunk is read now, and the server closes the rest."""
-    body: Any = (
-        reply.body.begin() if isinstance(reply.body, Body) else [reply.body]
-    )  # bytes alone would set a length of their own
-    response = Response(body, status=reply.status, headers=list(reply.headers))
+def response_of(reply: Reply, headers: Mapping[str, str] | None = None) -> Response:
+    """Return a reply as a response; its first chunk is read now, and the server closes the rest.
+
+    Where the server offers ``wsgi.file_wrapper`` (PEP 3333), it sends a whole file of a directory by itself.
+
+    Args:
+        reply: The reply.
+        headers: Headers of the application's own.
+    """
+    whole = reply.body.open_file() if isinstance(reply.body, Body) and _WRAPPER in request.environ else None
+    if whole is not None:
+        body: Any = request.environ[_WRAPPER](whole, CHUNK)
+    else:  # bytes alone would set a length of their own
+        body = reply.body.begin() if isinstance(reply.body, Body) else [reply.body]
+    pairs = [
+        (name.decode("latin-1"), value.decode("latin-1")) for name, value in merged(reply.headers, encoded(own_headers(headers)))
+    ]
+    response = Response(body, status=reply.status, headers=pairs, direct_passthrough=whole is not None)
     if reply.header("content-type") is None:
         with suppress(KeyError):
             del response.headers["content-type"]
@@ -209,11 +223,20 @@ def response_of(reply: Reply) -> Response:
 
 
 def send(
-    file: FileObject, *, download_as: str | None = None, inline: bool | None = None, cache_control: str | None = None
+    file: FileObject,
+    *,
+    download_as: str | None = None,
+    inline: bool | None = None,
+    cache_control: str | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Answer the current request with a stored file, streamed; see :func:`filerow.http.serving.serve`."""
+    """Answer the current request with a stored file; see :func:`filerow.http.serving.serve`.
+
+    ``headers=`` adds headers of the application's own, which replace ours but for those that describe the bytes.
+    """
     options = {"download_as": download_as, "inline": inline, "cache_control": cache_control}
-    return response_of(serving.serve(file, request.method, list(request.headers), **options))  # type: ignore[arg-type]
+    reply = serving.serve(file, request.method, list(request.headers), **options)  # type: ignore[arg-type]
+    return response_of(reply, headers)
 
 
 def redirect(
@@ -224,6 +247,7 @@ def redirect(
     download_as: str | None = None,
     inline: bool = False,
     cache_control: str | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Response:
     """Send the client to a signed URL of the store; see :func:`filerow.http.serving.redirect`."""
     return response_of(
@@ -235,7 +259,8 @@ def redirect(
             download_as=download_as,
             inline=inline,
             cache_control=cache_control,
-        )
+        ),
+        headers,
     )
 
 
@@ -247,6 +272,7 @@ def accelerate(
     download_as: str | None = None,
     inline: bool | None = None,
     cache_control: str | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Response:
     """Let the web server in front send a local file; see :func:`filerow.http.serving.accelerate`."""
     return response_of(
@@ -258,7 +284,8 @@ def accelerate(
             download_as=download_as,
             inline=inline,
             cache_control=cache_control,
-        )
+        ),
+        headers,
     )
 
 

@@ -70,6 +70,7 @@ from filerow.ext._litestar_types import DECODERS, ENCODERS, FileDTO, FileDTOPlug
 from filerow.ext._static import SCRIPT, script
 from filerow.ext._uploads import LONGEST_PAYLOAD, payload_of
 from filerow.http._problem import ANSWERED, problem
+from filerow.http._reply import encoded, own_headers
 
 if TYPE_CHECKING:
     from litestar.config.app import AppConfig
@@ -90,6 +91,7 @@ class StoredFileResponse(Response[None], OtherAnswers):
     """A stored file as the answer, streamed with ranges, conditional requests and safe headers.
 
     See :func:`filerow.http.serving.serve` for the arguments; :meth:`redirect` and :meth:`accelerate` are the other ways out.
+    ``headers=`` adds headers of the application's own, which replace ours but for those that describe the bytes.
     """
 
     def __init__(
@@ -99,9 +101,11 @@ class StoredFileResponse(Response[None], OtherAnswers):
         download_as: str | None = None,
         inline: bool | None = None,
         cache_control: str | None = None,
+        headers: Mapping[str, str] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(content=None, **options)
+        self.added = own_headers(headers)
         self.answer = streamed(file, download_as=download_as, inline=inline, cache_control=cache_control)
         self.problems = False
 
@@ -112,9 +116,13 @@ class StoredFileResponse(Response[None], OtherAnswers):
         cookies = [cookie.to_encoded_header() for cookie in (*self.cookies, *(given.get("cookies") or ()))]
         background = self.background or given.get("background")
 
+        # Litestar's compression waits for the first bytes of an answer that it sees, and drops what it does not know.
+        unseen = request.app.compression_config is None
+
         async def send_file(scope: Scope, receive: Receive, send: Send) -> None:
             reply = await self.answer(scope["method"], headers_of(scope))
-            await send_reply(reply, receive, send, extra=[*pairs, *cookies], problems=self.problems, unread=self.unread)
+            extra, scope = [*encoded(self.added), *pairs, *cookies], scope if unseen else {**scope, "extensions": {}}
+            await send_reply(reply, scope, receive, send, extra=extra, problems=self.problems, unread=self.unread)
             if background is not None:
                 await background()
 

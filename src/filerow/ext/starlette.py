@@ -54,6 +54,7 @@ from filerow.ext._asgi import (
 from filerow.ext._static import SCRIPT, script
 from filerow.ext._uploads import bounded, checked_async, is_upload, payload_of, required, target_of
 from filerow.http._problem import ANSWERED, problem
+from filerow.http._reply import encoded, own_headers
 
 if TYPE_CHECKING:
     from starlette.background import BackgroundTask
@@ -70,6 +71,7 @@ class StoredFileResponse(Response, OtherAnswers):
     """A stored file as the answer, streamed with ranges, conditional requests and safe headers.
 
     See :func:`filerow.http.serving.serve` for the arguments; :meth:`redirect` and :meth:`accelerate` are the other ways out.
+    ``headers=`` adds headers of the application's own, which replace ours but for those that describe the bytes.
     """
 
     media_type = "application/octet-stream"
@@ -81,12 +83,14 @@ class StoredFileResponse(Response, OtherAnswers):
         download_as: str | None = None,
         inline: bool | None = None,
         cache_control: str | None = None,
+        headers: Mapping[str, str] | None = None,
         status_code: int = 200,
         background: BackgroundTask | None = None,
     ) -> None:
         # FastAPI's OpenAPI looks for the default of status_code; the status itself depends on the request.
         self.answer = streamed(file, download_as=download_as, inline=inline, cache_control=cache_control)
         self.problems = False
+        self.added = own_headers(headers)
         self.background = background
         self.status_code, self.body = status_code, b""
         self.raw_headers = []  # what set_cookie() and the framework add
@@ -94,7 +98,8 @@ class StoredFileResponse(Response, OtherAnswers):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request that ``scope`` describes."""
         reply = await self.answer(scope["method"], headers_of(scope))
-        await send_reply(reply, receive, send, extra=self.raw_headers, problems=self.problems, unread=self.unread)
+        extra = [*encoded(self.added), *self.raw_headers]
+        await send_reply(reply, scope, receive, send, extra=extra, problems=self.problems, unread=self.unread)
         if self.background is not None:
             await self.background()
 

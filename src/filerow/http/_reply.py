@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self, TypeAlias, cast
 
 from filerow._log import logger
-from filerow.exceptions import IntegrityError, StorageError
+from filerow.backends._headers import check_header
+from filerow.backends.local import LocalBackend
+from filerow.exceptions import IntegrityError, InvalidOptionError, StorageError
 
 if TYPE_CHECKING:
     from filerow.backends.base import StorageBackend
 
-__all__ = ("AsyncChunks", "Body", "Chunks", "Headers", "Reply", "RequestHeaders", "lowered", "plain")
+__all__ = (
+    "AsyncChunks",
+    "Body",
+    "Chunks",
+    "Headers",
+    "Reply",
+    "RequestHeaders",
+    "encoded",
+    "lowered",
+    "merged",
+    "own_headers",
+    "plain",
+)
 
 CHUNK = 256 * 1024
 """Bytes per chunk: large enough to be quick, small enough for many slow readers at once."""
@@ -91,6 +107,29 @@ class Body:
         finally:
             if isinstance(chunks, AsyncGenerator):
                 await chunks.aclose()
+
+    async def place_async(self) -> str | None:
+        """Return the absolute path of the file, where the bytes are a whole file in a directory of this machine.
+
+        Raises:
+            ObjectNotFoundError: There is no such file.
+            InvalidPathError: Its path leads out of the directory, or through a symbolic link.
+        """
+        backend = self._backend
+        if self.start or not isinstance(backend, LocalBackend):
+            return None
+        info = await backend.head_async(self._path)
+        return str(backend.root / self._path) if info.size == self.end else None
+
+    def open_file(self) -> BinaryIO | None:
+        """Return the open file, where the bytes are a whole file in a directory of this machine; see :meth:`place_async`."""
+        if self.start or not isinstance(self._backend, LocalBackend):
+            return None
+        file = self._backend.open_file(self._path)
+        if os.fstat(file.fileno()).st_size == self.end:
+            return file
+        file.close()
+        return None
 
     def begin(self, chunk_size: int = CHUNK) -> Chunks:
         """Read the first chunk, so that a missing object is known while the status can still be changed; see :meth:`stream`."""
@@ -185,6 +224,51 @@ class Reply(NamedTuple):
     def header(self, name: str) -> str | None:
         """Return the value of a header, or ``None``."""
         return next((value for known, value in self.headers if known == name.lower()), None)
+
+
+def own_headers(headers: Mapping[str, str] | None) -> Headers:
+    """Return headers that an application adds to an answer, in lower case.
+
+    Raises:
+        InvalidOptionError: A name or a value cannot be in a header, or the name is one of those that describe the file.
+    """
+    found: Headers = ()
+    for name, value in (headers or {}).items():
+        if not isinstance(name, str) or not _TOKEN.fullmatch(name):
+            msg = f"headers= has {name!r}, which is no name of a header (RFC 9110, section 5.1)"
+            raise InvalidOptionError(msg, operation="serve")
+        if name.lower() in DESCRIBING:
+            hint = _INSTEAD.get(name.lower(), "Filerow says it of the file itself")
+            raise InvalidOptionError(f"headers= cannot have {name}: {hint}", operation="serve")
+        found = (*found, (name.lower(), check_header(name, value, operation="serve", backend="")))
+    return found
+
+
+DESCRIBING = frozenset(
+    (
+        *("accept-ranges", "content-disposition", "content-encoding", "content-length", "content-range", "content-type", "etag"),
+        *("last-modified", "location", "transfer-encoding", "x-content-type-options"),
+    )
+)
+"""Headers that say what the bytes are, which an application cannot replace."""
+
+_INSTEAD = {
+    "content-disposition": "say it by download_as= and inline=",
+    "content-type": "it is the type that the file was found to have when it was stored",
+}
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+def merged(ours: Headers, others: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return the headers of an answer with those of the application, which replace ours but where ours describe the bytes."""
+    theirs = [(name, value) for name, value in others if name.decode("latin-1").lower() not in DESCRIBING]
+    replaced = {name.lower() for name, _ in theirs}
+    return [*((name, value) for name, value in encoded(ours) if name not in replaced), *theirs]
+
+
+def encoded(headers: Headers) -> list[tuple[bytes, bytes]]:
+    """Return headers as they are sent."""
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
 
 
 def plain(status: int, *headers: tuple[str, str]) -> Reply:

@@ -22,11 +22,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from stat import S_ISREG
+from typing import BinaryIO
 
 from filerow._buffers import BUFFERS, Buffer
 from filerow._tokens import Secret
 from filerow.backends._own_urls import OwnUrls
-from filerow.backends._paths import STAGING
+from filerow.backends._paths import STAGING, check_known_path
 from filerow.backends._public import public_urls
 from filerow.backends._types import Capabilities, ObjectInfo, PutOptions, Unfinished
 from filerow.backends.base import StorageBackend
@@ -196,6 +197,18 @@ class LocalBackend(StorageBackend):
             except OSError as error:
                 failed |= dict.fromkeys(gone, error)
         return failed
+
+    def open_file(self, path: str) -> BinaryIO:
+        """Open an object as a plain file to read, whose descriptor the system can send by itself (``os.sendfile``).
+
+        Raises:
+            ObjectNotFoundError: There is no object.
+            InvalidPathError: The path leads out of the root, or through a symbolic link.
+        """
+        check_known_path(path, self._key, "read")
+        with self._errors("read", path):
+            fd, _ = self._open(path, "read")
+            return os.fdopen(fd, "rb", buffering=0)
 
     # -- reading -------------------------------------------------------------------------------------------------------
 

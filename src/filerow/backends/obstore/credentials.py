@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from filerow.backends._types import SignRequest
 from filerow.exceptions import StoragePermissionError, StorageTimeoutError
 
-__all__ = ("S3_HELP", "AccessKeys", "Provider", "S3Credentials")
+__all__ = ("AccessKeys", "Provider", "S3Credentials", "S3_HELP", "make_client")
 
 S3_HELP = (
     "give aws_access_key_id= and aws_secret_access_key=; or, for AWS_PROFILE, AWS SSO and whatever else boto3 knows, "

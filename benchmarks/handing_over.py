@@ -1,0 +1,109 @@
+"""``python -m benchmarks.handing_over``: a file of a directory by Granian, ours beside Starlette's ``FileResponse`` and nginx.
+
+All are asked in turn in one run, by one client that keeps its connection, so that the ratios say something on a busy machine.
+"""
+
+from __future__ import annotations
+
+import getpass
+import http.client
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from tests.processes.running import serving
+from tests.servers._process import HOST, accepts_connections, free_ports
+
+SITE = "tests.processes.handing_over"
+SIZES = {"10 KB": (10 << 10, 300), "64 MB": (64 << 20, 6)}
+ROUNDS = 9
+
+
+def seconds(connection: http.client.HTTPConnection, path: str, times: int, size: int) -> float:
+    """Return how long one answer takes, of so many."""
+    buffer = bytearray(1 << 20)
+    start = time.perf_counter()
+    for _ in range(times):
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        read = 0
+        while count := answer.readinto(buffer):
+            read += count
+        assert (answer.status, read) == (200, size)
+    return (time.perf_counter() - start) / times
+
+
+@contextmanager
+def nginx(root: Path) -> Iterator[int]:
+    """Serve a directory; yields the port."""
+    program = shutil.which("nginx") or "/usr/sbin/nginx"
+    port = free_ports()
+    with tempfile.TemporaryDirectory(prefix="filerow-nginx-") as name:
+        conf = Path(name) / "nginx.conf"
+        temporary = " ".join(f"{kind}_temp_path {name}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        user = f"user {getpass.getuser()};" if os.geteuid() == 0 else ""
+        server = f"server {{ listen {HOST}:{port}; location / {{ root {root}; }} }}"
+        http_part = f"http {{ access_log off; sendfile on; keepalive_requests 100000; {temporary} {server} }}"
+        conf.write_text(f"daemon off; {user} worker_processes 1; pid {name}/pid; error_log stderr; events {{}} {http_part}")
+        process = subprocess.Popen([program, "-c", str(conf), "-p", name], stderr=subprocess.DEVNULL)
+        try:
+            while not accepts_connections(port):
+                assert process.poll() is None, "nginx has ended"
+                time.sleep(0.05)
+            yield port
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+def main() -> None:
+    """Print the table."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="filerow-bench-")))
+        names = {f"{size}.bin": size for size, _ in SIZES.values()}
+        for name, size in names.items():
+            (folder / name).write_bytes(os.urandom(size))
+        settings = {
+            "FILEROW_TEST_ROOT": str(folder),
+            "FILEROW_TEST_FILES": json.dumps([(name, "application/x-unknown", size) for name, size in names.items()]),
+        }
+
+        def argv(port: int) -> list[str]:
+            return ["-m", "granian", "--interface=asgi", f"--port={port}", "--log-level=warning", f"{SITE}:compared"]
+
+        log = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        service = stack.enter_context(serving(argv, log, settings))
+        service.wait_until(lambda: accepts_connections(service.port))
+        plain = stack.enter_context(nginx(folder))
+        granian = http.client.HTTPConnection(HOST, service.port, timeout=60)
+        static = http.client.HTTPConnection(HOST, plain, timeout=60)
+        ways = {
+            "filerow, pathsend": (granian, "/handed/"),
+            "filerow, streamed": (granian, "/streamed/"),
+            "Starlette FileResponse, pathsend": (granian, "/theirs/"),
+            "Starlette FileResponse, streamed": (granian, "/theirs-streamed/"),
+            "nginx": (static, "/"),
+        }
+        print("| file | way | ms | of FileResponse, pathsend |\n|---|---|--:|--:|")
+        for label, (size, times) in SIZES.items():
+            taken: dict[str, list[float]] = {way: [] for way in ways}
+            for _ in range(ROUNDS):
+                for way, (connection, prefix) in ways.items():
+                    taken[way].append(seconds(connection, f"{prefix}{size}.bin", times, size))
+            base = taken["Starlette FileResponse, pathsend"]
+            for way, found in taken.items():
+                ratio = statistics.median(a / b for a, b in zip(found, base, strict=True))
+                print(f"| {label} | {way} | {statistics.median(found) * 1e3:.2f} | {ratio:.2f} |")
+        granian.close()
+        static.close()
+
+
+if __name__ == "__main__":
+    main()
