@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -236,3 +237,42 @@ def test_an_upload_that_cannot_be_aborted_or_found_is_told(
     found = findings(sweep(place.metadata, place.engine, **ONE))
     assert [(one.code, one.level, one.fixed) for one in found] == [("unfinished-upload", level, fixed)]
     assert says in found[0].message
+
+
+# -- clocks that were wrong ------------------------------------------------------------------------------------------------
+
+
+def test_a_fast_clock_makes_no_upload_old(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database's clock is asked as well."""
+    young, old = place.put(old_path(age=HOUR), age=HOUR), place.put(old_path(age=30 * DAY))
+    moment = time.time() + 365 * DAY
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: moment)
+        assert told(sweep(place.metadata, place.engine, **ONE), "orphan") == {old}
+    assert young in place.paths()
+    assert told(sweep(place.metadata, place.engine, grace=timedelta(0), **ONE), "orphan") == {young}
+
+
+@pytest.mark.parametrize("where", ["judged", "interrupted"])
+def test_what_a_fast_clock_remembered_is_forgotten(place: Place, tmp_path: Path, where: str) -> None:
+    state = tmp_path / "sweep.json"
+    later = time.time() + 365 * DAY
+    run = {"after": "", "until": later, "low": later, "full": True}
+    known = {"until": later, "full_at": later} if where == "judged" else {"full_at": 0, "run": run}
+    state.write_text(json.dumps({"sweep:docs:document/file": known}))
+    young, old = place.put(old_path(age=HOUR), age=HOUR), place.put(old_path(age=30 * DAY))
+    assert told(sweep(place.metadata, place.engine, state=state, **ONE), "orphan") == {old}
+    assert young in place.paths()
+    assert told(sweep(place.metadata, place.engine, state=state, grace=timedelta(0), **ONE), "orphan") == {young}
+
+
+@pytest.mark.parametrize("place", ["outbox"], indirect=True)
+def test_a_longer_grace_period_holds_for_an_interrupted_sweep(place: Place) -> None:
+    young = [place.put(old_path(age=age * HOUR), age=age * HOUR) for age in (9, 7, 5, 3)]
+    steps = sweep(place.metadata, place.engine, grace=timedelta(0), batch=1, **{**ONE, "allow_many": True})
+    next(steps)
+    next(steps)
+    steps.close() 
+    there = place.paths()
+    list(sweep(place.metadata, place.engine, **ONE))
+    assert place.paths() == there

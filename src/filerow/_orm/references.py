@@ -234,17 +234,21 @@ class Named:
         doubtful: Those that may belong to a row whose document this release cannot read.
         unreadable: How many such documents there are, by column.
         strange: Keys that rows use for backends of these objects and that nobody has registered here, each with a path.
+        elsewhere: Objects at chosen paths that rows name under the keys of other backends, with these: the same places, or not.
     """
 
     refs: set[Ref] = dataclass_field(default_factory=set)
     doubtful: set[Ref] = dataclass_field(default_factory=set)
     unreadable: dict[FileColumn, int] = dataclass_field(default_factory=dict)
     strange: dict[str, str] = dataclass_field(default_factory=dict)
+    elsewhere: dict[Ref, set[str]] = dataclass_field(default_factory=dict)
 
     def __or__(self, other: Named) -> Named:
         refs = self.refs | other.refs
         unreadable = {**self.unreadable, **other.unreadable}
-        return Named(refs, (self.doubtful | other.doubtful) - refs, unreadable, {**self.strange, **other.strange})
+        elsewhere = {ref: keys | other.elsewhere.get(ref, set()) for ref, keys in self.elsewhere.items()}
+        strange, elsewhere = {**self.strange, **other.strange}, {**other.elsewhere, **elsewhere}
+        return Named(refs, (self.doubtful | other.doubtful) - refs, unreadable, strange, elsewhere)
 
     @property
     def unreadable_columns(self) -> dict[str, int]:
@@ -312,6 +316,8 @@ def _note_owner(named: Named, ref: Ref, column: FileColumn, key: object) -> None
     is_unique = is_generated(ref.path) and column.type.path is None
     if is_unique or not known or key == ref.backend:
         named.refs.add(ref)
+    else:
+        named.elsewhere.setdefault(ref, set()).add(str(key))
 
 
 def _note_doubtful(named: Named, wanted: Mapping[str, Sequence[Ref]]) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sqlalchemy import Connection, Engine, MetaData
 
+from filerow._execution.batch import call
 from filerow._orm.events import listen_to_questions
 from filerow._orm.ownership import Ref
 from filerow._orm.references import Named, file_columns, referenced
 from filerow._orm.visibility import check_shows_all, unfiltered
+from filerow._paths import RECORD
+from filerow._registry import storages
+from filerow.exceptions import ObjectHiddenError, ObjectNotFoundError, StorageError
 from filerow.outbox._isolation import snapshot
 from filerow.outbox._strangers import check_no_strangers
 from filerow.outbox._triggers.install import check_knows_all
@@ -35,6 +40,7 @@ class Census:
 
     def __init__(self, metadata: MetaData, engine: Engine, also: Also = ()) -> None:
         listen_to_questions()
+        self._lineages: dict[str, str | None] = {}
         self.databases: list[tuple[MetaData, Engine]] = [(metadata, engine)]
         for other in also:
             models, place = other if isinstance(other, tuple) else (metadata, other)
@@ -84,4 +90,26 @@ class Census:
             else:
                 with snapshot(engine) as own, unfiltered(own):
                     found |= referenced(own, metadata, wanted)
-        return found
+        same = {ref for ref, keys in found.elsewhere.items() if any(self._is_one_place(ref.backend, key) for key in keys)}
+        return found | Named(refs=same)
+
+    def _is_one_place(self, *keys: str) -> bool:
+        """Return True if backends are one place, by the record that a run writes before it deletes; also where nobody knows."""
+        try:
+            lineages = {self._lineage(key) for key in keys}
+        except StorageError:
+            return True
+        return len(lineages) == 1 and None not in lineages
+
+    def _lineage(self, key: str) -> str | None:
+        """Return which place a backend is; ``None`` where no run has said."""
+        if key not in self._lineages:
+            backend = storages.get_backend(key)
+            try:
+                record: Any = json.loads(call(backend.read, backend.read_async, RECORD))
+            except (ObjectNotFoundError, ObjectHiddenError):
+                return None
+            except ValueError:
+                record = {}
+            self._lineages[key] = str(record.get("lineage")) if isinstance(record, dict) else ""
+        return self._lineages[key]

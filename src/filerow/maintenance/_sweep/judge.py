@@ -10,10 +10,13 @@ from filerow._paths import path_before
 from filerow.backends._types import ObjectInfo
 from filerow.maintenance._listing import Folder
 
-__all__ = ("Count", "Found", "Old", "Start", "SweepLimits", "begin", "old_ones", "too_many")
+__all__ = ("CLOCKS", "Count", "Found", "Old", "Start", "SweepLimits", "begin", "old_ones", "too_many")
 
 Found: TypeAlias = dict[str, tuple[float, int | None]]
 """Generated paths, each with the time at which it was generated and the size of its object."""
+
+CLOCKS = 60.0
+"""Seconds by which clocks may differ without being wrong."""
 
 SUSPICIOUS = 100
 """Up to so many objects without a row are nothing unusual, however few have one."""
@@ -24,7 +27,7 @@ class SweepLimits:
     """What a sweep was told.
 
     Attributes:
-        now: When it began, by this machine's clock: seconds since the Unix epoch.
+        now: When it began, by this machine's clock, or the database's if that is far behind: seconds since the Unix epoch.
         grace: Seconds; what is younger may yet get its row.
         full: List everything.
         full_every: Seconds after which everything is listed without being told so.
@@ -68,14 +71,18 @@ class Start:
 
 
 def begin(folder: Folder, known: Mapping[str, Any] | None, limits: SweepLimits) -> Start:
-    """Decide where to begin in a folder, from what the last sweep has left to remember."""
+    """Decide where to begin in a folder, from what the last sweep has left to remember.
+
+    What was remembered by a clock that was fast is forgotten, and an interrupted sweep goes on with this one's grace period.
+    """
     known = known or {}
     run = known.get("run")
     full_at = float(known.get("full_at", 0))
-    if run is not None and limits.resume and (run["full"] or not limits.full):
-        return Start(run["after"], run["until"], run["low"], run["full"], full_at)
     until = limits.now - max(limits.grace, folder.least)
-    if limits.full or "until" not in known or limits.now - full_at >= limits.full_every:
+    if run is not None and limits.resume and (run["full"] or not limits.full):
+        return Start(run["after"], min(run["until"], until), min(run["low"], until), run["full"], full_at)
+    is_lost = "until" not in known or max(known["until"], full_at) > limits.now + CLOCKS
+    if limits.full or is_lost or limits.now - full_at >= limits.full_every:
         return Start("", until, until, full=True, full_at=full_at)
     return Start(path_before(folder.path, known["until"]), until, until, full=False, full_at=full_at)
 

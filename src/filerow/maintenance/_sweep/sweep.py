@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypedDict
 
@@ -31,12 +32,13 @@ from filerow.maintenance._doubts import about_place, doubts
 from filerow.maintenance._listing import STAGED, Folder, folders, in_pages, pages, share
 from filerow.maintenance._report import Finding, Progress
 from filerow.maintenance._sweep.findings import custom_paths, guest, orphan, suspicious, unasked, unfinished
-from filerow.maintenance._sweep.judge import Count, Found, Old, SweepLimits, begin, old_ones, too_many
+from filerow.maintenance._sweep.judge import CLOCKS, Count, Found, Old, SweepLimits, begin, old_ones, too_many
 from filerow.maintenance._sweep.memory import Memory, memory_of
 from filerow.outbox import outbox_of
 from filerow.outbox._census import Also, Census
 from filerow.outbox._isolation import snapshot
 from filerow.outbox._places import Places
+from filerow.outbox._table import now_of
 
 if TYPE_CHECKING:  # needs greenlet, which SQLAlchemy 2.1 does not bring by itself
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -174,6 +176,10 @@ class _Sweep:
 
     def run(self, todo: Sequence[Folder], columns: Sequence[FileColumn]) -> Iterator[Progress]:
         self._census.check()
+        with self._engine.connect() as connection:
+            moment = now_of(connection)
+        if moment < self._limits.now - CLOCKS:  # by a clock that is fast, uploads under way would be old
+            self._limits = replace(self._limits, now=moment)
         custom = [custom_paths(column) for column in columns if column.type.path is not None and column.type.lifecycle]
         if custom:
             yield Progress("columns", findings=tuple(custom))
