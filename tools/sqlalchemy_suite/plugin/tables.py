@@ -55,13 +55,15 @@ class Tables:
         event.listen(Table, "after_create", self._on_create)
 
     def _on_create(self, table: Table, connection: Connection, **given: object) -> None:
-        if PREFIX + str(table.name) not in table.columns:
-            return
         options = connection.get_execution_options()
         schemas = options.get("schema_translate_map") or {}
-        schema = schemas.get(table.schema, table.schema)
-        places = self._created.setdefault(connection.engine, set())
-        places.add(Place(schema or "", str(table.name)))
+        place = Place(schemas.get(table.schema, table.schema) or "", str(table.name))
+        if place.column in table.columns:
+            self._created.setdefault(connection.engine, set()).add(place)
+        else:  # another test had one of this name
+            for engine, places in self._created.items():
+                if _database(engine) == _database(connection.engine):
+                    places.discard(place)
 
     def places(self, engine: Engine) -> list[Place]:
         """Return what an engine, or another one that shares its database, has created."""
