@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import itertools
 import json
 import re
 import uuid
@@ -24,7 +25,6 @@ from tests.signing.worlds import BODY, Google, service_account
 
 if TYPE_CHECKING:
     from tests.servers._s3 import S3Server
-    from tests.servers.azurite import AzuriteServer
     from tests.servers.nginx import Nginx
 
 KEYS = {"aws_access_key_id": "AKID", "aws_secret_access_key": "the secret of nobody"}
@@ -223,6 +223,9 @@ def backend(request: pytest.FixtureRequest, s3_server: S3Server, public_host: Ng
     return made
 
 
+SIDES = ("sync", "async")
+
+
 def signed(side: str, owner: Any, *args: Any, method: str = "sign", **options: Any) -> Any:
     if side == "sync":
         return getattr(owner, method)(*args, **options)
@@ -235,7 +238,7 @@ def signed(side: str, owner: Any, *args: Any, method: str = "sign", **options: A
 
 @pytest.mark.servers
 @pytest.mark.one_in(2)
-@pytest.mark.parametrize("side", ["sync", "async"])
+@pytest.mark.parametrize("side", SIDES)
 def test_clients_read_and_write_by_the_public_host(backend: StorageBackend, public_host: Nginx, side: str) -> None:
     file = FileObject("docs", "a report.txt", content=b"what we keep").save()
     urls = [
@@ -299,7 +302,6 @@ def test_nothing_of_ours_goes_to_the_public_host(s3_server: S3Server, kind: str)
 @pytest.mark.servers
 @pytest.mark.parametrize("kind", ["obstore", "adlfs"])
 def test_on_azure_the_host_is_swapped(request: pytest.FixtureRequest, kind: str) -> None:
-    server: AzuriteServer
     server, container = bucket_of(request, "azurite_server")
     url = f"az://{container}/{uuid.uuid4().hex}"
     parts = urlsplit(server.endpoint)
@@ -310,12 +312,38 @@ def test_on_azure_the_host_is_swapped(request: pytest.FixtureRequest, kind: str)
         else:
             string = {"connection_string": server.connection_string}
             backend = FSSpecBackend("docs", url, storage_options=string, public_endpoint=proxy.endpoint)
-        backend.put("a b.txt", b"x")
-        for asked in (SignRequest("GET", 60), SignRequest("GET", 60, content_disposition="attachment")):
-            signed_url = backend.sign("a b.txt", asked)
-            assert signed_url.startswith(f"{proxy.endpoint}{parts.path}/{container}/")
-            assert fetch(signed_url)[:2] == (200, b"x")
+        reads = (SignRequest("GET", 60), SignRequest("GET", 60, content_disposition="attachment"))
+        for path, asked in itertools.product(("a b.txt", "plain.txt"), reads):
+            if not backend.exists(path):
+                backend.put(path, b"x")
+            for url in (*(signed(side, backend, path, asked) for side in SIDES), *backend.sign_many([path, path], asked)):
+                assert url.startswith(f"{proxy.endpoint}{parts.path}/{container}/")
+                assert fetch(url)[:2] == (200, b"x")
         assert {one.method for one in proxy.requests()} == {"GET"}
+        if kind == "obstore":
+            assert backend.sign("plain.txt", SignRequest("PUT", 60)).startswith(f"{proxy.endpoint}/")
+
+
+def test_the_emulator_of_azure_is_named_by_its_endpoint() -> None:
+    with pytest.raises(UnsupportedOperationError, match="give endpoint=, account_name= and account_key=, not use_emulator="):
+        ObstoreBackend("docs", "az://container", use_emulator=True, public_endpoint=NOWHERE)
+
+
+@pytest.mark.parametrize("endpoint", ["", "http://127.0.0.1:10000/account"])
+def test_the_environment_may_name_the_endpoint(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    if endpoint:
+        monkeypatch.setenv("AZURE_STORAGE_ENDPOINT", endpoint)
+    account = {"account_name": "account", "account_key": "a2V5"}
+    backend = ObstoreBackend("docs", "az://container", public_endpoint="https://files.example.org", **account)
+    path = "/account" if endpoint else ""
+    for name in ("a.txt", "a b.txt"):
+        assert backend.sign(name, SignRequest("GET", 60)).startswith(f"https://files.example.org{path}/container/a")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://minio:9000")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKID")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nobodys")
+    backend = ObstoreBackend("docs", "s3://bucket", public_endpoint="https://files.example.org")
+    for request in (SignRequest("GET", 60), SignRequest("GET", 60, content_disposition="attachment"), SignRequest("PUT", 60)):
+        assert backend.sign("a.txt", request).startswith("https://files.example.org/bucket/a.txt?")
 
 
 def test_on_google_the_public_host_is_signed() -> None:

@@ -37,7 +37,7 @@ from filerow.backends._foreign import (
     staging_path,
 )
 from filerow.backends._headers import encode_metadata, headers_of
-from filerow.backends._public import CDN, moved, public_urls
+from filerow.backends._public import CDN, public_urls
 from filerow.backends._types import ObjectInfo, PutOptions, Rewritten, SignRequest, Unfinished
 from filerow.backends.base import StorageBackend
 from filerow.backends.obstore.conditions import conditions_of
@@ -422,18 +422,13 @@ class ObstoreBackend(StorageBackend):
         if (cdn := self._cdn_for(request)) is not None:
             return cdn.sign(paths, request)
         enter("sign", self._key, "")
-        return self._at_public_host(run(self._signer.steps(paths, request)))
+        return run(self._signer.steps(paths, request))
 
     async def _sign_async(self, paths: Sequence[str], request: SignRequest) -> Sequence[str]:
         if (cdn := self._cdn_for(request)) is not None:
             return await in_thread(cdn.sign, paths, request)
         enter("sign", self._key, "")
-        return self._at_public_host(await run_async(self._signer.steps(paths, request)))
-
-    def _at_public_host(self, urls: Sequence[str]) -> Sequence[str]:
-        if self.public_endpoint is None or self.protocol != "az":
-            return urls  # a store on the public host has signed them
-        return [moved(url, self.public_endpoint) for url in urls]  # a shared access signature does not cover the host
+        return await run_async(self._signer.steps(paths, request))
 
     def _upload_headers(self, request: SignRequest) -> Mapping[str, str]:
         return self._signer.upload_headers(request)

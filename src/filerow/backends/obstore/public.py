@@ -1,16 +1,19 @@
 """A second store on the host by which clients reach the first one; it signs, and is never asked for anything else.
 
-Signature Version 4 covers the host, so a URL that was signed for one host is refused on another. What a service on the public
-host answers to is a matter of its name alone: the second store has the credentials, the region and the prefix of the first.
+Signature Version 4 covers the host, so a URL that was signed for one host is refused on another. The second store has the
+credentials, the region and the prefix of the first. Azure's signatures do not cover the host; there the second store saves
+that each way to a URL must think of exchanging it.
 """
 
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
-from obstore.store import GCSStore, S3Store
+from obstore.store import AzureStore, GCSStore, S3Store
 
 from filerow.backends._public import checked_endpoint
+from filerow.backends.obstore.store import endpoint_of, environment_endpoint
 from filerow.exceptions import UnsupportedOperationError
 
 __all__ = ("public_endpoint_of", "public_store")
@@ -30,10 +33,15 @@ def public_endpoint_of(store: Any, protocol: str, given: str, backend: str) -> s
 
     Raises:
         ValueError: It is not a scheme and a host.
-        UnsupportedOperationError: The store signs no URLs.
+        UnsupportedOperationError: The store signs no URLs, or it is Azure's emulator by its own option.
     """
     if protocol not in {"s3", "gs", "az"}:
         msg = f"public_endpoint= is for URLs that a store signs, and a {protocol} store signs none"
+        raise UnsupportedOperationError(msg, operation="sign", backend=backend)
+    if protocol == "az" and str(store.config.get("use_emulator", "")).lower() in {"true", "1"}:
+        msg = (
+            "public_endpoint= must know where the emulator is: give endpoint=, account_name= and account_key=, not use_emulator="
+        )
         raise UnsupportedOperationError(msg, operation="sign", backend=backend)
     if protocol == "s3" and isinstance(given, str) and f"://{_BUCKET}" in given:
         given = given.replace(_BUCKET, f"{store.config['bucket']}.", 1)
@@ -41,7 +49,7 @@ def public_endpoint_of(store: Any, protocol: str, given: str, backend: str) -> s
 
 
 def public_store(store: Any, given: str, origin: str) -> Any:
-    """Return a store that signs for the public host: another one, or this one where signatures do not cover the host.
+    """Return a store on the public host, which signs.
 
     Args:
         store: An obstore store.
@@ -61,7 +69,12 @@ def public_store(store: Any, given: str, origin: str) -> Any:
         return S3Store(config={**store.config, **place}, **common)  # type: ignore[arg-type]
     if isinstance(store, GCSStore):
         return GCSStore(config={**store.config, "base_url": origin}, **common)
-    return store
+    return AzureStore(config={**store.config, "endpoint": origin + _azure_path(store)}, **common)  # type: ignore[arg-type]
+
+
+def _azure_path(store: Any) -> str:
+    """Return the path of an Azure store's endpoint, which has one where the account is not in the host, as Azurite's."""
+    return urlsplit(endpoint_of(store) or environment_endpoint("az")).path.rstrip("/")
 
 
 def _names_bucket(store: Any, origin: str) -> bool:

@@ -30,6 +30,7 @@ __all__ = (
     "build_store",
     "endpoint_of",
     "enter",
+    "environment_endpoint",
     "has_static_key",
     "is_one_by_one",
     "is_requester_paying",
@@ -213,11 +214,17 @@ def _client_options(options: dict[str, Any]) -> dict[str, Any]:
 def _endpoint(kind: str, options: Mapping[str, Any]) -> str:
     if kind not in _ENDPOINTS:
         return ""
-    names, variables = _ENDPOINTS[kind]
+    names, _ = _ENDPOINTS[kind]
     given = {**(options.get("config") or {}), **options}
     lowered = {str(name).lower(): value for name, value in given.items()}
     found = next((lowered[name] for name in names if lowered.get(name)), None)
-    return str(found or next((os.environ[name] for name in variables if os.environ.get(name)), ""))
+    return str(found or environment_endpoint(kind))
+
+
+def environment_endpoint(kind: str) -> str:
+    """Return the endpoint that the environment names for a kind of store; empty when it names none."""
+    _, variables = _ENDPOINTS[kind]
+    return next((os.environ[name] for name in variables if os.environ.get(name)), "")
 
 
 def _complete_s3(options: dict[str, Any], endpoint: str) -> None:
