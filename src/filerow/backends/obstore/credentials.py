@@ -74,6 +74,8 @@ class Provider:
         return inspect.iscoroutinefunction(self.given) or inspect.iscoroutinefunction(getattr(self.given, "__call__", None))  # noqa: B004 - not whether
 
     def __getattr__(self, name: str) -> Any:
+        if name == "given" or name.startswith("__"):  # of a copy that has nothing yet
+            raise AttributeError(name)
         return getattr(self.given, name)  # such as ``config``, which obstore takes a bucket's region from
 
     def __eq__(self, other: object) -> bool:
