@@ -272,7 +272,7 @@ def test_a_longer_grace_period_holds_for_an_interrupted_sweep(place: Place) -> N
     steps = sweep(place.metadata, place.engine, grace=timedelta(0), batch=1, **{**ONE, "allow_many": True})
     next(steps)
     next(steps)
-    steps.close() 
+    steps.close()
     there = place.paths()
     list(sweep(place.metadata, place.engine, **ONE))
     assert place.paths() == there

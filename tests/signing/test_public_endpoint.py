@@ -125,6 +125,30 @@ def test_two_libraries_sign_the_same_for_a_host(public_endpoint: str) -> None:
         assert sorted(urlsplit(other).query.split("&")) == sorted(urlsplit(url).query.split("&"))
 
 
+ENVIRONMENTS: list[dict[str, str]] = [
+    {"AWS_REGION": "eu-west-1"},
+    {"AWS_DEFAULT_REGION": "eu-west-1"},
+    {"AWS_REGION": "eu-west-1", "AWS_DEFAULT_REGION": "us-west-2"},
+    {"AWS_ENDPOINT": "http://minio:9000"},
+    {"AWS_ENDPOINT_URL": "http://minio:9000", "AWS_REGION": "eu-west-1"},
+]
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS, ids=" ".join)
+@pytest.mark.parametrize("public_endpoint", [None, "https://files.example.org"])
+def test_two_libraries_read_the_same_in_the_environment(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], public_endpoint: str | None
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    backend = ObstoreBackend("docs", "s3://bucket", public_endpoint=public_endpoint, **KEYS)
+    plain = urlsplit(backend.sign("a.txt", SignRequest("GET", 60)))
+    bound = urlsplit(backend.sign("a.txt", SignRequest("GET", 60, content_disposition="attachment")))
+    assert bound[:3] == plain[:3]
+    scope = r"X-Amz-Credential=AKID%2F\d+%2F([\w-]+)%2F"
+    assert re.findall(scope, bound.query) == re.findall(scope, plain.query) != []
+
+
 @pytest.mark.parametrize(
     ("internal", "public", "where"),
     [

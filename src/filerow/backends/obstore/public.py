@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from filerow.backends._public import checked_endpoint
-from filerow.backends.obstore.store import endpoint_of, environment_endpoint
+from filerow.backends.obstore.store import endpoint_of, place_of
 from filerow.exceptions import UnsupportedOperationError
 
 __all__ = ("public_endpoint_of", "public_store")
@@ -74,10 +74,9 @@ def public_store(store: Any, given: str, origin: str) -> Any:
 
 def _azure_path(store: Any) -> str:
     """Return the path of an Azure store's endpoint, which has one where the account is not in the host, as Azurite's."""
-    return urlsplit(endpoint_of(store) or environment_endpoint("az")).path.rstrip("/")
+    return urlsplit(endpoint_of(store)).path.rstrip("/")
 
 
 def _names_bucket(store: Any, origin: str) -> bool:
     """Return True if a store addresses its bucket by the host, and the public host begins with the bucket, too."""
-    virtual = str(store.config.get("virtual_hosted_style_request", "")).lower() == "true"
-    return virtual and origin.partition("://")[2].startswith(f"{store.config['bucket']}.")
+    return place_of(store).style == "virtual" and origin.partition("://")[2].startswith(f"{store.config['bucket']}.")

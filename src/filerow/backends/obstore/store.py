@@ -30,7 +30,6 @@ __all__ = (
     "build_store",
     "endpoint_of",
     "enter",
-    "environment_endpoint",
     "has_static_key",
     "is_one_by_one",
     "is_requester_paying",
@@ -108,6 +107,9 @@ _KINDS: tuple[tuple[type, Kind], ...] = (
 )
 
 
+_WITH_ENDPOINT: tuple[tuple[type, str], ...] = ((S3Store, "s3"), (GCSStore, "gs"), (AzureStore, "az"))
+
+
 def kind_of(store: object) -> Kind:
     """Return what kind of store this is.
 
@@ -127,10 +129,11 @@ def kind_of(store: object) -> Kind:
 
 
 def endpoint_of(store: object) -> str:
-    """Return the custom endpoint of a store; empty for the cloud's own."""
+    """Return the custom endpoint of a store, be it the environment that names it; empty for the cloud's own."""
     config: Mapping[str, Any] = getattr(store, "config", None) or {}
     names = next((names for names, _ in _ENDPOINTS.values() if any(config.get(name) for name in names)), ())
-    return next((str(config[name]) for name in names if config.get(name)), "")
+    found = next((str(config[name]) for name in names if config.get(name)), "")
+    return found or next((_environment_endpoint(kind) for cls, kind in _WITH_ENDPOINT if isinstance(store, cls)), "")
 
 
 def build_store(url: str, options: Mapping[str, Any], timeout: float) -> Any:
@@ -218,10 +221,10 @@ def _endpoint(kind: str, options: Mapping[str, Any]) -> str:
     given = {**(options.get("config") or {}), **options}
     lowered = {str(name).lower(): value for name, value in given.items()}
     found = next((lowered[name] for name in names if lowered.get(name)), None)
-    return str(found or environment_endpoint(kind))
+    return str(found or _environment_endpoint(kind))
 
 
-def environment_endpoint(kind: str) -> str:
+def _environment_endpoint(kind: str) -> str:
     """Return the endpoint that the environment names for a kind of store; empty when it names none."""
     _, variables = _ENDPOINTS[kind]
     return next((os.environ[name] for name in variables if os.environ.get(name)), "")
@@ -343,11 +346,11 @@ def place_of(store: Any) -> S3Place:
         store: An ``obstore.store.S3Store``.
     """
     config = dict(store.config)
-    virtual = str(config.get("virtual_hosted_style_request", "false")).lower() == "true"
+    virtual = _option(config, "virtual_hosted_style_request") == "true"
     endpoint = endpoint_of(store) or None
     if endpoint and virtual:  # obstore wants the bucket in such an endpoint, botocore adds it
         endpoint = endpoint.replace(f"//{config['bucket']}.", "//", 1)
-    region = str(config.get("region") or config.get("default_region") or "us-east-1")
+    region = _option(config, "region") or _option(config, "default_region") or "us-east-1"
     return S3Place(region, endpoint, "virtual" if virtual else "path")
 
 
