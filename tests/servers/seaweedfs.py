@@ -84,6 +84,8 @@ def _command(program: str, folder: Path, base: int) -> list[str]:
         "-s3.port.lance=0",
         # A PUT into a bucket that nobody made has to fail, as it does elsewhere.
         "-s3.autoCreateBucket=false",
+        # A bucket is addressed by the host, too: test-….localhost.
+        "-s3.domainName=localhost",
         # Every bucket takes a volume of its own; the default allows what fits on the disk, some tens of buckets.
         "-volume.max=4000",
         "-master.telemetry=false",

@@ -196,12 +196,16 @@ def google_key() -> str:
 # -- on real servers -------------------------------------------------------------------------------------------------------
 
 
-def fetch(url: str, method: str = "GET", body: bytes | None = None, **options: Any) -> tuple[int, bytes, dict[str, str]]:
+def fetch(
+    url: str, method: str = "GET", body: bytes | None = None, *, resolved: str = "", **options: Any
+) -> tuple[int, bytes, dict[str, str]]:
+    """Send a request; ``resolved`` is where the host of the URL is found."""
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.netloc, timeout=30, **options)
+    connection = kind(resolved or parts.netloc, timeout=30, **options)
     try:
-        connection.request(method, f"{parts.path}?{parts.query}", body, {"Content-Type": "text/plain"} if body else {})
+        headers = {"Host": parts.netloc, **({"Content-Type": "text/plain"} if body else {})}
+        connection.request(method, f"{parts.path}?{parts.query}", body, headers)
         answer = connection.getresponse()
         return answer.status, answer.read(), {name.lower(): value for name, value in answer.getheaders()}
     finally:
@@ -386,3 +390,21 @@ def test_on_google_the_public_host_is_signed() -> None:
 def test_secrets_are_not_shown() -> None:
     backend = s3("https://files.example.org")
     assert KEYS["aws_secret_access_key"] not in f"{backend!r} {backend.signing_store!r}"
+
+
+@pytest.mark.servers
+def test_a_bucket_is_addressed_by_the_host(s3_server: S3Server, public_host: Nginx) -> None:
+    """The server takes both ways; the proxy passes on the host that the client has asked for."""
+    public = public_host.endpoint.replace("://", "://{bucket}.")
+    backend = MAKERS["url"](s3_server, s3_server.make_prefix().strip("/"), public)
+    backend.put("a b.txt", b"x")
+    for asked in (SignRequest("GET", 60), SignRequest("GET", 60, content_disposition="attachment")):
+        url = backend.sign("a b.txt", asked)
+        parts = urlsplit(url)
+        assert parts.hostname == f"{s3_server.shared_bucket}.localhost"
+        assert not parts.path.startswith(f"/{s3_server.shared_bucket}/")
+        assert fetch(url, resolved=urlsplit(public_host.endpoint).netloc)[:2] == (200, b"x")
+        elsewhere = url.replace(f"{s3_server.shared_bucket}.localhost", "localhost").replace(
+            parts.path, f"/{s3_server.shared_bucket}{parts.path}"
+        )
+        assert fetch(elsewhere)[0] == 403
