@@ -420,11 +420,11 @@ def test_permanent_urls_are_asked_as_everybody_asks(tables: Callable[..., Models
         return codes_of(healthy.found())
 
     base = f"{s3_server.endpoint}/{bucket}/papers"
-    assert codes(base) == [("public-url", "error")]  # private
+    assert codes(base) == [("public-url", "warning")]  # private
     statement = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{bucket}/*"}
     s3_server.client.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
     assert codes(base) == [("public-override", "warning")]
-    assert codes(f"{s3_server.endpoint}/{bucket}") == [("public-url", "error")]  # without the prefix
+    assert codes(f"{s3_server.endpoint}/{bucket}") == [("public-url", "warning")]  # without the prefix
     assert codes("http://localhost:9/papers") == [("public-unreachable", "info")]
     assert codes("/media") == []
     with nginx.start(s3_server.endpoint, keeps_query=False) as proxy:

@@ -19,7 +19,7 @@ from filerow.backends.fsspec import FSSpecBackend
 from filerow.backends.local import LocalBackend
 from filerow.backends.memory import MemoryBackend
 from filerow.backends.obstore import ObstoreBackend
-from filerow.exceptions import FileStateError, InvalidPathError, UnsupportedOperationError
+from filerow.exceptions import FileStateError, InvalidPathError, StorageError, UnsupportedOperationError
 from filerow.http import redirect
 from filerow.testing import FaultyBackend
 from tests.backends.stores import s3_options
@@ -229,6 +229,35 @@ def test_permanent_and_signed_urls_may_both_be_of_a_cdn() -> None:
 def test_a_backend_in_memory_keeps_its_base_in_a_pickle(tmp_path: Path) -> None:
     backend = LocalBackend("docs", tmp_path, public_url=BASE, fsync=False)
     assert pickle.loads(pickle.dumps(backend)).url("a.png") == f"{BASE}/a.png"
+
+
+def test_no_secret_of_a_template_is_in_a_repr() -> None:
+    backend = ObstoreBackend("docs", "memory://", cdn="https://cdn.example.org/?key=pa55word&path={path}")
+    assert "pa55word" not in f"{backend!r} {backend.public_urls!r}"
+
+
+def test_a_path_never_names_another_host() -> None:
+    for base in ("/", "/media", BASE):
+        with pytest.raises(InvalidPathError, match="relative to its backend"):
+            MemoryBackend("docs", public_url=base).url("/evil.example/x")
+    assert MemoryBackend("docs", public_url="/").url("a.png") == "/a.png"
+    assert MemoryBackend("docs", public_url="/").url("\\evil.example/x") == "/%5Cevil.example/x"
+
+
+class Careless:
+    """One that puts the path into its URL as it is."""
+
+    def sign(self, path: str, request: SignRequest) -> str:
+        return f"https://cdn.example.org/{path}"
+
+
+@pytest.mark.parametrize("path", ["a\r\nSet-Cookie: x=1", "a b.png", "ü.png"])
+def test_a_cdn_that_does_not_encode_is_found_out(path: str) -> None:
+    backend = ObstoreBackend("docs", "memory://", cdn=Careless())
+    with pytest.raises(StorageError, match=r"sign\(\) of Careless returned no URL: encode the path") as caught:
+        backend.sign(path, SignRequest("GET", 60))
+    assert caught.value.backend == "docs"
+    assert backend.sign("a.png", SignRequest("GET", 60)) == "https://cdn.example.org/a.png"
 
 
 # -- what a reader of a public bucket gets ---------------------------------------------------------------------------------

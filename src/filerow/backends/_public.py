@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 from urllib.parse import SplitResult, quote, urlsplit
 
 from filerow.backends._types import SignRequest
+from filerow.exceptions import StorageError
 
 __all__ = ("CDN", "PublicUrls", "checked_base", "checked_endpoint", "moved", "public_urls")
 
@@ -49,6 +50,7 @@ class PublicUrls:
     """
 
     def __init__(self, backend: str, public_url: str | None = None, cdn: str | CDN | None = None) -> None:
+        self._backend = backend
         self._before = self._after = ""
         self._permanent = public_url is not None or isinstance(cdn, str)
         self._cdn = None if cdn is None or isinstance(cdn, str) else _checked_signer(cdn, backend)
@@ -61,7 +63,7 @@ class PublicUrls:
             self._before = f"{checked_base(public_url, 'public_url', backend)}/"
 
     def __repr__(self) -> str:
-        return f"<PublicUrls {self._before}…{self._after}>" if self._permanent else "<PublicUrls of a CDN that signs>"
+        return f"<PublicUrls {_shown(self._before)}…>" if self._permanent else "<PublicUrls of a CDN that signs>"
 
     @property
     def permanent(self) -> bool:
@@ -78,9 +80,18 @@ class PublicUrls:
         return f"{self._before}{quote(path)}{self._after}"
 
     def sign(self, paths: Sequence[str], request: SignRequest) -> list[str]:
-        """Return the CDN's signed URL of each path."""
+        """Return the CDN's signed URL of each path.
+
+        Raises:
+            StorageError: What the CDN's ``sign()`` returned is not a URL.
+        """
         assert self._cdn is not None  # noqa: S101 - callers look at `signs`
-        return [self._cdn.sign(path, request) for path in paths]
+        urls = [self._cdn.sign(path, request) for path in paths]
+        for path, url in zip(paths, urls, strict=True):
+            if not isinstance(url, str) or _ODD.search(url):  # a path that was not encoded, in a header of a redirect
+                msg = f"sign() of {type(self._cdn).__name__} returned no URL: encode the path by urllib.parse.quote()"
+                raise StorageError(msg, operation="sign", backend=self._backend, path=path)
+        return urls
 
 
 def public_urls(backend: str, public_url: str | None, cdn: str | CDN | None = None) -> PublicUrls | None:

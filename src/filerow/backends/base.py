@@ -20,6 +20,7 @@ from filerow.backends._sign_request import check_request
 from filerow.backends._types import AsyncBody, Body, Capabilities, ObjectInfo, PutOptions, SignRequest, Unfinished
 from filerow.exceptions import (
     ContentError,
+    InvalidPathError,
     ObjectNotFoundError,
     StorageError,
     UnsupportedOperationError,
@@ -382,6 +383,8 @@ class StorageBackend(Driver):
             InvalidPathError: The path could leave the backend.
         """
         check_known_path(path, self._key, "url")
+        if path.startswith("/"):  # behind a base of '/' it would name another host
+            raise InvalidPathError("a path is relative to its backend", operation="url", backend=self._key, path=path)
         if self.public_urls is None or not self.public_urls.permanent:
             msg = "this backend is private: use sign(), or give it public_url= if everybody may read its files"
             raise UnsupportedOperationError(msg, operation="url", backend=self._key, path=path)

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from filerow._execution.batch import call
 from filerow._execution.threads import in_thread
+from filerow.backends._foreign import clean_message
 from filerow.backends.base import SignRequest, StorageBackend
 from filerow.exceptions import FilerowError
 from filerow.maintenance._report import Finding
@@ -17,6 +18,7 @@ __all__ = ("public_findings",)
 
 _SECONDS = 10.0
 _MOST = 4_000
+_SHOWN = 300
 _FORBIDDEN = 403
 _OVERRIDES = "response-content-type=text/html&response-content-disposition=inline"
 
@@ -33,7 +35,7 @@ def public_findings(backend: StorageBackend, path: str, content: bytes) -> Itera
     if backend.public_endpoint is not None and not (urls is not None and urls.signs):
         yield from _endpoint(backend, backend.public_endpoint, path, content)
     if urls is not None and urls.permanent and urlsplit(backend.url(path)).netloc:
-        yield from _permanent(backend, backend.url(path), content)
+        yield from _permanent(backend, path, content)
 
 
 def _endpoint(backend: StorageBackend, endpoint: str, path: str, content: bytes) -> Iterator[Finding]:
@@ -55,7 +57,8 @@ def _endpoint(backend: StorageBackend, endpoint: str, path: str, content: bytes)
         yield Finding("public-endpoint", message, backend=backend.key, advice="let it lead to this very store")
 
 
-def _permanent(backend: StorageBackend, url: str, content: bytes) -> Iterator[Finding]:
+def _permanent(backend: StorageBackend, path: str, content: bytes) -> Iterator[Finding]:
+    url = backend.url(path)
     answer: _Fetched = call(_fetched, _fetched_async, url)
     host = urlsplit(url).netloc
     if answer.is_silent:
@@ -63,9 +66,11 @@ def _permanent(backend: StorageBackend, url: str, content: bytes) -> Iterator[Fi
         yield Finding("public-unreachable", message, "info", backend=backend.key, advice="look at one from where clients are")
         return
     if not answer.shows(content):
-        message = f"permanent URLs ({host}) do not show what was written: HTTP {answer.status} {answer.text}"
-        advice = "let everybody read the backend's files there, its prefix included; or drop public_url= or cdn=, and use sign()"
-        yield Finding("public-url", message, backend=backend.key, advice=advice)
+        message = f"permanent URLs ({host}) do not show what was written to {path!r}: HTTP {answer.status} {answer.text}"
+        advice = (
+            "right if only the folders of columns are public; else let everybody read the backend's files there, prefix included"
+        )
+        yield Finding("public-url", message, "warning", backend=backend.key, advice=advice)
         return
     changed: _Fetched = call(_fetched, _fetched_async, f"{url}{'&' if '?' in url else '?'}{_OVERRIDES}")
     if changed.status == answer.status and changed.content_type.startswith("text/html"):
@@ -100,9 +105,8 @@ def _fetched(url: str) -> _Fetched:
             return _Fetched(response.status, response.headers.get("Content-Type", ""), body, "")
     except urllib.error.HTTPError as error:
         with error:
-            body = error.read(_MOST)
-            text = " ".join(body.decode(errors="replace").split())[:300]
-            return _Fetched(error.code, error.headers.get("Content-Type", ""), b"", text)
+            text = clean_message(error.read(_MOST).decode(errors="replace"))  # without the signature, which some answers quote
+            return _Fetched(error.code, error.headers.get("Content-Type", ""), b"", text[:_SHOWN])
     except (OSError, ValueError) as error:
         return _Fetched(0, "", b"", str(error))
 
