@@ -26,6 +26,7 @@ SVG = b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
 
 
 @pytest.mark.servers
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("how", ["public_url", "cdn", "faulty"])
 def test_no_upload_of_any_type_begins_where_everybody_could_open_it(
     request: pytest.FixtureRequest, site: Site, side: Side, how: str

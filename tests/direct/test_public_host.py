@@ -52,6 +52,7 @@ def outside(
     storages.clear_backends()
 
 
+@pytest.mark.one_in(2)
 def test_a_client_uploads_by_the_public_host(
     outside: Store, side: Side, send: Send, session: Session, public_host: Nginx, s3_server: S3Server
 ) -> None:

@@ -6,13 +6,16 @@ import json
 import signal
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from filerow.testing.cases import CASES
 from tests.backends.stores import bucket_of
 from tests.cli.conftest import PROGRAM, environment, run_alone
+
+if TYPE_CHECKING:
+    from tests.servers.nginx import Nginx
 
 FEW = [
     "--case=a_small_object_goes_round",
@@ -59,6 +62,21 @@ def test_a_live_bucket_passes_and_nothing_is_left_in_it(request: pytest.FixtureR
     assert (summary["passed"], summary["failed"], summary["does_not_apply"]) == (len(FEW) - 1, 0, 1)
     assert server.keys(bucket) == before
     assert server.secret_key not in done.out + done.err
+
+
+@pytest.mark.thorough
+@pytest.mark.servers
+def test_signed_urls_are_tried_by_the_public_host(request: pytest.FixtureRequest, tmp_path: Path, public_host: Nginx) -> None:
+    server, bucket = bucket_of(request, "s3_server")
+    cases = ("a_signed_url_is_for_one_path", "an_upload_is_of_the_type_that_was_signed")
+    before = len(public_host.requests())
+    outside = f"--option=public_endpoint={public_host.endpoint}"
+    chosen = [f"--case={case}" for case in cases]
+    done = run_alone("conformance", *s3_arguments(server, bucket), outside, *chosen, "--json", "--sync-only", folder=tmp_path)
+    assert done.code == 0, done.out
+    assert {line["case"]: line["outcome"] for line in done.of("case")} == dict.fromkeys(cases, "passed")
+    assert len(public_host.requests()) > before
+    assert {one.status for one in public_host.requests()[before:]} >= {200, 403}
 
 
 @pytest.mark.thorough
