@@ -8,10 +8,12 @@ from filerow._orm.column import StoredObject, on_first_use
 from filerow._paths import PathRequest
 from filerow._registry import StorageRegistry, storages
 from filerow._validation.validators import Inspection, whole_content
+from filerow.backends._stored_with import Encryption, StoredWith
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import FilerowError
 
 __all__ = (
+    "Encryption",
     "FileObject",
     "FileObjectList",
     "FileState",
@@ -21,6 +23,7 @@ __all__ = (
     "StorageBackend",
     "StorageRegistry",
     "StoredObject",
+    "StoredWith",
     "storages",
     "whole_content",
 )

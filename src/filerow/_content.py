@@ -130,14 +130,13 @@ class Content(ABC):
         """
         raise NotImplementedError
 
-    def rewrite(self, backend: str, path: str, content_type: str, content_disposition: str) -> Call | None:  # noqa: ARG002 - of others
-        """Return the call by which the store itself makes an object of these bytes, with these headers alone.
+    def rewrite(self, backend: str, path: str, options: Any) -> Call | None:  # noqa: ARG002 - of others
+        """Return the call by which the store itself makes an object of these bytes, with these options alone.
 
         Args:
             backend: Key of the backend.
             path: Where.
-            content_type: The media type to store with it.
-            content_disposition: The ``Content-Disposition`` to store with it.
+            options: A :class:`filerow.backends.base.PutOptions`: what to store with it.
 
         Returns:
             A call that returns a :class:`filerow.backends._types.Rewritten`, or ``None`` where the store has kept something else;

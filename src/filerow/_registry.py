@@ -8,8 +8,10 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
+from weakref import WeakKeyDictionary
 
 from filerow.backends._sign_request import whole_seconds
+from filerow.backends._stored_with import StoredWith, check_kept
 from filerow.backends._types import SignRequest
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import BackendExistsError, BackendNotFoundError
@@ -59,6 +61,7 @@ class StorageRegistry:
         self._backends: dict[str, StorageBackend] = {}
         self._default: str | None = None
         self._guests: set[str] = set()
+        self._expected: WeakKeyDictionary[object, _Expected] = WeakKeyDictionary()
 
     def register_backend(self, backend: StorageBackend | str, key: str | None = None, **options: Any) -> StorageBackend:
         """Register a backend.
@@ -78,6 +81,7 @@ class StorageRegistry:
         Raises:
             BackendExistsError: Another backend has this key.
             TypeError: It is neither a backend nor a URL, or a backend comes with options.
+            UnsupportedOperationError: A column is stored with what this backend does not keep.
             ValueError: A URL came without a key, or the key disagrees with the instance's.
         """
         deletes = options.pop("deletes", True)
@@ -104,9 +108,36 @@ class StorageRegistry:
                     f"storages.unregister_backend({backend.key!r}) first"
                 )
                 raise BackendExistsError(msg)
+            for expected in [one for one in self._expected.values() if one.key == backend.key]:
+                check_kept(backend, expected.stored_with, expected.column)
             self._backends[backend.key] = backend
             (self._guests.discard if deletes else self._guests.add)(backend.key)
         return backend
+
+    def expect(self, owner: object, column: str, key: str, stored_with: StoredWith) -> None:
+        """Note what a mapped column wants its objects to be stored with; the backend is checked now, or when it is registered.
+
+        Args:
+            owner: Whose wish it is; it ends with it.
+            column: The column's name, for the error.
+            key: Key of its backend; empty for the default one, which is checked when the first file is stored.
+            stored_with: What it wants.
+
+        Raises:
+            UnsupportedOperationError: The backend does not keep it.
+        """
+        with _lock:
+            known = self._backends.get(key)
+            if known is not None:
+                check_kept(known, stored_with, column)
+            self._expected[owner] = _Expected(column, key, stored_with)
+
+    def may_differ(self, key: str) -> bool:
+        """Return True if some column wants the objects of a backend to be stored with something."""
+        if not self._expected:
+            return False
+        with _lock:
+            return any(one.key in {"", key} for one in self._expected.values())
 
     def may_delete(self, key: str) -> bool:
         """Return True if objects of a backend may be deleted: it is not registered with ``deletes=False``."""
@@ -260,6 +291,12 @@ def _no_backend(given: object) -> str:
         return f"register_backend() takes a backend, not its class: register_backend({given.__name__}(key=...))"
     hint = f"; for a directory write 'file://{os.path.abspath(given)}'" if isinstance(given, os.PathLike) else ""  # noqa: PTH100
     return f"register_backend() takes a backend or a URL, not {type(given).__name__}{hint}"
+
+
+class _Expected(NamedTuple):
+    column: str
+    key: str
+    stored_with: StoredWith
 
 
 class _Ask(NamedTuple):

@@ -43,6 +43,7 @@ _FIELDS = {
     "cacheControl": "cache-control",
     "contentEncoding": "content-encoding",
     "contentLanguage": "content-language",
+    "storageClass": "x-amz-storage-class",
 }
 
 
@@ -157,7 +158,13 @@ class Facade:
         if query.get("rewriteToken") != f"{source} {target}":
             return "200 OK", {"done": False, "rewriteToken": f"{source} {target}"}
         wanted = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
+        metadata = {
+            f"HTTP_X_AMZ_META_{name.upper().replace('-', '_')}": value for name, value in wanted.get("metadata", {}).items()
+        }
+        named = {"HTTP_CACHE_CONTROL": wanted.get("cacheControl"), "HTTP_X_AMZ_STORAGE_CLASS": wanted.get("storageClass")}
         self._ask(environ, "PUT", target, {
+            **metadata,
+            **{name: value for name, value in named.items() if value},
             "CONTENT_TYPE": wanted["contentType"],
             "HTTP_CONTENT_DISPOSITION": wanted["contentDisposition"],
             "HTTP_X_AMZ_COPY_SOURCE": urllib.parse.quote(source.encode("latin-1")),

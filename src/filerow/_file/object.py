@@ -92,6 +92,21 @@ def _plain_read(seconds: int) -> SignRequest:
     return SignRequest("GET", seconds)
 
 
+class Shown(NamedTuple):
+    """How clients see the files of a column.
+
+    Attributes:
+        keys: The keys of their metadata that clients may see.
+        cache_control: The ``Cache-Control`` that they are answered with; ``None`` leaves that to who answers.
+    """
+
+    keys: tuple[str, ...] = ()
+    cache_control: str | None = None
+
+
+UNSHOWN = Shown()
+
+
 class FileObject:
     """A file: facts that the row keeps as JSON, and bytes that a backend keeps.
 
@@ -139,7 +154,7 @@ class FileObject:
         self._content = source
         self._state = FileState.STAGED if to_filename and source is None else FileState.PENDING
         self._sole = False
-        self._shown: tuple[str, ...] = ()
+        self._shown = UNSHOWN
         self._known: Facts | None = Facts(
             backend=key,
             path=_chosen_path(to_filename, key) if to_filename else "",
@@ -197,7 +212,7 @@ class FileObject:
     def _of(cls, facts: Facts, state: FileState) -> Self:
         file = cls.__new__(cls)
         file._raw, file._known, file._content, file._state, file._sole = None, facts, None, state, False
-        file._shown = ()
+        file._shown = UNSHOWN
         return file
 
     # -- facts ---------------------------------------------------------------------------------------------------------
@@ -632,8 +647,10 @@ class FileObject:
 
     def presented(self, request: SignRequest) -> SignRequest:
         """Return a request to read with the name and type that this file's URL must bind, where the store knows neither."""
-        shown = self._presentation(self._signed_by(), None, inline=False)
-        return SignRequest("GET", request.expires_in, *shown, signed_at=request.signed_at)
+        backend = self._signed_by()
+        shown = self._presentation(backend, None, inline=False)
+        cached = self._cached_by(backend)
+        return SignRequest("GET", request.expires_in, *shown, signed_at=request.signed_at, cache_control=cached)
 
     def _sign_request(
         self,
@@ -658,7 +675,11 @@ class FileObject:
         if download_as is None and round_expiry is None and not inline and backend.own_urls is None:
             return _plain_read(seconds)
         shown = self._presentation(backend, download_as, inline=inline)
-        return SignRequest("GET", seconds, *shown).rounded(round_expiry)
+        return SignRequest("GET", seconds, *shown, cache_control=self._cached_by(backend)).rounded(round_expiry)
+
+    def _cached_by(self, backend: StorageBackend) -> str | None:
+        """Return the ``Cache-Control`` to bind into a URL of our own; a store with a server keeps it with the object."""
+        return None if backend.own_urls is None else self._shown.cache_control
 
     def _presentation(self, backend: StorageBackend, download_as: str | None, *, inline: bool) -> tuple[str | None, str | None]:
         """Return the disposition and the type to bind into a URL to read; ``None`` for what the store knows of the object."""
@@ -813,22 +834,22 @@ def _picklable(facts: Facts) -> tuple[Any, ...]:
     return tuple(facts._replace(metadata=dict(facts.metadata), extra=dict(facts.extra)))
 
 
-def _unpickle(cls: type[FileObject], facts: tuple[Any, ...], state: FileState, shown: tuple[str, ...] = ()) -> FileObject:
+def _unpickle(cls: type[FileObject], facts: tuple[Any, ...], state: FileState, shown: Any = UNSHOWN) -> FileObject:
     known = Facts(*facts)
     file = cls._of(known._replace(metadata=check_metadata(known.metadata)), state)
-    file._shown = shown
+    file._shown = shown if isinstance(shown, Shown) else Shown(shown)  # as releases before have pickled it
     return file
 
 
 # -- how the layers above move a file from state to state ------------------------------------------------------------------
 
 
-def loaded(raw: str | bytes | Mapping[str, Any], shown: tuple[str, ...] = ()) -> FileObject:
+def loaded(raw: str | bytes | Mapping[str, Any], shown: Shown = UNSHOWN) -> FileObject:
     """Return the file of a row's document; the document is decoded when somebody asks.
 
     Args:
         raw: The document.
-        shown: The keys of its metadata that its column shows to clients.
+        shown: What its column says of how clients see it.
     """
     file = FileObject.__new__(FileObject)
     file._raw = raw
@@ -838,14 +859,19 @@ def loaded(raw: str | bytes | Mapping[str, Any], shown: tuple[str, ...] = ()) ->
     return file
 
 
-def show_metadata(file: FileObject, keys: tuple[str, ...]) -> None:
-    """Have a file show these keys of its metadata to clients: its column has got it."""
-    file._shown = keys
+def show_as(file: FileObject, shown: Shown) -> None:
+    """Have a file be seen by clients as its column says, which has got it."""
+    file._shown = shown
 
 
 def shown_metadata(file: FileObject) -> tuple[str, ...]:
     """Return the keys of a file's metadata that clients may see."""
-    return file._shown
+    return file._shown.keys
+
+
+def cache_control_of(file: FileObject) -> str | None:
+    """Return the ``Cache-Control`` that the files of its column are stored with; ``None`` where it says none."""
+    return file._shown.cache_control
 
 
 def facts_of(file: FileObject) -> Facts:

@@ -25,6 +25,8 @@ from filerow._presentation import present
 from filerow._registry import storages
 from filerow._validation.checks import Checks
 from filerow._validation.rules import NO_RULES, Rules
+from filerow.backends._rewrite import rewrite_call
+from filerow.backends._stored_with import StoredWith, with_options
 from filerow.backends._types import ObjectInfo, PutOptions, Rewritten
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import (
@@ -69,6 +71,7 @@ class Upload(Alone):
         path: Under which path.
         rules: What the column demands.
         generated: The path is ours and unused, so it need not be checked, and may be deleted when anything fails.
+        stored_with: What to store the object with besides; the backend keeps it.
 
     Attributes:
         facts: What was stored; set when the upload has succeeded.
@@ -83,8 +86,10 @@ class Upload(Alone):
         rules: Rules = NO_RULES,
         *,
         generated: bool = True,
+        stored_with: StoredWith | None = None,
     ) -> None:
         self.facts: Facts | None = None
+        self._stored_with = stored_with
         self._wanted = wanted
         self._backend = backend
         self._path = path
@@ -157,7 +162,8 @@ class Upload(Alone):
         """Have the store make the object of a client's upload, and check that; say whether it could."""
         wanted, backend = self._wanted, self._backend
         shown = present(wanted.content_type, wanted.filename)
-        call = self._content.rewrite(backend.key, self._path, *shown) if self._generated else None
+        options = with_options(PutOptions(*shown, create_only=False), self._stored_with)
+        call = self._content.rewrite(backend.key, self._path, options) if self._generated else None
         if call is None:
             return False
         try:
@@ -202,7 +208,7 @@ class Upload(Alone):
             await in_thread(deque, prepared.body, 0)
 
     def _options(self) -> PutOptions:
-        return _options(self._checks.content_type, self._wanted.filename, generated=self._generated)
+        return _options(self._checks.content_type, self._wanted.filename, self._stored_with, generated=self._generated)
 
     def _stored(self, info: ObjectInfo) -> Facts:
         wanted, meter = self._wanted, self._meter
@@ -276,6 +282,7 @@ class Copy(Alone):
         backend: The backend to copy to.
         path: The new path.
         generated: The path is ours and unused.
+        stored_with: What to store the copy with besides; the backend keeps it.
         meter: Counts and hashes what is streamed from one backend to another, which must turn out to be what ``source`` says.
 
     Attributes:
@@ -290,15 +297,20 @@ class Copy(Alone):
         path: str,
         *,
         generated: bool = True,
+        stored_with: StoredWith | None = None,
         meter: Meter | None = None,
     ) -> None:
+        self._stored_with = stored_with
         self.facts: Facts | None = None
         self._source = source
         self._origin = origin
         self._backend = backend
         self._path = path
         self._generated = generated
-        self._meter = meter = meter or (None if origin is backend else Meter(NO_RULES, source.filename))
+        # the store's own copy has what its source has, which another column may have wanted
+        self._differs = origin is backend and backend.capabilities.keeps_metadata and _may_differ(stored_with, backend)
+        self._streams = origin is not backend or self._differs
+        self._meter = meter = meter or (Meter(NO_RULES, source.filename) if self._streams else None)
         self._in_one = meter is not None and source.size is not None and source.size <= _IN_ONE_REQUEST
 
     quick = False
@@ -312,10 +324,12 @@ class Copy(Alone):
     def run(self) -> None:
         """Copy, blocking."""
         try:
-            if self._origin is self._backend:
+            if self._differs and run(self._rewrite_steps()):
+                return
+            if not self._streams:
                 info = self._backend.copy(self._source.path, self._path, create_only=not self._generated)
             else:
-                info = self._backend.put(self._path, self._content(), self._stored_with())
+                info = self._backend.put(self._path, self._content(), self._stored_options())
             self.facts = self._copied(info)
         except BaseException as error:
             if _may_exist(error, generated=self._generated):
@@ -325,7 +339,9 @@ class Copy(Alone):
     async def run_async(self) -> None:
         """Copy without blocking the event loop."""
         try:
-            if self._origin is self._backend:
+            if self._differs and await run_async(self._rewrite_steps()):
+                return
+            if not self._streams:
                 info = await self._backend.copy_async(self._source.path, self._path, create_only=not self._generated)
             else:
                 info = await self._stream_async()
@@ -334,6 +350,22 @@ class Copy(Alone):
             if _may_exist(error, generated=self._generated):
                 await Delete(self._backend, [self._path], certain=isinstance(error, _STORED)).run_async()
             raise
+
+    def _rewrite_steps(self) -> Steps[bool]:
+        """Have the store make the copy with the options of its own column; say whether it could."""
+        source, backend = self._source, self._backend
+        if self._in_one or not self._generated or source.etag is None:
+            return False
+        there = ObjectInfo(source.path, source.size, source.etag, source.version_id)
+        call = rewrite_call(backend, there, self._path, self._stored_options())
+        try:
+            found: Rewritten | None = (yield call) if call is not None else None
+        except ClaimError:  # it is not what its row says, or gone: reading it finds out which
+            return False
+        if found is None:
+            return False
+        self.facts = self._placed(source, ObjectInfo(self._path, etag=found.etag, version_id=found.version))
+        return True
 
     def _content(self) -> Buffer | Iterator[Buffer]:
         """Return the bytes, a few of them at once: that is two requests, and no thread to stream through."""
@@ -344,9 +376,9 @@ class Copy(Alone):
     async def _stream_async(self) -> ObjectInfo:
         if self._in_one:
             whole = self._metered(await self._origin.read_async(self._source.path, 0, self._most))
-            return await self._backend.put_async(self._path, whole, self._stored_with())
+            return await self._backend.put_async(self._path, whole, self._stored_options())
         async with aclosing(self._chunks_async()) as chunks:
-            return await self._backend.put_async(self._path, chunks, self._stored_with())
+            return await self._backend.put_async(self._path, chunks, self._stored_options())
 
     async def _chunks_async(self) -> AsyncGenerator[Buffer]:
         async for chunk in self._origin.stream_async(self._source.path):
@@ -360,14 +392,14 @@ class Copy(Alone):
     def _metered(self, chunk: Buffer) -> Buffer:
         return chunk if self._meter is None else self._meter.feed(chunk)
 
-    def _stored_with(self) -> PutOptions:
-        return _options(self._source.content_type, self._source.filename, generated=self._generated)
+    def _stored_options(self) -> PutOptions:
+        return _options(self._source.content_type, self._source.filename, self._stored_with, generated=self._generated)
 
     def _copied(self, info: ObjectInfo) -> Facts:
         source, meter = self._source, self._meter
         if info.size is not None:
             expect_length(self._backend.key, self._path, meter.size if meter else source.size, info.size, operation="copy")
-        if meter is not None and self._origin is not self._backend:
+        if meter is not None and self._streams:
             known = source.checksum if (source.checksum or "").startswith("sha256:") else None
             if source.size not in {None, meter.size} or known not in {None, meter.checksum}:
                 msg = (
@@ -376,6 +408,9 @@ class Copy(Alone):
                 )
                 raise IntegrityError(msg, operation="read", backend=self._origin.key, path=source.path)
             source = source._replace(size=meter.size, checksum=meter.checksum)
+        return self._placed(source, info)
+
+    def _placed(self, source: Facts, info: ObjectInfo) -> Facts:
         return source._replace(
             backend=self._backend.key,
             path=self._path,
@@ -383,6 +418,11 @@ class Copy(Alone):
             version_id=info.version_id,
             last_modified=info.last_modified or time.time(),
         )
+
+
+def _may_differ(stored_with: StoredWith | None, backend: StorageBackend) -> bool:
+    """Return True if a copy inside a backend may have to be stored with something else than what it is made of."""
+    return stored_with is not None or storages.may_differ(backend.key)
 
 
 _TRIES = 3
@@ -521,10 +561,10 @@ class Inspect:
         )
 
 
-def _options(content_type: str, filename: str, *, generated: bool) -> PutOptions:
+def _options(content_type: str, filename: str, stored_with: StoredWith | None, *, generated: bool) -> PutOptions:
     """Return how to store a file: with headers that make its store's own URLs as safe as our route."""
     shown = present(content_type, filename)
-    return PutOptions(shown.content_type, shown.content_disposition, create_only=not generated)
+    return with_options(PutOptions(shown.content_type, shown.content_disposition, create_only=not generated), stored_with)
 
 
 _STORED = (ClaimError, FileTooSmallError, IntegrityError)

@@ -24,7 +24,7 @@ from sqlalchemy.sql import operators
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from filerow._file.list import FileObjectList, read_list
-from filerow._file.object import FileObject, FileState, Snapshot, content_in, facts_of, loaded, restore
+from filerow._file.object import FileObject, FileState, Shown, Snapshot, content_in, facts_of, loaded, restore
 from filerow._paths import Chooser, checked_path, checked_shards
 from filerow._registry import key_of
 from filerow._validation.rules import (
@@ -38,6 +38,7 @@ from filerow._validation.rules import (
     checked_types,
 )
 from filerow._validation.validators import Validator, checked_validators
+from filerow.backends._stored_with import StoredWith, checked_options
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import DocumentError, FileStateError, UnsupportedRouteError
 
@@ -97,6 +98,8 @@ class StoredObject(TypeDecorator[Any]):
         public_metadata: Keys of files' ``metadata`` that clients may see; none by default. What validators add, and what another
             library has kept there, is the application's own.
         lifecycle: ``False`` stores new files but never copies or deletes any: the application looks after them.
+        stored_with: What the objects are stored with besides: cache control, class of storage, tags, metadata. What the column's
+            backend does not keep is refused when both are known.
     """
 
     impl = JSON
@@ -121,6 +124,7 @@ class StoredObject(TypeDecorator[Any]):
         shards: int = 0,
         lifecycle: bool = True,
         public_metadata: Sequence[str] = (),
+        stored_with: StoredWith | None = None,
     ) -> None:
         super().__init__()
         while _first_use:
@@ -141,6 +145,18 @@ class StoredObject(TypeDecorator[Any]):
         self._rules = Rules(self.max_size, self.content_types, "", limits, checks, self.min_size, self.image_size)
         self._rules_of: dict[str, Rules] = {}
         self._field: str | None = None
+        self._stored_with = checked_options(stored_with)
+        self._shown = Shown(self.public_metadata, None if stored_with is None else stored_with.cache_control)
+
+    @property
+    def stored_with(self) -> StoredWith | None:
+        """What the objects are stored with besides their type; ``None`` for nothing."""
+        return self._stored_with
+
+    @property
+    def shown(self) -> Shown:
+        """How clients see the column's files."""
+        return self._shown
 
     @property
     def validators(self) -> tuple[Validator, ...]:
@@ -271,7 +287,7 @@ class StoredObject(TypeDecorator[Any]):
     ) -> Callable[[Any], Any] | None:
         """Turn documents into files; a single document is not even parsed before somebody looks at the file."""
         decode = self.impl_instance.result_processor(dialect, coltype)
-        shown = self.public_metadata
+        shown = self._shown
         if self.multiple:
 
             def process_list(value: Any) -> Any:

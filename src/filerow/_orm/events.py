@@ -53,6 +53,7 @@ from filerow._orm.unsupported import refuse_autocommit, refuse_tables
 from filerow._orm.verify import verify
 from filerow._orm.visibility import check_as_written
 from filerow._orm.watch import End, unwatch, watch_of
+from filerow._registry import storages
 from filerow.exceptions import UntrustedDocumentError
 
 __all__ = ("install", "listen_to_questions", "on_ddl")
@@ -147,6 +148,8 @@ def _mapper_constructed(mapper: Mapper[Any], class_: type[Any]) -> None:
     for column in mapper.columns:
         if isinstance(column.type, StoredObject):
             refuse_one_default(column)
+            if column.type.stored_with is not None:
+                storages.expect(column.type, f"{class_.__name__}.{column.key}", column.type.backend, column.type.stored_with)
 
 
 def _mapper_configured(mapper: Mapper[Any], class_: type[Any]) -> None:

@@ -28,17 +28,18 @@ from filerow._file.object import (
     facts_of,
     may_have_a_row,
     restore,
-    show_metadata,
+    show_as,
     snapshot,
 )
 from filerow._file.transfer import Copy, Inspect, Upload, UseClaim, delete_all
 from filerow._orm.fields import Buried, Field, OutboxProtocol, Slot, slot_of
 from filerow._orm.ledger import Frame
-from filerow._orm.ownership import Change, Plan, Ref, Store, pending, plan, ref_of
-from filerow._paths import PathRequest, generate_path, safe_extension, uuid7_hex
+from filerow._orm.ownership import Adopt, Change, Plan, Ref, Store, pending, plan, ref_of
+from filerow._paths import STAGING, PathRequest, generate_path, is_generated, safe_extension, uuid7_hex
 from filerow._registry import storages
 from filerow._validation.rules import Rules
 from filerow.backends._paths import check_path
+from filerow.backends._stored_with import StoredWith, check_kept
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import BackendMismatchError, ClaimError, FileStateError, ObjectNotFoundError
 
@@ -180,7 +181,9 @@ class Work:
         return self.taken_by_rows(asked) if asked else set()
 
     def _may_move(self, one: Change, other: Change) -> bool:
-        return self.may_move(slot_of(one), slot_of(other))
+        source, target = slot_of(one), slot_of(other)
+        # an object keeps what it is stored with, so a column that wants something else gets a copy
+        return source.field.type.stored_with == target.field.type.stored_with and self.may_move(source, target)
 
     def _are_new(self, changes: Sequence[Change]) -> bool:
         """Say whether these are new files for new rows, one for each, as most are: then there is nothing to decide."""
@@ -251,7 +254,8 @@ class Work:
         for copy in decided.copy:
             source = facts_of(copy.file)
             target, path, generated = _destination(copy.change, copy.file, "")
-            jobs.append(Copy(source, storages.resolve(source.backend), target, path, generated=generated))
+            options = _stored_with(copy.change, target)
+            jobs.append(Copy(source, storages.resolve(source.backend), target, path, generated=generated, stored_with=options))
         copies = [attached(facts_of(copy.file)) for copy in decided.copy]
         try:
             self._run(jobs, [(copy.change, file) for copy, file in zip(decided.copy, copies, strict=True)])
@@ -263,6 +267,10 @@ class Work:
 
     def _adopt(self, decided: Plan, fresh: Container[Ref]) -> None:
         staged = [adopt for adopt in decided.adopt if ref_of(adopt.file) not in self.frame.stored]
+        anew = {id(adopt): adopt for adopt in staged if _is_to_be_stored_anew(adopt)}
+        if anew:
+            self._store_anew(list(anew.values()))
+            staged = [adopt for adopt in staged if id(adopt) not in anew]
         self.adopted.update((ref_of(adopt.file), slot_of(adopt.change)) for adopt in staged)
         if not staged:
             return
@@ -272,8 +280,27 @@ class Work:
             with _alone([adopt.file for adopt in staged if ref_of(adopt.file) not in fresh]):  # those are this flush's own
                 self._run(jobs, [(a.change, a.file) for a in staged], made=False)
         except ObjectNotFoundError as error:
-            error.message = f"this file's object was deleted, or never stored; save(data) it, or give another. {error.message}"
+            error.message = f"{_NEVER_STORED}. {error.message}"
             raise
+
+    def _store_anew(self, saved: Sequence[Adopt]) -> None:
+        """Give columns copies, with their own options, of files that ``save()`` has stored without; these go after the commit."""
+        jobs, before = [], [facts_of(adopt.file) for adopt in saved]
+        for adopt, facts in zip(saved, before, strict=True):
+            target, path, generated = _destination(adopt.change, adopt.file, "")
+            options = _stored_with(adopt.change, target)
+            jobs.append(Copy(facts, storages.resolve(facts.backend), target, path, generated=generated, stored_with=options))
+        left: dict[Ref, str | None] = {}
+        for adopt, facts in zip(saved, before, strict=True):
+            if not may_have_a_row(adopt.file):
+                left[Ref(facts.backend, facts.path)] = facts.version_id
+        try:
+            with _alone([adopt.file for adopt in saved]):
+                self._run(jobs, [(adopt.change, adopt.file) for adopt in saved])
+        except ObjectNotFoundError as error:
+            error.message = f"{_NEVER_STORED}. {error.message}"
+            raise
+        self.frame.uploads.update(left)
 
     def _run(self, jobs: Sequence[Transfer], targets: Sequence[tuple[Change, FileObject]], *, made: bool = True) -> None:
         """Run transfers together; note the ones that succeeded before the first failure is raised."""
@@ -290,7 +317,7 @@ class Work:
     def _note(self, change: Change, file: FileObject, facts: Facts, *, made: bool) -> Ref:
         before = snapshot(file)
         complete(file, facts, FileState.ATTACHED)
-        show_metadata(file, slot_of(change).field.type.public_metadata)
+        show_as(file, slot_of(change).field.type.shown)
         self.frame.touched.append((file, before))
         ref = Ref(facts.backend, facts.path)
         self.applied.append(Applied(slot_of(change), ref, file, before, made))
@@ -304,7 +331,8 @@ class Work:
             what = "was deleted; save(data) it again, or give another" if deleted else missing
             raise FileStateError(f"{slot_of(store.change).field.key}: {store.file!r} {what}")
         backend, path, generated = _destination(store.change, store.file, facts.path)
-        return Upload(content, facts, backend, path, _rules(store.change), generated=generated)
+        options = _stored_with(store.change, backend)
+        return Upload(content, facts, backend, path, _rules(store.change), generated=generated, stored_with=options)
 
     def keep_only(self, held: set[Ref]) -> None:
         """Take back what no slot holds after all; its files are what they were before."""
@@ -342,6 +370,8 @@ _GONE = (
     "committed. Give the content again: FileObject(content=...)"
 )
 
+_NEVER_STORED = "this file's object was deleted, or never stored; save(data) it, or give another"
+
 _under_way: dict[int, object] = {}
 """The files that are being stored or adopted, by their ``id()``, and by whom."""
 
@@ -378,6 +408,25 @@ def _row_key(slot: Slot) -> dict[str, Any] | None:
 def _rules(change: Change) -> Rules:
     slot = slot_of(change)
     return slot.field.type.rules(slot.field.key)
+
+
+def _is_to_be_stored_anew(adopt: Adopt) -> bool:
+    """Return True if a file was saved before its column was known, which wants its objects to be stored with something."""
+    options, path = slot_of(adopt.change).field.type.stored_with, facts_of(adopt.file).path
+    return options is not None and adopt.change.owned and is_generated(path) and path.startswith(f"{STAGING}/")
+
+
+def _stored_with(change: Change, backend: StorageBackend) -> StoredWith | None:
+    """Return what a column's objects are stored with besides.
+
+    Raises:
+        UnsupportedOperationError: The backend, which nobody could tell before, does not keep it.
+    """
+    field = slot_of(change).field
+    options = field.type.stored_with
+    if options is not None:
+        check_kept(backend, options, field.key)
+    return options
 
 
 def _destination(change: Change, file: FileObject, wanted: str) -> tuple[StorageBackend, str, bool]:

@@ -157,7 +157,7 @@ def merge_lists(changes: Iterable[Change], owned: Owned) -> Iterator[Callable[[]
             ):  # the row is gone, as the UPDATE is about to find out; until then it keeps what it held
                 change.old = [ref_of(file) for file in base if any(file is one for one in value)]
             continue
-        theirs = [loaded(document, field.type.public_metadata) for document in documents]
+        theirs = [loaded(document, field.type.shown) for document in documents]
         yield partial(_take_back, state, field, value, list(value), base)
         put_files(value, merged(base, theirs, value))
         rebase(value, theirs)

@@ -35,8 +35,8 @@ class Frame:
             once more.
         touched: Files this scope has changed, with what they were before, oldest first.
         undo: What else there is to undo, oldest first: copies that took the place of the file an attribute held.
-        uploads: What clients have uploaded and rows have now, with their versions: deleted when the outermost transaction
-            commits, and left to be tried again when this scope is undone.
+        uploads: What clients have uploaded, or ``save()`` has stored, and rows have copies of now, with their versions: deleted
+            when the outermost transaction commits, and left to be tried again when this scope is undone.
     """
 
     stored: dict[Ref, None] = field(default_factory=dict)

@@ -49,6 +49,7 @@ def headers_of(options: PutOptions, *, backend: str, path: str) -> dict[str, str
         "Content-Type": options.content_type,
         "Content-Disposition": options.content_disposition,
         "Cache-Control": options.cache_control,
+        "Storage-Class": options.storage_class,
     }
     return {
         name: check_header(name, value, operation="put", backend=backend, path=path)
@@ -57,7 +58,9 @@ def headers_of(options: PutOptions, *, backend: str, path: str) -> dict[str, str
     }
 
 
-def encode_metadata(metadata: Mapping[str, str], *, backend: str, path: str, identifiers: bool = False) -> dict[str, str]:
+def encode_metadata(
+    metadata: Mapping[str, str], *, backend: str, path: str, identifiers: bool = False, operation: str = "put"
+) -> dict[str, str]:
     """Return user metadata in the form every store keeps: keys of ``[a-z0-9-]``, values percent-encoded UTF-8.
 
     Args:
@@ -65,6 +68,7 @@ def encode_metadata(metadata: Mapping[str, str], *, backend: str, path: str, ide
         backend: Key of the backend, for errors.
         path: Path of the object, for errors.
         identifiers: Keys must be identifiers (Azure), so ``_`` stands for ``-``.
+        operation: What for, for errors.
 
     Raises:
         InvalidOptionError: Two keys become the same, or a key or value is no text.
@@ -73,7 +77,7 @@ def encode_metadata(metadata: Mapping[str, str], *, backend: str, path: str, ide
     for name, value in metadata.items():
         if not isinstance(name, str) or not isinstance(value, str) or not name:
             msg = f"metadata maps non-empty strings to strings, not {name!r} to {type(value).__name__}"
-            raise InvalidOptionError(msg, operation="put", backend=backend, path=path)
+            raise InvalidOptionError(msg, operation=operation, backend=backend, path=path)
         key = _NOT_A_KEY.sub("-", name.lower())
         if key in _RESERVED:
             key = f"x-{key}"
@@ -82,6 +86,6 @@ def encode_metadata(metadata: Mapping[str, str], *, backend: str, path: str, ide
             key = f"x_{key}" if key[0].isdigit() else key
         if key in encoded:
             msg = f"two metadata keys become {key!r}, for stores keep lower-case letters, digits and '-' only"
-            raise InvalidOptionError(msg, operation="put", backend=backend, path=path)
+            raise InvalidOptionError(msg, operation=operation, backend=backend, path=path)
         encoded[key] = quote(value, safe=_SAFE, errors="surrogatepass")
     return encoded

@@ -22,7 +22,7 @@ _DIGITS = re.compile(r"[0-9]{1,15}\Z")
 _LONGEST = 100 * 365 * 86400
 _METHODS = frozenset({"GET", "PUT"})
 # How the parts of a request are called in a URL.
-_TEXTS = {"content_disposition": "disposition", "content_type": "type"}
+_TEXTS = {"content_disposition": "disposition", "content_type": "type", "cache_control": "cache"}
 _NUMBERS = {"content_length": "length", "max_length": "max"}
 _NAMES = frozenset({"method", "expires", "signature", *_TEXTS.values(), *_NUMBERS.values()})
 

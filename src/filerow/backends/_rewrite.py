@@ -10,13 +10,15 @@ from __future__ import annotations
 import base64
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from contextlib import suppress
 from importlib import import_module
 from typing import Any, Self
 from weakref import WeakKeyDictionary
 
 from filerow._execution.steps import Call
+from filerow.backends._headers import encode_metadata
+from filerow.backends._stored_with import encoded_tags
 from filerow.backends._types import ObjectInfo, PutOptions, Rewritten
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import ClaimError, StorageError, UnsupportedOperationError
@@ -53,7 +55,7 @@ def rewrite_call(backend: StorageBackend, upload: ObjectInfo, target: str, optio
         backend: Where both are.
         upload: What was looked at, with its etag.
         target: A path that nothing else can have.
-        options: The type and the disposition of the copy.
+        options: What the copy is to be stored with.
 
     Returns:
         A call that returns a :class:`Rewritten`, or ``None`` if the bytes are to be read and written; ``None`` where that is
@@ -125,15 +127,25 @@ def _changed() -> ClaimError:
     return ClaimError("something else was uploaded since this claim was looked at, or the claim was used; look again")
 
 
-def _is_ours(carried: Mapping[str, object], options: PutOptions) -> bool:
-    """Return True if an object carries our two headers, and nothing that its uploader may have sent.
+def _is_ours(carried: Mapping[str, object], options: PutOptions, **more: object) -> bool:
+    """Return True if an object carries what we have asked for, and nothing else that its uploader may have sent.
 
     Args:
         carried: All that an uploader can send along, by name; empty values are absent.
         options: What we have asked for.
+        more: The same of what each store calls by another name.
     """
-    ours = {"Content-Type": options.content_type, "Content-Disposition": options.content_disposition}
+    headers = {
+        "Content-Type": options.content_type,
+        "Content-Disposition": options.content_disposition,
+        "Cache-Control": options.cache_control,
+    }
+    ours = {name: value for name, value in {**headers, **more}.items() if value}
     return {name: value for name, value in carried.items() if value} == ours
+
+
+def _metadata(options: PutOptions, *, identifiers: bool = False) -> dict[str, str]:
+    return encode_metadata(options.metadata, backend="", path="", operation="", identifiers=identifiers)
 
 
 # -- S3 ----------------------------------------------------------------------------------------------------------------
@@ -146,6 +158,7 @@ def rewrite_on_s3(
     upload: ObjectInfo,
     options: PutOptions,
     storage_class: str = "STANDARD",
+    **demanded: Any,
 ) -> Rewritten:
     """Copy an upload on S3, or on a store that speaks its language.
 
@@ -155,13 +168,17 @@ def rewrite_on_s3(
         origin: Bucket and key of the upload, which has at most 5 GiB.
         target: What ``ask`` calls the path of the copy.
         upload: What was looked at.
-        options: The type and the disposition of the copy.
+        options: What the copy is to be stored with.
         storage_class: What the application's objects have.
+        **demanded: Further parameters of the copy, such as its encryption.
 
     Raises:
         ClaimError: The upload has another etag by now, or is gone.
         KeptHeadersError: Something of the client's was left.
     """
+    metadata = _metadata(options)
+    wanted = {"CacheControl": options.cache_control, "StorageClass": options.storage_class, "Metadata": metadata}
+    wanted["Tagging"] = encoded_tags(options.tags)
     done = ask(
         "copy_object",
         target,
@@ -172,11 +189,15 @@ def rewrite_on_s3(
         ContentType=options.content_type,
         ContentDisposition=options.content_disposition,
         absent=_GONE,
+        **{name: value for name, value in wanted.items() if value},
+        **demanded,
     )
     if done is None:
         raise _changed()
     head = ask("head_object", target, ChecksumMode="ENABLED")
-    if not _is_ours(_carried_on_s3(head, storage_class), options):
+    usual = {"STANDARD", storage_class, options.storage_class}
+    tags = len(options.tags) if head.get("TagCount") else 0  # which is not shown to everybody
+    if not _is_ours(_carried_on_s3(head, usual), options, Metadata=metadata, TagCount=tags):
         ask("delete_object", target)
         raise KeptHeadersError
     digest = head.get("ChecksumSHA256", "")
@@ -184,14 +205,15 @@ def rewrite_on_s3(
     return Rewritten(head["ETag"].strip('"'), head.get("VersionId"), checksum)
 
 
-def _carried_on_s3(head: Mapping[str, Any], storage_class: str) -> dict[str, object]:
-    others = ("CacheControl", "ContentEncoding", "ContentLanguage", "Expires", "Metadata", "WebsiteRedirectLocation", "TagCount")
+def _carried_on_s3(head: Mapping[str, Any], usual: Container[object]) -> dict[str, object]:
+    others = ("ContentEncoding", "ContentLanguage", "Expires", "Metadata", "WebsiteRedirectLocation", "TagCount")
     found = head.get("StorageClass", "STANDARD")
     return {
         "Content-Type": head.get("ContentType"),
         "Content-Disposition": head.get("ContentDisposition"),
+        "Cache-Control": head.get("CacheControl"),
         **{name: head.get(name) for name in others},
-        "StorageClass": None if found in {"STANDARD", storage_class} else found,
+        "StorageClass": None if found in usual else found,
     }
 
 
@@ -199,7 +221,7 @@ def _carried_on_s3(head: Mapping[str, Any], storage_class: str) -> dict[str, obj
 
 
 def rewrite_on_gcs(
-    ask: Callable[..., Any], origin: tuple[str, str], target: str, upload: ObjectInfo, options: PutOptions
+    ask: Callable[..., Any], origin: tuple[str, str], target: str, upload: ObjectInfo, options: PutOptions, **demanded: str
 ) -> Rewritten | None:
     """Copy an upload on Google Cloud Storage by its JSON API, whose rewrite takes the metadata of the copy.
 
@@ -209,7 +231,8 @@ def rewrite_on_gcs(
         origin: Bucket and name of the upload.
         target: Name of the copy.
         upload: What was looked at; its version is its generation, where the backend knows it.
-        options: The type and the disposition of the copy.
+        options: What the copy is to be stored with.
+        **demanded: Further parameters of the copy, such as the key that encrypts it.
 
     Returns:
         The copy; ``None`` if Google takes too long.
@@ -222,8 +245,11 @@ def rewrite_on_gcs(
     there = ask("GET", _OBJECT, bucket, source)
     if there is None or not _is_same(there, upload):
         raise _changed()
-    asked = {"ifSourceGenerationMatch": str(there["generation"])}
-    body = {"contentType": options.content_type, "contentDisposition": options.content_disposition}
+    asked = {"ifSourceGenerationMatch": str(there["generation"]), **demanded}
+    metadata = _metadata(options)
+    body: dict[str, Any] = {"contentType": options.content_type, "contentDisposition": options.content_disposition}
+    wanted = {"cacheControl": options.cache_control, "storageClass": options.storage_class, "metadata": metadata}
+    body |= {name: value for name, value in wanted.items() if value}
     until = time.monotonic() + _LONGEST_PENDING
     while True:  # what is large, or goes to another class of storage, is copied in several requests
         told = ask("POST", _REWRITE, bucket, source, bucket, target, json=body, **asked)
@@ -238,7 +264,7 @@ def rewrite_on_gcs(
     found = ask("GET", _OBJECT, bucket, target)
     if found is None:
         return None
-    if not _is_ours(_carried_on_gcs(found), options):
+    if not _is_ours(_carried_on_gcs(found), options, metadata=metadata):
         ask("DELETE", _OBJECT, bucket, target)
         raise KeptHeadersError
     return Rewritten(found["etag"].strip('"'), str(found["generation"]), None)
@@ -252,10 +278,11 @@ def _is_same(there: Mapping[str, Any], upload: ObjectInfo) -> bool:
 
 def _carried_on_gcs(found: Mapping[str, Any]) -> dict[str, object]:
     # the class of storage is the bucket's own, for a rewrite with metadata takes none along
-    others = ("cacheControl", "contentEncoding", "contentLanguage", "customTime", "metadata", "temporaryHold", "contexts")
+    others = ("contentEncoding", "contentLanguage", "customTime", "metadata", "temporaryHold", "contexts")
     return {
         "Content-Type": found.get("contentType"),
         "Content-Disposition": found.get("contentDisposition"),
+        "Cache-Control": found.get("cacheControl"),
         **{name: found.get(name) for name in others},
     }
 
@@ -273,7 +300,7 @@ def rewrite_on_azure(
         source: A client of Azure's own library for the upload.
         target: One for the copy.
         upload: What was looked at.
-        options: The type and the disposition of the copy.
+        options: What the copy is to be stored with.
 
     Returns:
         The copy; ``None`` if there is none: the upload is not a block blob, or in a tier of the client's choice, or Azure takes
@@ -296,11 +323,17 @@ def rewrite_on_azure(
     if not _is_copied(ask, target, told):
         return None
     settings = import_module("azure.storage.blob").ContentSettings
-    ours = settings(content_type=options.content_type, content_disposition=options.content_disposition)
+    headers = {"content_type": options.content_type, "content_disposition": options.content_disposition}
+    ours = settings(**headers, cache_control=options.cache_control)
     ask(target, "set_http_headers", content_settings=ours)  # which removes all others
-    ask(target, "set_blob_metadata", metadata={})
+    metadata = _metadata(options, identifiers=True)
+    ask(target, "set_blob_metadata", metadata=metadata)
+    if options.tags:
+        ask(target, "set_blob_tags", dict(options.tags))
+    if options.storage_class is not None:
+        ask(target, "set_standard_blob_tier", options.storage_class)
     found = ask(target, "get_blob_properties")
-    if not _is_ours(_carried_on_azure(found), options):
+    if not _is_ours(_carried_on_azure(found), options, metadata=metadata, tags=len(options.tags), tier=options.storage_class):
         ask(target, "delete_blob")
         raise KeptHeadersError
     return Rewritten(found.etag.strip('"'), found.version_id, None)
@@ -342,5 +375,5 @@ def _carried_on_azure(found: Any) -> dict[str, object]:
         "Content-MD5": settings.content_md5,
         "metadata": found.metadata,
         "tags": found.tag_count,
-        "tier": _is_chosen(found),
+        "tier": str(found.blob_tier) if _is_chosen(found) else None,
     }

@@ -19,7 +19,7 @@ __all__ = ("Bound", "answer_parameters", "check_bound", "check_request", "length
 Bound = Mapping[str, frozenset[str]]
 """By method, the fields of a :class:`SignRequest` that a store binds, beyond the method, the path and the expiry."""
 
-_OPTIONAL = ("content_disposition", "content_type", "content_length", "max_length", "signed_at")
+_OPTIONAL = ("content_disposition", "content_type", "content_length", "max_length", "signed_at", "cache_control")
 _NOTHING = (None,) * 4
 _METHODS = frozenset({"GET", "PUT"})
 
@@ -51,7 +51,13 @@ def check_request(request: SignRequest, backend: str) -> None:
         UnsupportedOperationError: Neither ``GET`` nor ``PUT``, or an upload that sets ``Content-Disposition``.
     """
     method, seconds = request[:2]
-    if method in _METHODS and isinstance(seconds, int) and seconds >= 1 and request[2:6] == _NOTHING:
+    if (
+        method in _METHODS
+        and isinstance(seconds, int)
+        and seconds >= 1
+        and request[2:6] == _NOTHING
+        and request.cache_control is None
+    ):
         return  # what most ask for
     where = {"operation": "sign", "backend": backend}
     if method not in _METHODS:
@@ -60,7 +66,8 @@ def check_request(request: SignRequest, backend: str) -> None:
     if not isinstance(seconds, int) or seconds < 1:
         msg = f"expires_in must be a whole number of seconds, at least 1, not {seconds}"
         raise InvalidOptionError(msg, **where)
-    for name, value in (("Content-Disposition", request.content_disposition), ("Content-Type", request.content_type)):
+    headers = {"Content-Disposition": request.content_disposition, "Content-Type": request.content_type}
+    for name, value in {**headers, "Cache-Control": request.cache_control}.items():
         if value is not None:
             check_header(name, value, **where)
     if method == "PUT" and request.content_disposition is not None:

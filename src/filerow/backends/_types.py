@@ -19,6 +19,7 @@ AsyncBody: TypeAlias = Buffer | Iterable[Buffer] | AsyncIterable[Buffer]
 """What an asynchronous put takes; plain iterables are drained off the event loop."""
 
 _NO_METADATA: Mapping[str, str] = MappingProxyType({})
+_NOTHING: frozenset[str] = frozenset()
 
 
 class ObjectInfo(NamedTuple):
@@ -81,6 +82,9 @@ class PutOptions(NamedTuple):
         metadata: User metadata to store; drivers encode what their store cannot hold.
         create_only: Refuse with ``ObjectExistsError`` when the path is taken. Without it the object may be replaced; pass
             ``False`` only for paths that cannot exist.
+        storage_class: Class of storage, by the store's name for it; asked only of a backend that keeps it, see
+            ``Capabilities.stored_with``.
+        tags: Tags to store, likewise.
     """
 
     content_type: str | None = None
@@ -88,6 +92,8 @@ class PutOptions(NamedTuple):
     cache_control: str | None = None
     metadata: Mapping[str, str] = _NO_METADATA
     create_only: bool = True
+    storage_class: str | None = None
+    tags: Mapping[str, str] = _NO_METADATA
 
 
 class SignRequest(NamedTuple):
@@ -104,6 +110,7 @@ class SignRequest(NamedTuple):
             same time gives the same URL, so that caches can work.
         create_only: Let the upload create an object, and neither replace nor change one (``PUT`` only). A store binds it where
             it can (Azure, with its account key), and nobody is refused where it cannot.
+        cache_control: ``Cache-Control`` that a URL of our own answers with (``GET`` only); a store has it with the object.
     """
 
     method: Literal["GET", "PUT"]
@@ -114,6 +121,7 @@ class SignRequest(NamedTuple):
     max_length: int | None = None
     signed_at: float | None = None
     create_only: bool = False
+    cache_control: str | None = None
 
     def rounded(self, window: float | None, now: float | None = None) -> SignRequest:
         """Return this request with a time that all requests made in one window share, so that their URLs are the same.
@@ -157,6 +165,8 @@ class Capabilities(NamedTuple):
             a signed URL with them.
         exclusive: Of several that create one path at the same moment, exactly one succeeds; without it each may look whether the
             path is free, and then write.
+        stored_with: Which of ``StoredWith`` the store keeps: ``cache_control``, ``storage_class``, ``tags``, ``metadata``. The
+            first and the last go without saying where ``keeps_metadata`` is set.
     """
 
     native_async: bool = False
@@ -168,3 +178,4 @@ class Capabilities(NamedTuple):
     keeps_metadata: bool = False
     exclusive: bool = True
     crowd: int = 0
+    stored_with: frozenset[str] = _NOTHING

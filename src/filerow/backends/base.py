@@ -392,6 +392,12 @@ class StorageBackend(Driver):
 
     def _check_sign(self, paths: Sequence[str], request: SignRequest) -> None:
         check_request(request, self._key)
+        if request.cache_control is not None and (self.own_urls is None or request.method != "GET"):
+            msg = (
+                "only URLs of our own to read are bound to a Cache-Control; a store answers with what an object is stored with: "
+                "StoredObject(stored_with=StoredWith(cache_control=...))"
+            )
+            raise UnsupportedOperationError(msg, operation="sign", backend=self._key)
         # a cloud's library would sign '..', and with it an object beside the backend's prefix
         if request.method == "PUT":
             for path in paths:

@@ -51,7 +51,13 @@ class MemoryBackend(StorageBackend):
     """
 
     protocol = "memory"
-    capabilities = Capabilities(native_async=True, quick=True, ordered_list=True, keeps_content_type=True)
+    capabilities = Capabilities(
+        native_async=True,
+        quick=True,
+        ordered_list=True,
+        keeps_content_type=True,
+        stored_with=frozenset({"cache_control"}),  # by the row, for URLs of our own
+    )
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Column, MetaData, Table
@@ -23,6 +23,9 @@ from filerow._tokens import Keys, Purpose
 from filerow._validation.rules import ImageLimits, Rules
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import ClaimError, StorageError
+
+if TYPE_CHECKING:
+    from filerow.backends.obstore.s3 import StoredPart
 
 __all__ = ("Claim", "Target", "UploadPart", "check_once_steps", "missing_of", "parts_of", "plain_rules", "target_of")
 
@@ -185,9 +188,9 @@ def parts_of(claim: Claim) -> list[UploadPart]:
     return [UploadPart(number, start, min(start + claim.part_size, claim.size)) for number, start in enumerate(starts, 1)]
 
 
-def missing_of(claim: Claim, there: Mapping[int, tuple[int, str]]) -> list[UploadPart]:
+def missing_of(claim: Claim, there: Mapping[int, StoredPart]) -> list[UploadPart]:
     """Return the parts that a store does not have, or has in another size."""
-    return [part for part in parts_of(claim) if part.number not in there or there[part.number][0] != part.end - part.start]
+    return [part for part in parts_of(claim) if part.number not in there or there[part.number].size != part.end - part.start]
 
 
 def plain_rules(rules: Rules) -> dict[str, Any]:

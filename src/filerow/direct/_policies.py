@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from filerow._execution.steps import Call, Steps
@@ -27,12 +28,21 @@ _TYPED = tuple(names for names in _LADDER if "content_type" in names)
 
 
 class TicketPart(NamedTuple):
-    """One part of a multipart upload: PUT the file's bytes ``[start, end)`` to ``url``."""
+    """One part of a multipart upload: PUT the file's bytes ``[start, end)`` to ``url``.
+
+    Attributes:
+        number: Its number, from 1 on.
+        url: Where to; empty while the part's checksum is missing, see :attr:`Ticket.checksum`.
+        start: Offset of its first byte.
+        end: Offset after its last byte.
+        headers: To be sent with the request.
+    """
 
     number: int
     url: str
     start: int
     end: int
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
 class Ticket(NamedTuple):
@@ -48,6 +58,8 @@ class Ticket(NamedTuple):
         parts: For ``PARTS``: what is still to be uploaded, each by a PUT of its own.
         part_size: For ``PARTS``: bytes of each part but the last.
         size: Bytes of the whole file.
+        checksum: ``sha256`` if the store demands a checksum that was not given yet. Then there is no URL: ask for it with
+            ``resume``, giving ``checksum``, or for ``PARTS`` ``checksums`` by the numbers of the parts that are to be sent next.
     """
 
     method: Literal["PUT", "POST", "PARTS"]
@@ -59,6 +71,7 @@ class Ticket(NamedTuple):
     parts: tuple[TicketPart, ...] = ()
     part_size: int = 0
     size: int = 0
+    checksum: Literal["", "sha256"] = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the ticket as JSON values, for the client."""
@@ -66,11 +79,13 @@ class Ticket(NamedTuple):
             **self._asdict(),
             "headers": dict(self.headers),
             "fields": dict(self.fields),
-            "parts": [part._asdict() for part in self.parts],
+            "parts": [{**part._asdict(), "headers": dict(part.headers)} for part in self.parts],
         }
 
 
-def start_steps(backend: StorageBackend, claim: Claim, multipart_from: int, part_size: int) -> Steps[Claim]:
+def start_steps(
+    backend: StorageBackend, claim: Claim, multipart_from: int, part_size: int, tags: Mapping[str, str]
+) -> Steps[Claim]:
     """Begin a multipart upload where the file is large and the store can; return the claim that says so.
 
     Raises:
@@ -85,19 +100,36 @@ def start_steps(backend: StorageBackend, claim: Claim, multipart_from: int, part
     if claim.size > MOST_BYTES:
         msg = f"{claim.filename!r} has {claim.size:,} bytes; S3 copies no more than {MOST_BYTES:,} in one request"
         raise FileTooLargeError(msg, limit=MOST_BYTES, actual=claim.size)
+    direct = direct_of(backend)
+    direct.check_open()
     if claim.size < multipart_from or claim.size <= LEAST_PART:
         return claim
-    direct = direct_of(backend)
-    upload_id = yield direct.call(direct.start, claim.path, *present(claim.content_type, claim.filename))
+    upload_id = yield direct.call(direct.start, claim.path, *present(claim.content_type, claim.filename), tags)
     part = max(part_size, LEAST_PART, -(-claim.size // MOST_PARTS))
     return claim._replace(upload_id=upload_id, part_size=part)
 
 
-def ticket_steps(backend: StorageBackend, claim: Claim, token: str, s3_method: S3Method) -> Steps[Ticket]:
-    """Return what the client needs for all that is not uploaded yet."""
+def ticket_steps(
+    backend: StorageBackend,
+    claim: Claim,
+    token: str,
+    s3_method: S3Method,
+    tags: Mapping[str, str],
+    checksums: Mapping[int, str] = MappingProxyType({}),
+) -> Steps[Ticket]:
+    """Return what the client needs for all that is not uploaded yet.
+
+    Args:
+        backend: Where to.
+        claim: What may be uploaded.
+        token: The claim, sealed.
+        s3_method: How, on S3.
+        tags: What an upload to S3 is to be tagged with.
+        checksums: ``sha256:<hex>`` of the parts that are to be sent next, by number.
+    """
     seconds = max(1, int(claim.expires_at - time.time()))
     if claim.upload_id:
-        return (yield from _parts_steps(backend, claim, token, seconds))
+        return (yield from _parts_steps(backend, claim, token, seconds, checksums))
     fields: dict[str, str] = {}
     headers: dict[str, str] = {}
     if not is_s3(backend):
@@ -107,7 +139,9 @@ def ticket_steps(backend: StorageBackend, claim: Claim, token: str, s3_method: S
     from filerow.backends.obstore.s3 import Bound
 
     direct = direct_of(backend)
-    bound = Bound(*present(claim.content_type, claim.filename), claim.size, claim.checksum, seconds)
+    if direct.needs_checksum and claim.checksum is None:
+        return Ticket(s3_method, "", headers, fields, token, claim.expires_at, size=claim.size, checksum="sha256")
+    bound = Bound(*present(claim.content_type, claim.filename), claim.size, claim.checksum, seconds, tags)
     if s3_method == "POST":
         url, fields = yield direct.call(direct.post, claim.path, bound)
     else:
@@ -140,18 +174,24 @@ def _signed_steps(backend: StorageBackend, claim: Claim, seconds: int) -> Steps[
     raise refused
 
 
-def _parts_steps(backend: StorageBackend, claim: Claim, token: str, seconds: int) -> Steps[Ticket]:
+def _parts_steps(backend: StorageBackend, claim: Claim, token: str, seconds: int, checksums: Mapping[int, str]) -> Steps[Ticket]:
     from filerow.backends.obstore.backend import direct_of
+    from filerow.backends.obstore.s3 import part_of
 
     direct = direct_of(backend)
     there = yield direct.call(direct.parts, claim.path, claim.upload_id)
     if there is None:
         raise ClaimError("this upload was finished or aborted; begin a new one")
     wanted = missing_of(claim, there)
-    sizes = {part.number: part.end - part.start for part in wanted}
-    urls = yield direct.call(direct.part_urls, claim.path, claim.upload_id, sizes, seconds)
-    parts = tuple(TicketPart(part.number, urls[part.number], part.start, part.end) for part in wanted)
-    return Ticket("PARTS", "", direct.upload_headers, {}, token, claim.expires_at, parts, claim.part_size, claim.size)
+    known = {part.number: part_of(part.end - part.start, checksums.get(part.number)) for part in wanted}
+    ready = {number: part for number, part in known.items() if part.checksum or not direct.needs_checksum}
+    urls = yield direct.call(direct.part_urls, claim.path, claim.upload_id, ready, seconds)
+    headers = {number: {"x-amz-checksum-sha256": part.checksum} for number, part in ready.items() if part.checksum}
+    parts = tuple(
+        TicketPart(part.number, urls.get(part.number, ""), part.start, part.end, headers.get(part.number, {})) for part in wanted
+    )
+    left: Literal["", "sha256"] = "sha256" if len(ready) < len(known) else ""
+    return Ticket("PARTS", "", direct.upload_headers, {}, token, claim.expires_at, parts, claim.part_size, claim.size, left)
 
 
 def abort_steps(backend: StorageBackend, claim: Claim) -> Steps[None]:

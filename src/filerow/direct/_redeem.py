@@ -111,8 +111,8 @@ def _complete_steps(claim: Claim, backend: StorageBackend) -> Steps[None]:
     if missing:
         msg = f"the upload is not complete: {len(missing)} of {len(parts_of(claim))} parts are missing; resume it"
         raise ClaimError(msg)
-    etags = {part.number: there[part.number][1] for part in parts_of(claim)}
-    yield direct.call(direct.complete, claim.path, claim.upload_id, etags)
+    wanted = {part.number: there[part.number] for part in parts_of(claim)}
+    yield direct.call(direct.complete, claim.path, claim.upload_id, wanted)
 
 
 def _check_size_steps(claim: Claim, backend: StorageBackend) -> Steps[ObjectInfo]:
@@ -170,7 +170,7 @@ class _Uploaded(Content):
                 left = self._left(left, chunk)
                 yield chunk
 
-    def rewrite(self, backend: str, path: str, content_type: str, content_disposition: str) -> Call | None:
+    def rewrite(self, backend: str, path: str, options: PutOptions) -> Call | None:
         if backend != self._backend.key or self._length < _REWRITTEN_FROM:
             return None
         able = self._backend.capabilities
@@ -178,7 +178,6 @@ class _Uploaded(Content):
             return Call(self._copy, self._copy_async, (path,), {})
         if self._upload.etag is None:
             return None
-        options = PutOptions(content_type, content_disposition, create_only=False)
         return rewrite_call(self._backend, self._upload, path, options)
 
     def _copy(self, path: str) -> Rewritten:

@@ -26,6 +26,7 @@ from filerow._paths import CLAIM_LIFE, CLAIMS, STAGING, clean_filename, generate
 from filerow._registry import storages
 from filerow._tokens import Keys, Secret, resolve_keys
 from filerow._validation.rules import parse_size
+from filerow.backends._stored_with import check_kept
 from filerow.direct._claims import Claim, Target, check_once_steps, plain_rules, target_of
 from filerow.direct._policies import S3Method, Ticket, abort_steps, start_steps, ticket_steps
 from filerow.direct._redeem import redeem_steps
@@ -35,6 +36,8 @@ __all__ = ("DirectUploads",)
 
 _LONGEST_NAME = 1024
 _LONGEST_TYPE = 255
+_NUMBER = re.compile(r"[0-9]{1,5}\Z")
+_MOST_PARTS = 10_000
 _CHECKSUM = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
 
@@ -111,19 +114,28 @@ class DirectUploads:
         """Allow one upload; see :meth:`begin`."""
         return await run_async(self._begin_steps(filename, size, content_type, checksum))
 
-    def resume(self, claim: str) -> Ticket:
+    def resume(self, claim: str, *, checksum: str | None = None, checksums: Mapping[int, str] | None = None) -> Ticket:
         """Return what is still to be uploaded for a claim: the missing parts, or all of it.
+
+        Args:
+            claim: The token.
+            checksum: ``sha256:<hex>`` of the whole file, for a claim that has none yet and a ticket that asks for it; then the
+                ticket comes with another claim.
+            checksums: The same of parts, by their numbers.
 
         Raises:
             InvalidTokenError: The claim is not ours.
             ExpiredTokenError: It is too old.
-            ClaimError: It is for another column, or the upload was finished or aborted.
+            ClaimError: It is for another column or checksum, or the upload was finished or aborted.
+            FileValidationError: A checksum is none.
         """
-        return run(self._resume_steps(claim))
+        return run(self._resume_steps(claim, checksum, checksums))
 
-    async def resume_async(self, claim: str) -> Ticket:
+    async def resume_async(
+        self, claim: str, *, checksum: str | None = None, checksums: Mapping[int, str] | None = None
+    ) -> Ticket:
         """Return what is still to be uploaded; see :meth:`resume`."""
-        return await run_async(self._resume_steps(claim))
+        return await run_async(self._resume_steps(claim, checksum, checksums))
 
     def abort(self, claim: str) -> None:
         """Remove what was uploaded for a claim; a file that was made of it already stays.
@@ -169,7 +181,8 @@ class DirectUploads:
         """Answer a client's request, as ``filerow.js`` makes it: ``POST {prefix}/{action}`` with a JSON object.
 
         Args:
-            action: ``begin`` (filename, size, content_type, checksum), ``resume`` or ``abort`` (claim).
+            action: ``begin`` (filename, size, content_type, checksum), ``resume`` (claim, checksum, checksums) or
+                ``abort`` (claim).
             payload: The request's JSON, whatever it is.
 
         Returns:
@@ -202,7 +215,8 @@ class DirectUploads:
             msg = "the claim is missing"
             raise ClaimError(msg)
         if action == "resume":
-            return (yield from self._resume_steps(claim)).to_dict()
+            given = (payload.get(name) for name in ("checksum", "checksums"))
+            return (yield from self._resume_steps(claim, *given)).to_dict()
         yield from self._abort_steps(claim)
         return {}
 
@@ -214,8 +228,17 @@ class DirectUploads:
         backend = storages.get_backend(claim.backend)
         if not self._target.has_outbox:
             yield from check_once_steps(backend)
-        claim = yield from start_steps(backend, claim, self._multipart_from, self._part_size)
-        return (yield from ticket_steps(backend, claim, claim.seal(keys), self._s3_method))
+        options = self._target.type.stored_with
+        if options is not None:
+            check_kept(backend, options, self._target.name)
+        claim = yield from start_steps(backend, claim, self._multipart_from, self._part_size, self._tags)
+        return (yield from ticket_steps(backend, claim, claim.seal(keys), self._s3_method, self._tags))
+
+    @property
+    def _tags(self) -> Mapping[str, str]:
+        """What an upload by PUT is tagged with, as the bucket may demand; the file's own object gets all options."""
+        options = self._target.type.stored_with
+        return {} if options is None else options.tags
 
     def _new_claim(self, filename: str, size: int, claimed: str | None, checksum: str | None) -> Claim:
         rules, target = self._rules, self._target
@@ -237,9 +260,17 @@ class DirectUploads:
             expires_at=int(time.time()) + self._expires_in,
         )
 
-    def _resume_steps(self, token: str) -> Steps[Ticket]:
-        claim = self._unseal(token)
-        return (yield from ticket_steps(storages.get_backend(claim.backend), claim, token, self._s3_method))
+    def _resume_steps(self, token: str, checksum: object = None, checksums: object = None) -> Steps[Ticket]:
+        claim, given = self._unseal(token), _checked_checksum(checksum)
+        if given is not None and given != claim.checksum:
+            if claim.checksum is not None:
+                msg = "this claim is for a file of another checksum"
+                raise ClaimError(msg)
+            claim = claim._replace(checksum=given)
+            token = claim.seal(self._keys())
+        of_parts = _checked_checksums(checksums)
+        backend = storages.get_backend(claim.backend)
+        return (yield from ticket_steps(backend, claim, token, self._s3_method, self._tags, of_parts))
 
     def _abort_steps(self, token: str) -> Steps[None]:
         claim = self._unseal(token)
@@ -282,3 +313,13 @@ def _checked_checksum(value: object) -> str | None:
         return value
     msg = "the checksum must be sha256: and 64 lower-case hexadecimal digits"
     raise FileValidationError(msg, field="checksum")
+
+
+def _checked_checksums(value: object) -> dict[int, str]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or len(value) > _MOST_PARTS or not all(_NUMBER.match(str(number)) for number in value):
+        msg = "the checksums must be an object with the numbers of parts as its names"
+        raise FileValidationError(msg, field="checksums")
+    found = {int(number): _checked_checksum(checksum) for number, checksum in value.items()}
+    return {number: checksum for number, checksum in found.items() if checksum is not None}

@@ -166,7 +166,7 @@ def _answered(
             ("cross-origin-resource-policy", "cross-origin"),
             ("referrer-policy", "no-referrer"),
         ),
-        cache_control=cache_control or f"private, max-age={request.expires_in}, immutable",
+        cache_control=cache_control or request.cache_control or f"private, max-age={request.expires_in}, immutable",
     )
     return respond(what, method, headers)
 

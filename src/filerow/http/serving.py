@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
-from filerow._file.object import FileObject, facts_of
+from filerow._file.object import FileObject, cache_control_of, facts_of
 from filerow._presentation import safe_headers
 from filerow.backends.local import LocalBackend
 from filerow.exceptions import FileStateError, UnsupportedOperationError
@@ -51,8 +51,8 @@ def serve(
         download_as: Save it under this name.
         inline: Show it in the browser, if its type can be shown safely; ``False`` saves it always. When left out, a file is
             shown if it can be and ``download_as`` is not given.
-        cache_control: ``Cache-Control``; ``private, no-cache`` by default, so that the application is asked each time and
-            answers 304 to whoever has this version.
+        cache_control: ``Cache-Control``; by default what the file's column is stored with (``StoredWith``), else ``private,
+            no-cache``, so that the application is asked each time and answers 304 to whoever has this version.
 
     Raises:
         FileStateError: The file is not stored.
@@ -165,7 +165,8 @@ def accelerate(
     backend.head(facts.path)  # the web server would follow a link, and an absolute path or '..' out of the root
     place = f"{prefix.rstrip('/')}/{facts.path}" if header == "X-Accel-Redirect" else str(backend.root / facts.path)
     safe = _safe(facts.content_type, facts.filename, download_as, inline)
-    return plain(200, *safe, _RESOURCE_POLICY, ("cache-control", cache_control or _REVALIDATE), (header.lower(), quote(place)))
+    cached = ("cache-control", cache_control or cache_control_of(file) or _REVALIDATE)
+    return plain(200, *safe, _RESOURCE_POLICY, cached, (header.lower(), quote(place)))
 
 
 def _stored(file: FileObject) -> Facts:
@@ -204,7 +205,7 @@ def _represent(
         size=size or 0,
         known=validators(facts.checksum, etag, modified),
         headers=(*_safe(kind, facts.filename, download_as, inline), _RESOURCE_POLICY),
-        cache_control=cache_control or _REVALIDATE,
+        cache_control=cache_control or cache_control_of(file) or _REVALIDATE,
     )
 
 

@@ -40,6 +40,7 @@ from filerow.backends._foreign import (
 from filerow.backends._headers import encode_metadata, headers_of
 from filerow.backends._public import CDN, checked_endpoint, moved, public_urls
 from filerow.backends._sign_request import check_bound
+from filerow.backends._stored_with import Algorithm, Encryption
 from filerow.backends._types import ObjectInfo, PutOptions, Rewritten, SignRequest, Unfinished
 from filerow.backends.base import StorageBackend
 from filerow.backends.fsspec.answers import code_of, status_of
@@ -92,12 +93,18 @@ class FSSpecBackend(StorageBackend):
         public_url: The URL of the backend's root (its prefix included), if everybody may read it; for ``file.url()``.
         cdn: A template for ``file.url()``, ``https://cdn.example.org/{path}``; or an object that signs URLs to read, such as
             :class:`filerow.backends.cloudfront.CloudFront`, which ``file.sign()`` then goes to.
+        encryption: What the store is to encrypt objects with: ``"AES256"`` or ``"aws:kms"``, or an ``Encryption`` with a key, on
+            s3fs; ``Encryption("gcp:kms", key=...)`` on gcsfs. Elsewhere the bucket or container has a default key.
+        acl: Canned ACL of each object, on s3fs: ``"bucket-owner-full-control"``. One that makes objects public is not sent with
+            direct uploads, which nobody has looked at yet.
+        checksum: Refused with a reason; ``ObstoreBackend`` takes it.
         **options: Other options of the filesystem: ``secret=``, ``endpoint_url=``, ``token=``, ``connection_string=``, …
 
     Raises:
         ValueError: ``file`` without a prefix, or a prefix with ``..``; a timeout that is no positive number.
         TypeError: Options with a filesystem that is built already.
-        UnsupportedOperationError: ``public_endpoint=`` for a filesystem whose URLs cannot be made for another host.
+        UnsupportedOperationError: ``public_endpoint=`` for a filesystem whose URLs cannot be made for another host, or one that
+            cannot be told of the ``encryption``, ``acl`` or ``checksum``.
 
     How create-only works depends on the filesystem. s3fs, gcsfs and adlfs hand it to the store, which decides; ``file`` and
     ``sftp`` take the name exclusively, ``smb`` moves to a free one only; ``memory`` locks. Others only look whether the name is
@@ -121,14 +128,28 @@ class FSSpecBackend(StorageBackend):
         public_endpoint: str | None = None,
         public_url: str | None = None,
         cdn: str | CDN | None = None,
+        encryption: Encryption | Algorithm | None = None,
+        acl: str | None = None,
+        checksum: str | None = None,
         **options: Any,
     ) -> None:
         super().__init__(key)
         options = {**(storage_options or {}), **options}
-        self._fs, root = opened(fs, options, timeout)
+        asked_of = encryption, acl, checksum
+        if isinstance(fs, str):
+            self._flavour = flavour_of(fs.partition("://")[0])
+            options = _merged(options, self._flavour.write_options(key, *asked_of))
+            self._fs, root = opened(fs, options, timeout)
+            if not isinstance(self._flavour, type(known := flavour_of(protocol_of(self._fs)))):
+                self._flavour = known  # a filesystem may be registered under names that it does not know
+        else:
+            self._fs, root = opened(fs, options, timeout)
+            self._flavour = flavour_of(protocol_of(self._fs))
+            if self._flavour.write_options(key, *asked_of):
+                text = "encryption= and acl= go along with a URL; tell a filesystem of s3fs by its s3_additional_kwargs="
+                raise TypeError(text)
         self._pid = os.getpid()
         self.protocol = protocol_of(self.fs)
-        self._flavour = flavour_of(self.protocol)
         self._flavour.prepare(self.fs)
         self._root = root_of(self.protocol, root, prefix)
         self.capabilities = self._flavour.capabilities_of(self.fs)
@@ -194,6 +215,12 @@ class FSSpecBackend(StorageBackend):
             if self._looks_taken(path):
                 raise FileExistsError(path)
             return self._store(path, content, options._replace(create_only=False))
+        if options.tags or options.storage_class is not None:
+            text = (
+                "this store cannot keep a path free that somebody has chosen and store an object there with tags or a storage "
+                "class; leave the path to Filerow, or stored_with= out"
+            )
+            raise UnsupportedOperationError(text, operation="put", backend=self._key, path=path)
         staging = staging_path(path)  # only its copies heed conditions
         self._store(staging, content, options._replace(create_only=False))
         try:
@@ -212,15 +239,26 @@ class FSSpecBackend(StorageBackend):
             self._put_in_memory(path, body, options)
         elif not self._flavour.objects:
             self._put_file(path, body, create_only=options.create_only)
-        elif isinstance(body, BUFFERS) and not (azure and metadata):  # adlfs takes metadata of opened files only
-            chosen = self._flavour.pipe_options(headers, metadata)
+        elif isinstance(body, BUFFERS) and not (azure and metadata) and self._flavour.kms_key is None:  # taken by open() alone
+            chosen = {**self._flavour.pipe_options(headers, metadata), **self._flavour.tag_options(options.tags)}
             mode = "create" if options.create_only else "overwrite"
             stored = self._client.pipe_file(self._at(path), bytes(body), mode=mode, **chosen)
         else:
-            chosen = self._flavour.open_options(headers, metadata)
+            chosen = {**self._flavour.open_options(headers, metadata), **self._flavour.tag_options(options.tags)}
             self._put_stream(path, [body] if isinstance(body, BUFFERS) else body, options, chosen)
+        if options.tags or options.storage_class is not None:
+            self._finish(path, options)
         etag = first_of(stored, "ETag", "etag") if isinstance(stored, Mapping) else None
         return ObjectInfo(path, etag=etag, version_id=first_of(stored, "VersionId")) if etag else self._written("put", path)
+
+    def _finish(self, path: str, options: PutOptions) -> None:
+        """Add to an object what its filesystem takes of none that it writes."""
+        try:
+            self._flavour.finish(self.fs, self._at(path), options)
+        except BaseException:
+            with suppress(Exception):
+                self._delete([path])
+            raise
 
     def _put_in_memory(self, path: str, body: Buffer | Iterator[Buffer], options: PutOptions) -> None:
         data = bytes(body) if isinstance(body, BUFFERS) else b"".join(map(own, body))
@@ -522,3 +560,8 @@ class FSSpecBackend(StorageBackend):
     def _translate(self, error: BaseException, operation: str, path: str) -> StorageError | None:
         kind, text = meaning_of(error, clean_message(words_of(error), self._secrets), operation, path)
         return None if kind is None else kind(text, operation=operation, backend=self._key, path=path)
+
+
+def _merged(options: dict[str, Any], asked: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the options of a filesystem with what it is asked to add to each write."""
+    return {**options, **{name: {**(options.get(name) or {}), **more} for name, more in asked.items()}}

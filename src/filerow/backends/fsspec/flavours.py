@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 from filerow.backends._answers import NO_PLACE, meaning_of_answer
 from filerow.backends._conditions import Conditions, heeded
 from filerow.backends._sign_request import Bound, length_range
+from filerow.backends._stored_with import encoded_tags, encryption_of
 from filerow.backends._types import Capabilities, ObjectInfo, PutOptions, Rewritten, SignRequest, Unfinished
 from filerow.backends.fsspec import s3fs
 from filerow.backends.fsspec.answers import code_of
@@ -22,7 +23,7 @@ from filerow.backends.fsspec.errors import by_number
 from filerow.backends.fsspec.remote import smb
 from filerow.backends.fsspec.remote.ftp import guard
 from filerow.backends.fsspec.rewrite import by_adlfs, by_gcsfs, by_s3fs
-from filerow.exceptions import UnsupportedOperationError
+from filerow.exceptions import InvalidOptionError, UnsupportedOperationError
 
 __all__ = ("Flavour", "copy_on_azure", "copy_on_gcs", "first_of", "flavour_of", "info_of", "protocol_of")
 
@@ -49,6 +50,9 @@ class Flavour:
         defaults: Options for building one that reads are never stale with.
         public_host: How its URLs get to another host: ``signed`` for it by a filesystem of its own, or ``moved`` there, where
             no signature covers the host; empty where neither can be done.
+        encryptions: The algorithms that it can be asked for.
+        instead: What to do where it cannot be asked for something.
+        kms_key: Google's key that it encrypts with, if it was asked to.
     """
 
     capabilities = Capabilities(ordered_list=True, exclusive=False)
@@ -65,6 +69,13 @@ class Flavour:
     binds: Bound = {}  # noqa: RUF012 - a Mapping
     misread: re.Pattern[str] | None = None
     defaults: ClassVar[Mapping[str, Any]] = {}
+    encryptions: frozenset[str] = frozenset()
+    instead: ClassVar[Mapping[str, str]] = {
+        "acl": "leave it out, and let the store's own settings say who may read",
+        "checksum": "leave it out",
+        "encryption": "leave it out, and let the store itself encrypt: Azure's container has a default encryption scope",
+    }
+    kms_key: str | None = None
 
     def capabilities_of(self, fs: Any) -> Capabilities:  # noqa: ARG002 - for those that differ by it
         """Return what a backend on this very filesystem can do."""
@@ -86,6 +97,36 @@ class Flavour:
 
     def prepare_file(self, file: Any) -> None:
         """Set up a file that has just been opened for writing."""
+
+    def write_options(self, key: str, encryption: object, acl: object, checksum: object) -> dict[str, dict[str, Any]]:
+        """Return the options, of the filesystem itself, by which it encrypts and permits what it writes.
+
+        Args:
+            key: Key of the backend, for errors.
+            encryption: See :class:`filerow.Encryption`.
+            acl: A canned ACL.
+            checksum: Refused.
+
+        Raises:
+            UnsupportedOperationError: The store cannot be told; the message says what to do.
+        """
+        if acl is not None:
+            raise _not_told(key, self, "acl", self.instead["acl"])
+        if checksum is not None:
+            raise _not_told(key, self, "checksum", self.instead["checksum"])
+        store = f"fsspec's filesystem ({type(self).__name__.lstrip('_')})"
+        found = encryption_of(encryption, self.encryptions, backend=key, store=store, instead=self.instead["encryption"])
+        if found is not None and found.algorithm == "gcp:kms":
+            self.kms_key = found.key
+        return {}
+
+    def tag_options(self, tags: Mapping[str, str]) -> dict[str, Any]:
+        """Return the options of ``pipe_file`` and ``open`` that store tags, where they take any."""
+        del tags
+        return {}
+
+    def finish(self, fs: Any, path: str, options: PutOptions) -> None:
+        """Add to an object that was just written what it could not be written with."""
 
     def pipe_options(self, headers: Mapping[str, str], metadata: Mapping[str, str]) -> dict[str, Any]:
         """Return the options of ``pipe_file`` that store these headers; none where the filesystem keeps none."""
@@ -233,16 +274,71 @@ class _SMB(Flavour):
         move(*names, port=fs._port)  # noqa: SLF001 - as its own mv(), which refuses
 
 
+_WRITE_HEADERS = {
+    "ServerSideEncryption": "x-amz-server-side-encryption",
+    "SSEKMSKeyId": "x-amz-server-side-encryption-aws-kms-key-id",
+    "BucketKeyEnabled": "x-amz-server-side-encryption-bucket-key-enabled",
+    "ACL": "x-amz-acl",
+}
+_ACL = re.compile(r"[a-z]+(?:-[a-z]+)*\Z")
+_OPEN_ACL = re.compile(r"public-|authenticated-read")
+
+
+def _demanded(fs: Any) -> dict[str, Any]:
+    """Return what s3fs adds to whatever it writes and an upload must bring, too; nothing that would show it to everybody."""
+    given = {name: value for name, value in (fs.s3_additional_kwargs or {}).items() if name in _WRITE_HEADERS and value}
+    return {name: value for name, value in given.items() if name != "ACL" or not _OPEN_ACL.match(value)}
+
+
+def _not_told(key: str, flavour: Flavour, name: str, instead: str) -> UnsupportedOperationError:
+    what = type(flavour).__name__.lstrip("_")
+    text = f"backend {key!r}: fsspec's filesystem ({what}) cannot be told {name}= with what it writes; {instead}"
+    return UnsupportedOperationError(text, backend=key)
+
+
 class _S3(Flavour):
     """What s3fs takes."""
 
     binds: Bound = {"GET": _ANSWER, "PUT": frozenset({"content_type", "content_length"})}  # noqa: RUF012
     misread = re.compile(r"\?versionId=")
     public_host = "signed"
-    capabilities = Capabilities(ordered_list=True, keeps_content_type=True, sign_get=True, sign_put=True, keeps_metadata=True)
+    capabilities = Capabilities(
+        ordered_list=True,
+        keeps_content_type=True,
+        sign_get=True,
+        sign_put=True,
+        keeps_metadata=True,
+        stored_with=frozenset({"storage_class", "tags"}),
+    )
     objects = True
     bulk_delete = True
     defaults: ClassVar[Mapping[str, Any]] = {"use_listings_cache": False}
+    encryptions = frozenset({"AES256", "aws:kms", "aws:kms:dsse"})
+    instead: ClassVar[Mapping[str, str]] = {
+        "checksum": "botocore sends a CRC32 by itself, which satisfies object lock; ObstoreBackend has checksum='sha256'"
+    }
+
+    def write_options(self, key: str, encryption: object, acl: object, checksum: object) -> dict[str, dict[str, Any]]:
+        if checksum is not None:
+            raise _not_told(key, self, "checksum", self.instead["checksum"])
+        if acl is not None and not (isinstance(acl, str) and _ACL.match(acl)):
+            text = f"backend {key!r}: acl is a canned ACL such as 'bucket-owner-full-control', not {acl!r}"
+            raise InvalidOptionError(text, backend=key)
+        found = encryption_of(encryption, self.encryptions, backend=key, store="s3fs", instead="")
+        asked: dict[str, Any] = {} if acl is None else {"ACL": acl}
+        if found is not None:
+            asked["ServerSideEncryption"] = found.algorithm
+            asked |= {"SSEKMSKeyId": found.key} if found.key else {}
+            asked |= {"BucketKeyEnabled": True} if found.bucket_key else {}
+        return {"s3_additional_kwargs": asked} if asked else {}
+
+    def tag_options(self, tags: Mapping[str, str]) -> dict[str, Any]:
+        return {"Tagging": encoded_tags(tags)} if tags else {}
+
+    def upload_headers(self, fs: Any, request: SignRequest) -> dict[str, str]:
+        pays = {"x-amz-request-payer": "requester"} if fs.req_kw else {}
+        asked = _demanded(fs) if request.method == "PUT" else {}
+        return pays | {_WRITE_HEADERS[name]: "true" if value is True else str(value) for name, value in asked.items()}
 
     def pipe_options(self, headers: Mapping[str, str], metadata: Mapping[str, str]) -> dict[str, Any]:
         named = {name.replace("-", ""): value for name, value in headers.items()}
@@ -283,6 +379,8 @@ class _S3(Flavour):
             bound["ContentLength"] = request.content_length
         if fs.req_kw:
             bound |= fs.req_kw
+        if request.method == "PUT":
+            bound |= _demanded(fs)
         url = str(fs.url(path, expires=request.expires_in, **bound))
         if request.method == "GET" and "x-amz-request-payer" in parse_qs(urlsplit(url).query).get("X-Amz-SignedHeaders", [""])[0]:
             msg = (
@@ -291,9 +389,6 @@ class _S3(Flavour):
             )
             raise UnsupportedOperationError(msg, operation="sign", path=path)
         return url
-
-    def upload_headers(self, fs: Any, request: SignRequest) -> dict[str, str]:  # noqa: ARG002 - of all flavours
-        return {"x-amz-request-payer": "requester"} if fs.req_kw else {}
 
     def outside(self, fs: Any, origin: str, *, virtual: bool) -> Any:
         return s3fs.on_public_host(fs, origin, virtual=virtual)
@@ -337,6 +432,7 @@ class _GCS(Flavour):
     objects = True
     bulk_delete = True
     defaults: ClassVar[Mapping[str, Any]] = {"use_listings_cache": False}
+    encryptions = frozenset({"gcp:kms"})
 
     def capabilities_of(self, fs: Any) -> Capabilities:
         keyless = fs.storage_options.get("token") in {"anon", "browser"}
@@ -353,14 +449,18 @@ class _GCS(Flavour):
         fixed = {name: headers[header] for name, header in _FIXED.items() if header in headers}
         return {**chosen, "fixed_key_metadata": fixed} if fixed else chosen
 
+    def open_options(self, headers: Mapping[str, str], metadata: Mapping[str, str]) -> dict[str, Any]:
+        chosen = self.pipe_options(headers, metadata)
+        return chosen if self.kms_key is None else {**chosen, "kms_key_name": self.kms_key}
+
     def has_place(self, fs: Any, root: str) -> bool:
         return _is_found(lambda: fs.call("GET", "b/{}/o", root.partition("/")[0], maxResults="1", json_out=True))
 
     def copy(self, fs: Any, source: str, target: str) -> None:
-        copy_on_gcs(fs, source, target)
+        copy_on_gcs(fs, source, target, self.kms_key)
 
     def rewrite(self, fs: Any, source: str, target: str, upload: ObjectInfo, options: PutOptions) -> Rewritten | None:
-        return by_gcsfs(fs, source, target, upload, options)
+        return by_gcsfs(fs, source, target, upload, options, self.kms_key)
 
     def sign(self, fs: Any, path: str, request: SignRequest) -> str:
         bound: dict[str, Any] = {"method": request.method, "version": "v4"}
@@ -368,14 +468,16 @@ class _GCS(Flavour):
             bound["response_type" if request.method == "GET" else "content_type"] = request.content_type
         if request.content_disposition is not None:
             bound["response_disposition"] = request.content_disposition
-        if limit := length_range(request):
-            bound["headers"] = limit
+        if asked := self.upload_headers(fs, request):
+            bound["headers"] = asked
         if fs.requester_pays:  # the name of the project that does, or the filesystem's own
             bound["query_parameters"] = {"userProject": fs.project if fs.requester_pays is True else fs.requester_pays}
         return str(fs.sign(path, expiration=request.expires_in, **bound))
 
-    def upload_headers(self, fs: Any, request: SignRequest) -> dict[str, str]:  # noqa: ARG002 - of all flavours
-        return length_range(request)
+    def upload_headers(self, fs: Any, request: SignRequest) -> dict[str, str]:
+        del fs
+        encrypted = self.kms_key is not None and request.method == "PUT"
+        return length_range(request) | ({"x-goog-encryption-kms-key-name": self.kms_key or ""} if encrypted else {})
 
 
 _FIXED = {"content_disposition": "Content-Disposition", "cache_control": "Cache-Control"}
@@ -387,18 +489,32 @@ class _Azure(Flavour):
     binds: Bound = {"GET": _ANSWER}  # noqa: RUF012
     misread = re.compile(r"#\Z|\?versionid=")
     public_host = "moved"
-    capabilities = Capabilities(ordered_list=True, keeps_content_type=True, sign_get=True, keeps_metadata=True)
+    capabilities = Capabilities(
+        ordered_list=True,
+        keeps_content_type=True,
+        sign_get=True,
+        keeps_metadata=True,
+        stored_with=frozenset({"storage_class", "tags"}),
+    )
     objects = True
     defaults: ClassVar[Mapping[str, Any]] = {"use_listings_cache": False}
 
     def pipe_options(self, headers: Mapping[str, str], metadata: Mapping[str, str]) -> dict[str, Any]:
         del metadata  # pipe_file() takes none
         blob = import_module("azure.storage.blob")  # adlfs itself needs it
-        named = {name.lower().replace("-", "_"): value for name, value in headers.items()}
+        named = {name.lower().replace("-", "_"): value for name, value in headers.items() if name != "Storage-Class"}
         return {"content_settings": blob.ContentSettings(**named)} if named else {}
 
     def open_options(self, headers: Mapping[str, str], metadata: Mapping[str, str]) -> dict[str, Any]:
         return {**self.pipe_options(headers, metadata), "metadata": dict(metadata)}
+
+    def finish(self, fs: Any, path: str, options: PutOptions) -> None:
+        blob = fs.service_client.get_blob_client(*fs.split_path(path, delimiter="/")[:2])
+        sync = import_module("fsspec.asyn").sync
+        if options.tags:
+            sync(fs.loop, blob.set_blob_tags, dict(options.tags))
+        if options.storage_class is not None:
+            sync(fs.loop, blob.set_standard_blob_tier, options.storage_class)
 
     def has_place(self, fs: Any, root: str) -> bool:
         async def first() -> None:
@@ -494,7 +610,7 @@ def info_of(info: Mapping[str, Any], path: str) -> ObjectInfo:
 # -- copies that the store itself refuses when the target is taken; gcsfs and adlfs ask for none --------------------------
 
 
-def copy_on_gcs(fs: Any, source: str, target: str) -> None:
+def copy_on_gcs(fs: Any, source: str, target: str, kms_key: str | None = None) -> None:
     """Copy an object of gcsfs.
 
     Raises:
@@ -503,6 +619,7 @@ def copy_on_gcs(fs: Any, source: str, target: str) -> None:
     """
     names = [name for path in (source, target) for name in fs.split_path(path)[:2]]
     asked: dict[str, Any] = {"headers": {"Content-Type": "application/json"}, "json_out": True, "ifGenerationMatch": "0"}
+    asked |= {} if kms_key is None else {"destinationKmsKeyName": kms_key}
     told: dict[str, Any] = {"done": False}
     while not told["done"]:  # a large object is copied in several requests
         told = fs.call("POST", "b/{}/o/{}/rewriteTo/b/{}/o/{}", *names, **asked)

@@ -33,8 +33,10 @@ def by_s3fs(fs: Any, source: str, target: str, upload: ObjectInfo, options: PutO
     return rewrite_on_s3(ask, {"Bucket": bucket, "Key": key}, target, upload, options, usual)
 
 
-def by_gcsfs(fs: Any, source: str, target: str, upload: ObjectInfo, options: PutOptions) -> Rewritten | None:
-    """Copy an upload."""
+def by_gcsfs(
+    fs: Any, source: str, target: str, upload: ObjectInfo, options: PutOptions, kms_key: str | None = None
+) -> Rewritten | None:
+    """Copy an upload, and encrypt the copy with Google's key of this name if one is given."""
 
     def ask(method: str, path: str, *names: str, **parameters: Any) -> Any:
         try:
@@ -44,7 +46,8 @@ def by_gcsfs(fs: Any, source: str, target: str, upload: ObjectInfo, options: Put
 
     bucket, name, _ = fs.split_path(source)
     # a generation is no version to gcsfs, which would delete none
-    done = rewrite_on_gcs(ask, (bucket, name), fs.split_path(target)[1], upload, options)
+    demanded = {} if kms_key is None else {"destinationKmsKeyName": kms_key}
+    done = rewrite_on_gcs(ask, (bucket, name), fs.split_path(target)[1], upload, options, **demanded)
     return None if done is None else done._replace(version=None)
 
 

@@ -101,7 +101,7 @@ class LocalBackend(StorageBackend):
     """
 
     protocol = "file"
-    capabilities = Capabilities(quick=True, ordered_list=True)
+    capabilities = Capabilities(quick=True, ordered_list=True, stored_with=frozenset({"cache_control"}))  # by the row, for URLs
 
     def __init__(
         self,

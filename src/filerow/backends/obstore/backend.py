@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from weakref import WeakKeyDictionary
 
 import obstore
@@ -38,10 +38,12 @@ from filerow.backends._foreign import (
 )
 from filerow.backends._headers import encode_metadata, headers_of
 from filerow.backends._public import CDN, public_urls
+from filerow.backends._stored_with import Algorithm, Encryption
 from filerow.backends._types import ObjectInfo, PutOptions, Rewritten, SignRequest, Unfinished
 from filerow.backends.base import StorageBackend
 from filerow.backends.obstore.conditions import conditions_of
 from filerow.backends.obstore.errors import is_refused_key, meaning_of, says_why
+from filerow.backends.obstore.options import Tagged, write_options
 from filerow.backends.obstore.public import public_endpoint_of, public_store
 from filerow.backends.obstore.rewrite import OwnLibrary
 from filerow.backends.obstore.sign import Signer
@@ -76,6 +78,11 @@ class ObstoreBackend(StorageBackend):
         public_url: The URL of the backend's root (its prefix included), if everybody may read it; for ``file.url()``.
         cdn: A template for ``file.url()``, ``https://cdn.example.org/{path}``; or an object that signs URLs to read, such as
             :class:`filerow.backends.cloudfront.CloudFront`, which ``file.sign()`` then goes to.
+        encryption: What the store is to encrypt objects with: ``"AES256"`` or ``"aws:kms"``, or an ``Encryption`` with a key. On
+            S3; elsewhere the bucket or container has a default key.
+        checksum: ``"sha256"`` sends a checksum with each write, as a bucket with object lock demands. On S3. Direct uploads are
+            signed to bring what these two say.
+        acl: Refused with a reason, for obstore sends none: ``FSSpecBackend`` does.
         **options: What obstore's store takes: ``aws_endpoint=``, ``aws_access_key_id=``, ``account_key=``, …, also
             ``config=``, ``client_options=``, ``retry_config=``, ``credential_provider=``. A plain-http endpoint is allowed by
             naming it; the region is ``us-east-1`` unless given here or in the environment. A ``file://`` folder is made when it
@@ -83,7 +90,8 @@ class ObstoreBackend(StorageBackend):
 
     Raises:
         ValueError: The URL or an option is not understood, or the timeout is no positive number.
-        UnsupportedOperationError: ``public_endpoint=`` for a store that signs no URLs.
+        UnsupportedOperationError: ``public_endpoint=`` for a store that signs no URLs, or a store that cannot be told of the
+            ``encryption``, ``checksum`` or ``acl``.
         TypeError: ``fs`` is neither a URL nor a store, or a store comes with options.
 
     A copy on S3 keeps the headers and refuses a taken target in one request where the store knows ``If-None-Match`` on
@@ -101,9 +109,13 @@ class ObstoreBackend(StorageBackend):
         public_endpoint: str | None = None,
         public_url: str | None = None,
         cdn: str | CDN | None = None,
+        encryption: Encryption | Algorithm | None = None,
+        checksum: Literal["sha256"] | None = None,
+        acl: str | None = None,
         **options: Any,
     ) -> None:
         super().__init__(key)
+        options |= write_options(key, fs, encryption, checksum, acl)
         if not isinstance(fs, str) and (options or timeout is not None):
             msg = "options belong to the store: pass them where it is built, or give fs as a URL"
             raise TypeError(msg)
@@ -167,6 +179,8 @@ class ObstoreBackend(StorageBackend):
 
     def _put_steps(self, path: str, body: Buffer | Iterator[Buffer], options: PutOptions) -> Steps[ObjectInfo]:
         attributes = self._attributes(path, options)
+        if options.tags:
+            attributes = Tagged(attributes, dict(options.tags))
         if not options.create_only:
             return (yield from self._store_steps(path, body, attributes))
         yield from self._conditions.check_steps("put", path)
@@ -176,6 +190,8 @@ class ObstoreBackend(StorageBackend):
         if worth is Worth.OFF and (yield from self._conditions.copy_steps()) is Worth.OFF:
             yield from look_steps(self._store, path)
             return (yield from self._store_steps(path, body, attributes))
+        if options.tags or options.storage_class is not None:
+            return (yield from self._reserve_steps(path, body, attributes, worth))
         return (yield from self._stage_steps(path, body, attributes))
 
     def _store_steps(self, path: str, body: Any, attributes: dict[str, str], mode: str = "overwrite") -> Steps[ObjectInfo]:
@@ -183,8 +199,26 @@ class ObstoreBackend(StorageBackend):
         options: dict[str, Any] = {"mode": mode, "chunk_size": PART, "max_concurrency": _IN_FLIGHT}
         if attributes:
             options["attributes"] = attributes
+            if isinstance(attributes, Tagged):
+                options["tags"] = attributes.tags
         stored = yield Call(put, obstore.put_async, (self._store, path, body), options)
         return ObjectInfo(path, etag=_etag(stored), version_id=_version(stored))
+
+    def _reserve_steps(self, path: str, body: Any, attributes: dict[str, str], worth: Worth | None) -> Steps[ObjectInfo]:
+        """Take the path with an empty object, and write over that: a store's own copy keeps neither class nor, on Azure, tags."""
+        if worth is not Worth.HEEDED:
+            msg = (
+                "this store cannot keep a path free that somebody has chosen and store large content there with tags or a class; "
+                "leave the path to Filerow, or stored_with= out"
+            )
+            raise UnsupportedOperationError(msg, operation="put", backend=self._key, path=path)
+        yield Call(obstore.put, obstore.put_async, (self._store, path, b""), {"mode": "create"})
+        try:
+            return (yield from self._store_steps(path, body, attributes))
+        except BaseException:
+            with suppress(Exception):
+                yield self._delete_call([path])
+            raise
 
     def _stage_steps(self, path: str, body: Any, attributes: dict[str, str]) -> Steps[ObjectInfo]:
         """Upload beside the target, then move there unless it is taken: no store completes a multipart upload create-only."""
@@ -237,7 +271,7 @@ class ObstoreBackend(StorageBackend):
 
     def _rewrite(self, upload: ObjectInfo, target: str, options: PutOptions) -> Rewritten | None:
         if self.protocol == "s3":
-            return direct_of(self).rewrite(upload, target, options)  # which takes uploads of what it can copy
+            return direct_of(self).rewrite(upload, target, options)
         if self.protocol == "az":
             return OwnLibrary(self._key, self._store, self.timeout).on_azure(upload, target, options)
         if self.protocol != "gs":

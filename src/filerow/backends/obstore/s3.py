@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from filerow._execution.steps import Call
@@ -16,12 +17,13 @@ from filerow._execution.threads import in_thread
 from filerow.backends._deadlines import botocore_limits
 from filerow.backends._foreign import clean_message, secrets_of
 from filerow.backends._rewrite import rewrite_on_s3
+from filerow.backends._stored_with import encoded_tags
 from filerow.backends._types import ObjectInfo, PutOptions, Rewritten, SignRequest, Unfinished
 from filerow.backends.obstore.credentials import AccessKeys, S3Credentials, make_client
-from filerow.backends.obstore.store import is_requester_paying, place_of
+from filerow.backends.obstore.store import demands_of, is_requester_paying, place_of
 from filerow.exceptions import StorageError, StoragePermissionError, StorageTimeoutError, UnsupportedOperationError
 
-__all__ = ("Bound", "S3Direct")
+__all__ = ("Bound", "S3Direct", "StoredPart", "part_of")
 
 MOST_BYTES = 5 << 30
 """S3 takes this much in one request, and copies this much in one."""
@@ -39,6 +41,7 @@ class Bound(NamedTuple):
         size: Its length in bytes, exactly.
         checksum: ``sha256:<hex>`` of its bytes, or ``None``.
         expires_in: Seconds until the store refuses it.
+        tags: To be stored with it; a form binds none.
     """
 
     content_type: str
@@ -46,11 +49,26 @@ class Bound(NamedTuple):
     size: int
     checksum: str | None
     expires_in: int
+    tags: Mapping[str, str]
 
     @property
     def digest(self) -> str | None:
         """The checksum as S3 writes it: base64."""
-        return None if self.checksum is None else base64.b64encode(bytes.fromhex(self.checksum.partition(":")[2])).decode()
+        return None if self.checksum is None else _digest(self.checksum)
+
+
+class StoredPart(NamedTuple):
+    """A part of a multipart upload, that is there or is to come.
+
+    Attributes:
+        size: Its length in bytes.
+        etag: Its tag; empty for one that is to come.
+        checksum: Its SHA-256 as S3 writes it, where the store keeps one or it must come with one.
+    """
+
+    size: int
+    etag: str = ""
+    checksum: str | None = None
 
 
 class S3Direct:
@@ -72,6 +90,7 @@ class S3Direct:
         self._config = dict(self._store.config)
         self._secrets = secrets_of(self._config)
         self._timeout = timeout
+        self._demands = demands_of(store)
         self._library("botocore.session")
         self._signing_store = store if signing_store is None else signing_store
         self._credentials = S3Credentials(store)
@@ -92,12 +111,30 @@ class S3Direct:
         """What every upload to the bucket has to come with: that the requester pays, if it is such a bucket."""
         return {"x-amz-request-payer": "requester"} if self._pays else {}
 
+    @property
+    def needs_checksum(self) -> bool:
+        """Whether each upload, and each part of one, must come with its SHA-256."""
+        return self._demands.checksum
+
+    def check_open(self) -> None:
+        """Refuse uploads to a store whose objects are encrypted with a key that clients must not know.
+
+        Raises:
+            UnsupportedOperationError: It is one.
+        """
+        if self._demands.customer_key:
+            msg = (
+                "its objects are encrypted with a key of the application's own (SSE-C), which clients would have to know; use "
+                "encryption='aws:kms', or upload through the application"
+            )
+            raise UnsupportedOperationError(msg, operation="sign", backend=self._backend)
+
     def post(self, path: str, bound: Bound) -> tuple[str, dict[str, str]]:
         """Return the URL and the fields of a form that uploads one object (S3's POST policy)."""
         fields = {"Content-Type": bound.content_type, "Content-Disposition": bound.content_disposition}
         if bound.digest is not None:
             fields |= {"x-amz-checksum-algorithm": "SHA256", "x-amz-checksum-sha256": bound.digest}
-        fields |= self.upload_headers
+        fields |= self.upload_headers | self._demands.headers  # but no tags, whose condition many stores do not know
         conditions: list[Any] = [{name: value} for name, value in fields.items()]
         conditions.append(["content-length-range", bound.size, bound.size])
         expires = self._lasting(bound.expires_in)
@@ -112,46 +149,68 @@ class S3Direct:
         if bound.digest is not None:
             parameters |= {"ChecksumSHA256": bound.digest}
             headers["x-amz-checksum-sha256"] = bound.digest
+        if bound.tags:
+            parameters["Tagging"] = headers["x-amz-tagging"] = encoded_tags(bound.tags)
+        parameters |= self._demands.encryption
+        headers |= self._demands.headers
         return self._presign("put_object", path, bound.expires_in, parameters), headers
 
-    def start(self, path: str, content_type: str, content_disposition: str) -> str:
+    def start(
+        self, path: str, content_type: str, content_disposition: str, tags: Mapping[str, str] = MappingProxyType({})
+    ) -> str:
         """Begin a multipart upload and return its name."""
-        begun = self._ask("create_multipart_upload", path, ContentType=content_type, ContentDisposition=content_disposition)
+        # Amazon wants to know it here, and lists the checksums of the parts, which it wants to see in the end. Others want to see
+        # them, too, and list none; not told here, they check each part by itself.
+        endpoint = place_of(self._store).endpoint
+        more: dict[str, Any] = {}
+        if self._demands.checksum and (endpoint is None or ".amazonaws.com" in endpoint):
+            more["ChecksumAlgorithm"] = "SHA256"
+        more |= self._demands.encryption | ({"Tagging": encoded_tags(tags)} if tags else {})
+        begun = self._ask(
+            "create_multipart_upload", path, ContentType=content_type, ContentDisposition=content_disposition, **more
+        )
         return str(begun["UploadId"])
 
-    def part_urls(self, path: str, upload_id: str, sizes: Mapping[int, int], expires_in: int) -> dict[int, str]:
-        """Return a URL to PUT each part by its number, bound to the part's length."""
-        return {
-            number: self._presign(
-                "upload_part", path, expires_in, {"UploadId": upload_id, "PartNumber": number, "ContentLength": size}
-            )
-            for number, size in sizes.items()
-        }
+    def part_urls(self, path: str, upload_id: str, parts: Mapping[int, StoredPart], expires_in: int) -> dict[int, str]:
+        """Return a URL to PUT each part by its number, bound to the part's length and, where it is given, its checksum."""
+        urls = {}
+        for number, part in parts.items():
+            bound: dict[str, Any] = {"UploadId": upload_id, "PartNumber": number, "ContentLength": part.size}
+            bound |= {"ChecksumSHA256": part.checksum} if part.checksum else {}
+            urls[number] = self._presign("upload_part", path, expires_in, bound)
+        return urls
 
-    def parts(self, path: str, upload_id: str) -> dict[int, tuple[int, str]] | None:
-        """Return the size and the tag of each part that is there; ``None`` when there is no such upload."""
-        found: dict[int, tuple[int, str]] = {}
+    def parts(self, path: str, upload_id: str) -> dict[int, StoredPart] | None:
+        """Return each part that is there, by its number; ``None`` when there is no such upload."""
+        found: dict[int, StoredPart] = {}
         marker = 0
         while True:
             page = self._ask("list_parts", path, UploadId=upload_id, PartNumberMarker=marker, absent={"NoSuchUpload"})
             if page is None:
                 return None
-            found |= {part["PartNumber"]: (part["Size"], part["ETag"]) for part in page.get("Parts", ())}
+            for part in page.get("Parts", ()):
+                found[part["PartNumber"]] = StoredPart(part["Size"], part["ETag"], part.get("ChecksumSHA256"))
             if not page.get("IsTruncated"):
                 return found
             marker = page["NextPartNumberMarker"]
 
-    def complete(self, path: str, upload_id: str, etags: Mapping[int, str]) -> None:
+    def complete(self, path: str, upload_id: str, parts: Mapping[int, StoredPart]) -> None:
         """Make one object of the parts; another caller may have done so already."""
-        parts = [{"PartNumber": number, "ETag": etag} for number, etag in sorted(etags.items())]
+        named = [
+            {"PartNumber": number, "ETag": part.etag, **({"ChecksumSHA256": part.checksum} if part.checksum else {})}
+            for number, part in sorted(parts.items())
+        ]
         self._ask(
-            "complete_multipart_upload", path, UploadId=upload_id, MultipartUpload={"Parts": parts}, absent={"NoSuchUpload"}
+            "complete_multipart_upload", path, UploadId=upload_id, MultipartUpload={"Parts": named}, absent={"NoSuchUpload"}
         )
 
-    def rewrite(self, upload: ObjectInfo, target: str, options: PutOptions) -> Rewritten:
-        """Copy an object of at most 5 GiB inside the bucket; see :func:`rewrite_on_s3`."""
+    def rewrite(self, upload: ObjectInfo, target: str, options: PutOptions) -> Rewritten | None:
+        """Copy an object inside the bucket; ``None`` if it has more than 5 GiB. See :func:`rewrite_on_s3`."""
+        if upload.size is not None and upload.size > MOST_BYTES:
+            return None
         origin = {"Bucket": self._config["bucket"], "Key": self._name(upload.path)}
-        return rewrite_on_s3(self._ask, origin, target, upload, options)
+        demanded = {**self._demands.encryption, **({"ChecksumAlgorithm": "SHA256"} if self._demands.checksum else {})}
+        return rewrite_on_s3(self._ask, origin, target, upload, options, **demanded)
 
     def abort(self, path: str, upload_id: str) -> None:
         """Throw the parts away; does nothing when there is no such upload."""
@@ -266,3 +325,17 @@ def _pay(params: dict[str, Any], model: Any, **_: Any) -> None:
     """Say in a request that the requester pays for it (Amazon S3, "Using Requester Pays buckets")."""
     if "RequestPayer" in model.input_shape.members:
         params["RequestPayer"] = "requester"
+
+
+def _digest(checksum: str) -> str:
+    return base64.b64encode(bytes.fromhex(checksum.partition(":")[2])).decode()
+
+
+def part_of(size: int, checksum: str | None) -> StoredPart:
+    """Return a part that is to come.
+
+    Args:
+        size: Its length in bytes.
+        checksum: ``sha256:<hex>`` of its bytes, or ``None``.
+    """
+    return StoredPart(size, checksum=None if checksum is None else _digest(checksum))

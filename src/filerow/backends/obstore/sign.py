@@ -24,7 +24,7 @@ from filerow.backends.obstore.credentials import AccessKeys, S3Credentials
 from filerow.backends.obstore.sign_azure import AzureSigner
 from filerow.backends.obstore.sign_gcs import GOOGLE, GCSSigner
 from filerow.backends.obstore.sign_s3 import S3Signer
-from filerow.backends.obstore.store import endpoint_of, has_static_key, with_keys
+from filerow.backends.obstore.store import demands_of, endpoint_of, has_static_key, with_keys
 from filerow.exceptions import InvalidOptionError, StorageError, UnsupportedOperationError
 
 __all__ = ("Signer",)
@@ -112,6 +112,8 @@ class Signer:
         self._signer: _SignsOne | None = None
         self._misnamed = protocol == "gs" and endpoint_of(store) not in {"", GOOGLE}
         """obstore signs for Google's own host, whatever the URL's is."""
+        self._demanded = demands_of(store).headers if protocol == "s3" else {}
+        """What an upload must bring, as this process' own writes do; obstore binds none of it."""
         self._misread = self._cloud.misread if self._cloud else None
         self._folder = f"{store.prefix}/" if getattr(store, "prefix", None) else ""
         self._longest = cloud.longest if (cloud := self._cloud) and self._has_key() and not self._misnamed else 0
@@ -131,6 +133,7 @@ class Signer:
         plain = request[2:7] == _NOTHING
         if not plain:
             check_bound(request, cloud.bound, cloud.name, self._backend, cloud.hint if request.method == "PUT" else "")
+        plain = plain and not (self._demanded and request.method == "PUT")
         native = plain and not self._misnamed and not any(map(self._is_misread, paths))
         if not native or (request.create_only and cloud.creates):
             try:
@@ -178,6 +181,8 @@ class Signer:
         """Return what an upload must come with beyond the type it is bound to."""
         if self._protocol == "az":
             return {"x-ms-blob-type": "BlockBlob"}
+        if self._protocol == "s3":
+            return dict(self._demanded)
         return length_range(request) if self._protocol == "gs" else {}
 
     def _able(self, expires_in: int) -> _Cloud:

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 from filerow.backends._sign_request import answer_parameters, moment_of
 from filerow.backends._types import SignRequest
 from filerow.backends.obstore.credentials import S3Credentials, make_client
-from filerow.backends.obstore.store import is_requester_paying, place_of
+from filerow.backends.obstore.store import demands_of, is_requester_paying, place_of
 
 __all__ = ("S3Signer",)
 
@@ -38,6 +38,7 @@ class S3Signer:
         self._folder = f"{store.prefix}/" if store.prefix else ""
         self._place = place_of(store)
         self._pays = is_requester_paying(store)
+        self._demanded = demands_of(store).headers
         self._client = self._unsigned_client()
         self._credentials = credentials
 
@@ -45,6 +46,7 @@ class S3Signer:
         """Return the URL for one path."""
         demanded = {"Content-Type": request.content_type, "Content-Length": request.content_length}
         headers = {name: str(value) for name, value in demanded.items() if value is not None and request.method == "PUT"}
+        headers |= self._demanded if request.method == "PUT" else {}
         keys = self._credentials.get(request.expires_in)
         request = self._credentials.within(request, keys)
         auth = self._auth(self._signs_with(*keys[:3]), "s3", self._place.region)

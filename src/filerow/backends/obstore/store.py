@@ -25,9 +25,11 @@ from filerow.exceptions import ForkedProcessError
 
 __all__ = (
     "CONDITIONAL_COPY",
+    "Demands",
     "Kind",
     "S3Place",
     "build_store",
+    "demands_of",
     "endpoint_of",
     "enter",
     "has_static_key",
@@ -37,6 +39,7 @@ __all__ = (
     "kind_of",
     "one_by_one",
     "place_of",
+    "s3_is_meant",
     "with_callable_provider",
     "with_conditional_copy",
     "with_keys",
@@ -94,13 +97,15 @@ _CLOUD = Capabilities(
     sign_get=True,
     sign_put=True,
     keeps_metadata=True,
+    stored_with=frozenset({"storage_class"}),
 )
+_TAGGED = _CLOUD._replace(stored_with=frozenset({"storage_class", "tags"}))
 _PLAIN = Capabilities(native_async=True)
 
 _KINDS: tuple[tuple[type, Kind], ...] = (
-    (S3Store, Kind("s3", _CLOUD)),
+    (S3Store, Kind("s3", _TAGGED)),
     (GCSStore, Kind("gs", _CLOUD)),
-    (AzureStore, Kind("az", _CLOUD._replace(ordered_list=False), identifiers=True)),  # it orders by UTF-16
+    (AzureStore, Kind("az", _TAGGED._replace(ordered_list=False), identifiers=True)),  # it orders by UTF-16
     (LocalStore, Kind("file", _PLAIN, headers=False)),
     (MemoryStore, Kind("memory", _PLAIN._replace(ordered_list=True, keeps_content_type=True))),
     (HTTPStore, Kind("http", _PLAIN, headers=False)),
@@ -157,7 +162,7 @@ def build_store(url: str, options: Mapping[str, Any], timeout: float) -> Any:
     if scheme == "memory":
         _refuse_unknown(given, set(), scheme)
         return MemoryStore()
-    kind = _SCHEMES.get(scheme, "s3" if ".amazonaws.com" in url or ".r2.cloudflarestorage.com" in url else "")
+    kind = "s3" if s3_is_meant(url) else _SCHEMES.get(scheme, "")
     endpoint = url if scheme == "http" else _endpoint(kind, given)
     _check_address(url, scheme, endpoint)
     client = {**obstore_limits(timeout), **_client_options(given), **(given.pop("client_options", None) or {})}
@@ -175,6 +180,12 @@ def build_store(url: str, options: Mapping[str, Any], timeout: float) -> Any:
         # Not chained: the native error may quote the options, secrets among them.
         msg = f"cannot build the store {clean_message(url)!r}: {clean_message(str(error), secrets_of(given))}"
         raise ValueError(msg) from None
+
+
+def s3_is_meant(url: str) -> bool:
+    """Return True if a URL names a bucket on S3."""
+    kind = _SCHEMES.get(urlsplit(url).scheme)
+    return kind == "s3" or (kind is None and (".amazonaws.com" in url or ".r2.cloudflarestorage.com" in url))
 
 
 def _check_address(url: str, scheme: str, endpoint: str) -> None:
@@ -323,6 +334,47 @@ def _rebuilt(store: Any, retry_config: Any = None, **config: Any) -> Any:
 
 
 # -- where a store on S3 is, in botocore's terms --------------------------------------------------------------------------
+
+
+class Demands(NamedTuple):
+    """What a store on S3 adds to whatever it writes, so that a policy of the bucket may demand it of others, too.
+
+    Attributes:
+        encryption: Parameters of botocore's operations.
+        headers: The same as headers.
+        checksum: Each write comes with its SHA-256.
+        customer_key: Objects are encrypted with a key that only the application has.
+    """
+
+    encryption: dict[str, Any]
+    headers: dict[str, str]
+    checksum: bool
+    customer_key: bool
+
+
+def demands_of(store: Any) -> Demands:
+    """Return what a store adds to whatever it writes, however it was told.
+
+    Args:
+        store: An ``obstore.store.S3Store``.
+    """
+    told = {name: store.config.get(name) or os.environ.get(f"AWS_{name.upper()}") for name in _ENCRYPTION}
+    checksum = _option(store.config, "checksum_algorithm") == "sha256"
+    algorithm = told["server_side_encryption"]
+    if not algorithm or str(algorithm).lower() == "sse-c":
+        return Demands({}, {}, checksum, bool(algorithm))
+    told["sse_bucket_key_enabled"] = str(told["sse_bucket_key_enabled"] or "").lower() in {"true", "1"}
+    given = {name: value for name, value in told.items() if value}
+    headers = {_ENCRYPTION[name][1]: value if isinstance(value, str) else "true" for name, value in given.items()}
+    return Demands({_ENCRYPTION[name][0]: value for name, value in given.items()}, headers, checksum, customer_key=False)
+
+
+_SSE = "x-amz-server-side-encryption"
+_ENCRYPTION = {
+    "server_side_encryption": ("ServerSideEncryption", _SSE),
+    "sse_kms_key_id": ("SSEKMSKeyId", f"{_SSE}-aws-kms-key-id"),
+    "sse_bucket_key_enabled": ("BucketKeyEnabled", f"{_SSE}-bucket-key-enabled"),
+}
 
 
 class S3Place(NamedTuple):

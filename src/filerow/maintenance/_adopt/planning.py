@@ -101,7 +101,7 @@ class Entry:
         facts = self.look.facts
         assert facts is not None  # noqa: S101 - it was found
         self._path = generate_path(column.table.name, column.column.name, facts.filename, shards=column.type.shards)
-        self.copy = Copy(facts, self._backend, self._backend, self._path)
+        self.copy = Copy(facts, self._backend, self._backend, self._path, stored_with=column.type.stored_with)
 
 
 @dataclass(slots=True)

@@ -20,6 +20,7 @@ from filerow._orm.references import FileColumn, column_named
 from filerow._paths import generate_path
 from filerow._registry import storages
 from filerow.backends._paths import check_path
+from filerow.backends._stored_with import check_kept
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import BackendNotFoundError, DocumentError, InvalidPathError
 from filerow.maintenance._legacy import members_of, read_document
@@ -73,10 +74,13 @@ def migrate(
         LookupError: There is no such column, or no such backend.
         ValueError: The table has no primary key, or ``resume`` is no cursor of this column.
         MaintenanceRefusedError: The database may not show all rows.
+        UnsupportedOperationError: The backend does not keep what the column is stored with.
         StorageError: A store failed. The copies of that batch are deleted, the last progress says how to go on.
     """
     file_column = column_named(metadata, column)
     target = storages.resolve(file_column.type.backend if to is None else to)
+    if file_column.type.stored_with is not None:
+        check_kept(target, file_column.type.stored_with, file_column.name)
     work = _Migration(Census(metadata, engine, also), engine, file_column, target, concurrency, dry_run=dry_run)
     return work.steps(batch, resume)
 
@@ -199,7 +203,10 @@ class _Migration:
             if origin is not self._target:
                 path, generated = self._path(facts)
                 bucket = self._bucket(origin)
-                plan.moves[place] = Moving(facts, origin, self._target, path, generated=generated, bucket=bucket)
+                options = self._column.type.stored_with
+                plan.moves[place] = Moving(
+                    facts, origin, self._target, path, generated=generated, bucket=bucket, stored_with=options
+                )
         return plan
 
     def _bucket(self, origin: StorageBackend) -> OneBucket | None:

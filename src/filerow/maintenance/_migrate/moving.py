@@ -6,6 +6,8 @@ from filerow._content import Meter
 from filerow._document import Facts
 from filerow._execution.steps import Call, Steps, run, run_async
 from filerow._file.transfer import Copy
+from filerow._registry import storages
+from filerow.backends._stored_with import StoredWith
 from filerow.backends._types import ObjectInfo
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import IntegrityError, InvalidPathError, ObjectExistsError, ObjectNotFoundError
@@ -25,6 +27,7 @@ class Moving:
         path: The path there.
         generated: The path is new, so nothing can be there. Otherwise the same bytes may be, left by a run that was killed.
         bucket: What both backends are in, if they are in one.
+        stored_with: What the column's objects are stored with.
 
     Attributes:
         source: As given.
@@ -46,6 +49,7 @@ class Moving:
         *,
         generated: bool = True,
         bucket: OneBucket | None = None,
+        stored_with: StoredWith | None = None,
     ) -> None:
         self.source = source
         self.path = path
@@ -54,10 +58,10 @@ class Moving:
         self.made = False
         self._origin = origin
         self._target = target
-        self._bucket = bucket if generated else None
+        self._bucket = bucket if generated and stored_with is None and not storages.may_differ(target.key) else None
         self._reading: Reading | None = None
         self._meter = Meter()
-        self._copy = Copy(source, origin, target, path, generated=generated, meter=self._meter)
+        self._copy = Copy(source, origin, target, path, generated=generated, stored_with=stored_with, meter=self._meter)
 
     @property
     def transferred(self) -> int:

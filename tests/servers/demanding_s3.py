@@ -1,0 +1,133 @@
+"""Play a bucket whose policy, or object lock, refuses each write that comes without what it demands."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tests.servers._relay import Relay
+from tests.servers._s3 import S3Server
+from tests.servers.limited_s3 import Answer, _forward_body, _Message, _read_body, _read_head
+
+if TYPE_CHECKING:
+    import asyncio
+
+SSE = "x-amz-server-side-encryption"
+CHECKSUM = "x-amz-checksum-sha256"
+
+
+@dataclass(frozen=True)
+class Write:
+    """A request that writes.
+
+    Attributes:
+        kind: ``put``, ``copy``, ``start`` (of a multipart upload), ``part``, ``complete`` or ``post``.
+        path: As it stood on the wire.
+        given: What came as headers, or as the fields of a form, by lower-case names.
+        missing: What was demanded and did not come.
+    """
+
+    kind: str
+    path: str
+    given: dict[str, str]
+    missing: tuple[str, ...]
+
+
+class DemandingS3(Relay):
+    """A server that demands headers of writes.
+
+    Args:
+        server: The server that does the work.
+        encryption: Value that each write of an object must have for its encryption; parts and their completion need none.
+        checksum: Each write that has bytes must come with their SHA-256.
+
+    Attributes:
+        writes: The writes so far.
+    """
+
+    def __init__(self, server: S3Server, *, encryption: str = "", checksum: bool = False) -> None:
+        self._server = server
+        self._encryption = encryption
+        self._checksum = checksum
+        self.writes: list[Write] = []
+        super().__init__(server.endpoint)
+
+    @property
+    def server(self) -> S3Server:
+        """The same server under this one's endpoint."""
+        real = self._server
+        return S3Server(self.endpoint, real.access_key, real.secret_key, real.region, shared_bucket=real.shared_bucket)
+
+    def refused(self) -> list[Write]:
+        """Return the writes that were refused."""
+        return [write for write in self.writes if write.missing]
+
+    def kinds(self) -> set[str]:
+        """Return the kinds of writes that passed."""
+        return {write.kind for write in self.writes if not write.missing}
+
+    async def exchange(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        server_reader: asyncio.StreamReader,
+        server_writer: asyncio.StreamWriter,
+    ) -> None:
+        """Pass one request after the other on, whole, or refuse it."""
+        while (request := await _read_head(reader)) is not None:
+            if "expect" in request.headers:
+                writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                request.lines = [(name, value) for name, value in request.lines if name.lower() != "expect"]
+            body = await _read_body(reader, request)
+            write = self._understand(request, body)
+            if write is not None:
+                self.writes.append(write)
+            if write is not None and write.missing:
+                refusal = Answer.error(403, "AccessDenied", f"the bucket demands {' and '.join(write.missing)}")
+                writer.write(refusal.encode(request, body))
+            else:
+                server_writer.write(request.encode() + body)
+                await server_writer.drain()
+                await _pass_answer(request, server_reader, writer)
+            await writer.drain()
+        writer.write_eof()
+
+    def _understand(self, request: _Message, body: bytes) -> Write | None:
+        method, target, _ = request.first.split(" ")
+        path, _, query = target.partition("?")
+        kind = _kind_of(method, {part.partition("=")[0] for part in query.split("&")}, request.headers, path)
+        if not kind:
+            return None
+        given = _fields(body) if kind == "post" else request.headers
+        missing = []
+        if self._encryption and kind in {"put", "copy", "start", "post"} and given.get(SSE) != self._encryption:
+            missing.append(SSE)
+        if self._checksum and kind in {"put", "part", "post"} and not given.get(CHECKSUM):
+            missing.append(CHECKSUM)
+        return Write(kind, path, given, tuple(missing))
+
+
+def _kind_of(method: str, names: set[str], headers: dict[str, str], path: str) -> str:
+    if method == "PUT":
+        return "copy" if "x-amz-copy-source" in headers else "part" if "uploadId" in names else "put"
+    if method != "POST" or "delete" in names:
+        return ""
+    if "uploads" in names:
+        return "start"
+    return "complete" if "uploadId" in names else "post"
+
+
+def _fields(body: bytes) -> dict[str, str]:
+    found = re.findall(rb'name="([^"]+)"\r\n(?:[^\r\n]+\r\n)*\r\n([^\r]*)\r\n', body)
+    return {name.decode().lower(): value.decode("utf-8", "replace") for name, value in found}
+
+
+async def _pass_answer(request: _Message, server_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    answer = await _read_head(server_reader)
+    if answer is None:
+        msg = "the server hung up"
+        raise ConnectionResetError(msg)
+    writer.write(answer.encode())
+    if not request.first.startswith("HEAD ") and answer.first.split()[1] not in {"204", "304"}:
+        await _forward_body(answer, server_reader, writer)
