@@ -7,8 +7,10 @@ import http.client
 import itertools
 import json
 import re
+import sys
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -117,8 +119,6 @@ def test_two_libraries_sign_the_same_for_a_host(public_endpoint: str) -> None:
         url = backend.sign("a b/ü.txt", SignRequest("GET", 60))
         found = re.search(r"X-Amz-Date=(\w+)", url)
         assert found is not None
-        from datetime import UTC, datetime
-
         moment = datetime.strptime(found[1], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
         other = backend.sign("a b/ü.txt", SignRequest("GET", 60, signed_at=moment))
         assert urlsplit(other)[:3] == urlsplit(url)[:3]
@@ -385,6 +385,15 @@ def test_on_google_the_public_host_is_signed() -> None:
         assert url.startswith("https://files.example.org/bucket/pre/a%20b.txt?")
         assert world.send("GET", url).body == b"x"
         assert world.send("GET", url.replace("files.example.org", "storage.googleapis.com")).status == 403
+
+
+def test_on_google_nothing_is_signed_for_the_wrong_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With obstore alone the signature would be for Google's own host."""
+    monkeypatch.setitem(sys.modules, "google.oauth2.service_account", None)
+    backend = ObstoreBackend("docs", "gs://bucket", service_account_key=google_key(), public_endpoint="https://files.example.org")
+    for side, request in itertools.product(SIDES, (SignRequest("GET", 60), SignRequest("PUT", 60))):
+        with pytest.raises(UnsupportedOperationError, match=r"another host than Google's, needs the extra 'filerow\[gcs\]'"):
+            signed(side, backend, "a.txt", request)
 
 
 def test_secrets_are_not_shown() -> None:
