@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
 from filerow import FileObject, StorageBackend, StoredWith, storages
+from filerow.backends.base import PutOptions
 from filerow.backends.memory import MemoryBackend
 from filerow.exceptions import UnsupportedOperationError
-from filerow.maintenance import migrate
+from filerow.maintenance import adopt, migrate
 from tests.backends.stores import LARGE_BODY
 from tests.direct.conftest import PNG
 from tests.direct.site import Site
@@ -154,6 +156,22 @@ def test_migrated_files_have_the_options(
     for scan in session.scalars(select(model.Scan)):
         assert scan.file.backend_key == "direct"
         kept.expect(scan.file.path)
+
+
+def test_adopted_rows_keep_their_object_and_copies_have_the_options(kept: KeptStore, model: Model, session_of: Sessions) -> None:
+    kept.backend.put("legacy/cat.png", PNG, PutOptions("image/png", create_only=False))
+    legacy = json.dumps({"backend": "direct", "filename": "legacy/cat.png", "content_type": "image/png", "size": len(PNG)})
+    with model.engine.begin() as connection:
+        for _ in range(2):  # which name one object
+            connection.execute(text("INSERT INTO scan (file, pages) VALUES (:file, '[]')"), {"file": legacy})
+    [*_, last] = adopt(model.Base.metadata, model.engine, "scan.file")
+    assert last.changed == 2
+    first, second = session_of(model).scalars(select(model.Scan).order_by(model.Scan.id))
+    assert first.file.path == "legacy/cat.png"
+    assert kept.found(first.file.path).tags == {}
+    assert second.file.path != first.file.path
+    kept.expect(second.file.path)
+    assert second.file.get_content() == PNG
 
 
 def test_migration_to_a_backend_that_keeps_less_is_refused(kept: KeptStore, model: Model) -> None:
