@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from tests.servers import _process, external_s3, seaweedfs
+from tests.servers import _process, external_s3, nginx, seaweedfs
 from tests.servers._s3 import S3Server, s3_client
 from tests.servers.counting import CountingProxy
 from tests.servers.latency import LatencyProxy
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tests.servers.azurite import AzuriteServer
     from tests.servers.chromium import Chromium
     from tests.servers.mariadb import MariaDBServer
+    from tests.servers.nginx import Nginx
     from tests.servers.postgres import PostgresServer
 
 NO_RETRY = {"max_retries": 0}
@@ -368,3 +369,12 @@ def test_the_browser_runs_scripts_and_tells_what_they_return(chromium: Chromium)
             page.evaluate("Promise.reject(new Error('no such day'))")
         assert page.open("http://127.0.0.1:1/") == "net::ERR_UNSAFE_PORT"
         assert other.evaluate("document.title") == ""
+
+
+def test_nginx_ends_whole(public_host: Nginx, s3_server: S3Server) -> None:
+    """Killed at once, as all servers are, it leaves no worker behind that goes on listening."""
+    with nginx.start(s3_server.endpoint) as proxy:
+        port = int(proxy.endpoint.rpartition(":")[2])
+        assert _process.accepts_connections(port)
+        assert proxy.endpoint != public_host.endpoint
+    assert not _process.accepts_connections(port)
