@@ -268,7 +268,8 @@ def test_what_a_fast_clock_remembered_is_forgotten(place: Place, tmp_path: Path,
 
 @pytest.mark.parametrize("place", ["outbox"], indirect=True)
 def test_a_longer_grace_period_holds_for_an_interrupted_sweep(place: Place) -> None:
-    young = [place.put(old_path(age=age * HOUR), age=age * HOUR) for age in (9, 7, 5, 3)]
+    for age in (9, 7, 5, 3):
+        place.put(old_path(age=age * HOUR), age=age * HOUR)
     steps = sweep(place.metadata, place.engine, grace=timedelta(0), batch=1, **{**ONE, "allow_many": True})
     next(steps)
     next(steps)

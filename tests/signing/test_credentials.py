@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import logging
+import re
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -221,9 +222,8 @@ def test_shorter_url_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, logger="filerow"):
         for _ in range(3):
             backend.sign("a", HOUR)
-    assert [record.message.partition(";")[0] for record in caplog.records] == [
-        "URLs for 3600 s were asked for, but end with the temporary credentials that sign them, in 899 s by now"
-    ]
+    (said,) = caplog.records
+    assert re.match(r"URLs for 3600 s were asked for, but end with .* that sign them, in 8\d\d s by now", said.message)
 
 
 @pytest.mark.parametrize("request_", REQUESTS)

@@ -23,9 +23,9 @@ from typing import Any, NamedTuple
 from filerow.backends._types import SignRequest
 from filerow.exceptions import StoragePermissionError, StorageTimeoutError
 
-__all__ = ("AccessKeys", "Provider", "S3Credentials", "S3_HELP", "make_client")
+__all__ = ("ABSENT_KEYS", "AccessKeys", "Provider", "S3Credentials", "make_client")
 
-S3_HELP = (
+ABSENT_KEYS = (
     "give aws_access_key_id= and aws_secret_access_key=; or, for AWS_PROFILE, AWS SSO and whatever else boto3 knows, "
     "credential_provider=Boto3CredentialProvider() of obstore.auth.boto3"
 )
@@ -192,7 +192,7 @@ class S3Credentials:
         if self._found is None:
             self._found = _session(import_module("botocore.session")).get_credentials()
         if self._found is None:
-            raise StoragePermissionError(f"there are no credentials to sign with: {S3_HELP}", operation="sign")
+            raise StoragePermissionError(f"there are no credentials to sign with: {ABSENT_KEYS}", operation="sign")
         frozen = self._found.get_frozen_credentials()
         return AccessKeys(frozen.access_key, frozen.secret_key, frozen.token, _end_of(self._found) if frozen.token else None)
 

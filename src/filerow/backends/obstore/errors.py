@@ -8,7 +8,7 @@ from obstore import exceptions as native
 
 from filerow.backends._answers import BUSY_CODES, NO_PLACE, REFUSED_KEYS, code_in, meaning_of_answer
 from filerow.backends._foreign import is_portable
-from filerow.backends.obstore.credentials import S3_HELP
+from filerow.backends.obstore.credentials import ABSENT_KEYS
 from filerow.exceptions import (
     InvalidPathError,
     ObjectExistsError,
@@ -30,8 +30,8 @@ TAKEN = (native.AlreadyExistsError, native.PreconditionError, native.NotModified
 _STATUS = re.compile(r"status code: (\d{3})")
 _NOT_ALLOWED = re.compile(r"\(code: (?:403|AccessDenied)\)")  # for one object of a bulk delete
 _NO_CREDENTIALS = {
-    "/latest/api/token": S3_HELP,
-    "/latest/meta-data/": S3_HELP,
+    "/latest/api/token": ABSENT_KEYS,
+    "/latest/meta-data/": ABSENT_KEYS,
     "computeMetadata": (
         "give service_account_key= or application_credentials=; or, for 'gcloud auth application-default login' and for workload "
         " identity, credential_provider=GoogleCredentialProvider() of obstore.auth.google, which cannot sign URLs"
