@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -251,3 +252,17 @@ def test_options_that_make_no_sense_are_refused_at_once(place: Place) -> None:
         check(place.metadata, place.engine, concurrency=0)
     with pytest.raises(LookupError, match="no file column"):
         check(place.metadata, place.engine, columns=["document.fiel"])
+
+
+def test_an_empty_place_is_no_reason_to_null(each_place: Place, tmp_path: Path) -> None:
+    """A prefix that was renamed, or a volume that is not mounted, is empty, and the rows are few."""
+    for _ in range(5):
+        each_place.row("document.file", stored(each_place))
+    before = values(each_place, "document.file")
+    storages.unregister_backend("docs")
+    storages.register_backend(f"file://{tmp_path}/elsewhere", key="docs", fsync=False)
+    found = findings(check(each_place.metadata, each_place.engine, repair="null"))
+    assert {(one.code, one.fixed) for one in found} == {("missing", False)}
+    assert values(each_place, "document.file") == before
+    storages.get_backend("docs").put("anything", b"x")
+    assert all(one.fixed for one in findings(check(each_place.metadata, each_place.engine, repair="null")))

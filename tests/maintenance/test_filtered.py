@@ -133,6 +133,17 @@ def test_rows_of_a_table_that_inherits_are_seen_and_no_reason_to_refuse(engine: 
     assert swept(engine, docs) == set(LIVE)
 
 
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_a_table_without_any_index_is_being_restored(engine: Engine, docs: MemoryBackend) -> None:
+    """As ``pg_restore --clean`` leaves it until all tables have their rows; the marks of places may be there by then."""
+    statements(engine, "DROP TABLE paper", "CREATE TABLE paper (id integer NOT NULL, file jsonb)")
+    with pytest.raises(MaintenanceRefusedError, match=r"'paper': no index .* restored"):
+        swept(engine, docs)
+    assert left(docs) == {*LIVE, ORPHAN}
+    statements(engine, "ALTER TABLE paper ADD PRIMARY KEY (id)")
+    assert swept(engine, docs) == set()
+
+
 # -- what a connection or its server leaves out ----------------------------------------------------------------------------
 
 

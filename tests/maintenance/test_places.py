@@ -26,7 +26,7 @@ from filerow.backends.base import ObjectInfo, PutOptions
 from filerow.backends.local import LocalBackend
 from filerow.backends.obstore import ObstoreBackend
 from filerow.exceptions import InvalidPathError, MaintenanceRefusedError, UnsupportedOperationError
-from filerow.maintenance import Finding, drain, sweep, sweep_async
+from filerow.maintenance import Finding, drain, migrate, sweep, sweep_async
 from filerow.outbox import Outbox
 from tests.databases import EmptyDatabase, empty_database, make_engine
 from tests.generated import generated
@@ -307,6 +307,26 @@ def test_a_restored_dump_is_refused_before_the_original_has_run(
     refused(copy, "sweep", "another-server")
     assert stored_since in there()
     assert original.run("sweep") == []
+
+
+@SQLITE
+@LOCAL
+def test_a_copy_that_migrates_leaves_the_originals_objects(
+    database: EmptyDatabase, second: EmptyDatabase, bucket: Any, tmp_path: Path
+) -> None:
+    """Without an outbox they would go at once."""
+    original = Deployment(database, outbox=False)
+    know_places(original.metadata, original.engine)
+    live = original.own()
+    assert original.run("sweep") == []
+    copy = original.restored(second)
+    storages.register_backend(f"file://{tmp_path}/new", key="new", fsync=False)
+    with pytest.raises(MaintenanceRefusedError) as caught:
+        list(migrate(copy.metadata, copy.engine, "paper.file", to="new"))
+    assert caught.value.code in {"another-database", "another-server"}
+    assert live in there()
+    list(migrate(original.metadata, original.engine, "paper.file", to="new"))
+    assert live not in there()
 
 
 @SQLITE

@@ -268,12 +268,13 @@ def test_what_a_fast_clock_remembered_is_forgotten(place: Place, tmp_path: Path,
 
 @pytest.mark.parametrize("place", ["outbox"], indirect=True)
 def test_a_longer_grace_period_holds_for_an_interrupted_sweep(place: Place) -> None:
-    for age in (9, 7, 5, 3):
-        place.put(old_path(age=age * HOUR), age=age * HOUR)
-    steps = sweep(place.metadata, place.engine, grace=timedelta(0), batch=1, **{**ONE, "allow_many": True})
-    next(steps)
-    next(steps)
-    steps.close()
+    for age in range(20, 0, -1):
+        place.put(old_path(age=age * 1800), age=age * 1800)
+    steps = sweep(place.metadata, place.engine, grace=timedelta(0), batch=1, **ONE)
+    for _ in range(13):  # ten objects are removed at a time here
+        next(steps)
+    del steps
     there = place.paths()
+    assert "run" in remembered(place)
     list(sweep(place.metadata, place.engine, **ONE))
     assert place.paths() == there

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.exc import ProgrammingError
 
+from filerow.maintenance import doctor
 from filerow.outbox import Outbox
 from tests.databases import EmptyDatabase
 from tests.outbox.test_triggers_ddl import doc, models, paths, put
@@ -86,6 +88,37 @@ def test_session_with_another_search_path_writes_into_the_same_outbox(
         connection.execute(text("SET LOCAL search_path = pg_catalog"))
         connection.execute(text("DELETE FROM public.paper"))
     assert paths(database.engine(), outbox) == ["f1", "f2"]
+
+
+def test_tables_that_have_another_owner_now_are_an_error_and_mended(
+    database: EmptyDatabase, outbox: Outbox, clerk: Engine
+) -> None:
+    """The triggers run as who made them, who has no rights on the outbox any more."""
+    owner, maker = database.engine(), create_engine(clerk.url)
+    outbox.metadata.drop_all(owner)
+    run(owner, f"GRANT CREATE ON SCHEMA public TO {clerk.url.username}")
+    outbox.metadata.create_all(maker)
+    maker.dispose()
+    assert problems(owner, outbox) == set()
+    for table in ("paper", "filerow_outbox", "filerow_outbox_state"):
+        run(owner, f"ALTER TABLE {table} OWNER TO CURRENT_USER")
+    with owner.begin() as connection, pytest.raises(ProgrammingError, match="permission denied for table filerow_outbox"):
+        put(connection, "paper", id=1, file=doc("f1"))
+    [found] = problems(owner, outbox)
+    assert found[:2] == ("trigger-broken", "error")
+    assert str(clerk.url.username) in found[2]
+    assert "GRANT SELECT, INSERT, DELETE" in found[2]
+    outbox.metadata.create_all(owner)
+    assert problems(owner, outbox) == set()
+    with owner.begin() as connection:
+        put(connection, "paper", id=1, file=doc("f1"))
+    run(owner, "DELETE FROM paper")
+    assert paths(owner, outbox) == ["f1"]
+
+
+def problems(engine: Engine, outbox: Outbox) -> set[tuple[str, str, str]]:
+    found = [one for step in doctor(outbox.metadata, engine) for one in step.findings if one.code.startswith("trigger")]
+    return {(one.code, one.level, one.message) for one in found}
 
 
 def test_nobody_calls_the_functions(database: EmptyDatabase, outbox: Outbox) -> None:

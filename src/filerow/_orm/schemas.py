@@ -39,5 +39,7 @@ def schema_of(connection: Connection, table: Table) -> str | None:
 
 def full_name(connection: Connection, table: Table) -> str:
     """Return a table's name in quotes as ``to_regclass`` takes it, with the schema that the connection knows it by."""
-    schema, words = schema_of(connection, table), connection.dialect.identifier_preparer
-    return ".".join(words.quote_identifier(name) for name in (schema, table.name) if name)
+    words = connection.dialect.identifier_preparer  # which doubles percent signs, for they are no parameters in a statement
+    names = [name for name in (schema_of(connection, table), table.name) if name]
+    escaped = [name.replace(words.escape_quote, words.escape_to_quote) for name in names]
+    return ".".join(f"{words.initial_quote}{name}{words.final_quote}" for name in escaped)

@@ -124,6 +124,9 @@ _KIND = {
 }  # fmt: skip
 _KIND["mariadb"] = _KIND["mysql"]
 
+_BARE = text("SELECT relkind = 'r' AND NOT relhasindex FROM pg_class WHERE oid = to_regclass(:name)")
+"""Whether a table has no index at all. ``pg_restore`` makes them, as all keys, when all tables have their rows."""
+
 _POLICED = text("SELECT row_security_active(oid) FROM pg_class WHERE oid = to_regclass(:name)")
 _ROLES = (
     "so nothing was deleted or rewritten; run it as a role with BYPASSRLS, or as the owner of tables without FORCE ROW LEVEL "
@@ -134,8 +137,13 @@ _FORBIDDEN = "42501"
 """SQLSTATE of PostgreSQL for a missing privilege, and for a query that row level security would filter."""
 
 
-def check_shows_all(connection: Connection, tables: Iterable[Table]) -> None:
+def check_shows_all(connection: Connection, tables: Iterable[Table], *, own: bool = True) -> None:
     """See to it that a connection leads to the primary, and that the tables are tables, with all their partitions and children.
+
+    Args:
+        connection: The database.
+        tables: The tables.
+        own: They are the application's, and have keys; an archive that ``CREATE TABLE … AS`` has made may have none.
 
     Raises:
         MaintenanceRefusedError: The server is a standby or read-only, a table is a view or lies on another server, or policies
@@ -149,6 +157,13 @@ def check_shows_all(connection: Connection, tables: Iterable[Table]) -> None:
         msg = (
             f"{named(hidden)}: views and foreign tables, and temporary ones, may show a part of the rows only, so nothing was "
             "deleted; run it with models of the tables themselves"
+        )
+        raise MaintenanceRefusedError(msg)
+    bare = [table.fullname for table in tables if own and _is_being_restored(connection, table)]
+    if bare:
+        msg = (
+            f"{named(bare)}: no index is there, not even that of the primary key, as while a dump is being restored, so nothing "
+            "was deleted; run it when that is done, or give the table its key"
         )
         raise MaintenanceRefusedError(msg)
     if policed:
@@ -169,6 +184,12 @@ def _is_view(connection: Connection, table: Table) -> bool:
         master = f"{connection.dialect.identifier_preparer.quote_identifier(schema)}.sqlite_master"
         query = text(f"SELECT type = 'view' FROM {master} WHERE name = :table COLLATE NOCASE")  # noqa: S608 - a quoted name
     return query is not None and any(_ask(connection, query, table))
+
+
+def _is_being_restored(connection: Connection, table: Table) -> bool:
+    """Return True if a table lacks the key that its model has, so that its rows may not all be there yet."""
+    has_key = bool(table.primary_key.columns)
+    return connection.dialect.name == "postgresql" and has_key and any(_ask(connection, _BARE, table))
 
 
 def _look_at_all(connection: Connection) -> None:

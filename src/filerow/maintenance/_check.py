@@ -298,12 +298,15 @@ class _Check:
         return {id(one) for rewrite in outcome.written for one in by_row[rewrite.key]}
 
     def _can_be_listed(self, backend: StorageBackend) -> bool:
-        """Ask once whether the bucket is there at all, which only a listing tells."""
+        """Ask once whether the bucket is there at all, which only a listing tells, and whether it is that of the rows.
+
+        One of another name or prefix is empty as a rule; what is in memory is nobody else's.
+        """
         if backend.key not in self._reachable:
             try:
                 with closing(pages(backend.list, backend.list_async, "", "", size=1)) as listing:
-                    next(listing, None)
-                self._reachable[backend.key] = None
+                    is_empty = next(listing, None) is None and backend.protocol != "memory"
+                self._reachable[backend.key] = _empty(backend.key) if is_empty else None
             except StorageError as error:
                 self._reachable[backend.key] = error
         return self._reachable[backend.key] is None
@@ -315,6 +318,10 @@ class _Check:
             advice = "the column takes no NULL" if not column_takes_null(column) else "not repaired: it could not be made certain"
         where = row_name(column, one.row.key)
         return Finding(verdict.code, verdict.message, verdict.level, where, facts.backend, facts.path, advice, fixed=fixed)
+
+
+def _empty(key: str) -> StorageError:
+    return StorageError(f"backend {key!r} holds nothing at all, so it may not be the place that the rows mean")
 
 
 def column_takes_null(column: FileColumn) -> bool:

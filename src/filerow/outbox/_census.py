@@ -19,6 +19,7 @@ from filerow.exceptions import ObjectHiddenError, ObjectNotFoundError, StorageEr
 from filerow.outbox._isolation import snapshot
 from filerow.outbox._strangers import check_no_strangers
 from filerow.outbox._triggers.install import check_knows_all
+from filerow.outbox._triggers.shared import check_names_all
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -56,7 +57,8 @@ class Census:
         """
         for metadata, engine in self.databases:
             with engine.connect() as connection:
-                check_shows_all(connection, {column.table: None for column in file_columns(metadata)})
+                own = metadata is self.databases[0][0]
+                check_shows_all(connection, {column.table: None for column in file_columns(metadata)}, own=own)
 
     def check(self) -> None:
         """See to it that all rows of all of them can be seen.
@@ -70,6 +72,7 @@ class Census:
             with engine.connect() as connection:
                 check_knows_all(connection, metadata, known)
                 check_no_strangers(connection, known)
+        check_names_all(self.databases)
 
     def named(self, refs: Iterable[Ref], connection: Connection | None = None) -> Named:
         """Find those of the objects that a row names anywhere.

@@ -29,7 +29,9 @@ from filerow.maintenance._migrate.one_bucket import OneBucket, one_bucket
 from filerow.maintenance._report import Finding, Progress
 from filerow.maintenance._rewrite import Rewrite, RewriteOutcome, compare_and_set, discard, forget, present, undone_with
 from filerow.maintenance._rows import Row, count, row_name, rows
+from filerow.outbox import outbox_of
 from filerow.outbox._census import Also, Census
+from filerow.outbox._places import Places
 
 if TYPE_CHECKING:  # needs greenlet, which SQLAlchemy 2.1 does not bring by itself
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -143,6 +145,9 @@ class _Migration:
         self._bytes = 0
         self._findings: list[Finding] = []
         self._buckets: dict[str, OneBucket | None] = {}
+        self._places = Places(census, "sweep")
+        self._outbox = outbox_of(census.databases[0][0])
+        self._own: set[str] = set()
 
     def steps(self, batch: int, resume: str | None) -> Iterator[Progress]:
         self._census.check_shows_all()
@@ -201,6 +206,7 @@ class _Migration:
                 plan.flaws.append(self._flaw(row, "unknown-backend", str(error), facts))
                 continue
             if origin is not self._target:
+                self._see_to(origin)
                 path, generated = self._path(facts)
                 bucket = self._bucket(origin)
                 options = self._column.type.stored_with
@@ -208,6 +214,19 @@ class _Migration:
                     facts, origin, self._target, path, generated=generated, bucket=bucket, stored_with=options
                 )
         return plan
+
+    def _see_to(self, origin: StorageBackend) -> None:
+        """See to it, once, that a place is this database's where its objects go at once: a copy's rows name them, too.
+
+        Raises:
+            MaintenanceRefusedError: Another database has deleted in it.
+        """
+        is_guarded = self._outbox is not None or not storages.may_delete(origin.key)
+        if not is_guarded and origin.key not in self._own:
+            refusal = self._places.look(origin.key)
+            if refusal is not None:
+                raise refusal
+            self._own.add(origin.key)
 
     def _bucket(self, origin: StorageBackend) -> OneBucket | None:
         """Return the bucket that a backend shares with the target; looked up once, for a client is made for it."""

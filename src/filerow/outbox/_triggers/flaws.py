@@ -20,7 +20,7 @@ from filerow._orm.references import quoted
 from filerow.outbox._triggers.postgresql import OWN
 from filerow.outbox._triggers.spec import PATTERN, Existing, FileTable, Key, kind_of
 
-__all__ = ("Flaw", "Flaws", "flaws_of")
+__all__ = ("Flaw", "Flaws", "Function", "first_with", "flaws_of", "functions_of", "places_of")
 
 
 class Flaw(NamedTuple):
@@ -77,6 +77,7 @@ def _no_outbox(name: str) -> Flaw:
 
 _FUNCTIONS = text(
     "SELECT n.nspname, c.relname, pg_table_is_visible(c.oid), p.proconfig, CAST(current_schemas(false) AS text[]), "
+    "p.proowner, pg_get_userbyid(p.proowner), "
     "ARRAY(SELECT CAST(a.attname AS text) FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) "
     "FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
     f"JOIN pg_proc p ON p.oid = t.tgfoid WHERE NOT t.tgisinternal AND {OWN} AND t.tgname LIKE :ours ESCAPE '$'"
@@ -87,36 +88,93 @@ _NAMES = text(
 _SCHEMA = re.compile(r'"((?:[^"]|"")*)"|([^",\s]+)')
 
 
+class Function(NamedTuple):
+    """A trigger's function, and what it finds.
+
+    Attributes:
+        schema: The table's schema.
+        table: The table.
+        visible: The table is found without its schema.
+        fixed_path: The function's own search path; ``None`` without one.
+        path: The connection's.
+        owner: The number of the role as which it runs.
+        role: That role's name.
+        columns: The table's columns.
+    """
+
+    schema: str
+    table: str
+    visible: bool
+    fixed_path: Sequence[str] | None
+    path: Sequence[str]
+    owner: int
+    role: str
+    columns: Sequence[str]
+
+
+def functions_of(connection: Connection) -> Iterator[Function]:
+    """Yield the functions of all triggers of ours in a database of PostgreSQL."""
+    for schema, table, visible, config, path, owner, role, columns in connection.execute(_FUNCTIONS, {"ours": PATTERN}):
+        fixed = next((one.partition("=")[2] for one in config or () if one.startswith("search_path=")), None)
+        found = None if fixed is None else [a.replace('""', '"') or b for a, b in _SCHEMA.findall(fixed)]
+        yield Function(schema, table, bool(visible), found, path, owner, role, columns)
+
+
+def places_of(connection: Connection, outboxes: Sequence[str]) -> set[tuple[str, str]]:
+    """Return the schemas that have tables of these names, each with the name."""
+    return {(schema, name) for schema, name in connection.execute(_NAMES, {"names": list(outboxes)})}
+
+
+def first_with(path: Iterable[str], outbox: str, places: set[tuple[str, str]]) -> str | None:
+    """Return the schema in which a search path finds an outbox."""
+    return next((schema for schema in path if (schema, outbox) in places), None)
+
+
 def _postgresql(connection: Connection, known: Known) -> dict[Key, Flaw]:
-    outboxes = sorted({spec.outbox for _, spec in known.values()})
-    places = {(schema, name) for schema, name in connection.execute(_NAMES, {"names": outboxes})}
+    places = places_of(connection, sorted({spec.outbox for _, spec in known.values()}))
     wrong: dict[Key, Flaw] = {}
-    for schema, table, visible, config, path, columns in connection.execute(_FUNCTIONS, {"ours": PATTERN}):
-        for key in ((schema, table), (None, table)) if visible else ((schema, table),):
-            if key in known:
-                there, spec = known[key]
-                flaw = _needs(spec, columns) or _astray(spec, config, path, places, is_found=visible) or _renamed(there, spec)
-                wrong.update({} if flaw is None else {key: flaw})
+    for function in functions_of(connection):
+        keys: list[Key] = [(function.schema, function.table), *([(None, function.table)] if function.visible else [])]
+        for there, spec in (known[key] for key in keys if key in known):
+            flaw = _needs(spec, function.columns) or _astray(spec, function, places) or _renamed(there, spec)
+            flaw = flaw or _powerless(connection, spec, function, places)
+            wrong.update(dict.fromkeys(keys, flaw) if flaw is not None else {})
     return wrong
 
 
-def _astray(
-    spec: FileTable, config: Sequence[str] | None, path: Sequence[str], places: set[tuple[str, str]], *, is_found: bool
-) -> Flaw | None:
+def _astray(spec: FileTable, function: Function, places: set[tuple[str, str]]) -> Flaw | None:
     """Return what is wrong where a function's own search path finds no outbox, or another one than this connection."""
     if spec.outbox_schema is not None:
         return None if (spec.outbox_schema, spec.outbox) in places else _no_outbox(f"{spec.outbox_schema}.{spec.outbox}")
-    fixed = next((one.partition("=")[2] for one in config or () if one.startswith("search_path=")), None)
-    if fixed is None:
+    if function.fixed_path is None:
         return None
-    schemas = [a.replace('""', '"') or b for a, b in _SCHEMA.findall(fixed)]
-    own = next((schema for schema in schemas if (schema, spec.outbox) in places), None)
+    own = first_with(function.fixed_path, spec.outbox, places)
     if own is None:
-        return _no_outbox(f"{spec.outbox} by the search path {fixed}")
-    ours = next((schema for schema in path if (schema, spec.outbox) in places), own)
-    if is_found and ours != own:
+        return _no_outbox(f"{spec.outbox} by the search path {', '.join(function.fixed_path)}")
+    ours = first_with(function.path, spec.outbox, places) or own
+    if function.visible and ours != own:
         return Flaw("outdated", f"it writes into {own}.{spec.outbox}, and this connection finds {ours}.{spec.outbox}")
     return None
+
+
+_MAY = text(
+    "SELECT has_table_privilege(CAST(:owner AS oid), to_regclass(:outbox), 'SELECT') "
+    "AND has_table_privilege(CAST(:owner AS oid), to_regclass(:outbox), 'INSERT') "
+    "AND has_table_privilege(CAST(:owner AS oid), to_regclass(:outbox), 'DELETE')"
+)
+
+
+def _powerless(connection: Connection, spec: FileTable, function: Function, places: set[tuple[str, str]]) -> Flaw | None:
+    """Return what is wrong where the role as which a function runs may not write into the outbox, which changed its owner."""
+    schema = spec.outbox_schema or first_with(function.fixed_path or function.path, spec.outbox, places)
+    outbox = ".".join(quoted(connection.dialect, name) for name in (schema, spec.outbox) if name)
+    if connection.scalar(_MAY, {"owner": function.owner, "outbox": outbox}) is not False:
+        return None
+    message = (
+        f"it runs as {function.role}, who may not write into {outbox}: GRANT SELECT, INSERT, DELETE ON {outbox} TO that role, or "
+        "give the triggers' functions to the outbox's owner, too"
+    )
+    return Flaw("broken", message)
 
 
 def _renamed(there: Existing, spec: FileTable) -> Flaw | None:
