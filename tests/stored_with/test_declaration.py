@@ -61,8 +61,13 @@ def test_values_of_other_types_are_refused(values: dict[str, Any]) -> None:
         StoredWith(**values)
 
 
-def test_google_s_archive_is_read_like_any_class() -> None:
-    assert StoredWith(storage_class="ARCHIVE").storage_class == "ARCHIVE"
+def test_google_s_archive_is_read_like_any_class_and_others_are_not(tmp_path: Path) -> None:
+    scan = scan_on("kept", StoredWith(storage_class="ARCHIVE"))
+    storages.register_backend(google(tmp_path))
+    storages.clear_backends()
+    with pytest.raises(InvalidOptionError, match=r"Scan\.file.*restored"):
+        storages.register_backend(ObstoreBackend("kept", "az://c", account_name="a"))
+    assert scan is not None
 
 
 def test_options_are_values() -> None:

@@ -151,7 +151,10 @@ def check_kept(backend: StorageBackend, options: StoredWith, column: str) -> Non
 
     Raises:
         UnsupportedOperationError: The message names each option, and says what to do.
+        InvalidOptionError: What is stored there could not be read; Google's ``ARCHIVE`` can.
     """
+    if options.storage_class == "ARCHIVE" and backend.protocol not in {"gs", "gcs"}:
+        raise _unreadable(f"{column}: storage_class='ARCHIVE'")
     able = backend.capabilities
     kept = able.stored_with | (frozenset({"cache_control", "metadata"}) if able.keeps_metadata else frozenset())
     missing = [name for name in options.given() if name not in kept]
@@ -186,11 +189,15 @@ def _check_class(name: object) -> None:
         msg = f"storage_class is the store's name for it, such as 'STANDARD_IA', not {name!r}"
         raise InvalidOptionError(msg)
     if name.lower() in _UNREADABLE and name != "ARCHIVE":
-        msg = (
-            f"storage_class={name!r}: nothing can be read from that archive before it is restored, so no row's file could; let a "
-            "lifecycle rule of the bucket move objects there, or choose a class that is read at once, such as 'GLACIER_IR'"
-        )
-        raise InvalidOptionError(msg)
+        raise _unreadable(f"storage_class={name!r}")
+
+
+def _unreadable(what: str) -> InvalidOptionError:
+    msg = (
+        f"{what}: nothing can be read from that archive before it is restored, so no row's file could; let a lifecycle rule "
+        "of the bucket move objects there, or choose a class that is read at once, such as 'GLACIER_IR'"
+    )
+    return InvalidOptionError(msg)
 
 
 def _texts(name: str, given: object) -> dict[str, str]:
