@@ -7,7 +7,7 @@ canonical name is the registered one, except where nobody writes it (``audio/wav
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from filerow._paths import safe_extension
 
@@ -18,11 +18,13 @@ __all__ = (
     "OCTET_STREAM",
     "REFINED",
     "SVG",
+    "TSV",
     "by_extension",
     "canonical",
     "claimed_type",
     "essence",
     "is_signed",
+    "known_extension",
     "known_names",
     "may_be_called",
     "may_turn_out",
@@ -31,6 +33,7 @@ __all__ = (
 OCTET_STREAM = "application/octet-stream"
 SVG = "image/svg+xml"
 CSV = "text/csv"
+TSV = "text/tab-separated-values"
 EXCEL = "application/vnd.ms-excel"
 ENCRYPTED_OFFICE = "application/x-ooxml-protected"
 """A .docx, .xlsx or .pptx with a password, of which no name says which."""
@@ -49,10 +52,12 @@ _PPTM = "application/vnd.ms-powerpoint.presentation.macroenabled.12"
 _POTM = "application/vnd.ms-powerpoint.template.macroenabled.12"
 _PPSM = "application/vnd.ms-powerpoint.slideshow.macroenabled.12"
 
-# Canonical name: its aliases, without "x-" variants where they are regular.
+# Canonical name: its aliases. `canonical` knows an "x-" before any of these names without a line here.
 _ALIASES: dict[str, str] = {
     # images
-    "image/jpeg": "image/jpg image/pjpeg image/jfif image/x-citrix-jpeg",
+    "image/gif": "",
+    "image/avif": "image/avif-sequence",
+    "image/jpeg": "image/jpg image/pjpeg image/pipeg image/jfif image/x-citrix-jpeg",
     "image/png": "image/x-png image/x-citrix-png",
     "image/apng": "image/vnd.mozilla.apng",
     "image/bmp": "image/x-bmp image/x-ms-bmp image/x-windows-bmp",
@@ -66,6 +71,7 @@ _ALIASES: dict[str, str] = {
     "image/vnd-ms.dds": "image/x-dds image/vnd.ms-dds",
     "image/x-exr": "image/aces image/exr",
     "image/x-canon-cr2": "image/x-dcraw",
+    "image/x-adobe-dng": "image/dng",
     "image/wmf": "image/x-wmf application/x-msmetafile application/wmf",
     "image/emf": "image/x-emf application/x-emf application/emf",
     "image/x-portable-bitmap": "image/pbm",
@@ -78,11 +84,12 @@ _ALIASES: dict[str, str] = {
     # sound and films
     "audio/wav": "audio/x-wav audio/wave audio/vnd.wave audio/x-pn-wav",
     "audio/flac": "audio/x-flac",
-    "audio/mpeg": "audio/mp3 audio/x-mp3 audio/x-mpeg audio/mpeg3 audio/x-mpeg-3 audio/mpg",
-    "audio/mp4": "audio/x-m4a audio/m4a audio/mp4a-latm audio/x-mp4 audio/x-m4b audio/x-m4p",
+    "audio/mpeg": "audio/mp3 audio/x-mp3 audio/x-mpeg audio/mpeg3 audio/x-mpeg-3 audio/mpg audio/mp2",
+    "audio/mp4": "audio/x-m4a audio/m4a audio/mp4a-latm audio/x-mp4 audio/m4b audio/m4p",
     "audio/aac": "audio/x-aac audio/aacp audio/x-hx-aac-adts audio/vnd.dlna.adts",
-    "audio/ogg": "audio/x-ogg audio/vorbis audio/x-vorbis audio/x-vorbis+ogg audio/opus audio/speex audio/x-speex",
-    "audio/aiff": "audio/x-aiff",
+    "audio/ogg": "audio/x-ogg audio/vorbis audio/x-vorbis audio/x-vorbis+ogg audio/opus audio/speex audio/x-speex "
+    "audio/x-opus+ogg audio/x-flac+ogg audio/x-speex+ogg",
+    "audio/aiff": "audio/x-aiff audio/aifc",
     "audio/midi": "audio/mid audio/x-midi application/x-midi audio/x-mid",
     "audio/amr": "audio/x-amr audio/amr-nb",
     "audio/basic": "audio/au audio/x-au audio/snd",
@@ -91,7 +98,7 @@ _ALIASES: dict[str, str] = {
     "audio/x-wavpack": "audio/wavpack",
     "audio/vnd.dolby.dd-raw": "audio/ac3 audio/x-ac3",
     "audio/x-ms-wma": "audio/wma",
-    "audio/matroska": "audio/x-matroska",
+    "audio/matroska": "audio/x-matroska audio/mka",
     "audio/3gpp": "audio/3gp",
     "audio/3gpp2": "audio/3g2",
     "video/mp4": "video/x-m4v video/m4v video/x-mp4 video/mpeg4 application/mp4",
@@ -103,7 +110,7 @@ _ALIASES: dict[str, str] = {
     "video/x-flv": "video/flv",
     "video/mpeg": "video/x-mpeg video/mpg video/mp1s video/mp2p video/x-mpeg2 video/mpeg2",
     "video/mp2t": "video/vnd.dlna.mpeg-tts video/m2ts video/mpeg-ts video/x-mpegts",
-    "video/ogg": "video/x-ogg video/theora video/x-theora",
+    "video/ogg": "video/x-ogg video/theora video/x-theora video/x-theora+ogg",
     "video/3gpp": "video/3gp",
     "video/3gpp2": "video/3g2",
     # fonts
@@ -118,12 +125,12 @@ _ALIASES: dict[str, str] = {
     "application/pdf": "application/x-pdf application/acrobat applications/vnd.pdf text/pdf text/x-pdf",
     "application/rtf": "text/rtf text/richtext application/x-rtf",
     "application/postscript": "application/eps application/x-eps image/eps image/x-eps",
-    "application/msword": "application/doc application/x-msword application/vnd.msword",
+    "application/msword": "application/doc application/x-msword application/vnd.msword application/word application/ms-word",
     EXCEL: "application/msexcel application/x-msexcel application/x-excel application/xls application/x-xls application/excel",
     "application/vnd.ms-powerpoint": "application/mspowerpoint application/powerpoint application/x-mspowerpoint",
     # archives
-    "application/zip": "application/x-zip application/x-zip-compressed application/zip-compressed",
-    "application/gzip": "application/x-gzip application/gzip-compressed application/x-gunzip application/x-tgz "
+    "application/zip": "application/x-zip application/x-zip-compressed application/zip-compressed multipart/x-zip",
+    "application/gzip": "application/x-gzip application/gzip-compressed application/x-gunzip application/tgz application/x-tgz "
     "application/x-compressed-tar application/x-gtar-compressed",
     "application/x-7z-compressed": "application/7z application/x-7zip application/x-7z",
     "application/vnd.rar": "application/x-rar application/x-rar-compressed application/rar",
@@ -154,12 +161,16 @@ _ALIASES: dict[str, str] = {
     "application/x-ole-storage": "application/x-cfb application/cdfv2 application/cdfv2-corrupt application/x-cdf",
     "application/wasm": "application/x-wasm",
     # types that no first bytes prove
+    TSV: "text/tsv application/tsv",
     CSV: "text/x-csv application/csv application/x-csv text/comma-separated-values text/x-comma-separated-values",
     "text/xml": "application/xml",
     "text/javascript": "application/javascript application/x-javascript text/x-javascript application/ecmascript text/ecmascript",
     "text/markdown": "text/x-markdown text/x-web-markdown",
     "text/vcard": "text/x-vcard",
-    "application/json": "application/x-json",
+    "application/json": "application/x-json text/json",
+    "text/html": "",
+    "text/css": "",
+    "text/plain": "",
     "application/yaml": "application/x-yaml text/yaml text/x-yaml",
 }
 _CANONICAL = {alias: name for name, aliases in _ALIASES.items() for alias in aliases.split()}
@@ -173,14 +184,18 @@ _EXTENSIONS: dict[str, str] = {
     ".dds": "image/vnd-ms.dds", ".djvu": "image/vnd.djvu", ".dng": "image/x-adobe-dng", ".docm": _DOCM, ".docx": _DOCX,
     ".dotm": _DOTM, ".dotx": _DOTX, ".dsf": "audio/x-dsf", ".eac3": "audio/eac3", ".emf": "image/emf",
     ".epub": "application/epub+zip", ".exr": "image/x-exr", ".flac": "audio/flac", ".heic": "image/heic", ".heif": "image/heif",
+    ".geojson": "application/geo+json", ".ics": "text/calendar", ".json": "application/json", ".log": "text/plain",
     ".icns": "image/icns", ".ivf": "video/x-ivf", ".j2k": "image/x-jp2-codestream", ".jar": "application/java-archive",
     ".jp2": "image/jp2", ".jpx": "image/jpx", ".jxl": "image/jxl", ".jxr": "image/vnd.ms-photo", ".m2ts": "video/mp2t",
-    ".m4a": "audio/mp4", ".m4b": "audio/mp4", ".m4v": "video/mp4", ".md": "text/markdown", ".mka": "audio/matroska",
-    ".mkv": "video/matroska", ".mov": "video/quicktime", ".mts": "video/mp2t", ".oga": "audio/ogg", ".ogg": "audio/ogg",
+    ".m4a": "audio/mp4", ".m4b": "audio/mp4", ".m4v": "video/mp4",
+    ".markdown": "text/markdown", ".md": "text/markdown", ".mka": "audio/matroska",
+    ".mkv": "video/matroska", ".mov": "video/quicktime", ".mts": "video/mp2t",
+    ".qta": "audio/quicktime", ".oga": "audio/ogg", ".ogg": "audio/ogg",
     ".ogv": "video/ogg", ".opus": "audio/ogg", ".otf": "font/otf", ".pam": "image/x-portable-arbitrarymap",
     ".pcx": "image/x-pcx", ".potm": _POTM, ".potx": _POTX, ".ppsm": _PPSM, ".ppsx": _PPSX, ".pptm": _PPTM, ".pptx": _PPTX,
     ".psd": "image/vnd.adobe.photoshop", ".qoi": "image/qoi", ".rar": "application/vnd.rar", ".rtf": "application/rtf",
-    ".sgi": "image/x-sgi", ".sun": "image/x-sun-raster", ".tta": "audio/x-tta", ".ttc": "font/collection", ".ttf": "font/ttf",
+    ".sgi": "image/x-sgi", ".sun": "image/x-sun-raster", ".tta": "audio/x-tta", ".tab": TSV, ".tsv": TSV, ".txt": "text/plain",
+    ".vcf": "text/vcard", ".vtt": "text/vtt", ".ttc": "font/collection", ".ttf": "font/ttf",
     ".vob": "video/mpeg", ".voc": "audio/x-voc", ".weba": "audio/webm", ".webm": "video/webm", ".webp": "image/webp",
     ".wma": "audio/x-ms-wma", ".wmf": "image/wmf", ".wmv": "video/x-ms-wmv", ".woff": "font/woff", ".woff2": "font/woff2",
     ".wv": "audio/x-wavpack", ".xcf": "image/x-xcf", ".xlam": _XLAM, ".xlsb": _XLSB, ".xlsm": _XLSM, ".xlsx": _XLSX,
@@ -207,7 +222,17 @@ _OFFICE = frozenset({
     "application/vnd.ms-visio.drawing",
     *REFINED, *REFINED[ENCRYPTED_OFFICE], *REFINED[_OLE],
 }) - {"image/tiff"}  # fmt: skip
-_MP4 = ("audio/mp4", "video/mp4", "video/quicktime", "audio/3gpp", "video/3gpp", "audio/3gpp2", "video/3gpp2", "audio/aac")
+_MP4 = (
+    "audio/mp4",
+    "audio/quicktime",
+    "video/mp4",
+    "video/quicktime",
+    "audio/3gpp",
+    "video/3gpp",
+    "audio/3gpp2",
+    "video/3gpp2",
+    "audio/aac",
+)
 _LOOKED_INTO = (
     frozenset({"audio/webm", "video/webm", "audio/matroska", "video/matroska"}),
     frozenset(_MP4),
@@ -233,8 +258,20 @@ _FAMILIES = (
         "image/x-portable-arbitrarymap",
     }),
 )  # fmt: skip
+_ZIP = "application/zip"
+_IN_ZIP = REFINED[ENCRYPTED_OFFICE] | {
+    "application/vnd.ms-visio.drawing", "application/epub+zip", "application/java-archive",
+    "application/vnd.android.package-archive", "application/vnd.google-earth.kmz", "image/openraster",
+    "model/3mf", "model/vnd.usdz+zip",
+    *(f"application/vnd.oasis.opendocument.{kind}{template}" for kind in ("text", "spreadsheet", "presentation", "graphics")
+      for template in ("", "-template")),
+}  # fmt: skip
+"""What browsers call a ZIP where no program for it is installed."""
+
 _GENERIC = frozenset({"application/gzip", "application/zip", _OLE})
 """What the bytes of many application types prove to be."""
+
+_OPENED_BY_EXCEL = {".csv": CSV, ".tsv": TSV, ".tab": TSV}
 
 _VAGUE = frozenset({OCTET_STREAM, "application/x-compressed"})
 """What browsers say when they know no better: of archives on Windows, the second."""
@@ -247,8 +284,15 @@ _SIGNED = re.compile(
 
 
 def canonical(media_type: str) -> str:
-    """Return the one name of a media type, which is given in lower case and without parameters."""
-    return _CANONICAL.get(media_type, media_type)
+    """Return the one name of a media type, which is given in lower case and without parameters.
+
+    An ``x-`` before the name of a type that we know changes nothing: ``image/x-gif`` is ``image/gif``.
+    """
+    known = _CANONICAL.get(media_type)
+    if known is None and "/x-" in media_type and media_type not in known_names():
+        registered = media_type.replace("/x-", "/", 1)
+        return _CANONICAL.get(registered, registered) if registered in known_names() else media_type
+    return known or media_type
 
 
 def essence(media_type: str | None) -> str:
@@ -260,13 +304,13 @@ def essence(media_type: str | None) -> str:
 def claimed_type(claimed: str | None, filename: str) -> str:
     """Return the type that a client calls a file, or else its extension.
 
-    Windows calls a ``.csv`` an Excel file where Excel is installed; it is ``text/csv``.
+    Windows calls a ``.csv`` an Excel file where Excel is installed; it is ``text/csv``. A ``.tsv`` may fare the same.
     """
     hint = essence(claimed)
     if not hint or hint in _VAGUE:
         found = by_extension(safe_extension(filename))
         return hint if hint and found == OCTET_STREAM else found
-    return CSV if hint == EXCEL and safe_extension(filename) == ".csv" else hint
+    return _OPENED_BY_EXCEL.get(safe_extension(filename), hint) if hint == EXCEL else hint
 
 
 @lru_cache(maxsize=256)
@@ -276,6 +320,11 @@ def by_extension(extension: str) -> str:
 
     known = _EXTENSIONS.get(extension)
     return known or canonical(mimetypes.guess_type(f"file{extension}", strict=False)[0] or OCTET_STREAM)
+
+
+def known_extension(extension: str) -> str | None:
+    """Return the type that this table gives an extension, on every machine the same."""
+    return _EXTENSIONS.get(extension)
 
 
 def is_signed(media_type: str) -> bool:
@@ -293,15 +342,19 @@ def may_be_called(announced: str, actual: str) -> bool:
     announced, actual = canonical(announced), canonical(actual)
     if announced in {actual, OCTET_STREAM} or (actual in _GENERIC and announced.startswith("application/")):
         return True
+    if announced == _ZIP and (actual in _IN_ZIP or actual.startswith("application/vnd.oasis.opendocument.")):
+        return True
     return any(announced in family and actual in family for family in _FAMILIES)
 
 
 def may_turn_out(announced: str) -> frozenset[str]:
     """Return what an honest upload that is announced with a type may turn out to be, once its container is looked into."""
     announced = canonical(announced)
-    return frozenset({announced}).union(*(family for family in _LOOKED_INTO if announced in family))
+    inside = _IN_ZIP if announced == _ZIP else frozenset[str]()
+    return inside.union({announced}, *(family for family in _LOOKED_INTO if announced in family))
 
 
+@cache
 def known_names() -> frozenset[str]:
     """Return every name of the table, aliases included."""
     return frozenset({*_ALIASES, *_CANONICAL, *_EXTENSIONS.values(), *(name for family in _FAMILIES for name in family)})

@@ -28,6 +28,14 @@ ALIASES = {
     "application/x-zip-compressed": "application/zip", "text/rtf": "application/rtf", "application/font-woff": "font/woff",
     "application/x-font-ttf": "font/ttf", "video/x-matroska": "video/matroska", "audio/x-m4a": "audio/mp4",
     "application/xml": "text/xml", "image/vnd.microsoft.icon": "image/x-icon",
+    # an "x-" before a registered name
+    "image/x-gif": "image/gif", "image/x-jpeg": "image/jpeg", "image/x-jpg": "image/jpeg", "image/x-webp": "image/webp",
+    "video/x-webm": "video/webm", "audio/x-webm": "audio/webm", "image/x-heic": "image/heic", "image/x-svg+xml": "image/svg+xml",
+    "audio/x-opus+ogg": "audio/ogg", "audio/x-flac+ogg": "audio/ogg", "application/x-ogg": "application/ogg",
+    "text/json": "application/json", "text/x-json": "application/json", "text/tsv": "text/tab-separated-values",
+    "multipart/x-zip": "application/zip", "application/x-epub+zip": "application/epub+zip", "image/dng": "image/x-adobe-dng",
+    "audio/m4b": "audio/mp4", "audio/mka": "audio/matroska", "audio/mp2": "audio/mpeg", "audio/aifc": "audio/aiff",
+    "application/tgz": "application/gzip", "text/x-tab-separated-values": "text/tab-separated-values",
 }  # fmt: skip
 
 
@@ -60,6 +68,17 @@ def test_a_stored_document_shows_its_type_by_the_canonical_name() -> None:
         ("image", "image/*"),
         ("font/woff3", "font/woff"), ("imag/png", "image/png"), ("image/x-foo*", None), ("/png", "image/png"), ("image/", None),
         ("", None), ("aplication/pdf", "application/pdf"),
+        # parameters are no part of a rule, and one text is one rule
+        ("text/plain; charset=utf-8", "text/plain"), ("audio/webm;codecs=opus", "audio/webm"), ("video/*;q=1", "video/*"),
+        ("image/jpg; q=0.9", "image/jpeg"), ("text/csv, application/json", None), ("application/x foo", None),
+        # what neither bytes nor a browser call so
+        ("application/pfd", "application/pdf"), ("application/pdfs", "application/pdf"), ("application/docx", DOCX),
+        ("text/cvs", "text/csv"), ("text/csvs", "text/csv"), ("application/jpg", "image/jpeg"), ("text/png", "image/png"),
+        ("application/mp3", "audio/mpeg"), ("text/jpg", "image/jpeg"), ("text/pain", "text/plain"), ("text/md", "text/markdown"),
+        ("application/image", "image/*"), ("application/jsn", "application/json"), ("text/markdwon", "text/markdown"),
+        ("application/octetstream", "application/octet-stream"), ("text/pdfs", None), ("application/zips", "application/zip"),
+        ("application/zipp", "application/zip"), ("application/vnd.openxmlformats", "application/vnd.openxmlformats*"),
+        ("application/vnd.openxmlformats-officedocument", "application/vnd.openxmlformats-officedocument*"),
     ],
 )  # fmt: skip
 def test_a_rule_that_can_match_nothing_is_refused_at_the_declaration(wrong: str, right: str | None) -> None:
@@ -73,10 +92,23 @@ def test_a_rule_that_can_match_nothing_is_refused_at_the_declaration(wrong: str,
 @pytest.mark.parametrize(
     "kind",
     ["*/*", "*", "image/*", "application/vnd.oasis.opendocument.*", "application/x-anything", "text/x-log", "model/*", "*/png",
-     "x-world/x-vrml", "chemical/x-pdb", "image/svg+xml", "application/*+zip", "Image/PNG"],
+     "x-world/x-vrml", "chemical/x-pdb", "image/svg+xml", "application/*+zip", "Image/PNG",
+     "text/css", "text/vtt", "text/calendar", "text/html", "application/xhtml+xml", "application/jsonl", "application/json5",
+     "application/toml", "application/sql", "application/xfdf", "application/rdf+xml", "application/dicom", "model/stl",
+     "application/aml", "application/x-font",
+     "application/vnd.acme.report", "message/rfc822", "application/x-pdff", "text/troff", "application/ld+json"],
 )  # fmt: skip
 def test_other_types_and_patterns_are_taken(kind: str) -> None:
     assert StoredObject(content_types=[kind]).content_types == (kind.lower(),)
+
+
+@pytest.mark.parametrize("pattern", ["image/*", "image/**", "image*", "i*", "im?ge/*", "*/s*", "[a-z]*/*", "image/s*", "*ge/*"])
+def test_no_pattern_takes_an_svg_but_one_that_says_so_or_takes_everything(pattern: str) -> None:
+    svg = FileObject(filename="a.svg", content=b'<svg xmlns="http://www.w3.org/2000/svg"/>')
+    with pytest.raises(ContentTypeError, match="svg"):
+        StoredObject(content_types=[pattern]).check(svg)
+    for named in ("image/svg*", "*/svg+xml", "*/*", "*", "image/svg"):
+        assert StoredObject(content_types=[named]).check(svg).content_type == "image/svg+xml"
 
 
 def test_every_type_of_the_corpus_can_be_named_in_a_rule() -> None:
@@ -90,6 +122,17 @@ def test_every_type_of_the_corpus_can_be_named_in_a_rule() -> None:
 def test_what_is_announced_honestly_agrees_with_what_it_is() -> None:
     for sample in samples():
         assert may_be_called(claimed_type(sample.announced, sample.name), sample.type), sample
+
+
+def test_a_browser_that_knows_no_better_calls_a_document_a_zip() -> None:
+    for sample in samples():
+        if sample.content.startswith(b"PK\3\4"):
+            assert may_be_called("application/zip", sample.type), sample.name
+            rules = StoredObject(content_types=[sample.type]).rules("")
+            rules.check_announced("application/x-zip-compressed")
+    assert not may_be_called("application/zip", "application/pdf")
+    with pytest.raises(ContentTypeError):
+        StoredObject(content_types=["image/png"]).rules("").check_announced("application/zip")
 
 
 @pytest.mark.parametrize(
@@ -179,6 +222,16 @@ HOSTILE: dict[str, tuple[bytes, str | None]] = {
     "html_before_pdf": (HTML + b"%PDF-1.7\n", None),
     "script_before_pdf": (b"#!/bin/sh\n%PDF-1.7\n", None),
     "comment_before_pdf": (b"\xef\xbb\xbf<!-- %PDF-1.7", None),
+    "code_before_pdf": (b"alert(1)//%PDF-1.7\n", None),
+    "code_on_a_line_before_pdf": (b"x = 1;\n%PDF-1.7\n", None),
+    "code_after_blanks_before_pdf": (b"\xef\xbb\xbf\r\n `%PDF-1.7\n", None),
+    "code_with_a_nul_before_pdf": (b"/*\0*/alert(1)//%PDF-1.7\n", None),
+    "call_before_pdf": (b"alert(1)\n%PDF-1.7\n", None),
+    "words_before_pdf": (b"Content-Type: application/pdf\r\n\r\n%PDF-1.7\n", "application/pdf"),
+    "mark_before_pdf": (b"\xef\xbb\xbf%PDF-1.7\n", "application/pdf"),
+    "job_before_pdf": (b'\x1b%-12345X@PJL SET A=1\r\n@PJL JOB NAME="a (1)"\r\n%PDF-1.7\n', "application/pdf"),
+    "binary_before_pdf": (b"\0\x05a.pdf(1);=%PDF-1.7\n", "application/pdf"),
+    "postscript_before_pdf": (b"%!comment (1)\n%PDF-1.7\n", "application/pdf"),
     "pdf_too_late": (b"\n" * 1025 + b"%PDF-1.7\n", None),
     "pdf_after_newlines": (b"\n" * 1000 + b"%PDF-1.7\n", "application/pdf"),
     # a ZIP says what it is, and only of some types
@@ -193,6 +246,17 @@ HOSTILE: dict[str, tuple[bytes, str | None]] = {
     "text_of_netpbm": (b"P5 is the fifth", None),
     "text_of_transport_stream": (b"GET / HTTP/1.1\r\n" * 100, None),
     "text_of_flash": (b"FWSX and other words", None),
+    "text_of_a_box": (b"<!--ftypheic--><script>alert(1)</script>", None),
+    "text_of_a_brand": (b"<b>aftypavif" + HTML, None),
+    "text_of_a_film": (b"/*aaftypisom*/alert(1)", None),
+    "text_of_riff": (b"RIFF/*aaWEBP*/=1;alert(1)", None),
+    "text_of_a_form": (b"FORM=1;aILBM;alert(1)", None),
+    "text_of_aiff": (b"FORM/*aaAIFF*/=1;alert(1)", None),
+    "text_of_amr": (b"#!AMR\n" + HTML, None),
+    "text_of_djvu": (b"AT&TFORM" + HTML, None),
+    "text_of_plain_netpbm": (b"P1 1 1 " + HTML, None),
+    "text_of_netpbm_in_a_comment": (b"P2\n# " + HTML + b"\n1 1 255 1", None),
+    "text_of_pam": (b"P7\nWIDTH 1\nDEPTH 1\n# " + HTML + b"\nENDHDR\n", None),
     "utf_16_is_no_sound": ("GIF und Töne".encode("utf-16"), None),
 }  # fmt: skip
 
@@ -200,6 +264,67 @@ HOSTILE: dict[str, tuple[bytes, str | None]] = {
 @pytest.mark.parametrize(("data", "expected"), HOSTILE.values(), ids=HOSTILE)
 def test_hostile_containers_are_what_they_prove_within_bounds(data: bytes, expected: str | None) -> None:
     assert looked_at(data) == expected
+
+
+def track(handler: bytes) -> bytes:
+    return box(b"trak", box(b"mdia", box(b"hdlr", bytes(8) + handler + bytes(12))))
+
+
+def asf(*kinds: str, before: int = 0) -> bytes:
+    """An ASF header: an object of so many bytes, and a stream of each kind."""
+    objects = [bytes.fromhex("40a4d0d207e3d21197f000a0c95ea850") + struct.pack("<Q", 24 + before) + bytes(before)]
+    stream = bytes.fromhex("9107dcb7b7a9cf118ee600c00c205365") + struct.pack("<Q", 78)
+    objects += [stream + bytes.fromhex(kind) + bytes(38) for kind in kinds]
+    body = b"".join(objects)
+    return bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c") + struct.pack("<QIH", 30 + len(body), len(objects), 0x0201) + body
+
+
+SOUND, PICTURES = "409e69f84d5bcf11a8fd00805f5c442b", "c0ef19bc4d5bcf11a8fd00805f5c442b"
+QT = box(b"ftyp", b"qt  \0\0\2\0qt  ")
+LAYER_2 = (b"\xff\xfd\x80\x04" + bytes(413)) * 3  # 44.1 kHz, 128 kbit/s
+
+RECORDED: dict[str, tuple[bytes, str]] = {
+    "sound_of_quicktime": (QT + box(b"moov", track(b"soun")), "audio/quicktime"),
+    "film_of_quicktime": (QT + box(b"moov", track(b"soun") + track(b"vide")), "video/quicktime"),
+    "quicktime_of_which_no_track_is_seen": (QT, "video/quicktime"),
+    "sound_of_quicktime_without_ftyp": (box(b"wide") + box(b"mdat", bytes(9)) + box(b"moov", track(b"soun")), "audio/quicktime"),
+    "sound_of_another_brand": (box(b"ftyp", b"isml\0\0\2\0piff") + box(b"moov", track(b"soun")), "audio/mp4"),
+    "film_of_an_unknown_brand": (box(b"ftyp", b"zzzz\0\0\0\0zzzz") + box(b"moov", track(b"vide")), "video/mp4"),
+    "sound_of_layer_2": (LAYER_2, "audio/mpeg"),
+    "broadcast_wave": (b"BW64\xff\xff\xff\xffWAVEds64" + bytes(40), "audio/wav"),
+    "windows_sound": (asf(SOUND), "audio/x-ms-wma"),
+    "windows_film": (asf(SOUND, PICTURES), "video/x-ms-wmv"),
+    "windows_sound_behind_a_cover": (asf(SOUND, before=90_000), "audio/x-ms-wma"),
+    "windows_film_behind_a_cover": (asf(SOUND, PICTURES, before=90_000), "video/x-ms-wmv"),
+    "windows_media_of_neither": (asf(), "video/x-ms-asf"),
+    "windows_media_that_names_a_film_in_its_tags": (asf(SOUND) + bytes.fromhex(PICTURES), "audio/x-ms-wma"),
+}
+
+
+@pytest.mark.parametrize(("data", "expected"), RECORDED.values(), ids=RECORDED)
+def test_a_recording_is_sound_or_a_film_by_its_streams(data: bytes, expected: str) -> None:
+    assert looked_at(data) == expected
+    family = StoredObject(content_types=[f"{expected[:5]}/*"])
+    assert family.check(FileObject(filename="a", content=data)).content_type == expected
+
+
+CALLED = {
+    # filename, what a browser calls it: what the file is
+    ("a.csv", "application/vnd.ms-excel"): "text/csv", ("a.tsv", "application/vnd.ms-excel"): "text/tab-separated-values",
+    ("a.tsv", ""): "text/tab-separated-values", ("a.tab", "application/octet-stream"): "text/tab-separated-values",
+    ("a.log", "application/octet-stream"): "text/plain", ("a.md", ""): "text/markdown", ("a.markdown", ""): "text/markdown",
+    ("a.json", ""): "application/json", ("a.json", "text/json"): "application/json", ("a.geojson", ""): "application/geo+json",
+    ("a.ics", ""): "text/calendar", ("a.vcf", "text/x-vcard"): "text/vcard", ("a.vtt", ""): "text/vtt",
+    ("a.txt", ""): "text/plain",
+    ("a.csv", "text/comma-separated-values"): "text/csv", ("a.csv", "TEXT/CSV; charset=utf-8; header=present"): "text/csv",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+@pytest.mark.parametrize(("called", "expected"), CALLED.items(), ids=[f"{name} as {claim}" for name, claim in CALLED])
+def test_text_is_what_its_name_says_where_a_browser_does_not(called: tuple[str, str], expected: str, encoding: str) -> None:
+    file = FileObject(filename=called[0], content_type=called[1], content="Größe;Maß\r\n1;2\r\n".encode(encoding))
+    assert StoredObject(content_types=[expected]).check(file).content_type == expected
 
 
 def test_html_in_a_container_is_no_recording() -> None:

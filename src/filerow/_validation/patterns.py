@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from filerow._media_types import OCTET_STREAM, by_extension, canonical, known_names
+from filerow._media_types import OCTET_STREAM, by_extension, canonical, known_extension, known_names
 
 __all__ = ("checked_types",)
 
@@ -13,6 +14,9 @@ _TOP_LEVELS = ("application", "audio", "chemical", "font", "haptics", "image", "
 _PROVEN = frozenset({"audio", "font", "image", "video"})
 """Top levels whose types count only where the bytes prove them."""
 _WILDCARDS = frozenset("*?[")
+_NO_PART_OF_A_NAME = re.compile(r"[^\w!#$&^.+*?\[\]/-]|/.*/", re.ASCII)
+_UNREGISTERED = ("x-", "x.", "vnd.", "prs.")
+"""What names begin with that anybody may give to a type."""
 
 
 def checked_types(given: Sequence[str]) -> tuple[str, ...]:
@@ -41,6 +45,8 @@ def _checked(kind: object) -> str:
 
 
 def _matches_something(wanted: str) -> bool:
+    if _NO_PART_OF_A_NAME.search(wanted):
+        return False
     top, slash, rest = wanted.partition("/")
     if not slash:
         return bool(_WILDCARDS & set(wanted)) and any(fnmatchcase(name, wanted) for name in known_names())
@@ -49,7 +55,37 @@ def _matches_something(wanted: str) -> bool:
         return bool(rest)
     if not tops or not rest:
         return False
-    return any(known not in _PROVEN for known in tops) or any(fnmatchcase(name, wanted) for name in _recognised())
+    if all(known in _PROVEN for known in tops):
+        return any(fnmatchcase(name, wanted) for name in _recognised())
+    return bool(_WILDCARDS & set(wanted)) or _meant_by(wanted) is None
+
+
+def _meant_by(wanted: str) -> str | None:
+    """Return what a type is called that nobody calls so, neither the bytes nor a browser; ``None`` for any other name."""
+    _, _, rest = wanted.partition("/")
+    if wanted in known_names() or wanted in _recognised():
+        return None
+    if rest.startswith("vnd.") and any(name.startswith((f"{wanted}.", f"{wanted}-")) for name in known_names()):
+        return f"{wanted}*"
+    if rest.startswith(_UNREGISTERED):
+        return None
+    if rest in _TOP_LEVELS:
+        return f"{rest}/*"
+    by_name = known_extension(f".{rest}")
+    names = sorted(known_names())
+    elsewhere = next((canonical(name) for name in names if name.partition("/")[2] == rest), None)
+    return by_name or elsewhere or next((canonical(name) for name in names if _is_slip(wanted, name)), None)
+
+
+def _is_slip(written: str, name: str) -> bool:
+    """Return True if two letters are exchanged, one is left out or doubled, or the name is written in the plural."""
+    start = name.index("/") + 2  # nobody errs in the first letter, and there are types that differ in it
+    if written == f"{name}s" or any(written == name[:place] + name[place - 1 :] for place in range(start, len(name) + 1)):
+        return True
+    if len(written) == len(name):
+        first = next((place for place, (one, other) in enumerate(zip(written, name, strict=True)) if one != other), 0)
+        return written == f"{name[:first]}{name[first : first + 2][::-1]}{name[first + 2 :]}"
+    return len(written) == len(name) - 1 and any(written == name[:place] + name[place + 1 :] for place in range(start, len(name)))
 
 
 def _recognised() -> frozenset[str]:
@@ -62,7 +98,12 @@ def _suggestion(wanted: str) -> str | None:
     """Return what was probably meant."""
     from difflib import get_close_matches
 
+    bare = canonical(wanted.partition(";")[0].strip())
+    if bare != wanted and _matches_something(bare):
+        return bare
     top, slash, rest = wanted.partition("/")
+    if slash and top in _TOP_LEVELS and (meant := _meant_by(wanted)):
+        return meant
     if not slash:
         by_name = by_extension(f".{wanted.removeprefix('.')}")
         if by_name != OCTET_STREAM:

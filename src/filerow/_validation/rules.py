@@ -17,6 +17,8 @@ ImageSize: TypeAlias = Literal["shown", "stored"]
 """Which width and height of an image count: as it is shown, turned by EXIF, or as it is stored."""
 
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*((?:[kmgt]i?)?b?)\s*$", re.IGNORECASE)
+_MEANS_SVG = re.compile(r"svg|\+xml|^[*/]+$")
+"""A pattern that names SVG, or takes everything."""
 _UNITS = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
@@ -179,9 +181,9 @@ class Rules(NamedTuple):
 
     def _allows(self, content_type: str) -> bool:
         """Say whether a pattern matches. SVG can carry scripts, so ``image/*`` does not mean it: it is named or left out."""
-        return any(
-            fnmatchcase(content_type, pattern) and (content_type, pattern) != (SVG, "image/*") for pattern in self.content_types
-        )
+        if content_type == SVG:
+            return any(fnmatchcase(SVG, pattern) and _MEANS_SVG.search(pattern) for pattern in self.content_types)
+        return any(fnmatchcase(content_type, pattern) for pattern in self.content_types)
 
     @property
     def looks_at_images(self) -> bool:

@@ -8,7 +8,12 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from typing import TypeAlias
 
-__all__ = ("by_first_bytes", "by_signature", "is_text")
+from filerow._validation.window import ReadAt
+
+__all__ = ("TAG", "by_first_bytes", "by_signature", "is_text", "tagged_sound")
+
+TAG = b"ID3"
+"""What sound with a tag of ID3 begins with."""
 
 _Test: TypeAlias = Callable[[bytes], bool | str]
 
@@ -118,9 +123,12 @@ _NETPBM_TYPES = {b"1": "bitmap", b"2": "graymap", b"3": "pixmap", b"4": "bitmap"
 _BITMAP_HEADERS = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
 _CLASS_VERSIONS = range(45, 100)
 _MP3_BITRATES = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)  # MPEG-1, layer III
-_MP3_LOW_BITRATES = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
+_MP2_BITRATES = (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384)  # MPEG-1, layer II
+_LOW_BITRATES = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _MP3_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 _PDF_WITHIN = 1024
+# No script begins with these control characters, nor with "%"; and none does anything without one of the marks that are left out.
+_NO_SCRIPT = re.compile(rb"[\s\xef\xbb\xbf]*+(?:[\0-\x08\x0e-\x1f%].*+|(?:[^()\[\]{};=`\"'\\#/]|/(?![/*]))*+)", re.DOTALL)
 _MARKUP = re.compile(rb"<[a-zA-Z!/?]")
 
 
@@ -156,7 +164,7 @@ def by_signature(head: bytes) -> str | None:
 
 def _may_be_text(start: bytes, head: bytes) -> bool:
     """Return True for a signature of letters that a text happens to begin with."""
-    return start.isascii() and start.decode().isprintable() and is_text(head)
+    return start.isascii() and is_text(start) and is_text(head)
 
 
 @cache
@@ -190,12 +198,12 @@ def _png(head: bytes) -> bool | str:
 def _riff(head: bytes) -> bool | str:
     kinds = {b"WAVE": "audio/wav", b"AVI ": "video/x-msvideo", b"WEBP": "image/webp", b"RMID": "audio/midi"}
     kinds |= {b"ACON": "application/x-navi-animation"}
-    return head.startswith((b"RIFF", b"RF64", b"RIFX")) and kinds.get(head[8:12], False)
+    return head.startswith((b"RIFF", b"RF64", b"RIFX", b"BW64")) and not is_text(head) and kinds.get(head[8:12], False)
 
 
 def _form(head: bytes) -> bool | str:
     kinds = {b"AIFF": "audio/aiff", b"AIFC": "audio/aiff", b"8SVX": "audio/x-8svx", b"ILBM": "image/x-ilbm"}
-    return head.startswith(b"FORM") and kinds.get(head[8:12], False)
+    return head.startswith(b"FORM") and not is_text(head) and kinds.get(head[8:12], False)
 
 
 def _bmp(head: bytes) -> bool:
@@ -228,6 +236,9 @@ def _icns(head: bytes) -> bool:
 
 
 def _netpbm(head: bytes) -> bool | str:
+    """Return the type of a picture of Netpbm, half of which are text; a page that begins like one is none."""
+    if is_text(head) and _MARKUP.search(head):
+        return False
     match = _NETPBM.match(head)
     if match:
         return f"image/x-portable-{_NETPBM_TYPES[match[1]]}"
@@ -260,8 +271,6 @@ def _codestream(head: bytes) -> bool:
 
 def _mpeg_audio(head: bytes) -> bool | str:
     """Return the type of MPEG audio or AAC without a container, by the headers of its first two frames."""
-    if head.startswith(b"ID3") and len(head) > 10:
-        return _tagged(head)
     if head[:2] in {b"\xff\xf1", b"\xff\xf9"}:
         length = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5 if len(head) > 6 else 0
         return "audio/aac" if length > 6 and head[length : length + 2] in {head[:2], b""} else False
@@ -270,27 +279,28 @@ def _mpeg_audio(head: bytes) -> bool | str:
     return "audio/mpeg" if length and (len(following) < 4 or _frame_length(following)) else False
 
 
-def _tagged(head: bytes) -> bool | str:
-    """Return the type of sound behind an ID3 tag; MP3, unless it is plainly something else."""
-    if head[3] > 4 or any(byte & 0x80 for byte in head[6:10]):
-        return False
+def tagged_sound(head: bytes, read_at: ReadAt) -> str | None:
+    """Return the type of sound behind an ID3 tag, which may hold large pictures; MP3, unless it is plainly something else."""
+    if len(head) <= 10 or head[3] > 4 or any(byte & 0x80 for byte in head[6:10]):
+        return None
     end = 10 + (head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9])
-    after = head[end : end + 8]
+    after = read_at(end, 8)
     if after.startswith(b"fLaC"):
         return "audio/flac"
     return "audio/aac" if after[:2] in {b"\xff\xf1", b"\xff\xf9"} else "audio/mpeg"
 
 
 def _frame_length(head: bytes) -> int:
-    """Return the length of a frame of MPEG audio, layer III; 0 if it is none."""
-    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:
+    """Return the length of a frame of MPEG audio, layer II or III; 0 if it is none."""
+    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 not in {0xE2, 0xE4}:
         return 0
+    layer_2 = head[1] & 6 == 4
     version, rate = head[1] >> 3 & 3, head[2] >> 2 & 3
     bitrate = head[2] >> 4
     if version == 1 or rate == 3 or bitrate in {0, 15}:
         return 0
-    kilobits = (_MP3_BITRATES if version == 3 else _MP3_LOW_BITRATES)[bitrate]
-    samples = 144 if version == 3 else 72
+    kilobits = (_LOW_BITRATES if version != 3 else _MP2_BITRATES if layer_2 else _MP3_BITRATES)[bitrate]
+    samples = 144 if version == 3 or layer_2 else 72
     length: int = samples * 1000 * kilobits // _MP3_RATES[version][rate] + (head[2] >> 1 & 1)
     return length
 
@@ -303,15 +313,6 @@ def _ac3(head: bytes) -> bool | str:
 
 def _dts(head: bytes) -> bool:
     return head.startswith(b"\x7f\xfe\x80\x01")
-
-
-def _asf(head: bytes) -> bool | str:
-    """Return the type of an ASF file, by the kinds of its streams."""
-    if not head.startswith(bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")):
-        return False
-    if bytes.fromhex("c0ef19bc4d5bcf11a8fd00805f5c442b") in head:
-        return "video/x-ms-wmv"
-    return "audio/x-ms-wma" if bytes.fromhex("409e69f84d5bcf11a8fd00805f5c442b") in head else "video/x-ms-asf"
 
 
 def _ogg(head: bytes) -> bool | str:
@@ -381,14 +382,14 @@ def _pdf(head: bytes) -> bool:
 def _is_late_pdf(head: bytes) -> bool:
     """Return True for a PDF with other bytes before it, as its readers take it; none of these may be markup or a script."""
     place = head.find(b"%PDF-", 0, _PDF_WITHIN + 5)
-    return place > 0 and not _MARKUP.search(head, 0, place) and not head.startswith(b"#!")
+    return place > 0 and not _MARKUP.search(head, 0, place) and _NO_SCRIPT.fullmatch(head, 0, place) is not None
 
 
 _BY_SECOND_LOOK = frozenset({
     "image/apng", "image/webp", "image/x-ilbm", "image/x-icon", "image/x-win-bitmap", "image/jp2", "image/jpx", "image/jpm",
     "image/x-portable-bitmap", "image/x-portable-graymap", "image/x-portable-pixmap", "image/x-portable-arbitrarymap",
     "audio/wav", "audio/midi", "audio/aiff", "audio/x-8svx", "audio/aac", "audio/mpeg", "audio/flac", "audio/eac3",
-    "audio/vnd.dolby.dd-raw", "audio/x-ms-wma", "audio/ogg", "video/x-msvideo", "video/x-ms-wmv", "video/x-ms-asf", "video/ogg",
+    "audio/vnd.dolby.dd-raw", "audio/ogg", "video/x-msvideo", "video/ogg",
     "application/x-navi-animation", "application/ogg", "application/java-vm", "application/x-mach-binary",
 })  # fmt: skip
 """What the tests return themselves."""
@@ -399,17 +400,17 @@ _TESTS: dict[bytes, tuple[tuple[_Test, str], ...]] = {
     b"F": ((_form, ""), (_flash, "application/x-shockwave-flash")),
     b"C": ((_flash, "application/x-shockwave-flash"),),
     b"Z": ((_flash, "application/x-shockwave-flash"),),
-    b"B": ((_bmp, "image/bmp"), (_bzip2, "application/x-bzip2")),
+    b"B": ((_riff, ""), (_bmp, "image/bmp"), (_bzip2, "application/x-bzip2")),
     b"\0": ((_ico, ""), (_jpeg_2000, ""), (_truetype, "font/ttf")),
     b"t": ((_truetype, "font/ttf"),),
     b"\x0a": ((_pcx, "image/x-pcx"),),
     b"i": ((_icns, "image/icns"),),
     b"P": ((_netpbm, ""),),
     b"\xff": ((_codestream, "image/x-jp2-codestream"), (_mpeg_audio, "")),
-    b"I": ((_cr2, "image/x-canon-cr2"), (_mpeg_audio, "")),
+    b"I": ((_cr2, "image/x-canon-cr2"),),
     b"\x0b": ((_ac3, ""),),
     b"\x7f": ((_dts, "audio/vnd.dts"),),
-    b"\x30": ((_asf, ""), (_cpio, "application/x-cpio")),
+    b"\x30": ((_cpio, "application/x-cpio"),),
     b"O": ((_ogg, ""),),
     b"G": ((_mpeg_ts, "video/mp2t"),),
     b"M": ((_exe, "application/vnd.microsoft.portable-executable"),),

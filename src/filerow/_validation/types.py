@@ -9,7 +9,10 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from filerow._media_types import CSV, EXCEL, OCTET_STREAM, REFINED, SVG, claimed_type, essence, is_signed
+from filerow._media_types import CSV, EXCEL, OCTET_STREAM, REFINED, SVG, TSV, claimed_type, essence, is_signed
+from filerow._validation.containers.asf import SIGNATURE as ASF
+from filerow._validation.containers.asf import TYPES as IN_ASF
+from filerow._validation.containers.asf import asf_type
 from filerow._validation.containers.isobmff import TYPES as IN_BOXES
 from filerow._validation.containers.isobmff import isobmff_type, quicktime_type
 from filerow._validation.containers.matroska import SIGNATURE as EBML
@@ -19,7 +22,7 @@ from filerow._validation.containers.ole import SIGNATURE as OLE
 from filerow._validation.containers.ole import ole_type
 from filerow._validation.containers.zip import SIGNATURES as ZIPS
 from filerow._validation.containers.zip import zip_type
-from filerow._validation.signatures import by_first_bytes, by_signature, is_text
+from filerow._validation.signatures import TAG, by_first_bytes, by_signature, is_text, tagged_sound
 from filerow._validation.window import ReadAt
 
 __all__ = ("is_container", "recognised", "resolve_type", "sniff")
@@ -66,12 +69,12 @@ def sniff(head: bytes, read_at: ReadAt | None = None, size: int | None = None) -
 def recognised() -> frozenset[str]:
     """Return the images, sounds, films and fonts that can be recognised; of documents and archives not all names are listed."""
     refined = frozenset().union(*REFINED.values())
-    return by_first_bytes() | IN_BOXES | IN_MATROSKA | refined | {SVG, "image/openraster"}
+    return by_first_bytes() | IN_ASF | IN_BOXES | IN_MATROSKA | refined | {SVG, "image/openraster"}
 
 
 def is_container(head: bytes) -> bool:
     """Return True for a file that more than its first bytes are read of."""
-    return head.startswith((*ZIPS, OLE, EBML)) or head[4:8] in _BOXES
+    return head.startswith((*ZIPS, OLE, EBML, ASF, TAG)) or head[4:8] in _BOXES
 
 
 def _sniff_container(head: bytes, read_at: ReadAt, size: int | None) -> str | None:
@@ -81,6 +84,10 @@ def _sniff_container(head: bytes, read_at: ReadAt, size: int | None) -> str | No
         return ole_type(head, read_at, size)
     if head.startswith(EBML):
         return matroska_type(read_at, size)
+    if head.startswith(ASF):
+        return asf_type(read_at, size)
+    if head.startswith(TAG):
+        return tagged_sound(head, read_at)
     return isobmff_type(head, read_at, size) if head[4:8] == b"ftyp" else quicktime_type(head, read_at, size)
 
 
@@ -104,6 +111,6 @@ def resolve_type(
         return (hint if hint in REFINED.get(proven, ()) else proven), True
     if proven and hint != "text/plain":
         return proven, True
-    if hint == CSV and essence(claimed) == EXCEL and not is_text(head):
+    if hint in {CSV, TSV} and essence(claimed) == EXCEL and not is_text(head):
         hint = EXCEL
     return (OCTET_STREAM if is_signed(hint) else hint), False

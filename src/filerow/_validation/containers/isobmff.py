@@ -23,7 +23,8 @@ _FILMS = frozenset({
 })  # fmt: skip
 _SOUND = frozenset({b"M4A ", b"M4B ", b"M4P ", b"F4A ", b"F4B "})
 TYPES = frozenset({
-    *_IMAGES.values(), "audio/mp4", "video/mp4", "video/quicktime", "audio/3gpp", "video/3gpp", "audio/3gpp2", "video/3gpp2",
+    *_IMAGES.values(), "audio/mp4", "video/mp4", "audio/quicktime", "video/quicktime",
+    "audio/3gpp", "video/3gpp", "audio/3gpp2", "video/3gpp2",
 })  # fmt: skip
 _WITHOUT_BRAND = frozenset({b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"})
 _MOST_BOXES = 400
@@ -31,10 +32,14 @@ _MOST_TRACKS = 32
 
 
 def isobmff_type(head: bytes, read_at: ReadAt, size: int | None) -> str | None:
-    """Return the type of a file that begins with ``ftyp``, or ``None`` where its brand is not known.
+    """Return the type of a file that begins with ``ftyp``, or ``None`` where its brand is not known and no track is seen.
+
+    That box is short, so the first bytes are zero: a text with these four letters in it is none.
 
     See :func:`filerow._validation.containers.zip.zip_type` for the arguments.
     """
+    if head[:2] != b"\0\0":
+        return None
     brand = head[8:12]
     others = [head[place : place + 4] for place in range(16, min(struct.unpack_from(">I", head)[0], 256, len(head)), 4)]
     if brand in _IMAGES:
@@ -44,10 +49,10 @@ def isobmff_type(head: bytes, read_at: ReadAt, size: int | None) -> str | None:
     kinds = _kinds_of_tracks(read_at, size)
     only_sound = b"soun" in kinds and b"vide" not in kinds
     if brand == b"qt  ":
-        return "video/quicktime"
+        return f"{'audio' if only_sound else 'video'}/quicktime"
     if brand.startswith((b"3gp", b"3g2", b"3ge", b"3gg", b"3gr", b"3gs")):
         return f"{'audio' if only_sound else 'video'}/{'3gpp2' if brand.startswith(b'3g2') else '3gpp'}"
-    if brand in _FILMS or any(other in _FILMS for other in others):
+    if brand in _FILMS or any(other in _FILMS for other in others) or kinds & {b"soun", b"vide"}:
         return "audio/mp4" if only_sound or (brand in _SOUND and b"vide" not in kinds) else "video/mp4"
     return None
 
@@ -56,7 +61,10 @@ def quicktime_type(head: bytes, read_at: ReadAt, size: int | None) -> str | None
     """Return the type of a film of QuickTime without ``ftyp``, which must have a track, for any bytes look like a box."""
     if head[4:8] not in _WITHOUT_BRAND:
         return None
-    return "video/quicktime" if _kinds_of_tracks(read_at, size) & {b"soun", b"vide"} else None
+    kinds = _kinds_of_tracks(read_at, size)
+    if b"vide" in kinds:
+        return "video/quicktime"
+    return "audio/quicktime" if b"soun" in kinds else None
 
 
 def _kinds_of_tracks(read_at: ReadAt, size: int | None) -> set[bytes]:
