@@ -17,6 +17,7 @@ from filerow import storages
 from filerow.backends.memory import MemoryBackend
 from filerow.backends.obstore import ObstoreBackend
 from filerow.direct import DirectUploads
+from tests.corpus import FILES
 from tests.direct.conftest import JPEG, PNG, SECRET, Document, Store, kept, make_store, s3_backend
 from tests.direct.site import Site
 from tests.servers._relay import CHUNK, Relay
@@ -132,6 +133,16 @@ def test_progress_is_told_while_bytes_are_sent(page: Page, browsed: Store) -> No
 def test_the_bytes_tell_the_type_and_not_the_extension(page: Page, browsed: Store, session: Session) -> None:
     answer = upload(page, file_of(JPEG, "saved-as.png", "image/png"), "{url: '/uploads/image'}")
     assert kept(session, browsed.uploads().claim(answer["claim"])).content_type == "image/jpeg"
+
+
+@pytest.mark.parametrize("browsed", ["local"], indirect=True)
+def test_a_phone_s_picture_with_another_extension_is_taken(page: Page, browsed: Store, session: Session) -> None:
+    for name in ("picture.webp", "picture.heic", "picture.avif", "picture.gif"):
+        file = file_of((FILES / name).read_bytes(), "photo.jpg", "image/jpeg")
+        answer = upload(page, file, "{url: '/uploads/anything'}")
+        assert answer.get("claim"), answer
+        claimed = browsed.uploads(Document.anything).claim(answer["claim"])
+        assert claimed.content_type == f"image/{name.partition('.')[2]}"
 
 
 @pytest.mark.parametrize("browsed", ["local"], indirect=True)
