@@ -143,6 +143,9 @@ def test_a_phone_s_picture_with_another_extension_is_taken(page: Page, browsed: 
         assert answer.get("claim"), answer
         claimed = browsed.uploads(Document.anything).claim(answer["claim"])
         assert claimed.content_type == f"image/{name.partition('.')[2]}"
+    for name, kind in (("sound.wav", "audio/wav"), ("film.mp4", "video/mp4")):  # signatures that begin alike
+        answer = upload(page, file_of((FILES / name).read_bytes(), name, kind), "{url: '/uploads/anything'}")
+        assert browsed.uploads(Document.anything).claim(answer["claim"]).content_type == kind
 
 
 @pytest.mark.parametrize("browsed", ["local"], indirect=True)
