@@ -62,10 +62,12 @@ def use_a_claim(backend: MemoryBackend, engine: Engine, model: type[Plain | Note
 def test_no_sweep_removes_a_mark_in_less_than_twelve_hours(
     backend: MemoryBackend, engine: Engine, monkeypatch: pytest.MonkeyPatch, hours: int, left: int
 ) -> None:
-    use_a_claim(backend, engine, Plain)
+    then = time.time() - hours * HOUR  # a sweep believes the database's clock, so it is the claim that is old
+    with monkeypatch.context() as earlier:
+        earlier.setattr(time, "time", lambda: then)
+        earlier.setattr(time, "time_ns", lambda: int(then * 1e9))
+        use_a_claim(backend, engine, Plain)
     know_places(Plain.metadata, engine)
-    later = time.time() + hours * HOUR
-    monkeypatch.setattr(time, "time", lambda: later)
     for _ in sweep(Plain.metadata, engine, grace=timedelta(0), delete=True, full=True):
         pass
     assert len(list(backend.list("staged/claims"))) == left
