@@ -285,10 +285,7 @@ def test_form_and_parts_end_with_the_keys(s3_server: S3Server) -> None:
     storages.register_backend(backend)
     uploads = DirectUploads(Paper.file, secret="a secret of these tests, and no other", expires_in=3600)
     parts = uploads.begin(filename="a.bin", size=70 << 20).parts
-    assert {query_of(part.url)["X-Amz-Expires"] for part in parts} <= {
-        "3599",
-        "3600",
-    }  # keys that last, whenever they are renewed
+    assert {int(query_of(part.url)["X-Amz-Expires"]) > 3500 for part in parts} == {True}  # as the keys last
 
     storages.clear_backends()
     storages.register_backend(backend_of(Keys(400)))

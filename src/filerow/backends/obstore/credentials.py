@@ -7,6 +7,7 @@ A backend has both sides, and threads that stream. So a provider that must be aw
 from __future__ import annotations
 
 import asyncio
+import atexit
 import inspect
 import logging
 import math
@@ -14,7 +15,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import TimeoutError as LateError
+from concurrent.futures import Future
 from datetime import datetime
 from functools import cache
 from importlib import import_module
@@ -63,8 +64,8 @@ class Provider:
         if not inspect.isawaitable(answer):
             return answer
         try:
-            return asyncio.run_coroutine_threadsafe(_awaited(answer), _loop()).result(_PATIENCE)
-        except LateError:
+            return _run(answer)
+        except TimeoutError:
             msg = f"credential_provider= of the backend has not answered within {_PATIENCE:.0f} s"
             raise StorageTimeoutError(msg) from None
 
@@ -239,23 +240,48 @@ _making = threading.Lock()
 # -- the event loop of providers that must be awaited ----------------------------------------------------------------------
 
 
-_loops: list[asyncio.AbstractEventLoop] = []
-_starting = threading.Lock()
+_runners: list[asyncio.Runner] = []
+_running = threading.Lock()
 
 
-def _loop() -> asyncio.AbstractEventLoop:
-    with _starting:
-        if not _loops:
-            loop = asyncio.new_event_loop()
-            threading.Thread(target=loop.run_forever, name="filerow-credentials", daemon=True).start()
-            _loops.append(loop)
-        return _loops[0]
+def _run(answer: Any) -> Any:
+    """Await something on the one loop, in a thread that ends with it, so that none is left when nobody is asked.
+
+    Raises:
+        TimeoutError: It takes more than a minute.
+    """
+    if not _running.acquire(timeout=_PATIENCE):
+        raise TimeoutError
+    result: Future[Any] = Future()
+
+    def work() -> None:
+        try:
+            result.set_result(_runner().run(_awaited(answer)))
+        except BaseException as error:  # noqa: BLE001 - raised where it was asked for
+            result.set_exception(error)
+        finally:
+            _running.release()
+
+    threading.Thread(target=work, name="filerow-credentials", daemon=True).start()
+    return result.result(_PATIENCE)
+
+
+def _runner() -> asyncio.Runner:
+    if not _runners:
+        _runners.append(asyncio.Runner())
+        atexit.register(_close, _runners[0])
+    return _runners[0]
+
+
+def _close(runner: asyncio.Runner) -> None:
+    if _running.acquire(blocking=False):  # else a provider has not answered, and never will
+        runner.close()
 
 
 def _after_fork() -> None:
-    global _making, _starting
-    _making, _starting = threading.Lock(), threading.Lock()
-    _loops.clear()
+    global _making, _running
+    _making, _running = threading.Lock(), threading.Lock()
+    _runners.clear()
 
 
 if hasattr(os, "register_at_fork"):  # absent where there is no fork
