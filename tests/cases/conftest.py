@@ -95,7 +95,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Leave most variants of a case that has parameters of its own to thorough runs."""
     if item.get_closest_marker("one_in") is None:
-        item.add_marker(pytest.mark.one_in(3, least=2))
+        item.add_marker(pytest.mark.one_in(4, least=2))
 
 
 @pytest.hookimpl(tryfirst=True)

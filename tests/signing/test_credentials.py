@@ -202,6 +202,7 @@ REQUESTS = [
 ]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("request_", REQUESTS)
 @pytest.mark.parametrize("way", WAYS)
 def test_url_ends_with_the_temporary_keys_that_sign_it(way: Callable[..., str], request_: SignRequest) -> None:
@@ -210,6 +211,7 @@ def test_url_ends_with_the_temporary_keys_that_sign_it(way: Callable[..., str], 
     assert asked["X-Amz-Security-Token"] == "T"
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("request_", REQUESTS)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("keys", [Keys(7200), Keys(900, token=None), Keys(None)], ids=["long", "lasting", "unknown"])
@@ -337,6 +339,7 @@ async def sign_path_async(backend: ObstoreBackend, path: str) -> str:
 PAYING = {"aws_access_key_id": "a", "aws_secret_access_key": "s" * 20, "request_payer": True}
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("request_", REQUESTS)
 @pytest.mark.parametrize("way", WAYS)
 def test_url_says_that_the_requester_pays(way: Callable[..., str], request_: SignRequest) -> None:

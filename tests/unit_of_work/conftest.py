@@ -23,7 +23,7 @@ __all__ = ["postgresql", "runner", "sqlite", "sqlite_template", "store"]
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Leave half of the databases and stores that a test has to thorough runs."""
     if item.get_closest_marker("one_in") is None:
-        item.add_marker(pytest.mark.one_in(2))
+        item.add_marker(pytest.mark.one_in(3))
 
 
 @pytest.fixture
