@@ -96,7 +96,7 @@ def test_a_view_is_known_in_any_case(engine: Engine, docs: MemoryBackend) -> Non
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_view_in_an_attached_database_refuses(database: EmptyDatabase, engine: Engine, docs: MemoryBackend) -> None:
-    with create_engine(f"sqlite:///{database.file}.other").begin() as connection:
+    with create_engine(f"sqlite:///{database.file}.other", poolclass=NullPool).begin() as connection:
         connection.exec_driver_sql("CREATE TABLE real_paper (id integer, file json)")
         connection.exec_driver_sql("CREATE VIEW paper AS SELECT * FROM real_paper WHERE id < 0")
     other = database.engine()
