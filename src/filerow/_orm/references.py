@@ -330,8 +330,10 @@ def _note_doubtful(named: Named, wanted: Mapping[str, Sequence[Ref]]) -> None:
 
 def _path_in(document: Mapping[str, Any]) -> str | None:
     """Return the path that a document names, of whatever version it is."""
-    keys = LEGACY_KEYS if document.get("v") is None else ("path",)
-    texts = (document.get(key) for key in keys)
+    if document.get("v") is not None:
+        found = document.get("path")
+        return found if isinstance(found, str) and found else None
+    texts = (document.get(key) for key in LEGACY_KEYS)
     return next((found for found in texts if isinstance(found, str) and found), None)
 
 
