@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit
 
-from obstore.store import AzureStore, GCSStore, S3Store
+from obstore.store import GCSStore, S3Store
 
 from filerow.backends._public import checked_endpoint
-from filerow.backends.obstore.store import endpoint_of, place_of
+from filerow.backends.obstore.store import endpoint_of, place_of, rebuilt
 from filerow.exceptions import UnsupportedOperationError
 
 __all__ = ("public_endpoint_of", "public_store")
@@ -57,19 +57,14 @@ def public_store(store: Any, given: str, origin: str) -> Any:
         origin: The origin that it means.
     """
     client = {**(store.client_options or {}), **({"allow_http": True} if origin.startswith("http://") else {})}
-    common: dict[str, Any] = {
-        "prefix": store.prefix,
-        "client_options": client or None,
-        "retry_config": store.retry_config,
-        "credential_provider": store.credential_provider,
-    }
     if isinstance(store, S3Store):
         virtual = f"://{_BUCKET}" in given or _names_bucket(store, origin)
-        place: dict[str, Any] = {"endpoint": origin, "virtual_hosted_style_request": str(virtual).lower()}
-        return S3Store(config={**store.config, **place}, **common)  # type: ignore[arg-type]
-    if isinstance(store, GCSStore):
-        return GCSStore(config={**store.config, "base_url": origin}, **common)
-    return AzureStore(config={**store.config, "endpoint": origin + _azure_path(store)}, **common)  # type: ignore[arg-type]
+        place = {"endpoint": origin, "virtual_hosted_style_request": str(virtual).lower()}
+    elif isinstance(store, GCSStore):
+        place = {"base_url": origin}
+    else:
+        place = {"endpoint": origin + _azure_path(store)}
+    return rebuilt(store, place, client_options=client or None)
 
 
 def _azure_path(store: Any) -> str:

@@ -39,6 +39,7 @@ __all__ = (
     "kind_of",
     "one_by_one",
     "place_of",
+    "rebuilt",
     "s3_is_meant",
     "with_callable_provider",
     "with_conditional_copy",
@@ -295,42 +296,43 @@ def with_callable_provider(store: Any) -> Any:
     provider = None if given is None or isinstance(given, Provider) else Provider(given)
     if provider is None or not provider.is_awaited:
         return store
-    options = {"config": store.config, "client_options": store.client_options, "retry_config": store.retry_config}
-    return type(store)(prefix=store.prefix, credential_provider=provider, **options)
+    return rebuilt(store, credential_provider=provider)
 
 
 def with_conditional_copy(store: Any) -> Any:
     """Return an S3 store that can refuse to overwrite by a copy: this one, or another on the same configuration."""
     if str(store.config.get("copy_if_not_exists", "")).startswith("header"):
         return store
-    return _rebuilt(store, copy_if_not_exists=CONDITIONAL_COPY)
+    return rebuilt(store, {"copy_if_not_exists": CONDITIONAL_COPY})
 
 
 def one_by_one(store: Any) -> Any:
     """Return an S3 store on the same configuration that deletes each object by a request of its own."""
-    return _rebuilt(store, disable_bulk_delete=True)
+    return rebuilt(store, {"disable_bulk_delete": True})
 
 
 def with_keys(store: Any, keys: AccessKeys) -> Any:
     """Return an S3 store on the same configuration with keys of its own in the place of a provider."""
-    config = {**store.config, "access_key_id": keys.access_key_id, "secret_access_key": keys.secret_access_key}
-    given: Any = {**config, "session_token": keys.token} if keys.token else config
-    return S3Store(prefix=store.prefix, config=given, client_options=store.client_options, retry_config=store.retry_config)
+    config = {"access_key_id": keys.access_key_id, "secret_access_key": keys.secret_access_key}
+    return rebuilt(store, config | ({"session_token": keys.token} if keys.token else {}), credential_provider=None)
 
 
 def without_retries(store: Any) -> Any:
     """Return an S3 store on the same configuration that asks once, to learn of an answer rather than wait for another."""
-    return _rebuilt(store, retry_config={**(store.retry_config or {}), "max_retries": 0})
+    return rebuilt(store, retry_config={**(store.retry_config or {}), "max_retries": 0})
 
 
-def _rebuilt(store: Any, retry_config: Any = None, **config: Any) -> Any:
-    return S3Store(
-        prefix=store.prefix,
-        config={**store.config, **config},  # type: ignore[arg-type]
-        client_options=store.client_options,
-        retry_config=retry_config or store.retry_config,
-        credential_provider=store.credential_provider,
-    )
+def rebuilt(store: Any, config: Mapping[str, Any] | None = None, **changed: Any) -> Any:
+    """Return a store of the same kind, with the same configuration but for what is given.
+
+    Args:
+        store: An obstore store of a cloud.
+        config: Options of the store that differ.
+        **changed: What else differs: ``prefix``, ``client_options``, ``retry_config``, ``credential_provider``.
+    """
+    cls: Any = next(cls for cls, _ in _KINDS if isinstance(store, cls))
+    given = {name: getattr(store, name) for name in ("prefix", "client_options", "retry_config", "credential_provider")}
+    return cls(config={**store.config, **(config or {})}, **{**given, **changed})
 
 
 # -- where a store on S3 is, in botocore's terms --------------------------------------------------------------------------
@@ -353,7 +355,7 @@ class Demands(NamedTuple):
 
 
 def demands_of(store: Any) -> Demands:
-    """Return what a store adds to whatever it writes, however it was told.
+    """Return what a store adds to each write, wherever it was configured.
 
     Args:
         store: An ``obstore.store.S3Store``.

@@ -8,6 +8,7 @@ from obstore.store import S3Store
 
 from filerow.backends.base import StorageBackend
 from filerow.backends.obstore import ObstoreBackend
+from filerow.backends.obstore.store import rebuilt
 
 __all__ = ("OneBucket", "one_bucket")
 
@@ -35,13 +36,8 @@ def one_bucket(origin: StorageBackend, target: StorageBackend) -> OneBucket | No
         return None
     if (here.config, here.credential_provider) != (there.config, there.credential_provider):
         return None
-    store = S3Store(
-        config=here.config,
-        client_options=here.client_options,
-        retry_config=here.retry_config,
-        credential_provider=here.credential_provider,
-    )
-    return OneBucket(ObstoreBackend(f"{origin.key} and {target.key}", store), _folder(here.prefix), _folder(there.prefix))
+    store = ObstoreBackend(f"{origin.key} and {target.key}", rebuilt(here, prefix=None))
+    return OneBucket(store, _folder(here.prefix), _folder(there.prefix))
 
 
 def _folder(prefix: str | None) -> str:
