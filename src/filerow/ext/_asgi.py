@@ -24,6 +24,7 @@ __all__ = (
     "Scope",
     "Send",
     "accelerated",
+    "decoded",
     "fixed",
     "headers_of",
     "redirected",
@@ -157,7 +158,12 @@ def fixed(reply: Reply) -> Answer:
 
 def headers_of(scope: Scope) -> Pairs:
     """Return a request's headers as text."""
-    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+    return decoded(scope["headers"])
+
+
+def decoded(headers: Iterable[tuple[bytes, bytes]]) -> Pairs:
+    """Return headers as text."""
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
 
 
 async def send_reply(
@@ -166,7 +172,7 @@ async def send_reply(
     receive: Receive,
     send: Send,
     *,
-    extra: Iterable[tuple[bytes, bytes]] = (),
+    extra: Iterable[tuple[str, str]] = (),
     problems: bool = False,
     unread: Incoming | None = None,
 ) -> None:
@@ -193,8 +199,9 @@ async def send_reply(
             if not problems:
                 raise
             reply = route.problem(error)
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in merged(reply.headers, extra)]
     try:
-        await send({"type": "http.response.start", "status": reply.status, "headers": merged(reply.headers, extra)})
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         if place is not None:
             await send({"type": PATHSEND, "path": place})
             return

@@ -54,7 +54,7 @@ from filerow.ext._uploads import (
 from filerow.http import route, serving
 from filerow.http._capacity import upload_capacity
 from filerow.http._problem import ANSWERED
-from filerow.http._reply import Body, Reply, encoded, merged, own_headers
+from filerow.http._reply import Body, Reply, merged, own_headers
 from filerow.http._upload import DISCARD_BYTES, DISCARD_SECONDS, UploadRefusedError
 
 if TYPE_CHECKING:
@@ -212,9 +212,7 @@ def response_of(reply: Reply, headers: Mapping[str, str] | None = None) -> Respo
         body: Any = request.environ[_WRAPPER](whole, CHUNK)
     else:  # bytes alone would set a length of their own
         body = reply.body.begin() if isinstance(reply.body, Body) else [reply.body]
-    pairs = [
-        (name.decode("latin-1"), value.decode("latin-1")) for name, value in merged(reply.headers, encoded(own_headers(headers)))
-    ]
+    pairs = list(merged(reply.headers, own_headers(headers)))
     response = Response(body, status=reply.status, headers=pairs, direct_passthrough=whole is not None)
     if reply.header("content-type") is None:
         with suppress(KeyError):

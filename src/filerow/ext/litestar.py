@@ -59,6 +59,7 @@ from filerow.ext._asgi import (
     Receive,
     Scope,
     Send,
+    decoded,
     fixed,
     headers_of,
     reply_of_route,
@@ -70,7 +71,7 @@ from filerow.ext._litestar_types import DECODERS, ENCODERS, FileDTO, FileDTOPlug
 from filerow.ext._static import SCRIPT, script
 from filerow.ext._uploads import LONGEST_PAYLOAD, payload_of
 from filerow.http._problem import ANSWERED, problem
-from filerow.http._reply import encoded, own_headers
+from filerow.http._reply import own_headers
 
 if TYPE_CHECKING:
     from litestar.config.app import AppConfig
@@ -112,7 +113,7 @@ class StoredFileResponse(Response[None], OtherAnswers):
     def to_asgi_response(self, app: Any, request: Any, **given: Any) -> Any:  # noqa: ARG002 - Litestar's signature
         """Return the ASGI application that sends this; see Litestar's ``Response``."""
         headers = {**(given.get("headers") or {}), **self.headers}
-        pairs = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        pairs = [(name.lower(), value) for name, value in headers.items()]
         cookies = [cookie.to_encoded_header() for cookie in (*self.cookies, *(given.get("cookies") or ()))]
         background = self.background or given.get("background")
 
@@ -121,7 +122,7 @@ class StoredFileResponse(Response[None], OtherAnswers):
 
         async def send_file(scope: Scope, receive: Receive, send: Send) -> None:
             reply = await self.answer(scope["method"], headers_of(scope))
-            extra, scope = [*encoded(self.added), *pairs, *cookies], scope if unseen else {**scope, "extensions": {}}
+            extra, scope = [*self.added, *pairs, *decoded(cookies)], scope if unseen else {**scope, "extensions": {}}
             await send_reply(reply, scope, receive, send, extra=extra, problems=self.problems, unread=self.unread)
             if background is not None:
                 await background()

@@ -45,6 +45,7 @@ from filerow.ext._asgi import (
     Receive,
     Scope,
     Send,
+    decoded,
     fixed,
     headers_of,
     reply_of_route,
@@ -54,7 +55,7 @@ from filerow.ext._asgi import (
 from filerow.ext._static import SCRIPT, script
 from filerow.ext._uploads import bounded, checked_async, is_upload, payload_of, required, target_of
 from filerow.http._problem import ANSWERED, problem
-from filerow.http._reply import encoded, own_headers
+from filerow.http._reply import own_headers
 
 if TYPE_CHECKING:
     from starlette.background import BackgroundTask
@@ -98,7 +99,7 @@ class StoredFileResponse(Response, OtherAnswers):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request that ``scope`` describes."""
         reply = await self.answer(scope["method"], headers_of(scope))
-        extra = [*encoded(self.added), *self.raw_headers]
+        extra = [*self.added, *decoded(self.raw_headers)]
         await send_reply(reply, scope, receive, send, extra=extra, problems=self.problems, unread=self.unread)
         if self.background is not None:
             await self.background()

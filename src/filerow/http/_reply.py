@@ -22,7 +22,6 @@ __all__ = (
     "Headers",
     "Reply",
     "RequestHeaders",
-    "encoded",
     "lowered",
     "merged",
     "own_headers",
@@ -245,10 +244,19 @@ def own_headers(headers: Mapping[str, str] | None) -> Headers:
 
 
 DESCRIBING = frozenset(
-    (
-        *("accept-ranges", "content-disposition", "content-encoding", "content-length", "content-range", "content-type", "etag"),
-        *("last-modified", "location", "transfer-encoding", "x-content-type-options"),
-    )
+    {
+        "accept-ranges",
+        "content-disposition",
+        "content-encoding",
+        "content-length",
+        "content-range",
+        "content-type",
+        "etag",
+        "last-modified",
+        "location",
+        "transfer-encoding",
+        "x-content-type-options",
+    }
 )
 """Headers that say what the bytes are, which an application cannot replace."""
 
@@ -259,16 +267,11 @@ _INSTEAD = {
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
-def merged(ours: Headers, others: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+def merged(ours: Headers, others: Iterable[tuple[str, str]]) -> Headers:
     """Return the headers of an answer with those of the application, which replace ours but where ours describe the bytes."""
-    theirs = [(name, value) for name, value in others if name.decode("latin-1").lower() not in DESCRIBING]
+    theirs = tuple((name, value) for name, value in others if name.lower() not in DESCRIBING)
     replaced = {name.lower() for name, _ in theirs}
-    return [*((name, value) for name, value in encoded(ours) if name not in replaced), *theirs]
-
-
-def encoded(headers: Headers) -> list[tuple[bytes, bytes]]:
-    """Return headers as they are sent."""
-    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    return (*((name, value) for name, value in ours if name not in replaced), *theirs)
 
 
 def plain(status: int, *headers: tuple[str, str]) -> Reply:
