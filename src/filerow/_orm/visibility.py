@@ -255,13 +255,18 @@ def check_as_written(context: Any, statement: str) -> None:
         MaintenanceRefusedError: It is another question now.
     """
     written = context.execution_options.get(AS_WRITTEN)
-    if written is None or (context.invoked_statement is written and _words(statement) == _words(context.statement)):
+    if written is None or (context.invoked_statement is written and _are_alike(statement, context.statement)):
         return
     msg = (
         "a listener of this engine (before_execute, before_cursor_execute) changes what is asked, and may hide rows, so "
         f"nothing was deleted; run it with an engine without that listener: {' '.join(statement.split())[:200]}"
     )
     raise MaintenanceRefusedError(msg)
+
+
+def _are_alike(one: str, other: str) -> bool:
+    """Return True if two statements have as many words, whatever they are; most are the same."""
+    return one == other or _words(one) == _words(other)
 
 
 def _words(statement: str) -> int:
