@@ -267,10 +267,10 @@ class Work:
 
     def _adopt(self, decided: Plan, fresh: Container[Ref]) -> None:
         staged = [adopt for adopt in decided.adopt if ref_of(adopt.file) not in self.frame.stored]
-        anew = {id(adopt): adopt for adopt in staged if _is_to_be_stored_anew(adopt)}
-        if anew:
-            self._store_anew(list(anew.values()))
-            staged = [adopt for adopt in staged if id(adopt) not in anew]
+        again = {id(adopt): adopt for adopt in staged if _must_be_stored_again(adopt)}
+        if again:
+            self._store_again(list(again.values()))
+            staged = [adopt for adopt in staged if id(adopt) not in again]
         self.adopted.update((ref_of(adopt.file), slot_of(adopt.change)) for adopt in staged)
         if not staged:
             return
@@ -283,7 +283,7 @@ class Work:
             error.message = f"{_NEVER_STORED}. {error.message}"
             raise
 
-    def _store_anew(self, saved: Sequence[Adopt]) -> None:
+    def _store_again(self, saved: Sequence[Adopt]) -> None:
         """Give columns copies, with their own options, of files that ``save()`` has stored without; these go after the commit."""
         jobs, before = [], [facts_of(adopt.file) for adopt in saved]
         for adopt, facts in zip(saved, before, strict=True):
@@ -410,7 +410,7 @@ def _rules(change: Change) -> Rules:
     return slot.field.type.rules(slot.field.key)
 
 
-def _is_to_be_stored_anew(adopt: Adopt) -> bool:
+def _must_be_stored_again(adopt: Adopt) -> bool:
     """Return True if a file was saved before its column was known, which wants its objects to be stored with something."""
     options, path = slot_of(adopt.change).field.type.stored_with, facts_of(adopt.file).path
     return options is not None and adopt.change.owned and is_generated(path) and path.startswith(f"{STAGING}/")

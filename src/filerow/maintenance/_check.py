@@ -300,7 +300,7 @@ class _Check:
     def _can_be_listed(self, backend: StorageBackend) -> bool:
         """Ask once whether the bucket is there at all, which only a listing tells, and whether it is that of the rows.
 
-        One of another name or prefix is empty as a rule; what is in memory is nobody else's.
+        A bucket of another name, or another prefix, is usually empty; what is in memory is nobody else's.
         """
         if backend.key not in self._reachable:
             try:
