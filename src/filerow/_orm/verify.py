@@ -82,16 +82,17 @@ def _read_rows(flush: Flush, connection_of: ConnectionOf) -> Rows:
     wanted: dict[tuple[Connection, Mapper[Any]], dict[tuple[Any, ...], RowKey]] = {}
     slots = [slot for work in flush.works for slot in (*_dropped(work).values(), *work.givers.values())]
     gone: dict[tuple[Connection, Field], bool] = {}
+    deletes, key_of = flush.deletes, flush.keys.get
     for slot in (*slots, *flush.unsure):
         owner, column = slot
-        if not isinstance(owner, InstanceState) or (key := flush.keys.get(owner)) is None:
+        if not isinstance(owner, InstanceState) or (key := key_of(owner)) is None:
             continue
         connection = connection_of(slot)
-        if flush.deletes(owner):
-            where = connection, column
-            if where not in gone:
-                gone[where] = _are_gone(flush, connection, column)
-            if gone[where]:
+        if deletes(owner):
+            known = gone.get(where := (connection, column))
+            if known is None:
+                known = gone[where] = _are_gone(flush, connection, column)
+            if known:
                 continue
         wanted.setdefault((connection, owner.mapper), {})[key[1]] = key
     rows: Rows = {}

@@ -144,13 +144,14 @@ class Driver(ABC):
         msg = f"{type(self).__name__} cannot sign URLs"
         raise UnsupportedOperationError(msg, operation="sign", backend=self._key, path=paths[0] if paths else "")
 
-    def _sign_plainly(self, path: str, expires_in: int, *, offline: bool) -> str | None:
-        """Return a URL to read that binds nothing but its path and expiry, or ``None`` to have :meth:`_sign` asked.
+    def _sign_plainly(self, path: str, request: SignRequest, *, offline: bool) -> str | None:
+        """Return the URL of a request that binds nothing but path and expiry, or ``None`` to have :meth:`_sign` asked.
 
         It is what most URLs are, so it is worth a way without detours.
 
-        Guaranteed: the path is harmless, and ``expires_in`` is a positive number of seconds.
-        You must: where ``offline`` is set, answer only if nobody has to be asked, for the event loop waits.
+        Guaranteed: nothing; path and request are as they were given.
+        You must: answer only what :func:`~filerow.backends._sign_request.plain_read` has made, for a path that is plain; raise
+        storage errors only; and where ``offline`` is set, answer only if nobody has to be asked, for the event loop waits.
         """
         return None
 

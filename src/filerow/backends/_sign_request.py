@@ -9,12 +9,22 @@ import math
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from filerow.backends._headers import check_header
 from filerow.backends._types import SignRequest
 from filerow.exceptions import InvalidOptionError, UnsupportedOperationError
 
-__all__ = ("Bound", "answer_parameters", "check_bound", "check_request", "length_range", "moment_of", "whole_seconds")
+__all__ = (
+    "Bound",
+    "answer_parameters",
+    "check_bound",
+    "check_request",
+    "length_range",
+    "moment_of",
+    "plain_read",
+    "whole_seconds",
+)
 
 Bound = Mapping[str, frozenset[str]]
 """By method, the fields of a :class:`SignRequest` that a store binds, beyond the method, the path and the expiry."""
@@ -40,6 +50,17 @@ def whole_seconds(seconds: object) -> int:
         msg = f"expires_in is the number of seconds a URL works, so it must be positive and finite, not {seconds}"
         raise ValueError(msg)
     return math.ceil(seconds)
+
+
+@lru_cache(maxsize=64)
+def plain_read(seconds: float) -> SignRequest:
+    """Return the request that most URLs are made for, one object for all of them: to read, and nothing else is bound.
+
+    Raises:
+        TypeError: As :func:`whole_seconds`.
+        ValueError: As :func:`whole_seconds`.
+    """
+    return SignRequest("GET", whole_seconds(seconds))
 
 
 def check_request(request: SignRequest, backend: str) -> None:

@@ -15,7 +15,7 @@ from filerow._buffers import BUFFERS, Buffer
 from filerow._execution.threads import AsyncGuard, Guard
 from filerow.backends._driver import Driver
 from filerow.backends._errors import OurErrors, by_builtin_type
-from filerow.backends._paths import are_plain, check_known_path, check_path, check_prefix, is_plain, part_known
+from filerow.backends._paths import are_plain, check_known_path, check_path, check_prefix, part_known
 from filerow.backends._sign_request import check_request
 from filerow.backends._types import AsyncBody, Body, Capabilities, ObjectInfo, PutOptions, SignRequest, Unfinished
 from filerow.exceptions import (
@@ -29,7 +29,6 @@ from filerow.exceptions import (
 __all__ = ("Capabilities", "ObjectInfo", "PutOptions", "SignRequest", "StorageBackend", "Unfinished")
 
 _DEFAULT_OPTIONS = PutOptions()
-_NOTHING_BOUND = SignRequest("GET", 1)[2:]
 
 
 class StorageBackend(Driver):
@@ -345,23 +344,11 @@ class StorageBackend(Driver):
             InvalidOptionError: The request makes sense for no store, or lasts longer than this one allows.
             SecretError: The backend signs URLs of our own route and has no secret.
         """
-        return self._signed_plainly(path, request, offline=False) or self.sign_many([path], request)[0]
+        return self._sign_plainly(path, request, offline=False) or self.sign_many([path], request)[0]
 
     async def sign_async(self, path: str, request: SignRequest) -> str:
         """Return a signed URL; see :meth:`sign`."""
-        return self._signed_plainly(path, request, offline=True) or (await self.sign_many_async([path], request))[0]
-
-    def _signed_plainly(self, path: str, request: SignRequest, *, offline: bool) -> str | None:
-        seconds = request.expires_in
-        if request.method != "GET" or request[2:] != _NOTHING_BOUND or type(seconds) is not int or seconds < 1:
-            return None
-        if not is_plain(path):  # a store would sign '..', too
-            return None
-        try:
-            return self._sign_plainly(path, seconds, offline=offline)
-        except BaseException:
-            with self._errors("sign", path):
-                raise
+        return self._sign_plainly(path, request, offline=True) or (await self.sign_many_async([path], request))[0]
 
     def sign_many(self, paths: Sequence[str], request: SignRequest) -> Sequence[str]:
         """Return one signed URL per path, in order; see :meth:`sign`."""

@@ -37,7 +37,9 @@ from filerow.backends._foreign import (
     staging_path,
 )
 from filerow.backends._headers import encode_metadata, headers_of
+from filerow.backends._paths import is_plain
 from filerow.backends._public import CDN, public_urls
+from filerow.backends._sign_request import plain_read
 from filerow.backends._stored_with import Algorithm, Encryption
 from filerow.backends._types import ObjectInfo, PutOptions, Rewritten, SignRequest, Unfinished
 from filerow.backends.base import StorageBackend
@@ -446,11 +448,20 @@ class ObstoreBackend(StorageBackend):
 
     # -- signing -------------------------------------------------------------------------------------------------------
 
-    def _sign_plainly(self, path: str, expires_in: int, *, offline: bool) -> str | None:
-        if self.public_urls is not None:  # which may sign instead
+    def _sign_plainly(self, path: str, request: SignRequest, *, offline: bool) -> str | None:
+        seconds = request.expires_in
+        try:
+            # what is public may be signed by others; and a store would sign '..', too
+            if request is not plain_read(seconds) or self.public_urls is not None or not is_plain(path):
+                return None
+        except (TypeError, ValueError):  # which is said on the other way
             return None
         enter("sign", self._key, path)
-        return self._signer.plainly(path, expires_in, offline=offline)
+        try:
+            return self._signer.plainly(path, seconds, offline=offline)
+        except BaseException:
+            with self._errors("sign", path):
+                raise
 
     def _sign(self, paths: Sequence[str], request: SignRequest) -> Sequence[str]:
         if (cdn := self._cdn_for(request)) is not None:

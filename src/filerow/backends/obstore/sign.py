@@ -162,7 +162,9 @@ class Signer:
             offline: Ask nobody, for credentials say.
         """
         store, renewed = self._store, self._renewed
-        if expires_in > self._longest or (offline and not self._offline and renewed is None) or self._is_misread(path):
+        if expires_in > self._longest or (offline and not self._offline and renewed is None):
+            return None
+        if self._misread is not None and self._is_misread(path):
             return None
         if renewed is not None:
             keys = renewed.at_hand(expires_in) if offline else renewed.get(expires_in)
