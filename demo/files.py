@@ -106,7 +106,7 @@ def broken_stream(size: int) -> Iterator[bytes]:
 
 
 async def endless_stream() -> AsyncIterator[bytes]:
-    """Yield a block of 1 MiB every hundredth of a second, for ever."""
+    """Yield a block of 1 MiB every hundredth of a second, forever."""
     for block in big_stream(1 << 50):
         yield block
         await asyncio.sleep(0.01)

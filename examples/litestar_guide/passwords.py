@@ -16,13 +16,13 @@ def hash_password(password: str) -> str:
 
 
 def is_password(password: str, stored: str) -> bool:
-    """Say whether a password is the one that was hashed."""
+    """Return True if a password is the one that was hashed."""
     salt, _, digest = stored.partition("$")
     return hmac.compare_digest(_scrypt(password, bytes.fromhex(salt)), bytes.fromhex(digest))
 
 
 async def is_password_of(password: str, stored: str | None) -> bool:
-    """Say whether a password is a user's, without keeping the event loop busy.
+    """Return True if a password is a user's, without keeping the event loop busy.
 
     Args:
         password: What was typed.

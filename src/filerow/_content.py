@@ -677,7 +677,7 @@ def unawaitable() -> ContentError:
 
 
 def _gather(source: Iterator[Buffer], into: list[Buffer], size: int | None, meter: Meter) -> bool:
-    """Read ahead; say whether that was all. A large file of known size is not held back for it."""
+    """Read ahead; return True if that was all. A large file of known size is not held back for it."""
     limit = ONE_REQUEST if size is None or size <= ONE_REQUEST else SNIFF_BYTES
     held = 0
     for chunk in source:

@@ -147,7 +147,7 @@ def located_in(document: str | bytes | Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _is_final(rest: str) -> bool:
-    """Say whether a text surely has none of these keys, in letters or escaped: a parser would believe the later one."""
+    """Return True if a text surely has none of these keys, in letters or escaped: a parser would believe the later one."""
     return (
         '"path"' not in rest
         and '"backend"' not in rest

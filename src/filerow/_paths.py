@@ -112,7 +112,7 @@ def checked_shards(number: int) -> int:
     """Return a column's ``shards=``.
 
     Raises:
-        ValueError: It is no number of folders.
+        ValueError: It is not a number of folders.
     """
     if not isinstance(number, int) or isinstance(number, bool) or number < 0:
         msg = f"shards is a number of folders, 0 for none, not {number!r}"

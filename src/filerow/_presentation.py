@@ -56,7 +56,7 @@ def _essence(content_type: str | None) -> str:
 
 
 def is_shown(content_type: str | None) -> bool:
-    """Say whether a browser may show a file of this type: images but SVG, audio, video, PDF and plain text."""
+    """Return True if a browser may show a file of this type: images but SVG, audio, video, PDF and plain text."""
     bare = _essence(content_type)
     return _SHOWN.match(bare) is not None and _SHOWN.match(canonical(bare)) is not None
 

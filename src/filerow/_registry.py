@@ -24,7 +24,7 @@ _AT_ONCE = 100
 """URLs that are signed one by one before others get their turn of the event loop."""
 
 _lock = threading.Lock()
-if hasattr(os, "register_at_fork"):  # absent where there is no fork; a child could wait for ever for a thread that it has not
+if hasattr(os, "register_at_fork"):  # absent where there is no fork; a child could wait forever for a thread that it has not
     os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
@@ -238,7 +238,7 @@ class StorageRegistry:
         self._default = key
 
     def is_registered(self, key: str) -> bool:
-        """Say whether a backend is registered under a key."""
+        """Return True if a backend is registered under a key."""
         return key in self._backends
 
     def registered_backends(self) -> list[str]:
@@ -318,12 +318,12 @@ def backend_from_url(url: str, key: str, **options: Any) -> StorageBackend:
         **options: What the backend's class takes besides.
 
     Raises:
-        ValueError: It is no URL, or no absolute path.
+        ValueError: It is not a URL, or no absolute path.
         ImportError: The extra that this kind of backend needs is not installed.
     """
     scheme = urlsplit(url).scheme.lower()
     if not scheme:
-        msg = f"{url!r} is no URL; write file://{url if url.startswith('/') else '/absolute/path'} for a directory"
+        msg = f"{url!r} is not a URL; write file://{url if url.startswith('/') else '/absolute/path'} for a directory"
         raise ValueError(msg)
     if scheme == "file":
         from filerow.backends.local import LocalBackend

@@ -103,7 +103,7 @@ class Keys:
         return self._signer(purpose).get_signature(message).decode()
 
     def is_signature(self, purpose: Purpose, message: str, signature: str) -> bool:
-        """Say whether one of the secrets signed this message for this purpose."""
+        """Return True if one of the secrets signed this message for this purpose."""
         # One signature has one spelling, or a token could be changed and stay good (base64 has spare bits, and skips what it
         # does not know).
         return _SPELLING.match(signature) is not None and self._signer(purpose).verify_signature(message, signature)

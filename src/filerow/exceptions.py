@@ -31,7 +31,7 @@
     ├── InvalidTokenError             … also PermissionError: a signed URL or a claim that is not ours, or was changed
     │   ├── ExpiredTokenError         … it was ours, and is too old
     │   └── ClaimError                … also ValueError: what was uploaded is not what the claim is for, or was claimed before
-    ├── UndeleteError                 … also LookupError: a removed file cannot be had back (any more)
+    ├── UndeleteError                 … also LookupError: a removed file cannot be restored (any more)
     ├── MaintenanceRefusedError       … also RuntimeError: what was read may not be all there is, so nothing is deleted
     └── UnsupportedRouteError         … also RuntimeError: a way into the database that cannot keep bytes and rows equal
 
@@ -296,7 +296,7 @@ class ClaimError(InvalidTokenError, ValueError):
 
 
 class UndeleteError(FilerowError, LookupError):
-    """A removed file cannot be had back: no outbox has noted its removal, or the deletion of its bytes has begun."""
+    """A removed file cannot be restored: no outbox has noted its removal, or the deletion of its bytes has begun."""
 
 
 class MaintenanceRefusedError(FilerowError, RuntimeError):

@@ -82,7 +82,7 @@ class Suite(Conformance):
 
     @classmethod
     def is_in_every_run(cls, case: Case) -> bool:
-        """Say whether ``make test`` tries a case."""
+        """Return True if ``make test`` tries a case."""
         return not case.large and case.name not in cls.later and (cls.every_run is None or case.name in cls.every_run)
 
     def fixture(self, name: str) -> Any:

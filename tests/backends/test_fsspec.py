@@ -370,7 +370,7 @@ def test_a_forked_child_leaves_its_parent_the_connection_to_smb(smb_server: Any)
     backend.put("parent", b"content")
     child = os.fork()
     if not child:
-        signal.alarm(30)  # the child would wait for ever for what only its parent's thread reads
+        signal.alarm(30)  # the child would wait forever for what only its parent's thread reads
         try:
             backend.put("child", backend.read("parent"))
         except BaseException:  # noqa: BLE001 - it must not run the tests that follow
@@ -400,7 +400,7 @@ def test_a_missing_name_is_no_message_of_the_client(smb_server: Any) -> None:
 
 @pytest.mark.servers
 def test_smb_without_the_password_is_forbidden(smb_server: Any) -> None:
-    with Relay(f"{smb_server.options['host']}:{smb_server.options['port']}") as another:  # to connect anew
+    with Relay(f"{smb_server.options['host']}:{smb_server.options['port']}") as another:  # to connect again
         login = {**smb_server.options, "port": another.port}
         backend = FSSpecBackend("docs", "smb", prefix=f"/{samba.SHARE}", **{**login, "password": "wrong"})
         with pytest.raises(StoragePermissionError):

@@ -20,7 +20,7 @@ SECRET = "Top+Secret/Key0123456789"
 @pytest.mark.parametrize(
     ("url", "options", "said"),
     [
-        ("static-files", {}, r"'static-files' is no URL; write 's3://static-files'"),
+        ("static-files", {}, r"'static-files' is not a URL; write 's3://static-files'"),
         ("s3://", {}, r"'s3://' names no bucket; write 's3://bucket' or 's3://bucket/prefix'"),
         ("s3:/bucket", {}, r"'s3:/bucket' names no bucket"),
         ("az://", {}, r"names no bucket; write 'az://bucket'"),

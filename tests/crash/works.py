@@ -109,7 +109,7 @@ def claim(world: World, engine: Engine) -> None:
 
 
 def undelete(world: World, engine: Engine) -> None:
-    """A removed file is had back."""
+    """A removed file is restored."""
     metadata = model(with_outbox=world.with_outbox).metadata
     with engine.connect() as connection:
         path = connection.scalars(select(outbox.table.c.path).where(outbox.table.c.column_name == "file")).one()

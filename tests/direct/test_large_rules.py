@@ -123,7 +123,7 @@ def test_an_upload_in_an_archive_is_refused_and_removed(store: Store) -> None:
     assert store.paths() == set()
 
 
-@pytest.mark.parametrize("answer", [{"done": False}, {"done": False, "rewriteToken": "more"}], ids=["no token", "for ever"])
+@pytest.mark.parametrize("answer", [{"done": False}, {"done": False, "rewriteToken": "more"}], ids=["no token", "forever"])
 @pytest.mark.parametrize("store", ["gcs"], indirect=True)
 def test_a_rewrite_that_never_ends_is_given_up(
     store: Store, session: Session, answer: dict[str, object], monkeypatch: pytest.MonkeyPatch

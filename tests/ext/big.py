@@ -155,7 +155,7 @@ def _peak() -> int:
 
 
 async def serve_asgi(app: Any, lags: list[float]) -> None:
-    """Serve an ASGI application for ever, and note how late a timer of one millisecond comes."""
+    """Serve an ASGI application forever, and note how late a timer of one millisecond comes."""
     import uvicorn
 
     running = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", lifespan="off", ws="none"))

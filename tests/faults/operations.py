@@ -16,7 +16,7 @@ from tests.faults.saboteur import Mode, Saboteur
 
 SECONDS = 0.5
 PATIENCE = 30.0
-"""What an operation may take on a machine that does ten other things; without a deadline it would take minutes, or for ever."""
+"""What an operation may take on a machine that does ten other things; without a deadline it would take minutes, or forever."""
 
 MIB = 1 << 20
 BIG = bytes(range(256)) * (6 * MIB // 256)

@@ -1,4 +1,4 @@
-"""What raw SQL left in a file column that is no document: maintenance tells it, and does its work on the others."""
+"""What raw SQL left in a file column that is not a document: maintenance tells it, and does its work on the others."""
 
 from __future__ import annotations
 
@@ -130,5 +130,5 @@ def test_figures_lists_a_doctor_and_a_sweep_do_not_stop_at_half_a_list(broken: E
 
 
 def test_an_application_that_loads_half_a_list_is_told_so(broken: Engine) -> None:
-    with broken.connect() as connection, pytest.raises(DocumentError, match="is no JSON"):
+    with broken.connect() as connection, pytest.raises(DocumentError, match="is not JSON"):
         connection.execute(select(PAPER.c.pages)).all()

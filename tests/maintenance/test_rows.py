@@ -162,7 +162,7 @@ def test_an_asynchronous_walk_sees_the_same_and_holds_no_connection_between_its_
         engine = database.async_engine(pool_size=1, max_overflow=0)
         seen = []
         async for progress in check_async(METADATA, engine, columns=[column], batch=4):
-            async with engine.connect() as connection:  # waits for ever if the walk holds the only one
+            async with engine.connect() as connection:  # waits forever if the walk holds the only one
                 rows = select(func.count()).select_from(TABLES["composite"])
                 assert (await connection.execute(rows)).scalar_one() == 16
             seen += missed(progress)

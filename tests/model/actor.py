@@ -21,7 +21,7 @@ OWN_STALE = -1
 """The version of a view that this session's own bulk statement has made stale."""
 
 NOT_LOADED = object()
-"""What a view has seen of an attribute that is to be read anew."""
+"""What a view has seen of an attribute that is to be read again."""
 
 View = dict[str, tuple[Any, int, Any]]
 """What an object's loaded attributes hold: bytes, the version of the row they were loaded from, and the very value."""
@@ -105,7 +105,7 @@ class Actor:
         return self.writes[key] if key in self.writes else self.book.rows.get(key)
 
     def exists(self, key: Key) -> bool:
-        """Say whether the row is there once everything is flushed."""
+        """Return True if the row is there once everything is flushed."""
         return key in self.added or (key not in self.removed and self.current(key) is not None)
 
     def object(self, key: Key) -> Any:
@@ -149,7 +149,7 @@ class Actor:
         return self._views[id(self._objects[key])][1][column][0]
 
     def is_stale(self, key: Key, column: str) -> bool:
-        """Say whether the row may hold something else than the attribute, which is loaded."""
+        """Return True if the row may hold something else than the attribute, which is loaded."""
         if key in self.added or column in self.dirty.get(key, {}):
             return False
         return self._views[id(self._objects[key])][1][column][1] != self.book.versions[key]
@@ -227,7 +227,7 @@ class Actor:
         self.adopt(key, one, given)
 
     def see_again(self, key: Key) -> None:
-        """Note that a row was read anew."""
+        """Note that a row was read again."""
         self._look(key)
 
     def overtaken(self, key: Key, column: str) -> None:

@@ -69,7 +69,7 @@ class Walk(RuleBasedStateMachine):
         return other if self.world.database.name == "sqlite" and not other.is_idle else one
 
     def free(self, actor: Actor, *keys: Key) -> bool:
-        """Say whether no other session has touched these rows, and forget what this one knows of a row that is gone."""
+        """Return True if no other session has touched these rows, and forget what this one knows of a row that is gone."""
         other = self.actors[1 - self.actors.index(actor)]
         for key in keys:
             if actor.current(key) is None and key not in actor.added:

@@ -206,7 +206,7 @@ CASES: dict[str, Case] = {
         steps(of_1(file={"upload_storage": "docs", "file_id": "sf", "path": "docs/sf"}), of_1(file=None)),
         stones(1, ("file", "a"), ("file", "sf")),
     ),
-    "what is no document": Case(
+    "what is not a document": Case(
         steps(of_1(file=5, cover="text", pages=[1, None, "p1"]), delete(DOCUMENT).where(DOCUMENT.c.id == 1)), ALL_OF_ROW_1
     ),
     "a path and a backend too long to be ours": Case(

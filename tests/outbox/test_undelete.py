@@ -1,4 +1,4 @@
-"""Undelete: what was removed is had back while its bytes are kept, and not a moment longer."""
+"""Undelete: what was removed is restored while its bytes are kept, and not a moment longer."""
 
 from __future__ import annotations
 

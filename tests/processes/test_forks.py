@@ -26,7 +26,7 @@ def works(told: dict[str, Any]) -> bool:
 
 
 def refused(told: dict[str, Any]) -> bool:
-    """Say whether a process was told, at once, that it cannot use the backend, and what to do."""
+    """Return True if a process was told, at once, that it cannot use the backend, and what to do."""
     clear = told["error"] == "ForkedProcessError" and "os.fork()" in told["says"] and "spawn" in told["says"]
     return clear and told["seconds"] < SOON
 

@@ -111,7 +111,7 @@ def test_nothing_that_is_no_file_is_an_object(ground: Ground, local: LocalBacken
     before = os.lstat(place).st_mode
     begin = time.monotonic()
     results = [outcome(way) for path in (PATH, f"{PATH}/secret", f"{PATH}/canary.txt") for way in ways(local, path)]
-    assert time.monotonic() - begin < 30  # a pipe without a writer would wait for ever, a device would never end
+    assert time.monotonic() - begin < 30  # a pipe without a writer would wait forever, a device would never end
     if kind != "folder":  # below which objects may be
         ground.check(*results)
         assert os.lstat(place).st_mode == before

@@ -90,7 +90,7 @@ def _is_free(port: int) -> bool:
 
 
 def accepts_connections(port: int) -> bool:
-    """Say whether something on this machine accepts TCP connections on ``port``."""
+    """Return True if something on this machine accepts TCP connections on ``port``."""
     with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=1):
         return True
     return False

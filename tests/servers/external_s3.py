@@ -13,7 +13,7 @@ REGION_NAME = "FILEROW_TEST_S3_REGION"
 
 
 def is_configured() -> bool:
-    """Say whether the environment names a server."""
+    """Return True if the environment names a server."""
     return bool(os.environ.get(ENDPOINT))
 
 

@@ -106,7 +106,7 @@ def _options(data: Path, port: int) -> list[str]:
 
 
 def answers(port: int) -> bool:
-    """Say whether a server at this port takes connections."""
+    """Return True if a server at this port takes connections."""
     import pymysql
 
     with contextlib.suppress(pymysql.MySQLError):

@@ -38,7 +38,7 @@ def start() -> S3Server:
 
 
 def answers(port: int, path: str) -> bool:
-    """Say whether an HTTP server on this machine answers ``GET path``, with whatever status."""
+    """Return True if an HTTP server on this machine answers ``GET path``, with whatever status."""
     connection = http.client.HTTPConnection(HOST, port, timeout=5)
     try:
         connection.request("GET", path)

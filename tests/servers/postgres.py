@@ -127,7 +127,7 @@ def _may_run(user: str, program: Path, folder: Path) -> bool:
 
 
 def answers(port: int) -> bool:
-    """Say whether a server at this port takes connections."""
+    """Return True if a server at this port takes connections."""
     import psycopg
 
     with contextlib.suppress(psycopg.OperationalError):

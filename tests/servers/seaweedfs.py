@@ -95,7 +95,7 @@ def _command(program: str, folder: Path, base: int) -> list[str]:
 
 
 def _writes(server: S3Server) -> bool:
-    """Say whether an object can be stored: the gateway answers before the volumes behind it take bytes."""
+    """Return True if an object can be stored: the gateway answers before the volumes behind it take bytes."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     port = int(server.endpoint.rpartition(":")[2])
@@ -120,7 +120,7 @@ def _writes(server: S3Server) -> bool:
 
 
 def _locks(log: Path) -> bool:
-    """Say whether only one of several writers can create an object.
+    """Return True if only one of several writers can create an object.
 
     Until the gateway has heard which filer locks what, about half a second after it takes bytes, it locks paths in another way.
     A writer of before and one of after do not wait for each other, and both are told that they created the object.

@@ -62,7 +62,7 @@ async def seed(engine: AsyncEngine) -> None:
 
 
 async def work_cancelled(engine: AsyncEngine, *moments: Callable[[], Awaitable[None]]) -> bool:
-    """Start the work and cancel it at each of the moments; say whether it was done before.
+    """Start the work and cancel it at each of the moments; return True if it was done before.
 
     What SQLAlchemy throws away of an aiosqlite connection may hold its lock until Python has collected the last traceback, and
     SQLite then tells the next one at once that the database is locked. That is a failure like any other: rows and objects agree.
@@ -95,7 +95,7 @@ def seconds(number: float) -> Callable[[], Awaitable[None]]:
 
 
 def still_busy() -> bool:
-    """Say whether anything works on for a cancelled session: tasks of SQLAlchemy's own, or threads of aiosqlite's."""
+    """Return True if anything works on for a cancelled session: tasks of SQLAlchemy's own, or threads of aiosqlite's."""
     threads = [thread for thread in threading.enumerate() if "_connection_worker_thread" in thread.name]
     return bool(threads or asyncio.all_tasks() - {asyncio.current_task()})
 

@@ -78,7 +78,7 @@ def test_garbage_is_a_document_error(wrong: Any) -> None:
     with pytest.raises(DocumentError) as refused:
         FileObject.from_dict(wrong)
     assert isinstance(refused.value, ValueError)
-    if wrong == "null":  # in a column, JSON null is no file
+    if wrong == "null":  # in a column, JSON null is not a file
         assert loaded(wrong) is None
         return
     file = loaded(wrong)

@@ -93,7 +93,7 @@ class Batch(Generic[J]):
             return job
 
     def is_over(self) -> bool:
-        """Say whether nothing is in flight and nothing more will start."""
+        """Return True if nothing is in flight and nothing more will start."""
         with self._lock:
             return not self._running and (self._exhausted or self.error is not None)
 
@@ -129,7 +129,7 @@ def raise_if(error: BaseException | None) -> None:
 
 
 def in_greenlet() -> bool:
-    """Say whether the caller runs inside SQLAlchemy's greenlet, so that awaiting is possible and blocking is not."""
+    """Return True if the caller runs inside SQLAlchemy's greenlet, so that awaiting is possible and blocking is not."""
     try:
         return bool(_sa_in_greenlet())
     except (ImportError, ValueError):  # SQLAlchemy 2.1, and 2.0, without greenlet
@@ -168,7 +168,7 @@ def _run_in_threads(batch: Batch[J], workers: int) -> None:
     """Have threads do the work, and only wait for them.
 
     A Ctrl-C is raised in the main thread, wherever that is: were it in the middle of a job, it might leave a lock behind (of an
-    import, say) that the other threads then wait for, for ever. Here it ends the batch, as a cancellation does.
+    import, say) that the other threads then wait for, forever. Here it ends the batch, as a cancellation does.
     """
     woken: SimpleQueue[None] = SimpleQueue()
 
@@ -194,7 +194,7 @@ def _run_in_threads(batch: Batch[J], workers: int) -> None:
 
 
 def _is_awaited(batch: Batch[J], woken: SimpleQueue[None]) -> bool:
-    """Wait a little, and say whether anything of a batch is still to come.
+    """Wait a little, and return True if anything of a batch is still to come.
 
     What counts is the batch's own state: an interrupted ``Thread.join()`` takes the thread for ended, and an interrupted
     ``get()`` may have swallowed what it got.

@@ -69,7 +69,7 @@ class Feed:
 
     Asynchronous chunks are awaited in the caller's own task, so that its context and its cancellation reach the source.
     The worker is a thread of its own, never one of the loop's executor: the source may need that executor for its next
-    chunk, and enough uploads waiting for their sources inside it would wait for ever.
+    chunk, and enough uploads waiting for their sources inside it would wait forever.
 
     Args:
         chunks: What to read, once.

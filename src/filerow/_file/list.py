@@ -120,7 +120,7 @@ class FileObjectList(MutableList[FileObject]):
         for state, key in list(self._parents.items()):
             if state.dict.get(key) is not self:
                 msg = (
-                    f"the row has been read anew or expired (by a commit, for example) and holds this list no more, so the "
+                    f"the row has been read again or expired (by a commit, for example) and holds this list no more, so the "
                     f"change would be lost; change row.{key} itself"
                 )
                 raise FileStateError(msg)
@@ -131,7 +131,7 @@ class FileObjectList(MutableList[FileObject]):
         """Turn what is assigned to the column into a list of files.
 
         Raises:
-            TypeError: It is no list of files.
+            TypeError: It is not a list of files.
         """
         if value is None or isinstance(value, cls):
             return value

@@ -159,7 +159,7 @@ class Upload(Alone):
             raise
 
     def _rewrite_steps(self) -> Steps[bool]:
-        """Have the store make the object of a client's upload, and check that; say whether it could."""
+        """Have the store make the object of a client's upload, and check that; return True if it could."""
         wanted, backend = self._wanted, self._backend
         shown = present(wanted.content_type, wanted.filename)
         options = with_options(PutOptions(*shown, create_only=False), self._stored_with)
@@ -352,7 +352,7 @@ class Copy(Alone):
             raise
 
     def _rewrite_steps(self) -> Steps[bool]:
-        """Have the store make the copy with the options of its own column; say whether it could."""
+        """Have the store make the copy with the options of its own column; return True if it could."""
         source, backend = self._source, self._backend
         if self._in_one or not self._generated or source.etag is None:
             return False
@@ -571,7 +571,7 @@ _STORED = (ClaimError, FileTooSmallError, IntegrityError)
 
 
 def _may_exist(error: BaseException, *, generated: bool) -> bool:
-    """Say whether a failed write may have left an object that is ours to delete.
+    """Return True if a failed write may have left an object that is ours to delete.
 
     A backend leaves nothing when it refuses, or when the content fails. Only a lost answer or a cancellation leaves us in doubt,
     and then only a path that we generated is certain not to be somebody else's.

@@ -305,7 +305,7 @@ class StoredObject(TypeDecorator[Any]):
         return process
 
     def compare_values(self, x: Any, y: Any) -> bool:
-        """Say whether two values have the same documents, so that a changed filename or metadata is an UPDATE."""
+        """Return True if two values have the same documents, so that a changed filename or metadata is an UPDATE."""
         if isinstance(x, FileObject) and isinstance(y, FileObject):
             return x is y or (x == y and facts_of(x) == facts_of(y))
         if isinstance(x, list) and isinstance(y, list):
@@ -405,7 +405,7 @@ def _decoded(decode: Callable[[Any], Any], value: str | bytes) -> Any:
     try:
         return decode(value)
     except ValueError as error:
-        msg = f"the row's list of file documents is no JSON: {str(value)[:80]!r}"
+        msg = f"the row's list of file documents is not JSON: {str(value)[:80]!r}"
         raise DocumentError(msg) from error
 
 

@@ -77,7 +77,7 @@ class OutboxProtocol(Keeper, Protocol):
     state: Table
 
     def has_triggers(self, dialect: Dialect, table: Table) -> bool:
-        """Say whether the database itself notes what the rows of a table let go."""
+        """Return True if the database itself notes what the rows of a table let go."""
         ...
 
     def bury(self, connection: Connection, buried: Sequence[Buried]) -> None:
@@ -190,7 +190,7 @@ def learn(mapper: Mapper[Any]) -> tuple[Field, ...]:
 
 
 def has_files(mapper: Mapper[Any]) -> bool:
-    """Say whether the rows of a mapper can own files, be the columns mapped or not."""
+    """Return True if the rows of a mapper can own files, be the columns mapped or not."""
     return any(map(holds_files, mapper.tables))
 
 
@@ -202,7 +202,7 @@ def holds_files(table: FromClause) -> bool:
 def row_fields_of(mapper: Mapper[Any]) -> tuple[Field, ...]:
     """Return all file columns of a mapper's rows: those, too, that another class of the same table maps, or none does.
 
-    A row that is deleted loses them all. They are looked up anew as long as classes are mapped: a child adds columns to its
+    A row that is deleted loses them all. They are looked up again as long as classes are mapped: a child adds columns to its
     parent's table.
     """
     since, found = _row_fields.get(mapper) or (-1, ())
@@ -219,7 +219,7 @@ def mapped_classes() -> int:
 
 
 def forget_row_fields() -> None:
-    """Look all file columns of rows up anew; a class has been mapped."""
+    """Look all file columns of rows up again; a class has been mapped."""
     global _latest  # noqa: PLW0603 - it counts for all classes
     _latest += 1
 

@@ -81,7 +81,7 @@ class Work:
         applied: The files that slots were given.
         left: Objects that lost their owner, with the slot that let go.
         moved: Objects that changed their owner, with the new one.
-        adopted: Objects that had none, such as a removed one that was had back, with the owner they got.
+        adopted: Objects that had none, such as a removed one that was restored, with the owner they got.
         givers: The slots that moved objects come from.
         claims: The uploads of clients that objects were made of, with the slots that got them.
         outbox_of: The outbox of a column, looked up once: there are many rows, and few columns.
@@ -186,7 +186,7 @@ class Work:
         return source.field.type.stored_with == target.field.type.stored_with and self.may_move(source, target)
 
     def _are_new(self, changes: Sequence[Change]) -> bool:
-        """Say whether these are new files for new rows, one for each, as most are: then there is nothing to decide."""
+        """Return True if these are new files for new rows, one for each, as most are: then there is nothing to decide."""
         seen: set[Ref] = set()
         for change in changes:
             if change.old:

@@ -108,7 +108,7 @@ class Ledger:
         return self._frames[chain[-1]]
 
     def is_dropped(self, ref: Ref) -> bool:
-        """Say whether the object has lost its owner in this transaction and not got one since."""
+        """Return True if the object has lost its owner in this transaction and not got one since."""
         dropped = False
         for frame in self._frames.values():
             dropped = ref in frame.dropped or (dropped and ref not in frame.restored)

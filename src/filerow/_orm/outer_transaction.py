@@ -8,7 +8,7 @@ decides nothing.
 
 The frames live in the connection's ``info``, which is its pool record's and outlives the connection. They hold neither
 session nor connection, or these would live as long as the pool. COMMIT and ROLLBACK are announced before they are sent. So
-the deletes run at the next thing the connection does that proves that they have succeeded: it begins anew or goes back to
+the deletes run at the next thing the connection does that proves that they have succeeded: it begins again or goes back to
 the pool. When nothing is certain, nothing is deleted; a sweep finds the rest.
 """
 

@@ -113,7 +113,7 @@ def plan(
     Args:
         changes: All slots the flush changes, their pending files stored by now.
         fresh: The objects this flush has stored; the first slot that wants one owns it.
-        is_dropped: Says whether an object lost its owner earlier in this transaction, so that it may be had back.
+        is_dropped: Says whether an object lost its owner earlier in this transaction, so that it may be restored.
         may_move: Says whether an object may move from one slot to another, or must be copied.
         taken: Objects that a row has by now, though a file says that it is staged.
 

@@ -69,7 +69,7 @@ __all__ = (
 LEGACY_KEYS = ("file_id", "path", "filename")
 """Where a document names its path, in the order in which to look: sqlalchemy-file's, ours, Advanced Alchemy's.
 
-One with a version is ours, of whatever release, and names it as ``path`` only: its filename is for people. What is no text, or
+One with a version is ours, of whatever release, and names it as ``path`` only: its filename is for people. What is not text, or
 is empty, names nothing.
 """
 
@@ -124,7 +124,7 @@ class FileColumn:
 
     @property
     def json(self) -> ColumnElement[Any]:
-        """The column as plain JSON, for those who want no files; what is no JSON is the text it is."""
+        """The column as plain JSON, for those who want no files; what is not JSON is the text it is."""
         return type_coerce(self.column, _WhateverIsThere(none_as_null=True))
 
 
@@ -204,7 +204,7 @@ def first_path(texts: Mapping[str, str], has_version: str) -> str:
 
 
 def _text_at(dialect: Dialect, document: str, key: str) -> str:
-    """Return SQL for a value of a document; NULL for what is no text, or is empty."""
+    """Return SQL for a value of a document; NULL for what is not text, or is empty."""
     if dialect.name == "postgresql":
         # of JSON and JSONB alike, so that the index outlives a change from one to the other
         kind, name, value = f"left(CAST({document} -> '{key}' AS text), 1)", '"', f"{document} ->> '{key}'"
@@ -452,7 +452,7 @@ def _candidates(dialect: Dialect, column: FileColumn) -> Select[Any]:
     name = _name(dialect, column)
     if not column.type.multiple:
         path: ColumnElement[Any] = literal_column(path_expression(dialect, name))
-        if dialect.name == "sqlite":  # one row that is no JSON must not hide the others
+        if dialect.name == "sqlite":  # one row that is not JSON must not hide the others
             rows = rows.where(literal_column(f"json_valid({name})"))
         if dialect.name == "postgresql":  # one parameter takes a fraction of the time of a thousand
             return rows.where(path == any_(_names()))
@@ -475,7 +475,7 @@ def _name(dialect: Dialect, column: FileColumn) -> str:
 def odd_expression(dialect: Dialect, document: str, *, multiple: bool) -> str:
     """Return the condition that a value says no path where its column's type has it; the index of odd rows is made on it.
 
-    Such are documents of a later release, lists in a column for one file, what raw SQL has left, and what is no JSON.
+    Such are documents of a later release, lists in a column for one file, what raw SQL has left, and what is not JSON.
 
     Args:
         dialect: Decides the SQL: PostgreSQL, SQLite, MySQL or MariaDB.

@@ -134,7 +134,7 @@ class Flush:
         return bool(is_delete)
 
     def has_seen(self, change: Change) -> bool:
-        """Say whether a column still holds what it held when it was dealt with."""
+        """Return True if a column still holds what it held when it was dealt with."""
         owner, column = slot_of(change)
         if not isinstance(owner, InstanceState):
             return False
@@ -145,7 +145,7 @@ class Flush:
         return files == held and self._is_still(owner, key)
 
     def has_seen_all(self, state: InstanceState[Any]) -> bool:
-        """Say whether a new object's columns hold what they held when they were dealt with; cheaper than its history."""
+        """Return True if a new object's columns hold what they held when they were dealt with; cheaper than its history."""
         for one in fields_of(state.mapper):
             held = identities(state, one)
             if held and self.seen.get((state, one.key)) != (state.key, held):

@@ -170,7 +170,7 @@ def refuse_conflict_clause(statement: Insert, changes: Sequence[Change], fields:
 
 
 def _sets_files(conflict: Any, fields: Sequence[Field]) -> bool:
-    """Say whether ON CONFLICT DO UPDATE or ON DUPLICATE KEY UPDATE sets a file column."""
+    """Return True if ON CONFLICT DO UPDATE or ON DUPLICATE KEY UPDATE sets a file column."""
     given = getattr(conflict, "update_values_to_set", None) or getattr(conflict, "update", None) or ()
     keys = {key[0] if isinstance(key, tuple) else key for key in given}  # a list of pairs in SQLAlchemy 2.0
     names = {getattr(key, "key", key) for key in keys}

@@ -111,7 +111,7 @@ def _are_gone(flush: Flush, connection: Connection, column: Field) -> bool:
 
 
 def _correct(flush: Flush, session: Session, slot: Slot, rows: Rows) -> None:
-    """Take back the files that a row, which was read again, does not name, and have the attribute read anew."""
+    """Take back the files that a row, which was read again, does not name, and have the attribute read again."""
     owner, column = slot
     if not isinstance(owner, InstanceState) or column.key not in owner.dict or flush.deletes(owner):
         return
@@ -178,7 +178,7 @@ def _refuse_late_changes(flush: Flush) -> None:
 
 
 def _may_be_hidden(flush: Flush, connection_of: ConnectionOf, slot: Slot) -> bool:
-    """Say whether a deleted row that is not seen any more may be there: kept by a trigger, and hidden by a policy."""
+    """Return True if a deleted row that is not seen any more may be there: kept by a trigger, and hidden by a policy."""
     owner = slot.owner
     if not isinstance(owner, InstanceState) or not flush.deletes(owner):
         return False

@@ -191,7 +191,7 @@ class Checks:
                 self._passed(validator, await verdict if inspect.isawaitable(verdict) else verdict)
 
     def _judge(self, validator: Any, seen: Seen) -> bool:
-        """Call a plain validator; say whether it has decided, which one that turns out to be asynchronous has not."""
+        """Call a plain validator; return True if it has decided, which one that turns out to be asynchronous has not."""
         with refusals(self._rules.field):
             verdict = validator(seen.head, self._now(seen))
             if inspect.isawaitable(verdict):

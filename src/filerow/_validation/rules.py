@@ -180,7 +180,7 @@ class Rules(NamedTuple):
             self.check_type(content_type, proven=True)
 
     def _allows(self, content_type: str) -> bool:
-        """Say whether a pattern matches. SVG can carry scripts, so ``image/*`` does not mean it: it is named or left out."""
+        """Return True if a pattern matches. SVG can carry scripts, so ``image/*`` does not mean it: it is named or left out."""
         if content_type == SVG:
             return any(fnmatchcase(SVG, pattern) and _MEANS_SVG.search(pattern) for pattern in self.content_types)
         return any(fnmatchcase(content_type, pattern) for pattern in self.content_types)

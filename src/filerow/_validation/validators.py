@@ -98,7 +98,7 @@ def checked_validators(given: Iterable[Validator]) -> tuple[Validator, ...]:
 
 
 def is_async(validator: object) -> bool:
-    """Say whether a validator is an ``async`` function, or an object with an ``async __call__``."""
+    """Return True if a validator is an ``async`` function, or an object with an ``async __call__``."""
     call = validator.call if isinstance(validator, WholeContent) else validator
     return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(type(call).__call__)
 

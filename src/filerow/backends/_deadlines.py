@@ -40,7 +40,7 @@ def seconds_of(timeout: float | None) -> float:
     if timeout is None:
         return TIMEOUT
     if not 0 < timeout < float("inf"):
-        msg = f"timeout= is a positive number of seconds, not {timeout!r}: an operation that may last for ever hangs some day"
+        msg = f"timeout= is a positive number of seconds, not {timeout!r}: an operation that may last forever hangs some day"
         raise ValueError(msg)
     return float(timeout)
 
@@ -91,7 +91,7 @@ def fsspec_limits(protocol: str, options: Mapping[str, Any], seconds: float) -> 
 
 
 def is_timeout(error: BaseException) -> bool:
-    """Say whether an error of some client means that its server did not answer; few of them are a ``TimeoutError``.
+    """Return True if an error of some client means that its server did not answer; few of them are a ``TimeoutError``.
 
     Some clients say only that something went wrong, and what it was in the error's cause.
     """

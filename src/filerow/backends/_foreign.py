@@ -91,7 +91,7 @@ def check_exact(path: str, protocol: str) -> None:
 
 
 def is_portable(path: str) -> bool:
-    """Say whether the path is one that Filerow itself would choose, so that a store's complaint is not about its name."""
+    """Return True if the path is one that Filerow itself would choose, so that a store's complaint is not about its name."""
     try:
         check_path(path, "", "")
     except InvalidPathError:

@@ -1,7 +1,7 @@
 """What of a file's options may travel as HTTP headers, and how.
 
 A header that a store mangles is worse than none: a line break panics the native client, and a non-ASCII metadata value is
-accepted by S3 but makes every later read of the object fail, for ever. So everything is encoded or refused here, before it
+accepted by S3 but makes every later read of the object fail, forever. So everything is encoded or refused here, before it
 leaves the process.
 """
 
@@ -71,7 +71,7 @@ def encode_metadata(
         operation: What for, for errors.
 
     Raises:
-        InvalidOptionError: Two keys become the same, or a key or value is no text.
+        InvalidOptionError: Two keys become the same, or a key or value is not text.
     """
     encoded: dict[str, str] = {}
     for name, value in metadata.items():

@@ -111,7 +111,7 @@ def checked_endpoint(given: object, backend: str) -> str:
 
     Raises:
         ValueError: It is not a scheme and a host.
-        TypeError: It is no text.
+        TypeError: It is not text.
     """
     if not isinstance(given, str):
         msg = f"public_endpoint of backend {backend!r} is a URL, not {type(given).__name__}"
@@ -183,7 +183,7 @@ def checked_base(given: object, option: str, backend: str, *, relative: bool = T
 
     Raises:
         ValueError: It is not such a URL.
-        TypeError: It is no text.
+        TypeError: It is not text.
     """
     if not isinstance(given, str):
         msg = f"{option} of backend {backend!r} is a URL, not {type(given).__name__}"
@@ -204,7 +204,7 @@ def _parted(template: str, backend: str) -> tuple[str, str]:
     """Return what comes before and after the path in a template of a CDN's URLs.
 
     Raises:
-        ValueError: It is no URL with ``{path}`` in its path or query, once.
+        ValueError: It is not a URL with ``{path}`` in its path or query, once.
     """
     try:
         return _read_template(template)

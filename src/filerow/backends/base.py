@@ -246,7 +246,7 @@ class StorageBackend(Driver):
             return await self._head_async(path)
 
     def exists(self, path: str) -> bool:
-        """Say whether there is an object at the path."""
+        """Return True if there is an object at the path."""
         try:
             self.head(path)
         except ObjectNotFoundError:
@@ -254,7 +254,7 @@ class StorageBackend(Driver):
         return True
 
     async def exists_async(self, path: str) -> bool:
-        """Say whether there is an object at the path."""
+        """Return True if there is an object at the path."""
         try:
             await self.head_async(path)
         except ObjectNotFoundError:

@@ -214,6 +214,6 @@ def _pem(given: object) -> bytes:
     try:
         return Path(given).read_bytes()
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "it is no path"
+        why = getattr(error, "strerror", None) or "it is not a path"
         shown = f" {os.fspath(given)!r}" if isinstance(given, os.PathLike) else ""
         raise ValueError(f"private_key of CloudFront: the file{shown} cannot be read: {why}") from None

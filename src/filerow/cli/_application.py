@@ -363,7 +363,7 @@ def _engine_for(text: str, source: str) -> Engine | AsyncEngine:
 
 
 def is_async(value: object) -> TypeIs[AsyncEngine]:
-    """Say whether something is an ``AsyncEngine``; without greenlet there is none, and its module cannot be loaded."""
+    """Return True if something is an ``AsyncEngine``; without greenlet there is none, and its module cannot be loaded."""
     module = sys.modules.get("sqlalchemy.ext.asyncio")
     return module is not None and isinstance(value, module.AsyncEngine)
 

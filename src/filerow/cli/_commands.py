@@ -235,7 +235,7 @@ def sweep(
 @_command("filerow drain --watch --app shop.models:Base --url postgresql+psycopg://shop@localhost/shop")
 def drain(
     *,
-    watch: Annotated[bool, _option("Go on for ever.", "--watch")] = False,
+    watch: Annotated[bool, _option("Go on forever.", "--watch")] = False,
     every: Annotated[
         timedelta,
         _option("With --watch: wait so long when nothing is due.", parser=_or_bad(duration), metavar="TIME", show_default=True),
@@ -360,7 +360,7 @@ def ls(
     *,
     prefix: Annotated[str, _option("Only paths that begin so.", metavar="PATH")] = "",
     limit: Annotated[int | None, _option("So many files at most.", min=0, metavar="N")] = None,
-    removed: Annotated[bool, _option("What was removed and can be had back with undelete.", "--removed")] = False,
+    removed: Annotated[bool, _option("What was removed and can be restored with undelete.", "--removed")] = False,
 ) -> Task:
     """List a column's files: row, path, size, type and filename."""
     from filerow import maintenance

@@ -211,7 +211,7 @@ def describe(item: ColumnStats | OutboxStats | Listed) -> str:
 
 
 def _unreadable(item: ColumnStats) -> str:
-    return f", {item.unreadable:,} with what is no document" if item.unreadable else ""
+    return f", {item.unreadable:,} with what is not a document" if item.unreadable else ""
 
 
 def key_of(item: Listed) -> str:

@@ -62,7 +62,7 @@ class Stop:
             signal.signal(number, handler)
 
     def cuts(self) -> bool:
-        """Say whether to stop here, at a safe point."""
+        """Return True if to stop here, at a safe point."""
         self.has_cut = self.has_cut or self.is_requested
         return self.is_requested
 

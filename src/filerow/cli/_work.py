@@ -47,7 +47,7 @@ class Task:
         command: Its name.
         blocking: Does it, given an application with a synchronous engine.
         awaited: Does it, given one with an asynchronous engine.
-        every: Seconds to wait until it is done once more, for ever; once when left out.
+        every: Seconds to wait until it is done once more, forever; once when left out.
         is_dry_run: It changes nothing, and says what it would change.
     """
 

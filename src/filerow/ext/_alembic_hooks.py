@@ -1,6 +1,6 @@
 """What a migration's own operations do to files: triggers follow what is renamed, and nothing with files goes unnoticed.
 
-Alembic lets its implementations be replaced. Ours do what Alembic's do, look at the table's triggers before, and make them anew
+Alembic lets its implementations be replaced. Ours do what Alembic's do, look at the table's triggers before, and make them again
 after: at the end of a batch where the operation is part of one. Without a connection (``--sql``) they do nothing else.
 """
 
@@ -175,7 +175,7 @@ def _change(operations: Operations, key: Key) -> tuple[_Change, Callable[[], Non
 
 
 def _finish(operations: Operations, change: _Change) -> None:
-    """Make the triggers anew for the table as it is now, and have the tombstones say the columns' new names."""
+    """Make the triggers again for the table as it is now, and have the tombstones say the columns' new names."""
     before, spec = change.spec, change.after()
     if before is None or not has_triggers(operations.get_context().dialect, before):
         return

@@ -196,7 +196,7 @@ def remade(operations: Operations, spec: FileTable, *, make: bool = True, flawed
         operations: ``op``.
         spec: The table.
         make: Make them; drop them otherwise.
-        flawed: Names of triggers to make anew, though they are there.
+        flawed: Names of triggers to make again, though they are there.
     """
     context = operations.get_context()
     dialect, key = context.dialect, (spec.schema, spec.name)

@@ -221,7 +221,7 @@ async def send_reply(
 
 
 async def _send_chunks(chunks: AsyncChunks, receive: Receive, send: Send) -> bool:
-    """Send the chunks; say whether all of them went.
+    """Send the chunks; return True if all of them went.
 
     A client who leaves ends it between two chunks: a read that is under way ends by itself and leaves nothing half open.
     """

@@ -108,7 +108,7 @@ class FileSchemaPlugin(OpenAPISchemaPlugin):
 
     @staticmethod
     def is_plugin_supported_type(value: Any) -> bool:
-        """Say whether this is a file or a list of files."""
+        """Return True if this is a file or a list of files."""
         return _is_file(value) or _is_file_list(value)
 
     def to_openapi_schema(  # type: ignore[override]  # Litestar looks through references too
@@ -194,7 +194,7 @@ class FileDTOPlugin(SerializationPlugin):
         self._made: dict[type[AbstractDTO[Any]], type[AbstractDTO[Any]]] = {}
 
     def supports_type(self, field_definition: FieldDefinition) -> bool:
-        """Say whether this is a mapped class with a list of files, or a collection of such, that another plugin supports."""
+        """Return True if this is a mapped class with a list of files, or a collection of such, that another plugin supports."""
         kinds = [field_definition.annotation, *(inner.annotation for inner in field_definition.inner_types)]
         return any(map(_has_file_list, kinds)) and self._other(field_definition) is not None
 

@@ -53,7 +53,7 @@ def target_of(column: object) -> FormField:
         column: A mapped attribute (``Document.file``), a ``Column``, or a ``StoredObject`` alone, whose field is ``file``.
 
     Raises:
-        TypeError: It is no file column.
+        TypeError: It is not a file column.
     """
     if isinstance(column, StoredObject):
         return FormField(column, "file")
@@ -85,7 +85,7 @@ async def checked_async(upload: object, target: FormField, field: str = "") -> F
 
 
 def is_upload(value: object) -> bool:
-    """Say whether a form's value is an upload; browsers send a file field that was left empty as one without a name."""
+    """Return True if a form's value is an upload; browsers send a file field that was left empty as one without a name."""
     return unwrap_upload(value) is not None and bool(value.filename)  # type: ignore[attr-defined]  # every upload has one
 
 

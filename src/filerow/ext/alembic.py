@@ -19,7 +19,7 @@ They make and drop the triggers and the indexes of the check before a deletion. 
 dropped next in the outbox, so that a drain deletes them.
 
 Migrations that are written by hand need none of this: ``op.rename_table``, ``op.alter_column(new_column_name=...)``, and batches
-on SQLite, which make a new table in place of the old one, make the triggers anew; ``op.drop_column`` and ``op.drop_table`` note
+on SQLite, which make a new table in place of the old one, make the triggers again; ``op.drop_column`` and ``op.drop_table`` note
 the files. Where there is no outbox they refuse to drop a column with files, and say what to do (``op.leave_files``). Only what
 ``op.execute`` does is not seen: write ``op.create_file_triggers`` after it.
 

@@ -39,7 +39,7 @@ def enc_hook(value: Any) -> Any:
     """Return a file's public view: filename, type, size, time and metadata.
 
     Raises:
-        NotImplementedError: It is no file; msgspec expects this of a hook.
+        NotImplementedError: It is not a file; msgspec expects this of a hook.
     """
     return view_of(_file(value))
 
@@ -48,7 +48,7 @@ def document_enc_hook(value: Any) -> Any:
     """Return a file's full document, for trusted places only: it says where the bytes are.
 
     Raises:
-        NotImplementedError: It is no file.
+        NotImplementedError: It is not a file.
         FileStateError: The file is pending.
     """
     return _file(value).to_dict()
@@ -58,7 +58,7 @@ def dec_hook(kind: type[Any], value: Any) -> Any:
     """Return a file that is one already, or that a framework has parsed of a form; a list of files becomes a new list.
 
     Raises:
-        NotImplementedError: The type is no file's.
+        NotImplementedError: The type is not a file's.
         UntrustedDocumentError: It is a document; msgspec raises its ``ValidationError`` from it, with the place.
         TypeError: It is something else; likewise.
     """
@@ -69,8 +69,8 @@ def document_dec_hook(kind: type[Any], value: Any) -> Any:
     """Return the file of a **trusted** document, as ``document_enc_hook`` wrote it; else as :func:`dec_hook`.
 
     Raises:
-        NotImplementedError: The type is no file's.
-        DocumentError: It is no document; msgspec raises its ``ValidationError`` from it, with the place.
+        NotImplementedError: The type is not a file's.
+        DocumentError: It is not a document; msgspec raises its ``ValidationError`` from it, with the place.
     """
     return _decoded(kind, value, _from_document)
 
@@ -79,7 +79,7 @@ def schema_hook(kind: type[Any]) -> dict[str, Any]:
     """Return the JSON Schema of a file's public view, or of a list of them.
 
     Raises:
-        NotImplementedError: The type is no file's.
+        NotImplementedError: The type is not a file's.
     """
     if _is(kind, FileObject):
         return json_schema_for("serialization")

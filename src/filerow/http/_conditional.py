@@ -91,7 +91,7 @@ def evaluate(method: str, headers: Mapping[str, str], known: Validators) -> Cond
 
 
 def if_range_holds(headers: Mapping[str, str], known: Validators) -> bool:
-    """Say whether a ``Range`` may be honoured (section 13.1.5): there is no ``If-Range``, or it surely names this version."""
+    """Return True if a ``Range`` may be honoured (section 13.1.5): there is no ``If-Range``, or it surely names this version."""
     value = headers.get("if-range")
     if value is None:
         return True
@@ -102,7 +102,7 @@ def if_range_holds(headers: Mapping[str, str], known: Validators) -> bool:
 
 
 def _lists(value: str, etag: str | None, *, strong: bool) -> bool:
-    """Say whether a list of entity tags, or ``*``, names ours (section 8.8.3.2); a malformed list names none."""
+    """Return True if a list of entity tags, or ``*``, names ours (section 8.8.3.2); a malformed list names none."""
     if value.strip(" \t") == "*":
         return True  # there is a file
     place = 0

@@ -128,5 +128,5 @@ def _announced(headers: Mapping[str, str]) -> int | None:
     if length is None:
         raise UploadRefusedError(411, "An upload says its Content-Length, or comes in chunks.")
     if not _DIGITS.match(length.strip()):
-        raise UploadRefusedError(400, "This Content-Length is no number.")
+        raise UploadRefusedError(400, "This Content-Length is not a number.")
     return int(length)

@@ -267,7 +267,7 @@ class _Check:
     # -- repairing -----------------------------------------------------------------------------------------------------
 
     def _trusted(self, column: FileColumn, tally: _Tally) -> bool:
-        """Say whether a missing object means just that; a missing bucket and a wrong prefix look the same."""
+        """Return True if a missing object means just that; a missing bucket and a wrong prefix look the same."""
         if self._missing <= _SUSPICIOUS or self._missing * 2 <= self._looked or self._allow_many:
             return True
         if "many" not in self._told:
@@ -325,7 +325,7 @@ def _empty(key: str) -> StorageError:
 
 
 def column_takes_null(column: FileColumn) -> bool:
-    """Say whether the file can be taken out of a row: a member of a list always can."""
+    """Return True if the file can be taken out of a row: a member of a list always can."""
     return column.type.multiple or bool(column.column.nullable)
 
 

@@ -149,5 +149,5 @@ class Reading:
 
 
 def is_ours(checksum: str | None) -> bool:
-    """Say whether a checksum is one that we compare; other libraries have others."""
+    """Return True if a checksum is one that we compare; other libraries have others."""
     return checksum is not None and checksum.startswith("sha256:")

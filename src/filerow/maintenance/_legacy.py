@@ -37,7 +37,7 @@ class Legacy(NamedTuple):
 
 
 def is_legacy(document: Mapping[str, Any]) -> bool:
-    """Say whether another library has written a document."""
+    """Return True if another library has written a document."""
     return document.get("v") != VERSION
 
 

@@ -1,4 +1,4 @@
-"""The files of one column, row by row, in constant memory; and those that were removed and can still be had back."""
+"""The files of one column, row by row, in constant memory; and those that were removed and can still be restored."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def ls(
         column: ``table.column``.
         prefix: Only paths that begin so.
         limit: At most so many files; all when left out.
-        removed: List what was removed and can still be had back (``Outbox.undelete``), the latest first.
+        removed: List what was removed and can still be restored (``Outbox.undelete``), the latest first.
 
     Raises:
         LookupError: There is no such column.

@@ -126,7 +126,7 @@ def _counted(connection: Connection, column: FileColumn) -> Iterator[ColumnStats
     document = column.json
     backend = func.coalesce(document["backend"].as_string(), document["upload_storage"].as_string())
     size: ColumnElement[Any] = cast(document["size"].as_string(), BigInteger)  # as_integer() would be 32 bits on PostgreSQL
-    if connection.dialect.name == "postgresql":  # which refuses what is no number
+    if connection.dialect.name == "postgresql":  # which refuses what is not a number
         size = case((document["size"].as_string().regexp_match("^[0-9]{1,18}$"), size))
     exists = document["filename"].as_string().is_not(None) | document["path"].as_string().is_not(None)
     statement = select(

@@ -47,7 +47,7 @@ def undelete(
     """
     outbox = outbox_of(metadata)
     if outbox is None:
-        msg = "without an outbox a removed file is deleted at once, and cannot be had back: see Outbox"
+        msg = "without an outbox a removed file is deleted at once, and cannot be restored: see Outbox"
         raise ValueError(msg)
     if into is not None:
         column_named(metadata, into)

@@ -43,7 +43,7 @@ def use_claims(connection: Connection, state: Table, claims: Sequence[Claimed]) 
 
 
 def _insert(connection: Connection, state: Table, row: dict[str, Any]) -> bool:
-    """Insert a row, unless its name is taken; say whether it was free.
+    """Insert a row, unless its name is taken; return True if it was free.
 
     An INSERT that fails would end a transaction of PostgreSQL, and is asked to do nothing instead, where the database can.
     """

@@ -466,7 +466,7 @@ def take_write_lock(settings: OutboxSettings, connection: Connection) -> None:
 
 
 def skips_locked(dialect: Dialect) -> bool:
-    """Say whether the database has ``FOR UPDATE SKIP LOCKED``."""
+    """Return True if the database has ``FOR UPDATE SKIP LOCKED``."""
     version = getattr(dialect, "server_version_info", None) or ()
     if dialect.name == "postgresql":
         return version >= (9, 5)

@@ -39,7 +39,7 @@ class Outbox:
     Args:
         metadata: The models' ``MetaData``; it gets the outbox's two tables.
         retention: How long the bytes of a removed file are kept. A database that is restored to a moment inside this window finds
-            all its files, and a removed file can be had back.
+            all its files, and a removed file can be restored.
         table_name: Name of the table of tombstones; the second one is called the same with ``_state`` behind it.
         max_attempts: After so many failed attempts to delete an object it is given up, until :meth:`revive`.
         lease: How long a drain keeps the tombstones of one batch from others. A drain that is killed leaves them to others after
@@ -92,7 +92,7 @@ class Outbox:
         drop_all(connection, self.table, tables)
 
     def has_triggers(self, dialect: Dialect, table: Table) -> bool:
-        """Say whether the database itself writes a table's tombstones; where it cannot, the session does."""
+        """Return True if the database itself writes a table's tombstones; where it cannot, the session does."""
         return has_triggers(dialect, table)
 
     def bury(self, connection: Connection, buried: Sequence[Buried]) -> None:
@@ -159,7 +159,7 @@ class Outbox:
         return drain_steps(settings_of(self), engine, batch=batch, limit=limit, also=also, take_over=take_over)
 
     def revive(self, connection: Connection) -> int:
-        """Try again what has been given up: its attempts are counted anew from the next drain on.
+        """Try again what has been given up: its attempts are counted again from the next drain on.
 
         Returns:
             How many dead letters there were.
@@ -244,7 +244,7 @@ class Outbox:
 
         When the row that it left is still there, and its column is NULL or a list, the file is in it again. It never takes the
         place of another file. Otherwise assign what is returned to a row, in this transaction or before the retention is over,
-        which begins anew; its bytes are not copied.
+        which begins again; its bytes are not copied.
 
         Args:
             connection: The database; ``session.connection()`` for a session's, which should expire what it has loaded of the row.

@@ -1,4 +1,4 @@
-"""Undelete: a removed file is had back while its bytes are still kept.
+"""Undelete: a removed file is restored while its bytes are still kept.
 
 Only a tombstone whose deletion has not begun can be taken back, and its row lock decides between this and a drain that comes at
 the same time: one of them wins, and the other sees it.
@@ -37,7 +37,7 @@ _PAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """A file that has lost its row, and can still be had back.
+    """A file that has lost its row, and can still be restored.
 
     Attributes:
         backend: Key of the backend.
@@ -68,7 +68,7 @@ class Removed:
 def removed(
     settings: OutboxSettings, connection: Connection, *, table: str | None, since: datetime | None, limit: int
 ) -> list[Removed]:
-    """Return the files that can be had back, the last removed first; see :meth:`Outbox.removed`."""
+    """Return the files that can be restored, the last removed first; see :meth:`Outbox.removed`."""
     columns = settings.table.c
     statement = select(settings.table).where(columns.attempts == 0, columns.dead == 0)
     if table is not None:
@@ -132,8 +132,8 @@ def undelete(settings: OutboxSettings, connection: Connection, backend: str, pat
     facts = _facts(newest)
     file = attached(facts)
     if not _put_back(settings, connection, newest, into):
-        # Its tombstone stays, and its time begins anew: the row that it is given to takes the tombstone back, and when none
-        # does, nothing is left behind for ever.
+        # Its tombstone stays, and its time begins again: the row that it is given to takes the tombstone back, and when none
+        # does, nothing is left behind forever.
         complete(file, facts, FileState.STAGED)
         _forget(settings, connection, [row["id"] for row in rows[:-1]])
         renewed = {"dropped_at": now(connection.dialect.name)}
@@ -193,7 +193,7 @@ def home_of(settings: OutboxSettings, connection: Connection, ref: Ref) -> str |
 
 
 def _put_back(settings: OutboxSettings, connection: Connection, note: Any, into: str | None) -> bool:
-    """Put the document into the row that it left, and say whether that was possible: never over another file."""
+    """Put the document into the row that it left, and return True if that was possible: never over another file."""
     try:
         file_column = column_named(settings.metadata, into or f"{note['table_name']}.{note['column_name']}")
         document = documents_in(note["document"])[0]

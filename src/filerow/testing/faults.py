@@ -119,7 +119,7 @@ class Fault:
         return frozenset({self.operation} if isinstance(self.operation, str) else self.operation)
 
     def wants(self, operation: str, paths: Collection[str]) -> bool:
-        """Say whether it is about such a call."""
+        """Return True if it is about such a call."""
         return operation in self.operations and (self.paths is None or any(map(self.paths, paths)))
 
 
@@ -161,7 +161,7 @@ class _Armed:
         self._chance = random.Random(fault.seed)  # noqa: S311 - chosen to be repeated, not to be secret
 
     def strikes(self, operation: str, paths: Collection[str]) -> bool:
-        """Count a call, and say whether it goes wrong."""
+        """Count a call, and return True if it goes wrong."""
         fault = self.fault
         if not fault.wants(operation, paths):
             return False
@@ -217,7 +217,7 @@ def _after(fault: Fault | None, *, late: bool = False) -> Generator[_Wait]:
 
 
 def _is_late(fault: Fault | None) -> bool:
-    """Say whether trouble with a stream or a listing comes in its midst."""
+    """Return True if trouble with a stream or a listing comes in its midst."""
     return fault is not None and fault.keep is not None
 
 

@@ -122,7 +122,7 @@ def _tables_in(connection: Connection, schema: str) -> Iterable[str]:
 def _file_of(connection: Connection, schema: str) -> str:
     """Return the file of one of SQLite's schemas; "" in memory and for other databases.
 
-    Engines may name one file in two ways, and a connection may have a file open that a test has removed and made anew.
+    Engines may name one file in two ways, and a connection may have a file open that a test has removed and made again.
     """
     if connection.dialect.name != "sqlite":
         return ""

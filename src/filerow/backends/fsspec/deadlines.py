@@ -1,7 +1,7 @@
 """Limits that fsspec filesystems take no option for.
 
 s3fs, gcsfs and adlfs are built on aiohttp, which limits how long an answer may take only when the request is sent: a server that
-stops reading would hold an upload for ever. So each of their requests gets a limit for all its attempts together, at the one
+stops reading would hold an upload forever. So each of their requests gets a limit for all its attempts together, at the one
 place in each that every request goes through. A limit there, and not around a whole operation, leaves alone what takes long
 because it is much: a listing of many pages, an upload of many parts.
 """

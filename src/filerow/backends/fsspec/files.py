@@ -17,12 +17,12 @@ _ATTEMPTS = 5  # to make a folder that others make or remove at the same time
 
 
 def is_taken(client: Any, name: str) -> bool:
-    """Say whether something has a name; fsspec's own ``exists()`` says no, too, when the server does not answer."""
+    """Return True if something has a name; fsspec's own ``exists()`` says no, too, when the server does not answer."""
     return _kind(client, name) is not None
 
 
 def is_folder(client: Any, name: str) -> bool:
-    """Say whether a folder has a name; so does fsspec's ``isdir()``."""
+    """Return True if a folder has a name; so does fsspec's ``isdir()``."""
     return _kind(client, name) == "directory"
 
 

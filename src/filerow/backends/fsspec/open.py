@@ -1,4 +1,4 @@
-"""Building fsspec filesystems: from URLs, from those that were built for an event loop, and anew after a fork."""
+"""Building fsspec filesystems: from URLs, from those that were built for an event loop, and again after a fork."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _open_url(url: str, options: Mapping[str, Any], timeout: float) -> tuple[Any
 
 
 def _blocking(fs: Any, options: Mapping[str, Any]) -> Any:
-    """Return a filesystem that threads may call; one made for an event loop may only be awaited in it, so it is built anew."""
+    """Return a filesystem that threads may call; one made for an event loop may only be awaited in it, so it is built again."""
     if not isinstance(fs, fsspec.AbstractFileSystem):
         text = f"fs must be a protocol, a URL or an fsspec filesystem, not {type(fs).__name__}"
         raise TypeError(text)
@@ -91,6 +91,6 @@ def reopened(fs: Any) -> Any:
     """Return a filesystem like this one, its limits included, that shares no connection, thread or lock with it."""
     _left_behind.append(fs)
     flavour_of(protocol_of(fs)).leave_behind()
-    anew = type(fs)(*fs.storage_args, **{**fs.storage_options, "skip_instance_cache": True})
-    limited_again(anew, like=fs)
-    return anew
+    again = type(fs)(*fs.storage_args, **{**fs.storage_options, "skip_instance_cache": True})
+    limited_again(again, like=fs)
+    return again

@@ -95,7 +95,7 @@ class LocalBackend(StorageBackend):
         public_url: The URL of the backend's root, if a web server lets everybody read it; for ``file.url()``.
 
     Raises:
-        StorageError: ``root`` cannot be made or is no directory.
+        StorageError: ``root`` cannot be made or is not a directory.
         ValueError: ``root`` is empty, or the key is a path, so that the two are probably swapped.
         SecretError: A secret is too short.
     """
@@ -380,7 +380,7 @@ class LocalBackend(StorageBackend):
 
 
 def _says_absent(error: Exception) -> bool:
-    """Say whether nothing is there: no entry, a file where the path has a folder, or a name that cannot be."""
+    """Return True if nothing is there: no entry, a file where the path has a folder, or a name that cannot be."""
     return isinstance(error, (FileNotFoundError, NotADirectoryError)) or (
         isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG
     )

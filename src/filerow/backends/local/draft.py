@@ -120,7 +120,7 @@ class Draft:
 
 
 def is_leftover(key: str) -> bool:
-    """Say whether a key of :meth:`Directory.scan` is a draft's, or a folder that may hold some."""
+    """Return True if a key of :meth:`Directory.scan` is a draft's, or a folder that may hold some."""
     return key.endswith("/") or (key.startswith(".put#") and _LEFTOVER.fullmatch(key) is not None)
 
 

@@ -566,7 +566,7 @@ def _offset(prefix: str, start_after: str) -> str:
 
 
 def _before(name: str) -> str:
-    """Return a name a little below ``name``, which is no folder around it either."""
+    """Return a name a little below ``name``, which is not a folder around it either."""
     while name:
         last = chr(ord(name[-1]) - 1)
         if name[-1] != "/" and last.isascii() and last.isalnum():

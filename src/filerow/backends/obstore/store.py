@@ -130,7 +130,7 @@ def kind_of(store: object) -> Kind:
         # S3 lists keys in byte order; some compatible stores go folder by folder instead, and none says which it does.
         return replace(kind, capabilities=kind.capabilities._replace(ordered_list=False))
     if kind.protocol == "gs" and "bearer_token" in (getattr(store, "config", None) or {}):
-        return replace(kind, capabilities=kind.capabilities._replace(sign_get=False, sign_put=False))  # a token is no key
+        return replace(kind, capabilities=kind.capabilities._replace(sign_get=False, sign_put=False))  # a token is not a key
     return kind
 
 
@@ -197,7 +197,7 @@ def _check_address(url: str, scheme: str, endpoint: str) -> None:
     """
     shown = clean_message(url)
     if not scheme:
-        msg = f"{shown!r} is no URL; write 's3://{shown.strip('/')}', or the scheme of another store"
+        msg = f"{shown!r} is not a URL; write 's3://{shown.strip('/')}', or the scheme of another store"
         raise ValueError(msg)
     if scheme in _SCHEMES and not urlsplit(url).netloc:
         msg = f"{shown!r} names no bucket; write '{scheme}://bucket' or '{scheme}://bucket/prefix'"

@@ -37,7 +37,7 @@ _PROBLEMS = {
 }
 
 
-_REMAKE = "create_all, or op.create_file_triggers in a migration, makes them anew"
+_REMAKE = "create_all, or op.create_file_triggers in a migration, makes them again"
 _ADVICE = {
     "newer": "upgrade this one, too",
     "unknown": "add them to the models, or name the models that have them with also=; see docs/renames.md",

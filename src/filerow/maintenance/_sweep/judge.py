@@ -136,5 +136,5 @@ class Count:
 
 
 def too_many(*counts: Count) -> bool:
-    """Say whether so much has no row that this is more likely the wrong database than a mess."""
+    """Return True if so much has no row that this is more likely the wrong database than a mess."""
     return any(count.orphans > SUSPICIOUS and count.orphans * 2 > count.judged for count in counts)

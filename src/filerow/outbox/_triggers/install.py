@@ -64,7 +64,7 @@ class TriggerProblem(NamedTuple):
 
 
 def has_triggers(dialect: Dialect, table: Table | FileTable) -> bool:
-    """Say whether a table's tombstones are written by triggers; the unit of work writes them where they are not."""
+    """Return True if a table's tombstones are written by triggers; the unit of work writes them where they are not."""
     return dialect.name in {"postgresql", "mysql", "mariadb"} or (dialect.name == "sqlite" and table.schema is None)
 
 
@@ -126,7 +126,7 @@ def create_all(connection: Connection, outbox: Table, tables: Iterable[Table]) -
 
 
 def _remake(connection: Connection, outbox: Table, there: Existing | None, statements: Sequence[str]) -> None:
-    """Make triggers anew, and give the tombstones of a table that was renamed since they were made its new name."""
+    """Make triggers again, and give the tombstones of a table that was renamed since they were made its new name."""
     run(connection, statements)
     spec = None if there is None else there.spec
     if (
@@ -210,7 +210,7 @@ def changes(spec: FileTable | None, found: Existing | None, dialect: Dialect, ke
         found: What it has.
         dialect: The database's.
         key: The table.
-        flawed: Names of triggers to make anew, though they are there.
+        flawed: Names of triggers to make again, though they are there.
     """
     names: frozenset[str] = frozenset() if found is None else found.names
     wanted = [] if spec is None else parts(spec, dialect)

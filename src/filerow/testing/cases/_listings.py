@@ -19,7 +19,7 @@ def a_prefix_is_a_folder(d: SyncDriver) -> None:
     equal(sorted(d.paths(d.at("a/b"))), [d.at("a/b/c"), d.at("a/b/d/e")], "the listing of a/b")
     equal(d.paths(d.at("a/b/d")), [d.at("a/b/d/e")], "the listing of a/b/d")
     for name in ("x", "a/b/c", "a/nothing", "nothing"):
-        equal(d.paths(d.at(name)), [], f"the listing of {name}, which is no folder")
+        equal(d.paths(d.at(name)), [], f"the listing of {name}, which is not a folder")
     equal(len(d.paths(d.folder)), 6, "how many objects the listing of all has")
     missing = set(d.paths(d.folder)) - set(d.paths())
     equal(missing, set(), "what a folder's listing has and the whole backend's has not")

@@ -77,7 +77,7 @@ _LOOKS_FOR = frozenset({"cat_file", "info", "ls", "read", "rm_file"})
 
 
 def _is_lost(error: Exception) -> bool:
-    """Say whether an error means that the connection is of no more use."""
+    """Return True if an error means that the connection is of no more use."""
     return str(error) == "Socket is closed" or is_timeout(error) or isinstance(error, (ConnectionError, EOFError))
 
 

@@ -1,8 +1,8 @@
-"""SMB through smbprotocol, which gives a process one connection to a server, whoever uses it, and waits for ever for an answer.
+"""SMB through smbprotocol, which gives a process one connection to a server, whoever uses it, and waits forever for an answer.
 
 Each request takes credits for its bytes (MS-SMB2, 3.2.4.1.2), and a large one takes all that there are. smbprotocol refuses a
 request that finds none left, where it could wait, so calls wait for each other here. It does not connect again with the name
-and password that it was given, so a connection that was lost, or has not answered in time, is made anew here. A thread of it
+and password that it was given, so a connection that was lost, or has not answered in time, is made again here. A thread of it
 reads the answers, and a forked child has no such thread, so it leaves the connection to its parent.
 """
 
