@@ -221,7 +221,7 @@ def _shorten(name: str) -> str:
     if len(name.encode()) <= MAX_FILENAME_BYTES:
         return name
     suffix = os.path.splitext(name)[1]  # noqa: PTH122 - a display name, not a path of this machine
-    suffix = suffix if len(suffix.encode()) <= 20 else ""  # noqa: PLR2004 - longer is no extension
+    suffix = suffix if len(suffix.encode()) <= 20 else ""  # noqa: PLR2004 - longer is not an extension
     room = MAX_FILENAME_BYTES - len(suffix.encode())
     return name.removesuffix(suffix).encode()[:room].decode(errors="ignore").rstrip() + suffix
 

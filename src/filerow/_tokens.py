@@ -196,7 +196,7 @@ def _check_strength(secret: bytes) -> None:
     elif len(set(secret)) < _FEWEST:
         flaw = f"a signing secret has at least {_FEWEST} different characters"
     elif len(steps) < _FEWEST // 2:
-        flaw = "a signing secret is no row of letters or digits in order"
+        flaw = "a signing secret is not a row of letters or digits in order"
     elif _PLACEHOLDERS.search(secret):
         flaw = "this signing secret is a placeholder, which everybody knows"
     elif min(_bits_of(secret), _bits_of(_without_everyday_words(secret))) < _LEAST_BITS:

@@ -166,7 +166,7 @@ def test_a_process_that_ends_at_any_step_leaves_nothing_that_is_not_put_right(
 
         rows, objects = owned(world, engine), stored()
         if moment == WRITE["in the middle of an upload in parts"]:
-            assert unfinished(world), "an upload in parts is no object yet"
+            assert unfinished(world), "an upload in parts is not an object yet"
         assert rows <= objects, "a row without its object"
         if moment.work == "drain":
             time.sleep(LEASE.total_seconds())  # until then the killed process's tombstones are not taken by another

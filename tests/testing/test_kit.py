@@ -90,7 +90,7 @@ def test_a_case_is_overridden_with_a_reason() -> None:
 
 
 def test_known_faults_are_cases_and_stay_true() -> None:
-    with pytest.raises(TypeError, match="names what is no case: nothing"):
+    with pytest.raises(TypeError, match="names what is not a case: nothing"):
         type("TestMine", (Conformance,), {"known_faults": {"nothing": "x"}})
 
     class Fixed(Harness):

@@ -80,7 +80,7 @@ async def run_to_the_end(steps: Steps[T], undo: Callable[[], Awaitable[object]])
                     await _finish(steps, answer, undo)
                     raise
             except BaseException:
-                if not answer.done():  # it is no answer: whoever awaits this was closed, for instance
+                if not answer.done():  # it is not an answer: whoever awaits this was closed, for instance
                     raise
             call = _answered(steps, answer)
     except StopIteration as end:

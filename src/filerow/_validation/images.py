@@ -121,7 +121,7 @@ def _png(window: Window) -> _Found:
 
 
 def _jpeg(window: Window) -> _Found:
-    """Frame header (JPEG, ITU-T T.81, section B.2.2), of which there is one; what is no marker is passed over, as decoders do."""
+    """Frame header (JPEG, ITU-T T.81, section B.2.2), of which there is one; anything but a marker is skipped, as decoders do."""
     if window.read(2) != b"\xff\xd8":
         return None
     found: tuple[int, int] | None = None

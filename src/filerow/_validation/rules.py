@@ -91,7 +91,7 @@ class ImageLimits(NamedTuple):
         """Return these limits.
 
         Raises:
-            ValueError: One is no positive number, or a smallest size is above the largest.
+            ValueError: One is not a positive number, or a smallest size is above the largest.
         """
         for name, value in self._asdict().items():
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):

@@ -208,7 +208,7 @@ def _other(name: str) -> MetaData | Engine | AsyncEngine:
 def _set_up(name: str, source: str) -> None:
     function = _attribute(name, source)
     if not callable(function):
-        raise CannotRunError(f"{source} {name} is no function but {type(function).__name__}")
+        raise CannotRunError(f"{source} {name} is not a function but {type(function).__name__}")
     try:
         result = function()
         if inspect.iscoroutine(result):
@@ -341,7 +341,7 @@ def _engine_for(text: str, source: str) -> Engine | AsyncEngine:
     try:
         url = make_url(text)
     except ArgumentError:
-        msg = f"{source} is no database URL; write one such as postgresql+psycopg://user:password@host/name, or module:engine"
+        msg = f"{source} is not a database URL; write one such as postgresql+psycopg://user:password@host/name, or module:engine"
         raise CannotRunError(msg) from None
     shown = url.render_as_string(hide_password=True)
     _check_file(url, source)

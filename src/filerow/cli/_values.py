@@ -28,7 +28,7 @@ def duration(text: str) -> timedelta:
         ValueError: It is none.
     """
     if not _DURATION.match(text.strip()):
-        msg = f"{text!r} is no length of time; write 24h, 7d, 90m, 30s or 1h30m"
+        msg = f"{text!r} is not a length of time; write 24h, 7d, 90m, 30s or 1h30m"
         raise ValueError(msg)
     return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text)))
 
@@ -41,7 +41,7 @@ def shard(text: str) -> tuple[int, int]:
     """
     found = _SHARD.match(text)
     if found is None or not 1 <= int(found[1]) <= int(found[2]):
-        msg = f"{text!r} is no share; write 1/8 to 8/8, one for each of eight workers"
+        msg = f"{text!r} is not a share; write 1/8 to 8/8, one for each of eight workers"
         raise ValueError(msg)
     return int(found[1]), int(found[2])
 

@@ -74,7 +74,7 @@ def checked(upload: object, target: FormField, field: str = "") -> FileObject:
 
     Raises:
         FileValidationError: A rule refuses it.
-        ContentError: This is no upload.
+        ContentError: This is not an upload.
     """
     return target.type.check(FileObject.from_upload(upload), field=field or target.field)
 

@@ -182,7 +182,7 @@ def _files() -> Blueprint:
 def _discard() -> None:
     """Take what is left of a refused upload, within bounds: its sender may not come to read the answer before.
 
-    One that waits to be asked (``Expect: 100-continue``) is no exception: gunicorn has asked before it calls us.
+    One that waits to be asked (``Expect: 100-continue``) is not an exception: gunicorn has asked before it calls us.
     """
     size, ends = 0, time.monotonic() + DISCARD_SECONDS
     with suppress(OSError), upload_capacity.discarding() as allowed:

@@ -15,7 +15,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SHA256 = re.compile(r"sha256:([0-9a-f]{64})\Z")
 _OPAQUE = re.compile(r"[\x21\x23-\x7e]{1,1000}\Z")
 _TAG = re.compile(r'[ \t]*((?:W/)?"[\x21\x23-\x7e\x80-\xff]*")[ \t]*(?:,|\Z)|[ \t]*,')
-# The three forms that a recipient accepts (section 5.6.7); the parser alone would take much that is no date of HTTP.
+# The three forms that a recipient accepts (section 5.6.7); the parser alone would take much that is not an HTTP date.
 _DATE = re.compile(
     r"(?:[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT"
     r"|[A-Z][a-z]{5,8}, [0-9]{2}-[A-Z][a-z]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT"

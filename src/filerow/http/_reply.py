@@ -234,7 +234,7 @@ def own_headers(headers: Mapping[str, str] | None) -> Headers:
     found: Headers = ()
     for name, value in (headers or {}).items():
         if not isinstance(name, str) or not _TOKEN.fullmatch(name):
-            msg = f"headers= has {name!r}, which is no name of a header (RFC 9110, section 5.1)"
+            msg = f"headers= has {name!r}, which is not the name of a header (RFC 9110, section 5.1)"
             raise InvalidOptionError(msg, operation="serve")
         if name.lower() in DESCRIBING:
             hint = _INSTEAD.get(name.lower(), "Filerow says it of the file itself")

@@ -127,7 +127,7 @@ def _position(columns: Sequence[FileColumn], cursor: str) -> int:
         name = json.loads(cursor)["column"]
         return [column.name for column in columns].index(name)
     except (KeyError, TypeError, ValueError):
-        msg = f"this is no cursor of a check of these columns: {cursor[:80]!r}"
+        msg = f"this is not a cursor of a check of these columns: {cursor[:80]!r}"
         raise ValueError(msg) from None
 
 

@@ -252,7 +252,7 @@ def _read_cursor(file_column: FileColumn, cursor: str) -> tuple[Any, ...]:
             return tuple(_read(value, key) for value, key in zip(after, keys, strict=True))
     except (KeyError, TypeError, ValueError):
         pass
-    msg = f"this is no cursor of {file_column.name}: {cursor[:80]!r}"
+    msg = f"this is not a cursor of {file_column.name}: {cursor[:80]!r}"
     raise ValueError(msg)
 
 

@@ -7,7 +7,7 @@ A batch has three steps, and holds a connection in the first and the last only::
     settle   one short transaction: forget what is gone, put off what failed
 
 Whoever takes tombstones leaves a lease in ``next_attempt``. A process that dies leaves them to the next drain after that, and
-to delete a missing object is no failure, so a drain may be killed anywhere.
+to delete a missing object is not a failure, so a drain may be killed anywhere.
 """
 
 from __future__ import annotations

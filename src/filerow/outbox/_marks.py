@@ -134,7 +134,7 @@ def _home(metadata: MetaData) -> Table:
 
 
 def _own_table(metadata: MetaData) -> Table:
-    """Return the table of models without an outbox; it is no part of their ``MetaData``, nor of their migrations."""
+    """Return the table of models without an outbox; it is not part of their ``MetaData``, nor of their migrations."""
     schemas = {column.table.schema for column in file_columns(metadata)}
     schema = schemas.pop() if metadata.schema is None and len(schemas) == 1 else metadata.schema
     return make_state_table(MetaData(schema=schema), TABLE)

@@ -53,7 +53,7 @@ class Conformance(Harness):
 
         Raises:
             TypeError: A name hides a case without :func:`overrides_case`, marks what overrides nothing, or ``known_faults`` names
-                what is no case.
+                what is not a case.
         """
         super().__init_subclass__(**options)
         found: dict[str, str] = {}
@@ -75,7 +75,7 @@ class Conformance(Harness):
                     found.setdefault(name, reason)
         unknown = [name for name in cls.known_faults if name not in CASES and f"test_{name}" not in _METHODS]
         if unknown:
-            raise TypeError(f"{cls.__name__}.known_faults names what is no case: {', '.join(unknown)}")
+            raise TypeError(f"{cls.__name__}.known_faults names what is not a case: {', '.join(unknown)}")
         cls.overridden = found
 
 

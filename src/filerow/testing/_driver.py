@@ -231,7 +231,7 @@ class AsyncDriver(SyncDriver):
 
 
 class ChunkSource:
-    """An iterable that is no iterator."""
+    """An iterable that is not an iterator."""
 
     def __init__(self, chunks: Callable[[], Iterator[bytes]]) -> None:
         self._chunks = chunks

@@ -101,7 +101,7 @@ class FSSpecBackend(StorageBackend):
         **options: Other options of the filesystem: ``secret=``, ``endpoint_url=``, ``token=``, ``connection_string=``, …
 
     Raises:
-        ValueError: ``file`` without a prefix, or a prefix with ``..``; a timeout that is no positive number.
+        ValueError: ``file`` without a prefix, or a prefix with ``..``; a timeout that is not a positive number.
         TypeError: Options with a filesystem that is built already.
         UnsupportedOperationError: ``public_endpoint=`` for a filesystem whose URLs cannot be made for another host, or one that
             cannot be told of the ``encryption``, ``acl`` or ``checksum``.

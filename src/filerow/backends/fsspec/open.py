@@ -26,7 +26,7 @@ def opened(fs: Any, options: Mapping[str, Any], timeout: float | None) -> tuple[
 
     Raises:
         TypeError: ``fs`` is none of these, or is built already and comes with options.
-        ValueError: fsspec does not know the protocol, or the timeout is no positive number.
+        ValueError: fsspec does not know the protocol, or the timeout is not a positive number.
     """
     if isinstance(fs, str):
         return _open_url(fs, options, seconds_of(timeout))

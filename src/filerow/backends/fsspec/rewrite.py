@@ -45,7 +45,7 @@ def by_gcsfs(
             return None
 
     bucket, name, _ = fs.split_path(source)
-    # a generation is no version to gcsfs, which would delete none
+    # a generation is not a version to gcsfs, which would delete none
     demanded = {} if kms_key is None else {"destinationKmsKeyName": kms_key}
     done = rewrite_on_gcs(ask, (bucket, name), fs.split_path(target)[1], upload, options, **demanded)
     return None if done is None else done._replace(version=None)

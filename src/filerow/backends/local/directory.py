@@ -91,7 +91,7 @@ class Directory:
         return os.stat(self._at(name), dir_fd=self._fd, follow_symlinks=False)
 
     def object(self, name: str) -> os.stat_result:
-        """Return the facts of the regular file ``name``; anything else is no object, so ``FileNotFoundError``."""
+        """Return the facts of the regular file ``name``; anything else is not an object, so ``FileNotFoundError``."""
         facts = self._refuse_link(name)
         if not stat.S_ISREG(facts.st_mode):
             raise FileNotFoundError(name)

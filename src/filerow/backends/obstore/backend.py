@@ -91,7 +91,7 @@ class ObstoreBackend(StorageBackend):
             is missing.
 
     Raises:
-        ValueError: The URL or an option is not understood, or the timeout is no positive number.
+        ValueError: The URL or an option is not understood, or the timeout is not a positive number.
         UnsupportedOperationError: ``public_endpoint=`` for a store that signs no URLs, or a store that cannot be told of the
             ``encryption``, ``checksum`` or ``acl``.
         TypeError: ``fs`` is neither a URL nor a store, or a store comes with options.

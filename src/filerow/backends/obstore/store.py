@@ -120,7 +120,7 @@ def kind_of(store: object) -> Kind:
     """Return what kind of store this is.
 
     Raises:
-        TypeError: It is no obstore store.
+        TypeError: It is not an obstore store.
     """
     kind = next((kind for cls, kind in _KINDS if isinstance(store, cls)), None)
     if kind is None:

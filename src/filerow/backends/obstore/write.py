@@ -388,7 +388,7 @@ async def _delete_each_async(store: Any, paths: Sequence[str], protocol: str, si
 
 def _note(failed: dict[str, BaseException], path: str, error: Exception, protocol: str, *, bulk: bool) -> None:
     if protocol == "file" and isinstance(error, native.GenericError) and "is a directory" in str(error).lower():
-        return  # a folder is no object
+        return  # a folder is not an object
     if _is_gone(error):
         return
     if not isinstance(error, FileNotFoundError) or _is_missing_bucket(error, protocol, bulk=bulk):

@@ -71,7 +71,7 @@ def adopt(
     Raises:
         LookupError: There is no such column, or no such backend.
         ValueError: The table has no primary key, ``source`` is in another table, ``strip`` comes without ``source``, or
-            ``resume`` is no cursor of this column.
+            ``resume`` is not a cursor of this column.
         MaintenanceRefusedError: The database may not show all rows.
         StorageError: A store failed. The copies of that batch are deleted, the last progress says how to go on.
     """

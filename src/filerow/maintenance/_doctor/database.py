@@ -190,7 +190,7 @@ def savepoint_findings(engine: Engine, *, is_own: bool) -> Iterator[Finding]:
 def clock_findings(engine: Engine) -> Iterator[Finding]:
     """Compare the database's clock with this machine's."""
     with engine.connect() as connection:
-        now_of(connection)  # what the first statement takes longer is no skew
+        now_of(connection)  # what the first statement takes longer is not skew
         before = time.time()
         theirs = now_of(connection)
         after = time.time()

@@ -74,7 +74,7 @@ def migrate(
 
     Raises:
         LookupError: There is no such column, or no such backend.
-        ValueError: The table has no primary key, or ``resume`` is no cursor of this column.
+        ValueError: The table has no primary key, or ``resume`` is not a cursor of this column.
         MaintenanceRefusedError: The database may not show all rows.
         UnsupportedOperationError: The backend does not keep what the column is stored with.
         StorageError: A store failed. The copies of that batch are deleted, the last progress says how to go on.

@@ -12,7 +12,7 @@ __all__ = ()
 
 @case()
 def a_missing_object_is_a_file_not_found(d: SyncDriver) -> None:
-    """By every operation that reads; a folder is no object."""
+    """By every operation that reads; a folder is not an object."""
     d.put(d.at("file"), b"x")
     d.put(d.at("folder/x"), b"x")
     for path in (d.at("missing"), d.at("no/such/x"), d.at("folder"), d.folder):
