@@ -317,6 +317,7 @@ def test_whose_place_it_is_decides_the_exit_code(shop: Shop, folder: Path) -> No
     for command in (delete, ("drain",)):
         refused = run(*command, "--app", "shop:Base", "--url", copy)
         assert (refused.code, "--take-over" in refused.err) == (2, True)
+        assert "To go on" not in refused.err
     assert run("drain", "--watch", "--take-over", *shop.options).code == 2
     assert run("sweep", "--take-over", *shop.options).code == 2, "a dry run takes nothing over"
     assert run("drain", "--take-over", "--app", "shop:Base", "--url", copy).code == 0

@@ -23,7 +23,7 @@ from filerow.cli._application import Application, find_application, is_async, se
 from filerow.cli._output import ClosedOutputError, Item, JsonOutput, LineOutput, Output, Summary, tell
 from filerow.cli._values import CannotRunError, hidden, in_one_line, resumed
 from filerow.cli._work import Common, Task
-from filerow.exceptions import FilerowError
+from filerow.exceptions import FilerowError, MaintenanceRefusedError
 from filerow.maintenance import Progress
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Stop:
             signal.signal(number, handler)
 
     def cuts(self) -> bool:
-        """Return True if to stop here, at a safe point."""
+        """Return True when it is time to stop, at a safe point."""
         self.has_cut = self.has_cut or self.is_requested
         return self.is_requested
 
@@ -86,7 +86,7 @@ def run(work: Task, common: Common) -> int:
     summary = Summary(work.command)
     output = _output(common, work)
     started = time.monotonic()
-    stop = Stop()
+    stop, is_refused = Stop(), False
     try:
         try:
             with stop:
@@ -96,7 +96,7 @@ def run(work: Task, common: Common) -> int:
         except ClosedOutputError:
             raise
         except Exception as error:  # noqa: BLE001 - an uncaught one would exit with 1, which says "found something"
-            summary.error = _told(error)
+            summary.error, is_refused = _told(error), isinstance(error, MaintenanceRefusedError)
         summary.seconds = round(time.monotonic() - started, 3)
         summary.is_cut = stop.has_cut
         summary.exit_code = _exit_code(summary, stop)
@@ -108,7 +108,7 @@ def run(work: Task, common: Common) -> int:
         return CLOSED
     if summary.error:
         tell(f"filerow {work.command}: {summary.error}")
-    if summary.exit_code == INTERRUPTED or (summary.error and summary.steps):
+    if summary.exit_code == INTERRUPTED or (summary.error and summary.steps and not is_refused):
         tell(f"Stopped. To go on: filerow {shlex.join(resumed(sys.argv[1:], summary.cursor))}")
     return summary.exit_code
 
