@@ -99,6 +99,8 @@ _ALIASES: dict[str, str] = {
     "audio/vnd.dolby.dd-raw": "audio/ac3 audio/x-ac3",
     "audio/x-ms-wma": "audio/wma",
     "audio/matroska": "audio/x-matroska audio/mka",
+    "audio/x-w64": "audio/w64",
+    "audio/x-loas": "audio/loas audio/latm audio/x-latm",
     "audio/3gpp": "audio/3gp",
     "audio/3gpp2": "audio/3g2",
     "video/mp4": "video/x-m4v video/m4v video/x-mp4 video/mpeg4 application/mp4",
@@ -111,6 +113,9 @@ _ALIASES: dict[str, str] = {
     "video/mpeg": "video/x-mpeg video/mpg video/mp1s video/mp2p video/x-mpeg2 video/mpeg2",
     "video/mp2t": "video/vnd.dlna.mpeg-tts video/m2ts video/mpeg-ts video/x-mpegts",
     "video/ogg": "video/x-ogg video/theora video/x-theora video/x-theora+ogg",
+    "video/dv": "",
+    "video/h264": "video/avc",
+    "video/h265": "video/hevc",
     "video/3gpp": "video/3gp",
     "video/3gpp2": "video/3g2",
     # fonts
@@ -177,13 +182,15 @@ _CANONICAL = {alias: name for name, aliases in _ALIASES.items() for alias in ali
 
 _EXTENSIONS: dict[str, str] = {
     # What `mimetypes` does not know, or knows otherwise on each machine.
+    ".264": "video/h264", ".265": "video/h265", ".w64": "audio/x-w64",
     ".3g2": "video/3gpp2", ".3gp": "video/3gpp", ".7z": "application/x-7z-compressed", ".8svx": "audio/x-8svx",
     ".a": "application/x-unix-archive", ".aac": "audio/aac", ".ac3": "audio/vnd.dolby.dd-raw", ".amr": "audio/amr",
     ".ape": "audio/x-ape", ".apk": "application/vnd.android.package-archive", ".avif": "image/avif", ".awb": "audio/amr-wb",
     ".caf": "audio/x-caf", ".cr2": "image/x-canon-cr2", ".cr3": "image/x-canon-cr3", ".csv": CSV, ".cur": "image/x-win-bitmap",
     ".dds": "image/vnd-ms.dds", ".djvu": "image/vnd.djvu", ".dng": "image/x-adobe-dng", ".docm": _DOCM, ".docx": _DOCX,
-    ".dotm": _DOTM, ".dotx": _DOTX, ".dsf": "audio/x-dsf", ".eac3": "audio/eac3", ".emf": "image/emf",
+    ".dotm": _DOTM, ".dotx": _DOTX, ".dsf": "audio/x-dsf", ".dv": "video/dv", ".eac3": "audio/eac3", ".emf": "image/emf",
     ".epub": "application/epub+zip", ".exr": "image/x-exr", ".flac": "audio/flac", ".heic": "image/heic", ".heif": "image/heif",
+    ".h264": "video/h264", ".h265": "video/h265", ".hevc": "video/h265", ".latm": "audio/x-loas", ".loas": "audio/x-loas",
     ".geojson": "application/geo+json", ".ics": "text/calendar", ".json": "application/json", ".log": "text/plain",
     ".icns": "image/icns", ".ivf": "video/x-ivf", ".j2k": "image/x-jp2-codestream", ".jar": "application/java-archive",
     ".jp2": "image/jp2", ".jpx": "image/jpx", ".jxl": "image/jxl", ".jxr": "image/vnd.ms-photo", ".m2ts": "video/mp2t",
@@ -271,7 +278,9 @@ _IN_ZIP = REFINED[ENCRYPTED_OFFICE] | {
 _GENERIC = frozenset({"application/gzip", "application/zip", _OLE})
 """What the bytes of many application types prove to be."""
 
-_OPENED_BY_EXCEL = {".csv": CSV, ".tsv": TSV, ".tab": TSV}
+_TABLES = {".csv": CSV, ".tsv": TSV, ".tab": TSV}
+_OF_TABLES = frozenset({EXCEL, "text/plain"})
+"""What machines call them: where Excel is installed, or nobody has said what they are."""
 
 _VAGUE = frozenset({OCTET_STREAM, "application/x-compressed"})
 """What browsers say when they know no better: of archives on Windows, the second."""
@@ -304,13 +313,14 @@ def essence(media_type: str | None) -> str:
 def claimed_type(claimed: str | None, filename: str) -> str:
     """Return the type that a client calls a file, or else its extension.
 
-    Windows calls a ``.csv`` an Excel file where Excel is installed; it is ``text/csv``. A ``.tsv`` may fare the same.
+    Windows calls a ``.csv`` an Excel file where Excel is installed, other machines plain text; it is ``text/csv``. A ``.tsv`` may
+    fare the same.
     """
     hint = essence(claimed)
     if not hint or hint in _VAGUE:
         found = by_extension(safe_extension(filename))
         return hint if hint and found == OCTET_STREAM else found
-    return _OPENED_BY_EXCEL.get(safe_extension(filename), hint) if hint == EXCEL else hint
+    return _TABLES.get(safe_extension(filename), hint) if hint in _OF_TABLES else hint
 
 
 @lru_cache(maxsize=256)

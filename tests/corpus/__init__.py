@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from functools import cache
 from pathlib import Path
@@ -45,6 +46,10 @@ RULES: dict[str, list[str]] = {
     "jar": ["application/java-archive", "application/vnd.android.package-archive"],
     "zip": ["application/x-zip-compressed"],
     "gzip": ["application/x-gzip"],
+    # patterns wider than a family: an SVG is behind those alone that say so
+    "any": ["*/*"],
+    "i": ["i*"],
+    "xml": ["*+xml"],
 }
 
 
@@ -57,6 +62,8 @@ class Sample(NamedTuple):
         type: Its media type, by its canonical name.
         announced: What a browser on Windows, macOS or Linux calls it.
         matches: The keys of ``RULES`` that it must match; it must match no others.
+        packed: It is kept compressed, for it is large and mostly zeros.
+        poses: It is announced as what it is not, so that a direct upload of it is refused by every column.
     """
 
     name: str
@@ -64,11 +71,18 @@ class Sample(NamedTuple):
     type: str
     announced: str
     matches: tuple[str, ...]
+    packed: bool = False
+    poses: bool = False
 
     @property
     def content(self) -> bytes:
         """The bytes."""
-        return _read(self.name)
+        return gzip.decompress(_read(self.kept_as)) if self.packed else _read(self.kept_as)
+
+    @property
+    def kept_as(self) -> str:
+        """The name of its file in ``FILES``."""
+        return f"{self.name}.gz" if self.packed else self.name
 
 
 @cache

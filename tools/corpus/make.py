@@ -10,6 +10,7 @@ hand: no recogniser is asked.
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import re
@@ -64,22 +65,40 @@ EXPECTED: dict[str, Callable[[str], bool]] = {
     "jar": {"application/java-archive", "application/vnd.android.package-archive"}.__contains__,
     "zip": {"application/zip"}.__contains__,
     "gzip": {"application/gzip"}.__contains__,
+    "any": lambda _: True,
+    "i": lambda kind: kind.startswith("image/") and kind != "image/svg+xml",
+    "xml": lambda kind: kind.endswith("+xml"),
 }
 
 ROWS: dict[str, dict[str, Any]] = {}
 WORK = Path(tempfile.mkdtemp(prefix="corpus-"))
 
 
-def add(name: str, program: str, kind: str, content: bytes | Path, announced: str | None = None) -> None:
+def add(
+    name: str,
+    program: str,
+    kind: str,
+    content: bytes | Path,
+    announced: str | None = None,
+    *,
+    packed: bool = False,
+    poses: bool = False,
+) -> None:
     """Keep one file."""
     data = content if isinstance(content, bytes) else content.read_bytes()
-    if len(data) > LARGEST:
-        print(f"{name}: {len(data)} bytes, left out")
+    kept = gzip.compress(data, mtime=0) if packed else data
+    if len(kept) > LARGEST:
+        print(f"{name}: {len(kept)} bytes, left out")
         return
-    (FILES / name).write_bytes(data)
-    matches = [rule for rule, expected in EXPECTED.items() if expected(kind)]
-    row = {"name": name, "program": program, "type": kind, "announced": kind if announced is None else announced}
-    ROWS[name] = {**row, "matches": matches}
+    (FILES / (f"{name}.gz" if packed else name)).write_bytes(kept)
+    row: dict[str, Any] = {"name": name, "program": program, "type": kind, "announced": kind if announced is None else announced}
+    flags = {flag: True for flag, given in (("packed", packed), ("poses", poses)) if given}
+    ROWS[name] = {**row, "matches": matching(kind), **flags}
+
+
+def matching(kind: str) -> list[str]:
+    """Return the rules that a type must match."""
+    return [rule for rule, expected in EXPECTED.items() if expected(kind)]
 
 
 def run(*command: object, cwd: Path = WORK, stdin: bytes | None = None, timeout: float = 120) -> bytes:
@@ -776,7 +795,125 @@ def browser() -> None:
     server.shutdown()
 
 
-GROUPS: tuple[Callable[[], None], ...] = (pictures, magick, fonts, documents, films, sox, archives, libreoffice, browser)
+# -- what an attack on recognition has made --------------------------------------------------------------------------------
+
+MARKUP = b"<!doctype html><script>alert(1)</script>"
+POSING = {
+    # text that begins as the format that it is announced as, and is a script or a page
+    "posing.webp": ("image/webp", b"RIFF/*aaWEBP*/=1;alert(1)"),
+    "posing.heic": ("image/heic", b"<!--ftypheic--><script>alert(1)</script>"),
+    "posing.mp4": ("video/mp4", b"/*aaftypisom*/alert(1)"),
+    "posing.aiff": ("audio/aiff", b"FORM/*aaAIFF*/=1;alert(1)"),
+    "posing.amr": ("audio/amr", b"#!AMR\n" + MARKUP),
+    "posing.djvu": ("image/vnd.djvu", b"AT&TFORM" + MARKUP),
+    "posing.pbm": ("image/x-portable-bitmap", b"P1 1 1 " + MARKUP),
+    "posing.pam": ("image/x-portable-arbitrarymap", b"P7\nWIDTH 1\nDEPTH 1\n# " + MARKUP + b"\nENDHDR\n"),
+    "posing.bmp": ("image/bmp", b"BM25=1;alert(1)" + MARKUP),
+    "posing.png": ("image/png", MARKUP),
+    "posing.dv": ("video/dv", b"\x1f\x07\0" + MARKUP),
+    "posing.h264": ("video/h264", b"\0\0\0\1" + MARKUP),
+    "posing.w64": ("audio/x-w64", b"riff.=1;alert(1)//" + MARKUP),
+    "posing.latm": ("audio/x-loas", b"V\xe0 la plage" + MARKUP),
+    "script-before.pdf": ("application/pdf", b"alert(1)//%PDF-1.7\n"),
+    "shell-before.pdf": ("application/pdf", b"#!/bin/sh\n%PDF-1.7\n"),
+    "page-before.pdf": ("application/pdf", MARKUP + b"%PDF-1.7\n"),
+    "nul-and-script-before.pdf": ("application/pdf", b"/*\0*/alert(1)//%PDF-1.7\n"),
+}
+CALLED = ("application/vnd.ms-excel", "text/csv", "text/plain", "application/csv", "text/x-csv", "application/octet-stream", "")
+
+
+def attacked() -> None:
+    """Make what an attack on recognition has made: text posing as media, text and containers that few programs make."""
+    python = f"Python {sys.version.split()[0]}"
+    for name, (announced, data) in POSING.items():
+        add(name, f"{python}, by hand", "application/octet-stream", data, announced, poses=True)
+    pdf = (FILES / "page.pdf").read_bytes()
+    add("mail-before.pdf", f"{python}, a header before it", "application/pdf", b"Content-Type: application/pdf\r\n\r\n" + pdf)
+    svg = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+    add("scripted.svg", f"{python}, by hand", "image/svg+xml", svg)
+    add("scripted-utf-16.svg", f"{python}, by hand", "image/svg+xml", svg.decode().encode("utf-16"))
+    for number, announced in enumerate(CALLED):
+        text = f"name,size\r\nMüller,{number}\r\n"
+        add(f"called-{number}.csv", python, "text/csv", text.encode("cp1252" if number % 2 else "utf-8-sig"), announced)
+    text = "name;size\r\nMüller;1\r\nGrüße;2\r\n"
+    for order in ("le", "be"):
+        for number, announced in enumerate(CALLED[:3]):
+            add(f"utf-16-{order}-{number}.csv", f"{python}, no BOM", "text/csv", text.encode(f"utf-16-{order}"), announced)
+    add("utf-16.txt", f"{python}, no BOM", "text/plain", text.encode("utf-16-le"))
+    rare_films()
+    long_archives(python)
+
+
+def rare_films() -> None:
+    """Make sound and films that browsers do not show, of which cameras and recorders make some."""
+    program = version_of("ffmpeg", "-version")
+    h264, aac = ("-c:v", "libx264", "-pix_fmt", "yuv420p"), ("-c:a", "aac", "-b:a", "32k")
+    dv = ("-c:v", "dvvideo", "-f", "dv", "-frames:v", "1")
+    pal, ntsc = ("-s", "720x576", "-r", "25", "-pix_fmt", "yuv420p"), ("-s", "720x480", "-r", "30000/1001", "-pix_fmt", "yuv411p")
+    for name, kind, announced, inputs, more in (
+        ("sound-only.mov", "audio/quicktime", "video/quicktime", SOUND, aac),
+        ("sound-only.asf", "audio/x-ms-wma", "video/x-ms-asf", SOUND, ("-c:a", "wmav2")),
+        ("film.asf", "video/x-ms-wmv", "video/x-ms-asf", PICTURE + SOUND, ("-c:v", "wmv2", "-c:a", "wmav2", "-shortest")),
+        ("sound.latm", "audio/x-loas", "", SOUND, (*aac, "-f", "latm")),
+        ("sound.w64", "audio/x-w64", "", SOUND, ("-ar", "8000")),
+        ("film.h264", "video/h264", "", PICTURE, h264),
+        ("film-delimited.264", "video/h264", "", PICTURE, (*h264, "-bsf:v", "h264_metadata=aud=insert", "-f", "h264")),
+        ("film.h265", "video/h265", "", PICTURE, ("-c:v", "libx265", "-x265-params", "log-level=none", "-f", "hevc")),
+        ("film-pal.dv", "video/dv", "video/dv", PICTURE, (*pal, *dv)),
+        ("film-ntsc.dv", "video/dv", "video/dv", PICTURE, (*ntsc, *dv)),
+    ):
+        target = WORK / name
+        run("ffmpeg", "-y", "-loglevel", "error", *inputs, *more, target)
+        cut = name.endswith(".dv")  # a picture has 120 kB and more
+        add(name, f"{program}, cut off" if cut else program, kind, target.read_bytes()[:8192] if cut else target, announced)
+
+    from PIL import Image
+
+    image = Image.linear_gradient("L").resize((60, 40)).convert("RGB")
+    for name, options in (("picture.tga", {}), ("picture-packed.tga", {"compression": "tga_rle"})):
+        target = WORK / name
+        image.save(target, "TGA", **options)
+        add(name, f"Pillow {version('pillow')}", "application/octet-stream", target, "image/x-tga")
+
+
+def long_archives(python: str) -> None:
+    """Make ZIPs of more than 5 MiB whose first member has most of it, from a file and from a pipe."""
+
+    class Pipe(io.RawIOBase):
+        def __init__(self) -> None:
+            self.written = bytearray()
+
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: Any) -> int:
+            self.written += data
+            return len(data)
+
+    for name, kind, members in (("large-member", "application/zip", {}), ("large-picture", DOCX, zip_members("document.docx"))):
+        for way, target in (("", io.BytesIO()), ("-streamed", Pipe())):
+            with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+                archive.writestr("word/media/image1.bmp", bytes(6 << 20), zipfile.ZIP_STORED)
+                for member, data in members.items():
+                    archive.writestr(member, data)
+            written = bytes(target.written) if isinstance(target, Pipe) else target.getvalue()
+            add(f"{name}{way}.{'docx' if members else 'zip'}", python, kind, written, packed=True)
+
+
+def zip_members(name: str) -> dict[str, bytes]:
+    """Return the members of a ZIP of the corpus."""
+    with zipfile.ZipFile(FILES / name) as archive:
+        return {member: archive.read(member) for member in archive.namelist()}
+
+
+GROUPS: tuple[Callable[[], None], ...] = (
+    pictures, magick, fonts, documents, films, sox, archives, libreoffice, browser, attacked,
+)  # fmt: skip
+
+
+def kept_at(row: dict[str, Any]) -> Path:
+    """Return where a file is kept."""
+    return FILES / (f"{row['name']}.gz" if row.get("packed") else row["name"])
 
 
 def main() -> None:
@@ -784,7 +921,7 @@ def main() -> None:
     FILES.mkdir(exist_ok=True)
     known = HERE / "manifest.json"
     if known.exists():
-        ROWS.update({row["name"]: row for row in json.loads(known.read_text("utf-8"))})
+        ROWS.update({row["name"]: {**row, "matches": matching(row["type"])} for row in json.loads(known.read_text("utf-8"))})
     wanted = set(sys.argv[1:])
     for group in GROUPS:
         if not wanted or group.__name__ in wanted:
@@ -792,9 +929,9 @@ def main() -> None:
                 group()
             except Exception:  # noqa: BLE001 - a program that is not installed
                 traceback.print_exc()
-    rows = [ROWS[name] for name in sorted(ROWS) if (FILES / name).exists()]
+    rows = [ROWS[name] for name in sorted(ROWS) if kept_at(ROWS[name]).exists()]
     known.write_text("[\n" + ",\n".join(f"  {json.dumps(row, ensure_ascii=False)}" for row in rows) + "\n]\n", "utf-8")
-    size = sum((FILES / row["name"]).stat().st_size for row in rows)
+    size = sum(kept_at(row).stat().st_size for row in rows)
     print(f"{len(rows)} files of {len({row['type'] for row in rows})} types, {size:,} bytes")
     shutil.rmtree(WORK, ignore_errors=True)
 

@@ -6,15 +6,16 @@ import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from filerow._media_types import OCTET_STREAM, by_extension, canonical, known_extension, known_names
+from filerow._media_types import OCTET_STREAM, SVG, by_extension, canonical, known_extension, known_names
 
-__all__ = ("checked_types",)
+__all__ = ("checked_types", "means_svg")
 
 _TOP_LEVELS = ("application", "audio", "chemical", "font", "haptics", "image", "message", "model", "multipart", "text", "video")
 _PROVEN = frozenset({"audio", "font", "image", "video"})
 """Top levels whose types count only where the bytes prove them."""
 _WILDCARDS = frozenset("*?[")
 _NO_PART_OF_A_NAME = re.compile(r"[^\w!#$&^.+*?\[\]/-]|/.*/", re.ASCII)
+_MEANS_SVG = re.compile(r"svg|\+xml|^[*/]+$")
 _UNREGISTERED = ("x-", "x.", "vnd.", "prs.")
 """What names begin with that anybody may give to a type."""
 
@@ -32,6 +33,11 @@ def checked_types(given: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_checked(kind) for kind in given))
 
 
+def means_svg(pattern: str) -> bool:
+    """Return True for a pattern that names SVG, or takes everything: it can carry scripts, so no other takes it."""
+    return fnmatchcase(SVG, pattern) and _MEANS_SVG.search(pattern) is not None
+
+
 def _checked(kind: object) -> str:
     if not isinstance(kind, str):
         msg = f"content_types takes media types such as 'image/png' and patterns such as 'image/*', not {kind!r}"
@@ -41,7 +47,12 @@ def _checked(kind: object) -> str:
         return wanted
     msg = f"content_types takes media types such as 'image/png' and patterns such as 'image/*', not {kind!r}"
     better = _suggestion(wanted)
-    raise ValueError(f"{msg}; did you mean {better!r}?" if better else msg)
+    top, _, rest = wanted.partition("/")
+    if better:
+        msg += f"; did you mean {better!r}?"
+    elif top in _PROVEN and rest:
+        msg += f": no file's bytes are recognised as {top}/ of that name"
+    raise ValueError(msg)
 
 
 def _matches_something(wanted: str) -> bool:
@@ -56,7 +67,7 @@ def _matches_something(wanted: str) -> bool:
     if not tops or not rest:
         return False
     if all(known in _PROVEN for known in tops):
-        return any(fnmatchcase(name, wanted) for name in _recognised())
+        return means_svg(wanted) or any(fnmatchcase(name, wanted) for name in _recognised() - {SVG})
     return bool(_WILDCARDS & set(wanted)) or _meant_by(wanted) is None
 
 
@@ -113,6 +124,7 @@ def _suggestion(wanted: str) -> str | None:
     if rest == "*":
         family = get_close_matches(top, _TOP_LEVELS, n=1)
         return f"{family[0]}/*" if family else None
-    near = get_close_matches(wanted, known_names() | _recognised(), n=1, cutoff=0.7)
+    cutoff = 0.9 if rest.startswith("x-") else 0.7  # for which there are many names that differ in little
+    near = get_close_matches(wanted, known_names() | _recognised(), n=1, cutoff=cutoff)
     by_name = by_extension(f".{rest}")
     return canonical(near[0]) if near else by_name if by_name != OCTET_STREAM else None

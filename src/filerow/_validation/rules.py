@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from filerow._media_types import SVG, is_signed, may_turn_out
-from filerow._validation.patterns import checked_types
+from filerow._validation.patterns import checked_types, means_svg
 from filerow.exceptions import ContentTypeError, FileTooLargeError, FileTooSmallError, ImageDimensionsError
 
 __all__ = ("ImageSize", "Rules", "checked_image_size", "checked_keys", "checked_sizes", "checked_types", "parse_size")
@@ -17,8 +17,6 @@ ImageSize: TypeAlias = Literal["shown", "stored"]
 """Which width and height of an image count: as it is shown, turned by EXIF, or as it is stored."""
 
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*((?:[kmgt]i?)?b?)\s*$", re.IGNORECASE)
-_MEANS_SVG = re.compile(r"svg|\+xml|^[*/]+$")
-"""A pattern that names SVG, or takes everything."""
 _UNITS = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
@@ -182,7 +180,7 @@ class Rules(NamedTuple):
     def _allows(self, content_type: str) -> bool:
         """Return True if a pattern matches. SVG can carry scripts, so ``image/*`` does not mean it: it is named or left out."""
         if content_type == SVG:
-            return any(fnmatchcase(SVG, pattern) and _MEANS_SVG.search(pattern) for pattern in self.content_types)
+            return any(map(means_svg, self.content_types))
         return any(fnmatchcase(content_type, pattern) for pattern in self.content_types)
 
     @property

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from filerow._validation.window import ReadAt
 
-__all__ = ("TAG", "by_first_bytes", "by_signature", "is_text", "tagged_sound")
+__all__ = ("TAG", "by_first_bytes", "by_signature", "is_text", "is_unmarked_utf_16", "tagged_sound")
 
 TAG = b"ID3"
 """What sound with a tag of ID3 begins with."""
@@ -48,6 +48,7 @@ _STARTS: dict[str, tuple[bytes, ...]] = {
     "audio/x-caf": (b"caff\0\1\0\0",),
     "audio/x-voc": (b"Creative Voice File\x1a",),
     "audio/x-dsf": (b"DSD \x1c\0\0\0",),
+    "audio/x-w64": (bytes.fromhex("726966662e91cf11a5d628db04c10000"),),
     "video/x-flv": (b"FLV\x01",),
     "video/mpeg": (b"\0\0\1\xba", b"\0\0\1\xb3"),
     "video/x-ivf": (b"DKIF\0\0\x20\0",),
@@ -118,6 +119,7 @@ _INSIDE: tuple[tuple[int, bytes, str], ...] = (
 _TEXTUAL = frozenset({"image/gif", "application/rtf", "application/postscript", "application/fits"})
 
 _TEXT = re.compile(rb"[^\0-\x08\x0e-\x1a\x1c-\x1f]*+\Z")
+_CONTROLS = re.compile(r"[\0-\x08\x0e-\x1a\x1c-\x1f]")
 _NETPBM = re.compile(rb"P([1-6])(?:\s|#[^\n]*+\n)++(\d{1,7})(?:\s|#[^\n]*+\n)++(\d{1,7})\s")
 _NETPBM_TYPES = {b"1": "bitmap", b"2": "graymap", b"3": "pixmap", b"4": "bitmap", b"5": "graymap", b"6": "pixmap"}
 _BITMAP_HEADERS = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
@@ -126,6 +128,12 @@ _MP3_BITRATES = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 32
 _MP2_BITRATES = (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384)  # MPEG-1, layer II
 _LOW_BITRATES = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _MP3_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
+# A start code before each unit: perhaps a delimiter, then a set of parameters with one of H.264's profiles, or H.265's.
+_BARE_VIDEO = re.compile(
+    rb"(?:\0?\0\0\x01(?:\x09.|\x46\x01.))?\0?\0\0\x01"
+    rb"(?:(?P<h264>[\x27\x47\x67][\x2c\x42\x4d\x53\x56\x58\x64\x6e\x76\x7a\x80\x86\x8a\x8b\x90\xf4])|\x40\x01\x0c)",
+    re.DOTALL,
+)
 _PDF_WITHIN = 1024
 # No script begins with these control characters, nor with "%"; and none does anything without one of the marks that are left out.
 _NO_SCRIPT = re.compile(rb"[\s\xef\xbb\xbf]*+(?:[\0-\x08\x0e-\x1f%].*+|(?:[^()\[\]{};=`\"'\\#/]|/(?![/*]))*+)", re.DOTALL)
@@ -141,6 +149,15 @@ def by_first_bytes() -> frozenset[str]:
 def is_text(head: bytes) -> bool:
     """Return True if bytes hold no control characters but those of text, in an encoding of eight bits or marked UTF-16."""
     return head.startswith((b"\xff\xfe", b"\xfe\xff")) or _TEXT.match(head) is not None
+
+
+def is_unmarked_utf_16(head: bytes) -> bool:
+    """Return True for text in UTF-16 without a mark that says so, most of whose characters are of Latin-1."""
+    pairs = head[: len(head) // 2 * 2]
+    for encoding, upper in (("utf-16-le", pairs[1::2]), ("utf-16-be", pairs[::2])):
+        if upper.count(0) * 2 > len(upper):
+            return _CONTROLS.search(pairs.decode(encoding, "replace")) is None
+    return False
 
 
 def by_signature(head: bytes) -> str | None:
@@ -305,6 +322,15 @@ def _frame_length(head: bytes) -> int:
     return length
 
 
+def _loas(head: bytes) -> bool:
+    """Return True for AAC in LOAS (ISO/IEC 14496-3, section 1.7.2), as broadcasters send it: frames that say their length."""
+    place = frames = 0
+    while head[place : place + 1] == b"V" and len(head) > place + 2 and head[place + 1] & 0xE0 == 0xE0:
+        place += 3 + ((head[place + 1] & 0x1F) << 8 | head[place + 2])
+        frames += 1
+    return frames > 1 and place >= len(head) - 2 and not is_text(head)
+
+
 def _ac3(head: bytes) -> bool | str:
     if head[:2] != b"\x0b\x77" or len(head) < 6:
         return False
@@ -342,6 +368,17 @@ def _mpeg_ts(head: bytes) -> bool:
         if len(starts) >= 3 and all(head[start] == 0x47 for start in starts):
             return any(head[start + 1 : start + 3] == b"\x40\0" and not head[start + 3] & 0xC0 for start in starts)
     return False
+
+
+def _dv(head: bytes) -> bool:
+    """Return True for DV (IEC 61834-2): a header block of NTSC or PAL, then the first block of subcodes."""
+    return head.startswith(b"\x1f\x07\0") and head[3:4] in {b"\x3f", b"\xbf"} and head[80:83] == b"\x3f\x07\0"
+
+
+def _bare_video(head: bytes) -> bool | str:
+    """Return the type of H.264 or H.265 without a container: its parameters come first, behind a delimiter or without."""
+    found = _BARE_VIDEO.match(head)
+    return found is not None and ("video/h264" if found["h264"] else "video/h265")
 
 
 def _exe(head: bytes) -> bool:
@@ -389,7 +426,7 @@ _BY_SECOND_LOOK = frozenset({
     "image/apng", "image/webp", "image/x-ilbm", "image/x-icon", "image/x-win-bitmap", "image/jp2", "image/jpx", "image/jpm",
     "image/x-portable-bitmap", "image/x-portable-graymap", "image/x-portable-pixmap", "image/x-portable-arbitrarymap",
     "audio/wav", "audio/midi", "audio/aiff", "audio/x-8svx", "audio/aac", "audio/mpeg", "audio/flac", "audio/eac3",
-    "audio/vnd.dolby.dd-raw", "audio/ogg", "video/x-msvideo", "video/ogg",
+    "audio/vnd.dolby.dd-raw", "audio/ogg", "video/x-msvideo", "video/ogg", "video/h264", "video/h265",
     "application/x-navi-animation", "application/ogg", "application/java-vm", "application/x-mach-binary",
 })  # fmt: skip
 """What the tests return themselves."""
@@ -401,7 +438,9 @@ _TESTS: dict[bytes, tuple[tuple[_Test, str], ...]] = {
     b"C": ((_flash, "application/x-shockwave-flash"),),
     b"Z": ((_flash, "application/x-shockwave-flash"),),
     b"B": ((_riff, ""), (_bmp, "image/bmp"), (_bzip2, "application/x-bzip2")),
-    b"\0": ((_ico, ""), (_jpeg_2000, ""), (_truetype, "font/ttf")),
+    b"\0": ((_ico, ""), (_jpeg_2000, ""), (_truetype, "font/ttf"), (_bare_video, "")),
+    b"\x1f": ((_dv, "video/dv"),),
+    b"V": ((_loas, "audio/x-loas"),),
     b"t": ((_truetype, "font/ttf"),),
     b"\x0a": ((_pcx, "image/x-pcx"),),
     b"i": ((_icns, "image/icns"),),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from filerow._media_types import CSV, EXCEL, OCTET_STREAM, REFINED, SVG, TSV, claimed_type, essence, is_signed
+from filerow._media_types import CSV, EXCEL, OCTET_STREAM, REFINED, SVG, TSV, claimed_type, essence, is_signed, may_be_called
 from filerow._validation.containers.asf import SIGNATURE as ASF
 from filerow._validation.containers.asf import TYPES as IN_ASF
 from filerow._validation.containers.asf import asf_type
@@ -22,10 +22,10 @@ from filerow._validation.containers.ole import SIGNATURE as OLE
 from filerow._validation.containers.ole import ole_type
 from filerow._validation.containers.zip import SIGNATURES as ZIPS
 from filerow._validation.containers.zip import zip_type
-from filerow._validation.signatures import TAG, by_first_bytes, by_signature, is_text, tagged_sound
+from filerow._validation.signatures import TAG, by_first_bytes, by_signature, is_text, is_unmarked_utf_16, tagged_sound
 from filerow._validation.window import ReadAt
 
-__all__ = ("is_container", "recognised", "resolve_type", "sniff")
+__all__ = ("is_announced_honestly", "is_container", "recognised", "resolve_type", "sniff")
 
 _BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"})
 
@@ -72,6 +72,18 @@ def recognised() -> frozenset[str]:
     return by_first_bytes() | IN_ASF | IN_BOXES | IN_MATROSKA | refined | {SVG, "image/openraster"}
 
 
+def is_announced_honestly(announced: str, actual: str) -> bool:
+    """Return True if an honest client may announce a file so; also a picture or recording that nothing here recognises.
+
+    Args:
+        announced: What the client has said.
+        actual: What the file is, and is stored as.
+    """
+    if actual == OCTET_STREAM and announced.startswith(("audio/", "font/", "image/", "video/")):
+        return announced not in recognised()
+    return may_be_called(announced, actual)
+
+
 def is_container(head: bytes) -> bool:
     """Return True for a file that more than its first bytes are read of."""
     return head.startswith((*ZIPS, OLE, EBML, ASF, TAG)) or head[4:8] in _BOXES
@@ -111,6 +123,6 @@ def resolve_type(
         return (hint if hint in REFINED.get(proven, ()) else proven), True
     if proven and hint != "text/plain":
         return proven, True
-    if hint in {CSV, TSV} and essence(claimed) == EXCEL and not is_text(head):
+    if hint in {CSV, TSV} and essence(claimed) == EXCEL and not (is_text(head) or is_unmarked_utf_16(head)):
         hint = EXCEL
     return (OCTET_STREAM if is_signed(hint) else hint), False

@@ -19,11 +19,11 @@ from filerow._execution.steps import Call, Steps, run, run_async
 from filerow._execution.threads import in_thread
 from filerow._file.ranges import Ranges
 from filerow._file.transfer import Delete, changed_since, used_before
-from filerow._media_types import may_be_called
 from filerow._registry import storages
 from filerow._tokens import Secret, resolve_keys
 from filerow._validation.checks import Checks
 from filerow._validation.rules import Rules
+from filerow._validation.types import is_announced_honestly
 from filerow.backends._rewrite import rewrite_call
 from filerow.backends._types import ObjectInfo, PutOptions, Rewritten
 from filerow.backends.base import StorageBackend
@@ -252,7 +252,7 @@ class _FirstLook:
         """Look, blocking."""
         self._checks.beforehand()
         announced, actual = self._claim.content_type, self._checks.content_type
-        if not may_be_called(announced, actual):
+        if not is_announced_honestly(announced, actual):
             field = self._rules.field
             msg = f"{field}: the file was announced as {announced}, but its first bytes are {actual}"
             raise ContentTypeError(msg, field=field, limit=announced, actual=actual)
