@@ -26,6 +26,7 @@ from filerow.ext._uploads import payload_of
 from filerow.http import serve
 from filerow.http._conditional import Validators, evaluate
 from filerow.http._ranges import requested_range
+from filerow.http._reply import lowered
 
 SECRET = "a secret of these tests, and no other"
 MARKS = "e\u0323\u0301\u0302"
@@ -75,6 +76,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "is_shown": is_shown,
     "safe_headers": lambda text: safe_headers(text, text),
     "range": lambda text: requested_range(text, 1000),
+    "fields": lambda text: lowered([("accept", character * 32) for character in text]),
     "conditions": lambda text: evaluate(
         "GET", {"if-none-match": text, "if-match": text, "if-modified-since": text, "if-range": text}, Validators('"b"', 0)
     ),

@@ -281,9 +281,8 @@ def plain(status: int, *headers: tuple[str, str]) -> Reply:
 
 def lowered(headers: RequestHeaders) -> dict[str, str]:
     """Return a request's headers with names in lower case; fields that came more than once are joined (RFC 9110, section 5.3)."""
-    found: dict[str, str] = {}
+    found: dict[str, list[str]] = {}  # joined at the end: a client may send one field thousands of times
     pairs = cast("Mapping[str, str]", headers).items() if isinstance(headers, Mapping) else headers
     for name, value in pairs:
-        key = name.lower()
-        found[key] = f"{found[key]}, {value}" if key in found else value
-    return found
+        found.setdefault(name.lower(), []).append(value)
+    return {name: ", ".join(values) for name, values in found.items()}
