@@ -76,6 +76,7 @@ class Claimed(NamedTuple):
         etag: The store's tag of it when it was looked at.
         checksum: ``sha256:<hex>`` that it was announced with, if any.
         column: ``table.column`` that it is for, where nobody has compared that yet.
+        field: The column's name in its model, for errors.
     """
 
     backend: str
@@ -85,6 +86,7 @@ class Claimed(NamedTuple):
     etag: str | None = None
     checksum: str | None = None
     column: str = ""
+    field: str = ""
 
 
 class Content(ABC):

@@ -276,10 +276,37 @@ class SecretError(FilerowError, ValueError):
 
 
 class InvalidTokenError(FilerowError, PermissionError):
-    """A signed URL or a claim that this application did not make, or that was changed."""
+    """A signed URL or a claim that this application did not make, or that was changed.
+
+    Args:
+        message: What is wrong.
+        code: A stable word for the reason, for translations; that of the class when left out.
+        field: The column that a claim is for, when known.
+        limit: What the claim says, of a size for example.
+        actual: What the upload has instead.
+    """
 
     status_code = 403
     code = "token-invalid"
+
+    def __init__(
+        self, message: str, *, code: str | None = None, field: str = "", limit: object = None, actual: object = None
+    ) -> None:
+        self.message = message
+        self.code = type(self).code if code is None else code
+        self.field = field
+        self.limit = limit
+        self.actual = actual
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild_token, (type(self), self.message, self.code, self.field, self.limit, self.actual)
+
+
+def _rebuild_token(
+    cls: type[InvalidTokenError], message: str, code: str, field: str, limit: object, actual: object
+) -> InvalidTokenError:
+    return cls(message, code=code, field=field, limit=limit, actual=actual)
 
 
 class ExpiredTokenError(InvalidTokenError):

@@ -239,6 +239,36 @@ def test_a_form_of_another_site_begins_no_upload(name: str, kind: str) -> None:
     assert begin(client, kind="application/json; charset=utf-8").status_code == 200
 
 
+CODES: dict[str, tuple[str, bytes, str, int, dict[str, object]]] = {
+    "too long": ("documents/begin", b" " * (LONGEST + 1), "application/json", 413,
+                 {"code": "request-too-large", "limit": LONGEST, "actual": LONGEST + 1}),
+    "a form": ("documents/begin", b"{}", "text/plain", 415, {"code": "request-not-json", "limit": "application/json"}),
+    "not JSON": ("documents/begin", b"{", "application/json", 400, {"code": "request-not-json"}),
+    "not an object": ("documents/begin", b"[]", "application/json", 422, {"code": "request-invalid"}),
+    "no such action": ("documents/end", b"{}", "application/json", 422, {"code": "request-invalid"}),
+    "no such uploads": ("nothing/begin", b"{}", "application/json", 404, {"code": "uploads-not-found"}),
+    "a long name": ("documents/begin", json.dumps({"filename": "a" * 2000}).encode(), "application/json", 422,
+                    {"code": "request-invalid", "field": "filename", "limit": 1024, "actual": 2000}),
+    "no size": ("documents/begin", b'{"filename": "a"}', "application/json", 422, {"code": "request-invalid", "field": "size"}),
+    "no claim": ("documents/abort", b"{}", "application/json", 422, {"code": "request-invalid", "field": "claim"}),
+    "a false claim": ("documents/resume", b'{"claim": "x.y"}', "application/json", 403,
+                      {"code": "token-invalid", "field": "file"}),
+}  # fmt: skip
+
+
+@each
+@pytest.mark.parametrize("case", CODES)
+def test_each_refused_request_has_a_code_to_translate(name: str, case: str) -> None:
+    where, body, kind, status, facts = CODES[case]
+    client = APPS[name](request_gate(name, None, is_async=False))
+    given = {"data": body} if name == "flask" else {"content": body}
+    answer = client.post(f"/uploads/{where}", headers={"content-type": kind}, **given)
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    told = json.loads(answer.text)
+    assert told.pop("type").endswith(f"/problems#{facts['code']}")
+    assert {key: value for key, value in told.items() if key not in {"title", "status", "detail"}} == facts
+
+
 # -- what is answered ------------------------------------------------------------------------------------------------------
 
 

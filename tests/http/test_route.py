@@ -229,6 +229,32 @@ async def test_an_upload_that_is_not_what_was_signed_leaves_nothing(backend: Any
     assert list(backend.list()) == []
 
 
+CODES: dict[str, dict[str, object]] = {
+    "another_type": {"code": "type-not-allowed", "limit": "image/jpeg", "actual": "image/png"},
+    "compressed": {"code": "encoding-not-allowed", "limit": "identity", "actual": "gzip"},
+    "a_part": {"code": "upload-refused"},
+    "no_length": {"code": "length-missing"},
+    "announced_longer": {"code": "file-too-large", "limit": 107, "actual": 108},
+    "announced_shorter": {"code": "upload-differs", "limit": 109, "actual": 108},
+    "shorter_than_announced": {"code": "upload-incomplete", "limit": 108, "actual": 50},
+    "expired": {"code": "token-expired"},
+}
+
+
+@pytest.mark.parametrize("name", CODES)
+async def test_a_refused_upload_says_limit_and_value(backend: Any, upload: Any, name: str) -> None:
+    bound, headers, body, _, _ = REFUSED[name]
+    document = json.loads(read(await upload(link(backend, "PUT", **bound), headers, Chunks(*body))))
+    assert {key: document[key] for key in ("code", "limit", "actual") if key in document} == CODES[name]
+    assert f"`{document['code']}`" in SERVING, "every code is documented"
+
+
+async def test_of_a_client_s_header_little_is_repeated(backend: Any, upload: Any) -> None:
+    for name, bound in (("Content-Encoding", {}), ("Content-Type", {"content_type": "image/png"})):
+        reply = await upload(link(backend, "PUT", **bound), {**SENT, name: "x" * 50_000}, Chunks(PNG))
+        assert (reply.status, len(read(reply)) < 1000) == (415, True)
+
+
 async def test_nothing_is_overwritten(backend: Any, upload: Any) -> None:
     backend.put("a/b.png", b"first")
     url, chunks = link(backend, "PUT"), Chunks(PNG)

@@ -27,6 +27,7 @@ from filerow.direct._claims import Claim
 from filerow.exceptions import ClaimError, ExpiredTokenError, InvalidTokenError
 from tests.security.hostile import INSIDE, SECRET, Ground
 from tests.security.test_doors import Document, commit
+from tests.tokens import said_by
 
 pytestmark = pytest.mark.parametrize("ground", ["memory"], indirect=True)
 
@@ -156,6 +157,29 @@ def test_a_token_is_for_one_column_one_backend_and_one_application(ground: Groun
     assert [info.path for info in ground.backend.list()] == ["up"]
     commit(DirectUploads(Document.file, secret=SECRET).claim(sealed))
     assert "target" in {info.path for info in ground.backend.list()}
+
+
+def test_a_claim_is_for_the_audience_that_it_was_made_for(ground: Ground) -> None:
+    """Two deployments, tenants or databases may share a secret, a backend and a table's name."""
+    audiences = {name: DirectUploads(Document.file, secret=SECRET, audience=name) for name in ("", "staging", "production")}
+    for name, uploads in audiences.items():
+        ticket = uploads.begin(filename="a.txt", size=len(INSIDE), content_type="text/plain")
+        ground.backend.put(said_by(ticket.claim)["path"], INSIDE)
+        for other in audiences.keys() - {name}:
+            for use in (audiences[other].claim, audiences[other].resume, audiences[other].abort):
+                with pytest.raises(ClaimError, match="another audience") as caught:
+                    use(ticket.claim)
+                assert (caught.value.code, caught.value.field) == ("claim-misplaced", "file")
+            for column in (Document.file, None):
+                with pytest.raises(ClaimError, match="another audience"):
+                    FileObject.from_claim(ticket.claim, column, secret=SECRET, audience=other)
+        assert FileObject.from_claim(ticket.claim, secret=SECRET, audience=name).size == len(INSIDE)
+        assert commit(uploads.claim(ticket.claim)).get_content() == INSIDE
+
+
+def test_an_audience_is_a_text(ground: Ground) -> None:
+    with pytest.raises(TypeError, match="audience is a text"):
+        DirectUploads(Document.file, secret=SECRET, audience=None)  # type: ignore[arg-type]
 
 
 def test_a_claim_is_used_once_and_not_again_when_its_file_is_gone(ground: Ground) -> None:

@@ -377,7 +377,15 @@ class FileObject:
     # -- from a client's own upload ------------------------------------------------------------------------------------
 
     @classmethod
-    def from_claim(cls, claim: str, column: object = None, *, secret: Secret | None = None, development: bool = False) -> Self:
+    def from_claim(
+        cls,
+        claim: str,
+        column: object = None,
+        *,
+        secret: Secret | None = None,
+        audience: str = "",
+        development: bool = False,
+    ) -> Self:
         """Look at what a client has uploaded straight to the store, and return it as a pending file.
 
         Its row's flush reads, checks and stores it, and uses the claim.
@@ -387,6 +395,7 @@ class FileObject:
             column: The mapped attribute that the file is for; a claim for another is refused. Without it, whatever column the
                 claim was made for is right, and its rules are those of that time.
             secret: As given to ``DirectUploads``; ``FILEROW_SECRET`` when left out.
+            audience: As given to ``DirectUploads``; a claim for another is refused.
             development: As given to ``DirectUploads``.
 
         Raises:
@@ -397,16 +406,23 @@ class FileObject:
         """
         from filerow.direct._redeem import redeem  # as in _copy_job
 
-        return claimed_file(cls, redeem(claim, column, secret, development=development))
+        return claimed_file(cls, redeem(claim, column, secret, audience=audience, development=development))
 
     @classmethod
     async def from_claim_async(
-        cls, claim: str, column: object = None, *, secret: Secret | None = None, development: bool = False
+        cls,
+        claim: str,
+        column: object = None,
+        *,
+        secret: Secret | None = None,
+        audience: str = "",
+        development: bool = False,
     ) -> Self:
         """Look at what a client has uploaded; see :meth:`from_claim`."""
         from filerow.direct._redeem import redeem_async  # as in _copy_job
 
-        return claimed_file(cls, await redeem_async(claim, column, secret, development=development))
+        content = await redeem_async(claim, column, secret, audience=audience, development=development)
+        return claimed_file(cls, content)
 
     # -- reading -------------------------------------------------------------------------------------------------------
 

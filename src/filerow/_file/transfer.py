@@ -40,7 +40,7 @@ from filerow.exceptions import (
     UnsupportedOperationError,
 )
 
-__all__ = ("Copy", "Delete", "Inspect", "Upload", "UseClaim", "delete_all", "not_once", "used_before")
+__all__ = ("Copy", "Delete", "Inspect", "Upload", "UseClaim", "delete_all", "not_once", "used_before", "wrong_column")
 
 
 _QUICK_BYTES = 64 << 10
@@ -181,8 +181,10 @@ class Upload(Alone):
                 yield Call(self._look_over, self._look_over_async, (), {})
                 self.facts = self._stored(info)
             if present(self._checks.content_type, wanted.filename) != shown:
-                raise changed_since()  # noqa: TRY301 - one place deletes the copy
-        except BaseException:
+                raise changed_since(self._rules.field)  # noqa: TRY301 - one place deletes the copy
+        except BaseException as error:
+            if isinstance(error, ClaimError):
+                error.field = error.field or self._rules.field
             job = Delete(backend, [self._path])
             yield Call(job.run, job.run_async, (), {})
             raise
@@ -237,7 +239,7 @@ class Upload(Alone):
         if expected is not None and expected != actual:
             msg = f"the file was announced with {what} {expected}, but its content has {actual}"
             if self._content.claimed is not None:
-                raise ClaimError(msg)
+                raise ClaimError(msg, code="upload-differs", field=self._rules.field, limit=expected, actual=actual)
             raise IntegrityError(msg, operation="put", backend=self._backend.key, path=self._path)
 
 
@@ -480,7 +482,7 @@ class UseClaim:
             else:
                 return
         if there != self._mark:
-            raise used_before()
+            raise used_before(self.claimed.field)
 
     def _read(self) -> Steps[bytes]:
         """Return what the object says; nothing if it is gone, for whoever made it was rolled back."""
@@ -500,14 +502,20 @@ def not_once(backend: StorageBackend) -> UnsupportedOperationError:
     return UnsupportedOperationError(msg, operation="claim", backend=backend.key)
 
 
-def changed_since() -> ClaimError:
+def changed_since(field: str) -> ClaimError:
     """Return the error of an upload that is not what was looked at any more."""
-    return ClaimError("something else was uploaded since this claim was looked at; look again")
+    msg = "something else was uploaded since this claim was looked at; look again"
+    return ClaimError(msg, code="upload-differs", field=field)
 
 
-def used_before() -> ClaimError:
+def used_before(field: str) -> ClaimError:
     """Return the error of a claim that has made a file already."""
-    return ClaimError("this claim was used before; a claim makes one file")
+    return ClaimError("this claim was used before; a claim makes one file", code="claim-used", field=field)
+
+
+def wrong_column(claimed: str, own: str) -> ClaimError:
+    """Return the error of a claim that is for another column."""
+    return ClaimError(f"this claim is for {claimed}, not for {own}", code="claim-misplaced")
 
 
 class Inspect:

@@ -31,7 +31,7 @@ from filerow._file.object import (
     show_as,
     snapshot,
 )
-from filerow._file.transfer import Copy, Inspect, Upload, UseClaim, delete_all
+from filerow._file.transfer import Copy, Inspect, Upload, UseClaim, delete_all, wrong_column
 from filerow._orm.fields import Buried, Field, OutboxProtocol, Slot, slot_of
 from filerow._orm.ledger import Frame
 from filerow._orm.ownership import Adopt, Change, Plan, Ref, Store, pending, plan, ref_of
@@ -41,7 +41,7 @@ from filerow._validation.rules import Rules
 from filerow.backends._paths import check_path
 from filerow.backends._stored_with import StoredWith, check_kept
 from filerow.backends.base import StorageBackend
-from filerow.exceptions import BackendMismatchError, ClaimError, FileStateError, ObjectNotFoundError
+from filerow.exceptions import BackendMismatchError, FileStateError, ObjectNotFoundError
 
 __all__ = ("Applied", "Work")
 
@@ -136,8 +136,7 @@ class Work:
             field = slot_of(store.change).field
             own = f"{getattr(field.column.table, 'fullname', field.table)}.{field.column.name}"
             if claimed.column not in {"", own}:
-                msg = f"this claim is for {claimed.column}, not for {own}"
-                raise ClaimError(msg)
+                raise wrong_column(claimed.column, own)
             if self.outbox_of(field) is None:
                 marked.append(claimed)
         if marked:

@@ -124,7 +124,8 @@ def _status_of(error: BaseException | None) -> int | None:
 
 
 def _changed() -> ClaimError:
-    return ClaimError("something else was uploaded since this claim was looked at, or the claim was used; look again")
+    msg = "something else was uploaded since this claim was looked at, or the claim was used; look again"
+    return ClaimError(msg, code="upload-differs")
 
 
 def _is_ours(carried: Mapping[str, object], options: PutOptions, **more: object) -> bool:

@@ -15,7 +15,7 @@ from sqlalchemy import Column, MetaData, Table
 from sqlalchemy.orm import ColumnProperty, QueryableAttribute
 
 from filerow._execution.steps import Call, Steps
-from filerow._file.transfer import not_once
+from filerow._file.transfer import not_once, wrong_column
 from filerow._orm.column import StoredObject
 from filerow._orm.fields import outbox_in
 from filerow._paths import generate_path
@@ -99,6 +99,7 @@ class Claim(NamedTuple):
         expires_at: Seconds since the Unix epoch from which the claim is refused.
         upload_id: The store's name for a multipart upload; empty for an upload in one request.
         part_size: Bytes of each part but the last.
+        audience: The deployment, tenant or database that it is for; empty where the application names none.
     """
 
     backend: str
@@ -113,6 +114,7 @@ class Claim(NamedTuple):
     expires_at: float
     upload_id: str = ""
     part_size: int = 0
+    audience: str = ""
 
     def seal(self, keys: Keys) -> str:
         """Return the token."""
@@ -143,8 +145,17 @@ class Claim(NamedTuple):
             ClaimError: It is for another one.
         """
         if self.column != column:
-            msg = f"this claim is for {self.column}, not for {column}"
-            raise ClaimError(msg)
+            raise wrong_column(self.column, column)
+
+    def check_audience(self, audience: str) -> None:
+        """Refuse the claim for another audience, also one without for one that has a name, and the other way round.
+
+        Raises:
+            ClaimError: It is for another one.
+        """
+        if self.audience != audience:
+            msg = "this claim was made for another audience= of this application, such as another tenant or database"
+            raise ClaimError(msg, code="claim-misplaced")
 
     def sealed_rules(self, field: str) -> Rules:
         """Return the rules that the claim carries, for a first look; the row's own follow."""

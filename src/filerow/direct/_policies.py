@@ -181,7 +181,7 @@ def _parts_steps(backend: StorageBackend, claim: Claim, token: str, seconds: int
     direct = direct_of(backend)
     there = yield direct.call(direct.parts, claim.path, claim.upload_id)
     if there is None:
-        raise ClaimError("this upload was finished or aborted; begin a new one")
+        raise ClaimError("this upload was finished or aborted; begin a new one", code="upload-missing")
     wanted = missing_of(claim, there)
     known = {part.number: part_of(part.end - part.start, checksums.get(part.number)) for part in wanted}
     ready = {number: part for number, part in known.items() if part.checksum or not direct.needs_checksum}

@@ -32,12 +32,13 @@ from filerow.exceptions import (
     ClaimError,
     ContentTypeError,
     FileValidationError,
+    InvalidTokenError,
     ObjectHiddenError,
     ObjectNotFoundError,
     StorageError,
 )
 
-__all__ = ("redeem", "redeem_async", "redeem_steps")
+__all__ = ("of_field", "redeem", "redeem_async", "redeem_steps")
 
 _REWRITTEN_FROM = 8 << 20
 """From so many bytes on a copy on the store's side, which is two requests more, is sooner done than writing them again."""
@@ -47,23 +48,39 @@ _ARCHIVED = re.compile("BlobArchived|InvalidObjectState")
 """What Azure and S3 answer to whoever reads what a client has put into an archive."""
 
 
-def redeem(token: str, column: object, secret: Secret | None, *, development: bool) -> Content:
+def redeem(token: str, column: object, secret: Secret | None, *, development: bool, audience: str) -> Content:
     """Look at the upload of a token, by its column's rules, or by those that it carries; see :func:`redeem_steps`."""
-    return run(_token_steps(token, column, secret, development=development))
+    return run(_token_steps(token, column, secret, audience, development=development))
 
 
-async def redeem_async(token: str, column: object, secret: Secret | None, *, development: bool) -> Content:
+async def redeem_async(token: str, column: object, secret: Secret | None, *, development: bool, audience: str) -> Content:
     """Look at the upload of a token; see :func:`redeem`."""
-    return await run_async(_token_steps(token, column, secret, development=development))
+    return await run_async(_token_steps(token, column, secret, audience, development=development))
 
 
-def _token_steps(token: str, column: object, secret: Secret | None, *, development: bool) -> Steps[Content]:
-    claim = Claim.unseal(resolve_keys(secret, development=development, user="direct upload"), token)
+def _token_steps(token: str, column: object, secret: Secret | None, audience: str, *, development: bool) -> Steps[Content]:
+    keys = resolve_keys(secret, development=development, user="direct upload")
     if column is None:
-        return (yield from redeem_steps(claim, claim.sealed_rules(claim.column.rpartition(".")[2])))
-    target = target_of(column)
-    claim.check_column(target.name)
-    return (yield from redeem_steps(claim, target.rules))
+        claim = Claim.unseal(keys, token)
+        rules = claim.sealed_rules(claim.column.rpartition(".")[2])
+    else:
+        target = target_of(column)
+        rules = target.rules
+        with of_field(rules.field):
+            claim = Claim.unseal(keys, token)
+            claim.check_column(target.name)
+    claim.check_audience(audience)
+    return (yield from redeem_steps(claim, rules))
+
+
+@contextmanager
+def of_field(field: str) -> Generator[None]:
+    """Have what refuses a claim name the field, as what refuses a file does."""
+    try:
+        yield
+    except InvalidTokenError as error:
+        error.field = error.field or field
+        raise
 
 
 def redeem_steps(claim: Claim, rules: Rules) -> Steps[Content]:
@@ -77,6 +94,11 @@ def redeem_steps(claim: Claim, rules: Rules) -> Steps[Content]:
         ClaimError: Nothing was uploaded, or something else, or the claim was used before.
         FileValidationError: The column's rules refuse the file by its size or its first bytes.
     """
+    with of_field(rules.field):
+        return (yield from _look_steps(claim, rules))
+
+
+def _look_steps(claim: Claim, rules: Rules) -> Steps[Content]:
     backend = storages.get_backend(claim.backend)
     if claim.upload_id:
         yield from _complete_steps(claim, backend)
@@ -94,9 +116,9 @@ def redeem_steps(claim: Claim, rules: Rules) -> Steps[Content]:
         msg = (
             "the upload lies in an archive, from which it cannot be read; upload it again without an access tier or storage class"
         )
-        raise ClaimError(msg) from error
+        raise ClaimError(msg, code="upload-differs") from error
     marks = uploaded.version_id, claim.target, uploaded.etag, claim.checksum
-    claimed = Claimed(claim.backend, claim.path, *marks, claim.column)
+    claimed = Claimed(claim.backend, claim.path, *marks, claim.column, rules.field)
     return _Uploaded(claim, backend, claimed, look.content_type)
 
 
@@ -110,7 +132,7 @@ def _complete_steps(claim: Claim, backend: StorageBackend) -> Steps[None]:
     missing = missing_of(claim, there)
     if missing:
         msg = f"the upload is not complete: {len(missing)} of {len(parts_of(claim))} parts are missing; resume it"
-        raise ClaimError(msg)
+        raise ClaimError(msg, code="upload-incomplete", limit=len(parts_of(claim)), actual=len(parts_of(claim)) - len(missing))
     wanted = {part.number: there[part.number] for part in parts_of(claim)}
     yield direct.call(direct.complete, claim.path, claim.upload_id, wanted)
 
@@ -121,13 +143,13 @@ def _check_size_steps(claim: Claim, backend: StorageBackend) -> Steps[ObjectInfo
         info: ObjectInfo = yield Call(backend.head, backend.head_async, (claim.path,), {})
     except ObjectNotFoundError:
         used = yield Call(backend.exists, backend.exists_async, (claim.target,), {})
-        raise (used_before() if used else _nothing()) from None
+        raise (used_before("") if used else _nothing()) from None
     except ObjectHiddenError as error:  # to credentials that may not list, what is missing is forbidden
         raise _nothing() from error
     if info.size != claim.size:
         yield _purge(backend, claim, info)
         msg = f"the upload was announced with {claim.size} bytes, but has {info.size}"
-        raise ClaimError(msg)
+        raise ClaimError(msg, code="upload-differs", limit=claim.size, actual=info.size)
     return info
 
 
@@ -146,6 +168,7 @@ class _Uploaded(Content):
         self.filename = claim.filename
         self.content_type = content_type
         self.claimed = claimed
+        self._field = claimed.field
         self._path = claimed.path
         self._length = claim.size
         self._upload = ObjectInfo(claimed.path, claim.size, claimed.etag, claimed.version)
@@ -157,7 +180,7 @@ class _Uploaded(Content):
         self._looked_at: list[tuple[int, bytes]] = []
 
     def peek_late(self, offset: int, size: int) -> bytes:
-        with _still_there():
+        with _still_there(self._field):
             found = self._ranges.peek(offset, size)
         self._looked_at.append((offset, found))
         return found
@@ -165,7 +188,7 @@ class _Uploaded(Content):
     def chunks(self) -> Iterator[Buffer]:
         self._look_anew()
         left = self._length
-        with _still_there():
+        with _still_there(self._field):
             for chunk in self._backend.stream(self._path):
                 left = self._left(left, chunk)
                 yield chunk
@@ -181,19 +204,19 @@ class _Uploaded(Content):
         return rewrite_call(self._backend, self._upload, path, options)
 
     def _copy(self, path: str) -> Rewritten:
-        with _still_there():
+        with _still_there(self._field):
             info = self._backend.copy(self._path, path, create_only=False)
         return Rewritten(info.etag, info.version_id, None)
 
     async def _copy_async(self, path: str) -> Rewritten:
-        with _still_there():
+        with _still_there(self._field):
             info = await self._backend.copy_async(self._path, path, create_only=False)
         return Rewritten(info.etag, info.version_id, None)
 
     async def chunks_async(self) -> AsyncIterator[Buffer]:
         self._look_anew()
         left = self._length
-        with _still_there():
+        with _still_there(self._field):
             async with aclosing(self._backend.stream_async(self._path)) as chunks:  # type: ignore[type-var]
                 async for chunk in chunks:
                     left = self._left(left, chunk)
@@ -203,7 +226,7 @@ class _Uploaded(Content):
         """Refuse more bytes than were announced as soon as they come: the client may write there until its claim expires."""
         if len(chunk) > left:
             msg = f"the upload was announced with {self._length} bytes, but has more"
-            raise ClaimError(msg)
+            raise ClaimError(msg, code="upload-differs", field=self._field, limit=self._length)
         self._compare(self._length - left, chunk)
         return left - len(chunk)
 
@@ -212,7 +235,7 @@ class _Uploaded(Content):
         for offset, seen in self._looked_at:
             first, end = max(offset, start), min(offset + len(seen), start + len(chunk))
             if first < end and bytes(chunk[first - start : end - start]) != seen[first - offset : end - offset]:
-                raise changed_since()
+                raise changed_since(self._field)
 
 
 class _Head(Content):
@@ -263,13 +286,14 @@ class _FirstLook:
 
 
 @contextmanager
-def _still_there() -> Generator[None]:
+def _still_there(field: str = "") -> Generator[None]:
     """Say that an upload is gone: somebody else has used the claim meanwhile, or aborted it."""
     try:
         yield
     except ObjectNotFoundError:
-        raise _nothing() from None
+        raise _nothing(field) from None
 
 
-def _nothing() -> ClaimError:
-    return ClaimError("nothing was uploaded for this claim, or it was used before and its file is gone")
+def _nothing(field: str = "") -> ClaimError:
+    msg = "nothing was uploaded for this claim, or it was used before and its file is gone"
+    return ClaimError(msg, code="upload-missing", field=field)

@@ -19,6 +19,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from filerow._content import Content
 from filerow._execution.steps import Steps, run, run_async
 from filerow._file.object import FileObject, claimed_file
 from filerow._media_types import claimed_type
@@ -29,7 +30,7 @@ from filerow._validation.rules import parse_size
 from filerow.backends._stored_with import check_kept
 from filerow.direct._claims import Claim, Target, check_once_steps, plain_rules, target_of
 from filerow.direct._policies import S3Method, Ticket, abort_steps, start_steps, ticket_steps
-from filerow.direct._redeem import redeem_steps
+from filerow.direct._redeem import of_field, redeem_steps
 from filerow.exceptions import ClaimError, FileValidationError
 
 __all__ = ("DirectUploads",)
@@ -39,6 +40,7 @@ _LONGEST_TYPE = 255
 _NUMBER = re.compile(r"[0-9]{1,5}\Z")
 _MOST_PARTS = 10_000
 _CHECKSUM = re.compile(r"sha256:[0-9a-f]{64}\Z")
+_INVALID = "request-invalid"
 
 
 class DirectUploads:
@@ -52,10 +54,11 @@ class DirectUploads:
         multipart_from: From this size on, a file goes to S3 in parts that can be resumed.
         part_size: Bytes of such a part; at least 5 MiB.
         s3_method: ``PUT`` for S3-compatible stores that know no POST policies, such as Cloudflare R2.
+        audience: A deployment, tenant or database whose claims no other is to take, though they share a secret and a backend.
         development: Make a secret up where there is none, for this process.
 
     Raises:
-        TypeError: The column is no ``StoredObject``.
+        TypeError: The column is no ``StoredObject``, or the audience no text.
         ValueError: ``expires_in`` or a size is none.
         SecretError: The secret is too short.
     """
@@ -70,12 +73,14 @@ class DirectUploads:
         multipart_from: int | str = "64 MB",
         part_size: int | str = "16 MiB",
         s3_method: S3Method = "POST",
+        audience: str = "",
         development: bool = False,
     ) -> None:
         if not 1 <= expires_in <= CLAIM_LIFE:  # nor NaN
             msg = f"expires_in is the number of seconds an upload may take, 1 to {CLAIM_LIFE}, not {expires_in}"
             raise ValueError(msg)
         self._target: Target = target_of(column)
+        self._audience = _checked_audience(audience)
         self._secret = secret
         self._development = development
         self._expires_in = math.ceil(expires_in)
@@ -167,13 +172,11 @@ class DirectUploads:
                 last, the flush has the say.
             FileValidationError: The column's rules refuse the file, by its size or its first bytes.
         """
-        found = self._unseal(claim)
-        return claimed_file(FileObject, run(redeem_steps(found, self._rules)))
+        return claimed_file(FileObject, run(self._claim_steps(claim)))
 
     async def claim_async(self, claim: str) -> FileObject:
         """Look at what was uploaded, and return it as a pending file; see :meth:`claim`."""
-        found = self._unseal(claim)
-        return claimed_file(FileObject, await run_async(redeem_steps(found, self._rules)))
+        return claimed_file(FileObject, await run_async(self._claim_steps(claim)))
 
     # -- what an integration mounts ------------------------------------------------------------------------------------
 
@@ -203,17 +206,17 @@ class DirectUploads:
     def _handle_steps(self, action: str, payload: object) -> Steps[dict[str, Any]]:
         if not isinstance(payload, Mapping):
             msg = f"a JSON object is needed, not {type(payload).__name__}"
-            raise FileValidationError(msg)
+            raise FileValidationError(msg, code=_INVALID)
         if action == "begin":
             given = (payload.get(name) for name in ("filename", "size", "content_type", "checksum"))
             return (yield from self._begin_steps(*given)).to_dict()
         if action not in {"resume", "abort"}:
             msg = f"there is nothing called {action[:40]!r} here; there are begin, resume and abort"
-            raise FileValidationError(msg)
+            raise FileValidationError(msg, code=_INVALID)
         claim = payload.get("claim")
         if not isinstance(claim, str):
             msg = "the claim is missing"
-            raise ClaimError(msg)
+            raise ClaimError(msg, code=_INVALID, field="claim")
         if action == "resume":
             given = (payload.get(name) for name in ("checksum", "checksums"))
             return (yield from self._resume_steps(claim, *given)).to_dict()
@@ -258,6 +261,7 @@ class DirectUploads:
             checksum=checksum,
             rules=plain_rules(rules),
             expires_at=int(time.time()) + self._expires_in,
+            audience=self._audience,
         )
 
     def _resume_steps(self, token: str, checksum: object = None, checksums: object = None) -> Steps[Ticket]:
@@ -265,7 +269,7 @@ class DirectUploads:
         if given is not None and given != claim.checksum:
             if claim.checksum is not None:
                 msg = "this claim is for a file of another checksum"
-                raise ClaimError(msg)
+                raise ClaimError(msg, code="claim-misplaced", field="checksum", limit=claim.checksum, actual=given)
             claim = claim._replace(checksum=given)
             token = claim.seal(self._keys())
         of_parts = _checked_checksums(checksums)
@@ -276,10 +280,15 @@ class DirectUploads:
         claim = self._unseal(token)
         yield from abort_steps(storages.get_backend(claim.backend), claim)
 
+    def _claim_steps(self, token: str) -> Steps[Content]:
+        return (yield from redeem_steps(self._unseal(token), self._rules))
+
     def _unseal(self, token: str) -> Claim:
-        claim = Claim.unseal(self._keys(), token)
-        claim.check_column(self._target.name)
-        return claim
+        with of_field(self._rules.field):
+            claim = Claim.unseal(self._keys(), token)
+            claim.check_column(self._target.name)
+            claim.check_audience(self._audience)
+            return claim
 
     def _keys(self) -> Keys:
         if self._found is None:
@@ -287,17 +296,30 @@ class DirectUploads:
         return self._found
 
 
+def _checked_audience(value: object) -> str:
+    if not isinstance(value, str):
+        msg = f"audience is a text that names a deployment, tenant or database, not {value!r}"
+        raise TypeError(msg)
+    return value
+
+
+def _invalid(message: str, field: str, value: object, longest: int | None = None) -> FileValidationError:
+    """Return the error of a request with a value that makes no sense; of a text that is too long, say how long it is."""
+    actual = len(value) if longest is not None and isinstance(value, str) else None
+    return FileValidationError(message, field=field, limit=longest, actual=actual, code=_INVALID)
+
+
 def _checked_name(value: object) -> str:
     if not isinstance(value, str) or not value or len(value) > _LONGEST_NAME:
         msg = f"the filename must be a text of 1 to {_LONGEST_NAME} characters"
-        raise FileValidationError(msg, field="filename")
+        raise _invalid(msg, "filename", value, _LONGEST_NAME)
     return clean_filename(value)
 
 
 def _checked_size(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         msg = "the size must be a number of bytes"
-        raise FileValidationError(msg, field="size")
+        raise _invalid(msg, "size", value)
     return value
 
 
@@ -305,14 +327,14 @@ def _checked_type(value: object) -> str | None:
     if value is None or (isinstance(value, str) and len(value) <= _LONGEST_TYPE):
         return value
     msg = f"the content_type must be a media type of at most {_LONGEST_TYPE} characters"
-    raise FileValidationError(msg, field="content_type")
+    raise _invalid(msg, "content_type", value, _LONGEST_TYPE)
 
 
 def _checked_checksum(value: object) -> str | None:
     if value is None or (isinstance(value, str) and _CHECKSUM.match(value)):
         return value
     msg = "the checksum must be sha256: and 64 lower-case hexadecimal digits"
-    raise FileValidationError(msg, field="checksum")
+    raise _invalid(msg, "checksum", value)
 
 
 def _checked_checksums(value: object) -> dict[int, str]:
@@ -320,6 +342,6 @@ def _checked_checksums(value: object) -> dict[int, str]:
         return {}
     if not isinstance(value, Mapping) or len(value) > _MOST_PARTS or not all(_NUMBER.match(str(number)) for number in value):
         msg = "the checksums must be an object with the numbers of parts as its names"
-        raise FileValidationError(msg, field="checksums")
+        raise _invalid(msg, "checksums", value)
     found = {int(number): _checked_checksum(checksum) for number, checksum in value.items()}
     return {number: checksum for number, checksum in found.items() if checksum is not None}

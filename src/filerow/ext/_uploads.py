@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterable, Sequence
-from typing import NamedTuple
+from collections.abc import AsyncIterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import Column
 from sqlalchemy.orm import QueryableAttribute
@@ -13,6 +13,9 @@ from filerow._content import unwrap_upload
 from filerow._file.object import ENCTYPE_NEEDED, FileObject
 from filerow._orm.column import StoredObject
 from filerow.exceptions import ContentTypeError, FileTooLargeError, FileValidationError
+
+if TYPE_CHECKING:
+    from filerow.direct import DirectUploads
 
 __all__ = (
     "FormField",
@@ -25,6 +28,7 @@ __all__ = (
     "refuse_texts",
     "required",
     "target_of",
+    "uploads_called",
 )
 
 _WITHOUT_FILES = frozenset({"application/x-www-form-urlencoded", "text/plain"})
@@ -108,12 +112,31 @@ def payload_of(content_type: str | None, body: bytes) -> object:
             "a request for an upload is sent as application/json", limit="application/json", code="request-not-json", rule=""
         )
     if len(body) > LONGEST_PAYLOAD:
-        raise too_long()
+        raise too_long(len(body))
     try:
         payload: object = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise BadPayloadError("a JSON object is needed") from error
     return payload
+
+
+class UnknownUploadsError(FileValidationError):
+    """A request is for direct uploads that the application has not mounted."""
+
+    status_code = 404
+    code = "uploads-not-found"
+
+
+def uploads_called(name: str, uploads: Mapping[str, DirectUploads]) -> DirectUploads:
+    """Return the direct uploads that a URL names.
+
+    Raises:
+        UnknownUploadsError: There are none of this name.
+    """
+    found = uploads.get(name)
+    if found is None:
+        raise UnknownUploadsError("there are no direct uploads of this name")
+    return found
 
 
 class BadPayloadError(FileValidationError):
@@ -123,11 +146,10 @@ class BadPayloadError(FileValidationError):
     code = "request-not-json"
 
 
-def too_long() -> FileTooLargeError:
-    """Return the error for a request for direct upload that is longer than any that makes sense."""
-    return FileTooLargeError(
-        f"a request for an upload has at most {LONGEST_PAYLOAD} bytes", limit=LONGEST_PAYLOAD, code="request-too-large", rule=""
-    )
+def too_long(actual: int) -> FileTooLargeError:
+    """Return the error for a request for direct upload that is longer than any that makes sense: so long, or longer."""
+    msg = f"a request for an upload has at most {LONGEST_PAYLOAD} bytes"
+    return FileTooLargeError(msg, limit=LONGEST_PAYLOAD, actual=actual, code="request-too-large", rule="")
 
 
 async def bounded(chunks: AsyncIterable[bytes]) -> bytes:
@@ -140,7 +162,7 @@ async def bounded(chunks: AsyncIterable[bytes]) -> bytes:
     async for chunk in chunks:
         body += chunk
         if len(body) > LONGEST_PAYLOAD:
-            raise too_long()
+            raise too_long(len(body))
     return bytes(body)
 
 

@@ -50,6 +50,7 @@ from filerow.ext._uploads import (
     refuse_texts,
     required,
     target_of,
+    uploads_called,
 )
 from filerow.http import route, serving
 from filerow.http._capacity import upload_capacity
@@ -126,10 +127,9 @@ class Filerow:
 
         @blueprint.post("/<name>/<action>")
         def upload(name: str, action: str) -> Response:
-            if name not in self._uploads:
-                abort(404)
+            found = uploads_called(name, self._uploads)
             payload = payload_of(request.content_type, _begun(LONGEST_PAYLOAD + 1))
-            return jsonify(self._uploads[name].handle(action, payload))
+            return jsonify(found.handle(action, payload))
 
         return blueprint
 

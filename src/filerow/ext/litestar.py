@@ -45,7 +45,6 @@ from litestar.di import Provide
 from litestar.enums import HttpMethod
 from litestar.exceptions import (
     ImproperlyConfiguredException,
-    NotFoundException,
     PermissionDeniedException,
 )
 from litestar.openapi.datastructures import ResponseSpec
@@ -69,7 +68,7 @@ from filerow.ext._asgi import (
 from filerow.ext._litestar_forms import see_to_files
 from filerow.ext._litestar_types import DECODERS, ENCODERS, FileDTO, FileDTOPlugin, FileSchemaPlugin
 from filerow.ext._static import SCRIPT, script
-from filerow.ext._uploads import LONGEST_PAYLOAD, payload_of
+from filerow.ext._uploads import bounded, payload_of, uploads_called
 from filerow.http._problem import ANSWERED, problem
 from filerow.http._reply import own_headers
 
@@ -197,12 +196,10 @@ class FilerowPlugin(InitPlugin, ReceiveRoutePlugin):
     def _upload_router(self) -> Router:
         uploads = self._uploads
 
-        @post("/{name:str}/{action:str}", status_code=200, request_max_body_size=LONGEST_PAYLOAD)
+        @post("/{name:str}/{action:str}", status_code=200, request_max_body_size=None)  # which is refused here, as everywhere
         async def upload(request: Request[Any, Any, Any]) -> dict[str, Any]:
-            found = uploads.get(request.path_params["name"])
-            if found is None:
-                raise NotFoundException
-            payload = payload_of(request.headers.get("content-type"), await request.body())
+            found = uploads_called(request.path_params["name"], uploads)
+            payload = payload_of(request.headers.get("content-type"), await bounded(request.stream()))
             return await found.handle_async(request.path_params["action"], payload)
 
         guards = [_refusing(guard) for guard in self._guards]

@@ -53,7 +53,7 @@ from filerow.ext._asgi import (
     streamed,
 )
 from filerow.ext._static import SCRIPT, script
-from filerow.ext._uploads import bounded, checked_async, is_upload, payload_of, required, target_of
+from filerow.ext._uploads import bounded, checked_async, is_upload, payload_of, required, target_of, uploads_called
 from filerow.http._problem import ANSWERED, problem
 from filerow.http._reply import own_headers
 
@@ -156,10 +156,8 @@ def upload_routes(uploads: Mapping[str, DirectUploads], prefix: str = "/uploads"
 
 async def direct(request: Request, uploads: Mapping[str, DirectUploads]) -> Response:
     """Answer one request of ``filerow.js``."""
-    found = uploads.get(request.path_params["name"])
-    if found is None:
-        raise HTTPException(404)
     try:
+        found = uploads_called(request.path_params["name"], uploads)
         payload = payload_of(request.headers.get("content-type"), await bounded(request.stream()))
         return JSONResponse(await found.handle_async(request.path_params["action"], payload))
     except ANSWERED as error:

@@ -55,7 +55,7 @@ class UploadCapacity:
         size = next((limit for limit in (limits.exactly, limits.most) if limit is not None), 0)
         with self._lock:
             if key in self._under_way:
-                raise UploadRefusedError(409, "This upload is under way already.")
+                raise UploadRefusedError(409, "This upload is under way already.", code="upload-under-way")
             staged = sum(self._under_way.values())
             if len(self._under_way) >= self.concurrent or (staged and staged + size > self.staged_bytes):
                 raise _full()
@@ -148,11 +148,11 @@ class Admitted:
 
 
 def _slow() -> UploadRefusedError:
-    return UploadRefusedError(408, "The upload came too slowly.")
+    return UploadRefusedError(408, "The upload came too slowly.", code="upload-too-slow")
 
 
 def _full() -> UploadRefusedError:
-    return UploadRefusedError(503, "Too many uploads are under way.", ("retry-after", str(_RETRY_AFTER)))
+    return UploadRefusedError(503, "Too many uploads are under way.", ("retry-after", str(_RETRY_AFTER)), code="uploads-full")
 
 
 upload_capacity = UploadCapacity()

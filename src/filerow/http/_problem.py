@@ -23,8 +23,9 @@ from filerow.exceptions import (
     UntrustedDocumentError,
 )
 from filerow.http._reply import Reply
+from filerow.http._upload import UploadRefusedError
 
-__all__ = ("ANSWERED", "problem", "refusal")
+__all__ = ("ANSWERED", "problem", "refusal", "upload_refusal")
 
 ANSWERED = (FileValidationError, InvalidTokenError, UntrustedDocumentError, StorageError)
 """The errors that a client hears of."""
@@ -62,11 +63,9 @@ def problem(error: BaseException) -> Reply:
         BaseException: ``error`` itself, when no client can do anything about it.
     """
     if isinstance(error, FileValidationError):
-        facts = {"field": error.field, "rule": error.rule, "limit": error.limit, "actual": error.actual}
-        members = {name: value for name, value in facts.items() if value is not None and value != ""}
-        return refusal(error.status_code, error.code, error.message, members)
+        return refusal(error.status_code, error.code, error.message, _members(error, field=error.field, rule=error.rule))
     if isinstance(error, InvalidTokenError):
-        return refusal(error.status_code, error.code, str(error))
+        return refusal(error.status_code, error.code, error.message, _members(error, field=error.field))
     if isinstance(error, UntrustedDocumentError):
         return refusal(422, "file-as-document", "A file is sent as an upload, not as a document.")
     if isinstance(error, StorageError):
@@ -78,6 +77,17 @@ def problem(error: BaseException) -> Reply:
         if type(error) is StorageError:
             return _told(error, 503, "store-unavailable", "The file store is not available.")
     raise error
+
+
+def upload_refusal(error: UploadRefusedError) -> Reply:
+    """Return the answer that refuses a request to upload."""
+    return refusal(error.status, error.code, str(error), _members(error), *error.headers)
+
+
+def _members(error: FileValidationError | InvalidTokenError | UploadRefusedError, **others: object) -> dict[str, Any]:
+    """Return what a client can translate of an error besides its code, as far as it is known."""
+    facts = {**others, "limit": error.limit, "actual": error.actual}
+    return {name: value for name, value in facts.items() if value is not None and value != ""}
 
 
 def _told(error: StorageError, status: int, code: str, detail: str) -> Reply:

@@ -19,6 +19,9 @@ DISCARD_BYTES = 64 << 20
 DISCARD_SECONDS = 5
 """For how long."""
 
+_LONGEST_ACTUAL = 255
+"""How much of a client's header is repeated to it."""
+
 _DIGITS = re.compile(r"[0-9]{1,18}\Z")
 
 
@@ -29,12 +32,26 @@ class UploadRefusedError(FilerowError):
         status: The HTTP status that says so.
         message: Why.
         *headers: What else the answer says.
+        code: A stable word for the reason, for translations.
+        limit: What the upload was to be or to have.
+        actual: What it is or has.
     """
 
-    def __init__(self, status: int, message: str, *headers: tuple[str, str]) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *headers: tuple[str, str],
+        code: str = "upload-refused",
+        limit: object = None,
+        actual: object = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.headers = headers
+        self.code = code
+        self.limit = limit
+        self.actual = actual
 
 
 class UploadLimits(NamedTuple):
@@ -78,7 +95,8 @@ class UploadLimits(NamedTuple):
 
     def _end(self, size: int) -> None:
         if self.exactly is not None and size < self.exactly:
-            raise UploadRefusedError(400, f"The upload broke off: {size} of {self.exactly} bytes have arrived.")
+            msg = f"The upload broke off: {size} of {self.exactly} bytes have arrived."
+            raise UploadRefusedError(400, msg, code="upload-incomplete", limit=self.exactly, actual=size)
 
 
 def limits_of(request: SignRequest, headers: Mapping[str, str]) -> UploadLimits:
@@ -99,7 +117,8 @@ def limits_of(request: SignRequest, headers: Mapping[str, str]) -> UploadLimits:
     if announced is not None and limit is not None and announced > limit:
         raise too_large(limit, announced)
     if announced is not None and exactly is not None and announced != exactly:
-        raise UploadRefusedError(400, f"This link is for {exactly} bytes, not for {announced}.")
+        msg = f"This link is for {exactly} bytes, not for {announced}."
+        raise UploadRefusedError(400, msg, code="upload-differs", limit=exactly, actual=announced)
     return UploadLimits(most, exactly if announced is None else announced)
 
 
@@ -112,10 +131,12 @@ def too_large(limit: int, actual: int) -> FileTooLargeError:
 def _check_kind(request: SignRequest, headers: Mapping[str, str]) -> None:
     wanted, actual = request.content_type, headers.get("content-type", "").strip()
     if wanted is not None and actual != wanted:
-        raise ContentTypeError(f"This link is for {wanted}.", limit=wanted, actual=actual)
-    if headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise ContentTypeError(f"This link is for {wanted}.", limit=wanted, actual=actual[:_LONGEST_ACTUAL])
+    coding = headers.get("content-encoding", "identity").strip().lower()[:_LONGEST_ACTUAL]
+    if coding != "identity":
         # It would be stored as it is, and be something else than its type says.
-        raise ContentTypeError("A file is uploaded as it is, without Content-Encoding.")
+        msg = "A file is uploaded as it is, without Content-Encoding."
+        raise ContentTypeError(msg, limit="identity", actual=coding, rule="", code="encoding-not-allowed")
     if "content-range" in headers:  # RFC 9110, section 14.5
         raise UploadRefusedError(400, "A file is uploaded whole, not in ranges.")
 
@@ -126,7 +147,7 @@ def _announced(headers: Mapping[str, str]) -> int | None:
     if "transfer-encoding" in headers:  # overrides a length (RFC 9112, section 6.3)
         return None
     if length is None:
-        raise UploadRefusedError(411, "An upload says its Content-Length, or comes in chunks.")
+        raise UploadRefusedError(411, "An upload says its Content-Length, or comes in chunks.", code="length-missing")
     if not _DIGITS.match(length.strip()):
         raise UploadRefusedError(400, "This Content-Length is not a number.")
     return int(length)

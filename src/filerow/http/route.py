@@ -17,7 +17,7 @@ from filerow._registry import storages
 from filerow.backends._types import ObjectInfo, PutOptions, SignRequest
 from filerow.exceptions import BackendNotFoundError, FilerowError, InvalidTokenError, ObjectExistsError, SecretError
 from filerow.http._capacity import upload_capacity
-from filerow.http._problem import problem, refusal
+from filerow.http._problem import problem, refusal, upload_refusal
 from filerow.http._reply import Reply, RequestHeaders, lowered, plain
 from filerow.http._respond import READS, Representation, not_allowed, respond, validators
 from filerow.http._upload import UploadRefusedError, limits_of
@@ -98,7 +98,7 @@ def receive(method: str, key: str, path: str, query: str, headers: RequestHeader
     except ObjectExistsError:
         return _taken(headers)
     except UploadRefusedError as refused:
-        return refusal(refused.status, "upload-refused", str(refused), None, *refused.headers)
+        return upload_refusal(refused)
     except FilerowError as error:
         return problem(error)
     return _created(info)
@@ -120,7 +120,7 @@ async def receive_async(
     except ObjectExistsError:
         return _taken(headers)
     except UploadRefusedError as refused:
-        return refusal(refused.status, "upload-refused", str(refused), None, *refused.headers)
+        return upload_refusal(refused)
     except FilerowError as error:
         return problem(error)
     return _created(info)

@@ -39,7 +39,7 @@ def use_claims(connection: Connection, state: Table, claims: Sequence[Claimed]) 
         name = _NAME + hashlib.sha256(f"{claimed.backend}\0{claimed.marker}".encode()).hexdigest()
         row = {"name": name, "value": json.dumps({"path": claimed.path}), "updated_at": now(connection.dialect.name)}
         if not _insert(connection, state, row):
-            raise used_before()
+            raise used_before(claimed.field)
 
 
 def _insert(connection: Connection, state: Table, row: dict[str, Any]) -> bool:
