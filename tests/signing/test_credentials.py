@@ -177,9 +177,6 @@ def test_provider_that_fails_is_named() -> None:
         backend_of(broken).sign("a", HOUR)
 
 
-# -- how long keys last ----------------------------------------------------------------------------------------------------
-
-
 def sign(backend: ObstoreBackend, request: SignRequest) -> str:
     return backend.sign("a.bin", request)
 
@@ -200,6 +197,59 @@ REQUESTS = [
     SignRequest("PUT", 3600),
     SignRequest("PUT", 3600, content_length=3),
 ]
+
+
+LASTING = {"access_key_id": "AKID", "secret_access_key": "s" * 20}
+TEMPORARY = {**LASTING, "token": "T"}
+MISTAKES: dict[str, tuple[Any, str]] = {
+    "nothing": (None, "returned no dictionary, but NoneType"),
+    "list": (["AKID", "s"], "returned no dictionary, but list"),
+    "no keys": ({}, "must return access_key_id and secret_access_key"),
+    "other names": ({"AccessKeyId": "A", "SecretAccessKey": "s"}, "must return access_key_id and secret_access_key"),
+    "empty keys": ({"access_key_id": "", "secret_access_key": ""}, "must return access_key_id and secret_access_key"),
+    "bytes": ({**LASTING, "secret_access_key": b"s"}, "as texts"),
+    "token by another name": ({**LASTING, "session_token": "T"}, "returned session_token, which obstore reads as token"),
+    "no time zone": (
+        {**TEMPORARY, "expires_at": datetime(2030, 1, 1, tzinfo=UTC).replace(tzinfo=None)},
+        "expires_at is a datetime without a time zone",
+    ),
+    "text": ({**TEMPORARY, "expires_at": "2030-01-01T00:00:00Z"}, "expires_at is str; it must be a datetime"),
+    "number": ({**TEMPORARY, "expires_at": 1.9e9}, "expires_at is float; it must be a datetime"),
+}
+
+
+@pytest.mark.parametrize(("given", "words"), MISTAKES.values(), ids=MISTAKES)
+@pytest.mark.parametrize("is_awaited", [False, True])
+def test_what_a_provider_returns_by_mistake_is_named(given: Any, words: str, is_awaited: bool) -> None:
+    async def awaited() -> Any:
+        return given
+
+    backend = backend_of(awaited if is_awaited else lambda: given, retry_config={"max_retries": 0})
+    for request in (HOUR, SignRequest("GET", 60, content_disposition="attachment"), SignRequest("PUT", 60)):
+        for way in WAYS:
+            with pytest.raises(StoragePermissionError, match=words) as refused:
+                way(backend, request)
+            assert refused.value.backend == "docs"
+            assert "secret" not in str(refused.value).replace("secret_access_key", "")
+    if "expires_at" in words or "dictionary" in words:  # nor is a request made with it
+        with pytest.raises(StoragePermissionError, match=words):
+            backend.read("a.bin")
+
+
+@pytest.mark.parametrize("word", [True, "1", "yes", "on", "TRUE"])
+@pytest.mark.parametrize("is_variable", [False, True])
+def test_requester_pays_may_be_switched_on_by_any_word(word: Any, is_variable: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if is_variable:
+        monkeypatch.setenv("AWS_REQUEST_PAYER", str(word))
+    options: dict[str, Any] = {} if is_variable else {"request_payer": word}
+    backend = ObstoreBackend(
+        "docs", "s3://bucket", aws_endpoint=NOWHERE, aws_access_key_id="a", aws_secret_access_key="s", **options
+    )
+    for request in REQUESTS:
+        assert query_of(backend.sign("a.bin", request))["x-amz-request-payer"] == "requester"
+
+
+# -- how long keys last ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.one_in(3)

@@ -65,6 +65,21 @@ def s3(public_endpoint: Any, url: str = "s3://bucket/pre", **options: Any) -> Ob
         ("https://{bucket}.{bucket}.example.org", "names no host"),
         ("http://minio_public:9000", "names no host"),  # botocore takes none with an underscore
         ("https://x.{bucket}.example.org", "names no host"),
+        # what browsers read as another address
+        ("http://127.1:9000", "names no host"),
+        ("http://2130706433:9000", "names no host"),
+        ("http://0x7f.0.0.1", "names no host"),
+        ("http://192.168.000.001", "names no host"),
+        ("http://1.2.3.4.5", "names no host"),
+        ("http://[fe80::1%25eth0]:9000", "names no host"),
+        ("http://[:::]:9000", "is not a URL"),
+        # what no name may be
+        ("https://files..example.org", "names no host"),
+        ("https://files-.example.org", "names no host"),
+        (f"https://{'a' * 64}.example.org", "names no host"),
+        (f"https://{'a.' * 130}example.org", "names no host"),
+        ("https://files%2eexample.org", "names no host"),
+        ("https://*.example.org", "names no host"),
         ("", "does not begin with"),
     ],
 )
@@ -95,6 +110,11 @@ def test_what_is_not_text_is_refused() -> None:
         ("http://192.0.2.7:9000", "http://192.0.2.7:9000"),
         ("http://[2001:DB8::1]:9000", "http://[2001:db8::1]:9000"),
         ("http://[::1]", "http://[::1]"),
+        ("http://[0:0:0:0:0:0:0:1]:9000", "http://[::1]:9000"),
+        ("http://[2001:db8:0:0:1:0:0:1]", "http://[2001:db8::1:0:0:1]"),
+        ("http://[::ffff:192.0.2.7]:9000", "http://[::ffff:c000:207]:9000"),
+        ("https://files.example.org:", "https://files.example.org"),
+        ("https://XN--MLLER-KVA.example", "https://xn--mller-kva.example"),
         ("https://{bucket}.files.example.org", "https://bucket.files.example.org"),
     ],
 )
@@ -165,6 +185,58 @@ def test_the_bucket_is_addressed_as_the_public_host_says(internal: dict[str, Any
     backend = s3(public, **{name: value for name, value in internal.items() if value != ""})
     for request in (SignRequest("GET", 60), SignRequest("GET", 60, content_disposition="attachment")):
         assert backend.sign("a.txt", request).startswith(f"{public}{where}a.txt?")
+
+
+@pytest.mark.parametrize("word", [True, "true", "TRUE", "1", "yes", "on", "y"])
+@pytest.mark.parametrize("public_endpoint", [None, "http://bucket.files.example.org"])
+def test_a_bucket_in_the_host_may_be_switched_on_by_any_word(word: Any, public_endpoint: str | None) -> None:
+    backend = s3(public_endpoint, aws_endpoint="http://bucket.minio:9000", aws_virtual_hosted_style_request=word)
+    origin = public_endpoint or "http://bucket.minio:9000"
+    for request in (SignRequest("GET", 60), SignRequest("GET", 60, content_disposition="attachment"), SignRequest("PUT", 60)):
+        assert backend.sign("a.txt", request).startswith(f"{origin}/pre/a.txt?")
+
+
+@pytest.mark.parametrize(
+    ("bucket", "public_endpoint", "why"),
+    [
+        ("my.files", "https://{bucket}.example.org", "has a dot, so no certificate"),
+        ("My_Files", "http://{bucket}.example.org", "is none that a host can have"),
+        ("MyFiles", "https://{bucket}.example.org", "is none that a host can have"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["obstore", "s3fs"])
+def test_a_bucket_that_no_host_can_have_is_refused(bucket: str, public_endpoint: str, why: str, kind: str) -> None:
+    with pytest.raises(ValueError, match=f"public_endpoint of backend 'docs': .*{why}.*leave {{bucket}} out"):
+        if kind == "obstore":
+            s3(public_endpoint, f"s3://{bucket}/pre")
+        else:
+            options = {"key": "a", "secret": "b", "endpoint_url": NOWHERE}
+            FSSpecBackend("docs", f"s3://{bucket}/pre", public_endpoint=public_endpoint, storage_options=options)
+    dotted = s3("http://{bucket}.example.org", "s3://my.files/pre")
+    for request in (SignRequest("GET", 60), SignRequest("GET", 60, content_disposition="attachment")):
+        assert dotted.sign("a.txt", request).startswith("http://my.files.example.org/pre/a.txt?")
+
+
+@pytest.mark.parametrize("endpoint", ["HTTP://MINIO:9000", "http://Minio:9000/"])
+def test_an_endpoint_is_signed_as_clients_send_it(endpoint: str) -> None:
+    backend = s3(None, aws_endpoint=endpoint)
+    for request in (SignRequest("GET", 60), SignRequest("GET", 60, content_disposition="attachment"), SignRequest("PUT", 60)):
+        assert backend.sign("a.txt", request).startswith("http://minio:9000/bucket/pre/a.txt?")
+
+
+@pytest.mark.parametrize(
+    ("url", "where"),
+    [
+        ("https://bucket.s3.eu-west-1.amazonaws.com/pre", "https://bucket.s3.eu-west-1.amazonaws.com/pre/"),
+        ("https://s3.eu-west-1.amazonaws.com/bucket/pre", "https://s3.eu-west-1.amazonaws.com/bucket/pre/"),
+        ("https://account.r2.cloudflarestorage.com/bucket/pre", "https://account.r2.cloudflarestorage.com/bucket/pre/"),
+    ],
+)
+def test_a_bucket_may_be_named_by_its_url(url: str, where: str) -> None:
+    for public_endpoint, begin in ((None, where), ("https://x.org", "https://x.org/bucket/pre/")):
+        backend = ObstoreBackend("docs", url, public_endpoint=public_endpoint, **KEYS)
+        for request in (SignRequest("GET", 60), SignRequest("GET", 60, content_disposition="attachment")):
+            assert backend.sign("a.txt", request).startswith(f"{begin}a.txt?")
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,10 @@ def test_no_path_leads_out_of_the_backend(path: str) -> None:
         ("https://media.example.org/#x", "has a fragment"),
         ("https://user:pa55word@media.example.org", "has a user or password"),
         ("https://media.example.org/a/../b", "has a '.' or '..'"),
+        ("https://media.example.org/a/%2E%2e/b", "has a '.' or '..'"),
+        ("https://media.example.org/.%2e", "has a '.' or '..'"),
+        ("https://127.1/a", "names no host"),
+        ("/media/%2e%2e/b", "has a '.' or '..'"),
         ("https://media.example.org/a\r\nSet-Cookie: x", "has a character"),
         ("/media\r\nSet-Cookie: x", "has a character"),
         ("/media/..", "has a '.' or '..'"),
@@ -115,6 +119,13 @@ def test_a_base_is_checked_at_construction(given: str, why: str) -> None:
     assert "\n" not in str(caught.value)
     with pytest.raises(TypeError, match="is a URL, not PosixPath"):
         MemoryBackend("docs", public_url=Path("/media"))  # type: ignore[arg-type]
+
+
+def test_a_path_of_a_base_may_have_an_at_sign() -> None:
+    assert (
+        MemoryBackend("docs", public_url="https://media.example.org/@team").url("a.png")
+        == "https://media.example.org/@team/a.png"
+    )
 
 
 @pytest.mark.parametrize(
@@ -148,6 +159,8 @@ def test_a_template_says_where_the_path_goes(template: str, url: str) -> None:
         ("https://user:pa55word@cdn.example.org/{path}", "has a user or password"),
         ("https://cdn.example.org/{path}\r\nSet-Cookie: x=1", "has a character"),
         ("https://cdn.example.org/#{path}", "has a fragment"),
+        ("https://cdn.example.org/a/../{path}", "has a '.' or '..'"),
+        ("https://cdn.example.org/{path}/%2e%2e", "has a '.' or '..'"),
     ],
 )
 def test_a_template_is_checked_at_construction(template: str, why: str) -> None:

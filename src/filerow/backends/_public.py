@@ -5,18 +5,22 @@ None of this says where a backend is. Two backends that differ here only are one
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from filerow.backends._types import SignRequest
 from filerow.exceptions import StorageError
 
-__all__ = ("CDN", "PublicUrls", "checked_base", "checked_endpoint", "moved", "public_urls")
+__all__ = ("CDN", "PublicUrls", "checked_base", "checked_endpoint", "moved", "public_urls", "with_bucket")
 
 _PORTS = {"http": 80, "https": 443}
-_HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?\.?\Z|\[[0-9a-f:.]+\]\Z")
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
+_NUMBER = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)\Z")
+_LONGEST_HOST = 253
+_BUCKET_IN_HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]{1,61})[a-z0-9]\Z")
 _HAS_PATH = "has a path, which a signature covers and a proxy would have to keep: give the store a host of its own"
 _ODD = re.compile(r"[\x00-\x20\x7f-\uffff\U00010000-\U0010ffff\"<>\\^`|]")
 
@@ -128,6 +132,23 @@ def checked_endpoint(given: object, backend: str) -> str:
     return f"{parts.scheme}://{host}" + ("" if port in {None, _PORTS[parts.scheme]} else f":{port}")
 
 
+def with_bucket(given: str, bucket: str, backend: str) -> str:
+    """Return an endpoint with the name of a bucket in the place of ``{bucket}``, where it may be part of a host.
+
+    Raises:
+        ValueError: A host cannot have that name, or no certificate of TLS for all buckets fits it.
+    """
+    why = ""
+    if not _BUCKET_IN_HOST.match(bucket):
+        why = "is none that a host can have"
+    elif "." in bucket and given.lower().startswith("https://"):
+        why = "has a dot, so no certificate for all buckets of a host fits it"
+    if why:
+        msg = f"public_endpoint of backend {backend!r}: the bucket's name {bucket!r} {why}; leave {{bucket}} out of the host"
+        raise ValueError(msg)
+    return given.replace("{bucket}.", f"{bucket}.", 1)
+
+
 def moved(url: str, origin: str) -> str:
     """Return a URL with another scheme and host, for stores whose signatures cover neither."""
     begin = url.index("/", url.index("://") + 3)
@@ -142,9 +163,11 @@ def _read(given: str, *, path: bool = True) -> tuple[SplitResult, str]:
     """
     if not given.lower().startswith(("http://", "https://")):
         raise ValueError("does not begin with http:// or https://")
-    for mark, name in (("@", "a user or password"), ("?", "a query"), ("#", "a fragment")):
+    for mark, name in (("?", "a query"), ("#", "a fragment")):
         if mark in given:
             raise ValueError(f"has {name}")
+    if "@" in re.split(r"[/\\]", given.partition("://")[2])[0]:
+        raise ValueError("has a user or password")
     if _ODD.search(given):
         raise ValueError("has a character that no URL has (write a host of another script as 'xn--…')")
     try:
@@ -152,14 +175,44 @@ def _read(given: str, *, path: bool = True) -> tuple[SplitResult, str]:
         port = parts.port
     except ValueError:
         raise ValueError("is not a URL") from None
-    host = re.sub(r":\d*\Z", "", parts.netloc.lower())
-    if not _HOST.match(host) or port == 0:
+    host = _canonical_host(re.sub(r":\d*\Z", "", parts.netloc.lower()))
+    if not host or port == 0:
         raise ValueError("names no host")
     if not path and parts.path not in {"", "/"}:
         raise ValueError(_HAS_PATH)
-    if {".", ".."} & set(parts.path.split("/")):
+    if _climbs(parts.path):
         raise ValueError("has a '.' or '..' in its path")
     return parts, host
+
+
+def _climbs(path: str) -> bool:
+    """Return True for a path that browsers shorten, which read ``%2e`` as a dot."""
+    return not {".", ".."}.isdisjoint(map(unquote, path.split("/")))
+
+
+def _canonical_host(host: str) -> str:
+    """Return a host as browsers write it, since a signature covers it; empty for what is none, or is one for browsers alone.
+
+    Browsers read ``127.1`` and ``0x7f.1`` as addresses, and shorten those of IPv6.
+    """
+    if host.startswith("["):
+        try:
+            address = ipaddress.IPv6Address(host[1:-1])
+        except ValueError:
+            return ""
+        mapped = address.ipv4_mapped
+        if mapped is not None:
+            return f"[::ffff:{int(mapped) >> 16:x}:{int(mapped) & 0xFFFF:x}]"
+        return "" if address.scope_id else f"[{address.compressed}]"
+    labels = host.removesuffix(".").split(".")
+    if len(host) > _LONGEST_HOST or not all(map(_LABEL.match, labels)):
+        return ""
+    if _NUMBER.match(labels[-1]):
+        try:
+            return str(ipaddress.IPv4Address(host))
+        except ValueError:
+            return ""
+    return host
 
 
 def _shown(given: str) -> str:
@@ -226,6 +279,8 @@ def _read_template(template: str) -> tuple[str, str]:
         raise ValueError("has a character that no URL has")
     if "#" in before + after:
         raise ValueError("has a fragment, which no server sees")
+    if _climbs(before.partition("?")[0]) or _climbs(after.partition("?")[0]):
+        raise ValueError("has a '.' or '..' in its path")
     return before, after
 
 

@@ -38,7 +38,7 @@ from filerow.backends._foreign import (
     staging_path,
 )
 from filerow.backends._headers import encode_metadata, headers_of
-from filerow.backends._public import CDN, checked_endpoint, moved, public_urls
+from filerow.backends._public import CDN, checked_endpoint, moved, public_urls, with_bucket
 from filerow.backends._sign_request import check_bound
 from filerow.backends._stored_with import Algorithm, Encryption
 from filerow.backends._types import ObjectInfo, PutOptions, Rewritten, SignRequest, Unfinished
@@ -175,7 +175,7 @@ class FSSpecBackend(StorageBackend):
             )
             raise UnsupportedOperationError(text, operation="sign", backend=self._key)
         if self._virtual and self._flavour.public_host == "signed":
-            given = given.replace(_BUCKET, f"{self._root.partition('/')[0]}.", 1)
+            given = with_bucket(given, self._root.partition("/")[0], self._key)
         return checked_endpoint(given, self._key)
 
     def __reduce__(self) -> NoReturn:

@@ -59,12 +59,13 @@ class Provider:
 
         Raises:
             StorageTimeoutError: It takes more than a minute.
+            TypeError: It returns no mapping, or an end that is not a moment.
         """
         answer = self.given()
         if not inspect.isawaitable(answer):
-            return answer
+            return _checked(answer)
         try:
-            return _run(answer)
+            return _checked(_run(answer))
         except TimeoutError:
             msg = f"credential_provider= of the backend has not answered within {_PATIENCE:.0f} s"
             raise StorageTimeoutError(msg) from None
@@ -84,6 +85,23 @@ class Provider:
 
     def __hash__(self) -> int:
         return hash(self.given)
+
+
+def _checked(answer: Any) -> Any:
+    """Return what a provider has returned, if it can be meant.
+
+    Raises:
+        TypeError: It is no mapping; or its end is not a moment, which would be taken for keys that last.
+    """
+    if not isinstance(answer, Mapping):
+        msg = f"it returned no dictionary, but {type(answer).__name__}"
+        raise TypeError(msg)
+    ends = answer.get("expires_at")
+    if ends is not None and (not isinstance(ends, datetime) or ends.utcoffset() is None):
+        what = "a datetime without a time zone" if isinstance(ends, datetime) else type(ends).__name__
+        msg = f"its expires_at is {what}; it must be a datetime with one, such as datetime.now(UTC) + timedelta(hours=1), or None"
+        raise TypeError(msg)
+    return answer
 
 
 async def _awaited(answer: Any) -> Any:
@@ -111,9 +129,11 @@ class S3Credentials:
 
     Args:
         store: An ``obstore.store.S3Store``.
+        backend: Key of the backend, for errors.
     """
 
-    def __init__(self, store: Any) -> None:
+    def __init__(self, store: Any, backend: str) -> None:
+        self._backend = backend
         given = store.credential_provider
         self.provider: Any = given if given is None or isinstance(given, Provider) else Provider(given)
         self._keys = None if self.provider else _given(dict(store.config))
@@ -161,7 +181,7 @@ class S3Credentials:
             return request
         if keys.ends <= time.time() or left < 1:
             msg = "the credentials have expired, so no URL that they sign would work; let credential_provider= renew them"
-            raise StoragePermissionError(msg, operation="sign")
+            raise self._refused(msg)
         if not self._warned:
             self._warned = True
             logger.warning(
@@ -176,13 +196,14 @@ class S3Credentials:
         self._asked = time.time()
         try:
             given = self.provider()
-            key, secret = given["access_key_id"], given["secret_access_key"]
-            token, expires = given.get("token") or None, _moment(given.get("expires_at"))
-        except StorageTimeoutError:
+            key, secret, token = _keys_in(given)
+            expires = _moment(given.get("expires_at"))
+        except StorageTimeoutError as error:
+            error.operation, error.backend = "sign", self._backend
             raise
         except Exception as error:
             msg = f"credential_provider= of the backend gave no credentials: {type(error).__name__}: {error}"
-            raise StoragePermissionError(msg, operation="sign") from error
+            raise self._refused(msg) from error
         ends = _end_of(getattr(self.provider, "credentials", None)) or expires
         self._renewed = 0 if expires is None else expires - min(_EARLY, (expires - self._asked) / 2)
         self._keys = AccessKeys(key, secret, token, ends if token else None)
@@ -193,9 +214,27 @@ class S3Credentials:
         if self._found is None:
             self._found = _session(import_module("botocore.session")).get_credentials()
         if self._found is None:
-            raise StoragePermissionError(f"there are no credentials to sign with: {ABSENT_KEYS}", operation="sign")
+            raise self._refused(f"there are no credentials to sign with: {ABSENT_KEYS}")
         frozen = self._found.get_frozen_credentials()
         return AccessKeys(frozen.access_key, frozen.secret_key, frozen.token, _end_of(self._found) if frozen.token else None)
+
+    def _refused(self, message: str) -> StoragePermissionError:
+        return StoragePermissionError(message, operation="sign", backend=self._backend)
+
+
+def _keys_in(given: Mapping[str, Any]) -> tuple[str, str, str | None]:
+    """Return key, secret and token of what a provider has returned.
+
+    Raises:
+        TypeError: There are none, or by names that obstore does not read.
+    """
+    key, secret, token = (given.get(name) for name in ("access_key_id", "secret_access_key", "token"))
+    if not (isinstance(key, str) and key and isinstance(secret, str) and secret and isinstance(token, str | None)):
+        raise TypeError("it must return access_key_id and secret_access_key, and token with temporary ones, as texts")
+    if token is None and (known := {"session_token", "aws_session_token", "SessionToken"} & set(given)):
+        msg = f"it returned {known.pop()}, which obstore reads as token"
+        raise TypeError(msg)
+    return key, secret, token or None
 
 
 def _given(config: Mapping[str, Any]) -> AccessKeys | None:

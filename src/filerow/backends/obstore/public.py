@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 from obstore.store import GCSStore, S3Store
 
-from filerow.backends._public import checked_endpoint
-from filerow.backends.obstore.store import endpoint_of, place_of, rebuilt
+from filerow.backends._public import checked_endpoint, with_bucket
+from filerow.backends.obstore.store import endpoint_of, is_on, place_of, rebuilt
 from filerow.exceptions import UnsupportedOperationError
 
 __all__ = ("public_endpoint_of", "public_store")
@@ -38,13 +38,15 @@ def public_endpoint_of(store: Any, protocol: str, given: str, backend: str) -> s
     if protocol not in {"s3", "gs", "az"}:
         msg = f"public_endpoint= is for URLs that a store signs, and a {protocol} store signs none"
         raise UnsupportedOperationError(msg, operation="sign", backend=backend)
-    if protocol == "az" and str(store.config.get("use_emulator", "")).lower() in {"true", "1"}:
+    if protocol == "az" and is_on(store.config, "use_emulator", "AZURE_STORAGE_USE_EMULATOR"):
         msg = (
             "public_endpoint= must know where the emulator is: give endpoint=, account_name= and account_key=, not use_emulator="
         )
         raise UnsupportedOperationError(msg, operation="sign", backend=backend)
     if protocol == "s3" and isinstance(given, str) and f"://{_BUCKET}" in given:
-        given = given.replace(_BUCKET, f"{store.config['bucket']}.", 1)
+        given = with_bucket(given, store.config["bucket"], backend)
+    elif protocol == "s3" and isinstance(given, str) and _names_bucket(store, given.lower()):
+        with_bucket(given, store.config["bucket"], backend)
     return checked_endpoint(given, backend)
 
 

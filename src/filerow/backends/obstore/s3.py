@@ -93,7 +93,7 @@ class S3Direct:
         self._demands = demands_of(store)
         self._library("botocore.session")
         self._signing_store = store if signing_store is None else signing_store
-        self._credentials = S3Credentials(store)
+        self._credentials = S3Credentials(store, key)
         self._pays = is_requester_paying(store)
         self._made: dict[int, tuple[AccessKeys, Any]] = {}
 

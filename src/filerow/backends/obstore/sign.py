@@ -118,7 +118,7 @@ class Signer:
         self._folder = f"{store.prefix}/" if getattr(store, "prefix", None) else ""
         self._longest = cloud.longest if (cloud := self._cloud) and self._has_key() and not self._misnamed else 0
         self._offline = has_static_key(store, protocol)
-        self._keys = S3Credentials(store) if protocol == "s3" else None
+        self._keys = S3Credentials(store, backend) if protocol == "s3" else None
         self._renewed = self._keys if self._keys is not None and self._keys.provider is not None else None
         self._pinned: tuple[AccessKeys, Any] | None = None
 

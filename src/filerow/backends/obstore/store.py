@@ -33,6 +33,7 @@ __all__ = (
     "endpoint_of",
     "enter",
     "has_static_key",
+    "is_on",
     "is_one_by_one",
     "is_requester_paying",
     "is_switched_off",
@@ -167,13 +168,13 @@ def build_store(url: str, options: Mapping[str, Any], timeout: float) -> Any:
     endpoint = url if scheme == "http" else _endpoint(kind, given)
     _check_address(url, scheme, endpoint)
     client = {**obstore_limits(timeout), **_client_options(given), **(given.pop("client_options", None) or {})}
-    if endpoint.startswith("http://"):
+    if endpoint.lower().startswith("http://"):
         client.setdefault("allow_http", True)
     given["retry_config"] = {**obstore_retries(timeout), **(given.get("retry_config") or {})}
     if given.get("credential_provider") is not None:
         given["credential_provider"] = Provider(given["credential_provider"])
     if kind == "s3":
-        _complete_s3(given, endpoint)
+        _complete_s3(given, endpoint, has_region=scheme == "https")
     try:
         build: Any = from_url  # its overloads know each store's options by name
         return build(url, client_options=client, **given)
@@ -242,7 +243,7 @@ def _environment_endpoint(kind: str) -> str:
     return next((os.environ[name] for name in variables if os.environ.get(name)), "")
 
 
-def _complete_s3(options: dict[str, Any], endpoint: str) -> None:
+def _complete_s3(options: dict[str, Any], endpoint: str, *, has_region: bool) -> None:
     names = {str(name).lower().removeprefix("aws_") for name in {**(options.get("config") or {}), **options}}
     given = {
         str(name).lower().removeprefix("aws_"): value for name, value in {**(options.get("config") or {}), **options}.items()
@@ -251,13 +252,22 @@ def _complete_s3(options: dict[str, Any], endpoint: str) -> None:
         options["copy_if_not_exists"] = CONDITIONAL_COPY
     if endpoint and "virtual_hosted_style_request" not in names:
         options["virtual_hosted_style_request"] = False  # only the cloud itself answers on a host per bucket
-    if not {"region", "default_region"} & names and not {"AWS_REGION", "AWS_DEFAULT_REGION"} & set(os.environ):
+    has_region = has_region or bool(
+        {"region", "default_region"} & names or {"AWS_REGION", "AWS_DEFAULT_REGION"} & set(os.environ)
+    )
+    if not has_region:
         options["region"] = "us-east-1"
 
 
 def _option(config: Mapping[str, Any], name: str) -> str:
     """Return what an option of S3 says, in lower case, from the configuration or the environment."""
     return str(config.get(name) or os.environ.get(f"AWS_{name.upper()}") or "").lower()
+
+
+def is_on(config: Mapping[str, Any], name: str, variable: str = "") -> bool:
+    """Return True if a switch of a store is on, by any word that obstore knows, in the configuration or the environment."""
+    given = config.get(name) or os.environ.get(variable or f"AWS_{name.upper()}") or ""
+    return str(given).lower() in {"1", "true", "on", "yes", "y"}
 
 
 def is_switched_off(store: Any) -> bool:
@@ -267,12 +277,12 @@ def is_switched_off(store: Any) -> bool:
 
 def is_one_by_one(store: Any) -> bool:
     """Return True if an S3 store is set to delete each object by a request of its own."""
-    return _option(store.config, "disable_bulk_delete") in {"true", "1"}
+    return is_on(store.config, "disable_bulk_delete")
 
 
 def is_requester_paying(store: Any) -> bool:
     """Return True if whoever asks an S3 store pays for it, which each request and each URL has to say."""
-    return _option(store.config, "request_payer") in {"true", "1"}
+    return is_on(store.config, "request_payer")
 
 
 def has_static_key(store: Any, protocol: str) -> bool:
@@ -365,7 +375,7 @@ def demands_of(store: Any) -> Demands:
     algorithm = told["server_side_encryption"]
     if not algorithm or str(algorithm).lower() == "sse-c":
         return Demands({}, {}, checksum, bool(algorithm))
-    told["sse_bucket_key_enabled"] = str(told["sse_bucket_key_enabled"] or "").lower() in {"true", "1"}
+    told["sse_bucket_key_enabled"] = is_on(store.config, "sse_bucket_key_enabled")
     given = {name: value for name, value in told.items() if value}
     headers = {_ENCRYPTION[name][1]: value if isinstance(value, str) else "true" for name, value in given.items()}
     return Demands({_ENCRYPTION[name][0]: value for name, value in given.items()}, headers, checksum, customer_key=False)
@@ -377,6 +387,12 @@ _ENCRYPTION = {
     "sse_kms_key_id": ("SSEKMSKeyId", f"{_SSE}-aws-kms-key-id"),
     "sse_bucket_key_enabled": ("BucketKeyEnabled", f"{_SSE}-bucket-key-enabled"),
 }
+
+
+def _lowered(endpoint: str) -> str:
+    """Return an endpoint with scheme and host as clients send them, since the signature covers the host."""
+    parts = urlsplit(endpoint)
+    return parts._replace(netloc=parts.netloc.lower()).geturl() if endpoint else ""
 
 
 class S3Place(NamedTuple):
@@ -400,8 +416,8 @@ def place_of(store: Any) -> S3Place:
         store: An ``obstore.store.S3Store``.
     """
     config = dict(store.config)
-    virtual = _option(config, "virtual_hosted_style_request") == "true"
-    endpoint = endpoint_of(store) or None
+    virtual = is_on(config, "virtual_hosted_style_request")
+    endpoint = _lowered(endpoint_of(store)) or None
     if endpoint and virtual:  # obstore wants the bucket in such an endpoint, botocore adds it
         endpoint = endpoint.replace(f"//{config['bucket']}.", "//", 1)
     region = _option(config, "region") or _option(config, "default_region") or "us-east-1"
