@@ -328,7 +328,7 @@ def test_what_cannot_begin_says_why(papers: Papers) -> None:
         migrate(papers.metadata, papers.engine, "paper.title")
     with pytest.raises(LookupError, match="nowhere"):
         migrate(papers.metadata, papers.engine, "paper.file", to="nowhere")
-    with pytest.raises(ValueError, match=r"no cursor of paper\.file"):
+    with pytest.raises(ValueError, match=r"not a cursor of paper\.file"):
         collect(migrate(papers.metadata, papers.engine, "paper.file", resume="{}"))
 
 

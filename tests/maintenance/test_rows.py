@@ -150,7 +150,7 @@ def test_the_cursor_of_another_column_is_refused(database: EmptyDatabase) -> Non
     engine = database.engine()
     column = filled(engine, "number")
     for wrong in ('{"column": "text.file", "after": [1]}', '{"column": "number.file", "after": []}', "7", "x"):
-        with pytest.raises(ValueError, match=r"no cursor of number\.file"):
+        with pytest.raises(ValueError, match=r"not a cursor of number\.file"):
             list(migrate(METADATA, engine, column, resume=wrong))
 
 

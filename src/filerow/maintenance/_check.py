@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
+from typing import Any, Literal, NamedTuple, cast
 
 from sqlalchemy import Engine, MetaData
-from typing_extensions import Unpack
 
 from filerow._document import Facts, facts_from
-from filerow._execution.batch import iterate_async, raise_if, run_all
+from filerow._execution.batch import raise_if, run_all
 from filerow._execution.threads import in_thread
 from filerow._orm.references import FileColumn, column_named, documents_in, file_columns
 from filerow._orm.visibility import filtered
@@ -25,6 +24,7 @@ from filerow._registry import storages
 from filerow.backends._types import ObjectInfo
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import BackendNotFoundError, DocumentError, ObjectNotFoundError, StorageError
+from filerow.maintenance._awaited import awaited
 from filerow.maintenance._legacy import members_of
 from filerow.maintenance._listing import pages
 from filerow.maintenance._report import Finding, Level, Progress
@@ -32,10 +32,7 @@ from filerow.maintenance._rewrite import Rewrite, RewriteOutcome, compare_and_se
 from filerow.maintenance._rows import Row, count, row_name, rows
 from filerow.outbox._census import Also, Census
 
-if TYPE_CHECKING:  # needs greenlet, which SQLAlchemy 2.1 does not bring by itself
-    from sqlalchemy.ext.asyncio import AsyncEngine
-
-__all__ = ("CheckOptions", "Look", "Verdict", "check", "check_async", "verdict_of")
+__all__ = ("Look", "Verdict", "check", "check_async", "verdict_of")
 
 _SUSPICIOUS = 20
 """Up to so many missing, or unreadable, objects are nothing unusual, however few there are in all."""
@@ -47,31 +44,44 @@ _DEEP = 100
 """Rows of the largest batch when every object is read, or progress would be long in coming."""
 
 
-class CheckOptions(TypedDict, total=False):
-    """The options of :func:`check`."""
+class _CheckOptions(NamedTuple):
+    """What :func:`check` was asked to do."""
 
-    columns: Sequence[str]
     deep: bool
-    repair: Literal["report", "null"]
+    repairs: bool
     concurrency: int
     batch: int
-    resume: str | None
     allow_many: bool
-    also: Also
 
 
-def check(metadata: MetaData, engine: Engine, **options: Unpack[CheckOptions]) -> Iterator[Progress]:
+def check(
+    metadata: MetaData,
+    engine: Engine,
+    *,
+    columns: Sequence[str] = (),
+    deep: bool = False,
+    repair: Literal["report", "null"] = "report",
+    concurrency: int = 16,
+    batch: int = 500,
+    resume: str | None = None,
+    allow_many: bool = False,
+    also: Also = (),
+) -> Iterator[Progress]:
     """Compare every row with its object: missing, of another size, changed.
 
     Args:
         metadata: The models.
         engine: Their database.
-        **options: ``columns``: only these (``table.column``). ``deep``: read every object whose row knows a checksum, and compare
-            it. ``repair``: ``null`` sets the column to NULL where the object is missing, or removes the member of a list, and
-            nothing else of the row; ``report`` (the default) changes nothing. ``concurrency``: objects asked for at a time (16).
-            ``batch``: rows read at a time (500). ``resume``: the cursor of an earlier progress. ``allow_many``: repair even
-            when more than half of the objects are missing. ``also``: further rows to check: other models of the same database,
-            engines of the same models in other databases or schemas, or pairs of both.
+        columns: Only these (``table.column``).
+        deep: Read every object whose row knows a checksum, and compare it.
+        repair: ``null`` sets the column to NULL where the object is missing, or removes the member of a list, and nothing else
+            of the row; ``report`` changes nothing.
+        concurrency: Objects asked for at a time.
+        batch: Rows read at a time.
+        resume: The cursor of an earlier progress.
+        allow_many: Repair even when more than half of the objects are missing.
+        also: Further rows to check: other models of the same database, engines of the same models in other databases or schemas,
+            or pairs of both.
 
     Returns:
         The progress after each batch, by column, with ``(2)`` and so on behind the columns of ``also``. Findings: ``missing``,
@@ -82,21 +92,20 @@ def check(metadata: MetaData, engine: Engine, **options: Unpack[CheckOptions]) -
         LookupError: There is no such column.
         ValueError: An option makes no sense.
     """
-    repair = options.get("repair", "report")
     if repair not in {"report", "null"}:
         msg = f"repair is 'report' or 'null', not {repair!r}"
         raise ValueError(msg)
-    number, cursor = _place(options.get("resume"))
-    names = options.get("columns", ())
-    databases = Census(metadata, engine, options.get("also", ())).databases
-    columns = [_columns(models, names) for models, _ in databases]
-    missing = [name for name in names if not any(name == one.name for some in columns for one in some)]
+    number, cursor = _place(resume)
+    databases = Census(metadata, engine, also).databases
+    chosen = [_columns(models, columns) for models, _ in databases]
+    missing = [name for name in columns if not any(name == one.name for some in chosen for one in some)]
     for name in missing:
         column_named(metadata, name)  # raises
+    options = _CheckOptions(deep, repair == "null", concurrency, batch, allow_many)
     runs = [_Check(place, options, at) for at, (_, place) in enumerate(databases, 1)]
     if cursor is not None:
-        columns[number - 1] = columns[number - 1][_position(columns[number - 1], cursor) :]
-    return _run(runs, columns, number, cursor)
+        chosen[number - 1] = chosen[number - 1][_position(chosen[number - 1], cursor) :]
+    return _run(runs, chosen, number, cursor)
 
 
 def _columns(metadata: MetaData, names: Sequence[str]) -> list[FileColumn]:
@@ -117,9 +126,7 @@ def _place(resume: str | None) -> tuple[int, str | None]:
     return (int(number), cursor) if found and number.isdecimal() else (1, resume)
 
 
-def check_async(metadata: MetaData, engine: AsyncEngine, **options: Unpack[CheckOptions]) -> AsyncIterator[Progress]:
-    """Compare every row with its object; see :func:`check`."""
-    return iterate_async(check(metadata, engine.sync_engine, **options))
+check_async = awaited(check)
 
 
 def _position(columns: Sequence[FileColumn], cursor: str) -> int:
@@ -165,14 +172,14 @@ def _hidden(column: FileColumn) -> Finding:
 
 
 class _Check:
-    def __init__(self, engine: Engine, options: CheckOptions, number: int) -> None:
+    def __init__(self, engine: Engine, options: _CheckOptions, number: int) -> None:
         self._engine = engine
         self._number = number
-        self._deep = options.get("deep", False)
-        self._repair = options.get("repair", "report") == "null"
-        self._allow_many = options.get("allow_many", False)
-        self._concurrency = options.get("concurrency", 16)
-        batch = options.get("batch", 500)
+        self._deep = options.deep
+        self._repair = options.repairs
+        self._allow_many = options.allow_many
+        self._concurrency = options.concurrency
+        batch = options.batch
         if self._concurrency < 1 or batch < 1:
             msg = f"concurrency and batch are 1 or more, not {self._concurrency} and {batch}"
             raise ValueError(msg)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, MetaData, func, select
 
-from filerow._execution.batch import iterate_async
+from filerow.maintenance._awaited import awaited
 from filerow.maintenance._doubts import about_place, doubts
 from filerow.maintenance._report import Finding, Progress
 from filerow.outbox import Drained, Outbox, outbox_of
@@ -16,9 +15,6 @@ from filerow.outbox._census import Also
 from filerow.outbox._drain import DrainedBatch, Failure, batches, note_run
 from filerow.outbox._outbox import settings_of
 from filerow.outbox._table import now_of
-
-if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncEngine
 
 __all__ = ("drain", "drain_async")
 
@@ -61,17 +57,7 @@ def drain(
     return _drain(outbox, engine, steps, limit)
 
 
-def drain_async(
-    metadata: MetaData,
-    engine: AsyncEngine,
-    *,
-    batch: int = 1_000,
-    limit: int | None = None,
-    also: Also = (),
-    take_over: bool = False,
-) -> AsyncIterator[Progress]:
-    """Delete the objects of all tombstones that are due; see :func:`drain`."""
-    return iterate_async(drain(metadata, engine.sync_engine, batch=batch, limit=limit, also=also, take_over=take_over))
+drain_async = awaited(drain)
 
 
 def _drain(outbox: Outbox, engine: Engine, steps: Iterator[DrainedBatch], limit: int | None) -> Iterator[Progress]:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import Engine, MetaData, select
 
 from filerow._document import Facts, facts_from
-from filerow._execution.batch import iterate_async
 from filerow._orm.ownership import Ref
 from filerow._orm.references import FileColumn, column_named, documents_in, referenced
 from filerow.exceptions import DocumentError
+from filerow.maintenance._awaited import awaited
 from filerow.maintenance._rows import rows
 from filerow.outbox import Outbox, outbox_of
-
-if TYPE_CHECKING:  # needs greenlet, which SQLAlchemy 2.1 does not bring by itself
-    from sqlalchemy.ext.asyncio import AsyncEngine
 
 __all__ = ("Listed", "ls", "ls_async")
 
@@ -82,17 +79,7 @@ def ls(
     return _first(_present(engine, found, prefix), limit)
 
 
-def ls_async(
-    metadata: MetaData,
-    async_engine: AsyncEngine,
-    column: str,
-    *,
-    prefix: str = "",
-    limit: int | None = None,
-    removed: bool = False,
-) -> AsyncIterator[Listed]:
-    """List the files of a column; see :func:`ls`."""
-    return iterate_async(ls(metadata, async_engine.sync_engine, column, prefix=prefix, limit=limit, removed=removed))
+ls_async = awaited(ls)
 
 
 def _first(files: Generator[Listed], limit: int | None) -> Iterator[Listed]:

@@ -6,21 +6,18 @@ read one after the other, in constant memory.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, Engine, MetaData, case, cast, func, select
 
 from filerow._document import facts_from
-from filerow._execution.batch import iterate_async
 from filerow._orm.references import FileColumn, documents_in, file_columns
 from filerow.exceptions import DocumentError
+from filerow.maintenance._awaited import awaited
 from filerow.outbox import Outbox, outbox_of
 from filerow.outbox._table import now_of
-
-if TYPE_CHECKING:  # needs greenlet, which SQLAlchemy 2.1 does not bring by itself
-    from sqlalchemy.ext.asyncio import AsyncEngine
 
 __all__ = ("ColumnStats", "OutboxStats", "stats", "stats_async")
 
@@ -92,9 +89,7 @@ def stats(metadata: MetaData, engine: Engine) -> Iterator[ColumnStats | OutboxSt
             yield outbox_stats(connection, outbox)
 
 
-def stats_async(metadata: MetaData, async_engine: AsyncEngine) -> AsyncIterator[ColumnStats | OutboxStats]:
-    """Count rows and files; see :func:`stats`."""
-    return iterate_async(stats(metadata, async_engine.sync_engine))
+stats_async = awaited(stats)
 
 
 def outbox_stats(connection: Connection, outbox: Outbox) -> OutboxStats:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
 from sqlalchemy import Engine, MetaData
 
-from filerow._execution.batch import iterate_async
 from filerow._file.object import FileState
 from filerow._orm.ownership import Ref
 from filerow._orm.references import column_named, file_columns
 from filerow.exceptions import BackendNotFoundError, StorageError, UndeleteError
+from filerow.maintenance._awaited import awaited
 from filerow.maintenance._report import Finding, Progress
 from filerow.outbox import Outbox, outbox_of
 from filerow.outbox._census import Census
 from filerow.outbox._outbox import settings_of
 from filerow.outbox._undelete import home_of
-
-if TYPE_CHECKING:  # needs greenlet, which SQLAlchemy 2.1 does not bring by itself
-    from sqlalchemy.ext.asyncio import AsyncEngine
 
 __all__ = ("undelete", "undelete_async")
 
@@ -54,11 +50,7 @@ def undelete(
     return _undelete(outbox, engine, backend, paths, into)
 
 
-def undelete_async(
-    metadata: MetaData, async_engine: AsyncEngine, backend: str, paths: Sequence[str], *, into: str | None = None
-) -> AsyncIterator[Progress]:
-    """Have removed files back; see :func:`undelete`."""
-    return iterate_async(undelete(metadata, async_engine.sync_engine, backend, paths, into=into))
+undelete_async = awaited(undelete)
 
 
 def _undelete(outbox: Outbox, engine: Engine, backend: str, paths: Sequence[str], into: str | None) -> Iterator[Progress]:

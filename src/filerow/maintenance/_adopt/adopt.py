@@ -6,25 +6,23 @@ rows that are still what they were, in one short transaction.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
 
 from sqlalchemy import Column, ColumnElement, Engine, MetaData, String, Table, TypeDecorator, or_
 
-from filerow._execution.batch import call, iterate_async, raise_if, run_all
+from filerow._execution.batch import call, raise_if, run_all
 from filerow._orm.ownership import Ref
 from filerow._orm.references import FileColumn, column_named, rows_naming
 from filerow._registry import storages
 from filerow.backends.base import StorageBackend
 from filerow.maintenance._adopt.planning import AdoptionPlan, Entry, Planner, Source
+from filerow.maintenance._awaited import awaited
 from filerow.maintenance._legacy import is_legacy
 from filerow.maintenance._report import Finding, Progress
 from filerow.maintenance._rewrite import Rewrite, RewriteOutcome, compare_and_set, discard, present, undone_with
 from filerow.maintenance._rows import Row, count, row_name, rows
 from filerow.outbox._census import Census
-
-if TYPE_CHECKING:  # needs greenlet, which SQLAlchemy 2.1 does not bring by itself
-    from sqlalchemy.ext.asyncio import AsyncEngine
 
 __all__ = ("adopt", "adopt_async")
 
@@ -85,25 +83,7 @@ def adopt(
     return work.steps(batch, resume, needs_checksum=read)
 
 
-def adopt_async(
-    metadata: MetaData,
-    async_engine: AsyncEngine,
-    column: str,
-    *,
-    source: str | None = None,
-    backend: str | None = None,
-    strip: Sequence[str] = (),
-    read: bool = True,
-    missing: Missing = "report",
-    dry_run: bool = False,
-    batch: int = 100,
-    concurrency: int = 16,
-    resume: str | None = None,
-) -> AsyncIterator[Progress]:
-    """Turn what other libraries wrote into documents of ours; see :func:`adopt`."""
-    options: dict[str, Any] = {"source": source, "backend": backend, "strip": strip, "read": read, "missing": missing}
-    options |= {"dry_run": dry_run, "batch": batch, "concurrency": concurrency, "resume": resume}
-    return iterate_async(adopt(metadata, async_engine.sync_engine, column, **options))
+adopt_async = awaited(adopt)
 
 
 def _source(column: FileColumn, source: str | None, strip: Sequence[str], backend: StorageBackend | None) -> Source | None:

@@ -6,23 +6,19 @@ only read, but for a temporary table of one connection on SQLite.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine, MetaData
 from sqlalchemy.exc import DBAPIError
 
-from filerow._execution.batch import iterate_async
 from filerow.exceptions import FilerowError
+from filerow.maintenance._awaited import awaited
 from filerow.maintenance._doctor.backends import backend_checks
 from filerow.maintenance._doctor.columns import column_findings, hidden_findings, sample_findings
 from filerow.maintenance._doctor.database import clock_findings, limit_findings, savepoint_findings, table_findings
 from filerow.maintenance._doctor.outbox import outbox_findings, trigger_findings
 from filerow.maintenance._report import Finding, Progress
-
-if TYPE_CHECKING:  # needs greenlet, which SQLAlchemy 2.1 does not bring by itself
-    from sqlalchemy.ext.asyncio import AsyncEngine
 
 __all__ = ("doctor", "doctor_async")
 
@@ -46,11 +42,7 @@ def doctor(metadata: MetaData, engine: Engine, *, direct: Sequence[str] = (), is
     return _run(list(checks))
 
 
-def doctor_async(
-    metadata: MetaData, async_engine: AsyncEngine, *, direct: Sequence[str] = (), is_own: bool = True
-) -> AsyncIterator[Progress]:
-    """Say what would go wrong; see :func:`doctor`."""
-    return iterate_async(doctor(metadata, async_engine.sync_engine, direct=direct, is_own=is_own))
+doctor_async = awaited(doctor)
 
 
 def _checks(metadata: MetaData, engine: Engine, direct: Sequence[str], *, is_own: bool) -> Iterator[tuple[str, Check]]:

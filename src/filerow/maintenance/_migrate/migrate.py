@@ -7,14 +7,14 @@ names an object that is whole. Killed anywhere, the next run does what is left, 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, MetaData, or_
 
 from filerow._document import Facts, to_document
-from filerow._execution.batch import iterate_async, raise_if, run_all
+from filerow._execution.batch import raise_if, run_all
 from filerow._orm.ownership import Ref
 from filerow._orm.references import FileColumn, column_named
 from filerow._paths import generate_path
@@ -23,6 +23,7 @@ from filerow.backends._paths import check_path
 from filerow.backends._stored_with import check_kept
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import BackendNotFoundError, DocumentError, InvalidPathError
+from filerow.maintenance._awaited import awaited
 from filerow.maintenance._legacy import members_of, read_document
 from filerow.maintenance._migrate.moving import Moving
 from filerow.maintenance._migrate.one_bucket import OneBucket, one_bucket
@@ -32,9 +33,6 @@ from filerow.maintenance._rows import Row, count, row_name, rows
 from filerow.outbox import outbox_of
 from filerow.outbox._census import Also, Census
 from filerow.outbox._places import Places
-
-if TYPE_CHECKING:  # needs greenlet, which SQLAlchemy 2.1 does not bring by itself
-    from sqlalchemy.ext.asyncio import AsyncEngine
 
 __all__ = ("migrate", "migrate_async")
 
@@ -87,22 +85,7 @@ def migrate(
     return work.steps(batch, resume)
 
 
-def migrate_async(
-    metadata: MetaData,
-    async_engine: AsyncEngine,
-    column: str,
-    *,
-    to: str | None = None,
-    batch: int = 100,
-    concurrency: int = 16,
-    dry_run: bool = False,
-    resume: str | None = None,
-    also: Also = (),
-) -> AsyncIterator[Progress]:
-    """Move the files of a column into one backend; see :func:`migrate`."""
-    options: dict[str, Any] = {"to": to, "batch": batch, "concurrency": concurrency, "dry_run": dry_run}
-    options |= {"resume": resume, "also": also}
-    return iterate_async(migrate(metadata, async_engine.sync_engine, column, **options))
+migrate_async = awaited(migrate)
 
 
 @dataclass(slots=True)

@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypedDict
+from typing import NamedTuple, TypeAlias
 
 from sqlalchemy import Engine, MetaData, select
-from typing_extensions import Unpack
 
-from filerow._execution.batch import call, iterate_async
+from filerow._execution.batch import call
 from filerow._orm.ownership import Ref
 from filerow._orm.references import FileColumn, column_named, file_columns
 from filerow._orm.visibility import unfiltered
@@ -28,6 +27,7 @@ from filerow._registry import storages
 from filerow.backends._types import ObjectInfo, Unfinished
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import BackendNotFoundError, StorageError
+from filerow.maintenance._awaited import awaited
 from filerow.maintenance._doubts import about_place, doubts
 from filerow.maintenance._listing import STAGED, Folder, folders, in_pages, pages, share
 from filerow.maintenance._report import Finding, Progress
@@ -40,10 +40,9 @@ from filerow.outbox._isolation import snapshot
 from filerow.outbox._places import Places
 from filerow.outbox._table import now_of
 
-if TYPE_CHECKING:  # needs greenlet, which SQLAlchemy 2.1 does not bring by itself
-    from sqlalchemy.ext.asyncio import AsyncEngine
+__all__ = ("sweep", "sweep_async")
 
-__all__ = ("SweepOptions", "sweep", "sweep_async")
+Listing: TypeAlias = Callable[[str, str], Iterable[ObjectInfo]]
 
 _AT_ONCE = 1_000
 """Objects of one bulk delete."""
@@ -54,46 +53,63 @@ _PAGES = 10
 _WITHOUT_OUTBOX = timedelta(days=7)
 
 
-class SweepOptions(TypedDict, total=False):
-    """The options of :func:`sweep`."""
+class _SweepOptions(NamedTuple):
+    """What :func:`sweep` was asked to do."""
 
     grace: timedelta
     delete: bool
     full: bool
     full_every: timedelta | None
-    columns: Sequence[str]
-    backends: Sequence[str]
-    former: Sequence[str]
-    shards: tuple[int, int] | str | None
     state: str | os.PathLike[str] | None
     batch: int
     allow_many: bool
-    listing: Callable[[str, str], Iterable[ObjectInfo]] | None
-    also: Also
+    listing: Listing | None
     take_over: bool
 
 
-def sweep(metadata: MetaData, engine: Engine, **options: Unpack[SweepOptions]) -> Iterator[Progress]:
+def sweep(  # noqa: PLR0913 - each is a keyword, and says what it does
+    metadata: MetaData,
+    engine: Engine,
+    *,
+    grace: timedelta = timedelta(hours=24),
+    delete: bool = False,
+    full: bool = False,
+    full_every: timedelta | None = None,
+    columns: Sequence[str] = (),
+    backends: Sequence[str] = (),
+    former: Sequence[str] = (),
+    shards: tuple[int, int] | str | None = None,
+    state: str | os.PathLike[str] | None = None,
+    batch: int = 1_000,
+    allow_many: bool = False,
+    listing: Listing | None = None,
+    also: Also = (),
+    take_over: bool = False,
+) -> Iterator[Progress]:
     """Find the objects that no row owns, and the uploads that never ended; a dry run unless ``delete`` is set.
 
     Args:
         metadata: The models of everything that stores files under these backends' prefixes.
         engine: Their database: the primary, for a replica may lag behind.
-        **options: ``grace``: nothing younger is touched (24 hours); longer than any upload and any transaction takes.
-            ``delete``: remove what is found. ``full``: list everything, not only what came since the last sweep.
-            ``full_every``: do so by itself after this time; without it every 7 days where there is no outbox, since then only
-            this finds what could not be deleted, and never where there is one. ``columns``: only these (``table.column``, and
-            ``staged`` for files that were saved on their own). ``backends``: keys of backends to look into besides each column's
-            own, such as one that a column stored to in former times. ``former``: ``table/column`` of columns that were renamed
-            or dropped, whose folders are swept as well. ``shards``: ``(3, 8)`` or ``"3/8"`` for the third of eight workers.
-            ``state``: a JSON file to remember in, for one worker; without it the outbox's table, and without an
-            outbox nothing, so that every sweep is full. ``batch``: objects listed and asked for at a time (1,000).
-            ``allow_many``: delete even when more than half of the objects have no row. ``listing``: a callable that gets a
-            backend's key and a folder's path and returns the objects in it, in any order, from an inventory that the store has
-            written; used in place of requests to list. Such a sweep is full, and what it comes to is not remembered: an
-            inventory knows nothing of what came after it. ``also``: who else stores files in these places: other models of the
-            same database, engines of the same models in other databases or schemas, or pairs of both. ``take_over``: the places
-            belong to this database from now on, whichever has deleted there.
+        grace: Nothing younger is touched; longer than any upload and any transaction takes.
+        delete: Remove what is found.
+        full: List everything, not only what came since the last sweep.
+        full_every: List everything by itself after this time; without it every 7 days where there is no outbox, since then only
+            this finds what could not be deleted, and never where there is one.
+        columns: Only these (``table.column``, and ``staged`` for files that were saved on their own).
+        backends: Keys of backends to look into besides each column's own, such as one that a column stored to in former times.
+        former: ``table/column`` of columns that were renamed or dropped, whose folders are swept as well.
+        shards: ``(3, 8)`` or ``"3/8"`` for the third of eight workers.
+        state: A JSON file to remember in, for one worker; without it the outbox's table, and without an outbox nothing, so that
+            every sweep is full.
+        batch: Objects listed and asked for at a time.
+        allow_many: Delete even when more than half of the objects have no row.
+        listing: Gets a backend's key and a folder's path and returns the objects in it, in any order, from an inventory that the
+            store has written; used in place of requests to list. Such a sweep is full, and what it comes to is not remembered:
+            an inventory knows nothing of what came after it.
+        also: Who else stores files in these places: other models of the same database, engines of the same models in other
+            databases or schemas, or pairs of both.
+        take_over: The places belong to this database from now on, whichever has deleted there.
 
     Returns:
         The progress after each batch, by column. Findings: ``orphan``, ``unfinished-upload``, ``too-many-orphans`` (nothing more
@@ -109,19 +125,15 @@ def sweep(metadata: MetaData, engine: Engine, **options: Unpack[SweepOptions]) -
         MaintenanceRefusedError: The database may not show all rows, has files that these models do not know, or is not the one
             that has deleted in these places before. Raised before anything is deleted, as is a database's own error.
     """
-    given = SweepOptions(grace=timedelta(hours=24), batch=1_000)
-    given.update(options)
-    for key in given.get("backends", ()):
+    for key in backends:
         storages.get_backend(key)
-    columns = _chosen(metadata, given.get("columns", ()))
-    found = folders(file_columns(metadata), given.get("columns", ()), given.get("backends", ()), given.get("former", ()))
-    work = _Sweep(metadata, engine, given)
-    return work.run(share(found, given.get("shards")), columns)
+    chosen = _chosen(metadata, columns)
+    found = folders(file_columns(metadata), columns, backends, former)
+    options = _SweepOptions(grace, delete, full, full_every, state, batch, allow_many, listing, take_over)
+    return _Sweep(metadata, engine, also, options).run(share(found, shards), chosen)
 
 
-def sweep_async(metadata: MetaData, engine: AsyncEngine, **options: Unpack[SweepOptions]) -> AsyncIterator[Progress]:
-    """Find the objects that no row owns; see :func:`sweep`."""
-    return iterate_async(sweep(metadata, engine.sync_engine, **options))
+sweep_async = awaited(sweep)
 
 
 def _chosen(metadata: MetaData, names: Sequence[str]) -> list[FileColumn]:
@@ -141,32 +153,32 @@ def _noted(metadata: MetaData, engine: Engine, paths: Sequence[str]) -> Iterator
 
 
 class _Sweep:
-    def __init__(self, metadata: MetaData, engine: Engine, options: SweepOptions) -> None:
+    def __init__(self, metadata: MetaData, engine: Engine, also: Also, options: _SweepOptions) -> None:
         self._engine = engine
-        self._census = Census(metadata, engine, options.get("also", ()))
+        self._census = Census(metadata, engine, also)
         self._tables = {column.table.name for models, _ in self._census.databases for column in file_columns(models)}
         self._outbox = outbox_of(metadata)
-        self._delete = options.get("delete", False)
-        self._allow_many = options.get("allow_many", False)
-        self._batch = options.get("batch", _AT_ONCE)
-        self._memory: Memory = memory_of(metadata, engine, options.get("state"))
-        grace = options.get("grace", timedelta())
+        self._delete = options.delete
+        self._allow_many = options.allow_many
+        self._batch = options.batch
+        self._memory: Memory = memory_of(metadata, engine, options.state)
+        grace = options.grace
         if grace < timedelta(0) or self._batch < 1:
             msg = f"a sweep needs a grace period of 0 or more and a batch of 1 or more, not {grace} and {self._batch}"
             raise ValueError(msg)
-        if options.get("take_over", False) and not self._delete:
+        if options.take_over and not self._delete:
             msg = "a dry run takes no place over: take_over goes along with delete"
             raise ValueError(msg)
-        self._places = Places(self._census, "sweep", take_over=options.get("take_over", False))
+        self._places = Places(self._census, "sweep", take_over=options.take_over)
         self._reserved: set[str] = set()
         self._barred: dict[str, StorageError | BackendNotFoundError] = {}
-        every = options.get("full_every")
+        every = options.full_every
         if every is None:
             every = _WITHOUT_OUTBOX if self._outbox is None else timedelta.max
         now = time.time()
-        self._listing = options.get("listing")
+        self._listing = options.listing
         self._remembers = self._delete and self._listing is None
-        full = options.get("full", False) or not self._memory.lasts or self._listing is not None
+        full = options.full or not self._memory.lasts or self._listing is not None
         self._limits = SweepLimits(now, grace.total_seconds(), full, every.total_seconds(), resume=self._remembers)
         self._total = Count()
         self._counts: dict[str, Count] = {}
