@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 SSE = "x-amz-server-side-encryption"
 CHECKSUM = "x-amz-checksum-sha256"
+ANY_CHECKSUM = ("content-md5", "x-amz-checksum-")
+"""What a bucket with object lock demands: one of these, whatever the rest of its name."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +43,17 @@ class DemandingS3(Relay):
         server: The server that does the work.
         encryption: Value that each write of an object must have for its encryption; parts and their completion need none.
         checksum: Each write that has bytes must come with their SHA-256.
+        lock: The bucket has object lock: each write that has bytes must come with a checksum, of whatever kind.
 
     Attributes:
         writes: The writes so far.
     """
 
-    def __init__(self, server: S3Server, *, encryption: str = "", checksum: bool = False) -> None:
+    def __init__(self, server: S3Server, *, encryption: str = "", checksum: bool = False, lock: bool = False) -> None:
         self._server = server
         self._encryption = encryption
         self._checksum = checksum
+        self._lock = lock
         self.writes: list[Write] = []
         super().__init__(server.endpoint)
 
@@ -85,6 +89,8 @@ class DemandingS3(Relay):
                 self.writes.append(write)
             if write is not None and write.missing:
                 refusal = Answer.error(403, "AccessDenied", f"the bucket demands {' and '.join(write.missing)}")
+                if ANY_CHECKSUM[0] in write.missing:
+                    refusal = Answer.error(400, "InvalidRequest", _LOCKED)
                 writer.write(refusal.encode(request, body))
             else:
                 server_writer.write(request.encode() + body)
@@ -105,7 +111,12 @@ class DemandingS3(Relay):
             missing.append(SSE)
         if self._checksum and kind in {"put", "part", "post"} and not given.get(CHECKSUM):
             missing.append(CHECKSUM)
+        if self._lock and kind in {"put", "part", "post"} and not any(name.startswith(ANY_CHECKSUM) for name in given):
+            missing.append(ANY_CHECKSUM[0])
         return Write(kind, path, given, tuple(missing))
+
+
+_LOCKED = "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock parameters"
 
 
 def _kind_of(method: str, names: set[str], headers: dict[str, str], path: str) -> str:

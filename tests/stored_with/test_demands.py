@@ -12,12 +12,18 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
-from filerow import Encryption, StoredWith, storages
+from filerow import Encryption, FileObject, StoredWith, storages
 from filerow.backends.base import SignRequest
 from filerow.backends.fsspec import FSSpecBackend
 from filerow.backends.obstore import ObstoreBackend
 from filerow.direct import Ticket
-from filerow.exceptions import ClaimError, FileValidationError, StoragePermissionError, UnsupportedOperationError
+from filerow.exceptions import (
+    ClaimError,
+    FileValidationError,
+    StorageError,
+    StoragePermissionError,
+    UnsupportedOperationError,
+)
 from tests.backends.stores import s3_options, s3fs_options
 from tests.direct.conftest import PNG, SECRET, Send, Store, put
 from tests.direct.site import Site
@@ -162,6 +168,66 @@ def test_direct_uploads_in_parts_pass(
     assert store.bucket.kinds() >= {"start", "part", "complete"}
     assert encryption_of(s3_server, store, scan.file.path) == "AES256"
     assert scan.file.get_content() == LARGE
+
+
+# -- object lock -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def locked(s3_server: S3Server) -> Iterator[DemandingS3]:
+    """A bucket with object lock, which takes no write without Content-MD5 or a checksum."""
+    _ = s3_server.shared_bucket
+    with DemandingS3(s3_server, lock=True) as bucket:
+        yield bucket
+
+
+def on_locked(bucket: DemandingS3, kind: str) -> Any:
+    where = f"s3://{bucket.server.shared_bucket}/{uuid.uuid4().hex}"
+    if kind == "s3fs":
+        return storages.register_backend(FSSpecBackend("direct", where, **s3fs_options(bucket.server)))
+    options: dict[str, Any] = {"checksum": "sha256"} if kind == "obstore" else {}
+    return storages.register_backend(ObstoreBackend("direct", where, **s3_options(bucket.server), **options))
+
+
+@pytest.mark.parametrize("kind", ["obstore", "s3fs"])
+def test_object_lock_takes_commits_and_copies(locked: DemandingS3, model: Model, session_of: Sessions, kind: str) -> None:
+    on_locked(locked, kind)
+    session = session_of(model)
+    scan = committed(session, model, file=png(), plain=png(chunks()), other=png(LARGE))
+    copies = committed(session, model, file=scan.plain, other=scan.file, pages=[scan.other])
+    chosen = committed(session, model, file=FileObject("direct", "cat.png", content=PNG, to_filename="chosen/cat.png"))
+    assert chosen.file.path == "chosen/cat.png"
+    assert locked.refused() == []
+    assert locked.kinds() >= {"put", "start", "part", "complete", "copy"}
+    assert copies.file.get_content() == LARGE
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PARTS"])
+def test_object_lock_takes_direct_uploads(
+    locked: DemandingS3, model: Model, session_of: Sessions, site: Site, send: Send, tmp_path: Path, method: str
+) -> None:
+    store = Store("s3", on_locked(locked, "obstore"), site)
+    body = LARGE if method == "PARTS" else PNG
+    options = {"multipart_from": "6 MiB", "part_size": PART} if method == "PARTS" else {"s3_method": method}
+    uploads = store.uploads(model.Scan.file, **options)
+    ticket = uploads.begin(filename="cat.png", content_type="image/png", size=len(body))
+    if method == "PARTS":
+        digests = {part.number: sha256(body[part.start : part.end]) for part in ticket.parts}
+        for part in uploads.resume(ticket.claim, checksums=digests).parts:
+            assert put(tmp_path, part.url, dict(part.headers), body[part.start : part.end]) == 200
+    else:
+        ticket = uploads.resume(ticket.claim, checksum=sha256(body))
+        assert send(ticket, body) in {200, 204}
+    scan = committed(session_of(model), model, file=uploads.claim(ticket.claim))
+    assert scan.file.get_content() == body
+    assert locked.refused() == []
+
+
+def test_object_lock_without_a_checksum_says_what_to_give(locked: DemandingS3, model: Model, session_of: Sessions) -> None:
+    on_locked(locked, "plain")
+    with pytest.raises(StorageError, match=r"has object lock, which demands a checksum of each write; give .* checksum='sha256'"):
+        committed(session_of(model), model, file=png())
+    assert {write.missing for write in locked.refused()} == {("content-md5",)}
 
 
 # -- what a client may not do ----------------------------------------------------------------------------------------------

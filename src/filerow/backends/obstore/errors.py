@@ -112,6 +112,9 @@ _ADVICE = {
         "this is not the answer of such a store; is the endpoint right, and does nothing stand before it that answers for it? "
     ),
     "invalid DeleteObjects response": "the store's answer to DeleteObjects could not be read: ",
+    "x-amz-checksum- HTTP header is required": (
+        "the bucket has object lock, which demands a checksum of each write; give the backend checksum='sha256': "
+    ),
     "copy source is larger than": "the store copies no object this large in one request: ",
 }
 
