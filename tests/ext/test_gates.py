@@ -27,6 +27,7 @@ from filerow.direct import DirectUploads
 from filerow.exceptions import FileValidationError
 from filerow.ext import fastapi, litestar, starlette
 from filerow.ext import flask as flask_ext
+from filerow.http import upload_capacity
 
 SECRET = "a secret of these tests, and no other"
 BEGIN = {"filename": "a.txt", "size": 3}
@@ -229,6 +230,20 @@ def test_a_request_without_end_is_refused_before_its_end(name: str) -> None:
     client = APPS[name](request_gate(name, None, is_async=False))
     answer = client.post("/uploads/documents/begin", headers={"content-type": "application/json"}, content=endless())
     assert answer.status_code == 413
+
+
+@pytest.mark.parametrize("name", ["starlette", "fastapi", "litestar"])
+def test_a_request_that_drips_is_given_up(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upload_capacity, "idle", 0.1)
+
+    async def dripping() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield b" "
+            await asyncio.sleep(0.05)
+
+    client = APPS[name](request_gate(name, None, is_async=False))
+    answer = client.post("/uploads/documents/begin", headers={"content-type": "application/json"}, content=dripping())
+    assert (answer.status_code, answer.json()["code"]) == (408, "request-too-slow")
 
 
 @each

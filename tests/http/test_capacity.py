@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import select
+import socket
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from io import RawIOBase
@@ -12,12 +15,16 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from werkzeug.serving import make_server
 
-from filerow import storages
+from filerow import FileObject, StoredObject, storages
 from filerow.backends.base import SignRequest
+from filerow.backends.memory import MemoryBackend
+from filerow.direct import DirectUploads
 from filerow.ext.flask import Filerow
 from filerow.http import Reply, receive, receive_async, upload_capacity
-from tests.http.conftest import parts, read
+from tests.http.conftest import SECRET, parts, read
 
 SIZE = 4
 
@@ -188,8 +195,13 @@ def test_refused_uploads_that_drip_hold_few_threads(backend: Any) -> None:
     assert len(held) == 4
 
 
-def test_a_body_that_cannot_be_read_is_the_clients_fault(backend: Any) -> None:
-    """Servers raise ``OSError`` for chunks that are none; it was answered with 500."""
+class ParseError(Exception):
+    """As gunicorn's, which is not an ``OSError``."""
+
+
+@pytest.mark.parametrize("error", [ConnectionAbortedError, ParseError])
+def test_a_body_that_cannot_be_read_is_the_clients_fault(backend: Any, error: type[Exception]) -> None:
+    """Servers raise errors of their own for chunks that are none; they were answered with 500."""
     app = Flask(__name__)
     Filerow(app)
 
@@ -198,9 +210,113 @@ def test_a_body_that_cannot_be_read_is_the_clients_fault(backend: Any) -> None:
             return True
 
         def readinto(self, buffer: Any) -> int:
-            raise ConnectionAbortedError("Invalid chunk header")
+            raise error("Invalid chunk header")
 
     key, path, query = link(backend, "a.txt", content_length=None)
     body = {"wsgi.input": Broken(), "wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
     assert app.test_client().put(f"/files/{key}/{path}?{query}", environ_overrides=body).status_code == 400
     assert list(backend.list()) == []
+
+
+# -- a synchronous server, whose reads nothing can interrupt ---------------------------------------------------------------
+
+
+class Column(DeclarativeBase):
+    pass
+
+
+class Document(Column):
+    __tablename__ = "document"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    file: Mapped[FileObject | None] = mapped_column(StoredObject("docs"))
+
+
+@pytest.fixture
+def port(docs: Any) -> Iterator[int]:
+    """A server that has a thread for each connection."""
+    app = Flask(__name__)
+    Filerow(app, uploads={"documents": DirectUploads(Document.file, secret=SECRET)}, authorize=lambda: None)
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield server.server_port
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def ask(port: int, method: str, url: str, length: int = 100_000, *more: str) -> socket.socket:
+    """Send the head of a request and the first of its bytes."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout=10)
+    head = (f"{method} {url} HTTP/1.1", "Host: app", f"Content-Length: {length}", *more, "", "{")
+    connection.sendall("\r\n".join(head).encode())
+    return connection
+
+
+def drip(connection: socket.socket) -> bytes:
+    """Send a byte now and then until there is an answer; return its first line."""
+    for _ in range(200):
+        if select.select([connection], [], [], 0.05)[0]:
+            break
+        connection.sendall(b" ")
+    return connection.recv(1000).partition(b"\r\n")[0]
+
+
+def linked(backend: Any, path: str) -> str:
+    return backend.sign(path, SignRequest("PUT", 60, content_length=100_000))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("drips", [False, True], ids=["silent", "drips"])
+def test_a_slow_upload_gives_up_its_thread_and_place(backend: Any, port: int, limit: Callable[..., None], drips: bool) -> None:
+    """It held both until the client had left: 64 of them, and nobody else could upload."""
+    limit(concurrent=1, idle=0.3)
+    with ask(port, "PUT", linked(backend, "a.txt")) as connection:
+        answer = drip(connection) if drips else connection.recv(1000)
+        assert answer.startswith(b"HTTP/1.1 408")
+    assert list(backend.list()) == []
+    body = b"x" * 99_999
+    with ask(port, "PUT", linked(backend, "b.txt")) as connection:
+        connection.sendall(body)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 201")
+    assert backend.read("b.txt") == b"{" + body
+
+
+def test_an_upload_that_is_fast_enough_is_taken_whatever_the_idle_time(
+    backend: Any, port: int, limit: Callable[..., None]
+) -> None:
+    limit(idle=0.4, least_rate=10_000)  # so blocks of 2,000 bytes
+    with ask(port, "PUT", linked(backend, "a.txt")) as connection:
+        for _ in range(20):
+            connection.sendall(b"x" * 5_000)
+            time.sleep(0.05)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 201")
+    assert len(backend.read("a.txt")) == 100_000
+
+
+def test_a_store_that_is_slow_is_not_the_clients_fault(port: int, limit: Callable[..., None]) -> None:
+    limit(idle=0.2)
+
+    class Slow(MemoryBackend):
+        def _put(self, path: str, content: Any, options: Any) -> Any:
+            first = next(content)
+            time.sleep(0.5)
+            return super()._put(path, first + b"".join(content), options)
+
+    slow = Slow("slow", base_url="/files", secret=SECRET)
+    storages.register_backend(slow)
+    with ask(port, "PUT", linked(slow, "a.txt")) as connection:
+        connection.sendall(b"x" * 99_999)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 201")
+
+
+def test_a_refused_upload_that_drips_is_answered_soon(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("filerow.ext.flask.DISCARD_SECONDS", 0.3)
+    with ask(port, "PUT", "/files/docs/a.txt?expires=1&signature=x") as connection:
+        assert drip(connection).startswith(b"HTTP/1.1 403")
+
+
+def test_a_slow_request_for_an_upload_is_given_up(port: int, limit: Callable[..., None]) -> None:
+    limit(idle=0.3)
+    with ask(port, "POST", "/uploads/documents/begin", 100, "Content-Type: application/json") as connection:
+        answer = drip(connection)
+    assert answer.startswith(b"HTTP/1.1 408")

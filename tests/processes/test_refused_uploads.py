@@ -64,6 +64,13 @@ def test_a_refused_upload_is_answered_before_the_connection_ends(service: Servic
         assert status_of(connection.recv(64)) == status
 
 
+def test_a_refused_upload_that_stops_half_way_is_answered(service: Service) -> None:
+    url, size = refused_urls()[403]
+    with socket.create_connection((HOST, service.port), timeout=20) as connection:
+        connection.sendall(head_of(url, size) + b"x")
+        assert status_of(connection.recv(64)) == 403
+
+
 @pytest.mark.parametrize("status", STATUSES)
 def test_a_refused_upload_that_waits_to_be_asked_is_answered(
     request: pytest.FixtureRequest, service: Service, status: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,6 +14,7 @@ from filerow._content import unwrap_upload
 from filerow._file.object import ENCTYPE_NEEDED, FileObject
 from filerow._orm.column import StoredObject
 from filerow.exceptions import ContentTypeError, FileTooLargeError, FileValidationError
+from filerow.http._capacity import upload_capacity
 
 if TYPE_CHECKING:
     from filerow.direct import DirectUploads
@@ -146,6 +148,16 @@ class BadPayloadError(FileValidationError):
     code = "request-not-json"
 
 
+class SlowRequestError(FileValidationError):
+    """The body of a request for direct upload did not come in time."""
+
+    status_code = 408
+    code = "request-too-slow"
+
+
+TOO_SLOW = "the request came too slowly"
+
+
 def too_long(actual: int) -> FileTooLargeError:
     """Return the error for a request for direct upload that is longer than any that makes sense: so long, or longer."""
     msg = f"a request for an upload has at most {LONGEST_PAYLOAD} bytes"
@@ -153,16 +165,21 @@ def too_long(actual: int) -> FileTooLargeError:
 
 
 async def bounded(chunks: AsyncIterable[bytes]) -> bytes:
-    """Return a body of at most ``LONGEST_PAYLOAD`` bytes.
+    """Return a body of at most ``LONGEST_PAYLOAD`` bytes that comes in time.
 
     Raises:
         FileTooLargeError: It is longer; no more of it is read.
+        SlowRequestError: It takes longer than an upload may say nothing.
     """
     body = bytearray()
-    async for chunk in chunks:
-        body += chunk
-        if len(body) > LONGEST_PAYLOAD:
-            raise too_long(len(body))
+    try:
+        async with asyncio.timeout(upload_capacity.idle):
+            async for chunk in chunks:
+                body += chunk
+                if len(body) > LONGEST_PAYLOAD:
+                    raise too_long(len(body))
+    except TimeoutError:
+        raise SlowRequestError(TOO_SLOW) from None
     return bytes(body)
 
 

@@ -35,6 +35,8 @@ try:
 except ImportError as error:
     raise ImportError("filerow.ext.flask needs Flask: pip install 'filerow[flask]'") from error
 
+from werkzeug.exceptions import HTTPException
+
 from filerow._file.list import FileObjectList
 from filerow._file.object import FileObject
 from filerow._file.pydantic import view_of
@@ -42,7 +44,9 @@ from filerow.exceptions import StorageError
 from filerow.ext._static import SCRIPT, script
 from filerow.ext._uploads import (
     LONGEST_PAYLOAD,
+    TOO_SLOW,
     BadPayloadError,
+    SlowRequestError,
     carries_files,
     checked,
     is_upload,
@@ -53,7 +57,8 @@ from filerow.ext._uploads import (
     uploads_called,
 )
 from filerow.http import route, serving
-from filerow.http._capacity import upload_capacity
+from filerow.http._capacity import too_slow, upload_capacity
+from filerow.http._patience import Patience
 from filerow.http._problem import ANSWERED
 from filerow.http._reply import Body, Reply, merged, own_headers
 from filerow.http._upload import DISCARD_BYTES, DISCARD_SECONDS, UploadRefusedError
@@ -65,8 +70,11 @@ __all__ = ("Filerow", "accelerate", "redirect", "send", "uploaded", "uploaded_ma
 
 _WRAPPER = "wsgi.file_wrapper"
 
-CHUNK = 1 << 16
-"""Bytes of a request's body taken at a time."""
+_SOCKETS = ("gunicorn.socket", "werkzeug.socket")
+"""Where servers show the client's socket."""
+
+_CHUNK = 1 << 16
+"""Bytes taken at a time of what is dropped, or sent."""
 
 
 class Filerow:
@@ -128,7 +136,7 @@ class Filerow:
         @blueprint.post("/<name>/<action>")
         def upload(name: str, action: str) -> Response:
             found = uploads_called(name, self._uploads)
-            payload = payload_of(request.content_type, _begun(LONGEST_PAYLOAD + 1))
+            payload = payload_of(request.content_type, _Incoming().begun(LONGEST_PAYLOAD + 1))
             return jsonify(found.handle(action, payload))
 
         return blueprint
@@ -144,17 +152,6 @@ def _refusing(authorize: Callable[[], Any]) -> Callable[[], Any]:
     return refuse
 
 
-def _begun(size: int) -> bytes:
-    """Return the first bytes of a request's body, without more of it than that in memory."""
-    body = bytearray()
-    try:
-        while len(body) < size and (chunk := request.stream.read(size - len(body))):
-            body += chunk
-    except OSError as error:  # as in _body()
-        raise BadPayloadError("the request cannot be read") from error
-    return bytes(body)
-
-
 def _files() -> Blueprint:
     blueprint = Blueprint("filerow", __name__)
 
@@ -166,9 +163,10 @@ def _files() -> Blueprint:
     def signed(key: str, path: str) -> Response:
         query, headers = request.query_string.decode("latin-1"), list(request.headers)
         if request.method == "PUT":
-            reply = route.receive("PUT", key, path, query, headers, _body())
+            body = _Incoming()
+            reply = route.receive("PUT", key, path, query, headers, body.chunks())
             if reply.status >= 400:  # noqa: PLR2004 - refused
-                _discard()
+                body.discard()
             return response_of(reply)
         reply = route.answer(request.method, key, path, query, headers)
         try:
@@ -179,23 +177,68 @@ def _files() -> Blueprint:
     return blueprint
 
 
-def _discard() -> None:
-    """Take what is left of a refused upload, within bounds: its sender may not come to read the answer before.
+class _Incoming:
+    """The body of the request under way, as long as it comes fast enough."""
 
-    One that waits to be asked (``Expect: 100-continue``) is not an exception: gunicorn has asked before it calls us.
-    """
-    size, ends = 0, time.monotonic() + DISCARD_SECONDS
-    with suppress(OSError), upload_capacity.discarding() as allowed:
-        while allowed and size < DISCARD_BYTES and time.monotonic() < ends and (chunk := request.stream.read(CHUNK)):
-            size += len(chunk)
+    def __init__(self) -> None:
+        shown = (request.environ.get(name) for name in _SOCKETS)
+        self._patience = Patience(next((connection for connection in shown if connection is not None), None))
+        self._is_broken = False
 
+    def chunks(self) -> Iterator[bytes]:
+        """Yield it.
 
-def _body() -> Iterator[bytes]:
-    try:
-        while chunk := request.stream.read(CHUNK):
+        Raises:
+            UploadRefusedError: It cannot be read, or comes too slowly.
+        """
+        size = upload_capacity.block
+        while chunk := self._read(size, time.monotonic() + upload_capacity.idle):
             yield chunk
-    except OSError as error:  # how servers report chunks that are none, and a client that has left
-        raise UploadRefusedError(400, "The upload cannot be read.") from error
+
+    def begun(self, size: int) -> bytes:
+        """Return its first bytes, without more of it than that in memory.
+
+        Raises:
+            BadPayloadError: They cannot be read.
+            SlowRequestError: They come too slowly.
+        """
+        body, ends = bytearray(), time.monotonic() + upload_capacity.idle
+        try:
+            while len(body) < size and (chunk := self._read(size - len(body), ends)):
+                body += chunk
+        except UploadRefusedError as error:
+            if self._patience.is_over:
+                raise SlowRequestError(TOO_SLOW) from error
+            raise BadPayloadError("the request cannot be read") from error
+        return bytes(body)
+
+    def discard(self) -> None:
+        """Take what is left of a refused upload, within bounds: its sender may not come to read the answer before.
+
+        One that waits to be asked (``Expect: 100-continue``) is not an exception: gunicorn has asked before it calls us.
+        """
+        size, ends = 0, time.monotonic() + DISCARD_SECONDS
+        with suppress(UploadRefusedError, HTTPException), upload_capacity.discarding() as allowed:
+            while allowed and size < DISCARD_BYTES and time.monotonic() < ends and (chunk := self._read(_CHUNK, ends)):
+                size += len(chunk)
+
+    def _read(self, size: int, deadline: float) -> bytes:
+        if self._is_broken:
+            return b""
+        try:
+            with self._patience.until(deadline):
+                chunk: bytes = request.stream.read(size)
+        except Exception as error:  # each server has its own for chunks that are none, and for a client that has left
+            self._is_broken = True
+            if self._patience.is_over:
+                raise too_slow() from error
+            if isinstance(error, HTTPException):  # too many bytes for the application's MAX_CONTENT_LENGTH, say
+                raise
+            raise UploadRefusedError(400, "The upload cannot be read.") from error
+        if self._patience.is_over:
+            self._is_broken = True
+            raise too_slow()
+        return chunk
 
 
 def response_of(reply: Reply, headers: Mapping[str, str] | None = None) -> Response:
@@ -209,7 +252,7 @@ def response_of(reply: Reply, headers: Mapping[str, str] | None = None) -> Respo
     """
     whole = reply.body.open_file() if isinstance(reply.body, Body) and _WRAPPER in request.environ else None
     if whole is not None:
-        body: Any = request.environ[_WRAPPER](whole, CHUNK)
+        body: Any = request.environ[_WRAPPER](whole, _CHUNK)
     else:  # bytes alone would set a length of their own
         body = reply.body.begin() if isinstance(reply.body, Body) else [reply.body]
     pairs = list(merged(reply.headers, own_headers(headers)))

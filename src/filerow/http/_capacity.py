@@ -15,9 +15,11 @@ from dataclasses import dataclass, field
 
 from filerow.http._upload import UploadLimits, UploadRefusedError
 
-__all__ = ("UploadCapacity", "upload_capacity")
+__all__ = ("UploadCapacity", "too_slow", "upload_capacity")
 
 _RETRY_AFTER = 5
+
+_LEAST_BLOCK, _MOST_BLOCK = 1 << 10, 64 << 10
 
 _DISCARDS = 4
 """How many threads take what is left of refused uploads."""
@@ -31,8 +33,8 @@ class UploadCapacity:
         concurrent: Most uploads at a time; another one is answered with 503 and ``Retry-After``.
         staged_bytes: Most bytes that those under way may have together, by what they announce or, without, by what has arrived; a
             single one may have more.
-        idle: Seconds without a byte after which an upload is given up (408). Asynchronous frameworks only; the server's own
-            timeouts end a synchronous read.
+        idle: Seconds without a byte after which an upload is given up (408); on Flask, without a block of them. Where a
+            synchronous server does not show the client's socket, only its own timeouts end a read.
         least_rate: Bytes a second that an upload must have on average, after its first ``idle`` seconds (408).
     """
 
@@ -66,6 +68,11 @@ class UploadCapacity:
             with self._lock:
                 self._under_way.pop(key, None)
 
+    @property
+    def block(self) -> int:
+        """Bytes to read at once where a read ends only when it has them: whoever is fast enough has sent them in time."""
+        return min(max(int(self.idle * self.least_rate / 2), _LEAST_BLOCK), _MOST_BLOCK)
+
     def grow(self, key: tuple[str, str], size: int) -> None:
         """Count bytes that nobody has announced.
 
@@ -73,7 +80,9 @@ class UploadCapacity:
             UploadRefusedError: There are too many by now.
         """
         with self._lock:
-            self._under_way[key] = self._under_way.get(key, 0) + size
+            if key not in self._under_way:  # it has been given up meanwhile
+                return
+            self._under_way[key] += size
             if len(self._under_way) > 1 and sum(self._under_way.values()) > self.staged_bytes:
                 raise _full()
 
@@ -132,7 +141,7 @@ class Admitted:
                 async with asyncio.timeout(self._capacity.idle):
                     chunk = await anext(body, None)
             except TimeoutError:
-                raise _slow() from None
+                raise too_slow() from None
             if chunk is None:
                 return
             self._take(chunk)
@@ -144,10 +153,11 @@ class Admitted:
             self._capacity.grow(self._key, len(chunk))
         seconds = time.monotonic() - self._begun
         if seconds > self._capacity.idle and self._size < seconds * self._capacity.least_rate:
-            raise _slow()
+            raise too_slow()
 
 
-def _slow() -> UploadRefusedError:
+def too_slow() -> UploadRefusedError:
+    """Return the error that gives up an upload."""
     return UploadRefusedError(408, "The upload came too slowly.", code="upload-too-slow")
 
 
