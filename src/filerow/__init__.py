@@ -1,4 +1,4 @@
-"""Files that live and die with their SQLAlchemy rows: the row keeps JSON, a storage backend keeps the bytes."""
+"""Files that follow their SQLAlchemy rows: JSON in the row, bytes in a storage backend."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __version__ = "0.1.0"
 
 @on_first_use
 def _install() -> None:
-    """Listen to SQLAlchemy from the first file column on; a program without one does not even load the unit of work."""
+    """Register for SQLAlchemy's events at the first file column; a program without one never loads the unit of work."""
     from filerow._orm.events import install
 
     install()

@@ -29,7 +29,7 @@ if hasattr(os, "register_at_fork"):  # absent where there is no fork; a child co
 
 
 class Located(Protocol):
-    """A stored file, as far as signing needs to know it."""
+    """A stored file, as far as it matters for signing."""
 
     @property
     def backend_key(self) -> str:
@@ -38,21 +38,21 @@ class Located(Protocol):
 
     @property
     def path(self) -> str:
-        """Its path there."""
+        """Its path in the backend."""
         ...
 
     def presented(self, request: SignRequest) -> SignRequest:
-        """Return a request to read it with what its URL must bind where the store does not know it."""
+        """Return a request to read, with the name and type that its URL must bind if the store does not know them."""
         ...
 
 
 class StorageRegistry:
-    """Backends by key. The library uses the one instance :data:`storages`; tests may make their own.
+    """Backends by key. The library uses one instance, :data:`storages`; tests may make their own.
 
     Attributes:
         max_concurrency: How many transfers one flush runs at a time (default 16).
-        failed_deletes: How many objects could not be deleted after a commit or rollback since the process started; each was
-            logged with its path and is left to a sweep.
+        failed_deletes: How many objects could not be deleted after a commit or rollback since the process started. The path of
+            each was logged, and a sweep will delete it.
     """
 
     def __init__(self) -> None:
@@ -70,23 +70,23 @@ class StorageRegistry:
             backend: An instance, or a URL: ``file:///srv/files``, ``memory://``, ``s3://bucket/prefix``, ``gs://…``,
                 ``az://…``, or any protocol of fsspec (extra ``filerow[fsspec]``).
             key: The key to register under; required with a URL, and must agree with an instance's own key.
-            options: Passed on to the backend made from a URL, such as ``aws_endpoint=``. One is the registry's: ``deletes=False``
-                makes this process a guest, a staging system on production's bucket, say. It reads and stores, and never deletes
-                an object that it has not stored itself in the same transaction: what leaves a row stays, sweep and drain pass
-                the backend over, and ``file.delete()`` is refused.
+            options: Passed to the backend made from a URL, such as ``aws_endpoint=``. One belongs to the registry:
+                ``deletes=False``, for example on a staging system that uses production's bucket. This process then reads
+                and stores, but deletes only objects that it stored itself in the same transaction: objects that leave a row
+                stay, sweep and drain skip the backend, and ``file.delete()`` is refused.
 
         Returns:
             The registered backend.
 
         Raises:
             BackendExistsError: Another backend has this key.
-            TypeError: It is neither a backend nor a URL, or a backend comes with options.
-            UnsupportedOperationError: A column is stored with what this backend does not keep.
-            ValueError: A URL came without a key, or the key disagrees with the instance's.
+            TypeError: ``backend`` is neither a backend nor a URL, or options were given with a backend.
+            UnsupportedOperationError: A column's ``stored_with`` needs what this backend does not support.
+            ValueError: The key is missing with a URL, or differs from the instance's.
         """
         deletes = options.pop("deletes", True)
         if not isinstance(deletes, bool):
-            raise TypeError(f"deletes is True or False, not {deletes!r}")
+            raise TypeError(f"deletes must be True or False, not {deletes!r}")
         if isinstance(backend, str):
             if not key:
                 msg = f"register_backend({backend!r}) needs a key: register_backend({backend!r}, key='docs')"
@@ -95,7 +95,7 @@ class StorageRegistry:
         elif not isinstance(backend, StorageBackend):
             raise TypeError(_no_backend(backend))
         elif options:
-            msg = f"{', '.join(options)}: options go along with a URL; give them to the backend itself where it is made"
+            msg = f"{', '.join(options)}: options are for URLs; pass them to the backend itself where it is made"
             raise TypeError(msg)
         elif key is not None and key != backend.key:
             msg = f"this backend's own key is {backend.key!r}, which every row stores; it cannot be registered as {key!r}"
@@ -115,16 +115,16 @@ class StorageRegistry:
         return backend
 
     def expect(self, owner: object, column: str, key: str, stored_with: StoredWith) -> None:
-        """Note what a mapped column wants its objects to be stored with; the backend is checked now, or when it is registered.
+        """Record how a mapped column wants its objects stored, and check the backend now or once it is registered.
 
         Args:
-            owner: Whose wish it is; it ends with it.
+            owner: The object that asks; its requirement ends with it.
             column: The column's name, for the error.
             key: Key of its backend; empty for the default one, which is checked when the first file is stored.
-            stored_with: What it wants.
+            stored_with: The options the objects are to be stored with.
 
         Raises:
-            UnsupportedOperationError: The backend does not keep it.
+            UnsupportedOperationError: The backend does not support one of them.
         """
         with _lock:
             known = self._backends.get(key)
@@ -133,21 +133,21 @@ class StorageRegistry:
             self._expected[owner] = _Expected(column, key, stored_with)
 
     def may_differ(self, key: str) -> bool:
-        """Return True if some column wants the objects of a backend to be stored with something."""
+        """Return True if a column stores objects in this backend with options of its own."""
         if not self._expected:
             return False
         with _lock:
             return any(one.key in {"", key} for one in self._expected.values())
 
     def may_delete(self, key: str) -> bool:
-        """Return True if objects of a backend may be deleted: it is not registered with ``deletes=False``."""
+        """Return True if objects of a backend may be deleted, unless it is registered with ``deletes=False``."""
         return key not in self._guests
 
     def get_backend(self, key: str) -> StorageBackend:
         """Return the backend registered under a key.
 
         Raises:
-            BackendNotFoundError: There is none.
+            BackendNotFoundError: No backend has this key.
         """
         try:
             return self._backends[key]
@@ -160,10 +160,10 @@ class StorageRegistry:
             raise BackendNotFoundError(msg) from None
 
     def get_default_backend(self) -> StorageBackend:
-        """Return the default backend: the one set, else the only one registered.
+        """Return the default backend, or the only one registered if no default is set.
 
         Raises:
-            BackendNotFoundError: None is set, and there is not exactly one.
+            BackendNotFoundError: No default is set, and the number of registered backends is not one.
         """
         if self._default is not None:
             return self.get_backend(self._default)
@@ -177,21 +177,21 @@ class StorageRegistry:
         raise BackendNotFoundError(msg)
 
     def resolve(self, key: str) -> StorageBackend:
-        """Return the backend of a key, or the default one for an empty key."""
+        """Return the backend with this key, or the default one for an empty key."""
         found = self._backends.get(key)
         if found is not None:
             return found
         return self.get_backend(key) if key else self.get_default_backend()
 
     def sign_many(self, files: Iterable[Located], *, expires_in: float = 3600, round_expiry: float | None = None) -> list[str]:
-        """Return one URL per stored file to read it, in order, as ``file.sign()`` makes it; one call per store signs all.
+        """Return a URL to read each stored file, in order, as ``file.sign()`` makes it; each store signs in one call.
 
-        Another name to download as belongs to one file, so those are signed one by one: ``file.sign(download_as="report.pdf")``.
+        For a download name, which belongs to one file, sign one by one: ``file.sign(download_as="report.pdf")``.
 
         Args:
             files: Stored files, of any backends.
-            expires_in: Seconds the URLs work.
-            round_expiry: URLs made in one window of so many seconds are the same, so that caches work; they may work that much
+            expires_in: Seconds for which the URLs work.
+            round_expiry: Length in seconds of a window in which all URLs are the same, for caches; they may work this much
                 longer.
 
         Raises:
@@ -213,14 +213,14 @@ class StorageRegistry:
         urls: dict[_Ask, Iterator[str]] = {}
         for number, (ask, paths) in enumerate(grouped.paths.items(), 1):
             urls[ask] = iter(await self.resolve(ask.key).sign_many_async(paths, ask.request))
-            if number % _AT_ONCE == 0:  # URLs of our own are calculated here, each for itself
+            if number % _AT_ONCE == 0:  # URLs of our own are computed here, one by one
                 await asyncio.sleep(0)
         return [next(urls[ask]) for ask in grouped.order]
 
     def _grouped(self, files: Iterable[Located], request: SignRequest) -> _Grouped:
-        """Return what is asked of which backend for each file, in order, and the paths of each such question, in the same order.
+        """Return the backend and request for each file, in order, and the paths of each such pair, in the same order.
 
-        A store with a server knows each file's name and type. A URL of our own must bind them, so each file asks its own.
+        A store with a server knows each file's name and type. A URL of our own must bind them, so each file has its own request.
         """
         shared: dict[str, _Ask | None] = {}
         grouped = _Grouped([], {})
@@ -234,7 +234,7 @@ class StorageRegistry:
         return grouped
 
     def set_default_backend(self, key: str) -> None:
-        """Choose the backend of columns and files that name none; it may be registered later."""
+        """Choose the backend of columns and files that name none. It may be registered later."""
         self._default = key
 
     def is_registered(self, key: str) -> bool:
@@ -242,14 +242,14 @@ class StorageRegistry:
         return key in self._backends
 
     def registered_backends(self) -> list[str]:
-        """Return the keys of all registered backends, in the order they came."""
+        """Return the keys of all registered backends, in order of registration."""
         return list(self._backends)
 
     def unregister_backend(self, key: str) -> None:
-        """Forget a backend; its objects stay. Rows that name it cannot be read until it is registered again.
+        """Remove a backend from the registry; its objects stay. Rows that name it cannot be read until it is registered again.
 
         Raises:
-            BackendNotFoundError: There is none under this key.
+            BackendNotFoundError: No backend has this key.
         """
         with _lock:
             self.get_backend(key)
@@ -259,7 +259,7 @@ class StorageRegistry:
                 self._default = None
 
     def clear_backends(self) -> None:
-        """Forget all backends and the default."""
+        """Remove all backends and the default."""
         with _lock:
             self._backends.clear()
             self._guests.clear()
@@ -267,14 +267,14 @@ class StorageRegistry:
 
 
 def key_of(backend: object, hint: str = "") -> str:
-    """Return the key by which a column or a file names its backend; empty when it leaves that to others.
+    """Return the key by which a column or a file names its backend; empty for ``None``.
 
     Args:
         backend: A key, a backend, or ``None``.
-        hint: What to tell a caller who gave something else, after what is wrong with it.
+        hint: Text to append to the error.
 
     Raises:
-        TypeError: It is none of these.
+        TypeError: ``backend`` is none of these.
     """
     if isinstance(backend, str):
         return backend
@@ -282,7 +282,7 @@ def key_of(backend: object, hint: str = "") -> str:
         return ""
     if isinstance(backend, StorageBackend):
         return backend.key
-    msg = f"backend is the key of a backend, or the backend, not {type(backend).__name__}{hint}"
+    msg = f"backend must be a backend or its key, not {type(backend).__name__}{hint}"
     raise TypeError(msg)
 
 
@@ -310,15 +310,15 @@ class _Grouped(NamedTuple):
 
 
 def backend_from_url(url: str, key: str, **options: Any) -> StorageBackend:
-    """Make a backend from a URL; its module, and the packages below it, are imported only now.
+    """Make a backend from a URL. Its module and packages are imported only now.
 
     Args:
         url: ``file:///absolute/path``, ``memory://``, ``s3://bucket/prefix``, or with any other protocol of fsspec.
         key: The name that documents and columns refer to.
-        **options: What the backend's class takes besides.
+        **options: Other arguments of the backend's class.
 
     Raises:
-        ValueError: It is not a URL, or no absolute path.
+        ValueError: The URL is invalid, or its path is not absolute.
         ImportError: The extra that this kind of backend needs is not installed.
     """
     scheme = urlsplit(url).scheme.lower()
@@ -340,7 +340,7 @@ def backend_from_url(url: str, key: str, **options: Any) -> StorageBackend:
     try:
         from filerow.backends.fsspec import FSSpecBackend
     except ImportError as error:
-        msg = f"{scheme}:// is none of file, memory, s3, gs, az and http, so it would be a protocol of fsspec. {error}"
+        msg = f"{scheme}:// is not one of file, memory, s3, gs, az and http, so it must be a protocol of fsspec. {error}"
         raise ImportError(msg) from error
 
     return FSSpecBackend(key, url, **options)
@@ -349,7 +349,7 @@ def backend_from_url(url: str, key: str, **options: Any) -> StorageBackend:
 def _local_root(url: str) -> str:
     parts = urlsplit(url)
     if parts.netloc not in {"", "localhost"} or not parts.path:
-        msg = f"{url!r} names no directory of this machine; write file:///absolute/path"
+        msg = f"{url!r} does not name a directory of this machine; write file:///absolute/path"
         raise ValueError(msg)
     return unquote(parts.path)
 

@@ -7,10 +7,10 @@
     │   ├── ObjectNotFoundError       … also FileNotFoundError
     │   ├── ObjectExistsError         … also FileExistsError
     │   ├── StoragePermissionError    … also PermissionError
-    │   │   └── ObjectHiddenError     … missing or forbidden: credentials that may not list are not told which
+    │   │   └── ObjectHiddenError     … missing or forbidden: credentials that may not list cannot tell which
     │   ├── StorageTimeoutError       … also TimeoutError
     │   ├── InvalidPathError          … also ValueError
-    │   ├── InvalidOptionError        … also ValueError: a header, a metadata key or an expiry no store can hold
+    │   ├── InvalidOptionError        … also ValueError: a header, metadata key or expiry that no store accepts
     │   ├── UnsupportedOperationError … also NotImplementedError
     │   ├── ForkedProcessError        … also RuntimeError
     │   └── IntegrityError            … also ValueError: the bytes are not the ones the row describes
@@ -30,12 +30,12 @@
     ├── SecretError                   … also ValueError: there is no secret to sign with, or a weak one
     ├── InvalidTokenError             … also PermissionError: a signed URL or a claim that is not ours, or was changed
     │   ├── ExpiredTokenError         … it was ours, and is too old
-    │   └── ClaimError                … also ValueError: what was uploaded is not what the claim is for, or was claimed before
+    │   └── ClaimError                … also ValueError: the upload does not match its claim, or the claim was used before
     ├── UndeleteError                 … also LookupError: a removed file cannot be restored (any more)
-    ├── MaintenanceRefusedError       … also RuntimeError: what was read may not be all there is, so nothing is deleted
-    └── UnsupportedRouteError         … also RuntimeError: a way into the database that cannot keep bytes and rows equal
+    ├── MaintenanceRefusedError       … also RuntimeError: some rows may be hidden, so nothing is deleted
+    └── UnsupportedRouteError         … also RuntimeError: a way to write to the database that Filerow cannot follow
 
-Each error subclasses the builtin a caller would catch anyway, names the operation, the backend and the path, and keeps
+Each error also subclasses the builtin that a caller would catch, names the operation, the backend and the path, and keeps
 the store's own error as ``__cause__``.
 """
 
@@ -131,9 +131,10 @@ class StoragePermissionError(StorageError, PermissionError):
 
 
 class ObjectHiddenError(StoragePermissionError):
-    """There is no such object, or the credentials may not read it: the store tells only those who may list.
+    """The object does not exist, or the credentials may not read it.
 
-    To a client it is a missing file; whoever changes rows must not take it for one.
+    Stores report a missing object only to credentials that may list. Show a client a missing file; code that changes rows must
+    not treat it as one.
     """
 
 
@@ -142,7 +143,7 @@ class StorageTimeoutError(StorageError, TimeoutError):
 
 
 class InvalidPathError(StorageError, ValueError):
-    """The path could leave the backend, or some store could not hold it."""
+    """The path could escape the backend, or some store could not hold it."""
 
 
 class InvalidOptionError(StorageError, ValueError):
@@ -174,23 +175,23 @@ class BackendExistsError(RegistryError, ValueError):
 
 
 class ContentError(FilerowError, TypeError, ValueError):
-    """The value given as content cannot be read as bytes here, or there is none."""
+    """The content is missing, or its type cannot be read as bytes here."""
 
 
 class FileStateError(FilerowError, RuntimeError):
-    """The file is not in the state this needs: nothing stored yet, nothing left to store, or stored and read-only."""
+    """The file's state does not allow this: not stored yet, nothing left to store, or stored and read-only."""
 
 
 class DocumentError(FilerowError, ValueError):
-    """A JSON document from the database is none this library, or one it reads, has written."""
+    """A JSON document in the database was not written by Filerow or a library whose documents it reads."""
 
 
 class UntrustedDocumentError(FilerowError, ValueError):
-    """A client sent a file document; accepting it would let the client claim any object of any backend."""
+    """A client sent a file document, which could point to any object of any backend."""
 
 
 class BackendMismatchError(FilerowError, ValueError):
-    """A pending file names a backend that is not its column's."""
+    """A pending file names a backend other than its column's."""
 
 
 class FileValidationError(FilerowError, ValueError):
@@ -198,15 +199,15 @@ class FileValidationError(FilerowError, ValueError):
 
     Args:
         message: What the rule is and what the file is.
-        field: The column or form field, when known.
+        field: The column or form field, if known.
         limit: The rule's value.
         actual: The file's value, as far as it was read.
-        rule: The rule's name, an argument of ``StoredObject`` such as ``max_width``; that of the class when left out.
-        code: A stable word for the reason, for translations; that of the class when left out.
+        rule: The rule's name, an argument of ``StoredObject`` such as ``max_width``. Default: that of the class.
+        code: A stable word for the reason, for translations. Default: that of the class.
     """
 
     status_code = 422
-    """The HTTP status (RFC 9110) that says the same to a client."""
+    """The matching HTTP status (RFC 9110)."""
 
     code = "file-refused"
     """A stable word for the reason, the last part of a problem's ``type``."""
@@ -272,17 +273,17 @@ class ImageDimensionsError(FileValidationError):
 
 
 class SecretError(FilerowError, ValueError):
-    """There is no secret to sign with, or one too short; never says what it is."""
+    """The signing secret is missing or too short. The message never contains it."""
 
 
 class InvalidTokenError(FilerowError, PermissionError):
-    """A signed URL or a claim that this application did not make, or that was changed.
+    """A signed URL or a claim was changed, or was not made by this application.
 
     Args:
         message: What is wrong.
-        code: A stable word for the reason, for translations; that of the class when left out.
-        field: The column that a claim is for, when known.
-        limit: What the claim says, of a size for example.
+        code: A stable word for the reason, for translations. Default: that of the class.
+        field: The column that a claim is for, if known.
+        limit: What the claim requires, for example a size.
         actual: What the upload has instead.
     """
 
@@ -310,30 +311,30 @@ def _rebuild_token(
 
 
 class ExpiredTokenError(InvalidTokenError):
-    """A signed URL or a claim that was good once."""
+    """A signed URL or a claim has expired."""
 
     code = "token-expired"
 
 
 class ClaimError(InvalidTokenError, ValueError):
-    """What a client uploaded is not what its claim is for, or the claim was used before."""
+    """An upload does not match its claim, or the claim was used before."""
 
     status_code = 422
     code = "claim-refused"
 
 
 class UndeleteError(FilerowError, LookupError):
-    """A removed file cannot be restored: no outbox has noted its removal, or the deletion of its bytes has begun."""
+    """A removed file cannot be restored: no outbox recorded its removal, or its bytes are being deleted."""
 
 
 class MaintenanceRefusedError(FilerowError, RuntimeError):
-    """What was read may not be all there is, so nothing is deleted or rewritten.
+    """Some rows may be hidden from this program, so nothing is deleted or rewritten.
 
     The message says what may hide rows, and what to do.
 
     Args:
         message: Why, and what to do.
-        code: ``another-database`` or ``another-server`` where the place was last swept by another one; else empty.
+        code: ``another-database`` or ``another-server`` if another one swept this place last; else empty.
     """
 
     def __init__(self, message: str, code: str = "") -> None:
@@ -345,4 +346,4 @@ class MaintenanceRefusedError(FilerowError, RuntimeError):
 
 
 class UnsupportedRouteError(FilerowError, RuntimeError):
-    """This way into the database cannot keep bytes and rows equal; the message names one that can."""
+    """Filerow cannot keep bytes and rows equal when the database is written this way; the message names a way that works."""

@@ -135,7 +135,7 @@ def test_a_claim_that_is_no_text_is_refused(backend: MemoryBackend, side: Side, 
 
 
 def test_an_action_that_there_is_not_is_refused(backend: MemoryBackend, side: Side) -> None:
-    with pytest.raises(FileValidationError, match="begin, resume and abort"):
+    with pytest.raises(FileValidationError, match="begin, resume or abort"):
         side(DirectUploads(Document.image, secret=SECRET), "handle", "claim", IMAGE)
 
 

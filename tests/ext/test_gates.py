@@ -404,7 +404,7 @@ def forms_of_flask() -> Any:
 
 
 FORMS = {"starlette": forms_of_starlette, "fastapi": forms_of_fastapi, "litestar": forms_of_litestar, "flask": forms_of_flask}
-NEEDED = 'a form that has files needs enctype="multipart/form-data"'
+NEEDED = 'a form with files needs enctype="multipart/form-data"'
 WAYS = {
     "starlette": ["one"],
     "fastapi": ["one", "many", "perhaps"],

@@ -178,7 +178,7 @@ def test_a_claim_is_for_the_audience_that_it_was_made_for(ground: Ground) -> Non
 
 
 def test_an_audience_is_a_text(ground: Ground) -> None:
-    with pytest.raises(TypeError, match="audience is a text"):
+    with pytest.raises(TypeError, match="audience must be a string"):
         DirectUploads(Document.file, secret=SECRET, audience=None)  # type: ignore[arg-type]
 
 

@@ -143,7 +143,7 @@ def test_a_file_is_compared_by_backend_and_path(engine: sa.Engine) -> None:
     ids=["in with None", "contains", "like", "less"],
 )
 def test_what_cannot_be_asked_of_a_file_is_told_at_once(condition: Callable[[FileObject], object]) -> None:
-    with pytest.raises(TypeError, match=r"compared with ==, != and in_"):
+    with pytest.raises(TypeError, match=r"compare files with ==, != and in_"):
         condition(FileObject.from_dict({"v": 1, "backend": "docs", "path": "a"}))
 
 

@@ -112,7 +112,7 @@ async def test_save_stores_a_file_once(call: Call, docs: WatchedBackend) -> None
         await call(file, "save")
     with pytest.raises(FileStateError):
         await call(file, "save", b"other")
-    with pytest.raises(FileStateError, match="content already"):
+    with pytest.raises(FileStateError, match="already has its content"):
         await call(FileObject("docs", content=b"1"), "save", b"2")
     with pytest.raises(ContentError, match="no content to save"):
         await call(FileObject("docs", "a.txt"), "save")
@@ -121,7 +121,7 @@ async def test_save_stores_a_file_once(call: Call, docs: WatchedBackend) -> None
 
 async def test_a_row_s_file_takes_no_other_content(call: Call, docs: WatchedBackend) -> None:
     legacy = FileObject.from_dict({"backend": "docs", "filename": "old.txt"})
-    with pytest.raises(FileStateError, match="content already"):
+    with pytest.raises(FileStateError, match="already has its content"):
         await call(legacy, "save", b"other")
     assert docs.paths == set()
 
@@ -402,7 +402,7 @@ async def test_a_file_that_others_deleted_can_be_saved_again(call: Call, docs: W
     docs.delete(file.path)
     await call(file, "save", b"other")
     assert await call(file, "get_content") == b"other"
-    with pytest.raises(FileStateError, match="content already"):
+    with pytest.raises(FileStateError, match="already has its content"):
         await call(file, "save", b"third")
 
 

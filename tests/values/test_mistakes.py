@@ -39,7 +39,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "content as the first argument": (
         lambda: FileObject(b"x"),  # type: ignore[arg-type]
         TypeError,
-        r"not bytes; content goes by its name: FileObject\(content=",
+        r"not bytes; pass content by name: FileObject\(content=",
     ),
     "one file for a list column": (
         lambda: Paper(pages=FileObject(content=b"x")),
@@ -74,7 +74,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "options beside a backend": (
         lambda: storages.register_backend(MemoryBackend("new"), base_url="/files"),
         TypeError,
-        "base_url: options go along with a URL",
+        "base_url: options are for URLs",
     ),
     "a URL that nobody speaks": (
         lambda: storages.register_backend("sss3://bucket", key="new"),
@@ -104,7 +104,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "a column with a number for a backend": (
         lambda: StoredObject(5),  # type: ignore[arg-type]
         TypeError,
-        "the key of a backend, or the backend, not int",
+        "must be a backend or its key, not int",
     ),
     "a timedelta as expiry": (
         lambda: stored().sign(expires_in=timedelta(hours=1)),  # type: ignore[arg-type]
@@ -175,7 +175,7 @@ def test_without_fsspec_an_unknown_url_names_what_there_is_and_the_extra() -> No
         "import sys; sys.modules['fsspec'] = None; from filerow import storages; storages.register_backend('sftp://h/f', key='a')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-    assert "sftp:// is none of file, memory, s3, gs, az and http" in done.stderr
+    assert "sftp:// is not one of file, memory, s3, gs, az and http" in done.stderr
     assert "'filerow[fsspec]'" in done.stderr
 
 

@@ -1,4 +1,4 @@
-"""``FileObjectList``: the files of one list column. Every change in place is noticed by the session."""
+"""``FileObjectList``: the files of a list column. The session sees every change made in place."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ __all__ = ("FileObjectList", "base_of", "own_list", "put_files", "read_list", "r
 
 
 _GONE = (
-    "the row of this list is not in memory any more, so no commit would see the change. Keep the row in a variable while its "
-    "list changes: row = session.get(...); row.files.append(file). For a list of your own, make one: list(files)"
+    "the row of this list is no longer in memory, so no commit would see the change. Keep the row in a variable while its "
+    "list changes: row = session.get(...); row.files.append(file). For a list of your own, make a copy: list(files)"
 )
 
 
 class _Rows(WeakKeyDictionary[Any, Any]):
-    """The rows that hold a list. SQLAlchemy knows them weakly, and would not notice that there is nobody left to tell."""
+    """The rows that hold a list. SQLAlchemy keeps weak references to them, and would not notice that all are gone."""
 
     held = False
 
     def __setitem__(self, key: Any, value: Any) -> None:
         files = key.dict.get(value) if self.held and self.has_other(key, value) else None
         if isinstance(files, FileObjectList) and files._parents is self:
-            _give_twin(files, key, value)  # merge(load=False) has given one row's list to another
+            _give_twin(files, key, value)  # merge(load=False) has put one row's list into another
             return
         super().__setitem__(key, value)
         self.held = True
 
     def has_other(self, state: Any, key: str) -> bool:
-        """Return True if another row has the list, or another attribute of this one."""
+        """Return True if another row, or another attribute of this one, holds the list."""
         return any(row is not state or attribute != key for row, attribute in self.items())
 
     def pop(self, key: Any, default: Any = None) -> Any:
         value = super().pop(key, default)
-        self.held = bool(self)  # the row has let go of it, for another list
+        self.held = bool(self)  # the row now holds another list
         return value
 
 
 class FileObjectList(MutableList[FileObject]):
-    """A list of files that tells its row when it changes, so ``row.pages.append(file)`` needs no further call.
+    """A list of files that marks its row as changed, so ``row.pages.append(file)`` is enough.
 
     It takes only :class:`filerow.FileObject` values; anything else is a ``TypeError`` at the line that adds it.
     """
@@ -60,7 +60,7 @@ class FileObjectList(MutableList[FileObject]):
         super().__init__(_check(file) for file in files)
 
     def __reduce_ex__(self, proto: SupportsIndex) -> Any:
-        """Pickle the list with its base, so that it can be merged in the process that edits it."""
+        """Pickle the list with its base, so that another process can edit it and merge the edits."""
         return _unpickled, (type(self), list(self), self._base)
 
     @memoized_property
@@ -69,7 +69,7 @@ class FileObjectList(MutableList[FileObject]):
 
     @property
     def is_shared(self) -> bool:
-        """Whether several rows hold this very list."""
+        """Whether several rows hold this list."""
         return len(self._parents) > 1
 
     def append(self, x: FileObject) -> None:
@@ -91,7 +91,7 @@ class FileObjectList(MutableList[FileObject]):
             super().__setitem__(index, *self._admitted([value]))
 
     def _admitted(self, files: Iterable[object]) -> list[FileObject]:
-        """Return files that the columns of this list take; a list that is no row's yet is checked when it is assigned."""
+        """Return files that the columns of this list accept; a list without a row is checked when it is assigned."""
         checked = [_check(file) for file in files]
         pending = [file for file in checked if file.has_pending_data]
         if pending:
@@ -110,17 +110,17 @@ class FileObjectList(MutableList[FileObject]):
         return self
 
     def changed(self) -> None:
-        """Tell the rows that hold this list.
+        """Mark the rows that hold this list as changed.
 
         Raises:
-            FileStateError: The change would be lost: a row that it was read from is not in memory or holds it no more.
+            FileStateError: The change would be lost: the row is no longer in memory, or no longer holds this list.
         """
         if self._parents.held and not self._parents:
             raise FileStateError(_GONE)
         for state, key in list(self._parents.items()):
             if state.dict.get(key) is not self:
                 msg = (
-                    f"the row has been read again or expired (by a commit, for example) and holds this list no more, so the "
+                    f"the row has been loaded again or expired (by a commit, for example) and no longer holds this list, so the "
                     f"change would be lost; change row.{key} itself"
                 )
                 raise FileStateError(msg)
@@ -128,10 +128,10 @@ class FileObjectList(MutableList[FileObject]):
 
     @classmethod
     def coerce(cls, key: str, value: Any) -> FileObjectList | None:
-        """Turn what is assigned to the column into a list of files.
+        """Turn an assigned value into a list of files.
 
         Raises:
-            TypeError: It is not a list of files.
+            TypeError: The value is not a list of files.
         """
         if value is None or isinstance(value, cls):
             return value
@@ -156,42 +156,42 @@ def _unpickled(cls: type[FileObjectList], files: list[FileObject], base: tuple[F
 
 
 def read_list(files: Iterable[FileObject]) -> FileObjectList:
-    """Return the list of a row as it was read, which is the base of the edits to come."""
+    """Return a row's list as it was read: the base of later edits."""
     made = FileObjectList(files)
     made._base = tuple(made)
     return made
 
 
 def base_of(files: FileObjectList) -> tuple[FileObject, ...] | None:
-    """Return what the row held when the list was read or last written; ``None`` for one that was assigned since."""
+    """Return what the row held when the list was read or last written; ``None`` for a list assigned since."""
     return files._base
 
 
 def rebase(files: FileObjectList, base: Iterable[FileObject] | None) -> None:
-    """Note what the row holds now, from which the list's later edits start."""
+    """Record what the row holds now, as the base of later edits."""
     files._base = None if base is None else tuple(base)
 
 
 def put_files(files: FileObjectList, new: Iterable[FileObject]) -> None:
-    """Replace a list's files without telling its rows."""
+    """Replace a list's files without marking its rows as changed."""
     list.__setitem__(files, slice(None), new)
 
 
 def own_list(files: object, state: Any, key: str) -> object:
-    """Return a list that is assigned to a row; a new one with the same files if another row has it, or another attribute.
+    """Return the list to put into a row: a copy if another row or attribute holds this one.
 
     Two rows that shared a list would change each other, and each would release the objects that the other has lost.
 
     Args:
-        files: What is assigned.
-        state: The state of the row to which.
-        key: To which attribute.
+        files: The assigned value.
+        state: The state of the row.
+        key: The name of the attribute.
     """
     if not isinstance(files, FileObjectList) or not files._parents.held or not files._parents.has_other(state, key):
         return files
     if state.class_.__setattr__ is object.__setattr__:
         return FileObjectList(files)
-    # SQLModel puts into the row what was assigned, whatever is returned here, so the others get the new lists
+    # SQLModel stores the assigned value and ignores what is returned here, so the other rows get the new lists
     for other, attribute in list(files._parents.items()):
         files._parents.pop(other)
         if other.dict.get(attribute) is files:
@@ -200,7 +200,7 @@ def own_list(files: object, state: Any, key: str) -> object:
 
 
 def _give_twin(files: FileObjectList, state: Any, key: str) -> None:
-    """Put a list with the same files and the same base into a row in the place of one that another row has."""
+    """Replace a row's list, which another row holds too, by a list with the same files and base."""
     state.dict[key] = twin = FileObjectList(files)
     twin._base = files._base
     twin._parents[state] = key

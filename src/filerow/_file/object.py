@@ -1,9 +1,8 @@
 """``FileObject``: one file, as a value.
 
-A FileObject is *pending* (it has content that is not stored yet), *staged* (stored, owned by no row) or *attached* (owned by one
-row). It goes from pending to stored once, in place; from then on its facts are read-only. A staged file can be *deleted*, and be
-saved again. It knows nothing of sessions: the functions at the end of this module are how the layers above move it from state
-to state.
+A FileObject is *pending* (its content is not stored yet), *staged* (stored, but no row owns it) or *attached* (one row owns it).
+It goes from pending to stored once, in place, and its facts are read-only afterwards. A staged file can be *deleted* and saved
+again. This module does not know sessions: the functions at its end let the layers above change a file's state.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ __all__ = ("FileObject", "FileState", "open_upload")
 
 
 class FileState(Enum):
-    """Where a file is in its life."""
+    """The states of a file."""
 
     PENDING = "pending"
     STAGED = "staged"
@@ -59,7 +58,7 @@ class FileState(Enum):
 
 
 class Snapshot(NamedTuple):
-    """What a file was before a transaction touched it, so that a rollback can make it that again."""
+    """A file's state before a transaction touched it, for rollback."""
 
     facts: Facts
     content: Content | None
@@ -67,7 +66,7 @@ class Snapshot(NamedTuple):
 
 
 class Tuning(TypedDict, total=False):
-    """What Advanced Alchemy's ``save()`` takes besides; each backend of ours knows its own best."""
+    """Other options of Advanced Alchemy's ``save()``, ignored here: each backend chooses its own."""
 
     use_multipart: bool | None
     chunk_size: int
@@ -75,12 +74,12 @@ class Tuning(TypedDict, total=False):
 
 
 DEFAULT_EXPIRY = 3600
-ENCTYPE_NEEDED = 'a form that has files needs enctype="multipart/form-data"'
+ENCTYPE_NEEDED = 'a form with files needs enctype="multipart/form-data"'
 
 Kind = TypeVar("Kind", bound="FileObject")
 
 Limits: TypeAlias = tuple[str | None, int | None, int | None]
-"""The type, the exact length and the greatest length that a signed upload is held to."""
+"""The type, exact length and maximum length that a signed upload must keep to."""
 
 _NO_LIMITS: Limits = None, None, None
 
@@ -89,8 +88,8 @@ class Shown(NamedTuple):
     """How clients see the files of a column.
 
     Attributes:
-        keys: The keys of their metadata that clients may see.
-        cache_control: The ``Cache-Control`` that they are answered with; ``None`` leaves that to who answers.
+        keys: The metadata keys that clients may see.
+        cache_control: The ``Cache-Control`` of responses; ``None`` leaves it to the caller.
     """
 
     keys: tuple[str, ...] = ()
@@ -104,23 +103,23 @@ class FileObject:
     """A file: facts that the row keeps as JSON, and bytes that a backend keeps.
 
     Args:
-        backend: Key of the backend, or the backend; the column's when left out.
-        filename: What the client calls the file; for display only. Taken from the content when left out.
+        backend: The backend or its key. Default: the column's.
+        filename: The client's name for the file, for display only. Default: taken from the content.
         to_filename: Store under exactly this path, which must be free; without content, the path of an existing object.
-        content_type: The media type the client claims; a hint, the stored type is recognised from the bytes.
-        size: Length in bytes the content must turn out to have.
+        content_type: The media type that the client claims; a hint, since the stored type is recognised from the bytes.
+        size: Length in bytes that the content must have.
         last_modified: Seconds since the Unix epoch.
-        checksum: ``sha256:<hex>`` the content must turn out to have.
+        checksum: ``sha256:<hex>`` that the content must have.
         etag: The store's tag, of an existing object.
         version_id: The version, of an existing object in a versioned bucket.
         metadata: JSON values of your own, kept in the row.
-        source_path: A file of this machine to take the content from.
+        source_path: A file on this machine to take the content from.
         content: The bytes: bytes-like, ``pathlib.Path``, binary file, framework upload, or (async) iterable of bytes.
 
     Raises:
         ContentError: The content is text or cannot be read as bytes; also a ``TypeError`` and a ``ValueError``.
         InvalidPathError: ``to_filename`` is not a valid path.
-        DocumentError: A fact is one that no file has, such as a negative size; also a ``ValueError``.
+        DocumentError: A fact is invalid, such as a negative size; also a ``ValueError``.
     """
 
     __slots__ = ("__weakref__", "_content", "_known", "_raw", "_shown", "_sole", "_state")
@@ -140,7 +139,7 @@ class FileObject:
         source_path: str | os.PathLike[str] | None = None,
         content: object = None,
     ) -> None:
-        key = key_of(backend, "; content goes by its name: FileObject(content=...)")
+        key = key_of(backend, "; pass content by name: FileObject(content=...)")
         source = given_content(content, source_path)
         name = filename or (source.filename if source else None) or to_filename
         self._raw: str | bytes | Mapping[str, Any] | None = None
@@ -173,18 +172,18 @@ class FileObject:
     ) -> Self:
         """Make a pending file from an upload of Starlette, FastAPI, Litestar, Flask or Werkzeug.
 
-        The upload is read from its first byte, in bounded memory, when the file is stored; it is not closed. The other arguments
-        are those of :class:`FileObject`; the filename is the upload's when left out.
+        The upload is read from its first byte, in bounded memory, when the file is stored. It is not closed. The other arguments
+        are those of :class:`FileObject`; the filename defaults to the upload's.
 
         Raises:
-            ContentError: This is not an upload of these frameworks.
-            FileValidationError: Nobody has chosen a file: browsers send a field that was left empty as an upload without a name.
+            ContentError: ``upload`` is not an upload of these frameworks.
+            FileValidationError: The user chose no file: browsers send an empty file field as an upload without a name.
         """
         found = unwrap_upload(upload)
         if found is None:
             kind = type(upload).__name__
             hint = f"; {ENCTYPE_NEEDED}" if isinstance(upload, str) else ""
-            msg = f"from_upload() takes an upload of a web framework, not {kind}; give anything else as FileObject(content=...)"
+            msg = f"from_upload() takes a web framework's upload, not {kind}; pass other content as FileObject(content=...)"
             raise ContentError(msg + hint)
         if not found.filename and found.size == 0:
             raise FileValidationError("a file is needed: the form's field was left empty", code="file-missing")
@@ -194,10 +193,10 @@ class FileObject:
     def from_dict(cls, document: Mapping[str, Any] | str) -> Self:
         """Make a file from a **trusted** document, as ``to_dict()`` returns it or a database holds it.
 
-        Never give it what a client sent: a document names any object of any backend.
+        Never pass client data: a document can name any object of any backend.
 
         Raises:
-            DocumentError: It is not a document.
+            DocumentError: The document is invalid.
         """
         return cls._of(facts_from(document), FileState.ATTACHED)
 
@@ -213,9 +212,9 @@ class FileObject:
     @property
     def _facts(self) -> Facts:
         known = self._known
-        if known is None:  # a loaded document is decoded when somebody asks
+        if known is None:  # a loaded document is decoded on first use
             raw = self._raw
-            self._known = known = self._known or facts_from(raw or "")  # another thread may have done it meanwhile
+            self._known = known = self._known or facts_from(raw or "")  # another thread may have decoded it first
             self._raw = None
         return known
 
@@ -231,7 +230,7 @@ class FileObject:
 
     @property
     def backend(self) -> StorageBackend:
-        """The backend that keeps, or will keep, the bytes.
+        """The backend that has the bytes, or will have them.
 
         Raises:
             BackendNotFoundError: It is not registered.
@@ -240,7 +239,7 @@ class FileObject:
 
     @property
     def backend_key(self) -> str:
-        """The backend's key; empty while the file leaves the choice to its column. Looks nothing up."""
+        """The backend's key, without a lookup; empty while the file leaves the choice to its column."""
         return self._facts.backend
 
     @property
@@ -266,7 +265,7 @@ class FileObject:
 
     @property
     def content_type(self) -> str:
-        """The media type: recognised from the bytes where they prove one; while pending, the claim, or the filename's type."""
+        """The media type recognised from the bytes. While pending: the claimed type, or the filename's."""
         return canonical(self._facts.content_type) or claimed_type(None, self._facts.filename)
 
     @property
@@ -298,7 +297,7 @@ class FileObject:
 
     @property
     def metadata(self) -> Mapping[str, Any]:
-        """Your own JSON values, read-only; ``file.replace(metadata=...)`` gives a changed file to assign."""
+        """Your own JSON values, read-only; ``file.replace(metadata=...)`` returns a changed file to assign."""
         return self._facts.metadata
 
     # -- derived values ------------------------------------------------------------------------------------------------
@@ -307,7 +306,7 @@ class FileObject:
         """Return this file with another filename or other metadata, to assign to the column; the bytes stay.
 
         Args:
-            metadata: The new metadata, whole.
+            metadata: All of the new metadata.
             filename: The new display name.
         """
         facts = self._facts
@@ -334,7 +333,7 @@ class FileObject:
         self._known = facts._replace(metadata=check_metadata({**facts.metadata, **metadata}))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the full document, for trusted places only: it says where the bytes are.
+        """Return the full document, for trusted places only: it says where the bytes are stored.
 
         Raises:
             FileStateError: The file is pending.
@@ -366,7 +365,7 @@ class FileObject:
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self  # two values must not both believe they are the one the row owns
+        return self  # two values must not both look like the one that the row owns
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._content is not None:
@@ -386,21 +385,21 @@ class FileObject:
         audience: str = "",
         development: bool = False,
     ) -> Self:
-        """Look at what a client has uploaded straight to the store, and return it as a pending file.
+        """Check what a client has uploaded straight to the store, and return it as a pending file.
 
-        Its row's flush reads, checks and stores it, and uses the claim.
+        The flush of its row reads, checks and stores it, and uses the claim.
 
         Args:
             claim: The token that ``DirectUploads.begin`` gave to the client.
-            column: The mapped attribute that the file is for; a claim for another is refused. Without it, whatever column the
-                claim was made for is right, and its rules are those of that time.
-            secret: As given to ``DirectUploads``; ``FILEROW_SECRET`` when left out.
-            audience: As given to ``DirectUploads``; a claim for another is refused.
+            column: The mapped attribute for the file; a claim for another one is refused. Without it, the column of the claim
+                is used, with the rules of the time when the claim was made.
+            secret: As given to ``DirectUploads``. Default: ``FILEROW_SECRET``.
+            audience: As given to ``DirectUploads``; a claim for another one is refused.
             development: As given to ``DirectUploads``.
 
         Raises:
-            InvalidTokenError: The claim is not ours.
-            ExpiredTokenError: It is too old.
+            InvalidTokenError: The claim was not made by this application.
+            ExpiredTokenError: The claim has expired.
             ClaimError: Nothing was uploaded, or something else; the claim is for another column, or was used before.
             FileValidationError: The column's rules refuse the file.
         """
@@ -418,7 +417,7 @@ class FileObject:
         audience: str = "",
         development: bool = False,
     ) -> Self:
-        """Look at what a client has uploaded; see :meth:`from_claim`."""
+        """Check what a client has uploaded; see :meth:`from_claim`."""
         from filerow.direct._redeem import redeem_async  # as in _copy_job
 
         content = await redeem_async(claim, column, secret, audience=audience, development=development)
@@ -427,11 +426,11 @@ class FileObject:
     # -- reading -------------------------------------------------------------------------------------------------------
 
     def get_content(self) -> bytes:
-        """Return all bytes; of a pending file, those of its content.
+        """Return all bytes; for a pending file, those of its content.
 
         Raises:
             ObjectNotFoundError: The object is gone.
-            IntegrityError: The store gave fewer bytes than the row says, or more.
+            IntegrityError: The store returned fewer or more bytes than the row says.
             FileStateError: The file has no bytes yet, or they can be read only once.
         """
         if self._content is not None:
@@ -449,7 +448,7 @@ class FileObject:
 
         Raises:
             ObjectNotFoundError: The object is gone.
-            IntegrityError: At the end: they were fewer bytes than the row says, or more.
+            IntegrityError: At the end: the bytes were fewer or more than the row says.
         """
         return measured(self._stored_in().stream(self._facts.path, start, end, chunk_size), self._facts, start, end)
 
@@ -470,10 +469,10 @@ class FileObject:
         return AsyncFileReader(self._stored_in(), self._facts.path, self._facts.size)
 
     def download(self, path: str | os.PathLike[str]) -> Path:
-        """Write the bytes to a file of this machine, which appears whole or not at all.
+        """Write the bytes to a file on this machine, which appears complete or not at all.
 
         Args:
-            path: The file to make or replace, or a folder to put it into under its path's last part.
+            path: The file to make or replace, or a folder; its name there is the last part of the object's path.
         """
         target = self._download_target(path)
         temporary = target.with_name(f".{target.name[:50]}.{uuid7_hex()}")  # mkstemp() would make it private to this user
@@ -488,15 +487,15 @@ class FileObject:
         return target
 
     async def download_async(self, path: str | os.PathLike[str]) -> Path:
-        """Write the bytes to a file of this machine; see :meth:`download`."""
+        """Write the bytes to a file on this machine; see :meth:`download`."""
         return await in_thread(self.download, path)
 
     def exists(self) -> bool:
-        """Return True if the object is there."""
+        """Return True if the object exists."""
         return self._may_exist and self._stored_in().exists(self._facts.path)
 
     async def exists_async(self) -> bool:
-        """Return True if the object is there."""
+        """Return True if the object exists."""
         return self._may_exist and await self._stored_in().exists_async(self._facts.path)
 
     def verify(self) -> None:
@@ -523,17 +522,17 @@ class FileObject:
     # -- writing -------------------------------------------------------------------------------------------------------
 
     def save(self, data: object = None, **ignored: Unpack[Tuning]) -> Self:
-        """Store the content now, without a row; the file is then staged, and a row that gets it becomes its owner.
+        """Store the content now, without a row. The file is then staged until a row adopts it.
 
-        A column stores its files by itself when its session flushes, so this is for files without one.
+        A session stores the files of its rows when it flushes, so this is for files without a row.
 
         Args:
-            data: The content, for a file made without, or whose object was deleted.
+            data: The content, for a file made without content, or whose object was deleted.
             ignored: Options of Advanced Alchemy's ``save()``.
 
         Raises:
             FileStateError: The file is stored already.
-            ContentError: It has no content.
+            ContentError: The file has no content.
         """
         if data is not None and self._is_known and not self.exists():
             self._deleted()
@@ -543,7 +542,7 @@ class FileObject:
         return self
 
     async def save_async(self, data: object = None, **ignored: Unpack[Tuning]) -> Self:
-        """Store the content now, without a row; see :meth:`save`. Asynchronous iterables work here."""
+        """Store the content now, without a row; see :meth:`save`. Accepts asynchronous iterables."""
         if data is not None and self._is_known and not await self.exists_async():
             self._deleted()
         upload = open_upload(self, data, ignored)
@@ -552,7 +551,7 @@ class FileObject:
         return self
 
     def copy(self) -> Self:
-        """Copy the object on the server's side; return the copy, staged."""
+        """Copy the object on the server's side, and return the copy, staged."""
         job = self._copy_job()
         job.finish()
         return self._staged(job.facts)
@@ -564,13 +563,13 @@ class FileObject:
         return self._staged(job.facts)
 
     def delete(self, *, force: bool = False) -> None:
-        """Delete the object of a staged file. No row adopts the file then, unless it is saved again with new content.
+        """Delete the object of a staged file. No row can adopt the file until it is saved again with new content.
 
         Args:
-            force: Delete even though a row owns the file; the row then points to nothing.
+            force: Delete even if a row owns the file; the row then points to nothing.
 
         Raises:
-            FileStateError: A row owns the file: clear the column or delete the row instead. Or it is not stored.
+            FileStateError: A row owns the file (clear the column or delete the row instead), or the file is not stored.
             UnsupportedOperationError: The backend is registered with ``deletes=False``.
             StorageError: The store refused.
         """
@@ -587,10 +586,9 @@ class FileObject:
     # -- URLs ----------------------------------------------------------------------------------------------------------
 
     def url(self) -> str:
-        """Return the permanent URL of a file that everybody may read.
+        """Return the permanent URL of a public file, without a request.
 
-        The backend says where that is, by ``public_url=`` or a template as ``cdn=``. Asks nobody. For other files there is
-        :meth:`sign`.
+        The backend's ``public_url=`` or ``cdn=`` template gives it. For other files see :meth:`sign`.
 
         Raises:
             UnsupportedOperationError: The backend is private.
@@ -615,25 +613,25 @@ class FileObject:
         """Return a URL that lets its holder read (or replace) the bytes until it expires.
 
         Args:
-            expires_in: Seconds the URL works; 3600 by default.
+            expires_in: Seconds for which the URL works. Default: 3600.
             for_upload: Sign a ``PUT`` instead of a ``GET``.
-            download_as: Make the store answer with this filename as an attachment (RFC 6266).
-            inline: Make the store answer with the filename, to be shown in the browser, if the type is one that can be shown
-                safely; else as an attachment.
-            content_type: The only ``Content-Type`` the upload may have (``for_upload``).
-            content_length: Bytes the upload must have, exactly (``for_upload``).
-            max_length: Most bytes the upload may have (``for_upload``); of the clouds, Google's alone binds that.
-            round_expiry: URLs made in one window of so many seconds are the same, so that caches work; the URL may work that
-                much longer than ``expires_in``.
+            download_as: Make the store send this filename, as an attachment (RFC 6266).
+            inline: Make the store send the filename, to show the file in the browser if its type is safe to show; otherwise as an
+                attachment.
+            content_type: The only ``Content-Type`` allowed for the upload (``for_upload``).
+            content_length: Exact length of the upload in bytes (``for_upload``).
+            max_length: Maximum length of the upload in bytes (``for_upload``). Among the clouds, only Google's enforces it.
+            round_expiry: Length in seconds of a window in which all URLs are the same, for caches. The URL may work this much
+                longer than ``expires_in``.
 
         Raises:
-            UnsupportedOperationError: The backend cannot sign this, or cannot hold an upload to a limit; the message says which.
+            UnsupportedOperationError: The backend cannot sign this, or cannot enforce a limit; the message says which.
             SecretError: The backend signs URLs of our own route and has no secret.
-            ValueError: A number is out of range, or these arguments do not go together.
+            ValueError: A number is out of range, or these arguments cannot be combined.
         """
         limits = (content_type, content_length, max_length)
         if limits == _NO_LIMITS and download_as is None and round_expiry is None and not (for_upload or inline):
-            facts = self._known or self._facts  # most ask for nothing else, and of many files in turn
+            facts = self._known or self._facts  # _known first: signing many files needs nothing else
             backend = storages.resolve(facts.backend) if facts.path else self._stored_in()
             if backend.own_urls is None:
                 return backend.sign(facts.path, plain_read(DEFAULT_EXPIRY if expires_in is None else expires_in))
@@ -656,7 +654,7 @@ class FileObject:
         """Return a signed URL; see :meth:`sign`."""
         limits = (content_type, content_length, max_length)
         if limits == _NO_LIMITS and download_as is None and round_expiry is None and not (for_upload or inline):
-            facts = self._known or self._facts  # most ask for nothing else, and of many files in turn
+            facts = self._known or self._facts  # _known first: signing many files needs nothing else
             backend = storages.resolve(facts.backend) if facts.path else self._stored_in()
             if backend.own_urls is None:
                 return await backend.sign_async(facts.path, plain_read(DEFAULT_EXPIRY if expires_in is None else expires_in))
@@ -665,7 +663,7 @@ class FileObject:
         return await backend.sign_async(self._facts.path, request)
 
     def presented(self, request: SignRequest) -> SignRequest:
-        """Return a request to read with the name and type that this file's URL must bind, where the store knows neither."""
+        """Return a request to read, with the name and type that the URL must bind if the store knows neither."""
         backend = self._signed_by()
         shown = self._presentation(backend, None, inline=False)
         cached = self._cached_by(backend)
@@ -687,10 +685,10 @@ class FileObject:
             raise ValueError("choose one of download_as= (an attachment) and inline=True (shown in the browser)")
         if for_upload:
             if download_as is not None or inline:
-                raise ValueError("download_as= and inline= say how to answer a download; they make no sense with for_upload=True")
+                raise ValueError("download_as= and inline= are for downloads; they cannot be used with for_upload=True")
             return SignRequest("PUT", seconds, None, *limits).rounded(round_expiry)
         if limits != _NO_LIMITS:
-            raise ValueError("content_type=, content_length= and max_length= limit an upload: give for_upload=True with them")
+            raise ValueError("content_type=, content_length= and max_length= limit an upload: use them with for_upload=True")
         shown = self._presentation(backend, download_as, inline=inline)
         return SignRequest("GET", seconds, *shown, cache_control=self._cached_by(backend)).rounded(round_expiry)
 
@@ -699,9 +697,9 @@ class FileObject:
         return None if backend.own_urls is None else self._shown.cache_control
 
     def _presentation(self, backend: StorageBackend, download_as: str | None, *, inline: bool) -> tuple[str | None, str | None]:
-        """Return the disposition and the type to bind into a URL to read; ``None`` for what the store knows of the object."""
+        """Return the disposition and type to bind into a URL to read; ``None`` where the store knows the object's own."""
         facts = self._facts
-        # A store with a server keeps both with the object. Our own route has the URL and the path, and not the row.
+        # A store with a server keeps both with the object. Our own route sees the URL and the path, not the row.
         own = backend.own_urls is not None and bool(facts.content_type)
         if not own and download_as is None and not inline:
             return None, None
@@ -713,17 +711,17 @@ class FileObject:
     def _stored_in(self) -> StorageBackend:
         facts = self._facts
         if self._content is not None or not facts.path:
-            raise FileStateError(f"{self!r} is not stored yet; commit the session that has its row, or call save()")
+            raise FileStateError(f"{self!r} is not stored yet; commit its row's session, or call save()")
         if self._state is FileState.DELETED:
             raise ObjectNotFoundError("delete() has deleted it", operation="read", backend=facts.backend, path=facts.path)
         return storages.resolve(facts.backend)
 
     def _signed_by(self, *, for_upload: bool = False) -> StorageBackend:
         facts = self._facts
-        if facts.path:  # a URL for an upload may be wanted before there is anything
+        if facts.path:  # an upload may be signed before the object exists
             return storages.resolve(facts.backend)
         if for_upload:
-            raise FileStateError(f"{self!r} has no path to upload to: choose one by to_filename=, or let DirectUploads do it")
+            raise FileStateError(f"{self!r} has no path to upload to: set to_filename=, or use DirectUploads")
         return self._stored_in()
 
     # -- shared by each pair -------------------------------------------------------------------------------------------
@@ -750,7 +748,7 @@ class FileObject:
         return self._state is FileState.STAGED and not self._takes_content()
 
     def _deleted(self) -> None:
-        if self._state is FileState.STAGED:  # a row that owns it goes on pointing there
+        if self._state is FileState.STAGED:  # the row that owns it keeps pointing there
             known = self._facts
             gone = Facts(known.backend, known.path, known.filename, known.content_type, metadata=known.metadata)
             complete(self, gone, FileState.DELETED)
@@ -763,7 +761,7 @@ class FileObject:
             )
             raise FileStateError(msg)
         if not storages.may_delete(self._facts.backend):
-            msg = "the backend is registered with deletes=False, so this process deletes nothing of it"
+            msg = "the backend is registered with deletes=False, so this process must not delete from it"
             raise UnsupportedOperationError(msg, operation="delete", backend=self._facts.backend, path=self._facts.path)
         return self._facts.path
 
@@ -814,7 +812,7 @@ class FileObject:
 
 
 def open_upload(file: FileObject, data: object, ignored: Tuning) -> Upload:
-    """Return the upload that stores a file on its own, without a column."""
+    """Return the upload that stores a file without a column."""
     from filerow._file.transfer import Upload  # as in _copy_job
 
     if unknown := set(ignored) - set(Tuning.__annotations__):
@@ -822,13 +820,13 @@ def open_upload(file: FileObject, data: object, ignored: Tuning) -> Upload:
     facts, content = file._facts, file._content
     if data is not None:
         if not file._takes_content():
-            raise FileStateError(f"{file!r} has its content already; make a new FileObject for other bytes")
+            raise FileStateError(f"{file!r} already has its content; make a new FileObject for other bytes")
         content = content_of(data)
     if content is None:
-        msg = f"{file!r} has no content to save; give it content=, or call save(data)"
+        msg = f"{file!r} has no content to save; pass content=, or call save(data)"
         raise ContentError(msg)
     if content.claimed is not None:
-        msg = f"{file!r} is what a client uploaded with a claim, which only a row can use up: assign it to its column, and commit"
+        msg = f"{file!r} was uploaded by a client with a claim, which only a row can use: assign it to its column, and commit"
         raise FileStateError(msg)
     chosen = "" if is_generated(facts.path) else facts.path
     path = chosen or generate_path(STAGING, "files", facts.filename)
@@ -837,7 +835,7 @@ def open_upload(file: FileObject, data: object, ignored: Tuning) -> Upload:
 
 def _chosen_path(path: str, key: str) -> str:
     if path == RECORD:
-        msg = "this path is Filerow's own: its object says which database may delete here"
+        msg = "this path is reserved for Filerow's own object that says which database may delete here"
         raise InvalidPathError(msg, operation="put", backend=key, path=path)
     return check_path(path, key, "put")
 
@@ -854,19 +852,19 @@ def _picklable(facts: Facts) -> tuple[Any, ...]:
 def _unpickle(cls: type[FileObject], facts: tuple[Any, ...], state: FileState, shown: Any = UNSHOWN) -> FileObject:
     known = Facts(*facts)
     file = cls._of(known._replace(metadata=check_metadata(known.metadata)), state)
-    file._shown = shown if isinstance(shown, Shown) else Shown(shown)  # as releases before have pickled it
+    file._shown = shown if isinstance(shown, Shown) else Shown(shown)  # earlier releases pickled only the keys
     return file
 
 
-# -- how the layers above move a file from state to state ------------------------------------------------------------------
+# -- how the layers above change a file's state ----------------------------------------------------------------------------
 
 
 def loaded(raw: str | bytes | Mapping[str, Any], shown: Shown = UNSHOWN) -> FileObject:
-    """Return the file of a row's document; the document is decoded when somebody asks.
+    """Return the file of a row's document, which is decoded on first use.
 
     Args:
         raw: The document.
-        shown: What its column says of how clients see it.
+        shown: How the column's files are shown to clients.
     """
     file = FileObject.__new__(FileObject)
     file._raw = raw
@@ -877,7 +875,7 @@ def loaded(raw: str | bytes | Mapping[str, Any], shown: Shown = UNSHOWN) -> File
 
 
 def show_as(file: FileObject, shown: Shown) -> None:
-    """Have a file be seen by clients as its column says, which has got it."""
+    """Set how clients see a file, as its column says."""
     file._shown = shown
 
 
@@ -887,7 +885,7 @@ def shown_metadata(file: FileObject) -> tuple[str, ...]:
 
 
 def cache_control_of(file: FileObject) -> str | None:
-    """Return the ``Cache-Control`` that the files of its column are stored with; ``None`` where it says none."""
+    """Return the ``Cache-Control`` of the file's column; ``None`` if it sets none."""
     return file._shown.cache_control
 
 
@@ -897,20 +895,20 @@ def facts_of(file: FileObject) -> Facts:
 
 
 def place_of(file: FileObject) -> tuple[str, str]:
-    """Return a stored file's backend and path, without reading the rest of a document that nobody has looked at."""
+    """Return a stored file's backend and path, without decoding the rest of its document."""
     known, raw = file._known, file._raw
     if known is not None:
         return known[:2]
-    return file._facts[:2] if raw is None else located_in(raw)  # the first: another thread has decoded it meanwhile
+    return file._facts[:2] if raw is None else located_in(raw)  # None: another thread has decoded it
 
 
 def content_in(file: FileObject) -> Content | None:
-    """Return a file's content that is not stored yet."""
+    """Return a file's content if it is not stored yet."""
     return file._content
 
 
 def claimed_file(kind: type[Kind], content: Content) -> Kind:
-    """Return the file of a client's upload, with what was announced: its content must turn out to have the size and checksum."""
+    """Return the file of a client's upload; its content must have the announced size and checksum."""
     checksum = content.claimed.checksum if content.claimed else None
     return kind(
         filename=content.filename, content_type=content.content_type, size=content.size, checksum=checksum, content=content
@@ -923,28 +921,28 @@ def attached(facts: Facts) -> FileObject:
 
 
 def complete(file: FileObject, facts: Facts, state: FileState) -> None:
-    """Note that a file is stored, or has an owner now."""
+    """Record that a file is stored, or has an owner now."""
     file._raw, file._known, file._content, file._state = None, facts, None, state
 
 
 def stage(file: FileObject, facts: Facts) -> None:
-    """Note that a file is stored, without a row, and that no other FileObject names the object."""
+    """Record that a file is stored without a row, and that no other FileObject names the object."""
     complete(file, facts, FileState.STAGED)
     file._sole = True
 
 
 def may_have_a_row(file: FileObject) -> bool:
-    """Return True if a staged file may be a row's by now: one that names an existing object, was pickled, or is a changed one."""
+    """Return True if a row may own a staged file: it names an existing object, was pickled, or is a changed copy."""
     return file._state is FileState.STAGED and not file._sole
 
 
 def snapshot(file: FileObject) -> Snapshot:
-    """Return what a file is now."""
+    """Return a file's present state."""
     return Snapshot(file._facts, file._content, file._state)
 
 
 def restore(file: FileObject, before: Snapshot) -> None:
-    """Make a file what it was; a rollback has undone what happened since."""
+    """Restore a file's earlier state after a rollback."""
     file._raw, (file._known, file._content, file._state) = None, before
     if before.content is not None:
         before.content.put_back()

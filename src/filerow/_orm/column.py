@@ -8,8 +8,8 @@
         file: Mapped[FileObject | None] = mapped_column(StoredObject("docs", max_size="25 MB"))
         pages: Mapped[FileObjectList] = mapped_column(StoredObject("docs", multiple=True))
 
-The column holds JSON (JSONB on PostgreSQL). This module turns files into documents and documents into files and lets queries
-look into them; it does no I/O. Storing and deleting bytes is the session's business, see ``_orm.events``.
+The column holds JSON (JSONB on PostgreSQL). This module turns files into documents and back, and lets queries look into
+them; it does no I/O. ``_orm.events`` stores and deletes the bytes.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 __all__ = ("StoredObject",)
 
 binding_refused: ContextVar[bool] = ContextVar("filerow_binding_refused", default=False)
-"""Set by the unit of work while one of the session's legacy bulk methods runs, which gives it no chance to store files."""
+"""Set by the unit of work while a legacy bulk method of the session runs, since it cannot store files there."""
 
 _JSON = JSON(none_as_null=True)
 
@@ -56,7 +56,7 @@ _first_use: list[Callable[[], None]] = []
 
 
 def on_first_use(call: Callable[[], None]) -> Callable[[], None]:
-    """Have something called when the program makes its first file column, and not before."""
+    """Register a callback for the program's first file column."""
     _first_use.append(call)
     return call
 
@@ -66,7 +66,7 @@ _NO_BULK_METHODS = (
     "through them; use session.add_all(...), session.execute(insert(Model), [...]) or session.execute(update(Model), [...])"
 )
 
-# Operators of plain JSON columns, which look into the document rather than compare files.
+# Operators of plain JSON columns: they look into the document and do not compare files.
 _LOOKS_INSIDE = frozenset({operators.getitem, operators.json_getitem_op, operators.json_path_getitem_op})
 
 
@@ -74,32 +74,34 @@ _EQUALITY = frozenset({operators.eq, operators.ne})
 
 
 class StoredObject(TypeDecorator[Any]):
-    """A column whose files live and die with its rows.
+    """A column whose files follow its rows.
 
     Args:
-        backend: Key of the backend, which may be registered later, or the backend; the default backend when left out.
+        backend: The backend or its key; it may be registered later. Default: the default backend.
         multiple: The column holds a list of files (``FileObjectList``) instead of one.
-        max_size: Most bytes a file may have: a number, or text such as ``"25 MB"`` or ``"25 MiB"``.
-        min_size: Fewest bytes a file may have, given likewise; 0 allows empty files.
-        content_types: Allowed media types; patterns such as ``image/*`` work. Checked against what the bytes prove, by canonical
-            names: ``image/jpg`` means ``image/jpeg``. SVG can carry scripts, so only its own name, ``image/svg+xml``, allows it.
-        max_pixels: Most pixels an image may have, width times height.
-        min_width: Fewest pixels an image may be wide.
-        max_width: Most pixels an image may be wide.
-        min_height: Fewest pixels an image may be high.
-        max_height: Most pixels an image may be high. All five are for images, and read from the header; when any is set, an image
-            whose header does not say its width and height is refused. Other files pass.
-        image_size: Which width and height the limits mean: ``"shown"`` turns a picture as EXIF or HEIF says, as viewers do;
+        max_size: Maximum size in bytes: a number, or text such as ``"25 MB"`` or ``"25 MiB"``.
+        min_size: Minimum size in bytes, written the same way; 0 allows empty files.
+        content_types: Allowed media types; patterns such as ``image/*`` work. They are compared with the type recognised from
+            the bytes, by canonical name: ``image/jpg`` means ``image/jpeg``. SVG can carry scripts, so only ``image/svg+xml``
+            itself allows it.
+        max_pixels: Maximum number of pixels of an image, width times height.
+        min_width: Minimum width of an image in pixels.
+        max_width: Maximum width of an image in pixels.
+        min_height: Minimum height of an image in pixels.
+        max_height: Maximum height of an image in pixels. These five apply to images and read their headers; if any is set, an
+            image whose header does not give its size is refused. Other files pass.
+        image_size: Which width and height the limits mean: ``"shown"`` rotates as EXIF or HEIF says, like viewers;
+            ``"stored"`` does not.
             ``"stored"`` does not.
         validators: Checks of your own, plain or ``async``: ``check(head: bytes, facts: Inspection)`` returns ``None`` or metadata
             to add, or raises ``FileValidationError``; see :func:`filerow.whole_content` for those that need every byte.
-        path: Callable that gets a :class:`filerow.PathRequest` and returns the path to store under, create-only.
+        path: A callable that gets a :class:`filerow.PathRequest` and returns the path to store under, create-only.
         shards: Spread the generated paths over this many folders; 0 for none.
-        public_metadata: Keys of files' ``metadata`` that clients may see; none by default. What validators add, and what another
-            library has kept there, is the application's own.
-        lifecycle: ``False`` stores new files but never copies or deletes any: the application looks after them.
-        stored_with: What the objects are stored with besides: cache control, class of storage, tags, metadata. What the column's
-            backend does not keep is refused when both are known.
+        public_metadata: Keys of ``metadata`` that clients may see. Default: none, since validators and other libraries may have
+            stored private values there.
+        lifecycle: ``False`` stores new files but never copies or deletes any: the application does.
+        stored_with: How to store the objects: cache control, storage class, tags, metadata. An option that the backend does not
+            support is refused once both are known.
     """
 
     impl = JSON
@@ -140,7 +142,7 @@ class StoredObject(TypeDecorator[Any]):
         self.shards = checked_shards(shards)
         self.lifecycle = lifecycle
         self.public_metadata = checked_keys(public_metadata)
-        # Underscored, and so no part of SQLAlchemy's cache key: SQL does not depend on them.
+        # Underscored to keep them out of SQLAlchemy's cache key: SQL does not depend on them.
         checks = checked_validators(validators)
         self._rules = Rules(self.max_size, self.content_types, "", limits, checks, self.min_size, self.image_size)
         self._rules_of: dict[str, Rules] = {}
@@ -150,7 +152,7 @@ class StoredObject(TypeDecorator[Any]):
 
     @property
     def stored_with(self) -> StoredWith | None:
-        """What the objects are stored with besides their type; ``None`` for nothing."""
+        """How the objects are stored besides their type; ``None`` for the default."""
         return self._stored_with
 
     @property
@@ -173,18 +175,18 @@ class StoredObject(TypeDecorator[Any]):
     # -- checks --------------------------------------------------------------------------------------------------------
 
     def named(self, field: str) -> None:
-        """Learn the name of the attribute, for messages; a type that several attributes share has none."""
+        """Set the attribute's name for messages; a type shared by several attributes has none."""
         self._field = field if self._field in {None, field} else ""
 
     def check(self, value: object, *, field: str = "") -> FileObject:
         """Check content against all rules of this column without storing it: ``Document.file.type.check(upload)``.
 
         Args:
-            value: A pending ``FileObject``, an upload, or any content that one takes. A stream is put aside to be checked whole.
-            field: What to call it in an error; the attribute's name by default.
+            value: A pending ``FileObject``, an upload, or any content that one takes. A stream is buffered to be checked whole.
+            field: Its name in an error. Default: the attribute's name.
 
         Returns:
-            A pending file to assign, with the content type that was recognised and the metadata that validators added. Its
+            A pending file to assign, with the recognised content type and the metadata that validators added. Its
             validators do not run again.
 
         Raises:
@@ -197,13 +199,13 @@ class StoredObject(TypeDecorator[Any]):
         return _checked(file, checks)
 
     async def check_async(self, value: object, *, field: str = "") -> FileObject:
-        """Check content against all rules of this column; see :meth:`check`. Asynchronous validators and content work here."""
+        """Check content against all rules of this column; see :meth:`check`. Accepts asynchronous validators and content."""
         file, checks = self._checks(value, field)
         await checks.everything_async()
         return _checked(file, checks)
 
     def check_assigned(self, file: FileObject, field: str) -> None:
-        """Refuse at the line that assigns what can be seen of a pending file's content there.
+        """Check on assignment what can be seen of a pending file's content.
 
         Raises:
             FileValidationError: The file is refused.
@@ -223,7 +225,7 @@ class StoredObject(TypeDecorator[Any]):
         file = value if isinstance(value, FileObject) else FileObject(content=value)
         content = content_in(file)
         if content is None:
-            msg = f"{file!r} has no content to check; rules are for files that are not stored yet"
+            msg = f"{file!r} has no content to check: rules apply to files that are not stored yet"
             raise FileStateError(msg)
         return file, Checks(content, facts_of(file), self.rules(field or self._field or ""))
 
@@ -233,7 +235,7 @@ class StoredObject(TypeDecorator[Any]):
         return FileObjectList if self.multiple else FileObject
 
     def __repr__(self) -> str:
-        """Return Python that makes this type again, for Alembic."""
+        """Return Python source that makes this type, for Alembic."""
         arguments = [repr(self.backend)] if self.backend else []
         arguments += ["multiple=True"] if self.multiple else []
         arguments += [f"max_size={self.max_size}"] if self.max_size is not None else []
@@ -260,7 +262,7 @@ class StoredObject(TypeDecorator[Any]):
         """Turn stored files into their documents.
 
         Raises:
-            UnsupportedRouteError: A file is still pending: it came by a way that the unit of work cannot see.
+            UnsupportedRouteError: A file is still pending, since the unit of work did not see it.
         """
         if binding_refused.get():
             raise UnsupportedRouteError(_NO_BULK_METHODS)
@@ -275,8 +277,8 @@ class StoredObject(TypeDecorator[Any]):
         if value.state is FileState.PENDING:
             msg = (
                 f"{value!r} is not stored yet, and this statement bypasses the ORM's unit of work, which would store it. "
-                "Add the object to a session, use session.execute(insert(Model), [...]), or call save() on the file first; what "
-                "onupdate= would make, set in a before_update listener"
+                "Add the object to a session, use session.execute(insert(Model), [...]), or call save() on the file first; "
+                "instead of onupdate=, use a before_update listener"
             )
             raise UnsupportedRouteError(msg)
         return value.to_dict()
@@ -285,27 +287,27 @@ class StoredObject(TypeDecorator[Any]):
     def result_processor(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, dialect: Dialect, coltype: Any
     ) -> Callable[[Any], Any] | None:
-        """Turn documents into files; a single document is not even parsed before somebody looks at the file."""
+        """Turn documents into files. A single document is parsed only when the file's facts are read."""
         decode = self.impl_instance.result_processor(dialect, coltype)
         shown = self._shown
         if self.multiple:
 
             def process_list(value: Any) -> Any:
                 documents: Any = _decoded(decode, value) if decode is not None and isinstance(value, str | bytes) else value
-                # other libraries have written one document, when the column held one, and null for a file that is no more
+                # other libraries store one document from before the column was a list, and null for a removed file
                 many = [documents] if isinstance(documents, dict) else documents or ()
                 return read_list(loaded(document, shown) for document in many if document is not None)
 
             return process_list
 
         def process(value: Any) -> Any:
-            # "null" is JSON null, which other libraries write for no file
+            # "null" is JSON null, which other libraries store for no file
             return None if value is None or value in ("null", b"null") else loaded(value, shown)
 
         return process
 
     def compare_values(self, x: Any, y: Any) -> bool:
-        """Return True if two values have the same documents, so that a changed filename or metadata is an UPDATE."""
+        """Return True if two values have the same documents, so that a new filename or metadata makes an UPDATE."""
         if isinstance(x, FileObject) and isinstance(y, FileObject):
             return x is y or (x == y and facts_of(x) == facts_of(y))
         if isinstance(x, list) and isinstance(y, list):
@@ -315,7 +317,7 @@ class StoredObject(TypeDecorator[Any]):
     # -- queries -------------------------------------------------------------------------------------------------------
 
     class Comparator(TypeDecorator.Comparator[Any]):
-        """Lets queries look into the document: ``select(Document).where(Document.file.size > 1_000_000)``."""
+        """Queries into the document: ``select(Document).where(Document.file.size > 1_000_000)``."""
 
         def _json(self) -> ColumnElement[Any]:
             return type_coerce(self.expr, _JSON)
@@ -376,7 +378,7 @@ class StoredObject(TypeDecorator[Any]):
             return self._json()["metadata"]
 
         def operate(self, op: Any, *other: Any, **kwargs: Any) -> Any:
-            """Compare files by backend and path; hand JSON operators to the JSON below."""
+            """Compare files by backend and path; pass JSON operators on to the JSON type."""
             if op in _EQUALITY and isinstance(other[0], FileObject):
                 facts = facts_of(other[0])
                 same = and_(self.path == facts.path, self.backend == facts.backend)
@@ -385,14 +387,14 @@ class StoredObject(TypeDecorator[Any]):
                 among = or_(*(self.operate(operators.eq, file) for file in other[0]))
                 return among if op is operators.in_op else ~among
             if any(isinstance(value, FileObject) for given in other for value in _members(given)) and op not in _EQUALITY:
-                msg = "files are compared with ==, != and in_([file, ...]); for no file, or_(..., Document.file.is_(None))"
+                msg = "compare files with ==, != and in_([file, ...]); to match no file, use or_(..., Document.file.is_(None))"
                 raise TypeError(msg)
             if op in _LOOKS_INSIDE or not _is_file_operator(op):
                 return op(self._json(), *other, **kwargs)
             return super().operate(op, *other, **kwargs)
 
         def __getattr__(self, name: str) -> Any:
-            # contains(), has_key(), as_string() and whatever else the dialect's JSON type offers
+            # contains(), has_key(), as_string() and the other methods of the dialect's JSON type
             if name.startswith("__"):
                 raise AttributeError(name)
             return getattr(self._json().comparator, name)
@@ -410,7 +412,7 @@ def _decoded(decode: Callable[[Any], Any], value: str | bytes) -> Any:
 
 
 def _checked(file: FileObject, checks: Checks) -> FileObject:
-    """Note in a pending file what its checks have found."""
+    """Store in a pending file what its checks found."""
     facts = facts_of(file)._replace(content_type=checks.content_type, metadata=checks.metadata)
     restore(file, Snapshot(facts, checks.content, FileState.PENDING))
     return file

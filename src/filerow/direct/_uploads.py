@@ -4,11 +4,11 @@
 
     uploads = DirectUploads(Document.file)
 
-    ticket = uploads.begin(filename="cat.png", content_type="image/png", size=48_213)  # in a handler of yours, for its user
+    ticket = uploads.begin(filename="cat.png", content_type="image/png", size=48_213)  # in your handler, for its user
     ...  # the client uploads to ticket.url, and sends ticket.claim with its form
     document.file = uploads.claim(claim)  # checks what is stored; the commit makes the row its owner
 
-Nothing is mounted by itself: whoever may call ``begin`` may upload, so put it behind the application's own authorization.
+Nothing is mounted automatically. Whoever may call ``begin`` may upload, so protect it with your application's authorization.
 """
 
 from __future__ import annotations
@@ -48,18 +48,18 @@ class DirectUploads:
 
     Args:
         column: The mapped attribute, such as ``Document.file``, or its ``Column``.
-        secret: See :func:`filerow._tokens.resolve_keys`; ``FILEROW_SECRET`` when left out.
-        expires_in: Seconds for which a URL and its claim are good; 3600 by default, at most 43,200 (12 hours).
-        max_size: Most bytes of an upload for a column without a ``max_size`` of its own.
-        multipart_from: From this size on, a file goes to S3 in parts that can be resumed.
-        part_size: Bytes of such a part; at least 5 MiB.
-        s3_method: ``PUT`` for S3-compatible stores that know no POST policies, such as Cloudflare R2.
-        audience: A deployment, tenant or database whose claims no other is to take, though they share a secret and a backend.
-        development: Make a secret up where there is none, for this process.
+        secret: See :func:`filerow._tokens.resolve_keys`. Default: ``FILEROW_SECRET``.
+        expires_in: Seconds for which a URL and its claim are valid; 3600 by default, at most 43,200 (12 hours).
+        max_size: Maximum size in bytes of an upload for a column without a ``max_size`` of its own.
+        multipart_from: Files of at least this size go to S3 in parts that can be resumed.
+        part_size: Size in bytes of such a part; at least 5 MiB.
+        s3_method: ``PUT`` for S3-compatible stores without POST policies, such as Cloudflare R2.
+        audience: A deployment, tenant or database. No other accepts these claims, even with the same secret and backend.
+        development: Make a random secret for this process if none is set.
 
     Raises:
-        TypeError: The column is no ``StoredObject``, or the audience no text.
-        ValueError: ``expires_in`` or a size is none.
+        TypeError: The column is not a ``StoredObject``, or the audience is not a string.
+        ValueError: ``expires_in`` or a size is invalid.
         SecretError: The secret is too short.
     """
 
@@ -77,7 +77,7 @@ class DirectUploads:
         development: bool = False,
     ) -> None:
         if not 1 <= expires_in <= CLAIM_LIFE:  # nor NaN
-            msg = f"expires_in is the number of seconds an upload may take, 1 to {CLAIM_LIFE}, not {expires_in}"
+            msg = f"expires_in must be 1 to {CLAIM_LIFE} seconds, the time that an upload may take, not {expires_in}"
             raise ValueError(msg)
         self._target: Target = target_of(column)
         self._audience = _checked_audience(audience)
@@ -89,7 +89,7 @@ class DirectUploads:
         self._s3_method: S3Method = s3_method
         rules = self._target.rules
         self._rules = rules if rules.max_size is not None else rules._replace(max_size=parse_size(max_size))
-        self._found: Keys | None = None if secret is None else Keys(secret)  # one that is too short is told at startup
+        self._found: Keys | None = None if secret is None else Keys(secret)  # refuse a short one at startup
 
     def __repr__(self) -> str:
         return f"<DirectUploads for {self._target.name}>"
@@ -100,15 +100,15 @@ class DirectUploads:
         """Allow one upload.
 
         Args:
-            filename: What the client calls the file; for display.
-            size: Bytes that it has; the upload must have as many.
-            content_type: The media type that the client claims; guessed from the filename when left out.
-            checksum: ``sha256:<hex>`` of the bytes, if the client knows it; S3 refuses others at once.
+            filename: The client's name for the file, for display.
+            size: Exact size of the upload in bytes.
+            content_type: The media type that the client claims. Default: guessed from the filename.
+            checksum: ``sha256:<hex>`` of the bytes, if the client knows it; S3 then refuses other bytes at once.
 
         Raises:
-            FileTooLargeError: It has more bytes than the column takes.
-            ContentTypeError: The column takes no files of this type.
-            FileValidationError: What the client says of the file makes no sense.
+            FileTooLargeError: The file is larger than the column allows.
+            ContentTypeError: The column does not allow this type.
+            FileValidationError: The client's description of the file is invalid.
             UnsupportedOperationError: Clients cannot upload to this column's backend.
         """
         return run(self._begin_steps(filename, size, content_type, checksum))
@@ -124,15 +124,15 @@ class DirectUploads:
 
         Args:
             claim: The token.
-            checksum: ``sha256:<hex>`` of the whole file, for a claim that has none yet and a ticket that asks for it; then the
-                ticket comes with another claim.
-            checksums: The same of parts, by their numbers.
+            checksum: ``sha256:<hex>`` of the whole file, for a claim that has none yet and a ticket that asks for it; the
+                ticket then has a new claim.
+            checksums: The same for parts, by number.
 
         Raises:
-            InvalidTokenError: The claim is not ours.
-            ExpiredTokenError: It is too old.
-            ClaimError: It is for another column or checksum, or the upload was finished or aborted.
-            FileValidationError: A checksum is none.
+            InvalidTokenError: The claim was not made by this application.
+            ExpiredTokenError: The claim has expired.
+            ClaimError: The claim is for another column or checksum, or the upload was finished or aborted.
+            FileValidationError: A checksum is invalid.
         """
         return run(self._resume_steps(claim, checksum, checksums))
 
@@ -143,12 +143,12 @@ class DirectUploads:
         return await run_async(self._resume_steps(claim, checksum, checksums))
 
     def abort(self, claim: str) -> None:
-        """Remove what was uploaded for a claim; a file that was made of it already stays.
+        """Remove what was uploaded for a claim; a file already made from it stays.
 
         Raises:
-            InvalidTokenError: The claim is not ours.
-            ExpiredTokenError: It is too old; a sweep removes what is left.
-            ClaimError: It is for another column.
+            InvalidTokenError: The claim was not made by this application.
+            ExpiredTokenError: The claim has expired; a sweep removes what is left.
+            ClaimError: The claim is for another column.
         """
         run(self._abort_steps(claim))
 
@@ -157,25 +157,25 @@ class DirectUploads:
         await run_async(self._abort_steps(claim))
 
     def claim(self, claim: str) -> FileObject:
-        """Look at what was uploaded, and return it as a pending file.
+        """Check what was uploaded, and return it as a pending file.
 
-        Nothing is used up: after an error in another field of the form the claim is as good as before. The flush that writes
-        the row reads the upload, checks it as any other content, and stores it for the row; that uses the claim.
+        The claim is not used yet: after an error in another field of the form it can be sent again. The flush that writes
+        the row reads the upload, checks it like any other content, and stores it for the row; that uses the claim.
 
         Returns:
             A file to assign to the column.
 
         Raises:
-            InvalidTokenError: The claim is not ours.
-            ExpiredTokenError: It is too old.
-            ClaimError: Nothing was uploaded, or something else; the claim is for another column, or was used before. Of the
-                last, the flush has the say.
+            InvalidTokenError: The claim was not made by this application.
+            ExpiredTokenError: The claim has expired.
+            ClaimError: Nothing was uploaded, or something else; the claim is for another column, or was used before. Whether
+                it was used before is decided by the flush.
             FileValidationError: The column's rules refuse the file, by its size or its first bytes.
         """
         return claimed_file(FileObject, run(self._claim_steps(claim)))
 
     async def claim_async(self, claim: str) -> FileObject:
-        """Look at what was uploaded, and return it as a pending file; see :meth:`claim`."""
+        """Check what was uploaded, and return it as a pending file; see :meth:`claim`."""
         return claimed_file(FileObject, await run_async(self._claim_steps(claim)))
 
     # -- what an integration mounts ------------------------------------------------------------------------------------
@@ -186,13 +186,13 @@ class DirectUploads:
         Args:
             action: ``begin`` (filename, size, content_type, checksum), ``resume`` (claim, checksum, checksums) or
                 ``abort`` (claim).
-            payload: The request's JSON, whatever it is.
+            payload: The request's parsed JSON; it is checked here.
 
         Returns:
-            The answer's JSON: a ticket, or nothing after ``abort``.
+            The response's JSON: a ticket, or nothing after ``abort``.
 
         Raises:
-            FileValidationError: The request makes no sense, or see :meth:`begin`.
+            FileValidationError: The request is invalid, or see :meth:`begin`.
             InvalidTokenError: See :meth:`resume`.
         """
         return run(self._handle_steps(action, payload))
@@ -211,7 +211,7 @@ class DirectUploads:
             given = (payload.get(name) for name in ("filename", "size", "content_type", "checksum"))
             return (yield from self._begin_steps(*given)).to_dict()
         if action not in {"resume", "abort"}:
-            msg = f"there is nothing called {action[:40]!r} here; there are begin, resume and abort"
+            msg = f"there is no action {action[:40]!r}; use begin, resume or abort"
             raise FileValidationError(msg, code=_INVALID)
         claim = payload.get("claim")
         if not isinstance(claim, str):
@@ -239,7 +239,7 @@ class DirectUploads:
 
     @property
     def _tags(self) -> Mapping[str, str]:
-        """What an upload by PUT is tagged with, as the bucket may demand; the file's own object gets all options."""
+        """The tags of an upload by PUT, if the bucket requires any; the file's own object gets all options."""
         options = self._target.type.stored_with
         return {} if options is None else options.tags
 
@@ -268,7 +268,7 @@ class DirectUploads:
         claim, given = self._unseal(token), _checked_checksum(checksum)
         if given is not None and given != claim.checksum:
             if claim.checksum is not None:
-                msg = "this claim is for a file of another checksum"
+                msg = "this claim is for a file with another checksum"
                 raise ClaimError(msg, code="claim-misplaced", field="checksum", limit=claim.checksum, actual=given)
             claim = claim._replace(checksum=given)
             token = claim.seal(self._keys())
@@ -298,20 +298,20 @@ class DirectUploads:
 
 def _checked_audience(value: object) -> str:
     if not isinstance(value, str):
-        msg = f"audience is a text that names a deployment, tenant or database, not {value!r}"
+        msg = f"audience must be a string that names a deployment, tenant or database, not {value!r}"
         raise TypeError(msg)
     return value
 
 
 def _invalid(message: str, field: str, value: object, longest: int | None = None) -> FileValidationError:
-    """Return the error of a request with a value that makes no sense; of a text that is too long, say how long it is."""
+    """Return the error of a request with an invalid value; for a text that is too long, it gives the length."""
     actual = len(value) if longest is not None and isinstance(value, str) else None
     return FileValidationError(message, field=field, limit=longest, actual=actual, code=_INVALID)
 
 
 def _checked_name(value: object) -> str:
     if not isinstance(value, str) or not value or len(value) > _LONGEST_NAME:
-        msg = f"the filename must be a text of 1 to {_LONGEST_NAME} characters"
+        msg = f"the filename must have 1 to {_LONGEST_NAME} characters"
         raise _invalid(msg, "filename", value, _LONGEST_NAME)
     return clean_filename(value)
 
@@ -341,7 +341,7 @@ def _checked_checksums(value: object) -> dict[int, str]:
     if value is None:
         return {}
     if not isinstance(value, Mapping) or len(value) > _MOST_PARTS or not all(_NUMBER.match(str(number)) for number in value):
-        msg = "the checksums must be an object with the numbers of parts as its names"
+        msg = "the checksums must be an object whose keys are part numbers"
         raise _invalid(msg, "checksums", value)
     found = {int(number): _checked_checksum(checksum) for number, checksum in value.items()}
     return {number: checksum for number, checksum in found.items() if checksum is not None}
