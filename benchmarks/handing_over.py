@@ -1,10 +1,12 @@
-"""``python -m benchmarks.handing_over``: a file of a directory by Granian, ours beside Starlette's ``FileResponse`` and nginx.
+"""``python -m benchmarks.handing_over``: signing URLs beside obstore, and serving a file of a directory beside nginx.
 
-All are asked in turn in one run, by one client that keeps its connection, so that the ratios say something on a busy machine.
+Granian serves it, by us and by Starlette's ``FileResponse``. All are asked in turn in one run, by one client that keeps its
+connection, so that the ratios say something on a busy machine.
 """
 
 from __future__ import annotations
 
+import asyncio
 import getpass
 import http.client
 import json
@@ -14,16 +16,23 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
 
+import obstore
+
+from filerow import FileObject, storages
+from filerow.backends.obstore import ObstoreBackend
 from tests.processes.running import serving
 from tests.servers._process import HOST, accepts_connections, free_ports
 
 SITE = "tests.processes.handing_over"
 SIZES = {"10 KB": (10 << 10, 300), "64 MB": (64 << 20, 6)}
 ROUNDS = 9
+SIGNED = 1000
+"""URLs of each round."""
 
 
 def seconds(connection: http.client.HTTPConnection, path: str, times: int, size: int) -> float:
@@ -63,8 +72,50 @@ def nginx(root: Path) -> Iterator[int]:
             process.wait(10)
 
 
+def signing() -> None:
+    """Print what a URL of S3 costs, by key and secret at hand."""
+    keys = {"aws_access_key_id": "AKID", "aws_secret_access_key": "the secret of a benchmark"}
+    backend = ObstoreBackend("docs", "s3://static-files/docs", aws_endpoint=f"http://{HOST}:9", **keys)  # type: ignore[arg-type]
+    storages.register_backend(backend)
+    document = {"v": 1, "backend": "docs", "path": "paper/file/01a22c1686.png", "filename": "a.png"}
+    file, hour = FileObject.from_dict(document), timedelta(hours=1)
+    assert file is not None
+    store, path = backend.store, file.path
+
+    async def floor_async() -> None:
+        for _ in range(SIGNED):
+            await obstore.sign_async(store, "GET", path, hour)
+
+    async def ours_async() -> None:
+        for _ in range(SIGNED):
+            await file.sign_async(expires_in=3600)
+
+    ways: dict[str, Callable[[], object]] = {
+        "obstore, sign": lambda: [obstore.sign(store, "GET", path, hour) for _ in range(SIGNED)],
+        "filerow, sign": lambda: [file.sign(expires_in=3600) for _ in range(SIGNED)],
+        "filerow, sign_many": lambda: storages.sign_many([file] * SIGNED, expires_in=3600),
+        "filerow, sign with a filename (botocore)": lambda: [file.sign(download_as="a.png") for _ in range(SIGNED)],
+        "obstore, sign_async": lambda: asyncio.run(floor_async()),
+        "filerow, sign_async": lambda: asyncio.run(ours_async()),
+    }
+    taken: dict[str, list[float]] = {way: [] for way in ways}
+    for number in range(ROUNDS + 1):
+        for way, sign in ways.items():
+            start = time.perf_counter()
+            sign()
+            if number:  # the first has imported what it needs
+                taken[way].append((time.perf_counter() - start) / SIGNED)
+    print("| URL | µs | of obstore, sign |\n|---|--:|--:|")
+    for way, found in taken.items():
+        ratio = statistics.median(a / b for a, b in zip(found, taken["obstore, sign"], strict=True))
+        print(f"| {way} | {statistics.median(found) * 1e6:.1f} | {ratio:.2f} |")
+    storages.clear_backends()
+
+
 def main() -> None:
-    """Print the table."""
+    """Print both tables."""
+    signing()
+    print()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="filerow-bench-")))
         names = {f"{size}.bin": size for size, _ in SIZES.values()}
