@@ -264,6 +264,8 @@ HOSTILE: dict[str, tuple[bytes, str | None]] = {
     "one_block_of_dv": (b"\x1f\x07\0\xbf" + HTML * 9, None),
     "start_code_alone": (b"\0\0\0\1" + HTML, None),
     "start_code_of_another_unit": (b"\0\0\0\1\x65" + HTML, None),
+    "one_set_of_parameters_alone": (b"\0\0\0\1\x67\x42" + HTML, None),
+    "one_set_of_parameters_of_h265": (b"\0\0\0\1\x40\1\x0c" + HTML, None),
     "start_code_of_no_profile": (b"\0\0\0\1\x67<" + HTML, None),
     "letters_of_wave64": (b"riff.=1;alert(1)" + HTML, None),
     "utf_16_is_no_sound": ("GIF und Töne".encode("utf-16"), None),

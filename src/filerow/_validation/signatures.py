@@ -128,12 +128,15 @@ _MP3_BITRATES = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 32
 _MP2_BITRATES = (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384)  # MPEG-1, layer II
 _LOW_BITRATES = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _MP3_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
-# A start code before each unit: perhaps a delimiter, then a set of parameters with one of H.264's profiles, or H.265's.
+# A start code before each unit: perhaps a delimiter, then a set of parameters with one of H.264's profiles, or H.265's, and after
+# that another set, without which nobody could show a picture.
 _BARE_VIDEO = re.compile(
     rb"(?:\0?\0\0\x01(?:\x09.|\x46\x01.))?\0?\0\0\x01"
     rb"(?:(?P<h264>[\x27\x47\x67][\x2c\x42\x4d\x53\x56\x58\x64\x6e\x76\x7a\x80\x86\x8a\x8b\x90\xf4])|\x40\x01\x0c)",
     re.DOTALL,
 )
+_SECOND_SET = (re.compile(rb"\0\0\x01[\x28\x48\x68]"), re.compile(rb"\0\0\x01\x42\x01"))
+_PARAMETERS_WITHIN = 1024
 _PDF_WITHIN = 1024
 # No script begins with these control characters, nor with "%"; and none does anything without one of the marks that are left out.
 _NO_SCRIPT = re.compile(rb"[\s\xef\xbb\xbf]*+(?:[\0-\x08\x0e-\x1f%].*+|(?:[^()\[\]{};=`\"'\\#/]|/(?![/*]))*+)", re.DOTALL)
@@ -378,7 +381,9 @@ def _dv(head: bytes) -> bool:
 def _bare_video(head: bytes) -> bool | str:
     """Return the type of H.264 or H.265 without a container: its parameters come first, behind a delimiter or without."""
     found = _BARE_VIDEO.match(head)
-    return found is not None and ("video/h264" if found["h264"] else "video/h265")
+    if found is None or not (_SECOND_SET[0] if found["h264"] else _SECOND_SET[1]).search(head, found.end(), _PARAMETERS_WITHIN):
+        return False
+    return "video/h264" if found["h264"] else "video/h265"
 
 
 def _exe(head: bytes) -> bool:
