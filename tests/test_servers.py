@@ -358,7 +358,7 @@ def test_an_external_s3_server_keeps_nothing_of_ours(moto_server: S3Server, monk
 
 
 @pytest.mark.thorough
-def test_the_browser_runs_scripts_and_tells_what_they_return(chromium: Chromium) -> None:
+def test_browser_runs_scripts_and_returns_their_results(chromium: Chromium) -> None:
     from tests.servers.chromium import ScriptError
 
     with chromium.page() as page, chromium.page() as other:

@@ -99,7 +99,7 @@ def test_locked_object_does_not_keep_others_from_being_deleted(store: Store) -> 
     assert list(backend.delete(["a", "b"])) == ["a"]
 
 
-def test_bulk_delete_that_calls_a_missing_object_an_error_has_deleted_it(store: Store) -> None:
+def test_bulk_delete_that_reports_a_missing_object_has_deleted_it(store: Store) -> None:
     backend, proxy = store
     proxy.script = to_kind("bulk-delete", refused_with("NoSuchKey"))
     assert backend.delete(["missing", "gone"]) == {}
@@ -124,7 +124,7 @@ def test_bulk_delete_that_calls_a_missing_object_an_error_has_deleted_it(store: 
     ],
     ids=lambda answer: f"{answer.status}-{len(answer.body)}",
 )
-def test_store_that_reads_bulk_deletes_otherwise_is_asked_one_by_one(store: Store, answer: Answer) -> None:
+def test_store_that_misreads_bulk_deletes_is_asked_one_by_one(store: Store, answer: Answer) -> None:
     backend, proxy = store
     proxy.script = to_kind("bulk-delete", answer)
     assert backend.delete(["a", "b", "missing"]) == {}
@@ -133,7 +133,7 @@ def test_store_that_reads_bulk_deletes_otherwise_is_asked_one_by_one(store: Stor
 
 
 @pytest.mark.parametrize("status", [403, 405, 501])
-def test_store_that_refuses_every_delete_is_not_taken_for_one_without_bulk_deletes(
+def test_store_that_refuses_deletes_is_not_one_without_bulk_deletes(
     store: Store, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     backend, proxy = store
@@ -205,7 +205,7 @@ ALWAYS = {
 
 
 @pytest.mark.parametrize("answer", ALWAYS.values(), ids=ALWAYS)
-def test_store_with_one_answer_to_every_condition_refuses_chosen_paths(store: Store, answer: Answer) -> None:
+def test_store_with_one_answer_to_conditions_refuses_chosen_paths(store: Store, answer: Answer) -> None:
     backend, proxy = store
     proxy.script = lambda asked: answer if asked.conditional and asked.kind in WRITES else None
     with pytest.raises(UnsupportedOperationError, match="conditional_put"):
@@ -217,7 +217,7 @@ def test_store_with_one_answer_to_every_condition_refuses_chosen_paths(store: St
 
 
 @pytest.mark.parametrize("answer", ALWAYS.values(), ids=ALWAYS)
-def test_store_with_one_answer_to_conditions_of_copies_reserves_their_targets(store: Store, answer: Answer) -> None:
+def test_store_with_one_answer_to_copy_conditions_reserves_targets(store: Store, answer: Answer) -> None:
     backend, proxy = store
     proxy.script = lambda asked: answer if asked.conditional and asked.kind == "copy" else None
     assert backend.copy("a", "free").size == 5
@@ -226,7 +226,7 @@ def test_store_with_one_answer_to_conditions_of_copies_reserves_their_targets(st
     assert "create-only" not in backend.limits()
 
 
-def test_conditional_write_whose_first_answer_was_lost_is_not_taken_for_a_refusal(store: Store) -> None:
+def test_conditional_write_with_a_lost_answer_is_not_a_refusal(store: Store) -> None:
     backend, proxy = store
     lost = [Answer.error(412, "PreconditionFailed")]
     proxy.script = lambda asked: lost.pop() if asked.conditional and lost else None
@@ -260,7 +260,9 @@ CALLS: dict[str, Callable[[StorageBackend], Any]] = {
     ],
     ids=lambda value: getattr(value, "status", None) and str(value.status),
 )
-def test_answer_is_told_with_what_to_do(store: Store, call: str, answer: Answer, kind: type[StorageError], said: str) -> None:
+def test_answer_becomes_an_error_with_a_remedy(
+    store: Store, call: str, answer: Answer, kind: type[StorageError], said: str
+) -> None:
     backend, proxy = store
     proxy.script = lambda _: answer
     with pytest.raises(StorageError) as caught:

@@ -94,7 +94,7 @@ CALLS: dict[str, Callable[[StorageBackend], object]] = {
         ("list", 403, "AuthenticationFailed", StoragePermissionError, "key and secret"),
     ],
 )
-def test_answer_is_told_for_what_it_is(
+def test_answer_becomes_the_error_it_stands_for(
     store: tuple[StorageBackend, AzureProxy], call: str, status: int, code: str, kind: type[StorageError], said: str
 ) -> None:
     backend, proxy = store

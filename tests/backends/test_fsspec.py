@@ -122,7 +122,7 @@ def test_options_go_with_a_url_only() -> None:
         FSSpecBackend("files", 3, prefix="/x")
 
 
-def test_a_filesystem_made_for_an_event_loop_is_built_anew(s3_server: Any) -> None:
+def test_filesystem_made_for_an_event_loop_is_built_again(s3_server: Any) -> None:
     import s3fs
 
     options = s3fs_options(s3_server)

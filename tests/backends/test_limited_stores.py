@@ -206,7 +206,7 @@ def test_either_condition_is_enough_to_keep_a_path(make: Make, side: Side, limit
 
 
 @on_obstore
-def test_a_store_that_fails_is_not_taken_for_one_without_conditions(make: Make, side: Side) -> None:
+def test_failing_store_is_not_one_without_conditions(make: Make, side: Side) -> None:
     backend, limited = make(Limits(denied=frozenset({"s3:PutObject"})))
     with pytest.raises(StoragePermissionError):
         side(backend, "put", "a", b"x")
@@ -281,7 +281,7 @@ def test_one_by_one_is_side_by_side(make: Make, side: Side) -> None:
 
 
 @on_obstore
-def test_one_by_one_tells_each_failure(make: Make, side: Side) -> None:
+def test_deletes_one_by_one_report_each_failure(make: Make, side: Side) -> None:
     backend, limited = make(NO_BULK_DELETE_501)
     for path in ("a", "b"):
         backend.put(path, b"x", OVERWRITE)

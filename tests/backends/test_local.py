@@ -162,7 +162,7 @@ def test_no_operation_follows_a_symbolic_link(local: LocalBackend, outside: Path
     assert everything(local.root) == sorted(["a/object", link])
 
 
-def test_a_folder_swapped_for_a_link_while_a_file_is_written_is_not_followed(tmp_path: Path, outside: Path) -> None:
+def test_folder_swapped_for_a_link_during_a_write_is_not_followed(tmp_path: Path, outside: Path) -> None:
     """A check before the use would be too early; the descriptor of the folder is not."""
     backend = LocalBackend("local", tmp_path / "root", fsync=False)
     backend.put("a/x", b"x")
@@ -177,7 +177,7 @@ def test_a_folder_swapped_for_a_link_while_a_file_is_written_is_not_followed(tmp
     assert (tmp_path / "moved" / "secret").read_bytes() == b"evil"
 
 
-def test_a_folder_swapped_for_a_link_while_it_is_listed_is_not_followed(tmp_path: Path, outside: Path) -> None:
+def test_folder_swapped_for_a_link_during_a_listing_is_not_followed(tmp_path: Path, outside: Path) -> None:
     backend = LocalBackend("local", tmp_path / "root", fsync=False)
     for name in ("a/1", "b/1", "c/1"):
         backend.put(name, b"x")
@@ -233,7 +233,7 @@ def test_a_file_is_hidden_until_it_is_whole(local: LocalBackend) -> None:
     assert everything(local.root) == ["a/x"]
 
 
-def test_objects_of_whatever_name_sort_like_their_bytes(local: LocalBackend) -> None:
+def test_objects_of_any_name_sort_like_their_bytes(local: LocalBackend) -> None:
     names = ["a", "a-", "a-b", "a.", "a0", "aa", "é", "z", "\uffee", "\U0001f600", "a b", "A", "~", "!"]
     paths = [f"{one}d/{two}d/{three}" for one in names for two in names[:6] for three in names[:4]] + names
     for path in paths:
@@ -362,7 +362,7 @@ def test_a_folder_removed_under_a_put_is_made_again(local: LocalBackend, monkeyp
 # -- facts -------------------------------------------------------------------------------------------------------------
 
 
-def test_put_tells_all_the_facts_and_head_agrees(local: LocalBackend) -> None:
+def test_put_returns_all_facts_and_head_agrees(local: LocalBackend) -> None:
     for content in (b"x" * 10, iter([b"x" * 10])):
         info = local.put("a", content, OVERWRITE)
         assert info == local.head("a") == next(local.list())
@@ -528,7 +528,7 @@ def test_a_put_waits_for_the_bytes_then_for_the_name(tmp_path: Path, synced: lis
     assert synced == []
 
 
-def test_a_folder_that_another_process_has_made_is_waited_for_too(tmp_path: Path, synced: list[str]) -> None:
+def test_folder_made_by_another_process_is_waited_for_too(tmp_path: Path, synced: list[str]) -> None:
     (tmp_path / "root" / "a" / "b").mkdir(parents=True)
     LocalBackend("local", tmp_path / "root").put("a/b/x", b"")
     assert synced == ["root", "a", "file:0", "b"]
@@ -784,7 +784,7 @@ def test_a_link_whose_answer_was_lost_is_the_file_s_own(local: LocalBackend, mon
     assert [path.name for path in local.root.iterdir()] == ["a"]
 
 
-def test_facts_are_those_that_a_server_sets_when_it_has_the_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_facts_are_those_that_a_server_sets_from_the_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     backend, fsync = LocalBackend("docs", tmp_path), os.fsync
 
     def by_the_server_s_clock(fd: int) -> None:
@@ -808,7 +808,7 @@ def test_facts_are_those_that_a_server_sets_when_it_has_the_bytes(tmp_path: Path
         (errno.EDQUOT, "quota"),
     ],
 )
-def test_a_failing_file_system_is_told_with_what_to_do(
+def test_failing_file_system_is_reported_with_a_remedy(
     local: LocalBackend, monkeypatch: pytest.MonkeyPatch, number: int, said: str
 ) -> None:
     local.put("a/b", b"x")

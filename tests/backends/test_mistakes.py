@@ -29,18 +29,18 @@ SECRET = "Top+Secret/Key0123456789"
         ("az://b", {"account_name": "a", "endpoint": "host"}, r"'host' .* write 'http://host'"),
     ],
 )
-def test_a_wrong_address_is_told_where_the_backend_is_made(url: str, options: dict[str, Any], said: str) -> None:
+def test_wrong_address_is_an_error_where_the_backend_is_made(url: str, options: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         ObstoreBackend("docs", url, **options)
 
 
-def test_an_endpoint_of_the_environment_without_a_scheme_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_endpoint_without_a_scheme_is_an_error_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "localhost:9000")
     with pytest.raises(ValueError, match="write 'http://localhost:9000'"):
         ObstoreBackend("docs", "s3://bucket")
 
 
-def test_a_directory_that_comes_first_is_told_to_come_second(tmp_path: Path) -> None:
+def test_directory_as_first_argument_gets_an_error_that_reorders(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=rf"LocalBackend\('docs', '{tmp_path}'\)"):
         LocalBackend(str(tmp_path), "docs")
 
@@ -83,7 +83,7 @@ def test_http_and_https_mixed_up_are_named(request: pytest.FixtureRequest) -> No
         ({"aws_access_key_id": "nobody"}, "InvalidAccessKeyId: "),
     ],
 )
-def test_wrong_credentials_are_told_in_one_line_with_the_stores_own_reason(
+def test_wrong_credentials_are_one_line_with_the_store_s_reason(
     request: pytest.FixtureRequest, wrong: dict[str, str], said: str
 ) -> None:
     server, bucket = bucket_of(request, "s3_server")
@@ -96,7 +96,7 @@ def test_wrong_credentials_are_told_in_one_line_with_the_stores_own_reason(
 
 
 @pytest.mark.servers
-def test_a_missing_bucket_is_told_in_one_line(request: pytest.FixtureRequest) -> None:
+def test_missing_bucket_is_one_line(request: pytest.FixtureRequest) -> None:
     server, _ = bucket_of(request, "s3_server")
     with pytest.raises(FileNotFoundError, match=r"NoSuchBucket: The specified bucket does not exist$"):
         ObstoreBackend("docs", "s3://no-such-bucket", **s3_options(server)).put("a", b"x")

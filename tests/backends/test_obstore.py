@@ -162,9 +162,7 @@ def test_options_may_come_as_config(s3_server: Any) -> None:
         ("az://box", {"account_name": "n", "account_key": "YQ==", "azure_read_timeout": "5s"}, "read_timeout", "5s"),
     ],
 )
-def test_options_of_the_http_client_may_be_named_as_those_of_the_store(
-    url: str, options: dict[str, Any], name: str, value: str
-) -> None:
+def test_http_client_options_may_be_named_as_the_store_s(url: str, options: dict[str, Any], name: str, value: str) -> None:
     before = repr(options)
     assert ObstoreBackend("docs", url, **options).store.client_options[name] == value
     assert repr(options) == before
@@ -251,7 +249,7 @@ async def test_the_asynchronous_side_costs_the_same(counted: tuple[ObstoreBacken
 
 
 @pytest.mark.parametrize("fixture", ["s3_server", "moto_server"])
-def test_a_large_create_only_stream_keeps_its_headers_and_leaves_no_staging(request: pytest.FixtureRequest, fixture: str) -> None:
+def test_large_create_only_stream_keeps_headers_leaves_no_staging(request: pytest.FixtureRequest, fixture: str) -> None:
     server, bucket = bucket_of(request, fixture)
     folder = uuid.uuid4().hex
     backend = ObstoreBackend("docs", f"s3://{bucket}/{folder}", **s3_options(server))
@@ -464,7 +462,7 @@ def test_metadata_cannot_choose_the_content_type(s3_server: Any) -> None:
 # -- deleting and listing ----------------------------------------------------------------------------------------------
 
 
-def test_many_missing_objects_do_not_keep_others_from_being_deleted(tmp_path: Any) -> None:
+def test_missing_objects_do_not_keep_others_from_being_deleted(tmp_path: Any) -> None:
     backend = ObstoreBackend("docs", f"file://{tmp_path}/root")
     there = [f"{number}" for number in range(40)]
     for path in there:
@@ -474,7 +472,7 @@ def test_many_missing_objects_do_not_keep_others_from_being_deleted(tmp_path: An
     assert list(backend.list()) == []
 
 
-async def test_a_failed_delete_is_told_path_by_path(s3_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_failed_delete_is_reported_path_by_path(s3_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     backend = ObstoreBackend("docs", f"s3://{s3_server.make_bucket()}", **s3_options(s3_server))
     no_bucket = ObstoreBackend("docs", "s3://no-such-bucket", **s3_options(s3_server))
     for failed in (no_bucket.delete(["a", "b"]), await no_bucket.delete_async(["a", "b"])):
@@ -568,7 +566,7 @@ def test_s3_signs_nothing_that_it_would_refuse(request_: SignRequest) -> None:
     assert isinstance(caught.value, ValueError)
 
 
-def test_botocore_signs_for_the_cloud_itself_and_with_provided_credentials() -> None:
+def test_botocore_signs_for_aws_and_with_provided_credentials() -> None:
     store = S3Store(
         "bucket",
         prefix="pre",
@@ -718,7 +716,7 @@ OPERATIONS: dict[str, Callable[[ObstoreBackend], Any]] = {
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("new", [False, True], ids=["same", "new"])
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_child_is_told_at_once(operation: str, *, new: bool) -> None:
+def test_forked_child_gets_an_error_at_once(operation: str, *, new: bool) -> None:
     used = ObstoreBackend("docs", "memory://")
     used.put("used", b"x")
     child = os.fork()
@@ -760,7 +758,7 @@ def test_the_guard_costs_next_to_nothing() -> None:
 
 
 @pytest.mark.servers
-def test_who_may_not_ask_for_unfinished_uploads_is_told_so_without_the_secret(request: pytest.FixtureRequest) -> None:
+def test_forbidden_listing_of_unfinished_uploads_shows_no_secret(request: pytest.FixtureRequest) -> None:
     server, bucket = bucket_of(request, "s3_server")
     options = s3_options(server)
     wrong = ObstoreBackend("docs", f"s3://{bucket}", **{**options, "aws_secret_access_key": SECRET})

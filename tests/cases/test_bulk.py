@@ -96,7 +96,7 @@ def test_bulk_insert_with_returning_gives_complete_objects(world: World) -> None
     assert sorted(world.stored(row.file) for row in rows) == [b"a", b"b"]
 
 
-def test_bulk_insert_of_a_joined_child_stores_the_base_s_files_too(world: World) -> None:
+def test_bulk_insert_of_a_joined_child_stores_the_base_s_files(world: World) -> None:
     world.session.execute(insert(Dog), [{"photo": world.file(b"photo"), "chip": world.file(b"chip"), "kind": "dog"}])
     world.session.commit()
     dog = world.session.scalars(select(Dog)).one()
@@ -132,7 +132,7 @@ def test_bulk_insert_that_is_rolled_back_leaves_nothing(world: World) -> None:
     assert world.count() == 0
 
 
-def test_bulk_insert_in_a_savepoint_that_is_rolled_back_leaves_nothing(world: World) -> None:
+def test_bulk_insert_in_a_rolled_back_savepoint_leaves_nothing(world: World) -> None:
     savepoint = world.session.begin_nested()
     world.session.execute(insert(Document), [{"file": world.file()} for _ in range(3)])
     savepoint.rollback()
@@ -183,7 +183,7 @@ def test_insert_or_replace_or_ignore_with_files_is_refused(world: World, prefix:
 
 
 @pytest.mark.only("sqlite")
-def test_insert_or_replace_is_refused_without_files_too_for_the_replaced_row_has_one(world: World) -> None:
+def test_insert_or_replace_is_refused_even_without_files(world: World) -> None:
     world.add(Named, name="a", file=world.file())
     with pytest.raises(UnsupportedRouteError, match="OR REPLACE"):
         world.session.execute(insert(Named).prefix_with("OR REPLACE").values(name="a"))
@@ -238,7 +238,7 @@ def test_bulk_delete_that_is_rolled_back_keeps_everything(world: World) -> None:
     assert world.count() == 6
 
 
-def test_bulk_delete_in_a_savepoint_that_is_rolled_back_keeps_everything(world: World) -> None:
+def test_bulk_delete_in_a_rolled_back_savepoint_keeps_everything(world: World) -> None:
     three(world)
     savepoint = world.session.begin_nested()
     world.session.execute(delete(Document))
@@ -254,7 +254,7 @@ def test_bulk_delete_with_returning(world: World) -> None:
     assert world.count() == 0
 
 
-def test_bulk_delete_that_the_database_skips_for_a_row_leaves_the_row_its_files(world: World) -> None:
+def test_row_that_the_database_does_not_bulk_delete_keeps_its_files(world: World) -> None:
     rows = three(world)
     with kept_by_a_trigger(world, "DELETE", "b"):
         world.session.execute(delete(Document), execution_options={"synchronize_session": False})
@@ -270,7 +270,7 @@ def test_bulk_delete_of_a_single_table_child_leaves_the_others(world: World) -> 
     assert world.count() == 0
 
 
-def test_bulk_delete_of_a_single_table_base_deletes_the_files_of_its_children_s_columns(world: World) -> None:
+def test_bulk_delete_of_single_table_base_deletes_children_s_files(world: World) -> None:
     world.add(Truck, photo=world.file(), manifest=world.file())
     world.add(Vehicle, photo=world.file())
     world.session.execute(delete(Vehicle))
@@ -278,7 +278,7 @@ def test_bulk_delete_of_a_single_table_base_deletes_the_files_of_its_children_s_
     assert world.count() == 0
 
 
-def test_a_hook_that_hides_rows_from_queries_does_not_hide_them_from_a_bulk_delete(world: World) -> None:
+def test_hook_that_hides_rows_does_not_hide_them_from_bulk_delete(world: World) -> None:
     """The usual soft delete: rows disappear from every SELECT, and a job purges them later."""
     three(world)
 
@@ -292,7 +292,7 @@ def test_a_hook_that_hides_rows_from_queries_does_not_hide_them_from_a_bulk_dele
     assert world.count() == 4
 
 
-def test_bulk_delete_deletes_the_files_of_rows_that_are_pending_in_the_session(world: World) -> None:
+def test_bulk_delete_deletes_files_of_pending_rows(world: World) -> None:
     world.session.add(Document(title="a", file=world.file()))
     world.session.execute(delete(Document).where(Document.title == "a"))
     world.session.commit()
@@ -361,9 +361,7 @@ REFUSED: dict[str, Callable[[World, Document], Any]] = {
 
 
 @pytest.mark.parametrize("call", REFUSED.values(), ids=REFUSED)
-def test_a_legacy_bulk_method_is_refused_and_the_session_stays_usable(
-    world: World, call: Callable[[World, Document], Any]
-) -> None:
+def test_refused_legacy_bulk_method_leaves_the_session_usable(world: World, call: Callable[[World, Document], Any]) -> None:
     row = world.add(file=world.file(b"old"))
     assert row.title is None  # loaded, so that there is a primary key to update by
     with world.session.no_autoflush:

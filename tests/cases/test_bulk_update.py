@@ -28,7 +28,7 @@ def test_bulk_update_of_one_row_replaces_its_file(world: World, synchronize: Any
     assert world.stored(rows[1].file) == b"new"
 
 
-def test_bulk_update_of_one_row_that_is_rolled_back_changes_nothing(world: World) -> None:
+def test_rolled_back_bulk_update_of_one_row_changes_nothing(world: World) -> None:
     rows = three(world)
     world.session.execute(update(Document).where(Document.title == "b").values(file=world.file(b"new")))
     world.session.rollback()
@@ -62,7 +62,7 @@ def test_bulk_update_of_many_rows_to_none_deletes_their_files(world: World) -> N
     assert world.count() == 0
 
 
-def test_bulk_update_of_many_rows_to_none_that_is_rolled_back_keeps_them(world: World) -> None:
+def test_rolled_back_bulk_update_of_rows_to_none_keeps_their_files(world: World) -> None:
     three(world)
     world.session.execute(update(Document).values(file=None))
     world.session.rollback()
@@ -107,7 +107,7 @@ def test_bulk_update_by_primary_key_of_a_joined_child(world: World) -> None:
     assert world.count() == 2
 
 
-def test_bulk_update_by_a_primary_key_that_is_no_row_leaves_nothing(world: World) -> None:
+def test_bulk_update_by_a_key_without_a_row_leaves_nothing(world: World) -> None:
     three(world)
     try:
         world.session.execute(update(Document), [{"id": 10**6, "file": world.file()}])
@@ -125,7 +125,7 @@ def test_bulk_update_that_moves_a_file_between_rows_keeps_it(world: World) -> No
     assert (world.stored(rows[0].file), world.stored(rows[1].file)) == (b"b", b"a")
 
 
-def test_bulk_update_that_the_database_skips_for_a_row_leaves_the_row_its_file(world: World) -> None:
+def test_row_that_the_database_does_not_bulk_update_keeps_its_file(world: World) -> None:
     rows = three(world)
     with kept_by_a_trigger(world, "UPDATE", "b"):
         world.session.execute(
@@ -230,7 +230,7 @@ def test_bulk_update_of_ordered_values(world: World) -> None:
     assert second.file is None
 
 
-def test_bulk_update_of_ordered_values_with_another_row_s_file_is_refused(world: World) -> None:
+def test_bulk_update_of_ordered_values_with_another_file_is_refused(world: World) -> None:
     first, second, _ = three(world)
     statement = update(Document).where(Document.id == second.id).ordered_values((Document.file, first.file))
     with pytest.raises(UnsupportedRouteError, match="ordered_values"):
@@ -239,7 +239,7 @@ def test_bulk_update_of_ordered_values_with_another_row_s_file_is_refused(world:
     assert world.stored(second.file) == b"b"
 
 
-def test_bulk_update_by_primary_key_that_names_a_row_twice_is_refused(world: World) -> None:
+def test_bulk_update_by_key_that_names_a_row_twice_is_refused(world: World) -> None:
     row = three(world)[0]
     rows = [{"id": row.id, "file": world.file(b"first")}, {"id": row.id, "file": world.file(b"second")}]
     with pytest.raises(UnsupportedRouteError, match="twice"):
@@ -248,7 +248,7 @@ def test_bulk_update_by_primary_key_that_names_a_row_twice_is_refused(world: Wor
     assert world.stored(row.file) == b"a"
 
 
-def test_bulk_update_by_primary_key_may_name_a_row_twice_for_two_columns(world: World) -> None:
+def test_bulk_update_by_key_may_name_a_row_twice_for_two_columns(world: World) -> None:
     row = three(world)[0]
     rows = [{"id": row.id, "file": world.file(b"new")}, {"id": row.id, "cover": world.file()}]
     world.session.execute(update(Document), rows)
@@ -268,14 +268,14 @@ def test_bulk_update_that_skips_the_orm_is_refused(world: World) -> None:
 
 
 @pytest.mark.only("sqlite")
-def test_update_or_replace_is_refused_for_the_row_it_deletes_has_a_file(world: World) -> None:
+def test_update_or_replace_is_refused_as_it_may_delete_a_file_s_row(world: World) -> None:
     for name in "ab":
         world.add(Named, name=name, file=world.file())
     with pytest.raises(UnsupportedRouteError, match="OR REPLACE"):
         world.session.execute(update(Named).prefix_with("OR REPLACE").where(Named.name == "a").values(name="b"))
 
 
-def test_bulk_update_of_a_single_table_base_that_clears_a_child_s_column(world: World) -> None:
+def test_bulk_update_of_a_base_clears_a_child_s_column(world: World) -> None:
     world.add(Truck, photo=world.file(), manifest=world.file())
     world.session.execute(update(Vehicle).values({Vehicle.__table__.c.manifest: None}))
     world.session.commit()
@@ -291,7 +291,7 @@ def narrow_to(world: World, title: str, *, updates: bool) -> None:
             state.statement = state.statement.options(with_loader_criteria(Document, Document.title == title))
 
 
-def test_a_hook_that_hides_rows_from_queries_does_not_hide_them_from_a_bulk_update(world: World) -> None:
+def test_hook_that_hides_rows_does_not_hide_them_from_bulk_update(world: World) -> None:
     row = three(world)[0]
     narrow_to(world, "b", updates=False)
     world.session.execute(update(Document).where(Document.id == row.id).values(file=None))
@@ -300,7 +300,7 @@ def test_a_hook_that_hides_rows_from_queries_does_not_hide_them_from_a_bulk_upda
     assert world.count() == 4
 
 
-def test_a_hook_may_narrow_a_bulk_update_to_the_one_row_that_gets_the_file(world: World) -> None:
+def test_hook_may_narrow_a_bulk_update_to_the_row_of_the_file(world: World) -> None:
     rows = three(world)
     narrow_to(world, "b", updates=True)
     world.session.execute(update(Document).values(file=world.file(b"new")))
@@ -308,7 +308,7 @@ def test_a_hook_may_narrow_a_bulk_update_to_the_one_row_that_gets_the_file(world
     assert [world.stored(row.file) for row in rows] == [b"a", b"new", b"c"]
 
 
-def test_a_hook_that_narrows_queries_only_does_not_give_one_file_to_many_rows(world: World) -> None:
+def test_hook_that_narrows_queries_gives_no_file_to_many_rows(world: World) -> None:
     three(world)
     narrow_to(world, "b", updates=False)
     with pytest.raises(UnsupportedRouteError, match="3 rows"):

@@ -54,7 +54,7 @@ def test_a_default_file_is_stored_again_after_a_failed_flush(world: World) -> No
     assert filled(world, row)
 
 
-def test_a_row_that_a_later_before_flush_listener_adds_gets_its_default_files(world: World) -> None:
+def test_row_added_by_a_later_listener_gets_its_default_files(world: World) -> None:
     added: list[Preset] = []
 
     @event.listens_for(world.session, "before_flush")

@@ -40,7 +40,7 @@ def work_goes_on(world: World) -> None:
     world.check()
 
 
-def test_one_failing_upload_of_many_fails_the_commit_and_leaves_nothing(world: World) -> None:
+def test_one_failing_upload_of_many_fails_the_commit(world: World) -> None:
     session = world.session
     documents = [Document(file=world.file()) for _ in range(5)]
     documents[3].file = world.file(broken())
@@ -184,7 +184,7 @@ def test_an_object_added_again_is_stored_again(world: World, end: Callable[[Sess
     assert copy.file.path != first
 
 
-def test_a_stream_that_is_used_up_cannot_be_stored_again_and_says_so(world: World) -> None:
+def test_used_up_stream_cannot_be_stored_again_and_says_so(world: World) -> None:
     document = Document(file=world.file(iter([b"once"])))
     world.session.add(document)
     world.session.flush()
@@ -206,7 +206,7 @@ def test_a_file_rolled_back_is_pending_again(world: World) -> None:
     assert file.get_content() == b"one"
 
 
-def test_an_error_of_the_application_in_a_with_block_leaves_nothing(world: World) -> None:
+def test_application_error_in_a_with_block_leaves_nothing(world: World) -> None:
     with pytest.raises(SourceBrokeError), world.open() as session, session.begin():
         session.add(Document(file=world.file()))
         session.flush()
@@ -214,7 +214,7 @@ def test_an_error_of_the_application_in_a_with_block_leaves_nothing(world: World
     assert world.count() == 0
 
 
-def test_a_listener_of_the_application_that_fails_after_our_uploads_leaves_nothing(world: World) -> None:
+def test_application_listener_failing_after_uploads_leaves_nothing(world: World) -> None:
     def refuse(*_: object) -> None:
         raise SourceBrokeError
 
@@ -230,9 +230,7 @@ def test_a_listener_of_the_application_that_fails_after_our_uploads_leaves_nothi
 
 
 @pytest.mark.parametrize("route", ["replace", "delete"])
-def test_a_delete_that_fails_at_the_store_never_makes_commit_raise(
-    world: World, caplog: pytest.LogCaptureFixture, route: str
-) -> None:
+def test_failed_delete_at_the_store_never_makes_commit_raise(world: World, caplog: pytest.LogCaptureFixture, route: str) -> None:
     document = world.add(file=world.file())
     path = document.file.path
     if route == "replace":
@@ -269,7 +267,7 @@ def test_an_object_that_is_gone_already_counts_as_deleted(world: World) -> None:
     assert storages.failed_deletes == 0
 
 
-def test_a_backend_that_is_registered_no_more_never_makes_commit_raise(world: World) -> None:
+def test_unregistered_backend_never_makes_commit_raise(world: World) -> None:
     document = world.add(attachment=world.file())
     path = document.attachment.path
     world.session.delete(document)

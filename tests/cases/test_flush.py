@@ -57,7 +57,7 @@ def test_all_children_replaced_lose_their_files(world: World) -> None:
     assert world.count() == 1
 
 
-def test_an_orphan_whose_file_is_replaced_in_the_same_flush_leaves_neither(world: World) -> None:
+def test_orphan_deleted_as_its_file_is_replaced_leaves_neither(world: World) -> None:
     row = folder(world)
     sheet = row.sheets[1]
     sheet.file = world.file()
@@ -66,7 +66,7 @@ def test_an_orphan_whose_file_is_replaced_in_the_same_flush_leaves_neither(world
     assert world.count() == 2
 
 
-def test_a_deleted_row_whose_file_is_replaced_in_the_same_flush_leaves_neither(world: World) -> None:
+def test_row_deleted_as_its_file_is_replaced_leaves_neither(world: World) -> None:
     document = world.add(file=world.file())
     document.file = world.file()
     world.session.delete(document)
@@ -97,7 +97,7 @@ def test_a_deleted_row_s_file_may_move_to_a_new_row(world: World) -> None:
     assert world.count() == 1
 
 
-def test_a_new_row_with_the_key_of_a_deleted_one_has_none_of_its_files(world: World) -> None:
+def test_new_row_with_a_deleted_row_s_key_has_none_of_its_files(world: World) -> None:
     old = world.add(file=world.file(b"old"), cover=world.file(), pages=world.files(2))
     new = Document(id=old.id, file=world.file(b"new"))
     world.session.delete(old)
@@ -107,7 +107,7 @@ def test_a_new_row_with_the_key_of_a_deleted_one_has_none_of_its_files(world: Wo
     assert (new.cover, new.pages) == (None, [])
 
 
-def test_a_new_row_with_the_key_of_a_deleted_one_may_take_a_file_over(world: World) -> None:
+def test_new_row_with_a_deleted_row_s_key_may_take_its_file_over(world: World) -> None:
     old = world.add(file=world.file(), cover=world.file(b"kept"))
     new = Document(id=old.id, file=old.cover)
     world.session.delete(old)
@@ -118,7 +118,7 @@ def test_a_new_row_with_the_key_of_a_deleted_one_may_take_a_file_over(world: Wor
     assert world.count() == 1
 
 
-def test_a_new_row_with_the_key_of_a_deleted_one_that_is_rolled_back_leaves_the_old_one(world: World) -> None:
+def test_rolled_back_row_with_a_deleted_key_leaves_the_old_row(world: World) -> None:
     old = world.add(file=world.file(b"old"), cover=world.file(b"cover"))
     key = old.id
     with world.session.begin_nested() as savepoint:
@@ -140,7 +140,7 @@ def test_a_new_row_with_the_key_of_an_orphan_has_not_its_file(world: World) -> N
     assert world.count() == 0
 
 
-def test_a_pending_orphan_that_never_becomes_a_row_stores_nothing(world: World) -> None:
+def test_pending_orphan_that_never_becomes_a_row_stores_nothing(world: World) -> None:
     row = folder(world, 0)
     sheet = Sheet(file=world.file(b"mine"))
     row.sheets.append(sheet)
@@ -171,7 +171,7 @@ def test_a_new_row_that_is_expunged_again_stores_nothing(world: World) -> None:
     assert world.count() == 0
 
 
-def test_a_row_added_and_deleted_in_one_transaction_leaves_nothing(world: World) -> None:
+def test_row_added_and_deleted_in_one_transaction_leaves_nothing(world: World) -> None:
     document = Document(file=world.file())
     world.session.add(document)
     world.session.flush()
@@ -223,7 +223,7 @@ def test_a_later_before_flush_listener_changes_a_row(world: World, change: Liste
 
 
 @late_change
-def test_a_later_before_flush_listener_changes_a_row_whose_file_is_replaced(world: World, change: Listener) -> None:
+def test_later_listener_changes_a_row_whose_file_is_replaced(world: World, change: Listener) -> None:
     document = world.add(file=world.file(b"first"), pages=world.files(1))
     document.file = world.file(b"second")
     document.pages.append(world.file())
@@ -261,7 +261,7 @@ def test_a_later_listener_may_take_a_removal_back(world: World) -> None:
     assert world.stored(document.file) == b"first"
 
 
-def test_a_later_listener_may_delete_a_row_whose_file_is_replaced(world: World) -> None:
+def test_later_listener_may_delete_a_row_whose_file_is_replaced(world: World) -> None:
     document = world.add(file=world.file(b"first"))
     document.file = world.file(b"second")
     once(world, "before_flush", lambda: world.session.delete(document))
@@ -295,7 +295,7 @@ def test_a_mapper_listener_of_the_application_may_set_a_file(world: World) -> No
     assert world.count() == 2
 
 
-def test_a_mapper_listener_that_comes_too_late_is_refused_and_loses_nothing(world: World) -> None:
+def test_mapper_listener_that_comes_too_late_is_refused(world: World) -> None:
     row = world.add(title="a", file=world.file(b"kept"))
     row.title = "b"
 
@@ -312,7 +312,7 @@ def test_a_mapper_listener_that_comes_too_late_is_refused_and_loses_nothing(worl
     assert world.stored(row.file) == b"kept"
 
 
-def test_an_after_flush_listener_may_change_files_for_the_next_flush(world: World) -> None:
+def test_after_flush_listener_may_change_files_for_the_next_flush(world: World) -> None:
     document = Document(file=world.file(b"first"))
     world.session.add(document)
     once(world, "after_flush_postexec", lambda: setattr(document, "cover", world.file(b"next")))
@@ -338,7 +338,7 @@ def test_a_flush_of_some_objects_only_loses_no_file(world: World) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_flush_of_some_objects_only_that_is_rolled_back_leaves_nothing(world: World) -> None:
+def test_partial_flush_that_is_rolled_back_leaves_nothing(world: World) -> None:
     first, second = Document(file=world.file(b"one")), Document(file=world.file(b"two"))
     world.session.add_all([first, second])
     world.session.flush([first])

@@ -439,7 +439,7 @@ def test_statement_on_another_row_runs_in_any_listener(world: World) -> None:
 
 @pytest.mark.parametrize("end", ["commit", "rollback", "close"])
 @order
-def test_savepoint_that_a_listener_leaves_open_ends_with_the_transaction(world: World, end: str, *, first: bool) -> None:
+def test_savepoint_left_open_by_a_listener_ends_with_the_transaction(world: World, end: str, *, first: bool) -> None:
     row, other = world.add(file=world.file(b"old")), world.add(file=world.file(b"other"))
     other.file = world.file(b"another")
     world.session.flush()

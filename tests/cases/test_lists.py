@@ -80,7 +80,7 @@ def test_a_change_in_a_second_flush_of_one_transaction_is_kept(world: World, edi
 
 
 @each_edit
-def test_a_change_without_a_flush_that_is_rolled_back_costs_nothing(world: World, edit: Edit, expected: list[bytes]) -> None:
+def test_unflushed_change_that_is_rolled_back_costs_nothing(world: World, edit: Edit, expected: list[bytes]) -> None:
     document = row(world)
     edit(world, document.pages)
     world.session.rollback()
@@ -106,7 +106,7 @@ def test_a_list_set_to_none_reads_as_empty(world: World) -> None:
     assert world.contents(document.pages) == [b"1"]
 
 
-def test_an_empty_list_stays_the_row_s_that_takes_over_a_deleted_one_s_key(world: World) -> None:
+def test_empty_list_stays_with_the_row_that_takes_over_a_key(world: World) -> None:
     session = world.open(expire_on_commit=False)
     first = Document(id=1, pages=[world.file(b"1")])
     session.add(first)
@@ -133,7 +133,7 @@ def test_a_change_after_the_list_was_copied_is_seen(world: World) -> None:
     assert world.contents(document.pages) == [b"1", b"1", b"2"]
 
 
-def test_a_list_held_across_a_copy_in_the_flush_is_still_the_row_s(world: World) -> None:
+def test_list_held_across_a_copy_in_the_flush_is_still_the_row_s(world: World) -> None:
     document = Document(pages=[world.file(b"1")])
     pages = document.pages
     pages.append(pages[0])
@@ -279,7 +279,7 @@ def test_new_metadata_of_one_page_is_written(world: World) -> None:
 
 
 @pytest.mark.parametrize("read_anew", [False, True])
-def test_a_change_of_a_list_that_its_row_holds_no_more_is_refused_rather_than_lost(world: World, read_anew: bool) -> None:
+def test_change_of_a_list_its_row_no_longer_holds_is_refused(world: World, read_anew: bool) -> None:
     document = row(world)
     pages = document.pages
     world.session.commit()

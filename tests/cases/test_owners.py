@@ -46,7 +46,7 @@ def test_one_pending_value_on_two_rows_is_two_objects(world: World) -> None:
     assert world.docs.puts == 1
 
 
-def test_one_pending_value_in_two_columns_of_two_backends_is_two_objects(world: World) -> None:
+def test_pending_value_in_columns_of_two_backends_is_two_objects(world: World) -> None:
     file = world.file(b"same")
     document = world.add(file=file, attachment=file)
     assert world.stored(document.file) == world.stored(document.attachment) == b"same"
@@ -137,7 +137,7 @@ def test_files_move_around_a_ring_of_rows_and_lists(world: World) -> None:
     assert [world.contents(row.pages) for row in rows] == [[b"0"], [b"1"], [b"2"]]
 
 
-def test_a_moved_file_whose_old_row_gets_another_in_the_next_transaction(world: World) -> None:
+def test_moved_file_survives_when_its_old_row_gets_another_file(world: World) -> None:
     first, second = world.add(file=world.file(b"moved")), world.add()
     first.file, second.file = world.file(b"new"), first.file
     world.session.commit()
@@ -217,7 +217,7 @@ def test_a_staged_file_is_adopted_without_a_second_upload(world: World) -> None:
     assert world.count() == 0
 
 
-def test_a_staged_file_survives_the_rollback_and_may_be_used_again(world: World) -> None:
+def test_staged_file_survives_the_rollback_and_is_usable_again(world: World) -> None:
     file = world.file(b"staged", backend="docs")
     file.save()
     world.session.add(Document(file=file))
@@ -301,7 +301,7 @@ def test_a_chosen_path_is_used_and_owned(world: World) -> None:
     assert world.count() == 0
 
 
-def test_a_chosen_path_that_is_taken_raises_and_leaves_the_object_untouched(world: World) -> None:
+def test_taken_chosen_path_raises_and_leaves_the_object_untouched(world: World) -> None:
     first = world.add(file=world.file(b"first", to_filename="reports/2026.png"))
     world.session.add(Document(file=world.file(b"second", to_filename="reports/2026.png"), cover=world.file()))
     with pytest.raises(FileExistsError) as caught:
@@ -359,7 +359,7 @@ def test_a_reference_to_a_missing_object_makes_no_row(world: World) -> None:
 
 
 @pytest.mark.only("sync", "postgresql")
-def test_two_sessions_that_replace_one_file_at_once_leave_one_object(world: World) -> None:
+def test_two_sessions_replacing_one_file_at_once_leave_one_object(world: World) -> None:
     key = world.add(file=world.file()).id
     world.session.commit()
     start = threading.Barrier(2)
@@ -386,7 +386,7 @@ def test_two_sessions_that_replace_one_file_at_once_leave_one_object(world: Worl
     assert world.count() == 1
 
 
-def test_a_reference_on_two_rows_is_two_objects_with_all_their_facts(world: World) -> None:
+def test_reference_on_two_rows_is_two_objects_with_all_facts(world: World) -> None:
     world.store.write("docs", "imported/cat.png", b"existing")
     file = FileObject(to_filename="imported/cat.png")
     world.session.add_all([Document(file=file), Document(file=file)])
@@ -395,7 +395,7 @@ def test_a_reference_on_two_rows_is_two_objects_with_all_their_facts(world: Worl
 
 
 @pytest.mark.parametrize("kind", [bytes, io.BytesIO])
-def test_one_pending_value_in_several_places_is_stored_in_all_of_them_again_after_a_rollback(world: World, kind: Any) -> None:
+def test_shared_pending_value_is_stored_everywhere_after_rollback(world: World, kind: Any) -> None:
     file = world.file(kind(b"one"))
     document = Document(file=file, cover=file, attachment=file, pages=[file, file])
     world.session.add(document)
@@ -409,7 +409,7 @@ def test_one_pending_value_in_several_places_is_stored_in_all_of_them_again_afte
     assert world.count() == 5
 
 
-def test_one_pending_value_in_several_places_is_stored_in_all_of_them_again_after_a_savepoint(world: World) -> None:
+def test_shared_pending_value_is_stored_everywhere_after_savepoint(world: World) -> None:
     file = world.file(b"one")
     document = Document(file=file, pages=[file])
     with contextlib.suppress(KeyError), world.session.begin_nested():

@@ -118,7 +118,7 @@ def test_a_replacement_of_the_same_filename_keeps_its_own_bytes(world: World) ->
     assert world.count() == 1
 
 
-def test_replaced_twice_without_a_flush_between_stores_the_last_only(world: World) -> None:
+def test_replaced_twice_without_a_flush_stores_the_last_only(world: World) -> None:
     document = world.add(file=world.file())
     before = world.docs.puts
     document.file = world.file()
@@ -138,7 +138,7 @@ def test_replaced_twice_with_a_flush_between_keeps_the_last(world: World) -> Non
     assert world.count() == 1
 
 
-def test_replaced_twice_with_a_flush_between_and_rolled_back_keeps_the_first(world: World) -> None:
+def test_replaced_twice_around_a_flush_rolled_back_keeps_the_first(world: World) -> None:
     document = world.add(file=world.file(b"first"))
     for _ in range(2):
         document.file = world.file()
@@ -170,7 +170,7 @@ def test_a_loaded_value_that_is_stale_by_now_is_replaced(world: World) -> None:
     assert world.stored(document.file) == b"mine"
 
 
-def test_set_to_none_and_back_in_one_transaction_keeps_the_object(world: World) -> None:
+def test_set_to_none_and_back_in_a_transaction_keeps_the_object(world: World) -> None:
     document = world.add(file=world.file(b"kept"))
     file = document.file
     document.file = None
@@ -206,7 +206,7 @@ def test_a_row_without_a_file_costs_no_object(world: World) -> None:
     assert document.pages == []
 
 
-def test_an_object_made_transient_that_takes_over_its_row_s_key_leaves_it_no_object(world: World) -> None:
+def test_made_transient_object_that_takes_over_a_key_has_no_file(world: World) -> None:
     former = world.add(pages=[])
     key, _ = former.id, (former.file, former.pages)  # loaded
     make_transient(former)
@@ -221,7 +221,7 @@ def test_an_object_made_transient_that_takes_over_its_row_s_key_leaves_it_no_obj
     assert world.count() == 0
 
 
-def test_a_row_that_comes_back_after_its_deletion_is_committed_has_no_bytes(world: World) -> None:
+def test_row_restored_after_its_committed_deletion_has_no_bytes(world: World) -> None:
     row = world.add(file=world.file())
     old = row.file
     world.session.delete(row)
@@ -268,7 +268,7 @@ def test_a_column_without_lifecycle_deletes_nothing(world: World) -> None:
     world.docs.delete(path)
 
 
-def test_a_column_without_lifecycle_still_takes_back_what_was_rolled_back(world: World) -> None:
+def test_column_without_lifecycle_takes_back_what_was_rolled_back(world: World) -> None:
     world.session.add(Loose(file=world.file()))
     world.session.flush()
     world.session.rollback()

@@ -136,7 +136,7 @@ def test_an_unrelated_savepoint_that_fails_changes_nothing(world: World, act: Ca
 
 
 @each_action
-def test_an_unrelated_savepoint_that_is_rolled_back_changes_nothing(world: World, act: Callable[[Scene], None]) -> None:
+def test_unrelated_savepoint_that_is_rolled_back_changes_nothing(world: World, act: Callable[[Scene], None]) -> None:
     scene = Scene(world)
     act(scene)
     savepoint = world.session.begin_nested()
@@ -219,7 +219,7 @@ def test_the_next_savepoint_after_a_failed_one_works(world: World, act: Callable
     assert not scene.untouched()
 
 
-def test_replaced_outside_and_again_inside_and_rolled_back_keeps_the_outer_one(world: World) -> None:
+def test_replaced_outside_and_inside_rolled_back_keeps_the_outer(world: World) -> None:
     document = world.add(file=world.file(b"first"))
     document.file = world.file(b"second")
     world.session.flush()
@@ -231,7 +231,7 @@ def test_replaced_outside_and_again_inside_and_rolled_back_keeps_the_outer_one(w
     assert world.stored(document.file) == b"second"
 
 
-def test_dropped_outside_and_taken_back_inside_and_rolled_back_is_dropped(world: World) -> None:
+def test_dropped_outside_taken_back_inside_rolled_back_is_dropped(world: World) -> None:
     document = world.add(file=world.file(b"first"))
     file = document.file
     document.file = None
@@ -257,7 +257,7 @@ def test_dropped_outside_and_taken_back_twice_inside_is_kept(world: World) -> No
     assert world.stored(other.file) == b"wanted"
 
 
-def test_dropped_outside_and_taken_back_once_in_each_savepoint_is_kept(world: World) -> None:
+def test_dropped_outside_and_taken_back_in_each_savepoint_is_kept(world: World) -> None:
     row, other = world.add(file=world.file(b"wanted")), world.add()
     file, row.file = row.file, None
     world.session.flush()
@@ -279,7 +279,7 @@ def test_dropped_inside_and_taken_back_outside_is_kept(world: World) -> None:
     assert world.stored(document.file) == b"first"
 
 
-def test_a_row_added_outside_and_deleted_inside_and_rolled_back_stays(world: World) -> None:
+def test_row_added_outside_deleted_inside_rolled_back_stays(world: World) -> None:
     document = Document(file=world.file(b"first"))
     world.session.add(document)
     world.session.flush()
@@ -291,7 +291,7 @@ def test_a_row_added_outside_and_deleted_inside_and_rolled_back_stays(world: Wor
     assert world.stored(document.file) == b"first"
 
 
-def test_a_pending_file_whose_savepoint_failed_is_stored_again_by_the_next(world: World) -> None:
+def test_pending_file_of_a_failed_savepoint_is_stored_by_the_next(world: World) -> None:
     world.add(Named, name="taken")
     row = Named(name="taken", file=world.file(b"mine"))
     with pytest.raises(IntegrityError), world.session.begin_nested():
@@ -304,9 +304,7 @@ def test_a_pending_file_whose_savepoint_failed_is_stored_again_by_the_next(world
 
 
 @each_action
-def test_a_savepoint_of_the_connection_that_is_rolled_back_behind_the_session_s_back_loses_no_bytes(
-    world: World, act: Callable[[Scene], None]
-) -> None:
+def test_connection_savepoint_rolled_back_unnoticed_loses_no_bytes(world: World, act: Callable[[Scene], None]) -> None:
     scene = Scene(world)
     before = world.store.objects()
     savepoint = world.session.connection().begin_nested()
@@ -321,7 +319,7 @@ def test_a_savepoint_of_the_connection_that_is_rolled_back_behind_the_session_s_
         world.store.backends[backend].delete([path])
 
 
-def test_a_savepoint_of_the_connection_that_is_rolled_back_before_all_of_it_leaves_nothing(world: World) -> None:
+def test_connection_savepoint_rolled_back_around_all_leaves_nothing(world: World) -> None:
     scene = Scene(world)
     savepoint = world.session.connection().begin_nested()
     scene.replace()
@@ -332,7 +330,7 @@ def test_a_savepoint_of_the_connection_that_is_rolled_back_before_all_of_it_leav
 
 
 @each_action
-def test_a_savepoint_of_the_connection_that_is_released_is_no_matter(world: World, act: Callable[[Scene], None]) -> None:
+def test_released_savepoint_of_the_connection_changes_nothing(world: World, act: Callable[[Scene], None]) -> None:
     scene = Scene(world)
     with world.session.connection().begin_nested():
         act(scene)
@@ -341,7 +339,7 @@ def test_a_savepoint_of_the_connection_that_is_released_is_no_matter(world: Worl
     assert not scene.untouched()
 
 
-def test_a_commit_of_the_connection_behind_the_session_s_back_loses_no_bytes(world: World) -> None:
+def test_connection_committed_unnoticed_loses_no_bytes(world: World) -> None:
     world.session.add(Document(file=world.file()))
     world.session.flush()
     world.session.connection().commit()

@@ -157,7 +157,7 @@ def test_orm_update_of_other_columns_inside_a_cte_runs(world: World) -> None:
 
 
 @pytest.mark.parametrize("how", ["delete", "update", "insert", "parameters"])
-def test_statement_inside_from_statement_that_changes_files_is_refused(world: World, how: str) -> None:
+def test_statement_in_from_statement_that_changes_files_is_refused(world: World, how: str) -> None:
     row = world.add(title="a", file=world.file(b"kept"))
     statements: dict[str, Any] = {
         "delete": delete(Document),
@@ -173,7 +173,7 @@ def test_statement_inside_from_statement_that_changes_files_is_refused(world: Wo
     assert world.count() == 1
 
 
-def test_statement_inside_from_statement_that_changes_no_file_runs(world: World) -> None:
+def test_statement_in_from_statement_that_changes_no_file_runs(world: World) -> None:
     row = world.add(title="a", file=world.file(b"kept"))
     loading = select(Document).from_statement(update(Document).values(title="b").returning(Document))
     assert world.session.scalars(loading.execution_options(populate_existing=True)).all() == [row]

@@ -43,7 +43,7 @@ def test_the_help_of_each_command_has_an_example_that_parses(folder: Path, name:
     assert "no module 'shop" in tried.err, "all that is wrong with it is that there is no shop here"
 
 
-def test_the_version_is_told() -> None:
+def test_version_is_shown() -> None:
     done = run("--version")
     assert (done.code, done.out) == (0, f"filerow {version('filerow')}\n")
 
@@ -224,7 +224,7 @@ def test_refused_statement_is_not_said_to_lack_something(database: EmptyDatabase
 
 @pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-def test_a_wrong_database_is_told_in_one_line(database: EmptyDatabase, shop: Shop, driver: str) -> None:
+def test_wrong_database_is_one_line(database: EmptyDatabase, shop: Shop, driver: str) -> None:
     assert database.server is not None
     url = database.server.url(driver).replace(database.server.name, "nowhere")
     done = run("stats", "--app", "shop:Base", "--url", url)
@@ -234,7 +234,7 @@ def test_a_wrong_database_is_told_in_one_line(database: EmptyDatabase, shop: Sho
     assert done.err.count("\n") == 1
 
 
-def test_a_backend_to_sweep_besides_that_is_not_registered_is_told_in_one_line(shop: Shop) -> None:
+def test_unregistered_backend_to_sweep_is_one_line(shop: Shop) -> None:
     done = run("sweep", "--also", "typo", *shop.options)
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith("filerow sweep: no backend is registered as 'typo'")
@@ -260,7 +260,7 @@ def test_what_cannot_be_understood_exits_with_2(shop: Shop, arguments: list[str]
     assert done.err
 
 
-def test_a_wrong_state_of_a_sweep_is_told_in_one_line(shop: Shop) -> None:
+def test_wrong_state_of_a_sweep_is_one_line(shop: Shop) -> None:
     (shop.folder / "state").write_text("{")
     done = run("sweep", "--state", "state", *shop.options)
     assert (done.code, done.err.count("\n")) == (2, 1)
@@ -277,7 +277,7 @@ def test_a_wrong_column_names_those_there_are(shop: Shop) -> None:
 # -- each command for what it is there for -------------------------------------------------------------------------------
 
 
-def test_check_finds_what_is_missing_and_repairs_it_when_told_to(shop: Shop) -> None:
+def test_check_finds_missing_objects_and_repairs_on_request(shop: Shop) -> None:
     first, second = shop.fill(2)
     assert run("check", *shop.options).code == 0
     (shop.folder / "files" / second).unlink()
@@ -292,7 +292,7 @@ def test_check_finds_what_is_missing_and_repairs_it_when_told_to(shop: Shop) -> 
     assert "error checksum" in run("check", "--deep", *shop.options).out
 
 
-def test_sweep_finds_orphans_and_deletes_them_when_told_to(shop: Shop) -> None:
+def test_sweep_finds_orphans_and_deletes_them_on_request(shop: Shop) -> None:
     shop.fill(3)
     backend = storages.get_backend("docs")
     orphan = generated("document", "file", ".txt")
@@ -408,7 +408,7 @@ def test_a_filename_cannot_play_tricks_on_a_terminal(shop: Shop) -> None:
     assert len(out.split("\t")) == 5
 
 
-def test_removed_files_are_listed_and_had_back(make_shop: Callable[..., Shop]) -> None:
+def test_removed_files_are_listed_and_undeleted(make_shop: Callable[..., Shop]) -> None:
     shop = make_shop(SHOP.replace("timedelta(0)", "timedelta(days=7)"))
     first, second = shop.fill(2)
     with Session(shop.engine) as session:
@@ -496,7 +496,7 @@ def test_no_password_and_no_control_character_is_shown() -> None:
     assert plain("a\x1b[2J\r\n\u202eb é雪") == "a\\x1b[2J\\r\\n\\u202eb é雪"
 
 
-def test_a_command_is_told_how_to_go_on() -> None:
+def test_command_to_resume_has_the_cursor_and_no_password() -> None:
     started = ["check", "--url", "x://u:pw@h/d", "--resume", "old", "--deep"]
     assert resumed(started, "new") == ["check", "--url", "x://u:***@h/d", "--deep", "--resume", "new"]
     assert resumed(["sweep", "--resume=old"], None) == ["sweep"]

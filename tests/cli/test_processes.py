@@ -82,7 +82,7 @@ def piped(*arguments: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def test_on_a_terminal_there_are_bars_and_ctrl_c_says_how_to_go_on(shop: Shop) -> None:
+def test_terminal_shows_bars_and_ctrl_c_says_how_to_continue(shop: Shop) -> None:
     paths = shop.fill(30)
     (shop.folder / "files" / paths[29]).unlink()
     (shop.folder / "hold").touch()
@@ -136,7 +136,7 @@ def _waits_for_the_hold(shop: Shop) -> bool:
 
 
 @pytest.mark.thorough
-def test_on_a_terminal_findings_are_a_table_without_colours_where_those_are_not_wanted(shop: Shop) -> None:
+def test_terminal_findings_are_a_table_without_unwanted_colours(shop: Shop) -> None:
     (path,) = shop.fill()
     (shop.folder / "files" / path).unlink()
     with on_a_terminal("doctor", *shop.options, folder=shop.folder, NO_COLOR="1") as terminal:
@@ -186,7 +186,7 @@ def test_on_a_terminal_what_a_table_has_no_room_for_is_counted(shop: Shop) -> No
     assert re.search(r"and [34] more: write them into a file", terminal.text)
 
 
-def test_a_watching_worker_drains_what_comes_and_stops_when_it_is_told_to(shop: Shop) -> None:
+def test_watching_worker_drains_what_comes_and_stops_when_asked(shop: Shop) -> None:
     first, second = shop.fill(2)
     with piped("drain", "--watch", "--every", "0.1s", "--json", *shop.options, folder=shop.folder) as worker:
         assert worker.stdout is not None

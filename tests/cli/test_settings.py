@@ -61,7 +61,7 @@ WRONG: list[tuple[list[str], list[str]]] = [
 
 
 @pytest.mark.parametrize(("arguments", "told"), WRONG, ids=[" ".join(arguments) or "nothing" for arguments, _ in WRONG])
-def test_what_is_wrong_is_told_and_ends_with_2(folder: Path, arguments: list[str], told: list[str]) -> None:
+def test_mistake_is_reported_and_ends_with_2(folder: Path, arguments: list[str], told: list[str]) -> None:
     for name, source in MODULES.items():
         (folder / name).write_text(source)
     done = run("stats", *arguments)
@@ -85,7 +85,7 @@ FILES = [
 
 
 @pytest.mark.parametrize(("text", "told"), FILES)
-def test_a_wrong_pyproject_is_told(folder: Path, text: str, told: str) -> None:
+def test_wrong_pyproject_is_reported(folder: Path, text: str, told: str) -> None:
     (folder / "pyproject.toml").write_text(text)
     done = run("stats")
     assert done.code == 2
@@ -101,7 +101,7 @@ def test_a_machine_reads_why_a_command_could_not_run(folder: Path) -> None:
     assert "which application?" in summary["error"]
 
 
-def test_options_come_before_the_environment_and_that_before_pyproject(
+def test_options_precede_the_environment_and_that_pyproject(
     make_shop: Callable[..., Shop], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop = make_shop()
@@ -119,9 +119,7 @@ def test_options_come_before_the_environment_and_that_before_pyproject(
     assert "FILEROW_APP: module shop has no 'Nothing'" in run("ls", "document.file").err
 
 
-def test_the_nearest_pyproject_is_found_from_a_folder_below_and_its_modules_too(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nearest_pyproject_and_its_modules_are_found_from_below(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     shop.fill()
     (shop.folder / "pyproject.toml").write_text(f'[tool.filerow]\napp = "shop:Base"\nurl = "{shop.url}"\n')
     below = shop.folder / "docs" / "images"
@@ -149,7 +147,7 @@ class Flask:
 @pytest.mark.parametrize(
     "name", ["apps", *(f"apps:{one}" for one in ("Base", "metadata", "reg", "make", "Flask", "Base.metadata"))]
 )
-def test_an_application_may_be_given_as_whatever_leads_to_its_metadata(shop: Shop, name: str) -> None:
+def test_application_may_be_anything_that_leads_to_its_metadata(shop: Shop, name: str) -> None:
     (shop.folder / "apps.py").write_text(APPS)
     assert run("stats", "--app", name, "--url", shop.url).code == 0
 
@@ -165,7 +163,7 @@ async_engine = create_async_engine("sqlite+aiosqlite:///shop.db")
 
 
 @pytest.mark.parametrize("url", ["sqlite:///shop.db", "sqlite+aiosqlite:///shop.db", "db:engine", "db:async_engine", None])
-def test_an_engine_may_be_synchronous_or_not_and_the_applications_own(shop: Shop, url: str | None) -> None:
+def test_engine_may_be_sync_or_async_and_the_application_s_own(shop: Shop, url: str | None) -> None:
     shop.fill()
     (shop.folder / "db.py").write_text(ENGINES)
     done = run("ls", "document.file", "--app", "db:Base", *(["--url", url] if url else []))
@@ -189,7 +187,7 @@ LATE = SHOP.replace('StoredObject("docs", multiple=True)', 'StoredObject("later"
     "options",
     [[], ["--setup", "start:register"], ["--setup", "start:register_async"], ["--backend", "later=memory://"], ["pyproject"]],
 )
-def test_backends_are_registered_by_a_function_an_option_or_pyproject(make_shop: Callable[..., Shop], options: list[str]) -> None:
+def test_backends_are_registered_by_function_option_or_pyproject(make_shop: Callable[..., Shop], options: list[str]) -> None:
     shop = make_shop(LATE)
     (shop.folder / "start.py").write_text(SETUP)
     if options == ["pyproject"]:
@@ -203,7 +201,7 @@ def test_backends_are_registered_by_a_function_an_option_or_pyproject(make_shop:
     assert ("error backend-missing" in done.out) == bool(expected)
 
 
-def test_a_backend_of_the_command_line_is_used_in_place_of_that_of_pyproject(make_shop: Callable[..., Shop]) -> None:
+def test_backend_of_the_command_line_replaces_that_of_pyproject(make_shop: Callable[..., Shop]) -> None:
     shop = make_shop(LATE)
     other = shop.folder / "other"
     (shop.folder / "pyproject.toml").write_text(f'[tool.filerow]\nbackends = {{later = "file://{shop.folder}/first"}}\n')
@@ -217,7 +215,7 @@ def test_the_database_is_not_made_by_looking_at_it(shop: Shop) -> None:
     assert not (shop.folder / "nowhere.db").exists()
 
 
-def test_a_session_of_the_application_still_works_after_a_command(shop: Shop) -> None:
+def test_session_of_the_application_still_works_after_a_command(shop: Shop) -> None:
     assert run("stats", *shop.options).code == 0
     with Session(shop.engine) as session:
         session.add(shop.module.Document(file=FileObject(filename="a.txt", content=b"a")))

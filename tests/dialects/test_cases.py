@@ -44,7 +44,7 @@ def write(ground: Ground, document: Any, column: str = "file", model: Any = Docu
     return key
 
 
-def test_a_file_is_attached_read_replaced_and_deleted_with_its_row(ground: Ground) -> None:
+def test_file_is_attached_read_replaced_and_deleted_with_its_row(ground: Ground) -> None:
     key = add(ground, file=file(b"one", "ünïcødé 猫 \U0001f408.txt"), pages=[file(b"p1"), file(b"p2")])
     with ground.session() as session:
         row = session.get_one(Document, key)
@@ -248,7 +248,7 @@ def test_sweep_removes_what_no_row_names(ground: Ground) -> None:
 
 @pytest.mark.needs("outbox")
 @pytest.mark.parametrize("route", ["session", "bulk", "sql"])
-def test_an_outbox_notes_what_rows_let_go(ground: Ground, route: str) -> None:
+def test_outbox_notes_what_rows_release(ground: Ground, route: str) -> None:
     keys = [add(ground, NotedDocument, file=file(b"1"), pages=[file(b"2"), file(b"3")]) for _ in range(2)]
     before = ground.there()
     with ground.session() as session:

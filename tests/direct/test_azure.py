@@ -56,7 +56,7 @@ def test_a_ticket_signs_the_creation_of_a_blob_alone(store: Store, side: Side, n
     assert parse_qs(urlsplit(begun(store, side, name=name).url).query)["sp"] == ["c"]
 
 
-def test_without_azures_library_a_ticket_signs_what_obstore_signs(
+def test_ticket_without_azure_s_library_signs_what_obstore_signs(
     store: Store, side: Side, monkeypatch: pytest.MonkeyPatch, session: Session
 ) -> None:
     monkeypatch.setitem(sys.modules, "azure.storage.blob", None)

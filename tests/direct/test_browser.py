@@ -115,7 +115,7 @@ def test_a_browser_uploads_and_its_form_has_the_claim(page: Page, browsed: Store
 
 @pytest.mark.one_in(3)
 @pytest.mark.parametrize("browsed", ["local", "s3-post", "s3-put"], indirect=True)
-def test_progress_is_told_while_bytes_are_sent(page: Page, browsed: Store) -> None:
+def test_progress_is_reported_while_bytes_are_sent(page: Page, browsed: Store) -> None:
     page.call("Network.enable")
     slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": LARGE}  # bytes in a second
     page.call("Network.emulateNetworkConditions", **slow)
@@ -149,7 +149,7 @@ def test_a_phone_s_picture_with_another_extension_is_taken(page: Page, browsed: 
 
 
 @pytest.mark.parametrize("browsed", ["local"], indirect=True)
-def test_what_the_application_refuses_is_told_and_not_tried_again(page: Page, browsed: Store) -> None:
+def test_refusal_of_the_application_is_shown_and_not_retried(page: Page, browsed: Store) -> None:
     answer = upload(page, file_of(b"<p>", "page.html", "text/html"), "{url: '/uploads/image'}")
     assert (answer["error"], answer["status"]) == ("UploadError", 415)
     assert "only image/png, image/jpeg is allowed" in answer["message"]

@@ -163,7 +163,7 @@ def test_a_claim_for_nothing_is_refused(store: Store, side: Side) -> None:
 
 @pytest.mark.parametrize("store", ["s3-post"], indirect=True)  # Azure and our own route take no second upload
 @pytest.mark.parametrize("body", [HTML, JPEG], ids=["html", "jpeg"])
-def test_what_is_uploaded_after_a_look_is_checked_as_what_was_there(
+def test_upload_replaced_after_a_look_is_checked_like_the_first(
     store: Store, side: Side, send: Send, session: Session, body: bytes
 ) -> None:
     uploads = store.uploads()
@@ -196,7 +196,7 @@ def test_an_object_of_another_type_is_refused_and_removed(store: Store, side: Si
     assert store.paths() == set()
 
 
-def test_an_object_stored_as_another_type_is_refused_by_the_store_or_stored_anew_as_what_it_is(
+def test_upload_of_another_type_is_refused_or_stored_as_what_it_is(
     store: Store, side: Side, send: Send, session: Session
 ) -> None:
     uploads = store.uploads()
@@ -215,7 +215,7 @@ def test_an_object_stored_as_another_type_is_refused_by_the_store_or_stored_anew
 
 
 @pytest.mark.parametrize("store", EXACT_STORES, indirect=True)
-def test_an_object_of_another_size_is_refused_by_the_store_or_with_its_claim(store: Store, side: Side, send: Send) -> None:
+def test_upload_of_another_size_is_refused_by_store_or_with_claim(store: Store, side: Side, send: Send) -> None:
     uploads = store.uploads()
     for body in (PNG + b"x", PNG[:-1]):
         ticket = side(uploads, "begin", **IMAGE)
@@ -226,7 +226,7 @@ def test_an_object_of_another_size_is_refused_by_the_store_or_with_its_claim(sto
         assert store.paths() == set()
 
 
-def test_an_object_of_another_checksum_is_refused_by_the_store_or_when_it_is_read(
+def test_upload_of_another_checksum_is_refused_by_store_or_on_read(
     store: Store, side: Side, send: Send, session: Session
 ) -> None:
     uploads = store.uploads()
@@ -268,7 +268,7 @@ def test_after_its_time_neither_the_url_nor_the_claim_is_good(
     storages.clear_backends()
 
 
-def test_a_claim_for_another_column_is_refused_and_stays_good_for_its_own(store: Store, side: Side, send: Send) -> None:
+def test_claim_for_another_column_is_refused_and_stays_valid(store: Store, side: Side, send: Send) -> None:
     uploads = store.uploads()
     ticket = uploaded(side, uploads, send)
     for method in ("claim", "resume", "abort"):

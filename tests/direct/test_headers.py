@@ -98,7 +98,7 @@ def test_no_header_of_a_client_s_reaches_a_reader(store: Store, side: Side, sess
 
 @pytest.mark.servers
 @pytest.mark.parametrize("store", ["azure", "gcs", "fsspec-s3"], indirect=True)
-def test_a_script_that_a_client_calls_an_image_is_stored_as_what_it_is(store: Store, side: Side, session: Session) -> None:
+def test_script_a_client_calls_an_image_is_stored_as_what_it_is(store: Store, side: Side, session: Session) -> None:
     uploads = store.uploads(Document.anything)
     ticket = side(uploads, "begin", filename="cat.svg", size=len(SVG), content_type="application/octet-stream")
     added = {"x-ms-blob-content-type": "image/svg+xml", "Content-Disposition": "inline"}

@@ -68,7 +68,7 @@ def test_an_index_at_the_end_of_a_large_upload_is_found(engine: Engine, size: in
             assert (file.content_type, file.size) == (stored, len(data))
 
 
-def test_an_upload_that_changes_after_its_index_was_seen_is_refused(engine: Engine) -> None:
+def test_upload_that_changes_after_its_index_was_read_is_refused(engine: Engine) -> None:
     class Switching(MemoryBackend):
         """Gives the index of one upload, and the bytes of another."""
 

@@ -132,7 +132,7 @@ def test_a_claim_makes_one_file_where_paths_are_kept(
     assert file.get_content() == PNG
 
 
-def test_a_claim_without_an_upload_says_so_where_missing_is_forbidden(limited: LimitedS3, side: Side, send: Send) -> None:
+def test_claim_without_upload_says_so_where_missing_is_forbidden(limited: LimitedS3, side: Side, send: Send) -> None:
     limited.limits = LIMITED["no-listing"]
     uploads = DirectUploads(Document.image, secret=SECRET)
     ticket = side(uploads, "begin", **IMAGE)
@@ -150,7 +150,7 @@ DIGEST = f"sha256:{hashlib.sha256(LARGE).hexdigest()}"
 @pytest.mark.parametrize("checksum", [None, DIGEST], ids=["unknown", "checksum"])
 @pytest.mark.parametrize("keeps_headers", [False, True], ids=["replaces", "keeps"])
 @pytest.mark.parametrize("method", ["POST", "PUT"])
-def test_a_large_upload_is_copied_by_the_store_and_nothing_of_the_client_s_with_it(
+def test_large_upload_is_copied_by_the_store_without_client_headers(
     limited: LimitedS3, side: Side, session: Session, method: Literal["POST", "PUT"], checksum: str | None, keeps_headers: bool
 ) -> None:
     uploads = DirectUploads(Document.anything, secret=SECRET, s3_method=method)

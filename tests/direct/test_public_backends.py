@@ -28,9 +28,7 @@ SVG = b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
 @pytest.mark.servers
 @pytest.mark.one_in(3)
 @pytest.mark.parametrize("how", ["public_url", "cdn", "faulty"])
-def test_no_upload_of_any_type_begins_where_everybody_could_open_it(
-    request: pytest.FixtureRequest, site: Site, side: Side, how: str
-) -> None:
+def test_no_upload_begins_where_everybody_could_open_it(request: pytest.FixtureRequest, site: Site, side: Side, how: str) -> None:
     server, container = bucket_of(request, "azurite_server")
     options: dict[str, Any] = {"public_url": PUBLIC} if how != "cdn" else {"cdn": f"{PUBLIC}/{{path}}"}
     backend = ObstoreBackend("direct", f"az://{container}/public", **options, **azure_options(server))

@@ -169,7 +169,7 @@ def test_an_upload_cannot_take_longer_than_a_sweep_waits(seconds: int) -> None:
         DirectUploads(Document.image, secret=SECRET, expires_in=seconds)
 
 
-def test_a_secret_is_needed_and_a_short_one_is_told_at_once(backend: MemoryBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_or_short_secret_is_refused_at_once(backend: MemoryBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FILEROW_SECRET", raising=False)
     with pytest.raises(SecretError):
         DirectUploads(Document.image, secret="short")
@@ -178,9 +178,7 @@ def test_a_secret_is_needed_and_a_short_one_is_told_at_once(backend: MemoryBacke
     assert DirectUploads(Document.image, development=True).begin(**IMAGE).claim
 
 
-def test_an_image_that_breaks_the_column_s_limits_is_refused_with_its_claim(
-    backend: MemoryBackend, side: Side, send: Send
-) -> None:
+def test_image_beyond_the_column_s_limits_is_refused_with_its_claim(backend: MemoryBackend, side: Side, send: Send) -> None:
     uploads = DirectUploads(Strict.small, secret=SECRET)
     for give in (uploads, FileObject):
         ticket = uploads.begin(**IMAGE)
@@ -193,9 +191,7 @@ def test_an_image_that_breaks_the_column_s_limits_is_refused_with_its_claim(
         assert paths(backend) == []
 
 
-def test_a_type_that_the_column_does_not_allow_is_refused_with_the_claim_alone(
-    backend: MemoryBackend, side: Side, send: Send
-) -> None:
+def test_type_the_column_does_not_allow_is_refused_by_its_claim(backend: MemoryBackend, side: Side, send: Send) -> None:
     archive = b"PK\x03\x04" + b"\0" * 60
     ticket = DirectUploads(Strict.typed, secret=SECRET).begin(
         filename="x", size=len(archive), content_type="application/vnd.example"
@@ -310,7 +306,7 @@ def troubled() -> Iterator[Troubled]:
     storages.clear_backends()
 
 
-def test_after_a_failure_of_the_store_the_claim_can_be_tried_again(troubled: Troubled, side: Side, session: Session) -> None:
+def test_claim_can_be_tried_again_after_a_failure_of_the_store(troubled: Troubled, side: Side, session: Session) -> None:
     uploads = DirectUploads(Document.image, secret=SECRET)
     ticket = uploads.begin(**IMAGE)
     path = said_by(ticket.claim)["path"]
@@ -368,7 +364,7 @@ class Measured(MemoryBackend):
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["plain", "whole"])
-def test_of_an_upload_that_has_grown_no_more_is_read_than_was_announced(side: Side, session: Session, whole: bool) -> None:
+def test_grown_upload_is_read_no_further_than_announced(side: Side, session: Session, whole: bool) -> None:
     """Azure binds no length, and the client may write there until its claim expires."""
     backend = Measured("direct", base_url="/files", secret=SECRET)
     storages.register_backend(backend)
@@ -398,7 +394,7 @@ class Vanishing(MemoryBackend):
         return super()._read(path, start, end)
 
 
-def test_an_upload_that_vanishes_in_the_middle_of_a_look_was_used_before(side: Side) -> None:
+def test_upload_that_vanishes_during_a_look_was_used_before(side: Side) -> None:
     backend = Vanishing("direct", base_url="/files", secret=SECRET)
     storages.register_backend(backend)
     try:
@@ -412,7 +408,7 @@ def test_an_upload_that_vanishes_in_the_middle_of_a_look_was_used_before(side: S
 
 
 @pytest.mark.parametrize("store", ["local", "s3-put"], indirect=True)
-def test_a_large_upload_that_vanishes_before_its_flush_was_used_before(store: Store, side: Side, session: Session) -> None:
+def test_large_upload_that_vanishes_before_its_flush_was_used_before(store: Store, side: Side, session: Session) -> None:
     uploads = DirectUploads(Document.anything, secret=SECRET, s3_method="PUT")
     large = PNG + b"x" * (9 << 20)
     ticket = side(uploads, "begin", filename="cat.png", content_type="image/png", size=len(large))

@@ -209,7 +209,7 @@ def test_an_aborted_upload_in_parts_leaves_nothing(
     assert paths(backend) == set()
 
 
-def test_parts_that_were_put_together_by_an_attempt_that_failed_can_be_claimed(
+def test_parts_joined_by_a_failed_attempt_can_be_claimed(
     s3_server: S3Server, backend: ObstoreBackend, side: Side, tmp_path: Path
 ) -> None:
     _, ticket = in_parts(side)

@@ -281,7 +281,7 @@ def test_a_large_page_blob_is_read_and_written(store: Store, side: Side, session
 
 
 @pytest.mark.parametrize("store", ON_AZURE, indirect=True)
-def test_a_large_upload_in_a_tier_of_the_client_s_is_written_to_the_usual_one(store: Store, side: Side, session: Session) -> None:
+def test_large_upload_in_a_client_s_tier_is_written_to_the_usual_one(store: Store, side: Side, session: Session) -> None:
     ticket = uploaded(store, side, added={"x-ms-access-tier": "Cool"})
     file = kept(session, side(store.uploads(Document.anything), "claim", ticket.claim), Document.anything)
     assert written(file.path)
@@ -298,7 +298,7 @@ def assert_one_more_is_copied(store: Store, side: Side, session: Session) -> Non
 
 
 @pytest.mark.parametrize(("store", "library"), [("azure", "azure.storage.blob"), ("gcs", "google.auth.jwt")], indirect=["store"])
-def test_without_the_cloud_s_library_an_upload_is_read_and_written(
+def test_upload_is_read_and_written_without_the_cloud_s_library(
     store: Store, side: Side, session: Session, monkeypatch: pytest.MonkeyPatch, library: str
 ) -> None:
     ticket = uploaded(store, side)

@@ -88,7 +88,7 @@ def test_docker_takes_the_file() -> None:
 
 
 @pytest.mark.servers
-def test_the_command_of_seaweedfs_makes_a_bucket_that_pages_may_upload_to(compose: dict[str, Any]) -> None:
+def test_seaweedfs_command_makes_a_bucket_pages_may_upload_to(compose: dict[str, Any]) -> None:
     """The program in the image is the one of our wheel: the same release, started with the same words."""
     service = compose["services"]["seaweedfs"]
     program = shutil.which("weed", path=sysconfig.get_path("scripts")) or shutil.which("weed")

@@ -11,7 +11,7 @@ from tests.examples.applications import Application
 TOO_MUCH = 25 * 1024 * 1024 + 1
 
 
-def test_a_created_document_is_in_the_row_in_the_store_and_at_its_url(application: Application) -> None:
+def test_created_document_is_in_the_row_the_store_and_at_its_url(application: Application) -> None:
     created = application.create("cat", b"meow", "cat.txt")
 
     assert created["name"] == "cat"
@@ -90,7 +90,7 @@ def test_a_new_name_keeps_the_file(application: Application) -> None:
     assert application.objects() == {before["path"]: b"meow"}
 
 
-def test_a_new_file_keeps_the_name_and_takes_the_place_of_the_old_bytes(application: Application) -> None:
+def test_new_file_keeps_the_name_and_replaces_the_old_bytes(application: Application) -> None:
     created = application.create()
     [(_, before)] = application.rows()
 

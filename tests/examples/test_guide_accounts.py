@@ -80,7 +80,7 @@ def test_only_who_is_logged_in_may_change_documents(guide_app: Application, meth
     assert guide_app.client.get("/documents").json()["total"] == 1  # reading is for all
 
 
-def test_an_id_that_somebody_planted_never_becomes_the_id_of_a_login(guide_app: Application) -> None:
+def test_planted_id_never_becomes_the_id_of_a_login(guide_app: Application) -> None:
     guide_app.client.cookies.set("session", "planted", domain="testserver.local")
 
     log_in(guide_app)

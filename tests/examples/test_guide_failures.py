@@ -92,7 +92,7 @@ def test_a_store_that_fails_fails_the_request_and_leaves_no_row(logged_in: Appli
     assert (logged_in.rows(), logged_in.objects()) == ([], {})
 
 
-def test_a_request_that_succeeds_is_committed_before_it_is_answered(logged_in: Application) -> None:
+def test_successful_request_is_committed_before_its_answer(logged_in: Application) -> None:
     for number in range(3):
         logged_in.create(f"cat {number}")
         assert len(logged_in.rows()) == len(logged_in.objects()) == number + 1

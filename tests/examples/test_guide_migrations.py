@@ -103,7 +103,7 @@ def commands(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Alembic
     server.drop_database(database)
 
 
-def test_the_shipped_migrations_make_what_the_models_say_and_unmake_it(commands: Any) -> None:
+def test_shipped_migrations_make_and_unmake_what_the_models_say(commands: Any) -> None:
     commands.upgrade()
     commands.check()  # raises when the models and the tables differ
     assert tables_of(commands) >= TABLES

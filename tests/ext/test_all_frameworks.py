@@ -72,14 +72,14 @@ def test_one_file_in_a_field_for_several_is_a_list_of_one(site: Site) -> None:
     assert [page["filename"] for page in answer.json()["pages"]] == ["1.txt"]
 
 
-def test_a_file_with_too_many_bytes_is_refused_with_413_and_stores_nothing(site: Site) -> None:
+def test_too_large_file_is_refused_with_413_and_stores_nothing(site: Site) -> None:
     before = site.world.paths(), site.world.names()
     document = assert_problem(create(site, b"x" * (LIMIT + 1)), 413)
     assert (document["field"], document["limit"]) == ("file", LIMIT)
     assert (site.world.paths(), site.world.names()) == before
 
 
-def test_a_file_of_the_wrong_type_is_refused_with_415_and_stores_nothing(site: Site) -> None:
+def test_file_of_a_wrong_type_is_refused_with_415_and_stores_nothing(site: Site) -> None:
     before = site.world.paths(), site.world.names()
     document = assert_problem(create(site, b"GIF89a" + TEXT, "cat.png", "image/png"), 415)
     assert document["field"] == "file"
@@ -109,7 +109,7 @@ def test_a_failing_handler_leaves_nothing_of_its_upload(site: Site) -> None:
     assert (site.world.paths(), site.world.names()) == before
 
 
-def test_a_response_comes_after_the_commit_and_tells_when_that_fails(site: Site) -> None:
+def test_response_comes_after_the_commit_and_reports_its_failure(site: Site) -> None:
     before = site.world.paths(), site.world.names()
     answer = site.client.post("/late", files={"file": ("a.txt", b"x" * (LIMIT + 1), "text/plain")})
     assert_problem(answer, 413)
@@ -136,7 +136,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
-def test_a_hostile_filename_reaches_neither_a_path_nor_a_header_raw(site: Site, name: str) -> None:
+def test_hostile_filename_reaches_no_path_and_no_header_raw(site: Site, name: str) -> None:
     answer = create(site, filename=name)
     assert answer.status_code == 201, answer.text
     shown = answer.json()["file"]["filename"]
@@ -233,14 +233,14 @@ def test_redirects_of_one_window_lead_to_one_url(site: Site) -> None:
     assert site.client.get(location).content == TEXT
 
 
-def test_a_web_server_in_front_is_told_where_the_file_is(site: Site) -> None:
+def test_web_server_in_front_gets_the_path_of_the_file(site: Site) -> None:
     answer = site.client.get(address(site, "accelerate"))
     assert (answer.status_code, answer.content) == (200, b"")
     assert answer.headers["x-accel-redirect"].startswith("/protected/document/file/")
     assert answer.headers["content-type"].startswith("text/plain")
 
 
-def test_a_file_that_is_gone_is_a_problem_and_not_a_broken_answer(site: Site) -> None:
+def test_missing_file_is_a_problem_not_a_broken_answer(site: Site) -> None:
     document = site.world.stored(file=FileObject(filename="a.txt", content=TEXT))
     assert document.file
     url = document.file.sign()
@@ -358,7 +358,7 @@ def test_what_is_no_json_is_the_fault_of_the_client(site: Site, body: bytes) -> 
 @pytest.mark.parametrize(
     ("where", "allowed"), [("/files/docs/a.txt", {"GET", "HEAD", "PUT"}), ("/files/filerow.js", {"GET", "HEAD"})]
 )
-def test_a_method_that_a_route_has_not_is_answered_with_those_it_has(site: Site, where: str, allowed: set[str]) -> None:
+def test_unsupported_method_is_answered_with_the_supported_ones(site: Site, where: str, allowed: set[str]) -> None:
     answer = site.client.request("DELETE", where)
     assert answer.status_code == 405
     assert set(answer.headers["allow"].split(", ")) - {"OPTIONS"} == allowed
@@ -383,7 +383,7 @@ def eventually(condition: Any) -> None:
 
 @pytest.mark.one_in(2)
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_a_download_waits_for_its_client_and_ends_when_the_client_leaves(site: Site, tmp_path: Path) -> None:
+def test_download_waits_for_its_client_and_ends_when_it_leaves(site: Site, tmp_path: Path) -> None:
     source = tmp_path / "zeros.bin"
     with source.open("wb") as file:
         file.truncate(64 << 20)

@@ -34,7 +34,7 @@ async def ask(app: FastAPI, method: str, path: str, **how: Any) -> httpx.Respons
         return await client.request(method, path, **how)
 
 
-async def test_a_parameter_is_a_pending_file_of_the_type_its_bytes_prove(world: World) -> None:
+async def test_parameter_is_a_pending_file_of_the_type_its_bytes_prove(world: World) -> None:
     app = FastAPI()
 
     @app.post("/")
@@ -138,7 +138,7 @@ async def test_an_exception_handler_of_the_application_goes_first(world: World) 
     assert (await ask(app, "POST", "/", files={"file": TEXT})).status_code == 418
 
 
-async def test_a_stored_file_goes_out_with_the_cookies_and_headers_of_its_handler(world: World) -> None:
+async def test_stored_file_is_sent_with_cookies_and_headers_of_its_handler(world: World) -> None:
     app = FastAPI()
     file = world.stored(file=FileObject(filename="a.txt", content=b"abc")).file
     assert file

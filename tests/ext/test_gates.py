@@ -424,7 +424,7 @@ def test_a_forgotten_enctype_is_named(name: str, way: str) -> None:
 @pytest.mark.parametrize(
     ("name", "way"), [(name, way) for name, ways in WAYS.items() for way in ways if way != "perhaps" and name != "starlette"]
 )
-def test_a_forgotten_enctype_is_named_whatever_the_form_has(name: str, way: str) -> None:
+def test_forgotten_enctype_is_named_for_every_form(name: str, way: str) -> None:
     for data in ({"file": "", "pages": ""}, {"other": "1"}):
         answer = FORMS[name]().post(f"/{way}", data=data)
         assert (answer.status_code, answer.json()["code"]) == (422, "form-without-files"), answer.text
@@ -440,7 +440,7 @@ def test_a_form_may_have_no_files_where_they_are_optional(name: str) -> None:
     assert (sent.status_code, sent.json()) == (200, {"none": False})
 
 
-def test_an_empty_list_without_enctype_is_named_where_fastapi_takes_none() -> None:
+def test_empty_list_without_enctype_is_named_if_fastapi_takes_none() -> None:
     answer = forms_of_fastapi().post("/perhaps", data={"pages": ""})
     assert (answer.status_code, answer.json()["code"]) == (422, "form-without-files")
 

@@ -165,7 +165,7 @@ async def test_what_is_needed_and_was_left_empty_is_asked_for(world: World) -> N
     assert answer.json()["extra"] == [{"message": "a file is needed", "key": "file", "source": "body"}]
 
 
-async def test_what_the_application_does_before_a_request_is_done_still(world: World) -> None:
+async def test_before_request_hook_of_the_application_still_runs(world: World) -> None:
     @dataclass
     class Form:
         cover: FileObject | None = None
@@ -184,7 +184,7 @@ async def test_what_the_application_does_before_a_request_is_done_still(world: W
 
 
 @pytest.mark.parametrize(("kind", "dto"), KINDS, ids=IDS)
-async def test_a_document_from_a_client_is_refused_with_a_sentence_that_helps(world: World, kind: type[Any], dto: Any) -> None:
+async def test_document_from_a_client_is_refused_with_helpful_words(world: World, kind: type[Any], dto: Any) -> None:
     file = world.stored(file=FileObject(filename="a.txt", content=b"abc")).file
     assert file
     for stolen in ({"file": file.to_dict(), "pages": []}, {"file": None, "pages": [file.to_dict()]}, {"file": "x", "pages": []}):
@@ -228,7 +228,7 @@ async def test_without_the_plugin_s_help_a_list_of_files_stops_a_dto(world: Worl
 
 @pytest.mark.skipif(not GUIDE_RUNS, reason="an older Advanced Alchemy calls what Litestar has deprecated")
 @pytest.mark.parametrize("ours_first", [True, False])
-async def test_advanced_alchemy_s_own_dto_takes_models_with_lists_of_files(world: World, ours_first: bool) -> None:
+async def test_advanced_alchemy_s_dto_takes_models_with_lists_of_files(world: World, ours_first: bool) -> None:
     config = SQLAlchemyAsyncConfig(engine_instance=world.async_engine, before_send_handler="autocommit")
 
     async def create(data: Any, db_session: Any) -> Any:
@@ -264,7 +264,7 @@ async def uploaded_to(handler: Any, world: World) -> httpx.Response:
 
 
 @pytest.mark.skipif(not GUIDE_RUNS, reason="an older Advanced Alchemy calls what Litestar has deprecated")
-async def test_a_flush_that_fails_in_an_autocommit_handler_is_told_and_leaves_nothing(world: World) -> None:
+async def test_failed_flush_in_autocommit_handler_is_reported(world: World) -> None:
     async def create(data: Any, db_session: Any) -> None:
         upload = data.get_content()
         db_session.add(Document(name="kept?", pages=[FileObject(filename="fine", content=b"fine")]))
@@ -279,7 +279,7 @@ async def test_a_flush_that_fails_in_an_autocommit_handler_is_told_and_leaves_no
 
 
 @pytest.mark.skipif(not GUIDE_RUNS, reason="an older Advanced Alchemy calls what Litestar has deprecated")
-async def test_a_commit_that_fails_in_an_autocommit_handler_is_not_told(world: World) -> None:
+async def test_failed_commit_in_autocommit_handler_is_not_reported(world: World) -> None:
     # why docs/frameworks.md asks for a flush; when Advanced Alchemy tells of it, that warning can go
     async def create(data: Any, db_session: Any) -> None:
         upload = data.get_content()
@@ -303,7 +303,7 @@ async def test_an_exception_handler_of_the_application_goes_first(world: World) 
     assert (answer.status_code, answer.text) == (418, "mine: too large")
 
 
-async def test_a_stored_file_goes_out_with_the_cookies_and_headers_of_its_handler(world: World) -> None:
+async def test_stored_file_is_sent_with_cookies_and_headers_of_its_handler(world: World) -> None:
     file = world.stored(file=FileObject(filename="a.txt", content=b"abc")).file
     assert file
 
@@ -318,7 +318,7 @@ async def test_a_stored_file_goes_out_with_the_cookies_and_headers_of_its_handle
     assert (answer.content, answer.cookies["seen"], answer.headers["x-mine"]) == (b"abc", "yes", "yes")
 
 
-async def test_an_error_of_a_handler_that_answers_with_a_file_is_told_as_in_any_other(world: World) -> None:
+async def test_error_of_a_handler_that_returns_a_file_is_reported(world: World) -> None:
     @get("/")
     async def show() -> StoredFileResponse:
         raise NotFoundException

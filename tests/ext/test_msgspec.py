@@ -92,7 +92,7 @@ def test_structs_are_read_from_rows_and_have_lists_of_their_own(file: FileObject
     assert read.pages is not row.pages  # type: ignore[attr-defined]
 
 
-def test_an_upload_that_a_framework_has_parsed_becomes_a_pending_file() -> None:
+def test_upload_parsed_by_a_framework_becomes_a_pending_file() -> None:
     form = {"file": FileStorage(BytesIO(b"abc"), "a.txt"), "pages": [FileStorage(BytesIO(b"1"), "1.txt")]}
     read = msgspec.convert(form, Report, dec_hook=dec_hook)
     assert (read.file.filename, read.file.get_content()) == ("a.txt", b"abc")
@@ -117,7 +117,7 @@ def test_other_types_are_left_to_other_hooks() -> None:
         schema_hook(dict[str, int])  # type: ignore[arg-type]
 
 
-def test_a_pending_file_shows_its_public_view_and_has_no_document() -> None:
+def test_pending_file_shows_its_public_view_without_a_document() -> None:
     pending = FileObject(filename="a.txt", content=b"abc")
     assert msgspec.to_builtins(pending, enc_hook=enc_hook)["size"] == 3
     with pytest.raises(RuntimeError, match="no document until it is stored"):

@@ -66,5 +66,5 @@ def test_a_stored_file_is_bytes(document: dict[str, Any]) -> None:
     assert content["application/octet-stream"].get("schema", {}).get("type", "string") == "string"
 
 
-def test_the_routes_of_signed_urls_and_direct_uploads_stay_out_of_it(document: dict[str, Any]) -> None:
+def test_routes_of_signed_urls_and_uploads_stay_out_of_openapi(document: dict[str, Any]) -> None:
     assert not [path for path in document["paths"] if path.startswith(("/files", "/uploads"))]

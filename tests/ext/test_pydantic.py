@@ -45,7 +45,7 @@ def file() -> Iterator[FileObject]:
     storages.clear_backends()
 
 
-def test_the_public_view_comes_with_a_url_where_the_model_asks_for_one(file: FileObject) -> None:
+def test_public_view_has_a_url_where_the_model_asks_for_one(file: FileObject) -> None:
     shown = Shown.model_validate(Row(file)).model_dump(mode="json")
     for view in (shown["file"], shown["cover"], *shown["pages"]):
         assert set(view) == VIEW
@@ -65,7 +65,7 @@ def test_the_url_is_bound_as_the_field_says(file: FileObject) -> None:
     assert urls(Shown(file=file)) != urls(Stable(file=file))
 
 
-def test_documents_come_in_and_go_out_only_where_the_code_asks_for_them(file: FileObject) -> None:
+def test_documents_pass_only_where_the_code_asks_for_them(file: FileObject) -> None:
     trusted = {"filerow": "document"}
     model = Shown.model_validate(Row(file))
     text = model.model_dump_json(context=trusted)
@@ -88,7 +88,7 @@ def test_it_belongs_to_the_file_itself(kind: Any) -> None:
         type("Wrong", (BaseModel,), {"__annotations__": {"file": Annotated[kind, SignedUrl()]}, "__module__": __name__})
 
 
-async def test_openapi_tells_of_the_url_and_leaves_other_files_alone(file: FileObject) -> None:
+async def test_openapi_has_the_url_and_leaves_other_files_alone(file: FileObject) -> None:
     app = FastAPI()
 
     @app.get("/")

@@ -119,7 +119,7 @@ def test_files_live_and_die_with_their_rows(engine: Engine, docs: MemoryBackend)
 
 
 @pytest.mark.parametrize("assign", ["when it is made", "later", "later, an equal one"])
-def test_a_list_that_was_assigned_forgets_no_change_after_a_flush(assign: str, engine: Engine, docs: MemoryBackend) -> None:
+def test_assigned_list_forgets_no_change_after_a_flush(assign: str, engine: Engine, docs: MemoryBackend) -> None:
     with Session(engine) as session:
         sheet = Sheet(pages=[text(b"1"), text(b"2")])
         session.add(sheet)
@@ -159,7 +159,7 @@ def test_rules_hold_where_a_field_is_assigned(docs: MemoryBackend) -> None:
         sheet.file = text(b"x" * 1001)
 
 
-def test_documents_of_clients_are_refused_by_models_of_both_kinds(docs: MemoryBackend) -> None:
+def test_documents_of_clients_are_refused_by_both_kinds_of_models(docs: MemoryBackend) -> None:
     for model in (SheetBase, SheetPublic, Sheet):
         with pytest.raises(ValidationError, match="from_upload"):
             model.model_validate({"id": 1, "file": CLAIM, "pages": []})

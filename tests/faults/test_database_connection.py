@@ -141,7 +141,7 @@ STEPS: dict[str, tuple[bytes, bool]] = {
 @pytest.mark.parametrize("step", ["commit", *(pytest.param(step, marks=pytest.mark.thorough) for step in ("flush", "rollback"))])
 @pytest.mark.parametrize("mode", ["reset", "lost"])
 @pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
-def test_a_connection_that_is_cut_leaves_no_row_without_its_bytes(
+def test_cut_connection_leaves_no_row_without_its_bytes(
     place: Database, direct: Engine, driver: str, mode: Mode, step: str
 ) -> None:
     with Session(direct) as session:
@@ -162,7 +162,7 @@ def test_a_connection_that_is_cut_leaves_no_row_without_its_bytes(
 
 
 @pytest.mark.thorough
-def test_a_commit_that_is_never_answered_ends_at_the_driver_s_timeout(place: Database, direct: Engine) -> None:
+def test_unanswered_commit_ends_at_the_driver_s_timeout(place: Database, direct: Engine) -> None:
     with Session(direct) as session:
         session.add(paper(b"old"))
         session.commit()
@@ -176,7 +176,7 @@ def test_a_commit_that_is_never_answered_ends_at_the_driver_s_timeout(place: Dat
     assert len(check(direct)) == 2
 
 
-def test_a_commit_that_hangs_without_a_timeout_is_settled_when_the_connection_dies(place: Database, direct: Engine) -> None:
+def test_hanging_commit_is_settled_when_the_connection_dies(place: Database, direct: Engine) -> None:
     with Session(direct) as session:
         session.add(paper(b"old"))
         session.commit()

@@ -321,7 +321,7 @@ def test_a_fault_that_cannot_be_is_refused(wrong: dict[str, Any], message: str) 
         Fault(**wrong)
 
 
-def test_importing_it_needs_no_pytest_and_filerow_does_not_import_it() -> None:
+def test_importing_it_needs_no_pytest_nor_is_it_imported() -> None:
     code = (
         "import sys, filerow; assert not [m for m in sys.modules if m.startswith('filerow.testing')];"
         "sys.modules['pytest'] = None;"

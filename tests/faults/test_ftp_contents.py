@@ -80,7 +80,7 @@ def test_a_read_ends_when_the_content_stops_coming(folder: Folder) -> None:
 
 @pytest.mark.one_in(2)
 @pytest.mark.parametrize(("mode", "after"), [("silent", 0), ("stalled-upload", 20_000)])
-def test_an_upload_ends_when_its_content_is_taken_no_more(folder: Folder, mode: Mode, after: int) -> None:
+def test_upload_ends_when_its_content_is_no_longer_read(folder: Folder, mode: Mode, after: int) -> None:
     large = [name for name in WRITING if not after or not name.startswith(("put, s", "put, a"))]
     folder.check(mode, after, large, StorageTimeoutError)
 

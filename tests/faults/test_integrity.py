@@ -134,7 +134,7 @@ async def _await(answer: Awaitable[bytes]) -> bytes:
 
 
 @pytest.mark.parametrize("how", READS.values(), ids=READS)
-def test_a_read_that_is_cut_short_raises_and_never_gives_short_data(
+def test_read_that_is_cut_short_raises_and_gives_no_short_data(
     store: FaultyBackend, tmp_path: Path, how: Callable[[FileObject, Path], bytes | Awaitable[bytes]]
 ) -> None:
     def got() -> bytes:
@@ -184,14 +184,14 @@ def test_who_stops_reading_early_is_left_alone(store: FaultyBackend) -> None:
 
 
 @pytest.mark.parametrize("awaited", [False, True], ids=["sync", "async"])
-def test_a_copy_whose_size_is_wrong_is_refused_and_leaves_nothing(store: FaultyBackend, awaited: bool) -> None:
+def test_copy_of_a_wrong_size_is_refused_and_leaves_nothing(store: FaultyBackend, awaited: bool) -> None:
     file = stored(store)
     with store.inject(Fault("copy", size=5)), pytest.raises(IntegrityError, match="gave 5 bytes"):
         asyncio.run(file.copy_async()) if awaited else file.copy()
     assert objects() == [file.path]
 
 
-def test_a_copy_into_another_backend_notices_that_it_read_too_little(store: FaultyBackend, session: Session) -> None:
+def test_short_read_is_noticed_by_a_copy_into_another_backend(store: FaultyBackend, session: Session) -> None:
     paper = Paper(file=FileObject(filename="a.bin", content=CONTENT))
     session.add(paper)
     session.commit()
@@ -223,7 +223,7 @@ def test_a_put_whose_answer_is_lost_leaves_nothing(store: FaultyBackend, session
     assert store.calls["delete"] == 1
 
 
-def test_deletes_that_fail_in_part_leave_orphans_but_no_dangling_row(store: FaultyBackend, session: Session) -> None:
+def test_partly_failed_deletes_leave_orphans_but_no_dangling_row(store: FaultyBackend, session: Session) -> None:
     rows = [Paper(file=FileObject(filename=f"{number}.bin", content=CONTENT)) for number in range(4)]
     session.add_all(rows)
     session.commit()

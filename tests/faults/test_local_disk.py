@@ -35,7 +35,7 @@ def run(*command: str | Path) -> None:
 
 @pytest.mark.one_in(2)
 @pytest.mark.parametrize("case", ["full", "read-only"])
-def test_a_disk_that_takes_nothing_fails_the_transaction_whole_and_leaves_nothing_half_written(case: str, folder: Path) -> None:
+def test_full_disk_fails_the_transaction_and_leaves_nothing(case: str, folder: Path) -> None:
     unshare = shutil.which("unshare")
     namespace = (unshare or "unshare", "--map-root-user", "--mount")
     if unshare is None or subprocess.run([*namespace, "true"], capture_output=True, check=False).returncode:
@@ -43,5 +43,5 @@ def test_a_disk_that_takes_nothing_fails_the_transaction_whole_and_leaves_nothin
     run(*namespace, sys.executable, "-W", "error", HERE / "full_disk.py", case, folder)
 
 
-def test_a_limit_on_files_and_a_forbidden_folder_are_clear_errors_and_leave_nothing(folder: Path) -> None:
+def test_file_limit_and_forbidden_folder_are_clear_errors(folder: Path) -> None:
     run(sys.executable, "-W", "error", HERE / "small_files.py", folder)

@@ -148,7 +148,7 @@ def test_any_range_header_is_a_slice_or_the_whole(header: str, size: int) -> Non
         assert expected is None or data[part.start : part.end] == expected
 
 
-def test_the_two_results_without_bytes_are_told_apart() -> None:
+def test_unsatisfiable_range_differs_from_no_range() -> None:
     assert requested_range("bytes=0-0", 1) == ByteRange(0, 1)
     for size in (5, 5000):
         assert requested_range(f"bytes={size}-", size) is UNSATISFIABLE
@@ -259,7 +259,7 @@ def test_a_date_is_strong_where_a_path_is_never_written_twice() -> None:
     assert if_range_holds({}, other)
 
 
-def test_who_would_change_a_file_fails_where_a_reader_has_it_already() -> None:
+def test_if_none_match_fails_a_put_instead_of_not_modified() -> None:
     assert evaluate("PUT", {"if-none-match": "*"}, Validators(TAG, STORED)) is ConditionOutcome.FAILED
     assert evaluate("PUT", {"if-modified-since": DATE}, Validators(TAG, STORED)) is ConditionOutcome.PROCEED
 

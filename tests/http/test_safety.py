@@ -135,7 +135,7 @@ def test_what_a_page_could_use_as_code_is_served_as_bytes(content_type: str, ser
     assert present(content_type.upper() + "; charset=x", "a").content_type == served
 
 
-def test_a_link_that_was_signed_for_more_than_is_safe_is_answered_safely(docs: MemoryBackend) -> None:
+def test_link_signed_for_more_than_is_safe_is_answered_safely(docs: MemoryBackend) -> None:
     docs.put("a", HTML)
     bound = SignRequest("GET", 60, content_disposition='inline; filename="a.html"', content_type="text/html")
     reply = answer("GET", *parts(docs.sign("a", bound)))
@@ -143,7 +143,7 @@ def test_a_link_that_was_signed_for_more_than_is_safe_is_answered_safely(docs: M
     assert reply.header("content-type") == BYTES
 
 
-def test_a_link_binds_the_type_and_the_name_that_it_is_answered_with(folder: LocalBackend) -> None:
+def test_link_binds_the_type_and_the_name_of_its_answer(folder: LocalBackend) -> None:
     folder.put("a/b.bin", PNG)
     bound = SignRequest("GET", 60, content_disposition="inline; filename*=UTF-8''%E2%82%AC.png", content_type="image/png")
     reply = answer("GET", *parts(folder.sign("a/b.bin", bound)))

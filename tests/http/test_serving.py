@@ -68,7 +68,7 @@ async def both(*args: Any, **kwargs: Any) -> Reply:
     return again
 
 
-async def test_an_answer_has_all_that_the_row_knows_and_asks_the_store_nothing(watched: Watched) -> None:
+async def test_answer_has_all_that_the_row_knows_without_asking_the_store(watched: Watched) -> None:
     file = stored("watched")
     reply = await both(file)
     assert reply.status == 200
@@ -88,7 +88,7 @@ async def test_an_answer_has_all_that_the_row_knows_and_asks_the_store_nothing(w
     assert read(reply) == DATA
 
 
-async def test_a_document_that_tells_no_size_is_completed_by_the_store(watched: Watched) -> None:
+async def test_document_without_a_size_is_completed_by_the_store(watched: Watched) -> None:
     watched.put("old.png", DATA)
     file = FileObject.from_dict({"filename": "old.png", "backend": "watched"})  # as Advanced Alchemy writes it
     assert file.size is None
@@ -199,7 +199,7 @@ async def test_a_begun_body_loses_nothing(watched: Watched) -> None:
     assert repr(body) == "<Body: bytes 5 to 1000000>"
 
 
-async def test_an_object_that_is_shorter_than_promised_breaks_the_answer_off(watched: Watched) -> None:
+async def test_object_shorter_than_promised_breaks_off_the_answer(watched: Watched) -> None:
     watched.put("short.png", DATA[:-1])
     file = FileObject.from_dict({"v": 1, "backend": "watched", "path": "short.png", "filename": "a", "size": len(DATA)})
     with pytest.raises(IntegrityError, match="1 bytes before the end"):

@@ -122,7 +122,7 @@ def test_what_a_library_wrote_is_ours_afterwards(database: EmptyDatabase, folder
 
 
 @SQLITE
-def test_a_batch_that_fails_is_undone_and_told_and_the_next_run_goes_on(
+def test_failed_batch_is_undone_reported_and_resumed_next_run(
     database: EmptyDatabase, folder: Path, run: Callable[..., list[Progress]]
 ) -> None:
     engine = written(database, folder, "advanced-alchemy")
@@ -200,7 +200,7 @@ def test_a_backend_may_be_called_otherwise_than_its_storage(database: EmptyDatab
 
 
 @SQLITE
-def test_missing_files_are_taken_out_of_their_rows_if_that_is_wanted(
+def test_missing_files_are_taken_out_of_their_rows_on_request(
     database: EmptyDatabase, folder: Path, run: Callable[..., list[Progress]]
 ) -> None:
     engine = written(database, folder, "advanced-alchemy")
@@ -374,7 +374,7 @@ def test_a_string_that_changes_meanwhile_is_read_again(strings: Any) -> None:
 
 
 @SQLITE
-def test_what_its_type_makes_of_a_string_never_gets_into_the_file_column(strings: Any) -> None:
+def test_result_of_a_type_decorator_never_gets_into_the_file_column(strings: Any) -> None:
     class Length(TypeDecorator[Any]):
         impl = String(300)
         cache_ok = True

@@ -51,7 +51,7 @@ def codes(steps: list[Progress] | Iterator[Progress]) -> dict[str, set[str]]:
 
 @pytest.mark.one_in(2)
 @pytest.mark.parametrize(("database", "store", "form"), CASES, indirect=["database", "store"])
-def test_every_object_that_is_not_what_its_row_says_is_told(each_place: Place, form: str) -> None:
+def test_every_object_that_differs_from_its_row_is_reported(each_place: Place, form: str) -> None:
     place = each_place
     right = stored(place)
     place.row("document.file", right)
@@ -75,14 +75,14 @@ def test_every_object_that_is_not_what_its_row_says_is_told(each_place: Place, f
     assert where[missing["path"]] == "document.file id=4"
 
 
-def test_an_etag_that_changed_matters_less_when_the_bytes_are_proven_right(place: Place) -> None:
+def test_changed_etag_matters_less_when_the_bytes_are_right(place: Place) -> None:
     place.row("document.file", stored(place, etag="another"))
     levels = [[f.level for f in findings(check(place.metadata, place.engine, deep=deep))] for deep in (False, True)]
     assert levels == [["warning"], ["info"]]
 
 
 @pytest.mark.parametrize(("database", "store", "form"), CASES, indirect=["database", "store"])
-def test_a_missing_file_is_taken_out_of_its_row_and_nothing_else_changes(each_place: Place, form: str) -> None:
+def test_missing_file_leaves_its_row_and_nothing_else_changes(each_place: Place, form: str) -> None:
     place = each_place
     kept, first, last = stored(place, etag="another"), stored(place), stored(place)
     with_file = place.row("document.file", kept)
@@ -139,7 +139,7 @@ def test_a_bucket_that_is_not_there_makes_no_row_lose_its_file(place: Place, s3_
     assert values(place, "document.file") == {key: kept}
 
 
-def test_when_most_objects_are_missing_nothing_is_repaired_unless_many_are_allowed(place: Place) -> None:
+def test_mostly_missing_objects_are_not_repaired_unless_many_allowed(place: Place) -> None:
     for _ in range(21):
         place.row("document.file", document(old_path()))
     steps = list(check(place.metadata, place.engine, repair="null", batch=5))
@@ -150,7 +150,7 @@ def test_when_most_objects_are_missing_nothing_is_repaired_unless_many_are_allow
     assert set(values(place, "document.file").values()) == {None}
 
 
-def test_a_row_that_changes_while_its_object_is_asked_for_is_no_finding(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_row_that_changes_during_a_check_is_not_a_finding(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     key = place.row("document.file", document(gone := old_path()))
     new = stored(place)
     backend = place.store.backends["docs"]
@@ -170,7 +170,7 @@ def test_a_row_that_changes_while_its_object_is_asked_for_is_no_finding(place: P
     assert values(place, "document.file") == {key: new}
 
 
-def test_an_object_that_is_there_at_the_second_look_is_not_repaired(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_object_found_at_the_second_look_is_not_repaired(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     key = place.row("document.file", kept := document(path := old_path()))
     backend = place.store.backends["docs"]
 
@@ -200,7 +200,7 @@ def test_a_column_that_takes_no_null_keeps_its_document(place: Place) -> None:
     assert table.name == "strict"
 
 
-def test_what_cannot_be_read_is_told_once_and_never_repaired(place: Place) -> None:
+def test_unreadable_values_are_reported_once_and_never_repaired(place: Place) -> None:
     for path in ("a", "b"):
         place.row("document.file", document(path, "gone"))
     place.row("document.file", {"v": 99})

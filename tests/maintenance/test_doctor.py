@@ -97,7 +97,7 @@ def test_triggers_of_an_earlier_model_are_found(healthy: Models) -> None:
 
 
 @pytest.mark.parametrize("database", ["postgresql", "mariadb"], indirect=True)
-def test_tables_of_a_translated_schema_are_looked_for_where_they_are(database: EmptyDatabase) -> None:
+def test_tables_of_a_translated_schema_are_found(database: EmptyDatabase) -> None:
     storages.register_backend(MemoryBackend("docs"))
     schema, metadata = f"tenant_{uuid.uuid4().hex[:12]}", MetaData(schema="any")
     document = Table("document", metadata, Column("id", Integer, primary_key=True), Column("file", StoredObject("docs")))
@@ -115,7 +115,7 @@ def test_tables_of_a_translated_schema_are_looked_for_where_they_are(database: E
 
 
 @ONLY_POSTGRESQL
-def test_a_partitioned_table_is_told_what_its_partitions_hide(healthy: Models) -> None:
+def test_partitioned_table_is_reported_with_what_partitions_hide(healthy: Models) -> None:
     Table(
         "archive", healthy.metadata, Column("id", Integer, primary_key=True), Column("file", StoredObject("docs")),
         postgresql_partition_by="RANGE (id)",
@@ -266,7 +266,7 @@ def test_what_is_tried_again_later_is_not_late(healthy: Models) -> None:
 
 
 @ONLY_SQLITE
-def test_what_filerow_leaves_to_the_application_is_told(database: EmptyDatabase) -> None:
+def test_columns_left_to_the_application_are_reported(database: EmptyDatabase) -> None:
     storages.register_backend(MemoryBackend("docs"))
     metadata = MetaData()
     Table(

@@ -329,7 +329,7 @@ class Elsewhere(MemoryBackend):
         return [f"{self.endpoint}/{path}?expires={request.expires_in}" for path in paths]
 
 
-def test_plain_http_is_told_unless_it_stays_on_this_machine(tables: Callable[..., Models]) -> None:
+def test_plain_http_is_reported_unless_it_is_local(tables: Callable[..., Models]) -> None:
     healthy = tables()
 
     def codes(endpoint: str) -> list[str]:
@@ -347,7 +347,7 @@ def s3(server: S3Server, bucket: str, *, reader: bool = False) -> ObstoreBackend
     return ObstoreBackend("docs", f"s3://{bucket}/papers/", **options)
 
 
-def test_s3_is_asked_for_what_it_lets_credentials_and_browsers_do(
+def test_s3_is_asked_what_it_lets_credentials_and_browsers_do(
     tables: Callable[..., Models], s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FILEROW_SECRET", "Zk3uB-0q9Vw7_xT1mJ8rYh2cLs5NdPaG")
@@ -397,7 +397,7 @@ def test_the_public_host_is_asked_as_a_client_asks(
 
 
 @pytest.mark.servers
-def test_backends_that_differ_in_the_public_host_alone_are_one_place(
+def test_backends_that_differ_in_public_host_alone_are_one_place(
     tables: Callable[..., Models], s3_server: S3Server, public_host: Nginx
 ) -> None:
     bucket = s3_server.make_bucket()

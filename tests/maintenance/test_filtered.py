@@ -123,7 +123,7 @@ def test_a_partition_on_another_server_refuses(engine: Engine, docs: MemoryBacke
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-def test_rows_of_a_table_that_inherits_are_seen_and_no_reason_to_refuse(engine: Engine, docs: MemoryBackend) -> None:
+def test_rows_of_an_inheriting_table_are_seen_and_not_refused(engine: Engine, docs: MemoryBackend) -> None:
     statements(
         engine,
         "CREATE TABLE letter () INHERITS (paper)",

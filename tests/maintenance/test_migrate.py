@@ -115,7 +115,7 @@ def test_a_dry_run_counts_and_changes_nothing(papers: Papers, run: Callable[...,
 
 
 @SQLITE
-def test_a_missing_or_damaged_file_is_a_finding_and_the_others_move(
+def test_missing_or_damaged_file_is_a_finding_and_others_move(
     papers: Papers, old: MemoryBackend, run: Callable[..., list[Progress]]
 ) -> None:
     files = papers.files()
@@ -144,7 +144,7 @@ def test_a_missing_page_stays_and_the_other_pages_move(
 
 
 @SQLITE
-def test_when_a_store_fails_its_batch_is_undone_and_the_next_run_goes_on(papers: Papers, new: Fickle) -> None:
+def test_failed_batch_is_undone_and_the_next_run_continues(papers: Papers, new: Fickle) -> None:
     puts: list[str] = []
 
     def fail(path: str) -> None:
@@ -173,7 +173,7 @@ def _until_it_fails(papers: Papers, into: list[Progress]) -> list[Progress]:
 
 
 @SQLITE
-def test_a_row_that_changes_meanwhile_wins_and_is_looked_at_again(
+def test_row_changed_meanwhile_wins_and_is_looked_at_again(
     papers: Papers, new: Fickle, run: Callable[..., list[Progress]]
 ) -> None:
     """The application replaces a file, deletes a row and turns pages while their files are being copied."""
@@ -233,9 +233,7 @@ def test_a_row_that_never_rests_is_left_to_the_next_run(papers: Papers, new: Fic
 
 
 @SQLITE
-def test_a_chosen_path_stays_even_when_a_killed_run_has_left_a_copy_there(
-    papers: Papers, old: MemoryBackend, new: Fickle
-) -> None:
+def test_chosen_path_stays_where_a_killed_run_has_left_a_copy(papers: Papers, old: MemoryBackend, new: Fickle) -> None:
     files = papers.files()
     new.put(files[1][3].path, papers.contents[1][3])
     new.put(files[2][3].path, b"somebody else's")
@@ -247,7 +245,7 @@ def test_a_chosen_path_stays_even_when_a_killed_run_has_left_a_copy_there(
 
 
 @SQLITE
-def test_documents_of_other_libraries_move_with_all_that_they_say(papers: Papers, old: MemoryBackend) -> None:
+def test_documents_of_other_libraries_move_with_all_their_facts(papers: Papers, old: MemoryBackend) -> None:
     old.put("2f9a1c5e", b"cat")
     theirs = {
         "path": "old/2f9a1c5e", "file_id": "2f9a1c5e", "upload_storage": "old", "filename": "cat.png", "size": 3,

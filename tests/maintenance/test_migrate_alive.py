@@ -33,7 +33,7 @@ def place(database: EmptyDatabase, s3_server: S3Server, tmp_path: Path) -> Itera
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-def test_every_row_can_be_read_at_every_moment_and_nothing_is_lost(database: EmptyDatabase, place: Place) -> None:
+def test_rows_stay_readable_at_every_moment_and_nothing_is_lost(database: EmptyDatabase, place: Place) -> None:
     engine = database.engine(pool_size=8)
     with Mover(place) as mover, ExitStack() as alive:
         fill(place, engine, FILES)

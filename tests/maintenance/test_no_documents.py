@@ -62,7 +62,7 @@ WORK: dict[str, Callable[[Engine, str], Iterator[Progress]]] = {
 @pytest.mark.one_in(4)
 @pytest.mark.parametrize("name", ["paper.file", "paper.pages"])
 @pytest.mark.parametrize("work", WORK)
-def test_rows_without_a_document_are_told_and_stop_nothing(work: str, name: str, engine: Engine) -> None:
+def test_rows_without_a_document_are_reported_and_stop_nothing(work: str, name: str, engine: Engine) -> None:
     told = unreadable(WORK[work](engine, name))
     expected = {"2", "3", "4", "5", "6"}
     assert (set(told), len(told)) == (expected, 5)
@@ -110,7 +110,7 @@ def broken(tmp_path: Path) -> Iterator[Engine]:
 
 
 @pytest.mark.parametrize("work", WORK)
-def test_half_a_list_is_told_and_stops_nothing(work: str, broken: Engine) -> None:
+def test_half_a_list_is_reported_and_stops_nothing(work: str, broken: Engine) -> None:
     assert unreadable(WORK[work](broken, "paper.pages")) == ["2"]
     if work == "migrate":
         with broken.connect() as connection:
@@ -118,7 +118,7 @@ def test_half_a_list_is_told_and_stops_nothing(work: str, broken: Engine) -> Non
         assert (moved.backend.key, moved.get_content()) == ("archive", b"meow")
 
 
-def test_figures_lists_a_doctor_and_a_sweep_do_not_stop_at_half_a_list(broken: Engine) -> None:
+def test_maintenance_does_not_stop_at_half_a_list(broken: Engine) -> None:
     counted = [one for one in stats(METADATA, broken) if isinstance(one, ColumnStats) and one.backend == "docs"]
     assert [(one.column, one.size) for one in counted] == [("paper.file", 4), ("paper.pages", 4)]
     for name in ("paper.file", "paper.pages"):
@@ -129,6 +129,6 @@ def test_figures_lists_a_doctor_and_a_sweep_do_not_stop_at_half_a_list(broken: E
     assert [(finding.code, finding.where) for finding in swept] == [("unreadable-documents", "paper.pages")]
 
 
-def test_an_application_that_loads_half_a_list_is_told_so(broken: Engine) -> None:
+def test_application_that_loads_half_a_list_gets_an_error(broken: Engine) -> None:
     with broken.connect() as connection, pytest.raises(DocumentError, match="is not JSON"):
         connection.execute(select(PAPER.c.pages)).all()

@@ -174,7 +174,7 @@ def test_drain_keeps_what_any_row_names(database: EmptyDatabase, stores: dict[st
 @pytest.mark.parametrize("path", ["former/file/0190000000007000800000000000000d.png", STAGED_PATH], ids=["former", "staged"])
 @pytest.mark.parametrize("how", ["sweep", "drain"])
 @pytest.mark.one_in(2)
-def test_a_document_that_cannot_be_read_keeps_what_its_table_may_have_elsewhere(
+def test_unreadable_document_keeps_what_its_table_has_elsewhere(
     database: EmptyDatabase, stores: dict[str, MemoryBackend], path: str, how: str
 ) -> None:
     """Its table may have been renamed since, and a file that was saved before it had a row stays in ``staged/``."""
@@ -251,7 +251,7 @@ def test_files_of_other_models_are_known_by_name(
     assert left(stores["docs"]) == {LIVE}
 
 
-def test_a_copy_made_by_hand_refuses_until_models_say_that_it_owns_nothing(
+def test_hand_made_copy_refuses_until_models_say_it_owns_nothing(
     database: EmptyDatabase, stores: dict[str, MemoryBackend]
 ) -> None:
     world = make_world(database.engine(), CASES["as_ever"], with_outbox=True)

@@ -206,9 +206,7 @@ def refused(deployment: Deployment, work: str, code: str, **options: Any) -> str
 @BOTH
 @pytest.mark.parametrize("outbox", [True, False], ids=["outbox", "plain"])
 @pytest.mark.one_in(3)
-def test_first_run_among_objects_writes_a_record_and_deletes_nothing(
-    database: EmptyDatabase, bucket: Any, work: str, *, outbox: bool
-) -> None:
+def test_first_run_writes_a_record_and_deletes_nothing(database: EmptyDatabase, bucket: Any, work: str, *, outbox: bool) -> None:
     deployment = Deployment(database, outbox=outbox or work == "drain")
     live, lost = deployment.own(), deployment.lose(work)
     [first] = deployment.run(work)
@@ -331,7 +329,7 @@ def test_a_copy_that_migrates_leaves_the_originals_objects(
 
 @SQLITE
 @LOCAL
-def test_a_copy_that_cannot_be_told_from_the_original_has_it_refused(database: EmptyDatabase, bucket: Watched) -> None:
+def test_indistinguishable_copy_gets_the_original_refused(database: EmptyDatabase, bucket: Watched) -> None:
     """What P13 cannot guard: hints alike (in memory there are none), and the copy is the first to sweep."""
     original = Deployment(database, engine=create_engine("sqlite://", poolclass=StaticPool))
     know_places(original.metadata, original.engine)
@@ -344,7 +342,7 @@ def test_a_copy_that_cannot_be_told_from_the_original_has_it_refused(database: E
 
 @SQLITE
 @LOCAL
-def test_a_cloned_volume_belongs_to_the_clone_once_it_was_taken_over(
+def test_cloned_volume_belongs_to_the_clone_once_taken_over(
     database: EmptyDatabase, second: EmptyDatabase, bucket: Watched, tmp_path: Path
 ) -> None:
     original = Deployment(database)
@@ -459,7 +457,7 @@ def test_a_run_killed_at_its_record_leaves_a_place_to_go_on_with(
 
 @SQLITE
 @LOCAL
-def test_workers_of_one_database_that_write_in_any_order_raise_no_alarm(database: EmptyDatabase, bucket: Watched) -> None:
+def test_workers_that_write_in_any_order_raise_no_alarm(database: EmptyDatabase, bucket: Watched) -> None:
     deployment = Deployment(database)
     know_places(deployment.metadata, deployment.engine)
     deployment.age()

@@ -116,13 +116,13 @@ def test_every_named_object_is_found_and_no_other(rows: Engine) -> None:
     assert named(rows, [*NAMED, *UNNAMED]) == NAMED
 
 
-def test_an_object_of_another_backend_with_the_same_path_is_another_object(rows: Engine) -> None:
+def test_same_path_in_another_backend_is_another_object(rows: Engine) -> None:
     assert named(rows, [("docs", "other"), ("elsewhere", "other")]) == {("elsewhere", "other")}
     assert named(rows, [("elsewhere", "a/1.png")]) == set()
 
 
 @pytest.mark.one_in(2)
-def test_a_question_about_thousands_of_objects_is_asked_in_batches(rows: Engine) -> None:
+def test_thousands_of_objects_are_asked_about_in_batches(rows: Engine) -> None:
     many = [("docs", f"absent/{number}") for number in range(2_500)]
     assert named(rows, [*many, ("docs", "list/2")]) == {("docs", "list/2")}
 
@@ -170,7 +170,7 @@ def test_one_row_that_is_no_json_does_not_hide_the_others(rows: Engine) -> None:
     assert named(rows, [*NAMED, GENERATED, ELSEWHERE]) == {*NAMED, GENERATED}
 
 
-def test_documents_that_cannot_be_read_keep_what_may_be_theirs_and_hide_nothing(rows: Engine) -> None:
+def test_unreadable_documents_keep_what_may_be_theirs(rows: Engine) -> None:
     halves = [{"path": "a/1.png"}, {"backend": 3, "path": "nothing"}, {"upload_storage": "docs"}]
     with rows.begin() as connection:
         for half in (*halves, 5, "text", [1]):

@@ -118,7 +118,7 @@ def walked(engine: Engine, column: str, **options: Any) -> list[Seen]:
 
 
 @pytest.mark.one_in(3)
-def test_each_row_with_a_file_is_seen_once_whatever_its_key_and_a_walk_goes_on_after_any_batch(database: EmptyDatabase) -> None:
+def test_walk_sees_each_row_with_a_file_once_and_can_be_resumed(database: EmptyDatabase) -> None:
     engine = database.engine()
     for name, (keys, values) in KEYS.items():
         column = filled(engine, name)
@@ -155,7 +155,7 @@ def test_the_cursor_of_another_column_is_refused(database: EmptyDatabase) -> Non
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-def test_an_asynchronous_walk_sees_the_same_and_holds_no_connection_between_its_pages(database: EmptyDatabase) -> None:
+def test_async_walk_sees_the_same_without_holding_connections(database: EmptyDatabase) -> None:
     column = filled(database.engine(), "composite")
 
     async def walk() -> list[Seen]:
@@ -172,7 +172,7 @@ def test_an_asynchronous_walk_sees_the_same_and_holds_no_connection_between_its_
     assert asyncio.run(walk()) == walked(database.engine(), column, batch=4)
 
 
-def test_a_value_is_written_without_touching_anything_else_of_the_row(database: EmptyDatabase, docs: MemoryBackend) -> None:
+def test_value_is_written_without_touching_the_rest_of_the_row(database: EmptyDatabase, docs: MemoryBackend) -> None:
     engine = database.engine()
     column = filled(engine, "number", {2: "former"})
     storages.get_backend("former").put("a/2", b"2")

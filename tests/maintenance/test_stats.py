@@ -108,13 +108,13 @@ def test_everything_is_counted(rows: Engine, database: EmptyDatabase) -> None:
     assert asyncio.run(run()) == [columns, ["a", "b"]]
 
 
-def test_counting_by_reading_comes_to_the_same_as_counting_by_sql(rows: Engine) -> None:
+def test_counting_by_reading_equals_counting_by_sql(rows: Engine) -> None:
     as_lists = MetaData()  # whose documents no database counts by itself
     Table("document", as_lists, Column("id", Integer, primary_key=True), Column("file", StoredObject("docs", multiple=True)))
     assert list(stats(as_lists, rows)) == EXPECTED_FILE
 
 
-def test_an_empty_column_is_told_too(database: EmptyDatabase) -> None:
+def test_empty_column_is_reported_too(database: EmptyDatabase) -> None:
     engine = database.engine()
     METADATA.create_all(engine)
     assert list(stats(METADATA, engine)) == [

@@ -119,7 +119,7 @@ def test_an_inventory_takes_the_place_of_listing(place: Place, tmp_path: Path) -
     assert told(sweep(place.metadata, place.engine, grace=NO_GRACE, delete=True, state=state), "orphan") == {unlisted}
 
 
-def test_only_what_is_old_by_its_path_and_by_the_stores_clock_is_touched(place: Place) -> None:
+def test_only_objects_old_by_path_and_by_clock_are_touched(place: Place) -> None:
     old = place.put(old_path(age=25 * HOUR), age=25 * HOUR)
     place.put(old_path(age=23 * HOUR), age=25 * HOUR)
     place.put(old_path(age=25 * HOUR), age=23 * HOUR)  # its upload took two hours
@@ -151,7 +151,7 @@ def test_a_file_that_gets_its_row_while_the_sweep_runs_is_kept(place: Place) -> 
     assert place.paths() == {path}
 
 
-def test_when_most_objects_have_no_row_nothing_is_deleted_unless_many_are_allowed(place: Place) -> None:
+def test_mostly_unreferenced_objects_are_kept_unless_many_allowed(place: Place) -> None:
     for _ in range(101):
         place.put(old_path())
     steps = list(sweep(place.metadata, place.engine, delete=True, batch=40))
@@ -164,7 +164,7 @@ def test_when_most_objects_have_no_row_nothing_is_deleted_unless_many_are_allowe
     assert not place.paths()
 
 
-def test_a_delete_that_fails_is_told_and_tried_again_by_the_next_sweep(place: Place, tmp_path: Path) -> None:
+def test_failed_delete_is_reported_and_retried_by_the_next_sweep(place: Place, tmp_path: Path) -> None:
     paths = {place.put(old_path(age=(20 - number) * DAY)) for number in range(12)}
     place.store.backends["docs"].failing = {"delete"}
     steps = list(sweep(place.metadata, place.engine, delete=True, state=tmp_path / "s", batch=1))
@@ -175,7 +175,7 @@ def test_a_delete_that_fails_is_told_and_tried_again_by_the_next_sweep(place: Pl
     assert not place.paths()
 
 
-def test_a_backend_that_cannot_be_listed_is_told_and_the_others_are_swept(place: Place) -> None:
+def test_unlistable_backend_is_reported_and_the_others_are_swept(place: Place) -> None:
     path = place.put(old_path("elsewhere"), "other")
     storages.unregister_backend("docs")
     steps = list(sweep(place.metadata, place.engine, delete=True))
@@ -218,7 +218,7 @@ def test_only_the_named_columns_are_swept(place: Place) -> None:
         sweep(place.metadata, place.engine, columns=["document.fiel"])
 
 
-def test_workers_share_a_sweep_without_a_gap_and_without_an_overlap(place: Place) -> None:
+def test_workers_share_a_sweep_without_gaps_or_overlaps(place: Place) -> None:
     paths = {place.put(old_path("spread", shards=4)) for _ in range(60)} | {place.put(old_path())}
     found = [told(sweep(place.metadata, place.engine, shards=f"{number}/3", allow_many=True), "orphan") for number in (1, 2, 3)]
     assert set.union(*found) == paths
@@ -230,7 +230,7 @@ def test_workers_share_a_sweep_without_a_gap_and_without_an_overlap(place: Place
             sweep(place.metadata, place.engine, shards=wrong)  # type: ignore[arg-type]
 
 
-def test_paths_that_a_column_chooses_itself_are_said_not_to_be_swept(place: Place) -> None:
+def test_paths_that_a_column_chooses_are_reported_as_not_swept(place: Place) -> None:
     told_of = [finding for finding in findings(sweep(place.metadata, place.engine)) if finding.code == "custom-paths"]
     assert [(finding.where, finding.level) for finding in told_of] == [("own.file", "info")]
 
@@ -251,7 +251,7 @@ def test_a_file_saved_on_its_own_goes_when_nobody_gave_it_a_row(place: Place) ->
     assert not place.paths()
 
 
-def test_what_a_killed_process_left_of_an_upload_to_a_directory_goes(place: Place) -> None:
+def test_remains_of_a_killed_upload_to_a_directory_are_swept(place: Place) -> None:
     root = place.store.backends["docs"].root
     place.put(old_path())
     draft = root / "document" / "file" / ".put#123456"

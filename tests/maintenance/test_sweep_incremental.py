@@ -61,7 +61,7 @@ def test_a_dry_run_does_not_move_the_starting_point(place: Place) -> None:
 
 
 @pytest.mark.parametrize("place", ["outbox"], indirect=True)
-def test_what_was_too_young_by_the_stores_clock_is_judged_by_a_later_sweep(place: Place) -> None:
+def test_object_too_young_by_the_store_s_clock_is_judged_later(place: Place) -> None:
     slow = place.put(old_path(age=40 * HOUR), age=23 * HOUR)  # an upload of 17 hours
     assert not told(sweep(place.metadata, place.engine, **ONE), "orphan")
     assert told(sweep(place.metadata, place.engine, grace=timedelta(hours=22), **ONE), "orphan") == {slow}
@@ -85,7 +85,7 @@ def test_a_file_remembers_for_those_without_an_outbox(place: Place, tmp_path: Pa
 
 
 @pytest.mark.parametrize("content", ["", '{"half', "[1]", '"text"', '{"sweep:docs:document/file": 5}', "\xff\xfe"])
-def test_a_file_that_is_no_memory_is_told_and_left_alone(place: Place, tmp_path: Path, content: str) -> None:
+def test_file_that_is_not_a_sweep_state_is_reported_and_left_alone(place: Place, tmp_path: Path, content: str) -> None:
     state = tmp_path / "notes.json"
     state.write_text(content, "latin-1")
     with pytest.raises(ValueError, match=r"notes\.json is no file that a sweep has written; name another"):
@@ -95,7 +95,7 @@ def test_a_file_that_is_no_memory_is_told_and_left_alone(place: Place, tmp_path:
 
 @pytest.mark.parametrize("place", ["outbox"], indirect=True)
 @pytest.mark.parametrize("stop", [1, 9, 10, 11, 13])
-def test_a_sweep_that_is_interrupted_anywhere_goes_on_and_loses_nothing(place: Place, stop: int) -> None:
+def test_sweep_interrupted_anywhere_continues_and_loses_nothing(place: Place, stop: int) -> None:
     orphans, kept = set(), set()
     for number in range(24):
         path = place.put(old_path(age=(30 - number) * DAY))
@@ -115,7 +115,7 @@ def test_a_sweep_that_is_interrupted_anywhere_goes_on_and_loses_nothing(place: P
 
 
 @pytest.mark.parametrize("place", ["outbox"], indirect=True)
-def test_an_interrupted_sweep_does_not_begin_anew(place: Place) -> None:
+def test_interrupted_sweep_does_not_start_again(place: Place) -> None:
     for number in range(30):
         place.row("document.file", document(place.put(old_path(age=(40 - number) * DAY))))
     steps = sweep(place.metadata, place.engine, batch=2, **ONE)
@@ -142,7 +142,7 @@ def bucket(place: Place, server: S3Server, endpoint: str) -> tuple[ObstoreBacken
 
 
 @pytest.mark.parametrize("place", ["outbox"], indirect=True)
-def test_on_s3_an_incremental_sweep_asks_the_server_for_the_new_objects_only(place: Place, s3_server: S3Server) -> None:
+def test_incremental_sweep_on_s3_lists_new_objects_only(place: Place, s3_server: S3Server) -> None:
     with CountingProxy(s3_server.endpoint) as proxy:
         backend, _ = bucket(place, s3_server, proxy.endpoint)
         for number in range(40):
@@ -165,7 +165,7 @@ def test_on_s3_an_incremental_sweep_asks_the_server_for_the_new_objects_only(pla
 
 @pytest.mark.parametrize("through", ["obstore", "s3fs"])
 @pytest.mark.parametrize("place", ["outbox"], indirect=True)
-def test_multipart_uploads_that_never_ended_are_aborted_and_nobody_elses(place: Place, s3_server: S3Server, through: str) -> None:
+def test_unfinished_multipart_uploads_of_ours_alone_are_aborted(place: Place, s3_server: S3Server, through: str) -> None:
     _, prefix = bucket(place, s3_server, s3_server.endpoint)
     if through == "s3fs":
         storages.unregister_backend("docs")
@@ -228,7 +228,7 @@ TOKEN = old_path(age=9 * DAY).rpartition("/")[2]
         ("ask", "warning", False, "not today"),
     ],
 )
-def test_an_upload_that_cannot_be_aborted_or_found_is_told(
+def test_upload_that_cannot_be_aborted_or_found_is_reported(
     place: Place, monkeypatch: pytest.MonkeyPatch, refused: str, level: str, says: str, fixed: bool
 ) -> None:
     storages.unregister_backend("docs")

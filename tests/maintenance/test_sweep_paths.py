@@ -15,7 +15,7 @@ TOKEN = "019b0000beef7abc8def0123456789ab"
 
 
 @given(st.text(), st.text(), st.text(), st.integers(0, 300))
-def test_each_path_that_is_generated_is_known_and_its_time_told(table: str, column: str, filename: str, shards: int) -> None:
+def test_generated_path_is_recognized_with_its_time(table: str, column: str, filename: str, shards: int) -> None:
     before = time.time()
     path = generate_path(table, column, filename, shards=shards)
     moment = generated_at(path, table, column, shards)
@@ -25,7 +25,7 @@ def test_each_path_that_is_generated_is_known_and_its_time_told(table: str, colu
 
 
 @pytest.mark.parametrize("shards", [0, 16])
-def test_the_temporary_object_of_an_upload_is_known_like_the_object_that_it_becomes(shards: int) -> None:
+def test_temporary_object_of_an_upload_is_known_like_its_target(shards: int) -> None:
     for _ in range(40):
         path = generate_path("document", "file", "cat.png", shards=shards)
         assert generated_at(staging_path(path), "document", "file", shards) is not None
@@ -76,7 +76,7 @@ def test_a_sharded_path_lies_in_the_folder_of_its_own_shard() -> None:
     assert generated_at(f"document/file/b/{TOKEN}.png", "document", "file") is None
 
 
-def test_a_listing_from_a_moment_on_misses_nothing_of_that_moment() -> None:
+def test_listing_from_a_moment_on_misses_nothing_of_it() -> None:
     earlier, now = f"{0x019B0000BEEE:012x}7fffbfffffffffffffff", f"{0x019B0000BEEF:012x}70008000000000000000"
     marker = path_before("document/file", 0x019B0000BEEF / 1000)
     assert f"document/file/{earlier}" < marker < f"document/file/{now}"

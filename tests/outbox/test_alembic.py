@@ -249,7 +249,7 @@ def test_a_database_without_triggers_of_ours_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_a_table_that_a_batch_makes_anew_has_its_triggers_again(project: Project) -> None:
+def test_table_rebuilt_by_a_batch_has_its_triggers_again(project: Project) -> None:
     before, after = first(), first()
     before.tables["paper"].append_column(Column("title", String(9)))
     project.revision(before)

@@ -70,7 +70,7 @@ def make_due(yard: Yard) -> None:
 # -- on every database -----------------------------------------------------------------------------------------------------
 
 
-def test_what_is_due_goes_and_what_is_kept_or_named_by_a_row_stays(yard: Yard) -> None:
+def test_due_objects_go_and_kept_or_referenced_ones_stay(yard: Yard) -> None:
     yard.put(*paths(25), "paper/file/other.txt", "named/1", "named/2", "named/3", "kept")
     yard.own("named/1")
     yard.own("named/2", "named/3", column="pages")
@@ -146,7 +146,7 @@ def test_a_batch_is_one_bulk_delete_for_each_backend(yard: Yard, docs: Watched, 
 
 
 @SQLITE
-def test_a_backend_that_is_not_registered_is_a_failure_that_says_so(yard: Yard) -> None:
+def test_unregistered_backend_is_a_failure_that_says_so(yard: Yard) -> None:
     yard.bury("a", backend="elsewhere")
     assert yard.outbox.drain(yard.engine) == Drained(failed=1)
     [error] = yard.tombstones("last_error")
@@ -154,7 +154,7 @@ def test_a_backend_that_is_not_registered_is_a_failure_that_says_so(yard: Yard) 
 
 
 @SQLITE
-def test_what_fails_is_told_once_for_each_backend_and_what_is_given_up_with_what_to_do(yard: Yard, docs: Watched) -> None:
+def test_failures_are_reported_once_per_backend_with_advice(yard: Yard, docs: Watched) -> None:
     yard.put("a", "b")
     yard.bury("a", "b")
     yard.outbox.max_attempts = 2
@@ -178,7 +178,7 @@ def test_models_without_an_outbox_have_nothing_to_drain() -> None:
 
 
 @SQLITE
-def test_after_many_attempts_it_is_given_up_until_somebody_revives_it(
+def test_object_is_given_up_after_many_attempts_until_revived(
     yard: Yard, docs: Watched, caplog: pytest.LogCaptureFixture
 ) -> None:
     yard.put("a")
@@ -215,7 +215,7 @@ def test_dead_letters_of_one_cause_are_one_line(yard: Yard, docs: Watched, caplo
 
 
 @SQLITE
-def test_the_wait_doubles_up_to_an_hour_and_differs_from_one_to_the_next(yard: Yard, docs: Watched) -> None:
+def test_wait_doubles_up_to_an_hour_with_jitter(yard: Yard, docs: Watched) -> None:
     docs.broken = True
     yard.outbox.max_attempts = 10_000
     for attempts, seconds in [(1, 30), (2, 60), (3, 120), (7, 1920), (8, 3600), (5000, 3600)]:
@@ -231,7 +231,7 @@ def test_the_wait_doubles_up_to_an_hour_and_differs_from_one_to_the_next(yard: Y
 
 
 @SQLITE
-def test_no_more_than_half_of_a_batch_is_tried_again_while_there_is_something_new(yard: Yard, docs: Watched) -> None:
+def test_at_most_half_of_a_batch_is_retried_while_there_is_new_work(yard: Yard, docs: Watched) -> None:
     yard.put(*paths(20))
     docs.refused = set(paths(10))
     yard.bury(*paths(20)[:11], age=60)
@@ -242,7 +242,7 @@ def test_no_more_than_half_of_a_batch_is_tried_again_while_there_is_something_ne
 
 
 @SQLITE
-def test_what_fails_again_and_again_does_not_keep_the_rest_waiting(yard: Yard) -> None:
+def test_repeated_failures_do_not_keep_the_rest_waiting(yard: Yard) -> None:
     yard.put(*paths(10))
     yard.bury(*paths(30, "gone"), backend="elsewhere", age=60)
     yard.bury(*paths(10))
@@ -264,7 +264,7 @@ def test_a_store_that_is_down_is_asked_once_in_a_drain(yard: Yard, docs: Watched
 
 
 @SQLITE
-def test_an_object_that_was_dropped_twice_is_kept_from_the_last_time_on(yard: Yard) -> None:
+def test_object_dropped_twice_is_kept_from_the_last_time_on(yard: Yard) -> None:
     yard.put("a", "b")
     yard.bury("a", "a", "b", age=7_200)
     yard.bury("a", age=60)
@@ -277,9 +277,7 @@ def test_an_object_that_was_dropped_twice_is_kept_from_the_last_time_on(yard: Ya
 
 
 @SQLITE
-def test_an_object_whose_deletion_had_begun_stays_when_a_row_names_it_all_the_same(
-    yard: Yard, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_object_with_a_begun_deletion_stays_when_a_row_names_it(yard: Yard, caplog: pytest.LogCaptureFixture) -> None:
     yard.put("a")
     yard.own("a")
     yard.bury("a", attempts=1, next_attempt=1.0)
@@ -333,7 +331,7 @@ def test_a_cancelled_drain_gives_its_batch_back_at_once(database: EmptyDatabase,
 
 
 @SQLITE
-def test_maintenance_tells_how_far_it_is_and_what_it_could_not_do(yard: Yard) -> None:
+def test_maintenance_reports_progress_and_failures(yard: Yard) -> None:
     yard.put(*paths(6))
     yard.bury(*paths(6), age=60)
     yard.bury("a", "b", backend="elsewhere")

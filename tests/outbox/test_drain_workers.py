@@ -80,7 +80,7 @@ def test_four_workers_delete_every_object_and_lose_no_tombstone(
 
 @POSTGRESQL
 @pytest.mark.parametrize("after", [False, True], ids=["before-the-delete", "after-the-delete"])
-def test_what_a_killed_drain_leaves_is_finished_when_its_lease_is_over(
+def test_work_of_a_killed_drain_is_finished_after_its_lease(
     database: EmptyDatabase, yard: Yard, processes: ForkServerContext, tmp_path: Path, after: bool
 ) -> None:
     yard.put(*paths(20))
@@ -124,7 +124,7 @@ class Gate(Relay):
 
 
 @SQLITE
-def test_a_store_that_is_down_for_a_while_is_tried_again_until_all_is_gone(yard: Yard, s3_server: S3Server) -> None:
+def test_store_that_is_down_is_retried_until_all_is_gone(yard: Yard, s3_server: S3Server) -> None:
     with Gate(s3_server.endpoint) as gate:
         away = ObstoreBackend(
             "away",

@@ -244,9 +244,7 @@ def test_a_task_drains_wakes_and_ends(database: EmptyDatabase, yard: Yard) -> No
 
 
 @SQLITE
-def test_a_task_that_takes_too_long_is_cancelled_and_gives_its_batch_back(
-    database: EmptyDatabase, yard: Yard, tmp_path: Path
-) -> None:
+def test_overlong_task_is_cancelled_and_returns_its_batch(database: EmptyDatabase, yard: Yard, tmp_path: Path) -> None:
     slow = Slow("slow", tmp_path / "docs")
     storages.register_backend(slow)
     yard.put("a")

@@ -107,7 +107,7 @@ def test_a_tenant_that_shares_the_outbox_must_be_named(
 
 
 @pytest.mark.parametrize("database", ["mariadb"], indirect=True)
-def test_a_tenant_in_another_database_of_the_server_must_be_named(database: EmptyDatabase, docs: StorageBackend) -> None:
+def test_tenant_in_another_database_must_be_named(database: EmptyDatabase, docs: StorageBackend) -> None:
     engine = database.engine()
     here = engine.url.database
     tenants = [f"{here}_{name}" for name in TENANTS]

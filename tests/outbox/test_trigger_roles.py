@@ -81,18 +81,14 @@ def test_temporary_table_called_like_the_outbox_gets_nothing(database: EmptyData
     assert paths(database.engine(), outbox) == ["f1", "f2"]
 
 
-def test_session_with_another_search_path_writes_into_the_same_outbox(
-    database: EmptyDatabase, outbox: Outbox, clerk: Engine
-) -> None:
+def test_session_with_another_search_path_uses_the_same_outbox(database: EmptyDatabase, outbox: Outbox, clerk: Engine) -> None:
     with clerk.begin() as connection:
         connection.execute(text("SET LOCAL search_path = pg_catalog"))
         connection.execute(text("DELETE FROM public.paper"))
     assert paths(database.engine(), outbox) == ["f1", "f2"]
 
 
-def test_tables_that_have_another_owner_now_are_an_error_and_mended(
-    database: EmptyDatabase, outbox: Outbox, clerk: Engine
-) -> None:
+def test_tables_with_a_new_owner_are_an_error_and_fixed(database: EmptyDatabase, outbox: Outbox, clerk: Engine) -> None:
     """The triggers run as who made them, who has no rights on the outbox any more."""
     owner, maker = database.engine(), create_engine(clerk.url)
     outbox.metadata.drop_all(owner)

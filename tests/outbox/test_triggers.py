@@ -372,7 +372,7 @@ def test_a_deletion_that_begins_behind_a_snapshot_is_noticed(database: str, leve
 
 
 @pytest.mark.servers
-def test_transactions_that_replace_files_do_not_wait_for_each_other_on_mariadb(grounds: Callable[[str], Ground]) -> None:
+def test_replacing_transactions_do_not_block_each_other_on_mariadb(grounds: Callable[[str], Ground]) -> None:
     here = grounds("mariadb")
     with here.engine.connect() as one, here.engine.connect() as two:
         for connection in (one, two):

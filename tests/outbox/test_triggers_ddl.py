@@ -88,7 +88,7 @@ def test_an_outbox_may_be_declared_after_the_tables(database: EmptyDatabase) -> 
     assert state(engine, metadata) == []
 
 
-def test_create_all_again_changes_nothing_and_drop_all_leaves_nothing(database: EmptyDatabase) -> None:
+def test_second_create_all_changes_nothing_drop_all_leaves_nothing(database: EmptyDatabase) -> None:
     engine, (metadata, _) = database.engine(), models()
     metadata.create_all(engine)
     before, statements = names(engine), []
@@ -114,7 +114,7 @@ def test_an_outbox_comes_to_tables_that_are_there_already(database: EmptyDatabas
     assert state(engine, metadata) == []
 
 
-def test_create_all_of_some_tables_makes_the_triggers_of_these_alone(database: EmptyDatabase) -> None:
+def test_create_all_of_some_tables_makes_only_their_triggers(database: EmptyDatabase) -> None:
     engine, (metadata, outbox) = database.engine(), models()
     Table("second", metadata, Column("id", Integer, primary_key=True), Column("file", StoredObject("docs")))
     metadata.create_all(engine, tables=[metadata.tables["paper"]])
@@ -137,7 +137,7 @@ def test_dropping_the_outbox_drops_the_triggers_that_need_it(database: EmptyData
     assert state(engine, metadata) == []
 
 
-def test_what_is_missing_outdated_or_superfluous_is_told_by_names_and_mended(database: EmptyDatabase) -> None:
+def test_missing_outdated_or_extra_triggers_are_named_and_fixed(database: EmptyDatabase) -> None:
     engine, (old, _) = database.engine(), models(file=False)
     old.create_all(engine)
     (new, _), (none, _) = models(file=False, pages=True), models()
@@ -197,7 +197,7 @@ def test_other_trigger_sql_has_another_version(database: EmptyDatabase) -> None:
 
 
 @pytest.mark.parametrize("change", ["RENAME COLUMN file TO scan", "RENAME COLUMN id TO number", "RENAME TO note"])
-def test_what_a_rename_breaks_is_an_error_and_mended(database: EmptyDatabase, change: str) -> None:
+def test_rename_that_breaks_triggers_is_an_error_and_fixed(database: EmptyDatabase, change: str) -> None:
     engine, (metadata, _) = database.engine(), models(file=False)
     metadata.create_all(engine)
     with engine.begin() as connection:
@@ -221,7 +221,7 @@ def test_what_a_rename_breaks_is_an_error_and_mended(database: EmptyDatabase, ch
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-def test_schema_renamed_under_a_search_path_is_an_error_and_mended(database: EmptyDatabase) -> None:
+def test_schema_renamed_under_a_search_path_is_an_error_and_fixed(database: EmptyDatabase) -> None:
     engine, (metadata, outbox) = database.engine(connect_args={"options": "-c search_path=app"}), models()
     with engine.begin() as connection:
         connection.execute(text("CREATE SCHEMA app"))
@@ -239,7 +239,7 @@ def test_schema_renamed_under_a_search_path_is_an_error_and_mended(database: Emp
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-def test_triggers_that_write_into_another_schema_s_outbox_are_outdated(database: EmptyDatabase) -> None:
+def test_triggers_that_write_into_another_schema_are_outdated(database: EmptyDatabase) -> None:
     engine, (metadata, outbox) = database.engine(connect_args={"options": "-c search_path=app"}), models()
     with engine.begin() as connection:
         connection.execute(text("CREATE SCHEMA app"))
@@ -269,7 +269,7 @@ def test_a_trigger_that_sqlite_cannot_prepare_is_an_error(database: EmptyDatabas
 
 
 @pytest.mark.parametrize("database", ["postgresql", "sqlite"], indirect=True)
-def test_a_missing_index_is_told_and_mended(database: EmptyDatabase) -> None:
+def test_missing_index_is_reported_and_fixed(database: EmptyDatabase) -> None:
     engine, (metadata, _) = database.engine(), models()
     metadata.create_all(engine)
     with engine.begin() as connection:

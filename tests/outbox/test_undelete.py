@@ -84,7 +84,7 @@ def test_a_file_comes_back_into_the_row_that_it_left(desk: Yard) -> None:
         assert [one.get_content() for one in paper.pages] == [b"second", b"first"]
 
 
-def test_a_removed_row_s_file_can_be_given_to_another_without_a_copy(desk: Yard) -> None:
+def test_removed_row_s_file_can_go_to_another_row_without_a_copy(desk: Yard) -> None:
     with Session(desk.engine) as session:
         session.add(Paper(id=1, file=new("single"), pages=[new("page")]))
         session.commit()
@@ -166,7 +166,7 @@ def test_it_takes_no_other_file_s_place(desk: Yard) -> None:
 
 
 @SQLITE
-def test_what_is_had_back_and_given_to_no_row_is_kept_for_the_retention_anew(desk: Yard) -> None:
+def test_undeleted_file_without_a_row_is_kept_for_a_new_retention(desk: Yard) -> None:
     desk.put("a")
     desk.bury("a", "a", age=600_000)
     with desk.engine.begin() as connection:
@@ -221,7 +221,7 @@ def test_a_row_is_found_by_a_key_of_several_types(desk: Yard) -> None:
 
 
 @SQLITE
-def test_what_can_be_had_back_is_listed_the_last_first(desk: Yard) -> None:
+def test_undeletable_files_are_listed_newest_first(desk: Yard) -> None:
     with Session(desk.engine) as session:
         session.add(Paper(id=7, file=new("cat"), pages=[new("dog")]))
         session.commit()
@@ -338,7 +338,7 @@ def test_what_left_a_renamed_row_comes_back_into_it(desk: Yard, what: str) -> No
     assert (value.path, desk.tombstones()) == (path, [])
 
 
-def test_create_all_tells_tombstones_of_a_renamed_table(desk: Yard) -> None:
+def test_create_all_renames_tombstones_of_a_renamed_table(desk: Yard) -> None:
     path = remove_one(desk)
     with desk.engine.begin() as connection:
         connection.execute(text("ALTER TABLE paper RENAME TO report"))

@@ -285,7 +285,7 @@ def test_what_moves_leaves_no_tombstone(move: Any, engine: Engine, backend: Memo
     assert len(there(backend)) == 2
 
 
-def test_a_move_undone_by_a_savepoint_leaves_the_tombstone_of_the_drop(engine: Engine, backend: MemoryBackend) -> None:
+def test_move_undone_by_a_savepoint_leaves_the_drop_s_tombstone(engine: Engine, backend: MemoryBackend) -> None:
     one, two = add(engine, file=file(b"1")), add(engine)
     was = paths(engine, one)["file"]
     with Session(engine) as session:
@@ -300,7 +300,7 @@ def test_a_move_undone_by_a_savepoint_leaves_the_tombstone_of_the_drop(engine: E
     assert stones(engine) == [(was, "file", {"id": one})]
 
 
-def test_a_removed_file_that_was_had_back_is_given_to_a_row(engine: Engine, backend: MemoryBackend) -> None:
+def test_undeleted_file_can_be_given_to_a_row(engine: Engine, backend: MemoryBackend) -> None:
     key = add(engine, file=file(b"f"))
     was = paths(engine, key)
     with Session(engine) as session:
@@ -380,7 +380,7 @@ async def test_an_async_session_leaves_tombstones_and_wakes(
     assert len(there(backend)) == 2
 
 
-def test_a_database_without_triggers_gets_its_tables_all_the_same(engine: Engine) -> None:
+def test_database_without_triggers_still_gets_its_tables(engine: Engine) -> None:
     assert {"filerow_outbox", "filerow_outbox_state", "letter"} == set(inspect(engine).get_table_names())
     with engine.begin() as connection:
         OUTBOX.take_back(connection, [Located("docs", str(number)) for number in range(1_200)])  # more than one statement holds

@@ -11,7 +11,7 @@ from tests.processes.stores import settings_of
 
 
 @pytest.mark.parametrize("kind", ["local", pytest.param("s3fs", marks=pytest.mark.thorough)])
-def test_a_drainer_goes_on_in_the_parent_and_begins_anew_in_a_child(
+def test_drainer_continues_in_the_parent_and_restarts_in_a_child(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     assert run("tests.processes.drainers", "forks", settings=settings_of(kind, tmp_path, request)) == {"done": "forks"}
@@ -21,7 +21,5 @@ def test_a_drainer_goes_on_in_the_parent_and_begins_anew_in_a_child(
 @pytest.mark.parametrize(
     "kind", [pytest.param("local", marks=pytest.mark.thorough), "s3", pytest.param("s3fs", marks=pytest.mark.thorough)]
 )
-def test_a_drainer_that_nobody_ends_does_not_keep_the_interpreter(
-    kind: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
+def test_unended_drainer_does_not_keep_the_interpreter(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     assert run("tests.processes.drainers", "exit", settings=settings_of(kind, tmp_path, request)) == {"done": "exit"}

@@ -32,7 +32,7 @@ def refused(told: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize(("kind", "used"), COMBINATIONS)
-def test_a_forked_child_works_or_is_told_at_once(kind: str, used: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_forked_child_works_or_fails_at_once(kind: str, used: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     methods = ["fork", "spawn"] if (kind, used) in PLAIN else ["fork", "forkserver"]
     told = run("tests.processes.forks", used, *methods, settings=settings_of(kind, tmp_path, request))
     assert works(told.pop("parent"))

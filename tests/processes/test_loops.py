@@ -88,7 +88,7 @@ def test_synchronous_code_works_in_the_thread_of_a_running_loop(store: Any) -> N
     asyncio.run(handler())
 
 
-def test_a_loop_that_was_closed_amid_an_upload_does_not_spoil_the_next(store: Any) -> None:
+def test_loop_closed_during_an_upload_does_not_spoil_the_next(store: Any) -> None:
     begun = asyncio.Event()
 
     async def content() -> Any:

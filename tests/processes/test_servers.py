@@ -50,7 +50,7 @@ def answers_of_all_workers(service: Service, workers: int = 2) -> list[dict[str,
 
 
 @pytest.mark.parametrize(("kind", "used"), _combinations(("s3", True)))
-def test_gunicorn_s_workers_work_after_preload_or_are_told_at_once(
+def test_gunicorn_s_workers_work_after_preload_or_fail_at_once(
     kind: str, used: bool, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     def argv(port: int) -> list[str]:
@@ -100,7 +100,7 @@ def _asked(folder: Path) -> str:
 
 
 @pytest.mark.parametrize(("kind", "used"), _combinations())
-def test_celery_s_forked_workers_work_or_are_told_at_once(
+def test_celery_s_forked_workers_work_or_fail_at_once(
     kind: str, used: bool, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     settings = _settings(kind, used, tmp_path, request)

@@ -109,7 +109,7 @@ def test_no_path_begins_a_header(ground: Ground) -> None:
 
 
 @pytest.mark.parametrize("name", INJECTIONS)
-def test_a_disposition_has_one_filename_and_it_is_the_cleaned_one(name: str) -> None:
+def test_disposition_has_one_filename_the_cleaned_one(name: str) -> None:
     value = content_disposition(INJECTIONS[name])
     assert value.isascii()
     assert value.isprintable()

@@ -206,7 +206,7 @@ def everything_logged() -> Iterator[io.StringIO]:
 
 
 @pytest.mark.parametrize("kind", ["obstore", pytest.param("fsspec", marks=pytest.mark.thorough)])
-def test_a_whole_life_on_s3_tells_no_secret(kind: str, s3_server: Any, everything_logged: io.StringIO) -> None:
+def test_logs_and_errors_of_s3_backends_hold_no_secret(kind: str, s3_server: Any, everything_logged: io.StringIO) -> None:
     storages.clear_backends()
     where = f"{s3_server.shared_bucket}/{s3_server.make_prefix()}".rstrip("/")
     if kind == "obstore":
@@ -294,7 +294,7 @@ Base.metadata.create_all(create_engine("sqlite:///app.db"))
 
 
 @pytest.mark.thorough
-def test_the_command_line_tells_no_secret(tmp_path: Path) -> None:
+def test_command_line_shows_no_secret(tmp_path: Path) -> None:
     from tests.cli.conftest import PROGRAM, environment
 
     (tmp_path / "app.py").write_text(APPLICATION.format(signing=SIGNING, store=STORE))

@@ -139,7 +139,7 @@ def test_what_was_signed_for_one_purpose_is_noise_for_another(ground: Ground) ->
             urls.verify(method, "up", urlencode({name: value for name, value in upload.items() if name != "method"}))
 
 
-def test_a_token_is_for_one_column_one_backend_and_one_application(ground: Ground) -> None:
+def test_token_is_for_one_column_one_backend_one_application(ground: Ground) -> None:
     ground.backend.put("up", INSIDE)
     other = MemoryBackend("other", base_url="/files", secret=SECRET)
     url = urlsplit(ground.backend.sign("up", SignRequest("GET", 60))).query
@@ -182,7 +182,7 @@ def test_an_audience_is_a_text(ground: Ground) -> None:
         DirectUploads(Document.file, secret=SECRET, audience=None)  # type: ignore[arg-type]
 
 
-def test_a_claim_is_used_once_and_not_again_when_its_file_is_gone(ground: Ground) -> None:
+def test_claim_is_used_once_even_when_its_file_is_gone(ground: Ground) -> None:
     ground.backend.put("up", INSIDE)
     uploads = DirectUploads(Document.file, secret=SECRET)
     sealed = claim().seal(Keys(SECRET))

@@ -100,7 +100,7 @@ SIGNING = ["local", "obstore-s3", pytest.param("fsspec-s3", marks=pytest.mark.th
 
 
 @pytest.mark.parametrize("ground", SIGNING, indirect=True)
-def test_what_a_store_signs_is_answered_without_what_lies_beside_it(ground: Ground) -> None:
+def test_signed_url_of_a_store_gives_nothing_beside_its_object(ground: Ground) -> None:
     bodies: list[bytes] = []
     for name in STRINGS:
         try:

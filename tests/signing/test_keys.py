@@ -84,7 +84,7 @@ def test_text_and_its_bytes_are_one_secret() -> None:
     assert Keys(text).sign(Purpose.URL, "message") == Keys(text.encode()).sign(Purpose.URL, "message")
 
 
-def test_keys_tell_how_many_secrets_they_have_and_no_more() -> None:
+def test_repr_of_keys_shows_only_how_many_secrets_they_have() -> None:
     assert repr(Keys(SECRET)) == "<Keys: 1 secret>"
     assert repr(Keys([SECRET, OTHER])) == "<Keys: 2 secrets>"
 
@@ -100,7 +100,7 @@ def test_what_an_earlier_version_has_signed_is_still_good() -> None:
     assert keys.unseal(Purpose.CLAIM, SEALED, now=0) == {"a": 1, "exp": NOW}
 
 
-def test_a_signature_is_for_one_message_one_purpose_and_one_secret() -> None:
+def test_signature_is_for_one_message_purpose_and_secret() -> None:
     keys = Keys(SECRET)
     assert not keys.is_signature(Purpose.URL, "another message", SIGNED)
     assert not keys.is_signature(Purpose.CLAIM, "message", SIGNED)
@@ -187,14 +187,14 @@ def made(keys: Keys) -> str:
 
 
 @pytest.mark.parametrize("value", [f"{SECRET},{OTHER}", f"{SECRET} {OTHER}", f" {SECRET} ,\n\t{OTHER}, "])
-def test_the_environment_s_secrets_are_separated_by_commas_or_spaces(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_s_secrets_are_split_at_commas_or_spaces(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ENVIRONMENT, value)
     keys = resolve_keys(None)
     assert repr(keys) == "<Keys: 2 secrets>"
     assert made(keys) == SIGNED
 
 
-def test_an_argument_goes_before_the_environment_and_that_before_a_random_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_argument_precedes_environment_and_that_a_random_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ENVIRONMENT, SECRET)
     assert made(resolve_keys(OTHER, development=True)) == made(Keys(OTHER))
     assert made(resolve_keys(None, development=True)) == SIGNED
@@ -202,7 +202,7 @@ def test_an_argument_goes_before_the_environment_and_that_before_a_random_secret
     assert made(resolve_keys(OTHER)) == made(Keys(OTHER))
 
 
-def test_a_secret_that_was_given_and_is_none_is_refused_rather_than_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_given_secret_of_none_is_refused_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ENVIRONMENT, SECRET)
     for secret in ("", b"", []):
         with pytest.raises(SecretError):

@@ -92,7 +92,7 @@ def meaning(url: str) -> tuple[str, list[tuple[str, str]]]:
     character=st.sampled_from(PRINTABLE),
 )
 @example(request_=READ, at=0, change="replace", character="#")
-def test_any_changed_character_is_refused_unless_it_means_the_same(
+def test_changed_character_is_refused_unless_it_means_the_same(
     request_: SignRequest, at: int, change: str, character: str
 ) -> None:
     url = urls().sign(PATH, request_)
@@ -127,7 +127,7 @@ def test_a_signature_has_one_spelling() -> None:
 
 
 @pytest.mark.parametrize("more", ["expires={expires}", "signature=x&signature={signature}", "type=", "x=1", "x", ""])
-def test_nothing_can_be_added_to_a_url_not_even_what_it_says_already(more: str) -> None:
+def test_nothing_can_be_added_to_a_url_not_even_a_repeat(more: str) -> None:
     url = urls().sign(PATH, READ)
     more = more.format_map(dict(parse_qsl(urlsplit(url).query)))
     for changed in (f"{url}&{more}", url.replace("?", f"?{more}&")):
@@ -301,7 +301,7 @@ def test_secrets_are_not_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture,
     assert not [text for text in shown if SECRET in text or OTHER in text]
 
 
-def test_a_pickled_backend_finds_the_secret_of_the_environment_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pickled_backend_finds_the_environment_s_secret_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ENVIRONMENT, OTHER)
     backend = LocalBackend("l", tmp_path, base_url="/f")
     url = backend.sign("a", READ)

@@ -83,7 +83,7 @@ def s3(public_endpoint: Any, url: str = "s3://bucket/pre", **options: Any) -> Ob
         ("", "does not begin with"),
     ],
 )
-def test_what_is_not_a_scheme_and_a_host_is_refused_at_construction(given: str, why: str) -> None:
+def test_anything_but_scheme_and_host_is_refused_at_construction(given: str, why: str) -> None:
     with pytest.raises(ValueError, match=why) as caught:
         s3(given)
     message = str(caught.value)

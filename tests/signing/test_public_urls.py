@@ -43,7 +43,7 @@ BACKENDS: dict[str, Callable[..., StorageBackend]] = {
 
 
 @pytest.mark.parametrize("kind", list(BACKENDS))
-def test_a_public_backend_has_permanent_urls_and_a_private_one_says_what_to_do(kind: str, tmp_path: Path) -> None:
+def test_public_backend_has_permanent_urls_private_one_says_how(kind: str, tmp_path: Path) -> None:
     backend = BACKENDS[kind](tmp_path / "public", public_url=f"{BASE}/")
     assert backend.url("a/b.png") == f"{BASE}/a/b.png"
     storages.clear_backends()

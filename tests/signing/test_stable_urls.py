@@ -94,7 +94,7 @@ def test_another_process_makes_the_same_urls() -> None:
 
 
 @given(now=st.floats(1e9, 2e9), window=st.integers(1, 100_000), expires_in=st.integers(1, 100_000))
-def test_a_rounded_url_lives_as_long_as_asked_and_at_most_a_window_longer(now: float, window: int, expires_in: int) -> None:
+def test_rounded_url_lives_as_asked_or_at_most_a_window_longer(now: float, window: int, expires_in: int) -> None:
     rounded = SignRequest("GET", expires_in).rounded(window, now)
     assert rounded.signed_at is not None
     assert rounded.signed_at % window == 0
@@ -233,7 +233,7 @@ def test_google_s_own_library_makes_the_same_url(request_: SignRequest) -> None:
     assert sorted(parse_qsl(urlsplit(ours).query)) == sorted(parse_qsl(urlsplit(theirs).query))
 
 
-def test_google_s_libraries_wait_until_they_are_needed_and_no_server_is_asked() -> None:
+def test_google_s_libraries_load_when_needed_and_ask_no_server() -> None:
     account = json.dumps(service_account()[1])
     code = f"""
         import socket, sys

@@ -61,7 +61,7 @@ def test_values_of_other_types_are_refused(values: dict[str, Any]) -> None:
         StoredWith(**values)
 
 
-def test_google_s_archive_is_read_like_any_class_and_others_are_not(tmp_path: Path) -> None:
+def test_google_s_archive_is_allowed_and_azure_s_refused(tmp_path: Path) -> None:
     scan = scan_on("kept", StoredWith(storage_class="ARCHIVE"))
     storages.register_backend(google(tmp_path))
     storages.clear_backends()
@@ -187,7 +187,7 @@ KMS = Encryption("gcp:kms", key="projects/p/locations/l/keyRings/r/cryptoKeys/k"
         (lambda: FSSpecBackend("kept", "az://c", encryption="AES256"), "encryption scope"),
     ],
 )
-def test_a_store_that_cannot_be_told_is_refused_by_name(make: Any, named: str) -> None:
+def test_unidentified_store_is_refused_by_name(make: Any, named: str) -> None:
     with pytest.raises(UnsupportedOperationError, match=named) as refused:
         make()
     assert "'kept'" in str(refused.value)
@@ -228,7 +228,7 @@ def test_kms_needs_no_key() -> None:
     assert store.config["server_side_encryption"] == "aws:kms"
 
 
-def test_a_store_that_is_built_already_is_told_where_it_is_built() -> None:
+def test_options_for_a_ready_store_get_an_error_that_says_where() -> None:
     from obstore.store import MemoryStore
     from s3fs import S3FileSystem
 
@@ -241,7 +241,7 @@ def test_a_store_that_is_built_already_is_told_where_it_is_built() -> None:
 # -- what the application answers with -------------------------------------------------------------------------------------
 
 
-def test_the_application_answers_with_the_cache_control_of_the_column(tmp_path: Path) -> None:
+def test_application_sends_the_column_s_cache_control(tmp_path: Path) -> None:
     backend = LocalBackend("direct", tmp_path / "root", fsync=False, base_url="/files", secret=SECRET)
     storages.register_backend(backend)
     model = Model(StoredWith(cache_control=CACHE))

@@ -41,7 +41,7 @@ def paths(kept: KeptStore) -> set[str]:
     return {info.path for info in kept.backend.list()}
 
 
-def test_a_file_that_moves_to_a_column_with_other_options_is_copied(kept: KeptStore, model: Model, session_of: Sessions) -> None:
+def test_file_moved_to_a_column_with_other_options_is_copied(kept: KeptStore, model: Model, session_of: Sessions) -> None:
     session = session_of(model)
     scan = committed(session, model, file=png())
     scan.other, scan.file = scan.file, None
@@ -55,7 +55,7 @@ def test_a_file_that_moves_to_a_column_with_other_options_is_copied(kept: KeptSt
     assert scan.pages[0].get_content() == PNG
 
 
-def test_a_file_that_moves_to_a_column_with_the_same_options_moves(kept: KeptStore, model: Model, session_of: Sessions) -> None:
+def test_file_moved_to_a_column_with_the_same_options_moves(kept: KeptStore, model: Model, session_of: Sessions) -> None:
     session = session_of(model)
     scan = committed(session, model, file=png())
     path = scan.file.path
@@ -65,7 +65,7 @@ def test_a_file_that_moves_to_a_column_with_the_same_options_moves(kept: KeptSto
     kept.expect(path)
 
 
-def test_a_file_that_was_saved_before_gets_the_options_of_its_column(kept: KeptStore, model: Model, session_of: Sessions) -> None:
+def test_file_saved_before_gets_the_options_of_its_column(kept: KeptStore, model: Model, session_of: Sessions) -> None:
     session = session_of(model)
     saved = FileObject("direct", filename="cat.png", content=PNG).save()
     plain = FileObject("direct", filename="cat.png", content=PNG).save()
@@ -198,7 +198,7 @@ def test_large_copies_are_made_by_the_store(request: pytest.FixtureRequest, site
     model.engine.dispose()
 
 
-def test_a_column_without_options_asks_the_store_no_more_than_before(
+def test_column_without_options_sends_no_more_requests_than_before(
     request: pytest.FixtureRequest, site: Site, tmp_path: Path
 ) -> None:
     server = request.getfixturevalue("s3_server")

@@ -89,7 +89,7 @@ def test_every_case_passes_on_a_live_bucket(request: pytest.FixtureRequest, tmp_
     assert server.keys(bucket) == before
 
 
-def test_a_backend_of_one_s_own_is_named_by_its_key_and_fails_by_name(tmp_path: Path) -> None:
+def test_own_backend_is_named_by_its_key_and_fails_by_name(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "from filerow import storages\n"
         "from filerow.backends.memory import MemoryBackend\n\n\n"
@@ -147,7 +147,7 @@ def test_what_cannot_run_is_said(arguments: list[str], said: str, capfd: pytest.
     assert said in " ".join((done.err + done.out + "".join(capfd.readouterr())).split())
 
 
-def test_a_large_case_that_was_not_asked_for_is_told() -> None:
+def test_large_case_that_was_not_requested_is_reported() -> None:
     from tests.cli.conftest import run
 
     done = run("conformance", "--backend=memory://", "--sync-only", "--case=bytes_of_100_mb_go_round")

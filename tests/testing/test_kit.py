@@ -64,7 +64,7 @@ class InUtf8(Sound):
         return failed
 
 
-def test_a_path_that_a_store_cannot_be_asked_for_is_an_invalid_one() -> None:
+def test_path_that_a_store_cannot_be_asked_for_is_invalid() -> None:
     results = list(run(On(InUtf8), cases=["hostile_paths_find_nothing_and_delete_nothing"]))
     assert [(result.outcome, result.message) for result in results] == [(Outcome.PASSED, "")] * 2
 
@@ -166,7 +166,7 @@ print(result.outcome, "pytest" in sys.modules, {SECRET!r} == SECRET)
     ],
     ids=["plugin", "plain"],
 )
-def test_pytest_tells_what_did_not_apply(options: list[str], outcome: str, said: str, tmp_path: Path) -> None:
+def test_pytest_shows_what_did_not_apply(options: list[str], outcome: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "test_mine.py").write_text(
         "from filerow.backends.memory import MemoryBackend\n"
         "from filerow.testing import Conformance\n\n\n"

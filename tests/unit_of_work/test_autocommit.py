@@ -173,7 +173,7 @@ def _begins_of(engine: Any) -> Any:
     return list(engine.dispatch.begin)[-1]
 
 
-def test_a_file_that_moves_away_between_reading_and_writing_is_kept(engine: Any, store: MemoryBackend) -> None:
+def test_file_that_moves_between_read_and_write_is_kept(engine: Any, store: MemoryBackend) -> None:
     moved: list[object] = []
 
     def move(mapper: object, connection: object, target: Paper) -> None:
@@ -195,7 +195,7 @@ def test_a_file_that_moves_away_between_reading_and_writing_is_kept(engine: Any,
 
 @pytest.mark.skipif(not hasattr(Dialect, "detect_autocommit_setting"), reason="this SQLAlchemy does not ask drivers")
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-def test_a_driver_that_was_told_to_autocommit_is_noticed(engine: Any, store: MemoryBackend) -> None:
+def test_driver_set_to_autocommit_is_noticed(engine: Any, store: MemoryBackend) -> None:
     told = create_engine(engine.url, connect_args={"autocommit": True})
     with Session(told) as session, pytest.raises(UnsupportedRouteError, match="AUTOCOMMIT"):
         _new(session)
@@ -260,7 +260,7 @@ def test_files_of_tables_without_transactions_are_refused(
         session.commit()
 
 
-def test_a_connection_that_sessions_share_is_not_taken_for_autocommit(store: MemoryBackend) -> None:
+def test_connection_shared_by_sessions_is_not_autocommit(store: MemoryBackend) -> None:
     """An in-memory database of SQLite has one connection, on which another session may end the transaction."""
     engine = explicit_begin(create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False}))
     Base.metadata.create_all(engine)

@@ -176,7 +176,7 @@ async def test_a_cancelled_commit_leaves_rows_and_objects_equal(
 
 
 @pytest.mark.one_in(2)
-async def test_a_commit_cancelled_at_any_step_of_the_loop_leaves_rows_and_objects_equal(
+async def test_commit_cancelled_at_any_step_leaves_rows_and_objects_equal(
     async_engine: AsyncEngine, store: Store, judge: Judge
 ) -> None:
     await seed(async_engine)
@@ -199,7 +199,7 @@ async def test_a_timeout_during_the_upload_leaves_nothing(async_engine: AsyncEng
 
 
 @pytest.mark.one_in(2)
-async def test_a_cancellation_during_the_delete_after_a_commit_finishes_the_delete(
+async def test_cancellation_during_deletes_after_a_commit_finishes_them(
     async_engine: AsyncEngine, store: Store, judge: Judge
 ) -> None:
     await seed(async_engine)
@@ -233,9 +233,7 @@ async def test_a_commit_cancelled_twice_leaves_rows_and_objects_equal(
         await judge.check()
 
 
-async def test_a_cancellation_while_the_connection_is_given_back_still_deletes_what_was_dropped(
-    async_engine: AsyncEngine, judge: Judge
-) -> None:
+async def test_cancelled_release_of_the_connection_still_deletes_dropped(async_engine: AsyncEngine, judge: Judge) -> None:
     await seed(async_engine)
     this = asyncio.current_task()
     assert this is not None

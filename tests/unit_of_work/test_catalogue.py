@@ -211,7 +211,7 @@ def objects(docs: MemoryBackend) -> set[str]:
 
 @pytest.mark.parametrize("act", [_delete, _delete_all, _replace, _clear_all], ids=lambda one: one.__name__.strip("_"))
 @pytest.mark.parametrize(("database", "name"), [(case.database, name) for name, case in CASES.items()], indirect=["database"])
-def test_documents_that_a_database_keeps_by_itself_keep_their_objects(
+def test_documents_a_database_keeps_by_itself_keep_their_objects(
     engine: Engine, docs: MemoryBackend, name: str, act: Callable[[Session], None]
 ) -> None:
     case = CASES[name]
@@ -246,7 +246,7 @@ def test_a_trigger_that_writes_no_row_keeps_nothing(docs: MemoryBackend, engine:
 
 
 @pytest.mark.parametrize("how", ["before_cursor_execute", "do_execute"])
-def test_a_delete_that_the_application_makes_an_update_of_deletes_nothing(engine: Engine, docs: MemoryBackend, how: str) -> None:
+def test_delete_the_application_turns_into_update_deletes_nothing(engine: Engine, docs: MemoryBackend, how: str) -> None:
     prepare(engine, Case(()))
 
     def soft(statement: str) -> str:
@@ -292,7 +292,7 @@ def test_an_archive_that_a_trigger_fills_can_be_purged(engine: Engine, docs: Mem
     assert set(named(engine, TABLES)) == objects(docs)
 
 
-def test_a_class_that_is_mapped_later_brings_its_table_s_triggers(docs: MemoryBackend) -> None:
+def test_later_mapped_class_brings_its_table_s_triggers(docs: MemoryBackend) -> None:
     class Later(DeclarativeBase):
         pass
 
@@ -359,9 +359,7 @@ def test_a_trigger_of_another_table_of_the_row_archives(engine: Engine, docs: Me
 
 @pytest.mark.parametrize("first", [True, False], ids=["before ours", "after ours"])
 @pytest.mark.parametrize("when", ["before_update", "before_delete"])
-def test_a_listener_archives_by_a_statement_while_a_flush_is_under_way(
-    engine: Engine, docs: MemoryBackend, when: str, first: bool
-) -> None:
+def test_listener_archives_by_a_statement_during_a_flush(engine: Engine, docs: MemoryBackend, when: str, first: bool) -> None:
     prepare(engine, Case(()))
     tables = Base.metadata.tables
     archive, paper = tables["archive"], tables["paper"]
@@ -419,7 +417,7 @@ class List(Replacing):
     pages: Mapped[FileObjectList] = mapped_column(StoredObject("docs", multiple=True))
 
 
-def test_a_constraint_that_replaces_rows_is_refused_where_it_does(docs: MemoryBackend) -> None:
+def test_constraint_that_replaces_rows_is_refused_where_it_does(docs: MemoryBackend) -> None:
     engine = create_engine("sqlite://")
     Replacing.metadata.create_all(engine)
     with Session(engine) as session:

@@ -56,7 +56,7 @@ def test_each_pending_file_is_stored_for_its_slot() -> None:
     assert [(store.change, store.file) for store in pending([first, second])] == [(first, one), (first, two), (second, three)]
 
 
-def test_a_pending_file_of_two_slots_is_stored_once_for_the_first() -> None:
+def test_pending_file_of_two_slots_is_stored_once() -> None:
     file = pending_file()
     first, second = slot("1", file, file), slot("2", file)
     (store,) = pending([first, second])
@@ -90,7 +90,7 @@ def test_a_file_set_again_stays_where_it_is() -> None:
     assert shown(decided(slot("1", staged(A), old=[A]), fresh=[A], dropped=[A])) == {}
 
 
-def test_a_cleared_slot_drops_each_of_its_files_once_in_their_order() -> None:
+def test_cleared_slot_drops_each_of_its_files_once_in_order() -> None:
     assert shown(decided(slot("1", old=[C, A, C, B]), slot("2", old=[B]))) == {"drop": [C, A, B]}
 
 
@@ -149,7 +149,7 @@ def test_a_new_file_that_two_rows_want_belongs_to_the_first(fresh: list[Ref]) ->
     assert shown(decided(slot("1", file), slot("2", file), fresh=fresh)) == {"adopt": [("1", "a")], "copy": [("2", 0, "a")]}
 
 
-def test_a_file_dropped_earlier_in_the_transaction_is_had_back() -> None:
+def test_file_dropped_earlier_in_the_transaction_is_restored() -> None:
     assert shown(decided(slot("2", attached(A)), dropped=[A])) == {"move": [("2", "a")]}
     assert shown(decided(slot("2", attached(A)), dropped=[B])) == {"copy": [("2", 0, "a")]}
 
@@ -162,7 +162,7 @@ def test_a_file_of_another_backend_is_copied_into_the_column_s(file: FileObject)
     assert shown(decided(slot("1", file))) == {"copy": [("1", 0, "a")]}
 
 
-def test_a_file_that_moves_to_a_column_of_another_backend_is_copied_and_its_old_object_dropped() -> None:
+def test_file_moved_to_another_backend_is_copied_and_old_dropped() -> None:
     result = decided(slot("1", old=[ELSEWHERE], backend="avatars"), slot("2", attached(ELSEWHERE)))
     assert shown(result) == {"copy": [("2", 0, "a")], "drop": [ELSEWHERE]}
     assert shown(decided(slot("2", attached(ELSEWHERE)), dropped=[ELSEWHERE])) == {"copy": [("2", 0, "a")]}
@@ -172,7 +172,7 @@ def test_a_column_without_a_backend_takes_files_of_any() -> None:
     assert shown(decided(slot("1", staged(ELSEWHERE), backend=""))) == {"adopt": [("1", "a")]}
 
 
-def test_what_this_flush_has_stored_is_never_copied_for_its_backend() -> None:
+def test_file_stored_by_this_flush_is_never_copied() -> None:
     assert shown(decided(slot("1", staged(ELSEWHERE)), fresh=[ELSEWHERE])) == {"adopt": [("1", "a")]}
 
 
@@ -190,7 +190,7 @@ def test_a_column_without_lifecycle_is_left_alone() -> None:
     assert shown(decided(slot("1", staged(B), attached(C), old=[A], owned=False))) == {}
 
 
-def test_a_column_without_lifecycle_neither_keeps_a_file_nor_lets_one_go() -> None:
+def test_column_without_lifecycle_neither_keeps_nor_releases_a_file() -> None:
     unmanaged = slot("1", attached(A), old=[A], owned=False)
     assert shown(decided(unmanaged, slot("2", old=[A]))) == {"drop": [A]}
     assert shown(decided(slot("1", old=[A], owned=False), slot("2", attached(A)))) == {"copy": [("2", 0, "a")]}

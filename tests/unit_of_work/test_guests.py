@@ -124,7 +124,7 @@ def test_a_file_is_not_deleted_by_hand(paper: type, engine: Engine, store: Memor
     assert contents(store) == [b"a"]
 
 
-def test_registering_again_decides_anew() -> None:
+def test_registering_again_decides_again() -> None:
     made = MemoryBackend("docs")
     storages.clear_backends()
     assert storages.may_delete(storages.register_backend(made).key)

@@ -152,7 +152,7 @@ def test_a_first_statement_that_fails_leaves_nothing(engine: Engine, docs: Memor
 
 
 @pytest.mark.parametrize("mode", ["rollback_only", "control_fully", "conditional_savepoint"])
-def test_a_joined_session_whose_connection_is_committed_by_a_statement(engine: Engine, docs: MemoryBackend, mode: Any) -> None:
+def test_joined_session_with_its_connection_committed_by_statement(engine: Engine, docs: MemoryBackend, mode: Any) -> None:
     with engine.connect() as connection, connection.begin(), Session(connection, join_transaction_mode=mode) as session:
         replace(session)
         session.execute(text("COMMIT"))
@@ -179,7 +179,7 @@ def test_a_savepoint_that_sqlite_s_driver_commits(database: EmptyDatabase, engin
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-def test_postgresql_rolls_back_after_an_error_that_was_passed_over(engine: Engine, docs: MemoryBackend) -> None:
+def test_postgresql_rolls_back_after_an_ignored_error(engine: Engine, docs: MemoryBackend) -> None:
     with Session(engine) as session:
         replace(session)
         session.add(Book(id=2, cover=file()))
@@ -230,7 +230,7 @@ def test_a_joined_session_whose_outer_commit_is_refused(engine: Engine, docs: Me
 
 
 @pytest.mark.parametrize("database", ["mariadb"], indirect=True)
-def test_mariadb_rolls_back_after_a_deadlock_that_was_passed_over(engine: Engine, docs: MemoryBackend) -> None:
+def test_mariadb_rolls_back_after_an_ignored_deadlock(engine: Engine, docs: MemoryBackend) -> None:
     with Session(engine) as session:
         session.add(Book(id=2))
         session.commit()

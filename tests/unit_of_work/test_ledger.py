@@ -73,7 +73,7 @@ def test_an_undone_frame_makes_its_files_what_they_were_at_first() -> None:
 # -- a savepoint and its parent --------------------------------------------------------------------------------------------
 
 
-def test_an_undone_frame_undoes_the_latest_first_and_that_of_the_savepoints_it_took_over() -> None:
+def test_undo_runs_backwards_through_released_savepoints_too() -> None:
     outer, inner, undone = Frame(), Frame(), []
     outer.undo.append(lambda: undone.append("first"))
     inner.undo.append(lambda: undone.append("second"))
@@ -100,7 +100,7 @@ def test_a_released_savepoint_hands_on_all_it_has_done() -> None:
     assert [file for file, _ in outer.touched] == [before, after]
 
 
-def test_what_a_savepoint_takes_back_is_dropped_no_more_once_it_is_released() -> None:
+def test_file_taken_back_in_a_released_savepoint_is_not_dropped() -> None:
     ledger, outer, inner = frames()
     outer.drop(A)
     inner.restore(A)
@@ -121,7 +121,7 @@ def test_what_two_savepoints_take_back_reaches_the_outermost() -> None:
     assert outer.doomed == []
 
 
-def test_what_a_savepoint_takes_back_and_drops_again_stays_dropped() -> None:
+def test_file_a_savepoint_takes_back_and_drops_stays_dropped() -> None:
     ledger, outer, inner = frames()
     outer.drop(A)
     inner.restore(A)
@@ -131,7 +131,7 @@ def test_what_a_savepoint_takes_back_and_drops_again_stays_dropped() -> None:
     assert outer.doomed == [A]
 
 
-def test_what_a_savepoint_takes_back_drops_and_takes_back_is_dropped_no_more() -> None:
+def test_savepoint_that_takes_back_drops_takes_back_drops_nothing() -> None:
     ledger, outer, inner = frames()
     outer.drop(A)
     inner.restore(A)
@@ -142,7 +142,7 @@ def test_what_a_savepoint_takes_back_drops_and_takes_back_is_dropped_no_more() -
     assert outer.doomed == []
 
 
-def test_a_savepoint_in_which_others_take_back_drop_and_take_back_is_no_different() -> None:
+def test_nested_savepoints_that_take_back_and_drop_agree() -> None:
     ledger, outer, inner = frames()
     outer.drop(A)
     for act in (Frame.restore, Frame.drop, Frame.restore):
@@ -184,7 +184,7 @@ def test_a_savepoint_may_be_the_first_to_do_anything() -> None:
 # -- the frames of a session -----------------------------------------------------------------------------------------------
 
 
-def test_a_chain_names_the_innermost_frame_and_makes_those_around_it() -> None:
+def test_chain_names_the_innermost_frame_and_makes_outer_ones() -> None:
     ledger = Ledger()
     assert not ledger
     innermost = ledger.frame([OUTER, INNER, INNERMOST])
@@ -195,7 +195,7 @@ def test_a_chain_names_the_innermost_frame_and_makes_those_around_it() -> None:
     assert [ledger.take(key) for key in (OUTER, INNER, INNERMOST, OUTER)] == [outer, inner, innermost, None]
 
 
-def test_an_object_is_dropped_when_the_innermost_that_says_anything_says_so() -> None:
+def test_innermost_decision_says_whether_an_object_is_dropped() -> None:
     ledger, outer, inner = frames()
     assert not ledger.is_dropped(A)
     outer.drop(A)
@@ -208,7 +208,7 @@ def test_an_object_is_dropped_when_the_innermost_that_says_anything_says_so() ->
     assert not ledger.is_dropped(C)
 
 
-def test_an_object_is_not_dropped_once_the_savepoint_that_dropped_it_is_undone() -> None:
+def test_drop_is_void_once_its_savepoint_is_undone() -> None:
     ledger, _, inner = frames()
     inner.drop(A)
     assert ledger.take(INNER) is inner

@@ -279,7 +279,7 @@ async def test_an_async_session_leaves_nothing_alive(async_engine: AsyncEngine) 
     assert [reference() for reference in references if reference() is not None] == []
 
 
-def test_a_session_that_is_given_another_s_info_has_files_of_its_own(sqlite: SQLite, store: Store) -> None:
+def test_session_given_another_s_info_has_its_own_files(sqlite: SQLite, store: Store) -> None:
     engine = sqlite.engine()
     with Session(engine) as first:
         flush(first)

@@ -317,7 +317,7 @@ async def test_an_async_outer_commit_deletes_what_was_dropped(
 
 
 @pytest.mark.parametrize("mode", ["conditional_savepoint", "rollback_only", "create_savepoint"])
-def test_an_outer_commit_before_the_session_is_closed_keeps_what_was_flushed(
+def test_outer_commit_before_the_session_closes_keeps_flushed_files(
     engine: Engine, store: Store, check: Check, mode: str
 ) -> None:
     with engine.connect() as connection:

@@ -73,7 +73,7 @@ def test_the_rows_of_a_multi_row_insert_can_be_replaced(session: Session) -> Non
 
 
 @pytest.mark.parametrize("flushes", [True, False])
-def test_a_session_autoflushes_as_it_was_told(session: Session, *, flushes: bool) -> None:
+def test_session_autoflushes_as_configured(session: Session, *, flushes: bool) -> None:
     flushed: list[object] = []
     event.listen(session, "after_flush", lambda session, _: flushed.append(session))
     session.autoflush = flushes
@@ -157,7 +157,7 @@ def test_a_session_says_whether_it_flushes() -> None:
     assert (seen, is_flushing(session)) == ([True], False)
 
 
-def test_statements_of_a_flush_are_told_from_those_of_others(session: Session) -> None:
+def test_statements_of_a_flush_are_recognized(session: Session) -> None:
     seen: list[tuple[str, bool, bool]] = []
 
     def sent(connection: object, cursor: object, statement: str, parameters: object, context: Any, many: bool) -> None:

@@ -103,7 +103,7 @@ def test_a_rollback_of_five_rows_is_one_request_more(session: Session, proxy: Co
     assert sorted(methods(seen)) == ["POST"] + ["PUT"] * 5
 
 
-def test_loading_rows_moving_files_and_changing_metadata_ask_the_store_nothing(session: Session, proxy: CountingProxy) -> None:
+def test_loads_moves_and_metadata_changes_send_no_requests(session: Session, proxy: CountingProxy) -> None:
     first, second = add(session, 2)
     with proxy.record() as seen:
         assert first.file is not None

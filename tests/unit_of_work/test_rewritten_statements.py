@@ -38,7 +38,7 @@ def engine() -> Iterator[Engine]:
     made.dispose()
 
 
-def test_rows_of_tables_that_have_other_names_get_and_lose_their_files(docs: MemoryBackend, engine: Engine) -> None:
+def test_rows_of_renamed_tables_get_and_lose_their_files(docs: MemoryBackend, engine: Engine) -> None:
     with Session(engine) as session:
         papers = [Paper(file=FileObject(content=b"%d" % n)) for n in range(4)]
         session.add_all(papers)

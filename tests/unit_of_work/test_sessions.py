@@ -132,9 +132,7 @@ async def test_an_async_session_replaces_an_expired_attribute(async_engine: Asyn
     assert len(store.objects()) == 1
 
 
-async def test_an_async_session_that_is_left_without_commit_leaves_nothing(
-    async_engine: AsyncEngine, store: Store, check: Check
-) -> None:
+async def test_async_session_left_without_commit_leaves_nothing(async_engine: AsyncEngine, store: Store, check: Check) -> None:
     async with AsyncSession(async_engine) as session:
         session.add(Document(file=file()))
         await session.flush()

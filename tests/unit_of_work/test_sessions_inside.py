@@ -138,7 +138,7 @@ def test_a_rolled_back_savepoint_takes_its_versions_along(
 
 
 @each_holding
-def test_versions_of_two_savepoints_are_told_apart(
+def test_versions_of_two_savepoints_are_distinguished(
     engine: Engine, store: Store, check: Check, before: Objects, *, keeps: bool
 ) -> None:
     versions = Versions(keeps=keeps, mode="rollback_only")

@@ -115,7 +115,7 @@ CONTENTS: dict[str, Callable[[bytes, Path], Any]] = {
 
 @pytest.mark.parametrize(("data", "error", "status"), WRONG.values(), ids=WRONG)
 @pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS)
-def test_content_that_can_be_looked_at_is_refused_where_it_is_assigned(
+def test_readable_content_is_refused_on_assignment(
     content: Callable[[bytes, Path], Any], data: bytes, error: type[FileValidationError], status: int, tmp_path: Path
 ) -> None:
     album = Album()
@@ -159,7 +159,7 @@ WAYS: dict[str, Callable[[Album, FileObject], object]] = {
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
-def test_every_way_to_change_a_list_refuses_and_leaves_it_as_it_was(way: Callable[..., object], session: Session) -> None:
+def test_refused_list_change_of_any_kind_leaves_the_list_as_it_was(way: Callable[..., object], session: Session) -> None:
     kept = good()
     album = Album(photos=FileObjectList([kept]))
     bad = FileObject(filename="x.png", content=BOMB)
@@ -365,7 +365,7 @@ def test_check_returns_a_file_to_assign(session: Session, tmp_path: Path) -> Non
         assert checked.get_content() == PHOTO
 
 
-def test_check_names_the_field_and_leaves_a_refused_file_as_it_was() -> None:
+def test_check_names_the_field_and_leaves_a_refused_file_alone() -> None:
     Album()  # which configures the mapping
     file = FileObject(filename="x.png", content=HTML)
     with pytest.raises(ContentTypeError) as refused:

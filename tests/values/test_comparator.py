@@ -142,7 +142,7 @@ def test_a_file_is_compared_by_backend_and_path(engine: sa.Engine) -> None:
     [lambda file: f.in_([file, None]), Document.pages.contains, f.like, lambda file: f < file],
     ids=["in with None", "contains", "like", "less"],
 )
-def test_what_cannot_be_asked_of_a_file_is_told_at_once(condition: Callable[[FileObject], object]) -> None:
+def test_unsupported_comparisons_of_a_file_raise_at_once(condition: Callable[[FileObject], object]) -> None:
     with pytest.raises(TypeError, match=r"compare files with ==, != and in_"):
         condition(FileObject.from_dict({"v": 1, "backend": "docs", "path": "a"}))
 
@@ -218,7 +218,7 @@ def test_statements_are_cached(engine: sa.Engine) -> None:
         assert len(keys) == 1
 
 
-def test_types_that_treat_values_differently_have_different_cache_keys() -> None:
+def test_types_that_treat_values_differently_cache_separately() -> None:
     types = [StoredObject(), StoredObject("docs"), StoredObject("docs", multiple=True)]
     assert len({kind._static_cache_key for kind in types}) == len(types)
     assert StoredObject("docs")._static_cache_key == StoredObject(backend="docs")._static_cache_key

@@ -462,7 +462,7 @@ def test_a_missing_path_is_found_out_at_once(tmp_path: Path) -> None:
         FileObject(content=tmp_path)
 
 
-def test_a_file_that_does_not_block_is_not_cut_short_where_it_has_nothing_yet(docs: WatchedBackend) -> None:
+def test_non_blocking_file_is_not_cut_short_where_it_has_no_data_yet(docs: WatchedBackend) -> None:
     reader, writer = os.pipe()
     os.write(writer, b"the first half")
     os.set_blocking(reader, False)

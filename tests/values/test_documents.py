@@ -49,7 +49,7 @@ def test_a_stored_file_s_document_has_all_of_it() -> None:
     assert (document["v"], document["backend"], document["filename"], document["size"]) == (1, "docs", "cat.txt", 3)
 
 
-def test_the_public_view_tells_nothing_of_where_the_bytes_are() -> None:
+def test_public_view_hides_where_the_bytes_are() -> None:
     view = public_view(facts_from(OURS), ["page", "tags"])
     assert public_view(facts_from(OURS))["metadata"] == {}
     assert view == {key: OURS[key] for key in ("filename", "content_type", "size", "last_modified", "metadata")}

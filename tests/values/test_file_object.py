@@ -97,7 +97,7 @@ async def test_save_takes_the_content_of_a_file_made_without(call: Call) -> None
     assert await call(file, "get_content") == b"abc"
 
 
-async def test_save_takes_the_options_of_advanced_alchemy_and_no_others(call: Call, docs: WatchedBackend) -> None:
+async def test_save_takes_advanced_alchemy_s_options_and_no_others(call: Call, docs: WatchedBackend) -> None:
     file = await call(FileObject("docs", "a.txt"), "save", b"abc", use_multipart=False, chunk_size=1024, max_concurrency=2)
     assert file.size == 3
     with pytest.raises(TypeError, match="no argument 'filename'"):
@@ -180,7 +180,7 @@ def test_all_keywords_of_the_constructor_work(tmp_path: Path) -> None:
     [{"size": -1}, {"size": "3"}, {"last_modified": math.nan}, {"last_modified": "now"}, {"content_type": 5}, {"checksum": b""}],
     ids=repr,
 )
-def test_facts_that_no_file_has_are_refused_before_a_row_has_them(wrong: dict[str, Any]) -> None:
+def test_impossible_facts_are_refused_before_a_row_has_them(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"the {next(iter(wrong))} of a file cannot be"):
         FileObject("docs", to_filename="a/b", **wrong)
 

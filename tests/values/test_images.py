@@ -215,9 +215,7 @@ def refused(docs: WatchedBackend, content: object, kind: StoredObject = NARROW) 
 
 
 @pytest.mark.parametrize("data", [*FAR.values(), *FARTHER.values()], ids=[*FAR, *FARTHER])
-def test_content_that_can_seek_is_looked_at_as_far_as_its_header_reaches(
-    data: bytes, docs: WatchedBackend, tmp_path: Path
-) -> None:
+def test_seekable_content_is_read_as_far_as_its_header_reaches(data: bytes, docs: WatchedBackend, tmp_path: Path) -> None:
     path = tmp_path / "picture"
     path.write_bytes(data)
     with path.open("rb") as opened:
@@ -251,7 +249,7 @@ def test_an_image_whose_size_is_not_found_is_refused(data: bytes, docs: WatchedB
     "data",
     [b"8BPS\0\1" + bytes(40), b"\x89PNG\r\n\x1a\n" + bytes(40), png(0, 5), b"GIF89a", b"<svg/>", b"\xff\xd8\xff\xe0" + bytes(40)],
 )
-def test_an_image_without_a_size_is_refused_where_a_size_is_limited(data: bytes, docs: WatchedBackend) -> None:
+def test_image_without_a_size_is_refused_where_sizes_are_limited(data: bytes, docs: WatchedBackend) -> None:
     assert refused(docs, data, WIDE).field == "photo"
 
 

@@ -73,7 +73,7 @@ def test_a_change_that_no_row_would_store_is_an_error(session: Session, edit: Ca
 
 
 @each_edit
-def test_a_list_that_its_row_has_let_go_of_can_be_changed(session: Session, edit: Callable[[FileObjectList], object]) -> None:
+def test_list_released_by_its_row_can_be_changed(session: Session, edit: Callable[[FileObjectList], object]) -> None:
     album = session.get_one(Album, 1)
     before = album.pictures
     album.pictures = FileObjectList()

@@ -115,7 +115,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_told_what_to_write_instead(mistake: str) -> None:
+def test_mistake_gets_an_error_that_says_what_to_write(mistake: str) -> None:
     make, kind, said = MISTAKES[mistake]
     with pytest.raises(kind, match=said):
         make()
@@ -127,7 +127,7 @@ def test_media_types_and_patterns_of_them_are_taken(kinds: list[str]) -> None:
     assert StoredObject("docs", content_types=kinds).content_types == tuple(kind.lower() for kind in kinds)
 
 
-def test_a_file_that_is_closed_before_the_commit_is_told_so_and_stores_nothing(tmp_path: Path) -> None:
+def test_file_closed_before_the_commit_gets_an_error_stores_nothing(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"x")
     engine = create_engine("sqlite://")
@@ -148,7 +148,7 @@ def test_a_file_that_is_closed_before_the_commit_is_told_so_and_stores_nothing(t
     engine.dispose()
 
 
-def test_a_file_that_is_closed_already_is_told_so_at_once(tmp_path: Path) -> None:
+def test_closed_file_is_refused_at_once(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"x")
     with path.open("rb") as file:
@@ -157,12 +157,12 @@ def test_a_file_that_is_closed_already_is_told_so_at_once(tmp_path: Path) -> Non
         FileObject(content=file)
 
 
-def test_text_in_an_iterator_is_told_to_be_encoded() -> None:
+def test_text_in_an_iterator_gets_an_error_about_encoding() -> None:
     with pytest.raises(TypeError, match="content yielded str where bytes are needed; encode it"):
         FileObject("docs", content=iter(["text"])).save()
 
 
-def test_a_protocol_that_somebody_registered_with_fsspec_is_taken() -> None:
+def test_protocol_registered_with_fsspec_is_accepted() -> None:
     import fsspec
     from fsspec.implementations.memory import MemoryFileSystem
 
@@ -170,7 +170,7 @@ def test_a_protocol_that_somebody_registered_with_fsspec_is_taken() -> None:
     assert FSSpecBackend("docs", "ours://folder").put("a", b"x").path == "a"
 
 
-def test_without_fsspec_an_unknown_url_names_what_there_is_and_the_extra() -> None:
+def test_unknown_url_without_fsspec_names_the_choices_and_the_extra() -> None:
     code = (
         "import sys; sys.modules['fsspec'] = None; from filerow import storages; storages.register_backend('sftp://h/f', key='a')"
     )

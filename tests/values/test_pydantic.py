@@ -127,7 +127,7 @@ def test_a_pending_file_shows_its_public_view() -> None:
 
 
 @pytest.mark.parametrize("field", ["file", "maybe", "many", "pages", "by_name"])
-def test_a_document_from_a_client_is_refused_and_told_what_to_do(field: str, file: FileObject) -> None:
+def test_document_from_a_client_is_refused_with_a_remedy(field: str, file: FileObject) -> None:
     document = file.to_dict()
     value = {"many": [document], "pages": [document], "by_name": {"x": document}}.get(field, document)
     for validate in (
@@ -266,7 +266,7 @@ async def answer_of(app: Any, method: str, path: str, **kwargs: Any) -> httpx.Re
         return await client.request(method, path, **kwargs)
 
 
-async def test_fastapi_answers_with_the_public_view_and_refuses_documents(file: FileObject) -> None:
+async def test_fastapi_returns_the_public_view_and_refuses_documents(file: FileObject) -> None:
     app = fastapi.FastAPI()
 
     @app.get("/out", response_model=DocumentOut)
@@ -294,7 +294,7 @@ async def test_fastapi_answers_with_the_public_view_and_refuses_documents(file: 
     assert "readOnly" not in schemas["FileObject-Output"]
 
 
-async def test_litestar_answers_with_the_public_view_and_refuses_documents(file: FileObject) -> None:
+async def test_litestar_returns_the_public_view_and_refuses_documents(file: FileObject) -> None:
     def out() -> Any:
         return DocumentOut(file=file, pages=FileObjectList([file]))
 

@@ -100,7 +100,7 @@ def test_only_an_instance_of_a_backend_is_registered(wrong: Any, registry: Stora
     assert registry.registered_backends() == []
 
 
-def test_a_duplicate_key_is_refused_and_told_what_to_do(registry: StorageRegistry) -> None:
+def test_duplicate_key_is_refused_with_a_remedy(registry: StorageRegistry) -> None:
     first = registry.register_backend("memory://", key="docs")
     with pytest.raises(BackendExistsError, match="unregister_backend") as refused:
         registry.register_backend(MemoryBackend("docs"))

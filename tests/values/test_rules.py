@@ -133,7 +133,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("content", "filename", "claim", "reason"), REFUSED)
-def test_types_that_only_the_client_vouches_for_are_refused_before_a_byte_is_stored(
+def test_types_only_the_client_vouches_for_are_refused_early(
     content: bytes, filename: str, claim: str | None, reason: str, docs: WatchedBackend
 ) -> None:
     with pytest.raises(ContentTypeError, match=reason) as refused:

@@ -120,7 +120,7 @@ async def test_metadata_that_validators_return_is_added_to_the_file(attach: Atta
         assert dict(file.metadata) == {"mine": 1, "seen": ["plain"], "length": 3}
 
 
-async def test_an_asynchronous_validator_is_awaited_in_an_async_session() -> None:
+async def test_async_validator_is_awaited_in_an_async_session() -> None:
     engine = create_async_engine("sqlite+aiosqlite://", poolclass=StaticPool)
     document = model([plainly, at_once])
     async with AsyncSession(engine, expire_on_commit=False) as session:
@@ -160,9 +160,7 @@ ASYNCHRONOUS = {
 
 @pytest.mark.parametrize("validator", ASYNCHRONOUS.values(), ids=ASYNCHRONOUS)
 @pytest.mark.parametrize("content", [b"abc", [b"abc"]], ids=["bytes", "stream"])
-def test_a_synchronous_session_says_that_it_cannot_await_a_validator(
-    validator: Any, content: object, docs: WatchedBackend
-) -> None:
+def test_sync_session_says_it_cannot_await_a_validator(validator: Any, content: object, docs: WatchedBackend) -> None:
     engine = create_engine("sqlite://")
     document = model([validator])
     document.metadata.create_all(engine)
@@ -234,7 +232,7 @@ async def test_what_a_validator_may_return_is_said(attach: Attach) -> None:
         StoredObject(validators=["image"])  # type: ignore[list-item]
 
 
-def test_a_plain_validator_of_the_first_bytes_refuses_where_it_is_assigned() -> None:
+def test_plain_validator_of_first_bytes_refuses_on_assignment() -> None:
     document = model([refusing, of_everything])
     with pytest.raises(FileValidationError, match="no cats") as refused:
         document(file=FileObject(content=b"meow"))
@@ -273,7 +271,7 @@ async def test_validators_run_once_for_one_file(attach: Attach) -> None:
     assert file.size == 3
 
 
-async def test_a_file_that_was_checked_is_not_checked_again_when_it_is_stored(docs: WatchedBackend) -> None:
+async def test_checked_file_is_not_checked_again_when_it_is_stored(docs: WatchedBackend) -> None:
     calls: list[str] = []
 
     @whole_content
