@@ -13,12 +13,15 @@ import httpx
 import pytest
 from sqlalchemy.orm import Session
 
+from filerow import storages
+from filerow.backends.fsspec import FSSpecBackend
 from filerow.direct import Ticket
 from filerow.exceptions import ClaimError, StorageError
-from tests.backends.stores import LARGE_BODY
+from tests.backends.stores import LARGE_BODY, s3fs_options
 from tests.direct.conftest import PNG, Document, Side, Store, kept, make_store
 from tests.direct.site import Site
 from tests.direct.test_headers import HOSTILE, OF_THE_STORE, SVG, assert_clean, send, told
+from tests.servers._s3 import S3Server
 from tests.servers.counting import CountingProxy, Request
 
 pytestmark = [pytest.mark.servers, pytest.mark.one_in(3), LARGE_BODY]
@@ -55,8 +58,6 @@ def counted() -> Iterator[None]:
 
 @pytest.fixture(params=EVERY)
 def store(request: pytest.FixtureRequest, site: Site, tmp_path: Path) -> Iterator[Store]:
-    from filerow import storages
-
     made = make_store(request, site, tmp_path, request.param, through)
     storages.register_backend(made.backend)
     for proxy in _proxies.values():
@@ -147,6 +148,30 @@ def test_a_store_that_keeps_headers_is_found_out_once(store: Store, side: Side, 
         assert_clean(store, file, LARGE)
         assert large_ones(store) >= {file.path}
     assert len(large_ones(store)) == 2
+
+
+ADDED: list[dict[str, Any]] = [
+    {"CacheControl": "max-age=60"}, {"Metadata": {"Owner": "ours"}}, {"ContentLanguage": "de"}, {"Tagging": "a=b&c=d"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("added", ADDED, ids=lambda added: next(iter(added)))
+def test_what_s3fs_is_told_to_add_is_not_a_client_s(
+    added: dict[str, Any], s3_server: S3Server, site: Site, side: Side, session: Session
+) -> None:
+    """One such header, and no upload was copied by the store any more."""
+    options = s3fs_options(s3_server) | {"endpoint_url": through(s3_server.endpoint)}
+    options["storage_options"] |= {"s3_additional_kwargs": added}
+    place = f"s3://{s3_server.shared_bucket}/{s3_server.make_prefix()}"
+    store = Store("fsspec-s3", FSSpecBackend("direct", place, **options), site)
+    storages.register_backend(store.backend)
+    try:
+        ticket = uploaded(store, side, added={"Cache-Control": "no-store", "Content-Language": "xx"})
+        file = kept(session, side(store.uploads(Document.anything), "claim", ticket.claim), Document.anything)
+        assert written(file.path) == []
+        assert_clean(store, file, LARGE, tags="2" if "Tagging" in added else "0")
+    finally:
+        storages.clear_backends()
 
 
 @pytest.mark.one_in(2)

@@ -10,10 +10,12 @@ from __future__ import annotations
 import base64
 import logging
 import time
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib import import_module
+from types import MappingProxyType
 from typing import Any, Self
+from urllib.parse import parse_qsl
 from weakref import WeakKeyDictionary
 
 from filerow._execution.steps import Call
@@ -128,7 +130,7 @@ def _changed() -> ClaimError:
     return ClaimError(msg, code="upload-differs")
 
 
-def _is_ours(carried: Mapping[str, object], options: PutOptions, **more: object) -> bool:
+def _is_ours(carried: Mapping[str, object], options: PutOptions, more: Mapping[str, object]) -> bool:
     """Return True if an object carries what we have asked for, and nothing else that its uploader may have sent.
 
     Args:
@@ -158,7 +160,7 @@ def rewrite_on_s3(
     target: str,
     upload: ObjectInfo,
     options: PutOptions,
-    storage_class: str = "STANDARD",
+    usual: Mapping[str, Any] = MappingProxyType({}),
     **demanded: Any,
 ) -> Rewritten:
     """Copy an upload on S3, or on a store that speaks its language.
@@ -170,7 +172,7 @@ def rewrite_on_s3(
         target: What ``ask`` calls the path of the copy.
         upload: What was looked at.
         options: What the copy is to be stored with.
-        storage_class: What the application's objects have.
+        usual: What the application has told its client to add to whatever it stores, copies included.
         **demanded: Further parameters of the copy, such as its encryption.
 
     Raises:
@@ -196,9 +198,7 @@ def rewrite_on_s3(
     if done is None:
         raise _changed()
     head = ask("head_object", target, ChecksumMode="ENABLED")
-    usual = {"STANDARD", storage_class, options.storage_class}
-    tags = len(options.tags) if head.get("TagCount") else 0  # which is not shown to everybody
-    if not _is_ours(_carried_on_s3(head, usual), options, Metadata=metadata, TagCount=tags):
+    if not _is_ours(*_carried_on_s3(head, options, usual)):
         ask("delete_object", target)
         raise KeptHeadersError
     digest = head.get("ChecksumSHA256", "")
@@ -206,16 +206,25 @@ def rewrite_on_s3(
     return Rewritten(head["ETag"].strip('"'), head.get("VersionId"), checksum)
 
 
-def _carried_on_s3(head: Mapping[str, Any], usual: Container[object]) -> dict[str, object]:
-    others = ("ContentEncoding", "ContentLanguage", "Expires", "Metadata", "WebsiteRedirectLocation", "TagCount")
+def _carried_on_s3(
+    head: Mapping[str, Any], options: PutOptions, usual: Mapping[str, Any]
+) -> tuple[dict[str, object], PutOptions, dict[str, object]]:
+    """Return what a copy carries, and what it was to carry; what the copy names replaces what is usual."""
+    told = {name: usual.get(name) for name in ("ContentEncoding", "ContentLanguage", "WebsiteRedirectLocation")}
+    metadata = _metadata(options) or {name.lower(): value for name, value in (usual.get("Metadata") or {}).items()}
+    tags = len(options.tags) or len(parse_qsl(usual.get("Tagging") or "", keep_blank_values=True))
+    told |= {"Metadata": metadata, "TagCount": tags if head.get("TagCount") else 0}  # which is not shown to everybody
     found = head.get("StorageClass", "STANDARD")
-    return {
+    classes = {"STANDARD", usual.get("StorageClass"), options.storage_class}
+    carried = {
         "Content-Type": head.get("ContentType"),
         "Content-Disposition": head.get("ContentDisposition"),
         "Cache-Control": head.get("CacheControl"),
-        **{name: head.get(name) for name in others},
-        "StorageClass": None if found in usual else found,
+        "Expires": head.get("Expires"),
+        **{name: head.get(name) for name in told},
+        "StorageClass": None if found in classes else found,
     }
+    return carried, options._replace(cache_control=options.cache_control or usual.get("CacheControl")), told
 
 
 # -- Google ------------------------------------------------------------------------------------------------------------
@@ -265,7 +274,7 @@ def rewrite_on_gcs(
     found = ask("GET", _OBJECT, bucket, target)
     if found is None:
         return None
-    if not _is_ours(_carried_on_gcs(found), options, metadata=metadata):
+    if not _is_ours(_carried_on_gcs(found), options, {"metadata": metadata}):
         ask("DELETE", _OBJECT, bucket, target)
         raise KeptHeadersError
     return Rewritten(found["etag"].strip('"'), str(found["generation"]), None)
@@ -334,7 +343,8 @@ def rewrite_on_azure(
     if options.storage_class is not None:
         ask(target, "set_standard_blob_tier", options.storage_class)
     found = ask(target, "get_blob_properties")
-    if not _is_ours(_carried_on_azure(found), options, metadata=metadata, tags=len(options.tags), tier=options.storage_class):
+    told = {"metadata": metadata, "tags": len(options.tags), "tier": options.storage_class}
+    if not _is_ours(_carried_on_azure(found), options, told):
         ask(target, "delete_blob")
         raise KeptHeadersError
     return Rewritten(found.etag.strip('"'), found.version_id, None)

@@ -29,8 +29,7 @@ def by_s3fs(fs: Any, source: str, target: str, upload: ObjectInfo, options: PutO
                 return None
             raise
 
-    usual = (fs.s3_additional_kwargs or {}).get("StorageClass", "STANDARD")  # which s3fs adds to whatever it stores
-    return rewrite_on_s3(ask, {"Bucket": bucket, "Key": key}, target, upload, options, usual)
+    return rewrite_on_s3(ask, {"Bucket": bucket, "Key": key}, target, upload, options, fs.s3_additional_kwargs or {})
 
 
 def by_gcsfs(
