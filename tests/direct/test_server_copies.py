@@ -165,6 +165,8 @@ def test_what_s3fs_is_told_to_add_is_not_a_client_s(
     place = f"s3://{s3_server.shared_bucket}/{s3_server.make_prefix()}"
     store = Store("fsspec-s3", FSSpecBackend("direct", place, **options), site)
     storages.register_backend(store.backend)
+    for proxy in _proxies.values():
+        proxy.reset()
     try:
         ticket = uploaded(store, side, added={"Cache-Control": "no-store", "Content-Language": "xx"})
         file = kept(session, side(store.uploads(Document.anything), "claim", ticket.claim), Document.anything)
