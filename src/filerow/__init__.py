@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from filerow._file.list import FileObjectList
+from typing import TYPE_CHECKING
+
 from filerow._file.object import FileObject, FileState
 from filerow._orm.column import StoredObject, on_first_use
 from filerow._paths import PathRequest
@@ -11,6 +12,15 @@ from filerow._validation.validators import Inspection, whole_content
 from filerow.backends._stored_with import Encryption, StoredWith
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import FilerowError
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    # A column takes any list of files and makes a FileObjectList of it. SQLAlchemy's Mapped[] gives an attribute one type for
+    # reading and for assigning, so type checkers are shown what both have in common.
+    FileObjectList: TypeAlias = list[FileObject]
+else:
+    from filerow._file.list import FileObjectList
 
 __all__ = (
     "Encryption",
@@ -39,4 +49,4 @@ def _install() -> None:
     install()
 
 
-del on_first_use
+del TYPE_CHECKING, on_first_use

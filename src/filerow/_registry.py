@@ -354,5 +354,5 @@ def _local_root(url: str) -> str:
     return unquote(parts.path)
 
 
-storages = StorageRegistry()
+storages: StorageRegistry = StorageRegistry()
 """The registry of this process."""

@@ -209,10 +209,10 @@ class FileValidationError(FilerowError, ValueError):
     status_code = 422
     """The matching HTTP status (RFC 9110)."""
 
-    code = "file-refused"
+    code: str = "file-refused"
     """A stable word for the reason, the last part of a problem's ``type``."""
 
-    rule = ""
+    rule: str = ""
     """The rule that is broken, an argument of ``StoredObject``."""
 
     def __init__(

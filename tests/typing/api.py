@@ -25,6 +25,10 @@ def values(document: Document) -> None:
     assert_type(document.file, FileObject | None)
     assert_type(document.pages, FileObjectList)
     assert_type(document.pages[0], FileObject)
+    document.pages = [FileObject(filename="1.png", content=b"one")]
+    document.pages = FileObjectList([FileObject(filename="2.png", content=b"two")])
+    document.pages.append(FileObject(filename="3.png", content=b"three"))
+    Document(pages=[FileObject(filename="4.png", content=b"four")])
     file = FileObject(filename="cat.png", content=b"meow", metadata={"page": 1})
     assert_type(file.size, int | None)
     assert_type(file.metadata, Mapping[str, Any])

@@ -104,8 +104,16 @@ class StoredObject(TypeDecorator[Any]):
             support is refused once both are known.
     """
 
-    impl = JSON
-    cache_ok = True
+    impl: TypeEngine[Any] | type[TypeEngine[Any]] = JSON
+    cache_ok: bool | None = True
+
+    min_size: int
+    max_size: int | None
+    max_pixels: int | None
+    min_width: int | None
+    max_width: int | None
+    min_height: int | None
+    max_height: int | None
 
     def __init__(  # noqa: PLR0913 - a column's rules are many, and each has its name
         self,
@@ -131,17 +139,17 @@ class StoredObject(TypeDecorator[Any]):
         super().__init__()
         while _first_use:
             _first_use.pop()()
-        self.backend = key_of(backend)
+        self.backend: str = key_of(backend)
         self.multiple = multiple
         self.min_size, self.max_size = checked_sizes(min_size, max_size)
-        self.content_types = checked_types(content_types)
+        self.content_types: tuple[str, ...] = checked_types(content_types)
         limits = ImageLimits(max_pixels, min_width, max_width, min_height, max_height).checked()
         self.max_pixels, self.min_width, self.max_width, self.min_height, self.max_height = limits
         self.image_size: ImageSize = checked_image_size(image_size)
-        self.path = checked_path(path)
-        self.shards = checked_shards(shards)
+        self.path: Chooser | None = checked_path(path)
+        self.shards: int = checked_shards(shards)
         self.lifecycle = lifecycle
-        self.public_metadata = checked_keys(public_metadata)
+        self.public_metadata: tuple[str, ...] = checked_keys(public_metadata)
         # Underscored to keep them out of SQLAlchemy's cache key: SQL does not depend on them.
         checks = checked_validators(validators)
         self._rules = Rules(self.max_size, self.content_types, "", limits, checks, self.min_size, self.image_size)

@@ -16,7 +16,7 @@ from filerow._buffers import BUFFERS, Buffer
 from filerow._execution.threads import in_thread
 from filerow._tokens import Secret
 from filerow.backends._own_urls import OwnUrls
-from filerow.backends._public import public_urls
+from filerow.backends._public import PublicUrls, public_urls
 from filerow.backends._types import Capabilities, ObjectInfo, PutOptions
 from filerow.backends.base import StorageBackend
 
@@ -51,7 +51,7 @@ class MemoryBackend(StorageBackend):
     """
 
     protocol = "memory"
-    capabilities = Capabilities(
+    capabilities: Capabilities = Capabilities(
         native_async=True,
         quick=True,
         ordered_list=True,
@@ -69,8 +69,8 @@ class MemoryBackend(StorageBackend):
         public_url: str | None = None,
     ) -> None:
         super().__init__(key)
-        self.own_urls = OwnUrls(key, base_url, secret, development=development)
-        self.public_urls = public_urls(key, public_url)
+        self.own_urls: OwnUrls | None = OwnUrls(key, base_url, secret, development=development)
+        self.public_urls: PublicUrls | None = public_urls(key, public_url)
         if base_url is not None:
             self.capabilities = self.capabilities._replace(sign_get=True, sign_put=True)
         self._objects: dict[str, _Stored] = {}

@@ -268,7 +268,7 @@ class Incoming:
 
     def __init__(self, receive: Receive, *, waits: bool) -> None:
         self._receive = receive
-        self.waits = waits
+        self.waits: bool = waits
         self._is_over = False
 
     async def chunks(self) -> AsyncIterator[bytes]:

@@ -165,7 +165,7 @@ def _full() -> UploadRefusedError:
     return UploadRefusedError(503, "Too many uploads are under way.", ("retry-after", str(_RETRY_AFTER)), code="uploads-full")
 
 
-upload_capacity = UploadCapacity()
+upload_capacity: UploadCapacity = UploadCapacity()
 """That of this process."""
 
 if hasattr(os, "register_at_fork"):

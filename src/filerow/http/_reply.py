@@ -53,8 +53,8 @@ class Body:
     def __init__(self, backend: StorageBackend, path: str, start: int, end: int) -> None:
         self._backend = backend
         self._path = path
-        self.start = start
-        self.end = end
+        self.start: int = start
+        self.end: int = end
 
     def __repr__(self) -> str:
         return f"<Body: bytes {self.start} to {self.end}>"

@@ -38,7 +38,9 @@ from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar, cast
 
 from filerow._buffers import BUFFERS, Buffer
-from filerow.backends._types import ObjectInfo, PutOptions, SignRequest, Unfinished
+from filerow.backends._own_urls import OwnUrls
+from filerow.backends._public import PublicUrls
+from filerow.backends._types import Capabilities, ObjectInfo, PutOptions, SignRequest, Unfinished
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import StorageTimeoutError
 
@@ -227,10 +229,11 @@ class _FaultyHooks(StorageBackend):
     def __init__(self, backend: StorageBackend) -> None:
         super().__init__(backend.key)
         self._backend = backend
-        self.protocol = backend.protocol
-        self.capabilities = backend.capabilities
-        self.own_urls = backend.own_urls
-        self.public_endpoint, self.public_urls = backend.public_endpoint, backend.public_urls
+        self.protocol: str = backend.protocol
+        self.capabilities: Capabilities = backend.capabilities
+        self.own_urls: OwnUrls | None = backend.own_urls
+        self.public_endpoint: str | None = backend.public_endpoint
+        self.public_urls: PublicUrls | None = backend.public_urls
         self._hanging: set[Future[None]] = set()
         self._hanging_lock = threading.Lock()
 

@@ -55,7 +55,7 @@ class Flavour:
         kms_key: Google's key that it encrypts with, if it was asked to.
     """
 
-    capabilities = Capabilities(ordered_list=True, exclusive=False)
+    capabilities: Capabilities = Capabilities(ordered_list=True, exclusive=False)
     public_host: Literal["", "signed", "moved"] = ""
     objects = False
     bulk_delete = False

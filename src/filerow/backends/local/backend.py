@@ -28,7 +28,7 @@ from filerow._buffers import BUFFERS, Buffer
 from filerow._tokens import Secret
 from filerow.backends._own_urls import OwnUrls
 from filerow.backends._paths import STAGING, check_known_path
-from filerow.backends._public import public_urls
+from filerow.backends._public import PublicUrls, public_urls
 from filerow.backends._types import Capabilities, ObjectInfo, PutOptions, Unfinished
 from filerow.backends.base import StorageBackend
 from filerow.backends.local.directory import Directory, walk
@@ -101,7 +101,11 @@ class LocalBackend(StorageBackend):
     """
 
     protocol = "file"
-    capabilities = Capabilities(quick=True, ordered_list=True, stored_with=frozenset({"cache_control"}))  # by the row, for URLs
+    capabilities: Capabilities = Capabilities(
+        quick=True,
+        ordered_list=True,
+        stored_with=frozenset({"cache_control"}),  # by the row, for URLs
+    )
 
     def __init__(
         self,
@@ -118,8 +122,8 @@ class LocalBackend(StorageBackend):
         if os.path.isabs(key):  # noqa: PTH117 - a path that came as the key is text
             msg = f"the first argument of a LocalBackend is its key, not its root: LocalBackend({os.fspath(root)!r}, {key!r})"
             raise ValueError(msg)
-        self.own_urls = OwnUrls(key, base_url, secret, development=development)
-        self.public_urls = public_urls(key, public_url)
+        self.own_urls: OwnUrls | None = OwnUrls(key, base_url, secret, development=development)
+        self.public_urls: PublicUrls | None = public_urls(key, public_url)
         if base_url is not None:
             self.capabilities = self.capabilities._replace(sign_get=True, sign_put=True)
         if not os.fspath(root):

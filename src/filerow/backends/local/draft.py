@@ -43,7 +43,7 @@ class Draft:
         self._fsync = fsync
         # random, not counted: processes on several hosts may share the directory
         self._name = f".put#{int.from_bytes(os.urandom(8), 'big')}"
-        self.fd = folder.create(self._name)
+        self.fd: int = folder.create(self._name)
 
     def __enter__(self) -> Self:
         return self

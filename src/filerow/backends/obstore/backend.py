@@ -38,10 +38,10 @@ from filerow.backends._foreign import (
 )
 from filerow.backends._headers import encode_metadata, headers_of
 from filerow.backends._paths import is_plain
-from filerow.backends._public import CDN, public_urls
+from filerow.backends._public import CDN, PublicUrls, public_urls
 from filerow.backends._sign_request import plain_read
 from filerow.backends._stored_with import Algorithm, Encryption
-from filerow.backends._types import ObjectInfo, PutOptions, Rewritten, SignRequest, Unfinished
+from filerow.backends._types import Capabilities, ObjectInfo, PutOptions, Rewritten, SignRequest, Unfinished
 from filerow.backends.base import StorageBackend
 from filerow.backends.obstore.conditions import conditions_of
 from filerow.backends.obstore.errors import is_refused_key, meaning_of, says_why
@@ -121,23 +121,23 @@ class ObstoreBackend(StorageBackend):
         if not isinstance(fs, str) and (options or timeout is not None):
             msg = "options belong to the store: pass them where it is built, or give fs as a URL"
             raise TypeError(msg)
-        self.timeout = seconds_of(timeout)
+        self.timeout: float = seconds_of(timeout)
         self._store = build_store(fs, options, self.timeout) if isinstance(fs, str) else with_callable_provider(fs)
         self._kind = kind_of(self._store)
-        self.protocol = self._kind.protocol
-        self.capabilities = self._kind.capabilities
+        self.protocol: str = self._kind.protocol
+        self.capabilities: Capabilities = self._kind.capabilities
         self._secrets = secrets_of({**(getattr(self._store, "config", None) or {}), **options})
         self._deleter = Deleter(self._store, key, self.protocol)
         self._conditions = conditions_of(self._store, key, self.protocol, self._delete_call)
         self._copier = Copier(self._store, self.protocol, self._conditions)
         if self._conditions.is_off:
             self.capabilities = self.capabilities._replace(exclusive=False)
-        self.public_urls = public_urls(key, public_url, cdn)
+        self.public_urls: PublicUrls | None = public_urls(key, public_url, cdn)
         if self.public_urls is not None and self.public_urls.signs:
             self.capabilities = self.capabilities._replace(sign_get=True)
         self._signing_store = self._store
         if public_endpoint is not None:
-            self.public_endpoint = public_endpoint_of(self._store, self.protocol, public_endpoint, key)
+            self.public_endpoint: str | None = public_endpoint_of(self._store, self.protocol, public_endpoint, key)
             self._signing_store = public_store(self._store, public_endpoint, self.public_endpoint)
         self._signer = Signer(self._signing_store, key, self.protocol)
 

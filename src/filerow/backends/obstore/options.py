@@ -21,7 +21,7 @@ class Tagged(dict[str, str]):
 
     def __init__(self, attributes: Mapping[str, str], tags: Mapping[str, str]) -> None:
         super().__init__(attributes)
-        self.tags = dict(tags)
+        self.tags: dict[str, str] = dict(tags)
 
 
 def write_options(key: str, fs: object, encryption: object, checksum: object, acl: object) -> dict[str, Any]:
