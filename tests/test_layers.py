@@ -17,7 +17,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 # From the ground up. A package imports packages of its own rank or of ranks above it in this list; "" is `filerow` itself.
 RANKS: list[set[str]] = [
     {"exceptions"},
-    {"_buffers", "_log", "_media_types", "_paths"},
+    {"_buffers", "_log", "_media_types", "_paths", "_pyinstaller", "_requirements"},
     {"_execution"},
     {"_content", "_document", "_presentation", "_tokens"},
     {"backends"},
@@ -91,6 +91,7 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
     "tests/security/test_tokens.py": ({"_tokens", "direct._claims"}, "pure: forged tokens, field by field"),
     "tests/signing/test_keys.py": ({"_tokens"}, "pure: keys and tokens"),
     "tests/signing/test_own_urls.py": ({"_tokens"}, "pure: what one key signs, another must not"),
+    "tests/test_requirements.py": ({"_requirements"}, "the oldest versions stand in pyproject.toml, too"),
     "tests/unit_of_work/test_changes.py": ({"_orm.ownership"}, "pure: the decisions of a flush"),
     "tests/unit_of_work/test_ledger.py": ({"_file.object", "_orm.ledger", "_orm.ownership"}, "pure: frames of transactions"),
     "tests/unit_of_work/test_private_names.py": ({"_orm.sqlalchemy_private"}, "it fails where SQLAlchemy has changed them"),
@@ -267,7 +268,7 @@ def test_no_class_name_is_used_twice() -> None:
 
 @pytest.mark.parametrize("module", [name for name in MODULES if name.partition(".")[0] == "backends"])
 def test_a_backend_never_hears_of_files_or_of_an_orm(module: str) -> None:
-    below = {"exceptions", "_buffers", "_execution", "_tokens", "backends"}
+    below = {"exceptions", "_buffers", "_execution", "_requirements", "_tokens", "backends"}
     for imported, line in imports_of(MODULES[module]):
         known = own(imported)
         assert known is None or known.partition(".")[0] in below, f"line {line}: {imported}"

@@ -137,7 +137,7 @@ def test_filesystem_made_for_an_event_loop_is_built_again(s3_server: Any) -> Non
 def test_without_fsspec_the_module_names_the_extra() -> None:
     code = "import sys; sys.modules['fsspec'] = None\nimport filerow.backends.fsspec"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "ImportError: FSSpecBackend needs fsspec: install the extra 'filerow[fsspec]'" in done.stderr
+    assert "ImportError: FSSpecBackend needs fsspec: pip install 'filerow[fsspec]'" in done.stderr
 
 
 def test_an_error_means_what_its_number_says() -> None:

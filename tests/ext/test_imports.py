@@ -8,7 +8,7 @@ import sys
 
 from tests.ext.conftest import FRAMEWORKS
 
-NEEDED = [*FRAMEWORKS, "msgspec", "sqlmodel"]
+NEEDED = [*FRAMEWORKS, "alembic", "msgspec", "sqlmodel"]
 
 CODE = f"""
 import importlib, json, sys

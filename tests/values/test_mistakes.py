@@ -177,9 +177,3 @@ def test_unknown_url_without_fsspec_names_the_choices_and_the_extra() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert "sftp:// is not one of file, memory, s3, gs, az and http" in done.stderr
     assert "'filerow[fsspec]'" in done.stderr
-
-
-def test_without_alembic_its_module_says_what_to_install() -> None:
-    code = "import sys; sys.modules['alembic'] = None; import filerow.ext.alembic"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-    assert "ImportError: filerow.ext.alembic needs Alembic: pip install alembic" in done.stderr

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import quote, urlencode
 
+from filerow._requirements import needs
 from filerow.backends._paths import check_known_path, check_prefix
 from filerow.backends._public import checked_base
 from filerow.backends._sign_request import answer_parameters, whole_seconds
@@ -32,16 +33,13 @@ from filerow.exceptions import UnsupportedOperationError
 
 __all__ = ("CloudFront",)
 
-try:
+with needs("cloudfront", "filerow.backends.cloudfront"):
     from botocore.signers import CloudFrontSigner
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
     from cryptography.hazmat.primitives.hashes import SHA1
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
-except ImportError as error:
-    msg = "CloudFront needs botocore and cryptography: install the extra 'filerow[cloudfront]'"
-    raise ImportError(msg) from error
 
 _KEY_ID = re.compile(r"[A-Za-z0-9]{1,64}\Z")
 _LEAST_BITS = 2048

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import sys
 
+from filerow._requirements import needs
+
 __all__ = ("main",)
 
 
 def main() -> None:
     """Run the command that the process was started with, and exit."""
     try:
-        import rich
-        import typer
+        with needs("cli", "the command line"):
+            import rich
+            import typer
     except ImportError as error:
-        sys.stderr.write(f"The command line needs an extra: pip install 'filerow[cli]' ({error})\n")
+        sys.stderr.write(f"{error}\n")
         raise SystemExit(2) from None
     del rich, typer
     from filerow.cli._commands import app

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-try:
-    from alembic.autogenerate import renderers
-    from alembic.operations import MigrateOperation, Operations
-except ImportError as error:
-    raise ImportError("filerow.ext.alembic needs Alembic: pip install alembic") from error
+from alembic.autogenerate import renderers
+from alembic.operations import MigrateOperation, Operations
 
 from filerow.exceptions import MaintenanceRefusedError
 from filerow.outbox._release import release
@@ -38,7 +35,7 @@ class _FileTriggersOp(MigrateOperation):
 
     def __init__(self, spec: FileTable, release: Sequence[str] = ()) -> None:
         self.spec = spec
-        self.release = tuple(release)
+        self.release: tuple[str, ...] = tuple(release)
 
     def to_diff_tuple(self) -> tuple[Any, ...]:
         """Return what ``compare_metadata()`` shows."""

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Mapper
 
 from filerow._file.list import FileObjectList
 from filerow._file.object import ENCTYPE_NEEDED, FileObject
-from filerow._file.pydantic import REFUSED, view_of
+from filerow._file.view import REFUSED, view_of
 from filerow._orm.column import StoredObject
 from filerow.exceptions import ContentError, FileValidationError, UntrustedDocumentError
 

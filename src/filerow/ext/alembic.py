@@ -33,15 +33,13 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
-try:
-    import alembic as _alembic  # noqa: F401  # pyright: ignore[reportUnusedImport] - everything below needs it
-except ImportError as error:
-    raise ImportError("filerow.ext.alembic needs Alembic: pip install alembic") from error
-
 from filerow import StoredObject
-from filerow.ext._alembic_compare import add_triggers, be_quiet_about_indexes
-from filerow.ext._alembic_hooks import hook
-from filerow.ext._alembic_operations import CreateFileTriggersOp, DropFileTriggersOp, LeaveFilesOp
+from filerow._requirements import needs
+
+with needs("alembic", "filerow.ext.alembic"):
+    from filerow.ext._alembic_compare import add_triggers, be_quiet_about_indexes
+    from filerow.ext._alembic_hooks import hook
+    from filerow.ext._alembic_operations import CreateFileTriggersOp, DropFileTriggersOp, LeaveFilesOp
 
 if TYPE_CHECKING:
     from alembic.autogenerate.api import AutogenContext

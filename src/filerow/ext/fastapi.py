@@ -29,16 +29,16 @@ from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter, Signature, isawaitable
 from typing import TYPE_CHECKING, Annotated, Any
 
-try:
-    from fastapi import APIRouter, Depends, File, HTTPException, Request, Response, UploadFile
-except ImportError as error:
-    raise ImportError("filerow.ext.fastapi needs FastAPI: pip install 'filerow[fastapi]'") from error
-
 from filerow._file.list import FileObjectList
 from filerow._file.object import FileObject
+from filerow._requirements import needs
 from filerow.ext._static import SCRIPT
 from filerow.ext._uploads import carries_files, checked_async, is_upload, refuse_texts, required, target_of
-from filerow.ext.starlette import StoredFileResponse, direct, exception_handlers, install, send_script, signed
+
+with needs("fastapi", "filerow.ext.fastapi"):
+    from fastapi import APIRouter, Depends, File, HTTPException, Request, Response, UploadFile
+
+    from filerow.ext.starlette import StoredFileResponse, direct, exception_handlers, install, send_script, signed
 
 if TYPE_CHECKING:
     from fastapi.params import Depends as Dependency

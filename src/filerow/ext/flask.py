@@ -30,16 +30,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
-try:
-    from flask import Blueprint, Flask, Response, abort, current_app, jsonify, request
-except ImportError as error:
-    raise ImportError("filerow.ext.flask needs Flask: pip install 'filerow[flask]'") from error
-
-from werkzeug.exceptions import HTTPException
-
 from filerow._file.list import FileObjectList
 from filerow._file.object import FileObject
-from filerow._file.pydantic import view_of
+from filerow._file.view import view_of
+from filerow._requirements import needs
 from filerow.exceptions import StorageError
 from filerow.ext._static import SCRIPT, script
 from filerow.ext._uploads import (
@@ -62,6 +56,10 @@ from filerow.http._patience import Patience
 from filerow.http._problem import ANSWERED
 from filerow.http._reply import Body, Reply, merged, own_headers
 from filerow.http._upload import DISCARD_BYTES, DISCARD_SECONDS, UploadRefusedError
+
+with needs("flask", "filerow.ext.flask"):
+    from flask import Blueprint, Flask, Response, abort, current_app, jsonify, request
+    from werkzeug.exceptions import HTTPException
 
 if TYPE_CHECKING:
     from filerow.direct import DirectUploads

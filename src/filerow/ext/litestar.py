@@ -36,24 +36,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-try:
-    from litestar import Request, Response, Router, post, route
-except ImportError as error:
-    raise ImportError("filerow.ext.litestar needs Litestar: pip install 'filerow[litestar]'") from error
-
-from litestar.di import Provide
-from litestar.enums import HttpMethod
-from litestar.exceptions import (
-    ImproperlyConfiguredException,
-    PermissionDeniedException,
-)
-from litestar.openapi.datastructures import ResponseSpec
-from litestar.plugins import InitPlugin, ReceiveRoutePlugin
-from litestar.routes import HTTPRoute
-
 from filerow._file.object import FileObject
 from filerow._media_types import OCTET_STREAM
+from filerow._requirements import needs
 from filerow.ext._asgi import (
+    Answer,
     OtherAnswers,
     Receive,
     Scope,
@@ -65,12 +52,22 @@ from filerow.ext._asgi import (
     send_reply,
     streamed,
 )
-from filerow.ext._litestar_forms import see_to_files
-from filerow.ext._litestar_types import DECODERS, ENCODERS, FileDTO, FileDTOPlugin, FileSchemaPlugin
 from filerow.ext._static import SCRIPT, script
 from filerow.ext._uploads import bounded, payload_of, uploads_called
 from filerow.http._problem import ANSWERED, problem
-from filerow.http._reply import own_headers
+from filerow.http._reply import Headers, own_headers
+
+with needs("litestar", "filerow.ext.litestar"):
+    from litestar import Request, Response, Router, post, route
+    from litestar.di import Provide
+    from litestar.enums import HttpMethod
+    from litestar.exceptions import ImproperlyConfiguredException, PermissionDeniedException
+    from litestar.openapi.datastructures import ResponseSpec
+    from litestar.plugins import InitPlugin, ReceiveRoutePlugin
+    from litestar.routes import HTTPRoute
+
+    from filerow.ext._litestar_forms import see_to_files
+    from filerow.ext._litestar_types import DECODERS, ENCODERS, FileDTO, FileDTOPlugin, FileSchemaPlugin
 
 if TYPE_CHECKING:
     from litestar.config.app import AppConfig
@@ -105,8 +102,8 @@ class StoredFileResponse(Response[None], OtherAnswers):
         **options: Any,
     ) -> None:
         super().__init__(content=None, **options)
-        self.added = own_headers(headers)
-        self.answer = streamed(file, download_as=download_as, inline=inline, cache_control=cache_control)
+        self.added: Headers = own_headers(headers)
+        self.answer: Answer = streamed(file, download_as=download_as, inline=inline, cache_control=cache_control)
         self.problems = False
 
     def to_asgi_response(self, app: Any, request: Any, **given: Any) -> Any:  # noqa: ARG002 - Litestar's signature

@@ -20,17 +20,17 @@ does not know.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from importlib.util import find_spec
 from typing import Any
 
 from filerow._content import unwrap_upload
 from filerow._file.list import FileObjectList
 from filerow._file.object import FileObject
-from filerow._file.pydantic import REFUSED, json_schema_for, view_of
+from filerow._file.view import REFUSED, json_schema_for, view_of
+from filerow._requirements import needs
 from filerow.exceptions import UntrustedDocumentError
 
-if find_spec("msgspec") is None:  # it calls these hooks; they have nothing to call in it
-    raise ImportError("filerow.ext.msgspec needs msgspec: pip install 'filerow[msgspec]'")
+with needs("msgspec", "filerow.ext.msgspec"):
+    import msgspec as _msgspec  # noqa: F401  # pyright: ignore[reportUnusedImport] - it calls these hooks
 
 __all__ = ("dec_hook", "document_dec_hook", "document_enc_hook", "enc_hook", "schema_hook")
 

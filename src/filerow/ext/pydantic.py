@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from filerow._file.object import FileObject
-from filerow._file.pydantic import core_schema_for, json_schema_for, view_of
+from filerow._file.pydantic import core_schema_for, json_schema_for
+from filerow._file.view import view_of
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler

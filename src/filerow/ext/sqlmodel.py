@@ -23,13 +23,12 @@ from __future__ import annotations
 
 from typing import Any
 
-try:
-    from sqlmodel import Field
-except ImportError as error:
-    raise ImportError("filerow.ext.sqlmodel needs SQLModel: pip install 'filerow[sqlmodel]'") from error
-
 from filerow._file.list import FileObjectList
 from filerow._orm.column import StoredObject
+from filerow._requirements import needs
+
+with needs("sqlmodel", "filerow.ext.sqlmodel"):
+    from sqlmodel import Field
 
 __all__ = ("file_field",)
 

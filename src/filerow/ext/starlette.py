@@ -29,18 +29,10 @@ from collections.abc import Callable, Mapping
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
-try:
-    from starlette.applications import Starlette
-except ImportError as error:
-    raise ImportError("filerow.ext.starlette needs Starlette: pip install 'filerow[starlette]'") from error
-
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
-
 from filerow._file.object import FileObject
+from filerow._requirements import needs
 from filerow.ext._asgi import (
+    Answer,
     OtherAnswers,
     Receive,
     Scope,
@@ -55,7 +47,14 @@ from filerow.ext._asgi import (
 from filerow.ext._static import SCRIPT, script
 from filerow.ext._uploads import bounded, checked_async, is_upload, payload_of, required, target_of, uploads_called
 from filerow.http._problem import ANSWERED, problem
-from filerow.http._reply import own_headers
+from filerow.http._reply import Headers, own_headers
+
+with needs("starlette", "filerow.ext.starlette"):
+    from starlette.applications import Starlette
+    from starlette.exceptions import HTTPException
+    from starlette.requests import Request
+    from starlette.responses import JSONResponse, Response
+    from starlette.routing import Route
 
 if TYPE_CHECKING:
     from starlette.background import BackgroundTask
@@ -89,12 +88,13 @@ class StoredFileResponse(Response, OtherAnswers):
         background: BackgroundTask | None = None,
     ) -> None:
         # FastAPI's OpenAPI looks for the default of status_code; the status itself depends on the request.
-        self.answer = streamed(file, download_as=download_as, inline=inline, cache_control=cache_control)
+        self.answer: Answer = streamed(file, download_as=download_as, inline=inline, cache_control=cache_control)
         self.problems = False
-        self.added = own_headers(headers)
+        self.added: Headers = own_headers(headers)
         self.background = background
-        self.status_code, self.body = status_code, b""
-        self.raw_headers = []  # what set_cookie() and the framework add
+        self.status_code: int = status_code
+        self.body: bytes = b""
+        self.raw_headers: list[tuple[bytes, bytes]] = []  # what set_cookie() and the framework add
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request that ``scope`` describes."""

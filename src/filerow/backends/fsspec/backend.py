@@ -6,7 +6,7 @@
     FSSpecBackend(key="docs", fs="sftp://files.example.org/srv/files", username="app")
     FSSpecBackend(key="docs", fs=S3FileSystem(…), prefix="static-files/docs")
 
-Needs the extra ``filerow[fsspec]``, or ``filerow[s3]``, ``filerow[gcs]``, ``filerow[azure]`` with the filesystem of that cloud.
+Needs the extra ``filerow[fsspec]``, or ``filerow[s3fs]``, ``filerow[gcsfs]``, ``filerow[adlfs]`` for the filesystem of a cloud.
 For S3, GCS and Azure ``ObstoreBackend`` is faster; for a directory ``LocalBackend`` promises more.
 """
 
@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 from filerow._buffers import BUFFERS, Buffer
 from filerow._execution.steps import run
 from filerow._execution.threads import in_thread
+from filerow._requirements import needs
 from filerow.backends._conditions import AT_ONCE, NO_BULK_DELETE, VERSIONS, Worth, hidden, note_single_deletes, probe_path
 from filerow.backends._deadlines import is_timeout
 from filerow.backends._foreign import (
@@ -38,10 +39,10 @@ from filerow.backends._foreign import (
     staging_path,
 )
 from filerow.backends._headers import encode_metadata, headers_of
-from filerow.backends._public import CDN, checked_endpoint, moved, public_urls, with_bucket
+from filerow.backends._public import CDN, PublicUrls, checked_endpoint, moved, public_urls, with_bucket
 from filerow.backends._sign_request import check_bound
 from filerow.backends._stored_with import Algorithm, Encryption
-from filerow.backends._types import ObjectInfo, PutOptions, Rewritten, SignRequest, Unfinished
+from filerow.backends._types import Capabilities, ObjectInfo, PutOptions, Rewritten, SignRequest, Unfinished
 from filerow.backends.base import StorageBackend
 from filerow.backends.fsspec.answers import code_of, status_of
 from filerow.backends.fsspec.errors import ByNumber, meaning_of, words_of
@@ -55,13 +56,10 @@ from filerow.exceptions import (
 
 __all__ = ("FSSpecBackend",)
 
-try:
+with needs("fsspec", "FSSpecBackend"):
     from filerow.backends.fsspec.files import is_folder, is_taken, put_file, remove_file
     from filerow.backends.fsspec.open import opened, reopened, root_of
     from filerow.backends.fsspec.remote.one_connection import one_at_a_time
-except ImportError as error:
-    msg = "FSSpecBackend needs fsspec: install the extra 'filerow[fsspec]', or 'filerow[s3]', 'filerow[gcs]', 'filerow[azure]'"
-    raise ImportError(msg) from error
 
 _NO_PLACE = "the bucket or container does not exist"
 _RANGE = 4 << 20  # bytes of one range request while streaming
@@ -149,10 +147,10 @@ class FSSpecBackend(StorageBackend):
                 text = "encryption= and acl= go along with a URL; tell a filesystem of s3fs by its s3_additional_kwargs="
                 raise TypeError(text)
         self._pid = os.getpid()
-        self.protocol = protocol_of(self.fs)
+        self.protocol: str = protocol_of(self.fs)
         self._flavour.prepare(self.fs)
         self._root = root_of(self.protocol, root, prefix)
-        self.capabilities = self._flavour.capabilities_of(self.fs)
+        self.capabilities: Capabilities = self._flavour.capabilities_of(self.fs)
         off = conditional_put == "disabled"
         self._conditions = self._flavour.conditions(self.fs, key, self._at, self._delete, off=off)
         if off:
@@ -162,8 +160,8 @@ class FSSpecBackend(StorageBackend):
         self._outside: tuple[Any, Any] | None = None
         self._virtual = isinstance(public_endpoint, str) and f"://{_BUCKET}" in public_endpoint and self._flavour.objects
         if public_endpoint is not None:
-            self.public_endpoint = self._checked_public(public_endpoint)
-        self.public_urls = public_urls(key, public_url, cdn)
+            self.public_endpoint: str | None = self._checked_public(public_endpoint)
+        self.public_urls: PublicUrls | None = public_urls(key, public_url, cdn)
         if self.public_urls is not None and self.public_urls.signs:
             self.capabilities = self.capabilities._replace(sign_get=True)
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import fsspec
 from fsspec.core import url_to_fs
 
+from filerow._requirements import needs
 from filerow.backends._deadlines import fsspec_limits, seconds_of
 from filerow.backends.fsspec.deadlines import limit, limited_again
 from filerow.backends.fsspec.flavours import flavour_of, protocol_of
 
 __all__ = ("opened", "reopened", "root_of")
+
+_EXTRAS = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "abfss": "adlfs", "az": "adlfs"}
 
 
 def opened(fs: Any, options: Mapping[str, Any], timeout: float | None) -> tuple[Any, str]:
@@ -25,17 +29,27 @@ def opened(fs: Any, options: Mapping[str, Any], timeout: float | None) -> tuple[
         timeout: Seconds; see ``_deadlines``.
 
     Raises:
+        ImportError: The filesystem of a cloud is missing or too old; the error names its extra.
         TypeError: ``fs`` is none of these, or is built already and comes with options.
         ValueError: fsspec does not know the protocol, or the timeout is not a positive number.
     """
     if isinstance(fs, str):
-        return _open_url(fs, options, seconds_of(timeout))
-    return _blocking(fs, options if timeout is None else {**options, "timeout": timeout}), ""
+        protocol = fs.partition("://")[0].partition("::")[0]
+        with _needs(protocol):
+            return _open_url(fs, protocol, options, seconds_of(timeout))
+    made = _blocking(fs, options if timeout is None else {**options, "timeout": timeout})
+    with _needs(protocol_of(made)):
+        return made, ""
 
 
-def _open_url(url: str, options: Mapping[str, Any], timeout: float) -> tuple[Any, str]:
+def _needs(protocol: str) -> AbstractContextManager[None]:
+    """Name the extra of a cloud's filesystem where that is missing or too old; fsspec itself says what others need."""
+    extra = _EXTRAS.get(protocol)
+    return needs(extra, f"FSSpecBackend on {protocol}://") if extra else nullcontext()
+
+
+def _open_url(url: str, protocol: str, options: Mapping[str, Any], timeout: float) -> tuple[Any, str]:
     """Return the filesystem of a URL or protocol, and the folder that the URL names."""
-    protocol = url.partition("://")[0].partition("::")[0]
     if protocol not in fsspec.available_protocols() and protocol not in fsspec.registry:
         text = (
             f"no backend speaks {protocol}://; there are file, memory, s3, gs, az, http, and what fsspec knows "

@@ -21,6 +21,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any, NamedTuple
 
+from filerow._requirements import needs
 from filerow.backends._types import SignRequest
 from filerow.exceptions import StoragePermissionError, StorageTimeoutError
 
@@ -41,7 +42,7 @@ _EARLY = 300.0
 _AGAIN = 60.0
 """Seconds after which credentials that end before a URL does are asked for again: the provider may have longer ones by now."""
 
-logger = logging.getLogger("filerow.backends")
+logger: logging.Logger = logging.getLogger("filerow.backends")
 
 
 class Provider:
@@ -263,7 +264,8 @@ def make_client(**options: Any) -> Any:
     Raises:
         ImportError: botocore is not installed (``filerow[s3]``).
     """
-    library = import_module("botocore.session")
+    with needs("s3", "signing for S3"):
+        library = import_module("botocore.session")
     with _making:
         return _session(library).create_client("s3", **options)
 

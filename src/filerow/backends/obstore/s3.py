@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from filerow._execution.steps import Call
 from filerow._execution.threads import in_thread
+from filerow._requirements import needs
 from filerow.backends._deadlines import botocore_limits
 from filerow.backends._foreign import clean_message, secrets_of
 from filerow.backends._rewrite import rewrite_on_s3
@@ -315,9 +316,10 @@ class S3Direct:
 
     def _library(self, module: str) -> Any:
         try:
-            return import_module(module)
+            with needs("s3", "direct upload to S3"):
+                return import_module(module)
         except ImportError as error:
-            msg = "direct upload to S3 needs the extra 'filerow[s3]'"
+            msg = str(error)
             raise UnsupportedOperationError(msg, operation="sign", backend=self._backend) from error
 
 

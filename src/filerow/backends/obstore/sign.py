@@ -221,7 +221,8 @@ class Signer:
             except ImportError as error:
                 msg = (
                     "binding a disposition, a type, a length or a time into a URL, on Azure signing a path that is not plain "
-                    f"ASCII, and on Google signing for another host than Google's, needs the extra 'filerow[{cloud.extra}]'"
+                    f"ASCII, and on Google signing for another host than Google's, needs the extra 'filerow[{cloud.extra}]': "
+                    f"{error}"
                 )
                 raise self._unsupported(msg) from error
         return [self._signer.sign(path, request) for path in paths]

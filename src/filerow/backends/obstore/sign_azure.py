@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from filerow._requirements import needs
 from filerow.backends._sign_request import moment_of
 from filerow.backends._types import SignRequest
 from filerow.exceptions import UnsupportedOperationError
@@ -50,7 +51,8 @@ class AzureSigner:
     """
 
     def __init__(self, store: Any) -> None:
-        self._blob = import_module("azure.storage.blob")
+        with needs("azure", "signing for Azure"):
+            self._blob = import_module("azure.storage.blob")
         self._place = azure_place(store)
         if not self._place.key:
             msg = (

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
+from filerow._requirements import needs
 from filerow.backends._sign_request import answer_parameters, length_range, moment_of
 from filerow.backends._types import SignRequest
 from filerow.backends.obstore.store import endpoint_of
@@ -38,7 +39,8 @@ class GCSSigner:
     """
 
     def __init__(self, store: Any) -> None:
-        service_account = import_module("google.oauth2.service_account")
+        with needs("gcs", "signing for Google Cloud Storage"):
+            service_account = import_module("google.oauth2.service_account")
         config = dict(store.config)
         key = gcs_key(config)
         self._credentials = service_account.Credentials.from_service_account_info({"token_uri": "", **key})

@@ -1,0 +1,53 @@
+"""What clients see of a file, for all libraries that write or describe JSON."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from filerow._document import public_view
+from filerow._file.object import FileObject, facts_of, shown_metadata
+
+__all__ = ("REFUSED", "json_schema_for", "view_of")
+
+REFUSED = (
+    "a file cannot be set by sending its document, which could name any object of any backend. Upload the bytes and make the "
+    'file with FileObject.from_upload(upload); code that trusts the document validates with context={"filerow": "document"}'
+)
+
+
+def view_of(file: FileObject) -> dict[str, Any]:
+    """Return what a client may see of a file, stored or pending."""
+    # the properties know what a pending file's content says of itself
+    return public_view(facts_of(file)._replace(content_type=file.content_type, size=file.size), shown_metadata(file))
+
+
+def json_schema_for(mode: Literal["validation", "serialization"]) -> dict[str, Any]:
+    """Return the JSON Schema of a file.
+
+    Out, it is the public view, all of it always present. In, no JSON value is accepted at all. The exact schema for that is
+    ``{"not": {}}``, but client generators fail on it or emit ``never``, and it tells a reader nothing. JSON Schema and OpenAPI
+    have a word for what only the server may set: ``readOnly`` ("attempts by an application to modify the value are expected to be
+    ignored or rejected"), which FastAPI users know from computed fields. So a model that is used in both directions shows one
+    shape, marked ``readOnly`` on the way in, and its description says how to send a file instead.
+    """
+    schema: dict[str, Any] = {
+        "title": "FileObject",
+        "description": "A stored file.",
+        "type": "object",
+        "properties": {
+            "filename": {"type": "string", "description": "Name to show; not a path."},
+            "content_type": {"type": "string", "description": "Media type."},
+            "size": _nullable("integer", description="Length in bytes.", minimum=0),
+            "last_modified": _nullable("number", description="Seconds since the Unix epoch."),
+            "metadata": {"type": "object", "additionalProperties": True},
+        },
+        "required": ["filename", "content_type", "size", "last_modified", "metadata"],
+    }
+    if mode == "validation":
+        schema["readOnly"] = True
+        schema["description"] = "A stored file. It cannot be sent as JSON: upload the bytes as multipart/form-data."
+    return schema
+
+
+def _nullable(kind: str, *, description: str, **limits: object) -> dict[str, Any]:
+    return {"anyOf": [{"type": kind, **limits}, {"type": "null"}], "description": description}
