@@ -16,7 +16,18 @@ from sqlalchemy import Engine, func, select
 from filerow import storages
 from filerow.maintenance import migrate
 from tests.databases import make_engine
-from tests.maintenance.house import Base, Life, Mover, Place, fill, left_behind, named, objects, outbox, settle
+from tests.maintenance.live_migration import (
+    Base,
+    MigratingProcess,
+    Place,
+    Traffic,
+    fill,
+    left_behind,
+    named,
+    objects,
+    outbox,
+    settle,
+)
 from tests.servers import postgres, seaweedfs
 
 SIZE = 10_000
@@ -32,27 +43,27 @@ def run(files: int, folder: Path) -> list[tuple[str, str]]:
         place.register()
         engine = make_engine(url, pool_size=8)
         try:
-            with Mover(place) as mover:
+            with MigratingProcess(place) as process:
                 fill(place, engine, files)
-                life = Life(place, engine, dict.fromkeys(range(files), 0), pause=0.01)
-                with life.running():
+                traffic = Traffic(place, engine, dict.fromkeys(range(files), 0), pause=0.01)
+                with traffic.running():
                     begun = time.perf_counter()
-                    cursor = mover.kill_after(files // BATCH // 3)
+                    cursor = process.kill_after(files // BATCH // 3)
                     killed = time.perf_counter()
                     left = left_behind(engine)
-                    steps = list(migrate(Base.metadata, engine, "room.file", batch=BATCH, resume=cursor))
-                    steps += list(migrate(Base.metadata, engine, "room.file", batch=BATCH))
+                    steps = list(migrate(Base.metadata, engine, "document.file", batch=BATCH, resume=cursor))
+                    steps += list(migrate(Base.metadata, engine, "document.file", batch=BATCH))
                     ended = time.perf_counter()
-            if life.errors:
-                raise life.errors[0]
+            if traffic.errors:
+                raise traffic.errors[0]
             rest = left_behind(engine)
             drained, swept = settle(place, engine)
-            whole = objects() == named(engine) and len(named(engine)) == len(life.expected) and rest == 0
+            whole = objects() == named(engine) and len(named(engine)) == len(traffic.expected) and rest == 0
             return [
                 ("files to move", f"{files:,} of {SIZE:,} bytes, local directory to S3 (SeaweedFS), rows on PostgreSQL"),
                 ("until SIGKILL", f"{files - left:,} no longer in the old backend in {killed - begun:.1f} s"),
                 ("resumed", f"{left:,} left, moved in {ended - killed:.1f} s: {left / (ended - killed):,.0f} files/s"),
-                ("meanwhile", f"{life.writes:,} rows written, {life.reads:,} files read, each right; 0 errors"),
+                ("meanwhile", f"{traffic.writes:,} rows written, {traffic.reads:,} files read, each right; 0 errors"),
                 ("findings", str(sum(len(step.findings) for step in steps))),
                 ("afterwards", f"{drained:,} objects drained, {swept} orphans of the killed batch swept"),
                 ("objects equal rows", "yes" if whole else "NO"),

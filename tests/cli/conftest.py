@@ -26,7 +26,7 @@ from tests.places import know_places
 
 PROGRAM = str(Path(sys.executable).parent / "filerow")
 
-SHOP = """
+SOURCE = """
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -129,7 +129,7 @@ def run_alone(*arguments: str, folder: Path, **more: str) -> Run:
 
 
 @dataclass
-class Shop:
+class App:
     """The application, its database and its directory."""
 
     folder: Path
@@ -174,10 +174,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
-def make_shop(folder: Path) -> Callable[..., Shop]:
+def make_app(folder: Path) -> Callable[..., App]:
     """Make the application in the folder."""
 
-    def make(source: str = SHOP) -> Shop:
+    def make(source: str = SOURCE) -> App:
         (folder / "shop.py").write_text(source)
         sys.path.insert(0, str(folder))
         importlib.invalidate_caches()
@@ -186,7 +186,7 @@ def make_shop(folder: Path) -> Callable[..., Shop]:
         module.Base.metadata.create_all(engine)
         know_places(module.Base.metadata, engine)
         engines.append(engine)
-        return Shop(folder, module, engine)
+        return App(folder, module, engine)
 
     engines: list[Engine] = []
     yield make  # type: ignore[misc]
@@ -195,6 +195,6 @@ def make_shop(folder: Path) -> Callable[..., Shop]:
 
 
 @pytest.fixture
-def shop(make_shop: Callable[..., Shop]) -> Shop:
+def app(make_app: Callable[..., App]) -> App:
     """The application, with tables and without rows."""
-    return make_shop()
+    return make_app()

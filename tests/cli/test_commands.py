@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from filerow import FileObject, storages
 from filerow.cli._values import as_age, as_size, duration, hidden, plain, resumed, shard
-from tests.cli.conftest import SHOP, Shop, run
+from tests.cli.conftest import SOURCE, App, run
 from tests.databases import EmptyDatabase
 from tests.generated import generated
 from tests.places import RECORD
@@ -51,20 +51,20 @@ def test_version_is_shown() -> None:
 # -- shown -----------------------------------------------------------------------------------------------------------------
 
 
-def test_without_a_terminal_each_step_is_a_line(shop: Shop) -> None:
-    shop.fill(2)
-    shop.remove(1)
-    done = run("drain", *shop.options)
+def test_without_a_terminal_each_step_is_a_line(app: App) -> None:
+    app.fill(2)
+    app.remove(1)
+    done = run("drain", *app.options)
     assert (done.code, done.err) == (0, "")
     step, outcome = done.out.splitlines()
     assert step == "drain: 1 of 1, 1 changed"
     assert outcome.startswith("drain: nothing found (")
 
 
-def test_json_is_one_object_a_line_and_ends_with_a_summary(shop: Shop) -> None:
-    shop.fill(2)
-    shop.remove(1)
-    done = run("drain", "--json", *shop.options)
+def test_json_is_one_object_a_line_and_ends_with_a_summary(app: App) -> None:
+    app.fill(2)
+    app.remove(1)
+    done = run("drain", "--json", *app.options)
     assert (done.code, done.err) == (0, "")
     assert [line["type"] for line in done.lines] == ["progress", "progress", "summary"]
     assert done.lines[1] == {
@@ -90,10 +90,10 @@ def test_json_is_one_object_a_line_and_ends_with_a_summary(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("form", ["lines", "json", "quiet"])
-def test_a_finding_is_shown_and_exits_with_1(shop: Shop, form: str) -> None:
-    (path,) = shop.fill()
-    (shop.folder / "files" / path).unlink()
-    done = run("doctor", *shop.options, *([] if form == "lines" else [f"--{form}"]))
+def test_a_finding_is_shown_and_exits_with_1(app: App, form: str) -> None:
+    (path,) = app.fill()
+    (app.folder / "files" / path).unlink()
+    done = run("doctor", *app.options, *([] if form == "lines" else [f"--{form}"]))
     assert done.code == 1
     if form == "json":
         (found,) = [line for line in done.of("finding") if line["level"] == "error"]
@@ -104,24 +104,24 @@ def test_a_finding_is_shown_and_exits_with_1(shop: Shop, form: str) -> None:
         assert ("outbox: done" in done.out) == (form == "lines")
 
 
-def test_quiet_says_nothing_when_there_is_nothing_to_say(shop: Shop) -> None:
-    shop.fill()
-    done = run("drain", "--quiet", *shop.options)
+def test_quiet_says_nothing_when_there_is_nothing_to_say(app: App) -> None:
+    app.fill()
+    done = run("drain", "--quiet", *app.options)
     assert (done.code, done.out, done.err) == (0, "", "")
 
 
-def test_an_error_on_the_way_exits_with_2_and_names_no_password(shop: Shop) -> None:
-    shop.module.Base.metadata.drop_all(shop.engine)
-    done = run("ls", "document.file", *shop.options)
+def test_an_error_on_the_way_exits_with_2_and_names_no_password(app: App) -> None:
+    app.module.Base.metadata.drop_all(app.engine)
+    done = run("ls", "document.file", *app.options)
     assert (done.code, done.out) == (2, "")
     assert done.err == (
-        f"filerow ls: sqlite:///{shop.folder}/shop.db refused a statement: OperationalError: no such table: document; "
+        f"filerow ls: sqlite:///{app.folder}/shop.db refused a statement: OperationalError: no such table: document; "
         "filerow doctor says what is missing\n"
     )
 
 
 @pytest.mark.one_in(3)
-def test_an_error_of_the_database_is_one_line(database: EmptyDatabase, shop: Shop) -> None:
+def test_an_error_of_the_database_is_one_line(database: EmptyDatabase, app: App) -> None:
     done = run("ls", "document.file", "--app", "shop:Base", "--url", database.url)
     assert done.code == 2
     if database.name != "sqlite":  # whose file is not there yet
@@ -145,20 +145,18 @@ def _end_all_others(path, url="{url}"):
 
 @pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-def test_lost_database_is_not_said_to_lack_something(
-    database: EmptyDatabase, make_shop: Callable[..., Shop], driver: str
-) -> None:
+def test_lost_database_is_not_said_to_lack_something(database: EmptyDatabase, make_app: Callable[..., App], driver: str) -> None:
     assert database.server is not None
     admin = ADMIN.format(url=database.server.url("psycopg").replace("+psycopg", ""))
     url = database.server.url(driver)
     make = "create_async_engine" if driver == "asyncpg" else "create_engine"  # without a ping, which would connect once more
     place = "sqlalchemy.ext.asyncio" if driver == "asyncpg" else "sqlalchemy"
     own = f"\nfrom {place} import {make}\nengine = {make}({url!r})\n"
-    shop = make_shop(SHOP.replace("        self.heads += 1\n", "        _end_all_others(path)\n") + admin + own)
+    app = make_app(SOURCE.replace("        self.heads += 1\n", "        _end_all_others(path)\n") + admin + own)
     engine = database.engine()
-    shop.module.Base.metadata.create_all(engine)
+    app.module.Base.metadata.create_all(engine)
     with Session(engine) as session:
-        session.add_all(shop.module.Document(file=FileObject(content=b"meow")) for _ in range(3))
+        session.add_all(app.module.Document(file=FileObject(content=b"meow")) for _ in range(3))
         session.commit()
     engine.dispose()
     done = run("check", "--batch", "1", "--app", "shop:Base", "--url", "shop:engine")
@@ -190,11 +188,11 @@ def set_pragma(connection, record):
 @pytest.mark.parametrize("command", ["check", "sweep", "drain", "stats", "ls document.file", "undelete docs a", "doctor"])
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_error_of_a_driver_that_is_not_translated_is_one_line(
-    database: EmptyDatabase, make_shop: Callable[..., Shop], command: str
+    database: EmptyDatabase, make_app: Callable[..., App], command: str
 ) -> None:
     url = database.engine().url.render_as_string()
-    shop = make_shop(SHOP + RAW.format(url=url))
-    shop.module.Base.metadata.create_all(database.engine())
+    app = make_app(SOURCE + RAW.format(url=url))
+    app.module.Base.metadata.create_all(database.engine())
     done = run(*command.split(), "--app", "shop:Base", "--url", "shop:engine")
     assert "database is locked" in done.err + done.out
     assert "Traceback" not in done.err
@@ -208,10 +206,10 @@ def test_error_of_a_driver_that_is_not_translated_is_one_line(
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-def test_refused_statement_is_not_said_to_lack_something(database: EmptyDatabase, shop: Shop) -> None:
+def test_refused_statement_is_not_said_to_lack_something(database: EmptyDatabase, app: App) -> None:
     assert database.server is not None
     engine = database.engine()
-    shop.module.Base.metadata.create_all(engine)
+    app.module.Base.metadata.create_all(engine)
     with engine.begin() as connection:
         connection.exec_driver_sql("LOCK TABLE document IN ACCESS EXCLUSIVE MODE")
         url = f"{database.server.url('psycopg')}?options=-c%20lock_timeout%3D50"
@@ -224,7 +222,7 @@ def test_refused_statement_is_not_said_to_lack_something(database: EmptyDatabase
 
 @pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-def test_wrong_database_is_one_line(database: EmptyDatabase, shop: Shop, driver: str) -> None:
+def test_wrong_database_is_one_line(database: EmptyDatabase, app: App, driver: str) -> None:
     assert database.server is not None
     url = database.server.url(driver).replace(database.server.name, "nowhere")
     done = run("stats", "--app", "shop:Base", "--url", url)
@@ -234,161 +232,161 @@ def test_wrong_database_is_one_line(database: EmptyDatabase, shop: Shop, driver:
     assert done.err.count("\n") == 1
 
 
-def test_unregistered_backend_to_sweep_is_one_line(shop: Shop) -> None:
-    done = run("sweep", "--also", "typo", *shop.options)
+def test_unregistered_backend_to_sweep_is_one_line(app: App) -> None:
+    done = run("sweep", "--also", "typo", *app.options)
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith("filerow sweep: no backend is registered as 'typo'")
     assert done.err.count("\n") == 1
 
 
-def test_a_fault_of_the_program_exits_with_2_and_not_with_1(make_shop: Callable[..., Shop]) -> None:
-    shop = make_shop(SHOP.replace("        return super()._head(path)", "        raise AttributeError('a fault')"))
-    shop.fill()
-    done = run("doctor", *shop.options)
+def test_a_fault_of_the_program_exits_with_2_and_not_with_1(make_app: Callable[..., App]) -> None:
+    app = make_app(SOURCE.replace("        return super()._head(path)", "        raise AttributeError('a fault')"))
+    app.fill()
+    done = run("doctor", *app.options)
     assert done.code == 1, "backends wrap whatever their drivers raise"
     assert "a fault" in done.out
-    shop.module.Document.__table__.c.file.type.backend = 3  # nobody foresees that
-    done = run("doctor", *shop.options)
+    app.module.Document.__table__.c.file.type.backend = 3  # nobody foresees that
+    done = run("doctor", *app.options)
     assert done.code == 2
     assert "Traceback" in done.err
 
 
 @pytest.mark.parametrize("arguments", [["stats", "--nonsense"], ["ls"], ["nothing"], ["sweep", "--grace", "soon"], ["ls", "a.b"]])
-def test_what_cannot_be_understood_exits_with_2(shop: Shop, arguments: list[str]) -> None:
-    done = run(*arguments, *(shop.options if arguments[0] == "ls" else ()))
+def test_what_cannot_be_understood_exits_with_2(app: App, arguments: list[str]) -> None:
+    done = run(*arguments, *(app.options if arguments[0] == "ls" else ()))
     assert (done.code, done.out) == (2, "")
     assert done.err
 
 
-def test_wrong_state_of_a_sweep_is_one_line(shop: Shop) -> None:
-    (shop.folder / "state").write_text("{")
-    done = run("sweep", "--state", "state", *shop.options)
+def test_wrong_state_of_a_sweep_is_one_line(app: App) -> None:
+    (app.folder / "state").write_text("{")
+    done = run("sweep", "--state", "state", *app.options)
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert done.err.startswith("filerow sweep: state is no file that a sweep has written")
 
 
-def test_a_wrong_column_names_those_there_are(shop: Shop) -> None:
+def test_a_wrong_column_names_those_there_are(app: App) -> None:
     assert (
         "there is no file column 'document.fil'; there are: document.file, document.pages"
-        in run("ls", "document.fil", *shop.options).err
+        in run("ls", "document.fil", *app.options).err
     )
 
 
 # -- each command for what it is there for -------------------------------------------------------------------------------
 
 
-def test_check_finds_missing_objects_and_repairs_on_request(shop: Shop) -> None:
-    first, second = shop.fill(2)
-    assert run("check", *shop.options).code == 0
-    (shop.folder / "files" / second).unlink()
-    found = run("check", *shop.options)
+def test_check_finds_missing_objects_and_repairs_on_request(app: App) -> None:
+    first, second = app.fill(2)
+    assert run("check", *app.options).code == 0
+    (app.folder / "files" / second).unlink()
+    found = run("check", *app.options)
     assert found.code == 1
     assert f"error missing: document.file id=2 docs:{second}: " in found.out
-    repaired = run("check", "--repair", "null", *shop.options)
+    repaired = run("check", "--repair", "null", *app.options)
     assert repaired.code == 0
     assert f"fixed missing: document.file id=2 docs:{second}: " in repaired.out
-    assert run("check", "--deep", "--quiet", *shop.options).out == ""
-    (shop.folder / "files" / first).write_bytes(b"bark")
-    assert "error checksum" in run("check", "--deep", *shop.options).out
+    assert run("check", "--deep", "--quiet", *app.options).out == ""
+    (app.folder / "files" / first).write_bytes(b"bark")
+    assert "error checksum" in run("check", "--deep", *app.options).out
 
 
-def test_sweep_finds_orphans_and_deletes_them_on_request(shop: Shop) -> None:
-    shop.fill(3)
+def test_sweep_finds_orphans_and_deletes_them_on_request(app: App) -> None:
+    app.fill(3)
     backend = storages.get_backend("docs")
     orphan = generated("document", "file", ".txt")
     backend.put(orphan, b"nobody's")
-    assert run("sweep", *shop.options).out.count("orphan") == 0, "it is too young"
-    found = run("sweep", "--grace", "0s", "--full", *shop.options)
+    assert run("sweep", *app.options).out.count("orphan") == 0, "it is too young"
+    found = run("sweep", "--grace", "0s", "--full", *app.options)
     assert found.code == 1
     assert orphan in found.out
     assert backend.exists(orphan)
-    deleted = run("sweep", "--grace", "0s", "--full", "--delete", *shop.options)
+    deleted = run("sweep", "--grace", "0s", "--full", "--delete", *app.options)
     assert deleted.code == 0
     assert not backend.exists(orphan)
 
 
-def test_whose_place_it_is_decides_the_exit_code(shop: Shop, folder: Path) -> None:
-    shop.fill(2)
-    shop.remove(1)
+def test_whose_place_it_is_decides_the_exit_code(app: App, folder: Path) -> None:
+    app.fill(2)
+    app.remove(1)
     delete = ("sweep", "--grace", "0s", "--full", "--delete")
     copy = f"sqlite:///{folder / 'copy.db'}"
     shutil.copy(folder / "shop.db", folder / "copy.db")
-    assert run(*delete, *shop.options).code == 0
+    assert run(*delete, *app.options).code == 0
     for command in (delete, ("drain",)):
         refused = run(*command, "--app", "shop:Base", "--url", copy)
         assert (refused.code, "--take-over" in refused.err) == (2, True)
         assert "To go on" not in refused.err
-    assert run("drain", "--watch", "--take-over", *shop.options).code == 2
-    assert run("sweep", "--take-over", *shop.options).code == 2, "a dry run takes nothing over"
+    assert run("drain", "--watch", "--take-over", *app.options).code == 2
+    assert run("sweep", "--take-over", *app.options).code == 2, "a dry run takes nothing over"
     assert run("drain", "--take-over", "--app", "shop:Base", "--url", copy).code == 0
-    assert run(*delete, *shop.options).code == 2
+    assert run(*delete, *app.options).code == 2
     (folder / "files" / RECORD).unlink()
-    first = run(*delete, *shop.options)
+    first = run(*delete, *app.options)
     assert (first.code, "warning first-run: docs: " in first.out) == (1, True)
-    assert run(*delete, *shop.options).code == 0
+    assert run(*delete, *app.options).code == 0
 
 
-def test_a_dry_run_says_what_it_would_change(shop: Shop) -> None:
-    shop.fill(2)
-    options = ["migrate", "document.file", "--to", "archive", "--backend", f"archive=file://{shop.folder}/archive"]
-    assert "document.file: 2 of 2, 2 to change, 8 B" in run(*options, "--dry-run", *shop.options).out
+def test_a_dry_run_says_what_it_would_change(app: App) -> None:
+    app.fill(2)
+    options = ["migrate", "document.file", "--to", "archive", "--backend", f"archive=file://{app.folder}/archive"]
+    assert "document.file: 2 of 2, 2 to change, 8 B" in run(*options, "--dry-run", *app.options).out
     storages.unregister_backend("archive")
-    assert "document.file: 2 of 2, 2 changed, 8 B" in run(*options, *shop.options).out
+    assert "document.file: 2 of 2, 2 changed, 8 B" in run(*options, *app.options).out
 
 
-def test_migrate_moves_a_column_to_another_backend(shop: Shop) -> None:
-    (path,) = shop.fill()
-    archive = ("--backend", f"archive=file://{shop.folder}/archive")
-    tried = run("migrate", "document.file", "--to", "archive", "--dry-run", *archive, *shop.options)
+def test_migrate_moves_a_column_to_another_backend(app: App) -> None:
+    (path,) = app.fill()
+    archive = ("--backend", f"archive=file://{app.folder}/archive")
+    tried = run("migrate", "document.file", "--to", "archive", "--dry-run", *archive, *app.options)
     assert (tried.code, tried.err) == (0, "")
-    assert not list((shop.folder / "archive").rglob("*.txt"))
+    assert not list((app.folder / "archive").rglob("*.txt"))
     storages.unregister_backend("archive")
-    moved = run("migrate", "document.file", "--to", "archive", *archive, *shop.options)
+    moved = run("migrate", "document.file", "--to", "archive", *archive, *app.options)
     assert (moved.code, moved.err) == (0, "")
-    (listed,) = run("ls", "document.file", "--json", *shop.options).of("file")
+    (listed,) = run("ls", "document.file", "--json", *app.options).of("file")
     assert (listed["backend"], listed["row"]) == ("archive", {"id": 1})
-    assert run("check", *shop.options).code == 0
-    assert run("drain", *shop.options).code == 0
-    assert not (shop.folder / "files" / path).exists()
+    assert run("check", *app.options).code == 0
+    assert run("drain", *app.options).code == 0
+    assert not (app.folder / "files" / path).exists()
 
 
-def test_adopt_makes_files_of_paths(make_shop: Callable[..., Shop]) -> None:
-    shop = make_shop(SHOP.replace("    pages:", "    old_path: Mapped[str | None] = mapped_column()\n    pages:"))
+def test_adopt_makes_files_of_paths(make_app: Callable[..., App]) -> None:
+    app = make_app(SOURCE.replace("    pages:", "    old_path: Mapped[str | None] = mapped_column()\n    pages:"))
     storages.get_backend("docs").put("2019/cat.txt", b"meow")
-    with shop.engine.begin() as connection:
+    with app.engine.begin() as connection:
         for name in ("cat", "dog"):
             sql = "INSERT INTO document (old_path, pages) VALUES (?, '[]')"
             connection.exec_driver_sql(sql, (f"uploads/2019/{name}.txt",))
-    adopted = run("adopt", "document.file", "--source", "document.old_path", "--strip", "uploads/", *shop.options)
+    adopted = run("adopt", "document.file", "--source", "document.old_path", "--strip", "uploads/", *app.options)
     assert adopted.code == 1
     assert "missing" in adopted.out
-    (line,) = run("ls", "document.file", *shop.options).out.splitlines()
+    (line,) = run("ls", "document.file", *app.options).out.splitlines()
     assert line == "id=1\t2019/cat.txt\t4\ttext/plain\tcat.txt"
 
 
 # -- figures ---------------------------------------------------------------------------------------------------------------
 
 
-def test_a_finding_names_its_row_once(make_shop: Callable[..., Shop]) -> None:
-    shop = make_shop()
-    with shop.engine.begin() as connection:
+def test_a_finding_names_its_row_once(make_app: Callable[..., App]) -> None:
+    app = make_app()
+    with app.engine.begin() as connection:
         connection.exec_driver_sql("INSERT INTO document (id, file, pages) VALUES (1, '5', '[]')")
-    done = run("adopt", "document.file", *shop.options)
+    done = run("adopt", "document.file", *app.options)
     assert done.out.splitlines()[0] == "error unreadable: document.file id=1: a file document is a JSON object, not 5"
-    done = run("migrate", "document.file", *shop.options)
+    done = run("migrate", "document.file", *app.options)
     assert done.out.count("id=1") == 1
 
 
-def test_ls_lists_row_path_size_type_and_filename(shop: Shop) -> None:
-    first, second, third = shop.fill(3)
-    done = run("ls", "document.file", *shop.options)
+def test_ls_lists_row_path_size_type_and_filename(app: App) -> None:
+    first, second, third = app.fill(3)
+    done = run("ls", "document.file", *app.options)
     assert done.code == 0
     assert done.out.splitlines() == [
         f"id={number}\t{path}\t4\ttext/plain\tcat.txt" for number, path in enumerate([first, second, third], 1)
     ]
-    assert len(run("ls", "document.file", "--limit", "2", *shop.options).out.splitlines()) == 2
-    assert second in run("ls", "document.file", "--prefix", second[:-1], *shop.options).out
-    (line,) = run("ls", "document.file", "--limit", "1", "--json", *shop.options).of("file")
+    assert len(run("ls", "document.file", "--limit", "2", *app.options).out.splitlines()) == 2
+    assert second in run("ls", "document.file", "--prefix", second[:-1], *app.options).out
+    (line,) = run("ls", "document.file", "--limit", "1", "--json", *app.options).of("file")
     assert {name: line[name] for name in ("row", "backend", "path", "size")} == {
         "row": {"id": 1},
         "backend": "docs",
@@ -397,63 +395,63 @@ def test_ls_lists_row_path_size_type_and_filename(shop: Shop) -> None:
     }
 
 
-def test_a_filename_cannot_play_tricks_on_a_terminal(shop: Shop) -> None:
-    (path,) = shop.fill()
-    with shop.engine.begin() as connection:
+def test_a_filename_cannot_play_tricks_on_a_terminal(app: App) -> None:
+    (path,) = app.fill()
+    with app.engine.begin() as connection:
         document = {"backend": "docs", "path": f"{path}\x1b[2J", "filename": "a\tb", "content_type": "x\ny"}
         connection.exec_driver_sql("UPDATE document SET file = ?", (json.dumps(document),))
-    out = run("ls", "document.file", *shop.options).out
+    out = run("ls", "document.file", *app.options).out
     assert "\x1b" not in out
     assert len(out.splitlines()) == 1
     assert len(out.split("\t")) == 5
 
 
-def test_removed_files_are_listed_and_undeleted(make_shop: Callable[..., Shop]) -> None:
-    shop = make_shop(SHOP.replace("timedelta(0)", "timedelta(days=7)"))
-    first, second = shop.fill(2)
-    with Session(shop.engine) as session:
-        session.execute(update(shop.module.Document).where(shop.module.Document.id == 1).values(file=None))
+def test_removed_files_are_listed_and_undeleted(make_app: Callable[..., App]) -> None:
+    app = make_app(SOURCE.replace("timedelta(0)", "timedelta(days=7)"))
+    first, second = app.fill(2)
+    with Session(app.engine) as session:
+        session.execute(update(app.module.Document).where(app.module.Document.id == 1).values(file=None))
         session.commit()
-    shop.remove(2)
-    listed = run("ls", "document.file", "--removed", *shop.options)
+    app.remove(2)
+    listed = run("ls", "document.file", "--removed", *app.options)
     assert [line.split("\t")[:2] for line in listed.out.splitlines()] == [["id=2", second], ["id=1", first]]
-    done = run("undelete", "docs", first, second, "document/file/never.txt", *shop.options)
+    done = run("undelete", "docs", first, second, "document/file/never.txt", *app.options)
     assert done.code == 1
     assert f"info undeleted: docs:{first}: cat.txt is back in its row" in done.out
     assert f"info undeleted: docs:{second}: cat.txt is kept for another 7 days" in done.out
     assert "error not-undeleted: docs:document/file/never.txt: the outbox has no note" in done.out
-    assert run("undelete", "docs", first, "--into", "document.fiel", *shop.options).code == 2
-    with Session(shop.engine) as session:
-        assert session.get_one(shop.module.Document, 1).file.get_content() == b"meow"
+    assert run("undelete", "docs", first, "--into", "document.fiel", *app.options).code == 2
+    with Session(app.engine) as session:
+        assert session.get_one(app.module.Document, 1).file.get_content() == b"meow"
 
 
 @pytest.mark.one_in(4)
 @pytest.mark.parametrize(
     "path", ["../canary", "/etc/hostname", "a/../../canary", "..\\canary", "%2e%2e/canary", "", ".", "\u202ecanary"]
 )
-def test_a_hostile_path_on_the_command_line_leads_nowhere(shop: Shop, folder: Path, path: str) -> None:
-    shop.fill(1)
+def test_a_hostile_path_on_the_command_line_leads_nowhere(app: App, folder: Path, path: str) -> None:
+    app.fill(1)
     canary = folder / "canary"
     canary.write_bytes(b"tweet")
     before = sorted(folder.rglob("*"))
-    with shop.engine.begin() as connection:  # the outbox has a note of it, as a hostile document may leave one
+    with app.engine.begin() as connection:  # the outbox has a note of it, as a hostile document may leave one
         values = {"backend": "docs", "path": path, "document": "{}", "table_name": "document", "column_name": "file"}
         connection.execute(
-            shop.module.outbox.table.insert().values(**values, row_key='{"id": 1}', dropped_at=1.0, attempts=0, dead=0)
+            app.module.outbox.table.insert().values(**values, row_key='{"id": 1}', dropped_at=1.0, attempts=0, dead=0)
         )
-    assert run("undelete", "docs", path, *shop.options).code == 1
-    assert run("drain", *shop.options).code in {0, 1}
+    assert run("undelete", "docs", path, *app.options).code == 1
+    assert run("drain", *app.options).code in {0, 1}
     assert sorted(folder.rglob("*")) == before
     assert canary.read_bytes() == b"tweet"
 
 
-def test_stats_count_what_there_is(shop: Shop) -> None:
-    shop.fill(3)
-    with Session(shop.engine) as session:
-        session.add(shop.module.Document(pages=[FileObject(filename="a", content=b"x" * n) for n in (1000, 500)]))
+def test_stats_count_what_there_is(app: App) -> None:
+    app.fill(3)
+    with Session(app.engine) as session:
+        session.add(app.module.Document(pages=[FileObject(filename="a", content=b"x" * n) for n in (1000, 500)]))
         session.commit()
-    shop.remove(3)
-    done = run("stats", *shop.options)
+    app.remove(3)
+    done = run("stats", *app.options)
     assert done.code == 0
     assert done.out.splitlines()[:4] == [
         "document.file: 1 rows without a file",

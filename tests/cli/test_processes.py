@@ -20,7 +20,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy import select as sql_select
 
 from filerow.cli import main
-from tests.cli.conftest import PROGRAM, Shop, environment, run_alone
+from tests.cli.conftest import PROGRAM, App, environment, run_alone
 from tests.databases import EmptyDatabase
 
 DEADLINE = 60.0
@@ -82,18 +82,18 @@ def piped(*arguments: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def test_terminal_shows_bars_and_ctrl_c_says_how_to_continue(shop: Shop) -> None:
-    paths = shop.fill(30)
-    (shop.folder / "files" / paths[29]).unlink()
-    (shop.folder / "hold").touch()
-    arguments = ["check", "--column", "document.file", "--batch", "1", *shop.options]
-    with on_a_terminal(*arguments, folder=shop.folder) as terminal:
+def test_terminal_shows_bars_and_ctrl_c_says_how_to_continue(app: App) -> None:
+    paths = app.fill(30)
+    (app.folder / "files" / paths[29]).unlink()
+    (app.folder / "hold").touch()
+    arguments = ["check", "--column", "document.file", "--batch", "1", *app.options]
+    with on_a_terminal(*arguments, folder=app.folder) as terminal:
         terminal.read_until("/30")
         assert "━" in terminal.text
         assert "\x1b[" in terminal.text
         os.kill(terminal.process.pid, signal.SIGINT)
         terminal.read_until("Stopping at the next safe point")
-        (shop.folder / "hold").unlink()
+        (app.folder / "hold").unlink()
         assert terminal.wait() == 130
     assert "check: nothing found" not in terminal.text, "nobody knows yet"
     assert "check: stopped before the end, nothing found so far" in terminal.text
@@ -102,7 +102,7 @@ def test_terminal_shows_bars_and_ctrl_c_says_how_to_continue(shop: Shop) -> None
     again = shlex.split(found[1])
     assert again[: len(arguments)] == arguments
     assert again[-2] == "--resume"
-    rest = run_alone(*again, "--json", folder=shop.folder)
+    rest = run_alone(*again, "--json", folder=app.folder)
     assert rest.code == 1
     assert [finding["path"] for finding in rest.of("finding")] == [paths[29]]
     assert 0 < rest.of("summary")[0]["done"] < 30, "what was checked is not checked again"
@@ -110,20 +110,20 @@ def test_terminal_shows_bars_and_ctrl_c_says_how_to_continue(shop: Shop) -> None
 
 @pytest.mark.one_in(2)
 @pytest.mark.parametrize("gone", [0, 29])
-def test_interrupted_check_says_that_it_was(shop: Shop, gone: int) -> None:
-    paths = shop.fill(30)
-    (shop.folder / "files" / paths[gone]).unlink()
-    (shop.folder / "hold").touch()
-    with piped("check", "--column", "document.file", "--batch", "1", *shop.options, folder=shop.folder) as process:
+def test_interrupted_check_says_that_it_was(app: App, gone: int) -> None:
+    paths = app.fill(30)
+    (app.folder / "files" / paths[gone]).unlink()
+    (app.folder / "hold").touch()
+    with piped("check", "--column", "document.file", "--batch", "1", *app.options, folder=app.folder) as process:
         assert process.stderr is not None
         until = time.monotonic() + DEADLINE
-        while not _waits_for_the_hold(shop):
+        while not _waits_for_the_hold(app):
             assert time.monotonic() < until
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         assert process.stderr.readline() == "\n"
         assert "Stopping at the next safe point" in process.stderr.readline()
-        (shop.folder / "hold").unlink()
+        (app.folder / "hold").unlink()
         out, _ = process.communicate(timeout=DEADLINE)
         assert process.returncode == 130
     last = out.splitlines()[-1]
@@ -131,15 +131,15 @@ def test_interrupted_check_says_that_it_was(shop: Shop, gone: int) -> None:
     assert last.startswith(f"check: stopped before the end, {found} (")
 
 
-def _waits_for_the_hold(shop: Shop) -> bool:
-    return (shop.folder / "held").exists()
+def _waits_for_the_hold(app: App) -> bool:
+    return (app.folder / "held").exists()
 
 
 @pytest.mark.thorough
-def test_terminal_findings_are_a_table_without_unwanted_colours(shop: Shop) -> None:
-    (path,) = shop.fill()
-    (shop.folder / "files" / path).unlink()
-    with on_a_terminal("doctor", *shop.options, folder=shop.folder, NO_COLOR="1") as terminal:
+def test_terminal_findings_are_a_table_without_unwanted_colours(app: App) -> None:
+    (path,) = app.fill()
+    (app.folder / "files" / path).unlink()
+    with on_a_terminal("doctor", *app.options, folder=app.folder, NO_COLOR="1") as terminal:
         assert terminal.wait() == 1
     assert "━" in terminal.text
     assert "missing" in terminal.text
@@ -148,52 +148,52 @@ def test_terminal_findings_are_a_table_without_unwanted_colours(shop: Shop) -> N
 
 
 @pytest.mark.thorough
-def test_on_a_terminal_figures_are_a_table_and_files_are_lines(shop: Shop) -> None:
-    paths = shop.fill(2)
-    with on_a_terminal("stats", *shop.options, folder=shop.folder, NO_COLOR="1") as terminal:
+def test_on_a_terminal_figures_are_a_table_and_files_are_lines(app: App) -> None:
+    paths = app.fill(2)
+    with on_a_terminal("stats", *app.options, folder=app.folder, NO_COLOR="1") as terminal:
         assert terminal.wait() == 0
     assert re.search(r"document\.file .* docs .* 2 .* 2 .* 8 B", terminal.text)
     assert "outbox: 0 due" in terminal.text
-    with on_a_terminal("ls", "document.file", *shop.options, folder=shop.folder) as terminal:
+    with on_a_terminal("ls", "document.file", *app.options, folder=app.folder) as terminal:
         assert terminal.wait() == 0
     assert all(path in terminal.text.replace("\r\n", "") for path in paths)
 
 
 @pytest.mark.thorough
-def test_on_a_narrow_terminal_no_name_is_cut_off(shop: Shop) -> None:
-    shop.fill(2)
-    with on_a_terminal("stats", *shop.options, folder=shop.folder, NO_COLOR="1", COLUMNS="60") as terminal:
+def test_on_a_narrow_terminal_no_name_is_cut_off(app: App) -> None:
+    app.fill(2)
+    with on_a_terminal("stats", *app.options, folder=app.folder, NO_COLOR="1", COLUMNS="60") as terminal:
         assert terminal.wait() == 0
     assert "document.file" in terminal.text
     assert "…" not in terminal.text
 
 
 @pytest.mark.thorough
-def test_on_a_terminal_what_was_changed_is_counted(shop: Shop) -> None:
-    shop.fill(2)
-    shop.remove(1)
-    with on_a_terminal("drain", *shop.options, folder=shop.folder, NO_COLOR="1") as terminal:
+def test_on_a_terminal_what_was_changed_is_counted(app: App) -> None:
+    app.fill(2)
+    app.remove(1)
+    with on_a_terminal("drain", *app.options, folder=app.folder, NO_COLOR="1") as terminal:
         assert terminal.wait() == 0
     assert "1/1, 1 changed" in terminal.text
 
 
 @pytest.mark.thorough
-def test_on_a_terminal_what_a_table_has_no_room_for_is_counted(shop: Shop) -> None:
-    for path in shop.fill(203):
-        (shop.folder / "files" / path).unlink()
-    with on_a_terminal("check", "--column", "document.file", *shop.options, folder=shop.folder, NO_COLOR="1") as terminal:
+def test_on_a_terminal_what_a_table_has_no_room_for_is_counted(app: App) -> None:
+    for path in app.fill(203):
+        (app.folder / "files" / path).unlink()
+    with on_a_terminal("check", "--column", "document.file", *app.options, folder=app.folder, NO_COLOR="1") as terminal:
         assert terminal.wait() == 1
     assert re.search(r"and [34] more: write them into a file", terminal.text)
 
 
-def test_watching_worker_drains_what_comes_and_stops_when_asked(shop: Shop) -> None:
-    first, second = shop.fill(2)
-    with piped("drain", "--watch", "--every", "0.1s", "--json", *shop.options, folder=shop.folder) as worker:
+def test_watching_worker_drains_what_comes_and_stops_when_asked(app: App) -> None:
+    first, second = app.fill(2)
+    with piped("drain", "--watch", "--every", "0.1s", "--json", *app.options, folder=app.folder) as worker:
         assert worker.stdout is not None
         worker.stdout.readline()  # it is up
-        shop.remove(1)
+        app.remove(1)
         assert '"changed": 1' in worker.stdout.readline()
-        shop.remove(2)
+        app.remove(2)
         while '"changed": 2' not in worker.stdout.readline():
             assert worker.poll() is None
         worker.send_signal(signal.SIGTERM)
@@ -201,24 +201,24 @@ def test_watching_worker_drains_what_comes_and_stops_when_asked(shop: Shop) -> N
         assert worker.returncode == 130
     assert '"exit_code": 130' in out
     assert "To go on: filerow drain --watch" in err
-    assert not (shop.folder / "files" / first).exists()
-    assert not (shop.folder / "files" / second).exists()
+    assert not (app.folder / "files" / first).exists()
+    assert not (app.folder / "files" / second).exists()
 
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-def test_watching_worker_outlives_the_connections_it_idles_on(shop: Shop, database: EmptyDatabase) -> None:
+def test_watching_worker_outlives_the_connections_it_idles_on(app: App, database: EmptyDatabase) -> None:
     engine = database.engine()
-    shop.module.Base.metadata.create_all(engine)
+    app.module.Base.metadata.create_all(engine)
     url = ("--app", "shop:Base", "--url", database.url)
-    with piped("drain", "--watch", "--every", "2s", "--json", *url, folder=shop.folder) as worker:
+    with piped("drain", "--watch", "--every", "2s", "--json", *url, folder=app.folder) as worker:
         until = time.monotonic() + DEADLINE
         while not _ended_idle_connections(engine):
             assert worker.poll() is None
             assert time.monotonic() < until
             time.sleep(0.05)
-        beat = _last_drain(shop, engine)
-        while _last_drain(shop, engine) == beat:
+        beat = _last_drain(app, engine)
+        while _last_drain(app, engine) == beat:
             assert worker.poll() is None, worker.stderr and worker.stderr.read()
             assert time.monotonic() < until
             time.sleep(0.05)
@@ -237,20 +237,20 @@ def _ended_idle_connections(engine: Engine) -> int:
         return int(connection.execute(text(ended)).scalar_one())
 
 
-def _last_drain(shop: Shop, engine: Engine) -> float | None:
+def _last_drain(app: App, engine: Engine) -> float | None:
     with engine.connect() as connection:
-        return connection.scalar(sql_select(shop.module.outbox.state.c.updated_at))
+        return connection.scalar(sql_select(app.module.outbox.state.c.updated_at))
 
 
 @pytest.mark.thorough
-def test_a_second_ctrl_c_ends_at_once(shop: Shop) -> None:
-    shop.fill()
-    shop.remove(1)
-    (shop.folder / "hold").touch()
-    with piped("drain", *shop.options, folder=shop.folder) as worker:
+def test_a_second_ctrl_c_ends_at_once(app: App) -> None:
+    app.fill()
+    app.remove(1)
+    (app.folder / "hold").touch()
+    with piped("drain", *app.options, folder=app.folder) as worker:
         assert worker.stderr is not None
         until = time.monotonic() + DEADLINE
-        while not _claimed(shop):
+        while not _claimed(app):
             assert time.monotonic() < until
             time.sleep(0.05)
         worker.send_signal(signal.SIGINT)
@@ -260,14 +260,14 @@ def test_a_second_ctrl_c_ends_at_once(shop: Shop) -> None:
         assert worker.wait(20) == 130
 
 
-def _claimed(shop: Shop) -> bool:
-    with shop.engine.connect() as connection:
-        return bool(connection.execute(shop.module.outbox.table.select().where(shop.module.outbox.table.c.attempts > 0)).all())
+def _claimed(app: App) -> bool:
+    with app.engine.connect() as connection:
+        return bool(connection.execute(app.module.outbox.table.select().where(app.module.outbox.table.c.attempts > 0)).all())
 
 
-def test_a_reader_who_goes_away_is_no_error(shop: Shop) -> None:
-    shop.fill(3)
-    with piped("ls", "document.file", *shop.options, folder=shop.folder) as process:
+def test_a_reader_who_goes_away_is_no_error(app: App) -> None:
+    app.fill(3)
+    with piped("ls", "document.file", *app.options, folder=app.folder) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()

@@ -9,12 +9,12 @@ import pytest
 from sqlalchemy.orm import Session
 
 from filerow import FileObject
-from tests.cli.conftest import SHOP, Shop, run
+from tests.cli.conftest import SOURCE, App, run
 
 PASSWORD = "s3cr3t-of-the-shop"
 
 MODULES = {
-    "shop.py": SHOP,
+    "shop.py": SOURCE,
     "broken.py": "import json\n\njson.loads('not json')\n",
     "lacking.py": "import package_that_is_not_there\n",
     "leaving.py": "raise SystemExit(1)\n",
@@ -102,15 +102,15 @@ def test_a_machine_reads_why_a_command_could_not_run(folder: Path) -> None:
 
 
 def test_options_precede_the_environment_and_that_pyproject(
-    make_shop: Callable[..., Shop], monkeypatch: pytest.MonkeyPatch
+    make_app: Callable[..., App], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shop = make_shop()
+    app = make_app()
     for name in ("option", "environment", "file"):
-        shop.fill(name=f"{name}.txt")
-        shop.engine.dispose()
-        (shop.folder / "shop.db").rename(shop.folder / f"{name}.db")
-        shop.module.Base.metadata.create_all(shop.engine)
-    (shop.folder / "pyproject.toml").write_text('[tool.filerow]\napp = "shop:Base"\nurl = "sqlite:///file.db"\n')
+        app.fill(name=f"{name}.txt")
+        app.engine.dispose()
+        (app.folder / "shop.db").rename(app.folder / f"{name}.db")
+        app.module.Base.metadata.create_all(app.engine)
+    (app.folder / "pyproject.toml").write_text('[tool.filerow]\napp = "shop:Base"\nurl = "sqlite:///file.db"\n')
     assert "file.txt" in run("ls", "document.file").out
     monkeypatch.setenv("FILEROW_URL", "sqlite:///environment.db")
     assert "environment.txt" in run("ls", "document.file").out
@@ -119,10 +119,10 @@ def test_options_precede_the_environment_and_that_pyproject(
     assert "FILEROW_APP: module shop has no 'Nothing'" in run("ls", "document.file").err
 
 
-def test_nearest_pyproject_and_its_modules_are_found_from_below(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    shop.fill()
-    (shop.folder / "pyproject.toml").write_text(f'[tool.filerow]\napp = "shop:Base"\nurl = "{shop.url}"\n')
-    below = shop.folder / "docs" / "images"
+def test_nearest_pyproject_and_its_modules_are_found_from_below(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    app.fill()
+    (app.folder / "pyproject.toml").write_text(f'[tool.filerow]\napp = "shop:Base"\nurl = "{app.url}"\n')
+    below = app.folder / "docs" / "images"
     below.mkdir(parents=True)
     monkeypatch.chdir(below)
     assert "cat.txt" in run("ls", "document.file").out
@@ -147,9 +147,9 @@ class Flask:
 @pytest.mark.parametrize(
     "name", ["apps", *(f"apps:{one}" for one in ("Base", "metadata", "reg", "make", "Flask", "Base.metadata"))]
 )
-def test_application_may_be_anything_that_leads_to_its_metadata(shop: Shop, name: str) -> None:
-    (shop.folder / "apps.py").write_text(APPS)
-    assert run("stats", "--app", name, "--url", shop.url).code == 0
+def test_application_may_be_anything_that_leads_to_its_metadata(app: App, name: str) -> None:
+    (app.folder / "apps.py").write_text(APPS)
+    assert run("stats", "--app", name, "--url", app.url).code == 0
 
 
 ENGINES = """
@@ -163,9 +163,9 @@ async_engine = create_async_engine("sqlite+aiosqlite:///shop.db")
 
 
 @pytest.mark.parametrize("url", ["sqlite:///shop.db", "sqlite+aiosqlite:///shop.db", "db:engine", "db:async_engine", None])
-def test_engine_may_be_sync_or_async_and_the_application_s_own(shop: Shop, url: str | None) -> None:
-    shop.fill()
-    (shop.folder / "db.py").write_text(ENGINES)
+def test_engine_may_be_sync_or_async_and_the_application_s_own(app: App, url: str | None) -> None:
+    app.fill()
+    (app.folder / "db.py").write_text(ENGINES)
     done = run("ls", "document.file", "--app", "db:Base", *(["--url", url] if url else []))
     assert (done.code, done.err) == (0, "")
     assert "cat.txt" in done.out
@@ -180,43 +180,43 @@ def register():
 async def register_async():
     storages.register_backend("memory://", key="later")
 """
-LATE = SHOP.replace('StoredObject("docs", multiple=True)', 'StoredObject("later", multiple=True)')
+LATE = SOURCE.replace('StoredObject("docs", multiple=True)', 'StoredObject("later", multiple=True)')
 
 
 @pytest.mark.parametrize(
     "options",
     [[], ["--setup", "start:register"], ["--setup", "start:register_async"], ["--backend", "later=memory://"], ["pyproject"]],
 )
-def test_backends_are_registered_by_function_option_or_pyproject(make_shop: Callable[..., Shop], options: list[str]) -> None:
-    shop = make_shop(LATE)
-    (shop.folder / "start.py").write_text(SETUP)
+def test_backends_are_registered_by_function_option_or_pyproject(make_app: Callable[..., App], options: list[str]) -> None:
+    app = make_app(LATE)
+    (app.folder / "start.py").write_text(SETUP)
     if options == ["pyproject"]:
         options = []
-        (shop.folder / "pyproject.toml").write_text('[tool.filerow]\nbackends = {later = "memory://"}\n')
+        (app.folder / "pyproject.toml").write_text('[tool.filerow]\nbackends = {later = "memory://"}\n')
         expected = 0
     else:
         expected = 0 if options else 1
-    done = run("doctor", *shop.options, *options)
+    done = run("doctor", *app.options, *options)
     assert done.code == expected, done.out
     assert ("error backend-missing" in done.out) == bool(expected)
 
 
-def test_backend_of_the_command_line_replaces_that_of_pyproject(make_shop: Callable[..., Shop]) -> None:
-    shop = make_shop(LATE)
-    other = shop.folder / "other"
-    (shop.folder / "pyproject.toml").write_text(f'[tool.filerow]\nbackends = {{later = "file://{shop.folder}/first"}}\n')
-    assert run("doctor", *shop.options, "--backend", f"later=file://{other}").code == 0
+def test_backend_of_the_command_line_replaces_that_of_pyproject(make_app: Callable[..., App]) -> None:
+    app = make_app(LATE)
+    other = app.folder / "other"
+    (app.folder / "pyproject.toml").write_text(f'[tool.filerow]\nbackends = {{later = "file://{app.folder}/first"}}\n')
+    assert run("doctor", *app.options, "--backend", f"later=file://{other}").code == 0
     assert other.exists()
-    assert not (shop.folder / "first").exists()
+    assert not (app.folder / "first").exists()
 
 
-def test_the_database_is_not_made_by_looking_at_it(shop: Shop) -> None:
+def test_the_database_is_not_made_by_looking_at_it(app: App) -> None:
     run("stats", "--app", "shop:Base", "--url", "sqlite:///nowhere.db")
-    assert not (shop.folder / "nowhere.db").exists()
+    assert not (app.folder / "nowhere.db").exists()
 
 
-def test_session_of_the_application_still_works_after_a_command(shop: Shop) -> None:
-    assert run("stats", *shop.options).code == 0
-    with Session(shop.engine) as session:
-        session.add(shop.module.Document(file=FileObject(filename="a.txt", content=b"a")))
+def test_session_of_the_application_still_works_after_a_command(app: App) -> None:
+    assert run("stats", *app.options).code == 0
+    with Session(app.engine) as session:
+        session.add(app.module.Document(file=FileObject(filename="a.txt", content=b"a")))
         session.commit()

@@ -27,7 +27,7 @@ from filerow.backends.memory import MemoryBackend
 from filerow.maintenance import Finding, doctor, doctor_async
 from filerow.outbox import Outbox
 from tests.databases import EmptyDatabase
-from tests.maintenance.clinic import Models, drop_triggers, engine_of, models
+from tests.maintenance.models import Models, drop_triggers, engine_of, models
 
 ONLY_SQLITE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 ONLY_POSTGRESQL = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
@@ -48,7 +48,7 @@ def healthy(database: EmptyDatabase, tmp_path: Path) -> Models:
 
 def test_nothing_is_found_where_nothing_is_wrong(healthy: Models, database: EmptyDatabase, tmp_path: Path) -> None:
     healthy.store()
-    healthy.bury()  # due a moment ago
+    healthy.add_tombstones()  # due a moment ago
     limits = {"truncate-hidden"} if database.name == "mariadb" else set()
     assert set(healthy.found()) == limits
 
@@ -232,7 +232,7 @@ def test_a_database_of_another_time_is_found(healthy: Models) -> None:
 
 @ONLY_SQLITE
 def test_an_outbox_that_nobody_drains_is_found(healthy: Models) -> None:
-    healthy.bury(3, late=1000)
+    healthy.add_tombstones(3, late=1000)
     found = healthy.found()
     assert set(found) == {"drainer-not-running"}
     assert found["drainer-not-running"].message == "3 objects are due, and no drainer has ever run"
@@ -247,11 +247,11 @@ def test_an_outbox_that_nobody_drains_is_found(healthy: Models) -> None:
 
 @ONLY_SQLITE
 def test_what_is_late_and_what_is_dead_is_found(healthy: Models) -> None:
-    healthy.bury(2, late=3 * 3600)
+    healthy.add_tombstones(2, late=3 * 3600)
     assert "is 3:00:0" in healthy.found()["outbox-late"].message
     with healthy.engine.begin() as connection:
         connection.execute(delete(healthy.outbox.table))
-    healthy.bury(25, dead=1, attempts=10, last_error="AccessDenied")
+    healthy.add_tombstones(25, dead=1, attempts=10, last_error="AccessDenied")
     dead = [one for progress in doctor(healthy.metadata, healthy.engine) for one in progress.findings]
     assert {one.code for one in dead} == {"dead-letter"}
     assert len(dead) == 21
@@ -261,7 +261,7 @@ def test_what_is_late_and_what_is_dead_is_found(healthy: Models) -> None:
 
 @ONLY_SQLITE
 def test_what_is_tried_again_later_is_not_late(healthy: Models) -> None:
-    healthy.bury(late=5 * 3600, attempts=2, next_attempt=time.time() + 600)
+    healthy.add_tombstones(late=5 * 3600, attempts=2, next_attempt=time.time() + 600)
     assert healthy.found() == {}
 
 

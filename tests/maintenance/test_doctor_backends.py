@@ -24,7 +24,7 @@ from filerow.maintenance import Finding, doctor, sweep
 from filerow.testing.faults import Fault, FaultyBackend
 from tests.databases import EmptyDatabase
 from tests.direct.site import Site
-from tests.maintenance.clinic import Models, engine_of, models
+from tests.maintenance.models import Models, engine_of, models
 from tests.servers import nginx, seaweedfs
 from tests.servers._s3 import S3Server
 from tests.servers.azurite import AzuriteServer

@@ -11,7 +11,7 @@ import pytest
 from filerow import storages
 from filerow.backends.obstore import ObstoreBackend
 from tests.databases import EmptyDatabase
-from tests.maintenance.clinic import Models, engine_of, models
+from tests.maintenance.models import Models, engine_of, models
 from tests.servers._s3 import S3Server
 from tests.servers.limited_s3 import LIMITED, LimitedS3, Limits
 

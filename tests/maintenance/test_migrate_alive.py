@@ -11,7 +11,7 @@ import pytest
 from filerow import storages
 from filerow.maintenance import migrate
 from tests.databases import EmptyDatabase
-from tests.maintenance.house import Base, Life, Mover, Place, fill, left_behind, named, objects, settle
+from tests.maintenance.live_migration import Base, MigratingProcess, Place, Traffic, fill, left_behind, named, objects, settle
 from tests.maintenance.papers import codes
 from tests.servers._s3 import S3Server
 
@@ -35,21 +35,21 @@ def place(database: EmptyDatabase, s3_server: S3Server, tmp_path: Path) -> Itera
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_rows_stay_readable_at_every_moment_and_nothing_is_lost(database: EmptyDatabase, place: Place) -> None:
     engine = database.engine(pool_size=8)
-    with Mover(place) as mover, ExitStack() as alive:
+    with MigratingProcess(place) as process, ExitStack() as alive:
         fill(place, engine, FILES)
-        life = Life(place, engine, dict.fromkeys(range(FILES), 0))
-        alive.enter_context(life.running())
-        cursor = mover.kill_after(1)
+        traffic = Traffic(place, engine, dict.fromkeys(range(FILES), 0))
+        alive.enter_context(traffic.running())
+        cursor = process.kill_after(1)
         assert left_behind(engine) > place.batch
-        progress = list(migrate(Base.metadata, engine, "room.file", batch=place.batch, resume=cursor))
-        progress += list(migrate(Base.metadata, engine, "room.file", batch=place.batch))
-    assert life.errors == []
-    assert life.writes > 10
-    assert life.reads > 10
+        progress = list(migrate(Base.metadata, engine, "document.file", batch=place.batch, resume=cursor))
+        progress += list(migrate(Base.metadata, engine, "document.file", batch=place.batch))
+    assert traffic.errors == []
+    assert traffic.writes > 10
+    assert traffic.reads > 10
     assert codes(progress) == []
     assert left_behind(engine) == 0
     _, swept = settle(place, engine)
     assert swept <= place.batch, "at most the copies of the batch in which the process died"
     assert objects() == named(engine)
-    assert len(named(engine)) == len(life.expected)
+    assert len(named(engine)) == len(traffic.expected)
     assert {ref.backend for ref in objects()} == {"new"}

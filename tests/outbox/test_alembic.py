@@ -25,7 +25,7 @@ from filerow.exceptions import MaintenanceRefusedError
 from filerow.outbox import Drained, Outbox
 from tests.databases import NAMES, EmptyDatabase
 from tests.outbox.catalogue import names_by_table, state
-from tests.outbox.ground import doc
+from tests.outbox.tables import doc
 from tests.places import know_places
 
 ENV = """

@@ -21,7 +21,7 @@ from filerow.backends.memory import MemoryBackend
 from filerow.maintenance import drain as drain_with_progress
 from filerow.maintenance import migrate, sweep
 from tests.databases import EmptyDatabase
-from tests.outbox.yard import Yard, make_yard
+from tests.outbox.app import App, make_app
 
 SERVERS = pytest.mark.parametrize("database", ["mariadb", pytest.param("postgresql", marks=pytest.mark.thorough)], indirect=True)
 
@@ -43,12 +43,12 @@ def _collect_cursors_of_dead_connections() -> Iterator[None]:
 
 
 @pytest.fixture
-def yard(database: EmptyDatabase, tmp_path: Path) -> Yard:
+def app(database: EmptyDatabase, tmp_path: Path) -> App:
     """A database with one file to delete."""
-    yard = make_yard(database.engine(pool_size=1, max_overflow=0, pool_timeout=2), tmp_path / "docs")
-    yard.put("a")
-    yard.bury("a")
-    return yard
+    app = make_app(database.engine(pool_size=1, max_overflow=0, pool_timeout=2), tmp_path / "docs")
+    app.put("a")
+    app.add_tombstones("a")
+    return app
 
 
 def kill(connection: Connection, kind: str, pid: int) -> None:
@@ -66,63 +66,63 @@ def without_garbage_collection() -> Iterator[None]:
         gc.enable()
 
 
-def killed(yard: Yard, database: EmptyDatabase) -> None:
+def killed(app: App, database: EmptyDatabase) -> None:
     """End the server's side of the one connection that the pool holds."""
-    with yard.engine.connect() as connection:
+    with app.engine.connect() as connection:
         pid = connection.scalar(text(_WHO[database.name]))
     other = database.engine()
     with other.connect() as connection:
         kill(connection, database.name, pid)
 
 
-def drained(yard: Yard) -> None:
-    yard.outbox.drain(yard.engine)
+def drained(app: App) -> None:
+    app.outbox.drain(app.engine)
 
 
-def drained_step_by_step(yard: Yard) -> None:
-    list(drain_with_progress(yard.outbox.metadata, yard.engine))
+def drained_step_by_step(app: App) -> None:
+    list(drain_with_progress(app.outbox.metadata, app.engine))
 
 
-def swept(yard: Yard) -> None:
-    list(sweep(yard.outbox.metadata, yard.engine, grace=timedelta(0), full=True))
+def swept(app: App) -> None:
+    list(sweep(app.outbox.metadata, app.engine, grace=timedelta(0), full=True))
 
 
-def migrated(yard: Yard) -> None:
+def migrated(app: App) -> None:
     if not storages.is_registered("far"):
         storages.register_backend(MemoryBackend("far"))
-    list(migrate(yard.outbox.metadata, yard.engine, "paper.file", to="far"))
+    list(migrate(app.outbox.metadata, app.engine, "paper.file", to="far"))
 
 
 @SERVERS
 @pytest.mark.parametrize("work", [drained, drained_step_by_step, swept, migrated])
-def test_dead_connection_goes_back_to_its_pool(yard: Yard, database: EmptyDatabase, work: Callable[[Yard], None]) -> None:
-    pool = yard.engine.pool
+def test_dead_connection_goes_back_to_its_pool(app: App, database: EmptyDatabase, work: Callable[[App], None]) -> None:
+    pool = app.engine.pool
     assert isinstance(pool, QueuePool)
     with without_garbage_collection():
-        killed(yard, database)
+        killed(app, database)
         with pytest.raises(DBAPIError) as failed:
-            work(yard)
+            work(app)
         assert failed.value.connection_invalidated
         assert pool.checkedout() == 0, "given back at once, not when it is collected"
-        work(yard)
+        work(app)
 
 
 @SERVERS
-def test_dead_connection_between_the_batches_of_a_drain(yard: Yard, database: EmptyDatabase) -> None:
-    pool = yard.engine.pool
+def test_dead_connection_between_the_batches_of_a_drain(app: App, database: EmptyDatabase) -> None:
+    pool = app.engine.pool
     assert isinstance(pool, QueuePool)
-    yard.put("b")
-    yard.bury("b")
+    app.put("b")
+    app.add_tombstones("b")
     with without_garbage_collection():
-        steps = yard.outbox.drain_steps(yard.engine, batch=1)
+        steps = app.outbox.drain_steps(app.engine, batch=1)
         next(steps)
-        killed(yard, database)
+        killed(app, database)
         with pytest.raises(DBAPIError) as failed:
             next(steps)
         assert failed.value.connection_invalidated
         assert pool.checkedout() == 0
-        yard.outbox.drain(yard.engine)
-    assert yard.there() == set()
+        app.outbox.drain(app.engine)
+    assert app.there() == set()
 
 
 class Killing(MemoryBackend):
@@ -138,8 +138,8 @@ class Killing(MemoryBackend):
 
 
 @SERVERS
-def test_dead_connection_in_the_middle_of_a_sweep(yard: Yard, database: EmptyDatabase) -> None:
-    pool = yard.engine.pool
+def test_dead_connection_in_the_middle_of_a_sweep(app: App, database: EmptyDatabase) -> None:
+    pool = app.engine.pool
     assert isinstance(pool, QueuePool)
     storages.clear_backends()
     store = Killing("docs")
@@ -147,44 +147,44 @@ def test_dead_connection_in_the_middle_of_a_sweep(yard: Yard, database: EmptyDat
     path = FileObject("docs", "a.txt", content=b"nobody's").save().path.replace("staged/files", "paper/file")
     store.put(path, b"nobody's")
     with without_garbage_collection():
-        store.meanwhile = lambda: killed(yard, database)
+        store.meanwhile = lambda: killed(app, database)
         with pytest.raises(DBAPIError) as failed:
-            swept(yard)
+            swept(app)
         assert failed.value.connection_invalidated
         assert pool.checkedout() == 0
-        swept(yard)
+        swept(app)
 
 
 @SERVERS
-def test_async_drain_gives_a_dead_connection_back(yard: Yard, database: EmptyDatabase) -> None:
+def test_async_drain_gives_a_dead_connection_back(app: App, database: EmptyDatabase) -> None:
     async def work() -> None:
         engine = database.async_engine(pool_size=1, max_overflow=0, pool_timeout=2)
         try:
             async with engine.connect() as connection:
                 pid = await connection.scalar(text(_WHO[database.name]))
-            with yard.engine.connect() as connection:
+            with app.engine.connect() as connection:
                 kill(connection, database.name, pid)
             with pytest.raises(DBAPIError) as failed:
-                await yard.outbox.drain_async(engine)
+                await app.outbox.drain_async(engine)
             assert failed.value.connection_invalidated
             assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
-            await yard.outbox.drain_async(engine)
+            await app.outbox.drain_async(engine)
         finally:
             await engine.dispose()
 
     with without_garbage_collection():
         asyncio.run(work())
-    assert yard.there() == set()
+    assert app.there() == set()
 
 
 @SERVERS
-def test_drain_leaves_the_isolation_of_connections_alone(yard: Yard, database: EmptyDatabase) -> None:
+def test_drain_leaves_the_isolation_of_connections_alone(app: App, database: EmptyDatabase) -> None:
     def level(engine: Engine) -> Any:
         with engine.connect() as connection:
             return connection.get_isolation_level()
 
     engine = database.engine(pool_size=1, max_overflow=0, isolation_level="REPEATABLE READ")
     assert level(engine) == "REPEATABLE READ"
-    yard.outbox.drain(engine)
+    app.outbox.drain(engine)
     assert level(engine) == "REPEATABLE READ"
-    assert yard.there() == set()
+    assert app.there() == set()

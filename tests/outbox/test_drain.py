@@ -20,7 +20,7 @@ from filerow.maintenance import Progress, drain_async
 from filerow.maintenance import drain as drain_with_progress
 from filerow.outbox import Drained
 from tests.databases import EmptyDatabase
-from tests.outbox.yard import Yard, make_yard, paths
+from tests.outbox.app import App, make_app, paths
 from tests.places import know_places
 
 SQLITE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -56,119 +56,119 @@ def docs(tmp_path: Path) -> Watched:
 
 
 @pytest.fixture
-def yard(database: EmptyDatabase, tmp_path: Path, docs: Watched) -> Yard:
-    return make_yard(database.engine(), tmp_path / "docs")
+def app(database: EmptyDatabase, tmp_path: Path, docs: Watched) -> App:
+    return make_app(database.engine(), tmp_path / "docs")
 
 
-def make_due(yard: Yard) -> None:
+def make_due(app: App) -> None:
     """Let the time pass that failed tombstones wait for."""
-    table = yard.outbox.table
-    with yard.engine.begin() as connection:
+    table = app.outbox.table
+    with app.engine.begin() as connection:
         connection.execute(update(table).where(table.c.next_attempt.is_not(None)).values(next_attempt=1.0))
 
 
 # -- on every database -----------------------------------------------------------------------------------------------------
 
 
-def test_due_objects_go_and_kept_or_referenced_ones_stay(yard: Yard) -> None:
-    yard.put(*paths(25), "paper/file/other.txt", "named/1", "named/2", "named/3", "kept")
-    yard.own("named/1")
-    yard.own("named/2", "named/3", column="pages")
-    yard.outbox.retention = timedelta(hours=1)
-    yard.bury(*paths(25), "named/1", "named/2", "named/3", age=3_601)
-    yard.bury("kept", age=3_500)
-    steps = list(yard.outbox.drain_steps(yard.engine, batch=10))
+def test_due_objects_go_and_kept_or_referenced_ones_stay(app: App) -> None:
+    app.put(*paths(25), "paper/file/other.txt", "named/1", "named/2", "named/3", "kept")
+    app.own("named/1")
+    app.own("named/2", "named/3", column="pages")
+    app.outbox.retention = timedelta(hours=1)
+    app.add_tombstones(*paths(25), "named/1", "named/2", "named/3", age=3_601)
+    app.add_tombstones("kept", age=3_500)
+    steps = list(app.outbox.drain_steps(app.engine, batch=10))
     assert steps[-1] == Drained(deleted=25, taken_back=3)
     assert len(steps) == 3
-    assert yard.there() == {"paper/file/other.txt", "named/1", "named/2", "named/3", "kept"}
-    assert yard.tombstones() == ["kept"]
+    assert app.there() == {"paper/file/other.txt", "named/1", "named/2", "named/3", "kept"}
+    assert app.tombstones() == ["kept"]
 
 
-def test_an_object_that_cannot_be_deleted_is_tried_again_later(yard: Yard, docs: Watched) -> None:
-    yard.put(*paths(5))
-    yard.bury(*paths(5))
+def test_an_object_that_cannot_be_deleted_is_tried_again_later(app: App, docs: Watched) -> None:
+    app.put(*paths(5))
+    app.add_tombstones(*paths(5))
     docs.broken = True
-    assert yard.outbox.drain(yard.engine) == Drained(failed=5)
-    assert yard.outbox.drain(yard.engine) == Drained()
-    [(attempts, error, waits), *_] = yard.tombstones("attempts", "last_error", "next_attempt")
+    assert app.outbox.drain(app.engine) == Drained(failed=5)
+    assert app.outbox.drain(app.engine) == Drained()
+    [(attempts, error, waits), *_] = app.tombstones("attempts", "last_error", "next_attempt")
     assert (attempts, "out of order" in error) == (1, True)
     assert waits is not None
     assert len(docs.calls) == 1
     docs.broken = False
-    make_due(yard)
-    assert yard.outbox.drain(yard.engine) == Drained(deleted=5)
-    assert yard.there() == set()
-    assert yard.tombstones() == []
+    make_due(app)
+    assert app.outbox.drain(app.engine) == Drained(deleted=5)
+    assert app.there() == set()
+    assert app.tombstones() == []
 
 
-def test_async_engines_drain_as_well(database: EmptyDatabase, yard: Yard) -> None:
-    yard.put(*paths(25), "named")
-    yard.own("named")
-    yard.bury(*paths(25), "named")
+def test_async_engines_drain_as_well(database: EmptyDatabase, app: App) -> None:
+    app.put(*paths(25), "named")
+    app.own("named")
+    app.add_tombstones(*paths(25), "named")
 
     async def drain() -> Drained:
         engine = database.async_engine()
         try:
-            drained = await yard.outbox.drain_async(engine, batch=10)
-            yard.put("later")
-            await asyncio.to_thread(yard.bury, "later")
-            assert [one.done async for one in drain_async(yard.outbox.metadata, engine)] == [0, 1]
+            drained = await app.outbox.drain_async(engine, batch=10)
+            app.put("later")
+            await asyncio.to_thread(app.add_tombstones, "later")
+            assert [one.done async for one in drain_async(app.outbox.metadata, engine)] == [0, 1]
             return drained
         finally:
             await engine.dispose()
 
     assert asyncio.run(drain()) == Drained(deleted=25, taken_back=1)
-    assert yard.there() == {"named"}
+    assert app.there() == {"named"}
 
 
 # -- the rules, which are the same everywhere ------------------------------------------------------------------------------
 
 
 @SQLITE
-def test_no_connection_is_held_while_objects_are_deleted(yard: Yard, docs: Watched) -> None:
-    pool: Any = yard.engine.pool
+def test_no_connection_is_held_while_objects_are_deleted(app: App, docs: Watched) -> None:
+    pool: Any = app.engine.pool
     held: list[int] = []
     docs.look = lambda: held.append(pool.checkedout())
-    yard.bury(*paths(3))
-    yard.outbox.drain(yard.engine)
+    app.add_tombstones(*paths(3))
+    app.outbox.drain(app.engine)
     assert held == [0]
 
 
 @SQLITE
-def test_a_batch_is_one_bulk_delete_for_each_backend(yard: Yard, docs: Watched, tmp_path: Path) -> None:
+def test_a_batch_is_one_bulk_delete_for_each_backend(app: App, docs: Watched, tmp_path: Path) -> None:
     other = Watched("other", tmp_path / "other")
     storages.register_backend(other)
-    know_places(yard.outbox.metadata, yard.engine, ["other"])
-    yard.bury(*paths(6))
-    yard.bury(*paths(6), backend="other")
-    assert yard.outbox.drain(yard.engine, batch=12) == Drained(deleted=12)
+    know_places(app.outbox.metadata, app.engine, ["other"])
+    app.add_tombstones(*paths(6))
+    app.add_tombstones(*paths(6), backend="other")
+    assert app.outbox.drain(app.engine, batch=12) == Drained(deleted=12)
     assert (docs.calls, other.calls) == ([paths(6)], [paths(6)])
 
 
 @SQLITE
-def test_unregistered_backend_is_a_failure_that_says_so(yard: Yard) -> None:
-    yard.bury("a", backend="elsewhere")
-    assert yard.outbox.drain(yard.engine) == Drained(failed=1)
-    [error] = yard.tombstones("last_error")
+def test_unregistered_backend_is_a_failure_that_says_so(app: App) -> None:
+    app.add_tombstones("a", backend="elsewhere")
+    assert app.outbox.drain(app.engine) == Drained(failed=1)
+    [error] = app.tombstones("last_error")
     assert "no backend is registered as 'elsewhere'" in error
 
 
 @SQLITE
-def test_failures_are_reported_once_per_backend_with_advice(yard: Yard, docs: Watched) -> None:
-    yard.put("a", "b")
-    yard.bury("a", "b")
-    yard.outbox.max_attempts = 2
+def test_failures_are_reported_once_per_backend_with_advice(app: App, docs: Watched) -> None:
+    app.put("a", "b")
+    app.add_tombstones("a", "b")
+    app.outbox.max_attempts = 2
     docs.broken = True
 
     def told() -> list[tuple[str, str, str, bool]]:
-        found = [one for step in drain_with_progress(yard.outbox.metadata, yard.engine) for one in step.findings]
+        found = [one for step in drain_with_progress(app.outbox.metadata, app.engine) for one in step.findings]
         return [(one.code, one.level, one.path, "2 objects of backend 'docs'" in one.message) for one in found]
 
     assert told() == [("not-deleted", "warning", "", True)]
-    make_due(yard)
+    make_due(app)
     assert told() == [("dead-letter", "error", "", True)]
-    yard.put("c")
-    yard.bury("c")
+    app.put("c")
+    app.add_tombstones("c")
     assert told() == [("not-deleted", "warning", "c", False)]
 
 
@@ -178,35 +178,33 @@ def test_models_without_an_outbox_have_nothing_to_drain() -> None:
 
 
 @SQLITE
-def test_object_is_given_up_after_many_attempts_until_revived(
-    yard: Yard, docs: Watched, caplog: pytest.LogCaptureFixture
-) -> None:
-    yard.put("a")
-    yard.bury("a")
-    yard.outbox.max_attempts = 3
+def test_object_is_given_up_after_many_attempts_until_revived(app: App, docs: Watched, caplog: pytest.LogCaptureFixture) -> None:
+    app.put("a")
+    app.add_tombstones("a")
+    app.outbox.max_attempts = 3
     docs.broken = True
     outcomes = []
     for _ in range(4):
-        outcomes.append(yard.outbox.drain(yard.engine))
-        make_due(yard)
+        outcomes.append(app.outbox.drain(app.engine))
+        make_due(app)
     assert outcomes == [Drained(failed=1), Drained(failed=1), Drained(dead=1), Drained()]
     assert "gave up deleting" in caplog.text
-    assert yard.tombstones("dead", "attempts") == [(1, 3)]
+    assert app.tombstones("dead", "attempts") == [(1, 3)]
     docs.broken = False
-    with yard.engine.begin() as connection:
-        assert yard.outbox.revive(connection) == 1
-    assert yard.tombstones("dead", "attempts") == [(0, 1)], "its deletion has begun, and that must not be forgotten"
-    assert yard.outbox.drain(yard.engine) == Drained(deleted=1)
+    with app.engine.begin() as connection:
+        assert app.outbox.revive(connection) == 1
+    assert app.tombstones("dead", "attempts") == [(0, 1)], "its deletion has begun, and that must not be forgotten"
+    assert app.outbox.drain(app.engine) == Drained(deleted=1)
 
 
 @SQLITE
-def test_dead_letters_of_one_cause_are_one_line(yard: Yard, docs: Watched, caplog: pytest.LogCaptureFixture) -> None:
+def test_dead_letters_of_one_cause_are_one_line(app: App, docs: Watched, caplog: pytest.LogCaptureFixture) -> None:
     everything = paths(40)
-    yard.put(*everything)
-    yard.bury(*everything)
-    yard.outbox.max_attempts = 1
+    app.put(*everything)
+    app.add_tombstones(*everything)
+    app.outbox.max_attempts = 1
     docs.broken = True
-    assert yard.outbox.drain(yard.engine) == Drained(dead=40)
+    assert app.outbox.drain(app.engine) == Drained(dead=40)
     [line] = [record.getMessage() for record in caplog.records if record.name == "filerow"]
     assert "40 objects" in line
     assert "'docs'" in line
@@ -215,97 +213,97 @@ def test_dead_letters_of_one_cause_are_one_line(yard: Yard, docs: Watched, caplo
 
 
 @SQLITE
-def test_wait_doubles_up_to_an_hour_with_jitter(yard: Yard, docs: Watched) -> None:
+def test_wait_doubles_up_to_an_hour_with_jitter(app: App, docs: Watched) -> None:
     docs.broken = True
-    yard.outbox.max_attempts = 10_000
+    app.outbox.max_attempts = 10_000
     for attempts, seconds in [(1, 30), (2, 60), (3, 120), (7, 1920), (8, 3600), (5000, 3600)]:
-        yard.bury(*paths(50), attempts=attempts - 1)
+        app.add_tombstones(*paths(50), attempts=attempts - 1)
         before = time.time()
-        assert yard.outbox.drain(yard.engine) == Drained(failed=50)
+        assert app.outbox.drain(app.engine) == Drained(failed=50)
         took = time.time() - before
-        waits = {moment - before for moment in yard.tombstones("next_attempt")}
+        waits = {moment - before for moment in app.tombstones("next_attempt")}
         assert len(waits) > 10
         assert all(seconds * 0.75 - 0.1 <= wait <= seconds * 1.25 + took + 0.1 for wait in waits)
-        with yard.engine.begin() as connection:
-            connection.execute(delete(yard.outbox.table))
+        with app.engine.begin() as connection:
+            connection.execute(delete(app.outbox.table))
 
 
 @SQLITE
-def test_at_most_half_of_a_batch_is_retried_while_there_is_new_work(yard: Yard, docs: Watched) -> None:
-    yard.put(*paths(20))
+def test_at_most_half_of_a_batch_is_retried_while_there_is_new_work(app: App, docs: Watched) -> None:
+    app.put(*paths(20))
     docs.refused = set(paths(10))
-    yard.bury(*paths(20)[:11], age=60)
-    assert yard.outbox.drain(yard.engine) == Drained(deleted=1, failed=10)
-    make_due(yard)
-    yard.bury(*paths(20)[11:])
-    assert yard.outbox.drain(yard.engine, batch=4, limit=4) == Drained(deleted=2, failed=2)
+    app.add_tombstones(*paths(20)[:11], age=60)
+    assert app.outbox.drain(app.engine) == Drained(deleted=1, failed=10)
+    make_due(app)
+    app.add_tombstones(*paths(20)[11:])
+    assert app.outbox.drain(app.engine, batch=4, limit=4) == Drained(deleted=2, failed=2)
 
 
 @SQLITE
-def test_repeated_failures_do_not_keep_the_rest_waiting(yard: Yard) -> None:
-    yard.put(*paths(10))
-    yard.bury(*paths(30, "gone"), backend="elsewhere", age=60)
-    yard.bury(*paths(10))
-    assert yard.outbox.drain(yard.engine, batch=4) == Drained(deleted=10, failed=4)
-    make_due(yard)
-    yard.put("new")
-    yard.bury("new")
-    assert yard.outbox.drain(yard.engine, batch=2) == Drained(deleted=1, failed=2)
-    assert yard.there() == set()
+def test_repeated_failures_do_not_keep_the_rest_waiting(app: App) -> None:
+    app.put(*paths(10))
+    app.add_tombstones(*paths(30, "gone"), backend="elsewhere", age=60)
+    app.add_tombstones(*paths(10))
+    assert app.outbox.drain(app.engine, batch=4) == Drained(deleted=10, failed=4)
+    make_due(app)
+    app.put("new")
+    app.add_tombstones("new")
+    assert app.outbox.drain(app.engine, batch=2) == Drained(deleted=1, failed=2)
+    assert app.there() == set()
 
 
 @SQLITE
-def test_a_store_that_is_down_is_asked_once_in_a_drain(yard: Yard, docs: Watched) -> None:
-    yard.bury(*paths(50))
+def test_a_store_that_is_down_is_asked_once_in_a_drain(app: App, docs: Watched) -> None:
+    app.add_tombstones(*paths(50))
     docs.broken = True
-    assert yard.outbox.drain(yard.engine, batch=10) == Drained(failed=10)
+    assert app.outbox.drain(app.engine, batch=10) == Drained(failed=10)
     assert len(docs.calls) == 1
-    assert yard.tombstones("attempts").count(0) == 40, "no attempt is spent on those behind it"
+    assert app.tombstones("attempts").count(0) == 40, "no attempt is spent on those behind it"
 
 
 @SQLITE
-def test_object_dropped_twice_is_kept_from_the_last_time_on(yard: Yard) -> None:
-    yard.put("a", "b")
-    yard.bury("a", "a", "b", age=7_200)
-    yard.bury("a", age=60)
-    yard.outbox.retention = timedelta(hours=1)
-    assert yard.outbox.drain(yard.engine) == Drained(deleted=1)
-    assert yard.there() == {"a"}
-    assert yard.tombstones() == ["a"]
-    yard.outbox.retention = timedelta(0)
-    assert yard.outbox.drain(yard.engine) == Drained(deleted=1)
+def test_object_dropped_twice_is_kept_from_the_last_time_on(app: App) -> None:
+    app.put("a", "b")
+    app.add_tombstones("a", "a", "b", age=7_200)
+    app.add_tombstones("a", age=60)
+    app.outbox.retention = timedelta(hours=1)
+    assert app.outbox.drain(app.engine) == Drained(deleted=1)
+    assert app.there() == {"a"}
+    assert app.tombstones() == ["a"]
+    app.outbox.retention = timedelta(0)
+    assert app.outbox.drain(app.engine) == Drained(deleted=1)
 
 
 @SQLITE
-def test_object_with_a_begun_deletion_stays_when_a_row_names_it(yard: Yard, caplog: pytest.LogCaptureFixture) -> None:
-    yard.put("a")
-    yard.own("a")
-    yard.bury("a", attempts=1, next_attempt=1.0)
+def test_object_with_a_begun_deletion_stays_when_a_row_names_it(app: App, caplog: pytest.LogCaptureFixture) -> None:
+    app.put("a")
+    app.own("a")
+    app.add_tombstones("a", attempts=1, next_attempt=1.0)
     with caplog.at_level(logging.WARNING, "filerow"):
-        assert yard.outbox.drain(yard.engine) == Drained(taken_back=1)
+        assert app.outbox.drain(app.engine) == Drained(taken_back=1)
     assert "whose deletion had begun" in caplog.text
-    assert yard.there() == {"a"}
+    assert app.there() == {"a"}
 
 
 @SQLITE
-def test_a_drain_stops_at_its_limit(yard: Yard) -> None:
-    yard.put(*paths(10))
-    yard.bury(*paths(10))
-    assert yard.outbox.drain(yard.engine, batch=4, limit=6) == Drained(deleted=6)
-    assert yard.there() == set(paths(10)[6:])
+def test_a_drain_stops_at_its_limit(app: App) -> None:
+    app.put(*paths(10))
+    app.add_tombstones(*paths(10))
+    assert app.outbox.drain(app.engine, batch=4, limit=6) == Drained(deleted=6)
+    assert app.there() == set(paths(10)[6:])
 
 
 @SQLITE
-def test_a_batch_that_no_database_takes_is_refused(yard: Yard) -> None:
+def test_a_batch_that_no_database_takes_is_refused(app: App) -> None:
     for batch in (0, 10_001):
         with pytest.raises(ValueError, match="1 to 10,000"):
-            yard.outbox.drain_steps(yard.engine, batch=batch)
+            app.outbox.drain_steps(app.engine, batch=batch)
 
 
 @SQLITE
-def test_a_cancelled_drain_gives_its_batch_back_at_once(database: EmptyDatabase, yard: Yard, docs: Watched) -> None:
-    yard.put(*paths(3))
-    yard.bury(*paths(3))
+def test_a_cancelled_drain_gives_its_batch_back_at_once(database: EmptyDatabase, app: App, docs: Watched) -> None:
+    app.put(*paths(3))
+    app.add_tombstones(*paths(3))
     entered, go_on = threading.Event(), threading.Event()
 
     def look() -> None:
@@ -316,7 +314,7 @@ def test_a_cancelled_drain_gives_its_batch_back_at_once(database: EmptyDatabase,
 
     async def cancel() -> None:
         engine = database.async_engine()
-        drain = asyncio.ensure_future(yard.outbox.drain_async(engine))
+        drain = asyncio.ensure_future(app.outbox.drain_async(engine))
         await asyncio.to_thread(entered.wait, 30)
         drain.cancel()
         go_on.set()
@@ -326,22 +324,22 @@ def test_a_cancelled_drain_gives_its_batch_back_at_once(database: EmptyDatabase,
 
     asyncio.run(cancel())
     docs.look = None
-    assert yard.tombstones("attempts") == [1, 1, 1]
-    assert yard.outbox.drain(yard.engine) == Drained(deleted=3), "nobody need wait for the lease to end"
+    assert app.tombstones("attempts") == [1, 1, 1]
+    assert app.outbox.drain(app.engine) == Drained(deleted=3), "nobody need wait for the lease to end"
 
 
 @SQLITE
-def test_maintenance_reports_progress_and_failures(yard: Yard) -> None:
-    yard.put(*paths(6))
-    yard.bury(*paths(6), age=60)
-    yard.bury("a", "b", backend="elsewhere")
-    told = list(drain_with_progress(yard.outbox.metadata, yard.engine, batch=4))
+def test_maintenance_reports_progress_and_failures(app: App) -> None:
+    app.put(*paths(6))
+    app.add_tombstones(*paths(6), age=60)
+    app.add_tombstones("a", "b", backend="elsewhere")
+    told = list(drain_with_progress(app.outbox.metadata, app.engine, batch=4))
     assert [(one.done, one.total, one.changed) for one in told] == [(0, 8, 0), (4, 8, 4), (8, 8, 6)]
     [finding] = told[-1].findings
     assert (finding.code, finding.backend, finding.level) == ("not-deleted", "elsewhere", "warning")
     assert told[0] == Progress("drain", total=8)
-    with yard.engine.connect() as connection:
-        state = yard.outbox.read_state(connection, "drainer")
+    with app.engine.connect() as connection:
+        state = app.outbox.read_state(connection, "drainer")
     assert state is not None
     assert state["deleted"] == 6
 
@@ -350,18 +348,18 @@ def test_maintenance_reports_progress_and_failures(yard: Yard) -> None:
 
 
 @POSTGRESQL
-def test_without_skip_locked_each_tombstone_still_has_one_worker(yard: Yard, docs: Watched) -> None:
+def test_without_skip_locked_each_tombstone_still_has_one_worker(app: App, docs: Watched) -> None:
     """As on a database that knows no ``SKIP LOCKED``: PostgreSQL before 9.5, which this one is told to be."""
-    with yard.engine.connect():
-        yard.engine.dialect.server_version_info = (9, 4)
-    yard.put(*paths(200))
-    yard.bury(*paths(200))
+    with app.engine.connect():
+        app.engine.dialect.server_version_info = (9, 4)
+    app.put(*paths(200))
+    app.add_tombstones(*paths(200))
     outcomes: list[Drained] = []
     start = threading.Barrier(3)
 
     def work() -> None:
         start.wait()
-        outcomes.append(yard.outbox.drain(yard.engine, batch=20))
+        outcomes.append(app.outbox.drain(app.engine, batch=20))
 
     threads = [threading.Thread(target=work) for _ in range(3)]
     for thread in threads:
@@ -371,4 +369,4 @@ def test_without_skip_locked_each_tombstone_still_has_one_worker(yard: Yard, doc
     assert sum(one.deleted for one in outcomes) == 200
     asked = [path for call in docs.calls for path in call]
     assert sorted(asked) == paths(200), "each was asked for once"
-    assert yard.there() == set()
+    assert app.there() == set()

@@ -18,7 +18,7 @@ from filerow.backends.obstore import ObstoreBackend
 from filerow.outbox import Drained
 from tests.databases import EmptyDatabase
 from tests.outbox import worker
-from tests.outbox.yard import Yard, make_yard, paths
+from tests.outbox.app import App, make_app, paths
 from tests.places import RECORD, know_places
 from tests.servers._relay import Relay
 from tests.servers._s3 import S3Server
@@ -37,29 +37,29 @@ def processes() -> ForkServerContext:
 
 
 @pytest.fixture
-def yard(database: EmptyDatabase, tmp_path: Path) -> Yard:
-    return make_yard(database.engine(), tmp_path / "docs")
+def app(database: EmptyDatabase, tmp_path: Path) -> App:
+    return make_app(database.engine(), tmp_path / "docs")
 
 
-def make_due(yard: Yard) -> None:
+def make_due(app: App) -> None:
     """Let the lease run out, and the time pass that failures wait for."""
-    table = yard.outbox.table
-    with yard.engine.begin() as connection:
+    table = app.outbox.table
+    with app.engine.begin() as connection:
         connection.execute(update(table).where(table.c.next_attempt.is_not(None)).values(next_attempt=1.0))
 
 
 @POSTGRESQL
 def test_four_workers_delete_every_object_and_lose_no_tombstone(
-    database: EmptyDatabase, yard: Yard, processes: ForkServerContext, tmp_path: Path
+    database: EmptyDatabase, app: App, processes: ForkServerContext, tmp_path: Path
 ) -> None:
     count = 1_000
     live = paths(50, "live")
-    yard.put(*paths(count), *live)
-    yard.own(*live)
-    yard.bury(*paths(count), *live)
+    app.put(*paths(count), *live)
+    app.own(*live)
+    app.add_tombstones(*paths(count), *live)
     start = processes.Barrier(WORKERS + 1)
     told = [tmp_path / f"{number}.json" for number in range(WORKERS)]
-    workers = [processes.Process(target=worker.drain, args=(database.url, yard.folder, 100, start, file)) for file in told]
+    workers = [processes.Process(target=worker.drain, args=(database.url, app.folder, 100, start, file)) for file in told]
     for one in workers:
         one.start()
     start.wait(60)
@@ -74,19 +74,19 @@ def test_four_workers_delete_every_object_and_lose_no_tombstone(
     assert sorted(asked) == paths(count), "each was asked for by one worker, once"
     assert sum(outcome["deleted"] for outcome in outcomes) == count
     assert sum(bool(outcome["deleted"]) for outcome in outcomes) > 1, "they shared the work"
-    assert yard.there() == set(live)
-    assert yard.tombstones() == []
+    assert app.there() == set(live)
+    assert app.tombstones() == []
 
 
 @POSTGRESQL
 @pytest.mark.parametrize("after", [False, True], ids=["before-the-delete", "after-the-delete"])
 def test_work_of_a_killed_drain_is_finished_after_its_lease(
-    database: EmptyDatabase, yard: Yard, processes: ForkServerContext, tmp_path: Path, after: bool
+    database: EmptyDatabase, app: App, processes: ForkServerContext, tmp_path: Path, after: bool
 ) -> None:
-    yard.put(*paths(20))
-    yard.bury(*paths(20))
+    app.put(*paths(20))
+    app.add_tombstones(*paths(20))
     reached = tmp_path / "reached"
-    process = processes.Process(target=worker.halt, args=(database.url, yard.folder, reached, after))
+    process = processes.Process(target=worker.halt, args=(database.url, app.folder, reached, after))
     process.start()
     ends = time.monotonic() + 60
     while not reached.exists():
@@ -96,13 +96,13 @@ def test_work_of_a_killed_drain_is_finished_after_its_lease(
     process.kill()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
-    assert len(yard.there()) == (0 if after else 20)
-    assert yard.tombstones("attempts") == [1] * 20
-    assert yard.outbox.drain(yard.engine) == Drained(), "they are the other's until its lease is over"
-    make_due(yard)
-    assert yard.outbox.drain(yard.engine) == Drained(deleted=20)
-    assert yard.there() == set()
-    assert yard.tombstones() == []
+    assert len(app.there()) == (0 if after else 20)
+    assert app.tombstones("attempts") == [1] * 20
+    assert app.outbox.drain(app.engine) == Drained(), "they are the other's until its lease is over"
+    make_due(app)
+    assert app.outbox.drain(app.engine) == Drained(deleted=20)
+    assert app.there() == set()
+    assert app.tombstones() == []
 
 
 class Gate(Relay):
@@ -124,7 +124,7 @@ class Gate(Relay):
 
 
 @SQLITE
-def test_store_that_is_down_is_retried_until_all_is_gone(yard: Yard, s3_server: S3Server) -> None:
+def test_store_that_is_down_is_retried_until_all_is_gone(app: App, s3_server: S3Server) -> None:
     with Gate(s3_server.endpoint) as gate:
         away = ObstoreBackend(
             "away",
@@ -135,18 +135,18 @@ def test_store_that_is_down_is_retried_until_all_is_gone(yard: Yard, s3_server: 
             retry_config={"max_retries": 0},
         )
         storages.register_backend(away)
-        know_places(yard.outbox.metadata, yard.engine, ["away"])
+        know_places(app.outbox.metadata, app.engine, ["away"])
         for path in paths(10):
             away.put(path, b"content")
-        yard.bury(*paths(10), backend="away")
+        app.add_tombstones(*paths(10), backend="away")
         gate.down = True
         for attempt in (1, 2):
-            assert yard.outbox.drain(yard.engine) == Drained(failed=10)
-            assert yard.outbox.drain(yard.engine) == Drained(), "not before its time"
-            assert yard.tombstones("attempts") == [attempt] * 10
-            make_due(yard)
-        assert all(yard.tombstones("last_error"))
+            assert app.outbox.drain(app.engine) == Drained(failed=10)
+            assert app.outbox.drain(app.engine) == Drained(), "not before its time"
+            assert app.tombstones("attempts") == [attempt] * 10
+            make_due(app)
+        assert all(app.tombstones("last_error"))
         gate.down = False
-        assert yard.outbox.drain(yard.engine) == Drained(deleted=10)
+        assert app.outbox.drain(app.engine) == Drained(deleted=10)
         assert [info.path for info in away.list()] == [RECORD]
-        assert yard.tombstones() == []
+        assert app.tombstones() == []

@@ -21,7 +21,7 @@ from filerow import FileObject, storages
 from filerow.backends.local import LocalBackend
 from filerow.testing.faults import Fault, FaultyBackend
 from tests.databases import EmptyDatabase
-from tests.outbox.yard import Yard, make_yard, paths
+from tests.outbox.app import App, make_app, paths
 
 SQLITE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 SOON = timedelta(seconds=0.05)
@@ -44,8 +44,8 @@ class Slow(LocalBackend):
 
 
 @pytest.fixture
-def yard(database: EmptyDatabase, tmp_path: Path) -> Yard:
-    return make_yard(database.engine(), tmp_path / "docs")
+def app(database: EmptyDatabase, tmp_path: Path) -> App:
+    return make_app(database.engine(), tmp_path / "docs")
 
 
 def until(true: Callable[[], bool]) -> None:
@@ -56,9 +56,9 @@ def until(true: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def heartbeat(yard: Yard) -> dict[str, Any] | None:
-    with yard.engine.connect() as connection:
-        return yard.outbox.read_state(connection, "drainer")
+def heartbeat(app: App) -> dict[str, Any] | None:
+    with app.engine.connect() as connection:
+        return app.outbox.read_state(connection, "drainer")
 
 
 def drainers() -> list[threading.Thread]:
@@ -66,79 +66,79 @@ def drainers() -> list[threading.Thread]:
 
 
 @SQLITE
-def test_a_thread_drains_what_is_due_and_what_comes_later(yard: Yard) -> None:
-    yard.put(*paths(5), "later")
-    yard.bury(*paths(5))
-    with yard.outbox.drainer(yard.engine, interval=SOON, batch=2):
-        until(lambda: yard.there() == {"later"})
-        yard.bury("later")
-        until(lambda: not yard.there())
+def test_a_thread_drains_what_is_due_and_what_comes_later(app: App) -> None:
+    app.put(*paths(5), "later")
+    app.add_tombstones(*paths(5))
+    with app.outbox.drainer(app.engine, interval=SOON, batch=2):
+        until(lambda: app.there() == {"later"})
+        app.add_tombstones("later")
+        until(lambda: not app.there())
     assert drainers() == []
 
 
 @SQLITE
-def test_it_wakes_after_a_commit_that_dropped_a_file(yard: Yard) -> None:
-    with yard.outbox.drainer(yard.engine, interval=NEVER):
-        until(lambda: heartbeat(yard) is not None)
-        yard.put("a")
-        yard.bury("a")
-        yard.outbox.wake()
-        until(lambda: not yard.there())
+def test_it_wakes_after_a_commit_that_dropped_a_file(app: App) -> None:
+    with app.outbox.drainer(app.engine, interval=NEVER):
+        until(lambda: heartbeat(app) is not None)
+        app.put("a")
+        app.add_tombstones("a")
+        app.outbox.wake()
+        until(lambda: not app.there())
 
 
 @SQLITE
-def test_a_session_s_commit_wakes_it(yard: Yard) -> None:
+def test_a_session_s_commit_wakes_it(app: App) -> None:
     class Paper:
         def __init__(self, file: FileObject) -> None:
             self.file = file
 
-    registry(metadata=yard.outbox.metadata).map_imperatively(Paper, yard.paper)
-    with yard.outbox.drainer(yard.engine, interval=NEVER), Session(yard.engine) as session:
-        until(lambda: heartbeat(yard) is not None)
+    registry(metadata=app.outbox.metadata).map_imperatively(Paper, app.paper)
+    with app.outbox.drainer(app.engine, interval=NEVER), Session(app.engine) as session:
+        until(lambda: heartbeat(app) is not None)
         paper = Paper(FileObject(content=b"a"))
         session.add(paper)
         session.commit()
         session.delete(paper)
-        assert len(yard.there()) == 1
+        assert len(app.there()) == 1
         session.commit()
-        until(lambda: not yard.there())
+        until(lambda: not app.there())
 
 
 @SQLITE
-def test_it_sleeps_on_when_nothing_can_be_due(yard: Yard) -> None:
+def test_it_sleeps_on_when_nothing_can_be_due(app: App) -> None:
     looks: list[str] = []
-    event.listen(yard.engine, "before_cursor_execute", lambda *args: "IS NULL" in args[2] and looks.append(args[2]))
-    yard.outbox.retention = 2 * NEVER
-    with yard.outbox.drainer(yard.engine, interval=NEVER):
+    event.listen(app.engine, "before_cursor_execute", lambda *args: "IS NULL" in args[2] and looks.append(args[2]))
+    app.outbox.retention = 2 * NEVER
+    with app.outbox.drainer(app.engine, interval=NEVER):
         until(lambda: bool(looks))
         for _ in range(20):
-            yard.outbox.wake()
+            app.outbox.wake()
         time.sleep(0.4)
     assert len(looks) == 1
 
 
 @SQLITE
-def test_it_stops_after_the_batch_at_hand(yard: Yard, tmp_path: Path) -> None:
+def test_it_stops_after_the_batch_at_hand(app: App, tmp_path: Path) -> None:
     slow = Slow("slow", tmp_path / "docs")
     storages.register_backend(slow)
-    yard.put(*paths(6))
-    yard.bury(*paths(6), backend="slow")
-    drainer = yard.outbox.drainer(yard.engine, interval=SOON, batch=2)
+    app.put(*paths(6))
+    app.add_tombstones(*paths(6), backend="slow")
+    drainer = app.outbox.drainer(app.engine, interval=SOON, batch=2)
     with drainer:
         assert slow.entered.wait(PATIENCE)
         threading.Timer(0.1, slow.go_on.set).start()
-    assert len(yard.there()) == 4, "one batch, and not all"
-    assert yard.tombstones("attempts") == [0, 0, 0, 0]
+    assert len(app.there()) == 4, "one batch, and not all"
+    assert app.tombstones("attempts") == [0, 0, 0, 0]
     with drainer:  # it can be entered again
-        until(lambda: not yard.there())
+        until(lambda: not app.there())
 
 
 @SQLITE
-def test_it_does_not_wait_for_ever_for_a_store_that_hangs(yard: Yard, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_it_does_not_wait_for_ever_for_a_store_that_hangs(app: App, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     slow = Slow("slow", tmp_path / "docs")
     storages.register_backend(slow)
-    yard.bury("a", backend="slow")
-    with yard.outbox.drainer(yard.engine, patience=timedelta(seconds=0.1)):
+    app.add_tombstones("a", backend="slow")
+    with app.outbox.drainer(app.engine, patience=timedelta(seconds=0.1)):
         assert slow.entered.wait(PATIENCE)
     assert "still deleting" in caplog.text
     slow.go_on.set()
@@ -146,35 +146,35 @@ def test_it_does_not_wait_for_ever_for_a_store_that_hangs(yard: Yard, tmp_path: 
 
 
 @SQLITE
-def test_it_survives_a_database_and_a_store_that_fail(yard: Yard, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    yard.put("a")
-    yard.bury("a")
-    yard.outbox.backoff = timedelta(seconds=0.05)
-    name = yard.outbox.table.name
-    with yard.engine.begin() as connection:
+def test_it_survives_a_database_and_a_store_that_fail(app: App, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    app.put("a")
+    app.add_tombstones("a")
+    app.outbox.backoff = timedelta(seconds=0.05)
+    name = app.outbox.table.name
+    with app.engine.begin() as connection:
         connection.exec_driver_sql(f"ALTER TABLE {name} RENAME TO elsewhere")
     shutil.move(tmp_path / "docs", tmp_path / "moved")
     (tmp_path / "docs").write_text("no directory")
     caplog.set_level(logging.WARNING, "filerow")
-    with yard.outbox.drainer(yard.engine, interval=SOON):
+    with app.outbox.drainer(app.engine, interval=SOON):
         until(lambda: "(2 in a row)" in caplog.text)
-        with yard.engine.begin() as connection:
+        with app.engine.begin() as connection:
             connection.exec_driver_sql(f"ALTER TABLE elsewhere RENAME TO {name}")
-        until(lambda: any(yard.tombstones("last_error")))
+        until(lambda: any(app.tombstones("last_error")))
         (tmp_path / "docs").unlink()
         shutil.move(tmp_path / "moved", tmp_path / "docs")
-        until(lambda: not yard.there())
+        until(lambda: not app.there())
 
 
 @SQLITE
-def test_store_that_refuses_every_delete_is_logged(yard: Yard, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_store_that_refuses_every_delete_is_logged(app: App, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     everything = paths(40)
-    yard.put(*everything)
-    yard.bury(*everything)
+    app.put(*everything)
+    app.add_tombstones(*everything)
     refusing = FaultyBackend(LocalBackend("refusing", tmp_path / "docs"), Fault("delete", error=PermissionError("AccessDenied")))
     storages.register_backend(refusing)
-    yard.bury(*everything, backend="refusing")
-    with yard.outbox.drainer(yard.engine, interval=SOON):
+    app.add_tombstones(*everything, backend="refusing")
+    with app.outbox.drainer(app.engine, interval=SOON):
         until(lambda: any("AccessDenied" in record.getMessage() for record in caplog.records))
     line = next(record.getMessage() for record in caplog.records if "AccessDenied" in record.getMessage())
     assert "40 objects" in line
@@ -184,30 +184,30 @@ def test_store_that_refuses_every_delete_is_logged(yard: Yard, tmp_path: Path, c
 
 
 @SQLITE
-def test_its_heartbeat_comes_once_an_interval_at_most(yard: Yard) -> None:
+def test_its_heartbeat_comes_once_an_interval_at_most(app: App) -> None:
     statements: list[str] = []
-    event.listen(yard.engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
-    with yard.outbox.drainer(yard.engine, interval=NEVER, batch=1):
-        yard.put(*paths(5))
-        yard.bury(*paths(5))
-        yard.outbox.wake()
-        until(lambda: not yard.there())
+    event.listen(app.engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
+    with app.outbox.drainer(app.engine, interval=NEVER, batch=1):
+        app.put(*paths(5))
+        app.add_tombstones(*paths(5))
+        app.outbox.wake()
+        until(lambda: not app.there())
     assert len([one for one in statements if one.startswith("INSERT INTO filerow_outbox_state")]) == 1
     assert len([one for one in statements if one.startswith("UPDATE filerow_outbox_state")]) == 1, "which found no row"
-    told = heartbeat(yard)
+    told = heartbeat(app)
     assert told is not None
     assert {"host", "pid", "interval", "deleted", "failed", "error"} <= set(told)
 
 
 @SQLITE
-def test_it_says_what_it_cannot_do(database: EmptyDatabase, yard: Yard) -> None:
+def test_it_says_what_it_cannot_do(database: EmptyDatabase, app: App) -> None:
     with pytest.raises(ValueError, match="interval"):
-        yard.outbox.drainer(yard.engine, interval=timedelta(0))
-    drainer = yard.outbox.drainer(yard.engine)
+        app.outbox.drainer(app.engine, interval=timedelta(0))
+    drainer = app.outbox.drainer(app.engine)
     with drainer, pytest.raises(RuntimeError, match="running already"), drainer:
         pass
     engine = database.async_engine()
-    with pytest.raises(TypeError, match="async with"), yard.outbox.drainer(engine):
+    with pytest.raises(TypeError, match="async with"), app.outbox.drainer(engine):
         pass
     asyncio.run(engine.dispose())
 
@@ -220,60 +220,60 @@ async def until_async(true: Callable[[], bool]) -> None:
 
 
 @pytest.mark.one_in(3)
-def test_a_task_drains_wakes_and_ends(database: EmptyDatabase, yard: Yard) -> None:
-    yard.put(*paths(5))
-    yard.bury(*paths(5))
+def test_a_task_drains_wakes_and_ends(database: EmptyDatabase, app: App) -> None:
+    app.put(*paths(5))
+    app.add_tombstones(*paths(5))
 
     async def work() -> None:
         engine = database.async_engine()
         before = asyncio.all_tasks()
-        async with yard.outbox.drainer(engine, interval=NEVER, batch=2):
-            await until_async(lambda: not yard.there())
-            yard.put("a", "b")
-            await asyncio.to_thread(yard.bury, "a")  # never in the event loop: the drainer may hold SQLite's lock there
-            yard.outbox.wake()
-            await until_async(lambda: yard.there() == {"b"})
-            await asyncio.to_thread(yard.bury, "b")
-            threading.Timer(0.1, yard.outbox.wake).start()  # a commit of another thread, while nothing else wakes the loop
-            await until_async(lambda: not yard.there())
+        async with app.outbox.drainer(engine, interval=NEVER, batch=2):
+            await until_async(lambda: not app.there())
+            app.put("a", "b")
+            await asyncio.to_thread(app.add_tombstones, "a")  # never in the event loop: the drainer may hold SQLite's lock there
+            app.outbox.wake()
+            await until_async(lambda: app.there() == {"b"})
+            await asyncio.to_thread(app.add_tombstones, "b")
+            threading.Timer(0.1, app.outbox.wake).start()  # a commit of another thread, while nothing else wakes the loop
+            await until_async(lambda: not app.there())
         assert asyncio.all_tasks() == before
         await engine.dispose()
 
     asyncio.run(work())
-    assert yard.tombstones() == []
+    assert app.tombstones() == []
 
 
 @SQLITE
-def test_overlong_task_is_cancelled_and_returns_its_batch(database: EmptyDatabase, yard: Yard, tmp_path: Path) -> None:
+def test_overlong_task_is_cancelled_and_returns_its_batch(database: EmptyDatabase, app: App, tmp_path: Path) -> None:
     slow = Slow("slow", tmp_path / "docs")
     storages.register_backend(slow)
-    yard.put("a")
-    yard.bury("a", backend="slow")
+    app.put("a")
+    app.add_tombstones("a", backend="slow")
 
     async def work() -> None:
         engine = database.async_engine()
-        async with yard.outbox.drainer(engine, patience=timedelta(seconds=0.1)):
+        async with app.outbox.drainer(engine, patience=timedelta(seconds=0.1)):
             await asyncio.to_thread(slow.entered.wait, PATIENCE)
             threading.Timer(0.5, slow.go_on.set).start()
         await engine.dispose()
 
     asyncio.run(work())
-    assert yard.outbox.drain(yard.engine).deleted == 1, "nobody need wait for the lease to end"
+    assert app.outbox.drain(app.engine).deleted == 1, "nobody need wait for the lease to end"
 
 
 @SQLITE
 @pytest.mark.parametrize("asynchronous", [True, False], ids=["async-engine", "engine"])
-def test_it_is_an_application_s_lifespan(database: EmptyDatabase, yard: Yard, asynchronous: bool) -> None:
-    engine: Any = database.async_engine() if asynchronous else yard.engine
-    app = Starlette(lifespan=yard.outbox.drainer(engine, interval=SOON).lifespan)
+def test_it_is_an_application_s_lifespan(database: EmptyDatabase, app: App, asynchronous: bool) -> None:
+    engine: Any = database.async_engine() if asynchronous else app.engine
+    web = Starlette(lifespan=app.outbox.drainer(engine, interval=SOON).lifespan)
 
     async def serve() -> None:
         for path in ("a", "b"):  # an application may start twice, in tests
-            yard.put(path)
-            await asyncio.to_thread(yard.bury, path)
-            async with app.router.lifespan_context(app) as state:
+            app.put(path)
+            await asyncio.to_thread(app.add_tombstones, path)
+            async with web.router.lifespan_context(web) as state:
                 assert state is None, "a mapping would become the state of each request"
-                await until_async(lambda: not yard.there())
+                await until_async(lambda: not app.there())
         if asynchronous:
             await engine.dispose()
 

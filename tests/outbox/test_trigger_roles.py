@@ -28,7 +28,7 @@ def outbox(database: EmptyDatabase) -> Outbox:
 
 
 @pytest.fixture
-def clerk(database: EmptyDatabase, outbox: Outbox) -> Iterator[Engine]:
+def restricted_engine(database: EmptyDatabase, outbox: Outbox) -> Iterator[Engine]:
     """A role that may do anything with papers, and nothing else."""
     owner = database.engine()
     role = f"clerk_{owner.url.database}"
@@ -53,46 +53,56 @@ def run(engine: Engine, *statements: str) -> None:
 FILTERED = ("ALTER TABLE paper ENABLE ROW LEVEL SECURITY", "CREATE POLICY first_one ON paper USING (id = 1)")
 
 
-def test_truncate_by_a_filtered_role_notes_all_files(database: EmptyDatabase, outbox: Outbox, clerk: Engine) -> None:
+def test_truncate_by_a_filtered_role_notes_all_files(database: EmptyDatabase, outbox: Outbox, restricted_engine: Engine) -> None:
     run(database.engine(), *FILTERED)
-    run(clerk, "TRUNCATE paper")
+    run(restricted_engine, "TRUNCATE paper")
     assert paths(database.engine(), outbox) == ["f1", "f2"]
 
 
-def test_role_without_rights_on_the_outbox_deletes_rows(database: EmptyDatabase, outbox: Outbox, clerk: Engine) -> None:
-    run(clerk, "DELETE FROM paper WHERE id = 1", "UPDATE paper SET file = NULL")
+def test_role_without_rights_on_the_outbox_deletes_rows(
+    database: EmptyDatabase, outbox: Outbox, restricted_engine: Engine
+) -> None:
+    run(restricted_engine, "DELETE FROM paper WHERE id = 1", "UPDATE paper SET file = NULL")
     assert paths(database.engine(), outbox) == ["f1", "f2"]
 
 
-def test_row_level_security_on_the_outbox_is_no_obstacle(database: EmptyDatabase, outbox: Outbox, clerk: Engine) -> None:
+def test_row_level_security_on_the_outbox_is_no_obstacle(
+    database: EmptyDatabase, outbox: Outbox, restricted_engine: Engine
+) -> None:
     run(
         database.engine(),
         "ALTER TABLE filerow_outbox ENABLE ROW LEVEL SECURITY",
-        f"GRANT ALL ON filerow_outbox TO {clerk.url.username}",
+        f"GRANT ALL ON filerow_outbox TO {restricted_engine.url.username}",
     )
-    run(clerk, "DELETE FROM paper")
+    run(restricted_engine, "DELETE FROM paper")
     assert paths(database.engine(), outbox) == ["f1", "f2"]
 
 
-def test_temporary_table_called_like_the_outbox_gets_nothing(database: EmptyDatabase, outbox: Outbox, clerk: Engine) -> None:
-    with clerk.begin() as connection:
+def test_temporary_table_called_like_the_outbox_gets_nothing(
+    database: EmptyDatabase, outbox: Outbox, restricted_engine: Engine
+) -> None:
+    with restricted_engine.begin() as connection:
         connection.execute(text("CREATE TEMPORARY TABLE filerow_outbox (LIKE paper)"))
         connection.execute(text("DELETE FROM paper"))
     assert paths(database.engine(), outbox) == ["f1", "f2"]
 
 
-def test_session_with_another_search_path_uses_the_same_outbox(database: EmptyDatabase, outbox: Outbox, clerk: Engine) -> None:
-    with clerk.begin() as connection:
+def test_session_with_another_search_path_uses_the_same_outbox(
+    database: EmptyDatabase, outbox: Outbox, restricted_engine: Engine
+) -> None:
+    with restricted_engine.begin() as connection:
         connection.execute(text("SET LOCAL search_path = pg_catalog"))
         connection.execute(text("DELETE FROM public.paper"))
     assert paths(database.engine(), outbox) == ["f1", "f2"]
 
 
-def test_tables_with_a_new_owner_are_an_error_and_fixed(database: EmptyDatabase, outbox: Outbox, clerk: Engine) -> None:
+def test_tables_with_a_new_owner_are_an_error_and_fixed(
+    database: EmptyDatabase, outbox: Outbox, restricted_engine: Engine
+) -> None:
     """The triggers run as who made them, who has no rights on the outbox any more."""
-    owner, maker = database.engine(), create_engine(clerk.url)
+    owner, maker = database.engine(), create_engine(restricted_engine.url)
     outbox.metadata.drop_all(owner)
-    run(owner, f"GRANT CREATE ON SCHEMA public TO {clerk.url.username}")
+    run(owner, f"GRANT CREATE ON SCHEMA public TO {restricted_engine.url.username}")
     outbox.metadata.create_all(maker)
     maker.dispose()
     assert problems(owner, outbox) == set()
@@ -102,7 +112,7 @@ def test_tables_with_a_new_owner_are_an_error_and_fixed(database: EmptyDatabase,
         put(connection, "paper", id=1, file=doc("f1"))
     [found] = problems(owner, outbox)
     assert found[:2] == ("trigger-broken", "error")
-    assert str(clerk.url.username) in found[2]
+    assert str(restricted_engine.url.username) in found[2]
     assert "GRANT SELECT, INSERT, DELETE" in found[2]
     outbox.metadata.create_all(owner)
     assert problems(owner, outbox) == set()

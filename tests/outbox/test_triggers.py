@@ -12,20 +12,34 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from tests.databases import NAMES
-from tests.outbox.ground import OUTBOX, Animal, Document, Dog, Folder, Ground, Stone, doc, ground, plain, sql
+from tests.outbox.tables import (
+    OUTBOX,
+    Animal,
+    Document,
+    Dog,
+    Folder,
+    Tombstone,
+    TriggerDatabase,
+    doc,
+    plain,
+    sql,
+    trigger_database,
+)
 
 
 @pytest.fixture(scope="module")
-def grounds(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Ground]]:
+def databases(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], TriggerDatabase]]:
     """The databases, each made when the first case asks for it."""
     from contextlib import ExitStack
 
-    made: dict[str, Ground] = {}
+    made: dict[str, TriggerDatabase] = {}
     with ExitStack() as stack:
 
-        def get(name: str) -> Ground:
+        def get(name: str) -> TriggerDatabase:
             if name not in made:
-                made[name] = stack.enter_context(ground(name, request, tmp_path_factory))
+                made[name] = stack.enter_context(trigger_database(name, request, tmp_path_factory))
             made[name].clear()
             return made[name]
 
@@ -36,11 +50,11 @@ DOCUMENT = plain("document")
 ROW_1 = {("file", "a"), ("cover", "c"), ("pages", "p1"), ("pages", "p2"), ("pages", "p3")}
 
 
-def stones(key: int, *what: tuple[str, str]) -> set[Stone]:
-    return {Stone("document", key, *one) for one in what}
+def tombstones(key: int, *what: tuple[str, str]) -> set[Tombstone]:
+    return {Tombstone("document", key, *one) for one in what}
 
 
-ALL_OF_ROW_1 = stones(1, *ROW_1)
+ALL_OF_ROW_1 = tombstones(1, *ROW_1)
 
 
 class Case(NamedTuple):
@@ -54,7 +68,7 @@ class Case(NamedTuple):
     """
 
     run: Callable[[Session], Any]
-    left: set[Stone]
+    left: set[Tombstone]
     only: tuple[str, ...] = tuple(NAMES)
     live: str = ""
 
@@ -160,51 +174,53 @@ CASES: dict[str, Case] = {
     "ORM delete": Case(lambda session: session.delete(session.get_one(Document, 1)), ALL_OF_ROW_1),
     "ORM cascade": Case(lambda session: session.delete(session.get_one(Folder, 1)), ALL_OF_ROW_1),
     "ORM delete-orphan": Case(orm_orphan, ALL_OF_ROW_1),
-    "ORM set to None": Case(orm_set(file=None, pages=[]), stones(1, *(ROW_1 - {("cover", "c")}))),
-    "ORM list member": Case(orm_list(lambda pages: pages.pop(1)), stones(1, ("pages", "p2"))),
+    "ORM set to None": Case(orm_set(file=None, pages=[]), tombstones(1, *(ROW_1 - {("cover", "c")}))),
+    "ORM list member": Case(orm_list(lambda pages: pages.pop(1)), tombstones(1, ("pages", "p2"))),
     "ORM list order": Case(orm_list(lambda pages: pages.reverse()), set()),
     "ORM other column": Case(orm_set(title="new"), set()),
     "ORM move": Case(orm_move, set(), live="a"),
-    "ORM move to a new row": Case(orm_move_to_a_new_row, ALL_OF_ROW_1 - stones(1, ("file", "a")), live="a"),
+    "ORM move to a new row": Case(orm_move_to_a_new_row, ALL_OF_ROW_1 - tombstones(1, ("file", "a")), live="a"),
     "ORM there and back": Case(orm_there_and_back, set(), live="a"),
-    "ORM savepoint rolled back": Case(orm_undone_by_a_savepoint, stones(1, ("cover", "c")), live="a"),
+    "ORM savepoint rolled back": Case(orm_undone_by_a_savepoint, tombstones(1, ("cover", "c")), live="a"),
     "ORM bulk delete": Case(orm(delete(Document).where(Document.id == 1)), ALL_OF_ROW_1),
-    "ORM bulk update": Case(orm(update(Document).where(Document.id == 1).values(file=None)), stones(1, ("file", "a"))),
+    "ORM bulk update": Case(orm(update(Document).where(Document.id == 1).values(file=None)), tombstones(1, ("file", "a"))),
     "Query.delete": Case(lambda session: session.query(Document).filter_by(id=1).delete(), ALL_OF_ROW_1),
     "Core delete": Case(core(delete(DOCUMENT).where(DOCUMENT.c.id == 1)), ALL_OF_ROW_1),
-    "Core update to NULL": Case(core(of_1(file=None)), stones(1, ("file", "a"))),
-    "Core update to another document": Case(core(of_1(file=doc("n"))), stones(1, ("file", "a")), live="n"),
+    "Core update to NULL": Case(core(of_1(file=None)), tombstones(1, ("file", "a"))),
+    "Core update to another document": Case(core(of_1(file=doc("n"))), tombstones(1, ("file", "a")), live="n"),
     "Core update of nothing but metadata": Case(core(of_1(file={**doc("a"), "metadata": {"page": 2}})), set(), live="a"),
     "Core update of one list member": Case(
-        core(of_1(pages=[doc("p1"), doc("n"), doc("p3")])), stones(1, ("pages", "p2")), live="p1 n p3"
+        core(of_1(pages=[doc("p1"), doc("n"), doc("p3")])), tombstones(1, ("pages", "p2")), live="p1 n p3"
     ),
-    "Core update of a list to NULL": Case(core(of_1(pages=None)), stones(1, *[one for one in ROW_1 if one[0] == "pages"])),
+    "Core update of a list to NULL": Case(core(of_1(pages=None)), tombstones(1, *[one for one in ROW_1 if one[0] == "pages"])),
     "one object twice in a list, once left": Case(
         steps(of_1(pages=[doc("p1"), doc("p1"), doc("p2")]), of_1(pages=[doc("p1")])),
-        stones(1, ("pages", "p2"), ("pages", "p3")),
+        tombstones(1, ("pages", "p2"), ("pages", "p3")),
         live="p1",
     ),
     "one object twice in a list, gone": Case(
-        steps(of_1(pages=[doc("p1"), doc("p1")]), of_1(pages=[])), stones(1, *[one for one in ROW_1 if one[0] == "pages"])
+        steps(of_1(pages=[doc("p1"), doc("p1")]), of_1(pages=[])), tombstones(1, *[one for one in ROW_1 if one[0] == "pages"])
     ),
-    "from column to column": Case(core(of_1(file=None, cover=doc("a"))), stones(1, ("cover", "c")), live="a"),
-    "out of a list": Case(core(of_1(file=doc("p1"), pages=[doc("p2"), doc("p3")])), stones(1, ("file", "a")), live="p1 p2 p3"),
+    "from column to column": Case(core(of_1(file=None, cover=doc("a"))), tombstones(1, ("cover", "c")), live="a"),
+    "out of a list": Case(
+        core(of_1(file=doc("p1"), pages=[doc("p2"), doc("p3")])), tombstones(1, ("file", "a")), live="p1 p2 p3"
+    ),
     "into a list": Case(core(of_1(file=None, pages=[doc(p) for p in ("p3", "a", "p2", "p1")])), set(), live="a p1"),
-    "to a column without lifecycle": Case(core(of_1(file=None, loose=doc("a"))), stones(1, ("file", "a")), live="a"),
+    "to a column without lifecycle": Case(core(of_1(file=None, loose=doc("a"))), tombstones(1, ("file", "a")), live="a"),
     "there and back": Case(steps(of_1(file=None), of_1(file=doc("a"))), set(), live="a"),
     "back in another row": Case(
         steps(delete(DOCUMENT).where(DOCUMENT.c.id == 1), insert(DOCUMENT).values(id=9, pages=[doc("a"), doc("p1")])),
-        stones(1, ("cover", "c"), ("pages", "p2"), ("pages", "p3")),
+        tombstones(1, ("cover", "c"), ("pages", "p2"), ("pages", "p3")),
         live="a p1",
     ),
-    "another case is another path": Case(core(of_1(file=doc("A"))), stones(1, ("file", "a")), live="A"),
-    "another backend is another object": Case(core(of_1(file=doc("a", backend="other"))), stones(1, ("file", "a"))),
+    "another case is another path": Case(core(of_1(file=doc("A"))), tombstones(1, ("file", "a")), live="A"),
+    "another backend is another object": Case(core(of_1(file=doc("a", backend="other"))), tombstones(1, ("file", "a"))),
     "a document of Advanced Alchemy": Case(
-        steps(of_1(file={"backend": "docs", "filename": "aa"}), of_1(file=None)), stones(1, ("file", "a"), ("file", "aa"))
+        steps(of_1(file={"backend": "docs", "filename": "aa"}), of_1(file=None)), tombstones(1, ("file", "a"), ("file", "aa"))
     ),
     "a document of sqlalchemy-file": Case(
         steps(of_1(file={"upload_storage": "docs", "file_id": "sf", "path": "docs/sf"}), of_1(file=None)),
-        stones(1, ("file", "a"), ("file", "sf")),
+        tombstones(1, ("file", "a"), ("file", "sf")),
     ),
     "what is not a document": Case(
         steps(of_1(file=5, cover="text", pages=[1, None, "p1"]), delete(DOCUMENT).where(DOCUMENT.c.id == 1)), ALL_OF_ROW_1
@@ -219,10 +235,10 @@ CASES: dict[str, Case] = {
     "a row without files": Case(core(delete(DOCUMENT).where(DOCUMENT.c.id == 3)), set()),
     "plain SQL through the driver": Case(driver("DELETE FROM document WHERE id = 1"), ALL_OF_ROW_1),
     "plain SQL over all rows": Case(
-        driver("UPDATE document SET file = NULL"), stones(1, ("file", "a")) | stones(2, ("file", "b"))
+        driver("UPDATE document SET file = NULL"), tombstones(1, ("file", "a")) | tombstones(2, ("file", "b"))
     ),
-    "JSON null": Case(driver("UPDATE document SET file = 'null', pages = 'null' WHERE id = 2"), stones(2, ("file", "b"))),
-    "swapped by two updates": Case(swap, stones(2, ("file", "b")), live="a b"),
+    "JSON null": Case(driver("UPDATE document SET file = 'null', pages = 'null' WHERE id = 2"), tombstones(2, ("file", "b"))),
+    "swapped by two updates": Case(swap, tombstones(2, ("file", "b")), live="a b"),
     "archived": Case(
         driver("INSERT INTO archive (id, file) SELECT id, file FROM document WHERE id = 1", "DELETE FROM document WHERE id = 1"),
         ALL_OF_ROW_1,
@@ -230,26 +246,30 @@ CASES: dict[str, Case] = {
     ),
     "joined inheritance": Case(
         lambda session: session.delete(session.get_one(Dog, 1)),
-        {Stone("dog", 1, "chip", "chip"), Stone("animal", 1, "photo", "photo")},
+        {Tombstone("dog", 1, "chip", "chip"), Tombstone("animal", 1, "photo", "photo")},
     ),
-    "a joined child's row": Case(driver("DELETE FROM dog"), {Stone("dog", 1, "chip", "chip")}, live="photo"),
-    "a joined base's column": Case(orm(update(Animal).values(photo=None)), {Stone("animal", 1, "photo", "photo")}, live="chip"),
+    "a joined child's row": Case(driver("DELETE FROM dog"), {Tombstone("dog", 1, "chip", "chip")}, live="photo"),
+    "a joined base's column": Case(
+        orm(update(Animal).values(photo=None)), {Tombstone("animal", 1, "photo", "photo")}, live="chip"
+    ),
     "ON DELETE CASCADE": Case(driver("DELETE FROM folder WHERE id = 1"), ALL_OF_ROW_1, only=("sqlite", "postgresql")),
-    "TRUNCATE": Case(driver("TRUNCATE document"), ALL_OF_ROW_1 | stones(2, ("file", "b")), only=("postgresql",)),
-    "TRUNCATE CASCADE": Case(driver("TRUNCATE folder CASCADE"), ALL_OF_ROW_1 | stones(2, ("file", "b")), only=("postgresql",)),
-    "a merge that updates": Case(driver(MERGE), stones(1, ("file", "a")), only=("postgresql",), live="n m"),
+    "TRUNCATE": Case(driver("TRUNCATE document"), ALL_OF_ROW_1 | tombstones(2, ("file", "b")), only=("postgresql",)),
+    "TRUNCATE CASCADE": Case(
+        driver("TRUNCATE folder CASCADE"), ALL_OF_ROW_1 | tombstones(2, ("file", "b")), only=("postgresql",)
+    ),
+    "a merge that updates": Case(driver(MERGE), tombstones(1, ("file", "a")), only=("postgresql",), live="n m"),
     "a merge that deletes": Case(
         driver("MERGE INTO document USING (VALUES (1)) AS given (id) ON document.id = given.id WHEN MATCHED THEN DELETE"),
         ALL_OF_ROW_1,
         only=("postgresql",),
     ),
     "another primary key": Case(driver("UPDATE document SET id = 11 WHERE id = 1"), set(), live="a c p1"),
-    "upsert": Case(driver(ON_CONFLICT), stones(1, ("file", "a")), only=("sqlite", "postgresql"), live="n"),
-    "upsert of MariaDB": Case(driver(ON_DUPLICATE), stones(1, ("file", "a")), only=("mariadb",), live="n"),
+    "upsert": Case(driver(ON_CONFLICT), tombstones(1, ("file", "a")), only=("sqlite", "postgresql"), live="n"),
+    "upsert of MariaDB": Case(driver(ON_DUPLICATE), tombstones(1, ("file", "a")), only=("mariadb",), live="n"),
     "REPLACE": Case(driver("REPLACE INTO document (id) VALUES (1)"), ALL_OF_ROW_1, only=("mariadb",)),
     "REPLACE that keeps a file": Case(
         driver(f"REPLACE INTO document (id, file) VALUES (1, '{REUSE}')"),
-        ALL_OF_ROW_1 - stones(1, ("file", "a")),
+        ALL_OF_ROW_1 - tombstones(1, ("file", "a")),
         only=("mariadb",),
         live="a",
     ),
@@ -275,50 +295,52 @@ def each(cases: dict[str, Case]) -> Any:
 
 @pytest.mark.one_in(3)
 @each(CASES)
-def test_what_leaves_a_row_is_noted_once_it_is_committed(name: str, database: str, grounds: Callable[[str], Ground]) -> None:
-    here, case = grounds(database), CASES[name]
+def test_what_leaves_a_row_is_noted_once_it_is_committed(
+    name: str, database: str, databases: Callable[[str], TriggerDatabase]
+) -> None:
+    here, case = databases(database), CASES[name]
     with Session(here.engine) as session:
         case.run(session)
         session.rollback()
-    assert here.stones() == set()
+    assert here.tombstones() == set()
     with Session(here.engine) as session:
         case.run(session)
         session.commit()
-    assert here.stones() == case.left
-    objects = {stone.path for stone in case.left} | set(case.live.split())
+    assert here.tombstones() == case.left
+    objects = {tombstone.path for tombstone in case.left} | set(case.live.split())
     assert here.live(*objects) == set(case.live.split())
 
 
 @each(LIMITS)
-def test_what_a_database_hides(name: str, database: str, grounds: Callable[[str], Ground]) -> None:
-    here, case = grounds(database), LIMITS[name]
+def test_what_a_database_hides(name: str, database: str, databases: Callable[[str], TriggerDatabase]) -> None:
+    here, case = databases(database), LIMITS[name]
     with Session(here.engine) as session:
         case.run(session)
         session.commit()
-    assert here.stones() == set()
+    assert here.tombstones() == set()
     assert here.live("a") == set()
 
 
 @pytest.mark.servers
-def test_rows_swapped_by_one_update_keep_their_objects(grounds: Callable[[str], Ground]) -> None:
-    here = grounds("postgresql")
+def test_rows_swapped_by_one_update_keep_their_objects(databases: Callable[[str], TriggerDatabase]) -> None:
+    here = databases("postgresql")
     with Session(here.engine) as session:
         sql(session, "UPDATE document SET file = (SELECT o.file FROM document o WHERE o.id = 3 - document.id) WHERE id < 3")
         session.commit()
     # of the row that the database came to last
-    assert here.stones() in (stones(1, ("file", "a")), stones(2, ("file", "b")))
+    assert here.tombstones() in (tombstones(1, ("file", "a")), tombstones(2, ("file", "b")))
     assert here.live("a", "b") == {"a", "b"}
 
 
-def test_recursive_triggers_let_sqlite_see_insert_or_replace(grounds: Callable[[str], Ground]) -> None:
-    here = grounds("sqlite")
+def test_recursive_triggers_let_sqlite_see_insert_or_replace(databases: Callable[[str], TriggerDatabase]) -> None:
+    here = databases("sqlite")
     with here.engine.connect() as connection:
         connection.exec_driver_sql("COMMIT")  # the setting is not for the inside of a transaction
         connection.exec_driver_sql("PRAGMA recursive_triggers=ON")
         connection.exec_driver_sql("INSERT OR REPLACE INTO document (id) VALUES (1)")
         connection.exec_driver_sql("PRAGMA recursive_triggers=OFF")
         connection.exec_driver_sql("BEGIN")
-    assert here.stones() == ALL_OF_ROW_1
+    assert here.tombstones() == ALL_OF_ROW_1
 
 
 # -- a deletion that has begun ---------------------------------------------------------------------------------------------
@@ -333,8 +355,10 @@ RETURNS = {
 
 @pytest.mark.parametrize("database", NAMES)
 @pytest.mark.parametrize("way", RETURNS)
-def test_no_row_is_given_an_object_whose_deletion_has_begun(way: str, database: str, grounds: Callable[[str], Ground]) -> None:
-    here = grounds(database)
+def test_no_row_is_given_an_object_whose_deletion_has_begun(
+    way: str, database: str, databases: Callable[[str], TriggerDatabase]
+) -> None:
+    here = databases(database)
     with here.engine.begin() as connection:
         connection.execute(of_1(file=None))
         connection.execute(update(OUTBOX.table).values(attempts=1))
@@ -348,8 +372,8 @@ def test_no_row_is_given_an_object_whose_deletion_has_begun(way: str, database: 
 
 
 @pytest.mark.parametrize("database", NAMES)
-def test_what_a_row_has_already_is_not_judged_again(database: str, grounds: Callable[[str], Ground]) -> None:
-    here = grounds(database)
+def test_what_a_row_has_already_is_not_judged_again(database: str, databases: Callable[[str], TriggerDatabase]) -> None:
+    here = databases(database)
     with here.engine.begin() as connection:
         suspicion = {"backend": "docs", "path": "p1", "dropped_at": 1.0, "attempts": 1}
         connection.execute(insert(OUTBOX.table).values(suspicion))
@@ -359,8 +383,10 @@ def test_what_a_row_has_already_is_not_judged_again(database: str, grounds: Call
 
 @pytest.mark.parametrize("level", ["READ COMMITTED", "REPEATABLE READ"])
 @pytest.mark.parametrize("database", ["postgresql", "mariadb"])
-def test_a_deletion_that_begins_behind_a_snapshot_is_noticed(database: str, level: str, grounds: Callable[[str], Ground]) -> None:
-    here = grounds(database)
+def test_a_deletion_that_begins_behind_a_snapshot_is_noticed(
+    database: str, level: str, databases: Callable[[str], TriggerDatabase]
+) -> None:
+    here = databases(database)
     with here.engine.begin() as connection:
         connection.execute(of_1(file=None))
     with here.engine.connect().execution_options(isolation_level=level) as connection, connection.begin():
@@ -372,8 +398,8 @@ def test_a_deletion_that_begins_behind_a_snapshot_is_noticed(database: str, leve
 
 
 @pytest.mark.servers
-def test_replacing_transactions_do_not_block_each_other_on_mariadb(grounds: Callable[[str], Ground]) -> None:
-    here = grounds("mariadb")
+def test_replacing_transactions_do_not_block_each_other_on_mariadb(databases: Callable[[str], TriggerDatabase]) -> None:
+    here = databases("mariadb")
     with here.engine.connect() as one, here.engine.connect() as two:
         for connection in (one, two):
             connection.execute(text("SET SESSION innodb_lock_wait_timeout = 1"))
@@ -383,4 +409,4 @@ def test_replacing_transactions_do_not_block_each_other_on_mariadb(grounds: Call
             connection.execute(mine.values(cover=doc(f"m{number}")))
         one.commit()
         two.commit()
-    assert here.stones() == stones(1, ("file", "a"), ("cover", "c")) | stones(2, ("file", "b"))
+    assert here.tombstones() == tombstones(1, ("file", "a"), ("cover", "c")) | tombstones(2, ("file", "b"))

@@ -37,7 +37,7 @@ from filerow.backends.memory import MemoryBackend
 from filerow.outbox import Drained, Outbox
 from tests.databases import EmptyDatabase
 from tests.outbox.catalogue import names_by_table, state
-from tests.outbox.ground import doc
+from tests.outbox.tables import doc
 
 pytestmark = pytest.mark.one_in(3)
 

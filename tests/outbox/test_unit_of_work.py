@@ -81,7 +81,7 @@ def add(engine: Engine, **values: Any) -> int:
         return letter.id
 
 
-def stones(engine: Engine) -> list[tuple[Any, ...]]:
+def tombstones(engine: Engine) -> list[tuple[Any, ...]]:
     """Return all tombstones, without their times."""
     c = OUTBOX.table.c
     with engine.connect() as connection:
@@ -141,11 +141,11 @@ def test_a_commit_deletes_nothing_and_leaves_tombstones(way: str, engine: Engine
     with Session(engine) as session:
         run(session, key)
         session.rollback()
-    assert (stones(engine), there(backend)) == ([], set(was.values()))
+    assert (tombstones(engine), there(backend)) == ([], set(was.values()))
     with Session(engine) as session:
         run(session, key)
         session.commit()
-    found = sorted(stones(engine))
+    found = sorted(tombstones(engine))
     keys = [row[2] for row in found]
     assert [row[:2] for row in found] == sorted((was[name], column) for name, column in left)
     assert all(one == {"id": key} or (one is None and way == "bulk update") for one in keys)
@@ -162,7 +162,7 @@ def test_what_an_undone_transaction_stored_is_deleted_at_once(engine: Engine, ba
         assert len(there(backend)) == 1
         session.rollback()
     assert there(backend) == set()
-    assert stones(engine) == []
+    assert tombstones(engine) == []
 
 
 def test_a_file_that_never_got_a_row_is_deleted_at_once(engine: Engine, backend: MemoryBackend) -> None:
@@ -175,7 +175,7 @@ def test_a_file_that_never_got_a_row_is_deleted_at_once(engine: Engine, backend:
         event.listen(session, "before_flush", second_thoughts)
         session.commit()
     assert len(there(backend)) == 1
-    assert stones(engine) == []
+    assert tombstones(engine) == []
 
 
 # -- objects that come back ------------------------------------------------------------------------------------------------
@@ -191,7 +191,7 @@ def test_set_back_in_the_same_transaction(engine: Engine, backend: MemoryBackend
         letter.file = old
         session.commit()
     assert paths(engine, key) == was
-    assert stones(engine) == []
+    assert tombstones(engine) == []
 
 
 def test_set_back_in_a_later_transaction_is_a_copy(engine: Engine, backend: MemoryBackend) -> None:
@@ -206,7 +206,7 @@ def test_set_back_in_a_later_transaction_is_a_copy(engine: Engine, backend: Memo
         assert letter.file is not None
         assert letter.file.get_content() == b"f"
     assert paths(engine, key)["file"] != was
-    assert stones(engine) == [(was, "file", {"id": key})]
+    assert tombstones(engine) == [(was, "file", {"id": key})]
 
 
 def between_rows(session: Session, one: int, two: int) -> None:
@@ -278,10 +278,10 @@ def test_what_moves_leaves_no_tombstone(move: Any, engine: Engine, backend: Memo
         if overwritten is not None:
             session.get_one(Letter, overwritten).file = None
             session.commit()
-        before = stones(engine)
+        before = tombstones(engine)
         move(session, one, two)
         session.commit()
-    assert stones(engine) == before
+    assert tombstones(engine) == before
     assert len(there(backend)) == 2
 
 
@@ -297,7 +297,7 @@ def test_move_undone_by_a_savepoint_leaves_the_drop_s_tombstone(engine: Engine, 
         session.flush()
         savepoint.rollback()
         session.commit()
-    assert stones(engine) == [(was, "file", {"id": one})]
+    assert tombstones(engine) == [(was, "file", {"id": one})]
 
 
 def test_undeleted_file_can_be_given_to_a_row(engine: Engine, backend: MemoryBackend) -> None:
@@ -310,7 +310,7 @@ def test_undeleted_file_can_be_given_to_a_row(engine: Engine, backend: MemoryBac
         session.add(Letter(id=99, file=back))
         session.commit()
     assert paths(engine, 99) == was
-    assert stones(engine) == []
+    assert tombstones(engine) == []
 
 
 # -- waking the drainer ----------------------------------------------------------------------------------------------------
@@ -355,7 +355,7 @@ def test_a_transaction_somebody_else_began_wakes_at_its_own_end(
         assert woken == []
         outer.commit()
     assert woken == [None]
-    assert len(there(backend)) == len(stones(engine)) == 1
+    assert len(there(backend)) == len(tombstones(engine)) == 1
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)

@@ -15,7 +15,7 @@ from filerow import storages
 from filerow.backends.local import LocalBackend
 from filerow.outbox import Outbox
 from tests.databases import make_engine
-from tests.outbox.yard import paper_table
+from tests.outbox.app import paper_table
 
 
 class Counted(LocalBackend):

@@ -37,7 +37,7 @@ class Models:
             connection.execute(insert(self.document).values(file=file, folder_id=None))
         return file
 
-    def bury(self, count: int = 1, *, late: float = 0.0, **values: Any) -> None:
+    def add_tombstones(self, count: int = 1, *, late: float = 0.0, **values: Any) -> None:
         """Write tombstones that are due since so many seconds."""
         with self.engine.begin() as connection:
             dropped = time.time() - 0.01 - self.outbox.retention.total_seconds() - late

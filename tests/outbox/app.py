@@ -17,7 +17,7 @@ from filerow.outbox import Outbox
 from tests.places import RECORD, know_places
 
 
-class Yard(NamedTuple):
+class App(NamedTuple):
     """A database with an outbox, and a directory.
 
     Attributes:
@@ -43,7 +43,7 @@ class Yard(NamedTuple):
         """Return the paths of all objects, looked at from outside."""
         return {str(file.relative_to(self.folder)) for file in self.folder.rglob("*") if file.is_file()} - {RECORD}
 
-    def bury(self, *paths: str, age: float = 0, backend: str = "docs", **columns: Any) -> None:
+    def add_tombstones(self, *paths: str, age: float = 0, backend: str = "docs", **columns: Any) -> None:
         """Write a tombstone for each path, dropped ``age`` seconds ago."""
         rows = [{"backend": backend, "path": path, **columns} for path in paths]
         dropped = time.time() - 0.01 - age
@@ -93,7 +93,7 @@ def paper_table(metadata: MetaData) -> Table:
     )
 
 
-def make_yard(engine: Engine, folder: Path, retention: timedelta = timedelta(0), **options: Any) -> Yard:
+def make_app(engine: Engine, folder: Path, retention: timedelta = timedelta(0), **options: Any) -> App:
     """Return an empty database with its tables, and register a directory as ``docs``."""
     metadata = MetaData()
     paper = paper_table(metadata)
@@ -103,7 +103,7 @@ def make_yard(engine: Engine, folder: Path, retention: timedelta = timedelta(0),
     if not storages.is_registered("docs"):
         storages.register_backend(f"file://{folder}", key="docs", fsync=False)
     know_places(metadata, engine)
-    return Yard(engine, outbox, paper, folder)
+    return App(engine, outbox, paper, folder)
 
 
 def paths(count: int, prefix: str = "paper/file") -> list[str]:

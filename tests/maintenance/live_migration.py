@@ -1,4 +1,4 @@
-"""Moving house: files go from a directory to S3 while an application changes rows; the process that moves them is killed once.
+"""A migration under traffic: files go to S3 while an application changes rows; the process that moves them is killed once.
 
 ``benchmarks/migrate.py`` does the same with many more files.
 """
@@ -43,17 +43,17 @@ class Base(DeclarativeBase):
     """The application while it moves."""
 
 
-class _Room:
-    __tablename__: Any = "room"
+class _Document:
+    __tablename__: Any = "document"
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     version: Mapped[int]
 
 
-class EarlierRoom(_Room, Earlier):
+class EarlierDocument(_Document, Earlier):
     file: Mapped[FileObject] = mapped_column(StoredObject("old"))
 
 
-class Room(_Room, Base):
+class Document(_Document, Base):
     file: Mapped[FileObject] = mapped_column(StoredObject("new"))
 
 
@@ -99,13 +99,13 @@ def fill(place: Place, engine: Engine, files: int) -> None:
         for start in range(0, files, 500):
             numbers = range(start, min(files, start + 500))
             session.add_all(
-                EarlierRoom(id=number, version=0, file=FileObject(content=place.content(number, 0))) for number in numbers
+                EarlierDocument(id=number, version=0, file=FileObject(content=place.content(number, 0))) for number in numbers
             )
             session.commit()
 
 
 @dataclass
-class Life:
+class Traffic:
     """What the application does meanwhile: two threads write through the ORM, one reads random rows, afresh each time.
 
     Attributes:
@@ -152,21 +152,21 @@ class Life:
                 with Session(self.engine) as session:
                     action = chance.randrange(4)
                     if action == 0:
-                        session.add(Room(id=fresh, version=0, file=FileObject(content=self.place.content(fresh, 0))))
+                        session.add(Document(id=fresh, version=0, file=FileObject(content=self.place.content(fresh, 0))))
                         session.commit()
                         self.expected[fresh] = 0
                         mine.append(fresh)
                         fresh += shares
                     elif action == 1:
                         number = mine.pop(chance.randrange(len(mine)))
-                        session.delete(session.get_one(Room, number))
+                        session.delete(session.get_one(Document, number))
                         session.commit()
                         del self.expected[number]
                     else:
                         number = chance.choice(mine)
-                        room = session.get_one(Room, number)
-                        room.version += 1
-                        room.file = FileObject(content=self.place.content(number, room.version))
+                        document = session.get_one(Document, number)
+                        document.version += 1
+                        document.file = FileObject(content=self.place.content(number, document.version))
                         session.commit()
                         self.expected[number] += 1
                 self.writes += 1
@@ -179,19 +179,19 @@ class Life:
             while not self._end.is_set():
                 with Session(self.engine) as session:
                     number = chance.choice(list(self.expected))
-                    room = session.get(Room, number)
-                    if room is not None:
-                        assert room.file.get_content() == self.place.content(number, room.version)
+                    document = session.get(Document, number)
+                    if document is not None:
+                        assert document.file.get_content() == self.place.content(number, document.version)
                         self.reads += 1
         except BaseException as error:  # noqa: BLE001 - the test shows it
             self.errors.append(error)
 
 
-class Mover:
+class MigratingProcess:
     """A process that migrates, and is killed in the middle of a batch. Make it early: it takes its time to start."""
 
     def __init__(self, place: Place) -> None:
-        command = [sys.executable, "-m", "tests.maintenance.house", json.dumps(asdict(place))]
+        command = [sys.executable, "-m", "tests.maintenance.live_migration", json.dumps(asdict(place))]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def __enter__(self) -> Self:
@@ -238,13 +238,13 @@ def objects() -> set[Located]:
 def named(engine: Engine) -> set[Located]:
     """Return the objects that rows name."""
     with Session(engine) as session:
-        return {Located(file.backend_key, file.path) for file in session.scalars(select(Room.file))}
+        return {Located(file.backend_key, file.path) for file in session.scalars(select(Document.file))}
 
 
 def left_behind(engine: Engine) -> int:
     """Return how many rows have their file in the old backend."""
     with Session(engine) as session:
-        return session.scalar(select(func.count()).where(Room.file.backend == "old")) or 0
+        return session.scalar(select(func.count()).where(Document.file.backend == "old")) or 0
 
 
 def main() -> None:
@@ -252,7 +252,7 @@ def main() -> None:
     place = Place(**json.loads(sys.argv[1]))
     place.register()
     sys.stdin.readline()
-    for progress in migrate(Base.metadata, make_engine(place.url), "room.file", batch=place.batch):
+    for progress in migrate(Base.metadata, make_engine(place.url), "document.file", batch=place.batch):
         sys.stdout.write(json.dumps({"done": progress.done, "cursor": progress.cursor}) + "\n")
         sys.stdout.flush()
         sys.stdin.readline()

@@ -78,7 +78,7 @@ def plain(name: str) -> TableClause:
     return table(name, *columns)
 
 
-class Stone(NamedTuple):
+class Tombstone(NamedTuple):
     """A tombstone as far as a case tells it."""
 
     table: str
@@ -87,7 +87,7 @@ class Stone(NamedTuple):
     path: str
 
 
-class Ground:
+class TriggerDatabase:
     """One database with all tables."""
 
     def __init__(self, name: str, engine: Engine) -> None:
@@ -111,7 +111,7 @@ class Ground:
             connection.execute(insert(plain("animal")), [{"id": 1, "kind": "dog", "photo": doc("photo")}])
             connection.execute(insert(plain("dog")), [{"id": 1, "chip": doc("chip")}])
 
-    def stones(self) -> set[Stone]:
+    def tombstones(self) -> set[Tombstone]:
         """Return all tombstones; their documents must name what they are of."""
         found = set()
         with self.engine.connect() as connection:
@@ -121,7 +121,7 @@ class Ground:
             assert row["path"] in {document.get("path"), document.get("filename"), document.get("file_id")}
             assert (row["backend"], row["attempts"], row["dead"]) == ("docs", 0, 0)
             assert row["next_attempt"] is row["last_error"] is None
-            found.add(Stone(row["table_name"], row["row_key"]["id"], row["column_name"], row["path"]))
+            found.add(Tombstone(row["table_name"], row["row_key"]["id"], row["column_name"], row["path"]))
         assert len(found) == len(rows), "one object, two tombstones"
         return found
 
@@ -138,12 +138,12 @@ class Ground:
 
 
 @contextmanager
-def ground(name: str, request: pytest.FixtureRequest, factory: pytest.TempPathFactory) -> Iterator[Ground]:
+def trigger_database(name: str, request: pytest.FixtureRequest, factory: pytest.TempPathFactory) -> Iterator[TriggerDatabase]:
     """Make the tables in a database of their own."""
-    with empty_database(name, factory.mktemp("ground"), request) as database:
+    with empty_database(name, factory.mktemp("trigger_database"), request) as database:
         engine = database.engine()
         Base.metadata.create_all(engine)
-        yield Ground(name, engine)
+        yield TriggerDatabase(name, engine)
 
 
 def sql(session: Session, *statements: str) -> None:
