@@ -29,8 +29,8 @@ from tests.processes.running import serving
 from tests.servers._process import HOST, accepts_connections, free_ports
 
 SITE = "tests.processes.handing_over"
-SIZES = {"10 KB": (10 << 10, 300), "64 MB": (64 << 20, 6)}
-ROUNDS = 9
+SIZES = {"10 KB": (10 << 10, 200), "64 MB": (64 << 20, 3)}
+ROUNDS = 21
 SIGNED = 1000
 """URLs of each round."""
 
