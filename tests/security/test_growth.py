@@ -1,4 +1,4 @@
-"""The time that a client's text takes grows with its length, not with the square of it.
+"""The time that a client's text or file takes grows with its length, not with the square of it.
 
 Each text is made twice as long, and must not take four times as long. What is bounded before any work takes no longer at all.
 """
@@ -6,6 +6,7 @@ Each text is made twice as long, and must not take four times as long. What is b
 from __future__ import annotations
 
 import io
+import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from filerow import FileObject, storages
+from filerow import FileObject, StoredObject, storages
 from filerow._media_types import claimed_type
 from filerow._paths import clean_filename, content_disposition, safe_extension
 from filerow._presentation import is_shown, safe_headers
@@ -90,7 +91,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
 }
 
 
-def seconds(parse: Callable[[str], Any], text: str) -> float:
+def seconds(parse: Callable[[Any], Any], text: str | bytes) -> float:
     times = []
     for _ in range(3):
         start = time.thread_time()
@@ -114,3 +115,76 @@ def test_twice_the_text_does_not_take_four_times_as_long(name: str) -> None:
             f"{name} takes {once:.3f} s for {size} characters of {kind}, and {twice:.3f} s for twice"
         )
         assert twice < 2, f"{name} takes {twice:.1f} s for {2 * size} characters of {kind}"
+
+
+# -- contents, whose headers can be chains of what says nothing -------------------------------------------------------------
+
+
+def box(name: bytes, content: bytes = b"") -> bytes:
+    return struct.pack(">I4s", 8 + len(content), name) + content
+
+
+def heif(size: int) -> bytes:
+    """Return an image of very many associations, none of which is the primary item's."""
+    sides = b"".join(box(b"ispe", struct.pack(">III", 0, 1, 1)) for _ in range(200))
+    many = b"".join(struct.pack(">HBB", number % 65536, 1, 1) for number in range(size // 4))
+    properties = box(b"ipco", sides) + box(b"ipma", struct.pack(">II", 0, size // 4) + many)
+    return box(b"ftyp", b"heic\0\0\0\0heic") + box(
+        b"meta", bytes(4) + box(b"pitm", b"\0\0\0\0\xff\xff") + box(b"iprp", properties)
+    )
+
+
+def member(number: int) -> bytes:
+    """Return a member of a ZIP whose length stands behind it, and does not."""
+    return b"PK\3\4" + struct.pack("<HHHHHIIIHH", 20, 8, 0, 0, 0, 0, 0, 0, 1, 0) + b"%d" % (number % 10)
+
+
+PNG_HEAD = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBBI", 13, b"IHDR", 1, 1, 8, 2, 0, 0, 0, 0)
+CONTENTS: dict[str, Callable[[int], bytes]] = {
+    "chunks of PNG": lambda size: PNG_HEAD + (bytes(4) + b"tEXt" + bytes(4)) * (size // 12),
+    "segments of JPEG": lambda size: b"\xff\xd8" + b"\xff\xe0\0\2" * (size // 4),
+    "fill bytes of JPEG": lambda size: b"\xff\xd8" + b"\xff" * size,
+    "blocks of GIF": lambda size: b"GIF89a\1\0\1\0\0\0\0" + b"!\xfe\x01x\0" * (size // 5),
+    "chunks of WebP": lambda size: b"RIFF\0\0\0\0WEBPVP8X\n\0\0\0\x08" + bytes(9) + b"JUNK\0\0\0\0" * (size // 8),
+    "boxes of HEIF": lambda size: box(b"ftyp", b"heic\0\0\0\0heic") + box(b"meta", bytes(4) + box(b"free") * (size // 8)),
+    "associations of HEIF": heif,
+    "tags of TIFF": lambda size: b"II*\0\x08\0\0\0\xff\xff" + b"\0\1\3\0\1\0\0\0\0\0\0\0" * (size // 12),
+    "boxes of JPEG 2000": lambda size: (
+        box(b"jP  ", b"\r\n\x87\n")
+        + box(b"ftyp", b"jp2 \0\0\0\0jp2 ") + box(b"free") * (size // 8)
+    ),
+    "tracks of MP4": lambda size: box(b"ftyp", b"isom\0\0\0\0isom") + box(b"moov", box(b"trak", box(b"mdia")) * (size // 16)),
+    "elements of Matroska": lambda size: b"\x1a\x45\xdf\xa3\x80" + b"\xec\x80" * (size // 2),
+    "members of ZIP": lambda size: b"".join(map(member, range(size // 31))),
+    "attributes of SVG": lambda size: b"<svg " + b"".join(b"a%d='1' " % number for number in range(size // 9)) + b">",
+    "comments of SVG": lambda size: b"<!--" * (size // 4),
+    "quotes of a DOCTYPE": lambda size: b"<!DOCTYPE svg " + b"'\"" * (size // 2),
+    "digits of SVG": lambda size: b"<svg width='" + b"1" * size + b"' viewBox='" + b"1," * size + b"'>",
+    "entities of SVG": lambda size: (
+        b"<!DOCTYPE svg [<!ENTITY a '" + b"x" * 190
+        + b"'>]><svg width='" + b"&a;" * (size // 3) + b"'/>"
+    ),
+    "comments of PNM": lambda size: b"P6\n" + b"#\n" * (size // 2),
+    "objects of ASF": lambda size: (
+        bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c") + bytes(14)
+        + (bytes(16) + b"\x18" + bytes(7)) * (size // 24)
+    ),
+}  # fmt: skip
+COLUMN = StoredObject("growing", max_pixels=1_000_000, max_size="64 MB")
+
+
+def look_at(content: bytes) -> None:
+    """Look at a file as a form does, before a byte is stored; its bytes are counted and hashed by nobody yet."""
+    COLUMN.check(FileObject(content=content, filename="a.bin"))
+
+
+@pytest.mark.parametrize("kind", CONTENTS)
+def test_a_header_twice_as_long_does_not_take_four_times_as_long(kind: str) -> None:
+    make, size = CONTENTS[kind], 32_000
+    once = seconds(look_at, make(size))
+    while once < 0.02 and size < 2_000_000:
+        size *= 2
+        once = seconds(look_at, make(size))
+    twice = seconds(look_at, make(2 * size))
+    assert twice < 3.2 * once + 0.03, f"{kind}: {once:.3f} s for {size} bytes, and {twice:.3f} s for twice"
+    assert twice < 1
