@@ -141,7 +141,8 @@ class World:
         assert paths - objects == set(), "dangling: rows without their objects"
         assert paths.isdisjoint(orphans), "a row owns what was to be deleted"
         if settled:
-            assert objects - paths == set(orphans), "orphans: objects without a row"
+            left, failed = objects - paths, set(orphans)
+            assert left == failed, f"orphans: objects without a row: {left - failed}, deleted after all: {failed - left}"
 
     def _check_document(self, document: dict[str, Any]) -> None:
         missing = [fact for fact in FACTS if document[fact] in {None, ""}]

@@ -40,7 +40,7 @@ class Fault(set[str]):
 
 @contextmanager
 def failing(store: Store, book: Book, operation: str | None, number: int) -> Generator[Fault | None]:
-    """Have an operation fail meanwhile; what a failed delete leaves is put down in the book."""
+    """Have an operation fail meanwhile; what a failed delete leaves is in the book afterwards, so compare after the block."""
     if operation is None:
         yield None
         return

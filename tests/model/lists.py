@@ -193,7 +193,8 @@ class Lists(RuleBasedStateMachine):
             file = one.pages(slot)[at % len(one.views[slot].mine)]
             one.edit(goal, lambda pages, mine: (pages.append(file), mine.append(seen(file))))
             with failing(self.world.store, self.shelf, "copy", 1) as fault:
-                self.after(one, worked=one.flush(fault))
+                worked = one.flush(fault)
+            self.after(one, worked=worked)
         self.done("fail after the merge", something=done)
 
     @rule(n=who, slot=slots, at=small)
@@ -289,7 +290,8 @@ class Lists(RuleBasedStateMachine):
         if done:
             with failing(self.world.store, self.shelf, fault, nth) as one:
                 editor.active = editor.active or self.on_sqlite
-                self.after(editor, worked=editor.remove(key, one))
+                worked = editor.remove(key, one)
+            self.after(editor, worked=worked)
         self.done("delete", something=done)
 
     @rule(n=who, fault=faults, nth=small)
@@ -298,7 +300,8 @@ class Lists(RuleBasedStateMachine):
         key = next((key for key in ROWS if editor.current(key) is None and self.may_flush(editor, key)), None)
         if key is not None:
             with failing(self.world.store, self.shelf, fault, nth) as one:
-                self.after(editor, worked=editor.add(key, one))
+                worked = editor.add(key, one)
+            self.after(editor, worked=worked)
         self.done("insert", something=key is not None)
 
     # -- transactions --------------------------------------------------------------------------------------------------
@@ -336,7 +339,8 @@ class Lists(RuleBasedStateMachine):
         done = bool(editor.dirty) and self.may_flush(editor)
         if done:
             with failing(self.world.store, self.shelf, fault, nth) as one:
-                self.after(editor, worked=editor.flush(one))
+                worked = editor.flush(one)
+            self.after(editor, worked=worked)
         self.done("flush", something=done)
 
     @rule(n=who, fault=faults, nth=small)
@@ -345,7 +349,8 @@ class Lists(RuleBasedStateMachine):
         done = len(editor.stack) < 3 and self.may_flush(editor)
         if done:
             with failing(self.world.store, self.shelf, fault, nth) as one:
-                self.after(editor, worked=editor.begin_nested(one))
+                worked = editor.begin_nested(one)
+            self.after(editor, worked=worked)
         self.done("savepoint", something=done)
 
     @precondition(lambda self: any(editor.stack for editor in self.editors))
@@ -355,7 +360,8 @@ class Lists(RuleBasedStateMachine):
         done = bool(editor.stack) and self.may_flush(editor)
         if done:
             with failing(self.world.store, self.shelf, fault, nth) as one:
-                self.after(editor, worked=editor.release(depth % len(editor.stack), one))
+                worked = editor.release(depth % len(editor.stack), one)
+            self.after(editor, worked=worked)
         self.done("release", something=done)
 
     @precondition(lambda self: any(editor.stack for editor in self.editors))

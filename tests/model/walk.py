@@ -275,7 +275,8 @@ class Walk(RuleBasedStateMachine):
     def flush(self, n: int, fault: str | None, nth: int, retry: int) -> None:
         actor = self.actor(n)
         with failing(self.world.store, self.book, fault, nth) as one:
-            self.after(actor, worked=actor.flush(one), retry=retry)
+            worked = actor.flush(one)
+        self.after(actor, worked=worked, retry=retry)
         self.done("flush")
 
     @rule(n=who, fault=faults, nth=small, retry=small)
@@ -283,7 +284,8 @@ class Walk(RuleBasedStateMachine):
         actor = self.actor(n)
         if len(actor.stack) < 4:
             with failing(self.world.store, self.book, fault, nth) as one:
-                self.after(actor, worked=actor.begin_nested(one), retry=retry)
+                worked = actor.begin_nested(one)
+            self.after(actor, worked=worked, retry=retry)
             self.done("savepoint")
 
     @rule(n=who, slot=slots, key=list_rows, released=st.booleans())
@@ -305,7 +307,7 @@ class Walk(RuleBasedStateMachine):
         if actor.stack:
             with failing(self.world.store, self.book, fault, nth) as one:
                 worked = actor.release(depth % len(actor.stack), one)
-                self.after(actor, worked=worked, retry=retry)
+            self.after(actor, worked=worked, retry=retry)
             self.done("release")
 
     @precondition(lambda self: any(actor.stack for actor in self.actors))
