@@ -86,7 +86,7 @@ def test_an_upload_in_parts_becomes_an_object_with_the_options(
     assert scan.file.get_content() == LARGE
 
 
-def test_a_claim_for_a_column_with_other_options_is_stored_with_those(
+def test_a_claim_is_stored_with_the_options_of_its_column(
     kept: KeptStore, model: Model, session_of: Sessions, send: Send, side: Side
 ) -> None:
     session = session_of(model)
