@@ -1,4 +1,4 @@
-"""What autogeneration finds out about triggers: compares the models with the names in the database, and adds operations."""
+"""Autogeneration for triggers: compares the models with the names in the database, and adds operations."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ __all__ = ("add_triggers", "be_quiet_about_indexes")
 
 
 def be_quiet_about_indexes() -> None:
-    """Have SQLAlchemy not warn that it cannot read SQLite's indexes on expressions, as far as they are ours."""
+    """Silence SQLAlchemy's warning that it cannot read SQLite's indexes on expressions, for our own indexes."""
     warnings.filterwarnings("ignore", r"Skipped unsupported reflection of expression-based index filerow_", SAWarning)
 
 
 def add_triggers(context: AutogenContext, upgrade: ops.UpgradeOps) -> None:
-    """Add to a migration what triggers and indexes need, and take from it what Alembic would do to our indexes.
+    """Add to a migration what triggers and indexes need, and remove what Alembic would do to our indexes.
 
-    What is to be replaced is dropped before everything else, and what is to be made comes last, for databases do not let a column
-    go that a trigger looks at. The way back is the same in reverse.
+    What is replaced is dropped before everything else, and new things are made last, since databases refuse to drop a column that
+    a trigger uses. The downgrade is the same in reverse.
     """
     _forget_our_indexes(upgrade)
     if context.connection is None:
@@ -56,7 +56,7 @@ def _add(context: AutogenContext, upgrade: ops.UpgradeOps, metadata: MetaData, c
     wrong = flaws_of(connection, found)
     doomed: dict[Key, FileTable | None] = dict.fromkeys(_dropped(upgrade))
     coming, going = _columns(upgrade, ops.AddColumnOp), _columns(upgrade, ops.DropColumnOp)
-    # a batch makes a new table on SQLite, which has no triggers; other databases alter it in place
+    # a batch makes a new table on SQLite, without triggers; other databases alter it in place
     rebuilt = set(_altered(upgrade)) if connection.dialect.name == "sqlite" else set[Key]()
     before, after = [], []
     for key, spec in (doomed | wanted).items():
@@ -80,7 +80,7 @@ def _dropped(upgrade: ops.UpgradeOps) -> Iterator[Key]:
 
 
 def _columns(upgrade: ops.UpgradeOps, kind: type[ops.AddColumnOp | ops.DropColumnOp]) -> dict[Key, set[str]]:
-    """Return the names of the columns that come or go, by table; those of a table that comes as well."""
+    """Return the names of the columns that are added or dropped, by table; those of a new table too."""
     found: dict[Key, set[str]] = {}
     for operation in upgrade.ops:
         if isinstance(operation, ops.CreateTableOp) and kind is ops.AddColumnOp:
@@ -100,7 +100,7 @@ def _altered(upgrade: ops.UpgradeOps) -> Iterator[Key]:
 
 
 def _forget_our_indexes(container: ops.OpContainer) -> None:
-    """Leave out the removal of our indexes, and of the table of places: they are no part of the models."""
+    """Leave out the removal of our indexes and of the table of places: they are not part of the models."""
     kept = []
     for operation in container.ops:
         if isinstance(operation, ops.OpContainer):

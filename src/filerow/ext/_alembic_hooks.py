@@ -1,7 +1,7 @@
-"""What a migration's own operations do to files: triggers follow what is renamed, and nothing with files goes unnoticed.
+"""What a migration's own operations do to files: triggers follow renames, and no drop of files goes unnoticed.
 
-Alembic lets its implementations be replaced. Ours do what Alembic's do, look at the table's triggers before, and make them again
-after: at the end of a batch where the operation is part of one. Without a connection (``--sql``) they do nothing else.
+Alembic lets its implementations be replaced. Ours do what Alembic's do, but read the table's triggers before and make them
+again after, at the end of a batch if the operation is part of one. Without a connection (``--sql``) they do nothing else.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ Implementation = Callable[[Operations, Any], Any]
 
 @dataclass
 class _Change:
-    """What is done to one table by one operation, or by one batch.
+    """What one operation, or one batch, does to a table.
 
     Attributes:
-        spec: What its triggers were made from, if it has some.
-        columns: New names of columns by the former ones.
-        dropped: Columns that go.
+        spec: What its triggers were made from, if it has any.
+        columns: New names of columns by the old ones.
+        dropped: The dropped columns.
     """
 
     spec: FileTable | None
@@ -42,7 +42,7 @@ class _Change:
     dropped: set[str] = field(default_factory=set)
 
     def after(self) -> FileTable | None:
-        """Return what the triggers are to be made from afterwards; ``None`` for none."""
+        """Return what the triggers are made from afterwards; ``None`` for no triggers."""
         if self.spec is None:
             return None
         files = {self.columns.get(name, name): many for name, many in self.spec.columns.items() if name not in self.dropped}
@@ -54,7 +54,7 @@ _batches: WeakKeyDictionary[BatchOperationsImpl, _Change] = WeakKeyDictionary()
 
 
 def hook() -> None:
-    """Replace Alembic's implementations of what drops and renames, and of what a batch on SQLite makes a new table for."""
+    """Replace Alembic's implementations of drops and renames, and of the batch that makes a new table on SQLite."""
     replaced: tuple[tuple[Any, Any, Any], ...] = (
         (ops.RenameTableOp, toimpl.rename_table, _rename_table),
         (ops.AlterColumnOp, toimpl.alter_column, _alter_column),
@@ -124,26 +124,26 @@ def _drop_table(original: Implementation, operations: Operations, operation: ops
     left = waiting(connection, operation.table_name, operation.schema) if _is_there(connection, key) else 0
     if left:
         msg = (
-            f"{operation.table_name} notes {left:,} removed files whose objects would be left for good; drain it first "
-            "(filerow drain, with a retention of 0), or delete its rows"
+            f"{operation.table_name} has {left:,} tombstones of removed files whose objects would be left forever; drain it "
+            "first (filerow drain, with a retention of 0), or delete its rows"
         )
         raise MaintenanceRefusedError(msg)
     if _is_there(connection, key):
         spec = _spec(operations, key)
         _see_to(operations, spec, operation.table_name, operation.schema, None)
         if spec is not None:
-            remade(operations, spec, make=False)  # PostgreSQL's functions as well
+            remade(operations, spec, make=False)  # includes PostgreSQL's functions
     original(operations, operation)
 
 
 def _in_batch(original: Implementation, operations: Operations, operation: Any) -> Any:
-    """Note a batch, for on SQLite it makes a new table without triggers."""
+    """Record a batch, since on SQLite it makes a new table without triggers."""
     if isinstance(operations.impl, BatchOperationsImpl):
         _change(operations, (operations.impl.schema, operations.impl.table_name))
     return original(operations, operation)
 
 
-# -- what they have in common ----------------------------------------------------------------------------------------------
+# -- shared ----------------------------------------------------------------------------------------------------------------
 
 
 def _is_there(connection: Any, key: Key) -> bool:
@@ -156,7 +156,7 @@ def _spec(operations: Operations, key: Key) -> FileTable | None:
 
 
 def _change(operations: Operations, key: Key) -> tuple[_Change, Callable[[], None]]:
-    """Return the change that an operation is part of, and what to call after it."""
+    """Return the change that an operation is part of, and a function to call after it."""
     impl: Any = operations.impl
     if not isinstance(impl, BatchOperationsImpl):
         change = _Change(_spec(operations, key))
@@ -175,7 +175,7 @@ def _change(operations: Operations, key: Key) -> tuple[_Change, Callable[[], Non
 
 
 def _finish(operations: Operations, change: _Change) -> None:
-    """Make the triggers again for the table as it is now, and have the tombstones say the columns' new names."""
+    """Make the triggers again for the present table, and put the columns' new names into the tombstones."""
     before, spec = change.spec, change.after()
     if before is None or not has_triggers(operations.get_context().dialect, before):
         return
@@ -189,10 +189,10 @@ def _finish(operations: Operations, change: _Change) -> None:
 
 
 def _see_to(operations: Operations, spec: FileTable | None, name: str, schema: str | None, columns: list[str] | None) -> None:
-    """See to the files of a column or a table that is about to go.
+    """Handle the files of a column or table that is about to be dropped.
 
     Raises:
-        MaintenanceRefusedError: There are files, and no outbox to note them.
+        MaintenanceRefusedError: There are files, and no outbox to record them.
     """
     connection = operations.get_bind()
     if spec is not None:
@@ -206,9 +206,9 @@ def _see_to(operations: Operations, spec: FileTable | None, name: str, schema: s
         folders = " ".join(f"--former {name}/{one}" for one in lost)
         shown = named([f"{name}.{one}" for one in lost])
         msg = (
-            f"{shown}: rows have files there, and no trigger notes them, so their objects would be left for good. Set the column "
-            f"to NULL (or delete the rows) through a session first, or write op.leave_files({name!r}, columns={lost!r}) before "
-            f"this and run filerow sweep --full --delete {folders} after it"
+            f"{shown}: rows have files there, and no trigger records them, so their objects would be left forever. Set the "
+            f"column to NULL (or delete the rows) through a session first, or write op.leave_files({name!r}, columns={lost!r}) "
+            f"before this and run filerow sweep --full --delete {folders} after it"
         )
         raise MaintenanceRefusedError(msg)
     leave(operations, schema, name, going)

@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 __all__ = ("CreateFileTriggersOp", "DropFileTriggersOp", "LeaveFilesOp", "is_left", "leave", "release_files", "remade")
 
 _WAIT = 3600.0
-"""Seconds for which drains leave alone the files of a column that is being dropped, where DDL ends a transaction."""
+"""Seconds for which drains skip the files of a column that is being dropped, where DDL ends a transaction."""
 
 _LEFT = "filerow_files_left"
-"""Where a migration's context remembers columns whose files somebody sees to."""
+"""The key under which a migration's context stores the columns whose files are taken care of."""
 
 DEFAULTS = {"primary_key": ["id"], "outbox": "filerow_outbox", "schema": None, "outbox_schema": None}
 
 
 class _FileTriggersOp(MigrateOperation):
-    """What both operations are: a name, the table they are for, and the file columns that come or go with them."""
+    """The base of both operations: a name, a table, and the file columns that are added or dropped with them."""
 
     name: str
 
@@ -38,7 +38,7 @@ class _FileTriggersOp(MigrateOperation):
         self.release: tuple[str, ...] = tuple(release)
 
     def to_diff_tuple(self) -> tuple[Any, ...]:
-        """Return what ``compare_metadata()`` shows."""
+        """Return the form that ``compare_metadata()`` shows."""
         return (self.name, self.spec.fullname, dict(self.spec.columns))
 
 
@@ -60,9 +60,9 @@ class CreateFileTriggersOp(_FileTriggersOp):
         primary_key: Sequence[str] = ("id",),
         outbox_schema: str | None = None,
     ) -> None:
-        """Make the triggers that write a table's tombstones, and the indexes of the check before a deletion.
+        """Make the triggers that write a table's tombstones, and the indexes for the check before a deletion.
 
-        Those of ours that are there and are not the same are dropped. Nothing is done on a database without triggers of ours.
+        Our own triggers and indexes that differ are dropped. Nothing is done on a database for which we have no triggers.
 
         Args:
             operations: ``op``.
@@ -76,7 +76,7 @@ class CreateFileTriggersOp(_FileTriggersOp):
         operations.invoke(cls(FileTable(table_name, columns, primary_key, outbox, schema, outbox_schema)))
 
     def reverse(self) -> MigrateOperation:
-        """Return what takes this back."""
+        """Return the reverse operation."""
         return DropFileTriggersOp(self.spec, self.release)
 
 
@@ -99,17 +99,18 @@ class DropFileTriggersOp(_FileTriggersOp):
         outbox_schema: str | None = None,
         release: Sequence[str] = (),
     ) -> None:
-        """Drop all triggers and indexes of ours that a table has.
+        """Drop all our triggers and indexes of a table.
 
         Args:
             operations: ``op``.
             table_name: The table.
-            columns: As for ``create_file_triggers``, like the rest: without a connection (``--sql``), they say what to drop.
+            columns: As for ``create_file_triggers``, like the rest: without a connection (``--sql``), they determine what to
+                drop.
             outbox: Name of the table of tombstones.
             schema: The table's schema.
             primary_key: Names of the primary key's columns.
             outbox_schema: The outbox's schema.
-            release: Columns that are dropped next: their files are noted in the outbox, which deletes them in its time.
+            release: Columns that are dropped next: their files are recorded in the outbox, which deletes them in time.
 
         Raises:
             MaintenanceRefusedError: A document in one of ``release`` cannot be read.
@@ -117,13 +118,13 @@ class DropFileTriggersOp(_FileTriggersOp):
         operations.invoke(cls(FileTable(table_name, columns, primary_key, outbox, schema, outbox_schema), release))
 
     def reverse(self) -> MigrateOperation:
-        """Return what takes this back."""
+        """Return the reverse operation."""
         return CreateFileTriggersOp(self.spec, self.release)
 
 
 @Operations.register_operation("leave_files")
 class LeaveFilesOp(MigrateOperation):
-    """Lets columns go whose files nobody has noted."""
+    """Lets columns be dropped whose files nobody has recorded."""
 
     def __init__(self, table_name: str, columns: Sequence[str], schema: str | None = None) -> None:
         self.table_name = table_name
@@ -132,7 +133,7 @@ class LeaveFilesOp(MigrateOperation):
 
     @classmethod
     def leave_files(cls, operations: Operations, table_name: str, *, columns: Sequence[str], schema: str | None = None) -> None:
-        """Let a table or its columns be dropped though rows have files there: a sweep that is told of them finds the objects.
+        """Allow a table or its columns to be dropped although rows have files there; a sweep finds the objects by ``--former``.
 
         Args:
             operations: ``op``.
@@ -161,23 +162,23 @@ def _leave(operations: Operations, operation: LeaveFilesOp) -> None:
 
 
 def leave(operations: Operations, schema: str | None, table: str, columns: Sequence[str]) -> None:
-    """Remember, as long as the migration runs, that somebody sees to the files of some columns."""
+    """Remember, for the rest of the migration, that the files of some columns are taken care of."""
     left: set[tuple[str | None, str, str]] = operations.get_context().opts.setdefault(_LEFT, set())
     left.update((schema, table, column) for column in columns)
 
 
 def is_left(operations: Operations, schema: str | None, table: str, column: str) -> bool:
-    """Return True if somebody sees to the files of a column."""
+    """Return True if the files of a column are taken care of."""
     return (schema, table, column) in operations.get_context().opts.get(_LEFT, ())
 
 
 def release_files(operations: Operations, spec: FileTable, columns: Sequence[str]) -> None:
-    """Note the files of columns that are about to be dropped in the outbox, once."""
+    """Record the files of columns that are about to be dropped in the outbox, once."""
     context = operations.get_context()
     if context.as_sql:
         msg = (
-            f"the files of {spec.fullname} ({', '.join(columns)}) cannot be noted without a connection; run this migration with "
-            "one, or set the columns to NULL before and take release= out"
+            f"the files of {spec.fullname} ({', '.join(columns)}) cannot be recorded without a connection; run this migration "
+            "with one, or set the columns to NULL first and remove release="
         )
         raise MaintenanceRefusedError(msg)
     todo = [name for name in columns if not is_left(operations, spec.schema, spec.name, name)]
@@ -192,8 +193,8 @@ def remade(operations: Operations, spec: FileTable, *, make: bool = True, flawed
     Args:
         operations: ``op``.
         spec: The table.
-        make: Make them; drop them otherwise.
-        flawed: Names of triggers to make again, though they are there.
+        make: Make them; otherwise drop them.
+        flawed: Names of existing triggers to make again.
     """
     context = operations.get_context()
     dialect, key = context.dialect, (spec.schema, spec.name)

@@ -1,4 +1,4 @@
-"""What the ASGI frameworks share: sending a reply with backpressure until the client leaves, and taking a body as it comes."""
+"""Shared by the ASGI frameworks: sending a reply with backpressure until the client leaves, and streaming a body in."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ __all__ = (
     "streamed",
 )
 
-Scope: TypeAlias = Any  # each framework has names of its own for ASGI's types
+Scope: TypeAlias = Any  # each framework has its own names for ASGI's types
 Receive: TypeAlias = Callable[[], Awaitable[Any]]
 Send: TypeAlias = Callable[[Any], Awaitable[None]]
 Pairs: TypeAlias = list[tuple[str, str]]
 
 PATHSEND = "http.response.pathsend"
-"""The extension of ASGI by which a server sends a whole file of this machine; Granian has it."""
+"""The ASGI extension by which a server sends a whole local file; Granian has it."""
 
 _NO_FILE = FileObject()
 _REFUSED = 400
 
 _ASKED_SECONDS = 1
-"""How long a client that waits to be asked for its upload has to begin with it, if the server has asked by itself."""
+"""Seconds that a client with ``Expect: 100-continue`` has to begin its upload, if the server has already sent the 100."""
 
 Answer: TypeAlias = Callable[[str, Pairs], Awaitable[Reply]]
-"""What makes a reply of a request's method and headers, when the response is sent."""
+"""A function that makes a reply from a request's method and headers when the response is sent."""
 
 
 def streamed(file: FileObject, **options: Any) -> Answer:
-    """Answer with a file's bytes; see :func:`filerow.http.serving.serve`."""
+    """Respond with a file's bytes; see :func:`filerow.http.serving.serve`."""
 
     def answer(method: str, headers: Pairs) -> Awaitable[Reply]:
         return serve_async(file, method, headers, **options)
@@ -61,7 +61,7 @@ def streamed(file: FileObject, **options: Any) -> Answer:
 
 
 def redirected(file: FileObject, **options: Any) -> Answer:
-    """Answer with a redirect; see :func:`filerow.http.serving.redirect`."""
+    """Respond with a redirect; see :func:`filerow.http.serving.redirect`."""
 
     def answer(method: str, _: Pairs) -> Awaitable[Reply]:
         return redirect_async(file, method, **options)
@@ -73,18 +73,18 @@ def accelerated(file: FileObject, **options: Any) -> Answer:
     """Leave the file to the web server in front; see :func:`filerow.http.serving.accelerate`."""
 
     async def answer(method: str, _: Pairs) -> Reply:
-        return await in_thread(accelerate, file, method, **options)  # it looks at the disk
+        return await in_thread(accelerate, file, method, **options)  # it reads the disk
 
     return answer
 
 
 class OtherAnswers:
-    """The ways to send a file that a framework's response offers besides streaming it; each is a response of its class.
+    """The ways to send a file besides streaming it, as responses of a framework's class.
 
     Attributes:
-        answer: What makes the reply when the response is sent.
-        problems: Answer an error of the store with its problem rather than raise it.
-        unread: The request's body, of which something may be left when the reply is sent.
+        answer: A function that makes the reply when the response is sent.
+        problems: Turn an error of the store into its problem document instead of raising it.
+        unread: The request's body, which may not be fully read when the reply is sent.
         added: The application's own headers.
     """
 
@@ -101,13 +101,13 @@ class OtherAnswers:
     def of(
         cls, answer: Answer, *, problems: bool = False, unread: Incoming | None = None, headers: Mapping[str, str] | None = None
     ) -> Self:
-        """Return the response for an answer of another kind.
+        """Return the response for another kind of reply.
 
         Args:
-            answer: What makes the reply.
-            problems: Answer an error of the store with its problem rather than raise it.
-            unread: The request's body, of which something may be left.
-            headers: Headers of the application's own.
+            answer: A function that makes the reply.
+            problems: Turn an error of the store into its problem document instead of raising it.
+            unread: The request's body, which may not be fully read.
+            headers: The application's own headers.
         """
         response = cls(_NO_FILE)
         response.answer, response.problems, response.unread = answer, problems, unread
@@ -126,7 +126,7 @@ class OtherAnswers:
         cache_control: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Self:
-        """Send the client to a signed URL of the store; see :func:`filerow.http.serving.redirect`."""
+        """Redirect to a signed URL of the store; see :func:`filerow.http.serving.redirect`."""
         url = {"expires_in": expires_in, "round_expiry": round_expiry, "download_as": download_as, "inline": inline}
         return cls.of(redirected(file, **url, cache_control=cache_control), headers=headers)
 
@@ -148,7 +148,7 @@ class OtherAnswers:
 
 
 def fixed(reply: Reply) -> Answer:
-    """Answer with a reply that is there already."""
+    """Respond with an existing reply."""
 
     async def answer(_: str, __: Pairs) -> Reply:
         return reply
@@ -176,18 +176,18 @@ async def send_reply(
     problems: bool = False,
     unread: Incoming | None = None,
 ) -> None:
-    """Send a reply, chunk by chunk as fast as the client takes it, and stop when the client has gone.
+    """Send a reply, chunk by chunk as fast as the client takes it, and stop when the client has left.
 
-    The first chunk is read before the status is sent, so that a missing object still gets a status of its own.
+    The first chunk is read before the status is sent, so that a missing object still gets its own status.
 
     Args:
         reply: What to send.
-        scope: ASGI's, whose extensions may let the server send a file of a directory by itself (``http.response.pathsend``).
-        receive: ASGI's, to learn that the client has gone.
+        scope: ASGI's, whose extensions may let the server itself send a local file (``http.response.pathsend``).
+        receive: ASGI's, to notice that the client has left.
         send: ASGI's, which waits while the client is slow.
         extra: Headers that the framework adds, such as cookies.
-        problems: Answer an error of the store with its problem rather than raise it.
-        unread: The request's body; what is left of it is taken before the reply ends.
+        problems: Turn an error of the store into its problem document instead of raising it.
+        unread: The request's body; the rest of it is read before the reply ends.
     """
     chunks: AsyncChunks | None = None
     place: str | None = None
@@ -209,21 +209,21 @@ async def send_reply(
             return
         body = reply.body if isinstance(reply.body, bytes) else b""
         if unread is not None and reply.status >= _REFUSED:
-            if unread.waits:  # Granian would ask for the upload as long as nothing of the answer's body has gone
+            if unread.waits:  # Granian would ask for the upload until part of the response's body is sent
                 await send({"type": "http.response.body", "body": body, "more_body": True})
                 body = b""
-            await unread.discard()  # the status is told by now; servers take a whole answer for the end
+            await unread.discard()  # the status is sent; servers take a complete response for the end
         await send({"type": "http.response.body", "body": body})
     finally:
         if chunks is not None:
-            with anyio.CancelScope(shield=True):  # the backend's file or connection is given back, whatever ended this
+            with anyio.CancelScope(shield=True):  # release the backend's file or connection, whatever ended this
                 await chunks.aclose()
 
 
 async def _send_chunks(chunks: AsyncChunks, receive: Receive, send: Send) -> bool:
-    """Send the chunks; return True if all of them went.
+    """Send the chunks; return True if all were sent.
 
-    A client who leaves ends it between two chunks: a read that is under way ends by itself and leaves nothing half open.
+    If the client leaves, this ends between two chunks: a read that has begun finishes and leaves nothing half open.
     """
     gone = anyio.Event()
     failure: Exception | None = None
@@ -245,7 +245,7 @@ async def _send_chunks(chunks: AsyncChunks, receive: Receive, send: Send) -> boo
 async def _send_chunk(chunk: bytes, send: Send, gone: anyio.Event) -> None:
     try:
         await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    except OSError:  # how a server may say that the client has gone (ASGI, HTTP protocol 2.4)
+    except OSError:  # a server may report that the client has left (ASGI, HTTP protocol 2.4)
         gone.set()
 
 
@@ -256,14 +256,14 @@ async def _watch(receive: Receive, gone: anyio.Event) -> None:
 
 
 class Incoming:
-    """The body of a request, as it comes.
+    """The body of a request, as it arrives.
 
     Args:
         receive: ASGI's.
-        waits: The client sends it only when it is asked to (``Expect: 100-continue``).
+        waits: True if the client waits to be asked for it (``Expect: 100-continue``).
 
     Attributes:
-        waits: It has not been read yet, so perhaps nobody has asked for it.
+        waits: True if it has not been read yet, so that the client may not have been asked for it.
     """
 
     def __init__(self, receive: Receive, *, waits: bool) -> None:
@@ -272,10 +272,10 @@ class Incoming:
         self._is_over = False
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield it.
+        """Yield the body's chunks.
 
         Raises:
-            ConnectionAbortedError: The client left in the middle.
+            ConnectionAbortedError: The client left before the end.
         """
         self.waits = False
         while not self._is_over:
@@ -289,11 +289,11 @@ class Incoming:
                 yield chunk
 
     async def discard(self) -> None:
-        """Take what is left of it, within bounds, and drop it.
+        """Read and drop the rest of the body, within limits.
 
-        A server closes a connection on which more comes than it was asked for, and the client, or nginx before it, may then see
-        the connection break (502) rather than the answer. No server says if it has asked a client that waits for that:
-        Hypercorn asks at once; uvicorn and Granian ask when the body is read, unless the answer has begun.
+        A server closes a connection that brings more than it asked for, and the client, or nginx in front, may then see a broken
+        connection (502) instead of the response. No server reports whether it has asked a waiting client to send: Hypercorn asks
+        at once; uvicorn and Granian ask when the body is read, unless the response has begun.
         """
         size, seconds = 0, _ASKED_SECONDS if self.waits else DISCARD_SECONDS
         with suppress(ConnectionAbortedError), anyio.move_on_after(seconds) as limit:
@@ -306,7 +306,7 @@ class Incoming:
 
 
 async def reply_of_route(scope: Scope, receive: Receive, key: str, path: str) -> tuple[Reply, Incoming]:
-    """Answer a signed URL of our own: send a file, or take one.
+    """Serve a signed URL of our own: send a file, or store one.
 
     Args:
         scope: The request's.
@@ -315,7 +315,7 @@ async def reply_of_route(scope: Scope, receive: Receive, key: str, path: str) ->
         path: The path inside the backend, from the URL, decoded.
 
     Returns:
-        The reply, and the body of the request, of which something may be left.
+        The reply, and the request's body, which may not be fully read.
     """
     headers = headers_of(scope)
     body = Incoming(receive, waits=any(name.lower() == "expect" for name, _ in headers))
@@ -325,4 +325,4 @@ async def reply_of_route(scope: Scope, receive: Receive, key: str, path: str) ->
             return await route.receive_async("PUT", key, path, query, headers, body.chunks()), body
         return await route.answer_async(scope["method"], key, path, query, headers), body
     except ConnectionAbortedError:
-        return Reply(400, ()), body  # nobody is there to read it
+        return Reply(400, ()), body  # the client has left

@@ -1,7 +1,7 @@
-"""A form without files is refused, and a file input of a page that was left empty is not a file, in Litestar too.
+"""Litestar forms: a form without files is refused, and a file input left empty is not a file.
 
-A browser sends an empty one as a part without a name, and Litestar shows that as an empty text. Of an optional ``UploadFile`` it
-makes ``None``; here the same is done for an optional ``FileObject``, and lists of files are empty.
+A browser sends an empty input as a part without a name, and Litestar makes it an empty string, or ``None`` for an optional
+``UploadFile``. Here an optional ``FileObject`` becomes ``None`` too, and lists of files become empty.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ __all__ = ("see_to_files",)
 
 
 def see_to_files(handler: HTTPRouteHandler) -> None:
-    """Have a handler of forms refuse a form that carries no files, and take files that were not chosen as none.
+    """Make a form handler refuse a form without files, and treat empty file inputs as no file.
 
-    The latter where its form says that they may be missing.
+    The latter only where the form allows the file to be missing.
 
     Args:
-        handler: A handler that is registered and has not been called.
+        handler: A registered handler that has not been called yet.
     """
     wanted, absent = _files_of_form(handler)
     if not wanted:
@@ -45,7 +45,7 @@ def see_to_files(handler: HTTPRouteHandler) -> None:
             _refuse_without_files(wanted, await request.form())
         if absent:
             await request.form()
-            form = ScopeState.from_scope(request.scope).form  # what Litestar makes the data of, and changes likewise
+            form = ScopeState.from_scope(request.scope).form  # Litestar makes the data from this, and changes it the same way
             if form is not Empty:
                 form |= {name: nothing() for name, nothing in absent.items() if form.get(name) == ""}
         return await theirs[-1](request) if theirs else None
@@ -61,13 +61,13 @@ def _refuse_without_files(wanted: Mapping[str, bool], form: FormMultiDict) -> No
 
 
 def _files_of_form(handler: HTTPRouteHandler) -> tuple[dict[str, bool], dict[str, Callable[[], Any]]]:
-    """Return by name whether each file of a form is needed, and what makes the value of each that may be missing."""
+    """Return whether each file of a form is required, and a factory for the value of each that may be missing, by name."""
     data = handler.parsed_data_field
     body = data.kwarg_definition if data is not None else None
     if data is None or not isinstance(body, BodyKwarg) or body.media_type != RequestEncodingType.MULTI_PART:
         return {}, {}
     if body.multipart_form_part_limit is not None or handler.resolve_data_dto() is not None:
-        return {}, {}  # read by Litestar with a limit of its own, or by a DTO
+        return {}, {}  # read by Litestar with its own limit, or by a DTO
     models = [inner for inner in data.inner_types if not inner.is_none_type] if data.is_union else [data]
     if any(_is_a(model, FileObject) or _is_list_of_files(model) for model in models):
         return {"data": not data.is_optional}, {}

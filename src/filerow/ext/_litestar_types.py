@@ -1,4 +1,4 @@
-"""What Litestar has to know of files as values: how they go out, what may come in, and how OpenAPI describes both."""
+"""What Litestar needs to know about files as values: how they are encoded and decoded, and their OpenAPI schemas."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _is_file_list(annotation: object) -> bool:
 
 
 def _uploads(value: object) -> Iterable[object]:
-    """Return the uploads in what Litestar has parsed of a multipart body: one, several of one name, or the whole form."""
+    """Return the uploads in what Litestar parsed from a multipart body: one, several with one name, or the whole form."""
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, list | tuple):
@@ -49,12 +49,12 @@ def _uploads(value: object) -> Iterable[object]:
 
 
 def _decode_file(kind: type[Any], value: object) -> FileObject:
-    """Make a pending file of an upload; nothing that JSON can say is one.
+    """Make a pending file from an upload; JSON can never be one.
 
     Raises:
         UntrustedDocumentError: A client sent a document.
         ContentError: There is not exactly one upload.
-        FileValidationError: None was chosen.
+        FileValidationError: The user chose no file.
     """
     found = list(_uploads(value))
     if value == "":
@@ -63,13 +63,13 @@ def _decode_file(kind: type[Any], value: object) -> FileObject:
     if not found:
         raise UntrustedDocumentError(_refused(value))
     if len(found) > 1:
-        msg = f"one file is expected here, and {len(found)} were uploaded"
+        msg = f"one file is expected here, but {len(found)} were uploaded"
         raise ContentError(msg)
     return _file(kind, found[0])
 
 
 def _decode_list(kind: type[Any], value: object) -> FileObjectList:
-    """Make a list of pending files of one or more uploads."""
+    """Make a list of pending files from one or more uploads."""
     found = list(_uploads(value))
     if not found and value not in ([], ""):
         raise UntrustedDocumentError(_refused(value))
@@ -89,18 +89,18 @@ ENCODERS: dict[Any, Callable[[Any], Any]] = {
     FileObject: view_of,
     FileObjectList: lambda files: [view_of(file) for file in files],
 }
-"""Towards clients a file is its public view."""
+"""To clients a file is its public view."""
 
 DECODERS: list[tuple[Callable[[Any], bool], Callable[[Any, Any], Any]]] = [
     (_is_file, _decode_file),
     (_is_file_list, _decode_list),
 ]
-"""From clients a file is an upload, and nothing else."""
+"""From clients a file is an upload and nothing else."""
 
 
 _VIEW = {"filename": str, "content_type": str, "size": int | None, "last_modified": float | None, "metadata": dict[str, Any]}
 PublicFile: Any = TypedDict("FileObject", _VIEW)  # type: ignore[misc]
-"""The public view, under the name that the schema of an application shows."""
+"""The public view, under its name in an application's schema."""
 
 
 class FileSchemaPlugin(OpenAPISchemaPlugin):
@@ -116,7 +116,7 @@ class FileSchemaPlugin(OpenAPISchemaPlugin):
     ) -> Schema | Reference:
         """Return the schema of a file or of a list of files.
 
-        Litestar's creator prefers aliases when it describes a request, and that is how the two directions are told apart here.
+        Litestar's creator prefers aliases when it describes a request; that is how the two directions are told apart here.
         """
         if schema_creator.prefer_alias:
             one: Schema | Reference = Schema(
@@ -137,7 +137,7 @@ _SHAPE = ("raw", "annotation", "args", "inner_types", "instantiable_origin", "or
 
 
 def _shape(field: FieldDefinition) -> FieldDefinition | None:
-    """Return what a list of files, or one that may be missing, is to look like; ``None`` for anything else."""
+    """Return how a list of files, or an optional one, is shown; ``None`` for anything else."""
     if _is_file_list(field.annotation):
         return _LIST
     is_list = any(_is_file_list(inner.annotation) for inner in field.inner_types)
@@ -145,14 +145,14 @@ def _shape(field: FieldDefinition) -> FieldDefinition | None:
 
 
 class FileDTO:
-    """Lets one of Litestar's or Advanced Alchemy's DTOs take models with lists of files; goes before it.
+    """Lets one of Litestar's or Advanced Alchemy's DTOs take models with lists of files; list it as the first base.
 
     ::
 
         class DocumentDTO(FileDTO, SQLAlchemyDTO[Document]): ...
 
-    Litestar's DTOs take apart every field that is a collection, and know to put together again only what is written like
-    ``list[X]``; a ``FileObjectList`` stops the application at its start. Here it passes as a ``list[FileObject]``.
+    Litestar's DTOs take apart every collection field, and can only rebuild one written like ``list[X]``; a ``FileObjectList``
+    stops the application at startup. Here it is treated as a ``list[FileObject]``.
     """
 
     __slots__ = ()
@@ -166,10 +166,10 @@ class FileDTO:
             yield field if shape is None else replace(field, **{name: getattr(shape, name) for name in _SHAPE})
 
     def decode_builtins(self, value: dict[str, Any]) -> Any:
-        """Make the model of a form, see Litestar's ``AbstractDTO``; one upload is a list of one where a list is wanted.
+        """Make the model of a form, see Litestar's ``AbstractDTO``; for a list, a single upload becomes a list of one.
 
         Raises:
-            ValidationException: The form does not fit.
+            ValidationException: The form is invalid.
         """
         fields = self.generate_field_definitions(self.model_type)  # type: ignore[attr-defined]
         lists = {field.name for field in fields if field.annotation in {_LIST.annotation, _LIST_OR_NONE.annotation}}
@@ -181,12 +181,12 @@ class FileDTO:
 
 
 class FileDTOPlugin(SerializationPlugin):
-    """Makes a :class:`FileDTO` of the DTO that another plugin makes by itself for a mapped class with lists of files.
+    """Makes a :class:`FileDTO` from the DTO that another plugin makes for a mapped class with lists of files.
 
-    Advanced Alchemy's does that for every handler that takes or returns a mapped class.
+    Advanced Alchemy's plugin does that for every handler that takes or returns a mapped class.
 
     Args:
-        plugins: The application's plugins, also those that come later.
+        plugins: The application's plugins, including those added later.
     """
 
     def __init__(self, plugins: Sequence[object]) -> None:
@@ -194,12 +194,12 @@ class FileDTOPlugin(SerializationPlugin):
         self._made: dict[type[AbstractDTO[Any]], type[AbstractDTO[Any]]] = {}
 
     def supports_type(self, field_definition: FieldDefinition) -> bool:
-        """Return True if this is a mapped class with a list of files, or a collection of such, that another plugin supports."""
+        """Return True if this is a mapped class with a list of files, or a collection of those, that another plugin supports."""
         kinds = [field_definition.annotation, *(inner.annotation for inner in field_definition.inner_types)]
         return any(map(_has_file_list, kinds)) and self._other(field_definition) is not None
 
     def create_dto_for_type(self, field_definition: FieldDefinition) -> type[AbstractDTO[Any]]:
-        """Return the other plugin's DTO with ours before it."""
+        """Return the other plugin's DTO with ours as its first base."""
         other = self._other(field_definition)
         if other is None:
             msg = f"no plugin makes a DTO for {field_definition.annotation!r}"

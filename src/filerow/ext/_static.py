@@ -1,4 +1,4 @@
-"""The browser's side of direct upload, as an answer to a request."""
+"""The browser's side of direct upload, as a response."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from filerow.http._reply import Reply, RequestHeaders, lowered
 __all__ = ("SCRIPT", "script")
 
 SCRIPT = "filerow.js"
-"""The module's name, below the file route's own address."""
+"""The module's name, below the file route's URL."""
 
 
 @cache
@@ -22,7 +22,7 @@ def _module() -> tuple[bytes, str]:
 
 
 def script(method: str = "GET", headers: RequestHeaders = ()) -> Reply:
-    """Return the ES module; a browser asks each time whether it still has the newest.
+    """Return the ES module; a browser revalidates it each time.
 
     Args:
         method: The request's, ``GET`` or ``HEAD``.

@@ -1,4 +1,4 @@
-"""From a framework's upload to a pending file that its column would take."""
+"""From a framework's upload to a pending file that its column accepts."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ __all__ = (
 )
 
 _WITHOUT_FILES = frozenset({"application/x-www-form-urlencoded", "text/plain"})
-"""What ``enctype`` may say besides ``multipart/form-data`` (HTML, section 4.10.19.6); the first is the default."""
+"""Values of ``enctype`` besides ``multipart/form-data`` (HTML, section 4.10.19.6); the first is the default."""
 
 LONGEST_PAYLOAD = 64 * 1024
-"""Most bytes of a request to begin, resume or abort a direct upload; the longest that ``filerow.js`` makes has some 5,000."""
+"""Maximum size in bytes of a request to begin, resume or abort a direct upload; the longest of ``filerow.js`` has about 5,000."""
 
 
 class FormField(NamedTuple):
-    """Where uploads go.
+    """The target of an upload.
 
     Attributes:
-        type: The column's type, which knows the rules.
-        field: The column's name, which is also the name of the form field.
+        type: The column's type, which has the rules.
+        field: The column's name, which is also the form field's.
     """
 
     type: StoredObject
@@ -59,7 +59,7 @@ def target_of(column: object) -> FormField:
         column: A mapped attribute (``Document.file``), a ``Column``, or a ``StoredObject`` alone, whose field is ``file``.
 
     Raises:
-        TypeError: It is not a file column.
+        TypeError: ``column`` is not a file column.
     """
     if isinstance(column, StoredObject):
         return FormField(column, "file")
@@ -70,48 +70,48 @@ def target_of(column: object) -> FormField:
     elif isinstance(column, Column):
         key, kind = column.key, column.type
     if not isinstance(kind, StoredObject):
-        msg = f"this takes a file column, such as Document.file, or a StoredObject, not {column!r}"
+        msg = f"expected a file column, such as Document.file, or a StoredObject, not {column!r}"
         raise TypeError(msg)
     return FormField(kind, key)
 
 
 def checked(upload: object, target: FormField, field: str = "") -> FileObject:
-    """Return a pending file of an upload that the column's rules allow; the upload is not closed.
+    """Return a pending file from an upload that the column's rules allow; the upload is not closed.
 
     Raises:
-        FileValidationError: A rule refuses it.
-        ContentError: This is not an upload.
+        FileValidationError: A rule refuses the file.
+        ContentError: The value is not an upload.
     """
     return target.type.check(FileObject.from_upload(upload), field=field or target.field)
 
 
 async def checked_async(upload: object, target: FormField, field: str = "") -> FileObject:
-    """Return a pending file of an upload that the column's rules allow; see :func:`checked`."""
+    """Return a pending file from an upload that the column's rules allow; see :func:`checked`."""
     return await target.type.check_async(FileObject.from_upload(upload), field=field or target.field)
 
 
 def is_upload(value: object) -> bool:
-    """Return True if a form's value is an upload; browsers send a file field that was left empty as one without a name."""
+    """Return True if a form's value is an upload; browsers send an empty file field as an upload without a name."""
     return unwrap_upload(value) is not None and bool(value.filename)  # type: ignore[attr-defined]  # every upload has one
 
 
 def payload_of(content_type: str | None, body: bytes) -> object:
-    """Return what the body of a request for direct upload says in JSON, whatever it is.
+    """Return the JSON value in the body of a direct upload request; it is not checked here.
 
-    A page of another site can have a browser send any form, and no JSON: for that it would have to ask (CORS), and be refused.
+    Another site's page can make a browser send any form, but not JSON: that needs CORS, which is refused.
 
     Args:
         content_type: The request's ``Content-Type``, which must be ``application/json``.
-        body: Its body, of which at most ``LONGEST_PAYLOAD`` bytes are taken; one more shows that it is too long.
+        body: Its body, read up to ``LONGEST_PAYLOAD`` bytes; one more shows that it is too long.
 
     Raises:
-        ContentTypeError: It is of another type.
-        FileTooLargeError: It is too long.
-        FileValidationError: It is not JSON, or none that anybody would write: nested without end, with endless numbers.
+        ContentTypeError: The type is another one.
+        FileTooLargeError: The body is too long.
+        FileValidationError: The body is not JSON, or is unreasonable: nested too deeply, or with numbers too long.
     """
     if (content_type or "").partition(";")[0].strip().lower() != "application/json":
         raise ContentTypeError(
-            "a request for an upload is sent as application/json", limit="application/json", code="request-not-json", rule=""
+            "an upload request must be sent as application/json", limit="application/json", code="request-not-json", rule=""
         )
     if len(body) > LONGEST_PAYLOAD:
         raise too_long(len(body))
@@ -123,26 +123,26 @@ def payload_of(content_type: str | None, body: bytes) -> object:
 
 
 class UnknownUploadsError(FileValidationError):
-    """A request is for direct uploads that the application has not mounted."""
+    """A request names direct uploads that the application has not mounted."""
 
     status_code = 404
     code = "uploads-not-found"
 
 
 def uploads_called(name: str, uploads: Mapping[str, DirectUploads]) -> DirectUploads:
-    """Return the direct uploads that a URL names.
+    """Return the direct uploads named in a URL.
 
     Raises:
-        UnknownUploadsError: There are none of this name.
+        UnknownUploadsError: There are none with this name.
     """
     found = uploads.get(name)
     if found is None:
-        raise UnknownUploadsError("there are no direct uploads of this name")
+        raise UnknownUploadsError("there are no direct uploads with this name")
     return found
 
 
 class BadPayloadError(FileValidationError):
-    """The body of a request for direct upload is not JSON."""
+    """The body of a direct upload request is not JSON."""
 
     status_code = 400
     code = "request-not-json"
@@ -159,8 +159,8 @@ TOO_SLOW = "the request came too slowly"
 
 
 def too_long(actual: int) -> FileTooLargeError:
-    """Return the error for a request for direct upload that is longer than any that makes sense: so long, or longer."""
-    msg = f"a request for an upload has at most {LONGEST_PAYLOAD} bytes"
+    """Return the error for a direct upload request that is longer than any valid one: this long, or longer."""
+    msg = f"an upload request may have at most {LONGEST_PAYLOAD} bytes"
     return FileTooLargeError(msg, limit=LONGEST_PAYLOAD, actual=actual, code="request-too-large", rule="")
 
 
@@ -184,7 +184,7 @@ async def bounded(chunks: AsyncIterable[bytes]) -> bytes:
 
 
 def carries_files(content_type: str | None) -> bool:
-    """Return False if a form was sent as one that has no files: a page's form without an ``enctype`` is."""
+    """Return False if a form was sent in a way that has no files, like a page's form without an ``enctype``."""
     return (content_type or "").partition(";")[0].strip().lower() not in _WITHOUT_FILES
 
 
@@ -193,7 +193,7 @@ def required(field: str, given: object = None) -> FileValidationError:
 
     Args:
         field: Its name.
-        given: What the form has in its place. A text means that the form was not sent as ``multipart/form-data``.
+        given: What the form has instead. A string means that the form was not sent as ``multipart/form-data``.
     """
     if isinstance(given, str):
         msg = f"{field}: no file was sent; {ENCTYPE_NEEDED}"
@@ -202,14 +202,14 @@ def required(field: str, given: object = None) -> FileValidationError:
 
 
 def refuse_texts(field: str, given: Sequence[object]) -> None:
-    """Refuse a form that names files and sends none; a field that was left empty does not count.
+    """Refuse a form that names files but sends none; a field left empty does not count.
 
     Args:
         field: The field's name.
-        given: All that the form has in it.
+        given: All values of the field in the form.
 
     Raises:
-        FileValidationError: Those are texts.
+        FileValidationError: The values are strings.
     """
     if any(given) and all(isinstance(value, str) for value in given):
         raise required(field, "")

@@ -2,29 +2,29 @@
 
 File columns are written as ``filerow.StoredObject(...)``, with ``import filerow`` on top.
 
-Alembic writes a type it does not know as its module and its ``repr()``, and imports nothing for it; Advanced Alchemy's
-migrations write ``sa.`` before every such type. Say once, where the application configures its database::
+Alembic writes an unknown type as its module and ``repr()``, without an import; Advanced Alchemy's migrations write ``sa.`` before
+every such type. Call this once, where the application configures its database::
 
     from filerow.ext import alembic
 
     alembic.install()
 
-When the models' ``MetaData`` has an outbox, ``alembic revision --autogenerate`` also notices a file column without its triggers,
-or with those of an earlier model or release, and writes the operations that put it right::
+When the models' ``MetaData`` has an outbox, ``alembic revision --autogenerate`` also finds file columns whose triggers are
+missing or come from an earlier model or release, and writes the operations to fix them::
 
-    op.create_file_triggers("document", columns={"file": False, "pages": True})  # does it hold a list?
-    op.drop_file_triggers("document", columns={"file": False, "pages": True}, release=["pages"])  # it is dropped next
+    op.create_file_triggers("document", columns={"file": False, "pages": True})  # True: the column holds a list
+    op.drop_file_triggers("document", columns={"file": False, "pages": True}, release=["pages"])  # pages is dropped next
 
-They make and drop the triggers and the indexes of the check before a deletion. ``release=`` notes the files of columns that are
-dropped next in the outbox, so that a drain deletes them.
+They make and drop the triggers and the indexes for the check before a deletion. ``release=`` records the files of columns that
+are dropped next in the outbox, so that a drain deletes them.
 
-Migrations that are written by hand need none of this: ``op.rename_table``, ``op.alter_column(new_column_name=...)``, and batches
-on SQLite, which make a new table in place of the old one, make the triggers again; ``op.drop_column`` and ``op.drop_table`` note
-the files. Where there is no outbox they refuse to drop a column with files, and say what to do (``op.leave_files``). Only what
-``op.execute`` does is not seen: write ``op.create_file_triggers`` after it.
+Hand-written migrations need none of this: ``op.rename_table``, ``op.alter_column(new_column_name=...)``, and SQLite's batches,
+which replace the table, make the triggers again; ``op.drop_column`` and ``op.drop_table`` record the files. Without an outbox
+they refuse to drop a column with files, and say what to do (``op.leave_files``). Only ``op.execute`` is not seen: write
+``op.create_file_triggers`` after it.
 
-An Alembic older than 1.18 has no plugins; there ``env.py`` says ``context.configure(..., render_item=render_item)``, and the
-operations are yours to write.
+Alembic before 1.18 has no plugins; use ``context.configure(..., render_item=render_item)`` in ``env.py``, and write the
+operations yourself.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 __all__ = ("CreateFileTriggersOp", "DropFileTriggersOp", "LeaveFilesOp", "install", "render_item", "setup")
 
 PLUGIN = "alembic.autogenerate.filerow"
-"""The name has to match ``alembic.autogenerate.*``: those plugins work without being named in ``env.py``."""
+"""The name must match ``alembic.autogenerate.*``: such plugins work without being named in ``env.py``."""
 
 _installed: list[str] = []
 
@@ -61,12 +61,12 @@ def render_item(type_: str, obj: Any, autogen_context: AutogenContext) -> str | 
     """Write a file column's type into a migration.
 
     Args:
-        type_: What kind of thing is written: ``"type"``, ``"column"``, ``"server_default"``, …
-        obj: The thing itself.
-        autogen_context: Takes the import that the migration needs.
+        type_: The kind of object: ``"type"``, ``"column"``, ``"server_default"``, …
+        obj: The object.
+        autogen_context: Collects the import that the migration needs.
 
     Returns:
-        Python source, or ``False`` to leave the thing to Alembic.
+        Python source, or ``False`` to leave the object to Alembic.
     """
     if type_ != "type" or not isinstance(obj, StoredObject):
         return False
@@ -75,7 +75,7 @@ def render_item(type_: str, obj: Any, autogen_context: AutogenContext) -> str | 
 
 
 def install() -> None:
-    """Have file columns and triggers written right in every migration that this process makes; more calls than one do no harm.
+    """Render file columns and triggers correctly in all migrations made by this process; repeated calls do no harm.
 
     Raises:
         RuntimeError: Alembic is older than 1.18; pass ``render_item`` in ``env.py`` instead.

@@ -51,20 +51,20 @@ _SIGNED = "/{key}/{path:path}"
 
 
 def Uploaded(column: object, *, field: str | None = None, optional: bool = False) -> Any:  # noqa: N802 - reads as a type
-    """Return what makes a parameter an uploaded file, checked by the rules of its column before the handler runs.
+    """Return a dependency for an uploaded file, checked by its column's rules before the handler runs.
 
     ``file: Annotated[FileObject, Uploaded(Document.file)]`` is a file field of a multipart body. For a list column the
     parameter is a ``FileObjectList``. The upload is read when a session stores the file; FastAPI closes it after the response.
 
     Args:
         column: The column, such as ``Document.file``.
-        field: The form field's name; the column's when left out.
-        optional: Let the field be missing or empty; the parameter is then ``None``, or an empty list.
+        field: The form field's name. Default: the column's.
+        optional: Allow the field to be missing or empty; the parameter is then ``None``, or an empty list.
     """
     target = target_of(column)
     name = field or target.field
 
-    # FastAPI learns from the signature which field to read and what to write into OpenAPI, and tells fields apart by this name.
+    # FastAPI takes the field and its OpenAPI text from the signature, and distinguishes fields by this name.
     own = re.sub(r"\W", "_", f"upload_{name}")
 
     async def one(**given: Any) -> FileObject | None:
@@ -82,10 +82,10 @@ def Uploaded(column: object, *, field: str | None = None, optional: bool = False
         return FileObjectList([await checked_async(upload, target, name) for upload in uploads])
 
     async def sent(request: Request) -> None:
-        """Refuse a form without files; FastAPI would say of each field that it is missing, or a text."""
-        form = await request.form()  # which FastAPI has read already
+        """Refuse a form without files; FastAPI would report each field as missing, or as a string."""
+        form = await request.form()  # already read by FastAPI
         refuse_texts(name, form.getlist(name))
-        is_needed = not optional or (target.type.multiple and name in form)  # FastAPI takes no empty text in a list
+        is_needed = not optional or (target.type.multiple and name in form)  # FastAPI rejects an empty string in a list
         if is_needed and not carries_files(request.headers.get("content-type")):
             raise required(name, "")
 
@@ -107,8 +107,8 @@ def file_router(base_url: str = "/files", *, include_in_schema: bool = False) ->
     """
     router = APIRouter(prefix=base_url)
     for path, endpoint, methods in ((f"/{SCRIPT}", send_script, ["GET", "HEAD"]), (_SIGNED, signed, ["GET", "HEAD", "PUT"])):
-        # One route answers, so that it can say all methods it has. What OpenAPI shows are others, one for each method, for
-        # FastAPI makes one operation's name of a route.
+        # One route serves all methods, so that it can list them. OpenAPI shows others, one for each method, since FastAPI
+        # names an operation after its route.
         router.add_api_route(path, endpoint, methods=methods, response_class=Response, include_in_schema=False)
         for method in methods if include_in_schema else ():
             router.add_api_route(path, endpoint, methods=[method], response_class=Response)
@@ -126,9 +126,9 @@ def upload_router(
 
     Args:
         uploads: Direct uploads by name.
-        prefix: Where they are mounted.
-        dependencies: Dependencies that raise for whoever may not upload, or return what is false or a response; an empty list
-            lets everybody.
+        prefix: The path where they are mounted.
+        dependencies: Dependencies that raise if the user may not upload, or return a false value or a response; an empty list
+            allows everybody.
         include_in_schema: Show the routes in OpenAPI.
     """
 
@@ -142,10 +142,10 @@ def upload_router(
 
 
 def _refusing(dependency: Dependency) -> Callable[..., Any]:
-    """Return a dependency that refuses, too, where the application's only returns something: FastAPI drops what it returns.
+    """Return a dependency that also refuses if the application's returns a refusal: FastAPI ignores what it returns.
 
-    Dependencies that let somebody in return nothing, or a user, say. What is false, a response and what is awaited and turns out
-    to be one of these let nobody in.
+    Dependencies that allow the request return nothing, or a user, for example. A false value, a response, or an awaitable of one
+    of these refuses it.
     """
 
     async def refuse(found: Any = dependency) -> None:
@@ -153,7 +153,7 @@ def _refusing(dependency: Dependency) -> Callable[..., Any]:
             found = await found
         if isinstance(found, Response):
             raise HTTPException(found.status_code if found.status_code >= 400 else 403)  # noqa: PLR2004 - errors begin there
-        verdict = found[0] if isinstance(found, tuple) and found else found  # such as (False, "why")
+        verdict = found[0] if isinstance(found, tuple) and found else found  # for example (False, "why")
         if verdict is not None and not verdict:
             raise HTTPException(403)
 

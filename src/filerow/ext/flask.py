@@ -1,4 +1,4 @@
-"""Flask: the file route, answers with stored files, uploads as files, and our errors as problem documents.
+"""Flask: the file route, responses with stored files, uploads as files, and our errors as problem documents.
 
 ::
 
@@ -20,7 +20,7 @@
         with Session(engine) as session:
             return send(session.get_one(Document, id).file)
 
-Files in what a view returns show their public view, as with any value that Flask's JSON provider knows.
+Files in a view's result show their public view, like any value that Flask's JSON provider knows.
 """
 
 from __future__ import annotations
@@ -81,13 +81,13 @@ class Filerow:
     Args:
         app: The application; or call :meth:`init_app` later.
         base_url: Where the file route is mounted; the same as the backends' ``base_url``. ``None`` mounts none.
-        uploads: Direct uploads by name, each mounted under ``{uploads_url}/{name}``; none by default.
+        uploads: Direct uploads by name, each mounted under ``{uploads_url}/{name}``. Default: none.
         uploads_url: Where direct uploads are mounted.
-        authorize: Called before each direct upload, awaited if it can be. It aborts for whoever may not, or returns the response
-            for them; whatever else it returns but ``None`` is answered with 403. Needed with ``uploads``.
+        authorize: Called before each direct upload, and awaited if needed. It aborts if the user may not upload, or returns the
+            response to send; any other result than ``None`` gives 403. Required with ``uploads``.
 
     Raises:
-        ValueError: There are direct uploads, and nobody has said who may use them.
+        ValueError: ``uploads`` was given without ``authorize``.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Filerow:
     ) -> None:
         if uploads and authorize is None:
             raise ValueError(
-                "direct uploads let whoever may call them store files: say who may with authorize=... (a function that aborts)"
+                "whoever may call direct uploads can store files: decide who may with authorize=... (a function that aborts)"
             )
         self._base_url = base_url
         self._uploads = dict(uploads or {})
@@ -111,9 +111,9 @@ class Filerow:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Mount the routes, answer our errors with problem documents (RFC 9457), and let JSON show files.
+        """Mount the routes, turn our errors into problem documents (RFC 9457), and let JSON show files.
 
-        Error handlers that the application has, or registers later, go first.
+        The application's own error handlers, also later ones, take precedence.
         """
         known = app.error_handler_spec[None][None]
         for kind in ANSWERED:
@@ -141,7 +141,7 @@ class Filerow:
 
 
 def _refusing(authorize: Callable[[], Any]) -> Callable[[], Any]:
-    """Return what Flask calls before a request: anything that ``authorize`` returns but ``None`` or a response is a refusal."""
+    """Return a function for Flask to call before a request: it refuses unless ``authorize`` returns ``None`` or a response."""
 
     def refuse() -> Any:
         found = current_app.ensure_sync(authorize)()
@@ -246,7 +246,7 @@ def response_of(reply: Reply, headers: Mapping[str, str] | None = None) -> Respo
 
     Args:
         reply: The reply.
-        headers: Headers of the application's own.
+        headers: The application's own headers.
     """
     whole = reply.body.open_file() if isinstance(reply.body, Body) and _WRAPPER in request.environ else None
     if whole is not None:
@@ -269,9 +269,9 @@ def send(
     cache_control: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Answer the current request with a stored file; see :func:`filerow.http.serving.serve`.
+    """Respond to the current request with a stored file; see :func:`filerow.http.serving.serve`.
 
-    ``headers=`` adds headers of the application's own, which replace ours but for those that describe the bytes.
+    ``headers=`` adds the application's own headers, which replace ours except those that describe the bytes.
     """
     options = {"download_as": download_as, "inline": inline, "cache_control": cache_control}
     reply = serving.serve(file, request.method, list(request.headers), **options)  # type: ignore[arg-type]
@@ -288,7 +288,7 @@ def redirect(
     cache_control: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Send the client to a signed URL of the store; see :func:`filerow.http.serving.redirect`."""
+    """Redirect to a signed URL of the store; see :func:`filerow.http.serving.redirect`."""
     return response_of(
         serving.redirect(
             file,
@@ -329,14 +329,14 @@ def accelerate(
 
 
 def uploaded(field: str, column: object = None) -> FileObject:
-    """Return a pending file of an upload in the current request, checked by the rules of its column.
+    """Return a pending file from an upload in the current request, checked by its column's rules.
 
     Args:
         field: The form field's name.
-        column: The column, such as ``Document.file``; the file is not checked before the flush when left out.
+        column: The column, such as ``Document.file``. Without it, the file is checked only by the flush.
 
     Raises:
-        FileValidationError: There is no file in the field, or a rule refuses it.
+        FileValidationError: The field has no file, or a rule refuses it.
     """
     files = uploaded_many(field, column)
     if not files:
@@ -345,7 +345,7 @@ def uploaded(field: str, column: object = None) -> FileObject:
 
 
 def uploaded_many(field: str, column: object = None) -> FileObjectList:
-    """Return all files of a field, as a list to assign to a list column; empty when there are none. See :func:`uploaded`."""
+    """Return all files of a field, as a list to assign to a list column; empty if there are none. See :func:`uploaded`."""
     uploads = [upload for upload in request.files.getlist(field) if is_upload(upload)]
     if not uploads:
         refuse_texts(field, request.form.getlist(field))
@@ -360,7 +360,7 @@ def _answer_error(error: Exception) -> Response:
 
 
 def _show_files(app: Flask) -> None:
-    """Let the application's JSON provider write a file's public view; what else it knows stays."""
+    """Let the application's JSON provider write a file's public view, besides what it already knows."""
     known: Callable[[Any], Any] = app.json.default  # type: ignore[attr-defined]  # of the default provider
 
     def default(value: object) -> object:

@@ -26,8 +26,8 @@
 
     app = Litestar([create, download], plugins=[FilerowPlugin(base_url="/files")])
 
-Litestar by itself refuses bodies of more than 10 MB: give handlers that take larger files a ``request_max_body_size`` of their
-own, and their columns a ``max_size``.
+Litestar refuses bodies of more than 10 MB by default: set ``request_max_body_size`` on handlers that take larger files, and
+``max_size`` on their columns.
 """
 
 from __future__ import annotations
@@ -85,10 +85,10 @@ Guard: TypeAlias = "Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandl
 
 
 class StoredFileResponse(Response[None], OtherAnswers):
-    """A stored file as the answer, streamed with ranges, conditional requests and safe headers.
+    """A response with a stored file, streamed with ranges, conditional requests and safe headers.
 
-    See :func:`filerow.http.serving.serve` for the arguments; :meth:`redirect` and :meth:`accelerate` are the other ways out.
-    ``headers=`` adds headers of the application's own, which replace ours but for those that describe the bytes.
+    See :func:`filerow.http.serving.serve` for the arguments; :meth:`redirect` and :meth:`accelerate` are the other ways.
+    ``headers=`` adds the application's own headers, which replace ours except those that describe the bytes.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class StoredFileResponse(Response[None], OtherAnswers):
         cookies = [cookie.to_encoded_header() for cookie in (*self.cookies, *(given.get("cookies") or ()))]
         background = self.background or given.get("background")
 
-        # Litestar's compression waits for the first bytes of an answer that it sees, and drops what it does not know.
+        # Litestar's compression waits for the first bytes of a response, and drops messages that it does not know.
         unseen = request.app.compression_config is None
 
         async def send_file(scope: Scope, receive: Receive, send: Send) -> None:
@@ -134,15 +134,15 @@ class FilerowPlugin(InitPlugin, ReceiveRoutePlugin):
 
     Args:
         base_url: Where the file route is mounted; the same as the backends' ``base_url``. ``None`` mounts none.
-        uploads: Direct uploads by name, each mounted under ``{uploads_url}/{name}``; none by default. Handlers that ask for a
-            dependency of the name ``direct_uploads`` get this mapping.
+        uploads: Direct uploads by name, each mounted under ``{uploads_url}/{name}``. Default: none. A handler's dependency named
+            ``direct_uploads`` gets this mapping.
         uploads_url: Where direct uploads are mounted.
-        guards: Litestar's guards, which say who may upload directly: they raise for whoever may not, and one that returns
-            anything but ``None`` refuses, too. Needed with ``uploads``; an empty list lets everybody.
+        guards: Litestar's guards, which decide who may upload directly: they raise if the user may not; one that returns
+            anything but ``None`` refuses too. Required with ``uploads``; an empty list allows everybody.
         include_in_schema: Show the routes in OpenAPI.
 
     Raises:
-        ImproperlyConfiguredException: There are direct uploads, and nobody has said who may use them.
+        ImproperlyConfiguredException: ``uploads`` was given without ``guards``.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class FilerowPlugin(InitPlugin, ReceiveRoutePlugin):
     ) -> None:
         if uploads and guards is None:
             raise ImproperlyConfiguredException(
-                "direct uploads let whoever may call them store files: say who may with guards=[...] (guards=[] for everybody)"
+                "whoever may call direct uploads can store files: decide who may with guards=[...] (guards=[] allows everybody)"
             )
         self._base_url = base_url
         self._uploads = dict(uploads or {})
@@ -165,9 +165,9 @@ class FilerowPlugin(InitPlugin, ReceiveRoutePlugin):
         self._include_in_schema = include_in_schema
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
-        """Add to the application's configuration; what the application says itself goes first."""
+        """Add to the application's configuration; the application's own settings take precedence."""
         if any(isinstance(plugin, FileDTOPlugin) for plugin in app_config.plugins):
-            return app_config  # Litestar walks the list of plugins, and came here again for the one put before this
+            return app_config  # Litestar walks the list of plugins, and comes here again for the one inserted before this
         app_config.plugins.insert(0, FileDTOPlugin(app_config.plugins))
         app_config.plugins.append(FileSchemaPlugin())
         app_config.type_encoders = {**ENCODERS, **(app_config.type_encoders or {})}
@@ -181,7 +181,7 @@ class FilerowPlugin(InitPlugin, ReceiveRoutePlugin):
         return app_config
 
     def receive_route(self, route: BaseRoute) -> None:
-        """Let OpenAPI say of handlers that answer with a stored file that they answer with bytes; see to empty file inputs."""
+        """Show bytes in OpenAPI for handlers that respond with a stored file, and handle empty file inputs."""
         for handler in route.route_handlers if isinstance(route, HTTPRoute) else ():
             see_to_files(handler)
             if handler.parsed_fn_signature.return_type.is_subclass_of(StoredFileResponse):
@@ -193,7 +193,7 @@ class FilerowPlugin(InitPlugin, ReceiveRoutePlugin):
     def _upload_router(self) -> Router:
         uploads = self._uploads
 
-        @post("/{name:str}/{action:str}", status_code=200, request_max_body_size=None)  # which is refused here, as everywhere
+        @post("/{name:str}/{action:str}", status_code=200, request_max_body_size=None)  # refused here, as in all frameworks
         async def upload(request: Request[Any, Any, Any]) -> dict[str, Any]:
             found = uploads_called(request.path_params["name"], uploads)
             payload = payload_of(request.headers.get("content-type"), await bounded(request.stream()))
@@ -204,7 +204,7 @@ class FilerowPlugin(InitPlugin, ReceiveRoutePlugin):
 
 
 def _refusing(guard: Guard) -> Guard:
-    """Return a guard that refuses, too, where the application's only returns something: Litestar looks at exceptions alone."""
+    """Return a guard that also refuses if the application's returns something: Litestar looks only at exceptions."""
 
     async def refuse(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
         found: object = guard(connection, handler)
@@ -218,7 +218,7 @@ def _refusing(guard: Guard) -> Guard:
 
 @route("/{key:str}/{path:path}", http_method=[HttpMethod.GET, HttpMethod.HEAD, HttpMethod.PUT], request_max_body_size=None)
 async def _file(request: Request[Any, Any, Any]) -> StoredFileResponse:
-    """Send or take the file of a signed URL."""
+    """Send or store the file of a signed URL."""
     path = str(request.path_params["path"]).removeprefix("/")
     reply, unread = await reply_of_route(request.scope, request.receive, request.path_params["key"], path)
     return StoredFileResponse.of(fixed(reply), problems=True, unread=unread)

@@ -1,4 +1,4 @@
-"""msgspec: hooks by which structs show files, and take none that a client describes.
+"""msgspec: hooks that let structs show files, and refuse files described by a client.
 
 ::
 
@@ -12,9 +12,9 @@
     body = msgspec.json.encode(shown, enc_hook=enc_hook)  # the public view
     schema = msgspec.json.schema(DocumentOut, schema_hook=schema_hook)
 
-``msgspec.json.decode(body, type=…, dec_hook=dec_hook)`` refuses a document, for it names any object of any backend. Between
-trusted places ``document_enc_hook`` and ``document_dec_hook`` carry the full one. A hook of your own calls ours for what it
-does not know.
+``msgspec.json.decode(body, type=…, dec_hook=dec_hook)`` refuses a document, since it can name any object of any backend. Between
+trusted places ``document_enc_hook`` and ``document_dec_hook`` transfer the full document. A hook of your own calls ours for types
+that it does not know.
 """
 
 from __future__ import annotations
@@ -39,38 +39,38 @@ def enc_hook(value: Any) -> Any:
     """Return a file's public view: filename, type, size, time and metadata.
 
     Raises:
-        NotImplementedError: It is not a file; msgspec expects this of a hook.
+        NotImplementedError: The value is not a file; msgspec expects this of a hook.
     """
     return view_of(_file(value))
 
 
 def document_enc_hook(value: Any) -> Any:
-    """Return a file's full document, for trusted places only: it says where the bytes are.
+    """Return a file's full document, for trusted places only: it says where the bytes are stored.
 
     Raises:
-        NotImplementedError: It is not a file.
+        NotImplementedError: The value is not a file.
         FileStateError: The file is pending.
     """
     return _file(value).to_dict()
 
 
 def dec_hook(kind: type[Any], value: Any) -> Any:
-    """Return a file that is one already, or that a framework has parsed of a form; a list of files becomes a new list.
+    """Return a file that is already one, or that a framework parsed from a form; a list of files becomes a new list.
 
     Raises:
         NotImplementedError: The type is not a file's.
-        UntrustedDocumentError: It is a document; msgspec raises its ``ValidationError`` from it, with the place.
-        TypeError: It is something else; likewise.
+        UntrustedDocumentError: The value is a document; msgspec raises its ``ValidationError`` from it, with the place.
+        TypeError: The value is something else; msgspec does the same.
     """
     return _decoded(kind, value, _from_client)
 
 
 def document_dec_hook(kind: type[Any], value: Any) -> Any:
-    """Return the file of a **trusted** document, as ``document_enc_hook`` wrote it; else as :func:`dec_hook`.
+    """Return the file of a **trusted** document, as written by ``document_enc_hook``; otherwise see :func:`dec_hook`.
 
     Raises:
         NotImplementedError: The type is not a file's.
-        DocumentError: It is not a document; msgspec raises its ``ValidationError`` from it, with the place.
+        DocumentError: The document is invalid; msgspec raises its ``ValidationError`` from it, with the place.
     """
     return _decoded(kind, value, _from_document)
 

@@ -8,10 +8,9 @@
         preview: Annotated[FileObject, SignedUrl()] | None
         pages: list[Annotated[FileObject, SignedUrl()]]
 
-A ``FileObject`` as it is needs nothing of this module: it shows its public view, and this one adds ``url`` to it. URLs are made
-when the model is dumped, so they are as fresh as the answer. Most backends make them without a request; one whose credentials
-come from elsewhere may have to fetch these first, and blocks meanwhile: there, await ``file.sign_async()`` and give the model
-the URL.
+A plain ``FileObject`` shows its public view without this module, which adds ``url`` to it. URLs are made when the model is
+dumped, so they are as fresh as the response. Most backends make them without a request; one that fetches its credentials may
+block: there, await ``file.sign_async()`` and pass the URL to the model.
 """
 
 from __future__ import annotations
@@ -35,13 +34,13 @@ class SignedUrl:
     """Adds ``url`` to the public view of a file: ``Annotated[FileObject, SignedUrl()]``.
 
     Args:
-        expires_in: Seconds the URL works.
-        inline: Have the file shown in the browser, if its type can be shown safely; else it is an attachment.
-        round_expiry: URLs made in one window of so many seconds are the same, so that caches work.
+        expires_in: Seconds for which the URL works.
+        inline: Show the file in the browser if its type is safe to show; otherwise as an attachment.
+        round_expiry: Length in seconds of a window in which all URLs are the same, for caches.
 
     Raises:
         TypeError: At the class that has the field: it annotates something other than a ``FileObject``.
-        FileStateError: When the model is dumped: the file is pending. pydantic raises its own error with this message.
+        FileStateError: When the model is dumped, if the file is pending. pydantic raises its own error with this message.
     """
 
     expires_in: float = 3600
@@ -54,7 +53,7 @@ class SignedUrl:
         return {**view_of(file), "url": url}
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Return the schema of a file that is shown with its URL."""
+        """Return the schema of a file shown with its URL."""
         if not isinstance(source, type) or not issubclass(source, FileObject):
             raise TypeError(
                 "SignedUrl belongs to the file itself: Annotated[FileObject, SignedUrl()] | None, "
@@ -65,7 +64,7 @@ class SignedUrl:
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """Return the JSON Schema of the public view with ``url``."""
         shown = json_schema_for(handler.mode)
-        url = {"type": "string", "format": "uri-reference", "description": "Where to read the file, for a while."}
+        url = {"type": "string", "format": "uri-reference", "description": "Where to read the file, for a limited time."}
         shown["title"] = "SignedFileObject"
         shown["properties"]["url"] = url
         shown["required"].append("url")

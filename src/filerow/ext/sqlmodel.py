@@ -15,8 +15,8 @@
     class DocumentPublic(DocumentBase):
         id: int
 
-Sessions of SQLModel need nothing else. Towards clients files show their public view, and documents of clients are refused, in
-table models too, though those validate nothing else.
+SQLModel's sessions need nothing else. To clients files show their public view, and documents from clients are refused, even in
+table models, which validate nothing else.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ __all__ = ("file_field",)
 
 
 def file_field(column: StoredObject, **options: Any) -> Any:
-    """Return a field that keeps a file, or a list of files, in a column of its own.
+    """Return a field for a file, or a list of files, with its own column.
 
     Whether the column takes NULL follows from the annotation, as with every field: ``FileObject | None`` does. A base class may
     have such a field; each table of its subclasses gets a column.
 
     Args:
         column: The column's type, with its rules.
-        options: What SQLModel's ``Field`` takes, such as ``default=``, ``title=``, ``description=``. A list is empty by default.
+        options: Options of SQLModel's ``Field``, such as ``default=``, ``title=``, ``description=``. A list is empty by default.
 
     Raises:
-        TypeError: ``sa_column=`` or ``sa_type=`` came too, and would decide about the column as well.
+        TypeError: ``sa_column=`` or ``sa_type=`` was also given; they would define the column too.
     """
     twice = sorted({"sa_column", "sa_type"} & set(options))
     if twice:
-        raise TypeError(f"file_field() makes the column of the StoredObject it is given; leave {twice[0]}= out")
+        raise TypeError(f"file_field() makes the column of the StoredObject it is given; remove {twice[0]}=")
     if column.multiple and not {"default", "default_factory"} & set(options):
         options["default_factory"] = FileObjectList
     field: Any = Field  # it declares a class here, and takes an instance as SQLAlchemy does

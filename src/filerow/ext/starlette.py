@@ -68,10 +68,10 @@ Authorize = Callable[[Request], Any]
 
 
 class StoredFileResponse(Response, OtherAnswers):
-    """A stored file as the answer, streamed with ranges, conditional requests and safe headers.
+    """A response with a stored file, streamed with ranges, conditional requests and safe headers.
 
-    See :func:`filerow.http.serving.serve` for the arguments; :meth:`redirect` and :meth:`accelerate` are the other ways out.
-    ``headers=`` adds headers of the application's own, which replace ours but for those that describe the bytes.
+    See :func:`filerow.http.serving.serve` for the arguments; :meth:`redirect` and :meth:`accelerate` are the other ways.
+    ``headers=`` adds the application's own headers, which replace ours except those that describe the bytes.
     """
 
     media_type = "application/octet-stream"
@@ -97,7 +97,7 @@ class StoredFileResponse(Response, OtherAnswers):
         self.raw_headers: list[tuple[bytes, bytes]] = []  # what set_cookie() and the framework add
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer the request that ``scope`` describes."""
+        """Respond to the request in ``scope``."""
         reply = await self.answer(scope["method"], headers_of(scope))
         extra = [*self.added, *decoded(self.raw_headers)]
         await send_reply(reply, scope, receive, send, extra=extra, problems=self.problems, unread=self.unread)
@@ -119,7 +119,7 @@ def routes(base_url: str = "/files", *, include_in_schema: bool = False) -> list
 
 
 async def signed(request: Request) -> Response:
-    """Send or take the file of a signed URL."""
+    """Send or store the file of a signed URL."""
     params = request.path_params
     reply, unread = await reply_of_route(request.scope, request.receive, params["key"], params["path"])
     return StoredFileResponse.of(fixed(reply), problems=True, unread=unread)
@@ -135,10 +135,10 @@ def upload_routes(uploads: Mapping[str, DirectUploads], prefix: str = "/uploads"
 
     Args:
         uploads: Direct uploads by name.
-        prefix: Where they are mounted.
-        authorize: Called with each request, awaited if it can be. It raises ``HTTPException`` for whoever may not upload, or
-            returns the response for them; whatever else it returns but ``None`` is answered with 403. Instead of a function,
-            ``None`` lets everybody.
+        prefix: The path where they are mounted.
+        authorize: Called with each request, and awaited if needed. It raises ``HTTPException`` if the user may not upload, or
+            returns the response to send; any other result than ``None`` gives 403. ``None`` instead of a function allows
+            everybody.
     """
 
     async def upload(request: Request) -> Response:
@@ -147,7 +147,7 @@ def upload_routes(uploads: Mapping[str, DirectUploads], prefix: str = "/uploads"
             refused = await refused
         if isinstance(refused, Response):
             return refused
-        if refused is not None:  # False, say: only nothing at all lets somebody in
+        if refused is not None:  # such as False: only None allows the request
             raise HTTPException(403)
         return await direct(request, uploads)
 
@@ -165,17 +165,17 @@ async def direct(request: Request, uploads: Mapping[str, DirectUploads]) -> Resp
 
 
 async def uploaded(form: FormData, field: str, column: object = None) -> FileObject:
-    """Return a pending file of an upload in a form, checked by the rules of its column.
+    """Return a pending file from an upload in a form, checked by its column's rules.
 
-    The form may be closed when the session that stores the file has flushed, not before.
+    Close the form only after the session that stores the file has flushed.
 
     Args:
-        form: What ``request.form()`` gives.
+        form: The result of ``request.form()``.
         field: The form field's name.
-        column: The column, such as ``Document.file``; the file is not checked before the flush when left out.
+        column: The column, such as ``Document.file``. Without it, the file is checked only by the flush.
 
     Raises:
-        FileValidationError: There is no file in the field, or a rule refuses it.
+        FileValidationError: The field has no file, or a rule refuses it.
     """
     upload = form.get(field)
     if not is_upload(upload):
@@ -184,15 +184,15 @@ async def uploaded(form: FormData, field: str, column: object = None) -> FileObj
 
 
 def install(app: Starlette) -> None:
-    """Answer our errors with problem documents (RFC 9457), except where the application has a handler of its own."""
+    """Turn our errors into problem documents (RFC 9457), unless the application has its own handler."""
     for kind in ANSWERED:
         app.exception_handlers.setdefault(kind, answer_error)
 
 
 async def answer_error(_: Request, error: Exception) -> Response:
-    """Answer an error with its problem."""
+    """Respond to an error with its problem document."""
     return StoredFileResponse.of(fixed(problem(error)))
 
 
 exception_handlers: Mapping[Any, Any] = dict.fromkeys(ANSWERED, answer_error)
-"""What :func:`install` adds, for ``Starlette(exception_handlers=...)``."""
+"""The handlers that :func:`install` adds, for ``Starlette(exception_handlers=...)``."""

@@ -7,9 +7,9 @@
     reply = serve(document.file, "GET", request.headers)
     reply.status, reply.headers, reply.body
 
-`serve`, `redirect` and `accelerate` are three ways out for a file that the application hands out; `answer` and `receive` are the
-route of signed URLs for backends without a server; `problem` tells a client of our errors. Nothing here imports a framework:
-``filerow.ext`` has a module for each.
+`serve`, `redirect` and `accelerate` are three ways to send a file; `answer` and `receive` are the route of signed URLs for
+backends without a server; `problem` turns our errors into responses. Nothing here imports a framework: ``filerow.ext`` has a
+module for each.
 """
 
 from __future__ import annotations

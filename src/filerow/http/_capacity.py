@@ -1,4 +1,4 @@
-"""How many uploads our own route takes at a time, and how slow each may be.
+"""Limits of our own route: how many uploads run at a time, and how slow each may be.
 
 A client that opens many connections and sends a byte now and then holds a thread, a descriptor and a half-written file for each.
 """
@@ -22,12 +22,12 @@ _RETRY_AFTER = 5
 _LEAST_BLOCK, _MOST_BLOCK = 1 << 10, 64 << 10
 
 _DISCARDS = 4
-"""How many threads take what is left of refused uploads."""
+"""How many threads may read the rest of refused uploads."""
 
 
 @dataclass(slots=True)
 class UploadCapacity:
-    """What this process takes at a time; set its attributes at startup, before requests come.
+    """What this process accepts at a time. Set the attributes at startup, before the first request.
 
     Attributes:
         concurrent: Most uploads at a time; another one is answered with 503 and ``Retry-After``.
@@ -48,16 +48,16 @@ class UploadCapacity:
 
     @contextmanager
     def admit(self, backend: str, path: str, limits: UploadLimits) -> Generator[Admitted]:
-        """Let one upload in, for as long as the block runs.
+        """Admit one upload for the duration of the block.
 
         Raises:
-            UploadRefusedError: The same one is under way, or there are too many others.
+            UploadRefusedError: The same upload is running, or too many are.
         """
         key = backend, path
         size = next((limit for limit in (limits.exactly, limits.most) if limit is not None), 0)
         with self._lock:
             if key in self._under_way:
-                raise UploadRefusedError(409, "This upload is under way already.", code="upload-under-way")
+                raise UploadRefusedError(409, "This upload is already running.", code="upload-under-way")
             staged = sum(self._under_way.values())
             if len(self._under_way) >= self.concurrent or (staged and staged + size > self.staged_bytes):
                 raise _full()
@@ -74,10 +74,10 @@ class UploadCapacity:
         return min(max(int(self.idle * self.least_rate / 2), _LEAST_BLOCK), _MOST_BLOCK)
 
     def grow(self, key: tuple[str, str], size: int) -> None:
-        """Count bytes that nobody has announced.
+        """Count bytes of an upload without an announced length.
 
         Raises:
-            UploadRefusedError: There are too many by now.
+            UploadRefusedError: There are too many bytes.
         """
         with self._lock:
             if key not in self._under_way:  # it has been given up meanwhile
@@ -88,9 +88,9 @@ class UploadCapacity:
 
     @contextmanager
     def discarding(self) -> Generator[bool]:
-        """Yield True if this thread may take what is left of a refused upload.
+        """Yield True if this thread may read the rest of a refused upload.
 
-        A synchronous read cannot be interrupted: a client that drips holds the thread, and needs no link for it.
+        A synchronous read cannot be interrupted: a slow client, even without a valid link, would hold the thread.
         """
         with self._lock:
             allowed = self._discards < _DISCARDS
@@ -102,19 +102,19 @@ class UploadCapacity:
                 self._discards -= allowed
 
     def forget(self) -> None:
-        """Forget the uploads of the process that this one was forked from."""
+        """Forget the uploads of the parent process after a fork."""
         self._lock = threading.Lock()
         self._under_way.clear()
         self._discards = 0
 
 
 class Admitted:
-    """One upload that was let in.
+    """One admitted upload.
 
     Args:
-        capacity: Who let it in.
+        capacity: Where it was admitted.
         key: Its backend and path.
-        grows: It has announced no length.
+        grows: True if it announced no length.
     """
 
     def __init__(self, capacity: UploadCapacity, key: tuple[str, str], *, grows: bool) -> None:
@@ -125,10 +125,10 @@ class Admitted:
         self._size = 0
 
     def paced(self, body: Iterable[bytes]) -> Iterator[bytes]:
-        """Iterate over a body, as long as it comes fast enough.
+        """Iterate over a body while it arrives fast enough.
 
         Raises:
-            UploadRefusedError: It is too slow, or the process is full.
+            UploadRefusedError: The upload is too slow, or the process is full.
         """
         for chunk in body:
             self._take(chunk)
@@ -162,7 +162,7 @@ def too_slow() -> UploadRefusedError:
 
 
 def _full() -> UploadRefusedError:
-    return UploadRefusedError(503, "Too many uploads are under way.", ("retry-after", str(_RETRY_AFTER)), code="uploads-full")
+    return UploadRefusedError(503, "Too many uploads are running.", ("retry-after", str(_RETRY_AFTER)), code="uploads-full")
 
 
 upload_capacity: UploadCapacity = UploadCapacity()

@@ -15,7 +15,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SHA256 = re.compile(r"sha256:([0-9a-f]{64})\Z")
 _OPAQUE = re.compile(r"[\x21\x23-\x7e]{1,1000}\Z")
 _TAG = re.compile(r'[ \t]*((?:W/)?"[\x21\x23-\x7e\x80-\xff]*")[ \t]*(?:,|\Z)|[ \t]*,')
-# The three forms that a recipient accepts (section 5.6.7); the parser alone would take much that is not an HTTP date.
+# The three forms that a recipient accepts (section 5.6.7); the parser alone accepts much that is not an HTTP date.
 _DATE = re.compile(
     r"(?:[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT"
     r"|[A-Z][a-z]{5,8}, [0-9]{2}-[A-Z][a-z]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT"
@@ -24,7 +24,7 @@ _DATE = re.compile(
 
 
 class ConditionOutcome(Enum):
-    """What the preconditions of a request say, and the status of the answer."""
+    """The result of a request's preconditions, and the status of the response."""
 
     PROCEED = 200
     NOT_MODIFIED = 304
@@ -35,9 +35,9 @@ class Validators(NamedTuple):
     """What identifies a version of a file.
 
     Attributes:
-        etag: The entity tag, quoted; weak ones with ``W/``.
+        etag: The entity tag, quoted; a weak one with ``W/``.
         modified: When the version was stored, in whole seconds since the Unix epoch.
-        settled: No other version can have the same time, so that the time is a strong validator (section 8.8.2.2).
+        settled: True if no other version can have the same time, so that the time is a strong validator (section 8.8.2.2).
     """
 
     etag: str | None = None
@@ -48,7 +48,7 @@ class Validators(NamedTuple):
 def entity_tag(checksum: str | None, etag: str | None) -> str | None:
     """Return the quoted entity tag of a file, or ``None``.
 
-    The checksum is preferred: it stays the same when a file moves to another store, and differs when bytes do.
+    The checksum is preferred: it stays the same when a file moves to another store, and changes when the bytes do.
 
     Args:
         checksum: ``sha256:`` and 64 hex digits.
@@ -63,7 +63,7 @@ def entity_tag(checksum: str | None, etag: str | None) -> str | None:
 
 
 def http_date(seconds: float) -> str:
-    """Return a time as HTTP writes it (section 5.6.7)."""
+    """Return a time in HTTP's format (section 5.6.7)."""
     return formatdate(int(seconds), usegmt=True)
 
 
@@ -71,9 +71,9 @@ def evaluate(method: str, headers: Mapping[str, str], known: Validators) -> Cond
     """Evaluate the preconditions of a request in the order of section 13.2.2; `if_range_holds` is its last step.
 
     Args:
-        method: ``GET`` or ``HEAD`` ask for the file, others would change it.
+        method: ``GET`` and ``HEAD`` read the file; other methods would change it.
         headers: The request's headers, with names in lower case.
-        known: The validators of the file as it is.
+        known: The validators of the current file.
     """
     reads = method in {"GET", "HEAD"}
     match, none_match = headers.get("if-match"), headers.get("if-none-match")
@@ -91,7 +91,7 @@ def evaluate(method: str, headers: Mapping[str, str], known: Validators) -> Cond
 
 
 def if_range_holds(headers: Mapping[str, str], known: Validators) -> bool:
-    """Return True if a ``Range`` may be honoured (section 13.1.5): there is no ``If-Range``, or it surely names this version."""
+    """Return True if a ``Range`` may be used (section 13.1.5): there is no ``If-Range``, or it surely names this version."""
     value = headers.get("if-range")
     if value is None:
         return True
@@ -104,7 +104,7 @@ def if_range_holds(headers: Mapping[str, str], known: Validators) -> bool:
 def _lists(value: str, etag: str | None, *, strong: bool) -> bool:
     """Return True if a list of entity tags, or ``*``, names ours (section 8.8.3.2); a malformed list names none."""
     if value.strip(" \t") == "*":
-        return True  # there is a file
+        return True  # the file exists
     place = 0
     tags: list[str] = []
     while place < len(value):
@@ -124,11 +124,11 @@ def _unmodified_since(value: str | None, modified: int | None, *, default: bool)
 
 
 def _seconds(value: str) -> int | None:
-    """Return a date in seconds since the Unix epoch, or ``None`` when it is none."""
+    """Return a date in seconds since the Unix epoch, or ``None`` if it is invalid."""
     if not _DATE.match(value):
         return None
     try:
-        date = parsedate_to_datetime(value).replace(tzinfo=UTC)  # asctime's form has no zone, and all of them mean UTC
-    except ValueError:  # there is no such day
+        date = parsedate_to_datetime(value).replace(tzinfo=UTC)  # asctime's form has no zone; all forms mean UTC
+    except ValueError:  # no such day
         return None
     return int((date - _EPOCH).total_seconds())

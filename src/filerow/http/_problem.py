@@ -1,4 +1,4 @@
-"""Our errors as answers: RFC 9457, without a word about where or how files are kept."""
+"""Our errors as RFC 9457 responses, which never reveal where or how files are stored."""
 
 from __future__ import annotations
 
@@ -28,39 +28,38 @@ from filerow.http._upload import UploadRefusedError
 __all__ = ("ANSWERED", "problem", "refusal", "upload_refusal")
 
 ANSWERED = (FileValidationError, InvalidTokenError, UntrustedDocumentError, StorageError)
-"""The errors that a client hears of."""
+"""The errors that a client sees."""
 
 BASE = "https://filerow.readthedocs.io/problems#"
-"""What the ``type`` of every problem begins with; its code follows."""
+"""The prefix of every problem's ``type``; its code follows."""
 
-# What a client is told of a store's failure. The first that fits; None is a fault of the application, which it must hear of.
+# What a client sees of a store's failure; the first match wins. None is a fault of the application, which is raised.
 _STORAGE: tuple[tuple[type[StorageError], tuple[int, str, str] | None], ...] = (
     (ObjectNotFoundError, (404, "file-not-found", "There is no such file.")),
     (InvalidPathError, (404, "file-not-found", "There is no such file.")),
-    (ObjectExistsError, (409, "file-exists", "There is a file already, and files are never overwritten.")),
+    (ObjectExistsError, (409, "file-exists", "The file already exists, and files are never overwritten.")),
     (ObjectHiddenError, (404, "file-not-found", "There is no such file.")),
     (StoragePermissionError, (502, "store-refused", "The file store refused the request.")),
     (StorageTimeoutError, (504, "store-timeout", "The file store did not answer in time.")),
-    (IntegrityError, (502, "file-corrupt", "The stored file is not the one that was expected.")),
+    (IntegrityError, (502, "file-corrupt", "The stored file is not the expected one.")),
     (InvalidOptionError, None),
     (UnsupportedOperationError, None),
 )
 
 _FAULT_OF_SERVER = 500
 
-# RFC 9110 renamed them; Python follows from 3.13 on.
+# RFC 9110 renamed them; Python has the new names from 3.13 on.
 _RENAMED = {413: "Content Too Large", 422: "Unprocessable Content"}
 
 
 def problem(error: BaseException) -> Reply:
-    """Return the answer (``application/problem+json``, RFC 9457) that tells a client of one of our errors.
+    """Return the response (``application/problem+json``, RFC 9457) for one of our errors.
 
-    Each has a stable ``code``, which its ``type`` ends with. A refused file has ``field``, ``rule``, ``limit`` and ``actual`` as
-    members of its own. A client is not told where or how files are
-    kept, so a failure of the store is logged here, for those who can do something about it.
+    Each has a stable ``code``, which its ``type`` ends with. A refused file adds ``field``, ``rule``, ``limit`` and ``actual``.
+    The response does not say where or how files are stored, so a failure of the store is logged here for the operator.
 
     Raises:
-        BaseException: ``error`` itself, when no client can do anything about it.
+        BaseException: ``error`` itself, if a client can do nothing about it.
     """
     if isinstance(error, FileValidationError):
         return refusal(error.status_code, error.code, error.message, _members(error, field=error.field, rule=error.rule))
@@ -80,7 +79,7 @@ def problem(error: BaseException) -> Reply:
 
 
 def upload_refusal(error: UploadRefusedError) -> Reply:
-    """Return the answer that refuses a request to upload."""
+    """Return the response that refuses an upload request."""
     return refusal(error.status, error.code, str(error), _members(error), *error.headers)
 
 
@@ -91,7 +90,7 @@ def _members(error: FileValidationError | InvalidTokenError | UploadRefusedError
 
 
 def _told(error: StorageError, status: int, code: str, detail: str) -> Reply:
-    """Tell the client what concerns it, and the log what the client is not told."""
+    """Send the client what concerns it, and log the rest."""
     cause = "" if error.__cause__ is None else f" ({type(error.__cause__).__name__})"
     if status >= _FAULT_OF_SERVER:
         logger.error("the store failed, so a request was answered with %d: %s%s", status, error, cause)

@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 __all__ = ("ByteRange", "requested_range")
 
-# A number of more digits is beyond any file, and Python would refuse to read a really long one.
+# No file is long enough for more digits, and Python refuses to parse a very long number.
 _SPEC = re.compile(r"([0-9]{1,40})-([0-9]{1,40})?|-([0-9]{1,40})")
 
 
 _MOST = 16
-"""Ranges that are looked at; more are a way to make a server work."""
+"""Maximum number of ranges that are parsed; more would only make the server work."""
 
 
 class ByteRange(NamedTuple):
@@ -23,17 +23,17 @@ class ByteRange(NamedTuple):
 
 
 UNSATISFIABLE = ByteRange(0, 0)
-"""The range of a request that wants nothing that is there (status 416)."""
+"""A range that covers no byte of the file (status 416)."""
 
 
 def requested_range(value: str | None, size: int) -> ByteRange | None:
     """Return the part of a file that a ``Range`` header asks for.
 
-    Several ranges are answered by the whole file, as a server is free to (section 14.2): nothing that resumes or seeks asks
-    for them, and their overlaps are a way to make a server work.
+    Several ranges get the whole file, which a server may send (section 14.2): no client that resumes or seeks asks for
+    them, and overlapping ranges could make a server work.
 
     Args:
-        value: The header's value; ``None`` when there is none.
+        value: The header's value; ``None`` if it is missing.
         size: Length of the file in bytes.
 
     Returns:
@@ -55,7 +55,7 @@ def requested_range(value: str | None, size: int) -> ByteRange | None:
     if not wanted:
         return None
     if not any(start < end for start, end in wanted):
-        # The last bytes of an empty file (of any other they are some) are all of it, which no Content-Range can say.
+        # An empty file has no last bytes, and Content-Range cannot describe an empty range: send the whole file.
         return None if any(match and match[3] and int(match[3]) for match in matches) else UNSATISFIABLE
     first, *others = wanted
     return None if others else first

@@ -1,4 +1,4 @@
-"""An answer to a request, in terms of no framework, and the body it may have."""
+"""A response to a request, independent of frameworks, and its body."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ CHUNK = 256 * 1024
 """Bytes per chunk: large enough to be quick, small enough for many slow readers at once."""
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]
-"""Headers of an answer: names in lower case, values in ASCII."""
+"""Headers of a response: names in lower case, values in ASCII."""
 
 RequestHeaders: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
 """Headers of a request, as a mapping or as pairs; names in any case."""
 
 
 class Body:
-    """The bytes ``[start, end)`` of one stored object. Nothing is read before somebody iterates.
+    """The bytes ``[start, end)`` of a stored object. Nothing is read before iteration starts.
 
     Args:
         backend: Where the object is.
@@ -61,18 +61,18 @@ class Body:
 
     @property
     def length(self) -> int:
-        """How many bytes there are."""
+        """The number of bytes."""
         return self.end - self.start
 
     def stream(self, chunk_size: int = CHUNK) -> Iterator[bytes]:
         """Iterate over the bytes, in bounded memory; closing the iterator closes the object.
 
         Args:
-            chunk_size: About how many bytes a chunk has.
+            chunk_size: Approximate size of a chunk in bytes.
 
         Raises:
             ObjectNotFoundError: The object is gone.
-            IntegrityError: It ends early, so the answer must be broken off: its length was promised already.
+            IntegrityError: The object ends early. Its length was already sent, so the response must be aborted.
         """
         left = self.length
         chunks = self._backend.stream(self._path, self.start, self.end, chunk_size)
@@ -91,7 +91,7 @@ class Body:
     async def stream_async(self, chunk_size: int = CHUNK) -> AsyncIterator[bytes]:
         """Iterate over the bytes without blocking the event loop; see :meth:`stream`.
 
-        The next chunk is read when it is asked for. Whoever stops early calls ``aclose()``, as ``contextlib.aclosing`` does.
+        The next chunk is read when it is requested. If you stop early, call ``aclose()``, as ``contextlib.aclosing`` does.
         """
         left = self.length
         chunks = self._backend.stream_async(self._path, self.start, self.end, chunk_size)
@@ -108,11 +108,11 @@ class Body:
                 await chunks.aclose()
 
     async def place_async(self) -> str | None:
-        """Return the absolute path of the file, where the bytes are a whole file in a directory of this machine.
+        """Return the absolute path of the file, if the bytes are a whole file in a local directory.
 
         Raises:
             ObjectNotFoundError: There is no such file.
-            InvalidPathError: Its path leads out of the directory, or through a symbolic link.
+            InvalidPathError: The path escapes the directory, or goes through a symbolic link.
         """
         backend = self._backend
         if self.start or not isinstance(backend, LocalBackend):
@@ -121,7 +121,7 @@ class Body:
         return str(backend.root / self._path) if info.size == self.end else None
 
     def open_file(self) -> BinaryIO | None:
-        """Return the open file, where the bytes are a whole file in a directory of this machine; see :meth:`place_async`."""
+        """Return the open file, if the bytes are a whole file in a local directory; see :meth:`place_async`."""
         if self.start or not isinstance(self._backend, LocalBackend):
             return None
         file = self._backend.open_file(self._path)
@@ -131,7 +131,7 @@ class Body:
         return None
 
     def begin(self, chunk_size: int = CHUNK) -> Chunks:
-        """Read the first chunk, so that a missing object is known while the status can still be changed; see :meth:`stream`."""
+        """Read the first chunk, so that a missing object is found before the status is sent; see :meth:`stream`."""
         return Chunks(self.stream(chunk_size))
 
     async def begin_async(self, chunk_size: int = CHUNK) -> AsyncChunks:
@@ -139,20 +139,20 @@ class Body:
         return await AsyncChunks.begun(self.stream_async(chunk_size))
 
     def _log(self, error: StorageError, left: int) -> None:
-        """Log a failure that no status can tell any more; one before the first byte becomes an answer of its own."""
+        """Log a failure after the status was sent; one before the first byte gets a response of its own."""
         sent = self.length - left
         if sent:
             cause = "" if error.__cause__ is None else f" ({type(error.__cause__).__name__})"
-            logger.error("an answer was broken off after %s of %s bytes: %s%s", f"{sent:,}", f"{self.length:,}", error, cause)
+            logger.error("a response was aborted after %s of %s bytes: %s%s", f"{sent:,}", f"{self.length:,}", error, cause)
 
     def _expect_none(self, left: int) -> None:
         if left > 0:
-            msg = f"the object ends {left} bytes before the end that the row or the store told"
+            msg = f"the object ends {left} bytes before the length given by the row or the store"
             raise IntegrityError(msg, operation="read", backend=self._backend.key, path=self._path)
 
 
 class Chunks:
-    """An iterator whose first chunk has been read. Close it when you stop early.
+    """An iterator whose first chunk has been read. Close it if you stop early.
 
     Args:
         chunks: The chunks.
@@ -177,11 +177,11 @@ class Chunks:
 
 
 class AsyncChunks:
-    """An asynchronous iterator whose first chunk has been read; made by :meth:`begun`. Close it when you stop early.
+    """An asynchronous iterator whose first chunk has been read; made by :meth:`begun`. Close it if you stop early.
 
     Args:
-        chunks: The chunks that follow.
-        first: The chunk that has been read.
+        chunks: The following chunks.
+        first: The first chunk.
     """
 
     def __init__(self, chunks: AsyncIterator[bytes], first: bytes | None) -> None:
@@ -208,12 +208,12 @@ class AsyncChunks:
 
 
 class Reply(NamedTuple):
-    """An answer.
+    """A response.
 
     Attributes:
         status: The status code.
-        headers: Names in lower case, values in ASCII, ``content-length`` among them wherever there may be one.
-        body: The bytes to send; empty in an answer to ``HEAD``.
+        headers: Names in lower case, values in ASCII, with ``content-length`` wherever it is allowed.
+        body: The bytes to send; empty in a response to ``HEAD``.
     """
 
     status: int
@@ -226,18 +226,18 @@ class Reply(NamedTuple):
 
 
 def own_headers(headers: Mapping[str, str] | None) -> Headers:
-    """Return headers that an application adds to an answer, in lower case.
+    """Return headers that an application adds to a response, in lower case.
 
     Raises:
-        InvalidOptionError: A name or a value cannot be in a header, or the name is one of those that describe the file.
+        InvalidOptionError: A name or value is not allowed in a header, or the name is one that describes the file.
     """
     found: Headers = ()
     for name, value in (headers or {}).items():
         if not isinstance(name, str) or not _TOKEN.fullmatch(name):
-            msg = f"headers= has {name!r}, which is not the name of a header (RFC 9110, section 5.1)"
+            msg = f"headers= contains {name!r}, which is not a valid header name (RFC 9110, section 5.1)"
             raise InvalidOptionError(msg, operation="serve")
         if name.lower() in DESCRIBING:
-            hint = _INSTEAD.get(name.lower(), "Filerow says it of the file itself")
+            hint = _INSTEAD.get(name.lower(), "Filerow sets it from the file itself")
             raise InvalidOptionError(f"headers= cannot have {name}: {hint}", operation="serve")
         found = (*found, (name.lower(), check_header(name, value, operation="serve", backend="")))
     return found
@@ -258,29 +258,29 @@ DESCRIBING = frozenset(
         "x-content-type-options",
     }
 )
-"""Headers that say what the bytes are, which an application cannot replace."""
+"""Headers that describe the bytes, which an application cannot replace."""
 
 _INSTEAD = {
-    "content-disposition": "say it by download_as= and inline=",
-    "content-type": "it is the type that the file was found to have when it was stored",
+    "content-disposition": "use download_as= and inline=",
+    "content-type": "it is the type recognised when the file was stored",
 }
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 def merged(ours: Headers, others: Iterable[tuple[str, str]]) -> Headers:
-    """Return the headers of an answer with those of the application, which replace ours but where ours describe the bytes."""
+    """Return a response's headers with the application's, which replace ours unless ours describe the bytes."""
     theirs = tuple((name, value) for name, value in others if name.lower() not in DESCRIBING)
     replaced = {name.lower() for name, _ in theirs}
     return (*((name, value) for name, value in ours if name not in replaced), *theirs)
 
 
 def plain(status: int, *headers: tuple[str, str]) -> Reply:
-    """Return an answer without content."""
+    """Return a response without content."""
     return Reply(status, (*headers, ("content-length", "0")))
 
 
 def lowered(headers: RequestHeaders) -> dict[str, str]:
-    """Return a request's headers with names in lower case; fields that came more than once are joined (RFC 9110, section 5.3)."""
+    """Return a request's headers with names in lower case; repeated fields are joined (RFC 9110, section 5.3)."""
     found: dict[str, list[str]] = {}  # joined at the end: a client may send one field thousands of times
     pairs = cast("Mapping[str, str]", headers).items() if isinstance(headers, Mapping) else headers
     for name, value in pairs:

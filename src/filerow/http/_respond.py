@@ -1,4 +1,4 @@
-"""From a stored object and a request to an answer: preconditions, then the range, then the file. Pure."""
+"""From a stored object and a request to a response: preconditions, then the range, then the file. Pure."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ __all__ = ("Representation", "answers", "not_allowed", "respond", "validators")
 
 READS = ("GET", "HEAD")
 _ANSWERS = frozenset({*READS, "POST", "PUT", "PATCH", "DELETE", "QUERY"})
-"""Methods of handlers that may answer with a file."""
+"""Methods of handlers that may respond with a file."""
 
 
 class Representation(NamedTuple):
-    """What a request to read is answered with.
+    """The data for the response to a read request.
 
     Attributes:
         backend: Where the object is.
         path: Its path.
         size: Its length in bytes.
-        known: What identifies this version of it.
-        headers: How a browser may take it, and for whom.
+        known: The validators of this version.
+        headers: How a browser may show it, and who may cache it.
         cache_control: The value of ``Cache-Control``.
     """
 
@@ -40,13 +40,13 @@ class Representation(NamedTuple):
 
 
 def validators(checksum: str | None, etag: str | None, last_modified: float | None, *, settled: bool = False) -> Validators:
-    """Return what identifies a version; its time is never later than now (RFC 9110, section 8.8.2.1)."""
+    """Return a version's validators; its time is never in the future (RFC 9110, section 8.8.2.1)."""
     modified = None if last_modified is None else int(min(last_modified, time.time()))
     return Validators(entity_tag(checksum, etag), modified, settled)
 
 
 def answers(method: str) -> bool:
-    """Return True if a handler of this method may answer with a file; preflights and the like have no answer of this kind."""
+    """Return True if a handler of this method may respond with a file; preflights and the like may not."""
     return method in _ANSWERS
 
 
@@ -56,10 +56,10 @@ def not_allowed(*methods: str) -> Reply:
 
 
 def respond(what: Representation, method: str, headers: RequestHeaders) -> Reply:
-    """Answer a request with a stored object.
+    """Respond to a request with a stored object.
 
-    A handler of any method may answer so. Preconditions and ranges count for ``GET`` and ``HEAD`` (RFC 9110, sections 13.2.1
-    and 14.2): what another method asked for is done by now.
+    A handler of any method may respond like this. Preconditions and ranges count only for ``GET`` and ``HEAD`` (RFC 9110,
+    sections 13.2.1 and 14.2): other methods have already done their work.
 
     Args:
         what: The object.
@@ -74,7 +74,7 @@ def respond(what: Representation, method: str, headers: RequestHeaders) -> Reply
     if outcome is ConditionOutcome.FAILED:
         return plain(outcome.value, *identity)
     if outcome is ConditionOutcome.NOT_MODIFIED:
-        return Reply(outcome.value, identity)  # no content-length: it would be that of the file (section 8.6)
+        return Reply(outcome.value, identity)  # no content-length: it would mean the file's (section 8.6)
     part = None
     if method == "GET" and if_range_holds(asked, what.known):
         part = requested_range(asked.get("range"), what.size)

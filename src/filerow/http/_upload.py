@@ -1,4 +1,4 @@
-"""What the body of a signed upload is held to: its type, its length, and that it arrives whole. Pure but for the iteration."""
+"""Checks of a signed upload's body: its type, its length, and that it arrives complete. Pure except for the iteration."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ if TYPE_CHECKING:
 __all__ = ("UploadLimits", "UploadRefusedError", "limits_of")
 
 DISCARD_BYTES = 64 << 20
-"""How much of a refused upload is taken all the same, so that its sender comes to read the answer."""
+"""How much of a refused upload is still read, so that its sender gets to read the response."""
 
 DISCARD_SECONDS = 5
-"""For how long."""
+"""For how many seconds."""
 
 _LONGEST_ACTUAL = 255
-"""How much of a client's header is repeated to it."""
+"""How much of a client's header is repeated in a response."""
 
 _DIGITS = re.compile(r"[0-9]{1,18}\Z")
 
 
 class UploadRefusedError(FilerowError):
-    """A request to upload is not one that can be carried out.
+    """A request to upload cannot be carried out.
 
     Args:
-        status: The HTTP status that says so.
-        message: Why.
-        *headers: What else the answer says.
+        status: The matching HTTP status.
+        message: The reason.
+        *headers: Other headers of the response.
         code: A stable word for the reason, for translations.
-        limit: What the upload was to be or to have.
-        actual: What it is or has.
+        limit: What was required of the upload.
+        actual: What the upload is or has.
     """
 
     def __init__(
@@ -55,22 +55,22 @@ class UploadRefusedError(FilerowError):
 
 
 class UploadLimits(NamedTuple):
-    """How long a body must be.
+    """The allowed length of a body.
 
     Attributes:
-        most: The most bytes it may have; ``None`` for any.
-        exactly: The bytes it must have; ``None`` when nobody has said.
+        most: Maximum size in bytes; ``None`` for any.
+        exactly: Exact size in bytes; ``None`` if it is not known.
     """
 
     most: int | None
     exactly: int | None
 
     def counted(self, body: Iterable[bytes]) -> Iterator[bytes]:
-        """Iterate over a body and stop at the first byte too many, or when it ends too early.
+        """Iterate over a body, and stop at the first byte too many or when it ends early.
 
         Raises:
-            FileTooLargeError: It has too many bytes.
-            UploadRefusedError: It has too few.
+            FileTooLargeError: The body is too long.
+            UploadRefusedError: The body is too short.
         """
         size = 0
         for chunk in body:
@@ -95,7 +95,7 @@ class UploadLimits(NamedTuple):
 
     def _end(self, size: int) -> None:
         if self.exactly is not None and size < self.exactly:
-            msg = f"The upload broke off: {size} of {self.exactly} bytes have arrived."
+            msg = f"The upload was cut off: {size} of {self.exactly} bytes arrived."
             raise UploadRefusedError(400, msg, code="upload-incomplete", limit=self.exactly, actual=size)
 
 
@@ -107,9 +107,9 @@ def limits_of(request: SignRequest, headers: Mapping[str, str]) -> UploadLimits:
         headers: The request's headers, with names in lower case.
 
     Raises:
-        ContentTypeError: It is not of the type that the URL binds, or is compressed.
-        FileTooLargeError: It announces more bytes than the URL allows.
-        UploadRefusedError: It announces no length, a wrong one, or a part of a file.
+        ContentTypeError: The type is not the one that the URL binds, or the body is compressed.
+        FileTooLargeError: The announced length is more than the URL allows.
+        UploadRefusedError: The length is missing or wrong, or the body is part of a file.
     """
     _check_kind(request, headers)
     most, exactly, announced = request.max_length, request.content_length, _announced(headers)
@@ -123,7 +123,7 @@ def limits_of(request: SignRequest, headers: Mapping[str, str]) -> UploadLimits:
 
 
 def too_large(limit: int, actual: int) -> FileTooLargeError:
-    """Return the error that refuses so many bytes."""
+    """Return the error that refuses this size."""
     msg = f"This link is for at most {limit} bytes."
     return FileTooLargeError(msg, limit=limit, actual=actual)
 
@@ -134,11 +134,11 @@ def _check_kind(request: SignRequest, headers: Mapping[str, str]) -> None:
         raise ContentTypeError(f"This link is for {wanted}.", limit=wanted, actual=actual[:_LONGEST_ACTUAL])
     coding = headers.get("content-encoding", "identity").strip().lower()[:_LONGEST_ACTUAL]
     if coding != "identity":
-        # It would be stored as it is, and be something else than its type says.
-        msg = "A file is uploaded as it is, without Content-Encoding."
+        # It would be stored compressed, and no longer match its type.
+        msg = "Upload a file as it is, without Content-Encoding."
         raise ContentTypeError(msg, limit="identity", actual=coding, rule="", code="encoding-not-allowed")
     if "content-range" in headers:  # RFC 9110, section 14.5
-        raise UploadRefusedError(400, "A file is uploaded whole, not in ranges.")
+        raise UploadRefusedError(400, "Upload a file whole, not in ranges.")
 
 
 def _announced(headers: Mapping[str, str]) -> int | None:
@@ -147,7 +147,7 @@ def _announced(headers: Mapping[str, str]) -> int | None:
     if "transfer-encoding" in headers:  # overrides a length (RFC 9112, section 6.3)
         return None
     if length is None:
-        raise UploadRefusedError(411, "An upload says its Content-Length, or comes in chunks.", code="length-missing")
+        raise UploadRefusedError(411, "An upload needs a Content-Length, or must come in chunks.", code="length-missing")
     if not _DIGITS.match(length.strip()):
         raise UploadRefusedError(400, "This Content-Length is not a number.")
     return int(length)

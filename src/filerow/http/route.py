@@ -1,8 +1,8 @@
-"""Our own route: it answers the signed URLs of backends that have no server, ``{base_url}/{backend}/{path}?…``.
+"""Our own route: it serves the signed URLs of backends without a server, ``{base_url}/{backend}/{path}?…``.
 
-Mount it where the backends' ``base_url`` says, and hand it every request: the URL itself is the permission. A URL to read is
-answered with the type and the disposition that it binds; a URL to upload stores one new object, of the type and size that it
-binds, or nothing.
+Mount it at the backends' ``base_url`` and pass it every request: the URL itself is the permission. A URL to read returns the file
+with the type and disposition that it binds; a URL to upload stores one new object of the type and size that it binds, or
+nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ("answer", "answer_async", "problem", "receive", "receive_async")
 def answer(
     method: str, key: str, path: str, query: str, headers: RequestHeaders = (), *, cache_control: str | None = None
 ) -> Reply:
-    """Answer a request for a signed URL to read.
+    """Respond to a request for a signed URL to read.
 
     Args:
         method: The request's method.
@@ -39,10 +39,10 @@ def answer(
         path: The rest of the URL's path, decoded.
         query: The URL's query string, undecoded.
         headers: The request's headers.
-        cache_control: ``Cache-Control``; by default the browser may keep the file for as long as the URL works.
+        cache_control: ``Cache-Control``. By default the browser may keep the file for as long as the URL works.
 
     Returns:
-        The file, or what is wrong with the request: 403 for a URL that is not ours, was changed or has expired, 404 for an
+        The file, or the error: 403 for a URL that was not made by this application, was changed or has expired, 404 for an
         object that is gone.
     """
     if method not in READS:
@@ -58,7 +58,7 @@ def answer(
 async def answer_async(
     method: str, key: str, path: str, query: str, headers: RequestHeaders = (), *, cache_control: str | None = None
 ) -> Reply:
-    """Answer a request for a signed URL to read; see :func:`answer`."""
+    """Respond to a request for a signed URL to read; see :func:`answer`."""
     if method not in READS:
         return not_allowed(*READS)
     try:
@@ -72,8 +72,8 @@ async def answer_async(
 def receive(method: str, key: str, path: str, query: str, headers: RequestHeaders, body: Iterable[bytes]) -> Reply:
     """Store the body of a request to a signed URL to upload, once: an object is never overwritten.
 
-    The URL is checked before a byte of the body is read, and reading stops at the first byte too many. A body that breaks off or
-    does not have the size it should have leaves nothing behind.
+    The URL is checked before any byte of the body is read, and reading stops at the first byte too many. A body that is cut off
+    or has the wrong size leaves nothing behind.
 
     Args:
         method: The request's method.
@@ -81,10 +81,10 @@ def receive(method: str, key: str, path: str, query: str, headers: RequestHeader
         path: The rest of the URL's path, decoded.
         query: The URL's query string, undecoded.
         headers: The request's headers.
-        body: The request's body in chunks. An exception of its own is raised as it is.
+        body: The request's body in chunks. Its own exceptions are raised unchanged.
 
     Returns:
-        201 with the object's ``ETag``; or 400, 403, 408, 409, 411, 412, 413, 415 or 503, and what is wrong.
+        201 with the object's ``ETag``; or 400, 403, 408, 409, 411, 412, 413, 415 or 503, and the reason.
     """
     if method != "PUT":
         return not_allowed("PUT")
@@ -127,7 +127,7 @@ async def receive_async(
 
 
 def _permitted(method: str, key: str, path: str, query: str) -> tuple[StorageBackend, SignRequest]:
-    """Return the backend and what its URL allows; one without such URLs or a secret answers as to a wrong signature."""
+    """Return the backend and what its URL allows; a backend without such URLs or a secret looks like a wrong signature."""
     try:
         backend = storages.get_backend(key)
     except BackendNotFoundError:
@@ -136,7 +136,7 @@ def _permitted(method: str, key: str, path: str, query: str) -> tuple[StorageBac
         if backend is not None and backend.own_urls is not None:
             return backend, backend.own_urls.verify(method, path, query)
     except SecretError as error:
-        logger.error("a signed URL of backend %r was refused, for there is no secret to check it with: %s", key, error)
+        logger.error("a signed URL of backend %r was refused, since there is no secret to check it with: %s", key, error)
     msg = "this link was not made by this application, or was changed"
     raise InvalidTokenError(msg)
 
@@ -153,7 +153,7 @@ def _answered(
     safe = dict(safe_headers(content_type, info.path.rpartition("/")[2]))
     bound = request.content_disposition
     if bound is not None:
-        # Whoever signed it may have asked for more than is safe.
+        # The signer may have asked for more than is safe.
         safe["content-disposition"] = bound if is_shown(content_type) else _as_attachment(bound)
     what = Representation(
         backend=backend,
@@ -162,7 +162,7 @@ def _answered(
         known=validators(None, info.etag, info.last_modified, settled=True),  # a path is never written twice
         headers=(
             *safe.items(),
-            # The URL is the permission, so it works in pages of other sites as a store's URL does; but it is not to be told.
+            # The URL is the permission, so it works on pages of other sites like a store's URL; but it must not leak.
             ("cross-origin-resource-policy", "cross-origin"),
             ("referrer-policy", "no-referrer"),
         ),
@@ -183,7 +183,7 @@ def _options(request: SignRequest) -> PutOptions:
 def _taken(headers: RequestHeaders) -> Reply:
     """Refuse to overwrite: by the client's own precondition (RFC 9110, section 13.1.2), or by ours."""
     status = 412 if lowered(headers).get("if-none-match", "").strip() == "*" else 409
-    return refusal(status, "file-exists", "There is a file already, and files are never overwritten.")
+    return refusal(status, "file-exists", "The file already exists, and files are never overwritten.")
 
 
 def _created(info: ObjectInfo) -> Reply:

@@ -1,11 +1,11 @@
-"""Three ways out for a file that the application hands out: stream it, redirect to its store, or let the web server send it.
+"""Three ways to send a file from a handler: stream it, redirect to its store, or let the web server send it.
 
 ::
 
     reply = serve(document.file, request.method, request.headers)
     reply.status, reply.headers, reply.body
 
-No way opens the file before somebody reads the body, and none knows a framework: ``filerow.ext`` has a response for each.
+None of them opens the file before the body is read, and none knows a framework: ``filerow.ext`` has a response for each.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ def serve(
     inline: bool | None = None,
     cache_control: str | None = None,
 ) -> Reply:
-    """Answer a request with a file, through the application.
+    """Respond to a request with a file, through the application.
 
-    Everything but the bytes comes from the row; only for a document of another library, which does not tell the size, the
-    store is asked (``serve_async`` awaits that).
+    Everything except the bytes comes from the row. Only for another library's document without a size is the store asked
+    (``serve_async`` awaits that).
 
     Args:
         file: A stored file.
         method: The request's method.
         headers: The request's headers.
-        download_as: Save it under this name.
-        inline: Show it in the browser, if its type can be shown safely; ``False`` saves it always. When left out, a file is
-            shown if it can be and ``download_as`` is not given.
-        cache_control: ``Cache-Control``; by default what the file's column is stored with (``StoredWith``), else ``private,
-            no-cache``, so that the application is asked each time and answers 304 to whoever has this version.
+        download_as: Send this filename, to save the file under.
+        inline: Show the file in the browser if its type is safe to show; ``False`` always saves it. By default, a file is
+            shown if it is safe and ``download_as`` is not given.
+        cache_control: ``Cache-Control``. Default: that of the file's column (``StoredWith``), else ``private, no-cache``: the
+            browser then asks each time, and gets 304 if it has this version.
 
     Raises:
         FileStateError: The file is not stored.
@@ -71,7 +71,7 @@ async def serve_async(
     inline: bool | None = None,
     cache_control: str | None = None,
 ) -> Reply:
-    """Answer a request with a file; see :func:`serve`."""
+    """Respond to a request with a file; see :func:`serve`."""
     facts = _stored(file)
     info = await file.backend.head_async(facts.path) if facts.size is None else None
     return respond(_represent(file, facts, info, download_as, inline, cache_control), method, headers)
@@ -87,20 +87,20 @@ def redirect(
     inline: bool = False,
     cache_control: str | None = None,
 ) -> Reply:
-    """Send the client to a signed URL of the file's store: status 302, or 303 where the request was no ``GET`` or ``HEAD``.
+    """Redirect to a signed URL of the file's store: status 302, or 303 if the request was not ``GET`` or ``HEAD``.
 
     Args:
         file: A stored file.
         method: The request's method.
-        expires_in: Seconds the URL works.
-        round_expiry: Redirects made in one window of so many seconds lead to the same URL, so that caches work.
-        download_as: Have the store say this filename, for saving.
-        inline: Have the store say that it may be shown, if its type can be shown safely.
-        cache_control: ``Cache-Control`` of the redirect; ``private, no-cache`` by default, for the row may have another file, or
-            none, by the time the browser asks again.
+        expires_in: Seconds for which the URL works.
+        round_expiry: Length in seconds of a window in which all redirects lead to the same URL, for caches.
+        download_as: Make the store send this filename, to save the file under.
+        inline: Make the store say that the file may be shown, if its type is safe to show.
+        cache_control: ``Cache-Control`` of the redirect. Default: ``private, no-cache``, since the row may have another file, or
+            none, when the browser asks again.
 
     Raises:
-        UnsupportedOperationError: The backend signs no URLs.
+        UnsupportedOperationError: The backend cannot sign URLs.
     """
     if not answers(method):
         return not_allowed(*READS)
@@ -118,7 +118,7 @@ async def redirect_async(
     inline: bool = False,
     cache_control: str | None = None,
 ) -> Reply:
-    """Send the client to a signed URL of the file's store; see :func:`redirect`."""
+    """Redirect to a signed URL of the file's store; see :func:`redirect`."""
     if not answers(method):
         return not_allowed(*READS)
     url = await file.sign_async(expires_in=expires_in, round_expiry=round_expiry, download_as=download_as, inline=inline)
@@ -135,7 +135,7 @@ def accelerate(
     inline: bool | None = None,
     cache_control: str | None = None,
 ) -> Reply:
-    """Let the web server in front of the application send a file of a `LocalBackend`; it answers ranges and conditions itself.
+    """Let the web server in front of the application send a file of a `LocalBackend`; it handles ranges and conditions itself.
 
     Args:
         file: A stored file.
@@ -148,21 +148,21 @@ def accelerate(
         cache_control: See :func:`serve`.
 
     Raises:
-        UnsupportedOperationError: The file is on another backend.
+        UnsupportedOperationError: The file is on another kind of backend.
         ObjectNotFoundError: There is no such file below the backend's root.
-        InvalidPathError: Its path leads out of the root, or through a symbolic link.
+        InvalidPathError: The path escapes the root, or goes through a symbolic link.
     """
     facts = _stored(file)
     backend = file.backend
     if not isinstance(backend, LocalBackend):
         msg = (
-            f"{header} sends files of this machine, which a LocalBackend keeps; answer with redirect(file) or serve(file) for "
+            f"{header} sends local files, which only a LocalBackend has; use redirect(file) or serve(file) for "
             f"a {type(backend).__name__}"
         )
         raise UnsupportedOperationError(msg, operation="accelerate", backend=backend.key, path=facts.path)
     if not answers(method):
         return not_allowed(*READS)
-    backend.head(facts.path)  # the web server would follow a link, and an absolute path or '..' out of the root
+    backend.head(facts.path)  # the web server would follow a link, or an absolute path or '..' out of the root
     place = f"{prefix.rstrip('/')}/{facts.path}" if header == "X-Accel-Redirect" else str(backend.root / facts.path)
     safe = _safe(facts.content_type, facts.filename, download_as, inline)
     cached = ("cache-control", cache_control or cache_control_of(file) or _REVALIDATE)
@@ -172,7 +172,7 @@ def accelerate(
 def _stored(file: FileObject) -> Facts:
     facts = facts_of(file)
     if file.has_pending_data or not facts.path:
-        msg = f"{file!r} cannot be served before it is stored; commit the session that has its row, or call save()"
+        msg = f"{file!r} cannot be served before it is stored; commit its row's session, or call save()"
         raise FileStateError(msg)
     return facts
 
@@ -214,6 +214,6 @@ def _redirected(url: str, method: str, cache_control: str | None) -> Reply:
         302 if method in READS else 303,  # a client that takes 302 literally would send its POST to the store
         ("location", url),
         ("cache-control", cache_control or _REVALIDATE),
-        # The page that the URL leads to, if it is one, must not hand it on.
+        # The page behind the URL, if it is one, must not pass it on.
         ("referrer-policy", "no-referrer"),
     )
