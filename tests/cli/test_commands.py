@@ -116,7 +116,7 @@ def test_an_error_on_the_way_exits_with_2_and_names_no_password(app: App) -> Non
     assert (done.code, done.out) == (2, "")
     assert done.err == (
         f"filerow ls: sqlite:///{app.folder}/shop.db refused a statement: OperationalError: no such table: document; "
-        "filerow doctor says what is missing\n"
+        "run filerow doctor to see what is missing\n"
     )
 
 
@@ -126,7 +126,7 @@ def test_an_error_of_the_database_is_one_line(database: EmptyDatabase, app: App)
     assert done.code == 2
     if database.name != "sqlite":  # whose file is not there yet
         assert "refused a statement" in done.err
-        assert "filerow doctor says what is missing" in done.err
+        assert "run filerow doctor to see what is missing" in done.err
     assert done.err.count("\n") == 1
 
 
@@ -163,10 +163,10 @@ def test_lost_database_is_not_said_to_lack_something(database: EmptyDatabase, ma
     assert done.code == 2
     first = done.err.splitlines()[0]
     assert first.startswith(f"filerow check: {url}: the connection was lost")
-    assert "once more" in first
+    assert "run it again" in first
     assert "doctor" not in done.err
     assert "Traceback" not in done.err
-    assert "Stopped. To go on: filerow " in done.err
+    assert "Stopped. To continue: filerow " in done.err
 
 
 RAW = """
@@ -419,7 +419,7 @@ def test_removed_files_are_listed_and_undeleted(make_app: Callable[..., App]) ->
     assert done.code == 1
     assert f"info undeleted: docs:{first}: cat.txt is back in its row" in done.out
     assert f"info undeleted: docs:{second}: cat.txt is kept for another 7 days" in done.out
-    assert "error not-undeleted: docs:document/file/never.txt: the outbox has no note" in done.out
+    assert "error not-undeleted: docs:document/file/never.txt: the outbox has no tombstone" in done.out
     assert run("undelete", "docs", first, "--into", "document.fiel", *app.options).code == 2
     with Session(app.engine) as session:
         assert session.get_one(app.module.Document, 1).file.get_content() == b"meow"

@@ -97,7 +97,7 @@ def test_terminal_shows_bars_and_ctrl_c_says_how_to_continue(app: App) -> None:
         assert terminal.wait() == 130
     assert "check: nothing found" not in terminal.text, "nobody knows yet"
     assert "check: stopped before the end, nothing found so far" in terminal.text
-    found = re.search(r"Stopped\. To go on: filerow (.*)", terminal.text.replace("\r", ""))
+    found = re.search(r"Stopped\. To continue: filerow (.*)", terminal.text.replace("\r", ""))
     assert found is not None
     again = shlex.split(found[1])
     assert again[: len(arguments)] == arguments
@@ -183,7 +183,7 @@ def test_on_a_terminal_what_a_table_has_no_room_for_is_counted(app: App) -> None
         (app.folder / "files" / path).unlink()
     with on_a_terminal("check", "--column", "document.file", *app.options, folder=app.folder, NO_COLOR="1") as terminal:
         assert terminal.wait() == 1
-    assert re.search(r"and [34] more: write them into a file", terminal.text)
+    assert re.search(r"and [34] more: write them to a file", terminal.text)
 
 
 def test_watching_worker_drains_what_comes_and_stops_when_asked(app: App) -> None:
@@ -200,7 +200,7 @@ def test_watching_worker_drains_what_comes_and_stops_when_asked(app: App) -> Non
         out, err = worker.communicate(timeout=DEADLINE)
         assert worker.returncode == 130
     assert '"exit_code": 130' in out
-    assert "To go on: filerow drain --watch" in err
+    assert "To continue: filerow drain --watch" in err
     assert not (app.folder / "files" / first).exists()
     assert not (app.folder / "files" / second).exists()
 
@@ -255,7 +255,7 @@ def test_a_second_ctrl_c_ends_at_once(app: App) -> None:
             time.sleep(0.05)
         worker.send_signal(signal.SIGINT)
         assert worker.stderr.readline() == "\n"
-        assert "once more to end at once" in worker.stderr.readline()
+        assert "press again to end at once" in worker.stderr.readline()
         worker.send_signal(signal.SIGINT)
         assert worker.wait(20) == 130
 

@@ -67,10 +67,10 @@ def test_what_shares_the_backend_must_be_a_database_or_models(app: App, folder: 
     failed = run("drain", "--shared-with", "shop:HOLD", *app.options)
     assert (failed.code, "neither an engine nor a MetaData" in failed.err) == (2, True)
     failed = run("drain", "--shared-with", "sqlite+aiosqlite:///shop.db", *app.options)
-    assert (failed.code, "all synchronous or all asynchronous" in failed.err) == (2, True)
+    assert (failed.code, "must all be synchronous or all asynchronous" in failed.err) == (2, True)
     (folder / "pyproject.toml").write_text('[tool.filerow]\nshared_with = "one"\n')
     failed = run("drain", *app.options)
-    assert (failed.code, "shared_with is a list" in failed.err) == (2, True)
+    assert (failed.code, "shared_with must be a list" in failed.err) == (2, True)
 
 
 @pytest.mark.parametrize("command", [("drain",), ("sweep", *ALL)], ids=lambda command: command[0])

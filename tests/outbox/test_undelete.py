@@ -133,7 +133,7 @@ def test_after_the_drain_it_is_too_late(app: App, monkeypatch: pytest.MonkeyPatc
     app.add_tombstones("begun", attempts=1, next_attempt=1e12)
     monkeypatch.setattr(app.outbox, "retention", timedelta(0))
     app.outbox.drain(app.engine)
-    cases = {"gone": "has no note of", "begun": "too late", "never": "has no note of"}
+    cases = {"gone": "has no tombstone of", "begun": "too late", "never": "has no tombstone of"}
     with app.engine.begin() as connection:
         for path, why in cases.items():
             with pytest.raises(UndeleteError, match=why):
@@ -144,7 +144,7 @@ def test_after_the_drain_it_is_too_late(app: App, monkeypatch: pytest.MonkeyPatc
 @SQLITE
 def test_bytes_that_are_not_there_are_not_promised(app: App) -> None:
     app.add_tombstones("a")
-    with app.engine.begin() as connection, pytest.raises(UndeleteError, match="not on backend 'docs' any more"):
+    with app.engine.begin() as connection, pytest.raises(UndeleteError, match="no longer on backend 'docs'"):
         app.outbox.undelete(connection, "docs", "a")
 
 

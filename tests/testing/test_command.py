@@ -134,9 +134,9 @@ def test_ctrl_c_removes_what_was_made(tmp_path: Path) -> None:
         (["--backend=nothing"], "no backend is registered as 'nothing'"),
         (["--backend=memory://", "--case=nothing"], "no case or side called nothing"),
         (["--backend=memory://", "--sync-only", f"--case={ASYNC}"], f"asked for the sync side, which {ASYNC} has not"),
-        (["--backend=memory://", "--option=x"], "--option is NAME=VALUE"),
+        (["--backend=memory://", "--option=x"], "--option must be NAME=VALUE"),
         (["--backend=memory://", "--setup=nowhere:make"], "--setup nowhere:make failed: ModuleNotFoundError"),
-        (["--backend=memory://", "--sync-only", "--async-only"], "leave nothing to try"),
+        (["--backend=memory://", "--sync-only", "--async-only"], "leave nothing to test"),
     ],
 )
 def test_what_cannot_run_is_said(arguments: list[str], said: str, capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,7 @@
 """The command line: ``filerow check | sweep | drain | migrate | adopt | doctor | stats | ls | undelete``, extra ``filerow[cli]``.
 
-A thin shell: it finds the application, calls the function of ``filerow.maintenance`` that is called like the command, shows
-what that yields, and makes an exit code of it: 0 clean, 1 found something, 2 could not run, 130 interrupted.
+A thin shell: it finds the application, calls the function of ``filerow.maintenance`` with the command's name, shows what it
+yields, and sets the exit code: 0 clean, 1 found something, 2 could not run, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ("main",)
 
 
 def main() -> None:
-    """Run the command that the process was started with, and exit."""
+    """Run the command from the process's arguments, and exit."""
     try:
         with needs("cli", "the command line"):
             import rich

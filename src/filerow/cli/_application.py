@@ -1,4 +1,4 @@
-"""Finds the application: its ``MetaData``, its database, its backends. Whatever is missing or wrong is told in one error."""
+"""Finds the application: its ``MetaData``, its database, its backends. A single error reports what is missing or wrong."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ _FILE = "pyproject.toml"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Where the application is.
+    """Where to find the application.
 
     Attributes:
         app: ``package.module:Base``.
         url: A database URL, or ``package.module:engine``.
         setup: ``package.module:function`` to call first.
         backends: URLs of backends to register, by key.
-        shared_with: Who else stores files in the same places: ``package.module:engine``, or a ``MetaData``, or a database URL.
+        shared_with: Others that store files in the same places: ``package.module:engine``, a ``MetaData``, or a database URL.
         folders: Where to import from.
-        sources: Who said so, by name of the setting, for errors.
+        sources: Where each setting came from, by name, for errors.
     """
 
     app: str | None = None
@@ -56,19 +56,19 @@ class Settings:
     sources: Mapping[str, str] = field(default_factory=dict)
 
     def source(self, name: str) -> str:
-        """Return who gave a setting."""
+        """Return where a setting came from."""
         return self.sources.get(name, f"--{name}")
 
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """An application, as far as maintenance knows it.
+    """An application, as maintenance sees it.
 
     Attributes:
         metadata: Its ``MetaData``.
-        engine: Where its rows are.
-        has_own_engine: The engine is the application's, with all that it sets on it, and not made from a URL for this run.
-        also: Who else stores files in the same places.
+        engine: The engine of its database.
+        has_own_engine: True if the engine is the application's, with its own setup, and not made from a URL for this run.
+        also: Others that store files in the same places.
     """
 
     metadata: MetaData
@@ -89,7 +89,7 @@ def settings_from(
     backends: Sequence[str] = (),
     shared_with: Sequence[str] = (),
 ) -> Settings:
-    """Join options and environment, which the caller has read, with ``[tool.filerow]`` of the nearest ``pyproject.toml``.
+    """Merge options and environment, already read by the caller, with ``[tool.filerow]`` of the nearest ``pyproject.toml``.
 
     Raises:
         CannotRunError: The table has an unknown or wrong entry, or a backend is not ``KEY=URL``.
@@ -120,26 +120,26 @@ def _read_table(folder: Path) -> tuple[Path | None, dict[str, Any]]:
     except (OSError, ValueError) as error:
         raise CannotRunError(f"{file} cannot be read: {error}") from error
     if not isinstance(tool, dict):
-        raise CannotRunError(f"{file}: [tool] is a table, not {tool!r}")
+        raise CannotRunError(f"{file}: [tool] must be a table, not {tool!r}")
     table = tool.get("filerow", {})
     if not isinstance(table, dict):
-        raise CannotRunError(f'{file}: [tool.filerow] is a table, not {table!r}; write app = "package.module:Base" in it')
+        raise CannotRunError(f'{file}: [tool.filerow] must be a table, not {table!r}; write app = "package.module:Base" in it')
     for name, value in table.items():
         if name not in _KNOWN:
-            raise CannotRunError(f"[tool.filerow] in {file} has an unknown entry {name!r}; there are {', '.join(_KNOWN)}")
+            raise CannotRunError(f"[tool.filerow] in {file} has an unknown entry {name!r}; known are {', '.join(_KNOWN)}")
         if name == "backends" and not (isinstance(value, dict) and all(isinstance(url, str) for url in value.values())):
-            raise CannotRunError(f'[tool.filerow] in {file}: backends is a table such as {{docs = "s3://bucket/"}}')
+            raise CannotRunError(f'[tool.filerow] in {file}: backends must be a table such as {{docs = "s3://bucket/"}}')
         if name == "shared_with" and not (isinstance(value, list) and all(isinstance(one, str) for one in value)):
-            raise CannotRunError(f'[tool.filerow] in {file}: shared_with is a list such as ["shop.archive:engine"]')
+            raise CannotRunError(f'[tool.filerow] in {file}: shared_with must be a list such as ["shop.archive:engine"]')
         if name not in {"backends", "shared_with"} and not isinstance(value, str):
-            raise CannotRunError(f"[tool.filerow] in {file}: {name} is a string")
+            raise CannotRunError(f"[tool.filerow] in {file}: {name} must be a string")
     return file, table
 
 
 def _key_and_url(text: str) -> tuple[str, str]:
     key, _, url = text.partition("=")
     if not key or "://" not in url:
-        raise CannotRunError(f"--backend is KEY=URL, such as docs=s3://bucket/prefix, not {hidden(text)!r}")
+        raise CannotRunError(f"--backend must be KEY=URL, such as docs=s3://bucket/prefix, not {hidden(text)!r}")
     return key, url
 
 
@@ -147,7 +147,7 @@ def _key_and_url(text: str) -> tuple[str, str]:
 
 
 def find_application(settings: Settings) -> Application:
-    """Import the application, register the backends that were named, and make or find its engine.
+    """Import the application, register the named backends, and make or find its engine.
 
     Raises:
         CannotRunError: Something is missing or wrong.
@@ -175,7 +175,7 @@ def find_application(settings: Settings) -> Application:
     also = tuple(_other(one) for one in settings.shared_with)
     engine, is_own = _find_engine(settings, module)
     if any(is_async(one) != is_async(engine) for one in also if not isinstance(one, MetaData)):
-        raise CannotRunError("shared_with: engines are all synchronous or all asynchronous; name the drivers accordingly")
+        raise CannotRunError("shared_with: engines must all be synchronous or all asynchronous; choose the drivers accordingly")
     return Application(metadata, engine, has_own_engine=is_own, also=also)
 
 
@@ -193,7 +193,7 @@ def _find_engine(settings: Settings, module: ModuleType) -> tuple[Engine | Async
 
 
 def _other(name: str) -> MetaData | Engine | AsyncEngine:
-    """Return an engine or a ``MetaData`` of somebody who stores files in the same places."""
+    """Return an engine or a ``MetaData`` of others that store files in the same places."""
     if "://" in name:
         return _engine_for(name, "shared_with")
     found = _attribute(name, "shared_with")
@@ -225,7 +225,7 @@ def _find_metadata(name: str, source: str) -> tuple[ModuleType, MetaData]:
         distinct = {id(metadata): metadata for metadata in candidates.values()}
         if len(distinct) == 1:
             return module, next(iter(distinct.values()))
-        raise CannotRunError(f"{source} {name} names no attribute; write {_choice(module_name, candidates)}")
+        raise CannotRunError(f"{source} {name} does not name an attribute; write {_choice(module_name, candidates)}")
     found: Any = module
     try:
         for part in attribute.split("."):
@@ -248,7 +248,7 @@ def _find_metadata(name: str, source: str) -> tuple[ModuleType, MetaData]:
 
 
 def _metadata_of(value: object) -> MetaData | None:
-    """Return the MetaData that something is or has: a declarative base, a registry, Flask-SQLAlchemy's ``db``."""
+    """Return the MetaData that an object is or has: a declarative base, a registry, Flask-SQLAlchemy's ``db``."""
     found = value if isinstance(value, MetaData) else getattr(value, "metadata", None)
     return found if isinstance(found, MetaData) else None
 
@@ -260,16 +260,16 @@ def _candidates(module: ModuleType) -> dict[str, MetaData]:
 
 def _choice(module: str, candidates: Mapping[str, MetaData]) -> str:
     if not candidates:
-        return f"{module}:Base; there is no DeclarativeBase and no MetaData with tables in this module"
+        return f"{module}:Base; this module has no DeclarativeBase and no MetaData with tables"
     return " or ".join(f"{module}:{name}" for name in sorted(candidates))
 
 
 def _module(name: str, source: str, attribute: str = "") -> ModuleType:
     tail = f":{attribute}" if attribute else ""
     if not name:
-        raise CannotRunError(f"{source} {tail} names no module; write package.module:name")
+        raise CannotRunError(f"{source} {tail} does not name a module; write package.module:name")
     dotted = name.removesuffix(".py").replace(os.sep, ".").strip(".")
-    if dotted != name:  # the file's name, and not the module's
+    if dotted != name:  # a file's name instead of the module's
         raise CannotRunError(f"{source}: there is no module {name!r}; write it as Python imports it: {source} {dotted}{tail}")
     try:
         return importlib.import_module(name)
@@ -298,7 +298,7 @@ def _attribute(name: str, source: str) -> Any:
 
 
 def _traceback(error: BaseException) -> str:
-    """Return an error as Python prints it, from the application's code on; without any frames where it was not reached."""
+    """Return an error as Python prints it, from the application's code on; without frames if that was not reached."""
     frames = error.__traceback__
     while frames is not None and _is_machinery(frames.tb_frame.f_code.co_filename):
         frames = frames.tb_next
@@ -330,10 +330,10 @@ def _engine_in(module: ModuleType) -> Engine | AsyncEngine:
     name = module.__name__
     if found:
         choice = " or ".join(f"--url {name}:{engine}" for engine in sorted(found))
-        raise CannotRunError(f"{name} has more engines than one; say which: {choice}")
+        raise CannotRunError(f"{name} has more than one engine; choose one: {choice}")
     raise CannotRunError(
         "which database? Give --url (a SQLAlchemy URL, or package.module:engine), set FILEROW_URL, write url under "
-        f"[tool.filerow] in pyproject.toml, or have one engine in {name}"
+        f"[tool.filerow] in pyproject.toml, or define exactly one engine in {name}"
     )
 
 
@@ -347,12 +347,12 @@ def _engine_for(text: str, source: str) -> Engine | AsyncEngine:
     _check_file(url, source)
     try:
         if not url.get_dialect().is_async:
-            return create_engine(url, pool_pre_ping=True)  # a watching worker idles
+            return create_engine(url, pool_pre_ping=True)  # a watching worker is idle for long
         return _make_async_engine(url, f"{source} {hidden(shown)}")
     except CannotRunError:
         raise
     except NoSuchModuleError as error:
-        raise CannotRunError(f"{source} {hidden(shown)}: SQLAlchemy knows no database {url.drivername!r}") from error
+        raise CannotRunError(f"{source} {hidden(shown)}: SQLAlchemy does not know the database {url.drivername!r}") from error
     except ImportError as error:
         raise CannotRunError(
             f"{source} {hidden(shown)}: its driver is not installed ({error}); install it, or name another one: "
@@ -363,7 +363,7 @@ def _engine_for(text: str, source: str) -> Engine | AsyncEngine:
 
 
 def is_async(value: object) -> TypeIs[AsyncEngine]:
-    """Return True if something is an ``AsyncEngine``; without greenlet there is none, and its module cannot be loaded."""
+    """Return True if the object is an ``AsyncEngine``; without greenlet there is none, and its module cannot be imported."""
     module = sys.modules.get("sqlalchemy.ext.asyncio")
     return module is not None and isinstance(value, module.AsyncEngine)
 
@@ -377,7 +377,7 @@ def _make_async_engine(url: URL, shown: str) -> AsyncEngine:
 
 
 def _check_file(url: URL, source: str) -> None:
-    """Refuse a SQLite file that is not there, which the driver would make."""
+    """Refuse a SQLite file that does not exist, which the driver would create."""
     name = url.database
     if url.get_backend_name() != "sqlite" or not name or name == ":memory:" or name.startswith("file:"):
         return

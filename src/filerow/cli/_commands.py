@@ -1,4 +1,4 @@
-"""The commands: what each can be told, and which function of ``filerow.maintenance`` does it."""
+"""The commands: their options, and the function of ``filerow.maintenance`` that each calls."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ __all__ = ("app",)
 
 app = typer.Typer(
     name="filerow",
-    help="Keep files and rows equal: look after what Filerow has stored.\n\n"
-    "Where the application is, say options, the environment (FILEROW_APP, FILEROW_URL, FILEROW_SETUP) or [tool.filerow] in "
+    help="Keep files and rows equal: maintain what Filerow has stored.\n\n"
+    "The application is set by options, the environment (FILEROW_APP, FILEROW_URL, FILEROW_SETUP) or [tool.filerow] in "
     "pyproject.toml, in this order.\n\n"
     "Exit codes: 0 clean, 1 found something, 2 could not run, 130 interrupted.",
     no_args_is_help=True,
@@ -67,13 +67,13 @@ def _option(help_: str, *names: str, **more: Any) -> Any:
 
 
 Concurrency = Annotated[int, _option("Transfers at a time.", min=1, show_default=True, metavar="N")]
-Batch = Annotated[int, _option("Rows or objects of one step.", min=1, show_default=True, metavar="N")]
+Batch = Annotated[int, _option("Rows or objects per step.", min=1, show_default=True, metavar="N")]
 Columns = Annotated[list[str] | None, _option("Only this column (table.column); repeat for more.", "--column", metavar="COLUMN")]
 Column = Annotated[str, typer.Argument(help="The column: table.column.", metavar="COLUMN", show_default=False)]
 Missing = Annotated[Repair, _option("What to do with a row whose object is missing.", show_default=True, metavar="report|null")]
-Resume = Annotated[str | None, _option("Go on where an interrupted run has stopped.", metavar="CURSOR")]
-TakeOver = Annotated[bool, _option("These places belong to this database from now on, whichever deleted there.", "--take-over")]
-DryRun = Annotated[bool, _option("Change nothing; say what would be done.", "--dry-run")]
+Resume = Annotated[str | None, _option("Continue where an interrupted run stopped.", metavar="CURSOR")]
+TakeOver = Annotated[bool, _option("Make this database the owner of these places from now on.", "--take-over")]
+DryRun = Annotated[bool, _option("Change nothing; show what would be done.", "--dry-run")]
 
 
 def _common(
@@ -100,18 +100,18 @@ def _common(
     shared_with: Annotated[
         list[str] | None,
         _option(
-            "Who else has rows with files of these backends: package.module:engine (or a MetaData), or a URL; repeat for more.",
+            "Others with rows that have files in these backends: package.module:engine (or a MetaData), or a URL; repeatable.",
             metavar="NAME|URL",
         ),
     ] = None,
-    json: Annotated[bool, _option("Write one JSON object a line.", "--json")] = False,
-    quiet: Annotated[bool, _option("Write findings and errors only.", "--quiet", "-q")] = False,
+    json: Annotated[bool, _option("Write one JSON object per line.", "--json")] = False,
+    quiet: Annotated[bool, _option("Write only findings and errors.", "--quiet", "-q")] = False,
 ) -> Common:
     return Common(app, url, setup, tuple(backend or ()), json, quiet, tuple(shared_with or ()))
 
 
 def _command(example: str) -> Callable[[Callable[..., Task]], Callable[..., Task]]:
-    """Make a command of a function that turns its options into work; it gets everybody's options too."""
+    """Make a command from a function that turns its options into work; the common options are added."""
 
     def decorate(function: Callable[..., Task]) -> Callable[..., Task]:
         own = inspect.signature(function, eval_str=True).parameters
@@ -119,7 +119,7 @@ def _command(example: str) -> Callable[[Callable[..., Task]], Callable[..., Task
 
         @functools.wraps(function)
         def command(**given: Any) -> None:
-            from filerow.cli._run import run  # help needs neither this nor what the commands do
+            from filerow.cli._run import run  # not needed for help
 
             common = _common(**{name: given.pop(name) for name in shared})
             raise typer.Exit(run(function(**given), common))
@@ -135,7 +135,7 @@ def _command(example: str) -> Callable[[Callable[..., Task]], Callable[..., Task
 
 
 _ASK_OTHERS = {"check", "drain", "migrate", "sweep"}
-"""Commands that delete what no row names, or look at all rows, and ask those who share the backends as well."""
+"""Commands that delete unreferenced objects or read all rows, and so also ask others that share the backends."""
 
 
 def _work(
@@ -157,7 +157,7 @@ def _about(
     *,
     version: Annotated[bool, _option("Show the version and exit.", "--version", is_eager=True, callback=_show_version)] = False,
 ) -> None:
-    """Take what comes before a command."""
+    """Handle the options before a command."""
 
 
 # -- commands --------------------------------------------------------------------------------------------------------------
@@ -193,21 +193,21 @@ def check(
 @_command("filerow sweep --app shop.models:Base --url postgresql+psycopg://shop@localhost/shop --delete")
 def sweep(
     *,
-    delete: Annotated[bool, _option("Delete what is found; without this nothing is changed.", "--delete")] = False,
+    delete: Annotated[bool, _option("Delete what is found; without this, nothing is changed.", "--delete")] = False,
     grace: Annotated[
-        timedelta, _option("Leave alone what is younger.", parser=_or_bad(duration), metavar="TIME", show_default=True)
+        timedelta, _option("Skip what is younger.", parser=_or_bad(duration), metavar="TIME", show_default=True)
     ] = "24h",  # type: ignore[assignment] # typer parses it
-    full: Annotated[bool, _option("List everything, not only what came since the last sweep.", "--full")] = False,
+    full: Annotated[bool, _option("List everything, not only what is new since the last sweep.", "--full")] = False,
     column: Columns = None,
     shard: Annotated[str | None, _option("Do this share of the work.", metavar="3/8", parser=_or_bad(shard))] = None,
     state: Annotated[
-        Path | None, _option("Remember in this file where to go on; else the outbox does.", dir_okay=False, metavar="FILE")
+        Path | None, _option("Remember progress in this file instead of the outbox.", dir_okay=False, metavar="FILE")
     ] = None,
     batch: Batch = 1000,
-    also: Annotated[list[str] | None, _option("Look into this backend too, used in former times.", metavar="KEY")] = None,
+    also: Annotated[list[str] | None, _option("Also look into this backend, used in the past.", metavar="KEY")] = None,
     former: Annotated[
         list[str] | None,
-        _option("Look into the folder of a column that was renamed or dropped, too; repeat for more.", metavar="TABLE/COLUMN"),
+        _option("Also look into the folder of a column that was renamed or dropped; repeat for more.", metavar="TABLE/COLUMN"),
     ] = None,
     allow_many: Annotated[bool, _option("Delete even when most objects have no row.", "--allow-many")] = False,
     take_over: TakeOver = False,
@@ -235,20 +235,20 @@ def sweep(
 @_command("filerow drain --watch --app shop.models:Base --url postgresql+psycopg://shop@localhost/shop")
 def drain(
     *,
-    watch: Annotated[bool, _option("Go on forever.", "--watch")] = False,
+    watch: Annotated[bool, _option("Run forever.", "--watch")] = False,
     every: Annotated[
         timedelta,
-        _option("With --watch: wait so long when nothing is due.", parser=_or_bad(duration), metavar="TIME", show_default=True),
+        _option("With --watch: time to wait when nothing is due.", parser=_or_bad(duration), metavar="TIME", show_default=True),
     ] = "10s",  # type: ignore[assignment] # typer parses it
     batch: Batch = 1000,
-    limit: Annotated[int | None, _option("Deal with so many objects at most.", min=1, metavar="N")] = None,
+    limit: Annotated[int | None, _option("Handle at most N objects.", min=1, metavar="N")] = None,
     take_over: TakeOver = False,
 ) -> Task:
-    """Delete what the outbox has noted, when its time is over."""
+    """Delete what the outbox recorded, after its retention."""
     from filerow import maintenance
 
     if watch and take_over:
-        raise typer.BadParameter("--take-over is for one run; watch after it")
+        raise typer.BadParameter("--take-over is for a single run; use --watch afterwards")
     work = _work(maintenance.drain, maintenance.drain_async, batch=batch, limit=limit, take_over=take_over)
     return Task(work.command, work.blocking, work.awaited, every.total_seconds() if watch else None)
 
@@ -257,7 +257,7 @@ def drain(
 def migrate(
     column: Column,
     *,
-    to: Annotated[str | None, _option("Key of the backend to move to; else the column's.", metavar="KEY")] = None,
+    to: Annotated[str | None, _option("Key of the backend to move to. Default: the column's.", metavar="KEY")] = None,
     dry_run: DryRun = False,
     concurrency: Concurrency = 16,
     batch: Batch = 100,
@@ -282,15 +282,15 @@ def migrate(
 def adopt(
     column: Column,
     *,
-    source: Annotated[str | None, _option("The column (table.column) of paths or URLs to take from.", metavar="COLUMN")] = None,
+    source: Annotated[str | None, _option("The column (table.column) with paths or URLs.", metavar="COLUMN")] = None,
     in_: Annotated[
-        str | None, _option("Key of the backend that has the objects; else the column's own.", "--in", metavar="KEY")
+        str | None, _option("Key of the backend that has the objects. Default: the column's.", "--in", metavar="KEY")
     ] = None,
     strip: Annotated[
         list[str] | None,
-        _option("Take this off the front: https://cdn.example/, or uploads/=docs to name the backend; repeat.", metavar="PREFIX"),
+        _option("Strip this prefix: https://cdn.example/, or uploads/=docs to name the backend; repeat.", metavar="PREFIX"),
     ] = None,
-    read: Annotated[bool, _option("Read every object for its checksum, or ask only for its size.", "--read/--no-read")] = True,
+    read: Annotated[bool, _option("Read every object for its checksum, or get only its size.", "--read/--no-read")] = True,
     missing: Missing = Repair.REPORT,
     dry_run: DryRun = False,
     concurrency: Concurrency = 16,
@@ -326,12 +326,12 @@ def doctor(
         list[str] | None,
         _option(
             "Clients upload straight to this backend; with your pages' origin (docs=https://app.example), its bucket is asked "
-            "whether it lets them. Repeat for more.",
+            "whether it allows them. Repeat for more.",
             metavar="KEY[=ORIGIN]",
         ),
     ] = None,
 ) -> Task:
-    """Say what would go wrong: database, outbox, backends."""
+    """Report what would go wrong: database, outbox, backends."""
     from filerow import maintenance
 
     keys = tuple(direct or ())
@@ -358,9 +358,9 @@ def stats() -> Task:
 def ls(
     column: Column,
     *,
-    prefix: Annotated[str, _option("Only paths that begin so.", metavar="PATH")] = "",
-    limit: Annotated[int | None, _option("So many files at most.", min=0, metavar="N")] = None,
-    removed: Annotated[bool, _option("What was removed and can be restored with undelete.", "--removed")] = False,
+    prefix: Annotated[str, _option("Only paths with this prefix.", metavar="PATH")] = "",
+    limit: Annotated[int | None, _option("At most N files.", min=0, metavar="N")] = None,
+    removed: Annotated[bool, _option("Removed files that undelete can restore.", "--removed")] = False,
 ) -> Task:
     """List a column's files: row, path, size, type and filename."""
     from filerow import maintenance
@@ -376,10 +376,10 @@ def undelete(
     ],
     *,
     into: Annotated[
-        str | None, _option("The column (table.column) that they left, where it was renamed since.", metavar="COLUMN")
+        str | None, _option("The column (table.column) of their rows, if it was renamed since.", metavar="COLUMN")
     ] = None,
 ) -> Task:
-    """Have removed files back, while the outbox keeps them."""
+    """Restore removed files while the outbox keeps them."""
     from filerow import maintenance
 
     return _work(maintenance.undelete, maintenance.undelete_async, backend_key, paths, into=into)
@@ -387,8 +387,8 @@ def undelete(
 
 @app.command(
     "conformance",
-    help="Try a backend with the conformance kit.\n\n"
-    "It works in a scratch folder of a live bucket, and removes all that it has made.\n\n"
+    help="Test a backend with the conformance kit.\n\n"
+    "It works in a scratch folder of a live bucket, and removes everything that it made.\n\n"
     "Exit codes: 0 every case passed, 1 some failed, 2 could not run, 130 interrupted.\n\n"
     "\b\nExample:\n  filerow conformance --backend s3://my-bucket/tests --option aws_region=eu-west-1",
 )
@@ -396,21 +396,21 @@ def conformance(
     *,
     backend: Annotated[str, _option("The backend: a URL, or the key of one that --setup registers.", metavar="URL|KEY")],
     option: Annotated[
-        list[str] | None, _option("What it is made with: aws_endpoint=http://localhost:9000; repeat.", metavar="NAME=VALUE")
+        list[str] | None, _option("An option of the backend: aws_endpoint=http://localhost:9000; repeat.", metavar="NAME=VALUE")
     ] = None,
     setup: Annotated[
         str | None, _option("Call this first: package.module:function.", envvar="FILEROW_SETUP", metavar="NAME")
     ] = None,
-    large: Annotated[bool, _option("Objects of 100 MB and deletes of 1,200, too.", "--large")] = False,
-    sync_only: Annotated[bool, _option("The synchronous side only.", "--sync-only")] = False,
-    async_only: Annotated[bool, _option("The asynchronous side only.", "--async-only")] = False,
+    large: Annotated[bool, _option("Also test objects of 100 MB and deletes of 1,200.", "--large")] = False,
+    sync_only: Annotated[bool, _option("Only the synchronous side.", "--sync-only")] = False,
+    async_only: Annotated[bool, _option("Only the asynchronous side.", "--async-only")] = False,
     case: Annotated[list[str] | None, _option("Only this case; repeat for more.", metavar="NAME")] = None,
-    json: Annotated[bool, _option("Write one JSON object a line.", "--json")] = False,
+    json: Annotated[bool, _option("Write one JSON object per line.", "--json")] = False,
 ) -> None:
-    """Try a backend with the conformance kit."""
+    """Test a backend with the conformance kit."""
     from filerow.cli._conformance import Told, conform
 
     if sync_only and async_only:
-        raise typer.BadParameter("--sync-only and --async-only leave nothing to try")
+        raise typer.BadParameter("--sync-only and --async-only leave nothing to test")
     sides = ("sync",) if sync_only else ("async",) if async_only else ("sync", "async")
     raise typer.Exit(conform(Told(backend, tuple(option or ()), setup, large, sides, tuple(case or ()), json)))

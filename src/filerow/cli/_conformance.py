@@ -1,4 +1,4 @@
-"""``filerow conformance``: tries a live bucket or folder, in a scratch folder that is gone in the end."""
+"""``filerow conformance``: tests a live bucket or folder, in a scratch folder that is removed at the end."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ CLEAN, FOUND, CANNOT_RUN, INTERRUPTED, CLOSED = 0, 1, 2, 130, 141
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What the command was told.
+    """The command's options.
 
     Attributes:
         backend: The URL of the backend, or the key of one that ``setup`` registers.
-        options: ``NAME=VALUE``, each: what the backend is made with.
+        options: ``NAME=VALUE`` each: the backend's options.
         setup: ``package.module:function`` to call first.
-        large: Run the large cases, too.
+        large: Also run the large cases.
         sides: ``sync``, ``async`` or both.
-        cases: The cases to try; all when empty.
-        json: Write one JSON object a line.
+        cases: The cases to run; all if empty.
+        json: Write one JSON object per line.
     """
 
     backend: str
@@ -50,7 +50,7 @@ class Told:
 
 
 class _Live(Harness):
-    """Somebody's own bucket: nothing may stay in it."""
+    """A bucket that is not ours: nothing may be left in it."""
 
     def __init__(self, told: Told) -> None:
         self.large = told.large
@@ -94,8 +94,8 @@ class _Summary:
 
 
 def conform(told: Told) -> int:
-    """Try every case, show what came of it, and return the exit code: 0 all passed, 1 some failed, 2 cannot run."""
-    from filerow.cli._run import Stop  # it loads the maintenance, which help and tests of this need not
+    """Run every case, show the results, and return the exit code: 0 all passed, 1 some failed, 2 cannot run."""
+    from filerow.cli._run import Stop  # loads the maintenance, which help does not need
 
     summary = _Summary()
     stop = Stop()
@@ -132,7 +132,7 @@ def _try_all(told: Told, summary: _Summary, cuts: Callable[[], bool]) -> None:
 
 @contextlib.contextmanager
 def _empty_folders_removed(url: str) -> Generator[None]:
-    """Remove the empty folders that deleted objects leave in a directory, and the directory if it was not there."""
+    """Remove the empty folders that deleted objects leave in a directory, and the directory if it did not exist before."""
     parts = urlsplit(url)
     root = Path(unquote(parts.path)) if parts.scheme == "file" else None
     was_there = root is None or root.exists()
@@ -150,7 +150,7 @@ def _empty_folders_removed(url: str) -> Generator[None]:
 
 
 def _ready(told: Told) -> _Live:
-    """Return the harness, once a backend could be made and its bucket be looked into."""
+    """Return the harness, after making the backend and listing its bucket."""
     shown = hidden(told.backend)
     if told.setup is not None:
         _set_up(told.setup)
@@ -180,7 +180,7 @@ def _options(given: Sequence[str]) -> Mapping[str, Any]:
     for text in given:
         name, equals, value = text.partition("=")
         if not name or not equals:
-            raise CannotRunError(f"--option is NAME=VALUE, such as aws_endpoint=http://localhost:9000, not {hidden(text)!r}")
+            raise CannotRunError(f"--option must be NAME=VALUE, such as aws_endpoint=http://localhost:9000, not {hidden(text)!r}")
         options[name] = json.loads(value) if value[:1] in {"{", "["} or value in {"true", "false"} else value
     return options
 

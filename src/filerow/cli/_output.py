@@ -1,4 +1,4 @@
-"""What a command shows: one line a step, or one JSON object a line. The terminal's bars are in ``_terminal``."""
+"""What a command shows: one line per step, or one JSON object per line. The terminal's bars are in ``_terminal``."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ __all__ = ("ClosedOutputError", "Item", "JsonOutput", "LineOutput", "Output", "S
 Item = Progress | ColumnStats | OutboxStats | Listed
 
 FIGURES = frozenset({"ls", "stats"})
-"""Commands that find nothing, but tell figures."""
+"""Commands that show figures instead of findings."""
 
 _SILENCE = 30.0
-"""Seconds after which a step that goes on says so once more."""
+"""Seconds between reports of a step that is still running."""
 
 
 class ClosedOutputError(Exception):
-    """Nobody reads stdout any more."""
+    """The reader of stdout has gone."""
 
 
 @dataclass
 class Summary:
-    """What a run has come to.
+    """The outcome of a run.
 
     Attributes:
-        command: What was run.
-        exit_code: What the process ends with.
+        command: The command.
+        exit_code: The process's exit code.
         seconds: How long it took.
-        cursor: Where to go on, if it was interrupted and can.
-        error: Why it could not run, or not to the end; empty when it did.
-        found: How many findings there are by level, those left out that were put right.
-        fixed: How many findings were put right.
+        cursor: Where to continue, if it was interrupted and can be resumed.
+        error: Why it could not run or finish; empty if it did.
+        found: Number of findings by level, without the fixed ones.
+        fixed: Number of fixed findings.
         steps: The last progress of each step.
-        is_cut: It was stopped before its end.
+        is_cut: It was stopped before the end.
         has_kept: Not everything could be judged.
     """
 
@@ -58,7 +58,7 @@ class Summary:
     has_kept: bool = False
 
     def note(self, progress: Progress) -> None:
-        """Take a progress into account."""
+        """Add a progress."""
         self.steps[progress.step] = progress
         self.cursor = progress.cursor
         for finding in progress.findings:
@@ -70,7 +70,7 @@ class Summary:
 
     @property
     def is_clean(self) -> bool:
-        """Nothing is left that somebody has to look at."""
+        """Return True if nothing is left for anybody to look at."""
         return not self.found["error"] and not self.found["warning"]
 
 
@@ -81,11 +81,11 @@ class Output(Protocol):
         """Show one item."""
 
     def end(self, summary: Summary) -> None:
-        """Show what the run has come to; the last call."""
+        """Show the outcome; the last call."""
 
 
 class JsonOutput:
-    """One JSON object a line, for machines; nothing else is written to stdout."""
+    """One JSON object per line, for machines; nothing else is written to stdout."""
 
     def show(self, item: Item) -> None:
         """Write an item, a progress before its findings."""
@@ -103,7 +103,7 @@ class JsonOutput:
         """Write the summary."""
         values = asdict(summary)
         last = values.pop("steps").values()
-        del values["is_cut"], values["has_kept"]  # which the exit code says
+        del values["is_cut"], values["has_kept"]  # the exit code says both
         totals = {name: sum(step[name] for step in last) for name in ("done", "transferred", "changed")}
         found = {level: summary.found[level] for level in ("error", "warning", "info")}
         self._write("summary", {**values, **totals, "found": found})
@@ -113,11 +113,11 @@ class JsonOutput:
 
 
 class LineOutput:
-    """One line a step, one line a finding.
+    """One line per step, one line per finding.
 
     Args:
-        quiet: Findings only.
-        changed: What is said of items that were changed.
+        quiet: Only findings.
+        changed: The word for changed items.
     """
 
     def __init__(self, *, quiet: bool = False, changed: str = "changed") -> None:
@@ -127,7 +127,7 @@ class LineOutput:
         self._said_at = time.monotonic()
 
     def show(self, item: Item) -> None:
-        """Write an item; a progress only when its step is over, or goes on for long."""
+        """Write an item; a progress only at the end of its step, or if the step takes long."""
         if not isinstance(item, Progress):
             self._write(describe(item))
             return
@@ -159,7 +159,7 @@ class LineOutput:
 
 
 def amounts(progress: Progress, changed: str) -> str:
-    """Return how far a step is."""
+    """Return a step's progress as text."""
     if progress.done == progress.total == 1 and not progress.changed:
         return "done"
     parts = [f"{progress.done:,}" if progress.total is None else f"{progress.done:,} of {progress.total:,}"]
@@ -171,7 +171,7 @@ def amounts(progress: Progress, changed: str) -> str:
 
 
 def line_of(finding: Finding) -> str:
-    """Return a finding in one line."""
+    """Return a finding as one line."""
     where = f"{finding.backend}:{finding.path}" if finding.path else finding.backend
     places = " ".join(filter(None, [finding.where, where]))
     text = ": ".join(filter(None, [f"{'fixed' if finding.fixed else finding.level} {finding.code}", places, finding.message]))
@@ -179,7 +179,7 @@ def line_of(finding: Finding) -> str:
 
 
 def outcome(summary: Summary) -> str:
-    """Return the outcome in one line; of a run that was stopped, nobody knows what it would have found."""
+    """Return the outcome as one line; a stopped run's findings are incomplete."""
     found = [f"{count} {level}{'s' if count > 1 and level != 'info' else ''}" for level, count in _counts(summary) if count]
     if summary.fixed:
         found.append(f"{summary.fixed} fixed")
@@ -194,7 +194,7 @@ def _counts(summary: Summary) -> list[tuple[str, int]]:
 
 
 def describe(item: ColumnStats | OutboxStats | Listed) -> str:
-    """Return what was counted or listed in one line; files with tabs between their values."""
+    """Return a count or a listed file as one line; a file's values are separated by tabs."""
     if isinstance(item, Listed):
         values = [key_of(item), item.path, _known(item.size), item.content_type, item.filename]
         return "\t".join(map(plain, values))
@@ -211,7 +211,7 @@ def describe(item: ColumnStats | OutboxStats | Listed) -> str:
 
 
 def _unreadable(item: ColumnStats) -> str:
-    return f", {item.unreadable:,} with what is not a document" if item.unreadable else ""
+    return f", {item.unreadable:,} with an invalid document" if item.unreadable else ""
 
 
 def key_of(item: Listed) -> str:
@@ -227,7 +227,7 @@ def write(line: str) -> None:
     """Write a line to stdout, at once.
 
     Raises:
-        ClosedOutputError: Its reader has gone, as ``head`` does.
+        ClosedOutputError: Its reader has gone, for example ``head``.
     """
     try:
         print(line, flush=True)  # noqa: T201 - this is the output

@@ -1,4 +1,4 @@
-"""Runs a piece of maintenance to its end, or to the next safe point after Ctrl-C or SIGTERM, and makes an exit code of it."""
+"""Runs a piece of maintenance to its end, or to the next safe point after Ctrl-C or SIGTERM, and returns an exit code."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ _MISSING = ("no such ", "does not exist", "(1146,", "(1054,", "(1305,")
 
 
 class Stop:
-    """Notes Ctrl-C and SIGTERM while it is entered; the second of them ends the process at once.
+    """Catches Ctrl-C and SIGTERM while entered; the second one ends the process at once.
 
     Attributes:
-        is_requested: One has come.
-        has_cut: The work was left before its end.
+        is_requested: A signal has come.
+        has_cut: The work was stopped before its end.
     """
 
     def __init__(self) -> None:
@@ -62,18 +62,18 @@ class Stop:
             signal.signal(number, handler)
 
     def cuts(self) -> bool:
-        """Return True when it is time to stop, at a safe point."""
+        """Return True if it is time to stop, at a safe point."""
         self.has_cut = self.has_cut or self.is_requested
         return self.is_requested
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         del number, frame
-        # os.write, for this may interrupt another write; a bar's cursor is shown again
+        # os.write, since this may interrupt another write; also shows the cursor that a bar has hidden
         if self.is_requested:
             _write_now("\x1b[?25h" if sys.stderr.isatty() else "")
             os._exit(INTERRUPTED)
         self.is_requested = True
-        _write_now("\nStopping at the next safe point; once more to end at once.\n")
+        _write_now("\nStopping at the next safe point; press again to end at once.\n")
 
 
 def _write_now(text: str) -> None:
@@ -82,7 +82,7 @@ def _write_now(text: str) -> None:
 
 
 def run(work: Task, common: Common) -> int:
-    """Do what a command does, show it, and return the exit code."""
+    """Run a command, show its results, and return the exit code."""
     summary = Summary(work.command)
     output = _output(common, work)
     started = time.monotonic()
@@ -101,7 +101,7 @@ def run(work: Task, common: Common) -> int:
         summary.is_cut = stop.has_cut
         summary.exit_code = _exit_code(summary, stop)
         if summary.exit_code in {CLEAN, FOUND}:
-            summary.cursor = None  # there is nothing left to go on with
+            summary.cursor = None  # nothing is left to continue
         output.end(summary)
     except ClosedOutputError:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - for the interpreter's last flush
@@ -109,7 +109,7 @@ def run(work: Task, common: Common) -> int:
     if summary.error:
         tell(f"filerow {work.command}: {summary.error}")
     if summary.exit_code == INTERRUPTED or (summary.error and summary.steps and not is_refused):
-        tell(f"Stopped. To go on: filerow {shlex.join(resumed(sys.argv[1:], summary.cursor))}")
+        tell(f"Stopped. To continue: filerow {shlex.join(resumed(sys.argv[1:], summary.cursor))}")
     return summary.exit_code
 
 
@@ -135,7 +135,7 @@ def _output(common: Common, work: Task) -> Output:
 
 
 def _told(error: Exception) -> str:
-    """Return what to tell of an error: a sentence of those that have one, the traceback of those nobody expected."""
+    """Return the message for an error: one sentence for an expected error, the traceback for any other."""
     if isinstance(error, CannotRunError):
         return str(error)
     if isinstance(error, DBAPIError):
@@ -146,7 +146,7 @@ def _told(error: Exception) -> str:
 
 
 class _Shown:
-    """Shows items and sums them up; rounds of a watching worker are added to each other."""
+    """Shows items and sums them up; the rounds of a watching worker are added together."""
 
     def __init__(self, output: Output, summary: Summary) -> None:
         self._output = output
@@ -176,7 +176,7 @@ class _Shown:
         self._output.show(item)
 
     def next_round(self) -> None:
-        """Begin a further round."""
+        """Begin the next round."""
         self._before = self._last or self._before
 
 
@@ -254,7 +254,7 @@ async def _await(work: Task, application: Application, engine: AsyncEngine, stop
 
 @contextmanager
 def _connecting(engine: Engine) -> Generator[None]:
-    """Say what could not be connected to."""
+    """Report what could not be connected to."""
     try:
         yield
     except Exception as error:
@@ -266,20 +266,20 @@ def _connecting(engine: Engine) -> Generator[None]:
 
 @contextmanager
 def _asking(engine: Engine) -> Generator[None]:
-    """Name the database that refused a statement, or was lost."""
+    """Report the database that refused a statement or was lost."""
     try:
         yield
     except Exception as error:
-        # some drivers raise a ConnectionError when they cannot connect again, and errors that SQLAlchemy does not translate
+        # some drivers raise a ConnectionError when they cannot reconnect, and errors that SQLAlchemy does not translate
         if isinstance(error, FilerowError) or not (isinstance(error, (DBAPIError, ConnectionError)) or _is_driver_s(error)):
             raise
         cause = error.orig if isinstance(error, DBAPIError) else error
         told = f"{type(cause).__name__}: {in_one_line(hidden(str(cause)))}"
         if isinstance(error, ConnectionError) or (isinstance(error, DBAPIError) and error.connection_invalidated):
-            msg = f"{_shown_url(engine)}: the connection was lost: {told}; run it once more when the database is there again"
+            msg = f"{_shown_url(engine)}: the connection was lost: {told}; run it again when the database is back"
         else:
             msg = f"{_shown_url(engine)} refused a statement: {told}"
-            msg += "; filerow doctor says what is missing" if _misses_something(error) else ""
+            msg += "; run filerow doctor to see what is missing" if _misses_something(error) else ""
         raise CannotRunError(msg) from error
 
 
@@ -287,7 +287,7 @@ _DRIVERS = frozenset({"aiomysql", "aiosqlite", "asyncmy", "asyncpg", "psycopg", 
 
 
 def _is_driver_s(error: Exception) -> bool:
-    """Return True if an error is one that a database's driver defines."""
+    """Return True if an error comes from a database driver."""
     return any(kind.__module__.partition(".")[0] in _DRIVERS for kind in type(error).__mro__)
 
 

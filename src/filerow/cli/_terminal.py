@@ -1,4 +1,4 @@
-"""What a command shows on a terminal: a bar for each step with rate and remaining time, at the end a table of findings."""
+"""What a command shows on a terminal: a bar for each step with rate and remaining time, and a table of findings at the end."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from filerow.maintenance import ColumnStats, Finding, Listed, OutboxStats, Progr
 __all__ = ("TerminalOutput",)
 
 _MOST = 200
-"""Findings that the table shows; a million of them belong into a file."""
+"""Maximum number of findings in the table; write more to a file."""
 
 _COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
 
 
 class _Rate(ProgressColumn):
-    """Items a second, and bytes a second where bytes move."""
+    """Items per second, and bytes per second if bytes are moved."""
 
     def render(self, task: Task) -> Text:
         """Return the rates of a step."""
@@ -46,11 +46,11 @@ class _Rate(ProgressColumn):
 
 
 class TerminalOutput:
-    """Bars while it runs, tables when it has ended.
+    """Bars while it runs, tables at the end.
 
     Args:
-        quiet: The table of findings only.
-        changed: What is said of items that were changed.
+        quiet: Only the table of findings.
+        changed: The word for changed items.
     """
 
     def __init__(self, *, quiet: bool = False, changed: str = "changed") -> None:
@@ -73,7 +73,7 @@ class TerminalOutput:
         self._stats: list[ColumnStats | OutboxStats] = []
 
     def show(self, item: Item) -> None:
-        """Move a bar, write a file's line, or keep what goes into a table."""
+        """Move a bar, write a file's line, or collect an item for a table."""
         if isinstance(item, Listed):
             self._console.print(Text(describe(item)), soft_wrap=True)
         elif isinstance(item, Progress):
@@ -88,7 +88,7 @@ class TerminalOutput:
         if not self._tasks and not self._quiet:
             self._bars.start()
         if progress.step not in self._tasks:
-            for task in self._bars.tasks:  # a step without a total is over when the next one begins
+            for task in self._bars.tasks:  # a step without a total ends when the next one begins
                 self._bars.update(task.id, total=task.completed if task.total is None else task.total)
             self._tasks[progress.step] = self._bars.add_task(plain(progress.step), transferred=0, amount="")
         amount = f"{progress.done:,}" if progress.total is None else f"{progress.done:,}/{progress.total:,}"
@@ -114,7 +114,7 @@ class TerminalOutput:
         if self._findings:
             self._console.print(_findings(self._findings))
         if self._left_out:
-            self._console.print(f"… and {self._left_out:,} more: write them into a file, with --json or > findings.txt")
+            self._console.print(f"… and {self._left_out:,} more: write them to a file, with --json or > findings.txt")
         if self._stats:
             self._console.print(_stats([item for item in self._stats if isinstance(item, ColumnStats)]))
             for item in self._stats:
@@ -143,7 +143,7 @@ def _stats(items: list[ColumnStats]) -> Table:
         "legacy": [item.legacy for item in items],
         "unreadable": [item.unreadable for item in items],
     }
-    told = {name: counts for name, counts in lacks.items() if any(counts)}  # the names need the room
+    told = {name: counts for name, counts in lacks.items() if any(counts)}  # leave room for the names
     for name in ("column", "backend"):
         table.add_column(name, overflow="fold")
     for name in ("rows", "files", "size", *told):

@@ -1,4 +1,4 @@
-"""What people write on a command line, and how figures are shown to them."""
+"""Parsing of command-line values, and formatting of figures."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class CannotRunError(Exception):
 
 
 def duration(text: str) -> timedelta:
-    """Read a time such as ``24h``, ``7d``, ``90m``, ``1h30m``.
+    """Parse a time such as ``24h``, ``7d``, ``90m``, ``1h30m``.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is invalid.
     """
     if not _DURATION.match(text.strip()):
         msg = f"{text!r} is not a length of time; write 24h, 7d, 90m, 30s or 1h30m"
@@ -34,10 +34,10 @@ def duration(text: str) -> timedelta:
 
 
 def shard(text: str) -> tuple[int, int]:
-    """Read a share of the work such as ``3/8``: the third of eight.
+    """Parse a share of the work such as ``3/8``: the third of eight.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is invalid.
     """
     found = _SHARD.match(text)
     if found is None or not 1 <= int(found[1]) <= int(found[2]):
@@ -47,7 +47,7 @@ def shard(text: str) -> tuple[int, int]:
 
 
 def as_size(count: float) -> str:
-    """Return bytes for people: ``12.3 MB``, in powers of 1,000 as disks and bills count."""
+    """Format a number of bytes: ``12.3 MB``, in powers of 1,000 like disks and bills."""
     if count < _THOUSAND:
         return f"{count:.0f} B"
     for unit in ("kB", "MB", "GB", "TB"):
@@ -58,7 +58,7 @@ def as_size(count: float) -> str:
 
 
 def as_age(seconds: float) -> str:
-    """Return a length of time for people, by its largest unit: ``3 days``."""
+    """Format a length of time by its largest unit: ``3 days``."""
     for unit, name in ((86_400, "day"), (3600, "hour"), (60, "minute")):
         if seconds >= unit:
             count = int(seconds // unit)
@@ -67,17 +67,17 @@ def as_age(seconds: float) -> str:
 
 
 def plain(text: str) -> str:
-    """Return text that a terminal only shows: what would move the cursor or change colours is written out."""
+    """Return text that is safe to print: characters that move the cursor or change colours are escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def hidden(text: str) -> str:
-    """Return text whose URLs show no password and no secret option."""
+    """Return text without the passwords and secret options of its URLs."""
     return _SECRET.sub(r"\1=***", _PASSWORD.sub(r"\1:***@", text))
 
 
 def in_one_line(text: str) -> str:
-    """Return what a database says in one line, without the part of the statement that it repeats below."""
+    """Return a database's message in one line, without the part of the statement that it repeats."""
     lines: list[str] = []
     for line in text.splitlines():
         if line.startswith("LINE "):
@@ -87,11 +87,11 @@ def in_one_line(text: str) -> str:
 
 
 def resumed(arguments: Sequence[str], cursor: str | None) -> list[str]:
-    """Return the arguments that go on where a command has stopped; passwords in them are hidden.
+    """Return the arguments to continue a stopped command; passwords are hidden.
 
     Args:
-        arguments: What it was started with.
-        cursor: Where to go on; ``None`` when the same command finds that by itself.
+        arguments: The arguments it was started with.
+        cursor: Where to continue; ``None`` if the same command finds that by itself.
     """
     kept: list[str] = []
     waiting = iter(arguments)

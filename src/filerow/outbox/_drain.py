@@ -1,13 +1,13 @@
-"""Draining: the objects of due tombstones are deleted, unless a row names them still.
+"""Draining: deletes the objects of due tombstones, unless a row still names them.
 
-A batch has three steps, and holds a connection in the first and the last only::
+A batch has three steps, and holds a connection only in the first and the last::
 
-    lease    one short transaction: lock due tombstones, ask every file column, take back the live ones, count an attempt
+    lease    one short transaction: lock due tombstones, ask every file column, remove those of live objects, count an attempt
     delete   one bulk delete per backend
-    settle   one short transaction: forget what is gone, put off what failed
+    settle   one short transaction: forget what is gone, postpone what failed
 
-Whoever takes tombstones leaves a lease in ``next_attempt``. A process that dies leaves them to the next drain after that, and
-to delete a missing object is not a failure, so a drain may be killed anywhere.
+A drain leaves a lease in ``next_attempt``. If its process dies, the next drain after that takes over. Deleting a missing object
+is not a failure, so a drain may be killed at any time.
 """
 
 from __future__ import annotations
@@ -73,24 +73,24 @@ __all__ = (
 
 
 MOST = 10_000
-"""Tombstones of the largest batch: some databases take 32,767 parameters in one statement."""
+"""Maximum size of a batch: some databases take 32,767 parameters in one statement."""
 
 RUN = "drainer"
-"""Under which name the outbox's state tells when it was drained."""
+"""The name under which the outbox's state records when it was drained."""
 
 _MOST_OF_AN_ERROR = 2_000
 
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """What a drain has done.
+    """The result of a drain.
 
     Attributes:
         deleted: Objects that are gone now.
-        taken_back: Tombstones of objects that a row names still, or again; their bytes stay.
-        failed: Objects that could not be deleted and are tried again later.
-        dead: Objects that could not be deleted and have been given up, until :meth:`Outbox.revive`.
-        kept: Objects that may belong to a row whose document this release cannot read; they are tried again later.
+        taken_back: Tombstones of objects that a row still names, or names again; their bytes stay.
+        failed: Objects that could not be deleted and will be tried again.
+        dead: Objects that could not be deleted and were given up, until :meth:`Outbox.revive`.
+        kept: Objects that may belong to a row whose document this release cannot read; they will be tried again.
     """
 
     deleted: int = 0
@@ -115,8 +115,8 @@ class Failure:
 
     Attributes:
         ref: The object.
-        error: Why.
-        dead: It has been given up.
+        error: The reason.
+        dead: True if it was given up.
     """
 
     ref: Ref
@@ -125,11 +125,11 @@ class Failure:
 
 
 class Doubts(NamedTuple):
-    """What rows say that this release does not understand.
+    """What this release does not understand in rows.
 
     Attributes:
         unreadable: How many documents cannot be read, by column.
-        strange: Keys of backends that nobody has registered, in rows that name an object under one, each with a path.
+        strange: Keys of unregistered backends that rows name, each with a path.
     """
 
     unreadable: Mapping[str, int] = MappingProxyType({})
@@ -141,13 +141,13 @@ _NO_DOUBTS = Doubts()
 
 @dataclass(frozen=True, slots=True)
 class DrainedBatch:
-    """One batch, settled.
+    """One settled batch.
 
     Attributes:
         drained: What was done.
         failures: What could not be done.
-        doubts: What nobody knows.
-        notes: What there is to say of places.
+        doubts: What could not be understood.
+        notes: Messages about places.
     """
 
     drained: Drained = Drained()
@@ -158,7 +158,7 @@ class DrainedBatch:
 
 @dataclass(slots=True)
 class _Outcome:
-    """How the bulk deletes went."""
+    """The results of the bulk deletes."""
 
     gone: list[Tombstone] = field(default_factory=list)
     failed: list[tuple[Tombstone, str]] = field(default_factory=list)
@@ -170,10 +170,10 @@ class _Outcome:
 def batches(
     settings: OutboxSettings, engine: Engine, *, batch: int, limit: int | None, also: Also = (), take_over: bool = False
 ) -> Iterator[DrainedBatch]:
-    """Drain what is due at this moment, and yield after every batch; each tombstone is handled once.
+    """Drain what is due now, and yield after every batch; each tombstone is handled once.
 
     Raises:
-        MaintenanceRefusedError: Something is due, and rows may be hidden; or, when all else is done, a place was last swept by
+        MaintenanceRefusedError: Something is due, and rows may be hidden; or, after all else is done, a place was last swept by
             another database.
     """
     census = Census(settings.metadata, engine, also)
@@ -188,7 +188,7 @@ def batches(
             keys = {one.backend: None for one in found}
             ready = not keys or gate.is_ready(keys)
             lease = leased(settings, connection, found, census) if ready else Lease([], 0)
-        if not ready:  # no lock is held while catalogue and store are asked, and no attempt is counted
+        if not ready:  # ask catalogue and store before locks are held and attempts counted
             notes = gate.ask(keys)
             if notes:
                 yield DrainedBatch(notes=notes)
@@ -197,7 +197,7 @@ def batches(
             break
         outcome = _delete(lease.tombstones, gate.broken)
         yield _settled(lease, outcome, _settle(settings, engine, outcome))
-        gate.closed |= outcome.refusing  # nothing of a store that is down is tried again before the next drain
+        gate.closed |= outcome.refusing  # do not retry anything on a store that is down before the next drain
         left = None if left is None else left - len(found)
     if gate.refusal is not None:
         raise gate.refusal
@@ -220,13 +220,13 @@ def drain_steps(
     also: Also = (),
     take_over: bool = False,
 ) -> Iterator[Drained]:
-    """Drain batch by batch, and yield after each what has been done so far.
+    """Drain batch by batch, and yield the result so far after each.
 
     Raises:
-        ValueError: ``batch`` is out of its range.
+        ValueError: ``batch`` is out of range.
     """
     if not 1 <= batch <= MOST:
-        msg = f"a batch has 1 to {MOST:,} tombstones, not {batch}"
+        msg = f"a batch must have 1 to {MOST:,} tombstones, not {batch}"
         raise ValueError(msg)
     return _totals(batches(settings, engine, batch=batch, limit=limit, also=also, take_over=take_over))
 
@@ -243,13 +243,13 @@ def _totals(steps: Iterable[DrainedBatch]) -> Iterator[Drained]:
 
 
 def note_run(settings: OutboxSettings, engine: Engine, told: dict[str, Any]) -> None:
-    """Write into the outbox's state that somebody drains it, for ``filerow doctor``; a failure is no reason to stop."""
+    """Record in the outbox's state that it is being drained, for ``filerow doctor``; a failure must not stop the drain."""
     try:
         with engine.begin() as connection:
             forget_claims(connection, settings.state)
             write_state(connection, settings.state, RUN, {"host": socket.gethostname(), "pid": os.getpid(), **told})
     except SQLAlchemyError:
-        logger.debug("could not write down that the outbox was drained", exc_info=True)
+        logger.debug("could not record that the outbox was drained", exc_info=True)
 
 
 # -- delete ----------------------------------------------------------------------------------------------------------------
@@ -258,7 +258,7 @@ def note_run(settings: OutboxSettings, engine: Engine, told: dict[str, Any]) -> 
 class _Erase:
     """Deletes the objects of one backend in one bulk call.
 
-    It may be cancelled at any time, unlike the delete after a commit: the tombstones are there until somebody has seen it done.
+    It may be cancelled at any time, unlike the delete after a commit: the tombstones stay until the result is recorded.
     """
 
     quick = False
@@ -271,7 +271,7 @@ class _Erase:
         self._paths = list(dict.fromkeys(one.path for one in tombstones))
 
     def stop(self) -> None:
-        """A delete that has been sent is not called back."""
+        """Do nothing: a delete that was sent cannot be recalled."""
 
     def run(self) -> None:
         """Delete, blocking."""
@@ -307,7 +307,7 @@ def _delete(tombstones: Sequence[Tombstone], broken: Mapping[str, str]) -> _Outc
 
 
 def _sort(job: _Erase, error: BaseException | None, outcome: _Outcome) -> None:
-    """Tell apart what is gone, what failed, and what an interruption has left."""
+    """Separate what is gone, what failed, and what an interruption has left."""
     failed = job.failed
     if failed is None and not isinstance(error, Exception):
         outcome.left += job.tombstones
@@ -328,7 +328,7 @@ def _sort(job: _Erase, error: BaseException | None, outcome: _Outcome) -> None:
 
 
 def delay_after(attempts: int, backoff: timedelta, most: timedelta) -> float:
-    """Return how many seconds to wait after so many failed attempts: twice as long each time, a quarter more or less."""
+    """Return the seconds to wait after this many failed attempts: doubled each time, with 25 % jitter."""
     seconds = min(backoff.total_seconds() * 2.0 ** min(attempts - 1, 60), most.total_seconds())
     return seconds * random.uniform(0.75, 1.25)  # noqa: S311 - so that a million do not come back at once
 
@@ -344,7 +344,7 @@ def _settle(settings: OutboxSettings, engine: Engine, outcome: _Outcome) -> list
         take_write_lock(settings, connection)
         if outcome.gone:
             connection.execute(delete(table).where(table.c.id.in_([one.id for one in outcome.gone])))
-        if outcome.left:  # nobody need wait for the end of the lease
+        if outcome.left:  # release these now, before the lease ends
             mine = table.c.id.in_([one.id for one in outcome.left])
             connection.execute(update(table).where(mine).values(next_attempt=now(connection.dialect.name)))
         if failures:
@@ -353,7 +353,7 @@ def _settle(settings: OutboxSettings, engine: Engine, outcome: _Outcome) -> list
 
 
 def log_failures(failures: Iterable[Failure]) -> None:
-    """Log what could not be deleted: one message for each backend and cause, for a store that is down refuses everything."""
+    """Log what could not be deleted: one message per backend and cause, since a store that is down refuses everything."""
     alike: dict[tuple[str, str, bool], list[str]] = {}
     for failure in failures:
         cause = cause_of(failure.error, failure.ref.path)
@@ -362,31 +362,31 @@ def log_failures(failures: Iterable[Failure]) -> None:
         what = (objects(len(paths)), key, named(paths), error)
         if dead:
             logger.error(
-                "gave up deleting %s of backend %r: %s: %s; fix the cause, then have outbox.revive(connection) try them again",
+                "gave up deleting %s of backend %r: %s: %s; fix the cause, then call outbox.revive(connection) to try again",
                 *what,
             )
         else:
-            logger.warning("%s of backend %r could not be deleted: %s: %s; they are tried again later", *what)
+            logger.warning("%s of backend %r could not be deleted: %s: %s; will be tried again later", *what)
 
 
 def log_doubts(doubts: Doubts) -> None:
-    """Log what rows say that this release does not understand."""
+    """Log what this release does not understand in rows."""
     if doubts.unreadable:
         told = ", ".join(f"{name} ({count:,})" for name, count in sorted(doubts.unreadable.items()))
         logger.error(
-            "rows have documents that this release cannot read, so the files of their tables are kept: %s; upgrade, or have "
-            "filerow check name the rows",
+            "rows have documents that this release cannot read, so the files of their tables are kept: %s; upgrade, or run "
+            "filerow check to find the rows",
             told,
         )
     for key, path in sorted(doubts.strange.items()):
-        logger.error("rows name objects under the backend %r, which is not registered, %r for one: they are kept", key, path)
+        logger.error("rows name objects of backend %r, which is not registered, for example %r: they are kept", key, path)
 
 
 _said: set[tuple[str, str]] = set()
 
 
 def _log_notes(notes: Iterable[Note]) -> None:
-    """Log what there is to say of places: that a server is another one, once in this process."""
+    """Log messages about places; that a server is another one, once in this process."""
     for note in notes:
         if note.code == "first-run":
             logger.info("backend %r: %s; the next drain deletes", note.backend, note.message)
@@ -396,7 +396,7 @@ def _log_notes(notes: Iterable[Note]) -> None:
 
 
 def _put_off(settings: OutboxSettings, connection: Connection, failed: Sequence[tuple[Tombstone, str]]) -> None:
-    """Write down when to try again; not where another drain has taken over since the lease ran out."""
+    """Record when to try again, unless another drain has taken over since the lease ended."""
     table = settings.table
     later = now(connection.dialect.name) + bindparam("delay", type_=Double)
     change = update(table).where(table.c.id == bindparam("tombstone"), table.c.attempts == bindparam("seen"))
@@ -424,7 +424,7 @@ def _put_off(settings: OutboxSettings, connection: Connection, failed: Sequence[
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """Tombstones of dead objects that are ours for the length of the lease; their ``attempts`` include this one."""
+    """Tombstones of dead objects, leased to us; their ``attempts`` include this one."""
 
     tombstones: list[Tombstone]
     taken_back: int
@@ -433,7 +433,7 @@ class Lease:
 
 
 class Due:
-    """Which tombstones are due, at one moment of the database's clock."""
+    """Which tombstones are due at one moment of the database's clock."""
 
     def __init__(self, settings: OutboxSettings, moment: float, without: set[str]) -> None:
         self._table = settings.table
@@ -442,13 +442,13 @@ class Due:
         self._without = without
 
     def new(self, size: int) -> Select[Any]:
-        """Return the tombstones that nobody has tried, the oldest first."""
+        """Return the tombstones that were never tried, the oldest first."""
         columns = self._table.c
-        # NULL is all that next_attempt can be here; named, it makes this the order of the index
+        # next_attempt is always NULL here; naming it makes this the order of the index
         return self._select(size).where(columns.next_attempt.is_(None)).order_by(columns.next_attempt, columns.dropped_at)
 
     def again(self, size: int) -> Select[Any]:
-        """Return the tombstones that are to be tried again, the most overdue first."""
+        """Return the tombstones to try again, the most overdue first."""
         columns = self._table.c
         return self._select(size).where(columns.next_attempt <= self._moment).order_by(columns.next_attempt)
 
@@ -460,7 +460,7 @@ class Due:
 
 
 def take_write_lock(settings: OutboxSettings, connection: Connection) -> None:
-    """Take SQLite's one write lock, by an UPDATE that matches nothing; nothing elsewhere."""
+    """Take SQLite's one write lock by an UPDATE that matches nothing; do nothing on other databases."""
     if connection.dialect.name == "sqlite":
         connection.execute(update(settings.table).values(attempts=settings.table.c.attempts).where(false()))
 
@@ -476,10 +476,10 @@ def skips_locked(dialect: Dialect) -> bool:
 
 
 def locked(settings: OutboxSettings, connection: Connection, due: Due, size: int) -> list[Tombstone]:
-    """Return due tombstones that nobody else has; half of a batch at most are tried again while there are new ones."""
+    """Return due tombstones that nobody else has; at most half of a batch are retries while there are new ones."""
     take_write_lock(settings, connection)
     if connection.dialect.name == "postgresql":
-        # What is looked for has an index, which a table that was empty when it was last analyzed would not use.
+        # The index fits, but would not be used for a table that was empty when last analyzed.
         connection.exec_driver_sql("SET LOCAL enable_seqscan TO off")
     skip = skips_locked(connection.dialect)
 
@@ -494,9 +494,9 @@ def locked(settings: OutboxSettings, connection: Connection, due: Due, size: int
 
 
 def leased(settings: OutboxSettings, connection: Connection, found: Sequence[Tombstone], census: Census) -> Lease:
-    """Count an attempt for each tombstone, and take back those of objects that a row names.
+    """Count an attempt for each tombstone, and remove those of objects that a row names.
 
-    From the commit on nobody can give such an object to a row again: the triggers refuse it.
+    After the commit nobody can give such an object to a row again: the triggers refuse it.
     """
     ours = _marked(settings, connection, found)
     if not ours:
@@ -523,16 +523,16 @@ def leased(settings: OutboxSettings, connection: Connection, found: Sequence[Tom
         elif not (one.attempts == 1 and one.id < newest[ref]):
             kept.append(one)
             continue
-        forgotten.append(one.id)  # it lives, or was dropped once more: the newest tombstone says from when on to keep it
+        forgotten.append(one.id)  # alive, or dropped once more: then the newest tombstone counts
     if doubtful:
-        logger.warning("rows name objects again whose deletion had begun: %s; filerow check finds what is gone", named(doubtful))
+        logger.warning("rows name objects again whose deletion had begun: %s; filerow check finds missing ones", named(doubtful))
     if forgotten:
         connection.execute(delete(settings.table).where(settings.table.c.id.in_(forgotten)))
     return Lease(kept, taken_back, len(unsure), Doubts(named_by_rows.unreadable_columns, named_by_rows.strange))
 
 
 def _leave(settings: OutboxSettings, connection: Connection, unsure: Sequence[Tombstone]) -> None:
-    """Give back tombstones whose objects may have a row, as if nobody had tried them; a later drain does."""
+    """Release tombstones whose objects may have a row, without an attempt; a later drain tries them."""
     table = settings.table
     later = now(connection.dialect.name) + literal(settings.lease.total_seconds(), Double)
     change = update(table).values(attempts=table.c.attempts - 1, next_attempt=later)
@@ -548,7 +548,7 @@ def _marked(settings: OutboxSettings, connection: Connection, found: Sequence[To
         if found:
             connection.execute(change.where(table.c.id.in_([one.id for one in found])))
         won = list(found)
-    else:  # without locks the one who counts first has won
+    else:  # without locks the first to count wins
         won = [
             one
             for one in found
@@ -558,7 +558,7 @@ def _marked(settings: OutboxSettings, connection: Connection, found: Sequence[To
 
 
 def _newest(settings: OutboxSettings, connection: Connection, ours: Sequence[Tombstone]) -> dict[Ref, int]:
-    """Return the number of each object's newest tombstone, due or not."""
+    """Return the id of each object's newest tombstone, due or not."""
     columns = settings.table.c
     same = select(columns.backend, columns.path, func.max(columns.id)).group_by(columns.backend, columns.path)
     rows = connection.execute(same.where(columns.path.in_(sorted({one.path for one in ours}))))

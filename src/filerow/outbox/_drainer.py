@@ -1,6 +1,6 @@
-"""The in-app drainer: an application that drains its own outbox, in a thread or in a task, as long as it runs.
+"""The in-app drainer: an application drains its own outbox while it runs, in a thread or a task.
 
-The work of both is one generator, which drains, then tells how long to wait. Any number of processes may run a drainer at once.
+Both run one generator, which drains and yields how long to wait. Any number of processes may run a drainer.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ if TYPE_CHECKING:
 __all__ = ("Drainer",)
 
 _GATHER = 0.2
-"""Seconds from a commit to the drain that it asks for, so that many commits make one bulk delete."""
+"""Seconds from a commit to the drain that it asks for, so that many commits share one bulk delete."""
 
 _LONGEST_PAUSE = 300.0
 
 
 OnWake: TypeAlias = Callable[[Callable[[], None]], Callable[[], None]]
-"""Registers a callback for commits that dropped a file, and returns what ends that; see :meth:`Outbox.on_wake`."""
+"""Registers a callback for commits that dropped a file, and returns a function to remove it; see :meth:`Outbox.on_wake`."""
 
 
 class Drainer:
-    """Drains an outbox as long as the application runs: ``with``, ``async with``, or as an ASGI lifespan.
+    """Drains an outbox while the application runs: ``with``, ``async with``, or as an ASGI lifespan.
 
-    Made by :meth:`Outbox.drainer`. It may be entered again after it has ended, and in a forked child, where it does not run.
+    Made by :meth:`Outbox.drainer`. It can be entered again after it has ended, and in a forked child, where it does not run.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Drainer:
         also: Also = (),
     ) -> None:
         if interval <= timedelta(0):
-            msg = f"interval is a time between two looks at the outbox, not {interval}"
+            msg = f"interval must be a positive time, not {interval}"
             raise ValueError(msg)
         self._settings = settings
         self._engine = engine
@@ -72,14 +72,14 @@ class Drainer:
         self._task: _Task | None = None
         self._deaf: Callable[[], None] = _nothing
 
-    # -- beginning and ending ------------------------------------------------------------------------------------------
+    # -- starting and stopping -------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
         """Start a thread that drains.
 
         Raises:
             TypeError: The engine is asynchronous.
-            RuntimeError: It is running already.
+            RuntimeError: It is already running.
         """
         if not isinstance(self._engine, Engine):
             msg = "a drainer of an AsyncEngine runs in the event loop: use 'async with'"
@@ -90,18 +90,18 @@ class Drainer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop after the batch at hand, and wait for that."""
+        """Stop after the current batch, and wait for that."""
         thread = self._thread
-        if thread is not None and self._pid == os.getpid():  # else its parent runs it
+        if thread is not None and self._pid == os.getpid():  # otherwise the parent runs it
             self._end()
             thread.end(self._patience)
             self._thread = None
 
     async def __aenter__(self) -> Self:
-        """Start a task that drains; a thread, when the engine is synchronous.
+        """Start a task that drains, or a thread if the engine is synchronous.
 
         Raises:
-            RuntimeError: It is running already.
+            RuntimeError: It is already running.
         """
         if isinstance(self._engine, Engine):
             return self.__enter__()
@@ -111,7 +111,7 @@ class Drainer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Stop after the batch at hand, and wait for that without blocking the event loop."""
+        """Stop after the current batch, and wait for that without blocking the event loop."""
         if self._task is not None:
             task, self._task = self._task, None
             self._end()
@@ -123,26 +123,26 @@ class Drainer:
 
     @asynccontextmanager
     async def lifespan(self, _app: object = None) -> AsyncGenerator[None]:
-        """Run as long as an application: ``FastAPI(lifespan=drainer.lifespan)``, ``Litestar(lifespan=[drainer.lifespan])``."""
+        """Run while an application does: ``FastAPI(lifespan=drainer.lifespan)``, ``Litestar(lifespan=[drainer.lifespan])``."""
         async with self:
             yield
 
     def _begin(self) -> None:
         if self._pid == os.getpid() and (self._thread is not None or self._task is not None):
-            msg = "this drainer is running already"
+            msg = "this drainer is already running"
             raise RuntimeError(msg)
-        self._deaf()  # in a forked child the parent's thread is still among those to be woken
+        self._deaf()  # in a forked child the parent's thread is still registered
         self._thread = self._task = None
         self._pid = os.getpid()
         self._stopping = False
 
     def _listen(self, wake: Callable[[], None]) -> None:
-        # What is kept for longer than an interval is not due before the next look anyway.
+        # With a retention longer than the interval, nothing is due before the next look.
         soon = self._settings.retention.total_seconds() < self._interval
         here = os.getpid()
 
         def wake_here() -> None:
-            if os.getpid() == here:  # a forked child has neither the thread nor the loop, and maybe a lock that nobody opens
+            if os.getpid() == here:  # a forked child has neither thread nor loop, and perhaps a lock that is never released
                 wake()
 
         self._deaf = self._on_wake(wake_here) if soon else _nothing
@@ -154,7 +154,7 @@ class Drainer:
     # -- the work ------------------------------------------------------------------------------------------------------
 
     def _rounds(self, engine: Engine) -> Iterator[_Pause]:
-        """Drain, yield how long to wait, and so on; whatever fails is logged and tried again, less and less often."""
+        """Drain, yield how long to wait, and repeat; failures are logged and retried, less and less often."""
         failures = 0
         refusal = ""
         beat = _Heartbeat(self._settings, engine, self._interval)
@@ -165,15 +165,15 @@ class Drainer:
                 failures, refusal = 0, ""
             except MaintenanceRefusedError as error:
                 beat.error = str(error)
-                if refusal != (error.code or str(error)):  # which says when the other one was last there
-                    logger.error("the drainer was refused, and says so once; it asks again when something is due: %s", error)
+                if refusal != (error.code or str(error)):  # the text says when the other database was last there
+                    logger.error("the drainer was refused, which is logged once; it asks again when something is due: %s", error)
                 refusal = error.code or str(error)
             except Exception as error:  # noqa: BLE001 - it is logged, and the application goes on
                 failures += 1
                 beat.error = str(error)
                 pause = self._pause_after(failures)
                 logger.warning(
-                    "the drainer could not drain the outbox (%d in a row), which keeps its notes; the next try is in %.0f s: %s",
+                    "the drainer could not drain the outbox (%d in a row); tombstones are kept; the next try is in %.0f s: %s",
                     failures,
                     pause,
                     error,
@@ -199,11 +199,11 @@ class Drainer:
 
 
 def _nothing() -> None:
-    """Have nothing to take back."""
+    """Do nothing: no callback was registered."""
 
 
 class _Pause:
-    """How long to wait for the next round: by the clock, and after somebody has woken us."""
+    """How long to wait for the next round: without, and after, a wake-up."""
 
     def __init__(self, seconds: float, after_wake: float) -> None:
         self.seconds = seconds
@@ -211,7 +211,7 @@ class _Pause:
 
 
 class _Heartbeat:
-    """Tells ``filerow doctor`` that a drainer is there, at most once an interval."""
+    """Records for ``filerow doctor`` that a drainer runs, at most once an interval."""
 
     def __init__(self, settings: OutboxSettings, engine: Engine, interval: float) -> None:
         self.deleted = 0
@@ -223,8 +223,8 @@ class _Heartbeat:
         self._last = -float("inf")
 
     def beat(self) -> None:
-        """Write it down, if it is time to; a failure is no reason to stop draining."""
-        if monotonic() - self._last < self._interval * 0.9:  # a look comes a little earlier or later each time
+        """Record it if it is time; a failure must not stop draining."""
+        if monotonic() - self._last < self._interval * 0.9:  # each look comes a little earlier or later
             return
         self._last = monotonic()
         told = {"interval": self._interval, "deleted": self.deleted, "failed": self.failed, "error": self.error}
@@ -242,16 +242,16 @@ class _Thread:
         self._thread.start()
 
     def wake(self) -> None:
-        """Go on soon."""
+        """Run the next round soon."""
         self._woken.set()
 
     def end(self, patience: float) -> None:
-        """Go on at once, for the rounds end, and wait for that."""
+        """End after the current round, and wait for that."""
         self._stopped.set()
         self._woken.set()
         self._thread.join(patience)
         if self._thread.is_alive():
-            logger.warning("the drainer is still deleting after %s seconds; another one repeats that after its lease", patience)
+            logger.warning("the drainer is still deleting after %s seconds; another will repeat that after the lease", patience)
 
     def _run(self) -> None:
         for pause in self._rounds:
@@ -271,11 +271,11 @@ class _Task:
         self._task = asyncio.ensure_future(self._run())  # awaited by end()
 
     def wake(self) -> None:
-        """Go on soon; may be called in any thread."""
+        """Run the next round soon; may be called in any thread."""
         self._loop.call_soon_threadsafe(self._woken.set)
 
     async def end(self, patience: float) -> None:
-        """Go on at once, for the rounds end, and wait for that; a batch that takes too long is cancelled and given back."""
+        """End after the current round, and wait for that; a batch that takes too long is cancelled and released."""
         self._stopped.set()
         self._woken.set()
         try:

@@ -1,7 +1,7 @@
-"""What a database remembers of the places it deletes in: a mark for each deleting run; and by what its server is known.
+"""What a database remembers of the places it deletes in: a mark for each deleting run; and how its server is recognised.
 
-The marks lie in the outbox's table of states, or, for models without an outbox, in ``filerow_places``, a table of the same shape
-that the first deleting run makes. Marks are only ever added. So workers of one database need not wait for each other.
+Marks are in the outbox's table of states, or, for models without an outbox, in ``filerow_places``, a table of the same shape
+made by the first deleting run. Marks are only ever added, so workers of one database need not wait for each other.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ TABLE = "filerow_places"
 """The table of models without an outbox."""
 
 _SIDE_BY_SIDE = 3_600.0
-"""Seconds between runs that may be at work at the same time, so that the one that began first may be the last to write."""
+"""Seconds within which runs may overlap, so that the one that began first may write last."""
 
 _KEPT = 100
-"""Marks kept of each place."""
+"""Number of marks kept for each place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,10 @@ class Mark:
     """A run of this database that was about to delete.
 
     Attributes:
-        lineage: Of the place.
-        serial: How many runs there were.
-        value: What it wrote into the place, or was about to: random.
-        before: What it found there.
+        lineage: The place's lineage.
+        serial: The number of the run.
+        value: The random value that it wrote into the place, or was about to write.
+        before: The value that it found there.
         age: Seconds since then, by the database's clock.
     """
 
@@ -55,20 +55,20 @@ class Mark:
 
     @property
     def name(self) -> str:
-        """Under which name the database keeps it."""
+        """The name under which the database stores it."""
         return f"{_prefix(self.lineage)}{self.serial:012d}:{self.value}"
 
 
 def last_of(marks: Iterable[Mark]) -> Mark:
-    """Return the newest of some marks."""
+    """Return the newest mark."""
     return max(marks, key=lambda mark: (mark.serial, -mark.age))
 
 
 def expected(marks: Sequence[Mark]) -> set[str]:
-    """Return what a place may say if no other database has deleted in it since.
+    """Return the values that a place may have if no other database has deleted in it since.
 
-    That is what the last run wrote; what it found, if it was killed before it wrote; and what runs wrote that were at work at the
-    same time.
+    These are the value that the last run wrote; the one it found, if it was killed before writing; and those of runs that
+    overlapped with it.
     """
     if not marks:
         return set()
@@ -88,10 +88,10 @@ def read_marks(metadata: MetaData, engine: Engine, lineage: str) -> list[Mark]:
 
 
 def add_mark(metadata: MetaData, engine: Engine, mark: Mark, known: Sequence[Mark] = ()) -> None:
-    """Remember a run, in a transaction of its own, and forget the oldest.
+    """Record a run in a transaction of its own, and remove the oldest marks.
 
     Raises:
-        MaintenanceRefusedError: There is no table for it, and this user may not make one.
+        MaintenanceRefusedError: There is no table for marks, and this user may not make one.
     """
     table = _home(metadata)
     if outbox_in(metadata) is None:
@@ -105,14 +105,14 @@ def add_mark(metadata: MetaData, engine: Engine, mark: Mark, known: Sequence[Mar
 
 
 def forget(metadata: MetaData, engine: Engine, lineage: str) -> None:
-    """Forget all runs in a place, which is another one from now on."""
+    """Remove all marks of a place, which is a new place from now on."""
     with engine.begin() as connection:
         for table in _tables(connection, metadata):
             connection.execute(delete(table).where(table.c.name.like(f"{_prefix(lineage)}%")))
 
 
 def drop_marks(metadata: MetaData, engine: Engine, *marks: Mark) -> None:
-    """Forget runs that wrote nothing."""
+    """Remove marks of runs that wrote nothing."""
     table = _home(metadata)
     with engine.begin() as connection:
         connection.execute(delete(table).where(table.c.name.in_([mark.name for mark in marks])))
@@ -128,20 +128,20 @@ def _parsed(name: str, value: str, age: float) -> Mark:
 
 
 def _home(metadata: MetaData) -> Table:
-    """Return the table that marks are written to."""
+    """Return the table in which marks are written."""
     outbox = outbox_in(metadata)
     return _own_table(metadata) if outbox is None else outbox.state
 
 
 def _own_table(metadata: MetaData) -> Table:
-    """Return the table of models without an outbox; it is not part of their ``MetaData``, nor of their migrations."""
+    """Return the table of models without an outbox; it is part of neither their ``MetaData`` nor their migrations."""
     schemas = {column.table.schema for column in file_columns(metadata)}
     schema = schemas.pop() if metadata.schema is None and len(schemas) == 1 else metadata.schema
     return make_state_table(MetaData(schema=schema), TABLE)
 
 
 def _tables(connection: Connection, metadata: MetaData) -> Iterator[Table]:
-    """Yield the tables that have marks: the outbox's, and that of other models here or of the time before there was an outbox."""
+    """Yield the tables with marks: the outbox's, and that of models without an outbox or from before there was one."""
     outbox = outbox_in(metadata)
     if outbox is not None:
         yield outbox.state
@@ -161,17 +161,17 @@ def _make(engine: Engine, table: Table) -> None:
         with engine.begin() as connection:
             connection.execute(CreateTable(table, if_not_exists=True))
     except DBAPIError as error:
-        if is_there():  # another worker was as quick
+        if is_there():  # another worker was faster
             return
         statement = " ".join(str(CreateTable(table).compile(dialect=engine.dialect)).split())
         msg = (
-            f"there is no table {table.fullname} yet, in which a database notes the places that it deletes in, and this user may "
-            f"not make it, so nothing was deleted. Run this as one who may, and grant SELECT, INSERT and DELETE: {statement}"
+            f"the table {table.fullname}, which records the places that a database deletes in, does not exist and this user may "
+            f"not make it, so nothing was deleted. Run this as a user who may, and grant SELECT, INSERT and DELETE: {statement}"
         )
         raise MaintenanceRefusedError(msg) from error
 
 
-# -- by what a server is known --------------------------------------------------------------------------------------------
+# -- how a server is recognised ------------------------------------------------------------------------------------------
 
 
 _MAY_ASK = text("SELECT has_function_privilege('pg_control_system()', 'EXECUTE')")
@@ -180,10 +180,9 @@ _DATABASE = text("SELECT oid, datname FROM pg_database WHERE datname = current_d
 
 
 def hints_of(engine: Engine, lineage: str) -> dict[str, str]:
-    """Return by what the database is known: each a hash, which means something in one place only.
+    """Return identifiers of the database: hashes, each of which means something in one place only.
 
-    None of it changes when a server is restarted, gets a minor upgrade or fails over to a physical standby, nor with the user or
-    the pool.
+    None of them changes with a restart, a minor upgrade, a failover to a physical standby, another user or a pool.
     """
     with engine.connect() as connection:
         found = _facts(connection)
@@ -199,13 +198,13 @@ def _facts(connection: Connection) -> dict[str, str]:
             found = {"database": ":".join(map(str, connection.execute(_DATABASE).one()))}
             if connection.scalar(_MAY_ASK):
                 found["server"] = str(connection.scalar(_CLUSTER))
-        except DBAPIError:  # not quite PostgreSQL
+        except DBAPIError:  # not a complete PostgreSQL
             connection.rollback()
             return {}
         return found
     if dialect.name in {"mysql", "mariadb"}:
         found = {"database": str(connection.scalar(select(func.database())))}
-        if not getattr(dialect, "is_mariadb", False):  # whose server_uid and hostname are a container's
+        if not getattr(dialect, "is_mariadb", False):  # MariaDB's server_uid and hostname are a container's
             found["server"] = str(connection.scalar(text("SELECT @@server_uuid")))
         return found
     if dialect.name == "sqlite":

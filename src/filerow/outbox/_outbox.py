@@ -1,4 +1,4 @@
-"""``Outbox``: every object that must go is noted by the database itself, in the transaction in which its row let go of it."""
+"""``Outbox``: the database itself records every removed object, in the transaction in which its row releases it."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ __all__ = ("Outbox", "outbox_of", "settings_of")
 
 
 class Outbox:
-    """A table of tombstones, the triggers that write them, and the work they make.
+    """A table of tombstones, the triggers that write them, and the work on them.
 
     Args:
-        metadata: The models' ``MetaData``; it gets the outbox's two tables.
-        retention: How long the bytes of a removed file are kept. A database that is restored to a moment inside this window finds
-            all its files, and a removed file can be restored.
-        table_name: Name of the table of tombstones; the second one is called the same with ``_state`` behind it.
-        max_attempts: After so many failed attempts to delete an object it is given up, until :meth:`revive`.
-        lease: How long a drain keeps the tombstones of one batch from others. A drain that is killed leaves them to others after
-            this time; it must be longer than one bulk delete takes.
-        backoff: How long to wait after the first failed attempt; twice as long after each further one.
-        max_backoff: The longest time to wait between two attempts.
+        metadata: The models' ``MetaData``; the outbox's two tables are added to it.
+        retention: How long the bytes of a removed file are kept. A database restored to a moment inside this window has all its
+            files, and a removed file can be restored.
+        table_name: Name of the table of tombstones; the second table's name adds ``_state``.
+        max_attempts: Number of failed attempts after which an object is given up, until :meth:`revive`.
+        lease: How long a drain reserves the tombstones of a batch. If a drain is killed, others take over after this time; it
+            must be longer than one bulk delete.
+        backoff: How long to wait after the first failed attempt; doubled after each further one.
+        max_backoff: Maximum time between two attempts.
 
     Raises:
-        ValueError: The ``MetaData`` has an outbox already, the retention is negative, or a number is not positive.
+        ValueError: The ``MetaData`` already has an outbox, the retention is negative, or a number is not positive.
     """
 
     def __init__(
@@ -63,13 +63,13 @@ class Outbox:
         max_backoff: timedelta = timedelta(hours=1),
     ) -> None:
         if OUTBOX in metadata.info:
-            msg = "this MetaData has an outbox already; there is one for all its tables"
+            msg = "this MetaData already has an outbox, and one serves all its tables"
             raise ValueError(msg)
         if retention < timedelta(0):
-            msg = f"retention is a time to keep files for, not {retention}"
+            msg = f"retention must be a time of 0 or more, not {retention}"
             raise ValueError(msg)
         if max_attempts < 1 or min(lease, backoff, max_backoff) <= timedelta(0):
-            msg = "max_attempts, lease, backoff and max_backoff are more than nothing"
+            msg = "max_attempts, lease, backoff and max_backoff must be more than 0"
             raise ValueError(msg)
         self._wakers: list[Callable[[], None]] = []
         self.max_attempts = max_attempts
@@ -92,7 +92,7 @@ class Outbox:
         drop_all(connection, self.table, tables)
 
     def has_triggers(self, dialect: Dialect, table: Table) -> bool:
-        """Return True if the database itself writes a table's tombstones; where it cannot, the session does."""
+        """Return True if the database itself writes a table's tombstones; otherwise the session does."""
         return has_triggers(dialect, table)
 
     def bury(self, connection: Connection, buried: Sequence[Buried]) -> None:
@@ -100,14 +100,14 @@ class Outbox:
         bury(connection, self.table, buried)
 
     def take_back(self, connection: Connection, refs: Sequence[Ref]) -> None:
-        """Remove the tombstones of objects that have a row after all, unless their deletion has begun; for the unit of work."""
+        """Remove the tombstones of objects that have a row after all, unless deletion has begun; for the unit of work."""
         take_back(connection, self.table, refs)
 
     def use_claims(self, connection: Connection, claims: Sequence[Claimed]) -> None:
-        """Note that clients' uploads have become files, each once; for the unit of work.
+        """Record that clients' uploads have become files, each once; for the unit of work.
 
         Raises:
-            ClaimError: One has before.
+            ClaimError: A claim was used before.
         """
         use_claims(connection, self.state, claims)
 
@@ -116,23 +116,23 @@ class Outbox:
     def drain(
         self, engine: Engine, *, batch: int = 1_000, limit: int | None = None, also: Also = (), take_over: bool = False
     ) -> Drained:
-        """Delete the objects of all tombstones that are due by now; safe to run many times, and many at a time.
+        """Delete the objects of all tombstones that are due. Several drains may run, also at the same time.
 
         Args:
             engine: The database; no connection is held while objects are deleted.
             batch: Tombstones to take at a time (1 to 10,000); each batch is one bulk delete per backend.
             limit: Tombstones to take in all; ``None`` for all that are due.
-            also: Who else may name these objects: other models of the same database, engines of the same models, or pairs.
-            take_over: The places that these objects lie in belong to this database from now on, whichever has deleted there.
+            also: Others that may name these objects: other models of the same database, engines of the same models, or pairs.
+            take_over: Make this database the owner of these places from now on, whichever database has deleted there before.
 
         Returns:
-            What was done. A failure to delete is not raised but counted, written down and tried again by a later drain. The first
-            drain of a place where nobody has deleted yet notes that, and leaves its tombstones to the next.
+            What was done. A failed delete is not raised but counted, recorded, and tried again by a later drain. The first drain
+            of a place where nobody has deleted yet records that, and leaves its tombstones to the next.
 
         Raises:
-            ValueError: ``batch`` is out of its range.
-            MaintenanceRefusedError: A database may not show all rows, or has files that none of the models know. Or another
-                database has deleted in a place; then the others have been drained.
+            ValueError: ``batch`` is out of range.
+            MaintenanceRefusedError: The database may hide rows, or has files that the models do not know; or another database
+                has deleted in a place, and only the other places were drained.
         """
         total = Drained()
         for total in self.drain_steps(  # noqa: B007 - the last one says it all
@@ -155,17 +155,17 @@ class Outbox:
     def drain_steps(
         self, engine: Engine, *, batch: int = 1_000, limit: int | None = None, also: Also = (), take_over: bool = False
     ) -> Iterator[Drained]:
-        """Drain batch by batch, and yield after each what has been done so far; see :meth:`drain`."""
+        """Drain batch by batch, and yield the result so far after each; see :meth:`drain`."""
         return drain_steps(settings_of(self), engine, batch=batch, limit=limit, also=also, take_over=take_over)
 
     def revive(self, connection: Connection) -> int:
-        """Try again what has been given up: its attempts are counted again from the next drain on.
+        """Retry objects that were given up: the next drain starts to count their attempts again.
 
         Returns:
-            How many dead letters there were.
+            The number of dead letters.
         """
         columns = self.table.c
-        # One attempt stays on the account: the deletion has begun, so no row may be given these objects any more.
+        # Keep one attempt on record: deletion has begun, so no row may be given these objects again.
         again = {"dead": 0, "attempts": 1, "next_attempt": now(connection.dialect.name)}
         return connection.execute(update(self.table).where(columns.dead != 0).values(again)).rowcount
 
@@ -178,7 +178,7 @@ class Outbox:
         patience: timedelta = timedelta(seconds=30),
         also: Also = (),
     ) -> Drainer:
-        """Return a drainer that runs inside the application, in a thread or in a task; any number of processes may have one.
+        """Return a drainer that runs inside the application, in a thread or a task. Any number of processes may have one.
 
         ::
 
@@ -186,11 +186,11 @@ class Outbox:
 
         Args:
             engine: The database; an ``AsyncEngine`` for a task in the event loop, an ``Engine`` for a thread.
-            interval: How often to look. After a commit of this process that dropped a file it looks at once, where the
-                retention is shorter than this.
+            interval: How often to look. If the retention is shorter, it also looks at once after a commit of this process
+                that dropped a file.
             batch: Tombstones to take at a time (1 to 10,000).
-            patience: How long to wait for the batch at hand when the application ends.
-            also: Who else may name these objects; see :meth:`drain`.
+            patience: How long to wait for the current batch when the application ends.
+            also: Others that may name these objects; see :meth:`drain`.
 
         Raises:
             ValueError: ``interval`` is not positive.
@@ -200,13 +200,13 @@ class Outbox:
         )
 
     def on_wake(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Have something called, in whatever thread, when a session has committed that a row let go of a file.
+        """Register a callback for commits in which a row released a file. It may be called in any thread.
 
         Args:
             callback: Must not block.
 
         Returns:
-            A function that ends this.
+            A function that removes the callback.
         """
         self._wakers.append(callback)
 
@@ -217,43 +217,43 @@ class Outbox:
         return end
 
     def wake(self) -> None:
-        """Tell those who asked for it, by :meth:`on_wake`, that there is something to drain. Never raises."""
+        """Call the callbacks of :meth:`on_wake`, since there is something to drain. Never raises."""
         for callback in tuple(self._wakers):
             try:
                 callback()
             except Exception:  # noqa: BLE001 - it is logged
-                logger.exception("waking a drainer of the outbox failed; it looks by itself at its next interval")
+                logger.exception("waking a drainer of the outbox failed; it will look again after its interval")
 
-    # -- having files back ---------------------------------------------------------------------------------------------
+    # -- restoring files -------------------------------------------------------------------------------------------------------
 
     def removed(
         self, connection: Connection, *, table: str | None = None, since: datetime | None = None, limit: int = 100
     ) -> list[Removed]:
-        """Return the files that :meth:`undelete` can have back, the last removed first.
+        """Return the files that :meth:`undelete` can restore, the last removed first.
 
         Args:
             connection: The database; nothing is changed.
             table: Only files that left a row of this table.
-            since: Only files removed at or after this moment, with its time zone.
-            limit: At most so many.
+            since: Only files removed at or after this time, with its time zone.
+            limit: Maximum number of files.
         """
         return removed(settings_of(self), connection, table=table, since=since, limit=limit)
 
     def undelete(self, connection: Connection, backend: str, path: str, *, into: str | None = None) -> FileObject:
-        """Have a removed file back; it counts when the connection's transaction is committed.
+        """Restore a removed file; this takes effect when the connection's transaction is committed.
 
-        When the row that it left is still there, and its column is NULL or a list, the file is in it again. It never takes the
-        place of another file. Otherwise assign what is returned to a row, in this transaction or before the retention is over,
-        which begins again; its bytes are not copied.
+        If the file's row still exists, and its column is NULL or a list, the file is put back. It never replaces another file.
+        Otherwise assign the returned file to a row, in this transaction or before the retention, which starts again, is over. Its
+        bytes are not copied.
 
         Args:
-            connection: The database; ``session.connection()`` for a session's, which should expire what it has loaded of the row.
+            connection: The database; pass ``session.connection()`` for a session's, and expire what it has loaded of the row.
             backend: Key of the backend.
             path: The path in it.
-            into: ``table.column`` of the row that it left, where that was renamed since; the row is found by its primary key.
+            into: ``table.column`` of the file's row, if it was renamed since; the row is found by its primary key.
 
         Returns:
-            The file: attached when its row has it again, staged when it waits for a row.
+            The file: attached if its row has it again, staged if it waits for a row.
 
         Raises:
             UndeleteError: There is no such tombstone, a row names the file, or the deletion of its bytes has begun.
@@ -265,22 +265,22 @@ class Outbox:
     async def undelete_async(
         self, connection: AsyncConnection, backend: str, path: str, *, into: str | None = None
     ) -> FileObject:
-        """Have a removed file back; see :meth:`undelete`."""
+        """Restore a removed file; see :meth:`undelete`."""
         return await connection.run_sync(self.undelete, backend, path, into=into)
 
-    # -- what workers remember -----------------------------------------------------------------------------------------
+    # -- what workers remember -------------------------------------------------------------------------------------------------
 
     def read_state(self, connection: Connection, name: str) -> dict[str, Any] | None:
-        """Return what was remembered under a name, ``None`` when nothing was."""
+        """Return the JSON object stored under a name, or ``None``."""
         return read_state(connection, self.state, name)
 
     def write_state(self, connection: Connection, name: str, value: dict[str, Any]) -> None:
-        """Remember a JSON object under a name, in place of what was remembered before."""
+        """Store a JSON object under a name, in place of the previous one."""
         write_state(connection, self.state, name, value)
 
 
 def settings_of(outbox: Outbox) -> OutboxSettings:
-    """Return an outbox's settings as they are now, for its workers."""
+    """Return an outbox's present settings, for its workers."""
     return OutboxSettings(
         outbox.metadata,
         outbox.table,

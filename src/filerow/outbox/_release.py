@@ -1,4 +1,4 @@
-"""What becomes of files when a column or table goes, and of tombstones when one is renamed: by name, as migrations do it."""
+"""What happens to files when a column or table is dropped, and to tombstones when one is renamed, for migrations."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _ROWS = 1_000
 
 
 class _Left(NamedTuple):
-    """A file that leaves with its column."""
+    """A file that is dropped with its column."""
 
     column: str
     key: dict[str, Any]
@@ -50,16 +50,16 @@ class _Left(NamedTuple):
 
 
 def release(connection: Connection, spec: FileTable, columns: Sequence[str], *, wait: float) -> int:
-    """Write a tombstone for each file in columns that are about to be dropped, and return how many.
+    """Write a tombstone for each file in columns that are about to be dropped, and return the number.
 
     Args:
-        connection: Of the migration.
+        connection: The migration's.
         spec: The table, before they are dropped.
         columns: Names of the columns.
-        wait: Seconds for which no drain shall look at them: it would find the rows still, and take the tombstones back.
+        wait: Seconds for which drains skip them: a drain would still find the rows, and remove the tombstones.
 
     Raises:
-        MaintenanceRefusedError: A document says no path, so nobody would know of its object any more.
+        MaintenanceRefusedError: A document has no path, so its object would be lost.
     """
     notes = _outbox(spec.outbox, spec.outbox_schema)
     moment = now(connection.dialect.name)
@@ -84,11 +84,11 @@ def _tombstone(spec: FileTable, left: _Left) -> dict[str, Any] | None:
         backend, path = located_in(left.document)
     except DocumentError as error:
         msg = (
-            f"{spec.fullname}.{left.column} has a document that this release cannot read ({error}), so nobody would know of its "
-            "object once the column is gone; upgrade, or set it to NULL"
+            f"{spec.fullname}.{left.column} has a document that this release cannot read ({error}), so its object would be lost "
+            "once the column is gone; upgrade, or set it to NULL"
         )
         raise MaintenanceRefusedError(msg) from error
-    if len(backend) > LONGEST_BACKEND or len(path) > LONGEST_PATH:  # never an object of ours
+    if len(backend) > LONGEST_BACKEND or len(path) > LONGEST_PATH:  # not an object of ours
         return None
     return {
         "backend": backend,
@@ -101,7 +101,7 @@ def _tombstone(spec: FileTable, left: _Left) -> dict[str, Any] | None:
 
 
 def _pages(connection: Connection, spec: FileTable, columns: Sequence[str]) -> Iterator[list[_Left]]:
-    """Yield the files of some columns, page by page in the order of the primary key; a table without one in one page."""
+    """Yield the files of some columns, page by page by primary key; a table without one in a single page."""
     keys: list[ColumnClause[Any]] = [column(name) for name in spec.primary_key]
     files: list[ColumnClause[Any]] = [column(name) for name in columns]
     source = table(spec.name, *keys, *files, schema=spec.schema)
@@ -123,17 +123,17 @@ def _files(spec: FileTable, columns: Sequence[str], row: tuple[Any, ...]) -> Ite
             yield _Left(name, key, document)
 
 
-# -- what else a migration asks --------------------------------------------------------------------------------------------
+# -- other questions of a migration ----------------------------------------------------------------------------------------
 
 
 def columns_with_files(connection: Connection, name: str, schema: str | None, columns: Sequence[str] | None = None) -> list[str]:
-    """Return the columns of a table, some or all, in which a row has a document of ours; there need be no trigger.
+    """Return the columns of a table, some or all, in which a row has a document of ours, with or without triggers.
 
     Args:
         connection: The database.
         name: The table.
         schema: Its schema.
-        columns: Names of the columns to look into; all when left out.
+        columns: Names of the columns to look into. Default: all.
     """
     found = []
     for one in inspect(connection).get_columns(name, schema=schema):
@@ -152,7 +152,7 @@ def _has_files(connection: Connection, name: str, schema: str | None, file: str)
 
 
 def waiting(connection: Connection, name: str, schema: str | None) -> int:
-    """Return how many tombstones an outbox has; 0 for a table that is none."""
+    """Return how many tombstones an outbox has; 0 for a table that is not one."""
     there = {one["name"] for one in inspect(connection).get_columns(name, schema=schema)}
     notes = _outbox(name, schema)
     if not {one.name for one in notes.columns} <= there:
@@ -161,12 +161,12 @@ def waiting(connection: Connection, name: str, schema: str | None) -> int:
 
 
 def renamed(connection: Connection, spec: FileTable, was: str, columns: dict[str, str] | None = None) -> None:
-    """Give tombstones the new names of the table and the columns that they are of, so that files can be put back.
+    """Put the new names of a table and its columns into tombstones, so that files can be restored.
 
     Args:
-        connection: Of the migration.
-        spec: The table as it is now.
-        was: What it was called, with its schema.
+        connection: The migration's.
+        spec: The present table.
+        was: Its former name, with its schema.
         columns: The columns' new names by the former ones.
     """
     notes = _outbox(spec.outbox, spec.outbox_schema)

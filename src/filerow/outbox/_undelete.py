@@ -1,7 +1,7 @@
-"""Undelete: a removed file is restored while its bytes are still kept.
+"""Undelete: restores a removed file while its bytes are still kept.
 
-Only a tombstone whose deletion has not begun can be taken back, and its row lock decides between this and a drain that comes at
-the same time: one of them wins, and the other sees it.
+Only a tombstone whose deletion has not begun can be removed. Its row lock decides between this and a drain at the same time: one
+of them wins, and the other sees it.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ _PAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """A file that has lost its row, and can still be restored.
+    """A file that no row has any more, and that can still be restored.
 
     Attributes:
         backend: Key of the backend.
         path: The path in it.
-        filename: What the client called it.
-        size: Length in bytes, where the document said it.
-        table: The table of the row that it left; empty where nobody knows.
+        filename: The client's name for it.
+        size: Length in bytes, if the document had it.
+        table: The table of its last row; empty if unknown.
         column: The column of that row.
         row_key: The primary key of that row, by column.
         removed_at: When it was removed, by the database's clock.
-        kept_until: From when on a drain deletes it.
+        kept_until: When a drain may delete it.
     """
 
     backend: str
@@ -62,7 +62,7 @@ class Removed:
     kept_until: datetime
 
 
-# -- what there is ---------------------------------------------------------------------------------------------------------
+# -- what can be restored --------------------------------------------------------------------------------------------------
 
 
 def removed(
@@ -99,7 +99,7 @@ def _removed(settings: OutboxSettings, row: Any) -> Removed:
 
 
 def _facts(row: Any) -> Facts:
-    """Return what the tombstone's document says of the file, or only where it is."""
+    """Return what the tombstone's document says of the file, or only its place."""
     try:
         return facts_from(documents_in(row["document"])[0])
     except (DocumentError, IndexError, ValueError):
@@ -112,11 +112,11 @@ def _row_key(row: Any) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-# -- having it back --------------------------------------------------------------------------------------------------------
+# -- restoring -------------------------------------------------------------------------------------------------------------
 
 
 def undelete(settings: OutboxSettings, connection: Connection, backend: str, path: str, into: str | None = None) -> FileObject:
-    """Take a removed file back; see :meth:`Outbox.undelete`."""
+    """Restore a removed file; see :meth:`Outbox.undelete`."""
     ref = Ref(backend, path)
     if into is not None:
         column_named(settings.metadata, into)
@@ -126,14 +126,14 @@ def undelete(settings: OutboxSettings, connection: Connection, backend: str, pat
         raise UndeleteError(msg)
     store = storages.get_backend(backend)
     if not call(store.exists, store.exists_async, path):
-        msg = f"the bytes of {path!r} are not on backend {backend!r} any more"
+        msg = f"the bytes of {path!r} are no longer on backend {backend!r}"
         raise UndeleteError(msg)
     newest = rows[-1]
     facts = _facts(newest)
     file = attached(facts)
     if not _put_back(settings, connection, newest, into):
-        # Its tombstone stays, and its time begins again: the row that it is given to takes the tombstone back, and when none
-        # does, nothing is left behind forever.
+        # Its tombstone stays with a new retention: the row that gets the file removes it, and if none does, the file is
+        # deleted in the end.
         complete(file, facts, FileState.STAGED)
         _forget(settings, connection, [row["id"] for row in rows[:-1]])
         renewed = {"dropped_at": now(connection.dialect.name)}
@@ -144,20 +144,20 @@ def undelete(settings: OutboxSettings, connection: Connection, backend: str, pat
 
 
 def _locked(settings: OutboxSettings, connection: Connection, ref: Ref) -> Sequence[Any]:
-    """Return the tombstones of an object, the oldest first, which nobody else may touch before this transaction ends."""
+    """Return an object's tombstones, the oldest first, locked until this transaction ends."""
     take_write_lock(settings, connection)
     columns = settings.table.c
     notes = select(settings.table).where(columns.path == ref.path, columns.backend == ref.backend).order_by(columns.id)
     rows = connection.execute(locking(notes, connection.dialect)).mappings().all()
     if not rows:
         msg = (
-            f"the outbox has no note of {ref.path!r} on backend {ref.backend!r}: it was never removed, has a row again, or its "
-            "bytes are gone"
+            f"the outbox has no tombstone of {ref.path!r} on backend {ref.backend!r}: it was never removed, has a row again, or "
+            "its bytes are gone"
         )
         raise UndeleteError(msg)
     if any(row["attempts"] for row in rows):
         raise _too_late(ref)
-    # Where a database has no row locks, the first to change the note has won.
+    # Without row locks, the first to change the tombstone wins.
     for row in rows:
         _expect(connection.execute(_untouched(settings, row["id"]).values(attempts=columns.attempts)).rowcount, ref)
     return rows
@@ -173,7 +173,7 @@ def _expect(changed: int, ref: Ref) -> None:
 
 
 def _too_late(ref: Ref) -> UndeleteError:
-    return UndeleteError(f"it is too late for {ref.path!r} on backend {ref.backend!r}: the deletion of its bytes has begun")
+    return UndeleteError(f"it is too late for {ref.path!r} on backend {ref.backend!r}: deletion of its bytes has begun")
 
 
 def _forget(settings: OutboxSettings, connection: Connection, numbers: Sequence[int]) -> None:
@@ -181,11 +181,11 @@ def _forget(settings: OutboxSettings, connection: Connection, numbers: Sequence[
         connection.execute(delete(settings.table).where(settings.table.c.id.in_(numbers)))
 
 
-# -- the row it left -------------------------------------------------------------------------------------------------------
+# -- its last row ----------------------------------------------------------------------------------------------------------
 
 
 def home_of(settings: OutboxSettings, connection: Connection, ref: Ref) -> str | None:
-    """Return ``table.column`` of the row that a removed file has left, as it was called then; ``None`` where nobody knows."""
+    """Return ``table.column`` of a removed file's last row, by its name at that time; ``None`` if unknown."""
     columns = settings.table.c
     notes = select(columns.table_name, columns.column_name).where(columns.path == ref.path, columns.backend == ref.backend)
     row = connection.execute(notes.order_by(columns.id.desc()).limit(1)).one_or_none()
@@ -193,7 +193,7 @@ def home_of(settings: OutboxSettings, connection: Connection, ref: Ref) -> str |
 
 
 def _put_back(settings: OutboxSettings, connection: Connection, note: Any, into: str | None) -> bool:
-    """Put the document into the row that it left, and return True if that was possible: never over another file."""
+    """Put the document back into its last row; return True if that was possible without replacing another file."""
     try:
         file_column = column_named(settings.metadata, into or f"{note['table_name']}.{note['column_name']}")
         document = documents_in(note["document"])[0]
@@ -204,7 +204,7 @@ def _put_back(settings: OutboxSettings, connection: Connection, note: Any, into:
     is_row = and_(*(plain.c[name] == value for name, value in keys.items()))
     value = plain.c[file_column.column.name]
     if not file_column.type.multiple:
-        # to the trigger this is the file's return, and it takes the tombstones back
+        # the trigger sees the file return, and removes the tombstones
         empty = update(plain).where(is_row, value.is_(None))
         return connection.execute(empty.values({file_column.column.name: document})).rowcount == 1
     row = connection.execute(locking(select(value).where(is_row), connection.dialect)).one_or_none()
@@ -217,20 +217,20 @@ def _put_back(settings: OutboxSettings, connection: Connection, note: Any, into:
 
 
 def _plain(file_column: FileColumn) -> TableClause:
-    """Return the table as one without ``onupdate`` and without files."""
+    """Return the table without ``onupdate`` and without file types."""
     source = file_column.table
     keys = [column(one.name, one.type) for one in source.primary_key.columns]
     return table(source.name, *keys, column(file_column.column.name, _VALUE), schema=source.schema)
 
 
 def _key_values(file_column: FileColumn, row_key: dict[str, Any]) -> dict[str, Any]:
-    """Return the row's primary key as its columns' types want it; JSON has text for most of them."""
+    """Return the row's primary key in its columns' types; JSON stores most of them as text."""
     keys = list(file_column.table.primary_key.columns)
     if not keys:
         msg = "a row without a primary key cannot be found again"
         raise LookupError(msg)
     one = next(iter(row_key.values())) if len(keys) == len(row_key) == 1 else None
-    values = row_key if one is None else {keys[0].name: one}  # whatever it is called now
+    values = row_key if one is None else {keys[0].name: one}  # the key column may have been renamed
     return {key.name: _typed(key, values[key.name]) for key in keys}
 
 
