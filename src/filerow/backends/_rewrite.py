@@ -210,7 +210,9 @@ def _carried_on_s3(
     head: Mapping[str, Any], options: PutOptions, usual: Mapping[str, Any]
 ) -> tuple[dict[str, object], PutOptions, dict[str, object]]:
     """Return what a copy carries, and what it was to carry; what the copy names replaces what is usual."""
-    told = {name: usual.get(name) for name in ("ContentEncoding", "ContentLanguage", "WebsiteRedirectLocation")}
+    told: dict[str, object] = {
+        name: usual.get(name) for name in ("ContentEncoding", "ContentLanguage", "WebsiteRedirectLocation")
+    }
     metadata = _metadata(options) or {name.lower(): value for name, value in (usual.get("Metadata") or {}).items()}
     tags = len(options.tags) or len(parse_qsl(usual.get("Tagging") or "", keep_blank_values=True))
     told |= {"Metadata": metadata, "TagCount": tags if head.get("TagCount") else 0}  # which is not shown to everybody
