@@ -16,7 +16,7 @@ TYPED := $(wildcard tests/typing demo benchmarks tools)
 # Tests start many processes; an environment that forbids compiled code would have each of them compile all packages anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help venv test thorough coverage mutation chaos suite soak demo lint types docs guide bench format clean
+.PHONY: help venv test thorough coverage mutation chaos suite soak demo lint types docs dist extras guide bench format clean
 .DEFAULT_GOAL := help
 
 help: ## Say what there is
@@ -55,17 +55,26 @@ demo: $(DEMO) ## Run the demo (BACKEND=s3 for a real S3 server and PostgreSQL)
 lint: $(DEV) ## Check style and formatting
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/codespell
 
 types: $(DEV) ## Check types with mypy and pyright
 	$(BIN)/mypy src tests/servers $(TYPED)
 	cd examples && ../$(BIN)/mypy --strict --config-file ../pyproject.toml --exclude migrations litestar_guide fastapi_documents flask_documents
 	$(BIN)/pyright
+	PATH="$(abspath $(BIN)):$$PATH" pyright --verifytypes filerow --ignoreexternal >$(VENV)/verifytypes.txt || { cat $(VENV)/verifytypes.txt; exit 1; }
+	@tail -n 4 $(VENV)/verifytypes.txt
 
 docs: $(DEV) ## Run the code in README and docs, and check every link and anchor
 	$(BIN)/python -m pytest tests/test_docs.py -v
 
 guide: $(DEV) ## Start the Litestar guide application of examples/
 	cd examples && ../$(BIN)/python -m litestar_guide
+
+dist: $(DEV) ## Build the sdist and the wheel, and check both (ARGS="--keep dist" leaves them there)
+	$(BIN)/python -m tools.distribution $(ARGS)
+
+extras: $(DEV) ## Install each extra with the oldest versions it allows, and run a program with it
+	$(BIN)/python -m tools.extras $(ARGS)
 
 bench: $(DEV) ## Measure against hand-written code
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -288,7 +288,7 @@ class InvalidTokenError(FilerowError, PermissionError):
     """
 
     status_code = 403
-    code = "token-invalid"
+    code: str = "token-invalid"
 
     def __init__(
         self, message: str, *, code: str | None = None, field: str = "", limit: object = None, actual: object = None

@@ -11,7 +11,7 @@ import json
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, closing
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Final, Literal, NamedTuple, cast
 
 from sqlalchemy import Engine, MetaData
 
@@ -126,7 +126,7 @@ def _place(resume: str | None) -> tuple[int, str | None]:
     return (int(number), cursor) if found and number.isdecimal() else (1, resume)
 
 
-check_async = awaited(check)
+check_async: Final = awaited(check)
 
 
 def _position(columns: Sequence[FileColumn], cursor: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from typing import Final
 
 from sqlalchemy import Connection, Engine, MetaData, func, select
 
@@ -57,7 +58,7 @@ def drain(
     return _drain(outbox, engine, steps, limit)
 
 
-drain_async = awaited(drain)
+drain_async: Final = awaited(drain)
 
 
 def _drain(outbox: Outbox, engine: Engine, steps: Iterator[DrainedBatch], limit: int | None) -> Iterator[Progress]:

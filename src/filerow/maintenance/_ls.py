@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Engine, MetaData, select
 
@@ -79,7 +79,7 @@ def ls(
     return _first(_present(engine, found, prefix), limit)
 
 
-ls_async = awaited(ls)
+ls_async: Final = awaited(ls)
 
 
 def _first(files: Generator[Listed], limit: int | None) -> Iterator[Listed]:

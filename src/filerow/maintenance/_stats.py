@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, Engine, MetaData, case, cast, func, select
 
@@ -89,7 +89,7 @@ def stats(metadata: MetaData, engine: Engine) -> Iterator[ColumnStats | OutboxSt
             yield outbox_stats(connection, outbox)
 
 
-stats_async = awaited(stats)
+stats_async: Final = awaited(stats)
 
 
 def outbox_stats(connection: Connection, outbox: Outbox) -> OutboxStats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from sqlalchemy import Engine, MetaData
 
@@ -50,7 +51,7 @@ def undelete(
     return _undelete(outbox, engine, backend, paths, into)
 
 
-undelete_async = awaited(undelete)
+undelete_async: Final = awaited(undelete)
 
 
 def _undelete(outbox: Outbox, engine: Engine, backend: str, paths: Sequence[str], into: str | None) -> Iterator[Progress]:

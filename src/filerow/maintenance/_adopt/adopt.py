@@ -7,7 +7,7 @@ rows that are still what they were, in one short transaction.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from sqlalchemy import Column, ColumnElement, Engine, MetaData, String, Table, TypeDecorator, or_
 
@@ -83,7 +83,7 @@ def adopt(
     return work.steps(batch, resume, needs_checksum=read)
 
 
-adopt_async = awaited(adopt)
+adopt_async: Final = awaited(adopt)
 
 
 def _source(column: FileColumn, source: str | None, strip: Sequence[str], backend: StorageBackend | None) -> Source | None:

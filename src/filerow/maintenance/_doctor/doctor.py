@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from typing import Final
 
 from sqlalchemy import Engine, MetaData
 from sqlalchemy.exc import DBAPIError
@@ -42,7 +43,7 @@ def doctor(metadata: MetaData, engine: Engine, *, direct: Sequence[str] = (), is
     return _run(list(checks))
 
 
-doctor_async = awaited(doctor)
+doctor_async: Final = awaited(doctor)
 
 
 def _checks(metadata: MetaData, engine: Engine, direct: Sequence[str], *, is_own: bool) -> Iterator[tuple[str, Check]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Engine, MetaData, or_
 
@@ -85,7 +85,7 @@ def migrate(
     return work.steps(batch, resume)
 
 
-migrate_async = awaited(migrate)
+migrate_async: Final = awaited(migrate)
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from sqlalchemy import Engine, MetaData, select
 
@@ -133,7 +133,7 @@ def sweep(  # noqa: PLR0913 - each is a keyword, and says what it does
     return _Sweep(metadata, engine, also, options).run(share(found, shards), chosen)
 
 
-sweep_async = awaited(sweep)
+sweep_async: Final = awaited(sweep)
 
 
 def _chosen(metadata: MetaData, names: Sequence[str]) -> list[FileColumn]:
