@@ -218,7 +218,7 @@ def _carried_on_s3(
     told |= {"Metadata": metadata, "TagCount": tags if head.get("TagCount") else 0}  # which is not shown to everybody
     found = head.get("StorageClass", "STANDARD")
     classes = {"STANDARD", usual.get("StorageClass"), options.storage_class}
-    carried = {
+    carried: dict[str, object] = {
         "Content-Type": head.get("ContentType"),
         "Content-Disposition": head.get("ContentDisposition"),
         "Cache-Control": head.get("CacheControl"),
