@@ -1,4 +1,4 @@
-"""Knowledge points down: who may know whom among the packages of ``src/filerow``, and the rules that keep the house in order."""
+"""Knowledge points down: who may know whom among the packages of ``src/filerow``, and the rules that keep it in order."""
 
 from __future__ import annotations
 

@@ -17,8 +17,8 @@ from filerow.maintenance import check
 from filerow.outbox import outbox_of
 from tests.crash.child import Moment, World, live, register
 from tests.crash.conftest import Table
-from tests.crash.ground import owned, prepare, recover, stored, unfinished
 from tests.crash.models import KEYS, LEASE, Plain, model
+from tests.crash.recovery import owned, prepare, recover, stored, unfinished
 from tests.databases import empty_database, make_engine
 from tests.servers._s3 import S3Server
 

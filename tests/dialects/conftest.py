@@ -1,4 +1,4 @@
-"""A ``ground`` for each driver: a database with the tables, empty for each case, and a session of the driver's kind."""
+"""A ``app`` for each driver: a database with the tables, empty for each case, and a session of the driver's kind."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(*words): run the case only on databases that have this")
 
 
-class Ground:
+class App:
     """One database through one driver.
 
     Attributes:
@@ -116,21 +116,21 @@ async def _in_greenlet(work: Callable[..., Any], arguments: tuple[Any, ...]) -> 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object | None:
-    """Let the ground run the case."""
-    ground = pyfuncitem.funcargs.get("ground")
-    if not isinstance(ground, Ground):
+    """Let the app run the case."""
+    app = pyfuncitem.funcargs.get("app")
+    if not isinstance(app, App):
         return None
     arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
-    ground.run(lambda: pyfuncitem.obj(**arguments))
+    app.run(lambda: pyfuncitem.obj(**arguments))
     return True
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "ground" in metafunc.fixturenames:
+    if "app" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("needs")
         fitting = [one for one in DRIVERS if not (marker and set(marker.args) & LACKS.get(one, set()))]
         drivers = [pytest.param(one, marks=() if one in PLAIN else pytest.mark.thorough, id=_id(one)) for one in fitting]
-        metafunc.parametrize("ground", drivers, indirect=True)
+        metafunc.parametrize("app", drivers, indirect=True)
 
 
 def _id(driver: str) -> str:
@@ -139,17 +139,17 @@ def _id(driver: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def places(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Ground]]:
+def places(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], App]]:
     """Make each driver's database once."""
-    made: dict[str, Ground] = {}
+    made: dict[str, App] = {}
     with ExitStack() as open_, asyncio.Runner() as runner:
 
-        def place(driver: str) -> Ground:
+        def place(driver: str) -> App:
             if driver not in made:
                 engine = _engine(driver, _url(driver, request, tmp_path_factory, open_))
-                ground = made[driver] = Ground(driver, engine, runner)
-                open_.callback(lambda: ground.run(ground.sync_engine.dispose))
-                ground.run(ground.make)
+                app = made[driver] = App(driver, engine, runner)
+                open_.callback(lambda: app.run(app.sync_engine.dispose))
+                app.run(app.make)
             return made[driver]
 
         yield place
@@ -178,13 +178,13 @@ def _engine(driver: str, url: str) -> Engine | AsyncEngine:
 
 
 @pytest.fixture
-def ground(request: pytest.FixtureRequest, places: Callable[[str], Ground]) -> Iterator[Ground]:
+def app(request: pytest.FixtureRequest, places: Callable[[str], App]) -> Iterator[App]:
     """One driver's database, empty, with an empty store registered as ``docs``."""
-    ground = places(request.param)
-    ground.backend = MemoryBackend("docs")
-    storages.register_backend(ground.backend)
+    app = places(request.param)
+    app.backend = MemoryBackend("docs")
+    storages.register_backend(app.backend)
     try:
-        ground.run(ground.clear)
-        yield ground
+        app.run(app.clear)
+        yield app
     finally:
         storages.clear_backends()

@@ -278,7 +278,7 @@ def test_what_has_another_size_is_not_even_read(side: Side, session: Session) ->
         storages.clear_backends()
 
 
-class Troubled(MemoryBackend):
+class UnreliableBackend(MemoryBackend):
     """Fails to read, or hangs, as long as it is told to."""
 
     trouble: str | None = None
@@ -299,49 +299,51 @@ class Troubled(MemoryBackend):
 
 
 @pytest.fixture
-def troubled() -> Iterator[Troubled]:
-    made = Troubled("direct", base_url="/files", secret=SECRET)
+def unreliable() -> Iterator[UnreliableBackend]:
+    made = UnreliableBackend("direct", base_url="/files", secret=SECRET)
     storages.register_backend(made)
     yield made
     storages.clear_backends()
 
 
-def test_claim_can_be_tried_again_after_a_failure_of_the_store(troubled: Troubled, side: Side, session: Session) -> None:
+def test_claim_can_be_tried_again_after_a_failure_of_the_store(
+    unreliable: UnreliableBackend, side: Side, session: Session
+) -> None:
     uploads = DirectUploads(Document.image, secret=SECRET)
     ticket = uploads.begin(**IMAGE)
     path = said_by(ticket.claim)["path"]
-    troubled.put(path, PNG)
-    troubled.trouble = "fails"
+    unreliable.put(path, PNG)
+    unreliable.trouble = "fails"
     file = side(uploads, "claim", ticket.claim)
     with pytest.raises(StorageError):
         kept(session, file)
     session.rollback()
-    assert paths(troubled) == [path]
-    troubled.trouble = None
+    assert paths(unreliable) == [path]
+    unreliable.trouble = None
     assert kept(session, file).get_content() == PNG
 
 
-async def test_a_cancelled_commit_leaves_the_claim_as_it_was(troubled: Troubled, tmp_path: Path) -> None:
+async def test_a_cancelled_commit_leaves_the_claim_as_it_was(unreliable: UnreliableBackend, tmp_path: Path) -> None:
     engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path / 'db'}")
     async with engine.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)
     uploads = DirectUploads(Document.image, secret=SECRET)
     ticket = uploads.begin(**IMAGE)
     path = said_by(ticket.claim)["path"]
-    troubled.put(path, PNG)
-    troubled.trouble, troubled.reached = "hangs", asyncio.Event()
+    unreliable.put(path, PNG)
+    unreliable.trouble, unreliable.reached = "hangs", asyncio.Event()
     file = await uploads.claim_async(ticket.claim)
     async with AsyncSession(engine, expire_on_commit=False) as session:
         session.add(Document(image=file))
         task = asyncio.ensure_future(session.commit())
-        await troubled.reached.wait()
-        assert len(list(troubled.list())) == 2  # the mark
+        await unreliable.reached.wait()
+        assert len(list(unreliable.list())) == 2  # the mark
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         await session.rollback()
-        assert [info.path for info in troubled.list()] == [path]
-        troubled.trouble = None
+        assert [info.path for info in unreliable.list()] == [path]
+        unreliable.trouble = None
         session.add(Document(image=file))
         await session.commit()
         assert await file.get_content_async() == PNG

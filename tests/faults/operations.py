@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from filerow.backends.base import PutOptions, StorageBackend
 from filerow.exceptions import StorageError, StorageTimeoutError
-from tests.faults.saboteur import Mode, Saboteur
+from tests.faults.faulty_relay import FaultyRelay, Mode
 
 SECONDS = 0.5
 PATIENCE = 30.0
@@ -77,13 +77,13 @@ class Outcome:
 
 def tried(
     target: str,
-    make: Callable[[Saboteur], StorageBackend],
+    make: Callable[[FaultyRelay], StorageBackend],
     mode: Mode,
     after: int,
     names: list[str],
     *,
     connections: int = 1,
-    relay_of: Callable[[str], Saboteur] = Saboteur,
+    relay_of: Callable[[str], FaultyRelay] = FaultyRelay,
 ) -> list[Outcome]:
     """Run operations side by side, over a network that works until they begin.
 

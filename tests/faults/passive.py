@@ -6,7 +6,7 @@ import asyncio
 import re
 import socket
 
-from tests.faults.saboteur import Saboteur, _client
+from tests.faults.faulty_relay import FaultyRelay, _client
 from tests.servers._process import HOST
 from tests.servers._relay import forward
 
@@ -14,11 +14,11 @@ _ENTERING = re.compile(rb"^227 (?P<text>.*\()(?P<host>\d+,\d+,\d+,\d+),(?P<high>
 """A server's answer to PASV (RFC 959, 4.2): the address and the port at which it waits for the next content."""
 
 
-class Passive(Saboteur):
+class Passive(FaultyRelay):
     """Tells the client to send and fetch contents through a relay of their own, which does what ``mode`` says."""
 
     def __init__(self, target: str) -> None:
-        self._contents: list[Saboteur] = []
+        self._contents: list[FaultyRelay] = []
         super().__init__(target)
 
     async def to_server(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -31,7 +31,7 @@ class Passive(Saboteur):
         while line := await reader.readline():
             if entering := _ENTERING.match(line):
                 port = int(entering["high"]) * 256 + int(entering["low"])
-                contents = Saboteur(f"tcp://{HOST}:{port}", self.mode, after=self.after)
+                contents = FaultyRelay(f"tcp://{HOST}:{port}", self.mode, after=self.after)
                 self._contents.append(contents)
                 line = b"227 %b%b,%d,%d).\r\n" % (entering["text"], entering["host"], *divmod(contents.port, 256))
             writer.write(line)

@@ -18,7 +18,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from filerow import FileObject, StoredObject, storages
 from filerow.backends.memory import MemoryBackend
 from filerow.maintenance import sweep
-from tests.faults.saboteur import Mode, Saboteur
+from tests.faults.faulty_relay import FaultyRelay, Mode
 from tests.servers._database import Database
 
 LOST = (DBAPIError, PendingRollbackError, ConnectionError, TimeoutError)
@@ -57,7 +57,7 @@ def direct(place: Database) -> Iterator[Engine]:
     engine.dispose()
 
 
-def url(relay: Saboteur, place: Database, driver: str) -> str:
+def url(relay: FaultyRelay, place: Database, driver: str) -> str:
     return Database(place.dialect, "127.0.0.1", relay.port, place.user, place.name).url(driver)
 
 
@@ -65,7 +65,7 @@ def paper(content: bytes) -> Paper:
     return Paper(file=FileObject(filename="a.bin", content=content))
 
 
-def attempt(relay: Saboteur, place: Database, driver: str, mode: Mode, marker: bytes, *, rollback: bool) -> None:
+def attempt(relay: FaultyRelay, place: Database, driver: str, mode: Mode, marker: bytes, *, rollback: bool) -> None:
     """Replace the file of one row, add another row, and end the transaction, while the connection goes wrong at the marker."""
     if driver == "psycopg":
         engine = create_engine(url(relay, place, driver))
@@ -80,7 +80,7 @@ def attempt(relay: Saboteur, place: Database, driver: str, mode: Mode, marker: b
         asyncio.run(attempt_async(relay, place, mode, marker, rollback=rollback))
 
 
-async def attempt_async(relay: Saboteur, place: Database, mode: Mode, marker: bytes, *, rollback: bool) -> None:
+async def attempt_async(relay: FaultyRelay, place: Database, mode: Mode, marker: bytes, *, rollback: bool) -> None:
     engine = create_async_engine(url(relay, place, "asyncpg"), connect_args={"command_timeout": 1})
     try:
         async with AsyncSession(engine) as session:
@@ -97,7 +97,7 @@ def change(session: Session) -> None:
     session.add(paper(b"second"))
 
 
-def strike(relay: Saboteur, mode: Mode, marker: bytes) -> None:
+def strike(relay: FaultyRelay, mode: Mode, marker: bytes) -> None:
     relay.marker, relay.mode = marker, mode
 
 
@@ -149,7 +149,7 @@ def test_cut_connection_leaves_no_row_without_its_bytes(
         session.commit()
     marker, rollback = STEPS[step]
     before = paths(direct)
-    with Saboteur(f"{place.host}:{place.port}") as relay:
+    with FaultyRelay(f"{place.host}:{place.port}") as relay:
         with pytest.raises(LOST):
             attempt(relay, place, driver, mode, marker, rollback=rollback)
         assert relay.struck
@@ -167,7 +167,7 @@ def test_unanswered_commit_ends_at_the_driver_s_timeout(place: Database, direct:
         session.add(paper(b"old"))
         session.commit()
     began = time.monotonic()
-    with Saboteur(f"{place.host}:{place.port}") as relay:
+    with FaultyRelay(f"{place.host}:{place.port}") as relay:
         with pytest.raises(LOST):
             attempt(relay, place, "asyncpg", "silent", b"COMMIT", rollback=False)
         assert relay.struck
@@ -188,7 +188,7 @@ def test_hanging_commit_is_settled_when_the_connection_dies(place: Database, dir
         except LOST as error:
             errors.append(error)
 
-    with Saboteur(f"{place.host}:{place.port}") as relay:
+    with FaultyRelay(f"{place.host}:{place.port}") as relay:
         thread = threading.Thread(target=work)
         thread.start()
         until = time.monotonic() + 60

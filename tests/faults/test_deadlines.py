@@ -16,8 +16,8 @@ from filerow.backends.fsspec import FSSpecBackend
 from filerow.backends.obstore import ObstoreBackend
 from filerow.exceptions import ObjectNotFoundError, StorageError, StoragePermissionError, StorageTimeoutError
 from tests.backends.stores import bucket_of
+from tests.faults.faulty_relay import FaultyRelay, Mode
 from tests.faults.operations import ASYNC, BIG, MIB, OPERATIONS, SECONDS, SYNC, check, tried, warmed_up
-from tests.faults.saboteur import Mode, Saboteur
 
 
 def obstore(server: Any, endpoint: str, root: str, timeout: float = SECONDS) -> StorageBackend:
@@ -56,7 +56,7 @@ class Bucket:
     server: Any
     root: str
 
-    def through(self, relay: Saboteur, client: str) -> StorageBackend:
+    def through(self, relay: FaultyRelay, client: str) -> StorageBackend:
         return CLIENTS[client](self.server, relay.endpoint, self.root)
 
     def names(self) -> set[str]:
@@ -138,7 +138,7 @@ def test_every_operation_ends_when_the_connection_is_cut(
 def test_an_upload_cut_in_its_midst_makes_no_object(bucket: Bucket, client: str) -> None:
     """HTTP tells the length before the bytes, and a multipart upload is completed after its last part: nothing can be short."""
     for after in (20_000, 3 * MIB):
-        with Saboteur(bucket.server.endpoint, "cut-upload", after=after) as relay:
+        with FaultyRelay(bucket.server.endpoint, "cut-upload", after=after) as relay:
             # s3fs gives up a connection that is cut at once, and takes its time to build a client
             store = CLIENTS[client](bucket.server, relay.endpoint, bucket.root, timeout=SECONDS if client == "obstore" else 20)
             with pytest.raises(StorageError):
@@ -160,7 +160,7 @@ RETOLD: dict[str, type[StorageError]] = {
 @pytest.mark.servers
 def test_a_body_that_cannot_be_continued_says_why(bucket: Bucket, client: str, status: str) -> None:
     for operation in (SYNC["read"], ASYNC["stream"]):
-        with Saboteur(bucket.server.endpoint) as relay:
+        with FaultyRelay(bucket.server.endpoint) as relay:
             store = CLIENTS[client](bucket.server, relay.endpoint, bucket.root, timeout=10)
             store.head("big")
             relay.retold = f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
@@ -175,7 +175,7 @@ def test_a_body_that_cannot_be_continued_says_why(bucket: Bucket, client: str, s
 @pytest.mark.parametrize(("mode", "after"), [("silent", 0), ("stalled-answer", 20_000)])
 @pytest.mark.servers
 def test_a_timeout_says_that_the_store_was_silent(bucket: Bucket, client: str, mode: Mode, after: int) -> None:
-    with Saboteur(bucket.server.endpoint) as relay:
+    with FaultyRelay(bucket.server.endpoint) as relay:
         store = bucket.through(relay, client)
         warmed_up(store)
         relay.after, relay.mode = after, mode
@@ -186,7 +186,7 @@ def test_a_timeout_says_that_the_store_was_silent(bucket: Bucket, client: str, m
 @pytest.mark.thorough
 @pytest.mark.parametrize("client", CLIENTS)
 def test_a_slow_store_is_not_a_dead_one(bucket: Bucket, client: str) -> None:
-    with Saboteur(bucket.server.endpoint, delay=0.02) as relay:  # each chunk of 64 KiB: about twice the limit for the whole
+    with FaultyRelay(bucket.server.endpoint, delay=0.02) as relay:  # each chunk of 64 KiB: about twice the limit for the whole
         store = CLIENTS[client](bucket.server, relay.endpoint, bucket.root, timeout=5.0)
         assert b"".join(store.stream("big")) == BIG
 
@@ -194,7 +194,7 @@ def test_a_slow_store_is_not_a_dead_one(bucket: Bucket, client: str) -> None:
 @pytest.mark.parametrize("client", BOTH)
 @pytest.mark.servers
 def test_the_store_is_used_again_when_the_network_is_back(bucket: Bucket, client: str) -> None:
-    with Saboteur(bucket.server.endpoint, "silent") as relay:
+    with FaultyRelay(bucket.server.endpoint, "silent") as relay:
         store = bucket.through(relay, client)
         with pytest.raises(StorageTimeoutError):
             store.head("big")

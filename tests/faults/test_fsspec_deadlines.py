@@ -22,8 +22,8 @@ from filerow.backends.base import StorageBackend
 from filerow.backends.fsspec import FSSpecBackend
 from filerow.exceptions import StorageError, StorageTimeoutError
 from tests.backends.stores import LARGE_BODY, bucket_of, s3fs_options
+from tests.faults.faulty_relay import FaultyRelay, Mode
 from tests.faults.operations import BIG, OPERATIONS, PATIENCE, SECONDS, check, tried, warmed_up
-from tests.faults.saboteur import Mode, Saboteur
 from tests.servers import samba
 from tests.servers._process import ROOT
 
@@ -40,7 +40,7 @@ class _Renaming(asyncio.StreamReader):
         return (await self._answers.read(n)).replace(*self._names)
 
 
-class Named(Saboteur):
+class Named(FaultyRelay):
     """Where the server says where to send the parts of an upload, it says: through here."""
 
     async def to_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -71,7 +71,7 @@ class Place:
 
     target: str
     options: Callable[[str, float], dict[str, Any]]
-    relay: Callable[..., Saboteur] = Saboteur
+    relay: Callable[..., FaultyRelay] = FaultyRelay
     connections: int = 1
     alone: bool = False
     patience: float = PATIENCE
@@ -79,7 +79,7 @@ class Place:
     def make(self, endpoint: str, timeout: float) -> StorageBackend:
         return FSSpecBackend("docs", **self.options(endpoint, timeout))
 
-    def through(self, relay: Saboteur) -> StorageBackend:
+    def through(self, relay: FaultyRelay) -> StorageBackend:
         return self.make(relay.endpoint, SECONDS)
 
     def tried(self, mode: Mode, after: int, names: list[str]) -> list[Any]:

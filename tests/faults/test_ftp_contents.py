@@ -15,9 +15,9 @@ import pytest
 from filerow.backends.base import PutOptions
 from filerow.backends.fsspec import FSSpecBackend
 from filerow.exceptions import ObjectNotFoundError, StorageError, StorageTimeoutError
+from tests.faults.faulty_relay import FaultyRelay, Mode
 from tests.faults.operations import BIG, OPERATIONS, SECONDS, check, tried
 from tests.faults.passive import Passive
-from tests.faults.saboteur import Mode, Saboteur
 from tests.servers._process import HOST
 
 pytestmark = [
@@ -56,7 +56,7 @@ class Folder:
         self.store = closing(FSSpecBackend("docs", **self._options))
         self.store.put("big", BIG)
 
-    def through(self, relay: Saboteur) -> FSSpecBackend:
+    def through(self, relay: FaultyRelay) -> FSSpecBackend:
         return closing(FSSpecBackend("docs", **{**self._options, "port": relay.port, "timeout": SECONDS}))
 
     def check(self, mode: Mode, after: int, names: list[str], kind: type[StorageError]) -> None:
@@ -97,7 +97,7 @@ def test_an_upload_fails_when_its_content_is_cut(folder: Folder) -> None:
 # -- answers that fsspec takes for "there is no such file" ----------------------------------------------------------------
 
 
-class Moody:
+class ScriptedFTP:
     """An FTP server in a thread that answers a command as it is told to."""
 
     def __init__(self, root: Path) -> None:
@@ -143,19 +143,19 @@ class Moody:
 
 
 @pytest.fixture
-def moody(tmp_path: Path) -> Iterator[Moody]:
+def scripted_ftp(tmp_path: Path) -> Iterator[ScriptedFTP]:
     pytest.importorskip("pyftpdlib")
-    server = Moody(tmp_path)
+    server = ScriptedFTP(tmp_path)
     yield server
     server.stop()
 
 
 @pytest.mark.one_in(3)
 @pytest.mark.parametrize("answer", ["450 Busy.", "425 No more connections.", "421 Too many clients."])
-def test_a_server_that_is_busy_has_not_lost_its_files(moody: Moody, answer: str) -> None:
-    store = moody.backend()
+def test_a_server_that_is_busy_has_not_lost_its_files(scripted_ftp: ScriptedFTP, answer: str) -> None:
+    store = scripted_ftp.backend()
     store.put("a/b", b"content")
-    moody.answers["MLSD"] = answer
+    scripted_ftp.answers["MLSD"] = answer
     for operation in (
         lambda: store.head("a/b"),
         lambda: list(store.list("a")),
@@ -168,24 +168,24 @@ def test_a_server_that_is_busy_has_not_lost_its_files(moody: Moody, answer: str)
             operation()
         assert not isinstance(caught.value, ObjectNotFoundError)
     assert answer[:3] in str(store.delete(["a/b"])["a/b"])
-    moody.answers.clear()
+    scripted_ftp.answers.clear()
     assert store.read("a/b") == b"content"
     assert [info.path for info in store.list()] == ["a/b"]
 
 
-def test_a_content_that_may_not_be_read_now_is_not_lost(moody: Moody) -> None:
-    store = moody.backend()
+def test_a_content_that_may_not_be_read_now_is_not_lost(scripted_ftp: ScriptedFTP) -> None:
+    store = scripted_ftp.backend()
     store.put("a", b"content")
-    moody.answers["RETR"] = "450 Busy."
+    scripted_ftp.answers["RETR"] = "450 Busy."
     with pytest.raises(StorageError, match="450") as caught:
         store.read("a")
     assert not isinstance(caught.value, ObjectNotFoundError)
-    moody.answers.clear()
+    scripted_ftp.answers.clear()
     assert store.read("a") == b"content"
 
 
-def test_a_name_in_another_encoding_leaves_the_answers_in_step(moody: Moody, tmp_path: Path) -> None:
-    store = moody.backend(encoding="ascii")
+def test_a_name_in_another_encoding_leaves_the_answers_in_step(scripted_ftp: ScriptedFTP, tmp_path: Path) -> None:
+    store = scripted_ftp.backend(encoding="ascii")
     store.put("a", b"content")
     odd = tmp_path / "é"
     odd.write_bytes(b"")

@@ -1,4 +1,4 @@
-"""The grounds of the tests of security, and the registry emptied around each test."""
+"""The stores that the tests of security attack, and the registry emptied around each test."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import pytest
 
 from filerow import storages
-from tests.security.hostile import GROUNDS, Ground
+from tests.security.hostile import STORES, Store
 
 
-@pytest.fixture(params=GROUNDS)
-def ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
-    """Every kind of backend; ``parametrize("ground", ["local"], indirect=True)`` for some."""
-    made = GROUNDS[request.param](request)
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    """Every kind of backend; ``parametrize("store", ["local"], indirect=True)`` for some."""
+    made = STORES[request.param](request)
     storages.clear_backends()
     storages.register_backend(made.backend)
     yield made

@@ -79,7 +79,7 @@ STRINGS = _CLIMBS | _LOOKALIKES | {"absolute": "{outside}/canary.txt", "file_url
 SHORT = [name for name in STRINGS if not name.startswith("overlong")]
 
 
-class Ground(NamedTuple):
+class Store(NamedTuple):
     """A backend whose root has something beside it.
 
     Attributes:
@@ -113,58 +113,58 @@ def _files(top: Path, *, but: str) -> dict[str, bytes]:
     }
 
 
-def _folder(request: pytest.FixtureRequest, make: Callable[[Path], StorageBackend]) -> Ground:
-    top = Path(request.getfixturevalue("tmp_path")) / "ground"
+def _folder(request: pytest.FixtureRequest, make: Callable[[Path], StorageBackend]) -> Store:
+    top = Path(request.getfixturevalue("tmp_path")) / "store"
     for name, content in TREE.items():
         (top / name).parent.mkdir(parents=True, exist_ok=True)
         (top / name).write_bytes(content)
     root = top / "root"
     root.mkdir()
-    return Ground(make(root), str(top), lambda: _files(top, but="root"), lambda: set(_files(root, but="")))
+    return Store(make(root), str(top), lambda: _files(top, but="root"), lambda: set(_files(root, but="")))
 
 
-def _local(request: pytest.FixtureRequest) -> Ground:
+def _local(request: pytest.FixtureRequest) -> Store:
     return _folder(request, lambda root: LocalBackend("docs", root, fsync=False, base_url="/files", secret=SECRET))
 
 
-def _local_by_path(request: pytest.FixtureRequest) -> Ground:  # as on Windows
+def _local_by_path(request: pytest.FixtureRequest) -> Store:  # as on Windows
     hold(request.getfixturevalue("monkeypatch"), by_descriptor=False)
     return _local(request)
 
 
-def _fsspec_file(request: pytest.FixtureRequest) -> Ground:
+def _fsspec_file(request: pytest.FixtureRequest) -> Store:
     return _folder(request, lambda root: FSSpecBackend("docs", "file", prefix=str(root)))
 
 
-def _obstore_file(request: pytest.FixtureRequest) -> Ground:
+def _obstore_file(request: pytest.FixtureRequest) -> Store:
     return _folder(request, lambda root: ObstoreBackend("docs", f"file://{quote(str(root))}"))
 
 
-def _beside(whole: StorageBackend, backend: StorageBackend, outside: str) -> Ground:
-    """Return the ground of a store without folders, which is seen whole by another backend."""
+def _beside(whole: StorageBackend, backend: StorageBackend, outside: str) -> Store:
+    """Return a store without folders, which is seen whole by another backend."""
     for name, content in TREE.items():
         whole.put(name, content)
 
     def beside() -> dict[str, bytes]:
         return {info.path: whole.read(info.path) for info in whole.list() if not info.path.startswith("root/")}
 
-    return Ground(backend, outside, beside, lambda: {info.path for info in backend.list()})
+    return Store(backend, outside, beside, lambda: {info.path for info in backend.list()})
 
 
-def _fsspec_memory(request: pytest.FixtureRequest) -> Ground:
+def _fsspec_memory(request: pytest.FixtureRequest) -> Store:
     top = f"/{uuid.uuid4().hex}"
     backend = FSSpecBackend("docs", "memory", prefix=f"{top}/root")
     return _beside(FSSpecBackend("whole", "memory", prefix=top), backend, top)
 
 
-def _s3(request: pytest.FixtureRequest) -> Ground:
+def _s3(request: pytest.FixtureRequest) -> Store:
     server: Any = request.getfixturevalue("s3_server")
     top = f"{server.shared_bucket}/{server.make_prefix()}".rstrip("/")
     whole, backend = (ObstoreBackend(key, f"s3://{top}{end}", **s3_options(server)) for key, end in _KEYS)
     return _beside(whole, backend, f"/{top}")
 
 
-def _fsspec_s3(request: pytest.FixtureRequest) -> Ground:
+def _fsspec_s3(request: pytest.FixtureRequest) -> Store:
     server: Any = request.getfixturevalue("s3_server")
     top = f"{server.shared_bucket}/{server.make_prefix()}".rstrip("/")
     fs = shared(f"s3://{server.shared_bucket}", **s3fs_options(server)).fs
@@ -174,13 +174,13 @@ def _fsspec_s3(request: pytest.FixtureRequest) -> Ground:
 _KEYS = (("whole", ""), ("docs", "/root"))
 
 
-def _memory(request: pytest.FixtureRequest) -> Ground:
+def _memory(request: pytest.FixtureRequest) -> Store:
     """Return a dictionary, in which every path is one of its own; there is nothing beside it."""
     backend = MemoryBackend("docs", base_url="/files", secret=SECRET)
-    return Ground(backend, "/srv", lambda: dict(TREE), lambda: {info.path for info in backend.list()})
+    return Store(backend, "/srv", lambda: dict(TREE), lambda: {info.path for info in backend.list()})
 
 
-GROUNDS: dict[str, Callable[[pytest.FixtureRequest], Ground]] = {
+STORES: dict[str, Callable[[pytest.FixtureRequest], Store]] = {
     "local": _local,
     "local-by-path": _local_by_path,
     "memory": _memory,

@@ -30,13 +30,13 @@ from filerow.http import accelerate, answer, receive, redirect, serve
 from filerow.maintenance import adopt, check, migrate, sweep
 from tests.databases import explicit_begin
 from tests.http.conftest import read
-from tests.security.hostile import INSIDE, SECRET, STRINGS, Ground
+from tests.security.hostile import INSIDE, SECRET, STRINGS, Store
 from tests.tokens import claim_of, said_by, sealed, url_signature
 
-LOCAL = pytest.mark.parametrize("ground", ["local"], indirect=True)
+LOCAL = pytest.mark.parametrize("store", ["local"], indirect=True)
 MORE = [pytest.param(one, marks=pytest.mark.thorough) for one in ("obstore-local", "fsspec-memory")]
-FOLDERS = pytest.mark.parametrize("ground", ["local", "fsspec-file", *MORE], indirect=True)
-EACH = pytest.mark.parametrize("ground", ["local", pytest.param("fsspec-file", marks=pytest.mark.thorough), *MORE], indirect=True)
+FOLDERS = pytest.mark.parametrize("store", ["local", "fsspec-file", *MORE], indirect=True)
+EACH = pytest.mark.parametrize("store", ["local", pytest.param("fsspec-file", marks=pytest.mark.thorough), *MORE], indirect=True)
 GENERATED = re.compile(r"document/(file|pages)/[0-9a-f]{32}(\.[a-z0-9]{1,10})?\Z")
 
 
@@ -84,8 +84,8 @@ def outcome(call: Callable[[], Any]) -> object:
 
 
 @FOLDERS
-def test_a_filename_never_chooses_a_path(ground: Ground, engine: Engine) -> None:
-    uploads = [SimpleNamespace(filename=ground.string(name), file=_upload(), content_type="text/plain") for name in STRINGS]
+def test_a_filename_never_chooses_a_path(store: Store, engine: Engine) -> None:
+    uploads = [SimpleNamespace(filename=store.string(name), file=_upload(), content_type="text/plain") for name in STRINGS]
     with Session(engine, expire_on_commit=False) as session:
         session.add_all(
             Document(file=FileObject(filename=upload.filename, content=INSIDE), pages=[FileObject.from_upload(upload)])
@@ -98,8 +98,8 @@ def test_a_filename_never_chooses_a_path(ground: Ground, engine: Engine) -> None
             assert GENERATED.match(file.path)
             assert not set(file.filename) & set("/\\\0\n\u202e")
             assert 0 < len(file.filename.encode()) <= 255
-    assert len(ground.inside()) == 2 * len(STRINGS)
-    ground.check()
+    assert len(store.inside()) == 2 * len(STRINGS)
+    store.check()
 
 
 def _upload() -> Any:
@@ -107,29 +107,29 @@ def _upload() -> Any:
 
 
 @FOLDERS
-def test_a_chosen_path_stays_in_the_root(ground: Ground) -> None:
+def test_a_chosen_path_stays_in_the_root(store: Store) -> None:
     stored = 0
     for name in STRINGS:
-        found = outcome(lambda name=name: FileObject("docs", to_filename=ground.string(name), content=INSIDE).save())  # type: ignore[misc]
+        found = outcome(lambda name=name: FileObject("docs", to_filename=store.string(name), content=INSIDE).save())  # type: ignore[misc]
         stored += isinstance(found, FileObject)
         assert isinstance(found, FileObject | InvalidPathError), name
-    assert len(ground.inside()) == stored
-    ground.check()
+    assert len(store.inside()) == stored
+    store.check()
 
 
 @LOCAL
 @pytest.mark.parametrize("wrong", [None, b"../canary.txt", 7, Path("../canary.txt"), ["a"]], ids=repr)
-def test_a_callable_s_path_must_be_a_text(ground: Ground, wrong: Any) -> None:
+def test_a_callable_s_path_must_be_a_text(store: Store, wrong: Any) -> None:
     assert _store_by_callable(wrong) == 0
-    assert ground.inside() == set()
-    ground.check()
+    assert store.inside() == set()
+    store.check()
 
 
 @FOLDERS
-def test_a_callable_s_path_stays_in_the_root(ground: Ground) -> None:
-    rows = _store_by_callable(*map(ground.string, STRINGS))
-    assert rows == len(ground.inside()) > 5
-    ground.check()
+def test_a_callable_s_path_stays_in_the_root(store: Store) -> None:
+    rows = _store_by_callable(*map(store.string, STRINGS))
+    assert rows == len(store.inside()) > 5
+    store.check()
 
 
 class Own(DeclarativeBase):
@@ -202,27 +202,27 @@ async def awaited(file: FileObject) -> list[object]:
 
 @EACH
 @pytest.mark.parametrize("kind", DOCUMENTS)
-def test_a_document_leads_nowhere_else(ground: Ground, engine: Engine, kind: str, tmp_path: Path) -> None:
+def test_a_document_leads_nowhere_else(store: Store, engine: Engine, kind: str, tmp_path: Path) -> None:
     (tmp_path / "downloads").mkdir()
     files: list[FileObject] = []
     for name in STRINGS:
         with suppress(DocumentError):
-            files.append(FileObject.from_dict(json.loads(json.dumps(DOCUMENTS[kind](ground.string(name))))))
+            files.append(FileObject.from_dict(json.loads(json.dumps(DOCUMENTS[kind](store.string(name))))))
 
     async def everything() -> list[object]:
         return [result for file in files for result in await awaited(file)]
 
     assert len(files) >= len(STRINGS) - 1
-    ground.check(*asyncio.run(everything()))
-    ground.check(*(outcome(use) for file in files for use in uses(file, tmp_path / "downloads")))
-    assert not [path for path in tmp_path.iterdir() if path.name not in {"downloads", "ground"}]
+    store.check(*asyncio.run(everything()))
+    store.check(*(outcome(use) for file in files for use in uses(file, tmp_path / "downloads")))
+    assert not [path for path in tmp_path.iterdir() if path.name not in {"downloads", "store"}]
 
 
 @LOCAL
 @pytest.mark.parametrize("kind", DOCUMENTS)
-def test_a_row_s_document_deletes_nothing_outside(ground: Ground, engine: Engine, kind: str) -> None:
+def test_a_row_s_document_deletes_nothing_outside(store: Store, engine: Engine, kind: str) -> None:
     rows = [
-        {"id": number, "file": DOCUMENTS[kind](ground.string(name)), "pages": [DOCUMENTS[kind](ground.string(name))]}
+        {"id": number, "file": DOCUMENTS[kind](store.string(name)), "pages": [DOCUMENTS[kind](store.string(name))]}
         for number, name in enumerate(STRINGS, 1)
         if name not in {"surrogate", "empty"}
     ]
@@ -237,17 +237,17 @@ def test_a_row_s_document_deletes_nothing_outside(ground: Ground, engine: Engine
             else:
                 document.file = FileObject(filename="new", content=INSIDE)
         session.commit()
-    assert all(GENERATED.match(path) for path in ground.inside())
-    ground.check()
+    assert all(GENERATED.match(path) for path in store.inside())
+    store.check()
 
 
 @LOCAL
 @pytest.mark.parametrize("kind", DOCUMENTS)
-def test_maintenance_of_hostile_documents_stays_in_the_root(ground: Ground, engine: Engine, kind: str, tmp_path: Path) -> None:
+def test_maintenance_of_hostile_documents_stays_in_the_root(store: Store, engine: Engine, kind: str, tmp_path: Path) -> None:
     storages.register_backend(LocalBackend("new", tmp_path / "new", fsync=False))
     names = [name for name in STRINGS if name not in {"surrogate", "empty"}]
     with engine.begin() as connection:
-        connection.execute(RAW.insert(), [{"file": DOCUMENTS[kind](ground.string(name)), "pages": []} for name in names])
+        connection.execute(RAW.insert(), [{"file": DOCUMENTS[kind](store.string(name)), "pages": []} for name in names])
     said = [
         *check(Base.metadata, engine),
         *sweep(Base.metadata, engine, delete=True, grace=timedelta(0), full=True, take_over=True),
@@ -256,16 +256,16 @@ def test_maintenance_of_hostile_documents_stays_in_the_root(ground: Ground, engi
     ]
     assert len([finding for progress in said for finding in progress.findings]) > len(names)
     assert [path for path in (tmp_path / "new").rglob("*") if not path.is_dir()] == []
-    ground.check()
+    store.check()
 
 
 @LOCAL
 @pytest.mark.parametrize("strip", [[], ["uploads/"], ["https://cdn.example/media/"]], ids=repr)
-def test_hostile_strings_are_adopted_from_within_the_root_only(ground: Ground, engine: Engine, strip: list[str]) -> None:
+def test_hostile_strings_are_adopted_from_within_the_root_only(store: Store, engine: Engine, strip: list[str]) -> None:
     names = [name for name in STRINGS if name != "surrogate"]
     prefix = strip[0] if strip else ""
     with engine.begin() as connection:
-        connection.execute(RAW.insert(), [{"old": prefix + ground.string(name), "pages": []} for name in names])
+        connection.execute(RAW.insert(), [{"old": prefix + store.string(name), "pages": []} for name in names])
     said = list(adopt(Base.metadata, engine, "document.file", source="document.old", strip=strip))
     assert {finding.code for progress in said for finding in progress.findings} <= {
         "missing",
@@ -276,17 +276,17 @@ def test_hostile_strings_are_adopted_from_within_the_root_only(ground: Ground, e
     }
     with engine.connect() as connection:
         assert connection.execute(text("select count(*) from document where file is not null")).scalar_one() == 0
-    ground.check(*said)
+    store.check(*said)
 
 
 # -- claims and direct uploads -------------------------------------------------------------------------------------------------
 
 
 @LOCAL
-def test_a_client_cannot_choose_where_its_upload_goes(ground: Ground) -> None:
+def test_a_client_cannot_choose_where_its_upload_goes(store: Store) -> None:
     uploads = DirectUploads(Document.file, secret=SECRET)
     for name in STRINGS:
-        string = ground.string(name)
+        string = store.string(name)
         payload = {"filename": string, "size": 5, "content_type": string, "path": string, "target": string, "backend": "other"}
         try:
             ticket = uploads.handle("begin", payload)
@@ -297,8 +297,8 @@ def test_a_client_cannot_choose_where_its_upload_goes(ground: Ground) -> None:
         assert GENERATED.match(claim["path"])
         assert re.fullmatch(r"staged/claims/[0-9a-f]{32}", claim["target"])
         assert re.match(r"/files/docs/document/file/[0-9a-f]{32}(\.[a-z0-9]{1,10})?\?", ticket["url"])
-    assert ground.inside() == set()
-    ground.check()
+    assert store.inside() == set()
+    store.check()
 
 
 def commit(file: FileObject | object) -> object:
@@ -318,26 +318,26 @@ def commit(file: FileObject | object) -> object:
 
 @LOCAL
 @pytest.mark.parametrize("field", ["path", "target"])
-def test_even_a_claim_of_our_own_leads_nowhere_else(ground: Ground, field: str) -> None:
-    ground.backend.put("upload", INSIDE)
+def test_even_a_claim_of_our_own_leads_nowhere_else(store: Store, field: str) -> None:
+    store.backend.put("upload", INSIDE)
     uploads = DirectUploads(Document.file, secret=SECRET)
     for name in STRINGS:
-        token = sealed(claim_of(len(INSIDE), **{field: ground.string(name)}), SECRET)
+        token = sealed(claim_of(len(INSIDE), **{field: store.string(name)}), SECRET)
         for use in (uploads.claim, uploads.resume, uploads.abort):
-            ground.check(outcome(lambda use=use, token=token: commit(use(token))))  # type: ignore[misc]
-        if not ground.backend.exists("upload"):
-            ground.backend.put("upload", INSIDE)
+            store.check(outcome(lambda use=use, token=token: commit(use(token))))  # type: ignore[misc]
+        if not store.backend.exists("upload"):
+            store.backend.put("upload", INSIDE)
 
 
 # -- URLs ------------------------------------------------------------------------------------------------------------------------
 
 
 @LOCAL
-def test_no_url_of_ours_leads_out_of_the_root(ground: Ground) -> None:
-    urls: Any = ground.backend.own_urls
+def test_no_url_of_ours_leads_out_of_the_root(store: Store) -> None:
+    urls: Any = store.backend.own_urls
     seen: list[bytes]
     for name in STRINGS:
-        path, seen = ground.string(name), []
+        path, seen = store.string(name), []
         expires = str(int(time.time()) + 60)
         for values in ({"expires": expires}, {"expires": expires, "method": "PUT"}):
             try:  # signed by us, as if whoever signs had believed the path
@@ -352,7 +352,7 @@ def test_no_url_of_ours_leads_out_of_the_root(ground: Ground) -> None:
                     assert got.status in {403, 404}
                     assert sent.status in {201, 403, 404, 409}
                     seen += [read(got), read(sent)]
-        ground.check(*seen)
+        store.check(*seen)
     assert urls.verify("GET", "a", f"expires={expires}&signature=" + url_signature("a", {"expires": expires}, SECRET))
     with pytest.raises(InvalidTokenError):
         urls.verify("GET", "a", "")
@@ -378,7 +378,7 @@ RAW_PATHS = [
 
 @pytest.mark.parametrize("framework", ["starlette", "fastapi", "litestar", "flask"])
 @LOCAL
-def test_no_request_leads_out_of_the_root(ground: Ground, framework: str) -> None:
+def test_no_request_leads_out_of_the_root(store: Store, framework: str) -> None:
     from tests.security.raw_requests import request
 
     for raw in RAW_PATHS:
@@ -386,5 +386,5 @@ def test_no_request_leads_out_of_the_root(ground: Ground, framework: str) -> Non
             status, headers, body = request(framework, method, raw, b"expires=9999999999&signature=" + b"A" * 43)
             assert status in {403, 404, 405, 400, 301, 307, 308}, (raw, status)
             assert b"x-evil" not in {name.lower() for name, _ in headers}
-            ground.check(body)
-    assert ground.inside() == set()
+            store.check(body)
+    assert store.inside() == set()

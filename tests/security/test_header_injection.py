@@ -22,9 +22,9 @@ from filerow.backends.obstore import ObstoreBackend
 from filerow.exceptions import FilerowError, FileValidationError, InvalidOptionError
 from filerow.http import Reply, accelerate, answer, present, problem, redirect, serve
 from tests.http.conftest import parts
-from tests.security.hostile import INSIDE, SECRET, STRINGS, Ground
+from tests.security.hostile import INSIDE, SECRET, STRINGS, Store
 
-LOCAL = pytest.mark.parametrize("ground", ["local"], indirect=True)
+LOCAL = pytest.mark.parametrize("store", ["local"], indirect=True)
 
 INJECTIONS = {
     "crlf": "a\r\nX-Evil: 1",
@@ -72,9 +72,9 @@ def filename_in(disposition: str) -> str:
 
 @LOCAL
 @pytest.mark.parametrize("name", [*INJECTIONS, *STRINGS])
-def test_no_fact_of_a_file_begins_a_header(ground: Ground, name: str) -> None:
-    text = INJECTIONS.get(name) or ground.string(name)
-    ground.backend.put("inside", INSIDE)
+def test_no_fact_of_a_file_begins_a_header(store: Store, name: str) -> None:
+    text = INJECTIONS.get(name) or store.string(name)
+    store.backend.put("inside", INSIDE)
     whole: dict[str, Any] = {"v": 1, "backend": "docs", "path": "inside", "size": len(INSIDE), "filename": "a.txt"}
     for changed in (
         {"filename": text},
@@ -91,11 +91,11 @@ def test_no_fact_of_a_file_begins_a_header(ground: Ground, name: str) -> None:
 
 
 @LOCAL
-def test_no_path_begins_a_header(ground: Ground) -> None:
-    assert isinstance(ground.backend, LocalBackend)
+def test_no_path_begins_a_header(store: Store) -> None:
+    assert isinstance(store.backend, LocalBackend)
     for number, text in enumerate(text for name, text in INJECTIONS.items() if name not in {"long", "surrogate", "nul"}):
         path = f"old/{number}{text}".replace("/ ", "/")
-        place = ground.backend.root / path
+        place = store.backend.root / path
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(INSIDE)
         file = FileObject.from_dict({"backend": "docs", "filename": path})
@@ -141,7 +141,7 @@ def test_what_is_stored_with_an_object_is_a_header_or_refused(name: str) -> None
 
 
 @LOCAL
-def test_a_signed_url_is_one_line_and_binds_the_cleaned_name(ground: Ground) -> None:
+def test_a_signed_url_is_one_line_and_binds_the_cleaned_name(store: Store) -> None:
     s3 = ObstoreBackend(
         "s3", "s3://bucket/pre", aws_access_key_id="AKID", aws_secret_access_key="made-up-for-tests", aws_region="x"
     )
@@ -167,10 +167,10 @@ def test_a_problem_document_has_no_text_in_its_headers(name: str) -> None:
 
 @LOCAL
 @pytest.mark.parametrize("framework", ["starlette", "fastapi", "litestar", "flask"])
-def test_a_framework_hands_on_the_headers_as_they_are(ground: Ground, framework: str) -> None:
+def test_a_framework_hands_on_the_headers_as_they_are(store: Store, framework: str) -> None:
     from tests.security.raw_requests import request
 
-    ground.backend.put("inside", INSIDE)
+    store.backend.put("inside", INSIDE)
     for text in INJECTIONS.values():
         file = FileObject.from_dict({"v": 1, "backend": "docs", "path": "inside", "filename": text, "content_type": text})
         url = urlsplit(file.sign(download_as=text))

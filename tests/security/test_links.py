@@ -25,11 +25,11 @@ from filerow.exceptions import FilerowError, InvalidPathError, ObjectNotFoundErr
 from filerow.http import accelerate, answer, receive, serve
 from filerow.maintenance import sweep
 from tests.http.conftest import parts, read
-from tests.security.hostile import CANARY, INSIDE, SECRET, Ground
+from tests.security.hostile import CANARY, INSIDE, SECRET, Store
 from tests.security.test_doors import Base, Document
 from tests.tokens import claim_of, sealed
 
-pytestmark = pytest.mark.parametrize("ground", ["local", "local-by-path"], indirect=True)
+pytestmark = pytest.mark.parametrize("store", ["local", "local-by-path"], indirect=True)
 
 FOLDER = "document/file"
 NAME = "0190d3f0a0007000800000000000000a"  # as our generator made it long ago, so that a sweep takes an interest
@@ -62,11 +62,11 @@ PLANTED: dict[str, Callable[[Path, Path], None]] = {
 
 
 @pytest.fixture
-def local(ground: Ground) -> LocalBackend:
-    assert isinstance(ground.backend, LocalBackend)
-    (ground.backend.root / FOLDER).mkdir(parents=True)
-    ground.backend.put("inside", INSIDE)
-    return ground.backend
+def local(store: Store) -> LocalBackend:
+    assert isinstance(store.backend, LocalBackend)
+    (store.backend.root / FOLDER).mkdir(parents=True)
+    store.backend.put("inside", INSIDE)
+    return store.backend
 
 
 def plant(local: LocalBackend, kind: str) -> Path:
@@ -106,14 +106,14 @@ def outcome(way: Callable[[], Any]) -> object:
 
 
 @pytest.mark.parametrize("kind", PLANTED)
-def test_nothing_that_is_no_file_is_an_object(ground: Ground, local: LocalBackend, kind: str) -> None:
+def test_nothing_that_is_no_file_is_an_object(store: Store, local: LocalBackend, kind: str) -> None:
     place = plant(local, kind)
     before = os.lstat(place).st_mode
     begin = time.monotonic()
     results = [outcome(way) for path in (PATH, f"{PATH}/secret", f"{PATH}/canary.txt") for way in ways(local, path)]
     assert time.monotonic() - begin < 30  # a pipe without a writer would wait forever, a device would never end
     if kind != "folder":  # below which objects may be
-        ground.check(*results)
+        store.check(*results)
         assert os.lstat(place).st_mode == before
         assert {info.path for info in local.list()} == {"inside"}
     assert CANARY not in repr(results).encode()
@@ -132,7 +132,7 @@ def test_a_web_server_is_sent_to_no_link(local: LocalBackend, header: Any) -> No
 
 
 @pytest.mark.parametrize("kind", PLANTED)
-def test_a_sweep_neither_follows_nor_removes_what_is_no_object(ground: Ground, local: LocalBackend, kind: str) -> None:
+def test_a_sweep_neither_follows_nor_removes_what_is_no_object(store: Store, local: LocalBackend, kind: str) -> None:
     place = plant(local, kind)
     old = local.root / FOLDER / f"{NAME[:-1]}b"
     old.write_bytes(b"an orphan of long ago")
@@ -148,27 +148,27 @@ def test_a_sweep_neither_follows_nor_removes_what_is_no_object(ground: Ground, l
     assert found == [f"{FOLDER}/{NAME[:-1]}b"]
     assert not old.exists()
     assert os.path.lexists(place)
-    ground.check()
+    store.check()
 
 
 @pytest.mark.parametrize("kind", ["link_to_a_file", "pipe", "link_to_a_device"])
-def test_no_claim_is_redeemed_for_what_is_no_object(ground: Ground, local: LocalBackend, kind: str) -> None:
+def test_no_claim_is_redeemed_for_what_is_no_object(store: Store, local: LocalBackend, kind: str) -> None:
     plant(local, kind)
     size = os.stat(local.root.parent / "canary.txt").st_size
     with pytest.raises(FilerowError):
         DirectUploads(Document.file, secret=SECRET).claim(sealed(claim_of(size, path=PATH), SECRET))
     assert {info.path for info in local.list()} == {"inside"}
-    ground.check()
+    store.check()
 
 
-def test_a_hard_link_is_only_a_name(ground: Ground, local: LocalBackend) -> None:
+def test_a_hard_link_is_only_a_name(store: Store, local: LocalBackend) -> None:
     """Nobody can tell it from a file, so it can be read; but writing and deleting change the name, and never what it shares."""
     os.link(local.root.parent / "canary.txt", local.root / PATH)
     local.put(PATH, b"new", PutOptions(create_only=False))
     assert local.read(PATH) == b"new"
-    ground.check()
+    store.check()
     local.delete(PATH)
     os.link(local.root.parent / "canary.txt", local.root / PATH)
     local.delete(PATH)
     assert not local.exists(PATH)
-    ground.check()
+    store.check()

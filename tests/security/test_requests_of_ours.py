@@ -22,10 +22,10 @@ from filerow.exceptions import BackendMismatchError, ContentError, DocumentError
 from filerow.http import redirect
 from filerow.maintenance import adopt
 from tests.databases import explicit_begin
-from tests.security.hostile import SECRET, Ground
+from tests.security.hostile import SECRET, Store
 from tests.security.test_doors import RAW, Base, Document
 
-pytestmark = pytest.mark.parametrize("ground", ["memory"], indirect=True)
+pytestmark = pytest.mark.parametrize("store", ["memory"], indirect=True)
 
 TEXTS = [
     "http://169.254.169.254/latest/meta-data/",
@@ -53,14 +53,14 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_a_url_is_no_content(ground: Ground, text: str) -> None:
+def test_a_url_is_no_content(store: Store, text: str) -> None:
     with pytest.raises(ContentError):
         FileObject("docs", content=text)
     file = FileObject("docs")
     with pytest.raises(ContentError):
         file.save(text)
     with pytest.raises(ContentError):
-        ground.backend.put("a", text)  # type: ignore[arg-type]
+        store.backend.put("a", text)  # type: ignore[arg-type]
     for url in (
         urlsplit(text),
         URL(text),
@@ -74,10 +74,10 @@ def test_a_url_is_no_content(ground: Ground, text: str) -> None:
     if "://" in text:
         with pytest.raises(FileNotFoundError):  # a path of this machine, and there is none of that name
             FileObject("docs", source_path=text).save()
-    assert ground.inside() == set()
+    assert store.inside() == set()
 
 
-def test_an_upload_s_own_names_open_nothing(ground: Ground) -> None:
+def test_an_upload_s_own_names_open_nothing(store: Store) -> None:
     upload = SimpleNamespace(filename="/etc/passwd", file=io.BytesIO(b"uploaded"), content_type="text/plain", path="/etc/passwd")
     assert FileObject.from_upload(upload, backend="docs").save().get_content() == b"uploaded"
     for wrong in (SimpleNamespace(filename="/etc/passwd", file="/etc/passwd"), SimpleNamespace(filename="http://x/", file=None)):
@@ -86,7 +86,7 @@ def test_an_upload_s_own_names_open_nothing(ground: Ground) -> None:
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_a_url_in_a_row_is_not_fetched(ground: Ground, text: str) -> None:
+def test_a_url_in_a_row_is_not_fetched(store: Store, text: str) -> None:
     engine = create_engine("sqlite://")
     explicit_begin(engine)
     Base.metadata.create_all(engine)
@@ -112,7 +112,7 @@ WHOLE = {"v": 1, "backend": "other", "path": "secret", "filename": "a", "size": 
 
 
 @pytest.mark.parametrize("text", [*TEXTS, *map(str, [WHOLE])])
-def test_no_client_s_json_is_a_file(ground: Ground, text: str) -> None:
+def test_no_client_s_json_is_a_file(store: Store, text: str) -> None:
     for value in (
         text,
         text.encode(),
@@ -130,7 +130,7 @@ def test_no_client_s_json_is_a_file(ground: Ground, text: str) -> None:
                 Form.model_validate(form, context={"filerow": "Document"})
 
 
-def test_no_client_names_a_backend(ground: Ground) -> None:
+def test_no_client_names_a_backend(store: Store) -> None:
     storages.register_backend(MemoryBackend("other", base_url="/files", secret=SECRET))
     uploads = DirectUploads(Document.file, secret=SECRET)
     asked = {
@@ -153,7 +153,7 @@ def test_no_client_names_a_backend(ground: Ground) -> None:
     assert FileObject.from_upload(upload).backend_key == ""
 
 
-def test_a_redirect_leads_to_the_backend_and_nowhere_else(ground: Ground) -> None:
+def test_a_redirect_leads_to_the_backend_and_nowhere_else(store: Store) -> None:
     for text in TEXTS:
         file = FileObject.from_dict({**WHOLE, "backend": "docs", "path": text, "filename": text})
         for reply in (redirect(file), redirect(file, download_as=text)):

@@ -25,11 +25,11 @@ from filerow.backends.memory import MemoryBackend
 from filerow.direct import DirectUploads
 from filerow.direct._claims import Claim
 from filerow.exceptions import ClaimError, ExpiredTokenError, InvalidTokenError
-from tests.security.hostile import INSIDE, SECRET, Ground
+from tests.security.hostile import INSIDE, SECRET, Store
 from tests.security.test_doors import Document, commit
 from tests.tokens import said_by
 
-pytestmark = pytest.mark.parametrize("ground", ["memory"], indirect=True)
+pytestmark = pytest.mark.parametrize("store", ["memory"], indirect=True)
 
 OLD, NEW = "gDfLbx0_wDqMuPYZt-iFn7Eq-hkWGqEV" * 2, "k8BaEOsIe3c7taNf-DJZZMuOkCp-AXfP" * 2
 BASE64 = string.ascii_letters + string.digits + "-_"
@@ -51,7 +51,7 @@ def changes(token: str) -> list[str]:
     return [one for one in found if one != token]
 
 
-def test_no_changed_claim_is_a_claim(ground: Ground) -> None:
+def test_no_changed_claim_is_a_claim(store: Store) -> None:
     keys = Keys(SECRET)
     token = claim().seal(keys)
     tried = [
@@ -76,7 +76,7 @@ def test_no_changed_claim_is_a_claim(ground: Ground) -> None:
 
 
 @pytest.mark.parametrize("field", Claim._fields)
-def test_no_field_of_a_claim_can_be_changed_without_the_secret(ground: Ground, field: str) -> None:
+def test_no_field_of_a_claim_can_be_changed_without_the_secret(store: Store, field: str) -> None:
     text, _, signature = claim().seal(Keys(SECRET)).rpartition(".")
     payload = json.loads(base64.urlsafe_b64decode(text + "=="))
     for value in ("other", 1, None, 1e12, {"max_size": 1 << 60}, True):
@@ -89,7 +89,7 @@ def test_no_field_of_a_claim_can_be_changed_without_the_secret(ground: Ground, f
                 Claim.unseal(Keys(SECRET), f"{sealed}.{signed}")
 
 
-def test_no_other_algorithm_is_believed(ground: Ground) -> None:
+def test_no_other_algorithm_is_believed(store: Store) -> None:
     """There is nothing in a token that says how to check it; so what other libraries sign with the same secret is noise."""
     from itsdangerous import Signer, TimestampSigner, URLSafeSerializer
 
@@ -110,7 +110,7 @@ def test_no_other_algorithm_is_believed(ground: Ground) -> None:
             Claim.unseal(Keys(SECRET), forged)
 
 
-def test_what_was_signed_for_one_purpose_is_noise_for_another(ground: Ground) -> None:
+def test_what_was_signed_for_one_purpose_is_noise_for_another(store: Store) -> None:
     keys = Keys(SECRET)
     for purpose in Purpose:
         for other in Purpose:
@@ -119,8 +119,8 @@ def test_what_was_signed_for_one_purpose_is_noise_for_another(ground: Ground) ->
             if purpose is not other:
                 with pytest.raises(InvalidTokenError):
                     keys.unseal(other, token)
-    urls: Any = ground.backend.own_urls
-    query = dict(parse_qsl(urlsplit(ground.backend.sign("up", SignRequest("GET", 60))).query))
+    urls: Any = store.backend.own_urls
+    query = dict(parse_qsl(urlsplit(store.backend.sign("up", SignRequest("GET", 60))).query))
     sealed = claim().seal(keys)
     with pytest.raises(InvalidTokenError):
         Claim.unseal(keys, f"{urls._message('up', query)}.{query['signature']}")
@@ -131,7 +131,7 @@ def test_what_was_signed_for_one_purpose_is_noise_for_another(ground: Ground) ->
             urls.verify(method, "up", urlencode(query))
         with pytest.raises(InvalidTokenError):
             urls.verify(method, "up", urlencode({**query, "method": method}))
-    upload = dict(parse_qsl(urlsplit(ground.backend.sign("up", SignRequest("PUT", 60))).query))
+    upload = dict(parse_qsl(urlsplit(store.backend.sign("up", SignRequest("PUT", 60))).query))
     for method in ("GET", "HEAD"):
         with pytest.raises(InvalidTokenError):
             urls.verify(method, "up", urlencode(upload))
@@ -139,10 +139,10 @@ def test_what_was_signed_for_one_purpose_is_noise_for_another(ground: Ground) ->
             urls.verify(method, "up", urlencode({name: value for name, value in upload.items() if name != "method"}))
 
 
-def test_token_is_for_one_column_one_backend_one_application(ground: Ground) -> None:
-    ground.backend.put("up", INSIDE)
+def test_token_is_for_one_column_one_backend_one_application(store: Store) -> None:
+    store.backend.put("up", INSIDE)
     other = MemoryBackend("other", base_url="/files", secret=SECRET)
-    url = urlsplit(ground.backend.sign("up", SignRequest("GET", 60))).query
+    url = urlsplit(store.backend.sign("up", SignRequest("GET", 60))).query
     with pytest.raises(InvalidTokenError):
         other.own_urls.verify("GET", "up", url)
     with pytest.raises(InvalidTokenError):
@@ -154,17 +154,17 @@ def test_token_is_for_one_column_one_backend_one_application(ground: Ground) -> 
         FileObject.from_claim(sealed, Document.pages, secret=SECRET)
     with pytest.raises(InvalidTokenError):
         DirectUploads(Document.file, secret=NEW).claim(sealed)
-    assert [info.path for info in ground.backend.list()] == ["up"]
+    assert [info.path for info in store.backend.list()] == ["up"]
     commit(DirectUploads(Document.file, secret=SECRET).claim(sealed))
-    assert "target" in {info.path for info in ground.backend.list()}
+    assert "target" in {info.path for info in store.backend.list()}
 
 
-def test_a_claim_is_for_the_audience_that_it_was_made_for(ground: Ground) -> None:
+def test_a_claim_is_for_the_audience_that_it_was_made_for(store: Store) -> None:
     """Two deployments, tenants or databases may share a secret, a backend and a table's name."""
     audiences = {name: DirectUploads(Document.file, secret=SECRET, audience=name) for name in ("", "staging", "production")}
     for name, uploads in audiences.items():
         ticket = uploads.begin(filename="a.txt", size=len(INSIDE), content_type="text/plain")
-        ground.backend.put(said_by(ticket.claim)["path"], INSIDE)
+        store.backend.put(said_by(ticket.claim)["path"], INSIDE)
         for other in audiences.keys() - {name}:
             for use in (audiences[other].claim, audiences[other].resume, audiences[other].abort):
                 with pytest.raises(ClaimError, match="another audience") as caught:
@@ -177,13 +177,13 @@ def test_a_claim_is_for_the_audience_that_it_was_made_for(ground: Ground) -> Non
         assert commit(uploads.claim(ticket.claim)).get_content() == INSIDE
 
 
-def test_an_audience_is_a_text(ground: Ground) -> None:
+def test_an_audience_is_a_text(store: Store) -> None:
     with pytest.raises(TypeError, match="audience must be a string"):
         DirectUploads(Document.file, secret=SECRET, audience=None)  # type: ignore[arg-type]
 
 
-def test_claim_is_used_once_even_when_its_file_is_gone(ground: Ground) -> None:
-    ground.backend.put("up", INSIDE)
+def test_claim_is_used_once_even_when_its_file_is_gone(store: Store) -> None:
+    store.backend.put("up", INSIDE)
     uploads = DirectUploads(Document.file, secret=SECRET)
     sealed = claim().seal(Keys(SECRET))
     file = commit(uploads.claim(sealed))
@@ -191,15 +191,15 @@ def test_claim_is_used_once_even_when_its_file_is_gone(ground: Ground) -> None:
         for use in (uploads.claim, lambda token: FileObject.from_claim(token, Document.file, secret=SECRET)):
             with pytest.raises(ClaimError):
                 commit(use(sealed))
-        ground.backend.delete("up")
-        ground.backend.put("up", INSIDE)  # the client's URL is still good
+        store.backend.delete("up")
+        store.backend.put("up", INSIDE)  # the client's URL is still good
         if again:
             file.delete(force=True)
     with pytest.raises(ClaimError):
         commit(uploads.claim(sealed))
 
 
-def test_a_removed_secret_is_refused_and_an_old_one_only_checks(ground: Ground) -> None:
+def test_a_removed_secret_is_refused_and_an_old_one_only_checks(store: Store) -> None:
     old, both, new = Keys(OLD), Keys([NEW, OLD]), Keys([NEW])
     for purpose in Purpose:
         assert both.is_signature(purpose, "m", old.sign(purpose, "m"))
@@ -212,24 +212,24 @@ def test_a_removed_secret_is_refused_and_an_old_one_only_checks(ground: Ground) 
 
 
 @pytest.mark.parametrize(("late", "good"), [(-1.0, True), (-0.001, True), (0.0, False), (0.001, False), (1e9, False)])
-def test_a_token_ends_at_its_second(ground: Ground, late: float, good: bool) -> None:
+def test_a_token_ends_at_its_second(store: Store, late: float, good: bool) -> None:
     keys = Keys(SECRET)
     token = keys.seal(Purpose.CLAIM, {"a": 1}, expires_at=NOW)
-    query = urlsplit(ground.backend.sign("up", SignRequest("GET", 60, signed_at=NOW - 60))).query
+    query = urlsplit(store.backend.sign("up", SignRequest("GET", 60, signed_at=NOW - 60))).query
     if good:
         assert keys.unseal(Purpose.CLAIM, token, now=NOW + late)["a"] == 1
-        assert ground.backend.own_urls.verify("GET", "up", query, now=NOW + late)
+        assert store.backend.own_urls.verify("GET", "up", query, now=NOW + late)
         return
     with pytest.raises(ExpiredTokenError):
         keys.unseal(Purpose.CLAIM, token, now=NOW + late)
     with pytest.raises(ExpiredTokenError):
-        ground.backend.own_urls.verify("GET", "up", query, now=NOW + late)
+        store.backend.own_urls.verify("GET", "up", query, now=NOW + late)
 
 
-def test_no_part_of_a_url_can_be_changed(ground: Ground) -> None:
+def test_no_part_of_a_url_can_be_changed(store: Store) -> None:
     request = SignRequest("PUT", 60, content_type="image/png", max_length=100)
-    pairs = parse_qsl(urlsplit(ground.backend.sign("up", request)).query)
-    urls = ground.backend.own_urls
+    pairs = parse_qsl(urlsplit(store.backend.sign("up", request)).query)
+    urls = store.backend.own_urls
     urls.verify("PUT", "up", urlencode(pairs))
     forged: list[list[tuple[str, str]]] = [
         [*pairs, ("signature", "A" * 43)],
@@ -284,7 +284,7 @@ def compared_by_hand(source: str) -> list[int]:
     return lines
 
 
-def test_no_source_compares_signatures_by_hand(ground: Ground) -> None:
+def test_no_source_compares_signatures_by_hand(store: Store) -> None:
     root = Path(filerow.__file__).parent
     found = {name: compared_by_hand((root / name).read_text()) for name in CHECKING}
     assert found == {name: [] for name in CHECKING}
@@ -292,7 +292,7 @@ def test_no_source_compares_signatures_by_hand(ground: Ground) -> None:
     assert compared_by_hand("ok = signature != expected") == [1]
 
 
-def test_every_check_of_a_signature_compares_in_constant_time(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_check_of_a_signature_compares_in_constant_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     import itsdangerous.signer as theirs
 
     compared: list[tuple[Any, Any]] = []

@@ -15,7 +15,7 @@ from filerow.backends.base import SignRequest, StorageBackend, Unfinished
 from filerow.exceptions import FilerowError, UnsupportedOperationError
 from filerow.http import answer
 from tests.http.conftest import parts, read
-from tests.security.hostile import GROUNDS, INSIDE, STRINGS, Ground
+from tests.security.hostile import INSIDE, STORES, STRINGS, Store
 
 # Each as the two forms of a method are called: by name, with what stands for the hostile path.
 OPERATIONS: dict[str, tuple[str, tuple[Any, ...]]] = {
@@ -61,24 +61,24 @@ async def outcome_async(backend: StorageBackend, name: str, arguments: tuple[Any
 
 
 PUT_OFF = {"obstore-s3", "fsspec-s3", "fsspec-memory"}
-EVERY_GROUND = [pytest.param(one, marks=pytest.mark.thorough if one in PUT_OFF else ()) for one in GROUNDS]
+EVERY_STORE = [pytest.param(one, marks=pytest.mark.thorough if one in PUT_OFF else ()) for one in STORES]
 
 
 @pytest.mark.one_in(4)
-@pytest.mark.parametrize("ground", EVERY_GROUND, indirect=True)
+@pytest.mark.parametrize("store", EVERY_STORE, indirect=True)
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_no_path_leads_out_of_the_root(ground: Ground, name: str) -> None:
-    ground.backend.put("inside/object", INSIDE)
+def test_no_path_leads_out_of_the_root(store: Store, name: str) -> None:
+    store.backend.put("inside/object", INSIDE)
     method, arguments = OPERATIONS[name]
 
     async def everything() -> list[object]:
-        return [await outcome_async(ground.backend, method, call) for call in calls]
+        return [await outcome_async(store.backend, method, call) for call in calls]
 
-    calls = [tuple(filled(one, ground.string(string)) for one in arguments) for string in STRINGS]
-    results = [outcome(ground.backend, method, call) for call in calls]
+    calls = [tuple(filled(one, store.string(string)) for one in arguments) for string in STRINGS]
+    results = [outcome(store.backend, method, call) for call in calls]
     results += asyncio.run(everything())
-    ground.check(*results)
-    assert ground.backend.read("inside/object") == INSIDE
+    store.check(*results)
+    assert store.backend.read("inside/object") == INSIDE
     if name.startswith(("list", "unfinished")):
         assert "canary" not in repr([result for result in results if not isinstance(result, FilerowError)])
 
@@ -86,30 +86,30 @@ def test_no_path_leads_out_of_the_root(ground: Ground, name: str) -> None:
 CLIMBING = [name for name, string in STRINGS.items() if {"..", "."} & set(string.replace("\\", "/").split("/")) or "\0" in string]
 
 
-@pytest.mark.parametrize("ground", [*EVERY_GROUND[:-2], "obstore-s3"], indirect=True)
+@pytest.mark.parametrize("store", [*EVERY_STORE[:-2], "obstore-s3"], indirect=True)
 @pytest.mark.parametrize("method", ["GET", "PUT"])
-def test_no_store_signs_a_path_that_climbs(ground: Ground, method: Any) -> None:
+def test_no_store_signs_a_path_that_climbs(store: Store, method: Any) -> None:
     for name in CLIMBING:
         for bound in ({}, {"content_type": "image/png"}):
             with pytest.raises((FilerowError, ValueError)) as refused:
-                ground.backend.sign(ground.string(name), SignRequest(method, 60, **bound))
+                store.backend.sign(store.string(name), SignRequest(method, 60, **bound))
             assert isinstance(refused.value, ValueError | UnsupportedOperationError), (name, refused.value)
 
 
 SIGNING = ["local", "obstore-s3", pytest.param("fsspec-s3", marks=pytest.mark.thorough)]
 
 
-@pytest.mark.parametrize("ground", SIGNING, indirect=True)
-def test_signed_url_of_a_store_gives_nothing_beside_its_object(ground: Ground) -> None:
+@pytest.mark.parametrize("store", SIGNING, indirect=True)
+def test_signed_url_of_a_store_gives_nothing_beside_its_object(store: Store) -> None:
     bodies: list[bytes] = []
     for name in STRINGS:
         try:
-            url = ground.backend.sign(ground.string(name), SignRequest("GET", 60, content_disposition="attachment"))
+            url = store.backend.sign(store.string(name), SignRequest("GET", 60, content_disposition="attachment"))
         except FilerowError:
             continue
         bodies.append(read(answer("GET", *parts(url))) if url.startswith("/") else fetched(url))
     assert len(bodies) > 5
-    ground.check(*bodies)
+    store.check(*bodies)
 
 
 def fetched(url: str) -> bytes:

@@ -146,7 +146,7 @@ def library(database: EmptyDatabase) -> Library:
 
 
 @pytest.fixture
-def shelf(tmp_path: Any) -> Iterator[Library]:
+def sqlite_library(tmp_path: Any) -> Iterator[Library]:
     """A library on SQLite, for what no database makes different."""
     engine = begin_immediate(create_engine(f"sqlite:///{tmp_path / 'rows.db'}", connect_args={"timeout": 60}))
     yield Library(engine)
@@ -211,18 +211,18 @@ async def test_eight_tasks_append_to_one_list(library: Library, database: EmptyD
     assert library.objects == "abcdefghz"
 
 
-def test_threads_append_under_begin_immediate(shelf: Library) -> None:
-    key = shelf.add()
+def test_threads_append_under_begin_immediate(sqlite_library: Library) -> None:
+    key = sqlite_library.add()
 
     def work(name: str) -> None:
-        with Session(shelf.engine) as session:
+        with Session(sqlite_library.engine) as session:
             book = session.get_one(Book, key)
             book.pages.append(page(name))
             session.commit()
 
     with ThreadPoolExecutor(EDITORS) as pool:
         list(pool.map(work, "abcdefgh"))
-    assert sorted(shelf.read(key)) == list("abcdefgh")
+    assert sorted(sqlite_library.read(key)) == list("abcdefgh")
 
 
 def test_one_session_appends_while_another_removes(library: Library) -> None:
@@ -295,25 +295,25 @@ EDITS = {
 
 
 @pytest.mark.parametrize("case", EDITS)
-def test_two_edits_of_one_list_are_merged(shelf: Library, case: str) -> None:
+def test_two_edits_of_one_list_are_merged(sqlite_library: Library, case: str) -> None:
     before, theirs, mine, after = EDITS[case]
-    key = shelf.add(before)
-    session, book = shelf.load(key)
-    shelf.edit(key, theirs)
+    key = sqlite_library.add(before)
+    session, book = sqlite_library.load(key)
+    sqlite_library.edit(key, theirs)
     with session:
         pages = book.pages
         mine(pages)
         session.commit()
         assert names(pages) == after
         assert book.pages is pages
-    assert shelf.read(key) == after
-    assert shelf.objects == "".join(sorted(after))
+    assert sqlite_library.read(key) == after
+    assert sqlite_library.objects == "".join(sorted(after))
 
 
-def test_files_that_stay_are_the_same_objects(shelf: Library) -> None:
-    key = shelf.add("abc")
-    session, book = shelf.load(key)
-    shelf.edit(key, append("x"))
+def test_files_that_stay_are_the_same_objects(sqlite_library: Library) -> None:
+    key = sqlite_library.add("abc")
+    session, book = sqlite_library.load(key)
+    sqlite_library.edit(key, append("x"))
     with session:
         first, _, last = book.pages
         added = page("y")
@@ -322,191 +322,191 @@ def test_files_that_stay_are_the_same_objects(shelf: Library) -> None:
         assert [one is other for one, other in zip(book.pages, [first, added, last], strict=False)] == [True, True, True]
 
 
-def test_a_page_moved_within_a_list_stays_once(shelf: Library) -> None:
-    key = shelf.add("abc")
-    session, book = shelf.load(key)
-    shelf.edit(key, append("x"))
+def test_a_page_moved_within_a_list_stays_once(sqlite_library: Library) -> None:
+    key = sqlite_library.add("abc")
+    session, book = sqlite_library.load(key)
+    sqlite_library.edit(key, append("x"))
     with session:
         book.pages.append(book.pages.pop(0))
         book.pages.append(page("y"))
         session.commit()
-    assert shelf.read(key) == "aybcx"
-    assert shelf.objects == "abcxy"
+    assert sqlite_library.read(key) == "aybcx"
+    assert sqlite_library.objects == "abcxy"
 
 
-def test_a_page_put_twice_is_copied_beside_their_edit(shelf: Library) -> None:
-    key = shelf.add("ab")
-    session, book = shelf.load(key)
-    shelf.edit(key, append("x"))
+def test_a_page_put_twice_is_copied_beside_their_edit(sqlite_library: Library) -> None:
+    key = sqlite_library.add("ab")
+    session, book = sqlite_library.load(key)
+    sqlite_library.edit(key, append("x"))
     with session:
         book.pages.append(book.pages[0])
         session.commit()
-    assert shelf.read(key) == "abax" or shelf.read(key) == "abxa"
-    assert shelf.objects == "aabx"
+    assert sqlite_library.read(key) == "abax" or sqlite_library.read(key) == "abxa"
+    assert sqlite_library.objects == "aabx"
 
 
-def test_a_page_they_removed_is_not_put_twice(shelf: Library) -> None:
-    key = shelf.add("ab")
-    session, book = shelf.load(key)
-    shelf.edit(key, remove("a"))
+def test_a_page_they_removed_is_not_put_twice(sqlite_library: Library) -> None:
+    key = sqlite_library.add("ab")
+    session, book = sqlite_library.load(key)
+    sqlite_library.edit(key, remove("a"))
     with session:
         book.pages.append(book.pages[0])
         session.commit()
-    assert shelf.read(key) == shelf.objects == "b"
+    assert sqlite_library.read(key) == sqlite_library.objects == "b"
 
 
-def test_metadata_changed_by_one_survives_the_other(shelf: Library) -> None:
-    key = shelf.add("abc")
-    session, book = shelf.load(key)
+def test_metadata_changed_by_one_survives_the_other(sqlite_library: Library) -> None:
+    key = sqlite_library.add("abc")
+    session, book = sqlite_library.load(key)
 
     def describe(pages: Any) -> None:
         pages[0] = pages[0].replace(metadata={"by": "them"})
         pages.append(page("x"))
 
-    shelf.edit(key, describe)
+    sqlite_library.edit(key, describe)
     with session:
         book.pages[1] = book.pages[1].replace(metadata={"by": "me"})
         session.commit()
-    with Session(shelf.engine) as session:
+    with Session(sqlite_library.engine) as session:
         assert [dict(file.metadata) for file in session.get_one(Book, key).pages] == [{"by": "them"}, {"by": "me"}, {}, {}]
 
 
 @pytest.mark.parametrize("more", [False, True])
-def test_metadata_of_a_page_put_twice_is_changed_in_both_places(shelf: Library, *, more: bool) -> None:
-    key = shelf.add("ab")
-    session, book = shelf.load(key)
+def test_metadata_of_a_page_put_twice_is_changed_in_both_places(sqlite_library: Library, *, more: bool) -> None:
+    key = sqlite_library.add("ab")
+    session, book = sqlite_library.load(key)
 
     def describe(pages: Any) -> None:
         pages[0] = pages[0].replace(metadata={"by": "them"})
         pages.extend([page("x")] if more else [])
 
-    shelf.edit(key, describe)
+    sqlite_library.edit(key, describe)
     with session:
         book.pages.insert(0, book.pages[0])
         session.commit()
-    with Session(shelf.engine) as session:
+    with Session(sqlite_library.engine) as session:
         found = [(names([file]), dict(file.metadata)) for file in session.get_one(Book, key).pages]
     assert found == [("a", {"by": "them"}), ("a", {"by": "them"}), ("b", {}), *([("x", {})] if more else [])]
 
 
-def test_a_page_moved_from_list_to_list_moves_once(shelf: Library) -> None:
-    source, goal = shelf.add("abc"), shelf.add("z")
-    session, book = shelf.load(source)
+def test_a_page_moved_from_list_to_list_moves_once(sqlite_library: Library) -> None:
+    source, goal = sqlite_library.add("abc"), sqlite_library.add("z")
+    session, book = sqlite_library.load(source)
     other = session.get_one(Book, goal)
     session.commit()
-    shelf.edit(source, remove("a"))
-    shelf.edit(goal, append("y"))
+    sqlite_library.edit(source, remove("a"))
+    sqlite_library.edit(goal, append("y"))
     with session:
         other.pages.append(book.pages.pop(1))
         session.commit()
-    assert (shelf.read(source), shelf.read(goal)) == ("c", "zyb")
-    assert shelf.objects == "bcyz"
+    assert (sqlite_library.read(source), sqlite_library.read(goal)) == ("c", "zyb")
+    assert sqlite_library.objects == "bcyz"
 
 
 # -- which lists are merged ------------------------------------------------------------------------------------------------
 
 
-def merged(shelf: Library, key: int, session: Session, book: Any) -> str:
+def merged(sqlite_library: Library, key: int, session: Session, book: Any) -> str:
     """Append to a list that another session has appended to, and return what the row has then."""
-    shelf.edit(key, append("x"), type(book))
+    sqlite_library.edit(key, append("x"), type(book))
     with session:
         book.pages.append(page("y"))
         session.commit()
-    return shelf.read(key, type(book))
+    return sqlite_library.read(key, type(book))
 
 
-def test_a_new_row_s_list_is_merged_later(shelf: Library) -> None:
-    session = Session(shelf.engine, expire_on_commit=False)
+def test_a_new_row_s_list_is_merged_later(sqlite_library: Library) -> None:
+    session = Session(sqlite_library.engine, expire_on_commit=False)
     book = Book(pages=[page("a")])
     session.add(book)
     session.commit()
-    assert merged(shelf, book.id, session, book) == "axy"
+    assert merged(sqlite_library, book.id, session, book) == "axy"
 
 
 @pytest.mark.parametrize("touched", [False, True])
-def test_a_new_row_s_empty_list_is_merged_later(shelf: Library, *, touched: bool) -> None:
-    session = Session(shelf.engine, expire_on_commit=False)
+def test_a_new_row_s_empty_list_is_merged_later(sqlite_library: Library, *, touched: bool) -> None:
+    session = Session(sqlite_library.engine, expire_on_commit=False)
     book = Book()
     assert not touched or book.pages == []
     session.add(book)
     session.commit()
-    assert merged(shelf, book.id, session, book) == "xy"
+    assert merged(sqlite_library, book.id, session, book) == "xy"
 
 
-def test_a_list_edited_before_is_merged_again(shelf: Library) -> None:
-    session, book = shelf.load(shelf.add("a"))
+def test_a_list_edited_before_is_merged_again(sqlite_library: Library) -> None:
+    session, book = sqlite_library.load(sqlite_library.add("a"))
     book.pages.append(page("b"))
     session.commit()
-    shelf.edit(book.id, append("c"))
+    sqlite_library.edit(book.id, append("c"))
     book.pages.append(page("d"))
     session.commit()
-    assert merged(shelf, book.id, session, book) == "abcdxy"
-    assert shelf.objects == "abcdxy"
+    assert merged(sqlite_library, book.id, session, book) == "abcdxy"
+    assert sqlite_library.objects == "abcdxy"
 
 
-def test_an_assigned_list_is_merged_after_its_commit(shelf: Library) -> None:
-    session, book = shelf.load(shelf.add("a"))
+def test_an_assigned_list_is_merged_after_its_commit(sqlite_library: Library) -> None:
+    session, book = sqlite_library.load(sqlite_library.add("a"))
     book.pages = [page("b")]
     session.commit()
-    assert merged(shelf, book.id, session, book) == "bxy"
+    assert merged(sqlite_library, book.id, session, book) == "bxy"
 
 
 @pytest.mark.parametrize("synchronize", ["evaluate", "fetch", False])
-def test_a_list_set_by_a_statement_is_merged_later(shelf: Library, synchronize: Any) -> None:
-    session, book = shelf.load(shelf.add("a"))
+def test_a_list_set_by_a_statement_is_merged_later(sqlite_library: Library, synchronize: Any) -> None:
+    session, book = sqlite_library.load(sqlite_library.add("a"))
     statement = update(Book).where(Book.id == book.id).values(pages=[page("b")])
     session.execute(statement, execution_options={"synchronize_session": synchronize})
     session.commit()
     if not synchronize:
         session.refresh(book)
         session.commit()
-    assert merged(shelf, book.id, session, book) == "bxy"
+    assert merged(sqlite_library, book.id, session, book) == "bxy"
 
 
 @pytest.mark.parametrize("model", [Lazy, Unmanaged, Work, Novel], ids=lambda model: model.__tablename__)
-def test_lists_of_every_mapping_are_merged(shelf: Library, model: type[Any]) -> None:
-    key = shelf.add("a", model)
-    session, row = shelf.load(key, model)
-    assert merged(shelf, key, session, row) == "axy"
+def test_lists_of_every_mapping_are_merged(sqlite_library: Library, model: type[Any]) -> None:
+    key = sqlite_library.add("a", model)
+    session, row = sqlite_library.load(key, model)
+    assert merged(sqlite_library, key, session, row) == "axy"
 
 
-def test_both_lists_of_an_inheriting_row_are_merged(shelf: Library) -> None:
-    key = shelf.add("a", Novel)
-    session, novel = shelf.load(key, Novel)
-    shelf.edit(key, append("x"), Novel)
-    shelf.edit(key, append("v"), Novel, "drafts")
+def test_both_lists_of_an_inheriting_row_are_merged(sqlite_library: Library) -> None:
+    key = sqlite_library.add("a", Novel)
+    session, novel = sqlite_library.load(key, Novel)
+    sqlite_library.edit(key, append("x"), Novel)
+    sqlite_library.edit(key, append("v"), Novel, "drafts")
     with session:
         novel.pages.append(page("y"))
         novel.drafts.append(page("w"))
         session.commit()
-    assert (shelf.read(key, Novel), shelf.read(key, Novel, "drafts")) == ("axy", "vw")
+    assert (sqlite_library.read(key, Novel), sqlite_library.read(key, Novel, "drafts")) == ("axy", "vw")
 
 
 @pytest.mark.parametrize("pickled", [False, True])
-def test_a_detached_row_s_list_is_merged(shelf: Library, *, pickled: bool) -> None:
-    session, book = shelf.load(shelf.add("a"))
+def test_a_detached_row_s_list_is_merged(sqlite_library: Library, *, pickled: bool) -> None:
+    session, book = sqlite_library.load(sqlite_library.add("a"))
     session.close()
     if pickled:
         book = pickle.loads(pickle.dumps(book))
-    other = Session(shelf.engine)
+    other = Session(sqlite_library.engine)
     other.add(book)
-    assert merged(shelf, book.id, other, book) == "axy"
+    assert merged(sqlite_library, book.id, other, book) == "axy"
 
 
-def test_a_row_merged_without_loading_has_its_list_merged(shelf: Library) -> None:
-    session, book = shelf.load(shelf.add("a"))
+def test_a_row_merged_without_loading_has_its_list_merged(sqlite_library: Library) -> None:
+    session, book = sqlite_library.load(sqlite_library.add("a"))
     session.close()
-    other = Session(shelf.engine)
-    assert merged(shelf, book.id, other, other.merge(book, load=False)) == "axy"
+    other = Session(sqlite_library.engine)
+    assert merged(sqlite_library, book.id, other, other.merge(book, load=False)) == "axy"
 
 
-def test_a_listener_s_change_is_merged(shelf: Library) -> None:
-    session, book = shelf.load(shelf.add("a"))
+def test_a_listener_s_change_is_merged(sqlite_library: Library) -> None:
+    session, book = sqlite_library.load(sqlite_library.add("a"))
 
     def stamp(mapper: object, connection: object, target: Book) -> None:
         target.pages.append(page("z"))
 
-    shelf.edit(book.id, append("x"))
+    sqlite_library.edit(book.id, append("x"))
     event.listen(Book, "before_update", stamp, insert=True)
     try:
         with session:
@@ -514,16 +514,16 @@ def test_a_listener_s_change_is_merged(shelf: Library) -> None:
             session.commit()
     finally:
         event.remove(Book, "before_update", stamp)
-    assert shelf.read(book.id) == "axyz"
+    assert sqlite_library.read(book.id) == "axyz"
 
 
-def test_a_listener_s_change_alone_is_merged(shelf: Library) -> None:
-    session, book = shelf.load(shelf.add("a"))
+def test_a_listener_s_change_alone_is_merged(sqlite_library: Library) -> None:
+    session, book = sqlite_library.load(sqlite_library.add("a"))
 
     def stamp(mapper: object, connection: object, target: Book) -> None:
         target.pages.append(page("z"))
 
-    shelf.edit(book.id, append("x"))
+    sqlite_library.edit(book.id, append("x"))
     event.listen(Book, "before_update", stamp, insert=True)
     try:
         with session:
@@ -531,7 +531,7 @@ def test_a_listener_s_change_alone_is_merged(shelf: Library) -> None:
             session.commit()
     finally:
         event.remove(Book, "before_update", stamp)
-    assert shelf.read(book.id) == "axz"
+    assert sqlite_library.read(book.id) == "axz"
 
 
 # -- what replaces ---------------------------------------------------------------------------------------------------------
@@ -568,50 +568,50 @@ def _statement(session: Session, book: Book) -> None:
     [_assign, _assign_and_edit, _assign_a_query_s_list, _assign_after_editing, _statement],
     ids=lambda one: one.__name__.strip("_"),
 )
-def test_what_assigns_a_list_replaces_it(shelf: Library, replace: Callable[[Session, Book], None]) -> None:
-    session, book = shelf.load(shelf.add("a"))
-    shelf.edit(book.id, append("x"))
+def test_what_assigns_a_list_replaces_it(sqlite_library: Library, replace: Callable[[Session, Book], None]) -> None:
+    session, book = sqlite_library.load(sqlite_library.add("a"))
+    sqlite_library.edit(book.id, append("x"))
     with session:
         replace(session, book)
         session.commit()
-    assert shelf.read(book.id) == shelf.objects == "ay"
+    assert sqlite_library.read(book.id) == sqlite_library.objects == "ay"
 
 
-def test_merge_replaces_a_list(shelf: Library) -> None:
-    session, book = shelf.load(shelf.add("a"))
+def test_merge_replaces_a_list(sqlite_library: Library) -> None:
+    session, book = sqlite_library.load(sqlite_library.add("a"))
     session.close()
     book.pages = [*book.pages, page("y")]
-    shelf.edit(book.id, append("x"))
-    with Session(shelf.engine) as other:
+    sqlite_library.edit(book.id, append("x"))
+    with Session(sqlite_library.engine) as other:
         other.merge(book)
         other.commit()
-    assert shelf.read(book.id) == shelf.objects == "ay"
+    assert sqlite_library.read(book.id) == sqlite_library.objects == "ay"
 
 
 # -- undone ----------------------------------------------------------------------------------------------------------------
 
 
-def test_a_failed_flush_takes_the_merge_back(shelf: Library) -> None:
-    session, book = shelf.load(shelf.add("ab"))
-    other = session.get_one(Book, shelf.add("c"))
+def test_a_failed_flush_takes_the_merge_back(sqlite_library: Library) -> None:
+    session, book = sqlite_library.load(sqlite_library.add("ab"))
+    other = session.get_one(Book, sqlite_library.add("c"))
     session.commit()
-    shelf.edit(book.id, both(append("x"), remove("b")))
+    sqlite_library.edit(book.id, both(append("x"), remove("b")))
     with session:
         pages = book.pages
         pages.append(page("y"))
         other.cover = other.pages[0]  # a copy, which fails after the lists are merged
-        with shelf.backend.inject(Fault("copy", error=StorageError("broken"))), pytest.raises(StorageError):
+        with sqlite_library.backend.inject(Fault("copy", error=StorageError("broken"))), pytest.raises(StorageError):
             session.flush()
         assert names(pages) == "aby"
         assert book.pages is pages
         session.commit()
         assert names(pages) == "axy"
-    assert shelf.read(book.id) == "axy"
+    assert sqlite_library.read(book.id) == "axy"
 
 
-def test_a_rolled_back_savepoint_takes_the_merge_back(shelf: Library) -> None:
-    session, book = shelf.load(shelf.add("a"))
-    shelf.edit(book.id, append("x"))
+def test_a_rolled_back_savepoint_takes_the_merge_back(sqlite_library: Library) -> None:
+    session, book = sqlite_library.load(sqlite_library.add("a"))
+    sqlite_library.edit(book.id, append("x"))
     with session:
         savepoint = session.begin_nested()
         book.pages.append(page("y"))
@@ -620,22 +620,22 @@ def test_a_rolled_back_savepoint_takes_the_merge_back(shelf: Library) -> None:
         savepoint.rollback()
         book.pages.append(page("z"))
         session.commit()
-    assert shelf.read(book.id) == shelf.objects == "axz"
+    assert sqlite_library.read(book.id) == sqlite_library.objects == "axz"
 
 
-def test_a_row_expunged_before_the_rollback_has_its_own_edit(shelf: Library) -> None:
-    session, book = shelf.load(shelf.add("ab"))
-    shelf.edit(book.id, both(append("x"), remove("b")))
+def test_a_row_expunged_before_the_rollback_has_its_own_edit(sqlite_library: Library) -> None:
+    session, book = sqlite_library.load(sqlite_library.add("ab"))
+    sqlite_library.edit(book.id, both(append("x"), remove("b")))
     book.pages.append(page("y"))
     session.flush()
     session.expunge(book)
     session.rollback()
     session.close()
     assert names(book.pages) == "aby"
-    with Session(shelf.engine, expire_on_commit=False) as other:
+    with Session(sqlite_library.engine, expire_on_commit=False) as other:
         other.add(book)
         other.commit()
-    assert shelf.read(book.id) == shelf.objects == "axy"
+    assert sqlite_library.read(book.id) == sqlite_library.objects == "axy"
 
 
 # -- where the database refuses --------------------------------------------------------------------------------------------

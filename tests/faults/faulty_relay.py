@@ -15,7 +15,7 @@ Mode: TypeAlias = Literal["pass", "silent", "reset", "lost", "stalled-answer", "
 _client: contextvars.ContextVar[asyncio.StreamWriter] = contextvars.ContextVar("client")
 
 
-class Saboteur(Relay):
+class FaultyRelay(Relay):
     """Forwards to a server, or does not; changes its mind at once, for open connections too.
 
     Attributes:
