@@ -20,7 +20,7 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
     "azure": {"azure-storage-blob": "12.20"},
     "cli": {"rich": "13", "typer": "0.20"},
     "cloudfront": {"botocore": "1.34", "cryptography": "43"},
-    "fastapi": {"fastapi": "0.115.2", "pydantic": "2.7", "python-multipart": "0.0.13", "starlette": "0.40"},
+    "fastapi": {"fastapi": "0.115.2", "pydantic": "2.7", "python-multipart": "0.0.18", "starlette": "0.40"},
     "flask": {"flask": "3"},
     "fsspec": {"fsspec": "2024.12"},
     "gcs": {"google-auth": "2.23"},
@@ -31,7 +31,7 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
     "s3": {"botocore": "1.34"},
     "s3fs": {"fsspec": "2024.12", "s3fs": "2024.12"},
     "sqlmodel": {"sqlmodel": "0.0.24"},
-    "starlette": {"python-multipart": "0.0.13", "starlette": "0.40"},
+    "starlette": {"python-multipart": "0.0.18", "starlette": "0.40"},
 }
 """Of each extra, the oldest version of each package that we import."""
 
