@@ -262,7 +262,7 @@ def test_wrong_state_of_a_sweep_is_one_line(app: App) -> None:
     (app.folder / "state").write_text("{")
     done = run("sweep", "--state", "state", *app.options)
     assert (done.code, done.err.count("\n")) == (2, 1)
-    assert done.err.startswith("filerow sweep: state is no file that a sweep has written")
+    assert done.err.startswith("filerow sweep: state was not written by a sweep")
 
 
 def test_a_wrong_column_names_those_there_are(app: App) -> None:

@@ -395,8 +395,8 @@ def test_what_cannot_begin_says_why(database: EmptyDatabase, folder: Path) -> No
     engine = database.engine()
     for options, message in (
         ({"source": "paper.nothing"}, r"another column of the same table \(paper\.id, paper\.pages\)"),
-        ({"source": "paper.id"}, "a column of strings, and 'paper.id' is Integer"),
-        ({"source": "paper.pages"}, "a column of strings, and 'paper.pages' is"),
+        ({"source": "paper.id"}, "a column of strings, but 'paper.id' is Integer"),
+        ({"source": "paper.pages"}, "a column of strings, but 'paper.pages' is"),
         ({"strip": ["uploads/"]}, "source="),
         ({"missing": "delete"}, "'report' or 'null'"),
     ):

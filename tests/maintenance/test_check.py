@@ -196,7 +196,7 @@ def test_a_column_that_takes_no_null_keeps_its_document(place: Place) -> None:
     with place.engine.begin() as connection:
         connection.execute(insert(plain).values(id="a", file=document(old_path())))
     (finding,) = findings(check(metadata, place.engine, repair="null"))
-    assert (finding.code, finding.fixed, finding.advice) == ("missing", False, "the column takes no NULL")
+    assert (finding.code, finding.fixed, finding.advice) == ("missing", False, "the column does not allow NULL")
     assert table.name == "strict"
 
 

@@ -154,7 +154,7 @@ def test_what_cannot_be_listed_says_why(database: EmptyDatabase) -> None:
     engine = database.engine()
     with pytest.raises(LookupError, match=r"there are: document\.file, document\.pages"):
         ls(METADATA, engine, "document.fil")
-    with pytest.raises(ValueError, match="limit is a number of files, not -1"):
+    with pytest.raises(ValueError, match="limit must be 0 or more, not -1"):
         ls(METADATA, engine, "document.file", limit=-1)
     metadata = MetaData()
     Table("document", metadata, Column("id", Integer, primary_key=True), Column("file", StoredObject("docs")))

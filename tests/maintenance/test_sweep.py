@@ -237,7 +237,7 @@ def test_paths_that_a_column_chooses_are_reported_as_not_swept(place: Place) -> 
 
 def test_options_that_make_no_sense_are_refused_at_once(place: Place) -> None:
     for wrong in ({"grace": timedelta(hours=-1)}, {"batch": 0}):
-        with pytest.raises(ValueError, match=r"grace period of 0 or more and a batch of 1 or more"):
+        with pytest.raises(ValueError, match=r"grace period must be 0 or more and its batch 1 or more"):
             sweep(place.metadata, place.engine, **wrong)  # type: ignore[arg-type]
 
 

@@ -88,7 +88,7 @@ def test_a_file_remembers_for_those_without_an_outbox(place: Place, tmp_path: Pa
 def test_file_that_is_not_a_sweep_state_is_reported_and_left_alone(place: Place, tmp_path: Path, content: str) -> None:
     state = tmp_path / "notes.json"
     state.write_text(content, "latin-1")
-    with pytest.raises(ValueError, match=r"notes\.json is no file that a sweep has written; name another"):
+    with pytest.raises(ValueError, match=r"notes\.json was not written by a sweep; name another"):
         list(sweep(place.metadata, place.engine, state=state, **ONE))
     assert state.read_text("latin-1") == content
 

@@ -1,7 +1,7 @@
 """Check: every row against its object.
 
-A row that changes while its object is asked for proves nothing, so what looks wrong counts only when the row is still the
-same afterwards. Repaired is only what is certain: a row whose object is missing, asked for twice, in a store that has others.
+A row that changes while its object is looked up proves nothing, so a problem counts only if the row is still the same
+afterwards. Only what is certain is repaired: a row whose object is missing, after asking twice, in a store that has others.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ from filerow.outbox._census import Also, Census
 __all__ = ("Look", "Verdict", "check", "check_async", "verdict_of")
 
 _SUSPICIOUS = 20
-"""Up to so many missing, or unreadable, objects are nothing unusual, however few there are in all."""
+"""This many missing or unreadable objects are nothing unusual, however few there are in all."""
 
 _LEAST = 100
-"""Rows of the smallest batch before anything is repaired: enough to tell a missing file from a missing bucket."""
+"""Minimum batch size before anything is repaired: enough to tell a missing file from a missing bucket."""
 
 _DEEP = 100
-"""Rows of the largest batch when every object is read, or progress would be long in coming."""
+"""Maximum batch size when every object is read, so that progress comes often enough."""
 
 
 class _CheckOptions(NamedTuple):
-    """What :func:`check` was asked to do."""
+    """The options of :func:`check`."""
 
     deep: bool
     repairs: bool
@@ -67,33 +67,33 @@ def check(
     allow_many: bool = False,
     also: Also = (),
 ) -> Iterator[Progress]:
-    """Compare every row with its object: missing, of another size, changed.
+    """Compare every row with its object: is it missing, or has its size or content changed?
 
     Args:
         metadata: The models.
         engine: Their database.
         columns: Only these (``table.column``).
-        deep: Read every object whose row knows a checksum, and compare it.
-        repair: ``null`` sets the column to NULL where the object is missing, or removes the member of a list, and nothing else
-            of the row; ``report`` changes nothing.
-        concurrency: Objects asked for at a time.
+        deep: Read every object whose row has a checksum, and compare it.
+        repair: ``null`` sets the column to NULL if the object is missing, or removes the member of a list, and changes
+            nothing else in the row; ``report`` changes nothing.
+        concurrency: Objects looked up at a time.
         batch: Rows read at a time.
         resume: The cursor of an earlier progress.
-        allow_many: Repair even when more than half of the objects are missing.
+        allow_many: Repair even if more than half of the objects are missing.
         also: Further rows to check: other models of the same database, engines of the same models in other databases or schemas,
             or pairs of both.
 
     Returns:
-        The progress after each batch, by column, with ``(2)`` and so on behind the columns of ``also``. Findings: ``missing``,
-        ``size``, ``etag``, ``checksum``, ``unreadable`` (nobody knows; never repaired), ``too-many-missing`` (more than half:
-        nothing was repaired from there on), ``rows-hidden`` (policies show this user only some rows).
+        The progress after each batch, by column; the columns of ``also`` have ``(2)`` and so on appended. Findings: ``missing``,
+        ``size``, ``etag``, ``checksum``, ``unreadable`` (cannot be decided; never repaired), ``too-many-missing`` (more than
+        half: nothing was repaired from there on), ``rows-hidden`` (policies show this user only some rows).
 
     Raises:
         LookupError: There is no such column.
-        ValueError: An option makes no sense.
+        ValueError: An option is invalid.
     """
     if repair not in {"report", "null"}:
-        msg = f"repair is 'report' or 'null', not {repair!r}"
+        msg = f"repair must be 'report' or 'null', not {repair!r}"
         raise ValueError(msg)
     number, cursor = _place(resume)
     databases = Census(metadata, engine, also).databases
@@ -113,7 +113,7 @@ def _columns(metadata: MetaData, names: Sequence[str]) -> list[FileColumn]:
 
 
 def _run(runs: Sequence[_Check], columns: Sequence[Sequence[FileColumn]], number: int, cursor: str | None) -> Iterator[Progress]:
-    """Check one database after the other, from the one that a cursor is of."""
+    """Check one database after the other, starting from a cursor's."""
     for at in range(number - 1, len(runs)):
         yield from runs[at].run(columns[at], cursor if at == number - 1 else None)
         if runs[at].stopped:
@@ -121,7 +121,7 @@ def _run(runs: Sequence[_Check], columns: Sequence[Sequence[FileColumn]], number
 
 
 def _place(resume: str | None) -> tuple[int, str | None]:
-    """Return the number of the database that a cursor is of, and the cursor in it."""
+    """Return the number of a cursor's database, and the cursor in it."""
     number, found, cursor = (resume or "").partition(":")
     return (int(number), cursor) if found and number.isdecimal() else (1, resume)
 
@@ -140,7 +140,7 @@ def _position(columns: Sequence[FileColumn], cursor: str) -> int:
 
 @dataclass(slots=True)
 class _Asked:
-    """One document of one row: the place among its documents, and the look at its object."""
+    """One document of one row: its index in the row, and the look at its object."""
 
     row: Row
     place: int
@@ -149,7 +149,7 @@ class _Asked:
 
 @dataclass(slots=True)
 class _Seen:
-    """The same with what is wrong."""
+    """A document with its problem."""
 
     row: Row
     place: int
@@ -181,7 +181,7 @@ class _Check:
         self._concurrency = options.concurrency
         batch = options.batch
         if self._concurrency < 1 or batch < 1:
-            msg = f"concurrency and batch are 1 or more, not {self._concurrency} and {batch}"
+            msg = f"concurrency and batch must be 1 or more, not {self._concurrency} and {batch}"
             raise ValueError(msg)
         batch = min(batch, _DEEP) if self._deep else batch
         self._batch = max(batch, _LEAST) if self._repair else batch
@@ -195,7 +195,7 @@ class _Check:
         for column in columns:
             step = column.name if self._number == 1 else f"{column.name} ({self._number})"
             if not column.table.primary_key.columns:
-                message = "the table has no primary key, without which its rows cannot be told apart"
+                message = "the table has no primary key, so its rows cannot be told apart"
                 yield Progress(step, findings=(Finding("unreadable", message, where=column.name),))
                 continue
             with self._engine.connect() as connection:
@@ -243,7 +243,7 @@ class _Check:
     def _ask(self, column: FileColumn, row: Row, tally: _Tally) -> Iterator[_Asked]:
         for member in members_of(row.value):
             if not isinstance(member, dict):
-                message = f"a file document is a JSON object, not {member!r:.80}"
+                message = f"a file document must be a JSON object, not {member!r:.80}"
                 tally.findings.append(Finding("unreadable", message, where=row_name(column, row.key)))
         for place, document in enumerate(documents_in(row.value)):
             try:
@@ -257,13 +257,13 @@ class _Check:
                     tally.findings.append(Finding("unreadable", str(error), where=row_name(column, row.key)))
 
     def _still(self, column: FileColumn, suspects: Sequence[_Seen]) -> list[_Seen]:
-        """Return those whose rows are still what they were: whoever replaces a file deletes the old one after its commit."""
+        """Return those whose rows have not changed: an application replaces a file first and deletes the old one later."""
         wanted = {one.row.key: Rewrite(one.row.key, one.row.value, None) for one in suspects}
         now = present(self._engine, column, list(wanted.values()))
         return [one for one in suspects if now.get(one.row.key, (None, None))[0] == one.row.value]
 
     def _is_down(self, column: FileColumn, asked: Sequence[_Asked], seen: Sequence[_Seen], tally: _Tally) -> bool:
-        """Stop when a whole batch is unreadable: a store that is down is one finding, not one for each row."""
+        """Stop if a whole batch is unreadable: a store that is down is one finding, not one per row."""
         failed = [one for one in seen if one.verdict.code == "unreadable"]
         if len(failed) <= _SUSPICIOUS or len(failed) < len(asked):
             return False
@@ -274,7 +274,7 @@ class _Check:
     # -- repairing -----------------------------------------------------------------------------------------------------
 
     def _trusted(self, column: FileColumn, tally: _Tally) -> bool:
-        """Return True if a missing object means just that; a missing bucket and a wrong prefix look the same."""
+        """Return True if a missing object really is missing; a wrong bucket or prefix would look the same."""
         if self._missing <= _SUSPICIOUS or self._missing * 2 <= self._looked or self._allow_many:
             return True
         if "many" not in self._told:
@@ -282,13 +282,13 @@ class _Check:
             message = (
                 f"{self._missing:,} of {self._looked:,} objects are missing; the backend may have the wrong bucket or prefix"
             )
-            advice = "look into the store; if they are gone indeed, allow many (allow_many=True)"
+            advice = "look into the store; if they really are gone, set allow_many=True (--allow-many)"
             tally.findings.append(Finding("too-many-missing", message, where=column.name, advice=advice))
         self.stopped = self._repair
         return False
 
     def _set_null(self, column: FileColumn, lost: Sequence[_Seen], tally: _Tally) -> set[int]:
-        """Take missing files out of their rows; return the ids of those that are out."""
+        """Remove missing files from their rows; return the ids of those removed."""
         certain = [one for one in lost if self._can_be_listed(one.look.backend) and column_takes_null(column)]
         again = [Look(one.look.facts, one.look.backend, deep=False) for one in certain]
         raise_if(run_all(again, self._concurrency).error)
@@ -305,9 +305,9 @@ class _Check:
         return {id(one) for rewrite in outcome.written for one in by_row[rewrite.key]}
 
     def _can_be_listed(self, backend: StorageBackend) -> bool:
-        """Ask once whether the bucket is there at all, which only a listing tells, and whether it is that of the rows.
+        """Check once that the bucket exists, which only a listing shows, and is the rows' bucket.
 
-        A bucket of another name, or another prefix, is usually empty; what is in memory is nobody else's.
+        Another bucket, or another prefix, is usually empty; what is in memory cannot be mistaken.
         """
         if backend.key not in self._reachable:
             try:
@@ -322,17 +322,17 @@ class _Check:
         facts, verdict = one.look.facts, one.verdict
         advice = ""
         if self._repair and verdict.code == "missing" and not fixed:
-            advice = "the column takes no NULL" if not column_takes_null(column) else "not repaired: it could not be made certain"
+            advice = "the column does not allow NULL" if not column_takes_null(column) else "not repaired: it is not certain"
         where = row_name(column, one.row.key)
         return Finding(verdict.code, verdict.message, verdict.level, where, facts.backend, facts.path, advice, fixed=fixed)
 
 
 def _empty(key: str) -> StorageError:
-    return StorageError(f"backend {key!r} holds nothing at all, so it may not be the place that the rows mean")
+    return StorageError(f"backend {key!r} is empty, so it may not be the place where the rows' files are")
 
 
 def column_takes_null(column: FileColumn) -> bool:
-    """Return True if the file can be taken out of a row: a member of a list always can."""
+    """Return True if the file can be removed from its row: a member of a list always can."""
     return column.type.multiple or bool(column.column.nullable)
 
 
@@ -343,7 +343,7 @@ def _without(column: FileColumn, lost: Sequence[_Seen]) -> Rewrite:
     return Rewrite(row.key, row.value, left if column.type.multiple else None)
 
 
-# -- one look at one object, and what it says of the document that names it -----------------------------------------------
+# -- one look at one object, compared with the document that names it -----------------------------------------------------
 
 
 _CHUNK = 1 << 20
@@ -351,17 +351,17 @@ _SHA256 = "sha256:"
 
 
 class Look:
-    """Asks the store for one object, and reads it if it is to be compared with its checksum. Keeps errors, raises none.
+    """Looks up one object, and reads it to compare its checksum. Errors are kept, not raised.
 
     Args:
-        facts: What the row says.
-        backend: Where the object is.
-        deep: Read it, if the row knows a checksum.
+        facts: The row's facts.
+        backend: The object's backend.
+        deep: Read the object if the row has a checksum.
 
     Attributes:
-        info: What the store says; ``None`` where it has no such object, or did not answer.
-        error: Why the store did not answer. That there is no such object is an answer.
-        checksum: Of the bytes, where they were read.
+        info: The store's facts; ``None`` if there is no such object or the store did not answer.
+        error: Why the store did not answer; ``None`` for a missing object.
+        checksum: Of the bytes, if they were read.
         transferred: Bytes read.
     """
 
@@ -379,7 +379,7 @@ class Look:
 
     @property
     def quick(self) -> bool:
-        """A look into a local directory takes less time than to hand it to a thread."""
+        """Return True for a local directory, where a look takes less time than starting a thread."""
         return self.backend.capabilities.quick and not self._deep
 
     def stop(self) -> None:
@@ -403,7 +403,7 @@ class Look:
             self._failed(error)
 
     async def run_async(self) -> None:
-        """Look without blocking the event loop, nor by hashing."""
+        """Look without blocking the event loop, also while hashing."""
         try:
             info = await self.backend.head_async(self.facts.path)
             if self._deep:
@@ -428,9 +428,9 @@ class Verdict:
     """What is wrong with an object.
 
     Attributes:
-        code: The finding's.
-        message: The finding's.
-        level: The finding's.
+        code: The finding's code.
+        message: The finding's message.
+        level: The finding's level.
     """
 
     code: str
@@ -439,7 +439,7 @@ class Verdict:
 
 
 def verdict_of(look: Look) -> Verdict | None:
-    """Compare what the row says with what the store says; ``None`` where they agree as far as both know."""
+    """Compare the row's facts with the store's; return ``None`` if they agree as far as both are known."""
     facts, info = look.facts, look.info
     if look.error is not None:
         return Verdict("unreadable", f"the store did not answer: {look.error}")

@@ -1,4 +1,4 @@
-"""``drain``: the outbox's work, told step by step."""
+"""``drain``: drains the outbox and reports its progress."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ def drain(
     also: Also = (),
     take_over: bool = False,
 ) -> Iterator[Progress]:
-    """Delete the objects of all tombstones that are due by now; see :meth:`filerow.outbox.Outbox.drain`.
+    """Delete the objects of all tombstones that are due; see :meth:`filerow.outbox.Outbox.drain`.
 
     Args:
         metadata: The models' ``MetaData``, with its outbox.
         engine: The database.
         batch: Tombstones to take at a time (1 to 10,000).
         limit: Tombstones to take in all; ``None`` for all that are due.
-        also: Who else may name these objects: other models of the same database, engines of the same models, or pairs.
-        take_over: The places that these objects lie in belong to this database from now on, whichever has deleted there.
+        also: Others that may name these objects: other models of the same database, engines of the same models, or pairs.
+        take_over: Make this database the owner of these places from now on, whichever database has deleted there before.
 
     Yields:
-        The progress, first with nothing done and then after every batch; ``changed`` counts the objects that are gone. Findings
-        are ``not-deleted`` (a warning: it is tried again) and ``dead-letter`` (an error: it was given up), one for each backend,
-        and the errors ``unreadable-documents`` and ``unknown-backend``: what may be a row's is kept. ``first-run`` and
+        The progress, first with nothing done and then after every batch; ``changed`` counts the deleted objects. Findings
+        are ``not-deleted`` (a warning: it will be tried again) and ``dead-letter`` (an error: it was given up), one for each
+        backend, and the errors ``unreadable-documents`` and ``unknown-backend``: what a row may own is kept. ``first-run`` and
         ``another-server`` are warnings about places: see :func:`filerow.maintenance.sweep`.
 
     Raises:
         ValueError: The ``MetaData`` has no outbox.
-        MaintenanceRefusedError: The database may not show all rows, or has files that these models do not know. Or another
-            database has deleted in a place; then the others have been drained.
+        MaintenanceRefusedError: The database may hide rows, or has files that these models do not know; or another database
+            has deleted in a place, and only the other places were drained.
     """
     outbox = outbox_of(metadata)
     if outbox is None:
@@ -87,7 +87,7 @@ def _due(outbox: Outbox, connection: Connection) -> int:
 
 
 def _findings(failures: Sequence[Failure]) -> Iterator[Finding]:
-    """Yield one finding for what failed on each backend, for it is one cause in most cases."""
+    """Yield one finding for the failures on each backend, which usually have one cause."""
     alike: dict[tuple[str, bool], list[Failure]] = {}
     for failure in failures:
         alike.setdefault((failure.ref.backend, failure.dead), []).append(failure)
@@ -97,7 +97,7 @@ def _findings(failures: Sequence[Failure]) -> Iterator[Finding]:
         path = first.ref.path if len(those) == 1 else ""
         if dead:
             message = f"gave up deleting {what} of backend {key!r}: {first.error}"
-            advice = "put right what is wrong and call outbox.revive(connection)"
+            advice = "fix the cause and call outbox.revive(connection)"
             yield Finding("dead-letter", message, "error", backend=key, path=path, advice=advice)
         else:
             message = f"{what} of backend {key!r} could not be deleted and will be tried again: {first.error}"

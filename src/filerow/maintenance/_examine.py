@@ -1,4 +1,4 @@
-"""Finds out what the store knows of an object whose document does not say it: by HEAD, and by reading it through."""
+"""Fills in what a document lacks about its object: by HEAD, and by reading the object."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Examine:
     Args:
         known: What is known of the file.
         backend: The backend it is in.
-        read: Read it through where its checksum is not known.
-        typed: Its content type was found out by us already, and stays.
+        read: Read the object if its checksum is not known.
+        typed: Its content type was recognised by us before, and stays.
 
     Attributes:
         known: As given.
-        facts: All there is to know; ``None`` where there is no object.
-        flaw: Why: a finding's code and a message.
+        facts: The complete facts; ``None`` if there is no object.
+        flaw: The reason: a finding's code and a message.
     """
 
     quick = False
@@ -43,7 +43,7 @@ class Examine:
 
     @property
     def transferred(self) -> int:
-        """How many bytes were read so far."""
+        """The number of bytes read so far."""
         return 0 if self._reading is None else self._reading.meter.size
 
     def stop(self) -> None:
@@ -85,7 +85,7 @@ class Examine:
         )
 
     def _type(self, info: ObjectInfo) -> str:
-        """Return what the bytes prove, as for an upload; else what the document, the store or the extension calls it."""
+        """Return the type proved by the bytes, as for an upload; otherwise that of the document, the store or the extension."""
         claimed = info.content_type if known_type(self.known.content_type) is None else self.known.content_type
         if self._reading is None:
             return claimed_type(claimed, self.known.filename)
@@ -94,24 +94,24 @@ class Examine:
 
 
 def known_type(content_type: str) -> str | None:
-    """Return a media type, unless it is the one that says nothing."""
+    """Return a media type, unless it is the meaningless default."""
     return None if content_type == OCTET_STREAM else content_type
 
 
-# -- reading an object through once, in bounded memory --------------------------------------------------------------------
+# -- reading an object once, in bounded memory -----------------------------------------------------------------------------
 
 
 _TAIL = 192 << 10
-"""How many of an object's last bytes are kept: enough for the directory of a ZIP, or the index of a film."""
+"""Number of an object's last bytes to keep: enough for the directory of a ZIP, or the index of a video."""
 
 
 class Reading:
-    """One object, read through.
+    """One object, read completely.
 
     Attributes:
-        meter: What has passed.
-        head: The first bytes, as many as a type is recognised by.
-        tail: The last bytes, where a container may say what is in it.
+        meter: Counts and hashes the bytes.
+        head: The first bytes, as many as type recognition needs.
+        tail: The last bytes, where a container may list its contents.
     """
 
     def __init__(self, backend: StorageBackend, path: str) -> None:
@@ -123,7 +123,7 @@ class Reading:
 
     @property
     def call(self) -> Call:
-        """Both forms of the work."""
+        """Both forms of the work, blocking and awaited."""
         return Call(self._read, self._read_async, (), {})
 
     def _read(self) -> None:
@@ -141,7 +141,7 @@ class Reading:
         self.tail = (self.tail + chunk[-_TAIL:])[-_TAIL:]
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """Return bytes of the beginning or of the end, as far as they were kept."""
+        """Return bytes from the beginning or the end, as far as they were kept."""
         start = self.meter.size - len(self.tail)
         if offset >= start:
             return self.tail[offset - start : offset - start + size]
@@ -149,5 +149,5 @@ class Reading:
 
 
 def is_ours(checksum: str | None) -> bool:
-    """Return True if a checksum is one that we compare; other libraries have others."""
+    """Return True if a checksum is of the kind that we compare; other libraries have others."""
     return checksum is not None and checksum.startswith("sha256:")

@@ -1,4 +1,4 @@
-"""The files of one column, row by row, in constant memory; and those that were removed and can still be restored."""
+"""The files of one column, row by row, in constant memory; and removed files that can still be restored."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Listed:
         row: Primary key of the row, by column.
         backend: Key of the backend.
         path: The path in it.
-        size: Length in bytes; ``None`` where the document does not tell.
+        size: Length in bytes; ``None`` if the document does not say.
         content_type: Media type.
-        filename: What the client called it.
-        last_modified: When it was stored: seconds since the Unix epoch.
-        removed_at: When it lost its row: seconds since the Unix epoch; ``None`` while it has one.
+        filename: The client's name for it.
+        last_modified: When it was stored, in seconds since the Unix epoch.
+        removed_at: When it was removed, in seconds since the Unix epoch; ``None`` while a row has it.
     """
 
     row: Mapping[str, Any]
@@ -52,22 +52,22 @@ class Listed:
 def ls(
     metadata: MetaData, engine: Engine, column: str, *, prefix: str = "", limit: int | None = None, removed: bool = False
 ) -> Iterator[Listed]:
-    """List the files of a column, in the order of the primary key.
+    """List the files of a column, in primary key order.
 
     Args:
         metadata: The models' ``MetaData``.
         engine: Where the rows are.
         column: ``table.column``.
-        prefix: Only paths that begin so.
-        limit: At most so many files; all when left out.
-        removed: List what was removed and can still be restored (``Outbox.undelete``), the latest first.
+        prefix: Only paths with this prefix.
+        limit: Maximum number of files. Default: all.
+        removed: List removed files that can still be restored (``Outbox.undelete``), the latest first.
 
     Raises:
         LookupError: There is no such column.
         ValueError: ``removed`` without an outbox, or a negative limit.
     """
     if limit is not None and limit < 0:
-        msg = f"limit is a number of files, not {limit}"
+        msg = f"limit must be 0 or more, not {limit}"
         raise ValueError(msg)
     found = column_named(metadata, column)
     if removed:
@@ -83,7 +83,7 @@ ls_async: Final = awaited(ls)
 
 
 def _first(files: Generator[Listed], limit: int | None) -> Iterator[Listed]:
-    with closing(files):  # with it goes the connection
+    with closing(files):  # also closes the connection
         yield from islice(files, limit)
 
 

@@ -1,4 +1,4 @@
-"""What a piece of maintenance tells while it works: progress, and what it has found."""
+"""What maintenance reports while it works: progress and findings."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ Level = Literal["info", "warning", "error"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is not as it should be.
+    """A problem, or a fact worth knowing.
 
     Attributes:
-        code: What it is, for machines: ``missing``, ``size``, ``etag``, ``checksum``, ``orphan``, ``unfinished-upload``, …
-        message: What it is, for people; one sentence.
-        level: ``error``: data is lost or will be; ``warning``: something is to be done; ``info``: good to know.
+        code: The kind, for machines: ``missing``, ``size``, ``etag``, ``checksum``, ``orphan``, ``unfinished-upload``, …
+        message: What was found, for people; one sentence.
+        level: ``error``: data is or will be lost; ``warning``: something must be done; ``info``: good to know.
         where: The row (``document.file id=3``), the table or the setting.
-        backend: Key of the backend; empty where there is none.
-        path: The path in it; empty where there is none.
-        advice: What to do; empty where there is nothing to do.
-        fixed: It has been put right by this run.
+        backend: Key of the backend; empty if there is none.
+        path: The path in it; empty if there is none.
+        advice: What to do; empty if there is nothing to do.
+        fixed: True if this run has fixed it.
     """
 
     code: str
@@ -37,17 +37,16 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a piece of maintenance is.
+    """The progress of a piece of maintenance.
 
     Attributes:
-        step: What is being worked on: a column (``document.file``), a backend or a check.
-        done: Items dealt with so far: rows, objects or tombstones.
-        total: Items in all, as counted at the beginning; it grows with ``done`` when more are added meanwhile. ``None`` where
-            nobody knows.
+        step: The present step: a column (``document.file``), a backend or a check.
+        done: Items handled so far: rows, objects or tombstones.
+        total: All items, as counted at the beginning; it grows with ``done`` if more are added. ``None`` if unknown.
         transferred: Bytes read or copied so far.
-        changed: Items changed so far: deleted, copied, rewritten; in a dry run, that would have been.
+        changed: Items changed so far: deleted, copied, rewritten; in a dry run, those that would be.
         findings: What was found since the last progress.
-        cursor: Where to go on after an interruption: pass it as ``resume=``; ``None`` where there is nothing to resume.
+        cursor: Where to continue after an interruption: pass it as ``resume=``; ``None`` if there is nothing to resume.
     """
 
     step: str

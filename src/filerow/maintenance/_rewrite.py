@@ -1,7 +1,7 @@
 """Compare-and-set: documents are rewritten only in rows that nobody has changed since they were read.
 
-Copying takes its time, and no lock is held meanwhile. So the rows are locked and compared afterwards, a batch in one short
-transaction; whatever has changed by then wins. What is left over, old objects or copies in vain, goes when no row names it.
+Copying takes time, and no lock is held meanwhile. So rows are locked and compared afterwards, a batch in one short transaction;
+any change made until then wins. What is left over, old objects or useless copies, is deleted if no row names it.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ __all__ = ("Rewrite", "RewriteOutcome", "compare_and_set", "discard", "forget", 
 
 @dataclass(frozen=True, slots=True)
 class Rewrite:
-    """One row that is to have other documents.
+    """A row to get other documents.
 
     Attributes:
         key: The values of its primary key.
         old: The JSON that was read from its column.
         new: The JSON to write, ``None`` for NULL.
-        text: What was read from the plain column that the document is made from, where there is one.
-        kept: Objects that the old documents name, and the new ones under another backend's key: they are not let go.
+        text: The value of the plain column that the document is made from, if any.
+        kept: Objects that the old documents name, and the new ones under another backend's key: they are not released.
     """
 
     key: tuple[Any, ...]
@@ -51,12 +51,12 @@ class Rewrite:
 
 @dataclass(slots=True)
 class RewriteOutcome:
-    """What became of a batch; it is true at any moment, also after an error.
+    """The result of a batch; valid at any moment, also after an error.
 
     Attributes:
         written: Committed.
         lost: Changed by somebody else, or gone: not written.
-        doubtful: A COMMIT under way, whose end nobody knows when it raises.
+        doubtful: A COMMIT that was sent; if it raises, its outcome is unknown.
     """
 
     written: list[Rewrite] = field(default_factory=list)
@@ -69,7 +69,7 @@ class Rows:
 
     Args:
         column: The column.
-        source: A plain column of the same table to compare too.
+        source: A plain column of the same table to compare as well.
     """
 
     def __init__(self, column: FileColumn, source: Column[Any] | None = None) -> None:
@@ -80,7 +80,7 @@ class Rows:
     def found(
         self, connection: Connection, wanted: Sequence[Rewrite], *, lock: bool = True, skip: bool = False
     ) -> dict[tuple[Any, ...], tuple[Any, Any]]:
-        """Return JSON and text of those of the rows that are there, and are locked by nobody else if those are to be skipped."""
+        """Return JSON and text of the rows that exist, without those locked by others if those are to be skipped."""
         if lock and connection.dialect.name == "sqlite":  # an UPDATE that matches nothing takes its one write lock
             plain = plain_table(self.column)
             name = self.column.column.name
@@ -100,16 +100,16 @@ class Rows:
 def compare_and_set(
     engine: Engine, column: FileColumn, rewrites: Sequence[Rewrite], outcome: RewriteOutcome, source: Column[Any] | None = None
 ) -> None:
-    """Rewrite the rows that are still what they were; nothing else in them changes.
+    """Rewrite the rows that have not changed; nothing else in them changes.
 
-    Rows that somebody else has locked are passed over at first, and then waited for one by one: whoever waits while it holds
-    no lock cannot be part of a deadlock, so no transaction of the application fails because of this.
+    Rows locked by others are skipped at first, and then waited for one by one: waiting without holding a lock cannot cause a
+    deadlock, so no transaction of the application fails because of this.
 
     Args:
         engine: Where the rows are.
         column: The file column.
         rewrites: What to write.
-        outcome: Gets the result, transaction by transaction.
+        outcome: Receives the result, transaction by transaction.
         source: The plain column that :attr:`Rewrite.text` is of.
     """
     rows = Rows(column, source)
@@ -124,7 +124,7 @@ def compare_and_set(
 def _transaction(
     engine: Engine, rows: Rows, rewrites: Sequence[Rewrite], outcome: RewriteOutcome, *, skip: bool = False
 ) -> list[Rewrite]:
-    """Compare and set in one transaction; return the rows that are gone, or locked by somebody."""
+    """Compare and set in one transaction; return the rows that are gone or locked by others."""
     writes = _writes_tombstones(engine, rows.column)
     written: list[Rewrite] = []
     lost: list[Rewrite] = []

@@ -1,7 +1,7 @@
-"""The rows of one file column, in the order of their primary keys: any number of them, in constant memory, from any of them on.
+"""The rows of a file column in primary key order: any number of them, in constant memory, from any row on.
 
-No transaction stays open between two pages, so a walk over a billion rows holds back neither vacuum nor writers. A row that
-is inserted behind the walk's back is not seen by it; every other row is seen once.
+No transaction stays open between two pages, so even a walk over a billion rows holds back neither vacuum nor writers. A row
+inserted behind the walk is not seen; every other row is seen once.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ __all__ = ("Row", "RowBatch", "count", "cursor_of", "plain_table", "read_locked"
 
 _VALUE = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 _BY_TUPLE = frozenset({"postgresql", "sqlite"})
-"""Databases that look up ``(a, b) > (1, 2)`` in the index of both columns."""
+"""Databases that use a two-column index for ``(a, b) > (1, 2)``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row that has files, or an empty list of them.
+    """A row that has files, or an empty list of them.
 
     Attributes:
         key: The values of its primary key, as SQLAlchemy reads them.
@@ -65,11 +65,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class RowBatch:
-    """Some rows that follow each other.
+    """Consecutive rows.
 
     Attributes:
         rows: The rows.
-        cursor: Where to go on after the last of them: pass it as ``resume``; ``None`` where its key cannot be written down.
+        cursor: Where to continue after the last of them: pass it as ``resume``; ``None`` if its key cannot be written as text.
     """
 
     rows: tuple[Row, ...]
@@ -85,15 +85,15 @@ def rows(
     where: ColumnElement[bool] | None = None,
     instead: ColumnElement[Any] | None = None,
 ) -> Iterator[RowBatch]:
-    """Yield the rows whose column is not NULL, each batch read in a short transaction of its own.
+    """Yield the rows whose column is not NULL; each batch is read in a short transaction of its own.
 
     Args:
-        engine: Where the rows are; inside SQLAlchemy's greenlet the ``sync_engine`` of an ``AsyncEngine``.
+        engine: The engine; inside SQLAlchemy's greenlet the ``sync_engine`` of an ``AsyncEngine``.
         file_column: The column.
-        batch: Rows that are read, and held, at a time.
-        resume: The cursor of an earlier batch: begin after it.
-        where: Only rows for which this holds; indexes are used as for any query.
-        instead: Another column of the table, whose value is wanted as it is, and whose NULLs are left out.
+        batch: Rows read, and held, at a time.
+        resume: The cursor of an earlier batch, to begin after it.
+        where: Only rows that match this; indexes are used as for any query.
+        instead: Another column of the table to read instead, unchanged and without its NULLs.
 
     Raises:
         ValueError: The table has no primary key, or ``resume`` is the cursor of another column.
@@ -113,7 +113,7 @@ def rows(
             return
         before, last = last, tuple(found[-1][:-1])
         if last == before:
-            msg = f"the database does not sort {file_column.table.fullname!r} as it compares the keys: {last!r}"
+            msg = f"the database does not sort {file_column.table.fullname!r} the way it compares the keys: {last!r}"
             raise RuntimeError(msg)
         yield RowBatch(tuple(Row(tuple(row[:-1]), read(row[-1])) for row in found), cursor_of(file_column, last))
         if len(found) < batch:
@@ -126,16 +126,16 @@ def count(
     where: ColumnElement[bool] | None = None,
     instead: ColumnElement[Any] | None = None,
 ) -> int:
-    """Return how many rows :func:`rows` will yield from the beginning."""
+    """Return how many rows :func:`rows` will yield from the start."""
     statement = select(func.count()).select_from(file_column.table).where(_present(file_column, instead))
     with engine.connect() as connection:
         return int(connection.execute(statement if where is None else statement.where(where)).scalar_one())
 
 
 def read_locked(connection: Connection, file_column: FileColumn, key: Sequence[Any]) -> Any:
-    """Lock one row and return the JSON in its column; ``None`` where the row is gone or the column is NULL.
+    """Lock one row and return the JSON in its column; ``None`` if the row is gone or the column is NULL.
 
-    Nobody else changes the row before the transaction ends: read, compare, and :func:`write`.
+    Nobody else can change the row before the transaction ends: read, compare, and :func:`write`.
     """
     plain = plain_table(file_column)
     if connection.dialect.name == "sqlite":  # an UPDATE that matches nothing takes its one write lock
@@ -146,20 +146,20 @@ def read_locked(connection: Connection, file_column: FileColumn, key: Sequence[A
 
 
 def write(connection: Connection, file_column: FileColumn, key: Sequence[Any], value: Any) -> None:
-    """Write JSON into the column of one row, ``None`` as NULL; nothing else of the row changes, not even by ``onupdate``."""
+    """Write JSON into the column of one row, ``None`` as NULL; nothing else in the row changes, not even by ``onupdate``."""
     plain = plain_table(file_column)
     wanted = update(plain).values({file_column.column.name: value})
     connection.execute(wanted.where(_is_row([plain.c[one.name] for one in _keys_of(file_column)], key)))
 
 
 def row_name(file_column: FileColumn, key: Sequence[Any]) -> str:
-    """Return how messages name a row: ``document.file id=3``."""
+    """Return a row's name in messages: ``document.file id=3``."""
     keys = zip(file_column.table.primary_key.columns, key, strict=True)
     return " ".join([file_column.name, *(f"{column.name}={value}" for column, value in keys)])
 
 
 def plain_table(file_column: FileColumn) -> TableClause:
-    """Return the table as one without ``onupdate`` and without files."""
+    """Return the table without ``onupdate`` and without file types."""
     source = file_column.table
     others = [column(one.name, one.type) for one in source.primary_key.columns]
     return table(source.name, *others, column(file_column.column.name, _VALUE), schema=source.schema)
@@ -172,18 +172,18 @@ def _is_row(keys: Sequence[ColumnElement[Any]], key: Sequence[Any]) -> ColumnEle
 def _keys_of(file_column: FileColumn) -> list[Column[Any]]:
     keys = list(file_column.table.primary_key.columns)
     if not keys:
-        msg = f"table {file_column.table.fullname!r} has no primary key, without which its rows cannot be told apart"
+        msg = f"table {file_column.table.fullname!r} has no primary key, so its rows cannot be told apart"
         raise ValueError(msg)
     return keys
 
 
 def _sortable(value: ColumnElement[Any], dialect: str) -> ColumnElement[Any]:
-    """Return what to order by and to compare: MySQL sorts an ENUM by number, but compares it as text."""
+    """Return the expression to sort and compare by: MySQL sorts an ENUM by number but compares it as text."""
     return cast(value, String) if dialect in {"mysql", "mariadb"} and isinstance(value.type, EnumType) else value
 
 
 def _after(keys: Sequence[Column[Any]], last: Sequence[Any], dialect: str) -> ColumnElement[bool]:
-    """Return the condition that a row comes after another one in the order of the keys."""
+    """Return the condition that a row comes after another one in key order."""
     names = [_sortable(key, dialect) for key in keys]
     values = [_sortable(literal(value, key.type), dialect) for value, key in zip(last, keys, strict=True)]
     if len(names) == 1:
@@ -191,7 +191,7 @@ def _after(keys: Sequence[Column[Any]], last: Sequence[Any], dialect: str) -> Co
     if dialect in _BY_TUPLE:
         return tuple_(*names) > tuple_(*values)
     steps = [and_(*map(eq, names[:at], values), names[at] > values[at]) for at in range(len(names))]
-    return and_(names[0] >= values[0], or_(*steps))  # the first part is what an index is used for
+    return and_(names[0] >= values[0], or_(*steps))  # the first part lets an index be used
 
 
 def _present(file_column: FileColumn, instead: ColumnElement[Any] | None) -> ColumnElement[bool]:
@@ -206,7 +206,7 @@ def _as_it_is(value: Any) -> Any:
 
 _WRITTEN: tuple[tuple[type, Callable[[Any], Any]], ...] = (
     (UUID, str),
-    (datetime, datetime.isoformat),  # before date, which it is too
+    (datetime, datetime.isoformat),  # before date, since a datetime is one too
     (date, date.isoformat),
     (time, time.isoformat),
     (timedelta, timedelta.total_seconds),
@@ -225,10 +225,10 @@ _READ: Mapping[str, Callable[[Any], Any]] = {
 
 
 def cursor_of(file_column: FileColumn, key: Sequence[Any]) -> str | None:
-    """Return the cursor after a row: JSON text, good for any database driver."""
+    """Return the cursor after a row: JSON text that works with any database driver."""
     try:
         return json.dumps({"column": file_column.name, "after": [_written(value) for value in key]})
-    except TypeError:  # a type of the application's own
+    except TypeError:  # a type defined by the application
         return None
 
 

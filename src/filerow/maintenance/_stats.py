@@ -1,7 +1,7 @@
 """How many rows and files there are, how large they are, and what waits in the outbox.
 
-The database counts single columns by itself; the documents of list columns, and of databases whose JSON we do not speak, are
-read one after the other, in constant memory.
+The database counts single columns itself; the documents of list columns, and of databases whose JSON functions we do not know,
+are read one by one, in constant memory.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ class ColumnStats:
 
     Attributes:
         column: ``table.column``.
-        backend: Key of the backend; empty for the rows that have no file.
-        rows: Rows that have one of these files; a row of a list column counts once for each backend it has files in.
-        files: How many files.
-        size: Bytes in all, of the files whose size is known.
+        backend: Key of the backend; empty for rows without a file.
+        rows: Rows with one of these files; a row of a list column counts once for each backend of its files.
+        files: Number of files.
+        size: Total size in bytes of the files whose size is known.
         without_size: Files whose size is not known.
         without_checksum: Files whose checksum is not known.
         legacy: Files whose document another library has written; ``filerow adopt`` rewrites them.
-        unreadable: Values that are no documents.
+        unreadable: Values that are not documents.
     """
 
     column: str
@@ -54,13 +54,13 @@ class ColumnStats:
 
 @dataclass(frozen=True, slots=True)
 class OutboxStats:
-    """What the outbox holds.
+    """The contents of the outbox.
 
     Attributes:
         due: Objects that may be deleted now.
         waiting: Objects kept for the retention, or until the next attempt.
         dead: Objects that could not be deleted, and are not tried again.
-        oldest: Seconds since the oldest of them all, dead ones left out, lost its row; ``None`` when there is none.
+        oldest: Seconds since the oldest of them, without dead ones, lost its row; ``None`` if there is none.
     """
 
     due: int
@@ -77,7 +77,7 @@ def stats(metadata: MetaData, engine: Engine) -> Iterator[ColumnStats | OutboxSt
         engine: Where the rows are.
 
     Returns:
-        One item for each column and backend, as it is counted; last the outbox, where there is one.
+        One item for each column and backend, as soon as it is counted; last the outbox, if there is one.
     """
     for column in file_columns(metadata):
         with engine.connect() as connection:
@@ -121,7 +121,7 @@ def _counted(connection: Connection, column: FileColumn) -> Iterator[ColumnStats
     document = column.json
     backend = func.coalesce(document["backend"].as_string(), document["upload_storage"].as_string())
     size: ColumnElement[Any] = cast(document["size"].as_string(), BigInteger)  # as_integer() would be 32 bits on PostgreSQL
-    if connection.dialect.name == "postgresql":  # which refuses what is not a number
+    if connection.dialect.name == "postgresql":  # its cast fails on what is not a number
         size = case((document["size"].as_string().regexp_match("^[0-9]{1,18}$"), size))
     exists = document["filename"].as_string().is_not(None) | document["path"].as_string().is_not(None)
     statement = select(
@@ -144,7 +144,7 @@ def _number(condition: ColumnElement[bool]) -> ColumnElement[Any]:
 
 
 def count_documents(column: str, values: Iterable[Any]) -> Iterator[ColumnStats]:
-    """Count documents that are read one by one: the rows without a file first, then backend by backend."""
+    """Count documents that are read one by one: rows without a file first, then by backend."""
     found: dict[str, ColumnStats] = {}
     for value in values:
         keys: set[str] = set()

@@ -1,4 +1,4 @@
-"""Having removed files back, each in a transaction of its own."""
+"""Restores removed files, each in a transaction of its own."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ __all__ = ("undelete", "undelete_async")
 def undelete(
     metadata: MetaData, engine: Engine, backend: str, paths: Sequence[str], *, into: str | None = None
 ) -> Iterator[Progress]:
-    """Have removed files back: each into the row that it left, where that is still possible.
+    """Restore removed files, each into its last row if that is still possible.
 
     Args:
         metadata: The models' ``MetaData``.
         engine: Where the rows are.
         backend: Key of the backend.
         paths: The paths in it.
-        into: ``table.column`` of the rows that they left, where that was renamed since.
+        into: ``table.column`` of their rows, if it was renamed since.
 
     Returns:
-        A progress for each path, whose finding says what has become of the file. One that left a table or a column which the
-        models do not have stays removed, unless ``into`` is given.
+        A progress for each path, whose finding says what happened to the file. A file whose table or column is not in the
+        models stays removed, unless ``into`` is given.
 
     Raises:
         LookupError: There is no column ``into``.
         ValueError: There is no outbox.
-        MaintenanceRefusedError: The database may not show all rows.
+        MaintenanceRefusedError: The database may hide rows.
     """
     outbox = outbox_of(metadata)
     if outbox is None:
@@ -68,9 +68,9 @@ def _one(outbox: Outbox, engine: Engine, backend: str, path: str, into: str | No
         with engine.begin() as connection:
             home = home_of(settings_of(outbox), connection, Ref(backend, path))
             if into is None and home is not None and home not in {column.name for column in file_columns(outbox.metadata)}:
-                message = f"it left {home}, which these models do not have"
+                message = f"its row was in {home}, which these models do not have"
                 advice = (
-                    "if that was renamed, say into='table.column' (--into); else outbox.undelete(...) returns the file for a row"
+                    "if that was renamed, pass into='table.column' (--into); else outbox.undelete(...) returns the file for a row"
                 )
                 return Finding("not-undeleted", message, "error", home, backend, path, advice)
             file = outbox.undelete(connection, backend, path, into=into)

@@ -1,1 +1,1 @@
-"""Adopt: documents and files that other libraries wrote become ours."""
+"""Adopt: converts documents and files that other libraries wrote."""

@@ -1,7 +1,7 @@
-"""Adopt: columns that other libraries or the application itself have written become ours; the objects stay where they are.
+"""Adopt: converts columns written by other libraries or by the application itself; the objects stay where they are.
 
-Batch by batch: look at the objects, give a copy to each row but the first that names the same one, then rewrite the documents of
-rows that are still what they were, in one short transaction.
+Batch by batch: look up the objects, copy an object for each row after the first that names it, then rewrite the documents of
+unchanged rows in one short transaction.
 """
 
 from __future__ import annotations
@@ -45,37 +45,37 @@ def adopt(
     concurrency: int = 16,
     resume: str | None = None,
 ) -> Iterator[Progress]:
-    """Turn what other libraries wrote into documents of ours: facts are filled in, objects stay where they are.
+    """Turn what other libraries wrote into our documents: facts are filled in, objects stay where they are.
 
     Args:
         metadata: The models' ``MetaData``, in which the column is a ``StoredObject``.
         engine: Where the rows are.
-        column: ``table.column``. Its own documents are rewritten: Advanced Alchemy's, sqlalchemy-file's, and of ours those that
-            lack size or checksum.
-        source: ``table.column`` of a plain string column of the same table; then the rows whose file is NULL get one from there.
-        backend: Key of the backend the objects are in; by default the one that a document names, or for ``source`` the column's.
-        strip: What strings begin with and paths do not, such as ``uploads/`` or ``https://cdn.example/media/``; with ``=key``
-            behind it the rest is a path in that backend. Any other URL is a finding, and never fetched.
-        read: Read each object for its checksum and type; ``False`` asks only for what the store knows of it.
-        missing: ``report`` leaves rows as they are whose object is missing; ``null`` takes the file out of the row.
-        dry_run: Look, but change nothing and read no object. Which objects rows share is seen within a batch only.
-        batch: Rows that are looked at, and rewritten, at a time.
-        concurrency: Objects that are looked at at a time.
-        resume: The cursor of an earlier run's progress: leave out the rows before it.
+        column: ``table.column``. Its own documents are rewritten: Advanced Alchemy's, sqlalchemy-file's, and ours if they lack
+            a size or checksum.
+        source: ``table.column`` of a plain string column of the same table; rows whose file is NULL then get one from there.
+        backend: Key of the backend with the objects. Default: the one that a document names, or for ``source`` the column's.
+        strip: A prefix of strings that is not part of paths, such as ``uploads/`` or ``https://cdn.example/media/``; with
+            ``=key`` appended, the rest is a path in that backend. Any other URL is a finding, and is never fetched.
+        read: Read each object for its checksum and type; ``False`` uses only what the store knows of it.
+        missing: What to do with a row whose object is missing: ``report`` leaves it unchanged, ``null`` removes the file.
+        dry_run: Change nothing and read no object. Rows that share an object are found only within a batch.
+        batch: Rows looked up, and rewritten, at a time.
+        concurrency: Objects looked up at a time.
+        resume: The cursor of an earlier run's progress: skip the rows before it.
 
     Returns:
         Progress after each batch: ``done`` and ``changed`` rows, ``transferred`` bytes.
 
     Raises:
         LookupError: There is no such column, or no such backend.
-        ValueError: The table has no primary key, ``source`` is in another table, ``strip`` comes without ``source``, or
+        ValueError: The table has no primary key, ``source`` is in another table, ``strip`` was given without ``source``, or
             ``resume`` is not a cursor of this column.
-        MaintenanceRefusedError: The database may not show all rows.
-        StorageError: A store failed. The copies of that batch are deleted, the last progress says how to go on.
+        MaintenanceRefusedError: The database may hide rows.
+        StorageError: A store failed. The copies of that batch are deleted; the last progress has the cursor to continue from.
     """
     file_column = column_named(metadata, column)
     if missing not in {"report", "null"}:
-        msg = f"missing is 'report' or 'null', not {missing!r}"
+        msg = f"missing must be 'report' or 'null', not {missing!r}"
         raise ValueError(msg)
     where = None if backend is None else storages.get_backend(backend)
     planner = Planner(file_column, _source(file_column, source, strip, where), where, read=read and not dry_run)
@@ -89,18 +89,18 @@ adopt_async: Final = awaited(adopt)
 def _source(column: FileColumn, source: str | None, strip: Sequence[str], backend: StorageBackend | None) -> Source | None:
     if source is None:
         if strip:
-            msg = "strip is for strings; say with source= which column they are in"
+            msg = "strip is for strings; name their column with source="
             raise ValueError(msg)
         return None
     table: Table = column.table
     found = next((one for one in table.columns if f"{table.fullname}.{one.name}" == source and one is not column.column), None)
     if found is None:
         names = ", ".join(f"{table.fullname}.{one.name}" for one in table.columns if one is not column.column)
-        msg = f"source is another column of the same table ({names}), not {source!r}"
+        msg = f"source must be another column of the same table ({names}), not {source!r}"
         raise ValueError(msg)
     made = Source(found, strip, (backend or storages.resolve(column.type.backend)).key)
     if not _is_of_strings(found):
-        msg = f"source is a column of strings, and {source!r} is {found.type!r}"
+        msg = f"source must be a column of strings, but {source!r} is {found.type!r}"
         raise ValueError(msg)
     return made
 
@@ -143,7 +143,7 @@ class _Adoption:
                 self._page(page.rows)
             except Exception as error:
                 message = f"{self._column.name}: a batch failed and was undone: {error}"
-                advice = "run it again once that works; it goes on from here"
+                advice = "run it again once that works; it continues from here"
                 self._findings.append(Finding("stopped", message, "error", self._column.name, advice=advice))
                 yield self._progress(done, total, cursor)
                 raise
@@ -152,7 +152,7 @@ class _Adoption:
             yield self._progress(done, total, cursor)
 
     def _unadopted(self, *, needs_checksum: bool) -> ColumnElement[bool] | None:
-        """Return the condition that a row is not adopted yet; a list is looked into here."""
+        """Return the condition that a row is not adopted yet; lists are checked here instead."""
         if self._text is not None:
             return self._column.column.is_(None) & (self._text != "")
         if self._column.type.multiple:
@@ -174,11 +174,11 @@ class _Adoption:
             if attempt == _ROUNDS:
                 for row in found:
                     where = row_name(self._column, row.key)
-                    message = f"{where} was changed each time while its files were being looked at"
-                    self._findings.append(Finding("changed-meanwhile", message, "warning", where, advice="run adopt once more"))
+                    message = f"{where} was changed during each attempt to look up its files"
+                    self._findings.append(Finding("changed-meanwhile", message, "warning", where, advice="run adopt again"))
 
     def _adopt(self, plans: Sequence[AdoptionPlan]) -> list[Row]:
-        """Look, copy what is shared, rewrite; return the rows that somebody changed meanwhile, as they are now."""
+        """Look up, copy shared objects, rewrite; return the rows that changed meanwhile, in their new state."""
         entries = [entry for plan in plans for entry in plan.entries]
         outcome = RewriteOutcome()
         wanted: list[Rewrite] = []
@@ -201,7 +201,7 @@ class _Adoption:
         return self._left(plans, outcome, removable)
 
     def _part(self, entries: Sequence[Entry]) -> None:
-        """Give a copy to each file but the first that names an object; those that are ours already come first."""
+        """Copy an object for each file after the first that names it; files already converted come first."""
         found = [entry for entry in entries if entry.legacy and entry.look.facts is not None]
         refs = [Ref(entry.look.known.backend, entry.look.known.path) for entry in found]
         with self._engine.connect() as connection:
@@ -213,9 +213,9 @@ class _Adoption:
             taken.add(ref)
 
     def _removable(self, entries: Sequence[Entry]) -> set[str]:
-        """Return the backends whose missing objects are to be taken out of rows: those that hold anything at all.
+        """Return the backends whose missing objects may be removed from rows: those that are not empty.
 
-        A bucket that was renamed, or a disk that is not mounted, looks as if all objects were missing.
+        If a bucket was renamed or a disk is not mounted, all objects look missing.
         """
         if self._missing == "report":
             return set()
@@ -231,7 +231,7 @@ class _Adoption:
         discard(Census(self._metadata, self._engine), made)
 
     def _left(self, plans: Sequence[AdoptionPlan], outcome: RewriteOutcome, removable: set[str]) -> list[Row]:
-        """Return the rows to try again, as they are now; note what was found in the others."""
+        """Return the rows to retry, in their new state; record the findings of the others."""
         again: dict[tuple[Any, ...], Row] = {}
         for key, (value, text) in present(self._engine, self._column, outcome.lost, self._text).items():
             if self._text is None:

@@ -1,4 +1,4 @@
-"""Where the file is that a plain string names: a path, or a URL that begins like one we were told. Nothing is fetched."""
+"""The file that a plain string names: a path, or a URL with a known prefix. Nothing is fetched."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ _OF_THE_WEB = re.compile(r"(?:https?:)?//", re.IGNORECASE)
 
 
 class NoLocationError(ValueError):
-    """The string names no object that we could know of."""
+    """The string does not name an object that we can know of."""
 
 
 class Locator:
     """Turns strings into backends and paths.
 
     Args:
-        strip: What strings begin with and paths do not: ``uploads/``, ``https://cdn.example/media/``; with ``=key`` behind it the
-            rest is a path in that backend.
+        strip: Prefixes of strings that are not part of paths: ``uploads/``, ``https://cdn.example/media/``; with ``=key``
+            appended, the rest is a path in that backend.
         backend: Key of the backend of all others.
 
     Raises:
-        LookupError: A backend behind a ``=`` is not registered.
+        LookupError: The backend after a ``=`` is not registered.
     """
 
     def __init__(self, strip: Sequence[str], backend: str) -> None:
         self._backend = backend
         mapped = [_mapping(entry, backend) for entry in strip]
-        self._prefixes = sorted(mapped, key=lambda one: len(one[0]), reverse=True)  # the longest that fits counts
+        self._prefixes = sorted(mapped, key=lambda one: len(one[0]), reverse=True)  # the longest match counts
 
     def __call__(self, text: str) -> Ref:
         """Return where the object is.
 
         Raises:
-            NoLocationError: It is a URL that begins like none of those that were given, or nothing is left of it.
+            NoLocationError: The string is a URL with none of the given prefixes, or nothing is left after the prefix.
         """
         for prefix, key in self._prefixes:
             if text.startswith(prefix) and (prefix.endswith("/") or text[len(prefix) : len(prefix) + 1] in {"", "/"}):
@@ -53,10 +53,10 @@ class Locator:
 
 def _mapping(entry: str, backend: str) -> tuple[str, str]:
     prefix, equals, key = entry.rpartition("=")
-    if not equals or "/" in key:  # a "=" may be part of a URL
+    if not equals or "/" in key:  # "=" may also be part of a URL
         prefix, key = entry, backend
     if not prefix:
-        msg = f"strip takes what strings begin with, such as 'uploads/' or 'uploads/=docs', not {entry!r}"
+        msg = f"strip must be a prefix, such as 'uploads/' or 'uploads/=docs', not {entry!r}"
         raise ValueError(msg)
     return prefix, storages.get_backend(key).key
 

@@ -1,4 +1,4 @@
-"""What adopt does with one row: read its documents or its string, and say what it becomes. No database here."""
+"""What adopt does with one row: reads its documents or its string, and decides their replacement. No database here."""
 
 from __future__ import annotations
 
@@ -43,22 +43,22 @@ class Source:
         """Return what a string says of its file.
 
         Raises:
-            NoLocationError: It names none.
+            NoLocationError: The string names no file.
         """
         ref = self._locate(str(text))
         return Legacy(Facts(ref.backend, ref.path, clean_filename(ref.path)))
 
 
 class Entry:
-    """One file of a row that is to be adopted.
+    """A file of a row to adopt.
 
     Attributes:
-        place: Where in the row's list it is.
+        place: Its index in the row's list.
         look: The look at its object.
         legacy: Another library's document, or a string; not ours.
         others: Further objects that belong to it; see :class:`Legacy`.
-        size: What the document says of its size.
-        copy: The copy that it gets, because another row has its object.
+        size: The size in the document.
+        copy: Its copy, if another row has its object.
     """
 
     def __init__(
@@ -77,12 +77,12 @@ class Entry:
 
     @property
     def is_missing(self) -> bool:
-        """There is no object."""
+        """Return True if there is no object."""
         return self.look.flaw is not None and self.look.flaw[0] == "missing"
 
     @property
     def facts(self) -> Facts | None:
-        """What the row is to say; ``None`` where there is no object, or no copy yet."""
+        """The row's new document; ``None`` if there is no object, or no copy yet."""
         return self.look.facts if self.copy is None else self.copy.facts
 
     @property
@@ -92,12 +92,12 @@ class Entry:
 
     @property
     def renamed(self) -> list[Ref]:
-        """What the old document called the object that the row keeps under another backend's key."""
+        """The old document's place of an object that the row keeps under another backend's key."""
         kept = self.copy is None and self.look.facts is not None
         return [self._named] if kept and self._named is not None and self._named.backend != self._backend.key else []
 
     def share(self, column: FileColumn) -> None:
-        """Have the object copied to a new path."""
+        """Copy the object to a new path."""
         facts = self.look.facts
         assert facts is not None  # noqa: S101 - it was found
         self._path = generate_path(column.table.name, column.column.name, facts.filename, shards=column.type.shards)
@@ -106,17 +106,17 @@ class Entry:
 
 @dataclass(slots=True)
 class AdoptionPlan:
-    """One row that is to be adopted.
+    """A row to adopt.
 
     Attributes:
         row: The row as it was read.
-        where: How findings name it.
-        members: Its documents, those that stay as they are among them.
+        where: Its name in findings.
+        members: All its documents, including those that stay unchanged.
         is_list: Its column holds lists.
         nullable: Its column may be NULL.
-        text: It is made from this string.
-        entries: The files to look at.
-        flaws: What keeps members from being adopted.
+        text: The string that it is made from.
+        entries: The files to look up.
+        flaws: What prevents members from being adopted.
     """
 
     row: Row
@@ -134,10 +134,10 @@ class AdoptionPlan:
         return Finding(code, message, level, self.where, backend, path, **more)
 
     def rewrite(self, removable: Iterable[str]) -> Rewrite | None:
-        """Return how to write the row, ``None`` where there is nothing to write.
+        """Return how to write the row, ``None`` if there is nothing to write.
 
         Args:
-            removable: Backends whose missing objects are taken out of the row.
+            removable: Backends whose missing objects are removed from the row.
         """
         members: list[Any] = list(self.members)
         gone: set[int] = set()
@@ -148,11 +148,11 @@ class AdoptionPlan:
             elif self._removes(entry, removable):
                 gone.add(entry.place)
         if (self.text is not None or not self.is_list) and not all(isinstance(member, dict) for member in members):
-            return None  # nothing but documents gets into the column; what is none stays as it is
+            return None  # only documents are written to the column; anything else stays unchanged
         left = [member for place, member in enumerate(members) if place not in gone]
         new = left if self.is_list else left[0] if left else None
         old = None if self.text is not None else self.row.value
-        is_json_null = new is None and self.row.value is None  # as other libraries write for no file
+        is_json_null = new is None and self.row.value is None  # other libraries write this for no file
         if (new == old and not is_json_null) or (new is None and not self.nullable):
             return None
         return Rewrite(self.row.key, old, new, self.text, frozenset(ref for entry in self.entries for ref in entry.renamed))
@@ -162,7 +162,7 @@ class AdoptionPlan:
         return allowed and entry.is_missing and entry.look.known.backend in removable
 
     def findings(self, removable: Iterable[str], *, dry_run: bool) -> Iterator[Finding]:
-        """Yield what is to be told of this row."""
+        """Yield the findings about this row."""
         yield from self.flaws
         for entry in self.entries:
             known = entry.look.known
@@ -171,11 +171,11 @@ class AdoptionPlan:
                 code, message = entry.look.flaw
                 removes = self._removes(entry, removable)
                 yield self.flaw(
-                    code, message, ref, advice="" if removes else "the row is left as it is", fixed=removes and not dry_run
+                    code, message, ref, advice="" if removes else "the row is left unchanged", fixed=removes and not dry_run
                 )
                 continue
             if entry.copy is not None:
-                message = f"another row has {ref.path!r} in {ref.backend!r}; this one gets a copy of its own"
+                message = f"another row has {ref.path!r} in {ref.backend!r}; this one gets its own copy"
                 yield self.flaw("shared", message, ref, "info", fixed=not dry_run)
             if entry.size is not None and entry.look.facts is not None and entry.size != entry.look.facts.size:
                 message = f"the document said {entry.size} bytes, the object has {entry.look.facts.size}"
@@ -187,12 +187,12 @@ class AdoptionPlan:
 
 
 class Planner:
-    """Says for each row what is to be done.
+    """Decides for each row what to do.
 
     Args:
         column: The file column.
-        source: The strings to make files of, ``None`` to adopt the column's own documents.
-        backend: Where the objects of other libraries' documents are, whatever these say.
+        source: The strings to make files from, ``None`` to adopt the column's own documents.
+        backend: The backend of the objects of other libraries' documents, whatever the documents say.
         read: Read objects whose checksum is not known.
     """
 
@@ -203,7 +203,7 @@ class Planner:
         self._read = read
 
     def planned(self, row: Row) -> AdoptionPlan | None:
-        """Return what to do with a row, ``None`` where there is nothing to do."""
+        """Return what to do with a row, ``None`` if there is nothing to do."""
         text = None if self.source is None else row.value
         members = members_of(row.value)
         multiple, nullable = self.column.type.multiple, bool(self.column.column.nullable)
@@ -229,10 +229,10 @@ class Planner:
             return
         named = Ref(facts.backend, facts.path)
         try:
-            others = self.source is None and legacy  # a string's backend is what its prefix says
+            others = self.source is None and legacy  # a string's backend is given by its prefix
             backend = self._backend if others and self._backend is not None else storages.get_backend(facts.backend)
         except BackendNotFoundError as error:
-            plan.flaws.append(plan.flaw("unknown-backend", str(error), named, advice="register it, or say backend="))
+            plan.flaws.append(plan.flaw("unknown-backend", str(error), named, advice="register it, or pass backend="))
             return
         before = None if self.source is not None else named
         plan.entries.append(Entry(place, found, backend, read=self._read, legacy=legacy, named=before))

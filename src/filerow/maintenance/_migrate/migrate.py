@@ -1,8 +1,8 @@
 """Migrate: the files of a column move to another backend while the application runs.
 
-Batch by batch: copy, each file checked by size and SHA-256 as it passes; then rewrite the documents of rows that are still what
-they were, in one short transaction; then let the old objects go. A file can be read at every moment, for its document always
-names an object that is whole. Killed anywhere, the next run does what is left, and a sweep finds copies that no row names.
+Batch by batch: copy the files and check the size and SHA-256 of each on the way; then rewrite the documents of unchanged rows in
+one short transaction; then release the old objects. A file can be read at every moment, since its document always names a
+complete object. If the process is killed, the next run does the rest, and a sweep finds copies that no row names.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from filerow.outbox._places import Places
 __all__ = ("migrate", "migrate_async")
 
 _ROUNDS = 3
-"""How often a row is tried that the application changes while its files are being copied."""
+"""How often to retry a row that the application changes while its files are being copied."""
 
 
 def migrate(
@@ -52,30 +52,30 @@ def migrate(
     resume: str | None = None,
     also: Also = (),
 ) -> Iterator[Progress]:
-    """Move the files of a column that are in other backends into one, while the application runs.
+    """Move a column's files from other backends into one, while the application runs.
 
     Args:
         metadata: The models' ``MetaData``.
         engine: Where the rows are.
         column: ``table.column``.
-        to: Key of the backend to move to; by default the column's own, to which the application stores new files already.
+        to: Key of the backend to move to. Default: the column's own, where the application already stores new files.
         batch: Rows whose files are copied, and which are rewritten, at a time.
-        concurrency: Files that are copied at a time.
-        dry_run: Only count the files, and the bytes that the documents say they have.
-        resume: The cursor of an earlier run's progress: leave out the rows before it.
-        also: Who else may name the old objects: other models of the same database, engines of the same models, or pairs. What
-            they name is kept; their own rows move when they are migrated.
+        concurrency: Files copied at a time.
+        dry_run: Only count the files, and the bytes by their documents.
+        resume: The cursor of an earlier run's progress: skip the rows before it.
+        also: Others that may name the old objects: other models of the same database, engines of the same models, or pairs.
+            Objects that they name are kept; their own rows move when they are migrated.
 
     Returns:
-        Progress after each batch: ``done`` rows, ``changed`` files, ``transferred`` bytes. A file that is missing, or is not what
-        its row says, is a finding, and its row is left as it is.
+        Progress after each batch: ``done`` rows, ``changed`` files, ``transferred`` bytes. A file that is missing or differs from
+        its row is a finding, and its row is left unchanged.
 
     Raises:
         LookupError: There is no such column, or no such backend.
         ValueError: The table has no primary key, or ``resume`` is not a cursor of this column.
-        MaintenanceRefusedError: The database may not show all rows.
-        UnsupportedOperationError: The backend does not keep what the column is stored with.
-        StorageError: A store failed. The copies of that batch are deleted, the last progress says how to go on.
+        MaintenanceRefusedError: The database may hide rows.
+        UnsupportedOperationError: The backend does not support the column's ``stored_with``.
+        StorageError: A store failed. The copies of that batch are deleted; the last progress has the cursor to continue from.
     """
     file_column = column_named(metadata, column)
     target = storages.resolve(file_column.type.backend if to is None else to)
@@ -94,9 +94,9 @@ class _Plan:
 
     Attributes:
         row: The row as it was read.
-        documents: Its documents as they shall be; those of files that stay are as they were.
-        moves: The files that move, by their place in the list.
-        flaws: What keeps some of its files from moving.
+        documents: Its documents after the move; those of files that stay are unchanged.
+        moves: The files that move, by index in the list.
+        flaws: What prevents some of its files from moving.
     """
 
     row: Row
@@ -150,7 +150,7 @@ class _Migration:
             yield self._progress(done, total, cursor)
 
     def _elsewhere(self) -> ColumnElement[bool] | None:
-        """Return the condition that a row's file is not in the target yet; a list is looked into here."""
+        """Return the condition that a row's file is not in the target yet; lists are checked here instead."""
         if self._column.type.multiple:
             return None
         backend = self._column.json["backend"].as_string()
@@ -199,7 +199,7 @@ class _Migration:
         return plan
 
     def _see_to(self, origin: StorageBackend) -> None:
-        """See to it, once, that a place is this database's where its objects go at once: a copy's rows name them, too.
+        """Check, once, that a place belongs to this database if objects are deleted there at once: copied rows name them too.
 
         Raises:
             MaintenanceRefusedError: Another database has deleted in it.
@@ -212,17 +212,17 @@ class _Migration:
             self._own.add(origin.key)
 
     def _bucket(self, origin: StorageBackend) -> OneBucket | None:
-        """Return the bucket that a backend shares with the target; looked up once, for a client is made for it."""
+        """Return the bucket that a backend shares with the target; cached, since a client is made for it."""
         if origin.key not in self._buckets:
             self._buckets[origin.key] = one_bucket(origin, self._target)
         return self._buckets[origin.key]
 
     def _path(self, facts: Facts) -> tuple[str, bool]:
-        """Return where to put a file, and whether nothing can be there; a column with paths of its own keeps them."""
+        """Return where to put a file, and whether that path must be free; a column with its own paths keeps them."""
         if self._column.type.path is not None:
             try:
                 return check_path(facts.path, self._target.key, "put"), False
-            except InvalidPathError:  # another library's, which not every store could hold
+            except InvalidPathError:  # another library's path, which not every store accepts
                 pass
         name, shards = self._column.column.name, self._column.type.shards
         return generate_path(self._column.table.name, name, facts.filename, shards=shards), True
@@ -234,7 +234,7 @@ class _Migration:
             self._bytes += sum(move.source.size or 0 for move in plan.moves.values())
 
     def _move(self, plans: Sequence[_Plan]) -> list[Row]:
-        """Copy, rewrite and let go; return the rows that somebody changed meanwhile, as they are now."""
+        """Copy, rewrite and release; return the rows that changed meanwhile, in their new state."""
         moves = [move for plan in plans for move in plan.moves.values()]
         outcome = RewriteOutcome()
         rewrites: dict[tuple[Any, ...], Rewrite] = {}
@@ -257,11 +257,11 @@ class _Migration:
         for place, move in plan.moves.items():
             if move.facts is not None:
                 plan.documents[place] = to_document(move.facts)
-        is_list = isinstance(plan.row.value, list)  # not always what the column says
+        is_list = isinstance(plan.row.value, list)  # may differ from what the column says
         return Rewrite(plan.row.key, plan.row.value, plan.documents if is_list else plan.documents[0])
 
     def _undo(self, plans: Sequence[_Plan], outcome: RewriteOutcome) -> None:
-        """Delete the copies that no row got; not those of a COMMIT whose end nobody knows."""
+        """Delete the copies that no row got; not those of a COMMIT whose outcome is unknown."""
         kept = _keys(outcome.written) | _keys(outcome.doubtful)
         copies = {
             Ref(self._target.key, move.path)
@@ -272,7 +272,7 @@ class _Migration:
         discard(self._census, copies)
 
     def _changed(self, plans: Sequence[_Plan], rewrites: dict[tuple[Any, ...], Rewrite], outcome: RewriteOutcome) -> list[Row]:
-        """Return the rows that were changed, as they are now; what is wrong with the others is a finding."""
+        """Return the rows that changed, in their new state; problems of the others become findings."""
         written = _keys(outcome.written)
         doubted = [rewrites[plan.row.key] for plan in plans if _flaws(plan) and plan.row.key not in written]
         found = present(self._engine, self._column, [*outcome.lost, *doubted])
@@ -299,17 +299,17 @@ class _Migration:
     def _flaw(self, row: Row, code: str, message: str, facts: Facts | None = None) -> Finding:
         where = row_name(self._column, row.key)
         backend, path = ("", "") if facts is None else (facts.backend, facts.path)
-        return Finding(code, message, "error", where, backend, path, "the row is left as it is")
+        return Finding(code, message, "error", where, backend, path, "the row is left unchanged")
 
     def _restless(self, row: Row) -> Finding:
         where = row_name(self._column, row.key)
-        message = f"{where} was changed each time while its files were being copied"
-        return Finding("changed-meanwhile", message, "warning", where, advice="run migrate once more")
+        message = f"{where} was changed during each attempt to copy its files"
+        return Finding("changed-meanwhile", message, "warning", where, advice="run migrate again")
 
     def _stopped(self, error: Exception) -> Finding:
         message = f"{self._column.name}: a batch failed and was undone: {error}"
         return Finding(
-            "stopped", message, "error", self._column.name, advice="run it again once that works; it goes on from here"
+            "stopped", message, "error", self._column.name, advice="run it again once that works; it continues from here"
         )
 
 

@@ -1,4 +1,4 @@
-"""One file on its way to another backend: copied, checked, and nothing left behind when it is not what its row says."""
+"""One file on its way to another backend: copied and checked, with nothing left behind if it differs from its row."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ __all__ = ("Moving",)
 
 
 class Moving:
-    """Copies one file, and says what is wrong with it where that is the file's own fault.
+    """Copies one file, and records what is wrong if that is the file's own fault.
 
     Args:
-        source: What its row says.
+        source: The row's facts.
         origin: The backend it is in.
         target: The backend to copy to.
         path: The path there.
-        generated: The path is new, so nothing can be there. Otherwise the same bytes may be, left by a run that was killed.
-        bucket: What both backends are in, if they are in one.
-        stored_with: What the column's objects are stored with.
+        generated: The path is new, so nothing can be there. Otherwise a killed run may have left the same bytes there.
+        bucket: The bucket that both backends are in, if any.
+        stored_with: How the column's objects are stored.
 
     Attributes:
         source: As given.
         path: As given.
-        facts: What the copy is; ``None`` where there is none.
+        facts: The copy's facts; ``None`` if there is no copy.
         flaw: Why there is none: a finding's code and a message.
-        made: There is a copy, made by this.
+        made: True if this made a copy.
     """
 
     quick = False
@@ -65,7 +65,7 @@ class Moving:
 
     @property
     def transferred(self) -> int:
-        """How many bytes were read so far."""
+        """The number of bytes read so far."""
         return self._meter.size + (0 if self._reading is None else self._reading.meter.size)
 
     def stop(self) -> None:
@@ -109,13 +109,13 @@ class Moving:
             self.facts = _as_stored(copied, info)
 
     def _copy_inside(self, bucket: OneBucket) -> Steps[None]:
-        """Let the store copy, and read the copy only where the tags cannot tell that it is what its row says."""
+        """Let the store copy, and read the copy only if the tags cannot prove that it matches its row."""
         source = self.source
         here: ObjectInfo = yield Call(self._origin.head, self._origin.head_async, (source.path,), {})
         if source.size not in {None, here.size}:
             self.flaw = ("size", f"the row says {source.size} bytes, the object has {here.size}")
             return
-        self.made = True  # or perhaps not, if the answer is lost; it is deleted all the same
+        self.made = True  # unless the answer was lost; it is deleted in any case
         names = (bucket.source + source.path, bucket.target + self.path)
         yield Call(bucket.whole.copy, bucket.whole.copy_async, names, {"create_only": False})
         there: ObjectInfo = yield Call(self._target.head, self._target.head_async, (self.path,), {})
@@ -130,7 +130,7 @@ class Moving:
         self.facts = _as_stored(facts, there)
 
     def _compare(self) -> Steps[None]:
-        """Find out whether what is at the path already is this file."""
+        """Find out whether the object at the path is already this file."""
         there = Reading(self._target, self.path)
         info: ObjectInfo = yield Call(self._target.head, self._target.head_async, (self.path,), {})
         yield there.call
@@ -140,14 +140,14 @@ class Moving:
             yield here.call
             checksum = here.meter.checksum
         if checksum != there.meter.checksum:
-            self.flaw = ("taken", f"another object is at {self.path!r} in {self._target.key!r} already")
+            self.flaw = ("taken", f"another object is already at {self.path!r} in {self._target.key!r}")
             return
         known = self.source._replace(backend=self._target.key, path=self.path, size=there.meter.size, checksum=checksum)
         self.facts = _as_stored(known, info)
 
 
 def _as_stored(facts: Facts, info: ObjectInfo) -> Facts:
-    """Return a file's facts with what the store says of the object."""
+    """Return a file's facts with those of the object in the store."""
     return facts._replace(
         etag=info.etag or facts.etag,
         version_id=info.version_id,

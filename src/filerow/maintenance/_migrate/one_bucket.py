@@ -1,4 +1,4 @@
-"""Two backends in one bucket: the store itself copies from one to the other, and no byte passes through here."""
+"""Two backends in one bucket: the store itself copies between them, and no byte passes through this process."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class OneBucket(NamedTuple):
 
     Attributes:
         whole: A backend on all of it.
-        source: What the paths of the one begin with there.
-        target: What those of the other begin with.
+        source: The prefix of the first backend's paths there.
+        target: The prefix of the second one's.
     """
 
     whole: StorageBackend
@@ -28,7 +28,7 @@ class OneBucket(NamedTuple):
 
 
 def one_bucket(origin: StorageBackend, target: StorageBackend) -> OneBucket | None:
-    """Return the bucket that both are in, with the same endpoint and credentials; ``None`` if there is none."""
+    """Return the bucket that both are in, with the same endpoint and credentials; ``None`` if they differ."""
     if not (isinstance(origin, ObstoreBackend) and isinstance(target, ObstoreBackend)):
         return None
     here, there = origin.store, target.store

@@ -1,4 +1,4 @@
-"""What a sweep tells of what it finds."""
+"""The findings of a sweep."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ("custom_paths", "guest", "orphan", "suspicious", "unasked", "unfinish
 
 
 def orphan(folder: Folder, path: str, size: int | None, *, error: StorageError | None = None, fixed: bool = False) -> Finding:
-    """Tell of an object that no row names."""
+    """Report an object that no row names."""
     amount = "" if size is None else f" of {size:,} bytes"
     message = f"no row names this object{amount}"
     if error is not None:
@@ -22,8 +22,8 @@ def orphan(folder: Folder, path: str, size: int | None, *, error: StorageError |
 
 
 def unfinished(folder: Folder, upload: Unfinished, *, error: StorageError | None, fixed: bool) -> Finding:
-    """Tell of an upload that never ended."""
-    message = "an upload was begun and never ended; its bytes take up space, and no listing shows them"
+    """Report an upload that never ended."""
+    message = "an upload was begun and never ended; its bytes take up space, but listings do not show them"
     if error is not None:
         message += f"; it could not be aborted: {error}"
     level: Level = "error" if error else "warning"
@@ -31,7 +31,7 @@ def unfinished(folder: Folder, upload: Unfinished, *, error: StorageError | None
 
 
 def unasked(folder: Folder, error: StorageError) -> Finding:
-    """Tell that a store could not be asked for uploads that never ended."""
+    """Report that a store could not be asked for uploads that never ended."""
     level: Level = "info" if isinstance(error, UnsupportedOperationError) else "warning"
     message = f"uploads that never ended could not be looked for: {error}"
     advice = "let a lifecycle rule of the bucket abort incomplete uploads"
@@ -39,26 +39,24 @@ def unasked(folder: Folder, error: StorageError) -> Finding:
 
 
 def suspicious(folder: Folder, step: Count, total: Count) -> Finding:
-    """Tell that too much has no row for a mess."""
+    """Report that too many objects have no row."""
     worst = max(step, total, key=lambda count: count.orphans / max(count.judged, 1))
     return Finding(
         "too-many-orphans",
         f"{worst.orphans:,} of {worst.judged:,} objects have no row; it may be the wrong database, or the wrong prefix",
         where=folder.step,
         backend=folder.backend,
-        advice="look at what a dry run finds; if it is right, allow many (allow_many=True)",
+        advice="look at what a dry run finds; if it is right, set allow_many=True (--allow-many)",
     )
 
 
 def guest(folder: Folder) -> Finding:
-    """Tell that a backend is not swept, since it is somebody else's."""
+    """Report that a backend is not swept, since it belongs to somebody else."""
     message = "it is registered with deletes=False, so nothing of it is deleted"
     return Finding("guest", message, "info", backend=folder.backend)
 
 
 def custom_paths(column: FileColumn) -> Finding:
-    """Tell that a column's own paths are not swept."""
-    message = (
-        "its paths are chosen by path=, and only generated ones can be told from what is somebody else's: they are not swept"
-    )
+    """Report that a column's own paths are not swept."""
+    message = "path= chooses its paths, and only generated ones can be told from other objects: they are not swept"
     return Finding("custom-paths", message, "info", column.name, advice="after a crash, look for objects without a row yourself")

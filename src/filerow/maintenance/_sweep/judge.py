@@ -1,4 +1,4 @@
-"""What a sweep decides, from values alone: where to begin, what is old enough to be judged, when too much has no row."""
+"""A sweep's decisions, from values alone: where to begin, what is old enough to judge, when too much has no row."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ Found: TypeAlias = dict[str, tuple[float, int | None]]
 """Generated paths, each with the time at which it was generated and the size of its object."""
 
 CLOCKS = 60.0
-"""Seconds by which clocks may differ without being wrong."""
+"""Seconds that clocks may differ by without being wrong."""
 
 SUSPICIOUS = 100
-"""Up to so many objects without a row are nothing unusual, however few have one."""
+"""This many objects without a row are nothing unusual, however few have one."""
 
 
 @dataclass(frozen=True, slots=True)
 class SweepLimits:
-    """What a sweep was told.
+    """A sweep's limits.
 
     Attributes:
-        now: When it began, by this machine's clock, or the database's if that is far behind: seconds since the Unix epoch.
-        grace: Seconds; what is younger may yet get its row.
+        now: When it began, in seconds since the Unix epoch, by this machine's clock, or the database's if that is far behind.
+        grace: Seconds; younger objects may still get their row.
         full: List everything.
-        full_every: Seconds after which everything is listed without being told so.
-        resume: Go on with a sweep that was interrupted.
+        full_every: Seconds after which everything is listed anyway.
+        resume: Continue an interrupted sweep.
     """
 
     now: float
@@ -47,10 +47,10 @@ class Start:
 
     Attributes:
         after: Only paths greater than this.
-        until: Only objects older than this: seconds since the Unix epoch.
-        low: Up to when everything is judged once the sweep has come through; earlier than ``until`` where something is left over.
+        until: Only objects older than this, in seconds since the Unix epoch.
+        low: The time up to which everything is judged once the sweep is complete; earlier than ``until`` if something is left.
         full: It began at the first path.
-        full_at: When the last full sweep that has come through was; 0 for none.
+        full_at: The time of the last complete full sweep; 0 for none.
     """
 
     after: str
@@ -60,20 +60,20 @@ class Start:
     full_at: float
 
     def interrupted(self, after: str, low: float, judged: float | None) -> dict[str, Any]:
-        """Return what to remember after a part of the folder."""
+        """Return the state to remember after a part of the folder."""
         run = {"after": after, "until": self.until, "low": low, "full": self.full}
         before = {} if judged is None else {"until": judged}
         return {**before, "full_at": self.full_at, "run": run}
 
     def finished(self, low: float, now: float) -> dict[str, Any]:
-        """Return what to remember after the whole folder."""
+        """Return the state to remember after the whole folder."""
         return {"until": low, "full_at": now if self.full else self.full_at}
 
 
 def begin(folder: Folder, known: Mapping[str, Any] | None, limits: SweepLimits) -> Start:
-    """Decide where to begin in a folder, from what the last sweep has left to remember.
+    """Decide where to begin in a folder, from the state of the last sweep.
 
-    What was remembered by a clock that was fast is forgotten, and an interrupted sweep goes on with this one's grace period.
+    A state from a fast clock is ignored, and an interrupted sweep continues with the present grace period.
     """
     known = known or {}
     run = known.get("run")
@@ -89,12 +89,12 @@ def begin(folder: Folder, known: Mapping[str, Any] | None, limits: SweepLimits) 
 
 @dataclass(slots=True)
 class Old:
-    """What of a page is to be judged.
+    """The part of a page to judge.
 
     Attributes:
-        paths: What is old enough.
-        low: The earliest time of a path whose object is too young all the same: it took long to upload, or was replaced.
-        reached: A path was generated too late to be judged; all later ones were too.
+        paths: Paths that are old enough.
+        low: The earliest time of a path whose object is nevertheless too young: a slow upload, or a replaced object.
+        reached: True if a path was generated too late to be judged; all later ones were too.
     """
 
     low: float
@@ -103,7 +103,7 @@ class Old:
 
 
 def old_ones(folder: Folder, page: Iterable[ObjectInfo], until: float, low: float) -> Old:
-    """Pick the objects to be judged: made under a path of ours, and old by the path's time and by the store's."""
+    """Select the objects to judge: those with a path of ours that are old by the path's time and the store's."""
     found = Old(low)
     for info in page:
         moment = folder.generated_at(info.path)
@@ -120,13 +120,13 @@ def old_ones(folder: Folder, page: Iterable[ObjectInfo], until: float, low: floa
 
 @dataclass(slots=True)
 class Count:
-    """How far a sweep is.
+    """The progress of a sweep.
 
     Attributes:
-        listed: Objects listed.
-        judged: Objects asked for.
-        orphans: Those that no row names.
-        changed: Objects and uploads removed, or to be removed.
+        listed: Number of objects listed.
+        judged: Number of objects looked up.
+        orphans: Number of objects that no row names.
+        changed: Number of objects and uploads removed, or to be removed.
     """
 
     listed: int = 0
@@ -136,5 +136,5 @@ class Count:
 
 
 def too_many(*counts: Count) -> bool:
-    """Return True if so much has no row that this is more likely the wrong database than a mess."""
+    """Return True if so much has no row that the database is probably the wrong one."""
     return any(count.orphans > SUSPICIOUS and count.orphans * 2 > count.judged for count in counts)

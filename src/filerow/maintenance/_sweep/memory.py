@@ -1,4 +1,4 @@
-"""What maintenance remembers from one run to the next: in the outbox's table, in a file, or not at all."""
+"""What maintenance remembers between runs: in the outbox's table, in a file, or not at all."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ _LONGEST_NAME = 255
 
 
 class Memory(Protocol):
-    """Keeps a small JSON object under a name.
+    """Stores a small JSON object under a name.
 
     Attributes:
-        lasts: What is kept is there in the next run.
+        lasts: True if the next run can read it.
     """
 
     lasts: bool
 
     def read(self, name: str) -> dict[str, Any] | None:
-        """Return what was kept under a name, ``None`` if nothing was."""
+        """Return the object stored under a name, or ``None``."""
         ...
 
     def write(self, name: str, value: Mapping[str, Any]) -> None:
-        """Keep something under a name, in place of what was kept before."""
+        """Store an object under a name, in place of the previous one."""
 
 
 class TableMemory:
-    """Keeps it in the outbox's table of states, which any number of workers may share."""
+    """Stores it in the outbox's table of states, which any number of workers may share."""
 
     lasts = True
 
@@ -58,7 +58,7 @@ class TableMemory:
 
 
 class FileMemory:
-    """Keeps it in one JSON file, replaced as a whole each time; for one worker at a time."""
+    """Stores it in one JSON file, replaced as a whole each time; for one worker at a time."""
 
     lasts = True
 
@@ -86,7 +86,7 @@ class FileMemory:
         return found
 
     def _strange(self) -> str:
-        return f"{self._path} is no file that a sweep has written; name another, or delete it: the next sweep is a full one then"
+        return f"{self._path} was not written by a sweep; name another file, or delete it: the next sweep is then a full one"
 
     def _store(self, name: str, value: Mapping[str, Any]) -> None:
         draft = self._path.with_name(f"{self._path.name}.{os.getpid()}.new")
@@ -101,7 +101,7 @@ class FileMemory:
 
 
 class NoMemory:
-    """Keeps nothing."""
+    """Stores nothing."""
 
     lasts = False
 
@@ -114,7 +114,7 @@ class NoMemory:
 
 
 def memory_of(metadata: MetaData, engine: Engine, path: str | os.PathLike[str] | None) -> Memory:
-    """Return where to remember: the file if one is named, else the outbox's table, else nowhere."""
+    """Return where to remember: the file if one is named, otherwise the outbox's table, otherwise nowhere."""
     outbox = outbox_of(metadata)
     if path is not None:
         return FileMemory(path)

@@ -1,10 +1,10 @@
-"""Sweep: finds the objects that no row owns, and removes them if told to.
+"""Sweep: finds objects that no row owns, and removes them on request.
 
-Listed are only the folders of known columns, and of files that were saved before they had a row. Judged is only what our
-generator can have made, and what is older than the grace period by its path and by the store's clock. An object goes when no
-row of any file column names it, and when it has no tombstone, for then the outbox looks after it.
+It lists only the folders of known columns, and of files that were saved before they had a row. It judges only paths that our
+generator can have made, and that are older than the grace period by their path and by the store's clock. An object is removed if
+no row of any file column names it and it has no tombstone (otherwise the outbox deletes it).
 
-Paths sort by time. So a sweep that remembers up to when everything was judged lists only what came since.
+Paths sort by time. So a sweep that remembers how far everything was judged lists only newer objects.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ _AT_ONCE = 1_000
 """Objects of one bulk delete."""
 
 _PAGES = 10
-"""After so many pages at the latest, what was found is removed, so that an interruption loses little."""
+"""Maximum number of pages before found objects are removed, so that an interruption loses little."""
 
 _WITHOUT_OUTBOX = timedelta(days=7)
 
 
 class _SweepOptions(NamedTuple):
-    """What :func:`sweep` was asked to do."""
+    """The options of :func:`sweep`."""
 
     grace: timedelta
     delete: bool
@@ -86,44 +86,44 @@ def sweep(  # noqa: PLR0913 - each is a keyword, and says what it does
     also: Also = (),
     take_over: bool = False,
 ) -> Iterator[Progress]:
-    """Find the objects that no row owns, and the uploads that never ended; a dry run unless ``delete`` is set.
+    """Find the objects that no row owns, and the uploads that never ended. Removes nothing unless ``delete`` is set.
 
     Args:
         metadata: The models of everything that stores files under these backends' prefixes.
-        engine: Their database: the primary, for a replica may lag behind.
-        grace: Nothing younger is touched; longer than any upload and any transaction takes.
+        engine: Their database: the primary, since a replica may lag behind.
+        grace: Younger objects are left alone; must be longer than any upload and any transaction.
         delete: Remove what is found.
-        full: List everything, not only what came since the last sweep.
-        full_every: List everything by itself after this time; without it every 7 days where there is no outbox, since then only
-            this finds what could not be deleted, and never where there is one.
+        full: List everything, not only what is new since the last sweep.
+        full_every: Time after which a sweep lists everything by itself. Default: 7 days without an outbox, since then only
+            this finds objects that could not be deleted; never with one.
         columns: Only these (``table.column``, and ``staged`` for files that were saved on their own).
-        backends: Keys of backends to look into besides each column's own, such as one that a column stored to in former times.
+        backends: Keys of backends to look into besides each column's own, for example one used in the past.
         former: ``table/column`` of columns that were renamed or dropped, whose folders are swept as well.
         shards: ``(3, 8)`` or ``"3/8"`` for the third of eight workers.
-        state: A JSON file to remember in, for one worker; without it the outbox's table, and without an outbox nothing, so that
-            every sweep is full.
-        batch: Objects listed and asked for at a time.
-        allow_many: Delete even when more than half of the objects have no row.
-        listing: Gets a backend's key and a folder's path and returns the objects in it, in any order, from an inventory that the
-            store has written; used in place of requests to list. Such a sweep is full, and what it comes to is not remembered:
-            an inventory knows nothing of what came after it.
-        also: Who else stores files in these places: other models of the same database, engines of the same models in other
+        state: A JSON file in which to remember progress, for one worker. Default: the outbox's table; without an outbox
+            nothing is remembered, so every sweep is full.
+        batch: Objects listed and looked up at a time.
+        allow_many: Delete even if more than half of the objects have no row.
+        listing: A function of a backend's key and a folder's path that returns the objects in it, in any order, from an inventory
+            written by the store; it replaces list requests. Such a sweep is full, and its progress is not remembered, since an
+            inventory does not have newer objects.
+        also: Others that store files in these places: other models of the same database, engines of the same models in other
             databases or schemas, or pairs of both.
-        take_over: The places belong to this database from now on, whichever has deleted there.
+        take_over: Make this database the owner of the places from now on, whichever database has deleted there before.
 
     Returns:
         The progress after each batch, by column. Findings: ``orphan``, ``unfinished-upload``, ``too-many-orphans`` (nothing more
         was deleted), ``unreadable`` (a backend could not be listed, or does not exist), ``custom-paths``,
-        ``unreadable-documents`` and ``unknown-backend`` (what may be a row's is kept), ``first-run`` (nobody had deleted in this
-        place yet, so this run has deleted nothing), ``another-database`` and ``another-server`` (of a dry run: one that deletes
+        ``unreadable-documents`` and ``unknown-backend`` (what a row may own is kept), ``first-run`` (nobody had deleted in this
+        place before, so this run deleted nothing), ``another-database`` and ``another-server`` (in a dry run: one that deletes
         would be refused).
 
     Raises:
         LookupError: There is no such column, or a column has no backend.
         BackendNotFoundError: One of ``backends`` is not registered.
-        ValueError: An option makes no sense.
-        MaintenanceRefusedError: The database may not show all rows, has files that these models do not know, or is not the one
-            that has deleted in these places before. Raised before anything is deleted, as is a database's own error.
+        ValueError: An option is invalid.
+        MaintenanceRefusedError: The database may hide rows, has files that these models do not know, or is not the one that
+            has deleted in these places before. Raised before anything is deleted, like the database's own errors.
     """
     for key in backends:
         storages.get_backend(key)
@@ -143,7 +143,7 @@ def _chosen(metadata: MetaData, names: Sequence[str]) -> list[FileColumn]:
 
 
 def _noted(metadata: MetaData, engine: Engine, paths: Sequence[str]) -> Iterator[str]:
-    """Yield the paths that have a tombstone, under whatever backend's key; asked after the rows, for a row leaves one behind."""
+    """Yield the paths that have a tombstone, for any backend's key. Asked after the rows, since a deleted row leaves one."""
     outbox = outbox_of(metadata)
     if outbox is not None:
         path = outbox.table.c.path
@@ -164,10 +164,10 @@ class _Sweep:
         self._memory: Memory = memory_of(metadata, engine, options.state)
         grace = options.grace
         if grace < timedelta(0) or self._batch < 1:
-            msg = f"a sweep needs a grace period of 0 or more and a batch of 1 or more, not {grace} and {self._batch}"
+            msg = f"a sweep's grace period must be 0 or more and its batch 1 or more, not {grace} and {self._batch}"
             raise ValueError(msg)
         if options.take_over and not self._delete:
-            msg = "a dry run takes no place over: take_over goes along with delete"
+            msg = "a dry run cannot take over a place: use take_over together with delete"
             raise ValueError(msg)
         self._places = Places(self._census, "sweep", take_over=options.take_over)
         self._reserved: set[str] = set()
@@ -190,7 +190,7 @@ class _Sweep:
         self._census.check()
         with self._engine.connect() as connection:
             moment = now_of(connection)
-        if moment < self._limits.now - CLOCKS:  # by a clock that is fast, uploads under way would be old
+        if moment < self._limits.now - CLOCKS:  # with a fast clock, running uploads would look old
             self._limits = replace(self._limits, now=moment)
         custom = [custom_paths(column) for column in columns if column.type.path is not None and column.type.lifecycle]
         if custom:
@@ -204,14 +204,14 @@ class _Sweep:
                 if folder.backend in self._barred:
                     raise self._barred[folder.backend]
                 yield from self._folder(folder)
-            except (StorageError, BackendNotFoundError) as error:  # another backend may be well
+            except (StorageError, BackendNotFoundError) as error:  # other backends may work
                 message = f"{folder.path}/ cannot be swept: {error}"
                 yield self._progress(folder, [Finding("unreadable", message, where=folder.step, backend=folder.backend)])
             if self._stopped:
                 return
 
     def _enter(self, todo: Sequence[Folder]) -> Iterator[Progress]:
-        """See to it that all places are ours before anything is deleted in one of them."""
+        """Check that all places are ours before anything is deleted in one of them."""
         for folder in {folder.backend: folder for folder in reversed(todo)}.values():
             key = folder.backend
             findings: list[Finding] = []
@@ -278,7 +278,7 @@ class _Sweep:
         return {path: old.paths[path] for path in unowned}
 
     def _unowned(self, folder: Folder, paths: Sequence[str]) -> list[str]:
-        """Return the paths in a folder that no row and no tombstone names, as of one moment."""
+        """Return the paths in a folder that no row and no tombstone names at one moment."""
         if not paths:
             return []
         with snapshot(self._engine) as connection:
@@ -286,12 +286,12 @@ class _Sweep:
         noted = {path for metadata, engine in self._census.databases for path in _noted(metadata, engine, paths)}
         self._doubts.append((named.unreadable_columns, named.strange))
         if named.unreadable and not self._tables.intersection(owner.table for owner in folder.owners):
-            return []  # of a former name, so it may be of any row
+            return []  # the folder of a former name, so any row may own it
         kept = {ref.path for ref in named.kept} | noted
         return [path for path in paths if path not in kept]
 
     def _settle(self, folder: Folder, backend: StorageBackend, found: Found) -> tuple[list[Finding], float]:
-        """Tell what was found, or remove it; return with the time of the oldest object that is left over."""
+        """Report what was found, or remove it; return it with the time of the oldest object left over."""
         count = self._count(folder)
         if found and too_many(count, self._total) and not self._allow_many:
             self._stopped = self._deletes(folder)
@@ -299,7 +299,7 @@ class _Sweep:
             return [*told, *self._once(f"many {folder.step}", suspicious(folder, count, self._total))], self._limits.now
         if not self._deletes(folder):
             return self._tell(folder, found), self._limits.now
-        # Asked again: a row may have got one of them meanwhile, a file that was saved two days ago for instance.
+        # Ask again: a row may have adopted one of them since, for example a file saved two days ago.
         certain = self._unowned(folder, list(found))
         failed = call(backend.delete, backend.delete_async, certain) if certain else {}
         count.changed += len(certain) - len(failed)
@@ -310,10 +310,10 @@ class _Sweep:
         self._count(folder).changed += len(found)
         return [orphan(folder, path, size) for path, (_, size) in found.items()]
 
-    # -- uploads that never ended --------------------------------------------------------------------------------------
+    # -- uploads that never ended ----------------------------------------------------------------------------------------------
 
     def _uploads(self, folder: Folder, backend: StorageBackend, until: float) -> Iterator[tuple[Sequence[Finding], float]]:
-        """Abort old uploads; yields with the time of the oldest that goes on, and may end any time."""
+        """Abort old uploads; yields with the time of the oldest that is still running, and may end at any point."""
         try:
             for page in pages(backend.unfinished, backend.unfinished_async, folder.path, size=self._batch):
                 yield self._abort(folder, backend, page, until)
@@ -342,7 +342,7 @@ class _Sweep:
             findings.append(unfinished(folder, upload, error=error, fixed=self._deletes(folder) and error is None))
         return findings, low
 
-    # -- telling -------------------------------------------------------------------------------------------------------
+    # -- reporting -------------------------------------------------------------------------------------------------------------
 
     def _count(self, folder: Folder) -> Count:
         return self._counts.setdefault(folder.step, Count())
