@@ -281,9 +281,7 @@ def test_a_slow_upload_gives_up_its_thread_and_place(backend: Any, port: int, li
     assert backend.read("b.txt") == b"{" + body
 
 
-def test_an_upload_that_is_fast_enough_is_taken_whatever_the_idle_time(
-    backend: Any, port: int, limit: Callable[..., None]
-) -> None:
+def test_fast_upload_is_taken_whatever_the_idle_time(backend: Any, port: int, limit: Callable[..., None]) -> None:
     limit(idle=0.4, least_rate=10_000)  # so blocks of 2,000 bytes
     with ask(port, "PUT", linked(backend, "a.txt")) as connection:
         for _ in range(20):
