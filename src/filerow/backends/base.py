@@ -1,9 +1,9 @@
-"""What a storage backend is: a portable layer that callers use, over a few hooks that a driver fills in.
+"""What a storage backend is: a portable layer that callers use, over a few hooks that a driver implements.
 
 Callers use :class:`StorageBackend`'s public methods. They check paths, wrap errors, keep the caller's own exceptions and
 give every backend an asynchronous side. A driver subclasses it and implements the underscored hooks, whose contracts are in
-:class:`filerow.backends._driver.Driver`. A backend exchanges paths, bytes, options and :class:`ObjectInfo`; it never
-hears of a ``FileObject``, a column or a session.
+:class:`filerow.backends._driver.Driver`. A backend exchanges paths, bytes, options and :class:`ObjectInfo`; it does not know
+``FileObject``, columns or sessions.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class StorageBackend(Driver):
     """A configured place for bytes.
 
     Args:
-        key: The name that documents and columns refer to. It is stored in every row, so choose it for good.
+        key: The name that documents and columns refer to. It is stored in every row, so choose it once and for all.
     """
 
     protocol: str = ""
@@ -61,7 +61,7 @@ class StorageBackend(Driver):
     # -- writing -------------------------------------------------------------------------------------------------------
 
     def put(self, path: str, content: Body, options: PutOptions = _DEFAULT_OPTIONS) -> ObjectInfo:
-        """Store an object, durably, and say what was stored.
+        """Store an object durably, and return what the store reports of it.
 
         Args:
             path: Where; see :func:`filerow.backends._paths.check_path`.
@@ -69,13 +69,13 @@ class StorageBackend(Driver):
             options: Type, headers and whether the path must be free.
 
         Returns:
-            What the store told of the new object; the size is left to the caller, who has seen the bytes pass.
+            What the store reported of the new object; the size is left to the caller, who has counted the bytes.
 
         Raises:
             ObjectExistsError: The path is taken and ``options.create_only`` is set.
-            UnsupportedOperationError: ``options.create_only`` is set, and the store cannot keep a path free; see :meth:`limits`.
+            UnsupportedOperationError: ``options.create_only`` is set, and the store cannot enforce it; see :meth:`limits`.
             ContentError: ``content`` is text, which some stores would take for the name of a local file.
-            StorageError: Anything else the store refuses. An exception of the ``content`` iterator is raised as it is.
+            StorageError: The store failed otherwise. An exception of the ``content`` iterator is raised unchanged.
         """
         check_path(path, self._key, "put")
         _check_content(content)
@@ -84,7 +84,7 @@ class StorageBackend(Driver):
             return self._put(path, iter(body) if isinstance(body, Guard) else body, options)
 
     async def put_async(self, path: str, content: AsyncBody, options: PutOptions = _DEFAULT_OPTIONS) -> ObjectInfo:
-        """Store an object without blocking the event loop; see :meth:`put`. Takes asynchronous iterables too."""
+        """Store an object without blocking the event loop; see :meth:`put`. Accepts asynchronous iterables."""
         check_path(path, self._key, "put")
         _check_content(content)
         if not isinstance(content, BUFFERS) and isinstance(content, AsyncIterable):  # which takes longer to find out
@@ -96,17 +96,17 @@ class StorageBackend(Driver):
             return await self._put_async(path, iter(body) if isinstance(body, Guard) else body, options)
 
     def copy(self, source: str, target: str, *, create_only: bool = True) -> ObjectInfo:
-        """Copy an object inside the backend, on the server's side where the store can.
+        """Copy an object inside the backend, on the server's side if the store can.
 
         Args:
-            source: What to copy.
-            target: Where to.
+            source: The path to copy from.
+            target: The path to copy to.
             create_only: Never overwrite. Pass ``False`` only for a path that nothing else can have.
 
         Raises:
             ObjectNotFoundError: There is nothing at ``source``.
             ObjectExistsError: ``target`` is taken and ``create_only`` is set.
-            UnsupportedOperationError: ``create_only`` is set, and the store cannot keep a path free; see :meth:`limits`.
+            UnsupportedOperationError: ``create_only`` is set, and the store cannot enforce it; see :meth:`limits`.
         """
         check_known_path(source, self._key, "copy")
         check_path(target, self._key, "copy")
@@ -149,10 +149,10 @@ class StorageBackend(Driver):
         return refused | self._failures(failed)
 
     def purge(self, versions: Mapping[str, str | None]) -> dict[str, StorageError]:
-        """Delete objects so that a bucket which keeps versions does not keep these, where the store and the credentials let it.
+        """Delete objects so that a versioned bucket does not keep their versions, if the store and the credentials allow it.
 
         Args:
-            versions: The version of each path, as ``put()`` or ``head()`` told it; ``None`` where there is none.
+            versions: The version of each path, as reported by ``put()`` or ``head()``; ``None`` if there is none.
 
         Returns:
             The paths that could not be deleted, each with its error; empty when all are gone.
@@ -182,7 +182,7 @@ class StorageBackend(Driver):
     # -- reading -------------------------------------------------------------------------------------------------------
 
     def read(self, path: str, start: int = 0, end: int | None = None) -> bytes:
-        """Read an object, or the bytes ``[start, end)`` of it; like a slice, a range past the end is cut short.
+        """Read an object, or the bytes ``[start, end)`` of it. Like a slice, a range past the end is cut short.
 
         Raises:
             ObjectNotFoundError: There is nothing at ``path``.
@@ -225,12 +225,12 @@ class StorageBackend(Driver):
             with self._errors("read", path):
                 async for chunk in chunks:
                     yield chunk
-        finally:  # a reader who stops early must not leave a connection or a file open until the garbage is collected
+        finally:  # a reader who stops early must not leave a connection or file open until garbage collection
             if isinstance(chunks, AsyncGenerator):
                 await chunks.aclose()
 
     def head(self, path: str) -> ObjectInfo:
-        """Say what the store knows of an object, without reading it.
+        """Return what the store knows of an object, without reading it.
 
         Raises:
             ObjectNotFoundError: There is nothing at ``path``.
@@ -240,7 +240,7 @@ class StorageBackend(Driver):
             return self._head(path)
 
     async def head_async(self, path: str) -> ObjectInfo:
-        """Say what the store knows of an object; see :meth:`head`."""
+        """Return what the store knows of an object; see :meth:`head`."""
         check_known_path(path, self._key, "head")
         with self._errors("head", path):
             return await self._head_async(path)
@@ -289,10 +289,10 @@ class StorageBackend(Driver):
                 await objects.aclose()
 
     def unfinished(self, prefix: str = "") -> Iterator[Unfinished]:
-        """Yield the uploads to a folder that were begun and have not ended, whoever began them; most stores know of none.
+        """Yield uploads to a folder that were begun and have not ended, whoever began them; most stores have none.
 
         Raises:
-            UnsupportedOperationError: The store keeps such uploads, and cannot be asked for them.
+            UnsupportedOperationError: The store keeps such uploads, but cannot list them.
         """
         check_prefix(prefix, self._key)
         with self._errors("list", prefix):
@@ -306,42 +306,42 @@ class StorageBackend(Driver):
                 yield upload
 
     def abort(self, upload: Unfinished) -> None:
-        """Throw away what came of an upload of :meth:`unfinished`. One that has ended meanwhile keeps its object."""
+        """Discard what was sent for an upload of :meth:`unfinished`. If it has ended since, its object stays."""
         check_known_path(upload.path, self._key, "delete")
         with self._errors("delete", upload.path):
             self._abort(upload)
 
     async def abort_async(self, upload: Unfinished) -> None:
-        """Throw away what came of an upload; see :meth:`abort`."""
+        """Discard what was sent for an upload; see :meth:`abort`."""
         check_known_path(upload.path, self._key, "delete")
         with self._errors("delete", upload.path):
             await self._abort_async(upload)
 
     def limits(self) -> Mapping[str, str]:
-        """Return what this very store cannot do, by name, each with a sentence that says what follows.
+        """Return what this store cannot do, by name, each with a sentence about the consequences.
 
-        Stores that speak one language differ, and none says how. So this tries, with objects of its own that it removes again.
-        ``create-only``: nothing keeps a path that somebody chose; ``bulk-delete``: objects are deleted one request each;
-        ``versions``: the bucket keeps what is deleted. Empty where nothing is missing.
+        Stores that speak the same protocol differ without saying so. So this tries it, with objects of its own that it removes.
+        ``create-only``: a chosen path cannot be kept free; ``bulk-delete``: each object takes its own delete request;
+        ``versions``: the bucket keeps deleted objects. Empty if nothing is missing.
 
         Raises:
-            StorageError: The store could not be asked.
+            StorageError: The store could not be tested.
         """
         with self._errors("limits", ""):
             return self._limits()
 
     async def limits_async(self) -> Mapping[str, str]:
-        """Return what this very store cannot do; see :meth:`limits`."""
+        """Return what this store cannot do; see :meth:`limits`."""
         with self._errors("limits", ""):
             return await self._limits_async()
 
     def sign(self, path: str, request: SignRequest) -> str:
-        """Return a URL that lets its holder do what ``request`` says, and nothing else, until it expires.
+        """Return a URL that allows exactly what ``request`` says until it expires.
 
         Raises:
-            UnsupportedOperationError: The store cannot sign this; the message says what can.
-            InvalidPathError: The path could leave the backend, or nothing may be stored under it.
-            InvalidOptionError: The request makes sense for no store, or lasts longer than this one allows.
+            UnsupportedOperationError: The store cannot sign this; the message says which one can.
+            InvalidPathError: The path could escape the backend, or nothing may be stored under it.
+            InvalidOptionError: No store accepts the request, or it lasts longer than this one allows.
             SecretError: The backend signs URLs of our own route and has no secret.
         """
         return self._sign_plainly(path, request, offline=False) or self.sign_many([path], request)[0]
@@ -363,11 +363,11 @@ class StorageBackend(Driver):
             return await self._sign_async(paths, request)
 
     def url(self, path: str) -> str:
-        """Return the permanent URL of an object that everybody may read; asks nobody, and expires never.
+        """Return the permanent URL of a public object. It makes no request, and the URL never expires.
 
         Raises:
-            UnsupportedOperationError: The backend is private: it was given neither ``public_url=`` nor a template as ``cdn=``.
-            InvalidPathError: The path could leave the backend.
+            UnsupportedOperationError: The backend is private: it has neither ``public_url=`` nor a ``cdn=`` template.
+            InvalidPathError: The path could escape the backend.
         """
         check_known_path(path, self._key, "url")
         if path.startswith("/"):  # behind a base of '/' it would name another host
@@ -394,13 +394,13 @@ class StorageBackend(Driver):
                 check_known_path(path, self._key, "sign")
 
     def upload_headers(self, request: SignRequest) -> dict[str, str]:
-        """Return the headers that an upload to a URL signed for ``request`` must come with, names and values as they are sent.
+        """Return the headers required by an upload URL signed for ``request``, with names and values as they are sent.
 
-        A bound ``content_length`` is not among them where it is the ``Content-Length`` itself (RFC 9110, section 8.6), which
-        every client sends and no script in a browser may set.
+        A bound ``content_length`` is left out if it is the ``Content-Length`` itself (RFC 9110, section 8.6), which every client
+        sends and no script in a browser may set.
 
         Raises:
-            InvalidOptionError: The request makes sense for no store.
+            InvalidOptionError: No store accepts the request.
         """
         check_request(request, self._key)
         if request.method != "PUT":
@@ -432,7 +432,7 @@ def _guarded(content: Body) -> Buffer | Guard:
 
 def _check_content(content: object) -> None:
     if isinstance(content, str):
-        msg = "content is bytes, not str: encode text first, and open a file to store what is in it"
+        msg = "content is bytes, not str: encode text first, and open a file to store its content"
         raise ContentError(msg)
 
 

@@ -1,6 +1,6 @@
 """Objects in a dictionary: the reference implementation of a backend, and a real part for tests.
 
-Use it where nothing has to outlive the process::
+Use it where nothing needs to outlive the process::
 
     storages.register_backend(MemoryBackend("docs"))
 """
@@ -22,7 +22,7 @@ from filerow.backends.base import StorageBackend
 
 __all__ = ("MemoryBackend",)
 
-_QUICK = 1 << 20  # copying this many bytes takes no longer than a step of the event loop may
+_QUICK = 1 << 20  # copying this many bytes takes no longer than one step of the event loop may
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +32,21 @@ class _Stored:
 
 
 def _frozen(chunk: Buffer) -> Buffer:
-    """Copy a chunk that the source could change while it waits for the others."""
+    """Copy a chunk that the source could change while it waits for others."""
     return bytes(chunk) if isinstance(chunk, (bytearray, memoryview)) else chunk
 
 
 class MemoryBackend(StorageBackend):
-    """Keeps objects in the memory of this process, safely for threads and event loops.
+    """Keeps objects in the memory of this process; safe for threads and event loops.
 
-    Every change is one operation on one dictionary, which Python makes atomic; so there is no lock that a fork could
-    copy while it is held.
+    Every change is one operation on one dictionary, which Python makes atomic. So there is no lock that a fork could copy while
+    it is held.
 
     Args:
         key: The name that documents and columns refer to.
-        base_url: Where the application has mounted Filerow's file route, with or without scheme and host; ``sign()`` needs it.
-        secret: What signs URLs, at least 16 characters, or several for rotation; ``FILEROW_SECRET`` when left out.
-        development: Without any secret make a random one, which ends with the process.
+        base_url: Where the application mounts Filerow's file route, with or without scheme and host; needed for ``sign()``.
+        secret: Signs URLs; at least 16 characters, or several secrets for rotation. Default: ``FILEROW_SECRET``.
+        development: Without a secret, make a random one for this process.
         public_url: The URL of the backend's root, if a web server lets everybody read it; for ``file.url()``.
     """
 

@@ -4,12 +4,12 @@
 
     storages.register_backend(LocalBackend("docs", "/srv/files"))
 
-A file appears under its path only when all its bytes are on the disk, and it is never written to again; so what is
-listed can be read, and a backup or a web server may look at the directory at any time. Nothing below the root is
-reached through a symbolic link. The standard library is all this needs.
+A file appears under its path only when all its bytes are on disk, and it is never changed afterwards. So whatever is listed can
+be read, and a backup or a web server may read the directory at any time. Nothing below the root is reached through a symbolic
+link. It needs only the standard library.
 
 Known limits: a file system cannot hold both ``a`` and ``a/b``; it keeps no content type and no metadata (the row does);
-it must have hard links (FAT has none). Directories that become empty stay.
+it must have hard links (FAT has none). Empty directories stay.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ _MEANING: Mapping[int, tuple[type[StorageError], str]] = {
 
 
 def _are_plain(paths: Sequence[str]) -> bool:
-    """Say, quickly, that none of many paths is one that :data:`_NOT_OURS` is about; that decides about the others."""
-    joined = "\0".join(("", *paths, ""))  # no path has a NUL
+    """Return True, quickly, if no path can match :data:`_NOT_OURS`; otherwise that pattern decides."""
+    joined = "\0".join(("", *paths, ""))  # no path contains NUL
     return os.name != "nt" and joined.isascii() and not any(suspect in joined for suspect in ("#", "//", "\0/", "/\0", "\0\0"))
 
 
@@ -85,18 +85,17 @@ class LocalBackend(StorageBackend):
 
     Args:
         key: The name that documents and columns refer to.
-        root: The directory; made if it is missing. It may be a symbolic link itself, which is resolved now and never
-            again.
-        fsync: Wait for the disk, so that what a call has done survives a power failure. Without it a put takes about a
-            tenth of the time, and only tests should ask for that.
-        base_url: Where the application has mounted Filerow's file route, with or without scheme and host; ``sign()`` needs it.
-        secret: What signs URLs, at least 16 characters, or several for rotation; ``FILEROW_SECRET`` when left out.
-        development: Without any secret make a random one, which ends with the process.
+        root: The directory, created if missing. It may itself be a symbolic link, which is resolved once, now.
+        fsync: Wait for the disk, so that a finished call survives a power failure. Without it a put takes about a tenth of the
+            time; use that only in tests.
+        base_url: Where the application mounts Filerow's file route, with or without scheme and host; needed for ``sign()``.
+        secret: Signs URLs; at least 16 characters, or several secrets for rotation. Default: ``FILEROW_SECRET``.
+        development: Without a secret, make a random one for this process.
         public_url: The URL of the backend's root, if a web server lets everybody read it; for ``file.url()``.
 
     Raises:
-        StorageError: ``root`` cannot be made or is not a directory.
-        ValueError: ``root`` is empty, or the key is a path, so that the two are probably swapped.
+        StorageError: ``root`` cannot be created or is not a directory.
+        ValueError: ``root`` is empty, or the key looks like a path, so the two are probably swapped.
         SecretError: A secret is too short.
     """
 
@@ -154,8 +153,8 @@ class LocalBackend(StorageBackend):
             return _info(path, draft.publish(name, create_only=options.create_only))
 
     def _copy(self, source: str, target: str) -> ObjectInfo:
-        # Not a hard link, though nothing edits an object in place: a link shares the original's time, and a sweep would
-        # take a copy made a second ago for an old orphan. File systems that can share blocks do so in copy_file_range.
+        # Not a hard link, although objects are never changed: a link shares the original's time, so a sweep would take a copy
+        # made a second ago for an old orphan. File systems that can share blocks do so in copy_file_range.
         fd, _ = self._open(source, "copy")
         try:
             folder, name = self._split(target, "copy")
@@ -195,7 +194,7 @@ class LocalBackend(StorageBackend):
             except OSError as error:
                 if not _says_absent(error):
                     failed[path] = error
-        if gone and self._fsync:  # else a power failure could bring back what no row remembers
+        if gone and self._fsync:  # otherwise a power failure could bring back objects that no row names
             try:
                 here.sync()
             except OSError as error:
@@ -203,11 +202,11 @@ class LocalBackend(StorageBackend):
         return failed
 
     def open_file(self, path: str) -> BinaryIO:
-        """Open an object as a plain file to read, whose descriptor the system can send by itself (``os.sendfile``).
+        """Open an object as a plain file whose descriptor the system can send by itself (``os.sendfile``).
 
         Raises:
             ObjectNotFoundError: There is no object.
-            InvalidPathError: The path leads out of the root, or through a symbolic link.
+            InvalidPathError: The path escapes the root, or goes through a symbolic link.
         """
         check_known_path(path, self._key, "read")
         with self._errors("read", path):
@@ -256,7 +255,7 @@ class LocalBackend(StorageBackend):
     def _list(self, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
         base = f"{prefix}/" if prefix else ""
         if start_after > base and not start_after.startswith(base):
-            return  # everything in the folder lies before it
+            return  # everything in the folder sorts before it
         try:
             top = self._folder(prefix)
         except OSError as error:
@@ -265,7 +264,7 @@ class LocalBackend(StorageBackend):
             raise
         after = start_after[len(base) :] if start_after.startswith(base) else ""
         for here, folder, name in walk(top, base, after, _is_object):
-            with suppress(FileNotFoundError):  # deleted meanwhile
+            with suppress(FileNotFoundError):  # deleted since
                 facts = here.stat(name)
                 if S_ISREG(facts.st_mode):
                     yield _info(folder + name, facts)
@@ -273,13 +272,13 @@ class LocalBackend(StorageBackend):
     # -- housekeeping --------------------------------------------------------------------------------------------------
 
     def remove_leftovers(self, older_than: float = 86_400.0) -> int:
-        """Remove the temporary files that killed processes have left. No listing shows them, so no sweep finds them.
+        """Remove temporary files left by killed processes. No listing shows them, so no sweep finds them.
 
         Args:
-            older_than: Seconds since the last write to such a file; an upload that still runs writes more often.
+            older_than: Seconds since the last write to such a file; a running upload writes more often.
 
         Returns:
-            How many were removed.
+            The number of removed files.
         """
         removed = 0
         for draft in self.unfinished():
@@ -296,7 +295,7 @@ class LocalBackend(StorageBackend):
                 return
             raise
         for here, folder, name in walk(top, f"{prefix}/" if prefix else "", "", is_leftover):
-            with suppress(FileNotFoundError):  # it has ended meanwhile
+            with suppress(FileNotFoundError):  # it has ended since
                 yield Unfinished(folder + name, name, here.stat(name).st_mtime, temporary=True)
 
     def _abort(self, upload: Unfinished) -> None:
@@ -313,11 +312,11 @@ class LocalBackend(StorageBackend):
         return _parted(path)
 
     def _folder(self, folder: str, *, make: bool = False) -> Directory:
-        """Open a folder below the root, making what is missing of it if told to."""
+        """Open a folder below the root, and optionally create missing ones."""
         try:
             here = Directory(self._root)
         except (FileNotFoundError, NotADirectoryError) as error:
-            # Never made again, and never taken for an empty backend: most likely its disk is not mounted.
+            # Never created again, and never taken for an empty backend: its disk is probably not mounted.
             msg = f"the root directory {self._root!r} is gone"
             raise StorageError(msg, backend=self.key) from error
         reached = ""
@@ -337,7 +336,7 @@ class LocalBackend(StorageBackend):
             here.make(name)
             below = here.child(name)
             self._known_folders.discard(reached)
-        # A folder that another process has made may not be on the disk yet either, so we wait for each one once.
+        # A folder made by another process may not be on disk yet either, so we wait for each one once.
         if self._fsync and reached not in self._known_folders:
             try:
                 here.sync()
@@ -356,7 +355,7 @@ class LocalBackend(StorageBackend):
                 return Draft(here, fsync=self._fsync)
             except BaseException as error:
                 here.close()
-                # somebody's clean-up removed the empty folder before the file was in it
+                # somebody removed the empty folder before the file was in it
                 if not isinstance(error, FileNotFoundError) or attempt == _ATTEMPTS - 1:
                     raise
         raise AssertionError  # pragma: no cover
@@ -384,7 +383,7 @@ class LocalBackend(StorageBackend):
 
 
 def _says_absent(error: Exception) -> bool:
-    """Return True if nothing is there: no entry, a file where the path has a folder, or a name that cannot be."""
+    """Return True if nothing can be there: no entry, a file where the path needs a folder, or an invalid name."""
     return isinstance(error, (FileNotFoundError, NotADirectoryError)) or (
         isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG
     )
