@@ -211,6 +211,53 @@ def test_deletion_taken_back_by_a_listener_with_changes(world: World, *, first: 
     assert world.count() == 3
 
 
+def _flush_of_nothing(world: World, row: Document) -> None:
+    """Replace a file, and have a listener take the change back after ours, so that the flush has nothing to write."""
+    row.file = world.file(b"never written")
+    with listening(world, lambda session: session.expire(row), first=False):
+        world.session.flush()
+
+
+def _delete_rows(world: World, row: Document) -> None:
+    world.session.execute(delete(Document).where(Document.id == row.id), execution_options={"synchronize_session": False})
+
+
+def _replace_by_statement(world: World, row: Document) -> None:
+    world.session.execute(update(Document).where(Document.id == row.id).values(file=world.file(b"by statement")))
+
+
+def _delete_in_a_savepoint(world: World, row: Document) -> None:
+    with world.session.begin_nested():
+        _delete_rows(world, row)
+
+
+@pytest.mark.parametrize(
+    ("statement", "left"),
+    [(_delete_rows, 0), (_replace_by_statement, 1), (_delete_in_a_savepoint, 0)],
+    ids=["delete", "update", "savepoint"],
+)
+def test_flush_left_with_nothing_to_write_keeps_no_file_later(
+    world: World, statement: Callable[[World, Document], None], left: int
+) -> None:
+    row = world.add(file=world.file(b"old"))
+    _flush_of_nothing(world, row)
+    statement(world, row)
+    world.session.commit()
+    assert world.count() == left
+    world.check()
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+def test_flush_left_with_nothing_to_write_ends_with_its_savepoint(world: World, end: str) -> None:
+    row = world.add(file=world.file(b"old"))
+    with world.session.begin_nested() as savepoint:
+        _flush_of_nothing(world, row)
+        getattr(savepoint, end)()
+    world.session.delete(row)
+    world.session.commit()
+    assert world.count() == 0
+
+
 @order
 def test_row_with_a_new_key_takes_its_files_along(world: World, *, first: bool) -> None:
     row = world.add(file=world.file(), pages=[world.file(b"page")])

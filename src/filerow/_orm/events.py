@@ -48,7 +48,7 @@ from filerow._orm.outer_transaction import delete_abandoned, forget, outer_trans
 from filerow._orm.ownership import Change
 from filerow._orm.rows import Owned, begin_savepoints, is_database, read_into, read_links, read_owned
 from filerow._orm.session import Flush, SessionFiles, session_files, sessions_of_connection, slot_connections
-from filerow._orm.sqlalchemy_private import is_of_flush, listen_last
+from filerow._orm.sqlalchemy_private import is_flushing, is_of_flush, listen_last
 from filerow._orm.unsupported import refuse_autocommit, refuse_tables
 from filerow._orm.verify import verify
 from filerow._orm.visibility import check_as_written
@@ -342,10 +342,20 @@ def _settle_flush(files: SessionFiles) -> None:
         files.flush = None
 
 
+def _settle_idle_flush(session: Session, files: SessionFiles) -> None:
+    """Settle a flush that SQLAlchemy has not announced as ended, since listeners after ours left it nothing to write.
+
+    What is decided from here on (a bulk statement, the end of a savepoint) must not be undone by it later.
+    """
+    if files.flush is not None and not is_flushing(session):
+        _settle_flush(files)
+
+
 def _do_orm_execute(state: ORMExecuteState) -> Any:
     """Run a bulk statement on a class with files after all other hooks, which may change it, or choose its bind or shards."""
     if not concerns_files(state):
         return None
+    _settle_idle_flush(state.session, session_files(state.session))
     listen_last(state, run_bulk)
     return state.invoke_statement()
 
@@ -531,6 +541,7 @@ def _after_transaction_end(session: Session, transaction: SessionTransaction) ->
     if transaction.parent is not None and not transaction.nested:  # a flush's own, which the database does not know
         files.flush = None
         return
+    _settle_idle_flush(session, files)
     files.ended(transaction)
     if transaction.parent is None:
         delete_abandoned()
