@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy.orm import make_transient
+from sqlalchemy.orm.exc import StaleDataError
 
 from filerow import FileObject
 from filerow.exceptions import ObjectNotFoundError
@@ -296,3 +297,30 @@ def test_a_row_that_nobody_holds_keeps_its_file(world: World) -> None:
         world.session.commit()
         world.check()
     assert world.count() == 6
+
+
+@pytest.mark.parametrize("change", ["file", "list"])
+def test_updates_of_rows_of_which_one_is_gone_fail(world: World, change: str) -> None:
+    world.session.expire_on_commit = False
+    rows = [world.add(file=world.file(b"old"), pages=[world.file(b"page")]) for _ in range(3)]
+    for row in rows:
+        assert row.pages
+    key = rows[1].id
+    world.session.commit()
+    with world.open() as other:
+        other.delete(other.get_one(Document, key))
+        other.commit()
+    with pytest.raises(StaleDataError):  # asyncpg itself does not say how many rows several UPDATEs have found
+        _change_all(world, rows, change)
+    world.session.rollback()
+    world.check()
+    assert world.count() == 4
+
+
+def _change_all(world: World, rows: list[Document], change: str) -> None:
+    for row in rows:
+        if change == "file":
+            row.file = world.file(b"new")
+        else:
+            row.pages = [world.file(b"other")]
+    world.session.flush()

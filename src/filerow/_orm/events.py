@@ -250,7 +250,7 @@ def _before_flush(session: Session, context: UOWTransaction, instances: object) 
         if session.connection_callable is not None and session.in_nested_transaction():
             begin_savepoints(session, changes)
     files.keep(session, work)
-    flush.note(work, changes)
+    flush.note(work, changes, owned)
 
 
 def _refuse_autocommit(session: Session, changes: Iterable[Change]) -> None:
@@ -324,7 +324,7 @@ def _carry_out(session: Session, flush: Flush, changes: Sequence[Change]) -> Non
         work.frame.undo.extend(merge_lists(changes, owned))
         work.settle_owners(changes, flush.made_for({slot_of(change).owner for change in changes}))
     files.keep(session, work)
-    flush.note(work, changes)
+    flush.note(work, changes, owned)
 
 
 def _after_flush(session: Session, context: UOWTransaction) -> None:

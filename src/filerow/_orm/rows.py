@@ -68,6 +68,10 @@ class Owned:
     documents: dict[Place, Sequence[Any]] = field(default_factory=dict)
     unsure: dict[Place, tuple[Ref, ...]] = field(default_factory=dict)
 
+    def has(self, place: Place) -> bool:
+        """Return True if the row of a place was there to be read."""
+        return place in self.refs or place in self.unsure
+
     def note(self, state: InstanceState[Any], column: Field, value: Any, *, locked: bool) -> None:
         """Note what a row's column holds; as text where the database keeps JSON so."""
         place = state, column.key

@@ -24,7 +24,7 @@ from filerow._orm.ledger import Ledger
 from filerow._orm.outer_transaction import OuterTransaction, give_up, outer_transaction, remember, settle, still_open
 from filerow._orm.ownership import Change, Ref
 from filerow._orm.references import taken
-from filerow._orm.rows import connection_of, is_database, lock_for_writing, owned_by
+from filerow._orm.rows import Owned, connection_of, is_database, lock_for_writing, owned_by
 from filerow._orm.sqlalchemy_private import is_of_flush, is_sent_as_is, savepoint_names, took_from_engine
 from filerow._orm.watch import End, watch
 
@@ -50,6 +50,7 @@ class Flush:
         inserted: Those of them that are new, which get a key before the flush ends where SQLAlchemy reads them again.
         keys: The keys that the rows had then.
         unsure: What rows that could not be locked seem to own, and will not when they are written.
+        missing: Objects whose rows were not there to be read.
         links: The rows of link tables that were deleted, each with its connection and table.
         short: Tables of which not as many rows were deleted as were to be, as far as the driver says.
         gone: How many rows of each table were deleted, as far as the driver says.
@@ -69,6 +70,7 @@ class Flush:
     inserted: set[InstanceState[Any]] = field(default_factory=set)
     keys: dict[InstanceState[Any], RowKey] = field(default_factory=dict)
     unsure: dict[Slot, Sequence[Ref]] = field(default_factory=dict)
+    missing: set[InstanceState[Any]] = field(default_factory=set)
     links: list[tuple[Connection, Table, Sequence[Mapping[str, Any]]]] = field(default_factory=list)
     short: set[Table] = field(default_factory=set)
     gone: dict[Table, int] = field(default_factory=dict)
@@ -77,8 +79,8 @@ class Flush:
     lets_go: bool = False
     copied: bool = False
 
-    def note(self, work: Work, changes: Iterable[Change]) -> None:
-        """Remember what was dealt with."""
+    def note(self, work: Work, changes: Iterable[Change], owned: Owned | None = None) -> None:
+        """Remember what was dealt with, and which rows were not there."""
         self.works.append(work)
         self.lets_go = self.lets_go or bool(work.left)
         for change in changes:
@@ -93,6 +95,9 @@ class Flush:
                 self.seen[owner, column.key] = owner.key, identities(owner, column)
             if owner.key is not None:
                 self.keys.setdefault(owner, owner.key)
+                asked = change.owned or change.base is not None
+                if owned is not None and asked and not owned.has((owner, column.key)):
+                    self.missing.add(owner)
 
     def tell_outbox(self, session: Session) -> None:
         """Have the outbox's tombstones agree with what this flush has written."""

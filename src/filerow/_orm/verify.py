@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Table
 from sqlalchemy.orm import InstanceState, Mapper, Session
+from sqlalchemy.orm.exc import StaleDataError
 
 from filerow._log import logger, named
 from filerow._orm.catalogue import Rewrites
@@ -20,7 +21,7 @@ from filerow._orm.fields import Field, Slot, fields_of, slot_of
 from filerow._orm.flush import Work
 from filerow._orm.history import changed_slots
 from filerow._orm.ownership import Ref
-from filerow._orm.rows import owned_by, read_again, read_links
+from filerow._orm.rows import connection_of, owned_by, read_again, read_links
 from filerow._orm.session import Flush, RowKey, slot_connections
 from filerow._orm.visibility import hides_kept_rows
 from filerow.exceptions import UnsupportedRouteError
@@ -40,6 +41,7 @@ def verify(flush: Flush, session: Session) -> None:
         UnsupportedRouteError: An object has two rows now, or a listener has changed a file after the last look at it.
     """
     _refuse_late_changes(flush)
+    _refuse_missing_rows(flush, session)
     if not (flush.unsure or flush.links or any(work.left or work.moved for work in flush.works)):
         return  # no row lets go of anything
     connection_of = slot_connections(session)
@@ -154,6 +156,27 @@ def _key_now(owner: object) -> RowKey | None:
         return None
     instance = owner.obj()
     return None if instance is None else owner.mapper.identity_key_from_instance(instance)
+
+
+def _refuse_missing_rows(flush: Flush, session: Session) -> None:
+    """Raise what SQLAlchemy does when it updates a row that is gone, where the driver cannot tell it so.
+
+    asyncpg does not count the rows of several UPDATEs that are sent together; the files of such a row would be nobody's.
+    """
+    written = [state for state in flush.written if state in flush.missing and state in flush.keys and not flush.deletes(state)]
+    groups: dict[tuple[Connection, Mapper[Any]], list[tuple[Any, ...]]] = {}
+    for state in written:
+        connection = connection_of(session, state)
+        if not connection.dialect.supports_sane_multi_rowcount:
+            groups.setdefault((connection, state.mapper), []).append(flush.keys[state][1])
+    for (connection, mapper), keys in groups.items():
+        there = read_again(connection, mapper, keys)
+        gone = [key for key in keys if key not in there]
+        if gone:
+            msg = (
+                f"UPDATE statement on table {mapper.local_table.description!r} expected to find the row {gone[0]}, which is gone"
+            )
+            raise StaleDataError(msg)
 
 
 def _refuse_late_changes(flush: Flush) -> None:
