@@ -190,5 +190,5 @@ async def test_fastapi_shows_the_public_view_and_takes_no_document(engine: Engin
 
 @pytest.mark.parametrize("name", ["sa_column", "sa_type"])
 def test_the_column_is_decided_in_one_place(name: str) -> None:
-    with pytest.raises(TypeError, match=f"leave {name}= out"):
+    with pytest.raises(TypeError, match=f"remove {name}="):
         file_field(StoredObject("docs"), **{name: None})

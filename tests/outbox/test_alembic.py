@@ -417,7 +417,7 @@ def test_document_that_cannot_be_read_keeps_its_column(stored: Project) -> None:
 
 
 def test_outbox_with_notes_is_not_dropped(stored: Project) -> None:
-    with pytest.raises(MaintenanceRefusedError, match="notes 1 removed files"):
+    with pytest.raises(MaintenanceRefusedError, match="1 tombstones of removed files"):
         upgrade(stored, "op.drop_table('filerow_outbox')")
     run(stored, "DELETE FROM filerow_outbox")
     command.upgrade(stored.config, "head")
