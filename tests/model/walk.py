@@ -264,7 +264,8 @@ class Walk(RuleBasedStateMachine):
         actor = self.actor(n)
         spare = (key[0], key[1] + 1 if (key[0], key[1] + 1) in ROWS else 1)
         done = False
-        if self.free(actor, key, spare):
+        lost = self.world.sharded and hook[1] == "rekey"  # the row would stay in a shard where nobody looks for its new key
+        if not lost and self.free(actor, key, spare):
             with failing(self.world.store, self.book, fault, nth) as one:
                 done = hostile.disturb(actor, key, spare, *hook, change, first=first, fault=one)
         self.done(f"{hook[0]}: {hook[1]}", something=done)
