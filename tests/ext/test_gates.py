@@ -166,6 +166,7 @@ def begin(client: Any, content: bytes | None = None, kind: str = "application/js
 def test_a_gate_that_returns_false_lets_nobody_in(name: str, *, is_async: bool, backend: MemoryBackend) -> None:
     answer = begin(APPS[name](request_gate(name, answer=False, is_async=is_async)))
     assert answer.status_code == 403, answer.text
+    assert json.loads(answer.text)["code"] == "not-allowed"
     assert begin(APPS[name](request_gate(name, answer=None, is_async=is_async))).status_code == 200
 
 

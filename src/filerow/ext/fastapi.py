@@ -25,18 +25,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from inspect import Parameter, Signature, isawaitable
 from typing import TYPE_CHECKING, Annotated, Any
 
 from filerow._file.list import FileObjectList
 from filerow._file.object import FileObject
 from filerow._requirements import needs
+from filerow.ext._asgi import fixed
 from filerow.ext._static import SCRIPT
 from filerow.ext._uploads import carries_files, checked_async, is_upload, refuse_texts, required, target_of
+from filerow.http._problem import gate_refusal
 
 with needs("fastapi", "filerow.ext.fastapi"):
     from fastapi import APIRouter, Depends, File, HTTPException, Request, Response, UploadFile
+    from fastapi.routing import APIRoute
 
     from filerow.ext.starlette import StoredFileResponse, direct, exception_handlers, install, send_script, signed
 
@@ -136,9 +139,29 @@ def upload_router(
         return await direct(request, uploads)
 
     guards = [Depends(_refusing(one)) for one in dependencies]
-    router = APIRouter(prefix=prefix, dependencies=guards, include_in_schema=include_in_schema)
+    router = APIRouter(prefix=prefix, dependencies=guards, route_class=_GatedRoute, include_in_schema=include_in_schema)
     router.add_api_route("/{name}/{action}", upload, methods=["POST"], response_class=Response)
     return router
+
+
+class _GateError(HTTPException):
+    """A dependency does not let a client upload."""
+
+
+class _GatedRoute(APIRoute):
+    """A route that answers what its dependencies refuse as everything else is refused, by a problem document."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the handler with an answer for refusals."""
+        handler = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            try:
+                return await handler(request)
+            except _GateError as error:
+                return StoredFileResponse.of(fixed(gate_refusal(error.status_code)))
+
+        return answer
 
 
 def _refusing(dependency: Dependency) -> Callable[..., Any]:
@@ -152,9 +175,9 @@ def _refusing(dependency: Dependency) -> Callable[..., Any]:
         while isawaitable(found):  # FastAPI does not await what a plain function returns
             found = await found
         if isinstance(found, Response):
-            raise HTTPException(found.status_code if found.status_code >= 400 else 403)  # noqa: PLR2004 - errors begin there
+            raise _GateError(found.status_code if found.status_code >= 400 else 403)  # noqa: PLR2004 - errors begin there
         verdict = found[0] if isinstance(found, tuple) and found else found  # for example (False, "why")
         if verdict is not None and not verdict:
-            raise HTTPException(403)
+            raise _GateError(403)
 
     return refuse

@@ -53,12 +53,12 @@ from filerow.ext._uploads import (
 from filerow.http import route, serving
 from filerow.http._capacity import too_slow, upload_capacity
 from filerow.http._patience import Patience
-from filerow.http._problem import ANSWERED
+from filerow.http._problem import ANSWERED, gate_refusal
 from filerow.http._reply import Body, Reply, merged, own_headers
 from filerow.http._upload import DISCARD_BYTES, DISCARD_SECONDS, UploadRefusedError
 
 with needs("flask", "filerow.ext.flask"):
-    from flask import Blueprint, Flask, Response, abort, current_app, jsonify, request
+    from flask import Blueprint, Flask, Response, current_app, jsonify, request
     from werkzeug.exceptions import HTTPException
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def _refusing(authorize: Callable[[], Any]) -> Callable[[], Any]:
 
     def refuse() -> Any:
         found = current_app.ensure_sync(authorize)()
-        return found if found is None or isinstance(found, current_app.response_class) else abort(403)
+        return found if found is None or isinstance(found, current_app.response_class) else response_of(gate_refusal())
 
     return refuse
 

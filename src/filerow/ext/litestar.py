@@ -54,7 +54,7 @@ from filerow.ext._asgi import (
 )
 from filerow.ext._static import SCRIPT, script
 from filerow.ext._uploads import bounded, payload_of, uploads_called
-from filerow.http._problem import ANSWERED, problem
+from filerow.http._problem import ANSWERED, gate_refusal, problem
 from filerow.http._reply import Headers, own_headers
 
 with needs("litestar", "filerow.ext.litestar"):
@@ -200,7 +200,21 @@ class FilerowPlugin(InitPlugin, ReceiveRoutePlugin):
             return await found.handle_async(request.path_params["action"], payload)
 
         guards = [_refusing(guard) for guard in self._guards]
-        return Router(self._uploads_url, route_handlers=[upload], guards=guards, include_in_schema=self._include_in_schema)
+        return Router(
+            self._uploads_url,
+            route_handlers=[upload],
+            guards=guards,
+            exception_handlers={_GateError: _answer_gate},
+            include_in_schema=self._include_in_schema,
+        )
+
+
+class _GateError(PermissionDeniedException):
+    """A guard does not let a client upload."""
+
+
+def _answer_gate(_: Request[Any, Any, Any], error: _GateError) -> StoredFileResponse:
+    return StoredFileResponse.of(fixed(gate_refusal(error.status_code)))
 
 
 def _refusing(guard: Guard) -> Guard:
@@ -211,7 +225,7 @@ def _refusing(guard: Guard) -> Guard:
         if isawaitable(found):
             found = await found
         if found is not None:
-            raise PermissionDeniedException
+            raise _GateError
 
     return refuse
 

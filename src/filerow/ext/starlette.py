@@ -46,12 +46,11 @@ from filerow.ext._asgi import (
 )
 from filerow.ext._static import SCRIPT, script
 from filerow.ext._uploads import bounded, checked_async, is_upload, payload_of, required, target_of, uploads_called
-from filerow.http._problem import ANSWERED, problem
+from filerow.http._problem import ANSWERED, gate_refusal, problem
 from filerow.http._reply import Headers, own_headers
 
 with needs("starlette", "filerow.ext.starlette"):
     from starlette.applications import Starlette
-    from starlette.exceptions import HTTPException
     from starlette.requests import Request
     from starlette.responses import JSONResponse, Response
     from starlette.routing import Route
@@ -148,7 +147,7 @@ def upload_routes(uploads: Mapping[str, DirectUploads], prefix: str = "/uploads"
         if isinstance(refused, Response):
             return refused
         if refused is not None:  # such as False: only None allows the request
-            raise HTTPException(403)
+            return StoredFileResponse.of(fixed(gate_refusal()))
         return await direct(request, uploads)
 
     return [Route(f"{prefix}/{{name}}/{{action}}", upload, methods=["POST"])]

@@ -25,7 +25,7 @@ from filerow.exceptions import (
 from filerow.http._reply import Reply
 from filerow.http._upload import UploadRefusedError
 
-__all__ = ("ANSWERED", "problem", "refusal", "upload_refusal")
+__all__ = ("ANSWERED", "gate_refusal", "problem", "refusal", "upload_refusal")
 
 ANSWERED = (FileValidationError, InvalidTokenError, UntrustedDocumentError, StorageError)
 """The errors that a client sees."""
@@ -81,6 +81,11 @@ def problem(error: BaseException) -> Reply:
 def upload_refusal(error: UploadRefusedError) -> Reply:
     """Return the response that refuses an upload request."""
     return refusal(error.status, error.code, str(error), _members(error), *error.headers)
+
+
+def gate_refusal(status: int = 403) -> Reply:
+    """Return the response for a client whom the application's gate does not let upload."""
+    return refusal(status, "not-allowed", "You may not upload here.")
 
 
 def _members(error: FileValidationError | InvalidTokenError | UploadRefusedError, **others: object) -> dict[str, Any]:
