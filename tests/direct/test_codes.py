@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -41,11 +42,21 @@ def begin(body: bytes | None = PNG, **changed: object) -> str:
     return claim
 
 
-def use(claim: str) -> None:
-    """Redeem a claim."""
+@contextmanager
+def database() -> Iterator[Session]:
+    """An empty database."""
     engine = create_engine("sqlite://")
     Base.metadata.create_all(engine)
-    with Session(engine) as session:
+    try:
+        with Session(engine) as session:
+            yield session
+    finally:
+        engine.dispose()
+
+
+def use(claim: str) -> None:
+    """Redeem a claim."""
+    with database() as session:
         session.add(Document(image=DirectUploads(Document.image, secret=SECRET).claim(claim)))
         session.commit()
 
@@ -69,9 +80,7 @@ def use_what_was_replaced() -> None:
     file = DirectUploads(Document.image, secret=SECRET).claim(claim)
     backend.delete(path)
     backend.put(path, PNG[:-1] + b"!" + PNG)
-    engine = create_engine("sqlite://")
-    Base.metadata.create_all(engine)
-    with Session(engine) as session:
+    with database() as session:
         session.add(Document(image=file))
         session.commit()
 
