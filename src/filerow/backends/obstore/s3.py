@@ -210,7 +210,9 @@ class S3Direct:
         if upload.size is not None and upload.size > MOST_BYTES:
             return None
         origin = {"Bucket": self._config["bucket"], "Key": self._name(upload.path)}
-        demanded: dict[str, Any] = {**self._demands.encryption, **({"ChecksumAlgorithm": "SHA256"} if self._demands.checksum else {})}
+        demanded: dict[str, Any] = dict(self._demands.encryption)
+        if self._demands.checksum:
+            demanded["ChecksumAlgorithm"] = "SHA256"
         return rewrite_on_s3(self._ask, origin, target, upload, options, **demanded)
 
     def abort(self, path: str, upload_id: str) -> None:
