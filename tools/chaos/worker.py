@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from asyncpg.exceptions import InterfaceError
 from sqlalchemy import delete, update
 from sqlalchemy.exc import DBAPIError, PendingRollbackError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -51,6 +52,7 @@ EXPECTED = (
     ObjectDeletedError,
     ConnectionError,
     TimeoutError,
+    InterfaceError,  # asyncpg's, raw, of a server that dies while SQLAlchemy sets a new connection up
 )
 """What may happen to an application whose database and store are broken."""
 
