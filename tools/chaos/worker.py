@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from asyncpg.exceptions import InterfaceError
+from asyncpg.exceptions import InterfaceError  # type: ignore[import-untyped]
 from sqlalchemy import delete, update
 from sqlalchemy.exc import DBAPIError, PendingRollbackError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
