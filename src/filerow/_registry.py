@@ -24,7 +24,7 @@ _AT_ONCE = 100
 """URLs that are signed one by one before others get their turn of the event loop."""
 
 _lock = threading.Lock()
-if hasattr(os, "register_at_fork"):  # absent where there is no fork; a child could wait forever for a thread that it has not
+if hasattr(os, "register_at_fork"):  # a child could wait forever for a thread that it does not have
     os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 

@@ -25,7 +25,7 @@ def json_schema_for(mode: Literal["validation", "serialization"]) -> dict[str, A
     """Return the JSON Schema of a file.
 
     Out, it is the public view, all of it always present. In, no JSON value is accepted at all. The exact schema for that is
-    ``{"not": {}}``, but client generators fail on it or emit ``never``, and it tells a reader nothing. JSON Schema and OpenAPI
+    ``{"not": {}}``, but client generators fail on it or emit ``never``, and it says nothing to a reader. JSON Schema and OpenAPI
     have a word for what only the server may set: ``readOnly`` ("attempts by an application to modify the value are expected to be
     ignored or rejected"), which FastAPI users know from computed fields. So a model that is used in both directions shows one
     shape, marked ``readOnly`` on the way in, and its description says how to send a file instead.

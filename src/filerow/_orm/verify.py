@@ -163,6 +163,8 @@ def _refuse_missing_rows(flush: Flush, session: Session) -> None:
 
     asyncpg does not count the rows of several UPDATEs that are sent together; the files of such a row would be nobody's.
     """
+    if not flush.missing:
+        return
     written = [state for state in flush.written if state in flush.missing and state in flush.keys and not flush.deletes(state)]
     groups: dict[tuple[Connection, Mapper[Any]], list[tuple[Any, ...]]] = {}
     for state in written:

@@ -66,7 +66,7 @@ _RANGE = 4 << 20  # bytes of one range request while streaming
 _WEEK = 7 * 24 * 3600
 _BUCKET = "{bucket}."
 _memory = threading.Lock()  # fsspec's memory filesystem is one dictionary for the process, without a lock of its own
-if hasattr(os, "register_at_fork"):  # absent where there is no fork; a child could wait forever for a thread that it has not
+if hasattr(os, "register_at_fork"):  # a child could wait forever for a thread that it does not have
     os.register_at_fork(before=_memory.acquire, after_in_parent=_memory.release, after_in_child=_memory.release)
 
 
