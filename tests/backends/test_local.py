@@ -38,9 +38,9 @@ from tests.backends.directories import hold, page_by
 OVERWRITE = PutOptions(create_only=False)
 
 
-@pytest.fixture(params=[True, False], ids=["by-descriptor", "by-path"])
+@pytest.fixture(params=["unnamed", "by-descriptor", "by-path"])
 def local(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalBackend:
-    hold(monkeypatch, by_descriptor=request.param)
+    hold(monkeypatch, by_descriptor=request.param != "by-path", unnamed=request.param == "unnamed")
     return LocalBackend("local", tmp_path / "root", fsync=False)
 
 
@@ -211,16 +211,16 @@ def test_a_listing_shows_exactly_the_objects(local: LocalBackend) -> None:
     assert (local.root / "a" / "pipe").exists()
 
 
-def test_a_file_is_hidden_until_it_is_whole(local: LocalBackend) -> None:
+def test_a_file_is_hidden_until_it_is_whole(local: LocalBackend, request: pytest.FixtureRequest) -> None:
     seen: list[Any] = []
 
     def chunks() -> Iterator[bytes]:
         yield b"x" * 1_000_000
-        seen.append(everything(local.root))
         seen.append(list(local.list()))
         seen.append(local.exists("a/x"))
-        (temporary,) = (local.root / "a").iterdir()
-        name = f"a/{temporary.name}"
+        temporary = everything(local.root)
+        seen.append(len(temporary))
+        name = (*temporary, "a/.put#1")[0]
         for call in (local.read, local.head, lambda path: local.copy(path, "y"), lambda path: local.put(path, b"")):
             with pytest.raises(InvalidPathError):
                 call(name)
@@ -228,8 +228,7 @@ def test_a_file_is_hidden_until_it_is_whole(local: LocalBackend) -> None:
         yield b"y"
 
     local.put("a/x", chunks())
-    assert seen[0] != []
-    assert seen[1:] == [[], False]
+    assert seen == [[], False, 0 if request.node.callspec.id == "unnamed" else 1]
     assert everything(local.root) == ["a/x"]
 
 
@@ -340,16 +339,26 @@ def test_an_object_and_a_folder_cannot_have_one_name(local: LocalBackend) -> Non
 
 def test_a_folder_removed_under_a_put_is_made_again(local: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody's cron job removes empty directories."""
-    open_ = os.open
+    open_, link = os.open, os.link
     left = [3]
 
-    def racing(path: Any, flags: int, *given: Any, **more: Any) -> int:
-        if left[0] and flags & os.O_CREAT:
+    def remove() -> None:
+        if left[0]:
             left[0] -= 1
             (local.root / "a" / "b").rmdir()
+
+    def racing(path: Any, flags: int, *given: Any, **more: Any) -> int:
+        if flags & os.O_CREAT or flags & os.O_TMPFILE == os.O_TMPFILE:
+            remove()
         return open_(path, flags, *given, **more)
 
+    def racing_link(source: Any, target: Any, **more: Any) -> None:
+        if str(source).startswith("/proc"):
+            remove()
+        link(source, target, **more)
+
     monkeypatch.setattr(os, "open", racing)
+    monkeypatch.setattr(os, "link", racing_link)
     local.put("a/b/x", b"x")
     assert local.read("a/b/x") == b"x"
     left[0] = 100
@@ -710,8 +719,9 @@ def test_the_limit_of_a_file_size_is_reported(tmp_path: Path) -> None:
     assert everything(tmp_path) == []
 
 
+@pytest.mark.parametrize("unnamed", [True, False])
 @pytest.mark.parametrize("create_only", [True, False])
-def test_a_process_killed_in_a_put_leaves_no_object(tmp_path: Path, create_only: bool) -> None:
+def test_a_process_killed_in_a_put_leaves_no_object(tmp_path: Path, create_only: bool, unnamed: bool) -> None:
     backend = LocalBackend("local", tmp_path)
     if not create_only:
         backend.put("a/x", b"old")
@@ -719,7 +729,8 @@ def test_a_process_killed_in_a_put_leaves_no_object(tmp_path: Path, create_only:
         f"""
         import os, signal, sys
         from filerow.backends.base import PutOptions
-        from filerow.backends.local import LocalBackend
+        from filerow.backends.local import LocalBackend, directory
+        directory.UNNAMED = directory.UNNAMED if {unnamed} else None
         def chunks():
             yield bytes(2_000_000)
             os.kill(os.getpid(), signal.SIGKILL)
@@ -728,14 +739,38 @@ def test_a_process_killed_in_a_put_leaves_no_object(tmp_path: Path, create_only:
         tmp_path,
     )
     assert done.returncode == -signal.SIGKILL
-    assert len(everything(tmp_path)) == (1 if create_only else 2)  # the temporary file is there …
+    assert len(everything(tmp_path)) == (not create_only) + (not unnamed)  # a temporary file with a name is there …
     assert [info.path for info in backend.list()] == ([] if create_only else ["a/x"])
     assert backend.exists("a/x") is not create_only
     assert backend.remove_leftovers() == 0  # … and may belong to a put that still runs
-    assert backend.remove_leftovers(older_than=-1) == 1
+    assert backend.remove_leftovers(older_than=-1) == (not unnamed)
     assert everything(tmp_path) == ([] if create_only else ["a/x"])
     backend.put("a/x", b"new", PutOptions(create_only=create_only))
     assert backend.read("a/x") == b"new"
+
+
+@pytest.mark.parametrize("error", [PermissionError(errno.EPERM, "no"), FileNotFoundError(errno.ENOENT, "no /proc")])
+def test_files_that_cannot_be_named_later_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
+    backend = LocalBackend("local", tmp_path)
+    link, tried = os.link, []
+
+    def refuse(source: Any, target: Any, **more: Any) -> None:
+        if str(source).startswith("/proc"):
+            tried.append(source)
+            raise error
+        link(source, target, **more)
+
+    monkeypatch.setattr(os, "link", refuse)
+    backend.put("a/x", iter([b"12", b"345"]))
+    asked = len(tried)
+    assert asked >= 1
+    with pytest.raises(ObjectExistsError):
+        backend.put("a/x", b"other")
+    backend.put("a/y", b"old")
+    info = backend.put("a/y", b"new", OVERWRITE)
+    assert len(tried) == asked  # it is not tried again
+    assert (backend.read("a/x"), backend.read("a/y"), backend.head("a/y")) == (b"12345", b"new", info)
+    assert everything(tmp_path) == ["a/x", "a/y"]
 
 
 def test_removing_leftovers_removes_nothing_else(local: LocalBackend) -> None:

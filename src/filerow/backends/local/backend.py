@@ -20,6 +20,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from stat import S_ISREG
 from typing import BinaryIO
@@ -31,13 +32,12 @@ from filerow.backends._paths import STAGING, check_known_path
 from filerow.backends._public import PublicUrls, public_urls
 from filerow.backends._types import Capabilities, ObjectInfo, PutOptions, Unfinished
 from filerow.backends.base import StorageBackend
-from filerow.backends.local.directory import Directory, walk
+from filerow.backends.local.directory import UNNAMED, Directory, walk
 from filerow.backends.local.draft import Draft, copy_bytes, is_leftover, made, write, write_chunks
 from filerow.exceptions import InvalidPathError, StorageError, StoragePermissionError
 
 __all__ = ("LocalBackend",)
 
-_ATTEMPTS = 5
 _KNOWN_FOLDERS = 10_000
 
 _NOT_OURS = re.compile(r"(?:^|/)(?:/|\Z)|[\ud800-\udfff]|#\d+(?:/|\Z)")
@@ -129,6 +129,7 @@ class LocalBackend(StorageBackend):
             msg = "the root of a LocalBackend is a directory; '' would be whatever directory the process runs in"
             raise ValueError(msg)
         self._fsync = fsync
+        self._unnamed = UNNAMED is not None
         self._known_folders: set[str] = set()
         try:
             self._root = made(Path(root), fsync=fsync)
@@ -150,7 +151,9 @@ class LocalBackend(StorageBackend):
                 write(draft.fd, content)
             else:
                 write_chunks(draft.fd, content)
-            return _info(path, draft.publish(name, create_only=options.create_only))
+            facts = draft.publish(name, create_only=options.create_only)
+            self._unnamed = draft.unnamed
+            return _info(path, facts)
 
     def _copy(self, source: str, target: str) -> ObjectInfo:
         # Not a hard link, although objects are never changed: a link shares the original's time, so a sweep would take a copy
@@ -349,16 +352,7 @@ class LocalBackend(StorageBackend):
         return below
 
     def _draft(self, folder: str) -> Draft:
-        for attempt in range(_ATTEMPTS):
-            here = self._folder(folder, make=True)
-            try:
-                return Draft(here, fsync=self._fsync)
-            except BaseException as error:
-                here.close()
-                # somebody removed the empty folder before the file was in it
-                if not isinstance(error, FileNotFoundError) or attempt == _ATTEMPTS - 1:
-                    raise
-        raise AssertionError  # pragma: no cover
+        return Draft(partial(self._folder, folder, make=True), fsync=self._fsync, unnamed=self._unnamed)
 
     def _open(self, path: str, operation: str) -> tuple[int, os.stat_result]:
         folder, name = self._split(path, operation)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Final, Self
 
-__all__ = ("Directory", "walk")
+__all__ = ("UNNAMED", "Directory", "walk")
 
 BY_DESCRIPTOR: Final = sys.platform != "win32"
 
@@ -29,6 +29,8 @@ else:
     _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
     _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # opening a pipe must not wait for a writer
     _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+
+UNNAMED: Final = os.O_RDWR | os.O_TMPFILE if sys.platform == "linux" else None
 
 _PAGE = 100_000
 """Names held at a time while listing one directory: about 10 MB."""
@@ -116,6 +118,16 @@ class Directory:
     def create(self, name: str) -> int:
         """Create the file ``name`` and open it for writing; ``FileExistsError`` when there is one."""
         return os.open(self._at(name), _CREATE, 0o666, dir_fd=self._fd)
+
+    def create_unnamed(self) -> int:
+        """Open a new file that has no name yet for writing; ``OSError`` where the system has no such files."""
+        if UNNAMED is None or self._fd is None:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        return os.open(".", UNNAMED, 0o666, dir_fd=self._fd)
+
+    def link_descriptor(self, fd: int, target: str) -> None:
+        """Give an open file the name ``target``, which must be free. Linux only."""
+        os.link(f"/proc/self/fd/{fd}", target, dst_dir_fd=self._fd, follow_symlinks=True)
 
     def link(self, source: str, target: str) -> None:
         """Give the file ``source`` the second name ``target``, which must be free: the one atomic way to create."""

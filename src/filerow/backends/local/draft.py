@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 from filerow.backends.local.directory import Directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from filerow._buffers import Buffer
@@ -21,29 +21,32 @@ if TYPE_CHECKING:
 __all__ = ("Draft", "copy_bytes", "is_leftover", "made", "write", "write_chunks")
 
 _LEFTOVER = re.compile(r"\.put#\d+")
+_ATTEMPTS = 5
 _COPY_STEP = 1 << 30
 _READ_STEP = 1 << 20
 _WRITE_STEP = 1 << 18
 
 
 class Draft:
-    """A temporary file in the folder of its target, open for writing.
+    """A file in the making, open for writing in the folder of its target.
 
-    Leaving the ``with`` block removes it unless it was published.
-
-    Its name ends with ``#`` and digits, which no object's name may.
+    Leaving the ``with`` block removes it unless it was published. Where the system makes files without a name (Linux,
+    ``O_TMPFILE``), it gets its first name when it is published, and a killed process leaves nothing behind. Elsewhere it has
+    a temporary name that ends with ``#`` and digits, which no object's name may.
 
     Args:
-        folder: Where; the draft closes it.
+        open_folder: Opens the folder, made if it is missing; called again when somebody removed it meanwhile.
         fsync: Wait for the disk before and after the file appears.
+        unnamed: Try to make the file without a name.
     """
 
-    def __init__(self, folder: Directory, *, fsync: bool) -> None:
-        self._folder = folder
+    def __init__(self, open_folder: Callable[[], Directory], *, fsync: bool, unnamed: bool) -> None:
+        self._open_folder = open_folder
         self._fsync = fsync
-        # random, not counted: processes on several hosts may share the directory
-        self._name = f".put#{int.from_bytes(os.urandom(8), 'big')}"
-        self.fd: int = folder.create(self._name)
+        self._name = ""
+        self.fd: int = -1
+        self.unnamed: bool = unnamed
+        self._begin()
 
     def __enter__(self) -> Self:
         return self
@@ -56,6 +59,30 @@ class Draft:
                     self._folder.unlink(self._name)
         finally:
             self._folder.close()
+
+    def _begin(self) -> None:
+        for attempt in range(_ATTEMPTS):
+            self._folder = self._open_folder()
+            try:
+                self._create_file()
+                break
+            except BaseException as error:
+                self._folder.close()
+                # somebody removed the empty folder before the file was in it
+                if not isinstance(error, FileNotFoundError) or attempt == _ATTEMPTS - 1:
+                    raise
+
+    def _create_file(self) -> None:
+        if self.unnamed:
+            try:
+                self.fd = self._folder.create_unnamed()
+            except OSError:  # not on this file system; whatever else is wrong, a file with a name meets it, too
+                self.unnamed = False
+            else:
+                return
+        name = _temporary_name()
+        self.fd = self._folder.create(name)
+        self._name = name
 
     def _close(self) -> None:
         fd, self.fd = self.fd, -1
@@ -70,22 +97,77 @@ class Draft:
             IsADirectoryError: It is a folder's name.
             OSError: With ``ELOOP`` for a symbolic link's name; or what the system says.
         """
-        if self._fsync:
-            os.fsync(self.fd)
-        facts = os.fstat(self.fd)  # of what has reached the disk: a server on the network sets the time
+        facts = self._settled()
+        if not self._name:
+            try:
+                self._link(name, facts)
+            except FileExistsError:
+                self._refuse_others(name)
+                if create_only:
+                    raise
+                temporary = _temporary_name()
+                self._link(temporary, facts)
+                self._name = temporary
+            except OSError:
+                self._start_again()
+                facts = self._settled()
+            else:
+                self._finish(name)
+                return facts
         self._close()  # network file systems report a full disk only here
         if create_only:
-            self._create(name)
+            self._create(name, facts)
         else:
             self._overwrite(name)
         return facts
 
-    def _create(self, name: str) -> None:
+    def _settled(self) -> os.stat_result:
+        if self._fsync:
+            os.fsync(self.fd)
+        return os.fstat(self.fd)  # of what has reached the disk: a server on the network sets the time
+
+    def _link(self, name: str, facts: os.stat_result) -> None:
+        """Give the unnamed file a name that is free."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                self._folder.link_descriptor(self.fd, name)
+                break
+            except FileExistsError:
+                if not self._is(name, facts):
+                    raise
+                break
+            except FileNotFoundError:  # somebody removed the empty folder, or /proc is missing
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                self._folder.close()
+                self._folder = self._open_folder()
+
+    def _finish(self, name: str) -> None:
+        try:
+            self._close()
+            if self._fsync:
+                self._folder.sync()
+        except BaseException:
+            self._folder.unlink(name)
+            raise
+
+    def _start_again(self) -> None:
+        """Copy the file to one that has a name: the system opens files without a name here, but does not link them."""
+        source, self.fd = self.fd, -1
+        self.unnamed = False
+        self._folder.close()
+        try:
+            self._begin()
+            copy_bytes(source, self.fd)
+        finally:
+            os.close(source)
+
+    def _create(self, name: str, facts: os.stat_result) -> None:
         try:
             self._folder.link(self._name, name)
         except FileExistsError:
             self._refuse_others(name)
-            if not self._is_ours(name):
+            if not self._is(name, facts):
                 raise
         try:
             self._folder.unlink(self._name)
@@ -96,10 +178,10 @@ class Draft:
             self._folder.unlink(name)
             raise
 
-    def _is_ours(self, name: str) -> bool:
+    def _is(self, name: str, facts: os.stat_result) -> bool:
         """Return True if the name is this very file's: NFS asks again when an answer is lost, and finds its own work."""
-        here, there = self._folder.stat(self._name), self._folder.stat(name)
-        return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
+        there = self._folder.stat(name)
+        return (facts.st_dev, facts.st_ino) == (there.st_dev, there.st_ino)
 
     def _overwrite(self, name: str) -> None:
         self._refuse_others(name)
@@ -117,6 +199,11 @@ class Draft:
         reason = errno.EISDIR if S_ISDIR(mode) else errno.ELOOP if S_ISLNK(mode) else 0
         if reason:
             raise OSError(reason, os.strerror(reason), name)
+
+
+def _temporary_name() -> str:
+    # random, not counted: processes on several hosts may share the directory
+    return f".put#{int.from_bytes(os.urandom(8), 'big')}"
 
 
 def is_leftover(key: str) -> bool:
