@@ -16,7 +16,7 @@ import os
 import random
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -50,7 +50,7 @@ from filerow.outbox._claims import forget_claims
 from filerow.outbox._isolation import read_committed
 from filerow.outbox._places import Gate, Note, Places
 from filerow.outbox._settings import OutboxSettings
-from filerow.outbox._table import Tombstone, now, now_of, write_state
+from filerow.outbox._table import Tombstone, among, now, now_of, write_state
 
 if TYPE_CHECKING:
     from filerow.backends.base import StorageBackend
@@ -343,9 +343,9 @@ def _settle(settings: OutboxSettings, engine: Engine, outcome: _Outcome) -> list
     with read_committed(engine) as connection, connection.begin():
         take_write_lock(settings, connection)
         if outcome.gone:
-            connection.execute(delete(table).where(table.c.id.in_([one.id for one in outcome.gone])))
+            connection.execute(delete(table).where(_these(settings, connection, outcome.gone)))
         if outcome.left:  # release these now, before the lease ends
-            mine = table.c.id.in_([one.id for one in outcome.left])
+            mine = _these(settings, connection, outcome.left)
             connection.execute(update(table).where(mine).values(next_attempt=now(connection.dialect.name)))
         if failures:
             _put_off(settings, connection, outcome.failed)
@@ -454,7 +454,7 @@ class Due:
 
     def _select(self, size: int) -> Select[Any]:
         columns = self._table.c
-        wanted: list[ColumnElement[Any]] = [columns[name] for name in Tombstone.__slots__]
+        wanted: list[ColumnElement[Any]] = [columns[name] for name in Tombstone._fields]
         due = select(*wanted).where(columns.dead == 0, columns.dropped_at <= self._dropped).limit(size)
         return due.where(columns.backend.not_in(sorted(self._without))) if self._without else due
 
@@ -498,22 +498,21 @@ def leased(settings: OutboxSettings, connection: Connection, found: Sequence[Tom
 
     After the commit nobody can give such an object to a row again: the triggers refuse it.
     """
-    ours = _marked(settings, connection, found)
+    ours = [(one, Ref(one.backend, one.path)) for one in _marked(settings, connection, found)]
     if not ours:
         return Lease([], 0)
-    named_by_rows = census.named([Ref(one.backend, one.path) for one in ours], connection)
+    named_by_rows = census.named([ref for _, ref in ours], connection)
     unreadable = named_by_rows.unreadable_tables
-    doubted = {Ref(one.backend, one.path) for one in ours if (one.table_name or "").rpartition(".")[2] in unreadable}
+    doubted = {ref for one, ref in ours if (one.table_name or "").rpartition(".")[2] in unreadable} if unreadable else set()
     doubted = named_by_rows.doubtful | (doubted - named_by_rows.refs)  # the table may have been renamed since
-    unsure = [one for one in ours if Ref(one.backend, one.path) in doubted]
+    unsure = [one for one, ref in ours if ref in doubted] if doubted else []
     _leave(settings, connection, unsure)
-    newest = _newest(settings, connection, ours)
+    newest = _newest(settings, connection, [ref for _, ref in ours])
     kept: list[Tombstone] = []
-    forgotten: list[int] = []
+    forgotten: list[Tombstone] = []
     doubtful: list[str] = []
     taken_back = 0
-    for one in ours:
-        ref = Ref(one.backend, one.path)
+    for one, ref in ours:
         if ref in doubted:
             continue
         if ref in named_by_rows.refs:
@@ -523,12 +522,16 @@ def leased(settings: OutboxSettings, connection: Connection, found: Sequence[Tom
         elif not (one.attempts == 1 and one.id < newest[ref]):
             kept.append(one)
             continue
-        forgotten.append(one.id)  # alive, or dropped once more: then the newest tombstone counts
+        forgotten.append(one)  # alive, or dropped once more: then the newest tombstone counts
     if doubtful:
         logger.warning("rows name objects again whose deletion had begun: %s; filerow check finds missing ones", named(doubtful))
     if forgotten:
-        connection.execute(delete(settings.table).where(settings.table.c.id.in_(forgotten)))
+        connection.execute(delete(settings.table).where(_these(settings, connection, forgotten)))
     return Lease(kept, taken_back, len(unsure), Doubts(named_by_rows.unreadable_columns, named_by_rows.strange))
+
+
+def _these(settings: OutboxSettings, connection: Connection, ones: Sequence[Tombstone]) -> ColumnElement[bool]:
+    return among(settings.table.c.id, [one.id for one in ones], connection.dialect.name)
 
 
 def _leave(settings: OutboxSettings, connection: Connection, unsure: Sequence[Tombstone]) -> None:
@@ -537,7 +540,7 @@ def _leave(settings: OutboxSettings, connection: Connection, unsure: Sequence[To
     later = now(connection.dialect.name) + literal(settings.lease.total_seconds(), Double)
     change = update(table).values(attempts=table.c.attempts - 1, next_attempt=later)
     if unsure:
-        connection.execute(change.where(table.c.id.in_([one.id for one in unsure])))
+        connection.execute(change.where(_these(settings, connection, unsure)))
 
 
 def _marked(settings: OutboxSettings, connection: Connection, found: Sequence[Tombstone]) -> list[Tombstone]:
@@ -546,7 +549,7 @@ def _marked(settings: OutboxSettings, connection: Connection, found: Sequence[To
     change = update(table).values(attempts=table.c.attempts + 1, next_attempt=lease)
     if connection.dialect.name == "sqlite" or skips_locked(connection.dialect):
         if found:
-            connection.execute(change.where(table.c.id.in_([one.id for one in found])))
+            connection.execute(change.where(_these(settings, connection, found)))
         won = list(found)
     else:  # without locks the first to count wins
         won = [
@@ -554,12 +557,13 @@ def _marked(settings: OutboxSettings, connection: Connection, found: Sequence[To
             for one in found
             if connection.execute(change.where(table.c.id == one.id, table.c.attempts == one.attempts)).rowcount == 1
         ]
-    return [replace(one, attempts=one.attempts + 1) for one in won]
+    return [one._replace(attempts=one.attempts + 1) for one in won]
 
 
-def _newest(settings: OutboxSettings, connection: Connection, ours: Sequence[Tombstone]) -> dict[Ref, int]:
+def _newest(settings: OutboxSettings, connection: Connection, refs: Iterable[Ref]) -> dict[Ref, int]:
     """Return the id of each object's newest tombstone, due or not."""
     columns = settings.table.c
     same = select(columns.backend, columns.path, func.max(columns.id)).group_by(columns.backend, columns.path)
-    rows = connection.execute(same.where(columns.path.in_(sorted({one.path for one in ours}))))
+    theirs = among(columns.path, sorted({ref.path for ref in refs}), connection.dialect.name)
+    rows = connection.execute(same.where(theirs))
     return {Ref(backend, path): newest for backend, path, newest in rows}
