@@ -30,7 +30,8 @@ else:
     _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # opening a pipe must not wait for a writer
     _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
-UNNAMED: Final = os.O_RDWR | os.O_TMPFILE if sys.platform == "linux" else None
+UNNAMED: int | None = os.O_RDWR | os.O_TMPFILE if sys.platform == "linux" else None
+"""How to open a file that has no name."""
 
 _PAGE = 100_000
 """Names held at a time while listing one directory: about 10 MB."""
