@@ -211,6 +211,15 @@ def test_a_listing_shows_exactly_the_objects(local: LocalBackend) -> None:
     assert (local.root / "a" / "pipe").exists()
 
 
+def test_deleting_a_generated_name_removes_no_folder_and_follows_no_link(local: LocalBackend, outside: Path) -> None:
+    folder, link = f"{1:032x}.png", f"{2:032x}.png"
+    local.put(f"a/{folder}/x", b"x")
+    (local.root / "a" / link).symlink_to(outside / "secret")
+    assert local.delete([f"a/{folder}", f"a/{link}"]) == {}
+    assert (outside / "secret").read_bytes() == b"secret"
+    assert local.read(f"a/{folder}/x") == b"x"
+
+
 def test_a_file_is_hidden_until_it_is_whole(local: LocalBackend, request: pytest.FixtureRequest) -> None:
     seen: list[Any] = []
 

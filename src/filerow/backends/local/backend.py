@@ -201,7 +201,7 @@ class LocalBackend(StorageBackend):
                     here.unlink_object(name)
                 gone.append(path)
             except OSError as error:
-                if not _says_absent(error):
+                if not (_says_absent(error) or isinstance(error, IsADirectoryError)):
                     failed[path] = error
         if gone and self._fsync:  # otherwise a power failure could bring back objects that no row names
             try:
