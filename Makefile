@@ -37,7 +37,7 @@ coverage: $(DEV) ## Run the tests and show which branches of src/ none of them t
 	$(BIN)/coverage report
 
 mutation: $(DEV) ## Break the core in every small way and see a test fail each time
-	$(BIN)/python -m tests.mutation $(ARGS)
+	$(BIN)/python -m tools.mutation $(ARGS)
 
 chaos: $(DEV) ## Let applications, databases and the store fail for ten minutes, and judge (ARGS="--seconds 20")
 	$(BIN)/python -m tools.chaos $(ARGS)
@@ -46,7 +46,7 @@ suite: $(DEV) ## Run SQLAlchemy's own tests with Filerow and print what differs 
 	$(BIN)/python -m tools.sqlalchemy_suite $(ARGS)
 
 soak: $(DEV) ## Run what takes long: random walks and fuzzing (ARGS="-k word" for some), then chaos, coverage, mutation, suite
-	FILEROW_SOAK=1 $(BIN)/python -m pytest -v -n $(WORKERS) --dist worksteal -m soak $(or $(ARGS),tests/model tests/fuzz)
+	FILEROW_SOAK=1 $(BIN)/python -m pytest -v -n $(WORKERS) --dist worksteal -m soak $(or $(ARGS),tests/soak/walks tests/soak/fuzz)
 	$(if $(ARGS),,$(MAKE) chaos coverage mutation suite)
 
 demo: $(DEMO) ## Run the demo (BACKEND=s3 for a real S3 server and PostgreSQL)

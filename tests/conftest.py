@@ -265,7 +265,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterat
 
 
 def _show_killed(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print one line for each process that tests/crash has sent a signal."""
+    """Print one line for each process that tests/soak/crash has sent a signal."""
     reports = terminalreporter.stats.get("passed", ())
     rows = sorted({tuple(value) for report in reports for name, value in report.user_properties if name == "killed"})
     if not rows:
@@ -277,7 +277,7 @@ def _show_killed(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def _show_load(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print one line for each load that tests/processes/test_load.py has put on a server, failed or not."""
+    """Print one line for each load that tests/soak/load/test_load.py has put on a server, failed or not."""
     reports = [report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, ())]
     rows = [value for report in reports for name, value in report.user_properties if name == "load"]
     if not rows:

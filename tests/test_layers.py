@@ -69,7 +69,7 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
         "the headers are pure; what the guard against forks costs cannot be told from what a request costs",
     ),
     "tests/cli/test_commands.py": ({"cli._values"}, "pure: how the words of a command line are read and shown"),
-    "tests/fuzz/targets.py": (
+    "tests/soak/fuzz/targets.py": (
         {
             "_document", "_media_types", "_paths", "_presentation", "_tokens", "_validation.images", "_validation.types",
             "backends._headers", "backends._paths", "backends._types", "direct._claims", "http._conditional", "http._ranges",

@@ -32,7 +32,7 @@ WORKERS = 4
 def processes() -> ForkServerContext:
     """Starts children from a process that has imported everything and used no network."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.crash.child", "tests.outbox.worker"])
+    context.set_forkserver_preload(["tests.soak.crash.child", "tests.outbox.worker"])
     return context
 
 

@@ -16,6 +16,6 @@ forged, changed, replayed, confused tokens     ``test_tokens``; ``tests/signing/
 secrets in repr, logs, errors, pickles, CLI    ``test_secrets``; ``tests/signing/``, ``tests/backends/``, ``tests/cli/``
 URLs as content, backends chosen by clients    ``test_requests_of_ours``; ``tests/values/test_pydantic.py``
 bombs and traps in images                      ``test_bombs``; ``tests/values/test_images.py``
-whatever nobody has thought of                 ``tests/fuzz/``
+whatever nobody has thought of                 ``tests/soak/fuzz/``
 =============================================  ==============================================================================
 """

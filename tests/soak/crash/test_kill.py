@@ -15,12 +15,12 @@ import pytest
 from filerow import storages
 from filerow.maintenance import check
 from filerow.outbox import outbox_of
-from tests.crash.child import Moment, World, live, register
-from tests.crash.conftest import Table
-from tests.crash.models import KEYS, LEASE, Plain, model
-from tests.crash.recovery import owned, prepare, recover, stored, unfinished
 from tests.databases import empty_database, make_engine
 from tests.servers._s3 import S3Server
+from tests.soak.crash.child import Moment, World, live, register
+from tests.soak.crash.conftest import Table
+from tests.soak.crash.models import KEYS, LEASE, Plain, model
+from tests.soak.crash.recovery import owned, prepare, recover, stored, unfinished
 
 WRITE = {
     "before the first upload": Moment("write", "put"),
@@ -116,7 +116,7 @@ CASES = [
 def processes() -> ForkServerContext:
     """Starts children from a process that has imported everything and used no network."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.crash.works"])
+    context.set_forkserver_preload(["tests.soak.crash.works"])
     return context
 
 

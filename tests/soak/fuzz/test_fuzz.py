@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz.corpus import CORPUS
-from tests.fuzz.targets import TARGETS, a_world
+from tests.soak.fuzz.corpus import CORPUS
+from tests.soak.fuzz.targets import TARGETS, a_world
 
 TOKENS = [
     b"bytes=",
@@ -106,7 +106,7 @@ def test_no_input_breaks_a_parser(name: str) -> None:
 def test_no_input_that_reaches_new_code_breaks_a_parser(name: str, tmp_path: Path) -> None:
     """Atheris chooses its inputs by the code that they reach, for as many seconds as ``FILEROW_FUZZ_SECONDS`` says."""
     seconds = os.environ.get("FILEROW_FUZZ_SECONDS", "300")
-    command = [sys.executable, "-m", "tests.fuzz.run", name, str(tmp_path), seconds]
+    command = [sys.executable, "-m", "tests.soak.fuzz.run", name, str(tmp_path), seconds]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=int(seconds) + 300)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
 

@@ -10,10 +10,10 @@ from sqlalchemy.exc import IntegrityError
 
 from filerow import FileObject, FileObjectList
 from filerow.exceptions import StorageError
-from tests.model.actor import Actor
-from tests.model.book import CLASSES, LISTS, Key, Row, blank, columns_of
-from tests.model.faults import Fault
-from tests.model.routes import new_file
+from tests.soak.walks.actor import Actor
+from tests.soak.walks.book import CLASSES, LISTS, Key, Row, blank, columns_of
+from tests.soak.walks.faults import Fault
+from tests.soak.walks.routes import new_file
 
 
 def run(actor: Actor, statement: Callable[[], object], fault: Fault | None = None) -> bool:

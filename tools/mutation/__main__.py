@@ -1,12 +1,10 @@
-"""``python -m tests.mutation``: break the core in every small way, and see that some test notices.
+"""``python -m tools.mutation``: break the core in every small way, and see that some test notices.
 
 A table says for each module how many faults there were, and how many of them the tests have noticed. The exit status is 1 when a
 fault survived that ``survivors.toml`` does not explain, or when an explanation there explains nothing any more.
 
 The tree that this is called in is never touched: it is copied, once for each process.
 """
-
-# ruff: noqa: T201 - it prints its table
 
 from __future__ import annotations
 
@@ -28,11 +26,11 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from tests.mutation.mutants import Mutant, mutants_of
+from tools.mutation.mutants import Mutant, mutants_of
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-COPIED = ("src", "tests", "pyproject.toml")
+COPIED = ("src", "tests", "tools", "pyproject.toml")
 PROCESSES = 2
 LEAST_TIMEOUT = 30.0
 """Seconds; a run is given up after this, or after ten times what the tests take without a fault."""
@@ -74,7 +72,7 @@ class Worker:
             "PYTHONHASHSEED": "0",
             "TMPDIR": str(temporary),
         }
-        command = [sys.executable, str(folder / "tests" / "mutation" / "worker.py")]
+        command = [sys.executable, str(folder / "tools" / "mutation" / "worker.py")]
         self._process = subprocess.Popen(
             command, cwd=folder, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -194,7 +192,7 @@ def show(results: Sequence[Result]) -> int:
 
 def main() -> int:
     """Run the modules that were asked for."""
-    parser = argparse.ArgumentParser(prog="python -m tests.mutation", description="Put faults into the core and run its tests.")
+    parser = argparse.ArgumentParser(prog="python -m tools.mutation", description="Put faults into the core and run its tests.")
     parser.add_argument("names", nargs="*", help="modules, as in src/filerow/_orm/ledger.py; by default those that are not late")
     parser.add_argument("--all", action="store_true", help="the late ones too")
     parser.add_argument("--processes", type=int, default=PROCESSES, help="how many at once, each in a copy of the tree")

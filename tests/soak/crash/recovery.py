@@ -15,11 +15,11 @@ from filerow import FileObject, StoredObject, storages
 from filerow.direct import DirectUploads
 from filerow.maintenance import adopt, migrate, sweep
 from filerow.outbox import outbox_of
-from tests.crash.child import Moment, World
-from tests.crash.models import KEYS, SECRET, FormerPaper, model
-from tests.crash.works import NO_TIME
 from tests.generated import Located
 from tests.places import RECORD, know_places
+from tests.soak.crash.child import Moment, World
+from tests.soak.crash.models import KEYS, SECRET, FormerPaper, model
+from tests.soak.crash.works import NO_TIME
 
 
 def prepare(world: World, engine: Engine, moment: Moment) -> World:

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from tests.cases.stores import Store
-from tests.model.book import Book
+from tests.soak.walks.book import Book
 
 OPERATIONS = ("put", "put-late", "copy", "copy-late", "delete")
 

@@ -12,8 +12,8 @@ from filerow import FileObject
 from filerow.direct import DirectUploads
 from filerow.maintenance import adopt, migrate, sweep
 from filerow.maintenance import undelete as undelete_files
-from tests.crash.child import Fate, World
-from tests.crash.models import SECRET, model, outbox
+from tests.soak.crash.child import Fate, World
+from tests.soak.crash.models import SECRET, model, outbox
 
 NO_TIME = timedelta(0)
 

@@ -15,7 +15,7 @@ from filerow import FileObject
 from filerow.exceptions import StorageError
 from tests.cases.models import Card, Document, Postponed, Scrapbook
 from tests.cases.world import World
-from tests.model.faults import Fault
+from tests.soak.walks.faults import Fault
 
 Key = tuple[str, int]
 """A table and a primary key."""

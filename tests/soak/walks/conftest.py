@@ -21,7 +21,7 @@ from tests.cases.conftest import (  # noqa: F401
 )
 from tests.cases.databases import SQLite
 from tests.cases.stores import Store
-from tests.model.sharded import SHARDS, ShardedWorld
+from tests.soak.walks.sharded import SHARDS, ShardedWorld
 
 WALKS = [(session, database) for session in ("sync", "async") for database in ("sqlite", "postgresql")]
 

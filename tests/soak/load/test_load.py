@@ -17,19 +17,19 @@ import pytest
 from filerow.backends.base import SignRequest
 from filerow.backends.local import LocalBackend
 from tests.ext.world import SECRET, TOKEN
-from tests.processes.load import BOUNDARY, UNANSWERED, Fuzz, Process, Seen, all_at_once, drip, observed, plain, send_all, sip
-from tests.processes.loaded import BIG
 from tests.processes.running import Service, serving
 from tests.servers._process import HOST, accepts_connections
+from tests.soak.load.app import BIG
+from tests.soak.load.clients import BOUNDARY, UNANSWERED, Fuzz, Process, Seen, all_at_once, drip, observed, plain, send_all, sip
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
 
-APP = "tests.processes.loaded:app"
+APP = "tests.soak.load.app:app"
 SERVERS: dict[str, list[str]] = {
     "starlette": ["uvicorn", "--port={port}", "--log-level=warning", APP],
     "fastapi": ["hypercorn", "--bind={where}", "--log-level=warning", APP],
     "litestar": ["granian", "--interface=asgi", "--port={port}", "--log-level=warning", APP],
-    "flask": ["tests.processes.loaded", "{port}"],
+    "flask": ["tests.soak.load.app", "{port}"],
 }
 
 NAMES = {"flask": "werkzeug"}

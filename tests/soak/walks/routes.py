@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 from filerow import FileObject
-from tests.model.actor import Actor
-from tests.model.book import CLASSES, LISTS, SINGLE, Key, Row, columns_of
-from tests.model.faults import Fault
+from tests.soak.walks.actor import Actor
+from tests.soak.walks.book import CLASSES, LISTS, SINGLE, Key, Row, columns_of
+from tests.soak.walks.faults import Fault
 
 _numbers = itertools.count(1)
 

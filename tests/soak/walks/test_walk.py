@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.cases.world import World
-from tests.model.lists import lists_in
-from tests.model.walk import disturbed_in, walk_in
+from tests.soak.walks.lists import lists_in
+from tests.soak.walks.walk import disturbed_in, walk_in
 
 SOAK_STEPS = int(os.environ.get("FILEROW_SOAK_STEPS", "10000"))
 """At least so many steps of each combination that had something to do."""

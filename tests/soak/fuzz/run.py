@@ -1,6 +1,6 @@
-"""Fuzz one target by the code that inputs reach: ``python -m tests.fuzz.run TARGET FOLDER [SECONDS]``.
+"""Fuzz one target by the code that inputs reach: ``python -m tests.soak.fuzz.run TARGET FOLDER [SECONDS]``.
 
-A failing input is left in the folder, as ``crash-…``; once it is mended, it belongs into ``tests/fuzz/corpus.py``.
+A failing input is left in the folder, as ``crash-…``; once it is mended, it belongs into ``tests/soak/fuzz/corpus.py``.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["filerow", "imagesize"]):
-    from tests.fuzz.corpus import CORPUS
-    from tests.fuzz.targets import TARGETS, a_world
+    from tests.soak.fuzz.corpus import CORPUS
+    from tests.soak.fuzz.targets import TARGETS, a_world
 
 
 def main() -> None:

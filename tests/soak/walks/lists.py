@@ -13,8 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from sqlalchemy import inspect
 
 from tests.cases.world import World
-from tests.model.editor import COLUMNS, ROWS, SLOTS, Editor, Key, Seen, Shelf, Slot, new_page, seen
-from tests.model.faults import OPERATIONS, failing
+from tests.soak.walks.editor import COLUMNS, ROWS, SLOTS, Editor, Key, Seen, Shelf, Slot, new_page, seen
+from tests.soak.walks.faults import OPERATIONS, failing
 
 rows = st.sampled_from(ROWS)
 slots = st.sampled_from([SLOTS[0], *SLOTS])

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.ext.world import TOKEN
-from tests.processes.loaded import LAG
 from tests.servers._process import HOST
+from tests.soak.load.app import LAG
 
 UNANSWERED = "-"
 BOUNDARY = "a-boundary"

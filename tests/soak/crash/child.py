@@ -16,8 +16,8 @@ from filerow import StorageBackend, storages
 from filerow.backends.base import ObjectInfo, PutOptions
 from filerow.backends.local import LocalBackend
 from filerow.backends.obstore import ObstoreBackend
-from tests.crash.models import KEYS
 from tests.databases import make_engine
+from tests.soak.crash.models import KEYS
 
 
 class World(NamedTuple):
@@ -42,7 +42,7 @@ class Moment(NamedTuple):
     """When to die.
 
     Attributes:
-        work: What the process is doing: one of ``tests.crash.works.WORKS``.
+        work: What the process is doing: one of ``tests.soak.crash.works.WORKS``.
         event: ``put``, ``chunk``, ``copy``, ``delete``, ``insert``, ``savepoint``, ``release``, ``COMMIT`` or ``committed``.
         count: The how manieth of them.
         after: When it is done, not when it begins.
@@ -126,7 +126,7 @@ def register(world: World) -> None:
 
 def live(world: World, moment: Moment) -> None:
     """Do some work and die in it; coming to the end is a failure of the test."""
-    from tests.crash import works
+    from tests.soak.crash import works
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests in the background has it ignored
     register(world)

@@ -16,10 +16,10 @@ from sqlalchemy import Engine, select
 from filerow.maintenance import sweep
 from tests.cases.models import FILE_COLUMNS, Base, Document
 from tests.cases.world import World
-from tests.model import bulk, hostile, routes
-from tests.model.actor import Actor
-from tests.model.book import LIST_ROWS, ROWS, SLOTS, Book, Key
-from tests.model.faults import OPERATIONS, failing
+from tests.soak.walks import bulk, hostile, routes
+from tests.soak.walks.actor import Actor
+from tests.soak.walks.book import LIST_ROWS, ROWS, SLOTS, Book, Key
+from tests.soak.walks.faults import OPERATIONS, failing
 
 rows = st.sampled_from(ROWS)
 slots = st.sampled_from(SLOTS)

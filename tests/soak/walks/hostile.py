@@ -10,10 +10,10 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session, make_transient
 
 from filerow import FileObject
-from tests.model import routes
-from tests.model.actor import Actor
-from tests.model.book import CLASSES, ROWS, Key, Row, blank, columns_of
-from tests.model.faults import Fault
+from tests.soak.walks import routes
+from tests.soak.walks.actor import Actor
+from tests.soak.walks.book import CLASSES, ROWS, Key, Row, blank, columns_of
+from tests.soak.walks.faults import Fault
 
 _ALWAYS = ("expunge", "delete", "copy", "expire", "fail")
 _IN_TIME = (*_ALWAYS, "new_version", "expunge_and_add", "rekey", "replace", "edit")

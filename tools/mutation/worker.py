@@ -1,6 +1,6 @@
 """Runs tests again and again, each time in a fresh fork, with another fault in one module.
 
-``python tests/mutation/worker.py`` in the copy of the tree that is to be broken. What takes long to import is imported before
+``python tools/mutation/worker.py`` in the copy of the tree that is to be broken. What takes long to import is imported before
 the first fork, but nothing of the library and nothing of its tests, so that each fork finds them as they are on disk then.
 
 One JSON object per line comes in: ``module`` (a path), ``source`` (its text, or null: as it is), ``tests`` (arguments of pytest),

@@ -14,8 +14,8 @@ from sqlalchemy.orm.util import identity_key
 from filerow import FileObject
 from filerow.exceptions import ObjectNotFoundError, StorageError
 from tests.cases.world import World
-from tests.model.book import CLASSES, Book, Key, Row, blank, columns_of
-from tests.model.faults import Fault
+from tests.soak.walks.book import CLASSES, Book, Key, Row, blank, columns_of
+from tests.soak.walks.faults import Fault
 
 OWN_STALE = -1
 """The version of a view that this session's own bulk statement has made stale."""
