@@ -17,13 +17,13 @@ import tempfile
 from flask import Flask
 
 from filerow import FileObject, storages
-from filerow.ext.flask import Filerow
+from filerow.ext.flask import routes
 
 for key, url in (("docs", "memory://"), ("local", "file://" + tempfile.mkdtemp())):
     storages.register_backend(url, key=key)
     assert FileObject(key, "a.txt", content=b"abc").save().get_content() == b"abc"
 app = Flask(__name__)
-Filerow(app, base_url="/files")
+app.register_blueprint(routes("/files"))
 answer = app.test_client().get("/files/filerow.js")
 print(answer.status_code, b"export" in answer.data)
 """

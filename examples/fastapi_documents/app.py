@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import Depends, FastAPI, Form, HTTPException, Query, Request
 from filerow import FileObject, storages
 from filerow.backends.local import LocalBackend
-from filerow.ext.fastapi import Uploaded, file_router, install
+from filerow.ext.fastapi import Uploaded, install, routes
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
@@ -116,6 +116,6 @@ def create_app(database_url: str | None = None, files: Path | None = None) -> Fa
     app.get("/documents/{document_id}")(get_document)
     app.patch("/documents/{document_id}")(update_document)
     app.delete("/documents/{document_id}", status_code=204)(delete_document)
-    app.include_router(file_router("/files"))
+    app.include_router(routes("/files"))
     install(app)
     return app

@@ -7,7 +7,7 @@ from typing import Any
 
 from filerow import storages
 from filerow.backends.local import LocalBackend
-from filerow.ext.flask import Filerow, uploaded
+from filerow.ext.flask import Uploaded, install, routes
 from flask import Flask, abort, request
 from sqlalchemy import create_engine, func, select
 from sqlalchemy.orm import Session, sessionmaker
@@ -57,7 +57,7 @@ def add_routes(app: Flask, sessions: Sessions) -> None:
     @app.post("/documents")
     def create_document() -> tuple[dict[str, Any], int]:
         """Store a file under a name."""
-        name, file = name_in_form(), uploaded("file", Document.file)
+        name, file = name_in_form(), Uploaded(Document.file)
         if name is None:
             abort(400, "send a name")
         with sessions() as session:
@@ -84,7 +84,7 @@ def add_routes(app: Flask, sessions: Sessions) -> None:
     @app.patch("/documents/<int:document_id>")
     def update_document(document_id: int) -> dict[str, Any]:
         """Change the name, the file, or both. The old bytes go when the change is committed."""
-        name, file = name_in_form(), uploaded("file", Document.file) if "file" in request.files else None
+        name, file = name_in_form(), Uploaded(Document.file, optional=True)
         if name is None and file is None:
             abort(400, "send a name, a file, or both")
         with sessions() as session:
@@ -130,6 +130,7 @@ def create_app(database_url: str | None = None, files: Path | None = None) -> Fl
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.extensions["engine"] = engine
-    Filerow(app, base_url="/files")
+    app.register_blueprint(routes("/files"))
+    install(app)
     add_routes(app, sessionmaker(engine, expire_on_commit=False))
     return app

@@ -7,7 +7,7 @@ from urllib.request import url2pathname
 from advanced_alchemy.extensions.litestar import SQLAlchemyPlugin
 from filerow import storages
 from filerow.backends.local import LocalBackend
-from filerow.ext.litestar import FilerowPlugin
+from filerow.ext.litestar import install, routes
 from litestar import Litestar
 from litestar.openapi import OpenAPIConfig
 
@@ -43,8 +43,8 @@ def create_app(settings: Settings | None = None) -> Litestar:
     alchemy = alchemy_for(settings)
     register_storage(settings)
     return Litestar(
-        CONTROLLERS,
-        plugins=[SQLAlchemyPlugin(alchemy), FilerowPlugin(base_url=FILES_URL), GuideCommands()],
+        [*CONTROLLERS, routes(FILES_URL)],
+        plugins=[SQLAlchemyPlugin(alchemy), install(), GuideCommands()],
         middleware=[sessions_in(alchemy, secure=settings.secure_cookies)],
         openapi_config=OpenAPIConfig("Guide", "1"),
     )

@@ -16,7 +16,7 @@ from werkzeug.serving import make_server
 from filerow import FileObject, StoredObject, storages
 from filerow.backends.memory import MemoryBackend
 from filerow.direct import DirectUploads
-from filerow.ext.flask import Filerow, uploaded
+from filerow.ext.flask import Uploaded, install, routes
 from tests.direct.conftest import SECRET
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ class Recording(Base):
 def application(engine: Engine) -> Flask:
     app = Flask(__name__)
     mounted = {name: DirectUploads(getattr(Recording, name), secret=SECRET) for name in ("audio", "video", "anything")}
-    Filerow(app, base_url="/files", uploads=mounted, uploads_url="/uploads", authorize=lambda: None)
+    app.register_blueprint(routes("/files", uploads=mounted, uploads_url="/uploads", authorize=lambda: None))
+    install(app)
 
     def kept(column: str, file: FileObject) -> str:
         with Session(engine, expire_on_commit=False) as session:
@@ -80,7 +81,7 @@ def application(engine: Engine) -> Flask:
 
     @app.post("/form/<column>")
     def by_form(column: str) -> str:
-        return kept(column, uploaded("file", getattr(Recording, column)))
+        return kept(column, Uploaded(getattr(Recording, column), field="file"))
 
     @app.post("/direct/<column>")
     def by_claim(column: str) -> str:

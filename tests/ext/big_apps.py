@@ -51,7 +51,7 @@ def litestar_app(world: World) -> Any:
     async def down(number: litestar.params.FromPath[int]) -> filerow.ext.litestar.StoredFileResponse:
         return filerow.ext.litestar.StoredFileResponse(await stored(world, number))
 
-    return litestar.Litestar([up, down], plugins=[filerow.ext.litestar.FilerowPlugin()])
+    return litestar.Litestar([up, down], plugins=[filerow.ext.litestar.install()])
 
 
 def fastapi_app(world: World) -> Any:
@@ -70,8 +70,8 @@ def fastapi_app(world: World) -> Any:
 
 def starlette_app(world: World) -> Any:
     async def up(request: Request) -> Response:
-        async with request.form() as form:
-            await store(world, await filerow.ext.starlette.uploaded(form, "file"))
+        async with request.form():
+            await store(world, await filerow.ext.starlette.Uploaded(request, Document.big, field="file"))
         return Response()
 
     async def down(request: Request) -> Response:
@@ -86,7 +86,7 @@ def flask_app(world: World) -> Any:
     @app.post("/")
     def up() -> str:
         with Session(world.engine) as session:
-            session.add(Document(name="big", big=filerow.ext.flask.uploaded("file")))
+            session.add(Document(name="big", big=filerow.ext.flask.Uploaded(Document.big, field="file")))
             session.commit()
         return ""
 
@@ -95,6 +95,6 @@ def flask_app(world: World) -> Any:
         with Session(world.engine) as session:
             file = session.get_one(Document, number).big
         assert file
-        return filerow.ext.flask.send(file)
+        return filerow.ext.flask.StoredFileResponse(file)
 
     return app

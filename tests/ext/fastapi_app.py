@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from filerow import FileObject, FileObjectList
 from filerow.direct import DirectUploads
-from filerow.ext.fastapi import StoredFileResponse, Uploaded, file_router, install, upload_router
+from filerow.ext.fastapi import StoredFileResponse, Uploaded, install, routes
 from tests.ext.world import SECRET, TOKEN, Document, chunks_of, shown
 
 if TYPE_CHECKING:
@@ -91,8 +91,7 @@ def make(world: World) -> FastAPI:  # noqa: C901 - a list of routes
             "accelerate": StoredFileResponse.accelerate(file),
         }[way]
 
-    app.include_router(file_router("/files"))
     direct = {"documents": DirectUploads(Document.file, secret=SECRET)}
-    app.include_router(upload_router(direct, dependencies=[Depends(guard)]))
+    app.include_router(routes("/files", uploads=direct, authorize=guard))
     install(app)
     return app

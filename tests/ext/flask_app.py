@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from filerow import FileObject
 from filerow.direct import DirectUploads
-from filerow.ext.flask import Filerow, accelerate, redirect, send, uploaded, uploaded_many
+from filerow.ext.flask import StoredFileResponse, Uploaded, install, routes
 from tests.ext.world import SECRET, TOKEN, Document, chunks_of, shown
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ def make(world: World) -> Flask:  # noqa: C901 - a list of routes
     @app.post("/documents")
     def create() -> tuple[dict[str, Any], int]:
         with session() as db:
-            document = Document(name=request.form["name"], file=uploaded("file", Document.file))
-            document.pages = uploaded_many("pages", Document.pages)
+            document = Document(name=request.form["name"], file=Uploaded(Document.file))
+            document.pages = Uploaded(Document.pages, optional=True)
             db.add(document)
             db.commit()
         return shown(document), 201
@@ -38,7 +38,7 @@ def make(world: World) -> Flask:  # noqa: C901 - a list of routes
     @app.post("/failing")
     def fail() -> None:
         with session() as db:
-            db.add(Document(name="failing", file=uploaded("file", Document.file)))
+            db.add(Document(name="failing", file=Uploaded(Document.file)))
             db.flush()
             assert world.paths()
             abort(500)
@@ -64,11 +64,13 @@ def make(world: World) -> Flask:  # noqa: C901 - a list of routes
         file = row.big or row.file
         assert file
         if way == "saved":
-            return send(file, download_as="named \u20ac\r\n.txt")
+            return StoredFileResponse(file, download_as="named \u20ac\r\n.txt")
         if way == "stable":
-            return redirect(file, round_expiry=3600)
-        return {"file": send, "redirect": redirect, "accelerate": accelerate}[way](file)
+            return StoredFileResponse.redirect(file, round_expiry=3600)
+        ways = {"redirect": StoredFileResponse.redirect, "accelerate": StoredFileResponse.accelerate}
+        return ways.get(way, StoredFileResponse)(file)
 
     direct = {"documents": DirectUploads(Document.file, secret=SECRET)}
-    Filerow(app, "/files", uploads=direct, authorize=guard)
+    app.register_blueprint(routes("/files", uploads=direct, authorize=guard))
+    install(app)
     return app

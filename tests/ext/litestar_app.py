@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from filerow import FileObject, FileObjectList
 from filerow.direct import DirectUploads
-from filerow.ext.litestar import FilerowPlugin, StoredFileResponse
+from filerow.ext.litestar import StoredFileResponse, Uploaded, install, routes
 from tests.ext.world import SECRET, TOKEN, Document, chunks_of, shown
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ MULTIPART = Body(media_type=RequestEncodingType.MULTI_PART)
 @dataclass
 class CreateDocument:
     name: str
-    file: FileObject
-    pages: FileObjectList = field(default_factory=FileObjectList)
+    file: Annotated[FileObject, Uploaded(Document.file)]
+    pages: Annotated[FileObjectList, Uploaded(Document.pages)] = field(default_factory=FileObjectList)
 
 
 @dataclass
@@ -96,4 +96,5 @@ def make(world: World) -> Litestar:
         }[way]
 
     direct = {"documents": DirectUploads(Document.file, secret=SECRET)}
-    return Litestar([create, fail, late, show, download], plugins=[FilerowPlugin("/files", uploads=direct, guards=[guard])])
+    mounted = routes("/files", uploads=direct, authorize=guard)
+    return Litestar([create, fail, late, show, download, mounted], plugins=[install()])

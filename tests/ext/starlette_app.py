@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from filerow import FileObject
 from filerow.direct import DirectUploads
-from filerow.ext.starlette import StoredFileResponse, install, routes, upload_routes, uploaded
+from filerow.ext.starlette import StoredFileResponse, Uploaded, install, routes
 from tests.ext.fastapi_app import DocumentOut
 from tests.ext.world import SECRET, TOKEN, Document, chunks_of, shown
 
@@ -31,15 +31,15 @@ def make(world: World) -> Starlette:  # noqa: C901 - a list of routes
 
     async def create(request: Request) -> Response:
         async with request.form() as form, session() as db:
-            document = Document(name=str(form.get("name")), file=await uploaded(form, "file", Document.file))
-            document.pages = [FileObject.from_upload(page) for page in form.getlist("pages") if not isinstance(page, str)]
+            document = Document(name=str(form.get("name")), file=await Uploaded(request, Document.file))
+            document.pages = await Uploaded(request, Document.pages, optional=True)
             db.add(document)
             await db.commit()
         return answer(document, 201)
 
     async def fail(request: Request) -> Response:
-        async with request.form() as form, session() as db:
-            db.add(Document(name="failing", file=await uploaded(form, "file", Document.file)))
+        async with request.form(), session() as db:
+            db.add(Document(name="failing", file=await Uploaded(request, Document.file)))
             await db.flush()
             assert world.paths()
             raise HTTPException(500, "on purpose")
@@ -82,8 +82,7 @@ def make(world: World) -> Starlette:  # noqa: C901 - a list of routes
             Route("/late", late, methods=["POST"]),
             Route("/documents/{id:int}", show),
             Route("/documents/{id:int}/{way}", download),
-            *routes("/files"),
-            *upload_routes(direct, authorize=guard),
+            *routes("/files", uploads=direct, authorize=guard),
         ]
     )
     install(app)

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from filerow import FileObject, FileObjectList, StoredObject, storages
 from filerow.exceptions import FileTooLargeError
-from filerow.ext.fastapi import StoredFileResponse, Uploaded, file_router, install
+from filerow.ext.fastapi import StoredFileResponse, Uploaded, install, routes
 from tests.ext.world import LIMIT, Document, World
 
 TEXT = ("a.txt", b"abc", "text/plain")
@@ -112,7 +112,7 @@ async def test_a_form_model_takes_a_file(world: World) -> None:
 
 def test_the_routes_can_be_shown_in_openapi(world: World) -> None:
     app = FastAPI()
-    app.include_router(file_router("/files", include_in_schema=True))
+    app.include_router(routes("/files", include_in_schema=True))
     paths = app.openapi()["paths"]
     assert {path: set(operations) for path, operations in paths.items()} == {
         "/files/filerow.js": {"get", "head"},

@@ -1,4 +1,4 @@
-"""What only Flask has: an extension that is set up in two steps, and a JSON provider."""
+"""What only Flask has: error handlers of the application that go first, and a JSON provider."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import pytest
 from flask import Flask
 
 from filerow import FileObject, storages
-from filerow.direct import DirectUploads
 from filerow.exceptions import FileTooLargeError
-from filerow.ext.flask import Filerow, send, uploaded, uploaded_many
-from tests.ext.world import LIMIT, SECRET, Document, World
+from filerow.ext.flask import StoredFileResponse, Uploaded, install
+from tests.ext.world import LIMIT, Document, World
 
 
 @pytest.fixture
@@ -30,38 +29,18 @@ def upload(content: bytes = b"abc") -> tuple[io.BytesIO, str, str]:
     return io.BytesIO(content), "a.txt", "text/plain"
 
 
-def test_the_extension_can_be_made_before_the_application(world: World) -> None:
-    extension = Filerow(base_url="/elsewhere")
-    app = Flask(__name__)
-    extension.init_app(app)
-    assert app.extensions["filerow"] is extension
-    assert app.test_client().get("/elsewhere/filerow.js").status_code == 200
-    assert app.test_client().get("/files/filerow.js").status_code == 404
-
-
-def test_no_route_is_mounted_without_an_address(world: World) -> None:
-    app = Flask(__name__)
-    Filerow(app, None)
-    assert [rule.endpoint for rule in app.url_map.iter_rules()] == ["static"]
-
-
-def test_direct_uploads_need_somebody_who_says_for_whom(world: World) -> None:
-    with pytest.raises(ValueError, match="authorize"):
-        Filerow(Flask(__name__), uploads={"documents": DirectUploads(Document.file, secret=SECRET)})
-
-
 @pytest.mark.parametrize("ours_first", [True, False])
 def test_an_error_handler_of_the_application_goes_first(world: World, ours_first: bool) -> None:
     app = Flask(__name__)
     if ours_first:
-        Filerow(app)
+        install(app)
     app.register_error_handler(FileTooLargeError, lambda error: (f"mine: {error.limit}", 418))
     if not ours_first:
-        Filerow(app)
+        install(app)
 
     @app.post("/")
     def take() -> str:
-        uploaded("file", Document.file)
+        Uploaded(Document.file)
         raise AssertionError
 
     answer = app.test_client().post("/", data={"file": upload(b"x" * (LIMIT + 1))})
@@ -71,11 +50,11 @@ def test_an_error_handler_of_the_application_goes_first(world: World, ours_first
 def test_what_the_json_provider_knew_before_it_still_knows(world: World) -> None:
     app = Flask(__name__)
     app.json.default = lambda value: f"known: {value}"  # type: ignore[attr-defined]
-    Filerow(app)
+    install(app)
 
     @app.post("/")
     def take() -> dict[str, Any]:
-        return {"files": uploaded_many("file"), "other": {1}.__class__}
+        return {"files": Uploaded(Document.pages, field="file"), "other": {1}.__class__}
 
     shown = app.test_client().post("/", data={"file": [upload(), upload()]}).json
     assert [file["filename"] for file in shown["files"]] == ["a.txt", "a.txt"]
@@ -90,7 +69,7 @@ def test_a_response_can_be_changed_before_it_is_sent(world: World) -> None:
 
     @app.get("/")
     def show() -> Any:
-        response = send(file)
+        response = StoredFileResponse(file)
         response.set_cookie("seen", "yes")
         response.call_on_close(lambda: closed.append(True))
         return response

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import flask
 import httpx
 import pytest
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 from flask.testing import FlaskClient
 from litestar import Litestar, post
 from litestar.enums import RequestEncodingType
@@ -90,8 +90,8 @@ def on_starlette(gate: Callable[..., Any]) -> Any:
             "redirect": starlette.StoredFileResponse.redirect,
         }[request.path_params["way"]](stored())
 
-    direct = starlette.upload_routes(uploads(), authorize=gate)
-    app = Starlette(routes=[Route("/make/{way}", make, methods=["POST", "GET"]), *starlette.routes(), *direct])
+    mounted = starlette.routes(uploads=uploads(), authorize=gate)
+    app = Starlette(routes=[Route("/make/{way}", make, methods=["POST", "GET"]), *mounted])
     starlette.install(app)
     return Client(app)
 
@@ -103,8 +103,7 @@ def on_fastapi(gate: Callable[..., Any]) -> Any:
     def make(way: str) -> Any:
         return {"send": fastapi.StoredFileResponse, "redirect": fastapi.StoredFileResponse.redirect}[way](stored())
 
-    app.include_router(fastapi.file_router())
-    app.include_router(fastapi.upload_router(uploads(), dependencies=[Depends(gate)]))
+    app.include_router(fastapi.routes(uploads=uploads(), authorize=gate))
     fastapi.install(app)
     return Client(app)
 
@@ -114,8 +113,8 @@ def on_litestar(gate: Callable[..., Any]) -> Any:
     def make(way: FromPath[str]) -> litestar.StoredFileResponse:
         return {"send": litestar.StoredFileResponse, "redirect": litestar.StoredFileResponse.redirect}[way](stored())
 
-    plugin = litestar.FilerowPlugin(uploads=uploads(), guards=[gate])
-    return Client(Litestar([make], plugins=[plugin]))
+    mounted = litestar.routes(uploads=uploads(), authorize=gate)
+    return Client(Litestar([make, mounted], plugins=[litestar.install()]))
 
 
 def on_flask(gate: Callable[..., Any]) -> Any:
@@ -123,9 +122,10 @@ def on_flask(gate: Callable[..., Any]) -> Any:
 
     @app.post("/make/<way>")
     def make(way: str) -> Any:
-        return {"send": flask_ext.send, "redirect": flask_ext.redirect}[way](stored())
+        return {"send": flask_ext.StoredFileResponse, "redirect": flask_ext.StoredFileResponse.redirect}[way](stored())
 
-    flask_ext.Filerow(app, uploads=uploads(), authorize=gate)
+    app.register_blueprint(flask_ext.routes(uploads=uploads(), authorize=gate))
+    flask_ext.install(app)
     return app.test_client()
 
 
@@ -336,12 +336,22 @@ class PerhapsFiles:
 
 
 def forms_of_starlette() -> Any:
-    async def take(request: Any) -> Any:
-        async with request.form() as form:
-            await starlette.uploaded(form, "file", Document.file)
-        return JSONResponse({})
+    async def one(request: Any) -> Any:
+        async with request.form():
+            file = await starlette.Uploaded(request, Document.file)
+            return JSONResponse({"named": bool(file.filename)})
 
-    app = Starlette(routes=[Route("/one", take, methods=["POST"])])
+    async def perhaps(request: Any) -> Any:
+        async with request.form():
+            file = await starlette.Uploaded(request, Document.file, optional=True)
+            pages = await starlette.Uploaded(request, Album.pages, optional=True)
+            return JSONResponse({"none": file is None and not pages})
+
+    async def many(request: Any) -> Any:
+        async with request.form():
+            return JSONResponse({"none": not await starlette.Uploaded(request, Album.pages)})
+
+    app = Starlette(routes=[Route(f"/{take.__name__}", take, methods=["POST"]) for take in (one, perhaps, many)])
     starlette.install(app)
     return Client(app)
 
@@ -385,21 +395,25 @@ def forms_of_litestar() -> Any:
     async def bares(data: Annotated[FileObjectList, MULTIPART]) -> dict[str, bool]:
         return {"none": not data}
 
-    return Client(Litestar([one, perhaps, bare, bares], plugins=[litestar.FilerowPlugin()]))
+    return Client(Litestar([one, perhaps, bare, bares], plugins=[litestar.install()]))
 
 
 def forms_of_flask() -> Any:
     app = flask.Flask(__name__)
-    flask_ext.Filerow(app)
+    flask_ext.install(app)
 
     @app.post("/one")
     def one() -> dict[str, bool]:
-        return {"named": bool(flask_ext.uploaded("file", Document.file).filename)}
+        return {"named": bool(flask_ext.Uploaded(Document.file).filename)}
 
     @app.post("/perhaps")
     def perhaps() -> dict[str, bool]:
-        files = [*flask_ext.uploaded_many("file", Document.file), *flask_ext.uploaded_many("pages", Album.pages)]
-        return {"none": not files}
+        file, pages = flask_ext.Uploaded(Document.file, optional=True), flask_ext.Uploaded(Album.pages, optional=True)
+        return {"none": file is None and not pages}
+
+    @app.post("/many")
+    def many() -> dict[str, bool]:
+        return {"none": not flask_ext.Uploaded(Album.pages)}
 
     return Client(httpx.WSGITransport(app))
 
@@ -407,10 +421,10 @@ def forms_of_flask() -> Any:
 FORMS = {"starlette": forms_of_starlette, "fastapi": forms_of_fastapi, "litestar": forms_of_litestar, "flask": forms_of_flask}
 NEEDED = 'a form with files needs enctype="multipart/form-data"'
 WAYS = {
-    "starlette": ["one"],
+    "starlette": ["one", "many", "perhaps"],
     "fastapi": ["one", "many", "perhaps"],
     "litestar": ["one", "perhaps", "bare", "bares"],
-    "flask": ["one", "perhaps"],
+    "flask": ["one", "many", "perhaps"],
 }
 
 
@@ -422,16 +436,14 @@ def test_a_forgotten_enctype_is_named(name: str, way: str) -> None:
     assert NEEDED in answer.json()["detail"]
 
 
-@pytest.mark.parametrize(
-    ("name", "way"), [(name, way) for name, ways in WAYS.items() for way in ways if way != "perhaps" and name != "starlette"]
-)
+@pytest.mark.parametrize(("name", "way"), [(name, way) for name, ways in WAYS.items() for way in ways if way != "perhaps"])
 def test_forgotten_enctype_is_named_for_every_form(name: str, way: str) -> None:
     for data in ({"file": "", "pages": ""}, {"other": "1"}):
         answer = FORMS[name]().post(f"/{way}", data=data)
         assert (answer.status_code, answer.json()["code"]) == (422, "form-without-files"), answer.text
 
 
-@pytest.mark.parametrize("name", ["fastapi", "litestar", "flask"])
+@pytest.mark.parametrize("name", FORMS)
 def test_a_form_may_have_no_files_where_they_are_optional(name: str) -> None:
     client = FORMS[name]()
     for data in ({"file": ""}, {"other": "1"}):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,18 +20,19 @@ from litestar import Litestar, Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.dto import DataclassDTO, MsgspecDTO
 from litestar.enums import RequestEncodingType
-from litestar.exceptions import ImproperlyConfiguredException, NotFoundException
+from litestar.exceptions import NotFoundException
 from litestar.params import Body
 from litestar.plugins.pydantic import PydanticDTO
-from pydantic import BaseModel
+from pydantic import BaseModel, create_model
+from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from filerow import FileObject, FileObjectList, storages
-from filerow.direct import DirectUploads
-from filerow.exceptions import FileTooLargeError
-from filerow.ext.litestar import FileDTO, FilerowPlugin, StoredFileResponse
+from filerow import FileObject, FileObjectList, Inspection, StoredObject, storages
+from filerow.exceptions import FileStateError, FileTooLargeError
+from filerow.ext.litestar import FileDTO, StoredFileResponse, Uploaded, install, routes
 from tests.examples import GUIDE_RUNS
-from tests.ext.world import SECRET, Document, World
+from tests.ext.world import LIMIT, Document, World
 
 MULTIPART = Body(media_type=RequestEncodingType.MULTI_PART)
 VIEW = {"filename": "a.txt", "content_type": "text/plain", "size": 3, "metadata": {}}
@@ -116,7 +117,7 @@ def app_of(kind: type[Any], dto: Any) -> Litestar:
 
     form.__annotations__ = {"data": Annotated[kind, MULTIPART], "return": kind}
     body.__annotations__ = {"data": Annotated[kind, Body()], "return": kind}
-    return Litestar([post("/form", **given)(form), post("/json", **given)(body)], plugins=[FilerowPlugin()])
+    return Litestar([post("/form", **given)(form), post("/json", **given)(body)], plugins=[install()])
 
 
 def view_of(shown: dict[str, Any]) -> dict[str, Any]:
@@ -179,7 +180,7 @@ async def test_before_request_hook_of_the_application_still_runs(world: World) -
         return {"stopped": request.url.path}
 
     for where in ({"before_request": stop}, {}):
-        app = Litestar([post("/", **where)(handler)], plugins=[FilerowPlugin()], before_request=None if where else stop)
+        app = Litestar([post("/", **where)(handler)], plugins=[install()], before_request=None if where else stop)
         assert (await ask(app, "POST", "/", **form_of(cover=None))).json() == {"stopped": "/"}
 
 
@@ -242,7 +243,7 @@ async def test_advanced_alchemy_s_dto_takes_models_with_lists_of_files(world: Wo
         "db_session": NamedDependency[AsyncSession],
         "return": Document,
     }
-    plugins: list[Any] = [SQLAlchemyPlugin(config), FilerowPlugin()]
+    plugins: list[Any] = [SQLAlchemyPlugin(config), install()]
     app = Litestar([post("/")(create)], plugins=plugins[::-1] if ours_first else plugins)
     answer = await ask(app, "POST", "/", files={"file": ("a.txt", b"abc", "text/plain")})
     assert answer.status_code == 201, answer.text
@@ -259,7 +260,7 @@ async def uploaded_to(handler: Any, world: World) -> httpx.Response:
         "db_session": NamedDependency[AsyncSession],
         "return": None,
     }
-    app = Litestar([post("/")(handler)], plugins=[SQLAlchemyPlugin(config), FilerowPlugin()])
+    app = Litestar([post("/")(handler)], plugins=[SQLAlchemyPlugin(config), install()])
     return await ask(app, "POST", "/", files={"file": ("a.txt", b"abc", "text/plain")})
 
 
@@ -298,7 +299,7 @@ async def test_an_exception_handler_of_the_application_goes_first(world: World) 
     def mine(_: Any, error: FileTooLargeError) -> Response[str]:
         return Response(f"mine: {error}", status_code=418)
 
-    app = Litestar([fail], plugins=[FilerowPlugin()], exception_handlers={FileTooLargeError: mine})
+    app = Litestar([fail], plugins=[install()], exception_handlers={FileTooLargeError: mine})
     answer = await ask(app, "GET", "/")
     assert (answer.status_code, answer.text) == (418, "mine: too large")
 
@@ -314,7 +315,7 @@ async def test_stored_file_is_sent_with_cookies_and_headers_of_its_handler(world
         response.headers["X-Mine"] = "yes"
         return response
 
-    answer = await ask(Litestar([show], plugins=[FilerowPlugin()]), "GET", "/")
+    answer = await ask(Litestar([show], plugins=[install()]), "GET", "/")
     assert (answer.content, answer.cookies["seen"], answer.headers["x-mine"]) == (b"abc", "yes", "yes")
 
 
@@ -323,31 +324,116 @@ async def test_error_of_a_handler_that_returns_a_file_is_reported(world: World) 
     async def show() -> StoredFileResponse:
         raise NotFoundException
 
-    answer = await ask(Litestar([show], plugins=[FilerowPlugin()]), "GET", "/")
+    answer = await ask(Litestar([show], plugins=[install()]), "GET", "/")
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/json")
 
 
-async def test_one_plugin_serves_several_applications(world: World) -> None:
-    plugin = FilerowPlugin("/files")
+async def test_plugin_and_routes_serve_several_applications(world: World) -> None:
+    plugin, mounted = install(), routes("/files")
     for _ in range(2):
-        app = Litestar([], plugins=[plugin])
+        app = Litestar([mounted], plugins=[plugin])
         assert (await ask(app, "GET", "/files/filerow.js")).status_code == 200
         assert (await ask(app, "GET", "/files/docs/a.txt")).headers["content-type"] == "application/problem+json"
 
 
-def test_direct_uploads_need_somebody_who_says_for_whom(world: World) -> None:
-    uploads = {"documents": DirectUploads(Document.file, secret=SECRET)}
-    with pytest.raises(ImproperlyConfiguredException, match="guards"):
-        FilerowPlugin(uploads=uploads)
-    assert not [route for route in Litestar([], plugins=[FilerowPlugin()]).routes if "upload" in route.path]
+def _marked(kind: str) -> type[Any]:
+    """Return a form whose files are checked by their columns' rules, as a dataclass, a struct or a pydantic model."""
+    file = Annotated[FileObject, Uploaded(Document.file)]
+    cover = Annotated[FileObject | None, Uploaded(Document.file)]
+    pages = Annotated[FileObjectList, Uploaded(Document.pages)]
+    if kind == "dataclass":
+        empty = field(default_factory=FileObjectList)
+        return make_dataclass("Form", [("file", file), ("cover", cover, None), ("pages", pages, empty)])
+    if kind == "struct":
+        return msgspec.defstruct("Form", [("file", file), ("cover", cover, None), ("pages", pages, FileObjectList())])
+    return create_model("Form", file=(file, ...), cover=(cover, None), pages=(pages, FileObjectList()))
 
 
-async def test_a_handler_can_ask_for_the_direct_uploads(world: World) -> None:
-    async def begin(direct_uploads: Any) -> dict[str, Any]:
-        ticket = await direct_uploads["documents"].begin_async(filename="a.txt", size=3, content_type="text/plain")
-        return {"method": ticket.method}
+@pytest.mark.parametrize("kind", ["dataclass", "struct", "model"])
+async def test_uploaded_file_is_checked_before_its_handler_runs(world: World, kind: str) -> None:
+    ran = []
 
-    begin.__annotations__ = {"direct_uploads": NamedDependency[dict[str, DirectUploads]], "return": dict[str, Any]}
-    plugin = FilerowPlugin(uploads={"documents": DirectUploads(Document.file, secret=SECRET)}, guards=[])
-    answer = await ask(Litestar([get("/")(begin)], plugins=[plugin]), "GET", "/")
-    assert answer.json() == {"method": "PUT"}
+    async def take(data: Any) -> dict[str, Any]:
+        ran.append(True)
+        return {"names": [data.file.filename, data.cover and data.cover.filename, *(page.filename for page in data.pages)]}
+
+    take.__annotations__ = {"data": Annotated[_marked(kind), MULTIPART], "return": dict[str, Any]}
+    app = Litestar([post("/")(take)], plugins=[install()])
+    upload, large = ("a.txt", b"abc", "text/plain"), ("b.txt", b"x" * (LIMIT + 1), "text/plain")
+    for name in ("file", "cover", "pages"):
+        files = [(key, upload) for key in ("file", "cover", "pages") if key != name or name == "pages"]
+        answer = await ask(app, "POST", "/", files=[*files, (name, large)])
+        assert (answer.status_code, answer.json()["field"], answer.json()["code"]) == (413, name, "file-too-large"), name
+    assert not ran
+    answer = await ask(app, "POST", "/", files=[("file", upload), ("pages", upload), ("pages", upload)])
+    assert answer.json() == {"names": ["a.txt", None, "a.txt", "a.txt"]}
+    assert (await ask(app, "POST", "/", files=[("file", upload), ("cover", upload)])).json() == {"names": ["a.txt", "a.txt"]}
+    assert (await ask(app, "POST", "/", files=[("cover", upload)])).status_code == 400
+
+
+async def test_whole_form_is_checked_by_one_column(world: World) -> None:
+    async def take(data: Any) -> str:
+        return str(data.filename)
+
+    take.__annotations__ = {"data": Annotated[FileObject, MULTIPART, Uploaded(Document.file)], "return": str}
+    app = Litestar([post("/", media_type="text/plain")(take)], plugins=[install()])
+    answer = await ask(app, "POST", "/", files={"any": ("a.txt", b"x" * (LIMIT + 1), "text/plain")})
+    assert (answer.status_code, answer.json()["field"]) == (413, "any")
+    assert (await ask(app, "POST", "/", files={"any": ("a.txt", b"abc", "text/plain")})).text == "a.txt"
+
+
+async def test_validators_of_an_uploaded_file_run_once(world: World) -> None:
+    seen: list[str] = []
+
+    def look(head: bytes, inspection: Inspection) -> None:
+        seen.append(inspection.filename)
+
+    class Base(DeclarativeBase):
+        pass
+
+    class Paper(Base):
+        __tablename__ = "paper"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        file: Mapped[FileObject] = mapped_column(StoredObject("docs", validators=[look]))
+
+    engine = create_engine("sqlite://")
+    Base.metadata.create_all(engine)
+
+    @dataclass
+    class Form:
+        file: FileObject
+
+    async def take(data: Any) -> None:
+        with Session(engine) as session:
+            session.add(Paper(file=data.file))
+            session.commit()
+
+    Form.__annotations__["file"] = Annotated[FileObject, Uploaded(Paper.file)]
+    take.__annotations__ = {"data": Annotated[Form, MULTIPART], "return": None}
+    answer = await ask(Litestar([post("/")(take)], plugins=[install()]), "POST", "/", files={"file": ("a.txt", b"abc")})
+    assert answer.status_code == 201, answer.text
+    engine.dispose()
+    assert seen == ["a.txt"]
+
+
+async def test_checked_uploads_are_closed_after_the_response(world: World) -> None:
+    kept: list[FileObject] = []
+
+    @dataclass
+    class Form:
+        file: FileObject
+
+    async def take(data: Any) -> None:
+        kept.append(data.file)
+
+    Form.__annotations__["file"] = Annotated[FileObject, Uploaded(StoredObject("docs"))]
+    take.__annotations__ = {"data": Annotated[Form, MULTIPART], "return": None}
+    app = Litestar([post("/", request_max_body_size=None)(take)], plugins=[install()])
+    await ask(app, "POST", "/", files={"file": ("a.bin", b"x" * 2_000_000)})
+    with pytest.raises(FileStateError, match="has been closed"):
+        kept[0].get_content()
+
+
+def test_only_file_columns_are_uploaded() -> None:
+    with pytest.raises(TypeError, match=r"Document\.file"):
+        Uploaded(Document.name)

@@ -22,7 +22,7 @@ from filerow import FileObject, StoredObject, storages
 from filerow.backends.base import SignRequest
 from filerow.backends.memory import MemoryBackend
 from filerow.direct import DirectUploads
-from filerow.ext.flask import Filerow
+from filerow.ext.flask import routes
 from filerow.http import Reply, receive, receive_async, upload_capacity
 from tests.http.conftest import SECRET, parts, read
 
@@ -172,7 +172,7 @@ async def test_a_client_that_leaves_gives_its_place_back(backend: Any, limit: Ca
 def test_refused_uploads_that_drip_hold_few_threads(backend: Any) -> None:
     """Nobody needs a link to send one that is refused, and each once held a thread until its body had come."""
     app = Flask(__name__)
-    Filerow(app)
+    app.register_blueprint(routes())
     opened = threading.Event()
 
     class Dripping(RawIOBase):
@@ -203,7 +203,7 @@ class ParseError(Exception):
 def test_a_body_that_cannot_be_read_is_the_clients_fault(backend: Any, error: type[Exception]) -> None:
     """Servers raise errors of their own for chunks that are none; they were answered with 500."""
     app = Flask(__name__)
-    Filerow(app)
+    app.register_blueprint(routes())
 
     class Broken(RawIOBase):
         def readable(self) -> bool:
@@ -235,7 +235,8 @@ class Document(Column):
 def port(docs: Any) -> Iterator[int]:
     """A server that has a thread for each connection."""
     app = Flask(__name__)
-    Filerow(app, uploads={"documents": DirectUploads(Document.file, secret=SECRET)}, authorize=lambda: None)
+    uploads = {"documents": DirectUploads(Document.file, secret=SECRET)}
+    app.register_blueprint(routes(uploads=uploads, authorize=lambda: None))
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

@@ -68,7 +68,7 @@ async def _litestar(name: str) -> with_litestar.StoredFileResponse:
 
 
 def _app_of_litestar(compression: CompressionConfig | None = None) -> litestar.Litestar:
-    return litestar.Litestar([_litestar], plugins=[with_litestar.FilerowPlugin()], compression_config=compression)
+    return litestar.Litestar([_litestar], plugins=[with_litestar.install()], compression_config=compression)
 
 
 def _compared() -> Any:
@@ -93,13 +93,13 @@ plain_litestar = Watched(_app_of_litestar())
 compressed = Watched(_app_of_litestar(CompressionConfig(backend="gzip", minimum_size=1)))
 
 _flask = flask.Flask(__name__)
-with_flask.Filerow(_flask)
+with_flask.install(_flask)
 _sent: list[str] = []
 
 
 @_flask.get("/<name>")
 def _send(name: str) -> flask.Response:
-    return with_flask.send(FILES[name], headers=HEADERS)
+    return with_flask.StoredFileResponse(FILES[name], headers=HEADERS)
 
 
 def wsgi(environ: Any, start_response: Any) -> Any:

@@ -6,8 +6,7 @@ from flask import Flask
 from starlette.applications import Starlette
 
 from filerow import storages
-from filerow.ext.flask import Filerow
-from filerow.ext.starlette import routes
+from filerow.ext import flask, starlette
 from filerow.http import upload_capacity
 from tests.processes.refused import CROWDED, make_backend
 
@@ -16,6 +15,6 @@ backend.put("taken.txt", b"somebody's")
 storages.register_backend(backend)
 upload_capacity._under_way["docs", "other.txt"] = upload_capacity.staged_bytes - CROWDED + 1
 
-asgi = Starlette(routes=routes("/files"))
+asgi = Starlette(routes=starlette.routes("/files"))
 wsgi = Flask(__name__)
-Filerow(wsgi)
+wsgi.register_blueprint(flask.routes("/files"))

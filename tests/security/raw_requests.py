@@ -33,30 +33,30 @@ def _application(framework: str) -> Any:
     if framework == "flask":
         from flask import Flask
 
-        from filerow.ext.flask import Filerow
+        from filerow.ext.flask import routes
 
         app = Flask(__name__)
-        Filerow(app, base_url="/files")
+        app.register_blueprint(routes("/files"))
         return app
     if framework == "litestar":
         from litestar import Litestar
 
-        from filerow.ext.litestar import FilerowPlugin
+        from filerow.ext.litestar import routes
 
-        return Litestar(plugins=[FilerowPlugin(base_url="/files")])
+        return Litestar([routes("/files")])
     if framework == "fastapi":
         from fastapi import FastAPI
 
-        from filerow.ext.fastapi import file_router
+        from filerow.ext.fastapi import routes
 
         fast = FastAPI()
-        fast.include_router(file_router("/files"))
+        fast.include_router(routes("/files"))
         return fast
     from starlette.applications import Starlette
 
     from filerow.ext.starlette import routes
 
-    return Starlette(routes=list(routes("/files")))
+    return Starlette(routes=routes("/files"))
 
 
 async def _asgi(app: Any, method: str, raw_path: str, query: bytes, body: bytes) -> Got:

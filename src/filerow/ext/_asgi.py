@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar
 
 import anyio
 
@@ -29,6 +29,7 @@ __all__ = (
     "headers_of",
     "redirected",
     "reply_of_route",
+    "response_of",
     "send_reply",
     "streamed",
 )
@@ -98,23 +99,6 @@ class OtherAnswers:
         def __init__(self, file: FileObject) -> None: ...
 
     @classmethod
-    def of(
-        cls, answer: Answer, *, problems: bool = False, unread: Incoming | None = None, headers: Mapping[str, str] | None = None
-    ) -> Self:
-        """Return the response for another kind of reply.
-
-        Args:
-            answer: A function that makes the reply.
-            problems: Turn an error of the store into its problem document instead of raising it.
-            unread: The request's body, which may not be fully read.
-            headers: The application's own headers.
-        """
-        response = cls(_NO_FILE)
-        response.answer, response.problems, response.unread = answer, problems, unread
-        response.added = own_headers(headers)
-        return response
-
-    @classmethod
     def redirect(
         cls,
         file: FileObject,
@@ -128,7 +112,7 @@ class OtherAnswers:
     ) -> Self:
         """Redirect to a signed URL of the store; see :func:`filerow.http.serving.redirect`."""
         url = {"expires_in": expires_in, "round_expiry": round_expiry, "download_as": download_as, "inline": inline}
-        return cls.of(redirected(file, **url, cache_control=cache_control), headers=headers)
+        return response_of(cls, redirected(file, **url, cache_control=cache_control), headers=headers)
 
     @classmethod
     def accelerate(
@@ -144,7 +128,33 @@ class OtherAnswers:
     ) -> Self:
         """Let the web server in front send a local file; see :func:`filerow.http.serving.accelerate`."""
         options = {"download_as": download_as, "inline": inline, "cache_control": cache_control}
-        return cls.of(accelerated(file, header=header, prefix=prefix, **options), headers=headers)
+        return response_of(cls, accelerated(file, header=header, prefix=prefix, **options), headers=headers)
+
+
+_Response = TypeVar("_Response", bound=OtherAnswers)
+
+
+def response_of(
+    kind: type[_Response],
+    answer: Answer,
+    *,
+    problems: bool = False,
+    unread: Incoming | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> _Response:
+    """Return a framework's response for any reply.
+
+    Args:
+        kind: The framework's class.
+        answer: A function that makes the reply.
+        problems: Turn an error of the store into its problem document instead of raising it.
+        unread: The request's body, which may not be fully read.
+        headers: The application's own headers.
+    """
+    response = kind(_NO_FILE)
+    response.answer, response.problems, response.unread = answer, problems, unread
+    response.added = own_headers(headers)
+    return response
 
 
 def fixed(reply: Reply) -> Answer:

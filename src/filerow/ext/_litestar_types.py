@@ -21,6 +21,7 @@ from filerow._file.object import ENCTYPE_NEEDED, FileObject
 from filerow._file.view import REFUSED, view_of
 from filerow._orm.column import StoredObject
 from filerow.exceptions import ContentError, FileValidationError, UntrustedDocumentError
+from filerow.ext._litestar_forms import CheckedUpload
 
 if TYPE_CHECKING:
     from litestar._openapi.schema_generation import SchemaCreator
@@ -82,6 +83,8 @@ def _refused(value: object) -> str:
 
 
 def _file(kind: type[FileObject], upload: object) -> FileObject:
+    if isinstance(upload, CheckedUpload):
+        return upload.checked
     return upload if isinstance(upload, FileObject) else kind.from_upload(upload)
 
 

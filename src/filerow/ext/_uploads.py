@@ -31,6 +31,8 @@ __all__ = (
     "required",
     "target_of",
     "uploads_called",
+    "uploads_in",
+    "uploads_to_mount",
 )
 
 _WITHOUT_FILES = frozenset({"application/x-www-form-urlencoded", "text/plain"})
@@ -122,6 +124,17 @@ def payload_of(content_type: str | None, body: bytes) -> object:
     return payload
 
 
+def uploads_to_mount(uploads: Mapping[str, DirectUploads] | None, authorize: object) -> dict[str, DirectUploads]:
+    """Return the direct uploads to mount, by name.
+
+    Raises:
+        ValueError: Nothing decides who may upload.
+    """
+    if uploads and authorize is None:
+        raise ValueError("clients that may upload directly can store files: decide who may with authorize=... (a function)")
+    return dict(uploads or {})
+
+
 class UnknownUploadsError(FileValidationError):
     """A request names direct uploads that the application has not mounted."""
 
@@ -181,6 +194,26 @@ async def bounded(chunks: AsyncIterable[bytes]) -> bytes:
     except TimeoutError:
         raise SlowRequestError(TOO_SLOW) from None
     return bytes(body)
+
+
+def uploads_in(field: str, values: Sequence[object], content_type: str | None, *, optional: bool) -> list[object]:
+    """Return the uploads of a form's field.
+
+    Args:
+        field: The field's name.
+        values: All its values.
+        content_type: The request's ``Content-Type``.
+        optional: Allow the field to have none.
+
+    Raises:
+        FileValidationError: There is none, or the form was sent in a way that has no files.
+    """
+    uploads = [value for value in values if is_upload(value)]
+    if not uploads:
+        refuse_texts(field, [value for value in values if isinstance(value, str)])
+        if not optional:
+            raise required(field, None if carries_files(content_type) else "")
+    return uploads
 
 
 def carries_files(content_type: str | None) -> bool:

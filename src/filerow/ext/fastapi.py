@@ -18,37 +18,36 @@
         return StoredFileResponse(document.file)
 
 
-    app.include_router(file_router("/files"))
+    app.include_router(routes("/files"))
     install(app)
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from inspect import Parameter, Signature, isawaitable
 from typing import TYPE_CHECKING, Annotated, Any
 
 from filerow._file.list import FileObjectList
 from filerow._file.object import FileObject
 from filerow._requirements import needs
-from filerow.ext._asgi import fixed
+from filerow.ext._asgi import fixed, response_of
 from filerow.ext._static import SCRIPT
-from filerow.ext._uploads import carries_files, checked_async, is_upload, refuse_texts, required, target_of
+from filerow.ext._uploads import carries_files, checked_async, is_upload, refuse_texts, required, target_of, uploads_to_mount
 from filerow.http._problem import gate_refusal
 
 with needs("fastapi", "filerow.ext.fastapi"):
     from fastapi import APIRouter, Depends, File, HTTPException, Request, Response, UploadFile
+    from fastapi.params import Depends as Dependency
     from fastapi.routing import APIRoute
 
-    from filerow.ext.starlette import StoredFileResponse, direct, exception_handlers, install, send_script, signed
+    from filerow.ext.starlette import StoredFileResponse, direct, install, send_script, signed
 
 if TYPE_CHECKING:
-    from fastapi.params import Depends as Dependency
-
     from filerow.direct import DirectUploads
 
-__all__ = ("StoredFileResponse", "Uploaded", "exception_handlers", "file_router", "install", "upload_router")
+__all__ = ("StoredFileResponse", "Uploaded", "install", "routes")
 
 _SIGNED = "/{key}/{path:path}"
 
@@ -101,13 +100,37 @@ def Uploaded(column: object, *, field: str | None = None, optional: bool = False
     return Depends(dependency)
 
 
-def file_router(base_url: str = "/files", *, include_in_schema: bool = False) -> APIRouter:
-    """Return the router of signed URLs of local and memory backends, and of ``filerow.js``.
+def routes(
+    base_url: str | None = "/files",
+    *,
+    uploads: Mapping[str, DirectUploads] | None = None,
+    uploads_url: str = "/uploads",
+    authorize: Callable[..., Any] | Dependency | None = None,
+    include_in_schema: bool = False,
+) -> APIRouter:
+    """Return the router of signed URLs of local and memory backends, of ``filerow.js``, and of direct uploads.
 
     Args:
-        base_url: The same as the backends' ``base_url``, without scheme and host.
+        base_url: The same as the backends' ``base_url``, without scheme and host. ``None`` leaves these routes out.
+        uploads: Direct uploads by name, each at ``{uploads_url}/{name}``. Default: none.
+        uploads_url: Where direct uploads are mounted.
+        authorize: A dependency, as a function or as ``Depends(...)``, for each direct upload: it raises if the user may not
+            upload, or returns a false value or a response. Required with ``uploads``.
         include_in_schema: Show the routes in OpenAPI.
+
+    Raises:
+        ValueError: ``uploads`` was given without ``authorize``.
     """
+    mounted = uploads_to_mount(uploads, authorize)
+    router = APIRouter()
+    if base_url is not None:
+        router.include_router(_files(base_url, include_in_schema=include_in_schema))
+    if mounted:
+        router.include_router(_direct(mounted, uploads_url, authorize, include_in_schema=include_in_schema))
+    return router
+
+
+def _files(base_url: str, *, include_in_schema: bool) -> APIRouter:
     router = APIRouter(prefix=base_url)
     for path, endpoint, methods in ((f"/{SCRIPT}", send_script, ["GET", "HEAD"]), (_SIGNED, signed, ["GET", "HEAD", "PUT"])):
         # One route serves all methods, so that it can list them. OpenAPI shows others, one for each method, since FastAPI
@@ -118,27 +141,12 @@ def file_router(base_url: str = "/files", *, include_in_schema: bool = False) ->
     return router
 
 
-def upload_router(
-    uploads: Mapping[str, DirectUploads],
-    prefix: str = "/uploads",
-    *,
-    dependencies: Sequence[Dependency],
-    include_in_schema: bool = False,
-) -> APIRouter:
-    """Return the router of direct uploads, each under ``{prefix}/{name}``.
-
-    Args:
-        uploads: Direct uploads by name.
-        prefix: The path where they are mounted.
-        dependencies: Dependencies that raise if the user may not upload, or return a false value or a response; an empty list
-            allows everybody.
-        include_in_schema: Show the routes in OpenAPI.
-    """
-
+def _direct(uploads: Mapping[str, DirectUploads], prefix: str, authorize: object, *, include_in_schema: bool) -> APIRouter:
     async def upload(request: Request) -> Response:
         return await direct(request, uploads)
 
-    guards = [Depends(_refusing(one)) for one in dependencies]
+    gate: Any = authorize if isinstance(authorize, Dependency) else Depends(authorize)  # type: ignore[arg-type]
+    guards = [Depends(_refusing(gate))]
     router = APIRouter(prefix=prefix, dependencies=guards, route_class=_GatedRoute, include_in_schema=include_in_schema)
     router.add_api_route("/{name}/{action}", upload, methods=["POST"], response_class=Response)
     return router
@@ -159,7 +167,7 @@ class _GatedRoute(APIRoute):
             try:
                 return await handler(request)
             except _GateError as error:
-                return StoredFileResponse.of(fixed(gate_refusal(error.status_code)))
+                return response_of(StoredFileResponse, fixed(gate_refusal(error.status_code)))
 
         return answer
 

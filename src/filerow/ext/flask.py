@@ -3,13 +3,14 @@
 ::
 
     app = Flask(__name__)
-    Filerow(app, base_url="/files")
+    app.register_blueprint(routes("/files"))
+    install(app)
 
 
     @app.post("/documents")
     def create():
         with Session(engine) as session:
-            document = Document(name=request.form["name"], file=uploaded("file", Document.file))
+            document = Document(name=request.form["name"], file=Uploaded(Document.file))
             session.add(document)
             session.commit()
             return {"id": document.id, "file": document.file}, 201
@@ -18,7 +19,7 @@
     @app.get("/documents/<int:id>/file")
     def download(id):
         with Session(engine) as session:
-            return send(session.get_one(Document, id).file)
+            return StoredFileResponse(session.get_one(Document, id).file)
 
 Files in a view's result show their public view, like any value that Flask's JSON provider knows.
 """
@@ -28,7 +29,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from filerow._file.list import FileObjectList
 from filerow._file.object import FileObject
@@ -41,14 +42,12 @@ from filerow.ext._uploads import (
     TOO_SLOW,
     BadPayloadError,
     SlowRequestError,
-    carries_files,
     checked,
-    is_upload,
     payload_of,
-    refuse_texts,
-    required,
     target_of,
     uploads_called,
+    uploads_in,
+    uploads_to_mount,
 )
 from filerow.http import route, serving
 from filerow.http._capacity import too_slow, upload_capacity
@@ -64,7 +63,7 @@ with needs("flask", "filerow.ext.flask"):
 if TYPE_CHECKING:
     from filerow.direct import DirectUploads
 
-__all__ = ("Filerow", "accelerate", "redirect", "send", "uploaded", "uploaded_many")
+__all__ = ("StoredFileResponse", "Uploaded", "install", "routes")
 
 _WRAPPER = "wsgi.file_wrapper"
 
@@ -75,13 +74,30 @@ _CHUNK = 1 << 16
 """Bytes taken at a time of what is dropped, or sent."""
 
 
-class Filerow:
-    """Everything Filerow does for a Flask application.
+def install(app: Flask) -> None:
+    """Turn our errors into problem documents (RFC 9457), and let JSON show files.
+
+    The application's own error handlers, also later ones, take precedence.
+    """
+    known = app.error_handler_spec[None][None]
+    for kind in ANSWERED:
+        if kind not in known:
+            app.register_error_handler(kind, _answer_error)
+    _show_files(app)
+
+
+def routes(
+    base_url: str | None = "/files",
+    *,
+    uploads: Mapping[str, DirectUploads] | None = None,
+    uploads_url: str = "/uploads",
+    authorize: Callable[[], Any] | None = None,
+) -> Blueprint:
+    """Return the blueprint of signed URLs of local and memory backends, of ``filerow.js``, and of direct uploads.
 
     Args:
-        app: The application; or call :meth:`init_app` later.
-        base_url: Where the file route is mounted; the same as the backends' ``base_url``. ``None`` mounts none.
-        uploads: Direct uploads by name, each mounted under ``{uploads_url}/{name}``. Default: none.
+        base_url: The same as the backends' ``base_url``, without scheme and host. ``None`` leaves these routes out.
+        uploads: Direct uploads by name, each at ``{uploads_url}/{name}``. Default: none.
         uploads_url: Where direct uploads are mounted.
         authorize: Called before each direct upload, and awaited if needed. It aborts if the user may not upload, or returns the
             response to send; any other result than ``None`` gives 403. Required with ``uploads``.
@@ -89,55 +105,29 @@ class Filerow:
     Raises:
         ValueError: ``uploads`` was given without ``authorize``.
     """
+    mounted = uploads_to_mount(uploads, authorize)
+    blueprint = Blueprint("filerow", __name__)
+    if base_url is not None:
+        blueprint.register_blueprint(_files(), url_prefix=base_url)
+    if mounted and authorize is not None:
+        blueprint.register_blueprint(_direct(mounted, authorize), url_prefix=uploads_url)
+    return blueprint
 
-    def __init__(
-        self,
-        app: Flask | None = None,
-        base_url: str | None = "/files",
-        *,
-        uploads: Mapping[str, DirectUploads] | None = None,
-        uploads_url: str = "/uploads",
-        authorize: Callable[[], Any] | None = None,
-    ) -> None:
-        if uploads and authorize is None:
-            raise ValueError(
-                "whoever may call direct uploads can store files: decide who may with authorize=... (a function that aborts)"
-            )
-        self._base_url = base_url
-        self._uploads = dict(uploads or {})
-        self._uploads_url = uploads_url
-        self._authorize = authorize
-        if app is not None:
-            self.init_app(app)
 
-    def init_app(self, app: Flask) -> None:
-        """Mount the routes, turn our errors into problem documents (RFC 9457), and let JSON show files.
+def _direct(uploads: Mapping[str, DirectUploads], authorize: Callable[[], Any]) -> Blueprint:
+    blueprint = Blueprint("uploads", __name__)
+    blueprint.before_request(_refusing(authorize))
 
-        The application's own error handlers, also later ones, take precedence.
-        """
-        known = app.error_handler_spec[None][None]
-        for kind in ANSWERED:
-            if kind not in known:
-                app.register_error_handler(kind, _answer_error)
-        _show_files(app)
-        if self._base_url is not None:
-            app.register_blueprint(_files(), url_prefix=self._base_url)
-        if self._uploads:
-            app.register_blueprint(self._direct(), url_prefix=self._uploads_url)
-        app.extensions["filerow"] = self
-
-    def _direct(self) -> Blueprint:
-        blueprint = Blueprint("filerow_uploads", __name__)
-        if self._authorize is not None:
-            blueprint.before_request(_refusing(self._authorize))
-
-        @blueprint.post("/<name>/<action>")
-        def upload(name: str, action: str) -> Response:
-            found = uploads_called(name, self._uploads)
+    @blueprint.post("/<name>/<action>")
+    def upload(name: str, action: str) -> Response:
+        try:
+            found = uploads_called(name, uploads)
             payload = payload_of(request.content_type, _Incoming().begun(LONGEST_PAYLOAD + 1))
             return jsonify(found.handle(action, payload))
+        except ANSWERED as error:
+            return _answer_error(error)
 
-        return blueprint
+    return blueprint
 
 
 def _refusing(authorize: Callable[[], Any]) -> Callable[[], Any]:
@@ -151,7 +141,7 @@ def _refusing(authorize: Callable[[], Any]) -> Callable[[], Any]:
 
 
 def _files() -> Blueprint:
-    blueprint = Blueprint("filerow", __name__)
+    blueprint = Blueprint("files", __name__)
 
     @blueprint.get(f"/{SCRIPT}")
     def send_script() -> Response:
@@ -239,12 +229,86 @@ class _Incoming:
         return chunk
 
 
-def response_of(reply: Reply, headers: Mapping[str, str] | None = None) -> Response:
-    """Return a reply as a response; its first chunk is read now, and the server closes the rest.
+class StoredFileResponse(Response):
+    """A response with a stored file, streamed with ranges, conditional requests and safe headers.
+
+    It answers the current request. See :func:`filerow.http.serving.serve` for the arguments; :meth:`redirect` and
+    :meth:`accelerate` are the other ways. ``headers=`` adds the application's own headers, which replace ours except those that
+    describe the bytes.
+    """
+
+    def __init__(
+        self,
+        file: FileObject,
+        *,
+        download_as: str | None = None,
+        inline: bool | None = None,
+        cache_control: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        options = {"download_as": download_as, "inline": inline, "cache_control": cache_control}
+        reply = serving.serve(file, request.method, list(request.headers), **options)  # type: ignore[arg-type]
+        _begin(self, reply, headers)
+
+    @classmethod
+    def redirect(
+        cls,
+        file: FileObject,
+        *,
+        expires_in: float = 3600,
+        round_expiry: float | None = None,
+        download_as: str | None = None,
+        inline: bool = False,
+        cache_control: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Self:
+        """Redirect to a signed URL of the store; see :func:`filerow.http.serving.redirect`."""
+        reply = serving.redirect(
+            file,
+            request.method,
+            expires_in=expires_in,
+            round_expiry=round_expiry,
+            download_as=download_as,
+            inline=inline,
+            cache_control=cache_control,
+        )
+        return _begin(cls.__new__(cls), reply, headers)
+
+    @classmethod
+    def accelerate(
+        cls,
+        file: FileObject,
+        *,
+        header: Literal["X-Accel-Redirect", "X-Sendfile"] = "X-Accel-Redirect",
+        prefix: str = "/protected/",
+        download_as: str | None = None,
+        inline: bool | None = None,
+        cache_control: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Self:
+        """Let the web server in front send a local file; see :func:`filerow.http.serving.accelerate`."""
+        reply = serving.accelerate(
+            file,
+            request.method,
+            header=header,
+            prefix=prefix,
+            download_as=download_as,
+            inline=inline,
+            cache_control=cache_control,
+        )
+        return _begin(cls.__new__(cls), reply, headers)
+
+
+_Response = TypeVar("_Response", bound=Response)
+
+
+def _begin(response: _Response, reply: Reply, headers: Mapping[str, str] | None = None) -> _Response:
+    """Make a response of a reply; its first chunk is read now, and the server closes the rest.
 
     Where the server offers ``wsgi.file_wrapper`` (PEP 3333), it sends a whole file of a directory by itself.
 
     Args:
+        response: The response, which nothing has initialised yet.
         reply: The reply.
         headers: The application's own headers.
     """
@@ -254,105 +318,39 @@ def response_of(reply: Reply, headers: Mapping[str, str] | None = None) -> Respo
     else:  # bytes alone would set a length of their own
         body = reply.body.begin() if isinstance(reply.body, Body) else [reply.body]
     pairs = list(merged(reply.headers, own_headers(headers)))
-    response = Response(body, status=reply.status, headers=pairs, direct_passthrough=whole is not None)
+    Response.__init__(response, body, status=reply.status, headers=pairs, direct_passthrough=whole is not None)
     if reply.header("content-type") is None:
         with suppress(KeyError):
             del response.headers["content-type"]
     return response
 
 
-def send(
-    file: FileObject,
-    *,
-    download_as: str | None = None,
-    inline: bool | None = None,
-    cache_control: str | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> Response:
-    """Respond to the current request with a stored file; see :func:`filerow.http.serving.serve`.
-
-    ``headers=`` adds the application's own headers, which replace ours except those that describe the bytes.
-    """
-    options = {"download_as": download_as, "inline": inline, "cache_control": cache_control}
-    reply = serving.serve(file, request.method, list(request.headers), **options)  # type: ignore[arg-type]
-    return response_of(reply, headers)
+def response_of(reply: Reply) -> Response:
+    """Return a reply as a response to the current request."""
+    return _begin(Response.__new__(Response), reply)
 
 
-def redirect(
-    file: FileObject,
-    *,
-    expires_in: float = 3600,
-    round_expiry: float | None = None,
-    download_as: str | None = None,
-    inline: bool = False,
-    cache_control: str | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> Response:
-    """Redirect to a signed URL of the store; see :func:`filerow.http.serving.redirect`."""
-    return response_of(
-        serving.redirect(
-            file,
-            request.method,
-            expires_in=expires_in,
-            round_expiry=round_expiry,
-            download_as=download_as,
-            inline=inline,
-            cache_control=cache_control,
-        ),
-        headers,
-    )
+def Uploaded(column: object, *, field: str | None = None, optional: bool = False) -> Any:  # noqa: N802 - as elsewhere
+    """Return a file uploaded in the current request as a pending file, checked by its column's rules.
 
-
-def accelerate(
-    file: FileObject,
-    *,
-    header: Literal["X-Accel-Redirect", "X-Sendfile"] = "X-Accel-Redirect",
-    prefix: str = "/protected/",
-    download_as: str | None = None,
-    inline: bool | None = None,
-    cache_control: str | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> Response:
-    """Let the web server in front send a local file; see :func:`filerow.http.serving.accelerate`."""
-    return response_of(
-        serving.accelerate(
-            file,
-            request.method,
-            header=header,
-            prefix=prefix,
-            download_as=download_as,
-            inline=inline,
-            cache_control=cache_control,
-        ),
-        headers,
-    )
-
-
-def uploaded(field: str, column: object = None) -> FileObject:
-    """Return a pending file from an upload in the current request, checked by its column's rules.
+    For a list column it is a ``FileObjectList``. The upload is read when a session stores the file; Flask closes it after the
+    response.
 
     Args:
-        field: The form field's name.
-        column: The column, such as ``Document.file``. Without it, the file is checked only by the flush.
+        column: The column, such as ``Document.file``.
+        field: The form field's name. Default: the column's.
+        optional: Allow the field to be missing or empty; the result is then ``None``, or an empty list.
 
     Raises:
         FileValidationError: The field has no file, or a rule refuses it.
     """
-    files = uploaded_many(field, column)
-    if not files:
-        raise required(field, None if carries_files(request.mimetype) else "")
-    return files[0]
-
-
-def uploaded_many(field: str, column: object = None) -> FileObjectList:
-    """Return all files of a field, as a list to assign to a list column; empty if there are none. See :func:`uploaded`."""
-    uploads = [upload for upload in request.files.getlist(field) if is_upload(upload)]
-    if not uploads:
-        refuse_texts(field, request.form.getlist(field))
-    if column is None:
-        return FileObjectList(map(FileObject.from_upload, uploads))
     target = target_of(column)
-    return FileObjectList(checked(upload, target, field) for upload in uploads)
+    name = field or target.field
+    values: list[object] = [*request.files.getlist(name), *request.form.getlist(name)]
+    uploads = uploads_in(name, values, request.mimetype, optional=optional)
+    if target.type.multiple:
+        return FileObjectList(checked(upload, target, name) for upload in uploads)
+    return checked(uploads[0], target, name) if uploads else None
 
 
 def _answer_error(error: Exception) -> Response:

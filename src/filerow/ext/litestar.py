@@ -1,11 +1,11 @@
-"""Litestar: one plugin, and a response for stored files.
+"""Litestar: the file route, a response for stored files, uploads as files, and our errors as problem documents.
 
 ::
 
     @dataclass
     class CreateDocument:
         name: str
-        file: FileObject
+        file: Annotated[FileObject, Uploaded(Document.file)]
 
 
     @post("/documents")
@@ -24,7 +24,7 @@
         return StoredFileResponse(document.file)
 
 
-    app = Litestar([create, download], plugins=[FilerowPlugin(base_url="/files")])
+    app = Litestar([create, download, routes("/files")], plugins=[install()])
 
 Litestar refuses bodies of more than 10 MB by default: set ``request_max_body_size`` on handlers that take larger files, and
 ``max_size`` on their columns.
@@ -32,7 +32,7 @@ Litestar refuses bodies of more than 10 MB by default: set ``request_max_body_si
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -49,24 +49,24 @@ from filerow.ext._asgi import (
     fixed,
     headers_of,
     reply_of_route,
+    response_of,
     send_reply,
     streamed,
 )
 from filerow.ext._static import SCRIPT, script
-from filerow.ext._uploads import bounded, payload_of, uploads_called
+from filerow.ext._uploads import bounded, payload_of, uploads_called, uploads_to_mount
 from filerow.http._problem import ANSWERED, gate_refusal, problem
 from filerow.http._reply import Headers, own_headers
 
 with needs("litestar", "filerow.ext.litestar"):
     from litestar import Request, Response, Router, post, route
-    from litestar.di import Provide
     from litestar.enums import HttpMethod
-    from litestar.exceptions import ImproperlyConfiguredException, PermissionDeniedException
+    from litestar.exceptions import PermissionDeniedException
     from litestar.openapi.datastructures import ResponseSpec
     from litestar.plugins import InitPlugin, ReceiveRoutePlugin
     from litestar.routes import HTTPRoute
 
-    from filerow.ext._litestar_forms import see_to_files
+    from filerow.ext._litestar_forms import Uploaded, see_to_files
     from filerow.ext._litestar_types import DECODERS, ENCODERS, FileDTO, FileDTOPlugin, FileSchemaPlugin
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ if TYPE_CHECKING:
 
     from filerow.direct import DirectUploads
 
-__all__ = ("FileDTO", "FilerowPlugin", "StoredFileResponse")
+__all__ = ("FileDTO", "StoredFileResponse", "Uploaded", "install", "routes")
 
 _BYTES = ResponseSpec(bytes, generate_examples=False, description="The file.", media_type=OCTET_STREAM)
 
@@ -126,44 +126,16 @@ class StoredFileResponse(Response[None], OtherAnswers):
         return send_file
 
 
-class FilerowPlugin(InitPlugin, ReceiveRoutePlugin):
-    """Everything Filerow does for a Litestar application.
+def install() -> InitPlugin:
+    """Return the plugin that makes an application know files: ``Litestar(plugins=[install()])``.
 
-    Files in models and results show their public view; files in multipart bodies become pending files; our errors become
-    problem documents (RFC 9457); signed URLs of local and memory backends work.
-
-    Args:
-        base_url: Where the file route is mounted; the same as the backends' ``base_url``. ``None`` mounts none.
-        uploads: Direct uploads by name, each mounted under ``{uploads_url}/{name}``. Default: none. A handler's dependency named
-            ``direct_uploads`` gets this mapping.
-        uploads_url: Where direct uploads are mounted.
-        guards: Litestar's guards, which decide who may upload directly: they raise if the user may not; one that returns
-            anything but ``None`` refuses too. Required with ``uploads``; an empty list allows everybody.
-        include_in_schema: Show the routes in OpenAPI.
-
-    Raises:
-        ImproperlyConfiguredException: ``uploads`` was given without ``guards``.
+    Files in models and results show their public view, files in multipart bodies become pending files, and our errors become
+    problem documents (RFC 9457). The application's own settings take precedence.
     """
+    return _Plugin()
 
-    def __init__(
-        self,
-        base_url: str | None = "/files",
-        *,
-        uploads: Mapping[str, DirectUploads] | None = None,
-        uploads_url: str = "/uploads",
-        guards: Sequence[Guard] | None = None,
-        include_in_schema: bool = False,
-    ) -> None:
-        if uploads and guards is None:
-            raise ImproperlyConfiguredException(
-                "whoever may call direct uploads can store files: decide who may with guards=[...] (guards=[] allows everybody)"
-            )
-        self._base_url = base_url
-        self._uploads = dict(uploads or {})
-        self._uploads_url = uploads_url
-        self._guards = list(guards or [])
-        self._include_in_schema = include_in_schema
 
+class _Plugin(InitPlugin, ReceiveRoutePlugin):
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """Add to the application's configuration; the application's own settings take precedence."""
         if any(isinstance(plugin, FileDTOPlugin) for plugin in app_config.plugins):
@@ -172,41 +144,55 @@ class FilerowPlugin(InitPlugin, ReceiveRoutePlugin):
         app_config.plugins.append(FileSchemaPlugin())
         app_config.type_encoders = {**ENCODERS, **(app_config.type_encoders or {})}
         app_config.type_decoders = [*(app_config.type_decoders or []), *DECODERS]
-        app_config.exception_handlers = {**dict.fromkeys(ANSWERED, _answer_error), **app_config.exception_handlers}
-        if self._base_url is not None:
-            app_config.route_handlers.append(self._file_router(self._base_url))
-        if self._uploads:
-            app_config.route_handlers.append(self._upload_router())
-            app_config.dependencies.setdefault("direct_uploads", Provide(lambda: self._uploads, sync_to_thread=False))
+        app_config.exception_handlers = {**_ANSWERS, **app_config.exception_handlers}
         return app_config
 
     def receive_route(self, route: BaseRoute) -> None:
-        """Show bytes in OpenAPI for handlers that respond with a stored file, and handle empty file inputs."""
+        """Show bytes in OpenAPI for handlers that respond with a stored file, and see to the files of forms."""
         for handler in route.route_handlers if isinstance(route, HTTPRoute) else ():
             see_to_files(handler)
             if handler.parsed_fn_signature.return_type.is_subclass_of(StoredFileResponse):
                 handler.responses = {handler.status_code: _BYTES, **(handler.responses or {})}
 
-    def _file_router(self, base_url: str) -> Router:
-        return Router(base_url, route_handlers=[_file, _script], include_in_schema=self._include_in_schema)
 
-    def _upload_router(self) -> Router:
-        uploads = self._uploads
+def routes(
+    base_url: str | None = "/files",
+    *,
+    uploads: Mapping[str, DirectUploads] | None = None,
+    uploads_url: str = "/uploads",
+    authorize: Guard | None = None,
+    include_in_schema: bool = False,
+) -> Router:
+    """Return the router of signed URLs of local and memory backends, of ``filerow.js``, and of direct uploads.
 
-        @post("/{name:str}/{action:str}", status_code=200, request_max_body_size=None)  # refused here, as in all frameworks
-        async def upload(request: Request[Any, Any, Any]) -> dict[str, Any]:
-            found = uploads_called(request.path_params["name"], uploads)
-            payload = payload_of(request.headers.get("content-type"), await bounded(request.stream()))
-            return await found.handle_async(request.path_params["action"], payload)
+    Args:
+        base_url: The same as the backends' ``base_url``, without scheme and host. ``None`` leaves these routes out.
+        uploads: Direct uploads by name, each at ``{uploads_url}/{name}``. Default: none.
+        uploads_url: Where direct uploads are mounted.
+        authorize: A guard of Litestar's for each direct upload: it raises if the user may not upload; any other result than
+            ``None`` gives 403. Required with ``uploads``.
+        include_in_schema: Show the routes in OpenAPI.
 
-        guards = [_refusing(guard) for guard in self._guards]
-        return Router(
-            self._uploads_url,
-            route_handlers=[upload],
-            guards=guards,
-            exception_handlers={_GateError: _answer_gate},
-            include_in_schema=self._include_in_schema,
-        )
+    Raises:
+        ValueError: ``uploads`` was given without ``authorize``.
+    """
+    mounted = uploads_to_mount(uploads, authorize)
+    shown: dict[str, Any] = {"include_in_schema": include_in_schema}
+    found = [] if base_url is None else [Router(base_url, route_handlers=[_file, _script], **shown)]
+    if mounted and authorize is not None:
+        found.append(_upload_router(mounted, uploads_url, authorize, **shown))
+    return Router("/", route_handlers=found)
+
+
+def _upload_router(uploads: Mapping[str, DirectUploads], path: str, authorize: Guard, **shown: Any) -> Router:
+    @post("/{name:str}/{action:str}", status_code=200, request_max_body_size=None)  # refused here, as in all frameworks
+    async def upload(request: Request[Any, Any, Any]) -> dict[str, Any]:
+        found = uploads_called(request.path_params["name"], uploads)
+        payload = payload_of(request.headers.get("content-type"), await bounded(request.stream()))
+        return await found.handle_async(request.path_params["action"], payload)
+
+    answers: dict[Any, Any] = {**_ANSWERS, _GateError: _answer_gate}
+    return Router(path, route_handlers=[upload], guards=[_refusing(authorize)], exception_handlers=answers, **shown)
 
 
 class _GateError(PermissionDeniedException):
@@ -214,7 +200,7 @@ class _GateError(PermissionDeniedException):
 
 
 def _answer_gate(_: Request[Any, Any, Any], error: _GateError) -> StoredFileResponse:
-    return StoredFileResponse.of(fixed(gate_refusal(error.status_code)))
+    return response_of(StoredFileResponse, fixed(gate_refusal(error.status_code)))
 
 
 def _refusing(guard: Guard) -> Guard:
@@ -235,14 +221,17 @@ async def _file(request: Request[Any, Any, Any]) -> StoredFileResponse:
     """Send or store the file of a signed URL."""
     path = str(request.path_params["path"]).removeprefix("/")
     reply, unread = await reply_of_route(request.scope, request.receive, request.path_params["key"], path)
-    return StoredFileResponse.of(fixed(reply), problems=True, unread=unread)
+    return response_of(StoredFileResponse, fixed(reply), problems=True, unread=unread)
 
 
 @route(f"/{SCRIPT}", http_method=[HttpMethod.GET, HttpMethod.HEAD])
 async def _script(request: Request[Any, Any, Any]) -> StoredFileResponse:
     """Send the browser's side of direct upload."""
-    return StoredFileResponse.of(fixed(script(request.method, headers_of(request.scope))))
+    return response_of(StoredFileResponse, fixed(script(request.method, headers_of(request.scope))))
 
 
 def _answer_error(_: Request[Any, Any, Any], error: Exception) -> StoredFileResponse:
-    return StoredFileResponse.of(fixed(problem(error)))
+    return response_of(StoredFileResponse, fixed(problem(error)))
+
+
+_ANSWERS: dict[Any, Any] = dict.fromkeys(ANSWERED, _answer_error)

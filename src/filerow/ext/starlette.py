@@ -4,7 +4,7 @@
 
     async def create(request: Request) -> Response:
         async with request.form() as form:
-            document = Document(name=form["name"], file=await uploaded(form, "file", Document.file))
+            document = Document(name=form["name"], file=await Uploaded(request, Document.file))
             async with sessions() as session:
                 session.add(document)
                 await session.commit()
@@ -29,6 +29,7 @@ from collections.abc import Callable, Mapping
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
+from filerow._file.list import FileObjectList
 from filerow._file.object import FileObject
 from filerow._requirements import needs
 from filerow.ext._asgi import (
@@ -41,11 +42,12 @@ from filerow.ext._asgi import (
     fixed,
     headers_of,
     reply_of_route,
+    response_of,
     send_reply,
     streamed,
 )
 from filerow.ext._static import SCRIPT, script
-from filerow.ext._uploads import bounded, checked_async, is_upload, payload_of, required, target_of, uploads_called
+from filerow.ext._uploads import bounded, checked_async, payload_of, target_of, uploads_called, uploads_in, uploads_to_mount
 from filerow.http._problem import ANSWERED, gate_refusal, problem
 from filerow.http._reply import Headers, own_headers
 
@@ -57,11 +59,10 @@ with needs("starlette", "filerow.ext.starlette"):
 
 if TYPE_CHECKING:
     from starlette.background import BackgroundTask
-    from starlette.datastructures import FormData
 
     from filerow.direct import DirectUploads
 
-__all__ = ("StoredFileResponse", "install", "routes", "upload_routes", "uploaded")
+__all__ = ("StoredFileResponse", "Uploaded", "install", "routes")
 
 Authorize = Callable[[Request], Any]
 
@@ -104,41 +105,29 @@ class StoredFileResponse(Response, OtherAnswers):
             await self.background()
 
 
-def routes(base_url: str = "/files", *, include_in_schema: bool = False) -> list[Route]:
-    """Return the routes of signed URLs of local and memory backends, and of ``filerow.js``.
+def routes(
+    base_url: str | None = "/files",
+    *,
+    uploads: Mapping[str, DirectUploads] | None = None,
+    uploads_url: str = "/uploads",
+    authorize: Authorize | None = None,
+    include_in_schema: bool = False,
+) -> list[Route]:
+    """Return the routes of signed URLs of local and memory backends, of ``filerow.js``, and of direct uploads.
 
     Args:
-        base_url: The same as the backends' ``base_url``, without scheme and host.
-        include_in_schema: Show them in generated schemas.
+        base_url: The same as the backends' ``base_url``, without scheme and host. ``None`` leaves these routes out.
+        uploads: Direct uploads by name, each at ``{uploads_url}/{name}``. Default: none.
+        uploads_url: Where direct uploads are mounted.
+        authorize: Called with each request for a direct upload, and awaited if needed. It raises ``HTTPException`` if the user
+            may not upload, or returns the response to send; any other result than ``None`` gives 403. Required with
+            ``uploads``.
+        include_in_schema: Show the routes in generated schemas.
+
+    Raises:
+        ValueError: ``uploads`` was given without ``authorize``.
     """
-    return [
-        Route(f"{base_url}/{SCRIPT}", send_script, methods=["GET"], include_in_schema=include_in_schema),
-        Route(f"{base_url}/{{key}}/{{path:path}}", signed, methods=["GET", "PUT"], include_in_schema=include_in_schema),
-    ]
-
-
-async def signed(request: Request) -> Response:
-    """Send or store the file of a signed URL."""
-    params = request.path_params
-    reply, unread = await reply_of_route(request.scope, request.receive, params["key"], params["path"])
-    return StoredFileResponse.of(fixed(reply), problems=True, unread=unread)
-
-
-async def send_script(request: Request) -> Response:
-    """Send the browser's side of direct upload."""
-    return StoredFileResponse.of(fixed(script(request.method, headers_of(request.scope))))
-
-
-def upload_routes(uploads: Mapping[str, DirectUploads], prefix: str = "/uploads", *, authorize: Authorize | None) -> list[Route]:
-    """Return the routes of direct uploads, each under ``{prefix}/{name}``.
-
-    Args:
-        uploads: Direct uploads by name.
-        prefix: The path where they are mounted.
-        authorize: Called with each request, and awaited if needed. It raises ``HTTPException`` if the user may not upload, or
-            returns the response to send; any other result than ``None`` gives 403. ``None`` instead of a function allows
-            everybody.
-    """
+    mounted = uploads_to_mount(uploads, authorize)
 
     async def upload(request: Request) -> Response:
         refused = authorize(request) if authorize is not None else None
@@ -147,10 +136,29 @@ def upload_routes(uploads: Mapping[str, DirectUploads], prefix: str = "/uploads"
         if isinstance(refused, Response):
             return refused
         if refused is not None:  # such as False: only None allows the request
-            return StoredFileResponse.of(fixed(gate_refusal()))
-        return await direct(request, uploads)
+            return response_of(StoredFileResponse, fixed(gate_refusal()))
+        return await direct(request, mounted)
 
-    return [Route(f"{prefix}/{{name}}/{{action}}", upload, methods=["POST"])]
+    shown: dict[str, Any] = {"include_in_schema": include_in_schema}
+    found: list[Route] = []
+    if base_url is not None:
+        found.append(Route(f"{base_url}/{SCRIPT}", send_script, methods=["GET"], **shown))
+        found.append(Route(f"{base_url}/{{key}}/{{path:path}}", signed, methods=["GET", "PUT"], **shown))
+    if mounted:
+        found.append(Route(f"{uploads_url}/{{name}}/{{action}}", upload, methods=["POST"], **shown))
+    return found
+
+
+async def signed(request: Request) -> Response:
+    """Send or store the file of a signed URL."""
+    params = request.path_params
+    reply, unread = await reply_of_route(request.scope, request.receive, params["key"], params["path"])
+    return response_of(StoredFileResponse, fixed(reply), problems=True, unread=unread)
+
+
+async def send_script(request: Request) -> Response:
+    """Send the browser's side of direct upload."""
+    return response_of(StoredFileResponse, fixed(script(request.method, headers_of(request.scope))))
 
 
 async def direct(request: Request, uploads: Mapping[str, DirectUploads]) -> Response:
@@ -160,26 +168,32 @@ async def direct(request: Request, uploads: Mapping[str, DirectUploads]) -> Resp
         payload = payload_of(request.headers.get("content-type"), await bounded(request.stream()))
         return JSONResponse(await found.handle_async(request.path_params["action"], payload))
     except ANSWERED as error:
-        return StoredFileResponse.of(fixed(problem(error)))
+        return response_of(StoredFileResponse, fixed(problem(error)))
 
 
-async def uploaded(form: FormData, field: str, column: object = None) -> FileObject:
-    """Return a pending file from an upload in a form, checked by its column's rules.
+async def Uploaded(  # noqa: N802 - as in the other frameworks, where it reads as a type
+    request: Request, column: object, *, field: str | None = None, optional: bool = False
+) -> Any:
+    """Return an uploaded file as a pending file, checked by its column's rules.
 
-    Close the form only after the session that stores the file has flushed.
+    For a list column it is a ``FileObjectList``. The upload is read when a session stores the file, so close the form only after
+    that: ``async with request.form():``.
 
     Args:
-        form: The result of ``request.form()``.
-        field: The form field's name.
-        column: The column, such as ``Document.file``. Without it, the file is checked only by the flush.
+        request: The request, whose form is read unless that has been done.
+        column: The column, such as ``Document.file``.
+        field: The form field's name. Default: the column's.
+        optional: Allow the field to be missing or empty; the result is then ``None``, or an empty list.
 
     Raises:
         FileValidationError: The field has no file, or a rule refuses it.
     """
-    upload = form.get(field)
-    if not is_upload(upload):
-        raise required(field, upload)
-    return FileObject.from_upload(upload) if column is None else await checked_async(upload, target_of(column), field)
+    target = target_of(column)
+    name, form = field or target.field, await request.form()
+    uploads = uploads_in(name, form.getlist(name), request.headers.get("content-type"), optional=optional)
+    if target.type.multiple:
+        return FileObjectList([await checked_async(upload, target, name) for upload in uploads])
+    return await checked_async(uploads[0], target, name) if uploads else None
 
 
 def install(app: Starlette) -> None:
@@ -190,8 +204,4 @@ def install(app: Starlette) -> None:
 
 async def answer_error(_: Request, error: Exception) -> Response:
     """Respond to an error with its problem document."""
-    return StoredFileResponse.of(fixed(problem(error)))
-
-
-exception_handlers: Mapping[Any, Any] = dict.fromkeys(ANSWERED, answer_error)
-"""The handlers that :func:`install` adds, for ``Starlette(exception_handlers=...)``."""
+    return response_of(StoredFileResponse, fixed(problem(error)))

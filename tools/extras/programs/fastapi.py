@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy.orm import Session
 
 from filerow import FileObject
-from filerow.ext.fastapi import StoredFileResponse, Uploaded, file_router, install
+from filerow.ext.fastapi import StoredFileResponse, Uploaded, install, routes
 from tools.extras.programs.model import CONTENT, Document, ask, database, directory, upload_and_read
 
 
@@ -52,7 +52,7 @@ def main() -> None:
             assert document.file is not None
             return document.file.sign()
 
-    app.include_router(file_router("/files", include_in_schema=True))
+    app.include_router(routes("/files", include_in_schema=True))
     install(app)
     upload_and_read(app)
     shown = ask(app, "GET", "/documents/1")

@@ -6,7 +6,7 @@ from flask import Flask
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
-from filerow.ext.flask import Filerow, send, uploaded
+from filerow.ext.flask import StoredFileResponse, Uploaded, install, routes
 from tools.extras.programs.model import CONTENT, FORM, FORM_TYPE, Document, database, directory
 
 
@@ -15,12 +15,13 @@ def main() -> None:
     directory()
     engine = database()
     app = Flask(__name__)
-    Filerow(app, base_url="/files")
+    app.register_blueprint(routes("/files"))
+    install(app)
 
     @app.post("/documents")
     def create() -> ResponseReturnValue:
         with Session(engine) as session:
-            session.add(document := Document(file=uploaded("file", Document.file)))
+            session.add(document := Document(file=Uploaded(Document.file)))
             session.commit()
             assert document.file is not None
             return {"id": document.id, "file": document.file, "url": document.file.sign()}, 201
@@ -30,7 +31,7 @@ def main() -> None:
         with Session(engine) as session:
             document = session.get_one(Document, number)
             assert document.file is not None
-            return send(document.file)
+            return StoredFileResponse(document.file)
 
     client = app.test_client()
     made = client.post("/documents", data=FORM, content_type=FORM_TYPE)

@@ -9,7 +9,7 @@ from litestar.params import Body
 from sqlalchemy.orm import Session
 
 from filerow import FileObject
-from filerow.ext.litestar import FilerowPlugin, StoredFileResponse
+from filerow.ext.litestar import StoredFileResponse, Uploaded, install, routes
 from tools.extras.programs.model import CONTENT, Document, ask, database, directory, upload_and_read
 
 
@@ -17,7 +17,7 @@ from tools.extras.programs.model import CONTENT, Document, ask, database, direct
 class CreateDocument:
     """What clients send."""
 
-    file: FileObject
+    file: Annotated[FileObject, Uploaded(Document.file)]
 
 
 @dataclass
@@ -72,7 +72,7 @@ def show(number: int) -> DocumentOut:
 def main() -> None:
     """Run it."""
     directory()
-    app = Litestar([create, read, url, show], plugins=[FilerowPlugin("/files")])
+    app = Litestar([create, read, url, show, routes("/files")], plugins=[install()])
     upload_and_read(app)
     shown = ask(app, "GET", "/documents/1")
     assert f'"size":{len(CONTENT)}'.encode() in shown.body, shown.body

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from filerow.ext.starlette import StoredFileResponse, install, routes, uploaded
+from filerow.ext.starlette import StoredFileResponse, Uploaded, install, routes
 from tools.extras.programs.model import Document, database, directory, upload_and_read
 
 
@@ -16,9 +16,9 @@ def main() -> None:
     engine = database()
 
     async def create(request: Request) -> Response:
-        async with request.form() as form:
+        async with request.form():
             with Session(engine) as session:
-                session.add(document := Document(file=await uploaded(form, "file", Document.file)))
+                session.add(document := Document(file=await Uploaded(request, Document.file)))
                 session.commit()
                 return JSONResponse({"id": document.id}, 201)
 
