@@ -1,8 +1,7 @@
-"""What Azure answers besides success, given by Azurite's place: each is told for what it is."""
+"""Error answers of Azure, given in Azurite's place, become the errors they stand for."""
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections.abc import Callable, Iterator
 
@@ -14,47 +13,33 @@ from filerow.backends.fsspec import FSSpecBackend
 from filerow.backends.obstore import ObstoreBackend
 from filerow.exceptions import ObjectExistsError, StorageError, StoragePermissionError
 from tests.backends.stores import azure_options, bucket_of
-from tests.servers._relay import Relay
-from tests.servers.limited_s3 import _Message, _read_body, _read_head
+from tests.servers._http import Ends, HTTPRelay, Message, has_body
 
 pytestmark = pytest.mark.servers
 
 OVERWRITE = PutOptions(create_only=False)
 
 
-class AzureProxy(Relay):
+class AzureProxy(HTTPRelay):
     """Passes requests on, and answers those itself for which :attr:`code` returns a status and an error code."""
 
-    code: Callable[[_Message], tuple[int, str] | None] = staticmethod(lambda _: None)
+    code: Callable[[Message], tuple[int, str] | None] = staticmethod(lambda _: None)
 
-    async def exchange(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        server_reader: asyncio.StreamReader,
-        server_writer: asyncio.StreamWriter,
-    ) -> None:
-        while (request := await _read_head(reader)) is not None:
-            body = await _read_body(reader, request)
-            told = self.code(request)
-            if told is None:
-                server_writer.write(request.encode() + body)
-                answer = await _read_head(server_reader)
-                assert answer is not None
-                bodiless = request.first.startswith("HEAD ") or answer.first.split()[1] in {"204", "304"}
-                writer.write(answer.encode() + (b"" if bodiless else await _read_body(server_reader, answer)))
-            else:
-                writer.write(self._error(request, *told))
-            await writer.drain()
-        writer.write_eof()
+    async def handle(self, request: Message, ends: Ends) -> None:
+        body = await ends.read_body(request)
+        refusal = self.code(request)
+        if refusal is None:
+            await ends.pass_answer(request, await ends.send(request, body))
+        else:
+            ends.writer.write(self._error(request, *refusal))
 
     @staticmethod
-    def _error(request: _Message, status: int, code: str) -> bytes:
+    def _error(request: Message, status: int, code: str) -> bytes:
         when = f"RequestId:{uuid.uuid4()}\nTime:2026-01-01T00:00:00.0000000Z"
         content = f"<Error><Code>{code}</Code><Message>no\n{when}</Message></Error>".encode()
         lines = [("x-ms-error-code", code), ("Content-Type", "application/xml"), ("Content-Length", str(len(content)))]
-        head = _Message(f"HTTP/1.1 {status} No", lines).encode()
-        return head if request.first.startswith("HEAD ") else head + content
+        head = Message(f"HTTP/1.1 {status} No", lines).encode()
+        return head + content if has_body(request, status) else head
 
 
 @pytest.fixture(params=["obstore", "adlfs"])

@@ -7,7 +7,8 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.servers._relay import CHUNK, Relay
+from tests.servers._http import forward_body, read_head
+from tests.servers._relay import Relay
 
 if TYPE_CHECKING:
     import asyncio
@@ -64,46 +65,10 @@ class CountingProxy(Relay):
 
     async def to_server(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Forward request after request, each with its body."""
-        while head := await _read_head(reader):
-            first, *lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
-            method, target, _version = first.split(" ")
-            path, _, query = target.partition("?")
+        while (head := await read_head(reader)) is not None:
             with self._lock:
-                self._requests.append(Request(method, path, query))
-            writer.write(head)
-            headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-            if "chunked" in headers.get("transfer-encoding", "").lower():
-                await _forward_chunked(reader, writer)
-            else:
-                await _forward_exactly(reader, writer, int(headers.get("content-length", 0)))
+                self._requests.append(Request(*head.target))
+            writer.write(head.encode())
+            await forward_body(head, reader, writer)
             await writer.drain()
         writer.write_eof()
-
-
-async def _read_head(reader: asyncio.StreamReader) -> bytes:
-    """Read a request up to its empty line, nothing if the client has none any more."""
-    lines: list[bytes] = []
-    while line := await reader.readline():
-        lines.append(line)
-        if line == b"\r\n" and len(lines) > 1:
-            return b"".join(lines)
-    return b""
-
-
-async def _forward_exactly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, size: int) -> None:
-    while size > 0 and (chunk := await reader.read(min(size, CHUNK))):
-        size -= len(chunk)
-        writer.write(chunk)
-        await writer.drain()
-
-
-async def _forward_chunked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while line := await reader.readline():
-        writer.write(line)
-        size = int(line.split(b";")[0], 16)
-        if size == 0:
-            break
-        await _forward_exactly(reader, writer, size + 2)
-    while (line := await reader.readline()) not in {b"", b"\r\n"}:  # trailers
-        writer.write(line)
-    writer.write(b"\r\n")

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from tests.servers._relay import Relay
+from tests.servers._http import Ends, HTTPRelay, Message
 from tests.servers._s3 import S3Server
-from tests.servers.limited_s3 import Answer, _forward_body, _Message, _read_body, _read_head
-
-if TYPE_CHECKING:
-    import asyncio
+from tests.servers.limited_s3 import Answer
 
 SSE = "x-amz-server-side-encryption"
 CHECKSUM = "x-amz-checksum-sha256"
@@ -36,7 +32,7 @@ class Write:
     missing: tuple[str, ...]
 
 
-class DemandingS3(Relay):
+class DemandingS3(HTTPRelay):
     """A server that demands headers of writes.
 
     Args:
@@ -71,37 +67,22 @@ class DemandingS3(Relay):
         """Return the kinds of writes that passed."""
         return {write.kind for write in self.writes if not write.missing}
 
-    async def exchange(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        server_reader: asyncio.StreamReader,
-        server_writer: asyncio.StreamWriter,
-    ) -> None:
-        """Pass one request after the other on, whole, or refuse it."""
-        while (request := await _read_head(reader)) is not None:
-            if "expect" in request.headers:
-                writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-                request.lines = [(name, value) for name, value in request.lines if name.lower() != "expect"]
-            body = await _read_body(reader, request)
-            write = self._understand(request, body)
-            if write is not None:
-                self.writes.append(write)
-            if write is not None and write.missing:
-                refusal = Answer.error(403, "AccessDenied", f"the bucket demands {' and '.join(write.missing)}")
-                if ANY_CHECKSUM[0] in write.missing:
-                    refusal = Answer.error(400, "InvalidRequest", _LOCKED)
-                writer.write(refusal.encode(request, body))
-            else:
-                server_writer.write(request.encode() + body)
-                await server_writer.drain()
-                await _pass_answer(request, server_reader, writer)
-            await writer.drain()
-        writer.write_eof()
+    async def handle(self, request: Message, ends: Ends) -> None:
+        """Pass a request on, whole, or refuse it."""
+        body = await ends.read_body(request)
+        write = self._understand(request, body)
+        if write is not None:
+            self.writes.append(write)
+        if write is None or not write.missing:
+            await ends.pass_answer(request, await ends.send(request, body))
+            return
+        refusal = Answer.error(403, "AccessDenied", f"the bucket demands {' and '.join(write.missing)}")
+        if ANY_CHECKSUM[0] in write.missing:
+            refusal = Answer.error(400, "InvalidRequest", _LOCKED)
+        ends.writer.write(refusal.encode(request, body))
 
-    def _understand(self, request: _Message, body: bytes) -> Write | None:
-        method, target, _ = request.first.split(" ")
-        path, _, query = target.partition("?")
+    def _understand(self, request: Message, body: bytes) -> Write | None:
+        method, path, query = request.target
         kind = _kind_of(method, {part.partition("=")[0] for part in query.split("&")}, request.headers, path)
         if not kind:
             return None
@@ -132,13 +113,3 @@ def _kind_of(method: str, names: set[str], headers: dict[str, str], path: str) -
 def _fields(body: bytes) -> dict[str, str]:
     found = re.findall(rb'name="([^"]+)"\r\n(?:[^\r\n]+\r\n)*\r\n([^\r]*)\r\n', body)
     return {name.decode().lower(): value.decode("utf-8", "replace") for name, value in found}
-
-
-async def _pass_answer(request: _Message, server_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    answer = await _read_head(server_reader)
-    if answer is None:
-        msg = "the server hung up"
-        raise ConnectionResetError(msg)
-    writer.write(answer.encode())
-    if not request.first.startswith("HEAD ") and answer.first.split()[1] not in {"204", "304"}:
-        await _forward_body(answer, server_reader, writer)

@@ -13,11 +13,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from tests.servers._relay import CHUNK, Relay
+from tests.servers._http import Ends, HTTPRelay, Message, has_body, read_body
 from tests.servers._s3 import S3Server
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Mapping
 
 _CONDITIONS = ("if-none-match", "if-match")
@@ -77,21 +76,6 @@ LIMITED: Mapping[str, Limits] = {
 
 
 @dataclass
-class _Message:
-    """The head of a request or of an answer."""
-
-    first: str
-    lines: list[tuple[str, str]]
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {name.lower(): value for name, value in self.lines}
-
-    def encode(self) -> bytes:
-        return "".join([f"{self.first}\r\n", *(f"{name}: {value}\r\n" for name, value in self.lines), "\r\n"]).encode("latin-1")
-
-
-@dataclass
 class Asked:
     """One request, as S3 understands it.
 
@@ -137,18 +121,17 @@ class Answer:
         """Return an error as S3 words it."""
         return cls(status, f"<Error><Code>{code}</Code><Message>{message}</Message></Error>", headers)
 
-    def encode(self, request: _Message, asked_with: bytes) -> bytes:
+    def encode(self, request: Message, asked_with: bytes) -> bytes:
         """Return what goes over the wire."""
         content = (self.body if isinstance(self.body, str) else self.body(asked_with)).encode()
         lines = {"Content-Type": "application/xml", **self.headers}
         if self.status not in {204, 304}:
             lines["Content-Length"] = str(len(content))
-        head = _Message(f"HTTP/1.1 {self.status} As scripted", list(lines.items())).encode()
-        bodiless = request.first.startswith("HEAD ") or self.status in {204, 304}
-        return head if bodiless else head + content
+        head = Message(f"HTTP/1.1 {self.status} As scripted", list(lines.items())).encode()
+        return head + content if has_body(request, self.status) else head
 
 
-class LimitedS3(Relay):
+class LimitedS3(HTTPRelay):
     """A store with limits.
 
     Args:
@@ -183,42 +166,32 @@ class LimitedS3(Relay):
         """Return how many requests of a kind there were, or for an action."""
         return sum(kind in {one.kind, one.action} for one in self.asked)
 
-    async def exchange(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        server_reader: asyncio.StreamReader,
-        server_writer: asyncio.StreamWriter,
-    ) -> None:
-        """Answer one request after the other, or have the server answer it."""
-        while (request := await _read_head(reader)) is not None:
-            asked = _understand(request)
-            self.asked.append(asked)
-            self._under_way += 1
-            self.most_at_once = max(self.most_at_once, self._under_way)
-            try:
-                scripted, refusal = self.script(asked), self._refusal(asked)
-                if scripted is not None or refusal is not None:
-                    if "expect" in request.headers:
-                        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-                    body = await _read_body(reader, request)
-                    if scripted is not None:
-                        writer.write(scripted.encode(request, body))
-                    else:
-                        assert refusal is not None
-                        writer.write(self._answer(request, asked, refusal, body))
-                else:
-                    if asked.kind == "copy" and self.limits.keeps_headers:
-                        _sign_again(_without(request, _REPLACING), self._server)
-                    if asked.conditional and asked.kind in self.limits.ignored:
-                        _sign_again(_without(request, _CONDITIONS), self._server)
-                    server_writer.write(request.encode())
-                    answer = await self._pass_body(request, reader, writer, server_reader, server_writer)
-                    await self._pass_answer(asked, answer, writer, server_reader)
-                await writer.drain()
-            finally:
-                self._under_way -= 1
-        writer.write_eof()
+    async def handle(self, request: Message, ends: Ends) -> None:
+        """Answer a request, or have the server answer it."""
+        asked = _understand(request)
+        self.asked.append(asked)
+        self._under_way += 1
+        self.most_at_once = max(self.most_at_once, self._under_way)
+        try:
+            await self._handle(request, asked, ends)
+            await ends.writer.drain()
+        finally:
+            self._under_way -= 1
+
+    async def _handle(self, request: Message, asked: Asked, ends: Ends) -> None:
+        scripted, refusal = self.script(asked), self._refusal(asked)
+        if scripted is not None:
+            ends.writer.write(scripted.encode(request, await ends.read_body(request)))
+        elif refusal is not None:
+            ends.writer.write(self._answer(request, asked, refusal, await ends.read_body(request)))
+        else:
+            if asked.kind == "copy" and self.limits.keeps_headers:
+                request.drop(_REPLACING)
+                _sign_again(request, self._server)
+            if asked.conditional and asked.kind in self.limits.ignored:
+                request.drop(_CONDITIONS)
+                _sign_again(request, self._server)
+            await self._pass_answer(request, asked, await ends.pass_request(request), ends)
 
     def _refusal(self, asked: Asked) -> tuple[int, str] | None:
         limits = self.limits
@@ -243,7 +216,7 @@ class LimitedS3(Relay):
         return key in self._server.keys(bucket, key)
 
     @staticmethod
-    def _answer(request: _Message, asked: Asked, refusal: tuple[int, str], body: bytes) -> bytes:
+    def _answer(request: Message, asked: Asked, refusal: tuple[int, str], body: bytes) -> bytes:
         status, code = refusal
         if status == 200:
             keys = re.findall(rb"<Key>([^<]*)</Key>", body)
@@ -255,52 +228,23 @@ class LimitedS3(Relay):
         head = f"HTTP/1.1 {status} {code}\r\nContent-Type: application/xml\r\nContent-Length: {len(content)}\r\n\r\n"
         return head.encode() + (b"" if request.first.startswith("HEAD ") else content)
 
-    @staticmethod
-    async def _pass_body(
-        request: _Message,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        server_reader: asyncio.StreamReader,
-        server_writer: asyncio.StreamWriter,
-    ) -> _Message | None:
-        """Forward a request's body, once the server wants it if the client waits for that; return an answer that came instead."""
-        if "expect" in request.headers:
-            answer = await _read_head(server_reader)
-            if answer is None or " 100 " not in f"{answer.first} ":
-                return answer
-            writer.write(answer.encode())
-        await _forward_body(request, reader, server_writer)
-        return None
-
-    async def _pass_answer(
-        self, asked: Asked, answer: _Message | None, writer: asyncio.StreamWriter, server_reader: asyncio.StreamReader
-    ) -> None:
-        answer = answer or await _read_head(server_reader)
-        if answer is None:
-            msg = "the server hung up"
-            raise ConnectionResetError(msg)
+    async def _pass_answer(self, request: Message, asked: Asked, answer: Message, ends: Ends) -> None:
         reads = asked.action == "s3:GetObject" or asked.kind == "copy"
-        bodiless = asked.method == "HEAD" or answer.first.split()[1] in {"204", "304"}
-        if reads and answer.first.split()[1] == "404" and "s3:ListBucket" in self.limits.denied:
-            body = b"" if bodiless else await _read_body(server_reader, answer)
-            if b"NoSuchBucket" not in body:
-                request = _Message(f"{asked.method} ", [])
-                writer.write(self._answer(request, asked, (403, "AccessDenied"), b""))
-                return
-            answer = _Message(answer.first, [*answer.lines, ("Content-Length", str(len(body)))])
-            writer.write(_without(answer, ("transfer-encoding",)).encode() + body)
+        if not reads or answer.status != 404 or "s3:ListBucket" not in self.limits.denied:
+            await ends.pass_answer(request, answer)
             return
-        writer.write(answer.encode())
-        if not bodiless:
-            await _forward_body(answer, server_reader, writer)
+        body = await read_body(ends.server_reader, answer) if has_body(request, 404) else b""
+        if b"NoSuchBucket" not in body:
+            ends.writer.write(self._answer(request, asked, (403, "AccessDenied"), b""))
+            return
+        ends.writer.write(answer.encode() + body)
 
 
 # -- what was asked ----------------------------------------------------------------------------------------------------
 
 
-def _understand(request: _Message) -> Asked:
-    method, target, _ = request.first.split(" ")
-    path, _, query = target.partition("?")
+def _understand(request: Message) -> Asked:
+    method, path, query = request.target
     names = {part.partition("=")[0] for part in query.split("&") if part}
     is_object = bool(path.strip("/").partition("/")[2])
     kind, action = _meaning(method, names, request.headers, is_object=is_object)
@@ -328,12 +272,7 @@ def _meaning(method: str, names: set[str], headers: Mapping[str, str], *, is_obj
 # -- signatures --------------------------------------------------------------------------------------------------------
 
 
-def _without(message: _Message, names: tuple[str, ...]) -> _Message:
-    message.lines = [(name, value) for name, value in message.lines if name.lower() not in names]
-    return message
-
-
-def _sign_again(request: _Message, server: S3Server) -> None:
+def _sign_again(request: Message, server: S3Server) -> None:
     """Sign what is left of a request (Signature Version 4)."""
     given = request.headers["authorization"]
     scope = re.search(r"Credential=[^/]+/([^,]+)", given)
@@ -341,8 +280,7 @@ def _sign_again(request: _Message, server: S3Server) -> None:
     assert scope is not None
     assert signed is not None
     names = [name for name in signed[1].split(";") if name in request.headers]
-    method, target, _ = request.first.split(" ")
-    path, _, query = target.partition("?")
+    method, path, query = request.target
     parts = [part if "=" in part else f"{part}=" for part in query.split("&") if part]
     canonical = [method, path, "&".join(sorted(parts))]
     canonical += [f"{name}:{' '.join(request.headers[name].split())}" for name in names]
@@ -355,53 +293,3 @@ def _sign_again(request: _Message, server: S3Server) -> None:
     signature = hmac.digest(key, text.encode(), "sha256").hex()
     again = f"AWS4-HMAC-SHA256 Credential={server.access_key}/{scope[1]}, SignedHeaders={';'.join(names)}, Signature={signature}"
     request.lines = [(name, again if name.lower() == "authorization" else value) for name, value in request.lines]
-
-
-# -- HTTP --------------------------------------------------------------------------------------------------------------
-
-
-async def _read_head(reader: asyncio.StreamReader) -> _Message | None:
-    lines: list[str] = []
-    while line := (await reader.readline()).decode("latin-1"):
-        if line.rstrip("\r\n"):
-            lines.append(line.rstrip("\r\n"))
-        elif lines:
-            pairs = (part.partition(":") for part in lines[1:])
-            return _Message(lines[0], [(name, value.strip()) for name, _, value in pairs])
-    return None
-
-
-class _Buffer:
-    """Keeps what is written to it."""
-
-    def __init__(self) -> None:
-        self.content = bytearray()
-        self.write = self.content.extend
-
-    async def drain(self) -> None:
-        pass
-
-
-async def _read_body(reader: asyncio.StreamReader, message: _Message) -> bytes:
-    kept = _Buffer()
-    await _forward_body(message, reader, kept)
-    return bytes(kept.content)
-
-
-async def _forward_body(message: _Message, reader: asyncio.StreamReader, writer: asyncio.StreamWriter | _Buffer) -> None:
-    headers = message.headers
-    if "chunked" in headers.get("transfer-encoding", "").lower():
-        size = -1
-        while size and (line := await reader.readline()):
-            writer.write(line)
-            size = int(line.split(b";")[0], 16)
-            await _forward_exactly(reader, writer, size + 2)
-        return
-    await _forward_exactly(reader, writer, int(headers.get("content-length", 0)))
-
-
-async def _forward_exactly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter | _Buffer, size: int) -> None:
-    while size > 0 and (chunk := await reader.read(min(size, CHUNK))):
-        size -= len(chunk)
-        writer.write(chunk)
-        await writer.drain()
