@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -188,6 +189,45 @@ def test_postgres_answers(postgres_server: PostgresServer) -> None:
     database = postgres_server.make_database()
     use_sync(database, "psycopg")
     postgres_server.drop_database(database)
+
+
+def test_postgres_database_that_is_used_again_is_empty(postgres_server: PostgresServer) -> None:
+    database = postgres_server.make_database()
+    engine = sa.create_engine(database.url("psycopg"))
+    made = [
+        "CREATE TABLE t (name text)",
+        "CREATE SCHEMA other",
+        "CREATE TYPE other.kind AS ENUM ('a')",
+        "CREATE VIEW v AS TABLE t",
+    ]
+    with engine.begin() as connection:
+        for statement in made:
+            connection.execute(sa.text(statement))
+    left_open = engine.connect()
+    left_open.execute(sa.text("TABLE t"))
+    postgres_server.drop_database(database)
+    with contextlib.suppress(sa.exc.OperationalError):
+        left_open.close()
+    engine.dispose()
+    again = postgres_server.make_database()
+    assert again == database
+    engine = sa.create_engine(again.url("psycopg"))
+    inspector = sa.inspect(engine)
+    assert [name for name in inspector.get_schema_names() if name != "information_schema"] == ["public"]
+    assert not inspector.get_table_names()
+    assert not inspector.get_view_names()
+    engine.dispose()
+    postgres_server.drop_database(again)
+
+
+def test_postgres_database_with_settings_is_not_used_again(postgres_server: PostgresServer) -> None:
+    database = postgres_server.make_database()
+    engine = sa.create_engine(database.url("psycopg"))
+    with engine.begin() as connection:
+        connection.execute(sa.text(f"ALTER DATABASE \"{database.name}\" SET timezone = 'Asia/Tokyo'"))
+    engine.dispose()
+    postgres_server.drop_database(database)
+    assert postgres_server.make_database() != database
 
 
 @pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
