@@ -1,7 +1,8 @@
-"""What a transaction has stored and dropped so far: one frame per (nested) transaction. Pure: no session, no I/O.
+"""Record what a transaction has stored and dropped. Pure: no session, no I/O.
 
-A savepoint's frame is merged into its parent's when it is released and undone when it is rolled back. Only the outermost commit
-settles: then, and not before, the dropped objects may be deleted.
+There is one frame per (nested) transaction. A savepoint's frame is merged into its parent's when it
+is released, and undone when it is rolled back. Only the outermost commit settles: the dropped
+objects may be deleted then, and not before.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ __all__ = ("Frame", "Keeper", "Ledger")
 
 
 class Keeper(Protocol):
-    """Who sees to the deletion of dropped objects in the settling transaction's place: an outbox."""
+    """Deletes dropped objects later, instead of the transaction that settles.
+
+    An outbox is one.
+    """
 
     def wake(self) -> None:
-        """Say that objects have lost their owners for good: their transaction is committed."""
+        """Report that a transaction which dropped objects is committed."""
 
 
 @dataclass(slots=True)
@@ -28,15 +32,17 @@ class Frame:
     """One transaction's share.
 
     Attributes:
-        stored: Objects this scope has made; deleted when it is undone.
-        dropped: Objects that lost their owner in this scope, each with who sees to its deletion; without anybody, it is deleted
-            when the outermost transaction commits.
-        restored: Objects an outer scope had dropped and this one has given an owner again; those in ``dropped``, too, lost it
-            once more.
-        touched: Files this scope has changed, with what they were before, oldest first.
-        undo: What else there is to undo, oldest first: copies that took the place of the file an attribute held.
-        uploads: What clients have uploaded, or ``save()`` has stored, and rows have copies of now, with their versions: deleted
-            when the outermost transaction commits, and left to be tried again when this scope is undone.
+        stored: Objects that this scope has created; they are deleted when it is undone.
+        dropped: Objects that lost their owner in this scope, each with the keeper that deletes it
+            later. Without a keeper, it is deleted when the outermost transaction commits.
+        restored: Objects that an outer scope had dropped and this one has given an owner again.
+            Those that are in ``dropped`` too have lost it once more.
+        touched: Files that this scope has changed, with their previous states, oldest first.
+        undo: Other actions that undo this scope, oldest first, such as putting the original back in
+            place of a copy.
+        uploads: Objects, with their versions, that clients have uploaded or ``save()`` has stored,
+            and that rows have copies of now. They are deleted when the outermost transaction
+            commits, and kept for another attempt when this scope is undone.
     """
 
     stored: dict[Ref, None] = field(default_factory=dict)
@@ -47,8 +53,8 @@ class Frame:
     uploads: dict[Ref, str | None] = field(default_factory=dict)
 
     def drop(self, ref: Ref, keeper: Keeper | None = None) -> None:
-        """Note that an object has no owner any more, and who sees to its deletion."""
-        # it may stay in restored: should this scope restore it once more, the outer drop is void again
+        """Note that an object has no owner any more, and its keeper."""
+        # It may stay in restored: if this scope restores it again, the outer drop is cancelled again.
         self.dropped[ref] = keeper
 
     def restore(self, ref: Ref) -> None:
@@ -59,7 +65,7 @@ class Frame:
             self.restored[ref] = None
 
     def absorb(self, inner: Frame) -> None:
-        """Take over what a released savepoint has done."""
+        """Take over the share of a released savepoint."""
         self.stored.update(inner.stored)
         for ref in inner.restored:
             self.restore(ref)
@@ -70,25 +76,28 @@ class Frame:
 
     @property
     def doomed(self) -> list[Ref]:
-        """The dropped objects to delete when the outermost transaction has committed."""
+        """The dropped objects to delete after the outermost commit."""
         return [ref for ref, keeper in self.dropped.items() if keeper is None]
 
     @property
     def keepers(self) -> list[Keeper]:
-        """Those who see to the deletion of the others."""
+        """The keepers that delete the other dropped objects."""
         return list({id(keeper): keeper for keeper in self.dropped.values() if keeper is not None}.values())
 
     def revert(self) -> list[Ref]:
-        """Make the files what they were, and return the objects to delete."""
+        """Restore the files' former states; return the objects to delete."""
         for file, before in reversed(self.touched):
             restore(file, before)
-        for put_back in reversed(self.undo):
-            put_back()
+        for undo in reversed(self.undo):
+            undo()
         return list(self.stored)
 
 
 class Ledger:
-    """The frames of one session's transaction, outermost first. Transactions are any hashable keys."""
+    """The frames of one session's transaction, outermost first.
+
+    Transactions are any hashable keys.
+    """
 
     def __init__(self) -> None:
         self._frames: dict[Hashable, Frame] = {}
@@ -102,13 +111,17 @@ class Ledger:
         return list(self._frames)
 
     def frame(self, chain: Sequence[Hashable]) -> Frame:
-        """Return the frame of the innermost transaction of a chain that starts with the outermost."""
-        for transaction in chain:  # in order, so that the frames stay sorted from the outermost
+        """Return the frame of the innermost transaction of a chain.
+
+        Args:
+            chain: The transactions, outermost first.
+        """
+        for transaction in chain:  # in this order, so that the frames stay sorted outermost first
             self._frames.setdefault(transaction, Frame())
         return self._frames[chain[-1]]
 
     def is_dropped(self, ref: Ref) -> bool:
-        """Return True if the object has lost its owner in this transaction and not got one since."""
+        """Return True if an object has no owner in this transaction now."""
         dropped = False
         for frame in self._frames.values():
             dropped = ref in frame.dropped or (dropped and ref not in frame.restored)
@@ -121,11 +134,14 @@ class Ledger:
             self._frames.setdefault(parent, Frame()).absorb(inner)
 
     def take(self, transaction: Hashable) -> Frame | None:
-        """Remove and return a transaction's frame, to be settled or undone."""
+        """Remove and return a transaction's frame, to settle or undo it."""
         return self._frames.pop(transaction, None)
 
     def take_all(self) -> Frame | None:
-        """Remove all frames and return them as one: the inner ones are merged into the outermost."""
+        """Remove all frames and return them as one.
+
+        The inner ones are merged into the outermost.
+        """
         frames = list(self._frames.values())
         self._frames.clear()
         while len(frames) > 1:

@@ -1,4 +1,7 @@
-"""Merge two edits of one list: what another session has committed, and what this one is about to write. Pure."""
+"""Merge two edits of one list. Pure.
+
+One edit was committed by another session; this session is about to write the other one.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +15,18 @@ __all__ = ("merged",)
 
 
 def merged(base: Sequence[FileObject], theirs: Sequence[FileObject], mine: Sequence[FileObject]) -> list[FileObject]:
-    """Return a list with the edits of both sides: ``theirs - (base - mine) + (mine - base)``.
+    """Merge two edits of a list: ``theirs - (base - mine) + (mine - base)``.
 
-    What either side has removed is gone. What I have added follows its left neighbour, or the nearest one that is still there,
-    and whatever they have added behind that. Apart from that the order is theirs, unless they have not changed the list at all.
-    A file whose filename or metadata one side has changed has the change, wherever I have put it; if both have, mine.
+    A file that either side has removed is gone. A file that I have added follows its left
+    neighbour, or the nearest one that is still there, and everything that they have added after
+    that neighbour. The rest keeps their order, unless they have not changed the list at all. A file
+    whose filename or metadata one side has changed keeps that change, wherever I have put it. If
+    both sides have changed it, mine is kept.
 
     Args:
         base: The list that both sides have edited.
         theirs: The list that the row holds now.
-        mine: The list that the row shall hold; its files are stored.
+        mine: The list that the row will hold; its files are stored.
     """
     sides = _Sides({ref_of(file): file for file in base}, {ref_of(file): file for file in theirs})
     if [ref_of(file) for file in base] == [ref_of(file) for file in theirs]:
@@ -44,7 +49,10 @@ class _Sides(NamedTuple):
     theirs: dict[Ref, FileObject]
 
     def newest(self, mine: FileObject) -> FileObject:
-        """Return a file as the one who has changed its filename or metadata has left it; my own object if nobody else has."""
+        """Return a file with the change of the side that has changed it.
+
+        My own object is returned unless only the other side has changed its filename or metadata.
+        """
         ref = ref_of(mine)
         before, theirs = self.base.get(ref), self.theirs.get(ref)
         if before is None or theirs is None or facts_of(mine) != facts_of(before) or facts_of(mine) == facts_of(theirs):
@@ -55,7 +63,14 @@ class _Sides(NamedTuple):
 def _woven(
     sides: _Sides, theirs: Sequence[FileObject], held: dict[Ref, FileObject], added: dict[Ref | None, list[FileObject]]
 ) -> Iterator[FileObject]:
-    """Yield what is left of their list, with what I have added; ``None`` stands for the front."""
+    """Yield the rest of their list, merged with my additions.
+
+    Args:
+        sides: Both lists, by the locations of their files.
+        theirs: Their list.
+        held: My files that are in their list.
+        added: My additions by their left neighbour; ``None`` stands for the front.
+    """
     left = None
     for file in theirs:
         ref = ref_of(file)

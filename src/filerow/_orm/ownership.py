@@ -1,8 +1,9 @@
-"""What a flush must do to the objects in the stores, decided from values alone. No session, no I/O.
+"""Decide what a flush must do to stored objects. Pure: no session, no I/O.
 
-A *slot* is one file column of one row. Each change of a slot says which objects the row in the database owns there, and which
-files it shall own. :func:`plan` turns all changes of one flush into moves, copies and drops at once, because only together do
-they tell a file that moves to another row from one that two rows would share.
+A *slot* is one file column of one row. Each change of a slot lists the objects that the row owns in
+the database, and the files that it will own. :func:`plan` turns all changes of one flush into
+moves, copies and drops at once. Only together do they distinguish a file that moves to another row
+from one that two rows would share.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ __all__ = ("Adopt", "Change", "CopyTo", "Move", "Plan", "Ref", "Store", "pending
 
 
 class Ref(NamedTuple):
-    """Where one object is."""
+    """The location of one object."""
 
     backend: str
     path: str
 
 
 def ref_of(file: FileObject) -> Ref:
-    """Return where a stored file is."""
+    """Return the location of a stored file."""
     return Ref(*place_of(file))
 
 
@@ -34,12 +35,14 @@ class Change:
 
     Attributes:
         slot: Identifies the row and its column within the session.
-        new: The files the row shall own; several in a list column.
-        old: The objects the row owns in the database.
-        unsure: Objects the row seems to own, by a reading that could not lock it: they may stay, but nothing is done to them.
-        backend: The key of the backend the column stores to.
-        owned: The column's lifecycle is ours; without it nothing is copied or dropped.
-        base: What the row held when a list was read that has been edited in place since; ``None`` for what replaces the row's.
+        new: The files that the row will own; several in a list column.
+        old: The objects that the row owns in the database.
+        unsure: Objects that the row seems to own, by a read that could not lock it. They may stay
+            in the slot, but are never moved or dropped.
+        backend: The key of the backend that the column stores to.
+        owned: Filerow manages the column's lifecycle. Without it, nothing is copied or dropped.
+        base: What the row held when a list was read that has been edited in place since; ``None``
+            for a value that replaces the row's.
     """
 
     slot: Hashable
@@ -59,21 +62,21 @@ class Store(NamedTuple):
 
 
 class Adopt(NamedTuple):
-    """A staged file gets its owner."""
+    """Give a staged file its owner."""
 
     change: Change
     file: FileObject
 
 
 class Move(NamedTuple):
-    """An object changes its owner, because its old one lets it go in this transaction."""
+    """Give an object to a new owner; the old one releases it."""
 
     change: Change
     file: FileObject
 
 
 class CopyTo(NamedTuple):
-    """An object has another owner, so this slot gets a copy of it."""
+    """Give the slot a copy of an object that has another owner."""
 
     change: Change
     position: int
@@ -82,7 +85,7 @@ class CopyTo(NamedTuple):
 
 @dataclass(slots=True)
 class Plan:
-    """What to do, by kind; ``drop`` has the objects that lose their owner."""
+    """What to do, by kind; ``drop`` lists objects that lose their owner."""
 
     adopt: list[Adopt] = field(default_factory=list)
     move: list[Move] = field(default_factory=list)
@@ -91,7 +94,10 @@ class Plan:
 
 
 def pending(changes: Sequence[Change]) -> list[Store]:
-    """Return each pending file once, with the first slot that wants it; that slot will own it."""
+    """Return each pending file once, with the first slot that needs it.
+
+    That slot will own the file.
+    """
     seen: dict[int, Store] = {}
     for change in changes:
         for file in change.new:
@@ -111,14 +117,16 @@ def plan(
     """Decide who owns which object after a flush.
 
     Args:
-        changes: All slots the flush changes, their pending files stored by now.
-        fresh: The objects this flush has stored; the first slot that wants one owns it.
-        is_dropped: Says whether an object lost its owner earlier in this transaction, so that it may be restored.
-        may_move: Says whether an object may move from one slot to another, or must be copied.
-        taken: Objects that a row has by now, though a file says that it is staged.
+        changes: All slots that the flush changes. Their pending files are stored already.
+        fresh: The objects that this flush has stored. The first slot that needs one owns it.
+        is_dropped: Returns True if an object lost its owner earlier in this transaction, so that it
+            may be restored.
+        may_move: Returns True if an object may move from one slot to another; otherwise it is
+            copied.
+        taken: Objects that a row names by now, although a file is still marked as staged.
 
     Returns:
-        The plan. An object that stays in its slot appears nowhere in it.
+        The plan. An object that stays in its slot does not appear in it.
     """
     result = Plan()
     adopting = [change for change in changes if change.owned and change.new]
@@ -137,7 +145,7 @@ def plan(
 
 
 def _kept(adopting: Sequence[Change]) -> dict[Ref, Hashable]:
-    """Return the objects that stay where they are: they cannot go anywhere else."""
+    """Return the objects that stay in their slots and cannot go elsewhere."""
     held: dict[Ref, Hashable] = {}
     for change in adopting:
         old = {*change.old, *change.unsure}
