@@ -1,8 +1,9 @@
-"""What a database does on its own when a row is written: triggers, rules and views, as its catalogue lists them.
+"""Read what a database does by itself when a row is written.
 
-A trigger may keep a row that was to be deleted, put back what it held, or copy that to another row: of an archive, of the same
-table, of a table that is joined to it. So where a flush or a bulk statement lets go of an object, the catalogue is asked about
-all tables that have file columns, and about those that share rows with them.
+Its catalogue lists triggers, rules and views. A trigger may keep a row that was to be deleted,
+restore what it held, or copy that to another row: of an archive, of the same table, of a table that
+is joined to it. So where a flush or a bulk statement releases an object, the catalogue is queried
+for all tables that have file columns, and for those that share rows with them.
 """
 
 from __future__ import annotations
@@ -22,29 +23,38 @@ __all__ = ("Catalogue", "Rewrites", "is_silent_in_select", "tables_of_rows")
 
 
 class Rewrites(IntEnum):
-    """What a database itself may do when a row of a table is written, the more there is to be feared, the higher."""
+    """What a database may do by itself when a row of a table is written.
+
+    A higher value means a greater risk.
+    """
 
     NOTHING = 0
-    """What is written is what happens."""
+    """It does only what the statement says."""
     KEEPS = 1
-    """A trigger may keep the row, or put back what it held; it writes no other row."""
+    """A trigger may keep or restore the row; it writes no other row."""
     COPIES = 2
     """A trigger or a rule may copy what the row held to another one."""
     LATE = 3
-    """A trigger that may is deferred: it runs when the transaction commits, and nobody can look afterwards."""
+    """A deferred trigger may copy it.
+
+    It runs when the transaction commits, and nothing can be read afterwards.
+    """
     THROUGH_VIEW = 4
-    """It is a view, and triggers or rules decide what becomes of the rows that it shows."""
+    """It is a view, and triggers or rules decide what happens to its rows."""
     HIDDEN = 5
-    """Policies hide rows of file columns from this user, which a trigger, a rule or a listener may have written."""
+    """Policies hide rows of file columns from this user.
+
+    A trigger, a rule or a listener may have written such rows.
+    """
 
 
 class Doing(NamedTuple):
     """A trigger, a rule or a view.
 
     Attributes:
-        kind: ``trigger``, ``instead`` (of what a view was asked to do), ``rule`` or ``view``.
+        kind: ``trigger``, ``instead`` (of a statement on a view), ``rule`` or ``view``.
         late: It may run when the transaction commits.
-        body: What it does, in SQL; ``None`` where nobody can tell.
+        body: What it does, in SQL; ``None`` where that is unknown.
     """
 
     kind: str
@@ -56,31 +66,46 @@ Doings = Mapping[str, Sequence[Doing]]
 """By the table's name; see :func:`_label`."""
 
 _UNKNOWN: Final[Doings] = {}
-"""Where the catalogue could not be read: anything may happen."""
+"""Stands for a catalogue that could not be read: anything may happen."""
 
 
 class Catalogue:
-    """What the databases of a flush may do to its tables' rows by themselves, each asked once."""
+    """What the databases of a flush may do to its tables' rows by themselves.
+
+    Each database is asked once.
+    """
 
     def __init__(self) -> None:
         self._known: dict[tuple[Connection, MetaData], Doings] = {}
 
     def rewrites(self, connection: Connection, table: Table) -> Rewrites:
-        """Return what a database may do when a row of a table is written, the row's parts in other tables included."""
+        """Return what a database may do when a row of a table is written.
+
+        It includes the row's parts in other tables.
+        """
         known = self._of(connection, table.metadata)
         return max(_verdict(known, connection, one) for one in tables_of_rows(table))
 
     def copies(self, connection: Connection, metadata: MetaData) -> bool:
-        """Return True if what a row holds may be another row's too, by a trigger or a rule of whatever table."""
+        """Return True if a trigger or a rule of any table may copy rows.
+
+        Then what a row holds may be in another row too.
+        """
         known = self._of(connection, metadata)
         return any(_verdict(known, connection, table) > Rewrites.KEEPS for table in _concerned(metadata))
 
     def note_silent(self, connection: Connection, metadata: MetaData) -> None:
-        """Note that a database does nothing by itself; see :func:`is_silent_in_select`."""
+        """Note that a database does nothing by itself.
+
+        See :func:`is_silent_in_select`.
+        """
         self._known[connection, metadata] = {}
 
     def note_unknown(self, connection: Connection, metadata: MetaData) -> None:
-        """Note that nobody knows what a database does: the application rewrites statements, say."""
+        """Note that it is unknown what a database does.
+
+        The application may rewrite statements, for example.
+        """
         self._known[connection, metadata] = _UNKNOWN
 
     def _of(self, connection: Connection, metadata: MetaData) -> Doings:
@@ -111,21 +136,25 @@ _ASKING_SQLITE = re.compile(r"\bselect\b", re.IGNORECASE)
 
 
 def _may_write(body: str | None) -> bool:
-    """Return False for what only looks at the row at hand, or changes it, as a trigger that sets ``updated_at`` does."""
+    """Return False if an action only reads or changes the row at hand.
+
+    A trigger that sets ``updated_at`` is such an action.
+    """
     return body is None or _WRITING.search(_IN_QUOTES.sub(" ", body)) is not None
 
 
 # -- which tables ----------------------------------------------------------------------------------------------------------
 
 _KNOWN = "filerow_tables"
-"""Where a ``MetaData`` keeps what is known of its tables, in ``metadata.info``."""
+"""The key of the :class:`_Tables` of a ``MetaData`` in its ``info``."""
 
 
 class _Tables(NamedTuple):
     """What is known of the tables of a ``MetaData``.
 
     Attributes:
-        when: How many tables and mapped classes there were: a class adds columns to its parent's table.
+        when: How many tables and mapped classes there were; a class adds columns to its parent's
+            table.
         joined: The tables that share rows with others, each with all of them.
         concerned: Those that have file columns, and those that share rows with them.
     """
@@ -147,17 +176,23 @@ def _tables(metadata: MetaData) -> _Tables:
 
 
 def _concerned(metadata: MetaData) -> Sequence[Table]:
-    """Return the tables that have file columns, and those that share rows with them."""
+    """Return the tables with file columns, and those that share their rows."""
     return _tables(metadata).concerned
 
 
 def tables_of_rows(table: Table) -> Sequence[Table]:
-    """Return a table and those that hold other parts of its rows, as in joined inheritance: one's key refers to the other's."""
+    """Return a table and those that hold other parts of its rows.
+
+    They do in joined inheritance: the key of one refers to the key of the other.
+    """
     return _tables(table.metadata).joined.get(table, (table,))
 
 
 def _joined(metadata: MetaData) -> dict[Table, Sequence[Table]]:
-    """Return the tables that share rows with others, each with all of them, itself the first."""
+    """Return the tables that share rows with others, each with all of them.
+
+    The table itself comes first.
+    """
     pairs = {(one, other) for one in metadata.tables.values() for other in _parents(one)}
     near: dict[Table, dict[Table, None]] = {}
     for one, other in pairs:
@@ -175,7 +210,10 @@ def _joined(metadata: MetaData) -> dict[Table, Sequence[Table]]:
 
 
 def _parents(table: Table) -> set[Table]:
-    """Return the tables to whose whole primary keys the whole primary key of a table refers."""
+    """Return the tables whose primary key a table's primary key refers to.
+
+    Both keys must be used whole.
+    """
     targets: dict[Table, set[Any]] = {}
     for column in table.primary_key.columns:
         for key in column.foreign_keys:
@@ -189,16 +227,16 @@ def _parents(table: Table) -> set[Table]:
 def _target(key: ForeignKey) -> Column[Any] | None:
     try:
         target = key.column
-    except SQLAlchemyError:  # the table that it names is not in this MetaData
+    except SQLAlchemyError:  # the table that it refers to is not in this MetaData
         return None
     return target if isinstance(target.table, Table) else None
 
 
-# -- the questions ---------------------------------------------------------------------------------------------------------
+# -- the queries -----------------------------------------------------------------------------------------------------------
 
 
 def _asked(connection: Connection, tables: Sequence[Table]) -> Doings:
-    """Ask the catalogue of a database about some tables."""
+    """Query the catalogue of a database for some tables."""
     dialect = connection.dialect.name
     if not tables:
         return {}
@@ -209,7 +247,7 @@ def _asked(connection: Connection, tables: Sequence[Table]) -> Doings:
             return _grouped(_of_sqlite(connection, tables))
         if dialect in {"mysql", "mariadb"}:
             return _grouped(_of_mysql(connection, tables))
-    except OperationalError:  # an application that rewrites statements has its own idea of what tables are called
+    except OperationalError:  # an application that rewrites statements may use other names for its tables
         return _UNKNOWN
     return {}
 
@@ -222,7 +260,11 @@ def _grouped(found: Iterable[tuple[str, Doing]]) -> Doings:
 
 
 def _label(connection: Connection, table: Table) -> str:
-    """Return what the answers call a table: its whole name on PostgreSQL, its name alone elsewhere, where case is nothing."""
+    """Return the name that the catalogue's results use for a table.
+
+    It is the whole name on PostgreSQL. Elsewhere it is the name alone in lower case, because case
+    does not matter there.
+    """
     return full_name(connection, table) if connection.dialect.name == "postgresql" else table.name.lower()
 
 
@@ -243,8 +285,11 @@ _POSTGRESQL = text(
     "JOIN pg_language l ON l.oid = p.prolang "
     "WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgname NOT LIKE 'filerow%'"
 )
-"""Partitions, children that inherit, and what a view reads count as parts of a table. ``'1'`` is the rule by which a view shows
-rows; 64 stands for INSTEAD OF."""
+"""Asks for triggers, rules and views of tables and of their parts.
+
+Partitions, children that inherit, and what a view reads count as parts of a table. ``'1'`` is the
+rule by which a view shows rows; 64 stands for INSTEAD OF.
+"""
 
 
 def _of_postgresql(connection: Connection, tables: Iterable[Table]) -> Iterator[tuple[str, Doing]]:
@@ -269,9 +314,11 @@ def _of_mysql(connection: Connection, tables: Iterable[Table]) -> Iterator[tuple
 
 
 def is_silent_in_select(connection: Connection, metadata: MetaData) -> str | None:
-    """Return a column of a SELECT that is 0 if SQLite does nothing by itself, where that stays true until the transaction ends.
+    """Return a SELECT's column that is 0 if SQLite does nothing by itself.
 
-    Another statement would take as long as all that is asked with it, where each goes to another thread and back (aiosqlite).
+    It is ``None`` for other databases, where that may change before the transaction ends. A
+    statement of its own would take as long as all that is asked with it, where each statement goes
+    to another thread and back (aiosqlite).
     """
     if connection.dialect.name != "sqlite":
         return None
@@ -298,8 +345,8 @@ def _sqlite_question(connection: Connection, tables: Sequence[Table]) -> str:
 def _of_sqlite(connection: Connection, tables: Sequence[Table]) -> Iterator[tuple[str, Doing]]:
     found = text(_sqlite_question(connection, tables).replace(":", "\\:"))
     for name, kind, sql in connection.execute(found).all():
-        if kind == "view":  # nothing can be written through one without a trigger
+        if kind == "view":  # a view without a trigger cannot be written
             yield name, Doing("instead", late=False, body=None)
-        else:  # what it asks changes nothing, for there are no functions that write
+        else:  # its SELECTs change nothing, because SQLite has no functions that write
             body = re.split(r"\bBEGIN\b", _IN_QUOTES.sub(" ", sql), maxsplit=1, flags=re.IGNORECASE)[-1]
             yield name, Doing("trigger", late=False, body=_ASKING_SQLITE.sub(" ", body))

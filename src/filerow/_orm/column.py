@@ -8,8 +8,8 @@
         file: Mapped[FileObject | None] = mapped_column(StoredObject("docs", max_size="25 MB"))
         pages: Mapped[FileObjectList] = mapped_column(StoredObject("docs", multiple=True))
 
-The column holds JSON (JSONB on PostgreSQL). This module turns files into documents and back, and lets queries look into
-them; it does no I/O. ``_orm.events`` stores and deletes the bytes.
+The column holds JSON (JSONB on PostgreSQL). This module turns files into documents and back, and
+lets queries look into them; it does no I/O. ``_orm.events`` stores and deletes the bytes.
 """
 
 from __future__ import annotations
@@ -48,7 +48,10 @@ if TYPE_CHECKING:
 __all__ = ("StoredObject",)
 
 binding_refused: ContextVar[bool] = ContextVar("filerow_binding_refused", default=False)
-"""Set by the unit of work while a legacy bulk method of the session runs, since it cannot store files there."""
+"""Set by the unit of work while a legacy bulk method of the session runs.
+
+Files cannot be stored there.
+"""
 
 _JSON = JSON(none_as_null=True)
 
@@ -66,7 +69,7 @@ _NO_BULK_METHODS = (
     "through them; use session.add_all(...), session.execute(insert(Model), [...]) or session.execute(update(Model), [...])"
 )
 
-# Operators of plain JSON columns: they look into the document and do not compare files.
+# Operators of plain JSON columns: they read from the document and do not compare files.
 _LOOKS_INSIDE = frozenset({operators.getitem, operators.json_getitem_op, operators.json_path_getitem_op})
 
 
@@ -81,27 +84,29 @@ class StoredObject(TypeDecorator[Any]):
         multiple: The column holds a list of files (``FileObjectList``) instead of one.
         max_size: Maximum size in bytes: a number, or text such as ``"25 MB"`` or ``"25 MiB"``.
         min_size: Minimum size in bytes, written the same way; 0 allows empty files.
-        content_types: Allowed media types; patterns such as ``image/*`` work. They are compared with the type recognised from
-            the bytes, by canonical name: ``image/jpg`` means ``image/jpeg``. SVG can carry scripts, so only ``image/svg+xml``
-            itself allows it.
+        content_types: Allowed media types; patterns such as ``image/*`` work. They are compared
+            with the type recognised from the bytes, by canonical name: ``image/jpg`` means
+            ``image/jpeg``. SVG can carry scripts, so only ``image/svg+xml`` itself allows it.
         max_pixels: Maximum number of pixels of an image, width times height.
         min_width: Minimum width of an image in pixels.
         max_width: Maximum width of an image in pixels.
         min_height: Minimum height of an image in pixels.
-        max_height: Maximum height of an image in pixels. These five apply to images and read their headers; if any is set, an
-            image whose header does not give its size is refused. Other files pass.
-        image_size: Which width and height the limits mean: ``"shown"`` rotates as EXIF or HEIF says, like viewers;
-            ``"stored"`` does not.
-            ``"stored"`` does not.
-        validators: Checks of your own, plain or ``async``: ``check(head: bytes, facts: Inspection)`` returns ``None`` or metadata
-            to add, or raises ``FileValidationError``; see :func:`filerow.whole_content` for those that need every byte.
-        path: A callable that gets a :class:`filerow.PathRequest` and returns the path to store under, create-only.
+        max_height: Maximum height of an image in pixels. These five apply to images and read their
+            headers; if any is set, an image whose header does not give its size is refused. Other
+            files pass.
+        image_size: Which width and height the limits mean: ``"shown"`` rotates as EXIF or HEIF
+            says, like viewers; ``"stored"`` does not.
+        validators: Checks of your own, plain or ``async``: ``check(head: bytes, facts:
+            Inspection)`` returns ``None`` or metadata to add, or raises ``FileValidationError``;
+            see :func:`filerow.whole_content` for those that need every byte.
+        path: A callable that gets a :class:`filerow.PathRequest` and returns the path to store
+            under, create-only.
         shards: Spread the generated paths over this many folders; 0 for none.
-        public_metadata: Keys of ``metadata`` that clients may see. Default: none, since validators and other libraries may have
-            stored private values there.
+        public_metadata: Keys of ``metadata`` that clients may see. Default: none, since validators
+            and other libraries may have stored private values there.
         lifecycle: ``False`` stores new files but never copies or deletes any: the application does.
-        stored_with: How to store the objects: cache control, storage class, tags, metadata. An option that the backend does not
-            support is refused once both are known.
+        stored_with: How to store the objects: cache control, storage class, tags, metadata. An
+            option that the backend does not support is refused once both are known.
     """
 
     impl: TypeEngine[Any] | type[TypeEngine[Any]] = JSON
@@ -115,7 +120,7 @@ class StoredObject(TypeDecorator[Any]):
     min_height: int | None
     max_height: int | None
 
-    def __init__(  # noqa: PLR0913 - a column's rules are many, and each has its name
+    def __init__(  # noqa: PLR0913 - a column has many rules, each with a name
         self,
         backend: str | StorageBackend = "",
         multiple: bool = False,  # noqa: FBT001, FBT002 - positional in the API this grew out of
@@ -160,7 +165,7 @@ class StoredObject(TypeDecorator[Any]):
 
     @property
     def stored_with(self) -> StoredWith | None:
-        """How the objects are stored besides their type; ``None`` for the default."""
+        """How objects are stored besides their type; ``None``: the default."""
         return self._stored_with
 
     @property
@@ -183,19 +188,25 @@ class StoredObject(TypeDecorator[Any]):
     # -- checks --------------------------------------------------------------------------------------------------------
 
     def named(self, field: str) -> None:
-        """Set the attribute's name for messages; a type shared by several attributes has none."""
+        """Set the attribute's name for messages.
+
+        A type shared by several attributes has none.
+        """
         self._field = field if self._field in {None, field} else ""
 
     def check(self, value: object, *, field: str = "") -> FileObject:
-        """Check content against all rules of this column without storing it: ``Document.file.type.check(upload)``.
+        """Check content against all rules of this column without storing it.
+
+        For example: ``Document.file.type.check(upload)``.
 
         Args:
-            value: A pending ``FileObject``, an upload, or any content that one takes. A stream is buffered to be checked whole.
+            value: A pending ``FileObject``, an upload, or any content that one takes. A stream is
+                buffered to be checked whole.
             field: Its name in an error. Default: the attribute's name.
 
         Returns:
-            A pending file to assign, with the recognised content type and the metadata that validators added. Its
-            validators do not run again.
+            A pending file to assign, with the recognised content type and the metadata that
+                validators added. Its validators do not run again.
 
         Raises:
             FileValidationError: The file is refused.
@@ -207,13 +218,16 @@ class StoredObject(TypeDecorator[Any]):
         return _checked(file, checks)
 
     async def check_async(self, value: object, *, field: str = "") -> FileObject:
-        """Check content against all rules of this column; see :meth:`check`. Accepts asynchronous validators and content."""
+        """Check content against all rules of this column; see :meth:`check`.
+
+        Accepts asynchronous validators and content.
+        """
         file, checks = self._checks(value, field)
         await checks.everything_async()
         return _checked(file, checks)
 
     def check_assigned(self, file: FileObject, field: str) -> None:
-        """Check on assignment what can be seen of a pending file's content.
+        """Check on assignment what is known of a pending file's content.
 
         Raises:
             FileValidationError: The file is refused.
@@ -257,7 +271,7 @@ class StoredObject(TypeDecorator[Any]):
         return f"StoredObject({', '.join(arguments)})"
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """JSONB on PostgreSQL, JSON elsewhere."""
+        """Return JSONB for PostgreSQL, JSON for others."""
         if dialect.name == "postgresql":
             from sqlalchemy.dialects.postgresql import JSONB
 
@@ -291,18 +305,21 @@ class StoredObject(TypeDecorator[Any]):
             raise UnsupportedRouteError(msg)
         return value.to_dict()
 
-    # SQLAlchemy names the processor's type privately
+    # SQLAlchemy's name for the processor's type is private
     def result_processor(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, dialect: Dialect, coltype: Any
     ) -> Callable[[Any], Any] | None:
-        """Turn documents into files. A single document is parsed only when the file's facts are read."""
+        """Return a function that turns documents into files.
+
+        A single document is parsed only when the file's facts are read.
+        """
         decode = self.impl_instance.result_processor(dialect, coltype)
         shown = self._shown
         if self.multiple:
 
             def process_list(value: Any) -> Any:
                 documents: Any = _decoded(decode, value) if decode is not None and isinstance(value, str | bytes) else value
-                # other libraries store one document from before the column was a list, and null for a removed file
+                # other libraries leave one document from before the column was a list, and null for a removed file
                 many = [documents] if isinstance(documents, dict) else documents or ()
                 return read_list(loaded(document, shown) for document in many if document is not None)
 
@@ -315,7 +332,10 @@ class StoredObject(TypeDecorator[Any]):
         return process
 
     def compare_values(self, x: Any, y: Any) -> bool:
-        """Return True if two values have the same documents, so that a new filename or metadata makes an UPDATE."""
+        """Return True if two values have the same documents.
+
+        A new filename or new metadata makes an UPDATE.
+        """
         if isinstance(x, FileObject) and isinstance(y, FileObject):
             return x is y or (x == y and facts_of(x) == facts_of(y))
         if isinstance(x, list) and isinstance(y, list):
@@ -325,7 +345,7 @@ class StoredObject(TypeDecorator[Any]):
     # -- queries -------------------------------------------------------------------------------------------------------
 
     class Comparator(TypeDecorator.Comparator[Any]):
-        """Queries into the document: ``select(Document).where(Document.file.size > 1_000_000)``."""
+        """Query the document: ``where(Document.file.size > 1_000_000)``."""
 
         def _json(self) -> ColumnElement[Any]:
             return type_coerce(self.expr, _JSON)
@@ -382,11 +402,17 @@ class StoredObject(TypeDecorator[Any]):
 
         @property
         def metadata(self) -> ColumnElement[Any]:
-            """The application's metadata; index it like any JSON: ``Document.file.metadata["page"].as_integer()``."""
+            """The application's metadata.
+
+            Index it like any JSON: ``Document.file.metadata["page"].as_integer()``.
+            """
             return self._json()["metadata"]
 
         def operate(self, op: Any, *other: Any, **kwargs: Any) -> Any:
-            """Compare files by backend and path; pass JSON operators on to the JSON type."""
+            """Compare files by backend and path.
+
+            JSON operators are passed to the JSON type.
+            """
             if op in _EQUALITY and isinstance(other[0], FileObject):
                 facts = facts_of(other[0])
                 same = and_(self.path == facts.path, self.backend == facts.backend)
@@ -407,7 +433,7 @@ class StoredObject(TypeDecorator[Any]):
                 raise AttributeError(name)
             return getattr(self._json().comparator, name)
 
-    # SQLAlchemy declares a memoized property here, and means a class
+    # SQLAlchemy declares a memoized property here, but expects a class
     comparator_factory = Comparator  # pyright: ignore[reportAssignmentType]
 
 

@@ -1,8 +1,9 @@
-"""Objects that a row has let go, and that another row may name: by a trigger's doing, a listener's, or another session's.
+"""Keep released objects that another row may name.
 
-A trigger may copy what a row held into a table of old versions, a view may show a part of its table, and a listener may copy
-documents with a statement of its own while a flush is under way. Where that is so, all file columns of the database are asked
-before an object is dropped. An outbox asks them anyway, later.
+A trigger may copy what a row held into a table of old versions, a view may show a part of its
+table, and a listener may copy documents with a statement of its own while a flush is under way. So
+may another session. Then all file columns of the database are queried before an object is dropped.
+An outbox queries them anyway, later.
 """
 
 from __future__ import annotations
@@ -22,19 +23,23 @@ from filerow._orm.visibility import filtered
 __all__ = ("Unknown", "keep_elsewhere", "say_unknown")
 
 Unknown = dict[Ref, Rewrites]
-"""Objects of which nobody knows whether a row names them, and why."""
+"""Objects that a row may name or not, and why that is unknown."""
 
 
 def keep_elsewhere(
     work: Work, connection_of: Callable[[Slot], Connection], catalogue: Catalogue, *, copied: bool = False
 ) -> Unknown:
-    """Take back the drop of each object that another row may name; return those of which nobody knows.
+    """Restore each dropped object that another row may name.
 
     Args:
-        work: Has written its rows.
-        connection_of: The connection that has written a slot.
+        work: It has written its rows.
+        connection_of: Returns the connection that has written a slot.
         catalogue: What is known of the databases.
-        copied: Documents may have been copied while the rows were written, whatever the catalogue says.
+        copied: Documents may have been copied while the rows were written, whatever the catalogue
+            says.
+
+    Returns:
+        The objects for which that is unknown.
     """
     groups: dict[tuple[Connection, MetaData], dict[Ref, tuple[Slot, Table]]] = {}
     safe: set[tuple[Connection, Field]] = set()
@@ -45,7 +50,7 @@ def keep_elsewhere(
         if copied or catalogue.copies(connection, table.metadata):
             groups.setdefault((connection, table.metadata), {})[ref] = slot, table
         else:
-            safe.add(where)  # as most are, of many rows
+            safe.add(where)  # the usual case, and there may be many rows
     unknown: Unknown = {}
     for (connection, metadata), let_go in groups.items():
         why = _worst(connection, metadata, catalogue, {table for _, table in let_go.values()})
@@ -59,14 +64,14 @@ def keep_elsewhere(
 
 
 def _worst(connection: Connection, metadata: MetaData, catalogue: Catalogue, tables: Collection[Table]) -> dict[Table, Rewrites]:
-    """Return what may have become of the rows of some tables."""
+    """Return what may have happened to the rows of some tables."""
     if filtered(connection, {one.table for one in file_columns(metadata)}):
         return dict.fromkeys(tables, Rewrites.HIDDEN)
     return {table: catalogue.rewrites(connection, table) for table in tables}
 
 
 def _let_go(work: Work) -> Iterator[tuple[Ref, Slot]]:
-    """Yield what is about to be deleted when the transaction commits, without an outbox that sees to it."""
+    """Yield what the commit is about to delete, without an outbox."""
     dropped = work.frame.dropped
     given = ((applied.ref, applied.slot) for applied in work.applied if applied.ref not in work.left)
     for ref, slot in (*work.left.items(), *given):
@@ -75,7 +80,10 @@ def _let_go(work: Work) -> Iterator[tuple[Ref, Slot]]:
 
 
 def say_unknown(unknown: Unknown) -> None:
-    """Name objects that were let go where triggers or rules may have kept rows out of sight, or will run at the commit."""
+    """Log released objects whose rows may exist out of sight.
+
+    Triggers or rules may have kept such rows, or may run at the commit.
+    """
     for why, message in _UNKNOWN.items():
         refs = [ref for ref, found in unknown.items() if found is why]
         if refs:
@@ -84,16 +92,16 @@ def say_unknown(unknown: Unknown) -> None:
 
 _UNKNOWN = {
     Rewrites.THROUGH_VIEW: (
-        "rows were changed or deleted through a view, so nobody knows whether the rows behind it are gone; their objects are not "
-        "deleted, a sweep with models of the tables themselves removes those that no row names: %s"
+        "rows were changed or deleted through a view, so it is unknown whether the rows behind it are gone; their objects are "
+        "not deleted, a sweep with models of the tables themselves removes those that no row names: %s"
     ),
     Rewrites.HIDDEN: (
         "rows were changed or deleted where triggers, rules or listeners may copy documents and row level security hides rows "
-        "from this user, so nobody knows whether others name their objects; they are not deleted, a sweep or an outbox removes "
+        "from this user, so it is unknown whether others name their objects; they are not deleted, a sweep or an outbox removes "
         "those that no row names: %s"
     ),
     Rewrites.LATE: (
-        "a deferred trigger may copy or keep rows when the transaction commits, so nobody knows what they will name; the objects "
-        "that they let go are not deleted, a sweep or an outbox removes those that no row names: %s"
+        "a deferred trigger may copy or keep rows when the transaction commits, so it is unknown what they will name; the "
+        "objects that they release are not deleted, a sweep or an outbox removes those that no row names: %s"
     ),
 }

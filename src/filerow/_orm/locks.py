@@ -1,8 +1,9 @@
-"""In which order rows are locked: the one in which SQLAlchemy's flushes write them, so that locks never cross.
+"""Lock rows in the order in which SQLAlchemy's flushes write them.
 
-A flush writes one base mapper after another, of each one table after another, of each the rows sorted by key, as Python compares
-keys. Sessions that change no file lock their rows by these very UPDATEs. Locks taken in any other order, that of a collation for
-example, would wait for such a session while it waits for them.
+Then locks never cross. A flush writes one base mapper after another, for each of them one table
+after another, and in each table the rows sorted by key, as Python compares keys. Sessions that
+change no file lock their rows by these very UPDATEs. Locks taken in any other order, that of a
+collation for example, would wait for such a session while it waits for them.
 """
 
 from __future__ import annotations
@@ -74,12 +75,15 @@ __all__ = (
 )
 
 BATCH = 500
-"""Rows per SELECT: within every database's limit of bound parameters, composite keys included."""
+"""Rows per SELECT.
+
+It is within every database's limit of bound parameters, composite keys included.
+"""
 
 _ONE_BY_ONE = 32
 _MYSQL = frozenset({"mysql", "mariadb"})
 _WITHOUT_ROW_LOCKS = frozenset({"duckdb"})
-_ALIKE = (Boolean, Date, DateTime, Integer, LargeBinary, Numeric)
+_SORTED_ALIKE = (Boolean, Date, DateTime, Integer, LargeBinary, Numeric)
 
 
 def has_row_locks(dialect: Dialect) -> bool:
@@ -87,7 +91,10 @@ def has_row_locks(dialect: Dialect) -> bool:
 
 
 def locking(statement: Select[Any], dialect: Dialect, **options: Any) -> Select[Any]:
-    """Return a SELECT that locks its rows, where the database has row locks; ``options`` are those of ``with_for_update``."""
+    """Return a SELECT that locks its rows, where the database has row locks.
+
+    ``options`` are those of ``with_for_update``.
+    """
     return statement if dialect.name in _WITHOUT_ROW_LOCKS else statement.with_for_update(**options)
 
 
@@ -95,7 +102,7 @@ def locking(statement: Select[Any], dialect: Dialect, **options: Any) -> Select[
 
 
 def in_flush_order(mappers: Collection[Mapper[Any]]) -> Sequence[Mapper[Any]]:
-    """Return base mappers in the order in which a flush of objects of all of them writes."""
+    """Return base mappers in the order in which one flush would write them."""
     known = sorted(mappers, key=lambda one: f"{one.class_.__module__}.{one.class_.__name__}")
     if len(known) == 1:
         return known
@@ -115,7 +122,7 @@ def in_flush_order(mappers: Collection[Mapper[Any]]) -> Sequence[Mapper[Any]]:
 
 
 def tables_in_order(base: Mapper[Any], tables: Collection[FromClause]) -> list[FromClause]:
-    """Return tables of a mapper's hierarchy in the order in which a flush writes them."""
+    """Return tables of a mapper's hierarchy in the order of a flush."""
     known = list(sorted_tables(base))
     return [one for one in known if one in tables] + [one for one in tables if one not in known]
 
@@ -125,16 +132,16 @@ def by_key(base: Mapper[Any], states: Iterable[InstanceState[Any]]) -> list[Inst
     members = list(states)
     try:
         return sorted(members, key=persistent_sort_key(base))
-    except TypeError:  # keys that Python cannot compare; the flush will say so
+    except TypeError:  # keys that Python cannot compare; the flush will raise for them
         return sorted(members, key=lambda state: repr(state.key))
 
 
 class TableKey(NamedTuple):
-    """How a table's rows are found by the primary key of a mapper.
+    """How to find a table's rows by the primary key of a mapper.
 
     Attributes:
         columns: The table's columns.
-        at: Which values of the mapper's key they have.
+        at: The positions of their values in the mapper's key.
     """
 
     columns: tuple[ColumnElement[Any], ...]
@@ -145,7 +152,10 @@ _keys: OfMapper[dict[FromClause, TableKey | None]] = OfMapper()
 
 
 def key_in(mapper: Mapper[Any], table: FromClause) -> TableKey | None:
-    """Return how a table's rows are found by a mapper's primary key; ``None`` where only the mapper's own join finds them."""
+    """Return how to find a table's rows by a mapper's primary key.
+
+    It is ``None`` where only the mapper's own join finds them.
+    """
     known = _keys.get(mapper)
     if known is None:
         known = _keys.set(mapper, {})
@@ -165,7 +175,10 @@ def _find_key(mapper: Mapper[Any], table: FromClause) -> TableKey | None:
 
 
 def _equal_to(mapper: Mapper[Any], column: ColumnElement[Any]) -> list[Any]:
-    """Return the columns that always equal a column of the key: those of the tables of joined inheritance."""
+    """Return the columns that always equal a column of the key.
+
+    They belong to the tables of joined inheritance.
+    """
     equivalents = equivalent_columns(mapper)
     found: list[Any] = [column]
     for one in found:
@@ -187,17 +200,20 @@ def read_locked(
     lock: bool = True,
     question: str | None = None,
 ) -> Iterator[Any]:
-    """Lock rows in the given order, as far as the database has row locks, and yield their keys and documents.
+    """Lock rows in the given order, and yield their keys and documents.
+
+    Rows are locked where the database has row locks.
 
     Args:
-        connection: Where.
+        connection: The connection.
         mapper: The class of the rows; ``None`` for those of a link table.
         source: A table, or a join.
         keys: The columns of the key.
-        columns: The file columns to read besides; in a join only the rows of their tables are locked.
+        columns: The file columns to read as well; in a join only the rows of their tables are
+            locked.
         chosen: The keys.
-        lock: Lock the rows, or only read them.
-        question: One more column, in SQL, which is the same for each row.
+        lock: Lock the rows; otherwise only read them.
+        question: One more column, in SQL, whose value is the same in each row.
     """
     statement, order = _prepared(connection.dialect, mapper, source, keys, columns, lock=lock, question=question)
     if order is None and connection.dialect.name in _MYSQL and len(chosen) > 1:
@@ -207,14 +223,17 @@ def read_locked(
         return
     for start in range(0, len(chosen), BATCH):
         batch = chosen[start : start + BATCH]
-        some, parameters = _some(statement, connection.dialect, keys, batch)
+        some, parameters = _with_keys(statement, connection.dialect, keys, batch)
         if order is None and len(batch) > 1:
             some = some.order_by(case(*((any_of(keys, [key]), n) for n, key in enumerate(batch))))
-        yield from connection.execute(some, parameters).all()  # at once: they are few, and one by one costs more
+        yield from connection.execute(some, parameters).all()  # all at once: they are few, and fetching one by one costs more
 
 
 _JSON_IS_TEXT = frozenset({"sqlite", "mysql", "mariadb"})
-"""Databases that hand out JSON as text, most of which nobody has to parse to know where an object is."""
+"""Databases that return JSON as text.
+
+Most of it need not be parsed to find an object's location.
+"""
 
 _statements: OfMapper[dict[Any, tuple[Select[Any], Any]]] = OfMapper()
 
@@ -229,14 +248,17 @@ def _prepared(
     lock: bool,
     question: str | None,
 ) -> tuple[Select[Any], list[ColumnElement[Any]] | None]:
-    """Return the SELECT and its order, made once: making one takes as long as running it."""
+    """Return the SELECT and its order, made once.
+
+    Making a SELECT takes as long as running it.
+    """
     made: dict[Any, tuple[Select[Any], Any]] = {}
     if mapper is not None:
         made = _statements.get(mapper) or _statements.set(mapper, made)
     wanted = dialect.name, source, keys, columns, lock, question
     found = made.get(wanted)
     if found is None:
-        kind = Text() if dialect.name in _JSON_IS_TEXT else JSON()  # nobody wants to see files here
+        kind = Text() if dialect.name in _JSON_IS_TEXT else JSON()  # the documents, not FileObjects
         statement = select(*keys, *(type_coerce(column, kind) for column in columns)).select_from(source)
         if question is not None:
             statement = statement.add_columns(literal_column(question))
@@ -250,27 +272,30 @@ def _prepared(
 
 
 def key_order(keys: Sequence[ColumnElement[Any]], dialect: Dialect) -> list[ColumnElement[Any]] | None:
-    """Return what to order by to have the database sort keys as Python does; ``None`` where that cannot be said."""
+    """Return an ORDER BY that sorts keys as Python does.
+
+    It is ``None`` where SQL cannot express that order.
+    """
     found = []
     for column in keys:
         kind = column.type
-        if isinstance(kind, _ALIKE) or (dialect.name == "postgresql" and isinstance(kind, Uuid)):
+        if isinstance(kind, _SORTED_ALIKE) or (dialect.name == "postgresql" and isinstance(kind, Uuid)):
             found.append(column)
         elif dialect.name == "postgresql" and isinstance(kind, String) and kind.sort_key_function is None:
-            found.append(collate(cast(column, Text), "C"))  # by bytes, which in UTF-8 is by code points
+            found.append(collate(cast(column, Text), "C"))  # byte order, which is code point order in UTF-8
         else:
             return None
     return found
 
 
-def _some(
+def _with_keys(
     statement: Select[Any], dialect: Dialect, keys: Sequence[ColumnElement[Any]], batch: Sequence[tuple[Any, ...]]
 ) -> tuple[Select[Any], dict[str, Any]]:
     if len(keys) > 1:
         return statement.where(any_of(keys, batch)), {}
     values = [key[0] for key in batch]
     plain = dialect.name == "sqlite" and type(keys[0].type) in _PLAIN_INTEGERS and set(map(type, values)) == {int}
-    if plain:  # one parameter takes half the time of hundreds
+    if plain:  # one parameter takes half the time of hundreds of them
         return statement.where(keys[0].in_(_INTEGERS)), {"filerow_keys": json.dumps(values)}
     return statement.where(keys[0].in_(bindparam("filerow_keys", expanding=True))), {"filerow_keys": values}
 
@@ -282,7 +307,10 @@ _INTEGERS: Select[Any] = select(literal_column("value")).select_from(func.json_e
 
 
 def _pieces(count: int) -> Iterator[tuple[int, int]]:
-    """Yield starts and sizes of pieces, of few different sizes, for each size is a statement of its own."""
+    """Yield starts and sizes of pieces.
+
+    There are few different sizes, because each size is a statement of its own.
+    """
     start, size = 0, _ONE_BY_ONE
     while start < count:
         while size > count - start:
@@ -294,7 +322,8 @@ def _pieces(count: int) -> Iterator[tuple[int, int]]:
 def _one_by_one(statement: Select[Any], keys: Sequence[ColumnElement[Any]], count: int) -> CompoundSelect[Any]:
     """Return a statement that locks rows one after the other.
 
-    InnoDB locks rows as it finds them, in the order of the index, and sorts them later. A UNION finds those of each part in turn.
+    InnoDB locks rows as it finds them, in the order of the index, and sorts them later. A UNION
+    finds those of each part in turn.
     """
     parts = [
         statement.where(*(key == bindparam(f"k{n}_{i}", type_=key.type) for i, key in enumerate(keys))).limit(1)
@@ -304,7 +333,10 @@ def _one_by_one(statement: Select[Any], keys: Sequence[ColumnElement[Any]], coun
 
 
 def any_of(columns: Sequence[ColumnElement[Any]], keys: Sequence[tuple[Any, ...]]) -> ColumnElement[bool]:
-    """Return the condition that a row's key is one of ``keys``, in SQL that every database understands."""
+    """Return the condition that a row's key is one of ``keys``.
+
+    Every database understands its SQL.
+    """
     if len(columns) == 1:
         return columns[0].in_([key[0] for key in keys])
     return or_(*(and_(*(c == v for c, v in zip(columns, key, strict=True))) for key in keys))
@@ -316,12 +348,13 @@ def any_of(columns: Sequence[ColumnElement[Any]], keys: Sequence[tuple[Any, ...]
 def lock_for_writing(connection: Connection, fields: Sequence[Field], options: Mapping[str, Any] | None = None) -> None:
     """Take SQLite's write lock before reading, which is its way to lock rows.
 
-    SQLite has one writer at a time, but a transaction that has only read so far holds no lock (and the driver may not even have
-    begun one). An UPDATE that matches nothing takes the lock and changes nothing.
+    SQLite has one writer at a time, but a transaction that has only read so far holds no lock, and
+    the driver may not even have begun one. An UPDATE that matches nothing takes the lock and
+    changes nothing.
 
     Args:
-        connection: Where.
-        fields: File columns; the table of the first one is as good as any.
+        connection: The connection.
+        fields: File columns; the table of the first one is used.
         options: Execution options of the UPDATE, such as a ``schema_translate_map``.
     """
     if connection.dialect.name != "sqlite":
@@ -344,13 +377,14 @@ def lock_for_writing(connection: Connection, fields: Sequence[Field], options: M
 
 
 _IS_VIEW = "because it is a view"
-"""What SQLite says of a view that has no trigger for a statement."""
+"""Part of SQLite's error for a view without a trigger for the statement."""
 
 
 def _write_lock(column: Column[Any]) -> tuple[Update, Delete]:
-    """Return the UPDATE, and a DELETE for views that take no UPDATE, of a table without the application's column defaults.
+    """Return an UPDATE that changes nothing, and a DELETE for views.
 
-    A statement that is never to change a row must not run them.
+    Some views accept no UPDATE. The statements use a copy of the table without the application's
+    column defaults, which must not run for a statement that never changes a row.
     """
     plain = Table(column.table.name, MetaData(), Column(column.name, JSON), schema=column.table.schema)
     value = plain.c[column.name]

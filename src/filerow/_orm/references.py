@@ -1,8 +1,9 @@
-"""Who refers to an object: every file column of a ``MetaData``, and the one question that outbox and sweep ask before a delete.
+"""Find the rows that name an object, as asked before a delete.
 
-A path is deleted only when no row of any file column names it. The rows of one column are asked in one query for a batch of
-paths, by the expression on which the outbox's DDL makes an index; what it finds is compared exactly, here. Documents in which
-this release finds no path are asked for as well, for nobody knows what they name.
+Outbox and sweep delete a path only when no row of any file column of the ``MetaData`` names it.
+Each column is queried once for a batch of paths, by the expression that the outbox's DDL indexes,
+and the results are compared exactly here. Documents in which this release finds no path are read as
+well, because it is unknown what they name.
 """
 
 from __future__ import annotations
@@ -67,26 +68,33 @@ __all__ = (
 )
 
 LEGACY_KEYS = ("file_id", "path", "filename")
-"""Where a document names its path, in the order in which to look: sqlalchemy-file's, ours, Advanced Alchemy's.
+"""The keys under which a document may name its path, in the order to look.
 
-One with a version is ours, of whatever release, and names it as ``path`` only: its filename is for people. What is not text, or
-is empty, names nothing.
+They are sqlalchemy-file's, ours, and Advanced Alchemy's. A document with a version is ours, of any
+release, and names its path only under ``path``: its filename is for people. A value that is not
+text, or is empty, names nothing.
 """
 
 _ASKED_BY_PATH = frozenset({"postgresql", "sqlite", "mysql", "mariadb"})
-"""Databases whose SQL for a document's path is known; of others every document is read."""
+"""Databases whose SQL for a document's path is known.
+
+On others every document is read.
+"""
 
 _BATCH = 1_000
 _ROWS = 1_000
 
 
-class _WhateverIsThere(TypeDecorator[Any]):
-    """JSON, where a row that has none (SQLite checks no text) does not hide all the others."""
+class _LenientJSON(TypeDecorator[Any]):
+    """JSON that tolerates rows whose text is not JSON.
+
+    SQLite does not check it, and one such row must not hide all the others.
+    """
 
     impl = JSON
     cache_ok = True
 
-    # SQLAlchemy names the processor's type privately
+    # SQLAlchemy's name for the processor's type is private
     def result_processor(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, dialect: Dialect, coltype: Any
     ) -> Callable[[Any], Any] | None:
@@ -119,17 +127,23 @@ class FileColumn:
 
     @property
     def name(self) -> str:
-        """``table.column``, with the schema before it where the table has one."""
+        """``table.column``, preceded by the table's schema, if it has one."""
         return f"{self.table.fullname}.{self.column.name}"
 
     @property
     def json(self) -> ColumnElement[Any]:
-        """The column as plain JSON, for those who want no files; what is not JSON is the text it is."""
-        return type_coerce(self.column, _WhateverIsThere(none_as_null=True))
+        """The column as plain JSON, without files.
+
+        A value that is not JSON is returned as text.
+        """
+        return type_coerce(self.column, _LenientJSON(none_as_null=True))
 
 
 def file_columns(metadata: MetaData) -> list[FileColumn]:
-    """Return every file column of a ``MetaData``, ordered by table and column, those without a lifecycle too."""
+    """Return every file column of a ``MetaData``, by table and column.
+
+    They include those without a lifecycle.
+    """
     return [
         FileColumn(table, column, column.type)
         for table in sorted(metadata.tables.values(), key=lambda table: table.fullname)
@@ -142,7 +156,7 @@ def column_named(metadata: MetaData, name: str) -> FileColumn:
     """Return the file column called ``table.column``.
 
     Raises:
-        LookupError: There is none; the message names those there are.
+        LookupError: There is none; the message lists the file columns.
     """
     columns = file_columns(metadata)
     for column in columns:
@@ -153,7 +167,10 @@ def column_named(metadata: MetaData, name: str) -> FileColumn:
 
 
 def decoded(value: Any) -> Any:
-    """Return a file column's JSON: some databases hand out text, and what is there may be a mere string."""
+    """Return a file column's JSON, parsed.
+
+    Some databases return text. Text that is not JSON is returned as it is.
+    """
     if isinstance(value, str | bytes):
         try:
             return json.loads(value)
@@ -163,7 +180,10 @@ def decoded(value: Any) -> Any:
 
 
 def documents_in(value: Any) -> list[dict[str, Any]]:
-    """Return the documents of a file column's JSON: none, one or many; raw SQL may leave anything there."""
+    """Return the documents of a file column's JSON: none, one or many.
+
+    Raw SQL may have written anything there.
+    """
     value = decoded(value)
     if isinstance(value, dict):
         return [value]
@@ -171,7 +191,10 @@ def documents_in(value: Any) -> list[dict[str, Any]]:
 
 
 def has_ours(values: Iterable[Any]) -> bool:
-    """Return True if one of some texts, which may be JSON twice over, holds a document as this library writes it."""
+    """Return True if one of some texts holds a document of this library.
+
+    The texts may be JSON, or JSON inside JSON.
+    """
     documents = (document for value in values for document in documents_in(decoded(value)))
     return any({"v", "backend", "path"} <= document.keys() for document in documents)
 
@@ -182,13 +205,18 @@ def refs_in(value: Any) -> list[Ref]:
 
 
 def quoted(dialect: Dialect, name: str) -> str:
-    """Return a name in quotes; unlike SQLAlchemy's own way, a percent sign stays one with every driver."""
+    """Return a name in quotes.
+
+    Unlike in SQLAlchemy's own quoting, a percent sign stays single with every driver.
+    """
     words = dialect.identifier_preparer
     return f"{words.initial_quote}{name.replace(words.escape_quote, words.escape_to_quote)}{words.final_quote}"
 
 
 def path_expression(dialect: Dialect, document: str) -> str:
-    """Return SQL for the path that a document names; the index of a single column is made on exactly this.
+    """Return SQL for the path that a document names.
+
+    The index of a column for single files is made on exactly this expression.
 
     Args:
         dialect: Decides the SQL: PostgreSQL, SQLite, MySQL or MariaDB.
@@ -198,15 +226,23 @@ def path_expression(dialect: Dialect, document: str) -> str:
 
 
 def first_path(texts: Mapping[str, str], has_version: str) -> str:
-    """Return SQL for the path that a document names, from SQL for its texts by key and for whether it has a version."""
+    """Return SQL for the path that a document names.
+
+    Args:
+        texts: SQL for the document's texts, by key.
+        has_version: SQL for whether it has a version.
+    """
     found = [text if key == "path" else f"CASE WHEN NOT ({has_version}) THEN {text} END" for key, text in texts.items()]
     return f"coalesce({', '.join(found)})"
 
 
 def _text_at(dialect: Dialect, document: str, key: str) -> str:
-    """Return SQL for a value of a document; NULL for what is not text, or is empty."""
+    """Return SQL for a text in a document.
+
+    It is NULL for a value that is not text, or is empty.
+    """
     if dialect.name == "postgresql":
-        # of JSON and JSONB alike, so that the index outlives a change from one to the other
+        # works for JSON and JSONB, so that the index stays when the column changes from one to the other
         kind, name, value = f"left(CAST({document} -> '{key}' AS text), 1)", '"', f"{document} ->> '{key}'"
     elif dialect.name == "sqlite":
         kind, name, value = f"json_type({document}, '$.{key}')", "text", f"json_extract({document}, '$.{key}')"
@@ -226,15 +262,17 @@ def _has_version(dialect: Dialect, document: str) -> str:
 
 @dataclass(slots=True)
 class Named:
-    """What rows say about the objects that somebody wants to delete.
+    """What rows name, of the objects that are about to be deleted.
 
     Attributes:
-        refs: Those that a row names. A generated path is unique, so a row that names it owns the object, whatever it calls the
-            backend, in whatever shape or version its document is.
-        doubtful: Those that may belong to a row whose document this release cannot read.
+        refs: Objects that a row names. A generated path is unique, so a row that names it owns the
+            object, under any backend key and in a document of any form or version.
+        doubtful: Objects that may belong to a row whose document this release cannot read.
         unreadable: How many such documents there are, by column.
-        strange: Keys that rows use for backends of these objects and that nobody has registered here, each with a path.
-        elsewhere: Objects at chosen paths that rows name under the keys of other backends, with these: the same places, or not.
+        strange: Backend keys in rows that name these objects and are not registered here, each with
+            a path.
+        elsewhere: Objects at chosen paths that rows name under the keys of other backends, with
+            these keys. They may be the same places, or not.
     """
 
     refs: set[Ref] = dataclass_field(default_factory=set)
@@ -257,7 +295,7 @@ class Named:
 
     @property
     def unreadable_tables(self) -> set[str]:
-        """The names of the tables with such documents, without their schemas."""
+        """The names of the tables with such documents, without schemas."""
         return {column.table.name for column in self.unreadable}
 
     @property
@@ -267,11 +305,12 @@ class Named:
 
 
 def referenced(connection: Connection, metadata: MetaData, refs: Iterable[Ref]) -> Named:
-    """Find those of the objects that a row names, in whatever file column.
+    """Find those of the objects that a row of any file column names.
 
     Args:
-        connection: Sees what is committed, so read it in READ COMMITTED or before anything else of its transaction.
-        metadata: Whose columns to ask.
+        connection: It must see what is committed: use READ COMMITTED, or call this first in its
+            transaction.
+        metadata: The columns to query are in its tables.
         refs: The objects, any number.
     """
     return _referenced(connection, file_columns(metadata), refs)
@@ -309,7 +348,11 @@ def _note_owned(named: Named, wanted: Mapping[str, Sequence[Ref]], column: FileC
 
 
 def _note_owner(named: Named, ref: Ref, column: FileColumn, key: object) -> None:
-    """Believe a generated path; believe a chosen one, of which there may be several, by its backend too if that is known."""
+    """Note a row that names an object, by its path and perhaps its backend.
+
+    A generated path is enough. A chosen path may exist in several backends, so its backend counts
+    too, if it is known.
+    """
     known = isinstance(key, str) and storages.is_registered(key)
     if not known and isinstance(key, str) and key != ref.backend:
         named.strange.setdefault(key, ref.path)
@@ -321,7 +364,10 @@ def _note_owner(named: Named, ref: Ref, column: FileColumn, key: object) -> None
 
 
 def _note_doubtful(named: Named, wanted: Mapping[str, Sequence[Ref]]) -> None:
-    """Keep what may belong to a row that cannot be read: its table's objects, and those whose paths say no table."""
+    """Keep objects that may belong to rows that cannot be read.
+
+    They are those of the rows' tables, and those whose paths name no table.
+    """
     tables = tuple(f"{folders_of(column.table.name, column.column.name)[0].partition('/')[0]}/" for column in named.unreadable)
     for path, those in wanted.items() if tables else ():
         if path.startswith((*tables, f"{STAGING}/")) or not is_generated(path):
@@ -329,7 +375,7 @@ def _note_doubtful(named: Named, wanted: Mapping[str, Sequence[Ref]]) -> None:
 
 
 def _path_in(document: Mapping[str, Any]) -> str | None:
-    """Return the path that a document names, of whatever version it is."""
+    """Return the path that a document of any version names."""
     if document.get("v") is not None:
         found = document.get("path")
         return found if isinstance(found, str) and found else None
@@ -338,29 +384,33 @@ def _path_in(document: Mapping[str, Any]) -> str | None:
 
 
 def taken(connection: Connection, columns: Iterable[Column[Any]], refs: Iterable[Ref]) -> set[Ref]:
-    """Return those of the objects that a row names, before another row gets them.
+    """Return those of the objects that a row names, before another gets them.
 
-    No other transaction that asks for them gets them before this one has ended. On MariaDB and MySQL, which have no lock for
-    that, two transactions at the same moment may both find an object free.
+    No other transaction that asks for them gets them before this one has ended. MariaDB and MySQL
+    have no lock for that: two transactions at the same moment may both find an object free.
 
     Args:
         connection: Of the transaction that is about to write a row.
-        columns: File columns that get the objects; those of all tables beside theirs that this database has are asked.
+        columns: The file columns that get the objects. All file columns of their ``MetaData`` are
+            queried, in the tables that this database has.
         refs: The objects.
     """
     wanted = sorted(set(refs))
     if connection.dialect.name == "postgresql":
-        for ref in wanted:  # in order, so that two transactions do not wait for each other
+        for ref in wanted:  # in this order, so that two transactions do not wait for each other
             connection.execute(_ONE_AT_A_TIME, {"name": f"filerow:{ref.backend}:{ref.path}"})
     return named_by_rows(connection, columns, wanted)
 
 
 def named_by_rows(connection: Connection, columns: Iterable[Column[Any]], refs: Iterable[Ref]) -> set[Ref]:
-    """Return those of the objects that a row may name, in a transaction that writes rows.
+    """Return those of the objects that a row may name.
+
+    It is for transactions that write rows.
 
     Args:
         connection: Of the transaction.
-        columns: Some file columns; all of their ``MetaData`` whose tables this database has are asked.
+        columns: Some file columns. All file columns of their ``MetaData`` are queried, in the
+            tables that this database has.
         refs: The objects.
     """
     asked = {metadata: None for column in columns if isinstance(column.table, Table) for metadata in [column.table.metadata]}
@@ -371,7 +421,10 @@ def named_by_rows(connection: Connection, columns: Iterable[Column[Any]], refs: 
 _ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
 
 _tables: WeakKeyDictionary[Pool, set[str]] = WeakKeyDictionary()
-"""Tables that were found in a database; a ``MetaData`` may have more, of another one or not made yet."""
+"""Tables that were found in a database.
+
+A ``MetaData`` may have more: those of another database, and those not created yet.
+"""
 
 
 def _exists(connection: Connection, table: Table) -> bool:
@@ -385,11 +438,13 @@ def _exists(connection: Connection, table: Table) -> bool:
 def rows_naming(
     connection: Connection, metadata: MetaData, refs: Iterable[Ref]
 ) -> Iterator[tuple[FileColumn, tuple[Any, ...], dict[str, Any]]]:
-    """Yield each document that names one of the objects, with its column and the primary key of its row.
+    """Yield each document that names one of the objects.
+
+    It comes with its column and the primary key of its row.
 
     Args:
         connection: As for :func:`referenced`.
-        metadata: Whose columns to ask.
+        metadata: The columns to query are in its tables.
         refs: The objects, any number.
     """
     wanted = set(refs)
@@ -403,34 +458,37 @@ def rows_naming(
 def _located(document: dict[str, Any]) -> Ref | None:
     try:
         return Ref(*located_in(document))
-    except DocumentError:  # it names no object, and must not keep those that others name from being found
+    except DocumentError:  # it names no object, and must not hide those that other documents name
         return None
 
 
-# -- the questions ---------------------------------------------------------------------------------------------------------
+# -- the queries -----------------------------------------------------------------------------------------------------------
 
 
 def _values(
     connection: Connection, column: FileColumn, paths: Sequence[str], *, stream: bool = True
 ) -> Iterator[tuple[Any, tuple[Any, ...]]]:
-    """Yield JSON and primary keys of the rows that may name one of the paths, and of those whose document is odd.
+    """Yield JSON and primary keys of the rows that may name one of the paths.
+
+    Rows with documents in which no path is found are included.
 
     Args:
-        connection: Where.
-        column: Which.
+        connection: The connection.
+        column: The column.
         paths: The paths.
-        stream: For maintenance: read few rows at a time, and see to it that no listener has changed the question. asyncpg keeps
-            its cursor open, and the table in use, until the transaction ends.
+        stream: For maintenance: read few rows at a time, and make sure that no listener has changed
+            the query. asyncpg keeps its cursor open, and the table in use, until the transaction
+            ends.
     """
     name = connection.dialect.name
-    # of this statement alone: a connection would keep them, and a DELETE has no rows to stream
+    # for this statement alone: a connection would keep them, and a DELETE has no rows to stream
     options = {**statement_options(), **({"yield_per": _ROWS} if stream else {})}
     keys = column.table.primary_key.columns
     statements: list[tuple[Select[Any], dict[str, Any]]] = []
     if name in _ASKED_BY_PATH:
         named = _candidates(connection.dialect, column)
         statements += [(named, {"paths": list(paths[at : at + _BATCH])}) for at in range(0, len(paths), _BATCH)]
-        statements.append((_odd_ones(connection.dialect, column), {}))
+        statements.append((_odd_rows(connection.dialect, column), {}))
     else:
         statements.append((select(column.json).where(column.column.is_not(None)), {}))
     for statement, parameters in statements:
@@ -440,19 +498,22 @@ def _values(
             yield value, tuple(key)
 
 
-def _odd_ones(dialect: Dialect, column: FileColumn) -> Select[Any]:
-    """Return the SELECT of the documents that say no path where this release looks for it."""
+def _odd_rows(dialect: Dialect, column: FileColumn) -> Select[Any]:
+    """Return the SELECT of the documents without a path in the usual place."""
     odd = odd_expression(dialect, _name(dialect, column), multiple=column.type.multiple)
     return select(column.json).where(literal_column(odd))
 
 
 def _candidates(dialect: Dialect, column: FileColumn) -> Select[Any]:
-    """Return the SELECT of the documents that may name one of ``:paths``; more is allowed, less is not."""
+    """Return the SELECT of the documents that may name one of ``:paths``.
+
+    It may return more than those, but never less.
+    """
     rows = select(column.json)
     name = _name(dialect, column)
     if not column.type.multiple:
         path: ColumnElement[Any] = literal_column(path_expression(dialect, name))
-        if dialect.name == "sqlite":  # one row that is not JSON must not hide the others
+        if dialect.name == "sqlite":  # a row that is not JSON must not hide the others
             rows = rows.where(literal_column(f"json_valid({name})"))
         if dialect.name == "postgresql":  # one parameter takes a fraction of the time of a thousand
             return rows.where(path == any_(_names()))
@@ -461,21 +522,25 @@ def _candidates(dialect: Dialect, column: FileColumn) -> Select[Any]:
 
 
 def _names() -> BindParameter[Sequence[str]]:
-    """Return ``:paths`` as one array of PostgreSQL's."""
+    """Return ``:paths`` as one PostgreSQL array."""
     from sqlalchemy.dialects.postgresql import ARRAY
 
     return bindparam("paths", type_=ARRAY(Text))
 
 
 def _name(dialect: Dialect, column: FileColumn) -> str:
-    """Return a column in SQL, without the schema, which a ``schema_translate_map`` may replace: it is the query's one table."""
+    """Return a column in SQL, without its schema.
+
+    A ``schema_translate_map`` may replace the schema, and the query has only one table.
+    """
     return f"{quoted(dialect, column.table.name)}.{quoted(dialect, column.column.name)}"
 
 
 def odd_expression(dialect: Dialect, document: str, *, multiple: bool) -> str:
-    """Return the condition that a value says no path where its column's type has it; the index of odd rows is made on it.
+    """Return the condition that a value has no path in the usual place.
 
-    Such are documents of a later release, lists in a column for one file, what raw SQL has left, and what is not JSON.
+    The index of odd rows is made on it. Such values are documents of a later release, lists in a
+    column for one file, what raw SQL has left, and what is not JSON.
 
     Args:
         dialect: Decides the SQL: PostgreSQL, SQLite, MySQL or MariaDB.
@@ -506,7 +571,10 @@ def odd_expression(dialect: Dialect, document: str, *, multiple: bool) -> str:
 
 
 def list_expression(dialect: Dialect, documents: str) -> str:
-    """Return PostgreSQL's array of all names in a list of documents; the GIN index of a list column is made on exactly this."""
+    """Return PostgreSQL's array of all names in a list of documents.
+
+    The GIN index of a list column is made on exactly this expression.
+    """
     assert dialect.name == "postgresql"  # noqa: S101 - the others have no such index
     arrays = [f"jsonb_path_query_array(CAST({documents} AS jsonb), '$[*].{key}')" for key in LEGACY_KEYS]
     return f"({' || '.join(arrays)})"

@@ -1,4 +1,4 @@
-"""What rows own in the database right now: read, and locked, before a flush writes them."""
+"""Read and lock what rows own in the database, before a flush writes them."""
 
 from __future__ import annotations
 
@@ -52,15 +52,16 @@ Place = tuple[InstanceState[Any], str]
 
 @dataclass(slots=True)
 class Owned:
-    """What rows own, as the database says.
+    """What rows own, as the database reports it.
 
     Args:
-        catalogue: What is known of the tables, to be told what turns up.
+        catalogue: What is known of the tables; it is extended by what the rows' queries find.
 
     Attributes:
         refs: The objects that a row's column names.
         documents: The documents of a list column.
-        unsure: The objects that the column of a row seems to name that could be read and not locked.
+        unsure: The objects that the column of a row seems to name, where the row could be read and
+            not locked.
     """
 
     catalogue: Catalogue
@@ -73,7 +74,14 @@ class Owned:
         return place in self.refs or place in self.unsure
 
     def note(self, state: InstanceState[Any], column: Field, value: Any, *, locked: bool) -> None:
-        """Note what a row's column holds; as text where the database keeps JSON so."""
+        """Note what a row's column holds.
+
+        Args:
+            state: The row's object.
+            column: The column.
+            value: Its JSON, decoded or as text, as the database returns it.
+            locked: The row is locked.
+        """
         place = state, column.key
         if not locked:
             self.unsure[place] = _named_in(value)
@@ -100,9 +108,10 @@ class TableRows(NamedTuple):
 
     Attributes:
         base: The base mapper.
-        source: The table, or the join of a mapper whose rows no key of a table finds.
+        source: The table, or a mapper's join where a table's key does not identify the mapper's
+            rows.
         states: The rows.
-        fields: The file columns to be read; without any, the rows are only locked.
+        fields: The file columns to read. Without any, the rows are only locked.
     """
 
     base: Mapper[Any]
@@ -112,11 +121,12 @@ class TableRows(NamedTuple):
 
 
 def read_owned(session: Session, changes: Iterable[Change], catalogue: Catalogue) -> Owned:
-    """Read what the changed rows own from the database and lock the rows, in one SELECT per table and 500 rows.
+    """Read what the changed rows own from the database, and lock the rows.
 
-    The database is asked because an attribute may be expired, deferred or stale; and the rows are locked, where the database has
-    row locks, so that two sessions that replace one file at once do not both believe to have dropped the same object. Rows that
-    the flush writes before them are locked first, as they would be without us.
+    It takes one SELECT per table and 500 rows. The database is asked because an attribute may be
+    expired, deferred or stale. The rows are locked, where the database has row locks, so that two
+    sessions that replace one file at the same time do not both drop the same object. Rows that the
+    flush writes before them are locked first, as they would be without Filerow.
     """
     owned = Owned(catalogue)
     plan = _to_read(changes)
@@ -144,7 +154,10 @@ def read_into(owned: Owned, session: Session, changes: Iterable[Change]) -> None
 
 
 def _by_connection(session: Session, rows: TableRows) -> Iterable[tuple[Connection, TableRows]]:
-    """Return rows with the connection that a flush writes them with; a session over shards has one for each row."""
+    """Return rows with the connection that a flush writes them with.
+
+    A session over shards has one for each row.
+    """
     if session.connection_callable is None:
         found = {connection_of(session, next(iter(rows.states))): rows}
     else:
@@ -157,25 +170,35 @@ def _by_connection(session: Session, rows: TableRows) -> Iterable[tuple[Connecti
 
 
 def connection_of(session: Session, state: InstanceState[Any]) -> Connection:
-    """Return the connection that a flush writes an object's row with; a session over shards chooses one for each object."""
+    """Return the connection that a flush writes an object's row with.
+
+    A session over shards chooses one for each object.
+    """
     mapper = state.mapper.base_mapper
     if session.connection_callable is not None:
         connection = session.connection_callable(mapper, state.obj())
-        if session.in_nested_transaction():  # or a flush would write outside the savepoint: ShardedSession asks the outermost one
+        # ShardedSession asks the outermost transaction, so a flush would write outside the savepoint.
+        if session.in_nested_transaction():
             session.connection(bind_arguments={"bind": connection.engine})
         return connection
     return session.connection(bind_arguments={"mapper": mapper})
 
 
 def begin_savepoints(session: Session, changes: Iterable[Change]) -> None:
-    """Have a session over shards begin its savepoint in each database that a flush is going to write to."""
+    """Begin a session's savepoint in each database that a flush will write.
+
+    A session over shards has several.
+    """
     for state in dict.fromkeys(slot_of(change).owner for change in changes):
         if isinstance(state, InstanceState):
             connection_of(session, state)
 
 
 def is_database(bind: object) -> bool:
-    """Return False for what only stands for an engine or a connection: a mock, though one with a spec calls itself one."""
+    """Return False for a mock of an engine or a connection.
+
+    A mock with a spec passes ``isinstance``.
+    """
     return issubclass(type(bind), Engine | Connection)
 
 
@@ -183,7 +206,10 @@ Plan = dict[Mapper[Any], dict[FromClause, TableRows]]
 
 
 def _to_read(changes: Iterable[Change]) -> Plan:
-    """Return the existing rows whose present files must be known: those that we look after, and lists edited in place."""
+    """Return the existing rows whose current files must be known.
+
+    They are those with a managed lifecycle, and lists edited in place.
+    """
     plan: Plan = {}
     known: dict[tuple[Mapper[Any], Field], TableRows] = {}
     for change in changes:
@@ -247,7 +273,7 @@ def _read(owned: Owned, connection: Connection, rows: TableRows) -> None:
         except OperationalError:
             if question is None:
                 raise
-            # an application that rewrites statements has its own idea of what tables are called: nobody knows what they do
+            # An application that rewrites statements may use other names for its tables, so what they do is unknown.
             question = None
             last = _note(owned, _matched(groups, read, width), columns, width, locked=lock)
             if metadata is not None:
@@ -256,18 +282,29 @@ def _read(owned: Owned, connection: Connection, rows: TableRows) -> None:
             owned.catalogue.note_silent(connection, metadata)
         if not groups or not may_hide_rows(connection):
             return
-        # Rows that this user may see and not lock, by a policy: what they name is worth knowing, but may change any moment.
+        # A policy may let this user see rows and not lock them. What they name is useful, but may change at any moment.
 
 
 def _question(connection: Connection, metadata: MetaData | None, fields: Iterable[Field]) -> str | None:
-    """Return what to ask the catalogue with the rows, where no outbox sees to what they let go."""
+    """Return what to ask the catalogue along with the rows.
+
+    It is ``None`` if outboxes handle everything that the rows release.
+    """
     if metadata is None or all(one.outbox is not None for one in fields):
         return None
     return is_silent_in_select(connection, metadata)
 
 
 def _note(owned: Owned, found: Iterable[Match], columns: Sequence[Column[Any]], start: int, *, locked: bool) -> Any:
-    """Note what rows hold, whose columns follow their keys; return the last row."""
+    """Note what rows hold, and return the last row.
+
+    Args:
+        owned: Where to note it.
+        found: Objects with their row.
+        columns: The file columns in a row.
+        start: The position of the first one: the columns follow the key.
+        locked: The rows are locked.
+    """
     numbers = {column: number for number, column in enumerate(columns, start)}
 
     @cache  # a class has many objects
@@ -292,10 +329,10 @@ def _matched(
     read: Callable[[Sequence[tuple[Any, ...]]], Iterable[Any]],
     width: int,
 ) -> Iterator[Match]:
-    """Yield objects with their rows, and take them out of the groups.
+    """Yield objects with their rows, and remove them from the groups.
 
-    A row's key may look otherwise than its object's: ``D(id="7")``, a type that normalises, CHAR that pads. Then only the
-    database knows which rows are meant, and is asked for each.
+    A row's key may look different from its object's: ``D(id="7")``, a type that normalises, CHAR
+    that pads. Then only the database can match them, with one query for each key.
     """
     strange = False
     for row in read(list(groups)):
@@ -336,20 +373,24 @@ def read_again(connection: Connection, mapper: Mapper[Any], keys: Sequence[tuple
         ):
             part = tuple(row[: len(key.at)])
             named = dict(zip(columns, map(_named_in, row[len(key.at) :]), strict=True))
-            for one_key in whole.get(part, [part]):  # a key that looks otherwise by now is nobody's, and its objects are named
+            # A key that looks different by now matches no object of the session, but its row still names files.
+            for one_key in whole.get(part, [part]):
                 rows.setdefault(one_key, {}).update(named)
     return rows
 
 
 def _shows_old_rows(connection: Connection) -> bool:
-    """Return True if a database shows rows as they were when the transaction began, unless it is asked to lock them."""
+    """Return True if only a SELECT that locks shows rows as they are now.
+
+    Other SELECTs show them as they were when the transaction began.
+    """
     return connection.dialect.name in {"mysql", "mariadb"}
 
 
 def read_links(
     connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *, lock: bool = True
 ) -> Iterator[tuple[Ref, Slot]]:
-    """Read what the rows of a link table own that have these values."""
+    """Read what the rows of a link table with these values own."""
     fields = [one for one in link_fields(table) if one.type.lifecycle]
     keys = tuple(column for column in table.columns if column.key in rows[0])
     chosen = [tuple(row[column.key] for column in keys) for row in rows]
@@ -363,5 +404,5 @@ def read_links(
 
 
 def owned_by(value: Any) -> tuple[Ref, ...]:
-    """Return where the files of a column's value are."""
+    """Return the locations of the files in a column's value."""
     return tuple(ref_of(file) for file in files_in(value))

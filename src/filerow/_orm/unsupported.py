@@ -1,4 +1,7 @@
-"""Bulk statements that cannot keep rows and bytes equal: each is refused with an error that says what to do instead."""
+"""Refuse bulk statements that cannot keep rows and bytes equal.
+
+Each error says what to do instead.
+"""
 
 from __future__ import annotations
 
@@ -31,22 +34,26 @@ __all__ = (
 
 
 def entity_of(statement: Insert | Update | Delete) -> Any:
-    """Return the mapped class or alias that a statement names; ``None`` for a table, which SQLAlchemy fails to describe."""
+    """Return the mapped class or alias that a statement names.
+
+    It is ``None`` for a table, which SQLAlchemy fails to describe.
+    """
     try:
         return statement.entity_description.get("entity")
-    except KeyError:  # a table, with a criterion of a class
+    except KeyError:  # a table, with a class in its criterion
         return None
 
 
 def refuse_autocommit(connection: Connection) -> None:
-    """Refuse to give or take files where every statement is committed by itself.
+    """Refuse to give or take files where every statement commits by itself.
 
-    A rollback could not take back the rows that name new files, and no lock would keep another session from giving away or
-    deleting an object between the statement that reads its row and the one that writes it.
+    A rollback could not remove the rows that name new files. No lock would keep another session
+    from giving away or deleting an object between the statement that reads its row and the one that
+    writes it.
     """
     if commits_each_statement(connection):
         msg = (
-            "this session's connection is in AUTOCOMMIT, which commits each statement by itself, so rows and bytes could come to "
+            "this session's connection is in AUTOCOMMIT, which commits each statement by itself, so rows and bytes could "
             "disagree; write rows with files in a transaction: Session(engine.execution_options(isolation_level=...)) with "
             "another level, such as READ COMMITTED or, on SQLite, SERIALIZABLE"
         )
@@ -54,12 +61,12 @@ def refuse_autocommit(connection: Connection) -> None:
 
 
 def refuse_tables(connection: Connection, tables: Iterable[object]) -> None:
-    """Refuse to give or take files of tables whose rows a rollback does not take back, or that replace rows silently."""
+    """Refuse files in tables that ignore rollbacks or replace rows."""
     for table in dict.fromkeys(tables):
         if isinstance(table, Table) and connection.dialect.name == "sqlite" and _replaces_rows(table):
             msg = (
-                f"{table.fullname} has a constraint with ON CONFLICT REPLACE, by which SQLite deletes other rows silently, "
-                "and their files would stay; leave sqlite_on_conflict_...='REPLACE' out, and look the row up to change it"
+                f"{table.fullname} has a constraint with ON CONFLICT REPLACE, so SQLite may delete other rows silently, "
+                "and their files would stay; leave sqlite_on_conflict_...='REPLACE' out, and load the row to change it"
             )
             raise UnsupportedRouteError(msg)
         if isinstance(table, Table) and not has_transactions(connection, table):
@@ -86,7 +93,9 @@ def _replaces_rows(table: Table) -> bool:
 
 
 def refuse_inside(place: str, statement: Insert | Update | Delete, given: Container[Any]) -> None:
-    """Refuse an ORM statement inside another, where its rows cannot be read before and after, if it gives or takes files.
+    """Refuse an ORM statement inside another, if it gives or takes files.
+
+    Its rows cannot be read before and after it.
 
     Args:
         place: Where it is, such as "a CTE".
@@ -101,21 +110,24 @@ def refuse_inside(place: str, statement: Insert | Update | Delete, given: Contai
     if named:
         msg = (
             f"{statement.__visit_name__.upper()} of {mapper.class_.__name__} inside {place} would give or take files of "
-            f"{named[0].table}.{named[0].column.name} that nobody looks after; execute it as a statement of its own"
+            f"{named[0].table}.{named[0].column.name} that Filerow cannot manage; execute it as a statement of its own"
         )
         raise UnsupportedRouteError(msg)
 
 
 def refuse_alias(statement: Insert | Update | Delete) -> None:
-    """Refuse ``update(aliased(Model))``, whose columns are not the class's own."""
+    """Refuse ``update(aliased(Model))``.
+
+    Its columns are not the class's own.
+    """
     entity = entity_of(statement)
     if entity is not None and inspect(entity).is_aliased_class:
-        msg = "UPDATE and DELETE of an alias of a class with file columns are not looked after; name the class itself"
+        msg = "UPDATE and DELETE of an alias of a class with file columns are not supported; name the class itself"
         raise UnsupportedRouteError(msg)
 
 
 def refuse_core_strategy(state: ORMExecuteState, inline: Container[Any], fields: Sequence[Field]) -> None:
-    """Refuse the execution options that have SQLAlchemy skip the ORM, when the statement mentions a file column."""
+    """Refuse options that make SQLAlchemy skip the ORM for a file column."""
     strategy = state.execution_options.get("dml_strategy")
     if strategy not in {"raw", "core_only"}:
         return
@@ -125,52 +137,61 @@ def refuse_core_strategy(state: ORMExecuteState, inline: Container[Any], fields:
     for column in fields:
         if names & {column.key, column.column.key} or column.column in inline:
             msg = (
-                f"dml_strategy={strategy!r} skips the ORM, which would look after {column.key}; leave that option out, or the "
-                "file column"
+                f"dml_strategy={strategy!r} skips the ORM, which would manage the files of {column.key}; leave that option out, "
+                "or the file column"
             )
             raise UnsupportedRouteError(msg)
 
 
 def refuse_copies_in_order(statement: Insert | Update) -> None:
-    """Refuse ``ordered_values()`` when a copy must take the place of a file: SQLAlchemy lets nobody change those values."""
+    """Refuse ``ordered_values()`` when a copy must replace a file.
+
+    SQLAlchemy does not let those values be changed.
+    """
     # SQLAlchemy 2.1 marks the statement, 2.0 keeps the values apart
     if getattr(statement, "_maintain_values_ordering", False) or getattr(statement, "_ordered_values", None):
-        msg = "ordered_values() cannot take a file that another row owns, for this row gets a copy of it; use values()"
+        msg = "ordered_values() cannot take a file that another row owns, because this row gets a copy of it; use values()"
         raise UnsupportedRouteError(msg)
 
 
 def bind_of(state: ORMExecuteState) -> Engine | Connection:
-    """Return the engine or connection that a statement goes to, as ``Session.connection()`` finds it."""
+    """Return the engine or connection of a statement.
+
+    It finds it as ``Session.connection()`` does.
+    """
     bind: Engine | Connection | None = state.bind_arguments.get("bind")
     return state.session.get_bind(**state.bind_arguments) if bind is None else bind
 
 
 def refuse_conflict_prefix(state: ORMExecuteState, statement: Insert | Update, changes: Sequence[Change]) -> None:
-    """Refuse ``INSERT OR REPLACE`` and its kin: the database deletes or skips rows silently."""
+    """Refuse ``INSERT OR REPLACE`` and the like.
+
+    They make the database delete or skip rows silently.
+    """
     dialect = bind_of(state).dialect.name
     prefixes = [str(text) for text, only_for in getattr(statement, "_prefixes", ()) if only_for in {"*", dialect}]
     words = set(" ".join(prefixes).upper().split())
     if "REPLACE" in words or (words & {"IGNORE", "FAIL"} and any(change.new for change in changes)):
         msg = (
-            f"{statement.__visit_name__.upper()} {' '.join(prefixes)} cannot tell which rows it wrote or replaced, so bytes "
-            "could be lost; look the row up and assign its attributes, or leave the prefix out"
+            f"{statement.__visit_name__.upper()} {' '.join(prefixes)} does not report which rows it wrote or replaced, so "
+            "bytes could be lost; load the row and assign its attributes, or leave the prefix out"
         )
         raise UnsupportedRouteError(msg)
 
 
 def refuse_conflict_clause(statement: Insert, changes: Sequence[Change], fields: Sequence[Field]) -> None:
-    """Refuse to give files to ``INSERT ... ON CONFLICT``, and to have one set by it."""
+    """Refuse ``INSERT ... ON CONFLICT`` that gives files or sets them."""
     conflict = getattr(statement, "_post_values_clause", None)
     if conflict is not None and (any(change.new for change in changes) or _sets_files(conflict, fields)):
         msg = (
-            "INSERT ... ON CONFLICT / ON DUPLICATE KEY with files cannot tell which rows it wrote, so bytes could be lost; look "
-            "the row up and assign its attribute, or insert without the conflict clause"
+            "INSERT ... ON CONFLICT / ON DUPLICATE KEY with files does not report which rows it wrote, so bytes could be lost; "
+            "load the row and assign its attribute, or insert without the conflict clause"
         )
         raise UnsupportedRouteError(msg)
 
 
 def _sets_files(conflict: Any, fields: Sequence[Field]) -> bool:
-    """Return True if ON CONFLICT DO UPDATE or ON DUPLICATE KEY UPDATE sets a file column."""
+    """Return True if ON CONFLICT or ON DUPLICATE KEY sets a file column."""
     given = getattr(conflict, "update_values_to_set", None) or getattr(conflict, "update", None) or ()
     keys = {key[0] if isinstance(key, tuple) else key for key in given}  # a list of pairs in SQLAlchemy 2.0
     names = {getattr(key, "key", key) for key in keys}
@@ -178,7 +199,7 @@ def _sets_files(conflict: Any, fields: Sequence[Field]) -> bool:
 
 
 def refuse_insert_from_select(statement: Insert, fields: Sequence[Field]) -> None:
-    """Refuse to have the database copy documents from row to row."""
+    """Refuse to let the database copy documents from row to row."""
     names = getattr(statement, "_select_names", None) or ()
     for column in fields:
         if column.column.name in names or column.key in names:
@@ -194,14 +215,14 @@ def refuse_sharing(changes: Sequence[Change], matched: int, verb: str) -> None:
     for change in changes:
         if change.owned and change.new and slot_of(change).owner == -1 and matched > 1:
             msg = (
-                f"this {verb} would give one file to {matched} rows in {slot_of(change).field.key}; give each row a file of its "
-                "own, row by row"
+                f"this {verb} would give one file to {matched} rows in {slot_of(change).field.key}; assign each row its own "
+                "file, row by row"
             )
             raise UnsupportedRouteError(msg)
 
 
 def refuse_repeated_rows(changes: Sequence[Change], keys: Sequence[tuple[Any, ...]], mapper: Mapper[Any]) -> None:
-    """Refuse a bulk UPDATE by primary key that gives one column of one row two values."""
+    """Refuse a bulk UPDATE by primary key that sets a row's column twice."""
     seen: set[Hashable] = set()
     for change in changes:
         owner, column = slot_of(change)
@@ -210,7 +231,7 @@ def refuse_repeated_rows(changes: Sequence[Change], keys: Sequence[tuple[Any, ..
             if slot in seen:
                 msg = (
                     f"this UPDATE sets {column.key} of the {mapper.class_.__name__} {keys[owner]!r} twice; name each row once, "
-                    "with the value it shall have in the end"
+                    "with its final value"
                 )
                 raise UnsupportedRouteError(msg)
             seen.add(slot)

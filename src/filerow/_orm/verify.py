@@ -1,8 +1,9 @@
-"""Compare what a flush has decided with what its rows name now, and believe the database.
+"""Compare a flush's decisions with what its rows name now.
 
-A trigger, a rule or a policy may have kept a row that was to be deleted, or put a document back; a listener may have made an
-object another row's. So every row that lets go of an object is read once more after it was written, and only what it does not
-name any more is dropped.
+The database decides. A trigger, a rule or a policy may have kept a row that was to be deleted, or
+restored a document. A listener may have given an object another row's key. So every row that
+releases an object is read again after it was written, and only objects that it does not name any
+more are dropped.
 """
 
 from __future__ import annotations
@@ -35,15 +36,16 @@ ConnectionOf = Callable[[Slot], Connection]
 
 
 def verify(flush: Flush, session: Session) -> None:
-    """Drop only what the rows of a flush, now that they are written, name no more.
+    """Drop only objects that the written rows of a flush do not name now.
 
     Raises:
-        UnsupportedRouteError: An object has two rows now, or a listener has changed a file after the last look at it.
+        UnsupportedRouteError: An object has two rows now, or a listener has changed a file after it
+            was read.
     """
     _refuse_late_changes(flush)
     _refuse_missing_rows(flush, session)
     if not (flush.unsure or flush.links or any(work.left or work.moved for work in flush.works)):
-        return  # no row lets go of anything
+        return  # no row releases anything
     connection_of = slot_connections(session)
     rows = _read_rows(flush, connection_of)
     held = {ref for columns in rows.values() for refs in columns.values() for ref in refs}
@@ -68,7 +70,7 @@ def verify(flush: Flush, session: Session) -> None:
     if kept:
         logger.warning(
             "rows were changed or deleted that the database does not let this user lock or see (row level security, or a missing "
-            "privilege to UPDATE), so nobody knows whether something else names their objects; they are not deleted, a sweep "
+            "privilege to UPDATE), so it is unknown whether something else names their objects; they are not deleted, a sweep "
             "removes those that no row names: %s",
             named(ref.path for ref in kept),
         )
@@ -80,7 +82,10 @@ def _dropped(work: Work) -> dict[Ref, Slot]:
 
 
 def _read_rows(flush: Flush, connection_of: ConnectionOf) -> Rows:
-    """Read the rows that let go of an object in this flush, or could not be locked, unless they are gone for certain."""
+    """Read the rows that release an object in this flush or were not locked.
+
+    Rows that are certainly gone are left out.
+    """
     wanted: dict[tuple[Connection, Mapper[Any]], dict[tuple[Any, ...], RowKey]] = {}
     slots = [slot for work in flush.works for slot in (*_dropped(work).values(), *work.givers.values())]
     gone: dict[tuple[Connection, Field], bool] = {}
@@ -105,22 +110,28 @@ def _read_rows(flush: Flush, connection_of: ConnectionOf) -> Rows:
 
 
 def _are_gone(flush: Flush, connection: Connection, column: Field) -> bool:
-    """Return True if the rows of a column's table that the flush was to delete are gone, without another look at them."""
+    """Return True if the rows that the flush had to delete are gone.
+
+    The table is not read again for that.
+    """
     table = column.column.table
     if column.outbox is not None or not isinstance(table, Table) or not flush.has_deleted_all(table):
-        return False  # an outbox has triggers of its own: to ask for others takes as long as to read
+        return False  # an outbox has triggers of its own: looking for others takes as long as reading the rows
     return flush.catalogue.rewrites(connection, table) is Rewrites.NOTHING
 
 
 def _correct(flush: Flush, session: Session, slot: Slot, rows: Rows) -> None:
-    """Take back the files that a row, which was read again, does not name, and have the attribute read again."""
+    """Withdraw files that a row, read again, does not name.
+
+    The attribute is expired.
+    """
     owner, column = slot
     if not isinstance(owner, InstanceState) or column.key not in owner.dict or flush.deletes(owner):
         return
     key = flush.keys.get(owner)
     if key is None or key not in rows or owner not in flush.context.states:
         return
-    if (owner.key, _key_now(owner)) != (key, key):  # a listener has made it another row's object
+    if (owner.key, _key_now(owner)) != (key, key):  # a listener has given the object another row's key
         return
     actual = rows[key].get(column.column, ())
     if owned_by(owner.dict[column.key]) == actual:
@@ -136,22 +147,25 @@ def _correct(flush: Flush, session: Session, slot: Slot, rows: Rows) -> None:
 
 
 def _refuse_two_rows(flush: Flush, ref: Ref, giver: Slot, taker: Slot, rows: Rows) -> None:
-    """Refuse to let an object move away from a row that names it still."""
+    """Refuse to move an object from a row that still names it."""
     key = flush.keys.get(giver.owner) if isinstance(giver.owner, InstanceState) else None
     if key is None or ref not in rows.get(key, {}).get(giver.field.column, ()):
         return
     if taker.field.column is giver.field.column and _key_now(taker.owner) == key:
-        return  # another object has taken the row over
+        return  # another object represents the row now
     msg = (
         f"{giver.field.table}.{giver.field.column.name}: {ref.path} was to move from the row {key[1]} to another, but that row "
-        "still names it: a trigger, a policy or a listener has kept the row as it was. Nothing is written; assign file.copy() to "
-        "the other row"
+        "still names it: a trigger, a policy or a listener has kept the row as it was. Nothing is written; assign file.copy() "
+        "to the other row"
     )
     raise UnsupportedRouteError(msg)
 
 
 def _key_now(owner: object) -> RowKey | None:
-    """Return the identity key that an object has by now; SQLAlchemy notes it later."""
+    """Return the current identity key of an object.
+
+    SQLAlchemy sets it later.
+    """
     if not isinstance(owner, InstanceState):
         return None
     instance = owner.obj()
@@ -159,9 +173,10 @@ def _key_now(owner: object) -> RowKey | None:
 
 
 def _refuse_missing_rows(flush: Flush, session: Session) -> None:
-    """Raise what SQLAlchemy does when it updates a row that is gone, where the driver cannot tell it so.
+    """Raise SQLAlchemy's error for updating a row that is gone.
 
-    asyncpg does not count the rows of several UPDATEs that are sent together; the files of such a row would be nobody's.
+    It is needed where the driver does not report that to SQLAlchemy: asyncpg does not count the
+    rows of several UPDATEs that are sent together. The files of such a row would have no owner.
     """
     if not flush.missing:
         return
@@ -182,17 +197,17 @@ def _refuse_missing_rows(flush: Flush, session: Session) -> None:
 
 
 def _refuse_late_changes(flush: Flush) -> None:
-    """Refuse what a listener has put into an object after it was looked at for the last time."""
+    """Refuse files that a listener has set after the object was read last."""
     for state, (is_delete, is_only_listed) in flush.context.states.items():
         if is_delete or is_only_listed or not any(field.key in state.committed_state for field in fields_of(state.mapper)):
             continue
         if state in flush.inserted and flush.has_seen_all(state):
-            continue  # as nearly always
+            continue  # the usual case
         for change in changed_slots(state):
             if not flush.has_seen(change):
                 field = slot_of(change).field
                 msg = (
-                    f"{field.table}.{field.column.name} was set by a listener that ran after Filerow had looked at the object; "
+                    f"{field.table}.{field.column.name} was set by a listener that ran after Filerow had read the object; "
                     "set it in a before_flush listener, or in one of before_insert or before_update that is registered before "
                     "the mappers are configured"
                 )
@@ -203,7 +218,10 @@ def _refuse_late_changes(flush: Flush) -> None:
 
 
 def _may_be_hidden(flush: Flush, connection_of: ConnectionOf, slot: Slot) -> bool:
-    """Return True if a deleted row that is not seen any more may be there: kept by a trigger, and hidden by a policy."""
+    """Return True if a deleted row may still exist out of sight.
+
+    A trigger may have kept it, and a policy may hide it.
+    """
     owner = slot.owner
     if not isinstance(owner, InstanceState) or not flush.deletes(owner):
         return False

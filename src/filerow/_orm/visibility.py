@@ -1,4 +1,7 @@
-"""What a user may lock and see: privileges, row level security, views, and servers that lag behind."""
+"""Find out what a user may lock and see.
+
+Privileges, row level security, views, and servers that lag behind limit it.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,10 @@ _HIDES_ROWS = frozenset({"postgresql"})
 
 
 def may_hide_rows(connection: Connection) -> bool:
-    """Return True if a database may show a row and not let it be locked, or let it be changed and not show it any more."""
+    """Return True if a database may show rows that it does not let us lock.
+
+    It may also let us change a row that it does not show afterwards.
+    """
     return connection.dialect.name in _HIDES_ROWS
 
 
@@ -41,9 +47,10 @@ _lockable: WeakKeyDictionary[Pool, set[str]] = WeakKeyDictionary()
 
 
 def may_lock(connection: Connection, tables: Iterable[object]) -> bool:
-    """Return True if this user may lock rows: PostgreSQL wants the privilege to UPDATE one of their columns.
+    """Return True if this user may lock rows of the tables.
 
-    A user who may is taken for all users of the same pool, so that each table is asked for once.
+    PostgreSQL requires the privilege to UPDATE one of their columns. A positive answer counts for
+    all users of the same pool, so that each table is queried once.
     """
     if not may_hide_rows(connection):
         return True
@@ -65,7 +72,10 @@ _transactional: WeakKeyDictionary[Pool, set[tuple[str | None, str]]] = WeakKeyDi
 
 
 def has_transactions(connection: Connection, table: Table) -> bool:
-    """Return False if the rows of a table outlive a rollback, as on MariaDB and MySQL those of some storage engines do."""
+    """Return False if the rows of a table outlive a rollback.
+
+    On MariaDB and MySQL those of some storage engines do.
+    """
     if connection.dialect.name not in {"mysql", "mariadb"}:
         return True
     known, name = _transactional.setdefault(connection.engine.pool, set()), (schema_of(connection, table), table.name)
@@ -83,25 +93,28 @@ _HIDDEN = text(
     "EXISTS (SELECT 1 FROM pg_rewrite r WHERE r.ev_class = part.oid) "
     "OR EXISTS (SELECT 1 FROM pg_trigger t WHERE t.tgrelid = part.oid AND NOT t.tgisinternal AND t.tgtype & 10 = 10)) FROM part"
 )
-"""Whether a trigger before DELETE (2 stands for BEFORE, 8 for DELETE) or a rule may keep a row that a policy hides then; on a
-partition, too.
+"""Asks whether a trigger or rule may keep a row that a policy then hides.
 
+The trigger is one before DELETE (2 stands for BEFORE, 8 for DELETE), also of a partition.
 ``relhasrules`` would stay true after the rules are dropped, until a VACUUM.
 """
 
 
 def hides_kept_rows(connection: Connection, table: Table) -> bool:
-    """Return True if a trigger or a rule may keep a row of a table that was to be deleted, and a policy hide it then."""
+    """Return True if a row that was to be deleted may be kept and hidden.
+
+    A trigger or a rule may keep it, and a policy may hide it then.
+    """
     return may_hide_rows(connection) and bool(connection.scalar(_HIDDEN, {"name": full_name(connection, table)}))
 
 
 def _ask(connection: Connection, query: TextClause, table: Table) -> Iterable[Any]:
-    """Return what a query of the catalogue says about a table."""
+    """Return the result of a query of the catalogue about a table."""
     values = {"name": full_name(connection, table), "table": table.name, "schema": schema_of(connection, table)}
     return connection.scalars(query, {name: value for name, value in values.items() if f":{name}" in query.text}).all()
 
 
-# -- whether all rows are seen, before anything is deleted because no row names it --------------------------------------------
+# -- all rows must be seen before an object is deleted because no row names it ---------------------------------------------
 
 _UNLIMITED = 2**64 - 1
 _STATE = {
@@ -125,7 +138,10 @@ _KIND = {
 _KIND["mariadb"] = _KIND["mysql"]
 
 _BARE = text("SELECT relkind = 'r' AND NOT relhasindex FROM pg_class WHERE oid = to_regclass(:name)")
-"""Whether a table has no index at all. ``pg_restore`` makes them, as all keys, when all tables have their rows."""
+"""Asks whether a table has no index at all.
+
+``pg_restore`` makes indexes, like all keys, when all tables have their rows.
+"""
 
 _POLICED = text("SELECT row_security_active(oid) FROM pg_class WHERE oid = to_regclass(:name)")
 _ROLES = (
@@ -134,24 +150,31 @@ _ROLES = (
 )
 
 _FORBIDDEN = "42501"
-"""SQLSTATE of PostgreSQL for a missing privilege, and for a query that row level security would filter."""
+"""PostgreSQL's SQLSTATE for a missing privilege.
+
+It is also that of a query that row level security would filter.
+"""
 
 
 def check_shows_all(connection: Connection, tables: Iterable[Table], *, own: bool = True) -> None:
-    """See to it that a connection leads to the primary, and that the tables are tables, with all their partitions and children.
+    """Make sure that a connection shows all rows of some tables.
+
+    It must lead to the primary, and the tables must be tables, with all their partitions and
+    children.
 
     Args:
         connection: The database.
         tables: The tables.
-        own: They are the application's, and have keys; an archive that ``CREATE TABLE … AS`` has made may have none.
+        own: They are the application's, and have keys; an archive that ``CREATE TABLE … AS`` has
+            made may have none.
 
     Raises:
-        MaintenanceRefusedError: The server is a standby or read-only, a table is a view or lies on another server, or policies
-            filter its rows.
+        MaintenanceRefusedError: The server is a standby or read-only, a table is a view or on
+            another server, or policies filter its rows.
     """
     tables = list(tables)
     policed = filtered(connection, tables)
-    _look_at_all(connection)
+    _require_all_rows(connection)
     hidden = [table.fullname for table in tables if _is_view(connection, table)]
     if hidden:
         msg = (
@@ -162,8 +185,8 @@ def check_shows_all(connection: Connection, tables: Iterable[Table], *, own: boo
     bare = [table.fullname for table in tables if own and _is_being_restored(connection, table)]
     if bare:
         msg = (
-            f"{named(bare)}: no index is there, not even that of the primary key, as while a dump is being restored, so nothing "
-            "was deleted; run it when that is done, or give the table its key"
+            f"{named(bare)}: no index exists, not even that of the primary key, as while a dump is being restored, so nothing "
+            "was deleted; run it when that is done, or add the table's primary key"
         )
         raise MaintenanceRefusedError(msg)
     if policed:
@@ -171,14 +194,17 @@ def check_shows_all(connection: Connection, tables: Iterable[Table], *, own: boo
 
 
 def filtered(connection: Connection, tables: Iterable[Table]) -> list[str]:
-    """Return the names of the tables of which row level security shows this user only some rows, or could."""
+    """Return the names of tables whose rows a policy may hide."""
     if not may_hide_rows(connection):
         return []
     return sorted({table.fullname for table in tables if connection.scalar(_POLICED, {"name": full_name(connection, table)})})
 
 
 def _is_view(connection: Connection, table: Table) -> bool:
-    """Return True if a table is none, or a part of it is, or a temporary one stands before it."""
+    """Return True if a name stands for something else than a table.
+
+    It may be a view, a part of the table may be one, or a temporary table may hide it.
+    """
     query, schema = _KIND.get(connection.dialect.name), schema_of(connection, table)
     if query is not None and schema is not None and connection.dialect.name == "sqlite":  # an attached database
         master = f"{connection.dialect.identifier_preparer.quote_identifier(schema)}.sqlite_master"
@@ -187,18 +213,22 @@ def _is_view(connection: Connection, table: Table) -> bool:
 
 
 def _is_being_restored(connection: Connection, table: Table) -> bool:
-    """Return True if a table lacks the key that its model has, so that its rows may not all be there yet."""
+    """Return True if a table lacks the key that its model has.
+
+    Then its rows may not all be there yet.
+    """
     has_key = bool(table.primary_key.columns)
     return connection.dialect.name == "postgresql" and has_key and any(_ask(connection, _BARE, table))
 
 
-def _look_at_all(connection: Connection) -> None:
-    """See to it that this connection, until its transaction ends, shows whatever the primary has.
+def _require_all_rows(connection: Connection) -> None:
+    """Make sure that this connection shows everything that the primary has.
 
-    Another connection of the same pool may lead to another server, so each is asked.
+    That holds until its transaction ends. Another connection of the same pool may lead to another
+    server, so each one is asked.
 
     Raises:
-        MaintenanceRefusedError: It may not.
+        MaintenanceRefusedError: The connection may not show everything.
     """
     query = _STATE.get(connection.dialect.name)
     if query is None:
@@ -206,26 +236,26 @@ def _look_at_all(connection: Connection) -> None:
     lags, cuts, *_ = connection.execute(query).one()
     if lags:
         msg = (
-            "this server is a standby or read-only, so what it shows may be older than what the primary has: nothing was "
+            "this server is a standby or read-only, so what it shows may be older than what the primary has, and nothing was "
             "deleted; connect to the primary"
         )
         raise MaintenanceRefusedError(msg)
     if cuts:
-        msg = "sql_select_limit has the server leave out rows of what it is asked, so nothing was deleted; connect without it"
+        msg = "sql_select_limit makes the server leave rows out of its results, so nothing was deleted; connect without it"
         raise MaintenanceRefusedError(msg)
 
 
 @contextmanager
 def unfiltered(connection: Connection) -> Generator[None]:
-    """See to it that questions are answered from all rows until the transaction ends.
+    """Make sure that queries inside the block read all rows.
 
-    PostgreSQL raises where row level security would hide rows; superusers, roles with BYPASSRLS and owners of tables without
-    FORCE ROW LEVEL SECURITY see all rows, and notice nothing.
+    PostgreSQL raises where row level security would hide rows. It does not hide any from
+    superusers, roles with BYPASSRLS, and owners of tables without FORCE ROW LEVEL SECURITY.
 
     Raises:
-        MaintenanceRefusedError: They would not be.
+        MaintenanceRefusedError: Some rows would be hidden.
     """
-    _look_at_all(connection)
+    _require_all_rows(connection)
     try:
         yield
     except DBAPIError as error:
@@ -236,39 +266,44 @@ def unfiltered(connection: Connection) -> Generator[None]:
 
 
 AS_WRITTEN = "filerow_as_written"
-"""The execution option that says what a statement was before listeners saw it."""
+"""The execution option that holds a statement as it was before listeners."""
 
 _COMMENT = re.compile(r"/\*.*?\*/|--[^\n]*", re.DOTALL)
 _TOKEN = re.compile(r"[\w.\"`]+|\S")
 
 
 def check_as_written(context: Any, statement: str) -> None:
-    """Refuse a question that the application's listeners have changed, as those do that add a tenant to each WHERE.
+    """Refuse a query that the application's listeners have changed.
 
-    Comments, and other names in place of ours, are well.
+    Such a listener adds a tenant to each WHERE, for example. It may add comments, or replace our
+    names by others.
 
     Args:
-        context: SQLAlchemy's view of a statement that was sent; nothing is done unless its options say how it was written.
-        statement: What the driver got.
+        context: SQLAlchemy's execution context of a statement that was sent. Nothing is checked
+            unless its options hold the statement as it was written.
+        statement: The text that the driver got.
 
     Raises:
-        MaintenanceRefusedError: It is another question now.
+        MaintenanceRefusedError: The query was changed.
     """
     written = context.execution_options.get(AS_WRITTEN)
     if written is None or (context.invoked_statement is written and _are_alike(statement, context.statement)):
         return
     msg = (
-        "a listener of this engine (before_execute, before_cursor_execute) changes what is asked, and may hide rows, so "
+        "a listener of this engine (before_execute, before_cursor_execute) changes queries, and may hide rows, so "
         f"nothing was deleted; run it with an engine without that listener: {' '.join(statement.split())[:200]}"
     )
     raise MaintenanceRefusedError(msg)
 
 
 def _are_alike(one: str, other: str) -> bool:
-    """Return True if two statements have as many words, whatever they are; most are the same."""
+    """Return True if two statements have the same number of words.
+
+    Most are equal.
+    """
     return one == other or _words(one) == _words(other)
 
 
 def _words(statement: str) -> int:
-    """Return how many words a statement has, whatever they are."""
+    """Return the number of words in a statement."""
     return len(_TOKEN.findall(_COMMENT.sub(" ", statement)))

@@ -1,10 +1,11 @@
-"""Notices transactions that end behind SQLAlchemy's back, or that were never there, from what the driver says of its connection.
+"""Notice transactions that end behind SQLAlchemy's back or never began.
 
-``text("COMMIT")``, a COMMIT on the driver's own connection, DDL on MariaDB and the release of a savepoint that SQLite's driver
-has begun too late all end a transaction that SQLAlchemy believes to be open. ``AUTOCOMMIT`` keeps every row that SQLAlchemy
-believes to have rolled back. And after a failed statement PostgreSQL answers COMMIT with a rollback, silently. Drivers know
-whether a transaction is open without asking the server, so they are looked at before and after each statement, from the moment at
-which a session has done something to a file on the connection.
+``text("COMMIT")``, a COMMIT on the driver's own connection, DDL on MariaDB and the release of a
+savepoint that SQLite's driver has begun too late all end a transaction that SQLAlchemy believes to
+be open. ``AUTOCOMMIT`` keeps every row that SQLAlchemy believes to have rolled back. After a failed
+statement, PostgreSQL answers COMMIT with a rollback, silently. Drivers know whether a transaction
+is open without asking the server. So their state is read before and after each statement, from the
+moment when a session does something to a file on the connection.
 """
 
 from __future__ import annotations
@@ -22,34 +23,46 @@ __all__ = ("End", "Watch", "unwatch", "watch", "watch_of")
 
 
 class End(Enum):
-    """How a transaction, or a part of it, has ended that SQLAlchemy believes to go on."""
+    """How a transaction, or a part of it, has ended.
+
+    SQLAlchemy believes that it is still open.
+    """
 
     COMMITTED = "a statement has committed it"
     ROLLED_BACK = "a statement has rolled it back"
     PARTLY_ROLLED_BACK = "a statement has rolled back to a savepoint"
     BY_THE_DATABASE = "the database rolled a transaction back after an error, or may have"
     UNSEEN = "a transaction was ended on the driver's own connection, behind SQLAlchemy's back"
-    NEVER_BEGUN = "rows were written outside any transaction (AUTOCOMMIT), which no rollback takes back"
+    NEVER_BEGUN = "rows were written outside any transaction (AUTOCOMMIT), and no rollback removes them"
 
 
 class State(Enum):
-    """What a driver says of its connection."""
+    """The state of a connection, as its driver reports it."""
 
     NONE = "no transaction is open"
-    OPEN = "one is open"
-    FAILED = "one is open that the database will roll back, whatever it is sent"
-    UNKNOWN = "this driver does not say"
+    OPEN = "a transaction is open"
+    FAILED = "a transaction is open that the database will roll back, whatever it is sent"
+    UNKNOWN = "this driver does not report it"
 
 
 _OPEN_BY_NUMBER = {0: State.NONE, 1: State.OPEN, 2: State.OPEN, 3: State.FAILED}
-"""libpq's ``PGTransactionStatusType``, as psycopg 2 and 3 return it."""
+"""States by libpq's ``PGTransactionStatusType``.
+
+psycopg 2 and 3 return it.
+"""
 
 _MYSQL_IN_TRANSACTION = 1
 _MYSQL_AUTOCOMMIT = 2
-"""``SERVER_STATUS_IN_TRANS`` and ``_AUTOCOMMIT`` of MySQL's protocol, as pymysql, asyncmy and aiomysql keep them."""
+"""``SERVER_STATUS_IN_TRANS`` and ``_AUTOCOMMIT`` of MySQL's protocol.
+
+pymysql, asyncmy and aiomysql keep them.
+"""
 
 _MAY_ROLL_BACK = frozenset({1020, 1205, 1206, 1213})
-"""MySQL's errors that undo the whole transaction, always or by a setting: snapshot, lock timeout, lock table, deadlock."""
+"""MySQL's errors that undo the whole transaction, always or by a setting.
+
+They are: snapshot, lock timeout, lock table, deadlock.
+"""
 
 _MYSQL = frozenset({"mysql", "mariadb"})
 _ROLLBACK = re.compile(r"\s*(ROLLBACK|ABORT)\b(?!\s+PREPARED)", re.IGNORECASE)
@@ -61,7 +74,7 @@ _TO_SAVEPOINT = re.compile(r"\s*ROLLBACK\b[^;]*\bTO\b", re.IGNORECASE)
 
 
 def state_of(connection: Connection) -> State:
-    """Return what the driver says; none of them asks the server for it."""
+    """Return the driver's state of a connection, without asking the server."""
     if connection.closed or connection.invalidated:
         return State.UNKNOWN
     driver: Any = connection.connection.driver_connection
@@ -73,18 +86,18 @@ def state_of(connection: Connection) -> State:
         if hasattr(driver, "is_in_transaction"):  # asyncpg
             return State.OPEN if driver.is_in_transaction() else State.NONE
         return _OPEN_BY_NUMBER.get(int(driver.info.transaction_status), State.UNKNOWN)
-    except Exception:  # noqa: BLE001 - a lost connection, or a driver that has the name and not the meaning
+    except Exception:  # noqa: BLE001 - a lost connection, or a driver that means something else by a name
         return State.UNKNOWN
 
 
 def _end_of(connection: Connection, cursor: Any, statement: str, context: Any, *, gone: bool) -> End | None:
-    """Return what a statement has done to the transaction in which it was sent.
+    """Return what a statement has done to its transaction.
 
     Args:
-        connection: Where.
-        cursor: What it was sent by.
+        connection: The connection.
+        cursor: The cursor that sent it.
         statement: Its text.
-        context: SQLAlchemy's own view of it.
+        context: SQLAlchemy's execution context.
         gone: No transaction is open any more.
     """
     plain = getattr(context.compiled, "statement", None)
@@ -101,15 +114,18 @@ def _end_of(connection: Connection, cursor: Any, statement: str, context: Any, *
         return End.COMMITTED
     if not gone:
         return None
-    if is_mysql:  # by DDL; but a procedure may have done anything
+    if is_mysql:  # DDL commits; a procedure may have done anything
         return End.UNSEEN if _PROCEDURE.match(done) else End.COMMITTED
-    return End.COMMITTED if _RELEASE.match(done) else End.UNSEEN  # the outermost savepoint was all there was of a transaction
+    return End.COMMITTED if _RELEASE.match(done) else End.UNSEEN  # the outermost savepoint was the whole transaction
 
 
 def _is_autocommit(connection: Connection) -> bool:
-    """Return True if no statement of a connection without a transaction begins one."""
+    """Return True if no statement of a connection begins a transaction.
+
+    No transaction is open on the connection.
+    """
     status = getattr(connection.connection.driver_connection, "server_status", None)
-    return status is None or bool(status & _MYSQL_AUTOCOMMIT)  # the others have begun one, even for what has failed
+    return status is None or bool(status & _MYSQL_AUTOCOMMIT)  # without autocommit even a failed statement has begun one
 
 
 @dataclass(slots=True)
@@ -117,10 +133,11 @@ class Watch:
     """What was seen of one connection's transaction.
 
     Attributes:
-        state: What the driver said last.
-        was_open: It has said that this transaction is open.
-        keeps_rows: A row was written, and no transaction was open then: no rollback takes it back.
-        failed: A statement has failed, for which PostgreSQL rolls back, and the driver does not show it.
+        state: The driver's last state.
+        was_open: The driver has reported that this transaction is open.
+        keeps_rows: A row was written while no transaction was open, so no rollback removes it.
+        failed: A statement has failed, for which PostgreSQL rolls back, and the driver does not
+            show it.
     """
 
     state: State = State.UNKNOWN
@@ -129,11 +146,11 @@ class Watch:
     failed: bool = False
 
     def before_statement(self, connection: Connection) -> End | None:
-        """Look before a statement is sent."""
+        """Read the state before a statement is sent."""
         return self._look(connection)
 
     def after_statement(self, connection: Connection, cursor: Any, statement: str, context: Any) -> End | None:
-        """Look after a statement has succeeded."""
+        """Read the state after a statement has succeeded."""
         before, self.state = self.state, state_of(connection)
         end = None if before is State.NONE else _end_of(connection, cursor, statement, context, gone=self.state is State.NONE)
         if end is End.PARTLY_ROLLED_BACK:
@@ -147,7 +164,7 @@ class Watch:
         return end
 
     def statement_failed(self, connection: Connection, context: ExceptionContext) -> End | None:
-        """Look after a statement has failed."""
+        """Read the state after a statement has failed."""
         error: Any = context.original_exception
         sent: Any = context.execution_context
         was_open, before, self.state = self.was_open, self.state, state_of(connection)
@@ -155,20 +172,23 @@ class Watch:
             self.was_open = False
             return End.BY_THE_DATABASE
         if self.state is before is State.NONE and sent is not None and sent.executemany and _is_autocommit(connection):
-            self.keeps_rows = True  # those before the one that failed
+            self.keeps_rows = True  # the rows before the failed one
         dialect = connection.dialect
         self.failed = self.failed or (dialect.driver == "asyncpg" and getattr(error, "sqlstate", None) is not None)
         code = error.args[0] if getattr(error, "args", ()) else None
         return End.BY_THE_DATABASE if dialect.name in _MYSQL and code in _MAY_ROLL_BACK else None
 
     def before_commit(self, connection: Connection) -> End | None:
-        """Look before SQLAlchemy sends COMMIT."""
+        """Read the state before SQLAlchemy sends COMMIT."""
         end = self._look(connection)
         refused = self.state is State.FAILED or (self.failed and self.state is State.OPEN)
         return End.ROLLED_BACK if refused else end
 
     def before_rollback(self, connection: Connection) -> End | None:
-        """Look before SQLAlchemy sends ROLLBACK, for which rows that are committed already do not care."""
+        """Read the state before SQLAlchemy sends ROLLBACK.
+
+        A ROLLBACK does not remove rows that are committed already.
+        """
         end = self._look(connection)
         return End.NEVER_BEGUN if self.keeps_rows else end
 
@@ -177,7 +197,7 @@ class Watch:
         self.failed = False
 
     def ended(self) -> None:
-        """Note that the database has ended the transaction, as it should."""
+        """Note that the database has ended the transaction as expected."""
         self.was_open = self.failed = False
 
     def _look(self, connection: Connection) -> End | None:
@@ -193,7 +213,10 @@ _watches: WeakKeyDictionary[Connection, Watch] = WeakKeyDictionary()
 
 
 def watch(connection: Connection) -> Watch:
-    """Begin to watch a connection, on which a session has done something to a file."""
+    """Begin to watch a connection.
+
+    A session has done something to a file on it.
+    """
     found = _watches.get(connection)
     if found is None:
         found = _watches[connection] = Watch()
@@ -201,11 +224,14 @@ def watch(connection: Connection) -> Watch:
 
 
 def watch_of(connection: Connection) -> Watch | None:
-    """Return what was seen of a connection that is watched; in two phases, statements of SQLAlchemy's own end a transaction."""
+    """Return the watch of a connection, if there is one.
+
+    There is none in a two-phase transaction, which statements of SQLAlchemy's own end.
+    """
     found = _watches.get(connection)
     return None if found is None or isinstance(connection.get_transaction(), TwoPhaseTransaction) else found
 
 
 def unwatch(connection: Connection) -> None:
-    """Forget what was seen: another transaction begins."""
+    """Forget what was seen, because another transaction begins."""
     _watches.pop(connection, None)
