@@ -230,7 +230,7 @@ def test_row_restored_after_its_committed_deletion_has_no_bytes(world: World) ->
     make_transient(row)
     row.file = old
     world.session.add(row)
-    with pytest.raises(ObjectNotFoundError, match=r"deleted with its row.*Give the content again"):
+    with pytest.raises(ObjectNotFoundError, match=r"deleted with its row.*Pass the content again"):
         world.session.commit()
     world.session.rollback()
     world.add(file=world.file())

@@ -1,7 +1,9 @@
-"""ORM bulk INSERT, UPDATE and DELETE: ``session.execute(insert(Model), [...])``, ``Query.delete()`` and their kin.
+"""ORM bulk INSERT, UPDATE and DELETE.
 
-These statements change rows without loading objects, so there is no attribute history. What the rows own is read before and
-after the statement instead, and the difference is what it has dropped; that is right whatever decides which rows it touches.
+They are ``session.execute(insert(Model), [...])``, ``Query.delete()`` and the like. These
+statements change rows without loading objects, so there is no attribute history. What the rows own
+is read before and after the statement instead, and the difference is what it has dropped. That is
+right whatever decides which rows it changes.
 """
 
 from __future__ import annotations
@@ -61,22 +63,25 @@ OwnedRows = dict[Key, dict[Field, tuple[Ref, ...]]]
 
 
 def concerns_files(state: ORMExecuteState) -> bool:
-    """Return True if the statement is an ORM bulk statement on a class with file columns."""
+    """Return True for an ORM bulk statement on a class with file columns."""
     mapper = _mapper_of(state)
     if mapper is None:
         return False
     if not all(one.configured for one in mapper.self_and_descendants):
-        configure_mappers()  # nobody has used the class yet, so its file columns are not known
+        configure_mappers()  # the class has not been used yet, so its file columns are not known
     return bool(_fields_written(state, mapper))
 
 
 def _fields_written(state: ORMExecuteState, mapper: Mapper[Any]) -> Sequence[Field]:
-    parents_too = state.is_insert or state.is_executemany  # these write the parent classes' tables as well
+    parents_too = state.is_insert or state.is_executemany  # these also write the parent classes' tables
     return fields_of(mapper) if parents_too else fields_in_table(mapper)
 
 
 def run_bulk(state: ORMExecuteState) -> Result[Any] | None:
-    """Run an ORM bulk statement on a class with file columns; ``None`` lets SQLAlchemy run any other statement itself."""
+    """Run an ORM bulk statement on a class with file columns.
+
+    It returns ``None`` for any other statement, which SQLAlchemy then runs itself.
+    """
     forget_own_arguments(state)
     listen_last(state, forget_own_arguments)
     mapper, statement = _mapper_of(state), writing_part(state.statement)
@@ -100,21 +105,27 @@ def run_bulk(state: ORMExecuteState) -> Result[Any] | None:
 
 
 def refuse_ctes(compiled: Any) -> None:
-    """Refuse an ORM statement inside a CTE of a statement, if it gives or takes files."""
+    """Refuse ORM statements in a statement's CTEs that give or take files."""
     for cte in compiled.ctes:
         if isinstance(cte.element, Insert | Update | Delete):
             refuse_inside("a CTE", cte.element, values_of(cte.element))
 
 
 def writing_part(statement: Any) -> Insert | Update | Delete | None:
-    """Return the statement that writes rows, which ``select(Model).from_statement(...)`` may hold; ``None`` if there is none."""
+    """Return the statement that writes rows, or ``None``.
+
+    ``select(Model).from_statement(...)`` may contain it.
+    """
     if isinstance(statement, FromStatement):
         statement = statement.element
     return statement if isinstance(statement, Insert | Update | Delete) else None
 
 
 def _mapper_of(state: ORMExecuteState) -> Mapper[Any] | None:
-    """Return the class whose rows an ORM statement writes; SQLAlchemy takes the class of any ORM criterion for it."""
+    """Return the class whose rows an ORM statement writes.
+
+    SQLAlchemy reports the class of any ORM criterion instead.
+    """
     mapper = state.bind_mapper
     if mapper is None or not (state.is_insert or state.is_update or state.is_delete) or not state.is_orm_statement:
         return None
@@ -128,13 +139,14 @@ def _mapper_of(state: ORMExecuteState) -> Mapper[Any] | None:
 
 @dataclass(slots=True)
 class Values:
-    """The files a statement gives to rows, wherever it carries them, and the copies that take their place.
+    """The files that a statement gives to rows, and copies that replace them.
 
     Attributes:
-        rows: One mapping of attribute names to values per row, for parameters given beside the statement.
+        rows: One mapping of attribute names to values per row, for parameters given beside the
+            statement.
         inline: The values inside the statement.
-        named: The values of the statement that are parameters, by attribute name: the names of the parameters.
-        parameters: What those parameters are now.
+        named: The names of the parameters that carry the statement's values, by attribute name.
+        parameters: The current values of those parameters.
         changes: One change per row and column that gets files.
     """
 
@@ -145,7 +157,10 @@ class Values:
     changes: list[Change] = field(default_factory=list)
 
     def add(self, owner: int, column: Field, value: Any) -> None:
-        """Note what a row's column gets; row -1 stands for the statement's own values."""
+        """Note what a row's column gets.
+
+        Row -1 stands for the statement's own values.
+        """
         for file in cast("Sequence[object]", files_in(value)):
             if not isinstance(file, FileObject):
                 msg = f"{column.key} takes FileObject, not {type(file).__name__}; wrap the content: FileObject(content=...)"
@@ -162,7 +177,10 @@ class Values:
             self.add(-1, one.field, one.value)
 
     def add_defaults(self, fields: Sequence[Field]) -> None:
-        """Give the columns that the statement itself does not mention what the ORM gives them: a default, or an empty list."""
+        """Add the ORM's defaults for columns that the statement leaves out.
+
+        A default is what ``default=`` makes, or an empty list.
+        """
         given = {slot_of(change).field for change in self.changes}
         for column in fields:
             value = None if column in given else column.initial()
@@ -171,7 +189,10 @@ class Values:
                 self.add(-1, column, value)
 
     def put_copy(self, change: Change, index: int, copy: FileObject) -> Callable[[], None]:
-        """Put a copy in place of a file that another row owns; nothing holds it once the statement has run."""
+        """Assign a copy in place of a file that another row owns.
+
+        Nothing holds it after the statement, so there is nothing to undo.
+        """
         owner, column = slot_of(change)
         change.new = (*change.new[:index], copy, *change.new[index + 1 :])
         value = FileObjectList(change.new) if column.type.multiple else copy
@@ -185,7 +206,10 @@ class Values:
 
 
 def _nothing_to_put_back() -> None:
-    """Put nothing back: the rows given to a statement are the application's, and the copies were put into others."""
+    """Do nothing.
+
+    The rows given to a statement are the application's, and the copies were put into other ones.
+    """
 
 
 # -- INSERT ----------------------------------------------------------------------------------------------------------------
@@ -214,7 +238,10 @@ def _insert(state: ORMExecuteState, statement: Insert, mapper: Mapper[Any], fiel
 
 
 def _inserted(state: ORMExecuteState, statement: Insert, fields: Sequence[Field], rows: list[dict[Any, Any]]) -> Values:
-    """Return the files an INSERT brings; a column it does not mention gets its default or an empty list, as in the ORM."""
+    """Return the files of an INSERT.
+
+    A column that it does not mention gets its default or an empty list, as in the ORM.
+    """
     values = Values(rows=rows)
     inline = inline_values(statement, fields, _parameters(state))
     elsewhere = {one.field for one in inline}
@@ -234,7 +261,10 @@ def _inserted(state: ORMExecuteState, statement: Insert, fields: Sequence[Field]
 
 
 def _multi_values(statement: Insert, fields: Sequence[Field]) -> list[dict[Any, Any]]:
-    """Return the rows of ``insert(Model).values([{...}, ...])``; file columns by attribute name, the others as they are."""
+    """Return the rows of ``insert(Model).values([{...}, ...])``.
+
+    File columns are named by attribute, the others as given.
+    """
     names = {column.column: column.key for column in fields}
     return [{names.get(key, key): value for key, value in row.items()} for group in multi_values_of(statement) for row in group]
 
@@ -265,7 +295,7 @@ def _update(state: ORMExecuteState, statement: Update, mapper: Mapper[Any], fiel
         written = result.rowcount if isinstance(result, CursorResult) else 0
         refuse_sharing(values.changes, written, "UPDATE")
         if keys is None and not before and written <= 0:
-            work.forget({-1})  # no row took the files
+            work.forget({-1})  # no row got the files
     _keep_what_is_left(work, state, mapper, fields, before)
     _keep_elsewhere(work, state)
     _tell_outbox(work, state)
@@ -274,7 +304,10 @@ def _update(state: ORMExecuteState, statement: Update, mapper: Mapper[Any], fiel
 
 
 def _updated(state: ORMExecuteState, statement: Update, fields: Sequence[Field]) -> Values:
-    """Return the files an UPDATE brings: in rows that name their primary keys, in itself, or in its parameters."""
+    """Return the files of an UPDATE.
+
+    They are in rows that name their primary keys, in the statement, or in its parameters.
+    """
     parameters = _parameters(state)
     values = Values(rows=parameters if state.is_executemany else [])
     for number, row in enumerate(values.rows):
@@ -282,17 +315,18 @@ def _updated(state: ORMExecuteState, statement: Update, fields: Sequence[Field])
             if column.key in row:
                 values.add(number, column, row[column.key])
     values.add_inline(inline_values(statement, fields, parameters))
-    if parameters and not state.is_executemany:  # a parameter called like a column is one more value to set
+    if parameters and not state.is_executemany:  # a parameter with a column's name is one more value to set
         named = [column for column in fields if column.column.key in parameters[0]]
         values.add_inline([Inline(one, parameters[0][one.column.key], one.column.key) for one in named])
     return values
 
 
 def _matched(state: ORMExecuteState, mapper: Mapper[Any], values: Values, before: OwnedRows) -> int:
-    """Return how many rows an UPDATE is about to change, as far as can be known before.
+    """Return how many rows an UPDATE is going to change, as far as known.
 
-    Hooks of the application (``do_orm_execute``) may narrow a statement, to one tenant's rows for example. What rows own is read
-    without them, for they may as well hide rows from SELECTs alone; so several rows are counted once more, through the hooks.
+    Hooks of the application (``do_orm_execute``) may narrow a statement, to one tenant's rows for
+    example. What rows own is read without them, because they may hide rows from SELECTs alone. So
+    several rows are counted again, through the hooks.
     """
     if len(before) == 1 or state.is_executemany or not any(change.new for change in values.changes):
         return len(before)
@@ -324,7 +358,8 @@ def _delete(state: ORMExecuteState, mapper: Mapper[Any], fields: Sequence[Field]
     _keep_elsewhere(work, state)
     if deleted > len(before):
         msg = (
-            "%d rows of %s were deleted that could not be locked before (by row level security, say); a sweep finds their objects"
+            "%d rows of %s were deleted that could not be locked before (row level security, for example); a sweep finds their "
+            "objects"
         )
         logger.warning(msg, deleted - len(before), mapper.local_table)
     _tell_outbox(work, state)
@@ -360,7 +395,10 @@ def _refuse_autocommit(state: ORMExecuteState, changes: Iterable[Change], before
 
 
 def _refuse_flushed_rows(state: ORMExecuteState, fields: Collection[Field], before: OwnedRows) -> None:
-    """Refuse to change files that the flush under way, one of whose listeners runs the statement, has decided about."""
+    """Refuse to change files that the flush under way has decided about.
+
+    One of the flush's listeners runs the statement.
+    """
     flush = session_files(state.session).flush
     if flush is None or not is_flushing(state.session):
         return
@@ -370,8 +408,8 @@ def _refuse_flushed_rows(state: ORMExecuteState, fields: Collection[Field], befo
         if (one.column, key) in decided:
             msg = (
                 f"{one.table}.{one.column.name} of the row {key} is changed by the flush under way, and a listener changes it "
-                "again by a statement, after Filerow has looked; change the object in before_flush instead, or run the statement "
-                "in a listener that comes before Filerow's (insert=True)"
+                "again by a statement, after Filerow has read it; change the object in before_flush instead, or run the "
+                "statement in a listener that runs before Filerow's (insert=True)"
             )
             raise UnsupportedRouteError(msg)
 
@@ -381,7 +419,10 @@ def _nothing_to_copy(change: Change, index: int, copy: FileObject) -> Callable[[
 
 
 def _tell_old(values: Values, before: OwnedRows, keys: Sequence[Key] | None) -> None:
-    """Tell each change what its row (or, for a value in the statement, all matched rows) owns."""
+    """Set on each change what its row owns.
+
+    For a value in the statement, that is what all matched rows own.
+    """
     for change in values.changes:
         owner, column = slot_of(change)
         if not isinstance(owner, int) or owner == -1:
@@ -398,7 +439,10 @@ def _tell_outbox(work: Work, state: ORMExecuteState) -> None:
 def _keep_what_is_left(
     work: Work, state: ORMExecuteState, mapper: Mapper[Any], fields: Sequence[Field], before: OwnedRows
 ) -> int:
-    """Take back the drop of every object that a row still owns after the statement; return how many rows are there."""
+    """Restore every dropped object that a row still owns after the statement.
+
+    It returns how many of the rows still exist.
+    """
     if not work.frame.dropped or not before:
         return len(before)
     rows = _read(state, mapper, fields, list(before), lock=False)
@@ -417,24 +461,27 @@ def _read(
     *,
     lock: bool = True,
 ) -> OwnedRows:
-    """Read what rows own: those with the given keys, else those a statement's WHERE matches."""
+    """Read what rows own.
+
+    They are the rows with the given keys, or else those that the statement's WHERE matches.
+    """
     if lock and state.execution_options.get("autoflush", True):
         autoflush(state.session)  # as the statement itself would
     owned, connection = OwnedRows(), _connection(state)
     columns = [getattr(mapper.class_, mapper.get_property_by_column(c).key) for c in mapper.primary_key]
-    known = fields_of(mapper)  # the others are columns of children
+    known = fields_of(mapper)  # the others belong to child classes
     query: Any = select(*columns, *(getattr(mapper.class_, f.key) if f in known else f.column for f in fields))
     if lock:
         with of_statement(state.execution_options):
             lockable = may_lock(connection, [one.column.table for one in fields])
         if not lockable:
-            return owned  # nobody may say what the rows own until this transaction ends
+            return owned  # what the rows own may change before this transaction ends
         lock_for_writing(connection, fields, _reading(state))
-    if lock or connection.dialect.name in {"mysql", "mariadb"}:  # without a lock MySQL shows rows as they once were
+    if lock or connection.dialect.name in {"mysql", "mariadb"}:  # without a lock MySQL shows the rows of an earlier moment
         query = locking(query, connection.dialect, key_share=True, of=tuple({f.column.table for f in fields}))
         query = query.order_by(*((key_order(columns, connection.dialect) if has_row_locks(connection.dialect) else None) or ()))
     for statement, parameters in _reads(state, query, columns, keys):
-        # not through the session, whose hooks may hide rows from SELECTs
+        # not through the session: its hooks may hide rows from SELECTs
         for row in connection.execute(statement, parameters, execution_options=_reading(state)):
             width = len(columns)
             owned[tuple(row[:width])] = {f: owned_by(v) for f, v in zip(fields, row[width:], strict=True)}
@@ -444,7 +491,10 @@ def _read(
 def _name_as_given(
     state: ORMExecuteState, mapper: Mapper[Any], fields: Sequence[Field], keys: Sequence[Key] | None, rows: OwnedRows
 ) -> None:
-    """Name rows by the keys that were given for them, which may look otherwise than the rows' own: ``{"id": "7"}``."""
+    """Use the keys that were given for rows in place of the rows' own.
+
+    They may look different: ``{"id": "7"}``.
+    """
     missing = [key for key in keys or () if key not in rows]
     strange = [key for key in rows if keys is not None and key not in keys]
     for key in missing if strange else ():
@@ -470,9 +520,9 @@ _BY_ROW = frozenset({None, "auto", "bulk"})
 
 
 def _connection(state: ORMExecuteState) -> Connection:
-    """Return the connection that runs the statement, wherever ``bind_arguments`` sends it.
+    """Return the connection that runs the statement, by ``bind_arguments``.
 
-    SQLAlchemy asks for that of the class alone when an INSERT or UPDATE is given a list of rows.
+    SQLAlchemy uses the class alone when an INSERT or UPDATE is given a list of rows.
     """
     by_row = state.is_executemany and not state.is_delete and state.execution_options.get("dml_strategy") in _BY_ROW
     if by_row and state.bind_mapper is not None and state.session.connection_callable is None:
@@ -481,7 +531,7 @@ def _connection(state: ORMExecuteState) -> Connection:
 
 
 def _reading(state: ORMExecuteState) -> dict[str, Any]:
-    """Return those of the statement's execution options that decide which rows it is about."""
+    """Return the execution options that decide which rows are meant."""
     given = state.execution_options
     return {"schema_translate_map": given["schema_translate_map"]} if "schema_translate_map" in given else {}
 
@@ -509,7 +559,7 @@ def _key_of(mapper: Mapper[Any], row: Mapping[str, Any]) -> Key:
 _ABSENT = object()
 
 
-# -- what a statement itself sets, as opposed to the rows that are given beside it ----------------------------------------
+# -- what a statement itself sets, as opposed to the rows passed with it ---------------------------------------------------
 
 
 class Inline(NamedTuple):
@@ -527,10 +577,10 @@ class Inline(NamedTuple):
 
 
 def inline_values(statement: Insert | Update, fields: Sequence[Field], parameters: Sequence[Mapping[str, Any]]) -> list[Inline]:
-    """Return the file columns that the statement itself sets, with their values.
+    """Return the file columns that the statement itself sets, with values.
 
     Raises:
-        UnsupportedRouteError: A column is set to an SQL expression, whose files nobody could name.
+        UnsupportedRouteError: A column is set to an SQL expression, whose files are unknown.
     """
     given = values_of(statement)
     found = []
@@ -547,14 +597,17 @@ def inline_values(statement: Insert | Update, fields: Sequence[Field], parameter
         else:
             msg = (
                 f"{column.key} is set to an SQL expression, which could give one object to two rows; set it to a FileObject or "
-                "None, or load the rows and assign them"
+                "None, or load the rows and assign their files"
             )
             raise UnsupportedRouteError(msg)
     return found
 
 
 def values_of(statement: Insert | Update | Delete) -> Mapping[Any, Any]:
-    """Return what a statement sets, by columns; SQLAlchemy 2.0 keeps those of ``ordered_values()`` apart."""
+    """Return what a statement sets, by columns.
+
+    SQLAlchemy 2.0 keeps the values of ``ordered_values()`` apart.
+    """
     given = getattr(statement, "_values", None) or dict(getattr(statement, "_ordered_values", None) or ())
-    columns = statement.table.columns  # an UPDATE of a table, and not of a class, keeps the columns' names
+    columns = statement.table.columns  # an UPDATE of a table, not of a class, keeps the columns' names
     return {columns[key] if isinstance(key, str) and key in columns else key: value for key, value in given.items()}

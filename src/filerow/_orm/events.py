@@ -1,17 +1,19 @@
-"""Ties files to the fate of their rows; the only module that listens to SQLAlchemy's events.
+"""Listen to SQLAlchemy's events, so that files follow their rows.
 
-What happens when::
+This is the only module that does. What happens when::
 
-    before_flush            pending files are uploaded, side by side, before the session takes a connection; then the rows'
-                            present documents are read and locked, and it is decided who owns what
-    before_insert/_update   whatever other listeners changed meanwhile is caught up with
-    before_delete           rows that only the flush itself found out to be deleted (delete-orphan)
-    after_flush             files given to objects that did not become rows are taken back
+    before_flush            pending files are uploaded concurrently, before the session takes a
+                            connection; then the rows' current documents are read and locked, and
+                            it is decided who owns which object
+    before_insert/_update   what other listeners have changed meanwhile is handled
+    before_delete           rows that only the flush finds deleted (delete-orphan) are handled
+    after_flush             files given to objects that did not become rows are withdrawn
     do_orm_execute          ORM bulk INSERT, UPDATE and DELETE, see ``bulk``
-    after_transaction_end   a savepoint's frame joins its parent's or is undone; the outermost commit deletes what was dropped
+    after_transaction_end   a savepoint's frame joins its parent's or is undone; the outermost
+                            commit deletes what was dropped
 
-The hooks are set on ``Session`` itself, so every kind of session has them and nobody needs to set anything up. A session that
-never sees a file pays for a few dictionary look-ups.
+The hooks are set on ``Session`` itself, so every kind of session has them and nothing needs to be
+set up. A session that never has a file pays for a few dictionary look-ups.
 """
 
 from __future__ import annotations
@@ -60,17 +62,18 @@ __all__ = ("install", "listen_to_questions", "on_ddl")
 
 
 def install() -> None:
-    """Start listening; called once, when filerow is imported."""
+    """Start to listen; called once, when filerow is imported."""
     event.listen(Mapper, "after_mapper_constructed", _mapper_constructed)
     event.listen(Mapper, "mapper_configured", _mapper_configured)
 
 
 def _listen_to_sessions() -> None:
-    """Called with each mapped class that has a file column, so that other programs pay nothing at all.
+    """Listen to all sessions and engines.
 
-    That is the time to listen to all engines, too. To listen to one when a session begins on it would change its lists of
-    listeners, through which the statements of other threads may be running. Not to connections, on which SQLAlchemy 2.0.30 takes
-    no listeners when their engine has options of its own.
+    Called with each mapped class that has a file column, so that other programs pay nothing at all.
+    Listening to an engine only when a session begins on it would change its lists of listeners
+    while statements of other threads use them. Connections are no alternative: SQLAlchemy 2.0.30
+    accepts no listeners on them when their engine has options of its own.
     """
     for target, name, listener in (
         (Session, "before_flush", _before_flush),
@@ -101,7 +104,10 @@ def _listen_to_sessions() -> None:
 
 
 def listen_to_questions() -> None:
-    """Compare the questions of maintenance with what is sent, also where no class is mapped; called before they are asked."""
+    """Compare maintenance's queries with what is sent.
+
+    Called before the first query, because no class may be mapped.
+    """
     if not event.contains(Engine, "after_cursor_execute", _after_cursor_execute):
         event.listen(Engine, "after_cursor_execute", _after_cursor_execute)
 
@@ -112,23 +118,24 @@ def on_ddl(
     created: Callable[[Connection, Sequence[Table]], None],
     dropped: Callable[[Connection, Sequence[Table]], None],
 ) -> None:
-    """Have something called after ``create_all`` and before ``drop_all``.
+    """Register callbacks for after ``create_all`` and before ``drop_all``.
 
     Args:
-        metadata: Whose.
-        created: Gets the connection and the tables that ``create_all`` was asked for: those, too, that were there before.
+        metadata: The ``MetaData``.
+        created: Gets the connection and the tables that ``create_all`` was called for, including
+            those that existed before.
         dropped: Gets the connection and the tables that are about to be dropped.
     """
 
     def after_create(target: MetaData, connection: Connection, **given: Any) -> None:
-        # What was asked for is known to SQLAlchemy's own runner alone; "tables" are those that did not exist.
+        # Only SQLAlchemy's own runner knows what was asked for; "tables" are those that did not exist.
         asked: Sequence[Table] | None = getattr(given.get("_ddl_runner"), "tables", None)
         created(connection, list(target.tables.values()) if asked is None else asked)
 
     def before_drop(target: MetaData, connection: Connection, **given: Any) -> None:
         dropped(connection, given["tables"])
 
-    listen_to_questions()  # now, and not when a drainer's thread asks the first one
+    listen_to_questions()  # now, and not when a drainer's thread sends the first query
     event.listen(metadata, "after_create", after_create)
     event.listen(metadata, "before_drop", before_drop)
 
@@ -137,13 +144,16 @@ def on_ddl(
 
 
 def _mapper_constructed(mapper: Mapper[Any], class_: type[Any]) -> None:
-    """Listen before the class is configured, which a bulk statement that comes first would otherwise escape."""
+    """Listen before the class is configured.
+
+    Otherwise an earlier bulk statement would not be noticed.
+    """
     forget_row_fields()
     if not has_files(mapper):
         return
     _listen_to_sessions()
-    for one in mapper.iterate_to_root():  # a parent whose table this class has just given a file column
-        if not event.contains(one, "before_delete", _before_delete):  # not its class, which may have been mapped before
+    for one in mapper.iterate_to_root():  # a parent, whose table may have a file column from this class
+        if not event.contains(one, "before_delete", _before_delete):  # not on its class, which may have been mapped before
             event.listen(one, "before_delete", _before_delete, raw=True)
     for column in mapper.columns:
         if isinstance(column.type, StoredObject):
@@ -161,10 +171,10 @@ def _mapper_configured(mapper: Mapper[Any], class_: type[Any]) -> None:
     event.listen(class_, "before_update", _catch_up, raw=True)
     for field in fields:
         field.type.named(field.key)
-        if mapper.attrs[field.key].parent is mapper:  # an inherited attribute is served by its parent class's listeners
+        if mapper.attrs[field.key].parent is mapper:  # an inherited attribute has its parent class's listeners
             attribute = getattr(class_, field.key)
             if field.type.multiple:
-                # before the list becomes the row's
+                # runs before the list becomes the row's
                 event.listen(attribute, "set", _list_checker(field), retval=True, propagate=True)
                 FileObjectList.associate_with_attribute(attribute)
                 event.listen(attribute, "init_scalar", _empty_list(field.key), retval=True, propagate=True)
@@ -174,7 +184,7 @@ def _mapper_configured(mapper: Mapper[Any], class_: type[Any]) -> None:
 
 
 def _empty_list(key: str) -> Callable[[object, object, dict[str, Any]], Any]:
-    """Return the listener that makes a list column read as an empty list when nothing was ever set."""
+    """Return the listener that makes an unset list column read as empty."""
 
     def initialise(target: object, value: object, dict_: dict[str, Any]) -> Any:
         attributes.set_attribute(target, key, FileObjectList())
@@ -185,7 +195,7 @@ def _empty_list(key: str) -> Callable[[object, object, dict[str, Any]], Any]:
 
 def _checker(field: Field) -> Callable[[object, Any, object, object], Any]:
     def check(target: object, value: Any, old: object, initiator: object) -> Any:
-        """Refuse at the line that assigns what could only fail at the commit."""
+        """Refuse at the assignment what would fail at the commit."""
         if isinstance(value, FileObject):
             check_backend(value, field.type.backend, field)
             field.type.check_assigned(value, field.key)
@@ -205,7 +215,10 @@ def _checker(field: Field) -> Callable[[object, Any, object, object], Any]:
 
 def _list_refreshed(key: str) -> Callable[[InstanceState[Any], object, Iterable[str] | None], None]:
     def note(state: InstanceState[Any], context: object, names: Iterable[str] | None) -> None:
-        """Note what a bulk UPDATE has put into an object, which is what its row holds now."""
+        """Note what a bulk UPDATE has put into an object.
+
+        It is what its row holds now.
+        """
         value = state.dict.get(key)
         if names is not None and key in names and isinstance(value, FileObjectList) and base_of(value) is None:
             rebase(value, value)
@@ -215,13 +228,16 @@ def _list_refreshed(key: str) -> Callable[[InstanceState[Any], object, Iterable[
 
 def _list_checker(field: Field) -> Callable[[object, Any, object, object], Any]:
     def check(target: object, value: Any, old: object, initiator: object) -> Any:
-        """Refuse at the line that assigns; whether it is a list of files is for ``FileObjectList.coerce`` to say."""
+        """Refuse at the assignment.
+
+        ``FileObjectList.coerce`` checks whether it is a list of files.
+        """
         for file in value if isinstance(value, list | tuple) else ():
             if isinstance(file, FileObject) and file.has_pending_data:
                 field.type.check_assigned(file, field.key)
         own = value if value is old else own_list(value, attributes.instance_state(target), field.key)
         if isinstance(own, FileObjectList) and own is not old:
-            rebase(own, None)  # what is assigned replaces the row's list, whatever that is by then
+            rebase(own, None)  # an assigned list replaces the row's, whatever that holds by then
         return own
 
     return check
@@ -232,7 +248,7 @@ def _list_checker(field: Field) -> Callable[[object, Any, object, object], Any]:
 
 def _before_flush(session: Session, context: UOWTransaction, instances: object) -> None:
     files = session_files(session)
-    _settle_flush(files)  # one that turned out to have nothing to write has not been announced as ended
+    _settle_flush(files)  # a flush with nothing to write after all has not been reported as ended
     files.clean()
     flush = files.flush = Flush(context)
     changes, deleted = changes_of(session)
@@ -268,13 +284,13 @@ def _refuse_autocommit(session: Session, changes: Iterable[Change]) -> None:
 
 
 def _catch_up(mapper: Mapper[Any], connection: Connection, state: InstanceState[Any]) -> None:
-    """Deal with what listeners that ran after ours have put into this object."""
+    """Handle what listeners that ran after ours have put into this object."""
     session = state.session
     flush = session_files(session).flush if session is not None else None
     if session is None or flush is None:
         return
     flush.writes(state)
-    flush.deleted.discard(state)  # a listener has taken the deletion back
+    flush.deleted.discard(state)  # a listener has cancelled the deletion
     if state.key is None:
         flush.inserted.add(state)
     changes = _taken_over(session, flush, state) if state.key is None else []
@@ -289,9 +305,10 @@ def _catch_up(mapper: Mapper[Any], connection: Connection, state: InstanceState[
 
 
 def _taken_over(session: Session, flush: Flush, state: InstanceState[Any]) -> list[Change]:
-    """Return the files of a row that only the flush found out to be deleted, and to get its columns from a new object.
+    """Return the changes of a deleted row that a new object replaces.
 
-    SQLAlchemy makes one UPDATE of that DELETE and INSERT, and tells of no deletion.
+    Only the flush finds it deleted: SQLAlchemy makes one UPDATE of the DELETE and the INSERT, and
+    reports no deletion.
     """
     old = row_taken_over(session, state)
     if old is None or old in flush.deleted or not flush.deletes(old):
@@ -301,7 +318,10 @@ def _taken_over(session: Session, flush: Flush, state: InstanceState[Any]) -> li
 
 
 def _before_delete(mapper: Mapper[Any], connection: Connection, state: InstanceState[Any]) -> None:
-    """Drop the files of rows that only the flush found out to be deleted, all of them at the first one's turn."""
+    """Drop the files of rows that only the flush finds deleted.
+
+    The first one's event handles all of them.
+    """
     session = state.session
     flush = session_files(session).flush if session is not None else None
     if session is None or flush is None or state in flush.deleted:
@@ -343,16 +363,20 @@ def _settle_flush(files: SessionFiles) -> None:
 
 
 def _settle_idle_flush(session: Session, files: SessionFiles) -> None:
-    """Settle a flush that SQLAlchemy has not announced as ended, since listeners after ours left it nothing to write.
+    """Settle a flush that SQLAlchemy has not reported as ended.
 
-    What is decided from here on (a bulk statement, the end of a savepoint) must not be undone by it later.
+    Listeners after ours left it nothing to write. It must not undo later what is decided from here
+    on: a bulk statement, or the end of a savepoint.
     """
     if files.flush is not None and not is_flushing(session):
         _settle_flush(files)
 
 
 def _do_orm_execute(state: ORMExecuteState) -> Any:
-    """Run a bulk statement on a class with files after all other hooks, which may change it, or choose its bind or shards."""
+    """Run a bulk statement on a class with files after all other hooks.
+
+    They may change it, or choose its bind or shards.
+    """
     if not concerns_files(state):
         return None
     _settle_idle_flush(state.session, session_files(state.session))
@@ -372,7 +396,10 @@ def _after_begin(session: Session, transaction: SessionTransaction, connection: 
 def _before_cursor_execute(
     connection: Connection, cursor: object, statement: str, parameters: object, context: Any, executemany: object
 ) -> None:
-    """Notice statements that give or take files where the unit of work does not look, and a transaction that is gone."""
+    """Notice lost transactions, and statements outside the unit of work.
+
+    Such statements may give or take files.
+    """
     seen = watch_of(connection)
     if seen is not None:
         _notice(connection, seen.before_statement(connection))
@@ -390,7 +417,11 @@ def _before_cursor_execute(
 def _after_cursor_execute(
     connection: Connection, cursor: Any, statement: str, parameters: object, context: Any, executemany: object
 ) -> None:
-    """Notice what statements write while a flush is under way, one that has ended a transaction, and changed questions."""
+    """Notice what a statement has done.
+
+    It may write while a flush is under way, end a transaction, or be a query that a listener has
+    changed.
+    """
     check_as_written(context, statement)
     seen = watch_of(connection)
     if seen is not None:
@@ -414,7 +445,7 @@ def _only_reads(context: Any, statement: str) -> bool:
 
 
 def _notice(connection: Connection, end: End | None) -> None:
-    """Follow a transaction that has ended behind SQLAlchemy's back."""
+    """Handle a transaction that has ended behind SQLAlchemy's back."""
     if end is End.COMMITTED:
         _committed(connection)
     elif end is not None:
@@ -434,7 +465,10 @@ def _table_of(compiled: Any) -> Any:
 
 
 def _links_deleted(files: SessionFiles, flush: Flush, connection: Connection, context: Any) -> None:
-    """Drop the files of rows that a flush removes from a ``secondary=`` table, which no class's event announces."""
+    """Drop the files of rows that a flush removes from a ``secondary=`` table.
+
+    No class's event reports them.
+    """
     table = _table_of(context.compiled)
     work = files.work(put_copy)
     for one, slot in read_links(connection, table, context.compiled_parameters):
@@ -447,7 +481,10 @@ def _links_deleted(files: SessionFiles, flush: Flush, connection: Connection, co
 
 
 def _handle_error(context: ExceptionContext) -> None:
-    """Notice that a COMMIT was sent but its answer lost: nobody knows then whether the rows are there."""
+    """Notice that a COMMIT was sent but its answer was lost.
+
+    It is unknown then whether the rows exist.
+    """
     connection = context.connection
     if connection is None:
         return
@@ -470,13 +507,13 @@ def _handle_error(context: ExceptionContext) -> None:
     if outer is not None:
         outer.failed(lost=lost)
     if committing and not lost and connection.dialect.name == "sqlite":
-        # A refused COMMIT leaves SQLite's transaction open, and SQLAlchemy believes it has ended. The next user of the connection
-        # would commit these rows with his own, when their bytes are long gone.
+        # A refused COMMIT leaves SQLite's transaction open, and SQLAlchemy believes that it has ended. The next user of the
+        # connection would commit these rows with its own, after their bytes are deleted.
         connection.dialect.do_rollback(connection.connection)
 
 
 def _savepoint_rolled_back(connection: Connection, name: str, context: None) -> None:
-    """Notice a savepoint that was begun and rolled back on the session's connection, behind the session's back."""
+    """Notice a savepoint rolled back on the connection, not by the session."""
     seen = watch_of(connection)
     if seen is not None:
         seen.savepoint_rolled_back()
@@ -489,7 +526,10 @@ def _savepoint_rolled_back(connection: Connection, name: str, context: None) -> 
 
 
 def _connection_commits(connection: Connection) -> None:
-    """Notice a COMMIT on the session's connection that is not the session's, or that the database will not heed."""
+    """Notice a COMMIT that is not the session's, or that has no effect.
+
+    The database may roll back instead.
+    """
     seen = watch_of(connection)
     end = None if seen is None else seen.before_commit(connection)
     if end is not End.ROLLED_BACK:
@@ -524,7 +564,10 @@ def _after_rollback(session: Session) -> None:
 
 
 def _after_transaction_create(session: Session, transaction: SessionTransaction) -> None:
-    """Notice ``bulk_save_objects`` and its kin: they open an inner transaction without announcing a flush."""
+    """Notice ``bulk_save_objects`` and the like.
+
+    They open an inner transaction without a flush event.
+    """
     if transaction.parent is None or transaction.nested:
         return
     files = session_files(session)
@@ -538,7 +581,7 @@ def _after_transaction_end(session: Session, transaction: SessionTransaction) ->
     if files.bulk is not None and files.bulk() is transaction:
         files.bulk = None
         binding_refused.set(False)
-    if transaction.parent is not None and not transaction.nested:  # a flush's own, which the database does not know
+    if transaction.parent is not None and not transaction.nested:  # a flush's own transaction, which the database does not know
         files.flush = None
         return
     _settle_idle_flush(session, files)
@@ -547,11 +590,11 @@ def _after_transaction_end(session: Session, transaction: SessionTransaction) ->
         delete_abandoned()
 
 
-# -- a transaction somebody else looks after -------------------------------------------------------------------------------
+# -- transactions that were begun elsewhere --------------------------------------------------------------------------------
 
 
 def _connection_begins(connection: Connection, *xid: object) -> None:
-    """The transaction before has ended as announced."""
+    """Note that the previous transaction has ended as announced."""
     unwatch(connection)
     outer = outer_transaction(connection)
     if outer is not None:
@@ -565,7 +608,10 @@ def _savepoint_released(connection: Connection, name: str, context: None) -> Non
 
 
 def _connection_rolls_back(connection: Connection, *xid: object) -> None:
-    """Notice a ROLLBACK that comes too late, for the rows are committed, or that undoes a COMMIT that was never sent."""
+    """Notice a ROLLBACK that is too late, or that cancels a COMMIT.
+
+    The rows may be committed already, or the COMMIT may never have been sent.
+    """
     seen = watch_of(connection)
     if seen is not None:
         _notice(connection, seen.before_rollback(connection))

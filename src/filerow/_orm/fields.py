@@ -1,4 +1,4 @@
-"""Which mapped classes have file columns, and what their rows own in the database right now."""
+"""Know which mapped classes have file columns."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ __all__ = (
 T = TypeVar("T")
 
 OUTBOX = "filerow_outbox"
-"""Where a ``MetaData`` keeps its outbox, in ``metadata.info``."""
+"""The key of a ``MetaData``'s outbox in ``metadata.info``."""
 
 
 class Buried(NamedTuple):
     """An object that has lost its row.
 
     Attributes:
-        ref: Where it is.
+        ref: Its location.
         table: The row's table, with its schema.
         column: The column's name.
         key: The row's primary key by column names, where it is known.
@@ -77,17 +77,20 @@ class OutboxProtocol(Keeper, Protocol):
     state: Table
 
     def has_triggers(self, dialect: Dialect, table: Table) -> bool:
-        """Return True if the database itself notes what the rows of a table let go."""
+        """Return True if triggers write the tombstones of a table's rows."""
         ...
 
     def bury(self, connection: Connection, buried: Sequence[Buried]) -> None:
-        """Note that objects have lost their rows."""
+        """Write tombstones for objects that have lost their rows."""
 
     def take_back(self, connection: Connection, refs: Sequence[Ref]) -> None:
-        """Note that objects have a row after all."""
+        """Remove the tombstones of objects that have a row after all."""
 
     def use_claims(self, connection: Connection, claims: Sequence[Claimed]) -> None:
-        """Note that claims are used; an error says which was used before."""
+        """Record that claims are used.
+
+        The error names a claim that was used before.
+        """
 
 
 def outbox_in(metadata: MetaData) -> OutboxProtocol | None:
@@ -96,7 +99,7 @@ def outbox_in(metadata: MetaData) -> OutboxProtocol | None:
     return found
 
 
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)  # one for each column of a class, and often hashed
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)  # one instance per column of a class, and often hashed
 class Field:
     """One file column of a mapped class.
 
@@ -117,10 +120,13 @@ class Field:
         return getattr(self.column.table, "name", "files")
 
     def initial(self) -> Any:
-        """Return what a new row gets when nothing is set: what ``default=`` makes, else no file, or an empty list."""
+        """Return the value of a new row's column when nothing is set.
+
+        It is what ``default=`` makes, or else no file, or an empty list.
+        """
         default = self.column.default
         if isinstance(default, CallableColumnDefault):
-            return default.arg(None)  # type: ignore[arg-type] # there is no statement yet whose context one could be given
+            return default.arg(None)  # type: ignore[arg-type] # no statement exists yet, so there is no context
         return FileObjectList() if self.type.multiple else None
 
     @property
@@ -134,7 +140,8 @@ class Slot(NamedTuple):
     """One file column of one row.
 
     Attributes:
-        owner: What stands for the row: the state of its object, or the number of a bulk statement's row.
+        owner: Identifies the row: the state of its object, the number of a bulk statement's row, or
+            its key.
         field: The column.
     """
 
@@ -143,23 +150,27 @@ class Slot(NamedTuple):
 
 
 slot_of: Callable[[Change], Slot] = attrgetter("slot")
-"""Returns a change's slot as what it is on the session's side; the pure layer does not care."""
+"""Return the slot of a change as a :class:`Slot`.
+
+The pure layer only knows that it is hashable.
+"""
 
 
 class OfMapper(Generic[T]):
-    """What is known of each mapper, kept with its class.
+    """Values kept for each mapper, together with its class.
 
-    A dictionary with weak keys would do only while no value leads back to its mapper: an index on an attribute of a class,
-    ``Index("ix", Paper.id.desc())``, leads from each column of the table there, and the class would never be collected.
+    A dictionary with weak keys works only while no value refers to its mapper. An index on an
+    attribute of a class, ``Index("ix", Paper.id.desc())``, makes each column of the table refer to
+    it, and the class would never be collected.
     """
 
     def get(self, mapper: Mapper[Any]) -> T | None:
-        """Return what is known, if anything is."""
+        """Return a mapper's value, if there is one."""
         found: T | None = mapper.class_manager.info.get(self)
         return found
 
     def set(self, mapper: Mapper[Any], value: T) -> T:
-        """Note something, and return it."""
+        """Set a mapper's value, and return it."""
         mapper.class_manager.info[self] = value
         return value
 
@@ -173,7 +184,8 @@ def learn(mapper: Mapper[Any]) -> tuple[Field, ...]:
     """Find and remember the file columns of a mapper.
 
     Raises:
-        TypeError: Two attributes are mapped to one of them: SQLAlchemy would write only the later one's value.
+        TypeError: Two attributes are mapped to one file column. SQLAlchemy would write only the
+            later one's value.
     """
     found = tuple(_find(mapper))
     for field in found:
@@ -190,7 +202,10 @@ def learn(mapper: Mapper[Any]) -> tuple[Field, ...]:
 
 
 def has_files(mapper: Mapper[Any]) -> bool:
-    """Return True if the rows of a mapper can own files, be the columns mapped or not."""
+    """Return True if the rows of a mapper can own files.
+
+    The file columns need not be mapped.
+    """
     return any(map(holds_files, mapper.tables))
 
 
@@ -200,10 +215,11 @@ def holds_files(table: FromClause) -> bool:
 
 
 def row_fields_of(mapper: Mapper[Any]) -> tuple[Field, ...]:
-    """Return all file columns of a mapper's rows: those, too, that another class of the same table maps, or none does.
+    """Return all file columns of a mapper's rows.
 
-    A row that is deleted loses them all. They are looked up again as long as classes are mapped: a child adds columns to its
-    parent's table.
+    They include those that another class of the same table maps, and those that none does: a
+    deleted row loses the files of all of them. They are looked up again whenever a class is mapped,
+    because a child adds columns to its parent's table.
     """
     since, found = _row_fields.get(mapper) or (-1, ())
     if since != _latest:
@@ -219,8 +235,11 @@ def mapped_classes() -> int:
 
 
 def forget_row_fields() -> None:
-    """Look all file columns of rows up again; a class has been mapped."""
-    global _latest  # noqa: PLW0603 - it counts for all classes
+    """Look up the file columns of all rows again.
+
+    Called when a class has been mapped.
+    """
+    global _latest  # noqa: PLW0603 - one count for all classes
     _latest += 1
 
 
@@ -229,7 +248,7 @@ def _unmapped(mapper: Mapper[Any], mapped: Container[Column[Any]]) -> Iterator[F
     for table in mapper.tables:
         for column in table.columns if isinstance(table, Table) else ():
             if isinstance(column.type, StoredObject) and column not in mapped and there.contains_column(column):
-                yield Field(f"{table.name}.{column.name}", column, column.type)  # a key that no attribute has
+                yield Field(f"{table.name}.{column.name}", column, column.type)  # no attribute has such a key
 
 
 def _find(mapper: Mapper[Any]) -> Iterator[Field]:
@@ -241,29 +260,32 @@ def _find(mapper: Mapper[Any]) -> Iterator[Field]:
 
 
 def refuse_one_default(column: Column[Any]) -> None:
-    """Refuse a default that is a file, or its document, rather than a function that makes one.
+    """Refuse a default that is a file or its document, and not a function.
 
     Raises:
-        TypeError: It is.
+        TypeError: Every new row would share that file.
     """
     by_server = getattr(column.server_default, "arg", None)
     if by_server is not None and "{" in str(getattr(by_server, "text", by_server)):
         msg = (
-            f"server_default= of {column.name} is the document of a file, which every new row would share; leave it out, or give "
+            f"server_default= of {column.name} is the document of a file, which every new row would share; leave it out, or pass "
             "default= a function that makes a file"
         )
         raise TypeError(msg)
     default = column.default
     if isinstance(default, ScalarElementColumnDefault) and files_in(default.arg):
         msg = (
-            f"default= of {column.name} is one file, which only one row could own; give a function: "
+            f"default= of {column.name} is one file, which only one row can own; pass a function: "
             "default=lambda: FileObject(content=...)"
         )
         raise TypeError(msg)
 
 
 def fields_of(mapper: Mapper[Any]) -> tuple[Field, ...]:
-    """Return a mapper's file columns; empty for most mappers, at the cost of one look-up."""
+    """Return a mapper's file columns.
+
+    Most mappers have none, and pay for one look-up.
+    """
     return _fields.get(mapper) or ()
 
 
@@ -279,7 +301,10 @@ _key_names: OfMapper[tuple[str, ...]] = OfMapper()
 
 
 def fields_in_table(mapper: Mapper[Any]) -> tuple[Field, ...]:
-    """Return the file columns of a class's own table, those of its single-table children too: their rows are its rows."""
+    """Return the file columns of a class's own table.
+
+    They include those of its single-table children, whose rows are in the same table.
+    """
     found = {field.column: field for field in row_fields_of(mapper)}
     found |= {field.column: field for one in reversed(mapper.self_and_descendants) for field in fields_of(one)}
     return tuple(field for column, field in found.items() if column.table is mapper.local_table)
@@ -289,7 +314,10 @@ _LINKS = "filerow_links"
 
 
 def learn_links(mapper: Mapper[Any]) -> None:
-    """Find and remember the link tables of a class that have file columns: a flush deletes their rows without their class."""
+    """Find and remember the link tables of a class that have file columns.
+
+    A flush deletes their rows without an event of any class.
+    """
     for relation in mapper.relationships:
         table = relation.secondary
         if isinstance(table, Table) and not relation.viewonly:
@@ -299,7 +327,10 @@ def learn_links(mapper: Mapper[Any]) -> None:
 
 
 def link_fields(table: Any) -> tuple[Field, ...]:
-    """Return the file columns of a table that a ``secondary=`` of a relationship names; of any other, none."""
+    """Return the file columns of a link table; empty for other tables.
+
+    A link table is the ``secondary=`` of a relationship.
+    """
     found: tuple[Field, ...] = table.info.get(_LINKS, ()) if isinstance(table, Table) else ()
     return found
 

@@ -1,7 +1,9 @@
-"""Carries out one flush's changes: upload, copy, adopt, move, drop. ``ownership`` decides, ``_file.transfer`` moves the bytes.
+"""Carry out one flush's changes: upload, copy, adopt, move, drop.
 
-Everything one flush does is gathered in a frame of its own, which joins the transaction's only when all of it has succeeded. When
-anything fails, the frame is undone on the spot: the objects are deleted, and the files are pending again.
+``ownership`` decides, and ``_file.transfer`` moves the bytes. Everything that one flush does is
+collected in a frame of its own, which joins the transaction's frame only when all of it has
+succeeded. If anything fails, the frame is undone at once: the objects are deleted, and the files
+are pending again.
 """
 
 from __future__ import annotations
@@ -55,8 +57,9 @@ class Applied(NamedTuple):
         slot: The new owner.
         ref: The object.
         file: The file.
-        before: What the file was.
-        made: The object has no other owner to go back to, so it goes when this slot turns out not to exist.
+        before: The file's previous state.
+        made: The object has no other owner to return to, so it is deleted if this slot turns out
+            not to exist.
     """
 
     slot: Slot
@@ -71,20 +74,24 @@ class Work:
     """The changes of one flush or one bulk statement, being carried out.
 
     Args:
-        is_dropped: Says whether an object lost its owner earlier in this transaction.
-        may_move: Says whether an object may move from one slot to another, or must be copied.
+        is_dropped: Returns True if an object lost its owner earlier in this transaction.
+        may_move: Returns True if an object may move from one slot to another; otherwise it is
+            copied.
         taken_by_rows: Returns those objects that a row names by now.
-        assign: Puts a copy into its slot: change, index within the slot, copy. Returns what puts the original back.
+        assign: Assigns a copy to its slot: change, index within the slot, copy. Returns a callable
+            that restores the original.
 
     Attributes:
         frame: What this work has done; the transaction's frame, once this work is part of it.
         applied: The files that slots were given.
-        left: Objects that lost their owner, with the slot that let go.
+        left: Objects that lost their owner, with the slot that released them.
         moved: Objects that changed their owner, with the new one.
-        adopted: Objects that had none, such as a removed one that was restored, with the owner they got.
-        givers: The slots that moved objects come from.
-        claims: The uploads of clients that objects were made of, with the slots that got them.
-        outbox_of: The outbox of a column, looked up once: there are many rows, and few columns.
+        adopted: Objects that had no owner, such as a removed one that was restored, with the one
+            they got.
+        givers: The slots that objects moved from.
+        claims: The claims that objects were made from, with the slots that got the objects.
+        outbox_of: Returns the outbox of a column, looked up once: there are many rows, and few
+            columns.
     """
 
     is_dropped: Callable[[Ref], bool]
@@ -102,7 +109,10 @@ class Work:
 
     @contextmanager
     def undone_on_error(self) -> Generator[None]:
-        """Undo everything when the block fails; a cancellation that arrives during that is raised instead."""
+        """Undo everything if the block fails.
+
+        A cancellation that arrives meanwhile is raised instead of the block's error.
+        """
         try:
             yield
         except BaseException:
@@ -112,7 +122,7 @@ class Work:
             raise
 
     def upload(self, changes: Sequence[Change]) -> None:
-        """Store all pending files of the changes, side by side."""
+        """Store all pending files of the changes concurrently."""
         stores = pending(changes)
         if not stores:
             return
@@ -126,10 +136,12 @@ class Work:
             self.frame.uploads[Ref(claimed.backend, claimed.path)] = claimed.version
 
     def _mark_claims(self, claims: Sequence[tuple[Store, Claimed]]) -> None:
-        """Have each claim used but once, before its bytes are read; with an outbox a row sees to that, later.
+        """Mark claims as used, before their bytes are read.
+
+        With an outbox, a row written later makes sure that a claim is used once.
 
         Raises:
-            ClaimError: One was used before, or is for another column.
+            ClaimError: A claim was used before, or is for another column.
         """
         marked = []
         for store, claimed in claims:
@@ -146,21 +158,23 @@ class Work:
                 raise batch.error
 
     def settle_owners(self, changes: Sequence[Change], made: Iterable[Ref] = ()) -> None:
-        """Decide who owns what and carry it out; the pending files must be stored, and the old owners known, by now.
+        """Decide who owns which object, and carry it out.
+
+        The pending files must be stored, and the old owners known.
 
         Args:
             changes: The slots.
-            made: Objects that were made for these very slots before, when the rows were others.
+            made: Objects that were made for these slots before, when the rows were others.
         """
         if self._are_new(changes):
             return
         for change, file in [(c, f) for c in changes for f in c.new if not f.backend_key]:
-            # a reference by to_filename= alone is to the column's backend
+            # to_filename= without backend= refers to the column's backend
             complete(file, facts_of(file)._replace(backend=storages.resolve(change.backend).key), file.state)
         owners = {ref: slot_of(change) for change in changes if change.owned for ref in change.old}
         fresh = {*self.frame.stored, *made}
         decided = plan(changes, fresh, self.is_dropped, self._may_move, self._taken(changes, fresh))
-        self._adopt(decided, fresh)  # first, for a copy takes over the facts that this finds out
+        self._adopt(decided, fresh)  # first, because a copy takes over the facts that this finds
         self._copy(decided)
         for move in decided.move:
             ref = ref_of(move.file)
@@ -174,18 +188,24 @@ class Work:
             self.let_go(ref, owners[ref])
 
     def _taken(self, changes: Sequence[Change], fresh: Container[Ref]) -> set[Ref]:
-        """Return the objects of staged files that a row has by now: other FileObjects may have named them, here or elsewhere."""
+        """Return the objects of staged files that a row names by now.
+
+        Other FileObjects may have named them, in this process or another.
+        """
         staged = [(change, ref_of(file)) for change in changes if change.owned for file in change.new if may_have_a_row(file)]
         asked = [(slot_of(change), ref) for change, ref in staged if ref not in fresh and ref not in change.old]
         return self.taken_by_rows(asked) if asked else set()
 
     def _may_move(self, one: Change, other: Change) -> bool:
         source, target = slot_of(one), slot_of(other)
-        # an object keeps what it is stored with, so a column that wants something else gets a copy
+        # an object keeps its storage options, so a column with other options gets a copy
         return source.field.type.stored_with == target.field.type.stored_with and self.may_move(source, target)
 
     def _are_new(self, changes: Sequence[Change]) -> bool:
-        """Return True if these are new files for new rows, one for each, as most are: then there is nothing to decide."""
+        """Return True if every file is new, in a new row, and used once.
+
+        That is the usual case, and there is nothing to decide then.
+        """
         seen: set[Ref] = set()
         for change in changes:
             if change.old:
@@ -203,12 +223,14 @@ class Work:
         self.frame.drop(ref, self.outbox_of(slot.field))
 
     def tell_outbox(self, connection_of: Callable[[Slot], Connection]) -> None:
-        """Write the tombstones that no trigger writes, and take back those of objects that another row has now.
+        """Write and remove the tombstones that triggers cannot.
 
-        A trigger cannot know the latter: when an object moves, its new row may be written before the old one lets go.
+        It writes those of tables without triggers, and removes those of objects that another row
+        has now. A trigger cannot know the latter: when an object moves, its new row may be written
+        before the old one releases it.
 
         Args:
-            connection_of: The connection that has written a slot.
+            connection_of: Returns the connection that has written a slot.
         """
         self._use_claims(connection_of)
         if not any(
@@ -273,36 +295,42 @@ class Work:
         self.adopted.update((ref_of(adopt.file), slot_of(adopt.change)) for adopt in staged)
         if not staged:
             return
-        # each is looked at, for it may have been deleted since it was stored
+        # each is inspected, because it may have been deleted since it was stored
         jobs = [Inspect(facts_of(a.file), storages.resolve(facts_of(a.file).backend), _rules(a.change)) for a in staged]
         try:
-            with _alone([adopt.file for adopt in staged if ref_of(adopt.file) not in fresh]):  # those are this flush's own
+            with _alone([adopt.file for adopt in staged if ref_of(adopt.file) not in fresh]):  # fresh ones are this flush's own
                 self._run(jobs, [(a.change, a.file) for a in staged], made=False)
         except ObjectNotFoundError as error:
             error.message = f"{_NEVER_STORED}. {error.message}"
             raise
 
     def _store_again(self, saved: Sequence[Adopt]) -> None:
-        """Give columns copies, with their own options, of files that ``save()`` has stored without; these go after the commit."""
+        """Copy files that ``save()`` stored without their columns' options.
+
+        The originals are deleted after the commit.
+        """
         jobs, before = [], [facts_of(adopt.file) for adopt in saved]
         for adopt, facts in zip(saved, before, strict=True):
             target, path, generated = _destination(adopt.change, adopt.file, "")
             options = _stored_with(adopt.change, target)
             jobs.append(Copy(facts, storages.resolve(facts.backend), target, path, generated=generated, stored_with=options))
-        left: dict[Ref, str | None] = {}
+        leftover: dict[Ref, str | None] = {}
         for adopt, facts in zip(saved, before, strict=True):
             if not may_have_a_row(adopt.file):
-                left[Ref(facts.backend, facts.path)] = facts.version_id
+                leftover[Ref(facts.backend, facts.path)] = facts.version_id
         try:
             with _alone([adopt.file for adopt in saved]):
                 self._run(jobs, [(adopt.change, adopt.file) for adopt in saved])
         except ObjectNotFoundError as error:
             error.message = f"{_NEVER_STORED}. {error.message}"
             raise
-        self.frame.uploads.update(left)
+        self.frame.uploads.update(leftover)
 
     def _run(self, jobs: Sequence[Transfer], targets: Sequence[tuple[Change, FileObject]], *, made: bool = True) -> None:
-        """Run transfers together; note the ones that succeeded before the first failure is raised."""
+        """Run transfers concurrently.
+
+        Those that succeeded are recorded before the first failure is raised.
+        """
         batch = run_all(jobs, storages.max_concurrency)
         done = {id(job) for job in batch.done}
         for job, (change, file) in zip(jobs, targets, strict=True):
@@ -326,21 +354,27 @@ class Work:
         facts, content = facts_of(store.file), content_in(store.file)
         if content is None:
             deleted = store.file.state is FileState.DELETED
-            missing = "has no content; give it content=, or to_filename= of an existing object"
-            what = "was deleted; save(data) it again, or give another" if deleted else missing
+            missing = "has no content; pass content=, or to_filename= of an existing object"
+            what = "was deleted; call save(data) on it, or assign another file" if deleted else missing
             raise FileStateError(f"{slot_of(store.change).field.key}: {store.file!r} {what}")
         backend, path, generated = _destination(store.change, store.file, facts.path)
         options = _stored_with(store.change, backend)
         return Upload(content, facts, backend, path, _rules(store.change), generated=generated, stored_with=options)
 
     def keep_only(self, held: set[Ref]) -> None:
-        """Take back what no slot holds after all; its files are what they were before."""
+        """Withdraw what no slot holds after all.
+
+        Its files get their previous states.
+        """
         for applied in self.applied:
             if applied.ref not in held:
                 self.take_away(applied)
 
     def forget(self, owners: Iterable[Any]) -> None:
-        """Take back what was given to slots that turned out not to be rows; their files are what they were before."""
+        """Withdraw what was given to slots that turned out not to be rows.
+
+        The files get their previous states.
+        """
         gone = set(owners)
         for applied in self.applied:
             if applied.slot.owner in gone:
@@ -349,13 +383,13 @@ class Work:
     def take_away(self, applied: Applied) -> None:
         if applied.made and applied.ref in self.moved:
             self.let_go(applied.ref, applied.slot)
-        elif applied.made:  # it was made for this slot, and no row has ever named it
+        elif applied.made:  # made for this slot, and no row has ever named it
             self.frame.drop(applied.ref)
             self._unclaim(applied.ref)
         restore(applied.file, applied.before)
 
     def _unclaim(self, ref: Ref) -> None:
-        """Let a claim be used again, of whose upload no row has a file after all."""
+        """Make a claim usable again if no row has a file of its upload."""
         claimed, _ = self.claims.pop(ref, (None, None))
         if claimed is not None:
             self.frame.uploads.pop(Ref(claimed.backend, claimed.path), None)
@@ -366,23 +400,26 @@ class Work:
 
 _GONE = (
     "this file has no bytes any more: they were deleted with its row, or when its row got another file or none, and that is "
-    "committed. Give the content again: FileObject(content=...)"
+    "committed. Pass the content again: FileObject(content=...)"
 )
 
-_NEVER_STORED = "this file's object was deleted, or never stored; save(data) it, or give another"
+_NEVER_STORED = "this file's object was deleted, or never stored; call save(data) on it, or assign another file"
 
 _under_way: dict[int, object] = {}
-"""The files that are being stored or adopted, by their ``id()``, and by whom."""
+"""The files being stored or adopted, by their ``id()``, and by whom."""
 
 
 @contextmanager
 def _alone(files: Sequence[FileObject]) -> Generator[None]:
-    """Refuse files that another session is giving to a row at this very moment: both rows would have the same object."""
+    """Refuse files that another session is giving to a row at this moment.
+
+    Both rows would have the same object.
+    """
     me = object()
     try:
         for file in files:
             if _under_way.setdefault(id(file), me) is not me or file.state is FileState.ATTACHED:
-                msg = f"another session is storing {file!r} at the same time; give each row a FileObject of its own"
+                msg = f"another session is storing {file!r} at the same time; assign each row its own FileObject"
                 raise FileStateError(msg)
         yield
     finally:
@@ -396,7 +433,10 @@ def _outbox_of(field: Field) -> OutboxProtocol | None:
 
 
 def _row_key(slot: Slot) -> dict[str, Any] | None:
-    """Return the primary key of a slot's row, by column names; ``None`` where only the database knows it."""
+    """Return the primary key of a slot's row, by column names.
+
+    It is ``None`` where only the database knows it.
+    """
     owner = slot.owner.key[1] if isinstance(slot.owner, InstanceState) and slot.owner.key is not None else slot.owner
     table = slot.field.column.table
     if not isinstance(owner, tuple) or not isinstance(table, Table):
@@ -410,16 +450,20 @@ def _rules(change: Change) -> Rules:
 
 
 def _must_be_stored_again(adopt: Adopt) -> bool:
-    """Return True if a file was saved before its column was known, which wants its objects to be stored with something."""
+    """Return True if a saved file lacks its column's storage options.
+
+    It was saved before its column was known.
+    """
     options, path = slot_of(adopt.change).field.type.stored_with, facts_of(adopt.file).path
     return options is not None and adopt.change.owned and is_generated(path) and path.startswith(f"{STAGING}/")
 
 
 def _stored_with(change: Change, backend: StorageBackend) -> StoredWith | None:
-    """Return what a column's objects are stored with besides.
+    """Return a column's storage options.
 
     Raises:
-        UnsupportedOperationError: The backend, which nobody could tell before, does not keep it.
+        UnsupportedOperationError: The backend does not support one; a check before was not
+            possible.
     """
     field = slot_of(change).field
     options = field.type.stored_with
@@ -429,7 +473,10 @@ def _stored_with(change: Change, backend: StorageBackend) -> StoredWith | None:
 
 
 def _destination(change: Change, file: FileObject, wanted: str) -> tuple[StorageBackend, str, bool]:
-    """Return the backend and path for a file, and whether the path is generated, hence certain to be free."""
+    """Return the backend and path for a file.
+
+    The third value is True if the path is generated, and so certain to be free.
+    """
     owner, column = slot_of(change)
     backend = storages.resolve(column.type.backend or (file.backend_key if file.state is FileState.PENDING else ""))
     if file.state is FileState.PENDING:
@@ -450,11 +497,11 @@ def check_backend(file: FileObject, key: str, column: Field) -> None:
     """Refuse a file that names another backend than its column's.
 
     Raises:
-        BackendMismatchError: It does.
+        BackendMismatchError: The file names another backend.
     """
     if key and file.backend_key and file.backend_key != key and file.state is not FileState.ATTACHED:
         msg = (
             f"{column.key}: the file names backend {file.backend_key!r}, but this column stores to {key!r}; leave backend= out, "
-            "or name the column's"
+            "or name the column's backend"
         )
         raise BackendMismatchError(msg)

@@ -1,4 +1,7 @@
-"""Finds what a flush changes: which file columns of which objects, from attribute history alone; nothing is loaded."""
+"""Find what a flush changes: which file columns of which objects.
+
+It uses attribute history alone and loads nothing.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,10 @@ __all__ = (
 
 
 def changes_of(session: Session) -> tuple[list[Change], list[InstanceState[Any]]]:
-    """Return the file columns that a session's new, changed and deleted objects are about to change, and which rows go."""
+    """Return the file columns that a flush changes, and the deleted objects.
+
+    The columns are those of the session's new, changed and deleted objects.
+    """
     deleted = [attributes.instance_state(instance) for instance in session.deleted]
     changes: list[Change] = []
     known = None if session.connection_callable is None else {key[:2] for key in session.identity_map.keys()}  # noqa: SIM118
@@ -40,7 +46,7 @@ def changes_of(session: Session) -> tuple[list[Change], list[InstanceState[Any]]
         state = attributes.instance_state(instance)
         old = row_taken_over(session, state, known)
         if old is not None and old not in deleted:
-            deleted.append(old)  # an orphan; of its deletion nobody would tell us
+            deleted.append(old)  # an orphan: SQLAlchemy does not report its deletion
         changes += new_slots(state, takes_over=old is not None)
     for instance in session.dirty:
         changes += changed_slots(attributes.instance_state(instance))
@@ -50,12 +56,15 @@ def changes_of(session: Session) -> tuple[list[Change], list[InstanceState[Any]]
 def row_taken_over(
     session: Session, state: InstanceState[Any], known: set[tuple[Any, ...]] | None = None
 ) -> InstanceState[Any] | None:
-    """Return the object whose row, deleted by this very flush, has the key of a new object.
+    """Return the object whose row a new object replaces, if there is one.
+
+    The same flush deletes that row and inserts one with its key.
 
     Args:
         session: The session.
         state: The new object.
-        known: For a session over shards, the keys of its objects without their shards; otherwise ``None``.
+        known: For a session over shards, the keys of its objects without their shards; otherwise
+            ``None``.
     """
     for name in key_names(state.mapper):
         if state.dict.get(name) is None:
@@ -71,11 +80,17 @@ def row_taken_over(
 
 
 def new_slots(state: InstanceState[Any], *, takes_over: bool) -> Iterator[Change]:
-    set_initial(state)  # an empty list is there without a query after the flush
+    """Yield the file columns of a new object that have files.
+
+    Args:
+        state: The object.
+        takes_over: Its row replaces a deleted one with the same key.
+    """
+    set_initial(state)  # so that reading an empty list after the flush needs no query
     for field in fields_of(state.mapper):
         if takes_over:
-            # SQLAlchemy makes one UPDATE of the DELETE and the INSERT, which leaves alone what is not set: the new row would name
-            # the old one's object.
+            # SQLAlchemy turns the DELETE and the INSERT into one UPDATE, which leaves unset columns alone. The new row
+            # would still name the old one's object.
             state.dict.setdefault(field.key, None)
             attributes.flag_modified(state.obj(), field.key)
         value = _own_list(state, field)
@@ -84,7 +99,10 @@ def new_slots(state: InstanceState[Any], *, takes_over: bool) -> Iterator[Change
 
 
 def set_initial(state: InstanceState[Any]) -> None:
-    """Give a new object's columns what they have when nothing was set, before SQLAlchemy would, which cannot store a file."""
+    """Set the initial values of a new object's file columns.
+
+    SQLAlchemy would set them later, when files cannot be stored any more.
+    """
     for field in fields_of(state.mapper):
         if state.dict.get(field.key) is None:
             value = field.initial()
@@ -93,15 +111,19 @@ def set_initial(state: InstanceState[Any]) -> None:
 
 
 def changed_slots(state: InstanceState[Any]) -> list[Change]:
-    """Return the file columns of one object whose value has been set, or changed in place, since it was loaded."""
+    """Return the file columns of an object that changed since its load.
+
+    A value was set, or changed in place.
+    """
     values = [(field, _own_list(state, field)) for field in fields_of(state.mapper)]
     return [_change(state, field, value) for field, value in values if state.attrs[field.key].history.has_changes()]
 
 
 def _own_list(state: InstanceState[Any], field: Field) -> Any:
-    """Return a file column's value, of which a list is one that tells its row of changes.
+    """Return a file column's value; a list is one that reports its changes.
 
-    SQLModel puts a plain list that was assigned into the object's dictionary, over the one that SQLAlchemy had made of it.
+    SQLModel puts an assigned plain list into the object's dictionary, over the list that SQLAlchemy
+    has made of it.
     """
     value = state.dict.get(field.key)
     if not field.type.multiple or value is None or isinstance(value, FileObjectList):
@@ -130,7 +152,7 @@ def _change(state: InstanceState[Any], field: Field, value: Any) -> Change:
 
 
 def fill_in(changes: Iterable[Change], owned: Owned) -> None:
-    """Tell each change what its row owns in the database."""
+    """Set on each change what its row owns in the database."""
     for change in changes:
         owner, column = slot_of(change)
         if isinstance(owner, InstanceState):
@@ -140,9 +162,16 @@ def fill_in(changes: Iterable[Change], owned: Owned) -> None:
 
 
 def merge_lists(changes: Iterable[Change], owned: Owned) -> Iterator[Callable[[], None]]:
-    """Merge what was done in place to lists with what others have done to them meanwhile; yield what undoes it.
+    """Merge lists edited in place with what others have committed meanwhile.
 
-    A list that was assigned replaces what the row holds; so does one whose row is not there to be read.
+    A list that was assigned replaces what the row holds. So does one whose row is not there to be
+    read.
+
+    Args:
+        changes: The changed slots.
+        owned: What their rows hold now.
+
+    Yields: Callables that undo the merges.
     """
     for change in changes:
         state, field = slot_of(change)
@@ -152,9 +181,8 @@ def merge_lists(changes: Iterable[Change], owned: Owned) -> Iterator[Callable[[]
         documents = owned.documents.get((state, field.key))
         value = state.dict[field.key]
         if documents is None:
-            if (
-                state.key is not None and not change.unsure
-            ):  # the row is gone, as the UPDATE is about to find out; until then it keeps what it held
+            # The row is gone, and the UPDATE will raise for it. Until then it keeps what it held.
+            if state.key is not None and not change.unsure:
                 change.old = [ref_of(file) for file in base if any(file is one for one in value)]
             continue
         theirs = [loaded(document, field.type.shown) for document in documents]
@@ -174,7 +202,11 @@ def rebase_lists(states: Iterable[InstanceState[Any]]) -> None:
 
 
 def _take_back(state: InstanceState[Any], field: Field, value: FileObjectList, files: list[FileObject], base: Any) -> None:
-    """Undo a merge, of which an object that holds the list still has to tell its row again."""
+    """Undo a merge.
+
+    An object that still holds the list is marked as changed, so that the next flush writes it
+    again.
+    """
     if state.dict.get(field.key) is value and state.obj() is not None:
         put_files(value, files)
         rebase(value, base)
@@ -182,21 +214,33 @@ def _take_back(state: InstanceState[Any], field: Field, value: FileObjectList, f
 
 
 def put_copy(change: Change, index: int, copy: Any) -> Callable[[], None]:
-    """Put a copy into an object's attribute, in place of the file another row owns; return what puts that back."""
+    """Assign a copy in place of a file that another row owns.
+
+    Args:
+        change: The slot.
+        index: The file's position in it.
+        copy: The copy.
+
+    Returns:
+        A callable that restores the original.
+    """
     state, field = slot_of(change)
     assert isinstance(state, InstanceState)  # noqa: S101 - made by _change above
     original = change.new[index]
     change.new = (*change.new[:index], copy, *change.new[index + 1 :])
     value = state.dict.get(field.key)
     if isinstance(value, FileObjectList) and not value.is_shared:
-        value[index] = copy  # in place, so that a list the application holds stays the row's
+        value[index] = copy  # in place, so that a list that the application holds still belongs to the row
     else:
         attributes.set_attribute(state.obj(), field.key, FileObjectList(change.new) if field.type.multiple else copy)
     return partial(_put_back, ref(state), field, copy, original)
 
 
 def _put_back(weak: ref[InstanceState[Any]], field: Field, copy: Any, original: Any) -> None:
-    """Have an object that was rolled back hold the original again; where it is expired, its row tells what it holds."""
+    """Put the original back into an object that was rolled back.
+
+    An expired attribute is left alone: it is loaded from its row.
+    """
     state = weak()
     if state is None:
         return
@@ -210,5 +254,5 @@ def _put_back(weak: ref[InstanceState[Any]], field: Field, copy: Any, original: 
 
 
 def identities(state: InstanceState[Any], field: Field) -> tuple[int, ...]:
-    """Return which very files an attribute holds now."""
+    """Return the ``id()`` of each file that an attribute holds now."""
     return tuple(map(id, files_in(state.dict.get(field.key))))

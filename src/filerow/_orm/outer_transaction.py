@@ -1,15 +1,17 @@
-"""Transactions that somebody else looks after, and what sessions have done to files in them.
+"""Track what sessions do to files in transactions that they do not end.
 
-A session bound to a connection whose transaction somebody else began commits only a savepoint, or nothing: SQLAlchemy's
-recipe for test suites, or a session that an extension opens on ``session.connection()`` inside a flush and never closes.
-What becomes of its rows is decided by the connection's own transaction. So what such a session stores and drops is kept
-with the connection, one frame for each savepoint there is, and not with the session: its end, or its garbage collection,
+A session bound to a connection whose transaction was begun elsewhere commits only a savepoint, or
+nothing: SQLAlchemy's recipe for test suites, or a session that an extension opens on
+``session.connection()`` inside a flush and never closes. The connection's own transaction decides
+whether its rows stay. So what such a session stores and drops is kept with the connection, in one
+frame for each savepoint, and not with the session. The session's end, or its garbage collection,
 decides nothing.
 
-The frames live in the connection's ``info``, which is its pool record's and outlives the connection. They hold neither
-session nor connection, or these would live as long as the pool. COMMIT and ROLLBACK are announced before they are sent. So
-the deletes run at the next thing the connection does that proves that they have succeeded: it begins again or goes back to
-the pool. When nothing is certain, nothing is deleted; a sweep finds the rest.
+The frames are kept in the connection's ``info``, which belongs to its pool record and outlives the
+connection. They hold neither session nor connection, which would live as long as the pool
+otherwise. COMMIT and ROLLBACK are announced before they are sent. So the deletes run at the
+connection's next event that proves their success: it begins again, or returns to the pool. If
+nothing is certain, nothing is deleted, and a sweep finds the rest.
 """
 
 from __future__ import annotations
@@ -47,17 +49,20 @@ _KEY = "filerow.outer"
 _OWN = "filerow.session"
 
 _ROOT = ""
-"""The transaction itself; savepoints are known by their names."""
+"""The key of the transaction itself; savepoints have their names as keys."""
 
 _abandoned: deque[Ref] = deque()
-"""Objects of transactions that the garbage collector has ended, which must not wait for a store wherever it happens to run."""
+"""Objects of transactions that the garbage collector has ended.
+
+It may run anywhere, and must not wait for a store.
+"""
 
 
 class OuterTransaction:
-    """What all sessions that joined one outer transaction have done to files in it.
+    """What sessions that joined an outer transaction have done to files in it.
 
     Args:
-        connection: Whose transaction it is.
+        connection: The connection of the transaction.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -70,22 +75,25 @@ class OuterTransaction:
         self._doubts = ""
 
     def is_of(self, connection: Connection) -> bool:
-        """Return True if it is this connection's, not that of an earlier user of the same database connection."""
+        """Return True if it belongs to this connection.
+
+        An earlier user of the same database connection may have left another.
+        """
         return self._connection() is connection
 
     def frame(self, connection: Connection) -> Frame:
-        """Return what was done since the connection's innermost savepoint began."""
-        self._watch = watch(connection)  # another one since, if another transaction has begun
+        """Return what was done since the innermost savepoint began."""
+        self._watch = watch(connection)  # a new one, if another transaction has begun since
         return self._ledger.frame([_ROOT, *savepoint_names(connection)])
 
     def is_dropped(self, ref: Ref) -> bool:
-        """Return True if the object has lost its owner in this transaction and not got one since."""
+        """Return True if an object has no owner in this transaction now."""
         return self._ledger.is_dropped(ref)
 
     # -- what the connection announces ---------------------------------------------------------------------------------
 
     def savepoint_released(self, name: str) -> None:
-        """Merge a savepoint's frame, and those inside it, into the one around it."""
+        """Merge a savepoint's frame and those inside it into the outer one."""
         chain = self._ledger.chain
         for inner in reversed(self._inside(name)):
             self._ledger.release(inner, chain[chain.index(inner) - 1])
@@ -96,14 +104,14 @@ class OuterTransaction:
             self._undo(self._ledger.take(inner))
 
     def rolls_back(self) -> None:
-        """Undo everything: the rows are gone, so what was stored goes too."""
+        """Undo everything: the rows are gone, so the stored objects go too."""
         self._prepared = False
         if self._doubts:
             self.give_up()
         self._undo(self._ledger.take_all())
 
     def commits(self) -> None:
-        """Expect the rows to be there for good."""
+        """Note that COMMIT is being sent."""
         self._prepared = False
         frame = self._ledger.take_all()
         if frame is not None and self._committed is not None:
@@ -112,7 +120,11 @@ class OuterTransaction:
             self._committed = frame
 
     def failed(self, *, lost: bool) -> None:
-        """Note that the database refused to commit or, when the answer was lost, that nobody knows what it did."""
+        """Note that a commit failed.
+
+        Args:
+            lost: The answer was lost, so it is unknown what the database did; otherwise it refused.
+        """
         frame, self._committed = self._committed, None
         if frame is not None:
             self._ledger.frame([_ROOT]).absorb(frame)
@@ -121,28 +133,44 @@ class OuterTransaction:
             self.give_up()
 
     def prepares(self) -> None:
-        """Expect somebody to commit or to roll back later, perhaps when this process is gone."""
+        """Note that the transaction is being prepared.
+
+        It may be committed or rolled back later, perhaps after the end of this process.
+        """
         self._prepared = True
 
     def doubt(self, why: str) -> None:
-        """Delete nothing of this transaction's, whatever its end is."""
+        """Delete nothing of this transaction, however it ends.
+
+        Args:
+            why: The reason, for the log.
+        """
         self._doubts = self._doubts or why
 
     def used_by_another(self) -> None:
-        """Note that another transaction uses the same database connection, and will end this one too if it is still open."""
+        """Note that another transaction uses the same database connection.
+
+        If this one is still open, the other will end it too.
+        """
         if self._ledger:
             self.doubt("the connection was used by another transaction")
 
-    # -- what follows --------------------------------------------------------------------------------------------------
+    # -- what is deleted -----------------------------------------------------------------------------------------------
 
     def clean(self) -> None:
-        """Delete what undone savepoints have stored; only when no statement or announcement is under way."""
+        """Delete what undone savepoints have stored.
+
+        Call it only when no statement or event is under way.
+        """
         doomed, self._doomed = self._doomed, []
         if doomed:
             raise_if(delete_all(doomed))
 
     def ended(self) -> None:
-        """Delete what the transaction has dropped or, if it was rolled back, what it has stored."""
+        """Delete what the transaction has dropped.
+
+        If it was rolled back, delete what it has stored.
+        """
         if self._ledger:
             self.doubt("a transaction ended neither with COMMIT nor with ROLLBACK")
             self.give_up()
@@ -156,7 +184,11 @@ class OuterTransaction:
         raise_if(error)
 
     def abandon(self) -> None:
-        """Leave to others what a transaction has stored that ended unannounced, as by garbage collection: by ROLLBACK."""
+        """Leave the objects of a transaction that ended without an event.
+
+        Garbage collection ends one like that, by ROLLBACK. :func:`delete_abandoned` deletes the
+        objects later.
+        """
         if self._watch.keeps_rows:
             self.doubt(End.NEVER_BEGUN.value)
         if self._prepared:
@@ -169,13 +201,16 @@ class OuterTransaction:
         self._doomed = doomed
 
     def give_up(self) -> None:
-        """Keep all objects of this transaction, and say which."""
+        """Keep all objects of this transaction, and log them."""
         frame = self._ledger.take_all()
         if frame is not None:
             give_up(frame, self._doubts)
 
     def _inside(self, name: str) -> list[Hashable]:
-        """Return a savepoint and those inside it, outermost first; none if nothing was done since it began."""
+        """Return a savepoint and those inside it, outermost first.
+
+        There are none if nothing was done since it began.
+        """
         chain = self._ledger.chain
         return chain[chain.index(name) :] if name in chain else []
 
@@ -185,16 +220,17 @@ class OuterTransaction:
 
 
 def outer_transaction(connection: Connection, *, make: bool = False) -> OuterTransaction | None:
-    """Return what sessions have done in a connection's transaction, if they have done anything.
+    """Return what sessions have done in a connection's transaction.
 
     Args:
-        connection: The connection; one that was lost has no notes, for it went back to its pool at that moment.
-        make: Begin to take notes.
+        connection: The connection. One that was lost has no notes, because it returned to its pool
+            at that moment.
+        make: Begin to take notes if there are none.
     """
     if connection.closed or connection.invalidated:
         return None
     found: OuterTransaction | None = connection.info.get(_KEY)
-    if found is not None and not found.is_of(connection):  # another user of one database connection, as of a StaticPool
+    if found is not None and not found.is_of(connection):  # another user of the same database connection, as with a StaticPool
         found.used_by_another()
         found = None
     if found is None and make:
@@ -203,7 +239,10 @@ def outer_transaction(connection: Connection, *, make: bool = False) -> OuterTra
 
 
 def still_open(connections: Iterable[Connection]) -> Connection | None:
-    """Return a connection that is in a transaction although the session's own has ended: one that somebody else began."""
+    """Return a connection whose transaction outlives the session's own.
+
+    It was begun outside the session.
+    """
     for connection in connections:
         if not connection.closed and not connection.invalidated and connection.in_transaction():
             return connection
@@ -211,7 +250,10 @@ def still_open(connections: Iterable[Connection]) -> Connection | None:
 
 
 def settle(frame: Frame) -> BaseException | None:
-    """Delete what a committed transaction has dropped, or tell those who see to it; return a cancellation, to be raised later."""
+    """Delete what a committed transaction has dropped, or wake its keepers.
+
+    A cancellation meanwhile is returned, to be raised later.
+    """
     doomed = [ref for ref in frame.doomed if storages.may_delete(ref.backend) or ref in frame.stored]
     uploads = {ref: version for ref, version in frame.uploads.items() if storages.may_delete(ref.backend)}
     error = delete_all(doomed, uploads) if doomed or uploads else None
@@ -221,7 +263,10 @@ def settle(frame: Frame) -> BaseException | None:
 
 
 def give_up(frame: Frame, why: str) -> None:
-    """Keep everything when nobody knows what became of the rows: one may point to it. What has no row is found by a sweep."""
+    """Keep all objects, and log them: it is unknown whether the rows exist.
+
+    One may point to an object. A sweep finds those that no row names.
+    """
     kept = [f"{objects(len(refs))} {what} ({named(':'.join(ref) for ref in refs)})" for what, refs in _shares(frame) if refs]
     if kept:
         logger.warning(
@@ -233,37 +278,43 @@ def give_up(frame: Frame, why: str) -> None:
 
 
 def _shares(frame: Frame) -> tuple[tuple[str, Collection[Ref]], ...]:
-    return ("that were stored in this transaction", frame.stored), ("that left their rows in it", frame.dropped)
+    return ("that were stored in this transaction", frame.stored), ("that lost their rows in it", frame.dropped)
 
 
 def remember(connection: Connection, owner: ref[Any], ledger: Ledger) -> None:
-    """Leave a note of what a session has done, for the case that nobody ends its transaction."""
+    """Leave a note of what a session has done.
+
+    It is needed if nothing ends the session's transaction.
+    """
     if not connection.closed and not connection.invalidated:
         connection.info[_OWN] = owner, ledger, watch(connection)
 
 
 def forget(connection: Connection) -> None:
-    """Take back the note that a session has left: its transaction is about to commit."""
+    """Remove the note that a session has left.
+
+    Its transaction is about to commit.
+    """
     if not connection.closed and not connection.invalidated:
         connection.info.pop(_OWN, None)
 
 
 def returned(info: dict[Any, Any]) -> None:
-    """Settle the transaction of a connection that goes back to its pool."""
+    """Settle the transaction of a connection that returns to its pool."""
     owner, ledger, seen = info.pop(_OWN, (None, None, None))
-    frame = ledger.take_all() if owner is not None and owner() is None else None  # the garbage collector has ended it
+    frame = ledger.take_all() if owner is not None and owner() is None else None  # the garbage collector has ended the session
     if frame is not None and seen.keeps_rows:
         give_up(frame, End.NEVER_BEGUN.value)
     elif frame is not None:
         _abandoned.extend(frame.revert())
     found: OuterTransaction | None = info.pop(_KEY, None)
     if found is not None:
-        found.abandon()  # nothing is left to be, if the end was announced
+        found.abandon()  # nothing is left to abandon if the end was announced
         found.ended()
 
 
 def delete_abandoned() -> None:
-    """Delete what transactions have stored that the garbage collector has ended."""
+    """Delete what transactions ended by the garbage collector have stored."""
     refs: list[Ref] = []
     while _abandoned:
         refs.append(_abandoned.popleft())

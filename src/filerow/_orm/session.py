@@ -1,4 +1,7 @@
-"""The files of one session: its ledger, its flush, and what becomes of them when its transactions end."""
+"""The files of one session: its ledger, its flush, and its transactions.
+
+It settles or undoes what the session has done to files when its transactions end.
+"""
 
 from __future__ import annotations
 
@@ -40,24 +43,30 @@ class Flush:
     """A flush that is under way.
 
     Attributes:
-        context: SQLAlchemy's own view of it.
+        context: SQLAlchemy's view of it.
         works: What it has done with files so far.
-        seen: Which very files each attribute held when it was dealt with, and the key of its row.
+        seen: The ``id()`` of each file that an attribute held when it was handled, and the key of
+            its row.
         deleted: Objects whose files are dropped already.
-        old: What each slot that was dealt with owned in the database before.
-        new: What each of them was given, until it turns out that its row is written without it.
+        old: What each handled slot owned in the database before.
+        new: What each handled slot was given, until its row turns out to be written without it.
         written: The rows with file columns that SQLAlchemy has written.
-        inserted: Those of them that are new, which get a key before the flush ends where SQLAlchemy reads them again.
-        keys: The keys that the rows had then.
-        unsure: What rows that could not be locked seem to own, and will not when they are written.
+        inserted: The new ones of those. They get a key before the flush ends where SQLAlchemy reads
+            them again.
+        keys: The keys that the rows had when they were handled.
+        unsure: What rows that could not be locked seem to own, and will not own once they are
+            written.
         missing: Objects whose rows were not there to be read.
         links: The rows of link tables that were deleted, each with its connection and table.
-        short: Tables of which not as many rows were deleted as were to be, as far as the driver says.
-        gone: How many rows of each table were deleted, as far as the driver says.
-        touched: Tables in which rows were written otherwise than by deleting them; ``None`` stands for tables nobody knows.
+        short: Tables in which, as far as the driver reports, fewer rows were deleted than
+            requested.
+        gone: The number of rows deleted from each table, as far as the driver reports it.
+        touched: Tables in which rows were written, other than by deleting them; ``None`` stands for
+            unknown tables.
         catalogue: What is known of the triggers and views of its tables.
-        lets_go: Something was let go by what it has done so far.
-        copied: Somebody else has written documents meanwhile: a listener by a statement, or another session.
+        lets_go: It has released an object so far.
+        copied: Something else has written documents meanwhile: a listener by a statement, or
+            another session.
     """
 
     context: UOWTransaction
@@ -80,7 +89,7 @@ class Flush:
     copied: bool = False
 
     def note(self, work: Work, changes: Iterable[Change], owned: Owned | None = None) -> None:
-        """Remember what was dealt with, and which rows were not there."""
+        """Record what was handled, and which rows were not there."""
         self.works.append(work)
         self.lets_go = self.lets_go or bool(work.left)
         for change in changes:
@@ -100,19 +109,21 @@ class Flush:
                     self.missing.add(owner)
 
     def tell_outbox(self, session: Session) -> None:
-        """Have the outbox's tombstones agree with what this flush has written."""
+        """Write and remove tombstones to match what this flush has written."""
         for work in self.works:
             if work.claims or work.left or work.moved or work.adopted:
                 work.tell_outbox(slot_connections(session))
 
     def has_sent(self, context: Any, statement: str, table: Table | None, rows: int) -> None:
-        """Note a statement that has written something while the flush was under way.
+        """Note a statement that has written rows during the flush.
 
         Args:
-            context: SQLAlchemy's view of it.
-            statement: What was sent. An application may have made an UPDATE of a DELETE.
+            context: SQLAlchemy's execution context.
+            statement: The text that was sent. An application may have turned a DELETE into an
+                UPDATE.
             table: The table that it writes; ``None`` where only the database knows.
-            rows: How many rows the driver says it has written; negative where it does not say.
+            rows: How many rows it has written, as the driver reports; negative where it does not
+                report it.
         """
         if rows and not context.isdelete and not is_of_flush(context) and (table is None or holds_files(table)):
             self.copied = True
@@ -124,9 +135,10 @@ class Flush:
             self.short.add(table)
 
     def has_deleted_all(self, table: Table) -> bool:
-        """Return True if every row of a table that the flush was to delete was deleted, and none was written since.
+        """Return True if the flush has deleted every row of a table it had to.
 
-        SQLAlchemy may make one UPDATE of a DELETE and an INSERT, a listener may put a row back, or the row was not there.
+        No row may have been written to the table since. SQLAlchemy may turn a DELETE and an INSERT
+        into one UPDATE, a listener may restore a row, or the row was not there.
         """
         if table in self.short or not self.touched.isdisjoint((table, None)):
             return False
@@ -134,12 +146,12 @@ class Flush:
         return self.gone.get(table, 0) == sum(count for mapper, count in classes.items() if table in mapper.tables)
 
     def deletes(self, state: InstanceState[Any]) -> bool:
-        """Return True if the flush deletes an object, as far as it knows yet."""
+        """Return True if the flush deletes an object, as known so far."""
         is_delete, _ = self.context.states.get(state, (False, False))
         return bool(is_delete)
 
     def has_seen(self, change: Change) -> bool:
-        """Return True if a column still holds what it held when it was dealt with."""
+        """Return True if a column has not changed since it was handled."""
         owner, column = slot_of(change)
         if not isinstance(owner, InstanceState):
             return False
@@ -150,7 +162,10 @@ class Flush:
         return files == held and self._is_still(owner, key)
 
     def has_seen_all(self, state: InstanceState[Any]) -> bool:
-        """Return True if a new object's columns hold what they held when they were dealt with; cheaper than its history."""
+        """Return True if a new object has not changed since it was handled.
+
+        This costs less than its attribute history.
+        """
         for one in fields_of(state.mapper):
             held = identities(state, one)
             if held and self.seen.get((state, one.key)) != (state.key, held):
@@ -158,25 +173,32 @@ class Flush:
         return True
 
     def _is_still(self, state: InstanceState[Any], key: RowKey | None) -> bool:
-        """Return True if an object is still the one of the row that has a key; ``None`` is a new row's."""
+        """Return True if an object still belongs to the row with a key.
+
+        ``None`` is the key of a new row.
+        """
         return state.key == key or (key is None and state in self.inserted)
 
     def writes(self, state: InstanceState[Any]) -> None:
-        """Note that a row is about to be written, without the attributes that are expired."""
+        """Note that a row is about to be written.
+
+        The attributes that are expired are not written.
+        """
         self.written.append(state)
         for one in fields_of(state.mapper):
             if one.key not in state.dict:
                 self.new.pop(Slot(state, one), None)
 
     def made_for(self, states: Container[object]) -> set[Ref]:
-        """Return the objects that this flush has given to rows of these objects so far."""
+        """Return the objects that this flush has made for some rows."""
         return {one.ref for work in self.works for one in work.applied if one.made and one.slot.owner in states}
 
     def settle(self) -> None:
-        """Compare what was decided with what the flush has written in the end.
+        """Compare the decisions with what the flush has written in the end.
 
-        Objects may not have become rows (pending orphans), may have been deleted after all, or a listener that came after ours
-        may have put another file in the place of one that was stored already, or have taken a change or a deletion back.
+        Objects may not have become rows (pending orphans), or may have been deleted after all. A
+        listener that ran after ours may have replaced a file that was stored already, or cancelled
+        a change or a deletion.
         """
         held = {ref for slot, old in self.old.items() for ref in self._holds(slot, old)}
         kept = {ref for old in self.old.values() for ref in old if ref in held} if held else ()
@@ -189,7 +211,8 @@ class Flush:
     def _holds(self, slot: Slot, old: Sequence[Ref]) -> Sequence[Ref]:
         """Return what a slot owns after the flush.
 
-        SQLAlchemy's list says which rows it has written, not the objects' states, which say nothing once nobody holds the object.
+        SQLAlchemy's list shows which rows it has written. The objects' states do not, once nothing
+        refers to the object.
         """
         owner, column = slot
         if not isinstance(owner, InstanceState):
@@ -198,7 +221,7 @@ class Flush:
         if is_delete:
             return ()
         if not self._is_still(owner, self.seen.get((owner, column.key), (owner.key,))[0]):
-            return old  # a listener has made it another row's object
+            return old  # a listener has given the object another row's key
         if owner not in self.context.states:
             return old
         if column.key in owner.dict:
@@ -210,17 +233,20 @@ def connection_of_slot(session: Session, slot: Slot) -> Connection:
     """Return the connection that a flush writes a slot's row with."""
     if isinstance(slot.owner, InstanceState):
         return connection_of(session, slot.owner)
-    return session.connection(bind_arguments={"clause": slot.field.column.table})  # a row of a link table
+    return session.connection(bind_arguments={"clause": slot.field.column.table})  # a row of a link table has no object
 
 
 def slot_connections(session: Session) -> Callable[[Slot], Connection]:
-    """Return what finds the connections of slots, and asks the session once for each class; see :func:`connection_of_slot`."""
+    """Return a function that finds the connections of slots.
+
+    It asks the session once for each class; see :func:`connection_of_slot`.
+    """
     if session.connection_callable is not None:
         return partial(connection_of_slot, session)
     known: dict[Field, Connection] = {}
 
     def find(slot: Slot) -> Connection:
-        found = known.get(slot.field)  # each belongs to one class, or to one link table
+        found = known.get(slot.field)  # a field belongs to one class, or to one link table
         if found is None:
             found = known[slot.field] = connection_of_slot(session, slot)
         return found
@@ -229,24 +255,25 @@ def slot_connections(session: Session) -> Callable[[Slot], Connection]:
 
 
 class SessionFiles:
-    """What one session does to files, from its first transaction to the end of its last.
+    """What one session does to files, until its last transaction ends.
 
-    It lives in the session's ``info`` and holds no transaction and no connection, so that a session that nobody closes is
-    collected, and gives its connection back, as if there were no files.
+    It is kept in the session's ``info`` and holds no transaction and no connection. A session that
+    is never closed is collected, and returns its connection, as if there were no files.
 
     Args:
         session: The session.
 
     Attributes:
-        session: Returns the session, as long as it lives.
+        session: Returns the session while it exists.
         flush: The flush under way.
         bulk: The transaction of a legacy bulk operation under way.
-        in_doubt: Why nobody knows whether the rows are there: the answer to a COMMIT was lost, say, or it was not this session's.
-        bypassed: Why nobody knows which rows are there once the session has committed: a savepoint that is not this session's
-            was rolled back on its connection, say.
-        refused: The database will roll back the session's transaction, though it is sent COMMIT.
+        in_doubt: Why it is unknown whether the rows exist: the answer to a COMMIT was lost, for
+            example, or it was not this session's COMMIT.
+        bypassed: Why it will be unknown which rows exist once the session has committed: a
+            savepoint that is not this session's was rolled back on its connection, for example.
+        refused: The database will roll back the session's transaction although COMMIT is sent.
         sent: COMMIT is being sent for the session, and has not failed.
-        preparing: The session commits in two phases, and has begun to.
+        preparing: The session has begun to commit in two phases.
     """
 
     def __init__(self, session: Session) -> None:
@@ -279,7 +306,7 @@ class SessionFiles:
 
     @property
     def is_committing(self) -> bool:
-        """Whether the session is sending COMMIT, or has begun a commit in two phases."""
+        """Whether the session sends COMMIT or has begun a two-phase commit."""
         session = self.session()
         root = None if session is None else session.get_transaction()
         return self.preparing or (root is not None and not root.is_active)
@@ -291,7 +318,7 @@ class SessionFiles:
         assign: Callable[[Change, int, FileObject], Callable[[], None]],
         connection: Callable[[], Connection] | None = None,
     ) -> Work:
-        """Return a new piece of work on this session's present transaction.
+        """Return a new :class:`Work` in this session's current transaction.
 
         Args:
             assign: See ``Work``.
@@ -300,11 +327,11 @@ class SessionFiles:
         return Work(self._is_dropped, self._are_in_one_database, partial(self._taken_by_rows, connection), assign)
 
     def _taken_by_rows(self, given: Callable[[], Connection] | None, asked: Sequence[tuple[Slot, Ref]]) -> set[Ref]:
-        """Return those objects that a row of the same database names by now."""
+        """Return those objects that a row of their database names by now."""
         session, found = self.session(), set[Ref]()
         groups: dict[Connection, list[tuple[Slot, Ref]]] = {}
         for slot, one in asked if session is not None else ():
-            connection = given() if given is not None else connection_of_slot(session, slot)  # type: ignore[arg-type] # is there
+            connection = given() if given is not None else connection_of_slot(session, slot)  # type: ignore[arg-type] # the session exists
             groups.setdefault(connection, []).append((slot, one))
         for connection, members in groups.items():
             if is_database(connection):
@@ -313,20 +340,23 @@ class SessionFiles:
         return found
 
     def _are_in_one_database(self, one: Slot, other: Slot) -> bool:
-        """Return True if an object can move from one slot to another: each database must know all it owns by itself."""
+        """Return True if an object can move from one slot to another.
+
+        Each database must know by itself everything that it owns.
+        """
         session = self.session()
         if session is None or not isinstance(one.owner, InstanceState) or not isinstance(other.owner, InstanceState):
             return True
         return connection_of(session, one.owner) is connection_of(session, other.owner)
 
     def _is_dropped(self, ref: Ref) -> bool:
-        if len(self._connections) > 1:  # by a row of which database, nobody knows any more
+        if len(self._connections) > 1:  # it is unknown which database's row has dropped it
             return False
         outer = self._outer()
         return self._ledger.is_dropped(ref) or (outer is not None and outer.is_dropped(ref))
 
     def keep(self, session: Session, work: Work) -> None:
-        """Make what a piece of work has done part of the present transaction."""
+        """Add what a work has done to the current transaction."""
         connection = None if self._has_savepoint_to_begin(session) else self.joined
         outer = None if connection is None else outer_transaction(connection, make=True)
         if connection is None or outer is None:
@@ -344,13 +374,19 @@ class SessionFiles:
                     other.flush.copied = True
 
     def _has_savepoint_to_begin(self, session: Session) -> bool:
-        """Return True if the session's savepoint has not begun on its connection, as SQLAlchemy does when it needs it."""
+        """Return True if the session's savepoint is not on its connection yet.
+
+        SQLAlchemy begins it there when it first needs the connection.
+        """
         nested = session.get_nested_transaction()
         return nested is not None and ref(nested) not in self._begun
 
     @property
     def joined(self) -> Connection | None:
-        """The connection of a transaction that the session has joined and somebody else looks after."""
+        """The connection of a transaction that the session has joined.
+
+        Something else ends that transaction.
+        """
         return None if self._joined is None else self._joined()
 
     def _outer(self) -> OuterTransaction | None:
@@ -360,7 +396,7 @@ class SessionFiles:
     # -- transactions --------------------------------------------------------------------------------------------------
 
     def began_on(self, transaction: SessionTransaction, connection: Connection) -> None:
-        """Note that a transaction or savepoint of the session has begun to use a connection."""
+        """Note that a transaction or savepoint uses a connection now."""
         self._begun.add(ref(transaction))
         if transaction.parent is None:
             self._use(connection, joined=not took_from_engine(transaction, connection))
@@ -380,7 +416,7 @@ class SessionFiles:
         outer = self._outer()
         self._joined = ref(connection) if joined and not self._connections else None
         if outer is not None:
-            outer.doubt("a session used several connections, and another began the transaction of one")
+            outer.doubt("a session used several connections, and one of them was in a transaction that the session had not begun")
         self._connections.append(ref(connection))
         _users.setdefault(connection, []).append(ref(self))
 
@@ -390,7 +426,10 @@ class SessionFiles:
             remember(connection, ref(self), self._ledger)
 
     def _hand_over(self, transaction: SessionTransaction) -> None:
-        """Give the outer transaction what was done before there was a connection, or a savepoint on it."""
+        """Give the outer transaction what was done before it could take part.
+
+        The session had no connection then, or no savepoint on it.
+        """
         frame = self._ledger.take(ref(transaction))
         connection = self.joined
         outer = None if frame is None or connection is None else outer_transaction(connection, make=True)
@@ -403,19 +442,26 @@ class SessionFiles:
                 work.frame = shared
 
     def savepoint_rolled_back(self, savepoint: Savepoint) -> None:
-        """Note that one of the connection's savepoints is being rolled back."""
+        """Note that a savepoint of the connection is being rolled back."""
         if savepoint not in self._savepoints and self._elsewhere.get(savepoint) != self._kept:
             self.bypassed = _BYPASSED
 
     def doubt(self, why: str = "") -> None:
-        """Delete nothing any more: nobody knows which rows are there."""
+        """Delete nothing any more: it is unknown which rows exist.
+
+        Args:
+            why: The reason, for the log.
+        """
         self.in_doubt = why or _IN_DOUBT
         frame = self._ledger.take_all()
         if frame is not None:
             give_up(frame, self.in_doubt)
 
     def noticed(self, end: End) -> None:
-        """Note that the transaction, or a part of it, has ended behind SQLAlchemy's back."""
+        """Note that the transaction, or a part of it, was ended elsewhere.
+
+        SQLAlchemy does not know about that.
+        """
         frame = self._ledger.take_all() if end is End.ROLLED_BACK and len(self._connections) == 1 else None
         if frame is not None:
             self._undone += frame.revert()
@@ -432,7 +478,10 @@ class SessionFiles:
             self.doubt(End.ROLLED_BACK.value)
 
     def committed_elsewhere(self, connection: Connection) -> None:
-        """Note a COMMIT on the session's connection that is not the session's: its rows are there, whatever it does next."""
+        """Note a COMMIT on the session's connection that is not the session's.
+
+        Its rows stay, whatever it does next.
+        """
         if self.is_committing:
             self.sent = True
             return
@@ -447,13 +496,14 @@ class SessionFiles:
             outer.commits()
 
     def committed(self, session: Session) -> None:
-        """Note that the present (nested) transaction has been committed or released.
+        """Note that the current (nested) transaction is committed or released.
 
-        Under asyncio the outermost one is settled right here. Later, while the connection is given back, a cancellation may come
-        that keeps SQLAlchemy from telling us that the transaction has ended, and nobody would come back to delete. In synchronous
-        code the connection is given back first, so that no request holds it.
+        Under asyncio the outermost one is settled here. A cancellation that arrives later, while
+        the connection is returned, would keep SQLAlchemy from reporting the end of the transaction,
+        and nothing would delete the objects. In synchronous code the connection is returned first,
+        so that no request holds it.
         """
-        nested = None if self.sent else session.get_nested_transaction()  # COMMIT ends a savepoint that a listener has left open
+        nested = None if self.sent else session.get_nested_transaction()  # COMMIT ends a savepoint that a listener left open
         transaction = nested or session.get_transaction()
         if transaction is None:
             return
@@ -463,20 +513,23 @@ class SessionFiles:
             self._settle_outer()
 
     def rolled_back(self, session: Session) -> None:
-        """Undo the present (nested) transaction's share at once; its rows are gone."""
+        """Undo the current (nested) transaction's share; its rows are gone."""
         transaction = session.get_nested_transaction() or session.get_transaction()
         if transaction is not None:
             self._undo(transaction)
         self.clean()
 
     def clean(self) -> None:
-        """Delete what undone savepoints of a transaction that somebody else looks after have stored."""
+        """Delete what undone savepoints of a joined transaction stored."""
         outer = self._outer()
         if outer is not None:
             outer.clean()
 
     def ended(self, transaction: SessionTransaction) -> None:
-        """Merge, undo or settle a transaction's share, now that it has ended and given back its connections."""
+        """Merge, undo or settle the share of a transaction that has ended.
+
+        It has returned its connections.
+        """
         this = ref(transaction)
         committed = this in self._committed
         self._committed.discard(this)
@@ -504,7 +557,10 @@ class SessionFiles:
                 self._reset()
 
     def _settle(self, transaction: SessionTransaction) -> None:
-        """Delete what the transaction has dropped, or leave it to the outer transaction the session has joined."""
+        """Delete what the transaction has dropped.
+
+        If the session has joined an outer transaction, it is left to that.
+        """
         committed = ref(transaction) in self._committed
         frame = self._ledger.take_all() if committed else self._ledger.take(ref(transaction))
         if frame is None:
@@ -518,13 +574,19 @@ class SessionFiles:
         elif connection is not None and outer is not None and committed:
             outer.frame(connection).absorb(frame)
         elif outer is not None:
-            give_up(frame, "a session that used several connections was closed, not committed, inside another's transaction")
+            give_up(
+                frame,
+                "a session that used several connections was closed without a commit, inside a transaction that it had not begun",
+            )
         elif frame.dropped or frame.uploads:
-            # a cancellation meanwhile is raised when SQLAlchemy has finished with the transaction
+            # a cancellation meanwhile is raised after SQLAlchemy has finished with the transaction
             self._interrupted = settle(frame)
 
     def _settle_outer(self) -> None:
-        """Settle the transaction of a connection that the application gave to the session, which was the one to end it."""
+        """Settle a transaction that the session ended on a given connection.
+
+        The application gave that connection to the session.
+        """
         outer = self._outer()
         if outer is not None and still_open(self.connections) is None:
             outer.ended()
@@ -547,7 +609,7 @@ class SessionFiles:
 
 
 Savepoint = tuple[int, str]
-"""The number of a connection and the name of its savepoint."""
+"""The ``id()`` of a connection and the name of its savepoint."""
 
 
 def _innermost_savepoint(connection: Connection) -> Savepoint | None:
@@ -556,14 +618,20 @@ def _innermost_savepoint(connection: Connection) -> Savepoint | None:
 
 
 def _boundary(transaction: SessionTransaction | None) -> SessionTransaction | None:
-    """Return the nearest transaction that the database knows: a savepoint or the outermost."""
+    """Return the nearest transaction that the database knows.
+
+    It is a savepoint or the outermost transaction.
+    """
     while transaction is not None and transaction.parent is not None and not transaction.nested:
         transaction = transaction.parent
     return transaction
 
 
 def _chain(session: Session) -> list[Hashable]:
-    """Return the session's transactions the database knows, outermost first, none of them kept alive."""
+    """Return the session's transactions that the database knows.
+
+    They are weak references, outermost first.
+    """
     chain: list[Hashable] = []
     transaction = session.get_nested_transaction() or session.get_transaction()
     while transaction is not None:
@@ -572,12 +640,12 @@ def _chain(session: Session) -> list[Hashable]:
     return chain[::-1]
 
 
-_IN_DOUBT = "the database did not say whether it committed, or the session's connection was committed by another"
+_IN_DOUBT = "the database did not say whether it committed, or something else committed the session's connection"
 _BYPASSED = "a savepoint was rolled back on the session's connection, not through the session"
-_UNTOLD = "a listener failed while the session committed, so that SQLAlchemy did not say whether it has"
+_UNTOLD = "a listener failed while the session committed, so SQLAlchemy did not say whether it did"
 
 _KEY = "filerow"
-"""Where a session keeps its files' state, in ``session.info``."""
+"""The key of a session's files in ``session.info``."""
 
 _users: WeakKeyDictionary[Connection, list[ref[SessionFiles]]] = WeakKeyDictionary()
 
@@ -585,12 +653,15 @@ _users: WeakKeyDictionary[Connection, list[ref[SessionFiles]]] = WeakKeyDictiona
 def session_files(session: Session) -> SessionFiles:
     """Return what a session does to files."""
     files: SessionFiles | None = session.info.get(_KEY)
-    if files is None or files.session() is not session:  # an application may give one session's info to another
+    if files is None or files.session() is not session:  # an application may pass one session's info to another
         files = session.info[_KEY] = SessionFiles(session)
     return files
 
 
 def sessions_of_connection(connection: Connection | None) -> list[SessionFiles]:
-    """Return what the sessions that use a connection do to files: those inside another's transaction are several."""
+    """Return what the sessions that use a connection do to files.
+
+    There are several if one session works inside the transaction of another.
+    """
     found = () if connection is None else _users.get(connection, ())
     return [files for one in found if (files := one()) is not None]
