@@ -19,7 +19,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from filerow._orm.fields import holds_files, mapped_classes
 from filerow._orm.schemas import full_name, schema_of
 
-__all__ = ("Catalogue", "Rewrites", "is_silent_in_select", "tables_of_rows")
+__all__ = ("Catalogue", "Rewrites", "action_count_sql", "tables_of_rows")
 
 
 class Rewrites(IntEnum):
@@ -48,7 +48,7 @@ class Rewrites(IntEnum):
     """
 
 
-class Doing(NamedTuple):
+class Action(NamedTuple):
     """A trigger, a rule or a view.
 
     Attributes:
@@ -62,10 +62,10 @@ class Doing(NamedTuple):
     body: str | None
 
 
-Doings = Mapping[str, Sequence[Doing]]
+Actions = Mapping[str, Sequence[Action]]
 """By the table's name; see :func:`_label`."""
 
-_UNKNOWN: Final[Doings] = {}
+_UNKNOWN: Final[Actions] = {}
 """Stands for a catalogue that could not be read: anything may happen."""
 
 
@@ -76,7 +76,7 @@ class Catalogue:
     """
 
     def __init__(self) -> None:
-        self._known: dict[tuple[Connection, MetaData], Doings] = {}
+        self._known: dict[tuple[Connection, MetaData], Actions] = {}
 
     def rewrites(self, connection: Connection, table: Table) -> Rewrites:
         """Return what a database may do when a row of a table is written.
@@ -94,10 +94,10 @@ class Catalogue:
         known = self._of(connection, metadata)
         return any(_verdict(known, connection, table) > Rewrites.KEEPS for table in _concerned(metadata))
 
-    def note_silent(self, connection: Connection, metadata: MetaData) -> None:
+    def note_inactive(self, connection: Connection, metadata: MetaData) -> None:
         """Note that a database does nothing by itself.
 
-        See :func:`is_silent_in_select`.
+        See :func:`action_count_sql`.
         """
         self._known[connection, metadata] = {}
 
@@ -108,23 +108,23 @@ class Catalogue:
         """
         self._known[connection, metadata] = _UNKNOWN
 
-    def _of(self, connection: Connection, metadata: MetaData) -> Doings:
+    def _of(self, connection: Connection, metadata: MetaData) -> Actions:
         found = self._known.get((connection, metadata))
         if found is None:
-            found = self._known[connection, metadata] = _asked(connection, _concerned(metadata))
+            found = self._known[connection, metadata] = _query(connection, _concerned(metadata))
         return found
 
 
-def _verdict(known: Doings, connection: Connection, table: Table) -> Rewrites:
+def _verdict(known: Actions, connection: Connection, table: Table) -> Rewrites:
     if known is _UNKNOWN:
         return Rewrites.COPIES
-    doings = known.get(_label(connection, table))
-    if not doings:
+    actions = known.get(_label(connection, table))
+    if not actions:
         return Rewrites.NOTHING
-    kinds = {one.kind for one in doings}
+    kinds = {one.kind for one in actions}
     if "instead" in kinds or ("view" in kinds and len(kinds) > 1):
         return Rewrites.THROUGH_VIEW
-    writing = [one for one in doings if one.kind != "view" and _may_write(one.body)]
+    writing = [one for one in actions if one.kind != "view" and _may_write(one.body)]
     if any(one.late for one in writing):
         return Rewrites.LATE
     return Rewrites.COPIES if writing else Rewrites.KEEPS
@@ -235,7 +235,7 @@ def _target(key: ForeignKey) -> Column[Any] | None:
 # -- the queries -----------------------------------------------------------------------------------------------------------
 
 
-def _asked(connection: Connection, tables: Sequence[Table]) -> Doings:
+def _query(connection: Connection, tables: Sequence[Table]) -> Actions:
     """Query the catalogue of a database for some tables."""
     dialect = connection.dialect.name
     if not tables:
@@ -252,10 +252,10 @@ def _asked(connection: Connection, tables: Sequence[Table]) -> Doings:
     return {}
 
 
-def _grouped(found: Iterable[tuple[str, Doing]]) -> Doings:
-    groups: dict[str, list[Doing]] = {}
-    for name, doing in found:
-        groups.setdefault(name, []).append(doing)
+def _grouped(found: Iterable[tuple[str, Action]]) -> Actions:
+    groups: dict[str, list[Action]] = {}
+    for name, action in found:
+        groups.setdefault(name, []).append(action)
     return groups
 
 
@@ -292,10 +292,10 @@ rule by which a view shows rows; 64 stands for INSTEAD OF.
 """
 
 
-def _of_postgresql(connection: Connection, tables: Iterable[Table]) -> Iterator[tuple[str, Doing]]:
+def _of_postgresql(connection: Connection, tables: Iterable[Table]) -> Iterator[tuple[str, Action]]:
     names = [full_name(connection, table) for table in tables]
     for name, kind, late, body in connection.execute(_POSTGRESQL, {"names": names}).all():
-        yield name, Doing(kind, late, body)
+        yield name, Action(kind, late, body)
 
 
 _MYSQL = text(
@@ -305,15 +305,15 @@ _MYSQL = text(
 ).bindparams(bindparam("schemas", expanding=True), bindparam("tables", expanding=True))
 
 
-def _of_mysql(connection: Connection, tables: Iterable[Table]) -> Iterator[tuple[str, Doing]]:
+def _of_mysql(connection: Connection, tables: Iterable[Table]) -> Iterator[tuple[str, Action]]:
     schemas = {schema_of(connection, table) for table in tables}
     current = connection.scalar(text("SELECT database()")) if None in schemas else None
     values = {"schemas": sorted({one or current or "" for one in schemas}), "tables": [table.name for table in tables]}
     for name, body in connection.execute(_MYSQL, values).all():
-        yield name.lower(), Doing("trigger" if body is not None else "rule", late=False, body=body)
+        yield name.lower(), Action("trigger" if body is not None else "rule", late=False, body=body)
 
 
-def is_silent_in_select(connection: Connection, metadata: MetaData) -> str | None:
+def action_count_sql(connection: Connection, metadata: MetaData) -> str | None:
     """Return a SELECT's column that is 0 if SQLite does nothing by itself.
 
     It is ``None`` for other databases, where that may change before the transaction ends. A
@@ -342,11 +342,11 @@ def _sqlite_question(connection: Connection, tables: Sequence[Table]) -> str:
     return " UNION ALL ".join(parts)
 
 
-def _of_sqlite(connection: Connection, tables: Sequence[Table]) -> Iterator[tuple[str, Doing]]:
+def _of_sqlite(connection: Connection, tables: Sequence[Table]) -> Iterator[tuple[str, Action]]:
     found = text(_sqlite_question(connection, tables).replace(":", "\\:"))
     for name, kind, sql in connection.execute(found).all():
         if kind == "view":  # a view without a trigger cannot be written
-            yield name, Doing("instead", late=False, body=None)
+            yield name, Action("instead", late=False, body=None)
         else:  # its SELECTs change nothing, because SQLite has no functions that write
             body = re.split(r"\bBEGIN\b", _IN_QUOTES.sub(" ", sql), maxsplit=1, flags=re.IGNORECASE)[-1]
-            yield name, Doing("trigger", late=False, body=_ASKING_SQLITE.sub(" ", body))
+            yield name, Action("trigger", late=False, body=_ASKING_SQLITE.sub(" ", body))

@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import InstanceState, Mapper, Session, attributes
 
 from filerow._document import located_in
-from filerow._orm.catalogue import Catalogue, is_silent_in_select
+from filerow._orm.catalogue import Catalogue, action_count_sql
 from filerow._orm.fields import Field, Slot, files_in, link_fields, row_fields_of, slot_of
 from filerow._orm.locks import (
     BATCH,
@@ -279,7 +279,7 @@ def _read(owned: Owned, connection: Connection, rows: TableRows) -> None:
             if metadata is not None:
                 owned.catalogue.note_unknown(connection, metadata)
         if question is not None and metadata is not None and last is not None and last[-1] == 0:
-            owned.catalogue.note_silent(connection, metadata)
+            owned.catalogue.note_inactive(connection, metadata)
         if not groups or not may_hide_rows(connection):
             return
         # A policy may let this user see rows and not lock them. What they name is useful, but may change at any moment.
@@ -292,7 +292,7 @@ def _question(connection: Connection, metadata: MetaData | None, fields: Iterabl
     """
     if metadata is None or all(one.outbox is not None for one in fields):
         return None
-    return is_silent_in_select(connection, metadata)
+    return action_count_sql(connection, metadata)
 
 
 def _note(owned: Owned, found: Iterable[Match], columns: Sequence[Column[Any]], start: int, *, locked: bool) -> Any:
