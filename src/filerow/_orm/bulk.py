@@ -22,7 +22,7 @@ from filerow._file.list import FileObjectList
 from filerow._file.object import FileObject
 from filerow._log import logger, named
 from filerow._orm.catalogue import Catalogue
-from filerow._orm.elsewhere import keep_elsewhere, say_unknown
+from filerow._orm.elsewhere import keep_named_elsewhere, log_unknown
 from filerow._orm.fields import Field, Slot, fields_in_table, fields_of, files_in, slot_of
 from filerow._orm.flush import Work, check_backend
 from filerow._orm.locks import has_row_locks, key_order
@@ -188,7 +188,7 @@ class Values:
                 self.inline[column.key] = value
                 self.add(-1, column, value)
 
-    def put_copy(self, change: Change, index: int, copy: FileObject) -> Callable[[], None]:
+    def assign_copy(self, change: Change, index: int, copy: FileObject) -> Callable[[], None]:
         """Assign a copy in place of a file that another row owns.
 
         Nothing holds it after the statement, so there is nothing to undo.
@@ -202,10 +202,10 @@ class Values:
             self.parameters[self.named[column.key]] = value
         else:
             self.inline[column.key] = value
-        return _nothing_to_put_back
+        return _nothing_to_undo
 
 
-def _nothing_to_put_back() -> None:
+def _nothing_to_undo() -> None:
     """Do nothing.
 
     The rows given to a statement are the application's, and the copies were put into other ones.
@@ -225,14 +225,14 @@ def _insert(state: ORMExecuteState, statement: Insert, mapper: Mapper[Any], fiel
     if not values.changes and not values.rows:
         return None
     files = session_files(state.session)
-    work = files.work(values.put_copy, partial(_connection, state))
+    work = files.work(values.assign_copy, partial(_connection, state))
     with work.undone_on_error():
         work.upload(values.changes)
         _refuse_autocommit(state, values.changes, {})
         work.settle_owners(values.changes)
         rebuilt = with_values(statement, values.rows) if multi else None
         result = _invoke(state, statement, values) if rebuilt is None else state.invoke_statement(rebuilt)
-        _tell_outbox(work, state)
+        _update_outbox(work, state)
     files.keep(state.session, work)
     return result
 
@@ -284,10 +284,10 @@ def _update(state: ORMExecuteState, statement: Update, mapper: Mapper[Any], fiel
     _refuse_autocommit(state, values.changes, before)
     _refuse_flushed_rows(state, {slot_of(change).field for change in values.changes}, before)
     refuse_sharing(values.changes, _matched(state, mapper, values, before), "UPDATE")
-    _name_as_given(state, mapper, fields, keys, before)
-    _tell_old(values, before, keys)
+    _use_given_keys(state, mapper, fields, keys, before)
+    _set_old(values, before, keys)
     files = session_files(state.session)
-    work = files.work(values.put_copy, partial(_connection, state))
+    work = files.work(values.assign_copy, partial(_connection, state))
     with work.undone_on_error():
         work.upload(values.changes)
         work.settle_owners(values.changes)
@@ -296,9 +296,9 @@ def _update(state: ORMExecuteState, statement: Update, mapper: Mapper[Any], fiel
         refuse_sharing(values.changes, written, "UPDATE")
         if keys is None and not before and written <= 0:
             work.forget({-1})  # no row got the files
-    _keep_what_is_left(work, state, mapper, fields, before)
-    _keep_elsewhere(work, state)
-    _tell_outbox(work, state)
+    _keep_remaining(work, state, mapper, fields, before)
+    _keep_named_elsewhere(work, state)
+    _update_outbox(work, state)
     files.keep(state.session, work)
     return result
 
@@ -334,7 +334,7 @@ def _matched(state: ORMExecuteState, mapper: Mapper[Any], values: Values, before
     where = getattr(state.statement, "whereclause", None)
     counting = query if where is None else query.where(where)
     arguments = dict(state.bind_arguments)
-    options = _reading(state)
+    options = _row_options(state)
     given = _parameters(state) or [{}]
     return sum(state.session.scalars(counting, one, bind_arguments=arguments, execution_options=options).one() for one in given)
 
@@ -349,27 +349,27 @@ def _delete(state: ORMExecuteState, mapper: Mapper[Any], fields: Sequence[Field]
     for key, owned in before.items():
         for column in fields:
             for ref in owned[column] if column.type.lifecycle else ():
-                work.let_go(ref, Slot(key, column))
+                work.release(ref, Slot(key, column))
     deleted = result.rowcount if isinstance(result, CursorResult) else -1
-    left = _keep_what_is_left(work, state, mapper, fields, before)
+    left = _keep_remaining(work, state, mapper, fields, before)
     if deleted < len(before) - left and _may_hide_rows(state, mapper):
-        _say_unsure(work.frame.dropped)
+        _log_unsure(work.frame.dropped)
         work.frame.dropped.clear()
-    _keep_elsewhere(work, state)
+    _keep_named_elsewhere(work, state)
     if deleted > len(before):
         msg = (
             "%d rows of %s were deleted that could not be locked before (row level security, for example); a sweep finds their "
             "objects"
         )
         logger.warning(msg, deleted - len(before), mapper.local_table)
-    _tell_outbox(work, state)
+    _update_outbox(work, state)
     files.keep(state.session, work)
     return result
 
 
-def _keep_elsewhere(work: Work, state: ORMExecuteState) -> None:
+def _keep_named_elsewhere(work: Work, state: ORMExecuteState) -> None:
     with of_statement(state.execution_options):
-        say_unknown(keep_elsewhere(work, lambda _: _connection(state), Catalogue()))
+        log_unknown(keep_named_elsewhere(work, lambda _: _connection(state), Catalogue()))
 
 
 def _may_hide_rows(state: ORMExecuteState, mapper: Mapper[Any]) -> bool:
@@ -377,7 +377,7 @@ def _may_hide_rows(state: ORMExecuteState, mapper: Mapper[Any]) -> bool:
         return hides_kept_rows(_connection(state), cast("Table", mapper.local_table))
 
 
-def _say_unsure(dropped: Iterable[Ref]) -> None:
+def _log_unsure(dropped: Iterable[Ref]) -> None:
     logger.warning(
         "a trigger or a rule may have kept rows that a policy hides now, so their objects are not deleted; a sweep removes those "
         "that no row names: %s",
@@ -418,7 +418,7 @@ def _nothing_to_copy(change: Change, index: int, copy: FileObject) -> Callable[[
     raise AssertionError
 
 
-def _tell_old(values: Values, before: OwnedRows, keys: Sequence[Key] | None) -> None:
+def _set_old(values: Values, before: OwnedRows, keys: Sequence[Key] | None) -> None:
     """Set on each change what its row owns.
 
     For a value in the statement, that is what all matched rows own.
@@ -432,13 +432,11 @@ def _tell_old(values: Values, before: OwnedRows, keys: Sequence[Key] | None) -> 
         change.old = tuple(ref for row in rows for ref in row.get(column, ()))
 
 
-def _tell_outbox(work: Work, state: ORMExecuteState) -> None:
-    work.tell_outbox(lambda _: _connection(state))
+def _update_outbox(work: Work, state: ORMExecuteState) -> None:
+    work.update_outbox(lambda _: _connection(state))
 
 
-def _keep_what_is_left(
-    work: Work, state: ORMExecuteState, mapper: Mapper[Any], fields: Sequence[Field], before: OwnedRows
-) -> int:
+def _keep_remaining(work: Work, state: ORMExecuteState, mapper: Mapper[Any], fields: Sequence[Field], before: OwnedRows) -> int:
     """Restore every dropped object that a row still owns after the statement.
 
     It returns how many of the rows still exist.
@@ -476,19 +474,19 @@ def _read(
             lockable = may_lock(connection, [one.column.table for one in fields])
         if not lockable:
             return owned  # what the rows own may change before this transaction ends
-        lock_for_writing(connection, fields, _reading(state))
+        lock_for_writing(connection, fields, _row_options(state))
     if lock or connection.dialect.name in {"mysql", "mariadb"}:  # without a lock MySQL shows the rows of an earlier moment
         query = locking(query, connection.dialect, key_share=True, of=tuple({f.column.table for f in fields}))
         query = query.order_by(*((key_order(columns, connection.dialect) if has_row_locks(connection.dialect) else None) or ()))
-    for statement, parameters in _reads(state, query, columns, keys):
+    for statement, parameters in _read_statements(state, query, columns, keys):
         # not through the session: its hooks may hide rows from SELECTs
-        for row in connection.execute(statement, parameters, execution_options=_reading(state)):
+        for row in connection.execute(statement, parameters, execution_options=_row_options(state)):
             width = len(columns)
             owned[tuple(row[:width])] = {f: owned_by(v) for f, v in zip(fields, row[width:], strict=True)}
     return owned
 
 
-def _name_as_given(
+def _use_given_keys(
     state: ORMExecuteState, mapper: Mapper[Any], fields: Sequence[Field], keys: Sequence[Key] | None, rows: OwnedRows
 ) -> None:
     """Use the keys that were given for rows in place of the rows' own.
@@ -503,7 +501,7 @@ def _name_as_given(
             rows[key] = owned
 
 
-def _reads(
+def _read_statements(
     state: ORMExecuteState, query: Any, columns: Sequence[Any], keys: Sequence[Key] | None
 ) -> list[tuple[Select[Any], Any]]:
     if keys is not None:
@@ -530,7 +528,7 @@ def _connection(state: ORMExecuteState) -> Connection:
     return state.session.connection(bind_arguments=dict(state.bind_arguments))
 
 
-def _reading(state: ORMExecuteState) -> dict[str, Any]:
+def _row_options(state: ORMExecuteState) -> dict[str, Any]:
     """Return the execution options that decide which rows are meant."""
     given = state.execution_options
     return {"schema_translate_map": given["schema_translate_map"]} if "schema_translate_map" in given else {}

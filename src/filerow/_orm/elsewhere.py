@@ -20,13 +20,13 @@ from filerow._orm.ownership import Ref
 from filerow._orm.references import file_columns, named_by_rows
 from filerow._orm.visibility import filtered
 
-__all__ = ("Unknown", "keep_elsewhere", "say_unknown")
+__all__ = ("Unknown", "keep_named_elsewhere", "log_unknown")
 
 Unknown = dict[Ref, Rewrites]
 """Objects that a row may name or not, and why that is unknown."""
 
 
-def keep_elsewhere(
+def keep_named_elsewhere(
     work: Work, connection_of: Callable[[Slot], Connection], catalogue: Catalogue, *, copied: bool = False
 ) -> Unknown:
     """Restore each dropped object that another row may name.
@@ -43,7 +43,7 @@ def keep_elsewhere(
     """
     groups: dict[tuple[Connection, MetaData], dict[Ref, tuple[Slot, Table]]] = {}
     safe: set[tuple[Connection, Field]] = set()
-    for ref, slot in _let_go(work):
+    for ref, slot in _released(work):
         connection, column = where = connection_of(slot), slot.field
         if where in safe or not isinstance(table := column.column.table, Table):
             continue
@@ -52,11 +52,11 @@ def keep_elsewhere(
         else:
             safe.add(where)  # the usual case, and there may be many rows
     unknown: Unknown = {}
-    for (connection, metadata), let_go in groups.items():
-        why = _worst(connection, metadata, catalogue, {table for _, table in let_go.values()})
-        unsure = {ref: why[table] for ref, (_, table) in let_go.items() if why[table] >= Rewrites.LATE}
-        asked = [ref for ref in let_go if ref not in unsure]
-        named_now = named_by_rows(connection, {let_go[ref][0].field.column for ref in asked}, asked)
+    for (connection, metadata), released in groups.items():
+        why = _worst(connection, metadata, catalogue, {table for _, table in released.values()})
+        unsure = {ref: why[table] for ref, (_, table) in released.items() if why[table] >= Rewrites.LATE}
+        asked = [ref for ref in released if ref not in unsure]
+        named_now = named_by_rows(connection, {released[ref][0].field.column for ref in asked}, asked)
         for ref in (*unsure, *named_now):
             work.frame.restore(ref)
         unknown |= unsure
@@ -70,16 +70,16 @@ def _worst(connection: Connection, metadata: MetaData, catalogue: Catalogue, tab
     return {table: catalogue.rewrites(connection, table) for table in tables}
 
 
-def _let_go(work: Work) -> Iterator[tuple[Ref, Slot]]:
+def _released(work: Work) -> Iterator[tuple[Ref, Slot]]:
     """Yield what the commit is about to delete, without an outbox."""
     dropped = work.frame.dropped
-    given = ((applied.ref, applied.slot) for applied in work.applied if applied.ref not in work.left)
-    for ref, slot in (*work.left.items(), *given):
+    given = ((applied.ref, applied.slot) for applied in work.applied if applied.ref not in work.released)
+    for ref, slot in (*work.released.items(), *given):
         if dropped.get(ref, work) is None:
             yield ref, slot
 
 
-def say_unknown(unknown: Unknown) -> None:
+def log_unknown(unknown: Unknown) -> None:
     """Log released objects whose rows may exist out of sight.
 
     Triggers or rules may have kept such rows, or may run at the commit.

@@ -32,19 +32,28 @@ from filerow._file.list import FileObjectList, base_of, own_list, rebase
 from filerow._file.object import FileObject
 from filerow._orm.bulk import concerns_files, refuse_ctes, run_bulk, writing_part
 from filerow._orm.column import StoredObject, binding_refused
-from filerow._orm.fields import Field, forget_row_fields, has_files, learn, learn_links, link_fields, refuse_one_default, slot_of
+from filerow._orm.fields import (
+    Field,
+    forget_row_fields,
+    has_files,
+    link_fields,
+    refuse_shared_default,
+    register_fields,
+    register_link_fields,
+    slot_of,
+)
 from filerow._orm.flush import check_backend
 from filerow._orm.history import (
+    assign_copy,
     changed_slots,
     changes_of,
     deletions_of,
-    fill_in,
     merge_lists,
     new_slots,
-    put_copy,
     rebase_lists,
-    row_taken_over,
+    replaced_row,
     set_initial,
+    set_owned,
 )
 from filerow._orm.outer_transaction import delete_abandoned, forget, outer_transaction, returned
 from filerow._orm.ownership import Change
@@ -157,14 +166,14 @@ def _mapper_constructed(mapper: Mapper[Any], class_: type[Any]) -> None:
             event.listen(one, "before_delete", _before_delete, raw=True)
     for column in mapper.columns:
         if isinstance(column.type, StoredObject):
-            refuse_one_default(column)
+            refuse_shared_default(column)
             if column.type.stored_with is not None:
                 storages.expect(column.type, f"{class_.__name__}.{column.key}", column.type.backend, column.type.stored_with)
 
 
 def _mapper_configured(mapper: Mapper[Any], class_: type[Any]) -> None:
-    learn_links(mapper)
-    fields = learn(mapper)
+    register_link_fields(mapper)
+    fields = register_fields(mapper)
     if not fields:
         return
     event.listen(class_, "before_insert", _catch_up, raw=True)
@@ -255,11 +264,11 @@ def _before_flush(session: Session, context: UOWTransaction, instances: object) 
     flush.deleted.update(deleted)
     if not changes:
         return
-    work = files.work(put_copy)
+    work = files.work(assign_copy)
     with work.undone_on_error():
         work.upload(changes)
         owned = read_owned(session, changes, flush.catalogue)
-        fill_in(changes, owned)
+        set_owned(changes, owned)
         _refuse_autocommit(session, changes)
         work.frame.undo.extend(merge_lists(changes, owned))
         work.settle_owners(changes)
@@ -289,28 +298,28 @@ def _catch_up(mapper: Mapper[Any], connection: Connection, state: InstanceState[
     flush = session_files(session).flush if session is not None else None
     if session is None or flush is None:
         return
-    flush.writes(state)
+    flush.note_write(state)
     flush.deleted.discard(state)  # a listener has cancelled the deletion
     if state.key is None:
         flush.inserted.add(state)
-    changes = _taken_over(session, flush, state) if state.key is None else []
+    changes = _replaced_row_changes(session, flush, state) if state.key is None else []
     if state.key is None and not changes:
         set_initial(state)
         if flush.has_seen_all(state):
             return
-    found = changed_slots(state) if state.key is not None else new_slots(state, takes_over=bool(changes))
+    found = changed_slots(state) if state.key is not None else new_slots(state, replaces_row=bool(changes))
     changes += [change for change in found if not flush.has_seen(change)]
     if changes:
         _carry_out(session, flush, changes)
 
 
-def _taken_over(session: Session, flush: Flush, state: InstanceState[Any]) -> list[Change]:
+def _replaced_row_changes(session: Session, flush: Flush, state: InstanceState[Any]) -> list[Change]:
     """Return the changes of a deleted row that a new object replaces.
 
     Only the flush finds it deleted: SQLAlchemy makes one UPDATE of the DELETE and the INSERT, and
     reports no deletion.
     """
-    old = row_taken_over(session, state)
+    old = replaced_row(session, state)
     if old is None or old in flush.deleted or not flush.deletes(old):
         return []
     flush.deleted.add(old)
@@ -334,12 +343,12 @@ def _before_delete(mapper: Mapper[Any], connection: Connection, state: InstanceS
 
 def _carry_out(session: Session, flush: Flush, changes: Sequence[Change]) -> None:
     files = session_files(session)
-    work = files.work(put_copy)
+    work = files.work(assign_copy)
     with work.undone_on_error():
         work.upload(changes)
         owned = Owned(flush.catalogue)
         read_into(owned, session, changes)
-        fill_in(changes, owned)
+        set_owned(changes, owned)
         _refuse_autocommit(session, changes)
         work.frame.undo.extend(merge_lists(changes, owned))
         work.settle_owners(changes, flush.made_for({slot_of(change).owner for change in changes}))
@@ -353,7 +362,7 @@ def _after_flush(session: Session, context: UOWTransaction) -> None:
     if flush is not None:
         verify(flush, session)
         rebase_lists(flush.written)
-        flush.tell_outbox(session)
+        flush.update_outbox(session)
 
 
 def _settle_flush(files: SessionFiles) -> None:
@@ -402,7 +411,7 @@ def _before_cursor_execute(
     """
     seen = watch_of(connection)
     if seen is not None:
-        _notice(connection, seen.before_statement(connection))
+        _handle_end(connection, seen.before_statement(connection))
     compiled = context.compiled
     if compiled is None:
         return
@@ -425,13 +434,13 @@ def _after_cursor_execute(
     check_as_written(context, statement)
     seen = watch_of(connection)
     if seen is not None:
-        _notice(connection, seen.after_statement(connection, cursor, statement, context))
+        _handle_end(connection, seen.after_statement(connection, cursor, statement, context))
     for files in sessions_of_connection(connection):
         flush = files.flush
-        if flush is None or (is_of_flush(context) and not (flush.deleted or flush.lets_go)) or _only_reads(context, statement):
+        if flush is None or (is_of_flush(context) and not (flush.deleted or flush.releases)) or _only_reads(context, statement):
             continue
         table = None if context.compiled is None else _table_of(context.compiled)
-        flush.has_sent(context, statement, table, cursor.rowcount)
+        flush.note_statement(context, statement, table, cursor.rowcount)
 
 
 _READING = ("SELECT", "SET", "SAVEPOINT", "RELEASE", "ROLLBACK")
@@ -444,18 +453,18 @@ def _only_reads(context: Any, statement: str) -> bool:
     return isinstance(compiled.statement, Select) and not compiled.ctes
 
 
-def _notice(connection: Connection, end: End | None) -> None:
+def _handle_end(connection: Connection, end: End | None) -> None:
     """Handle a transaction that has ended behind SQLAlchemy's back."""
     if end is End.COMMITTED:
         _committed(connection)
     elif end is not None:
         for files in sessions_of_connection(connection):
-            files.noticed(end)
+            files.ended_elsewhere(end)
         outer = outer_transaction(connection)
         if outer is not None and end is End.ROLLED_BACK:
             outer.rolls_back()
         elif outer is not None:
-            outer.doubt(end.value)
+            outer.mark_in_doubt(end.value)
 
 
 def _table_of(compiled: Any) -> Any:
@@ -470,11 +479,11 @@ def _links_deleted(files: SessionFiles, flush: Flush, connection: Connection, co
     No class's event reports them.
     """
     table = _table_of(context.compiled)
-    work = files.work(put_copy)
+    work = files.work(assign_copy)
     for one, slot in read_links(connection, table, context.compiled_parameters):
         refuse_autocommit(connection)
         if not work.is_dropped(one):
-            work.let_go(one, slot)
+            work.release(one, slot)
     files.keep(flush.context.session, work)
     flush.note(work, ())
     flush.links.append((connection, table, context.compiled_parameters))
@@ -491,7 +500,7 @@ def _handle_error(context: ExceptionContext) -> None:
     seen = watch_of(connection)
     if context.statement is not None:
         if seen is not None:
-            _notice(connection, seen.statement_failed(connection, context))
+            _handle_end(connection, seen.statement_failed(connection, context))
         return
     if seen is not None:
         seen.ended()
@@ -500,7 +509,7 @@ def _handle_error(context: ExceptionContext) -> None:
     for files in committing:
         files.sent = False
         if lost or len(files.connections) > 1:
-            files.doubt()
+            files.mark_in_doubt()
     if connection.closed or connection.invalidated:
         return
     outer = outer_transaction(connection)
@@ -517,7 +526,7 @@ def _savepoint_rolled_back(connection: Connection, name: str, context: None) -> 
     seen = watch_of(connection)
     if seen is not None:
         seen.savepoint_rolled_back()
-        _notice(connection, End.NEVER_BEGUN if seen.keeps_rows else None)
+        _handle_end(connection, End.NEVER_BEGUN if seen.keeps_rows else None)
     outer = outer_transaction(connection)
     if outer is not None:
         outer.savepoint_rolled_back(name)
@@ -533,7 +542,7 @@ def _connection_commits(connection: Connection) -> None:
     seen = watch_of(connection)
     end = None if seen is None else seen.before_commit(connection)
     if end is not End.ROLLED_BACK:
-        _notice(connection, end)
+        _handle_end(connection, end)
         _committed(connection)
         return
     forget(connection)
@@ -614,7 +623,7 @@ def _connection_rolls_back(connection: Connection, *xid: object) -> None:
     """
     seen = watch_of(connection)
     if seen is not None:
-        _notice(connection, seen.before_rollback(connection))
+        _handle_end(connection, seen.before_rollback(connection))
         for files in sessions_of_connection(connection):
             files.sent = files.sent and not seen.was_open
         seen.ended()

@@ -37,12 +37,12 @@ __all__ = (
     "forget_row_fields",
     "has_files",
     "holds_files",
-    "learn",
-    "learn_links",
     "link_fields",
     "mapped_classes",
     "outbox_in",
-    "refuse_one_default",
+    "refuse_shared_default",
+    "register_fields",
+    "register_link_fields",
     "row_fields_of",
     "slot_of",
 )
@@ -177,10 +177,10 @@ class OfMapper(Generic[T]):
 
 _fields: OfMapper[tuple[Field, ...]] = OfMapper()
 _row_fields: OfMapper[tuple[int, tuple[Field, ...]]] = OfMapper()
-_latest = 0
+_mapped_count = 0
 
 
-def learn(mapper: Mapper[Any]) -> tuple[Field, ...]:
+def register_fields(mapper: Mapper[Any]) -> tuple[Field, ...]:
     """Find and remember the file columns of a mapper.
 
     Raises:
@@ -222,16 +222,16 @@ def row_fields_of(mapper: Mapper[Any]) -> tuple[Field, ...]:
     because a child adds columns to its parent's table.
     """
     since, found = _row_fields.get(mapper) or (-1, ())
-    if since != _latest:
+    if since != _mapped_count:
         mapped = fields_of(mapper)
         found = (*mapped, *_unmapped(mapper, {field.column for field in mapped}))
-        _row_fields.set(mapper, (_latest, found))
+        _row_fields.set(mapper, (_mapped_count, found))
     return found
 
 
 def mapped_classes() -> int:
     """Return how many classes have been mapped so far."""
-    return _latest
+    return _mapped_count
 
 
 def forget_row_fields() -> None:
@@ -239,8 +239,8 @@ def forget_row_fields() -> None:
 
     Called when a class has been mapped.
     """
-    global _latest  # noqa: PLW0603 - one count for all classes
-    _latest += 1
+    global _mapped_count  # noqa: PLW0603 - one count for all classes
+    _mapped_count += 1
 
 
 def _unmapped(mapper: Mapper[Any], mapped: Container[Column[Any]]) -> Iterator[Field]:
@@ -259,7 +259,7 @@ def _find(mapper: Mapper[Any]) -> Iterator[Field]:
                 yield Field(prop.key, column, column.type)
 
 
-def refuse_one_default(column: Column[Any]) -> None:
+def refuse_shared_default(column: Column[Any]) -> None:
     """Refuse a default that is a file or its document, and not a function.
 
     Raises:
@@ -313,7 +313,7 @@ def fields_in_table(mapper: Mapper[Any]) -> tuple[Field, ...]:
 _LINKS = "filerow_links"
 
 
-def learn_links(mapper: Mapper[Any]) -> None:
+def register_link_fields(mapper: Mapper[Any]) -> None:
     """Find and remember the link tables of a class that have file columns.
 
     A flush deletes their rows without an event of any class.

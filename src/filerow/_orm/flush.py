@@ -84,11 +84,11 @@ class Work:
     Attributes:
         frame: What this work has done; the transaction's frame, once this work is part of it.
         applied: The files that slots were given.
-        left: Objects that lost their owner, with the slot that released them.
+        released: Objects that lost their owner, with the slot that released them.
         moved: Objects that changed their owner, with the new one.
         adopted: Objects that had no owner, such as a removed one that was restored, with the one
             they got.
-        givers: The slots that objects moved from.
+        moved_from: The slots that objects moved from.
         claims: The claims that objects were made from, with the slots that got the objects.
         outbox_of: Returns the outbox of a column, looked up once: there are many rows, and few
             columns.
@@ -100,10 +100,10 @@ class Work:
     assign: Callable[[Change, int, FileObject], Callable[[], None]]
     frame: Frame = field(default_factory=Frame)
     applied: list[Applied] = field(default_factory=list)
-    left: dict[Ref, Slot] = field(default_factory=dict)
+    released: dict[Ref, Slot] = field(default_factory=dict)
     moved: dict[Ref, Slot] = field(default_factory=dict)
     adopted: dict[Ref, Slot] = field(default_factory=dict)
-    givers: dict[Ref, Slot] = field(default_factory=dict)
+    moved_from: dict[Ref, Slot] = field(default_factory=dict)
     claims: dict[Ref, tuple[Claimed, Slot]] = field(default_factory=dict)
     outbox_of: Callable[[Field], OutboxProtocol | None] = field(default_factory=lambda: cache(_outbox_of))
 
@@ -127,7 +127,7 @@ class Work:
         if not stores:
             return
         claims = [(store, content.claimed) for store in stores if (content := content_in(store.file)) and content.claimed]
-        with _alone([store.file for store in stores]):
+        with _exclusively([store.file for store in stores]):
             if claims:
                 self._mark_claims(claims)
             self._run([self._upload_job(store) for store in stores], [(s.change, s.file) for s in stores])
@@ -181,11 +181,11 @@ class Work:
             self._note(move.change, move.file, facts_of(move.file), made=True)
             self.moved[ref] = slot_of(move.change)
             if ref in owners:
-                self.givers[ref] = owners[ref]
+                self.moved_from[ref] = owners[ref]
             if self.is_dropped(ref):
                 self.frame.restore(ref)
         for ref in decided.drop:
-            self.let_go(ref, owners[ref])
+            self.release(ref, owners[ref])
 
     def _taken(self, changes: Sequence[Change], fresh: Container[Ref]) -> set[Ref]:
         """Return the objects of staged files that a row names by now.
@@ -217,12 +217,12 @@ class Work:
                 seen.add(ref)
         return True
 
-    def let_go(self, ref: Ref, slot: Slot) -> None:
+    def release(self, ref: Ref, slot: Slot) -> None:
         """Note that a slot's object has no owner any more."""
-        self.left[ref] = slot
+        self.released[ref] = slot
         self.frame.drop(ref, self.outbox_of(slot.field))
 
-    def tell_outbox(self, connection_of: Callable[[Slot], Connection]) -> None:
+    def update_outbox(self, connection_of: Callable[[Slot], Connection]) -> None:
         """Write and remove the tombstones that triggers cannot.
 
         It writes those of tables without triggers, and removes those of objects that another row
@@ -234,12 +234,12 @@ class Work:
         """
         self._use_claims(connection_of)
         if not any(
-            map(self.outbox_of, {slot.field for slots in (self.left, self.moved, self.adopted) for slot in slots.values()})
+            map(self.outbox_of, {slot.field for slots in (self.released, self.moved, self.adopted) for slot in slots.values()})
         ):
             return
         buried: dict[tuple[OutboxProtocol, Connection], list[Buried]] = {}
         kept: dict[tuple[OutboxProtocol, Connection], list[Ref]] = {}
-        for ref, slot in self.left.items():
+        for ref, slot in self.released.items():
             table, outbox = slot.field.column.table, self.outbox_of(slot.field)
             if outbox is not None and isinstance(table, Table) and ref in self.frame.dropped:
                 connection = connection_of(slot)
@@ -298,7 +298,8 @@ class Work:
         # each is inspected, because it may have been deleted since it was stored
         jobs = [Inspect(facts_of(a.file), storages.resolve(facts_of(a.file).backend), _rules(a.change)) for a in staged]
         try:
-            with _alone([adopt.file for adopt in staged if ref_of(adopt.file) not in fresh]):  # fresh ones are this flush's own
+            # fresh ones are this flush's own
+            with _exclusively([adopt.file for adopt in staged if ref_of(adopt.file) not in fresh]):
                 self._run(jobs, [(a.change, a.file) for a in staged], made=False)
         except ObjectNotFoundError as error:
             error.message = f"{_NEVER_STORED}. {error.message}"
@@ -319,7 +320,7 @@ class Work:
             if not may_have_a_row(adopt.file):
                 leftover[Ref(facts.backend, facts.path)] = facts.version_id
         try:
-            with _alone([adopt.file for adopt in saved]):
+            with _exclusively([adopt.file for adopt in saved]):
                 self._run(jobs, [(adopt.change, adopt.file) for adopt in saved])
         except ObjectNotFoundError as error:
             error.message = f"{_NEVER_STORED}. {error.message}"
@@ -368,7 +369,7 @@ class Work:
         """
         for applied in self.applied:
             if applied.ref not in held:
-                self.take_away(applied)
+                self.withdraw(applied)
 
     def forget(self, owners: Iterable[Any]) -> None:
         """Withdraw what was given to slots that turned out not to be rows.
@@ -378,17 +379,17 @@ class Work:
         gone = set(owners)
         for applied in self.applied:
             if applied.slot.owner in gone:
-                self.take_away(applied)
+                self.withdraw(applied)
 
-    def take_away(self, applied: Applied) -> None:
+    def withdraw(self, applied: Applied) -> None:
         if applied.made and applied.ref in self.moved:
-            self.let_go(applied.ref, applied.slot)
+            self.release(applied.ref, applied.slot)
         elif applied.made:  # made for this slot, and no row has ever named it
             self.frame.drop(applied.ref)
-            self._unclaim(applied.ref)
+            self._release_claim(applied.ref)
         restore(applied.file, applied.before)
 
-    def _unclaim(self, ref: Ref) -> None:
+    def _release_claim(self, ref: Ref) -> None:
         """Make a claim usable again if no row has a file of its upload."""
         claimed, _ = self.claims.pop(ref, (None, None))
         if claimed is not None:
@@ -410,7 +411,7 @@ _under_way: dict[int, object] = {}
 
 
 @contextmanager
-def _alone(files: Sequence[FileObject]) -> Generator[None]:
+def _exclusively(files: Sequence[FileObject]) -> Generator[None]:
     """Refuse files that another session is giving to a row at this moment.
 
     Both rows would have the same object.

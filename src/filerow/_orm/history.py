@@ -20,17 +20,17 @@ from filerow._orm.ownership import Change, ref_of
 from filerow._orm.rows import Owned, connection_of
 
 __all__ = (
+    "assign_copy",
     "changed_slots",
     "changes_of",
     "deletions_of",
-    "fill_in",
     "identities",
     "merge_lists",
     "new_slots",
-    "put_copy",
     "rebase_lists",
-    "row_taken_over",
+    "replaced_row",
     "set_initial",
+    "set_owned",
 )
 
 
@@ -44,16 +44,16 @@ def changes_of(session: Session) -> tuple[list[Change], list[InstanceState[Any]]
     known = None if session.connection_callable is None else {key[:2] for key in session.identity_map.keys()}  # noqa: SIM118
     for instance in session.new:
         state = attributes.instance_state(instance)
-        old = row_taken_over(session, state, known)
+        old = replaced_row(session, state, known)
         if old is not None and old not in deleted:
             deleted.append(old)  # an orphan: SQLAlchemy does not report its deletion
-        changes += new_slots(state, takes_over=old is not None)
+        changes += new_slots(state, replaces_row=old is not None)
     for instance in session.dirty:
         changes += changed_slots(attributes.instance_state(instance))
     return changes + deletions_of(deleted), deleted
 
 
-def row_taken_over(
+def replaced_row(
     session: Session, state: InstanceState[Any], known: set[tuple[Any, ...]] | None = None
 ) -> InstanceState[Any] | None:
     """Return the object whose row a new object replaces, if there is one.
@@ -79,21 +79,21 @@ def row_taken_over(
     return None if old is None else attributes.instance_state(old)
 
 
-def new_slots(state: InstanceState[Any], *, takes_over: bool) -> Iterator[Change]:
+def new_slots(state: InstanceState[Any], *, replaces_row: bool) -> Iterator[Change]:
     """Yield the file columns of a new object that have files.
 
     Args:
         state: The object.
-        takes_over: Its row replaces a deleted one with the same key.
+        replaces_row: Its row replaces a deleted one with the same key.
     """
     set_initial(state)  # so that reading an empty list after the flush needs no query
     for field in fields_of(state.mapper):
-        if takes_over:
+        if replaces_row:
             # SQLAlchemy turns the DELETE and the INSERT into one UPDATE, which leaves unset columns alone. The new row
             # would still name the old one's object.
             state.dict.setdefault(field.key, None)
             attributes.flag_modified(state.obj(), field.key)
-        value = _own_list(state, field)
+        value = _tracked_list(state, field)
         if value:
             yield _change(state, field, value)
 
@@ -115,11 +115,11 @@ def changed_slots(state: InstanceState[Any]) -> list[Change]:
 
     A value was set, or changed in place.
     """
-    values = [(field, _own_list(state, field)) for field in fields_of(state.mapper)]
+    values = [(field, _tracked_list(state, field)) for field in fields_of(state.mapper)]
     return [_change(state, field, value) for field, value in values if state.attrs[field.key].history.has_changes()]
 
 
-def _own_list(state: InstanceState[Any], field: Field) -> Any:
+def _tracked_list(state: InstanceState[Any], field: Field) -> Any:
     """Return a file column's value; a list is one that reports its changes.
 
     SQLModel puts an assigned plain list into the object's dictionary, over the list that SQLAlchemy
@@ -151,7 +151,7 @@ def _change(state: InstanceState[Any], field: Field, value: Any) -> Change:
     return Change(Slot(state, field), files_in(value), backend=kind.backend, owned=kind.lifecycle, base=base)
 
 
-def fill_in(changes: Iterable[Change], owned: Owned) -> None:
+def set_owned(changes: Iterable[Change], owned: Owned) -> None:
     """Set on each change what its row owns in the database."""
     for change in changes:
         owner, column = slot_of(change)
@@ -186,7 +186,7 @@ def merge_lists(changes: Iterable[Change], owned: Owned) -> Iterator[Callable[[]
                 change.old = [ref_of(file) for file in base if any(file is one for one in value)]
             continue
         theirs = [loaded(document, field.type.shown) for document in documents]
-        yield partial(_take_back, state, field, value, list(value), base)
+        yield partial(_undo_merge, state, field, value, list(value), base)
         put_files(value, merged(base, theirs, value))
         rebase(value, theirs)
         change.new = tuple(value)
@@ -201,7 +201,7 @@ def rebase_lists(states: Iterable[InstanceState[Any]]) -> None:
                 rebase(value, value)
 
 
-def _take_back(state: InstanceState[Any], field: Field, value: FileObjectList, files: list[FileObject], base: Any) -> None:
+def _undo_merge(state: InstanceState[Any], field: Field, value: FileObjectList, files: list[FileObject], base: Any) -> None:
     """Undo a merge.
 
     An object that still holds the list is marked as changed, so that the next flush writes it
@@ -213,7 +213,7 @@ def _take_back(state: InstanceState[Any], field: Field, value: FileObjectList, f
         attributes.flag_modified(state.obj(), field.key)
 
 
-def put_copy(change: Change, index: int, copy: Any) -> Callable[[], None]:
+def assign_copy(change: Change, index: int, copy: Any) -> Callable[[], None]:
     """Assign a copy in place of a file that another row owns.
 
     Args:
@@ -233,10 +233,10 @@ def put_copy(change: Change, index: int, copy: Any) -> Callable[[], None]:
         value[index] = copy  # in place, so that a list that the application holds still belongs to the row
     else:
         attributes.set_attribute(state.obj(), field.key, FileObjectList(change.new) if field.type.multiple else copy)
-    return partial(_put_back, ref(state), field, copy, original)
+    return partial(_restore_original, ref(state), field, copy, original)
 
 
-def _put_back(weak: ref[InstanceState[Any]], field: Field, copy: Any, original: Any) -> None:
+def _restore_original(weak: ref[InstanceState[Any]], field: Field, copy: Any, original: Any) -> None:
     """Put the original back into an object that was rolled back.
 
     An expired attribute is left alone: it is loaded from its row.

@@ -72,7 +72,7 @@ class OuterTransaction:
         self._doomed: list[Ref] = []
         self._committed: Frame | None = None
         self._prepared = False
-        self._doubts = ""
+        self._in_doubt = ""
 
     def is_of(self, connection: Connection) -> bool:
         """Return True if it belongs to this connection.
@@ -106,7 +106,7 @@ class OuterTransaction:
     def rolls_back(self) -> None:
         """Undo everything: the rows are gone, so the stored objects go too."""
         self._prepared = False
-        if self._doubts:
+        if self._in_doubt:
             self.give_up()
         self._undo(self._ledger.take_all())
 
@@ -129,7 +129,7 @@ class OuterTransaction:
         if frame is not None:
             self._ledger.frame([_ROOT]).absorb(frame)
         if lost:
-            self.doubt("the database did not say whether it committed")
+            self.mark_in_doubt("the database did not say whether it committed")
             self.give_up()
 
     def prepares(self) -> None:
@@ -139,13 +139,13 @@ class OuterTransaction:
         """
         self._prepared = True
 
-    def doubt(self, why: str) -> None:
+    def mark_in_doubt(self, why: str) -> None:
         """Delete nothing of this transaction, however it ends.
 
         Args:
             why: The reason, for the log.
         """
-        self._doubts = self._doubts or why
+        self._in_doubt = self._in_doubt or why
 
     def used_by_another(self) -> None:
         """Note that another transaction uses the same database connection.
@@ -153,7 +153,7 @@ class OuterTransaction:
         If this one is still open, the other will end it too.
         """
         if self._ledger:
-            self.doubt("the connection was used by another transaction")
+            self.mark_in_doubt("the connection was used by another transaction")
 
     # -- what is deleted -----------------------------------------------------------------------------------------------
 
@@ -172,12 +172,12 @@ class OuterTransaction:
         If it was rolled back, delete what it has stored.
         """
         if self._ledger:
-            self.doubt("a transaction ended neither with COMMIT nor with ROLLBACK")
+            self.mark_in_doubt("a transaction ended neither with COMMIT nor with ROLLBACK")
             self.give_up()
         frame, self._committed = self._committed, None
         error = None
-        if frame is not None and self._doubts:
-            give_up(frame, self._doubts)
+        if frame is not None and self._in_doubt:
+            give_up(frame, self._in_doubt)
         elif frame is not None:
             error = settle(frame)
         self.clean()
@@ -190,10 +190,10 @@ class OuterTransaction:
         objects later.
         """
         if self._watch.keeps_rows:
-            self.doubt(End.NEVER_BEGUN.value)
+            self.mark_in_doubt(End.NEVER_BEGUN.value)
         if self._prepared:
-            self.doubt("a prepared transaction was left without an end")
-        if self._doubts:
+            self.mark_in_doubt("a prepared transaction was left without an end")
+        if self._in_doubt:
             self.give_up()
         doomed, self._doomed = self._doomed, []
         self._undo(self._ledger.take_all())
@@ -204,7 +204,7 @@ class OuterTransaction:
         """Keep all objects of this transaction, and log them."""
         frame = self._ledger.take_all()
         if frame is not None:
-            give_up(frame, self._doubts)
+            give_up(frame, self._in_doubt)
 
     def _inside(self, name: str) -> list[Hashable]:
         """Return a savepoint and those inside it, outermost first.

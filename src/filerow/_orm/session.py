@@ -58,13 +58,13 @@ class Flush:
             written.
         missing: Objects whose rows were not there to be read.
         links: The rows of link tables that were deleted, each with its connection and table.
-        short: Tables in which, as far as the driver reports, fewer rows were deleted than
+        incomplete: Tables in which, as far as the driver reports, fewer rows were deleted than
             requested.
-        gone: The number of rows deleted from each table, as far as the driver reports it.
+        deleted_rows: The number of rows deleted from each table, as far as the driver reports it.
         touched: Tables in which rows were written, other than by deleting them; ``None`` stands for
             unknown tables.
         catalogue: What is known of the triggers and views of its tables.
-        lets_go: It has released an object so far.
+        releases: It has released an object so far.
         copied: Something else has written documents meanwhile: a listener by a statement, or
             another session.
     """
@@ -81,17 +81,17 @@ class Flush:
     unsure: dict[Slot, Sequence[Ref]] = field(default_factory=dict)
     missing: set[InstanceState[Any]] = field(default_factory=set)
     links: list[tuple[Connection, Table, Sequence[Mapping[str, Any]]]] = field(default_factory=list)
-    short: set[Table] = field(default_factory=set)
-    gone: dict[Table, int] = field(default_factory=dict)
+    incomplete: set[Table] = field(default_factory=set)
+    deleted_rows: dict[Table, int] = field(default_factory=dict)
     touched: set[Table | None] = field(default_factory=set)
     catalogue: Catalogue = field(default_factory=Catalogue)
-    lets_go: bool = False
+    releases: bool = False
     copied: bool = False
 
     def note(self, work: Work, changes: Iterable[Change], owned: Owned | None = None) -> None:
         """Record what was handled, and which rows were not there."""
         self.works.append(work)
-        self.lets_go = self.lets_go or bool(work.left)
+        self.releases = self.releases or bool(work.released)
         for change in changes:
             slot = owner, column = slot_of(change)
             self.old.setdefault(slot, change.old)
@@ -108,13 +108,13 @@ class Flush:
                 if owned is not None and asked and not owned.has((owner, column.key)):
                     self.missing.add(owner)
 
-    def tell_outbox(self, session: Session) -> None:
+    def update_outbox(self, session: Session) -> None:
         """Write and remove tombstones to match what this flush has written."""
         for work in self.works:
-            if work.claims or work.left or work.moved or work.adopted:
-                work.tell_outbox(slot_connections(session))
+            if work.claims or work.released or work.moved or work.adopted:
+                work.update_outbox(slot_connections(session))
 
-    def has_sent(self, context: Any, statement: str, table: Table | None, rows: int) -> None:
+    def note_statement(self, context: Any, statement: str, table: Table | None, rows: int) -> None:
         """Note a statement that has written rows during the flush.
 
         Args:
@@ -130,9 +130,9 @@ class Flush:
         if not context.isdelete or table is None or not is_sent_as_is(context, statement):
             self.touched.add(table)
         elif rows >= (asked := len(context.compiled_parameters)):
-            self.gone[table] = self.gone.get(table, 0) + asked
+            self.deleted_rows[table] = self.deleted_rows.get(table, 0) + asked
         else:
-            self.short.add(table)
+            self.incomplete.add(table)
 
     def has_deleted_all(self, table: Table) -> bool:
         """Return True if the flush has deleted every row of a table it had to.
@@ -140,10 +140,10 @@ class Flush:
         No row may have been written to the table since. SQLAlchemy may turn a DELETE and an INSERT
         into one UPDATE, a listener may restore a row, or the row was not there.
         """
-        if table in self.short or not self.touched.isdisjoint((table, None)):
+        if table in self.incomplete or not self.touched.isdisjoint((table, None)):
             return False
         classes = Counter(state.mapper for state, (is_delete, _) in self.context.states.items() if is_delete)
-        return self.gone.get(table, 0) == sum(count for mapper, count in classes.items() if table in mapper.tables)
+        return self.deleted_rows.get(table, 0) == sum(count for mapper, count in classes.items() if table in mapper.tables)
 
     def deletes(self, state: InstanceState[Any]) -> bool:
         """Return True if the flush deletes an object, as known so far."""
@@ -179,7 +179,7 @@ class Flush:
         """
         return state.key == key or (key is None and state in self.inserted)
 
-    def writes(self, state: InstanceState[Any]) -> None:
+    def note_write(self, state: InstanceState[Any]) -> None:
         """Note that a row is about to be written.
 
         The attributes that are expired are not written.
@@ -293,7 +293,7 @@ class SessionFiles:
         self._ledger = Ledger()
         self._kept = 0
         self._savepoints: set[Savepoint] = set()
-        self._elsewhere: dict[Savepoint, int] = {}
+        self._foreign_savepoints: dict[Savepoint, int] = {}
         self._committed: set[ref[SessionTransaction]] = set()
         self._begun: set[ref[SessionTransaction]] = set()
         self._interrupted: BaseException | None = None
@@ -404,7 +404,7 @@ class SessionFiles:
         if savepoint is not None and savepoint not in self._savepoints:
             self._savepoints.add(savepoint)
             for other in sessions_of_connection(connection):
-                other._elsewhere[savepoint] = other._kept  # noqa: SLF001 - of its own class
+                other._foreign_savepoints[savepoint] = other._kept  # noqa: SLF001 - of its own class
         if self._kept:
             watch(connection)
         if self._joined is not None:
@@ -416,7 +416,9 @@ class SessionFiles:
         outer = self._outer()
         self._joined = ref(connection) if joined and not self._connections else None
         if outer is not None:
-            outer.doubt("a session used several connections, and one of them was in a transaction that the session had not begun")
+            outer.mark_in_doubt(
+                "a session used several connections, and one of them was in a transaction that the session had not begun"
+            )
         self._connections.append(ref(connection))
         _users.setdefault(connection, []).append(ref(self))
 
@@ -443,10 +445,10 @@ class SessionFiles:
 
     def savepoint_rolled_back(self, savepoint: Savepoint) -> None:
         """Note that a savepoint of the connection is being rolled back."""
-        if savepoint not in self._savepoints and self._elsewhere.get(savepoint) != self._kept:
+        if savepoint not in self._savepoints and self._foreign_savepoints.get(savepoint) != self._kept:
             self.bypassed = _BYPASSED
 
-    def doubt(self, why: str = "") -> None:
+    def mark_in_doubt(self, why: str = "") -> None:
         """Delete nothing any more: it is unknown which rows exist.
 
         Args:
@@ -457,7 +459,7 @@ class SessionFiles:
         if frame is not None:
             give_up(frame, self.in_doubt)
 
-    def noticed(self, end: End) -> None:
+    def ended_elsewhere(self, end: End) -> None:
         """Note that the transaction, or a part of it, was ended elsewhere.
 
         SQLAlchemy does not know about that.
@@ -468,14 +470,14 @@ class SessionFiles:
         elif end in {End.PARTLY_ROLLED_BACK, End.BY_THE_DATABASE}:
             self.bypassed = end.value
         else:
-            self.doubt(end.value)
+            self.mark_in_doubt(end.value)
 
     def commit_refused(self) -> None:
         """Note that the database will answer COMMIT with a rollback."""
         if self.is_committing and len(self._connections) == 1:
             self.refused = True
         else:
-            self.doubt(End.ROLLED_BACK.value)
+            self.mark_in_doubt(End.ROLLED_BACK.value)
 
     def committed_elsewhere(self, connection: Connection) -> None:
         """Note a COMMIT on the session's connection that is not the session's.
@@ -488,7 +490,7 @@ class SessionFiles:
         if self._joined is not None:
             return
         if len(self._connections) > 1 or self.bypassed:
-            self.doubt(self.bypassed)
+            self.mark_in_doubt(self.bypassed)
         frame = None if self.in_doubt else self._ledger.take_all()
         outer = None if frame is None else outer_transaction(connection, make=True)
         if frame is not None and outer is not None:
@@ -545,7 +547,7 @@ class SessionFiles:
                 if committed:
                     self._committed.add(this)
                 elif self.sent:
-                    self.doubt(_UNTOLD)
+                    self.mark_in_doubt(_UNREPORTED)
                 if committed or still_open(self.connections) is not None:
                     self._settle(transaction)
                 else:
@@ -642,7 +644,7 @@ def _chain(session: Session) -> list[Hashable]:
 
 _IN_DOUBT = "the database did not say whether it committed, or something else committed the session's connection"
 _BYPASSED = "a savepoint was rolled back on the session's connection, not through the session"
-_UNTOLD = "a listener failed while the session committed, so SQLAlchemy did not say whether it did"
+_UNREPORTED = "a listener failed while the session committed, so SQLAlchemy did not say whether it did"
 
 _KEY = "filerow"
 """The key of a session's files in ``session.info``."""

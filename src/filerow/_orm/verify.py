@@ -17,7 +17,7 @@ from sqlalchemy.orm.exc import StaleDataError
 
 from filerow._log import logger, named
 from filerow._orm.catalogue import Rewrites
-from filerow._orm.elsewhere import Unknown, keep_elsewhere, say_unknown
+from filerow._orm.elsewhere import Unknown, keep_named_elsewhere, log_unknown
 from filerow._orm.fields import Field, Slot, fields_of, slot_of
 from filerow._orm.flush import Work
 from filerow._orm.history import changed_slots
@@ -44,7 +44,7 @@ def verify(flush: Flush, session: Session) -> None:
     """
     _refuse_late_changes(flush)
     _refuse_missing_rows(flush, session)
-    if not (flush.unsure or flush.links or any(work.left or work.moved for work in flush.works)):
+    if not (flush.unsure or flush.links or any(work.released or work.moved for work in flush.works)):
         return  # no row releases anything
     connection_of = slot_connections(session)
     rows = _read_rows(flush, connection_of)
@@ -53,19 +53,19 @@ def verify(flush: Flush, session: Session) -> None:
     kept: list[Ref] = []
     unknown: Unknown = {}
     for work in flush.works:
-        for ref, giver in work.givers.items():
-            _refuse_two_rows(flush, ref, giver, work.moved[ref], rows)
-        for ref, slot in _dropped(work).items() if held or flush.short else ():
+        for ref, source in work.moved_from.items():
+            _refuse_two_rows(flush, ref, source, work.moved[ref], rows)
+        for ref, slot in _dropped(work).items() if held or flush.incomplete else ():
             if ref in held:
                 work.frame.restore(ref)
-            elif flush.short and _may_be_hidden(flush, connection_of, slot):
+            elif flush.incomplete and _may_be_hidden(flush, connection_of, slot):
                 work.frame.restore(ref)
                 kept.append(ref)
     for slot in flush.old if rows else ():
         _correct(flush, session, slot, rows)
     for work in flush.works:
-        unknown |= keep_elsewhere(work, connection_of, flush.catalogue, copied=flush.copied)
-    say_unknown(unknown)
+        unknown |= keep_named_elsewhere(work, connection_of, flush.catalogue, copied=flush.copied)
+    log_unknown(unknown)
     kept += [ref for refs in flush.unsure.values() for ref in refs if ref not in held]
     if kept:
         logger.warning(
@@ -78,7 +78,7 @@ def verify(flush: Flush, session: Session) -> None:
 
 def _dropped(work: Work) -> dict[Ref, Slot]:
     dropped = work.frame.dropped
-    return {ref: slot for ref, slot in work.left.items() if ref in dropped}
+    return {ref: slot for ref, slot in work.released.items() if ref in dropped}
 
 
 def _read_rows(flush: Flush, connection_of: ConnectionOf) -> Rows:
@@ -87,7 +87,7 @@ def _read_rows(flush: Flush, connection_of: ConnectionOf) -> Rows:
     Rows that are certainly gone are left out.
     """
     wanted: dict[tuple[Connection, Mapper[Any]], dict[tuple[Any, ...], RowKey]] = {}
-    slots = [slot for work in flush.works for slot in (*_dropped(work).values(), *work.givers.values())]
+    slots = [slot for work in flush.works for slot in (*_dropped(work).values(), *work.moved_from.values())]
     gone: dict[tuple[Connection, Field], bool] = {}
     deletes, key_of = flush.deletes, flush.keys.get
     for slot in (*slots, *flush.unsure):
@@ -139,22 +139,22 @@ def _correct(flush: Flush, session: Session, slot: Slot, rows: Rows) -> None:
     for work in flush.works:
         for applied in work.applied:
             if applied.slot == slot and applied.ref not in actual:
-                work.take_away(applied)
+                work.withdraw(applied)
     session.expire(owner.obj(), [column.key])
 
 
 # -- what cannot be kept right ---------------------------------------------------------------------------------------------
 
 
-def _refuse_two_rows(flush: Flush, ref: Ref, giver: Slot, taker: Slot, rows: Rows) -> None:
+def _refuse_two_rows(flush: Flush, ref: Ref, source: Slot, target: Slot, rows: Rows) -> None:
     """Refuse to move an object from a row that still names it."""
-    key = flush.keys.get(giver.owner) if isinstance(giver.owner, InstanceState) else None
-    if key is None or ref not in rows.get(key, {}).get(giver.field.column, ()):
+    key = flush.keys.get(source.owner) if isinstance(source.owner, InstanceState) else None
+    if key is None or ref not in rows.get(key, {}).get(source.field.column, ()):
         return
-    if taker.field.column is giver.field.column and _key_now(taker.owner) == key:
+    if target.field.column is source.field.column and _key_now(target.owner) == key:
         return  # another object represents the row now
     msg = (
-        f"{giver.field.table}.{giver.field.column.name}: {ref.path} was to move from the row {key[1]} to another, but that row "
+        f"{source.field.table}.{source.field.column.name}: {ref.path} was to move from the row {key[1]} to another, but that row "
         "still names it: a trigger, a policy or a listener has kept the row as it was. Nothing is written; assign file.copy() "
         "to the other row"
     )
@@ -225,12 +225,12 @@ def _may_be_hidden(flush: Flush, connection_of: ConnectionOf, slot: Slot) -> boo
     owner = slot.owner
     if not isinstance(owner, InstanceState) or not flush.deletes(owner):
         return False
-    tables = [table for table in owner.mapper.tables if isinstance(table, Table) and table in flush.short]
+    tables = [table for table in owner.mapper.tables if isinstance(table, Table) and table in flush.incomplete]
     if not tables:
         return False
     connection = connection_of(slot)
     for table in tables:
         if hides_kept_rows(connection, table):
             return True
-        flush.short.discard(table)
+        flush.incomplete.discard(table)
     return False
