@@ -276,9 +276,11 @@ class Lists(RuleBasedStateMachine):
     def merge(self, n: int, key: Key, at: int) -> None:
         editor, columns = self.editors[n], COLUMNS[key[0]]
         done = all(self.read(editor, (key, column)) for column in columns) and (not self.on_sqlite or self.may_use(editor))
-        if done:
+        if done and key in self.shelf.rows:  # SQLAlchemy refuses to where an expired object's row is gone
             editor.active = editor.active or self.on_sqlite
             done = editor.merge(key, columns[at % len(columns)])
+        else:
+            done = False
         self.done("merge", something=done)
 
     # -- rows ----------------------------------------------------------------------------------------------------------
