@@ -142,7 +142,7 @@ class Values:
     """The files that a statement gives to rows, and copies that replace them.
 
     Attributes:
-        rows: One mapping of attribute names to values per row, for parameters given beside the
+        rows: One mapping of attribute names to values per row, for parameters passed with the
             statement.
         inline: The values inside the statement.
         named: The names of the parameters that carry the statement's values, by attribute name.
@@ -325,8 +325,8 @@ def _matched(state: ORMExecuteState, mapper: Mapper[Any], values: Values, before
     """Return how many rows an UPDATE is going to change, as far as known.
 
     Hooks of the application (``do_orm_execute``) may narrow a statement, to one tenant's rows for
-    example. What rows own is read without them, because they may hide rows from SELECTs alone. So
-    several rows are counted again, through the hooks.
+    example. What rows own is read without these hooks, because some may hide rows from SELECTs
+    alone. So several rows are counted again, through the hooks.
     """
     if len(before) == 1 or state.is_executemany or not any(change.new for change in values.changes):
         return len(before)

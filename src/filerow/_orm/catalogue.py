@@ -63,7 +63,7 @@ class Action(NamedTuple):
 
 
 Actions = Mapping[str, Sequence[Action]]
-"""By the table's name; see :func:`_label`."""
+"""Actions by the table's name; see :func:`_label`."""
 
 _UNKNOWN: Final[Actions] = {}
 """Stands for a catalogue that could not be read: anything may happen."""
@@ -316,9 +316,9 @@ def _of_mysql(connection: Connection, tables: Iterable[Table]) -> Iterator[tuple
 def action_count_sql(connection: Connection, metadata: MetaData) -> str | None:
     """Return a SELECT's column that is 0 if SQLite does nothing by itself.
 
-    It is ``None`` for other databases, where that may change before the transaction ends. A
-    statement of its own would take as long as all that is asked with it, where each statement goes
-    to another thread and back (aiosqlite).
+    It is selected along with the rows, because one more statement would double the time where each
+    goes to another thread and back (aiosqlite). It is ``None`` for other databases, where the
+    answer may change before the transaction ends.
     """
     if connection.dialect.name != "sqlite":
         return None

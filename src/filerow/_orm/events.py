@@ -115,7 +115,7 @@ def _listen_to_sessions() -> None:
 def listen_to_questions() -> None:
     """Compare maintenance's queries with what is sent.
 
-    Called before the first query, because no class may be mapped.
+    Called before the first query, since there may be no mapped class.
     """
     if not event.contains(Engine, "after_cursor_execute", _after_cursor_execute):
         event.listen(Engine, "after_cursor_execute", _after_cursor_execute)

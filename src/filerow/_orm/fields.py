@@ -89,7 +89,8 @@ class OutboxProtocol(Keeper, Protocol):
     def use_claims(self, connection: Connection, claims: Sequence[Claimed]) -> None:
         """Record that claims are used.
 
-        The error names a claim that was used before.
+        Raises:
+            ClaimError: One was used before; the error names it.
         """
 
 

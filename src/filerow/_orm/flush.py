@@ -463,8 +463,8 @@ def _stored_with(change: Change, backend: StorageBackend) -> StoredWith | None:
     """Return a column's storage options.
 
     Raises:
-        UnsupportedOperationError: The backend does not support one; a check before was not
-            possible.
+        UnsupportedOperationError: The backend does not support one, which could not be checked
+            before the backend was known.
     """
     field = slot_of(change).field
     options = field.type.stored_with

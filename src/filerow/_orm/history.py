@@ -171,7 +171,8 @@ def merge_lists(changes: Iterable[Change], owned: Owned) -> Iterator[Callable[[]
         changes: The changed slots.
         owned: What their rows hold now.
 
-    Yields: Callables that undo the merges.
+    Yields:
+        Callables that undo the merges.
     """
     for change in changes:
         state, field = slot_of(change)

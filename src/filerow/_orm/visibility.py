@@ -275,8 +275,8 @@ _TOKEN = re.compile(r"[\w.\"`]+|\S")
 def check_as_written(context: Any, statement: str) -> None:
     """Refuse a query that the application's listeners have changed.
 
-    Such a listener adds a tenant to each WHERE, for example. It may add comments, or replace our
-    names by others.
+    Such a listener adds a tenant to each WHERE, for example. Comments, and other names in place of
+    ours, are allowed.
 
     Args:
         context: SQLAlchemy's execution context of a statement that was sent. Nothing is checked

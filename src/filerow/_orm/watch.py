@@ -120,9 +120,9 @@ def _end_of(connection: Connection, cursor: Any, statement: str, context: Any, *
 
 
 def _is_autocommit(connection: Connection) -> bool:
-    """Return True if no statement of a connection begins a transaction.
+    """Return True if statements of a connection begin no transaction.
 
-    No transaction is open on the connection.
+    It is asked when no transaction is open.
     """
     status = getattr(connection.connection.driver_connection, "server_status", None)
     return status is None or bool(status & _MYSQL_AUTOCOMMIT)  # without autocommit even a failed statement has begun one
