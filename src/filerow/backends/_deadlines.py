@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
-from importlib import import_module
 from typing import Any
 
 __all__ = (
     "ATTEMPTS",
-    "KEPT",
     "TIMEOUT",
     "botocore_limits",
-    "fsspec_limits",
+    "connect_within",
     "is_timeout",
     "obstore_limits",
     "obstore_retries",
@@ -24,9 +21,6 @@ TIMEOUT = 60.0
 
 ATTEMPTS = 2
 """How often a client that can be told asks, the first time included."""
-
-KEPT = "_filerow_timeout"
-"""Where filesystems, and connections of them, note the limit that they have got."""
 
 _CONNECT = 5.0  # a server that is there takes the connection in a blink
 
@@ -59,35 +53,15 @@ def obstore_retries(seconds: float) -> dict[str, Any]:
 def botocore_limits(seconds: float) -> dict[str, Any]:
     """Return options of botocore's ``Config``."""
     return {
-        "connect_timeout": min(seconds, _CONNECT),
+        "connect_timeout": connect_within(seconds),
         "read_timeout": seconds,
         "retries": {"total_max_attempts": ATTEMPTS},
     }
 
 
-def fsspec_limits(protocol: str, options: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-    """Return options of a filesystem with its limits added, where they do not say any; others keep the limits of their own.
-
-    Args:
-        protocol: As in URLs.
-        options: What is given.
-        seconds: The limit.
-    """
-    chosen = dict(options)
-    if protocol in {"s3", "s3a"}:
-        chosen["config_kwargs"] = {**botocore_limits(seconds), **(chosen.get("config_kwargs") or {})}
-    elif protocol in {"gs", "gcs"} and "requests_timeout" not in chosen:
-        silence = import_module("aiohttp").ClientTimeout(total=None, sock_connect=min(seconds, _CONNECT), sock_read=seconds)
-        chosen["requests_timeout"] = silence
-    elif protocol in {"az", "abfs", "abfss", "adl"}:
-        chosen = {"connection_timeout": max(1, round(min(seconds, _CONNECT))), "read_timeout": max(1, round(seconds)), **chosen}
-    elif protocol == "ftp":
-        chosen = {"timeout": seconds, **chosen}
-    elif protocol == "smb":
-        chosen = {"timeout": min(seconds, _CONNECT), "register_session_retries": -1, **chosen}  # it connects when it is used
-    elif protocol in {"sftp", "ssh"}:
-        chosen = {"timeout": min(seconds, _CONNECT), "banner_timeout": seconds, "auth_timeout": seconds, **chosen}
-    return chosen
+def connect_within(seconds: float) -> float:
+    """Return how long a connection may take, of seconds that a request may."""
+    return min(seconds, _CONNECT)
 
 
 def is_timeout(error: BaseException) -> bool:

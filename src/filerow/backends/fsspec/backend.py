@@ -17,6 +17,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Any, NoReturn
 
 from filerow._buffers import BUFFERS, Buffer
@@ -45,8 +46,7 @@ from filerow.backends._stored_with import Algorithm, Encryption
 from filerow.backends._types import Capabilities, ObjectInfo, PutOptions, Rewritten, SignRequest, Unfinished
 from filerow.backends.base import StorageBackend
 from filerow.backends.fsspec.answers import code_of, status_of
-from filerow.backends.fsspec.errors import ByNumber, meaning_of, words_of
-from filerow.backends.fsspec.flavours import first_of, flavour_of, info_of, protocol_of
+from filerow.backends.fsspec.errors import meaning_of, words_of
 from filerow.exceptions import (
     InvalidOptionError,
     InvalidPathError,
@@ -58,8 +58,10 @@ __all__ = ("FSSpecBackend",)
 
 with needs("fsspec", "FSSpecBackend"):
     from filerow.backends.fsspec.files import is_folder, is_taken, put_file, remove_file
-    from filerow.backends.fsspec.open import opened, reopened, root_of
-    from filerow.backends.fsspec.remote.one_connection import one_at_a_time
+    from filerow.backends.fsspec.flavour import first_of, info_of
+    from filerow.backends.fsspec.flavours import flavour_of, protocol_of
+    from filerow.backends.fsspec.open import opened, reopened, root_of, scheme_of
+    from filerow.backends.fsspec.remote.one_connection import InTurn
 
 _NO_PLACE = "the bucket or container does not exist"
 _RANGE = 4 << 20  # bytes of one range request while streaming
@@ -135,20 +137,20 @@ class FSSpecBackend(StorageBackend):
         options = {**(storage_options or {}), **options}
         asked_of = encryption, acl, checksum
         if isinstance(fs, str):
-            self._flavour = flavour_of(fs.partition("://")[0])
+            self._flavour = flavour_of(scheme_of(fs))
             options = _merged(options, self._flavour.write_options(key, *asked_of))
-            self._fs, root = opened(fs, options, timeout)
+            self._fs, root = opened(fs, self._flavour, options, timeout)
             if not isinstance(self._flavour, type(known := flavour_of(protocol_of(self._fs)))):
                 self._flavour = known  # a filesystem may be registered under names that it does not know
+                known.set_up(self._fs, None)
         else:
-            self._fs, root = opened(fs, options, timeout)
+            self._fs, root = opened(fs, None, options, timeout)
             self._flavour = flavour_of(protocol_of(self._fs))
             if self._flavour.write_options(key, *asked_of):
                 text = "encryption= and acl= go along with a URL; tell a filesystem of s3fs by its s3_additional_kwargs="
                 raise TypeError(text)
         self._pid = os.getpid()
         self.protocol: str = protocol_of(self.fs)
-        self._flavour.prepare(self.fs)
         self._root = root_of(self.protocol, root, prefix)
         self.capabilities: Capabilities = self._flavour.capabilities_of(self.fs)
         off = conditional_put == "disabled"
@@ -183,15 +185,13 @@ class FSSpecBackend(StorageBackend):
     def fs(self) -> Any:
         """The fsspec filesystem; in a forked child a new one, for connections and threads stay with the parent."""
         if self._pid != os.getpid():
-            self._fs, self._pid = reopened(self._fs), os.getpid()
-            self._flavour.prepare(self._fs)
+            self._fs, self._pid = reopened(self._fs, self._flavour), os.getpid()
         return self._fs
 
     @property
     def _client(self) -> Any:
-        if self._flavour.one_at_a_time:
-            return one_at_a_time(self.fs)
-        return ByNumber(self.fs, self._flavour.lock(self.fs)) if self._flavour.by_number else self.fs
+        fs = self.fs
+        return InTurn(fs, partial(self._flavour.turn, fs)) if self._flavour.takes_turns else fs
 
     def _at(self, path: str) -> str:
         check_exact(path, self.protocol)

@@ -9,7 +9,7 @@ from typing import Any
 from filerow._buffers import Buffer
 from filerow.backends._deadlines import is_timeout
 from filerow.backends._foreign import own
-from filerow.backends.fsspec.flavours import Flavour
+from filerow.backends.fsspec.flavour import Flavour
 
 __all__ = ("is_folder", "is_taken", "put_file", "remove_file")
 

@@ -11,20 +11,21 @@ import fsspec
 from fsspec.core import url_to_fs
 
 from filerow._requirements import needs
-from filerow.backends._deadlines import fsspec_limits, seconds_of
-from filerow.backends.fsspec.deadlines import limit, limited_again
+from filerow.backends._deadlines import seconds_of
+from filerow.backends.fsspec.flavour import KEPT, Flavour
 from filerow.backends.fsspec.flavours import flavour_of, protocol_of
 
-__all__ = ("opened", "reopened", "root_of")
+__all__ = ("opened", "reopened", "root_of", "scheme_of")
 
 _EXTRAS = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "abfss": "adlfs", "az": "adlfs"}
 
 
-def opened(fs: Any, options: Mapping[str, Any], timeout: float | None) -> tuple[Any, str]:
+def opened(fs: Any, flavour: Flavour | None, options: Mapping[str, Any], timeout: float | None) -> tuple[Any, str]:
     """Return the filesystem that a backend is to use, and the folder that its URL names.
 
     Args:
         fs: A protocol, a URL or a filesystem.
+        flavour: Of a protocol or URL.
         options: Options to build it with.
         timeout: Seconds; see ``_deadlines``.
 
@@ -33,13 +34,19 @@ def opened(fs: Any, options: Mapping[str, Any], timeout: float | None) -> tuple[
         TypeError: ``fs`` is none of these, or is built already and comes with options.
         ValueError: fsspec does not know the protocol, or the timeout is not a positive number.
     """
-    if isinstance(fs, str):
-        protocol = fs.partition("://")[0].partition("::")[0]
+    if flavour is not None:
+        protocol = scheme_of(fs)
         with _needs(protocol):
-            return _open_url(fs, protocol, options, seconds_of(timeout))
+            return _open_url(fs, protocol, flavour, options, seconds_of(timeout))
     made = _blocking(fs, options if timeout is None else {**options, "timeout": timeout})
     with _needs(protocol_of(made)):
+        flavour_of(protocol_of(made)).set_up(made, None)
         return made, ""
+
+
+def scheme_of(url: str) -> str:
+    """Return the protocol of a URL, or the protocol itself."""
+    return url.partition("://")[0].partition("::")[0]
 
 
 def _needs(protocol: str) -> AbstractContextManager[None]:
@@ -48,7 +55,7 @@ def _needs(protocol: str) -> AbstractContextManager[None]:
     return needs(extra, f"FSSpecBackend on {protocol}://") if extra else nullcontext()
 
 
-def _open_url(url: str, protocol: str, options: Mapping[str, Any], timeout: float) -> tuple[Any, str]:
+def _open_url(url: str, protocol: str, flavour: Flavour, options: Mapping[str, Any], timeout: float) -> tuple[Any, str]:
     """Return the filesystem of a URL or protocol, and the folder that the URL names."""
     if protocol not in fsspec.available_protocols() and protocol not in fsspec.registry:
         text = (
@@ -56,13 +63,9 @@ def _open_url(url: str, protocol: str, options: Mapping[str, Any], timeout: floa
             '(python -c "import fsspec; print(fsspec.available_protocols())")'
         )
         raise ValueError(text)
-    limited = fsspec_limits(protocol, options, timeout)
-    chosen: dict[str, Any] = {**flavour_of(protocol).defaults, "skip_instance_cache": True, **limited}
-    if protocol in {"s3", "s3a"}:
-        # botocore signs URLs for custom endpoints by the old method, which servers have given up, unless told
-        chosen["config_kwargs"] = {"signature_version": "s3v4", **(chosen.get("config_kwargs") or {})}
+    chosen = {**flavour.defaults, "skip_instance_cache": True, **flavour.with_limits(options, timeout)}
     fs, root = url_to_fs(url, **chosen) if "://" in url else (fsspec.filesystem(url, **chosen), "")
-    limit(fs, protocol, timeout)
+    flavour.set_up(fs, timeout)
     return fs, str(root)
 
 
@@ -101,10 +104,10 @@ _left_behind: list[Any] = []
 """The parent's filesystems: the finalizers of some would close in this child what only the parent's event loop can."""
 
 
-def reopened(fs: Any) -> Any:
+def reopened(fs: Any, flavour: Flavour) -> Any:
     """Return a filesystem like this one, its limits included, that shares no connection, thread or lock with it."""
     _left_behind.append(fs)
-    flavour_of(protocol_of(fs)).leave_behind()
+    flavour.leave_behind()
     again = type(fs)(*fs.storage_args, **{**fs.storage_options, "skip_instance_cache": True})
-    limited_again(again, like=fs)
+    flavour.set_up(again, getattr(fs, KEPT, None))
     return again

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Final, Self
 
-__all__ = ("UNNAMED", "Directory", "walk")
+__all__ = ("Directory", "UNNAMED", "walk")  # noqa: RUF022 - as sorted() does
 
 BY_DESCRIPTOR: Final = sys.platform != "win32"
 

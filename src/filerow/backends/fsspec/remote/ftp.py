@@ -1,4 +1,4 @@
-"""What ftplib leaves to its callers: a connection is of no more use when an answer was not read to its end.
+"""What ftplib leaves to its callers: a connection is useless once an answer was not read to its end.
 
 Commands and answers of FTP (RFC 959) have no numbers. After a timeout, or a content cut short, the next command would read the
 answer to the one before; and fsspec's ``exists()`` and ``isdir()`` say no to every error. So a connection that may be out of step
@@ -7,17 +7,21 @@ is closed at once, and each later call on it says what happened.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ftplib import error_perm, error_temp
 from functools import cache
 from typing import Any
 from weakref import ref
 
 from filerow.backends._deadlines import is_timeout
+from filerow.backends.fsspec.remote.one_connection import OneConnection
 
-__all__ = ("check_in_step", "guard", "lost_by")
+__all__ = ("FTP",)
 
 _LOST = "_filerow_ftp_lost"
+_LOOKS_FOR = frozenset({"cat_file", "info", "ls", "read", "rm_file"})
+"""Calls whose 550 most likely means that there is no such file; it stands for what is forbidden, too."""
+
 _IN_STEP = "TransferDone"  # fsspec's own, thrown in the midst of a content of which it has enough; it then asks to abort it
 
 
@@ -25,38 +29,47 @@ class _RefusedError(OSError):
     """The server said 4xx, so not now: fsspec would take it for a file that is not there."""
 
 
-def guard(fs: Any) -> None:
-    """Guard the connection of fsspec's FTP filesystem, and those that it makes later."""
-    this = ref(fs)
+class FTP(OneConnection):
+    """Files by FTP, of which ftplib makes the requests."""
 
-    def connect() -> None:
-        fs = this()
-        if fs is None:  # its finalizer would not connect
-            return
+    opens_blindly = True
+    one_refusal = True
+    cuts_short = True
+
+    def with_limits(self, options: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+        return {"timeout": seconds, **options}
+
+    def set_up(self, fs: Any, seconds: float | None) -> None:
+        """Guard the connection of a filesystem, and those that it makes later by itself, after an abort that failed."""
+        super().set_up(fs, seconds)
+        this = ref(fs)
+
+        def connect() -> None:
+            fs = this()
+            if fs is None:  # its finalizer would not connect
+                return
+            fs.ftp.close()
+            type(fs)._connect(fs)  # noqa: SLF001 - there is no public place
+            _guard(fs.ftp)
+
+        fs._connect = connect  # noqa: SLF001 - as above
+        _guard(fs.ftp)
+
+    def is_lost(self, fs: Any) -> bool:
+        return getattr(fs.ftp, _LOST, None) is not None
+
+    def check(self, fs: Any) -> None:
+        """Check the connection after a call: fsspec's ``exists()`` and ``isdir()`` just say no when it was lost."""
+        lost = getattr(fs.ftp, _LOST, None)
+        if lost is not None:
+            raise _closed(lost) from lost
+
+    def meaning(self, error: Exception, name: str) -> Exception:
+        is_missing = name in _LOOKS_FOR and isinstance(error, error_perm) and str(error).startswith("550")
+        return FileNotFoundError(str(error)) if is_missing else error
+
+    def end(self, fs: Any) -> None:
         fs.ftp.close()
-        type(fs)._connect(fs)  # noqa: SLF001 - there is no public place
-        _guard_connection(fs.ftp)
-
-    fs._connect = connect  # noqa: SLF001 - it also does so by itself, after an abort that it did not understand
-    _guard_connection(fs.ftp)
-
-
-def lost_by(fs: Any) -> Exception | None:
-    """Return what made a filesystem's connection useless, if something did."""
-    lost: Exception | None = getattr(getattr(fs, "ftp", None), _LOST, None)
-    return lost
-
-
-def check_in_step(fs: Any) -> None:
-    """Check that a filesystem's connection was not lost in a call that says nothing of it.
-
-    Raises:
-        TimeoutError: It was, by one.
-        ConnectionError: It was, by anything else.
-    """
-    lost = lost_by(fs)
-    if lost is not None:
-        raise _closed(lost) from lost
 
 
 def _closed(lost: Exception) -> OSError:
@@ -64,7 +77,7 @@ def _closed(lost: Exception) -> OSError:
     return kind(f"the connection is closed, because of {type(lost).__name__}: {lost}")
 
 
-def _guard_connection(ftp: Any) -> None:
+def _guard(ftp: Any) -> None:
     kind: Any = type(ftp)
     if not hasattr(kind, _LOST):
         ftp.__class__ = _guarded(kind)

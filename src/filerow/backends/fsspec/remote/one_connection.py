@@ -1,4 +1,4 @@
-"""One call at a time, for filesystems whose one connection cannot bear several: paramiko and ftplib would mix up the answers.
+"""FTP, SFTP and SMB have one connection, whose calls wait for each other: their clients would mix up the answers.
 
 They would also mix them up after a timeout, when the answer comes late, and they never connect again. So a connection that has
 failed is closed here, and the next call gets a new one.
@@ -7,32 +7,106 @@ failed is closed here, and the next call gets a new one.
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
-from ftplib import error_perm
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from types import TracebackType
 from typing import Any, Self
 
 from filerow.backends._deadlines import is_timeout
-from filerow.backends.fsspec.deadlines import limited_again
-from filerow.backends.fsspec.remote.ftp import check_in_step, lost_by
+from filerow.backends.fsspec.flavour import KEPT, Flavour
 
-__all__ = ("OneAtATime", "one_at_a_time")
+__all__ = ("InTurn", "OneConnection")
+
+_LOST = "_filerow_lost"
 
 
-class OneAtATime:
-    """A filesystem, or an open file of one, whose calls wait for each other.
+class OneConnection(Flavour):
+    """A filesystem behind one connection."""
 
-    The lock is held for a call only: between two chunks of a source, which may itself read from the same filesystem, it is free.
+    takes_turns = True
+
+    @contextmanager
+    def turn(self, fs: Any, name: str, *, in_file: bool) -> Generator[None]:
+        with self.lock(fs):
+            try:
+                if not in_file:
+                    self.connect(fs)
+                yield
+                self.check(fs)
+            except Exception as error:
+                meant = self.meaning(error, name)
+                if is_timeout(meant) or isinstance(meant, (ConnectionError, EOFError)) or str(meant) == "Socket is closed":
+                    self.give_up(fs)
+                if meant is error:
+                    raise
+                raise meant from error
+
+    def lock(self, fs: Any) -> AbstractContextManager[Any]:
+        """Return the lock of a connection, which several backends may share."""
+        lock: threading.RLock = vars(fs).setdefault("_filerow_lock", threading.RLock())
+        return lock
+
+    def connect(self, fs: Any) -> None:
+        """Make a connection in the place of one that was lost.
+
+        Raises:
+            OSError: It cannot be made.
+        """
+        if not (vars(fs).pop(_LOST, False) or self.is_lost(fs)):
+            return
+        try:
+            fs._connect()  # noqa: SLF001 - as its __init__() does
+            self.set_up(fs, getattr(fs, KEPT, None))
+        except OSError:
+            self.give_up(fs)
+            raise
+        except Exception as error:
+            self.give_up(fs)
+            msg = f"the connection was lost, and there is no new one: {error}"  # paramiko's errors are not of one tree
+            raise ConnectionError(msg) from error
+
+    def is_lost(self, fs: Any) -> bool:
+        """Return True if the client knows that the connection is of no more use."""
+        del fs
+        return False
+
+    def check(self, fs: Any) -> None:
+        """Check, after a call, that the connection was not lost in it.
+
+        Raises:
+            OSError: It was.
+        """
+
+    def meaning(self, error: Exception, name: str) -> Exception:
+        """Return the builtin error that an error in a call stands for, or the error itself."""
+        del name
+        return error
+
+    def give_up(self, fs: Any) -> None:
+        """Close a connection that is of no more use."""
+        setattr(fs, _LOST, True)
+        with suppress(Exception):
+            self.end(fs)
+
+    def end(self, fs: Any) -> None:
+        """Close the connection."""
+        raise NotImplementedError
+
+
+class InTurn:
+    """A filesystem, or an open file of one, each call of which is made within its flavour's turn.
+
+    A turn lasts for one call: between two chunks of a source, which may itself read from the same filesystem, others have theirs.
 
     Args:
         wrapped: The filesystem or file.
-        fs: The filesystem.
+        turn: Returns the context of a call by the method's name.
     """
 
-    def __init__(self, wrapped: Any, fs: Any) -> None:
+    def __init__(self, wrapped: Any, turn: Callable[..., AbstractContextManager[None]], *, is_file: bool = False) -> None:
         self._wrapped = wrapped
-        self._fs = fs
-        self._lock = vars(fs).setdefault("_filerow_lock", threading.RLock())
+        self._turn = turn
+        self._is_file = is_file
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._wrapped, name)
@@ -40,60 +114,17 @@ class OneAtATime:
             return value
 
         def call(*args: Any, **options: Any) -> Any:
-            with self._lock:
-                if self._wrapped is self._fs and (vars(self._fs).pop(_LOST, False) or lost_by(self._fs)):
-                    _connect_again(self._fs)
-                try:
-                    result = value(*args, **options)
-                    check_in_step(self._fs)  # fsspec's exists() and isdir() just say no when it was lost
-                except Exception as error:
-                    if _is_lost(error):
-                        _close(self._fs)
-                    if name in _LOOKS_FOR and isinstance(error, error_perm) and str(error).startswith("550"):
-                        raise FileNotFoundError(str(error)) from error
-                    raise
-            return OneAtATime(result, self._fs) if name == "open" else result
+            with self._turn(name, in_file=self._is_file):
+                result = value(*args, **options)
+            return InTurn(result, self._turn, is_file=True) if name == "open" else result
 
         return call
 
     def __enter__(self) -> Self:
-        with self._lock:
+        with self._turn("open", in_file=True):
             self._wrapped.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        with self._lock:
+        with nullcontext() if error is None else suppress(Exception), self._turn("close", in_file=True):
             self._wrapped.__exit__(kind, error, trace)
-
-
-def one_at_a_time(fs: Any) -> OneAtATime:
-    """Return a filesystem whose calls wait for each other, also those of other backends on the same one."""
-    return OneAtATime(fs, fs)
-
-
-_LOST = "_filerow_lost"
-_LOOKS_FOR = frozenset({"cat_file", "info", "ls", "read", "rm_file"})
-"""Calls whose 550 of FTP most likely means that there is no such file; it says as well that something is forbidden."""
-
-
-def _is_lost(error: Exception) -> bool:
-    """Return True if an error means that the connection is of no more use."""
-    return str(error) == "Socket is closed" or is_timeout(error) or isinstance(error, (ConnectionError, EOFError))
-
-
-def _close(fs: Any) -> None:
-    setattr(fs, _LOST, True)
-    with suppress(Exception):
-        (fs.client if hasattr(fs, "client") else fs.ftp).close()
-
-
-def _connect_again(fs: Any) -> None:
-    try:
-        fs._connect()  # noqa: SLF001 - as its __init__() does
-        limited_again(fs)
-    except Exception as error:
-        _close(fs)
-        if isinstance(error, OSError):
-            raise
-        msg = f"the connection was lost, and there is no new one: {error}"  # paramiko's errors are not of one tree
-        raise ConnectionError(msg) from error

@@ -9,61 +9,88 @@ reads the answers, and a forked child has no such thread, so it leaves the conne
 from __future__ import annotations
 
 import os
+import re
 import socket
 import struct
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib import import_module
-from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
-from filerow.backends._deadlines import KEPT, is_timeout
+from filerow.backends._deadlines import connect_within, is_timeout
+from filerow.backends._types import Capabilities
+from filerow.backends.fsspec.errors import by_number
+from filerow.backends.fsspec.flavour import KEPT
+from filerow.backends.fsspec.remote.one_connection import OneConnection
 
-__all__ = ("Turn", "leave_behind")
+__all__ = ("SMB",)
 
 _locks: dict[tuple[int, str], threading.RLock] = {}
 _left_behind: list[dict[str, Any]] = []
 
 
-class Turn:
-    """What a call holds: it has the connection to itself, and the connection works.
+class SMB(OneConnection):
+    """Files by SMB, of which smbprotocol can do more than fsspec shows."""
 
-    Args:
-        fs: The filesystem.
-    """
+    capabilities = Capabilities(ordered_list=True)  # exclusive, for its mv() refuses a name that is taken
+    misread = re.compile(r'[\x01-\x1f"*:<>?|]|[. ](?:/|\Z)')  # Windows has no such names, or takes them for others
+    defaults: ClassVar[Mapping[str, Any]] = {"share_access": "rwd"}  # or who reads a file keeps others from it
 
-    def __init__(self, fs: Any) -> None:
-        self._fs = fs
-        # another lock in a forked child, where nobody would let go of this one
-        self._lock = _locks.setdefault((os.getpid(), _name(fs)), threading.RLock())
+    def with_limits(self, options: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+        return {"timeout": connect_within(seconds), "register_session_retries": -1, **options}  # it connects when it is used
 
-    def __enter__(self) -> None:
-        self._lock.acquire()
-        try:
-            _connect(self._fs)
-        except BaseException as error:
-            self._lock.release()
-            meant = _meaning(error)
-            if meant is None or meant is error:
-                raise
-            raise meant from error
+    def lock(self, fs: Any) -> threading.RLock:
+        # another lock in a forked child, where nobody would release this one
+        return _locks.setdefault((os.getpid(), _name(fs)), threading.RLock())
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        try:
-            meant = None if error is None else _meaning(error)
-            if meant is not None:
-                _give_up(self._fs, meant)
-                if meant is not error:
-                    raise meant from error
-        finally:
-            self._lock.release()
+    def connect(self, fs: Any) -> None:
+        """Make a connection where there is none, and limit one that somebody else has made."""
+        seconds = getattr(fs, KEPT, None)
+        connection = _pool().get(_name(fs))
+        if connection is None or not connection.transport.connected:
+            _pool()[_name(fs)] = _connected(fs, seconds)
+            return
+        if seconds is not None and not hasattr(connection, KEPT):
+            _limit(connection, seconds)
+            _log_in(fs, connection)
+        _check_user(fs, connection)
 
+    def meaning(self, error: Exception, name: str) -> Exception:
+        del name
+        if isinstance(error, BlockingIOError) or is_timeout(error):
+            return error if isinstance(error, TimeoutError) else TimeoutError(str(error))
+        if isinstance(error, OSError):  # the answer to a request, and what it says may be a file's name
+            return by_number(error)
+        kind, text = type(error).__name__, str(error)
+        # one call at a time that finds no credits comes after one that was not answered, and which it has to clean up after
+        if text.startswith("Connection timeout of") or "credits are available" in text:
+            return TimeoutError(text)
+        if kind == "SMBConnectionClosed" or text.startswith("Failed to connect"):
+            return ConnectionError(text)
+        return PermissionError(text) if kind in {"LogonFailure", "SMBAuthenticationError"} else error
 
-def leave_behind() -> None:
-    """Forget, in a forked child, the connections of its parent: without a word to the server, which would end them."""
-    pool = _pool()
-    _left_behind.append(dict(pool))
-    pool.clear()
+    def end(self, fs: Any) -> None:
+        """End a connection that was lost, or that has not answered in time: the next call would wait for its answer, too."""
+        connection = _pool().get(_name(fs))
+        if connection is None:
+            return
+        with suppress(Exception):
+            connection.disconnect(close=False)
+        for session in connection.session_table.values():
+            for handle in session.open_table.values():
+                handle._connected = False  # or it complains that nobody closes it  # noqa: SLF001 - there is no public place
+
+    def leave_behind(self) -> None:
+        """Forget, in a forked child, the connections of its parent; the server, if it heard of it, would end them."""
+        pool = _pool()
+        _left_behind.append(dict(pool))
+        pool.clear()
+
+    def replace(self, fs: Any, source: str, target: str) -> None:
+        names = (rf"\\{fs.host}{name}".replace("/", "\\") for name in (source, target))
+        with self.turn(fs, "replace", in_file=False):
+            import_module("smbclient").replace(*names, port=_port(fs))  # its own mv() refuses a name that is taken
 
 
 def _port(fs: Any) -> int:
@@ -80,27 +107,17 @@ def _pool() -> dict[str, Any]:
     return pool
 
 
-def _connect(fs: Any) -> None:
-    """Make a connection where there is none, and limit one that somebody else has made."""
-    seconds = getattr(fs, KEPT, None)
-    connection = _pool().get(_name(fs))
-    if connection is None or not connection.transport.connected:
-        connection = import_module("smbprotocol.connection").Connection(
-            import_module("smbclient").ClientConfig().client_guid, fs.host, _port(fs)
-        )
-        connection.connect(timeout=fs.timeout)
-        try:
-            _limit(connection, seconds)
-            _log_in(fs, connection)
-        except BaseException:
-            connection.disconnect(close=False)
-            raise
-        _pool()[_name(fs)] = connection
-        return
-    if seconds is not None and not hasattr(connection, KEPT):
+def _connected(fs: Any, seconds: float | None) -> Any:
+    make = import_module("smbprotocol.connection").Connection
+    connection = make(import_module("smbclient").ClientConfig().client_guid, fs.host, _port(fs))
+    connection.connect(timeout=fs.timeout)
+    try:
         _limit(connection, seconds)
         _log_in(fs, connection)
-    _check_user(fs, connection)
+    except BaseException:
+        connection.disconnect(close=False)
+        raise
+    return connection
 
 
 def _check_user(fs: Any, connection: Any) -> None:
@@ -132,32 +149,3 @@ def _limit(connection: Any, seconds: float | None) -> None:
     whole, part = divmod(seconds, 1)
     silence = struct.pack("ll", int(whole), int(part * 1e6)) if os.name == "posix" else struct.pack("L", int(seconds * 1e3))
     connection.transport._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, silence)  # noqa: SLF001 - no public place
-
-
-def _give_up(fs: Any, meant: OSError) -> None:
-    """End a connection that was lost, or that has not answered in time: its answer would be waited for by the next call, too."""
-    connection = _pool().get(_name(fs))
-    if connection is None or (connection.transport.connected and not isinstance(meant, TimeoutError)):
-        return
-    with suppress(Exception):
-        connection.disconnect(close=False)
-    for session in connection.session_table.values():
-        for handle in session.open_table.values():
-            handle._connected = False  # or it complains that nobody closes it  # noqa: SLF001 - there is no public place
-
-
-def _meaning(error: BaseException) -> OSError | None:
-    """Return the builtin error of what went wrong with a connection; ``None`` when something else did."""
-    if isinstance(error, ConnectionError):
-        return error
-    if isinstance(error, BlockingIOError) or is_timeout(error):
-        return TimeoutError(str(error))
-    if isinstance(error, OSError):  # the answer to a request, and what it says may be a file's name
-        return None
-    kind, text = type(error).__name__, str(error)
-    # one call at a time that finds no credits comes after one that was not answered, and which it has to clean up after
-    if text.startswith("Connection timeout of") or "credits are available" in text:
-        return TimeoutError(text)
-    if kind == "SMBConnectionClosed" or text.startswith("Failed to connect"):
-        return ConnectionError(text)
-    return PermissionError(text) if kind in {"LogonFailure", "SMBAuthenticationError"} else None

@@ -1,0 +1,281 @@
+"""What fsspec leaves to each filesystem to define: headers, exclusive writes, conditional copies, signatures, deadlines."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Literal
+
+from filerow.backends._answers import NO_PLACE
+from filerow.backends._conditions import Conditions, heeded
+from filerow.backends._sign_request import Bound
+from filerow.backends._stored_with import encryption_of
+from filerow.backends._types import Capabilities, ObjectInfo, PutOptions, Rewritten, SignRequest, Unfinished
+from filerow.backends.fsspec.answers import code_of
+from filerow.exceptions import UnsupportedOperationError
+
+__all__ = ("ANSWER", "Flavour", "KEPT", "first_of", "info_of", "is_found")  # noqa: RUF022 - as sorted() does
+
+ANSWER = frozenset({"content_disposition", "content_type"})
+"""What a URL to read can make the clouds answer with."""
+
+KEPT = "_filerow_timeout"
+"""Where filesystems, and connections of them, keep their limit in seconds."""
+
+
+class Flavour:
+    """A filesystem that promises nothing beyond fsspec's own interface, such as hdfs.
+
+    Attributes:
+        capabilities: What a backend on it can do.
+        objects: It stores whole objects under keys, written at close or not at all. Others are files, which show while they are
+            written and so are moved into place.
+        bulk_delete: ``rm`` with a list is one request for many.
+        exclusive_mode: The mode of ``open`` that takes a name which nothing has; ``None`` where there is none.
+        takes_turns: Each call is made within :meth:`turn`.
+        opens_blindly: ``open`` for writing asks nothing of the server, so it does not say that a folder is missing.
+        one_refusal: The server has one word for what is missing, forbidden or in the way, so what it meant must be looked at.
+        cuts_short: A connection that is cut ends an upload as if it were whole, so its size must be looked at.
+        removes_folders: ``rm_file`` removes an empty folder, too.
+        binds: What the signed URLs bind; none where the filesystem signs nothing.
+        misread: Names that the filesystem takes for something else, and so for another object.
+        defaults: Options for building one.
+        public_host: How its URLs get to another host: ``signed`` for it by a filesystem of its own, or ``moved`` there, where
+            no signature covers the host; empty where neither can be done.
+        encryptions: The algorithms that it can be asked for.
+        instead: What to do where it cannot be asked for something.
+        kms_key: Google's key that it encrypts with, if it was asked to.
+    """
+
+    capabilities: Capabilities = Capabilities(ordered_list=True, exclusive=False)
+    public_host: Literal["", "signed", "moved"] = ""
+    objects = False
+    bulk_delete = False
+    exclusive_mode: str | None = None
+    takes_turns = False
+    opens_blindly = False
+    one_refusal = False
+    cuts_short = False
+    removes_folders = True
+    binds: Bound = {}  # noqa: RUF012 - a Mapping
+    misread: re.Pattern[str] | None = None
+    defaults: ClassVar[Mapping[str, Any]] = {}
+    encryptions: frozenset[str] = frozenset()
+    instead: ClassVar[Mapping[str, str]] = {
+        "acl": "leave it out, and let the store's own settings say who may read",
+        "checksum": "leave it out",
+        "encryption": "leave it out, and let the store itself encrypt: Azure's container has a default encryption scope",
+    }
+    kms_key: str | None = None
+
+    def capabilities_of(self, fs: Any) -> Capabilities:  # noqa: ARG002 - for those that differ by it
+        """Return what a backend on this very filesystem can do."""
+        return self.capabilities
+
+    # -- building one --------------------------------------------------------------------------------------------------
+
+    def with_limits(self, options: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+        """Return options with a limit to how long the server may be silent, where they name none and the client takes one."""
+        del seconds
+        return dict(options)
+
+    def set_up(self, fs: Any, seconds: float | None) -> None:
+        """Set up a filesystem that was just made or given, or whose connection is new.
+
+        Args:
+            fs: The filesystem.
+            seconds: How long the server may be silent; ``None`` keeps the filesystem's own limits.
+        """
+        if seconds is not None:
+            setattr(fs, KEPT, seconds)
+            self.limit(fs, seconds)
+
+    def limit(self, fs: Any, seconds: float) -> None:
+        """Set the limits that the client takes no option for."""
+
+    def leave_behind(self) -> None:
+        """Forget, in a forked child, what the filesystems of its parent share."""
+
+    def turn(self, fs: Any, name: str, *, in_file: bool) -> AbstractContextManager[None]:
+        """Return the context of one call.
+
+        Args:
+            fs: The filesystem.
+            name: The method's name.
+            in_file: It is a call of an open file.
+        """
+        del fs, name, in_file
+        return nullcontext()
+
+    # -- writing -------------------------------------------------------------------------------------------------------
+
+    def replace(self, fs: Any, source: str, target: str) -> None:
+        """Move a file, over another one if there is one."""
+        fs.mv(source, target)
+
+    def prepare_file(self, file: Any) -> None:
+        """Set up a file that has just been opened for writing."""
+
+    def write_options(self, key: str, encryption: object, acl: object, checksum: object) -> dict[str, dict[str, Any]]:
+        """Return the options, of the filesystem itself, by which it encrypts and permits what it writes.
+
+        Args:
+            key: Key of the backend, for errors.
+            encryption: See :class:`filerow.Encryption`.
+            acl: A canned ACL.
+            checksum: Refused.
+
+        Raises:
+            UnsupportedOperationError: The store cannot be told; the message says what to do.
+        """
+        if acl is not None:
+            raise self.refused(key, "acl")
+        if checksum is not None:
+            raise self.refused(key, "checksum")
+        found = encryption_of(encryption, self.encryptions, backend=key, store=self._named, instead=self.instead["encryption"])
+        if found is not None and found.algorithm == "gcp:kms":
+            self.kms_key = found.key
+        return {}
+
+    def refused(self, key: str, name: str) -> UnsupportedOperationError:
+        """Return the error of an option that this filesystem does not take."""
+        text = f"backend {key!r}: {self._named} cannot be told {name}= with what it writes; {self.instead[name]}"
+        return UnsupportedOperationError(text, backend=key)
+
+    @property
+    def _named(self) -> str:
+        return f"fsspec's filesystem ({type(self).__name__})"
+
+    def tag_options(self, tags: Mapping[str, str]) -> dict[str, Any]:
+        """Return the options of ``pipe_file`` and ``open`` that store tags, where they take any."""
+        del tags
+        return {}
+
+    def finish(self, fs: Any, path: str, options: PutOptions) -> None:
+        """Add to an object that was just written what it could not be written with."""
+
+    def pipe_options(self, headers: Mapping[str, str], metadata: Mapping[str, str]) -> dict[str, Any]:
+        """Return the options of ``pipe_file`` that store these headers; none where the filesystem keeps none."""
+        del headers, metadata
+        return {}
+
+    def open_options(self, headers: Mapping[str, str], metadata: Mapping[str, str]) -> dict[str, Any]:
+        """Return the options of ``open`` for writing that do the same."""
+        return self.pipe_options(headers, metadata)
+
+    def copy(self, fs: Any, source: str, target: str) -> None:
+        """Copy an object; refuse a target that is taken, where the store can be asked to."""
+        fs.cp_file(source, target)
+
+    def copy_over(self, fs: Any, source: str, target: str) -> None:
+        """Copy an object to a name that nothing else can have."""
+        self.copy(fs, source, target)
+
+    def rewrite(self, fs: Any, source: str, target: str, upload: ObjectInfo, options: PutOptions) -> Rewritten | None:
+        """Copy a client's upload with these headers alone; ``None`` where that cannot be done."""
+        del fs, source, target, upload, options
+        return None
+
+    def conditions(self, fs: Any, backend: str, at: Callable[[str], str], remove: Callable[..., Any], *, off: bool) -> Conditions:
+        """Return what the store's conditions are worth; all but S3 have one that heeds them, or none."""
+        del fs, at, remove
+        return heeded(backend, off=off)
+
+    def delete_many(self, fs: Any, names: Mapping[str, str]) -> dict[str, BaseException]:
+        """Delete the objects of some names, each with its path, in few requests; return the paths that failed.
+
+        Raises:
+            OSError: The request failed as a whole, and nobody knows which objects it has deleted.
+        """
+        try:
+            fs.rm(list(names))
+        except FileNotFoundError:  # said when none of them is there
+            if not self.has_place(fs, next(iter(names))):
+                raise
+        return {}
+
+    def is_refusal(self, error: BaseException) -> bool:
+        """Return True if a bulk delete failed as one does that the store does not know."""
+        del error
+        return False
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    def may_list(self, fs: Any, root: str) -> bool:  # noqa: ARG002 - for those that hide what is missing
+        """Return False if the credentials may not list, so that what is missing is forbidden."""
+        return True
+
+    def has_place(self, fs: Any, root: str) -> bool:  # noqa: ARG002 - where files are, folders are made as they are needed
+        """Return False if the bucket itself is missing, which looks as if all its objects were; asked where nothing was found."""
+        return True
+
+    def sign(self, fs: Any, path: str, request: SignRequest) -> str:
+        """Return a URL that binds what is asked, which is among :attr:`binds`."""
+        raise NotImplementedError
+
+    def outside(self, fs: Any, origin: str, *, virtual: bool) -> Any:  # noqa: ARG002 - for those that sign the host
+        """Return a filesystem that signs for the host by which clients reach the store, and is asked for nothing else.
+
+        Args:
+            fs: The filesystem of the backend.
+            origin: Scheme and host, without the bucket.
+            virtual: The host begins with the bucket.
+        """
+        return fs
+
+    def upload_headers(self, fs: Any, request: SignRequest) -> dict[str, str]:
+        """Return what a signed upload must come with besides its type."""
+        del fs, request
+        return {}
+
+    def unfinished(self, fs: Any, root: str, prefix: str) -> Iterator[Unfinished]:  # noqa: ARG002 - most stores have none
+        """Yield the uploads below a folder that were neither completed nor aborted, where the store keeps such."""
+        return iter(())
+
+    def abort(self, fs: Any, root: str, upload: Unfinished) -> None:
+        """Throw away what came of an upload."""
+
+
+def is_found(look: Callable[[], Any]) -> bool:
+    """Return False if a request fails because the place does not exist; other failures do not count."""
+    try:
+        look()
+    except Exception as error:  # noqa: BLE001
+        return not isinstance(error, FileNotFoundError) and code_of(error) not in NO_PLACE
+    return True
+
+
+_FTP_TIME = re.compile(r"\d{14}(?:\.\d+)?\Z")  # of MLSD, always in UTC (RFC 3659); what LIST shows has no year
+
+
+def _seconds_in(info: Mapping[str, Any]) -> float | None:
+    """Return when an object was changed, in seconds since the Unix epoch, whatever the filesystem calls it."""
+    names = ("LastModified", "last_modified", "updated", "mtime", "modified", "created")
+    time = next((info[name] for name in names if info.get(name) is not None), None)
+    if time is None and _FTP_TIME.match(str(info.get("modify"))):
+        time = datetime.strptime(info["modify"][:14], "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+    if isinstance(time, str):
+        time = datetime.fromisoformat(time)
+    return time.timestamp() if isinstance(time, datetime) else time
+
+
+def first_of(values: Any, *names: str) -> str | None:
+    """Return the first of some values that is there, without quotes."""
+    found = next((values[name] for name in names if values.get(name)), None)
+    return str(found).strip('"') if found else None
+
+
+def info_of(info: Mapping[str, Any], path: str) -> ObjectInfo:
+    """Return the facts of an object, whatever the filesystem calls them."""
+    settings = info.get("content_settings")  # adlfs
+    stored_type = settings["content_type"] if settings else None
+    return ObjectInfo(
+        path=path,
+        size=int(info["size"]),
+        etag=first_of(info, "ETag", "etag"),
+        version_id=first_of(info, "VersionId", "version_id"),
+        last_modified=_seconds_in(info),
+        content_type=first_of(info, "ContentType", "contentType", "content_type") or stored_type,
+    )

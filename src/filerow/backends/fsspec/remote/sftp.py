@@ -1,0 +1,34 @@
+"""What paramiko takes."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+from filerow.backends._deadlines import connect_within
+from filerow.backends._types import Capabilities
+from filerow.backends.fsspec.remote.one_connection import OneConnection
+
+__all__ = ("SFTP",)
+
+
+class SFTP(OneConnection):
+    """Files over SSH, by paramiko."""
+
+    capabilities = Capabilities(ordered_list=True)
+    exclusive_mode = "wxb"
+
+    def with_limits(self, options: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+        return {"timeout": connect_within(seconds), "banner_timeout": seconds, "auth_timeout": seconds, **options}
+
+    def set_up(self, fs: Any, seconds: float | None) -> None:
+        super().set_up(fs, seconds)
+        # a request is answered before the next one is sent, so waiting for more to send would cost 40 ms each
+        fs.client.get_transport().sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def limit(self, fs: Any, seconds: float) -> None:
+        fs.ftp.get_channel().settimeout(seconds)
+
+    def end(self, fs: Any) -> None:
+        fs.client.close()
