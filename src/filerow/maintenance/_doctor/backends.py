@@ -11,14 +11,13 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import MetaData
 
-from filerow._execution.batch import call
-from filerow._execution.threads import in_thread
 from filerow._orm.references import file_columns
 from filerow._paths import PROBES, STAGING, folders_of, generate_path, generated_at
 from filerow._registry import storages
 from filerow._tokens import resolve_keys
 from filerow.backends.base import ObjectInfo, PutOptions, SignRequest, StorageBackend
 from filerow.exceptions import BackendNotFoundError, FilerowError, SecretError, StorageError, StoragePermissionError
+from filerow.maintenance._doctor.ask import ask, in_a_thread, listed
 from filerow.maintenance._doctor.database import skew_findings
 from filerow.maintenance._doctor.public import public_findings
 from filerow.maintenance._doctor.secrets import key_findings, secret_findings
@@ -67,7 +66,7 @@ def _probe(backend: StorageBackend) -> Iterator[Finding]:
     try:
         written = yield from _tried(backend, path)
     finally:
-        failed = call(backend.delete, backend.delete_async, path)  # the answer may be all that was lost of a write
+        failed = ask(backend, "delete", path)  # the answer may be all that was lost of a write
     if written:
         for undeleted in failed.values():
             advice = f"allow it to delete; then another run, or filerow sweep, removes {path!r}"
@@ -80,7 +79,7 @@ def _tried(backend: StorageBackend, path: str) -> Generator[Finding, None, bool]
     """Write a probe and look at it from all sides; return True if it was written."""
     before = time.time()
     try:
-        call(backend.put, backend.put_async, path, _CONTENT, PutOptions(content_type="text/plain", create_only=False))
+        ask(backend, "put", path, _CONTENT, PutOptions(content_type="text/plain", create_only=False))
     except StorageError as error:
         yield _refused(backend, "write", error)
         yield from _lists(backend, None)
@@ -102,8 +101,8 @@ def _refused(backend: StorageBackend, verb: str, error: FilerowError, advice: st
 
 def _reads(backend: StorageBackend, path: str, before: float) -> Iterator[Finding]:
     try:
-        info: ObjectInfo = call(backend.head, backend.head_async, path)
-        content = call(backend.read, backend.read_async, path)
+        info: ObjectInfo = ask(backend, "head", path)
+        content = ask(backend, "read", path)
     except StorageError as error:
         yield _refused(backend, "read", error)
         return
@@ -116,25 +115,17 @@ def _reads(backend: StorageBackend, path: str, before: float) -> Iterator[Findin
 
 def _lists(backend: StorageBackend, path: str | None) -> Iterator[Finding]:
     try:
-        found: set[str] = call(_listed, _listed_async, backend)
+        found = {info.path for info in listed(backend, "list", _FOLDER)}
     except StorageError as error:
         yield _refused(backend, "list", error)
         return
     left = [one for one in sorted(found) if _is_left(one)]
     if left:
-        call(backend.delete, backend.delete_async, left)
+        ask(backend, "delete", left)
     if path is not None and path not in found:
         message = "what was written a moment ago is not listed"
         advice = "filerow sweep works on listings, which this store lets lag behind"
         yield Finding("cannot-list", message, "warning", backend=backend.key, advice=advice)
-
-
-def _listed(backend: StorageBackend) -> set[str]:
-    return {info.path for info in backend.list(_FOLDER)}
-
-
-async def _listed_async(backend: StorageBackend) -> set[str]:
-    return {info.path async for info in backend.list_async(_FOLDER)}
 
 
 def _is_left(path: str) -> bool:
@@ -148,7 +139,7 @@ def _shared(backend: StorageBackend, path: str) -> Iterator[Finding]:
     for key in storages.registered_backends():
         other = storages.get_backend(key)
         try:
-            if other is not backend and call(other.exists, other.exists_async, path):
+            if other is not backend and ask(other, "exists", path):
                 yield Finding(
                     "same-place",
                     f"backends {backend.key!r} and {key!r} are the same place, so each takes the other's files for orphans",
@@ -166,7 +157,7 @@ def _signs(backend: StorageBackend) -> Iterator[Finding]:
     if not backend.capabilities.sign_get:
         return
     try:
-        url = call(backend.sign, backend.sign_async, f"{_FOLDER}/signed", SignRequest("GET", 60))
+        url: str = ask(backend, "sign", f"{_FOLDER}/signed", SignRequest("GET", 60))
     except SecretError as error:
         advice = "set FILEROW_SECRET, the same for all processes, or pass secret= to the backend"
         yield from secret_findings(error, backend.key, "error", advice)
@@ -208,14 +199,14 @@ def _direct(key: str, origin: str) -> Iterator[Finding]:
     if backend.own_urls is not None:
         return  # uploads go to the application itself
     try:
-        url = call(backend.sign, backend.sign_async, f"{_FOLDER}/direct", SignRequest("PUT", 60))
+        url = ask(backend, "sign", f"{_FOLDER}/direct", SignRequest("PUT", 60))
     except FilerowError as error:
         yield Finding("cannot-sign", f"clients cannot upload straight to it: {error}", backend=key)
         return
     if backend.protocol == "s3":
         yield from part_findings(backend)
     for method in ("POST", "PUT") if backend.protocol == "s3" else ("PUT",):
-        answer = call(_preflight, _preflight_async, url, method, origin or _MADE_UP)
+        answer = in_a_thread(_preflight, url, method, origin or _MADE_UP)
         if answer is not None:
             if backend.public_endpoint is None or not answer.startswith(_NO_ANSWER):  # told of the public host as a whole
                 yield _cors(key, method, origin, answer)
@@ -238,10 +229,6 @@ def _preflight(url: str, method: str, origin: str) -> str | None:
             return f"HTTP {error.code}: {error.read(2000).decode(errors='replace')}"
     except OSError as error:
         return f"{_NO_ANSWER}: {error}"
-
-
-async def _preflight_async(url: str, method: str, origin: str) -> str | None:
-    return await in_thread(_preflight, url, method, origin)
 
 
 def _cors(key: str, method: str, origin: str, answer: str) -> Finding:

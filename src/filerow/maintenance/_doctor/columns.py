@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 from sqlalchemy import Engine, MetaData, select
 
-from filerow._execution.batch import call
 from filerow._orm.ownership import Ref
 from filerow._orm.references import FileColumn, file_columns, refs_in
 from filerow._orm.visibility import filtered
 from filerow._registry import storages
 from filerow.exceptions import DocumentError, InvalidPathError, StorageError
+from filerow.maintenance._doctor.ask import ask
 from filerow.maintenance._report import Finding
 from filerow.outbox._strangers import strangers
 
@@ -77,7 +77,7 @@ def _sample(engine: Engine, column: FileColumn, silent: set[str]) -> Iterator[Fi
 def _look(column: FileColumn, ref: Ref, silent: set[str]) -> Iterator[Finding]:
     backend = storages.get_backend(ref.backend)
     try:
-        if not call(backend.exists, backend.exists_async, ref.path):
+        if not ask(backend, "exists", ref.path):
             advice = "filerow check finds all of them"
             yield Finding("missing", "its row is there, its object is not", "error", column.name, *ref, advice=advice)
     except InvalidPathError as error:

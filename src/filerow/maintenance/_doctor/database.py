@@ -10,7 +10,7 @@ from sqlalchemy import JSON, Connection, Engine, MetaData, Table, inspect, text
 from sqlalchemy.exc import NoSuchTableError
 
 from filerow._orm.references import file_columns, quoted
-from filerow.maintenance._report import Finding
+from filerow.maintenance._report import Finding, Level
 from filerow.outbox import outbox_of
 from filerow.outbox._table import now_of
 from filerow.outbox._triggers.install import translated
@@ -93,45 +93,30 @@ def _cascades(metadata: MetaData, connection: Connection) -> Iterator[Finding]:
 
 
 def _truncate(database: str) -> Finding:
-    return Finding(
-        "truncate-hidden",
-        f"{database} runs no triggers for TRUNCATE, so the files of an emptied table become orphans",
-        "info",
-        "TRUNCATE",
-        advice="use DELETE, or run filerow sweep --full after a TRUNCATE",
-    )
+    message = f"{database} runs no triggers for TRUNCATE, so the files of an emptied table become orphans"
+    advice = "use DELETE, or run filerow sweep --full after a TRUNCATE"
+    return Finding("truncate-hidden", message, "info", "TRUNCATE", advice=advice)
 
 
 def _replaces(connection: Connection) -> Iterator[Finding]:
     if not connection.exec_driver_sql("PRAGMA recursive_triggers").scalar():
-        yield Finding(
-            "replace-hidden",
-            "SQLite runs no delete triggers for INSERT OR REPLACE while recursive_triggers is off",
-            "info",
-            "PRAGMA recursive_triggers",
-            advice="execute PRAGMA recursive_triggers=ON on each new connection, or use INSERT ... ON CONFLICT DO UPDATE",
-        )
+        message = "SQLite runs no delete triggers for INSERT OR REPLACE while recursive_triggers is off"
+        advice = "execute PRAGMA recursive_triggers=ON on each new connection, or use INSERT ... ON CONFLICT DO UPDATE"
+        yield Finding("replace-hidden", message, "info", "PRAGMA recursive_triggers", advice=advice)
 
 
 def _replicas(connection: Connection) -> Iterator[Finding]:
     if connection.scalar(text("SELECT pg_is_in_recovery()")):
         yield Finding("read-only", "this server is a standby, where nothing can be changed", where="pg_is_in_recovery()")
     if connection.scalar(text("SHOW session_replication_role")) == "replica":
-        yield Finding(
-            "triggers-off",
-            "session_replication_role is replica, so no trigger runs",
-            where="session_replication_role",
-            advice="set it to origin: ALTER ROLE ... RESET session_replication_role",
-        )
+        message = "session_replication_role is replica, so no trigger runs"
+        advice = "set it to origin: ALTER ROLE ... RESET session_replication_role"
+        yield Finding("triggers-off", message, where="session_replication_role", advice=advice)
     here = "(SELECT oid FROM pg_database WHERE datname = current_database())"
     for name in connection.scalars(text(f"SELECT subname FROM pg_subscription WHERE subdbid = {here}")):  # noqa: S608
-        yield Finding(
-            "replicated",
-            "rows that come by logical replication run no triggers",
-            "warning",
-            f"subscription {name}",
-            advice="drain and sweep on the server they come from",
-        )
+        message = "rows that come by logical replication run no triggers"
+        advice = "drain and sweep on the server they come from"
+        yield Finding("replicated", message, "warning", f"subscription {name}", advice=advice)
 
 
 def _partitions(metadata: MetaData, connection: Connection) -> Iterator[Finding]:
@@ -141,13 +126,11 @@ def _partitions(metadata: MetaData, connection: Connection) -> Iterator[Finding]
     for table in _tables(metadata):
         name = prefix(dialect, schemas.get(table.schema, table.schema)) + quoted(dialect, table.name)
         if connection.scalar(partitioned, {"name": name}):
-            yield Finding(
-                "partition-hidden",
-                "PostgreSQL runs no triggers when one partition is truncated, dropped or detached, so its files become orphans",
-                "info",
-                table.fullname,
-                advice="set its file columns to NULL first, in batches, or run filerow sweep --full afterwards",
+            message = (
+                "PostgreSQL runs no triggers when one partition is truncated, dropped or detached, so its files become orphans"
             )
+            advice = "set its file columns to NULL first, in batches, or run filerow sweep --full afterwards"
+            yield Finding("partition-hidden", message, "info", table.fullname, advice=advice)
 
 
 # -- savepoints ------------------------------------------------------------------------------------------------------------
@@ -203,10 +186,6 @@ def skew_findings(whose: str, theirs: float, before: float, after: float, *, bac
     if skew <= _LATE:
         return
     side = "behind" if theirs < before else "ahead of"
-    yield Finding(
-        "clock-skew",
-        f"{whose} is {skew:.0f} s {side} this machine's, so signed links, retention and grace end too early or too late",
-        "error" if skew > _FAR else "warning",
-        backend=backend,
-        advice="set the clocks by NTP",
-    )
+    message = f"{whose} is {skew:.0f} s {side} this machine's, so signed links, retention and grace end too early or too late"
+    level: Level = "error" if skew > _FAR else "warning"
+    yield Finding("clock-skew", message, level, backend=backend, advice="set the clocks by NTP")

@@ -66,8 +66,7 @@ def outbox_findings(metadata: MetaData, engine: Engine) -> Iterator[Finding]:
         yield Finding("no-outbox", message, "info", "metadata", advice=advice)
         return
     with engine.connect() as connection:
-        inspector = inspect(connection)
-        schemas = translated(connection)
+        inspector, schemas = inspect(connection), translated(connection)
         tables = (outbox.table, outbox.state)
         missing = [one for one in tables if not inspector.has_table(one.name, schema=schemas.get(one.schema, one.schema))]
         for table in missing:
@@ -97,7 +96,7 @@ def _policies(connection: Connection, tables: Sequence[Table]) -> Iterator[Findi
 
 
 def _late(connection: Connection, outbox: Outbox) -> Iterator[Finding]:
-    columns = outbox.table.c
+    columns, name = outbox.table.c, outbox.table.fullname
     now = now_of(connection)
     due_at = columns.dropped_at + outbox.retention.total_seconds()
     since = func.coalesce(columns.next_attempt, due_at)
@@ -111,13 +110,11 @@ def _late(connection: Connection, outbox: Outbox) -> Iterator[Finding]:
     if beat is None or now - beat.updated_at > max(_SOON, 3 * interval):
         when = "no drainer has ever run" if beat is None else f"the drainer was last seen {_ago(now - beat.updated_at)} ago"
         advice = "run filerow drain --watch, filerow drain every few minutes, or outbox.drainer(engine) inside the application"
-        yield Finding(
-            "drainer-not-running", f"{count:,} objects are due, and {when}", "warning", outbox.table.fullname, advice=advice
-        )
+        yield Finding("drainer-not-running", f"{count:,} objects are due, and {when}", "warning", name, advice=advice)
     if now - first > _LATE:
         message = f"the first of {count:,} objects that are due is {_ago(now - first)} late"
         advice = "run filerow drain, and look at what it says"
-        yield Finding("outbox-late", message, "warning", outbox.table.fullname, advice=advice)
+        yield Finding("outbox-late", message, "warning", name, advice=advice)
 
 
 def _ago(seconds: float) -> str:

@@ -7,11 +7,10 @@ from contextlib import closing
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from filerow._execution.batch import call
-from filerow._execution.threads import in_thread
 from filerow.backends._foreign import clean_message
 from filerow.backends.base import SignRequest, StorageBackend
 from filerow.exceptions import FilerowError
+from filerow.maintenance._doctor.ask import ask, in_a_thread
 from filerow.maintenance._report import Finding
 
 __all__ = ("public_findings",)
@@ -40,11 +39,11 @@ def public_findings(backend: StorageBackend, path: str, content: bytes) -> Itera
 
 def _endpoint(backend: StorageBackend, endpoint: str, path: str, content: bytes) -> Iterator[Finding]:
     try:
-        url = call(backend.sign, backend.sign_async, path, SignRequest("GET", 60))
+        url = ask(backend, "sign", path, SignRequest("GET", 60))
     except FilerowError:
         return  # told as cannot-sign
-    answer: _Fetched = call(_fetched, _fetched_async, url)
-    if answer.is_silent:
+    answer: _Fetched = in_a_thread(_fetched, url)
+    if answer.status == 0:
         message = f"public_endpoint {endpoint} does not answer from here: {answer.text}"
         advice = "that is right if clients alone reach it; then ask for a signed URL from where they are"
         yield Finding("public-unreachable", message, "info", backend=backend.key, advice=advice)
@@ -52,27 +51,27 @@ def _endpoint(backend: StorageBackend, endpoint: str, path: str, content: bytes)
         message = f"public_endpoint {endpoint} refuses a URL that was signed for it: {answer.text}"
         advice = "let the proxy pass on host and path as they came (nginx: proxy_set_header Host $http_host)"
         yield Finding("public-endpoint", message, backend=backend.key, advice=advice)
-    elif not answer.shows(content):
+    elif answer.body != content:
         message = f"public_endpoint {endpoint} does not lead to what was written: HTTP {answer.status} {answer.text}"
         yield Finding("public-endpoint", message, backend=backend.key, advice="let it lead to this very store")
 
 
 def _permanent(backend: StorageBackend, path: str, content: bytes) -> Iterator[Finding]:
     url = backend.url(path)
-    answer: _Fetched = call(_fetched, _fetched_async, url)
+    answer: _Fetched = in_a_thread(_fetched, url)
     host = urlsplit(url).netloc
-    if answer.is_silent:
+    if answer.status == 0:
         message = f"permanent URLs ({host}) do not answer from here: {answer.text}"
         yield Finding("public-unreachable", message, "info", backend=backend.key, advice="look at one from where clients are")
         return
-    if not answer.shows(content):
+    if answer.body != content:
         message = f"permanent URLs ({host}) do not show what was written to {path!r}: HTTP {answer.status} {answer.text}"
         advice = (
             "right if only the folders of columns are public; else let everybody read the backend's files there, prefix included"
         )
         yield Finding("public-url", message, "warning", backend=backend.key, advice=advice)
         return
-    changed: _Fetched = call(_fetched, _fetched_async, f"{url}{'&' if '?' in url else '?'}{_OVERRIDES}")
+    changed: _Fetched = in_a_thread(_fetched, f"{url}{'&' if '?' in url else '?'}{_OVERRIDES}")
     if changed.status == answer.status and changed.content_type.startswith("text/html"):
         message = f"by a query everybody can have a file of {host} answered as a page (response-content-type), scripts included"
         advice = "let a proxy or CDN in front drop the query (nginx: set $args ''), and serve from a domain of its own"
@@ -86,13 +85,6 @@ class _Fetched(NamedTuple):
     content_type: str
     body: bytes
     text: str
-
-    @property
-    def is_silent(self) -> bool:
-        return self.status == 0
-
-    def shows(self, content: bytes) -> bool:
-        return self.body == content
 
 
 def _fetched(url: str) -> _Fetched:
@@ -109,7 +101,3 @@ def _fetched(url: str) -> _Fetched:
             return _Fetched(error.code, error.headers.get("Content-Type", ""), b"", text[:_SHOWN])
     except (OSError, ValueError) as error:
         return _Fetched(0, "", b"", str(error))
-
-
-async def _fetched_async(url: str) -> _Fetched:
-    return await in_thread(_fetched, url)
