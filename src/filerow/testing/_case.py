@@ -28,6 +28,7 @@ __all__ = (
     "equal",
     "is_missing",
     "needs_kept_paths",
+    "none_unfinished",
     "raised",
     "scratch_folder",
 )
@@ -213,3 +214,12 @@ def _shown(value: object) -> str:
         return f"{len(value):,} bytes {bytes(value[:16])!r}…{bytes(value[-16:])!r}"
     text = repr(value)
     return text if len(text) <= _MOST else f"{text[: _MOST - 1]}…"
+
+
+def none_unfinished(d: SyncDriver) -> None:
+    """Check that no upload to the case's folder has been left unfinished, where the store lists such."""
+    try:
+        left = d.items("unfinished", d.folder)
+    except UnsupportedOperationError as error:
+        raise DoesNotApplyError("the store does not tell of unfinished uploads") from error
+    equal(left, [], "the uploads that were begun and neither completed nor aborted")

@@ -23,7 +23,6 @@ from collections import Counter
 from collections.abc import (
     AsyncIterable,
     AsyncIterator,
-    Awaitable,
     Callable,
     Collection,
     Generator,
@@ -35,9 +34,10 @@ from collections.abc import (
 from concurrent.futures import Future
 from contextlib import aclosing, contextmanager
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, cast
 
 from filerow._buffers import BUFFERS, Buffer
+from filerow._execution.steps import Call, Steps, run, run_async
 from filerow.backends._own_urls import OwnUrls
 from filerow.backends._public import PublicUrls
 from filerow.backends._types import Capabilities, ObjectInfo, PutOptions, SignRequest, Unfinished
@@ -177,45 +177,9 @@ class _Armed:
         return struck
 
 
-T = TypeVar("T")
-
-
-class _Wait(NamedTuple):
-    """A pause.
-
-    Attributes:
-        seconds: How long.
-        hangs: It may be ended before, and is an error when it is not.
-    """
-
-    seconds: float
-    hangs: bool = False
-
-
 def _raised(fault: Fault) -> BaseException | None:
     error = fault.error
     return error("injected by a FaultyBackend") if isinstance(error, type) else error
-
-
-def _trouble(fault: Fault | None) -> Generator[_Wait]:
-    if fault is not None and fault.hang is not None:
-        yield _Wait(fault.hang, hangs=True)
-    error = None if fault is None else _raised(fault)
-    if error is not None:
-        raise error
-
-
-def _before(fault: Fault | None, *, late: bool = False) -> Generator[_Wait]:
-    """Yield what comes before the operation; ``late`` says that the trouble is for the end."""
-    if fault is not None and fault.delay:
-        yield _Wait(fault.delay)
-    if fault is not None and not fault.after and not late:
-        yield from _trouble(fault)
-
-
-def _after(fault: Fault | None, *, late: bool = False) -> Generator[_Wait]:
-    if fault is not None and (fault.after or late):
-        yield from _trouble(fault)
 
 
 def _is_late(fault: Fault | None) -> bool:
@@ -259,115 +223,110 @@ class _FaultyHooks(StorageBackend):
     def _struck(self, operation: str, paths: tuple[str, ...]) -> Fault | None:
         """Note a call, and return what goes wrong with it."""
 
-    # -- pauses --------------------------------------------------------------------------------------------------------
+    # -- trouble -------------------------------------------------------------------------------------------------------
 
-    def _live(self, course: Generator[_Wait]) -> None:
-        for wait in course:
-            if not wait.hangs:
-                time.sleep(wait.seconds)
-                continue
-            future = self._hang()
+    def _before(self, fault: Fault | None, *, late: bool = False) -> Steps[None]:
+        """Do what comes before the operation; ``late`` keeps the trouble for the end."""
+        if fault is not None and fault.delay:
+            yield Call(time.sleep, asyncio.sleep, (fault.delay,), {})
+        if fault is not None and not fault.after and not late:
+            yield from self._trouble(fault)
+
+    def _after(self, fault: Fault | None, *, late: bool = False) -> Steps[None]:
+        if fault is not None and (fault.after or late):
+            yield from self._trouble(fault)
+
+    def _trouble(self, fault: Fault) -> Steps[None]:
+        if fault.hang is not None:
+            yield Call(self._hang, self._hang_async, (fault.hang,), {})
+        error = _raised(fault)
+        if error is not None:
+            raise error
+
+    def _hang(self, seconds: float) -> None:
+        with self._hung() as future:
             try:
-                future.result(None if math.isinf(wait.seconds) else wait.seconds)
+                future.result(None if math.isinf(seconds) else seconds)
             except TimeoutError:
-                raise self._too_late(wait) from None
-            finally:
-                self._go_on(future)
+                raise self._too_late(seconds) from None
 
-    async def _live_async(self, course: Generator[_Wait]) -> None:
-        for wait in course:
-            if not wait.hangs:
-                await asyncio.sleep(wait.seconds)
-                continue
-            future = self._hang()
-            try:
-                # asyncio.wait() leaves the future alone when it ends or is cancelled, so release() may still come
-                released = asyncio.wrap_future(future)
-                done, _ = await asyncio.wait([released], timeout=None if math.isinf(wait.seconds) else wait.seconds)
-                if not done:
-                    raise self._too_late(wait)
-            finally:
-                self._go_on(future)
+    async def _hang_async(self, seconds: float) -> None:
+        with self._hung() as future:
+            # asyncio.wait() leaves the future alone when it ends or is cancelled, so release() may still come
+            done, _ = await asyncio.wait([asyncio.wrap_future(future)], timeout=None if math.isinf(seconds) else seconds)
+            if not done:
+                raise self._too_late(seconds)
 
-    def _hang(self) -> Future[None]:
+    @contextmanager
+    def _hung(self) -> Generator[Future[None]]:
         future: Future[None] = Future()
         future.set_running_or_notify_cancel()  # from here on it cannot be cancelled, only released
         with self._hanging_lock:
             self._hanging.add(future)
-        return future
+        try:
+            yield future
+        finally:
+            with self._hanging_lock:
+                self._hanging.discard(future)
 
-    def _go_on(self, future: Future[None]) -> None:
-        with self._hanging_lock:
-            self._hanging.discard(future)
-
-    def _too_late(self, wait: _Wait) -> StorageTimeoutError:
-        msg = f"the store did not answer within {wait.seconds:g} s (injected by a FaultyBackend)"
+    def _too_late(self, seconds: float) -> StorageTimeoutError:
+        msg = f"the store did not answer within {seconds:g} s (injected by a FaultyBackend)"
         return StorageTimeoutError(msg, backend=self._key)
 
     # -- calls with one answer -----------------------------------------------------------------------------------------
 
-    def _call(self, fault: Fault | None, act: Callable[[], T]) -> T:
-        self._live(_before(fault))
-        answer = act()
-        self._live(_after(fault))
+    def _steps(self, fault: Fault | None, method: str, *args: Any, **options: Any) -> Steps[Any]:
+        yield from self._before(fault)
+        answer = yield self._ask(method, *args, **options)
+        yield from self._after(fault)
         return answer
 
-    async def _call_async(self, fault: Fault | None, act: Callable[[], Awaitable[T]]) -> T:
-        await self._live_async(_before(fault))
-        answer = await act()
-        await self._live_async(_after(fault))
-        return answer
+    def _ask(self, method: str, *args: Any, **options: Any) -> Call:
+        return Call(getattr(self._backend, method), getattr(self._backend, f"{method}_async"), args, options)
+
+    def _put_steps(self, path: str, content: Any, options: PutOptions) -> Steps[ObjectInfo]:
+        fault = self._struck("put", (path,))
+        return _lie(fault, (yield from self._steps(fault, "put", path, _content(content, fault), options)))
 
     def _put(self, path: str, content: Buffer | Iterator[Buffer], options: PutOptions) -> ObjectInfo:
-        fault = self._struck("put", (path,))
-        return _lie(fault, self._call(fault, lambda: self._backend.put(path, _content(content, fault), options)))
+        return run(self._put_steps(path, content, options))
 
     async def _put_async(
         self, path: str, content: Buffer | Iterator[Buffer] | AsyncIterator[Buffer], options: PutOptions
     ) -> ObjectInfo:
-        fault = self._struck("put", (path,))
-        body: Any = _awaited(content, fault) if isinstance(content, AsyncIterable) else _content(content, fault)
-        return _lie(fault, await self._call_async(fault, lambda: self._backend.put_async(path, body, options)))
+        return await run_async(self._put_steps(path, content, options))
+
+    def _read_steps(self, path: str, start: int, end: int | None) -> Steps[bytes]:
+        fault = self._struck("read", (path,))
+        return _cut(fault, (yield from self._steps(fault, "read", path, start, end)))
 
     def _read(self, path: str, start: int, end: int | None) -> bytes:
-        fault = self._struck("read", (path,))
-        return _cut(fault, self._call(fault, lambda: self._backend.read(path, start, end)))
+        return run(self._read_steps(path, start, end))
 
     async def _read_async(self, path: str, start: int, end: int | None) -> bytes:
-        fault = self._struck("read", (path,))
-        return _cut(fault, await self._call_async(fault, lambda: self._backend.read_async(path, start, end)))
+        return await run_async(self._read_steps(path, start, end))
+
+    def _facts_steps(self, operation: str, *paths: str, **options: bool) -> Steps[ObjectInfo]:
+        fault = self._struck(operation, paths)
+        return _lie(fault, (yield from self._steps(fault, operation, *paths, **options)))
 
     def _head(self, path: str) -> ObjectInfo:
-        fault = self._struck("head", (path,))
-        return _lie(fault, self._call(fault, lambda: self._backend.head(path)))
+        return run(self._facts_steps("head", path))
 
     async def _head_async(self, path: str) -> ObjectInfo:
-        fault = self._struck("head", (path,))
-        return _lie(fault, await self._call_async(fault, lambda: self._backend.head_async(path)))
+        return await run_async(self._facts_steps("head", path))
 
     def _copy(self, source: str, target: str) -> ObjectInfo:
-        fault = self._struck("copy", (source, target))
-        return _lie(fault, self._call(fault, lambda: self._backend.copy(source, target)))
+        return run(self._facts_steps("copy", source, target))
 
     async def _copy_async(self, source: str, target: str) -> ObjectInfo:
-        fault = self._struck("copy", (source, target))
-        return _lie(fault, await self._call_async(fault, lambda: self._backend.copy_async(source, target)))
+        return await run_async(self._facts_steps("copy", source, target))
 
     def _copy_over(self, source: str, target: str) -> ObjectInfo:
-        fault = self._struck("copy", (source, target))
-        return _lie(fault, self._call(fault, lambda: self._backend.copy(source, target, create_only=False)))
+        return run(self._facts_steps("copy", source, target, create_only=False))
 
     async def _copy_over_async(self, source: str, target: str) -> ObjectInfo:
-        fault = self._struck("copy", (source, target))
-        return _lie(fault, await self._call_async(fault, lambda: self._backend.copy_async(source, target, create_only=False)))
-
-    def _purge(self, versions: Mapping[str, str | None]) -> Mapping[str, BaseException]:
-        fault = self._struck("delete", tuple(versions))
-        return self._call(fault, lambda: self._backend.purge(versions))
-
-    async def _purge_async(self, versions: Mapping[str, str | None]) -> Mapping[str, BaseException]:
-        fault = self._struck("delete", tuple(versions))
-        return await self._call_async(fault, lambda: self._backend.purge_async(versions))
+        return await run_async(self._facts_steps("copy", source, target, create_only=False))
 
     def _limits(self) -> Mapping[str, str]:
         return self._backend.limits()
@@ -375,63 +334,76 @@ class _FaultyHooks(StorageBackend):
     async def _limits_async(self) -> Mapping[str, str]:
         return await self._backend.limits_async()
 
+    def _sign_steps(self, paths: Sequence[str], request: SignRequest) -> Steps[Sequence[str]]:
+        urls: Sequence[str] = yield from self._steps(self._struck("sign", tuple(paths)), "sign_many", paths, request)
+        return urls
+
     def _sign(self, paths: Sequence[str], request: SignRequest) -> Sequence[str]:
-        fault = self._struck("sign", tuple(paths))
-        return self._call(fault, lambda: self._backend.sign_many(paths, request))
+        return run(self._sign_steps(paths, request))
 
     async def _sign_async(self, paths: Sequence[str], request: SignRequest) -> Sequence[str]:
-        fault = self._struck("sign", tuple(paths))
-        return await self._call_async(fault, lambda: self._backend.sign_many_async(paths, request))
+        return await run_async(self._sign_steps(paths, request))
 
     def _upload_headers(self, request: SignRequest) -> Mapping[str, str]:
         return self._backend.upload_headers(request)
 
     # -- deletes, which may fail in part -------------------------------------------------------------------------------
 
-    def _delete(self, paths: Sequence[str]) -> Mapping[str, BaseException]:
+    def _purge_steps(self, versions: Mapping[str, str | None]) -> Steps[Mapping[str, BaseException]]:
+        failed: Mapping[str, BaseException] = yield from self._steps(self._struck("delete", tuple(versions)), "purge", versions)
+        return failed
+
+    def _purge(self, versions: Mapping[str, str | None]) -> Mapping[str, BaseException]:
+        return run(self._purge_steps(versions))
+
+    async def _purge_async(self, versions: Mapping[str, str | None]) -> Mapping[str, BaseException]:
+        return await run_async(self._purge_steps(versions))
+
+    def _delete_steps(self, paths: Sequence[str]) -> Steps[Mapping[str, BaseException]]:
         fault = self._struck("delete", tuple(paths))
         if fault is None or fault.paths is None:
-            return self._call(fault, lambda: self._backend.delete(paths))
-        self._live(_pauses(fault))
+            failed: dict[str, BaseException] = yield from self._steps(fault, "delete", paths)
+            return failed
+        yield from self._before(fault, late=True)
+        if fault.hang is not None:
+            yield Call(self._hang, self._hang_async, (fault.hang,), {})
         failed, tried = _in_part(fault, paths)
-        return {**failed, **(self._backend.delete(tried) if tried else {})}
+        return {**failed, **((yield self._ask("delete", tried)) if tried else {})}
+
+    def _delete(self, paths: Sequence[str]) -> Mapping[str, BaseException]:
+        return run(self._delete_steps(paths))
 
     async def _delete_async(self, paths: Sequence[str]) -> Mapping[str, BaseException]:
-        fault = self._struck("delete", tuple(paths))
-        if fault is None or fault.paths is None:
-            return await self._call_async(fault, lambda: self._backend.delete_async(paths))
-        await self._live_async(_pauses(fault))
-        failed, tried = _in_part(fault, paths)
-        return {**failed, **(await self._backend.delete_async(tried) if tried else {})}
+        return await run_async(self._delete_steps(paths))
 
     # -- streams and listings ------------------------------------------------------------------------------------------
 
     def _stream(self, path: str, start: int, end: int | None, chunk_size: int) -> Iterator[bytes]:
         fault = self._struck("stream", (path,))
-        self._live(_before(fault, late=_is_late(fault)))
+        run(self._before(fault, late=_is_late(fault)))
         yield from _pass(self._backend.stream(path, start, end, chunk_size), fault)
-        self._live(_after(fault, late=_is_late(fault)))
+        run(self._after(fault, late=_is_late(fault)))
 
     async def _stream_async(self, path: str, start: int, end: int | None, chunk_size: int) -> AsyncIterator[bytes]:
         fault = self._struck("stream", (path,))
-        await self._live_async(_before(fault, late=_is_late(fault)))
-        async for chunk in _awaited(self._backend.stream_async(path, start, end, chunk_size), fault, stop=True):
+        await run_async(self._before(fault, late=_is_late(fault)))
+        async for chunk in _pass_async(self._backend.stream_async(path, start, end, chunk_size), fault, stop=True):
             yield cast("bytes", chunk)
-        await self._live_async(_after(fault, late=_is_late(fault)))
+        await run_async(self._after(fault, late=_is_late(fault)))
 
     def _list(self, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
         fault = self._struck("list", (prefix,))
-        self._live(_before(fault, late=_is_late(fault)))
+        run(self._before(fault, late=_is_late(fault)))
         for number, info in enumerate(self._backend.list(prefix, start_after)):
             if fault is not None and number == fault.keep:
                 break
             time.sleep(fault.chunk_delay if fault else 0)
             yield _lie(fault, info)
-        self._live(_after(fault, late=_is_late(fault)))
+        run(self._after(fault, late=_is_late(fault)))
 
     async def _list_async(self, prefix: str, start_after: str) -> AsyncIterator[ObjectInfo]:
         fault = self._struck("list", (prefix,))
-        await self._live_async(_before(fault, late=_is_late(fault)))
+        await run_async(self._before(fault, late=_is_late(fault)))
         number = 0
         async with aclosing(cast("AsyncGenerator[ObjectInfo]", self._backend.list_async(prefix, start_after))) as found:
             async for info in found:
@@ -440,7 +412,7 @@ class _FaultyHooks(StorageBackend):
                 number += 1
                 await asyncio.sleep(fault.chunk_delay if fault else 0)
                 yield _lie(fault, info)
-        await self._live_async(_after(fault, late=_is_late(fault)))
+        await run_async(self._after(fault, late=_is_late(fault)))
 
     # -- handed on -----------------------------------------------------------------------------------------------------
 
@@ -468,42 +440,36 @@ def _cut(fault: Fault | None, data: bytes) -> bytes:
     return data if fault is None or fault.keep is None else data[: fault.keep]
 
 
-def _content(content: Buffer | Iterator[Buffer], fault: Fault | None) -> Buffer | Iterator[Buffer]:
+def _content(content: Any, fault: Fault | None) -> Any:
     """Return what of a put's content reaches the store; the rest is taken too, and lost."""
     if fault is None or (fault.keep is None and not fault.chunk_delay):
         return content
+    if isinstance(content, AsyncIterable):
+        return _pass_async(content, fault)
     if isinstance(content, BUFFERS):
         return content if fault.keep is None else bytes(content)[: fault.keep]
     return _pass(content, fault, stop=False)
 
 
 def _pass(chunks: Iterable[Any], fault: Fault | None, *, stop: bool = True) -> Iterator[Any]:
-    """Yield chunks slowly, or only their first bytes; ``stop`` says to read no further than these."""
-    left = None if fault is None else fault.keep
+    """Yield chunks slowly, or only their first bytes; ``stop`` means to read no further than these."""
+    left = _Allowance(fault)
     for chunk in chunks:
-        time.sleep(fault.chunk_delay if fault else 0)
-        if left is None:
-            yield chunk
-            continue
-        if part := chunk[:left]:
-            left -= len(part)
+        time.sleep(left.pause)
+        if part := left.of(chunk):
             yield part
-        if stop and not left:
+        if stop and left.is_none:
             return
 
 
-async def _awaited(chunks: AsyncIterable[Any], fault: Fault | None, *, stop: bool = False) -> AsyncIterator[Any]:
-    left = None if fault is None else fault.keep
+async def _pass_async(chunks: AsyncIterable[Any], fault: Fault | None, *, stop: bool = False) -> AsyncIterator[Any]:
+    left = _Allowance(fault)
     try:
         async for chunk in chunks:
-            await asyncio.sleep(fault.chunk_delay if fault else 0)
-            if left is None:
-                yield chunk
-                continue
-            if part := chunk[:left]:
-                left -= len(part)
+            await asyncio.sleep(left.pause)
+            if part := left.of(chunk):
                 yield part
-            if stop and not left:
+            if stop and left.is_none:
                 return
     finally:
         close = getattr(chunks, "aclose", None)
@@ -511,11 +477,24 @@ async def _awaited(chunks: AsyncIterable[Any], fault: Fault | None, *, stop: boo
             await close()
 
 
-def _pauses(fault: Fault) -> Generator[_Wait]:
-    if fault.delay:
-        yield _Wait(fault.delay)
-    if fault.hang is not None:
-        yield _Wait(fault.hang, hangs=True)
+class _Allowance:
+    """How many bytes of some chunks may still pass."""
+
+    def __init__(self, fault: Fault | None) -> None:
+        self.pause = fault.chunk_delay if fault else 0
+        self._bytes = None if fault is None else fault.keep
+
+    @property
+    def is_none(self) -> bool:
+        return self._bytes == 0
+
+    def of(self, chunk: Any) -> Any:
+        """Return what of a chunk may pass."""
+        if self._bytes is None:
+            return chunk
+        part = chunk[: self._bytes]
+        self._bytes -= len(part)
+        return part
 
 
 def _in_part(fault: Fault, paths: Sequence[str]) -> tuple[dict[str, BaseException], list[str]]:

@@ -6,10 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from filerow.exceptions import UnsupportedOperationError
-from filerow.testing._case import async_case, ensure, equal
+from filerow.testing._case import async_case, ensure, equal, none_unfinished
 from filerow.testing._driver import LARGE, SMALL, AsyncDriver, split
-from filerow.testing._errors import DoesNotApplyError
 
 __all__ = ()
 
@@ -98,8 +96,4 @@ def a_cancelled_upload_leaves_no_unfinished_one(d: AsyncDriver) -> None:
         await asyncio.wait_for(asyncio.gather(task, return_exceptions=True), _HANG)
 
     d.run(attempt())
-    try:
-        left = d.items("unfinished", d.folder)
-    except UnsupportedOperationError as error:
-        raise DoesNotApplyError("the store does not tell of unfinished uploads") from error
-    equal(left, [], "the uploads that were begun and neither completed nor aborted")
+    none_unfinished(d)

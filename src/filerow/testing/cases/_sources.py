@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from filerow.exceptions import StorageError, UnsupportedOperationError
-from filerow.testing._case import case, ensure, equal, raised
+from filerow.exceptions import StorageError
+from filerow.testing._case import case, ensure, equal, none_unfinished, raised
 from filerow.testing._driver import LARGE, OVERWRITE, SyncDriver
-from filerow.testing._errors import DoesNotApplyError
 
 __all__ = ()
 
@@ -64,8 +63,4 @@ def a_failing_upload_leaves_no_unfinished_one(d: SyncDriver) -> None:
 
     for content in d.feeds(chunks):
         raised(SourceError, d.put, d.at("failed"), content)
-    try:
-        left = d.items("unfinished", d.folder)
-    except UnsupportedOperationError as error:
-        raise DoesNotApplyError("the store does not tell of unfinished uploads") from error
-    equal(left, [], "the uploads that were begun and neither completed nor aborted")
+    none_unfinished(d)
