@@ -211,7 +211,7 @@ def test_a_listing_shows_exactly_the_objects(local: LocalBackend) -> None:
     assert (local.root / "a" / "pipe").exists()
 
 
-def test_deleting_a_generated_name_removes_no_folder_and_follows_no_link(local: LocalBackend, outside: Path) -> None:
+def test_delete_by_generated_name_spares_folders_and_link_targets(local: LocalBackend, outside: Path) -> None:
     folder, link = f"{1:032x}.png", f"{2:032x}.png"
     local.put(f"a/{folder}/x", b"x")
     (local.root / "a" / link).symlink_to(outside / "secret")

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from filerow.backends.base import PutOptions, StorageBackend
 from filerow.exceptions import StorageError, StorageTimeoutError
-from tests.faults.faulty_relay import FaultyRelay, Mode
+from tests.servers.faulty import FaultyRelay, Mode
 
 SECONDS = 0.5
 PATIENCE = 30.0

@@ -6,9 +6,9 @@ import asyncio
 import re
 import socket
 
-from tests.faults.faulty_relay import FaultyRelay, _client
 from tests.servers._process import HOST
 from tests.servers._relay import forward
+from tests.servers.faulty import FaultyRelay, _client
 
 _ENTERING = re.compile(rb"^227 (?P<text>.*\()(?P<host>\d+,\d+,\d+,\d+),(?P<high>\d+),(?P<low>\d+)\)", re.MULTILINE)
 """A server's answer to PASV (RFC 959, 4.2): the address and the port at which it waits for the next content."""

@@ -18,8 +18,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from filerow import FileObject, StoredObject, storages
 from filerow.backends.memory import MemoryBackend
 from filerow.maintenance import sweep
-from tests.faults.faulty_relay import FaultyRelay, Mode
 from tests.servers._database import Database
+from tests.servers.faulty import FaultyRelay, Mode
 
 LOST = (DBAPIError, PendingRollbackError, ConnectionError, TimeoutError)
 

@@ -16,8 +16,8 @@ from filerow.backends.fsspec import FSSpecBackend
 from filerow.backends.obstore import ObstoreBackend
 from filerow.exceptions import ObjectNotFoundError, StorageError, StoragePermissionError, StorageTimeoutError
 from tests.backends.stores import bucket_of
-from tests.faults.faulty_relay import FaultyRelay, Mode
 from tests.faults.operations import ASYNC, BIG, MIB, OPERATIONS, SECONDS, SYNC, check, tried, warmed_up
+from tests.servers.faulty import FaultyRelay, Mode
 
 
 def obstore(server: Any, endpoint: str, root: str, timeout: float = SECONDS) -> StorageBackend:

@@ -22,10 +22,10 @@ from filerow.backends.base import StorageBackend
 from filerow.backends.fsspec import FSSpecBackend
 from filerow.exceptions import StorageError, StorageTimeoutError
 from tests.backends.stores import LARGE_BODY, bucket_of, s3fs_options
-from tests.faults.faulty_relay import FaultyRelay, Mode
 from tests.faults.operations import BIG, OPERATIONS, PATIENCE, SECONDS, check, tried, warmed_up
 from tests.servers import samba
 from tests.servers._process import ROOT
+from tests.servers.faulty import FaultyRelay, Mode
 
 pytestmark = [pytest.mark.usefixtures("frozen_heap"), LARGE_BODY]
 

@@ -15,10 +15,10 @@ import pytest
 from filerow.backends.base import PutOptions
 from filerow.backends.fsspec import FSSpecBackend
 from filerow.exceptions import ObjectNotFoundError, StorageError, StorageTimeoutError
-from tests.faults.faulty_relay import FaultyRelay, Mode
 from tests.faults.operations import BIG, OPERATIONS, SECONDS, check, tried
 from tests.faults.passive import Passive
 from tests.servers._process import HOST
+from tests.servers.faulty import FaultyRelay, Mode
 
 pytestmark = [
     pytest.mark.usefixtures("frozen_heap"),

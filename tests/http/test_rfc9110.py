@@ -48,6 +48,7 @@ RANGES = {  # of 100 bytes; None is the whole file by status 200
     # nothing of it is there: 416
     "bytes=100-": UNSATISFIABLE, "bytes=100-200": UNSATISFIABLE, "bytes=-0": UNSATISFIABLE, "bytes=200-,-0": UNSATISFIABLE,
     "bytes=99999999999999999999999-": UNSATISFIABLE, "bytes=100-,200-300": UNSATISFIABLE,
+    "bytes=" + "200-," * 15 + "200-": UNSATISFIABLE,  # sixteen are looked at
     # 14.2: malformed, or another unit: as if it were not there
     "": None, "bytes": None, "bytes=": None, "bytes=,": None, "bytes=-": None, "bytes=a-b": None, "bytes=5-4": None,
     "bytes=1": None, "bytes=1-2-3": None, "bytes=--1": None, "bytes=+1-2": None, "bytes=1-0x9": None, "bytes=1 - 2": None,

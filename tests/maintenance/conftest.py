@@ -10,7 +10,7 @@ import pytest
 from filerow import storages
 from tests.cases.stores import LocalStore, S3Store, Store
 from tests.databases import EmptyDatabase, empty_database
-from tests.maintenance.world import Place, make_tables
+from tests.maintenance.place import Place, make_tables
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

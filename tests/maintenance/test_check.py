@@ -14,7 +14,7 @@ from filerow import StoredObject, storages
 from filerow.backends.memory import MemoryBackend
 from filerow.backends.obstore import ObstoreBackend
 from filerow.maintenance import Progress, check, check_async, migrate
-from tests.maintenance.world import Place, document, findings, old_path, told
+from tests.maintenance.place import Place, document, findings, old_path, told
 from tests.servers._s3 import S3Server
 
 CONTENT = b"content"

@@ -16,7 +16,7 @@ from filerow import FileObject, storages
 from filerow.backends.base import ObjectInfo
 from filerow.backends.memory import MemoryBackend
 from filerow.maintenance import Progress, sweep, sweep_async
-from tests.maintenance.world import DAY, HOUR, Place, document, findings, old_path, told
+from tests.maintenance.place import DAY, HOUR, Place, document, findings, old_path, told
 
 NO_GRACE = timedelta(0)
 CASES = [

@@ -19,7 +19,7 @@ from filerow.backends.obstore import ObstoreBackend
 from filerow.exceptions import StorageError
 from filerow.maintenance import Progress, sweep
 from filerow.outbox import outbox_of
-from tests.maintenance.world import DAY, HOUR, Place, document, findings, old_path, told
+from tests.maintenance.place import DAY, HOUR, Place, document, findings, old_path, told
 from tests.places import know_places
 from tests.servers._s3 import S3Server
 from tests.servers.counting import CountingProxy

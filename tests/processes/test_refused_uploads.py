@@ -54,6 +54,7 @@ def blocks(size: int) -> Iterator[bytes]:
         yield b"x" * min(1 << 20, size - start)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("status", STATUSES)
 def test_a_refused_upload_is_answered_before_the_connection_ends(service: Service, status: int) -> None:
     url, size = refused_urls()[status]
@@ -64,6 +65,7 @@ def test_a_refused_upload_is_answered_before_the_connection_ends(service: Servic
         assert status_of(connection.recv(64)) == status
 
 
+@pytest.mark.one_in(4)
 def test_a_refused_upload_that_stops_half_way_is_answered(service: Service) -> None:
     url, size = refused_urls()[403]
     with socket.create_connection((HOST, service.port), timeout=20) as connection:
@@ -104,6 +106,7 @@ def first_line(connection: socket.socket, seconds: float) -> bytes:
     return got.partition(b"\r\n")[0]
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("status", STATUSES)
 def test_curl_shows_the_answer_to_a_refused_upload(service: Service, status: int, tmp_path: Path) -> None:
     url, size = refused_urls()[status]
