@@ -16,7 +16,7 @@ from filerow.backends._types import SignRequest
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import BackendExistsError, BackendNotFoundError
 
-__all__ = ("StorageRegistry", "key_of", "storages")
+__all__ = ("StorageRegistry", "expect", "key_of", "may_differ", "storages")
 
 _OBSTORE_SCHEMES = frozenset({"s3", "s3a", "gs", "az", "abfs", "abfss", "adl", "azure", "http", "https"})
 
@@ -41,7 +41,7 @@ class Located(Protocol):
         """Its path in the backend."""
         ...
 
-    def presented(self, request: SignRequest) -> SignRequest:
+    def _presented(self, request: SignRequest) -> SignRequest:
         """Return a request to read, with the name and type that its URL must bind if the store does not know them."""
         ...
 
@@ -113,31 +113,6 @@ class StorageRegistry:
             self._backends[backend.key] = backend
             (self._guests.discard if deletes else self._guests.add)(backend.key)
         return backend
-
-    def expect(self, owner: object, column: str, key: str, stored_with: StoredWith) -> None:
-        """Record how a mapped column wants its objects stored, and check the backend now or once it is registered.
-
-        Args:
-            owner: The object that asks; its requirement ends with it.
-            column: The column's name, for the error.
-            key: Key of its backend; empty for the default one, which is checked when the first file is stored.
-            stored_with: The options the objects are to be stored with.
-
-        Raises:
-            UnsupportedOperationError: The backend does not support one of them.
-        """
-        with _lock:
-            known = self._backends.get(key)
-            if known is not None:
-                check_kept(known, stored_with, column)
-            self._expected[owner] = _Expected(column, key, stored_with)
-
-    def may_differ(self, key: str) -> bool:
-        """Return True if a column stores objects in this backend with options of its own."""
-        if not self._expected:
-            return False
-        with _lock:
-            return any(one.key in {"", key} for one in self._expected.values())
 
     def may_delete(self, key: str) -> bool:
         """Return True if objects of a backend may be deleted, unless it is registered with ``deletes=False``."""
@@ -228,7 +203,7 @@ class StorageRegistry:
             key = file.backend_key
             if key not in shared:
                 shared[key] = _Ask(key, request) if self.resolve(key).own_urls is None else None
-            ask = shared[key] or _Ask(key, file.presented(request))
+            ask = shared[key] or _Ask(key, file._presented(request))
             grouped.order.append(ask)
             grouped.paths.setdefault(ask, []).append(file.path)
         return grouped
@@ -356,3 +331,30 @@ def _local_root(url: str) -> str:
 
 storages: StorageRegistry = StorageRegistry()
 """The registry of this process."""
+
+
+def expect(owner: object, column: str, key: str, stored_with: StoredWith) -> None:
+    """Record how a mapped column wants its objects stored, and check the backend now or once it is registered.
+
+    Args:
+        owner: The object that asks; its requirement ends with it.
+        column: The column's name, for the error.
+        key: Key of its backend; empty for the default one, which is checked when the first file is stored.
+        stored_with: The options the objects are to be stored with.
+
+    Raises:
+        UnsupportedOperationError: The backend does not support one of them.
+    """
+    with _lock:
+        known = storages._backends.get(key)
+        if known is not None:
+            check_kept(known, stored_with, column)
+        storages._expected[owner] = _Expected(column, key, stored_with)
+
+
+def may_differ(key: str) -> bool:
+    """Return True if a column stores objects in this backend with options of its own."""
+    if not storages._expected:
+        return False
+    with _lock:
+        return any(one.key in {"", key} for one in storages._expected.values())

@@ -383,4 +383,4 @@ async def test_an_async_session_leaves_tombstones_and_wakes(
 def test_database_without_triggers_still_gets_its_tables(engine: Engine) -> None:
     assert {"filerow_outbox", "filerow_outbox_state", "letter"} == set(inspect(engine).get_table_names())
     with engine.begin() as connection:
-        OUTBOX.take_back(connection, [Located("docs", str(number)) for number in range(1_200)])  # more than one statement holds
+        OUTBOX._take_back(connection, [Located("docs", str(number)) for number in range(1_200)])  # more than one statement holds

@@ -31,7 +31,7 @@ class Note(Base):
 class Slow(MemoryBackend):
     """Takes its time for one of the files, and has the process interrupted meanwhile."""
 
-    capabilities = MemoryBackend.capabilities._replace(quick=False)
+    _quick = False
 
     def _put(self, path: str, content: Any, options: PutOptions) -> ObjectInfo:
         if content == b"slow":

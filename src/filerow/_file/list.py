@@ -98,7 +98,7 @@ class FileObjectList(MutableList[FileObject]):
             for state, key in list(self._parents.items()):
                 kind = state.mapper.columns[key].type
                 for file in pending:
-                    kind.check_assigned(file, key)
+                    kind._check_assigned(file, key)
         return checked
 
     def __iadd__(self, x: Iterable[FileObject]) -> Self:  # type: ignore[override, misc]

@@ -662,7 +662,7 @@ class FileObject:
         request = self._sign_request(backend, expires_in, limits, round_expiry, download_as, for_upload=for_upload, inline=inline)
         return await backend.sign_async(self._facts.path, request)
 
-    def presented(self, request: SignRequest) -> SignRequest:
+    def _presented(self, request: SignRequest) -> SignRequest:
         """Return a request to read, with the name and type that the URL must bind if the store knows neither."""
         backend = self._signed_by()
         shown = self._presentation(backend, None, inline=False)

@@ -22,7 +22,7 @@ from filerow._log import cause_of, logger, named, objects
 from filerow._media_types import OCTET_STREAM
 from filerow._paths import is_generated, uuid7_hex
 from filerow._presentation import present
-from filerow._registry import storages
+from filerow._registry import may_differ, storages
 from filerow._validation.checks import Checks
 from filerow._validation.rules import NO_RULES, Rules
 from filerow.backends._rewrite import rewrite_call
@@ -102,17 +102,17 @@ class Upload(Alone):
     @property
     def quick(self) -> bool:
         """Whether this is done before a thread would have started: a few bytes into memory or a local directory."""
-        return self._backend.capabilities.quick and self._is_small() and not self._rules.validators
+        return self._backend._quick and self._is_small() and not self._rules.validators
 
     @property
     def crowd(self) -> int:
         """How many such uploads are better left to threads: bytes that are here already, and nobody to be awaited."""
-        able = self._backend.capabilities
+        backend = self._backend
         if not isinstance(self._checks.content, BytesContent) or self._rules.validators:
             return 0
-        if not able.native_async:
+        if not backend.capabilities.native_async:
             return 2
-        return able.crowd if self._is_small() else 0
+        return backend._crowd if self._is_small() else 0
 
     def _is_small(self) -> bool:
         content = self._checks.content
@@ -424,7 +424,7 @@ class Copy(Alone):
 
 def _may_differ(stored_with: StoredWith | None, backend: StorageBackend) -> bool:
     """Return True if a copy inside a backend may have to be stored with something else than what it is made of."""
-    return stored_with is not None or storages.may_differ(backend.key)
+    return stored_with is not None or may_differ(backend.key)
 
 
 _TRIES = 3

@@ -187,7 +187,7 @@ class StoredObject(TypeDecorator[Any]):
 
     # -- checks --------------------------------------------------------------------------------------------------------
 
-    def named(self, field: str) -> None:
+    def _named(self, field: str) -> None:
         """Set the attribute's name for messages.
 
         A type shared by several attributes has none.
@@ -226,7 +226,7 @@ class StoredObject(TypeDecorator[Any]):
         await checks.everything_async()
         return _checked(file, checks)
 
-    def check_assigned(self, file: FileObject, field: str) -> None:
+    def _check_assigned(self, file: FileObject, field: str) -> None:
         """Check on assignment what is known of a pending file's content.
 
         Raises:

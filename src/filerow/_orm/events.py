@@ -64,7 +64,7 @@ from filerow._orm.unsupported import refuse_autocommit, refuse_tables
 from filerow._orm.verify import verify
 from filerow._orm.visibility import check_as_written
 from filerow._orm.watch import End, unwatch, watch_of
-from filerow._registry import storages
+from filerow._registry import expect
 from filerow.exceptions import UntrustedDocumentError
 
 __all__ = ("install", "listen_to_questions", "on_ddl")
@@ -168,7 +168,7 @@ def _mapper_constructed(mapper: Mapper[Any], class_: type[Any]) -> None:
         if isinstance(column.type, StoredObject):
             refuse_shared_default(column)
             if column.type.stored_with is not None:
-                storages.expect(column.type, f"{class_.__name__}.{column.key}", column.type.backend, column.type.stored_with)
+                expect(column.type, f"{class_.__name__}.{column.key}", column.type.backend, column.type.stored_with)
 
 
 def _mapper_configured(mapper: Mapper[Any], class_: type[Any]) -> None:
@@ -179,7 +179,7 @@ def _mapper_configured(mapper: Mapper[Any], class_: type[Any]) -> None:
     event.listen(class_, "before_insert", _catch_up, raw=True)
     event.listen(class_, "before_update", _catch_up, raw=True)
     for field in fields:
-        field.type.named(field.key)
+        field.type._named(field.key)
         if mapper.attrs[field.key].parent is mapper:  # an inherited attribute has its parent class's listeners
             attribute = getattr(class_, field.key)
             if field.type.multiple:
@@ -207,7 +207,7 @@ def _checker(field: Field) -> Callable[[object, Any, object, object], Any]:
         """Refuse at the assignment what would fail at the commit."""
         if isinstance(value, FileObject):
             check_backend(value, field.type.backend, field)
-            field.type.check_assigned(value, field.key)
+            field.type._check_assigned(value, field.key)
         elif isinstance(value, dict):
             msg = (
                 f"{field.key} takes a FileObject, not a dict: a document from a client could name any object of any backend. "
@@ -243,7 +243,7 @@ def _list_checker(field: Field) -> Callable[[object, Any, object, object], Any]:
         """
         for file in value if isinstance(value, list | tuple) else ():
             if isinstance(file, FileObject) and file.has_pending_data:
-                field.type.check_assigned(file, field.key)
+                field.type._check_assigned(file, field.key)
         own = value if value is old else own_list(value, attributes.instance_state(target), field.key)
         if isinstance(own, FileObjectList) and own is not old:
             rebase(own, None)  # an assigned list replaces the row's, whatever that holds by then

@@ -80,13 +80,13 @@ class OutboxProtocol(Keeper, Protocol):
         """Return True if triggers write the tombstones of a table's rows."""
         ...
 
-    def bury(self, connection: Connection, buried: Sequence[Buried]) -> None:
+    def _bury(self, connection: Connection, buried: Sequence[Buried]) -> None:
         """Write tombstones for objects that have lost their rows."""
 
-    def take_back(self, connection: Connection, refs: Sequence[Ref]) -> None:
+    def _take_back(self, connection: Connection, refs: Sequence[Ref]) -> None:
         """Remove the tombstones of objects that have a row after all."""
 
-    def use_claims(self, connection: Connection, claims: Sequence[Claimed]) -> None:
+    def _use_claims(self, connection: Connection, claims: Sequence[Claimed]) -> None:
         """Record that claims are used.
 
         Raises:

@@ -253,9 +253,9 @@ class Work:
                 if ref in self.moved or not outbox.has_triggers(connection.dialect, table):
                     kept.setdefault((outbox, connection), []).append(ref)
         for (outbox, connection), those in buried.items():
-            outbox.bury(connection, those)
+            outbox._bury(connection, those)
         for (outbox, connection), refs in kept.items():
-            outbox.take_back(connection, refs)
+            outbox._take_back(connection, refs)
 
     def _use_claims(self, connection_of: Callable[[Slot], Connection]) -> None:
         used: dict[tuple[OutboxProtocol, Connection], list[Claimed]] = {}
@@ -264,7 +264,7 @@ class Work:
             if outbox is not None:
                 used.setdefault((outbox, connection_of(slot)), []).append(claimed)
         for (outbox, connection), claims in used.items():
-            outbox.use_claims(connection, claims)
+            outbox._use_claims(connection, claims)
 
     # -- steps ---------------------------------------------------------------------------------------------------------
 

@@ -39,6 +39,15 @@ class Driver(ABC):
     public_urls: PublicUrls | None = None
     """Permanent URLs, and a CDN that signs; ``None`` where there are neither. Its :meth:`_sign` hands reads to such a CDN."""
 
+    _quick: bool = False
+    """A small put ends before another thread could have begun it, so several are done one after the other."""
+
+    _crowd: int = 0
+    """At least this many puts of small content at once are done sooner by threads than awaited; 0 for never.
+
+    Only for ``native_async``, because without it threads are the only way.
+    """
+
     def _cdn_for(self, request: SignRequest) -> PublicUrls | None:
         """Return who signs a request in the store's place: the CDN, for reads, where one is set up."""
         urls = self.public_urls

@@ -154,9 +154,6 @@ class Capabilities(NamedTuple):
 
     Attributes:
         native_async: The ``*_async`` hooks await the store; without it they run the sync hooks in threads.
-        quick: A small put ends before another thread could have begun it, so several are done one after the other.
-        crowd: So many puts of small content at once, or more, are done sooner by threads than awaited (0: never); only for
-            ``native_async``, for without it threads are the only way.
         ordered_list: ``list()`` yields paths in ascending order.
         keeps_content_type: The store keeps the media type with the object.
         sign_get: ``sign()`` works for reading.
@@ -170,12 +167,10 @@ class Capabilities(NamedTuple):
     """
 
     native_async: bool = False
-    quick: bool = False
     ordered_list: bool = False
     keeps_content_type: bool = False
     sign_get: bool = False
     sign_put: bool = False
     keeps_metadata: bool = False
     exclusive: bool = True
-    crowd: int = 0
     stored_with: frozenset[str] = _NOTHING

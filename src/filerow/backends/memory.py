@@ -53,11 +53,11 @@ class MemoryBackend(StorageBackend):
     protocol = "memory"
     capabilities: Capabilities = Capabilities(
         native_async=True,
-        quick=True,
         ordered_list=True,
         keeps_content_type=True,
         stored_with=frozenset({"cache_control"}),  # by the row, for URLs of our own
     )
+    _quick = True
 
     def __init__(
         self,

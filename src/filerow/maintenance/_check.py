@@ -380,7 +380,7 @@ class Look:
     @property
     def quick(self) -> bool:
         """Return True for a local directory, where a look takes less time than starting a thread."""
-        return self.backend.capabilities.quick and not self._deep
+        return self.backend._quick and not self._deep
 
     def stop(self) -> None:
         """Stop reading at the next chunk."""

@@ -26,6 +26,7 @@ from filerow.outbox import Outbox, outbox_of
 from filerow.outbox._census import Census
 from filerow.outbox._drain import skips_locked
 from filerow.outbox._isolation import read_committed
+from filerow.outbox._table import bury, take_back
 
 __all__ = ("Rewrite", "RewriteOutcome", "compare_and_set", "discard", "forget", "named_in", "present", "undone_with")
 
@@ -140,7 +141,7 @@ def _transaction(
             else:
                 lost.append(one)
         if writes is not None:
-            writes.bury(connection, [buried for one in written for buried in _buried(rows.column, one)])
+            bury(connection, writes.table, [buried for one in written for buried in _buried(rows.column, one)])
         _take_back(connection, rows.column, written)
         outcome.doubtful = written
     outcome.doubtful = []
@@ -209,7 +210,7 @@ def _take_back(connection: Connection, column: FileColumn, written: Sequence[Rew
     outbox = outbox_of(column.table.metadata)
     kept = sorted({ref for one in written for ref in one.kept})
     if outbox is not None and kept:
-        outbox.take_back(connection, kept)
+        take_back(connection, outbox.table, kept)
 
 
 def _writes_tombstones(engine: Engine, column: FileColumn) -> Outbox | None:

@@ -95,15 +95,15 @@ class Outbox:
         """Return True if the database itself writes a table's tombstones; otherwise the session does."""
         return has_triggers(dialect, table)
 
-    def bury(self, connection: Connection, buried: Sequence[Buried]) -> None:
+    def _bury(self, connection: Connection, buried: Sequence[Buried]) -> None:
         """Write tombstones where no trigger does; for the unit of work."""
         bury(connection, self.table, buried)
 
-    def take_back(self, connection: Connection, refs: Sequence[Ref]) -> None:
+    def _take_back(self, connection: Connection, refs: Sequence[Ref]) -> None:
         """Remove the tombstones of objects that have a row after all, unless deletion has begun; for the unit of work."""
         take_back(connection, self.table, refs)
 
-    def use_claims(self, connection: Connection, claims: Sequence[Claimed]) -> None:
+    def _use_claims(self, connection: Connection, claims: Sequence[Claimed]) -> None:
         """Record that clients' uploads have become files, each once; for the unit of work.
 
         Raises:

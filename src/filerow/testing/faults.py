@@ -195,6 +195,7 @@ class _FaultyHooks(StorageBackend):
         self._backend = backend
         self.protocol: str = backend.protocol
         self.capabilities: Capabilities = backend.capabilities
+        self._quick, self._crowd = backend._quick, backend._crowd  # noqa: SLF001 - it is put in the place of that backend
         self.own_urls: OwnUrls | None = backend.own_urls
         self.public_endpoint: str | None = backend.public_endpoint
         self.public_urls: PublicUrls | None = backend.public_urls

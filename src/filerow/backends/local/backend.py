@@ -104,10 +104,10 @@ class LocalBackend(StorageBackend):
 
     protocol = "file"
     capabilities: Capabilities = Capabilities(
-        quick=True,
         ordered_list=True,
         stored_with=frozenset({"cache_control"}),  # by the row, for URLs
     )
+    _quick = True
 
     def __init__(
         self,

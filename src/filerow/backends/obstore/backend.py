@@ -126,6 +126,7 @@ class ObstoreBackend(StorageBackend):
         self._kind = kind_of(self._store)
         self.protocol: str = self._kind.protocol
         self.capabilities: Capabilities = self._kind.capabilities
+        self._crowd = self._kind.crowd
         self._secrets = secrets_of({**(getattr(self._store, "config", None) or {}), **options})
         self._deleter = Deleter(self._store, key, self.protocol)
         self._conditions = conditions_of(self._store, key, self.protocol, self._delete_call)

@@ -86,6 +86,7 @@ class Kind:
     capabilities: Capabilities
     headers: bool = True
     identifiers: bool = False
+    crowd: int = 0
 
 
 _CROWD = 32
@@ -93,7 +94,6 @@ _CROWD = 32
 
 _CLOUD = Capabilities(
     native_async=True,
-    crowd=_CROWD,
     ordered_list=True,
     keeps_content_type=True,
     sign_get=True,
@@ -105,9 +105,9 @@ _TAGGED = _CLOUD._replace(stored_with=frozenset({"storage_class", "tags"}))
 _PLAIN = Capabilities(native_async=True)
 
 _KINDS: tuple[tuple[type, Kind], ...] = (
-    (S3Store, Kind("s3", _TAGGED)),
-    (GCSStore, Kind("gs", _CLOUD)),
-    (AzureStore, Kind("az", _TAGGED._replace(ordered_list=False), identifiers=True)),  # it orders by UTF-16
+    (S3Store, Kind("s3", _TAGGED, crowd=_CROWD)),
+    (GCSStore, Kind("gs", _CLOUD, crowd=_CROWD)),
+    (AzureStore, Kind("az", _TAGGED._replace(ordered_list=False), identifiers=True, crowd=_CROWD)),  # it orders by UTF-16
     (LocalStore, Kind("file", _PLAIN, headers=False)),
     (MemoryStore, Kind("memory", _PLAIN._replace(ordered_list=True, keeps_content_type=True))),
     (HTTPStore, Kind("http", _PLAIN, headers=False)),

@@ -6,7 +6,7 @@ from filerow._content import Meter
 from filerow._document import Facts
 from filerow._execution.steps import Call, Steps, run, run_async
 from filerow._file.transfer import Copy
-from filerow._registry import storages
+from filerow._registry import may_differ
 from filerow.backends._stored_with import StoredWith
 from filerow.backends._types import ObjectInfo
 from filerow.backends.base import StorageBackend
@@ -58,7 +58,7 @@ class Moving:
         self.made = False
         self._origin = origin
         self._target = target
-        self._bucket = bucket if generated and stored_with is None and not storages.may_differ(target.key) else None
+        self._bucket = bucket if generated and stored_with is None and not may_differ(target.key) else None
         self._reading: Reading | None = None
         self._meter = Meter()
         self._copy = Copy(source, origin, target, path, generated=generated, stored_with=stored_with, meter=self._meter)
