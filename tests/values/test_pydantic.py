@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from functools import partial
 from typing import Annotated, Any, Optional
 
 import httpx
@@ -82,24 +83,56 @@ def test_a_file_comes_in_as_it_is(file: FileObject, everything: Everything) -> N
 def test_only_the_public_view_goes_out(file: FileObject, everything: Everything) -> None:
     view = view_of(file)
     expected = {"file": view, "maybe": view, "many": [view], "pages": [view], "by_name": {"x": view}}
-    assert everything.model_dump() == expected
     assert everything.model_dump(mode="json") == expected
     assert json.loads(everything.model_dump_json()) == expected
-    assert list(everything.model_dump()["file"]) == PUBLIC
+    assert list(everything.model_dump(mode="json")["file"]) == PUBLIC
     for secret in (file.path, "docs", "a/path/of/a/server", file.etag or "", file.checksum or ""):
         assert secret not in everything.model_dump_json()
+
+
+def test_python_mode_keeps_files_so_that_models_can_be_made_of_it(file: FileObject, everything: Everything) -> None:
+    kept = everything.model_dump()
+    assert kept["file"] is file
+    assert kept["many"][0] is file
+    again = Everything(**kept)
+    assert again == everything
+    assert isinstance(again.pages, FileObjectList)
+    assert again.file is file
+
+
+@pytest.mark.parametrize("mode", ["json", "python"])
+def test_include_and_exclude_reach_into_the_view(file: FileObject, everything: Everything, mode: Any) -> None:
+    def dump(**chosen: Any) -> Any:
+        return everything.model_dump(mode=mode, **chosen)
+
+    assert dump(include={"file": {"filename"}}) == {"file": {"filename": "a.txt"}}
+    assert dump(include={"many": {0: {"size", "metadata"}}}) == {"many": [{"size": 3, "metadata": {"page": 1}}]}
+    assert dump(include={"file": {"metadata": {"page"}}}) == {"file": {"metadata": {"page": 1}}}
+    assert dump(include={"file": True}, exclude={"file": {"metadata": {"page"}, "size": True}})["file"] == {
+        **{name: getattr(file, name) for name in ("filename", "content_type", "last_modified")}, "metadata": {},
+    }  # fmt: skip
+    assert list(dump(include={"pages"}, exclude={"pages": {"__all__": {"size"}}})["pages"][0]) == [
+        name for name in PUBLIC if name != "size"
+    ]
+
+
+def test_exclude_none_reaches_into_the_view() -> None:
+    pending = FileObject("docs", "a.bin", content=iter([b"abc"]))
+    shown = DocumentOut(file=pending).model_dump(mode="json", exclude_none=True)
+    assert shown["file"] == {"filename": "a.bin", "content_type": "application/octet-stream", "metadata": {}}
 
 
 @pytest.mark.parametrize("context", [None, {}, {"filerow": "public"}, {"filerow": True}, {"other": "document"}, "document"])
 def test_no_other_context_opens_the_document(file: FileObject, context: Any) -> None:
     adapter = TypeAdapter(FileObject)
-    assert adapter.dump_python(file, context=context) == view_of(file)
+    assert adapter.dump_python(file, mode="json", context=context) == view_of(file)
+    assert adapter.dump_python(file, context=context) is file
     with pytest.raises(ValidationError):
         adapter.validate_python(file.to_dict(), context=context)
 
 
 def test_metadata_is_shown_by_its_column_s_list_alone(file: FileObject) -> None:
-    dump = TypeAdapter(FileObject).dump_python
+    dump = partial(TypeAdapter(FileObject).dump_python, mode="json")
     assert dump(pickle.loads(pickle.dumps(file)))["metadata"] == {"page": 1}
     assert dump(file.replace(metadata={"page": 2, "other": 3}))["metadata"] == {"page": 2}
     assert dump(FileObject.from_dict(file.to_dict()))["metadata"] == {}
@@ -118,7 +151,7 @@ def test_metadata_is_shown_by_its_column_s_list_alone(file: FileObject) -> None:
 
 def test_a_pending_file_shows_its_public_view() -> None:
     pending = FileObject("docs", "a.bin", content=b"abc", metadata={"page": 1})
-    assert TypeAdapter(FileObject).dump_python(pending) == {
+    assert TypeAdapter(FileObject).dump_python(pending, mode="json") == {
         "filename": "a.bin", "content_type": "application/octet-stream", "size": 3, "last_modified": None,
         "metadata": {},
     }  # fmt: skip
@@ -222,7 +255,7 @@ def test_models_are_read_from_orm_objects(docs: WatchedBackend) -> None:
             session.commit()
             out = DocumentOut.model_validate(document)
             assert out.file == document.file
-            assert out.model_dump()["pages"] == [view_of(document.pages[0])]
+            assert out.model_dump(mode="json")["pages"] == [view_of(document.pages[0])]
             out.pages.clear()
             assert len(document.pages) == 1, "a model does not change the row it was read from"
             assert session.is_modified(document) is False
@@ -326,7 +359,7 @@ async def test_litestar_s_pydantic_dto_answers_with_the_public_view(file: FileOb
 
     out.__annotations__ = {"return": Listing}
     dto = litestar.plugins.pydantic.PydanticDTO[Listing]
-    show = {FileObject: TypeAdapter(FileObject).dump_python}
+    show = {FileObject: partial(TypeAdapter(FileObject).dump_python, mode="json")}
     app = litestar.Litestar([litestar.get("/out", sync_to_thread=False, return_dto=dto)(out)], type_encoders=show)
     answer = await answer_of(app, "GET", "/out")
     assert answer.json() == {"id": 1, "file": view_of(file), "many": [view_of(file)]}, answer.text

@@ -12,14 +12,15 @@
         def url(self) -> str | None:
             return self.file.sign() if self.file else None
 
-Only a ``FileObject`` comes in, or an upload of a framework, and only the public view goes out. A document that a client sends
-is refused, for it names any object of any backend. Code that moves documents between trusted places asks for them with
-``context={"filerow": "document"}``, in both directions.
+Only a ``FileObject`` comes in, or an upload of a framework. JSON (``model_dump(mode="json")``, ``model_dump_json()``) shows the
+public view, into which ``include=`` and ``exclude=`` reach. ``model_dump()`` keeps the object, so ``Model(**other.model_dump())``
+works. A document that a client sends is refused, because it could name any object of any backend. Code that moves documents
+between trusted places asks for them with ``context={"filerow": "document"}``, in both directions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -54,9 +55,10 @@ def core_schema_for(cls: type[FileObject], show: View | None = None) -> CoreSche
         cls: The class of the file.
         show: What makes the view of one field; :func:`view_of` when left out, and all fields share one component in OpenAPI.
     """
+    name, number = (cls.__qualname__, id(cls)) if show is None else ("SignedFileObject", hash(show))
     return core_schema.with_info_plain_validator_function(
         partial(_validate, cls),
-        ref=f"{cls.__module__}.{cls.__qualname__}:{id(cls)}" if show is None else None,
+        ref=f"{cls.__module__}.{name}:{number}",
         serialization=core_schema.plain_serializer_function_ser_schema(partial(_serialize, show or view_of), info_arg=True),
     )
 
@@ -84,7 +86,34 @@ def _serialize(show: View, value: object, info: core_schema.SerializationInfo[An
         return value
     if _asks_for_documents(info.context):
         return value.to_dict()
-    return show(value)
+    if info.include is None and info.exclude is None and not info.mode_is_json():
+        return value
+    shown = show(value)
+    if info.exclude_none:
+        shown = {name: part for name, part in shown.items() if part is not None}
+    return _selected(shown, info.include, info.exclude)
+
+
+def _selected(shown: Mapping[str, Any], include: object, exclude: object) -> dict[str, Any]:
+    """Apply what pydantic takes as ``include=`` and ``exclude=``: a set of names, or a mapping that leads further inside."""
+    chosen: dict[str, Any] = {}
+    for name, value in shown.items():
+        wanted, unwanted = _inside(include, name, default=True), _inside(exclude, name, default=False)
+        if wanted is False or unwanted is True:
+            continue
+        further = None if wanted is True else wanted, None if unwanted is False else unwanted
+        chosen[name] = _selected(value, *further) if isinstance(value, Mapping) and further != (None, None) else value
+    return chosen
+
+
+def _inside(chosen: object, name: str, *, default: bool) -> object:
+    """Return what is said of one name: True for all of it, False for nothing, or what is said of its parts."""
+    if chosen is None:
+        return default
+    if not isinstance(chosen, Mapping):
+        return isinstance(chosen, Container) and name in chosen
+    said = chosen.get(name, chosen.get("__all__", False))
+    return True if said is ... else said
 
 
 def _asks_for_documents(context: object) -> bool:
