@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 from filerow.backends._sign_request import whole_seconds
 from filerow.backends._stored_with import StoredWith, check_kept
 from filerow.backends._types import SignRequest
+from filerow.backends._url_options import merged_options, shown_url, split_url
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import BackendExistsError, BackendNotFoundError
 
@@ -89,7 +90,7 @@ class StorageRegistry:
             raise TypeError(f"deletes must be True or False, not {deletes!r}")
         if isinstance(backend, str):
             if not key:
-                msg = f"register_backend({backend!r}) needs a key: register_backend({backend!r}, key='docs')"
+                msg = f"register_backend({shown_url(backend)!r}) needs a key: register_backend(url, key='docs')"
                 raise ValueError(msg)
             backend = backend_from_url(backend, key, **options)
         elif not isinstance(backend, StorageBackend):
@@ -288,37 +289,50 @@ def backend_from_url(url: str, key: str, **options: Any) -> StorageBackend:
     """Make a backend from a URL. Its module and packages are imported only now.
 
     Args:
-        url: ``file:///absolute/path``, ``memory://``, ``s3://bucket/prefix``, or with any other protocol of fsspec.
+        url: ``file:///absolute/path``, ``memory://``, ``s3://bucket/prefix``, or with any other protocol of fsspec. Its query
+            holds options: ``?fsync=0``, ``?aws_region=eu-west-1&timeout=20``.
         key: The name that documents and columns refer to.
         **options: Other arguments of the backend's class.
 
     Raises:
-        ValueError: The URL is invalid, or its path is not absolute.
+        ValueError: The URL is invalid, its path is not absolute, an option of its query is unknown or has the wrong type, or
+            it has credentials or a fragment.
         ImportError: The extra that this kind of backend needs is not installed.
     """
     scheme = urlsplit(url).scheme.lower()
+    bare, found = split_url(url)
     if not scheme:
         msg = f"{url!r} is not a URL; write file://{url if url.startswith('/') else '/absolute/path'} for a directory"
         raise ValueError(msg)
     if scheme == "file":
         from filerow.backends.local import LocalBackend
 
-        return LocalBackend(key, _local_root(url), **options)
+        return LocalBackend(key, _local_root(bare), **merged_options(LocalBackend, url, found, options))
     if scheme == "memory":
         from filerow.backends.memory import MemoryBackend
 
-        return MemoryBackend(key, **options)
+        _refuse_address(bare)
+        return MemoryBackend(key, **merged_options(MemoryBackend, url, found, options))
     if scheme in _OBSTORE_SCHEMES:
         from filerow.backends.obstore import ObstoreBackend
 
-        return ObstoreBackend(key, url, **options)
+        return ObstoreBackend(key, bare, **merged_options(ObstoreBackend, url, found, options))
     try:
         from filerow.backends.fsspec import FSSpecBackend
+        from filerow.backends.fsspec.open import defaults_of
     except ImportError as error:
         msg = f"{scheme}:// is not one of file, memory, s3, gs, az and http, so it must be a protocol of fsspec. {error}"
         raise ImportError(msg) from error
 
-    return FSSpecBackend(key, url, **options)
+    if not found:
+        return FSSpecBackend(key, url, **options)
+    return FSSpecBackend(key, bare, **merged_options(FSSpecBackend, url, found, options, defaults_of(scheme)))
+
+
+def _refuse_address(url: str) -> None:
+    if url.lower() != "memory://":
+        msg = f"{shown_url(url)!r}: memory has no address; write memory://"
+        raise ValueError(msg)
 
 
 def _local_root(url: str) -> str:

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from filerow._tokens import Keys, Purpose, Secret, check_expiry, resolve_keys
 from filerow.backends._types import SignRequest
+from filerow.backends._url_options import revealed
 from filerow.exceptions import InvalidOptionError, InvalidTokenError, UnsupportedOperationError
 
 __all__ = ("OwnUrls",)
@@ -51,6 +52,7 @@ class OwnUrls:
         self._backend = backend
         self._base_url = None if base_url is None else base_url.rstrip("/")
         self._development = development
+        secret = revealed(secret)
         self._given = secret is not None
         self._keys = Keys(secret) if secret is not None else None  # a secret that is too short is told at startup
 

@@ -44,6 +44,7 @@ from filerow.backends._public import CDN, PublicUrls, checked_endpoint, moved, p
 from filerow.backends._sign_request import check_bound
 from filerow.backends._stored_with import Algorithm, Encryption
 from filerow.backends._types import Capabilities, ObjectInfo, PutOptions, Rewritten, SignRequest, Unfinished
+from filerow.backends._url_options import plain_options
 from filerow.backends.base import StorageBackend
 from filerow.backends.fsspec.answers import code_of, status_of
 from filerow.backends.fsspec.errors import meaning_of, words_of
@@ -134,7 +135,7 @@ class FSSpecBackend(StorageBackend):
         **options: Any,
     ) -> None:
         super().__init__(key)
-        options = {**(storage_options or {}), **options}
+        options = plain_options({**(storage_options or {}), **options})
         asked_of = encryption, acl, checksum
         if isinstance(fs, str):
             self._flavour = flavour_of(scheme_of(fs))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -15,7 +16,7 @@ from filerow.backends._deadlines import seconds_of
 from filerow.backends.fsspec.flavour import KEPT, Flavour
 from filerow.backends.fsspec.flavours import flavour_of, protocol_of
 
-__all__ = ("opened", "reopened", "root_of", "scheme_of")
+__all__ = ("defaults_of", "opened", "reopened", "root_of", "scheme_of")
 
 _EXTRAS = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "abfss": "adlfs", "az": "adlfs"}
 
@@ -47,6 +48,15 @@ def opened(fs: Any, flavour: Flavour | None, options: Mapping[str, Any], timeout
 def scheme_of(url: str) -> str:
     """Return the protocol of a URL, or the protocol itself."""
     return url.partition("://")[0].partition("::")[0]
+
+
+def defaults_of(protocol: str) -> dict[str, Any]:
+    """Return the options that a filesystem of fsspec takes by name, with their defaults; none if it cannot be imported."""
+    try:
+        cls = fsspec.get_filesystem_class(protocol)
+    except (ImportError, ValueError):  # building the filesystem raises the error that says what to do
+        return {}
+    return {one.name: one.default for one in inspect.signature(cls.__init__).parameters.values()}
 
 
 def _needs(protocol: str) -> AbstractContextManager[None]:

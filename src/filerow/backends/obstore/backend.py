@@ -42,6 +42,7 @@ from filerow.backends._public import CDN, PublicUrls, public_urls
 from filerow.backends._sign_request import plain_read
 from filerow.backends._stored_with import Algorithm, Encryption
 from filerow.backends._types import Capabilities, ObjectInfo, PutOptions, Rewritten, SignRequest, Unfinished
+from filerow.backends._url_options import plain_options
 from filerow.backends.base import StorageBackend
 from filerow.backends.obstore.conditions import conditions_of
 from filerow.backends.obstore.errors import is_refused_key, meaning_of, says_why
@@ -117,7 +118,7 @@ class ObstoreBackend(StorageBackend):
         **options: Any,
     ) -> None:
         super().__init__(key)
-        options |= write_options(key, fs, encryption, checksum, acl)
+        options = plain_options(options) | write_options(key, fs, encryption, checksum, acl)
         if not isinstance(fs, str) and (options or timeout is not None):
             msg = "options belong to the store: pass them where it is built, or give fs as a URL"
             raise TypeError(msg)

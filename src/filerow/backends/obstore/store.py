@@ -20,6 +20,7 @@ from obstore.store import AzureStore, GCSStore, HTTPStore, LocalStore, MemorySto
 from filerow.backends._deadlines import obstore_limits, obstore_retries
 from filerow.backends._foreign import clean_message, secrets_of
 from filerow.backends._types import Capabilities
+from filerow.backends.obstore.connection_string import with_connection_string
 from filerow.backends.obstore.credentials import AccessKeys, Provider
 from filerow.exceptions import ForkedProcessError
 
@@ -165,6 +166,8 @@ def build_store(url: str, options: Mapping[str, Any], timeout: float) -> Any:
         _refuse_unknown(given, set(), scheme)
         return MemoryStore()
     kind = "s3" if s3_is_meant(url) else _SCHEMES.get(scheme, "")
+    if kind == "az":
+        given = with_connection_string(given)
     endpoint = url if scheme == "http" else _endpoint(kind, given)
     _check_address(url, scheme, endpoint)
     client = {**obstore_limits(timeout), **_client_options(given), **(given.pop("client_options", None) or {})}
