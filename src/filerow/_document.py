@@ -104,9 +104,19 @@ def public_view(facts: Facts, shown: Collection[str] = ()) -> dict[str, Any]:
         "filename": facts.filename,
         "content_type": facts.content_type,
         "size": facts.size,
-        "last_modified": facts.last_modified,
+        "last_modified": _date_time(facts.last_modified),
         "metadata": {key: value for key, value in facts.metadata.items() if key in shown},
     }
+
+
+def _date_time(seconds: float | None) -> str | None:
+    """Return a moment as RFC 3339 writes it, in UTC; ``None`` for one that no calendar has."""
+    if seconds is None:
+        return None
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+    except (OverflowError, ValueError, OSError):
+        return None
 
 
 def facts_from(document: str | bytes | Mapping[str, Any]) -> Facts:

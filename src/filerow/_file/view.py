@@ -38,7 +38,7 @@ def json_schema_for(mode: Literal["validation", "serialization"]) -> dict[str, A
             "filename": {"type": "string", "description": "Name to show; not a path."},
             "content_type": {"type": "string", "description": "Media type."},
             "size": _nullable("integer", description="Length in bytes.", minimum=0),
-            "last_modified": _nullable("number", description="Seconds since the Unix epoch."),
+            "last_modified": _nullable("string", description="When the file was stored.", format="date-time"),
             "metadata": {"type": "object", "additionalProperties": True},
         },
         "required": ["filename", "content_type", "size", "last_modified", "metadata"],
@@ -49,5 +49,5 @@ def json_schema_for(mode: Literal["validation", "serialization"]) -> dict[str, A
     return schema
 
 
-def _nullable(kind: str, *, description: str, **limits: object) -> dict[str, Any]:
-    return {"anyOf": [{"type": kind, **limits}, {"type": "null"}], "description": description}
+def _nullable(kind: str, *, description: str, **more: object) -> dict[str, Any]:
+    return {"anyOf": [{"type": kind, **more}, {"type": "null"}], "description": description}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import msgspec
@@ -101,7 +102,7 @@ DECODERS: list[tuple[Callable[[Any], bool], Callable[[Any, Any], Any]]] = [
 """From clients a file is an upload and nothing else."""
 
 
-_VIEW = {"filename": str, "content_type": str, "size": int | None, "last_modified": float | None, "metadata": dict[str, Any]}
+_VIEW = {"filename": str, "content_type": str, "size": int | None, "last_modified": datetime | None, "metadata": dict[str, Any]}
 PublicFile: Any = TypedDict("FileObject", _VIEW)  # type: ignore[misc]
 """The public view, under its name in an application's schema."""
 
