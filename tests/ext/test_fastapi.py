@@ -9,7 +9,9 @@ from typing import Annotated, Any
 import httpx
 import pytest
 from fastapi import FastAPI, Form
-from pydantic import BaseModel
+from fastapi.encoders import jsonable_encoder
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, TypeAdapter
 
 from filerow import FileObject, FileObjectList, StoredObject, storages
 from filerow.exceptions import FileTooLargeError
@@ -152,3 +154,25 @@ async def test_stored_file_is_sent_with_cookies_and_headers_of_its_handler(world
 
     answer = await ask(app, "GET", "/")
     assert (answer.content, answer.cookies["seen"], answer.headers["x-mine"]) == (b"abc", "yes", "yes")
+
+
+async def test_a_handler_without_a_response_model_shows_the_view(world: World) -> None:
+    app = FastAPI()
+    file = FileObject("docs", "a.txt", content=b"abc").save()
+
+    @app.get("/dict", response_model=None)
+    async def some() -> Any:
+        return {"file": file, "pages": FileObjectList([file])}
+
+    @app.get("/row", response_model=None)
+    def row() -> Any:
+        return Document(id=7, name="n", file=file)
+
+    @app.get("/encoded")
+    def encoded() -> JSONResponse:
+        return JSONResponse(jsonable_encoder({"file": file}))
+
+    view = TypeAdapter(FileObject).dump_python(file, mode="json")
+    assert (await ask(app, "GET", "/dict")).json() == {"file": view, "pages": [view]}
+    assert (await ask(app, "GET", "/row")).json()["file"] == view
+    assert (await ask(app, "GET", "/encoded")).json() == {"file": view}

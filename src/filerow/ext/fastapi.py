@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from filerow._file.list import FileObjectList
 from filerow._file.object import FileObject
+from filerow._file.view import view_of
 from filerow._requirements import needs
 from filerow.ext._asgi import fixed, response_of
 from filerow.ext._static import SCRIPT
@@ -39,6 +40,7 @@ from filerow.http._problem import gate_refusal
 
 with needs("fastapi", "filerow.ext.fastapi"):
     from fastapi import APIRouter, Depends, File, HTTPException, Request, Response, UploadFile
+    from fastapi.encoders import ENCODERS_BY_TYPE
     from fastapi.params import Depends as Dependency
     from fastapi.routing import APIRoute
 
@@ -50,6 +52,9 @@ if TYPE_CHECKING:
 __all__ = ("StoredFileResponse", "Uploaded", "install", "routes")
 
 _SIGNED = "/{key}/{path:path}"
+
+# What jsonable_encoder() asks, for handlers without a response model, too.
+ENCODERS_BY_TYPE[FileObject] = view_of
 
 
 def Uploaded(column: object, *, field: str | None = None, optional: bool = False) -> Any:  # noqa: N802 - reads as a type
