@@ -22,6 +22,7 @@ import os
 import re
 import zlib
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import hypothesis  # before gc.freeze() below hides from its plugins who holds what they register
@@ -49,10 +50,13 @@ from tests.servers import gcs_facade as facade
 hypothesis.settings.register_profile("busy", suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("busy")
 
+# No test needs the authorities of the system, and to read them takes each new store of obstore 4 ms, each client of httpx 20.
+os.environ["SSL_CERT_FILE"] = str(Path(__file__).with_name("no_authority.pem"))
+os.environ.pop("SSL_CERT_DIR", None)
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
     from tests.databases import EmptyDatabase
     from tests.servers._gcs import GCSServer
