@@ -18,6 +18,7 @@ waiting for each other over a lock would cost, and no test can see another worke
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import os
 import re
 import zlib
@@ -57,6 +58,7 @@ os.environ.pop("SSL_CERT_DIR", None)
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
+    from multiprocessing.context import ForkServerContext
 
     from tests.databases import EmptyDatabase
     from tests.servers._gcs import GCSServer
@@ -225,6 +227,15 @@ def mariadb_server() -> Iterator[mariadb.MariaDBServer]:
     """MariaDB."""
     with _start(mariadb.start) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def processes() -> ForkServerContext:
+    """Starts children from one process that has imported what they all run, and has used no network."""
+    context = multiprocessing.get_context("forkserver")
+    shared = ["tests.soak.crash.works", "tests.outbox.worker", "tests.direct.redeemer", "psycopg", "pymysql"]
+    context.set_forkserver_preload(shared)
+    return context
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
@@ -58,17 +58,16 @@ def upload(world: World) -> str:
 @pytest.mark.parametrize("rollbacks", [0, 1])
 @pytest.mark.parametrize("with_outbox", [False, True], ids=["plain", "outbox"])
 def test_of_sixteen_in_four_processes_one_gets_the_file(
-    place: tuple[str, str, dict[str, str]], with_outbox: bool, rollbacks: int
+    place: tuple[str, str, dict[str, str]], processes: ForkServerContext, with_outbox: bool, rollbacks: int
 ) -> None:
     world = World(*place, with_outbox)
     world.register()
     engine = make_engine(world.url)
     world.model.metadata.create_all(engine)
     claim = upload(world)
-    context = multiprocessing.get_context("forkserver")
-    with context.Pool(PROCESSES) as pool:
+    with processes.Pool(PROCESSES) as pool:
         pool.map(abs, range(PROCESSES))  # they are there
-        begin_at = time.time() + 1.0
+        begin_at = time.time() + 0.5
         arguments = [(world, claim, THREADS, begin_at, rollbacks)] * PROCESSES
         ends = Counter(end for ends in pool.starmap(redeem, arguments, chunksize=1) for end in ends)
     with Session(engine) as session:

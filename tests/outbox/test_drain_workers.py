@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import signal
 import time
 from asyncio import StreamReader, StreamWriter
@@ -26,14 +25,6 @@ from tests.servers._s3 import S3Server
 POSTGRESQL = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 SQLITE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 WORKERS = 4
-
-
-@pytest.fixture(scope="session")
-def processes() -> ForkServerContext:
-    """Starts children from a process that has imported everything and used no network."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.soak.crash.child", "tests.outbox.worker"])
-    return context
 
 
 @pytest.fixture

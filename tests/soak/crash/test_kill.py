@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from collections.abc import Iterator
 from multiprocessing.context import ForkServerContext
@@ -110,14 +109,6 @@ CASES = [
     *_cases(BUCKET, PLAIN | CLAIM | MARKED, SIGINT, pytest.mark.thorough, with_outbox=False),
 ]
 """Each step with and without an outbox, in both places; that a step is thorough means that its like has run."""
-
-
-@pytest.fixture(scope="session")
-def processes() -> ForkServerContext:
-    """Starts children from a process that has imported everything and used no network."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.soak.crash.works"])
-    return context
 
 
 @pytest.fixture(scope="module")
