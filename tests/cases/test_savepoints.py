@@ -148,6 +148,7 @@ def test_unrelated_savepoint_that_is_rolled_back_changes_nothing(world: World, a
     assert not scene.untouched()
 
 
+@pytest.mark.one_in(8, least=2)
 @each_action
 @pytest.mark.parametrize("inner", ["commit", "rollback"])
 @pytest.mark.parametrize("outer", ["commit", "rollback"])

@@ -293,7 +293,7 @@ def each(cases: dict[str, Case]) -> Any:
     return pytest.mark.parametrize(("name", "database"), pairs, ids=[f"{database}-{name}" for name, database in pairs])
 
 
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(6)
 @each(CASES)
 def test_what_leaves_a_row_is_noted_once_it_is_committed(
     name: str, database: str, databases: Callable[[str], TriggerDatabase]
