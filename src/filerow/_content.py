@@ -228,11 +228,10 @@ class FileContent(Content):
 
     def _refuse_closed(self) -> None:
         if getattr(self._file, "closed", False):
-            msg = (
+            raise FileStateError(
                 "this file's content is an open file that has been closed before its bytes were stored; commit, or call save(), "
                 "while it is open (inside the `with` block, before the request ends), or give a path, which we open ourselves"
             )
-            raise FileStateError(msg)
 
     def chunks(self) -> Iterator[Buffer]:
         self._refuse_closed()
@@ -478,11 +477,10 @@ def content_of(value: object) -> Content:
         return BytesContent(buffer)
     if isinstance(value, Iterable) and not isinstance(value, Mapping | set | frozenset):
         return IterableContent(value)
-    msg = (
+    raise ContentError(
         f"content cannot be {type(value).__name__}: give bytes, a pathlib.Path, a file opened in binary mode, "
         "an upload of your framework, or an (async) iterable of bytes"
     )
-    raise ContentError(msg)
 
 
 def given_content(content: object, source_path: str | os.PathLike[str] | None) -> Content | None:
@@ -492,8 +490,7 @@ def given_content(content: object, source_path: str | os.PathLike[str] | None) -
         ContentError: Both were given; or see :func:`content_of`.
     """
     if content is not None and source_path is not None:
-        msg = "give either content= or source_path=, not both"
-        raise ContentError(msg)
+        raise ContentError("give either content= or source_path=, not both")
     if source_path is not None:
         return PathContent(Path(source_path), expected=True)
     return None if content is None else content_of(content)
@@ -517,13 +514,11 @@ def unwrap_upload(value: object) -> Content | None:
 def _from_reader(value: Any) -> Content:
     # tempfile's wrappers are no TextIOBase, but only text files have an encoding
     if isinstance(value, io.TextIOBase) or isinstance(getattr(value, "encoding", None), str):
-        msg = "content is a file opened as text; open it in binary mode: open(path, 'rb')"
-        raise ContentError(msg)
+        raise ContentError("content is a file opened as text; open it in binary mode: open(path, 'rb')")
     if inspect.iscoroutinefunction(value.read):
         return AsyncContent(_AsyncFile(value))
     if _is_write_only(value):
-        msg = "content is a file opened for writing only; open it for reading: open(path, 'rb')"
-        raise ContentError(msg)
+        raise ContentError("content is a file opened for writing only; open it for reading: open(path, 'rb')")
     return FileContent(value)
 
 
@@ -559,27 +554,24 @@ def _buffer(chunk: Any) -> Buffer:
 
 
 def _read_before() -> FileStateError:
-    msg = (
+    return FileStateError(
         "this file's content can be read only once, and was read already, by a transaction that failed or was rolled back or for "
         "another file; make a new FileObject with new content"
     )
-    return FileStateError(msg)
 
 
 def _nothing() -> FileStateError:
-    msg = (
+    return FileStateError(
         "content is an iterator that gave nothing; it may have been read already, by an attempt that failed or was rolled back. "
         'Make a new iterator for each FileObject; for an empty file, give content=b""'
     )
-    return FileStateError(msg)
 
 
 def _at_end(size: int) -> ContentError:
-    msg = (
+    return ContentError(
         f"content is a file of {size} bytes that stands at its end: it was written, or read by somebody else, and not rewound. "
         'Call seek(0) to store all of it; for an empty file, give content=b""'
     )
-    return ContentError(msg)
 
 
 class SizeLimit(Protocol):
@@ -619,8 +611,7 @@ class Meter:
     def expect(self, size: int) -> None:
         """Say how many bytes will have passed, as soon as they are known to come; see :meth:`feed`."""
         if self.stopped:
-            msg = "the upload was called off"
-            raise InterruptedError(msg)
+            raise InterruptedError("the upload was called off")
         if self._limit is not None:
             self._limit.check_size(size, self._filename)
 
@@ -671,11 +662,10 @@ def prepare(content: Content, meter: Meter) -> Prepared:
 
 def unawaitable() -> ContentError:
     """Return the error of asynchronous content in a place that cannot await."""
-    msg = (
+    return ContentError(
         "this file's content is an asynchronous iterator, which a synchronous session, save() or check() cannot await; "
         "use AsyncSession, save_async() or check_async()"
     )
-    return ContentError(msg)
 
 
 def _gather(source: Iterator[Buffer], into: list[Buffer], size: int | None, meter: Meter) -> bool:

@@ -172,11 +172,9 @@ def _parse(document: str | bytes | Mapping[str, Any]) -> Mapping[str, Any]:
     try:
         value = json.loads(document)
     except (ValueError, TypeError, RecursionError) as error:  # the last: nested thousands deep
-        msg = f"a file document must be a JSON object; this is not JSON: {str(document)[:80]!r}"
-        raise DocumentError(msg) from error
+        raise DocumentError(f"a file document must be a JSON object; this is not JSON: {str(document)[:80]!r}") from error
     if not isinstance(value, Mapping):
-        msg = f"a file document must be a JSON object, not {type(value).__name__}"
-        raise DocumentError(msg)
+        raise DocumentError(f"a file document must be a JSON object, not {type(value).__name__}")
     return value
 
 
@@ -205,8 +203,7 @@ def _timestamp(uploaded_at: object) -> float | None:
 
 def _facts(value: Mapping[str, Any], backend: object, path: object, filename: object) -> Facts:
     if not isinstance(backend, str) or not backend or not isinstance(path, str) or not path:
-        msg = f"a file document names its backend and its path; this one has only {sorted(map(str, value))}"
-        raise DocumentError(msg)
+        raise DocumentError(f"a file document names its backend and its path; this one has only {sorted(map(str, value))}")
     check_values(value)
     return Facts(
         backend=backend,
@@ -260,5 +257,4 @@ def check_metadata(metadata: Mapping[str, Any] | None) -> Mapping[str, Any]:
     try:
         return MappingProxyType(json.loads(json.dumps(dict(metadata), allow_nan=False)))
     except (TypeError, ValueError) as error:
-        msg = f"a file's metadata is kept as JSON, which cannot hold this: {error}"
-        raise ValueError(msg) from error
+        raise ValueError(f"a file's metadata is kept as JSON, which cannot hold this: {error}") from error

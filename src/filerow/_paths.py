@@ -103,8 +103,7 @@ def checked_path(chooser: Chooser | str | os.PathLike[str] | None) -> Chooser | 
         TypeError: It is the name of a folder.
     """
     if isinstance(chooser, str | os.PathLike):
-        msg = f"path is a function that gets a PathRequest and returns a path, not {type(chooser).__name__}"
-        raise TypeError(msg)
+        raise TypeError(f"path is a function that gets a PathRequest and returns a path, not {type(chooser).__name__}")
     return chooser
 
 
@@ -115,8 +114,7 @@ def checked_shards(number: int) -> int:
         ValueError: It is not a number of folders.
     """
     if not isinstance(number, int) or isinstance(number, bool) or number < 0:
-        msg = f"shards is a number of folders, 0 for none, not {number!r}"
-        raise ValueError(msg)
+        raise ValueError(f"shards is a number of folders, 0 for none, not {number!r}")
     return number
 
 

@@ -95,8 +95,7 @@ class Keys:
         return f"<Keys: {len(self._secrets)} secret{'s' if len(self._secrets) > 1 else ''}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        msg = "signing secrets are not pickled; make the keys where they are needed"
-        raise TypeError(msg)
+        raise TypeError("signing secrets are not pickled; make the keys where they are needed")
 
     def sign(self, purpose: Purpose, message: str) -> str:
         """Return the signature of a message, URL-safe."""
@@ -133,8 +132,7 @@ class Keys:
 
         text, _, signature = token.rpartition(".") if isinstance(token, str) and len(token) <= _LONGEST_TOKEN else ("", "", "")
         if not text or not text.isascii() or not self.is_signature(purpose, text, signature):
-            msg = "this token was not made by this application, was changed, or is for something else"
-            raise InvalidTokenError(msg)
+            raise InvalidTokenError("this token was not made by this application, was changed, or is for something else")
         payload: dict[str, Any] = json.loads(base64_decode(text))
         check_expiry(payload["exp"], now)
         return payload
@@ -213,8 +211,7 @@ def check_expiry(expires_at: float, now: float | None = None) -> None:
         ExpiredTokenError: That time has come.
     """
     if (time.time() if now is None else now) >= expires_at:
-        msg = "this link or token has expired; ask for a new one"
-        raise ExpiredTokenError(msg)
+        raise ExpiredTokenError("this link or token has expired; ask for a new one")
 
 
 def resolve_keys(secret: Secret | None, *, development: bool = False, user: str = "") -> Keys:
@@ -234,11 +231,10 @@ def resolve_keys(secret: Secret | None, *, development: bool = False, user: str 
         return Keys(_of_environment())
     if development:
         return _random_keys()
-    msg = (
+    raise SecretError(
         f"{user or 'signing'} needs a secret: give secret=, or set the environment variable {ENVIRONMENT}. On a developer's "
         "machine, development=True makes a random one for this process"
     )
-    raise SecretError(msg)
 
 
 def is_in_environment() -> bool:

@@ -119,11 +119,10 @@ class FileObjectList(MutableList[FileObject]):
             raise FileStateError(_GONE)
         for state, key in list(self._parents.items()):
             if state.dict.get(key) is not self:
-                msg = (
+                raise FileStateError(
                     f"the row has been loaded again or expired (by a commit, for example) and no longer holds this list, so the "
                     f"change would be lost; change row.{key} itself"
                 )
-                raise FileStateError(msg)
         super().changed()
 
     @classmethod
@@ -209,5 +208,4 @@ def _give_twin(files: FileObjectList, state: Any, key: str) -> None:
 def _check(value: object) -> FileObject:
     if isinstance(value, FileObject):
         return value
-    msg = f"a list of files takes FileObject, not {type(value).__name__}; wrap the content: FileObject(content=...)"
-    raise TypeError(msg)
+    raise TypeError(f"a list of files takes FileObject, not {type(value).__name__}; wrap the content: FileObject(content=...)")

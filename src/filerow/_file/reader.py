@@ -133,9 +133,7 @@ def _target(offset: int, whence: int, position: int, length: Callable[[], int]) 
     elif whence == os.SEEK_END:
         offset += length()
     elif whence != os.SEEK_SET:
-        msg = f"whence is 0, 1 or 2, not {whence}"
-        raise ValueError(msg)
+        raise ValueError(f"whence is 0, 1 or 2, not {whence}")
     if offset < 0:
-        msg = f"cannot seek to {offset}: before the start of the file"
-        raise ValueError(msg)
+        raise ValueError(f"cannot seek to {offset}: before the start of the file")
     return offset

@@ -226,11 +226,10 @@ class Checks:
 
 
 def _unawaitable_validator(validator: object, field: str) -> ContentError:
-    msg = (
+    return ContentError(
         f"{field or 'file'}: the validator {name_of(validator)} is asynchronous, which a synchronous session, save() or check() "
         "cannot await; use AsyncSession, save_async() or check_async(), or give the column a plain function"
     )
-    return ContentError(msg)
 
 
 def _reader(prepared: Prepared, content: Content) -> ReadAt:

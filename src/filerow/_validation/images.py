@@ -240,8 +240,7 @@ def _root_of(head: bytes) -> dict[str, str] | None:
     def declared(name: str, is_parameter: int, value: str | None, *_: object) -> None:
         # Drawing programs declare short names for namespaces. Entities within entities are how a few bytes become a billion.
         if is_parameter or value is None or len(value) > _MOST_ENTITY or "&" in value or "%" in value:
-            msg = f"the entity {name!r} is not one that a drawing needs"
-            raise ValueError(msg)
+            raise ValueError(f"the entity {name!r} is not one that a drawing needs")
 
     parser = expat.ParserCreate()
     parser.StartElementHandler = started

@@ -28,8 +28,7 @@ def checked_types(given: Sequence[str]) -> tuple[str, ...]:
         ValueError: One can match no file.
     """
     if isinstance(given, str):
-        msg = f"content_types is a list of media types; write content_types=[{given!r}]"
-        raise TypeError(msg)
+        raise TypeError(f"content_types is a list of media types; write content_types=[{given!r}]")
     return tuple(dict.fromkeys(_checked(kind) for kind in given))
 
 

@@ -32,8 +32,7 @@ def parse_size(value: int | str | None, name: str = "max_size") -> int | None:
         return value
     match = _SIZE.match(value) if isinstance(value, str) else None
     if match is None:
-        msg = f'{name} is a number of bytes or a text like "25 MB" or "25 MiB", not {value!r}'
-        raise ValueError(msg)
+        raise ValueError(f'{name} is a number of bytes or a text like "25 MB" or "25 MiB", not {value!r}')
     unit = match[2].lower()
     base = 1024 if "i" in unit else 1000
     return int(float(match[1]) * base ** _UNITS[unit[:1]])
@@ -47,8 +46,7 @@ def checked_sizes(least: int | str, most: int | str | None) -> tuple[int, int | 
     """
     fewest, largest = parse_size(least, "min_size") or 0, parse_size(most)
     if largest is not None and fewest > largest:
-        msg = f"min_size={fewest} is above max_size={largest}, so no file could pass"
-        raise ValueError(msg)
+        raise ValueError(f"min_size={fewest} is above max_size={largest}, so no file could pass")
     return fewest, largest
 
 
@@ -59,8 +57,7 @@ def checked_image_size(given: ImageSize) -> ImageSize:
         ValueError: It is neither ``"shown"`` nor ``"stored"``.
     """
     if given not in {"shown", "stored"}:
-        msg = f'image_size is "shown" (turned by EXIF) or "stored", not {given!r}'
-        raise ValueError(msg)
+        raise ValueError(f'image_size is "shown" (turned by EXIF) or "stored", not {given!r}')
     return given
 
 
@@ -71,8 +68,7 @@ def checked_keys(given: Sequence[str]) -> tuple[str, ...]:
         TypeError: It is one text, where a list of them is meant, or not of texts.
     """
     if isinstance(given, str) or not all(isinstance(key, str) for key in given):
-        msg = f"public_metadata is a list of keys of metadata, not {given!r}"
-        raise TypeError(msg)
+        raise TypeError(f"public_metadata is a list of keys of metadata, not {given!r}")
     return tuple(given)
 
 
@@ -93,12 +89,10 @@ class ImageLimits(NamedTuple):
         """
         for name, value in self._asdict().items():
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-                msg = f"{name} is a positive number of pixels, not {value!r}"
-                raise ValueError(msg)
+                raise ValueError(f"{name} is a positive number of pixels, not {value!r}")
         for side, least, most in (("width", self.min_width, self.max_width), ("height", self.min_height, self.max_height)):
             if least is not None and most is not None and least > most:
-                msg = f"min_{side}={least} is above max_{side}={most}, so no image could pass"
-                raise ValueError(msg)
+                raise ValueError(f"min_{side}={least} is above max_{side}={most}, so no image could pass")
         return self
 
 

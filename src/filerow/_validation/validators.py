@@ -87,13 +87,11 @@ def checked_validators(given: Iterable[Validator]) -> tuple[Validator, ...]:
         TypeError: It is one validator, where a list of them is meant, or one is nothing to call.
     """
     if callable(given):
-        msg = "validators is a list; write validators=[...], also for one"
-        raise TypeError(msg)
+        raise TypeError("validators is a list; write validators=[...], also for one")
     found = tuple(given)
     wrong: list[object] = [validator for validator in found if not callable(validator)]
     if wrong:
-        msg = f"a validator is a function of a file's first bytes and its Inspection, not {type(wrong[0]).__name__}"
-        raise TypeError(msg)
+        raise TypeError(f"a validator is a function of a file's first bytes and its Inspection, not {type(wrong[0]).__name__}")
     return found
 
 
@@ -120,11 +118,10 @@ def added_by(validator: object, verdict: object) -> Mapping[str, Any]:
         return {}
     if isinstance(verdict, Mapping):
         return verdict
-    msg = (
+    raise TypeError(
         f"the validator {name_of(validator)} returned {type(verdict).__name__}; it returns None, or a mapping to add to the "
         "file's metadata, and refuses a file by raising FileValidationError"
     )
-    raise TypeError(msg)
 
 
 @contextmanager
@@ -145,5 +142,4 @@ def refusals(field: str) -> Generator[None]:
     except FilerowError:
         raise
     except ValueError as error:
-        msg = f"{field or 'file'}: {error}"
-        raise FileValidationError(msg, field=field) from error
+        raise FileValidationError(f"{field or 'file'}: {error}", field=field) from error

@@ -28,8 +28,7 @@ def duration(text: str) -> timedelta:
         ValueError: It is invalid.
     """
     if not _DURATION.match(text.strip()):
-        msg = f"{text!r} is not a length of time; write 24h, 7d, 90m, 30s or 1h30m"
-        raise ValueError(msg)
+        raise ValueError(f"{text!r} is not a length of time; write 24h, 7d, 90m, 30s or 1h30m")
     return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text)))
 
 
@@ -41,8 +40,7 @@ def shard(text: str) -> tuple[int, int]:
     """
     found = _SHARD.match(text)
     if found is None or not 1 <= int(found[1]) <= int(found[2]):
-        msg = f"{text!r} is not a share; write 1/8 to 8/8, one for each of eight workers"
-        raise ValueError(msg)
+        raise ValueError(f"{text!r} is not a share; write 1/8 to 8/8, one for each of eight workers")
     return int(found[1]), int(found[2])
 
 

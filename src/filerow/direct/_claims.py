@@ -75,8 +75,7 @@ def target_of(column: object) -> Target:
         key = column.key
         column = column.property.columns[0] if isinstance(column.property, ColumnProperty) else column
     if not isinstance(column, Column) or not isinstance(column.type, StoredObject):
-        msg = f"direct upload is for a column of files, such as Document.file, not for {column!r}"
-        raise TypeError(msg)
+        raise TypeError(f"direct upload is for a column of files, such as Document.file, not for {column!r}")
     table = getattr(column.table, "name", "files")
     full = column.table.fullname if isinstance(column.table, Table) else table  # two schemas may have a table of one name
     metadata = column.table.metadata if isinstance(column.table, Table) else None
@@ -135,8 +134,7 @@ class Claim(NamedTuple):
         try:
             return cls(**values)
         except TypeError:
-            msg = "this claim was made by another release of this application; upload the file again"
-            raise ClaimError(msg) from None
+            raise ClaimError("this claim was made by another release of this application; upload the file again") from None
 
     def check_column(self, column: str) -> None:
         """Refuse the claim for another column.

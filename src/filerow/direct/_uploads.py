@@ -77,8 +77,7 @@ class DirectUploads:
         development: bool = False,
     ) -> None:
         if not 1 <= expires_in <= CLAIM_LIFE:  # nor NaN
-            msg = f"expires_in must be 1 to {CLAIM_LIFE} seconds, the time that an upload may take, not {expires_in}"
-            raise ValueError(msg)
+            raise ValueError(f"expires_in must be 1 to {CLAIM_LIFE} seconds, the time that an upload may take, not {expires_in}")
         self._target: Target = target_of(column)
         self._audience = _checked_audience(audience)
         self._secret = secret
@@ -205,18 +204,15 @@ class DirectUploads:
 
     def _handle_steps(self, action: str, payload: object) -> Steps[dict[str, Any]]:
         if not isinstance(payload, Mapping):
-            msg = f"a JSON object is needed, not {type(payload).__name__}"
-            raise FileValidationError(msg, code=_INVALID)
+            raise FileValidationError(f"a JSON object is needed, not {type(payload).__name__}", code=_INVALID)
         if action == "begin":
             given = (payload.get(name) for name in ("filename", "size", "content_type", "checksum"))
             return (yield from self._begin_steps(*given)).to_dict()
         if action not in {"resume", "abort"}:
-            msg = f"there is no action {action[:40]!r}; use begin, resume or abort"
-            raise FileValidationError(msg, code=_INVALID)
+            raise FileValidationError(f"there is no action {action[:40]!r}; use begin, resume or abort", code=_INVALID)
         claim = payload.get("claim")
         if not isinstance(claim, str):
-            msg = "the claim is missing"
-            raise ClaimError(msg, code=_INVALID, field="claim")
+            raise ClaimError("the claim is missing", code=_INVALID, field="claim")
         if action == "resume":
             given = (payload.get(name) for name in ("checksum", "checksums"))
             return (yield from self._resume_steps(claim, *given)).to_dict()
@@ -298,8 +294,7 @@ class DirectUploads:
 
 def _checked_audience(value: object) -> str:
     if not isinstance(value, str):
-        msg = f"audience must be a string that names a deployment, tenant or database, not {value!r}"
-        raise TypeError(msg)
+        raise TypeError(f"audience must be a string that names a deployment, tenant or database, not {value!r}")
     return value
 
 
@@ -311,15 +306,13 @@ def _invalid(message: str, field: str, value: object, longest: int | None = None
 
 def _checked_name(value: object) -> str:
     if not isinstance(value, str) or not value or len(value) > _LONGEST_NAME:
-        msg = f"the filename must have 1 to {_LONGEST_NAME} characters"
-        raise _invalid(msg, "filename", value, _LONGEST_NAME)
+        raise _invalid(f"the filename must have 1 to {_LONGEST_NAME} characters", "filename", value, _LONGEST_NAME)
     return clean_filename(value)
 
 
 def _checked_size(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        msg = "the size must be a number of bytes"
-        raise _invalid(msg, "size", value)
+        raise _invalid("the size must be a number of bytes", "size", value)
     return value
 
 
@@ -333,15 +326,13 @@ def _checked_type(value: object) -> str | None:
 def _checked_checksum(value: object) -> str | None:
     if value is None or (isinstance(value, str) and _CHECKSUM.match(value)):
         return value
-    msg = "the checksum must be sha256: and 64 lower-case hexadecimal digits"
-    raise _invalid(msg, "checksum", value)
+    raise _invalid("the checksum must be sha256: and 64 lower-case hexadecimal digits", "checksum", value)
 
 
 def _checked_checksums(value: object) -> dict[int, str]:
     if value is None:
         return {}
     if not isinstance(value, Mapping) or len(value) > _MOST_PARTS or not all(_NUMBER.match(str(number)) for number in value):
-        msg = "the checksums must be an object whose keys are part numbers"
-        raise _invalid(msg, "checksums", value)
+        raise _invalid("the checksums must be an object whose keys are part numbers", "checksums", value)
     found = {int(number): _checked_checksum(checksum) for number, checksum in value.items()}
     return {number: checksum for number, checksum in found.items() if checksum is not None}

@@ -124,8 +124,7 @@ def limits_of(request: SignRequest, headers: Mapping[str, str]) -> UploadLimits:
 
 def too_large(limit: int, actual: int) -> FileTooLargeError:
     """Return the error that refuses this size."""
-    msg = f"This link is for at most {limit} bytes."
-    return FileTooLargeError(msg, limit=limit, actual=actual)
+    return FileTooLargeError(f"This link is for at most {limit} bytes.", limit=limit, actual=actual)
 
 
 def _check_kind(request: SignRequest, headers: Mapping[str, str]) -> None:

@@ -137,8 +137,7 @@ def _permitted(method: str, key: str, path: str, query: str) -> tuple[StorageBac
             return backend, backend.own_urls.verify(method, path, query)
     except SecretError as error:
         logger.error("a signed URL of backend %r was refused, since there is no secret to check it with: %s", key, error)
-    msg = "this link was not made by this application, or was changed"
-    raise InvalidTokenError(msg)
+    raise InvalidTokenError("this link was not made by this application, or was changed")
 
 
 def _answered(

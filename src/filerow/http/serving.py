@@ -172,8 +172,7 @@ def accelerate(
 def _stored(file: FileObject) -> Facts:
     facts = facts_of(file)
     if file.has_pending_data or not facts.path:
-        msg = f"{file!r} cannot be served before it is stored; commit its row's session, or call save()"
-        raise FileStateError(msg)
+        raise FileStateError(f"{file!r} cannot be served before it is stored; commit its row's session, or call save()")
     return facts
 
 

@@ -93,8 +93,7 @@ def check(
         ValueError: An option is invalid.
     """
     if repair not in {"report", "null"}:
-        msg = f"repair must be 'report' or 'null', not {repair!r}"
-        raise ValueError(msg)
+        raise ValueError(f"repair must be 'report' or 'null', not {repair!r}")
     number, cursor = _place(resume)
     databases = Census(metadata, engine, also).databases
     chosen = [_columns(models, columns) for models, _ in databases]
@@ -134,8 +133,7 @@ def _position(columns: Sequence[FileColumn], cursor: str) -> int:
         name = json.loads(cursor)["column"]
         return [column.name for column in columns].index(name)
     except (KeyError, TypeError, ValueError):
-        msg = f"this is not a cursor of a check of these columns: {cursor[:80]!r}"
-        raise ValueError(msg) from None
+        raise ValueError(f"this is not a cursor of a check of these columns: {cursor[:80]!r}") from None
 
 
 @dataclass(slots=True)
@@ -181,8 +179,7 @@ class _Check:
         self._concurrency = options.concurrency
         batch = options.batch
         if self._concurrency < 1 or batch < 1:
-            msg = f"concurrency and batch must be 1 or more, not {self._concurrency} and {batch}"
-            raise ValueError(msg)
+            raise ValueError(f"concurrency and batch must be 1 or more, not {self._concurrency} and {batch}")
         batch = min(batch, _DEEP) if self._deep else batch
         self._batch = max(batch, _LEAST) if self._repair else batch
         self._looked = 0

@@ -52,8 +52,7 @@ def drain(
     """
     outbox = outbox_of(metadata)
     if outbox is None:
-        msg = "these models have no outbox to drain; make one with filerow.outbox.Outbox(Base.metadata)"
-        raise ValueError(msg)
+        raise ValueError("these models have no outbox to drain; make one with filerow.outbox.Outbox(Base.metadata)")
     steps = batches(settings_of(outbox), engine, batch=batch, limit=limit, also=also, take_over=take_over)
     return _drain(outbox, engine, steps, limit)
 

@@ -55,8 +55,7 @@ def read_document(document: Any) -> Legacy:
         DocumentError: It is of none of them, or names no backend or path.
     """
     if not isinstance(document, Mapping):
-        msg = f"a file document is a JSON object, not {document!r:.80}"
-        raise DocumentError(msg)
+        raise DocumentError(f"a file document is a JSON object, not {document!r:.80}")
     facts = facts_from(document)
     if not is_legacy(document) or not ("upload_storage" in document or "file_id" in document):
         return Legacy(facts)

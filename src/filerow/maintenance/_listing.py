@@ -118,8 +118,7 @@ def _former(name: str) -> Owner:
     table, _, rest = name.partition("/")
     column, _, shards = rest.partition("/")
     if not table or not column or (shards and not shards.isdecimal()):
-        msg = f"a former name is written 'table/column', or 'table/column/16' for one with 16 shards, not {name!r}"
-        raise ValueError(msg)
+        raise ValueError(f"a former name is written 'table/column', or 'table/column/16' for one with 16 shards, not {name!r}")
     return Owner(table, column, int(shards or 0))
 
 
@@ -143,8 +142,7 @@ def share(all_folders: Sequence[Folder], shards: tuple[int, int] | str | None) -
     except (TypeError, ValueError):
         number, count = 0, 0
     if not 1 <= number <= count:
-        msg = f"a share of the work is written '3/8', the third of eight, not {shards!r}"
-        raise ValueError(msg)
+        raise ValueError(f"a share of the work is written '3/8', the third of eight, not {shards!r}")
     return list(all_folders[number - 1 :: count])
 
 

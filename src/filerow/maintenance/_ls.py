@@ -67,14 +67,12 @@ def ls(
         ValueError: ``removed`` without an outbox, or a negative limit.
     """
     if limit is not None and limit < 0:
-        msg = f"limit must be 0 or more, not {limit}"
-        raise ValueError(msg)
+        raise ValueError(f"limit must be 0 or more, not {limit}")
     found = column_named(metadata, column)
     if removed:
         outbox = outbox_of(metadata)
         if outbox is None:
-            msg = "without an outbox a removed file is deleted at once, so there is nothing to list: see Outbox"
-            raise ValueError(msg)
+            raise ValueError("without an outbox a removed file is deleted at once, so there is nothing to list: see Outbox")
         return _first(_removed(metadata, engine, outbox, found, prefix), limit)
     return _first(_present(engine, found, prefix), limit)
 

@@ -172,8 +172,7 @@ def _is_row(keys: Sequence[ColumnElement[Any]], key: Sequence[Any]) -> ColumnEle
 def _keys_of(file_column: FileColumn) -> list[Column[Any]]:
     keys = list(file_column.table.primary_key.columns)
     if not keys:
-        msg = f"table {file_column.table.fullname!r} has no primary key, so its rows cannot be told apart"
-        raise ValueError(msg)
+        raise ValueError(f"table {file_column.table.fullname!r} has no primary key, so its rows cannot be told apart")
     return keys
 
 
@@ -252,8 +251,7 @@ def _read_cursor(file_column: FileColumn, cursor: str) -> tuple[Any, ...]:
             return tuple(_read(value, key) for value, key in zip(after, keys, strict=True))
     except (KeyError, TypeError, ValueError):
         pass
-    msg = f"this is not a cursor of {file_column.name}: {cursor[:80]!r}"
-    raise ValueError(msg)
+    raise ValueError(f"this is not a cursor of {file_column.name}: {cursor[:80]!r}")
 
 
 def _read(value: Any, key: Column[Any]) -> Any:

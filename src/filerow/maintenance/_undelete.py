@@ -44,8 +44,7 @@ def undelete(
     """
     outbox = outbox_of(metadata)
     if outbox is None:
-        msg = "without an outbox a removed file is deleted at once, and cannot be restored: see Outbox"
-        raise ValueError(msg)
+        raise ValueError("without an outbox a removed file is deleted at once, and cannot be restored: see Outbox")
     if into is not None:
         column_named(metadata, into)
     return _undelete(outbox, engine, backend, paths, into)

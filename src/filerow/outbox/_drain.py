@@ -226,8 +226,7 @@ def drain_steps(
         ValueError: ``batch`` is out of range.
     """
     if not 1 <= batch <= MOST:
-        msg = f"a batch must have 1 to {MOST:,} tombstones, not {batch}"
-        raise ValueError(msg)
+        raise ValueError(f"a batch must have 1 to {MOST:,} tombstones, not {batch}")
     return _totals(batches(settings, engine, batch=batch, limit=limit, also=also, take_over=take_over))
 
 

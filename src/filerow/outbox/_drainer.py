@@ -57,8 +57,7 @@ class Drainer:
         also: Also = (),
     ) -> None:
         if interval <= timedelta(0):
-            msg = f"interval must be a positive time, not {interval}"
-            raise ValueError(msg)
+            raise ValueError(f"interval must be a positive time, not {interval}")
         self._settings = settings
         self._engine = engine
         self._on_wake = on_wake
@@ -82,8 +81,7 @@ class Drainer:
             RuntimeError: It is already running.
         """
         if not isinstance(self._engine, Engine):
-            msg = "a drainer of an AsyncEngine runs in the event loop: use 'async with'"
-            raise TypeError(msg)
+            raise TypeError("a drainer of an AsyncEngine runs in the event loop: use 'async with'")
         self._begin()
         self._thread = _Thread(self._rounds(self._engine))
         self._listen(self._thread.wake)
@@ -129,8 +127,7 @@ class Drainer:
 
     def _begin(self) -> None:
         if self._pid == os.getpid() and (self._thread is not None or self._task is not None):
-            msg = "this drainer is already running"
-            raise RuntimeError(msg)
+            raise RuntimeError("this drainer is already running")
         self._deaf()  # in a forked child the parent's thread is still registered
         self._thread = self._task = None
         self._pid = os.getpid()

@@ -164,11 +164,10 @@ def _make(engine: Engine, table: Table) -> None:
         if is_there():  # another worker was faster
             return
         statement = " ".join(str(CreateTable(table).compile(dialect=engine.dialect)).split())
-        msg = (
+        raise MaintenanceRefusedError(
             f"the table {table.fullname}, which records the places that a database deletes in, does not exist and this user may "
             f"not make it, so nothing was deleted. Run this as a user who may, and grant SELECT, INSERT and DELETE: {statement}"
-        )
-        raise MaintenanceRefusedError(msg) from error
+        ) from error
 
 
 # -- how a server is recognised ------------------------------------------------------------------------------------------

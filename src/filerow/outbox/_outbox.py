@@ -63,14 +63,11 @@ class Outbox:
         max_backoff: timedelta = timedelta(hours=1),
     ) -> None:
         if OUTBOX in metadata.info:
-            msg = "this MetaData already has an outbox, and one serves all its tables"
-            raise ValueError(msg)
+            raise ValueError("this MetaData already has an outbox, and one serves all its tables")
         if retention < timedelta(0):
-            msg = f"retention must be a time of 0 or more, not {retention}"
-            raise ValueError(msg)
+            raise ValueError(f"retention must be a time of 0 or more, not {retention}")
         if max_attempts < 1 or min(lease, backoff, max_backoff) <= timedelta(0):
-            msg = "max_attempts, lease, backoff and max_backoff must be more than 0"
-            raise ValueError(msg)
+            raise ValueError("max_attempts, lease, backoff and max_backoff must be more than 0")
         self._wakers: list[Callable[[], None]] = []
         self.max_attempts = max_attempts
         self.lease = lease

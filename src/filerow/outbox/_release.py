@@ -83,11 +83,10 @@ def _tombstone(spec: FileTable, left: _Left) -> dict[str, Any] | None:
     try:
         backend, path = located_in(left.document)
     except DocumentError as error:
-        msg = (
+        raise MaintenanceRefusedError(
             f"{spec.fullname}.{left.column} has a document that this release cannot read ({error}), so its object would be lost "
             "once the column is gone; upgrade, or set it to NULL"
-        )
-        raise MaintenanceRefusedError(msg) from error
+        ) from error
     if len(backend) > LONGEST_BACKEND or len(path) > LONGEST_PATH:  # not an object of ours
         return None
     return {

@@ -59,12 +59,11 @@ def check_no_strangers(connection: Connection, models: Iterable[MetaData]) -> No
     """
     found = strangers(connection, models)
     if found:
-        msg = (
+        raise MaintenanceRefusedError(
             f"{named(found)}: rows have files in columns that these models do not know (an archive, a later release, or another "
             "program), so nothing was deleted; add them to the models, or name the models that have them with also=: as a "
             "StoredObject if these rows own their files, as plain JSON if they do not"
         )
-        raise MaintenanceRefusedError(msg)
 
 
 def strangers(connection: Connection, models: Iterable[MetaData]) -> list[str]:

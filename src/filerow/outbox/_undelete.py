@@ -122,12 +122,10 @@ def undelete(settings: OutboxSettings, connection: Connection, backend: str, pat
         column_named(settings.metadata, into)
     rows = _locked(settings, connection, ref)
     if referenced(connection, settings.metadata, [ref]).refs:
-        msg = f"{path!r} on backend {backend!r} is not removed: a row names it"
-        raise UndeleteError(msg)
+        raise UndeleteError(f"{path!r} on backend {backend!r} is not removed: a row names it")
     store = storages.get_backend(backend)
     if not call(store.exists, store.exists_async, path):
-        msg = f"the bytes of {path!r} are no longer on backend {backend!r}"
-        raise UndeleteError(msg)
+        raise UndeleteError(f"the bytes of {path!r} are no longer on backend {backend!r}")
     newest = rows[-1]
     facts = _facts(newest)
     file = attached(facts)
@@ -150,11 +148,10 @@ def _locked(settings: OutboxSettings, connection: Connection, ref: Ref) -> Seque
     notes = select(settings.table).where(columns.path == ref.path, columns.backend == ref.backend).order_by(columns.id)
     rows = connection.execute(locking(notes, connection.dialect)).mappings().all()
     if not rows:
-        msg = (
+        raise UndeleteError(
             f"the outbox has no tombstone of {ref.path!r} on backend {ref.backend!r}: it was never removed, has a row again, or "
             "its bytes are gone"
         )
-        raise UndeleteError(msg)
     if any(row["attempts"] for row in rows):
         raise _too_late(ref)
     # Without row locks, the first to change the tombstone wins.
@@ -227,8 +224,7 @@ def _key_values(file_column: FileColumn, row_key: dict[str, Any]) -> dict[str, A
     """Return the row's primary key in its columns' types; JSON stores most of them as text."""
     keys = list(file_column.table.primary_key.columns)
     if not keys:
-        msg = "a row without a primary key cannot be found again"
-        raise LookupError(msg)
+        raise LookupError("a row without a primary key cannot be found again")
     one = next(iter(row_key.values())) if len(keys) == len(row_key) == 1 else None
     values = row_key if one is None else {keys[0].name: one}  # the key column may have been renamed
     return {key.name: _typed(key, values[key.name]) for key in keys}
@@ -242,5 +238,4 @@ def _typed(key: Column[Any], value: Any) -> Any:
         return kind.fromisoformat(str(value))
     if issubclass(kind, UUID | Decimal | int | float | str):
         return kind(str(value))
-    msg = f"a primary key of {kind.__name__} cannot be read back from JSON"
-    raise TypeError(msg)
+    raise TypeError(f"a primary key of {kind.__name__} cannot be read back from JSON")

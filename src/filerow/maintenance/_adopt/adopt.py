@@ -75,8 +75,7 @@ def adopt(
     """
     file_column = column_named(metadata, column)
     if missing not in {"report", "null"}:
-        msg = f"missing must be 'report' or 'null', not {missing!r}"
-        raise ValueError(msg)
+        raise ValueError(f"missing must be 'report' or 'null', not {missing!r}")
     where = None if backend is None else storages.get_backend(backend)
     planner = Planner(file_column, _source(file_column, source, strip, where), where, read=read and not dry_run)
     work = _Adoption(metadata, engine, planner, missing, concurrency, dry_run=dry_run)
@@ -89,19 +88,16 @@ adopt_async: Final = awaited(adopt)
 def _source(column: FileColumn, source: str | None, strip: Sequence[str], backend: StorageBackend | None) -> Source | None:
     if source is None:
         if strip:
-            msg = "strip is for strings; name their column with source="
-            raise ValueError(msg)
+            raise ValueError("strip is for strings; name their column with source=")
         return None
     table: Table = column.table
     found = next((one for one in table.columns if f"{table.fullname}.{one.name}" == source and one is not column.column), None)
     if found is None:
         names = ", ".join(f"{table.fullname}.{one.name}" for one in table.columns if one is not column.column)
-        msg = f"source must be another column of the same table ({names}), not {source!r}"
-        raise ValueError(msg)
+        raise ValueError(f"source must be another column of the same table ({names}), not {source!r}")
     made = Source(found, strip, (backend or storages.resolve(column.type.backend)).key)
     if not _is_of_strings(found):
-        msg = f"source must be a column of strings, but {source!r} is {found.type!r}"
-        raise ValueError(msg)
+        raise ValueError(f"source must be a column of strings, but {source!r} is {found.type!r}")
     return made
 
 

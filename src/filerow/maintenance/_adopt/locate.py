@@ -46,8 +46,7 @@ class Locator:
             if text.startswith(prefix) and (prefix.endswith("/") or text[len(prefix) : len(prefix) + 1] in {"", "/"}):
                 return _ref(key, _path(text[len(prefix) :]) if _OF_THE_WEB.match(prefix) else text[len(prefix) :])
         if _SCHEME.match(text):
-            msg = f"{text!r:.200} is a URL that begins with none of the prefixes to strip; it is not fetched"
-            raise NoLocationError(msg)
+            raise NoLocationError(f"{text!r:.200} is a URL that begins with none of the prefixes to strip; it is not fetched")
         return _ref(self._backend, text)
 
 
@@ -56,8 +55,7 @@ def _mapping(entry: str, backend: str) -> tuple[str, str]:
     if not equals or "/" in key:  # "=" may also be part of a URL
         prefix, key = entry, backend
     if not prefix:
-        msg = f"strip must be a prefix, such as 'uploads/' or 'uploads/=docs', not {entry!r}"
-        raise ValueError(msg)
+        raise ValueError(f"strip must be a prefix, such as 'uploads/' or 'uploads/=docs', not {entry!r}")
     return prefix, storages.get_backend(key).key
 
 
@@ -69,6 +67,5 @@ def _path(rest: str) -> str:
 def _ref(backend: str, path: str) -> Ref:
     path = path.lstrip("/")
     if not path:
-        msg = "nothing is left of it that could be a path"
-        raise NoLocationError(msg)
+        raise NoLocationError("nothing is left of it that could be a path")
     return Ref(backend, path)

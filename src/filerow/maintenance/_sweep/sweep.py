@@ -164,11 +164,9 @@ class _Sweep:
         self._memory: Memory = memory_of(metadata, engine, options.state)
         grace = options.grace
         if grace < timedelta(0) or self._batch < 1:
-            msg = f"a sweep's grace period must be 0 or more and its batch 1 or more, not {grace} and {self._batch}"
-            raise ValueError(msg)
+            raise ValueError(f"a sweep's grace period must be 0 or more and its batch 1 or more, not {grace} and {self._batch}")
         if options.take_over and not self._delete:
-            msg = "a dry run cannot take over a place: use take_over together with delete"
-            raise ValueError(msg)
+            raise ValueError("a dry run cannot take over a place: use take_over together with delete")
         self._places = Places(self._census, "sweep", take_over=options.take_over)
         self._reserved: set[str] = set()
         self._barred: dict[str, StorageError | BackendNotFoundError] = {}

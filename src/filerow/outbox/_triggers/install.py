@@ -269,12 +269,11 @@ def check_knows_all(connection: Connection, metadata: MetaData, models: Iterable
             columns = known.get((schema, name), known.get((None, name), set()) if schema is None else set())
             strange += [f"{found.spec.fullname}.{column}" for column in found.spec.columns if column not in columns]
     if strange:
-        msg = (
+        raise MaintenanceRefusedError(
             f"{named(sorted(set(strange)))}: the database has files in columns that these models do not know (archived, renamed, "
             "or of a later release), so nothing was deleted; add them to the models, name the models that have them with also=, "
             "or drop their triggers if they are over"
         )
-        raise MaintenanceRefusedError(msg)
 
 
 # -- what is missing -------------------------------------------------------------------------------------------------------

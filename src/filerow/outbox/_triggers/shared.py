@@ -39,12 +39,11 @@ def check_names_all(databases: Iterable[tuple[MetaData, Engine]]) -> None:
     writing = {home for metadata, engine in databases for home in _on(engine, _writing, metadata)}
     strange = writing - {home for metadata, engine in databases if writing for home in _on(engine, _asked, metadata)}
     if strange:
-        msg = (
+        raise MaintenanceRefusedError(
             f"{named(sorted(f'{schema}.{table}' for _, schema, table in strange))}: the files of these tables are noted in the "
             "same outbox, and nobody has named them, so nothing was deleted; name an engine for each schema with also=, by a "
             "schema_translate_map or a search_path of its own"
         )
-        raise MaintenanceRefusedError(msg)
 
 
 def _on(engine: Engine, ask: Callable[[Connection, MetaData], Iterator[tuple[str, str]]], metadata: MetaData) -> set[Home]:
