@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +17,8 @@ from filerow.cli._values import duration, shard
 from filerow.cli._work import Common, Task
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
     from filerow.cli._application import Application
 
 __all__ = ("app",)
@@ -94,8 +97,9 @@ def _common(
     setup: Annotated[
         str | None, _option("Call this first: package.module:function.", envvar="FILEROW_SETUP", metavar="NAME")
     ] = None,
-    backend: Annotated[
-        list[str] | None, _option("Register a backend: docs=s3://bucket/prefix; repeat for more.", metavar="KEY=URL")
+    registered: Annotated[
+        list[str] | None,
+        _option("Register a backend: docs=s3://bucket/prefix; repeat for more.", "--backend", metavar="KEY=URL"),
     ] = None,
     shared_with: Annotated[
         list[str] | None,
@@ -107,13 +111,16 @@ def _common(
     json: Annotated[bool, _option("Write one JSON object per line.", "--json")] = False,
     quiet: Annotated[bool, _option("Write only findings and errors.", "--quiet", "-q")] = False,
 ) -> Common:
-    return Common(app, url, setup, tuple(backend or ()), json, quiet, tuple(shared_with or ()))
+    return Common(app, url, setup, tuple(registered or ()), json, quiet, tuple(shared_with or ()))
 
 
-def _command(example: str) -> Callable[[Callable[..., Task]], Callable[..., Task]]:
-    """Make a command from a function that turns its options into work; the common options are added."""
+def _command(example: str) -> Callable[[Callable[..., Task | None]], Callable[..., Task | None]]:
+    """Make a command from a function with its options, which are those of the function of the same name in ``maintenance``.
 
-    def decorate(function: Callable[..., Task]) -> Callable[..., Task]:
+    The common options are added. A function that returns a task decides itself what is run.
+    """
+
+    def decorate(function: Callable[..., Task | None]) -> Callable[..., Task | None]:
         own = inspect.signature(function, eval_str=True).parameters
         shared = inspect.signature(_common, eval_str=True).parameters
 
@@ -122,34 +129,31 @@ def _command(example: str) -> Callable[[Callable[..., Task]], Callable[..., Task
             from filerow.cli._run import run  # not needed for help
 
             common = _common(**{name: given.pop(name) for name in shared})
-            raise typer.Exit(run(function(**given), common))
+            raise typer.Exit(run(function(**given) or _task(function.__name__, **given), common))
 
         parameters = [*own.values(), *shared.values()]
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         text = inspect.getdoc(function) or ""
-        app.command(function.__name__.rstrip("_"), help=f"{text}\n\n\b\nExample:\n  {example}")(command)
+        app.command(function.__name__, help=f"{text}\n\n\b\nExample:\n  {example}")(command)
         return function
 
     return decorate
 
 
-_ASK_OTHERS = {"check", "drain", "migrate", "sweep"}
-"""Commands that delete unreferenced objects or read all rows, and so also ask others that share the backends."""
+def _task(name: str, **options: Any) -> Task:
+    """Return the call of a function of ``maintenance``, with the options that were given and what the application says."""
+    from filerow import maintenance
 
+    function: Callable[..., Iterator[Any]] = getattr(maintenance, name)
+    given = {name: value for name, value in options.items() if value is not None}
 
-def _work(
-    function: Callable[..., Iterator[Any]], twin: Callable[..., AsyncIterator[Any]], *arguments: Any, **options: Any
-) -> Task:
-    def asked(application: Application) -> dict[str, Any]:
-        return {**options, "also": application.also} if function.__name__ in _ASK_OTHERS else options
+    def steps(application: Application, engine: Engine) -> Iterator[Any]:
+        found = {"also": application.also, "is_own": application.has_own_engine}
+        known = inspect.signature(function).parameters
+        return function(application.metadata, engine, **given, **{name: found[name] for name in found if name in known})
 
-    return Task(
-        function.__name__,
-        lambda application, engine: function(application.metadata, engine, *arguments, **asked(application)),
-        lambda application, engine: twin(application.metadata, engine, *arguments, **asked(application)),
-        is_dry_run=options.get("dry_run", False),
-    )
+    return Task(name, steps, is_dry_run=options.get("dry_run", False))
 
 
 @app.callback()
@@ -168,26 +172,13 @@ def check(
     *,
     deep: Annotated[bool, _option("Read every object and compare its checksum.", "--deep")] = False,
     repair: Missing = Repair.REPORT,
-    column: Columns = None,
+    columns: Columns = None,
     concurrency: Concurrency = 16,
     batch: Batch = 500,
     allow_many: Annotated[bool, _option("Repair even when more than half of the objects are missing.", "--allow-many")] = False,
     resume: Resume = None,
-) -> Task:
+) -> None:
     """Compare every row with its object."""
-    from filerow import maintenance
-
-    return _work(
-        maintenance.check,
-        maintenance.check_async,
-        columns=tuple(column or ()),
-        deep=deep,
-        repair=repair.value,
-        concurrency=concurrency,
-        batch=batch,
-        allow_many=allow_many,
-        resume=resume,
-    )
 
 
 @_command("filerow sweep --app shop.models:Base --url postgresql+psycopg://shop@localhost/shop --delete")
@@ -198,38 +189,23 @@ def sweep(
         timedelta, _option("Skip what is younger.", parser=_or_bad(duration), metavar="TIME", show_default=True)
     ] = "24h",  # type: ignore[assignment] # typer parses it
     full: Annotated[bool, _option("List everything, not only what is new since the last sweep.", "--full")] = False,
-    column: Columns = None,
-    shard: Annotated[str | None, _option("Do this share of the work.", metavar="3/8", parser=_or_bad(shard))] = None,
+    columns: Columns = None,
+    shards: Annotated[str | None, _option("Do this share of the work.", "--shard", metavar="3/8", parser=_or_bad(shard))] = None,
     state: Annotated[
         Path | None, _option("Remember progress in this file instead of the outbox.", dir_okay=False, metavar="FILE")
     ] = None,
     batch: Batch = 1000,
-    also: Annotated[list[str] | None, _option("Also look into this backend, used in the past.", metavar="KEY")] = None,
+    backends: Annotated[
+        list[str] | None, _option("Also look into this backend, used in the past.", "--also", metavar="KEY")
+    ] = None,
     former: Annotated[
         list[str] | None,
         _option("Also look into the folder of a column that was renamed or dropped; repeat for more.", metavar="TABLE/COLUMN"),
     ] = None,
     allow_many: Annotated[bool, _option("Delete even when most objects have no row.", "--allow-many")] = False,
     take_over: TakeOver = False,
-) -> Task:
+) -> None:
     """Find objects that no row owns, and delete them with --delete."""
-    from filerow import maintenance
-
-    return _work(
-        maintenance.sweep,
-        maintenance.sweep_async,
-        grace=grace,
-        delete=delete,
-        full=full,
-        columns=tuple(column or ()),
-        backends=tuple(also or ()),
-        former=tuple(former or ()),
-        shards=shard,
-        state=state,
-        batch=batch,
-        allow_many=allow_many,
-        take_over=take_over,
-    )
 
 
 @_command("filerow drain --watch --app shop.models:Base --url postgresql+psycopg://shop@localhost/shop")
@@ -245,12 +221,10 @@ def drain(
     take_over: TakeOver = False,
 ) -> Task:
     """Delete what the outbox recorded, after its retention."""
-    from filerow import maintenance
-
     if watch and take_over:
         raise typer.BadParameter("--take-over is for a single run; use --watch afterwards")
-    work = _work(maintenance.drain, maintenance.drain_async, batch=batch, limit=limit, take_over=take_over)
-    return Task(work.command, work.blocking, work.awaited, every.total_seconds() if watch else None)
+    task = _task("drain", batch=batch, limit=limit, take_over=take_over)
+    return replace(task, every=every.total_seconds() if watch else None)
 
 
 @_command("filerow migrate document.file --to archive --dry-run --app shop.models:Base")
@@ -262,20 +236,8 @@ def migrate(
     concurrency: Concurrency = 16,
     batch: Batch = 100,
     resume: Resume = None,
-) -> Task:
+) -> None:
     """Move a column's files to another backend."""
-    from filerow import maintenance
-
-    return _work(
-        maintenance.migrate,
-        maintenance.migrate_async,
-        column,
-        to=to,
-        dry_run=dry_run,
-        concurrency=concurrency,
-        batch=batch,
-        resume=resume,
-    )
 
 
 @_command("filerow adopt document.file --source document.old_path --strip uploads/ --app shop.models:Base")
@@ -283,7 +245,7 @@ def adopt(
     column: Column,
     *,
     source: Annotated[str | None, _option("The column (table.column) with paths or URLs.", metavar="COLUMN")] = None,
-    in_: Annotated[
+    backend: Annotated[
         str | None, _option("Key of the backend that has the objects. Default: the column's.", "--in", metavar="KEY")
     ] = None,
     strip: Annotated[
@@ -296,27 +258,11 @@ def adopt(
     concurrency: Concurrency = 16,
     batch: Batch = 100,
     resume: Resume = None,
-) -> Task:
+) -> None:
     """Take over files that another library has stored.
 
     Rewrites the documents of Advanced Alchemy and sqlalchemy-file, and those made from a plain column of paths or URLs.
     """
-    from filerow import maintenance
-
-    return _work(
-        maintenance.adopt,
-        maintenance.adopt_async,
-        column,
-        source=source,
-        backend=in_,
-        strip=tuple(strip or ()),
-        read=read,
-        missing=missing.value,
-        dry_run=dry_run,
-        concurrency=concurrency,
-        batch=batch,
-        resume=resume,
-    )
 
 
 @_command("filerow doctor --app shop.models:Base --direct docs=https://app.example")
@@ -330,28 +276,13 @@ def doctor(
             metavar="KEY[=ORIGIN]",
         ),
     ] = None,
-) -> Task:
+) -> None:
     """Report what would go wrong: database, outbox, backends."""
-    from filerow import maintenance
-
-    keys = tuple(direct or ())
-    return Task(
-        "doctor",
-        lambda application, engine: maintenance.doctor(
-            application.metadata, engine, direct=keys, is_own=application.has_own_engine
-        ),
-        lambda application, engine: maintenance.doctor_async(
-            application.metadata, engine, direct=keys, is_own=application.has_own_engine
-        ),
-    )
 
 
 @_command("filerow stats --app shop.models:Base --url sqlite:///shop.db")
-def stats() -> Task:
+def stats() -> None:
     """Count rows, files and bytes, and what is in the outbox."""
-    from filerow import maintenance
-
-    return _work(maintenance.stats, maintenance.stats_async)
 
 
 @_command("filerow ls document.file --limit 20 --app shop.models:Base")
@@ -361,16 +292,13 @@ def ls(
     prefix: Annotated[str, _option("Only paths with this prefix.", metavar="PATH")] = "",
     limit: Annotated[int | None, _option("At most N files.", min=0, metavar="N")] = None,
     removed: Annotated[bool, _option("Removed files that undelete can restore.", "--removed")] = False,
-) -> Task:
+) -> None:
     """List a column's files: row, path, size, type and filename."""
-    from filerow import maintenance
-
-    return _work(maintenance.ls, maintenance.ls_async, column, prefix=prefix, limit=limit, removed=removed)
 
 
 @_command("filerow undelete docs document/file/0199f0c2a1b27c3d8e4f5a6b7c8d9e0f.pdf --app shop.models:Base")
 def undelete(
-    backend_key: Annotated[str, typer.Argument(help="Key of the backend.", metavar="BACKEND", show_default=False)],
+    backend: Annotated[str, typer.Argument(help="Key of the backend.", metavar="BACKEND", show_default=False)],
     paths: Annotated[
         list[str], typer.Argument(help="The path, or several: see ls --removed.", metavar="PATH", show_default=False)
     ],
@@ -378,11 +306,8 @@ def undelete(
     into: Annotated[
         str | None, _option("The column (table.column) of their rows, if it was renamed since.", metavar="COLUMN")
     ] = None,
-) -> Task:
+) -> None:
     """Restore removed files while the outbox keeps them."""
-    from filerow import maintenance
-
-    return _work(maintenance.undelete, maintenance.undelete_async, backend_key, paths, into=into)
 
 
 @app.command(

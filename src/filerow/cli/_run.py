@@ -9,25 +9,23 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, MetaData
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from filerow._execution.batch import iterate_async
 from filerow.cli._application import Application, find_application, is_async, settings_from
 from filerow.cli._output import ClosedOutputError, Item, JsonOutput, LineOutput, Output, Summary, tell
 from filerow.cli._values import CannotRunError, hidden, in_one_line, resumed
 from filerow.cli._work import Common, Task
 from filerow.exceptions import FilerowError, MaintenanceRefusedError
 from filerow.maintenance import Progress
-
-if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncEngine
 
 __all__ = ("run",)
 
@@ -193,23 +191,31 @@ def _work(work: Task, common: Common, stop: Stop, shown: _Shown) -> None:
     shown.watching = work.every is not None
     engine = application.engine
     if is_async(engine):
-        asyncio.run(_await(work, application, engine, stop, shown))
+        asyncio.run(_await(_rounds(work, application, engine.sync_engine, stop, shown)))
     else:
-        _block(work, application, engine, stop, shown)
+        for waits in _rounds(work, application, engine, stop, shown):
+            time.sleep(_TICK if waits else 0)
 
 
-def _block(work: Task, application: Application, engine: Engine, stop: Stop, shown: _Shown) -> None:
+async def _await(rounds: Iterator[bool]) -> None:
+    async for waits in iterate_async(rounds):
+        await asyncio.sleep(_TICK if waits else 0)
+
+
+def _rounds(work: Task, application: Application, engine: Engine, stop: Stop, shown: _Shown) -> Iterator[bool]:
+    """Do the work, once or again and again, and yield after each item and while waiting; True to sleep for a tick."""
     try:
         with _connecting(engine):
             engine.connect().close()
         while not stop.cuts():
             with _asking(engine):
-                steps = work.blocking(application, engine)
+                steps = work.steps(application, engine)
                 try:
                     for item in steps:
                         shown.take(item)
                         if stop.cuts():
                             return
+                        yield False
                 finally:
                     if isinstance(steps, Generator):
                         steps.close()
@@ -218,38 +224,11 @@ def _block(work: Task, application: Application, engine: Engine, stop: Stop, sho
             shown.next_round()
             until = time.monotonic() + work.every
             while time.monotonic() < until and not stop.is_requested:
-                time.sleep(_TICK)
+                yield True
     finally:
         for one in (engine, *application.also):
-            if isinstance(one, Engine):
-                one.dispose()
-
-
-async def _await(work: Task, application: Application, engine: AsyncEngine, stop: Stop, shown: _Shown) -> None:
-    try:
-        with _connecting(engine.sync_engine):
-            await (await engine.connect()).close()
-        while not stop.cuts():
-            with _asking(engine.sync_engine):
-                steps = work.awaited(application, engine)
-                try:
-                    async for item in steps:
-                        shown.take(item)
-                        if stop.cuts():
-                            return
-                finally:
-                    if isinstance(steps, AsyncGenerator):
-                        await steps.aclose()
-            if work.every is None:
-                return
-            shown.next_round()
-            until = time.monotonic() + work.every
-            while time.monotonic() < until and not stop.is_requested:  # noqa: ASYNC110 - a signal handler sets it
-                await asyncio.sleep(_TICK)
-    finally:
-        for one in (engine, *application.also):
-            if is_async(one):
-                await one.dispose()
+            if not isinstance(one, MetaData):
+                (one.sync_engine if is_async(one) else one).dispose()
 
 
 @contextmanager

@@ -1,14 +1,13 @@
-"""What a command is told and what it does; loads nothing, so that help comes quickly."""
+"""The common options of commands, and the work of one; imports nothing, so that help appears quickly."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
-    from sqlalchemy.ext.asyncio import AsyncEngine
 
     from filerow.cli._application import Application
     from filerow.cli._output import Item
@@ -18,16 +17,16 @@ __all__ = ("Common", "Task")
 
 @dataclass(frozen=True, slots=True)
 class Common:
-    """What every command is told.
+    """The options that all commands have.
 
     Attributes:
         app: See :class:`filerow.cli._application.Settings`, as the next three.
         url: The database.
-        setup: What to call first.
-        backends: ``KEY=URL``, each.
-        json: Show JSON lines.
-        quiet: Show findings only.
-        shared_with: Who else stores files in the same places.
+        setup: The function to call first.
+        backends: Backends to register, each as ``KEY=URL``.
+        json: Write one JSON object per line.
+        quiet: Write only findings and errors.
+        shared_with: Others that store files in the same places.
     """
 
     app: str | None = None
@@ -45,14 +44,12 @@ class Task:
 
     Attributes:
         command: Its name.
-        blocking: Does it, given an application with a synchronous engine.
-        awaited: Does it, given one with an asynchronous engine.
-        every: Seconds to wait until it is done once more, forever; once when left out.
-        is_dry_run: It changes nothing, and says what it would change.
+        steps: Does it, given the application and an engine; run inside SQLAlchemy's greenlet if the engine's driver is awaited.
+        every: Seconds between two runs, forever; ``None`` to run once.
+        is_dry_run: It changes nothing, and reports what it would change.
     """
 
     command: str
-    blocking: Callable[[Application, Engine], Iterator[Item]]
-    awaited: Callable[[Application, AsyncEngine], AsyncIterator[Item]]
+    steps: Callable[[Application, Engine], Iterator[Item]]
     every: float | None = None
     is_dry_run: bool = False
