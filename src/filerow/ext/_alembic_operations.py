@@ -11,7 +11,7 @@ from alembic.operations import MigrateOperation, Operations
 from filerow.exceptions import MaintenanceRefusedError
 from filerow.outbox._release import release
 from filerow.outbox._triggers.flaws import flaws_of
-from filerow.outbox._triggers.install import as_ddl, changes, existing, has_triggers, parts, room_for
+from filerow.outbox._triggers.install import as_ddl, changes, drop_named, existing, has_triggers, parts, room_for
 from filerow.outbox._triggers.spec import FileTable
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def remade(operations: Operations, spec: FileTable, *, make: bool = True, flawed
         return
     if context.as_sql:
         made = parts(spec, dialect)
-        statements = [sql for part in made for sql in (part.create if make else part.drop)]
+        statements = [sql for part in made for sql in (part.create if make else drop_named(part.name, dialect, key))]
     else:
         connection = operations.get_bind()
         found = existing(connection, [spec.schema])

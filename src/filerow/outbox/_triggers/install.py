@@ -21,7 +21,18 @@ from filerow.exceptions import MaintenanceRefusedError
 from filerow.outbox._release import renamed
 from filerow.outbox._triggers import mysql, postgresql, sqlite
 from filerow.outbox._triggers.flaws import Flaw, Flaws, flaws_of
-from filerow.outbox._triggers.spec import CURRENT_VERSION, Existing, FileTable, Key, Part, existing_in, kind_of, prefix, spec_of
+from filerow.outbox._triggers.spec import (
+    CURRENT_VERSION,
+    PATTERN,
+    Existing,
+    FileTable,
+    Key,
+    Part,
+    existing_in,
+    kind_of,
+    prefix,
+    spec_of,
+)
 
 __all__ = (
     "Problem",
@@ -33,6 +44,7 @@ __all__ = (
     "compare",
     "create_all",
     "drop_all",
+    "drop_named",
     "existing",
     "has_triggers",
     "parts",
@@ -68,11 +80,12 @@ def has_triggers(dialect: Dialect, table: Table | FileTable) -> bool:
     return dialect.name in {"postgresql", "mysql", "mariadb"} or (dialect.name == "sqlite" and table.schema is None)
 
 
+_DIALECTS = {"postgresql": postgresql, "sqlite": sqlite, "mysql": mysql, "mariadb": mysql}
+
+
 def parts(spec: FileTable, dialect: Dialect) -> list[Part]:
     """Return the triggers and indexes that a table shall have."""
-    if dialect.name == "postgresql":
-        return list(postgresql.parts(spec, dialect))
-    return list(sqlite.parts(spec, dialect) if dialect.name == "sqlite" else mysql.parts(spec, dialect))
+    return list(_DIALECTS[dialect.name].parts(spec, dialect))
 
 
 def existing(connection: Connection, schemas: Iterable[str | None] = ()) -> dict[Key, Existing]:
@@ -82,19 +95,15 @@ def existing(connection: Connection, schemas: Iterable[str | None] = ()) -> dict
         connection: Where.
         schemas: Schemas to look into; only MySQL and MariaDB need to know.
     """
+    query = _DIALECTS[connection.dialect.name].EXISTING
+    given = {"schemas": [schema for schema in schemas if schema]} if ":schemas" in query.text else {}
     sources: dict[Key, dict[str, str]] = {}
-    for schema, table, visible, name, source in _rows(connection, [schema for schema in schemas if schema]):
+    for schema, table, visible, name, source in connection.execute(query, {"ours": PATTERN, **given}):
         if kind_of(name) is None:
             continue
         for key in ((schema, table), (None, table)) if visible else ((schema, table),):
             sources.setdefault(key, {})[name] = source
     return {key: existing_in(found, *key) for key, found in sources.items()}
-
-
-def _rows(connection: Connection, schemas: Sequence[str]) -> Iterator[tuple[str, str, bool, str, str]]:
-    if connection.dialect.name == "postgresql":
-        return postgresql.existing(connection)
-    return sqlite.existing(connection) if connection.dialect.name == "sqlite" else mysql.existing(connection, schemas)
 
 
 # -- create and drop -------------------------------------------------------------------------------------------------------
@@ -215,13 +224,14 @@ def changes(spec: FileTable | None, found: Existing | None, dialect: Dialect, ke
     names: frozenset[str] = frozenset() if found is None else found.names
     wanted = [] if spec is None else parts(spec, dialect)
     good = names & {part.name for part in wanted} - set(flawed)
-    statements = [sql for name in sorted(names - good) for sql in _drop_named(name, dialect, key)]
+    statements = [sql for name in sorted(names - good) for sql in drop_named(name, dialect, key)]
     for part in wanted:
         statements += part.create if part.name not in good else ()
     return statements
 
 
-def _drop_named(name: str, dialect: Dialect, key: Key) -> Iterator[str]:
+def drop_named(name: str, dialect: Dialect, key: Key) -> Iterator[str]:
+    """Yield the statements that drop a trigger or an index of a table if it is there."""
     schema, safe = prefix(dialect, None if dialect.name == "sqlite" else key[0]), quoted(dialect, name)
     if kind_of(name) == "index":
         yield f"DROP INDEX IF EXISTS {schema}{safe}"
@@ -254,7 +264,7 @@ def check_knows_all(connection: Connection, metadata: MetaData, models: Iterable
     Raises:
         MaintenanceRefusedError: A table or column has triggers of ours and is not in the ``MetaData``.
     """
-    if connection.dialect.name not in {"postgresql", "mysql", "mariadb", "sqlite"}:
+    if connection.dialect.name not in _DIALECTS:
         return
     outbox = outbox_in(metadata)
     known: dict[Key, set[str]] = {}

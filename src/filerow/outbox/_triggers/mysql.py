@@ -11,9 +11,9 @@ transactions that replace files would wait for each other.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
-from sqlalchemy import Connection, bindparam, text
+from sqlalchemy import bindparam, text
 from sqlalchemy.engine import Dialect
 
 from filerow._orm.references import LEGACY_KEYS, first_path
@@ -22,7 +22,6 @@ from filerow.outbox._triggers.spec import (
     LONGEST_BACKEND,
     LONGEST_PATH,
     NAME,
-    PATTERN,
     REFUSED,
     FileTable,
     Kind,
@@ -34,7 +33,13 @@ from filerow.outbox._triggers.spec import (
 )
 from filerow.outbox._triggers.spec import literal as plain_literal
 
-__all__ = ("existing", "parts")
+__all__ = ("EXISTING", "parts")
+
+EXISTING = text(
+    "SELECT event_object_schema, event_object_table, event_object_schema = database(), trigger_name, action_statement "
+    "FROM information_schema.triggers WHERE trigger_name LIKE :ours ESCAPE '$' "
+    "AND (event_object_schema = database() OR event_object_schema IN :schemas)"
+).bindparams(bindparam("schemas", expanding=True))
 
 _EXACT = "CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
 
@@ -46,35 +51,17 @@ def parts(spec: FileTable, dialect: Dialect) -> Iterator[Part]:
     columns = names.columns.values()
 
     def trigger(kind: Kind, when: str, *steps: str) -> Part:
-        body = " ".join(steps)
         create = (
             f"CREATE TRIGGER {schema}{NAME} AFTER {kind.upper()} ON {names.table} FOR EACH ROW "
-            f"BEGIN {spec.note} DECLARE waiting BIGINT DEFAULT 0; IF {when} THEN {body} END IF; END"
+            f"BEGIN {spec.note} DECLARE waiting BIGINT DEFAULT 0; IF {when} THEN {' '.join(steps)} END IF; END"
         )
-        drop = (f"DROP TRIGGER IF EXISTS {schema}{NAME}",)
-        return make_part(spec, dialect, kind, (create,), drop)
+        return make_part(spec, dialect, kind, create)
 
     all_old, all_new = _members(names, spec, "OLD."), _members(names, spec, "NEW.")
     left, gained = _members(names, spec, "OLD.", "NEW."), _members(names, spec, "NEW.", "OLD.")
     yield trigger("insert", _any(columns, "NEW."), _take_back(names, all_new))
     yield trigger("update", _changed(columns), _let_go(spec, names, left), _take_back(names, gained))
     yield trigger("delete", _any(columns, "OLD."), _let_go(spec, names, all_old))
-
-
-def existing(connection: Connection, schemas: Sequence[str]) -> Iterator[tuple[str, str, bool, str, str]]:
-    """Return what there is of ours: schema, table, whether it is found without its schema, name, source.
-
-    Args:
-        connection: Where.
-        schemas: Databases to look into besides the connection's own.
-    """
-    query = text(
-        "SELECT event_object_schema, event_object_table, event_object_schema = database(), trigger_name, action_statement "
-        "FROM information_schema.triggers WHERE trigger_name LIKE :ours ESCAPE '$' "
-        "AND (event_object_schema = database() OR event_object_schema IN :schemas)"
-    ).bindparams(bindparam("schemas", expanding=True))
-    for schema, table, visible, name, source in connection.execute(query, {"ours": PATTERN, "schemas": list(schemas)}):
-        yield schema, table, bool(visible), name, source
 
 
 def _literal(value: str) -> str:

@@ -12,70 +12,72 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 from sqlalchemy.engine import Dialect
 
 from filerow._orm.references import list_expression, odd_expression, path_expression
 from filerow.outbox._table import NOW
-from filerow.outbox._triggers.spec import NAME, PATTERN, REFUSED, FileTable, Kind, Part, Quoted, fits, literal, make_part, prefix
+from filerow.outbox._triggers.spec import NAME, REFUSED, FileTable, Kind, Part, Quoted, fits, literal, make_part, prefix
 
-__all__ = ("OWN", "drop_function", "existing", "parts")
+__all__ = ("EXISTING", "OWN", "drop_function", "parts")
 
 OWN = "coalesce(to_jsonb(t) ->> 'tgparentid', '0') = '0'"
 """The condition that a trigger is not a partition's copy of its table's one; before PostgreSQL 13 those are internal."""
+
+
+EXISTING = text(
+    "SELECT n.nspname, c.relname, pg_table_is_visible(c.oid), t.tgname, p.prosrc FROM pg_trigger t "
+    "JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_proc p ON p.oid = t.tgfoid "
+    f"WHERE NOT t.tgisinternal AND {OWN} AND t.tgenabled IN ('O', 'A') AND t.tgname LIKE :ours ESCAPE '$' UNION ALL "
+    "SELECT n.nspname, c.relname, pg_table_is_visible(c.oid), i.relname, '' FROM pg_index x "
+    "JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_class c ON c.oid = x.indrelid "
+    "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE x.indisvalid AND i.relname LIKE :ours ESCAPE '$'"
+)
 
 
 def parts(spec: FileTable, dialect: Dialect) -> Iterator[Part]:
     """Return the triggers and indexes of a table."""
     names = Quoted.of(spec, dialect)
     old, new, gone = (_members(spec, names, dialect, row) for row in ("OLD.", "NEW.", "gone."))
-    variables = "DECLARE tombstones bigint[]; taken bigint;"
-    yield _trigger(
-        spec,
-        dialect,
-        "insert",
-        f"AFTER INSERT ON {names.table} FOR EACH ROW WHEN ({_any(spec, names, 'NEW.')})",
-        f"{variables} BEGIN {_take_back(names, new)} RETURN NULL; END",
-    )
-    yield _trigger(
-        spec,
-        dialect,
-        "update",
-        f"AFTER UPDATE ON {names.table} FOR EACH ROW WHEN ({_changed(names)})",
-        f"{variables} BEGIN {_let_go(spec, names, old, new)}; {_take_back(names, new, old)} RETURN NULL; END",
-    )
-    yield _trigger(
-        spec,
-        dialect,
-        "delete",
-        f"AFTER DELETE ON {names.table} FOR EACH ROW WHEN ({_any(spec, names, 'OLD.')})",
-        f"BEGIN {_let_go(spec, names, old)}; RETURN NULL; END",
-    )
     every = f"{names.table} AS gone CROSS JOIN LATERAL {gone}"
-    yield _trigger(
-        spec,
-        dialect,
-        "truncate",
-        f"BEFORE TRUNCATE ON {names.table} FOR EACH STATEMENT",
-        f"BEGIN {_tombstones(spec, names, 'gone.', every)}; RETURN NULL; END",
+    look = "DECLARE tombstones bigint[]; taken bigint; BEGIN"
+    exchange = f"{_let_go(spec, names, old, new)}; {_take_back(names, new, old)}"
+    triggers: tuple[tuple[Kind, str, str, str], ...] = (
+        ("insert", "AFTER", f"ROW WHEN ({_any(spec, names, 'NEW.')})", f"{look} {_take_back(names, new)}"),
+        (
+            "update",
+            "AFTER",
+            f"ROW WHEN ({_changed(names)})",
+            f"{look} {exchange}",
+        ),
+        ("delete", "AFTER", f"ROW WHEN ({_any(spec, names, 'OLD.')})", f"BEGIN {_let_go(spec, names, old)};"),
+        ("truncate", "BEFORE", "STATEMENT", f"BEGIN {_tombstones(spec, names, 'gone.', every)};"),
     )
+    for kind, when, each, body in triggers:
+        moment = f"{when} {kind.upper()} ON {names.table} FOR EACH {each}"
+        yield _trigger(spec, dialect, kind, moment, f"{body} RETURN NULL; END")
     for column, multiple in spec.columns.items():
-        yield _index(spec, names, dialect, column, multiple=multiple)
-        yield _odd_index(spec, names, dialect, column, multiple=multiple)
+        safe = names.columns[column]
+        paths = f"USING gin ({list_expression(dialect, safe)})" if multiple else f"({path_expression(dialect, safe)})"
+        odd = f"((1)) WHERE {odd_expression(dialect, safe, multiple=multiple)}"  # rows whose documents name no path: mostly none
+        for what in (paths, odd):
+            yield make_part(spec, dialect, "index", f"CREATE INDEX {NAME} ON {names.table} {what}")
 
 
 def _trigger(spec: FileTable, dialect: Dialect, kind: Kind, moment: str, body: str) -> Part:
-    table, schema = Quoted.of(spec, dialect).table, prefix(dialect, spec.schema)
+    table, function = Quoted.of(spec, dialect).table, f"{prefix(dialect, spec.schema)}{NAME}"
     settings = "SET row_security TO off" + (" SET enable_seqscan TO off" if kind in {"insert", "update"} else "")
-    function = (
-        f"CREATE OR REPLACE FUNCTION {schema}{NAME}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER {settings} "
-        f"AS $filerow$ {spec.note} {body} $filerow$"
+    return make_part(
+        spec,
+        dialect,
+        kind,
+        f"CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER {settings} "
+        f"AS $filerow$ {spec.note} {body} $filerow$",
+        _fixed_path(function),
+        f"REVOKE ALL ON FUNCTION {function}() FROM PUBLIC",
+        f"DROP TRIGGER IF EXISTS {NAME} ON {table}",
+        f"CREATE TRIGGER {NAME} {moment} EXECUTE FUNCTION {function}()",
     )
-    revoked = f"REVOKE ALL ON FUNCTION {schema}{NAME}() FROM PUBLIC"
-    remove = f"DROP TRIGGER IF EXISTS {NAME} ON {table}"
-    create = f"CREATE TRIGGER {NAME} {moment} EXECUTE FUNCTION {schema}{NAME}()"
-    steps = (function, _fixed_path(f"{schema}{NAME}"), revoked, remove, create)
-    return make_part(spec, dialect, kind, steps, (remove, drop_function(f"{schema}{NAME}")))
 
 
 def drop_function(name: str) -> str:
@@ -92,35 +94,6 @@ def _fixed_path(function: str) -> str:
     schemas = "SELECT string_agg(quote_ident(name), ', ') FROM unnest(current_schemas(false)) AS name"
     set_path = f"$path$ALTER FUNCTION {function}() SET search_path = $path$ || concat_ws(', ', ({schemas}), 'pg_temp')"
     return f"DO $filerow$ BEGIN EXECUTE {set_path}; END $filerow$"
-
-
-def existing(connection: Connection) -> Iterator[tuple[str, str, bool, str, str]]:
-    """Return what there is of ours: schema, table, whether it is found without its schema, name, source."""
-    query = text(
-        "SELECT n.nspname, c.relname, pg_table_is_visible(c.oid), t.tgname, p.prosrc FROM pg_trigger t "
-        "JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_proc p ON p.oid = t.tgfoid "
-        f"WHERE NOT t.tgisinternal AND {OWN} AND t.tgenabled IN ('O', 'A') AND t.tgname LIKE :ours ESCAPE '$' UNION ALL "
-        "SELECT n.nspname, c.relname, pg_table_is_visible(c.oid), i.relname, '' FROM pg_index x "
-        "JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_class c ON c.oid = x.indrelid "
-        "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE x.indisvalid AND i.relname LIKE :ours ESCAPE '$'"
-    )
-    for schema, table, visible, name, source in connection.execute(query, {"ours": PATTERN}):
-        yield schema, table, bool(visible), name, source
-
-
-def _index(spec: FileTable, names: Quoted, dialect: Dialect, column: str, *, multiple: bool) -> Part:
-    safe = names.columns[column]
-    what = f"USING gin ({list_expression(dialect, safe)})" if multiple else f"({path_expression(dialect, safe)})"
-    drop = f"DROP INDEX IF EXISTS {prefix(dialect, spec.schema)}{NAME}"
-    return make_part(spec, dialect, "index", (f"CREATE INDEX {NAME} ON {names.table} {what}",), (drop,))
-
-
-def _odd_index(spec: FileTable, names: Quoted, dialect: Dialect, column: str, *, multiple: bool) -> Part:
-    """Return the index, empty as a rule, of the rows whose documents say no path."""
-    odd = odd_expression(dialect, names.columns[column], multiple=multiple)
-    create = f"CREATE INDEX {NAME} ON {names.table} ((1)) WHERE {odd}"
-    drop = f"DROP INDEX IF EXISTS {prefix(dialect, spec.schema)}{NAME}"
-    return make_part(spec, dialect, "index", (create,), (drop,))
 
 
 def _any(spec: FileTable, names: Quoted, row: str) -> str:

@@ -16,9 +16,8 @@ from filerow._orm.references import file_columns
 from filerow._orm.schemas import full_name, schema_of
 from filerow.exceptions import MaintenanceRefusedError
 from filerow.outbox._triggers.flaws import first_with, functions_of, places_of
-from filerow.outbox._triggers.mysql import existing as existing_on_mysql
-from filerow.outbox._triggers.postgresql import existing as existing_on_postgresql
-from filerow.outbox._triggers.spec import FileTable, Key, existing_in, kind_of
+from filerow.outbox._triggers.install import existing
+from filerow.outbox._triggers.spec import FileTable, Key
 
 __all__ = ("check_names_all",)
 
@@ -73,7 +72,7 @@ def _writing(connection: Connection, metadata: MetaData) -> Iterator[tuple[str, 
 
 
 def _on_postgresql(connection: Connection, schema: str | None, outbox: str) -> Iterator[tuple[str, str]]:
-    specs = _specs((one, table, name, source) for one, table, _, name, source in existing_on_postgresql(connection))
+    specs = _specs(connection)
     if not any(spec.outbox == outbox for spec in specs.values()):
         return
     places = places_of(connection, [outbox])
@@ -90,19 +89,15 @@ _SCHEMAS = text("SELECT DISTINCT event_object_schema FROM information_schema.tri
 
 def _on_mysql(connection: Connection, schema: str | None, outbox: str) -> Iterator[tuple[str, str]]:
     here = str(connection.scalar(text("SELECT database()")))
-    rows = existing_on_mysql(connection, list(connection.scalars(_SCHEMAS)))
-    for key, spec in _specs((one, table, name, source) for one, table, _, name, source in rows).items():
+    for key, spec in _specs(connection, connection.scalars(_SCHEMAS)).items():
         if spec.outbox == outbox and (spec.outbox_schema or key[0]) == (schema or here):
             yield str(key[0]), key[1]
 
 
-def _specs(rows: Iterable[tuple[str, str, str, str]]) -> dict[Key, FileTable]:
-    sources: dict[tuple[str, str], dict[str, str]] = {}
-    for schema, table, name, source in rows:
-        if kind_of(name) is not None:
-            sources.setdefault((schema, table), {})[name] = source
-    found = {key: existing_in(ours, *key).spec for key, ours in sources.items()}
-    return {key: spec for key, spec in found.items() if spec is not None}
+def _specs(connection: Connection, schemas: Iterable[str] = ()) -> dict[Key, FileTable]:
+    """Return what the triggers that there are were made from, by tables with their schemas."""
+    found = existing(connection, schemas).items()
+    return {key: there.spec for key, there in found if key[0] is not None and there.spec is not None}
 
 
 # -- which tables are asked ------------------------------------------------------------------------------------------------

@@ -116,13 +116,11 @@ class Part(NamedTuple):
         kind: What it is.
         name: Its name, which changes with its SQL.
         create: The statements that make it.
-        drop: The statements that drop it if it is there.
     """
 
     kind: Kind
     name: str
     create: tuple[str, ...]
-    drop: tuple[str, ...]
 
 
 class Quoted(NamedTuple):
@@ -162,12 +160,11 @@ def fits(backend: str, path: str, length: str = "length") -> str:
     return f"{length}({backend}) BETWEEN 1 AND {LONGEST_BACKEND} AND {length}({path}) BETWEEN 1 AND {LONGEST_PATH}"
 
 
-def make_part(spec: FileTable, dialect: Dialect, kind: Kind, create: Sequence[str], drop: Sequence[str]) -> Part:
+def make_part(spec: FileTable, dialect: Dialect, kind: Kind, *create: str) -> Part:
     """Give a trigger or an index its name and put that into its SQL."""
     hashed = hashlib.sha256("\n".join([spec.fullname, *create]).encode()).hexdigest()[:10]
     name = f"filerow_{hashed}_{kind}_{spec.name}".encode()[:_LONGEST].decode(errors="ignore")
-    safe = quoted(dialect, name)
-    return Part(kind, name, tuple(sql.replace(NAME, safe) for sql in create), tuple(sql.replace(NAME, safe) for sql in drop))
+    return Part(kind, name, tuple(sql.replace(NAME, quoted(dialect, name)) for sql in create))
 
 
 def kind_of(name: str) -> Kind | None:

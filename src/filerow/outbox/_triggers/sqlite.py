@@ -10,55 +10,44 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 from sqlalchemy.engine import Dialect
 
 from filerow._orm.references import odd_expression, path_expression
 from filerow.outbox._table import NOW
-from filerow.outbox._triggers.spec import NAME, PATTERN, REFUSED, FileTable, Kind, Part, Quoted, fits, literal, make_part
+from filerow.outbox._triggers.spec import NAME, REFUSED, FileTable, Kind, Part, Quoted, fits, literal, make_part
 
-__all__ = ("existing", "parts")
+__all__ = ("EXISTING", "parts")
+
+
+EXISTING = text(
+    "SELECT 'main', tbl_name, 1, name, coalesce(sql, '') FROM sqlite_master WHERE type IN ('trigger', 'index') "
+    "AND name LIKE :ours ESCAPE '$'"
+)
 
 
 def parts(spec: FileTable, dialect: Dialect) -> Iterator[Part]:
     """Return the triggers and indexes of a table."""
     names = Quoted.of(spec, dialect)
-    old, new = _members(spec, names, dialect, "OLD."), _members(spec, names, dialect, "NEW.")
-
-    def trigger(kind: Kind, moment: str, when: str, *steps: str) -> Part:
-        body = "; ".join(steps)
-        create = f"CREATE TRIGGER {NAME} AFTER {moment} ON {names.table} WHEN {when} BEGIN {body}; {spec.note} END"
-        drop = (f"DROP TRIGGER IF EXISTS {NAME}",)
-        return make_part(spec, dialect, kind, (create,), drop)
-
     columns = names.columns.values()
-    yield trigger("insert", "INSERT", " OR ".join(f"NEW.{column} IS NOT NULL" for column in columns), *_take_back(names, new))
-    yield trigger(
-        "update",
-        f"UPDATE OF {', '.join(columns)}",
-        " OR ".join(f"OLD.{column} IS NOT NEW.{column}" for column in columns),
-        _let_go(spec, names, old, new),
-        *_take_back(names, new, old),
+    old, new = _members(spec, names, dialect, "OLD."), _members(spec, names, dialect, "NEW.")
+    inserted, deleted = (" OR ".join(f"{row}.{column} IS NOT NULL" for column in columns) for row in ("NEW", "OLD"))
+    changed = " OR ".join(f"OLD.{column} IS NOT NEW.{column}" for column in columns)
+    released, taken = _let_go(spec, names, old, new), _take_back(names, new, old)
+    triggers: tuple[tuple[Kind, str, str, tuple[str, ...]], ...] = (
+        ("insert", "INSERT", inserted, _take_back(names, new)),
+        ("update", f"UPDATE OF {', '.join(columns)}", changed, (released, *taken)),
+        ("delete", "DELETE", deleted, (_let_go(spec, names, old),)),
     )
-    yield trigger("delete", "DELETE", " OR ".join(f"OLD.{column} IS NOT NULL" for column in columns), _let_go(spec, names, old))
-    for column, multiple in spec.columns.items():
-        if not multiple:
-            what = path_expression(dialect, names.columns[column])
-            create = f"CREATE INDEX {NAME} ON {names.table} ({what})"
-            yield make_part(spec, dialect, "index", (create,), (f"DROP INDEX IF EXISTS {NAME}",))
-            odd = odd_expression(dialect, names.columns[column], multiple=False)  # few rows as a rule, and no subquery
-            create = f"CREATE INDEX {NAME} ON {names.table} (1) WHERE {odd}"
-            yield make_part(spec, dialect, "index", (create,), (f"DROP INDEX IF EXISTS {NAME}",))
-
-
-def existing(connection: Connection) -> Iterator[tuple[str, str, bool, str, str]]:
-    """Return what there is of ours: schema, table, whether it is found without its schema, name, source."""
-    query = text(
-        "SELECT tbl_name, name, coalesce(sql, '') FROM sqlite_master WHERE type IN ('trigger', 'index') "
-        "AND name LIKE :ours ESCAPE '$'"
-    )
-    for table, name, source in connection.execute(query, {"ours": PATTERN}):
-        yield "main", table, True, name, source
+    for kind, moment, when, steps in triggers:
+        body = "; ".join((*steps, spec.note))
+        yield make_part(
+            spec, dialect, kind, f"CREATE TRIGGER {NAME} AFTER {moment} ON {names.table} WHEN {when} BEGIN {body} END"
+        )
+    for column in (names.columns[name] for name, multiple in spec.columns.items() if not multiple):
+        odd = odd_expression(dialect, column, multiple=False)  # few rows as a rule, and no subquery
+        for what in (f"({path_expression(dialect, column)})", f"(1) WHERE {odd}"):
+            yield make_part(spec, dialect, "index", f"CREATE INDEX {NAME} ON {names.table} {what}")
 
 
 def _members(spec: FileTable, names: Quoted, dialect: Dialect, row: str) -> str:
