@@ -19,6 +19,7 @@ __all__ = (
     "REFINED",
     "SVG",
     "TSV",
+    "bare_type",
     "by_extension",
     "canonical",
     "claimed_type",
@@ -38,8 +39,9 @@ EXCEL = "application/vnd.ms-excel"
 ENCRYPTED_OFFICE = "application/x-ooxml-protected"
 """A .docx, .xlsx or .pptx with a password, of which no name says which."""
 
-_MEDIA_TYPE = re.compile(r"^[\w!#$&^.+-]+/[\w!#$&^.+-]+$", re.ASCII)
-_LONGEST = 512
+_MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,127}/[a-z0-9!#$&^_.+-]{1,127}\Z")  # RFC 6838, section 4.2
+LONGEST_TYPE = 512
+"""Number of characters of a media type that are looked at."""
 
 _OOXML = "application/vnd.openxmlformats-officedocument."
 _DOCX, _XLSX, _PPTX = f"{_OOXML}wordprocessingml.document", f"{_OOXML}spreadsheetml.sheet", f"{_OOXML}presentationml.presentation"
@@ -304,10 +306,15 @@ def canonical(media_type: str) -> str:
     return known or media_type
 
 
+def bare_type(media_type: str | None) -> str:
+    """Return a media type as a header or a client writes it, in lower case and without parameters; an empty text if invalid."""
+    bare = (media_type or "")[:LONGEST_TYPE].partition(";")[0].strip().lower()
+    return bare if _MEDIA_TYPE.match(bare) else ""
+
+
 def essence(media_type: str | None) -> str:
-    """Return the canonical name of a media type as a header or a client writes it; an empty text if it is not one."""
-    bare = (media_type or "")[:_LONGEST].partition(";")[0].strip().lower()
-    return canonical(bare) if _MEDIA_TYPE.match(bare) else ""
+    """Return the canonical name of a media type as a header or a client writes it; an empty text if invalid."""
+    return canonical(bare_type(media_type))
 
 
 def claimed_type(claimed: str | None, filename: str) -> str:

@@ -11,13 +11,10 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
-from filerow._media_types import OCTET_STREAM, canonical
+from filerow._media_types import LONGEST_TYPE, OCTET_STREAM, bare_type, canonical
 from filerow._paths import content_disposition
 
 __all__ = ("Presentation", "is_shown", "present", "safe_headers")
-
-_LONGEST_TYPE = 512
-_MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,127}/[a-z0-9!#$&^_.+-]{1,127}\Z")
 
 # No "+": whatever ends in "+xml" is XML for a browser (WHATWG MIME Sniffing, section 4.6), with the scripts it may hold.
 _SHOWN = re.compile(r"(?:image/(?!svg)|audio/|video/)[a-z0-9._-]+\Z|application/pdf\Z|text/plain\Z")
@@ -49,15 +46,9 @@ class Presentation(NamedTuple):
     content_disposition: str
 
 
-def _essence(content_type: str | None) -> str:
-    """Return a media type in lower case and without parameters."""
-    bare = (content_type or "")[:_LONGEST_TYPE].partition(";")[0].strip().lower()
-    return bare if _MEDIA_TYPE.match(bare) else OCTET_STREAM
-
-
 def is_shown(content_type: str | None) -> bool:
     """Return True if a browser may show a file of this type: images but SVG, audio, video, PDF and plain text."""
-    bare = _essence(content_type)
+    bare = bare_type(content_type)
     return _SHOWN.match(bare) is not None and _SHOWN.match(canonical(bare)) is not None
 
 
@@ -69,14 +60,14 @@ def present(content_type: str | None, filename: str, *, inline: bool = True) -> 
         filename: What it is called when it is saved.
         inline: Show it, if its type may be shown; no argument shows another type.
     """
-    stored, shown = _judged((content_type or "")[:_LONGEST_TYPE])
+    stored, shown = _judged((content_type or "")[:LONGEST_TYPE])
     return Presentation(stored, content_disposition(filename, inline=inline and shown))
 
 
 @lru_cache(maxsize=256)  # there are few types, and a file is stored with each
 def _judged(content_type: str) -> tuple[str, bool]:
     """Return the type to store for a type, by its canonical name, and whether a browser may show it."""
-    bare = _essence(content_type)
+    bare = bare_type(content_type) or OCTET_STREAM
     as_code = _USED_AS_CODE.match(bare) or _USED_AS_CODE.match(canonical(bare))
     return OCTET_STREAM if as_code else canonical(bare), is_shown(bare)
 

@@ -21,6 +21,7 @@ _Test: TypeAlias = Callable[[bytes], bool | str]
 _STARTS: dict[str, tuple[bytes, ...]] = {
     "image/jpeg": (b"\xff\xd8\xff",),
     "image/gif": (b"GIF87a", b"GIF89a"),
+    "image/x-jp2-codestream": (b"\xff\x4f\xff\x51\0",),
     "image/jxl": (b"\0\0\0\x0cJXL \r\n\x87\n", b"\xff\x0a"),
     "image/vnd.ms-photo": (b"II\xbc",),
     "image/tiff": (b"II*\0", b"MM\0*", b"II+\0\x08\0", b"MM\0+\0\x08"),
@@ -37,6 +38,7 @@ _STARTS: dict[str, tuple[bytes, ...]] = {
     "image/ktx2": (b"\xabKTX 20\xbb\r\n\x1a\n",),
     "image/wmf": (b"\xd7\xcd\xc6\x9a\0\0",),
     "audio/flac": (b"fLaC",),
+    "audio/vnd.dts": (b"\x7f\xfe\x80\x01",),
     "audio/amr": (b"#!AMR\n", b"#!AMR_MC1.0\n"),
     "audio/amr-wb": (b"#!AMR-WB\n", b"#!AMR-WB_MC1.0\n"),
     "audio/midi": (b"MThd\0\0\0\x06",),
@@ -58,6 +60,7 @@ _STARTS: dict[str, tuple[bytes, ...]] = {
     "font/woff2": (b"wOF2\0\1\0\0", b"wOF2OTTO", b"wOF2true", b"wOF2ttcf"),
     "font/otf": (b"OTTO\0",),
     "font/collection": (b"ttcf\0\1\0\0", b"ttcf\0\2\0\0"),
+    "application/pdf": (b"%PDF",),
     "application/rtf": (b"{\\rtf",),
     "application/postscript": (b"%!PS", b"\xc5\xd0\xd3\xc6"),
     "application/gzip": (b"\x1f\x8b\x08",),
@@ -116,7 +119,7 @@ _INSIDE: tuple[tuple[int, bytes, str], ...] = (
 )
 
 # Signatures that are plain letters, and all the same those of a format in which text is no other format.
-_TEXTUAL = frozenset({"image/gif", "application/rtf", "application/postscript", "application/fits"})
+_TEXTUAL = frozenset({"image/gif", "application/pdf", "application/rtf", "application/postscript", "application/fits"})
 
 _TEXT = re.compile(rb"[^\0-\x08\x0e-\x1a\x1c-\x1f]*+\Z")
 _CONTROLS = re.compile(r"[\0-\x08\x0e-\x1a\x1c-\x1f]")
@@ -285,10 +288,6 @@ def _jpeg_2000(head: bytes) -> bool | str:
     return {b"jp2 ": "image/jp2", b"jpx ": "image/jpx", b"jpm ": "image/jpm"}.get(head[20:24], "image/jp2")
 
 
-def _codestream(head: bytes) -> bool:
-    return head.startswith(b"\xff\x4f\xff\x51\0")
-
-
 def _mpeg_audio(head: bytes) -> bool | str:
     """Return the type of MPEG audio or AAC without a container, by the headers of its first two frames."""
     if head[:2] in {b"\xff\xf1", b"\xff\xf9"}:
@@ -338,10 +337,6 @@ def _ac3(head: bytes) -> bool | str:
     if head[:2] != b"\x0b\x77" or len(head) < 6:
         return False
     return "audio/eac3" if head[5] >> 3 > 10 else "audio/vnd.dolby.dd-raw"
-
-
-def _dts(head: bytes) -> bool:
-    return head.startswith(b"\x7f\xfe\x80\x01")
 
 
 def _ogg(head: bytes) -> bool | str:
@@ -417,10 +412,6 @@ def _dwg(head: bytes) -> bool:
     return re.match(rb"AC10\d\d\0", head) is not None
 
 
-def _pdf(head: bytes) -> bool:
-    return head.startswith(b"%PDF")
-
-
 def _is_late_pdf(head: bytes) -> bool:
     """Return True for a PDF with other bytes before it, as its readers take it; none of these may be markup or a script."""
     place = head.find(b"%PDF-", 0, _PDF_WITHIN + 5)
@@ -450,10 +441,9 @@ _TESTS: dict[bytes, tuple[tuple[_Test, str], ...]] = {
     b"\x0a": ((_pcx, "image/x-pcx"),),
     b"i": ((_icns, "image/icns"),),
     b"P": ((_netpbm, ""),),
-    b"\xff": ((_codestream, "image/x-jp2-codestream"), (_mpeg_audio, "")),
+    b"\xff": ((_mpeg_audio, ""),),
     b"I": ((_cr2, "image/x-canon-cr2"),),
     b"\x0b": ((_ac3, ""),),
-    b"\x7f": ((_dts, "audio/vnd.dts"),),
     b"\x30": ((_cpio, "application/x-cpio"),),
     b"O": ((_ogg, ""),),
     b"G": ((_mpeg_ts, "video/mp2t"),),
@@ -462,5 +452,4 @@ _TESTS: dict[bytes, tuple[tuple[_Test, str], ...]] = {
     b"\xc7": ((_cpio, "application/x-cpio"),),
     b"q": ((_cpio, "application/x-cpio"),),
     b"A": ((_dwg, "image/vnd.dwg"),),
-    b"%": ((_pdf, "application/pdf"),),
 }
