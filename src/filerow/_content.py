@@ -48,8 +48,10 @@ __all__ = (
     "Meter",
     "Prepared",
     "content_of",
+    "expect_facts",
     "expect_length",
     "given_content",
+    "is_sha256",
     "measured",
     "measured_async",
     "prepare",
@@ -620,6 +622,11 @@ class Meter:
         self.stopped = True
 
 
+def is_sha256(checksum: str | None) -> bool:
+    """Return True if a checksum is of the kind that a meter computes; other libraries write others."""
+    return checksum is not None and checksum.startswith("sha256:")
+
+
 _INLINE_HASH = 64 << 10
 """Up to this many bytes are hashed on the event loop: about as long as a hop to a thread takes."""
 
@@ -746,6 +753,19 @@ def expect_length(
         what = f"{wanted} bytes" if not start and wanted == size else f"{wanted} of {size} bytes"
         msg = f"the store gave {got} bytes where the row says {what}; the object is damaged, or was cut short on the way"
         raise IntegrityError(msg, operation=operation, backend=backend, path=path)
+
+
+def expect_facts(facts: Facts, meter: Meter, operation: str) -> None:
+    """Check that an object that was read through is the one that its row describes, as far as that is known.
+
+    Raises:
+        IntegrityError: Its size or its checksum differs.
+    """
+    known = facts.checksum if is_sha256(facts.checksum) else None
+    if facts.size not in {None, meter.size} or known not in {None, meter.checksum}:
+        row, found = f"{facts.size} bytes with {facts.checksum}", f"{meter.size} bytes with {meter.checksum}"
+        msg = f"the row says {row}, the object has {found}"
+        raise IntegrityError(msg, operation=operation, backend=facts.backend, path=facts.path)
 
 
 def measured(chunks: Iterator[bytes], facts: Facts, start: int, end: int | None) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""Runs batches of transfers, whichever world the caller lives in; the only module that knows greenlets.
+"""Runs batches of transfers from sync or async code; the only module that knows greenlets.
 
 SQLAlchemy's events are synchronous even under ``AsyncSession``, where they run inside a greenlet that can await. So a batch is
 awaited through that greenlet when there is one, and run in a bounded pool of threads when there is none. Either way a batch
@@ -11,16 +11,40 @@ import asyncio
 import contextlib
 import contextvars
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy.util.concurrency import await_only, greenlet_spawn
 
+from filerow._execution.steps import Call, Steps, run, run_async
 from filerow._execution.threads import in_thread
 
-__all__ = ("Batch", "Job", "call", "in_greenlet", "iterate_async", "raise_if", "run_all", "run_all_async", "spawn")
+__all__ = (
+    "Batch",
+    "Job",
+    "StepsJob",
+    "call",
+    "first",
+    "in_greenlet",
+    "iterate_async",
+    "raise_if",
+    "run_all",
+    "run_all_async",
+    "spawn",
+)
 
 try:
     from sqlalchemy.util.concurrency import in_greenlet as _sa_in_greenlet
@@ -30,32 +54,62 @@ except ImportError:  # SQLAlchemy 2.0 hides the name when greenlet is not instal
         return False
 
 
-class Job(Protocol):
+class Job(ABC):
     """One transfer. It cleans up after itself when it fails.
 
     Attributes:
         quick: It takes less time than to hand it to a thread, so several are done one after the other.
-        crowd: So many of its kind, or more, are done sooner by threads than on the event loop; 0 for what must be awaited.
+        crowd: This many of its kind, or more, are done sooner by threads than on the event loop; 0 for what must be awaited.
     """
 
     @property
     def quick(self) -> bool:
         """See the class."""
-        ...
+        return False
 
     @property
     def crowd(self) -> int:
         """See the class."""
-        ...
+        return 0
 
+    @abstractmethod
     def run(self) -> None:
         """Do it, blocking."""
 
+    @abstractmethod
     async def run_async(self) -> None:
         """Do it without blocking the event loop."""
 
-    def stop(self) -> None:
-        """Make a transfer in flight fail soon, if it can."""
+    def stop(self) -> None:  # noqa: B027 - most transfers are one request
+        """Make a transfer in flight fail soon, if it can; a request that was sent is finished."""
+
+    @property
+    def call(self) -> Call:
+        """It as one of the steps of another operation."""
+        return Call(self.run, self.run_async)
+
+    def finish(self) -> None:
+        """Do it as a batch of its own, awaited through SQLAlchemy's greenlet where there is one; raises what went wrong."""
+        raise_if(run_all([self], 1).error)
+
+    async def finish_async(self) -> None:
+        """Do it as a batch of its own, without blocking the event loop."""
+        raise_if((await run_all_async([self], 1)).error)
+
+
+class StepsJob(Job):
+    """A transfer that is described once, by its steps."""
+
+    def run(self) -> None:
+        """Do it, blocking."""
+        run(self._steps())
+
+    async def run_async(self) -> None:
+        """Do it without blocking the event loop."""
+        await run_async(self._steps())
+
+    @abstractmethod
+    def _steps(self) -> Steps[None]: ...
 
 
 J = TypeVar("J", bound=Job)
@@ -139,15 +193,11 @@ def in_greenlet() -> bool:
 def run_all(jobs: Sequence[J], limit: int) -> Batch[J]:
     """Run jobs, at most ``limit`` at a time, and return when all that were started have ended. Never raises."""
     if in_greenlet():
-        return _await(run_all_async(jobs, limit))
+        awaited: Batch[J] = await_only(run_all_async(jobs, limit))
+        return awaited
     batch = Batch(jobs)
-    if len(jobs) == 1:  # as in most flushes; no other job has to hear of its end
-        try:
-            jobs[0].run()
-        except BaseException as error:  # noqa: BLE001 - the caller raises it, after it has cleaned up
-            batch.error = error
-        else:
-            batch.done.append(jobs[0])
+    if len(jobs) == 1:  # as in most flushes
+        _do(batch, jobs[0])
     elif limit <= 1 or _all_quick(jobs):
         _work(batch)
     else:
@@ -157,11 +207,6 @@ def run_all(jobs: Sequence[J], limit: int) -> Batch[J]:
 
 def _all_quick(jobs: Sequence[Job]) -> bool:
     return all(job.quick for job in jobs)
-
-
-def _await(coroutine: Coroutine[Any, Any, Batch[J]]) -> Batch[J]:
-    batch: Batch[J] = await_only(coroutine)
-    return batch
 
 
 def _run_in_threads(batch: Batch[J], workers: int) -> None:
@@ -209,12 +254,16 @@ def _is_awaited(batch: Batch[J], woken: SimpleQueue[None]) -> bool:
 
 def _work(batch: Batch[J]) -> None:
     while (job := batch.take()) is not None:
-        try:
-            job.run()
-        except BaseException as error:  # noqa: BLE001 - the caller raises it, after it has cleaned up
-            batch.fail(error, job)
-        else:
-            batch.finish(job)
+        _do(batch, job)
+
+
+def _do(batch: Batch[J], job: J) -> None:
+    try:
+        job.run()
+    except BaseException as error:  # noqa: BLE001 - the caller raises it, after it has cleaned up
+        batch.fail(error, job)
+    else:
+        batch.finish(job)
 
 
 async def run_all_async(jobs: Sequence[J], limit: int) -> Batch[J]:
@@ -225,12 +274,7 @@ async def run_all_async(jobs: Sequence[J], limit: int) -> Batch[J]:
     """
     batch = Batch(jobs)
     if len(jobs) == 1:  # it needs no task of its own
-        try:
-            await jobs[0].run_async()
-        except BaseException as error:  # noqa: BLE001 - the caller raises it, after it has cleaned up
-            batch.error = error
-        else:
-            batch.done.append(jobs[0])
+        await _do_async(batch, jobs[0])
         return batch
     if _all_quick(jobs):
         tasks = {asyncio.ensure_future(in_thread(_work, batch))}
@@ -250,12 +294,16 @@ async def run_all_async(jobs: Sequence[J], limit: int) -> Batch[J]:
 
 async def _work_async(batch: Batch[J]) -> None:
     while (job := batch.take()) is not None:
-        try:
-            await job.run_async()
-        except BaseException as error:  # noqa: BLE001 - the caller raises it, after it has cleaned up
-            batch.fail(error, job)
-        else:
-            batch.finish(job)
+        await _do_async(batch, job)
+
+
+async def _do_async(batch: Batch[J], job: J) -> None:
+    try:
+        await job.run_async()
+    except BaseException as error:  # noqa: BLE001 - the caller raises it, after it has cleaned up
+        batch.fail(error, job)
+    else:
+        batch.finish(job)
 
 
 # -- programs of many steps: maintenance and outbox ------------------------------------------------------------------------
@@ -267,6 +315,23 @@ def call(blocking: Callable[..., T], native: Callable[..., Awaitable[T]], *args:
         result: T = await_only(native(*args))
         return result
     return blocking(*args)
+
+
+def first(blocking: Callable[..., Iterable[T]], native: Callable[..., AsyncIterable[T]], *args: Any) -> T | None:
+    """Return the first item of a listing, or ``None``; see :func:`call`."""
+
+    def take() -> T | None:
+        return next(iter(blocking(*args)), None)
+
+    async def take_async() -> T | None:
+        items = aiter(native(*args))
+        try:
+            return await anext(items, None)
+        finally:
+            if isinstance(items, AsyncGenerator):
+                await items.aclose()
+
+    return call(take, take_async)
 
 
 async def spawn(function: Callable[..., T], *args: Any) -> T:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Generator
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-__all__ = ("Call", "Steps", "run", "run_async", "run_to_the_end")
+from filerow._execution.threads import in_thread
+
+__all__ = ("Call", "Steps", "run", "run_async", "run_to_the_end", "threaded")
 
 T = TypeVar("T")
 
@@ -20,8 +23,13 @@ class Call(NamedTuple):
 
     sync: Callable[..., Any]
     native: Callable[..., Awaitable[Any]]
-    args: tuple[Any, ...]
-    options: dict[str, Any]
+    args: tuple[Any, ...] = ()
+    options: dict[str, Any] = {}  # noqa: RUF012 - read only
+
+
+def threaded(function: Callable[..., T], *args: Any) -> Call:
+    """Return the call of a function that blocks, or computes for long: in a thread where the caller awaits."""
+    return Call(function, partial(in_thread, function), args)
 
 
 Steps: TypeAlias = Generator[Call, Any, T]

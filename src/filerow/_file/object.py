@@ -7,15 +7,25 @@ again. This module does not know sessions: the functions at its end let the laye
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias, TypedDict, TypeVar, Unpack
 
-from filerow._content import Content, content_of, expect_length, given_content, measured, measured_async, unwrap_upload
+from filerow._content import (
+    Content,
+    Meter,
+    content_of,
+    expect_facts,
+    expect_length,
+    given_content,
+    measured,
+    measured_async,
+    unwrap_upload,
+)
 from filerow._document import Facts, check_given, check_metadata, facts_from, located_in, to_document
+from filerow._execution.steps import Steps, run, run_async
 from filerow._execution.threads import in_thread
 from filerow._media_types import canonical, claimed_type
 from filerow._paths import RECORD, STAGING, clean_filename, generate_path, is_generated, uuid7_hex
@@ -28,7 +38,6 @@ from filerow.exceptions import (
     ContentError,
     FileStateError,
     FileValidationError,
-    IntegrityError,
     InvalidPathError,
     ObjectNotFoundError,
     UnsupportedOperationError,
@@ -505,19 +514,18 @@ class FileObject:
             IntegrityError: Size or checksum differ.
             ObjectNotFoundError: The object is gone.
         """
-        sha256, size = hashlib.sha256(), 0
-        for chunk in self._stored_in().stream(self._facts.path):
-            size += len(chunk)
-            sha256.update(chunk)
-        self._compare(size, sha256.hexdigest())
+        run(self._verify_steps())
 
     async def verify_async(self) -> None:
         """Read the object and compare it with the document; see :meth:`verify`."""
-        sha256, size = hashlib.sha256(), 0
-        async for chunk in self._stored_in().stream_async(self._facts.path):
-            size += len(chunk)
-            await in_thread(sha256.update, chunk)
-        self._compare(size, sha256.hexdigest())
+        await run_async(self._verify_steps())
+
+    def _verify_steps(self) -> Steps[None]:
+        from filerow._file.reader import read_through
+
+        meter = Meter()
+        yield read_through(self._stored_in(), self._facts.path, meter.feed)
+        expect_facts(self._facts, meter, "verify")
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
@@ -788,13 +796,6 @@ class FileObject:
         backend = self._stored_in()
         facts = self._facts
         return Copy(facts, backend, backend, generate_path(STAGING, "copies", facts.filename))
-
-    def _compare(self, size: int, digest: str) -> None:
-        facts = self._facts
-        known = facts.checksum if facts.checksum and facts.checksum.startswith("sha256:") else None
-        if facts.size not in {None, size} or known not in {None, f"sha256:{digest}"}:
-            msg = f"the row says {facts.size} bytes with {facts.checksum}, the object has {size} bytes with sha256:{digest}"
-            raise IntegrityError(msg, operation="verify", backend=facts.backend, path=facts.path)
 
     # -- pydantic ------------------------------------------------------------------------------------------------------
 

@@ -1,19 +1,22 @@
-"""Seekable readers over range requests, so that code made for files can read an object without downloading it."""
+"""Reads objects: through seekable readers over range requests, for code made for files, or once from end to end."""
 
 from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from filerow._content import expect_length
+from filerow._execution.steps import Call
+from filerow._execution.threads import in_thread
 
 if TYPE_CHECKING:
     from filerow.backends.base import StorageBackend
 
-__all__ = ("AsyncFileReader", "FileReader", "buffered")
+__all__ = ("AsyncFileReader", "FileReader", "buffered", "read_through")
 
 BUFFER = 1 << 20
 """Bytes a reader fetches at least per request."""
@@ -137,3 +140,24 @@ def _target(offset: int, whence: int, position: int, length: Callable[[], int]) 
     if offset < 0:
         raise ValueError(f"cannot seek to {offset}: before the start of the file")
     return offset
+
+
+def read_through(backend: StorageBackend, path: str, feed: Callable[[bytes], object]) -> Call:
+    """Return the call that reads an object once, from its first byte to its last.
+
+    Args:
+        backend: Where it is.
+        path: Its path.
+        feed: Called with each chunk, in a thread where the caller awaits, for it mostly hashes; what it raises ends the reading.
+    """
+
+    def read() -> None:
+        for chunk in backend.stream(path):
+            feed(chunk)
+
+    async def read_async() -> None:
+        async with aclosing(cast("AsyncGenerator[bytes]", backend.stream_async(path))) as chunks:
+            async for chunk in chunks:
+                await in_thread(feed, chunk)
+
+    return Call(read, read_async)

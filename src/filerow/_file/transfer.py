@@ -7,17 +7,17 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import aclosing, suppress
-from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 from filerow._buffers import Buffer
-from filerow._content import BytesContent, Claimed, Content, Meter, expect_length, prepare, prepare_async
+from filerow._content import BytesContent, Claimed, Content, Meter, expect_facts, expect_length, is_sha256, prepare, prepare_async
 from filerow._document import Facts
-from filerow._execution.batch import Job, raise_if, run_all, run_all_async
-from filerow._execution.steps import Call, Steps, run, run_async
+from filerow._execution.batch import Job, StepsJob, run_all
+from filerow._execution.steps import Call, Steps, run, run_async, threaded
 from filerow._execution.threads import in_thread, until_ended
 from filerow._file.ranges import Ranges
+from filerow._file.reader import read_through
 from filerow._log import cause_of, logger, named, objects
 from filerow._media_types import OCTET_STREAM
 from filerow._paths import is_generated, uuid7_hex
@@ -40,7 +40,7 @@ from filerow.exceptions import (
     UnsupportedOperationError,
 )
 
-__all__ = ("Copy", "Delete", "Inspect", "Upload", "UseClaim", "delete_all", "not_once", "used_before", "wrong_column")
+__all__ = ("Copy", "Delete", "Inspect", "Placed", "Upload", "UseClaim", "delete_all", "not_once", "used_before", "wrong_column")
 
 
 _QUICK_BYTES = 64 << 10
@@ -49,19 +49,7 @@ _IN_ONE_REQUEST = 1 << 20
 """Up to this many bytes are read at once for a copy from one backend to another: 16 such copies may be under way."""
 
 
-class Alone:
-    """A transfer that is a batch of its own: awaited through SQLAlchemy's greenlet where there is one, as any other."""
-
-    def finish(self: Job) -> None:
-        """Do it and return when it has ended; raises what went wrong."""
-        raise_if(run_all([self], 1).error)
-
-    async def finish_async(self: Job) -> None:
-        """Do it without blocking the event loop."""
-        raise_if((await run_all_async([self], 1)).error)
-
-
-class Upload(Alone):
+class Upload(Job):
     """Stores one file's content under one path.
 
     Args:
@@ -172,21 +160,20 @@ class Upload(Alone):
                 return False
             info = ObjectInfo(self._path, etag=found.etag, version_id=found.version)
             proven = found.checksum is not None and found.checksum == wanted.checksum and not self._rules.validators
-            content = _Placed(backend, self._path, wanted.size, peekable=proven)
+            content = Placed(backend, self._path, wanted.size, peekable=proven)
             self._checks = Checks(content, wanted, self._rules, self._meter)
             if proven:  # the store has computed it, so its type, width and height are all that is left to look at
-                yield Call(self._checks.beforehand, partial(in_thread, self._checks.beforehand), (), {})
+                yield threaded(self._checks.beforehand)
                 self.facts = self._placed(info, content_type=self._checks.content_type, checksum=found.checksum)
             else:
-                yield Call(self._look_over, self._look_over_async, (), {})
+                yield Call(self._look_over, self._look_over_async)
                 self.facts = self._stored(info)
             if present(self._checks.content_type, wanted.filename) != shown:
                 raise changed_since(self._rules.field)  # noqa: TRY301 - one place deletes the copy
         except BaseException as error:
             if isinstance(error, ClaimError):
                 error.field = error.field or self._rules.field
-            job = Delete(backend, [self._path])
-            yield Call(job.run, job.run_async, (), {})
+            yield Delete(backend, [self._path]).call
             raise
         return True
 
@@ -218,7 +205,7 @@ class Upload(Alone):
             expect_length(self._backend.key, self._path, meter.size, info.size or 0, operation="put")
         self._expect("size", wanted.size, meter.size)
         self._rules.check_least(meter.size, wanted.filename)
-        if wanted.checksum and wanted.checksum.startswith("sha256:"):
+        if wanted.checksum and is_sha256(wanted.checksum):
             self._expect("checksum", wanted.checksum.lower(), meter.checksum)
         checks = self._checks
         return self._placed(
@@ -243,8 +230,8 @@ class Upload(Alone):
             raise IntegrityError(msg, operation="put", backend=self._backend.key, path=self._path)
 
 
-class _Placed(Content):
-    """An object of ours, as content to be checked.
+class Placed(Content):
+    """An object in a store, as content to be checked.
 
     Args:
         backend: Where it is.
@@ -275,7 +262,7 @@ class _Placed(Content):
         return self._backend.stream_async(self._path)
 
 
-class Copy(Alone):
+class Copy(StepsJob):
     """Copies one stored object to a new path, on the server's side when both are in one backend.
 
     Args:
@@ -315,42 +302,25 @@ class Copy(Alone):
         self._meter = meter = meter or (Meter(NO_RULES, source.filename) if self._streams else None)
         self._in_one = meter is not None and source.size is not None and source.size <= _IN_ONE_REQUEST
 
-    quick = False
-    crowd = 0
-
     def stop(self) -> None:
         """Stop a metered stream at its next chunk; any other copy is one request, or a stream whose failure cleans up."""
         if self._meter is not None:
             self._meter.stop()
 
-    def run(self) -> None:
-        """Copy, blocking."""
+    def _steps(self) -> Steps[None]:
+        backend, source = self._backend, self._source
         try:
-            if self._differs and run(self._rewrite_steps()):
+            if self._differs and (yield from self._rewrite_steps()):
                 return
-            if not self._streams:
-                info = self._backend.copy(self._source.path, self._path, create_only=not self._generated)
+            if self._streams:
+                info = yield Call(self._stream, self._stream_async)
             else:
-                info = self._backend.put(self._path, self._content(), self._stored_options())
+                options = {"create_only": not self._generated}
+                info = yield Call(backend.copy, backend.copy_async, (source.path, self._path), options)
             self.facts = self._copied(info)
         except BaseException as error:
             if _may_exist(error, generated=self._generated):
-                Delete(self._backend, [self._path], certain=isinstance(error, _STORED)).run()
-            raise
-
-    async def run_async(self) -> None:
-        """Copy without blocking the event loop."""
-        try:
-            if self._differs and await run_async(self._rewrite_steps()):
-                return
-            if not self._streams:
-                info = await self._backend.copy_async(self._source.path, self._path, create_only=not self._generated)
-            else:
-                info = await self._stream_async()
-            self.facts = self._copied(info)
-        except BaseException as error:
-            if _may_exist(error, generated=self._generated):
-                await Delete(self._backend, [self._path], certain=isinstance(error, _STORED)).run_async()
+                yield Delete(backend, [self._path], certain=isinstance(error, _STORED)).call
             raise
 
     def _rewrite_steps(self) -> Steps[bool]:
@@ -369,11 +339,14 @@ class Copy(Alone):
         self.facts = self._placed(source, ObjectInfo(self._path, etag=found.etag, version_id=found.version))
         return True
 
-    def _content(self) -> Buffer | Iterator[Buffer]:
-        """Return the bytes, a few of them at once: that is two requests, and no thread to stream through."""
-        if self._in_one:
-            return self._metered(self._origin.read(self._source.path, 0, self._most))
-        return map(self._metered, self._origin.stream(self._source.path))
+    def _stream(self) -> ObjectInfo:
+        """Pass the bytes on, a few of them at once: that is two requests, and no thread to stream through."""
+        content: Buffer | Iterator[Buffer] = (
+            self._metered(self._origin.read(self._source.path, 0, self._most))
+            if self._in_one
+            else map(self._metered, self._origin.stream(self._source.path))
+        )
+        return self._backend.put(self._path, content, self._stored_options())
 
     async def _stream_async(self) -> ObjectInfo:
         if self._in_one:
@@ -402,13 +375,7 @@ class Copy(Alone):
         if info.size is not None:
             expect_length(self._backend.key, self._path, meter.size if meter else source.size, info.size, operation="copy")
         if meter is not None and self._streams:
-            known = source.checksum if (source.checksum or "").startswith("sha256:") else None
-            if source.size not in {None, meter.size} or known not in {None, meter.checksum}:
-                msg = (
-                    f"the row says {source.size} bytes with {source.checksum}, what was read has {meter.size} bytes "
-                    f"with {meter.checksum}"
-                )
-                raise IntegrityError(msg, operation="read", backend=self._origin.key, path=source.path)
+            expect_facts(source._replace(backend=self._origin.key), meter, "read")
             source = source._replace(size=meter.size, checksum=meter.checksum)
         return self._placed(source, info)
 
@@ -431,7 +398,7 @@ _TRIES = 3
 """How often to take a path that was free again when its object was to be read."""
 
 
-class UseClaim:
+class UseClaim(StepsJob):
     """Notes that a claim is used, by an object at a path that only one can take; see :class:`filerow._content.Claimed`.
 
     Args:
@@ -443,25 +410,11 @@ class UseClaim:
         UnsupportedOperationError: The store cannot keep a path free.
     """
 
-    quick = False
-    crowd = 0
-
     def __init__(self, claimed: Claimed, backend: StorageBackend) -> None:
         self.claimed = claimed
         self._backend = backend
         self._path = claimed.marker
         self._mark = uuid7_hex().encode()
-
-    def stop(self) -> None:
-        """One small request is finished."""
-
-    def run(self) -> None:
-        """Note it, blocking."""
-        run(self._steps())
-
-    async def run_async(self) -> None:
-        """Note it without blocking the event loop."""
-        await run_async(self._steps())
 
     def _steps(self) -> Steps[None]:
         backend, there = self._backend, b""
@@ -469,7 +422,7 @@ class UseClaim:
             raise not_once(backend)
         for _ in range(_TRIES):
             try:
-                yield Call(backend.put, backend.put_async, (self._path, self._mark), {})
+                yield Call(backend.put, backend.put_async, (self._path, self._mark))
             except ObjectExistsError:  # which may be by an attempt of ours, whose answer was lost
                 there = yield from self._read()
                 if there:
@@ -477,7 +430,7 @@ class UseClaim:
             except BaseException:
                 with suppress(StorageError):
                     if (yield from self._read()) == self._mark:
-                        yield Call(backend.delete, backend.delete_async, (self._path,), {})
+                        yield Call(backend.delete, backend.delete_async, (self._path,))
                 raise
             else:
                 return
@@ -487,7 +440,7 @@ class UseClaim:
     def _read(self) -> Steps[bytes]:
         """Return what the object says; nothing if it is gone, for whoever made it was rolled back."""
         try:
-            return (yield Call(self._backend.read, self._backend.read_async, (self._path,), {}))  # type: ignore[no-any-return]
+            return (yield Call(self._backend.read, self._backend.read_async, (self._path,)))  # type: ignore[no-any-return]
         except ObjectNotFoundError:
             return b""
 
@@ -518,7 +471,7 @@ def wrong_column(claimed: str, own: str) -> ClaimError:
     return ClaimError(f"this claim is for {claimed}, not for {own}", code="claim-misplaced")
 
 
-class Inspect:
+class Inspect(StepsJob):
     """Finds out what is not known of an object that exists: by HEAD, and by reading it where its checksum is missing.
 
     Attributes:
@@ -531,27 +484,15 @@ class Inspect:
         self._backend = backend
         self._meter = Meter(rules, known.filename)
 
-    quick = False
-    crowd = 0
-
     def stop(self) -> None:
         """Stop reading at the next chunk."""
         self._meter.stop()
 
-    def run(self) -> None:
-        """Look, blocking."""
-        info = self._backend.head(self._known.path)
+    def _steps(self) -> Steps[None]:
+        path = self._known.path
+        info: ObjectInfo = yield Call(self._backend.head, self._backend.head_async, (path,))
         if self._known.checksum is None:
-            for chunk in self._backend.stream(self._known.path):
-                self._meter.feed(chunk)
-        self.facts = self._found(info)
-
-    async def run_async(self) -> None:
-        """Look without blocking the event loop."""
-        info = await self._backend.head_async(self._known.path)
-        if self._known.checksum is None:
-            async for chunk in self._backend.stream_async(self._known.path):
-                await in_thread(self._meter.feed, chunk)
+            yield read_through(self._backend, path, self._meter.feed)
         self.facts = self._found(info)
 
     def _found(self, info: ObjectInfo) -> Facts:
@@ -592,7 +533,7 @@ def _may_exist(error: BaseException, *, generated: bool) -> bool:
 # -- deletes, in bulk, of what has lost its row or never got one ----------------------------------------------------------
 
 
-class Delete:
+class Delete(Job):
     """Deletes objects of one backend in one bulk call; with their versions for good, where a mapping names those.
 
     A failure is logged and counted, never raised: it must not make a successful commit look failed, and the objects are found
@@ -609,12 +550,6 @@ class Delete:
         self._versions = dict(paths) if isinstance(paths, Mapping) else None
         self._paths = list(paths)
         self._certain = certain
-
-    quick = False
-    crowd = 0
-
-    def stop(self) -> None:
-        """A delete is always finished."""
 
     def run(self) -> None:
         """Delete, blocking."""
@@ -658,11 +593,19 @@ class Delete:
 _BY_HAND = "the application chose its path, which no sweep knows: delete it by hand"
 
 
-def deletions(refs: Iterable[tuple[str, str]]) -> list[Delete]:
-    """Return one bulk delete per backend for pairs of backend key and path."""
+def delete_all(refs: Iterable[tuple[str, str]], uploads: Mapping[Any, str | None] = MappingProxyType({})) -> BaseException | None:
+    """Delete objects whatever happens, and return the cancellation that arrived meanwhile, for the caller to raise.
+
+    Args:
+        refs: The objects.
+        uploads: What clients have uploaded, with their versions, of which a bucket that keeps versions is to keep none.
+    """
     by_backend: dict[str, list[str]] = {}
     for key, path in refs:
         by_backend.setdefault(key, []).append(path)
+    versions: dict[str, dict[str, str | None]] = {}
+    for (key, path), version in uploads.items():
+        versions.setdefault(key, {})[path] = version
     jobs = []
     for key, paths in by_backend.items():
         try:
@@ -675,18 +618,5 @@ def deletions(refs: Iterable[tuple[str, str]]) -> list[Delete]:
                 named(paths),
                 error,
             )
-    return jobs
-
-
-def delete_all(refs: Iterable[tuple[str, str]], uploads: Mapping[Any, str | None] = MappingProxyType({})) -> BaseException | None:
-    """Delete objects whatever happens, and return the cancellation that arrived meanwhile, for the caller to raise.
-
-    Args:
-        refs: The objects.
-        uploads: What clients have uploaded, with their versions, of which a bucket that keeps versions is to keep none.
-    """
-    versions: dict[str, dict[str, str | None]] = {}
-    for (key, path), version in uploads.items():
-        versions.setdefault(key, {})[path] = version
-    jobs = deletions(refs) + [Delete(storages.get_backend(key), paths) for key, paths in versions.items()]
+    jobs += [Delete(storages.get_backend(key), versioned) for key, versioned in versions.items()]
     return run_all(jobs, storages.max_concurrency).error if jobs else None

@@ -88,7 +88,7 @@ class Claim(NamedTuple):
     Attributes:
         backend: Key of the backend.
         path: Where the client uploads to.
-        target: Where an object says that the claim was used, if no outbox does.
+        marker: The path of the object that records that the claim was used, if no outbox does.
         column: ``table.column`` that the file is for, with its schema where it has one.
         filename: The client's name for it, cleaned.
         size: Bytes that it must have, exactly.
@@ -103,7 +103,7 @@ class Claim(NamedTuple):
 
     backend: str
     path: str
-    target: str
+    marker: str
     column: str
     filename: str
     size: int

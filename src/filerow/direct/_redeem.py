@@ -15,10 +15,9 @@ from contextlib import aclosing, contextmanager
 from filerow._buffers import Buffer
 from filerow._content import Claimed, Content
 from filerow._document import Facts
-from filerow._execution.steps import Call, Steps, run, run_async
-from filerow._execution.threads import in_thread
+from filerow._execution.steps import Call, Steps, run, run_async, threaded
 from filerow._file.ranges import Ranges
-from filerow._file.transfer import Delete, changed_since, used_before
+from filerow._file.transfer import Delete, Placed, changed_since, used_before
 from filerow._registry import storages
 from filerow._tokens import Secret, resolve_keys
 from filerow._validation.checks import Checks
@@ -103,9 +102,8 @@ def _look_steps(claim: Claim, rules: Rules) -> Steps[Content]:
     if claim.upload_id:
         yield from _complete_steps(claim, backend)
     uploaded = yield from _check_size_steps(claim, backend)
-    look = _FirstLook(claim, rules, backend)
     try:
-        yield Call(look.run, look.run_async, (), {})
+        content_type = yield threaded(_first_look, claim, rules, backend)
     except (ClaimError, FileValidationError):
         yield _purge(backend, claim, uploaded)
         raise
@@ -117,9 +115,9 @@ def _look_steps(claim: Claim, rules: Rules) -> Steps[Content]:
             "the upload lies in an archive, from which it cannot be read; upload it again without an access tier or storage class"
         )
         raise ClaimError(msg, code="upload-differs") from error
-    marks = uploaded.version_id, claim.target, uploaded.etag, claim.checksum
+    marks = uploaded.version_id, claim.marker, uploaded.etag, claim.checksum
     claimed = Claimed(claim.backend, claim.path, *marks, claim.column, rules.field)
-    return _Uploaded(claim, backend, claimed, look.content_type)
+    return _Uploaded(claim, backend, claimed, content_type)
 
 
 def _complete_steps(claim: Claim, backend: StorageBackend) -> Steps[None]:
@@ -140,9 +138,9 @@ def _complete_steps(claim: Claim, backend: StorageBackend) -> Steps[None]:
 def _check_size_steps(claim: Claim, backend: StorageBackend) -> Steps[ObjectInfo]:
     """Look at the size of the upload, for not every store could bind it."""
     try:
-        info: ObjectInfo = yield Call(backend.head, backend.head_async, (claim.path,), {})
+        info: ObjectInfo = yield Call(backend.head, backend.head_async, (claim.path,))
     except ObjectNotFoundError:
-        used = yield Call(backend.exists, backend.exists_async, (claim.target,), {})
+        used = yield Call(backend.exists, backend.exists_async, (claim.marker,))
         raise (used_before("") if used else _nothing()) from None
     except ObjectHiddenError as error:  # to credentials that may not list, what is missing is forbidden
         raise _nothing() from error
@@ -154,8 +152,7 @@ def _check_size_steps(claim: Claim, backend: StorageBackend) -> Steps[ObjectInfo
 
 
 def _purge(backend: StorageBackend, claim: Claim, info: ObjectInfo) -> Call:
-    job = Delete(backend, {claim.path: info.version_id})
-    return Call(job.run, job.run_async, (), {})
+    return Delete(backend, {claim.path: info.version_id}).call
 
 
 class _Uploaded(Content):
@@ -198,7 +195,7 @@ class _Uploaded(Content):
             return None
         able = self._backend.capabilities
         if not able.keeps_content_type and not able.keeps_metadata:  # such as a directory: a file has nothing but its bytes
-            return Call(self._copy, self._copy_async, (path,), {})
+            return Call(self._copy, self._copy_async, (path,))
         if self._upload.etag is None:
             return None
         return rewrite_call(self._backend, self._upload, path, options)
@@ -238,51 +235,22 @@ class _Uploaded(Content):
                 raise changed_since(self._field)
 
 
-class _Head(Content):
-    """The upload as content to be looked at."""
+def _first_look(claim: Claim, rules: Rules, backend: StorageBackend) -> str:
+    """Check the size and the first bytes of an upload by its column's rules; return its type, which may have been announced.
 
-    peekable = True
-
-    def __init__(self, claim: Claim, backend: StorageBackend) -> None:
-        self.size = claim.size
-        self._path = claim.path
-        self._backend = backend
-        self._ranges = Ranges(backend, claim.path)
-
-    def chunks(self) -> Iterator[Buffer]:
-        return self._backend.stream(self._path)
-
-    def peek(self, offset: int, size: int) -> bytes:
-        with _still_there():
-            return self._ranges.peek(offset, size)
-
-
-class _FirstLook:
-    """Looks at the size and the first bytes of an upload, by its column's rules, and compares them with what was announced."""
-
-    def __init__(self, claim: Claim, rules: Rules, backend: StorageBackend) -> None:
-        self._claim = claim
-        self._rules = rules
-        known = Facts(filename=claim.filename, content_type=claim.content_type, size=claim.size)
-        self._checks = Checks(_Head(claim, backend), known, rules)
-
-    @property
-    def content_type(self) -> str:
-        """What the first bytes prove, or what was announced."""
-        return self._checks.content_type
-
-    def run(self) -> None:
-        """Look, blocking."""
-        self._checks.beforehand()
-        announced, actual = self._claim.content_type, self._checks.content_type
-        if not is_announced_honestly(announced, actual):
-            field = self._rules.field
-            msg = f"{field}: the file was announced as {announced}, but its first bytes are {actual}"
-            raise ContentTypeError(msg, field=field, limit=announced, actual=actual)
-
-    async def run_async(self) -> None:
-        """Look without blocking the event loop."""
-        await in_thread(self.run)
+    Raises:
+        FileValidationError: The column refuses it, or it is not what was announced.
+        ClaimError: It is gone.
+    """
+    known = Facts(filename=claim.filename, content_type=claim.content_type, size=claim.size)
+    checks = Checks(Placed(backend, claim.path, claim.size, peekable=True), known, rules)
+    with _still_there():
+        checks.beforehand()
+    announced, actual = claim.content_type, checks.content_type
+    if not is_announced_honestly(announced, actual):
+        msg = f"{rules.field}: the file was announced as {announced}, but its first bytes are {actual}"
+        raise ContentTypeError(msg, field=rules.field, limit=announced, actual=actual)
+    return actual
 
 
 @contextmanager

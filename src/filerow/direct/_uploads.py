@@ -249,7 +249,7 @@ class DirectUploads:
         return Claim(
             backend=backend.key,
             path=target.incoming_path(filename),
-            target=generate_path(STAGING, CLAIMS, ""),
+            marker=generate_path(STAGING, CLAIMS, ""),
             column=target.name,
             filename=filename,
             size=size,

@@ -6,18 +6,18 @@ afterwards. Only what is certain is repaired: a row whose object is missing, aft
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing, closing
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal, NamedTuple, cast
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal, NamedTuple
 
 from sqlalchemy import Engine, MetaData
 
+from filerow._content import Meter, is_sha256
 from filerow._document import Facts, facts_from
-from filerow._execution.batch import raise_if, run_all
-from filerow._execution.threads import in_thread
+from filerow._execution.batch import StepsJob, first, raise_if, run_all
+from filerow._execution.steps import Call, Steps
+from filerow._file.reader import read_through
 from filerow._orm.references import FileColumn, column_named, documents_in, file_columns
 from filerow._orm.visibility import filtered
 from filerow._registry import storages
@@ -26,13 +26,12 @@ from filerow.backends.base import StorageBackend
 from filerow.exceptions import BackendNotFoundError, DocumentError, ObjectNotFoundError, StorageError
 from filerow.maintenance._awaited import awaited
 from filerow.maintenance._legacy import members_of
-from filerow.maintenance._listing import pages
-from filerow.maintenance._report import Finding, Level, Progress
+from filerow.maintenance._report import Finding, Progress
 from filerow.maintenance._rewrite import Rewrite, RewriteOutcome, compare_and_set, present
 from filerow.maintenance._rows import Row, count, row_name, rows
 from filerow.outbox._census import Also, Census
 
-__all__ = ("Look", "Verdict", "check", "check_async", "verdict_of")
+__all__ = ("check", "check_async")
 
 _SUSPICIOUS = 20
 """This many missing or unreadable objects are nothing unusual, however few there are in all."""
@@ -138,21 +137,23 @@ def _position(columns: Sequence[FileColumn], cursor: str) -> int:
 
 @dataclass(slots=True)
 class _Asked:
-    """One document of one row: its index in the row, and the look at its object."""
+    """One document of one row.
+
+    Attributes:
+        row: The row.
+        place: The document's index in it.
+        look: The look at its object.
+        verdict: What is wrong, once the look has ended; ``None`` if nothing is.
+    """
 
     row: Row
     place: int
-    look: Look
+    look: _Look
+    verdict: Finding | None = None
 
-
-@dataclass(slots=True)
-class _Seen:
-    """A document with its problem."""
-
-    row: Row
-    place: int
-    look: Look
-    verdict: Verdict
+    def has(self, code: str) -> bool:
+        """Return True if this is wrong with the object."""
+        return self.verdict is not None and self.verdict.code == code
 
 
 @dataclass(slots=True)
@@ -173,15 +174,11 @@ class _Check:
     def __init__(self, engine: Engine, options: _CheckOptions, number: int) -> None:
         self._engine = engine
         self._number = number
-        self._deep = options.deep
-        self._repair = options.repairs
-        self._allow_many = options.allow_many
-        self._concurrency = options.concurrency
-        batch = options.batch
-        if self._concurrency < 1 or batch < 1:
-            raise ValueError(f"concurrency and batch must be 1 or more, not {self._concurrency} and {batch}")
-        batch = min(batch, _DEEP) if self._deep else batch
-        self._batch = max(batch, _LEAST) if self._repair else batch
+        self._options = options
+        if options.concurrency < 1 or options.batch < 1:
+            raise ValueError(f"concurrency and batch must be 1 or more, not {options.concurrency} and {options.batch}")
+        batch = min(options.batch, _DEEP) if options.deep else options.batch
+        self._batch = max(batch, _LEAST) if options.repairs else batch
         self._looked = 0
         self._missing = 0
         self._told: set[str] = set()
@@ -221,18 +218,18 @@ class _Check:
     def _one(self, column: FileColumn, batch: Sequence[Row], tally: _Tally) -> None:
         tally.findings = []
         asked = [one for row in batch for one in self._ask(column, row, tally)]
-        raise_if(run_all([one.look for one in asked], self._concurrency).error)
+        raise_if(run_all([one.look for one in asked], self._options.concurrency).error)
         tally.transferred += sum(one.look.transferred for one in asked)
-        verdicts = ((one, verdict_of(one.look)) for one in asked)
-        wrong = [_Seen(one.row, one.place, one.look, verdict) for one, verdict in verdicts if verdict is not None]
-        seen = self._still(column, wrong)
-        lost = [one for one in seen if one.verdict.code == "missing"]
+        for one in asked:
+            one.verdict = _verdict_of(one.look)
+        seen = self._still(column, [one for one in asked if one.verdict is not None])
+        lost = [one for one in seen if one.has("missing")]
         self._looked += len(asked)
         self._missing += len(lost)
         if self._is_down(column, asked, seen, tally):
             return
         fixed: set[int] = set()
-        if lost and self._trusted(column, tally) and self._repair:
+        if lost and self._trusted(column, tally) and self._options.repairs:
             fixed = self._set_null(column, lost, tally)
         tally.changed += len(fixed)
         tally.findings += [self._finding(column, one, fixed=id(one) in fixed) for one in seen]
@@ -245,7 +242,7 @@ class _Check:
         for place, document in enumerate(documents_in(row.value)):
             try:
                 facts = facts_from(document)
-                yield _Asked(row, place, Look(facts, storages.get_backend(facts.backend), deep=self._deep))
+                yield _Asked(row, place, _Look(facts, storages.get_backend(facts.backend), deep=self._options.deep))
             except DocumentError as error:
                 tally.findings.append(Finding("unreadable", str(error), where=row_name(column, row.key)))
             except BackendNotFoundError as error:
@@ -253,15 +250,15 @@ class _Check:
                     self._told.add(str(error))
                     tally.findings.append(Finding("unreadable", str(error), where=row_name(column, row.key)))
 
-    def _still(self, column: FileColumn, suspects: Sequence[_Seen]) -> list[_Seen]:
+    def _still(self, column: FileColumn, suspects: Sequence[_Asked]) -> list[_Asked]:
         """Return those whose rows have not changed: an application replaces a file first and deletes the old one later."""
         wanted = {one.row.key: Rewrite(one.row.key, one.row.value, None) for one in suspects}
         now = present(self._engine, column, list(wanted.values()))
         return [one for one in suspects if now.get(one.row.key, (None, None))[0] == one.row.value]
 
-    def _is_down(self, column: FileColumn, asked: Sequence[_Asked], seen: Sequence[_Seen], tally: _Tally) -> bool:
+    def _is_down(self, column: FileColumn, asked: Sequence[_Asked], seen: Sequence[_Asked], tally: _Tally) -> bool:
         """Stop if a whole batch is unreadable: a store that is down is one finding, not one per row."""
-        failed = [one for one in seen if one.verdict.code == "unreadable"]
+        failed = [one for one in seen if one.has("unreadable")]
         if len(failed) <= _SUSPICIOUS or len(failed) < len(asked):
             return False
         self.stopped = True
@@ -272,7 +269,7 @@ class _Check:
 
     def _trusted(self, column: FileColumn, tally: _Tally) -> bool:
         """Return True if a missing object really is missing; a wrong bucket or prefix would look the same."""
-        if self._missing <= _SUSPICIOUS or self._missing * 2 <= self._looked or self._allow_many:
+        if self._missing <= _SUSPICIOUS or self._missing * 2 <= self._looked or self._options.allow_many:
             return True
         if "many" not in self._told:
             self._told.add("many")
@@ -281,15 +278,15 @@ class _Check:
             )
             advice = "look into the store; if they really are gone, set allow_many=True (--allow-many)"
             tally.findings.append(Finding("too-many-missing", message, where=column.name, advice=advice))
-        self.stopped = self._repair
+        self.stopped = self._options.repairs
         return False
 
-    def _set_null(self, column: FileColumn, lost: Sequence[_Seen], tally: _Tally) -> set[int]:
+    def _set_null(self, column: FileColumn, lost: Sequence[_Asked], tally: _Tally) -> set[int]:
         """Remove missing files from their rows; return the ids of those removed."""
         certain = [one for one in lost if self._can_be_listed(one.look.backend) and column_takes_null(column)]
-        again = [Look(one.look.facts, one.look.backend, deep=False) for one in certain]
-        raise_if(run_all(again, self._concurrency).error)
-        by_row: dict[tuple[Any, ...], list[_Seen]] = {}
+        again = [_Look(one.look.facts, one.look.backend, deep=False) for one in certain]
+        raise_if(run_all(again, self._options.concurrency).error)
+        by_row: dict[tuple[Any, ...], list[_Asked]] = {}
         for one, look in zip(certain, again, strict=True):
             if look.info is None and look.error is None:
                 by_row.setdefault(one.row.key, []).append(one)
@@ -308,20 +305,20 @@ class _Check:
         """
         if backend.key not in self._reachable:
             try:
-                with closing(pages(backend.list, backend.list_async, "", "", size=1)) as listing:
-                    is_empty = next(listing, None) is None and backend.protocol != "memory"
+                is_empty = first(backend.list, backend.list_async) is None and backend.protocol != "memory"
                 self._reachable[backend.key] = _empty(backend.key) if is_empty else None
             except StorageError as error:
                 self._reachable[backend.key] = error
         return self._reachable[backend.key] is None
 
-    def _finding(self, column: FileColumn, one: _Seen, *, fixed: bool) -> Finding:
+    def _finding(self, column: FileColumn, one: _Asked, *, fixed: bool) -> Finding:
         facts, verdict = one.look.facts, one.verdict
+        assert verdict is not None  # noqa: S101 - only these are reported
         advice = ""
-        if self._repair and verdict.code == "missing" and not fixed:
+        if self._options.repairs and one.has("missing") and not fixed:
             advice = "the column does not allow NULL" if not column_takes_null(column) else "not repaired: it is not certain"
         where = row_name(column, one.row.key)
-        return Finding(verdict.code, verdict.message, verdict.level, where, facts.backend, facts.path, advice, fixed=fixed)
+        return replace(verdict, where=where, backend=facts.backend, path=facts.path, advice=advice, fixed=fixed)
 
 
 def _empty(key: str) -> StorageError:
@@ -333,7 +330,7 @@ def column_takes_null(column: FileColumn) -> bool:
     return column.type.multiple or bool(column.column.nullable)
 
 
-def _without(column: FileColumn, lost: Sequence[_Seen]) -> Rewrite:
+def _without(column: FileColumn, lost: Sequence[_Asked]) -> Rewrite:
     row = lost[0].row
     gone = {one.place for one in lost}
     left = [document for place, document in enumerate(documents_in(row.value)) if place not in gone]
@@ -343,11 +340,7 @@ def _without(column: FileColumn, lost: Sequence[_Seen]) -> Rewrite:
 # -- one look at one object, compared with the document that names it -----------------------------------------------------
 
 
-_CHUNK = 1 << 20
-_SHA256 = "sha256:"
-
-
-class Look:
+class _Look(StepsJob):
     """Looks up one object, and reads it to compare its checksum. Errors are kept, not raised.
 
     Args:
@@ -368,88 +361,51 @@ class Look:
         self.info: ObjectInfo | None = None
         self.error: StorageError | None = None
         self.checksum: str | None = None
-        self.transferred = 0
-        self._deep = deep and (facts.checksum or "").lower().startswith(_SHA256)
-        self.stopped = False
+        self._meter = Meter() if deep and is_sha256((facts.checksum or "").lower()) else None
 
-    crowd = 0
+    @property
+    def transferred(self) -> int:
+        """The number of bytes read so far."""
+        return 0 if self._meter is None else self._meter.size
 
     @property
     def quick(self) -> bool:
         """Return True for a local directory, where a look takes less time than starting a thread."""
-        return self.backend._quick and not self._deep
+        return self.backend._quick and self._meter is None
 
     def stop(self) -> None:
         """Stop reading at the next chunk."""
-        self.stopped = True
+        if self._meter is not None:
+            self._meter.stop()
 
-    def run(self) -> None:
-        """Look, blocking."""
+    def _steps(self) -> Steps[None]:
         try:
-            info = self.backend.head(self.facts.path)
-            if self._deep:
-                digest = hashlib.sha256()
-                for chunk in self.backend.stream(self.facts.path, chunk_size=_CHUNK):
-                    if self.stopped:
-                        return
-                    digest.update(chunk)
-                    self.transferred += len(chunk)
-                self.checksum = f"{_SHA256}{digest.hexdigest()}"
+            info: ObjectInfo = yield Call(self.backend.head, self.backend.head_async, (self.facts.path,))
+            if self._meter is not None:
+                yield read_through(self.backend, self.facts.path, self._meter.feed)
+                self.checksum = self._meter.checksum
             self.info = info
+        except ObjectNotFoundError:
+            pass
         except StorageError as error:
-            self._failed(error)
-
-    async def run_async(self) -> None:
-        """Look without blocking the event loop, also while hashing."""
-        try:
-            info = await self.backend.head_async(self.facts.path)
-            if self._deep:
-                digest = hashlib.sha256()
-                chunks = cast("AsyncGenerator[bytes]", self.backend.stream_async(self.facts.path, chunk_size=_CHUNK))
-                async with aclosing(chunks):
-                    async for chunk in chunks:
-                        await in_thread(digest.update, chunk)
-                        self.transferred += len(chunk)
-                self.checksum = f"{_SHA256}{digest.hexdigest()}"
-            self.info = info
-        except StorageError as error:
-            self._failed(error)
-
-    def _failed(self, error: StorageError) -> None:
-        if not isinstance(error, ObjectNotFoundError):
             self.error = error
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What is wrong with an object.
-
-    Attributes:
-        code: The finding's code.
-        message: The finding's message.
-        level: The finding's level.
-    """
-
-    code: str
-    message: str
-    level: Level = "error"
-
-
-def verdict_of(look: Look) -> Verdict | None:
+def _verdict_of(look: _Look) -> Finding | None:
     """Compare the row's facts with the store's; return ``None`` if they agree as far as both are known."""
     facts, info = look.facts, look.info
     if look.error is not None:
-        return Verdict("unreadable", f"the store did not answer: {look.error}")
+        return Finding("unreadable", f"the store did not answer: {look.error}")
     if info is None:
-        return Verdict("missing", "there is no object at the path that the row names")
+        return Finding("missing", "there is no object at the path that the row names")
     size = look.transferred if look.checksum is not None else info.size
     if None not in {facts.size, size} and facts.size != size:
-        return Verdict("size", f"the object has {size:,} bytes, and the row says {facts.size:,}")
+        return Finding("size", f"the object has {size:,} bytes, and the row says {facts.size:,}")
     if look.checksum is not None and look.checksum != (facts.checksum or "").lower():
-        return Verdict("checksum", f"the object's bytes have {look.checksum}, and the row says {facts.checksum}")
+        return Finding("checksum", f"the object's bytes have {look.checksum}, and the row says {facts.checksum}")
     if None not in {facts.etag, info.etag} and facts.etag != info.etag:
         if look.checksum is not None:
-            return Verdict("etag", f"the object has etag {info.etag}, and the row says {facts.etag}; its bytes are right", "info")
+            return Finding("etag", f"the object has etag {info.etag}, and the row says {facts.etag}; its bytes are right", "info")
         message = f"the object has etag {info.etag}, and the row says {facts.etag}: it was restored, copied or overwritten"
-        return Verdict("etag", message, "warning")
+        return Finding("etag", message, "warning")
     return None

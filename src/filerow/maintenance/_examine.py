@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from filerow._content import SNIFF_BYTES, Meter
+from filerow._content import SNIFF_BYTES, Meter, is_sha256
 from filerow._document import Facts
-from filerow._execution.steps import Call, Steps, run, run_async
-from filerow._execution.threads import in_thread
+from filerow._execution.batch import StepsJob
+from filerow._execution.steps import Call, Steps
+from filerow._file.reader import read_through
 from filerow._media_types import OCTET_STREAM, claimed_type
 from filerow._validation.types import resolve_type
 from filerow.backends._types import ObjectInfo
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import InvalidPathError, ObjectNotFoundError
 
-__all__ = ("Examine", "Reading", "is_ours")
+__all__ = ("Examine", "Reading")
 
 
-class Examine:
+class Examine(StepsJob):
     """Looks at one object.
 
     Args:
@@ -30,16 +31,13 @@ class Examine:
         flaw: The reason: a finding's code and a message.
     """
 
-    quick = False
-    crowd = 0
-
     def __init__(self, known: Facts, backend: StorageBackend, *, read: bool, typed: bool) -> None:
         self.known = known
         self.facts: Facts | None = None
         self.flaw: tuple[str, str] | None = None
         self._backend = backend
         self._typed = typed
-        self._reading = Reading(backend, known.path) if read and not is_ours(known.checksum) else None
+        self._reading = Reading(backend, known.path) if read and not is_sha256(known.checksum) else None
 
     @property
     def transferred(self) -> int:
@@ -51,17 +49,9 @@ class Examine:
         if self._reading is not None:
             self._reading.meter.stop()
 
-    def run(self) -> None:
-        """Look, blocking."""
-        run(self._steps())
-
-    async def run_async(self) -> None:
-        """Look without blocking the event loop."""
-        await run_async(self._steps())
-
     def _steps(self) -> Steps[None]:
         try:
-            info: ObjectInfo = yield Call(self._backend.head, self._backend.head_async, (self.known.path,), {})
+            info: ObjectInfo = yield Call(self._backend.head, self._backend.head_async, (self.known.path,))
             if self._reading is not None:
                 yield self._reading.call
         except ObjectNotFoundError:
@@ -73,7 +63,7 @@ class Examine:
 
     def _found(self, info: ObjectInfo) -> Facts:
         known, reading = self.known, self._reading
-        checksum = known.checksum if is_ours(known.checksum) else None
+        checksum = known.checksum if is_sha256(known.checksum) else None
         return known._replace(
             backend=self._backend.key,
             content_type=known.content_type if self._typed else self._type(info),
@@ -124,15 +114,7 @@ class Reading:
     @property
     def call(self) -> Call:
         """Both forms of the work, blocking and awaited."""
-        return Call(self._read, self._read_async, (), {})
-
-    def _read(self) -> None:
-        for chunk in self._backend.stream(self._path):
-            self._feed(chunk)
-
-    async def _read_async(self) -> None:
-        async for chunk in self._backend.stream_async(self._path):
-            await in_thread(self._feed, chunk)
+        return read_through(self._backend, self._path, self._feed)
 
     def _feed(self, chunk: bytes) -> None:
         self.meter.feed(chunk)
@@ -146,8 +128,3 @@ class Reading:
         if offset >= start:
             return self.tail[offset - start : offset - start + size]
         return self.head[offset : offset + size]
-
-
-def is_ours(checksum: str | None) -> bool:
-    """Return True if a checksum is of the kind that we compare; other libraries have others."""
-    return checksum is not None and checksum.startswith("sha256:")

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Engine, false, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Engine, select
 
 from filerow._execution.batch import raise_if
 from filerow._file.transfer import delete_all
@@ -21,12 +21,12 @@ from filerow._orm.references import FileColumn, decoded, documents_in, refs_in
 from filerow._orm.rows import BATCH, any_of, locking
 from filerow._registry import storages
 from filerow.exceptions import DocumentError
-from filerow.maintenance._rows import plain_table, write
+from filerow.maintenance._rows import write
 from filerow.outbox import Outbox, outbox_of
 from filerow.outbox._census import Census
 from filerow.outbox._drain import skips_locked
 from filerow.outbox._isolation import read_committed
-from filerow.outbox._table import bury, take_back
+from filerow.outbox._table import bury, plain_table, take_back, take_write_lock
 
 __all__ = ("Rewrite", "RewriteOutcome", "compare_and_set", "discard", "forget", "named_in", "present", "undone_with")
 
@@ -82,10 +82,8 @@ class Rows:
         self, connection: Connection, wanted: Sequence[Rewrite], *, lock: bool = True, skip: bool = False
     ) -> dict[tuple[Any, ...], tuple[Any, Any]]:
         """Return JSON and text of the rows that exist, without those locked by others if those are to be skipped."""
-        if lock and connection.dialect.name == "sqlite":  # an UPDATE that matches nothing takes its one write lock
-            plain = plain_table(self.column)
-            name = self.column.column.name
-            connection.execute(update(plain).values({name: plain.c[name]}).where(false()))
+        if lock:
+            take_write_lock(connection, plain_table(self.column), self.column.column.name)
         width = len(self._keys)
         found = {}
         for start in range(0, len(wanted), BATCH):

@@ -18,34 +18,27 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
-    JSON,
     Column,
     ColumnElement,
     Connection,
     Engine,
     String,
-    TableClause,
     and_,
     cast,
-    column,
-    false,
     func,
     literal,
     or_,
     select,
-    table,
     tuple_,
     update,
 )
 from sqlalchemy import Enum as EnumType
-from sqlalchemy.dialects.postgresql import JSONB
 
 from filerow._orm.references import FileColumn, decoded
-from filerow._orm.rows import locking
+from filerow.outbox._table import plain_table
 
-__all__ = ("Row", "RowBatch", "count", "cursor_of", "plain_table", "read_locked", "row_name", "rows", "write")
+__all__ = ("Row", "RowBatch", "count", "cursor_of", "row_name", "rows", "write")
 
-_VALUE = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 _BY_TUPLE = frozenset({"postgresql", "sqlite"})
 """Databases that use a two-column index for ``(a, b) > (1, 2)``."""
 
@@ -132,19 +125,6 @@ def count(
         return int(connection.execute(statement if where is None else statement.where(where)).scalar_one())
 
 
-def read_locked(connection: Connection, file_column: FileColumn, key: Sequence[Any]) -> Any:
-    """Lock one row and return the JSON in its column; ``None`` if the row is gone or the column is NULL.
-
-    Nobody else can change the row before the transaction ends: read, compare, and :func:`write`.
-    """
-    plain = plain_table(file_column)
-    if connection.dialect.name == "sqlite":  # an UPDATE that matches nothing takes its one write lock
-        name = file_column.column.name
-        connection.execute(update(plain).values({name: plain.c[name]}).where(false()))
-    statement = select(file_column.json).where(_is_row(_keys_of(file_column), key))
-    return decoded(connection.execute(locking(statement, connection.dialect, key_share=True)).scalar_one_or_none())
-
-
 def write(connection: Connection, file_column: FileColumn, key: Sequence[Any], value: Any) -> None:
     """Write JSON into the column of one row, ``None`` as NULL; nothing else in the row changes, not even by ``onupdate``."""
     plain = plain_table(file_column)
@@ -156,13 +136,6 @@ def row_name(file_column: FileColumn, key: Sequence[Any]) -> str:
     """Return a row's name in messages: ``document.file id=3``."""
     keys = zip(file_column.table.primary_key.columns, key, strict=True)
     return " ".join([file_column.name, *(f"{column.name}={value}" for column, value in keys)])
-
-
-def plain_table(file_column: FileColumn) -> TableClause:
-    """Return the table without ``onupdate`` and without file types."""
-    source = file_column.table
-    others = [column(one.name, one.type) for one in source.primary_key.columns]
-    return table(source.name, *others, column(file_column.column.name, _VALUE), schema=source.schema)
 
 
 def _is_row(keys: Sequence[ColumnElement[Any]], key: Sequence[Any]) -> ColumnElement[bool]:
@@ -203,24 +176,18 @@ def _as_it_is(value: Any) -> Any:
 
 # -- cursors ---------------------------------------------------------------------------------------------------------------
 
-_WRITTEN: tuple[tuple[type, Callable[[Any], Any]], ...] = (
-    (UUID, str),
-    (datetime, datetime.isoformat),  # before date, since a datetime is one too
-    (date, date.isoformat),
-    (time, time.isoformat),
-    (timedelta, timedelta.total_seconds),
-    (Decimal, str),
-    (bytes, lambda value: base64.b64encode(value).decode()),
-)
-_READ: Mapping[str, Callable[[Any], Any]] = {
-    "UUID": UUID,
-    "datetime": datetime.fromisoformat,
-    "date": date.fromisoformat,
-    "time": time.fromisoformat,
-    "timedelta": lambda value: timedelta(seconds=value),
-    "Decimal": Decimal,
-    "bytes": base64.b64decode,
+_KINDS: Mapping[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    UUID: (str, UUID),
+    datetime: (datetime.isoformat, datetime.fromisoformat),  # before date, since a datetime is one too
+    date: (date.isoformat, date.fromisoformat),
+    time: (time.isoformat, time.fromisoformat),
+    timedelta: (timedelta.total_seconds, lambda seconds: timedelta(seconds=seconds)),
+    Decimal: (str, Decimal),
+    bytes: (lambda value: base64.b64encode(value).decode(), base64.b64decode),
 }
+"""How values of keys that JSON does not have are written into a cursor, and read from it."""
+
+_READERS = {kind.__name__: read for kind, (_, read) in _KINDS.items()}
 
 
 def cursor_of(file_column: FileColumn, key: Sequence[Any]) -> str | None:
@@ -236,9 +203,9 @@ def _written(value: Any) -> Any:
         return {"Enum": value.name}
     if value is None or isinstance(value, int | float | str):
         return value
-    for kind, written in _WRITTEN:
+    for kind, (write_value, _) in _KINDS.items():
         if isinstance(value, kind):
-            return {kind.__name__: written(value)}
+            return {kind.__name__: write_value(value)}
     raise TypeError(type(value).__name__)
 
 
@@ -258,4 +225,4 @@ def _read(value: Any, key: Column[Any]) -> Any:
     if not isinstance(value, dict):
         return value
     ((kind, written),) = value.items()
-    return getattr(key.type.python_type, written) if kind == "Enum" else _READ[kind](written)
+    return getattr(key.type.python_type, written) if kind == "Enum" else _READERS[kind](written)

@@ -7,7 +7,8 @@ are read one by one, in constant memory.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
+from operator import add
 from typing import Any, Final
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, Engine, MetaData, case, cast, func, select
@@ -175,14 +176,6 @@ def _one(column: str, document: dict[str, Any]) -> ColumnStats:
 
 
 def _sum(one: ColumnStats, other: ColumnStats) -> ColumnStats:
-    return ColumnStats(
-        one.column,
-        other.backend,
-        one.rows,
-        one.files + other.files,
-        one.size + other.size,
-        one.without_size + other.without_size,
-        one.without_checksum + other.without_checksum,
-        one.legacy + other.legacy,
-        one.unreadable + other.unreadable,
-    )
+    """Return the counts of one and another, with the rows of the first."""
+    counts = map(add, astuple(one)[3:], astuple(other)[3:])
+    return ColumnStats(one.column, other.backend, one.rows, *counts)

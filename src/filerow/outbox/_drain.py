@@ -16,8 +16,9 @@ import os
 import random
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from datetime import timedelta
+from operator import add
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -32,7 +33,6 @@ from sqlalchemy import (
     Text,
     bindparam,
     delete,
-    false,
     func,
     literal,
     select,
@@ -40,7 +40,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import SQLAlchemyError
 
-from filerow._execution.batch import run_all
+from filerow._execution.batch import StepsJob, run_all
+from filerow._execution.steps import Call, Steps
 from filerow._log import cause_of, logger, named, objects
 from filerow._orm.ownership import Ref
 from filerow._registry import storages
@@ -50,7 +51,7 @@ from filerow.outbox._claims import forget_claims
 from filerow.outbox._isolation import read_committed
 from filerow.outbox._places import Gate, Note, Places
 from filerow.outbox._settings import OutboxSettings
-from filerow.outbox._table import Tombstone, among, now, now_of, write_state
+from filerow.outbox._table import Tombstone, among, now, now_of, take_write_lock, write_state
 
 if TYPE_CHECKING:
     from filerow.backends.base import StorageBackend
@@ -68,7 +69,6 @@ __all__ = (
     "locked",
     "note_run",
     "skips_locked",
-    "take_write_lock",
 )
 
 
@@ -100,13 +100,7 @@ class Drained:
     kept: int = 0
 
     def __add__(self, other: Drained) -> Drained:
-        return Drained(
-            self.deleted + other.deleted,
-            self.taken_back + other.taken_back,
-            self.failed + other.failed,
-            self.dead + other.dead,
-            self.kept + other.kept,
-        )
+        return Drained(*map(add, astuple(self), astuple(other)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,14 +248,11 @@ def note_run(settings: OutboxSettings, engine: Engine, told: dict[str, Any]) -> 
 # -- delete ----------------------------------------------------------------------------------------------------------------
 
 
-class _Erase:
+class _Erase(StepsJob):
     """Deletes the objects of one backend in one bulk call.
 
     It may be cancelled at any time, unlike the delete after a commit: the tombstones stay until the result is recorded.
     """
-
-    quick = False
-    crowd = 0
 
     def __init__(self, backend: StorageBackend, tombstones: Sequence[Tombstone]) -> None:
         self.failed: dict[str, Any] | None = None
@@ -269,16 +260,8 @@ class _Erase:
         self._backend = backend
         self._paths = list(dict.fromkeys(one.path for one in tombstones))
 
-    def stop(self) -> None:
-        """Do nothing: a delete that was sent cannot be recalled."""
-
-    def run(self) -> None:
-        """Delete, blocking."""
-        self.failed = dict(self._backend.delete(self._paths))
-
-    async def run_async(self) -> None:
-        """Delete without blocking the event loop."""
-        self.failed = dict(await self._backend.delete_async(self._paths))
+    def _steps(self) -> Steps[None]:
+        self.failed = dict((yield Call(self._backend.delete, self._backend.delete_async, (self._paths,))))
 
 
 def _delete(tombstones: Sequence[Tombstone], broken: Mapping[str, str]) -> _Outcome:
@@ -340,7 +323,7 @@ def _settle(settings: OutboxSettings, engine: Engine, outcome: _Outcome) -> list
         return failures
     table = settings.table
     with read_committed(engine) as connection, connection.begin():
-        take_write_lock(settings, connection)
+        take_write_lock(connection, settings.table, "attempts")
         if outcome.gone:
             connection.execute(delete(table).where(_these(settings, connection, outcome.gone)))
         if outcome.left:  # release these now, before the lease ends
@@ -458,12 +441,6 @@ class Due:
         return due.where(columns.backend.not_in(sorted(self._without))) if self._without else due
 
 
-def take_write_lock(settings: OutboxSettings, connection: Connection) -> None:
-    """Take SQLite's one write lock by an UPDATE that matches nothing; do nothing on other databases."""
-    if connection.dialect.name == "sqlite":
-        connection.execute(update(settings.table).values(attempts=settings.table.c.attempts).where(false()))
-
-
 def skips_locked(dialect: Dialect) -> bool:
     """Return True if the database has ``FOR UPDATE SKIP LOCKED``."""
     version = getattr(dialect, "server_version_info", None) or ()
@@ -476,7 +453,7 @@ def skips_locked(dialect: Dialect) -> bool:
 
 def locked(settings: OutboxSettings, connection: Connection, due: Due, size: int) -> list[Tombstone]:
     """Return due tombstones that nobody else has; at most half of a batch are retries while there are new ones."""
-    take_write_lock(settings, connection)
+    take_write_lock(connection, settings.table, "attempts")
     if connection.dialect.name == "postgresql":
         # The index fits, but would not be used for a table that was empty when last analyzed.
         connection.exec_driver_sql("SET LOCAL enable_seqscan TO off")

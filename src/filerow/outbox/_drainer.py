@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from time import monotonic
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, Self, TypeAlias
 
 from sqlalchemy import Engine
 
@@ -178,7 +178,7 @@ class Drainer:
                 logger.debug("the drainer's error", exc_info=True)
             beat.beat()
             pause = self._pause_after(failures)
-            yield _Pause(pause, after_wake if not failures else pause)
+            yield _Pause(pause, pause if failures else min(after_wake, pause))
 
     def _pause_after(self, failures: int) -> float:
         return min(self._interval * 2.0 ** min(failures, 30), max(_LONGEST_PAUSE, self._interval))
@@ -199,12 +199,11 @@ def _nothing() -> None:
     """Do nothing: no callback was registered."""
 
 
-class _Pause:
-    """How long to wait for the next round: without, and after, a wake-up."""
+class _Pause(NamedTuple):
+    """How many seconds to wait for the next round: without, and after, a wake-up."""
 
-    def __init__(self, seconds: float, after_wake: float) -> None:
-        self.seconds = seconds
-        self.after_wake = min(after_wake, seconds)
+    seconds: float
+    after_wake: float
 
 
 class _Heartbeat:

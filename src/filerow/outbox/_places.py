@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from secrets import token_hex
 from typing import Any, Literal
 
-from filerow._execution.batch import call
+from filerow._execution.batch import call, first
 from filerow._paths import RECORD
 from filerow._registry import storages
 from filerow.backends._types import PutOptions
@@ -132,7 +132,7 @@ class Places:
             self._seize(backend)
             return None
         if record is None:
-            is_empty = self._run == "sweep" and _is_empty(backend)
+            is_empty = self._run == "sweep" and first(backend.list, backend.list_async) is None
             if self._claim(backend):
                 return None if is_empty else Note("first-run", key, FIRST_RUN)
             record = self._read(backend)
@@ -303,22 +303,6 @@ class Gate:
 def _is_ours_alone(backend: StorageBackend) -> bool:
     """Return True if no other process, and so no other database, can reach the objects of a backend."""
     return backend.protocol == "memory"
-
-
-def _is_empty(backend: StorageBackend) -> bool:
-    def look() -> bool:
-        return next(iter(backend.list()), None) is None
-
-    async def look_async() -> bool:
-        objects = backend.list_async()
-        try:
-            return await anext(aiter(objects), None) is None
-        finally:
-            close: Callable[[], Any] | None = getattr(objects, "aclose", None)
-            if close is not None:
-                await close()
-
-    return call(look, look_async)
 
 
 def _content(backend: StorageBackend) -> bytes | None:

@@ -20,23 +20,41 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    TableClause,
     Text,
     any_,
+    column,
     delete,
+    false,
     insert,
     literal,
     literal_column,
     select,
+    table,
     update,
 )
 from sqlalchemy.dialects import mysql
+from sqlalchemy.dialects.postgresql import JSONB
 
 from filerow._document import Facts, to_document
 from filerow._orm.fields import Buried
 from filerow._orm.ownership import Ref
+from filerow._orm.references import FileColumn
 from filerow._orm.rows import any_of
 
-__all__ = ("NOW", "Tombstone", "among", "bury", "make_state_table", "make_table", "now", "now_of", "take_back")
+__all__ = (
+    "NOW",
+    "Tombstone",
+    "among",
+    "bury",
+    "make_state_table",
+    "make_table",
+    "now",
+    "now_of",
+    "plain_table",
+    "take_back",
+    "take_write_lock",
+)
 
 _BATCH = 500
 
@@ -45,6 +63,7 @@ _EXACT = {"charset": "utf8mb4", "collation": "utf8mb4_bin"}
 _Id = BigInteger().with_variant(Integer, "sqlite")
 _Key = String(255).with_variant(mysql.VARCHAR(255, **_EXACT), "mysql", "mariadb")
 _Path = String(1024).with_variant(mysql.VARCHAR(1024, **_EXACT), "mysql", "mariadb")
+_Value = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 _LongText = Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
 
 
@@ -134,6 +153,22 @@ def take_back(connection: Connection, table: Table, refs: Sequence[Ref]) -> None
     for start in range(0, len(refs), _BATCH):
         keys = [(ref.path, ref.backend) for ref in refs[start : start + _BATCH]]
         connection.execute(delete(table).where(any_of(columns, keys), table.c.attempts == 0))
+
+
+# -- statements of maintenance ---------------------------------------------------------------------------------------------
+
+
+def take_write_lock(connection: Connection, of: TableClause, name: str) -> None:
+    """Take SQLite's one write lock by an UPDATE of a column that matches no row; do nothing on other databases."""
+    if connection.dialect.name == "sqlite":
+        connection.execute(update(of).values({name: of.c[name]}).where(false()))
+
+
+def plain_table(file_column: FileColumn) -> TableClause:
+    """Return the table of a file column with its keys and that column, without ``onupdate`` and without file types."""
+    source = file_column.table
+    keys = [column(one.name, one.type) for one in source.primary_key.columns]
+    return table(source.name, *keys, column(file_column.column.name, _Value), schema=source.schema)
 
 
 # -- the database's clock: one clock for all writers, whatever theirs say -------------------------------------------------

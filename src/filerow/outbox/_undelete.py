@@ -14,8 +14,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import JSON, Column, Connection, TableClause, and_, column, delete, select, table, update
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import Column, Connection, and_, delete, select, update
 
 from filerow._document import Facts, facts_from
 from filerow._execution.batch import call
@@ -25,13 +24,11 @@ from filerow._orm.references import FileColumn, column_named, documents_in, refe
 from filerow._orm.rows import locking
 from filerow._registry import storages
 from filerow.exceptions import DocumentError, UndeleteError
-from filerow.outbox._drain import take_write_lock
 from filerow.outbox._settings import OutboxSettings
-from filerow.outbox._table import now
+from filerow.outbox._table import now, plain_table, take_write_lock
 
 __all__ = ("Removed", "home_of", "removed", "undelete")
 
-_VALUE = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 _PAGE = 500
 
 
@@ -143,7 +140,7 @@ def undelete(settings: OutboxSettings, connection: Connection, backend: str, pat
 
 def _locked(settings: OutboxSettings, connection: Connection, ref: Ref) -> Sequence[Any]:
     """Return an object's tombstones, the oldest first, locked until this transaction ends."""
-    take_write_lock(settings, connection)
+    take_write_lock(connection, settings.table, "attempts")
     columns = settings.table.c
     notes = select(settings.table).where(columns.path == ref.path, columns.backend == ref.backend).order_by(columns.id)
     rows = connection.execute(locking(notes, connection.dialect)).mappings().all()
@@ -197,7 +194,7 @@ def _put_back(settings: OutboxSettings, connection: Connection, note: Any, into:
         keys = _key_values(file_column, _row_key(note))
     except (LookupError, ValueError, TypeError, ArithmeticError, NotImplementedError):
         return False
-    plain = _plain(file_column)
+    plain = plain_table(file_column)
     is_row = and_(*(plain.c[name] == value for name, value in keys.items()))
     value = plain.c[file_column.column.name]
     if not file_column.type.multiple:
@@ -211,13 +208,6 @@ def _put_back(settings: OutboxSettings, connection: Connection, note: Any, into:
     if refs_in(document)[0] not in refs_in(documents):
         documents.append(document)
     return connection.execute(update(plain).where(is_row).values({file_column.column.name: documents})).rowcount == 1
-
-
-def _plain(file_column: FileColumn) -> TableClause:
-    """Return the table without ``onupdate`` and without file types."""
-    source = file_column.table
-    keys = [column(one.name, one.type) for one in source.primary_key.columns]
-    return table(source.name, *keys, column(file_column.column.name, _VALUE), schema=source.schema)
 
 
 def _key_values(file_column: FileColumn, row_key: dict[str, Any]) -> dict[str, Any]:

@@ -141,7 +141,7 @@ def claims(data: bytes) -> None:
             raise AssertionError(token)
     text, number = text_of(data[:1000]).encode("utf-8", "replace").decode() or "x", len(data)  # longer ones are refused
     whole = Claim("docs", text, text, "a.b", text, number, text, None, {"max_size": number}, time.time() + 60)
-    assert Claim.unseal(keys, whole.seal(keys)) == whole._replace(path=text, target=text)
+    assert Claim.unseal(keys, whole.seal(keys)) == whole._replace(path=text, marker=text)
     sealed = whole.seal(keys)
     for place in (number % len(sealed), -1 - number % 40):
         changed = sealed[:place] + ("A" if sealed[place] != "A" else "B") + sealed[place:][1:]

@@ -11,22 +11,22 @@ from typing import Any, Final, Literal
 
 from sqlalchemy import Column, ColumnElement, Engine, MetaData, String, Table, TypeDecorator, or_
 
-from filerow._execution.batch import call, raise_if, run_all
+from filerow._execution.batch import first, raise_if, run_all
 from filerow._orm.ownership import Ref
 from filerow._orm.references import FileColumn, column_named, rows_naming
 from filerow._registry import storages
 from filerow.backends.base import StorageBackend
 from filerow.maintenance._adopt.planning import AdoptionPlan, Entry, Planner, Source
 from filerow.maintenance._awaited import awaited
+from filerow.maintenance._batches import Batches
 from filerow.maintenance._legacy import is_legacy
-from filerow.maintenance._report import Finding, Progress
+from filerow.maintenance._report import Progress
 from filerow.maintenance._rewrite import Rewrite, RewriteOutcome, compare_and_set, discard, present, undone_with
-from filerow.maintenance._rows import Row, count, row_name, rows
+from filerow.maintenance._rows import Row
 from filerow.outbox._census import Census
 
 __all__ = ("adopt", "adopt_async")
 
-_ROUNDS = 3
 Missing = Literal["report", "null"]
 
 
@@ -79,7 +79,7 @@ def adopt(
     where = None if backend is None else storages.get_backend(backend)
     planner = Planner(file_column, _source(file_column, source, strip, where), where, read=read and not dry_run)
     work = _Adoption(metadata, engine, planner, missing, concurrency, dry_run=dry_run)
-    return work.steps(batch, resume, needs_checksum=read)
+    return work.run(batch, resume, _unadopted(planner, needs_checksum=read), work.text)
 
 
 adopt_async: Final = awaited(adopt)
@@ -106,72 +106,34 @@ def _is_of_strings(column: Column[Any]) -> bool:
     return isinstance(kind, String)
 
 
-class _Adoption:
+def _unadopted(planner: Planner, *, needs_checksum: bool) -> ColumnElement[bool] | None:
+    """Return the condition that a row is not adopted yet; lists are judged by the planner."""
+    column = planner.column
+    if planner.source is not None:
+        return column.column.is_(None) & (planner.source.column != "")
+    if column.type.multiple:
+        return None
+    keys = ("v", "size", "checksum") if needs_checksum else ("v", "size")
+    return or_(*(column.json[key].as_string().is_(None) for key in keys))
+
+
+class _Adoption(Batches):
     """One run."""
 
     def __init__(
         self, metadata: MetaData, engine: Engine, planner: Planner, missing: Missing, concurrency: int, *, dry_run: bool
     ) -> None:
+        super().__init__(Census(metadata, engine), engine, planner.column, "adopt", "look up its files")
+        self.text = None if planner.source is None else planner.source.column
         self._metadata = metadata
-        self._engine = engine
         self._planner = planner
-        self._column = planner.column
         self._missing = missing
         self._concurrency = concurrency
         self._dry_run = dry_run
-        self._rows = 0
-        self._bytes = 0
-        self._findings: list[Finding] = []
         self._full: set[str] = set()
 
-    @property
-    def _text(self) -> Column[Any] | None:
-        return None if self._planner.source is None else self._planner.source.column
-
-    def steps(self, batch: int, resume: str | None, *, needs_checksum: bool) -> Iterator[Progress]:
-        Census(self._metadata, self._engine).check_shows_all()
-        where, text = self._unadopted(needs_checksum=needs_checksum), self._text
-        total = None if resume is not None and where is None else count(self._engine, self._column, where, text)
-        done = 0
-        cursor = resume
-        for page in rows(self._engine, self._column, batch=batch, resume=resume, where=where, instead=text):
-            try:
-                self._page(page.rows)
-            except Exception as error:
-                message = f"{self._column.name}: a batch failed and was undone: {error}"
-                advice = "run it again once that works; it continues from here"
-                self._findings.append(Finding("stopped", message, "error", self._column.name, advice=advice))
-                yield self._progress(done, total, cursor)
-                raise
-            done += len(page.rows)
-            cursor = page.cursor
-            yield self._progress(done, total, cursor)
-
-    def _unadopted(self, *, needs_checksum: bool) -> ColumnElement[bool] | None:
-        """Return the condition that a row is not adopted yet; lists are checked here instead."""
-        if self._text is not None:
-            return self._column.column.is_(None) & (self._text != "")
-        if self._column.type.multiple:
-            return None
-        keys = ("v", "size", "checksum") if needs_checksum else ("v", "size")
-        return or_(*(self._column.json[key].as_string().is_(None) for key in keys))
-
-    def _progress(self, done: int, total: int | None, cursor: str | None) -> Progress:
-        findings, self._findings = tuple(self._findings), []
-        return Progress(self._column.name, done, total, self._bytes, self._rows, findings, cursor)
-
-    # -- one batch -----------------------------------------------------------------------------------------------------
-
-    def _page(self, found: Sequence[Row]) -> None:
-        for attempt in range(1, _ROUNDS + 1):
-            found = self._adopt([plan for plan in map(self._planner.planned, found) if plan is not None])
-            if not found:
-                return
-            if attempt == _ROUNDS:
-                for row in found:
-                    where = row_name(self._column, row.key)
-                    message = f"{where} was changed during each attempt to look up its files"
-                    self._findings.append(Finding("changed-meanwhile", message, "warning", where, advice="run adopt again"))
+    def _round(self, found: Sequence[Row]) -> list[Row]:
+        return self._adopt([plan for plan in map(self._planner.planned, found) if plan is not None])
 
     def _adopt(self, plans: Sequence[AdoptionPlan]) -> list[Row]:
         """Look up, copy shared objects, rewrite; return the rows that changed meanwhile, in their new state."""
@@ -189,10 +151,10 @@ class _Adoption:
                 if self._dry_run:
                     outcome.written += wanted
                 else:
-                    compare_and_set(self._engine, self._column, wanted, outcome, self._text)
+                    compare_and_set(self._engine, self._column, wanted, outcome, self.text)
         finally:
             self._bytes += sum(entry.look.transferred for entry in entries)
-            self._rows += len(outcome.written)
+            self._changed += len(outcome.written)
         self._undo(plans, outcome)
         return self._left(plans, outcome, removable)
 
@@ -217,20 +179,21 @@ class _Adoption:
             return set()
         for entry in entries:
             key = entry.look.known.backend
-            if entry.is_missing and key not in self._full and _holds_anything(storages.get_backend(key)):
-                self._full.add(key)
+            if entry.is_missing and key not in self._full:
+                backend = storages.get_backend(key)
+                self._full |= set() if first(backend.list, backend.list_async) is None else {key}
         return self._full
 
     def _undo(self, plans: Sequence[AdoptionPlan], outcome: RewriteOutcome) -> None:
         kept = {one.key for one in (*outcome.written, *outcome.doubtful)}
         made = {ref for plan in plans if plan.row.key not in kept for entry in plan.entries for ref in entry.made}
-        discard(Census(self._metadata, self._engine), made)
+        discard(self._census, made)
 
     def _left(self, plans: Sequence[AdoptionPlan], outcome: RewriteOutcome, removable: set[str]) -> list[Row]:
         """Return the rows to retry, in their new state; record the findings of the others."""
         again: dict[tuple[Any, ...], Row] = {}
-        for key, (value, text) in present(self._engine, self._column, outcome.lost, self._text).items():
-            if self._text is None:
+        for key, (value, text) in present(self._engine, self._column, outcome.lost, self.text).items():
+            if self.text is None:
                 again[key] = Row(key, value)
             elif value is None and text:
                 again[key] = Row(key, text)
@@ -239,15 +202,3 @@ class _Adoption:
             if plan.row.key not in lost:
                 self._findings += plan.findings(removable, dry_run=self._dry_run)
         return [row for row in again.values() if row.value is not None]
-
-
-def _holds_anything(backend: StorageBackend) -> bool:
-    def look() -> bool:
-        return next(iter(backend.list()), None) is not None
-
-    async def look_async() -> bool:
-        async for _ in backend.list_async():
-            return True
-        return False
-
-    return call(look, look_async)

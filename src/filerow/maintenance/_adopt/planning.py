@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Column
 
+from filerow._content import is_sha256
 from filerow._document import Facts, to_document
 from filerow._file.transfer import Copy
 from filerow._orm.ownership import Ref
@@ -17,7 +18,7 @@ from filerow._registry import storages
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import BackendNotFoundError, DocumentError
 from filerow.maintenance._adopt.locate import Locator, NoLocationError
-from filerow.maintenance._examine import Examine, is_ours
+from filerow.maintenance._examine import Examine
 from filerow.maintenance._legacy import Legacy, is_legacy, members_of, read_document
 from filerow.maintenance._report import Finding, Level
 from filerow.maintenance._rewrite import Rewrite
@@ -225,7 +226,7 @@ class Planner:
             return
         facts = found.facts
         legacy = self.source is not None or is_legacy(member)
-        if not legacy and facts.size is not None and (is_ours(facts.checksum) or not self._read):
+        if not legacy and facts.size is not None and (is_sha256(facts.checksum) or not self._read):
             return
         named = Ref(facts.backend, facts.path)
         try:

@@ -24,20 +24,18 @@ from filerow.backends._stored_with import check_kept
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import BackendNotFoundError, DocumentError, InvalidPathError
 from filerow.maintenance._awaited import awaited
+from filerow.maintenance._batches import Batches
 from filerow.maintenance._legacy import members_of, read_document
 from filerow.maintenance._migrate.moving import Moving
 from filerow.maintenance._migrate.one_bucket import OneBucket, one_bucket
 from filerow.maintenance._report import Finding, Progress
 from filerow.maintenance._rewrite import Rewrite, RewriteOutcome, compare_and_set, discard, forget, present, undone_with
-from filerow.maintenance._rows import Row, count, row_name, rows
+from filerow.maintenance._rows import Row, row_name
 from filerow.outbox import outbox_of
 from filerow.outbox._census import Also, Census
 from filerow.outbox._places import Places
 
 __all__ = ("migrate", "migrate_async")
-
-_ROUNDS = 3
-"""How often to retry a row that the application changes while its files are being copied."""
 
 
 def migrate(
@@ -82,10 +80,16 @@ def migrate(
     if file_column.type.stored_with is not None:
         check_kept(target, file_column.type.stored_with, file_column.name)
     work = _Migration(Census(metadata, engine, also), engine, file_column, target, concurrency, dry_run=dry_run)
-    return work.steps(batch, resume)
+    return work.run(batch, resume, _elsewhere(file_column, target))
 
 
 migrate_async: Final = awaited(migrate)
+
+
+def _elsewhere(column: FileColumn, target: StorageBackend) -> ColumnElement[bool] | None:
+    """Return the condition that a row's file is not in the target yet; lists are judged one by one."""
+    backend = column.json["backend"].as_string()
+    return None if column.type.multiple else or_(backend != target.key, backend.is_(None))
 
 
 @dataclass(slots=True)
@@ -105,7 +109,7 @@ class _Plan:
     flaws: list[Finding] = field(default_factory=list)
 
 
-class _Migration:
+class _Migration(Batches):
     """One run."""
 
     def __init__(
@@ -118,61 +122,21 @@ class _Migration:
         *,
         dry_run: bool,
     ) -> None:
-        self._census = census
-        self._engine = engine
-        self._column = column
+        super().__init__(census, engine, column, "migrate", "copy its files")
         self._target = target
         self._concurrency = concurrency
         self._dry_run = dry_run
-        self._files = 0
-        self._bytes = 0
-        self._findings: list[Finding] = []
         self._buckets: dict[str, OneBucket | None] = {}
         self._places = Places(census, "sweep")
         self._outbox = outbox_of(census.databases[0][0])
         self._own: set[str] = set()
 
-    def steps(self, batch: int, resume: str | None) -> Iterator[Progress]:
-        self._census.check_shows_all()
-        where = self._elsewhere()
-        total = None if resume is not None and where is None else count(self._engine, self._column, where)
-        done = 0
-        cursor = resume
-        for page in rows(self._engine, self._column, batch=batch, resume=resume, where=where):
-            try:
-                self._page(page.rows)
-            except Exception as error:
-                self._findings.append(self._stopped(error))
-                yield self._progress(done, total, cursor)
-                raise
-            done += len(page.rows)
-            cursor = page.cursor
-            yield self._progress(done, total, cursor)
-
-    def _elsewhere(self) -> ColumnElement[bool] | None:
-        """Return the condition that a row's file is not in the target yet; lists are checked here instead."""
-        if self._column.type.multiple:
-            return None
-        backend = self._column.json["backend"].as_string()
-        return or_(backend != self._target.key, backend.is_(None))
-
-    def _progress(self, done: int, total: int | None, cursor: str | None) -> Progress:
-        findings, self._findings = tuple(self._findings), []
-        return Progress(self._column.name, done, total, self._bytes, self._files, findings, cursor)
-
-    # -- one batch -----------------------------------------------------------------------------------------------------
-
-    def _page(self, found: Sequence[Row]) -> None:
-        for attempt in range(1, _ROUNDS + 1):
-            plans = [plan for plan in map(self._planned, found) if plan.moves or plan.flaws]
-            if self._dry_run:
-                self._count(plans)
-                return
-            found = self._move(plans)
-            if not found:
-                return
-            if attempt == _ROUNDS:
-                self._findings += map(self._restless, found)
+    def _round(self, found: Sequence[Row]) -> list[Row]:
+        plans = [plan for plan in map(self._planned, found) if plan.moves or plan.flaws]
+        if not self._dry_run:
+            return self._move(plans)
+        self._count(plans)
+        return []
 
     def _planned(self, row: Row) -> _Plan:
         documents = members_of(row.value)
@@ -230,7 +194,7 @@ class _Migration:
     def _count(self, plans: Sequence[_Plan]) -> None:
         for plan in plans:
             self._findings += plan.flaws
-            self._files += len(plan.moves)
+            self._changed += len(plan.moves)
             self._bytes += sum(move.source.size or 0 for move in plan.moves.values())
 
     def _move(self, plans: Sequence[_Plan]) -> list[Row]:
@@ -246,12 +210,12 @@ class _Migration:
         finally:
             self._bytes += sum(move.transferred for move in moves)
             written = _keys(outcome.written)
-            self._files += sum(
+            self._changed += sum(
                 move.facts is not None for plan in plans if plan.row.key in written for move in plan.moves.values()
             )
         self._undo(plans, outcome)
         forget(self._census, self._column, outcome.written)
-        return self._changed(plans, rewrites, outcome)
+        return self._again(plans, rewrites, outcome)
 
     def _rewrite(self, plan: _Plan) -> Rewrite:
         for place, move in plan.moves.items():
@@ -271,7 +235,7 @@ class _Migration:
         }
         discard(self._census, copies)
 
-    def _changed(self, plans: Sequence[_Plan], rewrites: dict[tuple[Any, ...], Rewrite], outcome: RewriteOutcome) -> list[Row]:
+    def _again(self, plans: Sequence[_Plan], rewrites: dict[tuple[Any, ...], Rewrite], outcome: RewriteOutcome) -> list[Row]:
         """Return the rows that changed, in their new state; problems of the others become findings."""
         written = _keys(outcome.written)
         doubted = [rewrites[plan.row.key] for plan in plans if _flaws(plan) and plan.row.key not in written]
@@ -300,17 +264,6 @@ class _Migration:
         where = row_name(self._column, row.key)
         backend, path = ("", "") if facts is None else (facts.backend, facts.path)
         return Finding(code, message, "error", where, backend, path, "the row is left unchanged")
-
-    def _restless(self, row: Row) -> Finding:
-        where = row_name(self._column, row.key)
-        message = f"{where} was changed during each attempt to copy its files"
-        return Finding("changed-meanwhile", message, "warning", where, advice="run migrate again")
-
-    def _stopped(self, error: Exception) -> Finding:
-        message = f"{self._column.name}: a batch failed and was undone: {error}"
-        return Finding(
-            "stopped", message, "error", self._column.name, advice="run it again once that works; it continues from here"
-        )
 
 
 def _flaws(plan: _Plan) -> list[Finding | Moving]:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from filerow._content import Meter
+from filerow._content import Meter, is_sha256
 from filerow._document import Facts
-from filerow._execution.steps import Call, Steps, run, run_async
+from filerow._execution.batch import StepsJob
+from filerow._execution.steps import Call, Steps
 from filerow._file.transfer import Copy
 from filerow._registry import may_differ
 from filerow.backends._stored_with import StoredWith
 from filerow.backends._types import ObjectInfo
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import IntegrityError, InvalidPathError, ObjectExistsError, ObjectNotFoundError
-from filerow.maintenance._examine import Reading, is_ours
+from filerow.maintenance._examine import Reading
 from filerow.maintenance._migrate.one_bucket import OneBucket
 
 __all__ = ("Moving",)
 
 
-class Moving:
+class Moving(StepsJob):
     """Copies one file, and records what is wrong if that is the file's own fault.
 
     Args:
@@ -36,9 +37,6 @@ class Moving:
         flaw: Why there is none: a finding's code and a message.
         made: True if this made a copy.
     """
-
-    quick = False
-    crowd = 0
 
     def __init__(
         self,
@@ -72,20 +70,12 @@ class Moving:
         """Stop at the next chunk."""
         self._copy.stop()
 
-    def run(self) -> None:
-        """Copy, blocking."""
-        run(self._steps())
-
-    async def run_async(self) -> None:
-        """Copy without blocking the event loop."""
-        await run_async(self._steps())
-
     def _steps(self) -> Steps[None]:
         try:
             if self._bucket is not None:
                 yield from self._copy_inside(self._bucket)
                 return
-            yield Call(self._copy.run, self._copy.run_async, (), {})
+            yield self._copy.call
         except ObjectNotFoundError as error:
             if (error.backend, error.path) != (self._origin.key, self.source.path):
                 raise
@@ -102,7 +92,7 @@ class Moving:
             self.made = True
             copied = self._copy.facts
             assert copied is not None  # noqa: S101 - it has succeeded
-            info: ObjectInfo = yield Call(self._target.head, self._target.head_async, (self.path,), {})
+            info: ObjectInfo = yield Call(self._target.head, self._target.head_async, (self.path,))
             if info.size != copied.size:
                 msg = f"{copied.size} bytes were copied, but the new object has {info.size}"
                 raise IntegrityError(msg, operation="put", backend=self._target.key, path=self.path)
@@ -111,19 +101,19 @@ class Moving:
     def _copy_inside(self, bucket: OneBucket) -> Steps[None]:
         """Let the store copy, and read the copy only if the tags cannot prove that it matches its row."""
         source = self.source
-        here: ObjectInfo = yield Call(self._origin.head, self._origin.head_async, (source.path,), {})
+        here: ObjectInfo = yield Call(self._origin.head, self._origin.head_async, (source.path,))
         if source.size not in {None, here.size}:
             self.flaw = ("size", f"the row says {source.size} bytes, the object has {here.size}")
             return
         self.made = True  # unless the answer was lost; it is deleted in any case
         names = (bucket.source + source.path, bucket.target + self.path)
         yield Call(bucket.whole.copy, bucket.whole.copy_async, names, {"create_only": False})
-        there: ObjectInfo = yield Call(self._target.head, self._target.head_async, (self.path,), {})
+        there: ObjectInfo = yield Call(self._target.head, self._target.head_async, (self.path,))
         facts = source._replace(backend=self._target.key, path=self.path, size=there.size)
-        if not is_ours(source.checksum) or source.etag is None or {source.etag, here.etag, there.etag} != {source.etag}:
+        if not is_sha256(source.checksum) or source.etag is None or {source.etag, here.etag, there.etag} != {source.etag}:
             self._reading = reading = Reading(self._target, self.path)
             yield reading.call
-            if is_ours(source.checksum) and source.checksum != reading.meter.checksum:
+            if is_sha256(source.checksum) and source.checksum != reading.meter.checksum:
                 self.flaw = ("checksum", f"the row says {source.checksum}, the object has {reading.meter.checksum}")
                 return
             facts = facts._replace(checksum=reading.meter.checksum)
@@ -132,10 +122,10 @@ class Moving:
     def _compare(self) -> Steps[None]:
         """Find out whether the object at the path is already this file."""
         there = Reading(self._target, self.path)
-        info: ObjectInfo = yield Call(self._target.head, self._target.head_async, (self.path,), {})
+        info: ObjectInfo = yield Call(self._target.head, self._target.head_async, (self.path,))
         yield there.call
         checksum = self.source.checksum
-        if not is_ours(checksum):
+        if not is_sha256(checksum):
             here = Reading(self._origin, self.source.path)
             yield here.call
             checksum = here.meter.checksum

@@ -7,12 +7,12 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import Engine, MetaData
 
 from filerow._execution.batch import call
-from filerow._execution.threads import in_thread
+from filerow._execution.steps import threaded
 from filerow.outbox import Outbox, outbox_of
 
 __all__ = ("Memory", "memory_of")
@@ -20,24 +20,24 @@ __all__ = ("Memory", "memory_of")
 _LONGEST_NAME = 255
 
 
-class Memory(Protocol):
-    """Stores a small JSON object under a name.
+class Memory:
+    """Stores a small JSON object under a name, or nothing, as this class does.
 
     Attributes:
         lasts: True if the next run can read it.
     """
 
-    lasts: bool
+    lasts = False
 
-    def read(self, name: str) -> dict[str, Any] | None:
+    def read(self, name: str) -> dict[str, Any] | None:  # noqa: ARG002 - as the others
         """Return the object stored under a name, or ``None``."""
-        ...
+        return None
 
     def write(self, name: str, value: Mapping[str, Any]) -> None:
         """Store an object under a name, in place of the previous one."""
 
 
-class TableMemory:
+class TableMemory(Memory):
     """Stores it in the outbox's table of states, which any number of workers may share."""
 
     lasts = True
@@ -57,7 +57,7 @@ class TableMemory:
             self._outbox.write_state(connection, _short(name), dict(value))
 
 
-class FileMemory:
+class FileMemory(Memory):
     """Stores it in one JSON file, replaced as a whole each time; for one worker at a time."""
 
     lasts = True
@@ -67,12 +67,12 @@ class FileMemory:
 
     def read(self, name: str) -> dict[str, Any] | None:
         """See :class:`Memory`."""
-        found: dict[str, Any] | None = call(self._load, _later(self._load)).get(name)
+        found: dict[str, Any] | None = call(*threaded(self._load)[:2]).get(name)
         return found
 
     def write(self, name: str, value: Mapping[str, Any]) -> None:
         """See :class:`Memory`."""
-        call(self._store, _later(self._store), name, value)
+        call(*threaded(self._store)[:2], name, value)
 
     def _load(self) -> dict[str, Any]:
         try:
@@ -100,35 +100,15 @@ class FileMemory:
             draft.unlink(missing_ok=True)
 
 
-class NoMemory:
-    """Stores nothing."""
-
-    lasts = False
-
-    def read(self, name: str) -> dict[str, Any] | None:  # noqa: ARG002 - as the others
-        """See :class:`Memory`."""
-        return None
-
-    def write(self, name: str, value: Mapping[str, Any]) -> None:
-        """See :class:`Memory`."""
-
-
 def memory_of(metadata: MetaData, engine: Engine, path: str | os.PathLike[str] | None) -> Memory:
     """Return where to remember: the file if one is named, otherwise the outbox's table, otherwise nowhere."""
     outbox = outbox_of(metadata)
     if path is not None:
         return FileMemory(path)
-    return NoMemory() if outbox is None else TableMemory(outbox, engine)
+    return Memory() if outbox is None else TableMemory(outbox, engine)
 
 
 def _short(name: str) -> str:
     if len(name) <= _LONGEST_NAME:
         return name
     return f"{name[:150]}#{hashlib.sha256(name.encode()).hexdigest()}"
-
-
-def _later(function: Any) -> Any:
-    async def run(*args: Any) -> Any:
-        return await in_thread(function, *args)
-
-    return run

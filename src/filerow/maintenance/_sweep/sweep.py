@@ -158,14 +158,12 @@ class _Sweep:
         self._census = Census(metadata, engine, also)
         self._tables = {column.table.name for models, _ in self._census.databases for column in file_columns(models)}
         self._outbox = outbox_of(metadata)
-        self._delete = options.delete
-        self._allow_many = options.allow_many
-        self._batch = options.batch
+        self._options = options
         self._memory: Memory = memory_of(metadata, engine, options.state)
         grace = options.grace
-        if grace < timedelta(0) or self._batch < 1:
-            raise ValueError(f"a sweep's grace period must be 0 or more and its batch 1 or more, not {grace} and {self._batch}")
-        if options.take_over and not self._delete:
+        if grace < timedelta(0) or options.batch < 1:
+            raise ValueError(f"a sweep's grace period must be 0 or more and its batch 1 or more, not {grace} and {options.batch}")
+        if options.take_over and not options.delete:
             raise ValueError("a dry run cannot take over a place: use take_over together with delete")
         self._places = Places(self._census, "sweep", take_over=options.take_over)
         self._reserved: set[str] = set()
@@ -174,9 +172,8 @@ class _Sweep:
         if every is None:
             every = _WITHOUT_OUTBOX if self._outbox is None else timedelta.max
         now = time.time()
-        self._listing = options.listing
-        self._remembers = self._delete and self._listing is None
-        full = options.full or not self._memory.lasts or self._listing is not None
+        self._remembers = options.delete and options.listing is None
+        full = options.full or not self._memory.lasts or options.listing is not None
         self._limits = SweepLimits(now, grace.total_seconds(), full, every.total_seconds(), resume=self._remembers)
         self._total = Count()
         self._counts: dict[str, Count] = {}
@@ -195,7 +192,7 @@ class _Sweep:
             yield Progress("columns", findings=tuple(custom))
         yield from self._enter(todo)
         for folder in todo:
-            if self._delete and not storages.may_delete(folder.backend):
+            if self._options.delete and not storages.may_delete(folder.backend):
                 yield self._progress(folder, self._once(f"guest {folder.backend}", guest(folder)))
                 continue
             try:
@@ -214,7 +211,7 @@ class _Sweep:
             key = folder.backend
             findings: list[Finding] = []
             try:
-                if not self._delete:
+                if not self._options.delete:
                     refusal = self._places.look(key)
                     findings += [] if refusal is None else [Finding(refusal.code, str(refusal), backend=key)]
                 elif storages.may_delete(key):
@@ -227,7 +224,7 @@ class _Sweep:
                 yield self._progress(folder, findings)
 
     def _deletes(self, folder: Folder) -> bool:
-        return self._delete and folder.backend not in self._reserved
+        return self._options.delete and folder.backend not in self._reserved
 
     # -- one folder ----------------------------------------------------------------------------------------------------
 
@@ -236,7 +233,7 @@ class _Sweep:
         name = f"sweep:{folder.backend}:{folder.path}"
         known = self._memory.read(name)
         start = begin(folder, known, self._limits)
-        ordered = backend.capabilities.ordered_list and self._listing is None
+        ordered = backend.capabilities.ordered_list and self._options.listing is None
         low = start.low
         remembers = self._remembers and self._deletes(folder)
         found: Found = {}
@@ -263,9 +260,10 @@ class _Sweep:
         yield self._progress(folder, findings)
 
     def _pages(self, folder: Folder, backend: StorageBackend, after: str) -> Generator[list[ObjectInfo]]:
-        if self._listing is None:
-            return pages(backend.list, backend.list_async, folder.path, after, size=self._batch)
-        return in_pages(self._listing(folder.backend, folder.path), self._batch)
+        listing, size = self._options.listing, self._options.batch
+        if listing is None:
+            return pages(backend.list, backend.list_async, folder.path, after, size=size)
+        return in_pages(listing(folder.backend, folder.path), size)
 
     def _orphans(self, folder: Folder, old: Old, listed: int) -> Found:
         unowned = self._unowned(folder, list(old.paths))
@@ -291,7 +289,7 @@ class _Sweep:
     def _settle(self, folder: Folder, backend: StorageBackend, found: Found) -> tuple[list[Finding], float]:
         """Report what was found, or remove it; return it with the time of the oldest object left over."""
         count = self._count(folder)
-        if found and too_many(count, self._total) and not self._allow_many:
+        if found and too_many(count, self._total) and not self._options.allow_many:
             self._stopped = self._deletes(folder)
             told = [] if self._stopped else self._tell(folder, found)
             return [*told, *self._once(f"many {folder.step}", suspicious(folder, count, self._total))], self._limits.now
@@ -313,7 +311,7 @@ class _Sweep:
     def _uploads(self, folder: Folder, backend: StorageBackend, until: float) -> Iterator[tuple[Sequence[Finding], float]]:
         """Abort old uploads; yields with the time of the oldest that is still running, and may end at any point."""
         try:
-            for page in pages(backend.unfinished, backend.unfinished_async, folder.path, size=self._batch):
+            for page in pages(backend.unfinished, backend.unfinished_async, folder.path, size=self._options.batch):
                 yield self._abort(folder, backend, page, until)
         except StorageError as error:
             yield self._once(f"uploads {folder.backend}", unasked(folder, error)), self._limits.now
