@@ -7,20 +7,21 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from mimetypes import guess_type
 from typing import TYPE_CHECKING
 
+from filerow._execution.steps import Call, Steps, run, run_async
 from filerow._log import logger
 from filerow._presentation import is_shown, safe_headers
 from filerow._registry import storages
 from filerow.backends._types import ObjectInfo, PutOptions, SignRequest
 from filerow.exceptions import BackendNotFoundError, FilerowError, InvalidTokenError, ObjectExistsError, SecretError
-from filerow.http._capacity import upload_capacity
+from filerow.http._capacity import Admitted, upload_capacity
 from filerow.http._problem import problem, refusal, upload_refusal
 from filerow.http._reply import Reply, RequestHeaders, lowered, plain
 from filerow.http._respond import READS, Representation, not_allowed, respond, validators
-from filerow.http._upload import UploadRefusedError, limits_of
+from filerow.http._upload import UploadLimits, UploadRefusedError, limits_of
 
 if TYPE_CHECKING:
     from filerow.backends.base import StorageBackend
@@ -45,25 +46,24 @@ def answer(
         The file, or the error: 403 for a URL that was not made by this application, was changed or has expired, 404 for an
         object that is gone.
     """
-    if method not in READS:
-        return not_allowed(*READS)
-    try:
-        backend, request = _permitted(method, key, path, query)
-        info = backend.head(path)
-    except FilerowError as error:
-        return problem(error)
-    return _answered(backend, request, info, method, headers, cache_control)
+    return run(_answer_steps(method, key, path, query, headers, cache_control))
 
 
 async def answer_async(
     method: str, key: str, path: str, query: str, headers: RequestHeaders = (), *, cache_control: str | None = None
 ) -> Reply:
     """Respond to a request for a signed URL to read; see :func:`answer`."""
+    return await run_async(_answer_steps(method, key, path, query, headers, cache_control))
+
+
+def _answer_steps(
+    method: str, key: str, path: str, query: str, headers: RequestHeaders, cache_control: str | None
+) -> Steps[Reply]:
     if method not in READS:
         return not_allowed(*READS)
     try:
         backend, request = _permitted(method, key, path, query)
-        info = await backend.head_async(path)
+        info: ObjectInfo = yield Call(backend.head, backend.head_async, (path,))
     except FilerowError as error:
         return problem(error)
     return _answered(backend, request, info, method, headers, cache_control)
@@ -86,44 +86,46 @@ def receive(method: str, key: str, path: str, query: str, headers: RequestHeader
     Returns:
         201 with the object's ``ETag``; or 400, 403, 408, 409, 411, 412, 413, 415 or 503, and the reason.
     """
-    if method != "PUT":
-        return not_allowed("PUT")
-    try:
-        backend, request = _permitted(method, key, path, query)
-        limits = limits_of(request, lowered(headers))
-        with upload_capacity.admit(key, path, limits) as upload:
-            if backend.exists(path):
-                return _taken(headers)
-            info = backend.put(path, upload.paced(limits.counted(body)), _options(request))
-    except ObjectExistsError:
-        return _taken(headers)
-    except UploadRefusedError as refused:
-        return upload_refusal(refused)
-    except FilerowError as error:
-        return problem(error)
-    return _created(info)
+
+    def checked(upload: Admitted, limits: UploadLimits) -> Iterator[bytes]:
+        return upload.paced(limits.counted(body))
+
+    return run(_receive_steps(method, key, path, query, headers, checked))
 
 
 async def receive_async(
     method: str, key: str, path: str, query: str, headers: RequestHeaders, body: AsyncIterable[bytes]
 ) -> Reply:
     """Store the body of a request to a signed URL to upload; see :func:`receive`."""
+
+    def checked(upload: Admitted, limits: UploadLimits) -> AsyncIterator[bytes]:
+        return upload.paced_async(limits.counted_async(body))
+
+    return await run_async(_receive_steps(method, key, path, query, headers, checked))
+
+
+def _receive_steps(
+    method: str, key: str, path: str, query: str, headers: RequestHeaders, checked: Callable[[Admitted, UploadLimits], object]
+) -> Steps[Reply]:
+    """Store a body, which ``checked`` gives while it is neither too large nor too slow."""
     if method != "PUT":
         return not_allowed("PUT")
     try:
         backend, request = _permitted(method, key, path, query)
         limits = limits_of(request, lowered(headers))
         with upload_capacity.admit(key, path, limits) as upload:
-            if await backend.exists_async(path):
+            if (yield Call(backend.exists, backend.exists_async, (path,))):
                 return _taken(headers)
-            info = await backend.put_async(path, upload.paced_async(limits.counted_async(body)), _options(request))
+            options = PutOptions(content_type=request.content_type, create_only=True)
+            info: ObjectInfo = yield Call(backend.put, backend.put_async, (path, checked(upload, limits), options))
     except ObjectExistsError:
         return _taken(headers)
     except UploadRefusedError as refused:
         return upload_refusal(refused)
     except FilerowError as error:
         return problem(error)
-    return _created(info)
+    tag = validators(None, info.etag, None).etag
+    return plain(201, *((("etag", tag),) if tag else ()), ("cache-control", "no-store"))
 
 
 def _permitted(method: str, key: str, path: str, query: str) -> tuple[StorageBackend, SignRequest]:
@@ -175,16 +177,7 @@ def _as_attachment(disposition: str) -> str:
     return f"attachment{semicolon}{parameters}"
 
 
-def _options(request: SignRequest) -> PutOptions:
-    return PutOptions(content_type=request.content_type, create_only=True)
-
-
 def _taken(headers: RequestHeaders) -> Reply:
     """Refuse to overwrite: by the client's own precondition (RFC 9110, section 13.1.2), or by ours."""
     status = 412 if lowered(headers).get("if-none-match", "").strip() == "*" else 409
     return refusal(status, "file-exists", "The file already exists, and files are never overwritten.")
-
-
-def _created(info: ObjectInfo) -> Reply:
-    tag = validators(None, info.etag, None).etag
-    return plain(201, *((("etag", tag),) if tag else ()), ("cache-control", "no-store"))
