@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from filerow.cli._values import as_age, as_size, plain
 from filerow.maintenance import ColumnStats, Finding, Listed, OutboxStats, Progress
@@ -74,17 +75,34 @@ class Summary:
         return not self.found["error"] and not self.found["warning"]
 
 
-class Output(Protocol):
-    """Shows the items of a run as they come."""
+class Output(ABC):
+    """Shows the items of a run as they come.
 
+    Args:
+        quiet: Only findings.
+        changed: The word for changed items.
+    """
+
+    def __init__(self, *, quiet: bool = False, changed: str = "changed") -> None:
+        self._quiet = quiet
+        self._changed = changed
+
+    @abstractmethod
     def show(self, item: Item) -> None:
         """Show one item."""
 
+    @abstractmethod
     def end(self, summary: Summary) -> None:
         """Show the outcome; the last call."""
 
+    def _outcome(self, summary: Summary) -> list[str]:
+        """Return the line that says how a run has ended, if there is one to show."""
+        if self._quiet or summary.error or summary.command in FIGURES:
+            return []
+        return [f"{summary.command}: {outcome(summary)}"]
 
-class JsonOutput:
+
+class JsonOutput(Output):
     """One JSON object per line, for machines; nothing else is written to stdout."""
 
     def show(self, item: Item) -> None:
@@ -112,24 +130,18 @@ class JsonOutput:
         write(json.dumps({"type": kind, **values}, default=str))
 
 
-class LineOutput:
-    """One line per step, one line per finding.
-
-    Args:
-        quiet: Only findings.
-        changed: The word for changed items.
-    """
+class LineOutput(Output):
+    """One line per step, one line per finding."""
 
     def __init__(self, *, quiet: bool = False, changed: str = "changed") -> None:
-        self._quiet = quiet
-        self._changed = changed
+        super().__init__(quiet=quiet, changed=changed)
         self._last: Progress | None = None
         self._said_at = time.monotonic()
 
     def show(self, item: Item) -> None:
         """Write an item; a progress only at the end of its step, or if the step takes long."""
         if not isinstance(item, Progress):
-            self._write(describe(item))
+            write(describe(item))
             return
         if self._last is not None and self._last.step != item.step:
             self._say(self._last)
@@ -137,22 +149,19 @@ class LineOutput:
             self._say(item, " so far")
         self._last = item
         for finding in item.findings:
-            self._write(line_of(finding))
+            write(line_of(finding))
 
     def end(self, summary: Summary) -> None:
         """Write the last step and the outcome."""
         if self._last is not None:
             self._say(self._last)
-        if not self._quiet and not summary.error and summary.command not in FIGURES:
-            self._write(f"{summary.command}: {outcome(summary)}")
+        for line in self._outcome(summary):
+            write(line)
 
     def _say(self, progress: Progress, so_far: str = "") -> None:
         self._said_at = time.monotonic()
         if not self._quiet:
-            self._write(f"{progress.step}: {amounts(progress, self._changed)}{so_far}")
-
-    def _write(self, line: str) -> None:
-        write(line)
+            write(f"{progress.step}: {amounts(progress, self._changed)}{so_far}")
 
 
 # -- words -----------------------------------------------------------------------------------------------------------------

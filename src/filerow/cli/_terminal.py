@@ -18,7 +18,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from filerow.cli._output import FIGURES, Item, Summary, describe, outcome
+from filerow.cli._output import Item, Output, Summary, describe
 from filerow.cli._values import as_size, plain
 from filerow.maintenance import ColumnStats, Finding, Listed, OutboxStats, Progress
 
@@ -45,18 +45,12 @@ class _Rate(ProgressColumn):
         return Text(text, style="progress.data.speed")
 
 
-class TerminalOutput:
-    """Bars while it runs, tables at the end.
-
-    Args:
-        quiet: Only the table of findings.
-        changed: The word for changed items.
-    """
+class TerminalOutput(Output):
+    """Bars while it runs, tables at the end."""
 
     def __init__(self, *, quiet: bool = False, changed: str = "changed") -> None:
+        super().__init__(quiet=quiet, changed=changed)
         self._console = Console(highlight=False)
-        self._quiet = quiet
-        self._changed = changed
         self._bars = Bars(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -120,8 +114,8 @@ class TerminalOutput:
             for item in self._stats:
                 if isinstance(item, OutboxStats):
                     self._console.print(describe(item))
-        if not self._quiet and not summary.error and summary.command not in FIGURES:
-            self._console.print(f"{summary.command}: {outcome(summary)}")
+        for line in self._outcome(summary):
+            self._console.print(line)
 
 
 def _findings(findings: list[Finding]) -> Table:
