@@ -1,9 +1,8 @@
 """One view of everything that can be the content of a file.
 
 :func:`content_of` turns bytes, paths, files, uploads and iterators into a :class:`Content`; a :class:`Meter` counts and hashes
-(SHA-256) whatever passes. ``prepare`` opens it for a backend: it reads the head and
-decides whether the content is small enough for one request. Downloads are measured by ``measured``, since a store may cut one
-short without an error.
+(SHA-256) passing bytes. ``prepare`` opens content for a backend: it reads the head, and decides whether it is small enough
+for one request. ``measured`` counts downloads, since a store may cut one short without an error.
 """
 
 from __future__ import annotations
@@ -68,7 +67,7 @@ CHUNK = 1 << 20
 
 
 class Claimed(NamedTuple):
-    """What a client has uploaded straight to a store, and may become one file, by its claim.
+    """A client's upload in a store, which may become one file by its claim.
 
     Attributes:
         backend: Key of the backend that it was uploaded to.
@@ -77,7 +76,7 @@ class Claimed(NamedTuple):
         marker: The path of the object that says, where no outbox does, that the claim was used.
         etag: The store's tag of it when it was looked at.
         checksum: ``sha256:<hex>`` that it was announced with, if any.
-        column: ``table.column`` that it is for, where nobody has compared that yet.
+        column: ``table.column`` that it is for, if that was not compared yet.
         field: The column's name in its model, for errors.
     """
 
@@ -102,7 +101,7 @@ class Content(ABC):
         peekable: :meth:`peek` works, so the content can be checked at the line that assigns it.
         ranged: It is a stream, but :meth:`peek_late` gives what was not read ahead of it.
         passed: Which validators have seen these bytes, and for which field.
-        claimed: The client's upload that these bytes are; whoever stores them uses its claim.
+        claimed: The client's upload of these bytes; storing them uses its claim.
     """
 
     size: int | None = None
@@ -119,11 +118,11 @@ class Content(ABC):
         """Iterate over the bytes from their start."""
 
     def chunks_async(self) -> AsyncIterator[Buffer] | None:
-        """Iterate over the bytes without blocking the event loop; ``None`` where that takes a thread."""
+        """Iterate over the bytes without blocking; ``None`` if that takes a thread."""
         return None
 
     def peek(self, offset: int, size: int) -> bytes:
-        """Return up to ``size`` bytes from an offset, fewer only at the end; whoever reads this content does not notice."""
+        """Return up to ``size`` bytes from an offset, unnoticed by other readers."""
         raise NotImplementedError
 
     def peek_late(self, offset: int, size: int) -> bytes:
@@ -135,7 +134,7 @@ class Content(ABC):
         raise NotImplementedError
 
     def rewrite(self, backend: str, path: str, options: Any) -> Call | None:  # noqa: ARG002 - of others
-        """Return the call by which the store itself makes an object of these bytes, with these options alone.
+        """Return the call by which the store makes an object of these bytes itself.
 
         Args:
             backend: Key of the backend.
@@ -149,11 +148,11 @@ class Content(ABC):
         return None
 
     def put_back(self) -> None:  # noqa: B027 - most sources have no position
-        """Leave the source as it was given: what was done with its bytes is undone, and the caller may try again."""
+        """Leave the source as it was given, so that the caller may try again."""
 
 
 class BytesContent(Content):
-    """All bytes in memory. A bytearray or memoryview is not copied; leave it alone until the commit."""
+    """All bytes in memory. Buffers are not copied: keep them until the commit."""
 
     peekable = True
 
@@ -203,7 +202,7 @@ class PathContent(Content):
 
 
 class FileContent(Content):
-    """An open binary file, from its position at the time it was given; never closed by us."""
+    """An open binary file, from its position when given; never closed by us."""
 
     def __init__(self, file: BinaryIO, *, rewind: bool = False) -> None:
         self._file: Any = file
@@ -313,7 +312,7 @@ class AsyncContent(Content):
 
 
 class _AsyncFile:
-    """The chunks of a file whose methods are awaited: each time from where it stood at first, where it can seek."""
+    """The chunks of a file with awaited methods, from its first position on."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -349,7 +348,7 @@ class _AsyncFile:
 
 
 class _Source:
-    """A file or an iterator that contents read; several contents may have been given the same one.
+    """A file or iterator that one or several contents read.
 
     Args:
         held: The file or iterator itself, if nothing else could tell when it is gone.
@@ -382,7 +381,7 @@ class _Source:
             self.stopped(reader)
 
     def stopped(self, reader: object) -> None:
-        """Note that a content reads on no more, though nobody may have closed its iterator."""
+        """Record that a content reads no more; its iterator may still be open."""
         if self._reader is reader:
             self._reader = None
 
@@ -433,7 +432,7 @@ def _forget(known: dict[int, tuple[ReferenceType[Any], _Source]], key: int, gone
 
 
 def _source_of(thing: Any) -> _Source:
-    """Return what is known of a file or an iterator, for as long as it lives; where it cannot tell, while a content has it."""
+    """Return what is known of a file or iterator while it lives."""
     key = id(thing)
     known = _sources.get(key)
     if known is not None and known[0]() is thing:
@@ -486,7 +485,7 @@ def content_of(value: object) -> Content:
 
 
 def given_content(content: object, source_path: str | os.PathLike[str] | None) -> Content | None:
-    """Return the content of a file that was given content, a path to take it from, or neither.
+    """Return the content that was given as content or as a path, or ``None``.
 
     Raises:
         ContentError: Both were given; or see :func:`content_of`.
@@ -499,7 +498,7 @@ def given_content(content: object, source_path: str | os.PathLike[str] | None) -
 
 
 def unwrap_upload(value: object) -> Content | None:
-    """Return the spooled file inside an upload of Starlette, FastAPI, Litestar or Werkzeug, from its first byte."""
+    """Return the spooled file in a framework's upload, from its first byte."""
     inner = getattr(value, "file", None) if hasattr(value, "filename") else None
     if inner is None and hasattr(value, "mimetype"):
         inner = getattr(value, "stream", None)
@@ -584,7 +583,7 @@ class SizeLimit(Protocol):
 
 
 class Meter:
-    """Counts and hashes bytes as they pass, and stops them at the size limit or when the transfer is called off."""
+    """Counts and hashes passing bytes; stops them at the limit or after ``stop()``."""
 
     def __init__(self, limit: SizeLimit | None = None, filename: str = "") -> None:
         self.size = 0
@@ -611,19 +610,19 @@ class Meter:
         return chunk
 
     def expect(self, size: int) -> None:
-        """Say how many bytes will have passed, as soon as they are known to come; see :meth:`feed`."""
+        """Announce how many bytes will have passed; see :meth:`feed`."""
         if self.stopped:
             raise InterruptedError("the upload was called off")
         if self._limit is not None:
             self._limit.check_size(size, self._filename)
 
     def stop(self) -> None:
-        """Let the next chunk fail, so that a store discards what it has of a streamed upload."""
+        """Let the next chunk fail, so that a store discards a streamed upload."""
         self.stopped = True
 
 
 def is_sha256(checksum: str | None) -> bool:
-    """Return True if a checksum is of the kind that a meter computes; other libraries write others."""
+    """Return True if a checksum is of the kind that a meter computes."""
     return checksum is not None and checksum.startswith("sha256:")
 
 
@@ -676,7 +675,7 @@ def unawaitable() -> ContentError:
 
 
 def _gather(source: Iterator[Buffer], into: list[Buffer], size: int | None, meter: Meter) -> bool:
-    """Read ahead; return True if that was all. A large file of known size is not held back for it."""
+    """Read ahead; return True if that was all."""
     limit = ONE_REQUEST if size is None or size <= ONE_REQUEST else SNIFF_BYTES
     held = 0
     for chunk in source:
@@ -756,7 +755,7 @@ def expect_length(
 
 
 def expect_facts(facts: Facts, meter: Meter, operation: str) -> None:
-    """Check that an object that was read through is the one that its row describes, as far as that is known.
+    """Check that an object that was read is the one that its row describes.
 
     Raises:
         IntegrityError: Its size or its checksum differs.
@@ -769,7 +768,7 @@ def expect_facts(facts: Facts, meter: Meter, operation: str) -> None:
 
 
 def measured(chunks: Iterator[bytes], facts: Facts, start: int, end: int | None) -> Iterator[bytes]:
-    """Pass the chunks of a range on, and raise at their end unless they were as many bytes as the row says."""
+    """Pass on the chunks of a range; raise at the end if the size is not the row's."""
     got = 0
     try:
         for chunk in chunks:

@@ -1,4 +1,4 @@
-"""A file's facts and the JSON document they are kept in. Pure: no I/O, no registry, no session.
+"""A file's facts and their JSON document. Pure: no I/O, no registry, no session.
 
 Three kinds of documents are read: ours (``v: 1``), Advanced Alchemy's (no ``path``: its ``filename`` is the path) and
 sqlalchemy-file's (``upload_storage`` and ``file_id``). Only ours is written.
@@ -38,7 +38,7 @@ _FIRST, _LAST = -62_135_596_800, 253_402_300_799
 
 
 class Facts(NamedTuple):
-    """What is known of a file. While it is pending, ``path`` is empty unless the caller chose one.
+    """What is known of a file; ``path`` is mostly empty while it is pending.
 
     Attributes:
         backend: Key of the backend; empty until a column or the caller names one.
@@ -71,7 +71,7 @@ _KNOWN = frozenset({"v", *Facts._fields}) - {"extra"}
 
 _NOTHING_SAID = (None,) * 5
 
-# How the text of our own documents begins: nobody needs to parse the rest to know where the object is.
+# How the text of our own documents begins: enough to know where the object is without parsing the rest.
 _OURS = re.compile(rf'\{{"v": ?{VERSION}, ?"backend": ?"([^"\\]+)", ?"path": ?"([^"\\]+)"')
 
 
@@ -94,7 +94,7 @@ def to_document(facts: Facts) -> dict[str, Any]:
 
 
 def public_view(facts: Facts, shown: Collection[str] = ()) -> dict[str, Any]:
-    """Return what a client may see: nothing that says where the bytes are, nothing it could send back to claim them.
+    """Return what a client may see: no place, nothing that could claim the file.
 
     Args:
         facts: The file's.
@@ -141,7 +141,7 @@ def facts_from(document: str | bytes | Mapping[str, Any]) -> Facts:
 
 
 def located_in(document: str | bytes | Mapping[str, Any]) -> tuple[str, str]:
-    """Return the backend and path that a trusted document names; a third of the work of reading all of it, or less.
+    """Return the backend and path in a trusted document, without decoding it all.
 
     Raises:
         DocumentError: As :func:`facts_from`.
@@ -157,7 +157,7 @@ def located_in(document: str | bytes | Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _is_final(rest: str) -> bool:
-    """Return True if a text surely has none of these keys, in letters or escaped: a parser would believe the later one."""
+    """Return True if a text has none of these keys again, in letters or escaped."""
     return (
         '"path"' not in rest
         and '"backend"' not in rest
@@ -220,13 +220,13 @@ def _facts(value: Mapping[str, Any], backend: object, path: object, filename: ob
 
 
 def check_given(facts: Facts) -> None:
-    """Refuse what a caller says of a new file, as :func:`check_values` does; most say nothing."""
+    """Refuse wrong facts of a new file as :func:`check_values` does; most have none."""
     if facts.content_type or facts[4:9] != _NOTHING_SAID:
         check_values(facts._asdict())
 
 
 def check_values(value: Mapping[str, Any]) -> None:
-    """Refuse facts that no file has, before they are believed or written into a row that nobody could read.
+    """Refuse impossible facts, before they are believed or written into a row.
 
     Raises:
         DocumentError: A value is of the wrong type, or a size or time is impossible.

@@ -1,7 +1,7 @@
-"""The names of media types: one canonical name for each, its aliases, the families that are taken for each other, extensions.
+"""The names of media types: canonical names, aliases, families, extensions.
 
 Rules, claims, serving and the public view ask this table, so that ``audio/x-wav`` is ``audio/wav`` for all of them. The
-canonical name is the registered one, except where nobody writes it (``audio/wav``, ``image/x-icon``).
+canonical name is the registered one, except where it is not used (``audio/wav``, ``image/x-icon``).
 """
 
 from __future__ import annotations
@@ -282,7 +282,7 @@ _GENERIC = frozenset({"application/gzip", "application/zip", _OLE})
 
 _TABLES = {".csv": CSV, ".tsv": TSV, ".tab": TSV}
 _OF_TABLES = frozenset({EXCEL, "text/plain"})
-"""What machines call them: where Excel is installed, or nobody has said what they are."""
+"""What machines call them: where Excel is installed, or no program for them is."""
 
 _VAGUE = frozenset({OCTET_STREAM, "application/x-compressed"})
 """What browsers say when they know no better: of archives on Windows, the second."""
@@ -295,7 +295,7 @@ _SIGNED = re.compile(
 
 
 def canonical(media_type: str) -> str:
-    """Return the one name of a media type, which is given in lower case and without parameters.
+    """Return the one name of a media type, given in lower case and bare.
 
     An ``x-`` before the name of a type that we know changes nothing: ``image/x-gif`` is ``image/gif``.
     """
@@ -307,13 +307,13 @@ def canonical(media_type: str) -> str:
 
 
 def bare_type(media_type: str | None) -> str:
-    """Return a media type as a header or a client writes it, in lower case and without parameters; an empty text if invalid."""
+    """Return a media type in lower case, without parameters; empty if invalid."""
     bare = (media_type or "")[:LONGEST_TYPE].partition(";")[0].strip().lower()
     return bare if _MEDIA_TYPE.match(bare) else ""
 
 
 def essence(media_type: str | None) -> str:
-    """Return the canonical name of a media type as a header or a client writes it; an empty text if invalid."""
+    """Return the canonical name of a media type; an empty text if invalid."""
     return canonical(bare_type(media_type))
 
 
@@ -332,7 +332,7 @@ def claimed_type(claimed: str | None, filename: str) -> str:
 
 @lru_cache(maxsize=256)
 def by_extension(extension: str) -> str:
-    """Return the type that an extension such as ``.png`` stands for; ``application/octet-stream`` for others."""
+    """Return the type of an extension such as ``.png``, or the generic one."""
     import mimetypes  # not needed to import the package
 
     known = _EXTENSIONS.get(extension)
@@ -345,12 +345,12 @@ def known_extension(extension: str) -> str | None:
 
 
 def is_signed(media_type: str) -> bool:
-    """Return True if all files of a type start with a signature, so that a claim of it is not believed without one."""
+    """Return True if all files of a type start with a signature."""
     return _SIGNED.match(media_type) is not None
 
 
 def may_be_called(announced: str, actual: str) -> bool:
-    """Return True if a file of one type is honestly announced as another: an alias, its container, one of its family.
+    """Return True if a file of one type may honestly be announced as another.
 
     Args:
         announced: What the client has said.
@@ -365,7 +365,7 @@ def may_be_called(announced: str, actual: str) -> bool:
 
 
 def may_turn_out(announced: str) -> frozenset[str]:
-    """Return what an honest upload that is announced with a type may turn out to be, once its container is looked into."""
+    """Return what an honest upload of a type may turn out to be."""
     announced = canonical(announced)
     inside = _IN_ZIP if announced == _ZIP else frozenset[str]()
     return inside.union({announced}, *(family for family in _LOOKED_INTO if announced in family))

@@ -36,13 +36,13 @@ PROBES = "probes"
 """The folder, in that one, of objects by which a store is tried. A process that is killed leaves its probe to a sweep."""
 
 CLAIMS = "claims"
-"""The folder, beside that, of objects that say which claims were used. A sweep removes them when nobody can use them any more."""
+"""The folder, beside that, of objects that say which claims were used. A sweep removes them when the claims have expired."""
 
 CLAIM_LIFE = 12 * 3600
 """Seconds that a claim may be good for, at most: half of the time that a sweep leaves an object without a row alone."""
 
 RECORD = f"{STAGING}/places/00000000000070008000000000000000.json"
-"""The object that says which database may delete in this place; named as a generated path is, so that nobody chooses it."""
+"""The object that says which database may delete in this place; named like a generated path, so never chosen."""
 
 MAX_FILENAME_BYTES = 255
 
@@ -119,13 +119,13 @@ def checked_shards(number: int) -> int:
 
 
 def uuid7_hex() -> str:
-    """Return a UUIDv7 (RFC 9562, section 5.7) as 32 hex digits: 48 bits of Unix milliseconds, then 74 random bits."""
+    """Return a UUIDv7 (RFC 9562, section 5.7) as 32 hex digits: time, then random."""
     random = os.urandom(10).hex()
     return f"{time.time_ns() // 1_000_000:012x}7{random[:3]}{_VARIANT[random[3]]}{random[4:19]}"
 
 
 def safe_extension(filename: str) -> str:
-    """Return the extension of a filename, lower-case, if it is one to ten ASCII letters or digits; none that is executed."""
+    """Return a filename's lower-case extension if short, plain and not executable."""
     end = filename[-_LONGEST_EXTENSION - 1 :].lower()
     dot = end.rfind(".")
     return _kept(end[dot:]) if dot > 0 else ""
@@ -163,13 +163,13 @@ def _shard(last_digits: str, shards: int) -> str:
 
 
 def folders_of(table: str, column: str, shards: int = 0) -> list[str]:
-    """Return the folders in which :func:`generate_path` puts the files of a column, in order."""
+    """Return the folders of :func:`generate_path` for a column, in order."""
     folder = _folder(table, column)
     return [f"{folder}/{_shard(f'{number:x}', shards)}" for number in range(shards)] if shards > 1 else [folder]
 
 
 def generated_at(path: str, table: str, column: str, shards: int = 0) -> float | None:
-    """Return when :func:`generate_path` made a path for a column, in seconds since the Unix epoch; ``None`` if it cannot have."""
+    """Return when a column's path was generated (Unix time), or ``None``."""
     folder, _, name = path.rpartition("/")
     token = _TOKEN.match(name)
     if token is None:
@@ -186,7 +186,7 @@ def is_generated(path: str) -> bool:
 
 
 def path_before(folder: str, seconds: float) -> str:
-    """Return what sorts after all paths generated in a folder up to a millisecond before a moment, and before all later ones."""
+    """Return what sorts between a folder's paths before a moment and later ones."""
     return f"{folder}/{max(int(seconds * 1000) - 1, 0):012x}g"
 
 
@@ -196,7 +196,7 @@ def _segment(name: str) -> str:
 
 
 def clean_filename(name: str | None) -> str:
-    """Return a client's filename made safe to show: no folders, no invisible characters, at most 255 bytes.
+    """Return a client's filename made safe to show, of at most 255 bytes.
 
     The result is for people and for headers that encode it; it never reaches a path.
     """
@@ -225,7 +225,7 @@ def _shorten(name: str) -> str:
 
 
 def content_disposition(filename: str, *, inline: bool = False) -> str:
-    """Return a ``Content-Disposition`` value (RFC 6266) in ASCII, with ``filename*`` (RFC 8187) where ASCII is not enough."""
+    """Return a ``Content-Disposition`` value (RFC 6266, RFC 8187) in ASCII."""
     kind = "inline" if inline else "attachment"
     name = clean_filename(filename)
     if _PLAIN.match(name):  # most names need no quoting and no other form

@@ -1,4 +1,4 @@
-"""How a browser may be given a file that somebody uploaded: what it may show, and what it must only save.
+"""Decides how a browser gets an uploaded file: shown, or only saved.
 
 A page that a browser shows from our origin can do there what its user can. So only types that no browser executes are shown, and
 all others are saved. The same decision is stored with an object, bound in its signed URLs, and made by our own route; every
@@ -16,7 +16,7 @@ from filerow._paths import content_disposition
 
 __all__ = ("Presentation", "is_shown", "present", "safe_headers")
 
-# No "+": whatever ends in "+xml" is XML for a browser (WHATWG MIME Sniffing, section 4.6), with the scripts it may hold.
+# No "+": types that end in "+xml" are XML for a browser (WHATWG MIME Sniffing, section 4.6), with the scripts it may hold.
 _SHOWN = re.compile(r"(?:image/(?!svg)|audio/|video/)[a-z0-9._-]+\Z|application/pdf\Z|text/plain\Z")
 
 # A Content-Disposition does not keep <script src>, <link> or <object> from using a file. What these would take from our origin is
@@ -35,7 +35,7 @@ _VIEWER = "default-src 'none'; object-src 'self'; style-src 'unsafe-inline'"
 
 
 class Presentation(NamedTuple):
-    """What may be stored with an object, or bound in its URL, so that every answer is safe.
+    """What to store with an object or bind in its URL for safe answers.
 
     Attributes:
         content_type: The media type; ``application/octet-stream`` for types that a page could use as code.
@@ -47,7 +47,7 @@ class Presentation(NamedTuple):
 
 
 def is_shown(content_type: str | None) -> bool:
-    """Return True if a browser may show a file of this type: images but SVG, audio, video, PDF and plain text."""
+    """Return True if a browser may show this type: most images, media, PDF, text."""
     bare = bare_type(content_type)
     return _SHOWN.match(bare) is not None and _SHOWN.match(canonical(bare)) is not None
 
@@ -66,14 +66,14 @@ def present(content_type: str | None, filename: str, *, inline: bool = True) -> 
 
 @lru_cache(maxsize=256)  # there are few types, and a file is stored with each
 def _judged(content_type: str) -> tuple[str, bool]:
-    """Return the type to store for a type, by its canonical name, and whether a browser may show it."""
+    """Return the type to store, by canonical name, and whether it may be shown."""
     bare = bare_type(content_type) or OCTET_STREAM
     as_code = _USED_AS_CODE.match(bare) or _USED_AS_CODE.match(canonical(bare))
     return OCTET_STREAM if as_code else canonical(bare), is_shown(bare)
 
 
 def safe_headers(content_type: str | None, filename: str, *, inline: bool = True) -> tuple[tuple[str, str], ...]:
-    """Return the headers that keep a browser from executing a file; see :func:`present` for the arguments."""
+    """Return headers that keep a browser from executing a file; see :func:`present`."""
     shown = present(content_type, filename, inline=inline)
     return (
         # A charset keeps browsers from guessing one.

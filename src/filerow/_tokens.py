@@ -1,4 +1,4 @@
-"""Signatures and sealed tokens: keyed, for one purpose each, and good for as long as one of the secrets is known.
+"""Signatures and sealed tokens, keyed by secret and purpose.
 
 The work is itsdangerous's: HMAC-SHA256 with a key derived for each purpose, compared in constant time. A signature made for one
 purpose is noise for every other, so a URL to read can never be taken for one to upload, nor either for a claim.
@@ -49,7 +49,7 @@ _EVERYDAY = re.compile(
 """What people make secrets of, and what stands between such words."""
 
 _LEAST_BITS = 48
-"""Entropy that a secret has at least beside such words: so many guesses nobody can make at a server's pace."""
+"""Minimum entropy of a secret beside such words: too much to guess at a server's pace."""
 
 _SPELLING = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]\Z")
 """32 bytes in base64url without padding (RFC 4648, section 5): the last character carries four bits."""
@@ -108,7 +108,7 @@ class Keys:
         return _SPELLING.match(signature) is not None and self._signer(purpose).verify_signature(message, signature)
 
     def seal(self, purpose: Purpose, payload: Mapping[str, Any], *, expires_at: float) -> str:
-        """Return a token that carries a payload of JSON values; readable by anyone, made by none but us.
+        """Return a token with a payload of JSON values; anyone can read it.
 
         Args:
             purpose: What the token is good for.
@@ -169,7 +169,7 @@ _HEX = re.compile(rb"[0-9a-f]+|[0-9A-F]+")
 
 
 def _bits_of(secret: bytes) -> int:
-    """Estimate the entropy of a secret from its spelling: its characters, words, repetitions; it may have less."""
+    """Estimate the entropy of a secret from its spelling; it may have less."""
     words = [part for part in _BETWEEN.split(secret) if _WORD.fullmatch(part)]
     spelled = sum(map(len, words))
     if 5 * spelled > 3 * len(secret):
@@ -187,7 +187,7 @@ def _without_everyday_words(secret: bytes) -> bytes:
 
 
 def _check_strength(secret: bytes) -> None:
-    """Refuse a secret that somebody could guess: whoever knows it makes URLs for every file, and claims."""
+    """Refuse a secret that can be guessed."""
     steps = {(later - earlier) % 256 for earlier, later in pairwise(secret)}
     if len(secret) < _SHORTEST:
         flaw = f"a signing secret needs at least {_SHORTEST} characters"
@@ -215,7 +215,7 @@ def check_expiry(expires_at: float, now: float | None = None) -> None:
 
 
 def resolve_keys(secret: Secret | None, *, development: bool = False, user: str = "") -> Keys:
-    """Return the keys of a secret given, or of the environment's ``FILEROW_SECRET`` (several: separated by commas or spaces).
+    """Return the keys of a given secret, or of ``FILEROW_SECRET`` (one or several).
 
     Args:
         secret: The secret or secrets, the signing one first.
@@ -248,7 +248,7 @@ def _of_environment() -> list[str]:
 
 @cache
 def _random_keys() -> Keys:
-    """Return the process's random keys: one pair for all that ask, so that what one signs the other accepts."""
+    """Return the process's random keys, the same for all that ask."""
     if _is_one_of_several():
         logger.warning(
             "development=True has made a random signing secret for this process (%d), which seems to be one of several workers: "
@@ -265,7 +265,7 @@ _IMPORTED_IN = os.getpid()
 
 
 def _is_one_of_several() -> bool:
-    """Return True if a server has started this process, by fork or spawn, or is told to start several (uvicorn, gunicorn)."""
+    """Return True if this process is one of several of a server."""
     workers = os.environ.get("WEB_CONCURRENCY", "")
     several = workers.isdecimal() and int(workers) > 1
     spawned = sys.modules.get("multiprocessing.process")  # not imported for this: it takes a while

@@ -1,1 +1,1 @@
-"""The one home of sync and async: steps that run either way, threads, and batches of jobs."""
+"""Sync and async in one place: steps that run either way, threads, batches."""

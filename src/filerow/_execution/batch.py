@@ -1,4 +1,4 @@
-"""Runs batches of transfers from sync or async code; the only module that knows greenlets.
+"""Runs batches of transfers from sync or async code, in threads or a greenlet.
 
 SQLAlchemy's events are synchronous even under ``AsyncSession``, where they run inside a greenlet that can await. So a batch is
 awaited through that greenlet when there is one, and run in a bounded pool of threads when there is none. Either way a batch
@@ -81,7 +81,7 @@ class Job(ABC):
         """Do it without blocking the event loop."""
 
     def stop(self) -> None:  # noqa: B027 - most transfers are one request
-        """Make a transfer in flight fail soon, if it can; a request that was sent is finished."""
+        """Make a transfer in flight fail soon, if it can; a sent request is finished."""
 
     @property
     def call(self) -> Call:
@@ -89,11 +89,11 @@ class Job(ABC):
         return Call(self.run, self.run_async)
 
     def finish(self) -> None:
-        """Do it as a batch of its own, awaited through SQLAlchemy's greenlet where there is one; raises what went wrong."""
+        """Run as a batch of its own, awaited if in a greenlet; raise what went wrong."""
         raise_if(run_all([self], 1).error)
 
     async def finish_async(self) -> None:
-        """Do it as a batch of its own, without blocking the event loop."""
+        """Run as a batch of its own, without blocking the event loop."""
         raise_if((await run_all_async([self], 1)).error)
 
 
@@ -137,7 +137,7 @@ class Batch(Generic[J]):
         self._lock = threading.Lock()
 
     def take(self) -> J | None:
-        """Return the next job to start; ``None`` when there is none left or one has failed."""
+        """Return the next job to start; ``None`` if there is none, or one has failed."""
         with self._lock:
             job = None if self.error else next(self._waiting, None)
             if job is None:
@@ -158,7 +158,7 @@ class Batch(Generic[J]):
             self.done.append(job)
 
     def fail(self, error: BaseException, job: J | None = None) -> None:
-        """Note the first failure, and tell the jobs in flight that their work is no longer wanted."""
+        """Record the first failure, and stop the jobs in flight."""
         with self._lock:
             if job is not None:
                 self._running.pop(id(job), None)
@@ -172,7 +172,7 @@ class Batch(Generic[J]):
         """Note what is raised meanwhile as the batch's failure."""
         try:
             yield
-        except BaseException as error:  # noqa: BLE001 - whoever runs the batch raises it when everything has ended
+        except BaseException as error:  # noqa: BLE001 - the caller raises it when everything has ended
             self.fail(error)
 
 
@@ -183,7 +183,7 @@ def raise_if(error: BaseException | None) -> None:
 
 
 def in_greenlet() -> bool:
-    """Return True if the caller runs inside SQLAlchemy's greenlet, so that awaiting is possible and blocking is not."""
+    """Return True inside SQLAlchemy's greenlet: awaiting works, blocking does not."""
     try:
         return bool(_sa_in_greenlet())
     except (ImportError, ValueError):  # SQLAlchemy 2.1, and 2.0, without greenlet
@@ -191,7 +191,7 @@ def in_greenlet() -> bool:
 
 
 def run_all(jobs: Sequence[J], limit: int) -> Batch[J]:
-    """Run jobs, at most ``limit`` at a time, and return when all that were started have ended. Never raises."""
+    """Run jobs, at most ``limit`` at a time, until all have ended. Never raises."""
     if in_greenlet():
         awaited: Batch[J] = await_only(run_all_async(jobs, limit))
         return awaited
@@ -267,7 +267,7 @@ def _do(batch: Batch[J], job: J) -> None:
 
 
 async def run_all_async(jobs: Sequence[J], limit: int) -> Batch[J]:
-    """Run jobs as tasks, at most ``limit`` at a time; a cancellation ends the batch, and is its ``error``, not raised here.
+    """Run jobs as tasks, at most ``limit`` at a time; never raises a cancellation.
 
     A request that is cancelled half-way may still reach the store later. The backends see to that: a cancelled put returns only
     when nothing of it can appear any more, so all that is left to do here is to wait for the tasks.
@@ -310,7 +310,7 @@ async def _do_async(batch: Batch[J], job: J) -> None:
 
 
 def call(blocking: Callable[..., T], native: Callable[..., Awaitable[T]], *args: Any) -> T:
-    """Make one call in the form that fits the caller: awaited inside SQLAlchemy's greenlet, blocking outside."""
+    """Make one call in the form that fits the caller: awaited or blocking."""
     if in_greenlet():
         result: T = await_only(native(*args))
         return result
@@ -335,13 +335,13 @@ def first(blocking: Callable[..., Iterable[T]], native: Callable[..., AsyncItera
 
 
 async def spawn(function: Callable[..., T], *args: Any) -> T:
-    """Run synchronous code whose database and storage calls await inside SQLAlchemy's greenlet."""
+    """Run synchronous code inside SQLAlchemy's greenlet, where its calls can await."""
     result: T = await greenlet_spawn(function, *args)
     return result
 
 
 async def iterate_async(steps: Iterator[T]) -> AsyncIterator[T]:
-    """Run a synchronous generator step by step, each inside SQLAlchemy's greenlet; closing this closes it there too.
+    """Run a generator step by step in SQLAlchemy's greenlet, and close it there.
 
     So a long piece of work is written once, on ``engine`` or ``async_engine.sync_engine``, and blocks no event loop.
     """

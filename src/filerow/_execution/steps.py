@@ -1,4 +1,4 @@
-"""One description of each operation for both worlds: a generator yields calls, and a runner makes or awaits them."""
+"""Operations described once: generators yield calls, runners make or await them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Call(NamedTuple):
 
 
 def threaded(function: Callable[..., T], *args: Any) -> Call:
-    """Return the call of a function that blocks, or computes for long: in a thread where the caller awaits."""
+    """Return the call of a blocking function; awaited, it runs in a thread."""
     return Call(function, partial(in_thread, function), args)
 
 
@@ -88,7 +88,7 @@ async def run_to_the_end(steps: Steps[T], undo: Callable[[], Awaitable[object]])
                     await _finish(steps, answer, undo)
                     raise
             except BaseException:
-                if not answer.done():  # it is not an answer: whoever awaits this was closed, for instance
+                if not answer.done():  # it is not an answer: the coroutine was closed, for instance
                     raise
             call = _answered(steps, answer)
     except StopIteration as end:

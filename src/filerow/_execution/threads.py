@@ -1,4 +1,4 @@
-"""Bridges between threads and the event loop, and a guard that remembers whose exception it was."""
+"""Bridges between threads and the event loop, and guards that keep exceptions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _BATCH_SECONDS = 0.05
 
 
 class Guard:
-    """Chunks on their way into a store; keeps the exception the caller's iterator raised.
+    """Chunks on their way to a store; keeps the exception of the caller's iterator.
 
     A driver may wrap or rename what it sees; the layer above wants the caller's own exception back.
     """
@@ -65,7 +65,7 @@ class AsyncGuard:
 
 
 class Feed:
-    """Chunks that a worker thread reads while the event loop keeps running, and that the loop can cut off.
+    """Chunks for a worker thread, which the event loop can cut off.
 
     Asynchronous chunks are awaited in the caller's own task, so that its context and its cancellation reach the source.
     The worker is a thread of its own, never one of the loop's executor: the source may need that executor for its next
@@ -85,7 +85,7 @@ class Feed:
         self._batches: SimpleQueue[_Batch | BaseException] = SimpleQueue()
 
     async def run(self, call: Callable[[Iterator[Buffer]], T]) -> T:
-        """Run ``call`` with the chunks in a thread; a cancellation cuts them off and waits for the thread."""
+        """Run ``call`` with the chunks in a thread; a cancellation waits for the thread."""
         future = self._start(call)
         try:
             if isinstance(self._chunks, AsyncIterator):
@@ -145,7 +145,7 @@ class Feed:
 
 
 async def _batch(chunks: AsyncIterator[Buffer]) -> _Batch:
-    """Await about a megabyte of chunks, because each change of thread costs as much as writing one."""
+    """Await about a megabyte of chunks: a change of thread costs as much as a write."""
     batch: list[Buffer] = []
     size = 0
     async for chunk in chunks:
@@ -171,7 +171,7 @@ async def in_thread(call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) 
 
 
 async def until_ended(future: asyncio.Future[T], on_cancel: Callable[[], None] = lambda: None) -> None:
-    """Wait until a thread's future, or a task, has ended, whatever happens; a cancellation is passed on and raised afterwards."""
+    """Wait until a future has ended; raise a cancellation only afterwards."""
     cancelled: asyncio.CancelledError | None = None
     while not future.done():
         try:

@@ -1,1 +1,1 @@
-"""The value: ``FileObject``, lists of them, readers, and the transfers that store, copy and delete their bytes."""
+"""``FileObject``, lists of them, readers, and the transfers of their bytes."""

@@ -1,4 +1,4 @@
-"""``FileObjectList``: the files of a list column. The session sees every change made in place."""
+"""``FileObjectList``: the files of a list column; sessions see changes in place."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _GONE = (
 
 
 class _Rows(WeakKeyDictionary[Any, Any]):
-    """The rows that hold a list. SQLAlchemy keeps weak references to them, and would not notice that all are gone."""
+    """The rows of a list, by weak references; SQLAlchemy would not notice their end."""
 
     held = False
 
@@ -49,7 +49,7 @@ class _Rows(WeakKeyDictionary[Any, Any]):
 
 
 class FileObjectList(MutableList[FileObject]):
-    """A list of files that marks its row as changed, so ``row.pages.append(file)`` is enough.
+    """A list of files that marks its row as changed: ``row.pages.append(file)``.
 
     It takes only :class:`filerow.FileObject` values; anything else is a ``TypeError`` at the line that adds it.
     """
@@ -60,7 +60,7 @@ class FileObjectList(MutableList[FileObject]):
         super().__init__(_check(file) for file in files)
 
     def __reduce_ex__(self, proto: SupportsIndex) -> Any:
-        """Pickle the list with its base, so that another process can edit it and merge the edits."""
+        """Pickle the list with its base, so that its edits can be merged elsewhere."""
         return _unpickled, (type(self), list(self), self._base)
 
     @memoized_property
@@ -91,7 +91,7 @@ class FileObjectList(MutableList[FileObject]):
             super().__setitem__(index, *self._admitted([value]))
 
     def _admitted(self, files: Iterable[object]) -> list[FileObject]:
-        """Return files that the columns of this list accept; a list without a row is checked when it is assigned."""
+        """Return files that the columns of this list accept, if it has a row."""
         checked = [_check(file) for file in files]
         pending = [file for file in checked if file.has_pending_data]
         if pending:
@@ -162,7 +162,7 @@ def read_list(files: Iterable[FileObject]) -> FileObjectList:
 
 
 def base_of(files: FileObjectList) -> tuple[FileObject, ...] | None:
-    """Return what the row held when the list was read or last written; ``None`` for a list assigned since."""
+    """Return what the row held when the list was last read or written, or ``None``."""
     return files._base
 
 
@@ -177,7 +177,7 @@ def put_files(files: FileObjectList, new: Iterable[FileObject]) -> None:
 
 
 def own_list(files: object, state: Any, key: str) -> object:
-    """Return the list to put into a row: a copy if another row or attribute holds this one.
+    """Return the list to put into a row: a copy if another one holds this list.
 
     Two rows that shared a list would change each other, and each would release the objects that the other has lost.
 
@@ -199,7 +199,7 @@ def own_list(files: object, state: Any, key: str) -> object:
 
 
 def _give_twin(files: FileObjectList, state: Any, key: str) -> None:
-    """Replace a row's list, which another row holds too, by a list with the same files and base."""
+    """Replace a row's shared list by one with the same files and base."""
     state.dict[key] = twin = FileObjectList(files)
     twin._base = files._base
     twin._parents[state] = key

@@ -1,4 +1,4 @@
-"""How pydantic sees a file: what may come in, what goes out, and what the JSON Schema says of both.
+"""The pydantic schema of a file: its input, its output and its JSON Schema.
 
 ::
 
@@ -64,7 +64,7 @@ def core_schema_for(cls: type[FileObject], show: View | None = None) -> CoreSche
 
 
 def list_schema_for(cls: type[FileObjectList], handler: GetCoreSchemaHandler) -> CoreSchema:
-    """Return the schema of a list of files, which makes a new list: a model must not change the row it was read from."""
+    """Return the schema of a list of files; validation makes a new list."""
     files = core_schema.list_schema(handler.generate_schema(FileObject))
     return core_schema.no_info_after_validator_function(cls, files)
 

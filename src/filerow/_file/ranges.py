@@ -1,4 +1,4 @@
-"""A look at an object in a store: each is a request, so it reads ahead in growing blocks, and not without end."""
+"""Reads the start of an object by range requests, ahead and within bounds."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Ranges:
         """Return up to ``size`` bytes from an offset.
 
         Raises:
-            ValueError: Enough was read to know that nobody needs to look there.
+            ValueError: No honest file's header reaches as far.
         """
         if self._first is None:
             self._first = self._fetch(0, _BLOCK)

@@ -1,4 +1,4 @@
-"""Reads objects: through seekable readers over range requests, for code made for files, or once from end to end."""
+"""Reads objects: seekable readers over range requests, and whole objects."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BUFFER = 1 << 20
 
 
 class FileReader(io.RawIOBase):
-    """A raw binary file whose every read is one range request; wrap it with :func:`buffered`."""
+    """A raw binary file of range requests; wrap it with :func:`buffered`."""
 
     def __init__(self, backend: StorageBackend, path: str, size: int | None) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class FileReader(io.RawIOBase):
         return len(data)
 
     def readall(self) -> bytes:
-        """Return all that remains, in one request; the base class would ask for 8 KiB at a time."""
+        """Return all that remains, in one request."""
         data = self._backend.read(self.name, self._position)
         expect_length(self._backend.key, self.name, self._size, len(data), self._position)
         self._position += len(data)
@@ -73,12 +73,12 @@ class FileReader(io.RawIOBase):
 
 
 def buffered(raw: FileReader) -> io.BufferedReader:
-    """Return the reader with a buffer of 1 MiB, so that small reads do not become small requests."""
+    """Return the reader with a buffer of 1 MiB, so that small reads cost no requests."""
     return io.BufferedReader(raw, BUFFER)
 
 
 class AsyncFileReader:
-    """An asynchronous, seekable binary reader; keeps 1 MiB so that small reads do not become small requests."""
+    """An asynchronous, seekable binary reader that keeps 1 MiB for small reads."""
 
     def __init__(self, backend: StorageBackend, path: str, size: int | None) -> None:
         self.name = path
@@ -107,7 +107,7 @@ class AsyncFileReader:
         return self._position
 
     async def read(self, size: int = -1) -> bytes:
-        """Return the next ``size`` bytes, fewer at the end, all that remain when negative."""
+        """Return the next ``size`` bytes, or fewer at the end; negative for all."""
         if size < 0:
             data = await self._backend.read_async(self.name, self._position)
             expect_length(self._backend.key, self.name, self._size, len(data), self._position)

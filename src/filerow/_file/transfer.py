@@ -1,4 +1,4 @@
-"""The transfers that give a row its file: upload, copy, delete. Each runs blocking or awaited, and cleans up when it fails."""
+"""The transfers of a row's file: upload, copy, delete; each cleans up on failure."""
 
 from __future__ import annotations
 
@@ -89,12 +89,12 @@ class Upload(Job):
 
     @property
     def quick(self) -> bool:
-        """Whether this is done before a thread would have started: a few bytes into memory or a local directory."""
+        """True for a few bytes into memory or a local directory: quicker than a thread."""
         return self._backend._quick and self._is_small() and not self._rules.validators
 
     @property
     def crowd(self) -> int:
-        """How many such uploads are better left to threads: bytes that are here already, and nobody to be awaited."""
+        """How many such uploads threads do sooner: those whose bytes are in memory."""
         backend = self._backend
         if not isinstance(self._checks.content, BytesContent) or self._rules.validators:
             return 0
@@ -147,7 +147,7 @@ class Upload(Job):
             raise
 
     def _rewrite_steps(self) -> Steps[bool]:
-        """Have the store make the object of a client's upload, and check that; return True if it could."""
+        """Let the store copy a client's upload, and check it; return False if it cannot."""
         wanted, backend = self._wanted, self._backend
         shown = present(wanted.content_type, wanted.filename)
         options = with_options(PutOptions(*shown, create_only=False), self._stored_with)
@@ -263,7 +263,7 @@ class Placed(Content):
 
 
 class Copy(StepsJob):
-    """Copies one stored object to a new path, on the server's side when both are in one backend.
+    """Copies an object to a new path; within a backend, the store copies it.
 
     Args:
         source: The facts of the file to copy.
@@ -303,7 +303,7 @@ class Copy(StepsJob):
         self._in_one = meter is not None and source.size is not None and source.size <= _IN_ONE_REQUEST
 
     def stop(self) -> None:
-        """Stop a metered stream at its next chunk; any other copy is one request, or a stream whose failure cleans up."""
+        """Stop a metered stream at its next chunk; any other copy is finished."""
         if self._meter is not None:
             self._meter.stop()
 
@@ -324,7 +324,7 @@ class Copy(StepsJob):
             raise
 
     def _rewrite_steps(self) -> Steps[bool]:
-        """Have the store make the copy with the options of its own column; return True if it could."""
+        """Let the store copy with the column's own options; return False if it cannot."""
         source, backend = self._source, self._backend
         if self._in_one or not self._generated or source.etag is None:
             return False
@@ -340,7 +340,7 @@ class Copy(StepsJob):
         return True
 
     def _stream(self) -> ObjectInfo:
-        """Pass the bytes on, a few of them at once: that is two requests, and no thread to stream through."""
+        """Pass the bytes on; a few of them at once, in two requests without a thread."""
         content: Buffer | Iterator[Buffer] = (
             self._metered(self._origin.read(self._source.path, 0, self._most))
             if self._in_one
@@ -361,7 +361,7 @@ class Copy(StepsJob):
 
     @property
     def _most(self) -> int | None:
-        """Where to end a read in one request: one byte late, so that an object longer than its document says shows itself."""
+        """Where a read in one request ends: one byte late, to notice a longer object."""
         return self._source.size + 1 if self._source.size else None
 
     def _metered(self, chunk: Buffer) -> Buffer:
@@ -390,7 +390,7 @@ class Copy(StepsJob):
 
 
 def _may_differ(stored_with: StoredWith | None, backend: StorageBackend) -> bool:
-    """Return True if a copy inside a backend may have to be stored with something else than what it is made of."""
+    """Return True if a copy in a backend may need other options than its source."""
     return stored_with is not None or may_differ(backend.key)
 
 
@@ -399,7 +399,7 @@ _TRIES = 3
 
 
 class UseClaim(StepsJob):
-    """Notes that a claim is used, by an object at a path that only one can take; see :class:`filerow._content.Claimed`.
+    """Records the use of a claim by an object; see :class:`filerow._content.Claimed`.
 
     Args:
         claimed: The upload that the claim is for.
@@ -438,7 +438,7 @@ class UseClaim(StepsJob):
             raise used_before(self.claimed.field)
 
     def _read(self) -> Steps[bytes]:
-        """Return what the object says; nothing if it is gone, for whoever made it was rolled back."""
+        """Return the content of the object; empty if its maker was rolled back."""
         try:
             return (yield Call(self._backend.read, self._backend.read_async, (self._path,)))  # type: ignore[no-any-return]
         except ObjectNotFoundError:
@@ -446,7 +446,7 @@ class UseClaim(StepsJob):
 
 
 def not_once(backend: StorageBackend) -> UnsupportedOperationError:
-    """Return the error of a store on which two requests at the same moment could both use a claim."""
+    """Return the error of a store where two requests could use one claim."""
     msg = (
         "a claim works once, and here two requests at the same moment could both use it: the store heeds no conditions, or "
         "conditional_put='disabled' says that they are not to be used; give the models an outbox, Outbox(Base.metadata), "
@@ -472,7 +472,7 @@ def wrong_column(claimed: str, own: str) -> ClaimError:
 
 
 class Inspect(StepsJob):
-    """Finds out what is not known of an object that exists: by HEAD, and by reading it where its checksum is missing.
+    """Completes the facts of an existing object: by HEAD, and by reading it.
 
     Attributes:
         facts: The facts, complete; set when the object was found.
@@ -511,7 +511,7 @@ class Inspect(StepsJob):
 
 
 def _options(content_type: str, filename: str, stored_with: StoredWith | None, *, generated: bool) -> PutOptions:
-    """Return how to store a file: with headers that make its store's own URLs as safe as our route."""
+    """Return how to store a file: its store's own URLs are as safe as our route."""
     shown = present(content_type, filename)
     return with_options(PutOptions(shown.content_type, shown.content_disposition, create_only=not generated), stored_with)
 
@@ -534,7 +534,7 @@ def _may_exist(error: BaseException, *, generated: bool) -> bool:
 
 
 class Delete(Job):
-    """Deletes objects of one backend in one bulk call; with their versions for good, where a mapping names those.
+    """Deletes objects of one backend in one bulk call, with versions if given.
 
     A failure is logged and counted, never raised: it must not make a successful commit look failed, and the objects are found
     again by a sweep.
@@ -559,7 +559,7 @@ class Delete(Job):
             self._report(self._backend.purge(self._versions))
 
     async def run_async(self) -> None:
-        """Delete without blocking the event loop; a cancellation waits for the end, for nobody would try again."""
+        """Delete without blocking the event loop; a cancellation waits for the end."""
         delete = self._backend.delete_async(self._paths) if self._versions is None else self._backend.purge_async(self._versions)
         task = asyncio.ensure_future(delete)
         try:
@@ -568,7 +568,7 @@ class Delete(Job):
             self._report(task.result())
 
     def _report(self, failed: Mapping[str, StorageError]) -> None:
-        """Log what could not be deleted: one message for each cause, for a store that refuses refuses everything."""
+        """Log what could not be deleted: one message for each cause."""
         storages.failed_deletes += len(failed)
         alike: dict[tuple[str, bool], list[str]] = {}
         for path, error in failed.items():
@@ -594,7 +594,7 @@ _BY_HAND = "the application chose its path, which no sweep knows: delete it by h
 
 
 def delete_all(refs: Iterable[tuple[str, str]], uploads: Mapping[Any, str | None] = MappingProxyType({})) -> BaseException | None:
-    """Delete objects whatever happens, and return the cancellation that arrived meanwhile, for the caller to raise.
+    """Delete objects in any case; return a cancellation that arrived meanwhile.
 
     Args:
         refs: The objects.

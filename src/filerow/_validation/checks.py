@@ -1,4 +1,4 @@
-"""Looks a file over before a byte of it is stored: type, width and height, and the application's validators.
+"""Checks a file before it is stored: type, width and height, and validators.
 
 What can be looked at without using it up (bytes, paths, files that seek, uploads) is looked at twice: at the line that assigns,
 where an error helps most, and again when it is stored. A stream is looked at when it is stored, by what is read ahead of it.
@@ -87,7 +87,7 @@ class Checks:
     # -- at the line that assigns --------------------------------------------------------------------------------------
 
     def at_once(self) -> None:
-        """Check what can be seen without using the content up; plain validators of the first bytes run now."""
+        """Check what can be seen without using up the content; plain validators run."""
         self._check_known_size()
         if self.content.peekable:
             seen = self._look()
@@ -98,7 +98,7 @@ class Checks:
     # -- when it is stored ---------------------------------------------------------------------------------------------
 
     def whole(self) -> None:
-        """Check the size, where it is known; let validators of the whole content have it, before it is opened for storing."""
+        """Check the size if it is known, and run validators of the whole content."""
         self._check_known_size()
         scanners = self._due(whole=True)
         if scanners:
@@ -120,7 +120,7 @@ class Checks:
                 await self._scan_async(scanner, seen)
 
     def opened(self, prepared: Prepared) -> None:
-        """Check what was read ahead of the content; validators that have not run yet run now."""
+        """Check what was read ahead, and run the validators that have not run yet."""
         self._ask(self._look(prepared))
 
     async def opened_async(self, prepared: Prepared) -> None:
@@ -132,7 +132,7 @@ class Checks:
     # -- beforehand ----------------------------------------------------------------------------------------------------
 
     def beforehand(self) -> None:
-        """Check size, type, width and height of peekable content that is read again when it is stored, and may have changed."""
+        """Check size, type, width and height of peekable content that is read later."""
         self._check_known_size()
         self._look()
 
@@ -191,7 +191,7 @@ class Checks:
                 self._passed(validator, await verdict if inspect.isawaitable(verdict) else verdict)
 
     def _judge(self, validator: Any, seen: Seen) -> bool:
-        """Call a plain validator; return True if it has decided, which one that turns out to be asynchronous has not."""
+        """Call a plain validator; return False if it turns out to be asynchronous."""
         with refusals(self._rules.field):
             verdict = validator(seen.head, self._now(seen))
             if inspect.isawaitable(verdict):
@@ -233,11 +233,11 @@ def _unawaitable_validator(validator: object, field: str) -> ContentError:
 
 
 def _reader(prepared: Prepared, content: Content) -> ReadAt:
-    """Return what reads the part of a stream that was read ahead, and where its source can, beyond it."""
+    """Return a function that reads what was read ahead, and beyond it if it can."""
     joined: list[Buffer] = []
 
     def read_at(offset: int, size: int) -> bytes:
-        if not joined:  # nobody asks unless it is an image
+        if not joined:  # only images need it
             joined.append(prepared.body if isinstance(prepared.body, Buffer) else b"".join(prepared.held))
         seen = bytes(joined[0][offset : offset + size])
         missing = size - len(seen) if content.ranged and not isinstance(prepared.body, Buffer) else 0
@@ -248,7 +248,7 @@ def _reader(prepared: Prepared, content: Content) -> ReadAt:
 
 @contextmanager
 def _chunks_of(content: Content) -> Generator[Iterator[bytes]]:
-    """Give the bytes of content that was put aside, from the first one, and close what was opened for it."""
+    """Yield the bytes of content that was put aside, and close what was opened."""
     chunks = content.chunks()
     assert not isinstance(chunks, AsyncIterator)  # noqa: S101 - _put_aside returns none of these
     with closing(_as_bytes(chunks)) as each:
@@ -264,7 +264,7 @@ def _as_bytes(chunks: Iterator[Buffer]) -> Generator[bytes]:
 
 
 class _Aside(FileContent):
-    """The bytes of a stream, in memory or in a temporary file that goes with this object."""
+    """The bytes of a stream, in memory or in a temporary file of this object."""
 
     def __init__(self, file: IO[bytes], origin: Content) -> None:
         super().__init__(cast("Any", file), rewind=True)

@@ -1,4 +1,4 @@
-"""The orientation that EXIF gives a picture (CIPA DC-008, tag 0x0112): whether it lies on its side as it is stored."""
+"""Reads the orientation of a picture from EXIF (CIPA DC-008, tag 0x0112)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOST_ENTRIES = 500
 
 
 def is_turned(window: Window, start: int, length: int) -> bool:
-    """Return True if a block of EXIF says that width and height are exchanged when the picture is shown.
+    """Return True if EXIF exchanges width and height when the picture is shown.
 
     Args:
         window: The file.

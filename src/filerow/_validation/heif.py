@@ -1,4 +1,4 @@
-"""Width and height of HEIC and AVIF (ISO/IEC 23008-12): of the primary item, by the properties that it is associated with."""
+"""Reads width and height of the primary item of HEIC and AVIF (ISO/IEC 23008-12)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PADDING = 64
 
 
 def heif_size(window: Window) -> tuple[int, int, bool] | None:
-    """Return width, height and whether the picture is shown turned, or ``None`` where the header does not say them."""
+    """Return width, height, and True if the picture is turned; ``None`` if unknown."""
     meta = _first(window, b"meta", (0, None))
     if meta is None:
         return None
@@ -46,7 +46,7 @@ def _primary(window: Window, box: _Span | None) -> int | None:
 
 
 def _associations(window: Window, box: _Span, item: int | None) -> set[int]:
-    """Return the numbers of the properties of an item; of the first one, where none is primary."""
+    """Return the property numbers of an item, or of the first if none is primary."""
     start, end = box
     data = window.read_from(start, min((end or start) - start, _MOST_ASSOCIATIONS))
     version, wide = data[0], data[3] & 1

@@ -1,4 +1,4 @@
-"""Width and height of an image, read from its header: nothing is decoded, so a decompression bomb costs nothing.
+"""Reads the width and height of an image from its header, without decoding it.
 
 A picture may be stored lying on its side and say that it is to be shown upright; phones do so. Its width and height are those
 that it is shown with, or those that it is stored with, as the caller asks.
@@ -6,7 +6,7 @@ that it is shown with, or those that it is stored with, as the caller asks.
 TIFF, JPEG 2000 and BMP are read by ``imagesize``; PNG, JPEG, GIF, WebP, AVIF, HEIC and SVG here, because it takes the sixteen-bit
 numbers of GIF as signed ones, WebP's scaling bits as part of the size, and any element's attributes for those of an SVG's root.
 Decoders also go by the second header of a PNG or JPEG, and by a frame that is larger than its GIF; it does not look at these.
-An image is a stranger's work: whatever it claims, a look at it ends after so many reads and bytes.
+Images are untrusted, so a look at one ends after a limited number of reads and bytes.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _Found: TypeAlias = tuple[int, int] | tuple[int, int, bool] | None
 
 
 def dimensions(read_at: ReadAt, content_type: str, size: int | None = None, *, shown: bool = True) -> tuple[int, int] | None:
-    """Return an image's width and height in pixels as its header says them, or ``None`` when it does not.
+    """Return an image's width and height in pixels by its header, or ``None``.
 
     Args:
         read_at: Gives bytes of the image.
@@ -79,7 +79,7 @@ def _header(reader: Callable[[Window], _Found], window: Window) -> _Found:
 
 
 def _gif(window: Window) -> tuple[int, int] | None:
-    """Logical screen descriptor, or the first image where that reaches beyond it (GIF89a, sections 18 and 20)."""
+    """Read the screen descriptor, or a larger first image (GIF89a, sections 18, 20)."""
     head = window.read(13)
     if len(head) < 13 or head[:6] not in {b"GIF87a", b"GIF89a"}:
         return None
@@ -99,7 +99,7 @@ def _gif(window: Window) -> tuple[int, int] | None:
 
 
 def _png(window: Window) -> _Found:
-    """Image header (PNG, section 11.2.1), of which there is one, and EXIF where it comes before the pixels."""
+    """Read the one image header (PNG, section 11.2.1), and EXIF before the pixels."""
     if window.read(8) != b"\x89PNG\r\n\x1a\n":
         return None
     found: tuple[int, int] | None = None
@@ -121,7 +121,7 @@ def _png(window: Window) -> _Found:
 
 
 def _jpeg(window: Window) -> _Found:
-    """Frame header (JPEG, ITU-T T.81, section B.2.2), of which there is one; anything but a marker is skipped, as decoders do."""
+    """Read the one frame header (JPEG, ITU-T T.81, section B.2.2), as decoders do."""
     if window.read(2) != b"\xff\xd8":
         return None
     found: tuple[int, int] | None = None
@@ -150,7 +150,7 @@ def _jpeg(window: Window) -> _Found:
 
 
 def _webp(window: Window) -> _Found:
-    """Frame header of VP8 (RFC 6386, section 9.1), of VP8L and of VP8X (RFC 9649), and the EXIF that comes after the pixels."""
+    """Read the header of VP8 (RFC 6386), VP8L or VP8X (RFC 9649), and later EXIF."""
     head = window.read(30)
     if len(head) < 30 or head[:4] != b"RIFF" or head[8:12] != b"WEBP":
         return None
@@ -167,7 +167,7 @@ def _webp(window: Window) -> _Found:
 
 
 def _is_turned_webp(window: Window) -> bool:
-    """Return True if the EXIF of a WebP says so; one that cannot be reached says nothing."""
+    """Return True if the EXIF of a WebP turns it; unreachable EXIF does not."""
     place = 12
     try:
         while len(chunk := window.read_from(place, 8)) == 8:
@@ -203,7 +203,7 @@ class _FoundError(Exception):
 
 
 def _svg(head: bytes) -> tuple[int, int] | None:
-    """Return width and height of an SVG's root element (SVG 2, section 8.2), or of its viewBox where it has none of its own."""
+    """Return an SVG's width and height (SVG 2, section 8.2), or those of its viewBox."""
     root = _root_of(head)
     if root is None:
         return None
@@ -221,13 +221,13 @@ def _svg(head: bytes) -> tuple[int, int] | None:
 
 
 def _length(text: str) -> float | None:
-    """Return a length in CSS pixels; ``None`` for percentages and for units that depend on a font or a window."""
+    """Return a length in CSS pixels; ``None`` for percentages and relative units."""
     match = _LENGTH.fullmatch(text)
     return float(match[1]) * _UNITS[(match[2] or "").lower()] if match else None
 
 
 def _root_of(head: bytes) -> dict[str, str] | None:
-    """Return the attributes of the root element, if it is ``svg``. Nothing is fetched, and no entity is worth expanding."""
+    """Return the attributes of the root if it is ``svg``; no entity is expanded."""
     from xml.parsers import expat  # only for SVG
 
     found: dict[str, str] = {}

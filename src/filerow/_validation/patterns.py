@@ -1,4 +1,4 @@
-"""The media types and patterns that a column names: canonical, and refused at the declaration where they can match no file."""
+"""The media types and patterns that a column names; useless ones are refused."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _UNREGISTERED = ("x-", "x.", "vnd.", "prs.")
 
 
 def checked_types(given: Sequence[str]) -> tuple[str, ...]:
-    """Return a column's media types and patterns: in lower case, and each type by its canonical name.
+    """Return a column's media types and patterns in lower case, by canonical name.
 
     Raises:
         TypeError: It is one text, where a list of them is meant.
@@ -33,7 +33,7 @@ def checked_types(given: Sequence[str]) -> tuple[str, ...]:
 
 
 def means_svg(pattern: str) -> bool:
-    """Return True for a pattern that names SVG, or takes everything: it can carry scripts, so no other takes it."""
+    """Return True if a pattern names SVG, or takes everything; others do not take it."""
     return fnmatchcase(SVG, pattern) and _MEANS_SVG.search(pattern) is not None
 
 
@@ -61,7 +61,7 @@ def _matches_something(wanted: str) -> bool:
     if not slash:
         return bool(_WILDCARDS & set(wanted)) and any(fnmatchcase(name, wanted) for name in known_names())
     tops = [known for known in _TOP_LEVELS if fnmatchcase(known, top)]
-    if top == "x" or top.startswith("x-"):  # nobody has registered them; only a client can call a file so
+    if top == "x" or top.startswith("x-"):  # they are not registered; only a client can use such a name
         return bool(rest)
     if not tops or not rest:
         return False
@@ -71,7 +71,7 @@ def _matches_something(wanted: str) -> bool:
 
 
 def _meant_by(wanted: str) -> str | None:
-    """Return what a type is called that nobody calls so, neither the bytes nor a browser; ``None`` for any other name."""
+    """Return the usual name of a type with an unusual one; ``None`` for others."""
     _, _, rest = wanted.partition("/")
     if wanted in known_names() or wanted in _recognised():
         return None
@@ -88,8 +88,8 @@ def _meant_by(wanted: str) -> str | None:
 
 
 def _is_slip(written: str, name: str) -> bool:
-    """Return True if two letters are exchanged, one is left out or doubled, or the name is written in the plural."""
-    start = name.index("/") + 2  # nobody errs in the first letter, and there are types that differ in it
+    """Return True if a name is another one with a typing error, or in the plural."""
+    start = name.index("/") + 2  # the first letter is hardly ever wrong, and some types differ in it
     if written == f"{name}s" or any(written == name[:place] + name[place - 1 :] for place in range(start, len(name) + 1)):
         return True
     if len(written) == len(name):

@@ -21,7 +21,7 @@ _UNITS = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
 def parse_size(value: int | str | None, name: str = "max_size") -> int | None:
-    """Return a number of bytes from an integer or from text such as ``"25 MB"`` (10^6) or ``"25 MiB"`` (2^20).
+    """Return a number of bytes from an integer, ``"25 MB"`` or ``"25 MiB"`` (2^20).
 
     Raises:
         ValueError: It is neither, or negative.
@@ -42,7 +42,7 @@ def checked_sizes(least: int | str, most: int | str | None) -> tuple[int, int | 
     """Return a column's ``min_size`` and ``max_size`` in bytes.
 
     Raises:
-        ValueError: One is not a number of bytes, or no file could have so many and so few.
+        ValueError: One is not a number of bytes, or the minimum is above the maximum.
     """
     fewest, largest = parse_size(least, "min_size") or 0, parse_size(most)
     if largest is not None and fewest > largest:
@@ -103,12 +103,12 @@ class Rules(NamedTuple):
     """The checks of one column.
 
     Attributes:
-        max_size: Most bytes a file may have.
+        max_size: Maximum size of a file in bytes.
         content_types: Media types, or patterns such as ``image/*``, of which one must match.
         field: The column's name, for messages.
         image: The limits of an image's width and height.
         validators: The application's own checks.
-        min_size: Fewest bytes a file may have.
+        min_size: Minimum size of a file in bytes.
         image_size: Which width and height of an image count.
     """
 
@@ -143,7 +143,7 @@ class Rules(NamedTuple):
             raise FileTooSmallError(msg, field=self.field, limit=self.min_size, actual=size)
 
     def check_type(self, content_type: str, *, proven: bool, called: str = "") -> None:
-        """Refuse a type that matches no pattern, or that only the client vouches for though its files carry a signature.
+        """Refuse a type that matches no pattern, or that should have a signature.
 
         Args:
             content_type: The type.
@@ -163,7 +163,7 @@ class Rules(NamedTuple):
         raise ContentTypeError(msg, field=self.field, limit=self.content_types, actual=content_type)
 
     def check_announced(self, content_type: str) -> None:
-        """Refuse a type that a client announces and that no honest file of it could pass with.
+        """Refuse an announced type with which no honest file could pass.
 
         Raises:
             ContentTypeError: The type is not allowed, nor any that its container may turn out to be.
@@ -172,7 +172,7 @@ class Rules(NamedTuple):
             self.check_type(content_type, proven=True)
 
     def _allows(self, content_type: str) -> bool:
-        """Return True if a pattern matches. SVG can carry scripts, so ``image/*`` does not mean it: it is named or left out."""
+        """Return True if a pattern matches. SVG must be named: ``image/*`` is not enough."""
         if content_type == SVG:
             return any(map(means_svg, self.content_types))
         return any(fnmatchcase(content_type, pattern) for pattern in self.content_types)
@@ -183,7 +183,7 @@ class Rules(NamedTuple):
         return self.image != NO_LIMITS or bool(self.validators)
 
     def check_dimensions(self, content_type: str, found: tuple[int, int] | None, filename: str = "") -> None:
-        """Refuse an image that breaks a limit, or whose header does not say its width and height. Other files pass.
+        """Refuse an image that breaks a limit or has no readable width and height.
 
         Raises:
             ImageDimensionsError: The image is refused.

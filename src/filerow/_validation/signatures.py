@@ -1,4 +1,4 @@
-"""What the first bytes of a file prove by themselves: a table of signatures, and the few formats that need a second look."""
+"""Recognises files by their first bytes: a table of signatures and a few tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TAG = b"ID3"
 
 _Test: TypeAlias = Callable[[bytes], bool | str]
 
-# Type: the bytes that its files start with. Text formats are left out, for whoever writes text can write these too.
+# Type: the bytes that its files start with. Text formats are left out: any text can begin with their marks.
 _STARTS: dict[str, tuple[bytes, ...]] = {
     "image/jpeg": (b"\xff\xd8\xff",),
     "image/gif": (b"GIF87a", b"GIF89a"),
@@ -118,7 +118,7 @@ _INSIDE: tuple[tuple[int, bytes, str], ...] = (
     (40, b" EMF\0\0\1\0", "image/emf"),
 )
 
-# Signatures that are plain letters, and all the same those of a format in which text is no other format.
+# Signatures of plain letters that no other text format begins with.
 _TEXTUAL = frozenset({"image/gif", "application/pdf", "application/rtf", "application/postscript", "application/fits"})
 
 _TEXT = re.compile(rb"[^\0-\x08\x0e-\x1a\x1c-\x1f]*+\Z")
@@ -132,7 +132,7 @@ _MP2_BITRATES = (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 3
 _LOW_BITRATES = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _MP3_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 # A start code before each unit: perhaps a delimiter, then a set of parameters with one of H.264's profiles, or H.265's, and after
-# that another set, without which nobody could show a picture.
+# that another set, without which no picture can be shown.
 _BARE_VIDEO = re.compile(
     rb"(?:\0?\0\0\x01(?:\x09.|\x46\x01.))?\0?\0\0\x01"
     rb"(?:(?P<h264>[\x27\x47\x67][\x2c\x42\x4d\x53\x56\x58\x64\x6e\x76\x7a\x80\x86\x8a\x8b\x90\xf4])|\x40\x01\x0c)",
@@ -153,12 +153,12 @@ def by_first_bytes() -> frozenset[str]:
 
 
 def is_text(head: bytes) -> bool:
-    """Return True if bytes hold no control characters but those of text, in an encoding of eight bits or marked UTF-16."""
+    """Return True if bytes have only text's control characters, or a UTF-16 mark."""
     return head.startswith((b"\xff\xfe", b"\xfe\xff")) or _TEXT.match(head) is not None
 
 
 def is_unmarked_utf_16(head: bytes) -> bool:
-    """Return True for text in UTF-16 without a mark that says so, most of whose characters are of Latin-1."""
+    """Return True for UTF-16 text without a mark, mostly of Latin-1 characters."""
     pairs = head[: len(head) // 2 * 2]
     for encoding, upper in (("utf-16-le", pairs[1::2]), ("utf-16-be", pairs[::2])):
         if upper.count(0) * 2 > len(upper):
@@ -206,7 +206,7 @@ def _starts() -> dict[bytes, list[tuple[bytes, str]]]:
 
 
 def _png(head: bytes) -> bool | str:
-    """Return the type of a PNG, which is an animation if it says so before its first pixels."""
+    """Return the type of a PNG: an animation if it says so before its first pixels."""
     if not head.startswith(b"\x89PNG\r\n\x1a\n"):
         return False
     place = 8
@@ -237,7 +237,7 @@ def _bmp(head: bytes) -> bool:
 
 
 def _ico(head: bytes) -> bool | str:
-    """Return the type of a list of icons or of cursors, whose first entry must be one."""
+    """Return the type of a list of icons or cursors, by its first entry."""
     if len(head) < 22 or head[:2] != b"\0\0" or head[2:4] not in {b"\1\0", b"\2\0"}:
         return False
     count, size, offset = struct.unpack_from("<H", head, 4)[0], *struct.unpack_from("<II", head, 14)
@@ -259,7 +259,7 @@ def _icns(head: bytes) -> bool:
 
 
 def _netpbm(head: bytes) -> bool | str:
-    """Return the type of a picture of Netpbm, half of which are text; a page that begins like one is none."""
+    """Return the type of a Netpbm picture; a page that begins like one is not one."""
     if is_text(head) and _MARKUP.search(head):
         return False
     match = _NETPBM.match(head)
@@ -271,7 +271,7 @@ def _netpbm(head: bytes) -> bool | str:
 
 
 def _truetype(head: bytes) -> bool:
-    """Return True for a font: version, then a table of at most a hundred tables with plausible names."""
+    """Return True for a font: a version, then at most 100 tables with valid names."""
     if not head.startswith((b"\0\1\0\0\0", b"true\0", b"typ1\0")) or len(head) < 28:
         return False
     return 0 < head[5] <= 100 and all(0x20 <= letter < 0x7F for letter in head[12:16])
@@ -289,7 +289,7 @@ def _jpeg_2000(head: bytes) -> bool | str:
 
 
 def _mpeg_audio(head: bytes) -> bool | str:
-    """Return the type of MPEG audio or AAC without a container, by the headers of its first two frames."""
+    """Return the type of bare MPEG audio or AAC, by its first two frames."""
     if head[:2] in {b"\xff\xf1", b"\xff\xf9"}:
         length = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5 if len(head) > 6 else 0
         return "audio/aac" if length > 6 and head[length : length + 2] in {head[:2], b""} else False
@@ -299,7 +299,7 @@ def _mpeg_audio(head: bytes) -> bool | str:
 
 
 def tagged_sound(head: bytes, read_at: ReadAt) -> str | None:
-    """Return the type of sound behind an ID3 tag, which may hold large pictures; MP3, unless it is plainly something else."""
+    """Return the type of sound behind an ID3 tag; MP3 unless it is clearly another."""
     if len(head) <= 10 or head[3] > 4 or any(byte & 0x80 for byte in head[6:10]):
         return None
     end = 10 + (head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9])
@@ -310,7 +310,7 @@ def tagged_sound(head: bytes, read_at: ReadAt) -> str | None:
 
 
 def _frame_length(head: bytes) -> int:
-    """Return the length of a frame of MPEG audio, layer II or III; 0 if it is none."""
+    """Return the length of an MPEG audio frame, layer II or III; 0 if it is not one."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 not in {0xE2, 0xE4}:
         return 0
     layer_2 = head[1] & 6 == 4
@@ -325,7 +325,7 @@ def _frame_length(head: bytes) -> int:
 
 
 def _loas(head: bytes) -> bool:
-    """Return True for AAC in LOAS (ISO/IEC 14496-3, section 1.7.2), as broadcasters send it: frames that say their length."""
+    """Return True for AAC in LOAS (ISO/IEC 14496-3, section 1.7.2), as broadcast."""
     place = frames = 0
     while head[place : place + 1] == b"V" and len(head) > place + 2 and head[place + 1] & 0xE0 == 0xE0:
         place += 3 + ((head[place + 1] & 0x1F) << 8 | head[place + 2])
@@ -340,7 +340,7 @@ def _ac3(head: bytes) -> bool | str:
 
 
 def _ogg(head: bytes) -> bool | str:
-    """Return the type of an Ogg file by the first pages of its streams (RFC 3533, RFC 5334)."""
+    """Return the type of an Ogg file by its first pages (RFC 3533, RFC 5334)."""
     if not head.startswith(b"OggS\0\2"):
         return False
     codecs = list(_first_packets(head))
@@ -360,7 +360,7 @@ def _first_packets(head: bytes) -> Iterator[bytes]:
 
 
 def _mpeg_ts(head: bytes) -> bool:
-    """Return True for an MPEG transport stream: a sync byte at each packet, and the table that each stream starts with."""
+    """Return True for an MPEG transport stream: a sync byte per packet, and a table."""
     for step, first in ((188, 0), (192, 4)):
         starts = range(first, len(head) - 4, step)
         if len(starts) >= 3 and all(head[start] == 0x47 for start in starts):
@@ -369,12 +369,12 @@ def _mpeg_ts(head: bytes) -> bool:
 
 
 def _dv(head: bytes) -> bool:
-    """Return True for DV (IEC 61834-2): a header block of NTSC or PAL, then the first block of subcodes."""
+    """Return True for DV (IEC 61834-2): a header block, then a block of subcodes."""
     return head.startswith(b"\x1f\x07\0") and head[3:4] in {b"\x3f", b"\xbf"} and head[80:83] == b"\x3f\x07\0"
 
 
 def _bare_video(head: bytes) -> bool | str:
-    """Return the type of H.264 or H.265 without a container: its parameters come first, behind a delimiter or without."""
+    """Return the type of bare H.264 or H.265, whose parameters come first."""
     found = _BARE_VIDEO.match(head)
     if found is None or not (_SECOND_SET[0] if found["h264"] else _SECOND_SET[1]).search(head, found.end(), _PARAMETERS_WITHIN):
         return False
@@ -394,7 +394,7 @@ def _flash(head: bytes) -> bool:
 
 
 def _java_class(head: bytes) -> bool | str:
-    """Return the type of a class of Java, or of a Mach-O file for several machines, which share their first four bytes."""
+    """Return the type of a Java class or a universal Mach-O file: both begin alike."""
     if not head.startswith(b"\xca\xfe\xba\xbe") or len(head) < 8:
         return False
     return "application/java-vm" if struct.unpack_from(">H", head, 6)[0] in _CLASS_VERSIONS else "application/x-mach-binary"
@@ -413,7 +413,7 @@ def _dwg(head: bytes) -> bool:
 
 
 def _is_late_pdf(head: bytes) -> bool:
-    """Return True for a PDF with other bytes before it, as its readers take it; none of these may be markup or a script."""
+    """Return True for a PDF after other bytes, which are not markup or a script."""
     place = head.find(b"%PDF-", 0, _PDF_WITHIN + 5)
     return place > 0 and not _MARKUP.search(head, 0, place) and _NO_SCRIPT.fullmatch(head, 0, place) is not None
 

@@ -1,4 +1,4 @@
-"""Which media type a file really has: recognised by its bytes, or else a hint by its claim or its name.
+"""Finds the media type of a file by its bytes; its claim and name are hints.
 
 The first bytes mostly prove it (``signatures``). Formats that hold others are looked into (``containers``), within bounds, as far
 as the content can be seen.
@@ -44,7 +44,7 @@ _SVG = re.compile(
 
 
 def sniff(head: bytes, read_at: ReadAt | None = None, size: int | None = None) -> str | None:
-    """Return the media type that a file's bytes prove, by its canonical name, or ``None`` when they prove none.
+    """Return the canonical media type that a file's bytes prove, or ``None``.
 
     Args:
         head: Its first bytes.
@@ -67,13 +67,13 @@ def sniff(head: bytes, read_at: ReadAt | None = None, size: int | None = None) -
 
 @cache
 def recognised() -> frozenset[str]:
-    """Return the images, sounds, films and fonts that can be recognised; of documents and archives not all names are listed."""
+    """Return the recognisable images, sounds, films and fonts, and some documents."""
     refined = frozenset().union(*REFINED.values())
     return by_first_bytes() | IN_ASF | IN_BOXES | IN_MATROSKA | refined | {SVG, "image/openraster"}
 
 
 def is_announced_honestly(announced: str, actual: str) -> bool:
-    """Return True if an honest client may announce a file so; also a picture or recording that nothing here recognises.
+    """Return True if an honest client may announce a file so.
 
     Args:
         announced: What the client has said.
@@ -110,7 +110,7 @@ def _reader(head: bytes) -> ReadAt:
 def resolve_type(
     head: bytes, claimed: str | None, filename: str, read_at: ReadAt | None = None, size: int | None = None
 ) -> tuple[str, bool]:
-    """Return the type to store, by its canonical name, and whether the bytes prove it.
+    """Return the canonical type to store, and True if the bytes prove it.
 
     What the bytes prove wins; where they leave open which one of a few kinds it is (a template, a document with a password), the
     name does. Otherwise the claim counts, then the filename's extension, both as hints only; a type whose files always carry a

@@ -72,7 +72,7 @@ class WholeContent(Generic[P, R]):
 
 
 def whole_content(call: Callable[P, R]) -> WholeContent[P, R]:
-    """Mark a validator as one that is given every byte, in chunks, in place of the first ones.
+    """Mark a validator that gets every byte, in chunks, instead of the first ones.
 
     An ``async`` validator gets an asynchronous iterator of ``bytes``, a plain one an iterator. It runs before the first byte is
     stored. Content that can be read only once is put aside meanwhile: in memory up to 5 MiB, from there on in a temporary file.
@@ -96,7 +96,7 @@ def checked_validators(given: Iterable[Validator]) -> tuple[Validator, ...]:
 
 
 def is_async(validator: object) -> bool:
-    """Return True if a validator is an ``async`` function, or an object with an ``async __call__``."""
+    """Return True for an ``async`` function or an object with an ``async __call__``."""
     call = validator.call if isinstance(validator, WholeContent) else validator
     return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(type(call).__call__)
 
@@ -126,7 +126,7 @@ def added_by(validator: object, verdict: object) -> Mapping[str, Any]:
 
 @contextmanager
 def refusals(field: str) -> Generator[None]:
-    """Turn what a validator raises to refuse a file into our error, with the name of the field.
+    """Turn what a validator raises into our error, with the name of the field.
 
     A plain ``ValueError``, as parsers raise it, is a refusal too, with its own text. Everything else is an accident and is raised
     as it is.

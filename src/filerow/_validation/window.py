@@ -1,4 +1,4 @@
-"""A stranger's bytes as a file to read, which gives out so many of them in so many reads and then fails."""
+"""Untrusted bytes as a file that can be read only so often and so far."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TypeAlias
 __all__ = ("ReadAt", "Window")
 
 ReadAt: TypeAlias = Callable[[int, int], bytes]
-"""Returns up to so many bytes (second argument) from an offset (first), fewer only at the end of what can be seen."""
+"""Returns bytes from an offset (first argument), up to a number (second), fewer only at the end of what can be seen."""
 
 _BLOCK = 16 << 10
 _FAR = 1 << 62
@@ -21,9 +21,9 @@ class Window:
     Args:
         read_at: Gives bytes of the file.
         size: Its length in bytes, where known.
-        most_bytes: How many bytes it gives out.
-        most_reads: How many reads and seeks it bears.
-        most_blocks: How many blocks of 16 KiB it fetches.
+        most_bytes: Maximum number of bytes it returns.
+        most_reads: Maximum number of reads and seeks.
+        most_blocks: Maximum number of blocks of 16 KiB it fetches.
 
     Attributes:
         has_end: The length is known; what is not seen of others may be anything.

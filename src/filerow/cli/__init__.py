@@ -1,4 +1,4 @@
-"""The command line: ``filerow check | sweep | drain | migrate | adopt | doctor | stats | ls | undelete``, extra ``filerow[cli]``.
+"""The command line, ``filerow`` (extra ``filerow[cli]``): check, sweep, drain, ….
 
 A thin shell: it finds the application, calls the function of ``filerow.maintenance`` with the command's name, shows what it
 yields, and sets the exit code: 0 clean, 1 found something, 2 could not run, 130 interrupted.

@@ -1,4 +1,4 @@
-"""Finds the application: its ``MetaData``, its database, its backends. A single error reports what is missing or wrong."""
+"""Finds the application: its ``MetaData``, its database, its backends."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def settings_from(
     backends: Sequence[str] = (),
     shared_with: Sequence[str] = (),
 ) -> Settings:
-    """Merge options and environment, already read by the caller, with ``[tool.filerow]`` of the nearest ``pyproject.toml``.
+    """Merge options with ``[tool.filerow]`` of the nearest ``pyproject.toml``.
 
     Raises:
         CannotRunError: The table has an unknown or wrong entry, or a backend is not ``KEY=URL``.
@@ -147,7 +147,7 @@ def _key_and_url(text: str) -> tuple[str, str]:
 
 
 def find_application(settings: Settings) -> Application:
-    """Import the application, register the named backends, and make or find its engine.
+    """Import the application, register the named backends, find its engine.
 
     Raises:
         CannotRunError: Something is missing or wrong.
@@ -193,7 +193,7 @@ def _find_engine(settings: Settings, module: ModuleType) -> tuple[Engine | Async
 
 
 def _other(name: str) -> MetaData | Engine | AsyncEngine:
-    """Return an engine or a ``MetaData`` of others that store files in the same places."""
+    """Return an engine or ``MetaData`` of others that share the places."""
     if "://" in name:
         return _engine_for(name, "shared_with")
     found = _attribute(name, "shared_with")
@@ -248,7 +248,7 @@ def _find_metadata(name: str, source: str) -> tuple[ModuleType, MetaData]:
 
 
 def _metadata_of(value: object) -> MetaData | None:
-    """Return the MetaData that an object is or has: a declarative base, a registry, Flask-SQLAlchemy's ``db``."""
+    """Return the ``MetaData`` that an object is or has: a base, a registry, ``db``."""
     found = value if isinstance(value, MetaData) else getattr(value, "metadata", None)
     return found if isinstance(found, MetaData) else None
 
@@ -298,7 +298,7 @@ def _attribute(name: str, source: str) -> Any:
 
 
 def _traceback(error: BaseException) -> str:
-    """Return an error as Python prints it, from the application's code on; without frames if that was not reached."""
+    """Return an error as Python prints it, from the application's code on."""
     frames = error.__traceback__
     while frames is not None and _is_machinery(frames.tb_frame.f_code.co_filename):
         frames = frames.tb_next
@@ -363,7 +363,7 @@ def _engine_for(text: str, source: str) -> Engine | AsyncEngine:
 
 
 def is_async(value: object) -> TypeIs[AsyncEngine]:
-    """Return True if the object is an ``AsyncEngine``; without greenlet there is none, and its module cannot be imported."""
+    """Return True for an ``AsyncEngine``, whose module may be impossible to import."""
     module = sys.modules.get("sqlalchemy.ext.asyncio")
     return module is not None and isinstance(value, module.AsyncEngine)
 

@@ -1,4 +1,4 @@
-"""The commands: their options, and the function of ``filerow.maintenance`` that each calls."""
+"""The commands: their options, and what each calls in ``filerow.maintenance``."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _common(
 
 
 def _command(example: str) -> Callable[[Callable[..., Task | None]], Callable[..., Task | None]]:
-    """Make a command from a function with its options, which are those of the function of the same name in ``maintenance``.
+    """Make a command from a function with the options of a maintenance function.
 
     The common options are added. A function that returns a task decides itself what is run.
     """
@@ -142,7 +142,7 @@ def _command(example: str) -> Callable[[Callable[..., Task | None]], Callable[..
 
 
 def _task(name: str, **options: Any) -> Task:
-    """Return the call of a function of ``maintenance``, with the options that were given and what the application says."""
+    """Return the call of a maintenance function with the given options."""
     from filerow import maintenance
 
     function: Callable[..., Iterator[Any]] = getattr(maintenance, name)
@@ -333,9 +333,9 @@ def conformance(
     json: Annotated[bool, _option("Write one JSON object per line.", "--json")] = False,
 ) -> None:
     """Test a backend with the conformance kit."""
-    from filerow.cli._conformance import Told, conform
+    from filerow.cli._conformance import Options, conform
 
     if sync_only and async_only:
         raise typer.BadParameter("--sync-only and --async-only leave nothing to test")
     sides = ("sync",) if sync_only else ("async",) if async_only else ("sync", "async")
-    raise typer.Exit(conform(Told(backend, tuple(option or ()), setup, large, sides, tuple(case or ()), json)))
+    raise typer.Exit(conform(Options(backend, tuple(option or ()), setup, large, sides, tuple(case or ()), json)))

@@ -1,4 +1,4 @@
-"""``filerow conformance``: tests a live bucket or folder, in a scratch folder that is removed at the end."""
+"""``filerow conformance``: tests a bucket in a folder that is removed."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from filerow._registry import backend_from_url, storages
 from filerow.backends.base import StorageBackend
-from filerow.cli._output import ClosedOutputError, tell, write
+from filerow.cli._output import ClosedOutputError, write, write_error
 from filerow.cli._values import CannotRunError, hidden, plain
 from filerow.testing import Harness, Outcome, Result, run
 
-__all__ = ("Told", "conform")
+__all__ = ("Options", "conform")
 
 _BUCKETS = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"})
 CLEAN, FOUND, CANNOT_RUN, INTERRUPTED, CLOSED = 0, 1, 2, 130, 141
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Options:
     """The command's options.
 
     Attributes:
@@ -52,18 +52,18 @@ class Told:
 class _Live(Harness):
     """A bucket that is not ours: nothing may be left in it."""
 
-    def __init__(self, told: Told) -> None:
-        self.large = told.large
-        self._told = told
-        self._options = _options(told.options)
+    def __init__(self, options: Options) -> None:
+        self.large = options.large
+        self._chosen = options
+        self._options = _parsed(options.options)
 
     def make(self) -> StorageBackend:
-        if "://" not in self._told.backend:
-            return storages.get_backend(self._told.backend)
-        return backend_from_url(self._told.backend, "conformance", **self._options)
+        if "://" not in self._chosen.backend:
+            return storages.get_backend(self._chosen.backend)
+        return backend_from_url(self._chosen.backend, "conformance", **self._options)
 
     def make_missing(self) -> StorageBackend | None:
-        parts = urlsplit(self._told.backend)
+        parts = urlsplit(self._chosen.backend)
         if parts.scheme not in _BUCKETS:
             return None
         missing = parts._replace(netloc=f"filerow-missing-{uuid.uuid4().hex[:20]}")
@@ -93,46 +93,46 @@ class _Summary:
                 names.append(result.case)
 
 
-def conform(told: Told) -> int:
-    """Run every case, show the results, and return the exit code: 0 all passed, 1 some failed, 2 cannot run."""
+def conform(options: Options) -> int:
+    """Run every case, show the results, and return the exit code."""
     from filerow.cli._run import Stop  # loads the maintenance, which help does not need
 
     summary = _Summary()
     stop = Stop()
     try:
         try:
-            with stop, _empty_folders_removed(told.backend):
-                _try_all(told, summary, stop.cuts)
+            with stop, _empty_folders_removed(options.backend):
+                _try_all(options, summary, stop.cuts)
         except CannotRunError as error:
             summary.error = str(error)
         summary.exit_code = CANNOT_RUN if summary.error else INTERRUPTED if stop.has_cut else FOUND if summary.failed else CLEAN
-        _end(told, summary)
+        _end(options, summary)
     except ClosedOutputError:
         return CLOSED
     if summary.error:
-        tell(f"filerow conformance: {summary.error}")
+        write_error(f"filerow conformance: {summary.error}")
     return summary.exit_code
 
 
-def _try_all(told: Told, summary: _Summary, cuts: Callable[[], bool]) -> None:
-    harness = _ready(told)
+def _try_all(options: Options, summary: _Summary, cuts: Callable[[], bool]) -> None:
+    harness = _ready(options)
     try:
-        results = run(harness, sides=told.sides, cases=told.cases)
+        results = run(harness, sides=options.sides, cases=options.cases)
     except ValueError as error:
         raise CannotRunError(str(error)) from error
-    if not told.json:
+    if not options.json:
         write(f"{'case':64} {'side':6} {'':15} seconds")
     with contextlib.closing(results):
         for result in results:
             summary.note(result)
-            _show(told, result)
+            _show(options, result)
             if cuts():
                 return
 
 
 @contextlib.contextmanager
 def _empty_folders_removed(url: str) -> Generator[None]:
-    """Remove the empty folders that deleted objects leave in a directory, and the directory if it did not exist before."""
+    """Remove the empty folders of deleted objects, and a directory that was new."""
     parts = urlsplit(url)
     root = Path(unquote(parts.path)) if parts.scheme == "file" else None
     was_there = root is None or root.exists()
@@ -149,12 +149,12 @@ def _empty_folders_removed(url: str) -> Generator[None]:
                     root.rmdir()
 
 
-def _ready(told: Told) -> _Live:
+def _ready(options: Options) -> _Live:
     """Return the harness, after making the backend and listing its bucket."""
-    shown = hidden(told.backend)
-    if told.setup is not None:
-        _set_up(told.setup)
-    harness = _Live(told)
+    shown = hidden(options.backend)
+    if options.setup is not None:
+        _set_up(options.setup)
+    harness = _Live(options)
     try:
         backend = harness.make()
         next(iter(backend.list("filerow-conformance")), None)
@@ -175,18 +175,18 @@ def _set_up(name: str) -> None:
         raise CannotRunError(f"--setup {name} failed: {type(error).__name__}: {hidden(str(error))}") from error
 
 
-def _options(given: Sequence[str]) -> Mapping[str, Any]:
-    options: dict[str, Any] = {}
+def _parsed(given: Sequence[str]) -> Mapping[str, Any]:
+    found: dict[str, Any] = {}
     for text in given:
         name, equals, value = text.partition("=")
         if not name or not equals:
             raise CannotRunError(f"--option must be NAME=VALUE, such as aws_endpoint=http://localhost:9000, not {hidden(text)!r}")
-        options[name] = json.loads(value) if value[:1] in {"{", "["} or value in {"true", "false"} else value
-    return options
+        found[name] = json.loads(value) if value[:1] in {"{", "["} or value in {"true", "false"} else value
+    return found
 
 
-def _show(told: Told, result: Result) -> None:
-    if told.json:
+def _show(options: Options, result: Result) -> None:
+    if options.json:
         write(json.dumps({"type": "case", **asdict(result), "message": hidden(result.message)}))
         return
     write(f"{result.case:64} {result.side:6} {result.outcome:15} {result.seconds:7.2f}")
@@ -195,8 +195,8 @@ def _show(told: Told, result: Result) -> None:
             write(f"    {plain(line)}")
 
 
-def _end(told: Told, summary: _Summary) -> None:
-    if told.json:
+def _end(options: Options, summary: _Summary) -> None:
+    if options.json:
         write(json.dumps({"type": "summary", **asdict(summary)}))
         return
     for reason, names in sorted(summary.lacking.items()):

@@ -1,4 +1,4 @@
-"""What a command shows: one line per step, or one JSON object per line. The terminal's bars are in ``_terminal``."""
+"""Shows a command as lines: one per step, or one JSON object per line."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ class LineOutput(Output):
         self._said_at = time.monotonic()
 
     def show(self, item: Item) -> None:
-        """Write an item; a progress only at the end of its step, or if the step takes long."""
+        """Write an item; a progress only after its step, or if that takes long."""
         if not isinstance(item, Progress):
             write(describe(item))
             return
@@ -203,7 +203,7 @@ def _counts(summary: Summary) -> list[tuple[str, int]]:
 
 
 def describe(item: ColumnStats | OutboxStats | Listed) -> str:
-    """Return a count or a listed file as one line; a file's values are separated by tabs."""
+    """Return a count or a listed file as one line; values are separated by tabs."""
     if isinstance(item, Listed):
         values = [key_of(item), item.path, _known(item.size), item.content_type, item.filename]
         return "\t".join(map(plain, values))
@@ -244,7 +244,7 @@ def write(line: str) -> None:
         raise ClosedOutputError from error
 
 
-def tell(line: str) -> None:
+def write_error(line: str) -> None:
     """Write a line to stderr."""
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()

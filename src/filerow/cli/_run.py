@@ -1,4 +1,4 @@
-"""Runs a piece of maintenance to its end, or to the next safe point after Ctrl-C or SIGTERM, and returns an exit code."""
+"""Runs maintenance to its end or the next safe point; returns an exit code."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from filerow._execution.batch import iterate_async
 from filerow.cli._application import Application, find_application, is_async, settings_from
-from filerow.cli._output import ClosedOutputError, Item, JsonOutput, LineOutput, Output, Summary, tell
+from filerow.cli._output import ClosedOutputError, Item, JsonOutput, LineOutput, Output, Summary, write_error
 from filerow.cli._values import CannotRunError, hidden, in_one_line, resumed
 from filerow.cli._work import Common, Task
 from filerow.exceptions import FilerowError, MaintenanceRefusedError
@@ -38,7 +38,7 @@ _MISSING = ("no such ", "does not exist", "(1146,", "(1054,", "(1305,")
 
 
 class Stop:
-    """Catches Ctrl-C and SIGTERM while entered; the second one ends the process at once.
+    """Catches Ctrl-C and SIGTERM while entered; the second ends the process.
 
     Attributes:
         is_requested: A signal has come.
@@ -94,7 +94,7 @@ def run(work: Task, common: Common) -> int:
         except ClosedOutputError:
             raise
         except Exception as error:  # noqa: BLE001 - an uncaught one would exit with 1, which says "found something"
-            summary.error, is_refused = _told(error), isinstance(error, MaintenanceRefusedError)
+            summary.error, is_refused = _message_of(error), isinstance(error, MaintenanceRefusedError)
         summary.seconds = round(time.monotonic() - started, 3)
         summary.is_cut = stop.has_cut
         summary.exit_code = _exit_code(summary, stop)
@@ -105,9 +105,9 @@ def run(work: Task, common: Common) -> int:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - for the interpreter's last flush
         return CLOSED
     if summary.error:
-        tell(f"filerow {work.command}: {summary.error}")
+        write_error(f"filerow {work.command}: {summary.error}")
     if summary.exit_code == INTERRUPTED or (summary.error and summary.steps and not is_refused):
-        tell(f"Stopped. To continue: filerow {shlex.join(resumed(sys.argv[1:], summary.cursor))}")
+        write_error(f"Stopped. To continue: filerow {shlex.join(resumed(sys.argv[1:], summary.cursor))}")
     return summary.exit_code
 
 
@@ -132,8 +132,8 @@ def _output(common: Common, work: Task) -> Output:
     return LineOutput(quiet=common.quiet, changed=changed)
 
 
-def _told(error: Exception) -> str:
-    """Return the message for an error: one sentence for an expected error, the traceback for any other."""
+def _message_of(error: Exception) -> str:
+    """Return an expected error's message, or any other's traceback."""
     if isinstance(error, CannotRunError):
         return str(error)
     if isinstance(error, DBAPIError):
@@ -144,7 +144,7 @@ def _told(error: Exception) -> str:
 
 
 class _Shown:
-    """Shows items and sums them up; the rounds of a watching worker are added together."""
+    """Shows items and sums them up, over all rounds of a watching worker."""
 
     def __init__(self, output: Output, summary: Summary) -> None:
         self._output = output
@@ -203,7 +203,7 @@ async def _await(rounds: Iterator[bool]) -> None:
 
 
 def _rounds(work: Task, application: Application, engine: Engine, stop: Stop, shown: _Shown) -> Iterator[bool]:
-    """Do the work, once or again and again, and yield after each item and while waiting; True to sleep for a tick."""
+    """Do the work once or again and again; yield True while waiting."""
     try:
         with _connecting(engine):
             engine.connect().close()
@@ -253,11 +253,11 @@ def _asking(engine: Engine) -> Generator[None]:
         if isinstance(error, FilerowError) or not (isinstance(error, (DBAPIError, ConnectionError)) or _is_driver_s(error)):
             raise
         cause = error.orig if isinstance(error, DBAPIError) else error
-        told = f"{type(cause).__name__}: {in_one_line(hidden(str(cause)))}"
+        text = f"{type(cause).__name__}: {in_one_line(hidden(str(cause)))}"
         if isinstance(error, ConnectionError) or (isinstance(error, DBAPIError) and error.connection_invalidated):
-            msg = f"{_shown_url(engine)}: the connection was lost: {told}; run it again when the database is back"
+            msg = f"{_shown_url(engine)}: the connection was lost: {text}; run it again when the database is back"
         else:
-            msg = f"{_shown_url(engine)} refused a statement: {told}"
+            msg = f"{_shown_url(engine)} refused a statement: {text}"
             msg += "; run filerow doctor to see what is missing" if _misses_something(error) else ""
         raise CannotRunError(msg) from error
 
@@ -271,9 +271,9 @@ def _is_driver_s(error: Exception) -> bool:
 
 
 def _misses_something(error: Exception) -> bool:
-    """Return True if a statement was refused because a table, a column or a function is not there."""
-    told = str(error.orig if isinstance(error, DBAPIError) else error)
-    return any(words in told for words in _MISSING)
+    """Return True if a statement failed for a missing table, column or function."""
+    text = str(error.orig if isinstance(error, DBAPIError) else error)
+    return any(words in text for words in _MISSING)
 
 
 def _shown_url(engine: Engine) -> str:

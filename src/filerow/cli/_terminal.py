@@ -1,4 +1,4 @@
-"""What a command shows on a terminal: a bar for each step with rate and remaining time, and a table of findings at the end."""
+"""Shows a command on a terminal: bars while it runs, then a table of findings."""
 
 from __future__ import annotations
 
@@ -137,13 +137,13 @@ def _stats(items: list[ColumnStats]) -> Table:
         "legacy": [item.legacy for item in items],
         "unreadable": [item.unreadable for item in items],
     }
-    told = {name: counts for name, counts in lacks.items() if any(counts)}  # leave room for the names
+    counted = {name: counts for name, counts in lacks.items() if any(counts)}  # leave room for the names
     for name in ("column", "backend"):
         table.add_column(name, overflow="fold")
-    for name in ("rows", "files", "size", *told):
+    for name in ("rows", "files", "size", *counted):
         table.add_column(name, justify="right")
     for row, item in enumerate(items):
-        counts = [counts[row] for counts in told.values()]
+        counts = [counts[row] for counts in counted.values()]
         shown = [f"{item.rows:,}", f"{item.files:,}", as_size(item.size), *(f"{count:,}" if count else "" for count in counts)]
         table.add_row(Text(plain(item.column)), Text(plain(item.backend or "(no file)")), *shown)
     return table

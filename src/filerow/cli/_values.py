@@ -18,7 +18,7 @@ _THOUSAND = 1000
 
 
 class CannotRunError(Exception):
-    """The command cannot do its work; the message says what is missing or wrong, where, and what to do. Exit code 2."""
+    """The command cannot run; the message says what is wrong and what to do."""
 
 
 def duration(text: str) -> timedelta:
@@ -65,7 +65,7 @@ def as_age(seconds: float) -> str:
 
 
 def plain(text: str) -> str:
-    """Return text that is safe to print: characters that move the cursor or change colours are escaped."""
+    """Return text that is safe to print, with control characters escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -75,7 +75,7 @@ def hidden(text: str) -> str:
 
 
 def in_one_line(text: str) -> str:
-    """Return a database's message in one line, without the part of the statement that it repeats."""
+    """Return a database's message in one line, without the repeated statement."""
     lines: list[str] = []
     for line in text.splitlines():
         if line.startswith("LINE "):

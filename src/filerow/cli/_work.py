@@ -1,4 +1,4 @@
-"""The common options of commands, and the work of one; imports nothing, so that help appears quickly."""
+"""The common options and the work of a command; imports nothing slow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Direct upload: the browser sends the bytes straight to the store, and a signed, short-lived claim makes them a file.
+"""Direct upload: clients upload to the store; a signed claim makes it a file.
 
 ::
 

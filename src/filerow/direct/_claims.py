@@ -1,7 +1,7 @@
 """Claims: what a client may upload, and for which column.
 
 A claim is a sealed token that says what a client was allowed to upload, where to, and where the file will be in the end.
-Everybody can read it, nobody can make one. ``_redeem`` makes a file of what was uploaded.
+Everybody can read it, and only the application can make one. ``_redeem`` makes a file of what was uploaded.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ class Target(NamedTuple):
         return self.type.backend
 
     def incoming_path(self, filename: str) -> str:
-        """Return a path for the client to upload to; what is never claimed there is found by a sweep."""
+        """Return a path for the client to upload to; a sweep finds what stays there."""
         return generate_path(self.table, self.column, filename, shards=self.type.shards)
 
     @property
     def has_outbox(self) -> bool:
-        """Whether an outbox notes which claims were used; else that takes an object for each."""
+        """Whether an outbox records used claims; otherwise an object does."""
         return self.metadata is not None and outbox_in(self.metadata) is not None
 
 
@@ -146,7 +146,7 @@ class Claim(NamedTuple):
             raise wrong_column(self.column, column)
 
     def check_audience(self, audience: str) -> None:
-        """Refuse the claim for another audience, also one without for one that has a name, and the other way round.
+        """Refuse the claim for another audience, or for none if it has one.
 
         Raises:
             ClaimError: It is for another one.
@@ -156,7 +156,7 @@ class Claim(NamedTuple):
             raise ClaimError(msg, code="claim-misplaced")
 
     def sealed_rules(self, field: str) -> Rules:
-        """Return the rules that the claim carries, for a first look; the row's own follow."""
+        """Return the rules in the claim, for a first look; the row's own follow."""
         plain = self.rules
         image = ImageLimits(**plain.get("image", {}))
         types = tuple(plain.get("content_types", ()))
@@ -177,7 +177,7 @@ _asked: WeakKeyDictionary[StorageBackend, bool] = WeakKeyDictionary()
 
 
 def check_once_steps(backend: StorageBackend) -> Steps[None]:
-    """Refuse a backend on which two requests at the same moment could both use a claim, by the word of its store.
+    """Refuse a backend whose store could let two requests use one claim.
 
     Raises:
         UnsupportedOperationError: It is one.

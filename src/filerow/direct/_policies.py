@@ -1,4 +1,4 @@
-"""How a client may upload straight to a store: what each kind of store can bind of size, type and expiry."""
+"""How a client may upload: what each store binds of size, type and expiry."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TYPED = tuple(names for names in _LADDER if "content_type" in names)
 
 
 class TicketPart(NamedTuple):
-    """One part of a multipart upload: PUT the file's bytes ``[start, end)`` to ``url``.
+    """One part of a multipart upload: PUT the bytes ``[start, end)`` to ``url``.
 
     Attributes:
         number: Its number, from 1 on.
@@ -86,7 +86,7 @@ class Ticket(NamedTuple):
 def start_steps(
     backend: StorageBackend, claim: Claim, multipart_from: int, part_size: int, tags: Mapping[str, str]
 ) -> Steps[Claim]:
-    """Begin a multipart upload where the file is large and the store can; return the claim that says so.
+    """Begin a multipart upload for a large file; return the claim for it.
 
     Raises:
         FileTooLargeError: The store cannot take, or copy, so large a file.
@@ -195,7 +195,7 @@ def _parts_steps(backend: StorageBackend, claim: Claim, token: str, seconds: int
 
 
 def abort_steps(backend: StorageBackend, claim: Claim) -> Steps[None]:
-    """Remove what a client has uploaded so far; a file made of the claim already is left alone."""
+    """Remove what a client has uploaded so far; a file made of it stays."""
     if claim.upload_id:
         from filerow.backends.obstore.backend import direct_of
 

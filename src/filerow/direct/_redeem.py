@@ -1,4 +1,4 @@
-"""How a client's finished upload becomes the content of a file that waits for its row.
+"""Turns a client's finished upload into the content of a file for a row.
 
 The client keeps a URL for the path it uploads to until that expires, so the object there is never what a row gets, nor is
 anything that the client has sent with it: headers, metadata, tags. A claim is looked at here, as far as a form wants to know at
@@ -40,15 +40,15 @@ from filerow.exceptions import (
 __all__ = ("of_field", "redeem", "redeem_async", "redeem_steps")
 
 _REWRITTEN_FROM = 8 << 20
-"""From so many bytes on a copy on the store's side, which is two requests more, is sooner done than writing them again."""
+"""Size in bytes from which a copy by the store, with two more requests, is quicker than writing the bytes again."""
 
 
 _ARCHIVED = re.compile("BlobArchived|InvalidObjectState")
-"""What Azure and S3 answer to whoever reads what a client has put into an archive."""
+"""What Azure and S3 answer to a read of an object that a client has put into an archive."""
 
 
 def redeem(token: str, column: object, secret: Secret | None, *, development: bool, audience: str) -> Content:
-    """Look at the upload of a token, by its column's rules, or by those that it carries; see :func:`redeem_steps`."""
+    """Look at the upload of a token by its column's rules; see :func:`redeem_steps`."""
     return run(_token_steps(token, column, secret, audience, development=development))
 
 
@@ -83,7 +83,7 @@ def of_field(field: str) -> Generator[None]:
 
 
 def redeem_steps(claim: Claim, rules: Rules) -> Steps[Content]:
-    """Look at what was uploaded, and return it as the content of a file to assign; nothing is copied or used up.
+    """Look at an upload; return it as content. Nothing is copied or used up.
 
     Args:
         claim: The claim.
@@ -170,9 +170,9 @@ class _Uploaded(Content):
         self._length = claim.size
         self._upload = ObjectInfo(claimed.path, claim.size, claimed.etag, claimed.version)
         self._backend = backend
-        self._look_anew()
+        self._restart()
 
-    def _look_anew(self) -> None:
+    def _restart(self) -> None:
         self._ranges = Ranges(self._backend, self._path)
         self._looked_at: list[tuple[int, bytes]] = []
 
@@ -183,7 +183,7 @@ class _Uploaded(Content):
         return found
 
     def chunks(self) -> Iterator[Buffer]:
-        self._look_anew()
+        self._restart()
         left = self._length
         with _still_there(self._field):
             for chunk in self._backend.stream(self._path):
@@ -211,7 +211,7 @@ class _Uploaded(Content):
         return Rewritten(info.etag, info.version_id, None)
 
     async def chunks_async(self) -> AsyncIterator[Buffer]:
-        self._look_anew()
+        self._restart()
         left = self._length
         with _still_there(self._field):
             async with aclosing(self._backend.stream_async(self._path)) as chunks:  # type: ignore[type-var]
@@ -220,7 +220,7 @@ class _Uploaded(Content):
                     yield chunk
 
     def _left(self, left: int, chunk: Buffer) -> int:
-        """Refuse more bytes than were announced as soon as they come: the client may write there until its claim expires."""
+        """Refuse more bytes than announced as soon as they come."""
         if len(chunk) > left:
             msg = f"the upload was announced with {self._length} bytes, but has more"
             raise ClaimError(msg, code="upload-differs", field=self._field, limit=self._length)
@@ -228,7 +228,7 @@ class _Uploaded(Content):
         return left - len(chunk)
 
     def _compare(self, start: int, chunk: Buffer) -> None:
-        """Refuse bytes that are not those which the type was recognised by: the client may write there meanwhile."""
+        """Refuse bytes that differ from those by which the type was recognised."""
         for offset, seen in self._looked_at:
             first, end = max(offset, start), min(offset + len(seen), start + len(chunk))
             if first < end and bytes(chunk[first - start : end - start]) != seen[first - offset : end - offset]:
@@ -236,7 +236,7 @@ class _Uploaded(Content):
 
 
 def _first_look(claim: Claim, rules: Rules, backend: StorageBackend) -> str:
-    """Check the size and the first bytes of an upload by its column's rules; return its type, which may have been announced.
+    """Check the size and first bytes of an upload; return its type.
 
     Raises:
         FileValidationError: The column refuses it, or it is not what was announced.
@@ -255,7 +255,7 @@ def _first_look(claim: Claim, rules: Rules, backend: StorageBackend) -> str:
 
 @contextmanager
 def _still_there(field: str = "") -> Generator[None]:
-    """Say that an upload is gone: somebody else has used the claim meanwhile, or aborted it."""
+    """Report an upload that is gone: its claim was used, or it was aborted."""
     try:
         yield
     except ObjectNotFoundError:

@@ -1,4 +1,4 @@
-"""Direct upload: the browser sends a file straight to the store, and gives the application a claim for it.
+"""Direct upload: the browser uploads to the store and gets a claim for it.
 
 ::
 
@@ -8,7 +8,7 @@
     ...  # the client uploads to ticket.url, and sends ticket.claim with its form
     document.file = uploads.claim(claim)  # checks what is stored; the commit makes the row its owner
 
-Nothing is mounted automatically. Whoever may call ``begin`` may upload, so protect it with your application's authorization.
+Nothing is mounted automatically. Everybody who may call ``begin`` may upload: protect it with your application's authorization.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class DirectUploads:
         return await run_async(self._begin_steps(filename, size, content_type, checksum))
 
     def resume(self, claim: str, *, checksum: str | None = None, checksums: Mapping[int, str] | None = None) -> Ticket:
-        """Return what is still to be uploaded for a claim: the missing parts, or all of it.
+        """Return what is still to be uploaded: the missing parts, or all of it.
 
         Args:
             claim: The token.
@@ -180,7 +180,7 @@ class DirectUploads:
     # -- what an integration mounts ------------------------------------------------------------------------------------
 
     def handle(self, action: str, payload: object) -> dict[str, Any]:
-        """Answer a client's request, as ``filerow.js`` makes it: ``POST {prefix}/{action}`` with a JSON object.
+        """Answer a request of ``filerow.js``: ``POST {prefix}/{action}`` with JSON.
 
         Args:
             action: ``begin`` (filename, size, content_type, checksum), ``resume`` (claim, checksum, checksums) or
@@ -235,7 +235,7 @@ class DirectUploads:
 
     @property
     def _tags(self) -> Mapping[str, str]:
-        """The tags of an upload by PUT, if the bucket requires any; the file's own object gets all options."""
+        """The tags of an upload by PUT; the file's own object gets all options."""
         options = self._target.type.stored_with
         return {} if options is None else options.tags
 
@@ -299,7 +299,7 @@ def _checked_audience(value: object) -> str:
 
 
 def _invalid(message: str, field: str, value: object, longest: int | None = None) -> FileValidationError:
-    """Return the error of a request with an invalid value; for a text that is too long, it gives the length."""
+    """Return the error of an invalid value in a request, with a text's length."""
     actual = len(value) if longest is not None and isinstance(value, str) else None
     return FileValidationError(message, field=field, limit=longest, actual=actual, code=_INVALID)
 

@@ -1,4 +1,4 @@
-"""Files over HTTP, without a framework: from a file and a request to status, headers and body.
+"""Files over HTTP, without a framework: status, headers and body.
 
 ::
 

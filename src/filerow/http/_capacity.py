@@ -1,4 +1,4 @@
-"""Limits of our own route: how many uploads run at a time, and how slow each may be.
+"""Limits of our own route: how many uploads run, and how slow each may be.
 
 A client that opens many connections and sends a byte now and then holds a thread, a descriptor and a half-written file for each.
 """
@@ -27,7 +27,7 @@ _DISCARDS = 4
 
 @dataclass(slots=True)
 class UploadCapacity:
-    """What this process accepts at a time. Set the attributes at startup, before the first request.
+    """What this process accepts at a time. Set it before the first request.
 
     Attributes:
         concurrent: Most uploads at a time; another one is answered with 503 and ``Retry-After``.
@@ -70,7 +70,7 @@ class UploadCapacity:
 
     @property
     def block(self) -> int:
-        """Bytes to read at once where a read ends only when it has them: whoever is fast enough has sent them in time."""
+        """Bytes to read at once, so that a fast enough client sends them in time."""
         return min(max(int(self.idle * self.least_rate / 2), _LEAST_BLOCK), _MOST_BLOCK)
 
     def grow(self, key: tuple[str, str], size: int) -> None:

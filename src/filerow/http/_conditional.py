@@ -68,7 +68,7 @@ def http_date(seconds: float) -> str:
 
 
 def evaluate(method: str, headers: Mapping[str, str], known: Validators) -> ConditionOutcome:
-    """Evaluate the preconditions of a request in the order of section 13.2.2; `if_range_holds` is its last step.
+    """Evaluate preconditions in the order of section 13.2.2, except ``If-Range``.
 
     Args:
         method: ``GET`` and ``HEAD`` read the file; other methods would change it.
@@ -91,7 +91,7 @@ def evaluate(method: str, headers: Mapping[str, str], known: Validators) -> Cond
 
 
 def if_range_holds(headers: Mapping[str, str], known: Validators) -> bool:
-    """Return True if a ``Range`` may be used (section 13.1.5): there is no ``If-Range``, or it surely names this version."""
+    """Return True if a ``Range`` may be used (section 13.1.5)."""
     value = headers.get("if-range")
     if value is None:
         return True
@@ -102,7 +102,7 @@ def if_range_holds(headers: Mapping[str, str], known: Validators) -> bool:
 
 
 def _lists(value: str, etag: str | None, *, strong: bool) -> bool:
-    """Return True if a list of entity tags, or ``*``, names ours (section 8.8.3.2); a malformed list names none."""
+    """Return True if a list of entity tags, or ``*``, has ours (section 8.8.3.2)."""
     if value.strip(" \t") == "*":
         return True  # the file exists
     place = 0

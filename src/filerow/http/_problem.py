@@ -1,4 +1,4 @@
-"""Our errors as RFC 9457 responses, which never reveal where or how files are stored."""
+"""Our errors as RFC 9457 responses, which do not reveal the storage."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _RENAMED = {413: "Content Too Large", 422: "Unprocessable Content"}
 
 
 def problem(error: BaseException) -> Reply:
-    """Return the response (``application/problem+json``, RFC 9457) for one of our errors.
+    """Return the ``application/problem+json`` response (RFC 9457) for an error.
 
     Each has a stable ``code``, which its ``type`` ends with. A refused file adds ``field``, ``rule``, ``limit`` and ``actual``.
     The response does not say where or how files are stored, so a failure of the store is logged here for the operator.
@@ -68,13 +68,13 @@ def problem(error: BaseException) -> Reply:
     if isinstance(error, UntrustedDocumentError):
         return refusal(422, "file-as-document", "A file is sent as an upload, not as a document.")
     if isinstance(error, StorageError):
-        for kind, told in _STORAGE:
+        for kind, answer in _STORAGE:
             if isinstance(error, kind):
-                if told is None:
+                if answer is None:
                     raise error
-                return _told(error, *told)
+                return _logged(error, *answer)
         if type(error) is StorageError:
-            return _told(error, 503, "store-unavailable", "The file store is not available.")
+            return _logged(error, 503, "store-unavailable", "The file store is not available.")
     raise error
 
 
@@ -84,17 +84,17 @@ def upload_refusal(error: UploadRefusedError) -> Reply:
 
 
 def gate_refusal(status: int = 403) -> Reply:
-    """Return the response for a client whom the application's gate does not let upload."""
+    """Return the response for a client that the application does not let upload."""
     return refusal(status, "not-allowed", "You may not upload here.")
 
 
 def _members(error: FileValidationError | InvalidTokenError | UploadRefusedError, **others: object) -> dict[str, Any]:
-    """Return what a client can translate of an error besides its code, as far as it is known."""
+    """Return the facts of an error that a client can translate, if known."""
     facts = {**others, "limit": error.limit, "actual": error.actual}
     return {name: value for name, value in facts.items() if value is not None and value != ""}
 
 
-def _told(error: StorageError, status: int, code: str, detail: str) -> Reply:
+def _logged(error: StorageError, status: int, code: str, detail: str) -> Reply:
     """Send the client what concerns it, and log the rest."""
     cause = "" if error.__cause__ is None else f" ({type(error.__cause__).__name__})"
     if status >= _FAULT_OF_SERVER:

@@ -39,7 +39,7 @@ RequestHeaders: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
 
 
 class Body:
-    """The bytes ``[start, end)`` of a stored object. Nothing is read before iteration starts.
+    """The bytes ``[start, end)`` of an object; nothing is read before iteration.
 
     Args:
         backend: Where the object is.
@@ -65,7 +65,7 @@ class Body:
         return self.end - self.start
 
     def stream(self, chunk_size: int = CHUNK) -> Iterator[bytes]:
-        """Iterate over the bytes, in bounded memory; closing the iterator closes the object.
+        """Iterate over the bytes, in bounded memory; closing it closes the object.
 
         Args:
             chunk_size: Approximate size of a chunk in bytes.
@@ -108,7 +108,7 @@ class Body:
                 await chunks.aclose()
 
     async def place_async(self) -> str | None:
-        """Return the absolute path of the file, if the bytes are a whole file in a local directory.
+        """Return the absolute path of a whole local file, or ``None``.
 
         Raises:
             ObjectNotFoundError: There is no such file.
@@ -121,7 +121,7 @@ class Body:
         return str(backend.root / self._path) if info.size == self.end else None
 
     def open_file(self) -> BinaryIO | None:
-        """Return the open file, if the bytes are a whole file in a local directory; see :meth:`place_async`."""
+        """Return a whole local file, open, or ``None``; see :meth:`place_async`."""
         if self.start or not isinstance(self._backend, LocalBackend):
             return None
         file = self._backend.open_file(self._path)
@@ -131,7 +131,7 @@ class Body:
         return None
 
     def begin(self, chunk_size: int = CHUNK) -> Chunks:
-        """Read the first chunk, so that a missing object is found before the status is sent; see :meth:`stream`."""
+        """Read the first chunk, to find a missing object in time; see :meth:`stream`."""
         return Chunks(self.stream(chunk_size))
 
     async def begin_async(self, chunk_size: int = CHUNK) -> AsyncChunks:
@@ -139,7 +139,7 @@ class Body:
         return await AsyncChunks.begun(self.stream_async(chunk_size))
 
     def _log(self, error: StorageError, left: int) -> None:
-        """Log a failure after the status was sent; one before the first byte gets a response of its own."""
+        """Log a failure after the status was sent; earlier ones get a response."""
         sent = self.length - left
         if sent:
             cause = "" if error.__cause__ is None else f" ({type(error.__cause__).__name__})"
@@ -177,7 +177,7 @@ class Chunks:
 
 
 class AsyncChunks:
-    """An asynchronous iterator whose first chunk has been read; made by :meth:`begun`. Close it if you stop early.
+    """An asynchronous iterator with its first chunk read; close it if you stop early.
 
     Args:
         chunks: The following chunks.
@@ -268,7 +268,7 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 def merged(ours: Headers, others: Iterable[tuple[str, str]]) -> Headers:
-    """Return a response's headers with the application's, which replace ours unless ours describe the bytes."""
+    """Return our headers with the application's, which replace some of ours."""
     theirs = tuple((name, value) for name, value in others if name.lower() not in DESCRIBING)
     replaced = {name.lower() for name, _ in theirs}
     return (*((name, value) for name, value in ours if name not in replaced), *theirs)
@@ -280,7 +280,7 @@ def plain(status: int, *headers: tuple[str, str]) -> Reply:
 
 
 def lowered(headers: RequestHeaders) -> dict[str, str]:
-    """Return a request's headers with names in lower case; repeated fields are joined (RFC 9110, section 5.3)."""
+    """Return headers with lower-case names; repeated ones are joined (RFC 9110, 5.3)."""
     found: dict[str, list[str]] = {}  # joined at the end: a client may send one field thousands of times
     pairs = cast("Mapping[str, str]", headers).items() if isinstance(headers, Mapping) else headers
     for name, value in pairs:

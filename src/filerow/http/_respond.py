@@ -1,4 +1,4 @@
-"""From a stored object and a request to a response: preconditions, then the range, then the file. Pure."""
+"""From an object and a request to a response: preconditions, range, file. Pure."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class Representation(NamedTuple):
 
 
 def validators(checksum: str | None, etag: str | None, last_modified: float | None, *, settled: bool = False) -> Validators:
-    """Return a version's validators; its time is never in the future (RFC 9110, section 8.8.2.1)."""
+    """Return a version's validators; no time in the future (RFC 9110, 8.8.2.1)."""
     modified = None if last_modified is None else int(min(last_modified, time.time()))
     return Validators(entity_tag(checksum, etag), modified, settled)
 
 
 def answers(method: str) -> bool:
-    """Return True if a handler of this method may respond with a file; preflights and the like may not."""
+    """Return True if a handler of this method may respond with a file."""
     return method in _ANSWERS
 
 

@@ -1,4 +1,4 @@
-"""Checks of a signed upload's body: its type, its length, and that it arrives complete. Pure except for the iteration."""
+"""Checks the body of a signed upload: its type, its length, its end."""
 
 from __future__ import annotations
 

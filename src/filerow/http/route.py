@@ -1,4 +1,4 @@
-"""Our own route: it serves the signed URLs of backends without a server, ``{base_url}/{backend}/{path}?…``.
+"""Our own route: serves the signed URLs of backends without a server.
 
 Mount it at the backends' ``base_url`` and pass it every request: the URL itself is the permission. A URL to read returns the file
 with the type and disposition that it binds; a URL to upload stores one new object of the type and size that it binds, or
@@ -70,7 +70,7 @@ def _answer_steps(
 
 
 def receive(method: str, key: str, path: str, query: str, headers: RequestHeaders, body: Iterable[bytes]) -> Reply:
-    """Store the body of a request to a signed URL to upload, once: an object is never overwritten.
+    """Store the body of a signed upload, once: objects are never overwritten.
 
     The URL is checked before any byte of the body is read, and reading stops at the first byte too many. A body that is cut off
     or has the wrong size leaves nothing behind.
@@ -107,7 +107,7 @@ async def receive_async(
 def _receive_steps(
     method: str, key: str, path: str, query: str, headers: RequestHeaders, checked: Callable[[Admitted, UploadLimits], object]
 ) -> Steps[Reply]:
-    """Store a body, which ``checked`` gives while it is neither too large nor too slow."""
+    """Store a body that ``checked`` passes on while it is allowed."""
     if method != "PUT":
         return not_allowed("PUT")
     try:
@@ -129,7 +129,7 @@ def _receive_steps(
 
 
 def _permitted(method: str, key: str, path: str, query: str) -> tuple[StorageBackend, SignRequest]:
-    """Return the backend and what its URL allows; a backend without such URLs or a secret looks like a wrong signature."""
+    """Return the backend and what its URL allows."""
     try:
         backend = storages.get_backend(key)
     except BackendNotFoundError:
@@ -178,6 +178,6 @@ def _as_attachment(disposition: str) -> str:
 
 
 def _taken(headers: RequestHeaders) -> Reply:
-    """Refuse to overwrite: by the client's own precondition (RFC 9110, section 13.1.2), or by ours."""
+    """Refuse to overwrite: by the client's precondition (RFC 9110, 13.1.2), or ours."""
     status = 412 if lowered(headers).get("if-none-match", "").strip() == "*" else 409
     return refusal(status, "file-exists", "The file already exists, and files are never overwritten.")

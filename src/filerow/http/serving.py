@@ -1,4 +1,4 @@
-"""Three ways to send a file from a handler: stream it, redirect to its store, or let the web server send it.
+"""Three ways to send a file: stream, redirect, or let the web server send it.
 
 ::
 
@@ -87,7 +87,7 @@ def redirect(
     inline: bool = False,
     cache_control: str | None = None,
 ) -> Reply:
-    """Redirect to a signed URL of the file's store: status 302, or 303 if the request was not ``GET`` or ``HEAD``.
+    """Redirect to a signed URL: 302, or 303 after another method than GET and HEAD.
 
     Args:
         file: A stored file.
@@ -135,7 +135,7 @@ def accelerate(
     inline: bool | None = None,
     cache_control: str | None = None,
 ) -> Reply:
-    """Let the web server in front of the application send a file of a `LocalBackend`; it handles ranges and conditions itself.
+    """Let the web server in front of the application send a local file.
 
     Args:
         file: A stored file.

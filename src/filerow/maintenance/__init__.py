@@ -1,4 +1,4 @@
-"""Work that keeps rows and objects equal from outside: plain functions that yield their progress.
+"""Keeps rows and objects equal: plain functions that yield their progress.
 
 Each takes the ``MetaData`` of the models and an engine, and yields :class:`Progress`; its asynchronous twin takes an
 ``AsyncEngine`` and is the same code, run step by step inside SQLAlchemy's greenlet.

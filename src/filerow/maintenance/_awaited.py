@@ -1,4 +1,4 @@
-"""The one lift to async of maintenance: each piece is a generator, and its twin runs the same one in SQLAlchemy's greenlet."""
+"""Makes the asynchronous twins of maintenance, in SQLAlchemy's greenlet."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 def awaited(
     function: Callable[Concatenate[MetaData, Engine, P], Iterator[T]],
 ) -> Callable[Concatenate[MetaData, AsyncEngine, P], AsyncIterator[T]]:
-    """Return the asynchronous twin of a piece of maintenance: the same options, an ``AsyncEngine``, and steps to await.
+    """Return the asynchronous twin of a piece of maintenance, with its options.
 
     Args:
         function: Takes models and an engine, checks its options when it is called, and yields its steps.

@@ -1,4 +1,4 @@
-"""What adopt and migrate share: rows are taken batch by batch, tried again if they change meanwhile, and reported on."""
+"""The batches of adopt and migrate: retried if rows change, and reported."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Batches(ABC):
     def run(
         self, batch: int, resume: str | None, where: ColumnElement[bool] | None, text: Column[Any] | None = None
     ) -> Iterator[Progress]:
-        """Work through the rows, and yield the progress after each batch; one that fails is reported before its error is raised.
+        """Work through the rows, and yield the progress after each batch.
 
         Args:
             batch: Rows taken at a time.
@@ -80,7 +80,7 @@ class Batches(ABC):
 
     @abstractmethod
     def _round(self, found: Sequence[Row]) -> list[Row]:
-        """Do the work on some rows; return those that were changed meanwhile, in their new state."""
+        """Do the work on some rows; return those that changed, in their new state."""
 
     def _progress(self, done: int, total: int | None, cursor: str | None) -> Progress:
         findings, self._findings = tuple(self._findings), []

@@ -66,7 +66,7 @@ def check(
     allow_many: bool = False,
     also: Also = (),
 ) -> Iterator[Progress]:
-    """Compare every row with its object: is it missing, or has its size or content changed?
+    """Compare every row with its object: is it there, with this size and content?
 
     Args:
         metadata: The models.
@@ -181,7 +181,7 @@ class _Check:
         self._batch = max(batch, _LEAST) if options.repairs else batch
         self._looked = 0
         self._missing = 0
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._reachable: dict[str, StorageError | None] = {}
         self.stopped = False
 
@@ -246,18 +246,18 @@ class _Check:
             except DocumentError as error:
                 tally.findings.append(Finding("unreadable", str(error), where=row_name(column, row.key)))
             except BackendNotFoundError as error:
-                if str(error) not in self._told:  # once, not for each of a million rows
-                    self._told.add(str(error))
+                if str(error) not in self._reported:  # once, not for each of a million rows
+                    self._reported.add(str(error))
                     tally.findings.append(Finding("unreadable", str(error), where=row_name(column, row.key)))
 
     def _still(self, column: FileColumn, suspects: Sequence[_Asked]) -> list[_Asked]:
-        """Return those whose rows have not changed: an application replaces a file first and deletes the old one later."""
+        """Return those whose rows have not changed since they were read."""
         wanted = {one.row.key: Rewrite(one.row.key, one.row.value, None) for one in suspects}
         now = present(self._engine, column, list(wanted.values()))
         return [one for one in suspects if now.get(one.row.key, (None, None))[0] == one.row.value]
 
     def _is_down(self, column: FileColumn, asked: Sequence[_Asked], seen: Sequence[_Asked], tally: _Tally) -> bool:
-        """Stop if a whole batch is unreadable: a store that is down is one finding, not one per row."""
+        """Stop if a whole batch is unreadable: a store that is down is one finding."""
         failed = [one for one in seen if one.has("unreadable")]
         if len(failed) <= _SUSPICIOUS or len(failed) < len(asked):
             return False
@@ -268,11 +268,11 @@ class _Check:
     # -- repairing -----------------------------------------------------------------------------------------------------
 
     def _trusted(self, column: FileColumn, tally: _Tally) -> bool:
-        """Return True if a missing object really is missing; a wrong bucket or prefix would look the same."""
+        """Return True if a missing object is missing; a wrong bucket looks the same."""
         if self._missing <= _SUSPICIOUS or self._missing * 2 <= self._looked or self._options.allow_many:
             return True
-        if "many" not in self._told:
-            self._told.add("many")
+        if "many" not in self._reported:
+            self._reported.add("many")
             message = (
                 f"{self._missing:,} of {self._looked:,} objects are missing; the backend may have the wrong bucket or prefix"
             )
@@ -299,7 +299,7 @@ class _Check:
         return {id(one) for rewrite in outcome.written for one in by_row[rewrite.key]}
 
     def _can_be_listed(self, backend: StorageBackend) -> bool:
-        """Check once that the bucket exists, which only a listing shows, and is the rows' bucket.
+        """Check once that the bucket exists, by a listing, and is the rows' bucket.
 
         Another bucket, or another prefix, is usually empty; what is in memory cannot be mistaken.
         """
@@ -326,7 +326,7 @@ def _empty(key: str) -> StorageError:
 
 
 def column_takes_null(column: FileColumn) -> bool:
-    """Return True if the file can be removed from its row: a member of a list always can."""
+    """Return True if a file can be removed from its row; from lists it always can."""
     return column.type.multiple or bool(column.column.nullable)
 
 
@@ -341,7 +341,7 @@ def _without(column: FileColumn, lost: Sequence[_Asked]) -> Rewrite:
 
 
 class _Look(StepsJob):
-    """Looks up one object, and reads it to compare its checksum. Errors are kept, not raised.
+    """Looks up one object, and reads it for its checksum; keeps errors.
 
     Args:
         facts: The row's facts.
@@ -370,7 +370,7 @@ class _Look(StepsJob):
 
     @property
     def quick(self) -> bool:
-        """Return True for a local directory, where a look takes less time than starting a thread."""
+        """True for a local directory: a look is quicker than starting a thread."""
         return self.backend._quick and self._meter is None
 
     def stop(self) -> None:
@@ -392,7 +392,7 @@ class _Look(StepsJob):
 
 
 def _verdict_of(look: _Look) -> Finding | None:
-    """Compare the row's facts with the store's; return ``None`` if they agree as far as both are known."""
+    """Compare the row's facts with the store's; return ``None`` if they agree."""
     facts, info = look.facts, look.info
     if look.error is not None:
         return Finding("unreadable", f"the store did not answer: {look.error}")

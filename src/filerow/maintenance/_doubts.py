@@ -1,4 +1,4 @@
-"""What maintenance tells of rows that it does not understand, and whose objects it keeps; and of places."""
+"""Findings about rows that cannot be understood, and about places."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from filerow.outbox._places import Note
 __all__ = ("KEPT", "about_place", "doubts")
 
 KEPT = frozenset({"unreadable-documents", "unknown-backend"})
-"""Codes of findings that say: not everything could be judged, so something was kept that may be nobody's."""
+"""Codes of findings that report: not everything could be judged, so unreferenced objects may have been kept."""
 
 
 def doubts(unreadable: Mapping[str, int], strange: Mapping[str, str]) -> Iterator[Finding]:
-    """Yield a finding for each column with documents that cannot be read, and for each backend that nobody has registered.
+    """Yield a finding for each unreadable column and each unregistered backend.
 
     Args:
         unreadable: How many documents, by column.
@@ -31,6 +31,6 @@ def doubts(unreadable: Mapping[str, int], strange: Mapping[str, str]) -> Iterato
 
 
 def about_place(note: Note) -> Finding:
-    """Return what there is to say of a place as a finding."""
+    """Return a message about a place as a finding."""
     advice = "look at what was found, then run it again: the next run deletes" if note.code == "first-run" else ""
     return Finding(note.code, note.message, "warning", backend=note.backend, advice=advice)

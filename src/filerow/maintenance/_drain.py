@@ -29,7 +29,7 @@ def drain(
     also: Also = (),
     take_over: bool = False,
 ) -> Iterator[Progress]:
-    """Delete the objects of all tombstones that are due; see :meth:`filerow.outbox.Outbox.drain`.
+    """Delete the objects of all due tombstones; see :meth:`.Outbox.drain`.
 
     Args:
         metadata: The models' ``MetaData``, with its outbox.
@@ -66,12 +66,12 @@ def _drain(outbox: Outbox, engine: Engine, steps: Iterator[DrainedBatch], limit:
     total = due if limit is None else min(due, limit)
     yield Progress("drain", total=total)
     done = Drained()
-    told: set[tuple[str, str, str]] = set()
+    reported: set[tuple[str, str, str]] = set()
     for step in steps:
         done += step.drained
         handled = done.deleted + done.taken_back + done.failed + done.dead + done.kept
-        fresh = [one for one in doubts(*step.doubts) if (one.code, one.where, one.backend) not in told]
-        told |= {(one.code, one.where, one.backend) for one in fresh}
+        fresh = [one for one in doubts(*step.doubts) if (one.code, one.where, one.backend) not in reported]
+        reported |= {(one.code, one.where, one.backend) for one in fresh}
         findings = (*_findings(step.failures), *fresh, *map(about_place, step.notes))
         yield Progress("drain", handled, total, changed=done.deleted, findings=findings)
     note_run(settings_of(outbox), engine, asdict(done))
@@ -86,7 +86,7 @@ def _due(outbox: Outbox, connection: Connection) -> int:
 
 
 def _findings(failures: Sequence[Failure]) -> Iterator[Finding]:
-    """Yield one finding for the failures on each backend, which usually have one cause."""
+    """Yield one finding for the failures on each backend."""
     alike: dict[tuple[str, bool], list[Failure]] = {}
     for failure in failures:
         alike.setdefault((failure.ref.backend, failure.dead), []).append(failure)

@@ -1,4 +1,4 @@
-"""Fills in what a document lacks about its object: by HEAD, and by reading the object."""
+"""Completes a document: by HEAD, and by reading the object."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Examine(StepsJob):
         )
 
     def _type(self, info: ObjectInfo) -> str:
-        """Return the type proved by the bytes, as for an upload; otherwise that of the document, the store or the extension."""
+        """Return the type proved by the bytes, or that of document, store or extension."""
         claimed = info.content_type if known_type(self.known.content_type) is None else self.known.content_type
         if self._reading is None:
             return claimed_type(claimed, self.known.filename)

@@ -1,4 +1,4 @@
-"""What other libraries wrote, read as ours, with nothing lost. Pure: no I/O, no session.
+"""Reads documents of other libraries as ours, with nothing lost. Pure.
 
 Advanced Alchemy's documents and ours say the same. sqlalchemy-file's hold more: user metadata in ``extra``, what processors add
 (``thumbnail``), and the names of all objects that belong to a file (``files``). That goes to ``metadata``.
@@ -42,7 +42,7 @@ def is_legacy(document: Mapping[str, Any]) -> bool:
 
 
 def members_of(value: Any) -> list[Any]:
-    """Return what a column's JSON holds: no document, one, or all members of its list, whatever they are."""
+    """Return the members of a column's JSON: none, one, or those of its list."""
     if value is None:
         return []
     return list(value) if isinstance(value, list) else [value]

@@ -1,4 +1,4 @@
-"""Where generated paths lie, and how their folders are listed: which backend, which folder, whose files may be in it."""
+"""The folders of generated paths, and how they are listed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose generated paths lie in a folder: what :func:`filerow._paths.generate_path` was called with.
+    """The column that has generated paths in a folder.
 
     Attributes:
         table: The table's name.
@@ -67,7 +67,7 @@ class Folder:
         return max(owner.least for owner in self.owners)
 
     def generated_at(self, path: str) -> float | None:
-        """Return when a path in this folder was generated, seconds since the Unix epoch; ``None`` if not by us."""
+        """Return when a path here was generated (Unix time); ``None`` if not by us."""
         for owner in self.owners:
             moment = generated_at(path, owner.table, owner.column, owner.shards)
             if moment is not None:
@@ -85,8 +85,7 @@ def folders(
             left out, even where another column shares one.
         names: ``table.column`` of those to sweep, and ``staged``; empty for all.
         backends: Keys of backends to look for them besides each column's own.
-        former: ``table/column`` of former names, with ``/16`` behind them for a column that had so many shards: swept on all
-            these backends.
+        former: ``table/column`` of former names, ``table/column/16`` for one with 16 shards: swept on all these backends.
 
     Raises:
         BackendNotFoundError: A column names no backend, and there is no default one.
@@ -130,7 +129,7 @@ def _add(found: dict[tuple[str, str], Folder], backend: str, owner: Owner) -> No
 
 
 def share(all_folders: Sequence[Folder], shards: tuple[int, int] | str | None) -> list[Folder]:
-    """Return one worker's share of the folders: ``(3, 8)`` or ``"3/8"`` is the third of eight.
+    """Return one worker's share of the folders: ``"3/8"`` is the third of eight.
 
     Raises:
         ValueError: It is not of this form, or there is no such share.
@@ -152,7 +151,7 @@ def share(all_folders: Sequence[Folder], shards: tuple[int, int] | str | None) -
 def pages(
     blocking: Callable[..., Iterator[T]], native: Callable[..., AsyncIterator[T]], *args: Any, size: int
 ) -> Generator[list[T]]:
-    """Yield what a listing yields, ``size`` items at a time: awaited inside SQLAlchemy's greenlet, blocking outside."""
+    """Yield the items of a listing in pages, in the form that fits the caller."""
     source: Any = native(*args) if in_greenlet() else blocking(*args)
     try:
         while True:

@@ -1,4 +1,4 @@
-"""The files of one column, row by row, in constant memory; and removed files that can still be restored."""
+"""Lists the files of one column, present or removed, in constant memory."""
 
 from __future__ import annotations
 

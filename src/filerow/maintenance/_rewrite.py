@@ -1,4 +1,4 @@
-"""Compare-and-set: documents are rewritten only in rows that nobody has changed since they were read.
+"""Compare-and-set: rewrites documents only in rows that have not changed.
 
 Copying takes time, and no lock is held meanwhile. So rows are locked and compared afterwards, a batch in one short transaction;
 any change made until then wins. What is left over, old objects or useless copies, is deleted if no row names it.
@@ -81,7 +81,7 @@ class Rows:
     def found(
         self, connection: Connection, wanted: Sequence[Rewrite], *, lock: bool = True, skip: bool = False
     ) -> dict[tuple[Any, ...], tuple[Any, Any]]:
-        """Return JSON and text of the rows that exist, without those locked by others if those are to be skipped."""
+        """Return JSON and text of existing rows, locked, or without locked ones."""
         if lock:
             take_write_lock(connection, plain_table(self.column), self.column.column.name)
         width = len(self._keys)
@@ -123,7 +123,7 @@ def compare_and_set(
 def _transaction(
     engine: Engine, rows: Rows, rewrites: Sequence[Rewrite], outcome: RewriteOutcome, *, skip: bool = False
 ) -> list[Rewrite]:
-    """Compare and set in one transaction; return the rows that are gone or locked by others."""
+    """Compare and set in one transaction; return rows that are gone or locked."""
     writes = _writes_tombstones(engine, rows.column)
     written: list[Rewrite] = []
     lost: list[Rewrite] = []
@@ -153,7 +153,7 @@ def _transaction(
 def present(
     engine: Engine, column: FileColumn, rewrites: Sequence[Rewrite], source: Column[Any] | None = None
 ) -> dict[tuple[Any, ...], tuple[Any, Any]]:
-    """Read JSON and text of the rows as they are now, without a lock; rows that are gone are missing."""
+    """Read JSON and text of the rows as they are now, without a lock."""
     if not rewrites:
         return {}
     with engine.connect() as connection:
@@ -161,14 +161,14 @@ def present(
 
 
 def forget(census: Census, column: FileColumn, written: Iterable[Rewrite]) -> None:
-    """Delete the old objects of rewritten rows that no row names any more; an outbox has their tombstones already."""
+    """Delete old objects of rewritten rows; an outbox has their tombstones."""
     if column.type.lifecycle and outbox_of(column.table.metadata) is None:
-        let_go = {ref for one in written for ref in _let_go(one)}
-        discard(census, {ref for ref in let_go if storages.may_delete(ref.backend)})
+        released = {ref for one in written for ref in _released(one)}
+        discard(census, {ref for ref in released if storages.may_delete(ref.backend)})
 
 
 def discard(census: Census, refs: Iterable[Ref]) -> None:
-    """Delete objects that no row names; a failure to delete is logged, for a sweep finds them."""
+    """Delete objects that no row names; failures are logged."""
     unwanted = set(refs)
     if unwanted:
         unwanted -= census.named(unwanted).kept
@@ -188,23 +188,23 @@ def named_in(value: Any) -> set[Ref]:
 
 @contextmanager
 def undone_with(undo: Callable[[], object]) -> Generator[None]:
-    """Delete the copies of a batch that fails; a failure of that is told beside the error, which matters more."""
+    """Delete the copies of a batch that fails; note a failure of that."""
     try:
         yield
     except BaseException as error:
         try:
             undo()
-        except Exception as failed:  # noqa: BLE001 - what went wrong first is what to tell
+        except Exception as failed:  # noqa: BLE001 - the first error is the one to report
             error.add_note(f"copies could not be deleted, a sweep finds them: {failed}")
         raise
 
 
-def _let_go(one: Rewrite) -> set[Ref]:
+def _released(one: Rewrite) -> set[Ref]:
     return named_in(one.old) - named_in(one.new) - one.kept
 
 
 def _take_back(connection: Connection, column: FileColumn, written: Sequence[Rewrite]) -> None:
-    """Remove the tombstones that triggers have just written for objects that are only called otherwise now."""
+    """Remove tombstones of objects that only have another name now."""
     outbox = outbox_of(column.table.metadata)
     kept = sorted({ref for one in written for ref in one.kept})
     if outbox is not None and kept:
@@ -212,7 +212,7 @@ def _take_back(connection: Connection, column: FileColumn, written: Sequence[Rew
 
 
 def _writes_tombstones(engine: Engine, column: FileColumn) -> Outbox | None:
-    """Return the outbox if the database does not note by itself what the table's rows let go."""
+    """Return the outbox if no trigger records what the table's rows release."""
     outbox = outbox_of(column.table.metadata) if column.type.lifecycle else None
     return None if outbox is None or outbox.has_triggers(engine.dialect, column.table) else outbox
 
@@ -220,4 +220,4 @@ def _writes_tombstones(engine: Engine, column: FileColumn) -> Outbox | None:
 def _buried(column: FileColumn, one: Rewrite) -> list[Buried]:
     names = [key.name for key in column.table.primary_key.columns]
     key = dict(zip(names, one.key, strict=True))
-    return [Buried(ref, column.table.fullname, column.column.name, key) for ref in sorted(_let_go(one))]
+    return [Buried(ref, column.table.fullname, column.column.name, key) for ref in sorted(_released(one))]

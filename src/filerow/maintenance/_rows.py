@@ -1,4 +1,4 @@
-"""The rows of a file column in primary key order: any number of them, in constant memory, from any row on.
+"""The rows of a file column in key order, in constant memory, from any row on.
 
 No transaction stays open between two pages, so even a walk over a billion rows holds back neither vacuum nor writers. A row
 inserted behind the walk is not seen; every other row is seen once.
@@ -78,7 +78,7 @@ def rows(
     where: ColumnElement[bool] | None = None,
     instead: ColumnElement[Any] | None = None,
 ) -> Iterator[RowBatch]:
-    """Yield the rows whose column is not NULL; each batch is read in a short transaction of its own.
+    """Yield the rows with a value, each batch in a short transaction of its own.
 
     Args:
         engine: The engine; inside SQLAlchemy's greenlet the ``sync_engine`` of an ``AsyncEngine``.
@@ -126,7 +126,7 @@ def count(
 
 
 def write(connection: Connection, file_column: FileColumn, key: Sequence[Any], value: Any) -> None:
-    """Write JSON into the column of one row, ``None`` as NULL; nothing else in the row changes, not even by ``onupdate``."""
+    """Write JSON into the column of one row, ``None`` as NULL; nothing else changes."""
     plain = plain_table(file_column)
     wanted = update(plain).values({file_column.column.name: value})
     connection.execute(wanted.where(_is_row([plain.c[one.name] for one in _keys_of(file_column)], key)))
@@ -150,7 +150,7 @@ def _keys_of(file_column: FileColumn) -> list[Column[Any]]:
 
 
 def _sortable(value: ColumnElement[Any], dialect: str) -> ColumnElement[Any]:
-    """Return the expression to sort and compare by: MySQL sorts an ENUM by number but compares it as text."""
+    """Return what to sort by: MySQL sorts an ENUM by number, compares it as text."""
     return cast(value, String) if dialect in {"mysql", "mariadb"} and isinstance(value.type, EnumType) else value
 
 

@@ -1,4 +1,4 @@
-"""How many rows and files there are, how large they are, and what waits in the outbox.
+"""Counts rows and files, adds up sizes, and counts what is in the outbox.
 
 The database counts single columns itself; the documents of list columns, and of databases whose JSON functions we do not know,
 are read one by one, in constant memory.
@@ -145,7 +145,7 @@ def _number(condition: ColumnElement[bool]) -> ColumnElement[Any]:
 
 
 def count_documents(column: str, values: Iterable[Any]) -> Iterator[ColumnStats]:
-    """Count documents that are read one by one: rows without a file first, then by backend."""
+    """Count documents read one by one: rows without a file first, then by backend."""
     found: dict[str, ColumnStats] = {}
     for value in values:
         keys: set[str] = set()

@@ -1,4 +1,4 @@
-"""The outbox: a durable note, written in the row's own transaction, for every object that must go.
+"""The outbox: a durable note of each object to delete, in its row's transaction.
 
 ::
 

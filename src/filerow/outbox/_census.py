@@ -1,4 +1,4 @@
-"""Everybody who may name an object: the databases and models that share a place, asked before anything in it is deleted."""
+"""All databases and models that may name an object in a shared place."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Census:
             self.databases.append((models, place if isinstance(place, Engine) else place.sync_engine))
 
     def check_shows_all(self) -> None:
-        """See to it that policies, views or a lagging server hide no row of them, unknown tables aside.
+        """Check that policies, views or a lagging server hide no rows.
 
         Raises:
             MaintenanceRefusedError: They may.
@@ -61,7 +61,7 @@ class Census:
                 check_shows_all(connection, {column.table: None for column in file_columns(metadata)}, own=own)
 
     def check(self) -> None:
-        """See to it that all rows of all of them can be seen.
+        """Check that all rows of all of them can be seen.
 
         Raises:
             MaintenanceRefusedError: Some may not.
@@ -97,7 +97,7 @@ class Census:
         return found | Named(refs=same)
 
     def _is_one_place(self, *keys: str) -> bool:
-        """Return True if backends are one place, by the record that a run writes before it deletes; also where nobody knows."""
+        """Return True if backends are one place by its record, or if that is unknown."""
         try:
             lineages = {self._lineage(key) for key in keys}
         except StorageError:

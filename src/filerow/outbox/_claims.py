@@ -1,4 +1,4 @@
-"""Claims that are used: one row each in the transaction that makes a row of the upload, so that of two transactions one fails."""
+"""Used claims: one row each, so that only one of two transactions succeeds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _KEPT = 24 * 3600
 
 
 def use_claims(connection: Connection, state: Table, claims: Sequence[Claimed]) -> None:
-    """Note that claims are used, in the transaction of the rows that got their uploads.
+    """Record that claims are used, in the transaction of their rows.
 
     A second transaction waits here until the first one has ended.
 

@@ -164,7 +164,7 @@ class _Outcome:
 def batches(
     settings: OutboxSettings, engine: Engine, *, batch: int, limit: int | None, also: Also = (), take_over: bool = False
 ) -> Iterator[DrainedBatch]:
-    """Drain what is due now, and yield after every batch; each tombstone is handled once.
+    """Drain what is due now, each tombstone once, and yield after every batch.
 
     Raises:
         MaintenanceRefusedError: Something is due, and rows may be hidden; or, after all else is done, a place was last swept by
@@ -235,12 +235,12 @@ def _totals(steps: Iterable[DrainedBatch]) -> Iterator[Drained]:
             yield total
 
 
-def note_run(settings: OutboxSettings, engine: Engine, told: dict[str, Any]) -> None:
-    """Record in the outbox's state that it is being drained, for ``filerow doctor``; a failure must not stop the drain."""
+def note_run(settings: OutboxSettings, engine: Engine, facts: dict[str, Any]) -> None:
+    """Record a drain in the outbox's state, for ``filerow doctor``; never raises."""
     try:
         with engine.begin() as connection:
             forget_claims(connection, settings.state)
-            write_state(connection, settings.state, RUN, {"host": socket.gethostname(), "pid": os.getpid(), **told})
+            write_state(connection, settings.state, RUN, {"host": socket.gethostname(), "pid": os.getpid(), **facts})
     except SQLAlchemyError:
         logger.debug("could not record that the outbox was drained", exc_info=True)
 
@@ -310,7 +310,7 @@ def _sort(job: _Erase, error: BaseException | None, outcome: _Outcome) -> None:
 
 
 def delay_after(attempts: int, backoff: timedelta, most: timedelta) -> float:
-    """Return the seconds to wait after this many failed attempts: doubled each time, with 25 % jitter."""
+    """Return the seconds to wait after failed attempts: doubled, with 25 % jitter."""
     seconds = min(backoff.total_seconds() * 2.0 ** min(attempts - 1, 60), most.total_seconds())
     return seconds * random.uniform(0.75, 1.25)  # noqa: S311 - so that a million do not come back at once
 
@@ -335,7 +335,7 @@ def _settle(settings: OutboxSettings, engine: Engine, outcome: _Outcome) -> list
 
 
 def log_failures(failures: Iterable[Failure]) -> None:
-    """Log what could not be deleted: one message per backend and cause, since a store that is down refuses everything."""
+    """Log what could not be deleted: one message per backend and cause."""
     alike: dict[tuple[str, str, bool], list[str]] = {}
     for failure in failures:
         cause = cause_of(failure.error, failure.ref.path)
@@ -354,11 +354,11 @@ def log_failures(failures: Iterable[Failure]) -> None:
 def log_doubts(doubts: Doubts) -> None:
     """Log what this release does not understand in rows."""
     if doubts.unreadable:
-        told = ", ".join(f"{name} ({count:,})" for name, count in sorted(doubts.unreadable.items()))
+        columns = ", ".join(f"{name} ({count:,})" for name, count in sorted(doubts.unreadable.items()))
         logger.error(
             "rows have documents that this release cannot read, so the files of their tables are kept: %s; upgrade, or run "
             "filerow check to find the rows",
-            told,
+            columns,
         )
     for key, path in sorted(doubts.strange.items()):
         logger.error("rows name objects of backend %r, which is not registered, for example %r: they are kept", key, path)
@@ -378,7 +378,7 @@ def _log_notes(notes: Iterable[Note]) -> None:
 
 
 def _put_off(settings: OutboxSettings, connection: Connection, failed: Sequence[tuple[Tombstone, str]]) -> None:
-    """Record when to try again, unless another drain has taken over since the lease ended."""
+    """Record when to try again, unless another drain has taken over."""
     table = settings.table
     later = now(connection.dialect.name) + bindparam("delay", type_=Double)
     change = update(table).where(table.c.id == bindparam("tombstone"), table.c.attempts == bindparam("seen"))
@@ -452,7 +452,7 @@ def skips_locked(dialect: Dialect) -> bool:
 
 
 def locked(settings: OutboxSettings, connection: Connection, due: Due, size: int) -> list[Tombstone]:
-    """Return due tombstones that nobody else has; at most half of a batch are retries while there are new ones."""
+    """Return due tombstones, locked; at most half are retries if there are new ones."""
     take_write_lock(connection, settings.table, "attempts")
     if connection.dialect.name == "postgresql":
         # The index fits, but would not be used for a table that was empty when last analyzed.
@@ -470,9 +470,9 @@ def locked(settings: OutboxSettings, connection: Connection, due: Due, size: int
 
 
 def leased(settings: OutboxSettings, connection: Connection, found: Sequence[Tombstone], census: Census) -> Lease:
-    """Count an attempt for each tombstone, and remove those of objects that a row names.
+    """Count an attempt for each tombstone; remove those of objects with a row.
 
-    After the commit nobody can give such an object to a row again: the triggers refuse it.
+    After the commit no row can get such an object again: the triggers refuse it.
     """
     ours = [(one, Ref(one.backend, one.path)) for one in _marked(settings, connection, found)]
     if not ours:
@@ -511,7 +511,7 @@ def _these(settings: OutboxSettings, connection: Connection, ones: Sequence[Tomb
 
 
 def _leave(settings: OutboxSettings, connection: Connection, unsure: Sequence[Tombstone]) -> None:
-    """Release tombstones whose objects may have a row, without an attempt; a later drain tries them."""
+    """Release tombstones of objects that may have a row; a later drain tries them."""
     table = settings.table
     later = now(connection.dialect.name) + literal(settings.lease.total_seconds(), Double)
     change = update(table).values(attempts=table.c.attempts - 1, next_attempt=later)

@@ -1,4 +1,4 @@
-"""The in-app drainer: an application drains its own outbox while it runs, in a thread or a task.
+"""The in-app drainer: drains the outbox in a thread or task of the application.
 
 Both run one generator, which drains and yields how long to wait. Any number of processes may run a drainer.
 """
@@ -40,7 +40,7 @@ OnWake: TypeAlias = Callable[[Callable[[], None]], Callable[[], None]]
 
 
 class Drainer:
-    """Drains an outbox while the application runs: ``with``, ``async with``, or as an ASGI lifespan.
+    """Drains an outbox while the application runs: ``with`` or an ASGI lifespan.
 
     Made by :meth:`Outbox.drainer`. It can be entered again after it has ended, and in a forked child, where it does not run.
     """
@@ -109,7 +109,7 @@ class Drainer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Stop after the current batch, and wait for that without blocking the event loop."""
+        """Stop after the current batch, without blocking the event loop."""
         if self._task is not None:
             task, self._task = self._task, None
             self._end()
@@ -121,7 +121,7 @@ class Drainer:
 
     @asynccontextmanager
     async def lifespan(self, _app: object = None) -> AsyncGenerator[None]:
-        """Run while an application does: ``FastAPI(lifespan=drainer.lifespan)``, ``Litestar(lifespan=[drainer.lifespan])``."""
+        """Run while an application does: ``FastAPI(lifespan=drainer.lifespan)``."""
         async with self:
             yield
 
@@ -151,7 +151,7 @@ class Drainer:
     # -- the work ------------------------------------------------------------------------------------------------------
 
     def _rounds(self, engine: Engine) -> Iterator[_Pause]:
-        """Drain, yield how long to wait, and repeat; failures are logged and retried, less and less often."""
+        """Drain, yield how long to wait, repeat; failures are logged and retried."""
         failures = 0
         refusal = ""
         beat = _Heartbeat(self._settings, engine, self._interval)
@@ -223,8 +223,8 @@ class _Heartbeat:
         if monotonic() - self._last < self._interval * 0.9:  # each look comes a little earlier or later
             return
         self._last = monotonic()
-        told = {"interval": self._interval, "deleted": self.deleted, "failed": self.failed, "error": self.error}
-        note_run(self._settings, self._engine, told)
+        facts = {"interval": self._interval, "deleted": self.deleted, "failed": self.failed, "error": self.error}
+        note_run(self._settings, self._engine, facts)
 
 
 class _Thread:
@@ -271,7 +271,7 @@ class _Task:
         self._loop.call_soon_threadsafe(self._woken.set)
 
     async def end(self, patience: float) -> None:
-        """End after the current round, and wait for that; a batch that takes too long is cancelled and released."""
+        """End after the current round; a batch that takes too long is cancelled."""
         self._stopped.set()
         self._woken.set()
         try:

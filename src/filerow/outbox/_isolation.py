@@ -17,7 +17,7 @@ _LEVELS = frozenset({"postgresql", "mysql", "mariadb"})
 
 @contextmanager
 def read_committed(engine: Engine) -> Generator[Connection]:
-    """Connect in the isolation that sees what others have committed by the time of each statement."""
+    """Connect so that each statement sees what is committed by then."""
     with engine.connect() as connection:
         if engine.dialect.name in _LEVELS:
             isolate(connection, "READ COMMITTED")

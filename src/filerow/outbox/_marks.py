@@ -1,4 +1,4 @@
-"""What a database remembers of the places it deletes in: a mark for each deleting run; and how its server is recognised.
+"""The marks of deleting runs, which a database keeps for each place.
 
 Marks are in the outbox's table of states, or, for models without an outbox, in ``filerow_places``, a table of the same shape
 made by the first deleting run. Marks are only ever added, so workers of one database need not wait for each other.
@@ -65,7 +65,7 @@ def last_of(marks: Iterable[Mark]) -> Mark:
 
 
 def expected(marks: Sequence[Mark]) -> set[str]:
-    """Return the values that a place may have if no other database has deleted in it since.
+    """Return the values of a place where no other database has deleted since.
 
     These are the value that the last run wrote; the one it found, if it was killed before writing; and those of runs that
     overlapped with it.
@@ -134,14 +134,14 @@ def _home(metadata: MetaData) -> Table:
 
 
 def _own_table(metadata: MetaData) -> Table:
-    """Return the table of models without an outbox; it is part of neither their ``MetaData`` nor their migrations."""
+    """Return the table of models without an outbox, outside their ``MetaData``."""
     schemas = {column.table.schema for column in file_columns(metadata)}
     schema = schemas.pop() if metadata.schema is None and len(schemas) == 1 else metadata.schema
     return make_state_table(MetaData(schema=schema), TABLE)
 
 
 def _tables(connection: Connection, metadata: MetaData) -> Iterator[Table]:
-    """Yield the tables with marks: the outbox's, and that of models without an outbox or from before there was one."""
+    """Yield the tables with marks: the outbox's, and that of models without one."""
     outbox = outbox_in(metadata)
     if outbox is not None:
         yield outbox.state
@@ -179,7 +179,7 @@ _DATABASE = text("SELECT oid, datname FROM pg_database WHERE datname = current_d
 
 
 def hints_of(engine: Engine, lineage: str) -> dict[str, str]:
-    """Return identifiers of the database: hashes, each of which means something in one place only.
+    """Return identifiers of the database, hashed for one place.
 
     None of them changes with a restart, a minor upgrade, a failover to a physical standby, another user or a pool.
     """

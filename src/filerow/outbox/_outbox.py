@@ -1,4 +1,4 @@
-"""``Outbox``: the database itself records every removed object, in the transaction in which its row releases it."""
+"""``Outbox``: the database records each removed object with its row's change."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Outbox:
         drop_all(connection, self.table, tables)
 
     def has_triggers(self, dialect: Dialect, table: Table) -> bool:
-        """Return True if the database itself writes a table's tombstones; otherwise the session does."""
+        """Return True if the database writes a table's tombstones, not the session."""
         return has_triggers(dialect, table)
 
     def _bury(self, connection: Connection, buried: Sequence[Buried]) -> None:
@@ -101,7 +101,7 @@ class Outbox:
         take_back(connection, self.table, refs)
 
     def _use_claims(self, connection: Connection, claims: Sequence[Claimed]) -> None:
-        """Record that clients' uploads have become files, each once; for the unit of work.
+        """Record that clients' uploads have become files; for the unit of work.
 
         Raises:
             ClaimError: A claim was used before.
@@ -113,7 +113,7 @@ class Outbox:
     def drain(
         self, engine: Engine, *, batch: int = 1_000, limit: int | None = None, also: Also = (), take_over: bool = False
     ) -> Drained:
-        """Delete the objects of all tombstones that are due. Several drains may run, also at the same time.
+        """Delete the objects of all due tombstones. Several drains may run at once.
 
         Args:
             engine: The database; no connection is held while objects are deleted.
@@ -124,7 +124,7 @@ class Outbox:
 
         Returns:
             What was done. A failed delete is not raised but counted, recorded, and tried again by a later drain. The first drain
-            of a place where nobody has deleted yet records that, and leaves its tombstones to the next.
+            of a place where no objects were deleted yet records that, and leaves its tombstones to the next.
 
         Raises:
             ValueError: ``batch`` is out of range.
@@ -152,11 +152,11 @@ class Outbox:
     def drain_steps(
         self, engine: Engine, *, batch: int = 1_000, limit: int | None = None, also: Also = (), take_over: bool = False
     ) -> Iterator[Drained]:
-        """Drain batch by batch, and yield the result so far after each; see :meth:`drain`."""
+        """Drain batch by batch, and yield the result so far; see :meth:`drain`."""
         return drain_steps(settings_of(self), engine, batch=batch, limit=limit, also=also, take_over=take_over)
 
     def revive(self, connection: Connection) -> int:
-        """Retry objects that were given up: the next drain starts to count their attempts again.
+        """Retry objects that were given up; their attempts are counted again.
 
         Returns:
             The number of dead letters.
@@ -175,7 +175,7 @@ class Outbox:
         patience: timedelta = timedelta(seconds=30),
         also: Also = (),
     ) -> Drainer:
-        """Return a drainer that runs inside the application, in a thread or a task. Any number of processes may have one.
+        """Return a drainer for the application; any number of processes may have one.
 
         ::
 
@@ -197,7 +197,7 @@ class Outbox:
         )
 
     def on_wake(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Register a callback for commits in which a row released a file. It may be called in any thread.
+        """Register a callback for commits that release a file, called in any thread.
 
         Args:
             callback: Must not block.
@@ -214,7 +214,7 @@ class Outbox:
         return end
 
     def wake(self) -> None:
-        """Call the callbacks of :meth:`on_wake`, since there is something to drain. Never raises."""
+        """Call the callbacks of :meth:`on_wake`: there is something to drain."""
         for callback in tuple(self._wakers):
             try:
                 callback()
@@ -237,7 +237,7 @@ class Outbox:
         return removed(settings_of(self), connection, table=table, since=since, limit=limit)
 
     def undelete(self, connection: Connection, backend: str, path: str, *, into: str | None = None) -> FileObject:
-        """Restore a removed file; this takes effect when the connection's transaction is committed.
+        """Restore a removed file when the connection's transaction is committed.
 
         If the file's row still exists, and its column is NULL or a list, the file is put back. It never replaces another file.
         Otherwise assign the returned file to a row, in this transaction or before the retention, which starts again, is over. Its

@@ -1,4 +1,4 @@
-"""Whose place is it? Asked of the store and of the database before anything is deleted.
+"""Checks that a place belongs to this database before objects are deleted there.
 
 A place (a bucket's prefix, a directory) has a record, and the database remembers what it wrote into it. Each deleting run
 writes a new random mark, into the database first and into the place then. A copy of the database (staging, a restored dump)
@@ -92,7 +92,7 @@ class _Record:
         return json.dumps({"v": _VERSION, **asdict(self)}, indent=1).encode()
 
     def next(self, marks: Iterable[Mark], hints: Mapping[str, str]) -> _Record:
-        """Return the record of a run that comes after this one and after those that the database knows."""
+        """Return the record of the next run, after all that the database knows."""
         serial = max([self.serial, *(mark.serial for mark in marks)]) + 1
         return _Record(self.lineage, serial, token_hex(16), hints)
 
@@ -199,7 +199,7 @@ class Places:
         return False
 
     def _seize(self, backend: StorageBackend) -> None:
-        """Write a record of a new lineage, whatever is there."""
+        """Write a record of a new lineage over any other."""
         before = _content(backend)
         new = self._first()
         add_mark(self._metadata, self._engine, _mark_of(new))
@@ -222,7 +222,7 @@ class Places:
         return list(found.values())
 
     def _has_moved(self, record: _Record, hints: Mapping[str, str]) -> bool:
-        """Return True if the server is known by something else than before, and so are those that share the place."""
+        """Return True if the server, and all that share the place, are others now."""
         if not _differ(record.hints, hints):
             return False
         return all(_differ(record.hints, hints_of(engine, record.lineage)) for _, engine in self._databases[1:])
@@ -243,7 +243,7 @@ class Places:
 
 
 class Gate:
-    """Lets a drain through to the backends that it may delete from; each is asked when the first of its tombstones is due.
+    """Lets a drain delete only from checked backends, each checked when it is due.
 
     A drain with nothing to do asks nothing, as a drainer's mostly are.
 
@@ -266,14 +266,14 @@ class Gate:
         self._asked: set[str] = set()
 
     def is_ready(self, keys: Iterable[str]) -> bool:
-        """Return True if all was asked that is to be known before something in these backends is deleted."""
+        """Return True if everything is known that a deletion in these backends needs."""
         return self._census is None and not self._unasked(keys)
 
     def _unasked(self, keys: Iterable[str]) -> list[str]:
         return [key for key in keys if key not in self._asked and storages.is_registered(key)]
 
     def ask(self, keys: Iterable[str]) -> tuple[Note, ...]:
-        """Ask, and return what there is to say.
+        """Check what is not known yet, and return messages.
 
         Raises:
             MaintenanceRefusedError: Rows may be hidden.
@@ -301,7 +301,7 @@ class Gate:
 
 
 def _is_ours_alone(backend: StorageBackend) -> bool:
-    """Return True if no other process, and so no other database, can reach the objects of a backend."""
+    """Return True if no other process can reach the objects of a backend."""
     return backend.protocol == "memory"
 
 
@@ -321,7 +321,7 @@ def _mark_of(record: _Record, before: str = "") -> Mark:
 
 
 def _parsed(content: bytes) -> _Record | None:
-    """Return the record that an object is; ``None`` if it is none, or that of a later release."""
+    """Return the record in an object; ``None`` if it cannot be read."""
     try:
         facts: dict[str, Any] = json.loads(content)
         record = _Record(**{name: facts[name] for name in _Record.__slots__})
@@ -332,7 +332,7 @@ def _parsed(content: bytes) -> _Record | None:
 
 
 def _differ(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
-    """Return True if a server is known by something else than before; what only one of two users may read says nothing."""
+    """Return True if a known hint of a server differs from before."""
     return any(one[name] != other[name] for name in one.keys() & other.keys())
 
 

@@ -1,4 +1,4 @@
-"""What happens to files when a column or table is dropped, and to tombstones when one is renamed, for migrations."""
+"""Tombstones in migrations: of dropped columns and tables, and renamed ones."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class _Left(NamedTuple):
 
 
 def release(connection: Connection, spec: FileTable, columns: Sequence[str], *, wait: float) -> int:
-    """Write a tombstone for each file in columns that are about to be dropped, and return the number.
+    """Write a tombstone for each file in columns to be dropped; return the number.
 
     Args:
         connection: The migration's.
@@ -100,7 +100,7 @@ def _tombstone(spec: FileTable, left: _Left) -> dict[str, Any] | None:
 
 
 def _pages(connection: Connection, spec: FileTable, columns: Sequence[str]) -> Iterator[list[_Left]]:
-    """Yield the files of some columns, page by page by primary key; a table without one in a single page."""
+    """Yield the files of columns page by page; one page without a primary key."""
     keys: list[ColumnClause[Any]] = [column(name) for name in spec.primary_key]
     files: list[ColumnClause[Any]] = [column(name) for name in columns]
     source = table(spec.name, *keys, *files, schema=spec.schema)
@@ -126,7 +126,7 @@ def _files(spec: FileTable, columns: Sequence[str], row: tuple[Any, ...]) -> Ite
 
 
 def columns_with_files(connection: Connection, name: str, schema: str | None, columns: Sequence[str] | None = None) -> list[str]:
-    """Return the columns of a table, some or all, in which a row has a document of ours, with or without triggers.
+    """Return the columns of a table that have documents of ours.
 
     Args:
         connection: The database.
@@ -160,7 +160,7 @@ def waiting(connection: Connection, name: str, schema: str | None) -> int:
 
 
 def renamed(connection: Connection, spec: FileTable, was: str, columns: dict[str, str] | None = None) -> None:
-    """Put the new names of a table and its columns into tombstones, so that files can be restored.
+    """Put new names of a table and its columns into tombstones.
 
     Args:
         connection: The migration's.

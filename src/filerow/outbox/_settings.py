@@ -1,4 +1,4 @@
-"""What the outbox's workers must know of it: a frozen value, so that none of them knows the ``Outbox`` that hands out work."""
+"""The settings of an outbox, for workers that do not know the ``Outbox``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ("OutboxSettings",)
 
 @dataclass(frozen=True, slots=True)
 class OutboxSettings:
-    """One outbox: its tables and its numbers; see :class:`filerow.outbox.Outbox` for what each means."""
+    """One outbox: its tables and numbers; see :class:`filerow.outbox.Outbox`."""
 
     metadata: MetaData
     table: Table

@@ -1,4 +1,4 @@
-"""Documents where no model looks: in tables and columns that a release does not know, with or without triggers of ours.
+"""Finds documents in tables and columns that no model knows.
 
 An archive that plain SQL has made, a table that was renamed, a column of a later release: their rows own files, too. The first
 rows of each JSON column that the models do not have are looked at; that takes as long for a billion rows as for ten thousand.
@@ -48,7 +48,7 @@ _JSON["mariadb"] = _JSON["mysql"]
 
 
 def check_no_strangers(connection: Connection, models: Iterable[MetaData]) -> None:
-    """See to it that no table beside the models has files.
+    """Check that no table beside the models has files.
 
     Args:
         connection: The database.
@@ -67,7 +67,7 @@ def check_no_strangers(connection: Connection, models: Iterable[MetaData]) -> No
 
 
 def strangers(connection: Connection, models: Iterable[MetaData]) -> list[str]:
-    """Return the columns, as ``table.column``, which no model has and in whose first rows are documents of ours."""
+    """Return the columns without a model whose first rows have documents of ours."""
     query = _JSON.get(connection.dialect.name)
     if query is None:
         return []

@@ -76,7 +76,7 @@ class Tombstone(NamedTuple):
         path: The path in it.
         attempts: How often its deletion has begun; from the first on, the object may be gone.
         dropped_at: When it lost its row: seconds since the Unix epoch, by the database's clock.
-        table_name: The table of that row, with its schema; ``None`` where nobody knows.
+        table_name: The table of that row, with its schema; ``None`` if unknown.
     """
 
     id: int
@@ -88,14 +88,14 @@ class Tombstone(NamedTuple):
 
 
 def among(column: ColumnElement[Any], values: Sequence[Any], dialect: str) -> ColumnElement[bool]:
-    """Return ``column IN (values)``; on PostgreSQL with one array, since a thousand parameters take the driver milliseconds."""
+    """Return ``column IN (values)``; on PostgreSQL with one array, which is faster."""
     if dialect == "postgresql":
         return column == any_(literal(values, ARRAY(column.type)))
     return column.in_(values)
 
 
 def make_table(metadata: MetaData, name: str) -> Table:
-    """Return the table of tombstones. Times are seconds since the Unix epoch, by the database's own clock."""
+    """Return the table of tombstones; times are in seconds of the Unix epoch."""
     return Table(
         name,
         metadata,
@@ -117,7 +117,7 @@ def make_table(metadata: MetaData, name: str) -> Table:
 
 
 def make_state_table(metadata: MetaData, name: str) -> Table:
-    """Return the table of what workers remember: where a sweep goes on, when a drainer was last seen."""
+    """Return the table of the workers' state: a sweep's cursor, a drainer's run."""
     return Table(
         name,
         metadata,
@@ -148,7 +148,7 @@ def bury(connection: Connection, table: Table, buried: Sequence[Buried]) -> None
 
 
 def take_back(connection: Connection, table: Table, refs: Sequence[Ref]) -> None:
-    """Remove the tombstones of objects that have a row after all, unless their deletion has begun."""
+    """Remove tombstones of objects that have a row, if deletion has not begun."""
     columns = [table.c.path, table.c.backend]
     for start in range(0, len(refs), _BATCH):
         keys = [(ref.path, ref.backend) for ref in refs[start : start + _BATCH]]
@@ -159,19 +159,19 @@ def take_back(connection: Connection, table: Table, refs: Sequence[Ref]) -> None
 
 
 def take_write_lock(connection: Connection, of: TableClause, name: str) -> None:
-    """Take SQLite's one write lock by an UPDATE of a column that matches no row; do nothing on other databases."""
+    """Take SQLite's one write lock; do nothing on other databases."""
     if connection.dialect.name == "sqlite":
         connection.execute(update(of).values({name: of.c[name]}).where(false()))
 
 
 def plain_table(file_column: FileColumn) -> TableClause:
-    """Return the table of a file column with its keys and that column, without ``onupdate`` and without file types."""
+    """Return a file column's table without ``onupdate`` and without file types."""
     source = file_column.table
     keys = [column(one.name, one.type) for one in source.primary_key.columns]
     return table(source.name, *keys, column(file_column.column.name, _Value), schema=source.schema)
 
 
-# -- the database's clock: one clock for all writers, whatever theirs say -------------------------------------------------
+# -- the database's clock, which all writers use ---------------------------------------------------------------------------
 
 
 NOW = {
@@ -184,7 +184,7 @@ NOW = {
 
 
 def now(dialect: str) -> ColumnElement[float]:
-    """Return SQL for the present time; this machine's clock where the database's cannot be asked this way."""
+    """Return SQL for the present time, or this machine's if it has none."""
     if dialect not in NOW:
         return literal(time.time(), Double)
     return literal_column(NOW[dialect], Double)

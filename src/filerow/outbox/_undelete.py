@@ -65,7 +65,7 @@ class Removed:
 def removed(
     settings: OutboxSettings, connection: Connection, *, table: str | None, since: datetime | None, limit: int
 ) -> list[Removed]:
-    """Return the files that can be restored, the last removed first; see :meth:`Outbox.removed`."""
+    """Return restorable files, the last removed first; see :meth:`Outbox.removed`."""
     columns = settings.table.c
     statement = select(settings.table).where(columns.attempts == 0, columns.dead == 0)
     if table is not None:
@@ -139,7 +139,7 @@ def undelete(settings: OutboxSettings, connection: Connection, backend: str, pat
 
 
 def _locked(settings: OutboxSettings, connection: Connection, ref: Ref) -> Sequence[Any]:
-    """Return an object's tombstones, the oldest first, locked until this transaction ends."""
+    """Return an object's tombstones, oldest first, locked in this transaction."""
     take_write_lock(connection, settings.table, "attempts")
     columns = settings.table.c
     notes = select(settings.table).where(columns.path == ref.path, columns.backend == ref.backend).order_by(columns.id)
@@ -179,7 +179,7 @@ def _forget(settings: OutboxSettings, connection: Connection, numbers: Sequence[
 
 
 def home_of(settings: OutboxSettings, connection: Connection, ref: Ref) -> str | None:
-    """Return ``table.column`` of a removed file's last row, by its name at that time; ``None`` if unknown."""
+    """Return ``table.column`` of a removed file's last row; ``None`` if unknown."""
     columns = settings.table.c
     notes = select(columns.table_name, columns.column_name).where(columns.path == ref.path, columns.backend == ref.backend)
     row = connection.execute(notes.order_by(columns.id.desc()).limit(1)).one_or_none()
@@ -187,7 +187,7 @@ def home_of(settings: OutboxSettings, connection: Connection, ref: Ref) -> str |
 
 
 def _put_back(settings: OutboxSettings, connection: Connection, note: Any, into: str | None) -> bool:
-    """Put the document back into its last row; return True if that was possible without replacing another file."""
+    """Put the document back into its last row; return False if that is impossible."""
     try:
         file_column = column_named(settings.metadata, into or f"{note['table_name']}.{note['column_name']}")
         document = documents_in(note["document"])[0]
@@ -211,7 +211,7 @@ def _put_back(settings: OutboxSettings, connection: Connection, note: Any, into:
 
 
 def _key_values(file_column: FileColumn, row_key: dict[str, Any]) -> dict[str, Any]:
-    """Return the row's primary key in its columns' types; JSON stores most of them as text."""
+    """Return the row's primary key in its columns' types; JSON has mostly text."""
     keys = list(file_column.table.primary_key.columns)
     if not keys:
         raise LookupError("a row without a primary key cannot be found again")

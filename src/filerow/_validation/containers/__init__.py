@@ -1,1 +1,1 @@
-"""Formats that hold others, looked into within bounds: what is in them decides what they are."""
+"""Formats that contain others; what is in them decides their type."""

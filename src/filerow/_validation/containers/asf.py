@@ -1,4 +1,4 @@
-"""What a file of Windows Media is (ASF, section 3): by the kinds of its streams a film, or only sound."""
+"""Recognises files of Windows Media (ASF, section 3) by their streams."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MOST_OBJECTS = 200
 
 
 def asf_type(read_at: ReadAt, size: int | None) -> str:
-    """Return the type of a file of ASF; see :func:`filerow._validation.containers.zip.zip_type` for the arguments."""
+    """Return the type of an ASF file; see :func:`.zip.zip_type` for the arguments."""
     try:
         kinds = set(_kinds_of_streams(Window(read_at, size, most_bytes=64 << 10, most_blocks=12)))
     except ValueError:
@@ -32,7 +32,7 @@ def asf_type(read_at: ReadAt, size: int | None) -> str:
 
 
 def _kinds_of_streams(window: Window) -> Iterator[bytes]:
-    """Yield the kind of each stream that the header describes, which may have pictures of a cover before it."""
+    """Yield the kind of each stream in the header; covers may come first."""
     head = window.read(_FIRST_OBJECT)
     if len(head) < _FIRST_OBJECT:
         return

@@ -1,4 +1,4 @@
-"""What a file of boxes is (ISO/IEC 14496-12): by its brand a picture or a film, and by its tracks a film or only sound."""
+"""Recognises files of boxes (ISO/IEC 14496-12) by their brand and their tracks."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _MOST_TRACKS = 32
 
 
 def isobmff_type(head: bytes, read_at: ReadAt, size: int | None) -> str | None:
-    """Return the type of a file that begins with ``ftyp``, or ``None`` where its brand is not known and no track is seen.
+    """Return the type of a file that begins with ``ftyp``; ``None`` if unknown.
 
-    That box is short, so the first bytes are zero: a text with these four letters in it is none.
+    That box is short, so the first bytes are zero; a text with these four letters begins otherwise.
 
     See :func:`filerow._validation.containers.zip.zip_type` for the arguments.
     """
@@ -58,7 +58,7 @@ def isobmff_type(head: bytes, read_at: ReadAt, size: int | None) -> str | None:
 
 
 def quicktime_type(head: bytes, read_at: ReadAt, size: int | None) -> str | None:
-    """Return the type of a film of QuickTime without ``ftyp``, which must have a track, for any bytes look like a box."""
+    """Return the type of a QuickTime film without ``ftyp``; it must have a track."""
     if head[4:8] not in _WITHOUT_BRAND:
         return None
     kinds = _kinds_of_tracks(read_at, size)
@@ -68,7 +68,7 @@ def quicktime_type(head: bytes, read_at: ReadAt, size: int | None) -> str | None
 
 
 def _kinds_of_tracks(read_at: ReadAt, size: int | None) -> set[bytes]:
-    """Return what the tracks hold, as far as they can be seen: ``vide``, ``soun`` and other handlers."""
+    """Return the handlers of the visible tracks: ``vide``, ``soun`` and others."""
     window = Window(read_at, size, most_bytes=64 << 10, most_blocks=12)
     kinds: set[bytes] = set()
     try:
@@ -96,7 +96,7 @@ def _named(window: Window, name: bytes, start: int, end: int | None) -> Iterator
 
 
 def boxes(window: Window, start: int, end: int | None) -> Iterator[tuple[bytes, int, int | None]]:
-    """Yield the boxes between two offsets: name, where the content begins and where it ends."""
+    """Yield the boxes between two offsets: name, start and end of the content."""
     place = start
     for _ in range(_MOST_BOXES):
         if end is not None and place >= end:

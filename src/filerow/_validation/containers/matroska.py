@@ -1,4 +1,4 @@
-"""What a Matroska or WebM file is (RFC 8794, RFC 9559), by its kind and by its tracks: a film, or only sound."""
+"""Recognises Matroska and WebM (RFC 8794, RFC 9559) by their kind and tracks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _UNKNOWN = 1 << 62
 
 
 def matroska_type(read_at: ReadAt, size: int | None) -> str | None:
-    """Return the type of a file of EBML, or ``None`` where it is neither Matroska nor WebM.
+    """Return the type of an EBML file; ``None`` if not Matroska or WebM.
 
     Where no track can be seen it is a film, for that is what these files mostly are.
     """
@@ -70,7 +70,7 @@ def _type(window: Window, start: int, length: int) -> Iterator[int]:
 
 
 def _elements(window: Window, start: int, length: int) -> Iterator[tuple[int, int, int]]:
-    """Yield the elements of one that begins and is as long as said: identifier, where its content begins, its length."""
+    """Yield the elements inside one: identifier, start of the content, length."""
     end = start + length
     place = start
     for _ in range(_MOST_ELEMENTS):

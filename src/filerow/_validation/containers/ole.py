@@ -1,4 +1,4 @@
-"""What an OLE file (compound file binary, [MS-CFB]) is, by the streams at its root: old or encrypted Office, Outlook."""
+"""Recognises OLE files ([MS-CFB]) by the streams at their root."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _BY_FIRST_SECTOR = (
 
 
 def ole_type(head: bytes, read_at: ReadAt, size: int | None) -> str:
-    """Return the type of an OLE file; see :func:`filerow._validation.containers.zip.zip_type` for the arguments."""
+    """Return the type of an OLE file; see :func:`.zip.zip_type` for the arguments."""
     try:
         directory = b"".join(_sectors(head, Window(read_at, size, most_blocks=12)))
     except (ValueError, struct.error):
@@ -55,7 +55,7 @@ def ole_type(head: bytes, read_at: ReadAt, size: int | None) -> str:
 
 
 def _sectors(head: bytes, window: Window) -> Iterator[bytes]:
-    """Yield the sectors of the directory, by the allocation table as far as the header itself names it."""
+    """Yield the directory's sectors, as far as the header's table names them."""
     shift = struct.unpack_from("<H", head, 30)[0]
     if not 7 <= shift <= _LARGEST_SECTOR_SHIFT:
         return
@@ -76,7 +76,7 @@ def _sectors(head: bytes, window: Window) -> Iterator[bytes]:
 
 
 def _at_root(directory: bytes) -> Iterator[str]:
-    """Yield the names of the root's own children, which are a tree of siblings; what is embedded lies deeper."""
+    """Yield the names of the root's own children, which are a tree of siblings."""
     count = len(directory) // 128
     seen: set[int] = set()
     waiting = [struct.unpack_from("<I", directory, 76)[0]] if count else []

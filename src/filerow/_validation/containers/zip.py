@@ -1,4 +1,4 @@
-"""What a ZIP is, by the names of its members: a document of Office or OpenDocument, a book, an application, or just a ZIP.
+"""Recognises ZIP files by their members: documents, books, applications.
 
 The central directory at its end counts, which is what programs go by. Where it cannot be seen, in a long stream, the members are
 walked from the first one on.
@@ -94,7 +94,7 @@ def _type_of(members: Sequence[_Member], read_at: ReadAt) -> str:
 
 
 def _office(by_name: dict[str, _Member], read_at: ReadAt) -> str:
-    """Return the type of a document of Office: by the types that it gives its parts, or else by its folders.
+    """Return the type of an Office document by its parts' types, or its folders.
 
     What holds macros is one of the macro-enabled types, whatever else it says.
     """
@@ -132,7 +132,7 @@ def _content(member: _Member, read_at: ReadAt, most: int) -> bytes:
 
 
 def _directory(read_at: ReadAt, size: int | None) -> list[_Member]:
-    """Return the members that the central directory names; none where it cannot be read."""
+    """Return the members in the central directory; none if it cannot be read."""
     if size is None:
         return []
     for length in (_TAIL, _LONGEST_TAIL):

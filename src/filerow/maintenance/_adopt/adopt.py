@@ -1,4 +1,4 @@
-"""Adopt: converts columns written by other libraries or by the application itself; the objects stay where they are.
+"""Adopt: converts columns written by other libraries; objects stay in place.
 
 Batch by batch: look up the objects, copy an object for each row after the first that names it, then rewrite the documents of
 unchanged rows in one short transaction.
@@ -45,7 +45,7 @@ def adopt(
     concurrency: int = 16,
     resume: str | None = None,
 ) -> Iterator[Progress]:
-    """Turn what other libraries wrote into our documents: facts are filled in, objects stay where they are.
+    """Turn what other libraries wrote into our documents; objects stay in place.
 
     Args:
         metadata: The models' ``MetaData``, in which the column is a ``StoredObject``.
@@ -107,7 +107,7 @@ def _is_of_strings(column: Column[Any]) -> bool:
 
 
 def _unadopted(planner: Planner, *, needs_checksum: bool) -> ColumnElement[bool] | None:
-    """Return the condition that a row is not adopted yet; lists are judged by the planner."""
+    """Return the condition that a row is not adopted yet; not for lists."""
     column = planner.column
     if planner.source is not None:
         return column.column.is_(None) & (planner.source.column != "")
@@ -136,7 +136,7 @@ class _Adoption(Batches):
         return self._adopt([plan for plan in map(self._planner.planned, found) if plan is not None])
 
     def _adopt(self, plans: Sequence[AdoptionPlan]) -> list[Row]:
-        """Look up, copy shared objects, rewrite; return the rows that changed meanwhile, in their new state."""
+        """Look up, copy shared objects, rewrite; return rows that changed meanwhile."""
         entries = [entry for plan in plans for entry in plan.entries]
         outcome = RewriteOutcome()
         wanted: list[Rewrite] = []
@@ -159,7 +159,7 @@ class _Adoption(Batches):
         return self._left(plans, outcome, removable)
 
     def _part(self, entries: Sequence[Entry]) -> None:
-        """Copy an object for each file after the first that names it; files already converted come first."""
+        """Copy the object for each file after the first that names it."""
         found = [entry for entry in entries if entry.legacy and entry.look.facts is not None]
         refs = [Ref(entry.look.known.backend, entry.look.known.path) for entry in found]
         with self._engine.connect() as connection:
@@ -171,7 +171,7 @@ class _Adoption(Batches):
             taken.add(ref)
 
     def _removable(self, entries: Sequence[Entry]) -> set[str]:
-        """Return the backends whose missing objects may be removed from rows: those that are not empty.
+        """Return backends, not empty, whose missing objects may be removed from rows.
 
         If a bucket was renamed or a disk is not mounted, all objects look missing.
         """
@@ -190,7 +190,7 @@ class _Adoption(Batches):
         discard(self._census, made)
 
     def _left(self, plans: Sequence[AdoptionPlan], outcome: RewriteOutcome, removable: set[str]) -> list[Row]:
-        """Return the rows to retry, in their new state; record the findings of the others."""
+        """Return the rows to retry; record the findings of the others."""
         again: dict[tuple[Any, ...], Row] = {}
         for key, (value, text) in present(self._engine, self._column, outcome.lost, self.text).items():
             if self.text is None:

@@ -1,4 +1,4 @@
-"""The file that a plain string names: a path, or a URL with a known prefix. Nothing is fetched."""
+"""Finds the object that a string names: a path or a URL; fetches nothing."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _mapping(entry: str, backend: str) -> tuple[str, str]:
 
 
 def _path(rest: str) -> str:
-    """Return the path of a URL (RFC 3986, section 3): without query and fragment, percent-decoded."""
+    """Return the decoded path of a URL (RFC 3986, section 3)."""
     return unquote(re.split(r"[?#]", rest, maxsplit=1)[0])
 
 

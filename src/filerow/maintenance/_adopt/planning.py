@@ -1,4 +1,4 @@
-"""What adopt does with one row: reads its documents or its string, and decides their replacement. No database here."""
+"""Decides what adopt does with one row; no database here."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Entry:
 
     @property
     def renamed(self) -> list[Ref]:
-        """The old document's place of an object that the row keeps under another backend's key."""
+        """The former place of an object that gets another backend's key."""
         kept = self.copy is None and self.look.facts is not None
         return [self._named] if kept and self._named is not None and self._named.backend != self._backend.key else []
 
@@ -193,7 +193,7 @@ class Planner:
     Args:
         column: The file column.
         source: The strings to make files from, ``None`` to adopt the column's own documents.
-        backend: The backend of the objects of other libraries' documents, whatever the documents say.
+        backend: The backend of the objects of other libraries' documents, instead of the one that they name.
         read: Read objects whose checksum is not known.
     """
 

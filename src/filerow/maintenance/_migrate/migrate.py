@@ -1,4 +1,4 @@
-"""Migrate: the files of a column move to another backend while the application runs.
+"""Migrate: moves a column's files to another backend, without downtime.
 
 Batch by batch: copy the files and check the size and SHA-256 of each on the way; then rewrite the documents of unchanged rows in
 one short transaction; then release the old objects. A file can be read at every moment, since its document always names a
@@ -87,7 +87,7 @@ migrate_async: Final = awaited(migrate)
 
 
 def _elsewhere(column: FileColumn, target: StorageBackend) -> ColumnElement[bool] | None:
-    """Return the condition that a row's file is not in the target yet; lists are judged one by one."""
+    """Return the condition that a row's file is not in the target; not for lists."""
     backend = column.json["backend"].as_string()
     return None if column.type.multiple else or_(backend != target.key, backend.is_(None))
 
@@ -163,7 +163,7 @@ class _Migration(Batches):
         return plan
 
     def _see_to(self, origin: StorageBackend) -> None:
-        """Check, once, that a place belongs to this database if objects are deleted there at once: copied rows name them too.
+        """Check once that a place is this database's if objects are deleted at once.
 
         Raises:
             MaintenanceRefusedError: Another database has deleted in it.
@@ -176,13 +176,13 @@ class _Migration(Batches):
             self._own.add(origin.key)
 
     def _bucket(self, origin: StorageBackend) -> OneBucket | None:
-        """Return the bucket that a backend shares with the target; cached, since a client is made for it."""
+        """Return the bucket that a backend shares with the target; cached."""
         if origin.key not in self._buckets:
             self._buckets[origin.key] = one_bucket(origin, self._target)
         return self._buckets[origin.key]
 
     def _path(self, facts: Facts) -> tuple[str, bool]:
-        """Return where to put a file, and whether that path must be free; a column with its own paths keeps them."""
+        """Return where to put a file, and True if the path was generated."""
         if self._column.type.path is not None:
             try:
                 return check_path(facts.path, self._target.key, "put"), False
@@ -198,7 +198,7 @@ class _Migration(Batches):
             self._bytes += sum(move.source.size or 0 for move in plan.moves.values())
 
     def _move(self, plans: Sequence[_Plan]) -> list[Row]:
-        """Copy, rewrite and release; return the rows that changed meanwhile, in their new state."""
+        """Copy, rewrite and release; return rows that changed meanwhile."""
         moves = [move for plan in plans for move in plan.moves.values()]
         outcome = RewriteOutcome()
         rewrites: dict[tuple[Any, ...], Rewrite] = {}
@@ -225,7 +225,7 @@ class _Migration(Batches):
         return Rewrite(plan.row.key, plan.row.value, plan.documents if is_list else plan.documents[0])
 
     def _undo(self, plans: Sequence[_Plan], outcome: RewriteOutcome) -> None:
-        """Delete the copies that no row got; not those of a COMMIT whose outcome is unknown."""
+        """Delete copies that no row got, unless a COMMIT's outcome is unknown."""
         kept = _keys(outcome.written) | _keys(outcome.doubtful)
         copies = {
             Ref(self._target.key, move.path)
@@ -236,7 +236,7 @@ class _Migration(Batches):
         discard(self._census, copies)
 
     def _again(self, plans: Sequence[_Plan], rewrites: dict[tuple[Any, ...], Rewrite], outcome: RewriteOutcome) -> list[Row]:
-        """Return the rows that changed, in their new state; problems of the others become findings."""
+        """Return rows that changed, in their new state; report the others' flaws."""
         written = _keys(outcome.written)
         doubted = [rewrites[plan.row.key] for plan in plans if _flaws(plan) and plan.row.key not in written]
         found = present(self._engine, self._column, [*outcome.lost, *doubted])

@@ -1,4 +1,4 @@
-"""One file on its way to another backend: copied and checked, with nothing left behind if it differs from its row."""
+"""Moves one file to another backend, checked; nothing is left if it differs."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Moving(StepsJob):
             self.facts = _as_stored(copied, info)
 
     def _copy_inside(self, bucket: OneBucket) -> Steps[None]:
-        """Let the store copy, and read the copy only if the tags cannot prove that it matches its row."""
+        """Let the store copy; read the copy unless tags prove that it is right."""
         source = self.source
         here: ObjectInfo = yield Call(self._origin.head, self._origin.head_async, (source.path,))
         if source.size not in {None, here.size}:

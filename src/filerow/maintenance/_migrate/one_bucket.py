@@ -1,4 +1,4 @@
-"""Two backends in one bucket: the store itself copies between them, and no byte passes through this process."""
+"""Copies between two backends in one bucket, inside the store."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class OneBucket(NamedTuple):
 
 
 def one_bucket(origin: StorageBackend, target: StorageBackend) -> OneBucket | None:
-    """Return the bucket that both are in, with the same endpoint and credentials; ``None`` if they differ."""
+    """Return the bucket that two backends share with one account, or ``None``."""
     if not (isinstance(origin, ObstoreBackend) and isinstance(target, ObstoreBackend)):
         return None
     here, there = origin.store, target.store

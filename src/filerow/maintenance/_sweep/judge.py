@@ -1,4 +1,4 @@
-"""A sweep's decisions, from values alone: where to begin, what is old enough to judge, when too much has no row."""
+"""Decides for a sweep where to begin, what to judge and when to stop. Pure."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class Old:
 
 
 def old_ones(folder: Folder, page: Iterable[ObjectInfo], until: float, low: float) -> Old:
-    """Select the objects to judge: those with a path of ours that are old by the path's time and the store's."""
+    """Select objects of ours that are old by their path and by the store."""
     found = Old(low)
     for info in page:
         moment = folder.generated_at(info.path)

@@ -1,4 +1,4 @@
-"""What maintenance remembers between runs: in the outbox's table, in a file, or not at all."""
+"""Remembers sweeps: in the outbox's table, in a file, or not at all."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Memory:
 
 
 class TableMemory(Memory):
-    """Stores it in the outbox's table of states, which any number of workers may share."""
+    """Stores it in the outbox's table of states, for any number of workers."""
 
     lasts = True
 
@@ -58,7 +58,7 @@ class TableMemory(Memory):
 
 
 class FileMemory(Memory):
-    """Stores it in one JSON file, replaced as a whole each time; for one worker at a time."""
+    """Stores it in one JSON file, replaced as a whole; for one worker."""
 
     lasts = True
 
@@ -101,7 +101,7 @@ class FileMemory(Memory):
 
 
 def memory_of(metadata: MetaData, engine: Engine, path: str | os.PathLike[str] | None) -> Memory:
-    """Return where to remember: the file if one is named, otherwise the outbox's table, otherwise nowhere."""
+    """Return where to remember: the named file, the outbox's table, or nowhere."""
     outbox = outbox_of(metadata)
     if path is not None:
         return FileMemory(path)

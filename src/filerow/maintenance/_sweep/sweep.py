@@ -86,7 +86,7 @@ def sweep(  # noqa: PLR0913 - each is a keyword, and says what it does
     also: Also = (),
     take_over: bool = False,
 ) -> Iterator[Progress]:
-    """Find the objects that no row owns, and the uploads that never ended. Removes nothing unless ``delete`` is set.
+    """Find unreferenced objects and unfinished uploads; ``delete`` removes them.
 
     Args:
         metadata: The models of everything that stores files under these backends' prefixes.
@@ -114,8 +114,8 @@ def sweep(  # noqa: PLR0913 - each is a keyword, and says what it does
     Returns:
         The progress after each batch, by column. Findings: ``orphan``, ``unfinished-upload``, ``too-many-orphans`` (nothing more
         was deleted), ``unreadable`` (a backend could not be listed, or does not exist), ``custom-paths``,
-        ``unreadable-documents`` and ``unknown-backend`` (what a row may own is kept), ``first-run`` (nobody had deleted in this
-        place before, so this run deleted nothing), ``another-database`` and ``another-server`` (in a dry run: one that deletes
+        ``unreadable-documents`` and ``unknown-backend`` (what a row may own is kept), ``first-run`` (no run had deleted in this
+        place before, so this one deleted nothing), ``another-database`` and ``another-server`` (in a dry run: one that deletes
         would be refused).
 
     Raises:
@@ -143,7 +143,7 @@ def _chosen(metadata: MetaData, names: Sequence[str]) -> list[FileColumn]:
 
 
 def _noted(metadata: MetaData, engine: Engine, paths: Sequence[str]) -> Iterator[str]:
-    """Yield the paths that have a tombstone, for any backend's key. Asked after the rows, since a deleted row leaves one."""
+    """Yield the paths with a tombstone for any backend's key; ask the rows first."""
     outbox = outbox_of(metadata)
     if outbox is not None:
         path = outbox.table.c.path
@@ -177,7 +177,7 @@ class _Sweep:
         self._limits = SweepLimits(now, grace.total_seconds(), full, every.total_seconds(), resume=self._remembers)
         self._total = Count()
         self._counts: dict[str, Count] = {}
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._stopped = False
         self._doubts: list[tuple[dict[str, int], dict[str, str]]] = []
 
@@ -287,14 +287,14 @@ class _Sweep:
         return [path for path in paths if path not in kept]
 
     def _settle(self, folder: Folder, backend: StorageBackend, found: Found) -> tuple[list[Finding], float]:
-        """Report what was found, or remove it; return it with the time of the oldest object left over."""
+        """Report or remove what was found; return the oldest object's time, too."""
         count = self._count(folder)
         if found and too_many(count, self._total) and not self._options.allow_many:
             self._stopped = self._deletes(folder)
-            told = [] if self._stopped else self._tell(folder, found)
-            return [*told, *self._once(f"many {folder.step}", suspicious(folder, count, self._total))], self._limits.now
+            found_ones = [] if self._stopped else self._report(folder, found)
+            return [*found_ones, *self._once(f"many {folder.step}", suspicious(folder, count, self._total))], self._limits.now
         if not self._deletes(folder):
-            return self._tell(folder, found), self._limits.now
+            return self._report(folder, found), self._limits.now
         # Ask again: a row may have adopted one of them since, for example a file saved two days ago.
         certain = self._unowned(folder, list(found))
         failed = call(backend.delete, backend.delete_async, certain) if certain else {}
@@ -302,14 +302,14 @@ class _Sweep:
         findings = [orphan(folder, path, found[path][1], error=failed.get(path), fixed=path not in failed) for path in certain]
         return findings, min((found[path][0] for path in failed), default=self._limits.now)
 
-    def _tell(self, folder: Folder, found: Found) -> list[Finding]:
+    def _report(self, folder: Folder, found: Found) -> list[Finding]:
         self._count(folder).changed += len(found)
         return [orphan(folder, path, size) for path, (_, size) in found.items()]
 
     # -- uploads that never ended ----------------------------------------------------------------------------------------------
 
     def _uploads(self, folder: Folder, backend: StorageBackend, until: float) -> Iterator[tuple[Sequence[Finding], float]]:
-        """Abort old uploads; yields with the time of the oldest that is still running, and may end at any point."""
+        """Abort old uploads; yield with the time of the oldest still running."""
         try:
             for page in pages(backend.unfinished, backend.unfinished_async, folder.path, size=self._options.batch):
                 yield self._abort(folder, backend, page, until)
@@ -347,10 +347,10 @@ class _Sweep:
         count = self._count(folder)
         found = [finding for doubt in self._doubts for finding in doubts(*doubt)]
         self._doubts.clear()
-        told = [one for finding in found for one in self._once(f"{finding.code} {finding.where} {finding.backend}", finding)]
-        return Progress(folder.step, count.listed, changed=count.changed, findings=(*findings, *told))
+        new = [one for finding in found for one in self._once(f"{finding.code} {finding.where} {finding.backend}", finding)]
+        return Progress(folder.step, count.listed, changed=count.changed, findings=(*findings, *new))
 
     def _once(self, what: str, finding: Finding) -> list[Finding]:
-        told = what in self._told
-        self._told.add(what)
-        return [] if told else [finding]
+        known = what in self._reported
+        self._reported.add(what)
+        return [] if known else [finding]

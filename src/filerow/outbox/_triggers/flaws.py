@@ -1,4 +1,4 @@
-"""Which triggers make writes fail, or write their tombstones elsewhere: after a column, table or schema was renamed under them.
+"""Finds triggers that fail or write elsewhere since something was renamed.
 
 PostgreSQL and MariaDB keep a trigger's SQL as it was; what it needs is compared with the catalogue. SQLite rewrites it, and is
 asked to prepare a statement of each kind.
@@ -143,7 +143,7 @@ def _postgresql(connection: Connection, known: Known) -> dict[Key, Flaw]:
 
 
 def _astray(spec: FileTable, function: Function, places: set[tuple[str, str]]) -> Flaw | None:
-    """Return what is wrong where a function's own search path finds no outbox, or another one than this connection."""
+    """Return the flaw of a function that finds no outbox, or another one."""
     if spec.outbox_schema is not None:
         return None if (spec.outbox_schema, spec.outbox) in places else _no_outbox(f"{spec.outbox_schema}.{spec.outbox}")
     if function.fixed_path is None:
@@ -165,7 +165,7 @@ _MAY = text(
 
 
 def _powerless(connection: Connection, spec: FileTable, function: Function, places: set[tuple[str, str]]) -> Flaw | None:
-    """Return what is wrong where the role as which a function runs may not write into the outbox, which changed its owner."""
+    """Return the flaw of a function whose role may not write into the outbox."""
     schema = spec.outbox_schema or first_with(function.fixed_path or function.path, spec.outbox, places)
     outbox = ".".join(quoted(connection.dialect, name) for name in (schema, spec.outbox) if name)
     if connection.scalar(_MAY, {"owner": function.owner, "outbox": outbox}) is not False:
@@ -222,7 +222,7 @@ def _unprepared(connection: Connection, spec: FileTable) -> Flaw | None:
 
 
 def _updates(connection: Connection, spec: FileTable) -> Iterator[str]:
-    """Yield an UPDATE of each column; triggers follow a column that is renamed, and what they were made from does not say so."""
+    """Yield an UPDATE of each column, since triggers follow renamed columns."""
     rows: Any = connection.exec_driver_sql(f"PRAGMA table_info({quoted(connection.dialect, spec.name)})")
     for row in rows.all():
         column = quoted(connection.dialect, row[1])

@@ -1,6 +1,6 @@
-"""Makes and drops the triggers and indexes of all tables with file columns, and says what is missing.
+"""Makes, drops and compares the triggers and indexes of all file columns.
 
-A trigger's name carries a hash of its SQL. So names alone tell what is there, what is out of date, and what is ours at all.
+A trigger's name contains a hash of its SQL, so names alone show what exists, what is outdated, and what is ours.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
-from sqlalchemy import DDL, Connection, MetaData, Table, text
+from sqlalchemy import DDL, Connection, MetaData, Table, TextClause, text
 from sqlalchemy.engine import Dialect
 
 from filerow._log import named
@@ -76,7 +76,7 @@ class TriggerProblem(NamedTuple):
 
 
 def has_triggers(dialect: Dialect, table: Table | FileTable) -> bool:
-    """Return True if a table's tombstones are written by triggers; the unit of work writes them where they are not."""
+    """Return True if triggers write a table's tombstones, not the unit of work."""
     return dialect.name in {"postgresql", "mysql", "mariadb"} or (dialect.name == "sqlite" and table.schema is None)
 
 
@@ -89,13 +89,13 @@ def parts(spec: FileTable, dialect: Dialect) -> list[Part]:
 
 
 def existing(connection: Connection, schemas: Iterable[str | None] = ()) -> dict[Key, Existing]:
-    """Return what there is of ours, by schema and table; under the schema ``None`` what is found without naming one.
+    """Return existing triggers and indexes by table; schema ``None`` if visible.
 
     Args:
         connection: Where.
         schemas: Schemas to look into; only MySQL and MariaDB need to know.
     """
-    query = _DIALECTS[connection.dialect.name].EXISTING
+    query: TextClause = _DIALECTS[connection.dialect.name].EXISTING
     given = {"schemas": [schema for schema in schemas if schema]} if ":schemas" in query.text else {}
     sources: dict[Key, dict[str, str]] = {}
     for schema, table, visible, name, source in connection.execute(query, {"ours": PATTERN, **given}):
@@ -110,7 +110,7 @@ def existing(connection: Connection, schemas: Iterable[str | None] = ()) -> dict
 
 
 def create_all(connection: Connection, outbox: Table, tables: Iterable[Table]) -> None:
-    """Make the triggers and indexes of these tables that are missing, and drop what is out of date or superfluous.
+    """Make missing triggers and indexes; drop outdated and superfluous ones.
 
     Args:
         connection: Where.
@@ -135,7 +135,7 @@ def create_all(connection: Connection, outbox: Table, tables: Iterable[Table]) -
 
 
 def _remake(connection: Connection, outbox: Table, there: Existing | None, statements: Sequence[str]) -> None:
-    """Make triggers again, and give the tombstones of a table that was renamed since they were made its new name."""
+    """Make triggers again, and rename the table in tombstones if it was renamed."""
     run(connection, statements)
     spec = None if there is None else there.spec
     if (
@@ -149,13 +149,13 @@ def _remake(connection: Connection, outbox: Table, there: Existing | None, state
 
 
 def _own_names(wanted: Mapping[Key, FileTable | None], key: Key, there: Existing, dialect: Dialect) -> list[str]:
-    """Return what gives the triggers of a renamed table names of their own, where another one is called now as it was."""
+    """Return SQL that renames the triggers of a renamed table if names collide."""
     names = {part.name for spec in wanted.values() if spec is not None for part in parts(spec, dialect)}
     return changes(there.spec, there, dialect, key) if there.spec is not None and names & there.names else []
 
 
 def room_for(connection: Connection, spec: FileTable, found: Mapping[Key, Existing]) -> list[str]:
-    """Return the statements that rename triggers of other tables, made when they had the name of this one."""
+    """Return SQL that renames other tables' triggers that have this one's name."""
     key = (spec.schema, spec.name)
     others = ((other, there) for other, there in found.items() if other != key and other[0] == key[0])
     return [sql for other, there in others for sql in _own_names({key: spec}, other, there, connection.dialect)]
@@ -169,7 +169,7 @@ def _modelled(connection: Connection, tables: Iterable[Table]) -> dict[Key, set[
 def _widened(
     connection: Connection, spec: FileTable | None, there: Existing | None, modelled: set[str], key: Key
 ) -> FileTable | None:
-    """Return what triggers shall be made from when some are there: also for file columns that only another release knows.
+    """Return a table's specification with the columns of a newer release.
 
     During a rolling deploy the models of an older release must not make triggers that pass over a newer one's files.
     """
@@ -203,7 +203,7 @@ def columns_of(connection: Connection, key: Key) -> set[str]:
 
 
 def drop_all(connection: Connection, outbox: Table, tables: Iterable[Table]) -> None:
-    """Drop the triggers of these tables; of all tables, when the outbox itself is to be dropped."""
+    """Drop the triggers of these tables; of all if the outbox is dropped."""
     doomed = list(tables)
     wanted = wanted_by(connection, outbox, outbox.metadata.tables.values() if outbox in doomed else doomed)
     found = existing(connection, [schema for schema, _ in wanted]) if wanted else {}
@@ -212,7 +212,7 @@ def drop_all(connection: Connection, outbox: Table, tables: Iterable[Table]) -> 
 
 
 def changes(spec: FileTable | None, found: Existing | None, dialect: Dialect, key: Key, flawed: Iterable[str] = ()) -> list[str]:
-    """Return the statements that give a table what it shall have: nothing, without a ``spec``.
+    """Return SQL that gives a table what it needs: nothing without a ``spec``.
 
     Args:
         spec: What its triggers shall be made from.
@@ -243,18 +243,18 @@ def drop_named(name: str, dialect: Dialect, key: Key) -> Iterator[str]:
 
 
 def run(connection: Connection, statements: Iterable[str]) -> None:
-    """Run SQL as it is, whatever it contains."""
+    """Run SQL as it is."""
     for sql in statements:
         connection.execute(as_ddl(sql))
 
 
 def as_ddl(sql: str) -> DDL:
-    """Return SQL as an element to execute, so that nothing in it is taken for a parameter."""
+    """Return SQL as an element to execute, without parameters."""
     return DDL(sql.replace("%", "%%"))  # type: ignore[no-untyped-call]
 
 
 def check_knows_all(connection: Connection, metadata: MetaData, models: Iterable[MetaData]) -> None:
-    """See to it that no table has files which this release does not know: one that is archived, renamed, or of a later release.
+    """Check that no table has files in columns unknown to this release.
 
     Args:
         connection: The database.
@@ -290,7 +290,7 @@ def check_knows_all(connection: Connection, metadata: MetaData, models: Iterable
 
 
 def trigger_state(connection: Connection, metadata: MetaData) -> list[TriggerProblem]:
-    """Return what is wrong with the triggers and indexes of the tables of a ``MetaData``; nothing for one without an outbox.
+    """Return what is wrong with the triggers and indexes of the models' tables.
 
     Args:
         connection: Where.
@@ -324,7 +324,7 @@ def trigger_state(connection: Connection, metadata: MetaData) -> list[TriggerPro
 
 
 def _is_beside(key: Key, wanted: Mapping[Key, object], found: Mapping[Key, Existing]) -> bool:
-    """Return True if a table lies where tables of the models do and is none of them, under whatever name of its schema."""
+    """Return True for a table in the models' schemas that is not a model's."""
     if key in wanted or not (key[0] is None or any(key[0] == schema for schema, _ in wanted)):
         return False
     return not any(key[1] == name and found.get((schema, name)) for schema, name in wanted)
@@ -355,13 +355,13 @@ def compare(spec: FileTable | None, names: frozenset[str], dialect: Dialect) -> 
 
 
 def translated(connection: Connection) -> Mapping[str | None, str | None]:
-    """Return the connection's ``schema_translate_map``: the schemas that stand for those of the models."""
+    """Return the connection's ``schema_translate_map``."""
     given: Mapping[str | None, str | None] | None = connection.get_execution_options().get("schema_translate_map")
     return given or {}
 
 
 def wanted_by(connection: Connection, outbox: Table, tables: Iterable[Table]) -> dict[Key, FileTable | None]:
-    """Return what each table's triggers are made from, by schema and name; only tables that can have triggers."""
+    """Return the specifications of all tables that can have triggers."""
     schemas = translated(connection)
     return {
         (schemas.get(table.schema, table.schema), table.name): spec_of(table, outbox, connection.dialect, schemas)

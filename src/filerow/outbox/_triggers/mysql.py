@@ -1,6 +1,6 @@
 """The triggers of MySQL and MariaDB.
 
-They compare byte by byte, whatever the collation of the columns: paths differ by case. Neither database has an index for the
+They compare byte by byte, with any collation of the columns: paths differ by case. Neither database has an index for the
 check before a deletion: MariaDB has none on expressions, and MySQL's would have to cut the path.
 
 A look that finds no tombstone takes no lock. One that locked would lock the gap in which the next tombstone belongs, and any two
@@ -60,8 +60,8 @@ def parts(spec: FileTable, dialect: Dialect) -> Iterator[Part]:
     all_old, all_new = _members(names, spec, "OLD."), _members(names, spec, "NEW.")
     left, gained = _members(names, spec, "OLD.", "NEW."), _members(names, spec, "NEW.", "OLD.")
     yield trigger("insert", _any(columns, "NEW."), _take_back(names, all_new))
-    yield trigger("update", _changed(columns), _let_go(spec, names, left), _take_back(names, gained))
-    yield trigger("delete", _any(columns, "OLD."), _let_go(spec, names, all_old))
+    yield trigger("update", _changed(columns), _bury(spec, names, left), _take_back(names, gained))
+    yield trigger("delete", _any(columns, "OLD."), _bury(spec, names, all_old))
 
 
 def _literal(value: str) -> str:
@@ -80,7 +80,7 @@ def _changed(columns: Iterable[str]) -> str:
 
 
 _ROOM = dict.fromkeys(("backend", "upload_storage"), LONGEST_BACKEND) | dict.fromkeys(LEGACY_KEYS, LONGEST_PATH)
-# JSON_TABLE cuts what is too long; with room for one more character that can be told
+# JSON_TABLE cuts what is too long; room for one more character shows that
 _TEXTS = ", ".join(f"`{key}` VARCHAR({room + 1}) {_EXACT} PATH '$.{key}'" for key, room in _ROOM.items())
 _READ = f"{_TEXTS}, v VARCHAR(9) PATH '$.v'"
 
@@ -100,7 +100,7 @@ def _objects(value: str, alias: str, *, multiple: bool) -> str:
 
 
 def _members(names: Quoted, spec: FileTable, row: str, without: str | None = None) -> str:
-    """Return a subquery of the objects that a row names and another does not, each once a column: where it is, and its place.
+    """Return a subquery of the objects that one row names and another does not.
 
     No DISTINCT, no GROUP BY and no document in it: each would have the database make a temporary table on disk for every row.
     """
@@ -124,8 +124,8 @@ def _members(names: Quoted, spec: FileTable, row: str, without: str | None = Non
     return f"({' UNION ALL '.join(found)})"
 
 
-def _let_go(spec: FileTable, names: Quoted, left: str) -> str:
-    """Return the INSERT of a tombstone for each object that the old row names and the new one does not."""
+def _bury(spec: FileTable, names: Quoted, left: str) -> str:
+    """Return the INSERT of tombstones for objects that only the old row names."""
     documents = []
     for name, multiple in spec.columns.items():
         value = f"OLD.{names.columns[name]}"
@@ -139,7 +139,7 @@ def _let_go(spec: FileTable, names: Quoted, left: str) -> str:
 
 
 def _row_key(names: Quoted) -> str:
-    """Return the row's key as JSON; bytes that are no text, as hex digits."""
+    """Return the row's key as JSON; binary values as hex digits."""
     keys = ["'{}'", "'{}'"]  # two at least, or it is an error
     for name, quoted in names.keys.items():
         key, value = _literal(name), f"OLD.{quoted}"
@@ -149,7 +149,7 @@ def _row_key(names: Quoted) -> str:
 
 
 def _take_back(names: Quoted, gained: str) -> str:
-    """Return the steps that take back the tombstones of the objects which the new row names and the old one does not.
+    """Return SQL that removes tombstones of objects that only the new row names.
 
     The look may see an old snapshot, and the deletion may have begun, or even ended, since; the DELETE sees what is there now. So
     fewer taken than found is reason enough to refuse.

@@ -1,9 +1,9 @@
-"""PostgreSQL's triggers: one function in PL/pgSQL for each event; and the indexes of the check before a deletion.
+"""PostgreSQL's triggers, one function for each event, and its indexes.
 
-``jsonb`` or ``json``, both work. The functions run as who made them, without row level security: whoever may delete a row need
-not be allowed to write into the outbox, nor to see all rows that a TRUNCATE removes. They keep the search path that they were
-made under, for a row may be deleted by a session with another one; and those that look into the outbox prefer its index whatever
-its statistics say, for their plans are kept, and the outbox was empty when they were made.
+Columns may be ``jsonb`` or ``json``. The functions run as their owner, without row level security: a role that may delete a row
+need not be allowed to write into the outbox, or to see all rows that a TRUNCATE removes. They keep the search path of their
+creation, since a session with another one may delete a row. Those that read the outbox always prefer its index, since their plans
+are kept and the outbox was empty when they were made.
 """
 
 # ruff: noqa: S608 - the SQL is made of quoted names and our own words
@@ -41,7 +41,7 @@ def parts(spec: FileTable, dialect: Dialect) -> Iterator[Part]:
     old, new, gone = (_members(spec, names, dialect, row) for row in ("OLD.", "NEW.", "gone."))
     every = f"{names.table} AS gone CROSS JOIN LATERAL {gone}"
     look = "DECLARE tombstones bigint[]; taken bigint; BEGIN"
-    exchange = f"{_let_go(spec, names, old, new)}; {_take_back(names, new, old)}"
+    exchange = f"{_bury(spec, names, old, new)}; {_take_back(names, new, old)}"
     triggers: tuple[tuple[Kind, str, str, str], ...] = (
         ("insert", "AFTER", f"ROW WHEN ({_any(spec, names, 'NEW.')})", f"{look} {_take_back(names, new)}"),
         (
@@ -50,7 +50,7 @@ def parts(spec: FileTable, dialect: Dialect) -> Iterator[Part]:
             f"ROW WHEN ({_changed(names)})",
             f"{look} {exchange}",
         ),
-        ("delete", "AFTER", f"ROW WHEN ({_any(spec, names, 'OLD.')})", f"BEGIN {_let_go(spec, names, old)};"),
+        ("delete", "AFTER", f"ROW WHEN ({_any(spec, names, 'OLD.')})", f"BEGIN {_bury(spec, names, old)};"),
         ("truncate", "BEFORE", "STATEMENT", f"BEGIN {_tombstones(spec, names, 'gone.', every)};"),
     )
     for kind, when, each, body in triggers:
@@ -81,15 +81,15 @@ def _trigger(spec: FileTable, dialect: Dialect, kind: Kind, moment: str, body: s
 
 
 def drop_function(name: str) -> str:
-    """Return the statement that drops a trigger's function, unless a renamed table's triggers call it as well."""
+    """Return SQL to drop a trigger's function unless another table uses it."""
     drop = f"DROP FUNCTION IF EXISTS {name}()"
     return f"DO $filerow$ BEGIN {drop}; EXCEPTION WHEN dependent_objects_still_exist THEN NULL; END $filerow$"
 
 
 def _fixed_path(function: str) -> str:
-    """Return the statement that gives a function the search path of this moment, with the caller's temporary tables last.
+    """Return SQL that fixes a function's search path, temporary tables last.
 
-    They come first otherwise, so whoever may delete a row could have tombstones written into a table of his own.
+    They come first otherwise, so a role that may delete a row could divert tombstones into a table of its own.
     """
     schemas = "SELECT string_agg(quote_ident(name), ', ') FROM unnest(current_schemas(false)) AS name"
     set_path = f"$path$ALTER FUNCTION {function}() SET search_path = $path$ || concat_ws(', ', ({schemas}), 'pg_temp')"
@@ -112,7 +112,7 @@ def _changed(names: Quoted) -> str:
 
 
 def _members(spec: FileTable, names: Quoted, dialect: Dialect, row: str) -> str:
-    """Return a subquery of all objects that a row names: column_name, document, backend, path."""
+    """Return a subquery of all objects that a row names."""
     documents = []
     for name, multiple in spec.columns.items():
         value = f"CAST({row}{names.columns[name]} AS jsonb)"
@@ -130,8 +130,8 @@ def _members(spec: FileTable, names: Quoted, dialect: Dialect, row: str) -> str:
     )
 
 
-def _let_go(spec: FileTable, names: Quoted, old: str, new: str | None = None) -> str:
-    """Return the INSERT of a tombstone for each object that the old row names and the new one does not."""
+def _bury(spec: FileTable, names: Quoted, old: str, new: str | None = None) -> str:
+    """Return the INSERT of tombstones for objects that only the old row names."""
     kept = (
         "" if new is None else f" WHERE (members.backend, members.path) NOT IN (SELECT members.backend, members.path FROM {new})"
     )
@@ -148,7 +148,7 @@ def _tombstones(spec: FileTable, names: Quoted, row: str, source: str) -> str:
 
 
 def _take_back(names: Quoted, new: str, old: str | None = None) -> str:
-    """Return the steps that take back the tombstones of the objects which the new row names and the old one does not.
+    """Return SQL that removes tombstones of objects that only the new row names.
 
     Between the look and the DELETE, which waits for a worker that holds the tombstone, its deletion may begin and even end; so
     fewer taken than found is reason enough to refuse.

@@ -1,4 +1,4 @@
-"""Tables elsewhere on a server whose triggers write into an outbox: those of other tenants, which share it.
+"""Finds tables of other tenants whose triggers write into a shared outbox.
 
 They share its marks of places too, so nothing but this keeps a run that knows one tenant from deleting the files of the others.
 """
@@ -26,7 +26,7 @@ Home: TypeAlias = tuple[str, str, str]
 
 
 def check_names_all(databases: Iterable[tuple[MetaData, Engine]]) -> None:
-    """See to it that all tables whose files are noted in an outbox are asked.
+    """Check that all tables whose files are recorded in an outbox are asked.
 
     Args:
         databases: All models whose files are known, each with an engine by which its tables are found.
@@ -95,7 +95,7 @@ def _on_mysql(connection: Connection, schema: str | None, outbox: str) -> Iterat
 
 
 def _specs(connection: Connection, schemas: Iterable[str] = ()) -> dict[Key, FileTable]:
-    """Return what the triggers that there are were made from, by tables with their schemas."""
+    """Return what existing triggers were made from, by schema and table."""
     found = existing(connection, schemas).items()
     return {key: there.spec for key, there in found if key[0] is not None and there.spec is not None}
 

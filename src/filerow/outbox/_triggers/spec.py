@@ -1,4 +1,4 @@
-"""What the triggers of one table are made from: names alone, so that a migration says the same as the models."""
+"""What the triggers of a table are made from: only names, as in migrations."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = (
 Kind = Literal["insert", "update", "delete", "truncate", "index"]
 
 CURRENT_VERSION = 2
-"""Of the triggers' SQL: whoever changes it counts up, so that an older release leaves newer triggers alone."""
+"""Version of the triggers' SQL. Increase it with each change, so that older releases leave newer triggers alone."""
 
 REFUSED = "filerow: the object is being deleted and cannot be given to a row again"
 
@@ -80,7 +80,7 @@ class FileTable:
 
     @property
     def note(self) -> str:
-        """A comment inside each trigger that tells what it was made from, so that a migration can go back."""
+        """A comment in each trigger with what it was made from, for migrations."""
         values: dict[str, Any] = {"v": CURRENT_VERSION, "table": self.name, "columns": dict(self.columns)}
         values |= {"primary_key": list(self.primary_key), "outbox": self.outbox}
         if self.outbox_schema is not None:
@@ -98,8 +98,8 @@ class Existing:
 
     Attributes:
         names: Their names.
-        spec: What its triggers were made from, if they tell.
-        version: Of the triggers' SQL, the highest of them; 0 where they do not tell.
+        spec: What its triggers were made from, if their notes say so.
+        version: The highest version of the triggers' SQL; 0 if unknown.
         made_for: What the table was called when they were made.
     """
 
@@ -124,7 +124,7 @@ class Part(NamedTuple):
 
 
 class Quoted(NamedTuple):
-    """A table's names as SQL; always quoted, so that the SQL, and with it its hash, is one for all drivers."""
+    """A table's names as SQL, always quoted: one SQL and hash for all drivers."""
 
     table: str
     outbox: str
@@ -153,7 +153,7 @@ def literal(text: str) -> str:
 
 
 def fits(backend: str, path: str, length: str = "length") -> str:
-    """Return the condition that a tombstone can tell where an object is.
+    """Return the condition that a tombstone has room for an object's place.
 
     What is longer, or empty, was never an object of ours, and must not keep a row from being changed.
     """
@@ -168,7 +168,7 @@ def make_part(spec: FileTable, dialect: Dialect, kind: Kind, *create: str) -> Pa
 
 
 def kind_of(name: str) -> Kind | None:
-    """Return what a trigger or an index of ours is, by its name; ``None`` for one of somebody else."""
+    """Return what a trigger or index of ours is by its name; ``None`` for others."""
     found: Any = _OURS.match(name)
     return found.group(1) if found else None
 
@@ -176,7 +176,7 @@ def kind_of(name: str) -> Kind | None:
 def spec_of(
     table: Table, outbox: Table, dialect: Dialect, schemas: Mapping[str | None, str | None] | None = None
 ) -> FileTable | None:
-    """Return what a table's triggers are made from; ``None`` when no file of it lives and dies with its rows.
+    """Return what a table's triggers are made from; ``None`` without owned files.
 
     Args:
         table: The table.
@@ -200,7 +200,7 @@ def spec_of(
 
 
 def existing_in(sources: Mapping[str, str], schema: str | None, table: str) -> Existing:
-    """Return what a table has, by the names of its triggers and indexes and by the notes in their SQL."""
+    """Return a table's triggers and indexes, by their names and notes."""
     notes = [note for source in sources.values() if {"columns", "primary_key", "outbox"} <= (note := _note_in(source)).keys()]
     if not notes:
         return Existing(frozenset(sources), None)

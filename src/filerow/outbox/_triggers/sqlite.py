@@ -33,11 +33,11 @@ def parts(spec: FileTable, dialect: Dialect) -> Iterator[Part]:
     old, new = _members(spec, names, dialect, "OLD."), _members(spec, names, dialect, "NEW.")
     inserted, deleted = (" OR ".join(f"{row}.{column} IS NOT NULL" for column in columns) for row in ("NEW", "OLD"))
     changed = " OR ".join(f"OLD.{column} IS NOT NEW.{column}" for column in columns)
-    released, taken = _let_go(spec, names, old, new), _take_back(names, new, old)
+    released, taken = _bury(spec, names, old, new), _take_back(names, new, old)
     triggers: tuple[tuple[Kind, str, str, tuple[str, ...]], ...] = (
         ("insert", "INSERT", inserted, _take_back(names, new)),
         ("update", f"UPDATE OF {', '.join(columns)}", changed, (released, *taken)),
-        ("delete", "DELETE", deleted, (_let_go(spec, names, old),)),
+        ("delete", "DELETE", deleted, (_bury(spec, names, old),)),
     )
     for kind, moment, when, steps in triggers:
         body = "; ".join((*steps, spec.note))
@@ -51,7 +51,7 @@ def parts(spec: FileTable, dialect: Dialect) -> Iterator[Part]:
 
 
 def _members(spec: FileTable, names: Quoted, dialect: Dialect, row: str) -> str:
-    """Return a subquery of all objects that a row names: column_name, document, backend, path."""
+    """Return a subquery of all objects that a row names."""
     documents = []
     for name, multiple in spec.columns.items():
         value = f"{row}{names.columns[name]}"
@@ -68,8 +68,8 @@ def _members(spec: FileTable, names: Quoted, dialect: Dialect, row: str) -> str:
     )
 
 
-def _let_go(spec: FileTable, names: Quoted, old: str, new: str | None = None) -> str:
-    """Return the INSERT of a tombstone for each object that the old row names and the new one does not."""
+def _bury(spec: FileTable, names: Quoted, old: str, new: str | None = None) -> str:
+    """Return the INSERT of tombstones for objects that only the old row names."""
     kept = "" if new is None else f" AND (backend, path) NOT IN (SELECT backend, path FROM {new} WHERE {_NAMED})"
     key = ", ".join(
         f"{literal(name)}, CASE typeof(OLD.{quoted}) WHEN 'blob' THEN lower(hex(OLD.{quoted})) ELSE OLD.{quoted} END"
@@ -86,7 +86,7 @@ _NAMED = fits("backend", "path")
 
 
 def _take_back(names: Quoted, new: str, old: str | None = None) -> tuple[str, str]:
-    """Return the steps that take back the tombstones of the objects which the new row names and the old one does not."""
+    """Return SQL that removes tombstones of objects that only the new row names."""
     kept = "" if old is None else f" EXCEPT SELECT backend, path FROM {old} WHERE {_NAMED}"
     # CROSS JOIN is SQLite's way to say in which order: the index is asked for each object.
     tombstones = (
