@@ -350,12 +350,7 @@ def is_signed(media_type: str) -> bool:
 
 
 def may_be_called(announced: str, actual: str) -> bool:
-    """Return True if a file of one type may honestly be announced as another.
-
-    Args:
-        announced: What the client has said.
-        actual: What the file is, and is stored as.
-    """
+    """Return True if a file of one type may honestly be announced as another."""
     announced, actual = canonical(announced), canonical(actual)
     if announced in {actual, OCTET_STREAM} or (actual in _GENERIC and announced.startswith("application/")):
         return True

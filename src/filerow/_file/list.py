@@ -180,11 +180,6 @@ def own_list(files: object, state: Any, key: str) -> object:
     """Return the list to put into a row: a copy if another one holds this list.
 
     Two rows that shared a list would change each other, and each would release the objects that the other has lost.
-
-    Args:
-        files: The assigned value.
-        state: The state of the row.
-        key: The name of the attribute.
     """
     if not isinstance(files, FileObjectList) or not files._parents.held or not files._parents.has_other(state, key):
         return files

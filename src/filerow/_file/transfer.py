@@ -11,7 +11,19 @@ from types import MappingProxyType
 from typing import Any
 
 from filerow._buffers import Buffer
-from filerow._content import BytesContent, Claimed, Content, Meter, expect_facts, expect_length, is_sha256, prepare, prepare_async
+from filerow._content import (
+    Body,
+    BytesContent,
+    Claimed,
+    Content,
+    Meter,
+    Prepared,
+    expect_facts,
+    expect_length,
+    is_sha256,
+    prepare,
+    prepare_async,
+)
 from filerow._document import Facts
 from filerow._execution.batch import Job, StepsJob, run_all
 from filerow._execution.steps import Call, Steps, run, run_async, threaded
@@ -166,7 +178,7 @@ class Upload(Job):
                 yield threaded(self._checks.beforehand)
                 self.facts = self._placed(info, content_type=self._checks.content_type, checksum=found.checksum)
             else:
-                yield Call(self._look_over, self._look_over_async)
+                yield from self._look_over()
                 self.facts = self._stored(info)
             if present(self._checks.content_type, wanted.filename) != shown:
                 raise changed_since(self._rules.field)  # noqa: TRY301 - one place deletes the copy
@@ -177,24 +189,13 @@ class Upload(Job):
             raise
         return True
 
-    def _look_over(self) -> None:
-        """Check all that is stored, blocking."""
-        self._checks.whole()
-        prepared = prepare(self._checks.content, self._meter)
-        self._checks.opened(prepared)
-        if isinstance(prepared.body, Iterator):
-            for _ in prepared.body:
-                pass
-
-    async def _look_over_async(self) -> None:
-        await self._checks.whole_async()
-        prepared = await prepare_async(self._checks.content, self._meter)
-        await self._checks.opened_async(prepared)
-        if isinstance(prepared.body, AsyncIterator):
-            async for _ in prepared.body:
-                pass
-        elif isinstance(prepared.body, Iterator):
-            await in_thread(deque, prepared.body, 0)
+    def _look_over(self) -> Steps[None]:
+        """Check all that is stored."""
+        checks = self._checks
+        yield Call(checks.whole, checks.whole_async)
+        prepared: Prepared = yield Call(prepare, prepare_async, (checks.content, self._meter))
+        yield Call(checks.opened, checks.opened_async, (prepared,))
+        yield Call(_use_up, _use_up_async, (prepared.body,))
 
     def _options(self) -> PutOptions:
         return _options(self._checks.content_type, self._wanted.filename, self._stored_with, generated=self._generated)
@@ -228,6 +229,19 @@ class Upload(Job):
             if self._content.claimed is not None:
                 raise ClaimError(msg, code="upload-differs", field=self._rules.field, limit=expected, actual=actual)
             raise IntegrityError(msg, operation="put", backend=self._backend.key, path=self._path)
+
+
+def _use_up(body: Body) -> None:
+    if isinstance(body, Iterator):
+        deque(body, 0)
+
+
+async def _use_up_async(body: Body) -> None:
+    if isinstance(body, AsyncIterator):
+        async for _ in body:
+            pass
+    elif isinstance(body, Iterator):
+        await in_thread(_use_up, body)
 
 
 class Placed(Content):

@@ -39,13 +39,6 @@ class Seen(NamedTuple):
 def examine(head: bytes, read_at: ReadAt, size: int | None, known: Facts, rules: Rules) -> Seen:
     """Check a file's type and, of an image, its width and height.
 
-    Args:
-        head: Its first bytes.
-        read_at: Gives any of the bytes that can be seen.
-        size: How many there are, where known.
-        known: What the client said of it.
-        rules: What the column demands.
-
     Raises:
         ContentTypeError: Its type is not allowed.
         ImageDimensionsError: Its width and height are not, or cannot be read.

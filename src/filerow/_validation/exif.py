@@ -15,13 +15,7 @@ _MOST_ENTRIES = 500
 
 
 def is_turned(window: Window, start: int, length: int) -> bool:
-    """Return True if EXIF exchanges width and height when the picture is shown.
-
-    Args:
-        window: The file.
-        start: Where the block begins, with the header of a TIFF.
-        length: Its length in bytes.
-    """
+    """Return True if EXIF exchanges width and height when the picture is shown."""
     head = window.read_from(start, 8)
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(head[:4])
     if order is None or len(head) < 8:

@@ -73,12 +73,7 @@ def recognised() -> frozenset[str]:
 
 
 def is_announced_honestly(announced: str, actual: str) -> bool:
-    """Return True if an honest client may announce a file so.
-
-    Args:
-        announced: What the client has said.
-        actual: What the file is, and is stored as.
-    """
+    """Return True if an honest client may announce a file so."""
     if actual == OCTET_STREAM and announced.startswith(("audio/", "font/", "image/", "video/")):
         return announced not in recognised()
     return may_be_called(announced, actual)

@@ -85,10 +85,6 @@ def of_field(field: str) -> Generator[None]:
 def redeem_steps(claim: Claim, rules: Rules) -> Steps[Content]:
     """Look at an upload; return it as content. Nothing is copied or used up.
 
-    Args:
-        claim: The claim.
-        rules: What the column demands.
-
     Raises:
         ClaimError: Nothing was uploaded, or something else, or the claim was used before.
         FileValidationError: The column's rules refuse the file by its size or its first bytes.

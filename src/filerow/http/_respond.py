@@ -60,11 +60,6 @@ def respond(what: Representation, method: str, headers: RequestHeaders) -> Reply
 
     A handler of any method may respond like this. Preconditions and ranges count only for ``GET`` and ``HEAD`` (RFC 9110,
     sections 13.2.1 and 14.2): other methods have already done their work.
-
-    Args:
-        what: The object.
-        method: The request's method.
-        headers: The request's headers.
     """
     if not answers(method):
         return not_allowed(*READS)

@@ -102,10 +102,6 @@ class UploadLimits(NamedTuple):
 def limits_of(request: SignRequest, headers: Mapping[str, str]) -> UploadLimits:
     """Check the headers of an upload before its body is read.
 
-    Args:
-        request: What the URL binds.
-        headers: The request's headers, with names in lower case.
-
     Raises:
         ContentTypeError: The type is not the one that the URL binds, or the body is compressed.
         FileTooLargeError: The announced length is more than the URL allows.

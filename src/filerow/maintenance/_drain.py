@@ -14,7 +14,6 @@ from filerow.maintenance._report import Finding, Progress
 from filerow.outbox import Drained, Outbox, outbox_of
 from filerow.outbox._census import Also
 from filerow.outbox._drain import DrainedBatch, Failure, batches, note_run
-from filerow.outbox._outbox import settings_of
 from filerow.outbox._table import now_of
 
 __all__ = ("drain", "drain_async")
@@ -53,7 +52,7 @@ def drain(
     outbox = outbox_of(metadata)
     if outbox is None:
         raise ValueError("these models have no outbox to drain; make one with filerow.outbox.Outbox(Base.metadata)")
-    steps = batches(settings_of(outbox), engine, batch=batch, limit=limit, also=also, take_over=take_over)
+    steps = batches(outbox, engine, batch=batch, limit=limit, also=also, take_over=take_over)
     return _drain(outbox, engine, steps, limit)
 
 
@@ -74,7 +73,7 @@ def _drain(outbox: Outbox, engine: Engine, steps: Iterator[DrainedBatch], limit:
         reported |= {(one.code, one.where, one.backend) for one in fresh}
         findings = (*_findings(step.failures), *fresh, *map(about_place, step.notes))
         yield Progress("drain", handled, total, changed=done.deleted, findings=findings)
-    note_run(settings_of(outbox), engine, asdict(done))
+    note_run(outbox, engine, asdict(done))
 
 
 def _due(outbox: Outbox, connection: Connection) -> int:

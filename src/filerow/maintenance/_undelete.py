@@ -15,7 +15,6 @@ from filerow.maintenance._awaited import awaited
 from filerow.maintenance._report import Finding, Progress
 from filerow.outbox import Outbox, outbox_of
 from filerow.outbox._census import Census
-from filerow.outbox._outbox import settings_of
 from filerow.outbox._undelete import home_of
 
 __all__ = ("undelete", "undelete_async")
@@ -65,7 +64,7 @@ def _undelete(outbox: Outbox, engine: Engine, backend: str, paths: Sequence[str]
 def _one(outbox: Outbox, engine: Engine, backend: str, path: str, into: str | None) -> Finding:
     try:
         with engine.begin() as connection:
-            home = home_of(settings_of(outbox), connection, Ref(backend, path))
+            home = home_of(outbox, connection, Ref(backend, path))
             if into is None and home is not None and home not in {column.name for column in file_columns(outbox.metadata)}:
                 message = f"its row was in {home}, which these models do not have"
                 advice = (

@@ -27,11 +27,6 @@ def use_claims(connection: Connection, state: Table, claims: Sequence[Claimed]) 
 
     A second transaction waits here until the first one has ended.
 
-    Args:
-        connection: The rows' transaction.
-        state: The outbox's table of what is remembered.
-        claims: The uploads.
-
     Raises:
         ClaimError: One was used before.
     """

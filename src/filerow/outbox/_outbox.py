@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, MetaData, Table, update
@@ -30,10 +31,10 @@ from filerow.outbox._undelete import Removed, removed, undelete
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-__all__ = ("Outbox", "outbox_of", "settings_of")
+__all__ = ("Outbox", "outbox_of")
 
 
-class Outbox:
+class Outbox(OutboxSettings):
     """A table of tombstones, the triggers that write them, and the work on them.
 
     Args:
@@ -75,8 +76,8 @@ class Outbox:
         self.max_backoff = max_backoff
         self.metadata = metadata
         self.retention = retention
-        self.table: Table = make_table(metadata, table_name)
-        self.state: Table = make_state_table(metadata, f"{table_name}_state")
+        self.table = make_table(metadata, table_name)
+        self.state = make_state_table(metadata, f"{table_name}_state")
         metadata.info[OUTBOX] = self
         on_ddl(metadata, created=self._create_triggers, dropped=self._drop_triggers)
 
@@ -136,24 +137,21 @@ class Outbox:
             engine, batch=batch, limit=limit, also=also, take_over=take_over
         ):
             pass
-        note_run(settings_of(self), engine, asdict(total))
+        note_run(self, engine, asdict(total))
         return total
 
     async def drain_async(
         self, engine: AsyncEngine, *, batch: int = 1_000, limit: int | None = None, also: Also = (), take_over: bool = False
     ) -> Drained:
         """Delete the objects of all tombstones that are due; see :meth:`drain`."""
-
-        def work() -> Drained:
-            return self.drain(engine.sync_engine, batch=batch, limit=limit, also=also, take_over=take_over)
-
-        return await spawn(work)
+        work = partial(self.drain, batch=batch, limit=limit, also=also, take_over=take_over)
+        return await spawn(work, engine.sync_engine)
 
     def drain_steps(
         self, engine: Engine, *, batch: int = 1_000, limit: int | None = None, also: Also = (), take_over: bool = False
     ) -> Iterator[Drained]:
         """Drain batch by batch, and yield the result so far; see :meth:`drain`."""
-        return drain_steps(settings_of(self), engine, batch=batch, limit=limit, also=also, take_over=take_over)
+        return drain_steps(self, engine, batch=batch, limit=limit, also=also, take_over=take_over)
 
     def revive(self, connection: Connection) -> int:
         """Retry objects that were given up; their attempts are counted again.
@@ -192,9 +190,7 @@ class Outbox:
         Raises:
             ValueError: ``interval`` is not positive.
         """
-        return Drainer(
-            settings_of(self), engine, on_wake=self.on_wake, interval=interval, batch=batch, patience=patience, also=also
-        )
+        return Drainer(self, engine, on_wake=self.on_wake, interval=interval, batch=batch, patience=patience, also=also)
 
     def on_wake(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Register a callback for commits that release a file, called in any thread.
@@ -234,7 +230,7 @@ class Outbox:
             since: Only files removed at or after this time, with its time zone.
             limit: Maximum number of files.
         """
-        return removed(settings_of(self), connection, table=table, since=since, limit=limit)
+        return removed(self, connection, table=table, since=since, limit=limit)
 
     def undelete(self, connection: Connection, backend: str, path: str, *, into: str | None = None) -> FileObject:
         """Restore a removed file when the connection's transaction is committed.
@@ -257,7 +253,7 @@ class Outbox:
             BackendNotFoundError: The backend is not registered.
             LookupError: The models have no column ``into``.
         """
-        return undelete(settings_of(self), connection, backend, path, into)
+        return undelete(self, connection, backend, path, into)
 
     async def undelete_async(
         self, connection: AsyncConnection, backend: str, path: str, *, into: str | None = None
@@ -274,20 +270,6 @@ class Outbox:
     def write_state(self, connection: Connection, name: str, value: dict[str, Any]) -> None:
         """Store a JSON object under a name, in place of the previous one."""
         write_state(connection, self.state, name, value)
-
-
-def settings_of(outbox: Outbox) -> OutboxSettings:
-    """Return an outbox's present settings, for its workers."""
-    return OutboxSettings(
-        outbox.metadata,
-        outbox.table,
-        outbox.state,
-        outbox.retention,
-        outbox.max_attempts,
-        outbox.lease,
-        outbox.backoff,
-        outbox.max_backoff,
-    )
 
 
 def outbox_of(metadata: MetaData) -> Outbox | None:

@@ -126,14 +126,7 @@ def _files(spec: FileTable, columns: Sequence[str], row: tuple[Any, ...]) -> Ite
 
 
 def columns_with_files(connection: Connection, name: str, schema: str | None, columns: Sequence[str] | None = None) -> list[str]:
-    """Return the columns of a table that have documents of ours.
-
-    Args:
-        connection: The database.
-        name: The table.
-        schema: Its schema.
-        columns: Names of the columns to look into. Default: all.
-    """
+    """Return the columns of a table that have documents of ours."""
     found = []
     for one in inspect(connection).get_columns(name, schema=schema):
         kind: Any = one["type"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import MetaData, Table
@@ -10,9 +9,8 @@ from sqlalchemy import MetaData, Table
 __all__ = ("OutboxSettings",)
 
 
-@dataclass(frozen=True, slots=True)
 class OutboxSettings:
-    """One outbox: its tables and numbers; see :class:`filerow.outbox.Outbox`."""
+    """The tables and numbers of an outbox; see :class:`filerow.outbox.Outbox`."""
 
     metadata: MetaData
     table: Table

@@ -40,12 +40,7 @@ Flaws = Mapping[Key, Mapping[str, Flaw]]
 
 
 def flaws_of(connection: Connection, found: Mapping[Key, Existing]) -> Flaws:
-    """Return what is wrong with the triggers that there are.
-
-    Args:
-        connection: The database.
-        found: What :func:`filerow.outbox._triggers.install.existing` has found there.
-    """
+    """Return what is wrong with the triggers that there are."""
     known = {key: (there, there.spec) for key, there in found.items() if there.spec is not None}
     wrong: dict[Key, Flaw | None] = {}
     if connection.dialect.name == "sqlite":

@@ -110,13 +110,7 @@ def existing(connection: Connection, schemas: Iterable[str | None] = ()) -> dict
 
 
 def create_all(connection: Connection, outbox: Table, tables: Iterable[Table]) -> None:
-    """Make missing triggers and indexes; drop outdated and superfluous ones.
-
-    Args:
-        connection: Where.
-        outbox: The table of tombstones.
-        tables: Tables with and without file columns.
-    """
+    """Make missing triggers and indexes; drop outdated and superfluous ones."""
     tables = list(tables)
     wanted = wanted_by(connection, outbox, tables)
     if any(wanted.values()):
@@ -256,11 +250,6 @@ def as_ddl(sql: str) -> DDL:
 def check_knows_all(connection: Connection, metadata: MetaData, models: Iterable[MetaData]) -> None:
     """Check that no table has files in columns unknown to this release.
 
-    Args:
-        connection: The database.
-        metadata: Its models.
-        models: These and all others whose files are known.
-
     Raises:
         MaintenanceRefusedError: A table or column has triggers of ours and is not in the ``MetaData``.
     """
@@ -290,12 +279,7 @@ def check_knows_all(connection: Connection, metadata: MetaData, models: Iterable
 
 
 def trigger_state(connection: Connection, metadata: MetaData) -> list[TriggerProblem]:
-    """Return what is wrong with the triggers and indexes of the models' tables.
-
-    Args:
-        connection: Where.
-        metadata: The models' ``MetaData``.
-    """
+    """Return what is wrong with the triggers and indexes of the models' tables."""
     outbox = outbox_in(metadata)
     if outbox is None:
         return []

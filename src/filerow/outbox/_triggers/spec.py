@@ -176,14 +176,7 @@ def kind_of(name: str) -> Kind | None:
 def spec_of(
     table: Table, outbox: Table, dialect: Dialect, schemas: Mapping[str | None, str | None] | None = None
 ) -> FileTable | None:
-    """Return what a table's triggers are made from; ``None`` without owned files.
-
-    Args:
-        table: The table.
-        outbox: The table of tombstones.
-        dialect: The database's.
-        schemas: The connection's ``schema_translate_map``.
-    """
+    """Return what a table's triggers are made from; ``None`` without owned files."""
     schemas = schemas or {}
     columns = {
         column.name: column.type.multiple
