@@ -98,7 +98,7 @@ class Outbox(OutboxSettings):
         bury(connection, self.table, buried)
 
     def _take_back(self, connection: Connection, refs: Sequence[Ref]) -> None:
-        """Remove the tombstones of objects that have a row after all, unless deletion has begun; for the unit of work."""
+        """Remove tombstones of objects that have a row again; for the unit of work."""
         take_back(connection, self.table, refs)
 
     def _use_claims(self, connection: Connection, claims: Sequence[Claimed]) -> None:
