@@ -23,7 +23,7 @@ from filerow._file.object import FileObject
 from filerow._log import logger, named
 from filerow._orm.catalogue import Catalogue
 from filerow._orm.elsewhere import keep_named_elsewhere, log_unknown
-from filerow._orm.fields import Field, Slot, fields_in_table, fields_of, files_in, slot_of
+from filerow._orm.fields import Field, Slot, SlotChange, fields_in_table, fields_of, files_in
 from filerow._orm.flush import Work, check_backend
 from filerow._orm.locks import has_row_locks, key_order
 from filerow._orm.ownership import Change, Ref
@@ -154,7 +154,7 @@ class Values:
     inline: dict[str, Any] = field(default_factory=dict)
     named: dict[str, str] = field(default_factory=dict)
     parameters: dict[str, Any] = field(default_factory=dict)
-    changes: list[Change] = field(default_factory=list)
+    changes: list[SlotChange] = field(default_factory=list)
 
     def add(self, owner: int, column: Field, value: Any) -> None:
         """Note what a row's column gets.
@@ -181,19 +181,19 @@ class Values:
 
         A default is what ``default=`` makes, or an empty list.
         """
-        given = {slot_of(change).field for change in self.changes}
+        given = {change.slot.field for change in self.changes}
         for column in fields:
             value = None if column in given else column.initial()
             if value is not None:
                 self.inline[column.key] = value
                 self.add(-1, column, value)
 
-    def assign_copy(self, change: Change, index: int, copy: FileObject) -> Callable[[], None]:
+    def assign_copy(self, change: SlotChange, index: int, copy: FileObject) -> Callable[[], None]:
         """Assign a copy in place of a file that another row owns.
 
         Nothing holds it after the statement, so there is nothing to undo.
         """
-        owner, column = slot_of(change)
+        owner, column = change.slot
         change.new = (*change.new[:index], copy, *change.new[index + 1 :])
         value = FileObjectList(change.new) if column.type.multiple else copy
         if isinstance(owner, int) and owner >= 0:
@@ -282,7 +282,7 @@ def _update(state: ORMExecuteState, statement: Update, mapper: Mapper[Any], fiel
         refuse_repeated_rows(values.changes, keys, mapper)
     before = _read(state, mapper, fields, keys)
     _refuse_autocommit(state, values.changes, before)
-    _refuse_flushed_rows(state, {slot_of(change).field for change in values.changes}, before)
+    _refuse_flushed_rows(state, {change.slot.field for change in values.changes}, before)
     refuse_sharing(values.changes, _matched(state, mapper, values, before), "UPDATE")
     _use_given_keys(state, mapper, fields, keys, before)
     _set_old(values, before, keys)
@@ -385,11 +385,11 @@ def _log_unsure(dropped: Iterable[Ref]) -> None:
     )
 
 
-def _refuse_autocommit(state: ORMExecuteState, changes: Iterable[Change], before: OwnedRows) -> None:
+def _refuse_autocommit(state: ORMExecuteState, changes: Iterable[SlotChange], before: OwnedRows) -> None:
     """Refuse to give or take files on a connection without transactions."""
     if any(change.new for change in changes) or any(refs for owned in before.values() for refs in owned.values()):
         refuse_autocommit(_connection(state))
-        fields = {*(slot_of(change).field for change in changes), *(field for owned in before.values() for field in owned)}
+        fields = {*(change.slot.field for change in changes), *(field for owned in before.values() for field in owned)}
         with of_statement(state.execution_options):
             refuse_tables(_connection(state), [field.column.table for field in fields])
 
@@ -414,7 +414,7 @@ def _refuse_flushed_rows(state: ORMExecuteState, fields: Collection[Field], befo
             raise UnsupportedRouteError(msg)
 
 
-def _nothing_to_copy(change: Change, index: int, copy: FileObject) -> Callable[[], None]:
+def _nothing_to_copy(change: SlotChange, index: int, copy: FileObject) -> Callable[[], None]:
     raise AssertionError
 
 
@@ -424,7 +424,7 @@ def _set_old(values: Values, before: OwnedRows, keys: Sequence[Key] | None) -> N
     For a value in the statement, that is what all matched rows own.
     """
     for change in values.changes:
-        owner, column = slot_of(change)
+        owner, column = change.slot
         if not isinstance(owner, int) or owner == -1:
             rows = list(before.values())
         else:
@@ -542,7 +542,7 @@ def _parameters(state: ORMExecuteState) -> list[dict[str, Any]]:
 def _invoke(state: ORMExecuteState, statement: Any, values: Values) -> Result[Any]:
     if values.inline:
         refuse_copies_in_order(statement)
-        keys = {slot.field.key: slot.field.column for slot in map(slot_of, values.changes)}
+        keys = {slot.field.key: slot.field.column for slot in (change.slot for change in values.changes)}
         statement = statement.values({keys[key]: value for key, value in values.inline.items()})
     if not values.rows:
         return state.invoke_statement(statement, params=values.parameters)

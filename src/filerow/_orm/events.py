@@ -34,13 +34,13 @@ from filerow._orm.bulk import concerns_files, refuse_ctes, run_bulk, writing_par
 from filerow._orm.column import StoredObject, binding_refused
 from filerow._orm.fields import (
     Field,
+    SlotChange,
     forget_row_fields,
     has_files,
     link_fields,
     refuse_shared_default,
     register_fields,
     register_link_fields,
-    slot_of,
 )
 from filerow._orm.flush import check_backend
 from filerow._orm.history import (
@@ -56,7 +56,6 @@ from filerow._orm.history import (
     set_owned,
 )
 from filerow._orm.outer_transaction import delete_abandoned, forget, outer_transaction, returned
-from filerow._orm.ownership import Change
 from filerow._orm.rows import Owned, begin_savepoints, is_database, read_into, read_links, read_owned
 from filerow._orm.session import Flush, SessionFiles, session_files, sessions_of_connection, slot_connections
 from filerow._orm.sqlalchemy_private import is_flushing, is_of_flush, listen_last
@@ -278,12 +277,12 @@ def _before_flush(session: Session, context: UOWTransaction, instances: object) 
     flush.note(work, changes, owned)
 
 
-def _refuse_autocommit(session: Session, changes: Iterable[Change]) -> None:
+def _refuse_autocommit(session: Session, changes: Iterable[SlotChange]) -> None:
     """Refuse to give or take files on a connection without transactions."""
     find = slot_connections(session)
     tables: dict[Connection, dict[object, None]] = {}
     for change in changes:
-        slot = owner, column = slot_of(change)
+        slot = owner, column = change.slot
         if (change.old or change.new or change.unsure) and isinstance(owner, InstanceState):
             tables.setdefault(find(slot), {})[column.column.table] = None
     for connection, written in tables.items():
@@ -313,7 +312,7 @@ def _catch_up(mapper: Mapper[Any], connection: Connection, state: InstanceState[
         _carry_out(session, flush, changes)
 
 
-def _replaced_row_changes(session: Session, flush: Flush, state: InstanceState[Any]) -> list[Change]:
+def _replaced_row_changes(session: Session, flush: Flush, state: InstanceState[Any]) -> list[SlotChange]:
     """Return the changes of a deleted row that a new object replaces.
 
     Only the flush finds it deleted: SQLAlchemy makes one UPDATE of the DELETE and the INSERT, and
@@ -341,7 +340,7 @@ def _before_delete(mapper: Mapper[Any], connection: Connection, state: InstanceS
     _carry_out(session, flush, deletions_of(doomed))
 
 
-def _carry_out(session: Session, flush: Flush, changes: Sequence[Change]) -> None:
+def _carry_out(session: Session, flush: Flush, changes: Sequence[SlotChange]) -> None:
     files = session_files(session)
     work = files.work(assign_copy)
     with work.undone_on_error():
@@ -351,7 +350,7 @@ def _carry_out(session: Session, flush: Flush, changes: Sequence[Change]) -> Non
         set_owned(changes, owned)
         _refuse_autocommit(session, changes)
         work.frame.undo.extend(merge_lists(changes, owned))
-        work.settle_owners(changes, flush.made_for({slot_of(change).owner for change in changes}))
+        work.settle_owners(changes, flush.made_for({change.slot.owner for change in changes}))
     files.keep(session, work)
     flush.note(work, changes, owned)
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Hashable, Iterator, Sequence
+from collections.abc import Container, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from sqlalchemy import (
     Column,
@@ -31,6 +30,7 @@ __all__ = (
     "OfMapper",
     "OutboxProtocol",
     "Slot",
+    "SlotChange",
     "fields_in_table",
     "fields_of",
     "files_in",
@@ -44,7 +44,6 @@ __all__ = (
     "register_fields",
     "register_link_fields",
     "row_fields_of",
-    "slot_of",
 )
 
 
@@ -150,11 +149,8 @@ class Slot(NamedTuple):
     field: Field
 
 
-slot_of: Callable[[Change], Slot] = attrgetter("slot")
-"""Return the slot of a change as a :class:`Slot`.
-
-The pure layer only knows that it is hashable.
-"""
+SlotChange: TypeAlias = Change[Slot]
+"""A change, whose slot the modules that know sessions look into."""
 
 
 class OfMapper(Generic[T]):

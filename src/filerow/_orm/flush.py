@@ -34,9 +34,9 @@ from filerow._file.object import (
     snapshot,
 )
 from filerow._file.transfer import Copy, Inspect, Upload, UseClaim, delete_all, wrong_column
-from filerow._orm.fields import Buried, Field, OutboxProtocol, Slot, slot_of
+from filerow._orm.fields import Buried, Field, OutboxProtocol, Slot, SlotChange
 from filerow._orm.ledger import Frame
-from filerow._orm.ownership import Adopt, Change, Plan, Ref, Store, pending, plan, ref_of
+from filerow._orm.ownership import Adopt, Plan, Ref, Store, pending, plan, ref_of
 from filerow._paths import STAGING, PathRequest, generate_path, is_generated, safe_extension, uuid7_hex
 from filerow._registry import storages
 from filerow._validation.rules import Rules
@@ -97,7 +97,7 @@ class Work:
     is_dropped: Callable[[Ref], bool]
     may_move: Callable[[Slot, Slot], bool]
     taken_by_rows: Callable[[Sequence[tuple[Slot, Ref]]], set[Ref]]
-    assign: Callable[[Change, int, FileObject], Callable[[], None]]
+    assign: Callable[[SlotChange, int, FileObject], Callable[[], None]]
     frame: Frame = field(default_factory=Frame)
     applied: list[Applied] = field(default_factory=list)
     released: dict[Ref, Slot] = field(default_factory=dict)
@@ -121,7 +121,7 @@ class Work:
                 raise error from None
             raise
 
-    def upload(self, changes: Sequence[Change]) -> None:
+    def upload(self, changes: Sequence[SlotChange]) -> None:
         """Store all pending files of the changes concurrently."""
         stores = pending(changes)
         if not stores:
@@ -132,10 +132,10 @@ class Work:
                 self._mark_claims(claims)
             self._run([self._upload_job(store) for store in stores], [(s.change, s.file) for s in stores])
         for store, claimed in claims:
-            self.claims[ref_of(store.file)] = claimed, slot_of(store.change)
+            self.claims[ref_of(store.file)] = claimed, store.change.slot
             self.frame.uploads[Ref(claimed.backend, claimed.path)] = claimed.version
 
-    def _mark_claims(self, claims: Sequence[tuple[Store, Claimed]]) -> None:
+    def _mark_claims(self, claims: Sequence[tuple[Store[Slot], Claimed]]) -> None:
         """Mark claims as used, before their bytes are read.
 
         With an outbox, a row written later makes sure that a claim is used once.
@@ -145,7 +145,7 @@ class Work:
         """
         marked = []
         for store, claimed in claims:
-            field = slot_of(store.change).field
+            field = store.change.slot.field
             own = f"{getattr(field.column.table, 'fullname', field.table)}.{field.column.name}"
             if claimed.column not in {"", own}:
                 raise wrong_column(claimed.column, own)
@@ -157,7 +157,7 @@ class Work:
             if batch.error is not None:
                 raise batch.error
 
-    def settle_owners(self, changes: Sequence[Change], made: Iterable[Ref] = ()) -> None:
+    def settle_owners(self, changes: Sequence[SlotChange], made: Iterable[Ref] = ()) -> None:
         """Decide who owns which object, and carry it out.
 
         The pending files must be stored, and the old owners known.
@@ -171,7 +171,7 @@ class Work:
         for change, file in [(c, f) for c in changes for f in c.new if not f.backend_key]:
             # to_filename= without backend= refers to the column's backend
             complete(file, facts_of(file)._replace(backend=storages.resolve(change.backend).key), file.state)
-        owners = {ref: slot_of(change) for change in changes if change.owned for ref in change.old}
+        owners = {ref: change.slot for change in changes if change.owned for ref in change.old}
         fresh = {*self.frame.stored, *made}
         decided = plan(changes, fresh, self.is_dropped, self._may_move, self._taken(changes, fresh))
         self._adopt(decided, fresh)  # first, because a copy takes over the facts that this finds
@@ -179,7 +179,7 @@ class Work:
         for move in decided.move:
             ref = ref_of(move.file)
             self._note(move.change, move.file, facts_of(move.file), made=True)
-            self.moved[ref] = slot_of(move.change)
+            self.moved[ref] = move.change.slot
             if ref in owners:
                 self.moved_from[ref] = owners[ref]
             if self.is_dropped(ref):
@@ -187,21 +187,21 @@ class Work:
         for ref in decided.drop:
             self.release(ref, owners[ref])
 
-    def _taken(self, changes: Sequence[Change], fresh: Container[Ref]) -> set[Ref]:
+    def _taken(self, changes: Sequence[SlotChange], fresh: Container[Ref]) -> set[Ref]:
         """Return the objects of staged files that a row names by now.
 
         Other FileObjects may have named them, in this process or another.
         """
         staged = [(change, ref_of(file)) for change in changes if change.owned for file in change.new if may_have_a_row(file)]
-        asked = [(slot_of(change), ref) for change, ref in staged if ref not in fresh and ref not in change.old]
+        asked = [(change.slot, ref) for change, ref in staged if ref not in fresh and ref not in change.old]
         return self.taken_by_rows(asked) if asked else set()
 
-    def _may_move(self, one: Change, other: Change) -> bool:
-        source, target = slot_of(one), slot_of(other)
+    def _may_move(self, one: SlotChange, other: SlotChange) -> bool:
+        source, target = one.slot, other.slot
         # an object keeps its storage options, so a column with other options gets a copy
         return source.field.type.stored_with == target.field.type.stored_with and self.may_move(source, target)
 
-    def _are_new(self, changes: Sequence[Change]) -> bool:
+    def _are_new(self, changes: Sequence[SlotChange]) -> bool:
         """Return True if every file is new, in a new row, and used once.
 
         That is the usual case, and there is nothing to decide then.
@@ -268,7 +268,7 @@ class Work:
 
     # -- steps ---------------------------------------------------------------------------------------------------------
 
-    def _copy(self, decided: Plan) -> None:
+    def _copy(self, decided: Plan[Slot]) -> None:
         if not decided.copy:
             return
         jobs = []
@@ -286,13 +286,13 @@ class Work:
         for copy, file in zip(decided.copy, copies, strict=True):
             self.frame.undo.append(self.assign(copy.change, copy.position, file))
 
-    def _adopt(self, decided: Plan, fresh: Container[Ref]) -> None:
+    def _adopt(self, decided: Plan[Slot], fresh: Container[Ref]) -> None:
         staged = [adopt for adopt in decided.adopt if ref_of(adopt.file) not in self.frame.stored]
         again = {id(adopt): adopt for adopt in staged if _must_be_stored_again(adopt)}
         if again:
             self._store_again(list(again.values()))
             staged = [adopt for adopt in staged if id(adopt) not in again]
-        self.adopted.update((ref_of(adopt.file), slot_of(adopt.change)) for adopt in staged)
+        self.adopted.update((ref_of(adopt.file), adopt.change.slot) for adopt in staged)
         if not staged:
             return
         # each is inspected, because it may have been deleted since it was stored
@@ -305,7 +305,7 @@ class Work:
             error.message = f"{_NEVER_STORED}. {error.message}"
             raise
 
-    def _store_again(self, saved: Sequence[Adopt]) -> None:
+    def _store_again(self, saved: Sequence[Adopt[Slot]]) -> None:
         """Copy files that ``save()`` stored without their columns' options.
 
         The originals are deleted after the commit.
@@ -327,7 +327,7 @@ class Work:
             raise
         self.frame.uploads.update(leftover)
 
-    def _run(self, jobs: Sequence[Transfer], targets: Sequence[tuple[Change, FileObject]], *, made: bool = True) -> None:
+    def _run(self, jobs: Sequence[Transfer], targets: Sequence[tuple[SlotChange, FileObject]], *, made: bool = True) -> None:
         """Run transfers concurrently.
 
         Those that succeeded are recorded before the first failure is raised.
@@ -342,22 +342,22 @@ class Work:
         if batch.error is not None:
             raise batch.error
 
-    def _note(self, change: Change, file: FileObject, facts: Facts, *, made: bool) -> Ref:
+    def _note(self, change: SlotChange, file: FileObject, facts: Facts, *, made: bool) -> Ref:
         before = snapshot(file)
         complete(file, facts, FileState.ATTACHED)
-        show_as(file, slot_of(change).field.type.shown)
+        show_as(file, change.slot.field.type.shown)
         self.frame.touched.append((file, before))
         ref = Ref(facts.backend, facts.path)
-        self.applied.append(Applied(slot_of(change), ref, file, before, made))
+        self.applied.append(Applied(change.slot, ref, file, before, made))
         return ref
 
-    def _upload_job(self, store: Store) -> Upload:
+    def _upload_job(self, store: Store[Slot]) -> Upload:
         facts, content = facts_of(store.file), content_in(store.file)
         if content is None:
             deleted = store.file.state is FileState.DELETED
             missing = "has no content; pass content=, or to_filename= of an existing object"
             what = "was deleted; call save(data) on it, or assign another file" if deleted else missing
-            raise FileStateError(f"{slot_of(store.change).field.key}: {store.file!r} {what}")
+            raise FileStateError(f"{store.change.slot.field.key}: {store.file!r} {what}")
         backend, path, generated = _destination(store.change, store.file, facts.path)
         options = _stored_with(store.change, backend)
         return Upload(content, facts, backend, path, _rules(store.change), generated=generated, stored_with=options)
@@ -445,40 +445,40 @@ def _row_key(slot: Slot) -> dict[str, Any] | None:
     return {column.name: value for column, value in zip(table.primary_key.columns, owner, strict=False)}
 
 
-def _rules(change: Change) -> Rules:
-    slot = slot_of(change)
+def _rules(change: SlotChange) -> Rules:
+    slot = change.slot
     return slot.field.type.rules(slot.field.key)
 
 
-def _must_be_stored_again(adopt: Adopt) -> bool:
+def _must_be_stored_again(adopt: Adopt[Slot]) -> bool:
     """Return True if a saved file lacks its column's storage options.
 
     It was saved before its column was known.
     """
-    options, path = slot_of(adopt.change).field.type.stored_with, facts_of(adopt.file).path
+    options, path = adopt.change.slot.field.type.stored_with, facts_of(adopt.file).path
     return options is not None and adopt.change.owned and is_generated(path) and path.startswith(f"{STAGING}/")
 
 
-def _stored_with(change: Change, backend: StorageBackend) -> StoredWith | None:
+def _stored_with(change: SlotChange, backend: StorageBackend) -> StoredWith | None:
     """Return a column's storage options.
 
     Raises:
         UnsupportedOperationError: The backend does not support one, which could not be checked
             before the backend was known.
     """
-    field = slot_of(change).field
+    field = change.slot.field
     options = field.type.stored_with
     if options is not None:
         check_kept(backend, options, field.key)
     return options
 
 
-def _destination(change: Change, file: FileObject, wanted: str) -> tuple[StorageBackend, str, bool]:
+def _destination(change: SlotChange, file: FileObject, wanted: str) -> tuple[StorageBackend, str, bool]:
     """Return the backend and path for a file.
 
     The third value is True if the path is generated, and so certain to be free.
     """
-    owner, column = slot_of(change)
+    owner, column = change.slot
     backend = storages.resolve(column.type.backend or (file.backend_key if file.state is FileState.PENDING else ""))
     if file.state is FileState.PENDING:
         check_backend(file, backend.key, column)

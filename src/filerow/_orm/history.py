@@ -14,7 +14,7 @@ from sqlalchemy.orm import InstanceState, Mapper, Session, attributes
 
 from filerow._file.list import FileObjectList, base_of, put_files, rebase
 from filerow._file.object import FileObject, FileState, loaded
-from filerow._orm.fields import Field, Slot, fields_of, files_in, key_names, row_fields_of, slot_of
+from filerow._orm.fields import Field, Slot, SlotChange, fields_of, files_in, key_names, row_fields_of
 from filerow._orm.merge import merged
 from filerow._orm.ownership import Change, ref_of
 from filerow._orm.rows import Owned, connection_of
@@ -34,13 +34,13 @@ __all__ = (
 )
 
 
-def changes_of(session: Session) -> tuple[list[Change], list[InstanceState[Any]]]:
+def changes_of(session: Session) -> tuple[list[SlotChange], list[InstanceState[Any]]]:
     """Return the file columns that a flush changes, and the deleted objects.
 
     The columns are those of the session's new, changed and deleted objects.
     """
     deleted = [attributes.instance_state(instance) for instance in session.deleted]
-    changes: list[Change] = []
+    changes: list[SlotChange] = []
     known = None if session.connection_callable is None else {key[:2] for key in session.identity_map.keys()}  # noqa: SIM118
     for instance in session.new:
         state = attributes.instance_state(instance)
@@ -79,7 +79,7 @@ def replaced_row(
     return None if old is None else attributes.instance_state(old)
 
 
-def new_slots(state: InstanceState[Any], *, replaces_row: bool) -> Iterator[Change]:
+def new_slots(state: InstanceState[Any], *, replaces_row: bool) -> Iterator[SlotChange]:
     """Yield the file columns of a new object that have files.
 
     Args:
@@ -110,7 +110,7 @@ def set_initial(state: InstanceState[Any]) -> None:
                 attributes.set_attribute(state.obj(), field.key, value)
 
 
-def changed_slots(state: InstanceState[Any]) -> list[Change]:
+def changed_slots(state: InstanceState[Any]) -> list[SlotChange]:
     """Return the file columns of an object that changed since its load.
 
     A value was set, or changed in place.
@@ -133,7 +133,7 @@ def _tracked_list(state: InstanceState[Any], field: Field) -> Any:
     return ours
 
 
-def deletions_of(states: Collection[InstanceState[Any]]) -> list[Change]:
+def deletions_of(states: Collection[InstanceState[Any]]) -> list[SlotChange]:
     """Return all file columns of objects that are being deleted."""
     if not states:
         return []
@@ -145,23 +145,23 @@ def deletions_of(states: Collection[InstanceState[Any]]) -> list[Change]:
     return [Change(Slot(s, one), (), (), (), backend, owned) for s in states for one, backend, owned in fields(s.mapper)]
 
 
-def _change(state: InstanceState[Any], field: Field, value: Any) -> Change:
+def _change(state: InstanceState[Any], field: Field, value: Any) -> SlotChange:
     kind = field.type
     base = base_of(value) if isinstance(value, FileObjectList) else None
     return Change(Slot(state, field), files_in(value), backend=kind.backend, owned=kind.lifecycle, base=base)
 
 
-def set_owned(changes: Iterable[Change], owned: Owned) -> None:
+def set_owned(changes: Iterable[SlotChange], owned: Owned) -> None:
     """Set on each change what its row owns in the database."""
     for change in changes:
-        owner, column = slot_of(change)
+        owner, column = change.slot
         if isinstance(owner, InstanceState):
             place = owner, column.key
             change.old = owned.refs.get(place, ())
             change.unsure = owned.unsure.get(place, ())
 
 
-def merge_lists(changes: Iterable[Change], owned: Owned) -> Iterator[Callable[[], None]]:
+def merge_lists(changes: Iterable[SlotChange], owned: Owned) -> Iterator[Callable[[], None]]:
     """Merge lists edited in place with what others have committed meanwhile.
 
     A list that was assigned replaces what the row holds. So does one whose row is not there to be
@@ -175,7 +175,7 @@ def merge_lists(changes: Iterable[Change], owned: Owned) -> Iterator[Callable[[]
         Callables that undo the merges.
     """
     for change in changes:
-        state, field = slot_of(change)
+        state, field = change.slot
         base = change.base
         if not isinstance(state, InstanceState) or base is None or any(file.state is not FileState.ATTACHED for file in base):
             continue
@@ -214,7 +214,7 @@ def _undo_merge(state: InstanceState[Any], field: Field, value: FileObjectList, 
         attributes.flag_modified(state.obj(), field.key)
 
 
-def assign_copy(change: Change, index: int, copy: Any) -> Callable[[], None]:
+def assign_copy(change: SlotChange, index: int, copy: Any) -> Callable[[], None]:
     """Assign a copy in place of a file that another row owns.
 
     Args:
@@ -225,7 +225,7 @@ def assign_copy(change: Change, index: int, copy: Any) -> Callable[[], None]:
     Returns:
         A callable that restores the original.
     """
-    state, field = slot_of(change)
+    state, field = change.slot
     assert isinstance(state, InstanceState)  # noqa: S101 - made by _change above
     original = change.new[index]
     change.new = (*change.new[:index], copy, *change.new[index + 1 :])

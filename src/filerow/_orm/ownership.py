@@ -10,11 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from filerow._file.object import FileObject, FileState, place_of
 
 __all__ = ("Adopt", "Change", "CopyTo", "Move", "Plan", "Ref", "Store", "pending", "plan", "ref_of")
+
+
+SlotT = TypeVar("SlotT", bound=Hashable)
+"""What identifies a slot; only the modules that know sessions look into it."""
 
 
 class Ref(NamedTuple):
@@ -30,7 +34,7 @@ def ref_of(file: FileObject) -> Ref:
 
 
 @dataclass(slots=True)
-class Change:
+class Change(Generic[SlotT]):
     """One slot that a flush changes.
 
     Attributes:
@@ -45,7 +49,7 @@ class Change:
             for a value that replaces the row's.
     """
 
-    slot: Hashable
+    slot: SlotT
     new: Sequence[FileObject]
     old: Sequence[Ref] = ()
     unsure: Sequence[Ref] = ()
@@ -54,51 +58,51 @@ class Change:
     base: Sequence[FileObject] | None = None
 
 
-class Store(NamedTuple):
+class Store(NamedTuple, Generic[SlotT]):
     """Upload a pending file; the slot becomes its owner."""
 
-    change: Change
+    change: Change[SlotT]
     file: FileObject
 
 
-class Adopt(NamedTuple):
+class Adopt(NamedTuple, Generic[SlotT]):
     """Give a staged file its owner."""
 
-    change: Change
+    change: Change[SlotT]
     file: FileObject
 
 
-class Move(NamedTuple):
+class Move(NamedTuple, Generic[SlotT]):
     """Give an object to a new owner; the old one releases it."""
 
-    change: Change
+    change: Change[SlotT]
     file: FileObject
 
 
-class CopyTo(NamedTuple):
+class CopyTo(NamedTuple, Generic[SlotT]):
     """Give the slot a copy of an object that has another owner."""
 
-    change: Change
+    change: Change[SlotT]
     position: int
     file: FileObject
 
 
 @dataclass(slots=True)
-class Plan:
+class Plan(Generic[SlotT]):
     """What to do, by kind; ``drop`` lists objects that lose their owner."""
 
-    adopt: list[Adopt] = field(default_factory=list)
-    move: list[Move] = field(default_factory=list)
-    copy: list[CopyTo] = field(default_factory=list)
+    adopt: list[Adopt[SlotT]] = field(default_factory=list)
+    move: list[Move[SlotT]] = field(default_factory=list)
+    copy: list[CopyTo[SlotT]] = field(default_factory=list)
     drop: list[Ref] = field(default_factory=list)
 
 
-def pending(changes: Sequence[Change]) -> list[Store]:
+def pending(changes: Sequence[Change[SlotT]]) -> list[Store[SlotT]]:
     """Return each pending file once, with the first slot that needs it.
 
     That slot will own the file.
     """
-    seen: dict[int, Store] = {}
+    seen: dict[int, Store[SlotT]] = {}
     for change in changes:
         for file in change.new:
             state = file.state
@@ -108,12 +112,12 @@ def pending(changes: Sequence[Change]) -> list[Store]:
 
 
 def plan(
-    changes: Sequence[Change],
+    changes: Sequence[Change[SlotT]],
     fresh: set[Ref],
     is_dropped: Callable[[Ref], bool],
-    may_move: Callable[[Change, Change], bool] | None = None,
+    may_move: Callable[[Change[SlotT], Change[SlotT]], bool] | None = None,
     taken: Container[Ref] = (),
-) -> Plan:
+) -> Plan[SlotT]:
     """Decide who owns which object after a flush.
 
     Args:
@@ -128,12 +132,12 @@ def plan(
     Returns:
         The plan. An object that stays in its slot does not appear in it.
     """
-    result = Plan()
+    result: Plan[SlotT] = Plan()
     adopting = [change for change in changes if change.owned and change.new]
     held = _kept(adopting)
     released = {ref: change for change in changes if change.owned for ref in change.old}
 
-    def is_free(ref: Ref, change: Change) -> bool:
+    def is_free(ref: Ref, change: Change[SlotT]) -> bool:
         if ref in released:
             return may_move is None or may_move(released[ref], change)
         return is_dropped(ref)
@@ -144,9 +148,9 @@ def plan(
     return result
 
 
-def _kept(adopting: Sequence[Change]) -> dict[Ref, Hashable]:
+def _kept(adopting: Sequence[Change[SlotT]]) -> dict[Ref, SlotT]:
     """Return the objects that stay in their slots and cannot go elsewhere."""
-    held: dict[Ref, Hashable] = {}
+    held: dict[Ref, SlotT] = {}
     for change in adopting:
         old = {*change.old, *change.unsure}
         for file in change.new:
@@ -157,12 +161,12 @@ def _kept(adopting: Sequence[Change]) -> dict[Ref, Hashable]:
 
 
 def _adopt(
-    change: Change,
-    held: dict[Ref, Hashable],
+    change: Change[SlotT],
+    held: dict[Ref, SlotT],
     fresh: set[Ref],
-    is_free: Callable[[Ref, Change], bool],
+    is_free: Callable[[Ref, Change[SlotT]], bool],
     taken: Container[Ref],
-    result: Plan,
+    result: Plan[SlotT],
 ) -> None:
     old = {*change.old, *change.unsure}
     mine: set[Ref] = set()

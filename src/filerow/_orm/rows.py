@@ -14,7 +14,7 @@ from sqlalchemy.orm import InstanceState, Mapper, Session, attributes
 
 from filerow._document import located_in
 from filerow._orm.catalogue import Catalogue, action_count_sql
-from filerow._orm.fields import Field, Slot, files_in, link_fields, row_fields_of, slot_of
+from filerow._orm.fields import Field, Slot, SlotChange, files_in, link_fields, row_fields_of
 from filerow._orm.locks import (
     BATCH,
     TableKey,
@@ -28,7 +28,7 @@ from filerow._orm.locks import (
     read_locked,
     tables_in_order,
 )
-from filerow._orm.ownership import Change, Ref, ref_of
+from filerow._orm.ownership import Ref, ref_of
 from filerow._orm.visibility import may_hide_rows, may_lock
 
 __all__ = (
@@ -120,7 +120,7 @@ class TableRows(NamedTuple):
     fields: dict[Field, None]
 
 
-def read_owned(session: Session, changes: Iterable[Change], catalogue: Catalogue) -> Owned:
+def read_owned(session: Session, changes: Iterable[SlotChange], catalogue: Catalogue) -> Owned:
     """Read what the changed rows own from the database, and lock the rows.
 
     It takes one SELECT per table and 500 rows. The database is asked because an attribute may be
@@ -145,7 +145,7 @@ def read_owned(session: Session, changes: Iterable[Change], catalogue: Catalogue
     return owned
 
 
-def read_into(owned: Owned, session: Session, changes: Iterable[Change]) -> None:
+def read_into(owned: Owned, session: Session, changes: Iterable[SlotChange]) -> None:
     """Read what rows of one class own; see :func:`read_owned`."""
     for base, tables in _to_read(changes).items():
         for one in _in_order(base, tables):
@@ -184,12 +184,12 @@ def connection_of(session: Session, state: InstanceState[Any]) -> Connection:
     return session.connection(bind_arguments={"mapper": mapper})
 
 
-def begin_savepoints(session: Session, changes: Iterable[Change]) -> None:
+def begin_savepoints(session: Session, changes: Iterable[SlotChange]) -> None:
     """Begin a session's savepoint in each database that a flush will write.
 
     A session over shards has several.
     """
-    for state in dict.fromkeys(slot_of(change).owner for change in changes):
+    for state in dict.fromkeys(change.slot.owner for change in changes):
         if isinstance(state, InstanceState):
             connection_of(session, state)
 
@@ -205,7 +205,7 @@ def is_database(bind: object) -> bool:
 Plan = dict[Mapper[Any], dict[FromClause, TableRows]]
 
 
-def _to_read(changes: Iterable[Change]) -> Plan:
+def _to_read(changes: Iterable[SlotChange]) -> Plan:
     """Return the existing rows whose current files must be known.
 
     They are those with a managed lifecycle, and lists edited in place.
@@ -213,7 +213,7 @@ def _to_read(changes: Iterable[Change]) -> Plan:
     plan: Plan = {}
     known: dict[tuple[Mapper[Any], Field], TableRows] = {}
     for change in changes:
-        state, column = slot_of(change)
+        state, column = change.slot
         if not isinstance(state, InstanceState) or state.key is None:
             continue
         if change.owned or change.base is not None:

@@ -20,12 +20,12 @@ from filerow._execution.batch import in_greenlet, raise_if
 from filerow._file.object import FileObject
 from filerow._file.transfer import delete_all
 from filerow._orm.catalogue import Catalogue
-from filerow._orm.fields import Field, Slot, fields_of, holds_files, slot_of
+from filerow._orm.fields import Field, Slot, SlotChange, fields_of, holds_files
 from filerow._orm.flush import Work
 from filerow._orm.history import identities
 from filerow._orm.ledger import Ledger
 from filerow._orm.outer_transaction import OuterTransaction, give_up, outer_transaction, remember, settle, still_open
-from filerow._orm.ownership import Change, Ref
+from filerow._orm.ownership import Ref
 from filerow._orm.references import taken
 from filerow._orm.rows import Owned, connection_of, is_database, lock_for_writing, owned_by
 from filerow._orm.sqlalchemy_private import is_of_flush, is_sent_as_is, savepoint_names, took_from_engine
@@ -88,12 +88,12 @@ class Flush:
     releases: bool = False
     copied: bool = False
 
-    def note(self, work: Work, changes: Iterable[Change], owned: Owned | None = None) -> None:
+    def note(self, work: Work, changes: Iterable[SlotChange], owned: Owned | None = None) -> None:
         """Record what was handled, and which rows were not there."""
         self.works.append(work)
         self.releases = self.releases or bool(work.released)
         for change in changes:
-            slot = owner, column = slot_of(change)
+            slot = owner, column = change.slot
             self.old.setdefault(slot, change.old)
             self.new[slot] = change.new
             if change.unsure:
@@ -150,9 +150,9 @@ class Flush:
         is_delete, _ = self.context.states.get(state, (False, False))
         return bool(is_delete)
 
-    def has_seen(self, change: Change) -> bool:
+    def has_seen(self, change: SlotChange) -> bool:
         """Return True if a column has not changed since it was handled."""
-        owner, column = slot_of(change)
+        owner, column = change.slot
         if not isinstance(owner, InstanceState):
             return False
         held = identities(owner, column)
@@ -315,7 +315,7 @@ class SessionFiles:
 
     def work(
         self,
-        assign: Callable[[Change, int, FileObject], Callable[[], None]],
+        assign: Callable[[SlotChange, int, FileObject], Callable[[], None]],
         connection: Callable[[], Connection] | None = None,
     ) -> Work:
         """Return a new :class:`Work` in this session's current transaction.

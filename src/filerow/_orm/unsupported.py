@@ -11,8 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Delete, Engine, Insert, Table, Update, inspect
 from sqlalchemy.orm import Mapper, ORMExecuteState
 
-from filerow._orm.fields import Field, fields_in_table, slot_of
-from filerow._orm.ownership import Change
+from filerow._orm.fields import Field, SlotChange, fields_in_table
 from filerow._orm.sqlalchemy_private import commits_each_statement
 from filerow._orm.visibility import has_transactions
 from filerow.exceptions import UnsupportedRouteError
@@ -163,7 +162,7 @@ def bind_of(state: ORMExecuteState) -> Engine | Connection:
     return state.session.get_bind(**state.bind_arguments) if bind is None else bind
 
 
-def refuse_conflict_prefix(state: ORMExecuteState, statement: Insert | Update, changes: Sequence[Change]) -> None:
+def refuse_conflict_prefix(state: ORMExecuteState, statement: Insert | Update, changes: Sequence[SlotChange]) -> None:
     """Refuse ``INSERT OR REPLACE`` and the like.
 
     They make the database delete or skip rows silently.
@@ -179,7 +178,7 @@ def refuse_conflict_prefix(state: ORMExecuteState, statement: Insert | Update, c
         raise UnsupportedRouteError(msg)
 
 
-def refuse_conflict_clause(statement: Insert, changes: Sequence[Change], fields: Sequence[Field]) -> None:
+def refuse_conflict_clause(statement: Insert, changes: Sequence[SlotChange], fields: Sequence[Field]) -> None:
     """Refuse ``INSERT ... ON CONFLICT`` that gives files or sets them."""
     conflict = getattr(statement, "_post_values_clause", None)
     if conflict is not None and (any(change.new for change in changes) or _sets_files(conflict, fields)):
@@ -210,22 +209,22 @@ def refuse_insert_from_select(statement: Insert, fields: Sequence[Field]) -> Non
             raise UnsupportedRouteError(msg)
 
 
-def refuse_sharing(changes: Sequence[Change], matched: int, verb: str) -> None:
+def refuse_sharing(changes: Sequence[SlotChange], matched: int, verb: str) -> None:
     """Refuse to give one file to several rows."""
     for change in changes:
-        if change.owned and change.new and slot_of(change).owner == -1 and matched > 1:
+        if change.owned and change.new and change.slot.owner == -1 and matched > 1:
             msg = (
-                f"this {verb} would give one file to {matched} rows in {slot_of(change).field.key}; assign each row its own "
+                f"this {verb} would give one file to {matched} rows in {change.slot.field.key}; assign each row its own "
                 "file, row by row"
             )
             raise UnsupportedRouteError(msg)
 
 
-def refuse_repeated_rows(changes: Sequence[Change], keys: Sequence[tuple[Any, ...]], mapper: Mapper[Any]) -> None:
+def refuse_repeated_rows(changes: Sequence[SlotChange], keys: Sequence[tuple[Any, ...]], mapper: Mapper[Any]) -> None:
     """Refuse a bulk UPDATE by primary key that sets a row's column twice."""
     seen: set[Hashable] = set()
     for change in changes:
-        owner, column = slot_of(change)
+        owner, column = change.slot
         if isinstance(owner, int) and owner >= 0:
             slot = keys[owner], column
             if slot in seen:

@@ -18,7 +18,7 @@ from sqlalchemy.orm.exc import StaleDataError
 from filerow._log import logger, named
 from filerow._orm.catalogue import Rewrites
 from filerow._orm.elsewhere import Unknown, keep_named_elsewhere, log_unknown
-from filerow._orm.fields import Field, Slot, fields_of, slot_of
+from filerow._orm.fields import Field, Slot, fields_of
 from filerow._orm.flush import Work
 from filerow._orm.history import changed_slots
 from filerow._orm.ownership import Ref
@@ -205,7 +205,7 @@ def _refuse_late_changes(flush: Flush) -> None:
             continue  # the usual case
         for change in changed_slots(state):
             if not flush.has_seen(change):
-                field = slot_of(change).field
+                field = change.slot.field
                 msg = (
                     f"{field.table}.{field.column.name} was set by a listener that ran after Filerow had read the object; "
                     "set it in a before_flush listener, or in one of before_insert or before_update that is registered before "
