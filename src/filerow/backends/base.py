@@ -8,7 +8,7 @@ give every backend an asynchronous side. A driver subclasses it and implements t
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import cast
 
 from filerow._buffers import BUFFERS, Buffer
@@ -126,27 +126,11 @@ class StorageBackend(Driver):
         Returns:
             The paths that could not be deleted, each with its error; empty when all are gone.
         """
-        wanted, refused = part_known([paths] if isinstance(paths, str) else paths, self._key)
-        if not wanted:
-            return refused
-        try:
-            with self._errors("delete", wanted[0] if len(wanted) == 1 else ""):
-                failed = self._delete(wanted)
-        except StorageError as error:
-            return refused | dict.fromkeys(wanted, error)
-        return refused | self._failures(failed)
+        return self._remove([paths] if isinstance(paths, str) else paths, self._delete)
 
     async def delete_async(self, paths: str | Sequence[str]) -> dict[str, StorageError]:
         """Delete objects; see :meth:`delete`."""
-        wanted, refused = part_known([paths] if isinstance(paths, str) else paths, self._key)
-        if not wanted:
-            return refused
-        try:
-            with self._errors("delete", wanted[0] if len(wanted) == 1 else ""):
-                failed = await self._delete_async(wanted)
-        except StorageError as error:
-            return refused | dict.fromkeys(wanted, error)
-        return refused | self._failures(failed)
+        return await self._remove_async([paths] if isinstance(paths, str) else paths, self._delete_async)
 
     def purge(self, versions: Mapping[str, str | None]) -> dict[str, StorageError]:
         """Delete objects so that a versioned bucket does not keep their versions, if the store and the credentials allow it.
@@ -157,24 +141,34 @@ class StorageBackend(Driver):
         Returns:
             The paths that could not be deleted, each with its error; empty when all are gone.
         """
-        wanted, refused = part_known(list(versions), self._key)
+        return self._remove(list(versions), lambda wanted: self._purge({path: versions[path] for path in wanted}))
+
+    async def purge_async(self, versions: Mapping[str, str | None]) -> dict[str, StorageError]:
+        """Delete objects and their versions; see :meth:`purge`."""
+        return await self._remove_async(
+            list(versions), lambda wanted: self._purge_async({path: versions[path] for path in wanted})
+        )
+
+    def _remove(self, paths: Sequence[str], hook: Callable[[list[str]], Mapping[str, BaseException]]) -> dict[str, StorageError]:
+        wanted, refused = part_known(paths, self._key)
         if not wanted:
             return refused
         try:
             with self._errors("delete", wanted[0] if len(wanted) == 1 else ""):
-                failed = self._purge({path: versions[path] for path in wanted})
+                failed = hook(wanted)
         except StorageError as error:
             return refused | dict.fromkeys(wanted, error)
         return refused | self._failures(failed)
 
-    async def purge_async(self, versions: Mapping[str, str | None]) -> dict[str, StorageError]:
-        """Delete objects and their versions; see :meth:`purge`."""
-        wanted, refused = part_known(list(versions), self._key)
+    async def _remove_async(
+        self, paths: Sequence[str], hook: Callable[[list[str]], Awaitable[Mapping[str, BaseException]]]
+    ) -> dict[str, StorageError]:
+        wanted, refused = part_known(paths, self._key)
         if not wanted:
             return refused
         try:
             with self._errors("delete", wanted[0] if len(wanted) == 1 else ""):
-                failed = await self._purge_async({path: versions[path] for path in wanted})
+                failed = await hook(wanted)
         except StorageError as error:
             return refused | dict.fromkeys(wanted, error)
         return refused | self._failures(failed)

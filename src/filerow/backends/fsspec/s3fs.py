@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
@@ -12,6 +13,7 @@ from filerow._execution.steps import Call
 from filerow.backends._answers import BUSY_CODES, NO_PLACE, REFUSED_KEYS
 from filerow.backends._conditions import Conditions, Worth, WriteReply
 from filerow.backends._deadlines import ATTEMPTS, botocore_limits
+from filerow.backends._multipart import unfinished_on_s3
 from filerow.backends._rewrite import rewrite_on_s3
 from filerow.backends._sign_request import Bound
 from filerow.backends._stored_with import encoded_tags, encryption_of
@@ -203,16 +205,7 @@ class S3(Flavour):
 
     def unfinished(self, fs: Any, root: str, prefix: str) -> Iterator[Unfinished]:
         bucket, _, top = root.partition("/")
-        top = f"{top}/" if top else ""
-        asked = {"Bucket": bucket, "Prefix": f"{top}{prefix}/" if prefix else top}
-        after: dict[str, str] = {}
-        while True:
-            page = fs.call_s3("list_multipart_uploads", **asked, **after)
-            for upload in page.get("Uploads", ()):
-                yield Unfinished(upload["Key"].removeprefix(top), upload["UploadId"], upload["Initiated"].timestamp())
-            if not page.get("IsTruncated"):
-                return
-            after = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
+        return unfinished_on_s3(partial(fs.call_s3, "list_multipart_uploads", Bucket=bucket), top, prefix)
 
     def abort(self, fs: Any, root: str, upload: Unfinished) -> None:
         bucket, _, top = root.partition("/")

@@ -19,6 +19,7 @@ from filerow.backends._types import ObjectInfo, PutOptions, Rewritten
 from filerow.backends.obstore.errors import BUSY
 from filerow.backends.obstore.sign_azure import azure_place
 from filerow.backends.obstore.sign_gcs import gcs_base, gcs_key
+from filerow.backends.obstore.store import name_in
 from filerow.exceptions import StorageError, StoragePermissionError, StorageTimeoutError, UnsupportedOperationError
 
 __all__ = ("OwnLibrary",)
@@ -62,8 +63,8 @@ class OwnLibrary:
                     raise self._error(error, upload.path) from error
                 return self._read(answer, upload.path)
 
-            origin = config["bucket"], self._name(upload.path)
-            return rewrite_on_gcs(ask, origin, self._name(target), upload, options)
+            origin = config["bucket"], name_in(self._store, upload.path)
+            return rewrite_on_gcs(ask, origin, name_in(self._store, target), upload, options)
 
     def on_azure(self, upload: ObjectInfo, target: str, options: PutOptions) -> Rewritten | None:
         """Copy an upload; ``None`` without the library or a key."""
@@ -87,7 +88,9 @@ class OwnLibrary:
                 except errors.AzureError as error:
                     raise self._error(error, upload.path) from error
 
-            source, copy = (service.get_blob_client(place.container, self._name(path)) for path in (upload.path, target))
+            source, copy = (
+                service.get_blob_client(place.container, name_in(self._store, path)) for path in (upload.path, target)
+            )
             return rewrite_on_azure(ask, source, copy, upload, options)
 
     def _google(self, key: Mapping[str, Any]) -> tuple[Any, str]:
@@ -103,9 +106,6 @@ class OwnLibrary:
         root = gcs_base(self._store, key)
         session.mount(root, adapters.HTTPAdapter(max_retries=again))
         return session, f"{root}/storage/v1"
-
-    def _name(self, path: str) -> str:
-        return f"{self._store.prefix}/{path}" if self._store.prefix else path
 
     def _read(self, answer: Any, path: str) -> Any:
         """Return what Google has answered; ``None`` where an object, or the generation that was asked for, is gone."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -17,11 +18,12 @@ from filerow._execution.threads import in_thread
 from filerow._requirements import needs
 from filerow.backends._deadlines import botocore_limits
 from filerow.backends._foreign import clean_message, secrets_of
+from filerow.backends._multipart import unfinished_on_s3
 from filerow.backends._rewrite import rewrite_on_s3
 from filerow.backends._stored_with import encoded_tags
 from filerow.backends._types import ObjectInfo, PutOptions, Rewritten, SignRequest, Unfinished
 from filerow.backends.obstore.credentials import AccessKeys, S3Credentials, make_client
-from filerow.backends.obstore.store import demands_of, is_requester_paying, place_of
+from filerow.backends.obstore.store import demands_of, is_requester_paying, name_in, place_of
 from filerow.exceptions import StorageError, StoragePermissionError, StorageTimeoutError, UnsupportedOperationError
 
 __all__ = ("Bound", "S3Direct", "StoredPart", "part_of")
@@ -209,7 +211,7 @@ class S3Direct:
         """Copy an object inside the bucket; ``None`` if it has more than 5 GiB. See :func:`rewrite_on_s3`."""
         if upload.size is not None and upload.size > MOST_BYTES:
             return None
-        origin = {"Bucket": self._config["bucket"], "Key": self._name(upload.path)}
+        origin = {"Bucket": self._config["bucket"], "Key": name_in(self._store, upload.path)}
         demanded: dict[str, Any] = dict(self._demands.encryption)
         if self._demands.checksum:
             demanded["ChecksumAlgorithm"] = "SHA256"
@@ -224,25 +226,11 @@ class S3Direct:
         self._ask("delete_object", path, VersionId=version_id, absent={"NoSuchVersion", "NoSuchKey"})
 
     def unfinished(self, prefix: str) -> Iterator[Unfinished]:
-        """Yield the multipart uploads below a folder that were neither completed nor aborted."""
-        root = f"{self._store.prefix}/" if self._store.prefix else ""
-        key = upload_id = ""
-        while True:
-            page = self._ask(
-                "list_multipart_uploads",
-                "",
-                KeyMarker=key,
-                UploadIdMarker=upload_id,
-                Prefix=f"{root}{prefix}/" if prefix else root,
-            )
-            for upload in page.get("Uploads", ()):
-                yield Unfinished(upload["Key"].removeprefix(root), upload["UploadId"], upload["Initiated"].timestamp())
-            if not page.get("IsTruncated"):
-                return
-            key, upload_id = page["NextKeyMarker"], page["NextUploadIdMarker"]
+        """Return the multipart uploads below a folder that were neither completed nor aborted."""
+        return unfinished_on_s3(partial(self._ask, "list_multipart_uploads", ""), self._store.prefix or "", prefix)
 
     def _presign(self, method: str, path: str, expires_in: int, parameters: dict[str, Any]) -> str:
-        named = {"Bucket": self._config["bucket"], "Key": self._name(path), **parameters}
+        named = {"Bucket": self._config["bucket"], "Key": name_in(self._store, path), **parameters}
         client = self._client(self._signing_store)
         return str(client.generate_presigned_url(method, Params=named, ExpiresIn=self._lasting(expires_in)))
 
@@ -263,7 +251,7 @@ class S3Direct:
         """Ask the store, or have something signed for the host that clients reach; ``None`` for the codes in ``absent``."""
         errors = self._library("botocore.exceptions")
         try:
-            named = {"Key": self._name(path)} if path else {}
+            named = {"Key": name_in(self._store, path)} if path else {}
             client = self._client(self._signing_store if signs else self._store)
             return getattr(client, method)(Bucket=self._config["bucket"], **named, **parameters)
         except errors.ClientError as error:
@@ -280,9 +268,6 @@ class S3Direct:
 
     def _clean(self, error: BaseException) -> str:
         return clean_message(str(error), self._secrets)
-
-    def _name(self, path: str) -> str:
-        return f"{self._store.prefix}/{path}" if self._store.prefix else path
 
     def _client(self, store: Any) -> Any:
         keys = self._credentials.get()

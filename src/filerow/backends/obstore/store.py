@@ -39,6 +39,7 @@ __all__ = (
     "is_requester_paying",
     "is_switched_off",
     "kind_of",
+    "name_in",
     "one_by_one",
     "place_of",
     "rebuilt",
@@ -301,6 +302,11 @@ _STATIC_KEYS = {
     "gs": (("service_account_key",), ("service_account",)),
     "az": (("account_name", "account_key"), ("account_name", "access_key")),
 }
+
+
+def name_in(store: Any, path: str) -> str:
+    """Return the name that an object has in its bucket."""
+    return f"{store.prefix}/{path}" if store.prefix else path
 
 
 def with_callable_provider(store: Any) -> Any:
