@@ -1,4 +1,4 @@
-"""What the clouds' error codes mean, in words that say what to do: the same whichever client has asked."""
+"""What the clouds' error codes mean, and what to do about them, for every client."""
 
 from __future__ import annotations
 

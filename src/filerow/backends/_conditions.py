@@ -71,7 +71,7 @@ class Writer(Protocol):
 
 
 class Conditions:
-    """Knows what one store's conditions are worth, or finds it out.
+    """Finds out what the conditions of one store are worth.
 
     Args:
         backend: Key of the backend, for errors.
@@ -88,7 +88,7 @@ class Conditions:
 
     @property
     def is_off(self) -> bool:
-        """Whether the application wants none to be used, and takes it that two writers at once get past a look."""
+        """Whether the application has switched them off, and accepts that two writers at once may both succeed."""
         return self._put is Worth.OFF
 
     def put_steps(self) -> Steps[Worth]:
@@ -173,7 +173,7 @@ def _ask_copy(writer: Writer) -> Steps[Worth]:
 
 
 def _attempt(writer: Writer, build: Callable[..., Call]) -> Steps[WriteReply]:
-    """Write once, for an answer that says no need not be asked for eleven times; a store that is busy is asked again."""
+    """Write once, for a refusal needs no retries; ask a store that is busy again."""
     for patient in (False, True):
         try:
             yield build(patient=patient)
@@ -206,7 +206,7 @@ def probe_path() -> str:
     return staging_path("staged/probes/")
 
 
-# -- what backends on S3 say of their stores, whichever client they use ---------------------------------------------------
+# -- what backends on S3 report of their stores, with any client -------------------------------------------------------------
 
 AT_ONCE = 10
 """How many objects are deleted at a time where each takes a request of its own."""

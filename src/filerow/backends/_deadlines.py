@@ -1,4 +1,4 @@
-"""How long a store may keep its caller waiting: one number of seconds, in the words of each client."""
+"""How long a store may keep its caller waiting: one number of seconds, as options of each client."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TIMEOUT = 60.0
 """Seconds of silence that a request may last, by default."""
 
 ATTEMPTS = 2
-"""How often a client that can be told asks, the first time included."""
+"""How often a client sends a request, the first time included, where it takes that option."""
 
 _CONNECT = 5.0  # a server that is there takes the connection in a blink
 

@@ -1,4 +1,4 @@
-"""Lets only our own errors out; what a driver's error means when the driver itself does not say: the builtin type tells."""
+"""Raises our own errors only; where a driver does not translate its error, the builtin type decides."""
 
 from __future__ import annotations
 

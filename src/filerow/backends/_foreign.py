@@ -84,7 +84,7 @@ def check_exact(path: str, protocol: str) -> None:
     """Check that obstore would look for this very path: it strips slashes, so ``/a`` would find, and delete, ``a``.
 
     Raises:
-        FileNotFoundError: It has no word for this path, so there is no object either.
+        FileNotFoundError: It cannot express this path, so there is no object either.
     """
     if _INEXACT.search(path) or (protocol == "file" and _LOCAL_STAGING.search(path)):
         raise FileNotFoundError(path)
@@ -148,12 +148,12 @@ _TITLE = re.compile(r"<title[^>]*>([^<]{1,100})", re.IGNORECASE)
 
 def _in_words(found: re.Match[str]) -> str:
     """Return an error of XML as its code and message; what else is in it may be the request itself."""
-    told = dict(reversed(_IN_XML.findall(found[0])))
-    return html.unescape(": ".join(filter(None, (told.get("Code"), told.get("Message"))))) or "an error without a code"
+    parts = dict(reversed(_IN_XML.findall(found[0])))
+    return html.unescape(": ".join(filter(None, (parts.get("Code"), parts.get("Message"))))) or "an error without a code"
 
 
 def _page(found: re.Match[str]) -> str:
     """Return a web page as its title: no store answers with one, but what stands between does."""
     title = _TITLE.search(found[0])
-    said = f" titled {html.unescape(title[1].strip())!r}" if title else ""
-    return f"a web page{said}, which comes from a proxy or another server than the store"
+    titled = f" titled {html.unescape(title[1].strip())!r}" if title else ""
+    return f"a web page{titled}, which comes from a proxy or another server than the store"

@@ -1,4 +1,4 @@
-"""Multipart uploads to S3 that have not ended, whichever client lists them."""
+"""Multipart uploads to S3 that have not ended, listed with any client."""
 
 from __future__ import annotations
 

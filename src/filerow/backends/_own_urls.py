@@ -54,7 +54,7 @@ class OwnUrls:
         self._development = development
         secret = revealed(secret)
         self._given = secret is not None
-        self._keys = Keys(secret) if secret is not None else None  # a secret that is too short is told at startup
+        self._keys = Keys(secret) if secret is not None else None  # a secret that is too short is refused at startup
 
     def __repr__(self) -> str:
         return f"<OwnUrls of {self._backend!r} at {self._base_url!r}>"
@@ -72,7 +72,7 @@ class OwnUrls:
         """Return the URL that allows what the request says.
 
         Raises:
-            UnsupportedOperationError: Nobody has said where the route is mounted.
+            UnsupportedOperationError: ``base_url`` is missing, so the route is unknown.
             SecretError: There is no secret.
             InvalidOptionError: The expiry is not positive, or longer than 100 years.
         """

@@ -114,7 +114,7 @@ class _ReadAndWrite:
 
 
 def _status_of(error: BaseException | None) -> int | None:
-    """Return the HTTP status that a store has answered, as the libraries of the clouds tell it."""
+    """Return the HTTP status of a store's answer, from any of the clouds' libraries."""
     while error is not None:
         told: Any = getattr(error, "response", None)
         found = told.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(told, dict) else None
@@ -172,7 +172,7 @@ def rewrite_on_s3(
         target: What ``ask`` calls the path of the copy.
         upload: What was looked at.
         options: What the copy is to be stored with.
-        usual: What the application has told its client to add to whatever it stores, copies included.
+        usual: What the application's client adds to each write, copies included.
         **demanded: Further parameters of the copy, such as its encryption.
 
     Raises:

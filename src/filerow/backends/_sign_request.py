@@ -136,7 +136,7 @@ def moment_of(request: SignRequest) -> datetime:
 
 
 def answer_parameters(request: SignRequest) -> dict[str, str]:
-    """Return the parameters by which S3 and Google Cloud Storage are told what to answer a ``GET`` with."""
+    """Return the parameters that set the headers of the answer to a ``GET``, on S3 and Google Cloud Storage."""
     if request.method != "GET":
         return {}
     answer = {"response-content-type": request.content_type, "response-content-disposition": request.content_disposition}

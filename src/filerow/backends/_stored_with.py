@@ -105,13 +105,13 @@ def encryption_of(given: object, known: frozenset[str], *, backend: str, store: 
 
     Args:
         given: An :class:`Encryption`, or its algorithm.
-        known: The algorithms that this kind of store is told with each write.
+        known: The algorithms that this kind of store takes with each write.
         backend: Key of the backend.
         store: What the store is called, for the message.
         instead: What to do where there are none.
 
     Raises:
-        UnsupportedOperationError: This store is not told.
+        UnsupportedOperationError: This store does not take it.
         InvalidOptionError: The key is missing, or makes no sense.
         TypeError: It is neither.
     """

@@ -23,14 +23,14 @@ _NOTHING: frozenset[str] = frozenset()
 
 
 class ObjectInfo(NamedTuple):
-    """What a store says about one object.
+    """The facts that a store reports of one object.
 
     Attributes:
         path: The path inside the backend.
-        size: Length in bytes; ``None`` where a put does not tell.
+        size: Length in bytes; ``None`` where a put does not return it.
         etag: The store's version tag, without the quotes of RFC 9110; ``None`` where the store has none.
         version_id: The version of a versioned bucket, else ``None``.
-        last_modified: Seconds since the Unix epoch; ``None`` where a put does not tell.
+        last_modified: Seconds since the Unix epoch; ``None`` where a put does not return it.
         content_type: The stored media type; ``None`` where the store keeps none.
     """
 

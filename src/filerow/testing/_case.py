@@ -1,7 +1,7 @@
-"""What a case of the conformance kit is, and the words it says what it wants with.
+"""What a case of the conformance kit is, and how it states what should hold.
 
-``assert`` is gone under ``python -O``, and explains itself under pytest only; a case also runs on the command line. So it says
-what should hold with :func:`equal`, :func:`ensure` and :func:`raised`, whose errors tell all there is to know.
+``assert`` is gone under ``python -O``, and explains itself under pytest only; a case also runs on the command line. So it
+uses :func:`equal`, :func:`ensure` and :func:`raised`, whose errors are complete.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def check(harness: Harness, case: Case, side: str, backend: StorageBackend | Non
 
 
 def _permission_in(error: BaseException | None) -> StoragePermissionError | None:
-    """Return the error of credentials that may not list, and are not told what is missing: no fault of a backend."""
+    """Return the error of credentials that may not list, and so never see what is missing: not a fault of a backend."""
     while error is not None:
         if isinstance(error, ObjectHiddenError) or (isinstance(error, StoragePermissionError) and error.operation == "list"):
             return error
@@ -221,5 +221,5 @@ def none_unfinished(d: SyncDriver) -> None:
     try:
         left = d.items("unfinished", d.folder)
     except UnsupportedOperationError as error:
-        raise DoesNotApplyError("the store does not tell of unfinished uploads") from error
+        raise DoesNotApplyError("the store does not list unfinished uploads") from error
     equal(left, [], "the uploads that were begun and neither completed nor aborted")

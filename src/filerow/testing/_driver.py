@@ -153,7 +153,7 @@ class SyncDriver:
             for upload in list(self.backend.unfinished(self.folder)):
                 self.backend.abort(upload)
         except UnsupportedOperationError:
-            pass  # the store keeps none, or does not tell
+            pass  # the store keeps none, or does not list them
         if failed:
             raise failed[0]
 

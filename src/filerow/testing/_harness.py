@@ -1,4 +1,4 @@
-"""What the conformance kit must be told of a backend: how to make one, and how to ask its signed URLs."""
+"""What the conformance kit needs to know of a backend: how to make one, and how to use its signed URLs."""
 
 from __future__ import annotations
 

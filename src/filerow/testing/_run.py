@@ -1,4 +1,4 @@
-"""Runs the conformance kit without a test runner, and tells what came of each case."""
+"""Run the conformance kit without a test runner, and report what came of each case."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def run(harness: Harness, *, sides: Collection[str] = _SIDES, cases: Collection[
         What came of each case on each side, as it comes; close it to stop early.
 
     Raises:
-        ValueError: There is no such case or side, or a case is about the other side.
+        ValueError: A case or side is unknown, or a case is about the other side.
     """
     unknown = [*(set(cases) - set(CASES)), *(set(sides) - set(_SIDES))]
     if unknown:

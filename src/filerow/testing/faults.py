@@ -70,7 +70,7 @@ class Fault:
         after: ``error`` and ``hang`` strike when the operation has taken effect: the answer is lost.
         delay: Seconds that the call takes longer.
         chunk_delay: Seconds that each chunk takes longer, of a ``stream``, of a ``put`` from an iterator, and of a ``list``.
-        keep: Bytes after which content is cut short without a word: of what is read or streamed, or of what a ``put`` stores. For
+        keep: Bytes after which content is silently cut short: of what is read or streamed, or of what a ``put`` stores. For
             a ``list`` it counts entries. A ``stream`` or ``list`` with an ``error`` or a ``hang`` has it then.
         size: What ``put``, ``copy``, ``head`` and ``list`` say the object's size is, in bytes.
         paths: Only calls with a path for which this is true. Of a bulk delete, only such paths fail with ``error``; the others
@@ -506,7 +506,7 @@ def _in_part(fault: Fault, paths: Sequence[str]) -> tuple[dict[str, BaseExceptio
 
 
 class FaultyBackend(_FaultyHooks):
-    """A backend that goes wrong where it is told to, and hands everything else to another.
+    """A backend that fails on purpose, and hands everything else to another.
 
     It has the key, the protocol and the capabilities of the other one, counts all calls and is safe for threads. Of several
     faults that strike the same call, the one added first is taken. ``unfinished`` and ``abort`` are handed on as they are.

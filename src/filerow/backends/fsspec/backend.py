@@ -104,16 +104,16 @@ class FSSpecBackend(StorageBackend):
     Raises:
         ValueError: ``file`` without a prefix, or a prefix with ``..``; a timeout that is not a positive number.
         TypeError: Options with a filesystem that is built already.
-        UnsupportedOperationError: ``public_endpoint=`` for a filesystem whose URLs cannot be made for another host, or one that
-            cannot be told of the ``encryption``, ``acl`` or ``checksum``.
+        UnsupportedOperationError: ``public_endpoint=`` for a filesystem whose URLs cannot be made for another host; or the
+            filesystem takes no ``encryption``, ``acl`` or ``checksum``.
 
     How create-only works depends on the filesystem. s3fs, gcsfs and adlfs hand it to the store, which decides; ``file`` and
     ``sftp`` take the name exclusively, ``smb`` moves to a free one only; ``memory`` locks. Others only look whether the name is
     free, then write: two writers at the same moment may both succeed (``capabilities.exclusive``). A copy is refused by the store
     on S3 (up to 5 GB), GCS and Azure, and as any writer on others. Filesystems that are not object stores get a temporary file
     beside the target, then moved; what they flush to disk is up to them. Reads bypass fsspec's caches. Work runs in threads, so a
-    filesystem must bear several at once; the one connection of ``sftp``, ``ftp`` and ``smb`` does not, so their calls wait for
-    each other. An FTP server must know ``MLSD`` (RFC 3659), or it tells no object's time. An SMB server has no names with
+    filesystem must be thread-safe; the one connection of ``sftp``, ``ftp`` and ``smb`` is not, so their calls wait for each
+    other. An FTP server must know ``MLSD`` (RFC 3659), or objects have no time. An SMB server has no names with
     ``"*:<>?|`` or a dot or space at the end, and replaces no file that somebody reads; to it, a process is one user.
     """
 
@@ -148,7 +148,7 @@ class FSSpecBackend(StorageBackend):
             self._fs, root = opened(fs, None, options, timeout)
             self._flavour = flavour_of(protocol_of(self._fs))
             if self._flavour.write_options(key, *asked_of):
-                text = "encryption= and acl= go along with a URL; tell a filesystem of s3fs by its s3_additional_kwargs="
+                text = "encryption= and acl= need a URL; give a filesystem of s3fs its own s3_additional_kwargs="
                 raise TypeError(text)
         self._pid = os.getpid()
         self.protocol: str = protocol_of(self.fs)
@@ -299,7 +299,7 @@ class FSSpecBackend(StorageBackend):
         return self._written("copy", target)
 
     def _looks_taken(self, path: str) -> bool:
-        """Return True if there is something at a path; whether it is free is for the store to say, where that decides."""
+        """Return True if something is at a path; the store decides again, where it can."""
         try:
             return is_taken(self._client, self._at(path))
         except PermissionError:
@@ -334,7 +334,7 @@ class FSSpecBackend(StorageBackend):
         return self._written("copy", target)
 
     def _written(self, operation: str, path: str) -> ObjectInfo:
-        """Return the facts of an object that the store says it has just written."""
+        """Return the facts of an object that was just written."""
         try:
             return self._head(path)
         except FileNotFoundError as error:
@@ -362,7 +362,7 @@ class FSSpecBackend(StorageBackend):
             return self._fall_back(paths, error)
 
     def _fall_back(self, paths: Sequence[str], refused: OSError) -> Mapping[str, BaseException]:
-        """Delete one by one, unless the store says to the first what it said to all."""
+        """Delete one by one, unless the first delete fails as the bulk delete did."""
         failed = self._delete_each(paths[:1])
         if any(status_of(error) == status_of(refused) for error in failed.values()):
             return dict.fromkeys(paths, refused)
@@ -462,7 +462,7 @@ class FSSpecBackend(StorageBackend):
         return info_of(info, path)
 
     def _expect_there(self, error: PermissionError, operation: str, path: str) -> None:
-        """Find out what a forbidden read means: S3 reports a missing object only to those who may list.
+        """Check that a forbidden object is there: S3 reports a missing one only to those who may list.
 
         Raises:
             ObjectHiddenError: It may be missing.
@@ -508,7 +508,7 @@ class FSSpecBackend(StorageBackend):
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
-            if not is_timeout(error) and self._client.info(where)["type"] == "file":  # SFTP has no word for it
+            if not is_timeout(error) and self._client.info(where)["type"] == "file":  # SFTP reports it as any failure
                 return
             raise
         for info in found:

@@ -34,15 +34,15 @@ def by_number(error: OSError) -> OSError:
     return error if isinstance(error, type(meant)) else meant
 
 
-# -- in words ----------------------------------------------------------------------------------------------------------
+# -- messages ----------------------------------------------------------------------------------------------------------
 
 
 def words_of(error: BaseException) -> str:
-    """Return what an error says; of one that stands for a store's answer, what the answer says."""
+    """Return the text of an error; of one that stands for a store's answer, the text of the answer."""
     answer = answer_in(error)
     if answer is None or not code_of(error):
-        said, status = f"{type(error).__name__}: {error}", status_of(error)
-        return said if status is None else f"{said} (HTTP status {status}; a proxy may have answered)"
+        text, status = f"{type(error).__name__}: {error}", status_of(error)
+        return text if status is None else f"{text} (HTTP status {status}; a proxy may have answered)"
     return f"{type(error).__name__}: {answer}"
 
 
@@ -52,7 +52,7 @@ _UNREACHABLE = ("EndpointConnectionError", "ClientConnectorError", "ServiceReque
 
 
 def meaning_of(error: BaseException, text: str, operation: str, path: str) -> tuple[type[StorageError] | None, str]:
-    """Return which of our errors an error is, ``None`` where its builtin type says it all, and its message.
+    """Return our class for an error, ``None`` where its builtin type is enough, and its message.
 
     Args:
         error: What the filesystem raised.

@@ -1,4 +1,4 @@
-"""Writing on filesystems that are no object stores: what shows while it is written is moved into place when it is whole."""
+"""Write on filesystems that are not object stores: a file that shows while it is written is moved into place when it is whole."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ATTEMPTS = 5  # to make a folder that others make or remove at the same time
 
 
 def is_taken(client: Any, name: str) -> bool:
-    """Return True if something has a name; fsspec's own ``exists()`` says no, too, when the server does not answer."""
+    """Return True if something has a name; fsspec's own ``exists()`` returns False, too, when the server does not answer."""
     return _kind(client, name) is not None
 
 
@@ -99,7 +99,7 @@ def _make_folder(client: Any, folder: str) -> None:
     except Exception as error:
         if is_timeout(error) or isinstance(error, ConnectionError):
             raise
-        # else another writer may be making the same folders, and what is in the way is told when the file is written
+        # else another writer may be making the same folders, and what is in the way is reported when the file is written
 
 
 def _publish(client: Any, flavour: Flavour, staging: str, target: str, *, create_only: bool) -> None:
@@ -115,7 +115,7 @@ def _publish(client: Any, flavour: Flavour, staging: str, target: str, *, create
     try:
         client.open(target, flavour.exclusive_mode).close()  # one of many writers gets the name
     except OSError as error:
-        if not is_timeout(error) and is_taken(client, target):  # SFTP has no word for it
+        if not is_timeout(error) and is_taken(client, target):  # SFTP reports it as any failure
             raise FileExistsError(target) from error
         raise
     try:
@@ -131,7 +131,7 @@ def remove_file(client: Any, flavour: Flavour, name: str) -> None:
 
     Raises:
         FileNotFoundError: There is none.
-        PermissionError: The server refuses, and has no word to say why; the file is still there.
+        PermissionError: The server refuses for an unknown reason; the file is still there.
     """
     if not flavour.objects and flavour.removes_folders and is_folder(client, name):
         return

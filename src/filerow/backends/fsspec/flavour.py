@@ -35,18 +35,18 @@ class Flavour:
         bulk_delete: ``rm`` with a list is one request for many.
         exclusive_mode: The mode of ``open`` that takes a name which nothing has; ``None`` where there is none.
         takes_turns: Each call is made within :meth:`turn`.
-        opens_blindly: ``open`` for writing asks nothing of the server, so it does not say that a folder is missing.
-        one_refusal: The server has one word for what is missing, forbidden or in the way, so what it meant must be looked at.
-        cuts_short: A connection that is cut ends an upload as if it were whole, so its size must be looked at.
+        opens_blindly: ``open`` for writing sends no request, so it does not fail where a folder is missing.
+        one_refusal: The server has one error for missing, forbidden and in the way, so the reason must be found out.
+        cuts_short: A connection that is cut ends an upload as if it were whole, so its size must be checked.
         removes_folders: ``rm_file`` removes an empty folder, too.
         binds: What the signed URLs bind; none where the filesystem signs nothing.
         misread: Names that the filesystem takes for something else, and so for another object.
         defaults: Options for building one.
         public_host: How its URLs get to another host: ``signed`` for it by a filesystem of its own, or ``moved`` there, where
             no signature covers the host; empty where neither can be done.
-        encryptions: The algorithms that it can be asked for.
-        instead: What to do where it cannot be asked for something.
-        kms_key: Google's key that it encrypts with, if it was asked to.
+        encryptions: The algorithms that it takes.
+        instead: What to do where it does not take an option.
+        kms_key: Google's key that it encrypts with, if any.
     """
 
     capabilities: Capabilities = Capabilities(ordered_list=True, exclusive=False)
@@ -128,7 +128,7 @@ class Flavour:
             checksum: Refused.
 
         Raises:
-            UnsupportedOperationError: The store cannot be told; the message says what to do.
+            UnsupportedOperationError: The filesystem does not take it; the message says what to do.
         """
         if acl is not None:
             raise self.refused(key, "acl")
@@ -141,7 +141,7 @@ class Flavour:
 
     def refused(self, key: str, name: str) -> UnsupportedOperationError:
         """Return the error of an option that this filesystem does not take."""
-        text = f"backend {key!r}: {self._named} cannot be told {name}= with what it writes; {self.instead[name]}"
+        text = f"backend {key!r}: {self._named} takes no {name}= for what it writes; {self.instead[name]}"
         return UnsupportedOperationError(text, backend=key)
 
     @property
@@ -179,7 +179,7 @@ class Flavour:
         return None
 
     def conditions(self, fs: Any, backend: str, at: Callable[[str], str], remove: Callable[..., Any], *, off: bool) -> Conditions:
-        """Return what the store's conditions are worth; all but S3 have one that heeds them, or none."""
+        """Return what the store's conditions are worth; only S3's have to be found out."""
         del fs, at, remove
         return heeded(backend, off=off)
 
@@ -191,13 +191,13 @@ class Flavour:
         """
         try:
             fs.rm(list(names))
-        except FileNotFoundError:  # said when none of them is there
+        except FileNotFoundError:  # raised when none of them is there
             if not self.has_place(fs, next(iter(names))):
                 raise
         return {}
 
     def is_refusal(self, error: BaseException) -> bool:
-        """Return True if a bulk delete failed as one does that the store does not know."""
+        """Return True if a bulk delete failed because the store does not know such."""
         del error
         return False
 
@@ -235,7 +235,7 @@ class Flavour:
         return iter(())
 
     def abort(self, fs: Any, root: str, upload: Unfinished) -> None:
-        """Throw away what came of an upload."""
+        """Discard what was sent for an upload."""
 
 
 def is_found(look: Callable[[], Any]) -> bool:
@@ -251,7 +251,7 @@ _FTP_TIME = re.compile(r"\d{14}(?:\.\d+)?\Z")  # of MLSD, always in UTC (RFC 365
 
 
 def _seconds_in(info: Mapping[str, Any]) -> float | None:
-    """Return when an object was changed, in seconds since the Unix epoch, whatever the filesystem calls it."""
+    """Return when an object was changed, in seconds since the Unix epoch, under any filesystem's name for it."""
     names = ("LastModified", "last_modified", "updated", "mtime", "modified", "created")
     time = next((info[name] for name in names if info.get(name) is not None), None)
     if time is None and _FTP_TIME.match(str(info.get("modify"))):
@@ -268,7 +268,7 @@ def first_of(values: Any, *names: str) -> str | None:
 
 
 def info_of(info: Mapping[str, Any], path: str) -> ObjectInfo:
-    """Return the facts of an object, whatever the filesystem calls them."""
+    """Return the facts of an object, under any filesystem's names for them."""
     settings = info.get("content_settings")  # adlfs
     stored_type = settings["content_type"] if settings else None
     return ObjectInfo(

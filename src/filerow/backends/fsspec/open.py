@@ -60,7 +60,7 @@ def defaults_of(protocol: str) -> dict[str, Any]:
 
 
 def _needs(protocol: str) -> AbstractContextManager[None]:
-    """Name the extra of a cloud's filesystem where that is missing or too old; fsspec itself says what others need."""
+    """Name the extra of a cloud's filesystem where that is missing or too old; fsspec itself names what others need."""
     extra = _EXTRAS.get(protocol)
     return needs(extra, f"FSSpecBackend on {protocol}://") if extra else nullcontext()
 

@@ -181,8 +181,8 @@ class S3(Flavour):
         url = str(fs.url(path, expires=request.expires_in, **bound))
         if request.method == "GET" and "x-amz-request-payer" in parse_qs(urlsplit(url).query).get("X-Amz-SignedHeaders", [""])[0]:
             msg = (
-                "s3fs signs, by Signature Version 4, that a header of the request says that the requester pays, which no browser "
-                "sends; sign with ObstoreBackend(request_payer=True), which puts it into the URL"
+                "s3fs signs, by Signature Version 4, a header of the request by which the requester pays, which no browser sends; "
+                "sign with ObstoreBackend(request_payer=True), which puts it into the URL"
             )
             raise UnsupportedOperationError(msg, operation="sign", path=path)
         return url
@@ -218,7 +218,7 @@ class S3(Flavour):
 
 
 def _demanded(fs: Any) -> dict[str, Any]:
-    """Return what s3fs adds to whatever it writes and an upload must bring, too; nothing that would show it to everybody."""
+    """Return what s3fs adds to each write and an upload must bring, too; nothing that would make it public."""
     given = {name: value for name, value in (fs.s3_additional_kwargs or {}).items() if name in _WRITE_HEADERS and value}
     return {name: value for name, value in given.items() if name != "ACL" or not _OPEN_ACL.match(value)}
 

@@ -93,8 +93,8 @@ class ObstoreBackend(StorageBackend):
 
     Raises:
         ValueError: The URL or an option is not understood, or the timeout is not a positive number.
-        UnsupportedOperationError: ``public_endpoint=`` for a store that signs no URLs, or a store that cannot be told of the
-            ``encryption``, ``checksum`` or ``acl``.
+        UnsupportedOperationError: ``public_endpoint=`` for a store that signs no URLs; or the store takes no ``encryption``,
+            ``checksum`` or ``acl``.
         TypeError: ``fs`` is neither a URL nor a store, or a store comes with options.
 
     A copy on S3 keeps the headers and refuses a taken target in one request where the store knows ``If-None-Match`` on
@@ -148,7 +148,7 @@ class ObstoreBackend(StorageBackend):
 
     @property
     def store(self) -> Any:
-        """The obstore store, for what Filerow has no word for. Do not log its ``config``: it holds the secrets."""
+        """The obstore store, for what Filerow does not offer. Do not log its ``config``: it holds the secrets."""
         return self._store
 
     @property
@@ -267,7 +267,7 @@ class ObstoreBackend(StorageBackend):
         return (yield from self._written_steps("copy", target))
 
     def _written_steps(self, operation: str, path: str) -> Steps[ObjectInfo]:
-        """Return the facts of an object that the store says it has just written."""
+        """Return the facts of an object that was just written."""
         try:
             return (yield from self._head_steps(path))
         except FileNotFoundError as error:
@@ -384,7 +384,7 @@ class ObstoreBackend(StorageBackend):
         except native.GenericError:
             if not options:
                 raise
-            info = yield from self._head_steps(path)  # every store calls that range an error, in words of its own
+            info = yield from self._head_steps(path)  # every store refuses that range, each with another error
             if info.size is None or start < info.size:
                 raise
             return None
@@ -398,7 +398,7 @@ class ObstoreBackend(StorageBackend):
         return await run_async(self._head_steps(path))
 
     def _head_steps(self, path: str) -> Steps[ObjectInfo]:
-        # A get with head=True is the same one request as head(), but tells the content type too.
+        # get() with head=True is the same request as head(), and returns the content type, too.
         check_exact(path, self.protocol)
         call = Call(obstore.get, obstore.get_async, (self._store, path), {"options": {"head": True}})
         try:
@@ -408,7 +408,7 @@ class ObstoreBackend(StorageBackend):
         return _info(found.meta, found.attributes.get("Content-Type"), path)
 
     def _forbidden_steps(self, error: Exception, operation: str, path: str) -> Steps[Exception]:
-        """Return what a read that was forbidden means: S3 and Google tell only those who may list that an object is missing."""
+        """Return the error of a forbidden read: S3 and Google report a missing object only to those who may list."""
         if self.protocol not in {"s3", "gs"} or says_why(error):
             return error
         try:
@@ -456,7 +456,7 @@ class ObstoreBackend(StorageBackend):
             # what is public may be signed by others; and a store would sign '..', too
             if request is not plain_read(seconds) or self.public_urls is not None or not is_plain(path):
                 return None
-        except (TypeError, ValueError):  # which is said on the other way
+        except (TypeError, ValueError):  # the other way reports it
             return None
         enter("sign", self._key, path)
         try:
@@ -507,7 +507,7 @@ def direct_of(backend: StorageBackend) -> S3Direct:
     """Return the direct uploads of a backend, made once.
 
     Raises:
-        UnsupportedOperationError: It is no S3 store of obstore, or botocore is not installed.
+        UnsupportedOperationError: It is not an S3 store of obstore, or botocore is not installed.
     """
     from filerow.backends.obstore.s3 import S3Direct  # loaded with the first direct upload
 
@@ -554,9 +554,9 @@ def _info(meta: Mapping[str, Any], content_type: str | None = None, path: str | 
 def _offset(prefix: str, start_after: str) -> str:
     """Return where a listing may start so that nothing after ``start_after`` is missed; the rest is filtered out.
 
-    Stores that list folder by folder put ``a/c`` before ``a-b``, against byte order, and skip it when told to start after
-    ``a-b``. The two orders differ only from a character below ``/`` on, so the offset ends before the first one below the
-    listed folder. They also skip a folder when told to start after its name, so the offset ends a little below that.
+    Stores that list folder by folder put ``a/c`` before ``a-b``, against byte order, and skip it in a listing after ``a-b``. The
+    two orders differ only from a character below ``/`` on, so the offset ends before the first one below the listed folder. They
+    also skip a folder in a listing after its name, so the offset ends a little below that.
     """
     folder = f"{prefix}/" if prefix else ""
     if not start_after.startswith(folder):

@@ -1,4 +1,4 @@
-"""What a store of obstore makes of conditions, as far as it is known before it is asked, and how it is asked."""
+"""What is known of the conditions of an obstore store beforehand, and how to find out the rest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from filerow.backends.obstore.store import endpoint_of, is_switched_off, with_co
 __all__ = ("conditions_of",)
 
 _NOT_KNOWN = frozenset({400, 405, 501})
-"""With these a store answers a header that it does not know."""
+"""Statuses of a header that a store does not know."""
 
 
 def conditions_of(store: Any, backend: str, protocol: str, delete: Callable[[Sequence[str]], Call]) -> Conditions:

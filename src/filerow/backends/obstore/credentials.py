@@ -37,7 +37,7 @@ _PATIENCE = 60.0
 """Seconds that a provider may take."""
 
 _EARLY = 300.0
-"""Seconds before their end in which credentials are asked for again."""
+"""Seconds before their end at which credentials are renewed."""
 
 _AGAIN = 60.0
 """Seconds after which credentials that end before a URL does are asked for again: the provider may have longer ones by now."""
@@ -60,7 +60,7 @@ class Provider:
 
         Raises:
             StorageTimeoutError: It takes more than a minute.
-            TypeError: It returns no mapping, or an end that is not a moment.
+            TypeError: It returns something else than a mapping, or an end that is not a moment.
         """
         answer = self.given()
         if not inspect.isawaitable(answer):
@@ -92,7 +92,7 @@ def _checked(answer: Any) -> Any:
     """Return what a provider has returned, if it can be meant.
 
     Raises:
-        TypeError: It is no mapping; or its end is not a moment, which would be taken for keys that last.
+        TypeError: It is not a mapping; or its end is not a moment, so its keys would seem to last.
     """
     if not isinstance(answer, Mapping):
         msg = f"it returned no dictionary, but {type(answer).__name__}"
@@ -110,13 +110,13 @@ async def _awaited(answer: Any) -> Any:
 
 
 class AccessKeys(NamedTuple):
-    """What S3 knows an application by.
+    """Credentials of an application for S3.
 
     Attributes:
         access_key_id: As in the URL.
         secret_access_key: Signs.
         token: Of temporary credentials; ``None`` for a key that lasts.
-        ends: Seconds since the Unix epoch at which the store refuses them; ``None`` if never, or if nobody says when.
+        ends: Seconds since the Unix epoch at which the store refuses them; ``None`` if never, or if that is not known.
     """
 
     access_key_id: str
@@ -145,7 +145,7 @@ class S3Credentials:
         self._warned = False
 
     def at_hand(self, seconds: float = 0) -> AccessKeys | None:
-        """Return keys that nobody has to be asked for; ``None`` if there are none, or they may not last so long."""
+        """Return keys that need no request; ``None`` if there are none, or they end too early."""
         keys, now = self._keys, time.time()
         if keys is None or now > self._renewed:
             return None
@@ -153,7 +153,7 @@ class S3Credentials:
         return None if is_short and now > self._asked + _AGAIN else keys
 
     def get(self, seconds: float = 0) -> AccessKeys:
-        """Return keys, which a provider or the machine may have to be asked for.
+        """Return keys; ask a provider or the machine for them if needed.
 
         Args:
             seconds: For how long they are wanted; they may end before.
@@ -187,7 +187,7 @@ class S3Credentials:
             self._warned = True
             logger.warning(
                 "URLs for %d s were asked for, but end with the temporary credentials that sign them, in %d s by now; sign for "
-                "less, or with a key that lasts (this is said once)",
+                "less, or with a key that lasts (logged once)",
                 request.expires_in,
                 left,
             )
@@ -248,9 +248,9 @@ def _moment(when: object) -> float | None:
 
 
 def _end_of(held: object) -> float | None:
-    """Return when botocore's credentials end, which it says by no public name (as of 1.40).
+    """Return when botocore's credentials end; there is no public name for it (as of 1.40).
 
-    obstore's provider for them, which holds them as ``credentials``, only says when to ask again.
+    obstore's provider, which holds them as ``credentials``, returns only when to ask again.
     """
     return _moment(getattr(held, "_expiry_time", None))
 

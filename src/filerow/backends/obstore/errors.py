@@ -1,4 +1,4 @@
-"""What an error of obstore means, in words that say what to do about it."""
+"""What an error of obstore means, and what to do about it."""
 
 from __future__ import annotations
 
@@ -41,39 +41,39 @@ _NO_CREDENTIALS = {
         "credential_provider=AzureCredentialProvider() of obstore.auth.azure"
     ),
 }
-"""How obstore asks for the credentials that a cloud gives its own machines, and what helps elsewhere."""
+"""Where obstore asks for the credentials of a cloud's own machines, and what to do elsewhere."""
 
 
 def status_of(error: BaseException) -> int | None:
-    """Return the HTTP status that an error of obstore tells of."""
+    """Return the HTTP status in an error of obstore."""
     found = _STATUS.search(str(error))
     return int(found[1]) if found else None
 
 
 def is_answer(error: BaseException) -> bool:
-    """Return True if a store has answered with success, and said in the answer that there was none."""
+    """Return True if a store answered with success, and the answer reports a failure."""
     return isinstance(error, native.BaseError) and any(
         sign in str(error) for sign in ("Server returned error response", "ETag Header missing")
     )
 
 
 def is_busy(error: BaseException) -> bool:
-    """Return True if a store says, with whatever status, that it may do the same a little later."""
+    """Return True if a store is busy, whatever the status of its answer."""
     return code_in(str(error)) in BUSY_CODES
 
 
 def is_refused_key(error: BaseException) -> bool:
-    """Return True if a store's answer says that the credentials themselves are wrong or too old."""
+    """Return True if a store refused the credentials as wrong or too old."""
     return code_in(str(error)) in REFUSED_KEYS
 
 
 def says_why(error: BaseException) -> bool:
-    """Return True if a store's answer gives a reason of its own for what it forbids: then the object is there."""
+    """Return True if a store gives its own reason for a refusal: then the object is there."""
     return code_in(str(error)) not in {"", "AccessDenied", "Forbidden"}
 
 
 def meaning_of(error: BaseException, raw: str, text: str, operation: str, path: str) -> tuple[type[StorageError] | None, str]:
-    """Return which of our errors a native one is, ``None`` for none of obstore's, and its message.
+    """Return our class for a native error, ``None`` for other errors, and its message.
 
     Args:
         error: What obstore raised.
@@ -150,5 +150,5 @@ def _is_forbidden(error: BaseException) -> bool:
     if isinstance(error, (native.PermissionDeniedError, native.UnauthenticatedError)):
         return True
     # S3 and Azure answer a bulk delete with a code for each object, which obstore does not translate, nor those of S3's listings.
-    told = _NOT_ALLOWED.search(str(error)) is not None or status_of(error) in {401, 403}
-    return told and isinstance(error, native.GenericError)
+    refused = _NOT_ALLOWED.search(str(error)) is not None or status_of(error) in {401, 403}
+    return refused and isinstance(error, native.GenericError)

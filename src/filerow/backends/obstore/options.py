@@ -1,4 +1,4 @@
-"""What obstore is told of how to write: encryption and checksums, which are options of the store, and tags."""
+"""How obstore writes: encryption and checksums, which are options of the store, and tags."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Tagged(dict[str, str]):
 
 
 def write_options(key: str, fs: object, encryption: object, checksum: object, acl: object) -> dict[str, Any]:
-    """Return the options of obstore's store that say how it is to write.
+    """Return the options of obstore's store for its writes.
 
     Args:
         key: Key of the backend, for errors.
@@ -35,16 +35,16 @@ def write_options(key: str, fs: object, encryption: object, checksum: object, ac
         acl: Refused.
 
     Raises:
-        UnsupportedOperationError: The store cannot be told.
+        UnsupportedOperationError: The store does not take it.
         InvalidOptionError: The encryption makes no sense.
         TypeError: A store is built already.
-        ValueError: There is no such checksum.
+        ValueError: The checksum is unknown.
     """
     if encryption is checksum is acl is None:
         return {}
     if not isinstance(fs, str):
         msg = (
-            "encryption=, checksum= and acl= go along with a URL; tell a store where it is built: "
+            "encryption=, checksum= and acl= need a URL; give a store its own options where it is built: "
             "S3Store(..., aws_server_side_encryption='AES256', aws_checksum_algorithm='SHA256')"
         )
         raise TypeError(msg)
@@ -53,7 +53,7 @@ def write_options(key: str, fs: object, encryption: object, checksum: object, ac
         hint = (
             "give it to FSSpecBackend, which sends it, or a bucket policy"
             if on_s3
-            else "the bucket's own policy says who may read"
+            else "the bucket's own policy decides who may read"
         )
         msg = f"backend {key!r}: obstore sends no acl= with what it writes to {scheme}://; {hint}"
         raise UnsupportedOperationError(msg, backend=key)

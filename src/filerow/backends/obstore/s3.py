@@ -29,7 +29,7 @@ from filerow.exceptions import StorageError, StoragePermissionError, StorageTime
 __all__ = ("Bound", "S3Direct", "StoredPart", "part_of")
 
 MOST_BYTES = 5 << 30
-"""S3 takes this much in one request, and copies this much in one."""
+"""Maximum size in bytes of one upload request, and of one copy."""
 
 LEAST_PART = 5 << 20
 MOST_PARTS = 10_000
@@ -162,8 +162,8 @@ class S3Direct:
         self, path: str, content_type: str, content_disposition: str, tags: Mapping[str, str] = MappingProxyType({})
     ) -> str:
         """Begin a multipart upload and return its name."""
-        # Amazon wants to know it here, and lists the checksums of the parts, which it wants to see in the end. Others want to see
-        # them, too, and list none; not told here, they check each part by itself.
+        # Amazon needs it here, and lists the checksums of the parts, which it needs again in the end. Others need them, too, and
+        # list none; without it, they check each part by itself.
         endpoint = place_of(self._store).endpoint
         more: dict[str, Any] = {}
         if self._demands.checksum and (endpoint is None or ".amazonaws.com" in endpoint):
@@ -184,7 +184,7 @@ class S3Direct:
         return urls
 
     def parts(self, path: str, upload_id: str) -> dict[int, StoredPart] | None:
-        """Return each part that is there, by its number; ``None`` when there is no such upload."""
+        """Return each part that is there, by its number; ``None`` if the upload does not exist."""
         found: dict[int, StoredPart] = {}
         marker = 0
         while True:
@@ -218,11 +218,11 @@ class S3Direct:
         return rewrite_on_s3(self._ask, origin, target, upload, options, **demanded)
 
     def abort(self, path: str, upload_id: str) -> None:
-        """Throw the parts away; does nothing when there is no such upload."""
+        """Discard the parts; do nothing if the upload does not exist."""
         self._ask("abort_multipart_upload", path, UploadId=upload_id, absent={"NoSuchUpload"})
 
     def remove_version(self, path: str, version_id: str) -> None:
-        """Remove one version of an object for good; does nothing when there is none."""
+        """Remove one version of an object permanently, if it exists."""
         self._ask("delete_object", path, VersionId=version_id, absent={"NoSuchVersion", "NoSuchKey"})
 
     def unfinished(self, prefix: str) -> Iterator[Unfinished]:

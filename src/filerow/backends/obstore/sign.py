@@ -33,7 +33,7 @@ _WEEK = 7 * 24 * 3600
 _TEN_YEARS = 10 * 365 * 24 * 3600
 _NOTHING = (None,) * 5
 _QUICKLY_SIGNED = 100
-"""So many URLs take about a millisecond, for which the event loop may wait."""
+"""Signing this many URLs takes about a millisecond, which the event loop may wait."""
 
 _ANSWER = frozenset({"content_disposition", "content_type", "signed_at"})
 
@@ -111,7 +111,7 @@ class Signer:
         self._cloud = _CLOUDS.get(protocol)
         self._signer: _SignsOne | None = None
         self._misnamed = protocol == "gs" and endpoint_of(store) not in {"", GOOGLE}
-        """obstore signs for Google's own host, whatever the URL's is."""
+        """obstore always signs for Google's own host."""
         self._demanded = demands_of(store).headers if protocol == "s3" else {}
         """What an upload must bring, as this process' own writes do; obstore binds none of it."""
         self._misread = self._cloud.misread if self._cloud else None

@@ -16,7 +16,7 @@ __all__ = ("AzureSigner", "azure_place")
 
 
 class AzurePlace(NamedTuple):
-    """What Azure's own library has to be told.
+    """What Azure's own library needs to know of a store.
 
     Attributes:
         account: Its name.

@@ -92,7 +92,7 @@ class Kind:
 
 
 _CROWD = 32
-"""So many small objects are put an eighth sooner by threads: each awaited one costs the event loop some 60 µs."""
+"""From this many small objects on, threads are an eighth faster: each awaited one costs the event loop some 60 µs."""
 
 _CLOUD = Capabilities(
     native_async=True,
@@ -120,7 +120,7 @@ _WITH_ENDPOINT: tuple[tuple[type, str], ...] = ((S3Store, "s3"), (GCSStore, "gs"
 
 
 def kind_of(store: object) -> Kind:
-    """Return what kind of store this is.
+    """Return the kind of a store.
 
     Raises:
         TypeError: It is not an obstore store.
@@ -130,7 +130,7 @@ def kind_of(store: object) -> Kind:
         msg = f"fs must be a URL such as 's3://bucket/prefix' or an obstore store, not {type(store).__name__}"
         raise TypeError(msg)
     if kind.protocol == "s3" and endpoint_of(store):
-        # S3 lists keys in byte order; some compatible stores go folder by folder instead, and none says which it does.
+        # S3 lists keys in byte order; some compatible stores go folder by folder, and none reports which it does.
         return replace(kind, capabilities=kind.capabilities._replace(ordered_list=False))
     if kind.protocol == "gs" and "bearer_token" in (getattr(store, "config", None) or {}):
         return replace(kind, capabilities=kind.capabilities._replace(sign_get=False, sign_put=False))  # a token is not a key
@@ -138,7 +138,7 @@ def kind_of(store: object) -> Kind:
 
 
 def endpoint_of(store: object) -> str:
-    """Return the custom endpoint of a store, be it the environment that names it; empty for the cloud's own."""
+    """Return the custom endpoint of a store, also from the environment; empty for the cloud's own."""
     config: Mapping[str, Any] = getattr(store, "config", None) or {}
     names = next((names for names, _ in _ENDPOINTS.values() if any(config.get(name) for name in names)), ())
     found = next((str(config[name]) for name in names if config.get(name)), "")
@@ -195,7 +195,7 @@ def s3_is_meant(url: str) -> bool:
 
 
 def _check_address(url: str, scheme: str, endpoint: str) -> None:
-    """Refuse what obstore takes, or refuses in words that only its authors understand.
+    """Refuse addresses that obstore accepts, or refuses with an error that is hard to read.
 
     Raises:
         ValueError: No scheme, no bucket, or an endpoint without a scheme, by which obstore would panic at the first request.
@@ -264,12 +264,12 @@ def _complete_s3(options: dict[str, Any], endpoint: str, *, has_region: bool) ->
 
 
 def _option(config: Mapping[str, Any], name: str) -> str:
-    """Return what an option of S3 says, in lower case, from the configuration or the environment."""
+    """Return the value of an option of S3, in lower case, from the configuration or the environment."""
     return str(config.get(name) or os.environ.get(f"AWS_{name.upper()}") or "").lower()
 
 
 def is_on(config: Mapping[str, Any], name: str, variable: str = "") -> bool:
-    """Return True if a switch of a store is on, by any word that obstore knows, in the configuration or the environment."""
+    """Return True if a switch of a store is on, in the configuration or the environment."""
     given = config.get(name) or os.environ.get(variable or f"AWS_{name.upper()}") or ""
     return str(given).lower() in {"1", "true", "on", "yes", "y"}
 
@@ -285,12 +285,12 @@ def is_one_by_one(store: Any) -> bool:
 
 
 def is_requester_paying(store: Any) -> bool:
-    """Return True if whoever asks an S3 store pays for it, which each request and each URL has to say."""
+    """Return True if the requester pays, which each request and each URL must state."""
     return is_on(store.config, "request_payer")
 
 
 def has_static_key(store: Any, protocol: str) -> bool:
-    """Return True if a store was given a key that lasts, with which it signs by itself, without asking anybody."""
+    """Return True if a store has a key that lasts, with which it signs without any request."""
     config = getattr(store, "config", None) or {}
     if getattr(store, "credential_provider", None):
         return False
@@ -331,13 +331,13 @@ def one_by_one(store: Any) -> Any:
 
 
 def with_keys(store: Any, keys: AccessKeys) -> Any:
-    """Return an S3 store on the same configuration with keys of its own in the place of a provider."""
+    """Return an S3 store on the same configuration with keys instead of a provider."""
     config = {"access_key_id": keys.access_key_id, "secret_access_key": keys.secret_access_key}
     return rebuilt(store, config | ({"session_token": keys.token} if keys.token else {}), credential_provider=None)
 
 
 def without_retries(store: Any) -> Any:
-    """Return an S3 store on the same configuration that asks once, to learn of an answer rather than wait for another."""
+    """Return an S3 store on the same configuration that sends each request once."""
     return rebuilt(store, retry_config={**(store.retry_config or {}), "max_retries": 0})
 
 
@@ -358,7 +358,7 @@ def rebuilt(store: Any, config: Mapping[str, Any] | None = None, **changed: Any)
 
 
 class Demands(NamedTuple):
-    """What a store on S3 adds to whatever it writes, so that a policy of the bucket may demand it of others, too.
+    """What a store on S3 adds to each write; a policy of the bucket may demand it of others, too.
 
     Attributes:
         encryption: Parameters of botocore's operations.
@@ -379,13 +379,13 @@ def demands_of(store: Any) -> Demands:
     Args:
         store: An ``obstore.store.S3Store``.
     """
-    told = {name: store.config.get(name) or os.environ.get(f"AWS_{name.upper()}") for name in _ENCRYPTION}
+    asked = {name: store.config.get(name) or os.environ.get(f"AWS_{name.upper()}") for name in _ENCRYPTION}
     checksum = _option(store.config, "checksum_algorithm") == "sha256"
-    algorithm = told["server_side_encryption"]
+    algorithm = asked["server_side_encryption"]
     if not algorithm or str(algorithm).lower() == "sse-c":
         return Demands({}, {}, checksum, bool(algorithm))
-    told["sse_bucket_key_enabled"] = is_on(store.config, "sse_bucket_key_enabled")
-    given = {name: value for name, value in told.items() if value}
+    asked["sse_bucket_key_enabled"] = is_on(store.config, "sse_bucket_key_enabled")
+    given = {name: value for name, value in asked.items() if value}
     headers = {_ENCRYPTION[name][1]: value if isinstance(value, str) else "true" for name, value in given.items()}
     return Demands({_ENCRYPTION[name][0]: value for name, value in given.items()}, headers, checksum, customer_key=False)
 
@@ -405,7 +405,7 @@ def _lowered(endpoint: str) -> str:
 
 
 class S3Place(NamedTuple):
-    """What a client of botocore has to be told.
+    """What a client of botocore needs to know of a store.
 
     Attributes:
         region: Also of what is signed.

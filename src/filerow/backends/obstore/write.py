@@ -65,7 +65,7 @@ class _Pipe:
             return True
 
     def end(self, *, failed: bool = False) -> None:
-        """Say that no block follows or none is wanted; ``failed`` makes the reader raise, so that it aborts."""
+        """End the pipe from either side; ``failed`` makes the reader raise, so that it aborts."""
         with self._changed:
             self._ended = True
             self._failed = self._failed or failed
@@ -132,7 +132,7 @@ class Copier:
         self._conditional_store: Any = None if protocol == "s3" else store
 
     def over_steps(self, source: str, target: str) -> Steps[None]:
-        """Copy one object to a path that nothing else can have.
+        """Copy one object to a path that is ours alone.
 
         Raises:
             FileNotFoundError: There is no source.
@@ -187,7 +187,7 @@ class Copier:
 
 
 def look_steps(store: Any, path: str) -> Steps[None]:
-    """Look whether a path is free, for a store that is asked for no conditions.
+    """Check that a path is free, for a store without conditions.
 
     Raises:
         FileExistsError: It is taken.
@@ -212,7 +212,7 @@ def _copy(store: Any, source: str, target: str, *, overwrite: bool) -> Call:
 
 _NO_BUCKET = (*NO_PLACE, "bucket does not exist", "container does not exist")
 _UNKNOWN = frozenset({405, 501})
-"""With these a store answers a request that it does not know; with others that say no, one that it reads otherwise."""
+"""Statuses of a request that a store does not know; others that refuse mean one that it misreads."""
 
 _TOO_MANY = 413
 _UNREADABLE = "invalid DeleteObjects response"
@@ -290,7 +290,7 @@ class Deleter:
         return (yield from self._delete(self._store, paths))
 
     def _fall_back(self, paths: Sequence[str], refused: BaseException) -> Steps[Mapping[str, BaseException]]:
-        """Delete one by one, unless the store says to the first what it said to all."""
+        """Delete one by one, unless the first delete fails as the bulk delete did."""
         each, certain = one_by_one(self._store), status_of(refused) in _UNKNOWN
         try:
             failed = dict((yield from self._delete(each, paths[:1])))
@@ -317,7 +317,7 @@ class Deleter:
                 return {}
         else:
             return {}
-        # The error tells of one object, and not what became of the others.
+        # The error is about one object, and nothing is known of the others.
         call = Call(_delete_each, _delete_each_async, (store, paths, protocol, single), {})
         return (yield call)  # type: ignore[no-any-return]
 
@@ -342,7 +342,7 @@ def _is_refusal(error: BaseException, status: int | None) -> bool:
 
 
 def _is_gone(error: BaseException) -> bool:
-    """Return True if a bulk delete says of an object that it is missing, where Amazon's calls that done."""
+    """Return True if a bulk delete reports a missing object, where Amazon's reports success."""
     return "(code: NoSuchKey)" in str(error)
 
 
@@ -355,10 +355,10 @@ def _is_exact(path: str, protocol: str) -> bool:
 
 
 def _is_missing_bucket(error: BaseException, protocol: str, *, bulk: bool = False) -> bool:
-    said = str(error)
+    text = str(error)
     if protocol == "s3":  # which deletes missing objects without complaint; some that speak its language complain
-        return bulk or "<Code>NoSuchKey" not in said  # and one that finds nothing at all knows no bulk deletes
-    return any(sign in said for sign in _NO_BUCKET)
+        return bulk or "<Code>NoSuchKey" not in text  # and one that finds nothing at all has no bulk deletes
+    return any(sign in text for sign in _NO_BUCKET)
 
 
 def _delete_each(store: Any, paths: Sequence[str], protocol: str, single: bool) -> dict[str, BaseException]:  # noqa: FBT001

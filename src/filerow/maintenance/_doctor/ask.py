@@ -21,7 +21,7 @@ def ask(backend: StorageBackend, method: str, *args: Any, **options: Any) -> Any
 
 
 def listed(backend: StorageBackend, method: str, folder: str, most: int | None = None) -> list[Any]:
-    """Return what a method of a backend yields for a folder, at most so many items."""
+    """Return what a method of a backend yields for a folder, at most ``most`` items."""
 
     async def later() -> list[Any]:
         found: list[Any] = []

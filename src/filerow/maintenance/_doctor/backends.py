@@ -109,7 +109,7 @@ def _reads(backend: StorageBackend, path: str, before: float) -> Iterator[Findin
     if content != _CONTENT:
         yield Finding("cannot-read", "what was written came back as something else", backend=backend.key)
     if info.last_modified is not None:
-        # stores tell whole seconds
+        # stores report whole seconds
         yield from skew_findings("its clock", info.last_modified, before - 1, time.time(), backend=backend.key)
 
 
@@ -147,7 +147,7 @@ def _shared(backend: StorageBackend, path: str) -> Iterator[Finding]:
                     advice="give each a prefix of its own",
                 )
         except StorageError:
-            continue  # its own check tells
+            continue  # its own check reports it
 
 
 # -- URLs ------------------------------------------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ def _direct(key: str, origin: str) -> Iterator[Finding]:
     for method in ("POST", "PUT") if backend.protocol == "s3" else ("PUT",):
         answer = in_a_thread(_preflight, url, method, origin or _MADE_UP)
         if answer is not None:
-            if backend.public_endpoint is None or not answer.startswith(_NO_ANSWER):  # told of the public host as a whole
+            if backend.public_endpoint is None or not answer.startswith(_NO_ANSWER):  # reported of the public host as a whole
                 yield _cors(key, method, origin, answer)
             return
 

@@ -1,4 +1,4 @@
-"""What the doctor says of the columns: which of them sweep cannot look after, and whether their first files are there."""
+"""What the doctor finds in the columns: which of them sweep cannot look after, and whether their first files are there."""
 
 from __future__ import annotations
 

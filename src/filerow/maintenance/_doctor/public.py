@@ -41,7 +41,7 @@ def _endpoint(backend: StorageBackend, endpoint: str, path: str, content: bytes)
     try:
         url = ask(backend, "sign", path, SignRequest("GET", 60))
     except FilerowError:
-        return  # told as cannot-sign
+        return  # reported as cannot-sign
     answer: _Fetched = in_a_thread(_fetched, url)
     if answer.status == 0:
         message = f"public_endpoint {endpoint} does not answer from here: {answer.text}"

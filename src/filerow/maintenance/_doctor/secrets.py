@@ -1,4 +1,4 @@
-"""What the doctor says of the secrets that sign URLs and claims. It says how good they are, and never what they are."""
+"""What the doctor finds of the secrets that sign URLs and claims: how strong they are. It never shows them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ("key_findings", "secret_findings")
 
 
 def secret_findings(error: SecretError, backend: str, missing: Level, advice: str) -> Iterator[Finding]:
-    """Find why there are no keys: a secret that is refused, or none.
+    """Find why there are no keys: the secret is refused, or missing.
 
     Args:
         error: Why.

@@ -60,7 +60,7 @@ def _copies(backend: StorageBackend) -> Iterator[Finding]:
         finally:
             ask(backend, "delete", [source, target])
     except StorageError:
-        return  # that it cannot be written to is told already
+        return  # that it cannot be written to is reported already
 
 
 def _tells_missing(backend: StorageBackend) -> Iterator[Finding]:
@@ -71,7 +71,7 @@ def _tells_missing(backend: StorageBackend) -> Iterator[Finding]:
         advice = "allow s3:ListBucket (storage.objects.list on Google); filerow check and filerow sweep need it"
         yield Finding("missing-hidden", message, "warning", backend=backend.key, advice=advice)
     except StorageError:
-        return  # it is missing, as it should be; that nothing can be read is told already
+        return  # it is missing, as it should be; that nothing can be read is reported already
 
 
 def _tells_unfinished(backend: StorageBackend) -> Iterator[Finding]:
@@ -93,7 +93,7 @@ def part_findings(backend: StorageBackend) -> Iterator[Finding]:
     try:
         direct = direct_of(backend)
     except UnsupportedOperationError:
-        return  # that clients cannot upload straight to it is told already
+        return  # that clients cannot upload straight to it is reported already
     try:
         upload = in_a_thread(direct.start, path, "text/plain", "attachment")
         in_a_thread(direct.parts, path, upload)

@@ -13,7 +13,7 @@ from filerow.testing._driver import LARGE, SMALL, SyncDriver, split
 __all__ = ()
 
 _CLOCKS = 60  # seconds that a store's clock may be off
-_PER_LISTING = 2  # seconds: some listings tell whole ones
+_PER_LISTING = 2  # seconds: some listings have whole ones
 
 
 def _round_trip(d: SyncDriver, data: bytes) -> None:
@@ -24,7 +24,7 @@ def _round_trip(d: SyncDriver, data: bytes) -> None:
     ensure(stored.size in {None, len(data)}, f"put() returned size {stored.size} for {len(data)} bytes")
     info = d.call("head", path)
     equal((info.path, info.size), (path, len(data)), "path and size by head()")
-    ensure(info.last_modified is not None, "head() must tell when the object was stored")
+    ensure(info.last_modified is not None, "head() must return when the object was stored")
     ensure(abs(info.last_modified - before) < _CLOCKS, f"last_modified is {info.last_modified - before:.0f} s from now")
     ensure(stored.etag is None or stored.etag == info.etag, f"put() returned etag {stored.etag}, head() {info.etag}")
     ensure('"' not in (info.etag or ""), f"the etag comes without quotes, not as {info.etag}")

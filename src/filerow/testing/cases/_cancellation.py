@@ -46,7 +46,7 @@ def a_cancelled_put_leaves_nothing(d: AsyncDriver) -> None:
 
 @async_case
 def a_put_waiting_for_its_source_can_be_cancelled(d: AsyncDriver) -> None:
-    """The source is told, the upload given up; nothing waits for what will not come."""
+    """The source is cancelled, the upload given up; nothing waits for what will not come."""
     closed: list[type] = []
     fresh = d.fresh
 
@@ -72,7 +72,7 @@ def a_put_waiting_for_its_source_can_be_cancelled(d: AsyncDriver) -> None:
 
     for before in (0, 1, 7):
         d.run(attempt(before))
-    equal(closed, [asyncio.CancelledError] * 3, "what the sources were told")
+    equal(closed, [asyncio.CancelledError] * 3, "what was raised in the sources")
     equal(d.paths(d.folder), [], "what is stored after uploads that were cancelled")
 
 

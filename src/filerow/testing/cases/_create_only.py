@@ -88,7 +88,7 @@ def a_race_of_multipart_uploads_has_exactly_one_winner(d: SyncDriver) -> None:
 
 @case(large=True)
 def a_race_of_large_iterators_has_exactly_one_winner(d: SyncDriver) -> None:
-    """16 writers of 6 MiB each, none of whom says how much will come."""
+    """16 writers of 6 MiB each, of unknown length."""
     d.needs("exclusive")
     needs_kept_paths(d)
     _race(d, 3 << 20, iterators=True)

@@ -67,10 +67,10 @@ def _try_missing(lost: SyncDriver | AsyncDriver) -> None:
         equal((error.operation, error.backend, error.path), (operation, lost.backend.key, path), "what the error names")
         ensure(error.__cause__ is not None, f"{error!r} has no cause")
     for path_, failed in lost.call("delete", [path, lost.at("y")]).items():
-        ensure(isinstance(failed, StorageError), f"delete() of {path_} failed with {failed!r}, which is no StorageError")
+        ensure(isinstance(failed, StorageError), f"delete() of {path_} failed with {failed!r}, which is not a StorageError")
     try:
         found = lost.paths(lost.folder)
     except FilerowError as error:
-        ensure(isinstance(error, StorageError), f"list() raised {error!r}, which is no StorageError")
+        ensure(isinstance(error, StorageError), f"list() raised {error!r}, which is not a StorageError")
     else:
         equal(found, [], "the listing of a bucket that does not exist")

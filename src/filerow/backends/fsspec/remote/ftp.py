@@ -2,7 +2,7 @@
 
 Commands and answers of FTP (RFC 959) have no numbers. After a timeout, or a content cut short, the next command would read the
 answer to the one before; and fsspec's ``exists()`` and ``isdir()`` say no to every error. So a connection that may be out of step
-is closed at once, and each later call on it says what happened.
+is closed at once, and each later call on it raises what happened.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _LOST = "_filerow_ftp_lost"
 _LOOKS_FOR = frozenset({"cat_file", "info", "ls", "read", "rm_file"})
 """Calls whose 550 most likely means that there is no such file; it stands for what is forbidden, too."""
 
-_IN_STEP = "TransferDone"  # fsspec's own, thrown in the midst of a content of which it has enough; it then asks to abort it
+_IN_STEP = "TransferDone"  # fsspec's own, raised when it has enough of a content; it then asks to abort it
 
 
 class _RefusedError(OSError):
-    """The server said 4xx, so not now: fsspec would take it for a file that is not there."""
+    """The server answered 4xx, so not now: fsspec would take it for a missing file."""
 
 
 class FTP(OneConnection):
@@ -98,7 +98,7 @@ def _in_step(ask: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return ask(ftp, *args, **options)
         except error_temp as error:
-            if not str(error).startswith("421"):  # the server's word for a client that was idle, after which it hangs up
+            if not str(error).startswith("421"):  # the answer to a client that was idle, after which the server hangs up
                 raise _RefusedError(str(error)) from error
             _lose(ftp, error)
             raise ConnectionError(str(error)) from error

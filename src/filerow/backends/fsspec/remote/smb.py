@@ -60,7 +60,7 @@ class SMB(OneConnection):
         del name
         if isinstance(error, BlockingIOError) or is_timeout(error):
             return error if isinstance(error, TimeoutError) else TimeoutError(str(error))
-        if isinstance(error, OSError):  # the answer to a request, and what it says may be a file's name
+        if isinstance(error, OSError):  # the answer to a request, whose text may be a file's name
             return by_number(error)
         kind, text = type(error).__name__, str(error)
         # one call at a time that finds no credits comes after one that was not answered, and which it has to clean up after
