@@ -20,6 +20,7 @@ from weakref import WeakKeyDictionary
 
 from filerow._execution.steps import Call
 from filerow.backends._headers import encode_metadata
+from filerow.backends._status import status_of
 from filerow.backends._stored_with import encoded_tags
 from filerow.backends._types import ObjectInfo, PutOptions, Rewritten
 from filerow.backends.base import StorageBackend
@@ -102,7 +103,7 @@ class _ReadAndWrite:
         if not isinstance(error, StorageError):
             return False
         backend, self.kept = self._backend, isinstance(error.__cause__, KeptHeadersError)
-        if not self.kept and not isinstance(error, UnsupportedOperationError) and _status_of(error) not in _REFUSED:
+        if not self.kept and not isinstance(error, UnsupportedOperationError) and status_of(error) not in _REFUSED:
             return False
         _keeping[backend] = True
         logger.info(
@@ -111,18 +112,6 @@ class _ReadAndWrite:
             "keeps headers in copies that they were to be replaced in" if self.kept else f"does not copy them: {error}",
         )
         return True
-
-
-def _status_of(error: BaseException | None) -> int | None:
-    """Return the HTTP status of a store's answer, from any of the clouds' libraries."""
-    while error is not None:
-        told: Any = getattr(error, "response", None)
-        found = told.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(told, dict) else None
-        found = found or getattr(told, "status_code", None) or getattr(error, "status_code", None) or getattr(error, "code", None)
-        if isinstance(found, int):
-            return found
-        error = error.__cause__
-    return None
 
 
 def _changed() -> ClaimError:

@@ -13,8 +13,8 @@ from filerow.backends._answers import meaning_of_answer
 from filerow.backends._deadlines import ATTEMPTS, connect_within
 from filerow.backends._rewrite import rewrite_on_azure
 from filerow.backends._sign_request import Bound
+from filerow.backends._status import code_of
 from filerow.backends._types import Capabilities, ObjectInfo, PutOptions, Rewritten, SignRequest
-from filerow.backends.fsspec.answers import code_of
 from filerow.backends.fsspec.deadlines import in_time
 from filerow.backends.fsspec.flavour import ANSWER, Flavour, is_found
 

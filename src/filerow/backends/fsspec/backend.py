@@ -42,11 +42,11 @@ from filerow.backends._foreign import (
 from filerow.backends._headers import encode_metadata, headers_of
 from filerow.backends._public import CDN, PublicUrls, checked_endpoint, moved, public_urls, with_bucket
 from filerow.backends._sign_request import check_bound
+from filerow.backends._status import code_of, status_of
 from filerow.backends._stored_with import Algorithm, Encryption
 from filerow.backends._types import Capabilities, ObjectInfo, PutOptions, Rewritten, SignRequest, Unfinished
 from filerow.backends._url_options import plain_options
 from filerow.backends.base import StorageBackend
-from filerow.backends.fsspec.answers import code_of, status_of
 from filerow.backends.fsspec.errors import meaning_of, words_of
 from filerow.exceptions import (
     InvalidOptionError,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from filerow.backends._answers import code_in, meaning_of_answer
 from filerow.backends._deadlines import is_timeout
 from filerow.backends._foreign import is_portable
-from filerow.backends.fsspec.answers import answer_in, code_of, status_of
+from filerow.backends._status import answer_in, code_of, status_of
 from filerow.exceptions import (
     ForkedProcessError,
     InvalidPathError,

@@ -11,9 +11,9 @@ from typing import Any, ClassVar, Literal
 from filerow.backends._answers import NO_PLACE
 from filerow.backends._conditions import Conditions, heeded
 from filerow.backends._sign_request import Bound
+from filerow.backends._status import code_of
 from filerow.backends._stored_with import encryption_of
 from filerow.backends._types import Capabilities, ObjectInfo, PutOptions, Rewritten, SignRequest, Unfinished
-from filerow.backends.fsspec.answers import code_of
 from filerow.exceptions import UnsupportedOperationError
 
 __all__ = ("ANSWER", "Flavour", "KEPT", "first_of", "info_of", "is_found")  # noqa: RUF022 - as sorted() does

@@ -16,9 +16,9 @@ from filerow.backends._deadlines import ATTEMPTS, botocore_limits
 from filerow.backends._multipart import unfinished_on_s3
 from filerow.backends._rewrite import rewrite_on_s3
 from filerow.backends._sign_request import Bound
+from filerow.backends._status import code_of, status_of
 from filerow.backends._stored_with import encoded_tags, encryption_of
 from filerow.backends._types import Capabilities, ObjectInfo, PutOptions, Rewritten, SignRequest, Unfinished
-from filerow.backends.fsspec.answers import code_of, status_of
 from filerow.backends.fsspec.deadlines import limit_calls
 from filerow.backends.fsspec.flavour import ANSWER, Flavour, is_found
 from filerow.exceptions import InvalidOptionError, UnsupportedOperationError
@@ -181,7 +181,7 @@ class S3(Flavour):
         url = str(fs.url(path, expires=request.expires_in, **bound))
         if request.method == "GET" and "x-amz-request-payer" in parse_qs(urlsplit(url).query).get("X-Amz-SignedHeaders", [""])[0]:
             msg = (
-                "s3fs signs, by Signature Version 4, a header of the request by which the requester pays, which no browser sends; "
+                "s3fs signs, by Signature Version 4, a header by which the requester pays, and which no browser sends; "
                 "sign with ObstoreBackend(request_payer=True), which puts it into the URL"
             )
             raise UnsupportedOperationError(msg, operation="sign", path=path)

@@ -126,12 +126,7 @@ class AccessKeys(NamedTuple):
 
 
 class S3Credentials:
-    """The keys of one store on S3.
-
-    Args:
-        store: An ``obstore.store.S3Store``.
-        backend: Key of the backend, for errors.
-    """
+    """The keys of one store on S3."""
 
     def __init__(self, store: Any, backend: str) -> None:
         self._backend = backend

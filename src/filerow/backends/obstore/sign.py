@@ -96,13 +96,7 @@ _CLOUDS: Mapping[str, _Cloud] = {
 
 
 class Signer:
-    """Signs URLs for one store.
-
-    Args:
-        store: An obstore store.
-        backend: Key of the backend, for errors.
-        protocol: The store's kind.
-    """
+    """Signs URLs for one store."""
 
     def __init__(self, store: Any, backend: str, protocol: str) -> None:
         self._store = store

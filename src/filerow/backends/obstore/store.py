@@ -374,11 +374,7 @@ class Demands(NamedTuple):
 
 
 def demands_of(store: Any) -> Demands:
-    """Return what a store adds to each write, wherever it was configured.
-
-    Args:
-        store: An ``obstore.store.S3Store``.
-    """
+    """Return what a store on S3 adds to each write, wherever it was configured."""
     asked = {name: store.config.get(name) or os.environ.get(f"AWS_{name.upper()}") for name in _ENCRYPTION}
     checksum = _option(store.config, "checksum_algorithm") == "sha256"
     algorithm = asked["server_side_encryption"]
@@ -419,11 +415,7 @@ class S3Place(NamedTuple):
 
 
 def place_of(store: Any) -> S3Place:
-    """Return where a store is.
-
-    Args:
-        store: An ``obstore.store.S3Store``.
-    """
+    """Return where a store on S3 is."""
     config = dict(store.config)
     virtual = is_on(config, "virtual_hosted_style_request")
     endpoint = _lowered(endpoint_of(store)) or None

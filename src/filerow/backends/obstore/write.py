@@ -117,13 +117,7 @@ def push(store: Any, path: str, chunks: Iterator[Buffer], **options: Any) -> Any
 
 
 class Copier:
-    """Copies inside one store.
-
-    Args:
-        store: An obstore store.
-        protocol: Its kind.
-        conditions: What its conditions are worth.
-    """
+    """Copies inside one store."""
 
     def __init__(self, store: Any, protocol: str, conditions: Conditions) -> None:
         self._store = store
@@ -219,13 +213,7 @@ _UNREADABLE = "invalid DeleteObjects response"
 
 
 class Deleter:
-    """Deletes from one store, and remembers whether that takes a request for each object.
-
-    Args:
-        store: An obstore store.
-        backend: Key of the backend, for the log.
-        protocol: The store's kind.
-    """
+    """Deletes from one store, and remembers whether that takes a request for each object."""
 
     def __init__(self, store: Any, backend: str, protocol: str) -> None:
         self._store = store

@@ -23,13 +23,7 @@ _OVERRIDES = "response-content-type=text/html&response-content-disposition=inlin
 
 
 def public_findings(backend: StorageBackend, path: str, content: bytes) -> Iterator[Finding]:
-    """Find out whether clients get an object that is there by the URLs that they are given.
-
-    Args:
-        backend: The backend.
-        path: The path of a small object in it.
-        content: What the object holds.
-    """
+    """Find out whether clients can read an object by the URLs that they are given."""
     urls = backend.public_urls
     if backend.public_endpoint is not None and not (urls is not None and urls.signs):
         yield from _endpoint(backend, backend.public_endpoint, path, content)

@@ -12,14 +12,7 @@ __all__ = ("key_findings", "secret_findings")
 
 
 def secret_findings(error: SecretError, backend: str, missing: Level, advice: str) -> Iterator[Finding]:
-    """Find why there are no keys: the secret is refused, or missing.
-
-    Args:
-        error: Why.
-        backend: Key of the backend.
-        missing: How bad it is that there is none.
-        advice: What to do then.
-    """
+    """Find why there are no keys: the secret is refused, or missing, with the level and advice of that."""
     if is_in_environment():
         message = f"the secret of {ENVIRONMENT} is refused: {str(error).partition(';')[0]}"
         yield Finding("secret-weak", message, backend=backend, advice=ADVICE)

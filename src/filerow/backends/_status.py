@@ -1,4 +1,4 @@
-"""The store's own answer below an error of a filesystem, wherever its client keeps it."""
+"""The store's answer below an error of its client: HTTP status and error code."""
 
 from __future__ import annotations
 
