@@ -44,11 +44,10 @@ class OwnUrls:
 
     def __init__(self, backend: str, base_url: str | None, secret: Secret | None = None, *, development: bool = False) -> None:
         if base_url is not None and ("/" in backend or re.search(r"[?#\s]", base_url)):
-            msg = (
+            raise ValueError(
                 f"URLs are {{base_url}}/{{key}}/{{path}}, so a backend that signs its own has no '/' in its key ({backend!r}) "
                 f"and no '?', '#' or space in its base_url ({base_url!r})"
             )
-            raise ValueError(msg)
         self._backend = backend
         self._base_url = None if base_url is None else base_url.rstrip("/")
         self._development = development
@@ -118,8 +117,7 @@ class OwnUrls:
             raise _refused()
         signed = values.get("method", "GET")
         if method not in ({"GET", "HEAD"} if signed == "GET" else {signed}):
-            msg = f"this link was signed for {signed}, not for {method}"
-            raise InvalidTokenError(msg)
+            raise InvalidTokenError(f"this link was signed for {signed}, not for {method}")
         expires, begin = int(values["expires"]), time.time() if now is None else now
         check_expiry(expires, begin)
         facts: dict[str, Any] = {attribute: values.get(name) for attribute, name in _TEXTS.items()}

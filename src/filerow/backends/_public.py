@@ -118,16 +118,14 @@ def checked_endpoint(given: object, backend: str) -> str:
         TypeError: It is not text.
     """
     if not isinstance(given, str):
-        msg = f"public_endpoint of backend {backend!r} is a URL, not {type(given).__name__}"
-        raise TypeError(msg)
+        raise TypeError(f"public_endpoint of backend {backend!r} is a URL, not {type(given).__name__}")
     try:
         parts, host = _read(given, path=False)
     except ValueError as error:
-        msg = (
+        raise ValueError(
             f"public_endpoint of backend {backend!r}: {_shown(given)!r} {error}; write the scheme and the host by which clients "
             "reach the store, such as 'https://files.example.org' or 'http://localhost:9000'"
-        )
-        raise ValueError(msg) from None
+        ) from None
     port = parts.port
     return f"{parts.scheme}://{host}" + ("" if port in {None, _PORTS[parts.scheme]} else f":{port}")
 
@@ -239,16 +237,14 @@ def checked_base(given: object, option: str, backend: str, *, relative: bool = T
         TypeError: It is not text.
     """
     if not isinstance(given, str):
-        msg = f"{option} of backend {backend!r} is a URL, not {type(given).__name__}"
-        raise TypeError(msg)
+        raise TypeError(f"{option} of backend {backend!r} is a URL, not {type(given).__name__}")
     rooted = relative and given.startswith("/") and not given.startswith("//")
     try:
         parts, _ = _read(f"http://host{given}" if rooted else given)
     except ValueError as error:
         examples = "'https://media.example.org/docs'" + (" or '/media'" if relative else "")
         where = f"{option} of backend {backend!r}" if backend else option
-        msg = f"{where}: {_shown(given)!r} {error}; write the URL of the backend's root, such as {examples}"
-        raise ValueError(msg) from None
+        raise ValueError(f"{where}: {_shown(given)!r} {error}; write the URL of the backend's root, such as {examples}") from None
     path = parts.path.rstrip("/")
     return path if rooted else f"{parts.scheme}://{parts.netloc.lower()}{path}"
 
@@ -287,9 +283,8 @@ def _read_template(template: str) -> tuple[str, str]:
 def _checked_signer(cdn: CDN, backend: str) -> CDN:
     if isinstance(cdn, type) or not isinstance(cdn, CDN):
         name = cdn.__name__ if isinstance(cdn, type) else type(cdn).__name__
-        msg = (
+        raise TypeError(
             f"cdn of backend {backend!r} is a template such as 'https://cdn.example.org/{{path}}', or an object that signs, such "
             f"as a CloudFront, not {name}"
         )
-        raise TypeError(msg)
     return cdn

@@ -47,8 +47,7 @@ def whole_seconds(seconds: object) -> int:
         msg = f"expires_in is a number of seconds, not {type(seconds).__name__}; of a timedelta: int(delta.total_seconds())"
         raise TypeError(msg)
     if not (math.isfinite(seconds) and seconds > 0):
-        msg = f"expires_in is the number of seconds a URL works, so it must be positive and finite, not {seconds}"
-        raise ValueError(msg)
+        raise ValueError(f"expires_in is the number of seconds a URL works, so it must be positive and finite, not {seconds}")
     return math.ceil(seconds)
 
 
@@ -82,11 +81,9 @@ def check_request(request: SignRequest, backend: str) -> None:
         return  # what most ask for
     where = {"operation": "sign", "backend": backend}
     if method not in _METHODS:
-        msg = f"signed URLs are for GET or PUT, not {method}"
-        raise UnsupportedOperationError(msg, **where)
+        raise UnsupportedOperationError(f"signed URLs are for GET or PUT, not {method}", **where)
     if not isinstance(seconds, int) or seconds < 1:
-        msg = f"expires_in must be a whole number of seconds, at least 1, not {seconds}"
-        raise InvalidOptionError(msg, **where)
+        raise InvalidOptionError(f"expires_in must be a whole number of seconds, at least 1, not {seconds}", **where)
     headers = {"Content-Disposition": request.content_disposition, "Content-Type": request.content_type}
     for name, value in {**headers, "Cache-Control": request.cache_control}.items():
         if value is not None:

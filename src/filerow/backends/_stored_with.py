@@ -120,8 +120,7 @@ def encryption_of(given: object, known: frozenset[str], *, backend: str, store: 
     if isinstance(given, str):
         given = Encryption(given)  # type: ignore[arg-type] # looked at below
     if not isinstance(given, Encryption):
-        msg = f"encryption is an Encryption or the name of an algorithm, not {type(given).__name__}"
-        raise TypeError(msg)
+        raise TypeError(f"encryption is an Encryption or the name of an algorithm, not {type(given).__name__}")
     if given.algorithm not in known:
         known_here = f"it knows {', '.join(sorted(known))}" if known else instead
         msg = f"backend {backend!r}: {store} cannot be asked for encryption={given.algorithm!r}; {known_here}"
@@ -141,8 +140,7 @@ def checked_options(given: object) -> StoredWith | None:
         TypeError: It is something else.
     """
     if given is not None and not isinstance(given, StoredWith):
-        msg = f"stored_with is a StoredWith, such as StoredWith(cache_control='no-store'), not {type(given).__name__}"
-        raise TypeError(msg)
+        raise TypeError(f"stored_with is a StoredWith, such as StoredWith(cache_control='no-store'), not {type(given).__name__}")
     return given if given is not None and given.given() else None
 
 
@@ -186,8 +184,7 @@ def encoded_tags(tags: Mapping[str, str]) -> str:
 
 def _check_class(name: object) -> None:
     if not isinstance(name, str) or not _CLASS.match(name):
-        msg = f"storage_class is the store's name for it, such as 'STANDARD_IA', not {name!r}"
-        raise InvalidOptionError(msg)
+        raise InvalidOptionError(f"storage_class is the store's name for it, such as 'STANDARD_IA', not {name!r}")
     if name.lower() in _UNREADABLE and name != "ARCHIVE":
         raise _unreadable(f"storage_class={name!r}")
 
@@ -202,23 +199,19 @@ def _unreadable(what: str) -> InvalidOptionError:
 
 def _texts(name: str, given: object) -> dict[str, str]:
     if not isinstance(given, Mapping):
-        msg = f"{name} of StoredWith maps texts to texts, so it is not {type(given).__name__}"
-        raise TypeError(msg)
+        raise TypeError(f"{name} of StoredWith maps texts to texts, so it is not {type(given).__name__}")
     for key, value in given.items():
         if not isinstance(key, str) or not isinstance(value, str) or not key:
-            msg = f"{name} of StoredWith maps texts to texts, not {key!r} to {value!r}"
-            raise InvalidOptionError(msg)
+            raise InvalidOptionError(f"{name} of StoredWith maps texts to texts, not {key!r} to {value!r}")
     return dict(given)
 
 
 def _check_tags(tags: Mapping[str, str]) -> None:
     if len(tags) > _MOST_TAGS:
-        msg = f"an object has at most {_MOST_TAGS} tags, not {len(tags)}"
-        raise InvalidOptionError(msg)
+        raise InvalidOptionError(f"an object has at most {_MOST_TAGS} tags, not {len(tags)}")
     for key, value in tags.items():
         if len(key) > _LONGEST_KEY or len(value) > _LONGEST_VALUE or not _TAG.match(key) or not _TAG.match(value):
-            msg = (
+            raise InvalidOptionError(
                 f"the tag {key!r}: {value!r} is none that stores take: a key of at most {_LONGEST_KEY} and a value of at most "
                 f"{_LONGEST_VALUE} characters, of letters and digits of ASCII, space and + - . / : = _"
             )
-            raise InvalidOptionError(msg)

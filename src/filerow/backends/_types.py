@@ -139,11 +139,9 @@ class SignRequest(NamedTuple):
         if window is None:
             return self
         if not isinstance(window, int | float) or isinstance(window, bool):
-            msg = f"round_expiry is a number of seconds, not {type(window).__name__}"
-            raise TypeError(msg)
+            raise TypeError(f"round_expiry is a number of seconds, not {type(window).__name__}")
         if not (math.isfinite(window) and window >= 1):
-            msg = f"round_expiry is a number of seconds, at least 1, not {window}"
-            raise ValueError(msg)
+            raise ValueError(f"round_expiry is a number of seconds, at least 1, not {window}")
         window = math.ceil(window)
         begin = int(time.time() if now is None else now)
         return self._replace(signed_at=begin - begin % window, expires_in=self.expires_in + window)

@@ -46,8 +46,7 @@ class StorageBackend(Driver):
 
     def __init__(self, key: str) -> None:
         if not isinstance(key, str) or not key or key != key.strip():
-            msg = f"a backend's key must be a non-empty string without spaces around it, not {key!r}"
-            raise ValueError(msg)
+            raise ValueError(f"a backend's key must be a non-empty string without spaces around it, not {key!r}")
         self._key = key
 
     @property
@@ -426,12 +425,10 @@ def _guarded(content: Body) -> Buffer | Guard:
 
 def _check_content(content: object) -> None:
     if isinstance(content, str):
-        msg = "content is bytes, not str: encode text first, and open a file to store its content"
-        raise ContentError(msg)
+        raise ContentError("content is bytes, not str: encode text first, and open a file to store its content")
 
 
 def _check_range(start: int, end: int | None) -> tuple[int, int | None]:
     if start < 0 or (end is not None and end < 0):
-        msg = f"a range counts bytes from the start of the object, so it cannot be negative: start={start}, end={end}"
-        raise ValueError(msg)
+        raise ValueError(f"a range counts bytes from the start of the object, so it cannot be negative: start={start}, end={end}")
     return start, end

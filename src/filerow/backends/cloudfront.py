@@ -74,8 +74,7 @@ class CloudFront:
         return f"<CloudFront {self._base} key_id={self._key_id!r}>"
 
     def __reduce__(self) -> NoReturn:
-        msg = f"{self!r} is not pickled, for it holds a private key; make it where it is needed"
-        raise TypeError(msg)
+        raise TypeError(f"{self!r} is not pickled, for it holds a private key; make it where it is needed")
 
     def sign(self, path: str, request: SignRequest) -> str:
         """Return a URL by a canned policy: for this URL, its query included, until it expires.
@@ -205,8 +204,7 @@ def _pem(given: object) -> bytes:
     if isinstance(given, bytes):
         return given
     if not isinstance(given, str | os.PathLike):
-        msg = f"private_key of CloudFront is PEM as text or bytes, or a path, not {type(given).__name__}"
-        raise TypeError(msg)
+        raise TypeError(f"private_key of CloudFront is PEM as text or bytes, or a path, not {type(given).__name__}")
     if isinstance(given, str) and "-----BEGIN" in given:
         return given.replace("\\n", "\n").encode()  # as environment variables often have it
     try:

@@ -80,8 +80,7 @@ def async_case(function: Callable[[AsyncDriver], None]) -> Callable[[AsyncDriver
 def _register(function: Callable[[Any], None], sides: tuple[str, ...], *, large: bool) -> None:
     name = function.__name__
     if name in CASES:
-        msg = f"there are two cases called {name}"
-        raise ValueError(msg)
+        raise ValueError(f"there are two cases called {name}")
     CASES[name] = Case(name, function.__module__.rpartition(".")[2], function, sides, large)
 
 

@@ -26,8 +26,7 @@ def overrides_case(reason: str) -> Callable[[F], F]:
         ValueError: There is no reason.
     """
     if not isinstance(reason, str) or not reason.strip():
-        msg = 'say why: @overrides_case("the store answers … instead")'
-        raise ValueError(msg)
+        raise ValueError('say why: @overrides_case("the store answers … instead")')
 
     def mark(function: F) -> F:
         setattr(function, _REASON, reason)
@@ -66,11 +65,10 @@ class Conformance(Harness):
                 if reason is not None and name not in _METHODS:
                     raise TypeError(f"{owner.__name__}.{name} overrides no case; is its name right?")
                 if reason is None and name in _METHODS:
-                    msg = (
+                    raise TypeError(
                         f"{owner.__name__}.{name} hides the case {_METHODS[name].name}, so it would never run; choose another "
                         'name, or decorate it with @overrides_case("why")'
                     )
-                    raise TypeError(msg)
                 if reason is not None:
                     found.setdefault(name, reason)
         unknown = [name for name in cls.known_faults if name not in CASES and f"test_{name}" not in _METHODS]

@@ -66,12 +66,10 @@ def run(harness: Harness, *, sides: Collection[str] = _SIDES, cases: Collection[
     """
     unknown = [*(set(cases) - set(CASES)), *(set(sides) - set(_SIDES))]
     if unknown:
-        msg = f"there is no case or side called {', '.join(sorted(unknown))}"
-        raise ValueError(msg)
+        raise ValueError(f"there is no case or side called {', '.join(sorted(unknown))}")
     untried = [name for name in cases if not set(sides).intersection(CASES[name].sides)]
     if untried:
-        msg = f"asked for the {' and '.join(sides)} side, which {', '.join(untried)} has not"
-        raise ValueError(msg)
+        raise ValueError(f"asked for the {' and '.join(sides)} side, which {', '.join(untried)} has not")
     chosen = [case for case in CASES.values() if not cases or case.name in cases]
     return _results(harness, chosen, sides)
 

@@ -103,16 +103,13 @@ class Fault:
         operations = self.operations
         unknown = operations - _OPERATIONS
         if unknown or not operations:
-            msg = f"a fault is about some of {', '.join(sorted(_OPERATIONS))}, not {sorted(unknown)}"
-            raise ValueError(msg)
+            raise ValueError(f"a fault is about some of {', '.join(sorted(_OPERATIONS))}, not {sorted(unknown)}")
         effects = (self.error, self.hang, self.keep, self.size, self.delay or None, self.chunk_delay or None)
         if all(effect is None for effect in effects):
-            msg = "nothing goes wrong here: give error=, hang=, delay=, chunk_delay=, keep= or size="
-            raise ValueError(msg)
+            raise ValueError("nothing goes wrong here: give error=, hang=, delay=, chunk_delay=, keep= or size=")
         for name, value, possible in (("keep", self.keep, _CUT), ("size", self.size, _SIZED)):
             if value is not None and not operations <= possible:
-                msg = f"{name}= makes sense for {', '.join(sorted(possible))} only"
-                raise ValueError(msg)
+                raise ValueError(f"{name}= makes sense for {', '.join(sorted(possible))} only")
         _check_numbers(self)
 
     @property
@@ -129,14 +126,11 @@ def _check_numbers(fault: Fault) -> None:
     counted = (fault.nth, fault.times)
     amounts = (fault.hang, fault.delay, fault.chunk_delay, fault.keep, fault.size)
     if any(number is not None and number < 1 for number in counted):
-        msg = "nth= and times= count from 1"
-        raise ValueError(msg)
+        raise ValueError("nth= and times= count from 1")
     if any(amount is not None and (amount < 0 or math.isnan(amount)) for amount in amounts):
-        msg = "seconds, bytes and entries cannot be negative"
-        raise ValueError(msg)
+        raise ValueError("seconds, bytes and entries cannot be negative")
     if fault.rate is not None and not 0 <= fault.rate <= 1:
-        msg = f"rate= is a share from 0 to 1, not {fault.rate}"
-        raise ValueError(msg)
+        raise ValueError(f"rate= is a share from 0 to 1, not {fault.rate}")
 
 
 class FaultyCall(NamedTuple):

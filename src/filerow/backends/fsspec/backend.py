@@ -148,8 +148,7 @@ class FSSpecBackend(StorageBackend):
             self._fs, root = opened(fs, None, options, timeout)
             self._flavour = flavour_of(protocol_of(self._fs))
             if self._flavour.write_options(key, *asked_of):
-                text = "encryption= and acl= need a URL; give a filesystem of s3fs its own s3_additional_kwargs="
-                raise TypeError(text)
+                raise TypeError("encryption= and acl= need a URL; give a filesystem of s3fs its own s3_additional_kwargs=")
         self._pid = os.getpid()
         self.protocol: str = protocol_of(self.fs)
         self._root = root_of(self.protocol, root, prefix)
@@ -532,8 +531,7 @@ class FSSpecBackend(StorageBackend):
         name = f"fsspec's {self.protocol} filesystem"
         able = self.capabilities.sign_get if request.method == "GET" else self.capabilities.sign_put
         if not able:
-            text = f"{name} cannot sign a {request.method}"
-            raise UnsupportedOperationError(text, operation="sign", backend=self._key)
+            raise UnsupportedOperationError(f"{name} cannot sign a {request.method}", operation="sign", backend=self._key)
         check_bound(request, self._flavour.binds, name, self._key, "ObstoreBackend may")
         fs = self._signing_fs()
         urls = [self._flavour.sign(fs, self._at(path), request) for path in paths]

@@ -54,5 +54,4 @@ async def in_time(answer: Awaitable[Any], body: Any, seconds: float) -> Any:
     except TimeoutError as error:
         if not deadline.expired():  # it is the client's own
             raise
-        msg = f"no answer within {allowed:g} s"
-        raise TimeoutError(msg) from error
+        raise TimeoutError(f"no answer within {allowed:g} s") from error

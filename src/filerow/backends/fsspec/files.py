@@ -70,8 +70,7 @@ def _check_whole(client: Any, name: str, sent: int) -> None:
     client.invalidate_cache()
     size = int(client.info(name)["size"])
     if size != sent:
-        msg = f"the connection was cut: the server has {size} of the {sent} bytes that were sent"
-        raise ConnectionError(msg)
+        raise ConnectionError(f"the connection was cut: the server has {size} of the {sent} bytes that were sent")
 
 
 def _open_new(client: Any, flavour: Flavour, name: str) -> Any:

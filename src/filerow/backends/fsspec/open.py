@@ -68,11 +68,10 @@ def _needs(protocol: str) -> AbstractContextManager[None]:
 def _open_url(url: str, protocol: str, flavour: Flavour, options: Mapping[str, Any], timeout: float) -> tuple[Any, str]:
     """Return the filesystem of a URL or protocol, and the folder that the URL names."""
     if protocol not in fsspec.available_protocols() and protocol not in fsspec.registry:
-        text = (
+        raise ValueError(
             f"no backend speaks {protocol}://; there are file, memory, s3, gs, az, http, and what fsspec knows "
             '(python -c "import fsspec; print(fsspec.available_protocols())")'
         )
-        raise ValueError(text)
     chosen = {**flavour.defaults, "skip_instance_cache": True, **flavour.with_limits(options, timeout)}
     fs, root = url_to_fs(url, **chosen) if "://" in url else (fsspec.filesystem(url, **chosen), "")
     flavour.set_up(fs, timeout)
@@ -82,8 +81,7 @@ def _open_url(url: str, protocol: str, flavour: Flavour, options: Mapping[str, A
 def _blocking(fs: Any, options: Mapping[str, Any]) -> Any:
     """Return a filesystem that threads may call; one made for an event loop may only be awaited in it, so it is built again."""
     if not isinstance(fs, fsspec.AbstractFileSystem):
-        text = f"fs must be a protocol, a URL or an fsspec filesystem, not {type(fs).__name__}"
-        raise TypeError(text)
+        raise TypeError(f"fs must be a protocol, a URL or an fsspec filesystem, not {type(fs).__name__}")
     if options:
         raise TypeError("options belong to the filesystem: pass them where it is built, or give fs as a URL")
     if not getattr(fs, "asynchronous", False):
@@ -104,8 +102,7 @@ def root_of(protocol: str, root: str, prefix: str | None) -> str:
         raise ValueError(f"a prefix has no '..': {prefix!r}")
     if protocol in {"file", "local"}:
         if not joined:
-            text = "a file backend needs a folder: fs='file:///srv/files', or prefix='/srv/files'"
-            raise ValueError(text)
+            raise ValueError("a file backend needs a folder: fs='file:///srv/files', or prefix='/srv/files'")
         return Path(joined).absolute().as_posix()
     return joined
 

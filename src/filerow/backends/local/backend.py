@@ -129,8 +129,7 @@ class LocalBackend(StorageBackend):
         if base_url is not None:
             self.capabilities = self.capabilities._replace(sign_get=True, sign_put=True)
         if not os.fspath(root):
-            msg = "the root of a LocalBackend is a directory; '' would be whatever directory the process runs in"
-            raise ValueError(msg)
+            raise ValueError("the root of a LocalBackend is a directory; '' would be whatever directory the process runs in")
         self._fsync = fsync
         self._unnamed = UNNAMED is not None
         self._known_folders: set[str] = set()
@@ -316,8 +315,7 @@ class LocalBackend(StorageBackend):
 
     def _split(self, path: str, operation: str) -> tuple[str, str]:
         if _NOT_OURS.search(path) or (os.name == "nt" and _NOT_WINDOWS.search(path)):
-            msg = "a directory holds no object of this name"
-            raise InvalidPathError(msg, operation=operation, backend=self.key, path=path)
+            raise InvalidPathError("a directory holds no object of this name", operation=operation, backend=self.key, path=path)
         return _parted(path)
 
     def _folder(self, folder: str, *, make: bool = False) -> Directory:
@@ -326,8 +324,7 @@ class LocalBackend(StorageBackend):
             here = Directory(self._root)
         except (FileNotFoundError, NotADirectoryError) as error:
             # Never created again, and never taken for an empty backend: its disk is probably not mounted.
-            msg = f"the root directory {self._root!r} is gone"
-            raise StorageError(msg, backend=self.key) from error
+            raise StorageError(f"the root directory {self._root!r} is gone", backend=self.key) from error
         reached = ""
         for name in folder.split("/") if folder else ():
             reached = f"{reached}/{name}"

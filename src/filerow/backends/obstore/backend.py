@@ -120,8 +120,7 @@ class ObstoreBackend(StorageBackend):
         super().__init__(key)
         options = plain_options(options) | write_options(key, fs, encryption, checksum, acl)
         if not isinstance(fs, str) and (options or timeout is not None):
-            msg = "options belong to the store: pass them where it is built, or give fs as a URL"
-            raise TypeError(msg)
+            raise TypeError("options belong to the store: pass them where it is built, or give fs as a URL")
         self.timeout: float = seconds_of(timeout)
         self._store = build_store(fs, options, self.timeout) if isinstance(fs, str) else with_callable_provider(fs)
         self._kind = kind_of(self._store)

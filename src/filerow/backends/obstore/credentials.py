@@ -68,8 +68,7 @@ class Provider:
         try:
             return _checked(_run(answer))
         except TimeoutError:
-            msg = f"credential_provider= of the backend has not answered within {_PATIENCE:.0f} s"
-            raise StorageTimeoutError(msg) from None
+            raise StorageTimeoutError(f"credential_provider= of the backend has not answered within {_PATIENCE:.0f} s") from None
 
     @property
     def is_awaited(self) -> bool:
@@ -95,8 +94,7 @@ def _checked(answer: Any) -> Any:
         TypeError: It is not a mapping; or its end is not a moment, so its keys would seem to last.
     """
     if not isinstance(answer, Mapping):
-        msg = f"it returned no dictionary, but {type(answer).__name__}"
-        raise TypeError(msg)
+        raise TypeError(f"it returned no dictionary, but {type(answer).__name__}")
     ends = answer.get("expires_at")
     if ends is not None and (not isinstance(ends, datetime) or ends.utcoffset() is None):
         what = "a datetime without a time zone" if isinstance(ends, datetime) else type(ends).__name__
@@ -228,8 +226,7 @@ def _keys_in(given: Mapping[str, Any]) -> tuple[str, str, str | None]:
     if not (isinstance(key, str) and key and isinstance(secret, str) and secret and isinstance(token, str | None)):
         raise TypeError("it must return access_key_id and secret_access_key, and token with temporary ones, as texts")
     if token is None and (known := {"session_token", "aws_session_token", "SessionToken"} & set(given)):
-        msg = f"it returned {known.pop()}, which obstore reads as token"
-        raise TypeError(msg)
+        raise TypeError(f"it returned {known.pop()}, which obstore reads as token")
     return key, secret, token or None
 
 

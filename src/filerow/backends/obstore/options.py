@@ -43,11 +43,10 @@ def write_options(key: str, fs: object, encryption: object, checksum: object, ac
     if encryption is checksum is acl is None:
         return {}
     if not isinstance(fs, str):
-        msg = (
+        raise TypeError(
             "encryption=, checksum= and acl= need a URL; give a store its own options where it is built: "
             "S3Store(..., aws_server_side_encryption='AES256', aws_checksum_algorithm='SHA256')"
         )
-        raise TypeError(msg)
     scheme, on_s3 = urlsplit(fs).scheme, s3_is_meant(fs)
     if acl is not None:
         hint = (
@@ -58,8 +57,7 @@ def write_options(key: str, fs: object, encryption: object, checksum: object, ac
         msg = f"backend {key!r}: obstore sends no acl= with what it writes to {scheme}://; {hint}"
         raise UnsupportedOperationError(msg, backend=key)
     if checksum not in {None, "sha256"}:
-        msg = f"backend {key!r}: checksum is 'sha256', not {checksum!r}"
-        raise ValueError(msg)
+        raise ValueError(f"backend {key!r}: checksum is 'sha256', not {checksum!r}")
     if checksum is not None and not on_s3:
         msg = f"backend {key!r}: {scheme}:// takes no checksum= with what is written; leave it out"
         raise UnsupportedOperationError(msg, backend=key)

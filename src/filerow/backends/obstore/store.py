@@ -127,8 +127,7 @@ def kind_of(store: object) -> Kind:
     """
     kind = next((kind for cls, kind in _KINDS if isinstance(store, cls)), None)
     if kind is None:
-        msg = f"fs must be a URL such as 's3://bucket/prefix' or an obstore store, not {type(store).__name__}"
-        raise TypeError(msg)
+        raise TypeError(f"fs must be a URL such as 's3://bucket/prefix' or an obstore store, not {type(store).__name__}")
     if kind.protocol == "s3" and endpoint_of(store):
         # S3 lists keys in byte order; some compatible stores go folder by folder, and none reports which it does.
         return replace(kind, capabilities=kind.capabilities._replace(ordered_list=False))
@@ -202,22 +201,18 @@ def _check_address(url: str, scheme: str, endpoint: str) -> None:
     """
     shown = clean_message(url)
     if not scheme:
-        msg = f"{shown!r} is not a URL; write 's3://{shown.strip('/')}', or the scheme of another store"
-        raise ValueError(msg)
+        raise ValueError(f"{shown!r} is not a URL; write 's3://{shown.strip('/')}', or the scheme of another store")
     if scheme in _SCHEMES and not urlsplit(url).netloc:
-        msg = f"{shown!r} names no bucket; write '{scheme}://bucket' or '{scheme}://bucket/prefix'"
-        raise ValueError(msg)
+        raise ValueError(f"{shown!r} names no bucket; write '{scheme}://bucket' or '{scheme}://bucket/prefix'")
     if endpoint and not endpoint.lower().startswith(("http://", "https://")):
         shown = clean_message(endpoint)
-        msg = f"the endpoint {shown!r} does not say how it speaks; write 'http://{shown}' or 'https://{shown}'"
-        raise ValueError(msg)
+        raise ValueError(f"the endpoint {shown!r} does not say how it speaks; write 'http://{shown}' or 'https://{shown}'")
 
 
 def _refuse_unknown(options: Mapping[str, Any], known: set[str], scheme: str) -> None:
     unknown = sorted(set(options) - known - {"client_options", "retry_config"})
     if unknown:
-        msg = f"{scheme}:// takes no option named {', '.join(unknown)}"
-        raise ValueError(msg)
+        raise ValueError(f"{scheme}:// takes no option named {', '.join(unknown)}")
 
 
 def _client_options(options: dict[str, Any]) -> dict[str, Any]:

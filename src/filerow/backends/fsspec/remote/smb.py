@@ -123,11 +123,10 @@ def _connected(fs: Any, seconds: float | None) -> Any:
 def _check_user(fs: Any, connection: Any) -> None:
     user = next((session.username for session in connection.session_table.values()), None)
     if fs.username is not None and user != fs.username:
-        msg = (
+        raise PermissionError(
             f"this process is logged in to {_name(fs)} as {user!r}, and smbprotocol would do as that user what is to be done as"
             f" {fs.username!r}: let a process use one user for each server"
         )
-        raise PermissionError(msg)
 
 
 def _log_in(fs: Any, connection: Any) -> None:
