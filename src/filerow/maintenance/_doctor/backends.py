@@ -123,9 +123,8 @@ def _lists(backend: StorageBackend, path: str | None) -> Iterator[Finding]:
     if left:
         ask(backend, "delete", left)
     if path is not None and path not in found:
-        message = "what was written a moment ago is not listed"
         advice = "filerow sweep works on listings, which this store lets lag behind"
-        yield Finding("cannot-list", message, "warning", backend=backend.key, advice=advice)
+        yield Finding("cannot-list", "what was written a moment ago is not listed", "warning", backend=backend.key, advice=advice)
 
 
 def _is_left(path: str) -> bool:

@@ -47,13 +47,11 @@ def _tables(metadata: MetaData) -> list[Table]:
 
 def _type_findings(connection: Connection, where: str, kind: Any) -> Iterator[Finding]:
     if kind is None:
-        advice = "add it by a migration"
-        yield Finding("column-missing", "this column is not in the database", where=where, advice=advice)
+        yield Finding("column-missing", "this column is not in the database", where=where, advice="add it by a migration")
     elif connection.dialect.name == "postgresql" and str(kind) != "JSONB":
         table, _, column = where.rpartition(".")
-        advice = f"ALTER TABLE {table} ALTER COLUMN {column} TYPE jsonb"
         message = f"this column is {kind}, not JSONB: triggers work on json, but plain SQL cannot compare such documents"
-        yield Finding("not-jsonb", message, "warning", where, advice=advice)
+        yield Finding("not-jsonb", message, "warning", where, advice=f"ALTER TABLE {table} ALTER COLUMN {column} TYPE jsonb")
     elif connection.dialect.name == "sqlite" and not isinstance(kind, JSON):
         yield Finding("not-json", f"this column is declared {kind}, not JSON", "info", where)
 

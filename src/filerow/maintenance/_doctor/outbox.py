@@ -113,8 +113,7 @@ def _late(connection: Connection, outbox: Outbox) -> Iterator[Finding]:
         yield Finding("drainer-not-running", f"{count:,} objects are due, and {when}", "warning", name, advice=advice)
     if now - first > _LATE:
         message = f"the first of {count:,} objects that are due is {_ago(now - first)} late"
-        advice = "run filerow drain, and look at what it says"
-        yield Finding("outbox-late", message, "warning", name, advice=advice)
+        yield Finding("outbox-late", message, "warning", name, advice="run filerow drain, and look at what it says")
 
 
 def _ago(seconds: float) -> str:
