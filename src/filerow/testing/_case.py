@@ -62,7 +62,7 @@ CASES: dict[str, Case] = {}
 
 
 def case(*, large: bool = False) -> Callable[[Callable[[SyncDriver], None]], Callable[[SyncDriver], None]]:
-    """Make a case of a function that holds for the synchronous and the asynchronous side alike."""
+    """Make a case of a function that holds for both sides."""
 
     def register(function: Callable[[SyncDriver], None]) -> Callable[[SyncDriver], None]:
         _register(function, ("sync", "async"), large=large)
@@ -93,7 +93,7 @@ def scratch_folder() -> str:
 
 
 def check(harness: Harness, case: Case, side: str, backend: StorageBackend | None = None) -> None:
-    """Try one case on one side of a backend, in a folder of its own, and remove what it has made.
+    """Try one case on one side of a backend, and remove what it has made.
 
     Args:
         harness: Where the backend comes from.
@@ -125,7 +125,7 @@ def check(harness: Harness, case: Case, side: str, backend: StorageBackend | Non
 
 
 def _permission_in(error: BaseException | None) -> StoragePermissionError | None:
-    """Return the error of credentials that may not list, and so never see what is missing: not a fault of a backend."""
+    """Return the error of credentials that may not list: not a backend's fault."""
     while error is not None:
         if isinstance(error, ObjectHiddenError) or (isinstance(error, StoragePermissionError) and error.operation == "list"):
             return error
@@ -155,7 +155,7 @@ def _driver(harness: Harness, side: str, backend: StorageBackend | None) -> Gene
 
 
 def needs_kept_paths(d: SyncDriver) -> None:
-    """End the case here, in the report too, if nothing keeps a path on this store, and see that it refuses such a write."""
+    """End the case here, and check the refusal, if the store keeps no path free."""
     reason = d.limits.get(CREATE_ONLY)
     if reason is None or not d.backend.capabilities.exclusive:  # it looks, at least
         return
@@ -189,12 +189,12 @@ def equal(actual: object, expected: object, what: str) -> None:
 
 
 def is_missing(result: object) -> bool:
-    """Return True for the error of a missing object, also where the credentials may not list."""
+    """Return True for the error of a missing object, or a hidden one."""
     return isinstance(result, ObjectNotFoundError | ObjectHiddenError)
 
 
 def raised(kind: type[E], call: Callable[..., Any], *args: Any) -> E:
-    """Return the error of ``kind`` that a call raises; another error fails the case, as does none."""
+    """Return the error of ``kind`` that a call raises; fail the case otherwise."""
     try:
         result = call(*args)
     except kind as error:
@@ -216,7 +216,7 @@ def _shown(value: object) -> str:
 
 
 def none_unfinished(d: SyncDriver) -> None:
-    """Check that no upload to the case's folder has been left unfinished, where the store lists such."""
+    """Check that no upload to the case's folder is unfinished."""
     try:
         left = d.items("unfinished", d.folder)
     except UnsupportedOperationError as error:

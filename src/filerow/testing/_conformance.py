@@ -1,4 +1,4 @@
-"""The conformance kit as a class of tests: a harness that inherits a test method for every case and side."""
+"""The conformance kit as a class with a test method for every case and side."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _REASON = "__filerow_overrides__"
 
 
 def overrides_case(reason: str) -> Callable[[F], F]:
-    """Mark a method of a subclass of :class:`Conformance` that takes the place of a case, on purpose.
+    """Mark a method of a :class:`Conformance` that replaces a case on purpose.
 
     Args:
         reason: Why this backend is tried differently; it stands in the report.

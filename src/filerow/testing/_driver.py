@@ -1,4 +1,4 @@
-"""A backend seen through its synchronous or its asynchronous side, so that each case is written once and holds for both."""
+"""A backend seen through its sync or its async side, to write each case once."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class SyncDriver:
         return f"{self.folder}/{name}"
 
     def needs(self, *capabilities: str) -> None:
-        """End the case here, in the report too, unless the backend declares these capabilities."""
+        """End the case here unless the backend declares these capabilities."""
         for name in capabilities:
             if not getattr(self.backend.capabilities, name):
                 raise DoesNotApplyError(name)
@@ -127,7 +127,7 @@ class SyncDriver:
 
     @property
     def fresh(self) -> PutOptions:
-        """How to store where nothing is: create-only, unless nothing keeps a path on this store."""
+        """Options to store where nothing is: create-only, where the store can."""
         return PutOptions(create_only=CREATE_ONLY not in self.limits)
 
     def read(self, path: str, *bounds: int | None) -> bytes:
@@ -142,7 +142,7 @@ class SyncDriver:
     # -- leaving nothing behind ----------------------------------------------------------------------------------------
 
     def clean(self) -> None:
-        """Remove all that the case has made: what its folder lists, what was written, and uploads that did not end.
+        """Remove all that the case has made, unfinished uploads included.
 
         Raises:
             StorageError: Something could not be removed.
@@ -220,7 +220,7 @@ class AsyncDriver(SyncDriver):
         return self.run(gather())
 
     def feeds(self, chunks: Callable[[], Iterator[bytes]]) -> list[Any]:
-        """Return the kinds of iterables a put takes, an asynchronous generator among them."""
+        """Return the kinds of iterables a put takes, async generators included."""
 
         async def generate() -> AsyncIterator[bytes]:
             for chunk in chunks():

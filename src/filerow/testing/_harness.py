@@ -1,4 +1,4 @@
-"""What the conformance kit needs to know of a backend: how to make one, and how to use its signed URLs."""
+"""What the conformance kit needs to know of a backend."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ class Harness(ABC):
 
     @abstractmethod
     def make(self) -> StorageBackend:
-        """Return a backend to test. Cases keep to folders of their own, so it may be the same one each time."""
+        """Return a backend to test; it may be the same one each time."""
 
     def make_missing(self) -> StorageBackend | None:
-        """Return a backend on a bucket or folder that does not exist and that a write does not make; ``None`` without such."""
+        """Return a backend on a missing bucket or folder; ``None`` without such."""
         return None
 
     def send(self, backend: StorageBackend, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
-        """Send one HTTP request to a signed URL, exactly as it stands, and return the answer.
+        """Send an HTTP request to a signed URL as it stands; return the answer.
 
         The default asks the URL's server; where the backend signs URLs of our own route, it asks the route in this process.
 
@@ -105,7 +105,7 @@ def _ask_own_route(backend: StorageBackend, method: str, url: str, body: bytes |
 
 @contextmanager
 def _registered(backend: StorageBackend) -> Generator[None]:
-    """Let our own route find the backend, which it looks for among the registered ones."""
+    """Register the backend, for our own route to find it."""
     if storages.is_registered(backend.key) and storages.get_backend(backend.key) is backend:
         yield
         return

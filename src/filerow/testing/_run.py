@@ -1,4 +1,4 @@
-"""Run the conformance kit without a test runner, and report what came of each case."""
+"""Run the conformance kit without a test runner, and report each case."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _try(harness: Harness, case: Case, side: str, backend: StorageBackend) -> tu
 
 
 def _unexpected(error: BaseException) -> str:
-    """Return an error that no case expects, and the line of the case at which it came."""
+    """Return an unexpected error, and the line of the case that met it."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if "filerow" in frame.filename and "cases" in frame.filename]
     where = f" (at: {ours[-1].line})" if ours else ""

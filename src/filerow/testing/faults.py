@@ -182,7 +182,7 @@ def _is_late(fault: Fault | None) -> bool:
 
 
 class _FaultyHooks(StorageBackend):
-    """The hooks of a backend that hands everything to another, with trouble on the way."""
+    """The hooks of a backend that hands all to another, with trouble on the way."""
 
     def __init__(self, backend: StorageBackend) -> None:
         super().__init__(backend.key)
@@ -436,7 +436,7 @@ def _cut(fault: Fault | None, data: bytes) -> bytes:
 
 
 def _content(content: Any, fault: Fault | None) -> Any:
-    """Return what of a put's content reaches the store; the rest is taken too, and lost."""
+    """Return what of a put's content reaches the store; the rest is lost."""
     if fault is None or (fault.keep is None and not fault.chunk_delay):
         return content
     if isinstance(content, AsyncIterable):
@@ -447,7 +447,7 @@ def _content(content: Any, fault: Fault | None) -> Any:
 
 
 def _pass(chunks: Iterable[Any], fault: Fault | None, *, stop: bool = True) -> Iterator[Any]:
-    """Yield chunks slowly, or only their first bytes; ``stop`` means to read no further than these."""
+    """Yield chunks slowly, or their first bytes; ``stop`` ends reading there."""
     left = _Allowance(fault)
     for chunk in chunks:
         time.sleep(left.pause)
@@ -493,7 +493,7 @@ class _Allowance:
 
 
 def _in_part(fault: Fault, paths: Sequence[str]) -> tuple[dict[str, BaseException], list[str]]:
-    """Return the paths of a delete that fail, each with its error, and those that are deleted all the same."""
+    """Return the paths of a delete that fail, with errors, and those deleted."""
     chosen = [path for path in paths if fault.paths is not None and fault.paths(path)]
     failed = {path: error for path in chosen if (error := _raised(fault)) is not None}
     return failed, [path for path in paths if fault.after or path not in failed]

@@ -40,7 +40,7 @@ class Azure(Flavour):
     defaults: ClassVar[Mapping[str, Any]] = {"use_listings_cache": False}
 
     def limit(self, fs: Any, seconds: float) -> None:
-        """Have the filesystem's client made again, with limits; adlfs takes them for uploads and downloads only."""
+        """Make the client again, with limits; adlfs limits uploads and downloads only."""
         client, aio = fs.service_client, import_module("azure.storage.blob.aio")
         fs.service_client = type(client)(
             client.url,
@@ -74,7 +74,7 @@ class Azure(Flavour):
         return is_found(lambda: sync(fs.loop, first))
 
     def copy(self, fs: Any, source: str, target: str) -> None:
-        """Copy an object by a request that the store refuses when the target is taken; adlfs's own copy asks for none."""
+        """Copy an object by a request that refuses a taken target; adlfs's does not."""
         core = import_module("azure.core")  # adlfs itself needs it
         errors = import_module("azure.core.exceptions")
         origin, copy = _blob_of(fs, source), _blob_of(fs, target)
@@ -103,7 +103,7 @@ def _blob_of(fs: Any, path: str) -> Any:
 
 
 def _transport(seconds: float) -> Any:
-    """Return a transport that limits the silence in an answer, and how long a request may take to be sent."""
+    """Return a transport that limits sending a request and silence in its answer."""
     base: Any = import_module("azure.core.pipeline.transport").AioHttpTransport
 
     class Transport(base):  # type: ignore[misc]

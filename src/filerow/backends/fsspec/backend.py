@@ -183,7 +183,7 @@ class FSSpecBackend(StorageBackend):
 
     @property
     def fs(self) -> Any:
-        """The fsspec filesystem; in a forked child a new one, for connections and threads stay with the parent."""
+        """The fsspec filesystem; a forked child gets its own, with threads of its own."""
         if self._pid != os.getpid():
             self._fs, self._pid = reopened(self._fs, self._flavour), os.getpid()
         return self._fs
@@ -461,7 +461,7 @@ class FSSpecBackend(StorageBackend):
         return info_of(info, path)
 
     def _expect_there(self, error: PermissionError, operation: str, path: str) -> None:
-        """Check that a forbidden object is there: S3 reports a missing one only to those who may list.
+        """Check that a forbidden object exists: S3 reports that to those who may list.
 
         Raises:
             ObjectHiddenError: It may be missing.
@@ -488,7 +488,7 @@ class FSSpecBackend(StorageBackend):
             raise StorageError(_NO_PLACE, operation="list", backend=self._key, path=prefix)
 
     def _walk(self, folder: str, after: bytes) -> Iterator[ObjectInfo]:
-        """Yield a folder's objects in byte order, one ``ls`` per folder, skipping folders that lie before ``after``."""
+        """Yield a folder's objects in byte order; skip folders before ``after``."""
         for name, info in sorted(self._entries(folder), key=lambda entry: entry[0].encode("utf-8", "surrogateescape")):
             if name.endswith("/"):
                 # everything below begins with the name; '0' follows '/', so this is greater than all of it
@@ -498,7 +498,7 @@ class FSSpecBackend(StorageBackend):
                 yield info_of(info, name)
 
     def _entries(self, folder: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """Yield what is directly in a folder by its path in the backend, folders with a slash at the end."""
+        """Yield the content of one folder by its path; folders end with a slash."""
         root = self._root.strip("/")
         base = f"{root}/{folder}".strip("/") if folder else root
         where = self._at(folder) if folder else self._root
@@ -540,7 +540,7 @@ class FSSpecBackend(StorageBackend):
         return [moved(url, self.public_endpoint) for url in urls]
 
     def _signing_fs(self) -> Any:
-        """Return the filesystem that signs: another one where clients reach the store by another host."""
+        """Return the filesystem that signs: another one for a public endpoint."""
         fs, origin = self.fs, self.public_endpoint
         if origin is None:
             return fs

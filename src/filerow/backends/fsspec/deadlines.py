@@ -1,4 +1,4 @@
-"""A limit that no option of s3fs, gcsfs and adlfs sets: how long a server may take to read what it is sent.
+"""A limit that s3fs, gcsfs and adlfs have no option for: on sending a request.
 
 All three are built on aiohttp, which limits how long an answer may take once the request is sent: a server that stops reading
 would hold an upload forever. A limit to each request, and not to a whole operation, leaves alone what takes long because it is

@@ -1,4 +1,4 @@
-"""What errors of filesystems mean: by their type, by the store's own answer below them, or by a number only."""
+"""What errors of filesystems mean: by type, by the store's answer, by number."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _OF_SMB: Mapping[object, int] = {
 
 
 def by_number(error: OSError) -> OSError:
-    """Return the builtin error of an error's ``errno``, ``FileNotFoundError`` for ``ENOENT``; the error itself if it is one."""
+    """Return the builtin error of an ``errno``; the error itself if it is that one."""
     meant = OSError(_OF_SMB.get(getattr(error, "ntstatus", None), error.errno), str(error))  # Python chooses the subclass
     return error if isinstance(error, type(meant)) else meant
 
@@ -38,7 +38,7 @@ def by_number(error: OSError) -> OSError:
 
 
 def words_of(error: BaseException) -> str:
-    """Return the text of an error; of one that stands for a store's answer, the text of the answer."""
+    """Return the text of an error, or of the store's answer that it stands for."""
     answer = answer_in(error)
     if answer is None or not code_of(error):
         text, status = f"{type(error).__name__}: {error}", status_of(error)
@@ -52,7 +52,7 @@ _UNREACHABLE = ("EndpointConnectionError", "ClientConnectorError", "ServiceReque
 
 
 def meaning_of(error: BaseException, text: str, operation: str, path: str) -> tuple[type[StorageError] | None, str]:
-    """Return our class for an error, ``None`` where its builtin type is enough, and its message.
+    """Return our class for an error and its message; ``None`` for builtin types.
 
     Args:
         error: What the filesystem raised.

@@ -1,4 +1,4 @@
-"""Write on filesystems that are not object stores: a file that shows while it is written is moved into place when it is whole."""
+"""Write files where they show while they are written: aside, then moved."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ATTEMPTS = 5  # to make a folder that others make or remove at the same time
 
 
 def is_taken(client: Any, name: str) -> bool:
-    """Return True if something has a name; fsspec's own ``exists()`` returns False, too, when the server does not answer."""
+    """Return True if a name is taken; fsspec's ``exists()`` hides dead servers."""
     return _kind(client, name) is not None
 
 

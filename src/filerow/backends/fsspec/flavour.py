@@ -1,4 +1,4 @@
-"""What fsspec leaves to each filesystem to define: headers, exclusive writes, conditional copies, signatures, deadlines."""
+"""What fsspec leaves to each filesystem to define: headers, copies, signatures."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Flavour:
     # -- building one --------------------------------------------------------------------------------------------------
 
     def with_limits(self, options: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-        """Return options with a limit to how long the server may be silent, where they name none and the client takes one."""
+        """Return options with limits to the server's silence, where they name none."""
         del seconds
         return dict(options)
 
@@ -119,7 +119,7 @@ class Flavour:
         """Set up a file that has just been opened for writing."""
 
     def write_options(self, key: str, encryption: object, acl: object, checksum: object) -> dict[str, dict[str, Any]]:
-        """Return the options, of the filesystem itself, by which it encrypts and permits what it writes.
+        """Return options of the filesystem that encrypt and permit what it writes.
 
         Args:
             key: Key of the backend, for errors.
@@ -149,7 +149,7 @@ class Flavour:
         return f"fsspec's filesystem ({type(self).__name__})"
 
     def tag_options(self, tags: Mapping[str, str]) -> dict[str, Any]:
-        """Return the options of ``pipe_file`` and ``open`` that store tags, where they take any."""
+        """Return the options of ``pipe_file`` and ``open`` that store tags."""
         del tags
         return {}
 
@@ -157,7 +157,7 @@ class Flavour:
         """Add to an object that was just written what it could not be written with."""
 
     def pipe_options(self, headers: Mapping[str, str], metadata: Mapping[str, str]) -> dict[str, Any]:
-        """Return the options of ``pipe_file`` that store these headers; none where the filesystem keeps none."""
+        """Return the options of ``pipe_file`` that store headers and metadata."""
         del headers, metadata
         return {}
 
@@ -174,7 +174,7 @@ class Flavour:
         self.copy(fs, source, target)
 
     def rewrite(self, fs: Any, source: str, target: str, upload: ObjectInfo, options: PutOptions) -> Rewritten | None:
-        """Copy a client's upload with these headers alone; ``None`` where that cannot be done."""
+        """Copy a client's upload with these headers alone; ``None`` if unable."""
         del fs, source, target, upload, options
         return None
 
@@ -184,7 +184,7 @@ class Flavour:
         return heeded(backend, off=off)
 
     def delete_many(self, fs: Any, names: Mapping[str, str]) -> dict[str, BaseException]:
-        """Delete the objects of some names, each with its path, in few requests; return the paths that failed.
+        """Delete objects in few requests; return the paths that failed.
 
         Raises:
             OSError: The request failed as a whole, and nobody knows which objects it has deleted.
@@ -204,11 +204,11 @@ class Flavour:
     # -- reading -------------------------------------------------------------------------------------------------------
 
     def may_list(self, fs: Any, root: str) -> bool:  # noqa: ARG002 - for those that hide what is missing
-        """Return False if the credentials may not list, so that what is missing is forbidden."""
+        """Return False if the credentials may not list, so missing means forbidden."""
         return True
 
     def has_place(self, fs: Any, root: str) -> bool:  # noqa: ARG002 - where files are, folders are made as they are needed
-        """Return False if the bucket itself is missing, which looks as if all its objects were; asked where nothing was found."""
+        """Return False if the bucket itself is missing; asked if nothing was found."""
         return True
 
     def sign(self, fs: Any, path: str, request: SignRequest) -> str:
@@ -216,7 +216,7 @@ class Flavour:
         raise NotImplementedError
 
     def outside(self, fs: Any, origin: str, *, virtual: bool) -> Any:  # noqa: ARG002 - for those that sign the host
-        """Return a filesystem that signs for the host by which clients reach the store, and is asked for nothing else.
+        """Return a filesystem that signs for the public host, and does nothing else.
 
         Args:
             fs: The filesystem of the backend.
@@ -231,7 +231,7 @@ class Flavour:
         return {}
 
     def unfinished(self, fs: Any, root: str, prefix: str) -> Iterator[Unfinished]:  # noqa: ARG002 - most stores have none
-        """Yield the uploads below a folder that were neither completed nor aborted, where the store keeps such."""
+        """Yield the uploads below a folder that have not ended."""
         return iter(())
 
     def abort(self, fs: Any, root: str, upload: Unfinished) -> None:
@@ -239,7 +239,7 @@ class Flavour:
 
 
 def is_found(look: Callable[[], Any]) -> bool:
-    """Return False if a request fails because the place does not exist; other failures do not count."""
+    """Return False if a request fails because the place is missing."""
     try:
         look()
     except Exception as error:  # noqa: BLE001
@@ -251,7 +251,7 @@ _FTP_TIME = re.compile(r"\d{14}(?:\.\d+)?\Z")  # of MLSD, always in UTC (RFC 365
 
 
 def _seconds_in(info: Mapping[str, Any]) -> float | None:
-    """Return when an object was changed, in seconds since the Unix epoch, under any filesystem's name for it."""
+    """Return when an object was changed, in seconds since the Unix epoch."""
     names = ("LastModified", "last_modified", "updated", "mtime", "modified", "created")
     time = next((info[name] for name in names if info.get(name) is not None), None)
     if time is None and _FTP_TIME.match(str(info.get("modify"))):

@@ -20,7 +20,7 @@ __all__ = ("flavour_of", "protocol_of")
 
 
 class Unknown(Flavour):
-    """A filesystem that is not known here; its errors may say what they mean by ``errno`` only."""
+    """A filesystem not known here; its errors may mean something by ``errno`` only."""
 
     takes_turns = True
 

@@ -68,7 +68,7 @@ class GCS(Flavour):
         return is_found(lambda: fs.call("GET", "b/{}/o", root.partition("/")[0], maxResults="1", json_out=True))
 
     def copy(self, fs: Any, source: str, target: str) -> None:
-        """Copy an object by a request that the store refuses when the target is taken; gcsfs's own copy asks for none."""
+        """Copy an object by a request that refuses a taken target; gcsfs's does not."""
         names = [name for path in (source, target) for name in fs.split_path(path)[:2]]
         asked: dict[str, Any] = {"headers": {"Content-Type": "application/json"}, "json_out": True, "ifGenerationMatch": "0"}
         asked |= self._demanded
@@ -112,5 +112,5 @@ class GCS(Flavour):
 
 
 def _is_content(method: str, *_: Any, json_out: bool = False, **__: Any) -> bool:
-    """Return True for content that is read, of any size; aiohttp limits the silence in it."""
+    """Return True for a read of content, in which aiohttp limits the silence."""
     return method == "GET" and not json_out

@@ -1,4 +1,4 @@
-"""Building fsspec filesystems: from URLs, from those that were built for an event loop, and again after a fork."""
+"""Build fsspec filesystems: from URLs, for threads, and again after a fork."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _EXTRAS = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "
 
 
 def opened(fs: Any, flavour: Flavour | None, options: Mapping[str, Any], timeout: float | None) -> tuple[Any, str]:
-    """Return the filesystem that a backend is to use, and the folder that its URL names.
+    """Return the filesystem of a backend, and the folder that its URL names.
 
     Args:
         fs: A protocol, a URL or a filesystem.
@@ -60,7 +60,7 @@ def defaults_of(protocol: str) -> dict[str, Any]:
 
 
 def _needs(protocol: str) -> AbstractContextManager[None]:
-    """Name the extra of a cloud's filesystem where that is missing or too old; fsspec itself names what others need."""
+    """Name the extra of a cloud's filesystem where that is missing or too old."""
     extra = _EXTRAS.get(protocol)
     return needs(extra, f"FSSpecBackend on {protocol}://") if extra else nullcontext()
 
@@ -79,7 +79,7 @@ def _open_url(url: str, protocol: str, flavour: Flavour, options: Mapping[str, A
 
 
 def _blocking(fs: Any, options: Mapping[str, Any]) -> Any:
-    """Return a filesystem that threads may call; one made for an event loop may only be awaited in it, so it is built again."""
+    """Return a filesystem for threads; build one for an event loop again."""
     if not isinstance(fs, fsspec.AbstractFileSystem):
         raise TypeError(f"fs must be a protocol, a URL or an fsspec filesystem, not {type(fs).__name__}")
     if options:
@@ -112,7 +112,7 @@ _left_behind: list[Any] = []
 
 
 def reopened(fs: Any, flavour: Flavour) -> Any:
-    """Return a filesystem like this one, its limits included, that shares no connection, thread or lock with it."""
+    """Return a filesystem like this one, with new connections and threads."""
     _left_behind.append(fs)
     flavour.leave_behind()
     again = type(fs)(*fs.storage_args, **{**fs.storage_options, "skip_instance_cache": True})

@@ -1,4 +1,4 @@
-"""What s3fs takes, and what S3-compatible stores below it make of conditions, bulk deletes and credentials that may not list."""
+"""What s3fs takes, and how the S3-compatible stores below it differ."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class S3(Flavour):
         return Conditions(backend, _S3fsWriter(fs, at, remove), known, known)
 
     def delete_many(self, fs: Any, names: Mapping[str, str]) -> dict[str, BaseException]:
-        """Delete objects by requests for a thousand each; s3fs's own ``rm`` ignores what the store could not delete."""
+        """Delete objects, a thousand a request; s3fs's ``rm`` ignores failures."""
         failed: dict[str, BaseException] = {}
         listed = list(names)
         for start in range(0, len(listed), _MOST):
@@ -218,7 +218,7 @@ class S3(Flavour):
 
 
 def _demanded(fs: Any) -> dict[str, Any]:
-    """Return what s3fs adds to each write and an upload must bring, too; nothing that would make it public."""
+    """Return what s3fs adds to each write and an upload must bring; no public ACL."""
     given = {name: value for name, value in (fs.s3_additional_kwargs or {}).items() if name in _WRITE_HEADERS and value}
     return {name: value for name, value in given.items() if name != "ACL" or not _OPEN_ACL.match(value)}
 

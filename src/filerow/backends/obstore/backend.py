@@ -1,4 +1,4 @@
-"""Files on S3, Google Cloud Storage, Azure, HTTP, in a directory or in memory, through obstore's native client.
+"""Files in object stores, a directory or memory, through obstore.
 
 ::
 
@@ -147,12 +147,12 @@ class ObstoreBackend(StorageBackend):
 
     @property
     def store(self) -> Any:
-        """The obstore store, for what Filerow does not offer. Do not log its ``config``: it holds the secrets."""
+        """The obstore store. Do not log its ``config``: it holds the secrets."""
         return self._store
 
     @property
     def signing_store(self) -> Any:
-        """The obstore store that signs URLs: the one on the public endpoint, where there is such. Ask it for nothing else."""
+        """The obstore store that signs URLs, on the public endpoint; use it for no more."""
         return self._signing_store
 
     @property
@@ -208,7 +208,7 @@ class ObstoreBackend(StorageBackend):
         return ObjectInfo(path, etag=_etag(stored), version_id=_version(stored))
 
     def _reserve_steps(self, path: str, body: Any, attributes: dict[str, str], worth: Worth | None) -> Steps[ObjectInfo]:
-        """Take the path with an empty object, and write over that: a store's own copy keeps neither class nor, on Azure, tags."""
+        """Take the path with an empty object, then write over it: copies drop classes."""
         if worth is not Worth.HEEDED:
             msg = (
                 "this store cannot keep a path free that somebody has chosen and store large content there with tags or a class; "
@@ -224,7 +224,7 @@ class ObstoreBackend(StorageBackend):
             raise
 
     def _stage_steps(self, path: str, body: Any, attributes: dict[str, str]) -> Steps[ObjectInfo]:
-        """Upload beside the target, then move there unless it is taken: no store completes a multipart upload create-only."""
+        """Upload beside the target, then move there: multipart is never create-only."""
         staging = staging_path(path)
         stored = yield from self._store_steps(staging, body, attributes)
         try:
@@ -372,7 +372,7 @@ class ObstoreBackend(StorageBackend):
                     yield piece
 
     def _get_steps(self, path: str, start: int, end: int | None) -> Steps[Any]:
-        """Return the answer to a read, or ``None`` when the range starts at the end of the object or later."""
+        """Return the answer to a read; ``None`` if the range starts past the end."""
         check_exact(path, self.protocol)
         wanted: Any = {"offset": start} if end is None else (start, end)
         options = {} if start == 0 and end is None else {"options": {"range": wanted}}
@@ -407,7 +407,7 @@ class ObstoreBackend(StorageBackend):
         return _info(found.meta, found.attributes.get("Content-Type"), path)
 
     def _forbidden_steps(self, error: Exception, operation: str, path: str) -> Steps[Exception]:
-        """Return the error of a forbidden read: S3 and Google report a missing object only to those who may list."""
+        """Return the error of a forbidden read: the object may be missing."""
         if self.protocol not in {"s3", "gs"} or says_why(error):
             return error
         try:
@@ -520,7 +520,7 @@ def direct_of(backend: StorageBackend) -> S3Direct:
 
 
 def _pieces(chunk: Buffer, size: int) -> Iterator[bytes]:
-    """Cut what a store hands over in one piece, as the memory store does; ``size`` is a minimum to obstore."""
+    """Cut what a store returns in one piece; ``size`` is a minimum to obstore."""
     view = memoryview(chunk)
     if len(view) <= 2 * size:
         yield bytes(view)
@@ -551,7 +551,7 @@ def _info(meta: Mapping[str, Any], content_type: str | None = None, path: str | 
 
 
 def _offset(prefix: str, start_after: str) -> str:
-    """Return where a listing may start so that nothing after ``start_after`` is missed; the rest is filtered out.
+    """Return where a listing may start, to be filtered, without missing anything.
 
     Stores that list folder by folder put ``a/c`` before ``a-b``, against byte order, and skip it in a listing after ``a-b``. The
     two orders differ only from a character below ``/`` on, so the offset ends before the first one below the listed folder. They

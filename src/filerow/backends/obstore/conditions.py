@@ -1,4 +1,4 @@
-"""What is known of the conditions of an obstore store beforehand, and how to find out the rest."""
+"""What is known of an obstore store's conditions, and how to find out the rest."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NOT_KNOWN = frozenset({400, 405, 501})
 
 
 def conditions_of(store: Any, backend: str, protocol: str, delete: Callable[[Sequence[str]], Call]) -> Conditions:
-    """Return what is known of a store's conditions before it is asked: Amazon's, Google's and Azure's heed them."""
+    """Return what is known of a store's conditions; the clouds' own heed them."""
     if protocol != "s3":
         return heeded(backend)
     off, asked = is_switched_off(store), not endpoint_of(store)

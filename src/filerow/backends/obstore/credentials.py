@@ -1,4 +1,4 @@
-"""Credentials of obstore's stores: providers of both kinds, and how long keys for S3 last, which no URL outlives.
+"""Credentials of obstore's stores: providers, and how long keys for S3 last.
 
 obstore takes providers that are plain functions and such that must be awaited, the latter for its asynchronous functions alone.
 A backend has both sides, and threads that stream. So a provider that must be awaited is run by an event loop of its own.
@@ -72,7 +72,7 @@ class Provider:
 
     @property
     def is_awaited(self) -> bool:
-        """Return True if the given one returns an awaitable, as far as its definition says."""
+        """Return True if the given provider is defined as a coroutine function."""
         return inspect.iscoroutinefunction(self.given) or inspect.iscoroutinefunction(getattr(self.given, "__call__", None))  # noqa: B004 - not whether
 
     def __getattr__(self, name: str) -> Any:
@@ -138,7 +138,7 @@ class S3Credentials:
         self._warned = False
 
     def at_hand(self, seconds: float = 0) -> AccessKeys | None:
-        """Return keys that need no request; ``None`` if there are none, or they end too early."""
+        """Return keys that need no request; ``None`` if they end too early."""
         keys, now = self._keys, time.time()
         if keys is None or now > self._renewed:
             return None
@@ -204,7 +204,7 @@ class S3Credentials:
         return self._keys
 
     def _found_here(self) -> AccessKeys:
-        """Return what botocore finds on this machine; the credentials of a role renew themselves."""
+        """Return what botocore finds on this machine; a role's keys renew themselves."""
         if self._found is None:
             self._found = _session(import_module("botocore.session")).get_credentials()
         if self._found is None:
@@ -240,7 +240,7 @@ def _moment(when: object) -> float | None:
 
 
 def _end_of(held: object) -> float | None:
-    """Return when botocore's credentials end; there is no public name for it (as of 1.40).
+    """Return when botocore's credentials end, by a private name (as of 1.40).
 
     obstore's provider, which holds them as ``credentials``, returns only when to ask again.
     """
@@ -264,7 +264,7 @@ def make_client(**options: Any) -> Any:
 
 @cache
 def _session(library: Any) -> Any:
-    """Return the one session: reading its description of S3 takes it a third of a second."""
+    """Return the one session: making another takes a third of a second."""
     return library.Session()
 
 
@@ -278,7 +278,7 @@ _running = threading.Lock()
 
 
 def _run(answer: Any) -> Any:
-    """Await something on the one loop, in a thread that ends with it, so that none is left when nobody is asked.
+    """Await something on the one loop, in a thread that ends with it.
 
     Raises:
         TimeoutError: It takes more than a minute.

@@ -68,12 +68,12 @@ def is_refused_key(error: BaseException) -> bool:
 
 
 def says_why(error: BaseException) -> bool:
-    """Return True if a store gives its own reason for a refusal: then the object is there."""
+    """Return True if a store gives a reason for a refusal: the object exists."""
     return code_in(str(error)) not in {"", "AccessDenied", "Forbidden"}
 
 
 def meaning_of(error: BaseException, raw: str, text: str, operation: str, path: str) -> tuple[type[StorageError] | None, str]:
-    """Return our class for a native error, ``None`` for other errors, and its message.
+    """Return our class for a native error and its message; ``None`` for others.
 
     Args:
         error: What obstore raised.

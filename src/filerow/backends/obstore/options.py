@@ -1,4 +1,4 @@
-"""How obstore writes: encryption and checksums, which are options of the store, and tags."""
+"""How obstore writes: encryption, checksums and tags."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A second store on the host by which clients reach the first one; it signs, and is never asked for anything else.
+"""A second store on the host by which clients reach the first one; it only signs.
 
 Signature Version 4 covers the host, so a URL that was signed for one host is refused on another. The second store has the
 credentials, the region and the prefix of the first. Azure's signatures do not cover the host; there the second store saves
@@ -70,10 +70,10 @@ def public_store(store: Any, given: str, origin: str) -> Any:
 
 
 def _azure_path(store: Any) -> str:
-    """Return the path of an Azure store's endpoint, which has one where the account is not in the host, as Azurite's."""
+    """Return the path of an Azure store's endpoint, as Azurite's has one."""
     return urlsplit(endpoint_of(store)).path.rstrip("/")
 
 
 def _names_bucket(store: Any, origin: str) -> bool:
-    """Return True if a store addresses its bucket by the host, and the public host begins with the bucket, too."""
+    """Return True if the store's host and the public host begin with the bucket."""
     return place_of(store).style == "virtual" and origin.partition("://")[2].startswith(f"{store.config['bucket']}.")

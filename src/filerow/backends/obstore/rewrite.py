@@ -1,6 +1,7 @@
-"""Copies of clients' uploads on Google and Azure through the clouds' own libraries: obstore's copies keep what a client has sent.
+"""Copies of clients' uploads on Google and Azure through the clouds' libraries.
 
-Google's is asked with the key of a service account, by JSON web tokens that the key itself signs; Azure's with the account's key.
+obstore's own copies keep what a client has sent. Google's library is used with the key of a service account, by JSON web tokens
+that the key itself signs; Azure's with the account's key.
 These are what uploads are signed with. A store that has neither, or no library, copies nothing here.
 """
 
@@ -108,7 +109,7 @@ class OwnLibrary:
         return session, f"{root}/storage/v1"
 
     def _read(self, answer: Any, path: str) -> Any:
-        """Return what Google has answered; ``None`` where an object, or the generation that was asked for, is gone."""
+        """Return Google's answer; ``None`` if the object or generation is gone."""
         if answer.status_code in _GONE:
             return None
         if not answer.ok:

@@ -1,4 +1,4 @@
-"""What a browser needs to upload to S3 by itself: POST policies, bound PUTs and multipart uploads, through botocore.
+"""Direct upload to S3: POST policies, bound PUTs and multipart, by botocore.
 
 obstore signs method, path and expiry only. What an upload may bring is bound by botocore, which comes with ``filerow[s3]``.
 Signing asks nobody; starting, listing, completing and aborting a multipart upload are one request each.
@@ -102,7 +102,7 @@ class S3Direct:
 
     @staticmethod
     def call(function: Callable[..., Any], *args: Any) -> Call:
-        """Return a step that calls a method of this class, in a thread where the caller must not block."""
+        """Return a step that calls a method of this class, awaited in a thread."""
 
         async def later(*args: Any) -> Any:
             return await in_thread(function, *args)
@@ -111,7 +111,7 @@ class S3Direct:
 
     @property
     def upload_headers(self) -> dict[str, str]:
-        """What every upload to the bucket has to come with: that the requester pays, if it is such a bucket."""
+        """Headers of every upload to the bucket: the requester pays, if it is such one."""
         return {"x-amz-request-payer": "requester"} if self._pays else {}
 
     @property
@@ -120,7 +120,7 @@ class S3Direct:
         return self._demands.checksum
 
     def check_open(self) -> None:
-        """Refuse uploads to a store whose objects are encrypted with a key that clients must not know.
+        """Refuse uploads to a store whose objects are encrypted with a secret key.
 
         Raises:
             UnsupportedOperationError: It is one.
@@ -133,7 +133,7 @@ class S3Direct:
             raise UnsupportedOperationError(msg, operation="sign", backend=self._backend)
 
     def post(self, path: str, bound: Bound) -> tuple[str, dict[str, str]]:
-        """Return the URL and the fields of a form that uploads one object (S3's POST policy)."""
+        """Return URL and fields of a form that uploads one object (POST policy)."""
         fields = {"Content-Type": bound.content_type, "Content-Disposition": bound.content_disposition}
         if bound.digest is not None:
             fields |= {"x-amz-checksum-algorithm": "SHA256", "x-amz-checksum-sha256": bound.digest}
@@ -145,7 +145,7 @@ class S3Direct:
         return str(form["url"]), dict(form["fields"])
 
     def put(self, path: str, bound: Bound) -> tuple[str, dict[str, str]]:
-        """Return the URL and the headers of a PUT that uploads one object of exactly this length and type."""
+        """Return URL and headers of a PUT of one object, of this length and type."""
         kind, disposition = bound.content_type, bound.content_disposition
         parameters: dict[str, Any] = {"ContentType": kind, "ContentDisposition": disposition, "ContentLength": bound.size}
         headers = {"Content-Type": kind, "Content-Disposition": disposition, **self.upload_headers}
@@ -175,7 +175,7 @@ class S3Direct:
         return str(begun["UploadId"])
 
     def part_urls(self, path: str, upload_id: str, parts: Mapping[int, StoredPart], expires_in: int) -> dict[int, str]:
-        """Return a URL to PUT each part by its number, bound to the part's length and, where it is given, its checksum."""
+        """Return a URL to PUT each part, bound to its length and any checksum."""
         urls = {}
         for number, part in parts.items():
             bound: dict[str, Any] = {"UploadId": upload_id, "PartNumber": number, "ContentLength": part.size}
@@ -184,7 +184,7 @@ class S3Direct:
         return urls
 
     def parts(self, path: str, upload_id: str) -> dict[int, StoredPart] | None:
-        """Return each part that is there, by its number; ``None`` if the upload does not exist."""
+        """Return the parts that are there, by number; ``None`` for no such upload."""
         found: dict[int, StoredPart] = {}
         marker = 0
         while True:
@@ -208,7 +208,7 @@ class S3Direct:
         )
 
     def rewrite(self, upload: ObjectInfo, target: str, options: PutOptions) -> Rewritten | None:
-        """Copy an object inside the bucket; ``None`` if it has more than 5 GiB. See :func:`rewrite_on_s3`."""
+        """Copy an object inside the bucket; ``None`` if it has more than 5 GiB."""
         if upload.size is not None and upload.size > MOST_BYTES:
             return None
         origin = {"Bucket": self._config["bucket"], "Key": name_in(self._store, upload.path)}
@@ -226,7 +226,7 @@ class S3Direct:
         self._ask("delete_object", path, VersionId=version_id, absent={"NoSuchVersion", "NoSuchKey"})
 
     def unfinished(self, prefix: str) -> Iterator[Unfinished]:
-        """Return the multipart uploads below a folder that were neither completed nor aborted."""
+        """Return the multipart uploads below a folder that have not ended."""
         return unfinished_on_s3(partial(self._ask, "list_multipart_uploads", ""), self._store.prefix or "", prefix)
 
     def _presign(self, method: str, path: str, expires_in: int, parameters: dict[str, Any]) -> str:
@@ -235,7 +235,7 @@ class S3Direct:
         return str(client.generate_presigned_url(method, Params=named, ExpiresIn=self._lasting(expires_in)))
 
     def _lasting(self, seconds: int) -> int:
-        """Return for how many seconds a URL works that is to work so long: until its keys end."""
+        """Return for how many seconds a URL works: no longer than its keys."""
         keys = self._credentials.get(seconds)
         return self._credentials.within(SignRequest("PUT", seconds), keys).expires_in
 
@@ -248,7 +248,7 @@ class S3Direct:
         signs: bool = False,
         **parameters: Any,
     ) -> Any:
-        """Ask the store, or have something signed for the host that clients reach; ``None`` for the codes in ``absent``."""
+        """Send a request, or sign for clients; ``None`` for the codes in ``absent``."""
         errors = self._library("botocore.exceptions")
         try:
             named = {"Key": name_in(self._store, path)} if path else {}
@@ -311,7 +311,7 @@ class S3Direct:
 
 
 def _pay(params: dict[str, Any], model: Any, **_: Any) -> None:
-    """Say in a request that the requester pays for it (Amazon S3, "Using Requester Pays buckets")."""
+    """Add to a request that the requester pays (Amazon S3, Requester Pays)."""
     if "RequestPayer" in model.input_shape.members:
         params["RequestPayer"] = "requester"
 

@@ -1,4 +1,4 @@
-"""Signed URLs: natively where obstore binds enough, else with the cloud's own library, which comes with an extra.
+"""Signed URLs: by obstore where it binds enough, else by the cloud's own library.
 
 obstore signs method, path and expiry, counted from now. What the store must answer with (disposition, type), what it must
 demand of an upload (type, length) and another time to count from are bound with botocore (``filerow[s3]``), google-auth
@@ -148,7 +148,7 @@ class Signer:
         return urls
 
     def plainly(self, path: str, expires_in: int, *, offline: bool) -> str | None:
-        """Return a URL to read that binds only path and expiry; ``None`` where there is more to it than a calculation.
+        """Return a URL to read that binds path and expiry only; ``None`` if unable.
 
         Args:
             path: A harmless one.
@@ -168,7 +168,7 @@ class Signer:
         return obstore.sign(store, "GET", path, _lifetime(expires_in))
 
     def _pin(self, keys: AccessKeys) -> Any:
-        """Return the store with the keys that a provider has given, so that it is known when what they sign ends."""
+        """Return the store with a provider's keys, whose end is known."""
         if self._pinned is None or self._pinned[0] != keys:
             self._pinned = keys, with_keys(self._store, keys)
         return self._pinned[1]
@@ -226,7 +226,7 @@ class Signer:
 
 
 async def _at_once(*asked: Any) -> Any:
-    """Sign in the event loop's thread: with a key at hand it takes less time than the way to another thread and back."""
+    """Sign in the event loop's thread, which takes less time than a thread hop."""
     return obstore.sign(*asked)
 
 

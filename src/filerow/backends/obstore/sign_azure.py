@@ -1,4 +1,4 @@
-"""Signed URLs of Azure Blob Storage that bind answers and the time: shared access signatures, made by Azure's own library."""
+"""Signed URLs of Azure that bind answers and the time, by Azure's own library."""
 
 from __future__ import annotations
 

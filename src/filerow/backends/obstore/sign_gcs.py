@@ -1,4 +1,4 @@
-"""Signed URLs of Google Cloud Storage that bind headers, answers and the time: its V4 signing process, with RSA-SHA256.
+"""Signed URLs of Google Cloud Storage that bind headers, answers and the time.
 
 Google's own library takes the time from the clock, so that its URLs are never the same twice. What is to be signed takes a few
 lines (Google Cloud documentation, "V4 signing process with your own program"); its package ``google-auth`` signs it.
@@ -28,7 +28,7 @@ GOOGLE = "https://storage.googleapis.com"
 
 
 class GCSSigner:
-    """Signs for one store of obstore, with the service account's key that it was given; asks no server for anything.
+    """Signs for one store with its service account's key; sends no requests.
 
     Args:
         store: An ``obstore.store.GCSStore``.
@@ -79,7 +79,7 @@ def gcs_base(store: Any, key: Mapping[str, Any]) -> str:
 
 
 def gcs_key(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the service account's key as obstore finds it: given as JSON, in a file, or in the file the environment names.
+    """Return the service account's key: JSON, a file, or the environment's file.
 
     Raises:
         UnsupportedOperationError: There is none.

@@ -1,4 +1,4 @@
-"""Signed URLs of S3 that bind headers, answers and the time: Signature Version 4 in the query, calculated by botocore.
+"""Signed URLs of S3 that bind headers, answers and the time, by botocore.
 
 botocore's own signed URLs take the time from the clock. So its parts are put together here: the client makes the URL of an
 object, its signer calculates (Amazon S3 API Reference, "Authenticating Requests: Using Query Parameters").

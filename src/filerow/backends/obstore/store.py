@@ -1,4 +1,4 @@
-"""Building obstore stores from URLs, what each kind of store can do, and what its native runtime needs.
+"""Build obstore stores from URLs, and describe each kind and its runtime.
 
 The runtime's threads do not survive ``os.fork()``, yet it believes they did: nearly every call in the child hangs, through new
 stores as well, local ones included. An error at once is better.
@@ -137,7 +137,7 @@ def kind_of(store: object) -> Kind:
 
 
 def endpoint_of(store: object) -> str:
-    """Return the custom endpoint of a store, also from the environment; empty for the cloud's own."""
+    """Return the custom endpoint of a store; empty for the cloud's own."""
     config: Mapping[str, Any] = getattr(store, "config", None) or {}
     names = next((names for names, _ in _ENDPOINTS.values() if any(config.get(name) for name in names)), ())
     found = next((str(config[name]) for name in names if config.get(name)), "")
@@ -194,7 +194,7 @@ def s3_is_meant(url: str) -> bool:
 
 
 def _check_address(url: str, scheme: str, endpoint: str) -> None:
-    """Refuse addresses that obstore accepts, or refuses with an error that is hard to read.
+    """Refuse addresses that obstore accepts, or refuses with obscure errors.
 
     Raises:
         ValueError: No scheme, no bucket, or an endpoint without a scheme, by which obstore would panic at the first request.
@@ -216,7 +216,7 @@ def _refuse_unknown(options: Mapping[str, Any], known: set[str], scheme: str) ->
 
 
 def _client_options(options: dict[str, Any]) -> dict[str, Any]:
-    """Take the options of the HTTP client out of a store's own, and return them by the names that obstore knows."""
+    """Take the HTTP client's options out of a store's own, by obstore's names."""
     found: dict[str, Any] = {}
     if options.get("config"):
         options["config"] = dict(options["config"])
@@ -237,7 +237,7 @@ def _endpoint(kind: str, options: Mapping[str, Any]) -> str:
 
 
 def _environment_endpoint(kind: str) -> str:
-    """Return the endpoint that the environment names for a kind of store; empty when it names none."""
+    """Return the endpoint in the environment for a kind of store, or nothing."""
     _, variables = _ENDPOINTS[kind]
     return next((os.environ[name] for name in variables if os.environ.get(name)), "")
 
@@ -259,12 +259,12 @@ def _complete_s3(options: dict[str, Any], endpoint: str, *, has_region: bool) ->
 
 
 def _option(config: Mapping[str, Any], name: str) -> str:
-    """Return the value of an option of S3, in lower case, from the configuration or the environment."""
+    """Return an option of S3 in lower case, also from the environment."""
     return str(config.get(name) or os.environ.get(f"AWS_{name.upper()}") or "").lower()
 
 
 def is_on(config: Mapping[str, Any], name: str, variable: str = "") -> bool:
-    """Return True if a switch of a store is on, in the configuration or the environment."""
+    """Return True if a switch of a store is on, also by the environment."""
     given = config.get(name) or os.environ.get(variable or f"AWS_{name.upper()}") or ""
     return str(given).lower() in {"1", "true", "on", "yes", "y"}
 
@@ -275,7 +275,7 @@ def is_switched_off(store: Any) -> bool:
 
 
 def is_one_by_one(store: Any) -> bool:
-    """Return True if an S3 store is set to delete each object by a request of its own."""
+    """Return True if an S3 store is set to delete one object a request."""
     return is_on(store.config, "disable_bulk_delete")
 
 
@@ -285,7 +285,7 @@ def is_requester_paying(store: Any) -> bool:
 
 
 def has_static_key(store: Any, protocol: str) -> bool:
-    """Return True if a store has a key that lasts, with which it signs without any request."""
+    """Return True if a store has a key that lasts, and so signs without requests."""
     config = getattr(store, "config", None) or {}
     if getattr(store, "credential_provider", None):
         return False
@@ -305,7 +305,7 @@ def name_in(store: Any, path: str) -> str:
 
 
 def with_callable_provider(store: Any) -> Any:
-    """Return a store whose provider of credentials anybody may call: this one, or another on the same configuration."""
+    """Return a store whose provider can be called from sync and async code."""
     given = getattr(store, "credential_provider", None)
     provider = None if given is None or isinstance(given, Provider) else Provider(given)
     if provider is None or not provider.is_awaited:
@@ -314,14 +314,14 @@ def with_callable_provider(store: Any) -> Any:
 
 
 def with_conditional_copy(store: Any) -> Any:
-    """Return an S3 store that can refuse to overwrite by a copy: this one, or another on the same configuration."""
+    """Return an S3 store that can refuse to overwrite by a copy."""
     if str(store.config.get("copy_if_not_exists", "")).startswith("header"):
         return store
     return rebuilt(store, {"copy_if_not_exists": CONDITIONAL_COPY})
 
 
 def one_by_one(store: Any) -> Any:
-    """Return an S3 store on the same configuration that deletes each object by a request of its own."""
+    """Return a like S3 store that deletes one object a request."""
     return rebuilt(store, {"disable_bulk_delete": True})
 
 
@@ -337,7 +337,7 @@ def without_retries(store: Any) -> Any:
 
 
 def rebuilt(store: Any, config: Mapping[str, Any] | None = None, **changed: Any) -> Any:
-    """Return a store of the same kind, with the same configuration but for what is given.
+    """Return a store like this one, but for what is given.
 
     Args:
         store: An obstore store of a cloud.
@@ -353,7 +353,7 @@ def rebuilt(store: Any, config: Mapping[str, Any] | None = None, **changed: Any)
 
 
 class Demands(NamedTuple):
-    """What a store on S3 adds to each write; a policy of the bucket may demand it of others, too.
+    """What a store on S3 adds to each write, and a bucket may demand of others.
 
     Attributes:
         encryption: Parameters of botocore's operations.
@@ -390,7 +390,7 @@ _ENCRYPTION = {
 
 
 def _lowered(endpoint: str) -> str:
-    """Return an endpoint with scheme and host as clients send them, since the signature covers the host."""
+    """Return an endpoint with its host in lower case, as clients send it."""
     parts = urlsplit(endpoint)
     return parts._replace(netloc=parts.netloc.lower()).geturl() if endpoint else ""
 
@@ -440,13 +440,13 @@ if hasattr(os, "register_at_fork"):  # absent where there is no fork
 
 @atexit.register
 def _settle() -> None:
-    """Let native threads finish what follows an awaited call; one that meets a finalized interpreter aborts the process."""
+    """Let native threads finish at exit, or they would abort the process."""
     if _used and not _dead:
         time.sleep(_SETTLING)
 
 
 def enter(operation: str, backend: str, path: str) -> None:
-    """Note that the native runtime is used from here on, or refuse when a fork has killed it.
+    """Note that the native runtime is used, or refuse after a fork.
 
     Raises:
         ForkedProcessError: A parent of this process had used obstore before it forked.

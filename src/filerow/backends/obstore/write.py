@@ -1,4 +1,4 @@
-"""Writing through obstore: chunks on their way in, copies that refuse a taken target, deletes that report on each path.
+"""Writing through obstore: chunks, copies that refuse taken targets, deletes.
 
 obstore pulls a plain iterator from inside its native runtime. An iterator that itself reads through obstore (a copy from one
 backend to another) would panic there, so the caller's iterator always runs in a thread of ours.
@@ -31,7 +31,7 @@ _BLOCK = 1 << 20  # bytes fetched per hop between threads, so that tiny chunks d
 
 
 class _StoppedError(Exception):
-    """The content has failed; raised inside obstore so that it aborts the multipart upload."""
+    """The content has failed; raised inside obstore, so that it aborts the upload."""
 
 
 def _block(chunks: Iterator[Buffer]) -> Buffer:
@@ -46,7 +46,7 @@ def _block(chunks: Iterator[Buffer]) -> Buffer:
 
 
 class _Pipe:
-    """One block between the thread that has the content and the thread that uploads it."""
+    """One block between the thread with the content and the one that uploads."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -65,7 +65,7 @@ class _Pipe:
             return True
 
     def end(self, *, failed: bool = False) -> None:
-        """End the pipe from either side; ``failed`` makes the reader raise, so that it aborts."""
+        """End the pipe from either side; ``failed`` makes the reader raise."""
         with self._changed:
             self._ended = True
             self._failed = self._failed or failed
@@ -170,7 +170,7 @@ class Copier:
             yield _copy(self._store, source, target, overwrite=True)
 
     def _reserve_and_copy(self, source: str, target: str) -> Steps[None]:
-        """Take the target with an empty object, which such a store refuses where it is taken, and copy over that."""
+        """Take the target with an empty object, and copy over that."""
         yield Call(obstore.put, obstore.put_async, (self._store, target, b""), {"mode": "create"})
         try:
             yield _copy(self._store, source, target, overwrite=True)
@@ -213,7 +213,7 @@ _UNREADABLE = "invalid DeleteObjects response"
 
 
 class Deleter:
-    """Deletes from one store, and remembers whether that takes a request for each object."""
+    """Deletes from one store; remembers whether that takes a request each."""
 
     def __init__(self, store: Any, backend: str, protocol: str) -> None:
         self._store = store
@@ -321,7 +321,7 @@ def _is_of_all(error: BaseException, paths: Sequence[str], protocol: str, *, sin
 
 
 def _is_refusal(error: BaseException, status: int | None) -> bool:
-    """Return True if a bulk delete failed as one does that the store does not know, or reads otherwise than it was meant."""
+    """Return True if a store does not know bulk deletes, or misreads them."""
     if isinstance(error, FileNotFoundError):
         return code_in(str(error)) not in NO_PLACE
     if _UNREADABLE in str(error):
@@ -330,7 +330,7 @@ def _is_refusal(error: BaseException, status: int | None) -> bool:
 
 
 def _is_gone(error: BaseException) -> bool:
-    """Return True if a bulk delete reports a missing object, where Amazon's reports success."""
+    """Return True if a bulk delete reports a missing object as an error."""
     return "(code: NoSuchKey)" in str(error)
 
 

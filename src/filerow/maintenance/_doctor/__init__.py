@@ -1,1 +1,1 @@
-"""Doctor: what would go wrong, asked of the backends, the database and the outbox."""
+"""Doctor: find what would go wrong with backends, database and outbox."""

@@ -1,4 +1,4 @@
-"""What the doctor asks of the backends, with a probe object of its own: write, read, list, delete; and the time."""
+"""Check backends with a probe object: write, read, list, delete; and the clock."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _AT_WORK = 3600.0
 
 
 def backend_checks(metadata: MetaData, direct: Sequence[str]) -> Iterator[tuple[str, Callable[[], Iterable[Finding]]]]:
-    """Return one check for each backend of a column, and one for each that clients upload straight to."""
+    """Return a check for each backend of a column, and for each direct upload."""
     columns: dict[str, list[str]] = {}
     for column in file_columns(metadata):
         columns.setdefault(column.type.backend, []).append(column.name)
@@ -128,13 +128,13 @@ def _lists(backend: StorageBackend, path: str | None) -> Iterator[Finding]:
 
 
 def _is_left(path: str) -> bool:
-    """Return True if a path is that of a probe whose process did not come to remove it."""
+    """Return True if a path is a probe whose process did not remove it."""
     moment = generated_at(path, STAGING, PROBES)
     return moment is not None and time.time() - moment > _AT_WORK
 
 
 def _shared(backend: StorageBackend, path: str) -> Iterator[Finding]:
-    """Find other backends that show the very same object: they are the same place under two keys."""
+    """Find other backends that show the same object: one place, two keys."""
     for key in storages.registered_backends():
         other = storages.get_backend(key)
         try:
@@ -213,7 +213,7 @@ def _direct(key: str, origin: str) -> Iterator[Finding]:
 
 
 def _preflight(url: str, method: str, origin: str) -> str | None:
-    """Ask what a browser asks before it uploads; ``None`` when it may, else what the store says."""
+    """Ask as a browser before it uploads; ``None`` if it may, else the answer."""
     import urllib.error
     import urllib.request  # not needed to import the package
 

@@ -1,4 +1,4 @@
-"""What the doctor finds in the columns: which of them sweep cannot look after, and whether their first files are there."""
+"""Check columns: which sweep cannot look after, and whether files are there."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SAMPLE = 20
 
 
 def column_findings(metadata: MetaData) -> Iterator[Finding]:
-    """Find columns that choose their paths themselves, or look after their files themselves."""
+    """Find columns whose paths or files the application looks after itself."""
     for column in file_columns(metadata):
         if column.type.path is not None:
             message = "its paths are made by the application, so filerow sweep never touches its objects"
@@ -31,7 +31,7 @@ def column_findings(metadata: MetaData) -> Iterator[Finding]:
 
 
 def hidden_findings(metadata: MetaData, engine: Engine) -> Iterator[Finding]:
-    """Find tables of which this user sees only some rows, and files in columns that the models do not have."""
+    """Find rows hidden from this user, and files in columns not in the models."""
     with engine.connect() as connection:
         tables = {column.table: None for column in file_columns(metadata)}
         for name in filtered(connection, tables):
@@ -52,7 +52,7 @@ def sample_findings(metadata: MetaData, engine: Engine) -> Iterator[Finding]:
 
 
 def _sample(engine: Engine, column: FileColumn, silent: set[str]) -> Iterator[Finding]:
-    """Look for some of a column's objects; not in backends that have failed, which may take a minute for each answer."""
+    """Look for some of a column's objects; skip backends that have failed."""
     rows = select(column.json).where(column.column.is_not(None)).limit(_SAMPLE)
     with engine.connect() as connection:
         values = connection.scalars(rows).all()

@@ -1,4 +1,4 @@
-"""What the doctor asks of the database: tables and their types, limits that hide changes from triggers, savepoints, the clock."""
+"""Check the database: tables, types, gaps in triggers, savepoints, the clock."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CASCADE = "let the ORM delete them (cascade='all, delete-orphan' without passiv
 
 
 def table_findings(metadata: MetaData, engine: Engine) -> Iterator[Finding]:
-    """Find tables and columns that are missing, and columns of a type that is not JSON."""
+    """Find tables and columns that are missing or not JSON."""
     with engine.connect() as connection:
         inspector, schemas = inspect(connection), translated(connection)
         for table in _tables(metadata):
@@ -60,7 +60,7 @@ def _type_findings(connection: Connection, where: str, kind: Any) -> Iterator[Fi
 
 
 def limit_findings(metadata: MetaData, engine: Engine, *, is_own: bool) -> Iterator[Finding]:
-    """Find what this database hides from triggers; there is nothing to hide without an outbox."""
+    """Find what this database hides from triggers, if there is an outbox."""
     if outbox_of(metadata) is None:
         return
     with engine.connect() as connection:
@@ -118,7 +118,7 @@ def _replicas(connection: Connection) -> Iterator[Finding]:
 
 
 def _partitions(metadata: MetaData, connection: Connection) -> Iterator[Finding]:
-    """Find partitioned tables: a partition of its own can be emptied or taken away without any trigger."""
+    """Find partitioned tables: one partition can go without any trigger."""
     schemas, dialect = translated(connection), connection.dialect
     partitioned = text("SELECT relkind = 'p' FROM pg_class WHERE oid = to_regclass(:name)")
     for table in _tables(metadata):
@@ -140,7 +140,7 @@ _BEGIN = (
 
 
 def savepoint_findings(engine: Engine, *, is_own: bool) -> Iterator[Finding]:
-    """Find a driver that begins too late, by what a savepoint does: its release must not commit."""
+    """Find a driver that begins too late: releasing a savepoint commits."""
     if not is_own:
         message = (
             "savepoints and other settings of the application's connections were not checked: this engine was made from a URL"

@@ -27,7 +27,7 @@ Check = Callable[[], Iterable[Finding]]
 
 
 def doctor(metadata: MetaData, engine: Engine, *, direct: Sequence[str] = (), is_own: bool = True) -> Iterator[Progress]:
-    """Check database, triggers, outbox, columns and backends, and say what would go wrong.
+    """Check database, triggers, outbox, columns and backends for problems.
 
     Args:
         metadata: The models' ``MetaData``; the backends are registered.

@@ -1,4 +1,4 @@
-"""What the doctor asks of the outbox: is it there, do its triggers stand, does somebody drain it."""
+"""Check the outbox: whether it exists, its triggers stand, and it is drained."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ _POLICIES = text("SELECT relrowsecurity, relforcerowsecurity FROM pg_class WHERE
 
 
 def _policies(connection: Connection, tables: Sequence[Table]) -> Iterator[Finding]:
-    """Find row level security on the outbox: its triggers and drains must see all of it."""
+    """Find row level security on the outbox, which must see all rows."""
     for table in tables if connection.dialect.name == "postgresql" else ():
         enabled, forced = connection.execute(_POLICIES, {"name": full_name(connection, table)}).one_or_none() or (False, False)
         if forced:

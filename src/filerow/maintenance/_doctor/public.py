@@ -1,4 +1,4 @@
-"""What the doctor asks as clients do, by the public host of a backend and by its permanent URLs."""
+"""Check, as clients do, the public host and permanent URLs of a backend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the doctor finds of the secrets that sign URLs and claims: how strong they are. It never shows them."""
+"""Check how strong the secrets of URLs and claims are; never show them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ("key_findings", "secret_findings")
 
 
 def secret_findings(error: SecretError, backend: str, missing: Level, advice: str) -> Iterator[Finding]:
-    """Find why there are no keys: the secret is refused, or missing, with the level and advice of that."""
+    """Find why there are no keys: the secret is refused, or missing."""
     if is_in_environment():
         message = f"the secret of {ENVIRONMENT} is refused: {str(error).partition(';')[0]}"
         yield Finding("secret-weak", message, backend=backend, advice=ADVICE)

@@ -1,4 +1,4 @@
-"""What the doctor asks of a store beyond writing and reading: what it lacks and keeps, and what the credentials may not do."""
+"""Check what a store lacks and keeps, and what the credentials may not do."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FOUND: dict[str, tuple[str, Level, str]] = {
 
 
 def store_findings(backend: StorageBackend) -> Iterator[Finding]:
-    """Find what a store cannot do, and what its credentials may not do, of a backend that can be written to."""
+    """Find what a store, and its credentials, cannot do."""
     yield from _limits(backend)
     yield from _copies(backend)
     yield from _tells_missing(backend)
@@ -86,7 +86,7 @@ def _tells_unfinished(backend: StorageBackend) -> Iterator[Finding]:
 
 
 def part_findings(backend: StorageBackend) -> Iterator[Finding]:
-    """Find what keeps clients from uploading in parts to S3: begin such an upload, ask for its parts, end it."""
+    """Find what keeps clients from uploading in parts to S3."""
     from filerow.backends.obstore.backend import direct_of  # it needs obstore
 
     path, upload = probe_path(), ""

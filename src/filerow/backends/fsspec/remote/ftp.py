@@ -1,4 +1,4 @@
-"""What ftplib leaves to its callers: a connection is useless once an answer was not read to its end.
+"""FTP through ftplib: a connection is useless after an answer not fully read.
 
 Commands and answers of FTP (RFC 959) have no numbers. After a timeout, or a content cut short, the next command would read the
 answer to the one before; and fsspec's ``exists()`` and ``isdir()`` say no to every error. So a connection that may be out of step
@@ -40,7 +40,7 @@ class FTP(OneConnection):
         return {"timeout": seconds, **options}
 
     def set_up(self, fs: Any, seconds: float | None) -> None:
-        """Guard the connection of a filesystem, and those that it makes later by itself, after an abort that failed."""
+        """Guard the filesystem's connection, and those that it makes after an abort."""
         super().set_up(fs, seconds)
         this = ref(fs)
 
@@ -59,7 +59,7 @@ class FTP(OneConnection):
         return getattr(fs.ftp, _LOST, None) is not None
 
     def check(self, fs: Any) -> None:
-        """Check the connection after a call: fsspec's ``exists()`` and ``isdir()`` just say no when it was lost."""
+        """Check the connection: fsspec's ``exists()`` returns False when it is lost."""
         lost = getattr(fs.ftp, _LOST, None)
         if lost is not None:
             raise _closed(lost) from lost
@@ -85,7 +85,7 @@ def _guard(ftp: Any) -> None:
 
 @cache
 def _guarded(kind: Any) -> Any:
-    """Return a class like one of ftplib's, with or without TLS, whose calls are guarded."""
+    """Return a subclass of one of ftplib's classes, whose calls are guarded."""
     calls = ("abort", "getmultiline", "getresp", "ntransfercmd", "putline", "retrbinary", "retrlines", "storbinary")
     return type(f"Guarded{kind.__name__}", (kind,), {_LOST: None, **{name: _in_step(getattr(kind, name)) for name in calls}})
 

@@ -1,7 +1,7 @@
-"""FTP, SFTP and SMB have one connection, whose calls wait for each other: their clients would mix up the answers.
+"""FTP, SFTP and SMB have one connection, whose calls wait for each other.
 
-They would also mix them up after a timeout, when the answer comes late, and they never connect again. So a connection that has
-failed is closed here, and the next call gets a new one.
+Their clients would mix up the answers of two calls, also after a timeout, when the answer comes late, and they never connect
+again. So a connection that has failed is closed here, and the next call gets a new one.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class OneConnection(Flavour):
         """
 
     def meaning(self, error: Exception, name: str) -> Exception:
-        """Return the builtin error that an error in a call stands for, or the error itself."""
+        """Return the builtin error that an error stands for, or the error itself."""
         del name
         return error
 
@@ -94,7 +94,7 @@ class OneConnection(Flavour):
 
 
 class InTurn:
-    """A filesystem, or an open file of one, each call of which is made within its flavour's turn.
+    """A filesystem, or an open file of one, whose calls are made in turn.
 
     A turn lasts for one call: between two chunks of a source, which may itself read from the same filesystem, others have theirs.
 

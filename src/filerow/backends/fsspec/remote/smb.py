@@ -1,4 +1,4 @@
-"""SMB through smbprotocol, which gives a process one connection to a server, whoever uses it, and waits forever for an answer.
+"""SMB through smbprotocol, which has one connection per process and server.
 
 Each request takes credits for its bytes (MS-SMB2, 3.2.4.1.2), and a large one takes all that there are. smbprotocol refuses a
 request that finds none left, where it could wait, so calls wait for each other here. It does not connect again with the name
@@ -45,7 +45,7 @@ class SMB(OneConnection):
         return _locks.setdefault((os.getpid(), _name(fs)), threading.RLock())
 
     def connect(self, fs: Any) -> None:
-        """Make a connection where there is none, and limit one that somebody else has made."""
+        """Make a connection where there is none, and limit one made elsewhere."""
         seconds = getattr(fs, KEPT, None)
         connection = _pool().get(_name(fs))
         if connection is None or not connection.transport.connected:
@@ -71,7 +71,7 @@ class SMB(OneConnection):
         return PermissionError(text) if kind in {"LogonFailure", "SMBAuthenticationError"} else error
 
     def end(self, fs: Any) -> None:
-        """End a connection that was lost, or that has not answered in time: the next call would wait for its answer, too."""
+        """End a connection: the next call would wait for the late answer, too."""
         connection = _pool().get(_name(fs))
         if connection is None:
             return
@@ -82,7 +82,7 @@ class SMB(OneConnection):
                 handle._connected = False  # or it complains that nobody closes it  # noqa: SLF001 - there is no public place
 
     def leave_behind(self) -> None:
-        """Forget, in a forked child, the connections of its parent; the server, if it heard of it, would end them."""
+        """Forget the parent's connections in a forked child, without ending them."""
         pool = _pool()
         _left_behind.append(dict(pool))
         pool.clear()
