@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 from weakref import WeakKeyDictionary
@@ -337,10 +338,13 @@ def _refuse_address(url: str) -> None:
 
 def _local_root(url: str) -> str:
     parts = urlsplit(url)
-    if parts.netloc not in {"", "localhost"} or not parts.path:
-        msg = f"{url!r} does not name a directory of this machine; write file:///absolute/path"
-        raise ValueError(msg)
-    return unquote(parts.path)
+    host = "" if parts.netloc == "localhost" else parts.netloc
+    path = unquote(parts.path)
+    if host or not path.startswith("/"):
+        relative = host + path
+        such = f", such as {Path(relative).absolute().as_uri()}, or pass LocalBackend(key, {relative!r})" if relative else ""
+        raise ValueError(f"{url!r} does not name a directory of this machine; write file:///absolute/path{such}")
+    return path
 
 
 storages: StorageRegistry = StorageRegistry()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,11 +14,15 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from werkzeug.datastructures import FileStorage
 
 from filerow import FileObject, FileObjectList, StoredObject, storages
 from filerow.backends.fsspec import FSSpecBackend
+from filerow.backends.local import LocalBackend
 from filerow.backends.memory import MemoryBackend
+from filerow.backends.obstore import ObstoreBackend
 from filerow.exceptions import FileStateError
+from tests.values.frameworks import fastapi, litestar, starlette
 
 
 class Base(DeclarativeBase):
@@ -41,6 +47,51 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         TypeError,
         r"not bytes; pass content by name: FileObject\(content=",
     ),
+    "content as the second argument": (
+        lambda: FileObject("a.txt", b"abc"),  # type: ignore[arg-type]
+        TypeError,
+        r"filename must be a string, not bytes; pass content by name: FileObject\(filename='a.txt', content=",
+    ),
+    "an open file as the second argument": (
+        lambda: FileObject("a.txt", io.BytesIO(b"abc")),  # type: ignore[arg-type]
+        TypeError,
+        "not BytesIO; pass content by name",
+    ),
+    "a path as the second argument": (
+        lambda: FileObject("docs", Path("/srv/a.txt")),  # type: ignore[arg-type]
+        TypeError,
+        "not PosixPath; pass content by name",
+    ),
+    "content as the third argument": (
+        lambda: FileObject("docs", "a.txt", b"abc"),  # type: ignore[arg-type]
+        TypeError,
+        "to_filename must be a string, not bytes; pass content by name",
+    ),
+    "an option that save() does not have": (
+        lambda: FileObject("docs", content=b"x").save(overwrite=True),  # type: ignore[call-arg]
+        TypeError,
+        r"save\(\) has no option 'overwrite'; it accepts, and ignores, chunk_size, max_concurrency, use_multipart",
+    ),
+    "a stored file's name is set": (
+        lambda: setattr(stored(), "filename", "x"),
+        AttributeError,
+        r"cannot be set; assign a changed file: row\.file = row\.file\.replace\(filename=",
+    ),
+    "a pending file's metadata is set": (
+        lambda: setattr(FileObject(content=b"x"), "metadata", {}),
+        AttributeError,
+        r"row\.file = row\.file\.replace\(metadata=",
+    ),
+    "a stored file's size is set": (
+        lambda: setattr(stored(), "size", 1),
+        AttributeError,
+        "describes the stored bytes; assign another FileObject",
+    ),
+    "several files for a column of one": (
+        lambda: Paper(file=[FileObject(content=b"x")]),
+        TypeError,
+        r"file takes a FileObject, not list; for several files declare the column as StoredObject\(multiple=True\)",
+    ),
     "one file for a list column": (
         lambda: Paper(pages=FileObject(content=b"x")),
         TypeError,
@@ -55,6 +106,31 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         lambda: storages.register_backend("/srv/files", key="new"),
         ValueError,
         "write file:///srv/files for a directory",
+    ),
+    "a relative URL": (
+        lambda: storages.register_backend("file://files", key="new"),
+        ValueError,
+        rf"absolute/path, such as {Path.cwd().as_uri()}/files, or pass LocalBackend\(key, 'files'\)",
+    ),
+    "a relative URL without a host": (
+        lambda: storages.register_backend("file:files", key="new"),
+        ValueError,
+        r"absolute/path, such as file:///.*/files",
+    ),
+    "an option that a directory does not have": (
+        lambda: storages.register_backend("file:///srv/files", key="new", fsinc=False),
+        TypeError,
+        "this backend has no option 'fsinc'; it takes base_url, development, fsync, public_url, secret",
+    ),
+    "an option that memory does not have": (
+        lambda: storages.register_backend("memory://", key="new", root="/srv"),
+        TypeError,
+        "this backend has no option 'root'; it takes base_url",
+    ),
+    "an option that a bucket does not have": (
+        lambda: storages.register_backend("s3://bucket", key="new", nonsense="x"),
+        ValueError,
+        "'nonsense' is not valid",
     ),
     "a Path in place of a URL": (
         lambda: storages.register_backend(Path("/srv/files"), key="new"),  # type: ignore[arg-type]
@@ -120,6 +196,44 @@ def test_mistake_gets_an_error_that_says_what_to_write(mistake: str) -> None:
     with pytest.raises(kind, match=said):
         make()
     assert not storages.is_registered("new")
+
+
+UPLOADS = [starlette.datastructures.UploadFile, fastapi.UploadFile, litestar.datastructures.UploadFile, FileStorage]
+
+
+def upload_of(kind: type[Any]) -> Any:
+    if kind is litestar.datastructures.UploadFile:
+        return kind("text/plain", "a.txt", b"abc")
+    return kind(io.BytesIO(b"abc"), filename="a.txt")
+
+
+@pytest.mark.parametrize("kind", UPLOADS, ids=lambda kind: kind.__module__.partition(".")[0])
+def test_upload_in_place_of_a_file_is_refused(kind: type[Any]) -> None:
+    upload = upload_of(kind)
+    for assign in (
+        lambda: Paper(file=upload),
+        lambda: Paper(pages=[upload]),
+        lambda: Paper(pages=upload),
+        lambda: Paper(pages=[]).pages.append(upload),
+    ):
+        with pytest.raises(TypeError, match=r"FileObject\.from_upload\(upload\).*Uploaded\(\.\.\.\) of filerow\.ext"):
+            assign()
+    (upload.stream if isinstance(upload, FileStorage) else upload.file).close()
+
+
+def test_missing_object_is_looked_for_in_a_named_place(tmp_path: Path) -> None:
+    places = {
+        str(tmp_path / "local"): LocalBackend("local", tmp_path / "local"),
+        "this process's memory": MemoryBackend("memory"),
+        "memory:///bucket/folder": FSSpecBackend("fsspec", "memory://bucket/folder"),
+        str(tmp_path / "obstore"): ObstoreBackend("obstore", (tmp_path / "obstore").as_uri()),
+    }
+    (tmp_path / "obstore").mkdir(exist_ok=True)
+    for place, backend in places.items():
+        storages.register_backend(backend)
+        for read in (backend.read, backend.head):
+            with pytest.raises(FileNotFoundError, match=f"there is no object at this path in .*{re.escape(place)}"):
+                read("gone.txt")
 
 
 @pytest.mark.parametrize("kinds", [["image/*"], ["*/*"], ["*"], ["IMAGE/png", "application/vnd.api+json"]])

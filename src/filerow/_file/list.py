@@ -9,7 +9,8 @@ from weakref import WeakKeyDictionary
 from sqlalchemy.ext.mutable import MutableList
 from sqlalchemy.util import memoized_property
 
-from filerow._file.object import FileObject
+from filerow._content import unwrap_upload
+from filerow._file.object import FileObject, not_a_file
 from filerow.exceptions import FileStateError
 
 if TYPE_CHECKING:
@@ -137,6 +138,8 @@ class FileObjectList(MutableList[FileObject]):
         if isinstance(value, list | tuple):
             return cls(value)
         msg = f"{key} holds a list of files: assign a list of FileObject, not {type(value).__name__}"
+        if unwrap_upload(value) is not None:
+            msg += "; for uploads write [FileObject.from_upload(upload), ...], or take them by Uploaded(...) of filerow.ext"
         if isinstance(value, FileObject):
             msg = f"{key} holds a list of files: assign a list, [file], or add to the one there is, row.{key}.append(file)"
         raise TypeError(msg)
@@ -203,4 +206,4 @@ def _give_twin(files: FileObjectList, state: Any, key: str) -> None:
 def _check(value: object) -> FileObject:
     if isinstance(value, FileObject):
         return value
-    raise TypeError(f"a list of files takes FileObject, not {type(value).__name__}; wrap the content: FileObject(content=...)")
+    raise not_a_file("a list of files", value, in_list=True)

@@ -8,10 +8,10 @@ again. This module does not know sessions: the functions at its end let the laye
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self, TypeAlias, TypedDict, TypeVar, Unpack
 
 from filerow._content import (
     Content,
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from filerow._tokens import Secret
     from filerow.exceptions import StorageError
 
-__all__ = ("FileObject", "FileState", "open_upload")
+__all__ = ("FileObject", "FileState", "not_a_file", "open_upload")
 
 
 class FileState(Enum):
@@ -151,6 +151,10 @@ class FileObject:
         key = key_of(backend, "; pass content by name: FileObject(content=...)")
         source = given_content(content, source_path)
         name = filename or (source.filename if source else None) or to_filename
+        try:
+            shown = clean_filename(name)
+        except TypeError:
+            raise _positional("filename", filename) from None
         self._raw: str | bytes | Mapping[str, Any] | None = None
         self._content = source
         self._state = FileState.STAGED if to_filename and source is None else FileState.PENDING
@@ -159,7 +163,7 @@ class FileObject:
         self._known: Facts | None = Facts(
             backend=key,
             path=_chosen_path(to_filename, key) if to_filename else "",
-            filename=clean_filename(name),
+            filename=shown,
             content_type=content_type or (source.content_type if source else None) or "",
             size=size,
             checksum=checksum,
@@ -817,7 +821,8 @@ def open_upload(file: FileObject, data: object, ignored: Tuning) -> Upload:
     from filerow._file.transfer import Upload  # as in _copy_job
 
     if unknown := set(ignored) - set(Tuning.__annotations__):
-        raise TypeError(f"save() takes no argument {min(unknown)!r}")
+        accepted = ", ".join(sorted(Tuning.__annotations__))
+        raise TypeError(f"save() has no option {min(unknown)!r}; it accepts, and ignores, {accepted}")
     facts, content = file._facts, file._content
     if data is not None:
         if not file._takes_content():
@@ -834,7 +839,47 @@ def open_upload(file: FileObject, data: object, ignored: Tuning) -> Upload:
     return Upload(content, facts, storages.resolve(facts.backend), path, generated=not chosen)
 
 
+def _positional(name: str, value: object) -> TypeError:
+    """Return the error for content that was passed as a name."""
+    given = type(value).__name__
+    return TypeError(f"{name} must be a string, not {given}; pass content by name: FileObject(filename='a.txt', content=...)")
+
+
+def _read_only(name: str) -> Callable[[object, object], NoReturn]:
+    """Return a setter for a fact: it says what to do instead."""
+
+    def refuse(_file: object, _value: object) -> NoReturn:
+        way = f"assign a changed file: row.file = row.file.replace({name}=...)"
+        if name not in {"filename", "metadata"}:
+            way = "it describes the stored bytes; assign another FileObject"
+        raise AttributeError(f"the {name} of a FileObject cannot be set; {way}")
+
+    return refuse
+
+
+for _fact in ("path", "filename", "content_type", "size", "checksum", "etag", "version_id", "last_modified", "metadata"):
+    setattr(FileObject, _fact, getattr(FileObject, _fact).setter(_read_only(_fact)))  # type checkers see no setter
+
+
+def not_a_file(name: str, value: object, *, in_list: bool = False) -> TypeError:
+    """Return the error for a value that is not a file.
+
+    Args:
+        name: What it was given for, such as a column.
+        value: The value.
+        in_list: The value is a member of a list of files.
+    """
+    way = "wrap the content: FileObject(content=...)"
+    if unwrap_upload(value) is not None:
+        way = "for an upload write FileObject.from_upload(upload), or take it by Uploaded(...) of filerow.ext"
+    elif isinstance(value, list | tuple) and not in_list:
+        way = "for several files declare the column as StoredObject(multiple=True)"
+    return TypeError(f"{name} takes a FileObject, not {type(value).__name__}; {way}")
+
+
 def _chosen_path(path: str, key: str) -> str:
+    if not isinstance(path, str):
+        raise _positional("to_filename", path)
     if path == RECORD:
         msg = "this path is reserved for Filerow's own object that says which database may delete here"
         raise InvalidPathError(msg, operation="put", backend=key, path=path)

@@ -19,7 +19,7 @@ from sqlalchemy.orm import FromStatement, InstanceState, Mapper, ORMExecuteState
 from sqlalchemy.sql.elements import BindParameter, Null
 
 from filerow._file.list import FileObjectList
-from filerow._file.object import FileObject
+from filerow._file.object import FileObject, not_a_file
 from filerow._log import logger, named
 from filerow._orm.catalogue import Catalogue
 from filerow._orm.elsewhere import keep_named_elsewhere, log_unknown
@@ -163,8 +163,7 @@ class Values:
         """
         for file in cast("Sequence[object]", files_in(value)):
             if not isinstance(file, FileObject):
-                msg = f"{column.key} takes FileObject, not {type(file).__name__}; wrap the content: FileObject(content=...)"
-                raise TypeError(msg)
+                raise not_a_file(column.key, file)
             check_backend(file, column.type.backend, column)
         kind = column.type
         self.changes.append(Change(Slot(owner, column), files_in(value), backend=kind.backend, owned=kind.lifecycle))

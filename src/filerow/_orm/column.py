@@ -24,7 +24,7 @@ from sqlalchemy.sql import operators
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from filerow._file.list import FileObjectList, read_list
-from filerow._file.object import FileObject, FileState, Shown, Snapshot, content_in, facts_of, loaded, restore
+from filerow._file.object import FileObject, FileState, Shown, Snapshot, content_in, facts_of, loaded, not_a_file, restore
 from filerow._paths import Chooser, checked_path, checked_shards
 from filerow._registry import key_of
 from filerow._validation.rules import (
@@ -294,8 +294,7 @@ class StoredObject(TypeDecorator[Any]):
 
     def _document(self, value: object) -> dict[str, Any]:
         if not isinstance(value, FileObject):
-            msg = f"a file column takes FileObject, not {type(value).__name__}; wrap the content: FileObject(content=...)"
-            raise TypeError(msg)
+            raise not_a_file("a file column", value)
         if value.state is FileState.PENDING:
             msg = (
                 f"{value!r} is not stored yet, and this statement bypasses the ORM's unit of work, which would store it. "

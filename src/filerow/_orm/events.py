@@ -29,7 +29,7 @@ from sqlalchemy.orm.unitofwork import UOWTransaction
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from filerow._file.list import FileObjectList, base_of, own_list, rebase
-from filerow._file.object import FileObject
+from filerow._file.object import FileObject, not_a_file
 from filerow._orm.bulk import concerns_files, refuse_ctes, run_bulk, writing_part
 from filerow._orm.column import StoredObject, binding_refused
 from filerow._orm.fields import (
@@ -214,8 +214,7 @@ def _checker(field: Field) -> Callable[[object, Any, object, object], Any]:
             )
             raise UntrustedDocumentError(msg)
         elif value is not None:
-            msg = f"{field.key} takes a FileObject, not {type(value).__name__}; wrap the content: FileObject(content=...)"
-            raise TypeError(msg)
+            raise not_a_file(field.key, value)
         return value
 
     return check

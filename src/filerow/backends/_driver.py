@@ -168,6 +168,10 @@ class Driver(ABC):
         """Return what a signed upload must come with besides the ``Content-Type`` it is bound to."""
         return {}
 
+    def _place(self) -> str:
+        """Return the directory or bucket where the objects are, for the error about a missing one."""
+        return ""
+
     def _translate(self, error: BaseException, operation: str, path: str) -> StorageError | None:
         """Turn a store's own error into one of ours, or return ``None`` to let the base class choose by builtin type.
 

@@ -29,19 +29,28 @@ _SAME_MEANING: tuple[tuple[type[Exception], type[StorageError]], ...] = (
     (NotImplementedError, UnsupportedOperationError),
 )
 _MEANING: Mapping[type[StorageError], str] = {
-    ObjectNotFoundError: "there is no object at this path (or its bucket does not exist)",
     ObjectExistsError: "an object is at this path already; it was not overwritten",
 }
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
-def by_builtin_type(error: BaseException, operation: str, backend: str, path: str) -> StorageError:
-    """Return the error of ours that subclasses the same builtin, or a plain :class:`StorageError`."""
+def by_builtin_type(error: BaseException, operation: str, backend: str, path: str, place: str = "") -> StorageError:
+    """Return the error of ours that subclasses the same builtin, or a plain :class:`StorageError`.
+
+    Args:
+        error: What a driver raised.
+        operation: What was asked.
+        backend: The backend's key.
+        path: The object's path.
+        place: The directory or bucket of the backend, for a missing object.
+    """
     if isinstance(error, UnicodeEncodeError) and _SURROGATE.search(path):  # a row may hold what no request can
         return InvalidPathError(f"the store has no word for this path: {error}", operation=operation, backend=backend, path=path)
     kind = next((ours for theirs, ours in _SAME_MEANING if isinstance(error, theirs)), StorageError)
     said = str(error) or "the store did not answer in time" if kind is StorageTimeoutError else str(error)
     message = _MEANING.get(kind) or f"{type(error).__name__}: {said}"
+    if kind is ObjectNotFoundError:
+        message = f"there is no object at this path in {place or 'the store'}"
     return kind(message, operation=operation, backend=backend, path=path)
 
 

@@ -85,7 +85,8 @@ def merged_options(
         defaults: Defaults of options that the class passes on, for example to fsspec; they show the types.
 
     Raises:
-        ValueError: An option is unknown, has the wrong type, cannot be written in a URL, or is given twice.
+        TypeError: An argument is unknown.
+        ValueError: An option of the query is unknown, has the wrong type, cannot be written in a URL, or is given twice.
     """
     where = shown_url(url)
     if twice := sorted(found.keys() & given.keys()):
@@ -94,6 +95,8 @@ def merged_options(
     named = {one.name: str(one.annotation) for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY}
     passes_on = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters)
     positional = {one.name for one in parameters} - named.keys()
+    if not passes_on and (unknown := sorted(given.keys() - named.keys())):
+        raise TypeError(f"{where!r}: this backend has no option {unknown[0]!r}; it takes {', '.join(sorted(named))}")
     options = dict(given)
     for name, text in found.items():
         if name in positional or not (name in named or passes_on):

@@ -410,7 +410,7 @@ class StorageBackend(Driver):
         wrapped = self._translate(error, operation, path)
         if wrapped is not None:
             return wrapped
-        return by_builtin_type(error, operation, self._key, path)
+        return by_builtin_type(error, operation, self._key, path, self._place())
 
     def _failures(self, failed: Mapping[str, BaseException]) -> dict[str, StorageError]:
         return {

@@ -78,6 +78,9 @@ class MemoryBackend(StorageBackend):
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
+    def _place(self) -> str:
+        return "this process's memory"
+
     def _put(self, path: str, content: Buffer | Iterator[Buffer], options: PutOptions) -> ObjectInfo:
         data = bytes(content) if isinstance(content, BUFFERS) else b"".join(map(_frozen, content))
         return self._keep(path, data, options.content_type, create_only=options.create_only)

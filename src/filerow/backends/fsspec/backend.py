@@ -554,6 +554,10 @@ class FSSpecBackend(StorageBackend):
 
     # -- errors --------------------------------------------------------------------------------------------------------
 
+    def _place(self) -> str:
+        place = f"{self.protocol}://{self._root}"
+        return f"{place!r} (or that does not exist)"
+
     def _translate(self, error: BaseException, operation: str, path: str) -> StorageError | None:
         kind, text = meaning_of(error, clean_message(words_of(error), self._secrets), operation, path)
         return None if kind is None else kind(text, operation=operation, backend=self._key, path=path)

@@ -367,6 +367,9 @@ class LocalBackend(StorageBackend):
                 raise FileNotFoundError(path) from error
             raise
 
+    def _place(self) -> str:
+        return f"the directory {str(self.root)!r}"
+
     def _translate(self, error: BaseException, operation: str, path: str) -> StorageError | None:
         if not isinstance(error, OSError) or isinstance(error, StorageError) or error.errno is None:
             return None

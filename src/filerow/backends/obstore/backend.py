@@ -481,6 +481,16 @@ class ObstoreBackend(StorageBackend):
 
     # -- errors --------------------------------------------------------------------------------------------------------
 
+    def _place(self) -> str:
+        config: Mapping[str, Any] = getattr(self._store, "config", None) or {}
+        bucket = str(config.get("bucket") or config.get("container_name") or "")
+        prefix = str(getattr(self._store, "prefix", None) or "")
+        if not bucket:
+            return f"the directory {prefix!r}" if self.protocol == "file" else f"the {self.protocol} store"
+        kind = "container" if self.protocol == "az" else "bucket"
+        folder = f", folder {prefix!r}" if prefix else ""
+        return f"the {kind} {bucket!r}{folder} (or the {kind} does not exist)"
+
     def _translate(self, error: BaseException, operation: str, path: str) -> StorageError | None:
         raw = str(error)
         text = clean_message(raw, self._secrets)
