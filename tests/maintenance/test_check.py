@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Iterator
+import time
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +245,37 @@ def test_progress_keeps_up_with_rows_that_are_added(place: Place) -> None:
             seen.append((step.done, step.total))
         assert all(total is not None and done <= total for done, total in seen), f"{name}: {seen}"
         assert seen[-1][0] == seen[-1][1], f"{name}: {seen}"
+
+
+class Endless(MemoryBackend):
+    """Streams for seconds, but for one path, where it is soon interrupted."""
+
+    chunks = 0
+
+    def _stream(self, path: str, start: int, end: int | None, chunk_size: int) -> Iterator[bytes]:
+        for _ in range(5 if path == "interrupted" else 1_000):
+            self.chunks += 1
+            time.sleep(0.005)
+            yield b"x"
+        raise KeyboardInterrupt
+
+    async def _stream_async(self, path: str, start: int, end: int | None, chunk_size: int) -> AsyncIterator[bytes]:
+        for _ in range(5 if path == "interrupted" else 1_000):
+            self.chunks += 1
+            await asyncio.sleep(0.005)
+            yield b"x"
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("form", ["blocking", "async"])
+def test_interrupted_check_stops_what_it_is_reading(place: Place, form: str) -> None:
+    backend = storages.register_backend(Endless("endless"))
+    for path in ("first", "interrupted", "second"):
+        backend.put(path, CONTENT)
+        place.row("document.file", document(path, "endless", checksum=SHA256))
+    with pytest.raises(KeyboardInterrupt):
+        place.in_a_loop(check_async, deep=True) if form == "async" else list(check(place.metadata, place.engine, deep=True))
+    assert backend.chunks < 1_000  # type: ignore[attr-defined]
 
 
 def test_options_that_make_no_sense_are_refused_at_once(place: Place) -> None:
