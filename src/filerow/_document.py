@@ -110,7 +110,7 @@ def public_view(facts: Facts, shown: Collection[str] = ()) -> dict[str, Any]:
 
 
 def _date_time(seconds: float | None) -> str | None:
-    """Return a moment as RFC 3339 writes it, in UTC; ``None`` for one that no calendar has."""
+    """Return a moment in UTC as RFC 3339 writes it; ``None`` if no calendar has it."""
     if seconds is None:
         return None
     try:

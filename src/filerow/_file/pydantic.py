@@ -95,7 +95,7 @@ def _serialize(show: View, value: object, info: core_schema.SerializationInfo[An
 
 
 def _selected(shown: Mapping[str, Any], include: object, exclude: object) -> dict[str, Any]:
-    """Apply what pydantic takes as ``include=`` and ``exclude=``: a set of names, or a mapping that leads further inside."""
+    """Apply pydantic's ``include=`` and ``exclude=``: names, or a nested mapping."""
     chosen: dict[str, Any] = {}
     for name, value in shown.items():
         wanted, unwanted = _inside(include, name, default=True), _inside(exclude, name, default=False)
@@ -107,7 +107,7 @@ def _selected(shown: Mapping[str, Any], include: object, exclude: object) -> dic
 
 
 def _inside(chosen: object, name: str, *, default: bool) -> object:
-    """Return what is said of one name: True for all of it, False for nothing, or what is said of its parts."""
+    """Return what is selected of one name: all, nothing, or some of its parts."""
     if chosen is None:
         return default
     if not isinstance(chosen, Mapping):
