@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from fsspec.asyn import sync
 
@@ -27,9 +27,9 @@ class Azure(Flavour):
     """Azure Blob Storage, by adlfs."""
 
     binds: Bound = {"GET": ANSWER}  # noqa: RUF012
-    misread = re.compile(r"#\Z|\?versionid=")
-    public_host = "moved"
-    capabilities = Capabilities(
+    misread: re.Pattern[str] | None = re.compile(r"#\Z|\?versionid=")
+    public_host: Literal["", "signed", "moved"] = "moved"
+    capabilities: Capabilities = Capabilities(
         ordered_list=True,
         keeps_content_type=True,
         sign_get=True,

@@ -39,15 +39,15 @@ class Unknown(Flavour):
 class InMemory(Flavour):
     """A dictionary of this process, which is locked here."""
 
-    capabilities = Capabilities(ordered_list=True)
+    capabilities: Capabilities = Capabilities(ordered_list=True)
     removes_folders = False
 
 
 class Files(Flavour):
     """Local files."""
 
-    capabilities = Capabilities(ordered_list=True)
-    exclusive_mode = "xb"
+    capabilities: Capabilities = Capabilities(ordered_list=True)
+    exclusive_mode: str | None = "xb"
     removes_folders = False
     defaults: ClassVar[Mapping[str, Any]] = {"auto_mkdir": True}
 

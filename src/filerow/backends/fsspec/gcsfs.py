@@ -31,12 +31,14 @@ class GCS(Flavour):
     """Google Cloud Storage, by gcsfs."""
 
     binds: Bound = {"GET": ANSWER, "PUT": frozenset({"content_type", "content_length", "max_length"})}  # noqa: RUF012
-    misread = re.compile(r"#\d+\Z|\?generation=")
-    capabilities = Capabilities(ordered_list=True, keeps_content_type=True, sign_get=True, sign_put=True, keeps_metadata=True)
+    misread: re.Pattern[str] | None = re.compile(r"#\d+\Z|\?generation=")
+    capabilities: Capabilities = Capabilities(
+        ordered_list=True, keeps_content_type=True, sign_get=True, sign_put=True, keeps_metadata=True
+    )
     objects = True
     bulk_delete = True
     defaults: ClassVar[Mapping[str, Any]] = {"use_listings_cache": False}
-    encryptions = frozenset({"gcp:kms"})
+    encryptions: frozenset[str] = frozenset({"gcp:kms"})
 
     def capabilities_of(self, fs: Any) -> Capabilities:
         keyless = fs.storage_options.get("token") in {"anon", "browser"}

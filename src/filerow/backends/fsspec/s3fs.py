@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 from urllib.parse import parse_qs, urlsplit
 
 from filerow._execution.steps import Call
@@ -46,9 +46,9 @@ class S3(Flavour):
     """S3 and what speaks its language, by s3fs."""
 
     binds: Bound = {"GET": ANSWER, "PUT": frozenset({"content_type", "content_length"})}  # noqa: RUF012
-    misread = re.compile(r"\?versionId=")
-    public_host = "signed"
-    capabilities = Capabilities(
+    misread: re.Pattern[str] | None = re.compile(r"\?versionId=")
+    public_host: Literal["", "signed", "moved"] = "signed"
+    capabilities: Capabilities = Capabilities(
         ordered_list=True,
         keeps_content_type=True,
         sign_get=True,
@@ -59,7 +59,7 @@ class S3(Flavour):
     objects = True
     bulk_delete = True
     defaults: ClassVar[Mapping[str, Any]] = {"use_listings_cache": False}
-    encryptions = frozenset({"AES256", "aws:kms", "aws:kms:dsse"})
+    encryptions: frozenset[str] = frozenset({"AES256", "aws:kms", "aws:kms:dsse"})
     instead: ClassVar[Mapping[str, str]] = {
         "checksum": "botocore sends a CRC32 by itself, which satisfies object lock; ObstoreBackend has checksum='sha256'"
     }

@@ -16,8 +16,8 @@ __all__ = ("SFTP",)
 class SFTP(OneConnection):
     """Files over SSH, by paramiko."""
 
-    capabilities = Capabilities(ordered_list=True)
-    exclusive_mode = "wxb"
+    capabilities: Capabilities = Capabilities(ordered_list=True)
+    exclusive_mode: str | None = "wxb"
 
     def with_limits(self, options: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         return {"timeout": connect_within(seconds), "banner_timeout": seconds, "auth_timeout": seconds, **options}

@@ -33,8 +33,10 @@ _left_behind: list[dict[str, Any]] = []
 class SMB(OneConnection):
     """Files by SMB, of which smbprotocol can do more than fsspec shows."""
 
-    capabilities = Capabilities(ordered_list=True)  # exclusive, for its mv() refuses a name that is taken
-    misread = re.compile(r'[\x01-\x1f"*:<>?|]|[. ](?:/|\Z)')  # Windows has no such names, or takes them for others
+    capabilities: Capabilities = Capabilities(ordered_list=True)  # exclusive, for its mv() refuses a name that is taken
+    misread: re.Pattern[str] | None = re.compile(
+        r'[\x01-\x1f"*:<>?|]|[. ](?:/|\Z)'
+    )  # Windows has no such names, or takes them for others
     defaults: ClassVar[Mapping[str, Any]] = {"share_access": "rwd"}  # or who reads a file keeps others from it
 
     def with_limits(self, options: Mapping[str, Any], seconds: float) -> dict[str, Any]:
