@@ -99,6 +99,16 @@ def test_few_blocks_do_not_run() -> None:
     assert len(left_out) <= 5, f"too much of the documents is not tested: {left_out}"
 
 
+@pytest.mark.parametrize("document", CODE, ids=named)
+def test_its_code_imports_public_modules(document: Path) -> None:
+    public = {line.partition(":")[0] for line in (ROOT / "tests" / "public_names.txt").read_text().splitlines()}
+    for block in python_blocks(document.read_text()):
+        for node in ast.walk(compile(block.code, str(document), "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "filerow":
+                module = str(node.module).partition(".")[2] or "filerow"
+                assert module in public or {f"{module}.{alias.name}" for alias in node.names} <= public, node.module
+
+
 def without_code(text: str) -> str:
     return re.sub(r"(`+)(?!`).+?(?<!`)\1(?!`)", "", FENCE.sub("", text))
 

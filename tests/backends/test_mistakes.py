@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from filerow.backends.fsspec import FSSpecBackend
 from filerow.backends.local import LocalBackend
 from filerow.backends.obstore import ObstoreBackend
-from filerow.exceptions import StorageError, StoragePermissionError
-from tests.backends.stores import bucket_of
+from filerow.exceptions import ObjectNotFoundError, StorageError, StoragePermissionError
+from tests.backends.stores import bucket_of, s3fs_options
 from tests.backends.test_obstore import s3_options
 
 SECRET = "Top+Secret/Key0123456789"
@@ -65,6 +66,21 @@ def test_a_store_that_cannot_be_reached_has_its_endpoint_doubted(call: str) -> N
     with pytest.raises(StorageError, match=r"could not be reached; is its endpoint right.*127\.0\.0\.1:9") as told:
         CALLS[call](backend)
     assert SECRET not in str(told.value)
+
+
+@pytest.mark.servers
+def test_missing_object_is_looked_for_in_a_named_bucket(request: pytest.FixtureRequest) -> None:
+    server, bucket = bucket_of(request, "s3_server")
+    backends = {
+        f"in the bucket '{bucket}', folder 'some/files'": ObstoreBackend(
+            "docs", f"s3://{bucket}/some/files", **s3_options(server)
+        ),
+        f"in 's3://{bucket}/some/files'": FSSpecBackend("docs", f"s3://{bucket}/some/files", **s3fs_options(server)),
+    }
+    for place, backend in backends.items():
+        for call in (backend.read, backend.head):
+            with pytest.raises(ObjectNotFoundError, match=f"there is no object at this path {place}"):
+                call("gone.txt")
 
 
 @pytest.mark.servers
