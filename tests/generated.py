@@ -18,13 +18,13 @@ class Located(NamedTuple):
 
 
 def token(age: float = 0.0) -> str:
-    """Return a UUIDv7 (RFC 9562) in hex, made so many seconds ago."""
+    """Return a UUIDv7 (RFC 9562) in hex, as made ``age`` seconds ago."""
     milliseconds = int((time.time() - age) * 1000)
     return f"{milliseconds:012x}7{secrets.token_hex(2)[1:]}{secrets.choice('89ab')}{secrets.token_hex(8)[1:]}"
 
 
 def generated(table: str, column: str, extension: str = "", *, age: float = 0.0, shards: int = 0) -> str:
-    """Return a path that was generated so many seconds ago.
+    """Return a path as generated ``age`` seconds ago.
 
     Args:
         table: Name of the table.

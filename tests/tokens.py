@@ -39,6 +39,6 @@ def said_by(token: str) -> dict[str, Any]:
 
 
 def claim_of(size: int, **changed: Any) -> dict[str, Any]:
-    """Return what a claim of ours says of an upload of so many bytes, for the column ``document.file``."""
+    """Return what a claim of ours says of an upload of a size, for the column ``document.file``."""
     whole = {"backend": "docs", "path": "upload", "target": "target", "column": "document.file", "filename": "a.txt"}
     return {**whole, "size": size, "content_type": "text/plain", **changed}

@@ -15,5 +15,5 @@ def hold(monkeypatch: pytest.MonkeyPatch, *, by_descriptor: bool, unnamed: bool 
 
 
 def page_by(monkeypatch: pytest.MonkeyPatch, names: int) -> None:
-    """Let a listing hold so many names of a folder at a time."""
+    """Limit the names of a folder that a listing holds at a time."""
     monkeypatch.setattr(directory, "_PAGE", names)

@@ -220,7 +220,7 @@ class TestFSSpecGCS(Suite):
         return shared(f"gs://{NO_BUCKET}", project=server.project, token="anon", endpoint_url=server.endpoint)
 
     def conditions(self, write: Callable[[StorageBackend], Any], of: str) -> list[bool]:
-        """Say of each request for something whether it was on condition that nothing is there."""
+        """Return for each matching request whether it had the condition that nothing is there."""
         server, bucket = bucket_of(self.request, "gcs_server")
         with CountingProxy(server.endpoint) as proxy:
             write(FSSpecBackend("fsspec", f"gs://{bucket}", project=server.project, token="anon", endpoint_url=proxy.endpoint))

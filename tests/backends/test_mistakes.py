@@ -1,4 +1,4 @@
-"""A wrong address or wrong credentials of a store are told apart, and named so that one knows what to mend."""
+"""Errors tell a wrong address of a store from wrong credentials, and name what to fix."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ LIMITED_COMBINATIONS: list[Combination] = [
 """On stores that can do less, where a case may be refused as a whole."""
 
 _ONE_IN = 6
-"""So many cases share one combination with a store that can do less in every run."""
+"""In every run, one case in this many has a combination with a store that can do less."""
 
 
 def _in_every_run(case: str, wanted: set[str]) -> set[Combination]:

@@ -24,7 +24,7 @@ KEYS = ("docs", "other", "later")
 
 
 class Faults:
-    """Makes a real backend fail or dawdle where a test wants it to; by itself it does neither.
+    """Makes a real backend fail or slow where a test wants it; by default it is neither.
 
     Attributes:
         failing: Operations that raise: ``put``, ``put-late`` (the bytes arrive, the answer does not), ``copy``, ``copy-late``,

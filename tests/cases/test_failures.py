@@ -49,7 +49,7 @@ def test_one_failing_upload_of_many_fails_the_commit(world: World) -> None:
         session.commit()
     session.rollback()
     assert world.count() == 0
-    documents[3].file = world.file(b"mended")
+    documents[3].file = world.file(b"fixed")
     session.add_all(documents)
     session.commit()
     assert world.count() == 5

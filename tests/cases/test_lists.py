@@ -278,12 +278,12 @@ def test_new_metadata_of_one_page_is_written(world: World) -> None:
     assert world.contents(document.pages) == START
 
 
-@pytest.mark.parametrize("read_anew", [False, True])
-def test_change_of_a_list_its_row_no_longer_holds_is_refused(world: World, read_anew: bool) -> None:
+@pytest.mark.parametrize("read_again", [False, True])
+def test_change_of_a_list_its_row_no_longer_holds_is_refused(world: World, read_again: bool) -> None:
     document = row(world)
     pages = document.pages
     world.session.commit()
-    if read_anew:
+    if read_again:
         assert len(document.pages) == 3
     with pytest.raises(FileStateError, match=r"change row\.pages itself"):
         pages.append(world.file())

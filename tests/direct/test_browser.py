@@ -207,7 +207,7 @@ def test_an_aborted_upload_leaves_nothing(page: Page, slow: Store, how: str) -> 
 
 
 class LossyRelay(Relay):
-    """Cuts connections once clients have sent so many bytes, as many times as it is told.
+    """Cuts connections after a number of bytes from clients, a given number of times.
 
     A browser repeats by itself, once, what was cut on a connection that it had used before.
 

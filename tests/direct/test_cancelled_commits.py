@@ -114,7 +114,7 @@ def steps() -> Iterator[int]:
 
 
 async def cancelled_after(world: World, claims: list[str], number: int) -> bool:
-    """Redeem the claims, and cancel that after so many steps; return True if it was done before."""
+    """Redeem the claims and cancel after a number of steps; return True if it was done before."""
     task = asyncio.create_task(world.redeem(claims))
     for _ in range(number):
         await asyncio.sleep(0)

@@ -74,7 +74,7 @@ class Server:
         return Measured(seconds, int(after["peak"] - before), after["lag"])
 
     def upload(self, size: int) -> Measured:
-        """Send a file of so many bytes in a multipart form."""
+        """Send a file of a size in bytes in a multipart form."""
 
         def work(connection: HTTPConnection) -> None:
             head = (

@@ -73,7 +73,7 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Run]:
 
 
 def fill(session: Session, count: int = MANY) -> list[str]:
-    """Commit so many rows, and return the paths of their files."""
+    """Commit a number of rows, and return the paths of their files."""
     papers = [Paper(file=FileObject(filename="a.txt", content=b"a")) for _ in range(count)]
     session.add_all(papers)
     session.commit()

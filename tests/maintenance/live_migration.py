@@ -202,7 +202,7 @@ class MigratingProcess:
         self._process.communicate()
 
     def kill_after(self, batches: int) -> str:
-        """Let it begin, kill it in the midst of the batch after so many, and return the cursor that it told last."""
+        """Start it, kill it in the batch after a number of rows, and return its last cursor."""
         assert self._process.stdout is not None
         told = "{}"
         for _ in range(batches):

@@ -38,7 +38,7 @@ class Models:
         return file
 
     def add_tombstones(self, count: int = 1, *, late: float = 0.0, **values: Any) -> None:
-        """Write tombstones that are due since so many seconds."""
+        """Write tombstones that have been due for a number of seconds."""
         with self.engine.begin() as connection:
             dropped = time.time() - 0.01 - self.outbox.retention.total_seconds() - late
             rows = [{"backend": "docs", "path": f"document/file/{n}", "dropped_at": dropped, **values} for n in range(count)]

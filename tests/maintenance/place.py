@@ -45,7 +45,7 @@ def make_tables(*, outbox: bool = False) -> MetaData:
 def old_path(
     table: str = "document", column: str = "file", age: float = 3 * DAY, shards: int = 0, extension: str = ".png"
 ) -> str:
-    """Return a path as our generator made it so many seconds ago."""
+    """Return a path as our generator made it ``age`` seconds ago."""
     return generated(table, column, extension, age=age, shards=shards)
 
 

@@ -198,7 +198,7 @@ def test_a_driver_that_begins_too_late_is_found_by_what_it_does(healthy: Models,
 
 
 def at_another_time(healthy: Models, ahead: float) -> dict[str, Finding]:
-    """Return what is found where the database's clock differs by so many seconds."""
+    """Return the findings where the database's clock differs by some seconds."""
 
     def julianday(_: str) -> float:
         return (time.time() + ahead) / 86_400 + 2_440_587.5  # as SQLite counts time

@@ -107,7 +107,7 @@ def make_app(engine: Engine, folder: Path, retention: timedelta = timedelta(0), 
 
 
 def paths(count: int, prefix: str = "paper/file") -> list[str]:
-    """Return so many paths."""
+    """Return ``count`` paths."""
     return [f"{prefix}/{number:05}.txt" for number in range(count)]
 
 

@@ -30,7 +30,7 @@ PATIENCE = 30.0
 
 
 class Slow(LocalBackend):
-    """A directory whose deletes wait until they are let go."""
+    """A directory whose deletes wait until they are released."""
 
     def __init__(self, key: str, root: Path) -> None:
         super().__init__(key, root, fsync=False)

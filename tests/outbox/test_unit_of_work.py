@@ -1,4 +1,4 @@
-"""With an outbox, a commit deletes nothing that rows let go of; and where no trigger can, the session writes the tombstones."""
+"""With an outbox, a commit deletes no object that rows release; the session writes the tombstones that no trigger can."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a secret is, stays one: a whole life of files is lived with secrets that we know, and they are looked for everywhere."""
+"""Secrets stay secret: files live a whole life with known secrets, and the tests look for these everywhere."""
 
 from __future__ import annotations
 

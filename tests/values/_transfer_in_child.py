@@ -1,6 +1,6 @@
 """Run in a process of its own: stores bytes, and what came from a path is fetched again; says how much memory each took.
 
-Arguments: a kind of content, the number of bytes, a file of so many, the backend's URL, its options as JSON.
+Arguments: a kind of content, the number of bytes, a file of that length, the backend's URL, its options as JSON.
 """
 
 from __future__ import annotations

@@ -29,14 +29,14 @@ def picture(kind: str, width: int, height: int, **options: Any) -> bytes:
 
 
 def jpeg_with_metadata(width: int, height: int, segments: int) -> bytes:
-    """Make a JPEG whose size comes after so many full segments of metadata."""
+    """Make a JPEG whose size comes after a number of full segments of metadata."""
     whole = picture("JPEG", width, height)
     segment = b"\xff\xe2" + struct.pack(">H", 0xFFFF) + b"\xff" * 0xFFFD
     return whole[:2] + segment * segments + whole[2:]
 
 
 def tiff_with_directory_at_the_end(width: int, height: int, before: int) -> bytes:
-    """Make a TIFF whose directory follows so many bytes of pixels, as many programs write it."""
+    """Make a TIFF whose directory follows the bytes of its pixels, as many programs write it."""
     entries = [(256, 4, 1, width), (257, 4, 1, height)]
     directory = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *entry) for entry in entries) + bytes(4)
     return b"II*\0" + struct.pack("<I", 8 + before) + bytes(before) + directory

@@ -283,7 +283,7 @@ def track(handler: bytes) -> bytes:
 
 
 def asf(*kinds: str, before: int = 0) -> bytes:
-    """An ASF header: an object of so many bytes, and a stream of each kind."""
+    """Return an ASF header: an object of ``before`` bytes, and a stream of each kind."""
     objects = [bytes.fromhex("40a4d0d207e3d21197f000a0c95ea850") + struct.pack("<Q", 24 + before) + bytes(before)]
     stream = bytes.fromhex("9107dcb7b7a9cf118ee600c00c205365") + struct.pack("<Q", 78)
     objects += [stream + bytes.fromhex(kind) + bytes(38) for kind in kinds]

@@ -65,7 +65,7 @@ class Fate:
 
     @classmethod
     def at(cls, name: str, *, after: bool = False) -> None:
-        """Say what is about to be done, or has been."""
+        """Report what is about to be done, or has been."""
         if cls.moment is None:
             return
         with cls._lock:

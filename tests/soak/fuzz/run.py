@@ -1,6 +1,6 @@
 """Fuzz one target by the code that inputs reach: ``python -m tests.soak.fuzz.run TARGET FOLDER [SECONDS]``.
 
-A failing input is left in the folder, as ``crash-…``; once it is mended, it belongs into ``tests/soak/fuzz/corpus.py``.
+A failing input is left in the folder, as ``crash-…``; once it is fixed, it belongs into ``tests/soak/fuzz/corpus.py``.
 """
 
 from __future__ import annotations

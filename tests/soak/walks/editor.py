@@ -339,7 +339,7 @@ class Editor:
         self.look()
 
     def _leave_new(self) -> None:
-        """Forget the objects that a rollback has thrown out, as new ones, or had back, as deleted ones."""
+        """Forget the new objects that a rollback has removed and the deleted ones that it has restored."""
         for key, one in list(self.objects.items()):
             if inspect(one).session is not self.session:
                 self.forget(key)

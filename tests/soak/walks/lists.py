@@ -131,7 +131,7 @@ class Lists(RuleBasedStateMachine):
         return self.may_use(editor) and all(other.locked.isdisjoint(keys) for other in self.others(editor))
 
     def read(self, editor: Editor, slot: Slot) -> bool:
-        """Have a session read a list if it has not; a row that is gone is let go of, unless it was changed."""
+        """Make a session read a list if it has not; forget a row that is gone, unless it was changed."""
         key = slot[0]
         if slot in editor.views and inspect(editor.objects[key]).session is editor.session:
             return True

@@ -21,7 +21,7 @@ from tests.soak.walks.lists import lists_in
 from tests.soak.walks.walk import disturbed_in, walk_in
 
 SOAK_STEPS = int(os.environ.get("FILEROW_SOAK_STEPS", "10000"))
-"""At least so many steps of each combination that had something to do."""
+"""The least number of steps of each combination that had something to do."""
 
 COMMON: dict[str, Any] = {
     "database": None,
