@@ -11,14 +11,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Column, MetaData, Table
+from sqlalchemy import Column, Table
 from sqlalchemy.orm import ColumnProperty, QueryableAttribute
 
 from filerow._execution.steps import Call, Steps
 from filerow._file.transfer import not_once, wrong_column
 from filerow._orm.column import StoredObject
 from filerow._orm.fields import outbox_in
-from filerow._paths import generate_path
+from filerow._orm.references import FileColumn
 from filerow._tokens import Keys, Purpose
 from filerow._validation.rules import ImageLimits, Rules
 from filerow.backends.base import StorageBackend
@@ -31,37 +31,15 @@ __all__ = ("Claim", "Target", "UploadPart", "check_once_steps", "missing_of", "p
 
 
 class Target(NamedTuple):
-    """The column that an upload is for.
+    """The column that an upload is for, and what it demands."""
 
-    Attributes:
-        name: ``table.column``, or ``schema.table.column``.
-        table: The table's name.
-        column: The column's name.
-        type: The column's type.
-        rules: What the column demands.
-        metadata: The table's; ``None`` for a column of something else.
-    """
-
-    name: str
-    table: str
-    column: str
-    type: StoredObject
+    column: FileColumn
     rules: Rules
-    metadata: MetaData | None = None
-
-    @property
-    def backend(self) -> str:
-        """Key of the backend; empty for the default one."""
-        return self.type.backend
-
-    def incoming_path(self, filename: str) -> str:
-        """Return a path for the client to upload to; a sweep finds what stays there."""
-        return generate_path(self.table, self.column, filename, shards=self.type.shards)
 
     @property
     def has_outbox(self) -> bool:
         """Whether an outbox records used claims; otherwise an object does."""
-        return self.metadata is not None and outbox_in(self.metadata) is not None
+        return outbox_in(self.column.table.metadata) is not None
 
 
 def target_of(column: object) -> Target:
@@ -74,12 +52,9 @@ def target_of(column: object) -> Target:
     if isinstance(column, QueryableAttribute):
         key = column.key
         column = column.property.columns[0] if isinstance(column.property, ColumnProperty) else column
-    if not isinstance(column, Column) or not isinstance(column.type, StoredObject):
+    if not isinstance(column, Column) or not isinstance(column.type, StoredObject) or not isinstance(column.table, Table):
         raise TypeError(f"direct upload is for a column of files, such as Document.file, not for {column!r}")
-    table = getattr(column.table, "name", "files")
-    full = column.table.fullname if isinstance(column.table, Table) else table  # two schemas may have a table of one name
-    metadata = column.table.metadata if isinstance(column.table, Table) else None
-    return Target(f"{full}.{column.name}", table, column.name, column.type, column.type.rules(key or column.name), metadata)
+    return Target(FileColumn(column.table, column, column.type), column.type.rules(key or column.name))
 
 
 class Claim(NamedTuple):

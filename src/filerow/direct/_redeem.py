@@ -67,7 +67,7 @@ def _token_steps(token: str, column: object, secret: Secret | None, audience: st
         rules = target.rules
         with of_field(rules.field):
             claim = Claim.unseal(keys, token)
-            claim.check_column(target.name)
+            claim.check_column(target.column.name)
     claim.check_audience(audience)
     return (yield from redeem_steps(claim, rules))
 

@@ -86,12 +86,13 @@ class DirectUploads:
         self._multipart_from = parse_size(multipart_from) or 0
         self._part_size = parse_size(part_size) or 0
         self._s3_method: S3Method = s3_method
+        self._column = self._target.column
         rules = self._target.rules
         self._rules = rules if rules.max_size is not None else rules._replace(max_size=parse_size(max_size))
         self._found: Keys | None = None if secret is None else Keys(secret)  # refuse a short one at startup
 
     def __repr__(self) -> str:
-        return f"<DirectUploads for {self._target.name}>"
+        return f"<DirectUploads for {self._column.name}>"
 
     # -- what a handler calls ------------------------------------------------------------------------------------------
 
@@ -227,30 +228,30 @@ class DirectUploads:
         backend = storages.get_backend(claim.backend)
         if not self._target.has_outbox:
             yield from check_once_steps(backend)
-        options = self._target.type.stored_with
+        options = self._column.type.stored_with
         if options is not None:
-            check_kept(backend, options, self._target.name)
+            check_kept(backend, options, self._column.name)
         claim = yield from start_steps(backend, claim, self._multipart_from, self._part_size, self._tags)
         return (yield from ticket_steps(backend, claim, claim.seal(keys), self._s3_method, self._tags))
 
     @property
     def _tags(self) -> Mapping[str, str]:
         """The tags of an upload by PUT; the file's own object gets all options."""
-        options = self._target.type.stored_with
+        options = self._column.type.stored_with
         return {} if options is None else options.tags
 
     def _new_claim(self, filename: str, size: int, claimed: str | None, checksum: str | None) -> Claim:
-        rules, target = self._rules, self._target
+        rules, column = self._rules, self._column
         rules.check_size(size, filename)
         rules.check_least(size, filename)
         content_type = claimed_type(claimed, filename)
         rules.check_announced(content_type)  # redeeming the claim looks at the bytes
-        backend = storages.resolve(target.backend)
+        backend = storages.resolve(column.type.backend)
         return Claim(
             backend=backend.key,
-            path=target.incoming_path(filename),
+            path=generate_path(column.table.name, column.column.name, filename, shards=column.type.shards),
             marker=generate_path(STAGING, CLAIMS, ""),
-            column=target.name,
+            column=column.name,
             filename=filename,
             size=size,
             content_type=content_type,
@@ -282,7 +283,7 @@ class DirectUploads:
     def _unseal(self, token: str) -> Claim:
         with of_field(self._rules.field):
             claim = Claim.unseal(self._keys(), token)
-            claim.check_column(self._target.name)
+            claim.check_column(self._column.name)
             claim.check_audience(self._audience)
             return claim
 
