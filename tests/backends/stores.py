@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,8 +11,9 @@ import pytest
 from filerow.backends.fsspec import FSSpecBackend
 from filerow.backends.obstore import ObstoreBackend
 
-QUICK = {"max_retries": 1}
-"""A test should learn of a failure, not wait for it to pass."""
+_AT_ONCE = {"init_backoff": timedelta(milliseconds=1), "max_backoff": timedelta(milliseconds=2), "base": 2}
+QUICK = {"max_retries": 1, "backoff": _AT_ONCE}
+"""A test should learn of a failure, not wait for it to pass: obstore waits a tenth of a second before it tries again."""
 
 # aiohttp, below gcsfs and adlfs, warns of any body above 1 MiB; it is sent on fsspec's own event loop, not on the application's.
 LARGE_BODY = pytest.mark.filterwarnings("ignore:Sending a large body directly:ResourceWarning")

@@ -22,7 +22,7 @@ from filerow.exceptions import (
     StoragePermissionError,
     UnsupportedOperationError,
 )
-from tests.backends.stores import s3_options, s3fs_options
+from tests.backends.stores import QUICK, s3_options, s3fs_options
 from tests.servers._s3 import S3Server
 from tests.servers.limited_s3 import (
     ANSWERS_400,
@@ -295,7 +295,7 @@ def test_deletes_one_by_one_report_each_failure(make: Make, side: Side) -> None:
 
 @on_obstore
 def test_a_failing_bulk_delete_is_no_lack_of_it(make: Make, side: Side) -> None:
-    backend, limited = make(Limits(bulk_delete=503), retry_config={"max_retries": 1})
+    backend, limited = make(Limits(bulk_delete=503), retry_config=QUICK)
     backend.put("a", b"x", OVERWRITE)
     assert list(side(backend, "delete", ["a"])) == ["a"]
     assert limited.count("bulk-delete") == sum(asked.action == "s3:DeleteObject" for asked in limited.asked)

@@ -25,7 +25,7 @@ from filerow.backends.memory import MemoryBackend
 from filerow.backends.obstore import ObstoreBackend
 from filerow.direct import DirectUploads, Ticket
 from filerow.exceptions import UnsupportedOperationError
-from tests.backends.stores import bucket_of, s3_options, s3fs_options, shared
+from tests.backends.stores import QUICK, bucket_of, s3_options, s3fs_options, shared
 from tests.direct.site import Site
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ def make_store(request: pytest.FixtureRequest, site: Site, folder: Path, kind: s
             account_name=server.account_name,
             account_key=server.account_key,
             endpoint=through(server.endpoint),
-            retry_config={"max_retries": 1},
+            retry_config=QUICK,
         ),
         site,
     )
