@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from filerow._buffers import Buffer
 
-__all__ = ("AsyncBody", "Body", "Capabilities", "ObjectInfo", "PutOptions", "Rewritten", "SignRequest", "Unfinished")
+__all__ = ("AsyncBody", "Body", "CLOUD", "Capabilities", "ObjectInfo", "PutOptions", "Rewritten", "SignRequest", "Unfinished")  # noqa: RUF022 - as sorted() does
 
 Body: TypeAlias = Buffer | Iterable[Buffer]
 """What a synchronous put takes: all the bytes at once, or chunks of them in order."""
@@ -172,3 +172,7 @@ class Capabilities(NamedTuple):
     keeps_metadata: bool = False
     exclusive: bool = True
     stored_with: frozenset[str] = _NOTHING
+
+
+CLOUD = Capabilities(ordered_list=True, keeps_content_type=True, sign_get=True, sign_put=True, keeps_metadata=True)
+"""What the object stores of the clouds have in common."""

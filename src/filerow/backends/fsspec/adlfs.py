@@ -14,7 +14,7 @@ from filerow.backends._deadlines import ATTEMPTS, connect_within
 from filerow.backends._rewrite import rewrite_on_azure
 from filerow.backends._sign_request import Bound
 from filerow.backends._status import code_of
-from filerow.backends._types import Capabilities, ObjectInfo, PutOptions, Rewritten, SignRequest
+from filerow.backends._types import CLOUD, Capabilities, ObjectInfo, PutOptions, Rewritten, SignRequest
 from filerow.backends.fsspec.deadlines import in_time
 from filerow.backends.fsspec.flavour import ANSWER, Flavour, is_found
 
@@ -29,13 +29,7 @@ class Azure(Flavour):
     binds: Bound = {"GET": ANSWER}  # noqa: RUF012
     misread: re.Pattern[str] | None = re.compile(r"#\Z|\?versionid=")
     public_host: Literal["", "signed", "moved"] = "moved"
-    capabilities: Capabilities = Capabilities(
-        ordered_list=True,
-        keeps_content_type=True,
-        sign_get=True,
-        keeps_metadata=True,
-        stored_with=frozenset({"storage_class", "tags"}),
-    )
+    capabilities: Capabilities = CLOUD._replace(sign_put=False, stored_with=frozenset({"storage_class", "tags"}))
     objects = True
     defaults: ClassVar[Mapping[str, Any]] = {"use_listings_cache": False}
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from filerow.backends._deadlines import ATTEMPTS, connect_within
 from filerow.backends._rewrite import rewrite_on_gcs
 from filerow.backends._sign_request import Bound, length_range
-from filerow.backends._types import Capabilities, ObjectInfo, PutOptions, Rewritten, SignRequest
+from filerow.backends._types import CLOUD, Capabilities, ObjectInfo, PutOptions, Rewritten, SignRequest
 from filerow.backends.fsspec.deadlines import limit_calls
 from filerow.backends.fsspec.flavour import ANSWER, Flavour, is_found
 
@@ -32,9 +32,7 @@ class GCS(Flavour):
 
     binds: Bound = {"GET": ANSWER, "PUT": frozenset({"content_type", "content_length", "max_length"})}  # noqa: RUF012
     misread: re.Pattern[str] | None = re.compile(r"#\d+\Z|\?generation=")
-    capabilities: Capabilities = Capabilities(
-        ordered_list=True, keeps_content_type=True, sign_get=True, sign_put=True, keeps_metadata=True
-    )
+    capabilities: Capabilities = CLOUD
     objects = True
     bulk_delete = True
     defaults: ClassVar[Mapping[str, Any]] = {"use_listings_cache": False}

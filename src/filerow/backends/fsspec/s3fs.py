@@ -18,7 +18,7 @@ from filerow.backends._rewrite import rewrite_on_s3
 from filerow.backends._sign_request import Bound
 from filerow.backends._status import code_of, status_of
 from filerow.backends._stored_with import encoded_tags, encryption_of
-from filerow.backends._types import Capabilities, ObjectInfo, PutOptions, Rewritten, SignRequest, Unfinished
+from filerow.backends._types import CLOUD, Capabilities, ObjectInfo, PutOptions, Rewritten, SignRequest, Unfinished
 from filerow.backends.fsspec.deadlines import limit_calls
 from filerow.backends.fsspec.flavour import ANSWER, Flavour, is_found
 from filerow.exceptions import InvalidOptionError, UnsupportedOperationError
@@ -48,14 +48,7 @@ class S3(Flavour):
     binds: Bound = {"GET": ANSWER, "PUT": frozenset({"content_type", "content_length"})}  # noqa: RUF012
     misread: re.Pattern[str] | None = re.compile(r"\?versionId=")
     public_host: Literal["", "signed", "moved"] = "signed"
-    capabilities: Capabilities = Capabilities(
-        ordered_list=True,
-        keeps_content_type=True,
-        sign_get=True,
-        sign_put=True,
-        keeps_metadata=True,
-        stored_with=frozenset({"storage_class", "tags"}),
-    )
+    capabilities: Capabilities = CLOUD._replace(stored_with=frozenset({"storage_class", "tags"}))
     objects = True
     bulk_delete = True
     defaults: ClassVar[Mapping[str, Any]] = {"use_listings_cache": False}

@@ -19,7 +19,7 @@ from obstore.store import AzureStore, GCSStore, HTTPStore, LocalStore, MemorySto
 
 from filerow.backends._deadlines import obstore_limits, obstore_retries
 from filerow.backends._foreign import clean_message, secrets_of
-from filerow.backends._types import Capabilities
+from filerow.backends._types import CLOUD, Capabilities
 from filerow.backends.obstore.connection_string import with_connection_string
 from filerow.backends.obstore.credentials import AccessKeys, Provider
 from filerow.exceptions import ForkedProcessError
@@ -94,15 +94,7 @@ class Kind:
 _CROWD = 32
 """From this many small objects on, threads are an eighth faster: each awaited one costs the event loop some 60 µs."""
 
-_CLOUD = Capabilities(
-    native_async=True,
-    ordered_list=True,
-    keeps_content_type=True,
-    sign_get=True,
-    sign_put=True,
-    keeps_metadata=True,
-    stored_with=frozenset({"storage_class"}),
-)
+_CLOUD = CLOUD._replace(native_async=True, stored_with=frozenset({"storage_class"}))
 _TAGGED = _CLOUD._replace(stored_with=frozenset({"storage_class", "tags"}))
 _PLAIN = Capabilities(native_async=True)
 
