@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
     from pydantic_core import CoreSchema
 
-__all__ = ("FileObjectList", "base_of", "own_list", "put_files", "read_list", "rebase")
+__all__ = ("FileObjectList", "base_of", "is_shared", "own_list", "put_files", "read_list", "rebase")
 
 
 _GONE = (
@@ -67,11 +67,6 @@ class FileObjectList(MutableList[FileObject]):
     @memoized_property
     def _parents(self) -> _Rows:
         return _Rows()
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether several rows hold this list."""
-        return len(self._parents) > 1
 
     def append(self, x: FileObject) -> None:
         """Add a file at the end."""
@@ -167,6 +162,11 @@ def read_list(files: Iterable[FileObject]) -> FileObjectList:
 def base_of(files: FileObjectList) -> tuple[FileObject, ...] | None:
     """Return what the row held when the list was last read or written, or ``None``."""
     return files._base
+
+
+def is_shared(files: FileObjectList) -> bool:
+    """Return True if several rows hold this list."""
+    return len(files._parents) > 1
 
 
 def rebase(files: FileObjectList, base: Iterable[FileObject] | None) -> None:

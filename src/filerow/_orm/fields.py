@@ -75,7 +75,7 @@ class OutboxProtocol(Keeper, Protocol):
     table: Table
     state: Table
 
-    def has_triggers(self, dialect: Dialect, table: Table) -> bool:
+    def _has_triggers(self, dialect: Dialect, table: Table) -> bool:
         """Return True if triggers write the tombstones of a table's rows."""
         ...
 

@@ -243,14 +243,14 @@ class Work:
             table, outbox = slot.field.column.table, self.outbox_of(slot.field)
             if outbox is not None and isinstance(table, Table) and ref in self.frame.dropped:
                 connection = connection_of(slot)
-                if not outbox.has_triggers(connection.dialect, table):
+                if not outbox._has_triggers(connection.dialect, table):
                     one = Buried(ref, table.fullname, slot.field.column.name, _row_key(slot))
                     buried.setdefault((outbox, connection), []).append(one)
         for ref, slot in (self.moved | self.adopted).items():
             table, outbox = slot.field.column.table, self.outbox_of(slot.field)
             if outbox is not None and isinstance(table, Table) and ref not in self.frame.dropped:
                 connection = connection_of(slot)
-                if ref in self.moved or not outbox.has_triggers(connection.dialect, table):
+                if ref in self.moved or not outbox._has_triggers(connection.dialect, table):
                     kept.setdefault((outbox, connection), []).append(ref)
         for (outbox, connection), those in buried.items():
             outbox._bury(connection, those)

@@ -12,7 +12,7 @@ from weakref import ref
 
 from sqlalchemy.orm import InstanceState, Mapper, Session, attributes
 
-from filerow._file.list import FileObjectList, base_of, put_files, rebase
+from filerow._file.list import FileObjectList, base_of, is_shared, put_files, rebase
 from filerow._file.object import FileObject, FileState, loaded
 from filerow._orm.fields import Field, Slot, SlotChange, fields_of, files_in, key_names, row_fields_of
 from filerow._orm.merge import merged
@@ -230,7 +230,7 @@ def assign_copy(change: SlotChange, index: int, copy: Any) -> Callable[[], None]
     original = change.new[index]
     change.new = (*change.new[:index], copy, *change.new[index + 1 :])
     value = state.dict.get(field.key)
-    if isinstance(value, FileObjectList) and not value.is_shared:
+    if isinstance(value, FileObjectList) and not is_shared(value):
         value[index] = copy  # in place, so that a list that the application holds still belongs to the row
     else:
         attributes.set_attribute(state.obj(), field.key, FileObjectList(change.new) if field.type.multiple else copy)

@@ -48,7 +48,7 @@ class DirectUploads:
 
     Args:
         column: The mapped attribute, such as ``Document.file``, or its ``Column``.
-        secret: See :func:`filerow._tokens.resolve_keys`. Default: ``FILEROW_SECRET``.
+        secret: Signs claims; at least 16 characters, or several secrets for rotation. Default: ``FILEROW_SECRET``.
         expires_in: Seconds for which a URL and its claim are valid; 3600 by default, at most 43,200 (12 hours).
         max_size: Maximum size in bytes of an upload for a column without a ``max_size`` of its own.
         multipart_from: Files of at least this size go to S3 in parts that can be resumed.

@@ -27,6 +27,7 @@ from filerow.outbox._census import Census
 from filerow.outbox._drain import skips_locked
 from filerow.outbox._isolation import read_committed
 from filerow.outbox._table import bury, plain_table, take_back, take_write_lock
+from filerow.outbox._triggers.install import has_triggers
 
 __all__ = ("Rewrite", "RewriteOutcome", "compare_and_set", "discard", "forget", "named_in", "present", "undone_with")
 
@@ -214,7 +215,7 @@ def _take_back(connection: Connection, column: FileColumn, written: Sequence[Rew
 def _writes_tombstones(engine: Engine, column: FileColumn) -> Outbox | None:
     """Return the outbox if no trigger records what the table's rows release."""
     outbox = outbox_of(column.table.metadata) if column.type.lifecycle else None
-    return None if outbox is None or outbox.has_triggers(engine.dialect, column.table) else outbox
+    return None if outbox is None or has_triggers(engine.dialect, column.table) else outbox
 
 
 def _buried(column: FileColumn, one: Rewrite) -> list[Buried]:

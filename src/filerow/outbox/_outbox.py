@@ -89,7 +89,7 @@ class Outbox(OutboxSettings):
     def _drop_triggers(self, connection: Connection, tables: Sequence[Table]) -> None:
         drop_all(connection, self.table, tables)
 
-    def has_triggers(self, dialect: Dialect, table: Table) -> bool:
+    def _has_triggers(self, dialect: Dialect, table: Table) -> bool:
         """Return True if the database writes a table's tombstones, not the session."""
         return has_triggers(dialect, table)
 
