@@ -76,8 +76,8 @@ class Outbox(OutboxSettings):
         self.max_backoff = max_backoff
         self.metadata = metadata
         self.retention = retention
-        self.table = make_table(metadata, table_name)
-        self.state = make_state_table(metadata, f"{table_name}_state")
+        self.table: Table = make_table(metadata, table_name)
+        self.state: Table = make_state_table(metadata, f"{table_name}_state")
         metadata.info[OUTBOX] = self
         on_ddl(metadata, created=self._create_triggers, dropped=self._drop_triggers)
 
