@@ -287,7 +287,7 @@ def test_a_client_cannot_choose_where_its_upload_goes(store: Store) -> None:
     uploads = DirectUploads(Document.file, secret=SECRET)
     for name in STRINGS:
         string = store.string(name)
-        payload = {"filename": string, "size": 5, "content_type": string, "path": string, "target": string, "backend": "other"}
+        payload = {"filename": string, "size": 5, "content_type": string, "path": string, "marker": string, "backend": "other"}
         try:
             ticket = uploads.handle("begin", payload)
         except FileValidationError:
@@ -295,7 +295,7 @@ def test_a_client_cannot_choose_where_its_upload_goes(store: Store) -> None:
         claim = said_by(ticket["claim"])
         assert claim["backend"] == "docs"
         assert GENERATED.match(claim["path"])
-        assert re.fullmatch(r"staged/claims/[0-9a-f]{32}", claim["target"])
+        assert re.fullmatch(r"staged/claims/[0-9a-f]{32}", claim["marker"])
         assert re.match(r"/files/docs/document/file/[0-9a-f]{32}(\.[a-z0-9]{1,10})?\?", ticket["url"])
     assert store.inside() == set()
     store.check()
@@ -317,7 +317,7 @@ def commit(file: FileObject | object) -> object:
 
 
 @LOCAL
-@pytest.mark.parametrize("field", ["path", "target"])
+@pytest.mark.parametrize("field", ["path", "marker"])
 def test_even_a_claim_of_our_own_leads_nowhere_else(store: Store, field: str) -> None:
     store.backend.put("upload", INSIDE)
     uploads = DirectUploads(Document.file, secret=SECRET)

@@ -43,9 +43,6 @@ _KNOWN_FOLDERS = 10_000
 _NOT_OURS = re.compile(r"(?:^|/)(?:/|\Z)|[\ud800-\udfff]|#\d+(?:/|\Z)")
 """Absolute paths, empty segments, what UTF-8 cannot hold, and the names of temporary files."""
 
-_RANDOM_NAME = re.compile(r"[0-9a-f]{32}(?:\.[a-z0-9]+)?\Z")
-"""Names that are generated, so that only an object has one."""
-
 _NOT_WINDOWS = re.compile(r'[<>:"|?*\\]|[. ](?:/|\Z)|(?:^|/)(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|/|\Z)', re.IGNORECASE)
 """Streams and drives (``c:x``), other separators, devices, and names that Windows silently changes."""
 
@@ -194,13 +191,10 @@ class LocalBackend(StorageBackend):
         gone: list[str] = []
         for path, name in names.items():
             try:
-                if _RANDOM_NAME.match(name):  # no pipe and no device; a link is removed, not followed
-                    here.unlink(name)
-                else:
-                    here.unlink_object(name)
+                here.unlink_object(name)
                 gone.append(path)
             except OSError as error:
-                if not (_says_absent(error) or isinstance(error, IsADirectoryError)):
+                if not _says_absent(error):
                     failed[path] = error
         if gone and self._fsync:  # otherwise a power failure could bring back objects that no row names
             try:
