@@ -91,6 +91,8 @@ def bulk_update(actor: Actor, keys: Sequence[Key], how: str, synchronize: Any, f
         for key, given in values.items():
             actor.writes[key] = {**(actor.current(key) or {}), **given}
             actor.overtaken(key, "file")
+    elif actor.world.sharded:  # it may have changed rows of one shard before it failed on another
+        actor.rollback()
     return True
 
 
