@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
 import anyio
 
 from filerow._execution.threads import in_thread
 from filerow._file.object import FileObject
 from filerow.exceptions import FilerowError
+from filerow.ext._responses import OtherAnswers
 from filerow.http import route
 from filerow.http._reply import AsyncChunks, Body, Headers, Reply, merged, own_headers
 from filerow.http._upload import DISCARD_BYTES, DISCARD_SECONDS
 from filerow.http.serving import accelerate, redirect_async, serve_async
 
 __all__ = (
+    "ASGIAnswers",
     "Answer",
     "Incoming",
-    "OtherAnswers",
     "Receive",
     "Scope",
     "Send",
@@ -79,8 +80,8 @@ def accelerated(file: FileObject, **options: Any) -> Answer:
     return answer
 
 
-class OtherAnswers:
-    """The ways to send a file besides streaming it, as responses of a framework's class.
+class ASGIAnswers(OtherAnswers):
+    """Makes the reply when the framework sends the response.
 
     Attributes:
         answer: A function that makes the reply when the response is sent.
@@ -99,39 +100,15 @@ class OtherAnswers:
         def __init__(self, file: FileObject) -> None: ...
 
     @classmethod
-    def redirect(
-        cls,
-        file: FileObject,
-        *,
-        expires_in: float = 3600,
-        round_expiry: float | None = None,
-        download_as: str | None = None,
-        inline: bool = False,
-        cache_control: str | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> Self:
-        """Redirect to a signed URL of the store; see :func:`filerow.http.serving.redirect`."""
-        url = {"expires_in": expires_in, "round_expiry": round_expiry, "download_as": download_as, "inline": inline}
-        return response_of(cls, redirected(file, **url, cache_control=cache_control), headers=headers)
+    def _redirected(cls, file: FileObject, options: Mapping[str, Any], headers: Mapping[str, str] | None) -> Self:
+        return response_of(cls, redirected(file, **options), headers=headers)
 
     @classmethod
-    def accelerate(
-        cls,
-        file: FileObject,
-        *,
-        header: Literal["X-Accel-Redirect", "X-Sendfile"] = "X-Accel-Redirect",
-        prefix: str = "/protected/",
-        download_as: str | None = None,
-        inline: bool | None = None,
-        cache_control: str | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> Self:
-        """Let the web server in front send a local file; see :func:`filerow.http.serving.accelerate`."""
-        options = {"download_as": download_as, "inline": inline, "cache_control": cache_control}
-        return response_of(cls, accelerated(file, header=header, prefix=prefix, **options), headers=headers)
+    def _accelerated(cls, file: FileObject, options: Mapping[str, Any], headers: Mapping[str, str] | None) -> Self:
+        return response_of(cls, accelerated(file, **options), headers=headers)
 
 
-_Response = TypeVar("_Response", bound=OtherAnswers)
+_Response = TypeVar("_Response", bound=ASGIAnswers)
 
 
 def response_of(

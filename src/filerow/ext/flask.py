@@ -29,13 +29,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from filerow._file.list import FileObjectList
 from filerow._file.object import FileObject
 from filerow._file.view import view_of
 from filerow._requirements import needs
 from filerow.exceptions import StorageError
+from filerow.ext._responses import OtherAnswers
 from filerow.ext._static import SCRIPT, script
 from filerow.ext._uploads import (
     LONGEST_PAYLOAD,
@@ -229,7 +230,7 @@ class _Incoming:
         return chunk
 
 
-class StoredFileResponse(Response):
+class StoredFileResponse(OtherAnswers, Response):
     """A response with a stored file, streamed with ranges, conditional requests and safe headers.
 
     It answers the current request. See :func:`filerow.http.serving.serve` for the arguments; :meth:`redirect` and
@@ -251,52 +252,12 @@ class StoredFileResponse(Response):
         _begin(self, reply, headers)
 
     @classmethod
-    def redirect(
-        cls,
-        file: FileObject,
-        *,
-        expires_in: float = 3600,
-        round_expiry: float | None = None,
-        download_as: str | None = None,
-        inline: bool = False,
-        cache_control: str | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> Self:
-        """Redirect to a signed URL of the store; see :func:`filerow.http.serving.redirect`."""
-        reply = serving.redirect(
-            file,
-            request.method,
-            expires_in=expires_in,
-            round_expiry=round_expiry,
-            download_as=download_as,
-            inline=inline,
-            cache_control=cache_control,
-        )
-        return _begin(cls.__new__(cls), reply, headers)
+    def _redirected(cls, file: FileObject, options: Mapping[str, Any], headers: Mapping[str, str] | None) -> Self:
+        return _begin(cls.__new__(cls), serving.redirect(file, request.method, **options), headers)
 
     @classmethod
-    def accelerate(
-        cls,
-        file: FileObject,
-        *,
-        header: Literal["X-Accel-Redirect", "X-Sendfile"] = "X-Accel-Redirect",
-        prefix: str = "/protected/",
-        download_as: str | None = None,
-        inline: bool | None = None,
-        cache_control: str | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> Self:
-        """Let the web server in front send a local file; see :func:`filerow.http.serving.accelerate`."""
-        reply = serving.accelerate(
-            file,
-            request.method,
-            header=header,
-            prefix=prefix,
-            download_as=download_as,
-            inline=inline,
-            cache_control=cache_control,
-        )
-        return _begin(cls.__new__(cls), reply, headers)
+    def _accelerated(cls, file: FileObject, options: Mapping[str, Any], headers: Mapping[str, str] | None) -> Self:
+        return _begin(cls.__new__(cls), serving.accelerate(file, request.method, **options), headers)
 
 
 _Response = TypeVar("_Response", bound=Response)

@@ -41,7 +41,7 @@ from filerow._media_types import OCTET_STREAM
 from filerow._requirements import needs
 from filerow.ext._asgi import (
     Answer,
-    OtherAnswers,
+    ASGIAnswers,
     Receive,
     Scope,
     Send,
@@ -84,7 +84,7 @@ _BYTES = ResponseSpec(bytes, generate_examples=False, description="The file.", m
 Guard: TypeAlias = "Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitable[None] | None]"
 
 
-class StoredFileResponse(Response[None], OtherAnswers):
+class StoredFileResponse(Response[None], ASGIAnswers):
     """A response with a stored file, streamed with ranges, conditional requests and safe headers.
 
     See :func:`filerow.http.serving.serve` for the arguments; :meth:`redirect` and :meth:`accelerate` are the other ways.

@@ -34,7 +34,7 @@ from filerow._file.object import FileObject
 from filerow._requirements import needs
 from filerow.ext._asgi import (
     Answer,
-    OtherAnswers,
+    ASGIAnswers,
     Receive,
     Scope,
     Send,
@@ -67,7 +67,7 @@ __all__ = ("StoredFileResponse", "Uploaded", "install", "routes")
 Authorize = Callable[[Request], Any]
 
 
-class StoredFileResponse(Response, OtherAnswers):
+class StoredFileResponse(Response, ASGIAnswers):
     """A response with a stored file, streamed with ranges, conditional requests and safe headers.
 
     See :func:`filerow.http.serving.serve` for the arguments; :meth:`redirect` and :meth:`accelerate` are the other ways.
