@@ -143,8 +143,12 @@ class Draft:
                 self._folder = self._open_folder()
 
     def _finish(self, name: str) -> None:
+        """Make sure that the file keeps its new name alone; otherwise take the name back."""
         try:
             self._close()
+            if self._name:
+                self._folder.unlink(self._name)
+                self._name = ""
             if self._fsync:
                 self._folder.sync()
         except BaseException:
@@ -169,14 +173,7 @@ class Draft:
             self._refuse_others(name)
             if not self._is(name, facts):
                 raise
-        try:
-            self._folder.unlink(self._name)
-            self._name = ""
-            if self._fsync:
-                self._folder.sync()
-        except BaseException:
-            self._folder.unlink(name)
-            raise
+        self._finish(name)
 
     def _is(self, name: str, facts: os.stat_result) -> bool:
         """Return True if the name is this very file's: NFS asks again when an answer is lost, and finds its own work."""
