@@ -325,8 +325,6 @@ def backend_from_url(url: str, key: str, **options: Any) -> StorageBackend:
         msg = f"{scheme}:// is not one of file, memory, s3, gs, az and http, so it must be a protocol of fsspec. {error}"
         raise ImportError(msg) from error
 
-    if not found:
-        return FSSpecBackend(key, url, **options)
     return FSSpecBackend(key, bare, **merged_options(FSSpecBackend, url, found, options, defaults_of(scheme)))
 
 

@@ -104,7 +104,7 @@ _SECRET = re.compile(
     r"|authoriz"
 )
 _KEY_IN_CONNECTION = re.compile(r"(?:AccountKey|SharedAccessSignature)=([^;]{4,})")  # of a connection string of Azure
-_QUERY = re.compile(r"([a-z][a-z0-9+.-]*://[^\s?\"'<>]+)\?[^\s\"'<>]*", re.IGNORECASE)
+_QUERY = re.compile(r"([a-z][a-z0-9+.-]*://[^\s?\"'<>]*)\?[^\s\"'<>]*", re.IGNORECASE)
 _USERINFO = re.compile(r"([a-z][a-z0-9+.-]*://)[^/\s\"'<>]+@", re.IGNORECASE)
 
 

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from filerow.backends._foreign import clean_message
+
 __all__ = ("merged_options", "plain_options", "revealed", "shown_url", "split_url")
 
 _OWN_USERINFO = frozenset({"abfs", "abfss"})
@@ -24,14 +26,10 @@ _WORDS = {"true": True, "false": False}
 _TEXTS = frozenset({"str", "Secret", "Encryption", "Literal"})
 """Types of arguments that take text."""
 
-_CREDENTIAL = re.compile(r"(?<=//)[^/@?#]*@")
-
 
 def shown_url(url: str) -> str:
-    """Return a URL without user, password and values of the query, for messages."""
-    bare, _, query = _CREDENTIAL.sub("***@", url).partition("#")[0].partition("?")
-    names = "&".join(f"{name}=…" for name, _ in parse_qsl(query, keep_blank_values=True))
-    return f"{bare}?{names}" if names else bare
+    """Return a URL without user, password, query and fragment, for messages."""
+    return clean_message(url.partition("#")[0])
 
 
 def split_url(url: str) -> tuple[str, dict[str, str]]:
