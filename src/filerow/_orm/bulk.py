@@ -2,8 +2,8 @@
 
 They are ``session.execute(insert(Model), [...])``, ``Query.delete()`` and the like. These
 statements change rows without loading objects, so there is no attribute history. What the rows own
-is read before and after the statement instead, and the difference is what it has dropped. That is
-right whatever decides which rows it changes.
+is read before and after the statement instead. The difference is what it dropped, however the
+statement chose its rows.
 """
 
 from __future__ import annotations
