@@ -28,7 +28,7 @@ APP = "tests.soak.load.app:app"
 SERVERS: dict[str, list[str]] = {
     "starlette": ["uvicorn", "--port={port}", "--log-level=warning", APP],
     "fastapi": ["hypercorn", "--bind={where}", "--log-level=warning", APP],
-    "litestar": ["granian", "--interface=asgi", "--port={port}", "--log-level=warning", APP],
+    "litestar": ["granian", "--interface=asgi", "--runtime-blocking-threads=8", "--port={port}", "--log-level=warning", APP],
     "flask": ["tests.soak.load.app", "{port}"],
 }
 
