@@ -623,6 +623,35 @@ def test_a_rolled_back_savepoint_takes_the_merge_back(sqlite_library: Library) -
     assert sqlite_library.read(book.id) == sqlite_library.objects == "axz"
 
 
+def test_an_outer_savepoint_rolls_back_what_an_inner_one_has_written(sqlite_library: Library) -> None:
+    # SQLAlchemy itself leaves such values in attributes, and would never write them
+    session, book = sqlite_library.load(sqlite_library.add("abc"))
+    with session:
+        outer, _ = session.begin_nested(), session.begin_nested()
+        book.pages = [*book.pages[:2], page("x")]
+        book.cover = page("c")
+        session.flush()
+        outer.rollback()
+        assert (names(book.pages), book.cover) == ("abc", None)
+        book.pages.append(page("y"))
+        session.commit()
+        assert names(book.pages) == "abcy"
+    assert sqlite_library.read(book.id) == sqlite_library.objects == "abcy"
+
+
+def test_a_list_expunged_before_the_rollback_keeps_all_its_pages(sqlite_library: Library) -> None:
+    session, book = sqlite_library.load(sqlite_library.add("ab"))
+    with session:
+        book.pages = [*book.pages, page("x")]
+        session.flush()
+        session.expunge(book)
+        session.rollback()
+        session.add(book)
+        book.pages.append(page("y"))
+        session.commit()
+    assert sqlite_library.read(book.id) == sqlite_library.objects == "abxy"
+
+
 def test_a_row_expunged_before_the_rollback_has_its_own_edit(sqlite_library: Library) -> None:
     session, book = sqlite_library.load(sqlite_library.add("ab"))
     sqlite_library.edit(book.id, both(append("x"), remove("b")))

@@ -54,6 +54,7 @@ from filerow._orm.history import (
     replaced_row,
     set_initial,
     set_owned,
+    undo_writes,
 )
 from filerow._orm.outer_transaction import delete_abandoned, forget, outer_transaction, returned
 from filerow._orm.rows import Owned, begin_savepoints, is_database, read_into, read_links, read_owned
@@ -359,6 +360,9 @@ def _after_flush(session: Session, context: UOWTransaction) -> None:
     _settle_flush(session_files(session))
     if flush is not None:
         verify(flush, session)
+        if flush.works:
+            updated = set(flush.written) - flush.inserted if session.in_nested_transaction() else ()
+            flush.works[-1].frame.undo.extend(undo_writes(flush.new, updated))
         rebase_lists(flush.written)
         flush.update_outbox(session)
 

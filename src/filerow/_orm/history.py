@@ -5,7 +5,7 @@ It uses attribute history alone and loads nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from functools import cache, partial
 from typing import Any
 from weakref import ref
@@ -31,6 +31,7 @@ __all__ = (
     "replaced_row",
     "set_initial",
     "set_owned",
+    "undo_writes",
 )
 
 
@@ -200,6 +201,31 @@ def rebase_lists(states: Iterable[InstanceState[Any]]) -> None:
             value = state.dict.get(field.key)
             if isinstance(value, FileObjectList):
                 rebase(value, value)
+
+
+def undo_writes(slots: Iterable[Slot], updated: Container[object]) -> Iterator[Callable[[], None]]:
+    """Yield callables that undo in attributes what a flush has made of them.
+
+    Lists get back the base of their edits. SQLAlchemy expires what a savepoint has written when it
+    rolls it back, but not when it rolls back an outer one, unless the object is marked as changed.
+
+    Args:
+        slots: What the flush has written.
+        updated: The objects that are marked as changed.
+    """
+    for state, field in slots:
+        if isinstance(state, InstanceState) and field.key in state.dict:
+            value, mark = state.dict[field.key], state in updated
+            base = base_of(value) if isinstance(value, FileObjectList) else None
+            if mark or isinstance(value, FileObjectList):
+                yield partial(_undo_write, state, field, value, base, mark=mark)
+
+
+def _undo_write(state: InstanceState[Any], field: Field, value: Any, base: Any, *, mark: bool) -> None:
+    if isinstance(value, FileObjectList):
+        rebase(value, base)
+    if mark and state.dict.get(field.key) is value and state.obj() is not None:
+        attributes.flag_modified(state.obj(), field.key)
 
 
 def _undo_merge(state: InstanceState[Any], field: Field, value: FileObjectList, files: list[FileObject], base: Any) -> None:

@@ -311,8 +311,8 @@ class Actor:
 
     def _expire_folders(self) -> None:
         """Collections are SQLAlchemy's; what they hold after a rollback is not what this is about."""
-        for key, one in list(self._objects.items()):
-            if key[0] == "folder" and inspect(one).persistent and one in self.session:  # a refused COMMIT leaves it out
+        for one in self.session.identity_map.values():
+            if isinstance(one, CLASSES["folder"]) and inspect(one).persistent:
                 self.session.expire(one, ["sheets"])
 
     def begin_nested(self, fault: Fault | None = None) -> bool:
