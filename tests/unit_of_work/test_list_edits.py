@@ -639,17 +639,21 @@ def test_an_outer_savepoint_rolls_back_what_an_inner_one_has_written(sqlite_libr
     assert sqlite_library.read(book.id) == sqlite_library.objects == "abcy"
 
 
-def test_a_list_expunged_before_the_rollback_keeps_all_its_pages(sqlite_library: Library) -> None:
+@pytest.mark.parametrize("edited", ["", "y"])
+def test_what_an_expunged_object_holds_after_a_rollback_is_written_when_it_is_added(sqlite_library: Library, edited: str) -> None:
     session, book = sqlite_library.load(sqlite_library.add("ab"))
     with session:
         book.pages = [*book.pages, page("x")]
+        book.cover = page("c")
         session.flush()
         session.expunge(book)
         session.rollback()
         session.add(book)
-        book.pages.append(page("y"))
+        book.pages.extend(map(page, edited))
         session.commit()
-    assert sqlite_library.read(book.id) == sqlite_library.objects == "abxy"
+        assert book.cover
+        assert book.cover.get_content() == b"c"
+    assert sqlite_library.read(book.id) == f"abx{edited}"
 
 
 def test_a_row_expunged_before_the_rollback_has_its_own_edit(sqlite_library: Library) -> None:

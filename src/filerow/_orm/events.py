@@ -361,8 +361,7 @@ def _after_flush(session: Session, context: UOWTransaction) -> None:
     if flush is not None:
         verify(flush, session)
         if flush.works:
-            updated = set(flush.written) - flush.inserted if session.in_nested_transaction() else ()
-            flush.works[-1].frame.undo.extend(undo_writes(flush.new, updated))
+            flush.works[-1].frame.undo.extend(undo_writes(flush.new, set(flush.written) - flush.inserted))
         rebase_lists(flush.written)
         flush.update_outbox(session)
 

@@ -206,8 +206,9 @@ def rebase_lists(states: Iterable[InstanceState[Any]]) -> None:
 def undo_writes(slots: Iterable[Slot], updated: Container[object]) -> Iterator[Callable[[], None]]:
     """Yield callables that undo in attributes what a flush has made of them.
 
-    Lists get back the base of their edits. SQLAlchemy expires what a savepoint has written when it
-    rolls it back, but not when it rolls back an outer one, unless the object is marked as changed.
+    Lists get back the base of their edits. Objects are marked as changed again: one that was
+    expunged meanwhile is then written when it is added again, and SQLAlchemy expires one that was
+    written in a savepoint inside the one that is rolled back, which it does not otherwise.
 
     Args:
         slots: What the flush has written.
