@@ -656,6 +656,21 @@ def test_what_an_expunged_object_holds_after_a_rollback_is_written_when_it_is_ad
     assert sqlite_library.read(book.id) == f"abx{edited}"
 
 
+@pytest.mark.parametrize("end", ["rollback", "close", "invalidate"])
+def test_a_file_that_was_cleared_is_there_again_after_a_rollback(sqlite_library: Library, end: str) -> None:
+    session, book = sqlite_library.load(sqlite_library.add("a"))
+    with session:
+        book.cover = page("c")
+        session.commit()
+        book.cover = None
+        session.flush()
+        session.expire(book)
+        getattr(session, end)()
+    with Session(sqlite_library.engine) as session:
+        assert (found := session.get_one(Book, book.__dict__.get("id", 1)).cover)
+        assert found.get_content() == b"c"
+
+
 def test_a_row_expunged_before_the_rollback_has_its_own_edit(sqlite_library: Library) -> None:
     session, book = sqlite_library.load(sqlite_library.add("ab"))
     sqlite_library.edit(book.id, both(append("x"), remove("b")))

@@ -225,7 +225,7 @@ def undo_writes(slots: Iterable[Slot], updated: Container[object]) -> Iterator[C
 def _undo_write(state: InstanceState[Any], field: Field, value: Any, base: Any, *, mark: bool) -> None:
     if isinstance(value, FileObjectList):
         rebase(value, base)
-    if mark and state.dict.get(field.key) is value and state.obj() is not None:
+    if mark and field.key in state.dict and state.dict[field.key] is value and state.obj() is not None:
         attributes.flag_modified(state.obj(), field.key)
 
 
