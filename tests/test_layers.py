@@ -337,3 +337,19 @@ def test_no_function_is_too_long(module: str) -> None:
             if lines > MOST_LINES_OF_A_FUNCTION:
                 long.append(f"line {node.lineno}: {node.name} has {lines} lines")
     assert not long
+
+
+def docstrings_of(file: Path) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            text = ast.get_docstring(node)
+            if text:
+                yield node.body[0].lineno, text
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.partition(".")[0] != "ext"])
+def test_docstrings_begin_with_one_short_line(module: str) -> None:
+    """The first line is what editors and listings show: at most 79 characters, and a sentence for itself."""
+    first_lines = [(line, text.splitlines()[0]) for line, text in docstrings_of(MODULES[module])]
+    wrong = [f"line {line}: {first}" for line, first in first_lines if len(first) > 79 or not first.endswith((".", "?"))]
+    assert not wrong

@@ -1,4 +1,4 @@
-"""Files that follow their SQLAlchemy rows: JSON in the row, bytes in a storage backend."""
+"""Files that follow their SQLAlchemy rows: JSON in the row, bytes in a store."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ __version__ = "0.1.0"
 
 @on_first_use
 def _install() -> None:
-    """Register for SQLAlchemy's events at the first file column; a program without one never loads the unit of work."""
+    """Register for SQLAlchemy's events at the first file column, and not before."""
     from filerow._orm.events import install
 
     install()

@@ -1,4 +1,4 @@
-"""The package's logger, and how its messages name objects: a few of them, so that a message stays one that people read."""
+"""The package's logger, and short lists of the objects that messages name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NAMED = 5
 
 
 def cause_of(message: str, path: str) -> str:
-    """Return what an error says without the object that it names, so that the same failure of many objects is one message."""
+    """Return what an error says without its object, to count equal failures."""
     return message.replace(path, "…") if path else message
 
 

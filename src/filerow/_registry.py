@@ -44,12 +44,12 @@ class Located(Protocol):
         ...
 
     def _presented(self, request: SignRequest) -> SignRequest:
-        """Return a request to read, with the name and type that its URL must bind if the store does not know them."""
+        """Return a request to read that binds name and type where the store cannot."""
         ...
 
 
 class StorageRegistry:
-    """Backends by key. The library uses one instance, :data:`storages`; tests may make their own.
+    """Backends by key; :data:`storages` is the instance that the library uses.
 
     Attributes:
         max_concurrency: How many transfers one flush runs at a time (default 16).
@@ -117,7 +117,7 @@ class StorageRegistry:
         return backend
 
     def may_delete(self, key: str) -> bool:
-        """Return True if objects of a backend may be deleted, unless it is registered with ``deletes=False``."""
+        """Return False for a backend that is registered with ``deletes=False``."""
         return key not in self._guests
 
     def get_backend(self, key: str) -> StorageBackend:
@@ -161,7 +161,7 @@ class StorageRegistry:
         return self.get_backend(key) if key else self.get_default_backend()
 
     def sign_many(self, files: Iterable[Located], *, expires_in: float = 3600, round_expiry: float | None = None) -> list[str]:
-        """Return a URL to read each stored file, in order, as ``file.sign()`` makes it; each store signs in one call.
+        """Return a URL to read each file, in order; each store signs in one call.
 
         For a download name, which belongs to one file, sign one by one: ``file.sign(download_as="report.pdf")``.
 
@@ -195,7 +195,7 @@ class StorageRegistry:
         return [next(urls[ask]) for ask in grouped.order]
 
     def _grouped(self, files: Iterable[Located], request: SignRequest) -> _Grouped:
-        """Return the backend and request for each file, in order, and the paths of each such pair, in the same order.
+        """Return each file's backend and request, and the paths of each such pair.
 
         A store with a server knows each file's name and type. A URL of our own must bind them, so each file has its own request.
         """
@@ -211,7 +211,7 @@ class StorageRegistry:
         return grouped
 
     def set_default_backend(self, key: str) -> None:
-        """Choose the backend of columns and files that name none. It may be registered later."""
+        """Choose the backend, registered or not yet, where none is named."""
         self._default = key
 
     def is_registered(self, key: str) -> bool:
@@ -223,7 +223,7 @@ class StorageRegistry:
         return list(self._backends)
 
     def unregister_backend(self, key: str) -> None:
-        """Remove a backend from the registry; its objects stay. Rows that name it cannot be read until it is registered again.
+        """Remove a backend from the registry; its objects stay, but cannot be read.
 
         Raises:
             BackendNotFoundError: No backend has this key.
@@ -244,7 +244,7 @@ class StorageRegistry:
 
 
 def key_of(backend: object, hint: str = "") -> str:
-    """Return the key by which a column or a file names its backend; empty for ``None``.
+    """Return the key by which a backend is named; empty for ``None``.
 
     Args:
         backend: A key, a backend, or ``None``.
@@ -350,7 +350,7 @@ storages: StorageRegistry = StorageRegistry()
 
 
 def expect(owner: object, column: str, key: str, stored_with: StoredWith) -> None:
-    """Record how a mapped column wants its objects stored, and check the backend now or once it is registered.
+    """Record how a column wants its objects stored; check the backend if it exists.
 
     Args:
         owner: The object that asks; its requirement ends with it.

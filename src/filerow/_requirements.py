@@ -1,4 +1,4 @@
-"""Packages that come with an extra: the oldest version that works, and the error where one is missing or older.
+"""Packages of extras: oldest working versions, and errors that name them.
 
 Installers read the same versions in the package's metadata, but only where the extra is asked for: ``pip install filerow flask``
 keeps whatever Flask there is. ``tests/test_requirements.py`` compares the two.
@@ -67,7 +67,7 @@ def needs(extra: str, user: str) -> Generator[None]:
 
 @cache
 def _version_of(package: str) -> str | None:
-    """Return the installed version; ``None`` where there is none, or its metadata is left out, as in a frozen program."""
+    """Return the installed version; ``None`` if unknown, as in a frozen program."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -75,7 +75,7 @@ def _version_of(package: str) -> str | None:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    """Return the numbers of a release without zeros at the end, so that 3 and 3.0.0 are the same."""
+    """Return a release's numbers without zeros at the end: 3 and 3.0.0 are equal."""
     found = _RELEASE.match(text)
     numbers = [int(number) for number in found[0].split(".")] if found else []
     while numbers and not numbers[-1]:

@@ -119,7 +119,7 @@ def _rebuild(cls: type[StorageError], message: str, operation: str, backend: str
 
 
 class ObjectNotFoundError(StorageError, FileNotFoundError):
-    """There is no object at this path (or its bucket is missing, which most stores do not tell apart)."""
+    """There is no object at this path, or, on most stores, no such bucket."""
 
 
 class ObjectExistsError(StorageError, FileExistsError):
@@ -147,19 +147,19 @@ class InvalidPathError(StorageError, ValueError):
 
 
 class InvalidOptionError(StorageError, ValueError):
-    """An option cannot be stored or signed: a header with line breaks, colliding metadata keys, too long an expiry."""
+    """An option cannot be stored or signed, such as a header with line breaks."""
 
 
 class UnsupportedOperationError(StorageError, NotImplementedError):
-    """This backend cannot do this; the message names one that can, or what to install."""
+    """This backend cannot do this; the message says which can, or how."""
 
 
 class ForkedProcessError(StorageError, RuntimeError):
-    """The backend was used before ``os.fork()``; its native runtime would hang in this child."""
+    """The backend's native runtime was used before ``os.fork()``, and would hang."""
 
 
 class IntegrityError(StorageError, ValueError):
-    """The stored bytes are not the ones the document describes (size or checksum differ)."""
+    """The size or checksum of the stored bytes is not that of the document."""
 
 
 class RegistryError(FilerowError):
@@ -179,11 +179,11 @@ class ContentError(FilerowError, TypeError, ValueError):
 
 
 class FileStateError(FilerowError, RuntimeError):
-    """The file's state does not allow this: not stored yet, nothing left to store, or stored and read-only."""
+    """The file's state does not allow this: it is pending, used up, or read-only."""
 
 
 class DocumentError(FilerowError, ValueError):
-    """A JSON document in the database was not written by Filerow or a library whose documents it reads."""
+    """A document is not Filerow's, nor of a library whose documents it reads."""
 
 
 class UntrustedDocumentError(FilerowError, ValueError):
@@ -324,7 +324,7 @@ class ClaimError(InvalidTokenError, ValueError):
 
 
 class UndeleteError(FilerowError, LookupError):
-    """A removed file cannot be restored: no outbox recorded its removal, or its bytes are being deleted."""
+    """A removed file cannot be restored: it was not recorded, or is being deleted."""
 
 
 class MaintenanceRefusedError(FilerowError, RuntimeError):
@@ -346,4 +346,4 @@ class MaintenanceRefusedError(FilerowError, RuntimeError):
 
 
 class UnsupportedRouteError(FilerowError, RuntimeError):
-    """Filerow cannot keep bytes and rows equal when the database is written this way; the message names a way that works."""
+    """This way to write would separate bytes and rows; the message names another."""

@@ -75,7 +75,7 @@ class Snapshot(NamedTuple):
 
 
 class Tuning(TypedDict, total=False):
-    """Other options of Advanced Alchemy's ``save()``, ignored here: each backend chooses its own."""
+    """Ignored options of Advanced Alchemy's ``save()``; each backend has its own."""
 
     use_multipart: bool | None
     chunk_size: int
@@ -183,7 +183,7 @@ class FileObject:
         filename: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Self:
-        """Make a pending file from an upload of Starlette, FastAPI, Litestar, Flask or Werkzeug.
+        """Make a pending file from a web framework's upload.
 
         The upload is read from its first byte, in bounded memory, when the file is stored. It is not closed. The other arguments
         are those of :class:`FileObject`; the filename defaults to the upload's.
@@ -204,7 +204,7 @@ class FileObject:
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any] | str) -> Self:
-        """Make a file from a **trusted** document, as ``to_dict()`` returns it or a database holds it.
+        """Make a file from a **trusted** document of ``to_dict()`` or a database.
 
         Never pass client data: a document can name any object of any backend.
 
@@ -252,7 +252,7 @@ class FileObject:
 
     @property
     def backend_key(self) -> str:
-        """The backend's key, without a lookup; empty while the file leaves the choice to its column."""
+        """The backend's key, without a lookup; empty if the column is to choose."""
         return self._facts.backend
 
     @property
@@ -278,7 +278,7 @@ class FileObject:
 
     @property
     def content_type(self) -> str:
-        """The media type recognised from the bytes. While pending: the claimed type, or the filename's."""
+        """The media type proven by the bytes; while pending, the claimed or guessed one."""
         return canonical(self._facts.content_type) or claimed_type(None, self._facts.filename)
 
     @property
@@ -310,13 +310,13 @@ class FileObject:
 
     @property
     def metadata(self) -> Mapping[str, Any]:
-        """Your own JSON values, read-only; ``file.replace(metadata=...)`` returns a changed file to assign."""
+        """Your own JSON values, read-only; see :meth:`replace`."""
         return self._facts.metadata
 
     # -- derived values ------------------------------------------------------------------------------------------------
 
     def replace(self, *, metadata: Mapping[str, Any] | None = None, filename: str | None = None) -> Self:
-        """Return this file with another filename or other metadata, to assign to the column; the bytes stay.
+        """Return this file with another filename or metadata, to assign to the column.
 
         Args:
             metadata: All of the new metadata.
@@ -346,7 +346,7 @@ class FileObject:
         self._known = facts._replace(metadata=check_metadata({**facts.metadata, **metadata}))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the full document, for trusted places only: it says where the bytes are stored.
+        """Return the full document, which says where the bytes are: do not publish it.
 
         Raises:
             FileStateError: The file is pending.
@@ -398,7 +398,7 @@ class FileObject:
         audience: str = "",
         development: bool = False,
     ) -> Self:
-        """Check what a client has uploaded straight to the store, and return it as a pending file.
+        """Check a client's upload to the store, and return it as a pending file.
 
         The flush of its row reads, checks and stores it, and uses the claim.
 
@@ -457,7 +457,7 @@ class FileObject:
         return self._whole(await self._stored_in().read_async(self._facts.path))
 
     def stream(self, start: int = 0, end: int | None = None, *, chunk_size: int = 1 << 20) -> Iterator[bytes]:
-        """Iterate over the bytes ``[start, end)`` in chunks of about ``chunk_size`` bytes, in bounded memory.
+        """Yield the bytes ``[start, end)`` in chunks, in bounded memory.
 
         Raises:
             ObjectNotFoundError: The object is gone.
@@ -470,19 +470,19 @@ class FileObject:
         return measured_async(self._stored_in().stream_async(self._facts.path, start, end, chunk_size), self._facts, start, end)
 
     def open(self) -> io.BufferedReader:
-        """Return a seekable binary file that reads ranges of the object as they are needed."""
+        """Return a seekable binary file that reads ranges of the object on demand."""
         from filerow._file.reader import FileReader, buffered
 
         return buffered(FileReader(self._stored_in(), self._facts.path, self._facts.size))
 
     def open_async(self) -> AsyncFileReader:
-        """Return a seekable asynchronous reader: ``async with file.open_async() as f: await f.read(100)``."""
+        """Return a seekable asynchronous reader, for ``async with``."""
         from filerow._file.reader import AsyncFileReader
 
         return AsyncFileReader(self._stored_in(), self._facts.path, self._facts.size)
 
     def download(self, path: str | os.PathLike[str]) -> Path:
-        """Write the bytes to a file on this machine, which appears complete or not at all.
+        """Write the bytes to a file, which appears complete or not at all.
 
         Args:
             path: The file to make or replace, or a folder; its name there is the last part of the object's path.
@@ -534,7 +534,7 @@ class FileObject:
     # -- writing -------------------------------------------------------------------------------------------------------
 
     def save(self, data: object = None, **ignored: Unpack[Tuning]) -> Self:
-        """Store the content now, without a row. The file is then staged until a row adopts it.
+        """Store the content now; the file is then staged until a row adopts it.
 
         A session stores the files of its rows when it flushes, so this is for files without a row.
 
@@ -554,7 +554,7 @@ class FileObject:
         return self
 
     async def save_async(self, data: object = None, **ignored: Unpack[Tuning]) -> Self:
-        """Store the content now, without a row; see :meth:`save`. Accepts asynchronous iterables."""
+        """Store the content now, also from asynchronous iterables; see :meth:`save`."""
         if data is not None and self._is_known and not await self.exists_async():
             self._deleted()
         upload = open_upload(self, data, ignored)
@@ -575,7 +575,7 @@ class FileObject:
         return self._staged(job.facts)
 
     def delete(self, *, force: bool = False) -> None:
-        """Delete the object of a staged file. No row can adopt the file until it is saved again with new content.
+        """Delete the object of a staged file, which needs new content to be adopted.
 
         Args:
             force: Delete even if a row owns the file; the row then points to nothing.
@@ -675,7 +675,7 @@ class FileObject:
         return await backend.sign_async(self._facts.path, request)
 
     def _presented(self, request: SignRequest) -> SignRequest:
-        """Return a request to read, with the name and type that the URL must bind if the store knows neither."""
+        """Return a request to read that binds name and type where the store cannot."""
         backend = self._signed_by()
         shown = self._presentation(backend, None, inline=False)
         cached = self._cached_by(backend)
@@ -705,11 +705,11 @@ class FileObject:
         return SignRequest("GET", seconds, *shown, cache_control=self._cached_by(backend)).rounded(round_expiry)
 
     def _cached_by(self, backend: StorageBackend) -> str | None:
-        """Return the ``Cache-Control`` to bind into a URL of our own; a store with a server keeps it with the object."""
+        """Return the ``Cache-Control`` to bind into a URL of our own route."""
         return None if backend.own_urls is None else self._shown.cache_control
 
     def _presentation(self, backend: StorageBackend, download_as: str | None, *, inline: bool) -> tuple[str | None, str | None]:
-        """Return the disposition and type to bind into a URL to read; ``None`` where the store knows the object's own."""
+        """Return disposition and type for a URL; ``None`` where the store knows them."""
         facts = self._facts
         # A store with a server keeps both with the object. Our own route sees the URL and the path, not the row.
         own = backend.own_urls is not None and bool(facts.content_type)
@@ -941,7 +941,7 @@ def facts_of(file: FileObject) -> Facts:
 
 
 def place_of(file: FileObject) -> tuple[str, str]:
-    """Return a stored file's backend and path, without decoding the rest of its document."""
+    """Return a stored file's backend and path without decoding its document."""
     known, raw = file._known, file._raw
     if known is not None:
         return known[:2]
@@ -954,7 +954,7 @@ def content_in(file: FileObject) -> Content | None:
 
 
 def claimed_file(kind: type[Kind], content: Content) -> Kind:
-    """Return the file of a client's upload; its content must have the announced size and checksum."""
+    """Return the file of a client's upload of the announced size and checksum."""
     checksum = content.claimed.checksum if content.claimed else None
     return kind(
         filename=content.filename, content_type=content.content_type, size=content.size, checksum=checksum, content=content
@@ -972,13 +972,16 @@ def complete(file: FileObject, facts: Facts, state: FileState) -> None:
 
 
 def stage(file: FileObject, facts: Facts) -> None:
-    """Record that a file is stored without a row, and that no other FileObject names the object."""
+    """Record that a file is stored without a row, and only this one names it."""
     complete(file, facts, FileState.STAGED)
     file._sole = True
 
 
 def may_have_a_row(file: FileObject) -> bool:
-    """Return True if a row may own a staged file: it names an existing object, was pickled, or is a changed copy."""
+    """Return True if a row may own a staged file.
+
+    That is so if it names an existing object, was pickled, or is a changed copy.
+    """
     return file._state is FileState.STAGED and not file._sole
 
 

@@ -33,11 +33,11 @@ class FileReader(io.RawIOBase):
         self._position = 0
 
     def readable(self) -> bool:
-        """Reading works."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """Seeking works."""
+        """Return True."""
         return True
 
     def tell(self) -> int:

@@ -1,4 +1,4 @@
-"""What PyInstaller asks of the package: where the hook is that adds ``filerow.js`` to a frozen program."""
+"""The entry point by which PyInstaller adds ``filerow.js`` to a program."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ __all__ = ("hook_dirs",)
 
 
 def hook_dirs() -> list[str]:
-    """Return the folders of hooks; the entry point ``hook-dirs`` of the group ``pyinstaller40`` names this function."""
+    """Return the folders of hooks, for the entry point ``pyinstaller40``."""
     return [str(Path(__file__).parent / "hooks")]

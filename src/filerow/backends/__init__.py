@@ -1,1 +1,1 @@
-"""The places bytes can go: the contract in ``base``, and one module per kind of store."""
+"""Places for bytes: the contract is in ``base``, each kind of store in a module."""

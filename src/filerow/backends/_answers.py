@@ -124,13 +124,13 @@ _CODE = re.compile(
 
 
 def code_in(text: str) -> str:
-    """Return the error code that a store's answer has, as it stands in a client's message; empty if there is none."""
+    """Return the error code in a client's message; empty if there is none."""
     found = _CODE.search(text)
     return found[1] if found else ""
 
 
 def meaning_of_answer(code: str, status: int | None) -> Meaning | None:
-    """Return what an answer means whatever was asked for; ``None`` where that depends on it, or is not known.
+    """Return what an answer means for any request; ``None`` if that depends on it.
 
     Args:
         code: Its error code; empty where it has none, as from a proxy, or to a HEAD.

@@ -1,4 +1,6 @@
-"""What an S3-compatible store makes of ``If-None-Match: *``: asked once, with objects of its own, before anything relies on it.
+"""Find out what an S3-compatible store makes of ``If-None-Match: *``.
+
+The store is asked once, with objects of Filerow's own, before anything relies on it.
 
 Amazon's S3 refuses a path that is taken. Of the stores that speak its language some overwrite all the same, some answer with
 an error, and some heed the condition with uploads and not with copies. So a store behind an endpoint of its own is asked when
@@ -33,7 +35,10 @@ class Worth(Enum):
 
 
 class WriteReply(Enum):
-    """What came of one conditional write: ``UNCLEAR`` is a refusal that may be the condition's or not, ``LATER`` a busy store."""
+    """The result of one conditional write.
+
+    ``UNCLEAR`` is a refusal for whatever reason, ``LATER`` a busy store.
+    """
 
     DONE = "done"
     TAKEN = "taken"
@@ -50,7 +55,7 @@ class Writer(Protocol):
         ...
 
     def put_new(self, path: str, *, patient: bool) -> Call:
-        """Return the call that stores one on condition that the path is free; ``patient`` asks again what fails."""
+        """Return the call that stores one if its path is free; ``patient`` retries."""
         ...
 
     def copy_new(self, source: str, target: str, *, patient: bool) -> Call:
@@ -66,7 +71,7 @@ class Writer(Protocol):
         ...
 
     def reply_in(self, error: BaseException) -> WriteReply | None:
-        """Return what the error of a conditional write means; ``None`` if it ends the matter."""
+        """Return what a conditional write's error means; ``None`` ends the matter."""
         ...
 
 
@@ -88,7 +93,10 @@ class Conditions:
 
     @property
     def is_off(self) -> bool:
-        """Whether the application has switched them off, and accepts that two writers at once may both succeed."""
+        """Return True if the application switched conditions off.
+
+        It accepts that two writers at once may both succeed.
+        """
         return self._put is Worth.OFF
 
     def put_steps(self) -> Steps[Worth]:
@@ -135,7 +143,7 @@ class Conditions:
 
 
 def heeded(backend: str, *, off: bool = False) -> Conditions:
-    """Return the conditions of a store that heeds them all, or of one that is to be asked for none."""
+    """Return the conditions of a store that heeds all of them, or needs none."""
     worth = Worth.OFF if off else Worth.HEEDED
     return Conditions(backend, None, worth, worth)
 
@@ -230,7 +238,7 @@ def note_single_deletes(backend: str, how: str = "") -> None:
 
 
 def hidden(operation: str, backend: str, path: str, *, google: bool = False) -> ObjectHiddenError:
-    """Return the error of a read that was forbidden where the credentials may not list."""
+    """Return the error of a read that was forbidden because nothing may be listed."""
     may_list, may_read = ("storage.objects.list", "storage.objects.get") if google else ("s3:ListBucket", "s3:GetObject")
     msg = (
         f"the object is missing, or the credentials may not read it ({may_read}): the store says which only to credentials that "

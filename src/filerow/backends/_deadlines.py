@@ -1,4 +1,4 @@
-"""How long a store may keep its caller waiting: one number of seconds, as options of each client."""
+"""How long a store may keep its caller waiting, as options of each client."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def seconds_of(timeout: float | None) -> float:
 
 
 def obstore_limits(seconds: float) -> dict[str, Any]:
-    """Return obstore's client options. Its ``timeout`` limits a whole transfer, the body included, so that one is lifted."""
+    """Return obstore's client options, without a limit on a whole transfer."""
     silence = timedelta(seconds=seconds)
     return {"timeout": "12 h", "read_timeout": silence, "connect_timeout": min(silence, timedelta(seconds=_CONNECT))}
 
 
 def obstore_retries(seconds: float) -> dict[str, Any]:
-    """Return obstore's retry options: it asks again for that long, and not for its own three minutes."""
+    """Return obstore's retry options, with this limit instead of three minutes."""
     return {"retry_timeout": timedelta(seconds=seconds)}
 
 
@@ -65,7 +65,7 @@ def connect_within(seconds: float) -> float:
 
 
 def is_timeout(error: BaseException) -> bool:
-    """Return True if an error of some client means that its server did not answer; few of them are a ``TimeoutError``.
+    """Return True if a client's error means that its server did not answer.
 
     Some clients say only that something went wrong, and what it was in the error's cause.
     """

@@ -1,4 +1,4 @@
-"""The hooks a driver fills in. Their docstrings are contracts: what is guaranteed to you, what you must do, which error.
+"""The hooks that a driver fills in.
 
 Subclass :class:`filerow.StorageBackend`, not this: it adds the portable layer that callers use.
 """
@@ -49,7 +49,7 @@ class Driver(ABC):
     """
 
     def _cdn_for(self, request: SignRequest) -> PublicUrls | None:
-        """Return who signs a request in the store's place: the CDN, for reads, where one is set up."""
+        """Return the CDN that signs a request to read, where one is set up."""
         urls = self.public_urls
         return urls if urls is not None and urls.signs and request.method == "GET" else None
 
@@ -76,11 +76,11 @@ class Driver(ABC):
 
     @abstractmethod
     def _stream(self, path: str, start: int, end: int | None, chunk_size: int) -> Iterator[bytes]:
-        """Yield the bytes ``[start, end)`` in order, holding a few chunks at most. Otherwise as :meth:`_read`."""
+        """Yield the bytes ``[start, end)`` in bounded memory; as :meth:`_read`."""
 
     @abstractmethod
     def _head(self, path: str) -> ObjectInfo:
-        """Return the object's facts, size and time included. ``FileNotFoundError`` when there is no object."""
+        """Return the object's facts, or raise ``FileNotFoundError``."""
 
     @abstractmethod
     def _delete(self, paths: Sequence[str]) -> Mapping[str, BaseException]:
@@ -92,7 +92,7 @@ class Driver(ABC):
         """
 
     def _purge(self, versions: Mapping[str, str | None]) -> Mapping[str, BaseException]:
-        """Delete objects and, where their bucket keeps versions, those versions for good; as :meth:`_delete` otherwise.
+        """Delete objects, with all versions that their bucket keeps.
 
         The default deletes, which in such a bucket leaves the version behind.
         """
@@ -107,7 +107,7 @@ class Driver(ABC):
         """
 
     def _copy_over(self, source: str, target: str) -> ObjectInfo:
-        """Copy one object to a path that nothing else can have, as those that Filerow makes.
+        """Copy one object to a path that Filerow made, and nothing else can have.
 
         You need not look whether ``target`` is free. The default asks :meth:`_copy`; override this one and its twin where a
         condition costs requests, or where the store may know none.
@@ -115,7 +115,7 @@ class Driver(ABC):
         return self._copy(source, target)
 
     def _rewrite(self, upload: ObjectInfo, target: str, options: PutOptions) -> Rewritten | None:
-        """Copy what a client has uploaded, on the store's side, with the headers of ``options`` and nothing else of the client's.
+        """Copy a client's upload inside the store, with the headers of ``options`` only.
 
         Guaranteed: ``upload`` has an etag; nothing else can have ``target``.
         You must: copy these very bytes or raise ``ClaimError``; look at the copy afterwards; delete it and raise
@@ -126,24 +126,24 @@ class Driver(ABC):
 
     @abstractmethod
     def _list(self, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
-        """Yield the objects below the folder ``prefix`` whose path is greater than ``start_after``; see :meth:`list`."""
+        """Yield the objects below ``prefix`` after ``start_after``; see :meth:`list`."""
 
     def _unfinished(self, prefix: str) -> Iterator[Unfinished]:
-        """Yield the uploads below the folder ``prefix`` that have not ended, those of other clients too.
+        """Yield unfinished uploads below the folder ``prefix``, of all clients.
 
         The default is for stores where an upload that does not end leaves nothing.
         """
         return iter(())
 
     def _abort(self, upload: Unfinished) -> None:  # noqa: B027 - most stores have nothing to throw away
-        """Throw away what came of an upload that :meth:`_unfinished` yielded; one that has ended since is left alone."""
+        """Discard an upload of :meth:`_unfinished`, unless it has ended since."""
 
     def _limits(self) -> Mapping[str, str]:
-        """Return what this very store cannot do, by name, each with a sentence that says what follows; see :meth:`limits`."""
+        """Return what this store cannot do, with the consequences; see :meth:`limits`."""
         return {}
 
     def _sign(self, paths: Sequence[str], request: SignRequest) -> Sequence[str]:
-        """Return a URL per path; the default signs URLs of our own route where :attr:`own_urls` is set.
+        """Return a URL per path; by default one of our own route, if there is one.
 
         Guaranteed: ``request`` makes sense and its headers are printable ASCII.
         You must: raise ``UnsupportedOperationError`` for what the store cannot bind into a signature.
@@ -154,7 +154,7 @@ class Driver(ABC):
         raise UnsupportedOperationError(msg, operation="sign", backend=self._key, path=paths[0] if paths else "")
 
     def _sign_plainly(self, path: str, request: SignRequest, *, offline: bool) -> str | None:
-        """Return the URL of a request that binds nothing but path and expiry, or ``None`` to have :meth:`_sign` asked.
+        """Return a URL that binds path and expiry only; ``None`` to use :meth:`_sign`.
 
         It is what most URLs are, so it is worth a way without detours.
 
@@ -165,15 +165,15 @@ class Driver(ABC):
         return None
 
     def _upload_headers(self, request: SignRequest) -> Mapping[str, str]:
-        """Return what a signed upload must come with besides the ``Content-Type`` it is bound to."""
+        """Return the headers of a signed upload besides its ``Content-Type``."""
         return {}
 
     def _place(self) -> str:
-        """Return the directory or bucket where the objects are, for the error about a missing one."""
+        """Return the directory or bucket of the objects, for errors that name it."""
         return ""
 
     def _translate(self, error: BaseException, operation: str, path: str) -> StorageError | None:
-        """Turn a store's own error into one of ours, or return ``None`` to let the base class choose by builtin type.
+        """Return our error for a store's own; ``None`` to go by its builtin type.
 
         You are given everything a hook raised, even ``BaseException`` from native code, but never cancellation.
         """
@@ -184,7 +184,7 @@ class Driver(ABC):
     async def _put_async(
         self, path: str, content: Buffer | Iterator[Buffer] | AsyncIterator[Buffer], options: PutOptions
     ) -> ObjectInfo:
-        """As :meth:`_put`; the default runs it in a thread and feeds it from the event loop.
+        """Store an object as :meth:`_put`; by default in a thread, fed from the loop.
 
         You must: leave nothing behind when you are cancelled, at whatever moment.
         """

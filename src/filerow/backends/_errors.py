@@ -1,4 +1,4 @@
-"""Raises our own errors only; where a driver does not translate its error, the builtin type decides."""
+"""Raise only our own errors; an untranslated one goes by its builtin type."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 def by_builtin_type(error: BaseException, operation: str, backend: str, path: str, place: str = "") -> StorageError:
-    """Return the error of ours that subclasses the same builtin, or a plain :class:`StorageError`.
+    """Return our error for the same builtin, or a plain :class:`StorageError`.
 
     Args:
         error: What a driver raised.

@@ -1,4 +1,4 @@
-"""What the backends on other people's clients share: exact names, content in the form clients take, errors without secrets."""
+"""What the backends on other people's clients share."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NOT_THERE = "the store says that it has written this object, and a moment later 
 
 
 def contiguous(buffer: object) -> Buffer:
-    """Return the same bytes in a form obstore takes: one dimension, contiguous, unsigned bytes."""
+    """Return the same bytes as obstore takes them: flat, contiguous, unsigned."""
     if isinstance(buffer, (bytes, bytearray)):
         return buffer
     if not isinstance(buffer, memoryview):
@@ -48,7 +48,7 @@ def contiguous(buffer: object) -> Buffer:
 
 
 def peek(chunks: Iterator[Buffer], limit: int = PART) -> bytes | Iterator[Buffer]:
-    """Return all of the content when it has at most ``limit`` bytes, else an iterator over all of it."""
+    """Return content of at most ``limit`` bytes, else an iterator over all of it."""
     held: list[bytes] = []
     size = 0
     for chunk in chunks:
@@ -60,12 +60,12 @@ def peek(chunks: Iterator[Buffer], limit: int = PART) -> bytes | Iterator[Buffer
 
 
 def own(chunk: Buffer) -> bytes:
-    """Return bytes that stay as they are: a source may fill one buffer again and again."""
+    """Return bytes that do not change when the source fills its buffer again."""
     return chunk if isinstance(chunk, bytes) else bytes(contiguous(chunk))
 
 
 def staging_path(path: str) -> str:
-    """Return a free path beside ``path``, named like a generated one, so that a sweep finds what a crash leaves there."""
+    """Return a free path beside ``path``; a sweep finds what a crash leaves there."""
     folder, slash, name = path.rpartition("/")
     value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
     value = value & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62  # version and variant of a UUID 7 (RFC 9562)
@@ -81,7 +81,7 @@ _LOCAL_STAGING = re.compile(r"#\d+(?:/|\Z)")
 
 
 def check_exact(path: str, protocol: str) -> None:
-    """Check that obstore would look for this very path: it strips slashes, so ``/a`` would find, and delete, ``a``.
+    """Check that obstore, which strips slashes, would look for this very path.
 
     Raises:
         FileNotFoundError: It cannot express this path, so there is no object either.
@@ -91,7 +91,7 @@ def check_exact(path: str, protocol: str) -> None:
 
 
 def is_portable(path: str) -> bool:
-    """Return True if the path is one that Filerow itself would choose, so that a store's complaint is not about its name."""
+    """Return True if Filerow could choose this path, so its name cannot be at fault."""
     try:
         check_path(path, "", "")
     except InvalidPathError:
@@ -120,12 +120,12 @@ def secrets_of(config: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def not_pickled(backend: object) -> TypeError:
-    """Return the error of pickling a backend on a client that holds credentials, which would go into the pickle in the clear."""
+    """Return the error of pickling a backend whose client holds credentials."""
     return TypeError(f"{backend!r} is not pickled, for its client holds the store's credentials; make it where it is needed")
 
 
 def clean_message(text: str, secrets: tuple[str, ...] = ()) -> str:
-    """Shorten a native error to one line of what a reader needs, without secrets, signed queries and user names in URLs."""
+    """Shorten a native error to one line, without secrets and signed queries."""
     text = text.partition("\n\nDebug source")[0]
     for secret in secrets:
         text = text.replace(secret, "***")
@@ -147,13 +147,13 @@ _TITLE = re.compile(r"<title[^>]*>([^<]{1,100})", re.IGNORECASE)
 
 
 def _in_words(found: re.Match[str]) -> str:
-    """Return an error of XML as its code and message; what else is in it may be the request itself."""
+    """Return an XML error's code and message; the rest may be the request itself."""
     parts = dict(reversed(_IN_XML.findall(found[0])))
     return html.unescape(": ".join(filter(None, (parts.get("Code"), parts.get("Message"))))) or "an error without a code"
 
 
 def _page(found: re.Match[str]) -> str:
-    """Return a web page as its title: no store answers with one, but what stands between does."""
+    """Return the title of a web page, as a proxy may send for the store."""
     title = _TITLE.search(found[0])
     titled = f" titled {html.unescape(title[1].strip())!r}" if title else ""
     return f"a web page{titled}, which comes from a proxy or another server than the store"

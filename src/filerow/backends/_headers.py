@@ -61,7 +61,7 @@ def headers_of(options: PutOptions, *, backend: str, path: str) -> dict[str, str
 def encode_metadata(
     metadata: Mapping[str, str], *, backend: str, path: str, identifiers: bool = False, operation: str = "put"
 ) -> dict[str, str]:
-    """Return user metadata in the form every store keeps: keys of ``[a-z0-9-]``, values percent-encoded UTF-8.
+    """Return user metadata as every store keeps it: ASCII, percent-encoded.
 
     Args:
         metadata: Keys and values as the application gave them.

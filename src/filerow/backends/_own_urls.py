@@ -1,4 +1,6 @@
-"""Signed URLs of our own route, for stores that have no server: ``{base_url}/{backend}/{path}?expires=…&signature=…``.
+"""Signed URLs of our own route, for stores without a server.
+
+They look like ``{base_url}/{backend}/{path}?expires=…&signature=…``.
 
 The signature binds the method, backend, path, expiry and every header that the answer must have or the upload must bring, so
 nothing of a URL can be changed, left out or added. ``filerow.http`` answers the URLs that are made here.
@@ -64,7 +66,7 @@ class OwnUrls:
 
     @property
     def base_url(self) -> str | None:
-        """Where the route is mounted, without a slash at the end; ``None`` when nobody has said."""
+        """The URL of the route without a slash at the end; ``None`` if not set."""
         return self._base_url
 
     def sign(self, path: str, request: SignRequest) -> str:
@@ -99,7 +101,7 @@ class OwnUrls:
         return f"{self._base_url}/{quote(self._backend, safe='')}/{quote(path)}?{urlencode(query, quote_via=quote)}"
 
     def verify(self, method: str, path: str, query: str, *, now: float | None = None) -> SignRequest:
-        """Return what the holder of a URL may do; a URL to read allows ``HEAD`` too (RFC 9110, section 9.3.2).
+        """Return what the holder of a URL may do; ``GET`` includes ``HEAD`` (RFC 9110).
 
         Args:
             method: The request's method.
@@ -136,7 +138,7 @@ class OwnUrls:
         return values
 
     def _message(self, path: str, values: dict[str, str]) -> str:
-        """Return what is signed: every part of the URL, encoded so that no part can run into the next."""
+        """Return what is signed: the URL's parts, encoded so that none can run together."""
         everything = [("backend", self._backend), ("path", path), *sorted(values.items())]
         return urlencode(everything, errors="surrogatepass")  # a request may bring anything, and then no signature fits
 

@@ -1,4 +1,4 @@
-"""Which paths a backend accepts: the ones every store keeps as they are and none can be led astray by."""
+"""Which paths a backend accepts: those that every store keeps as they are."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def check_known_path(path: str, backend: str, operation: str) -> str:
 
 
 def are_plain(paths: Sequence[str]) -> bool:
-    """Return True if, at a quick look, none of many paths needs :func:`check_known_path`; it decides about the others."""
+    """Return True if, at a quick look, no path needs :func:`check_known_path`."""
     try:
         return all(paths) and is_plain("/".join(paths))
     except TypeError:  # one is not text
@@ -74,7 +74,7 @@ def is_plain(path: str) -> bool:
 
 
 def part_known(paths: Sequence[str], backend: str) -> tuple[list[str], dict[str, StorageError]]:
-    """Part the paths that a driver may be asked to delete from those it must never see, each with its error."""
+    """Separate paths that a driver may delete from others, each with its error."""
     if are_plain(paths):
         return list(paths), {}
     known: list[str] = []

@@ -1,4 +1,4 @@
-"""Where clients find what a backend stores: the public host of its store, permanent URLs, and a CDN.
+"""Where clients find what a backend stores: public host, permanent URLs, CDN.
 
 None of this says where a backend is. Two backends that differ here only are one place.
 """
@@ -27,7 +27,7 @@ _ODD = re.compile(r"[\x00-\x20\x7f-\uffff\U00010000-\U0010ffff\"<>\\^`|]")
 
 @runtime_checkable
 class CDN(Protocol):
-    """What ``cdn=`` takes besides a template: an object that signs URLs to read, such as ``CloudFront``."""
+    """An object for ``cdn=`` that signs URLs to read, such as ``CloudFront``."""
 
     def sign(self, path: str, request: SignRequest) -> str:
         """Return a URL by which the CDN lets its holder read one object.
@@ -99,7 +99,7 @@ class PublicUrls:
 
 
 def public_urls(backend: str, public_url: str | None, cdn: str | CDN | None = None) -> PublicUrls | None:
-    """Return the URLs of a backend that its store does not sign; ``None`` where there are none. See :class:`PublicUrls`."""
+    """Return a backend's :class:`PublicUrls`; ``None`` if its store signs all URLs."""
     return None if public_url is None and cdn is None else PublicUrls(backend, public_url, cdn)
 
 
@@ -107,7 +107,7 @@ def public_urls(backend: str, public_url: str | None, cdn: str | CDN | None = No
 
 
 def checked_endpoint(given: object, backend: str) -> str:
-    """Return the origin by which clients reach a store, as browsers write it: in lower case, without a default port.
+    """Return the origin by which clients reach a store, as browsers write it.
 
     Args:
         given: What the application says: ``https://files.example.org``, ``http://localhost:9000``, ``http://[::1]:9000``.
@@ -131,7 +131,7 @@ def checked_endpoint(given: object, backend: str) -> str:
 
 
 def with_bucket(given: str, bucket: str, backend: str) -> str:
-    """Return an endpoint with the name of a bucket in the place of ``{bucket}``, where it may be part of a host.
+    """Return an endpoint with ``{bucket}`` replaced, where a host may contain it.
 
     Raises:
         ValueError: A host cannot have that name, or no certificate of TLS for all buckets fits it.
@@ -148,13 +148,13 @@ def with_bucket(given: str, bucket: str, backend: str) -> str:
 
 
 def moved(url: str, origin: str) -> str:
-    """Return a URL with another scheme and host, for stores whose signatures cover neither."""
+    """Return a URL with another scheme and host, if signatures cover neither."""
     begin = url.index("/", url.index("://") + 3)
     return origin + url[begin:]
 
 
 def _read(given: str, *, path: bool = True) -> tuple[SplitResult, str]:
-    """Return the parts of a URL that has neither credentials nor a query nor a fragment, and its host in lower case.
+    """Split a URL without credentials, query and fragment; its host in lower case.
 
     Raises:
         ValueError: It is not such a URL; the message says why, as the end of a sentence.
@@ -189,7 +189,7 @@ def _climbs(path: str) -> bool:
 
 
 def _canonical_host(host: str) -> str:
-    """Return a host as browsers write it, since a signature covers it; empty for what is none, or is one for browsers alone.
+    """Return a host as browsers write it; empty if it is not a valid one.
 
     Browsers read ``127.1`` and ``0x7f.1`` as addresses, and shorten those of IPv6.
     """

@@ -1,4 +1,4 @@
-"""Copies of a client's upload that a store makes itself, with nothing of the client's but the bytes.
+"""Copies of a client's upload inside the store, with none of its headers.
 
 Each cloud has its own way to replace what an uploader has sent (headers, metadata, tags), and whatever it answers, the copy is
 looked at afterwards: if anything of the client's is left, the copy is deleted, and the bytes are read and written instead. What
@@ -44,7 +44,7 @@ _REFUSED = frozenset({400, 403, 405, 501})
 
 
 class KeptHeadersError(Exception):
-    """A store has kept something of the client's in a copy that was to replace it; the copy is deleted."""
+    """The store kept some of the client's headers in a copy, which is deleted."""
 
 
 _keeping: WeakKeyDictionary[StorageBackend, bool] = WeakKeyDictionary()
@@ -86,7 +86,7 @@ async def _rewrite_async(backend: StorageBackend, upload: ObjectInfo, target: st
 
 
 class _ReadAndWrite:
-    """Notes that a store keeps headers, or refuses such copies: its uploads are read and written, now and from now on.
+    """Notes for which stores uploads are read and written instead of copied.
 
     Attributes:
         kept: It has kept headers.
@@ -120,7 +120,7 @@ def _changed() -> ClaimError:
 
 
 def _is_ours(carried: Mapping[str, object], options: PutOptions, more: Mapping[str, object]) -> bool:
-    """Return True if an object carries what we have asked for, and nothing else that its uploader may have sent.
+    """Return True if an object carries what we asked for and nothing else.
 
     Args:
         carried: All that an uploader can send along, by name; empty values are absent.
@@ -198,7 +198,7 @@ def rewrite_on_s3(
 def _carried_on_s3(
     head: Mapping[str, Any], options: PutOptions, usual: Mapping[str, Any]
 ) -> tuple[dict[str, object], PutOptions, dict[str, object]]:
-    """Return what a copy carries, and what it was to carry; what the copy names replaces what is usual."""
+    """Return what a copy carries, and what it was to carry."""
     told: dict[str, object] = {
         name: usual.get(name) for name in ("ContentEncoding", "ContentLanguage", "WebsiteRedirectLocation")
     }
@@ -224,7 +224,7 @@ def _carried_on_s3(
 def rewrite_on_gcs(
     ask: Callable[..., Any], origin: tuple[str, str], target: str, upload: ObjectInfo, options: PutOptions, **demanded: str
 ) -> Rewritten | None:
-    """Copy an upload on Google Cloud Storage by its JSON API, whose rewrite takes the metadata of the copy.
+    """Copy an upload on Google by the JSON API, which takes new metadata.
 
     Args:
         ask: Sends one request: method, path with ``{}`` for each name, the names, ``json=`` and parameters of the query; returns
@@ -294,7 +294,7 @@ def _carried_on_gcs(found: Mapping[str, Any]) -> dict[str, object]:
 def rewrite_on_azure(
     ask: Callable[..., Any], source: Any, target: Any, upload: ObjectInfo, options: PutOptions
 ) -> Rewritten | None:
-    """Copy an upload on Azure: Copy Blob, which takes no tags along, then Set Blob Properties and Set Blob Metadata.
+    """Copy an upload on Azure without its tags, then set properties and metadata.
 
     Args:
         ask: Calls a method of a blob client by its name, with arguments.
@@ -342,7 +342,7 @@ def rewrite_on_azure(
 
 
 def _is_chosen(found: Any) -> bool:
-    """Return True if somebody has put a blob into a tier; others are in the account's own."""
+    """Return True if a blob's tier was chosen, not inherited from the account."""
     return bool(found.blob_tier) and not found.blob_tier_inferred
 
 

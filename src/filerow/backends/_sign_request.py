@@ -1,4 +1,4 @@
-"""What may be asked of a signed URL at all, and what one kind of store can bind into it.
+"""What a signed URL may bind, and what one kind of store can bind.
 
 A request that a store would not hold its holder to is refused: a limit that is asked for and not bound is worse than none.
 """
@@ -35,7 +35,7 @@ _METHODS = frozenset({"GET", "PUT"})
 
 
 def whole_seconds(seconds: object) -> int:
-    """Return for how many whole seconds a URL is to work, at the line that asks; a fraction counts as a second.
+    """Return a lifetime in whole seconds, rounded up; raise at the caller's line.
 
     Raises:
         TypeError: It is not a number, but a ``timedelta`` perhaps.
@@ -53,7 +53,7 @@ def whole_seconds(seconds: object) -> int:
 
 @lru_cache(maxsize=64)
 def plain_read(seconds: float) -> SignRequest:
-    """Return the request that most URLs are made for, one object for all of them: to read, and nothing else is bound.
+    """Return the shared request of most URLs: to read, with nothing else bound.
 
     Raises:
         TypeError: As :func:`whole_seconds`.
@@ -133,7 +133,7 @@ def moment_of(request: SignRequest) -> datetime:
 
 
 def answer_parameters(request: SignRequest) -> dict[str, str]:
-    """Return the parameters that set the headers of the answer to a ``GET``, on S3 and Google Cloud Storage."""
+    """Return the parameters that set an answer's headers, on S3 and Google."""
     if request.method != "GET":
         return {}
     answer = {"response-content-type": request.content_type, "response-content-disposition": request.content_disposition}
@@ -141,7 +141,7 @@ def answer_parameters(request: SignRequest) -> dict[str, str]:
 
 
 def length_range(request: SignRequest) -> dict[str, str]:
-    """Return the header by which Google Cloud Storage limits an upload's length: least and most bytes."""
+    """Return the header by which Google limits an upload's length."""
     if request.content_length is not None:
         return {"x-goog-content-length-range": f"{request.content_length},{request.content_length}"}
     return {} if request.max_length is None else {"x-goog-content-length-range": f"0,{request.max_length}"}

@@ -14,7 +14,7 @@ class _Answer(NamedTuple):
 
 
 def answer_in(error: BaseException) -> BaseException | None:
-    """Return the error that stands for the store's answer: the one given, or what caused it; ``None`` if there was no answer."""
+    """Return the error with the store's answer; ``None`` if there was no answer."""
     return next((one for one in _chain(error) if _read(one) is not None), None)
 
 
@@ -24,7 +24,7 @@ def status_of(error: BaseException) -> int | None:
 
 
 def code_of(error: BaseException) -> str:
-    """Return the error code that the store gives, or its status where it gives none; empty for no answer."""
+    """Return the store's error code, else its status; empty without an answer."""
     return next((found.code for found in map(_read, _chain(error)) if found is not None), "")
 
 

@@ -1,4 +1,4 @@
-"""What an application wants its objects to be stored with: headers, class of storage, tags, metadata, encryption.
+"""What objects are stored with: headers, storage class, tags, encryption.
 
 What a store keeps, it keeps whichever way the bytes get there. What it has no notion of is refused by name when the column and
 its backend meet, and never dropped.
@@ -41,7 +41,7 @@ _UNREADABLE = frozenset({"glacier", "deep_archive", "archive"})
 
 @dataclass(frozen=True, slots=True)
 class StoredWith:
-    """What the objects of a column are stored with, beyond the type and the disposition that Filerow gives each.
+    """What a column's objects are stored with besides type and disposition.
 
     It holds for every way bytes take: commits, copies, large uploads in parts, direct uploads, moves to another backend. The
     values are the application's, never a client's.

@@ -1,4 +1,4 @@
-"""The values that backends exchange with the layers above them: plain, immutable, free of any ORM."""
+"""The immutable values that backends exchange with the layers above them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ObjectInfo(NamedTuple):
 
 
 class Rewritten(NamedTuple):
-    """What a store says of an object that it has made of a client's upload; see ``Content.rewrite``.
+    """What a store says of its copy of a client's upload; see ``Content.rewrite``.
 
     Attributes:
         etag: Its tag.
@@ -57,7 +57,7 @@ class Rewritten(NamedTuple):
 
 
 class Unfinished(NamedTuple):
-    """An upload that was begun and has neither ended nor been given up; no listing shows it, but its bytes take up space.
+    """An upload that has not ended: no listing shows it, but it takes up space.
 
     Attributes:
         path: The path that the object will have; where only a temporary file is known, that file's.
@@ -124,7 +124,7 @@ class SignRequest(NamedTuple):
     cache_control: str | None = None
 
     def rounded(self, window: float | None, now: float | None = None) -> SignRequest:
-        """Return this request with a time that all requests made in one window share, so that their URLs are the same.
+        """Return this request with the time of a window, whose URLs are all the same.
 
         The URL works at least ``expires_in`` seconds, and at most ``window`` more.
 

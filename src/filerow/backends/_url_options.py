@@ -1,4 +1,4 @@
-"""Options in the query of a backend's URL: ``s3://bucket/prefix?aws_region=eu-west-1&timeout=20``.
+"""Options in a backend's URL: ``s3://bucket?aws_region=eu-west-1&timeout=20``.
 
 An option in the query means what the same argument of :meth:`register_backend` means. What a URL must not carry is refused:
 nothing of it is ever dropped.
@@ -73,7 +73,7 @@ def merged_options(
     given: Mapping[str, Any],
     defaults: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return the options of a URL, with the types of the class's arguments, and those given as arguments.
+    """Return a URL's options, typed as the class's arguments, and the arguments.
 
     Args:
         cls: The backend's class.
@@ -107,7 +107,7 @@ def merged_options(
 
 
 def _kind_in(annotation: str) -> str:
-    """Return the kind of value that an argument takes; empty for an object that no text can be."""
+    """Return the kind of value that an argument takes; empty for an object."""
     first = re.split(r"\W", annotation, maxsplit=1)[0]
     return first if first in {"bool", "float", "int"} else "str" if first in _TEXTS else ""
 
@@ -128,7 +128,7 @@ def _typed(where: str, name: str, text: str, kind: str) -> object:
 
 
 def plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options with the values of pydantic's ``SecretStr`` and its kin in the clear, as the clients need them."""
+    """Return options with ``SecretStr`` values in the clear, as clients need them."""
     return {name: revealed(value) for name, value in options.items()}
 
 

@@ -1,4 +1,4 @@
-"""What a storage backend is: a portable layer that callers use, over a few hooks that a driver implements.
+"""The storage backend: a portable layer over hooks that a driver implements.
 
 Callers use :class:`StorageBackend`'s public methods. They check paths, wrap errors, keep the caller's own exceptions and
 give every backend an asynchronous side. A driver subclasses it and implements the underscored hooks, whose contracts are in
@@ -83,7 +83,7 @@ class StorageBackend(Driver):
             return self._put(path, iter(body) if isinstance(body, Guard) else body, options)
 
     async def put_async(self, path: str, content: AsyncBody, options: PutOptions = _DEFAULT_OPTIONS) -> ObjectInfo:
-        """Store an object without blocking the event loop; see :meth:`put`. Accepts asynchronous iterables."""
+        """Store an object, also from asynchronous iterables; see :meth:`put`."""
         check_path(path, self._key, "put")
         _check_content(content)
         if not isinstance(content, BUFFERS) and isinstance(content, AsyncIterable):  # which takes longer to find out
@@ -120,7 +120,7 @@ class StorageBackend(Driver):
             return await (self._copy_async(source, target) if create_only else self._copy_over_async(source, target))
 
     def delete(self, paths: str | Sequence[str]) -> dict[str, StorageError]:
-        """Delete objects in as few requests as the store allows. Paths without an object count as deleted.
+        """Delete objects in few requests; a path without one counts as deleted.
 
         Returns:
             The paths that could not be deleted, each with its error; empty when all are gone.
@@ -132,7 +132,7 @@ class StorageBackend(Driver):
         return await self._remove_async([paths] if isinstance(paths, str) else paths, self._delete_async)
 
     def purge(self, versions: Mapping[str, str | None]) -> dict[str, StorageError]:
-        """Delete objects so that a versioned bucket does not keep their versions, if the store and the credentials allow it.
+        """Delete objects and, if the store allows it, the versions that it keeps.
 
         Args:
             versions: The version of each path, as reported by ``put()`` or ``head()``; ``None`` if there is none.
@@ -175,7 +175,7 @@ class StorageBackend(Driver):
     # -- reading -------------------------------------------------------------------------------------------------------
 
     def read(self, path: str, start: int = 0, end: int | None = None) -> bytes:
-        """Read an object, or the bytes ``[start, end)`` of it. Like a slice, a range past the end is cut short.
+        """Read an object or its bytes ``[start, end)``; as a slice, cut at the end.
 
         Raises:
             ObjectNotFoundError: There is nothing at ``path``.
@@ -197,7 +197,7 @@ class StorageBackend(Driver):
             return await self._read_async(path, start, end)
 
     def stream(self, path: str, start: int = 0, end: int | None = None, chunk_size: int = 1 << 20) -> Iterator[bytes]:
-        """Iterate over the bytes ``[start, end)`` in chunks of about ``chunk_size`` bytes, in bounded memory."""
+        """Yield the bytes ``[start, end)`` in chunks, in bounded memory."""
         start, end = _check_range(start, end)
         if end is not None and end <= start:
             return
@@ -282,7 +282,7 @@ class StorageBackend(Driver):
                 await objects.aclose()
 
     def unfinished(self, prefix: str = "") -> Iterator[Unfinished]:
-        """Yield uploads to a folder that were begun and have not ended, whoever began them; most stores have none.
+        """Yield unfinished uploads in a folder, of all clients; often there are none.
 
         Raises:
             UnsupportedOperationError: The store keeps such uploads, but cannot list them.
@@ -299,7 +299,7 @@ class StorageBackend(Driver):
                 yield upload
 
     def abort(self, upload: Unfinished) -> None:
-        """Discard what was sent for an upload of :meth:`unfinished`. If it has ended since, its object stays."""
+        """Discard an upload of :meth:`unfinished`; if it has ended, its object stays."""
         check_known_path(upload.path, self._key, "delete")
         with self._errors("delete", upload.path):
             self._abort(upload)
@@ -311,7 +311,7 @@ class StorageBackend(Driver):
             await self._abort_async(upload)
 
     def limits(self) -> Mapping[str, str]:
-        """Return what this store cannot do, by name, each with a sentence about the consequences.
+        """Return what this store cannot do, by name, each with the consequences.
 
         Stores that speak the same protocol differ without saying so. So this tries it, with objects of its own that it removes.
         ``create-only``: a chosen path cannot be kept free; ``bulk-delete``: each object takes its own delete request;
@@ -356,7 +356,7 @@ class StorageBackend(Driver):
             return await self._sign_async(paths, request)
 
     def url(self, path: str) -> str:
-        """Return the permanent URL of a public object. It makes no request, and the URL never expires.
+        """Return the permanent URL of a public object, without a request.
 
         Raises:
             UnsupportedOperationError: The backend is private: it has neither ``public_url=`` nor a ``cdn=`` template.
@@ -387,7 +387,7 @@ class StorageBackend(Driver):
                 check_known_path(path, self._key, "sign")
 
     def upload_headers(self, request: SignRequest) -> dict[str, str]:
-        """Return the headers required by an upload URL signed for ``request``, with names and values as they are sent.
+        """Return the headers, as they are sent, for an upload URL of ``request``.
 
         A bound ``content_length`` is left out if it is the ``Content-Length`` itself (RFC 9110, section 8.6), which every client
         sends and no script in a browser may set.

@@ -1,4 +1,4 @@
-"""Signed URLs and cookies of Amazon CloudFront, for a backend whose files go out by a distribution.
+"""Signed URLs and cookies of Amazon CloudFront, for a backend behind it.
 
 ::
 
@@ -47,7 +47,7 @@ _WEB_SAFE = bytes.maketrans(b"+=/", b"-_~")
 
 
 class CloudFront:
-    """Signs for one distribution, as ``cdn=`` of a backend. It asks nobody for anything.
+    """Signs for one distribution, as a backend's ``cdn=``, without requests.
 
     Args:
         base_url: The URL of the backend's root at the distribution. Where the origin is a whole bucket and the backend has a
@@ -77,7 +77,7 @@ class CloudFront:
         raise TypeError(f"{self!r} is not pickled, for it holds a private key; make it where it is needed")
 
     def sign(self, path: str, request: SignRequest) -> str:
-        """Return a URL by a canned policy: for this URL, its query included, until it expires.
+        """Return a URL by a canned policy: this URL, with its query, until it expires.
 
         What the answer must say (``download_as=``, ``inline=``) goes along as ``response-content-disposition``, which the
         distribution must forward to S3.
@@ -102,7 +102,7 @@ class CloudFront:
     def custom_url(
         self, path: str, *, expires_in: float = 3600, not_before: float | None = None, ip_address: str | None = None
     ) -> str:
-        """Return a URL by a custom policy, which can have a beginning, and be for some addresses only.
+        """Return a URL by a custom policy: with a beginning, or for some addresses.
 
         Args:
             path: The path inside the backend.
@@ -122,7 +122,7 @@ class CloudFront:
     def cookies(
         self, folder: str = "", *, expires_in: float = 3600, not_before: float | None = None, ip_address: str | None = None
     ) -> dict[str, str]:
-        """Return the cookies that let a browser read everything in a folder of the backend, or all of the backend.
+        """Return the cookies to read a folder of the backend, or all of it.
 
         Set each with ``Secure``, ``HttpOnly``, and the distribution's ``Domain`` and the folder's ``Path``. A browser that has
         them may add any query to a URL: a behaviour that takes cookies must not forward ``response-content-*`` to S3.
@@ -168,7 +168,7 @@ class CloudFront:
 
 
 def _encoded(data: bytes) -> str:
-    """Return Base64 as CloudFront writes it, without the characters that a URL or a cookie gives a meaning."""
+    """Return CloudFront's Base64, which is safe in URLs and cookies."""
     return base64.b64encode(data).translate(_WEB_SAFE).decode()
 
 
@@ -181,7 +181,7 @@ def _network(given: str) -> str:
 
 
 def _loaded(given: str | bytes | os.PathLike[str]) -> RSAPrivateKey:
-    """Return a private key. No error shows what was given, or what it was read from: it may be the key.
+    """Return a private key; no error shows what was given, which may be the key.
 
     Raises:
         ValueError: It is not an RSA key of 2,048 bits or more.

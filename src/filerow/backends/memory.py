@@ -1,4 +1,4 @@
-"""Objects in a dictionary: the reference implementation of a backend, and a real part for tests.
+"""Objects in a dictionary: the reference implementation, useful in tests.
 
 Use it where nothing needs to outlive the process::
 

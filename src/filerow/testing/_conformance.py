@@ -36,7 +36,7 @@ def overrides_case(reason: str) -> Callable[[F], F]:
 
 
 class Conformance(Harness):
-    """Tests that a backend must pass, for pytest: subclass it under a name that begins with ``Test`` and say how to make one.
+    """Tests that a backend must pass: subclass it as ``Test…`` and make a backend.
 
     Each case is a method for each side: ``test_a_small_object_goes_round_sync`` and ``…_async``. They need no fixture and no
     plugin; ``pytest_plugins = ["filerow.testing.plugin"]`` shows at the end what did not apply.

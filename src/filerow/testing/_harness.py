@@ -33,7 +33,7 @@ class Answer(NamedTuple):
 
 
 class Harness(ABC):
-    """A backend under test. Subclass it and say how to make one; everything else has a default.
+    """A backend under test: subclass it and make a backend; the rest is optional.
 
     Attributes:
         known_faults: Cases that this backend is known to fail, each with the reason. They run, must fail, and stand in the

@@ -1,4 +1,4 @@
-"""A store that fails on purpose, for the tests of applications: what does yours do when S3 does not answer?
+"""A store that fails on purpose, for the tests of applications.
 
 ::
 

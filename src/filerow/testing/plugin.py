@@ -1,4 +1,4 @@
-"""A plugin of pytest that shows which cases of the conformance kit did not apply, and why: ``-p filerow.testing.plugin``.
+"""A pytest plugin that shows which conformance cases did not apply, and why.
 
 In ``conftest.py``::
 

@@ -1,4 +1,4 @@
-"""PyInstaller finds modules by their imports; a data file, and modules that are imported by name, have to be named."""
+"""Name the data file, and the modules that are imported by name."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def scheme_of(url: str) -> str:
 
 
 def defaults_of(protocol: str) -> dict[str, Any]:
-    """Return the options that a filesystem of fsspec takes by name, with their defaults; none if it cannot be imported."""
+    """Return the options of a filesystem and their defaults; none if not installed."""
     try:
         cls = fsspec.get_filesystem_class(protocol)
     except (ImportError, ValueError):  # building the filesystem raises the error that says what to do

@@ -70,7 +70,7 @@ _MEANING: Mapping[int, tuple[type[StorageError], str]] = {
 
 
 def _are_plain(paths: Sequence[str]) -> bool:
-    """Return True, quickly, if no path can match :data:`_NOT_OURS`; otherwise that pattern decides."""
+    """Return True if, at a quick look, no path matches :data:`_NOT_OURS`."""
     joined = "\0".join(("", *paths, ""))  # no path contains NUL
     return os.name != "nt" and joined.isascii() and not any(suspect in joined for suspect in ("#", "//", "\0/", "/\0", "\0\0"))
 
@@ -204,7 +204,7 @@ class LocalBackend(StorageBackend):
         return failed
 
     def open_file(self, path: str) -> BinaryIO:
-        """Open an object as a plain file whose descriptor the system can send by itself (``os.sendfile``).
+        """Open an object as a plain file, as ``os.sendfile`` needs it.
 
         Raises:
             ObjectNotFoundError: There is no object.
@@ -274,7 +274,7 @@ class LocalBackend(StorageBackend):
     # -- housekeeping --------------------------------------------------------------------------------------------------
 
     def remove_leftovers(self, older_than: float = 86_400.0) -> int:
-        """Remove temporary files left by killed processes. No listing shows them, so no sweep finds them.
+        """Remove temporary files of killed processes, which no listing shows.
 
         Args:
             older_than: Seconds since the last write to such a file; a running upload writes more often.
@@ -377,7 +377,7 @@ class LocalBackend(StorageBackend):
 
 
 def _says_absent(error: Exception) -> bool:
-    """Return True if nothing can be there: no entry, a file where the path needs a folder, or an invalid name."""
+    """Return True if nothing can be there: no entry, a file as folder, a bad name."""
     return isinstance(error, (FileNotFoundError, NotADirectoryError)) or (
         isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG
     )

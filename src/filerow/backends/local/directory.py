@@ -40,7 +40,7 @@ _UNDECODABLE = re.compile("[\ud800-\udfff]")
 
 
 class Directory:
-    """An open directory. Its methods raise ``OSError``, with ``ELOOP`` for every symbolic link they meet.
+    """An open directory that raises ``OSError`` (``ELOOP``) for symbolic links.
 
     Args:
         path: An absolute path that is trusted: links in it are followed.
@@ -94,7 +94,7 @@ class Directory:
         return os.stat(self._at(name), dir_fd=self._fd, follow_symlinks=False)
 
     def object(self, name: str) -> os.stat_result:
-        """Return the facts of the regular file ``name``; anything else is not an object, so ``FileNotFoundError``."""
+        """Return a regular file's facts; raise ``FileNotFoundError`` for all else."""
         facts = self._refuse_link(name)
         if not stat.S_ISREG(facts.st_mode):
             raise FileNotFoundError(name)
@@ -117,11 +117,11 @@ class Directory:
         raise FileNotFoundError(name)
 
     def create(self, name: str) -> int:
-        """Create the file ``name`` and open it for writing; ``FileExistsError`` when there is one."""
+        """Create and open the file ``name``; raise ``FileExistsError`` if it exists."""
         return os.open(self._at(name), _CREATE, 0o666, dir_fd=self._fd)
 
     def create_unnamed(self) -> int:
-        """Open a new file that has no name yet for writing; ``OSError`` where the system has no such files."""
+        """Open a new file without a name, or raise ``OSError`` if there are none."""
         if UNNAMED is None or self._fd is None:
             raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
         return os.open(".", UNNAMED, 0o666, dir_fd=self._fd)
@@ -131,7 +131,7 @@ class Directory:
         os.link(f"/proc/self/fd/{fd}", target, dst_dir_fd=self._fd, follow_symlinks=True)
 
     def link(self, source: str, target: str) -> None:
-        """Give the file ``source`` the second name ``target``, which must be free: the one atomic way to create."""
+        """Give the file ``source`` a second name ``target`` atomically, if it is free."""
         os.link(self._at(source), self._at(target), src_dir_fd=self._fd, dst_dir_fd=self._fd, follow_symlinks=False)
 
     def replace(self, source: str, target: str) -> None:
@@ -151,12 +151,12 @@ class Directory:
         os.unlink(at, dir_fd=fd)
 
     def sync(self) -> None:
-        """Wait until the names in this directory are on the disk. Windows has no way to ask for that."""
+        """Wait until the names in here are on the disk, except on Windows."""
         if self._fd is not None:
             os.fsync(self._fd)
 
     def scan(self) -> Iterator[str]:
-        """Yield the keys of what is in here, in no order: a file's name, a directory's with ``/`` behind."""
+        """Yield the unordered keys in here; those of directories end with ``/``."""
         with os.scandir(self._path if self._fd is None else self._fd) as entries:
             for entry in entries:
                 name = entry.name
@@ -178,7 +178,7 @@ class Directory:
 
 
 def walk(top: Directory, base: str, after: str, wanted: Callable[[str], bool]) -> Iterator[tuple[Directory, str, str]]:
-    """Yield the files below a directory in the order of their whole paths, in bounded memory.
+    """Yield the files below a directory by path, in bounded memory.
 
     Args:
         top: Where to start; it is closed at the end.

@@ -1,4 +1,4 @@
-"""Files in the making: bytes gather under a temporary name and appear under the wanted one whole, or not at all."""
+"""Files in the making, which appear under their name whole or not at all."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ class Draft:
             raise
 
     def _start_again(self) -> None:
-        """Copy the file to one that has a name: the system opens files without a name here, but does not link them."""
+        """Copy the file to one with a name, because this system cannot link it."""
         source, self.fd = self.fd, -1
         self.unnamed = False
         self._folder.close()
@@ -176,7 +176,7 @@ class Draft:
         self._finish(name)
 
     def _is(self, name: str, facts: os.stat_result) -> bool:
-        """Return True if the name is this very file's: NFS asks again when an answer is lost, and finds its own work."""
+        """Return True if the name is this file's, as NFS may repeat a lost request."""
         there = self._folder.stat(name)
         return (facts.st_dev, facts.st_ino) == (there.st_dev, there.st_ino)
 
@@ -204,7 +204,7 @@ def _temporary_name() -> str:
 
 
 def is_leftover(key: str) -> bool:
-    """Return True if a key of :meth:`Directory.scan` is a draft's, or a folder that may hold some."""
+    """Return True if a key of :meth:`Directory.scan` is, or may hold, a draft."""
     return key.endswith("/") or (key.startswith(".put#") and _LEFTOVER.fullmatch(key) is not None)
 
 
@@ -236,7 +236,7 @@ def write_chunks(fd: int, chunks: Iterator[Buffer]) -> None:
 
 
 def copy_bytes(source: int, target: int) -> None:
-    """Copy one open file to another, without moving it through this process where the system can."""
+    """Copy one open file to another, inside the kernel where possible."""
     done = 0
     if sys.platform == "linux":
         with suppress(OSError):  # some file systems cannot, or stop early; the loop below goes on from there
@@ -249,7 +249,7 @@ def copy_bytes(source: int, target: int) -> None:
 
 
 def made(root: Path, *, fsync: bool) -> str:
-    """Return the resolved path of a directory, made with its parents if it is missing. Raises ``OSError``."""
+    """Return a directory's resolved path, made with its parents if missing."""
     root = root.resolve()
     missing = [folder for folder in (root, *root.parents) if not folder.exists()]
     for folder in reversed(missing):

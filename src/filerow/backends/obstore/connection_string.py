@@ -1,4 +1,7 @@
-"""Azure's connection strings, which obstore does not read: ``AccountName=…;AccountKey=…;EndpointSuffix=…``."""
+"""Azure's connection strings, which obstore does not read.
+
+They look like ``AccountName=…;AccountKey=…;EndpointSuffix=…``.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ _PUBLIC_CLOUD = "core.windows.net"
 
 
 def with_connection_string(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of an Azure store, with ``connection_string=`` taken apart into options that obstore knows.
+    """Return options with ``connection_string=`` split into obstore's own.
 
     Options given besides it win.
 

@@ -230,7 +230,7 @@ class Deleter:
         return self._each is None and not self._is_one_by_one(self._store)
 
     def steps(self, paths: Sequence[str]) -> Steps[Mapping[str, BaseException]]:
-        """Delete objects in one bulk request if the store knows such; a missing one counts as deleted.
+        """Delete objects, in bulk if possible; a missing one counts as deleted.
 
         Returns:
             The paths that failed, each with its error.

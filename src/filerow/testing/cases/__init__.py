@@ -1,4 +1,4 @@
-"""What every backend must do: one module per theme, one function per case, named as a sentence."""
+"""What every backend must do: a module per theme, a function per case."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def a_large_object_goes_round(d: SyncDriver) -> None:
 
 @case()
 def every_kind_of_bytes_is_content(d: SyncDriver) -> None:
-    """Buffers of all kinds, and iterables of them; a mutable buffer may be changed once put() has returned."""
+    """Buffers of all kinds and iterables of them, which may change after put()."""
     mutable = bytearray(SMALL)
     contents: list[Any] = [SMALL, mutable, memoryview(SMALL), memoryview(mutable)[0:], [SMALL[:1], SMALL[1:]], (SMALL,)]
     contents += [[bytearray(SMALL)], [memoryview(SMALL)], [b"", SMALL, b""]]

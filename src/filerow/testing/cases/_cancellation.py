@@ -46,7 +46,7 @@ def a_cancelled_put_leaves_nothing(d: AsyncDriver) -> None:
 
 @async_case
 def a_put_waiting_for_its_source_can_be_cancelled(d: AsyncDriver) -> None:
-    """The source is cancelled, the upload given up; nothing waits for what will not come."""
+    """The source is cancelled and the upload discarded; nothing keeps waiting."""
     closed: list[type] = []
     fresh = d.fresh
 

@@ -23,7 +23,7 @@ def a_copy_is_an_object_of_its_own(d: SyncDriver) -> None:
 
 @case()
 def a_copy_never_overwrites(d: SyncDriver) -> None:
-    """Not even itself; neither a backend's first copy nor one that has learnt from others how its store refuses."""
+    """Not even itself, and neither a backend's first copy nor a later one."""
     needs_kept_paths(d)
     d.put(d.at("source"), b"source")
     d.put(d.at("target"), b"target")

@@ -37,7 +37,7 @@ def deleting_a_folder_deletes_nothing(d: SyncDriver) -> None:
 
 @case()
 def deleting_one_object_leaves_those_with_a_longer_name(d: SyncDriver) -> None:
-    """``a/b`` goes; ``a/bc``, ``a/b.x`` and the like stay, also when several go at once."""
+    """``a/b`` goes; ``a/bc``, ``a/b.x`` and the like stay, one or many at once."""
     names = ["a/b", "a/bc", "a/b.x", "a/b-c/d", "a/b*", "ab"]
     for name in names:
         d.put(d.at(name), b"x")
@@ -75,5 +75,5 @@ def many_objects_are_deleted_in_one_call(d: SyncDriver) -> None:
 
 @case(large=True)
 def more_objects_are_deleted_than_one_request_takes(d: SyncDriver) -> None:
-    """1,200: more than the 1,000 of S3's bulk request, and than a page of any listing."""
+    """1,200: more than S3's bulk request of 1,000, and than a listing's page."""
     _delete_many(d, _VERY_MANY)

@@ -20,7 +20,7 @@ _LONGEST = 0.1  # seconds that the event loop may stand still; a busy machine ta
 
 @async_case
 def uploads_fed_by_downloads_do_not_wait_for_each_other(d: AsyncDriver) -> None:
-    """16 at a time: no upload holds a thread or a connection that its own source needs."""
+    """16 at once: no upload holds a thread or connection that its source needs."""
     data = LARGE[: 3 * _MIB]
     d.put(d.at("source"), data)
     fresh = d.fresh

@@ -19,7 +19,7 @@ _OK = 200
 
 @case()
 def the_content_type_is_kept_where_promised(d: SyncDriver) -> None:
-    """With an object of one request, of several, of an iterator, and with a copy; options do no harm where it is not."""
+    """For every way to store and for copies; elsewhere the option does no harm."""
     for name, content in (("small", SMALL), ("large", LARGE), ("chunks", iter([SMALL]))):
         d.put(d.at(name), content, _OPTIONS)
     d.copy(d.at("small"), d.at("copied"))
@@ -31,7 +31,7 @@ def the_content_type_is_kept_where_promised(d: SyncDriver) -> None:
 
 @case()
 def headers_and_metadata_are_answered_by_a_signed_url(d: SyncDriver) -> None:
-    """As they were stored: disposition, caching and user metadata, which may be of any script; a copy has them too."""
+    """Disposition, caching and metadata of any script are kept, also by copies."""
     d.needs("keeps_metadata", "sign_get")
     options = _OPTIONS._replace(metadata={"owner": "grüße 日本語 100%", "second-key": "b"})
     d.put(d.at("small"), SMALL, options)
@@ -56,7 +56,7 @@ def headers_and_metadata_are_answered_by_a_signed_url(d: SyncDriver) -> None:
 
 @case()
 def no_metadata_poisons_an_object(d: SyncDriver) -> None:
-    """Whatever its value, it is either refused and nothing stored, or the object can be read, looked at and copied."""
+    """Any value is refused, or the object can be read, examined and copied."""
     values = ["plain", "", " spaces ", "grüße", "日本語\U0001f600", "x" * 500, "100%25"]
     values += ["new\nline", "cr\r\nx-evil: 1", "nul\0"]
     for number, value in enumerate(values):

@@ -1,4 +1,4 @@
-"""Paths: every one that is accepted is kept as it is, every other is refused, and none leads astray."""
+"""Accepted paths are kept as they are; all others are refused."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ _HOSTILE = [
 
 @case()
 def unusual_paths_are_kept_as_they_are(d: SyncDriver) -> None:
-    """Spaces, quotes, percent signs, other scripts, one name in two Unicode forms, letters of two cases."""
+    """Spaces, quotes, percent signs, other scripts, Unicode forms, upper case."""
     paths = [d.at(f"{number}/{name}") for number, name in enumerate(_WEIRD)]
     for path in paths:
         d.put(path, path.encode())
@@ -85,7 +85,7 @@ def unusual_paths_are_kept_as_they_are(d: SyncDriver) -> None:
 
 @case()
 def hostile_paths_are_refused(d: SyncDriver) -> None:
-    """Absolute ones, ``..``, control characters, backslashes, names too long for some store."""
+    """Absolute paths, ``..``, control characters, backslashes, too long names."""
     d.put(d.at("source"), b"x")
     for path in _HOSTILE:
         for call in (("put", path, b"x"), ("copy", d.at("source"), path)):

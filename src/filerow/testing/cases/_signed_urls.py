@@ -1,4 +1,4 @@
-"""Signed URLs: each lets its holder do one thing with one object for a while, and nothing else."""
+"""Signed URLs: each allows one thing with one object for a limited time."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _uploads(d: SyncDriver, url: str, request: SignRequest, path: str) -> None:
 
 
 def _signed(d: SyncDriver, path: str, request: SignRequest) -> str:
-    """Return a URL; a store that cannot bind what is asked says so, and then the case does not apply to it."""
+    """Return a URL, or skip the case if the store cannot bind what is asked."""
     try:
         url: str = d.call("sign", path, request)
     except UnsupportedOperationError as error:
@@ -180,7 +180,7 @@ def a_signed_url_expires(d: SyncDriver) -> None:
 
 @case()
 def a_url_to_read_answers_with_the_headers_it_was_signed_for(d: SyncDriver) -> None:
-    """Type and disposition, whatever the object was stored with; the holder cannot choose others."""
+    """Type and disposition; the holder of the URL cannot choose others."""
     d.needs("sign_get")
     path = d.at("object")
     d.put(path, _ORIGINAL)

@@ -1,4 +1,4 @@
-"""Uploads that fail by themselves leave nothing, neither an object nor an unfinished upload."""
+"""Uploads that fail by themselves leave no object and no unfinished upload."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class SourceError(Exception):
 
 @case()
 def the_callers_own_exception_comes_back_and_nothing_stays(d: SyncDriver) -> None:
-    """The very exception, with its own cause, whatever its type: before the first byte, after some, after a part."""
+    """The same exception with its cause, before, between and after the bytes."""
     every = (SourceError, FileNotFoundError, FileExistsError, OSError, KeyError, StorageError)
     for before, kinds in ((0, every), (1, every), (7, (SourceError, FileExistsError, StorageError))):
         for kind in kinds:
