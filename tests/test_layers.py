@@ -21,7 +21,7 @@ RANKS: list[set[str]] = [
     {"_execution"},
     {"_content", "_document", "_presentation", "_tokens"},
     {"backends"},
-    {"_registry"},
+    {"_configuration", "_registry"},
     {"_validation"},
     {"_file"},
     {"_orm"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
@@ -16,7 +16,7 @@ from filerow.backends._stored_with import StoredWith, check_kept
 from filerow.backends._types import SignRequest
 from filerow.backends._url_options import merged_options, shown_url, split_url
 from filerow.backends.base import StorageBackend
-from filerow.exceptions import BackendExistsError, BackendNotFoundError
+from filerow.exceptions import BackendExistsError, BackendNotFoundError, ConfigurationError
 
 __all__ = ("StorageRegistry", "expect", "key_of", "may_differ", "storages")
 
@@ -115,6 +115,93 @@ class StorageRegistry:
             self._backends[backend.key] = backend
             (self._guests.discard if deletes else self._guests.add)(backend.key)
         return backend
+
+    def configure(
+        self,
+        backends: Mapping[str, Any] | object | None = None,
+        *,
+        environ: Mapping[str, str] | None = None,
+        prefix: str = "FILEROW_BACKENDS__",
+    ) -> dict[str, StorageBackend]:
+        """Register backends from settings: all of them, or none if one is wrong.
+
+        Args:
+            backends: By key a URL, or a mapping with ``url`` and the options of that kind of backend, ``deletes`` and
+                ``default`` (this backend is the default one). Text counts as the number or the true or false that an
+                option takes, and ``None`` as not given. A model of pydantic may stand for each mapping, and ``SecretStr``
+                for text.
+            environ: Variables such as ``os.environ``, which add to ``backends`` and win: ``FILEROW_BACKENDS__DOCS__URL``,
+                ``FILEROW_BACKENDS__DOCS__AWS_REGION``, or ``FILEROW_BACKENDS__DOCS`` for the URL alone.
+            prefix: How their names begin.
+
+        Returns:
+            The registered backends by key.
+
+        Raises:
+            BackendExistsError: Another backend has one of the keys.
+            ConfigurationError: A setting is missing or wrong. The error says where it was written, not what it is.
+            ImportError: The extra that a kind of backend needs is not installed.
+            UnsupportedOperationError: A column's ``stored_with`` needs what a backend does not support.
+        """
+        return self._configure({} if backends is None else backends, environ, prefix, "configure()")
+
+    def configure_from_toml(
+        self,
+        path: str | os.PathLike[str],
+        section: str = "tool.filerow.backends",
+        *,
+        environ: Mapping[str, str] | None = None,
+        prefix: str = "FILEROW_BACKENDS__",
+    ) -> dict[str, StorageBackend]:
+        """Register the backends of a TOML file; see :meth:`configure`.
+
+        Args:
+            path: The file.
+            section: The table of the backends, such as ``files.staging``.
+            environ: Variables, which add to the file and win.
+            prefix: How their names begin.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+        """
+        from filerow._configuration import read_toml
+
+        return self._configure(read_toml(path, section), environ, prefix, f"{os.fspath(path)} [{section}]")
+
+    def _configure(self, given: object, environ: Mapping[str, str] | None, prefix: str, place: str) -> dict[str, StorageBackend]:
+        from filerow._configuration import read_settings
+
+        made: dict[str, tuple[StorageBackend, bool]] = {}
+        defaults: list[str] = []
+        for settings in read_settings(given, environ, prefix, place):
+            if self.is_registered(settings.key):
+                msg = f"{settings.place}: a backend is registered as {settings.key!r} already; choose another key"
+                raise BackendExistsError(msg)
+            url, deletes = settings.take_url(), settings.take("deletes", otherwise=True)
+            defaults += [settings.key] if settings.take("default", otherwise=False) else []
+            try:
+                made[settings.key] = backend_from_url(url, settings.key, **settings.entries), deletes
+            except ConfigurationError:
+                raise
+            except (TypeError, ValueError) as error:
+                raise ConfigurationError(f"{settings.place}: backend {settings.key!r}: {error}") from error
+        if len(defaults) > 1:
+            raise ConfigurationError(f"{place}: {' and '.join(map(repr, defaults))} are both the default; choose one")
+        self._register_all(made)
+        self._default = defaults[0] if defaults else self._default
+        return {key: backend for key, (backend, _) in made.items()}
+
+    def _register_all(self, made: Mapping[str, tuple[StorageBackend, bool]]) -> None:
+        """Register backends, or none of them if one is refused."""
+        done: list[str] = []
+        try:
+            for key, (backend, deletes) in made.items():
+                self.register_backend(backend, deletes=deletes)
+                done.append(key)
+        except BaseException:
+            for key in done:
+                self.unregister_backend(key)
+            raise
 
     def may_delete(self, key: str) -> bool:
         """Return False for a backend that is registered with ``deletes=False``."""

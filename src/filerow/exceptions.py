@@ -16,7 +16,8 @@
     │   └── IntegrityError            … also ValueError: the bytes are not the ones the row describes
     ├── RegistryError
     │   ├── BackendNotFoundError      … also LookupError
-    │   └── BackendExistsError        … also ValueError
+    │   ├── BackendExistsError        … also ValueError
+    │   └── ConfigurationError        … also ValueError: a setting of a backend is missing or wrong
     ├── ContentError                  … also TypeError, ValueError: this cannot be read as the bytes of a file
     ├── FileStateError                … also RuntimeError: a pending file has no bytes to read, a stored one no setters
     ├── DocumentError                 … also ValueError: a stored JSON document cannot be understood
@@ -50,6 +51,7 @@ __all__ = (
     "BackendMismatchError",
     "BackendNotFoundError",
     "ClaimError",
+    "ConfigurationError",
     "ContentError",
     "ContentTypeError",
     "DocumentError",
@@ -172,6 +174,10 @@ class BackendNotFoundError(RegistryError, LookupError):
 
 class BackendExistsError(RegistryError, ValueError):
     """Another backend is registered under this key already."""
+
+
+class ConfigurationError(RegistryError, ValueError):
+    """A setting of a backend is missing or wrong. The message names its place, and never its value."""
 
 
 class ContentError(FilerowError, TypeError, ValueError):

@@ -220,3 +220,23 @@ def test_session_of_the_application_still_works_after_a_command(app: App) -> Non
     with Session(app.engine) as session:
         session.add(app.module.Document(file=FileObject(filename="a.txt", content=b"a")))
         session.commit()
+
+
+def test_a_backend_in_the_file_may_have_options(make_app: Callable[..., App]) -> None:
+    app = make_app(LATE)
+    table = f'[tool.filerow.backends]\nlater = {{url = "file://{app.folder}/first", fsync = "maybe"}}\n'
+    (app.folder / "pyproject.toml").write_text(table)
+    done = run("doctor", *app.options)
+    assert done.code == 2
+    assert "later.fsync must be true or false" in done.err
+    (app.folder / "pyproject.toml").write_text(table.replace('"maybe"', "false"))
+    assert run("doctor", *app.options).code == 0
+
+
+def test_an_application_may_register_what_the_file_names(make_app: Callable[..., App]) -> None:
+    app = make_app(LATE)
+    (app.folder / "start.py").write_text(
+        "from filerow import storages\ndef register(): storages.configure_from_toml('pyproject.toml')"
+    )
+    (app.folder / "pyproject.toml").write_text('[tool.filerow]\nbackends = {later = "memory://"}\n')
+    assert run("doctor", *app.options, "--setup", "start:register").code == 0

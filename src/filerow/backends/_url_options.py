@@ -9,12 +9,14 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from filerow.backends._foreign import clean_message
+from filerow.exceptions import ConfigurationError
 
-__all__ = ("merged_options", "plain_options", "revealed", "shown_url", "split_url")
+__all__ = ("Setting", "merged_options", "plain_options", "revealed", "shown_url", "split_url")
 
 _OWN_USERINFO = frozenset({"abfs", "abfss"})
 """Schemes that name a container before the ``@``."""
@@ -25,6 +27,57 @@ _WORDS = {"true": True, "false": False}
 
 _TEXTS = frozenset({"str", "Secret", "Encryption", "Literal"})
 """Types of arguments that take text."""
+
+
+_NUMBERS: Mapping[str, Callable[[str], object]] = {"int": int, "float": float}
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """An option from a file or the environment, where everything may be text.
+
+    Attributes:
+        value: Its value; what pydantic's ``SecretStr`` hides is in the clear. It is never shown.
+        place: Where it was written, for errors.
+    """
+
+    value: Any = field(repr=False)
+    place: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "value", revealed(self.value))
+
+    def checked(self, kind: str) -> Any:
+        """Return the value with the type that an argument takes.
+
+        Args:
+            kind: ``"bool"``, ``"int"``, ``"float"``, ``"str"``, ``"any"``, or empty for an object that no text can be.
+
+        Raises:
+            ConfigurationError: The value is not of this kind.
+        """
+        value = self.value
+        text = isinstance(value, str)
+        if kind == "bool":
+            value = _WORDS.get(value.strip().lower()) if text else value
+            return self._expect(isinstance(value, bool), value, "true or false")
+        if kind in _NUMBERS:
+            try:
+                value = _NUMBERS[kind](value) if text else value
+            except ValueError:
+                value = None
+            fits = isinstance(value, int if kind == "int" else int | float) and not isinstance(value, bool)
+            return self._expect(fits, value, "a number")
+        if kind == "str":
+            return self._expect(not isinstance(value, bool | int | float), value, "text")
+        if kind == "any":
+            return _WORDS.get(value.lower(), value) if text else value
+        return self._expect(not text, value, "a table or an object, which text cannot be")
+
+    def _expect(self, fits: bool, value: Any, what: str) -> Any:  # noqa: FBT001
+        if not fits:
+            raise ConfigurationError(f"{self.place} must be {what}")
+        return value
 
 
 def shown_url(url: str) -> str:
@@ -94,8 +147,18 @@ def merged_options(
     passes_on = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters)
     positional = {one.name for one in parameters} - named.keys()
     if not passes_on and (unknown := sorted(given.keys() - named.keys())):
-        raise TypeError(f"{where!r}: this backend has no option {unknown[0]!r}; it takes {', '.join(sorted(named))}")
-    options = dict(given)
+        msg = f"{where!r}: this backend has no option {unknown[0]!r}; it takes {', '.join(sorted(named))}"
+        setting = given[unknown[0]]
+        raise ConfigurationError(f"{setting.place}: {msg}") if isinstance(setting, Setting) else TypeError(msg)
+    options: dict[str, Any] = {}
+    for name, value in given.items():
+        if isinstance(value, Setting):
+            if name in positional:
+                raise ConfigurationError(f"{value.place}: this backend takes no such setting; its url says it")
+            kind = _kind_in(named[name]) if name in named else _kind_of((defaults or {}).get(name))
+            options[name] = value.checked(kind)
+        else:
+            options[name] = value
     for name, text in found.items():
         if name in positional or not (name in named or passes_on):
             raise ValueError(f"{where!r}: the URL of this backend has no option {name!r}; it takes {', '.join(sorted(named))}")

@@ -41,7 +41,7 @@ class Settings:
         app: ``package.module:Base``.
         url: A database URL, or ``package.module:engine``.
         setup: ``package.module:function`` to call first.
-        backends: URLs of backends to register, by key.
+        backends: Backends to register, by key: a URL, or a table of ``url`` and options.
         shared_with: Others that store files in the same places: ``package.module:engine``, a ``MetaData``, or a database URL.
         folders: Where to import from.
         sources: Where each setting came from, by name, for errors.
@@ -50,7 +50,7 @@ class Settings:
     app: str | None = None
     url: str | None = None
     setup: str | None = None
-    backends: Mapping[str, str] = field(default_factory=dict)
+    backends: Mapping[str, str | Mapping[str, Any]] = field(default_factory=dict)
     shared_with: tuple[str, ...] = ()
     folders: tuple[Path, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
@@ -98,7 +98,9 @@ def settings_from(
     file, table = _read_table(folder)
     found: dict[str, Any] = {name: value if value is not None else table.get(name) for name, value in given.items()}
     sources = {name: _source(name, value, file) for name, value in given.items()}
-    keyed = dict(table.get("backends", {})) | dict(map(_key_and_url, backends))
+    named = dict(map(_key_and_url, backends))
+    keyed = dict(table.get("backends", {})) | named
+    sources |= {f"backend {key}": "--backend" for key in named}
     folders = (folder, file.parent) if file is not None and file.parent != folder else (folder,)
     others = tuple(shared_with or table.get("shared_with", ()))
     return Settings(**found, backends=keyed, shared_with=others, folders=folders, sources=sources)
@@ -127,7 +129,7 @@ def _read_table(folder: Path) -> tuple[Path | None, dict[str, Any]]:
     for name, value in table.items():
         if name not in _KNOWN:
             raise CannotRunError(f"[tool.filerow] in {file} has an unknown entry {name!r}; known are {', '.join(_KNOWN)}")
-        if name == "backends" and not (isinstance(value, dict) and all(isinstance(url, str) for url in value.values())):
+        if name == "backends" and not (isinstance(value, dict) and all(isinstance(one, str | dict) for one in value.values())):
             raise CannotRunError(f'[tool.filerow] in {file}: backends must be a table such as {{docs = "s3://bucket/"}}')
         if name == "shared_with" and not (isinstance(value, list) and all(isinstance(one, str) for one in value)):
             raise CannotRunError(f'[tool.filerow] in {file}: shared_with must be a list such as ["shop.archive:engine"]')
@@ -170,8 +172,10 @@ def find_application(settings: Settings) -> Application:
             f"{source} {settings.app}: none of its tables has a file column (StoredObject); its tables: {tables}. Name the "
             "module that imports all models"
         )
-    for key, url in settings.backends.items():
-        _register(key, url)
+    for key, given in settings.backends.items():
+        # the application may read the same file itself: storages.configure_from_toml("pyproject.toml")
+        if f"backend {key}" in settings.sources or not storages.is_registered(key):
+            _register(key, given)
     also = tuple(_other(one) for one in settings.shared_with)
     engine, is_own = _find_engine(settings, module)
     if any(is_async(one) != is_async(engine) for one in also if not isinstance(one, MetaData)):
@@ -309,11 +313,12 @@ def _is_machinery(file: str) -> bool:
     return file.startswith("<frozen importlib") or file in {__file__, importlib.__file__}
 
 
-def _register(key: str, url: str) -> None:
+def _register(key: str, given: str | Mapping[str, Any]) -> None:
+    url = given if isinstance(given, str) else str(given.get("url", ""))
     if storages.is_registered(key):
         raise CannotRunError(f"the application has registered backend {key!r} itself; leave out --backend {key}=…")
     try:
-        storages.register_backend(url, key=key)
+        storages.configure({key: given})
     except ImportError as error:
         raise CannotRunError(f"backend {key!r} ({hidden(url)}) needs a package that is not installed: {error}") from error
     except Exception as error:
