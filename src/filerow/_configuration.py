@@ -1,4 +1,4 @@
-"""Backends as settings: read from a mapping, a TOML file and the environment, with the place of each for errors."""
+"""Settings of backends, from a mapping, a TOML file and the environment."""
 
 from __future__ import annotations
 
@@ -39,8 +39,10 @@ class BackendSettings:
     def take_url(self) -> str:
         """Remove the URL, and return it.
 
+        What is not a URL is not shown either, since it may be a secret in the wrong place.
+
         Raises:
-            ConfigurationError: There is none, or it is not a URL. It is not shown, since it may be a password in the wrong place.
+            ConfigurationError: There is none, or it is not a URL.
         """
         if "key" in self.entries:
             raise ConfigurationError(f"{self.entries['key'].place}: the key is the name of the table; remove this setting")
@@ -108,7 +110,7 @@ def read_settings(given: object, environ: Mapping[str, str] | None, prefix: str,
 
 
 def _overlay(found: dict[str, BackendSettings], environ: Mapping[str, str], prefix: str) -> None:
-    """Let variables add to settings and replace some. An empty one counts as not set."""
+    """Let variables add to settings, and win; an empty one counts as unset."""
     known = {key.upper().replace("-", "_"): key for key in found}
     for variable, text in environ.items():
         if not variable.startswith(prefix) or not text:
@@ -126,7 +128,7 @@ def _overlay(found: dict[str, BackendSettings], environ: Mapping[str, str], pref
 
 
 def _nest(settings: BackendSettings, tables: list[str], last: str, setting: Setting) -> None:
-    """Put a setting into a table of options, such as ``CLIENT_OPTIONS__TIMEOUT``."""
+    """Put a setting into a table, such as ``CLIENT_OPTIONS__TIMEOUT``."""
     name, *inner = tables
     there = settings.entries.get(name)
     if there is not None and not isinstance(there.value, Mapping):
@@ -145,7 +147,7 @@ def _is_table(value: object) -> bool:
 
 
 def _mapping(value: object, where: str) -> Mapping[Any, Any]:
-    """Return a mapping, or the fields of a pydantic model that are set or have a default."""
+    """Return a mapping, or the fields of a pydantic model that are not None."""
     dump = getattr(value, "model_dump", None)
     found = dump(exclude_none=True) if callable(dump) else value
     if not isinstance(found, Mapping):

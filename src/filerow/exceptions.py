@@ -177,7 +177,10 @@ class BackendExistsError(RegistryError, ValueError):
 
 
 class ConfigurationError(RegistryError, ValueError):
-    """A setting of a backend is missing or wrong. The message names its place, and never its value."""
+    """A setting of a backend is missing or wrong.
+
+    The message says where it was written, and never what it is.
+    """
 
 
 class ContentError(FilerowError, TypeError, ValueError):
