@@ -25,10 +25,10 @@ import obstore
 
 from filerow import FileObject, storages
 from filerow.backends.obstore import ObstoreBackend
-from tests.processes.running import serving
+from tests.execution.running import serving
 from tests.servers._process import HOST, accepts_connections, free_ports
 
-SITE = "tests.processes.handing_over"
+SITE = "tests.execution.handing_over"
 SIZES = {"10 KB": (10 << 10, 200), "64 MB": (64 << 20, 3)}
 ROUNDS = 21
 SIGNED = 1000

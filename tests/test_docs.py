@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-import tests.values.frameworks  # noqa: F401 - the documents import them too, and what they say of each other is not our business
+import tests.frameworks  # noqa: F401 - the documents import them too, and what they say of each other is not our business
 from filerow import storages
 from tests.servers._process import ROOT
 

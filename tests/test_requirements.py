@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from filerow._requirements import EXTRAS
+from tests.backends.signing.worlds import service_account
 from tests.servers._process import ROOT
-from tests.signing.worlds import service_account
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 REQUIREMENT = re.compile(r"([a-z0-9-]+)(?:\[[a-z,]+\])?>=([\d.]+)")

@@ -3,19 +3,19 @@
 =============================================  ==============================================================================
 line of docs/security.md                       shown by
 =============================================  ==============================================================================
-paths: every operation of every backend        ``test_traversal``; ``tests/backends/``, ``tests/values/test_paths.py``
+paths: every operation of every backend        ``test_traversal``; ``tests/backends/``, ``tests/test_paths.py``
 filename, ``to_filename``, path callable       ``test_doors``; ``tests/cases/test_names.py`` (on every route of the ORM)
 documents in rows, also of other libraries     ``test_doors``
 adopt, migrate, check, sweep                   ``test_doors``, ``test_links``
 claims, begin of a direct upload               ``test_doors``, ``test_tokens``; ``tests/direct/``
 our own URLs, the routes of four frameworks    ``test_doors``; ``tests/http/``, ``tests/ext/``
 links, pipes, sockets, devices in a root       ``test_links``; ``tests/backends/test_local.py`` (operations, swapped links)
-headers of answers, objects and signed URLs    ``test_header_injection``; ``tests/http/test_safety.py``, ``tests/values/``
+headers of answers, objects and signed URLs    ``test_header_injection``; ``tests/http/test_safety.py``, ``tests/file/``
 types that a browser would execute             ``tests/http/test_safety.py``, ``tests/http/test_browser.py``
-forged, changed, replayed, confused tokens     ``test_tokens``; ``tests/signing/``, ``tests/direct/test_claims.py``
-secrets in repr, logs, errors, pickles, CLI    ``test_secrets``; ``tests/signing/``, ``tests/backends/``, ``tests/cli/``
-URLs as content, backends chosen by clients    ``test_requests_of_ours``; ``tests/values/test_pydantic.py``
-bombs and traps in images                      ``test_bombs``; ``tests/values/test_images.py``
+forged, changed, replayed, confused tokens     ``test_tokens``; ``tests/backends/signing/``, ``tests/direct/test_claims.py``
+secrets in repr, logs, errors, pickles, CLI    ``test_secrets``; ``tests/backends/signing/``, ``tests/backends/``, ``tests/cli/``
+URLs as content, backends chosen by clients    ``test_requests_of_ours``; ``tests/file/test_pydantic.py``
+bombs and traps in images                      ``test_bombs``; ``tests/validation/test_images.py``
 whatever nobody has thought of                 ``tests/soak/fuzz/``
 =============================================  ==============================================================================
 """

@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-import tests.values.frameworks  # noqa: F401 - imports them, with what they say of each other
+import tests.frameworks  # noqa: F401 - imports them, with what they say of each other
 
 Got = tuple[int, list[tuple[bytes, bytes]], bytes]
 

@@ -1,6 +1,7 @@
 """Signed URLs and claims cannot be made, changed, lengthened, or used for something else; and comparing them tells nothing.
 
-Expiry, rotation and most changes of single fields are in ``tests/signing/test_own_urls.py`` and ``tests/direct/test_claims.py``.
+Expiry, rotation and most changes of single fields are in ``tests/backends/signing/test_own_urls.py`` and
+``tests/direct/test_claims.py``.
 """
 
 from __future__ import annotations

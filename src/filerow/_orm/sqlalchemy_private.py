@@ -1,7 +1,7 @@
 """Every use of SQLAlchemy's private names, with the versions it was seen in.
 
 SQLAlchemy has no public way to do these things. When a private name changes, only this module
-breaks, and ``tests/unit_of_work/test_private_names.py`` fails.
+breaks, and ``tests/orm/test_private_names.py`` fails.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ import pytest
 
 from filerow.backends.base import SignRequest
 from filerow.backends.local import LocalBackend
+from tests.execution.running import Service, serving
 from tests.ext.world import SECRET, TOKEN
-from tests.processes.running import Service, serving
 from tests.servers._process import HOST, accepts_connections
 from tests.soak.load.app import BIG
 from tests.soak.load.clients import BOUNDARY, UNANSWERED, Fuzz, Process, Seen, all_at_once, drip, observed, plain, send_all, sip
