@@ -16,9 +16,9 @@ from advanced_alchemy.extensions.litestar import (
     SQLAlchemyDTOConfig,
     SQLAlchemyPlugin,
 )
-from litestar import Litestar, Request, Response, get, post
+from litestar import Controller, Litestar, Request, Response, Router, get, post
 from litestar.di import NamedDependency
-from litestar.dto import DataclassDTO, MsgspecDTO
+from litestar.dto import DataclassDTO, DTOConfig, DTOData, MsgspecDTO
 from litestar.enums import RequestEncodingType
 from litestar.exceptions import NotFoundException
 from litestar.params import Body
@@ -101,8 +101,12 @@ KINDS: list[tuple[type[Any], Any]] = [
     (InStruct, StructFilesDTO),
     (InModel, ModelFilesDTO),
     (Document, DocumentDTO),
+    (InDataclass, DataclassDTO[InDataclass]),
+    (InStruct, MsgspecDTO[InStruct]),
+    (InModel, PydanticDTO[InModel]),
+    (Document, SQLAlchemyDTO[Annotated[Document, SQLAlchemyDTOConfig(exclude={"id", "big"})]]),
 ]
-IDS = [f"{kind.__name__}-{dto.__name__ if dto else 'plain'}" for kind, dto in KINDS]
+IDS = [f"{kind.__name__}-{dto.__name__.partition('[')[0] if dto else 'plain'}" for kind, dto in KINDS]
 
 
 _apps: list[Litestar] = []
@@ -226,10 +230,117 @@ async def test_a_list_of_files_that_may_be_missing_passes_a_dto(world: World) ->
         assert names == [f"{number}.txt" for number in range(count)]
 
 
-async def test_without_the_plugin_s_help_a_list_of_files_stops_a_dto(world: World) -> None:
+async def test_a_list_of_files_needs_the_plugin_or_file_dto(world: World) -> None:
     # the trouble that FileDTO is for; when Litestar learns it, FileDTO can go
+    async def take(data: Any) -> None: ...
+
+    take.__annotations__ = {"data": Annotated[InDataclass, MULTIPART], "return": None}
     with pytest.raises(TypeError, match="not subscriptable"):
-        app_of(InDataclass, DataclassDTO[InDataclass])
+        Litestar([post("/", dto=DataclassDTO[InDataclass])(take)])
+
+
+BASES: dict[str, tuple[Any, Any]] = {
+    "dataclass": (DataclassDTO, InDataclass),
+    "struct": (MsgspecDTO, InStruct),
+    "model": (PydanticDTO, InModel),
+    "mapped": (SQLAlchemyDTO, Document),
+}
+
+
+def narrowed(kind: str, **config: Any) -> tuple[Any, Any]:
+    """Return a model and Litestar's own DTO for it."""
+    base, model = BASES[kind]
+    how = SQLAlchemyDTOConfig(exclude={"id", "big"}, **config) if model is Document else DTOConfig(**config)
+    return model, base[Annotated[model, how]]
+
+
+@pytest.mark.parametrize("kind", BASES)
+async def test_an_empty_file_input_is_no_file_for_a_dto(world: World, kind: str) -> None:
+    model, dto = narrowed(kind)
+    optional = "file" if model is Document else "cover"
+    given = {"name": "n", "file": "abc", "pages": None, optional: None}
+    answer = await ask(app_of(model, dto), "POST", "/form", **form_of(**given))
+    assert answer.status_code == 201, answer.text
+    assert (answer.json()[optional], answer.json()["pages"]) == (None, [])
+
+
+@pytest.mark.parametrize("kind", BASES)
+async def test_a_renamed_list_takes_a_single_upload(world: World, kind: str) -> None:
+    model, dto = narrowed(kind, rename_strategy="upper")
+    answer = await ask(app_of(model, dto), "POST", "/form", **form_of(NAME="n", FILE="abc", PAGES="abc"))
+    assert answer.status_code == 201, answer.text
+    assert [view_of(page) for page in answer.json()["PAGES"]] == [VIEW]
+
+
+async def test_a_list_column_may_be_missing_in_a_dto(world: World) -> None:
+    answer = await ask(app_of(*narrowed("mapped")), "POST", "/form", **form_of(name="n", file="abc"))
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["pages"] == []
+
+
+async def test_an_empty_file_input_changes_nothing_in_a_partial_dto(world: World) -> None:
+    _, dto = narrowed("mapped", partial=True)
+    pages: Any = [FileObject(content=b"p")]
+    row = world.stored(file=FileObject(filename="a.txt", content=b"abc"), pages=pages)
+
+    async def change(data: Any) -> Any:
+        with Session(world.engine, expire_on_commit=False) as session:
+            found = data.update_instance(session.get_one(Document, row.id))
+            session.commit()
+            return {"name": found.name, "file": found.file, "pages": found.pages}
+
+    change.__annotations__ = {"data": Annotated[DTOData[Document], MULTIPART], "return": dict[str, Any]}
+    _apps.append(Litestar([post("/", dto=dto, return_dto=None)(change)], plugins=[install()]))
+    answer = await ask(_apps[-1], "POST", "/", **form_of(name="new", file=None, pages=None))
+    assert answer.status_code == 201, answer.text
+    shown = answer.json()
+    assert (shown["name"], shown["file"]["filename"], len(shown["pages"])) == ("new", "a.txt", 1)
+
+
+@pytest.mark.parametrize("layer", ["handler", "controller", "router", "nested router", "application"])
+async def test_a_dto_of_any_layer_takes_lists_of_files(world: World, layer: str) -> None:
+    how: dict[str, Any] = {"dto": DataclassDTO[InDataclass], "return_dto": DataclassDTO[InDataclass]}
+
+    async def take(self: Any, data: Any) -> Any:
+        return data
+
+    async def alone(data: Any) -> Any:
+        return data
+
+    take.__annotations__ = alone.__annotations__ = {"data": Annotated[InDataclass, MULTIPART], "return": InDataclass}
+    handlers: list[Any] = [post("/")(alone)]
+    if layer == "handler":
+        handlers = [Router("/", route_handlers=[post("/", **how)(alone)])]
+    elif layer == "controller":
+        controller = type("Taking", (Controller,), {"path": "/", "take": post()(take), **how})
+        handlers = [Router("/", route_handlers=[controller])]
+    elif layer.endswith("router"):
+        handlers = [Router("/", route_handlers=handlers, **how)]
+        handlers = [Router("/", route_handlers=handlers)] if layer.startswith("nested") else handlers
+    _apps.append(Litestar(handlers, plugins=[install()], **(how if layer == "application" else {})))
+    answer = await ask(_apps[-1], "POST", "/", **form_of(name="n", file="abc", pages="abc"))
+    assert answer.status_code == 201, answer.text
+    assert [view_of(page) for page in answer.json()["pages"]] == [VIEW]
+    body = _apps[-1].openapi_schema.to_schema()["components"]["schemas"]
+    assert any(schema["properties"]["pages"]["type"] == "array" for schema in body.values() if "pages" in schema["properties"])
+
+
+@dataclass
+class Folder:
+    """A model inside which are files."""
+
+    inside: list[InDataclass]
+
+
+async def test_a_dto_of_models_with_files_inside_shows_them(world: World) -> None:
+    made = InDataclass("n", FileObject(filename="a.txt", content=b"abc").save(), FileObjectList())
+
+    @get("/", return_dto=DataclassDTO[Folder])
+    async def show() -> Folder:
+        return Folder([made])
+
+    _apps.append(Litestar([show], plugins=[install()]))
+    assert view_of((await ask(_apps[-1], "GET", "/")).json()["inside"][0]["file"]) == VIEW
 
 
 @pytest.mark.skipif(not GUIDE_RUNS, reason="an older Advanced Alchemy calls what Litestar has deprecated")

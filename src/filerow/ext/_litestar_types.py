@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypedDict
 
-import msgspec
 from litestar.datastructures import UploadFile
-from litestar.exceptions import ImproperlyConfiguredException, ValidationException
 from litestar.openapi.spec import OpenAPIFormat, OpenAPIType, Schema
 from litestar.params import BodyKwarg
-from litestar.plugins import OpenAPISchemaPlugin, SerializationPlugin, SerializationPluginProtocol
+from litestar.plugins import OpenAPISchemaPlugin
 from litestar.typing import FieldDefinition
-from sqlalchemy import inspect
-from sqlalchemy.orm import Mapper
 
 from filerow._file.list import FileObjectList
 from filerow._file.object import ENCTYPE_NEEDED, FileObject
 from filerow._file.view import REFUSED, view_of
-from filerow._orm.column import StoredObject
 from filerow.exceptions import ContentError, FileValidationError, UntrustedDocumentError
 from filerow.ext._litestar_forms import CheckedUpload
 
 if TYPE_CHECKING:
     from litestar._openapi.schema_generation import SchemaCreator
-    from litestar.dto import AbstractDTO
-    from litestar.dto.data_structures import DTOFieldDefinition
     from litestar.openapi.spec import Reference
 
-__all__ = ("DECODERS", "ENCODERS", "FileDTO", "FileDTOPlugin", "FileSchemaPlugin")
+__all__ = ("DECODERS", "ENCODERS", "FileSchemaPlugin")
 
 
 def _is_file(annotation: object) -> bool:
@@ -133,94 +125,3 @@ class FileSchemaPlugin(OpenAPISchemaPlugin):
         if field_definition.name == "data" and isinstance(field_definition.kwarg_definition, BodyKwarg):
             return Schema(type=OpenAPIType.OBJECT, properties={"files" if many else "file": schema})
         return schema
-
-
-_LIST = FieldDefinition.from_annotation(list[FileObject])
-_LIST_OR_NONE = FieldDefinition.from_annotation(list[FileObject] | None)
-_SHAPE = ("raw", "annotation", "args", "inner_types", "instantiable_origin", "origin", "safe_generic_origin")
-
-
-def _shape(field: FieldDefinition) -> FieldDefinition | None:
-    """Return how a list of files, or an optional one, is shown; ``None`` for anything else."""
-    if _is_file_list(field.annotation):
-        return _LIST
-    is_list = any(_is_file_list(inner.annotation) for inner in field.inner_types)
-    return _LIST_OR_NONE if field.is_optional and is_list else None
-
-
-class FileDTO:
-    """Lets one of Litestar's or Advanced Alchemy's DTOs take models with lists of files; list it as the first base.
-
-    ::
-
-        class DocumentDTO(FileDTO, SQLAlchemyDTO[Document]): ...
-
-    Litestar's DTOs take apart every collection field, and can only rebuild one written like ``list[X]``; a ``FileObjectList``
-    stops the application at startup. Here it is treated as a ``list[FileObject]``.
-    """
-
-    __slots__ = ()
-
-    @classmethod
-    def generate_field_definitions(cls, model_type: type[Any]) -> Iterator[DTOFieldDefinition]:
-        """Yield the fields of a model, see Litestar's ``AbstractDTO``."""
-        fields: Iterable[DTOFieldDefinition] = super().generate_field_definitions(model_type)  # type: ignore[misc]
-        for field in fields:
-            shape = _shape(field)
-            yield field if shape is None else replace(field, **{name: getattr(shape, name) for name in _SHAPE})
-
-    def decode_builtins(self, value: dict[str, Any]) -> Any:
-        """Make the model of a form, see Litestar's ``AbstractDTO``; for a list, a single upload becomes a list of one.
-
-        Raises:
-            ValidationException: The form is invalid.
-        """
-        fields = self.generate_field_definitions(self.model_type)  # type: ignore[attr-defined]
-        lists = {field.name for field in fields if field.annotation in {_LIST.annotation, _LIST_OR_NONE.annotation}}
-        form = {name: [part] if name in lists and isinstance(part, UploadFile) else part for name, part in value.items()}
-        try:
-            return super().decode_builtins(form)  # type: ignore[misc]
-        except msgspec.ValidationError as error:
-            raise ValidationException(str(error)) from error
-
-
-class FileDTOPlugin(SerializationPlugin):
-    """Makes a :class:`FileDTO` from the DTO that another plugin makes for a mapped class with lists of files.
-
-    Advanced Alchemy's plugin does that for every handler that takes or returns a mapped class.
-
-    Args:
-        plugins: The application's plugins, including those added later.
-    """
-
-    def __init__(self, plugins: Sequence[object]) -> None:
-        self._plugins = plugins
-        self._made: dict[type[AbstractDTO[Any]], type[AbstractDTO[Any]]] = {}
-
-    def supports_type(self, field_definition: FieldDefinition) -> bool:
-        """Return True if this is a mapped class with a list of files, or a collection of those, that another plugin supports."""
-        kinds = [field_definition.annotation, *(inner.annotation for inner in field_definition.inner_types)]
-        return any(map(_has_file_list, kinds)) and self._other(field_definition) is not None
-
-    def create_dto_for_type(self, field_definition: FieldDefinition) -> type[AbstractDTO[Any]]:
-        """Return the other plugin's DTO with ours as its first base."""
-        other = self._other(field_definition)
-        if other is None:
-            msg = f"no plugin makes a DTO for {field_definition.annotation!r}"
-            raise ImproperlyConfiguredException(msg)
-        theirs = other.create_dto_for_type(field_definition)
-        if theirs not in self._made:
-            self._made[theirs] = type(theirs.__name__, (FileDTO, theirs), {})
-        return self._made[theirs]
-
-    def _other(self, field_definition: FieldDefinition) -> SerializationPluginProtocol | None:
-        for plugin in self._plugins:
-            if plugin is not self and isinstance(plugin, SerializationPluginProtocol) and plugin.supports_type(field_definition):
-                return plugin
-        return None
-
-
-def _has_file_list(annotation: object) -> bool:
-    mapper = inspect(annotation, raiseerr=False) if isinstance(annotation, type) else None
-    kinds: list[object] = [column.type for column in mapper.columns] if isinstance(mapper, Mapper) else []
-    return any(isinstance(kind, StoredObject) and kind.multiple for kind in kinds)

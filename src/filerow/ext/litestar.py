@@ -66,8 +66,9 @@ with needs("litestar", "filerow.ext.litestar"):
     from litestar.plugins import InitPlugin, ReceiveRoutePlugin
     from litestar.routes import HTTPRoute
 
+    from filerow.ext._litestar_dtos import FileDTO, FileDTOPlugin, let_dtos_take_files
     from filerow.ext._litestar_forms import Uploaded, see_to_files
-    from filerow.ext._litestar_types import DECODERS, ENCODERS, FileDTO, FileDTOPlugin, FileSchemaPlugin
+    from filerow.ext._litestar_types import DECODERS, ENCODERS, FileSchemaPlugin
 
 if TYPE_CHECKING:
     from litestar.config.app import AppConfig
@@ -142,6 +143,7 @@ class _Plugin(InitPlugin, ReceiveRoutePlugin):
             return app_config  # Litestar walks the list of plugins, and comes here again for the one inserted before this
         app_config.plugins.insert(0, FileDTOPlugin(app_config.plugins))
         app_config.plugins.append(FileSchemaPlugin())
+        let_dtos_take_files(app_config)
         app_config.type_encoders = {**ENCODERS, **(app_config.type_encoders or {})}
         app_config.type_decoders = [*(app_config.type_decoders or []), *DECODERS]
         app_config.exception_handlers = {**_ANSWERS, **app_config.exception_handlers}
