@@ -14,16 +14,15 @@ def make_backend() -> MemoryBackend:
     return MemoryBackend("docs", base_url="/files", secret="a secret of these tests, and no other")
 
 
+def signed(path: str, size: int) -> str:
+    return make_backend().sign(path, SignRequest("PUT", 600, content_length=size))
+
+
 def refused_urls() -> dict[int, tuple[str, int]]:
     """Return by the status that refuses it the URL of an upload and its size."""
-    backend = make_backend()
-
-    def url(path: str, size: int) -> str:
-        return backend.sign(path, SignRequest("PUT", 600, content_length=size))
-
     return {
         403: ("/files/docs/a.txt?expires=1&signature=x", SIZE),
-        409: (url("taken.txt", SIZE), SIZE),
-        413: (url("a.txt", SIZE - 1), SIZE),
-        503: (url("b.txt", CROWDED), CROWDED),
+        409: (signed("taken.txt", SIZE), SIZE),
+        413: (signed("a.txt", SIZE - 1), SIZE),
+        503: (signed("b.txt", CROWDED), CROWDED),
     }

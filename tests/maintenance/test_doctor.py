@@ -237,11 +237,12 @@ def test_an_outbox_that_nobody_drains_is_found(healthy: Models) -> None:
     assert set(found) == {"drainer-not-running"}
     assert found["drainer-not-running"].message == "3 objects are due, and no drainer has ever run"
     with healthy.engine.begin() as connection:
-        healthy.outbox.write_state(connection, "drainer", {"interval": 30.0})
+        heartbeat = {"name": "drainer", "value": '{"interval": 30.0}', "updated_at": time.time()}
+        connection.execute(healthy.outbox.state.insert().values(heartbeat))
     assert healthy.found() == {}
     with healthy.engine.begin() as connection:
         state = healthy.outbox.state
-        connection.execute(state.update().values(updated_at=state.c.updated_at - 7200))
+        connection.execute(state.update().values(updated_at=time.time() - 7200))
     assert healthy.found()["drainer-not-running"].message == "3 objects are due, and the drainer was last seen 2:00:00 ago"
 
 

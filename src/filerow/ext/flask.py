@@ -51,7 +51,7 @@ from filerow.ext._uploads import (
     uploads_to_mount,
 )
 from filerow.http import route, serving
-from filerow.http._capacity import too_slow, upload_capacity
+from filerow.http._capacity import block_size, too_slow, upload_capacity, uploads
 from filerow.http._patience import Patience
 from filerow.http._problem import ANSWERED, gate_refusal
 from filerow.http._reply import Body, Reply, merged, own_headers
@@ -180,7 +180,7 @@ class _Incoming:
         Raises:
             UploadRefusedError: It cannot be read, or comes too slowly.
         """
-        size = upload_capacity.block
+        size = block_size()
         while chunk := self._read(size, time.monotonic() + upload_capacity.idle):
             yield chunk
 
@@ -207,7 +207,7 @@ class _Incoming:
         One that waits to be asked (``Expect: 100-continue``) is not an exception: gunicorn has asked before it calls us.
         """
         size, ends = 0, time.monotonic() + DISCARD_SECONDS
-        with suppress(UploadRefusedError, HTTPException), upload_capacity.discarding() as allowed:
+        with suppress(UploadRefusedError, HTTPException), uploads.discarding() as allowed:
             while allowed and size < DISCARD_BYTES and time.monotonic() < ends and (chunk := self._read(_CHUNK, ends)):
                 size += len(chunk)
 

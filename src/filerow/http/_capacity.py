@@ -11,11 +11,11 @@ import threading
 import time
 from collections.abc import AsyncIterator, Generator, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from filerow.http._upload import UploadLimits, UploadRefusedError
 
-__all__ = ("UploadCapacity", "too_slow", "upload_capacity")
+__all__ = ("UploadCapacity", "block_size", "too_slow", "upload_capacity", "uploads")
 
 _RETRY_AFTER = 5
 
@@ -42,9 +42,17 @@ class UploadCapacity:
     staged_bytes: int = 8 << 30
     idle: float = 30.0
     least_rate: float = 1024.0
-    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
-    _under_way: dict[tuple[str, str], int] = field(default_factory=dict, init=False, repr=False)
-    _discards: int = field(default=0, init=False, repr=False)
+
+
+upload_capacity: UploadCapacity = UploadCapacity()
+"""That of this process."""
+
+
+class _Uploads:
+    """The uploads of this process."""
+
+    def __init__(self) -> None:
+        self.forget()
 
     @contextmanager
     def admit(self, backend: str, path: str, limits: UploadLimits) -> Generator[Admitted]:
@@ -59,19 +67,14 @@ class UploadCapacity:
             if key in self._under_way:
                 raise UploadRefusedError(409, "This upload is already running.", code="upload-under-way")
             staged = sum(self._under_way.values())
-            if len(self._under_way) >= self.concurrent or (staged and staged + size > self.staged_bytes):
+            if len(self._under_way) >= upload_capacity.concurrent or (staged and staged + size > upload_capacity.staged_bytes):
                 raise _full()
             self._under_way[key] = size
         try:
-            yield Admitted(self, key, grows=not size)
+            yield Admitted(key, grows=not size)
         finally:
             with self._lock:
                 self._under_way.pop(key, None)
-
-    @property
-    def block(self) -> int:
-        """Bytes to read at once, so that a fast enough client sends them in time."""
-        return min(max(int(self.idle * self.least_rate / 2), _LEAST_BLOCK), _MOST_BLOCK)
 
     def grow(self, key: tuple[str, str], size: int) -> None:
         """Count bytes of an upload without an announced length.
@@ -83,7 +86,7 @@ class UploadCapacity:
             if key not in self._under_way:  # it has been given up meanwhile
                 return
             self._under_way[key] += size
-            if len(self._under_way) > 1 and sum(self._under_way.values()) > self.staged_bytes:
+            if len(self._under_way) > 1 and sum(self._under_way.values()) > upload_capacity.staged_bytes:
                 raise _full()
 
     @contextmanager
@@ -104,21 +107,25 @@ class UploadCapacity:
     def forget(self) -> None:
         """Forget the uploads of the parent process after a fork."""
         self._lock = threading.Lock()
-        self._under_way.clear()
+        self._under_way: dict[tuple[str, str], int] = {}
         self._discards = 0
+
+
+uploads = _Uploads()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=uploads.forget)
 
 
 class Admitted:
     """One admitted upload.
 
     Args:
-        capacity: Where it was admitted.
         key: Its backend and path.
         grows: True if it announced no length.
     """
 
-    def __init__(self, capacity: UploadCapacity, key: tuple[str, str], *, grows: bool) -> None:
-        self._capacity = capacity
+    def __init__(self, key: tuple[str, str], *, grows: bool) -> None:
         self._key = key
         self._grows = grows
         self._begun = time.monotonic()
@@ -138,7 +145,7 @@ class Admitted:
         """Iterate over a body; see :meth:`paced`."""
         while True:
             try:
-                async with asyncio.timeout(self._capacity.idle):
+                async with asyncio.timeout(upload_capacity.idle):
                     chunk = await anext(body, None)
             except TimeoutError:
                 raise too_slow() from None
@@ -150,10 +157,15 @@ class Admitted:
     def _take(self, chunk: bytes) -> None:
         self._size += len(chunk)
         if self._grows:
-            self._capacity.grow(self._key, len(chunk))
+            uploads.grow(self._key, len(chunk))
         seconds = time.monotonic() - self._begun
-        if seconds > self._capacity.idle and self._size < seconds * self._capacity.least_rate:
+        if seconds > upload_capacity.idle and self._size < seconds * upload_capacity.least_rate:
             raise too_slow()
+
+
+def block_size() -> int:
+    """Return how many bytes to read at once, so that a fast client is in time."""
+    return min(max(int(upload_capacity.idle * upload_capacity.least_rate / 2), _LEAST_BLOCK), _MOST_BLOCK)
 
 
 def too_slow() -> UploadRefusedError:
@@ -163,10 +175,3 @@ def too_slow() -> UploadRefusedError:
 
 def _full() -> UploadRefusedError:
     return UploadRefusedError(503, "Too many uploads are running.", ("retry-after", str(_RETRY_AFTER)), code="uploads-full")
-
-
-upload_capacity: UploadCapacity = UploadCapacity()
-"""That of this process."""
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=upload_capacity.forget)

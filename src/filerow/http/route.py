@@ -17,7 +17,7 @@ from filerow._presentation import is_shown, safe_headers
 from filerow._registry import storages
 from filerow.backends._types import ObjectInfo, PutOptions, SignRequest
 from filerow.exceptions import BackendNotFoundError, FilerowError, InvalidTokenError, ObjectExistsError, SecretError
-from filerow.http._capacity import Admitted, upload_capacity
+from filerow.http._capacity import Admitted, uploads
 from filerow.http._problem import problem, refusal, upload_refusal
 from filerow.http._reply import Reply, RequestHeaders, lowered, plain
 from filerow.http._respond import READS, Representation, not_allowed, respond, validators
@@ -113,7 +113,7 @@ def _receive_steps(
     try:
         backend, request = _permitted(method, key, path, query)
         limits = limits_of(request, lowered(headers))
-        with upload_capacity.admit(key, path, limits) as upload:
+        with uploads.admit(key, path, limits) as upload:
             if (yield Call(backend.exists, backend.exists_async, (path,))):
                 return _taken(headers)
             options = PutOptions(content_type=request.content_type, create_only=True)

@@ -24,7 +24,7 @@ from filerow.outbox._claims import use_claims
 from filerow.outbox._drain import Drained, drain_steps, note_run
 from filerow.outbox._drainer import Drainer
 from filerow.outbox._settings import OutboxSettings
-from filerow.outbox._table import bury, make_state_table, make_table, now, read_state, take_back, write_state
+from filerow.outbox._table import bury, make_state_table, make_table, now, read_state, take_back
 from filerow.outbox._triggers.install import create_all, drop_all, has_triggers
 from filerow.outbox._undelete import Removed, removed, undelete
 
@@ -266,10 +266,6 @@ class Outbox(OutboxSettings):
     def read_state(self, connection: Connection, name: str) -> dict[str, Any] | None:
         """Return the JSON object stored under a name, or ``None``."""
         return read_state(connection, self.state, name)
-
-    def write_state(self, connection: Connection, name: str, value: dict[str, Any]) -> None:
-        """Store a JSON object under a name, in place of the previous one."""
-        write_state(connection, self.state, name, value)
 
 
 def outbox_of(metadata: MetaData) -> Outbox | None:

@@ -470,7 +470,7 @@ def test_on_google_nothing_is_signed_for_the_wrong_host(monkeypatch: pytest.Monk
 
 def test_secrets_are_not_shown() -> None:
     backend = s3("https://files.example.org")
-    assert KEYS["aws_secret_access_key"] not in f"{backend!r} {backend.signing_store!r}"
+    assert KEYS["aws_secret_access_key"] not in f"{backend!r} {backend._signing_store!r}"
 
 
 @pytest.mark.servers

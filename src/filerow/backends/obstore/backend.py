@@ -151,11 +151,6 @@ class ObstoreBackend(StorageBackend):
         return self._store
 
     @property
-    def signing_store(self) -> Any:
-        """The obstore store that signs URLs, on the public endpoint; use it for no more."""
-        return self._signing_store
-
-    @property
     def fs(self) -> Any:
         """The same store, by the name of the argument that gave it."""
         return self._store
@@ -525,7 +520,7 @@ def direct_of(backend: StorageBackend) -> S3Direct:
         raise UnsupportedOperationError(msg, operation="sign", backend=backend.key)
     found = _known.get(backend)
     if found is None:
-        found = _known[backend] = S3Direct(backend.key, backend.store, backend.timeout, backend.signing_store)
+        found = _known[backend] = S3Direct(backend.key, backend.store, backend.timeout, backend._signing_store)
     return found
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import Engine, MetaData
 from filerow._execution.batch import call
 from filerow._execution.steps import threaded
 from filerow.outbox import Outbox, outbox_of
+from filerow.outbox._table import write_state
 
 __all__ = ("Memory", "memory_of")
 
@@ -54,7 +55,7 @@ class TableMemory(Memory):
     def write(self, name: str, value: Mapping[str, Any]) -> None:
         """See :class:`Memory`."""
         with self._engine.begin() as connection:
-            self._outbox.write_state(connection, _short(name), dict(value))
+            write_state(connection, self._outbox.state, _short(name), dict(value))
 
 
 class FileMemory(Memory):
