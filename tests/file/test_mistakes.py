@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, insert, update
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from werkzeug.datastructures import FileStorage
 
@@ -21,7 +21,7 @@ from filerow.backends.fsspec import FSSpecBackend
 from filerow.backends.local import LocalBackend
 from filerow.backends.memory import MemoryBackend
 from filerow.backends.obstore import ObstoreBackend
-from filerow.exceptions import FileStateError
+from filerow.exceptions import FileStateError, UntrustedDocumentError
 from tests.frameworks import fastapi, litestar, starlette
 
 
@@ -219,6 +219,33 @@ def test_upload_in_place_of_a_file_is_refused(kind: type[Any]) -> None:
         with pytest.raises(TypeError, match=r"FileObject\.from_upload\(upload\).*Uploaded\(\.\.\.\) of filerow\.ext"):
             assign()
     (upload.stream if isinstance(upload, FileStorage) else upload.file).close()
+
+
+@pytest.mark.parametrize("kind", UPLOADS, ids=lambda kind: kind.__module__.partition(".")[0])
+def test_upload_in_a_bulk_statement_is_refused(kind: type[Any]) -> None:
+    upload = upload_of(kind)
+    with Session(create_engine("sqlite://")) as session:
+        for statement, rows in (
+            (insert(Paper), [{"file": upload}]),
+            (insert(Paper), [{"pages": [upload]}]),
+            (insert(Paper), [{"pages": upload}]),
+            (insert(Paper).values(file=upload), None),
+            (update(Paper), [{"id": 1, "file": upload}]),
+            (update(Paper).values(pages=[upload]), None),
+        ):
+            with pytest.raises(TypeError, match=r"FileObject\.from_upload\(upload\).*Uploaded\(\.\.\.\) of filerow\.ext"):
+                session.execute(statement, rows)
+    (upload.stream if isinstance(upload, FileStorage) else upload.file).close()
+
+
+@pytest.mark.parametrize(
+    ("value", "refused"), [({"filename": "a"}, "not a dict: a document from a client"), (b"x", "not bytes; wrap")]
+)
+def test_bulk_statement_refuses_what_an_assignment_refuses(value: object, refused: str) -> None:
+    with pytest.raises((TypeError, UntrustedDocumentError), match=refused):
+        Paper(file=value)
+    with Session(create_engine("sqlite://")) as session, pytest.raises((TypeError, UntrustedDocumentError), match=refused):
+        session.execute(insert(Paper), [{"file": value}])
 
 
 def test_missing_object_is_looked_for_in_a_named_place(tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ from filerow.exceptions import (
     InvalidPathError,
     ObjectNotFoundError,
     UnsupportedOperationError,
+    UntrustedDocumentError,
 )
 
 if TYPE_CHECKING:
@@ -861,7 +862,7 @@ for _fact in ("path", "filename", "content_type", "size", "checksum", "etag", "v
     setattr(FileObject, _fact, getattr(FileObject, _fact).setter(_read_only(_fact)))  # type checkers see no setter
 
 
-def not_a_file(name: str, value: object, *, in_list: bool = False) -> TypeError:
+def not_a_file(name: str, value: object, *, in_list: bool = False) -> TypeError | UntrustedDocumentError:
     """Return the error for a value that is not a file.
 
     Args:
@@ -869,6 +870,11 @@ def not_a_file(name: str, value: object, *, in_list: bool = False) -> TypeError:
         value: The value.
         in_list: The value is a member of a list of files.
     """
+    if isinstance(value, dict):
+        return UntrustedDocumentError(
+            f"{name} takes a FileObject, not a dict: a document from a client could name any object of any backend. "
+            "For an upload use FileObject.from_upload(...); for a document you trust, FileObject.from_dict(...)"
+        )
     way = "wrap the content: FileObject(content=...)"
     if unwrap_upload(value) is not None:
         way = "for an upload write FileObject.from_upload(upload), or take it by Uploaded(...) of filerow.ext"

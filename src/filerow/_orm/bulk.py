@@ -161,12 +161,15 @@ class Values:
 
         Row -1 stands for the statement's own values.
         """
-        for file in cast("Sequence[object]", files_in(value)):
-            if not isinstance(file, FileObject):
-                raise not_a_file(column.key, file)
-            check_backend(file, column.type.backend, column)
         kind = column.type
-        self.changes.append(Change(Slot(owner, column), files_in(value), backend=kind.backend, owned=kind.lifecycle))
+        if kind.multiple:
+            value = FileObjectList.coerce(column.key, value)
+        elif value is not None and not isinstance(value, FileObject):
+            raise not_a_file(column.key, value)
+        files = files_in(value)
+        for file in files:
+            check_backend(file, kind.backend, column)
+        self.changes.append(Change(Slot(owner, column), files, backend=kind.backend, owned=kind.lifecycle))
 
     def add_inline(self, found: Sequence[Inline]) -> None:
         """Note what the statement itself gives to rows."""

@@ -65,7 +65,6 @@ from filerow._orm.verify import verify
 from filerow._orm.visibility import check_as_written
 from filerow._orm.watch import End, unwatch, watch_of
 from filerow._registry import expect
-from filerow.exceptions import UntrustedDocumentError
 
 __all__ = ("install", "listen_to_questions", "on_ddl")
 
@@ -208,12 +207,6 @@ def _checker(field: Field) -> Callable[[object, Any, object, object], Any]:
         if isinstance(value, FileObject):
             check_backend(value, field.type.backend, field)
             field.type._check_assigned(value, field.key)
-        elif isinstance(value, dict):
-            msg = (
-                f"{field.key} takes a FileObject, not a dict: a document from a client could name any object of any backend. "
-                "For an upload use FileObject.from_upload(...); for a document you trust, FileObject.from_dict(...)"
-            )
-            raise UntrustedDocumentError(msg)
         elif value is not None:
             raise not_a_file(field.key, value)
         return value
