@@ -1,7 +1,7 @@
 """Signatures and sealed tokens, keyed by secret and purpose.
 
 The work is itsdangerous's: HMAC-SHA256 with a key derived for each purpose, compared in constant time. A signature made for one
-purpose is noise for every other, so a URL to read can never be taken for one to upload, nor either for a claim.
+purpose is noise for every other, so a URL to read can never be taken for one to upload, nor either for a claim or a reference.
 """
 
 from __future__ import annotations
@@ -27,14 +27,16 @@ from filerow.exceptions import ExpiredTokenError, InvalidTokenError, SecretError
 if TYPE_CHECKING:
     from itsdangerous import Signer
 
-__all__ = ("Keys", "Purpose", "Secret", "resolve_keys")
+__all__ = ("LONGEST_TOKEN", "Keys", "Purpose", "Secret", "resolve_keys")
 
 ENVIRONMENT = "FILEROW_SECRET"
 _SHORTEST = 16
 _FEWEST = 8
 """Different bytes that a secret has at least; 16 random hexadecimal digits have 10 or so."""
 
-_LONGEST_TOKEN = 48 * 1024
+LONGEST_TOKEN = 48 * 1024
+"""Characters of a token that are looked at."""
+
 _PLACEHOLDERS = re.compile(
     rb"change.?me|change.?this|your.?secret|secret.?key.?here|32 random characters|replace.?me|insecure|3q2-7wQ1nJ8vXh0y",
     re.IGNORECASE,
@@ -63,6 +65,7 @@ class Purpose(StrEnum):
 
     URL = "filerow.url"
     CLAIM = "filerow.claim"
+    REFERENCE = "filerow.reference"
 
 
 class Keys:
@@ -130,7 +133,7 @@ class Keys:
         """
         from itsdangerous.encoding import base64_decode
 
-        text, _, signature = token.rpartition(".") if isinstance(token, str) and len(token) <= _LONGEST_TOKEN else ("", "", "")
+        text, _, signature = token.rpartition(".") if isinstance(token, str) and len(token) <= LONGEST_TOKEN else ("", "", "")
         if not text or not text.isascii() or not self.is_signature(purpose, text, signature):
             raise InvalidTokenError("this token was not made by this application, was changed, or is for something else")
         payload: dict[str, Any] = json.loads(base64_decode(text))

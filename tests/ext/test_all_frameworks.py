@@ -92,11 +92,13 @@ def test_a_missing_file_is_refused(site: Site) -> None:
     assert "file" in answer.text
 
 
-def test_a_document_in_place_of_an_upload_is_refused(site: Site) -> None:
+@pytest.mark.parametrize("what", ["document", "reference"])
+def test_a_document_in_place_of_an_upload_is_refused(site: Site, what: str) -> None:
     victim = site.world.stored(file=FileObject(filename="a.txt", content=TEXT)).file
     assert victim
     before = site.world.names()
-    form = {"name": "thief", "file": json.dumps(victim.to_dict())}
+    text = json.dumps(victim.to_dict()) if what == "document" else victim.to_reference(secret=SECRET)
+    form = {"name": "thief", "file": text}
     answer = site.client.post("/documents", data=form, files={"other": ("a.txt", TEXT)})
     assert answer.status_code in {400, 422}
     assert site.world.names() == before

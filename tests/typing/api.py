@@ -66,6 +66,12 @@ def direct_upload(claim: str) -> None:
     assert_type(FileObject.from_claim(claim, Document.file), FileObject)
 
 
+def references(file: FileObject) -> None:
+    assert_type(file.to_reference(expires_in=60, audience="thumbs", secret=["a", b"b"]), str)
+    assert_type(FileObject.from_reference("a.b", audience="thumbs"), FileObject)
+    assert_type(file.public_view(), dict[str, Any])
+
+
 async def direct_upload_awaited(uploads: DirectUploads, claim: str) -> None:
     assert_type(await uploads.resume_async(claim), Ticket)
     assert_type(await uploads.claim_async(claim), FileObject)

@@ -24,7 +24,7 @@ from filerow._content import (
     measured_async,
     unwrap_upload,
 )
-from filerow._document import Facts, check_given, check_metadata, facts_from, located_in, to_document
+from filerow._document import Facts, check_given, check_metadata, facts_from, located_in, public_view, to_document
 from filerow._execution.steps import Steps, run, run_async
 from filerow._execution.threads import in_thread
 from filerow._media_types import canonical, claimed_type
@@ -84,6 +84,7 @@ class Tuning(TypedDict, total=False):
 
 
 DEFAULT_EXPIRY = 3600
+REFERENCE_LIFE = 86400
 ENCTYPE_NEEDED = 'a form with files needs enctype="multipart/form-data"'
 
 Kind = TypeVar("Kind", bound="FileObject")
@@ -357,6 +358,11 @@ class FileObject:
             raise FileStateError(msg)
         return to_document(self._facts)
 
+    def public_view(self) -> dict[str, Any]:
+        """Return what clients may see, as JSON values: no place, and only the metadata that the column shows."""
+        # the properties know what a pending file's content says of itself
+        return public_view(self._facts._replace(content_type=self.content_type, size=self.size), self._shown.keys)
+
     def __eq__(self, other: object) -> bool:
         if self is other:
             return True
@@ -436,6 +442,71 @@ class FileObject:
 
         content = await redeem_async(claim, column, secret, audience=audience, development=development)
         return claimed_file(cls, content)
+
+    # -- as text, for other processes ----------------------------------------------------------------------------------
+
+    def to_reference(
+        self,
+        *,
+        expires_in: float = REFERENCE_LIFE,
+        audience: str = "",
+        secret: Secret | None = None,
+        development: bool = False,
+    ) -> str:
+        """Return a signed text that stands for this stored file in a task queue or another service.
+
+        :meth:`from_reference` opens it. Everybody can read the document in it, the metadata too. The bytes are not in it; the
+        object must still exist when they are read.
+
+        Args:
+            expires_in: Seconds for which the reference can be opened. Default: a day.
+            audience: Who it is for, such as a service; only the same ``audience=`` opens it.
+            secret: Signs it. Default: ``FILEROW_SECRET``.
+            development: Without any secret, use one that only this process knows.
+
+        Raises:
+            FileStateError: The file is not stored.
+            SecretError: There is no secret.
+            DocumentError: The file's metadata is too large; also a ``ValueError``.
+            ValueError: ``expires_in`` is not positive, or longer than 100 years.
+        """
+        if not self._facts.path or self._content is not None or self._state is FileState.DELETED:
+            raise FileStateError(f"{self!r} has no reference until it is stored; commit its row, or call save()")
+        from filerow._file.reference import Referenced, seal_reference  # as in _copy_job
+        from filerow._tokens import resolve_keys
+
+        keys = resolve_keys(secret, development=development, user="to_reference()")
+        file = Referenced(self._facts, *self._shown)
+        return seal_reference(file, expires_in=expires_in, audience=audience, keys=keys)
+
+    @classmethod
+    def from_reference(
+        cls, reference: str, *, audience: str = "", secret: Secret | None = None, development: bool = False
+    ) -> Self:
+        """Return the stored file of a reference. It belongs to another row: a column that gets it stores a copy.
+
+        Nothing is read, so whether the object still exists shows when its bytes are read.
+
+        Args:
+            reference: The text that :meth:`to_reference` returned.
+            audience: As given to :meth:`to_reference`.
+            secret: As given to :meth:`to_reference`; several accept what each of them signed.
+            development: As given to :meth:`to_reference`.
+
+        Raises:
+            InvalidTokenError: The text is not a reference of this application, was changed, or is for another audience.
+            ExpiredTokenError: The reference has expired.
+            BackendNotFoundError: Its backend is not registered here.
+            DocumentError: Another release of Filerow made it.
+        """
+        from filerow._file.reference import open_reference  # as in _copy_job
+        from filerow._tokens import resolve_keys
+
+        keys = resolve_keys(secret, development=development, user="from_reference()")
+        found = open_reference(reference, audience=audience, keys=keys)
+        file = cls._of(found.facts, FileState.ATTACHED)
+        file._shown = Shown(found.public_metadata, found.cache_control)
+        return file
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -929,11 +1000,6 @@ def loaded(raw: str | bytes | Mapping[str, Any], shown: Shown = UNSHOWN) -> File
 def show_as(file: FileObject, shown: Shown) -> None:
     """Set how clients see a file, as its column says."""
     file._shown = shown
-
-
-def shown_metadata(file: FileObject) -> tuple[str, ...]:
-    """Return the keys of a file's metadata that clients may see."""
-    return file._shown.keys
 
 
 def cache_control_of(file: FileObject) -> str | None:

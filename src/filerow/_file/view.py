@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from filerow._document import public_view
-from filerow._file.object import FileObject, facts_of, shown_metadata
+from filerow._file.object import FileObject
 
 __all__ = ("REFUSED", "json_schema_for", "view_of")
 
@@ -17,8 +16,7 @@ REFUSED = (
 
 def view_of(file: FileObject) -> dict[str, Any]:
     """Return what a client may see of a file, stored or pending."""
-    # the properties know what a pending file's content says of itself
-    return public_view(facts_of(file)._replace(content_type=file.content_type, size=file.size), shown_metadata(file))
+    return file.public_view()
 
 
 def json_schema_for(mode: Literal["validation", "serialization"]) -> dict[str, Any]:

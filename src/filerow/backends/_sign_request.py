@@ -47,7 +47,7 @@ def whole_seconds(seconds: object) -> int:
         msg = f"expires_in is a number of seconds, not {type(seconds).__name__}; of a timedelta: int(delta.total_seconds())"
         raise TypeError(msg)
     if not (math.isfinite(seconds) and seconds > 0):
-        raise ValueError(f"expires_in is the number of seconds a URL works, so it must be positive and finite, not {seconds}")
+        raise ValueError(f"expires_in is a number of seconds, so it must be positive and finite, not {seconds}")
     return math.ceil(seconds)
 
 
