@@ -27,7 +27,7 @@ from filerow.exceptions import ExpiredTokenError, InvalidTokenError, SecretError
 if TYPE_CHECKING:
     from itsdangerous import Signer
 
-__all__ = ("LONGEST_TOKEN", "Keys", "Purpose", "Secret", "resolve_keys")
+__all__ = ("Keys", "Purpose", "Secret", "resolve_keys")
 
 ENVIRONMENT = "FILEROW_SECRET"
 _SHORTEST = 16

@@ -359,7 +359,10 @@ class FileObject:
         return to_document(self._facts)
 
     def public_view(self) -> dict[str, Any]:
-        """Return what clients may see, as JSON values: no place, and only the metadata that the column shows."""
+        """Return what clients may see, as JSON values.
+
+        It has no place, and only the metadata that the column shows.
+        """
         # the properties know what a pending file's content says of itself
         return public_view(self._facts._replace(content_type=self.content_type, size=self.size), self._shown.keys)
 
@@ -453,10 +456,10 @@ class FileObject:
         secret: Secret | None = None,
         development: bool = False,
     ) -> str:
-        """Return a signed text that stands for this stored file in a task queue or another service.
+        """Return a signed text that stands for this stored file.
 
-        :meth:`from_reference` opens it. Everybody can read the document in it, the metadata too. The bytes are not in it; the
-        object must still exist when they are read.
+        It goes through a task queue, or to another service, where :meth:`from_reference` opens it. Everybody can read the
+        document in it, the metadata too. The bytes are not in it; the object must still exist when they are read.
 
         Args:
             expires_in: Seconds for which the reference can be opened. Default: a day.
@@ -483,9 +486,10 @@ class FileObject:
     def from_reference(
         cls, reference: str, *, audience: str = "", secret: Secret | None = None, development: bool = False
     ) -> Self:
-        """Return the stored file of a reference. It belongs to another row: a column that gets it stores a copy.
+        """Return the stored file of a reference.
 
-        Nothing is read, so whether the object still exists shows when its bytes are read.
+        It counts as another row's file: a column that gets it stores a copy. Nothing is read, so whether the object still
+        exists shows when its bytes are read.
 
         Args:
             reference: The text that :meth:`to_reference` returned.
