@@ -1,7 +1,7 @@
 """Build the sdist, and the wheel from it, and look at both: ``python -m tools.distribution [--keep FOLDER]``.
 
 ``twine`` checks the metadata, ``check-wheel-contents`` what is in the wheel. Besides, the wheel has to hold what ``src/`` holds
-and nothing else, and the page on PyPI no link that leads nowhere.
+and nothing else, the entry points of ``pyproject.toml``, and the page on PyPI no link that leads nowhere.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
+from configparser import ConfigParser
 from email import message_from_bytes
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -39,6 +41,7 @@ def complaints(wheel: Path) -> list[str]:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
         metadata = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         page = str(message_from_bytes(archive.read(metadata)).get_payload())
+        points = archive.read(metadata.replace("METADATA", "entry_points.txt")).decode()
     wanted = {
         path.relative_to(source).as_posix()
         for path in source.rglob("*")
@@ -47,7 +50,23 @@ def complaints(wheel: Path) -> list[str]:
     return [
         *(f"missing in the wheel: {name}" for name in sorted(wanted - names)),
         *(f"odd in the wheel: {name}" for name in sorted(names - wanted)),
+        *(f"an entry point that the wheel lacks: {point}" for point in missing_points(points)),
         *(f"a link of README that leads nowhere on PyPI: {link}" for link in RELATIVE.findall(page)),
+    ]
+
+
+def missing_points(text: str) -> list[str]:
+    """Return the entry points of ``pyproject.toml`` that are not in a wheel's file of them, by which others find Filerow."""
+    found = ConfigParser(delimiters=("=",), interpolation=None)
+    found.optionxform = str  # type: ignore[assignment,method-assign]
+    found.read_string(text)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = {**project["entry-points"], "console_scripts": project["scripts"]}
+    return [
+        f"{group}: {name} = {value}"
+        for group, points in wanted.items()
+        for name, value in points.items()
+        if found.get(group, name, fallback=None) != value
     ]
 
 

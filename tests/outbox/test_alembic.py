@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Iterator
 from contextlib import redirect_stdout
@@ -40,7 +41,9 @@ if context.is_offline_mode():
 else:
     with options["engine"].connect() as connection:
         batch = connection.dialect.name == "sqlite"
-        context.configure(connection=connection, target_metadata=options["metadata"], render_as_batch=batch)
+        context.configure(
+            connection=connection, target_metadata=options["metadata"], render_as_batch=batch, compare_server_default=True
+        )
         with context.begin_transaction():
             context.run_migrations()
 """
@@ -450,3 +453,66 @@ def test_files_that_a_sweep_shall_find_may_lose_their_table(project: Project) ->
     put(project, id=1, file=doc("live"))
     upgrade(project, "op.leave_files('paper', columns=['file'])", "op.drop_table('paper')")
     assert "paper" not in inspect(project.engine).get_table_names()
+
+
+@pytest.mark.one_in(3, least=2)
+def test_a_list_is_added_to_a_table_with_rows(project: Project) -> None:
+    project.revision(first())
+    command.upgrade(project.config, "head")
+    with project.engine.begin() as connection:
+        connection.execute(insert(table("paper", column("id"))).values(id=1))
+    after = first()
+    after.tables["paper"].append_column(Column("pages", StoredObject("docs", multiple=True), nullable=False))
+    source = project.revision(after)
+    assert "server_default=sa.text(" in source
+    command.upgrade(project.config, "head")
+    with project.engine.connect() as connection:
+        assert connection.execute(after.tables["paper"].select()).one().pages == []
+    project.check(after)
+    command.downgrade(project.config, "-1")
+    command.upgrade(project.config, "head")
+
+
+def with_text(kind: Any) -> MetaData:
+    metadata = MetaData()
+    Table("paper", metadata, Column("id", Integer, primary_key=True), Column("the file", kind))
+    return metadata
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
+def test_a_column_of_text_becomes_a_file_column(project: Project) -> None:
+    before, after = with_text(String(4000)), with_text(StoredObject("docs"))
+    project.revision(before)
+    command.upgrade(project.config, "head")
+    rows: list[dict[str, Any]] = [
+        {"id": 1, "the file": json.dumps(doc("a"))},
+        {"id": 2, "the file": None},
+        {"id": 3, "the file": ""},
+    ]
+    is_postgresql = project.engine.dialect.name == "postgresql"
+    with project.engine.begin() as connection:
+        connection.execute(insert(before.tables["paper"]), rows if is_postgresql else rows[:2])
+    source = project.revision(after)
+    assert source.count("postgresql_using") == is_postgresql
+    command.upgrade(project.config, "head")
+    with project.engine.connect() as connection:
+        found = connection.execute(after.tables["paper"].select().order_by(after.tables["paper"].c.id)).all()
+    assert found[0][1].path == doc("a")["path"]
+    assert {row[1] for row in found[1:]} == {None}
+    project.check(after)
+    command.downgrade(project.config, "-1")
+    with project.engine.connect() as connection:
+        assert doc("a")["path"] in connection.execute(before.tables["paper"].select()).all()[0][1]
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_sql_of_a_migration_converts_and_fills_columns(project: Project) -> None:
+    project.revision(with_text(String(4000)))
+    command.upgrade(project.config, "head")
+    after = with_text(StoredObject("docs"))
+    after.tables["paper"].append_column(Column("pages", StoredObject("docs", multiple=True), nullable=False))
+    project.revision(after)
+    project.config.output_buffer = written = io.StringIO()
+    command.upgrade(project.config, "head", sql=True)
+    assert "ADD COLUMN pages JSONB DEFAULT '[]' NOT NULL" in written.getvalue()
+    assert """USING NULLIF("the file", '')::jsonb""" in written.getvalue()

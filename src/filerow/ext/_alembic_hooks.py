@@ -6,7 +6,7 @@ again after, at the end of a batch if the operation is part of one. Without a co
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -53,22 +53,20 @@ class _Change:
 _batches: WeakKeyDictionary[BatchOperationsImpl, _Change] = WeakKeyDictionary()
 
 
-def hook() -> None:
+def hook(names: Iterable[str]) -> None:
     """Replace Alembic's implementations of drops and renames, and of the batch that makes a new table on SQLite."""
-    replaced: tuple[tuple[Any, Any, Any], ...] = (
-        (ops.RenameTableOp, toimpl.rename_table, _rename_table),
-        (ops.AlterColumnOp, toimpl.alter_column, _alter_column),
-        (ops.DropColumnOp, toimpl.drop_column, _drop_column),
-        (ops.DropTableOp, toimpl.drop_table, _drop_table),
-        (ops.AddColumnOp, toimpl.add_column, _in_batch),
-        (ops.DropConstraintOp, toimpl.drop_constraint, _in_batch),
-        *((one, toimpl.create_constraint, _in_batch) for one in _CONSTRAINTS),
-    )
-    for kind, original, ours in replaced:
-        Operations.implementation_for(kind, replace=True)(_wrapped(original, ours))
-
-
-_CONSTRAINTS = (ops.CreatePrimaryKeyOp, ops.CreateUniqueConstraintOp, ops.CreateForeignKeyOp, ops.CreateCheckConstraintOp)
+    constraint = (toimpl.create_constraint, _in_batch)
+    replaced: dict[str, tuple[Any, Any]] = {
+        "RenameTableOp": (toimpl.rename_table, _rename_table),
+        "AlterColumnOp": (toimpl.alter_column, _alter_column),
+        "DropColumnOp": (toimpl.drop_column, _drop_column),
+        "DropTableOp": (toimpl.drop_table, _drop_table),
+        "AddColumnOp": (toimpl.add_column, _in_batch),
+        "DropConstraintOp": (toimpl.drop_constraint, _in_batch),
+    }
+    for name in names:
+        original, ours = replaced.get(name, constraint)
+        Operations.implementation_for(getattr(ops, name), replace=True)(_wrapped(original, ours))
 
 
 def _wrapped(original: Any, ours: Callable[[Implementation, Operations, Any], Any]) -> Implementation:
