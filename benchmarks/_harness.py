@@ -102,7 +102,7 @@ def at_most(
         budget: The highest ratio allowed.
         rounds: How many pairs to time.
         between: What to do after each pair.
-        before: What to do before so many rounds, and one more to warm up.
+        before: What to do before each round, and once more to warm up.
     """
     before(rounds)
     pairs = _pairs(floor, ours, rounds, between)

@@ -73,7 +73,7 @@ def _file(model: type[Any], number: int) -> Any:
 
 
 def _change(engine: Engine, model: type[Any], column: str, seconds: float, seed: int, counts: Counter[str]) -> None:
-    chosen, end = random.Random(seed), time.monotonic() + seconds  # noqa: S311 - which rows is no secret
+    chosen, end = random.Random(seed), time.monotonic() + seconds  # noqa: S311 - which rows is not secret
     while time.monotonic() < end:
         keys = [_key(model, number) for number in chosen.sample(range(ROWS), SHARE)]
         with Session(engine) as session:

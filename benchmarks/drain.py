@@ -65,7 +65,7 @@ def paths(count: int) -> list[str]:
 
 
 def measure(url: str, folder: Path, count: int, workers: int, batch: int) -> tuple[float, list[int]]:
-    """Return how long some workers take for so many objects, and how many each of them deleted."""
+    """Return how long some workers take for a number of objects, and how many each of them deleted."""
     outbox, engine = outbox_of_one_table(), create_engine(url)
     names = paths(count)
     for name in names:

@@ -36,7 +36,7 @@ SIGNED = 1000
 
 
 def seconds(connection: http.client.HTTPConnection, path: str, times: int, size: int) -> float:
-    """Return how long one answer takes, of so many."""
+    """Return how long one answer takes, on average."""
     buffer = bytearray(1 << 20)
     start = time.perf_counter()
     for _ in range(times):

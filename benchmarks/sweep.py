@@ -30,7 +30,7 @@ from tests.generated import generated
 
 NEW = 1_000
 ORPHANS = 100
-"""One object in so many has no row."""
+"""One object in this many has no row."""
 
 METADATA = MetaData()
 DOCUMENT = Table("document", METADATA, Column("id", Integer, primary_key=True), Column("file", StoredObject("docs")))

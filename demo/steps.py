@@ -242,7 +242,7 @@ def rollback(library: Library) -> None:
 
 
 def refused_type(library: Library) -> None:
-    """Call a PDF a PNG: refused at the line that assigns it, and at the commit where only the bytes that pass can tell."""
+    """Call a PDF a PNG: refused at the line that assigns it, and at the commit where only the bytes can show it."""
     with library.session() as session:
         moon = document(session, "moon")
         with refused(ContentTypeError):

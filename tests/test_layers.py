@@ -66,7 +66,7 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
     ),
     "tests/backends/test_obstore.py": (
         {"backends._headers", "backends.obstore.store"},
-        "the headers are pure; what the guard against forks costs cannot be told from what a request costs",
+        "the headers are pure; what the guard against forks costs is hidden in what a request costs",
     ),
     "tests/cli/test_commands.py": ({"cli._values"}, "pure: how the words of a command line are read and shown"),
     "tests/soak/fuzz/targets.py": (
@@ -173,7 +173,7 @@ def test_late_imports_are_few_and_needed() -> None:
         assert known in {own(imported) for imported, _ in imports_of(MODULES[module])}, f"{module} no longer needs {known}"
 
 
-def test_there_is_no_import_circle() -> None:
+def test_there_are_no_import_cycles() -> None:
     """Imports inside functions and those for a type checker count, except those in LATE."""
     left = {module: {known for known, _ in known_to(module)} for module in MODULES}
     while ready := [module for module, known in left.items() if not known & left.keys()]:
@@ -280,7 +280,7 @@ def test_a_backend_never_hears_of_files_or_of_an_orm(module: str) -> None:
 )
 def test_a_file_never_hears_of_a_session(module: str) -> None:
     allowed = {
-        ("_file.list", "sqlalchemy.ext.mutable"),  # how a list tells its row that it has changed
+        ("_file.list", "sqlalchemy.ext.mutable"),  # how a list reports its changes to its row
         ("_file.list", "sqlalchemy.util"),
         ("exceptions", "sqlalchemy.exc"),  # ours are theirs too, where a caller of SQLAlchemy would catch them
     }

@@ -188,7 +188,7 @@ def test_a_cleaned_filename_is_fit_to_be_shown(name: str) -> None:
     assert clean == clean.strip()
     assert len(clean.encode()) <= MAX_FILENAME_BYTES
     assert not {"/", "\\"} & set(clean)
-    assert clean.strip(". "), "'.' and '..' are no names"
+    assert clean.strip(". "), "'.' and '..' are not names"
     assert not any(unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for character in clean)
     assert clean_filename(clean) == clean
 

@@ -85,7 +85,7 @@ def test_a_file_url_without_an_absolute_path_is_refused(url: str, registry: Stor
 
 
 @pytest.mark.parametrize("url", ["", "/srv/files", "files"])
-def test_what_is_no_url_is_refused(url: str, registry: StorageRegistry) -> None:
+def test_what_is_not_a_url_is_refused(url: str, registry: StorageRegistry) -> None:
     with pytest.raises(ValueError, match="is not a URL"):
         registry.register_backend(url, key="docs")
 

@@ -168,12 +168,12 @@ def test_a_changed_payload_is_refused_before_it_is_read() -> None:
 
 
 @pytest.mark.parametrize("token", ["", ".", "a", SIGNED, f".{SIGNED}", f"{SIGNED}.", "ü.ü", "\ud800.a", None, 1, b"a.b", ["a.b"]])
-def test_what_is_no_token_is_refused(token: Any) -> None:
+def test_what_is_not_a_token_is_refused(token: Any) -> None:
     with pytest.raises(InvalidTokenError):
         Keys(SECRET).unseal(Purpose.CLAIM, token, now=0)
 
 
-def test_a_signed_empty_text_is_no_token() -> None:
+def test_signed_empty_text_is_not_a_token() -> None:
     keys = Keys(SECRET)
     with pytest.raises(InvalidTokenError):
         keys.unseal(Purpose.CLAIM, f".{keys.sign(Purpose.CLAIM, '')}", now=0)

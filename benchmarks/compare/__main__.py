@@ -50,14 +50,14 @@ def run(name: str, library: Library, folder: Path, s3: S3 | None, *, recipe: boo
 def run_apart(name: str, library: Library, s3: S3 | None, *, recipe: bool = False) -> Answer:
     """Run one experiment in a child of this process, in which nothing has happened yet but imports."""
     with tempfile.TemporaryDirectory(prefix="filerow-compare-") as folder:
-        told = Path(folder, "answer.json")
+        answer_file = Path(folder, "answer.json")
         if not (child := os.fork()):
             signal.alarm(TIMEOUT)
-            told.write_text(json.dumps(run(name, library, Path(folder), s3, recipe=recipe)))
+            answer_file.write_text(json.dumps(run(name, library, Path(folder), s3, recipe=recipe)))
             os._exit(0)
         _, status = os.waitpid(child, 0)
         if status == 0:
-            return Answer(*json.loads(told.read_text()))
+            return Answer(*json.loads(answer_file.read_text()))
     return Answer("error", f"the process ended with {os.waitstatus_to_exitcode(status)}")
 
 

@@ -114,14 +114,14 @@ def durable_async(lab: Lab) -> Answer:
 @experiment
 def failed_upload(lab: Lab) -> Answer:
     """Does a failed upload leave no committed row without its bytes?"""
-    told = False
+    raised = False
     with lab.start().session() as session:
         session.add(lab.Doc(file=lab.file(BrokenSource())))
         try:
             session.commit()
         except Exception:  # noqa: BLE001 - whatever the library raises
-            told = True
-    return judge(error_raised=told, no_row_without_bytes=all(lab.read(row) for row in lab.rows() if row))
+            raised = True
+    return judge(error_raised=raised, no_row_without_bytes=all(lab.read(row) for row in lab.rows() if row))
 
 
 # -- whose bytes ----------------------------------------------------------------------------------------------------

@@ -69,7 +69,7 @@ class BrokenSource(io.BytesIO):
 
 
 class SlowSource(io.BytesIO):
-    """A file whose first read takes half a second, as on a slow disk, and that tells when that was."""
+    """A file whose first read takes half a second, as on a slow disk, and that records when that was."""
 
     began = ended = 0.0
 
@@ -153,7 +153,7 @@ class Lab:
         return [Path(folder, name).read_bytes() for folder, _, names in os.walk(self.root) for name in names]
 
     def has(self, data: bytes) -> bool:
-        """Tell whether any file holds exactly these bytes."""
+        """Return True if any file holds exactly these bytes."""
         return data in self.contents()
 
     def read(self, document: Any) -> bytes | None:

@@ -59,7 +59,7 @@ class Library(ABC):
 
     @abstractmethod
     def path(self, document: dict[str, Any]) -> str:
-        """Tell which path below the directory a stored document means."""
+        """Return the path below the directory that a stored document means."""
 
     @abstractmethod
     def sign(self, file: Any) -> str:

@@ -26,7 +26,7 @@ async def is_password_of(password: str, stored: str | None) -> bool:
 
     Args:
         password: What was typed.
-        stored: The user's hash; ``None`` when there is no such user, which must not be told by a quicker answer.
+        stored: The user's hash; ``None`` when there is no such user, which a quicker answer must not reveal.
     """
     matches = await asyncio.to_thread(is_password, password, stored or f"{'00' * 16}${'00' * 64}")
     return matches and stored is not None

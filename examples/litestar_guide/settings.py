@@ -13,7 +13,7 @@ FILES_URL = "/files"
 
 @dataclass(frozen=True)
 class Settings:
-    """Where rows and bytes go: SQLite and a directory, unless told otherwise."""
+    """Where rows and bytes go: SQLite and a directory by default."""
 
     database_url: str = f"sqlite+aiosqlite:///{DATA / 'guide.sqlite'}"
     storage_url: str = (DATA / "files").as_uri()

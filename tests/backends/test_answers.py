@@ -1,4 +1,4 @@
-"""What stores, and what stands before them, answer besides success: each answer is told for what it is, and none for success."""
+"""What stores and their proxies answer besides success: each answer becomes the right error, none a success."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_locked_object_does_not_keep_others_from_being_deleted(store: Store) -> 
     assert list(backend.delete(["a", "b"])) == ["a"]
 
 
-def test_bulk_delete_that_reports_a_missing_object_has_deleted_it(store: Store) -> None:
+def test_missing_object_in_a_bulk_delete_counts_as_deleted(store: Store) -> None:
     backend, proxy = store
     proxy.script = to_kind("bulk-delete", refused_with("NoSuchKey"))
     assert backend.delete(["missing", "gone"]) == {}
@@ -133,7 +133,7 @@ def test_store_that_misreads_bulk_deletes_is_asked_one_by_one(store: Store, answ
 
 
 @pytest.mark.parametrize("status", [403, 405, 501])
-def test_store_that_refuses_deletes_is_not_one_without_bulk_deletes(
+def test_refused_deletes_do_not_count_as_missing_bulk_deletes(
     store: Store, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     backend, proxy = store
@@ -172,7 +172,7 @@ def test_delete_in_a_bucket_that_is_missing_fails(store: Store, count: int) -> N
 # -- writes: what is said to be written is looked at -------------------------------------------------------------------
 
 
-def test_copy_that_is_not_there_is_no_missing_source(store: Store) -> None:
+def test_missing_copy_is_not_a_missing_source(store: Store) -> None:
     backend, proxy = store
     proxy.script = to_kind("copy", Answer(200, ""))
     with pytest.raises(StorageError, match="says that it has written") as caught:
@@ -205,7 +205,7 @@ ALWAYS = {
 
 
 @pytest.mark.parametrize("answer", ALWAYS.values(), ids=ALWAYS)
-def test_store_with_one_answer_to_conditions_refuses_chosen_paths(store: Store, answer: Answer) -> None:
+def test_chosen_paths_are_refused_where_conditions_are_vague(store: Store, answer: Answer) -> None:
     backend, proxy = store
     proxy.script = lambda asked: answer if asked.conditional and asked.kind in WRITES else None
     with pytest.raises(UnsupportedOperationError, match="conditional_put"):
@@ -217,7 +217,7 @@ def test_store_with_one_answer_to_conditions_refuses_chosen_paths(store: Store, 
 
 
 @pytest.mark.parametrize("answer", ALWAYS.values(), ids=ALWAYS)
-def test_store_with_one_answer_to_copy_conditions_reserves_targets(store: Store, answer: Answer) -> None:
+def test_targets_are_reserved_where_copy_conditions_are_vague(store: Store, answer: Answer) -> None:
     backend, proxy = store
     proxy.script = lambda asked: answer if asked.conditional and asked.kind == "copy" else None
     assert backend.copy("a", "free").size == 5
@@ -235,7 +235,7 @@ def test_conditional_write_with_a_lost_answer_is_not_a_refusal(store: Store) -> 
         backend.put("free", b"y")
 
 
-# -- what is told ------------------------------------------------------------------------------------------------------
+# -- messages -----------------------------------------------------------------------------------------------------------
 
 
 CALLS: dict[str, Callable[[StorageBackend], Any]] = {

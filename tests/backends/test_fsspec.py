@@ -391,7 +391,7 @@ def test_a_process_is_one_user_of_an_smb_server(smb_server: Any) -> None:
 
 
 @pytest.mark.servers
-def test_a_missing_name_is_no_message_of_the_client(smb_server: Any) -> None:
+def test_missing_name_is_not_a_message_of_the_client(smb_server: Any) -> None:
     backend = FSSpecBackend("docs", "smb", prefix=f"/{samba.SHARE}/{uuid.uuid4().hex}", **smb_server.options)
     for name in ("Connection timeout of 5", "0 credits are available", "Failed to connect"):
         with pytest.raises(ObjectNotFoundError):

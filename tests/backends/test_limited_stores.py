@@ -262,9 +262,9 @@ def test_a_store_without_bulk_deletes_is_asked_one_by_one(
     assert limited.count("bulk-delete") == first
     assert first <= 1 or not isinstance(backend, ObstoreBackend)
     assert list(backend.list()) == []
-    told = [record.getMessage() for record in caplog.records if "DeleteObjects" in record.getMessage()]
-    assert len(told) == 1
-    assert "docs" in told[0]
+    logged = [record.getMessage() for record in caplog.records if "DeleteObjects" in record.getMessage()]
+    assert len(logged) == 1
+    assert "docs" in logged[0]
     assert "bulk-delete" in side(backend, "limits")
 
 
@@ -294,7 +294,7 @@ def test_deletes_one_by_one_report_each_failure(make: Make, side: Side) -> None:
 
 
 @on_obstore
-def test_a_failing_bulk_delete_is_no_lack_of_it(make: Make, side: Side) -> None:
+def test_failing_bulk_delete_does_not_mean_there_is_none(make: Make, side: Side) -> None:
     backend, limited = make(Limits(bulk_delete=503), retry_config=QUICK)
     backend.put("a", b"x", OVERWRITE)
     assert list(side(backend, "delete", ["a"])) == ["a"]

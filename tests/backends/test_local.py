@@ -162,7 +162,7 @@ def test_no_operation_follows_a_symbolic_link(local: LocalBackend, outside: Path
     assert everything(local.root) == sorted(["a/object", link])
 
 
-def test_folder_swapped_for_a_link_during_a_write_is_not_followed(tmp_path: Path, outside: Path) -> None:
+def test_folder_swapped_for_a_link_in_a_write_is_not_followed(tmp_path: Path, outside: Path) -> None:
     """A check before the use would be too early; the descriptor of the folder is not."""
     backend = LocalBackend("local", tmp_path / "root", fsync=False)
     backend.put("a/x", b"x")
@@ -177,7 +177,7 @@ def test_folder_swapped_for_a_link_during_a_write_is_not_followed(tmp_path: Path
     assert (tmp_path / "moved" / "secret").read_bytes() == b"evil"
 
 
-def test_folder_swapped_for_a_link_during_a_listing_is_not_followed(tmp_path: Path, outside: Path) -> None:
+def test_folder_swapped_for_a_link_in_a_listing_is_not_followed(tmp_path: Path, outside: Path) -> None:
     backend = LocalBackend("local", tmp_path / "root", fsync=False)
     for name in ("a/1", "b/1", "c/1"):
         backend.put(name, b"x")

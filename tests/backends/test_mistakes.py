@@ -1,4 +1,4 @@
-"""Errors tell a wrong address of a store from wrong credentials, and name what to fix."""
+"""Errors distinguish a wrong address of a store from wrong credentials, and name what to fix."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ def test_a_store_that_cannot_be_reached_has_its_endpoint_doubted(call: str) -> N
         aws_secret_access_key=SECRET,
         retry_config=QUICKLY,
     )
-    with pytest.raises(StorageError, match=r"could not be reached; is its endpoint right.*127\.0\.0\.1:9") as told:
+    with pytest.raises(StorageError, match=r"could not be reached; is its endpoint right.*127\.0\.0\.1:9") as raised:
         CALLS[call](backend)
-    assert SECRET not in str(told.value)
+    assert SECRET not in str(raised.value)
 
 
 @pytest.mark.servers
@@ -104,9 +104,9 @@ def test_wrong_credentials_are_one_line_with_the_store_s_reason(
 ) -> None:
     server, bucket = bucket_of(request, "s3_server")
     backend = ObstoreBackend("docs", f"s3://{bucket}", **{**s3_options(server), **wrong})
-    with pytest.raises(StoragePermissionError, match=f"refused the credentials.*{said}") as told:
+    with pytest.raises(StoragePermissionError, match=f"refused the credentials.*{said}") as raised:
         backend.put("a", b"x")
-    text = str(told.value)
+    text = str(raised.value)
     assert "\n" not in text
     assert "<" not in text
 

@@ -249,7 +249,7 @@ async def test_the_asynchronous_side_costs_the_same(counted: tuple[ObstoreBacken
 
 
 @pytest.mark.parametrize("fixture", ["s3_server", "moto_server"])
-def test_large_create_only_stream_keeps_headers_leaves_no_staging(request: pytest.FixtureRequest, fixture: str) -> None:
+def test_create_only_stream_keeps_headers_and_leaves_no_staging(request: pytest.FixtureRequest, fixture: str) -> None:
     server, bucket = bucket_of(request, fixture)
     folder = uuid.uuid4().hex
     backend = ObstoreBackend("docs", f"s3://{bucket}/{folder}", **s3_options(server))
@@ -360,7 +360,7 @@ async def test_a_cancelled_upload_leaves_neither_object_nor_parts(s3_server: Any
     assert s3_server.client.list_multipart_uploads(Bucket=bucket).get("Uploads", []) == []
 
 
-async def test_a_put_that_is_closed_ends_without_a_word() -> None:
+async def test_closed_put_ends_silently() -> None:
     """An event loop that ends closes what still waits in it; there is no answer then, and nobody to give it to."""
     writing = ObstoreBackend("docs", "memory:///").put_async("a", b"content")
     writing.send(None)
@@ -633,7 +633,7 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 # -- errors ------------------------------------------------------------------------------------------------------------
 
 
-def test_wrong_credentials_are_a_permission_error_without_secrets(s3_server: Any) -> None:
+def test_wrong_credentials_raise_without_secrets(s3_server: Any) -> None:
     options = {**s3_options(s3_server), "aws_secret_access_key": SECRET}
     backend = ObstoreBackend("docs", f"s3://{s3_server.make_bucket()}", **options)
     with pytest.raises(StoragePermissionError) as caught:

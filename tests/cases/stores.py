@@ -1,4 +1,4 @@
-"""The stores of the matrix: real backends that can be told to fail or to be slow, and a look at them from outside."""
+"""The stores of the matrix: real backends that fail or are slow on request, and a look at them from outside."""
 
 from __future__ import annotations
 

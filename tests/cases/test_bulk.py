@@ -189,7 +189,7 @@ def test_insert_or_replace_is_refused_even_without_files(world: World) -> None:
         world.session.execute(insert(Named).prefix_with("OR REPLACE").values(name="a"))
 
 
-def test_a_prefix_for_another_database_is_no_matter(world: World) -> None:
+def test_prefix_for_another_database_does_not_matter(world: World) -> None:
     world.session.execute(insert(Named).prefix_with("IGNORE", dialect="mysql"), [{"name": "a", "file": world.file()}])
     world.session.commit()
     assert world.count() == 1
@@ -254,7 +254,7 @@ def test_bulk_delete_with_returning(world: World) -> None:
     assert world.count() == 0
 
 
-def test_row_that_the_database_does_not_bulk_delete_keeps_its_files(world: World) -> None:
+def test_row_that_a_bulk_delete_skips_keeps_its_files(world: World) -> None:
     rows = three(world)
     with kept_by_a_trigger(world, "DELETE", "b"):
         world.session.execute(delete(Document), execution_options={"synchronize_session": False})
@@ -270,7 +270,7 @@ def test_bulk_delete_of_a_single_table_child_leaves_the_others(world: World) -> 
     assert world.count() == 0
 
 
-def test_bulk_delete_of_single_table_base_deletes_children_s_files(world: World) -> None:
+def test_bulk_delete_of_a_single_table_base_deletes_child_files(world: World) -> None:
     world.add(Truck, photo=world.file(), manifest=world.file())
     world.add(Vehicle, photo=world.file())
     world.session.execute(delete(Vehicle))
@@ -278,7 +278,7 @@ def test_bulk_delete_of_single_table_base_deletes_children_s_files(world: World)
     assert world.count() == 0
 
 
-def test_hook_that_hides_rows_does_not_hide_them_from_bulk_delete(world: World) -> None:
+def test_rows_hidden_by_a_hook_are_seen_by_bulk_delete(world: World) -> None:
     """The usual soft delete: rows disappear from every SELECT, and a job purges them later."""
     three(world)
 

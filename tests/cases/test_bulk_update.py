@@ -62,7 +62,7 @@ def test_bulk_update_of_many_rows_to_none_deletes_their_files(world: World) -> N
     assert world.count() == 0
 
 
-def test_rolled_back_bulk_update_of_rows_to_none_keeps_their_files(world: World) -> None:
+def test_rolled_back_bulk_update_to_none_keeps_files(world: World) -> None:
     three(world)
     world.session.execute(update(Document).values(file=None))
     world.session.rollback()
@@ -125,7 +125,7 @@ def test_bulk_update_that_moves_a_file_between_rows_keeps_it(world: World) -> No
     assert (world.stored(rows[0].file), world.stored(rows[1].file)) == (b"b", b"a")
 
 
-def test_row_that_the_database_does_not_bulk_update_keeps_its_file(world: World) -> None:
+def test_row_that_a_bulk_update_skips_keeps_its_file(world: World) -> None:
     rows = three(world)
     with kept_by_a_trigger(world, "UPDATE", "b"):
         world.session.execute(
@@ -230,7 +230,7 @@ def test_bulk_update_of_ordered_values(world: World) -> None:
     assert second.file is None
 
 
-def test_bulk_update_of_ordered_values_with_another_file_is_refused(world: World) -> None:
+def test_bulk_update_of_ordered_values_with_a_file_is_refused(world: World) -> None:
     first, second, _ = three(world)
     statement = update(Document).where(Document.id == second.id).ordered_values((Document.file, first.file))
     with pytest.raises(UnsupportedRouteError, match="ordered_values"):
@@ -268,7 +268,7 @@ def test_bulk_update_that_skips_the_orm_is_refused(world: World) -> None:
 
 
 @pytest.mark.only("sqlite")
-def test_update_or_replace_is_refused_as_it_may_delete_a_file_s_row(world: World) -> None:
+def test_update_or_replace_is_refused_as_it_may_delete_rows(world: World) -> None:
     for name in "ab":
         world.add(Named, name=name, file=world.file())
     with pytest.raises(UnsupportedRouteError, match="OR REPLACE"):
@@ -291,7 +291,7 @@ def narrow_to(world: World, title: str, *, updates: bool) -> None:
             state.statement = state.statement.options(with_loader_criteria(Document, Document.title == title))
 
 
-def test_hook_that_hides_rows_does_not_hide_them_from_bulk_update(world: World) -> None:
+def test_rows_hidden_by_a_hook_are_seen_by_bulk_update(world: World) -> None:
     row = three(world)[0]
     narrow_to(world, "b", updates=False)
     world.session.execute(update(Document).where(Document.id == row.id).values(file=None))

@@ -214,7 +214,7 @@ def test_application_error_in_a_with_block_leaves_nothing(world: World) -> None:
     assert world.count() == 0
 
 
-def test_application_listener_failing_after_uploads_leaves_nothing(world: World) -> None:
+def test_listener_that_fails_after_uploads_leaves_nothing(world: World) -> None:
     def refuse(*_: object) -> None:
         raise SourceBrokeError
 
@@ -301,7 +301,7 @@ def test_a_dict_assigned_to_a_column_is_refused(world: World) -> None:
     assert world.stored(document.file) == b"mine"
 
 
-def test_text_is_no_content(world: World) -> None:
+def test_text_is_not_content(world: World) -> None:
     with pytest.raises(TypeError):
         FileObject(content="/etc/passwd")
     with pytest.raises(TypeError):

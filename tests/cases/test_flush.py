@@ -312,7 +312,7 @@ def test_mapper_listener_that_comes_too_late_is_refused(world: World) -> None:
     assert world.stored(row.file) == b"kept"
 
 
-def test_after_flush_listener_may_change_files_for_the_next_flush(world: World) -> None:
+def test_after_flush_may_change_files_for_the_next_flush(world: World) -> None:
     document = Document(file=world.file(b"first"))
     world.session.add(document)
     once(world, "after_flush_postexec", lambda: setattr(document, "cover", world.file(b"next")))

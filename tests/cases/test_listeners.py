@@ -236,7 +236,7 @@ def _delete_in_a_savepoint(world: World, row: Document) -> None:
     [(_delete_rows, 0), (_replace_by_statement, 1), (_delete_in_a_savepoint, 0)],
     ids=["delete", "update", "savepoint"],
 )
-def test_flush_left_with_nothing_to_write_keeps_no_file_later(
+def test_flush_with_nothing_left_to_write_keeps_no_file_later(
     world: World, statement: Callable[[World, Document], None], left: int
 ) -> None:
     row = world.add(file=world.file(b"old"))
@@ -248,7 +248,7 @@ def test_flush_left_with_nothing_to_write_keeps_no_file_later(
 
 
 @pytest.mark.parametrize("end", ["commit", "rollback"])
-def test_flush_left_with_nothing_to_write_ends_with_its_savepoint(world: World, end: str) -> None:
+def test_flush_with_nothing_left_to_write_ends_with_savepoint(world: World, end: str) -> None:
     row = world.add(file=world.file(b"old"))
     with world.session.begin_nested() as savepoint:
         _flush_of_nothing(world, row)
@@ -486,7 +486,7 @@ def test_statement_on_another_row_runs_in_any_listener(world: World) -> None:
 
 @pytest.mark.parametrize("end", ["commit", "rollback", "close"])
 @order
-def test_savepoint_left_open_by_a_listener_ends_with_the_transaction(world: World, end: str, *, first: bool) -> None:
+def test_savepoint_left_open_by_listener_ends_with_transaction(world: World, end: str, *, first: bool) -> None:
     row, other = world.add(file=world.file(b"old")), world.add(file=world.file(b"other"))
     other.file = world.file(b"another")
     world.session.flush()

@@ -301,7 +301,7 @@ def test_a_chosen_path_is_used_and_owned(world: World) -> None:
     assert world.count() == 0
 
 
-def test_taken_chosen_path_raises_and_leaves_the_object_untouched(world: World) -> None:
+def test_taken_chosen_path_raises_and_leaves_the_object_alone(world: World) -> None:
     first = world.add(file=world.file(b"first", to_filename="reports/2026.png"))
     world.session.add(Document(file=world.file(b"second", to_filename="reports/2026.png"), cover=world.file()))
     with pytest.raises(FileExistsError) as caught:
@@ -359,7 +359,7 @@ def test_a_reference_to_a_missing_object_makes_no_row(world: World) -> None:
 
 
 @pytest.mark.only("sync", "postgresql")
-def test_two_sessions_replacing_one_file_at_once_leave_one_object(world: World) -> None:
+def test_two_sessions_replacing_one_file_leave_one_object(world: World) -> None:
     key = world.add(file=world.file()).id
     world.session.commit()
     start = threading.Barrier(2)
@@ -395,7 +395,7 @@ def test_reference_on_two_rows_is_two_objects_with_all_facts(world: World) -> No
 
 
 @pytest.mark.parametrize("kind", [bytes, io.BytesIO])
-def test_shared_pending_value_is_stored_everywhere_after_rollback(world: World, kind: Any) -> None:
+def test_shared_pending_value_is_stored_for_all_after_rollback(world: World, kind: Any) -> None:
     file = world.file(kind(b"one"))
     document = Document(file=file, cover=file, attachment=file, pages=[file, file])
     world.session.add(document)
@@ -409,7 +409,7 @@ def test_shared_pending_value_is_stored_everywhere_after_rollback(world: World, 
     assert world.count() == 5
 
 
-def test_shared_pending_value_is_stored_everywhere_after_savepoint(world: World) -> None:
+def test_shared_pending_value_is_stored_for_all_after_savepoint(world: World) -> None:
     file = world.file(b"one")
     document = Document(file=file, pages=[file])
     with contextlib.suppress(KeyError), world.session.begin_nested():

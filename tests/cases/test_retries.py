@@ -1,4 +1,4 @@
-"""A program that tries again after an undone transaction commits the same bytes, or is told that it cannot; never fewer."""
+"""A program that retries a rolled back transaction commits the same bytes or gets an error; it never stores fewer."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ def test_replaced_twice_with_a_flush_between_keeps_the_last(world: World) -> Non
     assert world.count() == 1
 
 
-def test_replaced_twice_around_a_flush_rolled_back_keeps_the_first(world: World) -> None:
+def test_rollback_of_two_replacements_keeps_the_first_file(world: World) -> None:
     document = world.add(file=world.file(b"first"))
     for _ in range(2):
         document.file = world.file()
@@ -269,7 +269,7 @@ def test_a_column_without_lifecycle_deletes_nothing(world: World) -> None:
     world.docs.delete(path)
 
 
-def test_column_without_lifecycle_takes_back_what_was_rolled_back(world: World) -> None:
+def test_column_without_lifecycle_deletes_on_rollback(world: World) -> None:
     world.session.add(Loose(file=world.file()))
     world.session.flush()
     world.session.rollback()

@@ -232,7 +232,7 @@ def test_replaced_outside_and_inside_rolled_back_keeps_the_outer(world: World) -
     assert world.stored(document.file) == b"second"
 
 
-def test_dropped_outside_taken_back_inside_rolled_back_is_dropped(world: World) -> None:
+def test_dropped_file_whose_restoration_is_undone_is_dropped(world: World) -> None:
     document = world.add(file=world.file(b"first"))
     file = document.file
     document.file = None
@@ -245,7 +245,7 @@ def test_dropped_outside_taken_back_inside_rolled_back_is_dropped(world: World) 
     assert world.count() == 0
 
 
-def test_dropped_outside_and_taken_back_twice_inside_is_kept(world: World) -> None:
+def test_dropped_file_restored_twice_in_a_savepoint_is_kept(world: World) -> None:
     row, other = world.add(file=world.file(b"wanted")), world.add()
     file, row.file = row.file, None
     world.session.flush()
@@ -258,7 +258,7 @@ def test_dropped_outside_and_taken_back_twice_inside_is_kept(world: World) -> No
     assert world.stored(other.file) == b"wanted"
 
 
-def test_dropped_outside_and_taken_back_in_each_savepoint_is_kept(world: World) -> None:
+def test_dropped_file_restored_in_each_savepoint_is_kept(world: World) -> None:
     row, other = world.add(file=world.file(b"wanted")), world.add()
     file, row.file = row.file, None
     world.session.flush()
@@ -292,7 +292,7 @@ def test_row_added_outside_deleted_inside_rolled_back_stays(world: World) -> Non
     assert world.stored(document.file) == b"first"
 
 
-def test_pending_file_of_a_failed_savepoint_is_stored_by_the_next(world: World) -> None:
+def test_pending_file_of_a_failed_savepoint_is_stored_by_next(world: World) -> None:
     world.add(Named, name="taken")
     row = Named(name="taken", file=world.file(b"mine"))
     with pytest.raises(IntegrityError), world.session.begin_nested():
@@ -305,7 +305,7 @@ def test_pending_file_of_a_failed_savepoint_is_stored_by_the_next(world: World) 
 
 
 @each_action
-def test_connection_savepoint_rolled_back_unnoticed_loses_no_bytes(world: World, act: Callable[[Scene], None]) -> None:
+def test_unnoticed_connection_savepoint_rollback_loses_no_bytes(world: World, act: Callable[[Scene], None]) -> None:
     scene = Scene(world)
     before = world.store.objects()
     savepoint = world.session.connection().begin_nested()
@@ -316,11 +316,11 @@ def test_connection_savepoint_rolled_back_unnoticed_loses_no_bytes(world: World,
     world.session.commit()
     assert before <= world.store.objects()
     assert scene.untouched()
-    for backend, path in world.store.objects() - before:  # nobody can tell which rows are gone, so these are for a sweep to find
+    for backend, path in world.store.objects() - before:  # nobody knows which rows are gone, so a sweep has to find these
         world.store.backends[backend].delete([path])
 
 
-def test_connection_savepoint_rolled_back_around_all_leaves_nothing(world: World) -> None:
+def test_outer_connection_savepoint_rollback_leaves_nothing(world: World) -> None:
     scene = Scene(world)
     savepoint = world.session.connection().begin_nested()
     scene.replace()

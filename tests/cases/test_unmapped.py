@@ -157,7 +157,7 @@ def test_orm_update_of_other_columns_inside_a_cte_runs(world: World) -> None:
 
 
 @pytest.mark.parametrize("how", ["delete", "update", "insert", "parameters"])
-def test_statement_in_from_statement_that_changes_files_is_refused(world: World, how: str) -> None:
+def test_from_statement_that_changes_files_is_refused(world: World, how: str) -> None:
     row = world.add(title="a", file=world.file(b"kept"))
     statements: dict[str, Any] = {
         "delete": delete(Document),

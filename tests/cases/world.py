@@ -64,7 +64,7 @@ class World:
         return async_session.sync_session
 
     def identity_token(self, table: str, number: int) -> str | None:
-        """Return what a session over several databases tells a row's database by."""
+        """Return what a session over several databases recognises a row's database by."""
         return None
 
     def file(self, content: Any = None, filename: str = "cat.png", **options: Any) -> FileObject:

@@ -265,7 +265,7 @@ def _claimed(app: App) -> bool:
         return bool(connection.execute(app.module.outbox.table.select().where(app.module.outbox.table.c.attempts > 0)).all())
 
 
-def test_a_reader_who_goes_away_is_no_error(app: App) -> None:
+def test_reader_who_goes_away_is_not_an_error(app: App) -> None:
     app.fill(3)
     with piped("ls", "document.file", *app.options, folder=app.folder) as process:
         assert process.stdout is not None

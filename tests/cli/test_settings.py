@@ -1,4 +1,4 @@
-"""Whatever is missing or wrong is told in one clear error with exit code 2, and never with a password."""
+"""A missing or wrong setting is one clear error with exit code 2, without a password in it."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ WRONG: list[tuple[list[str], list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "told"), WRONG, ids=[" ".join(arguments) or "nothing" for arguments, _ in WRONG])
-def test_mistake_is_reported_and_ends_with_2(folder: Path, arguments: list[str], told: list[str]) -> None:
+@pytest.mark.parametrize(("arguments", "message"), WRONG, ids=[" ".join(arguments) or "nothing" for arguments, _ in WRONG])
+def test_mistake_is_reported_and_ends_with_2(folder: Path, arguments: list[str], message: list[str]) -> None:
     for name, source in MODULES.items():
         (folder / name).write_text(source)
     done = run("stats", *arguments)
     assert (done.code, done.out) == (2, "")
-    for words in told:
+    for words in message:
         assert words in done.err
     assert PASSWORD not in done.err
     assert done.err.count("\n") == 1 or "failed:\n" in done.err, "one line, unless the application's own code is at fault"
@@ -84,12 +84,12 @@ FILES = [
 ]
 
 
-@pytest.mark.parametrize(("text", "told"), FILES)
-def test_wrong_pyproject_is_reported(folder: Path, text: str, told: str) -> None:
+@pytest.mark.parametrize(("text", "message"), FILES)
+def test_wrong_pyproject_is_reported(folder: Path, text: str, message: str) -> None:
     (folder / "pyproject.toml").write_text(text)
     done = run("stats")
     assert done.code == 2
-    assert told in done.err
+    assert message in done.err
     assert "pyproject.toml" in done.err
 
 

@@ -39,7 +39,7 @@ def second(app: App, folder: Path) -> str:
 
 @pytest.mark.parametrize("command", [("drain",), ("sweep", *ALL)], ids=lambda command: command[0])
 @pytest.mark.parametrize("how", ["url", "engine", "pyproject"])
-def test_rows_of_a_database_with_a_shared_backend_keep_their_files(
+def test_rows_of_a_database_that_shares_the_backend_keep_files(
     app: App, second: str, folder: Path, how: str, command: tuple[str, ...]
 ) -> None:
     named = {"url": ("--shared-with", second), "engine": ("--shared-with", "archive:engine"), "pyproject": ()}[how]

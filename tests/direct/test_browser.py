@@ -88,7 +88,7 @@ def file_of(data: bytes, name: str, kind: str) -> str:
 
 
 def upload(page: Page, file: str, options: str) -> Any:
-    """Return what became of an upload: the claim, the error, and the progress that was told."""
+    """Return the outcome of an upload: the claim, the error and the reported progress."""
     script = f"""(async () => {{
         const seen = [];
         const options = {{ delay: 20, onProgress: (progress) => seen.push(progress), ...{options} }};
@@ -130,7 +130,7 @@ def test_progress_is_reported_while_bytes_are_sent(page: Page, browsed: Store) -
 
 
 @pytest.mark.parametrize("browsed", ["local"], indirect=True)
-def test_the_bytes_tell_the_type_and_not_the_extension(page: Page, browsed: Store, session: Session) -> None:
+def test_bytes_decide_the_type_and_not_the_extension(page: Page, browsed: Store, session: Session) -> None:
     answer = upload(page, file_of(JPEG, "saved-as.png", "image/png"), "{url: '/uploads/image'}")
     assert kept(session, browsed.uploads().claim(answer["claim"])).content_type == "image/jpeg"
 
@@ -294,7 +294,7 @@ class DeafRelay(Relay):
 
 
 @pytest.mark.thorough
-def test_an_answer_that_was_lost_is_no_failure(page: Page, site: Site) -> None:
+def test_lost_answer_is_not_a_failure(page: Page, site: Site) -> None:
     with DeafRelay(site.url) as relay:
         storages.register_backend(MemoryBackend("direct", base_url=f"{relay.endpoint}/files", secret=SECRET))
         site.uploads = {"image": DirectUploads(Document.image, secret=SECRET)}
@@ -307,7 +307,7 @@ def test_an_answer_that_was_lost_is_no_failure(page: Page, site: Site) -> None:
     storages.clear_backends()
 
 
-def test_an_answer_of_azure_that_was_lost_is_no_failure(page: Page, site: Site, azurite_server: AzuriteServer) -> None:
+def test_lost_answer_of_azure_is_not_a_failure(page: Page, site: Site, azurite_server: AzuriteServer) -> None:
     allow_every_origin(azurite_server)
     account: dict[str, Any] = {"account_name": azurite_server.account_name, "account_key": azurite_server.account_key}
     with DeafRelay(azurite_server.endpoint) as relay:

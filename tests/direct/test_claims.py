@@ -196,9 +196,7 @@ def test_an_object_of_another_type_is_refused_and_removed(store: Store, side: Si
     assert store.paths() == set()
 
 
-def test_upload_of_another_type_is_refused_or_stored_as_what_it_is(
-    store: Store, side: Side, send: Send, session: Session
-) -> None:
+def test_upload_of_another_type_is_refused_or_stored_as_it_is(store: Store, side: Side, send: Send, session: Session) -> None:
     uploads = store.uploads()
     ticket = side(uploads, "begin", **IMAGE)
     changed = {"Content-Type": "text/html"}
@@ -215,7 +213,7 @@ def test_upload_of_another_type_is_refused_or_stored_as_what_it_is(
 
 
 @pytest.mark.parametrize("store", EXACT_STORES, indirect=True)
-def test_upload_of_another_size_is_refused_by_store_or_with_claim(store: Store, side: Side, send: Send) -> None:
+def test_upload_of_another_size_is_refused_at_once_or_with_claim(store: Store, side: Side, send: Send) -> None:
     uploads = store.uploads()
     for body in (PNG + b"x", PNG[:-1]):
         ticket = side(uploads, "begin", **IMAGE)
@@ -226,9 +224,7 @@ def test_upload_of_another_size_is_refused_by_store_or_with_claim(store: Store, 
         assert store.paths() == set()
 
 
-def test_upload_of_another_checksum_is_refused_by_store_or_on_read(
-    store: Store, side: Side, send: Send, session: Session
-) -> None:
+def test_upload_of_another_checksum_is_refused_or_fails_on_read(store: Store, side: Side, send: Send, session: Session) -> None:
     uploads = store.uploads()
     ticket = side(uploads, "begin", **IMAGE, checksum=digest(PNG))
     stored = send(ticket, PNG[:-1] + b"!") in {200, 201, 204}

@@ -59,7 +59,7 @@ def at_google(store: Store, file: FileObject | str) -> str:
     return f"{endpoint}/{config['bucket']}/{quote(f'{backend.store.prefix}/{path}')}"
 
 
-def told(store: Store, file: FileObject) -> tuple[bytes, dict[str, str]]:
+def downloaded(store: Store, file: FileObject) -> tuple[bytes, dict[str, str]]:
     """Return what a reader gets: the bytes as they come, and the headers."""
     url = file.sign() if store.kind != "gcs" else at_google(store, file)
     with httpx.stream("GET", url, trust_env=False) as answer:
@@ -68,7 +68,7 @@ def told(store: Store, file: FileObject) -> tuple[bytes, dict[str, str]]:
 
 
 def assert_clean(store: Store, file: FileObject, body: bytes, tags: str = "0") -> None:
-    content, said = told(store, file)
+    content, said = downloaded(store, file)
     assert content == file.get_content() == body
     assert said.get("content-encoding") in SAFE
     assert said["content-type"].partition(";")[0] in {file.content_type, "application/octet-stream"}
@@ -106,6 +106,6 @@ def test_script_a_client_calls_an_image_is_stored_as_what_it_is(store: Store, si
         added["Content-Type"] = "image/svg+xml"
     assert send(ticket, SVG, added) in {200, 201}
     file = kept(session, side(uploads, "claim", ticket.claim), Document.anything)
-    content, said = told(store, file)
+    content, said = downloaded(store, file)
     assert content == SVG
     assert said["content-disposition"].startswith("attachment")

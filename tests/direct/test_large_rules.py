@@ -77,7 +77,7 @@ def test_rules_of_the_row_hold_for_a_large_upload(
     assert len(store.paths()) == 1, "the upload waits for another try"
 
 
-def test_large_upload_with_a_checksum_is_stored_where_rules_allow_it(store: Store, session: Session) -> None:
+def test_large_upload_with_a_checksum_is_stored_if_rules_allow(store: Store, session: Session) -> None:
     uploads = store.uploads(Document.cover)
     ticket = uploads.begin(filename="a.png", size=len(LARGE), content_type="image/png", checksum=DIGEST)
     assert send(ticket, LARGE, {}) < 300

@@ -150,7 +150,7 @@ DIGEST = f"sha256:{hashlib.sha256(LARGE).hexdigest()}"
 @pytest.mark.parametrize("checksum", [None, DIGEST], ids=["unknown", "checksum"])
 @pytest.mark.parametrize("keeps_headers", [False, True], ids=["replaces", "keeps"])
 @pytest.mark.parametrize("method", ["POST", "PUT"])
-def test_large_upload_is_copied_by_the_store_without_client_headers(
+def test_store_copies_large_upload_without_client_headers(
     limited: LimitedS3, side: Side, session: Session, method: Literal["POST", "PUT"], checksum: str | None, keeps_headers: bool
 ) -> None:
     uploads = DirectUploads(Document.anything, secret=SECRET, s3_method=method)

@@ -104,5 +104,5 @@ def test_a_browser_uploads_and_reads_by_the_public_host(
     assert outside.uploads(Document.anything).claim(answer["claim"]).size == LARGE
     url = picture.sign(download_as="Katze.png")
     assert url.startswith(public_host.endpoint)
-    assert page.open(url) == "net::ERR_ABORTED"  # a download, as the store was told to answer
+    assert page.open(url) == "net::ERR_ABORTED"  # a download, as the signed URL asks
     assert ("GET", 200) in {(one.method, one.status) for one in public_host.requests(picture.path)}

@@ -121,14 +121,14 @@ def test_an_upload_is_refused_before_it_begins(
 
 
 @pytest.mark.parametrize("payload", [None, [], "x", 7, True])
-def test_a_request_that_is_no_object_is_refused(backend: MemoryBackend, side: Side, payload: object) -> None:
+def test_request_that_is_not_an_object_is_refused(backend: MemoryBackend, side: Side, payload: object) -> None:
     for action in ("begin", "resume", "abort"):
         with pytest.raises(FileValidationError, match="a JSON object is needed"):
             side(DirectUploads(Document.image, secret=SECRET), "handle", action, payload)
 
 
 @pytest.mark.parametrize("claim", [None, 7, [], {}])
-def test_a_claim_that_is_no_text_is_refused(backend: MemoryBackend, side: Side, claim: object) -> None:
+def test_claim_that_is_not_text_is_refused(backend: MemoryBackend, side: Side, claim: object) -> None:
     for action in ("resume", "abort"):
         with pytest.raises(ClaimError, match="missing"):
             side(DirectUploads(Document.image, secret=SECRET), "handle", action, {"claim": claim})
@@ -178,7 +178,7 @@ def test_missing_or_short_secret_is_refused_at_once(backend: MemoryBackend, monk
     assert DirectUploads(Document.image, development=True).begin(**IMAGE).claim
 
 
-def test_image_beyond_the_column_s_limits_is_refused_with_its_claim(backend: MemoryBackend, side: Side, send: Send) -> None:
+def test_image_beyond_the_limits_is_refused_with_its_claim(backend: MemoryBackend, side: Side, send: Send) -> None:
     uploads = DirectUploads(Strict.small, secret=SECRET)
     for give in (uploads, FileObject):
         ticket = uploads.begin(**IMAGE)
@@ -279,7 +279,7 @@ def test_what_has_another_size_is_not_even_read(side: Side, session: Session) ->
 
 
 class UnreliableBackend(MemoryBackend):
-    """Fails to read, or hangs, as long as it is told to."""
+    """Fails to read, or hangs, until it is switched off."""
 
     trouble: str | None = None
 
@@ -410,7 +410,7 @@ def test_upload_that_vanishes_during_a_look_was_used_before(side: Side) -> None:
 
 
 @pytest.mark.parametrize("store", ["local", "s3-put"], indirect=True)
-def test_large_upload_that_vanishes_before_its_flush_was_used_before(store: Store, side: Side, session: Session) -> None:
+def test_large_upload_gone_before_its_flush_counts_as_used(store: Store, side: Side, session: Session) -> None:
     uploads = DirectUploads(Document.anything, secret=SECRET, s3_method="PUT")
     large = PNG + b"x" * (9 << 20)
     ticket = side(uploads, "begin", filename="cat.png", content_type="image/png", size=len(large))

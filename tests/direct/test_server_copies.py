@@ -20,7 +20,7 @@ from filerow.exceptions import ClaimError, StorageError
 from tests.backends.stores import LARGE_BODY, s3fs_options
 from tests.direct.conftest import PNG, Document, Side, Store, kept, make_store
 from tests.direct.site import Site
-from tests.direct.test_headers import HOSTILE, OF_THE_STORE, SVG, assert_clean, send, told
+from tests.direct.test_headers import HOSTILE, OF_THE_STORE, SVG, assert_clean, downloaded, send
 from tests.servers._s3 import S3Server
 from tests.servers.counting import CountingProxy, Request
 
@@ -111,7 +111,7 @@ def test_a_large_upload_is_copied_by_the_store(store: Store, side: Side, session
     assert written(file.path) == []
     assert (file.size, file.checksum, file.content_type) == (len(LARGE), DIGEST, "image/png")
     assert_clean(store, file, LARGE)
-    assert told(store, file)[1].get("content-disposition", "") in {'inline; filename="cat.png"', ""}  # fake-gcs shows none
+    assert downloaded(store, file)[1].get("content-disposition", "") in {'inline; filename="cat.png"', ""}  # fake-gcs shows none
     assert large_ones(store) == {file.path}
     info = store.backend.head(file.path)
     assert (file.etag, file.version_id) == (info.etag, info.version_id)
@@ -156,7 +156,7 @@ ADDED: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("added", ADDED, ids=lambda added: next(iter(added)))
-def test_what_s3fs_is_told_to_add_is_not_a_client_s(
+def test_additions_of_s3fs_are_not_a_client_s(
     added: dict[str, Any], s3_server: S3Server, site: Site, side: Side, session: Session
 ) -> None:
     """One such header, and no upload was copied by the store any more."""
@@ -280,7 +280,7 @@ def test_a_large_script_that_a_client_calls_an_image_is_saved(store: Store, side
     assert send(ticket, body, added) in {200, 201}
     file = kept(session, side(store.uploads(Document.anything), "claim", ticket.claim), Document.anything)
     assert written(file.path) == []
-    assert told(store, file)[1]["content-disposition"].startswith("attachment")
+    assert downloaded(store, file)[1]["content-disposition"].startswith("attachment")
 
 
 # -- what is read and written all the same ---------------------------------------------------------------------------------
@@ -308,7 +308,7 @@ def test_a_large_page_blob_is_read_and_written(store: Store, side: Side, session
 
 
 @pytest.mark.parametrize("store", ON_AZURE, indirect=True)
-def test_large_upload_in_a_client_s_tier_is_written_to_the_usual_one(store: Store, side: Side, session: Session) -> None:
+def test_large_upload_in_a_client_s_tier_moves_to_the_usual_one(store: Store, side: Side, session: Session) -> None:
     ticket = uploaded(store, side, added={"x-ms-access-tier": "Cool"})
     file = kept(session, side(store.uploads(Document.anything), "claim", ticket.claim), Document.anything)
     assert written(file.path)

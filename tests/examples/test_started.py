@@ -116,7 +116,7 @@ def test_environment_variables_put_an_example_on_s3(name: str, s3_server: S3Serv
 
 
 @pytest.mark.thorough
-def test_environment_variables_put_the_guide_on_postgresql_and_s3(
+def test_environment_puts_the_guide_on_postgresql_and_s3(
     postgres_server: PostgresServer, s3_server: S3Server, public_host: Nginx
 ) -> None:
     skip_without_guide()

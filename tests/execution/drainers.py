@@ -56,7 +56,7 @@ def until(true: Callable[[], bool]) -> None:
 
 
 QUIET = threading.Lock()
-"""Held while a thread has a connection: SQLite does not bear a fork while another thread is in a transaction."""
+"""Held while a thread has a connection: SQLite does not survive a fork while another thread is in a transaction."""
 
 
 def one_at_a_time(engine: Engine) -> Engine:

@@ -17,7 +17,7 @@ from tests.execution.work import attach, attach_async, make_tables, outcome
 
 
 def in_fork(work: Any = attach) -> dict[str, Any]:
-    """Fork, and return what the child tells."""
+    """Fork, and return what the child reports."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -25,9 +25,9 @@ def in_fork(work: Any = attach) -> dict[str, Any]:
         os._exit(0)
     os.close(writer)
     with os.fdopen(reader, "rb") as answer:
-        told: dict[str, Any] = json.loads(answer.read())
+        report: dict[str, Any] = json.loads(answer.read())
     os.waitpid(child, 0)
-    return told
+    return report
 
 
 def while_uploading() -> dict[str, Any]:
@@ -44,16 +44,16 @@ def while_uploading() -> dict[str, Any]:
     thread = threading.Thread(target=file.save)
     thread.start()
     begun.wait()
-    told = in_fork()
+    report = in_fork()
     go_on.set()
     thread.join()
     assert file.size == 12 << 20
     file.delete()
-    return told
+    return report
 
 
-def told_by_pool(method: str) -> dict[str, Any]:
-    """Return what a process of a pool tells."""
+def in_pool(method: str) -> dict[str, Any]:
+    """Return what a process of a pool reports."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context(method)) as pool:
         return pool.submit(in_child).result()
 
@@ -69,13 +69,13 @@ def main(used: bool, methods: list[str]) -> None:
     make_tables()
     if used:
         attach()
-    told = {"fork": in_fork(), "fork, awaited": in_fork(attach_async)}
+    report = {"fork": in_fork(), "fork, awaited": in_fork(attach_async)}
     for method in methods:
-        told[method] = told_by_pool(method)
-    told["fork while uploading"] = while_uploading()
-    told["parent"] = outcome()
-    told["fork of the parent after that"] = in_fork()
-    sys.stdout.write(json.dumps(told) + "\n")
+        report[method] = in_pool(method)
+    report["fork while uploading"] = while_uploading()
+    report["parent"] = outcome()
+    report["fork of the parent after that"] = in_fork()
+    sys.stdout.write(json.dumps(report) + "\n")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ HEADERS = {"X-Own": "yes", "Cross-Origin-Resource-Policy": "cross-origin"}
 
 
 class Watched:
-    """Notes the kinds of messages of each answer, which ``/sent`` tells."""
+    """Notes the kinds of messages of each answer, which ``/sent`` returns."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
@@ -103,7 +103,7 @@ def _send(name: str) -> flask.Response:
 
 
 def wsgi(environ: Any, start_response: Any) -> Any:
-    """Note the kind of each answer's body, which ``/sent`` tells."""
+    """Note the kind of each answer's body, which ``/sent`` returns."""
     if environ["PATH_INFO"] == "/sent":
         start_response("200 OK", [("content-type", "application/json")])
         body = [json.dumps(_sent).encode()]

@@ -55,7 +55,7 @@ def run(module: str, *arguments: str, settings: Mapping[str, str] | None = None)
 
 
 class Service:
-    """A program that serves until it is told to end.
+    """A program that serves until it is stopped.
 
     Attributes:
         port: Where it listens, if it does.
@@ -90,12 +90,12 @@ class Service:
             time.sleep(0.05)
 
     def end(self) -> int:
-        """Tell it to end, wait for that, and return its exit code; it fails the test when it does not end by itself."""
+        """Ask it to end, wait for that, and return its exit code; fail the test if it does not end by itself."""
         self._process.terminate()
         try:
             return self._process.wait(DEADLINE)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"it did not end when it was told to:\n{self.log}") from None
+            raise AssertionError(f"it did not end when it was asked to:\n{self.log}") from None
 
 
 @contextmanager

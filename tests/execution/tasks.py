@@ -8,7 +8,7 @@ from typing import Any
 
 from celery import Celery
 
-import tests.execution.site  # registers the backend, and uses it if it is told to
+import tests.execution.site  # registers the backend, and uses it if the environment says so
 from tests.execution.work import outcome
 
 assert tests.execution.site

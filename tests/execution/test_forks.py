@@ -21,22 +21,22 @@ COMBINATIONS = [
 ]
 
 
-def works(told: dict[str, Any]) -> bool:
-    return told["error"] is None
+def works(report: dict[str, Any]) -> bool:
+    return report["error"] is None
 
 
-def refused(told: dict[str, Any]) -> bool:
-    """Return True if a process was told, at once, that it cannot use the backend, and what to do."""
-    clear = told["error"] == "ForkedProcessError" and "os.fork()" in told["says"] and "spawn" in told["says"]
-    return clear and told["seconds"] < SOON
+def refused(report: dict[str, Any]) -> bool:
+    """Return True if a process got, at once, the error that it cannot use the backend and what to do."""
+    clear = report["error"] == "ForkedProcessError" and "os.fork()" in report["says"] and "spawn" in report["says"]
+    return clear and report["seconds"] < SOON
 
 
 @pytest.mark.parametrize(("kind", "used"), COMBINATIONS)
 def test_forked_child_works_or_fails_at_once(kind: str, used: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     methods = ["fork", "spawn"] if (kind, used) in PLAIN else ["fork", "forkserver"]
-    told = run("tests.execution.forks", used, *methods, settings=settings_of(kind, tmp_path, request))
-    assert works(told.pop("parent"))
-    for where, how in told.items():
+    report = run("tests.execution.forks", used, *methods, settings=settings_of(kind, tmp_path, request))
+    assert works(report.pop("parent"))
+    for where, how in report.items():
         forked = where.startswith("fork") and where != "forkserver"
         dead = kind == "s3" and forked and (used == "used" or where not in {"fork", "fork, awaited"})
         assert refused(how) if dead else works(how), (where, how)

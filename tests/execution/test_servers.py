@@ -110,7 +110,7 @@ def test_celery_s_forked_workers_work_or_fail_at_once(
         results = [broker / "results" / f"celery-task-meta-{_asked(broker)}" for _ in range(4)]
         service.wait_until(lambda: all(result.exists() for result in results))
         for result in results:
-            told = json.loads(result.read_text())
-            assert told["status"] == "SUCCESS", service.log
-            assert refused(told["result"]) if kind == "s3" and used else works(told["result"]), told
+            report = json.loads(result.read_text())
+            assert report["status"] == "SUCCESS", service.log
+            assert refused(report["result"]) if kind == "s3" and used else works(report["result"]), report
         service.end()

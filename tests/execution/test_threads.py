@@ -104,7 +104,7 @@ def test_threads_register_and_unregister_while_others_look(store: Any) -> None:
     assert storages.get_backend("docs") is store
 
 
-def test_stored_file_goes_to_another_process_pending_one_does_not(store: Any) -> None:
+def test_stored_file_goes_to_another_process_pending_does_not(store: Any) -> None:
     file = FileObject("docs", "a.txt", content=b"content").save()
     again = pickle.loads(pickle.dumps(file))
     assert again == file

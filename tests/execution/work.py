@@ -1,4 +1,4 @@
-"""What every process of these tests does with files, and tells about it."""
+"""What every process of these tests does with files, and reports."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ async def attach_async(content: bytes = b"content") -> None:
 
 
 def outcome(work: Any = attach) -> dict[str, Any]:
-    """Run something and tell how it went: ``{"pid", "seconds", "error", "says"}``, without an error ``None``."""
+    """Run something and return how it went: ``{"pid", "seconds", "error", "says"}``, without an error ``None``."""
     began = time.monotonic()
     error: Exception | None = None
     try:
@@ -110,8 +110,8 @@ def outcome(work: Any = attach) -> dict[str, Any]:
             asyncio.run(made)
     except FilerowError as raised:
         error = raised
-    told = {"pid": os.getpid(), "seconds": time.monotonic() - began}
-    return {**told, "error": error and type(error).__name__, "says": str(error)}
+    report = {"pid": os.getpid(), "seconds": time.monotonic() - began}
+    return {**report, "error": error and type(error).__name__, "says": str(error)}
 
 
 def left() -> int:

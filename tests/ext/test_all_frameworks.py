@@ -79,7 +79,7 @@ def test_too_large_file_is_refused_with_413_and_stores_nothing(site: Site) -> No
     assert (site.world.paths(), site.world.names()) == before
 
 
-def test_file_of_a_wrong_type_is_refused_with_415_and_stores_nothing(site: Site) -> None:
+def test_wrong_type_is_refused_with_415_and_stores_nothing(site: Site) -> None:
     before = site.world.paths(), site.world.names()
     document = assert_problem(create(site, b"GIF89a" + TEXT, "cat.png", "image/png"), 415)
     assert document["field"] == "file"
@@ -352,7 +352,7 @@ def test_direct_uploads_are_for_those_the_application_lets_in(site: Site) -> Non
     [b"", b"{", b'{"filename": "\xff"}', b'{"size": ' + b"9" * 5000 + b"}", b"[" * 60_000],
     ids=["nothing", "broken off", "no text", "endless number", "endless lists"],
 )
-def test_what_is_no_json_is_the_fault_of_the_client(site: Site, body: bytes) -> None:
+def test_invalid_json_is_the_client_s_fault(site: Site, body: bytes) -> None:
     headers = {"authorization": TOKEN, "content-type": "application/json"}
     assert site.client.post("/uploads/documents/begin", content=body, headers=headers).status_code == 400
 

@@ -87,7 +87,7 @@ async def test_a_type_alone_has_rules_too(world: World) -> None:
     assert (await ask(app, "POST", "/", files={"file": TEXT})).status_code == 413
 
 
-def test_what_is_no_file_column_is_refused_where_it_is_written() -> None:
+def test_what_is_not_a_file_column_is_refused_where_it_is_used() -> None:
     with pytest.raises(TypeError, match=r"such as Document\.file"):
         Uploaded(Document.name)
     with pytest.raises(TypeError, match=r"such as Document\.file"):
@@ -140,7 +140,7 @@ async def test_an_exception_handler_of_the_application_goes_first(world: World) 
     assert (await ask(app, "POST", "/", files={"file": TEXT})).status_code == 418
 
 
-async def test_stored_file_is_sent_with_cookies_and_headers_of_its_handler(world: World) -> None:
+async def test_stored_file_goes_out_with_its_handler_s_headers(world: World) -> None:
     app = FastAPI()
     file = world.stored(file=FileObject(filename="a.txt", content=b"abc")).file
     assert file

@@ -280,9 +280,9 @@ def test_each_refused_request_has_a_code_to_translate(name: str, case: str) -> N
     given = {"data": body} if name == "flask" else {"content": body}
     answer = client.post(f"/uploads/{where}", headers={"content-type": kind}, **given)
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
-    told = json.loads(answer.text)
-    assert told.pop("type").endswith(f"/problems#{facts['code']}")
-    assert {key: value for key, value in told.items() if key not in {"title", "status", "detail"}} == facts
+    problem = json.loads(answer.text)
+    assert problem.pop("type").endswith(f"/problems#{facts['code']}")
+    assert {key: value for key, value in problem.items() if key not in {"title", "status", "detail"}} == facts
 
 
 # -- what is answered ------------------------------------------------------------------------------------------------------
@@ -301,7 +301,7 @@ def test_a_post_is_answered_with_the_file_that_it_made(name: str) -> None:
 # -- empty fields ----------------------------------------------------------------------------------------------------------
 
 
-def test_an_empty_field_of_a_form_is_no_file() -> None:
+def test_empty_field_of_a_form_is_not_a_file() -> None:
     from io import BytesIO
 
     from starlette.datastructures import UploadFile
@@ -453,7 +453,7 @@ def test_a_form_may_have_no_files_where_they_are_optional(name: str) -> None:
     assert (sent.status_code, sent.json()) == (200, {"none": False})
 
 
-def test_empty_list_without_enctype_is_named_if_fastapi_takes_none() -> None:
+def test_empty_list_without_enctype_is_named_by_fastapi() -> None:
     answer = forms_of_fastapi().post("/perhaps", data={"pages": ""})
     assert (answer.status_code, answer.json()["code"]) == (422, "form-without-files")
 

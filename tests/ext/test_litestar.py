@@ -158,7 +158,7 @@ def form_of(**parts: str | None) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", [InDataclass, InStruct, InModel, InDataclass | None])
-async def test_a_file_input_that_was_left_empty_is_no_file(world: World, kind: Any) -> None:
+async def test_empty_file_input_is_not_a_file(world: World, kind: Any) -> None:
     app = app_of(kind, None)
     answer = await ask(app, "POST", "/form", **form_of(name="", file="abc", pages=None, cover=None))
     assert answer.status_code == 201, answer.text
@@ -397,7 +397,7 @@ async def test_failed_flush_in_autocommit_handler_is_reported(world: World) -> N
 
 @pytest.mark.skipif(not GUIDE_RUNS, reason="an older Advanced Alchemy calls what Litestar has deprecated")
 async def test_failed_commit_in_autocommit_handler_is_not_reported(world: World) -> None:
-    # why docs/frameworks.md asks for a flush; when Advanced Alchemy tells of it, that warning can go
+    # why docs/frameworks.md asks for a flush; when Advanced Alchemy documents it, that warning can go
     async def create(data: Any, db_session: Any) -> None:
         upload = data.get_content()
         db_session.add(Document(name="n", file=FileObject(filename="late", content=(upload for _ in range(2000)))))
@@ -420,7 +420,7 @@ async def test_an_exception_handler_of_the_application_goes_first(world: World) 
     assert (answer.status_code, answer.text) == (418, "mine: too large")
 
 
-async def test_stored_file_is_sent_with_cookies_and_headers_of_its_handler(world: World) -> None:
+async def test_stored_file_goes_out_with_its_handler_s_headers(world: World) -> None:
     file = world.stored(file=FileObject(filename="a.txt", content=b"abc")).file
     assert file
 

@@ -159,7 +159,7 @@ def test_rules_hold_where_a_field_is_assigned(docs: MemoryBackend) -> None:
         sheet.file = text(b"x" * 1001)
 
 
-def test_documents_of_clients_are_refused_by_both_kinds_of_models(docs: MemoryBackend) -> None:
+def test_both_kinds_of_models_refuse_documents_of_clients(docs: MemoryBackend) -> None:
     for model in (SheetBase, SheetPublic, Sheet):
         with pytest.raises(ValidationError, match="from_upload"):
             model.model_validate({"id": 1, "file": CLAIM, "pages": []})

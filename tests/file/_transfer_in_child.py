@@ -76,12 +76,12 @@ def main(kind: str, size: int, source: Path, url: str, options: dict[str, Any]) 
         else:
             assert sum(map(len, files[0].stream())) == size
 
-    told = {"up": measured(up)}
+    report = {"up": measured(up)}
     assert files[0].size == size
     if kind.endswith("path"):
-        told["down"] = measured(down)
+        report["down"] = measured(down)
     files[0].delete()
-    sys.stdout.write(json.dumps(told))
+    sys.stdout.write(json.dumps(report))
 
 
 if __name__ == "__main__":

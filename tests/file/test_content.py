@@ -462,7 +462,7 @@ def test_a_missing_path_is_found_out_at_once(tmp_path: Path) -> None:
         FileObject(content=tmp_path)
 
 
-def test_non_blocking_file_is_not_cut_short_where_it_has_no_data_yet(docs: WatchedBackend) -> None:
+def test_non_blocking_file_without_data_yet_is_not_cut_short(docs: WatchedBackend) -> None:
     reader, writer = os.pipe()
     os.write(writer, b"the first half")
     os.set_blocking(reader, False)
@@ -510,7 +510,7 @@ WRONG: dict[str, Callable[[Path], Any]] = {
 
 
 @pytest.mark.parametrize("make", WRONG.values(), ids=WRONG)
-def test_what_is_no_content_is_a_type_error_at_once(make: Callable[[Path], Any], tmp_path: Path) -> None:
+def test_what_is_not_content_is_a_type_error_at_once(make: Callable[[Path], Any], tmp_path: Path) -> None:
     wrong = make(tmp_path)
     with pytest.raises(TypeError, match="content"):
         FileObject("docs", content=wrong)
@@ -518,13 +518,13 @@ def test_what_is_no_content_is_a_type_error_at_once(make: Callable[[Path], Any],
         FileObject("docs").save(wrong)
 
 
-def test_no_content_is_no_content() -> None:
+def test_none_is_not_content() -> None:
     with pytest.raises(ContentError, match="no content to save"):
         FileObject("docs", content=None).save()
 
 
 @pytest.mark.parametrize("chunks", [["text"], [b"ok", "text"], [5], [None], [[b"nested"]]], ids=str)
-async def test_chunks_that_are_no_bytes_are_refused(call: Call, chunks: Any, docs: WatchedBackend) -> None:
+async def test_chunks_that_are_not_bytes_are_refused(call: Call, chunks: Any, docs: WatchedBackend) -> None:
     file = FileObject("docs", content=iter(chunks))
     with pytest.raises(ContentError, match="where bytes are needed"):
         await call(file, "save")

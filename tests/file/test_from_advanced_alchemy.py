@@ -1,4 +1,4 @@
-"""Code written for Advanced Alchemy: the same lines run on both libraries, and what differs is told in the guide."""
+"""Code written for Advanced Alchemy: the same lines run on both libraries, and the guide explains what differs."""
 
 from __future__ import annotations
 
@@ -204,8 +204,8 @@ ALIKE = [
 @pytest.mark.parametrize(("name", "old", "new"), ALIKE, ids=[name for name, _, _ in ALIKE])
 def test_the_guide_names_every_member_that_is_not_here(name: str, old: type, new: type) -> None:
     missing = [member for member in dir(old) if not member.startswith("_") and not hasattr(new, member)]
-    told = [f"`{member}`" in GUIDE or f".{member}" in GUIDE or f"`{member}(" in GUIDE for member in missing]
-    assert all(told), dict(zip(missing, told, strict=True))
+    explained = [f"`{member}`" in GUIDE or f".{member}" in GUIDE or f"`{member}(" in GUIDE for member in missing]
+    assert all(explained), dict(zip(missing, explained, strict=True))
 
 
 @pytest.mark.parametrize(("name", "old", "new"), ALIKE, ids=[name for name, _, _ in ALIKE])

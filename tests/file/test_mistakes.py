@@ -268,7 +268,7 @@ def test_media_types_and_patterns_of_them_are_taken(kinds: list[str]) -> None:
     assert StoredObject("docs", content_types=kinds).content_types == tuple(kind.lower() for kind in kinds)
 
 
-def test_file_closed_before_the_commit_gets_an_error_stores_nothing(tmp_path: Path) -> None:
+def test_file_closed_before_the_commit_raises_stores_nothing(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"x")
     engine = create_engine("sqlite://")
@@ -311,7 +311,7 @@ def test_protocol_registered_with_fsspec_is_accepted() -> None:
     assert FSSpecBackend("docs", "ours://folder").put("a", b"x").path == "a"
 
 
-def test_unknown_url_without_fsspec_names_the_choices_and_the_extra() -> None:
+def test_unknown_url_without_fsspec_names_choices_and_extra() -> None:
     code = (
         "import sys; sys.modules['fsspec'] = None; from filerow import storages; storages.register_backend('sftp://h/f', key='a')"
     )

@@ -94,7 +94,7 @@ def test_only_the_public_view_goes_out(file: FileObject, everything: Everything)
         assert secret not in everything.model_dump_json()
 
 
-def test_python_mode_keeps_files_so_that_models_can_be_made_of_it(file: FileObject, everything: Everything) -> None:
+def test_python_mode_keeps_files_for_other_models(file: FileObject, everything: Everything) -> None:
     kept = everything.model_dump()
     assert kept["file"] is file
     assert kept["many"][0] is file
@@ -188,7 +188,7 @@ def test_nothing_else_a_client_sends_becomes_a_file(wrong: Any) -> None:
 
 
 @pytest.mark.parametrize("wrong", [None, 3, [], FileObject], ids=repr)
-def test_what_is_no_file_at_all_is_a_type_error(wrong: Any) -> None:
+def test_what_is_not_a_file_is_a_type_error(wrong: Any) -> None:
     for context in (None, TRUSTED):
         with pytest.raises(ValidationError, match="Input should be a FileObject") as refused:
             TypeAdapter(FileObject).validate_python(wrong, context=context)
@@ -211,7 +211,7 @@ def test_a_broken_document_is_a_validation_error() -> None:
         TypeAdapter(FileObject).validate_python({"v": 1}, context=TRUSTED)
 
 
-def test_a_default_that_is_no_file_is_shown_as_it_is() -> None:
+def test_default_that_is_not_a_file_is_shown_as_it_is() -> None:
     class Lax(BaseModel):
         file: FileObject = None  # type: ignore[assignment]
 

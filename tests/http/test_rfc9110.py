@@ -265,7 +265,7 @@ def test_if_none_match_fails_a_put_instead_of_not_modified() -> None:
     assert evaluate("PUT", {"if-modified-since": DATE}, Validators(TAG, STORED)) is ConditionOutcome.PROCEED
 
 
-def test_a_weak_tag_of_ours_is_no_strong_one() -> None:
+def test_weak_tag_of_ours_does_not_match_strongly() -> None:
     ours = Validators('W/"1"')
     assert evaluate("GET", {"if-none-match": '"1"'}, ours) is ConditionOutcome.NOT_MODIFIED
     assert evaluate("GET", {"if-match": 'W/"1"'}, ours) is ConditionOutcome.FAILED

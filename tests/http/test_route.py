@@ -360,7 +360,7 @@ def test_a_refusal_has_a_code_that_outlives_a_pickle() -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt(), InvalidOptionError("x"), ContentError("x")], ids=repr)
-def test_what_no_client_can_mend_is_raised(error: BaseException) -> None:
+def test_errors_beyond_the_client_s_control_are_raised(error: BaseException) -> None:
     with pytest.raises(type(error)) as raised:
         problem(error)
     assert raised.value is error
@@ -374,7 +374,7 @@ def test_files_of_rows_and_links_have_tags_of_their_own() -> None:
 async def test_a_backend_without_a_secret_answers_as_one_with(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An answer of its own would tell which backends there are, and which have no secret."""
+    """A different answer would show which backends exist and which have no secret."""
     monkeypatch.delenv("FILEROW_SECRET", raising=False)
     storages.register_backend(MemoryBackend("bare", base_url="/files"))
     query = "expires=9999999999&signature=x"

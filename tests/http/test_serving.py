@@ -68,7 +68,7 @@ async def both(*args: Any, **kwargs: Any) -> Reply:
     return again
 
 
-async def test_answer_has_all_that_the_row_knows_without_asking_the_store(watched: Watched) -> None:
+async def test_answer_has_what_the_row_knows_without_asking_the_store(watched: Watched) -> None:
     file = stored("watched")
     reply = await both(file)
     assert reply.status == 200

@@ -141,7 +141,7 @@ class Traffic:
     def _write(self, writer: int) -> None:
         """Replace, delete and insert; each writer has rows of its own, so it knows what they must be in the end.
 
-        Half of the rows are nobody's: however slow the other process is, so many files are left for it.
+        Half of the rows are nobody's: however slow the other process is, these files are left for it.
         """
         chance = random.Random(writer)
         shares = 2 * WRITERS
@@ -204,15 +204,15 @@ class MigratingProcess:
     def kill_after(self, batches: int) -> str:
         """Start it, kill it in the batch after a number of rows, and return its last cursor."""
         assert self._process.stdout is not None
-        told = "{}"
+        line = "{}"
         for _ in range(batches):
             self._go_on()
-            told = self._process.stdout.readline()
+            line = self._process.stdout.readline()
         self._go_on()
         time.sleep(0.01)
         self._process.kill()
         assert self._process.wait() == -signal.SIGKILL, "it was to be killed in the middle of its work"
-        return str(json.loads(told)["cursor"])
+        return str(json.loads(line)["cursor"])
 
     def _go_on(self) -> None:
         """Let it do one batch: it may not be so quick that it has ended before it is killed."""

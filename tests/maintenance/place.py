@@ -103,6 +103,6 @@ def findings(steps: Iterator[Progress] | list[Progress]) -> list[Finding]:
     return [finding for progress in steps for finding in progress.findings]
 
 
-def told(steps: Iterator[Progress] | list[Progress], code: str) -> set[str]:
+def reported(steps: Iterator[Progress] | list[Progress], code: str) -> set[str]:
     """Return the paths of all findings of one kind."""
     return {finding.path for finding in findings(steps) if finding.code == code}

@@ -374,7 +374,7 @@ def test_a_string_that_changes_meanwhile_is_read_again(strings: Any) -> None:
 
 
 @SQLITE
-def test_result_of_a_type_decorator_never_gets_into_the_file_column(strings: Any) -> None:
+def test_type_decorator_s_result_never_enters_the_file_column(strings: Any) -> None:
     class Length(TypeDecorator[Any]):
         impl = String(300)
         cache_ok = True

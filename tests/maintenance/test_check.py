@@ -1,4 +1,4 @@
-"""A check tells every row whose object is missing or not what the row says, and repairs only what is certain."""
+"""A check reports every row whose object is missing or differs from it, and repairs only what is certain."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from filerow import StoredObject, storages
 from filerow.backends.memory import MemoryBackend
 from filerow.backends.obstore import ObstoreBackend
 from filerow.maintenance import Progress, check, check_async, migrate
-from tests.maintenance.place import Place, document, findings, old_path, told
+from tests.maintenance.place import Place, document, findings, old_path, reported
 from tests.servers._s3 import S3Server
 
 CONTENT = b"content"
@@ -141,7 +141,7 @@ def test_a_bucket_that_is_not_there_makes_no_row_lose_its_file(place: Place, s3_
     assert values(place, "document.file") == {key: kept}
 
 
-def test_mostly_missing_objects_are_not_repaired_unless_many_allowed(place: Place) -> None:
+def test_many_missing_objects_are_repaired_only_if_allowed(place: Place) -> None:
     for _ in range(21):
         place.row("document.file", document(old_path()))
     steps = list(check(place.metadata, place.engine, repair="null", batch=5))
@@ -216,14 +216,14 @@ def test_an_interrupted_check_goes_on_at_its_cursor(place: Place) -> None:
     for _ in range(5):
         place.row("document.file", document(old_path()))
         place.row("document.pages", [document(old_path())])
-    whole = told(check(place.metadata, place.engine), "missing")
+    whole = reported(check(place.metadata, place.engine), "missing")
     for stop in range(1, 6):
         steps = check(place.metadata, place.engine, batch=2)
         before = [next(steps) for _ in range(stop)]
         steps.close()  # type: ignore[attr-defined]
         after = list(check(place.metadata, place.engine, batch=2, resume=before[-1].cursor))
-        assert told(before, "missing") | told(after, "missing") == whole
-        assert not told(before, "missing") & told(after, "missing")
+        assert reported(before, "missing") | reported(after, "missing") == whole
+        assert not reported(before, "missing") & reported(after, "missing")
     with pytest.raises(ValueError, match="not a cursor of a check"):
         check(place.metadata, place.engine, resume="nonsense")
 
@@ -287,7 +287,7 @@ def test_options_that_make_no_sense_are_refused_at_once(place: Place) -> None:
         check(place.metadata, place.engine, columns=["document.fiel"])
 
 
-def test_an_empty_place_is_no_reason_to_null(each_place: Place, tmp_path: Path) -> None:
+def test_empty_place_is_not_a_reason_to_null(each_place: Place, tmp_path: Path) -> None:
     """A prefix that was renamed, or a volume that is not mounted, is empty, and the rows are few."""
     for _ in range(5):
         each_place.row("document.file", stored(each_place))

@@ -302,7 +302,7 @@ def test_a_weak_secret_for_claims_is_found(tables: Callable[..., Models], monkey
 @pytest.mark.parametrize(
     "secret", [GOOD, token_hex(32), token_hex(16), f"{GOOD} {token_urlsafe(48)}"], ids=["urlsafe", "hex", "short hex", "two"]
 )
-def test_a_random_secret_is_no_finding(tables: Callable[..., Models], monkeypatch: pytest.MonkeyPatch, secret: str) -> None:
+def test_random_secret_is_not_reported(tables: Callable[..., Models], monkeypatch: pytest.MonkeyPatch, secret: str) -> None:
     monkeypatch.setenv("FILEROW_SECRET", secret)
     storages.register_backend(MemoryBackend("docs", base_url="/files", development=True))
     assert tables().found(direct=["docs"]) == {}

@@ -141,8 +141,8 @@ def table_renamed(world: World) -> After:
 def table_renamed_and_not_repaired(world: World) -> After:
     """The models know the new name, and nobody has run create_all or a migration."""
     world.sql("ALTER TABLE paper RENAME TO report")
-    told = {"trigger-broken", "trigger-outdated"} if world.outbox else set[str]()
-    return After(models("report", outbox=world.outbox), former=["paper/file"], doctor=told)
+    reported = {"trigger-broken", "trigger-outdated"} if world.outbox else set[str]()
+    return After(models("report", outbox=world.outbox), former=["paper/file"], doctor=reported)
 
 
 def schema_moved(world: World) -> After:
@@ -223,7 +223,7 @@ def dropped(world: World, drop: Callable[[Any], None]) -> After:
 
 
 def archived_by_rename(world: World) -> After:
-    """With an outbox the archive's triggers tell, and its rows do in any case."""
+    """With an outbox the archive's triggers show it, and its rows do in any case."""
     world.sql("ALTER TABLE paper RENAME TO paper_2025")
     metadata, archive = world.models(), models("paper_2025", outbox=False)
     named = After(metadata, also=[archive], doctor={"files-unknown"})
@@ -267,8 +267,8 @@ def older_release(world: World) -> After:
     if world.outbox:
         Outbox(older, retention=timedelta(0))
     older.create_all(world.engine)
-    told = {"trigger-unknown"} if world.outbox else set[str]()  # of the older models' own table
-    newer = After(world.before, also=[older], doctor=told)
+    reported = {"trigger-unknown"} if world.outbox else set[str]()  # of the older models' own table
+    newer = After(world.before, also=[older], doctor=reported)
     return After(older, refuses=r"paper\.file", remedy=lambda: newer, doctor={"files-unknown"})
 
 
@@ -304,8 +304,8 @@ def standby(world: World) -> After:
         world.sql(*["SET GLOBAL read_only = OFF"] * (world.name == "mariadb"))
         return After(world.before)
 
-    told = {"read-only"} if world.name == "postgresql" and world.outbox else set[str]()
-    return After(world.before, lagging, refuses="standby or read-only", remedy=primary, doctor=told)
+    reported = {"read-only"} if world.name == "postgresql" and world.outbox else set[str]()
+    return After(world.before, lagging, refuses="standby or read-only", remedy=primary, doctor=reported)
 
 
 def second_database(world: World) -> After:

@@ -100,7 +100,7 @@ def test_all_files_of_a_column_move_and_the_old_objects_go(
         ref.path for ref in before if ref.path.startswith("chosen/")
     }
     with papers.engine.connect() as connection:
-        assert set(connection.scalars(select(EarlierPaper.title))) == {"mine"}, "the rewrite is no change of the row"
+        assert set(connection.scalars(select(EarlierPaper.title))) == {"mine"}, "the rewrite is not a change of the row"
     assert [run(papers, column) for column in ("paper.file", "paper.chosen")] == [[], []]
     assert run(papers, "paper.pages")[-1].changed == 0
 

@@ -1,4 +1,4 @@
-"""What raw SQL left in a file column that is not a document: maintenance tells it, and does its work on the others."""
+"""What raw SQL left in a file column that is not a document: maintenance reports it, and does its work on the others."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def engine(database: EmptyDatabase, tmp_path: Path) -> Iterator[Engine]:
 
 
 def unreadable(steps: Iterator[Progress]) -> list[str]:
-    """Return the rows that are told to have no document."""
+    """Return the rows that are reported to have no document."""
     return [one.where.rpartition("=")[2] for step in steps for one in step.findings if one.code == "unreadable"]
 
 
@@ -63,9 +63,9 @@ WORK: dict[str, Callable[[Engine, str], Iterator[Progress]]] = {
 @pytest.mark.parametrize("name", ["paper.file", "paper.pages"])
 @pytest.mark.parametrize("work", WORK)
 def test_rows_without_a_document_are_reported_and_stop_nothing(work: str, name: str, engine: Engine) -> None:
-    told = unreadable(WORK[work](engine, name))
+    reported = unreadable(WORK[work](engine, name))
     expected = {"2", "3", "4", "5", "6"}
-    assert (set(told), len(told)) == (expected, 5)
+    assert (set(reported), len(reported)) == (expected, 5)
     if work == "adopt":
         paper = table("paper", column("id"), column("file", JSON), column("pages", JSON))
         of_others = select(paper.c[name.partition(".")[2]]).where(paper.c.id > 1).order_by(paper.c.id)

@@ -249,10 +249,10 @@ def test_of_two_databases_that_meet_at_first_use_one_wins(
             return error.code
 
     with ThreadPoolExecutor(2) as pool:
-        told = sorted(pool.map(meet, both))
+        reported = sorted(pool.map(meet, both))
     assert there() == files, "nobody deletes in the first run"
     if conditions or not isinstance(bucket, Watched):
-        assert told == ["another-database", "first-run"]
+        assert reported == ["another-database", "first-run"]
     codes = []
     for deployment in both:
         try:

@@ -161,7 +161,7 @@ def test_the_rows_of_a_translated_schema_are_asked(database: EmptyDatabase) -> N
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_one_row_that_is_no_json_does_not_hide_the_others(rows: Engine) -> None:
+def test_row_that_is_not_json_does_not_hide_the_others(rows: Engine) -> None:
     with rows.begin() as connection:  # no other database lets such text in, nor does this one where the index is
         kinds = text("SELECT type, name FROM sqlite_master WHERE tbl_name = 'document' AND name LIKE 'filerow%'")
         for kind, name in connection.execute(kinds).all():

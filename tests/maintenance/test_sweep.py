@@ -16,7 +16,7 @@ from filerow import FileObject, storages
 from filerow.backends.base import ObjectInfo
 from filerow.backends.memory import MemoryBackend
 from filerow.maintenance import Progress, sweep, sweep_async
-from tests.maintenance.place import DAY, HOUR, Place, document, findings, old_path, told
+from tests.maintenance.place import DAY, HOUR, Place, document, findings, old_path, reported
 
 NO_GRACE = timedelta(0)
 CASES = [
@@ -81,17 +81,17 @@ def test_what_no_row_owns_goes_and_everything_else_stays(each_place: Place, form
     place = each_place
     orphans, survivors = orphans_of(place), survivors_of(place)
     dry = list(sweep(place.metadata, place.engine, grace=NO_GRACE, batch=3))
-    assert told(dry, "orphan") == orphans
+    assert reported(dry, "orphan") == orphans
     assert place.paths() == orphans | survivors  # a dry run touches nothing
     if form == "async":
         wet = place.in_a_loop(sweep_async, grace=NO_GRACE, delete=True, batch=3)
     else:
         wet = list(sweep(place.metadata, place.engine, grace=NO_GRACE, delete=True, batch=3))
-    assert told(wet, "orphan") == orphans
+    assert reported(wet, "orphan") == orphans
     assert all(finding.fixed for finding in findings(wet) if finding.code == "orphan")
     assert place.paths() == survivors
     assert sum({progress.step: progress.changed for progress in wet}.values()) == len(orphans)
-    assert not told(sweep(place.metadata, place.engine, grace=NO_GRACE, full=True), "orphan")
+    assert not reported(sweep(place.metadata, place.engine, grace=NO_GRACE, full=True), "orphan")
 
 
 def test_an_inventory_takes_the_place_of_listing(place: Place, tmp_path: Path) -> None:
@@ -111,20 +111,20 @@ def test_an_inventory_takes_the_place_of_listing(place: Place, tmp_path: Path) -
 
     state = tmp_path / "state"
     steps = list(sweep(place.metadata, place.engine, grace=NO_GRACE, delete=True, batch=3, listing=inventory, state=state))
-    assert told(steps, "orphan") == orphans
+    assert reported(steps, "orphan") == orphans
     assert place.paths() == survivors | {unlisted}
     assert len(asked) == len(set(asked))
     assert ("docs", "document/file") in asked
     # nothing is remembered of it: the next sweep lists everything, and finds what no inventory knew
-    assert told(sweep(place.metadata, place.engine, grace=NO_GRACE, delete=True, state=state), "orphan") == {unlisted}
+    assert reported(sweep(place.metadata, place.engine, grace=NO_GRACE, delete=True, state=state), "orphan") == {unlisted}
 
 
 def test_only_objects_old_by_path_and_by_clock_are_touched(place: Place) -> None:
     old = place.put(old_path(age=25 * HOUR), age=25 * HOUR)
     place.put(old_path(age=23 * HOUR), age=25 * HOUR)
     place.put(old_path(age=25 * HOUR), age=23 * HOUR)  # its upload took two hours
-    assert told(sweep(place.metadata, place.engine), "orphan") == {old}
-    assert len(told(sweep(place.metadata, place.engine, grace=timedelta(hours=22)), "orphan")) == 3
+    assert reported(sweep(place.metadata, place.engine), "orphan") == {old}
+    assert len(reported(sweep(place.metadata, place.engine, grace=timedelta(hours=22)), "orphan")) == 3
 
 
 def test_a_path_in_the_outbox_is_left_to_the_outbox(store: object, each_place: Place) -> None:
@@ -134,7 +134,7 @@ def test_a_path_in_the_outbox_is_left_to_the_outbox(store: object, each_place: P
     with place.engine.begin() as connection:
         connection.execute(delete(place.metadata.tables["document"]))  # the trigger writes a tombstone
     steps = list(sweep(place.metadata, place.engine, delete=True))
-    assert not told(steps, "orphan")
+    assert not reported(steps, "orphan")
     assert place.paths() == {path}
 
 
@@ -147,18 +147,18 @@ def test_a_file_that_gets_its_row_while_the_sweep_runs_is_kept(place: Place) -> 
         if progress.done and not adopted:  # found to have no row, and not deleted yet
             adopted = bool(place.row("document.file", document(path)))
     assert adopted
-    assert not told(steps, "orphan")
+    assert not reported(steps, "orphan")
     assert place.paths() == {path}
 
 
-def test_mostly_unreferenced_objects_are_kept_unless_many_allowed(place: Place) -> None:
+def test_many_unreferenced_objects_are_deleted_only_if_allowed(place: Place) -> None:
     for _ in range(101):
         place.put(old_path())
     steps = list(sweep(place.metadata, place.engine, delete=True, batch=40))
     assert [finding.code for finding in findings(steps) if finding.level == "error"] == ["too-many-orphans"]
     assert len(place.paths()) == 101
     dry = list(sweep(place.metadata, place.engine, batch=40))
-    assert len(told(dry, "orphan")) == 101
+    assert len(reported(dry, "orphan")) == 101
     assert [finding.code for finding in findings(dry) if finding.level == "error"] == ["too-many-orphans"]
     list(sweep(place.metadata, place.engine, delete=True, allow_many=True))
     assert not place.paths()
@@ -168,10 +168,10 @@ def test_failed_delete_is_reported_and_retried_by_the_next_sweep(place: Place, t
     paths = {place.put(old_path(age=(20 - number) * DAY)) for number in range(12)}
     place.store.backends["docs"].failing = {"delete"}
     steps = list(sweep(place.metadata, place.engine, delete=True, state=tmp_path / "s", batch=1))
-    assert told(steps, "orphan") == paths
+    assert reported(steps, "orphan") == paths
     assert {(finding.level, finding.fixed) for finding in findings(steps) if finding.code == "orphan"} == {("error", False)}
     place.store.backends["docs"].failing = set()
-    assert told(sweep(place.metadata, place.engine, delete=True, state=tmp_path / "s"), "orphan") == paths
+    assert reported(sweep(place.metadata, place.engine, delete=True, state=tmp_path / "s"), "orphan") == paths
     assert not place.paths()
 
 
@@ -180,14 +180,14 @@ def test_unlistable_backend_is_reported_and_the_others_are_swept(place: Place) -
     storages.unregister_backend("docs")
     steps = list(sweep(place.metadata, place.engine, delete=True))
     assert {finding.backend for finding in findings(steps) if finding.code == "unreadable"} == {"docs"}
-    assert told(steps, "orphan") == {path}
+    assert reported(steps, "orphan") == {path}
 
 
 def test_a_backend_of_former_times_is_swept_when_it_is_named(place: Place) -> None:
     path = place.put(old_path("document"), "other")
     place.row("document.file", document(kept := place.put(old_path("document"), "other"), "other"))
-    assert not told(sweep(place.metadata, place.engine), "orphan")
-    assert told(sweep(place.metadata, place.engine, backends=["other"], delete=True), "orphan") == {path}
+    assert not reported(sweep(place.metadata, place.engine), "orphan")
+    assert reported(sweep(place.metadata, place.engine, backends=["other"], delete=True), "orphan") == {path}
     assert place.paths() == {kept}
 
 
@@ -199,9 +199,9 @@ def test_folders_of_former_names_are_swept_when_they_are_named(place: Place) -> 
     place.row("document.file", document(kept[0]))
     place.row("document.pages", [document(kept[1])])
     young = place.put(old_path("paper", "file", age=0))
-    assert not told(sweep(place.metadata, place.engine, full=True), "orphan")
+    assert not reported(sweep(place.metadata, place.engine, full=True), "orphan")
     named = ["paper/file", "paper/scan", "paper/many/16"]
-    assert told(sweep(place.metadata, place.engine, former=named, delete=True), "orphan") == {*orphans, sharded}
+    assert reported(sweep(place.metadata, place.engine, former=named, delete=True), "orphan") == {*orphans, sharded}
     assert place.paths() == {*kept, young}
     for wrong in ("paper", "paper.file", "paper/file/many", "/file"):
         with pytest.raises(ValueError, match="a former name is written"):
@@ -212,27 +212,29 @@ def test_only_the_named_columns_are_swept(place: Place) -> None:
     ours, pages, staged = (
         place.put(old_path(*where)) for where in (("document", "file"), ("document", "pages"), ("staged", "files"))
     )
-    assert told(sweep(place.metadata, place.engine, columns=["document.file"]), "orphan") == {ours}
-    assert told(sweep(place.metadata, place.engine, columns=["document.pages", "staged"]), "orphan") == {pages, staged}
+    assert reported(sweep(place.metadata, place.engine, columns=["document.file"]), "orphan") == {ours}
+    assert reported(sweep(place.metadata, place.engine, columns=["document.pages", "staged"]), "orphan") == {pages, staged}
     with pytest.raises(LookupError, match=r"no file column 'document\.fiel'"):
         sweep(place.metadata, place.engine, columns=["document.fiel"])
 
 
 def test_workers_share_a_sweep_without_gaps_or_overlaps(place: Place) -> None:
     paths = {place.put(old_path("spread", shards=4)) for _ in range(60)} | {place.put(old_path())}
-    found = [told(sweep(place.metadata, place.engine, shards=f"{number}/3", allow_many=True), "orphan") for number in (1, 2, 3)]
+    found = [
+        reported(sweep(place.metadata, place.engine, shards=f"{number}/3", allow_many=True), "orphan") for number in (1, 2, 3)
+    ]
     assert set.union(*found) == paths
     assert sum(map(len, found)) == len(paths)
     assert all(found)
-    assert told(sweep(place.metadata, place.engine, shards=(2, 3), allow_many=True), "orphan") == found[1]
+    assert reported(sweep(place.metadata, place.engine, shards=(2, 3), allow_many=True), "orphan") == found[1]
     for wrong in ("4/3", "0/3", "a", (1,), (3, 2)):
         with pytest.raises(ValueError, match=r"the third of eight"):
             sweep(place.metadata, place.engine, shards=wrong)  # type: ignore[arg-type]
 
 
 def test_paths_that_a_column_chooses_are_reported_as_not_swept(place: Place) -> None:
-    told_of = [finding for finding in findings(sweep(place.metadata, place.engine)) if finding.code == "custom-paths"]
-    assert [(finding.where, finding.level) for finding in told_of] == [("own.file", "info")]
+    found = [finding for finding in findings(sweep(place.metadata, place.engine)) if finding.code == "custom-paths"]
+    assert [(finding.where, finding.level) for finding in found] == [("own.file", "info")]
 
 
 def test_options_that_make_no_sense_are_refused_at_once(place: Place) -> None:
@@ -246,8 +248,8 @@ def test_a_file_saved_on_its_own_goes_when_nobody_gave_it_a_row(place: Place) ->
     file = FileObject(filename="cat.png", content=b"meow", backend="docs")
     file.save()
     assert place.paths() == {file.path}
-    assert told(sweep(place.metadata, place.engine), "orphan") == set()
-    assert told(sweep(place.metadata, place.engine, grace=NO_GRACE, delete=True), "orphan") == {file.path}
+    assert reported(sweep(place.metadata, place.engine), "orphan") == set()
+    assert reported(sweep(place.metadata, place.engine, grace=NO_GRACE, delete=True), "orphan") == {file.path}
     assert not place.paths()
 
 
@@ -260,10 +262,10 @@ def test_remains_of_a_killed_upload_to_a_directory_are_swept(place: Place) -> No
     for path in (draft, young, other):
         path.write_bytes(b"half")
     os.utime(draft, (time.time() - 2 * DAY,) * 2)
-    dry = told(sweep(place.metadata, place.engine, columns=["document.file"]), "unfinished-upload")
+    dry = reported(sweep(place.metadata, place.engine, columns=["document.file"]), "unfinished-upload")
     assert dry == {"document/file/.put#123456"}
     assert draft.exists()
-    assert told(sweep(place.metadata, place.engine, delete=True, allow_many=True), "unfinished-upload") == dry
+    assert reported(sweep(place.metadata, place.engine, delete=True, allow_many=True), "unfinished-upload") == dry
     assert (draft.exists(), young.exists(), other.exists()) == (False, True, True)
 
 

@@ -19,7 +19,7 @@ from filerow.backends.obstore import ObstoreBackend
 from filerow.exceptions import StorageError
 from filerow.maintenance import Progress, sweep
 from filerow.outbox import outbox_of
-from tests.maintenance.place import DAY, HOUR, Place, document, findings, old_path, told
+from tests.maintenance.place import DAY, HOUR, Place, document, findings, old_path, reported
 from tests.places import know_places
 from tests.servers._s3 import S3Server
 from tests.servers.counting import CountingProxy
@@ -47,8 +47,8 @@ def test_the_second_sweep_lists_only_what_came_since_the_first(place: Place) -> 
     assert done(sweep(place.metadata, place.engine, **ONE)) == 5
     young = [place.put(old_path(age=age * HOUR), age=age * HOUR) for age in (20, 10)]
     assert done(sweep(place.metadata, place.engine, batch=1, **ONE)) == 1  # the first one that is too young ends the listing
-    assert told(sweep(place.metadata, place.engine, grace=timedelta(hours=15), **ONE), "orphan") == {young[0]}
-    assert told(sweep(place.metadata, place.engine, grace=timedelta(hours=5), **ONE), "orphan") == {young[1]}
+    assert reported(sweep(place.metadata, place.engine, grace=timedelta(hours=15), **ONE), "orphan") == {young[0]}
+    assert reported(sweep(place.metadata, place.engine, grace=timedelta(hours=5), **ONE), "orphan") == {young[1]}
     assert done(sweep(place.metadata, place.engine, full=True, **ONE)) == 5
 
 
@@ -63,8 +63,8 @@ def test_a_dry_run_does_not_move_the_starting_point(place: Place) -> None:
 @pytest.mark.parametrize("place", ["outbox"], indirect=True)
 def test_object_too_young_by_the_store_s_clock_is_judged_later(place: Place) -> None:
     slow = place.put(old_path(age=40 * HOUR), age=23 * HOUR)  # an upload of 17 hours
-    assert not told(sweep(place.metadata, place.engine, **ONE), "orphan")
-    assert told(sweep(place.metadata, place.engine, grace=timedelta(hours=22), **ONE), "orphan") == {slow}
+    assert not reported(sweep(place.metadata, place.engine, **ONE), "orphan")
+    assert reported(sweep(place.metadata, place.engine, grace=timedelta(hours=22), **ONE), "orphan") == {slow}
 
 
 def test_a_file_remembers_for_those_without_an_outbox(place: Place, tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_file_remembers_for_those_without_an_outbox(place: Place, tmp_path: Pa
 
 
 @pytest.mark.parametrize("content", ["", '{"half', "[1]", '"text"', '{"sweep:docs:document/file": 5}', "\xff\xfe"])
-def test_file_that_is_not_a_sweep_state_is_reported_and_left_alone(place: Place, tmp_path: Path, content: str) -> None:
+def test_file_that_is_not_a_sweep_state_is_reported_and_kept(place: Place, tmp_path: Path, content: str) -> None:
     state = tmp_path / "notes.json"
     state.write_text(content, "latin-1")
     with pytest.raises(ValueError, match=r"notes\.json was not written by a sweep; name another"):
@@ -155,7 +155,7 @@ def test_incremental_sweep_on_s3_lists_new_objects_only(place: Place, s3_server:
             backend.put(path, b"x")
         with proxy.record() as requests:
             steps = list(sweep(place.metadata, place.engine, **options))
-        assert told(steps, "orphan") == orphans
+        assert reported(steps, "orphan") == orphans
         assert done(steps) == 3
         listings = [request for request in requests if request.method == "GET" and "list-type=2" in request.query]
         assert len(listings) == 1
@@ -178,7 +178,7 @@ def test_unfinished_multipart_uploads_of_ours_alone_are_aborted(place: Place, s3
         for name, path in names.items()
     }
     options = {"columns": ["document.file"], "grace": timedelta(0)}
-    assert told(sweep(place.metadata, place.engine, **options), "unfinished-upload") == {names["ours"]}
+    assert reported(sweep(place.metadata, place.engine, **options), "unfinished-upload") == {names["ours"]}
     steps = list(sweep(place.metadata, place.engine, delete=True, **options))
     assert [(f.path, f.fixed) for f in findings(steps) if f.code == "unfinished-upload"] == [(names["ours"], True)]
     left = s3_server.client.list_multipart_uploads(Bucket=s3_server.shared_bucket, Prefix=prefix).get("Uploads", ())
@@ -248,9 +248,9 @@ def test_a_fast_clock_makes_no_upload_old(place: Place, monkeypatch: pytest.Monk
     moment = time.time() + 365 * DAY
     with monkeypatch.context() as patch:
         patch.setattr(time, "time", lambda: moment)
-        assert told(sweep(place.metadata, place.engine, **ONE), "orphan") == {old}
+        assert reported(sweep(place.metadata, place.engine, **ONE), "orphan") == {old}
     assert young in place.paths()
-    assert told(sweep(place.metadata, place.engine, grace=timedelta(0), **ONE), "orphan") == {young}
+    assert reported(sweep(place.metadata, place.engine, grace=timedelta(0), **ONE), "orphan") == {young}
 
 
 @pytest.mark.parametrize("where", ["judged", "interrupted"])
@@ -261,9 +261,9 @@ def test_what_a_fast_clock_remembered_is_forgotten(place: Place, tmp_path: Path,
     known = {"until": later, "full_at": later} if where == "judged" else {"full_at": 0, "run": run}
     state.write_text(json.dumps({"sweep:docs:document/file": known}))
     young, old = place.put(old_path(age=HOUR), age=HOUR), place.put(old_path(age=30 * DAY))
-    assert told(sweep(place.metadata, place.engine, state=state, **ONE), "orphan") == {old}
+    assert reported(sweep(place.metadata, place.engine, state=state, **ONE), "orphan") == {old}
     assert young in place.paths()
-    assert told(sweep(place.metadata, place.engine, state=state, grace=timedelta(0), **ONE), "orphan") == {young}
+    assert reported(sweep(place.metadata, place.engine, state=state, grace=timedelta(0), **ONE), "orphan") == {young}
 
 
 @pytest.mark.parametrize("place", ["outbox"], indirect=True)

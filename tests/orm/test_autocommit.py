@@ -196,10 +196,10 @@ def test_file_that_moves_between_read_and_write_is_kept(engine: Any, store: Memo
 @pytest.mark.skipif(not hasattr(Dialect, "detect_autocommit_setting"), reason="this SQLAlchemy does not ask drivers")
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_driver_set_to_autocommit_is_noticed(engine: Any, store: MemoryBackend) -> None:
-    told = create_engine(engine.url, connect_args={"autocommit": True})
-    with Session(told) as session, pytest.raises(UnsupportedRouteError, match="AUTOCOMMIT"):
+    autocommitting = create_engine(engine.url, connect_args={"autocommit": True})
+    with Session(autocommitting) as session, pytest.raises(UnsupportedRouteError, match="AUTOCOMMIT"):
         _new(session)
-    told.dispose()
+    autocommitting.dispose()
     kept(engine, store)
 
 

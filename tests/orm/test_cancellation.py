@@ -65,7 +65,7 @@ async def work_cancelled(engine: AsyncEngine, *moments: Callable[[], Awaitable[N
     """Start the work and cancel it at each of the moments; return True if it was done before.
 
     What SQLAlchemy throws away of an aiosqlite connection may hold its lock until Python has collected the last traceback, and
-    SQLite then tells the next one at once that the database is locked. That is a failure like any other: rows and objects agree.
+    SQLite then refuses the next one at once: the database is locked. That is a failure like any other: rows and objects agree.
     """
     task = asyncio.create_task(work(engine))
     finished = False
@@ -176,9 +176,7 @@ async def test_a_cancelled_commit_leaves_rows_and_objects_equal(
 
 
 @pytest.mark.one_in(2)
-async def test_commit_cancelled_at_any_step_leaves_rows_and_objects_equal(
-    async_engine: AsyncEngine, store: Store, judge: Judge
-) -> None:
+async def test_cancelled_commit_leaves_rows_and_objects_equal(async_engine: AsyncEngine, store: Store, judge: Judge) -> None:
     await seed(async_engine)
     number, finished = 1, 0
     while finished < 2 and number < 2000:
@@ -199,9 +197,7 @@ async def test_a_timeout_during_the_upload_leaves_nothing(async_engine: AsyncEng
 
 
 @pytest.mark.one_in(2)
-async def test_cancellation_during_deletes_after_a_commit_finishes_them(
-    async_engine: AsyncEngine, store: Store, judge: Judge
-) -> None:
+async def test_cancelled_deletes_after_a_commit_are_finished(async_engine: AsyncEngine, store: Store, judge: Judge) -> None:
     await seed(async_engine)
     store.backends["docs"].delay = 0.2
 
@@ -233,7 +229,7 @@ async def test_a_commit_cancelled_twice_leaves_rows_and_objects_equal(
         await judge.check()
 
 
-async def test_cancelled_release_of_the_connection_still_deletes_dropped(async_engine: AsyncEngine, judge: Judge) -> None:
+async def test_cancelled_connection_release_still_deletes_dropped(async_engine: AsyncEngine, judge: Judge) -> None:
     await seed(async_engine)
     this = asyncio.current_task()
     assert this is not None

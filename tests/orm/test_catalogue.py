@@ -246,7 +246,7 @@ def test_a_trigger_that_writes_no_row_keeps_nothing(docs: MemoryBackend, engine:
 
 
 @pytest.mark.parametrize("how", ["before_cursor_execute", "do_execute"])
-def test_delete_the_application_turns_into_update_deletes_nothing(engine: Engine, docs: MemoryBackend, how: str) -> None:
+def test_delete_turned_into_an_update_deletes_nothing(engine: Engine, docs: MemoryBackend, how: str) -> None:
     prepare(engine, Case(()))
 
     def soft(statement: str) -> str:

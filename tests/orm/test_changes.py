@@ -190,7 +190,7 @@ def test_a_column_without_lifecycle_is_left_alone() -> None:
     assert shown(decided(slot("1", staged(B), attached(C), old=[A], owned=False))) == {}
 
 
-def test_column_without_lifecycle_neither_keeps_nor_releases_a_file() -> None:
+def test_column_without_lifecycle_keeps_and_releases_nothing() -> None:
     unmanaged = slot("1", attached(A), old=[A], owned=False)
     assert shown(decided(unmanaged, slot("2", old=[A]))) == {"drop": [A]}
     assert shown(decided(slot("1", old=[A], owned=False), slot("2", attached(A)))) == {"copy": [("2", 0, "a")]}

@@ -180,7 +180,7 @@ def test_values_come_back_as_they_were(engine: sa.Engine) -> None:
         assert session.get_one(Document, 5).file is None
 
 
-def test_json_null_of_other_libraries_is_no_file(engine: sa.Engine) -> None:
+def test_json_null_of_other_libraries_is_not_a_file(engine: sa.Engine) -> None:
     table = Document.__table__
     columns = [sa.Column("id", sa.Integer), sa.Column("the_file", sa.JSON), sa.Column("pages", sa.JSON)]
     raw = sa.Table(table.name, sa.MetaData(), *columns)

@@ -101,7 +101,7 @@ async def test_async_option_engines_notice_what_bypasses_the_session(
     no_row_is_dangling(sqlite, store)
 
 
-def test_first_session_of_an_engine_disturbs_no_running_statement(sqlite: SQLite, store: Store) -> None:
+def test_first_session_of_an_engine_disturbs_no_statement(sqlite: SQLite, store: Store) -> None:
     engine = sqlite.engine(pool_size=2)
     began, go_on = Event(), Event()
 

@@ -152,7 +152,7 @@ def test_a_first_statement_that_fails_leaves_nothing(engine: Engine, docs: Memor
 
 
 @pytest.mark.parametrize("mode", ["rollback_only", "control_fully", "conditional_savepoint"])
-def test_joined_session_with_its_connection_committed_by_statement(engine: Engine, docs: MemoryBackend, mode: Any) -> None:
+def test_joined_session_whose_connection_commits_by_statement(engine: Engine, docs: MemoryBackend, mode: Any) -> None:
     with engine.connect() as connection, connection.begin(), Session(connection, join_transaction_mode=mode) as session:
         replace(session)
         session.execute(text("COMMIT"))

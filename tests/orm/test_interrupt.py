@@ -65,7 +65,7 @@ def interruptible() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("contents", [[b"quick", b"slow"], [b"slow", b"quick"], [b"slow", b"slow", b"slow"]])
-def test_interrupted_flush_waits_for_work_under_way_leaves_nothing(
+def test_interrupted_flush_waits_for_its_work_and_leaves_nothing(
     engine: Engine, backend: Slow, interruptible: None, contents: list[bytes]
 ) -> None:
     with Session(engine) as session:

@@ -12,7 +12,7 @@ OUTER, INNER, INNERMOST = "outer", "inner", "innermost"
 
 
 class Drainer:
-    """Sees to the deletion of what it is told of."""
+    """A drainer that does nothing."""
 
     def wake(self) -> None:
         """Nothing waits here."""
@@ -35,7 +35,7 @@ def test_a_dropped_object_is_doomed_until_it_has_an_owner_again() -> None:
     assert frame.doomed == [A, B]
     frame.restore(A)
     assert frame.doomed == [B]
-    assert not frame.restored, "it was this scope that had dropped it: nothing is left to tell the outer one"
+    assert not frame.restored, "this scope had dropped it: nothing is left to pass to the outer one"
 
 
 def test_what_an_outbox_looks_after_is_not_doomed() -> None:
@@ -50,7 +50,7 @@ def test_what_an_outbox_looks_after_is_not_doomed() -> None:
     assert frame.doomed == []
 
 
-def test_a_frame_without_drops_has_nobody_to_tell() -> None:
+def test_frame_that_only_drops_has_no_keepers() -> None:
     frame = Frame()
     frame.drop(A)
     assert frame.keepers == []
@@ -131,7 +131,7 @@ def test_file_a_savepoint_takes_back_and_drops_stays_dropped() -> None:
     assert outer.doomed == [A]
 
 
-def test_savepoint_that_takes_back_drops_takes_back_drops_nothing() -> None:
+def test_savepoint_that_restores_a_file_twice_drops_nothing() -> None:
     ledger, outer, inner = frames()
     outer.drop(A)
     inner.restore(A)

@@ -623,7 +623,7 @@ def test_a_rolled_back_savepoint_takes_the_merge_back(sqlite_library: Library) -
     assert sqlite_library.read(book.id) == sqlite_library.objects == "axz"
 
 
-def test_an_outer_savepoint_rolls_back_what_an_inner_one_has_written(sqlite_library: Library) -> None:
+def test_outer_savepoint_rolls_back_what_an_inner_one_wrote(sqlite_library: Library) -> None:
     # SQLAlchemy itself leaves such values in attributes, and would never write them
     session, book = sqlite_library.load(sqlite_library.add("abc"))
     with session:
@@ -640,7 +640,7 @@ def test_an_outer_savepoint_rolls_back_what_an_inner_one_has_written(sqlite_libr
 
 
 @pytest.mark.parametrize("edited", ["", "y"])
-def test_what_an_expunged_object_holds_after_a_rollback_is_written_when_it_is_added(sqlite_library: Library, edited: str) -> None:
+def test_object_expunged_before_a_rollback_is_written_when_added(sqlite_library: Library, edited: str) -> None:
     session, book = sqlite_library.load(sqlite_library.add("ab"))
     with session:
         book.pages = [*book.pages, page("x")]

@@ -287,7 +287,7 @@ def test_a_connection_that_nobody_holds_any_more(
     session.commit()
     session.close()
     del session, connection
-    gc.collect()  # the pool rolls back, which is no event of the connection's
+    gc.collect()  # the pool rolls back, which is not an event of the connection
     assert before <= store.objects(), "the rows are as they were before, and have lost their bytes"
 
 
@@ -317,9 +317,7 @@ async def test_an_async_outer_commit_deletes_what_was_dropped(
 
 
 @pytest.mark.parametrize("mode", ["conditional_savepoint", "rollback_only", "create_savepoint"])
-def test_outer_commit_before_the_session_closes_keeps_flushed_files(
-    engine: Engine, store: Store, check: Check, mode: str
-) -> None:
+def test_outer_commit_before_session_closes_keeps_flushed_files(engine: Engine, store: Store, check: Check, mode: str) -> None:
     with engine.connect() as connection:
         outer = connection.begin()
         with joined(connection, mode) as session:

@@ -79,7 +79,7 @@ def plain(name: str) -> TableClause:
 
 
 class Tombstone(NamedTuple):
-    """A tombstone as far as a case tells it."""
+    """A tombstone, as far as a case describes it."""
 
     table: str
     key: int

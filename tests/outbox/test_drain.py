@@ -160,16 +160,16 @@ def test_failures_are_reported_once_per_backend_with_advice(app: App, docs: Watc
     app.outbox.max_attempts = 2
     docs.broken = True
 
-    def told() -> list[tuple[str, str, str, bool]]:
+    def findings() -> list[tuple[str, str, str, bool]]:
         found = [one for step in drain_with_progress(app.outbox.metadata, app.engine) for one in step.findings]
         return [(one.code, one.level, one.path, "2 objects of backend 'docs'" in one.message) for one in found]
 
-    assert told() == [("not-deleted", "warning", "", True)]
+    assert findings() == [("not-deleted", "warning", "", True)]
     make_due(app)
-    assert told() == [("dead-letter", "error", "", True)]
+    assert findings() == [("dead-letter", "error", "", True)]
     app.put("c")
     app.add_tombstones("c")
-    assert told() == [("not-deleted", "warning", "c", False)]
+    assert findings() == [("not-deleted", "warning", "c", False)]
 
 
 def test_models_without_an_outbox_have_nothing_to_drain() -> None:
@@ -229,7 +229,7 @@ def test_wait_doubles_up_to_an_hour_with_jitter(app: App, docs: Watched) -> None
 
 
 @SQLITE
-def test_at_most_half_of_a_batch_is_retried_while_there_is_new_work(app: App, docs: Watched) -> None:
+def test_retries_take_half_a_batch_while_there_is_new_work(app: App, docs: Watched) -> None:
     app.put(*paths(20))
     docs.refused = set(paths(10))
     app.add_tombstones(*paths(20)[:11], age=60)
@@ -333,11 +333,11 @@ def test_maintenance_reports_progress_and_failures(app: App) -> None:
     app.put(*paths(6))
     app.add_tombstones(*paths(6), age=60)
     app.add_tombstones("a", "b", backend="elsewhere")
-    told = list(drain_with_progress(app.outbox.metadata, app.engine, batch=4))
-    assert [(one.done, one.total, one.changed) for one in told] == [(0, 8, 0), (4, 8, 4), (8, 8, 6)]
-    [finding] = told[-1].findings
+    steps = list(drain_with_progress(app.outbox.metadata, app.engine, batch=4))
+    assert [(one.done, one.total, one.changed) for one in steps] == [(0, 8, 0), (4, 8, 4), (8, 8, 6)]
+    [finding] = steps[-1].findings
     assert (finding.code, finding.backend, finding.level) == ("not-deleted", "elsewhere", "warning")
-    assert told[0] == Progress("drain", total=8)
+    assert steps[0] == Progress("drain", total=8)
     with app.engine.connect() as connection:
         state = app.outbox.read_state(connection, "drainer")
     assert state is not None
@@ -349,7 +349,7 @@ def test_maintenance_reports_progress_and_failures(app: App) -> None:
 
 @POSTGRESQL
 def test_without_skip_locked_each_tombstone_still_has_one_worker(app: App, docs: Watched) -> None:
-    """As on a database that knows no ``SKIP LOCKED``: PostgreSQL before 9.5, which this one is told to be."""
+    """As on a database without ``SKIP LOCKED``: PostgreSQL before 9.5, which this one claims to be."""
     with app.engine.connect():
         app.engine.dialect.server_version_info = (9, 4)
     app.put(*paths(200))

@@ -49,8 +49,8 @@ def test_four_workers_delete_every_object_and_lose_no_tombstone(
     app.own(*live)
     app.add_tombstones(*paths(count), *live)
     start = processes.Barrier(WORKERS + 1)
-    told = [tmp_path / f"{number}.json" for number in range(WORKERS)]
-    workers = [processes.Process(target=worker.drain, args=(database.url, app.folder, 100, start, file)) for file in told]
+    reports = [tmp_path / f"{number}.json" for number in range(WORKERS)]
+    workers = [processes.Process(target=worker.drain, args=(database.url, app.folder, 100, start, file)) for file in reports]
     for one in workers:
         one.start()
     start.wait(60)
@@ -59,7 +59,7 @@ def test_four_workers_delete_every_object_and_lose_no_tombstone(
         one.join(60)
         assert one.exitcode == 0
     seconds = time.perf_counter() - began
-    outcomes = [json.loads(file.read_text()) for file in told]
+    outcomes = [json.loads(file.read_text()) for file in reports]
     print(f"{WORKERS} workers deleted {count} objects in {seconds:.2f} s: {count / seconds:,.0f} a second")  # noqa: T201 - shown by -rP
     asked = [path for outcome in outcomes for path in outcome["asked"]]
     assert sorted(asked) == paths(count), "each was asked for by one worker, once"
@@ -97,7 +97,7 @@ def test_work_of_a_killed_drain_is_finished_after_its_lease(
 
 
 class Gate(Relay):
-    """A network that is down when it is told to be."""
+    """A network that can be switched off."""
 
     down = False
 

@@ -134,7 +134,7 @@ def test_it_stops_after_the_batch_at_hand(app: App, tmp_path: Path) -> None:
 
 
 @SQLITE
-def test_it_does_not_wait_for_ever_for_a_store_that_hangs(app: App, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_drainer_does_not_wait_forever_for_a_hanging_store(app: App, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     slow = Slow("slow", tmp_path / "docs")
     storages.register_backend(slow)
     app.add_tombstones("a", backend="slow")
@@ -194,9 +194,9 @@ def test_its_heartbeat_comes_once_an_interval_at_most(app: App) -> None:
         until(lambda: not app.there())
     assert len([one for one in statements if one.startswith("INSERT INTO filerow_outbox_state")]) == 1
     assert len([one for one in statements if one.startswith("UPDATE filerow_outbox_state")]) == 1, "which found no row"
-    told = heartbeat(app)
-    assert told is not None
-    assert {"host", "pid", "interval", "deleted", "failed", "error"} <= set(told)
+    beat = heartbeat(app)
+    assert beat is not None
+    assert {"host", "pid", "interval", "deleted", "failed", "error"} <= set(beat)
 
 
 @SQLITE

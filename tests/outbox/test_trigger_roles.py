@@ -66,9 +66,7 @@ def test_role_without_rights_on_the_outbox_deletes_rows(
     assert paths(database.engine(), outbox) == ["f1", "f2"]
 
 
-def test_row_level_security_on_the_outbox_is_no_obstacle(
-    database: EmptyDatabase, outbox: Outbox, restricted_engine: Engine
-) -> None:
+def test_row_level_security_on_the_outbox_is_allowed(database: EmptyDatabase, outbox: Outbox, restricted_engine: Engine) -> None:
     run(
         database.engine(),
         "ALTER TABLE filerow_outbox ENABLE ROW LEVEL SECURITY",

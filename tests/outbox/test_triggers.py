@@ -398,7 +398,7 @@ def test_a_deletion_that_begins_behind_a_snapshot_is_noticed(
 
 
 @pytest.mark.servers
-def test_replacing_transactions_do_not_block_each_other_on_mariadb(databases: Callable[[str], TriggerDatabase]) -> None:
+def test_replacing_transactions_do_not_block_on_mariadb(databases: Callable[[str], TriggerDatabase]) -> None:
     here = databases("mariadb")
     with here.engine.connect() as one, here.engine.connect() as two:
         for connection in (one, two):

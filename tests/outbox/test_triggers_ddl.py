@@ -1,4 +1,4 @@
-"""``create_all`` makes the triggers and indexes, ``drop_all`` takes them away, and what is there can be told by names."""
+"""``create_all`` makes the triggers and indexes, ``drop_all`` removes them, and their names show what is there."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_an_outbox_may_be_declared_after_the_tables(database: EmptyDatabase) -> 
     assert state(engine, metadata) == []
 
 
-def test_second_create_all_changes_nothing_drop_all_leaves_nothing(database: EmptyDatabase) -> None:
+def test_second_create_all_changes_nothing_drop_all_drops_all(database: EmptyDatabase) -> None:
     engine, (metadata, _) = database.engine(), models()
     metadata.create_all(engine)
     before, statements = names(engine), []
@@ -221,7 +221,7 @@ def test_rename_that_breaks_triggers_is_an_error_and_fixed(database: EmptyDataba
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-def test_schema_renamed_under_a_search_path_is_an_error_and_fixed(database: EmptyDatabase) -> None:
+def test_renamed_schema_in_a_search_path_is_reported_and_fixed(database: EmptyDatabase) -> None:
     engine, (metadata, outbox) = database.engine(connect_args={"options": "-c search_path=app"}), models()
     with engine.begin() as connection:
         connection.execute(text("CREATE SCHEMA app"))
@@ -443,7 +443,7 @@ def test_a_table_is_made_again_beside_its_renamed_self(database: EmptyDatabase) 
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-def test_a_foreign_key_between_file_tables_is_no_obstacle(database: EmptyDatabase) -> None:
+def test_foreign_key_between_file_tables_is_allowed(database: EmptyDatabase) -> None:
     engine, (metadata, outbox) = database.engine(), models()
     Table(
         "note", metadata, Column("id", ForeignKey("paper.id"), primary_key=True), Column("file", StoredObject("docs")),

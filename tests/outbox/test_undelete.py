@@ -166,7 +166,7 @@ def test_it_takes_no_other_file_s_place(app: App) -> None:
 
 
 @SQLITE
-def test_undeleted_file_without_a_row_is_kept_for_a_new_retention(app: App) -> None:
+def test_undeleted_file_without_a_row_gets_a_new_retention(app: App) -> None:
     app.put("a")
     app.add_tombstones("a", "a", age=600_000)
     with app.engine.begin() as connection:
@@ -325,7 +325,7 @@ def test_what_left_a_renamed_row_comes_back_into_it(app: App, what: str) -> None
     with app.engine.begin() as connection:
         connection.execute(text(statement))
     metadata, _ = renamed_models(name, file, key)
-    if what != "table":  # create_all would tell the tombstones of a table's new name
+    if what != "table":  # create_all would write a table's new name into the tombstones
         metadata.create_all(app.engine)
     if what != "key":
         [[refused]] = [step.findings for step in undelete(metadata, app.engine, "docs", [path])]

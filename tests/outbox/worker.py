@@ -45,7 +45,7 @@ class Halted(LocalBackend):
         return failed
 
 
-def drain(url: str, folder: Path, batch: int, start: Barrier, told: Path) -> None:
+def drain(url: str, folder: Path, batch: int, start: Barrier, report: Path) -> None:
     """Drain together with others, and write down what was done."""
     backend = Counted("docs", folder)
     storages.register_backend(backend)
@@ -53,7 +53,7 @@ def drain(url: str, folder: Path, batch: int, start: Barrier, told: Path) -> Non
     with engine.connect():
         start.wait()
     drained = outbox.drain(engine, batch=batch)
-    told.write_text(json.dumps({"deleted": drained.deleted, "asked": backend.asked}))
+    report.write_text(json.dumps({"deleted": drained.deleted, "asked": backend.asked}))
     engine.dispose()
 
 

@@ -107,7 +107,7 @@ def test_twice_the_text_does_not_take_four_times_as_long(name: str) -> None:
     for kind, text in TEXTS.items():
         size = 2_000
         once = seconds(parse, text(size))
-        while once < 0.02 and size < 256_000:  # until a clock can tell
+        while once < 0.02 and size < 256_000:  # until a clock can measure it
             size *= 2
             once = seconds(parse, text(size))
         twice = seconds(parse, text(2 * size))

@@ -106,7 +106,7 @@ def outcome(way: Callable[[], Any]) -> object:
 
 
 @pytest.mark.parametrize("kind", PLANTED)
-def test_nothing_that_is_no_file_is_an_object(store: Store, local: LocalBackend, kind: str) -> None:
+def test_only_a_file_is_an_object(store: Store, local: LocalBackend, kind: str) -> None:
     place = plant(local, kind)
     before = os.lstat(place).st_mode
     begin = time.monotonic()
@@ -132,7 +132,7 @@ def test_a_web_server_is_sent_to_no_link(local: LocalBackend, header: Any) -> No
 
 
 @pytest.mark.parametrize("kind", PLANTED)
-def test_a_sweep_neither_follows_nor_removes_what_is_no_object(store: Store, local: LocalBackend, kind: str) -> None:
+def test_sweep_neither_follows_nor_removes_other_things(store: Store, local: LocalBackend, kind: str) -> None:
     place = plant(local, kind)
     old = local.root / FOLDER / f"{NAME[:-1]}b"
     old.write_bytes(b"an orphan of long ago")
@@ -152,7 +152,7 @@ def test_a_sweep_neither_follows_nor_removes_what_is_no_object(store: Store, loc
 
 
 @pytest.mark.parametrize("kind", ["link_to_a_file", "pipe", "link_to_a_device"])
-def test_no_claim_is_redeemed_for_what_is_no_object(store: Store, local: LocalBackend, kind: str) -> None:
+def test_claim_is_redeemed_for_objects_only(store: Store, local: LocalBackend, kind: str) -> None:
     plant(local, kind)
     size = os.stat(local.root.parent / "canary.txt").st_size
     with pytest.raises(FilerowError):
@@ -162,7 +162,7 @@ def test_no_claim_is_redeemed_for_what_is_no_object(store: Store, local: LocalBa
 
 
 def test_a_hard_link_is_only_a_name(store: Store, local: LocalBackend) -> None:
-    """Nobody can tell it from a file, so it can be read; but writing and deleting change the name, and never what it shares."""
+    """It looks like any other file, so it can be read; but writing and deleting change the name, and never what it shares."""
     os.link(local.root.parent / "canary.txt", local.root / PATH)
     local.put(PATH, b"new", PutOptions(create_only=False))
     assert local.read(PATH) == b"new"

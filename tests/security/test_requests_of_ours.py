@@ -1,4 +1,4 @@
-"""No text makes the server ask another server, or open a file of its own: a URL is no content, and nobody names a backend."""
+"""No text makes the server ask another server or open a file of its own: a URL is not content, and clients name no backend."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_a_url_is_no_content(store: Store, text: str) -> None:
+def test_url_is_not_content(store: Store, text: str) -> None:
     with pytest.raises(ContentError):
         FileObject("docs", content=text)
     file = FileObject("docs")

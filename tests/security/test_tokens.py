@@ -1,4 +1,4 @@
-"""Signed URLs and claims cannot be made, changed, lengthened, or used for something else; and comparing them tells nothing.
+"""Signed URLs and claims cannot be made, changed, lengthened, or used for something else; and comparing them reveals nothing.
 
 Expiry, rotation and most changes of single fields are in ``tests/backends/signing/test_own_urls.py`` and
 ``tests/direct/test_claims.py``.
@@ -265,7 +265,7 @@ CHECKING = (
     "http/route.py",
     "direct/_uploads.py",
 )
-"""Where signatures are checked; checksums of bytes, which are no secrets, are compared elsewhere."""
+"""Where signatures are checked; checksums of bytes, which are not secret, are compared elsewhere."""
 
 SIGNATURE_NAMES = {"signature", "digest", "hmac", "mac"}
 

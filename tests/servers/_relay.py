@@ -16,7 +16,7 @@ CHUNK = 64 * 1024
 class Relay:
     """Forwards every connection to a server, byte for byte; subclasses look at the bytes or hold them back.
 
-    The client has to be told the relay's `endpoint`, so it signs for that host and port, which pass through unchanged.
+    Configure the client with the relay's `endpoint`, so it signs for that host and port, which pass through unchanged.
 
     Args:
         target: The server's endpoint, such as "http://127.0.0.1:9000", or "127.0.0.1:5432".

@@ -184,14 +184,14 @@ def start() -> Chromium:
         raise ServerMissingError("chromium", "apt install chromium")
     process = ServerProcess("chromium", stop_signal=signal.SIGTERM)
     profile = process.folder / "profile"
-    told = profile / "DevToolsActivePort"
+    port_file = profile / "DevToolsActivePort"
 
     def attempt() -> bool:
-        told.unlink(missing_ok=True)
+        port_file.unlink(missing_ok=True)
         environment = {"TMPDIR": str(process.folder), "HOME": str(process.folder)}
         process.spawn([program, *_FLAGS, f"--user-data-dir={profile}", "about:blank"], environment=environment)
-        return process.wait_until(lambda: told.exists() and told.read_text().count("\n") > 0, timeout=_TIMEOUT)
+        return process.wait_until(lambda: port_file.exists() and port_file.read_text().count("\n") > 0, timeout=_TIMEOUT)
 
     start_with_retries(process, attempt)
-    port, path = told.read_text().split("\n")[:2]
+    port, path = port_file.read_text().split("\n")[:2]
     return Chromium(process, f"ws://127.0.0.1:{port}{path}")

@@ -105,8 +105,8 @@ class Facade:
         environ["HTTP_AUTHORIZATION"] = _AUTHORIZATION
         if asked := _JSON_API.match(environ["PATH_INFO"]):
             with self._writing:
-                status, told = self._json(environ, *(_path_of(name) for name in asked.group("source", "target")))
-            body = json.dumps(told).encode()
+                status, answer = self._json(environ, *(_path_of(name) for name in asked.group("source", "target")))
+            body = json.dumps(answer).encode()
             start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
             return [body]
         for name in ("RAW_URI", "REQUEST_URI"):  # obstore escapes even the "-" of a bucket's name
@@ -191,9 +191,9 @@ class Facade:
         where = urllib.parse.quote(path.encode("latin-1"))  # as WSGI has it
         question |= {"REQUEST_METHOD": method, "QUERY_STRING": "", "SCRIPT_NAME": "", "wsgi.input": io.BytesIO()}
         question |= {"PATH_INFO": path, "RAW_URI": where, "REQUEST_URI": where, "CONTENT_LENGTH": "0", **(added or {})}
-        told: list[tuple[str, Headers]] = []
-        list(self._s3(question, lambda status, headers, _exc_info=None: told.append((status, headers))))
-        status, headers = told[0]
+        started: list[tuple[str, Headers]] = []
+        list(self._s3(question, lambda status, headers, _exc_info=None: started.append((status, headers))))
+        status, headers = started[0]
         return status, {name.lower(): value for name, value in headers}
 
     def _current(self, environ: Environ) -> int | None:

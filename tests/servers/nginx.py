@@ -116,14 +116,14 @@ def start(store: str, *, keeps_host: bool = True, keeps_query: bool = True) -> N
     _certify(process.folder)
     passed = "$http_host" if keeps_host else "$proxy_host"
     query = "" if keeps_query else "set $args '';"
-    told = {"folder": process.folder, "host": HOST, "store": store, "passed": passed, "query": query}
+    settings = {"folder": process.folder, "host": HOST, "store": store, "passed": passed, "query": query}
     port = 0
 
     def attempt() -> bool:
         nonlocal port
         port = free_ports(2)
         configuration = process.folder / "nginx.conf"
-        configuration.write_text(_CONFIGURATION.format(port=port, secure_port=port + 1, **told))
+        configuration.write_text(_CONFIGURATION.format(port=port, secure_port=port + 1, **settings))
         process.spawn([program, "-c", str(configuration), "-p", str(process.folder), "-e", "stderr"])
         return process.wait_until(lambda: accepts_connections(port))
 

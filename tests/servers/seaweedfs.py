@@ -123,6 +123,6 @@ def _locks(log: Path) -> bool:
     """Return True if only one of several writers can create an object.
 
     Until the gateway has heard which filer locks what, about half a second after it takes bytes, it locks paths in another way.
-    A writer of before and one of after do not wait for each other, and both are told that they created the object.
+    A writer of before and one of after do not wait for each other, and both get the answer that they created the object.
     """
     return "LockRing: s3@" in log.read_text(errors="replace")

@@ -1,4 +1,4 @@
-"""``FaultyBackend`` goes wrong as it is told to, through its synchronous and its asynchronous side alike."""
+"""``FaultyBackend`` fails as configured, through its synchronous and its asynchronous methods alike."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_every_operation_fails_before_or_after_it_took_effect(side: Side, operat
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, asyncio.CancelledError])
-def test_what_is_no_failure_of_the_store_comes_through_as_it_is(error: type[BaseException]) -> None:
+def test_other_errors_than_the_store_s_come_through_unchanged(error: type[BaseException]) -> None:
     store = FaultyBackend(MemoryBackend("docs"), Fault("put", error=error))
     with pytest.raises(error):
         store.put("a", b"")

@@ -15,7 +15,7 @@ def png_part(kind: bytes, data: bytes) -> bytes:
 
 
 def png(width: int = 1, height: int = 1, pixels: bytes = b"\0\0") -> bytes:
-    """Make a PNG whose header says what it is told to, whatever its pixels are."""
+    """Make a PNG whose header claims the given size, whatever its pixels are."""
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     parts = png_part(b"IHDR", header) + png_part(b"IDAT", zlib.compress(pixels)) + png_part(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + parts

@@ -71,7 +71,7 @@ def test_a_stored_document_shows_its_type_by_the_canonical_name() -> None:
         ("", None), ("aplication/pdf", "application/pdf"),
         # only an SVG would match it, which a pattern must name; and what is not recognised
         ("image/s*", "image/svg+xml"), ("image/x-tga", None), ("image/x-cion", "image/x-icon"),
-        # parameters are no part of a rule, and one text is one rule
+        # parameters are not part of a rule, and one text is one rule
         ("text/plain; charset=utf-8", "text/plain"), ("audio/webm;codecs=opus", "audio/webm"), ("video/*;q=1", "video/*"),
         ("image/jpg; q=0.9", "image/jpeg"), ("text/csv, application/json", None), ("application/x foo", None),
         # what neither bytes nor a browser call so
@@ -221,7 +221,7 @@ HOSTILE: dict[str, tuple[bytes | Callable[[], bytes], str | None]] = {
         a_zip({"[Content_Types].xml": bytes(5_000_000), "word/a.xml": b""}, compression=zipfile.ZIP_DEFLATED), DOCX,
     ),
     "ole_that_goes_in_circles": (OLE + bytes(22) + b"\x09\0" + bytes(1 << 20), "application/x-ole-storage"),
-    # a page is no PDF, whatever it says further on
+    # a page is not a PDF, whatever it says further on
     "html_before_pdf": (HTML + b"%PDF-1.7\n", None),
     "script_before_pdf": (b"#!/bin/sh\n%PDF-1.7\n", None),
     "comment_before_pdf": (b"\xef\xbb\xbf<!-- %PDF-1.7", None),
@@ -243,7 +243,7 @@ HOSTILE: dict[str, tuple[bytes | Callable[[], bytes], str | None]] = {
     "mimetype_with_more": (a_zip({"mimetype": b"application/epub+zip\ntext/html"}), "application/zip"),
     "types_of_html": (a_zip({"[Content_Types].xml": b'<a ContentType="text/html"/>'}), "application/zip"),
     "folder_of_word": (a_zip({"word/document.xml": b""}), "application/zip"),
-    # letters are no signature
+    # letters are not a signature
     "text_of_bitmap": (b"BM25 ranks documents" + HTML, None),
     "text_of_program": (b"MZ is two letters", None),
     "text_of_netpbm": (b"P5 is the fifth", None),
@@ -342,7 +342,7 @@ def test_text_is_what_its_name_says_where_a_browser_does_not(called: tuple[str, 
     assert StoredObject(content_types=[expected]).check(file).content_type == expected
 
 
-def test_html_in_a_container_is_no_recording() -> None:
+def test_html_in_a_container_is_not_a_recording() -> None:
     for data, name in (
         (FTYP + HTML, "a.mp4"),
         (EBML + SEGMENT + HTML, "a.webm"),
@@ -353,7 +353,7 @@ def test_html_in_a_container_is_no_recording() -> None:
             StoredObject(content_types=["audio/*"]).check(FileObject(filename=name, content_type="audio/webm", content=data))
 
 
-def test_a_document_with_macros_is_no_document_without() -> None:
+def test_document_with_macros_does_not_pass_as_one_without() -> None:
     docx = StoredObject(content_types=[DOCX])
     for name in ("document.docm", "macros-called.docx"):
         with pytest.raises(ContentTypeError, match="macroenabled"):

@@ -1,4 +1,4 @@
-"""What a file holds, told by its name: whoever sees the name in a row knows every byte of the object."""
+"""What a file holds follows from its name: whoever sees the name in a row knows every byte of the object."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 ``python -m tools.chaos.judge`` reads where everything is from stdin, as JSON, and writes what it has found to stdout. It reads
 the documents as the plain JSON that they are, gets every object that one of them names, and compares it with the
-bytes that belong to its filename; and it compares what is in the rows with what the workers were told.
+bytes that belong to its filename; and it compares the rows with what the workers observed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One process of the application: it changes rows and files at random, and writes down what it meant to do and what it was told.
+"""One process of the application: it changes rows and files at random, and writes down what it meant to do and what happened.
 
 ``python -m tools.chaos.worker NAME JOURNAL SEED STOP`` works until there is a file called STOP. A line of the journal is written
 before the first statement of a transaction (``begin``: what each row is to have), when COMMIT has returned (``ack``), and when
@@ -248,7 +248,7 @@ def savepoint(session: Session, attempt: Attempt) -> None:
     attempt.commit(session)
 
 
-class Undone(Exception):  # noqa: N818 - it is no error
+class Undone(Exception):  # noqa: N818 - it is not an error
     """Rolls a savepoint back."""
 
 
@@ -334,8 +334,8 @@ class Worker:
         if isinstance(error, EXPECTED):
             self.journal.write("failed", attempt.name, kind=attempt.kind, error=type(error).__name__)
         else:
-            told = "".join(traceback.format_exception(error))[-6000:]
-            self.journal.write("unexpected", attempt.name, kind=attempt.kind, error=told)
+            trace = "".join(traceback.format_exception(error))[-6000:]
+            self.journal.write("unexpected", attempt.name, kind=attempt.kind, error=trace)
 
     def void(self, attempt: Attempt) -> None:
         """Write down that a transaction was rolled back before anybody said COMMIT."""

@@ -62,7 +62,7 @@ class Runner:
     Args:
         wheel: Filerow.
         folder: Where the environments go.
-        environment: Tells the programs where servers are.
+        environment: Variables that name the servers.
         newest: Install the newest versions.
         pins: Versions to install instead.
     """
@@ -133,13 +133,13 @@ def name_of(requirement: str) -> str:
 
 @contextmanager
 def servers(wanted: set[str]) -> Generator[dict[str, str]]:
-    """Start the servers that programs of these kinds need; give what tells a program where they are."""
+    """Start the servers that programs of these kinds need; yield the variables that name them."""
     with ExitStack() as stack:
-        told: dict[str, str] = {}
+        variables: dict[str, str] = {}
         if "s3" in wanted:
             s3 = moto.start()
             stack.callback(s3.stop)
-            told |= {
+            variables |= {
                 "S3_ENDPOINT": s3.endpoint,
                 "S3_KEY": s3.access_key,
                 "S3_SECRET": s3.secret_key,
@@ -148,12 +148,12 @@ def servers(wanted: set[str]) -> Generator[dict[str, str]]:
         if "gcs" in wanted:
             gcs = fake_gcs.start()
             stack.callback(gcs.stop)
-            told |= {"GCS_ENDPOINT": gcs.endpoint, "GCS_BUCKET": gcs.make_bucket()}
+            variables |= {"GCS_ENDPOINT": gcs.endpoint, "GCS_BUCKET": gcs.make_bucket()}
         if "key" in wanted:
-            told["GCS_KEY"] = service_account()
+            variables["GCS_KEY"] = service_account()
         if "azure" in wanted:
-            told |= stack.enter_context(azure())
-        yield told
+            variables |= stack.enter_context(azure())
+        yield variables
 
 
 @contextmanager
@@ -200,8 +200,8 @@ def main() -> None:
     )
     asked = parser.parse_args()
     chosen: list[str] = asked.extras or extras
-    with TemporaryDirectory() as made, servers({NEEDS[name] for name in chosen if name in NEEDS}) as told:
-        runner = Runner(build(Path(made)), Path(made), told, newest=asked.newest, pins=asked.pins)
+    with TemporaryDirectory() as made, servers({NEEDS[name] for name in chosen if name in NEEDS}) as variables:
+        runner = Runner(build(Path(made)), Path(made), variables, newest=asked.newest, pins=asked.pins)
         with ThreadPoolExecutor(2) as pool:
             trials = []
             for trial in pool.map(runner.try_out, chosen):

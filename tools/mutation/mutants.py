@@ -18,7 +18,7 @@ __all__ = ("Mutant", "mutants_of")
 Position = tuple[int, int]
 
 NOT_USED = {
-    "VariableInserter",  # these two need to be told names
+    "VariableInserter",  # these two need names
     "VariableReplacer",
     # None, sentinels and members of enums are all that this code compares by identity, and they equal nothing else.
     "ReplaceComparisonOperator_Is_Eq",
@@ -98,7 +98,7 @@ def mutants_of(source: str) -> list[Mutant]:
     for name, operator in _operators():
         places = [(place, node) for node in ast_nodes(tree) for place in operator.mutation_positions(node)]
         for number, ((start, _), node) in enumerate(places):
-            # "*" among parameters is no operator
+            # "*" among parameters is not an operator
             if node.parent is None or node.parent.type == "parameters" or any(first <= start < last for first, last in unread):
                 continue
             mutated = mutate_code(source, operator, number)

@@ -13,7 +13,7 @@ from tests.backends.faults.operations import ONE_REQUEST
 
 
 def main() -> None:
-    """Do as told above; the arguments of the backend are the program's one argument, in JSON."""
+    """Run what the module describes; the arguments of the backend are the program's one argument, in JSON."""
     store = FSSpecBackend("docs", **json.loads(sys.argv[1]))
     store.put("parent", b"parent")
     child = os.fork()

@@ -15,7 +15,7 @@ _ENTERING = re.compile(rb"^227 (?P<text>.*\()(?P<host>\d+,\d+,\d+,\d+),(?P<high>
 
 
 class Passive(FaultyRelay):
-    """Tells the client to send and fetch contents through a relay of their own, which does what ``mode`` says."""
+    """Makes the client send and fetch contents through a relay of their own, which does what ``mode`` says."""
 
     def __init__(self, target: str) -> None:
         self._contents: list[FaultyRelay] = []

@@ -136,7 +136,7 @@ def test_every_operation_ends_when_the_connection_is_cut(
 @pytest.mark.parametrize("client", BOTH)
 @pytest.mark.servers
 def test_an_upload_cut_in_its_midst_makes_no_object(bucket: Bucket, client: str) -> None:
-    """HTTP tells the length before the bytes, and a multipart upload is completed after its last part: nothing can be short."""
+    """HTTP sends the length before the bytes, and a multipart upload is completed after its last part: nothing can be short."""
     for after in (20_000, 3 * MIB):
         with FaultyRelay(bucket.server.endpoint, "cut-upload", after=after) as relay:
             # s3fs gives up a connection that is cut at once, and takes its time to build a client

@@ -196,7 +196,7 @@ def test_an_upload_ends_when_any_store_stops_reading(places: list[Place]) -> Non
 @pytest.mark.servers
 @pytest.mark.parametrize("place", ["smb"], indirect=True)
 @pytest.mark.parametrize(("mode", "after"), [("silent", 0), ("stalled-upload", 20_000)])
-def test_nothing_waits_for_smb_for_ever(place: Place, mode: Mode, after: int) -> None:
+def test_nothing_waits_forever_for_smb(place: Place, mode: Mode, after: int) -> None:
     check(place.tried(mode, after, UPLOADS if after else chosen("put", "read", "head", "delete")), StorageTimeoutError)
 
 
@@ -263,7 +263,7 @@ def ending(program: Popen[str]) -> Generator[None]:
 @pytest.mark.thorough
 @pytest.mark.parametrize("kind", FORKED)
 def test_a_forked_child_has_the_same_deadlines(request: pytest.FixtureRequest, kind: str) -> None:
-    """The child builds a filesystem of its own, and its parent's limits are no options of it."""
+    """The child builds a filesystem of its own, and its parent's limits are not among its options."""
     place = FORKED[kind](request)
     with place.relay(place.target) as relay:
         described = json.dumps(place.options(relay.endpoint, 1.0))
@@ -280,6 +280,6 @@ def test_a_forked_child_has_the_same_deadlines(request: pytest.FixtureRequest, k
             assert program.stdout is not None
             assert program.stdout.readline() == "the child has used the store\n"
             relay.after, relay.mode = 20_000, "stalled-upload"
-            told, _ = program.communicate("go on\n", timeout=2 * PATIENCE)
-        assert told == "StorageTimeoutError\n"
+            output, _ = program.communicate("go on\n", timeout=2 * PATIENCE)
+        assert output == "StorageTimeoutError\n"
         assert relay.struck

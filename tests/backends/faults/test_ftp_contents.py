@@ -98,7 +98,7 @@ def test_an_upload_fails_when_its_content_is_cut(folder: Folder) -> None:
 
 
 class ScriptedFTP:
-    """An FTP server in a thread that answers a command as it is told to."""
+    """An FTP server in a thread, whose answer to a command can be chosen."""
 
     def __init__(self, root: Path) -> None:
         from pyftpdlib.authorizers import DummyAuthorizer

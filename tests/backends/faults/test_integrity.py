@@ -153,7 +153,7 @@ def test_read_that_is_cut_short_raises_and_gives_no_short_data(
     assert not list(tmp_path.iterdir())
 
 
-def test_an_object_longer_than_its_row_says_is_no_better(store: FaultyBackend) -> None:
+def test_object_longer_than_its_row_says_is_refused(store: FaultyBackend) -> None:
     file = stored(store)
     longer = FileObject.from_dict({**file.to_dict(), "size": len(CONTENT) - 1, "checksum": None})
     for read in (longer.get_content, lambda: b"".join(longer.stream())):

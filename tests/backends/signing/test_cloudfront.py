@@ -66,19 +66,18 @@ class Edge:
         ours = {name: value for name, value in given if name in {"Policy", "Signature", "Key-Pair-Id", "Expires"}}
         rest = "&".join(part for part in query.split("&") if part and part.partition("=")[0] not in ours)
         asked = f"{base}?{rest}" if rest else base
-        told = {name.removeprefix("CloudFront-"): value for name, value in (cookies or {}).items()} or ours
-        if told.get("Key-Pair-Id") != KEY_ID:
+        values = {name.removeprefix("CloudFront-"): value for name, value in (cookies or {}).items()} or ours
+        if values.get("Key-Pair-Id") != KEY_ID:
             return False
-        if "Policy" in told:
-            policy = decoded(told["Policy"])
-        elif told.get("Expires", "").isdigit():
-            canned = (
-                f'{{"Statement":[{{"Resource":"{asked}","Condition":{{"DateLessThan":{{"AWS:EpochTime":{told["Expires"]}}}}}}}]}}'
-            )
+        if "Policy" in values:
+            policy = decoded(values["Policy"])
+        elif values.get("Expires", "").isdigit():
+            until = values["Expires"]
+            canned = f'{{"Statement":[{{"Resource":"{asked}","Condition":{{"DateLessThan":{{"AWS:EpochTime":{until}}}}}}}]}}'
             policy = canned.encode()
         else:
             return False
-        return self._is_signed(policy, told["Signature"]) and self._fits(json.loads(policy), asked)
+        return self._is_signed(policy, values["Signature"]) and self._fits(json.loads(policy), asked)
 
     def _is_signed(self, policy: bytes, signature: str) -> bool:
         try:
@@ -233,7 +232,7 @@ BODY = "".join(PEM.decode().splitlines()[1:-1])
     ],
     ids=["public", "body", "body-bytes", "cut", "encrypted", "ec", "short", "missing", "nul"],
 )
-def test_what_is_no_key_is_refused_without_showing_it(given: Any, why: str) -> None:
+def test_what_is_not_a_key_is_refused_without_showing_it(given: Any, why: str) -> None:
     with pytest.raises(ValueError, match=why) as caught:
         CloudFront(BASE, key_id=KEY_ID, private_key=given)
     shown = f"{caught.value!r} {caught.value.__cause__!r}"

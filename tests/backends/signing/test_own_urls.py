@@ -187,7 +187,7 @@ def test_a_url_is_for_one_backend_even_under_the_same_secret() -> None:
         urls("avatars").verify("GET", PATH, query, now=NOW)
 
 
-def test_a_url_is_no_claim_and_a_claim_is_no_url() -> None:
+def test_url_is_not_a_claim_and_claim_is_not_a_url() -> None:
     keys = Keys(SECRET)
     url = urls().sign(PATH, READ)
     values = dict(parse_qsl(urlsplit(url).query))

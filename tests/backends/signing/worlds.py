@@ -133,7 +133,7 @@ class Google(World):
 
     uploads: Mapping[str, SignRequest] = {
         **World.uploads,
-        "upload of a type and most bytes": SignRequest("PUT", 300, content_type="image/png", max_length=len(BODY)),
+        "upload of a type and a size": SignRequest("PUT", 300, content_type="image/png", max_length=len(BODY)),
     }
 
     def __init__(self) -> None:
@@ -201,7 +201,7 @@ class Own(World):
     readers = frozenset({"GET", "HEAD"})
     uploads: Mapping[str, SignRequest] = {
         **World.uploads,
-        "upload of a type and most bytes": SignRequest("PUT", 300, content_type="image/png", max_length=len(BODY)),
+        "upload of a type and a size": SignRequest("PUT", 300, content_type="image/png", max_length=len(BODY)),
     }
 
     def __init__(self) -> None:

@@ -158,7 +158,7 @@ def test_migrated_files_have_the_options(
         kept.expect(scan.file.path)
 
 
-def test_adopted_rows_keep_their_object_and_copies_have_the_options(kept: KeptStore, model: Model, session_of: Sessions) -> None:
+def test_adopted_rows_keep_objects_and_copies_have_options(kept: KeptStore, model: Model, session_of: Sessions) -> None:
     kept.backend.put("legacy/cat.png", PNG, PutOptions("image/png", create_only=False))
     legacy = json.dumps({"backend": "direct", "filename": "legacy/cat.png", "content_type": "image/png", "size": len(PNG)})
     with model.engine.begin() as connection:
@@ -198,9 +198,7 @@ def test_large_copies_are_made_by_the_store(request: pytest.FixtureRequest, site
     model.engine.dispose()
 
 
-def test_column_without_options_sends_no_more_requests_than_before(
-    request: pytest.FixtureRequest, site: Site, tmp_path: Path
-) -> None:
+def test_column_without_options_sends_no_extra_requests(request: pytest.FixtureRequest, site: Site, tmp_path: Path) -> None:
     server = request.getfixturevalue("s3_server")
     with CountingProxy(server.endpoint) as proxy:
         make_kept(request, site, tmp_path, "s3", aws_endpoint=proxy.endpoint)

@@ -86,7 +86,7 @@ def stored() -> set[Located]:
 
 
 def unfinished(world: World) -> list[str]:
-    """Return the uploads that have begun and are no objects yet, seen from outside."""
+    """Return the uploads that have begun and are not objects yet, seen from outside."""
     if not world.options:
         found = set()
         for key, top in world.stores.items():

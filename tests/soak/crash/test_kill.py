@@ -137,7 +137,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str,
 
 @pytest.mark.one_in(5)
 @pytest.mark.parametrize(("place", "step", "moment", "with_outbox"), CASES, indirect=["place"])
-def test_process_killed_at_any_step_leaves_only_what_is_put_right(
+def test_process_killed_at_any_step_can_be_put_right(
     place: tuple[str, dict[str, str], dict[str, str]],
     processes: ForkServerContext,
     table: Table,

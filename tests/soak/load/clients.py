@@ -1,4 +1,4 @@
-"""Clients that a server has to bear: some drip their upload, some hardly read, some send what nobody would."""
+"""Difficult clients: some drip their upload, some hardly read, some send malformed requests."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def bulk_insert(actor: Actor, keys: Sequence[Key], columns: int, fault: Fault | 
 
 
 def _sure(actor: Actor, model: type[Any], synchronize: Any) -> Any:
-    """Return how a statement is told to a session's objects, so that SQLAlchemy gives values to those that it matches.
+    """Return how a statement is synchronized with a session's objects, so that SQLAlchemy gives values to those it matches.
 
     To evaluate the WHERE in Python takes an object whose key is expired for one that matches, whatever its columns are.
     """

@@ -53,7 +53,7 @@ Row = dict[str, Pages]
 
 
 def new_page() -> FileObject:
-    """Return a pending file whose filename tells its content, which no other file has."""
+    """Return a pending file whose content, which no other file has, follows from its filename."""
     name = f"{next(_numbers)}.txt"
     return FileObject(filename=name, content=name.encode())
 

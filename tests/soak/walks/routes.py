@@ -215,7 +215,7 @@ def set_back(actor: Actor, key: Key, column: str, number: int) -> bool:
 
 
 def _pages(actor: Actor, key: Key) -> tuple[Any, Any]:
-    """Return a list, with its bytes; one that another session has changed meanwhile only if bytes tell the files apart."""
+    """Return a list, with its bytes; one that another session has changed meanwhile only if the files have different bytes."""
     one = actor.loaded(key)
     if actor.is_stale(key, "pages"):
         row = (actor.current(key) or {})["pages"]

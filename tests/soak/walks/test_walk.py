@@ -33,7 +33,7 @@ LONG = settings(max_examples=20, phases=[Phase.generate], print_blob=True, state
 
 
 @pytest.mark.one_in(3)
-def test_short_walk_leaves_rows_and_objects_as_a_dictionary_would(world: World) -> None:
+def test_short_walk_keeps_rows_and_objects_like_a_dictionary(world: World) -> None:
     counts: Counter[str] = Counter()
     run_state_machine_as_test(walk_in(world, counts), settings=SHORT)
     assert counts["commit"], "a walk that commits nothing compares nothing"
@@ -75,7 +75,7 @@ def test_a_long_walk_of_sessions_that_edit_the_same_lists(world: World, record_p
 
 
 @pytest.mark.soak
-def test_long_walk_leaves_rows_and_objects_as_a_dictionary_would(world: World, record_property: Any) -> None:
+def test_long_walk_keeps_rows_and_objects_like_a_dictionary(world: World, record_property: Any) -> None:
     walk_long(walk_in, world, record_property)
 
 

@@ -1,6 +1,6 @@
 """The pytest plugin: does to a suite what the mode says, and writes down what became of each test.
 
-It runs in the suite's own process, with the suite's SQLAlchemy, and is told by environment
+It runs in the suite's own process, with the suite's SQLAlchemy, and is configured by environment
 variables: ``FILEROW_SUITE_MODE``, ``FILEROW_SUITE_RESULTS``, ``FILEROW_SUITE_TESTS`` and
 ``FILEROW_SUITE_SABOTAGE``.
 """
