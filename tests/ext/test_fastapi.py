@@ -176,3 +176,18 @@ async def test_a_handler_without_a_response_model_shows_the_view(world: World) -
     assert (await ask(app, "GET", "/dict")).json() == {"file": view, "pages": [view]}
     assert (await ask(app, "GET", "/row")).json()["file"] == view
     assert (await ask(app, "GET", "/encoded")).json() == {"file": view}
+
+
+async def test_a_json_response_takes_the_view_and_refuses_a_file(world: World) -> None:
+    """It is Starlette's, which has no place for encoders."""
+    app = FastAPI()
+    file = FileObject("docs", "a.txt", content=b"abc").save()
+
+    @app.get("/view")
+    def view() -> JSONResponse:
+        return JSONResponse({"file": file.public_view()})
+
+    shown = TypeAdapter(FileObject).dump_python(file, mode="json")
+    assert (await ask(app, "GET", "/view")).json() == {"file": shown}
+    with pytest.raises(TypeError, match="FileObject is not JSON serializable"):
+        JSONResponse({"file": file})

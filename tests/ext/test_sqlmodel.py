@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,16 @@ class Sketch(SheetBase, table=True):
 class SheetPublic(SheetBase):
     id: int
     pages: FileObjectList
+
+
+class SheetCreate(SheetBase):
+    pages: FileObjectList
+
+
+class SheetUpdate(SQLModel):
+    title: str | None = None
+    file: FileObject | None = None
+    pages: FileObjectList | None = None
 
 
 @pytest.fixture
@@ -116,6 +126,39 @@ def test_files_live_and_die_with_their_rows(engine: Engine, docs: MemoryBackend)
         session.delete(sheet)
         session.commit()
         assert count(docs) == 2
+
+
+MAKERS: dict[str, Callable[[SheetCreate], Sheet]] = {
+    "validated": Sheet.model_validate,
+    "dumped": lambda sent: Sheet(**sent.model_dump()),
+    "dumped and validated": lambda sent: Sheet.model_validate(sent.model_dump()),
+}
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_rows_are_made_of_models_and_changed_by_their_dumps(make: str, engine: Engine, docs: MemoryBackend) -> None:
+    with Session(engine) as session:
+        sheet = MAKERS[make](SheetCreate(file=text(), pages=[text(b"1")]))
+        session.add(sheet)
+        session.commit()
+        sheet.sqlmodel_update(SheetUpdate(file=text(b"new")).model_dump(exclude_unset=True))
+        session.commit()
+        assert sheet.file is not None
+        assert (sheet.file.get_content(), [page.get_content() for page in sheet.pages]) == (b"new", [b"1"])
+        sheet.sqlmodel_update(SheetUpdate(pages=[text(b"2"), text(b"3")]).model_dump(exclude_unset=True))
+        session.commit()
+        assert count(docs) == 3
+        kept = {info.path for info in docs.list()}
+        sheet.sqlmodel_update(SheetPublic.model_validate(sheet).model_dump())
+        session.commit()
+        assert {info.path for info in docs.list()} == kept, "nothing has changed"
+        session.refresh(sheet)  # SQLModel dumps what is loaded
+        session.add(Sheet(**sheet.model_dump(exclude={"id"})))
+        session.commit()
+        assert count(docs) == 6
+        session.delete(sheet)
+        session.commit()
+        assert count(docs) == 3
 
 
 @pytest.mark.parametrize("assign", ["when it is made", "later", "later, an equal one"])

@@ -33,7 +33,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from filerow._file.list import FileObjectList
 from filerow._file.object import FileObject
-from filerow._file.view import view_of
 from filerow._requirements import needs
 from filerow.exceptions import StorageError
 from filerow.ext._responses import OtherAnswers
@@ -78,7 +77,7 @@ _CHUNK = 1 << 16
 def install(app: Flask) -> None:
     """Turn our errors into problem documents (RFC 9457), and let JSON show files.
 
-    The application's own error handlers, also later ones, take precedence.
+    The application's own error handlers, also later ones, take precedence. Set a JSON provider of your own before.
     """
     known = app.error_handler_spec[None][None]
     for kind in ANSWERED:
@@ -320,9 +319,11 @@ def _answer_error(error: Exception) -> Response:
 
 def _show_files(app: Flask) -> None:
     """Let the application's JSON provider write a file's public view, besides what it already knows."""
-    known: Callable[[Any], Any] = app.json.default  # type: ignore[attr-defined]  # of the default provider
+    known: Callable[[Any], Any] | None = getattr(app.json, "default", None)
+    if known is None:  # a provider that is not made of the default one has no such place; there is file.public_view()
+        return
 
     def default(value: object) -> object:
-        return view_of(value) if isinstance(value, FileObject) else known(value)
+        return value.public_view() if isinstance(value, FileObject) else known(value)
 
-    app.json.default = default  # type: ignore[attr-defined]
+    app.json.default = default  # type: ignore[attr-defined]  # of the default provider
