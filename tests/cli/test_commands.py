@@ -20,6 +20,30 @@ from tests.databases import EmptyDatabase
 from tests.generated import generated
 from tests.places import RECORD
 
+FIRST = """
+from pathlib import Path
+
+from sqlalchemy import create_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from filerow import FileObject, StoredObject, storages
+
+storages.register_backend(f"file://{Path(__file__).parent}/files", key="docs")
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Document(Base):
+    __tablename__ = "document"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    file: Mapped[FileObject | None] = mapped_column(StoredObject("docs", max_size="25 MB"))
+
+
+engine = create_engine("sqlite:///shop.db")
+"""
+
 NAMES = ["check", "sweep", "drain", "migrate", "adopt", "doctor", "stats", "ls", "undelete", "conformance"]
 
 
@@ -57,8 +81,72 @@ def test_without_a_terminal_each_step_is_a_line(app: App) -> None:
     done = run("drain", *app.options)
     assert (done.code, done.err) == (0, "")
     step, outcome = done.out.splitlines()
-    assert step == "drain: 1 of 1, 1 changed"
-    assert outcome.startswith("drain: nothing found (")
+    assert step == "drain: 1 of 1, 1 deleted"
+    assert outcome.startswith("drain: 1 deleted (")
+    assert run("drain", *app.options).out.splitlines()[1].startswith("drain: nothing to do (")
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_what_is_not_due_yet_is_counted(make_app: Callable[..., App], form: str) -> None:
+    app = make_app(SOURCE.replace("timedelta(0)", "timedelta(days=7)"))
+    app.fill(2)
+    app.remove(1)
+    done = run("drain", *app.options, *(["--json"] if form == "json" else []))
+    if form == "json":
+        summary = done.lines[-1]
+        assert (summary["changed"], summary["too_young"], summary["outcome"]) == (0, 1, "1 not due yet")
+    else:
+        assert done.out.splitlines()[1].startswith("drain: 1 not due yet (")
+
+
+def test_json_of_a_dry_run_says_what_it_would_delete(app: App) -> None:
+    storages.get_backend("docs").put(generated("document", "file", ".txt"), b"nobody's")
+    sweep = ("sweep", "--grace", "0s", "--full", "--json", *app.options)
+    for delete, changed in ((False, 0), (True, 1)):
+        done = run(*sweep, *(["--delete"] if delete else []))
+        summary = done.lines[-1]
+        assert (summary["is_dry_run"], summary["changed"], summary["would_change"]) == (not delete, changed, 1 - changed)
+        assert summary["outcome"] == ("1 deleted" if delete else "would delete 1, 1 warning")
+        (found,) = done.of("finding")
+        assert found["message"].endswith("; would delete it") is not delete
+
+
+def test_doctor_has_no_finding_on_a_first_project(make_app: Callable[..., App]) -> None:
+    make_app(FIRST)
+    options = ("--app", "shop:Base")
+    done = run("doctor", *options)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines()[-1].startswith("doctor: nothing found; 2 notes, shown by --notes (")
+    assert "info" not in done.out
+    assert run("doctor", "--quiet", *options).out == ""
+    shown = run("doctor", "--notes", *options)
+    assert (shown.code, len(re.findall("^info ", shown.out, re.MULTILINE))) == (0, 2)
+    assert {one["code"] for one in run("doctor", "--json", *options).of("finding")} == {"savepoint-commits", "no-outbox"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["sweep", "--take-over"], "--take-over"),
+        (["adopt", "document.file", "--strip", "a/"], "--source"),
+        (["adopt", "document.file", "--source", "document.id"], "--source"),
+        (["adopt", "document.file", "--source", "document.x"], "--source"),
+        (["check", "--resume", "{}"], "--resume"),
+        (["migrate", "document.file", "--resume", "{}"], "--resume"),
+        (["adopt", "document.file", "--resume", "{}"], "--resume"),
+        (["sweep", "--shard", "0/4"], "--shard"),
+        (["sweep", "--former", "old"], "--former"),
+        (["undelete", "docs", "a", "--row", "x=1", "--into", "document.file"], "--row"),
+        (["doctor", "--backend", "docs"], "--backend"),
+        (["stats", "--shared-with", "shop:nobody"], "--shared-with"),
+        (["stats", "--setup", "shop:nobody"], "--setup"),
+    ],
+)
+def test_errors_name_options_as_they_are_spelled(app: App, arguments: list[str], option: str) -> None:
+    app.fill(1)
+    done = run(*arguments, *app.options)
+    assert done.code == 2
+    assert re.search(rf"(?<![\w-]){option}(?![\w-])", done.err), done.err
 
 
 def test_json_is_one_object_a_line_and_ends_with_a_summary(app: App) -> None:
@@ -74,6 +162,8 @@ def test_json_is_one_object_a_line_and_ends_with_a_summary(app: App) -> None:
         "total": 1,
         "transferred": 0,
         "changed": 1,
+        "would_change": 0,
+        "too_young": 0,
         "cursor": None,
     }
     summary = done.lines[-1]
@@ -295,13 +385,18 @@ def test_sweep_finds_orphans_and_deletes_them_on_request(app: App) -> None:
     backend = storages.get_backend("docs")
     orphan = generated("document", "file", ".txt")
     backend.put(orphan, b"nobody's")
-    assert run("sweep", *app.options).out.count("orphan") == 0, "it is too young"
+    young = run("sweep", *app.options)
+    assert young.out.count("orphan") == 0
+    assert "sweep: 4 too young (" in young.out
     found = run("sweep", "--grace", "0s", "--full", *app.options)
     assert found.code == 1
-    assert orphan in found.out
+    assert f"warning orphan: docs: document/file docs:{orphan}: no row names this object of 8 bytes; would delete it" in found.out
+    assert "sweep: would delete 1, 1 warning (" in found.out
     assert backend.exists(orphan)
     deleted = run("sweep", "--grace", "0s", "--full", "--delete", *app.options)
     assert deleted.code == 0
+    assert "sweep: 1 deleted (" in deleted.out
+    assert "would" not in deleted.out
     assert not backend.exists(orphan)
 
 
@@ -329,9 +424,13 @@ def test_whose_place_it_is_decides_the_exit_code(app: App, folder: Path) -> None
 def test_a_dry_run_says_what_it_would_change(app: App) -> None:
     app.fill(2)
     options = ["migrate", "document.file", "--to", "archive", "--backend", f"archive=file://{app.folder}/archive"]
-    assert "document.file: 2 of 2, 2 to change, 8 B" in run(*options, "--dry-run", *app.options).out
+    tried = run(*options, "--dry-run", *app.options).out
+    assert "document.file: 2 of 2, would move 2, 8 B" in tried
+    assert "migrate: would move 2 (" in tried
     storages.unregister_backend("archive")
-    assert "document.file: 2 of 2, 2 changed, 8 B" in run(*options, *app.options).out
+    moved = run(*options, *app.options).out
+    assert "document.file: 2 of 2, 2 moved, 8 B" in moved
+    assert "migrate: 2 moved (" in moved
 
 
 def test_migrate_moves_a_column_to_another_backend(app: App) -> None:
@@ -362,6 +461,29 @@ def test_adopt_makes_files_of_paths(make_app: Callable[..., App]) -> None:
     assert "missing" in adopted.out
     (line,) = run("ls", "document.file", *app.options).out.splitlines()
     assert line == "id=1\t2019/cat.txt\t4\ttext/plain\tcat.txt"
+
+
+def test_adopt_takes_several_columns_and_goes_on(make_app: Callable[..., App]) -> None:
+    columns = "    old_path: Mapped[str | None] = mapped_column()\n    new_path: Mapped[str | None] = mapped_column()\n"
+    second = "    copy: Mapped[FileObject | None] = mapped_column(StoredObject('docs'))\n"
+    app = make_app(SOURCE.replace("    pages:", f"{columns}{second}    pages:"))
+    for name in ("cat", "dog"):
+        storages.get_backend("docs").put(f"{name}.txt", b"meow")
+    with app.engine.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO document (old_path, new_path, pages) VALUES ('cat.txt', 'dog.txt', '[]')")
+    both = ("adopt", "document.file", "document.copy")
+    sources = ("--source", "document.old_path", "--source", "document.new_path")
+    uneven = run(*both, *sources[:2], *app.options)
+    assert (uneven.code, uneven.err.count("\n")) == (2, 1)
+    assert "one source (--source) for each column or none, not 1 for 2" in uneven.err
+    tried = run(*both, *sources, "--dry-run", "--json", *app.options)
+    assert tried.of("summary")[0]["outcome"] == "would adopt 2"
+    rest = run(*both, *sources, "--resume", '{"column": "document.copy", "after": [0]}', *app.options)
+    assert rest.out.splitlines()[-1].startswith("adopt: 1 adopted (")
+    assert run(*both, *sources, "--resume", '{"column": "document.pages", "after": [0]}', *app.options).code == 2
+    assert run(*both, *sources, *app.options).code == 0
+    for column, path in (("file", "cat.txt"), ("copy", "dog.txt")):
+        assert run("ls", f"document.{column}", *app.options).out.split("\t")[1] == path
 
 
 # -- figures ---------------------------------------------------------------------------------------------------------------
@@ -418,11 +540,37 @@ def test_removed_files_are_listed_and_undeleted(make_app: Callable[..., App]) ->
     done = run("undelete", "docs", first, second, "document/file/never.txt", *app.options)
     assert done.code == 1
     assert f"info undeleted: docs:{first}: cat.txt is back in its row" in done.out
-    assert f"info undeleted: docs:{second}: cat.txt is kept for another 7 days" in done.out
+    assert f"info kept: docs:{second}: cat.txt is kept for another 7 days" in done.out
+    assert "undelete: 1 restored, 1 error, 2 info (" in done.out
     assert "error not-undeleted: docs:document/file/never.txt: the outbox has no tombstone" in done.out
     assert run("undelete", "docs", first, "--into", "document.fiel", *app.options).code == 2
     with Session(app.engine) as session:
         assert session.get_one(app.module.Document, 1).file.get_content() == b"meow"
+
+
+def test_removed_file_is_given_to_another_row(make_app: Callable[..., App]) -> None:
+    app = make_app(SOURCE.replace("timedelta(0)", "timedelta(days=7)"))
+    path, *_ = app.fill(2)
+    with Session(app.engine) as session:
+        session.add(app.module.Document(id=3))
+        session.commit()
+    app.remove(1)
+    undelete = ("undelete", "docs", path, *app.options)
+    taken = run(*undelete, "--row", "id=2")
+    assert (taken.code, "no row of document.file with id=2 is there and has no file" in taken.out) == (1, True)
+    for wrong in ("number=3", "id=three", "id"):
+        refused = run(*undelete, "--row", wrong, "--into", "document.file")
+        assert (refused.code, "Traceback" in refused.err) == (2, False), refused.err
+    given = run(*undelete, "--row", "id=3")
+    assert (given.code, "cat.txt is in the row that you named" in given.out) == (0, True)
+    assert run("ls", "document.file", "--removed", *app.options).out == ""
+    app.remove(2)
+    second = run("ls", "document.file", "--removed", *app.options).out.split("\t")[1]
+    listed = run("undelete", "docs", second, "--row", "id=3", "--into", "document.pages", *app.options)
+    assert listed.code == 0
+    with Session(app.engine) as session:
+        document = session.get_one(app.module.Document, 3)
+        assert [one.path for one in (document.file, *document.pages)] == [path, second]
 
 
 @pytest.mark.one_in(4)

@@ -82,6 +82,12 @@ def piped(*arguments: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
+def bars_in(text: str) -> dict[str, str]:
+    """Return each bar as it was drawn last, by its step."""
+    drawn = [part for part in re.split(r"\x1b\[[\d?;]*[A-Za-z]|\n", text) if re.search("━|-:--:--", part)]
+    return {re.split(" ━|  ", part.lstrip("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ \r"))[0]: part for part in drawn}
+
+
 def test_terminal_shows_bars_and_ctrl_c_says_how_to_continue(app: App) -> None:
     paths = app.fill(30)
     (app.folder / "files" / paths[29]).unlink()
@@ -136,7 +142,7 @@ def _waits_for_the_hold(app: App) -> bool:
 
 
 @pytest.mark.thorough
-def test_terminal_findings_are_a_table_without_unwanted_colours(app: App) -> None:
+def test_terminal_findings_have_no_unwanted_colours(app: App) -> None:
     (path,) = app.fill()
     (app.folder / "files" / path).unlink()
     with on_a_terminal("doctor", *app.options, folder=app.folder, NO_COLOR="1") as terminal:
@@ -168,17 +174,30 @@ def test_on_a_narrow_terminal_no_name_is_cut_off(app: App) -> None:
     assert "…" not in terminal.text
 
 
+@pytest.mark.parametrize("command", ["doctor", "check --column document.file"])
+def test_terminal_breaks_no_path_and_ends_its_bars(app: App, command: str) -> None:
+    paths = app.fill(2)
+    (app.folder / "files" / paths[0]).unlink()
+    with on_a_terminal(*command.split(), *app.options, folder=app.folder, NO_COLOR="1", COLUMNS="60") as terminal:
+        assert terminal.wait() == 1
+    lines = terminal.text.replace("\r", "").splitlines()
+    assert f"  docs:{paths[0]}" in lines, "longer than the terminal is wide, and in one piece"
+    last = bars_in(terminal.text)
+    assert len(last) >= (8 if command == "doctor" else 1)
+    assert not re.search("[⠀-⣿]|-:--:--", "".join(last.values())), "all have ended"
+
+
 @pytest.mark.thorough
 def test_on_a_terminal_what_was_changed_is_counted(app: App) -> None:
     app.fill(2)
     app.remove(1)
     with on_a_terminal("drain", *app.options, folder=app.folder, NO_COLOR="1") as terminal:
         assert terminal.wait() == 0
-    assert "1/1, 1 changed" in terminal.text
+    assert "1/1, 1 deleted" in terminal.text
 
 
 @pytest.mark.thorough
-def test_on_a_terminal_what_a_table_has_no_room_for_is_counted(app: App) -> None:
+def test_on_a_terminal_findings_beyond_the_limit_are_counted(app: App) -> None:
     for path in app.fill(203):
         (app.folder / "files" / path).unlink()
     with on_a_terminal("check", "--column", "document.file", *app.options, folder=app.folder, NO_COLOR="1") as terminal:

@@ -93,6 +93,8 @@ def test_what_a_library_wrote_is_ours_afterwards(database: EmptyDatabase, folder
         one for column in ("paper.file", "paper.pages") for one in collect(adopt(model.metadata, engine, column, dry_run=True))
     ]
     assert (sorted(codes(dry)), names()) == (["missing", "shared"], before)
+    assert not any(one.changed for one in dry)
+    assert dry[-1].would_change > 0
 
     progress = collect(adopt(model.metadata, engine, "paper.file"))
     pages = collect(adopt(model.metadata, engine, "paper.pages"))

@@ -186,7 +186,7 @@ def test_a_driver_that_begins_too_late_is_found_by_what_it_does(healthy: Models,
     try:
         found = healthy.found()
         assert {code: finding.level for code, finding in found.items()} == {
-            "savepoint-commits": "error",
+            "savepoint-commits": "info",
             "replace-hidden": "info",
         }
         assert "isolation_level = None" in found["savepoint-commits"].advice

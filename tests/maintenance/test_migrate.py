@@ -109,7 +109,7 @@ def test_all_files_of_a_column_move_and_the_old_objects_go(
 def test_a_dry_run_counts_and_changes_nothing(papers: Papers, run: Callable[..., list[Progress]]) -> None:
     before = papers.named()
     progress = run(papers, "paper.pages", dry_run=True)
-    assert (progress[-1].done, progress[-1].changed) == (5, 8)
+    assert (progress[-1].done, progress[-1].changed, progress[-1].would_change) == (5, 0, 8)
     assert progress[-1].transferred == sum(len(page) for contents in papers.contents.values() for page in contents[1:3])
     assert papers.named() == before == objects()
 

@@ -57,7 +57,7 @@ class Settings:
 
     def source(self, name: str) -> str:
         """Return where a setting came from."""
-        return self.sources.get(name, f"--{name}")
+        return self.sources.get(name, _spelled(name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def settings_from(
     given = {"app": app, "url": url, "setup": setup}
     file, table = _read_table(folder)
     found: dict[str, Any] = {name: value if value is not None else table.get(name) for name, value in given.items()}
-    sources = {name: _source(name, value, file) for name, value in given.items()}
+    sources = {name: _source(name, value, file) for name, value in (given | {"shared_with": shared_with or None}).items()}
     named = dict(map(_key_and_url, backends))
     keyed = dict(table.get("backends", {})) | named
     sources |= {f"backend {key}": "--backend" for key in named}
@@ -106,11 +106,16 @@ def settings_from(
     return Settings(**found, backends=keyed, shared_with=others, folders=folders, sources=sources)
 
 
-def _source(name: str, value: str | None, file: Path | None) -> str:
+def _spelled(name: str) -> str:
+    """Return an option as it is written on the command line."""
+    return f"--{name.replace('_', '-')}"
+
+
+def _source(name: str, value: object, file: Path | None) -> str:
     if value is None:
         return f"[tool.filerow] {name} in {file}"
     variable = f"FILEROW_{name.upper()}"
-    return variable if os.environ.get(variable) == value else f"--{name}"
+    return variable if os.environ.get(variable) == value else _spelled(name)
 
 
 def _read_table(folder: Path) -> tuple[Path | None, dict[str, Any]]:
@@ -176,10 +181,12 @@ def find_application(settings: Settings) -> Application:
         # the application may read the same file itself: storages.configure_from_toml("pyproject.toml")
         if f"backend {key}" in settings.sources or not storages.is_registered(key):
             _register(key, given)
-    also = tuple(_other(one) for one in settings.shared_with)
+    also = tuple(_other(one, settings.source("shared_with")) for one in settings.shared_with)
     engine, is_own = _find_engine(settings, module)
     if any(is_async(one) != is_async(engine) for one in also if not isinstance(one, MetaData)):
-        raise CannotRunError("shared_with: engines must all be synchronous or all asynchronous; choose the drivers accordingly")
+        raise CannotRunError(
+            f"{settings.source('shared_with')}: engines must all be synchronous or all asynchronous; choose the drivers to fit"
+        )
     return Application(metadata, engine, has_own_engine=is_own, also=also)
 
 
@@ -196,16 +203,16 @@ def _find_engine(settings: Settings, module: ModuleType) -> tuple[Engine | Async
     return _engine_for(settings.url, settings.source("url")), False
 
 
-def _other(name: str) -> MetaData | Engine | AsyncEngine:
+def _other(name: str, source: str) -> MetaData | Engine | AsyncEngine:
     """Return an engine or ``MetaData`` of others that share the places."""
     if "://" in name:
-        return _engine_for(name, "shared_with")
-    found = _attribute(name, "shared_with")
+        return _engine_for(name, source)
+    found = _attribute(name, source)
     if isinstance(found, Engine) or is_async(found):
         return found
     metadata = _metadata_of(found)
     if metadata is None:
-        raise CannotRunError(f"shared_with {name} is neither an engine nor a MetaData, but {type(found).__name__}")
+        raise CannotRunError(f"{source} {name} is neither an engine nor a MetaData, but {type(found).__name__}")
     return metadata
 
 

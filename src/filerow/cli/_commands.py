@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from filerow.cli._values import duration, shard
+from filerow.cli._values import duration, named_value, shard
 from filerow.cli._work import Common, Task
 
 if TYPE_CHECKING:
@@ -63,6 +63,12 @@ def _or_bad(parse: Callable[[str], Any]) -> Callable[[str], Any]:
             raise typer.BadParameter(str(error)) from error
 
     return parsed
+
+
+def _checked(rows: list[str] | None) -> list[str] | None:
+    for row in rows or ():
+        _or_bad(named_value)(row)
+    return rows
 
 
 def _option(help_: str, *names: str, **more: Any) -> Any:
@@ -153,7 +159,7 @@ def _task(name: str, **options: Any) -> Task:
         known = inspect.signature(function).parameters
         return function(application.metadata, engine, **given, **{name: found[name] for name in found if name in known})
 
-    return Task(name, steps, is_dry_run=options.get("dry_run", False))
+    return Task(name, steps, is_dry_run=options.get("dry_run", options.get("delete") is False))
 
 
 @app.callback()
@@ -242,9 +248,14 @@ def migrate(
 
 @_command("filerow adopt document.file --source document.old_path --strip uploads/ --app shop.models:Base")
 def adopt(
-    column: Column,
+    column: Annotated[
+        list[str], typer.Argument(help="The column, or several: table.column.", metavar="COLUMN", show_default=False)
+    ],
     *,
-    source: Annotated[str | None, _option("The column (table.column) with paths or URLs.", metavar="COLUMN")] = None,
+    source: Annotated[
+        list[str] | None,
+        _option("The column (table.column) with paths or URLs; for several columns, repeat it in their order.", metavar="COLUMN"),
+    ] = None,
     backend: Annotated[
         str | None, _option("Key of the backend that has the objects. Default: the column's.", "--in", metavar="KEY")
     ] = None,
@@ -276,8 +287,10 @@ def doctor(
             metavar="KEY[=ORIGIN]",
         ),
     ] = None,
-) -> None:
+    notes: Annotated[bool, _option("Show notes too: what is only good to know.", "--notes")] = False,
+) -> Task:
     """Report what would go wrong: database, outbox, backends."""
+    return replace(_task("doctor", direct=direct), hides_notes=not notes)
 
 
 @_command("filerow stats --app shop.models:Base --url sqlite:///shop.db")
@@ -304,10 +317,22 @@ def undelete(
     ],
     *,
     into: Annotated[
-        str | None, _option("The column (table.column) of their rows, if it was renamed since.", metavar="COLUMN")
+        str | None, _option("The column (table.column), if it was renamed since, or for another row.", metavar="COLUMN")
     ] = None,
-) -> None:
-    """Restore removed files while the outbox keeps them."""
+    row: Annotated[
+        list[str] | None,
+        _option(
+            "Give it to the row with this primary key (id=3); repeat for each column of the key.",
+            callback=_checked,
+            metavar="NAME=VALUE",
+        ),
+    ] = None,
+) -> Task:
+    """Restore removed files while the outbox keeps them.
+
+    A file goes back into its row, or into another one that --row names; that row must not have a file in this column.
+    """
+    return _task("undelete", backend=backend, paths=paths, into=into, row=dict(map(named_value, row)) if row else None)
 
 
 @app.command(

@@ -7,11 +7,12 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from filerow.cli._values import as_age, as_size, plain
+from filerow.cli._work import Words
 from filerow.maintenance import ColumnStats, Finding, Listed, OutboxStats, Progress
 from filerow.maintenance._doubts import KEPT
 
@@ -42,6 +43,8 @@ class Summary:
         error: Why it could not run or finish; empty if it did.
         found: Number of findings by level, without the fixed ones.
         fixed: Number of fixed findings.
+        is_dry_run: It changes nothing, and says what it would change.
+        hides_notes: Findings of level ``info`` were not shown.
         steps: The last progress of each step.
         is_cut: It was stopped before the end.
         has_kept: Not everything could be judged.
@@ -54,6 +57,8 @@ class Summary:
     error: str = ""
     found: Counter[str] = field(default_factory=Counter)
     fixed: int = 0
+    is_dry_run: bool = False
+    hides_notes: bool = False
     steps: dict[str, Progress] = field(default_factory=dict)
     is_cut: bool = False
     has_kept: bool = False
@@ -69,6 +74,10 @@ class Summary:
                 self.found[finding.level] += 1
                 self.has_kept = self.has_kept or finding.code in KEPT
 
+    def total(self, name: str) -> int:
+        """Return the sum of a figure over all steps."""
+        return sum(getattr(step, name) for step in self.steps.values())
+
     @property
     def is_clean(self) -> bool:
         """Return True if nothing is left for anybody to look at."""
@@ -80,12 +89,14 @@ class Output(ABC):
 
     Args:
         quiet: Only findings.
-        changed: The word for changed items.
+        words: What the command calls what it does.
+        hides_notes: Do not show findings of level ``info``.
     """
 
-    def __init__(self, *, quiet: bool = False, changed: str = "changed") -> None:
+    def __init__(self, *, quiet: bool = False, words: Words, hides_notes: bool = False) -> None:
         self._quiet = quiet
-        self._changed = changed
+        self._words = words
+        self._hides_notes = hides_notes
 
     @abstractmethod
     def show(self, item: Item) -> None:
@@ -95,11 +106,14 @@ class Output(ABC):
     def end(self, summary: Summary) -> None:
         """Show the outcome; the last call."""
 
+    def _shown(self, findings: Sequence[Finding]) -> list[Finding]:
+        return [finding for finding in findings if finding.level != "info" or not self._hides_notes]
+
     def _outcome(self, summary: Summary) -> list[str]:
         """Return the line that says how a run has ended, if there is one to show."""
         if self._quiet or summary.error or summary.command in FIGURES:
             return []
-        return [f"{summary.command}: {outcome(summary)}"]
+        return [f"{summary.command}: {outcome(summary, self._words)} ({summary.seconds:.1f} s)"]
 
 
 class JsonOutput(Output):
@@ -120,11 +134,11 @@ class JsonOutput(Output):
     def end(self, summary: Summary) -> None:
         """Write the summary."""
         values = asdict(summary)
-        last = values.pop("steps").values()
-        del values["is_cut"], values["has_kept"]  # the exit code says both
-        totals = {name: sum(step[name] for step in last) for name in ("done", "transferred", "changed")}
+        del values["steps"], values["is_cut"], values["has_kept"], values["hides_notes"]  # the exit code says the first two
+        totals = {name: summary.total(name) for name in ("done", "transferred", "changed", "would_change", "too_young")}
         found = {level: summary.found[level] for level in ("error", "warning", "info")}
-        self._write("summary", {**values, **totals, "found": found})
+        said = "" if summary.error or summary.command in FIGURES else outcome(summary, self._words)
+        self._write("summary", {**values, **totals, "found": found, "outcome": said})
 
     def _write(self, kind: str, values: Mapping[str, Any]) -> None:
         write(json.dumps({"type": kind, **values}, default=str))
@@ -133,8 +147,8 @@ class JsonOutput(Output):
 class LineOutput(Output):
     """One line per step, one line per finding."""
 
-    def __init__(self, *, quiet: bool = False, changed: str = "changed") -> None:
-        super().__init__(quiet=quiet, changed=changed)
+    def __init__(self, *, quiet: bool = False, words: Words, hides_notes: bool = False) -> None:
+        super().__init__(quiet=quiet, words=words, hides_notes=hides_notes)
         self._last: Progress | None = None
         self._said_at = time.monotonic()
 
@@ -148,7 +162,7 @@ class LineOutput(Output):
         elif time.monotonic() - self._said_at > _SILENCE:
             self._say(item, " so far")
         self._last = item
-        for finding in item.findings:
+        for finding in self._shown(item.findings):
             write(line_of(finding))
 
     def end(self, summary: Summary) -> None:
@@ -161,19 +175,18 @@ class LineOutput(Output):
     def _say(self, progress: Progress, so_far: str = "") -> None:
         self._said_at = time.monotonic()
         if not self._quiet:
-            write(f"{progress.step}: {amounts(progress, self._changed)}{so_far}")
+            write(f"{progress.step}: {amounts(progress, self._words)}{so_far}")
 
 
 # -- words -----------------------------------------------------------------------------------------------------------------
 
 
-def amounts(progress: Progress, changed: str) -> str:
+def amounts(progress: Progress, words: Words) -> str:
     """Return a step's progress as text."""
-    if progress.done == progress.total == 1 and not progress.changed:
+    if progress.done == progress.total == 1 and not words.verb:
         return "done"
     parts = [f"{progress.done:,}" if progress.total is None else f"{progress.done:,} of {progress.total:,}"]
-    if progress.changed:
-        parts.append(f"{progress.changed:,} {changed}")
+    parts += deeds(progress.changed, progress.would_change, progress.too_young, words)
     if progress.transferred:
         parts.append(as_size(progress.transferred))
     return ", ".join(parts)
@@ -187,19 +200,30 @@ def line_of(finding: Finding) -> str:
     return plain(f"{text} -> {finding.advice}" if finding.advice else text)
 
 
-def outcome(summary: Summary) -> str:
+def deeds(changed: int, would_change: int, too_young: int, words: Words) -> list[str]:
+    """Return what was done, what would be done, and what was passed over."""
+    parts = [f"{changed:,} {words.done}"] if changed else []
+    parts += [f"would {words.verb} {would_change:,}"] if would_change else []
+    return [*parts, *([f"{too_young:,} {words.too_young}"] if too_young else [])]
+
+
+def outcome(summary: Summary, words: Words) -> str:
     """Return the outcome as one line; a stopped run's findings are incomplete."""
-    found = [f"{count} {level}{'s' if count > 1 and level != 'info' else ''}" for level, count in _counts(summary) if count]
-    if summary.fixed:
-        found.append(f"{summary.fixed} fixed")
-    text = ", ".join(found) or "nothing found"
-    if summary.is_cut:
-        text = f"stopped before the end, {text} so far"
-    return f"{text} ({summary.seconds:.1f} s)"
+    done = deeds(summary.total("changed"), summary.total("would_change"), summary.total("too_young"), words)
+    found = [
+        f"{count} {level}{'s' if count > 1 and level in {'error', 'warning'} else ''}"
+        for level, count in _counts(summary)
+        if count
+    ]
+    notes = summary.found["info"] if summary.hides_notes else 0
+    text = ", ".join([*done, *found]) or words.nothing
+    text += f"; {notes} note{'s' if notes > 1 else ''}, shown by --notes" if notes else ""
+    return f"stopped before the end, {text} so far" if summary.is_cut else text
 
 
 def _counts(summary: Summary) -> list[tuple[str, int]]:
-    return [(level, summary.found[level]) for level in ("error", "warning", "info")]
+    levels = ("error", "warning") if summary.hides_notes else ("error", "warning", "info")
+    return [*((level, summary.found[level]) for level in levels), ("fixed", summary.fixed if not summary.total("changed") else 0)]
 
 
 def describe(item: ColumnStats | OutboxStats | Listed) -> str:

@@ -23,7 +23,7 @@ from filerow._execution.batch import iterate_async
 from filerow.cli._application import Application, find_application, is_async, settings_from
 from filerow.cli._output import ClosedOutputError, Item, JsonOutput, LineOutput, Output, Summary, write_error
 from filerow.cli._values import CannotRunError, hidden, in_one_line, resumed
-from filerow.cli._work import Common, Task
+from filerow.cli._work import Common, Task, words_of
 from filerow.exceptions import FilerowError, MaintenanceRefusedError
 from filerow.maintenance import Progress
 
@@ -81,7 +81,7 @@ def _write_now(text: str) -> None:
 
 def run(work: Task, common: Common) -> int:
     """Run a command, show its results, and return the exit code."""
-    summary = Summary(work.command)
+    summary = Summary(work.command, is_dry_run=work.is_dry_run, hides_notes=work.hides_notes and not common.json)
     output = _output(common, work)
     started = time.monotonic()
     stop, is_refused = Stop(), False
@@ -122,14 +122,14 @@ def _exit_code(summary: Summary, stop: Stop) -> int:
 
 
 def _output(common: Common, work: Task) -> Output:
+    words, hides_notes = words_of(work.command), work.hides_notes
     if common.json:
-        return JsonOutput()
-    changed = "to change" if work.is_dry_run else "changed"
+        return JsonOutput(words=words)
     if sys.stdout.isatty() and os.environ.get("TERM", "") not in {"", "dumb"}:
         from filerow.cli._terminal import TerminalOutput
 
-        return TerminalOutput(quiet=common.quiet, changed=changed)
-    return LineOutput(quiet=common.quiet, changed=changed)
+        return TerminalOutput(quiet=common.quiet, words=words, hides_notes=hides_notes)
+    return LineOutput(quiet=common.quiet, words=words, hides_notes=hides_notes)
 
 
 def _message_of(error: Exception) -> str:

@@ -1,8 +1,12 @@
-"""Shows a command on a terminal: bars while it runs, then a table of findings."""
+"""Shows a command on a terminal: bars while it runs, then the findings.
+
+A path is never broken into lines: it is selected with the mouse and pasted into the next command.
+"""
 
 from __future__ import annotations
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
     ProgressColumn,
@@ -18,14 +22,15 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from filerow.cli._output import Item, Output, Summary, describe
+from filerow.cli._output import Item, Output, Summary, deeds, describe
 from filerow.cli._values import as_size, plain
+from filerow.cli._work import Words
 from filerow.maintenance import ColumnStats, Finding, Listed, OutboxStats, Progress
 
 __all__ = ("TerminalOutput",)
 
 _MOST = 200
-"""Maximum number of findings in the table; write more to a file."""
+"""Maximum number of findings to show; write more to a file."""
 
 _COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
 
@@ -46,10 +51,10 @@ class _Rate(ProgressColumn):
 
 
 class TerminalOutput(Output):
-    """Bars while it runs, tables at the end."""
+    """Bars while it runs, findings or a table at the end."""
 
-    def __init__(self, *, quiet: bool = False, changed: str = "changed") -> None:
-        super().__init__(quiet=quiet, changed=changed)
+    def __init__(self, *, quiet: bool = False, words: Words, hides_notes: bool = False) -> None:
+        super().__init__(quiet=quiet, words=words, hides_notes=hides_notes)
         self._console = Console(highlight=False)
         self._bars = Bars(
             SpinnerColumn(),
@@ -69,7 +74,7 @@ class TerminalOutput(Output):
     def show(self, item: Item) -> None:
         """Move a bar, write a file's line, or collect an item for a table."""
         if isinstance(item, Listed):
-            self._console.print(Text(describe(item)), soft_wrap=True)
+            self._line(Text(describe(item)))
         elif isinstance(item, Progress):
             self._move(item)
         else:
@@ -77,17 +82,17 @@ class TerminalOutput(Output):
 
     def _move(self, progress: Progress) -> None:
         room = _MOST - len(self._findings)
-        self._findings += progress.findings[:room]
-        self._left_out += len(progress.findings[room:])
+        shown = self._shown(progress.findings)
+        self._findings += shown[:room]
+        self._left_out += len(shown[room:])
         if not self._tasks and not self._quiet:
             self._bars.start()
         if progress.step not in self._tasks:
-            for task in self._bars.tasks:  # a step without a total ends when the next one begins
-                self._bars.update(task.id, total=task.completed if task.total is None else task.total)
+            self._finish()  # a step ends when the next one begins
             self._tasks[progress.step] = self._bars.add_task(plain(progress.step), transferred=0, amount="")
         amount = f"{progress.done:,}" if progress.total is None else f"{progress.done:,}/{progress.total:,}"
-        if progress.changed:
-            amount += f", {progress.changed:,} {self._changed}"
+        done = deeds(progress.changed, progress.would_change, progress.too_young, self._words)
+        amount = ", ".join([amount, *done])
         if progress.transferred:
             amount += f" {as_size(progress.transferred)}"
         self._bars.update(
@@ -98,35 +103,50 @@ class TerminalOutput(Output):
             amount=amount,
         )
 
+    def _finish(self) -> None:
+        """Let all bars end where they are."""
+        for task in self._bars.tasks:
+            self._bars.update(task.id, total=task.completed)
+
+    def _line(self, text: Text) -> None:
+        """Write a line that the terminal may wrap, but that is copied as one."""
+        self._console.print(text, soft_wrap=True)
+
     def end(self, summary: Summary) -> None:
-        """End the bars and write the tables."""
+        """End the bars, and write the findings and figures."""
         if self._tasks:
-            if not summary.error and summary.exit_code in {0, 1}:
-                for task in self._bars.tasks:
-                    self._bars.update(task.id, total=task.completed if task.total is None else task.total)
+            if not summary.error and not summary.is_cut:
+                self._finish()
+            self._bars.columns = self._bars.columns[1:]  # what has ended before its end has no spinner either
             self._bars.stop()
-        if self._findings:
-            self._console.print(_findings(self._findings))
+        for finding in self._findings:
+            self._finding(finding)
         if self._left_out:
             self._console.print(f"… and {self._left_out:,} more: write them to a file, with --json or > findings.txt")
         if self._stats:
-            self._console.print(_stats([item for item in self._stats if isinstance(item, ColumnStats)]))
-            for item in self._stats:
-                if isinstance(item, OutboxStats):
-                    self._console.print(describe(item))
+            self._figures()
         for line in self._outcome(summary):
             self._console.print(line)
 
-
-def _findings(findings: list[Finding]) -> Table:
-    table = Table("", "what", "where", "", header_style="bold")
-    for finding in findings:
-        place = f"{finding.backend}:{finding.path}" if finding.path else finding.backend
-        where = "\n".join(filter(None, [plain(finding.where), plain(place)]))
-        message = plain(finding.message) + (f"\n-> {plain(finding.advice)}" if finding.advice else "")
+    def _finding(self, finding: Finding) -> None:
         level = Text("fixed", "green") if finding.fixed else Text(finding.level, _COLOURS[finding.level])
-        table.add_row(level, Text(finding.code), Text(where, overflow="fold"), Text(message))
-    return table
+        self._line(Text(" ").join(filter(None, [level, Text(finding.code, "bold"), Text(plain(finding.where))])))
+        place = f"{finding.backend}:{finding.path}" if finding.path else finding.backend
+        advice = f"-> {plain(finding.advice)}" if finding.advice else ""
+        for text in filter(None, [plain(place), plain(finding.message), advice]):
+            self._line(Text(f"  {text}"))
+
+    def _figures(self) -> None:
+        columns = [item for item in self._stats if isinstance(item, ColumnStats)]
+        table = _stats(columns)
+        if Measurement.get(self._console, self._console.options, table).minimum <= self._console.width:
+            self._console.print(table)
+        else:  # in a table, names would be broken
+            for column in columns:
+                self._line(Text(plain(describe(column))))
+        for item in self._stats:
+            if isinstance(item, OutboxStats):
+                self._console.print(describe(item))
 
 
 def _stats(items: list[ColumnStats]) -> Table:
@@ -139,7 +159,7 @@ def _stats(items: list[ColumnStats]) -> Table:
     }
     counted = {name: counts for name, counts in lacks.items() if any(counts)}  # leave room for the names
     for name in ("column", "backend"):
-        table.add_column(name, overflow="fold")
+        table.add_column(name, no_wrap=True)
     for name in ("rows", "files", "size", *counted):
         table.add_column(name, justify="right")
     for row, item in enumerate(items):

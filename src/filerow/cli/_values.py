@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from datetime import timedelta
 
-__all__ = ("CannotRunError", "as_age", "as_size", "duration", "hidden", "in_one_line", "plain", "resumed", "shard")
+__all__ = ("CannotRunError", "as_age", "as_size", "duration", "hidden", "in_one_line", "named_value", "plain", "resumed", "shard")
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?\s*[smhdw]\s*)+\Z")
@@ -42,6 +42,18 @@ def shard(text: str) -> tuple[int, int]:
     if found is None or not 1 <= int(found[1]) <= int(found[2]):
         raise ValueError(f"{text!r} is not a share; write 1/8 to 8/8, one for each of eight workers")
     return int(found[1]), int(found[2])
+
+
+def named_value(text: str) -> tuple[str, str]:
+    """Parse a name and a value such as ``id=3``.
+
+    Raises:
+        ValueError: It is invalid.
+    """
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise ValueError(f"{text!r} is not a column and its value; write id=3")
+    return name, value
 
 
 def as_size(count: float) -> str:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from filerow.cli._application import Application
     from filerow.cli._output import Item
 
-__all__ = ("Common", "Task")
+__all__ = ("Common", "Task", "Words", "words_of")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,39 @@ class Common:
 
 
 @dataclass(frozen=True, slots=True)
+class Words:
+    """How a command calls what it does.
+
+    Attributes:
+        verb: ``delete``.
+        done: ``deleted``.
+        too_young: What it passes over because the time has not come; empty if it never does.
+        nothing: What it says when there was nothing to say.
+    """
+
+    verb: str = ""
+    done: str = ""
+    too_young: str = ""
+    nothing: str = "nothing to do"
+
+
+_WORDS = {
+    "check": Words("repair", "repaired", nothing="nothing found"),
+    "sweep": Words("delete", "deleted", "too young", nothing="nothing found"),
+    "drain": Words("delete", "deleted", "not due yet"),
+    "migrate": Words("move", "moved"),
+    "adopt": Words("adopt", "adopted"),
+    "doctor": Words(nothing="nothing found"),
+    "undelete": Words("restore", "restored"),
+}
+
+
+def words_of(command: str) -> Words:
+    """Return the words of a command."""
+    return _WORDS.get(command, Words())
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """What a command does.
 
@@ -47,9 +80,11 @@ class Task:
         steps: Does it, given the application and an engine; run inside SQLAlchemy's greenlet if the engine's driver is awaited.
         every: Seconds between two runs, forever; ``None`` to run once.
         is_dry_run: It changes nothing, and reports what it would change.
+        hides_notes: Findings that are only good to know are counted, not shown.
     """
 
     command: str
     steps: Callable[[Application, Engine], Iterator[Item]]
     every: float | None = None
     is_dry_run: bool = False
+    hides_notes: bool = False

@@ -37,6 +37,7 @@ class Batches(ABC):
         self._command = command
         self._attempt = attempt
         self._changed = 0
+        self._would_change = 0
         self._bytes = 0
         self._findings: list[Finding] = []
 
@@ -84,4 +85,5 @@ class Batches(ABC):
 
     def _progress(self, done: int, total: int | None, cursor: str | None) -> Progress:
         findings, self._findings = tuple(self._findings), []
-        return Progress(self._column.name, done, total, self._bytes, self._changed, findings, cursor)
+        figures = (done, total, self._bytes, self._changed, self._would_change)
+        return Progress(self._column.name, *figures, findings=findings, cursor=cursor)

@@ -6,7 +6,6 @@ afterwards. Only what is certain is repaired: a row whose object is missing, aft
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, NamedTuple
@@ -28,7 +27,7 @@ from filerow.maintenance._awaited import awaited
 from filerow.maintenance._legacy import members_of
 from filerow.maintenance._report import Finding, Progress
 from filerow.maintenance._rewrite import Rewrite, RewriteOutcome, compare_and_set, present
-from filerow.maintenance._rows import Row, count, row_name, rows
+from filerow.maintenance._rows import Row, count, position, row_name, rows
 from filerow.outbox._census import Also, Census
 
 __all__ = ("check", "check_async")
@@ -102,7 +101,7 @@ def check(
     options = _CheckOptions(deep, repair == "null", concurrency, batch, allow_many)
     runs = [_Check(place, options, at) for at, (_, place) in enumerate(databases, 1)]
     if cursor is not None:
-        chosen[number - 1] = chosen[number - 1][_position(chosen[number - 1], cursor) :]
+        chosen[number - 1] = chosen[number - 1][position(chosen[number - 1], cursor) :]
     return _run(runs, chosen, number, cursor)
 
 
@@ -125,14 +124,6 @@ def _place(resume: str | None) -> tuple[int, str | None]:
 
 
 check_async: Final = awaited(check)
-
-
-def _position(columns: Sequence[FileColumn], cursor: str) -> int:
-    try:
-        name = json.loads(cursor)["column"]
-        return [column.name for column in columns].index(name)
-    except (KeyError, TypeError, ValueError):
-        raise ValueError(f"this is not a cursor of a check of these columns: {cursor[:80]!r}") from None
 
 
 @dataclass(slots=True)
@@ -209,7 +200,8 @@ class _Check:
                 tally.done += len(batch.rows)
                 cursor = batch.cursor
             place = cursor if cursor is None or self._number == 1 else f"{self._number}:{cursor}"
-            yield Progress(step, tally.done, total, tally.transferred, tally.changed, tuple(tally.findings), place)
+            findings = tuple(tally.findings)
+            yield Progress(step, tally.done, total, tally.transferred, tally.changed, findings=findings, cursor=place)
             if self.stopped:
                 return
 

@@ -39,10 +39,11 @@ def drain(
         take_over: Make this database the owner of these places from now on, whichever database has deleted there before.
 
     Yields:
-        The progress, first with nothing done and then after every batch; ``changed`` counts the deleted objects. Findings
-        are ``not-deleted`` (a warning: it will be tried again) and ``dead-letter`` (an error: it was given up), one for each
-        backend, and the errors ``unreadable-documents`` and ``unknown-backend``: what a row may own is kept. ``first-run`` and
-        ``another-server`` are warnings about places: see :func:`filerow.maintenance.sweep`.
+        The progress, first with nothing done and then after every batch; ``changed`` counts the deleted objects, ``too_young``
+        those whose retention is not over, up to 10,000. Findings are ``not-deleted`` (a warning: it will be tried again) and
+        ``dead-letter`` (an error: it was given up), one for each backend, and the errors ``unreadable-documents`` and
+        ``unknown-backend``: what a row may own is kept. ``first-run`` and ``another-server`` are warnings about places: see
+        :func:`filerow.maintenance.sweep`.
 
     Raises:
         ValueError: The ``MetaData`` has no outbox.
@@ -58,12 +59,15 @@ def drain(
 
 drain_async: Final = awaited(drain)
 
+_MOST = 10_000
+"""Maximum number of kept files that are counted; each run of a worker counts them again."""
+
 
 def _drain(outbox: Outbox, engine: Engine, steps: Iterator[DrainedBatch], limit: int | None) -> Iterator[Progress]:
     with engine.connect() as connection:
-        due = _due(outbox, connection)
+        due, waiting = _due(outbox, connection)
     total = due if limit is None else min(due, limit)
-    yield Progress("drain", total=total)
+    yield Progress("drain", total=total, too_young=waiting)
     done = Drained()
     reported: set[tuple[str, str, str]] = set()
     for step in steps:
@@ -72,16 +76,19 @@ def _drain(outbox: Outbox, engine: Engine, steps: Iterator[DrainedBatch], limit:
         fresh = [one for one in doubts(*step.doubts) if (one.code, one.where, one.backend) not in reported]
         reported |= {(one.code, one.where, one.backend) for one in fresh}
         findings = (*_findings(step.failures), *fresh, *map(about_place, step.notes))
-        yield Progress("drain", handled, total, changed=done.deleted, findings=findings)
+        yield Progress("drain", handled, total, changed=done.deleted, too_young=waiting, findings=findings)
     note_run(outbox, engine, asdict(done))
 
 
-def _due(outbox: Outbox, connection: Connection) -> int:
+def _due(outbox: Outbox, connection: Connection) -> tuple[int, int]:
+    """Return how many tombstones are due, and of how many the retention is not over."""
     columns = outbox.table.c
     moment = now_of(connection)
     fits = columns.next_attempt.is_(None) | (columns.next_attempt <= moment)
     dropped = columns.dropped_at <= moment - outbox.retention.total_seconds()
-    return int(connection.scalar(select(func.count()).where(columns.dead == 0, fits, dropped)) or 0)
+    due = connection.scalar(select(func.count()).where(columns.dead == 0, fits, dropped))
+    kept = select(columns.id).where(columns.dead == 0, ~dropped).limit(_MOST).subquery()
+    return int(due or 0), int(connection.scalar(select(func.count()).select_from(kept)) or 0)
 
 
 def _findings(failures: Sequence[Failure]) -> Iterator[Finding]:

@@ -117,7 +117,9 @@ def _former(name: str) -> Owner:
     table, _, rest = name.partition("/")
     column, _, shards = rest.partition("/")
     if not table or not column or (shards and not shards.isdecimal()):
-        raise ValueError(f"a former name is written 'table/column', or 'table/column/16' for one with 16 shards, not {name!r}")
+        raise ValueError(
+            f"a former name (--former) is written 'table/column', or 'table/column/16' for one with 16 shards, not {name!r}"
+        )
     return Owner(table, column, int(shards or 0))
 
 
@@ -141,7 +143,7 @@ def share(all_folders: Sequence[Folder], shards: tuple[int, int] | str | None) -
     except (TypeError, ValueError):
         number, count = 0, 0
     if not 1 <= number <= count:
-        raise ValueError(f"a share of the work is written '3/8', the third of eight, not {shards!r}")
+        raise ValueError(f"a share of the work (--shard) is written '3/8', the third of eight, not {shards!r}")
     return list(all_folders[number - 1 :: count])
 
 

@@ -44,7 +44,9 @@ class Progress:
         done: Items handled so far: rows, objects or tombstones.
         total: All items, as counted at the beginning; it grows with ``done`` if more are added. ``None`` if unknown.
         transferred: Bytes read or copied so far.
-        changed: Items changed so far: deleted, copied, rewritten; in a dry run, those that would be.
+        changed: Items changed so far: deleted, copied, rewritten.
+        would_change: Items that a run which is not a dry run would change.
+        too_young: Items passed over because their time has not come; those that were not even listed are not counted.
         findings: What was found since the last progress.
         cursor: Where to continue after an interruption: pass it as ``resume=``; ``None`` if there is nothing to resume.
     """
@@ -54,6 +56,8 @@ class Progress:
     total: int | None = None
     transferred: int = 0
     changed: int = 0
+    would_change: int = 0
+    too_young: int = 0
     findings: tuple[Finding, ...] = ()
     cursor: str | None = None
 

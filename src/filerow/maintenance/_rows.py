@@ -132,6 +132,19 @@ def write(connection: Connection, file_column: FileColumn, key: Sequence[Any], v
     connection.execute(wanted.where(_is_row([plain.c[one.name] for one in _keys_of(file_column)], key)))
 
 
+def position(columns: Sequence[FileColumn], cursor: str) -> int:
+    """Return the index of a cursor's column.
+
+    Raises:
+        ValueError: It is the cursor of another column.
+    """
+    try:
+        return [column.name for column in columns].index(json.loads(cursor)["column"])
+    except (KeyError, TypeError, ValueError):
+        names = ", ".join(column.name for column in columns)
+        raise ValueError(f"resume (--resume) is not a cursor of these columns ({names}): {cursor[:80]!r}") from None
+
+
 def row_name(file_column: FileColumn, key: Sequence[Any]) -> str:
     """Return a row's name in messages: ``document.file id=3``."""
     keys = zip(file_column.table.primary_key.columns, key, strict=True)
@@ -218,7 +231,7 @@ def _read_cursor(file_column: FileColumn, cursor: str) -> tuple[Any, ...]:
             return tuple(_read(value, key) for value, key in zip(after, keys, strict=True))
     except (KeyError, TypeError, ValueError):
         pass
-    raise ValueError(f"this is not a cursor of {file_column.name}: {cursor[:80]!r}")
+    raise ValueError(f"resume (--resume) is not a cursor of {file_column.name}: {cursor[:80]!r}")
 
 
 def _read(value: Any, key: Column[Any]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -232,7 +232,15 @@ class Outbox(OutboxSettings):
         """
         return removed(self, connection, table=table, since=since, limit=limit)
 
-    def undelete(self, connection: Connection, backend: str, path: str, *, into: str | None = None) -> FileObject:
+    def undelete(
+        self,
+        connection: Connection,
+        backend: str,
+        path: str,
+        *,
+        into: str | None = None,
+        row: Mapping[str, Any] | None = None,
+    ) -> FileObject:
         """Restore a removed file when the connection's transaction is committed.
 
         If the file's row still exists, and its column is NULL or a list, the file is put back. It never replaces another file.
@@ -244,22 +252,31 @@ class Outbox(OutboxSettings):
             backend: Key of the backend.
             path: The path in it.
             into: ``table.column`` of the file's row, if it was renamed since; the row is found by its primary key.
+            row: The primary key of another row, by column name, to which the file is given instead.
 
         Returns:
             The file: attached if its row has it again, staged if it waits for a row.
 
         Raises:
-            UndeleteError: There is no such tombstone, a row names the file, or the deletion of its bytes has begun.
+            UndeleteError: There is no such tombstone, a row names the file, the deletion of its bytes has begun, or the other
+                row does not exist or has a file.
             BackendNotFoundError: The backend is not registered.
             LookupError: The models have no column ``into``.
+            ValueError: ``row`` is not a primary key of the table.
         """
-        return undelete(self, connection, backend, path, into)
+        return undelete(self, connection, backend, path, into, row)
 
     async def undelete_async(
-        self, connection: AsyncConnection, backend: str, path: str, *, into: str | None = None
+        self,
+        connection: AsyncConnection,
+        backend: str,
+        path: str,
+        *,
+        into: str | None = None,
+        row: Mapping[str, Any] | None = None,
     ) -> FileObject:
         """Restore a removed file; see :meth:`undelete`."""
-        return await connection.run_sync(self.undelete, backend, path, into=into)
+        return await connection.run_sync(self.undelete, backend, path, into=into, row=row)
 
     # -- what workers remember -------------------------------------------------------------------------------------------------
 

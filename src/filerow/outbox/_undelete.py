@@ -7,7 +7,7 @@ of them wins, and the other sees it.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
@@ -27,7 +27,7 @@ from filerow.exceptions import DocumentError, UndeleteError
 from filerow.outbox._settings import OutboxSettings
 from filerow.outbox._table import now, plain_table, take_write_lock
 
-__all__ = ("Removed", "home_of", "removed", "undelete")
+__all__ = ("Removed", "home_of", "other_key", "removed", "undelete")
 
 _PAGE = 500
 
@@ -112,7 +112,14 @@ def _row_key(row: Any) -> dict[str, Any]:
 # -- restoring -------------------------------------------------------------------------------------------------------------
 
 
-def undelete(settings: OutboxSettings, connection: Connection, backend: str, path: str, into: str | None = None) -> FileObject:
+def undelete(
+    settings: OutboxSettings,
+    connection: Connection,
+    backend: str,
+    path: str,
+    into: str | None = None,
+    row: Mapping[str, Any] | None = None,
+) -> FileObject:
     """Restore a removed file; see :meth:`Outbox.undelete`."""
     ref = Ref(backend, path)
     if into is not None:
@@ -126,7 +133,11 @@ def undelete(settings: OutboxSettings, connection: Connection, backend: str, pat
     newest = rows[-1]
     facts = _facts(newest)
     file = attached(facts)
-    if not _put_back(settings, connection, newest, into):
+    home = into or f"{newest['table_name']}.{newest['column_name']}"
+    if row is not None:
+        _give(connection, column_named(settings.metadata, home), newest, row)
+        _forget(settings, connection, [one["id"] for one in rows])
+    elif not _put_back(settings, connection, newest, home):
         # Its tombstone stays with a new retention: the row that gets the file removes it, and if none does, the file is
         # deleted in the end.
         complete(file, facts, FileState.STAGED)
@@ -186,14 +197,49 @@ def home_of(settings: OutboxSettings, connection: Connection, ref: Ref) -> str |
     return None if row is None or None in {row.table_name, row.column_name} else f"{row.table_name}.{row.column_name}"
 
 
-def _put_back(settings: OutboxSettings, connection: Connection, note: Any, into: str | None) -> bool:
+def _give(connection: Connection, file_column: FileColumn, note: Any, row: Mapping[str, Any]) -> None:
+    """Put the document into a row that the caller has named."""
+    keys = other_key(file_column, row)
+    if not documents_in(note["document"]):
+        raise UndeleteError(f"the tombstone of {note['path']!r} has no document; restore the file without a row, and assign it")
+    if not _put(connection, file_column, note["document"], keys):
+        has = "is there" if file_column.type.multiple else "is there and has no file"
+        raise UndeleteError(f"no row of {file_column.name} with {_shown(row)} {has}; {note['path']!r} stays removed")
+
+
+def other_key(file_column: FileColumn, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the primary key that a caller has named, in its columns' types.
+
+    Raises:
+        ValueError: It is not a primary key of the table.
+    """
+    names = [key.name for key in file_column.table.primary_key.columns]
+    if not names or set(row) != set(names):
+        wanted = " and ".join(names) or "no primary key"
+        raise ValueError(f"row (--row) must name the primary key of {file_column.table.fullname} ({wanted}), not {_shown(row)}")
+    try:
+        return _key_values(file_column, dict(row))
+    except (ValueError, TypeError, ArithmeticError, NotImplementedError) as error:
+        raise ValueError(f"row (--row) {_shown(row)} is not a key of {file_column.table.fullname}: {error}") from error
+
+
+def _shown(row: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={value}" for name, value in row.items()) or "nothing"
+
+
+def _put_back(settings: OutboxSettings, connection: Connection, note: Any, home: str) -> bool:
     """Put the document back into its last row; return False if that is impossible."""
     try:
-        file_column = column_named(settings.metadata, into or f"{note['table_name']}.{note['column_name']}")
-        document = documents_in(note["document"])[0]
+        file_column = column_named(settings.metadata, home)
         keys = _key_values(file_column, _row_key(note))
+        return _put(connection, file_column, note["document"], keys)
     except (LookupError, ValueError, TypeError, ArithmeticError, NotImplementedError):
         return False
+
+
+def _put(connection: Connection, file_column: FileColumn, noted: Any, keys: Mapping[str, Any]) -> bool:
+    """Put a document into a row; return False if there is no such row, or it has a file."""
+    document = documents_in(noted)[0]
     plain = plain_table(file_column)
     is_row = and_(*(plain.c[name] == value for name, value in keys.items()))
     value = plain.c[file_column.column.name]

@@ -22,7 +22,7 @@ from filerow.maintenance._batches import Batches
 from filerow.maintenance._legacy import is_legacy
 from filerow.maintenance._report import Progress
 from filerow.maintenance._rewrite import Rewrite, RewriteOutcome, compare_and_set, discard, present, undone_with
-from filerow.maintenance._rows import Row
+from filerow.maintenance._rows import Row, position
 from filerow.outbox._census import Census
 
 __all__ = ("adopt", "adopt_async")
@@ -33,9 +33,9 @@ Missing = Literal["report", "null"]
 def adopt(
     metadata: MetaData,
     engine: Engine,
-    column: str,
+    column: str | Sequence[str],
     *,
-    source: str | None = None,
+    source: str | Sequence[str] | None = None,
     backend: str | None = None,
     strip: Sequence[str] = (),
     read: bool = True,
@@ -50,9 +50,10 @@ def adopt(
     Args:
         metadata: The models' ``MetaData``, in which the column is a ``StoredObject``.
         engine: Where the rows are.
-        column: ``table.column``. Its own documents are rewritten: Advanced Alchemy's, sqlalchemy-file's, and ours if they lack
-            a size or checksum.
+        column: ``table.column``, or several. Its own documents are rewritten: Advanced Alchemy's, sqlalchemy-file's, and
+            ours if they lack a size or checksum.
         source: ``table.column`` of a plain string column of the same table; rows whose file is NULL then get one from there.
+            For several columns, one for each.
         backend: Key of the backend with the objects. Default: the one that a document names, or for ``source`` the column's.
         strip: A prefix of strings that is not part of paths, such as ``uploads/`` or ``https://cdn.example/media/``; with
             ``=key`` appended, the rest is a path in that backend. Any other URL is a finding, and is never fetched.
@@ -61,43 +62,65 @@ def adopt(
         dry_run: Change nothing and read no object. Rows that share an object are found only within a batch.
         batch: Rows looked up, and rewritten, at a time.
         concurrency: Objects looked up at a time.
-        resume: The cursor of an earlier run's progress: skip the rows before it.
+        resume: The cursor of an earlier run's progress: skip the columns and rows before it.
 
     Returns:
         Progress after each batch: ``done`` and ``changed`` rows, ``transferred`` bytes.
 
     Raises:
         LookupError: There is no such column, or no such backend.
-        ValueError: The table has no primary key, ``source`` is in another table, ``strip`` was given without ``source``, or
-            ``resume`` is not a cursor of this column.
+        ValueError: A table has no primary key, ``source`` is in another table or missing for a column, ``strip`` was given
+            without ``source``, or ``resume`` is not a cursor of these columns.
         MaintenanceRefusedError: The database may hide rows.
         StorageError: A store failed. The copies of that batch are deleted; the last progress has the cursor to continue from.
     """
-    file_column = column_named(metadata, column)
     if missing not in {"report", "null"}:
         raise ValueError(f"missing must be 'report' or 'null', not {missing!r}")
     where = None if backend is None else storages.get_backend(backend)
-    planner = Planner(file_column, _source(file_column, source, strip, where), where, read=read and not dry_run)
-    work = _Adoption(metadata, engine, planner, missing, concurrency, dry_run=dry_run)
-    return work.run(batch, resume, _unadopted(planner, needs_checksum=read), work.text)
+    planners = [
+        Planner(one, _source(one, its, strip, where), where, read=read and not dry_run)
+        for one, its in _pairs(metadata, column, source)
+    ]
+    if resume is not None and len(planners) > 1:
+        planners = planners[position([planner.column for planner in planners], resume) :]
+    works = [_Adoption(metadata, engine, planner, missing, concurrency, dry_run=dry_run) for planner in planners]
+    return _run(works, batch, resume, needs_checksum=read)
 
 
 adopt_async: Final = awaited(adopt)
 
 
+def _pairs(
+    metadata: MetaData, column: str | Sequence[str], source: str | Sequence[str] | None
+) -> list[tuple[FileColumn, str | None]]:
+    """Return each column with its source."""
+    columns = [column_named(metadata, name) for name in ([column] if isinstance(column, str) else column)]
+    sources = [source] if source is None or isinstance(source, str) else list(source)
+    if not columns or (sources not in ([], [None]) and len(sources) != len(columns)):
+        raise ValueError(f"adopt takes one source (--source) for each column or none, not {len(sources)} for {len(columns)}")
+    return list(zip(columns, sources if len(sources) == len(columns) else [None] * len(columns), strict=True))
+
+
+def _run(works: Sequence[_Adoption], batch: int, resume: str | None, *, needs_checksum: bool) -> Iterator[Progress]:
+    """Adopt one column after the other; a cursor is of the first."""
+    for number, work in enumerate(works):
+        condition = _unadopted(work.planner, needs_checksum=needs_checksum)
+        yield from work.run(batch, None if number else resume, condition, work.text)
+
+
 def _source(column: FileColumn, source: str | None, strip: Sequence[str], backend: StorageBackend | None) -> Source | None:
     if source is None:
         if strip:
-            raise ValueError("strip is for strings; name their column with source=")
+            raise ValueError("strip (--strip) is for strings; name their column with source= (--source)")
         return None
     table: Table = column.table
     found = next((one for one in table.columns if f"{table.fullname}.{one.name}" == source and one is not column.column), None)
     if found is None:
         names = ", ".join(f"{table.fullname}.{one.name}" for one in table.columns if one is not column.column)
-        raise ValueError(f"source must be another column of the same table ({names}), not {source!r}")
+        raise ValueError(f"source (--source) must be another column of the same table ({names}), not {source!r}")
     made = Source(found, strip, (backend or storages.resolve(column.type.backend)).key)
     if not _is_of_strings(found):
-        raise ValueError(f"source must be a column of strings, but {source!r} is {found.type!r}")
+        raise ValueError(f"source (--source) must be a column of strings, but {source!r} is {found.type!r}")
     return made
 
 
@@ -126,14 +149,14 @@ class _Adoption(Batches):
         super().__init__(Census(metadata, engine), engine, planner.column, "adopt", "look up its files")
         self.text = None if planner.source is None else planner.source.column
         self._metadata = metadata
-        self._planner = planner
+        self.planner = planner
         self._missing = missing
         self._concurrency = concurrency
         self._dry_run = dry_run
         self._full: set[str] = set()
 
     def _round(self, found: Sequence[Row]) -> list[Row]:
-        return self._adopt([plan for plan in map(self._planner.planned, found) if plan is not None])
+        return self._adopt([plan for plan in map(self.planner.planned, found) if plan is not None])
 
     def _adopt(self, plans: Sequence[AdoptionPlan]) -> list[Row]:
         """Look up, copy shared objects, rewrite; return rows that changed meanwhile."""
@@ -150,11 +173,12 @@ class _Adoption(Batches):
                 wanted = [one for plan in plans if (one := plan.rewrite(removable)) is not None]
                 if self._dry_run:
                     outcome.written += wanted
+                    self._would_change += len(wanted)
                 else:
                     compare_and_set(self._engine, self._column, wanted, outcome, self.text)
         finally:
             self._bytes += sum(entry.look.transferred for entry in entries)
-            self._changed += len(outcome.written)
+            self._changed += 0 if self._dry_run else len(outcome.written)
         self._undo(plans, outcome)
         return self._left(plans, outcome, removable)
 
@@ -167,7 +191,7 @@ class _Adoption(Batches):
             taken = {Ref(document["backend"], document["path"]) for _, _, document in naming if not is_legacy(document)}
         for entry, ref in zip(found, refs, strict=True):
             if ref in taken:
-                entry.share(self._planner.column)
+                entry.share(self.planner.column)
             taken.add(ref)
 
     def _removable(self, entries: Sequence[Entry]) -> set[str]:

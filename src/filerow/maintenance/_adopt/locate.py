@@ -55,7 +55,7 @@ def _mapping(entry: str, backend: str) -> tuple[str, str]:
     if not equals or "/" in key:  # "=" may also be part of a URL
         prefix, key = entry, backend
     if not prefix:
-        raise ValueError(f"strip must be a prefix, such as 'uploads/' or 'uploads/=docs', not {entry!r}")
+        raise ValueError(f"strip (--strip) must be a prefix, such as 'uploads/' or 'uploads/=docs', not {entry!r}")
     return prefix, storages.get_backend(key).key
 
 

@@ -233,7 +233,9 @@ class Planner:
             others = self.source is None and legacy  # a string's backend is given by its prefix
             backend = self._backend if others and self._backend is not None else storages.get_backend(facts.backend)
         except BackendNotFoundError as error:
-            plan.flaws.append(plan.flaw("unknown-backend", str(error), named, advice="register it, or pass backend="))
+            plan.flaws.append(
+                plan.flaw("unknown-backend", str(error), named, advice="register it, or name another one: backend= (--in)")
+            )
             return
         before = None if self.source is not None else named
         plan.entries.append(Entry(place, found, backend, read=self._read, legacy=legacy, named=before))

@@ -140,7 +140,10 @@ _BEGIN = (
 
 
 def savepoint_findings(engine: Engine, *, is_own: bool) -> Iterator[Finding]:
-    """Find a driver that begins too late: releasing a savepoint commits."""
+    """Find a driver that begins too late: releasing a savepoint commits.
+
+    Rows and files stay equal, for the unit of work looks whether a transaction was open.
+    """
     if not is_own:
         message = (
             "savepoints and other settings of the application's connections were not checked: this engine was made from a URL"
@@ -161,8 +164,8 @@ def savepoint_findings(engine: Engine, *, is_own: bool) -> Iterator[Finding]:
             connection.exec_driver_sql("DROP TABLE filerow_doctor")
             connection.commit()
     if left:
-        message = "the release of a savepoint commits, so what is rolled back after it stays: rows whose bytes are gone"
-        yield Finding("savepoint-commits", message, where="engine", advice=_BEGIN)
+        message = "the release of a savepoint commits, so a rollback after it leaves its rows, and their files with them"
+        yield Finding("savepoint-commits", message, "info", "engine", advice=_BEGIN)
 
 
 # -- clocks ----------------------------------------------------------------------------------------------------------------

@@ -194,7 +194,7 @@ class _Migration(Batches):
     def _count(self, plans: Sequence[_Plan]) -> None:
         for plan in plans:
             self._findings += plan.flaws
-            self._changed += len(plan.moves)
+            self._would_change += len(plan.moves)
             self._bytes += sum(move.source.size or 0 for move in plan.moves.values())
 
     def _move(self, plans: Sequence[_Plan]) -> list[Row]:

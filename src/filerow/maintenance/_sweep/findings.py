@@ -12,22 +12,28 @@ from filerow.maintenance._sweep.judge import Count
 __all__ = ("custom_paths", "guest", "orphan", "suspicious", "unasked", "unfinished")
 
 
-def orphan(folder: Folder, path: str, size: int | None, *, error: StorageError | None = None, fixed: bool = False) -> Finding:
+_DRY = "; would delete it"
+
+
+def orphan(
+    folder: Folder, path: str, size: int | None, *, error: StorageError | None = None, fixed: bool = False, dry: bool = False
+) -> Finding:
     """Report an object that no row names."""
     amount = "" if size is None else f" of {size:,} bytes"
-    message = f"no row names this object{amount}"
+    message = f"no row names this object{amount}{_DRY if dry else ''}"
     if error is not None:
         message += f", and it could not be deleted: {error}"
     return Finding("orphan", message, "error" if error else "warning", folder.step, folder.backend, path, fixed=fixed)
 
 
-def unfinished(folder: Folder, upload: Unfinished, *, error: StorageError | None, fixed: bool) -> Finding:
+def unfinished(folder: Folder, upload: Unfinished, *, error: StorageError | None, dry: bool) -> Finding:
     """Report an upload that never ended."""
     message = "an upload was begun and never ended; its bytes take up space, but listings do not show them"
+    message += _DRY if dry else ""
     if error is not None:
         message += f"; it could not be aborted: {error}"
     level: Level = "error" if error else "warning"
-    return Finding("unfinished-upload", message, level, folder.step, folder.backend, upload.path, fixed=fixed)
+    return Finding("unfinished-upload", message, level, folder.step, folder.backend, upload.path, fixed=not dry and error is None)
 
 
 def unasked(folder: Folder, error: StorageError) -> Finding:

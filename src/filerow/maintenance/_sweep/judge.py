@@ -94,11 +94,13 @@ class Old:
     Attributes:
         paths: Paths that are old enough.
         low: The earliest time of a path whose object is nevertheless too young: a slow upload, or a replaced object.
+        young: Number of objects that are too young.
         reached: True if a path was generated too late to be judged; all later ones were too.
     """
 
     low: float
     paths: Found = field(default_factory=dict)
+    young: int = 0
     reached: bool = False
 
 
@@ -111,8 +113,10 @@ def old_ones(folder: Folder, page: Iterable[ObjectInfo], until: float, low: floa
             continue
         if moment > until:
             found.reached = True
+            found.young += 1
         elif info.last_modified is not None and info.last_modified > until:
             found.low = min(found.low, moment)
+            found.young += 1
         else:
             found.paths[info.path] = (moment, info.size)
     return found
@@ -126,13 +130,17 @@ class Count:
         listed: Number of objects listed.
         judged: Number of objects looked up.
         orphans: Number of objects that no row names.
-        changed: Number of objects and uploads removed, or to be removed.
+        changed: Number of objects and uploads removed.
+        would_change: Number of objects and uploads that a run which deletes would remove.
+        young: Number of objects and uploads that are too young.
     """
 
     listed: int = 0
     judged: int = 0
     orphans: int = 0
     changed: int = 0
+    would_change: int = 0
+    young: int = 0
 
 
 def too_many(*counts: Count) -> bool:

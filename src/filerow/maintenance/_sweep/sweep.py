@@ -164,7 +164,9 @@ class _Sweep:
         if grace < timedelta(0) or options.batch < 1:
             raise ValueError(f"a sweep's grace period must be 0 or more and its batch 1 or more, not {grace} and {options.batch}")
         if options.take_over and not options.delete:
-            raise ValueError("a dry run cannot take over a place: use take_over together with delete")
+            raise ValueError(
+                "a dry run cannot take over a place: use take_over=True (--take-over) together with delete=True (--delete)"
+            )
         self._places = Places(self._census, "sweep", take_over=options.take_over)
         self._reserved: set[str] = set()
         self._barred: dict[str, StorageError | BackendNotFoundError] = {}
@@ -270,6 +272,7 @@ class _Sweep:
         for count in (self._count(folder), self._total):
             count.listed += listed
             count.judged += len(old.paths)
+            count.young += old.young
             count.orphans += len(unowned)
         return {path: old.paths[path] for path in unowned}
 
@@ -303,8 +306,8 @@ class _Sweep:
         return findings, min((found[path][0] for path in failed), default=self._limits.now)
 
     def _report(self, folder: Folder, found: Found) -> list[Finding]:
-        self._count(folder).changed += len(found)
-        return [orphan(folder, path, size) for path, (_, size) in found.items()]
+        self._count(folder).would_change += len(found)
+        return [orphan(folder, path, size, dry=True) for path, (_, size) in found.items()]
 
     # -- uploads that never ended ----------------------------------------------------------------------------------------------
 
@@ -326,6 +329,7 @@ class _Sweep:
             if moment is None:
                 continue
             if max(moment, upload.started) > until:
+                self._count(folder).young += 1
                 low = low if upload.temporary else min(low, moment)
                 continue
             error = None
@@ -334,8 +338,10 @@ class _Sweep:
                     call(backend.abort, backend.abort_async, upload)
                 except StorageError as failure:
                     error = failure
-            self._count(folder).changed += error is None
-            findings.append(unfinished(folder, upload, error=error, fixed=self._deletes(folder) and error is None))
+            deletes, count = self._deletes(folder), self._count(folder)
+            count.changed += deletes and error is None
+            count.would_change += not deletes
+            findings.append(unfinished(folder, upload, error=error, dry=not deletes))
         return findings, low
 
     # -- reporting -------------------------------------------------------------------------------------------------------------
@@ -348,7 +354,8 @@ class _Sweep:
         found = [finding for doubt in self._doubts for finding in doubts(*doubt)]
         self._doubts.clear()
         new = [one for finding in found for one in self._once(f"{finding.code} {finding.where} {finding.backend}", finding)]
-        return Progress(folder.step, count.listed, changed=count.changed, findings=(*findings, *new))
+        figures = (count.listed, None, 0, count.changed, count.would_change, count.young)
+        return Progress(folder.step, *figures, findings=(*findings, *new))
 
     def _once(self, what: str, finding: Finding) -> list[Finding]:
         known = what in self._reported
