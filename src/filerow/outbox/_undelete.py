@@ -238,7 +238,7 @@ def _put_back(settings: OutboxSettings, connection: Connection, note: Any, home:
 
 
 def _put(connection: Connection, file_column: FileColumn, noted: Any, keys: Mapping[str, Any]) -> bool:
-    """Put a document into a row; return False if there is no such row, or it has a file."""
+    """Put a document into a row; return False if it is gone or has a file."""
     document = documents_in(noted)[0]
     plain = plain_table(file_column)
     is_row = and_(*(plain.c[name] == value for name, value in keys.items()))
