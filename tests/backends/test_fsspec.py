@@ -54,6 +54,40 @@ def s3(request: pytest.FixtureRequest) -> FSSpecBackend:
     return shared(f"s3://{bucket}", **s3fs_options(server))
 
 
+@pytest.mark.parametrize(
+    ("url", "misspelled", "meant"),
+    [
+        ("memory://x", "skip_cache", "skip_instance_cache"),
+        ("file:///x", "auto_mkdirs", "auto_mkdir"),
+        ("s3://b", "endpoint", "endpoint_url"),
+        ("s3://b", "profile_name", "profile"),
+        ("gs://b", "projekt", "project"),
+        ("az://c", "acount_key", "account_key"),
+        ("ftp://localhost/x", "user", "username"),
+        ("smb://localhost/x", "user", "username"),
+        ("sftp://localhost/x", "key_file", "key_filename"),
+    ],
+)
+def test_unknown_option_of_a_filesystem_is_refused(url: str, misspelled: str, meant: str) -> None:
+    with pytest.raises(TypeError, match=rf"has no option '{misspelled}'; it takes .*\b{meant}\b") as refused:
+        FSSpecBackend("docs", url, storage_options={misspelled: SECRET})
+    assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "options"),
+    [
+        ("memory://x", {"use_listings_cache": False}),
+        ("s3://b", {"anon": True, "profile": "mine"}),
+        ("gs://b", {"token": "anon", "retry_timeout": 3.0}),
+        ("az://c", {"account_name": "mine", "exclude_cli_credential": True}),
+        ("http://localhost", {"headers": {"accept": "text/plain"}}),  # hands everything to its client
+    ],
+)
+def test_options_for_the_client_below_are_passed_on(url: str, options: dict[str, Any]) -> None:
+    assert FSSpecBackend("docs", url, skip_instance_cache=True, **options).fs is not None
+
+
 class Remote(MemoryFileSystem):
     """Files that promise nothing, as sftp has them: no exclusive mode, no create, and a write shows as it happens."""
 

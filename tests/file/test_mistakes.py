@@ -132,6 +132,11 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         ValueError,
         "'nonsense' is not valid",
     ),
+    "an option that a filesystem does not have": (
+        lambda: storages.register_backend("sftp://files.example.org/srv", key="new", user="app"),
+        TypeError,
+        "fsspec's sftp filesystem has no option 'user'; it takes allow_agent, .*, username$",
+    ),
     "a Path in place of a URL": (
         lambda: storages.register_backend(Path("/srv/files"), key="new"),  # type: ignore[arg-type]
         TypeError,

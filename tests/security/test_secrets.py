@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from sqlalchemy import create_engine, select
 from sqlalchemy.orm import Session
 
@@ -55,6 +56,10 @@ def _s3_with_config() -> StorageBackend:
     return ObstoreBackend("one", "s3://bucket", config=options, **CLOSED)
 
 
+def _in_memory(**options: str) -> MemoryFileSystem:
+    return MemoryFileSystem(skip_instance_cache=True, **options)
+
+
 def _azure() -> StorageBackend:
     return ObstoreBackend(
         "one", "az://box", account_name="name", account_key=KEY, endpoint="http://127.0.0.1:1", retry_config=QUICK
@@ -71,8 +76,8 @@ BACKENDS: dict[str, Callable[[Path], StorageBackend]] = {
     "azure": lambda _: _azure(),
     "local": _local,
     "memory": lambda _: MemoryBackend("one", base_url="/files", secret=SIGNING),
-    "fsspec-memory": lambda _: FSSpecBackend("one", "memory", prefix="/x", password=PASSWORD, token=STORE),
-    "fsspec-sftp-like": lambda _: FSSpecBackend("one", "memory", prefix="/x", storage_options={"passphrase": PASSWORD}),
+    "fsspec-memory": lambda _: FSSpecBackend("one", _in_memory(password=PASSWORD, token=STORE), prefix="/x"),
+    "fsspec-sftp-like": lambda _: FSSpecBackend("one", _in_memory(passphrase=PASSWORD), prefix="/x"),
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib import import_module
 from typing import Any, ClassVar, Literal
 
@@ -22,6 +22,12 @@ __all__ = ("Azure",)
 
 _BLOCK = 256 << 10  # bytes that are read at once, as in the clients that Azure's library makes by itself
 
+_OF_IDENTITY = (
+    "additionally_allowed_tenants", "authority", "broker_*", "exclude_*", "interactive_browser_*", "managed_identity_*",
+    "process_timeout", "require_envvar", "shared_cache_*", "visual_studio_code_*", "workload_identity_*",
+)  # fmt: skip
+"""Options of Azure's ``DefaultAzureCredential``, whose signature names none."""
+
 
 class Azure(Flavour):
     """Azure Blob Storage, by adlfs."""
@@ -32,6 +38,9 @@ class Azure(Flavour):
     capabilities: Capabilities = CLOUD._replace(sign_put=False, stored_with=frozenset({"storage_class", "tags"}))
     objects = True
     defaults: ClassVar[Mapping[str, Any]] = {"use_listings_cache": False}
+
+    def client_options(self) -> Collection[str]:
+        return _OF_IDENTITY
 
     def limit(self, fs: Any, seconds: float) -> None:
         """Make the client again, with limits; adlfs limits uploads and downloads only."""

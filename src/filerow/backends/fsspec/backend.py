@@ -103,7 +103,7 @@ class FSSpecBackend(StorageBackend):
 
     Raises:
         ValueError: ``file`` without a prefix, or a prefix with ``..``; a timeout that is not a positive number.
-        TypeError: Options with a filesystem that is built already.
+        TypeError: Options with a filesystem that is built already, or that neither it nor its client has.
         UnsupportedOperationError: ``public_endpoint=`` for a filesystem whose URLs cannot be made for another host; or the
             filesystem takes no ``encryption``, ``acl`` or ``checksum``.
 

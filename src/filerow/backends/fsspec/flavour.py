@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal
@@ -75,6 +75,10 @@ class Flavour:
         return self.capabilities
 
     # -- building one --------------------------------------------------------------------------------------------------
+
+    def client_options(self) -> Collection[str]:
+        """Return options that the filesystem hands to its client, ``*`` for any."""
+        return ("*",)
 
     def with_limits(self, options: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         """Return options with limits to the server's silence, where they name none."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -42,6 +42,9 @@ class InMemory(Flavour):
     capabilities: Capabilities = Capabilities(ordered_list=True)
     removes_folders = False
 
+    def client_options(self) -> Collection[str]:
+        return ()
+
 
 class Files(Flavour):
     """Local files."""
@@ -50,6 +53,9 @@ class Files(Flavour):
     exclusive_mode: str | None = "xb"
     removes_folders = False
     defaults: ClassVar[Mapping[str, Any]] = {"auto_mkdir": True}
+
+    def client_options(self) -> Collection[str]:
+        return ()
 
 
 _FLAVOURS: Mapping[str, Callable[[], Flavour]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib import import_module
 from typing import Any, ClassVar
 
@@ -41,6 +41,9 @@ class GCS(Flavour):
     def capabilities_of(self, fs: Any) -> Capabilities:
         keyless = fs.storage_options.get("token") in {"anon", "browser"}
         return self.capabilities._replace(sign_get=not keyless, sign_put=not keyless)
+
+    def client_options(self) -> Collection[str]:
+        return ("memmove_max_workers", "retry_*")
 
     def with_limits(self, options: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         make = import_module("aiohttp").ClientTimeout  # gcsfs itself needs it

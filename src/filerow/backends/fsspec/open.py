@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,10 @@ from filerow.backends.fsspec.flavour import KEPT, Flavour
 from filerow.backends.fsspec.flavours import flavour_of, protocol_of
 
 __all__ = ("defaults_of", "opened", "reopened", "root_of", "scheme_of")
+
+_NAMED = frozenset({inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY})
+_OF_ALL = frozenset({"listings_expiry_time", "max_paths", "skip_instance_cache", "use_listings_cache"})
+"""Options that fsspec takes for each filesystem."""
 
 _EXTRAS = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "abfss": "adlfs", "az": "adlfs"}
 
@@ -52,11 +57,28 @@ def scheme_of(url: str) -> str:
 
 def defaults_of(protocol: str) -> dict[str, Any]:
     """Return the options of a filesystem and their defaults; none if not installed."""
+    return {one.name: one.default for one in _parameters(protocol) if one.kind in _NAMED and one.name != "self"}
+
+
+def _parameters(protocol: str) -> list[inspect.Parameter]:
+    """Return what a filesystem, and the classes that it inherits from, are made with."""
     try:
         cls = fsspec.get_filesystem_class(protocol)
     except (ImportError, ValueError):  # building the filesystem raises the error that says what to do
-        return {}
-    return {one.name: one.default for one in inspect.signature(cls.__init__).parameters.values()}
+        return []
+    return [one for base in reversed(cls.__mro__[:-1]) for one in inspect.signature(base.__init__).parameters.values()]
+
+
+def _check_options(protocol: str, flavour: Flavour, options: Mapping[str, Any]) -> None:
+    """Refuse options that neither the filesystem nor its client knows.
+
+    Most filesystems ignore them, or fail with the first request.
+    """
+    if own := defaults_of(protocol):
+        known = {*own, *_OF_ALL, *flavour.client_options()} - {"self", "hostname"}
+        if unknown := sorted(name for name in options if not any(fnmatchcase(name, one) for one in known)):
+            text = f"fsspec's {protocol} filesystem has no option {unknown[0]!r}; it takes {', '.join(sorted(known))}"
+            raise TypeError(text)
 
 
 def _needs(protocol: str) -> AbstractContextManager[None]:
@@ -72,6 +94,8 @@ def _open_url(url: str, protocol: str, flavour: Flavour, options: Mapping[str, A
             f"no backend speaks {protocol}://; there are file, memory, s3, gs, az, http, and what fsspec knows "
             '(python -c "import fsspec; print(fsspec.available_protocols())")'
         )
+    if "::" not in url:
+        _check_options(protocol, flavour, options)
     chosen = {**flavour.defaults, "skip_instance_cache": True, **flavour.with_limits(options, timeout)}
     fs, root = url_to_fs(url, **chosen) if "://" in url else (fsspec.filesystem(url, **chosen), "")
     flavour.set_up(fs, timeout)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
+from importlib import import_module
+from inspect import signature
 from typing import Any, ClassVar, Literal
 from urllib.parse import parse_qs, urlsplit
 
@@ -56,6 +58,9 @@ class S3(Flavour):
     instead: ClassVar[Mapping[str, str]] = {
         "checksum": "botocore sends a CRC32 by itself, which satisfies object lock; ObstoreBackend has checksum='sha256'"
     }
+
+    def client_options(self) -> Collection[str]:
+        return signature(import_module("aiobotocore.session").AioSession).parameters
 
     def with_limits(self, options: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         # botocore signs URLs for custom endpoints by its old method, which stores no longer accept, unless asked for this one

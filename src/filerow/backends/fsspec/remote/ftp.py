@@ -7,7 +7,7 @@ is closed at once, and each later call on it raises what happened.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from ftplib import error_perm, error_temp
 from functools import cache
 from typing import Any
@@ -35,6 +35,9 @@ class FTP(OneConnection):
     opens_blindly = True
     one_refusal = True
     cuts_short = True
+
+    def client_options(self) -> Collection[str]:
+        return ()
 
     def with_limits(self, options: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         return {"timeout": seconds, **options}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from importlib import import_module
+from inspect import signature
 from typing import Any
 
 from filerow.backends._deadlines import connect_within
@@ -18,6 +20,9 @@ class SFTP(OneConnection):
 
     capabilities: Capabilities = Capabilities(ordered_list=True)
     exclusive_mode: str | None = "wxb"
+
+    def client_options(self) -> Collection[str]:
+        return ("host_key_policy", "temppath", *signature(import_module("paramiko").SSHClient.connect).parameters)
 
     def with_limits(self, options: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         return {"timeout": connect_within(seconds), "banner_timeout": seconds, "auth_timeout": seconds, **options}

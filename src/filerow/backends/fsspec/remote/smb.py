@@ -13,7 +13,7 @@ import re
 import socket
 import struct
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from importlib import import_module
 from typing import Any, ClassVar
@@ -38,6 +38,9 @@ class SMB(OneConnection):
         r'[\x01-\x1f"*:<>?|]|[. ](?:/|\Z)'
     )  # Windows has no such names, or takes them for others
     defaults: ClassVar[Mapping[str, Any]] = {"share_access": "rwd"}  # or who reads a file keeps others from it
+
+    def client_options(self) -> Collection[str]:
+        return ("temppath",)
 
     def with_limits(self, options: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         return {"timeout": connect_within(seconds), "register_session_retries": -1, **options}  # it connects when it is used
