@@ -1,4 +1,4 @@
-"""Reads the database and the store without Filerow or SQLAlchemy, and compares them: the demo's witness."""
+"""Reads the database and the store without Filerow or SQLAlchemy, and compares them: the demo's independent check."""
 
 from __future__ import annotations
 

@@ -177,7 +177,7 @@ def test_yaml_documents_parse() -> None:
 
 
 def test_map_of_the_tests_names_what_exists() -> None:
-    """A room may be in ``tests``, in the package, or at the root."""
+    """A path may be in ``tests``, in the package, or at the root."""
     named = set(re.findall(r"`([\w/]+(?:\.py|/))`", (ROOT / "tests/README.md").read_text()))
     assert len(named) > 20
     assert not [name for name in named if not any((ROOT / top / name).exists() for top in ("tests", "src/filerow", ""))]

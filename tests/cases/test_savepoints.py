@@ -12,7 +12,7 @@ from tests.cases.models import Document, Named
 from tests.cases.world import World
 
 
-class Scene:
+class SavedRow:
     """A committed row, and what a savepoint does to it."""
 
     def __init__(self, world: World) -> None:
@@ -55,97 +55,97 @@ class Scene:
         )
 
 
-ACTIONS: dict[str, Callable[[Scene], None]] = {
-    "add": Scene.add,
-    "replace": Scene.replace,
-    "clear": Scene.clear,
-    "delete": Scene.delete,
-    "list_edit": Scene.edit,
-    "move": Scene.move,
+ACTIONS: dict[str, Callable[[SavedRow], None]] = {
+    "add": SavedRow.add,
+    "replace": SavedRow.replace,
+    "clear": SavedRow.clear,
+    "delete": SavedRow.delete,
+    "list_edit": SavedRow.edit,
+    "move": SavedRow.move,
 }
 each_action = pytest.mark.parametrize("act", ACTIONS.values(), ids=ACTIONS)
 
 
 @each_action
-def test_rolled_back(world: World, act: Callable[[Scene], None]) -> None:
-    scene = Scene(world)
+def test_rolled_back(world: World, act: Callable[[SavedRow], None]) -> None:
+    saved = SavedRow(world)
     savepoint = world.session.begin_nested()
-    act(scene)
+    act(saved)
     world.session.flush()
     savepoint.rollback()
     world.session.commit()
-    assert scene.untouched()
+    assert saved.untouched()
 
 
 @each_action
-def test_rolled_back_and_done_again_outside(world: World, act: Callable[[Scene], None]) -> None:
-    scene = Scene(world)
+def test_rolled_back_and_done_again_outside(world: World, act: Callable[[SavedRow], None]) -> None:
+    saved = SavedRow(world)
     savepoint = world.session.begin_nested()
-    act(scene)
+    act(saved)
     world.session.flush()
     savepoint.rollback()
-    act(scene)
+    act(saved)
     world.session.commit()
-    assert not scene.untouched()
+    assert not saved.untouched()
 
 
 @each_action
-def test_rolled_back_and_then_all_of_it(world: World, act: Callable[[Scene], None]) -> None:
-    scene = Scene(world)
+def test_rolled_back_and_then_all_of_it(world: World, act: Callable[[SavedRow], None]) -> None:
+    saved = SavedRow(world)
     world.session.add(Document(file=world.file()))
     savepoint = world.session.begin_nested()
-    act(scene)
+    act(saved)
     world.session.flush()
     savepoint.rollback()
     world.session.rollback()
-    assert scene.untouched()
+    assert saved.untouched()
 
 
 @each_action
-def test_released_then_rolled_back_outside(world: World, act: Callable[[Scene], None]) -> None:
-    scene = Scene(world)
+def test_released_then_rolled_back_outside(world: World, act: Callable[[SavedRow], None]) -> None:
+    saved = SavedRow(world)
     with world.session.begin_nested():
-        act(scene)
+        act(saved)
     world.session.rollback()
-    assert scene.untouched()
+    assert saved.untouched()
 
 
 @each_action
-def test_released_deletes_nothing_before_the_commit(world: World, act: Callable[[Scene], None]) -> None:
-    scene = Scene(world)
+def test_released_deletes_nothing_before_the_commit(world: World, act: Callable[[SavedRow], None]) -> None:
+    saved = SavedRow(world)
     before = world.store.objects()
     with world.session.begin_nested():
-        act(scene)
+        act(saved)
     assert before <= world.store.objects()
     world.session.commit()
     world.check()
-    assert not scene.untouched()
+    assert not saved.untouched()
 
 
 @each_action
-def test_an_unrelated_savepoint_that_fails_changes_nothing(world: World, act: Callable[[Scene], None]) -> None:
-    scene = Scene(world)
+def test_an_unrelated_savepoint_that_fails_changes_nothing(world: World, act: Callable[[SavedRow], None]) -> None:
+    saved = SavedRow(world)
     world.add(Named, name="taken")
-    act(scene)
+    act(saved)
     world.session.flush()
     with pytest.raises(IntegrityError), world.session.begin_nested():
         world.session.add(Named(name="taken", file=world.file()))
     world.session.commit()
     world.check()
-    assert not scene.untouched()
+    assert not saved.untouched()
 
 
 @each_action
-def test_unrelated_savepoint_that_is_rolled_back_changes_nothing(world: World, act: Callable[[Scene], None]) -> None:
-    scene = Scene(world)
-    act(scene)
+def test_unrelated_savepoint_that_is_rolled_back_changes_nothing(world: World, act: Callable[[SavedRow], None]) -> None:
+    saved = SavedRow(world)
+    act(saved)
     savepoint = world.session.begin_nested()
     world.session.add(Document(file=world.file(), pages=world.files(2)))
     world.session.flush()
     savepoint.rollback()
     world.session.commit()
     world.check()
-    assert not scene.untouched()
+    assert not saved.untouched()
 
 
 @pytest.mark.one_in(8, least=2)
@@ -153,19 +153,19 @@ def test_unrelated_savepoint_that_is_rolled_back_changes_nothing(world: World, a
 @pytest.mark.parametrize("inner", ["commit", "rollback"])
 @pytest.mark.parametrize("outer", ["commit", "rollback"])
 @pytest.mark.parametrize("whole", ["commit", "rollback"])
-def test_nested_two_deep(world: World, act: Callable[[Scene], None], inner: str, outer: str, whole: str) -> None:
-    scene = Scene(world)
+def test_nested_two_deep(world: World, act: Callable[[SavedRow], None], inner: str, outer: str, whole: str) -> None:
+    saved = SavedRow(world)
     first = world.session.begin_nested()
     world.session.add(Named(name="first", file=world.file()))
     second = world.session.begin_nested()
-    act(scene)
+    act(saved)
     world.session.flush()
     end(second, inner)
     world.session.add(Named(name="second", file=world.file()))
     end(first, outer)
     end(world.session, whole)
     world.check()
-    assert scene.untouched() == ("rollback" in {inner, outer, whole})
+    assert saved.untouched() == ("rollback" in {inner, outer, whole})
     assert world.session.query(Named).count() == (2 if outer == whole == "commit" else 0)
 
 
@@ -174,50 +174,50 @@ def end(transaction: Any, how: str) -> None:
 
 
 @each_action
-def test_rolled_back_outside_while_still_open(world: World, act: Callable[[Scene], None]) -> None:
-    scene = Scene(world)
+def test_rolled_back_outside_while_still_open(world: World, act: Callable[[SavedRow], None]) -> None:
+    saved = SavedRow(world)
     world.session.begin_nested()
-    act(scene)
+    act(saved)
     world.session.flush()
     world.session.begin_nested()
     world.session.add(Document(file=world.file()))
     world.session.flush()
     world.session.get_transaction().rollback()  # type: ignore[union-attr]
-    assert scene.untouched()
+    assert saved.untouched()
 
 
 @each_action
-def test_closed_while_still_open(world: World, act: Callable[[Scene], None]) -> None:
-    scene = Scene(world)
+def test_closed_while_still_open(world: World, act: Callable[[SavedRow], None]) -> None:
+    saved = SavedRow(world)
     world.session.begin_nested()
-    act(scene)
+    act(saved)
     world.session.flush()
     world.session.close()
-    assert scene.untouched()
+    assert saved.untouched()
 
 
 @each_action
-def test_committed_while_still_open(world: World, act: Callable[[Scene], None]) -> None:
-    scene = Scene(world)
+def test_committed_while_still_open(world: World, act: Callable[[SavedRow], None]) -> None:
+    saved = SavedRow(world)
     world.session.begin_nested()
-    act(scene)
+    act(saved)
     world.session.flush()
     world.session.commit()
     world.check()
-    assert not scene.untouched()
+    assert not saved.untouched()
 
 
 @each_action
-def test_the_next_savepoint_after_a_failed_one_works(world: World, act: Callable[[Scene], None]) -> None:
-    scene = Scene(world)
+def test_the_next_savepoint_after_a_failed_one_works(world: World, act: Callable[[SavedRow], None]) -> None:
+    saved = SavedRow(world)
     world.add(Named, name="taken")
     with pytest.raises(IntegrityError), world.session.begin_nested():
         world.session.add(Named(name="taken", file=world.file()))
     with world.session.begin_nested():
-        act(scene)
+        act(saved)
     world.session.commit()
     world.check()
-    assert not scene.untouched()
+    assert not saved.untouched()
 
 
 def test_replaced_outside_and_inside_rolled_back_keeps_the_outer(world: World) -> None:
@@ -305,39 +305,39 @@ def test_pending_file_of_a_failed_savepoint_is_stored_by_next(world: World) -> N
 
 
 @each_action
-def test_unnoticed_connection_savepoint_rollback_loses_no_bytes(world: World, act: Callable[[Scene], None]) -> None:
-    scene = Scene(world)
+def test_unnoticed_connection_savepoint_rollback_loses_no_bytes(world: World, act: Callable[[SavedRow], None]) -> None:
+    saved = SavedRow(world)
     before = world.store.objects()
     savepoint = world.session.connection().begin_nested()
-    act(scene)
+    act(saved)
     world.session.flush()
     savepoint.rollback()
     world.session.expire_all()
     world.session.commit()
     assert before <= world.store.objects()
-    assert scene.untouched()
+    assert saved.untouched()
     for backend, path in world.store.objects() - before:  # nobody knows which rows are gone, so a sweep has to find these
         world.store.backends[backend].delete([path])
 
 
 def test_outer_connection_savepoint_rollback_leaves_nothing(world: World) -> None:
-    scene = Scene(world)
+    saved = SavedRow(world)
     savepoint = world.session.connection().begin_nested()
-    scene.replace()
+    saved.replace()
     world.session.flush()
     savepoint.rollback()
     world.session.rollback()
-    assert scene.untouched()
+    assert saved.untouched()
 
 
 @each_action
-def test_released_savepoint_of_the_connection_changes_nothing(world: World, act: Callable[[Scene], None]) -> None:
-    scene = Scene(world)
+def test_released_savepoint_of_the_connection_changes_nothing(world: World, act: Callable[[SavedRow], None]) -> None:
+    saved = SavedRow(world)
     with world.session.connection().begin_nested():
-        act(scene)
+        act(saved)
         world.session.flush()
     world.session.commit()
-    assert not scene.untouched()
+    assert not saved.untouched()
 
 
 def test_connection_committed_unnoticed_loses_no_bytes(world: World) -> None:

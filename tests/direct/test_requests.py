@@ -388,7 +388,7 @@ def test_grown_upload_is_read_no_further_than_announced(side: Side, session: Ses
         storages.clear_backends()
 
 
-class Vanishing(MemoryBackend):
+class VanishingUploads(MemoryBackend):
     """Loses an upload when it is looked at, as when another request has just used its claim."""
 
     def _read(self, path: str, start: int, end: int | None) -> bytes:
@@ -397,7 +397,7 @@ class Vanishing(MemoryBackend):
 
 
 def test_upload_that_vanishes_during_a_look_was_used_before(side: Side) -> None:
-    backend = Vanishing("direct", base_url="/files", secret=SECRET)
+    backend = VanishingUploads("direct", base_url="/files", secret=SECRET)
     storages.register_backend(backend)
     try:
         uploads = DirectUploads(Document.image, secret=SECRET)

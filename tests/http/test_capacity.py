@@ -49,7 +49,7 @@ def link(backend: Any, path: str, **bound: Any) -> tuple[str, str, str]:
     return parts(backend.sign(path, SignRequest("PUT", 60, **{"content_length": SIZE, **bound})))
 
 
-class Door:
+class PacedUpload:
     """An upload whose bytes come when the test says so."""
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ def problem_of(reply: Reply) -> tuple[int, str]:
 
 async def test_of_one_link_one_upload_runs_at_a_time(backend: Any) -> None:
     """400 slow uploads with one ticket once took 409 threads, and the disk for each."""
-    first, second = Door(), Door()
+    first, second = PacedUpload(), PacedUpload()
     one = put(backend, "a.txt", first.body())
     await first.reached.wait()
     assert problem_of(await put(backend, "a.txt", second.body())) == (409, "upload-under-way")
@@ -86,17 +86,17 @@ async def test_of_one_link_one_upload_runs_at_a_time(backend: Any) -> None:
 
 async def test_a_full_process_says_when_to_come_back(backend: Any, limit: Callable[..., None]) -> None:
     limit(concurrent=2)
-    doors = [Door(), Door()]
-    running = [put(backend, f"{number}.txt", door.body()) for number, door in enumerate(doors)]
-    for door in doors:
-        await door.reached.wait()
-    refused = await put(backend, "2.txt", Door().body())
+    uploads = [PacedUpload(), PacedUpload()]
+    running = [put(backend, f"{number}.txt", upload.body()) for number, upload in enumerate(uploads)]
+    for upload in uploads:
+        await upload.reached.wait()
+    refused = await put(backend, "2.txt", PacedUpload().body())
     assert refused.header("retry-after") == "5"
     assert problem_of(refused) == (503, "uploads-full")
-    for door in doors:
-        door.opened.set()
+    for upload in uploads:
+        upload.opened.set()
     assert [reply.status for reply in await asyncio.gather(*running)] == [201, 201]
-    again = Door()
+    again = PacedUpload()
     again.opened.set()
     assert (await put(backend, "2.txt", again.body())).status == 201
 
@@ -105,7 +105,7 @@ async def test_a_full_process_says_when_to_come_back(backend: Any, limit: Callab
 async def test_the_bytes_under_way_are_limited(backend: Any, limit: Callable[..., None], *, announced: bool) -> None:
     limit(staged_bytes=5)
     bound: dict[str, Any] = {} if announced else {"content_length": None}
-    first, second = Door(), Door()
+    first, second = PacedUpload(), PacedUpload()
     one = put(backend, "a.txt", first.body(), **bound)
     await first.reached.wait()
     await asyncio.sleep(0)
@@ -119,7 +119,7 @@ async def test_the_bytes_under_way_are_limited(backend: Any, limit: Callable[...
 
 async def test_an_upload_that_says_nothing_is_given_up(backend: Any, limit: Callable[..., None]) -> None:
     limit(idle=0.05)
-    assert problem_of(await put(backend, "a.txt", Door().body())) == (408, "upload-too-slow")
+    assert problem_of(await put(backend, "a.txt", PacedUpload().body())) == (408, "upload-too-slow")
     assert list(backend.list()) == []
 
 
@@ -158,13 +158,13 @@ def test_uploads_in_threads_are_counted_too(backend: Any, limit: Callable[..., N
 
 async def test_a_client_that_leaves_gives_its_place_back(backend: Any, limit: Callable[..., None]) -> None:
     limit(concurrent=1)
-    door = Door()
-    one = put(backend, "a.txt", door.body())
-    await door.reached.wait()
+    upload = PacedUpload()
+    one = put(backend, "a.txt", upload.body())
+    await upload.reached.wait()
     one.cancel()
     with pytest.raises(asyncio.CancelledError):
         await one
-    again = Door()
+    again = PacedUpload()
     again.opened.set()
     assert (await put(backend, "a.txt", again.body())).status == 201
 

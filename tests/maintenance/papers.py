@@ -70,7 +70,7 @@ class KeptPaper(_Paper, Kept):
 outbox = Outbox(Kept.metadata, retention=timedelta(0))
 
 
-class Fickle(MemoryBackend):
+class HookedBackend(MemoryBackend):
     """A real backend that calls somebody before each of its writes, who may also make it fail."""
 
     before_put: Callable[[str], None] | None = None

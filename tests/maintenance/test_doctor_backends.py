@@ -38,7 +38,7 @@ def _own_backends(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     storages.clear_backends()
 
 
-class OfYesterday(MemoryBackend):
+class SlowClock(MemoryBackend):
     """A store whose clock is a day behind."""
 
     def _head(self, path: str) -> Any:
@@ -191,7 +191,7 @@ def test_probe_is_removed_when_a_doctor_is_interrupted(tables: Callable[..., Mod
 
 
 def test_a_store_of_another_time_is_found(tables: Callable[..., Models]) -> None:
-    storages.register_backend(OfYesterday("docs"))
+    storages.register_backend(SlowClock("docs"))
     found = tables().found()
     assert set(found) == {"clock-skew"}
     assert (found["clock-skew"].level, found["clock-skew"].backend) == ("error", "docs")

@@ -19,7 +19,7 @@ from tests.maintenance.papers import (
     COLUMNS,
     PAPER,
     EarlierPaper,
-    Fickle,
+    HookedBackend,
     Papers,
     codes,
     collect,
@@ -39,15 +39,15 @@ def old() -> Iterator[MemoryBackend]:
     storages.clear_backends()
     backend = MemoryBackend("old")
     storages.register_backend(backend)
-    storages.register_backend(Fickle("new"))
+    storages.register_backend(HookedBackend("new"))
     yield backend
     storages.clear_backends()
 
 
 @pytest.fixture
-def new() -> Fickle:
+def new() -> HookedBackend:
     backend = storages.get_backend("new")
-    assert isinstance(backend, Fickle)
+    assert isinstance(backend, HookedBackend)
     return backend
 
 
@@ -144,7 +144,7 @@ def test_a_missing_page_stays_and_the_other_pages_move(
 
 
 @SQLITE
-def test_failed_batch_is_undone_and_the_next_run_continues(papers: Papers, new: Fickle) -> None:
+def test_failed_batch_is_undone_and_the_next_run_continues(papers: Papers, new: HookedBackend) -> None:
     puts: list[str] = []
 
     def fail(path: str) -> None:
@@ -174,7 +174,7 @@ def _until_it_fails(papers: Papers, into: list[Progress]) -> list[Progress]:
 
 @SQLITE
 def test_row_changed_meanwhile_wins_and_is_looked_at_again(
-    papers: Papers, new: Fickle, run: Callable[..., list[Progress]]
+    papers: Papers, new: HookedBackend, run: Callable[..., list[Progress]]
 ) -> None:
     """The application replaces a file, deletes a row and turns pages while their files are being copied."""
 
@@ -204,7 +204,7 @@ def test_row_changed_meanwhile_wins_and_is_looked_at_again(
 
 
 @SQLITE
-def test_pages_that_change_meanwhile_win(papers: Papers, new: Fickle, run: Callable[..., list[Progress]]) -> None:
+def test_pages_that_change_meanwhile_win(papers: Papers, new: HookedBackend, run: Callable[..., list[Progress]]) -> None:
     def append(path: str) -> None:
         new.before_put = None
         papers.append(2, b"appended")
@@ -218,7 +218,7 @@ def test_pages_that_change_meanwhile_win(papers: Papers, new: Fickle, run: Calla
 
 
 @SQLITE
-def test_a_row_that_never_rests_is_left_to_the_next_run(papers: Papers, new: Fickle) -> None:
+def test_a_row_that_never_rests_is_left_to_the_next_run(papers: Papers, new: HookedBackend) -> None:
     def restless(path: str) -> None:
         new.before_put = None
         papers.append(2, b"one more")
@@ -233,7 +233,7 @@ def test_a_row_that_never_rests_is_left_to_the_next_run(papers: Papers, new: Fic
 
 
 @SQLITE
-def test_chosen_path_stays_where_a_killed_run_has_left_a_copy(papers: Papers, old: MemoryBackend, new: Fickle) -> None:
+def test_chosen_path_stays_where_a_killed_run_has_left_a_copy(papers: Papers, old: MemoryBackend, new: HookedBackend) -> None:
     files = papers.files()
     new.put(files[1][3].path, papers.contents[1][3])
     new.put(files[2][3].path, b"somebody else's")

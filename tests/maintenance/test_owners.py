@@ -392,7 +392,7 @@ WORK: dict[str, Callable[[MetaData, Engine], Iterator[Progress]]] = {
 
 
 @dataclass
-class Policed:
+class RestrictedTable:
     """A table of which a role sees some rows."""
 
     world: World
@@ -400,7 +400,7 @@ class Policed:
 
 
 @pytest.fixture
-def policed(database: EmptyDatabase, request: pytest.FixtureRequest) -> Iterator[Policed]:
+def restricted(database: EmptyDatabase, request: pytest.FixtureRequest) -> Iterator[RestrictedTable]:
     world = make_world(database.engine(), CASES["as_ever"], with_outbox=True)
     world.write(document())
     world.tombstone("docs", LIVE, DEAD)
@@ -411,7 +411,7 @@ def policed(database: EmptyDatabase, request: pytest.FixtureRequest) -> Iterator
         connection.execute(text("ALTER TABLE paper ENABLE ROW LEVEL SECURITY"))
         connection.execute(text(f"CREATE POLICY some_rows ON paper USING ({request.param})"))
     engine = create_engine(world.engine.url.set(username=role))
-    yield Policed(world, engine)
+    yield RestrictedTable(world, engine)
     engine.dispose()
     with world.engine.begin() as connection:
         connection.execute(text(f"DROP OWNED BY {role}"))
@@ -422,29 +422,29 @@ on_postgresql = pytest.mark.parametrize("database", ["postgresql"], indirect=Tru
 
 
 @on_postgresql
-@pytest.mark.parametrize("policed", ["id < 0", "true"], indirect=True)
+@pytest.mark.parametrize("restricted", ["id < 0", "true"], indirect=True)
 @pytest.mark.parametrize("work", WORK)
 @pytest.mark.one_in(2)
-def test_row_level_security_refuses(policed: Policed, stores: dict[str, MemoryBackend], work: str) -> None:
+def test_row_level_security_refuses(restricted: RestrictedTable, stores: dict[str, MemoryBackend], work: str) -> None:
     with pytest.raises(MaintenanceRefusedError, match="BYPASSRLS"):
-        list(WORK[work](policed.world.metadata, policed.engine))
+        list(WORK[work](restricted.world.metadata, restricted.engine))
     assert left(stores["docs"]) == left(stores["files"]) == {LIVE, DEAD, OTHERS}
 
 
 @on_postgresql
-@pytest.mark.parametrize("policed", ["id < 0"], indirect=True)
+@pytest.mark.parametrize("restricted", ["id < 0"], indirect=True)
 @pytest.mark.parametrize("work", WORK)
-def test_owner_of_a_policed_table_sees_all_rows(policed: Policed, work: str) -> None:
-    list(WORK[work](policed.world.metadata, policed.world.engine))
+def test_owner_of_a_restricted_table_sees_all_rows(restricted: RestrictedTable, work: str) -> None:
+    list(WORK[work](restricted.world.metadata, restricted.world.engine))
 
 
 @on_postgresql
-@pytest.mark.parametrize("policed", ["id < 0"], indirect=True)
-def test_check_and_doctor_report_hidden_rows(policed: Policed) -> None:
-    metadata = policed.world.metadata
-    for steps in (check(metadata, policed.engine), doctor(metadata, policed.engine)):
+@pytest.mark.parametrize("restricted", ["id < 0"], indirect=True)
+def test_check_and_doctor_report_hidden_rows(restricted: RestrictedTable) -> None:
+    metadata = restricted.world.metadata
+    for steps in (check(metadata, restricted.engine), doctor(metadata, restricted.engine)):
         assert ("rows-hidden", "paper") in {(finding.code, finding.where) for step in steps for finding in step.findings}
-    for steps in (check(metadata, policed.world.engine), doctor(metadata, policed.world.engine)):
+    for steps in (check(metadata, restricted.world.engine), doctor(metadata, restricted.world.engine)):
         assert "rows-hidden" not in {finding.code for step in steps for finding in step.findings}
 
 

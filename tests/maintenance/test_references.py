@@ -29,7 +29,7 @@ ARCHIVE = Table(
 OUTBOX = Outbox(METADATA)
 
 
-class Shredder(MemoryBackend):
+class RecordingBackend(MemoryBackend):
     """Remembers what it was asked to delete."""
 
     def __init__(self, key: str) -> None:
@@ -42,10 +42,10 @@ class Shredder(MemoryBackend):
 
 
 @pytest.fixture(autouse=True)
-def _shredders() -> Iterator[None]:
+def _recording_backends() -> Iterator[None]:
     storages.clear_backends()
     for key in ("docs", "elsewhere"):
-        storages.register_backend(Shredder(key))
+        storages.register_backend(RecordingBackend(key))
     yield
     storages.clear_backends()
 
@@ -60,7 +60,7 @@ def named(engine: Engine, asked: Iterable[tuple[str, str]], outbox: Outbox = OUT
     deleted: set[tuple[str, str]] = set()
     for key in ("docs", "elsewhere"):
         backend = storages.get_backend(key)
-        assert isinstance(backend, Shredder)
+        assert isinstance(backend, RecordingBackend)
         deleted |= {(key, path) for path in backend.deleted}
         backend.deleted.clear()
     assert deleted <= set(asked)

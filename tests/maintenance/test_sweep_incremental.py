@@ -200,7 +200,7 @@ def test_an_upload_that_goes_on_is_waited_for(place: Place, s3_server: S3Server)
     assert done(sweep(place.metadata, place.engine, **ONE)) == 1
 
 
-class Stubborn(MemoryBackend):
+class StuckUploads(MemoryBackend):
     """A store with an upload that never ended, and that cannot be asked or rid of it."""
 
     refused: set[str] = set()
@@ -232,8 +232,8 @@ def test_upload_that_cannot_be_aborted_or_found_is_reported(
     place: Place, monkeypatch: pytest.MonkeyPatch, refused: str, level: str, says: str, fixed: bool
 ) -> None:
     storages.unregister_backend("docs")
-    storages.register_backend(Stubborn("docs"))
-    monkeypatch.setattr(Stubborn, "refused", {refused})
+    storages.register_backend(StuckUploads("docs"))
+    monkeypatch.setattr(StuckUploads, "refused", {refused})
     found = findings(sweep(place.metadata, place.engine, **ONE))
     assert [(one.code, one.level, one.fixed) for one in found] == [("unfinished-upload", level, fixed)]
     assert says in found[0].message

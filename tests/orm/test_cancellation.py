@@ -110,7 +110,7 @@ async def settled(engine: AsyncEngine) -> None:
     gc.collect()
 
 
-class Judge:
+class Checker:
     """Checks after each cancellation, and tidies up after a doubt."""
 
     def __init__(
@@ -138,12 +138,12 @@ class Judge:
 
 
 @pytest.fixture
-def judge(
+def checker(
     async_engine: AsyncEngine, place: SQLite | PostgreSQL, store: Store, check: Check, caplog: pytest.LogCaptureFixture
-) -> Judge:
+) -> Checker:
     if async_engine.dialect.name == "sqlite":
         event.listen(async_engine.sync_engine, "connect", lambda connection, _: connection.execute("PRAGMA busy_timeout = 500"))
-    return Judge(async_engine, place, store, check, caplog)
+    return Checker(async_engine, place, store, check, caplog)
 
 
 ONE = pytest.mark.parametrize("place", [pytest.param("sqlite", marks=pytest.mark.thorough), "postgresql"], indirect=True)
@@ -162,42 +162,42 @@ PAIRS = pytest.mark.parametrize(
 @pytest.mark.one_in(2)
 @PAIRS
 async def test_a_cancelled_commit_leaves_rows_and_objects_equal(
-    async_engine: AsyncEngine, store: Store, judge: Judge, kind: str
+    async_engine: AsyncEngine, store: Store, checker: Checker, kind: str
 ) -> None:
     await seed(async_engine)
     store.backends["docs"].delay = 0.01
     finished = 0
     for number in range(18):
         finished += await work_cancelled(async_engine, seconds(number * 0.007))
-        await judge.check()
+        await checker.check()
         if finished >= 3:
             break
-    assert judge.doubts <= 3
+    assert checker.doubts <= 3
 
 
 @pytest.mark.one_in(2)
-async def test_cancelled_commit_leaves_rows_and_objects_equal(async_engine: AsyncEngine, store: Store, judge: Judge) -> None:
+async def test_cancelled_commit_leaves_rows_and_objects_equal(async_engine: AsyncEngine, store: Store, checker: Checker) -> None:
     await seed(async_engine)
     number, finished = 1, 0
     while finished < 2 and number < 2000:
         finished += await work_cancelled(async_engine, steps(number))
-        await judge.check()
+        await checker.check()
         number += 1 + number // 5
 
 
 @pytest.mark.one_in(2)
-async def test_a_timeout_during_the_upload_leaves_nothing(async_engine: AsyncEngine, store: Store, judge: Judge) -> None:
+async def test_a_timeout_during_the_upload_leaves_nothing(async_engine: AsyncEngine, store: Store, checker: Checker) -> None:
     store.backends["docs"].delay = 0.2
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05), AsyncSession(async_engine) as session:
             session.add(Document(file=file(), pages=[file() for _ in range(40)]))
             await session.commit()
-    await judge.check()
+    await checker.check()
     assert store.objects() == set()
 
 
 @pytest.mark.one_in(2)
-async def test_cancelled_deletes_after_a_commit_are_finished(async_engine: AsyncEngine, store: Store, judge: Judge) -> None:
+async def test_cancelled_deletes_after_a_commit_are_finished(async_engine: AsyncEngine, store: Store, checker: Checker) -> None:
     await seed(async_engine)
     store.backends["docs"].delay = 0.2
 
@@ -213,23 +213,23 @@ async def test_cancelled_deletes_after_a_commit_are_finished(async_engine: Async
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await judge.check()
+    await checker.check()
     assert store.objects() == set()
 
 
 @pytest.mark.thorough
 @ONE
 async def test_a_commit_cancelled_twice_leaves_rows_and_objects_equal(
-    async_engine: AsyncEngine, store: Store, judge: Judge
+    async_engine: AsyncEngine, store: Store, checker: Checker
 ) -> None:
     await seed(async_engine)
     store.backends["docs"].delay = 0.01
     for number in range(12):
         await work_cancelled(async_engine, seconds(number * 0.008), seconds(0.003))
-        await judge.check()
+        await checker.check()
 
 
-async def test_cancelled_connection_release_still_deletes_dropped(async_engine: AsyncEngine, judge: Judge) -> None:
+async def test_cancelled_connection_release_still_deletes_dropped(async_engine: AsyncEngine, checker: Checker) -> None:
     await seed(async_engine)
     this = asyncio.current_task()
     assert this is not None
@@ -240,7 +240,7 @@ async def test_cancelled_connection_release_still_deletes_dropped(async_engine: 
         with pytest.raises(asyncio.CancelledError):
             await session.commit()
         this.uncancel()
-    await judge.check()
+    await checker.check()
 
 
 @pytest.mark.one_in(2)

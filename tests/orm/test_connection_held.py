@@ -16,7 +16,7 @@ from tests.cases.databases import SQLite
 from tests.cases.models import Document
 
 
-class Watchful(MemoryBackend):
+class ConnectionWatcher(MemoryBackend):
     """Notes whether a connection is checked out while something is stored."""
 
     def __init__(self, engine: Engine) -> None:
@@ -34,9 +34,9 @@ class Watchful(MemoryBackend):
         self._out += change
 
 
-def watch(engine: Engine) -> Watchful:
+def watch(engine: Engine) -> ConnectionWatcher:
     storages.clear_backends()
-    backend = Watchful(engine)
+    backend = ConnectionWatcher(engine)
     storages.register_backend(backend)
     return backend
 

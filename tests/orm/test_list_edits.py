@@ -83,7 +83,7 @@ def names(pages: Any) -> str:
     return "".join(file.filename.removesuffix(".txt") for file in pages)
 
 
-class Library:
+class App:
     """A database, a store, and what is in both."""
 
     def __init__(self, engine: Engine) -> None:
@@ -141,27 +141,27 @@ def no_backends() -> Iterator[None]:
 
 
 @pytest.fixture
-def library(database: EmptyDatabase) -> Library:
-    return Library(database.engine(pool_size=EDITORS))
+def app(database: EmptyDatabase) -> App:
+    return App(database.engine(pool_size=EDITORS))
 
 
 @pytest.fixture
-def sqlite_library(tmp_path: Any) -> Iterator[Library]:
-    """A library on SQLite, for what no database makes different."""
+def sqlite_app(tmp_path: Any) -> Iterator[App]:
+    """A app on SQLite, for what no database makes different."""
     engine = begin_immediate(create_engine(f"sqlite:///{tmp_path / 'rows.db'}", connect_args={"timeout": 60}))
-    yield Library(engine)
+    yield App(engine)
     engine.dispose()
 
 
 # -- at once ---------------------------------------------------------------------------------------------------------------
 
 
-def test_eight_threads_append_to_one_list(library: Library) -> None:
-    key = library.add("z")
+def test_eight_threads_append_to_one_list(app: App) -> None:
+    key = app.add("z")
     read = threading.Barrier(EDITORS)
 
     def work(name: str) -> None:
-        session, book = library.load(key)
+        session, book = app.load(key)
         read.wait()
         with session:
             book.pages.append(page(name))
@@ -169,18 +169,18 @@ def test_eight_threads_append_to_one_list(library: Library) -> None:
 
     with ThreadPoolExecutor(EDITORS) as pool:
         list(pool.map(work, "abcdefgh"))
-    assert library.read(key)[0] == "z"
-    assert sorted(library.read(key)) == list("abcdefghz")
-    assert library.objects == "abcdefghz"
+    assert app.read(key)[0] == "z"
+    assert sorted(app.read(key)) == list("abcdefghz")
+    assert app.objects == "abcdefghz"
 
 
 @pytest.mark.parametrize("database", ["postgresql", "mariadb"], indirect=True)
-def test_eight_threads_append_after_reading_in_their_transaction(library: Library) -> None:
-    key = library.add()
+def test_eight_threads_append_after_reading_in_their_transaction(app: App) -> None:
+    key = app.add()
     read = threading.Barrier(EDITORS)
 
     def work(name: str) -> None:
-        with Session(library.engine) as session:
+        with Session(app.engine) as session:
             book = session.get_one(Book, key)
             read.wait()
             book.pages.append(page(name))
@@ -188,12 +188,12 @@ def test_eight_threads_append_after_reading_in_their_transaction(library: Librar
 
     with ThreadPoolExecutor(EDITORS) as pool:
         list(pool.map(work, "abcdefgh"))
-    assert sorted(library.read(key)) == list("abcdefgh")
-    assert library.objects == "abcdefgh"
+    assert sorted(app.read(key)) == list("abcdefgh")
+    assert app.objects == "abcdefgh"
 
 
-async def test_eight_tasks_append_to_one_list(library: Library, database: EmptyDatabase) -> None:
-    key = library.add("z")
+async def test_eight_tasks_append_to_one_list(app: App, database: EmptyDatabase) -> None:
+    key = app.add("z")
     engine = database.async_engine(poolclass=AsyncAdaptedQueuePool, pool_size=EDITORS)
     loaded = asyncio.Barrier(EDITORS)
 
@@ -207,32 +207,32 @@ async def test_eight_tasks_append_to_one_list(library: Library, database: EmptyD
 
     await asyncio.gather(*map(work, "abcdefgh"))
     await engine.dispose()
-    assert sorted(library.read(key)) == list("abcdefghz")
-    assert library.objects == "abcdefghz"
+    assert sorted(app.read(key)) == list("abcdefghz")
+    assert app.objects == "abcdefghz"
 
 
-def test_threads_append_under_begin_immediate(sqlite_library: Library) -> None:
-    key = sqlite_library.add()
+def test_threads_append_under_begin_immediate(sqlite_app: App) -> None:
+    key = sqlite_app.add()
 
     def work(name: str) -> None:
-        with Session(sqlite_library.engine) as session:
+        with Session(sqlite_app.engine) as session:
             book = session.get_one(Book, key)
             book.pages.append(page(name))
             session.commit()
 
     with ThreadPoolExecutor(EDITORS) as pool:
         list(pool.map(work, "abcdefgh"))
-    assert sorted(sqlite_library.read(key)) == list("abcdefgh")
+    assert sorted(sqlite_app.read(key)) == list("abcdefgh")
 
 
-def test_one_session_appends_while_another_removes(library: Library) -> None:
-    key = library.add("ab")
-    session, book = library.load(key)
-    library.edit(key, lambda pages: pages.pop(0))
+def test_one_session_appends_while_another_removes(app: App) -> None:
+    key = app.add("ab")
+    session, book = app.load(key)
+    app.edit(key, lambda pages: pages.pop(0))
     with session:
         book.pages.append(page("c"))
         session.commit()
-    assert library.read(key) == library.objects == "bc"
+    assert app.read(key) == app.objects == "bc"
 
 
 # -- what becomes of two edits ---------------------------------------------------------------------------------------------
@@ -295,25 +295,25 @@ EDITS = {
 
 
 @pytest.mark.parametrize("case", EDITS)
-def test_two_edits_of_one_list_are_merged(sqlite_library: Library, case: str) -> None:
+def test_two_edits_of_one_list_are_merged(sqlite_app: App, case: str) -> None:
     before, theirs, mine, after = EDITS[case]
-    key = sqlite_library.add(before)
-    session, book = sqlite_library.load(key)
-    sqlite_library.edit(key, theirs)
+    key = sqlite_app.add(before)
+    session, book = sqlite_app.load(key)
+    sqlite_app.edit(key, theirs)
     with session:
         pages = book.pages
         mine(pages)
         session.commit()
         assert names(pages) == after
         assert book.pages is pages
-    assert sqlite_library.read(key) == after
-    assert sqlite_library.objects == "".join(sorted(after))
+    assert sqlite_app.read(key) == after
+    assert sqlite_app.objects == "".join(sorted(after))
 
 
-def test_files_that_stay_are_the_same_objects(sqlite_library: Library) -> None:
-    key = sqlite_library.add("abc")
-    session, book = sqlite_library.load(key)
-    sqlite_library.edit(key, append("x"))
+def test_files_that_stay_are_the_same_objects(sqlite_app: App) -> None:
+    key = sqlite_app.add("abc")
+    session, book = sqlite_app.load(key)
+    sqlite_app.edit(key, append("x"))
     with session:
         first, _, last = book.pages
         added = page("y")
@@ -322,191 +322,191 @@ def test_files_that_stay_are_the_same_objects(sqlite_library: Library) -> None:
         assert [one is other for one, other in zip(book.pages, [first, added, last], strict=False)] == [True, True, True]
 
 
-def test_a_page_moved_within_a_list_stays_once(sqlite_library: Library) -> None:
-    key = sqlite_library.add("abc")
-    session, book = sqlite_library.load(key)
-    sqlite_library.edit(key, append("x"))
+def test_a_page_moved_within_a_list_stays_once(sqlite_app: App) -> None:
+    key = sqlite_app.add("abc")
+    session, book = sqlite_app.load(key)
+    sqlite_app.edit(key, append("x"))
     with session:
         book.pages.append(book.pages.pop(0))
         book.pages.append(page("y"))
         session.commit()
-    assert sqlite_library.read(key) == "aybcx"
-    assert sqlite_library.objects == "abcxy"
+    assert sqlite_app.read(key) == "aybcx"
+    assert sqlite_app.objects == "abcxy"
 
 
-def test_a_page_put_twice_is_copied_beside_their_edit(sqlite_library: Library) -> None:
-    key = sqlite_library.add("ab")
-    session, book = sqlite_library.load(key)
-    sqlite_library.edit(key, append("x"))
+def test_a_page_put_twice_is_copied_beside_their_edit(sqlite_app: App) -> None:
+    key = sqlite_app.add("ab")
+    session, book = sqlite_app.load(key)
+    sqlite_app.edit(key, append("x"))
     with session:
         book.pages.append(book.pages[0])
         session.commit()
-    assert sqlite_library.read(key) == "abax" or sqlite_library.read(key) == "abxa"
-    assert sqlite_library.objects == "aabx"
+    assert sqlite_app.read(key) == "abax" or sqlite_app.read(key) == "abxa"
+    assert sqlite_app.objects == "aabx"
 
 
-def test_a_page_they_removed_is_not_put_twice(sqlite_library: Library) -> None:
-    key = sqlite_library.add("ab")
-    session, book = sqlite_library.load(key)
-    sqlite_library.edit(key, remove("a"))
+def test_a_page_they_removed_is_not_put_twice(sqlite_app: App) -> None:
+    key = sqlite_app.add("ab")
+    session, book = sqlite_app.load(key)
+    sqlite_app.edit(key, remove("a"))
     with session:
         book.pages.append(book.pages[0])
         session.commit()
-    assert sqlite_library.read(key) == sqlite_library.objects == "b"
+    assert sqlite_app.read(key) == sqlite_app.objects == "b"
 
 
-def test_metadata_changed_by_one_survives_the_other(sqlite_library: Library) -> None:
-    key = sqlite_library.add("abc")
-    session, book = sqlite_library.load(key)
+def test_metadata_changed_by_one_survives_the_other(sqlite_app: App) -> None:
+    key = sqlite_app.add("abc")
+    session, book = sqlite_app.load(key)
 
     def describe(pages: Any) -> None:
         pages[0] = pages[0].replace(metadata={"by": "them"})
         pages.append(page("x"))
 
-    sqlite_library.edit(key, describe)
+    sqlite_app.edit(key, describe)
     with session:
         book.pages[1] = book.pages[1].replace(metadata={"by": "me"})
         session.commit()
-    with Session(sqlite_library.engine) as session:
+    with Session(sqlite_app.engine) as session:
         assert [dict(file.metadata) for file in session.get_one(Book, key).pages] == [{"by": "them"}, {"by": "me"}, {}, {}]
 
 
 @pytest.mark.parametrize("more", [False, True])
-def test_metadata_of_a_page_put_twice_is_changed_in_both_places(sqlite_library: Library, *, more: bool) -> None:
-    key = sqlite_library.add("ab")
-    session, book = sqlite_library.load(key)
+def test_metadata_of_a_page_put_twice_is_changed_in_both_places(sqlite_app: App, *, more: bool) -> None:
+    key = sqlite_app.add("ab")
+    session, book = sqlite_app.load(key)
 
     def describe(pages: Any) -> None:
         pages[0] = pages[0].replace(metadata={"by": "them"})
         pages.extend([page("x")] if more else [])
 
-    sqlite_library.edit(key, describe)
+    sqlite_app.edit(key, describe)
     with session:
         book.pages.insert(0, book.pages[0])
         session.commit()
-    with Session(sqlite_library.engine) as session:
+    with Session(sqlite_app.engine) as session:
         found = [(names([file]), dict(file.metadata)) for file in session.get_one(Book, key).pages]
     assert found == [("a", {"by": "them"}), ("a", {"by": "them"}), ("b", {}), *([("x", {})] if more else [])]
 
 
-def test_a_page_moved_from_list_to_list_moves_once(sqlite_library: Library) -> None:
-    source, goal = sqlite_library.add("abc"), sqlite_library.add("z")
-    session, book = sqlite_library.load(source)
+def test_a_page_moved_from_list_to_list_moves_once(sqlite_app: App) -> None:
+    source, goal = sqlite_app.add("abc"), sqlite_app.add("z")
+    session, book = sqlite_app.load(source)
     other = session.get_one(Book, goal)
     session.commit()
-    sqlite_library.edit(source, remove("a"))
-    sqlite_library.edit(goal, append("y"))
+    sqlite_app.edit(source, remove("a"))
+    sqlite_app.edit(goal, append("y"))
     with session:
         other.pages.append(book.pages.pop(1))
         session.commit()
-    assert (sqlite_library.read(source), sqlite_library.read(goal)) == ("c", "zyb")
-    assert sqlite_library.objects == "bcyz"
+    assert (sqlite_app.read(source), sqlite_app.read(goal)) == ("c", "zyb")
+    assert sqlite_app.objects == "bcyz"
 
 
 # -- which lists are merged ------------------------------------------------------------------------------------------------
 
 
-def merged(sqlite_library: Library, key: int, session: Session, book: Any) -> str:
+def merged(sqlite_app: App, key: int, session: Session, book: Any) -> str:
     """Append to a list that another session has appended to, and return what the row has then."""
-    sqlite_library.edit(key, append("x"), type(book))
+    sqlite_app.edit(key, append("x"), type(book))
     with session:
         book.pages.append(page("y"))
         session.commit()
-    return sqlite_library.read(key, type(book))
+    return sqlite_app.read(key, type(book))
 
 
-def test_a_new_row_s_list_is_merged_later(sqlite_library: Library) -> None:
-    session = Session(sqlite_library.engine, expire_on_commit=False)
+def test_a_new_row_s_list_is_merged_later(sqlite_app: App) -> None:
+    session = Session(sqlite_app.engine, expire_on_commit=False)
     book = Book(pages=[page("a")])
     session.add(book)
     session.commit()
-    assert merged(sqlite_library, book.id, session, book) == "axy"
+    assert merged(sqlite_app, book.id, session, book) == "axy"
 
 
 @pytest.mark.parametrize("touched", [False, True])
-def test_a_new_row_s_empty_list_is_merged_later(sqlite_library: Library, *, touched: bool) -> None:
-    session = Session(sqlite_library.engine, expire_on_commit=False)
+def test_a_new_row_s_empty_list_is_merged_later(sqlite_app: App, *, touched: bool) -> None:
+    session = Session(sqlite_app.engine, expire_on_commit=False)
     book = Book()
     assert not touched or book.pages == []
     session.add(book)
     session.commit()
-    assert merged(sqlite_library, book.id, session, book) == "xy"
+    assert merged(sqlite_app, book.id, session, book) == "xy"
 
 
-def test_a_list_edited_before_is_merged_again(sqlite_library: Library) -> None:
-    session, book = sqlite_library.load(sqlite_library.add("a"))
+def test_a_list_edited_before_is_merged_again(sqlite_app: App) -> None:
+    session, book = sqlite_app.load(sqlite_app.add("a"))
     book.pages.append(page("b"))
     session.commit()
-    sqlite_library.edit(book.id, append("c"))
+    sqlite_app.edit(book.id, append("c"))
     book.pages.append(page("d"))
     session.commit()
-    assert merged(sqlite_library, book.id, session, book) == "abcdxy"
-    assert sqlite_library.objects == "abcdxy"
+    assert merged(sqlite_app, book.id, session, book) == "abcdxy"
+    assert sqlite_app.objects == "abcdxy"
 
 
-def test_an_assigned_list_is_merged_after_its_commit(sqlite_library: Library) -> None:
-    session, book = sqlite_library.load(sqlite_library.add("a"))
+def test_an_assigned_list_is_merged_after_its_commit(sqlite_app: App) -> None:
+    session, book = sqlite_app.load(sqlite_app.add("a"))
     book.pages = [page("b")]
     session.commit()
-    assert merged(sqlite_library, book.id, session, book) == "bxy"
+    assert merged(sqlite_app, book.id, session, book) == "bxy"
 
 
 @pytest.mark.parametrize("synchronize", ["evaluate", "fetch", False])
-def test_a_list_set_by_a_statement_is_merged_later(sqlite_library: Library, synchronize: Any) -> None:
-    session, book = sqlite_library.load(sqlite_library.add("a"))
+def test_a_list_set_by_a_statement_is_merged_later(sqlite_app: App, synchronize: Any) -> None:
+    session, book = sqlite_app.load(sqlite_app.add("a"))
     statement = update(Book).where(Book.id == book.id).values(pages=[page("b")])
     session.execute(statement, execution_options={"synchronize_session": synchronize})
     session.commit()
     if not synchronize:
         session.refresh(book)
         session.commit()
-    assert merged(sqlite_library, book.id, session, book) == "bxy"
+    assert merged(sqlite_app, book.id, session, book) == "bxy"
 
 
 @pytest.mark.parametrize("model", [Lazy, Unmanaged, Work, Novel], ids=lambda model: model.__tablename__)
-def test_lists_of_every_mapping_are_merged(sqlite_library: Library, model: type[Any]) -> None:
-    key = sqlite_library.add("a", model)
-    session, row = sqlite_library.load(key, model)
-    assert merged(sqlite_library, key, session, row) == "axy"
+def test_lists_of_every_mapping_are_merged(sqlite_app: App, model: type[Any]) -> None:
+    key = sqlite_app.add("a", model)
+    session, row = sqlite_app.load(key, model)
+    assert merged(sqlite_app, key, session, row) == "axy"
 
 
-def test_both_lists_of_an_inheriting_row_are_merged(sqlite_library: Library) -> None:
-    key = sqlite_library.add("a", Novel)
-    session, novel = sqlite_library.load(key, Novel)
-    sqlite_library.edit(key, append("x"), Novel)
-    sqlite_library.edit(key, append("v"), Novel, "drafts")
+def test_both_lists_of_an_inheriting_row_are_merged(sqlite_app: App) -> None:
+    key = sqlite_app.add("a", Novel)
+    session, novel = sqlite_app.load(key, Novel)
+    sqlite_app.edit(key, append("x"), Novel)
+    sqlite_app.edit(key, append("v"), Novel, "drafts")
     with session:
         novel.pages.append(page("y"))
         novel.drafts.append(page("w"))
         session.commit()
-    assert (sqlite_library.read(key, Novel), sqlite_library.read(key, Novel, "drafts")) == ("axy", "vw")
+    assert (sqlite_app.read(key, Novel), sqlite_app.read(key, Novel, "drafts")) == ("axy", "vw")
 
 
 @pytest.mark.parametrize("pickled", [False, True])
-def test_a_detached_row_s_list_is_merged(sqlite_library: Library, *, pickled: bool) -> None:
-    session, book = sqlite_library.load(sqlite_library.add("a"))
+def test_a_detached_row_s_list_is_merged(sqlite_app: App, *, pickled: bool) -> None:
+    session, book = sqlite_app.load(sqlite_app.add("a"))
     session.close()
     if pickled:
         book = pickle.loads(pickle.dumps(book))
-    other = Session(sqlite_library.engine)
+    other = Session(sqlite_app.engine)
     other.add(book)
-    assert merged(sqlite_library, book.id, other, book) == "axy"
+    assert merged(sqlite_app, book.id, other, book) == "axy"
 
 
-def test_a_row_merged_without_loading_has_its_list_merged(sqlite_library: Library) -> None:
-    session, book = sqlite_library.load(sqlite_library.add("a"))
+def test_a_row_merged_without_loading_has_its_list_merged(sqlite_app: App) -> None:
+    session, book = sqlite_app.load(sqlite_app.add("a"))
     session.close()
-    other = Session(sqlite_library.engine)
-    assert merged(sqlite_library, book.id, other, other.merge(book, load=False)) == "axy"
+    other = Session(sqlite_app.engine)
+    assert merged(sqlite_app, book.id, other, other.merge(book, load=False)) == "axy"
 
 
-def test_a_listener_s_change_is_merged(sqlite_library: Library) -> None:
-    session, book = sqlite_library.load(sqlite_library.add("a"))
+def test_a_listener_s_change_is_merged(sqlite_app: App) -> None:
+    session, book = sqlite_app.load(sqlite_app.add("a"))
 
     def stamp(mapper: object, connection: object, target: Book) -> None:
         target.pages.append(page("z"))
 
-    sqlite_library.edit(book.id, append("x"))
+    sqlite_app.edit(book.id, append("x"))
     event.listen(Book, "before_update", stamp, insert=True)
     try:
         with session:
@@ -514,16 +514,16 @@ def test_a_listener_s_change_is_merged(sqlite_library: Library) -> None:
             session.commit()
     finally:
         event.remove(Book, "before_update", stamp)
-    assert sqlite_library.read(book.id) == "axyz"
+    assert sqlite_app.read(book.id) == "axyz"
 
 
-def test_a_listener_s_change_alone_is_merged(sqlite_library: Library) -> None:
-    session, book = sqlite_library.load(sqlite_library.add("a"))
+def test_a_listener_s_change_alone_is_merged(sqlite_app: App) -> None:
+    session, book = sqlite_app.load(sqlite_app.add("a"))
 
     def stamp(mapper: object, connection: object, target: Book) -> None:
         target.pages.append(page("z"))
 
-    sqlite_library.edit(book.id, append("x"))
+    sqlite_app.edit(book.id, append("x"))
     event.listen(Book, "before_update", stamp, insert=True)
     try:
         with session:
@@ -531,7 +531,7 @@ def test_a_listener_s_change_alone_is_merged(sqlite_library: Library) -> None:
             session.commit()
     finally:
         event.remove(Book, "before_update", stamp)
-    assert sqlite_library.read(book.id) == "axz"
+    assert sqlite_app.read(book.id) == "axz"
 
 
 # -- what replaces ---------------------------------------------------------------------------------------------------------
@@ -568,50 +568,50 @@ def _statement(session: Session, book: Book) -> None:
     [_assign, _assign_and_edit, _assign_a_query_s_list, _assign_after_editing, _statement],
     ids=lambda one: one.__name__.strip("_"),
 )
-def test_what_assigns_a_list_replaces_it(sqlite_library: Library, replace: Callable[[Session, Book], None]) -> None:
-    session, book = sqlite_library.load(sqlite_library.add("a"))
-    sqlite_library.edit(book.id, append("x"))
+def test_what_assigns_a_list_replaces_it(sqlite_app: App, replace: Callable[[Session, Book], None]) -> None:
+    session, book = sqlite_app.load(sqlite_app.add("a"))
+    sqlite_app.edit(book.id, append("x"))
     with session:
         replace(session, book)
         session.commit()
-    assert sqlite_library.read(book.id) == sqlite_library.objects == "ay"
+    assert sqlite_app.read(book.id) == sqlite_app.objects == "ay"
 
 
-def test_merge_replaces_a_list(sqlite_library: Library) -> None:
-    session, book = sqlite_library.load(sqlite_library.add("a"))
+def test_merge_replaces_a_list(sqlite_app: App) -> None:
+    session, book = sqlite_app.load(sqlite_app.add("a"))
     session.close()
     book.pages = [*book.pages, page("y")]
-    sqlite_library.edit(book.id, append("x"))
-    with Session(sqlite_library.engine) as other:
+    sqlite_app.edit(book.id, append("x"))
+    with Session(sqlite_app.engine) as other:
         other.merge(book)
         other.commit()
-    assert sqlite_library.read(book.id) == sqlite_library.objects == "ay"
+    assert sqlite_app.read(book.id) == sqlite_app.objects == "ay"
 
 
 # -- undone ----------------------------------------------------------------------------------------------------------------
 
 
-def test_a_failed_flush_takes_the_merge_back(sqlite_library: Library) -> None:
-    session, book = sqlite_library.load(sqlite_library.add("ab"))
-    other = session.get_one(Book, sqlite_library.add("c"))
+def test_a_failed_flush_takes_the_merge_back(sqlite_app: App) -> None:
+    session, book = sqlite_app.load(sqlite_app.add("ab"))
+    other = session.get_one(Book, sqlite_app.add("c"))
     session.commit()
-    sqlite_library.edit(book.id, both(append("x"), remove("b")))
+    sqlite_app.edit(book.id, both(append("x"), remove("b")))
     with session:
         pages = book.pages
         pages.append(page("y"))
         other.cover = other.pages[0]  # a copy, which fails after the lists are merged
-        with sqlite_library.backend.inject(Fault("copy", error=StorageError("broken"))), pytest.raises(StorageError):
+        with sqlite_app.backend.inject(Fault("copy", error=StorageError("broken"))), pytest.raises(StorageError):
             session.flush()
         assert names(pages) == "aby"
         assert book.pages is pages
         session.commit()
         assert names(pages) == "axy"
-    assert sqlite_library.read(book.id) == "axy"
+    assert sqlite_app.read(book.id) == "axy"
 
 
-def test_a_rolled_back_savepoint_takes_the_merge_back(sqlite_library: Library) -> None:
-    session, book = sqlite_library.load(sqlite_library.add("a"))
-    sqlite_library.edit(book.id, append("x"))
+def test_a_rolled_back_savepoint_takes_the_merge_back(sqlite_app: App) -> None:
+    session, book = sqlite_app.load(sqlite_app.add("a"))
+    sqlite_app.edit(book.id, append("x"))
     with session:
         savepoint = session.begin_nested()
         book.pages.append(page("y"))
@@ -620,12 +620,12 @@ def test_a_rolled_back_savepoint_takes_the_merge_back(sqlite_library: Library) -
         savepoint.rollback()
         book.pages.append(page("z"))
         session.commit()
-    assert sqlite_library.read(book.id) == sqlite_library.objects == "axz"
+    assert sqlite_app.read(book.id) == sqlite_app.objects == "axz"
 
 
-def test_outer_savepoint_rolls_back_what_an_inner_one_wrote(sqlite_library: Library) -> None:
+def test_outer_savepoint_rolls_back_what_an_inner_one_wrote(sqlite_app: App) -> None:
     # SQLAlchemy itself leaves such values in attributes, and would never write them
-    session, book = sqlite_library.load(sqlite_library.add("abc"))
+    session, book = sqlite_app.load(sqlite_app.add("abc"))
     with session:
         outer, _ = session.begin_nested(), session.begin_nested()
         book.pages = [*book.pages[:2], page("x")]
@@ -636,12 +636,12 @@ def test_outer_savepoint_rolls_back_what_an_inner_one_wrote(sqlite_library: Libr
         book.pages.append(page("y"))
         session.commit()
         assert names(book.pages) == "abcy"
-    assert sqlite_library.read(book.id) == sqlite_library.objects == "abcy"
+    assert sqlite_app.read(book.id) == sqlite_app.objects == "abcy"
 
 
 @pytest.mark.parametrize("edited", ["", "y"])
-def test_object_expunged_before_a_rollback_is_written_when_added(sqlite_library: Library, edited: str) -> None:
-    session, book = sqlite_library.load(sqlite_library.add("ab"))
+def test_object_expunged_before_a_rollback_is_written_when_added(sqlite_app: App, edited: str) -> None:
+    session, book = sqlite_app.load(sqlite_app.add("ab"))
     with session:
         book.pages = [*book.pages, page("x")]
         book.cover = page("c")
@@ -653,12 +653,12 @@ def test_object_expunged_before_a_rollback_is_written_when_added(sqlite_library:
         session.commit()
         assert book.cover
         assert book.cover.get_content() == b"c"
-    assert sqlite_library.read(book.id) == f"abx{edited}"
+    assert sqlite_app.read(book.id) == f"abx{edited}"
 
 
 @pytest.mark.parametrize("end", ["rollback", "close", "invalidate"])
-def test_a_file_that_was_cleared_is_there_again_after_a_rollback(sqlite_library: Library, end: str) -> None:
-    session, book = sqlite_library.load(sqlite_library.add("a"))
+def test_a_file_that_was_cleared_is_there_again_after_a_rollback(sqlite_app: App, end: str) -> None:
+    session, book = sqlite_app.load(sqlite_app.add("a"))
     with session:
         book.cover = page("c")
         session.commit()
@@ -666,30 +666,30 @@ def test_a_file_that_was_cleared_is_there_again_after_a_rollback(sqlite_library:
         session.flush()
         session.expire(book)
         getattr(session, end)()
-    with Session(sqlite_library.engine) as session:
+    with Session(sqlite_app.engine) as session:
         assert (found := session.get_one(Book, book.__dict__.get("id", 1)).cover)
         assert found.get_content() == b"c"
 
 
-def test_a_row_expunged_before_the_rollback_has_its_own_edit(sqlite_library: Library) -> None:
-    session, book = sqlite_library.load(sqlite_library.add("ab"))
-    sqlite_library.edit(book.id, both(append("x"), remove("b")))
+def test_a_row_expunged_before_the_rollback_has_its_own_edit(sqlite_app: App) -> None:
+    session, book = sqlite_app.load(sqlite_app.add("ab"))
+    sqlite_app.edit(book.id, both(append("x"), remove("b")))
     book.pages.append(page("y"))
     session.flush()
     session.expunge(book)
     session.rollback()
     session.close()
     assert names(book.pages) == "aby"
-    with Session(sqlite_library.engine, expire_on_commit=False) as other:
+    with Session(sqlite_app.engine, expire_on_commit=False) as other:
         other.add(book)
         other.commit()
-    assert sqlite_library.read(book.id) == sqlite_library.objects == "axy"
+    assert sqlite_app.read(book.id) == sqlite_app.objects == "axy"
 
 
 # -- where the database refuses --------------------------------------------------------------------------------------------
 
 
-def refused(library: Library, session: Session, row: Any, error: type[Exception]) -> None:
+def refused(app: App, session: Session, row: Any, error: type[Exception]) -> None:
     """Lose against another session: the database says so, and nothing but the losing edit is lost."""
     key = row.id
     with session:
@@ -697,10 +697,10 @@ def refused(library: Library, session: Session, row: Any, error: type[Exception]
         with pytest.raises(error):
             session.commit()
         session.rollback()
-        assert library.read(key, type(row)) == library.objects == "ax"
+        assert app.read(key, type(row)) == app.objects == "ax"
         row.pages.append(page("y"))
         session.commit()
-    assert library.read(key, type(row)) == library.objects == "axy"
+    assert app.read(key, type(row)) == app.objects == "axy"
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -710,41 +710,41 @@ def test_sqlite_refuses_after_an_older_read(database: EmptyDatabase) -> None:
         connection.exec_driver_sql("COMMIT")
         connection.exec_driver_sql("PRAGMA journal_mode=WAL")  # or a reader keeps the writer out
         connection.exec_driver_sql("BEGIN")
-    library = Library(engine)
+    app = App(engine)
     session = Session(engine)
-    book = session.get_one(Book, library.add("a"))
-    library.edit(book.id, append("x"))
-    refused(library, session, book, OperationalError)
+    book = session.get_one(Book, app.add("a"))
+    app.edit(book.id, append("x"))
+    refused(app, session, book, OperationalError)
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
-def test_postgresql_refuses_above_read_committed(library: Library, level: str) -> None:
-    session = Session(library.engine.execution_options(isolation_level=level))
-    book = session.get_one(Book, library.add("a"))
-    library.edit(book.id, append("x"))
-    refused(library, session, book, DBAPIError)
+def test_postgresql_refuses_above_read_committed(app: App, level: str) -> None:
+    session = Session(app.engine.execution_options(isolation_level=level))
+    book = session.get_one(Book, app.add("a"))
+    app.edit(book.id, append("x"))
+    refused(app, session, book, DBAPIError)
 
 
 @pytest.mark.parametrize("database", ["mariadb"], indirect=True)
-def test_mariadb_refuses_under_snapshot_isolation(library: Library) -> None:
-    session = Session(library.engine)
+def test_mariadb_refuses_under_snapshot_isolation(app: App) -> None:
+    session = Session(app.engine)
     try:
         session.connection().exec_driver_sql("SET innodb_snapshot_isolation=ON")
     except DBAPIError:
         pytest.skip("this MariaDB has no innodb_snapshot_isolation")
     session.commit()
-    book = session.get_one(Book, library.add("a"))
-    library.edit(book.id, append("x"))
-    refused(library, session, book, DBAPIError)
+    book = session.get_one(Book, app.add("a"))
+    app.edit(book.id, append("x"))
+    refused(app, session, book, DBAPIError)
 
 
 @pytest.mark.parametrize("database", ["postgresql", "mariadb"], indirect=True)
-def test_a_version_column_refuses_the_older_edit(library: Library) -> None:
-    session = Session(library.engine)
-    row = session.get_one(Versioned, library.add("a", Versioned))
-    library.edit(row.id, append("x"), Versioned)
-    refused(library, session, row, StaleDataError)
+def test_a_version_column_refuses_the_older_edit(app: App) -> None:
+    session = Session(app.engine)
+    row = session.get_one(Versioned, app.add("a", Versioned))
+    app.edit(row.id, append("x"), Versioned)
+    refused(app, session, row, StaleDataError)
 
 
 # -- the outbox ------------------------------------------------------------------------------------------------------------
@@ -760,14 +760,14 @@ def test_tombstones_name_what_a_merge_has_dropped(database: EmptyDatabase) -> No
         pages: Mapped[FileObjectList] = mapped_column(StoredObject("docs", multiple=True))
 
     outbox = Outbox(Tables.metadata, retention=timedelta(0))
-    library = Library(database.engine())
-    Tables.metadata.create_all(library.engine)
-    key = library.add("abc", Paper)
-    session, paper = library.load(key, Paper)
-    library.edit(key, both(remove("a"), append("x")), Paper)
+    app = App(database.engine())
+    Tables.metadata.create_all(app.engine)
+    key = app.add("abc", Paper)
+    session, paper = app.load(key, Paper)
+    app.edit(key, both(remove("a"), append("x")), Paper)
     with session:
         remove("b")(paper.pages)
         append("y")(paper.pages)
         session.commit()
-    outbox.drain(library.engine)
-    assert library.read(key, Paper) == library.objects == "cxy"
+    outbox.drain(app.engine)
+    assert app.read(key, Paper) == app.objects == "cxy"

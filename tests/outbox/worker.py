@@ -30,7 +30,7 @@ class Counted(LocalBackend):
         return super()._delete(paths)
 
 
-class Halted(LocalBackend):
+class PausedBackend(LocalBackend):
     """A directory that says when it is asked to delete, before or after it has, and goes on no more."""
 
     def __init__(self, key: str, root: Path, reached: Path, *, after: bool) -> None:
@@ -59,7 +59,7 @@ def drain(url: str, folder: Path, batch: int, start: Barrier, report: Path) -> N
 
 def halt(url: str, folder: Path, reached: Path, after: bool) -> None:
     """Drain, and wait in the middle of it to be killed."""
-    storages.register_backend(Halted("docs", folder, reached, after=after))
+    storages.register_backend(PausedBackend("docs", folder, reached, after=after))
     outbox, engine = made(url)
     outbox.drain(engine)
 

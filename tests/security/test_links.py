@@ -26,7 +26,7 @@ from filerow.http import accelerate, answer, receive, serve
 from filerow.maintenance import sweep
 from tests.http.conftest import parts, read
 from tests.security.hostile import CANARY, INSIDE, SECRET, Store
-from tests.security.test_doors import Base, Document
+from tests.security.test_entry_points import Base, Document
 from tests.tokens import claim_of, sealed
 
 pytestmark = pytest.mark.parametrize("store", ["local", "local-by-path"], indirect=True)

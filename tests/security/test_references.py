@@ -31,7 +31,7 @@ from filerow.ext.msgspec import dec_hook, document_dec_hook
 from filerow.ext.sqlmodel import file_field
 from filerow.http import answer
 from tests.security.hostile import INSIDE, SECRET, STRINGS, Store
-from tests.security.test_doors import Document, commit, outcome, uses
+from tests.security.test_entry_points import Document, commit, outcome, uses
 from tests.tokens import claim_of, said_by, sealed
 
 BASE64 = string.ascii_letters + string.digits + "-_"
@@ -154,7 +154,7 @@ def set_attribute(value: Any) -> None:
     Document().file = value
 
 
-DOORS: dict[str, Callable[[Any], Any]] = {
+ENTRY_POINTS: dict[str, Callable[[Any], Any]] = {
     "pydantic": lambda text: Form(file=text),
     "pydantic list": lambda text: Form(file=FileObject(content=b"x"), pages=[text]),
     "pydantic, JSON": lambda text: Form.model_validate_json(json.dumps({"file": text})),
@@ -175,11 +175,11 @@ DOORS: dict[str, Callable[[Any], Any]] = {
 
 
 @MEMORY
-@pytest.mark.parametrize("door", DOORS)
-def test_only_from_reference_takes_a_reference(store: Store, text: str, door: str) -> None:
+@pytest.mark.parametrize("entry_point", ENTRY_POINTS)
+def test_only_from_reference_takes_a_reference(store: Store, text: str, entry_point: str) -> None:
     assert open_(text).get_content() == INSIDE
     with pytest.raises((FilerowError, ValidationError, msgspec.ValidationError, TypeError)):
-        DOORS[door](text)
+        ENTRY_POINTS[entry_point](text)
 
 
 # -- a reference of our own that says what it should not ---------------------------------------------------------------------

@@ -23,7 +23,7 @@ from filerow.http import redirect
 from filerow.maintenance import adopt
 from tests.databases import explicit_begin
 from tests.security.hostile import SECRET, Store
-from tests.security.test_doors import RAW, Base, Document
+from tests.security.test_entry_points import RAW, Base, Document
 
 pytestmark = pytest.mark.parametrize("store", ["memory"], indirect=True)
 

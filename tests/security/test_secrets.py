@@ -33,7 +33,7 @@ from filerow.maintenance import check, doctor, sweep
 from filerow.outbox import Outbox
 from tests.backends.stores import QUICK, s3_options, s3fs_options, shared
 from tests.databases import explicit_begin
-from tests.security.test_doors import Base, Document
+from tests.security.test_entry_points import Base, Document
 
 SIGNING = "OWLU3F_ZQRLtXWA0GSjiP6yriOhZyWVd"
 STORE = "TheKnownSecretOfTheStore0123456789"

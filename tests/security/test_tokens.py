@@ -27,7 +27,7 @@ from filerow.direct import DirectUploads
 from filerow.direct._claims import Claim
 from filerow.exceptions import ClaimError, ExpiredTokenError, InvalidTokenError
 from tests.security.hostile import INSIDE, SECRET, Store
-from tests.security.test_doors import Document, commit
+from tests.security.test_entry_points import Document, commit
 from tests.tokens import said_by
 
 pytestmark = pytest.mark.parametrize("store", ["memory"], indirect=True)

@@ -45,7 +45,7 @@ class Sound(MemoryBackend):
 
 
 @caught_by("a_prefix_is_a_folder")
-class PrefixIsNoFolder(Sound):
+class PrefixIsNotFolder(Sound):
     """Lists ``a/bc`` below ``a/b``."""
 
     def _list(self, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
@@ -288,7 +288,7 @@ class PromisesToSign(Sound):
 
 
 @caught_by("a_signed_url_expires")
-class SignsForEver(Sound):
+class SignsForever(Sound):
     def _sign(self, paths: Sequence[str], request: SignRequest) -> Sequence[str]:
         return super()._sign(paths, request._replace(expires_in=10**6))
 

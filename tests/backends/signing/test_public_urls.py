@@ -257,7 +257,7 @@ def test_a_path_never_names_another_host() -> None:
     assert MemoryBackend("docs", public_url="/").url("\\evil.example/x") == "/%5Cevil.example/x"
 
 
-class Careless:
+class UnescapedURLs:
     """One that puts the path into its URL as it is."""
 
     def sign(self, path: str, request: SignRequest) -> str:
@@ -266,8 +266,8 @@ class Careless:
 
 @pytest.mark.parametrize("path", ["a\r\nSet-Cookie: x=1", "a b.png", "ü.png"])
 def test_a_cdn_that_does_not_encode_is_found_out(path: str) -> None:
-    backend = ObstoreBackend("docs", "memory://", cdn=Careless())
-    with pytest.raises(StorageError, match=r"sign\(\) of Careless returned no URL: encode the path") as caught:
+    backend = ObstoreBackend("docs", "memory://", cdn=UnescapedURLs())
+    with pytest.raises(StorageError, match=r"sign\(\) of UnescapedURLs returned no URL: encode the path") as caught:
         backend.sign(path, SignRequest("GET", 60))
     assert caught.value.backend == "docs"
     assert backend.sign("a.png", SignRequest("GET", 60)) == "https://cdn.example.org/a.png"

@@ -201,7 +201,7 @@ def test_plain_urls_of_s3_cost_one_native_call(monkeypatch: pytest.MonkeyPatch) 
     assert len(calls) == 1
 
 
-# -- Google's own library as the witness -----------------------------------------------------------------------------------
+# -- compared with Google's own library -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

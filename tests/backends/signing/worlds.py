@@ -83,7 +83,7 @@ class World(ABC):
         return self.readers if request.method == "GET" else frozenset({"PUT"})
 
 
-class Wire(World):
+class HTTPWorld(World):
     """A server that is asked over HTTP."""
 
     def send(self, method: str, url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Answer:
@@ -97,7 +97,7 @@ class Wire(World):
             connection.close()
 
 
-class S3(Wire):
+class S3(HTTPWorld):
     """SeaweedFS, which checks signatures, times and signed headers."""
 
     def __init__(self, request: pytest.FixtureRequest) -> None:
@@ -105,7 +105,7 @@ class S3(Wire):
         self.backend = ObstoreBackend("docs", f"s3://{bucket}/{uuid.uuid4().hex}", **s3_options(server))
 
 
-class Proxied(Wire):
+class Proxied(HTTPWorld):
     """SeaweedFS behind nginx, by a name of its own, which the URLs are signed for."""
 
     def __init__(self, request: pytest.FixtureRequest) -> None:
@@ -115,7 +115,7 @@ class Proxied(Wire):
         self.backend = ObstoreBackend("docs", f"s3://{bucket}/{uuid.uuid4().hex}", public_endpoint=public, **options)
 
 
-class Azure(Wire):
+class Azure(HTTPWorld):
     """Azurite. Permission to read is permission for ``HEAD``; what is not part of a shared access signature is ignored."""
 
     readers = frozenset({"GET", "HEAD"})

@@ -45,7 +45,7 @@ PART = 5 << 20
 Sessions = Callable[[Model], Session]
 
 
-class Policed(Store):
+class DemandingStore(Store):
     """A backend on a bucket that demands something, registered as ``direct``."""
 
     def __init__(self, bucket: DemandingS3, site: Site, **options: Any) -> None:
@@ -59,13 +59,13 @@ class Policed(Store):
 
 
 @pytest.fixture
-def policed(s3_server: S3Server, site: Site) -> Iterator[Callable[..., Policed]]:
+def open_store(s3_server: S3Server, site: Site) -> Iterator[Callable[..., DemandingStore]]:
     made: list[DemandingS3] = []
 
-    def make(options: dict[str, Any], *, checksum: bool = False) -> Policed:
+    def make(options: dict[str, Any], *, checksum: bool = False) -> DemandingStore:
         _ = s3_server.shared_bucket
         made.append(DemandingS3(s3_server, encryption="AES256", checksum=checksum))
-        return Policed(made[-1], site, **options)
+        return DemandingStore(made[-1], site, **options)
 
     yield make
     for one in made:
@@ -81,14 +81,14 @@ def sha256(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
-def encryption_of(server: S3Server, store: Policed, path: str) -> str | None:
+def encryption_of(server: S3Server, store: DemandingStore, path: str) -> str | None:
     where = {"Bucket": server.shared_bucket, "Key": f"{store.folder}/{path}"}
     found: str | None = server.client.head_object(**where).get("ServerSideEncryption")
     return found
 
 
-def test_what_brings_nothing_is_refused(policed: Callable[..., Policed], model: Model, session_of: Sessions) -> None:
-    store = policed({})
+def test_what_brings_nothing_is_refused(open_store: Callable[..., DemandingStore], model: Model, session_of: Sessions) -> None:
+    store = open_store({})
     with pytest.raises(StoragePermissionError):
         committed(session_of(model), model, file=png())
     assert [write.missing for write in store.bucket.refused()] == [(SSE,)]
@@ -96,9 +96,13 @@ def test_what_brings_nothing_is_refused(policed: Callable[..., Policed], model: 
 
 @pytest.mark.parametrize("options", [*ENCRYPTED.values(), CHECKED], ids=[*ENCRYPTED, "checksum"])
 def test_commits_and_copies_pass(
-    policed: Callable[..., Policed], model: Model, session_of: Sessions, s3_server: S3Server, options: dict[str, Any]
+    open_store: Callable[..., DemandingStore],
+    model: Model,
+    session_of: Sessions,
+    s3_server: S3Server,
+    options: dict[str, Any],
 ) -> None:
-    store, session = policed(options, checksum="checksum" in options), session_of(model)
+    store, session = open_store(options, checksum="checksum" in options), session_of(model)
     scan = committed(session, model, file=png(), plain=png(chunks()))
     copies = committed(session, model, file=scan.plain, other=scan.file)
     storages._expected.clear()  # pyright: ignore[reportPrivateUsage]
@@ -114,7 +118,7 @@ def test_commits_and_copies_pass(
 @pytest.mark.parametrize("method", ["POST", "PUT"])
 @pytest.mark.parametrize("body", [PNG, LARGE], ids=["small", "large"])
 def test_direct_uploads_pass(
-    policed: Callable[..., Policed],
+    open_store: Callable[..., DemandingStore],
     model: Model,
     session_of: Sessions,
     send: Send,
@@ -124,7 +128,7 @@ def test_direct_uploads_pass(
     method: str,
     body: bytes,
 ) -> None:
-    store = policed(options, checksum="checksum" in options)
+    store = open_store(options, checksum="checksum" in options)
     uploads = store.uploads(model.Scan.file, s3_method=method)
     ticket = side(uploads, "begin", filename="cat.png", content_type="image/png", size=len(body))
     if "checksum" in options:
@@ -142,7 +146,7 @@ def test_direct_uploads_pass(
 
 @pytest.mark.parametrize("options", [ENCRYPTED["encryption"], CHECKED], ids=["encryption", "checksum"])
 def test_direct_uploads_in_parts_pass(
-    policed: Callable[..., Policed],
+    open_store: Callable[..., DemandingStore],
     model: Model,
     session_of: Sessions,
     side: Side,
@@ -150,7 +154,7 @@ def test_direct_uploads_in_parts_pass(
     tmp_path: Path,
     options: dict[str, Any],
 ) -> None:
-    store = policed(options, checksum="checksum" in options)
+    store = open_store(options, checksum="checksum" in options)
     uploads = store.uploads(model.Scan.file, multipart_from="6 MiB", part_size=PART)
     ticket = side(uploads, "begin", filename="cat.png", content_type="image/png", size=len(LARGE))
     assert [part.number for part in ticket.parts] == [1, 2]
@@ -236,9 +240,9 @@ def test_object_lock_without_a_checksum_says_what_to_give(locked: DemandingS3, m
 @pytest.mark.parametrize("field", [SSE, CHECKSUM, "x-amz-checksum-algorithm"])
 @pytest.mark.parametrize("change", ["drop", "change", "both"])
 def test_a_form_without_what_was_signed_is_refused(
-    policed: Callable[..., Policed], model: Model, send: Send, field: str, change: str
+    open_store: Callable[..., DemandingStore], model: Model, send: Send, field: str, change: str
 ) -> None:
-    store = policed(CHECKED)
+    store = open_store(CHECKED)
     ticket = store.uploads(model.Scan.file).begin(filename="cat.png", size=len(PNG), checksum=sha256(PNG))
     fields = dict(ticket.fields)
     wrong = {SSE: "aws:kms", CHECKSUM: base64.b64encode(hashlib.sha256(b"other").digest()).decode()}.get(field, "SHA1")
@@ -253,8 +257,8 @@ def test_a_form_without_what_was_signed_is_refused(
 
 
 @pytest.mark.parametrize("header", [SSE, CHECKSUM, "x-amz-tagging", "x-amz-acl", "x-amz-storage-class"])
-def test_a_put_with_other_headers_is_refused(policed: Callable[..., Policed], send: Send, header: str) -> None:
-    store, model = policed(CHECKED), Model(StoredWith(tags={"team": "a"}))
+def test_a_put_with_other_headers_is_refused(open_store: Callable[..., DemandingStore], send: Send, header: str) -> None:
+    store, model = open_store(CHECKED), Model(StoredWith(tags={"team": "a"}))
     ticket = store.uploads(model.Scan.file, s3_method="PUT").begin(filename="cat.png", size=len(PNG), checksum=sha256(PNG))
     assert ticket.headers["x-amz-tagging"] == "team=a"
     values = {"x-amz-acl": "public-read", "x-amz-storage-class": "GLACIER", "x-amz-tagging": "team=b", SSE: "aws:kms"}
@@ -264,8 +268,8 @@ def test_a_put_with_other_headers_is_refused(policed: Callable[..., Policed], se
     model.engine.dispose()
 
 
-def test_a_claim_gets_one_checksum(policed: Callable[..., Policed], model: Model) -> None:
-    uploads = policed(CHECKED).uploads(model.Scan.file)
+def test_a_claim_gets_one_checksum(open_store: Callable[..., DemandingStore], model: Model) -> None:
+    uploads = open_store(CHECKED).uploads(model.Scan.file)
     ticket = uploads.begin(filename="cat.png", size=len(PNG))
     again = uploads.resume(ticket.claim, checksum=sha256(PNG))
     assert again.claim != ticket.claim

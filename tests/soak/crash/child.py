@@ -38,7 +38,7 @@ class World(NamedTuple):
     claim: str = ""
 
 
-class Moment(NamedTuple):
+class KillPoint(NamedTuple):
     """When to die.
 
     Attributes:
@@ -56,10 +56,10 @@ class Moment(NamedTuple):
     signal: signal.Signals = signal.SIGKILL
 
 
-class Fate:
+class Killer:
     """Sends this process a signal at one moment of its life; SIGKILL and SIGTERM leave it no chance to clean up."""
 
-    moment: Moment | None = None
+    moment: KillPoint | None = None
     _lock = threading.Lock()
     _counts: dict[tuple[str, bool], int] = {}
 
@@ -77,39 +77,39 @@ class Fate:
                 signal.pause()
 
 
-class Mortal:
+class Killable:
     """A real backend whose process may die before or after each of its writes."""
 
     def _put(self, path: str, content: Any, options: PutOptions) -> ObjectInfo:
-        Fate.at("put")
+        Killer.at("put")
         info: ObjectInfo = super()._put(path, content, options)  # type: ignore[misc]
-        Fate.at("put", after=True)
+        Killer.at("put", after=True)
         return info
 
     def _delete(self, paths: Sequence[str]) -> Mapping[str, BaseException]:
-        Fate.at("delete")
+        Killer.at("delete")
         failed: Mapping[str, BaseException] = super()._delete(paths)  # type: ignore[misc]
-        Fate.at("delete", after=True)
+        Killer.at("delete", after=True)
         return failed
 
     def _copy(self, source: str, target: str) -> ObjectInfo:
-        Fate.at("copy")
+        Killer.at("copy")
         info: ObjectInfo = super()._copy(source, target)  # type: ignore[misc]
-        Fate.at("copy", after=True)
+        Killer.at("copy", after=True)
         return info
 
     def _copy_over(self, source: str, target: str) -> ObjectInfo:
-        Fate.at("copy")
+        Killer.at("copy")
         info: ObjectInfo = super()._copy_over(source, target)  # type: ignore[misc]
-        Fate.at("copy", after=True)
+        Killer.at("copy", after=True)
         return info
 
 
-class MortalLocal(Mortal, LocalBackend):
+class KillableLocal(Killable, LocalBackend):
     """A directory."""
 
 
-class MortalS3(Mortal, ObstoreBackend):
+class KillableS3(Killable, ObstoreBackend):
     """A bucket."""
 
 
@@ -118,13 +118,13 @@ def register(world: World) -> None:
     for key in KEYS:
         backend: StorageBackend
         if world.options:
-            backend = MortalS3(key, world.stores[key], **world.options)
+            backend = KillableS3(key, world.stores[key], **world.options)
         else:
-            backend = MortalLocal(key, Path(world.stores[key]))
+            backend = KillableLocal(key, Path(world.stores[key]))
         storages.register_backend(backend)
 
 
-def live(world: World, moment: Moment) -> None:
+def live(world: World, moment: KillPoint) -> None:
     """Do some work and die in it; coming to the end is a failure of the test."""
     from tests.soak.crash import works
 
@@ -132,26 +132,26 @@ def live(world: World, moment: Moment) -> None:
     register(world)
     engine = make_engine(world.url)
     _watch(engine)
-    Fate.moment = moment
+    Killer.moment = moment
     works.WORKS[moment.work](world, engine)
 
 
 def _watch(engine: Engine) -> None:
     def inserting(connection: Connection, cursor: Any, statement: str, *_: Any) -> None:
         if statement.startswith("INSERT INTO paper"):
-            Fate.at("insert")
+            Killer.at("insert")
 
     def committing(connection: Connection) -> None:
-        Fate.at("COMMIT")
+        Killer.at("COMMIT")
 
     def committed(session: Session) -> None:
-        Fate.at("committed")
+        Killer.at("committed")
 
     def beginning(connection: Connection, name: str) -> None:
-        Fate.at("savepoint")
+        Killer.at("savepoint")
 
     def releasing(connection: Connection, name: str, context: Any) -> None:
-        Fate.at("release")
+        Killer.at("release")
 
     event.listen(engine, "before_cursor_execute", inserting)
     event.listen(engine, "savepoint", beginning)

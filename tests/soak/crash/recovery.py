@@ -17,12 +17,12 @@ from filerow.maintenance import adopt, migrate, sweep
 from filerow.outbox import outbox_of
 from tests.generated import Located
 from tests.places import RECORD, know_places
-from tests.soak.crash.child import Moment, World
+from tests.soak.crash.child import KillPoint, World
 from tests.soak.crash.models import KEYS, SECRET, FormerPaper, model
 from tests.soak.crash.works import NO_TIME
 
 
-def prepare(world: World, engine: Engine, moment: Moment) -> World:
+def prepare(world: World, engine: Engine, moment: KillPoint) -> World:
     """Make four rows, and whatever there must be to do."""
     paper = model(with_outbox=world.with_outbox)
     paper.metadata.create_all(engine)
@@ -108,7 +108,7 @@ def unfinished(world: World) -> list[str]:
     return [upload["Key"] for found, prefix in uploads for upload in found if upload["Key"].startswith(prefix)]
 
 
-def recover(world: World, engine: Engine, moment: Moment) -> None:
+def recover(world: World, engine: Engine, moment: KillPoint) -> None:
     """Do what an operator does after a crash: run the same again, drain, sweep."""
     metadata = model(with_outbox=world.with_outbox).metadata
     for name in ("paper.file", "paper.pages"):

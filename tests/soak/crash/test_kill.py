@@ -16,82 +16,82 @@ from filerow.maintenance import check
 from filerow.outbox import outbox_of
 from tests.databases import empty_database, make_engine
 from tests.servers._s3 import S3Server
-from tests.soak.crash.child import Moment, World, live, register
+from tests.soak.crash.child import KillPoint, World, live, register
 from tests.soak.crash.conftest import Table
 from tests.soak.crash.models import KEYS, LEASE, Plain, model
 from tests.soak.crash.recovery import owned, prepare, recover, stored, unfinished
 
 WRITE = {
-    "before the first upload": Moment("write", "put"),
-    "in the middle of an upload in parts": Moment("stream", "chunk", 13),
-    "between uploads": Moment("write", "put", 2, after=True),
-    "after the last upload": Moment("write", "put", 6, after=True),
-    "before the first INSERT": Moment("write", "insert"),
-    "before COMMIT": Moment("write", "COMMIT"),
-    "after COMMIT": Moment("write", "committed"),
+    "before the first upload": KillPoint("write", "put"),
+    "in the middle of an upload in parts": KillPoint("stream", "chunk", 13),
+    "between uploads": KillPoint("write", "put", 2, after=True),
+    "after the last upload": KillPoint("write", "put", 6, after=True),
+    "before the first INSERT": KillPoint("write", "insert"),
+    "before COMMIT": KillPoint("write", "COMMIT"),
+    "after COMMIT": KillPoint("write", "committed"),
 }
 DELETE = {
-    "after COMMIT, before the bulk delete": Moment("write", "delete"),
-    "after the bulk delete": Moment("write", "delete", after=True),
+    "after COMMIT, before the bulk delete": KillPoint("write", "delete"),
+    "after the bulk delete": KillPoint("write", "delete", after=True),
 }
 DRAIN = {
-    "drain, before its mark is in the place": Moment("drain", "put"),
-    "drain, after its mark is in the place": Moment("drain", "put", after=True),
-    "drain, before its claim is committed": Moment("drain", "COMMIT"),
-    "drain, before the bulk delete": Moment("drain", "delete"),
-    "drain, after the bulk delete": Moment("drain", "delete", after=True),
-    "drain, before its last COMMIT": Moment("drain", "COMMIT", 2),
+    "drain, before its mark is in the place": KillPoint("drain", "put"),
+    "drain, after its mark is in the place": KillPoint("drain", "put", after=True),
+    "drain, before its claim is committed": KillPoint("drain", "COMMIT"),
+    "drain, before the bulk delete": KillPoint("drain", "delete"),
+    "drain, after the bulk delete": KillPoint("drain", "delete", after=True),
+    "drain, before its last COMMIT": KillPoint("drain", "COMMIT", 2),
 }
 SWEEP = {
-    "sweep, before its mark is in the database": Moment("sweep", "COMMIT"),
-    "sweep, before its mark is in the place": Moment("sweep", "put"),
-    "sweep, after its mark is in the place": Moment("sweep", "put", after=True),
-    "sweep, before the bulk delete": Moment("sweep", "delete"),
-    "sweep, after the bulk delete": Moment("sweep", "delete", after=True),
+    "sweep, before its mark is in the database": KillPoint("sweep", "COMMIT"),
+    "sweep, before its mark is in the place": KillPoint("sweep", "put"),
+    "sweep, after its mark is in the place": KillPoint("sweep", "put", after=True),
+    "sweep, before the bulk delete": KillPoint("sweep", "delete"),
+    "sweep, after the bulk delete": KillPoint("sweep", "delete", after=True),
 }
 MIGRATE = {
-    "migrate, between copies": Moment("migrate", "put", 1, after=True),
-    "migrate, before compare-and-set": Moment("migrate", "put", 3, after=True),
-    "migrate, before its COMMIT": Moment("migrate", "COMMIT"),
+    "migrate, between copies": KillPoint("migrate", "put", 1, after=True),
+    "migrate, before compare-and-set": KillPoint("migrate", "put", 3, after=True),
+    "migrate, before its COMMIT": KillPoint("migrate", "COMMIT"),
 }
 LIFE = {
-    "at the first byte of an upload in parts": Moment("stream", "chunk"),
-    "before the last part of an upload": Moment("stream", "chunk", 16),
-    "share, before the copy": Moment("share", "copy"),
-    "share, between copies": Moment("share", "copy", after=True),
-    "share, before COMMIT": Moment("share", "COMMIT"),
-    "savepoint, at its beginning": Moment("savepoint", "savepoint"),
-    "savepoint, at its release": Moment("savepoint", "release"),
-    "savepoint, before the undo of its rollback": Moment("savepoint", "delete"),
-    "savepoint, after the undo of its rollback": Moment("savepoint", "delete", after=True),
-    "savepoint, before COMMIT": Moment("savepoint", "COMMIT"),
-    "savepoint, after COMMIT": Moment("savepoint", "committed"),
-    "rollback, before its undo": Moment("rollback", "delete"),
-    "rollback, after its undo": Moment("rollback", "delete", after=True),
-    "bulk, before COMMIT": Moment("bulk", "COMMIT"),
-    "bulk, after COMMIT": Moment("bulk", "committed"),
-    "save, before any row": Moment("save", "put", after=True),
-    "save, before COMMIT": Moment("save", "COMMIT"),
-    "adopt, after a copy": Moment("adopt", "copy", after=True),
-    "adopt, before its COMMIT": Moment("adopt", "COMMIT"),
+    "at the first byte of an upload in parts": KillPoint("stream", "chunk"),
+    "before the last part of an upload": KillPoint("stream", "chunk", 16),
+    "share, before the copy": KillPoint("share", "copy"),
+    "share, between copies": KillPoint("share", "copy", after=True),
+    "share, before COMMIT": KillPoint("share", "COMMIT"),
+    "savepoint, at its beginning": KillPoint("savepoint", "savepoint"),
+    "savepoint, at its release": KillPoint("savepoint", "release"),
+    "savepoint, before the undo of its rollback": KillPoint("savepoint", "delete"),
+    "savepoint, after the undo of its rollback": KillPoint("savepoint", "delete", after=True),
+    "savepoint, before COMMIT": KillPoint("savepoint", "COMMIT"),
+    "savepoint, after COMMIT": KillPoint("savepoint", "committed"),
+    "rollback, before its undo": KillPoint("rollback", "delete"),
+    "rollback, after its undo": KillPoint("rollback", "delete", after=True),
+    "bulk, before COMMIT": KillPoint("bulk", "COMMIT"),
+    "bulk, after COMMIT": KillPoint("bulk", "committed"),
+    "save, before any row": KillPoint("save", "put", after=True),
+    "save, before COMMIT": KillPoint("save", "COMMIT"),
+    "adopt, after a copy": KillPoint("adopt", "copy", after=True),
+    "adopt, before its COMMIT": KillPoint("adopt", "COMMIT"),
 }
 CLAIM = {
-    "claim, before anything is stored": Moment("claim", "put"),
-    "claim, after its mark or its bytes are stored": Moment("claim", "put", after=True),
-    "claim, before COMMIT": Moment("claim", "COMMIT"),
-    "claim, after COMMIT": Moment("claim", "committed"),
+    "claim, before anything is stored": KillPoint("claim", "put"),
+    "claim, after its mark or its bytes are stored": KillPoint("claim", "put", after=True),
+    "claim, before COMMIT": KillPoint("claim", "COMMIT"),
+    "claim, after COMMIT": KillPoint("claim", "committed"),
 }
-MARKED = {"claim, after mark and bytes are stored": Moment("claim", "put", 2, after=True)}
-UNDELETE = {"undelete, before its COMMIT": Moment("undelete", "COMMIT")}
+MARKED = {"claim, after mark and bytes are stored": KillPoint("claim", "put", 2, after=True)}
+UNDELETE = {"undelete, before its COMMIT": KillPoint("undelete", "COMMIT")}
 
-PLAIN = WRITE | DELETE | SWEEP | MIGRATE | LIFE | {"migrate, after compare-and-set": Moment("migrate", "delete")}
-KEPT = WRITE | DRAIN | UNDELETE | MIGRATE | LIFE | {"migrate, after compare-and-set": Moment("migrate", "COMMIT", 2)}
+PLAIN = WRITE | DELETE | SWEEP | MIGRATE | LIFE | {"migrate, after compare-and-set": KillPoint("migrate", "delete")}
+KEPT = WRITE | DRAIN | UNDELETE | MIGRATE | LIFE | {"migrate, after compare-and-set": KillPoint("migrate", "COMMIT", 2)}
 
 DIRECTORY, BUCKET = "sqlite-local", "postgresql-s3"
 
 
 def _cases(
-    place: str, steps: dict[str, Moment], signal: Signals, *marks: pytest.MarkDecorator, with_outbox: bool
+    place: str, steps: dict[str, KillPoint], signal: Signals, *marks: pytest.MarkDecorator, with_outbox: bool
 ) -> Iterator[Any]:
     for step, moment in steps.items():
         name = f"{place}-{step}-{'outbox' if with_outbox else 'plain'}-{signal.name}"
@@ -142,7 +142,7 @@ def test_process_killed_at_any_step_can_be_put_right(
     processes: ForkServerContext,
     table: Table,
     step: str,
-    moment: Moment,
+    moment: KillPoint,
     with_outbox: bool,
 ) -> None:
     world = World(*place, with_outbox)

@@ -12,7 +12,7 @@ from filerow import FileObject
 from filerow.direct import DirectUploads
 from filerow.maintenance import adopt, migrate, sweep
 from filerow.maintenance import undelete as undelete_files
-from tests.soak.crash.child import Fate, World
+from tests.soak.crash.child import Killer, World
 from tests.soak.crash.models import SECRET, model, outbox
 
 NO_TIME = timedelta(0)
@@ -39,7 +39,7 @@ def stream(world: World, engine: Engine) -> None:
 
     def chunks() -> Iterator[bytes]:
         for number in range(16):
-            Fate.at("chunk")
+            Killer.at("chunk")
             yield bytes([number]) * (1 << 20)
 
     paper = model(with_outbox=world.with_outbox)

@@ -193,7 +193,7 @@ def upload_slowly(load: Load) -> None:
     load.note(f"{size.clients} slow uploads", seen)
     taken = size.concurrent
     assert set(seen.answers) <= {"408", "409", "503", UNANSWERED}
-    assert seen.answers["503"] >= size.clients // 2 - taken, "a full house says so"
+    assert seen.answers["503"] >= size.clients // 2 - taken, "a full server says so"
     # An upload under way has a thread and a chunk; a form that has not come yet and an upload that is refused have a connection.
     assert seen.threads <= seen.before.threads + load.threads(size.clients if load.framework == "flask" else taken) + FEW
     assert seen.descriptors <= seen.before.descriptors + (1 + (load.framework == "flask")) * size.clients + 2 * taken + FEW

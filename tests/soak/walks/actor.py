@@ -58,7 +58,7 @@ class Actor:
         bases: What lists held before they were edited in place; a list that was assigned has none.
         removed: Rows that the next flush deletes.
         touched: Rows that other sessions had better not write before this transaction ends.
-        attic: Files that some attribute has held, with their bytes, to be set back.
+        former: Files that some attribute has held, with their bytes, to be set back.
         suspect: A value has been used that another transaction may have deleted meanwhile, so a flush may say so.
     """
 
@@ -67,7 +67,7 @@ class Actor:
         self.book = book
         self.session = world.open(**options)
         self.autoflush: bool = options["autoflush"]
-        self.attic: list[tuple[FileObject, bytes]] = []
+        self.former: list[tuple[FileObject, bytes]] = []
         self._begin()
         self._forget_objects()
 
@@ -157,9 +157,9 @@ class Actor:
     # -- changes -------------------------------------------------------------------------------------------------------
 
     def keep(self, file: FileObject | None, content: bytes | None) -> None:
-        """Put a file into the attic."""
+        """Put a file into the former."""
         if file is not None and content is not None:
-            self.attic = [*self.attic[-7:], (file, content)]
+            self.former = [*self.former[-7:], (file, content)]
 
     def put(self, key: Key, column: str, file: Any, content: Any, *, fresh: bool = False) -> None:
         """Set an attribute, loaded or not.

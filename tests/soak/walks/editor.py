@@ -109,7 +109,7 @@ def both_edits(base: Sequence[Page] | None, theirs: Sequence[Page], mine: Sequen
     return [page for section in sections.values() for page in section]
 
 
-class Shelf:
+class Committed:
     """What is committed.
 
     Attributes:
@@ -140,16 +140,16 @@ class Editor:
         stack: The open savepoints, each with the ``writes`` it began with.
         locked: Rows that this transaction has written, so that others would wait.
         active: The transaction has done something in the database, which on SQLite keeps all others out.
-        attic: Files that some list has held, to be set back.
+        former: Files that some list has held, to be set back.
     """
 
-    def __init__(self, world: World, shelf: Shelf, **options: Any) -> None:
+    def __init__(self, world: World, committed: Committed, **options: Any) -> None:
         self.world = world
-        self.shelf = shelf
+        self.committed = committed
         self.session = world.open(autoflush=False, **options)
         self.objects: dict[Key, Any] = {}
         self.views: dict[Slot, View] = {}
-        self.attic: list[FileObject] = []
+        self.former: list[FileObject] = []
         self._begin()
 
     def _begin(self) -> None:
@@ -160,7 +160,7 @@ class Editor:
 
     def current(self, key: Key) -> Row | None:
         """Return a row as this transaction would read it."""
-        return self.writes[key] if key in self.writes else self.shelf.rows.get(key)
+        return self.writes[key] if key in self.writes else self.committed.rows.get(key)
 
     def is_dirty(self, key: Key) -> bool:
         """Return True if a flush would write the row's object."""
@@ -214,7 +214,7 @@ class Editor:
     def edit(self, slot: Slot, change: Callable[[Any, list[Seen]], object]) -> None:
         """Do the same to a list in place and to what it must show."""
         pages = self.pages(slot)
-        self.attic = [*self.attic, *pages][-12:]
+        self.former = [*self.former, *pages][-12:]
         change(pages, self.views[slot].mine)
         self.look()
 
@@ -325,9 +325,9 @@ class Editor:
         if done:
             for key, row in self.writes.items():
                 if row is None:
-                    self.shelf.rows.pop(key, None)
+                    self.committed.rows.pop(key, None)
                 else:
-                    self.shelf.rows[key] = row
+                    self.committed.rows[key] = row
             self._begin()
             self.look()
         return done

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from sqlalchemy import inspect
 
 from tests.cases.world import World
-from tests.soak.walks.editor import COLUMNS, ROWS, SLOTS, Editor, Key, Seen, Shelf, Slot, new_page, seen
+from tests.soak.walks.editor import COLUMNS, ROWS, SLOTS, Committed, Editor, Key, Seen, Slot, new_page, seen
 from tests.soak.walks.faults import OPERATIONS, failing
 
 rows = st.sampled_from(ROWS)
@@ -100,7 +100,7 @@ class Lists(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.shelf = Shelf()
+        self.committed = Committed()
         self.editors: list[Editor] = []
         self.on_sqlite = self.world.database.name == "sqlite"
         self.world.database.empty()
@@ -108,7 +108,7 @@ class Lists(RuleBasedStateMachine):
     @initialize(expires=st.booleans())
     def begin(self, *, expires: bool) -> None:
         expiring = [False, False, expires and not self.on_sqlite]  # on SQLite nobody may keep a transaction to read in
-        self.editors = [Editor(self.world, self.shelf, expire_on_commit=one) for one in expiring]
+        self.editors = [Editor(self.world, self.committed, expire_on_commit=one) for one in expiring]
         for key in ROWS:
             self.editors[0].add(key)
         self.editors[0].commit()
@@ -192,7 +192,7 @@ class Lists(RuleBasedStateMachine):
         if done and one.views[slot].mine:
             file = one.pages(slot)[at % len(one.views[slot].mine)]
             one.edit(goal, lambda pages, mine: (pages.append(file), mine.append(seen(file))))
-            with failing(self.world.store, self.shelf, "copy", 1) as fault:
+            with failing(self.world.store, self.committed, "copy", 1) as fault:
                 worked = one.flush(fault)
             self.after(one, worked=worked)
         self.done("fail after the merge", something=done)
@@ -242,9 +242,9 @@ class Lists(RuleBasedStateMachine):
     @rule(n=who, slot=slots, at=small)
     def set_back(self, n: int, slot: Slot, at: int) -> None:
         editor = self.editors[n]
-        done = bool(editor.attic) and self.read(editor, slot)
+        done = bool(editor.former) and self.read(editor, slot)
         if done:
-            file = editor.attic[at % len(editor.attic)]
+            file = editor.former[at % len(editor.former)]
             editor.edit(slot, lambda pages, mine: (pages.append(file), mine.append(seen(file))))
         self.done("set back", something=done)
 
@@ -253,9 +253,9 @@ class Lists(RuleBasedStateMachine):
         editor, slot = self.editors[n], (key, COLUMNS[key[0]][at % len(COLUMNS[key[0]])])
         done = self.read(editor, slot)
         if how == "refresh":  # SQLAlchemy refuses to for a row that is gone
-            done = done and key in self.shelf.rows and self.may_use(editor)
+            done = done and key in self.committed.rows and self.may_use(editor)
         if done and how == "detach":
-            done = key in self.shelf.rows and key not in editor.locked  # or a rollback makes SQLAlchemy forget its row
+            done = key in self.committed.rows and key not in editor.locked  # or a rollback makes SQLAlchemy forget its row
             if done:
                 one = editor.objects[key]
                 editor.session.expunge(one)
@@ -276,7 +276,7 @@ class Lists(RuleBasedStateMachine):
     def merge(self, n: int, key: Key, at: int) -> None:
         editor, columns = self.editors[n], COLUMNS[key[0]]
         done = all(self.read(editor, (key, column)) for column in columns) and (not self.on_sqlite or self.may_use(editor))
-        if done and key in self.shelf.rows:  # SQLAlchemy refuses to where an expired object's row is gone
+        if done and key in self.committed.rows:  # SQLAlchemy refuses to where an expired object's row is gone
             editor.active = editor.active or self.on_sqlite
             done = editor.merge(key, columns[at % len(columns)])
         else:
@@ -290,7 +290,7 @@ class Lists(RuleBasedStateMachine):
         editor = self.editors[n]
         done = editor.current(key) is not None and self.may_flush(editor, key)
         if done:
-            with failing(self.world.store, self.shelf, fault, nth) as one:
+            with failing(self.world.store, self.committed, fault, nth) as one:
                 editor.active = editor.active or self.on_sqlite
                 worked = editor.remove(key, one)
             self.after(editor, worked=worked)
@@ -301,7 +301,7 @@ class Lists(RuleBasedStateMachine):
         editor = self.editors[n]
         key = next((key for key in ROWS if editor.current(key) is None and self.may_flush(editor, key)), None)
         if key is not None:
-            with failing(self.world.store, self.shelf, fault, nth) as one:
+            with failing(self.world.store, self.committed, fault, nth) as one:
                 worked = editor.add(key, one)
             self.after(editor, worked=worked)
         self.done("insert", something=key is not None)
@@ -322,10 +322,10 @@ class Lists(RuleBasedStateMachine):
                 found[table, number] = {c: self._pages(v) for c, v in zip(columns, values, strict=True)}
         expected = {
             key: {column: [(*page.name, page.filename, page.note) for page in pages] for column, pages in row.items()}
-            for key, row in self.shelf.rows.items()
+            for key, row in self.committed.rows.items()
         }
         assert found == expected, "the rows are not what the model says"
-        self.world.check(self.shelf.orphans, settled=not any(editor.active for editor in self.editors))
+        self.world.check(self.committed.orphans, settled=not any(editor.active for editor in self.editors))
 
     def _pages(self, value: Any) -> list[Any]:
         found = []
@@ -340,7 +340,7 @@ class Lists(RuleBasedStateMachine):
         editor = self.editors[n]
         done = bool(editor.dirty) and self.may_flush(editor)
         if done:
-            with failing(self.world.store, self.shelf, fault, nth) as one:
+            with failing(self.world.store, self.committed, fault, nth) as one:
                 worked = editor.flush(one)
             self.after(editor, worked=worked)
         self.done("flush", something=done)
@@ -350,7 +350,7 @@ class Lists(RuleBasedStateMachine):
         editor = self.editors[n]
         done = len(editor.stack) < 3 and self.may_flush(editor)
         if done:
-            with failing(self.world.store, self.shelf, fault, nth) as one:
+            with failing(self.world.store, self.committed, fault, nth) as one:
                 worked = editor.begin_nested(one)
             self.after(editor, worked=worked)
         self.done("savepoint", something=done)
@@ -361,7 +361,7 @@ class Lists(RuleBasedStateMachine):
         editor = self.editors[n]
         done = bool(editor.stack) and self.may_flush(editor)
         if done:
-            with failing(self.world.store, self.shelf, fault, nth) as one:
+            with failing(self.world.store, self.committed, fault, nth) as one:
                 worked = editor.release(depth % len(editor.stack), one)
             self.after(editor, worked=worked)
         self.done("release", something=done)
@@ -372,7 +372,7 @@ class Lists(RuleBasedStateMachine):
         editor = self.editors[n]
         done = bool(editor.stack)
         if done:
-            with failing(self.world.store, self.shelf, fault, nth):
+            with failing(self.world.store, self.committed, fault, nth):
                 editor.rollback_to(depth % len(editor.stack))
         self.done("rollback to a savepoint", something=done)
 
@@ -381,7 +381,7 @@ class Lists(RuleBasedStateMachine):
         editor = self.editors[n]
         done = (editor.active or bool(editor.dirty)) and self.may_flush(editor)
         if done:
-            with failing(self.world.store, self.shelf, fault, nth) as one:
+            with failing(self.world.store, self.committed, fault, nth) as one:
                 editor.commit(one)
             self.compare()
         self.done("commit", something=done)
@@ -398,7 +398,7 @@ class Lists(RuleBasedStateMachine):
         editor = self.editors[n]
         done = editor.active or bool(editor.dirty)
         if done:
-            with failing(self.world.store, self.shelf, fault, nth):
+            with failing(self.world.store, self.committed, fault, nth):
                 editor.rollback() if how == "rollback" else editor.close()
             self.compare()
         self.done(how, something=done)

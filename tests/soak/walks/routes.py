@@ -203,9 +203,9 @@ def swap(actor: Actor, left: tuple[Key, str], right: tuple[Key, str]) -> bool:
 
 def set_back(actor: Actor, key: Key, column: str, number: int) -> bool:
     """Assign a file that some attribute has held before, perhaps in a transaction that has ended."""
-    if not actor.attic or not actor.exists(key):
+    if not actor.former or not actor.exists(key):
         return False
-    file, content = actor.attic[number % len(actor.attic)]
+    file, content = actor.former[number % len(actor.former)]
     actor.suspect = True
     actor.put(key, column, file, content)
     return True

@@ -1,6 +1,6 @@
-"""Doors of the ORM and of HTTP: a hostile string comes in by each of them, and nothing outside of the root is touched.
+"""Entry points of the ORM and of HTTP: a hostile string comes in by each, and nothing outside of the root is touched.
 
-Backends are tried by themselves in ``test_traversal``; here it is shown that no door goes around their checks.
+Backends are tried by themselves in ``test_traversal``; here it is shown that no entry point goes around their checks.
 """
 
 from __future__ import annotations
