@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -86,6 +90,28 @@ def test_reference_opens_to_the_same_stored_file() -> None:
     assert found.get_content() == b"abc"
     assert found.open().read() == b"abc"
     found.verify()
+
+
+OTHER = """
+import sys
+from filerow import FileObject, storages
+storages.register_backend(sys.argv[1], key="files")
+file = FileObject.from_reference(sys.argv[2], audience="worker")
+print(file.filename, file.get_content().decode())
+"""
+
+
+def test_reference_is_opened_by_another_process(tmp_path: Path) -> None:
+    storages.register_backend(url := tmp_path.as_uri(), key="files")
+    text = FileObject("files", "a.txt", content=b"abc").save().to_reference(audience="worker")
+    command = [sys.executable, "-c", OTHER, url, text]
+    environment = {**os.environ, "FILEROW_SECRET": f"{NEXT},{SECRET}"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environment)
+    assert (done.stdout, done.stderr) == ("a.txt abc\n", "")
+    environment["FILEROW_SECRET"] = NEXT
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environment)
+    assert "InvalidTokenError: this is not a reference of this application" in done.stderr
+    assert NEXT not in done.stderr
 
 
 async def test_reference_is_read_asynchronously() -> None:
@@ -293,6 +319,17 @@ def test_the_row_that_has_the_file_keeps_it(engine: Engine, docs: WatchedBackend
         session.commit()
         assert loaded.file.path == note.file.path
     assert docs.paths == {note.file.path}
+
+
+def test_a_file_that_its_row_releases_meanwhile_moves(engine: Engine, docs: WatchedBackend) -> None:
+    first = row_of(engine, file=FileObject(content=b"abc"))
+    assert first.file
+    with Session(engine) as session:
+        session.delete(session.get_one(Note, first.id))
+        session.add(second := Note(file=FileObject.from_reference(first.file.to_reference())))
+        session.commit()
+        assert second.file
+        assert (second.file.get_content(), docs.paths) == (b"abc", {second.file.path})
 
 
 def test_another_backend_s_column_gets_a_copy_there(engine: Engine, docs: WatchedBackend) -> None:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from filerow._content import unwrap_upload
 from filerow._file.object import FileObject
-from filerow._file.view import REFUSED, json_schema_for, view_of
+from filerow._file.view import REFUSED, json_schema_for
 from filerow._requirements import needs
 from filerow.exceptions import UntrustedDocumentError
 
@@ -53,13 +53,15 @@ def core_schema_for(cls: type[FileObject], show: View | None = None) -> CoreSche
 
     Args:
         cls: The class of the file.
-        show: What makes the view of one field; :func:`view_of` when left out, and all fields share one component in OpenAPI.
+        show: What makes the view of one field. Default: the public view, and all fields share one component in OpenAPI.
     """
     name, number = (cls.__qualname__, id(cls)) if show is None else ("SignedFileObject", hash(show))
     return core_schema.with_info_plain_validator_function(
         partial(_validate, cls),
         ref=f"{cls.__module__}.{name}:{number}",
-        serialization=core_schema.plain_serializer_function_ser_schema(partial(_serialize, show or view_of), info_arg=True),
+        serialization=core_schema.plain_serializer_function_ser_schema(
+            partial(_serialize, show or FileObject.public_view), info_arg=True
+        ),
     )
 
 

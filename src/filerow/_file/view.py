@@ -1,22 +1,15 @@
-"""What clients see of a file, for all libraries that write or describe JSON."""
+"""How clients see and send a file, for all libraries that describe JSON."""
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-from filerow._file.object import FileObject
-
-__all__ = ("REFUSED", "json_schema_for", "view_of")
+__all__ = ("REFUSED", "json_schema_for")
 
 REFUSED = (
     "a file cannot be set by sending its document, which could name any object of any backend. Upload the bytes and make the "
     'file with FileObject.from_upload(upload); code that trusts the document validates with context={"filerow": "document"}'
 )
-
-
-def view_of(file: FileObject) -> dict[str, Any]:
-    """Return what a client may see of a file, stored or pending."""
-    return file.public_view()
 
 
 def json_schema_for(mode: Literal["validation", "serialization"]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from litestar.typing import FieldDefinition
 
 from filerow._file.list import FileObjectList
 from filerow._file.object import ENCTYPE_NEEDED, FileObject
-from filerow._file.view import REFUSED, view_of
+from filerow._file.view import REFUSED
 from filerow.exceptions import ContentError, FileValidationError, UntrustedDocumentError
 from filerow.ext._litestar_forms import CheckedUpload
 
@@ -82,8 +82,8 @@ def _file(kind: type[FileObject], upload: object) -> FileObject:
 
 
 ENCODERS: dict[Any, Callable[[Any], Any]] = {
-    FileObject: view_of,
-    FileObjectList: lambda files: [view_of(file) for file in files],
+    FileObject: FileObject.public_view,
+    FileObjectList: lambda files: [file.public_view() for file in files],
 }
 """To clients a file is its public view."""
 

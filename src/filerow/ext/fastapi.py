@@ -31,7 +31,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from filerow._file.list import FileObjectList
 from filerow._file.object import FileObject
-from filerow._file.view import view_of
 from filerow._requirements import needs
 from filerow.ext._asgi import fixed, response_of
 from filerow.ext._static import SCRIPT
@@ -54,7 +53,7 @@ __all__ = ("StoredFileResponse", "Uploaded", "install", "routes")
 _SIGNED = "/{key}/{path:path}"
 
 # What jsonable_encoder() asks, for handlers without a response model, too.
-ENCODERS_BY_TYPE[FileObject] = view_of
+ENCODERS_BY_TYPE[FileObject] = FileObject.public_view
 
 
 def Uploaded(column: object, *, field: str | None = None, optional: bool = False) -> Any:  # noqa: N802 - reads as a type

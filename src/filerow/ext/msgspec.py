@@ -25,7 +25,7 @@ from typing import Any
 from filerow._content import unwrap_upload
 from filerow._file.list import FileObjectList
 from filerow._file.object import FileObject
-from filerow._file.view import REFUSED, json_schema_for, view_of
+from filerow._file.view import REFUSED, json_schema_for
 from filerow._requirements import needs
 from filerow.exceptions import UntrustedDocumentError
 
@@ -41,7 +41,7 @@ def enc_hook(value: Any) -> Any:
     Raises:
         NotImplementedError: The value is not a file; msgspec expects this of a hook.
     """
-    return view_of(_file(value))
+    return _file(value).public_view()
 
 
 def document_enc_hook(value: Any) -> Any:

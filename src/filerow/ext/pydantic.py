@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 from filerow._file.object import FileObject
 from filerow._file.pydantic import core_schema_for, json_schema_for
-from filerow._file.view import view_of
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -50,7 +49,7 @@ class SignedUrl:
     def view_of(self, file: FileObject) -> dict[str, Any]:
         """Return what a client may see of a stored file, with the URL."""
         url = file.sign(expires_in=self.expires_in, inline=self.inline, round_expiry=self.round_expiry)
-        return {**view_of(file), "url": url}
+        return {**file.public_view(), "url": url}
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Return the schema of a file shown with its URL."""

@@ -142,11 +142,35 @@ def claims(data: bytes) -> None:
     text, number = text_of(data[:1000]).encode("utf-8", "replace").decode() or "x", len(data)  # longer ones are refused
     whole = Claim("docs", text, text, "a.b", text, number, text, None, {"max_size": number}, time.time() + 60)
     assert Claim.unseal(keys, whole.seal(keys)) == whole._replace(path=text, marker=text)
-    sealed = whole.seal(keys)
-    for place in (number % len(sealed), -1 - number % 40):
-        changed = sealed[:place] + ("A" if sealed[place] != "A" else "B") + sealed[place:][1:]
+    for changed in _changed(whole.seal(keys), number):
         with contextlib.suppress(InvalidTokenError):
             keys.unseal(Purpose.CLAIM, changed)
+            raise AssertionError(changed)
+
+
+def _changed(token: str, number: int) -> Iterator[str]:
+    """Yield a token with one character changed: somewhere, and in its signature."""
+    for place in (number % len(token), -1 - number % 40):
+        yield token[:place] + ("A" if token[place] != "A" else "B") + token[place:][1:]
+
+
+@target
+def references(data: bytes) -> None:
+    """Nothing that we did not seal is a reference; what we sealed comes back, or is refused when it is made."""
+    for token in (text_of(data), data.decode("latin-1")):
+        with contextlib.suppress(InvalidTokenError):
+            FileObject.from_reference(token, secret=SECRET)
+            raise AssertionError(token)
+    text = text_of(data[:1000]).encode("utf-8", "replace").decode() or "x"
+    try:
+        file = FileObject.from_dict({"v": 1, "backend": "docs", "path": text, "filename": text, "metadata": {text: text}})
+        sealed = file.to_reference(secret=SECRET, audience=text)
+    except (DocumentError, InvalidPathError):
+        return
+    assert FileObject.from_reference(sealed, secret=SECRET, audience=text).to_dict() == file.to_dict()
+    for changed in _changed(sealed, len(data)):
+        with contextlib.suppress(InvalidTokenError):
+            FileObject.from_reference(changed, secret=SECRET, audience=text)
             raise AssertionError(changed)
 
 

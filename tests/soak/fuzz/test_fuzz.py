@@ -63,7 +63,7 @@ TOKENS = [
 ]
 """What the grammars of the targets are made of; pure chance would not find them."""
 
-READS_MUCH = {"document", "images", "ranges", "conditions", "claims"}
+READS_MUCH = {"document", "images", "ranges", "conditions", "claims", "references"}
 """Targets that may meet long inputs; what the others read is cut by the servers in front of them."""
 
 INPUTS = st.one_of(
