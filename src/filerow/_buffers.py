@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-__all__ = ("BUFFERS", "Buffer")
-
 Buffer: TypeAlias = bytes | bytearray | memoryview
 """One contiguous run of bytes in memory."""
 

@@ -14,8 +14,6 @@ from filerow.exceptions import ConfigurationError
 if TYPE_CHECKING:
     import os
 
-__all__ = ("BackendSettings", "read_settings", "read_toml")
-
 
 @dataclass(slots=True)
 class BackendSettings:

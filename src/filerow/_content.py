@@ -38,27 +38,6 @@ from filerow.exceptions import ContentError, FileStateError, IntegrityError
 if TYPE_CHECKING:
     from filerow._document import Facts
 
-__all__ = (
-    "AsyncContent",
-    "BytesContent",
-    "Claimed",
-    "Content",
-    "FileContent",
-    "Meter",
-    "Prepared",
-    "content_of",
-    "expect_facts",
-    "expect_length",
-    "given_content",
-    "is_sha256",
-    "measured",
-    "measured_async",
-    "prepare",
-    "prepare_async",
-    "unawaitable",
-    "unwrap_upload",
-)
-
 ONE_REQUEST = 5 << 20
 """Up to this many bytes (5 MiB, S3's smallest part) go to the store in one request."""
 

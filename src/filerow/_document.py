@@ -16,8 +16,6 @@ from typing import Any, NamedTuple
 from filerow._paths import clean_filename
 from filerow.exceptions import DocumentError
 
-__all__ = ("Facts", "check_metadata", "check_values", "facts_from", "located_in", "public_view", "to_document")
-
 VERSION = 1
 NO_METADATA: Mapping[str, Any] = MappingProxyType({})
 

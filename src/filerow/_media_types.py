@@ -11,26 +11,6 @@ from functools import cache, lru_cache
 
 from filerow._paths import safe_extension
 
-__all__ = (
-    "CSV",
-    "ENCRYPTED_OFFICE",
-    "EXCEL",
-    "OCTET_STREAM",
-    "REFINED",
-    "SVG",
-    "TSV",
-    "bare_type",
-    "by_extension",
-    "canonical",
-    "claimed_type",
-    "essence",
-    "is_signed",
-    "known_extension",
-    "known_names",
-    "may_be_called",
-    "may_turn_out",
-)
-
 OCTET_STREAM = "application/octet-stream"
 SVG = "image/svg+xml"
 CSV = "text/csv"

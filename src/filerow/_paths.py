@@ -13,22 +13,6 @@ from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 from urllib.parse import quote
 
-__all__ = (
-    "Chooser",
-    "PathRequest",
-    "checked_path",
-    "checked_shards",
-    "clean_filename",
-    "content_disposition",
-    "folders_of",
-    "generate_path",
-    "generated_at",
-    "is_generated",
-    "path_before",
-    "safe_extension",
-    "uuid7_hex",
-)
-
 STAGING = "staged"
 """The folder of files that were saved on their own, before any row owned them."""
 

@@ -14,8 +14,6 @@ from typing import NamedTuple
 from filerow._media_types import LONGEST_TYPE, OCTET_STREAM, bare_type, canonical
 from filerow._paths import content_disposition
 
-__all__ = ("Presentation", "is_shown", "present", "safe_headers")
-
 # No "+": types that end in "+xml" are XML for a browser (WHATWG MIME Sniffing, section 4.6), with the scripts it may hold.
 _SHOWN = re.compile(r"(?:image/(?!svg)|audio/|video/)[a-z0-9._-]+\Z|application/pdf\Z|text/plain\Z")
 

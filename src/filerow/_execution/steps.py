@@ -10,8 +10,6 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from filerow._execution.threads import in_thread
 
-__all__ = ("Call", "Steps", "run", "run_async", "run_to_the_end", "threaded")
-
 T = TypeVar("T")
 
 _GRACE = 10.0

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from filerow.backends.base import StorageBackend
 
-__all__ = ("Ranges",)
-
 _BLOCK = 64 << 10
 _LARGEST_BLOCK = 256 << 10
 _MOST_REQUESTS = 16

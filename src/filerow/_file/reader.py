@@ -16,8 +16,6 @@ from filerow._execution.threads import in_thread
 if TYPE_CHECKING:
     from filerow.backends.base import StorageBackend
 
-__all__ = ("AsyncFileReader", "FileReader", "buffered", "read_through")
-
 BUFFER = 1 << 20
 """Bytes a reader fetches at least per request."""
 

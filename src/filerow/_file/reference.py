@@ -18,8 +18,6 @@ from filerow.backends._paths import check_known_path
 from filerow.backends._sign_request import whole_seconds
 from filerow.exceptions import DocumentError, ExpiredTokenError, InvalidPathError, InvalidTokenError
 
-__all__ = ("Referenced", "open_reference", "seal_reference")
-
 _LONGEST_LIFE = 100 * 365 * 86400
 
 

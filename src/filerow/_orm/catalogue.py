@@ -19,8 +19,6 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from filerow._orm.fields import holds_files, mapped_classes
 from filerow._orm.schemas import full_name, schema_of
 
-__all__ = ("Catalogue", "Rewrites", "action_count_sql", "tables_of_rows")
-
 
 class Rewrites(IntEnum):
     """What a database may do by itself when a row of a table is written.

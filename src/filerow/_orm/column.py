@@ -27,6 +27,7 @@ from filerow._file.list import FileObjectList, read_list
 from filerow._file.object import FileObject, FileState, Shown, Snapshot, content_in, facts_of, loaded, not_a_file, restore
 from filerow._paths import Chooser, checked_path, checked_shards
 from filerow._registry import key_of
+from filerow._validation.patterns import checked_types
 from filerow._validation.rules import (
     NO_RULES,
     ImageLimits,
@@ -35,7 +36,6 @@ from filerow._validation.rules import (
     checked_image_size,
     checked_keys,
     checked_sizes,
-    checked_types,
 )
 from filerow._validation.validators import Validator, checked_validators
 from filerow.backends._stored_with import StoredWith, checked_options
@@ -44,8 +44,6 @@ from filerow.exceptions import DocumentError, FileStateError, UnsupportedRouteEr
 
 if TYPE_CHECKING:
     from filerow._validation.checks import Checks
-
-__all__ = ("StoredObject",)
 
 binding_refused: ContextVar[bool] = ContextVar("filerow_binding_refused", default=False)
 """Set by the unit of work while a legacy bulk method of the session runs.

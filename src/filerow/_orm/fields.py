@@ -24,29 +24,6 @@ from filerow._orm.column import StoredObject
 from filerow._orm.ledger import Keeper
 from filerow._orm.ownership import Change, Ref
 
-__all__ = (
-    "Buried",
-    "Field",
-    "OfMapper",
-    "OutboxProtocol",
-    "Slot",
-    "SlotChange",
-    "fields_in_table",
-    "fields_of",
-    "files_in",
-    "forget_row_fields",
-    "has_files",
-    "holds_files",
-    "link_fields",
-    "mapped_classes",
-    "outbox_in",
-    "refuse_shared_default",
-    "register_fields",
-    "register_link_fields",
-    "row_fields_of",
-)
-
-
 T = TypeVar("T")
 
 OUTBOX = "filerow_outbox"

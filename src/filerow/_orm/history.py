@@ -19,21 +19,6 @@ from filerow._orm.merge import merged
 from filerow._orm.ownership import Change, ref_of
 from filerow._orm.rows import Owned, connection_of
 
-__all__ = (
-    "assign_copy",
-    "changed_slots",
-    "changes_of",
-    "deletions_of",
-    "identities",
-    "merge_lists",
-    "new_slots",
-    "rebase_lists",
-    "replaced_row",
-    "set_initial",
-    "set_owned",
-    "undo_writes",
-)
-
 
 def changes_of(session: Session) -> tuple[list[SlotChange], list[InstanceState[Any]]]:
     """Return the file columns that a flush changes, and the deleted objects.

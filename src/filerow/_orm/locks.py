@@ -59,21 +59,6 @@ from sqlalchemy.util import topological
 from filerow._orm.fields import Field, OfMapper
 from filerow._orm.sqlalchemy_private import equivalent_columns, persistent_sort_key, sorted_tables
 
-__all__ = (
-    "BATCH",
-    "TableKey",
-    "any_of",
-    "by_key",
-    "has_row_locks",
-    "in_flush_order",
-    "key_in",
-    "key_order",
-    "lock_for_writing",
-    "locking",
-    "read_locked",
-    "tables_in_order",
-)
-
 BATCH = 500
 """Rows per SELECT.
 

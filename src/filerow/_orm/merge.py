@@ -11,8 +11,6 @@ from typing import NamedTuple
 from filerow._file.object import FileObject, facts_of
 from filerow._orm.ownership import Ref, ref_of
 
-__all__ = ("merged",)
-
 
 def merged(base: Sequence[FileObject], theirs: Sequence[FileObject], mine: Sequence[FileObject]) -> list[FileObject]:
     """Merge two edits of a list: ``theirs - (base - mine) + (mine - base)``.

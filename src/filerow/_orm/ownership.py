@@ -14,9 +14,6 @@ from typing import Generic, NamedTuple, TypeVar
 
 from filerow._file.object import FileObject, FileState, place_of
 
-__all__ = ("Adopt", "Change", "CopyTo", "Move", "Plan", "Ref", "Store", "pending", "plan", "ref_of")
-
-
 SlotT = TypeVar("SlotT", bound=Hashable)
 """What identifies a slot; only the modules that know sessions look into it."""
 

@@ -47,26 +47,6 @@ from filerow._paths import STAGING, folders_of, is_generated
 from filerow._registry import storages
 from filerow.exceptions import DocumentError
 
-__all__ = (
-    "FileColumn",
-    "Named",
-    "column_named",
-    "decoded",
-    "documents_in",
-    "file_columns",
-    "first_path",
-    "has_ours",
-    "list_expression",
-    "named_by_rows",
-    "odd_expression",
-    "path_expression",
-    "quoted",
-    "referenced",
-    "refs_in",
-    "rows_naming",
-    "taken",
-)
-
 LEGACY_KEYS = ("file_id", "path", "filename")
 """The keys under which a document may name its path, in the order to look.
 

@@ -12,8 +12,6 @@ from typing import Any
 
 from sqlalchemy import Connection, Table
 
-__all__ = ("full_name", "of_statement", "schema_of", "statement_options")
-
 _of_statement: ContextVar[Mapping[str, Any]] = ContextVar("filerow_statement_schemas", default={})  # noqa: B039 - never changed
 
 

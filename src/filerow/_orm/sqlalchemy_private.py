@@ -12,23 +12,6 @@ from typing import Any
 from sqlalchemy import Connection, FromClause, Insert
 from sqlalchemy.orm import InstanceState, Mapper, ORMExecuteState, Session, SessionTransaction
 
-__all__ = (
-    "autoflush",
-    "commits_each_statement",
-    "equivalent_columns",
-    "forget_own_arguments",
-    "is_flushing",
-    "is_of_flush",
-    "is_sent_as_is",
-    "listen_last",
-    "multi_values_of",
-    "persistent_sort_key",
-    "savepoint_names",
-    "sorted_tables",
-    "took_from_engine",
-    "with_values",
-)
-
 
 def multi_values_of(statement: Insert) -> Sequence[Sequence[Mapping[Any, Any]]]:
     """Return the rows of ``insert(Model).values([{...}, ...])``, in groups.

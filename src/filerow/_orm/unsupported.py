@@ -16,21 +16,6 @@ from filerow._orm.sqlalchemy_private import commits_each_statement
 from filerow._orm.visibility import has_transactions
 from filerow.exceptions import UnsupportedRouteError
 
-__all__ = (
-    "entity_of",
-    "refuse_alias",
-    "refuse_autocommit",
-    "refuse_conflict_clause",
-    "refuse_conflict_prefix",
-    "refuse_copies_in_order",
-    "refuse_core_strategy",
-    "refuse_insert_from_select",
-    "refuse_inside",
-    "refuse_repeated_rows",
-    "refuse_sharing",
-    "refuse_tables",
-)
-
 
 def entity_of(statement: Insert | Update | Delete) -> Any:
     """Return the mapped class or alias that a statement names.

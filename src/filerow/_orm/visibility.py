@@ -19,18 +19,6 @@ from filerow._log import named
 from filerow._orm.schemas import full_name, schema_of
 from filerow.exceptions import MaintenanceRefusedError
 
-__all__ = (
-    "AS_WRITTEN",
-    "check_as_written",
-    "check_shows_all",
-    "filtered",
-    "has_transactions",
-    "hides_kept_rows",
-    "may_hide_rows",
-    "may_lock",
-    "unfiltered",
-)
-
 _HIDES_ROWS = frozenset({"postgresql"})
 
 

@@ -19,8 +19,6 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Connection
 from sqlalchemy.engine import ExceptionContext, TwoPhaseTransaction
 
-__all__ = ("End", "Watch", "unwatch", "watch", "watch_of")
-
 
 class End(Enum):
     """How a transaction, or a part of it, has ended.

@@ -26,8 +26,6 @@ from filerow._validation.validators import Inspection, WholeContent, added_by, i
 from filerow._validation.window import ReadAt
 from filerow.exceptions import ContentError
 
-__all__ = ("Checks", "Seen", "examine")
-
 
 class Seen(NamedTuple):
     """What a look at a file found: what its validators are given."""

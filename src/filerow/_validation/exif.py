@@ -6,8 +6,6 @@ import struct
 
 from filerow._validation.window import Window
 
-__all__ = ("is_turned",)
-
 _ORIENTATION = 0x0112
 _SHORT = 3
 _TURNED = range(5, 9)

@@ -9,8 +9,6 @@ from typing import TypeAlias
 from filerow._validation.containers.isobmff import boxes
 from filerow._validation.window import Window
 
-__all__ = ("heif_size",)
-
 _Span: TypeAlias = tuple[int, int | None]
 
 _MOST_ASSOCIATIONS = 64 << 10

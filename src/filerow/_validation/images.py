@@ -22,8 +22,6 @@ from filerow._validation.exif import is_turned
 from filerow._validation.heif import heif_size
 from filerow._validation.window import ReadAt, Window
 
-__all__ = ("dimensions",)
-
 _SVG_BYTES = 64 << 10
 
 # Markers of JPEG (ITU-T T.81, table B.1).

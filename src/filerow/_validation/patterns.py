@@ -8,8 +8,6 @@ from fnmatch import fnmatchcase
 
 from filerow._media_types import OCTET_STREAM, SVG, by_extension, canonical, known_extension, known_names
 
-__all__ = ("checked_types", "means_svg")
-
 _TOP_LEVELS = ("application", "audio", "chemical", "font", "haptics", "image", "message", "model", "multipart", "text", "video")
 _PROVEN = frozenset({"audio", "font", "image", "video"})
 """Top levels whose types count only where the bytes prove them."""

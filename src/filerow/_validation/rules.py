@@ -8,10 +8,8 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from filerow._media_types import SVG, is_signed, may_turn_out
-from filerow._validation.patterns import checked_types, means_svg
+from filerow._validation.patterns import means_svg
 from filerow.exceptions import ContentTypeError, FileTooLargeError, FileTooSmallError, ImageDimensionsError
-
-__all__ = ("ImageSize", "Rules", "checked_image_size", "checked_keys", "checked_sizes", "checked_types", "parse_size")
 
 ImageSize: TypeAlias = Literal["shown", "stored"]
 """Which width and height of an image count: as it is shown, turned by EXIF, or as it is stored."""

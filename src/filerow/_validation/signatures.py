@@ -10,8 +10,6 @@ from typing import TypeAlias
 
 from filerow._validation.window import ReadAt
 
-__all__ = ("TAG", "by_first_bytes", "by_signature", "is_text", "is_unmarked_utf_16", "tagged_sound")
-
 TAG = b"ID3"
 """What sound with a tag of ID3 begins with."""
 

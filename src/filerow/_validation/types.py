@@ -25,8 +25,6 @@ from filerow._validation.containers.zip import zip_type
 from filerow._validation.signatures import TAG, by_first_bytes, by_signature, is_text, is_unmarked_utf_16, tagged_sound
 from filerow._validation.window import ReadAt
 
-__all__ = ("is_announced_honestly", "is_container", "recognised", "resolve_type", "sniff")
-
 _BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"})
 
 # An SVG document, from its first byte (XML 1.0, section 2.8): declaration, instructions, comments and a DOCTYPE may come before

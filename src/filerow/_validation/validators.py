@@ -14,18 +14,6 @@ from typing import Any, Generic, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 from filerow.exceptions import FilerowError, FileValidationError
 
-__all__ = (
-    "Inspection",
-    "Validator",
-    "WholeContent",
-    "added_by",
-    "checked_validators",
-    "is_async",
-    "name_of",
-    "refusals",
-    "whole_content",
-)
-
 P = ParamSpec("P")
 R = TypeVar("R")
 

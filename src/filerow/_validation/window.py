@@ -6,8 +6,6 @@ import os
 from collections.abc import Callable
 from typing import TypeAlias
 
-__all__ = ("ReadAt", "Window")
-
 ReadAt: TypeAlias = Callable[[int, int], bytes]
 """Returns bytes from an offset (first argument), up to a number (second), fewer only at the end of what can be seen."""
 

@@ -8,8 +8,6 @@ from typing import NamedTuple
 
 from filerow.exceptions import StorageError, StoragePermissionError
 
-__all__ = ("BUSY_CODES", "NO_PLACE", "REFUSED_KEYS", "code_in", "meaning_of_answer")
-
 
 class Meaning(NamedTuple):
     """What an error code means.

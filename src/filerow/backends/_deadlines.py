@@ -5,17 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-__all__ = (
-    "ATTEMPTS",
-    "TIMEOUT",
-    "botocore_limits",
-    "connect_within",
-    "is_timeout",
-    "obstore_limits",
-    "obstore_retries",
-    "seconds_of",
-)
-
 TIMEOUT = 60.0
 """Seconds of silence that a request may last, by default."""
 

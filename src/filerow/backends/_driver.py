@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from filerow.backends._own_urls import OwnUrls
     from filerow.backends._public import PublicUrls
 
-__all__ = ("Driver",)
 _LIST_BATCH = 500
 _QUICKLY_SIGNED = 50
 

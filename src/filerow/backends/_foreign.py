@@ -14,20 +14,6 @@ from filerow._buffers import Buffer
 from filerow.backends._paths import check_path
 from filerow.exceptions import ContentError, InvalidPathError
 
-__all__ = (
-    "NOT_THERE",
-    "PART",
-    "check_exact",
-    "clean_message",
-    "contiguous",
-    "is_portable",
-    "not_pickled",
-    "own",
-    "peek",
-    "secrets_of",
-    "staging_path",
-)
-
 PART = 5 << 20
 """Bytes in one part of a multipart upload; content up to this size goes in one request."""
 

@@ -14,8 +14,6 @@ from urllib.parse import quote
 from filerow.backends._types import PutOptions
 from filerow.exceptions import InvalidOptionError
 
-__all__ = ("check_header", "encode_metadata", "headers_of")
-
 _PLAIN = re.compile(r"[\x20-\x7e]+\Z")
 _NOT_A_KEY = re.compile(r"[^a-z0-9-]")
 # Printable ASCII but '%', which starts an escape, and space, which signing collapses; unquote() gives the original back.

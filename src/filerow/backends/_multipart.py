@@ -7,8 +7,6 @@ from typing import Any
 
 from filerow.backends._types import Unfinished
 
-__all__ = ("unfinished_on_s3",)
-
 
 def unfinished_on_s3(ask: Callable[..., Any], root: str, folder: str) -> Iterator[Unfinished]:
     """Yield the uploads below a folder that were neither completed nor aborted.

@@ -19,8 +19,6 @@ from filerow.backends._types import SignRequest
 from filerow.backends._url_options import revealed
 from filerow.exceptions import InvalidOptionError, InvalidTokenError, UnsupportedOperationError
 
-__all__ = ("OwnUrls",)
-
 _DIGITS = re.compile(r"[0-9]{1,15}\Z")
 _LONGEST = 100 * 365 * 86400
 _METHODS = frozenset({"GET", "PUT"})

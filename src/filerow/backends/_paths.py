@@ -7,8 +7,6 @@ from collections.abc import Sequence
 
 from filerow.exceptions import InvalidPathError, StorageError
 
-__all__ = ("STAGING", "are_plain", "check_known_path", "check_path", "check_prefix", "is_plain", "part_known")
-
 MAX_PATH_BYTES = 900
 """S3 keys may have 1,024 bytes; the rest is left to a backend's own prefix."""
 

@@ -14,8 +14,6 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 from filerow.backends._types import SignRequest
 from filerow.exceptions import StorageError
 
-__all__ = ("CDN", "PublicUrls", "checked_base", "checked_endpoint", "moved", "public_urls", "with_bucket")
-
 _PORTS = {"http": 80, "https": 443}
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
 _NUMBER = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)\Z")

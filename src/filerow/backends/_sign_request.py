@@ -15,17 +15,6 @@ from filerow.backends._headers import check_header
 from filerow.backends._types import SignRequest
 from filerow.exceptions import InvalidOptionError, UnsupportedOperationError
 
-__all__ = (
-    "Bound",
-    "answer_parameters",
-    "check_bound",
-    "check_request",
-    "length_range",
-    "moment_of",
-    "plain_read",
-    "whole_seconds",
-)
-
 Bound = Mapping[str, frozenset[str]]
 """By method, the fields of a :class:`SignRequest` that a store binds, beyond the method, the path and the expiry."""
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-__all__ = ("answer_in", "code_of", "status_of")
-
 
 class _Answer(NamedTuple):
     status: int | None

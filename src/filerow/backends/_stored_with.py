@@ -19,17 +19,6 @@ from filerow.exceptions import InvalidOptionError, UnsupportedOperationError
 if TYPE_CHECKING:
     from filerow.backends.base import StorageBackend
 
-__all__ = (
-    "Algorithm",
-    "Encryption",
-    "StoredWith",
-    "check_kept",
-    "checked_options",
-    "encoded_tags",
-    "encryption_of",
-    "with_options",
-)
-
 Algorithm: TypeAlias = Literal["AES256", "aws:kms", "aws:kms:dsse", "gcp:kms"]
 
 _CLASS = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}\Z")

@@ -10,8 +10,6 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from filerow._buffers import Buffer
 
-__all__ = ("AsyncBody", "Body", "CLOUD", "Capabilities", "ObjectInfo", "PutOptions", "Rewritten", "SignRequest", "Unfinished")  # noqa: RUF022 - as sorted() does
-
 Body: TypeAlias = Buffer | Iterable[Buffer]
 """What a synchronous put takes: all the bytes at once, or chunks of them in order."""
 

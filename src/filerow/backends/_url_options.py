@@ -16,8 +16,6 @@ from urllib.parse import parse_qsl, urlsplit
 from filerow.backends._foreign import clean_message
 from filerow.exceptions import ConfigurationError
 
-__all__ = ("Setting", "merged_options", "plain_options", "revealed", "shown_url", "split_url")
-
 _OWN_USERINFO = frozenset({"abfs", "abfss"})
 """Schemes that name a container before the ``@``."""
 

@@ -27,8 +27,6 @@ from filerow.cli._values import CannotRunError, hidden
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-__all__ = ("Application", "Settings", "find_application", "is_async", "settings_from")
-
 _KNOWN = ("app", "url", "setup", "backends", "shared_with")
 _FILE = "pyproject.toml"
 

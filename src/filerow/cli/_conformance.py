@@ -20,8 +20,6 @@ from filerow.cli._output import ClosedOutputError, write, write_error
 from filerow.cli._values import CannotRunError, hidden, plain
 from filerow.testing import Harness, Outcome, Result, run
 
-__all__ = ("Options", "conform")
-
 _BUCKETS = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"})
 CLEAN, FOUND, CANNOT_RUN, INTERRUPTED, CLOSED = 0, 1, 2, 130, 141
 

@@ -16,8 +16,6 @@ from filerow.cli._work import Words
 from filerow.maintenance import ColumnStats, Finding, Listed, OutboxStats, Progress
 from filerow.maintenance._doubts import KEPT
 
-__all__ = ("ClosedOutputError", "Item", "JsonOutput", "LineOutput", "Output", "Summary", "describe")
-
 Item = Progress | ColumnStats | OutboxStats | Listed
 
 FIGURES = frozenset({"ls", "stats"})

@@ -27,8 +27,6 @@ from filerow.cli._work import Common, Task, words_of
 from filerow.exceptions import FilerowError, MaintenanceRefusedError
 from filerow.maintenance import Progress
 
-__all__ = ("run",)
-
 CLEAN, FOUND, CANNOT_RUN, INTERRUPTED, CLOSED = 0, 1, 2, 130, 141
 
 _TICK = 0.2

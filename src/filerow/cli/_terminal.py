@@ -27,8 +27,6 @@ from filerow.cli._values import as_size, plain
 from filerow.cli._work import Words
 from filerow.maintenance import ColumnStats, Finding, Listed, OutboxStats, Progress
 
-__all__ = ("TerminalOutput",)
-
 _MOST = 200
 """Maximum number of findings to show; write more to a file."""
 

@@ -6,8 +6,6 @@ import re
 from collections.abc import Sequence
 from datetime import timedelta
 
-__all__ = ("CannotRunError", "as_age", "as_size", "duration", "hidden", "in_one_line", "named_value", "plain", "resumed", "shard")
-
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?\s*[smhdw]\s*)+\Z")
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")

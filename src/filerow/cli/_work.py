@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from filerow.cli._application import Application
     from filerow.cli._output import Item
 
-__all__ = ("Common", "Task", "Words", "words_of")
-
 
 @dataclass(frozen=True, slots=True)
 class Common:

@@ -27,8 +27,6 @@ from filerow.exceptions import ClaimError, StorageError
 if TYPE_CHECKING:
     from filerow.backends.obstore.s3 import StoredPart
 
-__all__ = ("Claim", "Target", "UploadPart", "check_once_steps", "missing_of", "parts_of", "plain_rules", "target_of")
-
 
 class Target(NamedTuple):
     """The column that an upload is for, and what it demands."""

@@ -15,8 +15,6 @@ from filerow.backends.base import StorageBackend
 from filerow.direct._claims import Claim, missing_of
 from filerow.exceptions import ClaimError, FileTooLargeError, UnsupportedOperationError
 
-__all__ = ("S3Method", "Ticket", "TicketPart", "abort_steps", "is_s3", "start_steps", "ticket_steps")
-
 S3Method: TypeAlias = Literal["POST", "PUT"]
 
 _LADDER: tuple[tuple[str, ...], ...] = (("content_type", "content_length"), ("content_type",), ())

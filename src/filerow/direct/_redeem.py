@@ -37,8 +37,6 @@ from filerow.exceptions import (
     StorageError,
 )
 
-__all__ = ("of_field", "redeem", "redeem_async", "redeem_steps")
-
 _REWRITTEN_FROM = 8 << 20
 """Size in bytes from which a copy by the store, with two more requests, is quicker than writing the bytes again."""
 

@@ -33,8 +33,6 @@ from filerow.direct._policies import S3Method, Ticket, abort_steps, start_steps,
 from filerow.direct._redeem import of_field, redeem_steps
 from filerow.exceptions import ClaimError, FileValidationError
 
-__all__ = ("DirectUploads",)
-
 _LONGEST_NAME = 1024
 _LONGEST_TYPE = 255
 _NUMBER = re.compile(r"[0-9]{1,5}\Z")

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 
 from filerow.http._upload import UploadLimits, UploadRefusedError
 
-__all__ = ("UploadCapacity", "block_size", "too_slow", "upload_capacity", "uploads")
-
 _RETRY_AFTER = 5
 
 _LEAST_BLOCK, _MOST_BLOCK = 1 << 10, 64 << 10

@@ -9,8 +9,6 @@ from email.utils import formatdate, parsedate_to_datetime
 from enum import Enum
 from typing import NamedTuple
 
-__all__ = ("ConditionOutcome", "Validators", "entity_tag", "evaluate", "http_date", "if_range_holds")
-
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SHA256 = re.compile(r"sha256:([0-9a-f]{64})\Z")
 _OPAQUE = re.compile(r"[\x21\x23-\x7e]{1,1000}\Z")

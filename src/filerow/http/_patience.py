@@ -15,8 +15,6 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-__all__ = ("Patience",)
-
 _LINGERS = 5.0
 """Seconds that the thread waits for another read before it ends."""
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-__all__ = ("ByteRange", "requested_range")
-
 # No file is long enough for more digits, and Python refuses to parse a very long number.
 _SPEC = re.compile(r"([0-9]{1,40})-([0-9]{1,40})?|-([0-9]{1,40})")
 

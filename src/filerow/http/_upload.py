@@ -11,8 +11,6 @@ from filerow.exceptions import ContentTypeError, FilerowError, FileTooLargeError
 if TYPE_CHECKING:
     from filerow.backends._types import SignRequest
 
-__all__ = ("UploadLimits", "UploadRefusedError", "limits_of")
-
 DISCARD_BYTES = 64 << 20
 """How much of a refused upload is still read, so that its sender gets to read the response."""
 

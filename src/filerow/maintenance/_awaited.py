@@ -13,8 +13,6 @@ from filerow._execution.batch import iterate_async
 if TYPE_CHECKING:  # needs greenlet, which SQLAlchemy 2.1 does not bring by itself
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-__all__ = ("awaited",)
-
 P = ParamSpec("P")
 T = TypeVar("T")
 

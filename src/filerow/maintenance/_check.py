@@ -30,8 +30,6 @@ from filerow.maintenance._rewrite import Rewrite, RewriteOutcome, compare_and_se
 from filerow.maintenance._rows import Row, count, position, row_name, rows
 from filerow.outbox._census import Also, Census
 
-__all__ = ("check", "check_async")
-
 _SUSPICIOUS = 20
 """This many missing or unreadable objects are nothing unusual, however few there are in all."""
 

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 from filerow.maintenance._report import Finding
 from filerow.outbox._places import Note
 
-__all__ = ("KEPT", "about_place", "doubts")
-
 KEPT = frozenset({"unreadable-documents", "unknown-backend"})
 """Codes of findings that report: not everything could be judged, so unreferenced objects may have been kept."""
 

@@ -16,8 +16,6 @@ from filerow.outbox._census import Also
 from filerow.outbox._drain import DrainedBatch, Failure, batches, note_run
 from filerow.outbox._table import now_of
 
-__all__ = ("drain", "drain_async")
-
 
 def drain(
     metadata: MetaData,

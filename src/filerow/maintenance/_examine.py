@@ -13,8 +13,6 @@ from filerow.backends._types import ObjectInfo
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import InvalidPathError, ObjectNotFoundError
 
-__all__ = ("Examine", "Reading")
-
 
 class Examine(StepsJob):
     """Looks at one object.

@@ -12,8 +12,6 @@ from filerow._orm.references import FileColumn
 from filerow._paths import CLAIM_LIFE, CLAIMS, PROBES, STAGING, folders_of, generated_at
 from filerow._registry import storages
 
-__all__ = ("Folder", "Owner", "folders", "in_pages", "pages", "share")
-
 STAGED = "staged"
 """What the folders of files that no column owned when they were stored are called among the columns."""
 

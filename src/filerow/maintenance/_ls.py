@@ -19,8 +19,6 @@ from filerow.maintenance._awaited import awaited
 from filerow.maintenance._rows import rows
 from filerow.outbox import Outbox, outbox_of
 
-__all__ = ("Listed", "ls", "ls_async")
-
 _ROWS = 500
 
 

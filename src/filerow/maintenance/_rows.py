@@ -37,8 +37,6 @@ from sqlalchemy import Enum as EnumType
 from filerow._orm.references import FileColumn, decoded
 from filerow.outbox._table import plain_table
 
-__all__ = ("Row", "RowBatch", "count", "cursor_of", "row_name", "rows", "write")
-
 _BY_TUPLE = frozenset({"postgresql", "sqlite"})
 """Databases that use a two-column index for ``(a, b) > (1, 2)``."""
 

@@ -20,8 +20,6 @@ from filerow.maintenance._awaited import awaited
 from filerow.outbox import Outbox, outbox_of
 from filerow.outbox._table import now_of
 
-__all__ = ("ColumnStats", "OutboxStats", "stats", "stats_async")
-
 _ROWS = 1_000
 _SPOKEN = {"postgresql", "sqlite", "mysql", "mariadb"}
 

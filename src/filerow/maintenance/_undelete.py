@@ -17,8 +17,6 @@ from filerow.outbox import Outbox, outbox_of
 from filerow.outbox._census import Census
 from filerow.outbox._undelete import home_of, other_key
 
-__all__ = ("undelete", "undelete_async")
-
 
 def undelete(
     metadata: MetaData,

@@ -24,8 +24,6 @@ from filerow.outbox._triggers.shared import check_names_all
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-__all__ = ("Also", "Census")
-
 Also: TypeAlias = "Sequence[MetaData | Engine | AsyncEngine | tuple[MetaData, Engine | AsyncEngine]]"
 """Who else may name objects: other models of the same database, the same models in another one, or both another."""
 

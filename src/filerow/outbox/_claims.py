@@ -15,8 +15,6 @@ from filerow._content import Claimed
 from filerow._file.transfer import used_before
 from filerow.outbox._table import now
 
-__all__ = ("forget_claims", "use_claims")
-
 _NAME = "claim/"
 _KEPT = 24 * 3600
 """Seconds after which a used claim is forgotten: twice as long as one can be good for."""

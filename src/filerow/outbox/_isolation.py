@@ -10,8 +10,6 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.engine.interfaces import IsolationLevel
 from sqlalchemy.exc import DBAPIError
 
-__all__ = ("isolate", "read_committed", "snapshot")
-
 _LEVELS = frozenset({"postgresql", "mysql", "mariadb"})
 
 

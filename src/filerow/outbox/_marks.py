@@ -23,8 +23,6 @@ from filerow._orm.schemas import schema_of
 from filerow.exceptions import MaintenanceRefusedError
 from filerow.outbox._table import make_state_table, now
 
-__all__ = ("Mark", "add_mark", "drop_marks", "expected", "forget", "hints_of", "last_of", "read_marks")
-
 TABLE = "filerow_places"
 """The table of models without an outbox."""
 

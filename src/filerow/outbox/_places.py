@@ -35,8 +35,6 @@ from filerow.exceptions import (
 from filerow.outbox._census import Census
 from filerow.outbox._marks import Mark, add_mark, drop_marks, expected, forget, hints_of, last_of, read_marks
 
-__all__ = ("FIRST_RUN", "Gate", "Note", "Places")
-
 FIRST_RUN = (
     "this place had no record of which database deletes in it; this run has written that it is this one, and deleted nothing"
 )

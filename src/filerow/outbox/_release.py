@@ -36,8 +36,6 @@ from filerow.exceptions import DocumentError, MaintenanceRefusedError
 from filerow.outbox._table import make_table, now
 from filerow.outbox._triggers.spec import LONGEST_BACKEND, LONGEST_PATH, FileTable
 
-__all__ = ("columns_with_files", "release", "renamed", "waiting")
-
 _ROWS = 1_000
 
 

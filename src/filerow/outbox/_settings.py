@@ -6,8 +6,6 @@ from datetime import timedelta
 
 from sqlalchemy import MetaData, Table
 
-__all__ = ("OutboxSettings",)
-
 
 class OutboxSettings:
     """The tables and numbers of an outbox; see :class:`filerow.outbox.Outbox`."""

@@ -15,8 +15,6 @@ from filerow._orm.references import has_ours
 from filerow._orm.schemas import schema_of
 from filerow.exceptions import MaintenanceRefusedError
 
-__all__ = ("check_no_strangers", "strangers")
-
 _ROWS = 100
 """Documents of a column that are looked at."""
 

@@ -42,20 +42,6 @@ from filerow._orm.ownership import Ref
 from filerow._orm.references import FileColumn
 from filerow._orm.rows import any_of
 
-__all__ = (
-    "NOW",
-    "Tombstone",
-    "among",
-    "bury",
-    "make_state_table",
-    "make_table",
-    "now",
-    "now_of",
-    "plain_table",
-    "take_back",
-    "take_write_lock",
-)
-
 _BATCH = 500
 
 # Paths differ by case; the usual collations of MySQL and MariaDB do not see it.

@@ -27,8 +27,6 @@ from filerow.exceptions import DocumentError, UndeleteError
 from filerow.outbox._settings import OutboxSettings
 from filerow.outbox._table import now, plain_table, take_write_lock
 
-__all__ = ("Removed", "home_of", "other_key", "removed", "undelete")
-
 _PAGE = 500
 
 

@@ -18,21 +18,6 @@ from filerow.testing._driver import CREATE_ONLY, OVERWRITE, AsyncDriver, SyncDri
 from filerow.testing._errors import CaseFailedError, DoesNotApplyError
 from filerow.testing._harness import Harness
 
-__all__ = (
-    "CASES",
-    "Case",
-    "async_case",
-    "case",
-    "check",
-    "ensure",
-    "equal",
-    "is_missing",
-    "needs_kept_paths",
-    "none_unfinished",
-    "raised",
-    "scratch_folder",
-)
-
 E = TypeVar("E", bound=BaseException)
 
 _MOST = 240  # characters of a value that a message shows

@@ -9,8 +9,6 @@ from filerow.testing._case import Case, check
 from filerow.testing._harness import Harness
 from filerow.testing.cases import CASES
 
-__all__ = ("Conformance", "overrides_case")
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 _REASON = "__filerow_overrides__"

@@ -14,8 +14,6 @@ from filerow.exceptions import UnsupportedOperationError
 from filerow.testing._errors import DoesNotApplyError
 from filerow.testing._harness import Harness
 
-__all__ = ("AsyncDriver", "CREATE_ONLY", "ChunkSource", "LARGE", "OVERWRITE", "SMALL", "SyncDriver", "split")  # noqa: RUF022 - as sorted() does
-
 T = TypeVar("T")
 
 SMALL = bytes(range(256)) * 40

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import unittest
 
-__all__ = ("CaseFailedError", "DoesNotApplyError")
-
 
 class CaseFailedError(AssertionError):
     """The backend does not do what the case wants of it."""

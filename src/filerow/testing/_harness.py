@@ -13,8 +13,6 @@ from filerow._registry import storages
 from filerow.backends.base import StorageBackend
 from filerow.http.route import answer, receive
 
-__all__ = ("Answer", "Harness")
-
 _TIMEOUT = 60
 
 

@@ -14,8 +14,6 @@ from filerow.testing._errors import CaseFailedError, DoesNotApplyError
 from filerow.testing._harness import Harness
 from filerow.testing.cases import CASES
 
-__all__ = ("Outcome", "Result", "run")
-
 _SIDES = ("sync", "async")
 
 

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 
 from filerow._validation.window import ReadAt, Window
 
-__all__ = ("SIGNATURE", "TYPES", "asf_type")
-
 SIGNATURE = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 
 TYPES = frozenset({"audio/x-ms-wma", "video/x-ms-wmv", "video/x-ms-asf"})

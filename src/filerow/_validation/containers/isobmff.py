@@ -7,8 +7,6 @@ from collections.abc import Iterator
 
 from filerow._validation.window import ReadAt, Window
 
-__all__ = ("TYPES", "boxes", "isobmff_type", "quicktime_type")
-
 _IMAGES = {
     b"avif": "image/avif", b"avis": "image/avif", b"heic": "image/heic", b"heix": "image/heic", b"heim": "image/heic",
     b"heis": "image/heic", b"hevc": "image/heic-sequence", b"hevx": "image/heic-sequence", b"hevm": "image/heic-sequence",

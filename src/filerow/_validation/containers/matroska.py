@@ -6,8 +6,6 @@ from collections.abc import Iterator
 
 from filerow._validation.window import ReadAt, Window
 
-__all__ = ("SIGNATURE", "TYPES", "matroska_type")
-
 SIGNATURE = b"\x1a\x45\xdf\xa3"
 
 TYPES = frozenset({"audio/webm", "video/webm", "audio/matroska", "video/matroska"})

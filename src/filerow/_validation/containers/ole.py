@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from filerow._media_types import ENCRYPTED_OFFICE, EXCEL
 from filerow._validation.window import ReadAt, Window
 
-__all__ = ("SIGNATURE", "ole_type")
-
 SIGNATURE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
 _OLE = "application/x-ole-storage"

@@ -14,8 +14,6 @@ from typing import NamedTuple
 
 from filerow._validation.window import ReadAt, Window
 
-__all__ = ("SIGNATURES", "zip_type")
-
 SIGNATURES = (b"PK\3\4", b"PK\5\6", b"PK\7\x08", b"PK00PK\3\4")
 
 _ZIP = "application/zip"

@@ -18,8 +18,6 @@ from filerow.backends._types import CLOUD, Capabilities, ObjectInfo, PutOptions,
 from filerow.backends.fsspec.deadlines import in_time
 from filerow.backends.fsspec.flavour import ANSWER, Flavour, is_found
 
-__all__ = ("Azure",)
-
 _BLOCK = 256 << 10  # bytes that are read at once, as in the clients that Azure's library makes by itself
 
 _OF_IDENTITY = (

@@ -55,8 +55,6 @@ from filerow.exceptions import (
     UnsupportedOperationError,
 )
 
-__all__ = ("FSSpecBackend",)
-
 with needs("fsspec", "FSSpecBackend"):
     from filerow.backends.fsspec.files import is_folder, is_taken, put_file, remove_file
     from filerow.backends.fsspec.flavour import first_of, info_of

@@ -13,8 +13,6 @@ from typing import Any
 
 from fsspec.asyn import sync_wrapper
 
-__all__ = ("in_time", "limit_calls")
-
 _AT_ONCE = 8 << 20  # bytes that any network in use sends in the time that several attempts may take; a part is smaller
 
 

@@ -18,9 +18,6 @@ from filerow.exceptions import (
     StorageTimeoutError,
 )
 
-__all__ = ("by_number", "meaning_of", "words_of")
-
-
 _OF_SMB: Mapping[object, int] = {
     0xC0000022: errno.EACCES,  # STATUS_ACCESS_DENIED
     0xC0000056: errno.ENOENT,  # STATUS_DELETE_PENDING: deleted, and somebody has it open still

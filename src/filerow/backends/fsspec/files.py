@@ -11,8 +11,6 @@ from filerow.backends._deadlines import is_timeout
 from filerow.backends._foreign import own
 from filerow.backends.fsspec.flavour import Flavour
 
-__all__ = ("is_folder", "is_taken", "put_file", "remove_file")
-
 _ATTEMPTS = 5  # to make a folder that others make or remove at the same time
 
 

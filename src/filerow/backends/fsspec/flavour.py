@@ -16,8 +16,6 @@ from filerow.backends._stored_with import encryption_of
 from filerow.backends._types import Capabilities, ObjectInfo, PutOptions, Rewritten, SignRequest, Unfinished
 from filerow.exceptions import UnsupportedOperationError
 
-__all__ = ("ANSWER", "Flavour", "KEPT", "first_of", "info_of", "is_found")  # noqa: RUF022 - as sorted() does
-
 ANSWER = frozenset({"content_disposition", "content_type"})
 """What a URL to read can make the clouds answer with."""
 

@@ -16,8 +16,6 @@ from filerow.backends.fsspec.remote.sftp import SFTP
 from filerow.backends.fsspec.remote.smb import SMB
 from filerow.backends.fsspec.s3fs import S3
 
-__all__ = ("flavour_of", "protocol_of")
-
 
 class Unknown(Flavour):
     """A filesystem not known here; its errors may mean something by ``errno`` only."""

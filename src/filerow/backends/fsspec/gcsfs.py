@@ -15,8 +15,6 @@ from filerow.backends._types import CLOUD, Capabilities, ObjectInfo, PutOptions,
 from filerow.backends.fsspec.deadlines import limit_calls
 from filerow.backends.fsspec.flavour import ANSWER, Flavour, is_found
 
-__all__ = ("GCS",)
-
 _FIXED = {"content_disposition": "Content-Disposition", "cache_control": "Cache-Control"}
 
 

@@ -17,8 +17,6 @@ from filerow.backends._deadlines import seconds_of
 from filerow.backends.fsspec.flavour import KEPT, Flavour
 from filerow.backends.fsspec.flavours import flavour_of, protocol_of
 
-__all__ = ("defaults_of", "opened", "reopened", "root_of", "scheme_of")
-
 _NAMED = frozenset({inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY})
 _OF_ALL = frozenset({"listings_expiry_time", "max_paths", "skip_instance_cache", "use_listings_cache"})
 """Options that fsspec takes for each filesystem."""

@@ -25,8 +25,6 @@ from filerow.backends.fsspec.deadlines import limit_calls
 from filerow.backends.fsspec.flavour import ANSWER, Flavour, is_found
 from filerow.exceptions import InvalidOptionError, UnsupportedOperationError
 
-__all__ = ("S3",)
-
 _NOT_KNOWN = frozenset({400, 405, 501})
 _BUSY = frozenset({429, 500, 502, 503, 504})
 _TAKEN = frozenset({304, 412})

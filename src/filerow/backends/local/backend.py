@@ -36,8 +36,6 @@ from filerow.backends.local.directory import UNNAMED, Directory, walk
 from filerow.backends.local.draft import Draft, copy_bytes, is_leftover, made, write, write_chunks
 from filerow.exceptions import InvalidPathError, StorageError, StoragePermissionError
 
-__all__ = ("LocalBackend",)
-
 _KNOWN_FOLDERS = 10_000
 
 _NOT_OURS = re.compile(r"(?:^|/)(?:/|\Z)|[\ud800-\udfff]|#\d+(?:/|\Z)")

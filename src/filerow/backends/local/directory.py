@@ -17,8 +17,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Final, Self
 
-__all__ = ("Directory", "UNNAMED", "walk")  # noqa: RUF022 - as sorted() does
-
 BY_DESCRIPTOR: Final = sys.platform != "win32"
 
 if sys.platform == "win32":

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from filerow._buffers import Buffer
 
-__all__ = ("Draft", "copy_bytes", "is_leftover", "made", "write", "write_chunks")
-
 _LEFTOVER = re.compile(r"\.put#\d+")
 _ATTEMPTS = 5
 _COPY_STEP = 1 << 30

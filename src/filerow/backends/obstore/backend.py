@@ -57,8 +57,6 @@ from filerow.exceptions import StorageError, UnsupportedOperationError
 if TYPE_CHECKING:
     from filerow.backends.obstore.s3 import S3Direct
 
-__all__ = ("ObstoreBackend", "direct_of")
-
 _IN_FLIGHT = 4  # parts of one upload at a time: 20 MiB, and no slower than more
 _ONE_REQUEST = 32 << 20  # a create-only request carries all its bytes; larger content goes in parts and is then copied
 _PAGE = 1000

@@ -13,8 +13,6 @@ from filerow.backends._conditions import Conditions, Worth, WriteReply, heeded
 from filerow.backends.obstore.errors import BUSY, TAKEN, is_answer, is_busy, status_of
 from filerow.backends.obstore.store import endpoint_of, is_switched_off, with_conditional_copy, without_retries
 
-__all__ = ("conditions_of",)
-
 _NOT_KNOWN = frozenset({400, 405, 501})
 """Statuses of a header that a store does not know."""
 

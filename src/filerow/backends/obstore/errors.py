@@ -19,8 +19,6 @@ from filerow.exceptions import (
     UnsupportedOperationError,
 )
 
-__all__ = ("BUSY", "TAKEN", "is_answer", "is_busy", "is_refused_key", "meaning_of", "says_why", "status_of")
-
 BUSY = frozenset({429, 500, 502, 503, 504})
 """HTTP statuses of a store that may do the same a little later."""
 

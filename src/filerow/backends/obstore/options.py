@@ -10,8 +10,6 @@ from filerow.backends._stored_with import encryption_of
 from filerow.backends.obstore.store import s3_is_meant
 from filerow.exceptions import UnsupportedOperationError
 
-__all__ = ("Tagged", "write_options")
-
 _ON_S3 = frozenset({"AES256", "aws:kms", "aws:kms:dsse"})
 _DEFAULT_KEY = "give the bucket or container a default key (GCS: CMEK, Azure: encryption scope), which it uses for each write"
 

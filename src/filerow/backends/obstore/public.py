@@ -16,8 +16,6 @@ from filerow.backends._public import checked_endpoint, with_bucket
 from filerow.backends.obstore.store import endpoint_of, is_on, place_of, rebuilt
 from filerow.exceptions import UnsupportedOperationError
 
-__all__ = ("public_endpoint_of", "public_store")
-
 _BUCKET = "{bucket}."
 
 

@@ -23,8 +23,6 @@ from filerow.backends.obstore.sign_gcs import gcs_base, gcs_key
 from filerow.backends.obstore.store import name_in
 from filerow.exceptions import StorageError, StoragePermissionError, StorageTimeoutError, UnsupportedOperationError
 
-__all__ = ("OwnLibrary",)
-
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 _FORBIDDEN = frozenset({401, 403})
 _GONE = frozenset({404, 412})

@@ -26,8 +26,6 @@ from filerow.backends.obstore.credentials import AccessKeys, S3Credentials, make
 from filerow.backends.obstore.store import demands_of, is_requester_paying, name_in, place_of
 from filerow.exceptions import StorageError, StoragePermissionError, StorageTimeoutError, UnsupportedOperationError
 
-__all__ = ("Bound", "S3Direct", "StoredPart", "part_of")
-
 MOST_BYTES = 5 << 30
 """Maximum size in bytes of one upload request, and of one copy."""
 

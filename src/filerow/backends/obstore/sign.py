@@ -27,8 +27,6 @@ from filerow.backends.obstore.sign_s3 import S3Signer
 from filerow.backends.obstore.store import demands_of, endpoint_of, has_static_key, with_keys
 from filerow.exceptions import InvalidOptionError, StorageError, UnsupportedOperationError
 
-__all__ = ("Signer",)
-
 _WEEK = 7 * 24 * 3600
 _TEN_YEARS = 10 * 365 * 24 * 3600
 _NOTHING = (None,) * 5

@@ -12,8 +12,6 @@ from filerow.backends._sign_request import moment_of
 from filerow.backends._types import SignRequest
 from filerow.exceptions import UnsupportedOperationError
 
-__all__ = ("AzureSigner", "azure_place")
-
 
 class AzurePlace(NamedTuple):
     """What Azure's own library needs to know of a store.

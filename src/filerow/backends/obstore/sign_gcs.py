@@ -21,8 +21,6 @@ from filerow.backends._types import SignRequest
 from filerow.backends.obstore.store import endpoint_of
 from filerow.exceptions import UnsupportedOperationError
 
-__all__ = ("GCSSigner", "gcs_base", "gcs_key")
-
 _ALGORITHM = "GOOG4-RSA-SHA256"
 GOOGLE = "https://storage.googleapis.com"
 

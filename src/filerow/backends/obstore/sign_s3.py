@@ -15,8 +15,6 @@ from filerow.backends._types import SignRequest
 from filerow.backends.obstore.credentials import S3Credentials, make_client
 from filerow.backends.obstore.store import demands_of, is_requester_paying, place_of
 
-__all__ = ("S3Signer",)
-
 
 class S3Signer:
     """Signs for one store of obstore, with its endpoint, credentials and addressing.

@@ -24,32 +24,6 @@ from filerow.backends.obstore.connection_string import with_connection_string
 from filerow.backends.obstore.credentials import AccessKeys, Provider
 from filerow.exceptions import ForkedProcessError
 
-__all__ = (
-    "CONDITIONAL_COPY",
-    "Demands",
-    "Kind",
-    "S3Place",
-    "build_store",
-    "demands_of",
-    "endpoint_of",
-    "enter",
-    "has_static_key",
-    "is_on",
-    "is_one_by_one",
-    "is_requester_paying",
-    "is_switched_off",
-    "kind_of",
-    "name_in",
-    "one_by_one",
-    "place_of",
-    "rebuilt",
-    "s3_is_meant",
-    "with_callable_provider",
-    "with_conditional_copy",
-    "with_keys",
-    "without_retries",
-)
-
 CONDITIONAL_COPY = "header:if-none-match:*"
 """Lets S3 refuse a copy onto an existing object. obstore's other way, ``multipart``, drops the object's headers."""
 

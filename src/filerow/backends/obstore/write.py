@@ -25,8 +25,6 @@ from filerow.backends._foreign import check_exact, is_portable, own
 from filerow.backends.obstore.errors import BUSY, status_of
 from filerow.backends.obstore.store import endpoint_of, is_one_by_one, one_by_one, with_conditional_copy, without_retries
 
-__all__ = ("Copier", "Deleter", "look_steps", "push")
-
 _BLOCK = 1 << 20  # bytes fetched per hop between threads, so that tiny chunks do not cost a hop each
 
 

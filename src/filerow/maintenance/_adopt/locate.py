@@ -9,8 +9,6 @@ from urllib.parse import unquote
 from filerow._orm.ownership import Ref
 from filerow._registry import storages
 
-__all__ = ("Locator", "NoLocationError")
-
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:|//")
 _OF_THE_WEB = re.compile(r"(?:https?:)?//", re.IGNORECASE)
 

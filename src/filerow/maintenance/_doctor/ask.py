@@ -11,8 +11,6 @@ from filerow._execution.batch import call
 from filerow._execution.threads import in_thread
 from filerow.backends.base import StorageBackend
 
-__all__ = ("ask", "in_a_thread", "listed")
-
 
 def ask(backend: StorageBackend, method: str, *args: Any, **options: Any) -> Any:
     """Call a method of a backend, or await its twin."""

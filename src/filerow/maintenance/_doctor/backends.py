@@ -24,8 +24,6 @@ from filerow.maintenance._doctor.secrets import key_findings, secret_findings
 from filerow.maintenance._doctor.stores import part_findings, store_findings
 from filerow.maintenance._report import Finding
 
-__all__ = ("backend_checks",)
-
 [_FOLDER] = folders_of(STAGING, PROBES)
 _CONTENT = b"Filerow's doctor was here."
 _MADE_UP = "https://filerow-doctor.example"

@@ -15,8 +15,6 @@ from filerow.maintenance._doctor.ask import ask
 from filerow.maintenance._report import Finding
 from filerow.outbox._strangers import strangers
 
-__all__ = ("column_findings", "hidden_findings", "sample_findings")
-
 _SAMPLE = 20
 
 

@@ -16,8 +16,6 @@ from filerow.outbox._table import now_of
 from filerow.outbox._triggers.install import translated
 from filerow.outbox._triggers.spec import prefix
 
-__all__ = ("clock_findings", "limit_findings", "savepoint_findings", "skew_findings", "table_findings")
-
 _LATE, _FAR = 30.0, 900.0
 """Seconds that clocks may differ by before it is worth a look, and before links and sweeps go wrong."""
 

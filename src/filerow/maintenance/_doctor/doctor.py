@@ -21,8 +21,6 @@ from filerow.maintenance._doctor.database import clock_findings, limit_findings,
 from filerow.maintenance._doctor.outbox import outbox_findings, trigger_findings
 from filerow.maintenance._report import Finding, Progress
 
-__all__ = ("doctor", "doctor_async")
-
 Check = Callable[[], Iterable[Finding]]
 
 

@@ -14,8 +14,6 @@ from filerow.outbox import Outbox, outbox_of
 from filerow.outbox._table import now_of
 from filerow.outbox._triggers.install import translated, trigger_state
 
-__all__ = ("outbox_findings", "trigger_findings")
-
 _LATE = 3600.0
 """Seconds after which what is due should have been deleted."""
 

@@ -13,8 +13,6 @@ from filerow.exceptions import FilerowError
 from filerow.maintenance._doctor.ask import ask, in_a_thread
 from filerow.maintenance._report import Finding
 
-__all__ = ("public_findings",)
-
 _SECONDS = 10.0
 _MOST = 4_000
 _SHOWN = 300

@@ -8,8 +8,6 @@ from filerow._tokens import ADVICE, ENVIRONMENT, WANTED_BITS, Keys, is_in_enviro
 from filerow.exceptions import SecretError
 from filerow.maintenance._report import Finding, Level
 
-__all__ = ("key_findings", "secret_findings")
-
 
 def secret_findings(error: SecretError, backend: str, missing: Level, advice: str) -> Iterator[Finding]:
     """Find why there are no keys: the secret is refused, or missing."""

@@ -10,8 +10,6 @@ from filerow.exceptions import ObjectHiddenError, StorageError, UnsupportedOpera
 from filerow.maintenance._doctor.ask import ask, in_a_thread, listed
 from filerow.maintenance._report import Finding, Level
 
-__all__ = ("part_findings", "store_findings")
-
 _FOUND: dict[str, tuple[str, Level, str]] = {
     "create-only": (
         "no-create-only",

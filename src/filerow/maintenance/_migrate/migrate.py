@@ -35,8 +35,6 @@ from filerow.outbox import outbox_of
 from filerow.outbox._census import Also, Census
 from filerow.outbox._places import Places
 
-__all__ = ("migrate", "migrate_async")
-
 
 def migrate(
     metadata: MetaData,

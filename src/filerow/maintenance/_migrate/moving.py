@@ -15,8 +15,6 @@ from filerow.exceptions import IntegrityError, InvalidPathError, ObjectExistsErr
 from filerow.maintenance._examine import Reading
 from filerow.maintenance._migrate.one_bucket import OneBucket
 
-__all__ = ("Moving",)
-
 
 class Moving(StepsJob):
     """Copies one file, and records what is wrong if that is the file's own fault.

@@ -10,8 +10,6 @@ from filerow.backends.base import StorageBackend
 from filerow.backends.obstore import ObstoreBackend
 from filerow.backends.obstore.store import rebuilt
 
-__all__ = ("OneBucket", "one_bucket")
-
 
 class OneBucket(NamedTuple):
     """The bucket of two backends.

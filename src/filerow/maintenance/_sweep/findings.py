@@ -9,9 +9,6 @@ from filerow.maintenance._listing import Folder
 from filerow.maintenance._report import Finding, Level
 from filerow.maintenance._sweep.judge import Count
 
-__all__ = ("custom_paths", "guest", "orphan", "suspicious", "unasked", "unfinished")
-
-
 _DRY = "; would delete it"
 
 

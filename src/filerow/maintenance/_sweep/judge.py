@@ -10,8 +10,6 @@ from filerow._paths import path_before
 from filerow.backends._types import ObjectInfo
 from filerow.maintenance._listing import Folder
 
-__all__ = ("CLOCKS", "Count", "Found", "Old", "Start", "SweepLimits", "begin", "old_ones", "too_many")
-
 Found: TypeAlias = dict[str, tuple[float, int | None]]
 """Generated paths, each with the time at which it was generated and the size of its object."""
 

@@ -16,8 +16,6 @@ from filerow._execution.steps import threaded
 from filerow.outbox import Outbox, outbox_of
 from filerow.outbox._table import write_state
 
-__all__ = ("Memory", "memory_of")
-
 _LONGEST_NAME = 255
 
 

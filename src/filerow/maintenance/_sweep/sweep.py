@@ -40,8 +40,6 @@ from filerow.outbox._isolation import snapshot
 from filerow.outbox._places import Places
 from filerow.outbox._table import now_of
 
-__all__ = ("sweep", "sweep_async")
-
 Listing: TypeAlias = Callable[[str, str], Iterable[ObjectInfo]]
 
 _AT_ONCE = 1_000

@@ -20,8 +20,6 @@ from filerow._orm.references import quoted
 from filerow.outbox._triggers.postgresql import OWN
 from filerow.outbox._triggers.spec import PATTERN, Existing, FileTable, Key, kind_of
 
-__all__ = ("Flaw", "Flaws", "Function", "first_with", "flaws_of", "functions_of", "places_of")
-
 
 class Flaw(NamedTuple):
     """What is wrong with a trigger that has the right name.

@@ -34,27 +34,6 @@ from filerow.outbox._triggers.spec import (
     spec_of,
 )
 
-__all__ = (
-    "Problem",
-    "TriggerProblem",
-    "as_ddl",
-    "changes",
-    "check_knows_all",
-    "columns_of",
-    "compare",
-    "create_all",
-    "drop_all",
-    "drop_named",
-    "existing",
-    "has_triggers",
-    "parts",
-    "room_for",
-    "run",
-    "translated",
-    "trigger_state",
-    "wanted_by",
-)
-
 Problem = Literal["missing", "outdated", "superfluous", "index missing", "broken", "newer", "unknown"]
 
 

@@ -33,8 +33,6 @@ from filerow.outbox._triggers.spec import (
 )
 from filerow.outbox._triggers.spec import literal as plain_literal
 
-__all__ = ("EXISTING", "parts")
-
 EXISTING = text(
     "SELECT event_object_schema, event_object_table, event_object_schema = database(), trigger_name, action_statement "
     "FROM information_schema.triggers WHERE trigger_name LIKE :ours ESCAPE '$' "

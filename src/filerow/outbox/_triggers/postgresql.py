@@ -19,8 +19,6 @@ from filerow._orm.references import list_expression, odd_expression, path_expres
 from filerow.outbox._table import NOW
 from filerow.outbox._triggers.spec import NAME, REFUSED, FileTable, Kind, Part, Quoted, fits, literal, make_part, prefix
 
-__all__ = ("EXISTING", "OWN", "drop_function", "parts")
-
 OWN = "coalesce(to_jsonb(t) ->> 'tgparentid', '0') = '0'"
 """The condition that a trigger is not a partition's copy of its table's one; before PostgreSQL 13 those are internal."""
 

@@ -19,8 +19,6 @@ from filerow.outbox._triggers.flaws import first_with, functions_of, places_of
 from filerow.outbox._triggers.install import existing
 from filerow.outbox._triggers.spec import FileTable, Key
 
-__all__ = ("check_names_all",)
-
 Home: TypeAlias = tuple[str, str, str]
 """A server's database, a schema in it, and a table."""
 

@@ -15,23 +15,6 @@ from sqlalchemy.engine import Dialect
 from filerow._orm.column import StoredObject
 from filerow._orm.references import quoted
 
-__all__ = (
-    "CURRENT_VERSION",
-    "Existing",
-    "FileTable",
-    "Key",
-    "Kind",
-    "Part",
-    "Quoted",
-    "existing_in",
-    "fits",
-    "kind_of",
-    "literal",
-    "make_part",
-    "prefix",
-    "spec_of",
-)
-
 Kind = Literal["insert", "update", "delete", "truncate", "index"]
 
 CURRENT_VERSION = 2

@@ -17,9 +17,6 @@ from filerow._orm.references import odd_expression, path_expression
 from filerow.outbox._table import NOW
 from filerow.outbox._triggers.spec import NAME, REFUSED, FileTable, Kind, Part, Quoted, fits, literal, make_part
 
-__all__ = ("EXISTING", "parts")
-
-
 EXISTING = text(
     "SELECT 'main', tbl_name, 1, name, coalesce(sql, '') FROM sqlite_master WHERE type IN ('trigger', 'index') "
     "AND name LIKE :ours ESCAPE '$'"

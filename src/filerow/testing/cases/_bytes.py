@@ -10,8 +10,6 @@ from filerow.exceptions import ContentError, StorageError
 from filerow.testing._case import case, ensure, equal, raised
 from filerow.testing._driver import LARGE, SMALL, SyncDriver, split
 
-__all__ = ()
-
 _CLOCKS = 60  # seconds that a store's clock may be off
 _PER_LISTING = 2  # seconds: some listings have whole ones
 

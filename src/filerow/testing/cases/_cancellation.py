@@ -9,8 +9,6 @@ from typing import Any
 from filerow.testing._case import async_case, ensure, equal, none_unfinished
 from filerow.testing._driver import LARGE, SMALL, AsyncDriver, split
 
-__all__ = ()
-
 _MIB = 1 << 20
 _DELAYS = (0, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.03)
 _LINGERING = 0.1  # seconds in which a store may still work on a request

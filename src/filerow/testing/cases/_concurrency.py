@@ -6,8 +6,6 @@ from filerow.backends.base import ObjectInfo
 from filerow.testing._case import case, ensure, equal, is_missing
 from filerow.testing._driver import OVERWRITE, SMALL, SyncDriver
 
-__all__ = ()
-
 _SIZE = 200_000
 _PAIRS = 8
 

@@ -6,8 +6,6 @@ from filerow.exceptions import ObjectExistsError
 from filerow.testing._case import case, equal, needs_kept_paths, raised
 from filerow.testing._driver import OVERWRITE, SMALL, SyncDriver
 
-__all__ = ()
-
 
 @case()
 def a_copy_is_an_object_of_its_own(d: SyncDriver) -> None:

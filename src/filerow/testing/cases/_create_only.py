@@ -9,8 +9,6 @@ from filerow.exceptions import ObjectExistsError
 from filerow.testing._case import case, ensure, equal, needs_kept_paths, raised
 from filerow.testing._driver import LARGE, OVERWRITE, SyncDriver, split
 
-__all__ = ()
-
 _WRITERS = 16
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from filerow.testing._case import case, equal
 from filerow.testing._driver import OVERWRITE, SyncDriver
 
-__all__ = ()
-
 _MANY = 120
 _VERY_MANY = 1200  # more than one bulk request takes
 _AT_ONCE = 24

@@ -7,8 +7,6 @@ from filerow.testing._case import case, ensure, equal, raised
 from filerow.testing._driver import AsyncDriver, SyncDriver
 from filerow.testing._errors import DoesNotApplyError
 
-__all__ = ()
-
 
 @case()
 def a_missing_object_is_a_file_not_found(d: SyncDriver) -> None:

@@ -10,8 +10,6 @@ from typing import Any
 from filerow.testing._case import async_case, ensure, equal
 from filerow.testing._driver import LARGE, SMALL, AsyncDriver
 
-__all__ = ()
-
 _MIB = 1 << 20
 _HANG = 60
 _PAUSE = 0.15  # seconds that a slow source takes for a chunk

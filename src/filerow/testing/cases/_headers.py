@@ -10,8 +10,6 @@ from filerow.exceptions import StorageError
 from filerow.testing._case import case, ensure, equal
 from filerow.testing._driver import LARGE, SMALL, SyncDriver
 
-__all__ = ()
-
 _DISPOSITION = "attachment; filename*=UTF-8''gr%C3%BC%C3%9Fe.png"
 _OPTIONS = PutOptions(content_type="image/png", content_disposition=_DISPOSITION, cache_control="private, max-age=60")
 _OK = 200

@@ -8,8 +8,6 @@ from hashlib import sha256
 from filerow.testing._case import case, ensure, equal
 from filerow.testing._driver import LARGE, SyncDriver, split
 
-__all__ = ()
-
 _TIMES = 16  # of 6 MiB, and a bit: 100 MB
 _TAIL = b"the end"
 _CHUNK = 1 << 20

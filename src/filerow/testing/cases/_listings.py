@@ -5,8 +5,6 @@ from __future__ import annotations
 from filerow.testing._case import case, ensure, equal
 from filerow.testing._driver import SyncDriver
 
-__all__ = ()
-
 _TREE = ["a-b", "a.b", "a/b", "a/b.x", "a/bc", "a/é", "a0", "b/a/x", "b/b/x", "b/c", "ab/c", "é/x", "z", "\U0001f600", "\uffee"]
 # the last two are the other way round in UTF-16
 

@@ -6,8 +6,6 @@ from filerow.exceptions import InvalidPathError, StorageError
 from filerow.testing._case import case, ensure, equal, is_missing, raised
 from filerow.testing._driver import OVERWRITE, SyncDriver
 
-__all__ = ()
-
 _WEIRD = [
     "with space.txt",
     " leading and trailing ",

@@ -5,8 +5,6 @@ from __future__ import annotations
 from filerow.testing._case import case, ensure, equal, raised
 from filerow.testing._driver import LARGE, SyncDriver
 
-__all__ = ()
-
 _DIGITS = b"0123456789"
 _CHUNK = 1 << 16
 _LONGEST_CHUNK = 1 << 20

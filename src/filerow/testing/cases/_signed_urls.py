@@ -14,8 +14,6 @@ from filerow.testing._driver import SMALL, SyncDriver
 from filerow.testing._errors import DoesNotApplyError
 from filerow.testing._harness import Answer
 
-__all__ = ()
-
 _BODY = b"0123456789"
 _ORIGINAL = b"what was there before"
 _DISPOSITION = "attachment; filename*=UTF-8''%E2%82%AC.png"

@@ -8,8 +8,6 @@ from filerow.exceptions import StorageError
 from filerow.testing._case import case, ensure, equal, none_unfinished, raised
 from filerow.testing._driver import LARGE, OVERWRITE, SyncDriver
 
-__all__ = ()
-
 _MIB = 1 << 20
 
 

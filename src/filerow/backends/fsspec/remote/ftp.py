@@ -16,8 +16,6 @@ from weakref import ref
 from filerow.backends._deadlines import is_timeout
 from filerow.backends.fsspec.remote.one_connection import OneConnection
 
-__all__ = ("FTP",)
-
 _LOST = "_filerow_ftp_lost"
 _LOOKS_FOR = frozenset({"cat_file", "info", "ls", "read", "rm_file"})
 """Calls whose 550 most likely means that there is no such file; it stands for what is forbidden, too."""

@@ -15,8 +15,6 @@ from typing import Any, Self
 from filerow.backends._deadlines import is_timeout
 from filerow.backends.fsspec.flavour import KEPT, Flavour
 
-__all__ = ("InTurn", "OneConnection")
-
 _LOST = "_filerow_lost"
 
 

@@ -12,8 +12,6 @@ from filerow.backends._deadlines import connect_within
 from filerow.backends._types import Capabilities
 from filerow.backends.fsspec.remote.one_connection import OneConnection
 
-__all__ = ("SFTP",)
-
 
 class SFTP(OneConnection):
     """Files over SSH, by paramiko."""

@@ -24,8 +24,6 @@ from filerow.backends.fsspec.errors import by_number
 from filerow.backends.fsspec.flavour import KEPT
 from filerow.backends.fsspec.remote.one_connection import OneConnection
 
-__all__ = ("SMB",)
-
 _locks: dict[tuple[int, str], threading.RLock] = {}
 _left_behind: list[dict[str, Any]] = []
 
