@@ -43,6 +43,7 @@ OLD = {
     "gcsfs": ("gcsfs", FSSPEC.format("gs://b"), "FSSpecBackend on gs://"),
     "litestar": ("litestar", "import filerow.ext.litestar", "filerow.ext.litestar"),
     "msgspec": ("msgspec", "import filerow.ext.msgspec", "filerow.ext.msgspec"),
+    "opentelemetry": ("opentelemetry-api", "import filerow.ext.opentelemetry", "filerow.ext.opentelemetry"),
     "pydantic": ("pydantic", "import filerow.ext.pydantic", "a file in a model of pydantic"),
     "s3": ("botocore", S3, "signing for S3"),
     "s3fs": ("s3fs", FSSPEC.format("s3://b"), "FSSpecBackend on s3://"),

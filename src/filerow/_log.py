@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-__all__ = ("cause_of", "logger", "named", "objects")
+__all__ = ("cause_of", "extras", "logger", "named", "objects")
 
 logger = logging.getLogger("filerow")
 
@@ -15,6 +15,20 @@ _NAMED = 5
 def cause_of(message: str, path: str) -> str:
     """Return what an error says without its object, to count equal failures."""
     return message.replace(path, "…") if path else message
+
+
+def extras(operation: str, backend: str = "", **more: object) -> dict[str, object]:
+    """Return the fields of a log record, for logs that are searched by them.
+
+    Their names begin with ``filerow_``.
+
+    Args:
+        operation: What was done.
+        backend: The key of the backend; left out if empty.
+        **more: Others, with names that do not change.
+    """
+    known = {"operation": operation, **({"backend": backend} if backend else {}), **more}
+    return {f"filerow_{name}": value for name, value in known.items() if value is not None}
 
 
 def named(names: Iterable[object]) -> str:

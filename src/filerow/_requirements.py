@@ -27,6 +27,7 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
     "gcsfs": {"fsspec": "2024.12", "gcsfs": "2024.12"},
     "litestar": {"litestar": "2.17"},
     "msgspec": {"msgspec": "0.18.6"},
+    "opentelemetry": {"opentelemetry-api": "1.30"},
     "pydantic": {"pydantic": "2.7"},
     "s3": {"botocore": "1.34"},
     "s3fs": {"fsspec": "2024.12", "s3fs": "2024.12"},

@@ -126,11 +126,13 @@ class Batch(Generic[J]):
     Attributes:
         done: The jobs that succeeded, in the order they ended.
         error: The first failure or cancellation, ``None`` when all succeeded.
+        failed: The job that failed first; ``None`` if none did, or something else ended the batch.
     """
 
     def __init__(self, jobs: Sequence[J]) -> None:
         self.done: list[J] = []
         self.error: BaseException | None = None
+        self.failed: J | None = None
         self._waiting = iter(jobs)
         self._exhausted = False
         self._running: dict[int, J] = {}
@@ -162,7 +164,8 @@ class Batch(Generic[J]):
         with self._lock:
             if job is not None:
                 self._running.pop(id(job), None)
-            self.error = self.error or error
+            if self.error is None:
+                self.error, self.failed = error, job
             running = list(self._running.values())
         for other in running:
             other.stop()

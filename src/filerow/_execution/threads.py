@@ -14,9 +14,10 @@ from typing_extensions import ParamSpec
 
 from filerow._buffers import Buffer
 
-__all__ = ("AsyncGuard", "Feed", "Guard", "aiterate", "in_thread", "until_ended")
+__all__ = ("AsyncGuard", "Feed", "Guard", "aiterate", "counted", "in_thread", "until_ended")
 
 T = TypeVar("T")
+B = TypeVar("B", bound=Buffer)
 P = ParamSpec("P")
 
 _Batch: TypeAlias = tuple[list[Buffer], bool]
@@ -36,6 +37,10 @@ class Guard:
         self.error: BaseException | None = None
         self._chunks = chunks
 
+    def count(self, note: Callable[[int], None]) -> None:
+        """Note the size of each chunk from now on."""
+        self._chunks = counted(self._chunks, note)
+
     def __iter__(self) -> Iterator[Buffer]:
         try:
             yield from self._chunks
@@ -53,6 +58,10 @@ class AsyncGuard:
         self.error: BaseException | None = None
         self._chunks = chunks
 
+    def count(self, note: Callable[[int], None]) -> None:
+        """Note the size of each chunk from now on."""
+        self._chunks = _counted_async(self._chunks, note)
+
     async def __aiter__(self) -> AsyncIterator[Buffer]:
         try:
             async for chunk in self._chunks:
@@ -62,6 +71,19 @@ class AsyncGuard:
         except BaseException as error:
             self.error = error
             raise
+
+
+def counted(chunks: Iterable[B], note: Callable[[int], None]) -> Iterator[B]:
+    """Yield chunks, and note the size of each."""
+    for chunk in chunks:
+        note(len(chunk))
+        yield chunk
+
+
+async def _counted_async(chunks: AsyncIterable[Buffer], note: Callable[[int], None]) -> AsyncIterator[Buffer]:
+    async for chunk in chunks:
+        note(len(chunk))
+        yield chunk
 
 
 class Feed:

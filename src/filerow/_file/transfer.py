@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import aclosing, suppress
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 from filerow._buffers import Buffer
 from filerow._content import (
@@ -52,7 +52,19 @@ from filerow.exceptions import (
     UnsupportedOperationError,
 )
 
-__all__ = ("Copy", "Delete", "Inspect", "Placed", "Upload", "UseClaim", "delete_all", "not_once", "used_before", "wrong_column")
+__all__ = (
+    "Copy",
+    "Delete",
+    "Inspect",
+    "Outcomes",
+    "Placed",
+    "Upload",
+    "UseClaim",
+    "delete_all",
+    "not_once",
+    "used_before",
+    "wrong_column",
+)
 
 
 _QUICK_BYTES = 64 << 10
@@ -547,6 +559,10 @@ def _may_exist(error: BaseException, *, generated: bool) -> bool:
 # -- deletes, in bulk, of what has lost its row or never got one ----------------------------------------------------------
 
 
+Outcomes: TypeAlias = dict[tuple[str, str], Exception | None]
+"""Of each object that was to be deleted, by backend and path, the reason why it was not; ``None`` if it was."""
+
+
 class Delete(Job):
     """Deletes objects of one backend in one bulk call, with versions if given.
 
@@ -557,9 +573,13 @@ class Delete(Job):
         backend: The backend.
         paths: The objects.
         certain: They are there. An upload that failed may have left an object or not.
+
+    Attributes:
+        failed: What could not be deleted, with the reasons; ``None`` until that is known.
     """
 
     def __init__(self, backend: StorageBackend, paths: Iterable[str] | Mapping[str, str | None], *, certain: bool = True) -> None:
+        self.failed: Mapping[str, StorageError] | None = None
         self._backend = backend
         self._versions = dict(paths) if isinstance(paths, Mapping) else None
         self._paths = list(paths)
@@ -581,8 +601,15 @@ class Delete(Job):
         finally:
             self._report(task.result())
 
+    @property
+    def outcomes(self) -> Outcomes:
+        """What was deleted, and what could not be, by backend and path."""
+        failed = self.failed
+        return {} if failed is None else {(self._backend.key, path): failed.get(path) for path in self._paths}
+
     def _report(self, failed: Mapping[str, StorageError]) -> None:
         """Log what could not be deleted: one message for each cause."""
+        self.failed = failed
         storages.failed_deletes += len(failed)
         alike: dict[tuple[str, bool], list[str]] = {}
         for path, error in failed.items():
@@ -607,12 +634,17 @@ class Delete(Job):
 _BY_HAND = "the application chose its path, which no sweep knows: delete it by hand"
 
 
-def delete_all(refs: Iterable[tuple[str, str]], uploads: Mapping[Any, str | None] = MappingProxyType({})) -> BaseException | None:
+def delete_all(
+    refs: Iterable[tuple[str, str]],
+    uploads: Mapping[Any, str | None] = MappingProxyType({}),
+    outcomes: Outcomes | None = None,
+) -> BaseException | None:
     """Delete objects in any case; return a cancellation that arrived meanwhile.
 
     Args:
         refs: The objects.
         uploads: What clients have uploaded, with their versions, of which a bucket that keeps versions is to keep none.
+        outcomes: Gets what was deleted, and what could not be; that is logged anyway.
     """
     by_backend: dict[str, list[str]] = {}
     for key, path in refs:
@@ -621,10 +653,12 @@ def delete_all(refs: Iterable[tuple[str, str]], uploads: Mapping[Any, str | None
     for (key, path), version in uploads.items():
         versions.setdefault(key, {})[path] = version
     jobs = []
+    known: Outcomes = {} if outcomes is None else outcomes
     for key, paths in by_backend.items():
         try:
             jobs.append(Delete(storages.get_backend(key), paths))
         except LookupError as error:
+            known.update(dict.fromkeys(((key, path) for path in paths), error))
             storages.failed_deletes += len(paths)
             logger.error(
                 "%s without a row could not be deleted: %s: %s; register the backend and run filerow sweep --full --delete",
@@ -633,4 +667,7 @@ def delete_all(refs: Iterable[tuple[str, str]], uploads: Mapping[Any, str | None
                 error,
             )
     jobs += [Delete(storages.get_backend(key), versioned) for key, versioned in versions.items()]
-    return run_all(jobs, storages.max_concurrency).error if jobs else None
+    interrupted = run_all(jobs, storages.max_concurrency).error if jobs else None
+    for job in jobs if outcomes is not None else ():
+        known.update(job.outcomes)
+    return interrupted

@@ -25,8 +25,9 @@ from filerow._orm.catalogue import Catalogue
 from filerow._orm.elsewhere import keep_named_elsewhere, log_unknown
 from filerow._orm.fields import Field, Slot, SlotChange, fields_in_table, fields_of, files_in
 from filerow._orm.flush import Work, check_backend
+from filerow._orm.ledger import Report
 from filerow._orm.locks import has_row_locks, key_order
-from filerow._orm.ownership import Change, Ref
+from filerow._orm.ownership import Change, Ref, ref_of
 from filerow._orm.rows import BATCH, any_of, is_database, lock_for_writing, locking, owned_by
 from filerow._orm.schemas import of_statement
 from filerow._orm.session import session_files
@@ -55,6 +56,7 @@ from filerow._orm.unsupported import (
 )
 from filerow._orm.visibility import hides_kept_rows, may_lock
 from filerow.exceptions import UnsupportedRouteError
+from filerow.hooks import subscriptions
 
 __all__ = ("Inline", "concerns_files", "inline_values", "refuse_ctes", "run_bulk", "values_of", "writing_part")
 
@@ -235,6 +237,8 @@ def _insert(state: ORMExecuteState, statement: Insert, mapper: Mapper[Any], fiel
         rebuilt = with_values(statement, values.rows) if multi else None
         result = _invoke(state, statement, values) if rebuilt is None else state.invoke_statement(rebuilt)
         _update_outbox(work, state)
+    if subscriptions:
+        _report(work, values, [_key_if_given(mapper, row) for row in values.rows], {})
     files.keep(state.session, work)
     return result
 
@@ -301,6 +305,8 @@ def _update(state: ORMExecuteState, statement: Update, mapper: Mapper[Any], fiel
     _keep_remaining(work, state, mapper, fields, before)
     _keep_named_elsewhere(work, state)
     _update_outbox(work, state)
+    if subscriptions:
+        _report(work, values, keys, before)
     files.keep(state.session, work)
     return result
 
@@ -365,8 +371,34 @@ def _delete(state: ORMExecuteState, mapper: Mapper[Any], fields: Sequence[Field]
         )
         logger.warning(msg, deleted - len(before), mapper.local_table)
     _update_outbox(work, state)
+    if subscriptions:
+        freed = [(slot, ref) for ref, slot in work.released.items() if ref in work.frame.dropped]
+        work.frame.reports += [Report(slot, [ref], ()) for slot, ref in freed]
     files.keep(state.session, work)
     return result
+
+
+def _report(work: Work, values: Values, keys: Sequence[Key | None] | None, before: OwnedRows) -> None:
+    """Note what a statement has changed, for those who listen to events.
+
+    The keys of rows that it has inserted are not known.
+    """
+    lost = {*work.frame.dropped, *work.moved}
+    for change in values.changes:
+        owner, column = change.slot
+        rows: Sequence[Key | None] = list(before) or [None]
+        if isinstance(owner, int) and owner >= 0:
+            rows = [keys[owner] if keys else None]
+        for key in rows:
+            old = before.get(key, {}).get(column, ()) if key is not None else ()
+            held = {ref_of(file) for file in change.new}
+            gone = [ref for ref in old if ref in held or ref in lost or not column.type.lifecycle]
+            work.frame.reports.append(Report(Slot(key, column), gone, change.new))
+
+
+def _key_if_given(mapper: Mapper[Any], row: Mapping[str, Any]) -> Key | None:
+    key = _key_of(mapper, row)
+    return None if any(value is None for value in key) else key
 
 
 def _keep_named_elsewhere(work: Work, state: ORMExecuteState) -> None:

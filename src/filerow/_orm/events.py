@@ -65,6 +65,7 @@ from filerow._orm.verify import verify
 from filerow._orm.visibility import check_as_written
 from filerow._orm.watch import End, unwatch, watch_of
 from filerow._registry import expect
+from filerow.hooks import subscriptions
 
 __all__ = ("install", "listen_to_questions", "on_ddl")
 
@@ -355,6 +356,8 @@ def _after_flush(session: Session, context: UOWTransaction) -> None:
         verify(flush, session)
         if flush.works:
             flush.works[-1].frame.undo.extend(undo_writes(flush.new, set(flush.written) - flush.inserted))
+        if subscriptions and flush.works:
+            flush.report()
         rebase_lists(flush.written)
         flush.update_outbox(session)
 

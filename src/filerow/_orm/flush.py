@@ -37,6 +37,7 @@ from filerow._file.transfer import Copy, Inspect, Upload, UseClaim, delete_all, 
 from filerow._orm.fields import Buried, Field, OutboxProtocol, Slot, SlotChange
 from filerow._orm.ledger import Frame
 from filerow._orm.ownership import Adopt, Plan, Ref, Store, pending, plan, ref_of
+from filerow._orm.reports import failure_of
 from filerow._paths import STAGING, PathRequest, generate_path, is_generated, safe_extension, uuid7_hex
 from filerow._registry import storages
 from filerow._validation.rules import Rules
@@ -44,6 +45,7 @@ from filerow.backends._paths import check_path
 from filerow.backends._stored_with import StoredWith, check_kept
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import BackendMismatchError, FileStateError, ObjectNotFoundError
+from filerow.hooks import Event, subscriptions
 
 __all__ = ("Applied", "Work")
 
@@ -92,6 +94,7 @@ class Work:
         claims: The claims that objects were made from, with the slots that got the objects.
         outbox_of: Returns the outbox of a column, looked up once: there are many rows, and few
             columns.
+        failures: Gets files that could not be stored, for those who listen to events.
     """
 
     is_dropped: Callable[[Ref], bool]
@@ -106,6 +109,7 @@ class Work:
     moved_from: dict[Ref, Slot] = field(default_factory=dict)
     claims: dict[Ref, tuple[Claimed, Slot]] = field(default_factory=dict)
     outbox_of: Callable[[Field], OutboxProtocol | None] = field(default_factory=lambda: cache(_outbox_of))
+    failures: list[Event] = field(default_factory=list)
 
     @contextmanager
     def undone_on_error(self) -> Generator[None]:
@@ -339,6 +343,8 @@ class Work:
                 ref = self._note(change, file, job.facts, made=made)
                 if made:
                     self.frame.stored[ref] = None
+            elif subscriptions and job is batch.failed and isinstance(batch.error, Exception):
+                self.failures.append(failure_of(change, file, batch.error))
         if batch.error is not None:
             raise batch.error
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 from filerow._file.object import FileObject, Snapshot, restore
 from filerow._orm.ownership import Ref
 
-__all__ = ("Frame", "Keeper", "Ledger")
+__all__ = ("Frame", "Keeper", "Ledger", "Report")
 
 
 class Keeper(Protocol):
@@ -25,6 +25,22 @@ class Keeper(Protocol):
 
     def wake(self) -> None:
         """Report that a transaction which dropped objects is committed."""
+
+
+class Report(NamedTuple):
+    """A file column of a row that has changed, for those who listen to events.
+
+    Attributes:
+        slot: The row and its column.
+        old: The objects that the row has lost or kept.
+        new: The files that it has now.
+        known: Files of the old objects, as far as they were loaded.
+    """
+
+    slot: Any
+    old: Sequence[Ref]
+    new: Sequence[FileObject]
+    known: Sequence[FileObject] = ()
 
 
 @dataclass(slots=True)
@@ -43,6 +59,7 @@ class Frame:
         uploads: Objects, with their versions, that clients have uploaded or ``save()`` has stored,
             and that rows have copies of now. They are deleted when the outermost transaction
             commits, and kept for another attempt when this scope is undone.
+        reports: What the outermost commit reports, oldest first; empty if nobody listens.
     """
 
     stored: dict[Ref, None] = field(default_factory=dict)
@@ -51,6 +68,7 @@ class Frame:
     touched: list[tuple[FileObject, Snapshot]] = field(default_factory=list)
     undo: list[Callable[[], None]] = field(default_factory=list)
     uploads: dict[Ref, str | None] = field(default_factory=dict)
+    reports: list[Report] = field(default_factory=list)
 
     def drop(self, ref: Ref, keeper: Keeper | None = None) -> None:
         """Note that an object has no owner any more, and its keeper."""
@@ -73,6 +91,7 @@ class Frame:
         self.touched.extend(inner.touched)
         self.undo.extend(inner.undo)
         self.uploads.update(inner.uploads)
+        self.reports.extend(inner.reports)
 
     @property
     def doomed(self) -> list[Ref]:

@@ -24,13 +24,15 @@ from weakref import ref
 from sqlalchemy import Connection
 
 from filerow._execution.batch import raise_if
-from filerow._file.transfer import delete_all
+from filerow._file.transfer import Outcomes, delete_all
 from filerow._log import logger, named, objects
 from filerow._orm.ledger import Frame, Ledger
 from filerow._orm.ownership import Ref
+from filerow._orm.reports import events_of
 from filerow._orm.sqlalchemy_private import savepoint_names
 from filerow._orm.watch import End, watch
 from filerow._registry import storages
+from filerow.hooks import Event, deliver
 
 __all__ = (
     "OuterTransaction",
@@ -176,12 +178,13 @@ class OuterTransaction:
             self.give_up()
         frame, self._committed = self._committed, None
         error = None
+        events: list[Event] = []
         if frame is not None and self._in_doubt:
             give_up(frame, self._in_doubt)
         elif frame is not None:
-            error = settle(frame)
+            error = settle(frame, events)
         self.clean()
-        raise_if(error)
+        raise_if((deliver(events) if events else None) or error)
 
     def abandon(self) -> None:
         """Leave the objects of a transaction that ended without an event.
@@ -249,16 +252,23 @@ def still_open(connections: Iterable[Connection]) -> Connection | None:
     return None
 
 
-def settle(frame: Frame) -> BaseException | None:
+def settle(frame: Frame, events: list[Event]) -> BaseException | None:
     """Delete what a committed transaction has dropped, or wake its keepers.
 
     A cancellation meanwhile is returned, to be raised later.
+
+    Args:
+        frame: What the transaction has done.
+        events: Gets what is to be reported.
     """
     doomed = [ref for ref in frame.doomed if storages.may_delete(ref.backend) or ref in frame.stored]
     uploads = {ref: version for ref, version in frame.uploads.items() if storages.may_delete(ref.backend)}
-    error = delete_all(doomed, uploads) if doomed or uploads else None
+    outcomes: Outcomes | None = {} if frame.reports else None
+    error = delete_all(doomed, uploads, outcomes) if doomed or uploads else None
     for keeper in frame.keepers:
         keeper.wake()
+    if outcomes is not None:
+        events += events_of(frame, {ref: outcomes[ref] for ref in doomed if ref in outcomes})
     return error
 
 

@@ -17,19 +17,21 @@ from sqlalchemy.orm import InstanceState, Session, SessionTransaction
 from sqlalchemy.orm.unitofwork import UOWTransaction
 
 from filerow._execution.batch import in_greenlet, raise_if
-from filerow._file.object import FileObject
+from filerow._file.list import FileObjectList, base_of
+from filerow._file.object import FileObject, place_of
 from filerow._file.transfer import delete_all
 from filerow._orm.catalogue import Catalogue
-from filerow._orm.fields import Field, Slot, SlotChange, fields_of, holds_files
+from filerow._orm.fields import Field, Slot, SlotChange, fields_of, files_in, holds_files
 from filerow._orm.flush import Work
 from filerow._orm.history import identities
-from filerow._orm.ledger import Ledger
+from filerow._orm.ledger import Ledger, Report
 from filerow._orm.outer_transaction import OuterTransaction, give_up, outer_transaction, remember, settle, still_open
-from filerow._orm.ownership import Ref
+from filerow._orm.ownership import Ref, ref_of
 from filerow._orm.references import taken
 from filerow._orm.rows import Owned, connection_of, is_database, lock_for_writing, owned_by
 from filerow._orm.sqlalchemy_private import is_of_flush, is_sent_as_is, savepoint_names, took_from_engine
 from filerow._orm.watch import End, watch
+from filerow.hooks import Event, deliver
 
 __all__ = ("Flush", "SessionFiles", "session_files", "sessions_of_connection", "slot_connections")
 
@@ -208,6 +210,25 @@ class Flush:
                 if one in work.frame.dropped:
                     work.frame.restore(one)
 
+    def report(self) -> None:
+        """Note what has changed, for those who listen to events.
+
+        Only objects count as lost that the database does not name any more.
+        """
+        lost = {ref for work in self.works for ref in (*work.frame.dropped, *work.moved)}
+        found = []
+        for slot, old in self.old.items():
+            held = self._holds(slot, old)
+            files = {ref: file for file in _files_of(slot, self.new.get(slot, ())) if (ref := ref_of(file)) in held}
+            gone = [ref for ref in old if ref in held or ref in lost or not slot.field.type.lifecycle]
+            if gone or files:
+                found.append(Report(slot, gone, list(files.values()), _loaded_before(slot)))
+        for work in self.works:
+            freed = [(slot, ref) for ref, slot in work.released.items() if slot not in self.old and ref in lost]
+            found += [Report(slot, [ref], ()) for slot, ref in freed]  # of rows that have no object
+        if found:
+            self.works[-1].frame.reports += found
+
     def _holds(self, slot: Slot, old: Sequence[Ref]) -> Sequence[Ref]:
         """Return what a slot owns after the flush.
 
@@ -227,6 +248,23 @@ class Flush:
         if column.key in owner.dict:
             return owned_by(owner.dict[column.key])
         return owned_by(self.new[slot]) if slot in self.new and owner in self.written else old  # expired since
+
+
+def _files_of(slot: Slot, given: Sequence[FileObject]) -> Sequence[FileObject]:
+    """Return the files that a slot may hold now."""
+    owner, column = slot
+    return files_in(owner.dict.get(column.key, given)) if isinstance(owner, InstanceState) else given
+
+
+def _loaded_before(slot: Slot) -> list[FileObject]:
+    """Return the files that a slot held before the flush, as far as they are loaded."""
+    owner, column = slot
+    if not isinstance(owner, InstanceState) or column.key not in owner.attrs:
+        return []
+    value = owner.dict.get(column.key)
+    former = [value, *(owner.attrs[column.key].history.deleted or ())]
+    former += [base_of(one) for one in former if isinstance(one, FileObjectList)]
+    return [file for one in former for file in files_in(one) if place_of(file)[1]]
 
 
 def connection_of_slot(session: Session, slot: Slot) -> Connection:
@@ -298,6 +336,7 @@ class SessionFiles:
         self._begun: set[ref[SessionTransaction]] = set()
         self._interrupted: BaseException | None = None
         self._undone: list[Ref] = []
+        self._events: list[Event] = []
 
     @property
     def connections(self) -> list[Connection]:
@@ -324,7 +363,8 @@ class SessionFiles:
             assign: See ``Work``.
             connection: Returns the connection of a bulk statement, which has no objects.
         """
-        return Work(self._is_dropped, self._are_in_one_database, partial(self._taken_by_rows, connection), assign)
+        taken = partial(self._taken_by_rows, connection)
+        return Work(self._is_dropped, self._are_in_one_database, taken, assign, failures=self._events)
 
     def _taken_by_rows(self, given: Callable[[], Connection] | None, asked: Sequence[tuple[Slot, Ref]]) -> set[Ref]:
         """Return those objects that a row of their database names by now."""
@@ -556,7 +596,10 @@ class SessionFiles:
                 raise_if(delete_all(self._undone) if self._undone else None)
                 raise_if(self._interrupted)
             finally:
+                events = self._events
                 self._reset()
+                interrupted = deliver(events) if events else None
+            raise_if(interrupted)
 
     def _settle(self, transaction: SessionTransaction) -> None:
         """Delete what the transaction has dropped.
@@ -580,9 +623,9 @@ class SessionFiles:
                 frame,
                 "a session that used several connections was closed without a commit, inside a transaction that it had not begun",
             )
-        elif frame.dropped or frame.uploads:
-            # a cancellation meanwhile is raised after SQLAlchemy has finished with the transaction
-            self._interrupted = settle(frame)
+        elif frame.dropped or frame.uploads or frame.reports:
+            # a cancellation meanwhile is raised after SQLAlchemy has finished with the transaction, and so are events
+            self._interrupted = settle(frame, self._events)
 
     def _settle_outer(self) -> None:
         """Settle a transaction that the session ended on a given connection.

@@ -7,7 +7,9 @@ import re
 from collections.abc import Callable, Mapping
 from types import TracebackType
 
+from filerow._buffers import BUFFERS
 from filerow._execution.threads import AsyncGuard, Guard
+from filerow.backends._observers import Observation, observers
 from filerow.exceptions import (
     FilerowError,
     InvalidPathError,
@@ -19,7 +21,7 @@ from filerow.exceptions import (
     UnsupportedOperationError,
 )
 
-__all__ = ("OurErrors", "by_builtin_type")
+__all__ = ("Observed", "OurErrors", "by_builtin_type")
 
 _SAME_MEANING: tuple[tuple[type[Exception], type[StorageError]], ...] = (
     (FileNotFoundError, ObjectNotFoundError),
@@ -71,8 +73,9 @@ class OurErrors:
         self._body = body
         self._target = target
 
-    def __enter__(self) -> None:
-        pass
+    def __enter__(self) -> Observation | None:
+        """Return who wants to know more of the operation; nobody here."""
+        return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if error is None or isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError)):
@@ -86,3 +89,61 @@ class OurErrors:
         if self._target and isinstance(wrapped, ObjectExistsError):
             wrapped.path = self._target
         raise wrapped from error
+
+
+class Observed(OurErrors):
+    """The same, watched by the observers.
+
+    Args:
+        backend: The backend's key.
+        protocol: The kind of store.
+        errors: What :class:`OurErrors` takes.
+        streams: See :class:`~filerow.backends._observers.Observer`.
+    """
+
+    __slots__ = ("_backend", "_observations", "_protocol", "_streams")
+
+    def __init__(
+        self,
+        backend: str,
+        protocol: str,
+        *errors: *tuple[Callable[[BaseException, str, str], StorageError], str, str, object, str],
+        streams: bool,
+    ) -> None:
+        super().__init__(*errors)
+        self._backend = backend
+        self._protocol = protocol
+        self._streams = streams
+        self._observations: list[Observation] = []
+
+    def __enter__(self) -> Observation:
+        begin, body = (self._backend, self._protocol, self._operation, self._path), self._body
+        self._observations = [one.begin(*begin, streams=self._streams) for one in observers]
+        if isinstance(body, (Guard, AsyncGuard)):
+            body.count(self.moved)
+        elif isinstance(body, BUFFERS):
+            self.moved(memoryview(body).nbytes)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            super().__exit__(kind, error, trace)
+        except BaseException as raised:
+            self.end(raised)
+            raise
+        self.end(error)
+
+    def moved(self, size: int) -> None:
+        """Note that so many bytes were sent or received."""
+        for one in self._observations:
+            one.moved(size)
+
+    def answered(self, count: int, failed: Mapping[str, BaseException]) -> None:
+        """Note the answer to a bulk operation."""
+        for one in self._observations:
+            one.answered(count, failed)
+
+    def end(self, error: BaseException | None) -> None:
+        """Note the end."""
+        for one in reversed(self._observations):
+            one.end(error)

@@ -12,9 +12,10 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaita
 from typing import cast
 
 from filerow._buffers import BUFFERS, Buffer
-from filerow._execution.threads import AsyncGuard, Guard
+from filerow._execution.threads import AsyncGuard, Guard, counted
 from filerow.backends._driver import Driver
-from filerow.backends._errors import OurErrors, by_builtin_type
+from filerow.backends._errors import Observed, OurErrors, by_builtin_type
+from filerow.backends._observers import observers
 from filerow.backends._paths import are_plain, check_known_path, check_path, check_prefix, part_known
 from filerow.backends._sign_request import check_request
 from filerow.backends._types import AsyncBody, Body, Capabilities, ObjectInfo, PutOptions, SignRequest, Unfinished
@@ -153,8 +154,10 @@ class StorageBackend(Driver):
         if not wanted:
             return refused
         try:
-            with self._errors("delete", wanted[0] if len(wanted) == 1 else ""):
+            with self._errors("delete", wanted[0] if len(wanted) == 1 else "") as observed:
                 failed = hook(wanted)
+                if observed is not None:
+                    observed.answered(len(wanted), failed)
         except StorageError as error:
             return refused | dict.fromkeys(wanted, error)
         return refused | self._failures(failed)
@@ -166,8 +169,10 @@ class StorageBackend(Driver):
         if not wanted:
             return refused
         try:
-            with self._errors("delete", wanted[0] if len(wanted) == 1 else ""):
+            with self._errors("delete", wanted[0] if len(wanted) == 1 else "") as observed:
                 failed = await hook(wanted)
+                if observed is not None:
+                    observed.answered(len(wanted), failed)
         except StorageError as error:
             return refused | dict.fromkeys(wanted, error)
         return refused | self._failures(failed)
@@ -184,8 +189,11 @@ class StorageBackend(Driver):
         if end is not None and end <= start:
             return b""
         check_known_path(path, self._key, "read")
-        with self._errors("read", path):
-            return self._read(path, start, end)
+        with self._errors("read", path) as observed:
+            found = self._read(path, start, end)
+            if observed is not None:
+                observed.moved(len(found))
+            return found
 
     async def read_async(self, path: str, start: int = 0, end: int | None = None) -> bytes:
         """Read an object or a range of it; see :meth:`read`."""
@@ -193,8 +201,11 @@ class StorageBackend(Driver):
         if end is not None and end <= start:
             return b""
         check_known_path(path, self._key, "read")
-        with self._errors("read", path):
-            return await self._read_async(path, start, end)
+        with self._errors("read", path) as observed:
+            found = await self._read_async(path, start, end)
+            if observed is not None:
+                observed.moved(len(found))
+            return found
 
     def stream(self, path: str, start: int = 0, end: int | None = None, chunk_size: int = 1 << 20) -> Iterator[bytes]:
         """Yield the bytes ``[start, end)`` in chunks, in bounded memory."""
@@ -202,8 +213,9 @@ class StorageBackend(Driver):
         if end is not None and end <= start:
             return
         check_known_path(path, self._key, "read")
-        with self._errors("read", path):
-            yield from self._stream(path, start, end, chunk_size)
+        with self._errors("read", path, streams=True) as observed:
+            chunks = self._stream(path, start, end, chunk_size)
+            yield from chunks if observed is None else counted(chunks, observed.moved)
 
     async def stream_async(
         self, path: str, start: int = 0, end: int | None = None, chunk_size: int = 1 << 20
@@ -215,8 +227,10 @@ class StorageBackend(Driver):
         check_known_path(path, self._key, "read")
         chunks = self._stream_async(path, start, end, chunk_size)
         try:
-            with self._errors("read", path):
+            with self._errors("read", path, streams=True) as observed:
                 async for chunk in chunks:
+                    if observed is not None:
+                        observed.moved(len(chunk))
                     yield chunk
         finally:  # a reader who stops early must not leave a connection or file open until garbage collection
             if isinstance(chunks, AsyncGenerator):
@@ -266,7 +280,7 @@ class StorageBackend(Driver):
             ``capabilities.ordered_list`` says so.
         """
         check_prefix(prefix, self._key)
-        with self._errors("list", prefix):
+        with self._errors("list", prefix, streams=True):
             yield from self._list(prefix, start_after)
 
     async def list_async(self, prefix: str = "", start_after: str = "") -> AsyncIterator[ObjectInfo]:
@@ -274,7 +288,7 @@ class StorageBackend(Driver):
         check_prefix(prefix, self._key)
         objects = self._list_async(prefix, start_after)
         try:
-            with self._errors("list", prefix):
+            with self._errors("list", prefix, streams=True):
                 async for info in objects:
                     yield info
         finally:
@@ -288,13 +302,13 @@ class StorageBackend(Driver):
             UnsupportedOperationError: The store keeps such uploads, but cannot list them.
         """
         check_prefix(prefix, self._key)
-        with self._errors("list", prefix):
+        with self._errors("list", prefix, streams=True):
             yield from self._unfinished(prefix)
 
     async def unfinished_async(self, prefix: str = "") -> AsyncIterator[Unfinished]:
         """Yield the uploads that have not ended; see :meth:`unfinished`."""
         check_prefix(prefix, self._key)
-        with self._errors("list", prefix):
+        with self._errors("list", prefix, streams=True):
             async for upload in self._unfinished_async(prefix):
                 yield upload
 
@@ -403,7 +417,9 @@ class StorageBackend(Driver):
 
     # -- errors --------------------------------------------------------------------------------------------------------
 
-    def _errors(self, operation: str, path: str, body: object = None, target: str = "") -> OurErrors:
+    def _errors(self, operation: str, path: str, body: object = None, target: str = "", *, streams: bool = False) -> OurErrors:
+        if observers and operation != "sign":  # most signatures are calculated, without a request
+            return Observed(self._key, self.protocol, self._wrap, operation, path, body, target, streams=streams)
         return OurErrors(self._wrap, operation, path, body, target)
 
     def _wrap(self, error: BaseException, operation: str, path: str) -> StorageError:

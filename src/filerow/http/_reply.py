@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self, TypeAlias, cast
 
+from filerow._execution.batch import raise_if
 from filerow._log import logger
 from filerow.backends._headers import check_header
 from filerow.backends.local import LocalBackend
 from filerow.exceptions import IntegrityError, InvalidOptionError, StorageError
+from filerow.hooks import Event, deliver, deliver_async, subscriptions
 
 if TYPE_CHECKING:
     from filerow.backends.base import StorageBackend
@@ -46,13 +48,15 @@ class Body:
         path: Its path.
         start: The first byte.
         end: The byte after the last.
+        file: What clients may see of the file, for those who listen to events.
     """
 
-    __slots__ = ("_backend", "_path", "end", "start")
+    __slots__ = ("_backend", "_file", "_path", "end", "start")
 
-    def __init__(self, backend: StorageBackend, path: str, start: int, end: int) -> None:
+    def __init__(self, backend: StorageBackend, path: str, start: int, end: int, file: Mapping[str, Any] | None = None) -> None:
         self._backend = backend
         self._path = path
+        self._file = file
         self.start: int = start
         self.end: int = end
 
@@ -83,10 +87,14 @@ class Body:
             self._expect_none(left)
         except StorageError as error:
             self._log(error, left)
+            if subscriptions:
+                raise_if(deliver([self._event(error)]))
             raise
         finally:
             if isinstance(chunks, Generator):
                 chunks.close()
+        if subscriptions:
+            raise_if(deliver([self._event()]))
 
     async def stream_async(self, chunk_size: int = CHUNK) -> AsyncIterator[bytes]:
         """Iterate over the bytes without blocking the event loop; see :meth:`stream`.
@@ -102,10 +110,14 @@ class Body:
             self._expect_none(left)
         except StorageError as error:
             self._log(error, left)
+            if subscriptions:
+                await deliver_async([self._event(error)])
             raise
         finally:
             if isinstance(chunks, AsyncGenerator):
                 await chunks.aclose()
+        if subscriptions:
+            await deliver_async([self._event()])
 
     async def place_async(self) -> str | None:
         """Return the absolute path of a whole local file, or ``None``.
@@ -118,7 +130,11 @@ class Body:
         if self.start or not isinstance(backend, LocalBackend):
             return None
         info = await backend.head_async(self._path)
-        return str(backend.root / self._path) if info.size == self.end else None
+        if info.size != self.end:
+            return None
+        if subscriptions:
+            await deliver_async([self._event()])
+        return str(backend.root / self._path)
 
     def open_file(self) -> BinaryIO | None:
         """Return a whole local file, open, or ``None``; see :meth:`place_async`."""
@@ -126,6 +142,8 @@ class Body:
             return None
         file = self._backend.open_file(self._path)
         if os.fstat(file.fileno()).st_size == self.end:
+            if subscriptions:
+                raise_if(deliver([self._event()]))
             return file
         file.close()
         return None
@@ -137,6 +155,12 @@ class Body:
     async def begin_async(self, chunk_size: int = CHUNK) -> AsyncChunks:
         """Read the first chunk; see :meth:`begin`."""
         return await AsyncChunks.begun(self.stream_async(chunk_size))
+
+    def _event(self, error: StorageError | None = None) -> Event:
+        place: dict[str, Any] = {"backend": self._backend.key, "path": self._path, "file": self._file}
+        if error is not None:
+            return Event(kind="failed", operation="serve", error=error, **place)
+        return Event(kind="served", sent=(self.start, self.end), **place)
 
     def _log(self, error: StorageError, left: int) -> None:
         """Log a failure after the status was sent; earlier ones get a response."""

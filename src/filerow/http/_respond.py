@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from filerow.http._conditional import ConditionOutcome, Validators, entity_tag, evaluate, http_date, if_range_holds
 from filerow.http._ranges import UNSATISFIABLE, requested_range
@@ -29,6 +30,7 @@ class Representation(NamedTuple):
         known: The validators of this version.
         headers: How a browser may show it, and who may cache it.
         cache_control: The value of ``Cache-Control``.
+        file: What clients may see of the file, for those who listen to events.
     """
 
     backend: StorageBackend
@@ -37,6 +39,7 @@ class Representation(NamedTuple):
     known: Validators
     headers: Headers
     cache_control: str
+    file: Mapping[str, Any] | None = None
 
 
 def validators(checksum: str | None, etag: str | None, last_modified: float | None, *, settled: bool = False) -> Validators:
@@ -79,7 +82,7 @@ def respond(what: Representation, method: str, headers: RequestHeaders) -> Reply
     found: Headers = (*what.headers, *identity, ("accept-ranges", "bytes"), ("content-length", str(end - start)))
     if part is not None:
         found = (*found, ("content-range", f"bytes {start}-{end - 1}/{what.size}"))
-    body = Body(what.backend, what.path, start, end) if method != "HEAD" and end > start else b""
+    body = Body(what.backend, what.path, start, end, what.file) if method != "HEAD" and end > start else b""
     return Reply(outcome.value if part is None else 206, found, body)
 
 

@@ -40,12 +40,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import SQLAlchemyError
 
-from filerow._execution.batch import StepsJob, run_all
+from filerow._document import facts_from, public_view
+from filerow._execution.batch import StepsJob, raise_if, run_all
 from filerow._execution.steps import Call, Steps
 from filerow._log import cause_of, logger, named, objects
 from filerow._orm.ownership import Ref
 from filerow._registry import storages
-from filerow.exceptions import StorageError
+from filerow.exceptions import DocumentError, StorageError
+from filerow.hooks import Event, deliver, subscriptions
 from filerow.outbox._census import Also, Census
 from filerow.outbox._claims import forget_claims
 from filerow.outbox._isolation import read_committed
@@ -159,6 +161,7 @@ class _Outcome:
     left: list[Tombstone] = field(default_factory=list)
     refusing: set[str] = field(default_factory=set)
     interruption: BaseException | None = None
+    events: list[Event] = field(default_factory=list)
 
 
 def batches(
@@ -190,7 +193,9 @@ def batches(
         if not found:
             break
         outcome = _delete(lease.tombstones, gate.broken)
-        yield _settled(lease, outcome, _settle(settings, engine, outcome))
+        failures = _settle(settings, engine, outcome)
+        raise_if(deliver(outcome.events) if outcome.events else None)
+        yield _settled(lease, outcome, failures)
         gate.closed |= outcome.refusing  # do not retry anything on a store that is down before the next drain
         left = None if left is None else left - len(found)
     if gate.refusal is not None:
@@ -324,6 +329,8 @@ def _settle(settings: OutboxSettings, engine: Engine, outcome: _Outcome) -> list
     table = settings.table
     with read_committed(engine) as connection, connection.begin():
         take_write_lock(connection, settings.table, "attempts")
+        if subscriptions:
+            outcome.events = list(_events(settings, connection, outcome))
         if outcome.gone:
             connection.execute(delete(table).where(_these(settings, connection, outcome.gone)))
         if outcome.left:  # release these now, before the lease ends
@@ -332,6 +339,40 @@ def _settle(settings: OutboxSettings, engine: Engine, outcome: _Outcome) -> list
         if failures:
             _put_off(settings, connection, outcome.failed)
     return failures
+
+
+def _events(settings: OutboxSettings, connection: Connection, outcome: _Outcome) -> Iterator[Event]:
+    """Yield what is to be reported, with the rows that the objects have lost."""
+    errors = {one.id: error for one, error in outcome.failed}
+    tried = [*outcome.gone, *(one for one, _ in outcome.failed)]
+    if not tried:
+        return
+    columns = settings.table.c
+    wanted = select(columns.id, columns.column_name, columns.row_key, columns.document)
+    known = {row[0]: row[1:] for row in connection.execute(wanted.where(_these(settings, connection, tried)))}
+    for one in tried:
+        column, key, document = known.get(one.id, (None, None, None))
+        row = tuple(key.values()) if isinstance(key, dict) else None
+        error = errors.get(one.id)
+        yield Event(
+            kind="deleted" if error is None else "failed",
+            backend=one.backend,
+            path=one.path,
+            table=one.table_name,
+            column=column,
+            row=row,
+            file=_view(document),
+            operation=None if error is None else "delete",
+            error=None if error is None else StorageError(error, operation="delete", backend=one.backend, path=one.path),
+        )
+
+
+def _view(document: Any) -> dict[str, Any] | None:
+    """Return what clients may see of a file; which metadata that is, only its column knows."""
+    try:
+        return public_view(facts_from(document), ()) if document else None
+    except DocumentError:
+        return None
 
 
 def log_failures(failures: Iterable[Failure]) -> None:
