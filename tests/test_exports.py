@@ -26,7 +26,7 @@ PUBLIC_MODULES = [filerow, filerow.exceptions, filerow.backends.base, filerow.ba
 OPTIONAL = [
     "fsspec", "obstore", "pydantic", "pydantic_core", "msgspec", "litestar", "fastapi", "starlette", "flask", "werkzeug",
     "alembic", "sqlmodel", "s3fs", "gcsfs", "adlfs", "botocore", "boto3", "aiobotocore", "aiohttp", "httpx", "greenlet",
-    "google", "azure", "filetype", "advanced_alchemy", "numpy",
+    "google", "azure", "opentelemetry", "filetype", "advanced_alchemy", "numpy",
 ]  # fmt: skip
 PROMISED = ["FileObject", "FileObjectList", "StorageBackend", "StoredObject", "storages"]
 

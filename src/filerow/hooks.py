@@ -172,7 +172,10 @@ async def deliver_async(events: Iterable[Event]) -> None:
 
 
 class _Delivery(Job):
-    """Calls each subscriber with each event of its kinds; no failure of theirs gets out."""
+    """Calls each subscriber with each event of its kinds.
+
+    None of their failures gets out.
+    """
 
     def __init__(self, events: Iterable[Event]) -> None:
         calls = [(one, event) for event in events for one in tuple(subscriptions) if event.kind in one.kinds]

@@ -49,7 +49,7 @@ def failure_of(change: SlotChange, file: FileObject, error: Exception) -> Event:
 
 
 def _joined(reports: Iterable[Report]) -> list[Report]:
-    """Return one report for each column of each row, in the order of the first changes."""
+    """Return one report for each column of each row, in order."""
     found: dict[Any, Report] = {}
     for number, report in enumerate(reports):
         key = _key(report.slot)

@@ -1,4 +1,7 @@
-"""What watches the operations of all backends, such as a tracer; nothing does unless it is installed."""
+"""What watches the operations of all backends, such as a tracer.
+
+Nothing does unless it is installed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OpenTelemetry: a span and metrics for each operation of a store, and the outbox's state.
+"""OpenTelemetry: spans and metrics of stores, and the state of an outbox.
 
 ::
 
@@ -67,7 +67,9 @@ _PATIENCE = 5.0
 def install(
     *, tracer_provider: TracerProvider | None = None, meter_provider: MeterProvider | None = None, paths: bool = False
 ) -> None:
-    """Observe the operations of all backends from now on. Calling it again replaces what was installed.
+    """Observe the operations of all backends from now on.
+
+    Calling it again replaces what was installed.
 
     Args:
         tracer_provider: Who makes the tracer. Default: the global one.
@@ -103,7 +105,10 @@ class _Tracing:
         self.moved = meter.create_counter("filerow.storage.io", unit="By", description="Bytes sent to and received from a store.")
 
     def begin(self, backend: str, protocol: str, operation: str, path: str, *, streams: bool) -> Observation:
-        """Begin a span; that of a generator is not made the current one, since others run before it ends."""
+        """Begin a span.
+
+        That of a generator is not made the current one, since other code runs before it ends.
+        """
         known = {"filerow.operation": operation, "filerow.backend.key": backend, "filerow.backend.kind": protocol}
         kind = SpanKind.INTERNAL if protocol in _HERE else SpanKind.CLIENT
         given = {**known, "filerow.path": path} if self.paths and path else known

@@ -368,7 +368,10 @@ def _events(settings: OutboxSettings, connection: Connection, outcome: _Outcome)
 
 
 def _view(document: Any) -> dict[str, Any] | None:
-    """Return what clients may see of a file; which metadata that is, only its column knows."""
+    """Return what clients may see of a file, without metadata.
+
+    Only its column knows which of that is for them.
+    """
     try:
         return public_view(facts_from(document), ()) if document else None
     except DocumentError:
