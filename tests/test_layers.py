@@ -269,7 +269,7 @@ def test_no_class_name_is_used_twice() -> None:
 
 @pytest.mark.parametrize("module", [name for name in MODULES if name.partition(".")[0] == "backends"])
 def test_a_backend_never_hears_of_files_or_of_an_orm(module: str) -> None:
-    below = {"exceptions", "_buffers", "_execution", "_requirements", "_tokens", "backends"}
+    below = {"exceptions", "_buffers", "_execution", "_log", "_requirements", "_tokens", "backends"}
     for imported, line in imports_of(MODULES[module]):
         known = own(imported)
         assert known is None or known.partition(".")[0] in below, f"line {line}: {imported}"

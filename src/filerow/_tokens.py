@@ -21,7 +21,7 @@ from math import log2
 from typing import TYPE_CHECKING, Any, TypeAlias
 from zlib import compressobj
 
-from filerow._log import logger
+from filerow._log import extras, logger
 from filerow.exceptions import ExpiredTokenError, InvalidTokenError, SecretError
 
 if TYPE_CHECKING:
@@ -258,6 +258,7 @@ def _random_keys() -> Keys:
             "they refuse each other's URLs and claims; set %s, the same for all of them",
             os.getpid(),
             ENVIRONMENT,
+            extra=extras("sign"),
         )
     keys = Keys(randomness.token_bytes())
     keys.is_of_process = True

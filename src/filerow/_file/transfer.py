@@ -30,7 +30,7 @@ from filerow._execution.steps import Call, Steps, run, run_async, threaded
 from filerow._execution.threads import in_thread, until_ended
 from filerow._file.ranges import Ranges
 from filerow._file.reader import read_through
-from filerow._log import cause_of, logger, named, objects
+from filerow._log import cause_of, extras, logger, named, objects
 from filerow._media_types import OCTET_STREAM
 from filerow._paths import is_generated, uuid7_hex
 from filerow._presentation import present
@@ -616,10 +616,15 @@ class Delete(Job):
             alike.setdefault((cause_of(error.message, path), is_generated(path)), []).append(path)
         for (cause, generated), paths in alike.items():
             where = (named(paths), self._backend.key, cause)
+            fields = extras("delete", self._backend.key, objects=len(paths), error=cause)
             if self._certain:
                 advice = "filerow sweep --full --delete removes them" if generated else _BY_HAND
                 logger.error(
-                    "%s without a row could not be deleted: %s on backend %r: %s; %s", objects(len(paths)), *where, advice
+                    "%s without a row could not be deleted: %s on backend %r: %s; %s",
+                    objects(len(paths)),
+                    *where,
+                    advice,
+                    extra=fields,
                 )
             else:
                 advice = "filerow sweep --delete removes it" if generated else _BY_HAND
@@ -628,6 +633,7 @@ class Delete(Job):
                     "if there is one, %s",
                     *where,
                     advice,
+                    extra=fields,
                 )
 
 
@@ -665,6 +671,7 @@ def delete_all(
                 objects(len(paths)),
                 named(paths),
                 error,
+                extra=extras("delete", key, objects=len(paths), error=type(error).__name__),
             )
     jobs += [Delete(storages.get_backend(key), versioned) for key, versioned in versions.items()]
     interrupted = run_all(jobs, storages.max_concurrency).error if jobs else None

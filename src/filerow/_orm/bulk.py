@@ -20,7 +20,7 @@ from sqlalchemy.sql.elements import BindParameter, Null
 
 from filerow._file.list import FileObjectList
 from filerow._file.object import FileObject, not_a_file
-from filerow._log import logger, named
+from filerow._log import extras, logger, named
 from filerow._orm.catalogue import Catalogue
 from filerow._orm.elsewhere import keep_named_elsewhere, log_unknown
 from filerow._orm.fields import Field, Slot, SlotChange, fields_in_table, fields_of, files_in
@@ -369,7 +369,8 @@ def _delete(state: ORMExecuteState, mapper: Mapper[Any], fields: Sequence[Field]
             "%d rows of %s were deleted that could not be locked before (row level security, for example); a sweep finds their "
             "objects"
         )
-        logger.warning(msg, deleted - len(before), mapper.local_table)
+        unseen = deleted - len(before)
+        logger.warning(msg, unseen, mapper.local_table, extra=extras("flush", objects=unseen))
     _update_outbox(work, state)
     if subscriptions:
         freed = [(slot, ref) for ref, slot in work.released.items() if ref in work.frame.dropped]
@@ -416,6 +417,7 @@ def _log_unsure(dropped: Iterable[Ref]) -> None:
         "a trigger or a rule may have kept rows that a policy hides now, so their objects are not deleted; a sweep removes those "
         "that no row names: %s",
         named(ref.path for ref in dropped),
+        extra=extras("flush"),
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator
 
 from sqlalchemy import Connection, MetaData, Table
 
-from filerow._log import logger, named
+from filerow._log import extras, logger, named
 from filerow._orm.catalogue import Catalogue, Rewrites
 from filerow._orm.fields import Field, Slot
 from filerow._orm.flush import Work
@@ -87,7 +87,7 @@ def log_unknown(unknown: Unknown) -> None:
     for why, message in _UNKNOWN.items():
         refs = [ref for ref, found in unknown.items() if found is why]
         if refs:
-            logger.warning(message, named(ref.path for ref in refs))
+            logger.warning(message, named(ref.path for ref in refs), extra=extras("flush", objects=len(refs)))
 
 
 _UNKNOWN = {

@@ -25,7 +25,7 @@ from sqlalchemy import Connection
 
 from filerow._execution.batch import raise_if
 from filerow._file.transfer import Outcomes, delete_all
-from filerow._log import logger, named, objects
+from filerow._log import extras, logger, named, objects
 from filerow._orm.ledger import Frame, Ledger
 from filerow._orm.ownership import Ref
 from filerow._orm.reports import events_of
@@ -284,6 +284,7 @@ def give_up(frame: Frame, why: str) -> None:
             "filerow sweep --full --delete removes them",
             why,
             " and ".join(kept),
+            extra=extras("commit", objects=len(frame.stored) + len(frame.dropped)),
         )
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import Column, Connection, Table
 from sqlalchemy.orm import InstanceState, Mapper, Session
 from sqlalchemy.orm.exc import StaleDataError
 
-from filerow._log import logger, named
+from filerow._log import extras, logger, named
 from filerow._orm.catalogue import Rewrites
 from filerow._orm.elsewhere import Unknown, keep_named_elsewhere, log_unknown
 from filerow._orm.fields import Field, Slot, fields_of
@@ -73,6 +73,7 @@ def verify(flush: Flush, session: Session) -> None:
             "privilege to UPDATE), so it is unknown whether something else names their objects; they are not deleted, a sweep "
             "removes those that no row names: %s",
             named(ref.path for ref in kept),
+            extra=extras("flush", objects=len(kept)),
         )
 
 

@@ -9,7 +9,6 @@ a condition is needed for the first time. The objects it is asked with lie where
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from enum import Enum
@@ -17,12 +16,11 @@ from functools import partial
 from typing import Protocol
 
 from filerow._execution.steps import Call, Steps
+from filerow._log import extras, logger
 from filerow.backends._foreign import staging_path
 from filerow.exceptions import ObjectHiddenError, UnsupportedOperationError
 
 __all__ = ("Conditions", "Worth", "WriteReply", "Writer", "heeded", "probe_path")
-
-logger = logging.getLogger("filerow")
 
 
 class Worth(Enum):
@@ -234,6 +232,7 @@ def note_single_deletes(backend: str, how: str = "") -> None:
         backend,
         AT_ONCE,
         how,
+        extra=extras("delete", backend),
     )
 
 

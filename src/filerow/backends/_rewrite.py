@@ -8,7 +8,6 @@ is asked is written down here once for each cloud; obstore's and fsspec's backen
 from __future__ import annotations
 
 import base64
-import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -19,6 +18,7 @@ from urllib.parse import parse_qsl
 from weakref import WeakKeyDictionary
 
 from filerow._execution.steps import Call
+from filerow._log import extras, logger
 from filerow.backends._headers import encode_metadata
 from filerow.backends._status import status_of
 from filerow.backends._stored_with import encoded_tags
@@ -28,7 +28,6 @@ from filerow.exceptions import ClaimError, StorageError, UnsupportedOperationErr
 
 __all__ = ("KeptHeadersError", "rewrite_call", "rewrite_on_azure", "rewrite_on_gcs", "rewrite_on_s3")
 
-logger = logging.getLogger("filerow")
 
 _GONE = frozenset({"PreconditionFailed", "412", "NoSuchKey", "404"})
 _REWRITE = "b/{}/o/{}/rewriteTo/b/{}/o/{}"
@@ -110,6 +109,7 @@ class _ReadAndWrite:
             "backend %r: large uploads of clients are read and written from now on, because its store %s",
             backend.key,
             "keeps headers in copies that they were to be replaced in" if self.kept else f"does not copy them: {error}",
+            extra=extras("copy", backend.key),
         )
         return True
 

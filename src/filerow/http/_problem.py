@@ -6,7 +6,7 @@ import json
 from http import HTTPStatus
 from typing import Any
 
-from filerow._log import logger
+from filerow._log import extras, logger
 from filerow.exceptions import (
     FileValidationError,
     IntegrityError,
@@ -97,16 +97,19 @@ def _members(error: FileValidationError | InvalidTokenError | UploadRefusedError
 def _logged(error: StorageError, status: int, code: str, detail: str) -> Reply:
     """Send the client what concerns it, and log the rest."""
     cause = "" if error.__cause__ is None else f" ({type(error.__cause__).__name__})"
+    fields = extras("serve", error.backend, error=type(error).__name__, status=status)
     if status >= _FAULT_OF_SERVER:
-        logger.error("the store failed, so a request was answered with %d: %s%s", status, error, cause)
+        logger.error("the store failed, so a request was answered with %d: %s%s", status, error, cause, extra=fields)
     elif isinstance(error, ObjectHiddenError):
-        logger.error("an object is missing or may not be read, so a request was answered with %d: %s%s", status, error, cause)
+        message = "an object is missing or may not be read, so a request was answered with %d: %s%s"
+        logger.error(message, status, error, cause, extra=fields)
     elif isinstance(error, ObjectNotFoundError):
         logger.warning(
             "an object is missing, so a request was answered with %d: %s%s; if a row still names it, filerow check finds the row",
             status,
             error,
             cause,
+            extra=fields,
         )
     return refusal(status, code, detail)
 

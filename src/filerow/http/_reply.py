@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, 
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self, TypeAlias, cast
 
 from filerow._execution.batch import raise_if
-from filerow._log import logger
+from filerow._log import extras, logger
 from filerow.backends._headers import check_header
 from filerow.backends.local import LocalBackend
 from filerow.exceptions import IntegrityError, InvalidOptionError, StorageError
@@ -167,7 +167,9 @@ class Body:
         sent = self.length - left
         if sent:
             cause = "" if error.__cause__ is None else f" ({type(error.__cause__).__name__})"
-            logger.error("a response was aborted after %s of %s bytes: %s%s", f"{sent:,}", f"{self.length:,}", error, cause)
+            message = "a response was aborted after %s of %s bytes: %s%s"
+            fields = extras("serve", self._backend.key, error=type(error).__name__)
+            logger.error(message, f"{sent:,}", f"{self.length:,}", error, cause, extra=fields)
 
     def _expect_none(self, left: int) -> None:
         if left > 0:

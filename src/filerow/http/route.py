@@ -12,7 +12,7 @@ from mimetypes import guess_type
 from typing import TYPE_CHECKING
 
 from filerow._execution.steps import Call, Steps, run, run_async
-from filerow._log import logger
+from filerow._log import extras, logger
 from filerow._presentation import is_shown, safe_headers
 from filerow._registry import storages
 from filerow.backends._types import ObjectInfo, PutOptions, SignRequest
@@ -138,7 +138,8 @@ def _permitted(method: str, key: str, path: str, query: str) -> tuple[StorageBac
         if backend is not None and backend.own_urls is not None:
             return backend, backend.own_urls.verify(method, path, query)
     except SecretError as error:
-        logger.error("a signed URL of backend %r was refused, since there is no secret to check it with: %s", key, error)
+        message = "a signed URL of backend %r was refused, since there is no secret to check it with: %s"
+        logger.error(message, key, error, extra=extras("serve", key, error=type(error).__name__))
     raise InvalidTokenError("this link was not made by this application, or was changed")
 
 

@@ -43,7 +43,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from filerow._document import facts_from, public_view
 from filerow._execution.batch import StepsJob, raise_if, run_all
 from filerow._execution.steps import Call, Steps
-from filerow._log import cause_of, logger, named, objects
+from filerow._log import cause_of, extras, logger, named, objects
 from filerow._orm.ownership import Ref
 from filerow._registry import storages
 from filerow.exceptions import DocumentError, StorageError
@@ -386,13 +386,15 @@ def log_failures(failures: Iterable[Failure]) -> None:
         alike.setdefault((failure.ref.backend, cause, failure.dead), []).append(failure.ref.path)
     for (key, error, dead), paths in alike.items():
         what = (objects(len(paths)), key, named(paths), error)
+        fields = extras("drain", key, objects=len(paths), error=error)
         if dead:
             logger.error(
                 "gave up deleting %s of backend %r: %s: %s; fix the cause, then call outbox.revive(connection) to try again",
                 *what,
+                extra=fields,
             )
         else:
-            logger.warning("%s of backend %r could not be deleted: %s: %s; will be tried again later", *what)
+            logger.warning("%s of backend %r could not be deleted: %s: %s; will be tried again later", *what, extra=fields)
 
 
 def log_doubts(doubts: Doubts) -> None:
@@ -403,9 +405,11 @@ def log_doubts(doubts: Doubts) -> None:
             "rows have documents that this release cannot read, so the files of their tables are kept: %s; upgrade, or run "
             "filerow check to find the rows",
             columns,
+            extra=extras("drain"),
         )
     for key, path in sorted(doubts.strange.items()):
-        logger.error("rows name objects of backend %r, which is not registered, for example %r: they are kept", key, path)
+        message = "rows name objects of backend %r, which is not registered, for example %r: they are kept"
+        logger.error(message, key, path, extra=extras("drain", key))
 
 
 _said: set[tuple[str, str]] = set()
@@ -414,11 +418,12 @@ _said: set[tuple[str, str]] = set()
 def _log_notes(notes: Iterable[Note]) -> None:
     """Log messages about places; that a server is another one, once in this process."""
     for note in notes:
+        fields = extras("drain", note.backend)
         if note.code == "first-run":
-            logger.info("backend %r: %s; the next drain deletes", note.backend, note.message)
+            logger.info("backend %r: %s; the next drain deletes", note.backend, note.message, extra=fields)
         elif (note.backend, note.who) not in _said:
             _said.add((note.backend, note.who))
-            logger.warning("%s", note.message)
+            logger.warning("%s", note.message, extra=fields)
 
 
 def _put_off(settings: OutboxSettings, connection: Connection, failed: Sequence[tuple[Tombstone, str]]) -> None:
@@ -544,7 +549,8 @@ def leased(settings: OutboxSettings, connection: Connection, found: Sequence[Tom
             continue
         forgotten.append(one)  # alive, or dropped once more: then the newest tombstone counts
     if doubtful:
-        logger.warning("rows name objects again whose deletion had begun: %s; filerow check finds missing ones", named(doubtful))
+        message = "rows name objects again whose deletion had begun: %s; filerow check finds missing ones"
+        logger.warning(message, named(doubtful), extra=extras("drain", objects=len(doubtful)))
     if forgotten:
         connection.execute(delete(settings.table).where(_these(settings, connection, forgotten)))
     return Lease(kept, taken_back, len(unsure), Doubts(named_by_rows.unreadable_columns, named_by_rows.strange))

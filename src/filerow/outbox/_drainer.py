@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self, TypeAlias
 from sqlalchemy import Engine
 
 from filerow._execution.batch import iterate_async
-from filerow._log import logger
+from filerow._log import extras, logger
 from filerow.exceptions import MaintenanceRefusedError
 from filerow.outbox._census import Also
 from filerow.outbox._drain import Drained, drain_steps, note_run
@@ -163,7 +163,8 @@ class Drainer:
             except MaintenanceRefusedError as error:
                 beat.error = str(error)
                 if refusal != (error.code or str(error)):  # the text says when the other database was last there
-                    logger.error("the drainer was refused, which is logged once; it asks again when something is due: %s", error)
+                    message = "the drainer was refused, which is logged once; it asks again when something is due: %s"
+                    logger.error(message, error, extra=extras("drain", error=error.code))
                 refusal = error.code or str(error)
             except Exception as error:  # noqa: BLE001 - it is logged, and the application goes on
                 failures += 1
@@ -174,6 +175,7 @@ class Drainer:
                     failures,
                     pause,
                     error,
+                    extra=extras("drain", error=type(error).__name__),
                 )
                 logger.debug("the drainer's error", exc_info=True)
             beat.beat()
@@ -247,7 +249,8 @@ class _Thread:
         self._woken.set()
         self._thread.join(patience)
         if self._thread.is_alive():
-            logger.warning("the drainer is still deleting after %s seconds; another will repeat that after the lease", patience)
+            message = "the drainer is still deleting after %s seconds; another will repeat that after the lease"
+            logger.warning(message, patience, extra=extras("drain"))
 
     def _run(self) -> None:
         for pause in self._rounds:

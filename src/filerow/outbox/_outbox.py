@@ -15,7 +15,7 @@ from sqlalchemy.engine import Dialect
 from filerow._content import Claimed
 from filerow._execution.batch import spawn
 from filerow._file.object import FileObject
-from filerow._log import logger
+from filerow._log import extras, logger
 from filerow._orm.events import on_ddl
 from filerow._orm.fields import OUTBOX, Buried
 from filerow._orm.ownership import Ref
@@ -215,7 +215,8 @@ class Outbox(OutboxSettings):
             try:
                 callback()
             except Exception:  # noqa: BLE001 - it is logged
-                logger.exception("waking a drainer of the outbox failed; it will look again after its interval")
+                message = "waking a drainer of the outbox failed; it will look again after its interval"
+                logger.exception(message, extra=extras("drain"))
 
     # -- restoring files -------------------------------------------------------------------------------------------------------
 

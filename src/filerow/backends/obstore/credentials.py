@@ -21,6 +21,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any, NamedTuple
 
+from filerow._log import extras
 from filerow._requirements import needs
 from filerow.backends._types import SignRequest
 from filerow.exceptions import StoragePermissionError, StorageTimeoutError
@@ -183,6 +184,7 @@ class S3Credentials:
                 "less, or with a key that lasts (logged once)",
                 request.expires_in,
                 left,
+                extra=extras("sign"),
             )
         return request._replace(expires_in=left)
 
