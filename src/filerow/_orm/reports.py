@@ -12,7 +12,6 @@ from typing import Any
 from sqlalchemy.orm import InstanceState
 
 from filerow._file.object import FileObject, facts_of
-from filerow._file.view import view_of
 from filerow._orm.fields import Slot, SlotChange
 from filerow._orm.ledger import Frame, Report
 from filerow._orm.ownership import Ref, ref_of
@@ -44,7 +43,13 @@ def failure_of(change: SlotChange, file: FileObject, error: Exception) -> Event:
     facts = facts_of(file)
     backend = getattr(error, "backend", None) or facts.backend or change.backend
     return Event(
-        kind="failed", backend=backend, path=facts.path, file=view_of(file), operation="store", error=error, **_row(change.slot)
+        kind="failed",
+        backend=backend,
+        path=facts.path,
+        file=file.public_view(),
+        operation="store",
+        error=error,
+        **_row(change.slot),
     )
 
 
@@ -80,7 +85,7 @@ def _place(ref: Ref, report: Report | None) -> dict[str, Any]:
     if report is None:
         return place
     file = next((one for one in (*report.new, *report.known) if ref_of(one) == ref), None)
-    return {**place, **_row(report.slot), "file": None if file is None else view_of(file)}
+    return {**place, **_row(report.slot), "file": None if file is None else file.public_view()}
 
 
 def _row(slot: Slot) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
 from filerow._file.object import FileObject, cache_control_of, facts_of
-from filerow._file.view import view_of
 from filerow._presentation import safe_headers
 from filerow.backends.local import LocalBackend
 from filerow.exceptions import FileStateError, UnsupportedOperationError
@@ -207,7 +206,7 @@ def _represent(
         known=validators(facts.checksum, etag, modified),
         headers=(*_safe(kind, facts.filename, download_as, inline), _RESOURCE_POLICY),
         cache_control=cache_control or cache_control_of(file) or _REVALIDATE,
-        file=view_of(file) if subscriptions else None,
+        file=file.public_view() if subscriptions else None,
     )
 
 
