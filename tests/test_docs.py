@@ -11,6 +11,7 @@ import ast
 import asyncio
 import gc
 import inspect
+import os
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -83,10 +84,13 @@ def collected() -> Iterator[None]:
 def test_its_code_runs(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = [block for block in python_blocks(document.read_text()) if block.runs]
     monkeypatch.chdir(tmp_path)
+    environment = dict(os.environ)
     try:
         asyncio.run(run(document, blocks))
     finally:
         storages.clear_backends()
+        os.environ.clear()
+        os.environ.update(environment)
 
 
 def test_the_readme_shows_code_that_runs() -> None:

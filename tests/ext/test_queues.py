@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -58,8 +59,9 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 def celery_app() -> Iterator[Ask]:
     app = Celery("queues", broker="memory://", backend="cache+memory://", set_as_current=False)
     app.conf.update(broker_transport_options={"polling_interval": 0.02}, worker_hijack_root_logger=False)
-    task = app.task(archive, name="archive")
+    task, level = app.task(archive, name="archive"), logging.root.level
     with start_worker(app, perform_ping_check=False, pool="solo", shutdown_timeout=30):
+        logging.root.setLevel(level)  # which the worker raises to its own, for all tests that follow
         yield lambda *arguments: task.delay(*arguments).get(timeout=30, interval=0.02)
 
 
