@@ -79,6 +79,7 @@ def collected() -> Iterator[None]:
 
 
 @pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
+@pytest.mark.filterwarnings("ignore:Unclosed file <tempfile:ResourceWarning")  # sqlalchemy-file leaves them
 @pytest.mark.usefixtures("collected")
 @pytest.mark.parametrize("document", CODE, ids=named)
 def test_its_code_runs(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -486,6 +486,17 @@ def test_adopt_takes_several_columns_and_goes_on(make_app: Callable[..., App]) -
         assert run("ls", f"document.{column}", *app.options).out.split("\t")[1] == path
 
 
+def test_adopt_appends_what_the_other_library_does(make_app: Callable[..., App]) -> None:
+    app = make_app(SOURCE.replace("    pages:", "    old: Mapped[str | None] = mapped_column()\n    pages:"))
+    storages.get_backend("docs").put("1-2-3/file", b"meow")
+    with app.engine.begin() as connection:
+        document = '{"file_id": "1-2-3", "path": "docs/1-2-3", "filename": "cat.txt"}'
+        connection.exec_driver_sql("INSERT INTO document (old, pages) VALUES (?, '[]')", (document,))
+    assert run("adopt", "document.file", "--source", "document.old", "--suffix", "/file", *app.options).code == 0
+    (line,) = run("ls", "document.file", *app.options).out.splitlines()
+    assert line == "id=1\t1-2-3/file\t4\ttext/plain\tcat.txt"
+
+
 # -- figures ---------------------------------------------------------------------------------------------------------------
 
 

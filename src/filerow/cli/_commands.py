@@ -254,7 +254,7 @@ def adopt(
     *,
     source: Annotated[
         list[str] | None,
-        _option("The column (table.column) with paths or URLs; for several columns, repeat it in their order.", metavar="COLUMN"),
+        _option("The column (table.column) with paths, URLs or documents; repeat it for each column, in their order.", metavar="COLUMN"),
     ] = None,
     backend: Annotated[
         str | None, _option("Key of the backend that has the objects. Default: the column's.", "--in", metavar="KEY")
@@ -263,6 +263,9 @@ def adopt(
         list[str] | None,
         _option("Strip this prefix: https://cdn.example/, or uploads/=docs to name the backend; repeat.", metavar="PREFIX"),
     ] = None,
+    suffix: Annotated[
+        str, _option("What the other library's store appends to its names: /file for filedepot's local depots.", metavar="TEXT")
+    ] = "",
     read: Annotated[bool, _option("Read every object for its checksum, or get only its size.", "--read/--no-read")] = True,
     missing: Missing = Repair.REPORT,
     dry_run: DryRun = False,
@@ -272,7 +275,8 @@ def adopt(
 ) -> None:
     """Take over files that another library has stored.
 
-    Rewrites the documents of Advanced Alchemy and sqlalchemy-file, and those made from a plain column of paths or URLs.
+    Rewrites the documents of Advanced Alchemy, sqlalchemy-file and filedepot, and makes files from another column of theirs, or
+    of paths or URLs.
     """
 
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Engine
+from sqlalchemy import ColumnElement, Engine
 
 from filerow._orm.references import FileColumn
 from filerow.maintenance._report import Finding, Progress
@@ -42,7 +42,7 @@ class Batches(ABC):
         self._findings: list[Finding] = []
 
     def run(
-        self, batch: int, resume: str | None, where: ColumnElement[bool] | None, text: Column[Any] | None = None
+        self, batch: int, resume: str | None, where: ColumnElement[bool] | None, text: ColumnElement[Any] | None = None
     ) -> Iterator[Progress]:
         """Work through the rows, and yield the progress after each batch.
 
@@ -50,7 +50,7 @@ class Batches(ABC):
             batch: Rows taken at a time.
             resume: The cursor to begin after.
             where: Only rows that match this.
-            text: Read this plain column instead.
+            text: Read this other column instead.
         """
         self._census.check_shows_all()
         total = None if resume is not None and where is None else count(self._engine, self._column, where, text)

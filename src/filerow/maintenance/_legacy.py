@@ -1,7 +1,8 @@
 """Reads documents of other libraries as ours, with nothing lost. Pure.
 
-Advanced Alchemy's documents and ours say the same. sqlalchemy-file's hold more: user metadata in ``extra``, what processors add
-(``thumbnail``), and the names of all objects that belong to a file (``files``). That goes to ``metadata``.
+Advanced Alchemy's documents and ours say the same. sqlalchemy-file's and filedepot's hold more: user metadata in ``extra``, what
+processors and filters add (``thumbnail``, ``thumb_path``), and the names of all objects that belong to a file (``files``). That
+goes to ``metadata``.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ __all__ = ("Legacy", "is_legacy", "members_of", "read_document")
 
 _SAID_ELSEWHERE = frozenset(
     {
-        "content_path", "content_type", "file_id", "filename", "files", "headers", "metadata", "original_content", "path",
-        "saved", "size", "upload_storage", "uploaded_at", "url",
+        "_public_url", "_thumb_public_url", "content_path", "content_type", "depot_name", "file_id", "filename", "files",
+        "headers", "metadata", "original_content", "path", "saved", "size", "upload_storage", "uploaded_at", "url",
     }
 )  # fmt: skip
-"""Keys of sqlalchemy-file whose meaning is in the document, or that mean nothing once a file is stored."""
+"""Keys of sqlalchemy-file and filedepot whose meaning is in the document, or that mean nothing once a file is stored."""
 
 
 class Legacy(NamedTuple):
@@ -48,8 +49,12 @@ def members_of(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list) else [value]
 
 
-def read_document(document: Any) -> Legacy:
+def read_document(document: Any, suffix: str = "") -> Legacy:
     """Read a document of any of the libraries.
+
+    Args:
+        document: The document.
+        suffix: What another library's store appends to the names in its documents.
 
     Raises:
         DocumentError: It is of none of them, or names no backend or path.
@@ -57,9 +62,12 @@ def read_document(document: Any) -> Legacy:
     if not isinstance(document, Mapping):
         raise DocumentError(f"a file document is a JSON object, not {document!r:.80}")
     facts = facts_from(document)
-    if not is_legacy(document) or not ("upload_storage" in document or "file_id" in document):
+    if not is_legacy(document):
         return Legacy(facts)
-    others = tuple(name for name in document.get("files") or () if name != document.get("path"))
+    facts = facts._replace(path=facts.path + suffix)
+    if not ("upload_storage" in document or "file_id" in document):
+        return Legacy(facts)
+    others = tuple(f"{name}{suffix}" for name in document.get("files") or () if name != document.get("path"))
     metadata = {**facts.metadata, **_user_metadata(document)}
     if others:
         metadata["files"] = list(others)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Engine, select
+from sqlalchemy import ColumnElement, Connection, Engine, select
 
 from filerow._execution.batch import raise_if
 from filerow._file.transfer import delete_all
@@ -40,14 +40,14 @@ class Rewrite:
         key: The values of its primary key.
         old: The JSON that was read from its column.
         new: The JSON to write, ``None`` for NULL.
-        text: The value of the plain column that the document is made from, if any.
+        text: The value of the other column that the document is made from, if any.
         kept: Objects that the old documents name, and the new ones under another backend's key: they are not released.
     """
 
     key: tuple[Any, ...]
     old: Any
     new: Any
-    text: str | None = None
+    text: Any = None
     kept: frozenset[Ref] = frozenset()
 
 
@@ -71,10 +71,10 @@ class Rows:
 
     Args:
         column: The column.
-        source: A plain column of the same table to compare as well.
+        source: Another column of the same table to compare as well.
     """
 
-    def __init__(self, column: FileColumn, source: Column[Any] | None = None) -> None:
+    def __init__(self, column: FileColumn, source: ColumnElement[Any] | None = None) -> None:
         self.column = column
         self._keys = list(column.table.primary_key.columns)
         self._read: list[ColumnElement[Any]] = [*self._keys, column.json, *([] if source is None else [source])]
@@ -98,7 +98,11 @@ class Rows:
 
 
 def compare_and_set(
-    engine: Engine, column: FileColumn, rewrites: Sequence[Rewrite], outcome: RewriteOutcome, source: Column[Any] | None = None
+    engine: Engine,
+    column: FileColumn,
+    rewrites: Sequence[Rewrite],
+    outcome: RewriteOutcome,
+    source: ColumnElement[Any] | None = None,
 ) -> None:
     """Rewrite the rows that have not changed; nothing else in them changes.
 
@@ -110,7 +114,7 @@ def compare_and_set(
         column: The file column.
         rewrites: What to write.
         outcome: Receives the result, transaction by transaction.
-        source: The plain column that :attr:`Rewrite.text` is of.
+        source: The other column that :attr:`Rewrite.text` is of.
     """
     rows = Rows(column, source)
     skips = skips_locked(engine.dialect)
@@ -152,7 +156,7 @@ def _transaction(
 
 
 def present(
-    engine: Engine, column: FileColumn, rewrites: Sequence[Rewrite], source: Column[Any] | None = None
+    engine: Engine, column: FileColumn, rewrites: Sequence[Rewrite], source: ColumnElement[Any] | None = None
 ) -> dict[tuple[Any, ...], tuple[Any, Any]]:
     """Read JSON and text of the rows as they are now, without a lock."""
     if not rewrites:

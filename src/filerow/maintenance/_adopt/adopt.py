@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, Literal
 
-from sqlalchemy import Column, ColumnElement, Engine, MetaData, String, Table, TypeDecorator, or_
+from sqlalchemy import JSON, ColumnElement, Engine, MetaData, String, Table, TypeDecorator, or_, type_coerce
 
 from filerow._execution.batch import first, raise_if, run_all
+from filerow._orm.column import StoredObject
 from filerow._orm.ownership import Ref
 from filerow._orm.references import FileColumn, column_named, rows_naming
 from filerow._registry import storages
@@ -30,7 +31,7 @@ __all__ = ("adopt", "adopt_async")
 Missing = Literal["report", "null"]
 
 
-def adopt(
+def adopt(  # noqa: PLR0913 - options of a command
     metadata: MetaData,
     engine: Engine,
     column: str | Sequence[str],
@@ -38,6 +39,7 @@ def adopt(
     source: str | Sequence[str] | None = None,
     backend: str | None = None,
     strip: Sequence[str] = (),
+    suffix: str = "",
     read: bool = True,
     missing: Missing = "report",
     dry_run: bool = False,
@@ -50,13 +52,15 @@ def adopt(
     Args:
         metadata: The models' ``MetaData``, in which the column is a ``StoredObject``.
         engine: Where the rows are.
-        column: ``table.column``, or several. Its own documents are rewritten: Advanced Alchemy's, sqlalchemy-file's, and
-            ours if they lack a size or checksum.
-        source: ``table.column`` of a plain string column of the same table; rows whose file is NULL then get one from there.
-            For several columns, one for each.
+        column: ``table.column``, or several. Its own documents are rewritten: Advanced Alchemy's, sqlalchemy-file's,
+            filedepot's, and ours if they lack a size or checksum.
+        source: ``table.column`` of another column of the same table, with strings or with documents of these libraries; rows
+            whose file is NULL then get one from there. It stays as it is, so that its library goes on reading it. For several
+            columns, one for each.
         backend: Key of the backend with the objects. Default: the one that a document names, or for ``source`` the column's.
         strip: A prefix of strings that is not part of paths, such as ``uploads/`` or ``https://cdn.example/media/``; with
             ``=key`` appended, the rest is a path in that backend. Any other URL is a finding, and is never fetched.
+        suffix: What the other library's store appends to the names in its documents: ``/file`` for filedepot's local depots.
         read: Read each object for its checksum and type; ``False`` uses only what the store knows of it.
         missing: What to do with a row whose object is missing: ``report`` leaves it unchanged, ``null`` removes the file.
         dry_run: Change nothing and read no object. Rows that share an object are found only within a batch.
@@ -69,8 +73,8 @@ def adopt(
 
     Raises:
         LookupError: There is no such column, or no such backend.
-        ValueError: A table has no primary key, ``source`` is in another table or missing for a column, ``strip`` was given
-            without ``source``, or ``resume`` is not a cursor of these columns.
+        ValueError: A table has no primary key, ``source`` is in another table or missing for a column, the column of a
+            ``source`` holds lists, ``strip`` was given without ``source``, or ``resume`` is not a cursor of these columns.
         MaintenanceRefusedError: The database may hide rows.
         StorageError: A store failed. The copies of that batch are deleted; the last progress has the cursor to continue from.
     """
@@ -78,7 +82,7 @@ def adopt(
         raise ValueError(f"missing must be 'report' or 'null', not {missing!r}")
     where = None if backend is None else storages.get_backend(backend)
     planners = [
-        Planner(one, _source(one, its, strip, where), where, read=read and not dry_run)
+        Planner(one, _source(one, its, strip, suffix, where), where, read=read and not dry_run, suffix=suffix)
         for one, its in _pairs(metadata, column, source)
     ]
     if resume is not None and len(planners) > 1:
@@ -108,7 +112,9 @@ def _run(works: Sequence[_Adoption], batch: int, resume: str | None, *, needs_ch
         yield from work.run(batch, None if number else resume, condition, work.text)
 
 
-def _source(column: FileColumn, source: str | None, strip: Sequence[str], backend: StorageBackend | None) -> Source | None:
+def _source(
+    column: FileColumn, source: str | None, strip: Sequence[str], suffix: str, backend: StorageBackend | None
+) -> Source | None:
     if source is None:
         if strip:
             raise ValueError("strip (--strip) is for strings; name their column with source= (--source)")
@@ -118,22 +124,25 @@ def _source(column: FileColumn, source: str | None, strip: Sequence[str], backen
     if found is None:
         names = ", ".join(f"{table.fullname}.{one.name}" for one in table.columns if one is not column.column)
         raise ValueError(f"source (--source) must be another column of the same table ({names}), not {source!r}")
-    made = Source(found, strip, (backend or storages.resolve(column.type.backend)).key)
-    if not _is_of_strings(found):
-        raise ValueError(f"source (--source) must be a column of strings, but {source!r} is {found.type!r}")
+    raw = found.type
+    while isinstance(raw, TypeDecorator):
+        raw = raw.impl_instance
+    made = Source(type_coerce(found, raw), strip, (backend or storages.resolve(column.type.backend)).key, suffix)
+    if not isinstance(raw, String | JSON) or isinstance(found.type, StoredObject):
+        raise ValueError(  # noqa: TRY004 - the argument is a name
+            f"source (--source) must be a column of strings or of JSON documents, but {source!r} is {found.type!r}"
+        )
+    if column.type.multiple:
+        raise ValueError(f"source (--source) is for a column of one file, but {column.name!r} holds lists; adopt lists where they are")
     return made
-
-
-def _is_of_strings(column: Column[Any]) -> bool:
-    kind = column.type.impl_instance if isinstance(column.type, TypeDecorator) else column.type
-    return isinstance(kind, String)
 
 
 def _unadopted(planner: Planner, *, needs_checksum: bool) -> ColumnElement[bool] | None:
     """Return the condition that a row is not adopted yet; not for lists."""
     column = planner.column
     if planner.source is not None:
-        return column.column.is_(None) & (planner.source.column != "")
+        source = planner.source.column
+        return column.column.is_(None) & (source != "") if isinstance(source.type, String) else column.column.is_(None)
     if column.type.multiple:
         return None
     keys = ("v", "size", "checksum") if needs_checksum else ("v", "size")

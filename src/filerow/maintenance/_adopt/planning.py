@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Column
+from sqlalchemy import ColumnElement
 
 from filerow._content import is_sha256
 from filerow._document import Facts, to_document
 from filerow._file.transfer import Copy
 from filerow._orm.ownership import Ref
-from filerow._orm.references import FileColumn
+from filerow._orm.references import FileColumn, decoded
 from filerow._paths import clean_filename, generate_path
 from filerow._registry import storages
 from filerow.backends.base import StorageBackend
@@ -28,26 +28,37 @@ __all__ = ("AdoptionPlan", "Entry", "Planner", "Source")
 
 
 class Source:
-    """A plain column of strings.
+    """Another column, with strings or documents.
 
     Args:
-        column: The column.
+        column: The column, as the database returns its values.
         strip: See :class:`Locator`.
         backend: Key of the backend of paths.
+        suffix: What the other library's store appends to the names in its documents and strings.
     """
 
-    def __init__(self, column: Column[Any], strip: Sequence[str], backend: str) -> None:
+    def __init__(self, column: ColumnElement[Any], strip: Sequence[str], backend: str, suffix: str = "") -> None:
         self.column = column
         self._locate = Locator(strip, backend)
+        self._suffix = suffix
 
-    def read(self, text: Any) -> Legacy:
-        """Return what a string says of its file.
+    def members(self, value: Any) -> list[Any]:
+        """Return the strings or documents in a value: JSON in a text column is a document, too."""
+        if isinstance(value, str) and value.startswith(("{", "[")):
+            value = decoded(value)
+        return members_of(value)
+
+    def read(self, member: Any) -> Legacy:
+        """Return what a string or a document says of its file.
 
         Raises:
             NoLocationError: The string names no file.
+            DocumentError: The document names none.
         """
-        ref = self._locate(str(text))
-        return Legacy(Facts(ref.backend, ref.path, clean_filename(ref.path)))
+        if not isinstance(member, str):
+            return read_document(member, self._suffix)
+        ref = self._locate(member)
+        return Legacy(Facts(ref.backend, ref.path + self._suffix, clean_filename(ref.path)))
 
 
 class Entry:
@@ -93,9 +104,10 @@ class Entry:
 
     @property
     def renamed(self) -> list[Ref]:
-        """The former place of an object that gets another backend's key."""
+        """The former name of an object that gets another backend's key, or a suffix."""
         kept = self.copy is None and self.look.facts is not None
-        return [self._named] if kept and self._named is not None and self._named.backend != self._backend.key else []
+        now = Ref(self._backend.key, self.look.known.path)
+        return [self._named] if kept and self._named is not None and self._named != now else []
 
     def share(self, column: FileColumn) -> None:
         """Copy the object to a new path."""
@@ -115,7 +127,7 @@ class AdoptionPlan:
         members: All its documents, including those that stay unchanged.
         is_list: Its column holds lists.
         nullable: Its column may be NULL.
-        text: The string that it is made from.
+        text: The string or document in another column that it is made from.
         entries: The files to look up.
         flaws: What prevents members from being adopted.
     """
@@ -125,7 +137,7 @@ class AdoptionPlan:
     members: list[Any]
     is_list: bool
     nullable: bool
-    text: str | None = None
+    text: Any = None
     entries: list[Entry] = field(default_factory=list)
     flaws: list[Finding] = field(default_factory=list)
 
@@ -148,7 +160,9 @@ class AdoptionPlan:
                 members[entry.place] = to_document(facts)
             elif self._removes(entry, removable):
                 gone.add(entry.place)
-        if (self.text is not None or not self.is_list) and not all(isinstance(member, dict) for member in members):
+        if self.text is not None and not (self.entries and all(entry.look.facts for entry in self.entries)):
+            return None  # what the other column says stays there until there is a file
+        if not self.is_list and not all(isinstance(member, dict) for member in members):
             return None  # only documents are written to the column; anything else stays unchanged
         left = [member for place, member in enumerate(members) if place not in gone]
         new = left if self.is_list else left[0] if left else None
@@ -192,21 +206,27 @@ class Planner:
 
     Args:
         column: The file column.
-        source: The strings to make files from, ``None`` to adopt the column's own documents.
+        source: The other column to make files from, ``None`` to adopt the column's own documents.
         backend: The backend of the objects of other libraries' documents, instead of the one that they name.
         read: Read objects whose checksum is not known.
+        suffix: What the other library's store appends to the names in its documents.
     """
 
-    def __init__(self, column: FileColumn, source: Source | None, backend: StorageBackend | None, *, read: bool) -> None:
+    def __init__(
+        self, column: FileColumn, source: Source | None, backend: StorageBackend | None, *, read: bool, suffix: str = ""
+    ) -> None:
         self.column = column
         self.source = source
+        self._suffix = suffix
         self._backend = backend
         self._read = read
 
     def planned(self, row: Row) -> AdoptionPlan | None:
         """Return what to do with a row, ``None`` if there is nothing to do."""
         text = None if self.source is None else row.value
-        members = members_of(row.value)
+        members = members_of(row.value) if self.source is None else self.source.members(row.value)
+        if self.source is not None and not members:
+            return None
         multiple, nullable = self.column.type.multiple, bool(self.column.column.nullable)
         plan = AdoptionPlan(row, row_name(self.column, row.key), members, multiple, nullable, text)
         if not multiple and len(members) > 1:
@@ -220,7 +240,7 @@ class Planner:
 
     def _plan(self, plan: AdoptionPlan, place: int, member: Any) -> None:
         try:
-            found = read_document(member) if self.source is None else self.source.read(member)
+            found = read_document(member, self._suffix) if self.source is None else self.source.read(member)
         except (DocumentError, NoLocationError) as error:
             plan.flaws.append(plan.flaw("unreadable" if isinstance(error, DocumentError) else "url", str(error)))
             return
@@ -228,9 +248,9 @@ class Planner:
         legacy = self.source is not None or is_legacy(member)
         if not legacy and facts.size is not None and (is_sha256(facts.checksum) or not self._read):
             return
-        named = Ref(facts.backend, facts.path)
+        named = Ref(facts.backend, facts.path.removesuffix(self._suffix) if legacy else facts.path)
         try:
-            others = self.source is None and legacy  # a string's backend is given by its prefix
+            others = legacy and not isinstance(member, str)  # a string's backend is given by its prefix
             backend = self._backend if others and self._backend is not None else storages.get_backend(facts.backend)
         except BackendNotFoundError as error:
             plan.flaws.append(
