@@ -43,7 +43,7 @@ class Source:
         self._suffix = suffix
 
     def members(self, value: Any) -> list[Any]:
-        """Return the strings or documents in a value: JSON in a text column is a document, too."""
+        """Return the strings or documents in a value, which may be JSON in text."""
         if isinstance(value, str) and value.startswith(("{", "[")):
             value = decoded(value)
         return members_of(value)
