@@ -254,7 +254,10 @@ def adopt(
     *,
     source: Annotated[
         list[str] | None,
-        _option("The column (table.column) with paths, URLs or documents; repeat it for each column, in their order.", metavar="COLUMN"),
+        _option(
+            "The column (table.column) with paths, URLs or documents; repeat it for each column, in their order.",
+            metavar="COLUMN",
+        ),
     ] = None,
     backend: Annotated[
         str | None, _option("Key of the backend that has the objects. Default: the column's.", "--in", metavar="KEY")

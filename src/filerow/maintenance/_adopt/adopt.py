@@ -133,7 +133,9 @@ def _source(
             f"source (--source) must be a column of strings or of JSON documents, but {source!r} is {found.type!r}"
         )
     if column.type.multiple:
-        raise ValueError(f"source (--source) is for a column of one file, but {column.name!r} holds lists; adopt lists where they are")
+        raise ValueError(
+            f"source (--source) is for a column of one file, but {column.name!r} holds lists; adopt lists where they are"
+        )
     return made
 
 
