@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from filerow.cli._values import as_age, as_size, plain
-from filerow.cli._work import Words
+from filerow.cli._words import Words
 from filerow.maintenance import ColumnStats, Finding, Listed, OutboxStats, Progress
 from filerow.maintenance._doubts import KEPT
 

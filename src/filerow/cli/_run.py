@@ -23,7 +23,8 @@ from filerow._execution.batch import iterate_async
 from filerow.cli._application import Application, find_application, is_async, settings_from
 from filerow.cli._output import ClosedOutputError, Item, JsonOutput, LineOutput, Output, Summary, write_error
 from filerow.cli._values import CannotRunError, hidden, in_one_line, resumed
-from filerow.cli._work import Common, Task, words_of
+from filerow.cli._words import words_of
+from filerow.cli._work import Common, Task
 from filerow.exceptions import FilerowError, MaintenanceRefusedError
 from filerow.maintenance import Progress
 

@@ -24,7 +24,7 @@ from rich.text import Text
 
 from filerow.cli._output import Item, Output, Summary, deeds, describe
 from filerow.cli._values import as_size, plain
-from filerow.cli._work import Words
+from filerow.cli._words import Words
 from filerow.maintenance import ColumnStats, Finding, Listed, OutboxStats, Progress
 
 _MOST = 200
