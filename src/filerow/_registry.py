@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 from weakref import WeakKeyDictionary
 
@@ -18,7 +20,17 @@ from filerow.backends._url_options import merged_options, shown_url, split_url
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import BackendExistsError, BackendNotFoundError, ConfigurationError
 
-__all__ = ("StorageRegistry", "expect", "key_of", "may_differ", "storages")
+__all__ = (
+    "StorageRegistry",
+    "expect",
+    "in_force",
+    "is_plain",
+    "key_of",
+    "may_differ",
+    "process_registry",
+    "storages",
+    "within",
+)
 
 _OBSTORE_SCHEMES = frozenset({"s3", "s3a", "gs", "az", "abfs", "abfss", "adl", "azure", "http", "https"})
 
@@ -43,13 +55,27 @@ class Located(Protocol):
         """Its path in the backend."""
         ...
 
+    @property
+    def _kept(self) -> StorageRegistry | None:
+        """The registry that it keeps to, if that is another than the process's."""
+        ...
+
     def _presented(self, request: SignRequest) -> SignRequest:
         """Return a request to read that binds name and type where the store cannot."""
         ...
 
 
+_in_force: ContextVar[StorageRegistry | None] = ContextVar("filerow_registry", default=None)
+
+_others: list[bool] = []
+"""Has a member once any registry but the process's own has been in force."""
+
+
 class StorageRegistry:
-    """Backends by key; :data:`storages` is the instance that the library uses.
+    """Backends by key.
+
+    The library uses :data:`storages`, which is the registry of this process, or another one inside a block of its
+    :meth:`active`.
 
     Attributes:
         max_concurrency: How many transfers one flush runs at a time (default 16).
@@ -63,7 +89,25 @@ class StorageRegistry:
         self._backends: dict[str, StorageBackend] = {}
         self._default: str | None = None
         self._guests: set[str] = set()
-        self._expected: WeakKeyDictionary[object, _Expected] = WeakKeyDictionary()
+
+    _expected: ClassVar[WeakKeyDictionary[object, _Expected]] = WeakKeyDictionary()
+    """How mapped columns want objects to be stored, whichever registry has their backend."""
+
+    @contextmanager
+    def active(self) -> Generator[StorageRegistry]:
+        """Let :data:`storages` be this registry in a block, for one tenant or one test.
+
+        The block is a matter of its own thread or asyncio task, and of what they start. Sessions that begin a transaction's
+        first flush in it keep to this registry until that transaction ends; files that are made, loaded or stored in it, forever.
+        """
+        if not _others:
+            _others.append(True)
+        before = _in_force.set(self)
+        try:
+            yield self
+        finally:
+            with suppress(ValueError):  # an asynchronous fixture may end in another context, where nothing was set
+                _in_force.reset(before)
 
     def register_backend(self, backend: StorageBackend | str, key: str | None = None, **options: Any) -> StorageBackend:
         """Register a backend.
@@ -265,7 +309,10 @@ class StorageRegistry:
         """
         request = SignRequest("GET", whole_seconds(expires_in)).rounded(round_expiry)
         grouped = self._grouped(files, request)
-        urls = {ask: iter(self.resolve(ask.key).sign_many(paths, ask.request)) for ask, paths in grouped.paths.items()}
+        urls = {
+            ask: iter((ask.registry or self).resolve(ask.key).sign_many(paths, ask.request))
+            for ask, paths in grouped.paths.items()
+        }
         return [next(urls[ask]) for ask in grouped.order]
 
     async def sign_many_async(
@@ -276,7 +323,7 @@ class StorageRegistry:
         grouped = self._grouped(files, request)
         urls: dict[_Ask, Iterator[str]] = {}
         for number, (ask, paths) in enumerate(grouped.paths.items(), 1):
-            urls[ask] = iter(await self.resolve(ask.key).sign_many_async(paths, ask.request))
+            urls[ask] = iter(await ask.backend(self).sign_many_async(paths, ask.request))
             if number % _AT_ONCE == 0:  # URLs of our own are computed here, one by one
                 await asyncio.sleep(0)
         return [next(urls[ask]) for ask in grouped.order]
@@ -286,13 +333,13 @@ class StorageRegistry:
 
         A store with a server knows each file's name and type. A URL of our own must bind them, so each file has its own request.
         """
-        shared: dict[str, _Ask | None] = {}
+        shared: dict[tuple[StorageRegistry | None, str], _Ask | None] = {}
         grouped = _Grouped([], {})
         for file in files:
-            key = file.backend_key
-            if key not in shared:
-                shared[key] = _Ask(key, request) if self.resolve(key).own_urls is None else None
-            ask = shared[key] or _Ask(key, file._presented(request))
+            place = registry, key = file._kept, file.backend_key
+            if place not in shared:
+                shared[place] = _Ask(key, request, registry) if (registry or self).resolve(key).own_urls is None else None
+            ask = shared[place] or _Ask(key, file._presented(request), registry)
             grouped.order.append(ask)
             grouped.paths.setdefault(ask, []).append(file.path)
         return grouped
@@ -366,6 +413,10 @@ class _Expected(NamedTuple):
 class _Ask(NamedTuple):
     key: str
     request: SignRequest
+    registry: StorageRegistry | None
+
+    def backend(self, otherwise: StorageRegistry) -> StorageBackend:
+        return (self.registry or otherwise).resolve(self.key)
 
 
 class _Grouped(NamedTuple):
@@ -432,8 +483,54 @@ def _local_root(url: str) -> str:
     return path
 
 
-storages: StorageRegistry = StorageRegistry()
-"""The registry of this process."""
+class _Storages(StorageRegistry):
+    """The registry in force: all that it does and holds is that one's."""
+
+    def __init__(self) -> None:
+        self.__dict__["_own"] = StorageRegistry()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(_in_force.get() or self.__dict__["_own"], name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(_in_force.get() or self.__dict__["_own"], name, value)
+
+    @contextmanager
+    def active(self) -> Generator[StorageRegistry]:
+        """Let the registry of this process be in force again in a block."""
+        before = _in_force.set(None)
+        try:
+            yield process_registry()
+        finally:
+            with suppress(ValueError):  # see above
+                _in_force.reset(before)
+
+
+storages: StorageRegistry = _Storages()
+"""The registry in force: that of this process, or another one inside a block of its ``active()``."""
+
+
+def in_force() -> StorageRegistry | None:
+    """Return the registry in force; ``None`` for that of this process."""
+    return _in_force.get() if _others else None
+
+
+def process_registry() -> StorageRegistry:
+    """Return the registry of this process, whichever is in force."""
+    own: StorageRegistry = storages.__dict__["_own"]
+    return own
+
+
+def within(registry: StorageRegistry | None) -> AbstractContextManager[object]:
+    """Return a block with a registry; ``None`` stands for the process's own."""
+    if is_plain():
+        return nullcontext()
+    return (registry or storages).active()
+
+
+def is_plain() -> bool:
+    """Return True if no registry but that of this process has ever been in force."""
+    return not _others
 
 
 def expect(owner: object, column: str, key: str, stored_with: StoredWith) -> None:

@@ -29,7 +29,7 @@ from filerow._execution.steps import Steps, run, run_async
 from filerow._execution.threads import in_thread
 from filerow._media_types import canonical, claimed_type
 from filerow._paths import RECORD, STAGING, clean_filename, generate_path, is_generated, uuid7_hex
-from filerow._registry import key_of, storages
+from filerow._registry import StorageRegistry, in_force, is_plain, key_of, process_registry, storages
 from filerow.backends._paths import check_path
 from filerow.backends._sign_request import plain_read, whole_seconds
 from filerow.backends._types import SignRequest
@@ -133,7 +133,9 @@ class FileObject:
         DocumentError: A fact is invalid, such as a negative size; also a ``ValueError``.
     """
 
-    __slots__ = ("__weakref__", "_content", "_known", "_raw", "_shown", "_sole", "_state")
+    _registry: StorageRegistry | None  # set only where it is not the process's own
+
+    __slots__ = ("__weakref__", "_content", "_known", "_raw", "_registry", "_shown", "_sole", "_state")
 
     def __init__(
         self,
@@ -175,6 +177,8 @@ class FileObject:
             metadata=check_metadata(metadata),
         )
         check_given(self._known)
+        if self._state is FileState.STAGED:
+            _stay(self)
 
     @classmethod
     def from_upload(
@@ -220,7 +224,19 @@ class FileObject:
         file = cls.__new__(cls)
         file._raw, file._known, file._content, file._state, file._sole = None, facts, None, state, False
         file._shown = UNSHOWN
+        if state is not FileState.PENDING:
+            _stay(file)
         return file
+
+    @property
+    def _storages(self) -> StorageRegistry:
+        """The registry it was loaded from or stored in, or else the one in force."""
+        return self._kept or (storages if self._state is FileState.PENDING or is_plain() else process_registry())
+
+    @property
+    def _kept(self) -> StorageRegistry | None:
+        """The registry that the file keeps to; ``None`` for that of the process."""
+        return getattr(self, "_registry", None)
 
     # -- facts ---------------------------------------------------------------------------------------------------------
 
@@ -250,7 +266,7 @@ class FileObject:
         Raises:
             BackendNotFoundError: It is not registered.
         """
-        return storages.resolve(self._facts.backend)
+        return self._storages.resolve(self._facts.backend)
 
     @property
     def backend_key(self) -> str:
@@ -331,6 +347,7 @@ class FileObject:
             facts = facts._replace(filename=clean_filename(filename))
         changed = self._of(facts, self._state)
         changed._content, changed._shown = self._content, self._shown
+        _stay(changed, self)
         self._sole = False
         return changed
 
@@ -720,7 +737,7 @@ class FileObject:
         limits = (content_type, content_length, max_length)
         if limits == _NO_LIMITS and download_as is None and round_expiry is None and not (for_upload or inline):
             facts = self._known or self._facts  # _known first: signing many files needs nothing else
-            backend = storages.resolve(facts.backend) if facts.path else self._stored_in()
+            backend = self._storages.resolve(facts.backend) if facts.path else self._stored_in()
             if backend.own_urls is None:
                 return backend.sign(facts.path, plain_read(DEFAULT_EXPIRY if expires_in is None else expires_in))
         backend = self._signed_by(for_upload=for_upload)
@@ -743,7 +760,7 @@ class FileObject:
         limits = (content_type, content_length, max_length)
         if limits == _NO_LIMITS and download_as is None and round_expiry is None and not (for_upload or inline):
             facts = self._known or self._facts  # _known first: signing many files needs nothing else
-            backend = storages.resolve(facts.backend) if facts.path else self._stored_in()
+            backend = self._storages.resolve(facts.backend) if facts.path else self._stored_in()
             if backend.own_urls is None:
                 return await backend.sign_async(facts.path, plain_read(DEFAULT_EXPIRY if expires_in is None else expires_in))
         backend = self._signed_by(for_upload=for_upload)
@@ -802,12 +819,12 @@ class FileObject:
             raise FileStateError(f"{self!r} is not stored yet; commit its row's session, or call save()")
         if self._state is FileState.DELETED:
             raise ObjectNotFoundError("delete() has deleted it", operation="read", backend=facts.backend, path=facts.path)
-        return storages.resolve(facts.backend)
+        return self._storages.resolve(facts.backend)
 
     def _signed_by(self, *, for_upload: bool = False) -> StorageBackend:
         facts = self._facts
         if facts.path:  # an upload may be signed before the object exists
-            return storages.resolve(facts.backend)
+            return self._storages.resolve(facts.backend)
         if for_upload:
             raise FileStateError(f"{self!r} has no path to upload to: set to_filename=, or use DirectUploads")
         return self._stored_in()
@@ -820,6 +837,7 @@ class FileObject:
 
     def _staged(self, facts: Facts | None) -> Self:
         copy = self._of(facts or self._facts, FileState.STAGED)
+        _stay(copy, self)
         copy._sole = True
         return copy
 
@@ -848,7 +866,7 @@ class FileObject:
                 "(delete(force=True) deletes them now and leaves the row pointing to nothing)"
             )
             raise FileStateError(msg)
-        if not storages.may_delete(self._facts.backend):
+        if not self._storages.may_delete(self._facts.backend):
             msg = "the backend is registered with deletes=False, so this process must not delete from it"
             raise UnsupportedOperationError(msg, operation="delete", backend=self._facts.backend, path=self._facts.path)
         return self._facts.path
@@ -912,7 +930,7 @@ def open_upload(file: FileObject, data: object, ignored: Tuning) -> Upload:
         raise FileStateError(msg)
     chosen = "" if is_generated(facts.path) else facts.path
     path = chosen or generate_path(STAGING, "files", facts.filename)
-    return Upload(content, facts, storages.resolve(facts.backend), path, generated=not chosen)
+    return Upload(content, facts, file._storages.resolve(facts.backend), path, generated=not chosen)
 
 
 def _positional(name: str, value: object) -> TypeError:
@@ -972,6 +990,16 @@ def _raise_first(failed: Mapping[str, StorageError]) -> None:
         raise error
 
 
+def _stay(file: FileObject, other: FileObject | None = None) -> None:
+    """Let a file keep to the registry in force, or to that of another file.
+
+    It keeps none of the process's own, so that a plain program pays nothing.
+    """
+    registry = in_force() if other is None else registry_of(other)
+    if registry is not None or (other is not None and not is_plain()):
+        file._registry = registry
+
+
 def _picklable(facts: Facts) -> tuple[Any, ...]:
     return tuple(facts._replace(metadata=dict(facts.metadata), extra=dict(facts.extra)))
 
@@ -998,6 +1026,8 @@ def loaded(raw: str | bytes | Mapping[str, Any], shown: Shown = UNSHOWN) -> File
     file._known = file._content = None
     file._state, file._sole = FileState.ATTACHED, False
     file._shown = shown
+    if not is_plain():
+        _stay(file)
     return file
 
 
@@ -1009,6 +1039,11 @@ def show_as(file: FileObject, shown: Shown) -> None:
 def cache_control_of(file: FileObject) -> str | None:
     """Return the ``Cache-Control`` of the file's column; ``None`` if it sets none."""
     return file._shown.cache_control
+
+
+def registry_of(file: FileObject) -> StorageRegistry | None:
+    """Return the registry that a file keeps to; ``None`` for that of the process."""
+    return file._kept
 
 
 def facts_of(file: FileObject) -> Facts:
@@ -1045,6 +1080,7 @@ def attached(facts: Facts) -> FileObject:
 def complete(file: FileObject, facts: Facts, state: FileState) -> None:
     """Record that a file is stored, or has an owner now."""
     file._raw, file._known, file._content, file._state = None, facts, None, state
+    _stay(file)
 
 
 def stage(file: FileObject, facts: Facts) -> None:

@@ -249,6 +249,11 @@ def _list_checker(field: Field) -> Callable[[object, Any, object, object], Any]:
 
 
 def _before_flush(session: Session, context: UOWTransaction, instances: object) -> None:
+    with session_files(session).in_its_registry():
+        _prepare_flush(session, context)
+
+
+def _prepare_flush(session: Session, context: UOWTransaction) -> None:
     files = session_files(session)
     _settle_flush(files)  # a flush with nothing to write after all has not been reported as ended
     files.clean()
@@ -337,7 +342,7 @@ def _before_delete(mapper: Mapper[Any], connection: Connection, state: InstanceS
 def _carry_out(session: Session, flush: Flush, changes: Sequence[SlotChange]) -> None:
     files = session_files(session)
     work = files.work(assign_copy)
-    with work.undone_on_error():
+    with files.in_its_registry(), work.undone_on_error():
         work.upload(changes)
         owned = Owned(flush.catalogue)
         read_into(owned, session, changes)
@@ -345,7 +350,8 @@ def _carry_out(session: Session, flush: Flush, changes: Sequence[SlotChange]) ->
         _refuse_autocommit(session, changes)
         work.frame.undo.extend(merge_lists(changes, owned))
         work.settle_owners(changes, flush.made_for({change.slot.owner for change in changes}))
-    files.keep(session, work)
+    with files.in_its_registry():
+        files.keep(session, work)
     flush.note(work, changes, owned)
 
 
@@ -353,7 +359,8 @@ def _after_flush(session: Session, context: UOWTransaction) -> None:
     flush = session_files(session).flush
     _settle_flush(session_files(session))
     if flush is not None:
-        verify(flush, session)
+        with session_files(session).in_its_registry():
+            verify(flush, session)
         if flush.works:
             flush.works[-1].frame.undo.extend(undo_writes(flush.new, set(flush.written) - flush.inserted))
         if subscriptions and flush.works:
@@ -385,9 +392,11 @@ def _do_orm_execute(state: ORMExecuteState) -> Any:
     """
     if not concerns_files(state):
         return None
-    _settle_idle_flush(state.session, session_files(state.session))
+    files = session_files(state.session)
+    _settle_idle_flush(state.session, files)
     listen_last(state, run_bulk)
-    return state.invoke_statement()
+    with files.in_its_registry():
+        return state.invoke_statement()
 
 
 # -- transactions ----------------------------------------------------------------------------------------------------------
@@ -396,7 +405,9 @@ def _do_orm_execute(state: ORMExecuteState) -> Any:
 def _after_begin(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
     if not issubclass(type(connection), Connection):  # a mock, with or without a spec
         return
-    session_files(session).began_on(transaction, connection)
+    files = session_files(session)
+    with files.as_before():
+        files.began_on(transaction, connection)
 
 
 def _before_cursor_execute(
@@ -552,7 +563,8 @@ def _committed(connection: Connection) -> None:
     forget(connection)
     _outer_commits(connection)
     for files in sessions_of_connection(connection):
-        files.committed_elsewhere(connection)
+        with files.as_before():
+            files.committed_elsewhere(connection)
 
 
 def _before_commit(session: Session) -> None:
@@ -561,12 +573,16 @@ def _before_commit(session: Session) -> None:
 
 
 def _after_commit(session: Session) -> None:
-    _settle_flush(session_files(session))
-    session_files(session).committed(session)
+    files = session_files(session)
+    _settle_flush(files)
+    with files.as_before():
+        files.committed(session)
 
 
 def _after_rollback(session: Session) -> None:
-    session_files(session).rolled_back(session)
+    files = session_files(session)
+    with files.as_before():
+        files.rolled_back(session)
 
 
 def _after_transaction_create(session: Session, transaction: SessionTransaction) -> None:
@@ -591,7 +607,8 @@ def _after_transaction_end(session: Session, transaction: SessionTransaction) ->
         files.flush = None
         return
     _settle_idle_flush(session, files)
-    files.ended(transaction)
+    with files.as_before():
+        files.ended(transaction)
     if transaction.parent is None:
         delete_abandoned()
 

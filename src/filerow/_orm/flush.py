@@ -29,6 +29,7 @@ from filerow._file.object import (
     content_in,
     facts_of,
     may_have_a_row,
+    registry_of,
     restore,
     show_as,
     snapshot,
@@ -39,7 +40,7 @@ from filerow._orm.ledger import Frame
 from filerow._orm.ownership import Adopt, Plan, Ref, Store, pending, plan, ref_of
 from filerow._orm.reports import failure_of
 from filerow._paths import STAGING, PathRequest, generate_path, is_generated, safe_extension, uuid7_hex
-from filerow._registry import storages
+from filerow._registry import in_force, is_plain, storages
 from filerow._validation.rules import Rules
 from filerow.backends._paths import check_path
 from filerow.backends._stored_with import StoredWith, check_kept
@@ -170,6 +171,7 @@ class Work:
             changes: The slots.
             made: Objects that were made for these slots before, when the rows were others.
         """
+        _refuse_other_registry(changes)
         if self._are_new(changes):
             return
         for change, file in [(c, f) for c in changes for f in c.new if not f.backend_key]:
@@ -498,6 +500,24 @@ def _destination(change: SlotChange, file: FileObject, wanted: str) -> tuple[Sto
     request = PathRequest(column.table, name, uuid7_hex(), extension, file.filename, instance)
     path = check_path(column.type.path(request), backend.key, "put")
     return backend, path, request.token in path
+
+
+def _refuse_other_registry(changes: Sequence[SlotChange]) -> None:
+    """Refuse files whose keys mean the backends of another registry.
+
+    Raises:
+        BackendMismatchError: A file keeps to another registry.
+    """
+    if is_plain():
+        return
+    for change in changes:
+        for file in change.new:
+            if file.state is not FileState.PENDING and registry_of(file) is not in_force():
+                msg = (
+                    f"{change.slot.field.key}: {file!r} comes from another registry than the one that this session uses; "
+                    "assign FileObject(content=..., filename=...) with its content"
+                )
+                raise BackendMismatchError(msg)
 
 
 def check_backend(file: FileObject, key: str, column: Field) -> None:

@@ -31,7 +31,7 @@ from filerow._orm.ownership import Ref
 from filerow._orm.reports import events_of
 from filerow._orm.sqlalchemy_private import savepoint_names
 from filerow._orm.watch import End, watch
-from filerow._registry import storages
+from filerow._registry import StorageRegistry, in_force, storages, within
 from filerow.hooks import Event, deliver
 
 __all__ = (
@@ -53,7 +53,7 @@ _OWN = "filerow.session"
 _ROOT = ""
 """The key of the transaction itself; savepoints have their names as keys."""
 
-_abandoned: deque[Ref] = deque()
+_abandoned: deque[tuple[StorageRegistry | None, Ref]] = deque()
 """Objects of transactions that the garbage collector has ended.
 
 It may run anywhere, and must not wait for a store.
@@ -75,6 +75,7 @@ class OuterTransaction:
         self._committed: Frame | None = None
         self._prepared = False
         self._in_doubt = ""
+        self._registry: StorageRegistry | None = None
 
     def is_of(self, connection: Connection) -> bool:
         """Return True if it belongs to this connection.
@@ -86,6 +87,7 @@ class OuterTransaction:
     def frame(self, connection: Connection) -> Frame:
         """Return what was done since the innermost savepoint began."""
         self._watch = watch(connection)  # a new one, if another transaction has begun since
+        self._registry = in_force()
         return self._ledger.frame([_ROOT, *savepoint_names(connection)])
 
     def is_dropped(self, ref: Ref) -> bool:
@@ -166,7 +168,8 @@ class OuterTransaction:
         """
         doomed, self._doomed = self._doomed, []
         if doomed:
-            raise_if(delete_all(doomed))
+            with within(self._registry):
+                raise_if(delete_all(doomed))
 
     def ended(self) -> None:
         """Delete what the transaction has dropped.
@@ -182,9 +185,12 @@ class OuterTransaction:
         if frame is not None and self._in_doubt:
             give_up(frame, self._in_doubt)
         elif frame is not None:
-            error = settle(frame, events)
+            with within(self._registry):
+                error = settle(frame, events)
         self.clean()
-        raise_if((deliver(events) if events else None) or error)
+        with within(self._registry):
+            interrupted = deliver(events) if events else None
+        raise_if(interrupted or error)
 
     def abandon(self) -> None:
         """Leave the objects of a transaction that ended without an event.
@@ -200,7 +206,7 @@ class OuterTransaction:
             self.give_up()
         doomed, self._doomed = self._doomed, []
         self._undo(self._ledger.take_all())
-        _abandoned.extend(self._doomed)
+        _abandoned.extend((self._registry, one) for one in self._doomed)
         self._doomed = doomed
 
     def give_up(self) -> None:
@@ -298,7 +304,7 @@ def remember(connection: Connection, owner: ref[Any], ledger: Ledger) -> None:
     It is needed if nothing ends the session's transaction.
     """
     if not connection.closed and not connection.invalidated:
-        connection.info[_OWN] = owner, ledger, watch(connection)
+        connection.info[_OWN] = owner, ledger, watch(connection), in_force()
 
 
 def forget(connection: Connection) -> None:
@@ -312,12 +318,12 @@ def forget(connection: Connection) -> None:
 
 def returned(info: dict[Any, Any]) -> None:
     """Settle the transaction of a connection that returns to its pool."""
-    owner, ledger, seen = info.pop(_OWN, (None, None, None))
+    owner, ledger, seen, registry = info.pop(_OWN, (None, None, None, None))
     frame = ledger.take_all() if owner is not None and owner() is None else None  # the garbage collector has ended the session
     if frame is not None and seen.keeps_rows:
         give_up(frame, End.NEVER_BEGUN.value)
     elif frame is not None:
-        _abandoned.extend(frame.revert())
+        _abandoned.extend((registry, one) for one in frame.revert())
     found: OuterTransaction | None = info.pop(_KEY, None)
     if found is not None:
         found.abandon()  # nothing is left to abandon if the end was announced
@@ -326,8 +332,10 @@ def returned(info: dict[Any, Any]) -> None:
 
 def delete_abandoned() -> None:
     """Delete what transactions ended by the garbage collector have stored."""
-    refs: list[Ref] = []
+    found: dict[StorageRegistry | None, list[Ref]] = {}
     while _abandoned:
-        refs.append(_abandoned.popleft())
-    if refs:
-        raise_if(delete_all(refs))
+        registry, one = _abandoned.popleft()
+        found.setdefault(registry, []).append(one)
+    for registry, refs in found.items():
+        with within(registry):
+            raise_if(delete_all(refs))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -31,6 +32,7 @@ from filerow._orm.references import taken
 from filerow._orm.rows import Owned, connection_of, is_database, lock_for_writing, owned_by
 from filerow._orm.sqlalchemy_private import is_of_flush, is_sent_as_is, savepoint_names, took_from_engine
 from filerow._orm.watch import End, watch
+from filerow._registry import StorageRegistry, in_force, is_plain, within
 from filerow.hooks import Event, deliver
 
 __all__ = ("Flush", "SessionFiles", "session_files", "sessions_of_connection", "slot_connections")
@@ -325,6 +327,7 @@ class SessionFiles:
         self.refused = False
         self.sent = False
         self.preparing = False
+        self._registry: list[StorageRegistry | None] = []
         self.bulk: ref[SessionTransaction] | None = None
         self._connections: list[ref[Connection]] = []
         self._joined: ref[Connection] | None = None
@@ -342,6 +345,18 @@ class SessionFiles:
     def connections(self) -> list[Connection]:
         """The connections that the outermost transaction uses."""
         return [connection for one in self._connections if (connection := one()) is not None]
+
+    def in_its_registry(self) -> AbstractContextManager[object]:
+        """Return a block with the registry of the transaction's first flush."""
+        if is_plain():
+            return nullcontext()
+        if not self._registry:
+            self._registry.append(in_force())
+        return within(self._registry[0])
+
+    def as_before(self) -> AbstractContextManager[object]:
+        """Return such a block, if there was a flush or another change."""
+        return self.in_its_registry() if self._registry else nullcontext()
 
     @property
     def is_committing(self) -> bool:

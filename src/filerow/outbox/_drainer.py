@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
+from contextvars import copy_context
 from datetime import timedelta
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeAlias
@@ -236,7 +237,8 @@ class _Thread:
         self._rounds = rounds
         self._woken = threading.Event()
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="filerow-drainer", daemon=True)
+        # in this context, which may have a registry of its own
+        self._thread = threading.Thread(target=copy_context().run, args=(self._run,), name="filerow-drainer", daemon=True)
         self._thread.start()
 
     def wake(self) -> None:
