@@ -179,3 +179,19 @@ def test_kombu_s_json_keeps_a_reference_as_it_is(world: World) -> None:
     found = loads(body, kind, encoding)  # type: ignore[no-untyped-call]
     assert found == {"file": text, "many": [text]}
     assert FileObject.from_reference(found["file"]) == file
+
+
+def test_taskiq_opens_no_reference_for_an_annotation(world: World) -> None:
+    """It validates arguments by pydantic, and leaves what is refused as it came."""
+
+    async def kind(file: FileObject) -> str:
+        return type(file).__name__
+
+    async def ask() -> str:
+        broker = InMemoryBroker()
+        task = await broker.task(kind).kiq(file_of(world).to_reference())  # type: ignore[call-overload]
+        result = await task.wait_result(timeout=30, check_interval=0.02)
+        await broker.shutdown()
+        return str(result.return_value)
+
+    assert asyncio.run(ask()) == "str"

@@ -21,6 +21,7 @@ from filerow.exceptions import (
     DocumentError,
     ExpiredTokenError,
     FileStateError,
+    FileTooLargeError,
     InvalidTokenError,
     ObjectNotFoundError,
     SecretError,
@@ -40,6 +41,7 @@ class Note(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     file: Mapped[FileObject | None] = mapped_column(StoredObject("docs", public_metadata=["page"]))
     pages: Mapped[FileObjectList] = mapped_column(StoredObject("docs", multiple=True))
+    small: Mapped[FileObject | None] = mapped_column(StoredObject("docs", max_size=2))
 
 
 @pytest.fixture(autouse=True)
@@ -330,6 +332,12 @@ def test_a_file_that_its_row_releases_meanwhile_moves(engine: Engine, docs: Watc
         session.commit()
         assert second.file
         assert (second.file.get_content(), docs.paths) == (b"abc", {second.file.path})
+
+
+def test_rules_hold_for_bytes_that_are_passed_on(engine: Engine) -> None:
+    found = FileObject.from_reference(saved().to_reference())
+    with pytest.raises(FileTooLargeError):
+        row_of(engine, small=FileObject(filename=found.filename, content=found.stream()))
 
 
 def test_another_backend_s_column_gets_a_copy_there(engine: Engine, docs: WatchedBackend) -> None:
