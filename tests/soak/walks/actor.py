@@ -7,15 +7,15 @@ from typing import Any
 
 from sqlalchemy import inspect
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import SessionTransaction
 from sqlalchemy.orm.exc import StaleDataError
 from sqlalchemy.orm.util import identity_key
 
 from filerow import FileObject
 from filerow.exceptions import ObjectNotFoundError, StorageError
 from tests.cases.world import World
-from tests.soak.walks.book import CLASSES, Book, Key, Row, blank, columns_of
+from tests.soak.walks.book import CLASSES, Book, blank, columns_of
 from tests.soak.walks.faults import Fault
+from tests.soak.walks.model import Key, ModelledSession, Row
 
 OWN_STALE = -1
 """The version of a view that this session's own bulk statement has made stale."""
@@ -46,13 +46,10 @@ def both_edits(base: Sequence[bytes], theirs: Sequence[bytes], mine: Sequence[by
     return tuple(page for page, _ in result)
 
 
-class Actor:
+class Actor(ModelledSession):
     """A session beside its model.
 
     Attributes:
-        session: The session.
-        writes: Rows as this transaction has written them; ``None`` for a deleted one.
-        stack: The open savepoints, each with the ``writes`` it began with.
         added: New rows that no flush has written yet.
         dirty: Changed columns that no flush has written yet.
         bases: What lists held before they were edited in place; a list that was assigned has none.
@@ -63,17 +60,13 @@ class Actor:
     """
 
     def __init__(self, world: World, book: Book, **options: Any) -> None:
-        self.world = world
+        super().__init__(world, book, **options)
         self.book = book
-        self.session = world.open(**options)
         self.autoflush: bool = options["autoflush"]
         self.former: list[tuple[FileObject, bytes]] = []
-        self._begin()
-        self._forget_objects()
 
     def _begin(self) -> None:
-        self.writes: dict[Key, Row | None] = {}
-        self.stack: list[tuple[SessionTransaction, dict[Key, Row | None]]] = []
+        super()._begin()
         self.touched: set[Key] = set()
         self.suspect = False
         self._clean()
@@ -99,10 +92,6 @@ class Actor:
     def is_idle(self) -> bool:
         """Whether no transaction has begun."""
         return not self.session.in_transaction()
-
-    def current(self, key: Key) -> Row | None:
-        """Return a row as this transaction would read it."""
-        return self.writes[key] if key in self.writes else self.book.rows.get(key)
 
     def exists(self, key: Key) -> bool:
         """Return True if the row is there once everything is flushed."""
@@ -157,7 +146,7 @@ class Actor:
     # -- changes -------------------------------------------------------------------------------------------------------
 
     def keep(self, file: FileObject | None, content: bytes | None) -> None:
-        """Put a file into the former."""
+        """Remember a file that an attribute has held."""
         if file is not None and content is not None:
             self.former = [*self.former[-7:], (file, content)]
 
@@ -274,13 +263,6 @@ class Actor:
             raise
         return True
 
-    def flush(self, fault: Fault | None = None) -> bool:
-        """Flush; ``False`` when that failed, which leaves all changes where they were."""
-        done = self.attempt(self.session.flush, fault)
-        if done:
-            self.flushed()
-        return done
-
     def flushed(self) -> None:
         """Note what a flush has written."""
         for key in self.removed - set(self.added):
@@ -315,29 +297,7 @@ class Actor:
             if isinstance(one, CLASSES["folder"]) and inspect(one).persistent:
                 self.session.expire(one, ["sheets"])
 
-    def begin_nested(self, fault: Fault | None = None) -> bool:
-        """Begin a savepoint, which flushes."""
-        made: list[SessionTransaction] = []
-        done = self.attempt(lambda: made.append(self.session.begin_nested()), fault)
-        if done:
-            self.flushed()
-            self.stack.append((made[0], dict(self.writes)))
-        return done
-
-    def release(self, depth: int, fault: Fault | None = None) -> bool:
-        """Release a savepoint and those inside it, which flushes."""
-        done = self.attempt(self.stack[depth][0].commit, fault)
-        if done:
-            self.flushed()
-            del self.stack[depth:]
-        return done
-
-    def rollback_to(self, depth: int) -> None:
-        """Roll a savepoint back, and those inside it."""
-        savepoint, writes = self.stack[depth]
-        savepoint.rollback()
-        self.writes = writes
-        del self.stack[depth:]
+    def _undone(self) -> None:
         self._clean()
         self._expire_folders()
 
@@ -373,15 +333,3 @@ class Actor:
             self.rollback()
         else:
             raise AssertionError
-
-    def rollback(self) -> None:
-        """Roll everything back."""
-        self.session.rollback()
-        self._begin()
-        self._expire_folders()
-
-    def close(self) -> None:
-        """Close the session, which can be used again."""
-        self.session.close()
-        self._begin()
-        self._forget_objects()

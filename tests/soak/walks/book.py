@@ -8,12 +8,7 @@ from typing import Any
 
 from tests.cases.models import Document, Dog, Folder, Named, Note, Postponed, Sheet
 from tests.cases.world import World
-
-Key = tuple[str, int]
-"""A table and a primary key."""
-
-Row = dict[str, Any]
-"""What a row holds: ``None`` or bytes, a tuple of bytes in a list column; of a sheet also its folder."""
+from tests.soak.walks.model import Committed, Key, Row
 
 CLASSES: dict[str, type[Any]] = {
     "document": Document,
@@ -62,28 +57,21 @@ def blank(key: Key) -> Row:
     return {**dict.fromkeys(SINGLE[key[0]]), **dict.fromkeys(LISTS.get(key[0], ()), ())}
 
 
-class Book:
-    """What is committed.
+class Book(Committed):
+    """What is committed: of a column ``None`` or bytes, of a list a tuple of bytes; of a sheet also its folder.
 
     Attributes:
-        rows: The rows.
         versions: How often each row was written, by which a session's view of it shows its age.
-        orphans: Objects whose deletion failed; nothing but a sweep removes them.
     """
 
     def __init__(self) -> None:
-        self.rows: dict[Key, Row] = {}
+        super().__init__()
         self.versions: Counter[Key] = Counter()
-        self.orphans: set[tuple[str, str]] = set()
 
     def commit(self, writes: dict[Key, Row | None]) -> None:
         """Take over what a transaction has written."""
-        for key, row in writes.items():
-            self.versions[key] += 1
-            if row is None:
-                self.rows.pop(key, None)
-            else:
-                self.rows[key] = row
+        self.versions.update(writes.keys())
+        super().commit(writes)
 
     def compare(self, world: World, *, settled: bool) -> None:
         """Assert that rows, objects and this model are equal.

@@ -11,8 +11,9 @@ from sqlalchemy.exc import IntegrityError
 from filerow import FileObject, FileObjectList
 from filerow.exceptions import StorageError
 from tests.soak.walks.actor import Actor
-from tests.soak.walks.book import CLASSES, LISTS, Key, Row, blank, columns_of
+from tests.soak.walks.book import CLASSES, LISTS, blank, columns_of
 from tests.soak.walks.faults import Fault
+from tests.soak.walks.model import Key, Row
 from tests.soak.walks.routes import new_file
 
 

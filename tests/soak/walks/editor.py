@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import inspect
-from sqlalchemy.orm import SessionTransaction
 from sqlalchemy.orm.exc import ObjectDeletedError, StaleDataError
 from sqlalchemy.orm.util import identity_key
 
@@ -16,9 +15,7 @@ from filerow.exceptions import StorageError
 from tests.cases.models import Card, Document, Postponed, Scrapbook
 from tests.cases.world import World
 from tests.soak.walks.faults import Fault
-
-Key = tuple[str, int]
-"""A table and a primary key."""
+from tests.soak.walks.model import Committed, Key, ModelledSession
 
 Slot = tuple[Key, str]
 """A row and one of its lists."""
@@ -49,7 +46,6 @@ class Page(NamedTuple):
 
 
 Pages = tuple[Page, ...]
-Row = dict[str, Pages]
 
 
 def new_page() -> FileObject:
@@ -109,19 +105,6 @@ def both_edits(base: Sequence[Page] | None, theirs: Sequence[Page], mine: Sequen
     return [page for section in sections.values() for page in section]
 
 
-class Committed:
-    """What is committed.
-
-    Attributes:
-        rows: The rows.
-        orphans: Objects whose deletion failed.
-    """
-
-    def __init__(self) -> None:
-        self.rows: dict[Key, Row] = {}
-        self.orphans: set[tuple[str, str]] = set()
-
-
 class View:
     """What one list in memory must show, and what the row held when it was read."""
 
@@ -131,36 +114,27 @@ class View:
         self.mine: list[Seen] = [seen(file) for file in files]
 
 
-class Editor:
-    """A session beside its model.
+class Editor(ModelledSession):
+    """A session beside its model, of whose rows it knows the pages of each list.
 
     Attributes:
-        session: The session.
-        writes: Rows as this transaction has written them; ``None`` for a deleted one.
-        stack: The open savepoints, each with the ``writes`` it began with.
         locked: Rows that this transaction has written, so that others would wait.
         active: The transaction has done something in the database, which on SQLite keeps all others out.
         former: Files that some list has held, to be set back.
     """
 
     def __init__(self, world: World, committed: Committed, **options: Any) -> None:
-        self.world = world
-        self.committed = committed
-        self.session = world.open(autoflush=False, **options)
-        self.objects: dict[Key, Any] = {}
-        self.views: dict[Slot, View] = {}
+        super().__init__(world, committed, autoflush=False, **options)
         self.former: list[FileObject] = []
-        self._begin()
 
     def _begin(self) -> None:
-        self.writes: dict[Key, Row | None] = {}
-        self.stack: list[tuple[SessionTransaction, dict[Key, Row | None]]] = []
+        super()._begin()
         self.locked: set[Key] = set()
         self.active = False
 
-    def current(self, key: Key) -> Row | None:
-        """Return a row as this transaction would read it."""
-        return self.writes[key] if key in self.writes else self.committed.rows.get(key)
+    def _forget_objects(self) -> None:
+        self.objects: dict[Key, Any] = {}
+        self.views: dict[Slot, View] = {}
 
     def is_dirty(self, key: Key) -> bool:
         """Return True if a flush would write the row's object."""
@@ -295,59 +269,29 @@ class Editor:
             if view is not None and column in self.objects[key].__dict__:
                 view.base = pages_of(view.files)
 
-    def flush(self, fault: Fault | None = None) -> bool:
-        return self.attempt(self.session.flush, fault)
+    def flushed(self) -> None:
+        """Do nothing: an attempt has compared the lists and noted them."""
 
     def begin_nested(self, fault: Fault | None = None) -> bool:
-        made: list[SessionTransaction] = []
-        done = self.attempt(lambda: made.append(self.session.begin_nested()), fault)
-        if done:
-            self.active = True
-            self.stack.append((made[0], dict(self.writes)))
+        """Begin a savepoint, which flushes."""
+        done = super().begin_nested(fault)
+        self.active = self.active or done
         return done
-
-    def release(self, depth: int, fault: Fault | None = None) -> bool:
-        done = self.attempt(self.stack[depth][0].commit, fault)
-        if done:
-            del self.stack[depth:]
-        return done
-
-    def rollback_to(self, depth: int) -> None:
-        savepoint, writes = self.stack[depth]
-        savepoint.rollback()
-        self.writes = writes
-        del self.stack[depth:]
-        self._leave_new()
-        self.look()
 
     def commit(self, fault: Fault | None = None) -> bool:
         done = self.attempt(self.session.commit, fault)
         if done:
-            for key, row in self.writes.items():
-                if row is None:
-                    self.committed.rows.pop(key, None)
-                else:
-                    self.committed.rows[key] = row
+            self.committed.commit(self.writes)
             self._begin()
             self.look()
         return done
 
-    def rollback(self) -> None:
-        self.session.rollback()
-        self._begin()
-        self._leave_new()
-        self.look()
-
-    def _leave_new(self) -> None:
+    def _undone(self) -> None:
         """Forget the new objects that a rollback has removed and the deleted ones that it has restored."""
         for key, one in list(self.objects.items()):
             if inspect(one).session is not self.session:
                 self.forget(key)
-
-    def close(self) -> None:
-        self.session.close()
-        self._begin()
-        self.objects, self.views = {}, {}
+        self.look()
 
     # -- rows ----------------------------------------------------------------------------------------------------------
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from tests.cases.stores import Store
-from tests.soak.walks.book import Book
+
+if TYPE_CHECKING:
+    from tests.soak.walks.model import Committed
 
 OPERATIONS = ("put", "put-late", "copy", "copy-late", "delete")
 
@@ -39,8 +42,8 @@ class Fault(set[str]):
 
 
 @contextmanager
-def failing(store: Store, book: Book, operation: str | None, number: int) -> Generator[Fault | None]:
-    """Have an operation fail meanwhile; what a failed delete leaves is in the book afterwards, so compare after the block."""
+def failing(store: Store, committed: Committed, operation: str | None, number: int) -> Generator[Fault | None]:
+    """Have an operation fail meanwhile; compare after the block, when ``committed`` knows what a failed delete has left."""
     if operation is None:
         yield None
         return
@@ -64,4 +67,4 @@ def failing(store: Store, book: Book, operation: str | None, number: int) -> Gen
                 for paths in backend.deletes[start:]
                 for path in paths
             }
-            book.orphans |= wanted & store.objects()
+            committed.orphans |= wanted & store.objects()

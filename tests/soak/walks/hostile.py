@@ -12,8 +12,9 @@ from sqlalchemy.orm import Session, make_transient
 from filerow import FileObject
 from tests.soak.walks import routes
 from tests.soak.walks.actor import Actor
-from tests.soak.walks.book import CLASSES, ROWS, Key, Row, blank, columns_of
+from tests.soak.walks.book import CLASSES, ROWS, blank, columns_of
 from tests.soak.walks.faults import Fault
+from tests.soak.walks.model import Key, Row
 
 _ALWAYS = ("expunge", "delete", "copy", "expire", "fail")
 _IN_TIME = (*_ALWAYS, "new_version", "expunge_and_add", "rekey", "replace", "edit")

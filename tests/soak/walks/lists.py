@@ -9,12 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import initialize, precondition, rule
 from sqlalchemy import inspect
 
 from tests.cases.world import World
-from tests.soak.walks.editor import COLUMNS, ROWS, SLOTS, Committed, Editor, Key, Seen, Slot, new_page, seen
+from tests.soak.walks.editor import COLUMNS, ROWS, SLOTS, Editor, Seen, Slot, new_page, seen
 from tests.soak.walks.faults import OPERATIONS, failing
+from tests.soak.walks.model import Committed, Key, Machine
 
 rows = st.sampled_from(ROWS)
 slots = st.sampled_from([SLOTS[0], *SLOTS])
@@ -87,23 +88,14 @@ EDITS: dict[str, Edit] = {
 }
 
 
-class Lists(RuleBasedStateMachine):
-    """One walk, from an empty database and empty stores.
-
-    Attributes:
-        world: The real thing; set by :func:`lists_in`.
-        counts: How often each rule had something to do, over all walks.
-    """
-
-    world: World
-    counts: Counter[str]
+class Lists(Machine):
+    """One walk; see :func:`lists_in`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.committed = Committed()
         self.editors: list[Editor] = []
         self.on_sqlite = self.world.database.name == "sqlite"
-        self.world.database.empty()
 
     @initialize(expires=st.booleans())
     def begin(self, *, expires: bool) -> None:
@@ -151,9 +143,6 @@ class Lists(RuleBasedStateMachine):
                 return True
         editor.pages(slot)
         return True
-
-    def done(self, name: str, *, something: bool = True) -> None:
-        self.counts[name if something else "nothing to do"] += 1
 
     # -- lists ---------------------------------------------------------------------------------------------------------
 
@@ -249,7 +238,7 @@ class Lists(RuleBasedStateMachine):
         self.done("set back", something=done)
 
     @rule(n=who, key=rows, how=st.sampled_from(["expire", "refresh", "detach", "detach"]), at=small)
-    def let_go(self, n: int, key: Key, how: str, at: int) -> None:
+    def invalidate(self, n: int, key: Key, how: str, at: int) -> None:
         editor, slot = self.editors[n], (key, COLUMNS[key[0]][at % len(COLUMNS[key[0]])])
         done = self.read(editor, slot)
         if how == "refresh":  # SQLAlchemy refuses to for a row that is gone
@@ -414,9 +403,7 @@ class Lists(RuleBasedStateMachine):
         finally:
             for editor in self.editors:
                 editor.close()
-            for key, backend in self.world.store.backends.items():
-                backend.delete([path for where, path in self.world.store.objects() if where == key])
-            self.world.database.empty()
+            self.leave_nothing()
 
 
 def lists_in(world: World, counts: Counter[str]) -> type[Lists]:

@@ -12,8 +12,9 @@ from typing import Any
 
 from filerow import FileObject
 from tests.soak.walks.actor import Actor
-from tests.soak.walks.book import CLASSES, LISTS, SINGLE, Key, Row, columns_of
+from tests.soak.walks.book import CLASSES, LISTS, SINGLE, columns_of
 from tests.soak.walks.faults import Fault
+from tests.soak.walks.model import Key, Row
 
 _numbers = itertools.count(1)
 

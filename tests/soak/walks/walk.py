@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import initialize, precondition, rule
 from sqlalchemy import Engine, select
 
 from filerow.maintenance import sweep
@@ -18,8 +18,9 @@ from tests.cases.models import FILE_COLUMNS, Base, Document
 from tests.cases.world import World
 from tests.soak.walks import bulk, hostile, routes
 from tests.soak.walks.actor import Actor
-from tests.soak.walks.book import LIST_ROWS, ROWS, SLOTS, Book, Key
+from tests.soak.walks.book import LIST_ROWS, ROWS, SLOTS, Book
 from tests.soak.walks.faults import OPERATIONS, failing
+from tests.soak.walks.model import Key, Machine
 
 rows = st.sampled_from(ROWS)
 slots = st.sampled_from(SLOTS)
@@ -33,22 +34,13 @@ synchronize = st.sampled_from(["auto", "evaluate", "fetch", False])
 SWEPT = [f"{table}.{column}" for table in FILE_COLUMNS if table not in {"late", "loose"} for column in FILE_COLUMNS[table]]
 
 
-class Walk(RuleBasedStateMachine):
-    """One walk, from an empty database and empty stores.
-
-    Attributes:
-        world: The real thing; set by :func:`walk_in`.
-        counts: How often each rule had something to do, over all walks.
-    """
-
-    world: World
-    counts: Counter[str]
+class Walk(Machine):
+    """One walk; see :func:`walk_in`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.book = Book()
         self.actors: list[Actor] = []
-        self.world.database.empty()
 
     @initialize(autoflush=st.booleans(), expires=st.booleans())
     def begin(self, *, autoflush: bool, expires: bool) -> None:
@@ -76,9 +68,6 @@ class Walk(RuleBasedStateMachine):
                 actor.gone(key)
         folders = {("folder", key[1] % 2 + 1) for key in keys if key[0] == "sheet"}
         return other.touched.isdisjoint(folders.union(keys))
-
-    def done(self, name: str, *, something: bool = True) -> None:
-        self.counts[name if something else "nothing to do"] += 1
 
     def after(self, actor: Actor, *, worked: bool, retry: int) -> None:
         """Go on after a failed flush: try again, roll back, or leave it to the next rule."""
@@ -361,9 +350,7 @@ class Walk(RuleBasedStateMachine):
         finally:
             for actor in self.actors:
                 actor.close()
-            for key, backend in self.world.store.backends.items():
-                backend.delete([path for where, path in self.world.store.objects() if where == key])
-            self.world.database.empty()
+            self.leave_nothing()
 
     def _end(self) -> None:
         """Commit and close both sessions, compare, and have a sweep remove exactly what failed deletes have left."""
