@@ -302,19 +302,20 @@ def test_everything_gets_out_with_its_names(database: EmptyDatabase, folder: Pat
         session.add(Leaving(name="b", part=2, pages=[FileObject(filename=long, content=bytes([n])) for n in range(2)]))
         session.add(Leaving(name="gone", part=3, file=FileObject(filename="gone.txt", content=b"gone")))
         session.add(Leaving(name="other", part=4, file=FileObject(filename="other.txt", content=b"right")))
+        session.add(Leaving(name="longer", part=5, file=FileObject(filename="longer.txt", content=b"right")))
         session.commit()
-        for name in ("gone", "other"):
-            file = session.get_one(Leaving, (name, 3 if name == "gone" else 4)).file
-            assert file is not None
-            (folder / file.path).unlink() if name == "gone" else (folder / file.path).write_bytes(b"wrong")
+        for row in session.scalars(select(Leaving).where(Leaving.part > 2)):
+            assert row.file is not None
+            path = folder / row.file.path
+            path.unlink() if row.name == "gone" else path.write_bytes(b"wrong" if row.name == "other" else b"too long")
     target = tmp_path / "export"
-    assert leaving()["export"](LeavingBase.metadata, engine, target) == {"ok": 3, "missing": 1, "broken": 1}
+    assert leaving()["export"](LeavingBase.metadata, engine, target) == {"ok": 3, "missing": 1, "broken": 2}
     entries = [json.loads(line) for line in (target / "manifest.jsonl").read_text(encoding="utf-8").splitlines()]
     assert {entry["row"]["name"]: entry["state"] for entry in entries} == {
-        "../..": "ok", "b": "ok", "gone": "missing", "other": "broken",
+        "../..": "ok", "b": "ok", "gone": "missing", "other": "broken", "longer": "broken",
     }  # fmt: skip
     written = {path for path in target.rglob("*") if path.is_file()} - {target / "manifest.csv", target / "manifest.jsonl"}
     assert written == {target / entry["file"] for entry in entries if entry["state"] != "missing"}
-    assert {entry["filename"] for entry in entries} == {"a.txt", long, "gone.txt", "other.txt"}
-    assert len((target / "manifest.csv").read_text(encoding="utf-8").splitlines()) == 6
+    assert {entry["filename"] for entry in entries} == {"a.txt", long, "gone.txt", "other.txt", "longer.txt"}
+    assert len((target / "manifest.csv").read_text(encoding="utf-8").splitlines()) == 7
     assert not list(tmp_path.glob("*.txt"))
