@@ -43,3 +43,10 @@ outbox = Outbox(KeptBase.metadata, retention=timedelta(0), max_attempts=2, backo
 
 def a_file(name: str, content: bytes = b"x") -> FileObject:
     return FileObject(filename=name, content=content)
+
+
+class Shelved(KeptBase):
+    __tablename__ = "shelved"
+    shelf: Mapped[int] = mapped_column(primary_key=True)
+    b: Mapped[int] = mapped_column(primary_key=True)
+    file: Mapped[FileObject | None] = mapped_column(StoredObject("docs"))

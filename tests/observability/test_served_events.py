@@ -8,11 +8,17 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import cast
 
+import httpx
 import pytest
+from flask import Flask
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.routing import Route
 
 from filerow import FileObject, hooks, storages
 from filerow.backends.local import LocalBackend
 from filerow.exceptions import ObjectNotFoundError
+from filerow.ext import flask, starlette
 from filerow.http import Body, serve
 from tests.observability.conftest import Heard
 
@@ -81,3 +87,19 @@ async def test_a_file_that_the_server_sends_is_reported(heard: Heard, tmp_path: 
     opened.close()
     assert await body_of(file).place_async() is not None
     assert heard.kinds == ["served", "served"]
+
+
+async def test_frameworks_report_what_they_have_served(file: FileObject, heard: Heard) -> None:
+    async def download(request: Request) -> starlette.StoredFileResponse:
+        return starlette.StoredFileResponse(file)
+
+    app = Starlette(routes=[Route("/file", download)])
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://app") as client:
+        assert (await client.get("/file")).content == b"0123456789"
+        await client.head("/file")
+    assert heard.kinds == ["served"]
+
+    pages = Flask("pages")
+    pages.add_url_rule("/file", view_func=lambda: flask.StoredFileResponse(file))
+    assert pages.test_client().get("/file").data == b"0123456789"
+    assert [event.path for event in heard] == [file.path] * 2

@@ -31,6 +31,7 @@ PYTHON = "3.11"
 HELPERS = {
     "asyncio": ["aiosqlite>=0.20"],
     "litestar": ["sniffio>=1.3"],  # which old ones import without asking for it
+    "opentelemetry": ["opentelemetry-sdk>=1.30"],
 }
 SETTINGS = {
     "FILEROW_SECRET": "a-secret-of-the-trials-alone",

@@ -15,6 +15,7 @@ from filerow._file.object import FileObject, facts_of
 from filerow._orm.fields import Slot, SlotChange
 from filerow._orm.ledger import Frame, Report
 from filerow._orm.ownership import Ref, ref_of
+from filerow.exceptions import DocumentError
 from filerow.hooks import Event
 
 __all__ = ("events_of", "failure_of")
@@ -46,7 +47,7 @@ def failure_of(change: SlotChange, file: FileObject, error: Exception) -> Event:
         kind="failed",
         backend=backend,
         path=facts.path,
-        file=file.public_view(),
+        file=_view(file),
         operation="store",
         error=error,
         **_row(change.slot),
@@ -85,7 +86,18 @@ def _place(ref: Ref, report: Report | None) -> dict[str, Any]:
     if report is None:
         return place
     file = next((one for one in (*report.new, *report.known) if ref_of(one) == ref), None)
-    return {**place, **_row(report.slot), "file": None if file is None else file.public_view()}
+    return {**place, **_row(report.slot), "file": None if file is None else _view(file)}
+
+
+def _view(file: FileObject) -> dict[str, Any] | None:
+    """Return what clients may see of a file.
+
+    It is ``None`` where its document cannot be read: no event may spoil a commit.
+    """
+    try:
+        return file.public_view()
+    except DocumentError:
+        return None
 
 
 def _row(slot: Slot) -> dict[str, Any]:

@@ -352,7 +352,6 @@ def _events(settings: OutboxSettings, connection: Connection, outcome: _Outcome)
     known = {row[0]: row[1:] for row in connection.execute(wanted.where(_these(settings, connection, tried)))}
     for one in tried:
         column, key, document = known.get(one.id, (None, None, None))
-        row = tuple(key.values()) if isinstance(key, dict) else None
         error = errors.get(one.id)
         yield Event(
             kind="deleted" if error is None else "failed",
@@ -360,11 +359,23 @@ def _events(settings: OutboxSettings, connection: Connection, outcome: _Outcome)
             path=one.path,
             table=one.table_name,
             column=column,
-            row=row,
+            row=_row(settings, one.table_name, key),
             file=_view(document),
             operation=None if error is None else "delete",
             error=None if error is None else StorageError(error, operation="delete", backend=one.backend, path=one.path),
         )
+
+
+def _row(settings: OutboxSettings, table: str | None, key: Any) -> tuple[Any, ...] | None:
+    """Return the primary key of a lost row, in its table's order.
+
+    PostgreSQL keeps a JSON object in an order of its own.
+    """
+    if not isinstance(key, dict):
+        return None
+    known = settings.metadata.tables.get(table or "")
+    names = list(key) if known is None else [column.name for column in known.primary_key]
+    return tuple(key[name] for name in names) if key.keys() >= set(names) else tuple(key.values())
 
 
 def _view(document: Any) -> dict[str, Any] | None:
