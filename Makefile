@@ -13,18 +13,18 @@ DEV := $(VENV)/.installed-dev-$(SUM)
 DEMO := $(firstword $(wildcard $(DEV)) $(VENV)/.installed-demo-$(SUM))
 TYPED := $(wildcard tests/typing demo benchmarks tools)
 
-# Tests start many processes; an environment that forbids compiled code would have each of them compile all packages anew.
+# Tests start many processes; an environment that forbids compiled code would make each of them compile all packages again.
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help venv test thorough coverage mutation chaos suite soak demo lint types docs dist extras guide bench format clean
 .DEFAULT_GOAL := help
 
-help: ## Say what there is
+help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
 
 venv: $(DEV) ## Make .venv and install everything that development needs
 
-test: $(DEV) ## Run all tests; says at the end which servers it missed (ARGS="-k word" for some)
+test: $(DEV) ## Run all tests; names missing servers at the end (ARGS="-k word" for some)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 thorough: $(DEV) ## Run the rest of the matrices, which make test has no time for

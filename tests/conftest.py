@@ -116,7 +116,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _put_off_variants(items: list[pytest.Item]) -> None:
-    """Mark as thorough all but one in n variants of each test that is marked ``one_in(n)``; which, its name decides for good."""
+    """Mark as thorough all but one in n variants of each test that is marked ``one_in(n)``; the names of the variants decide."""
     variants: dict[str, list[pytest.Item]] = {}
     for item in items:
         if not any(item.get_closest_marker(tier) for tier in TIERS):

@@ -1,4 +1,4 @@
-"""A package that an extra brings is named where it is missing or too old, with the version and the extra that help."""
+"""A missing or too old package is named in the error, with the version and the extra to install."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be done from sync code can be done from async code, by the same names and options."""
+"""Sync and async code have the same functions, with the same names and options."""
 
 from __future__ import annotations
 

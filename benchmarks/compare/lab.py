@@ -1,4 +1,4 @@
-"""Where an experiment takes place: a SQLite file and a directory of its own, and eyes that know no library."""
+"""Where an experiment runs: its own SQLite file and directory, inspected without any of the libraries."""
 
 from __future__ import annotations
 

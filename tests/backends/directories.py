@@ -1,4 +1,4 @@
-"""What of a directory cannot be had by asking for it: the way of Windows on another system, and a short page of names."""
+"""Directories as a test cannot make them: with the code for Windows on another system, and with a short page of names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands say and what they exit with: one line a step, JSON lines, findings, figures."""
+"""What the commands print, and their exit codes: one line a step, JSON lines, findings, figures."""
 
 from __future__ import annotations
 

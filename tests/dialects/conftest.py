@@ -1,4 +1,4 @@
-"""A ``app`` for each driver: a database with the tables, empty for each case, and a session of the driver's kind."""
+"""An ``app`` for each driver: a database with the tables, empty for each case, and a session of the driver's kind."""
 
 from __future__ import annotations
 

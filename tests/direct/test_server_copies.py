@@ -1,4 +1,4 @@
-"""Stores copy large uploads themselves, with nothing of the client's; what they cannot copy so is read and written."""
+"""Stores copy large uploads themselves, with nothing of the client's; what they cannot copy that way is read and written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One face for all applications: a client that speaks HTTP, and a raw look at rows and bytes."""
+"""One interface to all applications: a client that speaks HTTP, and a raw look at rows and bytes."""
 
 from __future__ import annotations
 

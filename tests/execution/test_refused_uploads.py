@@ -1,4 +1,4 @@
-"""Who sends a large upload that is refused gets the answer, on servers that close a connection on unread bytes.
+"""A client whose large upload is refused gets the answer, on servers that close a connection on unread bytes.
 
 nginx before them would report a connection that breaks while it sends as 502.
 """

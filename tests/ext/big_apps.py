@@ -1,4 +1,4 @@
-"""The least application of each framework that takes and gives a file."""
+"""The smallest application of each framework that takes and gives a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The document in the column: ours to the letter, and what other libraries have left in existing tables."""
+"""The document in the column: exactly ours, and what other libraries have left in existing tables."""
 
 from __future__ import annotations
 

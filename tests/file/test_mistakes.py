@@ -1,4 +1,4 @@
-"""What newcomers get wrong is refused at the line that is wrong, in words that say what to write instead."""
+"""Common mistakes are refused at the wrong line, in an error that says what to write instead."""
 
 from __future__ import annotations
 

@@ -376,7 +376,7 @@ def test_a_string_that_changes_meanwhile_is_read_again(strings: Any) -> None:
 
 
 @SQLITE
-def test_the_stored_string_counts_and_not_what_its_type_makes_of_it(strings: Any) -> None:
+def test_the_stored_string_counts_and_not_its_type_s_result(strings: Any) -> None:
     class Length(TypeDecorator[Any]):
         impl = String(300)
         cache_ok = True

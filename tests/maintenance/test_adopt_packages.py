@@ -255,7 +255,7 @@ def test_files_of_a_django_model_on_s3_become_ours(tmp_path: Path, s3_server: An
     }  # fmt: skip
     program = textwrap.dedent(DJANGO) % {"storage": {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": options}}
     ran = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=False, capture_output=True, text=True)
-    assert ran.stdout == "two\n", ran.stderr  # S3Storage overwrites what has the same name, unless it is told otherwise
+    assert ran.stdout == "two\n", ran.stderr  # S3Storage overwrites what has the same name, unless it is configured otherwise
     storages.register_backend(
         f"s3://{bucket}/media", "docs", aws_endpoint=s3_server.endpoint, aws_access_key_id=s3_server.access_key,
         aws_secret_access_key=s3_server.secret_key, aws_region="us-east-1", client_options={"allow_http": True},

@@ -1,4 +1,4 @@
-"""No session, connection, object or engine lives longer with file columns than without: garbage is collected as ever."""
+"""No session, connection, object or engine lives longer with file columns than without: garbage is collected as usual."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nor does an operation of gcsfs, adlfs, SFTP and SMB hang, also where their own limits end: at a server that stops reading."""
+"""No operation of gcsfs, adlfs, SFTP or SMB hangs, even where their own limits do not help: at a server that stops reading."""
 
 from __future__ import annotations
 

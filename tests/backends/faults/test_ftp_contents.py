@@ -1,4 +1,4 @@
-"""FTP sends contents by connections of their own: nothing hangs on them, and no answer is taken for that to another command."""
+"""FTP sends contents through separate connections: nothing hangs on them, and no answer is matched to another command."""
 
 from __future__ import annotations
 
