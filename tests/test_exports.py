@@ -27,6 +27,7 @@ OPTIONAL = [
     "fsspec", "obstore", "pydantic", "pydantic_core", "msgspec", "litestar", "fastapi", "starlette", "flask", "werkzeug",
     "alembic", "sqlmodel", "s3fs", "gcsfs", "adlfs", "botocore", "boto3", "aiobotocore", "aiohttp", "httpx", "greenlet",
     "google", "azure", "opentelemetry", "filetype", "advanced_alchemy", "numpy",
+    "sqladmin", "starlette_admin", "flask_admin", "wtforms",
 ]  # fmt: skip
 PROMISED = ["FileObject", "FileObjectList", "StorageBackend", "StoredObject", "storages"]
 

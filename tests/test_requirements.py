@@ -38,6 +38,7 @@ OLD = {
     "cloudfront": ("cryptography", "import filerow.backends.cloudfront", "filerow.backends.cloudfront"),
     "fastapi": ("fastapi", "import filerow.ext.fastapi", "filerow.ext.fastapi"),
     "flask": ("flask", "import filerow.ext.flask", "filerow.ext.flask"),
+    "flask-admin": ("flask-admin", "import filerow.ext.flask_admin", "filerow.ext.flask_admin"),
     "fsspec": ("fsspec", "import filerow.backends.fsspec", "FSSpecBackend"),
     "gcs": ("google-auth", GOOGLE, "signing for Google Cloud Storage"),
     "gcsfs": ("gcsfs", FSSPEC.format("gs://b"), "FSSpecBackend on gs://"),
@@ -47,8 +48,10 @@ OLD = {
     "pydantic": ("pydantic", "import filerow.ext.pydantic", "a file in a model of pydantic"),
     "s3": ("botocore", S3, "signing for S3"),
     "s3fs": ("s3fs", FSSPEC.format("s3://b"), "FSSpecBackend on s3://"),
+    "sqladmin": ("sqladmin", "import filerow.ext.sqladmin", "filerow.ext.sqladmin"),
     "sqlmodel": ("sqlmodel", "import filerow.ext.sqlmodel", "filerow.ext.sqlmodel"),
     "starlette": ("python-multipart", "import filerow.ext.starlette", "filerow.ext.starlette"),
+    "starlette-admin": ("starlette-admin", "import filerow.ext.starlette_admin", "filerow.ext.starlette_admin"),
 }
 
 

@@ -22,6 +22,7 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
     "cloudfront": {"botocore": "1.34", "cryptography": "43"},
     "fastapi": {"fastapi": "0.115.2", "pydantic": "2.7", "python-multipart": "0.0.18", "starlette": "0.40"},
     "flask": {"flask": "3"},
+    "flask-admin": {"flask-admin": "2", "flask-sqlalchemy": "3"},
     "fsspec": {"fsspec": "2024.12"},
     "gcs": {"google-auth": "2.23"},
     "gcsfs": {"fsspec": "2024.12", "gcsfs": "2024.12"},
@@ -31,8 +32,10 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
     "pydantic": {"pydantic": "2.7"},
     "s3": {"botocore": "1.34"},
     "s3fs": {"fsspec": "2024.12", "s3fs": "2024.12"},
+    "sqladmin": {"sqladmin": "0.32"},
     "sqlmodel": {"sqlmodel": "0.0.24"},
     "starlette": {"python-multipart": "0.0.18", "starlette": "0.40"},
+    "starlette-admin": {"starlette-admin": "1"},
 }
 """Of each extra, the oldest version of each package that we import."""
 

@@ -8,7 +8,7 @@ import sys
 
 from tests.ext.conftest import FRAMEWORKS
 
-NEEDED = [*FRAMEWORKS, "alembic", "msgspec", "sqlmodel"]
+NEEDED = [*FRAMEWORKS, "alembic", "flask_admin", "msgspec", "sqladmin", "sqlmodel", "starlette_admin"]
 
 CODE = f"""
 import importlib, json, sys
@@ -29,4 +29,4 @@ def test_a_missing_framework_is_named_with_its_extra() -> None:
     said = json.loads(done.stdout)
     assert sorted(said) == sorted(NEEDED)
     for framework, message in said.items():
-        assert f"pip install 'filerow[{framework}]'" in message
+        assert f"pip install 'filerow[{framework.replace('_', '-')}]'" in message

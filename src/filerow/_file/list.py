@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
     from pydantic_core import CoreSchema
 
-__all__ = ("FileObjectList", "base_of", "is_shared", "own_list", "put_files", "read_list", "rebase")
+__all__ = ("FileObjectList", "base_of", "edit_of", "is_shared", "own_list", "put_files", "read_list", "rebase", "take_edited")
 
 
 _GONE = (
@@ -56,6 +56,7 @@ class FileObjectList(MutableList[FileObject]):
     """
 
     _base: tuple[FileObject, ...] | None = None
+    _edited: tuple[FileObject, ...] | None = None
 
     def __init__(self, files: Iterable[FileObject] = ()) -> None:
         super().__init__(_check(file) for file in files)
@@ -162,6 +163,24 @@ def read_list(files: Iterable[FileObject]) -> FileObjectList:
 def base_of(files: FileObjectList) -> tuple[FileObject, ...] | None:
     """Return what the row held when the list was last read or written, or ``None``."""
     return files._base
+
+
+def edit_of(base: Iterable[FileObject], files: Iterable[FileObject]) -> FileObjectList:
+    """Return an edit of a list, such as a form makes: assigned, it is merged.
+
+    Args:
+        base: What the row held when it was read, in whatever session.
+        files: What it is to hold.
+    """
+    made = FileObjectList(files)
+    made._edited = tuple(base)
+    return made
+
+
+def take_edited(files: FileObjectList) -> tuple[FileObject, ...] | None:
+    """Return what a list is an edit of, once: when it is assigned."""
+    edited, files._edited = files._edited, None
+    return edited
 
 
 def is_shared(files: FileObjectList) -> bool:

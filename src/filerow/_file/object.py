@@ -401,6 +401,9 @@ class FileObject:
         size = "" if self.size is None else f" {self.size} bytes"
         return f"<FileObject {facts.filename!r}{size} {self._state.value}{where}>"
 
+    def __str__(self) -> str:
+        return self._facts.filename  # what templates and exports show: unlike repr, without the path
+
     def __copy__(self) -> Self:
         return self
 

@@ -28,7 +28,7 @@ from sqlalchemy.orm import InstanceState, Mapper, ORMExecuteState, Session, Sess
 from sqlalchemy.orm.unitofwork import UOWTransaction
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from filerow._file.list import FileObjectList, base_of, own_list, rebase
+from filerow._file.list import FileObjectList, base_of, own_list, rebase, take_edited
 from filerow._file.object import FileObject, not_a_file
 from filerow._orm.bulk import concerns_files, refuse_ctes, run_bulk, writing_part
 from filerow._orm.column import StoredObject, binding_refused
@@ -239,7 +239,7 @@ def _list_checker(field: Field) -> Callable[[object, Any, object, object], Any]:
                 field.type._check_assigned(file, field.key)
         own = value if value is old else own_list(value, attributes.instance_state(target), field.key)
         if isinstance(own, FileObjectList) and own is not old:
-            rebase(own, None)  # an assigned list replaces the row's, whatever that holds by then
+            rebase(own, take_edited(own))  # an assigned list replaces the row's, whatever that holds by then, but for edits
         return own
 
     return check
