@@ -239,6 +239,7 @@ def test_repr_equality_and_hash_look_nothing_up() -> None:
         assert hash(file) == hash(make(document))
         with pytest.raises(BackendNotFoundError, match="'nowhere'"):
             _ = file.backend
+        assert f"{file}" == str(file) == "b.txt"  # what templates show has no path
     assert repr(FileObject("nowhere", "b.txt", content=b"abc")) == "<FileObject 'b.txt' 3 bytes pending for nowhere>"
     assert repr(FileObject(filename="b.txt", content=iter([b"abc"]))) == "<FileObject 'b.txt' pending>"
 

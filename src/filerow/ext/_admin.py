@@ -23,8 +23,6 @@ from filerow.exceptions import FileValidationError, RegistryError, SecretError, 
 from filerow.ext._uploads import is_upload
 
 __all__ = (
-    "MOST_IN_LIST",
-    "REQUIRED",
     "Answers",
     "Link",
     "accepted",

@@ -32,7 +32,7 @@ _THEIRS = (InputRequired, Optional)
 """The tools' own validators, which do not know that a form without an upload leaves the file alone."""
 
 
-class _Required(InputRequired):
+class _Required(InputRequired):  # type: ignore[misc]  # WTForms has no types
     """Marks a label as required; the field knows whether a file is missing."""
 
     def __call__(self, form: Any, field: Any) -> None:
@@ -48,7 +48,7 @@ class _Widget:
         return input_html(field, links_of(field.stored), options)
 
 
-class FileField(Field):  # type: ignore[misc]  # WTForms has no types
+class FileField(Field):  # type: ignore[misc]  # as above
     """A file column in a form.
 
     Args:

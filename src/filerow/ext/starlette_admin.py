@@ -53,8 +53,8 @@ __all__ = ("FileField",)
 
 # The tool includes a field's templates by name; Jinja takes a template in its place, so that none of ours needs to be found.
 _TEMPLATES = Environment(autoescape=True)
-_LIST: Any = _TEMPLATES.from_string("{{ field.links_html(data, '2.5rem', most) }}", globals={"most": MOST_IN_LIST})
-_DETAIL: Any = _TEMPLATES.from_string("{{ field.links_html(data, '8rem') }}")
+_LIST: Any = _TEMPLATES.from_string("{{ field.list_html(data) }}")
+_DETAIL: Any = _TEMPLATES.from_string("{{ field.detail_html(data) }}")
 _FORM: Any = _TEMPLATES.from_string("{{ field.form_html(data, error) }}")
 
 
@@ -136,15 +136,19 @@ class FileField(starlette_admin.FileField):
     def _is_in_row_of_another(self) -> bool:
         return self.id != self.name
 
-    def links_html(self, data: Any, height: str, most: int | None = None) -> Markup:
-        """Return the HTML of a column's files, for our templates."""
-        return Markup(links_html(_links_in(data), height=height, most=most))  # noqa: S704 - it escapes
+    def list_html(self, data: Any) -> Markup:
+        """Return the HTML of the column in a list of rows, for our template."""
+        return Markup(links_html(_links_in(data), most=MOST_IN_LIST))  # noqa: S704 - it escapes
+
+    def detail_html(self, data: Any) -> Markup:
+        """Return the HTML of the column on the page of a row, for our template."""
+        return Markup(links_html(_links_in(data), height="8rem"))  # noqa: S704 - it escapes
 
     def form_html(self, data: Any, error: object) -> Markup:
         """Return the HTML of the field in a form, for our template."""
         links = _links_in(data)
         if self.multiple and links and self._is_in_row_of_another:
-            return self.links_html(data, "4rem")  # the form of another row does not say which row this is
+            return self.detail_html(data)  # the form of another row does not say which row this is
         current = current_html(self.id, links, multiple=self.multiple, clearable=not self.required)
         attributes = {"multiple": self.multiple, "accept": self.accept, "disabled": self.disabled}
         shown = html_params({"required": bool(self.required and not links), **attributes})
