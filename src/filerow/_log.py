@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-__all__ = ("cause_of", "extras", "logger", "named", "objects")
-
 logger = logging.getLogger("filerow")
 
 _NAMED = 5

@@ -27,8 +27,6 @@ from filerow.exceptions import ExpiredTokenError, InvalidTokenError, SecretError
 if TYPE_CHECKING:
     from itsdangerous import Signer
 
-__all__ = ("Keys", "Purpose", "Secret", "resolve_keys")
-
 ENVIRONMENT = "FILEROW_SECRET"
 _SHORTEST = 16
 _FEWEST = 8

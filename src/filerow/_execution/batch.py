@@ -32,20 +32,6 @@ from sqlalchemy.util.concurrency import await_only, greenlet_spawn
 from filerow._execution.steps import Call, Steps, run, run_async
 from filerow._execution.threads import in_thread
 
-__all__ = (
-    "Batch",
-    "Job",
-    "StepsJob",
-    "call",
-    "first",
-    "in_greenlet",
-    "iterate_async",
-    "raise_if",
-    "run_all",
-    "run_all_async",
-    "spawn",
-)
-
 try:
     from sqlalchemy.util.concurrency import in_greenlet as _sa_in_greenlet
 except ImportError:  # SQLAlchemy 2.0 hides the name when greenlet is not installed

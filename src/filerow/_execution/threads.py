@@ -14,8 +14,6 @@ from typing_extensions import ParamSpec
 
 from filerow._buffers import Buffer
 
-__all__ = ("AsyncGuard", "Feed", "Guard", "aiterate", "counted", "in_thread", "until_ended")
-
 T = TypeVar("T")
 B = TypeVar("B", bound=Buffer)
 P = ParamSpec("P")

@@ -52,21 +52,6 @@ from filerow.exceptions import (
     UnsupportedOperationError,
 )
 
-__all__ = (
-    "Copy",
-    "Delete",
-    "Inspect",
-    "Outcomes",
-    "Placed",
-    "Upload",
-    "UseClaim",
-    "delete_all",
-    "not_once",
-    "used_before",
-    "wrong_column",
-)
-
-
 _QUICK_BYTES = 64 << 10
 
 _IN_ONE_REQUEST = 1 << 20

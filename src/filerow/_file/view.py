@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-__all__ = ("REFUSED", "json_schema_for")
-
 REFUSED = (
     "a file cannot be set by sending its document, which could name any object of any backend. Upload the bytes and make the "
     'file with FileObject.from_upload(upload); code that trusts the document validates with context={"filerow": "document"}'

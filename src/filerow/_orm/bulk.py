@@ -26,9 +26,9 @@ from filerow._orm.elsewhere import keep_named_elsewhere, log_unknown
 from filerow._orm.fields import Field, Slot, SlotChange, fields_in_table, fields_of, files_in
 from filerow._orm.flush import Work, check_backend
 from filerow._orm.ledger import Report
-from filerow._orm.locks import has_row_locks, key_order
+from filerow._orm.locks import BATCH, any_of, has_row_locks, key_order, lock_for_writing, locking
 from filerow._orm.ownership import Change, Ref, ref_of
-from filerow._orm.rows import BATCH, any_of, is_database, lock_for_writing, locking, owned_by
+from filerow._orm.rows import is_database, owned_by
 from filerow._orm.schemas import of_statement
 from filerow._orm.session import session_files
 from filerow._orm.sqlalchemy_private import (
@@ -57,8 +57,6 @@ from filerow._orm.unsupported import (
 from filerow._orm.visibility import hides_kept_rows, may_lock
 from filerow.exceptions import UnsupportedRouteError
 from filerow.hooks import subscriptions
-
-__all__ = ("Inline", "concerns_files", "inline_values", "refuse_ctes", "run_bulk", "values_of", "writing_part")
 
 Key = tuple[Any, ...]
 OwnedRows = dict[Key, dict[Field, tuple[Ref, ...]]]

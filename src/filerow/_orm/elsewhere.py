@@ -20,8 +20,6 @@ from filerow._orm.ownership import Ref
 from filerow._orm.references import file_columns, named_by_rows
 from filerow._orm.visibility import filtered
 
-__all__ = ("Unknown", "keep_named_elsewhere", "log_unknown")
-
 Unknown = dict[Ref, Rewrites]
 """Objects that a row may name or not, and why that is unknown."""
 

@@ -14,8 +14,6 @@ from typing import Any, NamedTuple, Protocol
 from filerow._file.object import FileObject, Snapshot, restore
 from filerow._orm.ownership import Ref
 
-__all__ = ("Frame", "Keeper", "Ledger", "Report")
-
 
 class Keeper(Protocol):
     """Deletes dropped objects later, instead of the transaction that settles.

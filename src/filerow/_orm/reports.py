@@ -18,8 +18,6 @@ from filerow._orm.ownership import Ref, ref_of
 from filerow.exceptions import DocumentError
 from filerow.hooks import Event
 
-__all__ = ("events_of", "failure_of")
-
 
 def events_of(frame: Frame, deleted: Mapping[Ref, Exception | None]) -> list[Event]:
     """Return the events of a committed transaction.

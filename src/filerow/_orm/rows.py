@@ -16,36 +16,17 @@ from filerow._document import located_in
 from filerow._orm.catalogue import Catalogue, action_count_sql
 from filerow._orm.fields import Field, Slot, SlotChange, files_in, link_fields, row_fields_of
 from filerow._orm.locks import (
-    BATCH,
     TableKey,
-    any_of,
     by_key,
     has_row_locks,
     in_flush_order,
     key_in,
     lock_for_writing,
-    locking,
     read_locked,
     tables_in_order,
 )
 from filerow._orm.ownership import Ref, ref_of
 from filerow._orm.visibility import may_hide_rows, may_lock
-
-__all__ = (
-    "BATCH",
-    "Owned",
-    "any_of",
-    "begin_savepoints",
-    "connection_of",
-    "is_database",
-    "lock_for_writing",
-    "locking",
-    "owned_by",
-    "read_again",
-    "read_into",
-    "read_links",
-    "read_owned",
-)
 
 Place = tuple[InstanceState[Any], str]
 

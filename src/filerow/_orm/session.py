@@ -26,10 +26,11 @@ from filerow._orm.fields import Field, Slot, SlotChange, fields_of, files_in, ho
 from filerow._orm.flush import Work
 from filerow._orm.history import identities
 from filerow._orm.ledger import Ledger, Report
+from filerow._orm.locks import lock_for_writing
 from filerow._orm.outer_transaction import OuterTransaction, give_up, outer_transaction, remember, settle, still_open
 from filerow._orm.ownership import Ref, ref_of
 from filerow._orm.references import taken
-from filerow._orm.rows import Owned, connection_of, is_database, lock_for_writing, owned_by
+from filerow._orm.rows import Owned, connection_of, is_database, owned_by
 from filerow._orm.sqlalchemy_private import is_of_flush, is_sent_as_is, savepoint_names, took_from_engine
 from filerow._orm.watch import End, watch
 from filerow._registry import StorageRegistry, in_force, is_plain, within

@@ -27,8 +27,6 @@ from filerow._orm.session import Flush, RowKey, slot_connections
 from filerow._orm.visibility import hides_kept_rows
 from filerow.exceptions import UnsupportedRouteError
 
-__all__ = ("verify",)
-
 Rows = dict[RowKey, dict[Column[Any], tuple[Ref, ...]]]
 """What rows name, by identity key and column."""
 

@@ -242,13 +242,8 @@ def _chunks_of(content: Content) -> Generator[Iterator[bytes]]:
     """Yield the bytes of content that was put aside, and close what was opened."""
     chunks = content.chunks()
     assert not isinstance(chunks, AsyncIterator)  # noqa: S101 - _put_aside returns none of these
-    with closing(_as_bytes(chunks)) as each:
+    with closing(bytes(chunk) for chunk in chunks) as each:
         yield each
-
-
-def _as_bytes(chunks: Iterator[Buffer]) -> Generator[bytes]:
-    for chunk in chunks:
-        yield bytes(chunk)
 
 
 # -- streams that must be seen whole ---------------------------------------------------------------------------------------

@@ -20,8 +20,6 @@ from filerow._log import extras, logger
 from filerow.backends._foreign import staging_path
 from filerow.exceptions import ObjectHiddenError, UnsupportedOperationError
 
-__all__ = ("Conditions", "Worth", "WriteReply", "Writer", "heeded", "probe_path")
-
 
 class Worth(Enum):
     """What a condition is worth."""

@@ -21,8 +21,6 @@ from filerow.exceptions import (
     UnsupportedOperationError,
 )
 
-__all__ = ("Observed", "OurErrors", "by_builtin_type")
-
 _SAME_MEANING: tuple[tuple[type[Exception], type[StorageError]], ...] = (
     (FileNotFoundError, ObjectNotFoundError),
     (FileExistsError, ObjectExistsError),

@@ -26,9 +26,6 @@ from filerow.backends._types import ObjectInfo, PutOptions, Rewritten
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import ClaimError, StorageError, UnsupportedOperationError
 
-__all__ = ("KeptHeadersError", "rewrite_call", "rewrite_on_azure", "rewrite_on_gcs", "rewrite_on_s3")
-
-
 _GONE = frozenset({"PreconditionFailed", "412", "NoSuchKey", "404"})
 _REWRITE = "b/{}/o/{}/rewriteTo/b/{}/o/{}"
 _OBJECT = "b/{}/o/{}"

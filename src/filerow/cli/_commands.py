@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from filerow.cli._application import Application
 
-__all__ = ("app",)
-
 app = typer.Typer(
     name="filerow",
     help="Keep files and rows equal: maintain what Filerow has stored.\n\n"

@@ -25,8 +25,6 @@ from filerow.exceptions import (
 from filerow.http._reply import Reply
 from filerow.http._upload import UploadRefusedError
 
-__all__ = ("ANSWERED", "gate_refusal", "problem", "refusal", "upload_refusal")
-
 ANSWERED = (FileValidationError, InvalidTokenError, UntrustedDocumentError, StorageError)
 """The errors that a client sees."""
 

@@ -17,19 +17,6 @@ from filerow.hooks import Event, deliver, deliver_async, subscriptions
 if TYPE_CHECKING:
     from filerow.backends.base import StorageBackend
 
-__all__ = (
-    "AsyncChunks",
-    "Body",
-    "Chunks",
-    "Headers",
-    "Reply",
-    "RequestHeaders",
-    "lowered",
-    "merged",
-    "own_headers",
-    "plain",
-)
-
 CHUNK = 256 * 1024
 """Bytes per chunk: large enough to be quick, small enough for many slow readers at once."""
 

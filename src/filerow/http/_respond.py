@@ -13,8 +13,6 @@ from filerow.http._reply import Body, Headers, Reply, RequestHeaders, lowered, p
 if TYPE_CHECKING:
     from filerow.backends.base import StorageBackend
 
-__all__ = ("Representation", "answers", "not_allowed", "respond", "validators")
-
 READS = ("GET", "HEAD")
 _ANSWERS = frozenset({*READS, "POST", "PUT", "PATCH", "DELETE", "QUERY"})
 """Methods of handlers that may respond with a file."""

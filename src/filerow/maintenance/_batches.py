@@ -13,8 +13,6 @@ from filerow.maintenance._report import Finding, Progress
 from filerow.maintenance._rows import Row, count, row_name, rows
 from filerow.outbox._census import Census
 
-__all__ = ("Batches",)
-
 _ROUNDS = 3
 """How often to try a row that the application changes while its files are looked up or copied."""
 

@@ -296,7 +296,8 @@ class _Check:
         if backend.key not in self._reachable:
             try:
                 is_empty = first(backend.list, backend.list_async) is None and backend.protocol != "memory"
-                self._reachable[backend.key] = _empty(backend.key) if is_empty else None
+                why = f"backend {backend.key!r} is empty, so it may not be the place where the rows' files are"
+                self._reachable[backend.key] = StorageError(why) if is_empty else None
             except StorageError as error:
                 self._reachable[backend.key] = error
         return self._reachable[backend.key] is None
@@ -309,10 +310,6 @@ class _Check:
             advice = "the column does not allow NULL" if not column_takes_null(column) else "not repaired: it is not certain"
         where = row_name(column, one.row.key)
         return replace(verdict, where=where, backend=facts.backend, path=facts.path, advice=advice, fixed=fixed)
-
-
-def _empty(key: str) -> StorageError:
-    return StorageError(f"backend {key!r} is empty, so it may not be the place where the rows' files are")
 
 
 def column_takes_null(column: FileColumn) -> bool:

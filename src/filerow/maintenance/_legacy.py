@@ -14,8 +14,6 @@ from typing import Any, NamedTuple
 from filerow._document import VERSION, Facts, facts_from
 from filerow.exceptions import DocumentError
 
-__all__ = ("Legacy", "is_legacy", "members_of", "read_document")
-
 _SAID_ELSEWHERE = frozenset(
     {
         "_public_url", "_thumb_public_url", "content_path", "content_type", "depot_name", "file_id", "filename", "files",

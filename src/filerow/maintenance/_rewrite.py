@@ -16,9 +16,9 @@ from sqlalchemy import ColumnElement, Connection, Engine, select
 from filerow._execution.batch import raise_if
 from filerow._file.transfer import delete_all
 from filerow._orm.fields import Buried
+from filerow._orm.locks import BATCH, any_of, locking
 from filerow._orm.ownership import Ref
 from filerow._orm.references import FileColumn, decoded, documents_in, refs_in
-from filerow._orm.rows import BATCH, any_of, locking
 from filerow._registry import storages
 from filerow.exceptions import DocumentError
 from filerow.maintenance._rows import write
@@ -28,8 +28,6 @@ from filerow.outbox._drain import skips_locked
 from filerow.outbox._isolation import read_committed
 from filerow.outbox._table import bury, plain_table, take_back, take_write_lock
 from filerow.outbox._triggers.install import has_triggers
-
-__all__ = ("Rewrite", "RewriteOutcome", "compare_and_set", "discard", "forget", "named_in", "present", "undone_with")
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,7 +91,7 @@ def rows(
     """
     keys = _keys_of(file_column)
     order = [_sortable(key, engine.dialect.name) for key in keys]
-    wanted, read = (file_column.json, decoded) if instead is None else (instead, _as_it_is)
+    wanted, read = (file_column.json, decoded) if instead is None else (instead, lambda value: value)
     statement = select(*keys, wanted).where(_present(file_column, instead)).order_by(*order).limit(batch)
     if where is not None:
         statement = statement.where(where)
@@ -127,7 +127,7 @@ def write(connection: Connection, file_column: FileColumn, key: Sequence[Any], v
     """Write JSON into the column of one row, ``None`` as NULL; nothing else changes."""
     plain = plain_table(file_column)
     wanted = update(plain).values({file_column.column.name: value})
-    connection.execute(wanted.where(_is_row([plain.c[one.name] for one in _keys_of(file_column)], key)))
+    connection.execute(wanted.where(*(plain.c[one.name] == part for one, part in zip(_keys_of(file_column), key, strict=True))))
 
 
 def position(columns: Sequence[FileColumn], cursor: str) -> int:
@@ -147,10 +147,6 @@ def row_name(file_column: FileColumn, key: Sequence[Any]) -> str:
     """Return a row's name in messages: ``document.file id=3``."""
     keys = zip(file_column.table.primary_key.columns, key, strict=True)
     return " ".join([file_column.name, *(f"{column.name}={value}" for column, value in keys)])
-
-
-def _is_row(keys: Sequence[ColumnElement[Any]], key: Sequence[Any]) -> ColumnElement[bool]:
-    return and_(*(one == value for one, value in zip(keys, key, strict=True)))
 
 
 def _keys_of(file_column: FileColumn) -> list[Column[Any]]:
@@ -179,10 +175,6 @@ def _after(keys: Sequence[Column[Any]], last: Sequence[Any], dialect: str) -> Co
 
 def _present(file_column: FileColumn, instead: ColumnElement[Any] | None) -> ColumnElement[bool]:
     return (file_column.column if instead is None else instead).is_not(None)
-
-
-def _as_it_is(value: Any) -> Any:
-    return value
 
 
 # -- cursors ---------------------------------------------------------------------------------------------------------------

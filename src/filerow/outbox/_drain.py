@@ -58,21 +58,6 @@ from filerow.outbox._table import Tombstone, among, now, now_of, take_write_lock
 if TYPE_CHECKING:
     from filerow.backends.base import StorageBackend
 
-__all__ = (
-    "Drained",
-    "DrainedBatch",
-    "Due",
-    "Failure",
-    "Lease",
-    "batches",
-    "delay_after",
-    "drain_steps",
-    "leased",
-    "locked",
-    "note_run",
-    "skips_locked",
-)
-
 
 MOST = 10_000
 """Maximum size of a batch: some databases take 32,767 parameters in one statement."""

@@ -31,8 +31,6 @@ from filerow.outbox._undelete import Removed, removed, undelete
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-__all__ = ("Outbox", "outbox_of")
-
 
 class Outbox(OutboxSettings):
     """A table of tombstones, the triggers that write them, and the work on them.

@@ -38,9 +38,9 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from filerow._document import Facts, to_document
 from filerow._orm.fields import Buried
+from filerow._orm.locks import any_of
 from filerow._orm.ownership import Ref
 from filerow._orm.references import FileColumn
-from filerow._orm.rows import any_of
 
 _BATCH = 500
 

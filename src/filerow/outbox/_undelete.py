@@ -19,9 +19,9 @@ from sqlalchemy import Column, Connection, and_, delete, select, update
 from filerow._document import Facts, facts_from
 from filerow._execution.batch import call
 from filerow._file.object import FileObject, FileState, attached, complete
+from filerow._orm.locks import locking
 from filerow._orm.ownership import Ref
 from filerow._orm.references import FileColumn, column_named, documents_in, referenced, refs_in
-from filerow._orm.rows import locking
 from filerow._registry import storages
 from filerow.exceptions import DocumentError, UndeleteError
 from filerow.outbox._settings import OutboxSettings

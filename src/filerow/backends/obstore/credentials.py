@@ -26,8 +26,6 @@ from filerow._requirements import needs
 from filerow.backends._types import SignRequest
 from filerow.exceptions import StoragePermissionError, StorageTimeoutError
 
-__all__ = ("ABSENT_KEYS", "AccessKeys", "Provider", "S3Credentials", "make_client")
-
 ABSENT_KEYS = (
     "give aws_access_key_id= and aws_secret_access_key=; or, for AWS_PROFILE, AWS SSO and whatever else boto3 knows, "
     "credential_provider=Boto3CredentialProvider() of obstore.auth.boto3"

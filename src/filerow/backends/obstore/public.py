@@ -63,13 +63,8 @@ def public_store(store: Any, given: str, origin: str) -> Any:
     elif isinstance(store, GCSStore):
         place = {"base_url": origin}
     else:
-        place = {"endpoint": origin + _azure_path(store)}
+        place = {"endpoint": origin + urlsplit(endpoint_of(store)).path.rstrip("/")}  # Azurite's endpoint has a path
     return rebuilt(store, place, client_options=client or None)
-
-
-def _azure_path(store: Any) -> str:
-    """Return the path of an Azure store's endpoint, as Azurite's has one."""
-    return urlsplit(endpoint_of(store)).path.rstrip("/")
 
 
 def _names_bucket(store: Any, origin: str) -> bool:

@@ -26,8 +26,6 @@ from filerow.maintenance._rewrite import Rewrite, RewriteOutcome, compare_and_se
 from filerow.maintenance._rows import Row, position
 from filerow.outbox._census import Census
 
-__all__ = ("adopt", "adopt_async")
-
 Missing = Literal["report", "null"]
 
 

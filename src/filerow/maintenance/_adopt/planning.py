@@ -24,8 +24,6 @@ from filerow.maintenance._report import Finding, Level
 from filerow.maintenance._rewrite import Rewrite
 from filerow.maintenance._rows import Row, row_name
 
-__all__ = ("AdoptionPlan", "Entry", "Planner", "Source")
-
 
 class Source:
     """Another column, with strings or documents.
