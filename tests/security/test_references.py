@@ -14,7 +14,7 @@ import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from sqlmodel import Field, SQLModel
 
-from filerow import FileObject, FileObjectList, StoredObject, storages
+from filerow import FileObject, FileObjectList, StorageRegistry, StoredObject, storages
 from filerow.backends.base import SignRequest
 from filerow.backends.memory import MemoryBackend
 from filerow.direct import DirectUploads
@@ -241,6 +241,25 @@ def test_a_backend_s_key_elsewhere_gives_no_other_file_s_bytes(store: Store, tex
     elsewhere.put(PATH, b"another tenant's secret, of another length")
     with pytest.raises(IntegrityError):
         open_(text).get_content()
+
+
+@MEMORY
+def test_one_tenant_s_reference_opens_no_file_of_another(store: Store) -> None:
+    """Each tenant has a registry, with a backend of the same name and a file at the same path."""
+    tenants = {name: StorageRegistry() for name in ("anna", "bert")}
+    texts: dict[str, str] = {}
+    for name, registry in tenants.items():
+        registry.register_backend(MemoryBackend("pictures")).put("logo.png", f"the logo of {name}".encode())
+        with registry.active():
+            file = FileObject(to_filename="logo.png")
+        texts[name] = file.to_reference(audience=name, secret=SECRET)  # outside of the block, by the file's own registry
+    for name, registry in tenants.items():
+        with registry.active():
+            found = open_(texts[name], audience=name)
+            with pytest.raises(InvalidTokenError, match="another audience"):
+                open_(texts["bert" if name == "anna" else "anna"], audience=name)
+        assert found.get_content() == f"the logo of {name}".encode()
+        assert found.backend is registry.get_backend("pictures")
 
 
 @MEMORY

@@ -499,8 +499,10 @@ class FileObject:
         from filerow._tokens import resolve_keys
 
         keys = resolve_keys(secret, development=development, user="to_reference()")
-        file = Referenced(self._facts, *self._shown)
-        return seal_reference(file, expires_in=expires_in, audience=audience, keys=keys)
+        facts = self._facts
+        if not facts.backend:  # it left the choice to the default backend, which another process may not share
+            facts = facts._replace(backend=self.backend.key)
+        return seal_reference(Referenced(facts, *self._shown), expires_in=expires_in, audience=audience, keys=keys)
 
     @classmethod
     def from_reference(

@@ -49,8 +49,6 @@ def seal_reference(file: Referenced, *, expires_in: float, audience: str, keys: 
     if seconds > _LONGEST_LIFE:
         raise ValueError(f"expires_in must be 1 to {_LONGEST_LIFE} seconds (100 years), not {seconds}")
     facts = file.facts
-    if not facts.backend:  # a file that left the choice to the default backend, which another process may not share
-        facts = facts._replace(backend=storages.get_default_backend().key)
     _check_path(facts)
     document = {name: value for name, value in to_document(facts).items() if value not in (None, {})}
     said = {"file": document, "audience": audience, "shown": list(file.public_metadata), "cache": file.cache_control}
