@@ -15,6 +15,7 @@ from sqlalchemy import Engine, create_engine, delete, select
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
+import tests.frameworks  # noqa: F401 - their warnings are not our business
 from filerow import FileObject, FileObjectList, StorageRegistry, StoredObject, storages
 from filerow.exceptions import BackendMismatchError, BackendNotFoundError
 from filerow.outbox import Outbox
@@ -184,6 +185,45 @@ def test_a_file_of_another_registry_is_refused(engine: Engine, ours: StorageRegi
         session.add(Paper(id=1, file=FileObject(filename=file.filename, content=file.get_content())))
         session.commit()
     assert len(paths(theirs)) == 1
+
+
+@pytest.mark.parametrize("change", ["delete", "replace", "append"])
+def test_a_row_of_another_registry_is_not_changed(
+    engine: Engine, ours: StorageRegistry, theirs: StorageRegistry, change: str
+) -> None:
+    with Session(engine) as session:
+        with ours.active():
+            session.add(Paper(id=1, file=a_file(), pages=[a_file("two")]))
+            session.commit()
+            paper = session.get_one(Paper, 1)
+            assert paper.file is not None
+            assert len(paper.pages) == 1
+        if change == "delete":
+            session.delete(paper)
+        elif change == "replace":
+            paper.file = a_file("three")
+        else:
+            paper.pages.append(a_file("three"))
+        with pytest.raises(BackendMismatchError, match="comes from another registry"):
+            session.commit()
+        session.rollback()
+    assert (len(paths(ours)), len(paths(theirs))) == (2, 0)
+
+
+def test_clients_of_tests_run_in_the_active_registry(ours: StorageRegistry, theirs: StorageRegistry) -> None:
+    from litestar import Litestar, get
+    from litestar.testing import TestClient
+
+    @get("/plain", sync_to_thread=True)
+    def plain() -> str:
+        return FileObject("docs", to_filename="a.txt").sign().partition("?")[0]
+
+    @get("/awaited")
+    async def awaited() -> str:
+        return FileObject("docs", to_filename="a.txt").sign().partition("?")[0]
+
+    with ours.active(), TestClient(Litestar([plain, awaited])) as client:
+        assert client.get("/plain").text == client.get("/awaited").text == "/ours/docs/a.txt"
 
 
 def test_threads_have_registries_of_their_own(theirs: StorageRegistry) -> None:

@@ -511,13 +511,22 @@ def _refuse_other_registry(changes: Sequence[SlotChange]) -> None:
     if is_plain():
         return
     for change in changes:
-        for file in change.new:
-            if file.state is not FileState.PENDING and registry_of(file) is not in_force():
+        for file in (*change.new, *_held(change.slot)):
+            if file.state in {FileState.STAGED, FileState.ATTACHED} and registry_of(file) is not in_force():
                 msg = (
-                    f"{change.slot.field.key}: {file!r} comes from another registry than the one that this session uses; "
-                    "assign FileObject(content=..., filename=...) with its content"
+                    f"{change.slot.field.key}: {file!r} comes from another registry than the one that this session uses; flush "
+                    "in a block of that registry's active(), or assign FileObject(content=..., filename=...) with its content"
                 )
                 raise BackendMismatchError(msg)
+
+
+def _held(slot: Slot) -> list[FileObject]:
+    """Return the files that an object holds in a slot, or held when it was loaded."""
+    owner, key = slot.owner, slot.field.key
+    if not isinstance(owner, InstanceState):
+        return []
+    held = [owner.dict.get(key), owner.committed_state.get(key)]
+    return [file for one in held for file in (one if isinstance(one, list) else [one]) if isinstance(file, FileObject)]
 
 
 def check_backend(file: FileObject, key: str, column: Field) -> None:
