@@ -20,18 +20,6 @@ from filerow.backends._url_options import merged_options, shown_url, split_url
 from filerow.backends.base import StorageBackend
 from filerow.exceptions import BackendExistsError, BackendNotFoundError, ConfigurationError
 
-__all__ = (
-    "StorageRegistry",
-    "expect",
-    "in_force",
-    "is_plain",
-    "key_of",
-    "may_differ",
-    "process_registry",
-    "storages",
-    "within",
-)
-
 _OBSTORE_SCHEMES = frozenset({"s3", "s3a", "gs", "az", "abfs", "abfss", "adl", "azure", "http", "https"})
 
 _AT_ONCE = 100

@@ -224,7 +224,7 @@ def test_an_interrupted_check_goes_on_at_its_cursor(place: Place) -> None:
         after = list(check(place.metadata, place.engine, batch=2, resume=before[-1].cursor))
         assert reported(before, "missing") | reported(after, "missing") == whole
         assert not reported(before, "missing") & reported(after, "missing")
-    with pytest.raises(ValueError, match="not a cursor of a check"):
+    with pytest.raises(ValueError, match="not a cursor of these columns"):
         check(place.metadata, place.engine, resume="nonsense")
 
 

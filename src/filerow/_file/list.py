@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
     from pydantic_core import CoreSchema
 
-__all__ = ("FileObjectList", "base_of", "edit_of", "is_shared", "own_list", "put_files", "read_list", "rebase", "take_edited")
-
 
 _GONE = (
     "the row of this list is no longer in memory, so no commit would see the change. Keep the row in a variable while its "

@@ -67,8 +67,6 @@ from filerow._orm.watch import End, unwatch, watch_of
 from filerow._registry import expect
 from filerow.hooks import subscriptions
 
-__all__ = ("install", "listen_to_questions", "on_ddl")
-
 
 def install() -> None:
     """Start to listen; called once, when filerow is imported."""

@@ -34,18 +34,6 @@ from filerow._orm.watch import End, watch
 from filerow._registry import StorageRegistry, in_force, storages, within
 from filerow.hooks import Event, deliver
 
-__all__ = (
-    "OuterTransaction",
-    "delete_abandoned",
-    "forget",
-    "give_up",
-    "outer_transaction",
-    "remember",
-    "returned",
-    "settle",
-    "still_open",
-)
-
 _KEY = "filerow.outer"
 
 _OWN = "filerow.session"

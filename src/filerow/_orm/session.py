@@ -36,9 +36,6 @@ from filerow._orm.watch import End, watch
 from filerow._registry import StorageRegistry, in_force, is_plain, within
 from filerow.hooks import Event, deliver
 
-__all__ = ("Flush", "SessionFiles", "session_files", "sessions_of_connection", "slot_connections")
-
-
 RowKey = tuple[Any, ...]
 Seen = tuple[Any, tuple[int, ...]]
 

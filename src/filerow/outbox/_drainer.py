@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 
-__all__ = ("Drainer",)
-
 _GATHER = 0.2
 """Seconds from a commit to the drain that it asks for, so that many commits share one bulk delete."""
 
