@@ -41,7 +41,7 @@ PUBLIC = {
     "exceptions",
     "ext", "ext.alembic", "ext.fastapi", "ext.flask", "ext.flask_admin", "ext.litestar",
     "ext.msgspec", "ext.opentelemetry", "ext.pydantic", "ext.sqladmin", "ext.sqlmodel", "ext.starlette",
-    "ext.starlette_admin",
+    "ext.starlette_admin", "ext.zip",
     "hooks",
     "http", "http.route", "http.serving",
     "maintenance",

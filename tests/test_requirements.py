@@ -50,6 +50,8 @@ OLD = {
     "s3fs": ("s3fs", FSSPEC.format("s3://b"), "FSSpecBackend on s3://"),
     "sqladmin": ("sqladmin", "import filerow.ext.sqladmin", "filerow.ext.sqladmin"),
     "sqlmodel": ("sqlmodel", "import filerow.ext.sqlmodel", "filerow.ext.sqlmodel"),
+    "url": ("httpx", "import filerow; filerow.FileObject.from_url('http://127.0.0.1/')", "FileObject.from_url()"),
+    "zip": ("zipstream-ng", "import filerow.ext.zip", "filerow.ext.zip"),
     "starlette": ("python-multipart", "import filerow.ext.starlette", "filerow.ext.starlette"),
     "starlette-admin": ("starlette-admin", "import filerow.ext.starlette_admin", "filerow.ext.starlette_admin"),
 }

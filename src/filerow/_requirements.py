@@ -36,6 +36,8 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
     "sqlmodel": {"sqlmodel": "0.0.24"},
     "starlette": {"python-multipart": "0.0.18", "starlette": "0.40"},
     "starlette-admin": {"starlette-admin": "1"},
+    "url": {"httpcore": "1.0", "httpx": "0.27"},
+    "zip": {"zipstream-ng": "1.7.1"},
 }
 """Of each extra, the oldest version of each package that we import."""
 

@@ -19,6 +19,7 @@
     │   ├── BackendExistsError        … also ValueError
     │   └── ConfigurationError        … also ValueError: a setting of a backend is missing or wrong
     ├── ContentError                  … also TypeError, ValueError: this cannot be read as the bytes of a file
+    ├── FetchError                    … also ValueError: a web address is refused, or does not return a file
     ├── FileStateError                … also RuntimeError: a pending file has no bytes to read, a stored one no setters
     ├── DocumentError                 … also ValueError: a stored JSON document cannot be understood
     ├── UntrustedDocumentError        … also ValueError: a client sent a document of its own
@@ -56,6 +57,7 @@ __all__ = (
     "ContentTypeError",
     "DocumentError",
     "ExpiredTokenError",
+    "FetchError",
     "FileStateError",
     "FileTooLargeError",
     "FileTooSmallError",
@@ -185,6 +187,10 @@ class ConfigurationError(RegistryError, ValueError):
 
 class ContentError(FilerowError, TypeError, ValueError):
     """The content is missing, or its type cannot be read as bytes here."""
+
+
+class FetchError(FilerowError, ValueError):
+    """A web address is refused, or does not return a file."""
 
 
 class FileStateError(FilerowError, RuntimeError):

@@ -8,7 +8,7 @@ again. This module does not know sessions: the functions at its end let the laye
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self, TypeAlias, TypedDict, TypeVar, Unpack
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
     from pydantic_core import CoreSchema
 
+    from filerow._file.fetch import Fetched
     from filerow._file.reader import AsyncFileReader
     from filerow._file.transfer import Copy, Upload
     from filerow._tokens import Secret
@@ -533,6 +534,140 @@ class FileObject:
         file = cls._of(found.facts, FileState.ATTACHED)
         file._shown = Shown(found.public_metadata, found.cache_control)
         return file
+
+    # -- from a text or a web address ------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_data_uri(
+        cls,
+        uri: str,
+        *,
+        max_size: int | str = "10 MB",
+        filename: str | None = None,
+        backend: str | StorageBackend | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Return a pending file from a data URI (RFC 2397), base64 or percent-encoded.
+
+        Args:
+            uri: The text, such as ``data:image/png;base64,iVBORw0…``.
+            max_size: Maximum size of the file, as bytes or ``"10 MB"``.
+            filename: The file's name. Default: a parameter ``name`` of the URI.
+            backend: As for a new file.
+            metadata: As for a new file.
+
+        Raises:
+            ContentError: It is not a data URI.
+            FileTooLargeError: The file is larger than ``max_size``.
+        """
+        from filerow._file.data_uri import read_data_uri
+        from filerow._validation.rules import parse_size
+
+        found = read_data_uri(uri, parse_size(max_size) or 0)
+        name, kind = filename or found.name or None, found.content_type
+        return cls(backend, filename=name, content_type=kind, metadata=metadata, content=found.content)
+
+    @classmethod
+    def from_base64(
+        cls,
+        text: str | bytes,
+        *,
+        max_size: int | str = "10 MB",
+        filename: str | None = None,
+        content_type: str | None = None,
+        backend: str | StorageBackend | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Return a pending file from base64, of either alphabet.
+
+        Args:
+            text: The base64.
+            max_size: Maximum size of the file, as bytes or ``"10 MB"``.
+            filename: As for a new file.
+            content_type: As for a new file.
+            backend: As for a new file.
+            metadata: As for a new file.
+
+        Raises:
+            ContentError: It is not base64.
+            FileTooLargeError: The file is larger than ``max_size``.
+        """
+        from filerow._file.data_uri import decoded_base64
+        from filerow._validation.rules import parse_size
+
+        found = decoded_base64(text, parse_size(max_size) or 0)
+        return cls(backend, filename=filename, content_type=content_type, metadata=metadata, content=found)
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        *,
+        max_size: int | str = "25 MB",
+        timeout: float = 30.0,
+        max_redirects: int = 5,
+        allow: Iterable[str] = (),
+        filename: str | None = None,
+        backend: str | StorageBackend | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Fetch a web address of the public internet.
+
+        The file is pending; its bytes wait in a temporary file, so nothing is fetched during a flush. Only ``http`` and
+        ``https`` on their own ports are fetched, and only from hosts all of whose addresses are public, after each redirect too.
+
+        Args:
+            url: The address.
+            max_size: Maximum size of the file, as bytes or ``"25 MB"``.
+            timeout: Seconds for everything together, redirects too.
+            max_redirects: Maximum number of redirects.
+            allow: Networks that are allowed too, on any port, such as ``["127.0.0.0/8"]`` in a test.
+            filename: The file's name. Default: the last part of the address.
+            backend: As for a new file.
+            metadata: As for a new file.
+
+        Raises:
+            FetchError: The address is refused, or does not return a file.
+            FileTooLargeError: The file is larger than ``max_size``.
+            ValueError: A limit makes no sense.
+            ImportError: The extra ``filerow[url]`` is not installed.
+        """
+        from filerow._file.fetch import fetch, limits_of
+        from filerow._validation.rules import parse_size
+
+        limits = limits_of(parse_size(max_size) or 0, timeout, max_redirects, allow)
+        return cls._fetched(run(fetch(url, limits)), filename, backend, metadata)
+
+    @classmethod
+    async def from_url_async(
+        cls,
+        url: str,
+        *,
+        max_size: int | str = "25 MB",
+        timeout: float = 30.0,  # noqa: ASYNC109 - one deadline for everything, in both forms
+        max_redirects: int = 5,
+        allow: Iterable[str] = (),
+        filename: str | None = None,
+        backend: str | StorageBackend | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Fetch a web address; see :meth:`from_url`."""
+        from filerow._file.fetch import fetch, limits_of
+        from filerow._validation.rules import parse_size
+
+        limits = limits_of(parse_size(max_size) or 0, timeout, max_redirects, allow)
+        return cls._fetched(await run_async(fetch(url, limits)), filename, backend, metadata)
+
+    @classmethod
+    def _fetched(
+        cls,
+        found: Fetched,
+        filename: str | None,
+        backend: str | StorageBackend | None,
+        metadata: Mapping[str, Any] | None,
+    ) -> Self:
+        name, kind = filename or found.name or None, found.content_type or None
+        return cls(backend, filename=name, content_type=kind, metadata=metadata, content=found.content)
 
     # -- reading -------------------------------------------------------------------------------------------------------
 

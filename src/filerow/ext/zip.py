@@ -1,0 +1,124 @@
+"""Many files as one ZIP archive, streamed (extra ``filerow[zip]``).
+
+Nothing is compressed, since most files are already, so the archive's length is known before its first byte, and a download shows
+its progress.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Iterator
+from posixpath import splitext
+from typing import Any
+from urllib.parse import quote
+
+from filerow._execution.threads import in_thread
+from filerow._file.object import FileObject, FileState
+from filerow._paths import clean_filename
+from filerow._requirements import needs
+from filerow.exceptions import FileStateError
+
+with needs("zip", "filerow.ext.zip"):
+    from zipstream import ZipStream
+
+__all__ = ("ZipArchive", "zip_files")
+
+_CHUNK = 1 << 18
+
+
+class ZipArchive:
+    """A ZIP archive of stored files, made while it is sent; :func:`zip_files` makes one.
+
+    It is iterated once or more often, by ``for`` or ``async for``, each time from the beginning. At most a chunk of one file is
+    in memory.
+
+    Attributes:
+        names: The files' names in the archive, in order.
+        size: Its length in bytes; ``None`` if a file's row does not say its size.
+    """
+
+    media_type = "application/zip"
+
+    def __init__(self, files: Iterable[FileObject]) -> None:
+        self._files = list(files)
+        for file in self._files:
+            if not isinstance(file, FileObject):
+                raise TypeError(f"a ZIP archive is made of FileObject, not {type(file).__name__}")
+            if file.state in {FileState.PENDING, FileState.DELETED}:
+                raise FileStateError(f"{file!r} is not stored yet; commit its row, or call save()")
+        self.names = tuple(_numbered([clean_filename(file.filename) for file in self._files]))
+        self.size = len(self._stream()) if all(file.size is not None for file in self._files) else None
+
+    def _stream(self) -> ZipStream:
+        sized = all(file.size is not None for file in self._files)
+        archive = ZipStream(sized=sized)
+        for name, file in zip(self.names, self._files, strict=True):
+            archive.add(_bytes_of(file), name, size=file.size)
+        return archive
+
+    def headers(self, filename: str = "files.zip") -> dict[str, str]:
+        """Return the headers of a response with this archive.
+
+        Args:
+            filename: The name under which browsers save it.
+        """
+        name = clean_filename(filename)
+        plain = name.encode("ascii", "replace").decode().replace("?", "_").replace('"', "_").replace("\\", "_")
+        found = {
+            "Content-Type": self.media_type,
+            "Content-Disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}",
+            "X-Content-Type-Options": "nosniff",
+        }
+        return found if self.size is None else {**found, "Content-Length": str(self.size)}
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the archive.
+
+        Raises:
+            ObjectNotFoundError: A file's object is gone; the archive ends there, and is not whole.
+            IntegrityError: An object is not as long as its row says.
+        """
+        yield from self._stream()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield the archive; the stores are read in threads."""
+        chunks: Iterator[Any] = iter(self._stream())
+        while chunk := await in_thread(_following, chunks):
+            yield chunk
+
+
+def zip_files(files: Iterable[FileObject]) -> ZipArchive:
+    """Return a ZIP archive of stored files, to send as a response.
+
+    Names are made safe, kept in UTF-8, and numbered where two are alike: ``a.txt``, ``a (2).txt``.
+
+    Args:
+        files: The files; nothing is read yet.
+
+    Raises:
+        FileStateError: A file is not stored.
+        TypeError: One of them is not a file.
+    """
+    return ZipArchive(files)
+
+
+def _bytes_of(file: FileObject) -> Iterator[bytes]:
+    yield from file.stream(chunk_size=_CHUNK)
+
+
+def _following(chunks: Iterator[bytes]) -> bytes:
+    while (chunk := next(chunks, None)) == b"":
+        pass
+    return chunk or b""
+
+
+def _numbered(names: Iterable[str]) -> Iterator[str]:
+    """Number names that are alike, also on disks that ignore case."""
+    seen: set[str] = set()
+    for name in names:
+        stem, extension = splitext(name)
+        number, free = 1, name
+        while free.casefold() in seen:
+            number += 1
+            free = f"{stem} ({number}){extension}"
+        seen.add(free.casefold())
+        yield free
