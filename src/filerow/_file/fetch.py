@@ -233,7 +233,7 @@ class _AsyncGuarded(httpcore.AsyncNetworkBackend):
     def __init__(self, allow: Sequence[Network], deadline: _Deadline) -> None:
         self._allow = allow
         self._deadline = deadline
-        self._network: httpcore.AsyncNetworkBackend = httpcore.AnyIOBackend()
+        self._network: Any = httpcore.AnyIOBackend()  # a stand-in where anyio is missing
 
     async def connect_tcp(
         self,
