@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from filerow import hooks, storages
 from filerow.backends.memory import MemoryBackend
@@ -48,7 +49,8 @@ def engine(empty: Path, tmp_path: Path) -> Iterator[Engine]:
 @pytest.fixture
 async def async_engine(engine: Engine) -> AsyncIterator[AsyncEngine]:
     path = engine.url.database
-    made = create_async_engine(f"sqlite+aiosqlite:///{path}", pool_size=1, max_overflow=0, pool_timeout=2)
+    pool = {"poolclass": AsyncAdaptedQueuePool, "pool_size": 1, "max_overflow": 0, "pool_timeout": 2}
+    made = create_async_engine(f"sqlite+aiosqlite:///{path}", **pool)
     yield made
     await made.dispose()
 

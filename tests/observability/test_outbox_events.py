@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import Session
 
 from filerow import hooks
 from filerow.exceptions import StorageError
 from filerow.testing.faults import Fault, FaultyBackend
-from tests.databases import EmptyDatabase
 from tests.observability.conftest import Heard
-from tests.observability.models import Kept, KeptBase, Shelved, a_file, outbox
+from tests.observability.models import Kept, Shelved, a_file, outbox
 
 
 @pytest.fixture
@@ -72,14 +71,13 @@ def test_what_a_row_has_again_is_not_deleted(engine: Engine, heard: Heard, remov
     assert heard.take() == [("stored", "a.txt")]
 
 
-@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-def test_keys_of_several_columns_keep_their_order(database: EmptyDatabase, heard: Heard) -> None:
-    engine = database.engine()
-    KeptBase.metadata.create_all(engine)
+def test_keys_of_several_columns_keep_their_order(engine: Engine, heard: Heard) -> None:
     with Session(engine) as session:
         session.add(row := Shelved(shelf=1, b=2, file=a_file("a.txt")))
         session.commit()
         session.delete(row)
+        session.commit()
+        session.execute(update(outbox.table).values(row_key={"b": 2, "shelf": 1}))  # MySQL puts short names first
         session.commit()
     outbox.drain(engine)
     assert [(event.kind, event.row) for event in heard] == [("stored", (1, 2)), ("removed", (1, 2)), ("deleted", (1, 2))]

@@ -354,7 +354,7 @@ def _events(settings: OutboxSettings, connection: Connection, outcome: _Outcome)
 def _row(settings: OutboxSettings, table: str | None, key: Any) -> tuple[Any, ...] | None:
     """Return the primary key of a lost row, in its table's order.
 
-    PostgreSQL keeps a JSON object in an order of its own.
+    MySQL keeps the members of a JSON object in an order of its own.
     """
     if not isinstance(key, dict):
         return None
