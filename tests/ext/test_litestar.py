@@ -255,7 +255,7 @@ def narrowed(kind: str, **config: Any) -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize("kind", BASES)
-async def test_an_empty_file_input_is_no_file_for_a_dto(world: World, kind: str) -> None:
+async def test_empty_file_input_is_not_a_file_for_a_dto(world: World, kind: str) -> None:
     model, dto = narrowed(kind)
     optional = "file" if model is Document else "cover"
     given = {"name": "n", "file": "abc", "pages": None, optional: None}

@@ -280,7 +280,7 @@ def test_redirect_that_is_allowed_is_followed(server: str, fetch: Fetch) -> None
         ("short", "could not be fetched"),
     ],
 )
-def test_answer_that_is_no_file_is_refused(server: str, fetch: Fetch, path: str, message: str) -> None:
+def test_answer_that_is_not_a_file_is_refused(server: str, fetch: Fetch, path: str, message: str) -> None:
     with pytest.raises(FetchError, match=message) as caught:
         fetch(f"{server}/{path}?token=secret", allow=LOOPBACK)
     assert "secret" not in str(caught.value)

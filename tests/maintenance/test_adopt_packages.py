@@ -157,7 +157,7 @@ def test_text_of_filedepot_becomes_files_beside_it(database: EmptyDatabase, depo
 
 
 @SQLITE
-def test_text_that_is_no_document_is_named(database: EmptyDatabase, folder: Path) -> None:
+def test_text_that_is_not_a_document_is_named(database: EmptyDatabase, folder: Path) -> None:
     metadata = MetaData()
     paper = Table("paper", metadata, Column("id", Integer, primary_key=True), Column("old", String(300)))
     paper.append_column(Column("file", StoredObject("docs")))

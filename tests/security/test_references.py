@@ -114,7 +114,7 @@ def test_no_token_of_another_purpose_is_a_reference(store: Store, text: str) -> 
 
 
 @MEMORY
-def test_a_reference_is_no_claim_and_no_signature(store: Store, text: str) -> None:
+def test_reference_is_neither_a_claim_nor_a_signature(store: Store, text: str) -> None:
     uploads = DirectUploads(Document.file, secret=SECRET)
     for use in (
         uploads.claim,
