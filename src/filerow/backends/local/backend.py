@@ -18,7 +18,7 @@ import errno
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -256,18 +256,22 @@ class LocalBackend(StorageBackend):
         base = f"{prefix}/" if prefix else ""
         if start_after > base and not start_after.startswith(base):
             return  # everything in the folder sorts before it
+        after = start_after[len(base) :] if start_after.startswith(base) else ""
+        for here, folder, name in self._walk(prefix, after, _is_object):
+            with suppress(FileNotFoundError):  # deleted since
+                facts = here.stat(name)
+                if S_ISREG(facts.st_mode):
+                    yield _info(folder + name, facts)
+
+    def _walk(self, prefix: str, after: str, wanted: Callable[[str], bool]) -> Iterator[tuple[Directory, str, str]]:
+        """Yield the files of a folder as :func:`walk` does; none if it is missing."""
         try:
             top = self._folder(prefix)
         except OSError as error:
             if _says_absent(error):
                 return
             raise
-        after = start_after[len(base) :] if start_after.startswith(base) else ""
-        for here, folder, name in walk(top, base, after, _is_object):
-            with suppress(FileNotFoundError):  # deleted since
-                facts = here.stat(name)
-                if S_ISREG(facts.st_mode):
-                    yield _info(folder + name, facts)
+        yield from walk(top, f"{prefix}/" if prefix else "", after, wanted)
 
     # -- housekeeping --------------------------------------------------------------------------------------------------
 
@@ -288,13 +292,7 @@ class LocalBackend(StorageBackend):
         return removed
 
     def _unfinished(self, prefix: str) -> Iterator[Unfinished]:
-        try:
-            top = self._folder(prefix)
-        except OSError as error:
-            if _says_absent(error):
-                return
-            raise
-        for here, folder, name in walk(top, f"{prefix}/" if prefix else "", "", is_leftover):
+        for here, folder, name in self._walk(prefix, "", is_leftover):
             with suppress(FileNotFoundError):  # it has ended since
                 yield Unfinished(folder + name, name, here.stat(name).st_mtime, temporary=True)
 
