@@ -55,7 +55,7 @@ class Located(Protocol):
 
 _in_force: ContextVar[StorageRegistry | None] = ContextVar("filerow_registry", default=None)
 
-_others: list[bool] = []
+others: list[bool] = []
 """Has a member once any registry but the process's own has been in force."""
 
 
@@ -88,8 +88,8 @@ class StorageRegistry:
         The block is a matter of its own thread or asyncio task, and of what they start. Sessions that begin a transaction's
         first flush in it keep to this registry until that transaction ends; files that are made, loaded or stored in it, forever.
         """
-        if not _others:
-            _others.append(True)
+        if not others:
+            others.append(True)
         before = _in_force.set(self)
         try:
             yield self
@@ -474,14 +474,14 @@ def _local_root(url: str) -> str:
 class _Storages(StorageRegistry):
     """The registry in force: all that it does and holds is that one's."""
 
-    def __init__(self) -> None:
-        self.__dict__["_own"] = StorageRegistry()
+    def __init__(self) -> None:  # it holds nothing that the class's own would set
+        self._own = StorageRegistry()
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(_in_force.get() or self.__dict__["_own"], name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        setattr(_in_force.get() or self.__dict__["_own"], name, value)
+    def resolve(self, key: str) -> StorageBackend:
+        """Return the backend with this key, or the default one for an empty key."""
+        chosen = _in_force.get() or self._own
+        found = chosen._backends.get(key)
+        return chosen.resolve(key) if found is None else found
 
     @contextmanager
     def active(self) -> Generator[StorageRegistry]:
@@ -494,19 +494,33 @@ class _Storages(StorageRegistry):
                 _in_force.reset(before)
 
 
-storages: StorageRegistry = _Storages()
+def _of_the_one_in_force(name: str) -> property:
+    def get(self: _Storages) -> Any:
+        return getattr(_in_force.get() or self._own, name)
+
+    def put(self: _Storages, value: Any) -> None:
+        setattr(_in_force.get() or self._own, name, value)
+
+    return property(get, put)
+
+
+for _name in ("max_concurrency", "failed_deletes", "_backends", "_default", "_guests"):
+    setattr(_Storages, _name, _of_the_one_in_force(_name))
+
+_storages = _Storages()
+
+storages: StorageRegistry = _storages
 """The registry in force: that of this process, or another one inside a block of its ``active()``."""
 
 
 def in_force() -> StorageRegistry | None:
     """Return the registry in force; ``None`` for that of this process."""
-    return _in_force.get() if _others else None
+    return _in_force.get() if others else None
 
 
 def process_registry() -> StorageRegistry:
     """Return the registry of this process, whichever is in force."""
-    own: StorageRegistry = storages.__dict__["_own"]
-    return own
+    return _storages._own
 
 
 def within(registry: StorageRegistry | None) -> AbstractContextManager[object]:
@@ -518,7 +532,7 @@ def within(registry: StorageRegistry | None) -> AbstractContextManager[object]:
 
 def is_plain() -> bool:
     """Return True if no registry but that of this process has ever been in force."""
-    return not _others
+    return not others
 
 
 def expect(owner: object, column: str, key: str, stored_with: StoredWith) -> None:

@@ -29,7 +29,7 @@ from filerow._execution.steps import Steps, run, run_async
 from filerow._execution.threads import in_thread
 from filerow._media_types import canonical, claimed_type
 from filerow._paths import RECORD, STAGING, clean_filename, generate_path, is_generated, uuid7_hex
-from filerow._registry import StorageRegistry, in_force, is_plain, key_of, process_registry, storages
+from filerow._registry import StorageRegistry, in_force, key_of, others, process_registry, storages
 from filerow.backends._paths import check_path
 from filerow.backends._sign_request import plain_read, whole_seconds
 from filerow.backends._types import SignRequest
@@ -232,12 +232,14 @@ class FileObject:
     @property
     def _storages(self) -> StorageRegistry:
         """The registry it was loaded from or stored in, or else the one in force."""
-        return self._kept or (storages if self._state is FileState.PENDING or is_plain() else process_registry())
+        if not others:
+            return storages
+        return self._kept or (storages if self._state is FileState.PENDING else process_registry())
 
     @property
     def _kept(self) -> StorageRegistry | None:
         """The registry that the file keeps to; ``None`` for that of the process."""
-        return getattr(self, "_registry", None)
+        return getattr(self, "_registry", None) if others else None
 
     # -- facts ---------------------------------------------------------------------------------------------------------
 
@@ -1136,7 +1138,7 @@ def _stay(file: FileObject, other: FileObject | None = None) -> None:
     It keeps none of the process's own, so that a plain program pays nothing.
     """
     registry = in_force() if other is None else registry_of(other)
-    if registry is not None or (other is not None and not is_plain()):
+    if registry is not None or (other is not None and others):
         file._registry = registry
 
 
@@ -1166,7 +1168,7 @@ def loaded(raw: str | bytes | Mapping[str, Any], shown: Shown = UNSHOWN) -> File
     file._known = file._content = None
     file._state, file._sole = FileState.ATTACHED, False
     file._shown = shown
-    if not is_plain():
+    if others:
         _stay(file)
     return file
 
