@@ -22,7 +22,7 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
     "cloudfront": {"botocore": "1.34", "cryptography": "43"},
     "fastapi": {"fastapi": "0.115.2", "pydantic": "2.7", "python-multipart": "0.0.18", "starlette": "0.40"},
     "flask": {"flask": "3"},
-    "flask-admin": {"flask-admin": "2", "flask-sqlalchemy": "3"},
+    "flask-admin": {"flask": "3", "flask-admin": "2.2", "flask-sqlalchemy": "3.1"},
     "fsspec": {"fsspec": "2024.12"},
     "gcs": {"google-auth": "2.23"},
     "gcsfs": {"fsspec": "2024.12", "gcsfs": "2024.12"},

@@ -84,7 +84,7 @@ class Runner:
             [*UV, "venv", "--quiet", "--python", PYTHON, str(self.folder / extra)],
             [*UV, "pip", "install", "--quiet", "--python", python, "--resolution", self.resolution, *self._asked(extra)],
             [*UV, "pip", "install", "--quiet", "--python", python, "--no-deps", str(self.wheel)],
-            [python, "-W", "ignore", "-m", f"tools.extras.programs.{extra}"],
+            [python, "-W", "ignore", "-m", f"tools.extras.programs.{extra.replace('-', '_')}"],
         ]
         error = next((text for step in steps if (text := self._run(step))), "")
         return Trial(extra, self._versions(python, extra), time.monotonic() - began, error)
