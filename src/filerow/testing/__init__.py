@@ -19,6 +19,7 @@ from filerow.testing._conformance import Conformance, overrides_case
 from filerow.testing._errors import CaseFailedError, DoesNotApplyError
 from filerow.testing._harness import Answer, Harness
 from filerow.testing._run import Outcome, Result, run
+from filerow.testing._sample import sample_file
 from filerow.testing.faults import Fault, FaultyBackend
 
 __all__ = (
@@ -34,4 +35,5 @@ __all__ = (
     "Result",
     "overrides_case",
     "run",
+    "sample_file",
 )
