@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
-import factory
+import factory.alchemy
 import httpx
 import pytest
 from PIL import Image
@@ -18,6 +18,7 @@ from filerow import FileObject, FileObjectList, StoredObject, storages
 from filerow.backends.memory import MemoryBackend
 from filerow.testing import sample_file
 
+boy: Any = factory  # it has types of its own for what it exports
 TYPES = ["text/plain", "image/png", "application/pdf", "application/octet-stream"]
 
 
@@ -66,13 +67,13 @@ class PolyPaper(SQLAlchemyFactory[Paper]):
     pages = lambda: [sample_file(), sample_file()]  # noqa: E731
 
 
-class BoyPaper(factory.alchemy.SQLAlchemyModelFactory):  # type: ignore[misc, name-defined, unused-ignore]
+class BoyPaper(boy.alchemy.SQLAlchemyModelFactory):  # type: ignore[misc]
     class Meta:
         model = Paper
 
-    title = factory.Faker("sentence")
-    scan = factory.LazyFunction(lambda: sample_file("application/pdf"))
-    pages = factory.LazyFunction(lambda: [sample_file()])
+    title = boy.Faker("sentence")
+    scan = boy.LazyFunction(lambda: sample_file("application/pdf"))
+    pages = boy.LazyFunction(lambda: [sample_file()])
 
 
 def test_polyfactory_makes_rows_with_files(engine: Engine) -> None:
