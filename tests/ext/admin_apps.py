@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import httpx
 import pytest
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, ForeignKey, create_engine
 from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 from sqlalchemy.pool import NullPool
 
 from filerow import FileObject, FileObjectList, Inspection, StoredObject, storages, whole_content
@@ -65,6 +65,22 @@ class Book(Base):
     cover: Mapped[FileObject] = mapped_column(StoredObject("books", max_size="2 kB", content_types=["image/*"]))
     file: Mapped[FileObject | None] = mapped_column(StoredObject("books", validators=[refuse_viruses]))
     pages: Mapped[FileObjectList] = mapped_column(StoredObject("books", multiple=True, max_size=1000, validators=[let_others]))
+
+
+class Shelf(Base):
+    __tablename__ = "shelf"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    boxes: Mapped[list[Box]] = relationship(back_populates="shelf")
+
+
+class Box(Base):
+    __tablename__ = "box"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    shelf_id: Mapped[int] = mapped_column(ForeignKey("shelf.id"))
+    shelf: Mapped[Shelf] = relationship(back_populates="boxes")
+    label: Mapped[FileObject] = mapped_column(StoredObject("books", max_size=10))
+    papers: Mapped[FileObjectList] = mapped_column(StoredObject("books", multiple=True))
 
 
 class _Page(HTMLParser):
@@ -175,9 +191,9 @@ class Admin:
     def places(self) -> Places:
         return PLACES[self.tool.removesuffix("-async")]
 
-    def form(self, number: int | None = None) -> Form:
-        """Open the form of a row, or of a new one."""
-        url = self.places.create if number is None else self.places.edit.format(number)
+    def form(self, row: int | str | None = None) -> Form:
+        """Open the form of a row, or of a new one, or that at a URL."""
+        url = row if isinstance(row, str) else self.places.create if row is None else self.places.edit.format(row)
         page = self.page(url)
         form = Form(self.client, url, page)
         for one in page.inputs:
@@ -267,14 +283,24 @@ def _sqladmin(engine: Any) -> Any:
 def _starlette_admin(engine: Any) -> Any:
     from starlette.applications import Starlette
     from starlette_admin.contrib.sqla import Admin as Tool
-    from starlette_admin.contrib.sqla import ModelView
+    from starlette_admin.contrib.sqla import InlineModelView, ModelView
 
     import filerow.ext.starlette_admin  # noqa: F401 - importing it is enough
     from filerow.ext.starlette import routes
 
+    class BoxInline(InlineModelView):
+        model = Box
+        fields = ["id", "label", "papers"]
+        extra = 1
+
+    class ShelfView(ModelView):
+        fields = ["id", "name"]
+        inlines = [BoxInline]
+
     app = Starlette(routes=routes("/files"))
     tool = Tool(engine, secret_key="for a test")
     tool.add_view(ModelView(Book))
+    tool.add_view(ShelfView(Shelf))
     tool.mount_to(app)
     return app
 

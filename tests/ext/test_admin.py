@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from filerow import FileObject, storages
-from tests.ext.admin_apps import PNG, TOOLS, UNCLOSED, Admin, Book, errors_in, meanwhile, serving
+from tests.ext.admin_apps import PNG, TOOLS, UNCLOSED, Admin, Book, Box, Shelf, errors_in, meanwhile, serving
 
 pytestmark = UNCLOSED
 
@@ -184,6 +184,29 @@ def test_an_export_has_filenames_instead_of_paths(admin: Admin) -> None:
     (row,) = [row for row in rows if row["id"] == number]
     assert (row["cover"], row["file"], row["pages"]) == ("cover.png", "a.txt", ["1.txt", "2.txt"])
     assert "book/cover" not in admin.client.get("/admin/book/export/csv").text
+
+
+def test_files_in_rows_of_an_inline_form(admin: Admin) -> None:
+    if not admin.tool.startswith("starlette-admin"):
+        pytest.skip("only starlette-admin has such forms here")
+
+    def boxes() -> list[tuple[str, list[str]]]:
+        with Session(admin.engine) as session:
+            return [(box.label.filename, [paper.filename for paper in box.papers]) for box in session.query(Box)]
+
+    label, papers = "inlines.box.0.label", "inlines.box.0.papers"
+    form = admin.form("/admin/shelf/create").fill(name="Top").upload(**{label: ("a", b"1"), papers: ("p", b"1")})
+    assert form.send().is_redirect
+    assert boxes() == [("a", ["p"])]
+    with Session(admin.engine) as session:
+        url = f"/admin/shelf/edit?pk={session.query(Shelf).one().id}"
+    assert admin.form(url).fill(name="Bottom").send().is_redirect  # with a spare row that stays empty
+    assert boxes() == [("a", ["p"])]
+    assert admin.form(url).upload(**{label: ("b", b"2")}).send().is_redirect
+    assert boxes() == [("b", ["p"])]
+    (error,) = errors_in(admin.form(url).upload(**{label: ("c", bytes(20))}).send())
+    assert "more than the 10 bytes allowed" in error
+    assert not any("required" in one for one in admin.form(url).page.inputs if one.get("type") == "file")
 
 
 def test_saved_as_new_both_rows_have_their_files(admin: Admin) -> None:

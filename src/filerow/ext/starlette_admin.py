@@ -151,7 +151,8 @@ class FileField(starlette_admin.FileField):
             return self.detail_html(data)  # the form of another row does not say which row this is
         current = current_html(self.id, links, multiple=self.multiple, clearable=not self.required)
         attributes = {"multiple": self.multiple, "accept": self.accept, "disabled": self.disabled}
-        shown = html_params({"required": bool(self.required and not links), **attributes})
+        needed = bool(self.required and not links and not self._is_in_row_of_another)  # a spare row may stay empty
+        shown = html_params({"required": needed, **attributes})
         wrong = f" {self.error_class}" if error else ""
         return Markup(  # noqa: S704 - each part escapes what it is given
             f'{current}<input type="file" class="form-control{wrong}" id="{escape(self.id)}" name="{escape(self.id)}" {shown}>'
