@@ -289,12 +289,12 @@ def _starlette_admin(engine: Any) -> Any:
     from filerow.ext.starlette import routes
 
     class BoxInline(InlineModelView):
-        model = Box
-        fields = ["id", "label", "papers"]
+        model = Box  # type: ignore[misc]  # its own types forbid what it documents
+        fields: Any = ["id", "label", "papers"]
         extra = 1
 
     class ShelfView(ModelView):
-        fields = ["id", "name"]
+        fields: Any = ["id", "name"]
         inlines = [BoxInline]
 
     app = Starlette(routes=routes("/files"))
