@@ -76,7 +76,7 @@ class FileField(Field):  # type: ignore[misc]  # as above
         super().__init__(**options)
         self.column = column
         self.is_required = required
-        self.upload_name = self.name + upload_suffix
+        self.upload_name: str = self.name + upload_suffix
         self.change: Mapping[str, Any] = {}
         self._row = [] if row is None else row
 
@@ -93,14 +93,14 @@ class FileField(Field):  # type: ignore[misc]  # as above
     def process(self, formdata: Any, data: Any = unset_value, extra_filters: Sequence[Any] | None = None) -> None:  # noqa: ARG002
         """Read the row's value, and what the form says of it."""
         self.process_errors: Sequence[str] = []
-        self.object_data = None if data is unset_value else data
+        self.object_data: Any = None if data is unset_value else data
         if self.object_data is not None:
             self._row[:] = [self.object_data]
         if formdata is not None:
             answers = answers_in(self.name, formdata.getlist, self.upload_name)
-            self.raw_data = list(answers.uploads)
+            self.raw_data: list[Any] | None = list(answers.uploads)
             self.change = changed(answers, self.column, self.stored)
-        self.data = self.value
+        self.data: Any = self.value
 
     def pre_validate(self, form: Any) -> None:  # noqa: ARG002
         """Check the new files, as far as that is possible here."""

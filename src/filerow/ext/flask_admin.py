@@ -15,7 +15,7 @@ A base class of your own goes before it: ``class DocumentView(MyView, ModelView)
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filerow._file.list import FileObjectList
 from filerow._file.object import FileObject
@@ -30,10 +30,20 @@ with needs("flask-admin", "filerow.ext.flask_admin"):
 
     from filerow.ext._admin_forms import FileField, field_options
 
+if TYPE_CHECKING:  # Flask-Admin has no types
+
+    class _Converter: ...
+
+    class _View:
+        def __init__(self, *arguments: Any, **options: Any) -> None: ...
+
+else:
+    _Converter, _View = AdminModelConverter, sqla.ModelView
+
 __all__ = ("FileConverter", "ModelView")
 
 
-class FileConverter(AdminModelConverter):  # type: ignore[misc]  # Flask-Admin has no types
+class FileConverter(_Converter):
     """Makes fields for file columns. A converter of your own derives from it, and is named by ``model_form_converter``."""
 
     @converts("filerow.StoredObject")  # type: ignore[untyped-decorator]
@@ -42,7 +52,7 @@ class FileConverter(AdminModelConverter):  # type: ignore[misc]  # Flask-Admin h
         return FileField(**field_options(field_args, column))
 
 
-class ModelView(sqla.ModelView):  # type: ignore[misc]  # as above
+class ModelView(_View):
     """A view that shows and takes files."""
 
     model_form_converter = FileConverter

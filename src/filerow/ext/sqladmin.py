@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 from filerow._file.list import FileObjectList
 from filerow._file.object import FileObject
@@ -34,7 +34,7 @@ from filerow.ext._admin import MOST_IN_LIST, files_in, links_html, links_of_asyn
 with needs("sqladmin", "filerow.ext.sqladmin"):
     import sqladmin
     from markupsafe import Markup
-    from sqladmin.forms import ModelConverter, converts
+    from sqladmin.forms import ModelConverter, ModelConverterBase, converts
     from starlette.requests import Request
 
     from filerow.ext._admin_forms import FileField, field_options, input_html
@@ -86,7 +86,7 @@ class FileConverter(ModelConverter):
 class ModelView(sqladmin.ModelView):
     """A view that shows and takes files."""
 
-    form_converter = FileConverter
+    form_converter: ClassVar[type[ModelConverterBase]] = FileConverter
 
     def __init__(self) -> None:
         super().__init__()

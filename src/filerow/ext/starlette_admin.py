@@ -96,9 +96,11 @@ class FileField(starlette_admin.FileField):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.stored: StoredObject = target_of(self.column).type
-        self.multiple = self.stored.multiple
-        self.accept = accepted(self.stored) or None
-        self.list_template, self.detail_template, self.form_template = _LIST, _DETAIL, _FORM
+        self.multiple: bool = self.stored.multiple
+        self.accept: str | None = accepted(self.stored) or None
+        self.list_template: str = _LIST
+        self.detail_template: str = _DETAIL
+        self.form_template: str = _FORM
 
     async def serialize_value(self, request: Request, value: Any) -> Any:
         """Return the links to the files, as JSON can hold them."""

@@ -45,8 +45,8 @@ class ZipArchive:
                 raise TypeError(f"a ZIP archive is made of FileObject, not {type(file).__name__}")
             if file.state in {FileState.PENDING, FileState.DELETED}:
                 raise FileStateError(f"{file!r} is not stored yet; commit its row, or call save()")
-        self.names = tuple(_numbered([clean_filename(file.filename) for file in self._files]))
-        self.size = len(self._stream()) if all(file.size is not None for file in self._files) else None
+        self.names: tuple[str, ...] = tuple(_numbered([clean_filename(file.filename) for file in self._files]))
+        self.size: int | None = len(self._stream()) if all(file.size is not None for file in self._files) else None
 
     def _stream(self) -> ZipStream:
         sized = all(file.size is not None for file in self._files)
