@@ -42,7 +42,7 @@ def main() -> None:
     where = ["--app", "shop:Base", "--url", "shop:engine"]
     for command in (["--help"], ["check", "--help"], ["check", *where], ["sweep", *where], ["stats", *where], ["doctor", *where]):
         done = subprocess.run([program, *command], cwd=root, capture_output=True, text=True, check=False)
-        assert done.returncode == (command[0] == "doctor"), (command, done.stdout, done.stderr)  # which has something to say
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
     done = subprocess.run([program, "stats", "--json", *where], cwd=root, capture_output=True, text=True, check=True)
     assert [json.loads(line) for line in done.stdout.splitlines()], done.stdout
 
