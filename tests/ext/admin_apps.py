@@ -257,6 +257,9 @@ def serving(tool: str, folder: Path) -> Iterator[Admin]:
     with serve(app) as url, httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
         yield Admin(tool, url, client, engine, backend)
     engine.dispose()
+    if tool == "flask-admin":
+        with app.app_context():
+            app.extensions["sqlalchemy"].engine.dispose()  # Flask-SQLAlchemy has made its own
     storages.clear_backends()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # UNCLOSED
