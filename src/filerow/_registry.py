@@ -194,7 +194,7 @@ class StorageRegistry:
             prefix: How their names begin.
 
         Raises:
-            FileNotFoundError: There is no such file.
+            FileNotFoundError: The file does not exist.
         """
         from filerow._configuration import read_toml
 
@@ -296,41 +296,43 @@ class StorageRegistry:
             ValueError: ``expires_in`` or ``round_expiry`` is not positive and finite.
         """
         request = SignRequest("GET", whole_seconds(expires_in)).rounded(round_expiry)
-        grouped = self._grouped(files, request)
-        urls = {
-            ask: iter((ask.registry or self).resolve(ask.key).sign_many(paths, ask.request))
-            for ask, paths in grouped.paths.items()
-        }
-        return [next(urls[ask]) for ask in grouped.order]
+        groups, order = self._grouped(files, request)
+        for group in groups:
+            group.urls = iter(group.backend.sign_many(group.paths, group.request))
+        return [next(group.urls) for group in order]
 
     async def sign_many_async(
         self, files: Iterable[Located], *, expires_in: float = 3600, round_expiry: float | None = None
     ) -> list[str]:
         """Return one URL per stored file; see :meth:`sign_many`."""
         request = SignRequest("GET", whole_seconds(expires_in)).rounded(round_expiry)
-        grouped = self._grouped(files, request)
-        urls: dict[_Ask, Iterator[str]] = {}
-        for number, (ask, paths) in enumerate(grouped.paths.items(), 1):
-            urls[ask] = iter(await ask.backend(self).sign_many_async(paths, ask.request))
+        groups, order = self._grouped(files, request)
+        for number, group in enumerate(groups, 1):
+            group.urls = iter(await group.backend.sign_many_async(group.paths, group.request))
             if number % _AT_ONCE == 0:  # URLs of our own are computed here, one by one
                 await asyncio.sleep(0)
-        return [next(urls[ask]) for ask in grouped.order]
+        return [next(group.urls) for group in order]
 
-    def _grouped(self, files: Iterable[Located], request: SignRequest) -> _Grouped:
-        """Return each file's backend and request, and the paths of each such pair.
+    def _grouped(self, files: Iterable[Located], request: SignRequest) -> tuple[list[_Group], list[_Group]]:
+        """Return the groups of files that are signed in one call, and that of each file.
 
         A store with a server knows each file's name and type. A URL of our own must bind them, so each file has its own request.
         """
-        shared: dict[tuple[StorageRegistry | None, str], _Ask | None] = {}
-        grouped = _Grouped([], {})
+        places: dict[tuple[StorageRegistry | None, str], _Group] = {}
+        groups: dict[tuple[StorageBackend, SignRequest], _Group] = {}
+        order = []
         for file in files:
             place = registry, key = file._kept, file.backend_key
-            if place not in shared:
-                shared[place] = _Ask(key, request, registry) if (registry or self).resolve(key).own_urls is None else None
-            ask = shared[place] or _Ask(key, file._presented(request), registry)
-            grouped.order.append(ask)
-            grouped.paths.setdefault(ask, []).append(file.path)
-        return grouped
+            group = places.get(place)
+            if group is None:
+                ask = (registry or self).resolve(key), request
+                group = places[place] = groups.setdefault(ask, _Group(*ask))
+            if group.backend.own_urls is not None:
+                ask = group.backend, file._presented(request)
+                group = groups.setdefault(ask, _Group(*ask))
+            group.paths.append(file.path)
+            order.append(group)
+        return [group for group in groups.values() if group.paths], order
 
     def set_default_backend(self, key: str) -> None:
         """Choose the backend, registered or not yet, where none is named."""
@@ -398,18 +400,16 @@ class _Expected(NamedTuple):
     stored_with: StoredWith
 
 
-class _Ask(NamedTuple):
-    key: str
-    request: SignRequest
-    registry: StorageRegistry | None
+class _Group:
+    """Files that are signed in one call."""
 
-    def backend(self, otherwise: StorageRegistry) -> StorageBackend:
-        return (self.registry or otherwise).resolve(self.key)
+    __slots__ = ("backend", "paths", "request", "urls")
 
-
-class _Grouped(NamedTuple):
-    order: list[_Ask]
-    paths: dict[_Ask, list[str]]
+    def __init__(self, backend: StorageBackend, request: SignRequest) -> None:
+        self.backend = backend
+        self.request = request
+        self.paths: list[str] = []
+        self.urls: Iterator[str] = iter(())
 
 
 def backend_from_url(url: str, key: str, **options: Any) -> StorageBackend:
