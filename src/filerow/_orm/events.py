@@ -340,29 +340,30 @@ def _before_delete(mapper: Mapper[Any], connection: Connection, state: InstanceS
 def _carry_out(session: Session, flush: Flush, changes: Sequence[SlotChange]) -> None:
     files = session_files(session)
     work = files.work(assign_copy)
-    with files.in_its_registry(), work.undone_on_error():
-        work.upload(changes)
-        owned = Owned(flush.catalogue)
-        read_into(owned, session, changes)
-        set_owned(changes, owned)
-        _refuse_autocommit(session, changes)
-        work.frame.undo.extend(merge_lists(changes, owned))
-        work.settle_owners(changes, flush.made_for({change.slot.owner for change in changes}))
     with files.in_its_registry():
+        with work.undone_on_error():
+            work.upload(changes)
+            owned = Owned(flush.catalogue)
+            read_into(owned, session, changes)
+            set_owned(changes, owned)
+            _refuse_autocommit(session, changes)
+            work.frame.undo.extend(merge_lists(changes, owned))
+            work.settle_owners(changes, flush.made_for({change.slot.owner for change in changes}))
         files.keep(session, work)
     flush.note(work, changes, owned)
 
 
 def _after_flush(session: Session, context: UOWTransaction) -> None:
-    flush = session_files(session).flush
-    _settle_flush(session_files(session))
+    files = session_files(session)
+    flush = files.flush
+    _settle_flush(files)
     if flush is not None:
-        with session_files(session).in_its_registry():
+        with files.in_its_registry():
             verify(flush, session)
         if flush.works:
             flush.works[-1].frame.undo.extend(undo_writes(flush.new, set(flush.written) - flush.inserted))
-        if subscriptions and flush.works:
-            flush.report()
+            if subscriptions:
+                flush.report()
         rebase_lists(flush.written)
         flush.update_outbox(session)
 

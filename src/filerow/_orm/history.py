@@ -210,7 +210,7 @@ def undo_writes(slots: Iterable[Slot], updated: Container[object]) -> Iterator[C
 def _undo_write(state: InstanceState[Any], field: Field, value: Any, base: Any, *, mark: bool) -> None:
     if isinstance(value, FileObjectList):
         rebase(value, base)
-    if mark and field.key in state.dict and state.dict[field.key] is value and state.obj() is not None:
+    if mark and _still_holds(state, field, value):
         attributes.flag_modified(state.obj(), field.key)
 
 
@@ -220,10 +220,13 @@ def _undo_merge(state: InstanceState[Any], field: Field, value: FileObjectList, 
     An object that still holds the list is marked as changed, so that the next flush writes it
     again.
     """
-    if state.dict.get(field.key) is value and state.obj() is not None:
+    if _still_holds(state, field, value):
         put_files(value, files)
-        rebase(value, base)
-        attributes.flag_modified(state.obj(), field.key)
+        _undo_write(state, field, value, base, mark=True)
+
+
+def _still_holds(state: InstanceState[Any], field: Field, value: Any) -> bool:
+    return field.key in state.dict and state.dict[field.key] is value and state.obj() is not None
 
 
 def assign_copy(change: SlotChange, index: int, copy: Any) -> Callable[[], None]:
