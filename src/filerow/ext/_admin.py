@@ -15,6 +15,7 @@ from hashlib import sha256
 from html import escape
 from typing import Any, NamedTuple
 
+from filerow._execution.steps import Call, Steps, run, run_async
 from filerow._file.list import FileObjectList, edit_of
 from filerow._file.object import FileObject, place_of
 from filerow._log import logger
@@ -111,35 +112,24 @@ def names_of(value: object) -> str | list[str]:
 
 def links_of(value: object) -> list[Link]:
     """Return the links to the files of a column's value."""
-    found = []
-    for file in files_in(value):
-        try:
-            url = file.sign(inline=True, round_expiry=_WINDOW)
-        except _NO_URL as error:
-            url = _unsigned(file, error)
-        found.append(_link(file, url))
-    return found
+    return run(_links(value))
 
 
 async def links_of_async(value: object) -> list[Link]:
     """Return the links to the files of a column's value; see :func:`links_of`."""
+    return await run_async(_links(value))
+
+
+def _links(value: object) -> Steps[list[Link]]:
     found = []
     for file in files_in(value):
         try:
-            url = await file.sign_async(inline=True, round_expiry=_WINDOW)
+            url = yield Call(file.sign, file.sign_async, (), {"inline": True, "round_expiry": _WINDOW})
         except _NO_URL as error:
-            url = _unsigned(file, error)
-        found.append(_link(file, url))
+            logger.warning("an admin page shows %r without a link: %s", file.filename, error)
+            url = ""
+        found.append(Link(_mark(file), file.filename, file.content_type, file.size, url))
     return found
-
-
-def _link(file: FileObject, url: str) -> Link:
-    return Link(_mark(file), file.filename, file.content_type, file.size, url)
-
-
-def _unsigned(file: FileObject, error: Exception) -> str:
-    logger.warning("an admin page shows %r without a link: %s", file.filename, error)
-    return ""
 
 
 def _mark(file: FileObject) -> str:
