@@ -84,6 +84,11 @@ async def _counted_async(chunks: AsyncIterable[Buffer], note: Callable[[int], No
         yield chunk
 
 
+def following(chunks: Iterator[bytes]) -> bytes:
+    """Return the next chunk with bytes in it; empty at the end."""
+    return next(filter(None, chunks), b"")
+
+
 class Feed:
     """Chunks for a worker thread, which the event loop can cut off.
 

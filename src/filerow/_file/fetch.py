@@ -12,11 +12,12 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from filerow._execution.steps import Call, Steps, threaded
+from filerow._execution.threads import following
 from filerow._file.addresses import Network, is_public, networks, parsed
 from filerow._requirements import needs
 from filerow.exceptions import FetchError, FileTooLargeError
@@ -43,7 +44,7 @@ class FetchLimits(NamedTuple):
 
     Attributes:
         max_size: Maximum size in bytes.
-        timeout: Seconds for everything together.
+        timeout: Total deadline in seconds.
         max_redirects: Maximum number of redirects.
         allow: Networks that are allowed besides the public internet, on any port.
         tls: Trusted certificates; ``None`` for those of certifi.
@@ -354,7 +355,7 @@ class _Body:
     def next(self) -> bytes:
         if self._chunks is None:
             self._chunks = self._answer.iter_stream()
-        return _nonempty(lambda: next(self._chunks, None))
+        return following(self._chunks)
 
     async def anext(self) -> bytes:
         if self._chunks is None:
@@ -362,12 +363,6 @@ class _Body:
         while (chunk := await anext(self._chunks, None)) == b"":
             pass
         return chunk or b""
-
-
-def _nonempty(following: Callable[[], bytes | None]) -> bytes:
-    while (chunk := following()) == b"":
-        pass
-    return chunk or b""
 
 
 def _place(text: str, before: httpx.URL | None, limits: FetchLimits) -> httpx.URL:

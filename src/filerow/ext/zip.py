@@ -11,7 +11,7 @@ from posixpath import splitext
 from typing import Any
 from urllib.parse import quote
 
-from filerow._execution.threads import in_thread
+from filerow._execution.threads import following, in_thread
 from filerow._file.object import FileObject, FileState
 from filerow._paths import clean_filename
 from filerow._requirements import needs
@@ -82,7 +82,7 @@ class ZipArchive:
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Yield the archive; the stores are read in threads."""
         chunks: Iterator[Any] = iter(self._stream())
-        while chunk := await in_thread(_following, chunks):
+        while chunk := await in_thread(following, chunks):
             yield chunk
 
 
@@ -103,12 +103,6 @@ def zip_files(files: Iterable[FileObject]) -> ZipArchive:
 
 def _bytes_of(file: FileObject) -> Iterator[bytes]:
     yield from file.stream(chunk_size=_CHUNK)
-
-
-def _following(chunks: Iterator[bytes]) -> bytes:
-    while (chunk := next(chunks, None)) == b"":
-        pass
-    return chunk or b""
 
 
 def _numbered(names: Iterable[str]) -> Iterator[str]:
