@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from filerow import storages
+from filerow.backends.local import LocalBackend
 from tests.cases.stores import LocalStore, S3Store, Store
 from tests.databases import EmptyDatabase, empty_database
 from tests.maintenance.place import Place, make_tables
@@ -28,6 +29,17 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     yield made
     storages.clear_backends()
     made.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """The folder of the backend ``docs``."""
+    storages.clear_backends()
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    storages.register_backend(LocalBackend("docs", folder, fsync=False))
+    yield folder
+    storages.clear_backends()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,17 +48,6 @@ from tests.maintenance.photos import PHOTOS, Photo, PhotoBase
 
 BOTH = pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
 SQLITE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    """The folder of the backend ``docs``."""
-    storages.clear_backends()
-    folder = tmp_path / "docs"
-    folder.mkdir()
-    storages.register_backend(LocalBackend("docs", folder, fsync=False))
-    yield folder
-    storages.clear_backends()
 
 
 @pytest.fixture(params=["sync", "async"])

@@ -39,17 +39,6 @@ BOTH = pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=Tr
 SQLITE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    """The folder of the backend ``docs``."""
-    storages.clear_backends()
-    folder = tmp_path / "docs"
-    folder.mkdir()
-    storages.register_backend(LocalBackend("docs", folder, fsync=False))
-    yield folder
-    storages.clear_backends()
-
-
 @BOTH
 @pytest.mark.parametrize("library", WRITERS)
 def test_documents_in_another_column_become_files(database: EmptyDatabase, folder: Path, library: str) -> None:
