@@ -63,7 +63,7 @@ def read_toml(path: str | os.PathLike[str], section: str) -> Mapping[str, Any]:
 
     Raises:
         ConfigurationError: The file is not TOML, or has no such table.
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: The file does not exist.
     """
     try:
         found: Any = tomllib.loads(Path(path).read_text("utf-8"))

@@ -224,7 +224,7 @@ def resolve_keys(secret: Secret | None, *, development: bool = False, user: str 
         user: Who needs the keys, for the message.
 
     Raises:
-        SecretError: There is no secret, or a secret is too short.
+        SecretError: No secret is set, or a secret is too short.
     """
     if secret is not None:
         return Keys(secret)

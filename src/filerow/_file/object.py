@@ -492,7 +492,7 @@ class FileObject:
 
         Raises:
             FileStateError: The file is not stored.
-            SecretError: There is no secret.
+            SecretError: No secret is set.
             DocumentError: The file's metadata is too large; also a ``ValueError``.
             ValueError: ``expires_in`` is not positive, or longer than 100 years.
         """
@@ -621,7 +621,7 @@ class FileObject:
         Args:
             url: The address.
             max_size: Maximum size of the file, as bytes or ``"25 MB"``.
-            timeout: Seconds for everything together, redirects too.
+            timeout: Total deadline in seconds, redirects included.
             max_redirects: Maximum number of redirects.
             allow: Networks that are allowed too, on any port, such as ``["127.0.0.0/8"]`` in a test.
             filename: The file's name. Default: the last part of the address.
@@ -646,7 +646,7 @@ class FileObject:
         url: str,
         *,
         max_size: int | str = "25 MB",
-        timeout: float = 30.0,  # noqa: ASYNC109 - one deadline for everything, in both forms
+        timeout: float = 30.0,  # noqa: ASYNC109 - one total deadline, in both forms
         max_redirects: int = 5,
         allow: Iterable[str] = (),
         filename: str | None = None,

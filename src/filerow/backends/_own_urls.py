@@ -72,7 +72,7 @@ class OwnUrls:
 
         Raises:
             UnsupportedOperationError: ``base_url`` is missing, so the route is unknown.
-            SecretError: There is no secret.
+            SecretError: No secret is set.
             InvalidOptionError: The expiry is not positive, or longer than 100 years.
         """
         if self._base_url is None:
@@ -144,7 +144,7 @@ class OwnUrls:
         """Return what signs and checks the URLs.
 
         Raises:
-            SecretError: There is no secret.
+            SecretError: No secret is set.
         """
         if self._keys is None:
             self._keys = resolve_keys(None, development=self._development, user=f"signing URLs of backend {self._backend!r}")

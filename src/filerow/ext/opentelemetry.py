@@ -36,7 +36,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
 from filerow._log import extras, logger
 from filerow._requirements import needs
@@ -246,7 +246,7 @@ class _Reading:
 
     def _read(self) -> OutboxStats | None:
         with self._engine.connect() as connection:
-            return _count(connection, self._outbox)
+            return outbox_stats(connection, self._outbox)
 
 
 class _InLoop(_Reading):
@@ -281,17 +281,13 @@ class _InLoop(_Reading):
 
     async def _count(self) -> OutboxStats:
         async with self._async_engine.connect() as connection:
-            return await connection.run_sync(_count, self._outbox)
+            return await connection.run_sync(outbox_stats, self._outbox)
 
     def _keep(self, counted: Future[OutboxStats]) -> None:
         error = None if counted.cancelled() else counted.exception()
         if isinstance(error, Exception):
             _log(self._outbox, error)
         self._known = None if error is not None or counted.cancelled() else counted.result()
-
-
-def _count(connection: Connection, outbox: Outbox) -> OutboxStats:
-    return outbox_stats(connection, outbox)
 
 
 def _log(outbox: Outbox, error: Exception) -> None:
