@@ -55,6 +55,9 @@ class Located(Protocol):
 
 _in_force: ContextVar[StorageRegistry | None] = ContextVar("filerow_registry", default=None)
 
+AS_IT_IS: AbstractContextManager[object] = nullcontext()
+"""A block without another registry; it is entered several times in each commit, so one is made for all."""
+
 others: list[bool] = []
 """Has a member once any registry but the process's own has been in force."""
 
@@ -525,9 +528,7 @@ def process_registry() -> StorageRegistry:
 
 def within(registry: StorageRegistry | None) -> AbstractContextManager[object]:
     """Return a block with a registry; ``None`` stands for the process's own."""
-    if is_plain():
-        return nullcontext()
-    return (registry or storages).active()
+    return AS_IT_IS if is_plain() else (registry or storages).active()
 
 
 def is_plain() -> bool:

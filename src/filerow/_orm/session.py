@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -33,7 +33,7 @@ from filerow._orm.references import taken
 from filerow._orm.rows import Owned, connection_of, is_database, owned_by
 from filerow._orm.sqlalchemy_private import is_of_flush, is_sent_as_is, savepoint_names, took_from_engine
 from filerow._orm.watch import End, watch
-from filerow._registry import StorageRegistry, in_force, is_plain, within
+from filerow._registry import AS_IT_IS, StorageRegistry, in_force, is_plain, within
 from filerow.hooks import Event, deliver
 
 RowKey = tuple[Any, ...]
@@ -347,14 +347,14 @@ class SessionFiles:
     def in_its_registry(self) -> AbstractContextManager[object]:
         """Return a block with the registry of the transaction's first flush."""
         if is_plain():
-            return nullcontext()
+            return AS_IT_IS
         if not self._registry:
             self._registry.append(in_force())
         return within(self._registry[0])
 
     def as_before(self) -> AbstractContextManager[object]:
         """Return such a block, if there was a flush or another change."""
-        return self.in_its_registry() if self._registry else nullcontext()
+        return self.in_its_registry() if self._registry else AS_IT_IS
 
     @property
     def is_committing(self) -> bool:
