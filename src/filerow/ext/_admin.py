@@ -1,4 +1,6 @@
-"""What the admin tools share: how pages show files, and what their forms say of them. No tool is imported here.
+"""What the admin tools share: how pages show files, and what forms say.
+
+No tool is imported here.
 
 The form of a column has, besides the input for uploads, these fields:
 
@@ -22,23 +24,6 @@ from filerow._log import logger
 from filerow._orm.column import StoredObject
 from filerow.exceptions import FileValidationError, RegistryError, SecretError, StorageError
 from filerow.ext._uploads import is_upload
-
-__all__ = (
-    "Answers",
-    "Link",
-    "accepted",
-    "answers_in",
-    "changed",
-    "current_html",
-    "files_in",
-    "links_html",
-    "links_of",
-    "links_of_async",
-    "names_of",
-    "new_files",
-    "no_files",
-    "refused",
-)
 
 REQUIRED = "This field is required."
 
@@ -173,7 +158,7 @@ def accepted(column: StoredObject) -> str:
 
 
 def current_html(name: str, links: Sequence[Link], *, multiple: bool, clearable: bool) -> str:
-    """Return HTML with the files that a column has now, and the inputs that change them.
+    """Return HTML with a column's files, and the inputs that change them.
 
     Args:
         name: The column's name in the form.
@@ -251,7 +236,9 @@ def answers_in(name: str, getlist: Callable[[str], Iterable[Any]], upload: str =
 
 
 def changed(answers: Answers, column: StoredObject, current: object) -> Mapping[str, Any]:
-    """Return what a form makes of a column: ``{}`` to leave it alone, or ``{"value": ...}``.
+    """Return what a form makes of a column: ``{}`` or ``{"value": ...}``.
+
+    ``{}`` leaves the column alone.
 
     Args:
         answers: What the form says.

@@ -26,8 +26,6 @@ from filerow.ext._admin import (
     refused,
 )
 
-__all__ = ("FileField", "field_options", "input_html")
-
 _THEIRS = (InputRequired, Optional)
 """The tools' own validators, which do not know that a form without an upload leaves the file alone."""
 
@@ -82,12 +80,12 @@ class FileField(Field):  # type: ignore[misc]  # as above
 
     @property
     def stored(self) -> Any:
-        """What the row holds."""
+        """Return what the row holds."""
         return self._row[0] if self._row else None
 
     @property
     def value(self) -> Any:
-        """What the row is to hold."""
+        """Return what the row is to hold."""
         return self.change.get("value", self.stored)
 
     def process(self, formdata: Any, data: Any = unset_value, extra_filters: Sequence[Any] | None = None) -> None:  # noqa: ARG002
@@ -123,7 +121,7 @@ class FileField(Field):  # type: ignore[misc]  # as above
 
 
 def field_options(options: Mapping[str, Any], column: Any) -> dict[str, Any]:
-    """Return a tool's options for a field of a column, as :class:`FileField` takes them."""
+    """Return a tool's options for a field as :class:`FileField` takes them."""
     kind: StoredObject = column.type
     own = [validator for validator in options.get("validators", ()) if not isinstance(validator, _THEIRS)]
     required = not (column.nullable or kind.multiple or column.default or column.server_default)

@@ -1,4 +1,4 @@
-"""How file columns are written into migrations, and what they need in a table that has rows."""
+"""How migrations write file columns, and what tables with rows need."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     RenderItem = Callable[[str, Any, AutogenContext], str | Literal[False]]
 
-__all__ = ("AlterToFilesOp", "complete_columns", "is_our_default", "render_files", "render_item")
 
 _EMPTY = "'[]'"
 
@@ -69,7 +68,7 @@ def complete_columns(context: AutogenContext, upgrade: ops.UpgradeOps) -> None:
 
 
 def is_our_default(there: Column[Any], wanted: Column[Any]) -> bool:
-    """Return True if a list column has the default in the database that its migration gave it."""
+    """Return True if a list column's default is the one its migration gave it."""
     if not _is_list(wanted) or wanted.server_default is not None:
         return False
     clause = getattr(there.server_default, "arg", "")

@@ -1,4 +1,4 @@
-"""Autogeneration for triggers: compares the models with the names in the database, and adds operations."""
+"""Autogeneration for triggers: compare models and database, add operations."""
 
 from __future__ import annotations
 
@@ -20,16 +20,14 @@ from filerow.outbox._triggers.spec import CURRENT_VERSION, Existing, FileTable, 
 if TYPE_CHECKING:
     from alembic.autogenerate.api import AutogenContext
 
-__all__ = ("add_triggers", "be_quiet_about_indexes")
-
 
 def be_quiet_about_indexes() -> None:
-    """Silence SQLAlchemy's warning that it cannot read SQLite's indexes on expressions, for our own indexes."""
+    """Silence SQLAlchemy's warning about our indexes on expressions in SQLite."""
     warnings.filterwarnings("ignore", r"Skipped unsupported reflection of expression-based index filerow_", SAWarning)
 
 
 def add_triggers(context: AutogenContext, upgrade: ops.UpgradeOps) -> None:
-    """Add to a migration what triggers and indexes need, and remove what Alembic would do to our indexes.
+    """Add what triggers and indexes need to a migration, and protect them in it.
 
     What is replaced is dropped before everything else, and new things are made last, since databases refuse to drop a column that
     a trigger uses. The downgrade is the same in reverse.
@@ -80,7 +78,7 @@ def _dropped(upgrade: ops.UpgradeOps) -> Iterator[Key]:
 
 
 def _columns(upgrade: ops.UpgradeOps, kind: type[ops.AddColumnOp | ops.DropColumnOp]) -> dict[Key, set[str]]:
-    """Return the names of the columns that are added or dropped, by table; those of a new table too."""
+    """Return the added or dropped columns by table, those of a new table too."""
     found: dict[Key, set[str]] = {}
     for operation in upgrade.ops:
         if isinstance(operation, ops.CreateTableOp) and kind is ops.AddColumnOp:
@@ -100,7 +98,10 @@ def _altered(upgrade: ops.UpgradeOps) -> Iterator[Key]:
 
 
 def _forget_our_indexes(container: ops.OpContainer) -> None:
-    """Leave out the removal of our indexes and of the table of places: they are not part of the models."""
+    """Leave out the removal of our indexes and of the table of places.
+
+    They are not part of the models.
+    """
     kept = []
     for operation in container.ops:
         if isinstance(operation, ops.OpContainer):

@@ -1,4 +1,6 @@
-"""What a migration's own operations do to files: triggers follow renames, and no drop of files goes unnoticed.
+"""What a migration's own operations do to files.
+
+Triggers follow renames, and files are never dropped unnoticed.
 
 Alembic lets its implementations be replaced. Ours do what Alembic's do, but read the table's triggers before and make them
 again after, at the end of a batch if the operation is part of one. Without a connection (``--sql``) they do nothing else.
@@ -21,8 +23,6 @@ from filerow.ext._alembic_operations import is_left, leave, release_files, remad
 from filerow.outbox._release import columns_with_files, renamed, waiting
 from filerow.outbox._triggers.install import existing, has_triggers
 from filerow.outbox._triggers.spec import FileTable, Key
-
-__all__ = ("hook",)
 
 Implementation = Callable[[Operations, Any], Any]
 
@@ -54,7 +54,7 @@ _batches: WeakKeyDictionary[BatchOperationsImpl, _Change] = WeakKeyDictionary()
 
 
 def hook(names: Iterable[str]) -> None:
-    """Replace Alembic's implementations of drops and renames, and of the batch that makes a new table on SQLite."""
+    """Replace Alembic's implementations of drops, renames and SQLite's batches."""
     constraint = (toimpl.create_constraint, _in_batch)
     replaced: dict[str, tuple[Any, Any]] = {
         "RenameTableOp": (toimpl.rename_table, _rename_table),
@@ -154,7 +154,7 @@ def _spec(operations: Operations, key: Key) -> FileTable | None:
 
 
 def _change(operations: Operations, key: Key) -> tuple[_Change, Callable[[], None]]:
-    """Return the change that an operation is part of, and a function to call after it."""
+    """Return the change that an operation is part of, and what to call after."""
     impl: Any = operations.impl
     if not isinstance(impl, BatchOperationsImpl):
         change = _Change(_spec(operations, key))
@@ -173,7 +173,7 @@ def _change(operations: Operations, key: Key) -> tuple[_Change, Callable[[], Non
 
 
 def _finish(operations: Operations, change: _Change) -> None:
-    """Make the triggers again for the present table, and put the columns' new names into the tombstones."""
+    """Make the triggers again, and rename the columns in the tombstones."""
     before, spec = change.spec, change.after()
     if before is None or not has_triggers(operations.get_context().dialect, before):
         return

@@ -1,4 +1,4 @@
-"""The operations of migrations: ``op.create_file_triggers``, ``op.drop_file_triggers`` and ``op.leave_files``."""
+"""The operations of migrations: make and drop triggers, leave files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from filerow.outbox._triggers.spec import FileTable
 if TYPE_CHECKING:
     from alembic.autogenerate.api import AutogenContext
 
-__all__ = ("CreateFileTriggersOp", "DropFileTriggersOp", "LeaveFilesOp", "is_left", "leave", "release_files", "remade")
 
 _WAIT = 3600.0
 """Seconds for which drains skip the files of a column that is being dropped, where DDL ends a transaction."""
@@ -29,7 +28,7 @@ DEFAULTS = {"primary_key": ["id"], "outbox": "filerow_outbox", "schema": None, "
 
 
 class _FileTriggersOp(MigrateOperation):
-    """The base of both operations: a name, a table, and the file columns that are added or dropped with them."""
+    """The base of both operations: a name, a table, and its file columns."""
 
     name: str
 
@@ -60,7 +59,7 @@ class CreateFileTriggersOp(_FileTriggersOp):
         primary_key: Sequence[str] = ("id",),
         outbox_schema: str | None = None,
     ) -> None:
-        """Make the triggers that write a table's tombstones, and the indexes for the check before a deletion.
+        """Make a table's triggers, and its indexes for the check before a deletion.
 
         Our own triggers and indexes that differ are dropped. Nothing is done on a database for which we have no triggers.
 
@@ -133,7 +132,7 @@ class LeaveFilesOp(MigrateOperation):
 
     @classmethod
     def leave_files(cls, operations: Operations, table_name: str, *, columns: Sequence[str], schema: str | None = None) -> None:
-        """Allow a table or its columns to be dropped although rows have files there; a sweep finds the objects by ``--former``.
+        """Allow a table or its columns to be dropped although rows have files there.
 
         Args:
             operations: ``op``.
@@ -162,13 +161,13 @@ def _leave(operations: Operations, operation: LeaveFilesOp) -> None:
 
 
 def leave(operations: Operations, schema: str | None, table: str, columns: Sequence[str]) -> None:
-    """Remember, for the rest of the migration, that the files of some columns are taken care of."""
+    """Remember, in this migration, that some columns' files are seen to."""
     left: set[tuple[str | None, str, str]] = operations.get_context().opts.setdefault(_LEFT, set())
     left.update((schema, table, column) for column in columns)
 
 
 def is_left(operations: Operations, schema: str | None, table: str, column: str) -> bool:
-    """Return True if the files of a column are taken care of."""
+    """Return True if the files of a column are seen to."""
     return (schema, table, column) in operations.get_context().opts.get(_LEFT, ())
 
 

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from alembic.runtime.plugins import Plugin
     from alembic.util import PriorityDispatchResult
 
-__all__ = ("HOOKED", "names", "setup")
 
 names: list[str] = []
 """The names that this plugin was set up under; empty if Alembic has not loaded it."""
@@ -52,7 +51,7 @@ def setup(plugin: Plugin) -> None:
 
 
 def _hook_and_invoke(operations: Operations, operation: MigrateOperation) -> Any:
-    """Replace this implementation and its like by those that know files, and start again."""
+    """Replace the implementations by those that know files, and start again."""
     from filerow.ext._alembic_hooks import hook
 
     hook(HOOKED)
@@ -99,7 +98,10 @@ def _compare_default(
 
 
 class _Module(ModuleType):
-    """This module: Alembic 1.18 to 1.20.0 iterate over what an entry point names, later ones want a module."""
+    """This module, as a class of module that can be iterated over.
+
+    Alembic 1.18 to 1.20.0 iterate over what an entry point names, later ones want a module.
+    """
 
     def __iter__(self) -> Iterator[ModuleType]:
         yield self

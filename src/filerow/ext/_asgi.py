@@ -1,4 +1,7 @@
-"""Shared by the ASGI frameworks: sending a reply with backpressure until the client leaves, and streaming a body in."""
+"""Shared by the ASGI frameworks: send a reply, stream a body in.
+
+A reply is sent with backpressure, until the client leaves.
+"""
 
 from __future__ import annotations
 
@@ -16,24 +19,6 @@ from filerow.http import route
 from filerow.http._reply import AsyncChunks, Body, Headers, Reply, merged, own_headers
 from filerow.http._upload import DISCARD_BYTES, DISCARD_SECONDS
 from filerow.http.serving import accelerate, redirect_async, serve_async
-
-__all__ = (
-    "ASGIAnswers",
-    "Answer",
-    "Incoming",
-    "Receive",
-    "Scope",
-    "Send",
-    "accelerated",
-    "decoded",
-    "fixed",
-    "headers_of",
-    "redirected",
-    "reply_of_route",
-    "response_of",
-    "send_reply",
-    "streamed",
-)
 
 Scope: TypeAlias = Any  # each framework has its own names for ASGI's types
 Receive: TypeAlias = Callable[[], Awaitable[Any]]
@@ -72,7 +57,7 @@ def redirected(file: FileObject, **options: Any) -> Answer:
 
 
 def accelerated(file: FileObject, **options: Any) -> Answer:
-    """Leave the file to the web server in front; see :func:`filerow.http.serving.accelerate`."""
+    """Leave the file to the web server; see :func:`filerow.http.serving.accelerate`."""
 
     async def answer(method: str, _: Pairs) -> Reply:
         return await in_thread(accelerate, file, method, **options)  # it reads the disk
@@ -163,7 +148,7 @@ async def send_reply(
     problems: bool = False,
     unread: Incoming | None = None,
 ) -> None:
-    """Send a reply, chunk by chunk as fast as the client takes it, and stop when the client has left.
+    """Send a reply as fast as the client takes it, and stop when it has left.
 
     The first chunk is read before the status is sent, so that a missing object still gets its own status.
 

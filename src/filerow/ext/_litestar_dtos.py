@@ -1,4 +1,4 @@
-"""Litestar's DTOs with files: lists of files in them, and their forms as browsers send them."""
+"""Litestar's DTOs with lists of files, and with forms that browsers send."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from litestar.config.app import AppConfig
     from litestar.dto.data_structures import DTOFieldDefinition
 
-__all__ = ("FileDTO", "FileDTOPlugin", "let_dtos_take_files")
 
 _LIST = FieldDefinition.from_annotation(list[FileObject])
 _LIST_OR_NONE = FieldDefinition.from_annotation(list[FileObject] | None)
@@ -38,7 +37,7 @@ def _is_a(annotation: object, kind: type) -> bool:
 
 
 def _shape(field: FieldDefinition) -> FieldDefinition | None:
-    """Return how a list of files, or an optional one, is shown; ``None`` for anything else."""
+    """Return how a list of files is shown; ``None`` for anything else."""
     if _is_a(field.annotation, FileObjectList):
         return _LIST
     is_list = any(_is_a(inner.annotation, FileObjectList) for inner in field.inner_types)
@@ -54,7 +53,9 @@ def _is_list_of_files(field: FieldDefinition) -> bool:
 
 
 class FileDTO:
-    """Lets one of Litestar's or Advanced Alchemy's DTOs take lists of files, and forms as browsers send them.
+    """Lets a DTO take lists of files, and forms as browsers send them.
+
+    It may be one of Litestar's or of Advanced Alchemy's.
 
     The plugin puts it before each DTO of a model with files. For handlers that are registered later, list it first yourself::
 
@@ -68,7 +69,10 @@ class FileDTO:
 
     @classmethod
     def generate_field_definitions(cls, model_type: type[Any]) -> Iterator[DTOFieldDefinition]:
-        """Yield the fields of a model, see Litestar's ``AbstractDTO``; a list column may be missing, and is empty then."""
+        """Yield the fields of a model; a list column may be missing, and is empty then.
+
+        See Litestar's ``AbstractDTO``.
+        """
         fields: Iterable[DTOFieldDefinition] = super().generate_field_definitions(model_type)  # type: ignore[misc]
         is_mapped = inspect(model_type, raiseerr=False) is not None
         for field in fields:
@@ -179,7 +183,9 @@ def _parts(field: FieldDefinition) -> Iterator[FieldDefinition]:
 
 
 class FileDTOPlugin(SerializationPlugin):
-    """Makes a :class:`FileDTO` from the DTO that another plugin makes for a mapped class with lists of files.
+    """Makes a :class:`FileDTO` from the DTO that another plugin makes.
+
+    It does so for mapped classes with lists of files.
 
     Advanced Alchemy's plugin does that for every handler that takes or returns a mapped class.
 
@@ -191,7 +197,10 @@ class FileDTOPlugin(SerializationPlugin):
         self._plugins = plugins
 
     def supports_type(self, field_definition: FieldDefinition) -> bool:
-        """Return True if this is a mapped class with a list of files, or a collection of those, that another plugin supports."""
+        """Return True for a mapped class with a list of files, or a collection of it.
+
+        Another plugin must support it.
+        """
         kinds = [field_definition.annotation, *(inner.annotation for inner in field_definition.inner_types)]
         return any(map(_has_file_list, kinds)) and self._other(field_definition) is not None
 

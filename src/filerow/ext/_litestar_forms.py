@@ -1,4 +1,6 @@
-"""Litestar forms: files are checked, a form without files is refused, and a file input left empty is not a file.
+"""Litestar's forms: files are checked, and empty file inputs are not files.
+
+A form without files is refused.
 
 A browser sends an empty input as a part without a name, and Litestar makes it an empty string, or ``None`` for an optional
 ``UploadFile``. Here an optional ``FileObject`` becomes ``None`` too, and lists of files become empty.
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from litestar.datastructures import FormMultiDict
     from litestar.handlers import HTTPRouteHandler
 
-__all__ = ("CheckedUpload", "Uploaded", "see_to_files")
 
 _EACH = ""
 """Stands for the name of each field, where a handler takes a whole form as one file or one list of files."""
@@ -34,7 +35,7 @@ _EACH = ""
 
 @dataclass(frozen=True)
 class Uploaded:
-    """An uploaded file of a multipart body, checked by its column's rules before the handler runs.
+    """An uploaded file, checked by its column's rules before the handler runs.
 
     ``file: Annotated[FileObject, Uploaded(Document.file)]`` is a field of the body's dataclass, msgspec struct or pydantic model;
     ``FileObject | None`` allows it to be missing or empty. For a list column the field is a ``FileObjectList``. Without it, and
@@ -72,9 +73,9 @@ class CheckedUpload(UploadFile):
 
 
 def see_to_files(handler: HTTPRouteHandler) -> None:
-    """Make a form handler check files, refuse a form without files, and treat empty file inputs as no file.
+    """Make a form handler check files, and treat empty inputs as no file.
 
-    The last only where the form allows the file to be missing.
+    A form without files is refused, and an empty input too, unless the form allows the file to be missing.
 
     Args:
         handler: A registered handler that has not been called yet.
@@ -152,7 +153,7 @@ def _mark_of(field: FieldDefinition) -> Uploaded | None:
 def _files_of_form(
     handler: HTTPRouteHandler, models: Sequence[FieldDefinition]
 ) -> tuple[dict[str, bool], dict[str, Callable[[], Any]]]:
-    """Return whether each file of a form is required, and a factory for the value of each that may be missing, by name."""
+    """Return each file's flag "required", and the factory of its missing value."""
     data = handler.parsed_data_field
     if data is None or not models:
         return {}, {}

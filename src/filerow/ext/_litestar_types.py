@@ -1,4 +1,4 @@
-"""What Litestar needs to know about files as values: how they are encoded and decoded, and their OpenAPI schemas."""
+"""What Litestar must know of files: encoding, decoding, OpenAPI schemas."""
 
 from __future__ import annotations
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from litestar._openapi.schema_generation import SchemaCreator
     from litestar.openapi.spec import Reference
 
-__all__ = ("DECODERS", "ENCODERS", "FileSchemaPlugin")
-
 
 def _is_file(annotation: object) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, FileObject)
@@ -34,7 +32,10 @@ def _is_file_list(annotation: object) -> bool:
 
 
 def _uploads(value: object) -> Iterable[object]:
-    """Return the uploads in what Litestar parsed from a multipart body: one, several with one name, or the whole form."""
+    """Return the uploads in a multipart body as Litestar has parsed it.
+
+    It may be one, several with one name, or the whole form.
+    """
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, list | tuple):
@@ -100,7 +101,7 @@ PublicFile: Any = TypedDict("FileObject", _VIEW)  # type: ignore[misc]
 
 
 class FileSchemaPlugin(OpenAPISchemaPlugin):
-    """Describes a file: in a request as the bytes of a multipart field, in a response as its public view."""
+    """Describes a file: bytes in a request, its public view in a response."""
 
     @staticmethod
     def is_plugin_supported_type(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Shared by the response classes of all frameworks: the ways to send a stored file besides streaming it."""
+"""Shared by all frameworks' responses: other ways to send than streaming."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from filerow._file.object import FileObject
 
-__all__ = ("OtherAnswers",)
-
 
 class OtherAnswers:
-    """Adds :meth:`redirect` and :meth:`accelerate` to a framework's class of responses.
+    """Adds :meth:`redirect` and :meth:`accelerate` to a class of responses.
 
     The class says how it makes a response of either: ``_redirected()`` and ``_accelerated()`` take the file, the options of
     :mod:`filerow.http.serving`, and the application's own headers.
@@ -37,7 +35,7 @@ class OtherAnswers:
         cache_control: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Self:
-        """Redirect to a signed URL of the store; see :func:`filerow.http.serving.redirect`."""
+        """Redirect to a signed URL; see :func:`filerow.http.serving.redirect`."""
         url = {"expires_in": expires_in, "round_expiry": round_expiry, "download_as": download_as, "inline": inline}
         return cls._redirected(file, {**url, "cache_control": cache_control}, headers)
 
@@ -53,6 +51,6 @@ class OtherAnswers:
         cache_control: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Self:
-        """Let the web server in front send a local file; see :func:`filerow.http.serving.accelerate`."""
+        """Let the web server send it; see :func:`filerow.http.serving.accelerate`."""
         options = {"download_as": download_as, "inline": inline, "cache_control": cache_control}
         return cls._accelerated(file, {"header": header, "prefix": prefix, **options}, headers)

@@ -9,8 +9,6 @@ from importlib.resources import files
 from filerow.http._conditional import ConditionOutcome, Validators, evaluate
 from filerow.http._reply import Reply, RequestHeaders, lowered
 
-__all__ = ("SCRIPT", "script")
-
 SCRIPT = "filerow.js"
 """The module's name, below the file route's URL."""
 

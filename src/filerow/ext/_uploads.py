@@ -19,21 +19,6 @@ from filerow.http._capacity import upload_capacity
 if TYPE_CHECKING:
     from filerow.direct import DirectUploads
 
-__all__ = (
-    "FormField",
-    "bounded",
-    "carries_files",
-    "checked",
-    "checked_async",
-    "is_upload",
-    "payload_of",
-    "refuse_texts",
-    "required",
-    "target_of",
-    "uploads_called",
-    "uploads_in",
-    "uploads_to_mount",
-)
 
 _WITHOUT_FILES = frozenset({"application/x-www-form-urlencoded", "text/plain"})
 """Values of ``enctype`` besides ``multipart/form-data`` (HTML, section 4.10.19.6); the first is the default."""
@@ -78,7 +63,9 @@ def target_of(column: object) -> FormField:
 
 
 def checked(upload: object, target: FormField, field: str = "") -> FileObject:
-    """Return a pending file from an upload that the column's rules allow; the upload is not closed.
+    """Return a pending file from an upload that the column's rules allow.
+
+    The upload is not closed.
 
     Raises:
         FileValidationError: A rule refuses the file.
@@ -88,17 +75,23 @@ def checked(upload: object, target: FormField, field: str = "") -> FileObject:
 
 
 async def checked_async(upload: object, target: FormField, field: str = "") -> FileObject:
-    """Return a pending file from an upload that the column's rules allow; see :func:`checked`."""
+    """Return a pending file from an upload that the column's rules allow.
+
+    See :func:`checked`.
+    """
     return await target.type.check_async(FileObject.from_upload(upload), field=field or target.field)
 
 
 def is_upload(value: object) -> bool:
-    """Return True if a form's value is an upload; browsers send an empty file field as an upload without a name."""
+    """Return True if a form's value is an upload.
+
+    Browsers send an empty file field as an upload without a name.
+    """
     return unwrap_upload(value) is not None and bool(value.filename)  # type: ignore[attr-defined]  # every upload has one
 
 
 def payload_of(content_type: str | None, body: bytes) -> object:
-    """Return the JSON value in the body of a direct upload request; it is not checked here.
+    """Return the JSON value in the body of a direct upload request, unchecked.
 
     Another site's page can make a browser send any form, but not JSON: that needs CORS, which is refused.
 
@@ -172,7 +165,10 @@ TOO_SLOW = "the request came too slowly"
 
 
 def too_long(actual: int) -> FileTooLargeError:
-    """Return the error for a direct upload request that is longer than any valid one: this long, or longer."""
+    """Return the error for a direct upload request of at least this length.
+
+    It is longer than any valid one.
+    """
     msg = f"an upload request may have at most {LONGEST_PAYLOAD} bytes"
     return FileTooLargeError(msg, limit=LONGEST_PAYLOAD, actual=actual, code="request-too-large", rule="")
 
@@ -217,7 +213,10 @@ def uploads_in(field: str, values: Sequence[object], content_type: str | None, *
 
 
 def carries_files(content_type: str | None) -> bool:
-    """Return False if a form was sent in a way that has no files, like a page's form without an ``enctype``."""
+    """Return False if a form was sent in a way that has no files.
+
+    A page's form without an ``enctype`` is.
+    """
     return (content_type or "").partition(";")[0].strip().lower() not in _WITHOUT_FILES
 
 
@@ -235,7 +234,9 @@ def required(field: str, given: object = None) -> FileValidationError:
 
 
 def refuse_texts(field: str, given: Sequence[object]) -> None:
-    """Refuse a form that names files but sends none; a field left empty does not count.
+    """Refuse a form that names files but sends none.
+
+    A field left empty does not count.
 
     Args:
         field: The field's name.

@@ -47,7 +47,9 @@ PLUGIN = "alembic.autogenerate.filerow"
 
 
 def install() -> None:
-    """Set the plugin up, if Alembic has not found it by itself; repeated calls do no harm.
+    """Set the plugin up, if Alembic has not found it by itself.
+
+    Repeated calls do no harm.
 
     Raises:
         RuntimeError: Alembic is older than 1.18; pass ``render_item`` in ``env.py`` instead.

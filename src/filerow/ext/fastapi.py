@@ -1,4 +1,4 @@
-"""FastAPI: the file route, a response for stored files, an upload parameter, and our errors as problem documents.
+"""FastAPI: files in routes, responses and uploads, and problem documents.
 
 ::
 
@@ -57,7 +57,9 @@ ENCODERS_BY_TYPE[FileObject] = FileObject.public_view
 
 
 def Uploaded(column: object, *, field: str | None = None, optional: bool = False) -> Any:  # noqa: N802 - reads as a type
-    """Return a dependency for an uploaded file, checked by its column's rules before the handler runs.
+    """Return a dependency for an uploaded file, checked by its column's rules.
+
+    It is checked before the handler runs.
 
     ``file: Annotated[FileObject, Uploaded(Document.file)]`` is a file field of a multipart body. For a list column the
     parameter is a ``FileObjectList``. The upload is read when a session stores the file; FastAPI closes it after the response.
@@ -88,7 +90,10 @@ def Uploaded(column: object, *, field: str | None = None, optional: bool = False
         return FileObjectList([await checked_async(upload, target, name) for upload in uploads])
 
     async def sent(request: Request) -> None:
-        """Refuse a form without files; FastAPI would report each field as missing, or as a string."""
+        """Refuse a form without files.
+
+        FastAPI would report each field as missing, or as a string.
+        """
         form = await request.form()  # already read by FastAPI
         refuse_texts(name, form.getlist(name))
         is_needed = not optional or (target.type.multiple and name in form)  # FastAPI rejects an empty string in a list
@@ -112,7 +117,9 @@ def routes(
     authorize: Callable[..., Any] | Dependency | None = None,
     include_in_schema: bool = False,
 ) -> APIRouter:
-    """Return the router of signed URLs of local and memory backends, of ``filerow.js``, and of direct uploads.
+    """Return the router of signed URLs, ``filerow.js`` and direct uploads.
+
+    The signed URLs are those of local and memory backends.
 
     Args:
         base_url: The same as the backends' ``base_url``, without scheme and host. ``None`` leaves these routes out.
@@ -161,7 +168,7 @@ class _GateError(HTTPException):
 
 
 class _GatedRoute(APIRoute):
-    """A route that answers what its dependencies refuse as everything else is refused, by a problem document."""
+    """A route that answers what its dependencies refuse by a problem document."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler with an answer for refusals."""
@@ -177,7 +184,9 @@ class _GatedRoute(APIRoute):
 
 
 def _refusing(dependency: Dependency) -> Callable[..., Any]:
-    """Return a dependency that also refuses if the application's returns a refusal: FastAPI ignores what it returns.
+    """Return a dependency that also refuses if the application's returns a refusal.
+
+    FastAPI ignores what a dependency returns.
 
     Dependencies that allow the request return nothing, or a user, for example. A false value, a response, or an awaitable of one
     of these refuses it.

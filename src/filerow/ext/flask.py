@@ -1,4 +1,4 @@
-"""Flask: the file route, responses with stored files, uploads as files, and our errors as problem documents.
+"""Flask: files in routes, responses and uploads, and problem documents.
 
 ::
 
@@ -93,7 +93,9 @@ def routes(
     uploads_url: str = "/uploads",
     authorize: Callable[[], Any] | None = None,
 ) -> Blueprint:
-    """Return the blueprint of signed URLs of local and memory backends, of ``filerow.js``, and of direct uploads.
+    """Return the blueprint of signed URLs, ``filerow.js`` and direct uploads.
+
+    The signed URLs are those of local and memory backends.
 
     Args:
         base_url: The same as the backends' ``base_url``, without scheme and host. ``None`` leaves these routes out.
@@ -131,7 +133,10 @@ def _direct(uploads: Mapping[str, DirectUploads], authorize: Callable[[], Any]) 
 
 
 def _refusing(authorize: Callable[[], Any]) -> Callable[[], Any]:
-    """Return a function for Flask to call before a request: it refuses unless ``authorize`` returns ``None`` or a response."""
+    """Return a function that refuses a request unless ``authorize`` lets it pass.
+
+    Flask calls it before the request. ``authorize`` returns ``None``, or the response to send.
+    """
 
     def refuse() -> Any:
         found = current_app.ensure_sync(authorize)()
@@ -201,7 +206,9 @@ class _Incoming:
         return bytes(body)
 
     def discard(self) -> None:
-        """Take what is left of a refused upload, within bounds: its sender may not come to read the answer before.
+        """Take what is left of a refused upload, within bounds.
+
+        Its sender may not come to read the answer before.
 
         One that waits to be asked (``Expect: 100-continue``) is not an exception: gunicorn has asked before it calls us.
         """
@@ -230,7 +237,7 @@ class _Incoming:
 
 
 class StoredFileResponse(OtherAnswers, Response):
-    """A response with a stored file, streamed with ranges, conditional requests and safe headers.
+    """A streamed file, with ranges, conditional requests and safe headers.
 
     It answers the current request. See :func:`filerow.http.serving.serve` for the arguments; :meth:`redirect` and
     :meth:`accelerate` are the other ways. ``headers=`` adds the application's own headers, which replace ours except those that
@@ -263,7 +270,9 @@ _Response = TypeVar("_Response", bound=Response)
 
 
 def _begin(response: _Response, reply: Reply, headers: Mapping[str, str] | None = None) -> _Response:
-    """Make a response of a reply; its first chunk is read now, and the server closes the rest.
+    """Make a response of a reply; its first chunk is read now.
+
+    The server closes the rest.
 
     Where the server offers ``wsgi.file_wrapper`` (PEP 3333), it sends a whole file of a directory by itself.
 
@@ -291,7 +300,7 @@ def response_of(reply: Reply) -> Response:
 
 
 def Uploaded(column: object, *, field: str | None = None, optional: bool = False) -> Any:  # noqa: N802 - as elsewhere
-    """Return a file uploaded in the current request as a pending file, checked by its column's rules.
+    """Return a file of this request, pending, checked by its column's rules.
 
     For a list column it is a ``FileObjectList``. The upload is read when a session stores the file; Flask closes it after the
     response.
@@ -318,7 +327,7 @@ def _answer_error(error: Exception) -> Response:
 
 
 def _show_files(app: Flask) -> None:
-    """Let the application's JSON provider write a file's public view, besides what it already knows."""
+    """Let the application's JSON provider write a file's public view, too."""
     known: Callable[[Any], Any] | None = getattr(app.json, "default", None)
     if known is None:  # a provider that is not made of the default one has no such place; there is file.public_view()
         return

@@ -1,4 +1,4 @@
-"""Flask-Admin: file columns as uploads in forms, as pictures and links in lists and details.
+"""Flask-Admin: file columns as uploads in forms, as links in lists.
 
 Derive views from this ``ModelView`` instead of Flask-Admin's; columns of type ``StoredObject`` are found by themselves::
 
@@ -44,7 +44,10 @@ __all__ = ("FileConverter", "ModelView")
 
 
 class FileConverter(_Converter):
-    """Makes fields for file columns. A converter of your own derives from it, and is named by ``model_form_converter``."""
+    """Makes fields for file columns.
+
+    A converter of your own derives from it, and is named by ``model_form_converter``.
+    """
 
     @converts("filerow.StoredObject")  # type: ignore[untyped-decorator]
     def conv_stored_object(self, column: Any, field_args: dict[str, Any], **_: Any) -> FileField:

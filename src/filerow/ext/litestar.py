@@ -1,4 +1,4 @@
-"""Litestar: the file route, a response for stored files, uploads as files, and our errors as problem documents.
+"""Litestar: files in routes, responses and uploads, and problem documents.
 
 ::
 
@@ -86,7 +86,7 @@ Guard: TypeAlias = "Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandl
 
 
 class StoredFileResponse(Response[None], ASGIAnswers):
-    """A response with a stored file, streamed with ranges, conditional requests and safe headers.
+    """A streamed file, with ranges, conditional requests and safe headers.
 
     See :func:`filerow.http.serving.serve` for the arguments; :meth:`redirect` and :meth:`accelerate` are the other ways.
     ``headers=`` adds the application's own headers, which replace ours except those that describe the bytes.
@@ -128,7 +128,7 @@ class StoredFileResponse(Response[None], ASGIAnswers):
 
 
 def install() -> InitPlugin:
-    """Return the plugin that makes an application know files: ``Litestar(plugins=[install()])``.
+    """Return the plugin for an application: ``Litestar(plugins=[install()])``.
 
     Files in models and results show their public view, files in multipart bodies become pending files, and our errors become
     problem documents (RFC 9457). The application's own settings take precedence.
@@ -138,7 +138,7 @@ def install() -> InitPlugin:
 
 class _Plugin(InitPlugin, ReceiveRoutePlugin):
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
-        """Add to the application's configuration; the application's own settings take precedence."""
+        """Add to the configuration; the application's own settings take precedence."""
         if any(isinstance(plugin, FileDTOPlugin) for plugin in app_config.plugins):
             return app_config  # Litestar walks the list of plugins, and comes here again for the one inserted before this
         app_config.plugins.insert(0, FileDTOPlugin(app_config.plugins))
@@ -150,7 +150,7 @@ class _Plugin(InitPlugin, ReceiveRoutePlugin):
         return app_config
 
     def receive_route(self, route: BaseRoute) -> None:
-        """Show bytes in OpenAPI for handlers that respond with a stored file, and see to the files of forms."""
+        """Show bytes in OpenAPI where a stored file is sent, and see to files of forms."""
         for handler in route.route_handlers if isinstance(route, HTTPRoute) else ():
             see_to_files(handler)
             if handler.parsed_fn_signature.return_type.is_subclass_of(StoredFileResponse):
@@ -165,7 +165,9 @@ def routes(
     authorize: Guard | None = None,
     include_in_schema: bool = False,
 ) -> Router:
-    """Return the router of signed URLs of local and memory backends, of ``filerow.js``, and of direct uploads.
+    """Return the router of signed URLs, ``filerow.js`` and direct uploads.
+
+    The signed URLs are those of local and memory backends.
 
     Args:
         base_url: The same as the backends' ``base_url``, without scheme and host. ``None`` leaves these routes out.
@@ -206,7 +208,10 @@ def _answer_gate(_: Request[Any, Any, Any], error: _GateError) -> StoredFileResp
 
 
 def _refusing(guard: Guard) -> Guard:
-    """Return a guard that also refuses if the application's returns something: Litestar looks only at exceptions."""
+    """Return a guard that also refuses if the application's returns something.
+
+    Litestar looks only at exceptions.
+    """
 
     async def refuse(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
         found: object = guard(connection, handler)

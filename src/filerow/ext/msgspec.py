@@ -1,4 +1,4 @@
-"""msgspec: hooks that let structs show files, and refuse files described by a client.
+"""msgspec: hooks that show files, and refuse files described by a client.
 
 ::
 
@@ -45,7 +45,9 @@ def enc_hook(value: Any) -> Any:
 
 
 def document_enc_hook(value: Any) -> Any:
-    """Return a file's full document, for trusted places only: it says where the bytes are stored.
+    """Return a file's full document, which says where the bytes are stored.
+
+    For trusted places only.
 
     Raises:
         NotImplementedError: The value is not a file.
@@ -55,7 +57,9 @@ def document_enc_hook(value: Any) -> Any:
 
 
 def dec_hook(kind: type[Any], value: Any) -> Any:
-    """Return a file that is already one, or that a framework parsed from a form; a list of files becomes a new list.
+    """Return a file that is one already, or that a framework parsed from a form.
+
+    A list of files becomes a new list.
 
     Raises:
         NotImplementedError: The type is not a file's.
@@ -66,7 +70,9 @@ def dec_hook(kind: type[Any], value: Any) -> Any:
 
 
 def document_dec_hook(kind: type[Any], value: Any) -> Any:
-    """Return the file of a **trusted** document, as written by ``document_enc_hook``; otherwise see :func:`dec_hook`.
+    """Return the file of a **trusted** document of ``document_enc_hook``.
+
+    For other types see :func:`dec_hook`.
 
     Raises:
         NotImplementedError: The type is not a file's.

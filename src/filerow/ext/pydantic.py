@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from filerow._file.object import FileObject
-from filerow._file.pydantic import core_schema_for, json_schema_for
+from filerow._file.pydantic import core_schema_for
+from filerow._file.view import json_schema_for
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -30,7 +31,7 @@ __all__ = ("SignedUrl",)
 
 @dataclass(frozen=True, slots=True)
 class SignedUrl:
-    """Adds ``url`` to the public view of a file: ``Annotated[FileObject, SignedUrl()]``.
+    """Adds ``url`` to a file's public view: ``Annotated[FileObject, SignedUrl()]``.
 
     Args:
         expires_in: Seconds for which the URL works.

@@ -1,4 +1,4 @@
-"""SQLAdmin: file columns as uploads in forms, as pictures and links in lists and details.
+"""SQLAdmin: file columns as uploads in forms, as links in lists and details.
 
 Derive views from this ``ModelView`` instead of SQLAdmin's; columns of type ``StoredObject`` are found by themselves::
 
@@ -55,7 +55,10 @@ class _Widget:
 
 
 class _Field(FileField):
-    """A file column in a form of SQLAdmin. Its ``data``, which goes on to the view, is the field itself."""
+    """A file column in a form of SQLAdmin.
+
+    Its ``data``, which goes on to the view, is the field itself.
+    """
 
     widget = _Widget()
 
@@ -74,7 +77,10 @@ class _Field(FileField):
 
 
 class FileConverter(ModelConverter):
-    """Makes fields for file columns. A converter of your own derives from it, and is named by ``form_converter`` as usual."""
+    """Makes fields for file columns.
+
+    A converter of your own derives from it, and is named by ``form_converter`` as usual.
+    """
 
     @converts("filerow.StoredObject")  # type: ignore[untyped-decorator]
     def conv_stored_object(self, *, prop: Any, kwargs: dict[str, Any], **_: Any) -> Any:

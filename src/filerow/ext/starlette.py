@@ -1,4 +1,4 @@
-"""Starlette: the file route, a response for stored files, uploads as files, and our errors as problem documents.
+"""Starlette: files in routes, responses and uploads, and problem documents.
 
 ::
 
@@ -68,7 +68,7 @@ Authorize = Callable[[Request], Any]
 
 
 class StoredFileResponse(Response, ASGIAnswers):
-    """A response with a stored file, streamed with ranges, conditional requests and safe headers.
+    """A streamed file, with ranges, conditional requests and safe headers.
 
     See :func:`filerow.http.serving.serve` for the arguments; :meth:`redirect` and :meth:`accelerate` are the other ways.
     ``headers=`` adds the application's own headers, which replace ours except those that describe the bytes.
@@ -113,7 +113,9 @@ def routes(
     authorize: Authorize | None = None,
     include_in_schema: bool = False,
 ) -> list[Route]:
-    """Return the routes of signed URLs of local and memory backends, of ``filerow.js``, and of direct uploads.
+    """Return the routes of signed URLs, ``filerow.js`` and direct uploads.
+
+    The signed URLs are those of local and memory backends.
 
     Args:
         base_url: The same as the backends' ``base_url``, without scheme and host. ``None`` leaves these routes out.
@@ -197,7 +199,10 @@ async def Uploaded(  # noqa: N802 - as in the other frameworks, where it reads a
 
 
 def install(app: Starlette) -> None:
-    """Turn our errors into problem documents (RFC 9457), unless the application has its own handler."""
+    """Turn our errors into problem documents (RFC 9457).
+
+    A handler of the application's own takes precedence.
+    """
     for kind in ANSWERED:
         app.exception_handlers.setdefault(kind, answer_error)
 

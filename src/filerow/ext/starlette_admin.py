@@ -1,4 +1,4 @@
-"""starlette-admin: file columns as uploads in forms, as pictures and links in lists and details.
+"""starlette-admin: file columns as uploads in forms, as links in lists.
 
 Importing this module is enough: every ``starlette_admin.contrib.sqla.ModelView`` finds columns of type ``StoredObject``::
 
@@ -59,7 +59,9 @@ _FORM: Any = _TEMPLATES.from_string("{{ field.form_html(data, error) }}")
 
 
 class _Parsed(tuple[Any, ...]):  # noqa: SLOT001 - its attributes are for us, the pair for starlette-admin
-    """What a form makes of a column, as starlette-admin takes it: the new value, and whether to clear the column.
+    """What a form makes of a column, as starlette-admin takes it.
+
+    That is the new value, and whether to clear the column.
 
     Attributes:
         change: ``{}`` to leave the column alone, or ``{"value": ...}``.
@@ -164,7 +166,10 @@ class FileField(starlette_admin.FileField):
 
 
 def _rows_of(request: Request) -> dict[str, tuple[Any, Sequence[Link]]]:
-    """Return what the row under way holds, by field: a row is shown to its fields before its form is parsed."""
+    """Return what the row under way holds, by field.
+
+    A row is shown to its fields before its form is parsed.
+    """
     if not hasattr(request.state, "filerow_rows"):
         request.state.filerow_rows = {}
     found: dict[str, tuple[Any, Sequence[Link]]] = request.state.filerow_rows

@@ -26,7 +26,9 @@ _CHUNK = 1 << 18
 
 
 class ZipArchive:
-    """A ZIP archive of stored files, made while it is sent; :func:`zip_files` makes one.
+    """A ZIP archive of stored files, made while it is sent.
+
+    Made by :func:`zip_files`.
 
     It is iterated once or more often, by ``for`` or ``async for``, each time from the beginning. At most a chunk of one file is
     in memory.
