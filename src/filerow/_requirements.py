@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
-__all__ = ("EXTRAS", "needs")
-
 EXTRAS: Mapping[str, Mapping[str, str]] = {
     "adlfs": {"adlfs": "2024.12", "fsspec": "2025.12"},
     "alembic": {"alembic": "1.13"},

@@ -10,8 +10,6 @@ from urllib.parse import unquote_to_bytes
 
 from filerow.exceptions import ContentError, FileTooLargeError
 
-__all__ = ("DataUri", "decoded_base64", "read_data_uri")
-
 _TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+\Z", re.ASCII)
 _BARE_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _SPACE = re.compile(rb"[ \t\n\f\r]+")

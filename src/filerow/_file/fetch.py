@@ -29,7 +29,6 @@ with needs("url", "FileObject.from_url()"):
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-__all__ = ("FetchLimits", "Fetched", "fetch", "limits_of")
 
 _PORTS = {"http": 80, "https": 443}
 _MOVED = frozenset({301, 302, 303, 307, 308})

@@ -27,6 +27,7 @@ from filerow._content import (
 from filerow._document import Facts, check_given, check_metadata, facts_from, located_in, public_view, to_document
 from filerow._execution.steps import Steps, run, run_async
 from filerow._execution.threads import in_thread
+from filerow._file.view import json_schema_for
 from filerow._media_types import canonical, claimed_type
 from filerow._paths import RECORD, STAGING, clean_filename, generate_path, is_generated, uuid7_hex
 from filerow._registry import StorageRegistry, in_force, key_of, others, process_registry, storages
@@ -55,8 +56,6 @@ if TYPE_CHECKING:
     from filerow._file.transfer import Copy, Upload
     from filerow._tokens import Secret
     from filerow.exceptions import StorageError
-
-__all__ = ("FileObject", "FileState", "not_a_file", "open_upload")
 
 
 class FileState(Enum):
@@ -1047,8 +1046,6 @@ class FileObject:
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        from filerow._file.pydantic import json_schema_for
-
         return json_schema_for(handler.mode)
 
 

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from filerow._content import unwrap_upload
 from filerow._file.object import FileObject
-from filerow._file.view import REFUSED, json_schema_for
+from filerow._file.view import REFUSED
 from filerow._requirements import needs
 from filerow.exceptions import UntrustedDocumentError
 
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
     from filerow._file.list import FileObjectList
 
-__all__ = ("core_schema_for", "json_schema_for", "list_schema_for")
 
 View: TypeAlias = Callable[[FileObject], dict[str, Any]]
 

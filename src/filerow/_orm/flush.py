@@ -48,8 +48,6 @@ from filerow.backends.base import StorageBackend
 from filerow.exceptions import BackendMismatchError, FileStateError, ObjectNotFoundError
 from filerow.hooks import Event, subscriptions
 
-__all__ = ("Applied", "Work")
-
 Transfer = Upload | Copy | Inspect
 
 

@@ -9,8 +9,6 @@ from struct import pack
 
 from filerow._file.object import FileObject
 
-__all__ = ("sample_file",)
-
 
 def sample_file(content_type: str = "text/plain", *, filename: str | None = None, backend: str | None = None) -> FileObject:
     """Return a small pending file that proves to be of a type.
