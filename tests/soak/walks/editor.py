@@ -210,6 +210,8 @@ class Editor(ModelledSession):
         fails = False
         for key in self.dirty:
             row = self.current(key)
+            # SQLAlchemy reads the expired key of an object that it has nothing to write of, too
+            fails = fails or (row is None and "id" in inspect(self.objects[key]).expired_attributes)
             for column in COLUMNS[key[0]]:
                 if inspect(self.objects[key]).attrs[column].history.has_changes():
                     if row is None:
