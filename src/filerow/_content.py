@@ -330,7 +330,7 @@ class _Source:
     """A file or iterator that one or several contents read.
 
     Args:
-        held: The file or iterator itself, if nothing else could tell when it is gone.
+        held: The file or iterator itself, if nothing else would show that it is gone.
 
     Attributes:
         lock: Held while a file is moved and read.
@@ -492,7 +492,7 @@ def unwrap_upload(value: object) -> Content | None:
 
 
 def _from_reader(value: Any) -> Content:
-    # tempfile's wrappers are no TextIOBase, but only text files have an encoding
+    # tempfile's wrappers are not a TextIOBase, but only text files have an encoding
     if isinstance(value, io.TextIOBase) or isinstance(getattr(value, "encoding", None), str):
         raise ContentError("content is a file opened as text; open it in binary mode: open(path, 'rb')")
     if inspect.iscoroutinefunction(value.read):
@@ -503,7 +503,7 @@ def _from_reader(value: Any) -> Content:
 
 
 def _can_seek(file: Any) -> bool:
-    return bool(file.seekable()) if hasattr(file, "seekable") else hasattr(file, "tell")  # an mmap seeks, and does not say so
+    return bool(file.seekable()) if hasattr(file, "seekable") else hasattr(file, "tell")  # an mmap seeks, but has no seekable()
 
 
 def _is_write_only(value: object) -> bool:

@@ -204,7 +204,7 @@ REFINED: dict[str, frozenset[str]] = {
     _OLE: frozenset({"application/vnd.visio", "application/vnd.ms-publisher", "application/vnd.ms-project"}),
     "image/tiff": frozenset({"image/x-adobe-dng", "image/x-nikon-nef", "image/x-sony-arw", "image/x-pentax-pef"}),
 }
-"""By the type that the bytes prove: its subtypes that only a name or a claim can tell apart, none of them more dangerous."""
+"""By the type that the bytes prove: its subtypes that only a name or a claim distinguishes, none of them more dangerous."""
 
 _OFFICE = frozenset({
     "application/msword", EXCEL, "application/vnd.ms-powerpoint", "application/rtf", CSV, _XLAM,

@@ -26,7 +26,7 @@ _USED_AS_CODE = re.compile(
 )
 
 _SANDBOX = "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; sandbox"
-# A player is a page that loads its own address once more, by CORS, which a sandbox of another origin refuses. Scripts stay off.
+# A player is a page that loads its own address again, by CORS, which a sandbox of another origin refuses. Scripts stay off.
 _PLAYER = "default-src 'none'; media-src 'self'; style-src 'unsafe-inline'; sandbox allow-same-origin"
 # Not every viewer of PDF works in a sandbox, and each is one: what a PDF can script is the viewer, never a page of our origin.
 _VIEWER = "default-src 'none'; object-src 'self'; style-src 'unsafe-inline'"

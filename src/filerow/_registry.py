@@ -82,7 +82,7 @@ class StorageRegistry:
         self._guests: set[str] = set()
 
     _expected: ClassVar[WeakKeyDictionary[object, _Expected]] = WeakKeyDictionary()
-    """How mapped columns want objects to be stored, whichever registry has their backend."""
+    """How mapped columns want objects to be stored, in all registries."""
 
     @contextmanager
     def active(self) -> Generator[StorageRegistry]:
@@ -522,7 +522,7 @@ def in_force() -> StorageRegistry | None:
 
 
 def process_registry() -> StorageRegistry:
-    """Return the registry of this process, whichever is in force."""
+    """Return the registry of this process, even where another is in force."""
     return _storages._own
 
 

@@ -1,7 +1,7 @@
 """Packages of extras: oldest working versions, and errors that name them.
 
 Installers read the same versions in the package's metadata, but only where the extra is asked for: ``pip install filerow flask``
-keeps whatever Flask there is. ``tests/test_requirements.py`` compares the two.
+keeps the Flask that is installed. ``tests/test_requirements.py`` compares the two.
 """
 
 from __future__ import annotations

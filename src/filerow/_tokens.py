@@ -49,7 +49,7 @@ _EVERYDAY = re.compile(
 """What people make secrets of, and what stands between such words."""
 
 _LEAST_BITS = 48
-"""Minimum entropy of a secret beside such words: too much to guess at a server's pace."""
+"""Minimum entropy of a secret besides such words: too much to guess at a server's pace."""
 
 _SPELLING = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]\Z")
 """32 bytes in base64url without padding (RFC 4648, section 5): the last character carries four bits."""

@@ -7,7 +7,7 @@
     │   ├── ObjectNotFoundError       … also FileNotFoundError
     │   ├── ObjectExistsError         … also FileExistsError
     │   ├── StoragePermissionError    … also PermissionError
-    │   │   └── ObjectHiddenError     … missing or forbidden: credentials that may not list cannot tell which
+    │   │   └── ObjectHiddenError     … missing or forbidden: credentials that may not list do not show which
     │   ├── StorageTimeoutError       … also TimeoutError
     │   ├── InvalidPathError          … also ValueError
     │   ├── InvalidOptionError        … also ValueError: a header, metadata key or expiry that no store accepts

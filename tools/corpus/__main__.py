@@ -1,6 +1,6 @@
 """Prints the table of the corpus: for each file what it is, what it is recognised as, and each rule that it matches.
 
-python -m tools.corpus          # all files; the exit status says whether every cell is right
+python -m tools.corpus          # all files; exits with 0 if every cell is right
 python -m tools.corpus webm     # those whose name or type has this word
 """
 

@@ -79,7 +79,7 @@ def _listen_to_sessions() -> None:
 
     Called with each mapped class that has a file column, so that other programs pay nothing at all.
     Listening to an engine only when a session begins on it would change its lists of listeners
-    while statements of other threads use them. Connections are no alternative: SQLAlchemy 2.0.30
+    while statements of other threads use them. Connections are not an alternative: SQLAlchemy 2.0.30
     accepts no listeners on them when their engine has options of its own.
     """
     for target, name, listener in (

@@ -50,7 +50,7 @@ class Frame:
         dropped: Objects that lost their owner in this scope, each with the keeper that deletes it
             later. Without a keeper, it is deleted when the outermost transaction commits.
         restored: Objects that an outer scope had dropped and this one has given an owner again.
-            Those that are in ``dropped`` too have lost it once more.
+            Those that are in ``dropped`` too have lost it again.
         touched: Files that this scope has changed, with their previous states, oldest first.
         undo: Other actions that undo this scope, oldest first, such as putting the original back in
             place of a copy.

@@ -2,9 +2,9 @@
 
 The store is asked once, with objects of Filerow's own, before anything relies on it.
 
-Amazon's S3 refuses a path that is taken. Of the stores that speak its language some overwrite all the same, some answer with
-an error, and some heed the condition with uploads and not with copies. So a store behind an endpoint of its own is asked when
-a condition is needed for the first time. The objects it is asked with lie where a sweep looks for what nobody owns.
+Amazon's S3 refuses a path that is taken. Of the stores that speak its language some overwrite anyway, some answer with
+an error, and some honour the condition for uploads and not for copies. So a store behind its own endpoint is asked when a
+condition is needed for the first time. The objects it is asked with lie where a sweep looks for what nobody owns.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Worth(Enum):
 class WriteReply(Enum):
     """The result of one conditional write.
 
-    ``UNCLEAR`` is a refusal for whatever reason, ``LATER`` a busy store.
+    ``UNCLEAR`` is a refusal for any reason, ``LATER`` a busy store.
     """
 
     DONE = "done"

@@ -83,7 +83,7 @@ class OurErrors:
             raise own from own.__cause__  # its own cause, not what the driver made of it
         if own is not None or isinstance(error, FilerowError):
             return
-        wrapped = self._wrap(error, self._operation, self._path)  # native code raises panics that are no Exception
+        wrapped = self._wrap(error, self._operation, self._path)  # native code raises panics that are not an Exception
         if self._target and isinstance(wrapped, ObjectExistsError):
             wrapped.path = self._target
         raise wrapped from error
@@ -132,7 +132,7 @@ class Observed(OurErrors):
         self.end(error)
 
     def moved(self, size: int) -> None:
-        """Note that so many bytes were sent or received."""
+        """Note how many bytes were sent or received."""
         for one in self._observations:
             one.moved(size)
 

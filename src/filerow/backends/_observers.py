@@ -13,7 +13,7 @@ class Observation(Protocol):
     """One operation that is under way."""
 
     def moved(self, size: int) -> None:
-        """Note that so many bytes were sent or received."""
+        """Note how many bytes were sent or received."""
 
     def answered(self, count: int, failed: Mapping[str, BaseException]) -> None:
         """Note how many objects a bulk operation was about, and which of them failed."""

@@ -196,12 +196,12 @@ def _carried_on_s3(
     head: Mapping[str, Any], options: PutOptions, usual: Mapping[str, Any]
 ) -> tuple[dict[str, object], PutOptions, dict[str, object]]:
     """Return what a copy carries, and what it was to carry."""
-    told: dict[str, object] = {
+    expected: dict[str, object] = {
         name: usual.get(name) for name in ("ContentEncoding", "ContentLanguage", "WebsiteRedirectLocation")
     }
     metadata = _metadata(options) or {name.lower(): value for name, value in (usual.get("Metadata") or {}).items()}
     tags = len(options.tags) or len(parse_qsl(usual.get("Tagging") or "", keep_blank_values=True))
-    told |= {"Metadata": metadata, "TagCount": tags if head.get("TagCount") else 0}  # which is not shown to everybody
+    expected |= {"Metadata": metadata, "TagCount": tags if head.get("TagCount") else 0}  # which is not shown to everybody
     found = head.get("StorageClass", "STANDARD")
     classes = {"STANDARD", usual.get("StorageClass"), options.storage_class}
     carried: dict[str, object] = {
@@ -209,10 +209,10 @@ def _carried_on_s3(
         "Content-Disposition": head.get("ContentDisposition"),
         "Cache-Control": head.get("CacheControl"),
         "Expires": head.get("Expires"),
-        **{name: head.get(name) for name in told},
+        **{name: head.get(name) for name in expected},
         "StorageClass": None if found in classes else found,
     }
-    return carried, options._replace(cache_control=options.cache_control or usual.get("CacheControl")), told
+    return carried, options._replace(cache_control=options.cache_control or usual.get("CacheControl")), expected
 
 
 # -- Google ------------------------------------------------------------------------------------------------------------
@@ -250,14 +250,14 @@ def rewrite_on_gcs(
     body |= {name: value for name, value in wanted.items() if value}
     until = time.monotonic() + _LONGEST_PENDING
     while True:  # what is large, or goes to another class of storage, is copied in several requests
-        told = ask("POST", _REWRITE, bucket, source, bucket, target, json=body, **asked)
-        if told is None:
+        answer = ask("POST", _REWRITE, bucket, source, bucket, target, json=body, **asked)
+        if answer is None:
             raise _changed()
-        if told.get("done"):
+        if answer.get("done"):
             break
-        if not told.get("rewriteToken") or time.monotonic() > until:
+        if not answer.get("rewriteToken") or time.monotonic() > until:
             return None
-        asked["rewriteToken"] = told["rewriteToken"]
+        asked["rewriteToken"] = answer["rewriteToken"]
         time.sleep(_BETWEEN)
     found = ask("GET", _OBJECT, bucket, target)
     if found is None:
@@ -315,10 +315,10 @@ def rewrite_on_azure(
         there = ask(source, "get_blob_properties", etag=etag, match_condition=unchanged)
         if str(getattr(there.blob_type, "value", there.blob_type)) != "BlockBlob" or _is_chosen(there):
             return None
-        told = ask(target, "start_copy_from_url", source.url, source_etag=etag, source_match_condition=unchanged)
+        answer = ask(target, "start_copy_from_url", source.url, source_etag=etag, source_match_condition=unchanged)
     except (errors.ResourceNotFoundError, errors.ResourceModifiedError) as error:
         raise _changed() from error
-    if not _is_copied(ask, target, told):
+    if not _is_copied(ask, target, answer):
         return None
     settings = import_module("azure.storage.blob").ContentSettings
     headers = {"content_type": options.content_type, "content_disposition": options.content_disposition}
@@ -331,8 +331,8 @@ def rewrite_on_azure(
     if options.storage_class is not None:
         ask(target, "set_standard_blob_tier", options.storage_class)
     found = ask(target, "get_blob_properties")
-    told = {"metadata": metadata, "tags": len(options.tags), "tier": options.storage_class}
-    if not _is_ours(_carried_on_azure(found), options, told):
+    expected = {"metadata": metadata, "tags": len(options.tags), "tier": options.storage_class}
+    if not _is_ours(_carried_on_azure(found), options, expected):
         ask(target, "delete_blob")
         raise KeptHeadersError
     return Rewritten(found.etag.strip('"'), found.version_id, None)
@@ -343,9 +343,9 @@ def _is_chosen(found: Any) -> bool:
     return bool(found.blob_tier) and not found.blob_tier_inferred
 
 
-def _is_copied(ask: Callable[..., Any], target: Any, told: Mapping[str, Any]) -> bool:
+def _is_copied(ask: Callable[..., Any], target: Any, answer: Mapping[str, Any]) -> bool:
     """Wait for a copy; remove it and return False where it fails, or takes too long."""
-    status, pause, until = told["copy_status"], 0.05, time.monotonic() + _LONGEST_PENDING
+    status, pause, until = answer["copy_status"], 0.05, time.monotonic() + _LONGEST_PENDING
     try:
         while status == "pending" and time.monotonic() < until:
             time.sleep(pause)
@@ -355,10 +355,10 @@ def _is_copied(ask: Callable[..., Any], target: Any, told: Mapping[str, Any]) ->
             return True
     except BaseException:
         with suppress(Exception):  # a pending copy cannot be deleted
-            ask(target, "abort_copy", told["copy_id"])
+            ask(target, "abort_copy", answer["copy_id"])
         raise
     if status == "pending":
-        ask(target, "abort_copy", told["copy_id"])
+        ask(target, "abort_copy", answer["copy_id"])
     ask(target, "delete_blob")
     return False
 

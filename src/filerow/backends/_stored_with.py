@@ -1,7 +1,7 @@
 """What objects are stored with: headers, storage class, tags, encryption.
 
-What a store keeps, it keeps whichever way the bytes get there. What it has no notion of is refused by name when the column and
-its backend meet, and never dropped.
+A store keeps an option however the bytes get there. An option that it does not have is refused by name when the column and its
+backend meet, and never dropped.
 """
 
 from __future__ import annotations

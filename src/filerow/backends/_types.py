@@ -103,7 +103,7 @@ class SignRequest(NamedTuple):
         content_disposition: ``Content-Disposition`` the store must answer with (``GET`` only).
         content_type: ``Content-Type`` the store must answer with (``GET``) or demand (``PUT``).
         content_length: Bytes that an upload must have, exactly (``PUT`` only).
-        max_length: Most bytes that an upload may have (``PUT`` only); few stores can bind that.
+        max_length: Maximum size of an upload in bytes (``PUT`` only); few stores can bind that.
         signed_at: Seconds since the Unix epoch from which ``expires_in`` counts; now when left out. The same request with the
             same time gives the same URL, so that caches can work.
         create_only: Let the upload create an object, and neither replace nor change one (``PUT`` only). A store binds it where

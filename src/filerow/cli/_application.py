@@ -279,7 +279,7 @@ def _module(name: str, source: str, attribute: str = "") -> ModuleType:
         raise CannotRunError(f"{source} {tail} does not name a module; write package.module:name")
     dotted = name.removesuffix(".py").replace(os.sep, ".").strip(".")
     if dotted != name:  # a file's name instead of the module's
-        raise CannotRunError(f"{source}: there is no module {name!r}; write it as Python imports it: {source} {dotted}{tail}")
+        raise CannotRunError(f"{source}: no module is named {name!r}; write it as Python imports it: {source} {dotted}{tail}")
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

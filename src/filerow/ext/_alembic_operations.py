@@ -66,7 +66,7 @@ class CreateFileTriggersOp(_FileTriggersOp):
         Args:
             operations: ``op``.
             table_name: The table.
-            columns: Its file columns; each says whether it holds a list.
+            columns: Its file columns; each shows if it holds a list.
             outbox: Name of the table of tombstones.
             schema: The table's schema.
             primary_key: Names of the primary key's columns.

@@ -88,7 +88,7 @@ class FileDTO:
     def decode_builtins(self, value: dict[str, Any]) -> Any:
         """Make the model of a form, see Litestar's ``AbstractDTO``.
 
-        For a list, a single upload becomes a list of one. A file input that was left empty is no file, and in a partial DTO it
+        For a list, a single upload becomes a list of one. A file input that was left empty is not a file, and in a partial DTO it
         changes nothing.
 
         Raises:

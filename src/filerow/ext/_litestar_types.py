@@ -113,7 +113,7 @@ class FileSchemaPlugin(OpenAPISchemaPlugin):
     ) -> Schema | Reference:
         """Return the schema of a file or of a list of files.
 
-        Litestar's creator prefers aliases when it describes a request; that is how the two directions are told apart here.
+        Litestar's creator prefers aliases when it describes a request; that is how the two directions are distinguished here.
         """
         if schema_creator.prefer_alias:
             one: Schema | Reference = Schema(

@@ -28,9 +28,8 @@ class UploadCapacity:
     """What this process accepts at a time. Set it before the first request.
 
     Attributes:
-        concurrent: Most uploads at a time; another one is answered with 503 and ``Retry-After``.
-        staged_bytes: Most bytes that those under way may have together, by what they announce or, without, by what has arrived; a
-            single one may have more.
+        concurrent: Maximum number of uploads at a time; another one is answered with 503 and ``Retry-After``.
+        staged_bytes: Maximum size in bytes of all uploads under way, as announced or else received; a single one may have more.
         idle: Seconds without a byte after which an upload is given up (408); on Flask, without a block of them. Where a
             synchronous server does not show the client's socket, only its own timeouts end a read.
         least_rate: Bytes a second that an upload must have on average, after its first ``idle`` seconds (408).

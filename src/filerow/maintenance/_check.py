@@ -34,7 +34,7 @@ _SUSPICIOUS = 20
 """This many missing or unreadable objects are nothing unusual, however few there are in all."""
 
 _LEAST = 100
-"""Minimum batch size before anything is repaired: enough to tell a missing file from a missing bucket."""
+"""Minimum batch size before anything is repaired: enough to distinguish a missing file from a missing bucket."""
 
 _DEEP = 100
 """Maximum batch size when every object is read, so that progress comes often enough."""
@@ -178,7 +178,7 @@ class _Check:
         for column in columns:
             step = column.name if self._number == 1 else f"{column.name} ({self._number})"
             if not column.table.primary_key.columns:
-                message = "the table has no primary key, so its rows cannot be told apart"
+                message = "the table has no primary key, so its rows cannot be distinguished"
                 yield Progress(step, findings=(Finding("unreadable", message, where=column.name),))
                 continue
             with self._engine.connect() as connection:

@@ -34,7 +34,7 @@ def drain(
         batch: Tombstones to take at a time (1 to 10,000).
         limit: Tombstones to take in all; ``None`` for all that are due.
         also: Others that may name these objects: other models of the same database, engines of the same models, or pairs.
-        take_over: Make this database the owner of these places from now on, whichever database has deleted there before.
+        take_over: Make this database the owner of these places from now on, even if another one has deleted there before.
 
     Yields:
         The progress, first with nothing done and then after every batch; ``changed`` counts the deleted objects, ``too_young``

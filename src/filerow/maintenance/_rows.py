@@ -152,7 +152,7 @@ def row_name(file_column: FileColumn, key: Sequence[Any]) -> str:
 def _keys_of(file_column: FileColumn) -> list[Column[Any]]:
     keys = list(file_column.table.primary_key.columns)
     if not keys:
-        raise ValueError(f"table {file_column.table.fullname!r} has no primary key, so its rows cannot be told apart")
+        raise ValueError(f"table {file_column.table.fullname!r} has no primary key, so its rows cannot be distinguished")
     return keys
 
 

@@ -57,6 +57,6 @@ def _insert(connection: Connection, state: Table, row: dict[str, Any]) -> bool:
 
 
 def forget_claims(connection: Connection, state: Table) -> None:
-    """Forget the claims that are too old to be used once more."""
+    """Forget the claims that are too old to be used again."""
     old = state.c.updated_at < now(connection.dialect.name) - _KEPT
     connection.execute(delete(state).where(state.c.name.startswith(_NAME, autoescape=True), old))

@@ -543,7 +543,7 @@ def leased(settings: OutboxSettings, connection: Connection, found: Sequence[Tom
         elif not (one.attempts == 1 and one.id < newest[ref]):
             kept.append(one)
             continue
-        forgotten.append(one)  # alive, or dropped once more: then the newest tombstone counts
+        forgotten.append(one)  # alive, or dropped again: then the newest tombstone counts
     if doubtful:
         message = "rows name objects again whose deletion had begun: %s; filerow check finds missing ones"
         logger.warning(message, named(doubtful), extra=extras("drain", objects=len(doubtful)))

@@ -119,7 +119,7 @@ class Outbox(OutboxSettings):
             batch: Tombstones to take at a time (1 to 10,000); each batch is one bulk delete per backend.
             limit: Tombstones to take in all; ``None`` for all that are due.
             also: Others that may name these objects: other models of the same database, engines of the same models, or pairs.
-            take_over: Make this database the owner of these places from now on, whichever database has deleted there before.
+            take_over: Make this database the owner of these places from now on, even if another one has deleted there before.
 
         Returns:
             What was done. A failed delete is not raised but counted, recorded, and tried again by a later drain. The first drain

@@ -217,7 +217,7 @@ class FSSpecBackend(StorageBackend):
                 "class; leave the path to Filerow, or stored_with= out"
             )
             raise UnsupportedOperationError(text, operation="put", backend=self._key, path=path)
-        staging = staging_path(path)  # only its copies heed conditions
+        staging = staging_path(path)  # only its copies honour conditions
         self._store(staging, content, options._replace(create_only=False))
         try:
             return self._copy(staging, path)
@@ -418,7 +418,7 @@ class FSSpecBackend(StorageBackend):
             raise
         except Exception as error:
             if is_timeout(error):
-                raise  # and not ask a store that does not answer once more
+                raise  # a store that does not answer is not asked again
             info = self._head(path)  # a folder is not found; a range past the end is an error on some
             if limits and info.size is not None and start >= info.size:
                 return b""

@@ -18,7 +18,7 @@ _NOT_KNOWN = frozenset({400, 405, 501})
 
 
 def conditions_of(store: Any, backend: str, protocol: str, delete: Callable[[Sequence[str]], Call]) -> Conditions:
-    """Return what is known of a store's conditions; the clouds' own heed them."""
+    """Return what is known of a store's conditions; the clouds' own honour them."""
     if protocol != "s3":
         return heeded(backend)
     off, asked = is_switched_off(store), not endpoint_of(store)

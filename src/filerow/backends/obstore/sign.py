@@ -71,7 +71,7 @@ _CLOUDS: Mapping[str, _Cloud] = {
         S3Signer,  # which takes the keys besides
         {"GET": _ANSWER, "PUT": frozenset({"content_type", "content_length", "signed_at"})},
         _WEEK,
-        "it binds an exact content_length=, and the most bytes only in a form (direct upload)",
+        "it binds an exact content_length=, and a maximum only in a form (direct upload)",
     ),
     "gs": _Cloud(
         "Google Cloud Storage",

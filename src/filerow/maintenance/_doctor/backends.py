@@ -189,7 +189,7 @@ def _direct(key: str, origin: str) -> Iterator[Finding]:
     try:
         keys = resolve_keys(None, user="claims")
     except SecretError as error:
-        advice = "set FILEROW_SECRET, the same for all processes; or pass secret= to DirectUploads, then this is no concern"
+        advice = "set FILEROW_SECRET, the same for all processes; or pass secret= to DirectUploads, then this does not matter"
         yield from secret_findings(error, key, "info", advice)
     else:
         yield from key_findings(keys, key)

@@ -61,5 +61,5 @@ def guest(folder: Folder) -> Finding:
 
 def custom_paths(column: FileColumn) -> Finding:
     """Report that a column's own paths are not swept."""
-    message = "path= chooses its paths, and only generated ones can be told from other objects: they are not swept"
+    message = "path= chooses its paths, and only generated ones can be distinguished from other objects: they are not swept"
     return Finding("custom-paths", message, "info", column.name, advice="after a crash, look for objects without a row yourself")

@@ -107,7 +107,7 @@ def sweep(  # noqa: PLR0913 - each is a keyword, and says what it does
             inventory does not have newer objects.
         also: Others that store files in these places: other models of the same database, engines of the same models in other
             databases or schemas, or pairs of both.
-        take_over: Make this database the owner of the places from now on, whichever database has deleted there before.
+        take_over: Make this database the owner of these places from now on, even if another one has deleted there before.
 
     Returns:
         The progress after each batch, by column. Findings: ``orphan``, ``unfinished-upload``, ``too-many-orphans`` (nothing more

@@ -63,7 +63,7 @@ _DIALECTS = {"postgresql": postgresql, "sqlite": sqlite, "mysql": mysql, "mariad
 
 
 def parts(spec: FileTable, dialect: Dialect) -> list[Part]:
-    """Return the triggers and indexes that a table shall have."""
+    """Return the triggers and indexes that a table should have."""
     return list(_DIALECTS[dialect.name].parts(spec, dialect))
 
 
@@ -188,7 +188,7 @@ def changes(spec: FileTable | None, found: Existing | None, dialect: Dialect, ke
     """Return SQL that gives a table what it needs: nothing without a ``spec``.
 
     Args:
-        spec: What its triggers shall be made from.
+        spec: What its triggers are to be made from.
         found: What it has.
         dialect: The database's.
         key: The table.

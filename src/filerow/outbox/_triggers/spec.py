@@ -42,7 +42,7 @@ class FileTable:
 
     Attributes:
         name: Its name.
-        columns: The file columns whose files live and die with the rows; each says whether it holds a list.
+        columns: The file columns whose files live and die with the rows; each shows if it holds a list.
         primary_key: Names of the primary key's columns.
         outbox: Name of the table of tombstones.
         schema: The table's schema, if it names one.

@@ -123,7 +123,7 @@ def _requests(d: SyncDriver) -> Iterator[SignRequest]:
 
 @case()
 def a_signed_url_is_for_one_path(d: SyncDriver) -> None:
-    """The signature is no good on another object's URL."""
+    """The signature is not valid on another object's URL."""
     for request in _requests(d):
         path, other = d.at(f"{request.method}-one"), d.at(f"{request.method}-two")
         d.put(path, _ORIGINAL)
@@ -229,5 +229,5 @@ def an_upload_is_of_the_length_that_was_signed(d: SyncDriver) -> None:
 
 @case()
 def an_upload_is_no_longer_than_was_signed(d: SyncDriver) -> None:
-    """Few stores can bind the most bytes; the others refuse to sign it."""
+    """Few stores can bind a maximum size; the others refuse to sign it."""
     _upload_is_limited(d, SignRequest("PUT", _MINUTES, max_length=len(_BODY)), (_BODY + b"x", _BODY * 1000))
