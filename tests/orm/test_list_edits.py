@@ -623,9 +623,13 @@ def test_a_rolled_back_savepoint_takes_the_merge_back(sqlite_app: App) -> None:
     assert sqlite_app.read(book.id) == sqlite_app.objects == "axz"
 
 
-def test_outer_savepoint_rolls_back_what_an_inner_one_wrote(sqlite_app: App) -> None:
+SAVEPOINTS = pytest.mark.parametrize("database", ["sqlite", "mariadb"], indirect=True)
+
+
+@SAVEPOINTS
+def test_outer_savepoint_rolls_back_what_an_inner_one_wrote(app: App) -> None:
     # SQLAlchemy itself leaves such values in attributes, and would never write them
-    session, book = sqlite_app.load(sqlite_app.add("abc"))
+    session, book = app.load(app.add("abc"))
     with session:
         outer, _ = session.begin_nested(), session.begin_nested()
         book.pages = [*book.pages[:2], page("x")]
@@ -636,12 +640,31 @@ def test_outer_savepoint_rolls_back_what_an_inner_one_wrote(sqlite_app: App) -> 
         book.pages.append(page("y"))
         session.commit()
         assert names(book.pages) == "abcy"
-    assert sqlite_app.read(book.id) == sqlite_app.objects == "abcy"
+    assert app.read(book.id) == app.objects == "abcy"
 
 
+@SAVEPOINTS
+async def test_outer_savepoint_of_an_async_session_rolls_back_as_well(app: App, database: EmptyDatabase) -> None:
+    key, engine = app.add("abc"), database.async_engine()
+    async with AsyncSession(engine, expire_on_commit=False) as session:
+        book = await session.get_one(Book, key)
+        await session.commit()
+        outer, _ = await session.begin_nested(), await session.begin_nested()
+        book.pages = FileObjectList([*book.pages[:2], page("x")])
+        book.cover = page("c")
+        await session.flush()
+        await outer.rollback()
+        assert await session.run_sync(lambda _: (names(book.pages), book.cover)) == ("abc", None)  # loads what is expired
+        book.pages.append(page("y"))
+        await session.commit()
+    await engine.dispose()
+    assert app.read(key) == app.objects == "abcy"
+
+
+@SAVEPOINTS
 @pytest.mark.parametrize("edited", ["", "y"])
-def test_object_expunged_before_a_rollback_is_written_when_added(sqlite_app: App, edited: str) -> None:
-    session, book = sqlite_app.load(sqlite_app.add("ab"))
+def test_object_expunged_before_a_rollback_is_written_when_added(app: App, edited: str) -> None:
+    session, book = app.load(app.add("ab"))
     with session:
         book.pages = [*book.pages, page("x")]
         book.cover = page("c")
@@ -653,7 +676,27 @@ def test_object_expunged_before_a_rollback_is_written_when_added(sqlite_app: App
         session.commit()
         assert book.cover
         assert book.cover.get_content() == b"c"
-    assert sqlite_app.read(book.id) == f"abx{edited}"
+    assert app.read(book.id) == f"abx{edited}"
+
+
+@SAVEPOINTS
+async def test_object_expunged_from_an_async_session_is_written_as_well(app: App, database: EmptyDatabase) -> None:
+    key, engine = app.add("ab"), database.async_engine()
+    async with AsyncSession(engine, expire_on_commit=False) as session:
+        book = await session.get_one(Book, key)
+        book.pages.append(page("x"))
+        book.cover = page("c")
+        await session.flush()
+        session.expunge(book)
+        await session.rollback()
+        session.add(book)
+        await session.commit()
+    async with AsyncSession(engine) as other:
+        cover = (await other.get_one(Book, key)).cover
+        assert cover
+        assert await cover.get_content_async() == b"c"
+    await engine.dispose()
+    assert app.read(key) == "abx"
 
 
 @pytest.mark.parametrize("end", ["rollback", "close", "invalidate"])
