@@ -28,13 +28,8 @@ from tests.ext.world import SECRET
 UNCLOSED = pytest.mark.filterwarnings("ignore:Unclosed file <tempfile.SpooledTemporaryFile:ResourceWarning")
 """SQLAdmin and starlette-admin leave a form's uploads to the garbage collector."""
 
-TOOLS = [
-    pytest.param("sqladmin", marks=pytest.mark.thorough),
-    "sqladmin-async",
-    "starlette-admin",
-    pytest.param("starlette-admin-async", marks=pytest.mark.thorough),
-    "flask-admin",
-]
+TOOLS = ("sqladmin", "sqladmin-async", "starlette-admin", "starlette-admin-async", "flask-admin")
+THOROUGH = ("sqladmin", "starlette-admin-async")
 Upload = tuple[str, bytes]
 
 meanwhile: list[Callable[[], None]] = []

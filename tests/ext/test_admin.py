@@ -5,18 +5,33 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
 from sqlalchemy.orm import Session
 
 from filerow import FileObject, storages
-from tests.ext.admin_apps import PNG, TOOLS, UNCLOSED, Admin, Book, Box, Shelf, errors_in, meanwhile, serving
+from tests.ext.admin_apps import PNG, THOROUGH, TOOLS, UNCLOSED, Admin, Book, Box, Shelf, errors_in, meanwhile, serving
 
 pytestmark = UNCLOSED
 
 
-@pytest.fixture(scope="module", params=TOOLS)
+def tools(*beginnings: str) -> list[Any]:
+    """Return the tools whose names begin so; the rest of a pair is put off."""
+    return [
+        pytest.param(tool, marks=pytest.mark.thorough if tool in THOROUGH else ())
+        for tool in TOOLS
+        if tool.startswith(beginnings)
+    ]
+
+
+def only(*beginnings: str) -> pytest.MarkDecorator:
+    """Run a test with the tools that have what it is about."""
+    return pytest.mark.parametrize("served", tools(*beginnings), indirect=True)
+
+
+@pytest.fixture(scope="module", params=tools(""))
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Admin]:
     """The application of each tool, started once per module."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -30,13 +45,6 @@ def admin(served: Admin) -> Admin:
     storages.clear_backends()
     storages.register_backend(served.backend)
     return served
-
-
-def only(*tools: str) -> pytest.MarkDecorator:
-    """Run a test with the tools that have what it is about."""
-    named = [tool if isinstance(tool, str) else str(tool.values[0]) for tool in TOOLS]
-    having = [tool for tool, name in zip(TOOLS, named, strict=True) if name.startswith(tools)]
-    return pytest.mark.parametrize("served", having, indirect=True)
 
 
 def text(name: str) -> FileObject:

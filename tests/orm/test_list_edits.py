@@ -242,7 +242,7 @@ def _swap(pages: Any) -> None:
     pages[0], pages[-1] = pages[-1], pages[0]
 
 
-def _named(pages: Any, name: str) -> FileObject:
+def _named(pages: Any, name: str) -> Any:
     return next(file for file in pages if file.filename == f"{name}.txt")
 
 
@@ -255,11 +255,19 @@ def append(*letters: str) -> Callable[[Any], None]:
 
 
 def remove(*letters: str) -> Callable[[Any], None]:
-    return lambda pages: [pages.remove(_named(pages, name)) for name in letters] and None
+    def change(pages: Any) -> None:
+        for name in letters:
+            pages.remove(_named(pages, name))
+
+    return change
 
 
 def both(*edits: Callable[[Any], None]) -> Callable[[Any], None]:
-    return lambda pages: [edit(pages) for edit in edits] and None
+    def change(pages: Any) -> None:
+        for edit in edits:
+            edit(pages)
+
+    return change
 
 
 def reverse(pages: Any) -> None:
