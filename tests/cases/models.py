@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Column, ForeignKey, Table, event
 from sqlalchemy.ext.declarative import ConcreteBase
-from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, deferred, mapped_column, relationship
+from sqlalchemy.ext.hybrid import hybrid_property
+from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, composite, deferred, mapped_column, relationship
 
 from filerow import FileObject, FileObjectList, StoredObject
 
@@ -33,6 +35,7 @@ FILE_COLUMNS: dict[str, list[str]] = {
     "card": ["file", "front", "back"],
     "portrait": ["file"],
     "badge": ["file"],
+    "framed": ["file"],
     "album": ["pages"],
     "scrapbook": ["clippings"],
 }
@@ -252,6 +255,33 @@ class Card(MappedAsDataclass, Base):
     file: Mapped[FileObject | None] = mapped_column(StoredObject("docs"), default=None)
     front: Mapped[FileObjectList] = mapped_column(StoredObject("docs", multiple=True), default_factory=FileObjectList)
     back: Mapped[FileObjectList] = mapped_column(StoredObject("docs", multiple=True), default_factory=FileObjectList)
+
+
+@dataclass
+class Picture:
+    file: FileObject | None
+    caption: str | None
+
+
+class Framed(Base):
+    """Its file is a part of a composite, and of a hybrid."""
+
+    __tablename__ = "framed"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    file: Mapped[FileObject | None] = mapped_column(StoredObject("docs"))
+    caption: Mapped[str | None]
+    picture: Mapped[Picture] = composite("file", "caption")
+
+    @hybrid_property
+    def original(self) -> FileObject | None:
+        return self.file
+
+    if hasattr(original, "bulk_dml"):  # since SQLAlchemy 2.1
+
+        @original.inplace.bulk_dml
+        @classmethod
+        def _set_original(cls, mapping: Any, value: Any) -> None:
+            mapping["file"] = value
 
 
 class DocumentTitle(Base):

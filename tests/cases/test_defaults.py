@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import event, insert, text
+from sqlalchemy import ForeignKey, event, insert, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, column_property, mapped_column
 
@@ -123,6 +123,25 @@ def test_a_document_as_the_server_s_default_is_refused() -> None:
         file: Mapped[FileObject | None] = mapped_column(StoredObject("docs"), server_default=text("NULL"))
 
     assert Fine().file is None
+
+
+def test_one_attribute_of_two_file_columns_is_refused() -> None:
+    class Base(DeclarativeBase):
+        pass
+
+    class Parent(Base):
+        __tablename__ = "parent"
+        id: Mapped[int] = mapped_column(primary_key=True)
+        file: Mapped[FileObject | None] = mapped_column(StoredObject("docs"))
+
+    class Child(Parent):
+        __tablename__ = "child"
+        id: Mapped[int] = mapped_column(ForeignKey("parent.id"), primary_key=True)
+        file: Mapped[FileObject | None] = column_property(mapped_column(StoredObject("docs")), Parent.__table__.c.file)
+
+    with pytest.raises(TypeError, match="own_file"):
+        Base.registry.configure()
+    Base.registry.dispose()
 
 
 def test_two_attributes_of_one_file_column_are_refused() -> None:

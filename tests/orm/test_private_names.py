@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from sqlalchemy import Connection, ForeignKey, Result, create_engine, delete, event, insert, inspect, select, text
@@ -14,6 +14,7 @@ from sqlalchemy.orm import (
     ORMExecuteState,
     Session,
     SessionTransaction,
+    composite,
     make_transient_to_detached,
     mapped_column,
 )
@@ -28,6 +29,7 @@ from filerow._orm.sqlalchemy_private import (
     listen_last,
     multi_values_of,
     persistent_sort_key,
+    resolve_names,
     savepoint_names,
     sorted_tables,
     took_from_engine,
@@ -50,6 +52,22 @@ class Memo(Note):
     number: Mapped[int] = mapped_column(ForeignKey("private_names_note.id"), primary_key=True)
 
 
+class Whole(NamedTuple):
+    left: str
+    right: int
+
+    def __composite_values__(self) -> tuple[str, int]:
+        return self.left, self.right
+
+
+class Pair(Base):
+    __tablename__ = "private_names_pair"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    left: Mapped[str]
+    right: Mapped[int]
+    whole: Mapped[Whole] = composite("left", "right")
+
+
 @pytest.fixture
 def session() -> Iterator[Session]:
     engine = create_engine("sqlite://")
@@ -70,6 +88,12 @@ def test_the_rows_of_a_multi_row_insert_can_be_replaced(session: Session) -> Non
     statement = insert(Note).values([{"text": "one"}, {"text": "two"}])
     session.execute(with_values(statement, [{"text": "three"}]))
     assert session.query(Note.text).all() == [("three",)]
+
+
+def test_names_of_a_bulk_statement_s_rows_are_resolved() -> None:
+    rows: list[dict[str, Any]] = [{"id": 1, "whole": Whole("one", 2)}]
+    resolve_names(inspect(Pair), rows)
+    assert rows == [{"id": 1, "left": "one", "right": 2}]
 
 
 @pytest.mark.parametrize("flushes", [True, False])

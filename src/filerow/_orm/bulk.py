@@ -37,6 +37,7 @@ from filerow._orm.sqlalchemy_private import (
     is_flushing,
     listen_last,
     multi_values_of,
+    resolve_names,
     with_values,
 )
 from filerow._orm.unsupported import (
@@ -91,7 +92,7 @@ def run_bulk(state: ORMExecuteState) -> Result[Any] | None:
         return None
     fields = _fields_written(state, mapper)
     if statement is not state.statement:
-        names = {name for row in _parameters(state) for name in row}
+        names = {name for row in _rows(state, mapper) for name in row}
         given = [column.column for column in fields if names & {column.key, column.column.key}]
         refuse_inside("from_statement()", statement, {*values_of(statement), *given})
         return None
@@ -220,7 +221,7 @@ def _nothing_to_undo() -> None:
 def _insert(state: ORMExecuteState, statement: Insert, mapper: Mapper[Any], fields: Sequence[Field]) -> Result[Any] | None:
     refuse_insert_from_select(statement, fields)
     multi = _multi_values(statement, fields)
-    values = _inserted(state, statement, fields, multi or _parameters(state))
+    values = _inserted(state, statement, fields, multi or _rows(state, mapper))
     refuse_sharing(values.changes, len(values.rows), "INSERT")
     refuse_conflict_clause(statement, values.changes, fields)
     refuse_conflict_prefix(state, statement, values.changes)
@@ -277,7 +278,7 @@ def _multi_values(statement: Insert, fields: Sequence[Field]) -> list[dict[Any, 
 
 
 def _update(state: ORMExecuteState, statement: Update, mapper: Mapper[Any], fields: Sequence[Field]) -> Result[Any] | None:
-    values = _updated(state, statement, fields)
+    values = _updated(state, statement, mapper, fields)
     refuse_conflict_prefix(state, statement, values.changes)
     if not values.changes:
         return None
@@ -309,12 +310,12 @@ def _update(state: ORMExecuteState, statement: Update, mapper: Mapper[Any], fiel
     return result
 
 
-def _updated(state: ORMExecuteState, statement: Update, fields: Sequence[Field]) -> Values:
+def _updated(state: ORMExecuteState, statement: Update, mapper: Mapper[Any], fields: Sequence[Field]) -> Values:
     """Return the files of an UPDATE.
 
     They are in rows that name their primary keys, in the statement, or in its parameters.
     """
-    parameters = _parameters(state)
+    parameters = _rows(state, mapper) if state.is_executemany else _parameters(state)
     values = Values(rows=parameters if state.is_executemany else [])
     for number, row in enumerate(values.rows):
         for column in fields:
@@ -571,6 +572,24 @@ def _row_options(state: ORMExecuteState) -> dict[str, Any]:
 def _parameters(state: ORMExecuteState) -> list[dict[str, Any]]:
     given: Any = state.parameters or []
     return [dict(one) for one in given] if isinstance(given, list | tuple) else [dict(given)]
+
+
+def _rows(state: ORMExecuteState, mapper: Mapper[Any]) -> list[dict[str, Any]]:
+    """Return the rows passed with a statement, by the attributes of columns.
+
+    SQLAlchemy lets them name composites, and since 2.1 hybrids, too. It would look for these names
+    again in what it was given, and find the files that copies have replaced, so it is given these
+    rows.
+    """
+    rows, known = _parameters(state), mapper.column_attrs
+    by_row = state.execution_options.get("dml_strategy") in _BY_ROW
+    others = {name for row in rows for name in row if name not in known} if by_row else ()
+    if others:
+        resolve_names(mapper, rows)
+        resolved = [name for name in others if name in mapper.all_orm_descriptors]
+        rows = [{name: value for name, value in row.items() if name not in resolved} for row in rows]
+        state.parameters = rows if state.is_executemany else rows[0]
+    return rows
 
 
 def _invoke(state: ORMExecuteState, statement: Any, values: Values) -> Result[Any]:

@@ -159,8 +159,11 @@ def register_fields(mapper: Mapper[Any]) -> tuple[Field, ...]:
 
     Raises:
         TypeError: Two attributes are mapped to one file column. SQLAlchemy would write only the
-            later one's value.
+            later one's value. Or one attribute is mapped to two file columns. SQLAlchemy would
+            write one document to both, and a statement that clears one column would delete the
+            file of the other.
     """
+    _refuse_two_columns(mapper)
     found = tuple(_find(mapper))
     for field in found:
         written = mapper.get_property_by_column(field.column).key
@@ -173,6 +176,23 @@ def register_fields(mapper: Mapper[Any]) -> tuple[Field, ...]:
     if found:
         _fields.set(mapper, found)
     return found
+
+
+def _refuse_two_columns(mapper: Mapper[Any]) -> None:
+    """Refuse an attribute of several file columns.
+
+    SQLAlchemy makes one of columns that have the same name in joined tables.
+    """
+    for prop in mapper.column_attrs:
+        files = [one for one in prop.columns if isinstance(one, Column) and isinstance(one.type, StoredObject)]
+        if len(files) > 1:
+            names = " and ".join(map(str, files))
+            msg = (
+                f"{mapper.class_.__name__}.{prop.key} is mapped to {len(files)} file columns, {names}, which would name one "
+                f"object, and a statement that clears one of them would delete the file of the other; give each column an "
+                f"attribute of its own, such as own_{prop.key} = mapped_column({files[0].name!r}, StoredObject(...))"
+            )
+            raise TypeError(msg)
 
 
 def has_files(mapper: Mapper[Any]) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, FromClause, Insert
-from sqlalchemy.orm import InstanceState, Mapper, ORMExecuteState, Session, SessionTransaction
+from sqlalchemy.orm import InstanceState, Mapper, ORMExecuteState, Session, SessionTransaction, bulk_persistence
 
 
 def multi_values_of(statement: Insert) -> Sequence[Sequence[Mapping[Any, Any]]]:
@@ -29,6 +29,16 @@ def with_values(statement: Insert, rows: Sequence[Mapping[Any, Any]]) -> Insert:
     clone = statement._generate()
     clone._multi_values = ()
     return clone.values(rows)
+
+
+def resolve_names(mapper: Mapper[Any], rows: Sequence[dict[str, Any]]) -> None:
+    """Replace composites and hybrids in a bulk statement's rows by columns.
+
+    A bulk statement does so before it looks for the attributes of columns. It calls
+    ``_expand_composites`` (2.0.30 to 2.0) or ``_expand_other_attrs`` (2.1.9).
+    """
+    resolve: Any = getattr(bulk_persistence, "_expand_other_attrs", None) or getattr(bulk_persistence, "_expand_composites", None)
+    resolve(mapper, rows)
 
 
 def autoflush(session: Session) -> None:

@@ -113,13 +113,14 @@ def refuse_alias(statement: Insert | Update | Delete) -> None:
 def refuse_core_strategy(state: ORMExecuteState, inline: Container[Any], fields: Sequence[Field]) -> None:
     """Refuse options that make SQLAlchemy skip the ORM for a file column."""
     strategy = state.execution_options.get("dml_strategy")
-    if strategy not in {"raw", "core_only"}:
+    by_column = strategy == "orm" and (state.is_insert or state.is_executemany)  # its rows name columns, not attributes
+    if not by_column and strategy not in {"raw", "core_only"}:
         return
     given = state.parameters or ()
     rows: Any = [given] if isinstance(given, dict) else given
     names = {name for row in rows for name in row}
     for column in fields:
-        if names & {column.key, column.column.key} or column.column in inline:
+        if names & {column.key, column.column.key} or (column.column in inline and not by_column):
             msg = (
                 f"dml_strategy={strategy!r} skips the ORM, which would manage the files of {column.key}; leave that option out, "
                 "or the file column"
