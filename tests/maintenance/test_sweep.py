@@ -271,5 +271,5 @@ def test_remains_of_a_killed_upload_to_a_directory_are_swept(place: Place) -> No
     assert (draft.exists(), young.exists(), other.exists()) == (False, True, True)
 
 
-def test_the_backends_without_such_uploads_have_none_to_tell() -> None:
+def test_the_backends_without_such_uploads_have_none_to_report() -> None:
     assert list(MemoryBackend("m").unfinished("a")) == []

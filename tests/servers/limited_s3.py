@@ -27,7 +27,7 @@ class Limits:
     """What a store cannot do.
 
     Attributes:
-        ignored: What takes conditions and does not heed them: ``put``, ``copy``, ``complete`` (of a multipart upload).
+        ignored: What takes conditions and does not honour them: ``put``, ``copy``, ``complete`` (of a multipart upload).
         refused: What answers conditions with an error instead, and its status.
         bulk_delete: The status of the answer to ``DeleteObjects``; 0 where the store knows it.
         denied: What the credentials may not do, as IAM calls it: ``s3:ListBucket``.
@@ -50,9 +50,9 @@ _WRITES = ("put", "copy", "complete")
 IGNORES_CONDITIONS = Limits(ignored=frozenset(_WRITES))
 """Takes ``If-None-Match`` and overwrites, as many gateways do."""
 IGNORES_ON_COPIES = Limits(ignored=frozenset({"copy"}))
-"""Heeds it with uploads only, as moto does."""
+"""Honours it with uploads only, as moto does."""
 IGNORES_ON_UPLOADS = Limits(ignored=frozenset({"put", "complete"}))
-"""Heeds it with copies only."""
+"""Honours it with copies only."""
 ANSWERS_501 = Limits(refused=dict.fromkeys(_WRITES, 501))
 ANSWERS_400 = Limits(refused=dict.fromkeys(_WRITES, 400))
 NO_BULK_DELETE = Limits(bulk_delete=400)

@@ -459,7 +459,7 @@ class UseClaim(StepsJob):
 def not_once(backend: StorageBackend) -> UnsupportedOperationError:
     """Return the error of a store where two requests could use one claim."""
     msg = (
-        "a claim works once, and here two requests at the same moment could both use it: the store heeds no conditions, or "
+        "a claim works once, and here two requests at the same moment could both use it: the store honours no conditions, or "
         "conditional_put='disabled' says that they are not to be used; give the models an outbox, Outbox(Base.metadata), "
         "which keeps claims in the database, or upload through the application"
     )

@@ -24,7 +24,7 @@ from filerow.exceptions import ObjectHiddenError, UnsupportedOperationError
 class Worth(Enum):
     """What a condition is worth."""
 
-    HEEDED = "heeded"
+    HONOURED = "honoured"
     IGNORED = "ignored"
     REFUSED = "refused"
     OFF = "switched off"
@@ -99,21 +99,21 @@ class Conditions:
         """Return what the condition of an upload is worth."""
         if self._put is None and self._writer is not None:
             self._put = yield from _ask_put(self._writer)
-        return self._put or Worth.HEEDED
+        return self._put or Worth.HONOURED
 
     def copy_steps(self) -> Steps[Worth]:
         """Return what the condition of a copy is worth."""
         if self._copy is None and self._writer is not None:
             self._copy = yield from _ask_copy(self._writer)
-        return self._copy or Worth.HEEDED
+        return self._copy or Worth.HONOURED
 
     def reason_steps(self) -> Steps[str]:
         """Return why no path can be kept free; empty where one can."""
         put = yield from self.put_steps()
-        if put is Worth.HEEDED:
+        if put is Worth.HONOURED:
             return ""
         copy = yield from self.copy_steps()
-        if copy is Worth.HEEDED:
+        if copy is Worth.HONOURED:
             return ""
         if put is Worth.OFF:
             return (
@@ -126,7 +126,7 @@ class Conditions:
         """Refuse a write that must not overwrite where nothing can promise that.
 
         Raises:
-            UnsupportedOperationError: The store heeds no condition, and the application has not switched them off.
+            UnsupportedOperationError: The store honours no condition, and the application has not switched them off.
         """
         reason = yield from self.reason_steps()
         if reason and not self.is_off:
@@ -138,9 +138,9 @@ class Conditions:
             raise UnsupportedOperationError(msg, operation=operation, backend=self._backend, path=path)
 
 
-def heeded(backend: str, *, off: bool = False) -> Conditions:
-    """Return the conditions of a store that heeds all of them, or needs none."""
-    worth = Worth.OFF if off else Worth.HEEDED
+def honoured(backend: str, *, off: bool = False) -> Conditions:
+    """Return the conditions of a store that honours all of them, or needs none."""
+    worth = Worth.OFF if off else Worth.HONOURED
     return Conditions(backend, None, worth, worth)
 
 
@@ -170,7 +170,7 @@ def _ask_copy(writer: Writer) -> Steps[Worth]:
             yield writer.copy(source, target)  # raises where it is not the condition that is refused
         elif reply is WriteReply.TAKEN:  # some take the condition for one that the source must meet
             reply = yield from _attempt(writer, partial(writer.copy_new, source, free))
-            return Worth.HEEDED if reply is WriteReply.DONE else Worth.REFUSED
+            return Worth.HONOURED if reply is WriteReply.DONE else Worth.REFUSED
     finally:
         yield from _remove(writer, source, target, free)
     return _WORTH[reply]
@@ -199,7 +199,7 @@ def _remove(writer: Writer, *paths: str) -> Steps[None]:
 
 _WORTH = {
     WriteReply.DONE: Worth.IGNORED,
-    WriteReply.TAKEN: Worth.HEEDED,
+    WriteReply.TAKEN: Worth.HONOURED,
     WriteReply.REFUSED: Worth.REFUSED,
     WriteReply.UNCLEAR: Worth.REFUSED,
 }

@@ -158,16 +158,16 @@ class Places:
             return None
         hints = hints_of(self._engine, record.lineage)
         if record.mark not in expected(self._marks(record.lineage)):
-            return _another_database(key, record, self._who(hints))
-        return _another_server(key, record, self._who(hints)) if self._has_moved(record, hints) else None
+            return _refusal(key, record, self._who(hints), "another-database")
+        return _refusal(key, record, self._who(hints), "another-server") if self._has_moved(record, hints) else None
 
     def _advance(self, backend: StorageBackend, record: _Record) -> Note | None:
         """Write a new mark, where this database knows the one that is there."""
         marks = self._marks(record.lineage)
         hints = hints_of(self._engine, record.lineage)
         if record.mark not in expected(marks):
-            raise _another_database(backend.key, record, self._who(hints))
-        moved = _another_server(backend.key, record, self._who(hints)) if self._has_moved(record, hints) else None
+            raise _refusal(backend.key, record, self._who(hints), "another-database")
+        moved = _refusal(backend.key, record, self._who(hints), "another-server") if self._has_moved(record, hints) else None
         if moved is not None and self._run == "sweep":
             raise moved
         if self._run == "sweep" or last_of(marks).age >= _OFTEN:
@@ -344,20 +344,18 @@ _WHAT_TO_DO = (
 )
 
 
-def _another_database(key: str, record: _Record, who: str) -> MaintenanceRefusedError:
-    msg = (
-        f"backend {key!r}: last swept or drained from {record.by!r} at {record.at}, by a database{_print_of(record.hints)} that "
-        f"was not this one, or knows more than this one; this database is {who}; {_WHAT_TO_DO}"
+def _refusal(key: str, record: _Record, who: str, code: Literal["another-database", "another-server"]) -> MaintenanceRefusedError:
+    mark = _print_of(record.hints)
+    by = (
+        f"{mark} that was not this one, or knows more than this one"
+        if code == "another-database"
+        else f" on another server{mark}"
     )
-    return MaintenanceRefusedError(msg, "another-database")
-
-
-def _another_server(key: str, record: _Record, who: str) -> MaintenanceRefusedError:
     msg = (
-        f"backend {key!r}: last swept or drained from {record.by!r} at {record.at}, by a database on another "
-        f"server{_print_of(record.hints)}; this database is {who}; {_WHAT_TO_DO}"
+        f"backend {key!r}: last swept or drained from {record.by!r} at {record.at}, by a database{by}; this database is {who}; "
+        f"{_WHAT_TO_DO}"
     )
-    return MaintenanceRefusedError(msg, "another-server")
+    return MaintenanceRefusedError(msg, code)
 
 
 def _unreadable(key: str) -> str:

@@ -205,7 +205,7 @@ class FSSpecBackend(StorageBackend):
             return self._store(path, content, options)
         run(self._conditions.check_steps("put", path))  # before any content is taken
         worth = run(self._conditions.put_steps())
-        if worth is Worth.HEEDED:
+        if worth is Worth.HONOURED:
             return self._store(path, content, options)
         if worth is Worth.OFF:
             if self._looks_taken(path):
@@ -306,9 +306,9 @@ class FSSpecBackend(StorageBackend):
 
     def _copy_object(self, origin: str, target: str) -> None:
         names = self._at(origin), self._at(target)
-        if run(self._conditions.copy_steps()) is Worth.HEEDED:
+        if run(self._conditions.copy_steps()) is Worth.HONOURED:
             self._flavour.copy(self.fs, *names)
-        elif run(self._conditions.put_steps()) is Worth.HEEDED:
+        elif run(self._conditions.put_steps()) is Worth.HONOURED:
             self._client.pipe_file(names[1], b"", mode="create")  # takes the target, and is copied over
             try:
                 self._flavour.copy_over(self.fs, *names)

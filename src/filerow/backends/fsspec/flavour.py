@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal
 
 from filerow.backends._answers import NO_PLACE
-from filerow.backends._conditions import Conditions, heeded
+from filerow.backends._conditions import Conditions, honoured
 from filerow.backends._sign_request import Bound
 from filerow.backends._status import code_of
 from filerow.backends._stored_with import encryption_of
@@ -183,7 +183,7 @@ class Flavour:
     def conditions(self, fs: Any, backend: str, at: Callable[[str], str], remove: Callable[..., Any], *, off: bool) -> Conditions:
         """Return what the store's conditions are worth; only S3's have to be found out."""
         del fs, at, remove
-        return heeded(backend, off=off)
+        return honoured(backend, off=off)
 
     def delete_many(self, fs: Any, names: Mapping[str, str]) -> dict[str, BaseException]:
         """Delete objects in few requests; return the paths that failed.

@@ -118,7 +118,7 @@ class S3(Flavour):
 
     def conditions(self, fs: Any, backend: str, at: Callable[[str], str], remove: Callable[..., Any], *, off: bool) -> Conditions:
         given = fs.endpoint_url or (fs.client_kwargs or {}).get("endpoint_url") or any(map(os.environ.get, _ENDPOINTS))
-        known = Worth.OFF if off else None if given else Worth.HEEDED  # Amazon's own heeds them
+        known = Worth.OFF if off else None if given else Worth.HONOURED  # Amazon's own honours them
         return Conditions(backend, _S3fsWriter(fs, at, remove), known, known)
 
     def delete_many(self, fs: Any, names: Mapping[str, str]) -> dict[str, BaseException]:

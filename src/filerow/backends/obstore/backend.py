@@ -181,7 +181,7 @@ class ObstoreBackend(StorageBackend):
             return (yield from self._store_steps(path, body, attributes))
         yield from self._conditions.check_steps("put", path)
         worth = yield from self._conditions.put_steps()
-        if worth is Worth.HEEDED and isinstance(body, BUFFERS) and len(body) <= _ONE_REQUEST:
+        if worth is Worth.HONOURED and isinstance(body, BUFFERS) and len(body) <= _ONE_REQUEST:
             return (yield from self._store_steps(path, body, attributes, mode="create"))
         if worth is Worth.OFF and (yield from self._conditions.copy_steps()) is Worth.OFF:
             yield from look_steps(self._store, path)
@@ -202,7 +202,7 @@ class ObstoreBackend(StorageBackend):
 
     def _reserve_steps(self, path: str, body: Any, attributes: dict[str, str], worth: Worth | None) -> Steps[ObjectInfo]:
         """Take the path with an empty object, then write over it: copies drop classes."""
-        if worth is not Worth.HEEDED:
+        if worth is not Worth.HONOURED:
             msg = (
                 "this store cannot keep a path free that somebody has chosen and store large content there with tags or a class; "
                 "leave the path to Filerow, or stored_with= out"

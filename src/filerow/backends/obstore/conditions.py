@@ -9,7 +9,7 @@ import obstore
 from obstore import exceptions as native
 
 from filerow._execution.steps import Call
-from filerow.backends._conditions import Conditions, Worth, WriteReply, heeded
+from filerow.backends._conditions import Conditions, Worth, WriteReply, honoured
 from filerow.backends.obstore.errors import BUSY, TAKEN, is_answer, is_busy, status_of
 from filerow.backends.obstore.store import endpoint_of, is_switched_off, with_conditional_copy, without_retries
 
@@ -20,11 +20,11 @@ _NOT_KNOWN = frozenset({400, 405, 501})
 def conditions_of(store: Any, backend: str, protocol: str, delete: Callable[[Sequence[str]], Call]) -> Conditions:
     """Return what is known of a store's conditions; the clouds' own honour them."""
     if protocol != "s3":
-        return heeded(backend)
+        return honoured(backend)
     off, asked = is_switched_off(store), not endpoint_of(store)
-    put = Worth.OFF if off else Worth.HEEDED if asked else None
+    put = Worth.OFF if off else Worth.HONOURED if asked else None
     # who has switched conditions off may still have named a header for copies, as Cloudflare's R2 has one
-    copy = Worth.OFF if off and not store.config.get("copy_if_not_exists") else Worth.HEEDED if asked else None
+    copy = Worth.OFF if off and not store.config.get("copy_if_not_exists") else Worth.HONOURED if asked else None
     return Conditions(backend, _ObstoreWriter(store, delete), put, copy)
 
 

@@ -129,7 +129,7 @@ class Copier:
         Raises:
             FileNotFoundError: There is no source.
         """
-        if self._protocol == "s3":  # elsewhere a condition is one that every store heeds
+        if self._protocol == "s3":  # elsewhere a condition is one that every store honours
             check_exact(source, self._protocol)
             yield _copy(self._store, source, target, overwrite=True)
         else:
@@ -156,11 +156,11 @@ class Copier:
             raise
 
     def _new_steps(self, source: str, target: str) -> Steps[None]:
-        if (yield from self._conditions.copy_steps()) is Worth.HEEDED:
+        if (yield from self._conditions.copy_steps()) is Worth.HONOURED:
             if self._conditional_store is None:
                 self._conditional_store = with_conditional_copy(self._store)
             yield _copy(self._conditional_store, source, target, overwrite=False)
-        elif (yield from self._conditions.put_steps()) is Worth.HEEDED:
+        elif (yield from self._conditions.put_steps()) is Worth.HONOURED:
             yield from self._reserve_and_copy(source, target)
         else:
             yield from self._conditions.check_steps("copy", source)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import aclosing, closing
+from email.message import Message
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from filerow._execution.batch import call
 from filerow._execution.threads import in_thread
+from filerow.backends._foreign import clean_message
 from filerow.backends.base import StorageBackend
+
+_SECONDS = 10.0
+_MOST = 4_000
+_SHOWN = 300
 
 
 def ask(backend: StorageBackend, method: str, *args: Any, **options: Any) -> Any:
@@ -23,10 +30,11 @@ def listed(backend: StorageBackend, method: str, folder: str, most: int | None =
 
     async def later() -> list[Any]:
         found: list[Any] = []
-        async for item in getattr(backend, f"{method}_async")(folder):
-            found.append(item)
-            if len(found) == most:
-                break
+        async with aclosing(getattr(backend, f"{method}_async")(folder)) as items:
+            async for item in items:
+                found.append(item)
+                if len(found) == most:
+                    break
         return found
 
     return call(lambda: list(islice(getattr(backend, method)(folder), most)), later)
@@ -35,3 +43,29 @@ def listed(backend: StorageBackend, method: str, folder: str, most: int | None =
 def in_a_thread(function: Callable[..., Any], *args: Any) -> Any:
     """Call a function that blocks, in a thread where the doctor is awaited."""
     return call(function, partial(in_thread, function), *args)
+
+
+class Fetched(NamedTuple):
+    """What a client got; status 0 when nothing came."""
+
+    status: int
+    headers: Message = Message()
+    body: bytes = b""
+    text: str = ""
+
+
+def fetched(url: str, method: str = "GET", headers: Mapping[str, str] | None = None) -> Fetched:
+    """Send a request as a client does, and return its answer's first bytes."""
+    import urllib.error
+    import urllib.request  # not needed to import the package
+
+    try:
+        request = urllib.request.Request(url, method=method, headers=dict(headers or {}))  # noqa: S310 - of the backend itself
+        with closing(urllib.request.urlopen(request, timeout=_SECONDS)) as response:  # noqa: S310
+            return Fetched(response.status, response.headers, response.read(_MOST))
+    except urllib.error.HTTPError as error:
+        with error:
+            text = clean_message(error.read(_MOST).decode(errors="replace"))  # without the signature, which some answers quote
+            return Fetched(error.code, error.headers, text=text[:_SHOWN])
+    except (OSError, ValueError) as error:
+        return Fetched(0, text=str(error))

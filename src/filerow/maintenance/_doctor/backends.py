@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -17,7 +16,7 @@ from filerow._registry import storages
 from filerow._tokens import resolve_keys
 from filerow.backends.base import ObjectInfo, PutOptions, SignRequest, StorageBackend
 from filerow.exceptions import BackendNotFoundError, FilerowError, SecretError, StorageError, StoragePermissionError
-from filerow.maintenance._doctor.ask import ask, in_a_thread, listed
+from filerow.maintenance._doctor.ask import ask, fetched, in_a_thread, listed
 from filerow.maintenance._doctor.database import skew_findings
 from filerow.maintenance._doctor.public import public_findings
 from filerow.maintenance._doctor.secrets import key_findings, secret_findings
@@ -27,8 +26,8 @@ from filerow.maintenance._report import Finding
 [_FOLDER] = folders_of(STAGING, PROBES)
 _CONTENT = b"Filerow's doctor was here."
 _MADE_UP = "https://filerow-doctor.example"
-_SECONDS = 10.0
 _NO_ANSWER = "no answer"
+_REFUSED = 300  # a browser follows no redirect here
 _AT_WORK = 3600.0
 """Seconds after which a probe is not that of a doctor who is at work."""
 
@@ -212,20 +211,13 @@ def _direct(key: str, origin: str) -> Iterator[Finding]:
 
 def _preflight(url: str, method: str, origin: str) -> str | None:
     """Ask as a browser before it uploads; ``None`` if it may, else the answer."""
-    import urllib.error
-    import urllib.request  # not needed to import the package
-
     headers = {"Origin": origin, "Access-Control-Request-Method": method, "Access-Control-Request-Headers": "content-type"}
-    request = urllib.request.Request(url, method="OPTIONS", headers=headers)  # noqa: S310 - signed by the backend itself
-    try:
-        with closing(urllib.request.urlopen(request, timeout=_SECONDS)) as response:  # noqa: S310
-            allowed = response.headers.get("Access-Control-Allow-Origin", "")
-            return None if allowed in {"*", origin} else "it allows no origin"
-    except urllib.error.HTTPError as error:
-        with error:
-            return f"HTTP {error.code}: {error.read(2000).decode(errors='replace')}"
-    except OSError as error:
-        return f"{_NO_ANSWER}: {error}"
+    answer = fetched(url, "OPTIONS", headers)
+    if answer.status == 0:
+        return f"{_NO_ANSWER}: {answer.text}"
+    if answer.status >= _REFUSED:
+        return f"HTTP {answer.status}: {answer.text}"
+    return None if answer.headers.get("Access-Control-Allow-Origin") in {"*", origin} else "it allows no origin"
 
 
 def _cors(key: str, method: str, origin: str, answer: str) -> Finding:

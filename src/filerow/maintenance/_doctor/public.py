@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from filerow.backends._foreign import clean_message
 from filerow.backends.base import SignRequest, StorageBackend
 from filerow.exceptions import FilerowError
-from filerow.maintenance._doctor.ask import ask, in_a_thread
+from filerow.maintenance._doctor.ask import Fetched, ask, fetched, in_a_thread
 from filerow.maintenance._report import Finding
 
-_SECONDS = 10.0
-_MOST = 4_000
-_SHOWN = 300
 _FORBIDDEN = 403
 _OVERRIDES = "response-content-type=text/html&response-content-disposition=inline"
 
@@ -34,7 +28,7 @@ def _endpoint(backend: StorageBackend, endpoint: str, path: str, content: bytes)
         url = ask(backend, "sign", path, SignRequest("GET", 60))
     except FilerowError:
         return  # reported as cannot-sign
-    answer: _Fetched = in_a_thread(_fetched, url)
+    answer: Fetched = in_a_thread(fetched, url)
     if answer.status == 0:
         message = f"public_endpoint {endpoint} does not answer from here: {answer.text}"
         advice = "that is right if clients alone reach it; then ask for a signed URL from where they are"
@@ -50,7 +44,7 @@ def _endpoint(backend: StorageBackend, endpoint: str, path: str, content: bytes)
 
 def _permanent(backend: StorageBackend, path: str, content: bytes) -> Iterator[Finding]:
     url = backend.url(path)
-    answer: _Fetched = in_a_thread(_fetched, url)
+    answer: Fetched = in_a_thread(fetched, url)
     host = urlsplit(url).netloc
     if answer.status == 0:
         message = f"permanent URLs ({host}) do not answer from here: {answer.text}"
@@ -63,33 +57,8 @@ def _permanent(backend: StorageBackend, path: str, content: bytes) -> Iterator[F
         )
         yield Finding("public-url", message, "warning", backend=backend.key, advice=advice)
         return
-    changed: _Fetched = in_a_thread(_fetched, f"{url}{'&' if '?' in url else '?'}{_OVERRIDES}")
-    if changed.status == answer.status and changed.content_type.startswith("text/html"):
+    changed: Fetched = in_a_thread(fetched, f"{url}{'&' if '?' in url else '?'}{_OVERRIDES}")
+    if changed.status == answer.status and changed.headers.get("Content-Type", "").startswith("text/html"):
         message = f"by a query everybody can have a file of {host} answered as a page (response-content-type), scripts included"
         advice = "let a proxy or CDN in front drop the query (nginx: set $args ''), and serve from a domain of its own"
         yield Finding("public-override", message, "warning", backend=backend.key, advice=advice)
-
-
-class _Fetched(NamedTuple):
-    """What a client got; status 0 when nothing came."""
-
-    status: int
-    content_type: str
-    body: bytes
-    text: str
-
-
-def _fetched(url: str) -> _Fetched:
-    import urllib.error
-    import urllib.request  # not needed to import the package
-
-    try:
-        with closing(urllib.request.urlopen(url, timeout=_SECONDS)) as response:  # noqa: S310 - of the backend itself
-            body = response.read(_MOST)
-            return _Fetched(response.status, response.headers.get("Content-Type", ""), body, "")
-    except urllib.error.HTTPError as error:
-        with error:
-            text = clean_message(error.read(_MOST).decode(errors="replace"))  # without the signature, which some answers quote
-            return _Fetched(error.code, error.headers.get("Content-Type", ""), b"", text[:_SHOWN])
-    except (OSError, ValueError) as error:
-        return _Fetched(0, "", b"", str(error))

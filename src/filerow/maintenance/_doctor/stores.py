@@ -29,8 +29,8 @@ def store_findings(backend: StorageBackend) -> Iterator[Finding]:
     """Find what a store, and its credentials, cannot do."""
     yield from _limits(backend)
     yield from _copies(backend)
-    yield from _tells_missing(backend)
-    yield from _tells_unfinished(backend)
+    yield from _shows_missing(backend)
+    yield from _shows_unfinished(backend)
 
 
 def _limits(backend: StorageBackend) -> Iterator[Finding]:
@@ -61,7 +61,7 @@ def _copies(backend: StorageBackend) -> Iterator[Finding]:
         return  # that it cannot be written to is reported already
 
 
-def _tells_missing(backend: StorageBackend) -> Iterator[Finding]:
+def _shows_missing(backend: StorageBackend) -> Iterator[Finding]:
     try:
         ask(backend, "head", probe_path())
     except ObjectHiddenError as error:
@@ -72,7 +72,7 @@ def _tells_missing(backend: StorageBackend) -> Iterator[Finding]:
         return  # it is missing, as it should be; that nothing can be read is reported already
 
 
-def _tells_unfinished(backend: StorageBackend) -> Iterator[Finding]:
+def _shows_unfinished(backend: StorageBackend) -> Iterator[Finding]:
     try:
         listed(backend, "unfinished", "staged", 1)
     except UnsupportedOperationError:
