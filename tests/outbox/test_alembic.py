@@ -426,6 +426,18 @@ def test_outbox_with_notes_is_not_dropped(stored: Project) -> None:
     command.upgrade(stored.config, "head")
 
 
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)  # MariaDB keeps half of a migration that fails
+def test_downgrade_of_everything_says_how_to_keep_objects(stored: Project) -> None:
+    with pytest.raises(MaintenanceRefusedError, match=r"drops 'paper\.file'.*op\.leave_files\('paper', columns=\['file'\]\)"):
+        command.downgrade(stored.config, "base")
+    [script] = (stored.folder / "versions").glob("*.py")
+    leave = "def downgrade():\n    op.leave_files('paper', columns=['file'])"
+    script.write_text(script.read_text().replace("def downgrade():", leave))
+    run(stored, "DELETE FROM filerow_outbox")
+    command.downgrade(stored.config, "base")
+    assert inspect(stored.engine).get_table_names() == ["alembic_version"]
+
+
 @pytest.mark.parametrize("what", ["column", "table"])
 @pytest.mark.one_in(2)
 def test_without_an_outbox_a_drop_refuses_and_says_what_to_do(project: Project, what: str) -> None:

@@ -8,7 +8,7 @@ again after, at the end of a batch if the operation is part of one. Without a co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -19,7 +19,7 @@ from alembic.operations.batch import BatchOperationsImpl
 from filerow._log import named
 from filerow.exceptions import MaintenanceRefusedError
 from filerow.ext._alembic_compare import be_quiet_about_indexes
-from filerow.ext._alembic_operations import is_left, leave, release_files, remade
+from filerow.ext._alembic_operations import is_left, leave, recorded_in, release_files, remade
 from filerow.outbox._release import columns_with_files, renamed, waiting
 from filerow.outbox._triggers.install import existing, has_triggers
 from filerow.outbox._triggers.spec import FileTable, Key
@@ -121,11 +121,7 @@ def _drop_table(original: Implementation, operations: Operations, operation: ops
     connection, key = operations.get_bind(), (operation.schema, operation.table_name)
     left = waiting(connection, operation.table_name, operation.schema) if _is_there(connection, key) else 0
     if left:
-        msg = (
-            f"{operation.table_name} has {left:,} tombstones of removed files whose objects would be left forever; drain it "
-            "first (filerow drain, with a retention of 0), or delete its rows"
-        )
-        raise MaintenanceRefusedError(msg)
+        raise MaintenanceRefusedError(_outbox_refusal(operation.table_name, left, recorded_in(operations, key)))
     if _is_there(connection, key):
         spec = _spec(operations, key)
         _see_to(operations, spec, operation.table_name, operation.schema, None)
@@ -139,6 +135,29 @@ def _in_batch(original: Implementation, operations: Operations, operation: Any) 
     if isinstance(operations.impl, BatchOperationsImpl):
         _change(operations, (operations.impl.schema, operations.impl.table_name))
     return original(operations, operation)
+
+
+def _outbox_refusal(name: str, left: int, recorded: Mapping[Key, Sequence[str]]) -> str:
+    """Return why an outbox cannot be dropped.
+
+    Args:
+        name: The outbox.
+        left: How many tombstones it has.
+        recorded: The columns, by table, that this migration drops too: a drain before it does not know of their files.
+    """
+    problem = f"{name} has {left:,} tombstones of removed files whose objects would be left forever"
+    drain = "drain it with Outbox(..., retention=timedelta(0))"
+    if not recorded:
+        return f"{problem}; {drain} first, or delete its rows"
+    shown = named([f"{table}.{column}" for (_, table), columns in recorded.items() for column in columns])
+    calls = ", ".join(
+        f"op.leave_files({table!r}, columns={columns!r}{'' if schema is None else f', schema={schema!r}'})"
+        for (schema, table), columns in recorded.items()
+    )
+    return (
+        f"{problem}, and this migration drops {shown}, where rows have files. Delete these rows and {drain} before it, or write "
+        f"{calls} at its start to leave the objects where they are"
+    )
 
 
 # -- shared ----------------------------------------------------------------------------------------------------------------

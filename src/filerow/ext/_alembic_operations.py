@@ -12,17 +12,19 @@ from filerow.exceptions import MaintenanceRefusedError
 from filerow.outbox._release import release
 from filerow.outbox._triggers.flaws import flaws_of
 from filerow.outbox._triggers.install import as_ddl, changes, drop_named, existing, has_triggers, parts, room_for
-from filerow.outbox._triggers.spec import FileTable
+from filerow.outbox._triggers.spec import FileTable, Key
 
 if TYPE_CHECKING:
     from alembic.autogenerate.api import AutogenContext
-
 
 _WAIT = 3600.0
 """Seconds for which drains skip the files of a column that is being dropped, where DDL ends a transaction."""
 
 _LEFT = "filerow_files_left"
 """The key under which a migration's context stores the columns whose files are taken care of."""
+
+_RECORDED = "filerow_files_recorded"
+"""The key under which it stores the columns whose files it has recorded, by outbox."""
 
 DEFAULTS = {"primary_key": ["id"], "outbox": "filerow_outbox", "schema": None, "outbox_schema": None}
 
@@ -182,8 +184,16 @@ def release_files(operations: Operations, spec: FileTable, columns: Sequence[str
         raise MaintenanceRefusedError(msg)
     todo = [name for name in columns if not is_left(operations, spec.schema, spec.name, name)]
     if todo:
-        release(operations.get_bind(), spec, todo, wait=0 if context.impl.transactional_ddl else _WAIT)
+        if release(operations.get_bind(), spec, todo, wait=0 if context.impl.transactional_ddl else _WAIT):
+            recorded = context.opts.setdefault(_RECORDED, {}).setdefault((spec.outbox_schema, spec.outbox), {})
+            recorded.setdefault((spec.schema, spec.name), []).extend(todo)
         leave(operations, spec.schema, spec.name, todo)
+
+
+def recorded_in(operations: Operations, key: Key) -> Mapping[Key, Sequence[str]]:
+    """Return the columns, by table, whose files this migration has recorded in an outbox."""
+    recorded: dict[Key, dict[Key, list[str]]] = operations.get_context().opts.get(_RECORDED, {})
+    return recorded.get(key, {})
 
 
 def remade(operations: Operations, spec: FileTable, *, make: bool = True, flawed: Iterable[str] = ()) -> None:
