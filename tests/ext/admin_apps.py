@@ -139,6 +139,11 @@ class Form:
         self.values += [(f"{name}-file", mark) for mark in marks]
         return self
 
+    def place(self, name: str, positions: list[str]) -> Form:
+        self.values = [pair for pair in self.values if pair[0] != f"{name}-position"]
+        self.values += [(f"{name}-position", position) for position in positions]
+        return self
+
     def send(self) -> httpx.Response:
         files: list[Any] = [(name, (None, value)) for name, value in self.values]
         for one in self.page.inputs:
@@ -192,7 +197,7 @@ class Admin:
         page = self.page(url)
         form = Form(self.client, url, page)
         for one in page.inputs:
-            if one.get("type", "text") in {"text", "hidden"}:
+            if one.get("type", "text") in {"text", "hidden", "number"}:
                 form.values.append((str(one["name"]), one.get("value") or ""))
         return form
 
@@ -238,8 +243,8 @@ def errors_in(answer: httpx.Response) -> list[str]:
 
 
 @contextmanager
-def serving(tool: str, folder: Path) -> Iterator[Admin]:
-    """Serve an application with an admin."""
+def serving(tool: str, folder: Path, wrap: Callable[[Any], Any] = lambda app: app) -> Iterator[Admin]:
+    """Serve an application with an admin, or what ``wrap`` makes of it."""
     storages.clear_backends()
     backend = LocalBackend("books", folder / "files", fsync=False, base_url="/files", secret=SECRET)
     storages.register_backend(backend)
@@ -249,7 +254,7 @@ def serving(tool: str, folder: Path) -> Iterator[Admin]:
     used: Any = create_async_engine(f"sqlite+aiosqlite:///{database}", poolclass=NullPool) if "async" in tool else engine
     app = {"sqladmin": _sqladmin, "starlette": _starlette_admin, "flask": _flask_admin}[tool.partition("-")[0]](used)
     serve = serving_wsgi if tool == "flask-admin" else serving_asgi
-    with serve(app) as url, httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
+    with serve(wrap(app)) as url, httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
         yield Admin(tool, url, client, engine, backend)
     engine.dispose()
     if tool == "flask-admin":
@@ -259,6 +264,40 @@ def serving(tool: str, folder: Path) -> Iterator[Admin]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # UNCLOSED
         gc.collect()
+
+
+def without_inline_scripts(app: Any) -> Any:
+    """Return an application whose pages forbid scripts but those of its own files."""
+    policy = "script-src 'self'"
+    if hasattr(app, "wsgi_app"):
+        return lambda environ, start: app(
+            environ, lambda status, headers, *more: start(status, [*headers, ("Content-Security-Policy", policy)], *more)
+        )
+
+    async def limited(scope: Any, receive: Any, send: Any) -> None:
+        async def sent(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"content-security-policy", policy.encode())]
+            await send(message)
+
+        await app(scope, receive, sent)
+
+    return limited
+
+
+def in_litestar(app: Any) -> Any:
+    """Return an application of Litestar with another one as its admin, as docs/admin.md mounts it."""
+    from litestar import Litestar, asgi
+    from litestar.types import Receive, Scope, Send
+
+    from filerow.ext.litestar import install, routes
+
+    @asgi("/admin", is_mount=True, copy_scope=True)
+    async def admin(scope: Scope, receive: Receive, send: Send) -> None:
+        path = "/admin" + (scope["path"].rstrip("/") or "/")
+        await app({**scope, "path": path}, receive, send)
+
+    return Litestar([admin, routes("/files")], plugins=[install()])
 
 
 def _sqladmin(engine: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -12,7 +13,20 @@ import pytest
 from sqlalchemy.orm import Session
 
 from filerow import FileObject, storages
-from tests.ext.admin_apps import PNG, THOROUGH, TOOLS, UNCLOSED, Admin, Book, Box, Shelf, errors_in, meanwhile, serving
+from tests.ext.admin_apps import (
+    PNG,
+    THOROUGH,
+    TOOLS,
+    UNCLOSED,
+    Admin,
+    Book,
+    Box,
+    Shelf,
+    errors_in,
+    in_litestar,
+    meanwhile,
+    serving,
+)
 
 pytestmark = UNCLOSED
 
@@ -102,6 +116,16 @@ def test_pages_are_reordered_removed_and_added(admin: Admin) -> None:
         form.check("pages-remove", mark)
     assert form.send().is_redirect
     assert admin.book(number).pages == []
+
+
+def test_pages_move_to_the_positions_asked_for(admin: Admin) -> None:
+    number = admin.add(pages=[text(name) for name in "abc"])
+    for positions, order in [
+        (["3", "2", "3"], "bca"), (["1", "2", "1"], "abc"), (["3", "2", "1"], "cba"), (["1", "9", "0"], "acb"),
+        (["", "x", "²"], "acb"), (["9" * 5000, "2", "3"], "acb"), (["2"], "acb"),
+    ]:  # fmt: skip
+        assert admin.form(number).place("pages", positions).send().is_redirect
+        assert "".join(names(admin.book(number))) == order
 
 
 def test_pages_added_meanwhile_by_others_stay(admin: Admin) -> None:
@@ -198,6 +222,16 @@ def test_an_export_has_filenames_instead_of_paths(admin: Admin) -> None:
     (row,) = [row for row in rows if row["id"] == number]
     assert (row["cover"], row["file"], row["pages"]) == ("cover.png", "a.txt", ["1.txt", "2.txt"])
     assert "book/cover" not in admin.client.get("/admin/book/export/csv").text
+
+
+@pytest.mark.parametrize("tool", ["sqladmin", "starlette-admin-async"])
+def test_an_admin_in_litestar_shows_and_takes_files(tool: str, tmp_path: Path) -> None:
+    with serving(tool, tmp_path, in_litestar) as admin:
+        number = admin.add(file=text("old"))
+        assert admin.form(number).upload(file=("new.txt", b"new")).send().is_redirect
+        (link,) = [one for one in admin.page(admin.places.list).links if "/book/file/" in unquote(one)]
+        assert admin.client.get(link).content == b"new"
+        assert not admin.client.get("/admin").is_error
 
 
 @only("starlette-admin")
