@@ -161,7 +161,7 @@ WRONG: list[tuple[dict[str, Any], dict[str, str], str]] = [
     ({"docs": {"url": "s3://b", "fs": "/e"}}, {}, r"docs\.fs: .*its url says it"),
     ({"docs": {"url": "file:///d", "key": "e"}}, {}, r"docs\.key: the key is the name of the table"),
     ({"docs": {"region": "x"}}, {}, r"backend 'docs' has no url"),
-    ({}, {"X__DOCS__REGION": "x"}, r"X__DOCS__URL is not set"),
+    ({}, {"X__DOCS__REGION": "x"}, r"X__DOCS__URL: backend 'docs' has no url"),
     ({}, {"X__DOCS__": "x"}, r"X__DOCS__ must be X__KEY__URL"),
     ({}, {}, r"no backend is named and no variable begins with X__"),
     ({"docs": {"url": f"AccountKey={SECRET}"}}, {}, r"docs\.url is not a URL"),

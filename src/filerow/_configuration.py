@@ -107,9 +107,14 @@ def read_settings(given: object, environ: Mapping[str, str] | None, prefix: str,
     return list(found.values())
 
 
+def variable_name(key: str) -> str:
+    """Return a backend's key as the names of variables spell it."""
+    return key.upper().replace("-", "_")
+
+
 def _overlay(found: dict[str, BackendSettings], environ: Mapping[str, str], prefix: str) -> None:
     """Let variables add to settings, and win; an empty one counts as unset."""
-    known = {key.upper().replace("-", "_"): key for key in found}
+    known = {variable_name(key): key for key in found}
     for variable, text in environ.items():
         if not variable.startswith(prefix) or not text:
             continue
@@ -117,7 +122,7 @@ def _overlay(found: dict[str, BackendSettings], environ: Mapping[str, str], pref
         if not name or (variable.endswith("__")):
             raise ConfigurationError(f"{variable} must be {prefix}KEY__URL, {prefix}KEY__OPTION, or {prefix}KEY with a URL")
         key = known.setdefault(name, name.lower())
-        settings = found.setdefault(key, BackendSettings(key, f"{prefix}{name}__URL is not set"))
+        settings = found.setdefault(key, BackendSettings(key, f"{prefix}{name}__URL"))
         *tables, last = option.lower().split("__")
         if not tables:
             settings.entries[last or "url"] = Setting(text, variable)

@@ -73,8 +73,18 @@ def test_fsspec_options_have_the_types_of_the_filesystem(registry: StorageRegist
     assert backend.fs.auto_mkdir is True
     backend.put("a/b", b"x")
     assert (tmp_path / "a" / "b").read_bytes() == b"x"
-    with pytest.raises(ValueError, match="'auto_mkdir' must be true or false, not '1'"):
-        registry.register_backend(f"local://{tmp_path}?auto_mkdir=1", key="other")
+    with pytest.raises(ValueError, match="'auto_mkdir' must be true or false, not '2'"):
+        registry.register_backend(f"local://{tmp_path}?auto_mkdir=2", key="other")
+
+
+@pytest.mark.parametrize("text", ["1", "0", "Yes", "no", "ON", "off"])
+def test_a_switch_takes_the_words_of_environments(registry: StorageRegistry, tmp_path: Path, text: str) -> None:
+    environ = {"FILEROW_BACKENDS__B__URL": f"local://{tmp_path}", "FILEROW_BACKENDS__B__AUTO_MKDIR": text}
+    backends = [registry.register_backend(f"local://{tmp_path}?auto_mkdir={text}", key="a")]
+    backends += registry.configure(environ=environ).values()
+    for backend in backends:
+        assert isinstance(backend, FSSpecBackend)
+        assert backend.fs.auto_mkdir is (text.lower() in {"1", "yes", "on"})
 
 
 REFUSED = [

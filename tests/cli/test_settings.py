@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.orm import Session
 
-from filerow import FileObject
+from filerow import FileObject, storages
 from tests.cli.conftest import SOURCE, App, run
 
 PASSWORD = "s3cr3t-of-the-shop"
@@ -31,9 +31,9 @@ WRONG: list[tuple[list[str], list[str]]] = [
     (["--app", "broken:Base"], ["importing broken failed", 'broken.py", line 3', "JSONDecodeError"]),
     (["--app", "lacking:Base"], ["importing lacking failed", "No module named 'package_that_is_not_there'"]),
     (["--app", "leaving:Base"], ["importing leaving failed", "SystemExit"]),
-    (["--app", "shop.py:Base"], ["no module 'shop.py'", "--app shop:Base"]),
-    (["--app", "./shop:Base"], ["no module './shop'", "--app shop:Base"]),
-    (["--app", "src/shop.py:Base"], ["no module 'src/shop.py'", "--app src.shop:Base"]),
+    (["--app", "shop.py:Base"], ["no module is named 'shop.py'", "--app shop:Base"]),
+    (["--app", "./shop:Base"], ["no module is named './shop'", "--app shop:Base"]),
+    (["--app", "src/shop.py:Base"], ["no module is named 'src/shop.py'", "--app src.shop:Base"]),
     (["--app", ":Base"], ["--app :Base does not name a module", "package.module:name"]),
     (["--app", ""], ["--app  does not name a module"]),
     (["--app", "two:create_engine"], ["two:create_engine() failed", "TypeError: create_engine() missing"]),
@@ -208,6 +208,37 @@ def test_backend_of_the_command_line_replaces_that_of_pyproject(make_app: Callab
     assert run("doctor", *app.options, "--backend", f"later=file://{other}").code == 0
     assert other.exists()
     assert not (app.folder / "first").exists()
+
+
+def test_backends_of_the_environment_are_registered(make_app: Callable[..., App], monkeypatch: pytest.MonkeyPatch) -> None:
+    app = make_app(LATE)
+    (app.folder / "pyproject.toml").write_text(f'[tool.filerow]\nbackends = {{later = "file://{app.folder}/first"}}\n')
+    monkeypatch.setenv("FILEROW_BACKENDS__LATER__URL", f"file://{app.folder}/second")
+    monkeypatch.setenv("FILEROW_BACKENDS__OTHER", f"file://{app.folder}/third")
+    monkeypatch.setenv("FILEROW_BACKENDS__DOCS__FSYNC", "0")  # the application's own, which it has registered otherwise
+    assert run("doctor", *app.options).code == 0
+    assert [(app.folder / name).exists() for name in ("first", "second", "third")] == [False, True, True]
+    storages.unregister_backend("later")
+    storages.unregister_backend("other")
+    assert run("doctor", *app.options, "--backend", f"later=file://{app.folder}/fourth").code == 0
+    assert (app.folder / "fourth").exists()
+
+
+def test_a_wrong_variable_of_a_backend_is_named(make_app: Callable[..., App], monkeypatch: pytest.MonkeyPatch) -> None:
+    app = make_app(LATE)
+    monkeypatch.setenv("FILEROW_BACKENDS__LATER__SECRET", "hush-hush-hush-hush")
+    done = run("doctor", *app.options)
+    assert (done.code, "FILEROW_BACKENDS__LATER__URL: backend 'later' has no url" in done.err, "hush" in done.err) == (
+        2,
+        True,
+        False,
+    )
+
+
+def test_conformance_finds_a_backend_of_the_environment(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FILEROW_BACKENDS__SCANS__URL", f"file://{app.folder}/scans?fsync=0")
+    done = run("conformance", "--backend", "scans", "--case", "an_empty_object_goes_round", "--sync-only")
+    assert (done.code, "1 passed" in done.out) == (0, True), done.err
 
 
 def test_the_database_is_not_made_by_looking_at_it(app: App) -> None:

@@ -22,6 +22,8 @@ _OWN_USERINFO = frozenset({"abfs", "abfss"})
 _TAKE_NO_USERINFO = frozenset({"file", "memory", "s3", "s3a", "gs", "gcs", "az", "azure", "adl", "http", "https"})
 
 _WORDS = {"true": True, "false": False}
+_SWITCHES = {**_WORDS, "1": True, "yes": True, "on": True, "0": False, "no": False, "off": False}
+"""What an option may be that takes nothing else than true or false."""
 
 _TEXTS = frozenset({"str", "Secret", "Encryption", "Literal"})
 """Types of arguments that take text."""
@@ -57,7 +59,7 @@ class Setting:
         value = self.value
         text = isinstance(value, str)
         if kind == "bool":
-            value = _WORDS.get(value.strip().lower()) if text else value
+            value = _SWITCHES.get(value.strip().lower()) if text else value
             return self._expect(isinstance(value, bool), value, "true or false")
         if kind in _NUMBERS:
             try:
@@ -178,10 +180,10 @@ def _kind_of(default: object) -> str:
 
 
 def _typed(where: str, name: str, text: str, kind: str) -> object:
-    if kind == "bool" and text.lower() not in _WORDS:
+    if kind == "bool" and text.lower() not in _SWITCHES:
         raise ValueError(f"{where!r}: {name!r} must be true or false, not {text!r}")
     if kind in {"bool", "any"}:
-        return _WORDS.get(text.lower(), text)
+        return (_SWITCHES if kind == "bool" else _WORDS).get(text.lower(), text)
     try:
         return {"int": int, "float": float}.get(kind, str)(text)
     except ValueError:

@@ -20,6 +20,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from typing_extensions import TypeIs
 
+from filerow._configuration import variable_name
 from filerow._orm.references import file_columns
 from filerow._registry import storages
 from filerow.cli._values import CannotRunError, hidden
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _KNOWN = ("app", "url", "setup", "backends", "shared_with")
 _FILE = "pyproject.toml"
+_BACKENDS = "FILEROW_BACKENDS__"
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,10 +177,10 @@ def find_application(settings: Settings) -> Application:
             f"{source} {settings.app}: none of its tables has a file column (StoredObject); its tables: {tables}. Name the "
             "module that imports all models"
         )
-    for key, given in settings.backends.items():
-        # the application may read the same file itself: storages.configure_from_toml("pyproject.toml")
-        if f"backend {key}" in settings.sources or not storages.is_registered(key):
-            _register(key, given)
+    register_backends({key: one for key, one in settings.backends.items() if f"backend {key}" in settings.sources}, environ={})
+    # the application may read the same file and variables itself, as by storages.configure_from_toml("pyproject.toml")
+    left = {key: one for key, one in settings.backends.items() if not storages.is_registered(key)}
+    register_backends(left, environ=os.environ)
     also = tuple(_other(one, settings.source("shared_with")) for one in settings.shared_with)
     engine, is_own = _find_engine(settings, module)
     if any(is_async(one) != is_async(engine) for one in also if not isinstance(one, MetaData)):
@@ -318,16 +320,40 @@ def _is_machinery(file: str) -> bool:
     return file.startswith("<frozen importlib") or file in {__file__, importlib.__file__}
 
 
-def _register(key: str, given: str | Mapping[str, Any]) -> None:
-    url = given if isinstance(given, str) else str(given.get("url", ""))
+def register_backends(named: Mapping[str, str | Mapping[str, Any]], *, environ: Mapping[str, str]) -> None:
+    """Register backends that are named here, and those that only the environment names.
+
+    Args:
+        named: By key a URL, or a table of ``url`` and options.
+        environ: Variables, of which ``FILEROW_BACKENDS__KEY__URL`` and other options add to these and win. Those of a backend
+            that is registered already are the application's own.
+
+    Raises:
+        CannotRunError: A backend is registered already, or cannot be made.
+    """
+    variables: dict[str, dict[str, str]] = {}
+    for variable, text in environ.items():
+        if variable.startswith(_BACKENDS) and text:
+            variables.setdefault(variable.removeprefix(_BACKENDS).partition("__")[0], {})[variable] = text
+    for key in storages.registered_backends():
+        variables.pop(variable_name(key), None)
+    for key, given in named.items():
+        _register(key, {key: given}, variables.pop(variable_name(key), {}))
+    for name, its in variables.items():
+        _register(name.lower(), {}, its)
+
+
+def _register(key: str, given: Mapping[str, str | Mapping[str, Any]], variables: Mapping[str, str]) -> None:
+    one = given.get(key, "")
+    shown = ", ".join(variables) or hidden(one if isinstance(one, str) else str(one.get("url", "")))
     if storages.is_registered(key):
         raise CannotRunError(f"the application has registered backend {key!r} itself; leave out --backend {key}=…")
     try:
-        storages.configure({key: given})
+        storages.configure(given, environ=variables)
     except ImportError as error:
-        raise CannotRunError(f"backend {key!r} ({hidden(url)}) needs a package that is not installed: {error}") from error
+        raise CannotRunError(f"backend {key!r} ({shown}) needs a package that is not installed: {error}") from error
     except Exception as error:
-        raise CannotRunError(f"backend {key!r} cannot be made from {hidden(url)}: {hidden(str(error))}") from error
+        raise CannotRunError(f"backend {key!r} cannot be made from {shown}: {hidden(str(error))}") from error
 
 
 # -- engines ---------------------------------------------------------------------------------------------------------------

@@ -349,7 +349,10 @@ def undelete(
 )
 def conformance(
     *,
-    backend: Annotated[str, _option("The backend: a URL, or the key of one that --setup registers.", metavar="URL|KEY")],
+    backend: Annotated[
+        str,
+        _option("The backend: a URL, or the key of one of --setup or of FILEROW_BACKENDS__….", metavar="URL|KEY"),
+    ],
     option: Annotated[
         list[str] | None, _option("An option of the backend: aws_endpoint=http://localhost:9000; repeat.", metavar="NAME=VALUE")
     ] = None,

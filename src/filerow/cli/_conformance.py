@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from filerow._registry import backend_from_url, storages
 from filerow.backends.base import StorageBackend
+from filerow.cli._application import register_backends
 from filerow.cli._output import ClosedOutputError, write, write_error
 from filerow.cli._values import CannotRunError, hidden, plain
 from filerow.testing import Harness, Outcome, Result, run
@@ -29,7 +30,7 @@ class Options:
     """The command's options.
 
     Attributes:
-        backend: The URL of the backend, or the key of one that ``setup`` registers.
+        backend: The URL of the backend, or the key of one that ``setup`` registers or the environment names.
         options: ``NAME=VALUE`` each: the backend's options.
         setup: ``package.module:function`` to call first.
         large: Also run the large cases.
@@ -152,6 +153,8 @@ def _ready(options: Options) -> _Live:
     shown = hidden(options.backend)
     if options.setup is not None:
         _set_up(options.setup)
+    if "://" not in options.backend and not storages.is_registered(options.backend):
+        register_backends({}, environ=os.environ)
     harness = _Live(options)
     try:
         backend = harness.make()
