@@ -321,7 +321,7 @@ def _is_machinery(file: str) -> bool:
 
 
 def register_backends(named: Mapping[str, str | Mapping[str, Any]], *, environ: Mapping[str, str]) -> None:
-    """Register backends that are named here, and those that only the environment names.
+    """Register the backends named here and those of the environment.
 
     Args:
         named: By key a URL, or a table of ``url`` and options.

@@ -240,7 +240,7 @@ def answers_in(name: str, getlist: Callable[[str], Iterable[Any]], upload: str =
 
 
 def _moved(shown: Sequence[str], positions: Sequence[str]) -> list[str]:
-    """Return marks in the order that a form asks for: those with another position go there, the others make room."""
+    """Return marks in the order that a form asks for; others make room."""
     if len(positions) != len(shown):
         return list(shown)
     order: list[str] = []

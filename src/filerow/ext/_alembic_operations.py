@@ -191,7 +191,7 @@ def release_files(operations: Operations, spec: FileTable, columns: Sequence[str
 
 
 def recorded_in(operations: Operations, key: Key) -> Mapping[Key, Sequence[str]]:
-    """Return the columns, by table, whose files this migration has recorded in an outbox."""
+    """Return the columns whose files this migration has recorded."""
     recorded: dict[Key, dict[Key, list[str]]] = operations.get_context().opts.get(_RECORDED, {})
     return recorded.get(key, {})
 
