@@ -485,6 +485,22 @@ def test_a_list_is_added_to_a_table_with_rows(project: Project) -> None:
     command.upgrade(project.config, "head")
 
 
+@pytest.mark.one_in(3, least=2)
+def test_a_downgrade_adds_a_dropped_list_to_a_table_with_rows(project: Project) -> None:
+    before = first()
+    before.tables["paper"].append_column(Column("pages", StoredObject("docs", multiple=True), nullable=False))
+    project.revision(before)
+    command.upgrade(project.config, "head")
+    project.revision(first())
+    command.upgrade(project.config, "head")
+    with project.engine.begin() as connection:
+        connection.execute(insert(table("paper", column("id"))).values(id=1))
+    command.downgrade(project.config, "-1")
+    with project.engine.connect() as connection:
+        assert connection.execute(before.tables["paper"].select()).one().pages == []
+    assert state(project.engine, before) == []
+
+
 def with_text(kind: Any) -> MetaData:
     metadata = MetaData()
     Table("paper", metadata, Column("id", Integer, primary_key=True), Column("the file", kind))

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from alembic.autogenerate import render_op_text, renderers
 from alembic.operations import ops
-from sqlalchemy import Column, String, text
+from sqlalchemy import Column, DefaultClause, String, TextClause, text
 
 from filerow import StoredObject
 from filerow.ext._alembic_compare import be_quiet_about_indexes
+from filerow.ext._alembic_operations import DropFileTriggersOp
 
 if TYPE_CHECKING:
     from alembic.autogenerate.api import AutogenContext
@@ -67,6 +68,31 @@ def complete_columns(context: AutogenContext, upgrade: ops.UpgradeOps) -> None:
             table.ops[:] = [_completed(context, operation) for operation in table.ops]
 
 
+def complete_dropped(context: AutogenContext, upgrade: ops.UpgradeOps) -> None:
+    """Let a downgrade add lists to tables that have rows.
+
+    Triggers say which columns are lists.
+    """
+    lists = {
+        (one.spec.schema, one.spec.name, name)
+        for one in upgrade.ops
+        if isinstance(one, DropFileTriggersOp)
+        for name in one.release
+        if one.spec.columns[name]
+    }
+    for table in upgrade.ops:
+        for one in table.ops if isinstance(table, ops.ModifyTableOps) else ():
+            if isinstance(one, ops.DropColumnOp) and (one.schema, one.table_name, one.column_name) in lists:
+                column = one.to_column()
+                if not column.nullable and column.server_default is None:
+                    column.server_default = DefaultClause(_empty(context))
+
+
+def _empty(context: AutogenContext) -> TextClause:
+    # MySQL takes a default of JSON only as an expression; SQLite adds no column with one
+    return text(f"({_EMPTY})" if context.dialect.name in {"mysql", "mariadb"} else _EMPTY)
+
+
 def is_our_default(there: Column[Any], wanted: Column[Any]) -> bool:
     """Return True if a list column's default is the one its migration gave it."""
     if not _is_list(wanted) or wanted.server_default is not None:
@@ -84,8 +110,7 @@ def _completed(context: AutogenContext, operation: ops.MigrateOperation) -> ops.
     if isinstance(operation, ops.AddColumnOp):
         column = operation.column
         if _is_list(column) and column.server_default is None:
-            # MySQL takes a default of JSON only as an expression; SQLite adds no column with one
-            default = text(f"({_EMPTY})" if context.dialect.name in {"mysql", "mariadb"} else _EMPTY)
+            default = _empty(context)
             operation.column = Column(column.name, column.type, nullable=False, server_default=default, comment=column.comment)
     elif isinstance(operation, ops.AlterColumnOp) and context.dialect.name == "postgresql":
         return _converted(context, operation)

@@ -70,11 +70,12 @@ def _before(autogen_context: AutogenContext, _: UpgradeOps) -> PriorityDispatchR
 def _after(autogen_context: AutogenContext, upgrade_ops: UpgradeOps) -> PriorityDispatchResult:
     from alembic.util import PriorityDispatchResult
 
-    from filerow.ext._alembic_columns import complete_columns
+    from filerow.ext._alembic_columns import complete_columns, complete_dropped
     from filerow.ext._alembic_compare import add_triggers
 
     complete_columns(autogen_context, upgrade_ops)
     add_triggers(autogen_context, upgrade_ops)
+    complete_dropped(autogen_context, upgrade_ops)
     return PriorityDispatchResult.CONTINUE
 
 
