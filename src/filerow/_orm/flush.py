@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Table
@@ -70,7 +70,7 @@ class Applied(NamedTuple):
     made: bool
 
 
-@dataclass(slots=True)
+@dataclass
 class Work:
     """The changes of one flush or one bulk statement, being carried out.
 
@@ -91,8 +91,6 @@ class Work:
             they got.
         moved_from: The slots that objects moved from.
         claims: The claims that objects were made from, with the slots that got the objects.
-        outbox_of: Returns the outbox of a column, looked up once: there are many rows, and few
-            columns.
         failures: Gets files that could not be stored, for those who listen to events.
     """
 
@@ -107,8 +105,15 @@ class Work:
     adopted: dict[Ref, Slot] = field(default_factory=dict)
     moved_from: dict[Ref, Slot] = field(default_factory=dict)
     claims: dict[Ref, tuple[Claimed, Slot]] = field(default_factory=dict)
-    outbox_of: Callable[[Field], OutboxProtocol | None] = field(default_factory=lambda: cache(_outbox_of))
     failures: list[Event] = field(default_factory=list)
+
+    @cached_property
+    def outbox_of(self) -> Callable[[Field], OutboxProtocol | None]:
+        """Return a function that looks up each column's outbox once.
+
+        There are many rows, and few columns.
+        """
+        return cache(_outbox_of)
 
     @contextmanager
     def undone_on_error(self) -> Generator[None]:

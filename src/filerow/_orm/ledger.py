@@ -127,15 +127,21 @@ class Ledger:
         """The transactions that have a frame, outermost first."""
         return list(self._frames)
 
-    def frame(self, chain: Sequence[Hashable]) -> Frame:
+    def frame(self, chain: Sequence[Hashable], new: Frame | None = None) -> Frame:
         """Return the frame of the innermost transaction of a chain.
 
         Args:
             chain: The transactions, outermost first.
+            new: Becomes that transaction's frame if it has none yet.
         """
-        for transaction in chain:  # in this order, so that the frames stay sorted outermost first
-            self._frames.setdefault(transaction, Frame())
-        return self._frames[chain[-1]]
+        *outer, innermost = chain
+        for transaction in outer:  # in this order, so that the frames stay sorted outermost first
+            if transaction not in self._frames:
+                self._frames[transaction] = Frame()
+        found = self._frames.get(innermost)
+        if found is None:
+            found = self._frames[innermost] = Frame() if new is None else new
+        return found
 
     def is_dropped(self, ref: Ref) -> bool:
         """Return True if an object has no owner in this transaction now."""

@@ -413,12 +413,13 @@ class SessionFiles:
         connection = None if self._has_savepoint_to_begin(session) else self.joined
         outer = None if connection is None else outer_transaction(connection, make=True)
         if connection is None or outer is None:
-            frame = self._ledger.frame(_chain(session))
+            frame = self._ledger.frame(_chain(session), work.frame)
             self._remember()
         else:
             frame = outer.frame(connection)
-        frame.absorb(work.frame)
-        work.frame = frame
+        if frame is not work.frame:
+            frame.absorb(work.frame)
+            work.frame = frame
         self._kept += 1
         for one in self.connections:
             watch(one)
