@@ -9,6 +9,8 @@ from typing import Any
 import factory.alchemy
 import httpx
 import pytest
+from faker import Faker
+from faker.providers import BaseProvider
 from PIL import Image
 from polyfactory.factories.sqlalchemy_factory import SQLAlchemyFactory
 from sqlalchemy import Engine, create_engine
@@ -55,6 +57,12 @@ def test_sample_proves_to_be_of_its_type(engine: Engine, content_type: str) -> N
         Image.open(io.BytesIO(file.get_content())).load()
 
 
+@pytest.mark.parametrize("content_type", TYPES)
+def test_sample_of_a_seed_is_always_the_same(content_type: str) -> None:
+    one, same, other = (sample_file(content_type, seed=seed).get_content() for seed in (b"7", b"7", b"8"))
+    assert one == same != other
+
+
 def test_type_without_a_sample_is_refused() -> None:
     with pytest.raises(ValueError, match="not of 'video/mp4'"):
         sample_file("video/mp4")
@@ -67,12 +75,20 @@ class PolyPaper(SQLAlchemyFactory[Paper]):
     pages = lambda: [sample_file(), sample_file()]  # noqa: E731
 
 
+class FileProvider(BaseProvider):
+    def stored_file(self, content_type: str) -> FileObject:
+        return sample_file(content_type, filename=self.generator.file_name(), seed=self.generator.random.randbytes(8))
+
+
+boy.Faker.add_provider(FileProvider)
+
+
 class BoyPaper(boy.alchemy.SQLAlchemyModelFactory):  # type: ignore[misc]
     class Meta:
         model = Paper
 
     title = boy.Faker("sentence")
-    scan = boy.LazyFunction(lambda: sample_file("application/pdf"))
+    scan = boy.Faker("stored_file", content_type="application/pdf")
     pages = boy.LazyFunction(lambda: [sample_file()])
 
 
@@ -83,6 +99,17 @@ def test_polyfactory_makes_rows_with_files(engine: Engine) -> None:
         papers = session.query(Paper).all()
         assert [(paper.scan.content_type, len(paper.pages)) for paper in papers] == [("image/png", 2)] * 2
         assert len({file.path for paper in papers for file in (paper.scan, *paper.pages)}) == 6
+
+
+def test_faker_makes_the_same_files_for_a_seed() -> None:
+    fake = Faker()
+    fake.add_provider(FileProvider)
+    made = []
+    for seed in (7, 7, 8):
+        fake.seed_instance(seed)
+        file = fake.stored_file("image/png")
+        made.append((file.filename, file.get_content()))
+    assert made[0] == made[1] != made[2]
 
 
 def test_factory_boy_makes_rows_with_files(engine: Engine) -> None:

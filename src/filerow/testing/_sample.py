@@ -5,20 +5,25 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 from struct import pack
 
 from filerow._file.object import FileObject
 
 
-def sample_file(content_type: str = "text/plain", *, filename: str | None = None, backend: str | None = None) -> FileObject:
+def sample_file(
+    content_type: str = "text/plain", *, filename: str | None = None, backend: str | None = None, seed: bytes | None = None
+) -> FileObject:
     """Return a small pending file that proves to be of a type.
 
-    Random bytes break the rules of a column with ``content_types=``. Each file has other bytes than the one before.
+    Random bytes break the rules of a column with ``content_types=``. Each file has other bytes than the one before, unless
+    ``seed`` chooses them.
 
     Args:
         content_type: ``text/plain``, ``image/png``, ``application/pdf`` or ``application/octet-stream``.
         filename: Its name. Default: ``sample`` with the type's extension.
         backend: Key of the backend. Default: the column's.
+        seed: The same seed makes the same bytes.
 
     Raises:
         ValueError: There is no sample of this type.
@@ -27,7 +32,8 @@ def sample_file(content_type: str = "text/plain", *, filename: str | None = None
         raise ValueError(f"there are samples of {', '.join(_SAMPLES)}, not of {content_type!r}")
     extension, make = _SAMPLES[content_type]
     name = filename or f"sample{extension}"
-    return FileObject(backend, filename=name, content_type=content_type, content=make(os.urandom(8)))
+    salt = os.urandom(8) if seed is None else sha256(seed).digest()[:8]
+    return FileObject(backend, filename=name, content_type=content_type, content=make(salt))
 
 
 def _text(salt: bytes) -> bytes:
