@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import aclosing, closing
+from contextlib import closing
 from email.message import Message
 from functools import partial
-from itertools import islice
 from typing import Any, NamedTuple
 
 from filerow._execution.batch import call
 from filerow._execution.threads import in_thread
 from filerow.backends._foreign import clean_message
 from filerow.backends.base import StorageBackend
+from filerow.maintenance._listing import pages
 
+_PAGE = 1_000
 _SECONDS = 10.0
 _MOST = 4_000
 _SHOWN = 300
@@ -25,19 +26,11 @@ def ask(backend: StorageBackend, method: str, *args: Any, **options: Any) -> Any
     return call(*twins, *args)
 
 
-def listed(backend: StorageBackend, method: str, folder: str, most: int | None = None) -> list[Any]:
-    """Return what a method of a backend yields for a folder, at most ``most`` items."""
-
-    async def later() -> list[Any]:
-        found: list[Any] = []
-        async with aclosing(getattr(backend, f"{method}_async")(folder)) as items:
-            async for item in items:
-                found.append(item)
-                if len(found) == most:
-                    break
-        return found
-
-    return call(lambda: list(islice(getattr(backend, method)(folder), most)), later)
+def listed(backend: StorageBackend, method: str, folder: str, most: int = 0) -> list[Any]:
+    """Return what a method of a backend yields for a folder, or the first ``most`` items."""
+    found = pages(getattr(backend, method), getattr(backend, f"{method}_async"), folder, size=most or _PAGE)
+    with closing(found):
+        return next(found, []) if most else [item for page in found for item in page]
 
 
 def in_a_thread(function: Callable[..., Any], *args: Any) -> Any:
