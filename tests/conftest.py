@@ -130,6 +130,16 @@ def _put_off_variants(items: list[pytest.Item]) -> None:
                 item.add_marker("thorough")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Iterator[None]:
+    """Collect tests without the garbage collector, which would look at all of them again and again: a third of the time."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Take the thousands of collected tests out of the garbage collector's way; some tests collect after each of their steps."""
     gc.collect()

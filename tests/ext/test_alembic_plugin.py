@@ -140,7 +140,7 @@ def run(code: str, url: str, folder: Path, installed: Path) -> str:
     return done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
+@pytest.mark.parametrize("database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.thorough)], indirect=True)
 def test_migrations_know_files_without_any_call(database: EmptyDatabase, tmp_path: Path, installed: Path) -> None:
     versions = tmp_path / "migrations" / "versions"
     versions.mkdir(parents=True)
@@ -151,7 +151,7 @@ def test_migrations_know_files_without_any_call(database: EmptyDatabase, tmp_pat
     assert said.endswith("done\n"), said
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
+@pytest.mark.parametrize("database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.thorough)], indirect=True)
 def test_advanced_alchemy_takes_our_type(database: EmptyDatabase, tmp_path: Path, installed: Path) -> None:
     said = run(ADVANCED, str(database.url), tmp_path, installed)
     assert said.endswith("done\n"), said
