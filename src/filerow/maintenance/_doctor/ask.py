@@ -1,4 +1,4 @@
-"""How the doctor asks: each call blocks, or is awaited where the doctor is."""
+"""How doctor asks: each call blocks, or is awaited where doctor is."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def ask(backend: StorageBackend, method: str, *args: Any, **options: Any) -> Any
 
 
 def listed(backend: StorageBackend, method: str, folder: str, most: int = 0) -> list[Any]:
-    """Return what a method of a backend yields for a folder, or the first ``most`` items."""
+    """Return what a method yields for a folder, or the first ``most`` items."""
     found = pages(getattr(backend, method), getattr(backend, f"{method}_async"), folder, size=most or _PAGE)
     with closing(found):
         return next(found, []) if most else [item for page in found for item in page]
 
 
 def in_a_thread(function: Callable[..., Any], *args: Any) -> Any:
-    """Call a function that blocks, in a thread where the doctor is awaited."""
+    """Call a function that blocks, in a thread where doctor is awaited."""
     return call(function, partial(in_thread, function), *args)
 
 
-class Fetched(NamedTuple):
+class HttpAnswer(NamedTuple):
     """What a client got; status 0 when nothing came."""
 
     status: int
@@ -47,7 +47,7 @@ class Fetched(NamedTuple):
     text: str = ""
 
 
-def fetched(url: str, method: str = "GET", headers: Mapping[str, str] | None = None) -> Fetched:
+def fetched(url: str, method: str = "GET", headers: Mapping[str, str] | None = None) -> HttpAnswer:
     """Send a request as a client does, and return its answer's first bytes."""
     import urllib.error
     import urllib.request  # not needed to import the package
@@ -55,10 +55,10 @@ def fetched(url: str, method: str = "GET", headers: Mapping[str, str] | None = N
     try:
         request = urllib.request.Request(url, method=method, headers=dict(headers or {}))  # noqa: S310 - of the backend itself
         with closing(urllib.request.urlopen(request, timeout=_SECONDS)) as response:  # noqa: S310
-            return Fetched(response.status, response.headers, response.read(_MOST))
+            return HttpAnswer(response.status, response.headers, response.read(_MOST))
     except urllib.error.HTTPError as error:
         with error:
             text = clean_message(error.read(_MOST).decode(errors="replace"))  # without the signature, which some answers quote
-            return Fetched(error.code, error.headers, text=text[:_SHOWN])
+            return HttpAnswer(error.code, error.headers, text=text[:_SHOWN])
     except (OSError, ValueError) as error:
-        return Fetched(0, text=str(error))
+        return HttpAnswer(0, text=str(error))

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from filerow.backends.base import SignRequest, StorageBackend
 from filerow.exceptions import FilerowError
-from filerow.maintenance._doctor.ask import Fetched, ask, fetched, in_a_thread
+from filerow.maintenance._doctor.ask import HttpAnswer, ask, fetched, in_a_thread
 from filerow.maintenance._report import Finding
 
 _FORBIDDEN = 403
@@ -28,7 +28,7 @@ def _endpoint(backend: StorageBackend, endpoint: str, path: str, content: bytes)
         url = ask(backend, "sign", path, SignRequest("GET", 60))
     except FilerowError:
         return  # reported as cannot-sign
-    answer: Fetched = in_a_thread(fetched, url)
+    answer: HttpAnswer = in_a_thread(fetched, url)
     if answer.status == 0:
         message = f"public_endpoint {endpoint} does not answer from here: {answer.text}"
         advice = "that is right if clients alone reach it; then ask for a signed URL from where they are"
@@ -44,7 +44,7 @@ def _endpoint(backend: StorageBackend, endpoint: str, path: str, content: bytes)
 
 def _permanent(backend: StorageBackend, path: str, content: bytes) -> Iterator[Finding]:
     url = backend.url(path)
-    answer: Fetched = in_a_thread(fetched, url)
+    answer: HttpAnswer = in_a_thread(fetched, url)
     host = urlsplit(url).netloc
     if answer.status == 0:
         message = f"permanent URLs ({host}) do not answer from here: {answer.text}"
@@ -57,7 +57,7 @@ def _permanent(backend: StorageBackend, path: str, content: bytes) -> Iterator[F
         )
         yield Finding("public-url", message, "warning", backend=backend.key, advice=advice)
         return
-    changed: Fetched = in_a_thread(fetched, f"{url}{'&' if '?' in url else '?'}{_OVERRIDES}")
+    changed: HttpAnswer = in_a_thread(fetched, f"{url}{'&' if '?' in url else '?'}{_OVERRIDES}")
     if changed.status == answer.status and changed.headers.get("Content-Type", "").startswith("text/html"):
         message = f"by a query everybody can have a file of {host} answered as a page (response-content-type), scripts included"
         advice = "let a proxy or CDN in front drop the query (nginx: set $args ''), and serve from a domain of its own"
