@@ -61,6 +61,7 @@ class Leaf(Node):
 TABLES: dict[str, tuple[str, ...]] = {"paper": ("file",), "archive": ("file",), "node": ("cover",), "leaf": ("file",)}
 
 FUNCTION = "CREATE FUNCTION act() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN {} END$$"
+KEEP_1, KEEP_OLD = (f"INSERT INTO archive(file) VALUES ({value})" for value in ("$1", "old"))
 ARCHIVE_OLD = "INSERT INTO archive(file) VALUES (OLD.file);"
 
 
@@ -99,6 +100,13 @@ CASES = {
     "a trigger by dynamic SQL archives": on_postgresql(
         "EXECUTE 'INS' || 'ERT INTO archive(file) VALUES ($1)' USING OLD.file; RETURN OLD;",
         "TRIGGER act BEFORE DELETE ON paper FOR EACH ROW",
+    ),
+    "a trigger calls a function that archives": Case(
+        (
+            f"CREATE FUNCTION keep(jsonb) RETURNS integer LANGUAGE sql AS $${KEEP_1} RETURNING number$$",
+            FUNCTION.format("OLD.title := concat('kept as ', public.keep (OLD.file)); RETURN OLD;"),
+            "CREATE TRIGGER act BEFORE DELETE OR UPDATE ON paper FOR EACH ROW EXECUTE FUNCTION act()",
+        )
     ),
     "a view shows what a trigger keeps": on_postgresql(
         SOFT, "TRIGGER act BEFORE DELETE ON base FOR EACH ROW", view="SELECT * FROM base WHERE NOT hidden"
@@ -141,6 +149,13 @@ CASES = {
     ),
     "SQLite archives": Case(
         ("CREATE TRIGGER act AFTER DELETE ON Paper BEGIN INSERT INTO archive(file) VALUES (OLD.file); END",), "sqlite"
+    ),
+    "a function that MariaDB calls archives": Case(
+        (
+            f"CREATE FUNCTION keep(old json) RETURNS integer MODIFIES SQL DATA BEGIN {KEEP_OLD}; RETURN last_insert_id(); END",
+            "CREATE TRIGGER act BEFORE DELETE ON paper FOR EACH ROW SET @kept = `keep`(OLD.file)",
+        ),
+        "mariadb",
     ),
     "MariaDB archives": Case(
         ("CREATE TRIGGER act AFTER DELETE ON paper FOR EACH ROW INSERT INTO archive(file) VALUES (OLD.file)",), "mariadb"
@@ -227,7 +242,8 @@ def test_documents_a_database_keeps_by_itself_keep_their_objects(
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
 def test_a_trigger_that_writes_no_row_keeps_nothing(docs: MemoryBackend, engine: Engine) -> None:
     stamp = on_postgresql(
-        "IF TG_OP = 'INSERT' THEN NEW.title := 'select'; END IF; /* update */ NEW.hidden := false; RETURN NEW;",
+        "IF (TG_OP = 'INSERT') THEN NEW.title := 'select'; END IF; /* update */ NEW.hidden := false; "
+        "NEW.title := concat(to_char(pg_catalog.now(), 'YYYY'), coalesce(lower(NEW.title), '')); RETURN (NEW);",
         "TRIGGER act BEFORE UPDATE ON paper FOR EACH ROW",
     )
     if engine.dialect.name != "postgresql":

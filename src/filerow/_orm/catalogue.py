@@ -130,15 +130,34 @@ def _verdict(known: Actions, connection: Connection, table: Table) -> Rewrites:
 
 _IN_QUOTES = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.DOTALL)
 _WRITING = re.compile(r"\b(?:insert|replace|update|merge|copy|load|execute|perform|call|select|do)\b", re.IGNORECASE)
-_ASKING_SQLITE = re.compile(r"\bselect\b", re.IGNORECASE)
+_CALL = re.compile(r"([^\s(),;:=<>|+*/-]+)\s*\(")
+_HARMLESS = re.compile(
+    # what stands before a parenthesis and calls nothing
+    r"(?:if|elsif|elseif|when|then|else|case|and|or|not|in|any|all|from|is|like|return|set|values|on|as|by|using|row|array|cast"
+    r"|char|character|varchar|numeric|decimal|float|bit|time|timestamp"
+    # the database's own functions that only compute
+    r"|(?:pg_catalog\.)?(?:now|sysdate|curdate|(?:current|local|utc|clock|statement|transaction|to|unix)_?timestamp|from_unixtime"
+    r"|date|year|month|day|date_trunc|date_format|extract|age|to_char|to_date|coalesce|ifnull|nullif|greatest|least"
+    r"|abs|ceil|floor|round|mod|random|rand|lower|upper|[blr]?trim|(?:char_|octet_|array_|json_|jsonb_array_)?length|cardinality"
+    r"|substr(?:ing)?|left|right|strpos|position|format|concat|concat_ws|md5|sha1|sha2|sha256|encode|decode|digest"
+    r"|uuid|gen_random_uuid|uuid_generate_v4|nextval|currval|to_jsonb?|row_to_json|jsonb?_build_object|jsonb_set|jsonb_strip_nulls"
+    r"|json_(?:extract|value|unquote|object|set)|hstore|to_tsvector|setweight|unaccent"
+    r"|(?:current_|session_)?user|current_setting|pg_trigger_depth|txid_current))",
+    re.IGNORECASE,
+)
+_ASKING_SQLITE = re.compile(r"\bselect\b|\(", re.IGNORECASE)
 
 
 def _may_write(body: str | None) -> bool:
     """Return False if an action only reads or changes the row at hand.
 
-    A trigger that sets ``updated_at`` is such an action.
+    A trigger that sets ``updated_at`` is such an action. A function that it calls may do anything,
+    unless it is one of the database's own.
     """
-    return body is None or _WRITING.search(_IN_QUOTES.sub(" ", body)) is not None
+    if body is None:
+        return True
+    text = _IN_QUOTES.sub(" ", body)
+    return _WRITING.search(text) is not None or not all(map(_HARMLESS.fullmatch, _CALL.findall(text)))
 
 
 # -- which tables ----------------------------------------------------------------------------------------------------------
@@ -345,6 +364,6 @@ def _of_sqlite(connection: Connection, tables: Sequence[Table]) -> Iterator[tupl
     for name, kind, sql in connection.execute(found).all():
         if kind == "view":  # a view without a trigger cannot be written
             yield name, Action("instead", late=False, body=None)
-        else:  # its SELECTs change nothing, because SQLite has no functions that write
+        else:  # its SELECTs and calls change nothing, because SQLite has no functions that write
             body = re.split(r"\bBEGIN\b", _IN_QUOTES.sub(" ", sql), maxsplit=1, flags=re.IGNORECASE)[-1]
             yield name, Action("trigger", late=False, body=_ASKING_SQLITE.sub(" ", body))
