@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, event, insert, text
+from sqlalchemy import ForeignKey, event, insert, null, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, column_property, mapped_column
 
@@ -123,6 +123,21 @@ def test_a_document_as_the_server_s_default_is_refused() -> None:
         file: Mapped[FileObject | None] = mapped_column(StoredObject("docs"), server_default=text("NULL"))
 
     assert Fine().file is None
+
+
+@pytest.mark.parametrize("value", [lambda: None, lambda: FileObject(content=b"new"), null()])
+def test_file_made_by_onupdate_is_refused(value: Any) -> None:
+    class Base(DeclarativeBase):
+        pass
+
+    with pytest.raises(TypeError, match="onupdate"):
+
+        class Updated(Base):
+            __tablename__ = "updated"
+            id: Mapped[int] = mapped_column(primary_key=True)
+            file: Mapped[FileObject | None] = mapped_column(StoredObject("docs"), onupdate=value)
+
+    Base.registry.dispose()
 
 
 def test_one_attribute_of_two_file_columns_is_refused() -> None:

@@ -24,7 +24,7 @@ from weakref import ref
 
 from sqlalchemy import Connection, Engine, MetaData, Select, Table, TextClause, event
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.orm import InstanceState, Mapper, ORMExecuteState, Session, SessionTransaction, attributes
+from sqlalchemy.orm import InstanceState, InstrumentedAttribute, Mapper, ORMExecuteState, Session, SessionTransaction, attributes
 from sqlalchemy.orm.unitofwork import UOWTransaction
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -35,6 +35,8 @@ from filerow._orm.column import StoredObject, binding_refused
 from filerow._orm.fields import (
     Field,
     SlotChange,
+    field_of,
+    fields_of,
     forget_row_fields,
     has_files,
     link_fields,
@@ -72,6 +74,7 @@ def install() -> None:
     """Start to listen; called once, when filerow is imported."""
     event.listen(Mapper, "after_mapper_constructed", _mapper_constructed)
     event.listen(Mapper, "mapper_configured", _mapper_configured)
+    event.listen(object, "attribute_instrument", _attribute_added)
 
 
 def _listen_to_sessions() -> None:
@@ -156,8 +159,12 @@ def _mapper_constructed(mapper: Mapper[Any], class_: type[Any]) -> None:
     Otherwise an earlier bulk statement would not be noticed.
     """
     forget_row_fields()
-    if not has_files(mapper):
-        return
+    if has_files(mapper):
+        _listen_to_rows(mapper)
+
+
+def _listen_to_rows(mapper: Mapper[Any]) -> None:
+    """Listen to what happens to the rows of a class, and check its columns."""
     _listen_to_sessions()
     for one in mapper.iterate_to_root():  # a parent, whose table may have a file column from this class
         if not event.contains(one, "before_delete", _before_delete):  # not on its class, which may have been mapped before
@@ -166,19 +173,45 @@ def _mapper_constructed(mapper: Mapper[Any], class_: type[Any]) -> None:
         if isinstance(column.type, StoredObject):
             refuse_shared_default(column)
             if column.type.stored_with is not None:
-                expect(column.type, f"{class_.__name__}.{column.key}", column.type.backend, column.type.stored_with)
+                expect(column.type, f"{mapper.class_.__name__}.{column.key}", column.type.backend, column.type.stored_with)
 
 
 def _mapper_configured(mapper: Mapper[Any], class_: type[Any]) -> None:
     register_link_fields(mapper)
+    _listen_to_fields(mapper)
+
+
+def _attribute_added(class_: type[Any], key: str, attribute: Any) -> None:
+    """Listen to a file column that comes to a class after it was configured.
+
+    ``Model.file = mapped_column(StoredObject(...))`` adds one, to the class and to those that
+    inherit from it.
+    """
+    mapper = attribute.parent if isinstance(attribute, InstrumentedAttribute) else None
+    if isinstance(mapper, Mapper) and mapper.configured and field_of(attribute.property) is not None:
+        forget_row_fields()
+        for one in mapper.self_and_descendants:
+            _listen_to_rows(one)
+            _listen_to_fields(one)
+
+
+def _listen_to_fields(mapper: Mapper[Any]) -> None:
+    """Listen to what happens to the file columns of a class.
+
+    Those that were known before have their listeners.
+    """
+    class_, known = mapper.class_, {field.column for field in fields_of(mapper)}
     fields = register_fields(mapper)
     if not fields:
         return
-    event.listen(class_, "before_insert", _catch_up, raw=True)
-    event.listen(class_, "before_update", _catch_up, raw=True)
-    for field in fields:
+    if not known:
+        if not event.contains(mapper, "before_delete", _before_delete):  # its first file column came after it was constructed
+            _listen_to_rows(mapper)
+        event.listen(class_, "before_insert", _catch_up, raw=True)
+        event.listen(class_, "before_update", _catch_up, raw=True)
+    for field in (one for one in fields if one.column not in known):
         field.type._named(field.key)
-        if mapper.attrs[field.key].parent is mapper:  # an inherited attribute has its parent class's listeners
+        if mapper.get_property(field.key).parent is mapper:  # an inherited attribute has its parent class's listeners
             attribute = getattr(class_, field.key)
             if field.type.multiple:
                 # runs before the list becomes the row's

@@ -183,7 +183,9 @@ def _refuse_two_columns(mapper: Mapper[Any]) -> None:
 
     SQLAlchemy makes one of columns that have the same name in joined tables.
     """
-    for prop in mapper.column_attrs:
+    for prop in mapper.iterate_properties:
+        if not isinstance(prop, ColumnProperty):
+            continue
         files = [one for one in prop.columns if isinstance(one, Column) and isinstance(one.type, StoredObject)]
         if len(files) > 1:
             names = " and ".join(map(str, files))
@@ -246,19 +248,29 @@ def _unmapped(mapper: Mapper[Any], mapped: Container[Column[Any]]) -> Iterator[F
 
 
 def _find(mapper: Mapper[Any]) -> Iterator[Field]:
-    for prop in mapper.column_attrs:
-        if isinstance(prop, ColumnProperty):
-            column = prop.columns[0]
-            if isinstance(column, Column) and isinstance(column.type, StoredObject):
-                yield Field(prop.key, column, column.type)
+    # column_attrs does not have one that has just been added
+    yield from (field for prop in mapper.iterate_properties if (field := field_of(prop)) is not None)
+
+
+def field_of(prop: object) -> Field | None:
+    """Return the file column of an attribute, if it has one."""
+    if isinstance(prop, ColumnProperty):
+        column = prop.columns[0]
+        if isinstance(column, Column) and isinstance(column.type, StoredObject):
+            return Field(prop.key, column, column.type)
+    return None
 
 
 def refuse_shared_default(column: Column[Any]) -> None:
     """Refuse a default that is a file or its document, and not a function.
 
     Raises:
-        TypeError: Every new row would share that file.
+        TypeError: Every new row would share that file. Or the column has ``onupdate=``, which would
+            set a file while its row is written.
     """
+    if column.onupdate is not None:
+        msg = f"onupdate= of {column.name} sets files that no session has stored or copied; set them in a before_update listener"
+        raise TypeError(msg)
     by_server = getattr(column.server_default, "arg", None)
     if by_server is not None and "{" in str(getattr(by_server, "text", by_server)):
         msg = (
