@@ -449,7 +449,7 @@ def test_constraint_that_replaces_rows_is_refused_where_it_does(docs: MemoryBack
 def test_a_list_is_edited_whose_row_another_session_has_deleted(database: EmptyDatabase, docs: MemoryBackend) -> None:
     engine = database.engine()
     Replacing.metadata.create_all(engine, [Replacing.metadata.tables["list"]])
-    with Session(engine) as session:
+    with Session(engine, expire_on_commit=False) as session:
         session.add(List(id=1, pages=[FileObject(content=b"one"), FileObject(content=b"two")]))
         session.commit()
         session.refresh(pages := session.get_one(List, 1))

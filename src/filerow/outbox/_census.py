@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -16,7 +17,7 @@ from filerow._orm.visibility import check_shows_all, unfiltered
 from filerow._paths import RECORD
 from filerow._registry import storages
 from filerow.exceptions import ObjectHiddenError, ObjectNotFoundError, StorageError
-from filerow.outbox._isolation import snapshot
+from filerow.outbox._isolation import oldest_writer, snapshot
 from filerow.outbox._strangers import check_no_strangers
 from filerow.outbox._triggers.install import check_knows_all
 from filerow.outbox._triggers.shared import check_names_all
@@ -71,6 +72,13 @@ class Census:
                 check_knows_all(connection, metadata, known)
                 check_no_strangers(connection, known)
         check_names_all(self.databases)
+
+    def oldest_writer(self) -> float:
+        """Return when the oldest open transaction with changes began.
+
+        It may be in any of the databases; infinity if there is none.
+        """
+        return min((found for _, engine in self.databases if (found := oldest_writer(engine)) is not None), default=math.inf)
 
     def named(self, refs: Iterable[Ref], connection: Connection | None = None) -> Named:
         """Find those of the objects that a row names anywhere.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from filerow._orm.references import FileColumn
 from filerow.backends._types import Unfinished
 from filerow.exceptions import StorageError, UnsupportedOperationError
@@ -51,6 +53,18 @@ def suspicious(folder: Folder, step: Count, total: Count) -> Finding:
         backend=folder.backend,
         advice="look at what a dry run finds; if it is right, set allow_many=True (--allow-many)",
     )
+
+
+def open_transaction(since: float) -> Finding:
+    """Report that a transaction has been open for longer than the grace period."""
+    moment = datetime.fromtimestamp(since, UTC).isoformat(timespec="seconds")
+    message = (
+        f"a transaction that has written is open since {moment}, and may name newer objects: they are judged when it has ended"
+    )
+    advice = (
+        "end it if nobody else will; for one left by PREPARE TRANSACTION or XA PREPARE look into pg_prepared_xacts or XA RECOVER"
+    )
+    return Finding("open-transaction", message, "warning", advice=advice)
 
 
 def guest(folder: Folder) -> Finding:

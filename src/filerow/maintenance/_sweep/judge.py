@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -30,6 +31,7 @@ class SweepLimits:
         full: List everything.
         full_every: Seconds after which everything is listed anyway.
         resume: Continue an interrupted sweep.
+        open_since: When the oldest open transaction that has written began; its rows cannot be seen yet.
     """
 
     now: float
@@ -37,6 +39,17 @@ class SweepLimits:
     full: bool
     full_every: float
     resume: bool
+    open_since: float = math.inf
+
+    def until(self, least: float) -> float:
+        """Return the time before which objects are judged.
+
+        Args:
+            least: Seconds that objects of the folder are kept at least.
+        """
+        until = self.now - max(self.grace, least)
+        # it began, or was prepared, after its first object was stored
+        return until if until < self.open_since else min(until, self.open_since - self.grace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +89,7 @@ def begin(folder: Folder, known: Mapping[str, Any] | None, limits: SweepLimits) 
     known = known or {}
     run = known.get("run")
     full_at = float(known.get("full_at", 0))
-    until = limits.now - max(limits.grace, folder.least)
+    until = limits.until(folder.least)
     if run is not None and limits.resume and (run["full"] or not limits.full):
         return Start(run["after"], min(run["until"], until), min(run["low"], until), run["full"], full_at)
     is_lost = "until" not in known or max(known["until"], full_at) > limits.now + CLOCKS

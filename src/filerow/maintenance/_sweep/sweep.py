@@ -31,7 +31,7 @@ from filerow.maintenance._awaited import awaited
 from filerow.maintenance._doubts import about_place, doubts
 from filerow.maintenance._listing import STAGED, Folder, folders, in_pages, pages, share
 from filerow.maintenance._report import Finding, Progress
-from filerow.maintenance._sweep.findings import custom_paths, guest, orphan, suspicious, unasked, unfinished
+from filerow.maintenance._sweep.findings import custom_paths, guest, open_transaction, orphan, suspicious, unasked, unfinished
 from filerow.maintenance._sweep.judge import CLOCKS, Count, Found, Old, SweepLimits, begin, old_ones, too_many
 from filerow.maintenance._sweep.memory import Memory, memory_of
 from filerow.outbox import outbox_of
@@ -113,7 +113,8 @@ def sweep(  # noqa: PLR0913 - each is a keyword, and says what it does
         The progress after each batch, by column. Findings: ``orphan``, ``unfinished-upload``, ``too-many-orphans`` (nothing more
         was deleted), ``unreadable`` (a backend could not be listed, or does not exist), ``custom-paths``,
         ``unreadable-documents`` and ``unknown-backend`` (what a row may own is kept), ``first-run`` (no run had deleted in this
-        place before, so this one deleted nothing), ``another-database`` and ``another-server`` (in a dry run: one that deletes
+        place before, so this one deleted nothing), ``open-transaction`` (of one older than the grace period, newer objects are
+        kept), ``another-database`` and ``another-server`` (in a dry run: one that deletes
         would be refused).
 
     Raises:
@@ -187,6 +188,9 @@ class _Sweep:
             moment = now_of(connection)
         if moment < self._limits.now - CLOCKS:  # with a fast clock, running uploads would look old
             self._limits = replace(self._limits, now=moment)
+        self._limits = replace(self._limits, open_since=self._census.oldest_writer())
+        if self._limits.open_since <= self._limits.now - self._limits.grace:
+            yield Progress("columns", findings=(open_transaction(self._limits.open_since),))
         custom = [custom_paths(column) for column in columns if column.type.path is not None and column.type.lifecycle]
         if custom:
             yield Progress("columns", findings=tuple(custom))
