@@ -26,7 +26,7 @@ RANKS: list[set[str]] = [
     {"_file"},
     {"_orm"},
     {""},
-    {"direct", "http", "outbox"},
+    {"direct", "http", "outbox", "variants"},
     {"maintenance"},
     {"cli", "ext", "testing"},
 ]
@@ -47,6 +47,7 @@ PUBLIC = {
     "maintenance",
     "outbox",
     "testing", "testing.cases", "testing.faults", "testing.plugin",
+    "variants",
 }  # fmt: skip
 
 # A package with a public face whose other files are its own business, though their names are plain.
@@ -93,6 +94,8 @@ ALLOWED: dict[str, tuple[set[str], str]] = {
     "tests/security/test_tokens.py": ({"_tokens", "direct._claims"}, "pure: forged tokens, field by field"),
     "tests/test_tokens.py": ({"_tokens"}, "pure: keys and tokens"),
     "tests/backends/signing/test_own_urls.py": ({"_tokens"}, "pure: what one key signs, another must not"),
+    "tests/variants/test_installed.py": ({"variants._images"}, "which copy of Filerow a worker runs"),
+    "tests/variants/test_workers.py": ({"variants._worker"}, "how a worker's process is called"),
     "tests/test_requirements.py": ({"_requirements"}, "the oldest versions stand in pyproject.toml, too"),
     "tests/orm/test_changes.py": ({"_orm.ownership"}, "pure: the decisions of a flush"),
     "tests/orm/test_ledger.py": ({"_file.object", "_orm.ledger", "_orm.ownership"}, "pure: frames of transactions"),

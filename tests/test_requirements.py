@@ -42,6 +42,7 @@ OLD = {
     "fsspec": ("fsspec", "import filerow.backends.fsspec", "FSSpecBackend"),
     "gcs": ("google-auth", GOOGLE, "signing for Google Cloud Storage"),
     "gcsfs": ("gcsfs", FSSPEC.format("gs://b"), "FSSpecBackend on gs://"),
+    "images": ("pillow", "import filerow.variants", "filerow.variants"),
     "litestar": ("litestar", "import filerow.ext.litestar", "filerow.ext.litestar"),
     "msgspec": ("msgspec", "import filerow.ext.msgspec", "filerow.ext.msgspec"),
     "opentelemetry": ("opentelemetry-api", "import filerow.ext.opentelemetry", "filerow.ext.opentelemetry"),

@@ -33,6 +33,13 @@
     ├── InvalidTokenError             … also PermissionError: a signed URL or a claim that is not ours, or was changed
     │   ├── ExpiredTokenError         … it was ours, and is too old
     │   └── ClaimError                … also ValueError: the upload does not match its claim, or the claim was used before
+    ├── VariantError                  a variant of an image cannot be made (code)
+    │   ├── RecipeError               … also ValueError: a recipe is wrong, or the path of its variant too long
+    │   ├── UndecodableError          … also ValueError: these bytes are not an image that can be decoded
+    │   ├── VariantTooLargeError      … also ValueError: too many bytes, pixels or frames, or too much memory
+    │   ├── VariantBusyError          … also TimeoutError: all workers were busy for too long
+    │   ├── VariantTimeoutError       … also TimeoutError: making it took too long
+    │   └── WorkerError               … also RuntimeError: no worker can be started here, or it ended early
     ├── UndeleteError                 … also LookupError: a removed file cannot be restored (any more)
     ├── MaintenanceRefusedError       … also RuntimeError: some rows may be hidden, so nothing is deleted
     └── UnsupportedRouteError         … also RuntimeError: a way to write to the database that Filerow cannot follow
@@ -73,15 +80,22 @@ __all__ = (
     "ObjectExistsError",
     "ObjectHiddenError",
     "ObjectNotFoundError",
+    "RecipeError",
     "RegistryError",
     "SecretError",
     "StorageError",
     "StoragePermissionError",
     "StorageTimeoutError",
+    "UndecodableError",
     "UndeleteError",
     "UnsupportedOperationError",
     "UnsupportedRouteError",
     "UntrustedDocumentError",
+    "VariantBusyError",
+    "VariantError",
+    "VariantTimeoutError",
+    "VariantTooLargeError",
+    "WorkerError",
 )
 
 
@@ -336,6 +350,71 @@ class ClaimError(InvalidTokenError, ValueError):
 
     status_code = 422
     code = "claim-refused"
+
+
+class VariantError(FilerowError):
+    """A variant of an image cannot be made.
+
+    Args:
+        message: Why, and what to do.
+        code: A stable word for the reason. Default: that of the class.
+    """
+
+    status_code = 422
+    """The matching HTTP status (RFC 9110)."""
+
+    code: str = "variant"
+    """A stable word for the reason."""
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        self.code = type(self).code if code is None else code
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild_variant, (type(self), str(self), self.code)
+
+
+def _rebuild_variant(cls: type[VariantError], message: str, code: str) -> VariantError:
+    return cls(message, code=code)
+
+
+class RecipeError(VariantError, ValueError):
+    """A recipe is wrong, its function fails, or its variant has no valid path."""
+
+    status_code = 500
+    code = "recipe"
+
+
+class UndecodableError(VariantError, ValueError):
+    """The bytes are not an image that can be decoded."""
+
+    code = "broken"
+
+
+class VariantTooLargeError(VariantError, ValueError):
+    """An image has too many bytes, pixels or frames, or needs too much memory."""
+
+    code = "too-large"
+
+
+class VariantBusyError(VariantError, TimeoutError):
+    """All workers were busy for as long as a variant may wait; try again later."""
+
+    status_code = 503
+    code = "busy"
+
+
+class VariantTimeoutError(VariantError, TimeoutError):
+    """Making a variant took more time than it may."""
+
+    code = "timeout"
+
+
+class WorkerError(VariantError, RuntimeError):
+    """No worker can be started here, or one ended before it had begun."""
+
+    status_code = 500
+    code = "worker"
 
 
 class UndeleteError(FilerowError, LookupError):

@@ -1,0 +1,221 @@
+"""Makes variants, each once at a time, and believes no worker."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import os
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from filerow._execution.steps import Call, Steps, run, run_async
+from filerow._file.object import FileObject
+from filerow._validation.images import dimensions
+from filerow._validation.types import sniff
+from filerow.exceptions import RecipeError, UndecodableError, VariantError, VariantTooLargeError, WorkerError
+from filerow.variants._process import Raw
+from filerow.variants._recipes import Recipe, variant_id
+from filerow.variants._source import Original, VariantSource, opened
+from filerow.variants._wire import UnmakableError
+from filerow.variants._workers import VariantWorkers, default_workers
+
+__all__ = ("MadeVariant", "make_variant", "make_variant_async")
+
+_HEAD = 1 << 12
+_TOO_LARGE = {
+    "too-many-pixels": "the image has more than {pixels:,} pixels, which configure(max_pixels=...) allows",
+    "too-many-frames": "the animation has too many frames, or too many pixels in all; configure(max_frames=...) allows more",
+    "memory": "the image needs more memory to decode than configure(memory=...) allows",
+}
+_REFUSED = {
+    "not-an-image": "these bytes are not an image in JPEG, PNG, GIF, WebP, AVIF or TIFF",
+    "broken": "the image is broken, or cut short",
+    "mode": "the image has a kind of pixels that cannot be shown, such as floating-point numbers",
+    "format": "the variant cannot be stored in the format of its recipe, which may not take an image of this size",
+}
+
+
+@dataclass(frozen=True)
+class MadeVariant:
+    """An image that was made.
+
+    Attributes:
+        content: Its bytes.
+        content_type: Its media type, that of the recipe.
+        width: Its width in pixels.
+        height: Its height.
+        frames: How many frames it has; 1 unless it is an animation.
+    """
+
+    content: bytes
+    content_type: str
+    width: int
+    height: int
+    frames: int = 1
+
+    @property
+    def size(self) -> int:
+        """Length in bytes."""
+        return len(self.content)
+
+    def __repr__(self) -> str:
+        return f"<MadeVariant {self.content_type} {self.width} x {self.height}, {self.size} bytes>"
+
+
+def make_variant(source: VariantSource, recipe: Recipe, *, workers: VariantWorkers | None = None) -> MadeVariant:
+    """Make a variant of an image, in a confined process.
+
+    Args:
+        source: A ``FileObject``, whose backend is asked for the ranges that are needed; bytes; or a ``pathlib.Path``.
+        recipe: What to make of it.
+        workers: Who makes it. Default: the workers of this process; see :func:`configure`.
+
+    Raises:
+        UndecodableError: It is not an image that can be decoded.
+        VariantTooLargeError: It has too many bytes, pixels or frames, or needs too much memory.
+        VariantTimeoutError: It took too long.
+        VariantBusyError: No worker was free in time.
+        RecipeError: The function of a ``Custom`` recipe fails.
+        WorkerError: No worker can be started here.
+        ObjectNotFoundError: The file's object is gone.
+        FileStateError: The file has no bytes, or some that can be read only once.
+    """
+    return run(_steps(source, recipe, workers))
+
+
+async def make_variant_async(source: VariantSource, recipe: Recipe, *, workers: VariantWorkers | None = None) -> MadeVariant:
+    """Make a variant of an image; see :func:`make_variant`."""
+    return await run_async(_steps(source, recipe, workers))
+
+
+def _steps(source: VariantSource, recipe: Recipe, workers: VariantWorkers | None) -> Steps[MadeVariant]:
+    if not isinstance(recipe, Recipe):
+        raise TypeError(f"a recipe is a Thumbnail, Resize or Custom of filerow.variants, not {type(recipe).__name__}")
+    makers = workers or default_workers()
+    original = yield from opened(source)
+    if not original.size:
+        raise _error(UnmakableError("not-an-image"), makers, recipe)
+    if original.size > makers.max_source:
+        msg = f"the file has {original.size:,} bytes, and configure(max_source=...) allows {makers.max_source:,}"
+        raise VariantTooLargeError(msg)
+    if original.place is None or not isinstance(source, FileObject):
+        return (yield from _made(original, recipe, makers))
+    key = (id(makers), *original.place, variant_id(source, recipe), _caller())
+    return (yield from _once(key, original, recipe, makers))
+
+
+def _made(original: Original, recipe: Recipe, workers: VariantWorkers) -> Steps[MadeVariant]:
+    try:
+        raw = yield from workers.make(recipe.plan, original)
+    except UnmakableError as error:
+        raise _error(error, workers, recipe) from None
+    return _proven(raw, recipe)
+
+
+def _proven(raw: Raw, recipe: Recipe) -> MadeVariant:
+    """Return what a worker has made if it is what it was to make.
+
+    Raises:
+        UndecodableError: It is something else, so a hostile file runs the worker.
+    """
+
+    def read_at(start: int, size: int) -> bytes:
+        return raw.content[start : start + size]
+
+    kind = sniff(raw.content[:_HEAD], read_at, len(raw.content))
+    found = dimensions(read_at, recipe.content_type, len(raw.content))
+    if kind != recipe.content_type or found != (raw.width, raw.height):
+        raise UndecodableError("the process that decoded the image returned something else than the variant", code="crashed")
+    return MadeVariant(raw.content, recipe.content_type, raw.width, raw.height, raw.frames)
+
+
+def _error(error: UnmakableError, workers: VariantWorkers, recipe: Recipe) -> VariantError:
+    if error.code in _TOO_LARGE:
+        return VariantTooLargeError(_TOO_LARGE[error.code].format(pixels=workers.limits.pixels), code=error.code)
+    if error.code == "function":
+        said = "".join(character if character.isprintable() else " " for character in error.detail)
+        return RecipeError(f"the function {recipe.plan['function']} of a variant {said}", code="function")
+    if error.code == "unloaded":
+        return WorkerError(f"Pillow asked for a module that workers do not load: {error.detail!r}; please report it")
+    code = error.code if error.code in _REFUSED else "broken"
+    return UndecodableError(_REFUSED[code], code=code)
+
+
+# -- one making at a time --------------------------------------------------------------------------------------------------
+
+_Promise = concurrent.futures.Future[MadeVariant]
+
+
+class _LeaderGoneError(Exception):
+    """Whoever made a variant was cancelled; somebody else must make it."""
+
+
+_running: dict[tuple[Any, ...], _Promise] = {}
+_lock = threading.Lock()
+
+
+def _caller() -> object:
+    """Return whom a caller may wait for.
+
+    A thread must not wait for what its own event loop has to go on with.
+    """
+    try:
+        return id(asyncio.get_running_loop())
+    except RuntimeError:
+        return None
+
+
+def _once(key: tuple[Any, ...], original: Original, recipe: Recipe, workers: VariantWorkers) -> Steps[MadeVariant]:
+    """Make a variant, or wait for whoever makes the same one already."""
+    while True:
+        mine: _Promise = concurrent.futures.Future()
+        with _lock:
+            promise = _running.setdefault(key, mine)
+        if promise is mine:
+            return (yield from _leading(mine, key, original, recipe, workers))
+        with contextlib.suppress(_LeaderGoneError):
+            made: MadeVariant = yield _waiting_for(promise)
+            return made
+
+
+def _leading(
+    promise: _Promise, key: tuple[Any, ...], original: Original, recipe: Recipe, workers: VariantWorkers
+) -> Steps[MadeVariant]:
+    try:
+        made = yield from _made(original, recipe, workers)
+    except Exception as error:
+        _end(key, promise)
+        promise.set_exception(error)
+        raise
+    except BaseException:  # others shall not be cancelled with this one
+        _end(key, promise)
+        promise.set_exception(_LeaderGoneError())
+        raise
+    _end(key, promise)
+    promise.set_result(made)
+    return made
+
+
+def _end(key: tuple[Any, ...], promise: _Promise) -> None:
+    with _lock:
+        if _running.get(key) is promise:
+            del _running[key]
+
+
+def _waiting_for(promise: _Promise) -> Call:
+    async def wait() -> MadeVariant:
+        return await asyncio.shield(asyncio.wrap_future(promise))
+
+    return Call(promise.result, wait)
+
+
+def _after_fork() -> None:
+    global _lock  # noqa: PLW0603 - another thread of the parent may have held it
+    _lock = threading.Lock()
+    _running.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,293 @@
+"""A worker's process as its parent sees it: its start, jobs and end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from filerow._execution.steps import Steps, threaded
+from filerow.exceptions import UndecodableError, VariantError, VariantTimeoutError, VariantTooLargeError, WorkerError
+from filerow.variants._link import Deadline, WorkerLink
+from filerow.variants._source import Original
+from filerow.variants._wire import (
+    BLOCK,
+    DATA,
+    HEAD,
+    LENGTH,
+    MADE,
+    READ,
+    REFUSED,
+    REPORT,
+    SIZES,
+    SPAN,
+    DecodeJob,
+    Limits,
+    UnmakableError,
+    VariantPlan,
+)
+
+__all__ = ("Asked", "Raw", "WorkerProcess", "WorkerVanishedError", "start")
+
+# The package itself would import SQLAlchemy; a worker needs only what stands beside this file. It looks for modules where this
+# process does, so it finds the same Pillow, and the application's own functions.
+_BOOT = """
+import json, sys, types
+places, home = json.loads(sys.argv[1])
+sys.path[:] = places
+for name, folder in (("filerow", home), ("filerow.variants", home + "/variants")):
+    sys.modules[name] = package = types.ModuleType(name)
+    package.__path__ = [folder]
+from filerow.variants._worker import main
+main(int(sys.argv[2]))
+"""
+_HOME = Path(__file__).parent.parent
+_START = 60.0
+_SETTLE = 5.0
+_MOST_HELLO = 1 << 16
+_MOST_REFUSAL = 1 << 13
+_MOST_SAID = 4096
+_CLOCK = 3  # seconds that may pass for each second of processor time: other processes want it, too
+_REREAD = 2  # times that an original may be read
+
+
+class WorkerVanishedError(Exception):
+    """A worker had ended before it began with a job, which another one may do."""
+
+
+class Asked(NamedTuple):
+    """An image that is wanted.
+
+    Attributes:
+        plan: What to make.
+        limits: What that may take.
+        original: The bytes to make it of.
+        output: Maximum size of the result in bytes.
+    """
+
+    plan: VariantPlan
+    limits: Limits
+    original: Original
+    output: int
+
+
+class Raw(NamedTuple):
+    """What a worker says that it has made; nothing of it is proven."""
+
+    content: bytes
+    width: int
+    height: int
+    frames: int
+
+
+class WorkerProcess:
+    """A running worker.
+
+    Attributes:
+        protections: What its images are kept from.
+        versions: Those of the libraries that it decodes with.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], control: socket.socket) -> None:
+        self._process = process
+        self._control = control
+        self.protections: frozenset[str] = frozenset()
+        self.versions: dict[str, str] = {}
+
+    def greet(self) -> Steps[None]:
+        """Wait until it is ready.
+
+        Raises:
+            WorkerError: It ended, or took too long.
+        """
+        link = WorkerLink(self._control, Deadline(_START))
+        try:
+            (length,) = LENGTH.unpack((yield link.receive(LENGTH.size)))
+            hello = json.loads((yield link.receive(min(length, _MOST_HELLO))))
+        except (EOFError, OSError, ValueError) as error:
+            said = yield threaded(self._last_words)
+            raise WorkerError(f"a worker for variants could not start: {said or type(error).__name__}") from error
+        self.protections, self.versions = frozenset(hello["protections"]), hello["versions"]
+        self._close_words()
+
+    def make(self, asked: Asked) -> Steps[Raw | Exception]:
+        """Have an image made.
+
+        Returns:
+            The image, or why there is none: an ``UnmakableError``, or the error of whoever has the original. The worker is as
+            good as before.
+
+        Raises:
+            VariantError: The worker took too much, or does not do what it should: it is to be killed.
+            WorkerVanishedError: It had ended before.
+        """
+        here, there = socket.socketpair()
+        with here:
+            with there:
+                self._hand_over(asked, there)
+            link = WorkerLink(here, Deadline(asked.limits.seconds * _CLOCK))
+            try:
+                outcome = yield from _talk(link, asked)
+            except (EOFError, OSError) as error:
+                raise (yield from self._why(error, link.deadline)) from error
+        yield from self._settle()
+        return outcome
+
+    def kill(self) -> None:
+        """End it, and what it has forked, at once."""
+        self._control.close()
+        self._close_words()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def is_reaped(self, *, wait: bool = False) -> bool:
+        """Return True if a killed one is gone for good; it is gone within moments."""
+        if wait:
+            self._process.wait()
+        return self._process.poll() is not None
+
+    def forget(self) -> None:
+        """Let go of it in a forked child, whose parent it belongs to."""
+        self._control.close()
+        self._close_words()
+        self._process.returncode = 0  # or Python would warn that it still runs
+
+    def _hand_over(self, asked: Asked, there: socket.socket) -> None:
+        limits = asked.limits
+        job = DecodeJob(
+            plan=asked.plan, size=asked.original.size, limits=[limits.pixels, limits.frames, limits.memory, limits.seconds]
+        )
+        data = json.dumps(job).encode()
+        data = LENGTH.pack(len(data)) + data
+        self._control.settimeout(_SETTLE)
+        try:
+            sent = socket.send_fds(self._control, [data], [there.fileno()])
+        except OSError as error:
+            raise WorkerVanishedError from error
+        if sent < len(data):
+            raise WorkerVanishedError
+
+    def _why(self, error: Exception, deadline: Deadline) -> Steps[Exception]:
+        """Return the error for how the process of an image has ended."""
+        if isinstance(error, TimeoutError):
+            return _too_slow()
+        link = WorkerLink(self._control, Deadline(min(_SETTLE, deadline.left + 1)))
+        try:
+            (status,) = REPORT.unpack((yield link.receive(REPORT.size)))
+        except (EOFError, ConnectionError):
+            return WorkerVanishedError()
+        except OSError:
+            return _crashed("stopped answering")
+        code = os.waitstatus_to_exitcode(status)
+        if code in {-signal.SIGXCPU, -signal.SIGALRM}:
+            return _too_slow()
+        if code == -signal.SIGKILL:  # the hard limit of time, or the system has no memory left
+            return VariantTooLargeError("the process that decoded the image was killed; it took too much", code="killed")
+        return _crashed(f"ended with signal {-code}" if code < 0 else "ended early")
+
+    def _settle(self) -> Steps[None]:
+        """Wait until the process of an image is gone.
+
+        Raises:
+            VariantError: It does not go.
+        """
+        try:
+            yield WorkerLink(self._control, Deadline(_SETTLE)).receive(REPORT.size)
+        except (EOFError, OSError) as error:
+            raise _crashed("did not end") from error
+
+    def _last_words(self) -> str:
+        """Return the last line of what it wrote before it could not start."""
+        self._process.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_SETTLE)
+        words = self._process.stderr
+        said = words.read(_MOST_SAID).decode(errors="replace").strip() if words else ""
+        return said.splitlines()[-1] if said else ""
+
+    def _close_words(self) -> None:
+        if self._process.stderr is not None:
+            self._process.stderr.close()
+
+
+def start(executable: str) -> WorkerProcess:
+    """Start a worker, with nothing of this process but where its modules are.
+
+    Raises:
+        WorkerError: There is no Python to run it with.
+    """
+    if not executable or getattr(sys, "frozen", False):
+        msg = "a worker for variants needs a Python interpreter, and this program does not say where: configure(executable=...)"
+        raise WorkerError(msg)
+    here, there = socket.socketpair()
+    places = [os.path.abspath(place) for place in sys.path if place]  # noqa: PTH100 - a ZIP is one, too
+    try:
+        with there:
+            process = subprocess.Popen(  # noqa: S603 - our own interpreter, our own words
+                [executable, "-I", "-c", _BOOT, json.dumps([places, str(_HOME)]), str(there.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                cwd="/",
+                env={},
+                pass_fds=[there.fileno()],
+                start_new_session=True,
+            )
+    except OSError as error:
+        here.close()
+        raise WorkerError(f"a worker for variants could not start: {error}") from error
+    return WorkerProcess(process, here)
+
+
+def _talk(link: WorkerLink, asked: Asked) -> Steps[Raw | Exception]:
+    """Answer what a worker asks until it has an image, or a reason why not."""
+    original, left = asked.original, asked.original.size * _REREAD
+    while True:
+        kind, length = HEAD.unpack((yield link.receive(HEAD.size)))
+        if kind == READ and length == SPAN.size:
+            begin, size = SPAN.unpack((yield link.receive(length)))
+            left -= size
+            if not 0 < size <= BLOCK or begin + size > original.size or left < 0:
+                raise _crashed("asked for more than the file has")
+            before = time.monotonic()
+            try:
+                data = yield original.read(begin, begin + size)
+            except Exception as error:  # noqa: BLE001 - the caller raises it
+                return error
+            link.deadline.extend(time.monotonic() - before)
+            if len(data) != size:
+                return UnmakableError("broken")
+            yield link.send(HEAD.pack(DATA, len(data)) + data)
+        elif kind == MADE and SIZES.size < length <= asked.output + SIZES.size:
+            data = yield link.receive(length)
+            return Raw(data[SIZES.size :], *SIZES.unpack_from(data))
+        elif kind == MADE and length > SIZES.size:
+            msg = f"the variant would have more than {asked.output:,} bytes"
+            raise VariantTooLargeError(msg, code="output")
+        elif kind == REFUSED and length <= _MOST_REFUSAL:
+            return _refused((yield link.receive(length)))
+        else:
+            raise _crashed("sent what is not an answer")
+
+
+def _refused(said: bytes) -> UnmakableError | VariantError:
+    try:
+        found: Any = json.loads(said)
+        return UnmakableError(str(found["code"]), str(found["detail"]))
+    except (ValueError, TypeError, KeyError):
+        return _crashed("sent what is not an answer")
+
+
+def _too_slow() -> VariantTimeoutError:
+    return VariantTimeoutError("the variant took too long to make; configure(seconds=...) allows more")
+
+
+def _crashed(what: str) -> UndecodableError:
+    return UndecodableError(f"the process that decoded the image {what}; the file is broken or hostile", code="crashed")

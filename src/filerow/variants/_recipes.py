@@ -1,0 +1,367 @@
+"""Recipes: what to make of an image, and how the variant is named."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import FunctionType, MappingProxyType
+from typing import Any, ClassVar, Literal, TypeAlias
+
+from filerow._document import Facts
+from filerow._file.object import FileObject, facts_of
+from filerow._paths import is_generated
+from filerow.exceptions import RecipeError, VariantError
+from filerow.variants._wire import VariantPlan
+
+__all__ = ("Custom", "Recipe", "Resize", "Thumbnail", "VariantFormat", "variant_id", "variant_path")
+
+VariantFormat: TypeAlias = Literal["avif", "gif", "jpeg", "png", "tiff", "webp"]
+"""A format of variants."""
+
+Scalar: TypeAlias = str | int | float | bool | None
+
+FOLDER = "_filerow/variants"
+MOST_PATH_BYTES = 960
+_PROTOCOL = 1
+_MOST_SIDE = 16383  # WebP's
+_MOST_ARGUMENTS = 4096
+_MOST_QUALITY = 100
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+_EXTENSIONS = {"avif": ".avif", "gif": ".gif", "jpeg": ".jpg", "png": ".png", "tiff": ".tiff", "webp": ".webp"}
+_QUALITIES = {"avif": 65, "jpeg": 82, "webp": 80}
+
+
+class Recipe(ABC):
+    """What to make of an image; see the classes derived from it."""
+
+    __slots__ = ()
+
+    kind: ClassVar[str]
+    recipe_version: ClassVar[int] = 1  # goes up when the same recipe makes another image
+
+    format: VariantFormat
+    quality: int | None
+
+    @property
+    def content_type(self) -> str:
+        """The media type of its variants."""
+        return f"image/{self.format}"
+
+    @property
+    def extension(self) -> str:
+        """The extension of the paths of its variants, such as ``.webp``."""
+        return _EXTENSIONS[self.format]
+
+    @property
+    @abstractmethod
+    def plan(self) -> VariantPlan:
+        """What a worker is to do."""
+
+    @abstractmethod
+    def _arguments(self) -> dict[str, Any]:
+        """Return what the variant depends on, besides the original."""
+
+    def canonical(self) -> str:
+        """Return it as JSON that is the same in each process and release."""
+        return _json({"args": self._arguments(), "kind": self.kind, "v": _PROTOCOL, "version": self._version()})
+
+    def _version(self) -> int:
+        return self.recipe_version
+
+    def _check_format(self) -> None:
+        if self.format not in _EXTENSIONS:
+            raise _wrong(self, "format", f"one of {', '.join(sorted(_EXTENSIONS))}", self.format)
+        usual = _QUALITIES.get(self.format)
+        if self.quality is None:
+            object.__setattr__(self, "quality", usual)
+        elif usual is None:
+            raise _wrong(self, "quality", f"left out, since {self.format} has none", self.quality)
+        elif not _is_whole(self.quality) or not 1 <= self.quality <= _MOST_QUALITY:
+            raise _wrong(self, "quality", "a whole number from 1 to 100", self.quality)
+
+
+@dataclass(frozen=True)
+class Thumbnail(Recipe):
+    """A small image that fits into a box; nothing is enlarged.
+
+    Args:
+        width: Width of the box in pixels.
+        height: Its height.
+        fit: ``cover`` fills the box and crops what is too much; ``contain`` shows all, and leaves the rest of the box out. Of an
+            image that is smaller than the box, ``cover`` keeps the largest part with the box's ratio.
+        crop: Which part ``cover`` keeps: the ``centre``, or what most probably draws ``attention``.
+        format: ``webp``, ``jpeg``, ``png``, ``gif``, ``avif`` or ``tiff``.
+        quality: 1 to 100 for WebP, JPEG and AVIF. Default: 80, 82 and 65.
+
+    Raises:
+        RecipeError: An argument makes no sense; also a ``ValueError``.
+    """
+
+    kind = "thumbnail"
+
+    width: int
+    height: int
+    fit: Literal["cover", "contain"] = field(default="cover", kw_only=True)
+    crop: Literal["centre", "attention"] = field(default="centre", kw_only=True)
+    format: VariantFormat = field(default="webp", kw_only=True)
+    quality: int | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        _check_side(self, "width", self.width)
+        _check_side(self, "height", self.height)
+        if self.fit not in {"cover", "contain"}:
+            raise _wrong(self, "fit", "'cover' or 'contain'", self.fit)
+        if self.crop not in {"centre", "attention"}:
+            raise _wrong(self, "crop", "'centre' or 'attention'", self.crop)
+        if self.fit == "contain" and self.crop != "centre":
+            raise _wrong(self, "crop", "left out with fit='contain', which crops nothing", self.crop)
+        self._check_format()
+
+    def _arguments(self) -> dict[str, Any]:
+        found = {"fit": self.fit, "format": self.format, "height": self.height, "quality": self.quality, "width": self.width}
+        return found | ({"crop": self.crop} if self.fit == "cover" else {})
+
+    @property
+    def plan(self) -> VariantPlan:
+        """What a worker is to do."""
+        return _plan(self, self.fit, self.width, self.height, crop=self.crop)
+
+
+@dataclass(frozen=True)
+class Resize(Recipe):
+    """The whole image, no wider and no higher than this; nothing is enlarged.
+
+    Args:
+        width: Maximum width in pixels; any, if left out.
+        height: Maximum height, likewise; one of both is needed.
+        format: As for :class:`Thumbnail`.
+        quality: As for :class:`Thumbnail`.
+
+    Raises:
+        RecipeError: An argument makes no sense; also a ``ValueError``.
+    """
+
+    kind = "resize"
+
+    width: int | None = field(default=None, kw_only=True)
+    height: int | None = field(default=None, kw_only=True)
+    format: VariantFormat = field(default="webp", kw_only=True)
+    quality: int | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.width is None and self.height is None:
+            raise RecipeError("Resize needs a width, a height or both, such as Resize(width=640)")
+        _check_box(self, self.width, self.height)
+        self._check_format()
+
+    def _arguments(self) -> dict[str, Any]:
+        return {"format": self.format, "height": self.height, "quality": self.quality, "width": self.width}
+
+    @property
+    def plan(self) -> VariantPlan:
+        """What a worker is to do."""
+        return _plan(self, "contain", self.width, self.height)
+
+
+@dataclass(frozen=True, eq=False)
+class Custom(Recipe):
+    """An image that a function of the application makes.
+
+    The function gets an image of Pillow, upright and in sRGB, of an animation the first frame, and returns one. It runs in a
+    worker, which imports its module, and can then read no file and reach no network.
+
+    Args:
+        name: What the variant is called; part of its identity, so keep it when the function moves.
+        function: A function at the top level of a module, or its name as ``package.module:function``.
+        version: Increase it when the function makes another image than before.
+        arguments: What the function is called with, besides the image: texts, numbers, booleans.
+        width: Shrink the image to this width first; any, if left out.
+        height: To this height, likewise.
+        format: As for :class:`Thumbnail`.
+        quality: As for :class:`Thumbnail`.
+
+    Raises:
+        RecipeError: An argument makes no sense; also a ``ValueError``.
+    """
+
+    kind = "custom"
+
+    name: str
+    function: Callable[..., Any] | str
+    version: int = field(kw_only=True)
+    arguments: Mapping[str, Scalar] = field(default_factory=dict, kw_only=True)
+    width: int | None = field(default=None, kw_only=True)
+    height: int | None = field(default=None, kw_only=True)
+    format: VariantFormat = field(default="webp", kw_only=True)
+    quality: int | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            raise _wrong(self, "name", "1 to 64 letters, digits, '.', '_' or '-'", self.name)
+        if not _is_whole(self.version) or self.version < 1:
+            raise _wrong(self, "version", "a whole number from 1", self.version)
+        object.__setattr__(self, "function", _reference_to(self, self.function))
+        object.__setattr__(self, "arguments", _checked_arguments(self, self.arguments))
+        _check_box(self, self.width, self.height)
+        self._check_format()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Custom) and self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (self.name, self.function, {**vars(self), "arguments": dict(self.arguments)})
+
+    def _identity(self) -> tuple[str, object]:
+        return self.canonical(), self.function
+
+    def _version(self) -> int:
+        return self.version
+
+    def _arguments(self) -> dict[str, Any]:
+        sides = {"height": self.height, "width": self.width}
+        return {"arguments": dict(self.arguments), "format": self.format, "name": self.name, "quality": self.quality, **sides}
+
+    @property
+    def plan(self) -> VariantPlan:
+        """What a worker is to do."""
+        plan = _plan(self, "contain", self.width, self.height)
+        return {**plan, "function": str(self.function), "arguments": dict(self.arguments)}
+
+
+def _rebuild(name: str, function: str, options: dict[str, Any]) -> Custom:
+    return Custom(name, function, **{key: value for key, value in options.items() if key not in {"name", "function"}})
+
+
+def variant_id(file: FileObject, recipe: Recipe) -> str:
+    """Return the 32 hex digits that name a variant of a stored file.
+
+    They depend on the recipe, and on the file's content where its path may be used again.
+
+    Args:
+        file: The original.
+        recipe: What to make of it.
+
+    Raises:
+        FileStateError: The file is not stored.
+        VariantError: The file has a path that may be used again, and nothing is known of its content.
+    """
+    document = json.loads(_checked(recipe).canonical())
+    path = file.path
+    if not is_generated(path):
+        document["original"] = _content_of(facts_of(file))
+    return hashlib.sha256(_json(document).encode()).hexdigest()[:32]
+
+
+def variant_path(file: FileObject, recipe: Recipe) -> str:
+    """Return the path of a variant of a stored file.
+
+    Args:
+        file: The original.
+        recipe: What to make of it.
+
+    Raises:
+        FileStateError: The file is not stored.
+        VariantError: The path has more than 960 bytes.
+    """
+    path = f"{FOLDER}/{file.path}/{variant_id(file, recipe)}{recipe.extension}"
+    length = len(path.encode())
+    if length > MOST_PATH_BYTES:
+        msg = (
+            f"the path of a variant has at most {MOST_PATH_BYTES} bytes, and this one would have {length}: {file!r} has a path "
+            "that is too long to have variants; give it a shorter one"
+        )
+        raise VariantError(msg, code="path-too-long")
+    return path
+
+
+def _content_of(facts: Facts) -> list[Any]:
+    """Return what identifies the bytes at a path that may be used again."""
+    if facts.checksum:
+        return ["checksum", facts.checksum]
+    if facts.etag:
+        return ["etag", facts.etag]
+    if facts.size is None or facts.last_modified is None:
+        msg = (
+            f"the file at {facts.path!r} may be replaced, and its row knows neither checksum nor etag, nor size and time, so its "
+            "variants could be stale; store it again, or let `filerow adopt` read it"
+        )
+        raise VariantError(msg, code="unidentified")
+    return ["size", facts.size, facts.last_modified]
+
+
+def _checked(recipe: object) -> Recipe:
+    if not isinstance(recipe, Recipe):
+        raise TypeError(f"a recipe is a Thumbnail, Resize or Custom of filerow.variants, not {type(recipe).__name__}")
+    return recipe
+
+
+def _plan(recipe: Recipe, fit: str, width: int | None, height: int | None, *, crop: str = "centre") -> VariantPlan:
+    return {
+        "fit": fit,
+        "crop": crop,
+        "width": width,
+        "height": height,
+        "format": recipe.format,
+        "quality": recipe.quality,
+        "function": "",
+        "arguments": {},
+    }
+
+
+def _reference_to(recipe: Recipe, function: object) -> str:
+    """Return the name by which a worker finds a function."""
+    if isinstance(function, str):
+        module, colon, name = function.partition(":")
+        if not colon or not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
+            raise _wrong(recipe, "function", "a function, or a name like 'package.module:function'", function)
+        return function
+    if not isinstance(function, FunctionType):
+        raise _wrong(recipe, "function", "a function of a module, or a name like 'package.module:function'", function)
+    module, name = function.__module__, function.__qualname__
+    if module == "__main__" or getattr(sys.modules.get(module), name, None) is not function:
+        where = f"at the top level of a module that can be imported, as workers import it; {module}:{name} is not"
+        raise RecipeError(f"{type(recipe).__name__}: function must be defined {where}")
+    return f"{module}:{name}"
+
+
+def _checked_arguments(recipe: Recipe, arguments: object) -> Mapping[str, Scalar]:
+    if not isinstance(arguments, Mapping) or not all(isinstance(key, str) and key.isidentifier() for key in arguments):
+        raise _wrong(recipe, "arguments", "a mapping of names", arguments)
+    for key, value in arguments.items():
+        if not isinstance(value, str | int | float | None) or (isinstance(value, float) and not math.isfinite(value)):
+            raise _wrong(recipe, f"arguments[{key!r}]", "a text, a finite number, a boolean or None", value)
+    if len(_json(dict(arguments))) > _MOST_ARGUMENTS:
+        raise RecipeError(f"{type(recipe).__name__}: arguments may have {_MOST_ARGUMENTS} characters as JSON, and have more")
+    return MappingProxyType(dict(sorted(arguments.items())))
+
+
+def _check_box(recipe: Recipe, width: object, height: object) -> None:
+    for name, side in (("width", width), ("height", height)):
+        if side is not None:
+            _check_side(recipe, name, side)
+
+
+def _check_side(recipe: Recipe, name: str, side: object) -> None:
+    if not _is_whole(side) or not isinstance(side, int) or not 1 <= side <= _MOST_SIDE:
+        raise _wrong(recipe, name, f"a whole number of pixels from 1 to {_MOST_SIDE}", side)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _wrong(recipe: Recipe, name: str, wanted: str, value: object) -> RecipeError:
+    return RecipeError(f"{type(recipe).__name__}: {name} must be {wanted}, not {value!r}")
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))

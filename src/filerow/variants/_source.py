@@ -1,0 +1,92 @@
+"""The bytes of an original: ranges of a stored file, memory, or a path."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+from filerow._buffers import BUFFERS
+from filerow._content import expect_length
+from filerow._execution.steps import Call, Steps, threaded
+from filerow._file.object import FileObject, FileState
+from filerow.exceptions import ContentError, FileStateError
+
+__all__ = ("Original", "VariantSource", "opened")
+
+VariantSource: TypeAlias = FileObject | bytes | bytearray | memoryview | os.PathLike[str]
+"""What a variant can be made of."""
+
+
+class Original(NamedTuple):
+    """The bytes of an image.
+
+    Attributes:
+        size: How many there are.
+        read: Returns the call that reads those from one place to another.
+        place: Backend and path of a stored object; ``None`` for other bytes.
+    """
+
+    size: int
+    read: Callable[[int, int], Call]
+    place: tuple[str, str] | None = None
+
+
+def opened(source: object) -> Steps[Original]:
+    """Return the bytes of an original, of which nothing is read yet.
+
+    Raises:
+        ContentError: It is not something that a variant can be made of.
+        FileStateError: It is a file whose bytes are gone, or can be read only once.
+    """
+    if isinstance(source, FileObject):
+        return (yield from _of_file(source))
+    if isinstance(source, BUFFERS):
+        return _of_bytes(bytes(source))
+    if isinstance(source, os.PathLike):
+        path = Path(source)
+        size = (yield threaded(path.stat)).st_size
+        return Original(size, lambda start, end: threaded(_part_of, path, start, end))
+    msg = f"a variant is made of a FileObject, bytes or a pathlib.Path, not {type(source).__name__}"
+    raise ContentError(msg)
+
+
+def _of_file(file: FileObject) -> Steps[Original]:
+    if file.has_pending_data:
+        content = yield Call(file.get_content, file.get_content_async)
+        return _of_bytes(content)
+    if file.state in {FileState.PENDING, FileState.DELETED}:
+        raise FileStateError(f"{file!r} has no bytes to make a variant of")
+    backend, path, known = file.backend, file.path, file.size
+    if known is None:
+        known = (yield Call(backend.head, backend.head_async, (path,))).size or 0
+    size = known
+
+    def read(start: int, end: int) -> Call:
+        def part() -> bytes:
+            return _whole(backend.read(path, start, end), start, end)
+
+        async def part_async() -> bytes:
+            return _whole(await backend.read_async(path, start, end), start, end)
+
+        return Call(part, part_async)
+
+    def _whole(data: bytes, start: int, end: int) -> bytes:
+        expect_length(backend.key, path, size, len(data), start, end)
+        return data
+
+    return Original(size, read, (backend.key, path))
+
+
+def _of_bytes(content: bytes) -> Original:
+    async def part_async(start: int, end: int) -> bytes:
+        return content[start:end]
+
+    return Original(len(content), lambda start, end: Call(lambda a, b: content[a:b], part_async, (start, end)))
+
+
+def _part_of(path: Path, start: int, end: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(start)
+        return file.read(end - start)

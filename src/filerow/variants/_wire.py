@@ -1,0 +1,121 @@
+"""What a process says to its workers, and they to it.
+
+Both sides import this module, and a worker imports nothing of Filerow that imports SQLAlchemy, which takes a second.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple, TypedDict
+
+__all__ = (  # noqa: RUF022 - as strings sort
+    "BLOCK",
+    "DATA",
+    "DecodeJob",
+    "HEAD",
+    "Hello",
+    "LENGTH",
+    "Limits",
+    "MADE",
+    "MOST_DETAIL",
+    "READ",
+    "REFUSED",
+    "REPORT",
+    "SIZES",
+    "SPAN",
+    "UnmakableError",
+    "VariantPlan",
+)
+
+HEAD = struct.Struct("!cI")
+"""Begins each message about one image: its kind and the length of the rest."""
+
+READ, DATA, MADE, REFUSED = b"R", b"D", b"M", b"X"
+"""A worker asks for bytes, gets them, returns an image, or says by a code why it cannot."""
+
+SPAN = struct.Struct("!QI")
+"""The bytes that a worker asks for: where they begin, and how many."""
+
+SIZES = struct.Struct("!III")
+"""Width, height and frames, before the bytes of an image."""
+
+LENGTH = struct.Struct("!I")
+"""Begins each message about the worker itself."""
+
+REPORT = struct.Struct("!i")
+"""How the process that made an image has ended, as ``waitpid`` says it."""
+
+BLOCK = 8 << 20
+"""Bytes that a worker asks for at a time: a photo is one request to its store."""
+
+MOST_DETAIL = 300
+"""Characters that a worker may say about a function of the application."""
+
+
+class VariantPlan(TypedDict):
+    """What to make of an image, from a recipe.
+
+    Attributes:
+        fit: ``cover`` crops to the ratio of the box; ``contain`` does not.
+        crop: Which part ``cover`` keeps, ``centre`` or ``attention``.
+        width: Width of the box in pixels; ``None`` for any.
+        height: Its height.
+        format: The format of the result.
+        quality: 1 to 100, where the format has one.
+        function: ``module:name`` of a function of the application, or empty.
+        arguments: Its arguments.
+    """
+
+    fit: str
+    crop: str
+    width: int | None
+    height: int | None
+    format: str
+    quality: int | None
+    function: str
+    arguments: dict[str, str | int | float | bool | None]
+
+
+class Limits(NamedTuple):
+    """What making one image may take.
+
+    Attributes:
+        pixels: Of an image, and of all frames of a result.
+        frames: Of an animation.
+        memory: Bytes beyond those that a worker has before it begins.
+        seconds: Of processor time.
+    """
+
+    pixels: int
+    frames: int
+    memory: int
+    seconds: float
+
+
+class DecodeJob(TypedDict):
+    """One image to make."""
+
+    plan: VariantPlan
+    size: int
+    limits: list[float]
+
+
+class Hello(TypedDict):
+    """What a worker says when it has started."""
+
+    protections: list[str]
+    versions: dict[str, str]
+
+
+class UnmakableError(Exception):
+    """An image cannot be made.
+
+    Args:
+        code: Why, as one word.
+        detail: What a function of the application raised.
+    """
+
+    def __init__(self, code: str, detail: str = "") -> None:
+        super().__init__(code)
+        self.code = code
+        self.detail = detail

@@ -1,0 +1,381 @@
+"""The workers of a process: how many, who waits for one, their end."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import os
+import sys
+import threading
+import weakref
+from collections import deque
+from types import TracebackType
+from typing import Self, TypeVar
+
+from filerow._execution.steps import Call, Steps, run, run_async, threaded
+from filerow._validation.rules import parse_size
+from filerow.exceptions import VariantBusyError, WorkerError
+from filerow.variants._process import Asked, Raw, WorkerProcess, WorkerVanishedError, start
+from filerow.variants._source import Original
+from filerow.variants._wire import Limits, VariantPlan
+
+__all__ = ("VariantWorkers", "configure", "default_workers")
+
+T = TypeVar("T")
+
+_MOST_WORKERS = 4
+_LEAST_MEMORY = 32 << 20
+
+
+class WorkerSlot:
+    """The right to run one worker, which may not have been started yet."""
+
+    def __init__(self) -> None:
+        self.worker: WorkerProcess | None = None
+
+
+class _Pool:
+    """Slots, free and waited for, which end with their ``VariantWorkers``."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.reset()
+
+    def reset(self) -> None:
+        self.lock = threading.Lock()
+        self.slots = [WorkerSlot() for _ in range(self.size)]
+        self.free = list(self.slots)
+        self.waiting: deque[concurrent.futures.Future[WorkerSlot]] = deque()
+        self.dying: list[WorkerProcess] = []
+
+    def ask(self) -> concurrent.futures.Future[WorkerSlot]:
+        """Return the promise of a slot."""
+        promise: concurrent.futures.Future[WorkerSlot] = concurrent.futures.Future()
+        with self.lock:
+            if self.free:
+                promise.set_result(self.free.pop())  # the one used last, so that few workers are started
+            else:
+                self.waiting.append(promise)
+        return promise
+
+    def withdraw(self, promise: concurrent.futures.Future[WorkerSlot]) -> None:
+        """Wait no more; a slot that has come meanwhile goes to the next."""
+        with self.lock:
+            with contextlib.suppress(ValueError):
+                self.waiting.remove(promise)
+            came = not promise.cancel()
+        if came and promise.exception() is None:
+            self.give_back(promise.result())
+
+    def give_back(self, slot: WorkerSlot) -> None:
+        with self.lock:
+            if slot not in self.slots:  # the process has forked, or the workers were closed
+                return
+            while self.waiting:
+                if self.waiting[0].set_running_or_notify_cancel():
+                    self.waiting.popleft().set_result(slot)
+                    return
+                self.waiting.popleft()
+            self.free.append(slot)
+
+    def discard(self, slot: WorkerSlot) -> None:
+        """Kill the worker of a slot; the next job gets another one."""
+        worker, slot.worker = slot.worker, None
+        with self.lock:
+            if worker is not None:
+                worker.kill()
+                self.dying.append(worker)
+            self.dying = [one for one in self.dying if not one.is_reaped()]
+
+    def end(self) -> None:
+        """Kill all workers, and wait until they are gone."""
+        with self.lock:
+            workers = [slot.worker for slot in self.slots if slot.worker is not None] + self.dying
+            waiting, self.waiting = self.waiting, deque()
+            self.slots = [WorkerSlot() for _ in range(self.size)]
+            self.free, self.dying = list(self.slots), []
+        for promise in waiting:
+            if promise.set_running_or_notify_cancel():
+                promise.set_exception(WorkerError("the workers for variants were closed"))
+        for worker in workers:
+            worker.kill()
+        for worker in workers:
+            worker.is_reaped(wait=True)
+
+    def forget(self) -> None:
+        """In a forked child, let go of the workers of the parent."""
+        for slot in self.slots:
+            if slot.worker is not None:
+                slot.worker.forget()
+        for worker in self.dying:
+            worker.forget()
+        self.reset()
+
+
+_pools: weakref.WeakSet[_Pool] = weakref.WeakSet()
+
+
+class VariantWorkers:
+    """Processes that decode images, and what one image may take.
+
+    Each image is decoded in a process of its own, forked from a worker: without an environment, with limits for memory and time,
+    and on Linux unable to open a file or a socket. Workers start when they are needed, and end with :meth:`close`, a ``with``
+    block, or this process. A forked child starts its own.
+
+    Args:
+        workers: Maximum number of images at a time. Default: one for each processor, at most 4.
+        memory: Maximum memory for one image, beyond what a worker has before it begins.
+        seconds: Maximum processor time for one image; three times as much may pass by the clock.
+        max_pixels: Maximum number of pixels of an original, width times height, and of all frames of a result.
+        max_frames: Maximum number of frames of an animation.
+        max_source: Maximum size of an original.
+        max_output: Maximum size of a variant.
+        queue_seconds: Seconds that a variant may wait for a worker.
+        executable: The Python interpreter. Default: ``sys.executable``.
+        inline: Decode in this process. Hostile files then meet its memory, secrets and network, and no limit of time or memory
+            holds. It is the only way on Windows.
+
+    Raises:
+        ValueError: A limit makes no sense.
+    """
+
+    def __init__(
+        self,
+        *,
+        workers: int | None = None,
+        memory: int | str = "512 MB",
+        seconds: float = 10.0,
+        max_pixels: int = 100_000_000,
+        max_frames: int = 1000,
+        max_source: int | str = "100 MB",
+        max_output: int | str = "32 MB",
+        queue_seconds: float = 10.0,
+        executable: str | None = None,
+        inline: bool = False,
+    ) -> None:
+        self.workers = min(os.cpu_count() or 1, _MOST_WORKERS) if workers is None else workers
+        given = parse_size(memory, "memory") or 0
+        self.limits = Limits(max_pixels, max_frames, given, seconds)
+        self.max_source = parse_size(max_source, "max_source") or 0
+        self.max_output = parse_size(max_output, "max_output") or 0
+        self.queue_seconds = queue_seconds
+        self.executable = sys.executable if executable is None else executable
+        self.inline = inline
+        for name, value in {
+            "workers": self.workers,
+            "seconds": seconds,
+            "max_pixels": max_pixels,
+            "max_frames": max_frames,
+            "queue_seconds": queue_seconds,
+        }.items():
+            if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
+                raise ValueError(f"{name} must be a number above 0, not {value!r}")
+        if given < _LEAST_MEMORY:
+            raise ValueError(f"memory must be at least {_LEAST_MEMORY:,} bytes, not {memory!r}")
+        self._pool = _Pool(self.workers)
+        _pools.add(self._pool)
+        self._end = weakref.finalize(self, self._pool.end)  # also when this process ends
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<VariantWorkers {self.workers} {'inline' if self.inline else 'processes'}>"
+
+    def close(self) -> None:
+        """End all workers; the next variant starts them again.
+
+        Whoever waits for one gets a ``WorkerError``.
+        """
+        self._pool.end()
+
+    def protections(self) -> frozenset[str]:
+        """Return what images are kept from here, as a worker has tried it.
+
+        ``files``, ``network`` and ``processes`` cannot be reached; ``memory`` and ``time`` are limited. Empty when inline.
+
+        Raises:
+            WorkerError: No worker can be started.
+        """
+        return frozenset() if self.inline else run(self._ready())
+
+    async def protections_async(self) -> frozenset[str]:
+        """Return what images are kept from here; see :meth:`protections`."""
+        return frozenset() if self.inline else await run_async(self._ready())
+
+    def _ready(self) -> Steps[frozenset[str]]:
+        slot: WorkerSlot = yield self._acquire()
+        try:
+            return (yield from self._started(slot)).protections
+        finally:
+            self._pool.give_back(slot)
+
+    def _acquire(self) -> Call:
+        return Call(self._take, self._take_async)
+
+    def _take(self) -> WorkerSlot:
+        promise = self._pool.ask()
+        try:
+            return promise.result(self.queue_seconds)
+        except concurrent.futures.TimeoutError:
+            self._pool.withdraw(promise)
+            raise self._busy() from None
+        except BaseException:
+            self._pool.withdraw(promise)
+            raise
+
+    async def _take_async(self) -> WorkerSlot:
+        promise = self._pool.ask()
+        try:
+            async with asyncio.timeout(self.queue_seconds):
+                return await asyncio.shield(asyncio.wrap_future(promise))
+        except TimeoutError:
+            self._pool.withdraw(promise)
+            raise self._busy() from None
+        except BaseException:
+            self._pool.withdraw(promise)
+            raise
+
+    def _busy(self) -> VariantBusyError:
+        return VariantBusyError(
+            f"all {self.workers} workers for variants were busy for {self.queue_seconds:g} seconds; try again later"
+        )
+
+    def _started(self, slot: WorkerSlot) -> Steps[WorkerProcess]:
+        if slot.worker is not None:
+            return slot.worker
+        self._pool.discard(slot)
+        worker: WorkerProcess = yield threaded(start, self.executable)
+        slot.worker = worker
+        try:
+            yield from worker.greet()
+        except BaseException:
+            self._pool.discard(slot)
+            raise
+        return worker
+
+    def make(self, plan: VariantPlan, original: Original) -> Steps[Raw]:
+        """Have an image made of an original.
+
+        Raises:
+            UnmakableError: It cannot be made.
+            VariantError: It took too much, or no worker was free or could be started.
+        """
+        if sys.platform == "win32" and not self.inline:
+            msg = (
+                "Windows has no processes that are confined enough to decode images of strangers; configure(inline=True) decodes "
+                "them in this process, where a hostile one can do what this process can"
+            )
+            raise WorkerError(msg)
+        slot: WorkerSlot = yield self._acquire()
+        try:
+            if self.inline:
+                return (yield from _inline(plan, self.limits, original))
+            asked = Asked(plan, self.limits, original, self.max_output)
+            return (yield from self._tried(slot, asked))
+        finally:
+            self._pool.give_back(slot)
+
+    def _tried(self, slot: WorkerSlot, asked: Asked) -> Steps[Raw]:
+        for last in (False, True):
+            worker = yield from self._started(slot)
+            try:
+                outcome = yield from worker.make(asked)
+            except WorkerVanishedError:
+                self._pool.discard(slot)
+                if last:
+                    raise WorkerError("workers for variants end before they have begun") from None
+                continue
+            except BaseException:
+                self._pool.discard(slot)
+                raise
+            if isinstance(outcome, Exception):
+                raise outcome
+            return outcome
+        raise AssertionError  # pragma: no cover - the loop returns or raises
+
+
+def _inline(plan: VariantPlan, limits: Limits, original: Original) -> Steps[Raw]:
+    """Make an image in this process."""
+    content = b""
+    if original.size:
+        content = yield original.read(0, original.size)
+
+    def work() -> Raw:
+        import io
+
+        from filerow.variants import _images
+        from filerow.variants._worker import find_function
+
+        return Raw(*_images.make(io.BytesIO(content), plan, limits, find_function(plan["function"])))
+
+    made: Raw = yield threaded(work)
+    return made
+
+
+_default: VariantWorkers | None = None
+_lock = threading.Lock()
+
+
+def configure(
+    *,
+    workers: int | None = None,
+    memory: int | str = "512 MB",
+    seconds: float = 10.0,
+    max_pixels: int = 100_000_000,
+    max_frames: int = 1000,
+    max_source: int | str = "100 MB",
+    max_output: int | str = "32 MB",
+    queue_seconds: float = 10.0,
+    executable: str | None = None,
+    inline: bool = False,
+) -> VariantWorkers:
+    """Set the workers of this process, and what one image may take.
+
+    The arguments are those of :class:`VariantWorkers`, which is returned. Those that were set before are closed.
+
+    Raises:
+        ValueError: A limit makes no sense.
+    """
+    global _default
+    fresh = VariantWorkers(
+        workers=workers,
+        memory=memory,
+        seconds=seconds,
+        max_pixels=max_pixels,
+        max_frames=max_frames,
+        max_source=max_source,
+        max_output=max_output,
+        queue_seconds=queue_seconds,
+        executable=executable,
+        inline=inline,
+    )
+    with _lock:
+        before, _default = _default, fresh
+    if before is not None:
+        before.close()
+    return fresh
+
+
+def default_workers() -> VariantWorkers:
+    """Return the workers of this process."""
+    global _default  # noqa: PLW0603 - as in configure()
+    with _lock:
+        if _default is None:
+            _default = VariantWorkers()
+        return _default
+
+
+def _after_fork() -> None:
+    global _lock  # noqa: PLW0603 - another thread of the parent may have held it
+    _lock = threading.Lock()
+    for pool in list(_pools):
+        pool.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

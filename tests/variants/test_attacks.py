@@ -1,0 +1,93 @@
+"""A decoder that has been taken over reaches nothing, and nobody believes it."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from filerow.exceptions import UndecodableError, VariantError, VariantTooLargeError
+from filerow.variants import Custom, Thumbnail, VariantWorkers, make_variant
+from tests.variants.pictures import four_colours, saved, seen
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux can take this much from a process")
+
+SOURCE = saved(four_colours())
+
+
+def attack(makers: VariantWorkers, name: str, **arguments: str | int) -> list[str]:
+    recipe = Custom(name, f"tests.variants.attacks:{name}", version=1, arguments=arguments, format="png")
+    return seen(make_variant(SOURCE, recipe, workers=makers)).tobytes().decode().split("\n")
+
+
+def test_what_holds_here_was_tried(makers: VariantWorkers) -> None:
+    assert makers.protections() == {"files", "memory", "network", "processes", "time"}
+
+
+def test_no_file_can_be_read_or_written(makers: VariantWorkers, tmp_path: Path) -> None:
+    there = tmp_path / "secret.txt"
+    there.write_text("secret")
+    answers = attack(makers, "files", there=str(there))
+    assert len(answers) == 12
+    assert [line for line in answers if not line.endswith(": PermissionError")] == []
+    assert there.read_text() == "secret"
+    assert list(tmp_path.iterdir()) == [there]
+
+
+def test_no_network_can_be_reached(makers: VariantWorkers) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        answers = attack(makers, "network", port=server.getsockname()[1])
+    assert len(answers) == 5
+    assert [line for line in answers if ": reached" in line] == []
+
+
+def test_no_other_process_can_be_reached(makers: VariantWorkers) -> None:
+    answers = attack(makers, "processes")
+    assert len(answers) == 12
+    assert [line for line in answers if not line.endswith(": PermissionError")] == []
+
+
+def test_there_is_no_environment_and_no_open_file(makers: VariantWorkers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FILEROW_SECRET", "s" * 40)
+    environment, descriptors, loaded, arguments = attack(makers, "surroundings")
+    assert environment in {"", "LC_CTYPE"}  # which Python sets itself
+    assert descriptors == "4"  # three of /dev/null, and the way to its parent
+    assert loaded == ""
+    assert arguments.isdigit()
+
+
+def test_what_one_image_did_the_next_does_not_see(makers: VariantWorkers) -> None:
+    assert [attack(makers, "remember") for _ in range(4)] == [["1"]] * 4
+
+
+LIES = {
+    "page": "crashed", "huge": "output", "empty": "crashed", "unknown": "crashed", "beyond": "crashed", "nothing": "crashed",
+    "lasting": "crashed", "refusal": "crashed", "long_refusal": "crashed", "foreign_refusal": "broken",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "lie", [pytest.param(lie, marks=[pytest.mark.thorough] * (number > 0)) for number, lie in enumerate(LIES)]
+)
+def test_a_worker_is_not_believed(lie: str) -> None:
+    with VariantWorkers(workers=1) as makers:
+        recipe = Custom("forge", "tests.variants.attacks:forge", version=1, arguments={"kind": lie}, format="png")
+        with pytest.raises((UndecodableError, VariantTooLargeError)) as refused:
+            make_variant(SOURCE, recipe, workers=makers)
+        assert refused.value.code == LIES[lie]
+        assert "script" not in str(refused.value)
+        assert make_variant(SOURCE, Thumbnail(8, 8), workers=makers).width == 8
+
+
+def test_an_original_is_not_read_forever(makers: VariantWorkers) -> None:
+    with pytest.raises(VariantError, match="asked for more than the file has"):
+        attack(makers, "greedy")
+
+
+def test_another_image_than_announced_is_refused() -> None:
+    with VariantWorkers(workers=1, max_output="10 kB") as makers:
+        with pytest.raises(VariantTooLargeError, match="more than 10,000 bytes"):
+            attack(makers, "larger")
+        assert make_variant(SOURCE, Thumbnail(8, 8), workers=makers).width == 8
