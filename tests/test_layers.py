@@ -116,6 +116,11 @@ def name_of(file: Path) -> str:
 MODULES = {name_of(file): file for file in FILES}
 
 
+@cache
+def tree_of(file: Path) -> ast.Module:
+    return ast.parse(file.read_text())
+
+
 def rank_of(module: str) -> int:
     package = module.partition(".")[0]
     for rank, names in enumerate(RANKS):
@@ -128,7 +133,7 @@ def rank_of(module: str) -> int:
 def imports_of(file: Path) -> list[tuple[str, int]]:
     """Return the modules a file imports anywhere, be it inside a function or for a type checker only, with the line."""
     found: list[tuple[str, int]] = []
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(tree_of(file)):
         if isinstance(node, ast.Import):
             found += [(alias.name, node.lineno) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -209,7 +214,7 @@ ROOT = Path(__file__).parent.parent
 
 def private_in(file: Path) -> set[str]:
     """Return what a file knows of ours that users do not: from an import, as an attribute of a module, or in a string."""
-    tree = ast.parse(file.read_text())
+    tree = tree_of(file)
     modules: dict[str, str] = {}  # by the name that a file calls them by
     found: set[str] = set()
     for node in ast.walk(tree):
@@ -254,7 +259,7 @@ def test_tests_know_public_names_only() -> None:
 
 
 def all_of(file: Path) -> Sequence[str]:
-    for node in ast.parse(file.read_text()).body:
+    for node in tree_of(file).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
             return sorted(ast.literal_eval(node.value))
     return ()
@@ -265,7 +270,7 @@ def test_no_class_name_is_used_twice() -> None:
     names = Counter(
         node.name
         for module, file in MODULES.items()
-        for node in ast.walk(ast.parse(file.read_text()))
+        for node in ast.walk(tree_of(file))
         if isinstance(node, ast.ClassDef) and not (module.startswith("ext.") and is_public(module))
     )
     assert [name for name, times in names.items() if times > 1] == []
@@ -314,7 +319,7 @@ def test_only_the_batch_runner_knows_greenlets() -> None:
 
 @cache
 def calls_of(file: Path) -> list[str]:
-    return [ast.unparse(node.func) for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
+    return [ast.unparse(node.func) for node in ast.walk(tree_of(file)) if isinstance(node, ast.Call)]
 
 
 def test_only_events_listens_to_sqlalchemy() -> None:
@@ -335,7 +340,7 @@ def test_nothing_is_left_running_behind_a_hook_s_back() -> None:
 @pytest.mark.parametrize("module", MODULES)
 def test_no_function_is_too_long(module: str) -> None:
     long = []
-    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+    for node in ast.walk(tree_of(MODULES[module])):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             body = node.body[1:] if ast.get_docstring(node) is not None else node.body
             lines = (node.end_lineno or 0) - body[0].lineno + 1 if body else 0
@@ -345,7 +350,7 @@ def test_no_function_is_too_long(module: str) -> None:
 
 
 def docstrings_of(file: Path) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(tree_of(file)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             text = ast.get_docstring(node)
             if text:

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -57,13 +58,36 @@ OLD = {
     "starlette-admin": ("starlette-admin", "import filerow.ext.starlette_admin", "filerow.ext.starlette_admin"),
 }
 
+# By extra, a module that is missing.
+MISSING = {"adlfs": "adlfs", "gcsfs": "gcsfs", "pydantic": "pydantic_core", "s3fs": "s3fs"}
+NO_PYDANTIC = (
+    "import sys; sys.modules['pydantic'] = sys.modules['pydantic_core'] = None\n"
+    "import filerow.ext.flask, filerow.ext.starlette, filerow.ext.msgspec, filerow.ext.litestar\n"
+    f"{MEMORY}\nassert filerow.FileObject('docs', 'a.txt', content=b'a').save().get_content() == b'a'"
+)
 
-def run(code: str, *paths: Path) -> str:
-    """Run a program and return the end of what it wrote to stderr."""
-    search = os.pathsep.join([*map(str, paths), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": search, "PYTHONWARNINGS": "ignore"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False, timeout=120)
-    return done.stderr
+PROGRAMS = """
+import json, os, sys, traceback
+import filerow
+for folder, code in json.load(sys.stdin):
+    if not os.fork():
+        os.dup2(os.open(os.path.join(folder, "said"), os.O_CREAT | os.O_WRONLY), 2)
+        sys.path.insert(0, folder)
+        try:
+            exec(code, {"__name__": "__main__"})
+        except BaseException:
+            traceback.print_exc()
+        os._exit(0)
+    os.wait()
+"""
+
+
+def run(programs: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """Run programs, each in a process of its own and with packages of its own folder, and return what each wrote to stderr."""
+    asked = json.dumps([(str(folder / name), code) for name, code in programs.items()])
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    subprocess.run([sys.executable, "-c", PROGRAMS], input=asked, text=True, env=environment, check=True, timeout=240)
+    return {name: (folder / name / "said").read_text() for name in programs}
 
 
 def test_oldest_versions_are_those_of_the_metadata() -> None:
@@ -82,28 +106,35 @@ def test_all_is_all_extras() -> None:
     assert set(OLD) == set(EXTRAS)
 
 
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What is said where a package is too old, by the extra's name; where it is missing, by ``no`` and its name."""
+    folder = tmp_path_factory.mktemp("programs")
+    programs = {extra: code for extra, (_, code, _) in OLD.items()}
+    for extra, (package, _, _) in OLD.items():
+        metadata = folder / extra / f"{package.replace('-', '_')}-0.0.1.dist-info" / "METADATA"
+        metadata.parent.mkdir(parents=True)
+        metadata.write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 0.0.1\n")
+    for extra, module in MISSING.items():
+        (folder / f"no {extra}").mkdir()
+        programs[f"no {extra}"] = f"import sys; sys.modules[{module!r}] = None\n{OLD[extra][1]}"
+    (folder / "no pydantic at all").mkdir()
+    return run({**programs, "no pydantic at all": NO_PYDANTIC}, folder)
+
+
 @pytest.mark.parametrize("extra", OLD)
-def test_an_old_package_is_named_with_both_versions(extra: str, tmp_path: Path) -> None:
-    package, code, user = OLD[extra]
-    metadata = tmp_path / f"{package.replace('-', '_')}-0.0.1.dist-info" / "METADATA"
-    metadata.parent.mkdir()
-    metadata.write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 0.0.1\n")
+def test_an_old_package_is_named_with_both_versions(extra: str, said: dict[str, str]) -> None:
+    package, _, user = OLD[extra]
     wanted = f"{user} needs {package} {EXTRAS[extra][package]} or newer, but {package} 0.0.1 is installed: "
-    assert f"{wanted}pip install --upgrade 'filerow[{extra}]'\n" in run(code, tmp_path)
+    assert f"{wanted}pip install --upgrade 'filerow[{extra}]'\n" in said[extra]
 
 
-@pytest.mark.parametrize("extra", ["adlfs", "gcsfs", "pydantic", "s3fs"])
-def test_a_missing_package_is_named_with_its_extra(extra: str) -> None:
-    module = "pydantic_core" if extra == "pydantic" else extra
-    said = run(f"import sys; sys.modules[{module!r}] = None\n{OLD[extra][1]}")
-    assert f"ImportError: {OLD[extra][2]} needs " in said
-    assert f"pip install 'filerow[{extra}]' (" in said
+@pytest.mark.parametrize("extra", MISSING)
+def test_a_missing_package_is_named_with_its_extra(extra: str, said: dict[str, str]) -> None:
+    found = said[f"no {extra}"]
+    assert f"ImportError: {OLD[extra][2]} needs " in found
+    assert f"pip install 'filerow[{extra}]' (" in found
 
 
-def test_files_need_no_pydantic() -> None:
-    code = (
-        "import sys; sys.modules['pydantic'] = sys.modules['pydantic_core'] = None\n"
-        "import filerow.ext.flask, filerow.ext.starlette, filerow.ext.msgspec, filerow.ext.litestar\n"
-        f"{MEMORY}\nassert filerow.FileObject('docs', 'a.txt', content=b'a').save().get_content() == b'a'"
-    )
-    assert run(code) == ""
+def test_files_need_no_pydantic(said: dict[str, str]) -> None:
+    assert said["no pydantic at all"] == ""

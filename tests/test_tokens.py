@@ -244,7 +244,10 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize(("how", "workers", "warned"), [("alone", "", 0), ("alone", "2", 1), ("fork", "", 1), ("spawn", "", 1)])
+@pytest.mark.parametrize(
+    ("how", "workers", "warned"),
+    [("alone", "", 0), ("alone", "2", 1), ("fork", "", 1), pytest.param("spawn", "", 1, marks=pytest.mark.thorough)],
+)
 def test_several_workers_with_random_secrets_are_warned(how: str, workers: str, warned: int, tmp_path: Path) -> None:
     script = tmp_path / "signs.py"
     script.write_text(_SIGNS)

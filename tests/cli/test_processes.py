@@ -174,7 +174,7 @@ def test_on_a_narrow_terminal_no_name_is_cut_off(app: App) -> None:
     assert "…" not in terminal.text
 
 
-@pytest.mark.parametrize("command", ["doctor", "check --column document.file"])
+@pytest.mark.parametrize("command", ["doctor", pytest.param("check --column document.file", marks=pytest.mark.thorough)])
 def test_terminal_breaks_no_path_and_ends_its_bars(app: App, command: str) -> None:
     paths = app.fill(2)
     (app.folder / "files" / paths[0]).unlink()

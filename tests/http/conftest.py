@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+import tests.frameworks  # noqa: F401 - tests import them too, and what they say of each other is not our business
 from filerow import storages
 from filerow.backends.local import LocalBackend
 from filerow.backends.memory import MemoryBackend
