@@ -40,6 +40,7 @@ from tests.servers import (
     moto,
     nginx,
     postgres,
+    redis,
     samba,
     seaweedfs,
     sftp,
@@ -81,6 +82,7 @@ SERVERS = {
     "moto_server",
     "public_host",
     "postgres_server",
+    "redis_server",
     "s3_server",
     "sftp_server",
     "smb_server",
@@ -236,6 +238,13 @@ def postgres_server() -> Iterator[postgres.PostgresServer]:
 def mariadb_server() -> Iterator[mariadb.MariaDBServer]:
     """MariaDB."""
     with _start(mariadb.start) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[redis.RedisServer]:
+    """Redis."""
+    with _start(redis.start) as server:
         yield server
 
 

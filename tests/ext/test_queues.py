@@ -13,8 +13,10 @@ from typing import Any
 import dramatiq
 import fakeredis
 import pytest
+import redis
 from celery import Celery  # type: ignore[import-untyped]
 from celery.contrib.testing.worker import start_worker  # type: ignore[import-untyped]
+from dramatiq.brokers.redis import RedisBroker
 from dramatiq.brokers.stub import StubBroker
 from kombu.serialization import dumps, loads
 from rq import Queue, SimpleWorker
@@ -22,11 +24,14 @@ from rq.serializers import JSONSerializer
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
-from taskiq import InMemoryBroker
+from taskiq import AsyncBroker, InMemoryBroker
+from taskiq.api import run_receiver_task
+from taskiq_redis import ListQueueBroker, RedisAsyncResultBackend
 
 from filerow import FileObject, storages
 from filerow.exceptions import ExpiredTokenError, InvalidTokenError
 from tests.ext.world import Document, World
+from tests.servers.redis import RedisServer
 from tests.tokens import said_by, sealed
 
 Ask = Callable[..., None]
@@ -57,8 +62,16 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 @pytest.fixture(scope="module")
 def celery_app() -> Iterator[Ask]:
-    app = Celery("queues", broker="memory://", backend="cache+memory://", set_as_current=False)
-    app.conf.update(broker_transport_options={"polling_interval": 0.02}, worker_hijack_root_logger=False)
+    with asking_celery("memory://", "cache+memory://") as ask:
+        yield ask
+
+
+@contextlib.contextmanager
+def asking_celery(broker: str, backend: str) -> Iterator[Ask]:
+    app = Celery("queues", broker=broker, backend=backend, set_as_current=False)
+    app.conf.update(worker_hijack_root_logger=False, broker_connection_retry_on_startup=True)
+    if broker == "memory://":
+        app.conf.broker_transport_options = {"polling_interval": 0.02}
     task, level = app.task(archive, name="archive"), logging.root.level
     with start_worker(app, perform_ping_check=False, pool="solo", shutdown_timeout=30):
         logging.root.setLevel(level)  # which the worker raises to its own, for all tests that follow
@@ -67,7 +80,12 @@ def celery_app() -> Iterator[Ask]:
 
 @pytest.fixture
 def dramatiq_broker() -> Iterator[Ask]:
-    broker = StubBroker(fail_fast_default=True)
+    with asking_dramatiq(StubBroker(fail_fast_default=True)) as ask:
+        yield ask
+
+
+@contextlib.contextmanager
+def asking_dramatiq(broker: dramatiq.Broker) -> Iterator[Ask]:
     actor = dramatiq.actor(broker=broker, max_retries=0)(archive)
     worker = dramatiq.Worker(broker, worker_timeout=20, worker_threads=1)
     worker.start()
@@ -83,11 +101,19 @@ def dramatiq_broker() -> Iterator[Ask]:
 
 @pytest.fixture(scope="module")
 def taskiq_broker() -> Ask:
+    return asking_taskiq(InMemoryBroker)
+
+
+def asking_taskiq(make_broker: Callable[[], AsyncBroker]) -> Ask:
     async def ask(*arguments: Any) -> None:
-        broker = InMemoryBroker()
+        broker = make_broker()
         await broker.startup()
         task = await broker.task(archive).kiq(*arguments)
+        worker = None if isinstance(broker, InMemoryBroker) else asyncio.create_task(run_receiver_task(broker))
         result = await task.wait_result(timeout=30, check_interval=0.02)
+        if worker:
+            worker.cancel()
+            await asyncio.gather(worker, return_exceptions=True)
         await broker.shutdown()
         result.raise_for_error()
 
@@ -96,7 +122,11 @@ def taskiq_broker() -> Ask:
 
 @pytest.fixture(scope="module")
 def rq_queue() -> Iterator[Ask]:
-    connection = fakeredis.FakeStrictRedis()
+    with contextlib.closing(fakeredis.FakeStrictRedis()) as connection:
+        yield asking_rq(connection)
+
+
+def asking_rq(connection: redis.Redis) -> Ask:
     queue = Queue(connection=connection, serializer=JSONSerializer)
 
     def ask(*arguments: Any) -> None:
@@ -109,8 +139,7 @@ def rq_queue() -> Iterator[Ask]:
             name, _, said = result.exc_string.rstrip().rpartition("\n")[2].partition(": ")
             raise {kind.__name__: kind for kind in (ExpiredTokenError, InvalidTokenError)}[name.rpartition(".")[2]](said)
 
-    yield ask
-    connection.close()
+    return ask
 
 
 @contextlib.contextmanager
@@ -131,6 +160,23 @@ TOOLS = ["celery_app", "dramatiq_broker", "taskiq_broker", "rq_queue"]
 def ask(request: pytest.FixtureRequest, world: World) -> Ask:
     made: Ask = request.getfixturevalue(request.param)
     return made
+
+
+@pytest.fixture(params=["celery", "dramatiq", "taskiq", "rq"])
+def ask_by_redis(request: pytest.FixtureRequest, world: World, redis_server: RedisServer) -> Iterator[Ask]:
+    """As ``ask``, by a real Redis."""
+    url, results = redis_server.url(0), redis_server.url(1)
+    with contextlib.ExitStack() as stack:
+        match request.param:
+            case "celery":
+                yield stack.enter_context(asking_celery(url, results))
+            case "dramatiq":
+                broker = RedisBroker(url=url)  # type: ignore[no-untyped-call]
+                yield stack.enter_context(asking_dramatiq(broker))
+            case "taskiq":
+                yield asking_taskiq(lambda: ListQueueBroker(url).with_result_backend(RedisAsyncResultBackend(results)))
+            case _:
+                yield asking_rq(stack.enter_context(redis.Redis.from_url(url)))
 
 
 def file_of(world: World) -> FileObject:
@@ -195,3 +241,11 @@ def test_taskiq_opens_no_reference_for_an_annotation(world: World) -> None:
         return str(result.return_value)
 
     assert asyncio.run(ask()) == "str"
+
+
+@pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")  # Celery's, of redis 8
+def test_a_reference_goes_by_a_real_redis(ask_by_redis: Ask, world: World) -> None:
+    file = file_of(world)
+    ask_by_redis(file.to_reference(audience=AUDIENCE), str(world.engine.url))
+    [copy] = archived(world)
+    assert (copy.get_content(), copy.filename, copy == file) == (b"abc", "a.txt", False)
