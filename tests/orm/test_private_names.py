@@ -25,6 +25,7 @@ from filerow._orm.sqlalchemy_private import (
     equivalent_columns,
     is_flushing,
     is_of_flush,
+    is_rolled_back_on_return,
     is_sent_as_is,
     listen_last,
     multi_values_of,
@@ -134,6 +135,14 @@ def test_a_connection_that_a_session_was_given_is_known(session: Session) -> Non
         event.listen(inner, "after_begin", began)
         inner.connection()
     assert taken == [True, False]
+
+
+@pytest.mark.parametrize("reset", ["rollback", "commit", None])
+def test_pool_says_what_becomes_of_returned_connections(reset: Any) -> None:
+    engine = create_engine("sqlite://", pool_reset_on_return=reset)
+    with engine.connect() as connection:
+        assert is_rolled_back_on_return(connection) is (reset == "rollback")
+    engine.dispose()
 
 
 def test_savepoints_are_known_by_their_names(session: Session) -> None:

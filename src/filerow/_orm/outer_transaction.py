@@ -29,7 +29,7 @@ from filerow._log import extras, logger, named, objects
 from filerow._orm.ledger import Frame, Ledger
 from filerow._orm.ownership import Ref
 from filerow._orm.reports import events_of
-from filerow._orm.sqlalchemy_private import savepoint_names
+from filerow._orm.sqlalchemy_private import is_rolled_back_on_return, savepoint_names
 from filerow._orm.watch import End, watch
 from filerow._registry import StorageRegistry, in_force, storages, within
 from filerow.hooks import Event, deliver
@@ -37,6 +37,10 @@ from filerow.hooks import Event, deliver
 _KEY = "filerow.outer"
 
 _OWN = "filerow.session"
+
+_NOT_ROLLED_BACK = (
+    "the garbage collector has ended a transaction, and its pool does not roll back what returns (pool_reset_on_return)"
+)
 
 _ROOT = ""
 """The key of the transaction itself; savepoints have their names as keys."""
@@ -58,6 +62,7 @@ class OuterTransaction:
     def __init__(self, connection: Connection) -> None:
         self._connection = ref(connection)
         self._watch = watch(connection)
+        self._is_rolled_back_on_return = is_rolled_back_on_return(connection)
         self._ledger = Ledger()
         self._doomed: list[Ref] = []
         self._committed: Frame | None = None
@@ -183,11 +188,13 @@ class OuterTransaction:
     def abandon(self) -> None:
         """Leave the objects of a transaction that ended without an event.
 
-        Garbage collection ends one like that, by ROLLBACK. :func:`delete_abandoned` deletes the
-        objects later.
+        Garbage collection ends one like that, by what the pool does with connections that return.
+        That is a ROLLBACK by default, and :func:`delete_abandoned` deletes the objects later.
         """
         if self._watch.keeps_rows:
             self.mark_in_doubt(End.NEVER_BEGUN.value)
+        if self._ledger and not self._is_rolled_back_on_return:
+            self.mark_in_doubt(_NOT_ROLLED_BACK)
         if self._prepared:
             self.mark_in_doubt("a prepared transaction was left without an end")
         if self._in_doubt:
@@ -292,7 +299,7 @@ def remember(connection: Connection, owner: ref[Any], ledger: Ledger) -> None:
     It is needed if nothing ends the session's transaction.
     """
     if not connection.closed and not connection.invalidated:
-        connection.info[_OWN] = owner, ledger, watch(connection), in_force()
+        connection.info[_OWN] = owner, ledger, watch(connection), in_force(), is_rolled_back_on_return(connection)
 
 
 def forget(connection: Connection) -> None:
@@ -306,10 +313,10 @@ def forget(connection: Connection) -> None:
 
 def returned(info: dict[Any, Any]) -> None:
     """Settle the transaction of a connection that returns to its pool."""
-    owner, ledger, seen, registry = info.pop(_OWN, (None, None, None, None))
+    owner, ledger, seen, registry, is_rolled_back = info.pop(_OWN, (None, None, None, None, False))
     frame = ledger.take_all() if owner is not None and owner() is None else None  # the garbage collector has ended the session
-    if frame is not None and seen.keeps_rows:
-        give_up(frame, End.NEVER_BEGUN.value)
+    if frame is not None and (seen.keeps_rows or not is_rolled_back):
+        give_up(frame, End.NEVER_BEGUN.value if seen.keeps_rows else _NOT_ROLLED_BACK)
     elif frame is not None:
         _abandoned.extend((registry, one) for one in frame.revert())
     found: OuterTransaction | None = info.pop(_KEY, None)

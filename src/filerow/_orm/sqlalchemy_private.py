@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, FromClause, Insert
 from sqlalchemy.orm import InstanceState, Mapper, ORMExecuteState, Session, SessionTransaction, bulk_persistence
+from sqlalchemy.pool.base import ResetStyle
 
 
 def multi_values_of(statement: Insert) -> Sequence[Sequence[Mapping[Any, Any]]]:
@@ -133,6 +134,15 @@ def took_from_engine(transaction: SessionTransaction, connection: Connection) ->
     """
     entry: tuple[Any, ...] = transaction._connections[connection]
     return bool(entry[3])
+
+
+def is_rolled_back_on_return(connection: Connection) -> bool:
+    """Return True if a connection is rolled back when it returns to its pool.
+
+    A pool may also commit it, or do nothing (``pool_reset_on_return``). It reads
+    ``_reset_on_return`` (2.0.30 to 2.1.9).
+    """
+    return connection.engine.pool._reset_on_return is ResetStyle.reset_rollback
 
 
 def savepoint_names(connection: Connection) -> list[str]:
