@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, delete
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, configure_mappers, mapped_column
+from sqlalchemy import ForeignKey, create_engine, delete
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, configure_mappers, mapped_column, relationship
 
 from filerow import FileObject, StoredObject
 from filerow.backends.memory import MemoryBackend
@@ -80,6 +80,41 @@ def test_files_of_an_added_column_follow_their_rows(
     assert named([first]) == stored(docs)
     session.execute(delete(classes[0]))
     session.commit()
+    assert not stored(docs)
+
+
+def test_rows_of_an_added_link_table_take_their_files(docs: MemoryBackend) -> None:
+    class Base(DeclarativeBase):
+        pass
+
+    class Topic(Base):
+        __tablename__ = "topic"
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+    class Member(Base):
+        __tablename__ = "member"
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+    class Badge(Base):
+        __tablename__ = "badge"
+        topic_id: Mapped[int] = mapped_column(ForeignKey("topic.id"), primary_key=True)
+        member_id: Mapped[int] = mapped_column(ForeignKey("member.id"), primary_key=True)
+        file: Mapped[FileObject | None] = mapped_column(StoredObject("docs"))
+
+    configure_mappers()
+    added: Any = Topic
+    added.members = relationship(Member, secondary="badge")
+    engine = create_engine("sqlite://")
+    Base.metadata.create_all(engine)
+    with Session(engine) as session:
+        session.add_all([Topic(id=1), Member(id=1)])
+        session.flush()
+        session.add(Badge(topic_id=1, member_id=1, file=FileObject(content=b"badge")))
+        session.commit()
+        topic = session.get_one(added, 1)
+        topic.members.clear()
+        session.commit()
+    engine.dispose()
     assert not stored(docs)
 
 

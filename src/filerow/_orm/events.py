@@ -24,7 +24,16 @@ from weakref import ref
 
 from sqlalchemy import Connection, Engine, MetaData, Select, Table, TextClause, event
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.orm import InstanceState, InstrumentedAttribute, Mapper, ORMExecuteState, Session, SessionTransaction, attributes
+from sqlalchemy.orm import (
+    InstanceState,
+    InstrumentedAttribute,
+    Mapper,
+    ORMExecuteState,
+    RelationshipProperty,
+    Session,
+    SessionTransaction,
+    attributes,
+)
 from sqlalchemy.orm.unitofwork import UOWTransaction
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -43,6 +52,7 @@ from filerow._orm.fields import (
     refuse_shared_default,
     register_fields,
     register_link_fields,
+    register_links,
 )
 from filerow._orm.flush import check_backend
 from filerow._orm.history import (
@@ -185,10 +195,14 @@ def _attribute_added(class_: type[Any], key: str, attribute: Any) -> None:
     """Listen to a file column that comes to a class after it was configured.
 
     ``Model.file = mapped_column(StoredObject(...))`` adds one, to the class and to those that
-    inherit from it.
+    inherit from it. A relationship may bring a link table with file columns.
     """
     mapper = attribute.parent if isinstance(attribute, InstrumentedAttribute) else None
-    if isinstance(mapper, Mapper) and mapper.configured and field_of(attribute.property) is not None:
+    if not isinstance(mapper, Mapper) or not mapper.configured:
+        return
+    if isinstance(attribute.property, RelationshipProperty):
+        register_links(attribute.property)
+    elif field_of(attribute.property) is not None:
         forget_row_fields()
         for one in mapper.self_and_descendants:
             _listen_to_rows(one)

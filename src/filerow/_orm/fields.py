@@ -14,7 +14,7 @@ from sqlalchemy import (
     Table,
 )
 from sqlalchemy.engine import Dialect
-from sqlalchemy.orm import ColumnProperty, Mapper
+from sqlalchemy.orm import ColumnProperty, Mapper, RelationshipProperty
 from sqlalchemy.sql.schema import CallableColumnDefault, ScalarElementColumnDefault
 
 from filerow._content import Claimed
@@ -325,11 +325,16 @@ def register_link_fields(mapper: Mapper[Any]) -> None:
     A flush deletes their rows without an event of any class.
     """
     for relation in mapper.relationships:
-        table = relation.secondary
-        if isinstance(table, Table) and not relation.viewonly:
-            found = [column for column in table.columns if isinstance(column.type, StoredObject)]
-            if found:
-                table.info[_LINKS] = tuple(Field(f"{table.name}.{column.name}", column, column.type) for column in found)
+        register_links(relation)
+
+
+def register_links(relation: RelationshipProperty[Any]) -> None:
+    """Find and remember the link table of a relationship, if it has file columns."""
+    table = relation.secondary
+    if isinstance(table, Table) and not relation.viewonly:
+        found = [column for column in table.columns if isinstance(column.type, StoredObject)]
+        if found:
+            table.info[_LINKS] = tuple(Field(f"{table.name}.{column.name}", column, column.type) for column in found)
 
 
 def link_fields(table: Any) -> tuple[Field, ...]:
