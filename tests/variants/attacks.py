@@ -136,7 +136,7 @@ def forge(image: Image.Image, kind: str) -> Image.Image:
     }
     words["lasting"] = words["page"]
     os.write(_link(), words[kind])
-    if kind == "page":
+    if kind in {"page", "foreign_refusal"}:
         os._exit(0)
     time.sleep(30)
     return image

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,19 @@ def test_kinds_of_pixels(makers: VariantWorkers, mode: str) -> None:
         wanted = list(CORNERS)
     tolerance = 255 if mode == "1" else 6 if mode == "I;16" else 30
     assert all(alike(one, other, tolerance) for one, other in zip(found, wanted, strict=True)), found
+
+
+def test_twelve_bits_are_scaled_by_twelve_bits(makers: VariantWorkers) -> None:
+    """Scanners of X-rays write them. Pillow reads them and cannot write them, so here are the bytes."""
+    pixels = bytes([0x80, 0x08, 0x00]) * 32  # two pixels of 2048
+    entries = [
+        (256, 8), (257, 8), (258, 12), (259, 1), (262, 1), (273, 200), (277, 1), (278, 8), (279, len(pixels)),
+    ]  # fmt: skip
+    directory = b"".join(struct.pack("<HHII", tag, 3, 1, value) for tag, value in entries)
+    head = b"II*\0" + struct.pack("<IH", 8, len(entries)) + directory
+    source = (head + bytes(4)).ljust(200, b"\0") + pixels
+    found = seen(make_variant(source, Resize(width=8, format="png"), workers=makers))
+    assert colour(found, 3, 3) == (127,)
 
 
 def test_transparency_stays(makers: VariantWorkers) -> None:

@@ -84,7 +84,7 @@ def test_memory_is_limited() -> None:
 
 @pytest.mark.parametrize("name", [pytest.param("spin", marks=pytest.mark.thorough), "sleep"])
 def test_time_is_limited(name: str) -> None:
-    with VariantWorkers(workers=1, seconds=0.3) as makers:
+    with VariantWorkers(workers=1, seconds=1 if name == "spin" else 0.3) as makers:
         make_variant(SOURCE, SMALL, workers=makers)
         before = time.monotonic()
         with pytest.raises(VariantTimeoutError, match="took too long") as refused:
@@ -349,19 +349,23 @@ def test_configure_replaces_the_workers_of_the_process() -> None:
 
 PROGRAM = """
 import os, sys
+import psutil
 from filerow.variants import Thumbnail, configure, make_variant
 source = open(sys.argv[1], "rb")
 data = source.read()
 source.close()
 workers = configure(workers=1)
 assert make_variant(data, Thumbnail(8, 8)).width == 8
+[worker] = psutil.Process().children()
 child = os.fork()
 if not child:
     assert make_variant(data, Thumbnail(8, 8)).width == 8
+    assert len(psutil.Process().children()) == 1
     workers.close()
     os._exit(0)
 assert os.waitpid(child, 0)[1] == 0
 assert make_variant(data, Thumbnail(8, 8)).width == 8
+assert psutil.Process().children() == [worker]
 print("PIL.Image" in sys.modules, "PIL._imaging" in sys.modules)
 """
 
@@ -380,7 +384,7 @@ def test_a_forked_child_starts_its_own_workers(tmp_path: Path) -> None:
 def test_workers_die_with_a_killed_parent(tmp_path: Path) -> None:
     image = tmp_path / "a.png"
     image.write_bytes(SOURCE)
-    program = PROGRAM.partition("child =")[0] + "print(os.getpid(), flush=True); sys.stdin.read()"
+    program = PROGRAM.partition("[worker]")[0] + "print(os.getpid(), flush=True); sys.stdin.read()"
     with subprocess.Popen(
         [sys.executable, "-c", program, str(image)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as parent:

@@ -134,9 +134,10 @@ def enter_namespaces() -> bool:
 
 def _limit(limits: Limits) -> None:
     seconds = math.ceil(limits.seconds)
+    # the soft limit ends it with a signal of its own, the hard one with that of a system without memory
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     bounds = {
         resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_CPU: seconds,
         resource.RLIMIT_FSIZE: 0,
         resource.RLIMIT_NOFILE: 16,
         resource.RLIMIT_AS: _mapped() + limits.memory,

@@ -40,7 +40,8 @@ _GAP = 2.0  # an image is shrunk roughly to this many times its size, then preci
 _MOST_WORK = 4  # an animation may have this many times the pixels of an image, in all frames together
 _LONGEST_GIF = 65535
 _ATTENTION = 256  # pixels of the longer side of the copy that is looked at
-_MOST_16_BITS = 0xFFFF
+_MOST_12_BITS, _MOST_16_BITS = 0xFFF, 0xFFFF
+_BITS = 0x0102
 _ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -259,12 +260,14 @@ def _plain(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Return an image of 16 bits a pixel with 8."""
+    """Return an image of 12 or 16 bits a pixel with 8."""
+    tags: Any = getattr(image, "tag_v2", {})
+    full = _MOST_12_BITS if tuple(tags.get(_BITS, ())) == (12,) else _MOST_16_BITS
     wide = image if image.mode == "I" else image.convert("I")
     least, most = wide.getextrema()
     if not 0 <= int(least) <= int(most) <= _MOST_16_BITS:  # type: ignore[arg-type]  # one band
         raise UnmakableError("mode")
-    return wide.point(lambda value: value * (1 / 257)).convert("L")
+    return wide.point(lambda value: value * (255 / full)).convert("L")
 
 
 def _moved(image: Image.Image, geometry: Geometry) -> Geometry:
