@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, event, insert, null, text
+from sqlalchemy import ARRAY, JSON, ForeignKey, TypeDecorator, event, insert, null, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, column_property, mapped_column
+from sqlalchemy.types import TypeEngine
 
 from filerow import FileObject, FileObjectList, StoredObject
 from tests.cases.models import Named, Preset
@@ -136,6 +137,29 @@ def test_file_made_by_onupdate_is_refused(value: Any) -> None:
             __tablename__ = "updated"
             id: Mapped[int] = mapped_column(primary_key=True)
             file: Mapped[FileObject | None] = mapped_column(StoredObject("docs"), onupdate=value)
+
+    Base.registry.dispose()
+
+
+class Wrapped(TypeDecorator[Any]):
+    impl = StoredObject
+    cache_ok = True
+
+
+HIDDEN = [Wrapped("docs"), ARRAY(StoredObject("docs")), JSON().with_variant(StoredObject("docs"), "postgresql")]
+
+
+@pytest.mark.parametrize("kind", HIDDEN, ids=["decorator", "array", "variant"])
+def test_stored_object_inside_another_type_is_refused(kind: TypeEngine[Any]) -> None:
+    class Base(DeclarativeBase):
+        pass
+
+    with pytest.raises(TypeError, match="inside the type"):
+
+        class Hidden(Base):
+            __tablename__ = "hidden"
+            id: Mapped[int] = mapped_column(primary_key=True)
+            file: Mapped[Any] = mapped_column(kind)
 
     Base.registry.dispose()
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
-from sqlalchemy import Connection, ForeignKey, Result, create_engine, delete, event, insert, inspect, select, text
+from sqlalchemy import JSON, Connection, ForeignKey, Result, Text, create_engine, delete, event, insert, inspect, select, text
 from sqlalchemy.exc import UnboundExecutionError
 from sqlalchemy.orm import (
     DeclarativeBase,
@@ -34,6 +34,7 @@ from filerow._orm.sqlalchemy_private import (
     savepoint_names,
     sorted_tables,
     took_from_engine,
+    variants_of,
     with_values,
 )
 
@@ -89,6 +90,11 @@ def test_the_rows_of_a_multi_row_insert_can_be_replaced(session: Session) -> Non
     statement = insert(Note).values([{"text": "one"}, {"text": "two"}])
     session.execute(with_values(statement, [{"text": "three"}]))
     assert session.query(Note.text).all() == [("three",)]
+
+
+def test_variants_of_a_type_are_known() -> None:
+    assert list(variants_of(JSON())) == []
+    assert [type(one) for one in variants_of(JSON().with_variant(Text(), "oracle"))] == [Text]
 
 
 def test_names_of_a_bulk_statement_s_rows_are_resolved() -> None:

@@ -49,6 +49,7 @@ from filerow._orm.fields import (
     forget_row_fields,
     has_files,
     link_fields,
+    refuse_hidden_files,
     refuse_shared_default,
     register_fields,
     register_link_fields,
@@ -169,6 +170,7 @@ def _mapper_constructed(mapper: Mapper[Any], class_: type[Any]) -> None:
     Otherwise an earlier bulk statement would not be noticed.
     """
     forget_row_fields()
+    refuse_hidden_files(mapper)
     if has_files(mapper):
         _listen_to_rows(mapper)
 

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from sqlalchemy import (
+    ARRAY,
     Column,
     Connection,
     FromClause,
     MetaData,
     Table,
+    TypeDecorator,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import ColumnProperty, Mapper, RelationshipProperty
@@ -23,6 +25,7 @@ from filerow._file.object import FileObject
 from filerow._orm.column import StoredObject
 from filerow._orm.ledger import Keeper
 from filerow._orm.ownership import Change, Ref
+from filerow._orm.sqlalchemy_private import variants_of
 
 T = TypeVar("T")
 
@@ -285,6 +288,26 @@ def refuse_shared_default(column: Column[Any]) -> None:
             "default=lambda: FileObject(content=...)"
         )
         raise TypeError(msg)
+
+
+def refuse_hidden_files(mapper: Mapper[Any]) -> None:
+    """Refuse a ``StoredObject`` inside another type.
+
+    Raises:
+        TypeError: Nothing would look after the column's files: sessions and maintenance know file
+            columns by their type.
+    """
+    for column in mapper.columns:
+        kind = column.type
+        if isinstance(kind, StoredObject):
+            continue
+        inside = [kind.impl_instance] if isinstance(kind, TypeDecorator) else [kind.item_type] if isinstance(kind, ARRAY) else []
+        if any(isinstance(one, StoredObject) for one in (*inside, *variants_of(kind))):
+            msg = (
+                f"{mapper.class_.__name__}.{column.key} has a StoredObject inside the type {type(kind).__name__}, where nothing "
+                "stores, owns or keeps its files; use StoredObject or a subclass of it, with multiple=True for several files"
+            )
+            raise TypeError(msg)
 
 
 def fields_of(mapper: Mapper[Any]) -> tuple[Field, ...]:
