@@ -426,7 +426,18 @@ def test_outbox_with_notes_is_not_dropped(stored: Project) -> None:
     command.upgrade(stored.config, "head")
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)  # MariaDB keeps half of a migration that fails
+@pytest.mark.one_in(3, least=2)
+def test_outbox_with_notes_keeps_its_other_table(stored: Project) -> None:
+    run(stored, "DELETE FROM paper")
+    with pytest.raises(MaintenanceRefusedError, match="filerow_outbox has 2 tombstones"):
+        command.downgrade(stored.config, "base")
+    assert {"filerow_outbox", "filerow_outbox_state"} <= set(inspect(stored.engine).get_table_names())
+    run(stored, "DELETE FROM filerow_outbox")
+    command.downgrade(stored.config, "base")
+    assert inspect(stored.engine).get_table_names() == ["alembic_version"]
+
+
+@pytest.mark.one_in(2)
 def test_downgrade_of_everything_says_how_to_keep_objects(stored: Project) -> None:
     with pytest.raises(MaintenanceRefusedError, match=r"drops 'paper\.file'.*op\.leave_files\('paper', columns=\['file'\]\)"):
         command.downgrade(stored.config, "base")

@@ -68,7 +68,16 @@ def _add(context: AutogenContext, upgrade: ops.UpgradeOps, metadata: MetaData, c
             before.append(DropFileTriggersOp(old, release))
         if spec is not None:
             after.append(CreateFileTriggersOp(spec, [name for name in spec.columns if name in coming.get(key, ())]))
-    upgrade.ops[:] = [*before, *upgrade.ops, *after]
+    own = {(one.schema, one.name) for one in (outbox.table, outbox.state)}
+    upgrade.ops[:] = [*before, *sorted(upgrade.ops, key=lambda one: _makes(one, own)), *after]
+
+
+def _makes(operation: ops.MigrateOperation, own: set[Key]) -> bool:
+    """Return True for what makes the outbox, which is made last.
+
+    A downgrade then drops it first, so that it is still whole when that is refused.
+    """
+    return isinstance(operation, ops.CreateTableOp | ops.ModifyTableOps) and (operation.schema, operation.table_name) in own
 
 
 def _dropped(upgrade: ops.UpgradeOps) -> Iterator[Key]:

@@ -119,9 +119,11 @@ def _drop_column(original: Implementation, operations: Operations, operation: op
 
 def _drop_table(original: Implementation, operations: Operations, operation: ops.DropTableOp) -> None:
     connection, key = operations.get_bind(), (operation.schema, operation.table_name)
-    left = waiting(connection, operation.table_name, operation.schema) if _is_there(connection, key) else 0
+    # an outbox's other table is dropped first; where DDL is not undone, refusing only after that would leave half of an outbox
+    outbox = (operation.schema, operation.table_name.removesuffix("_state"))
+    left = waiting(connection, outbox[1], operation.schema) if _is_there(connection, outbox) else 0
     if left:
-        raise MaintenanceRefusedError(_outbox_refusal(operation.table_name, left, recorded_in(operations, key)))
+        raise MaintenanceRefusedError(_outbox_refusal(outbox[1], left, recorded_in(operations, outbox)))
     if _is_there(connection, key):
         spec = _spec(operations, key)
         _see_to(operations, spec, operation.table_name, operation.schema, None)
