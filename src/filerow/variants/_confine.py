@@ -23,8 +23,6 @@ if sys.platform != "win32":  # which has no workers
 
 from filerow.variants._wire import Limits
 
-__all__ = ("Confinement", "enter_namespaces")
-
 # By the kernel's headers: on x86-64, and where numbers are generic.
 _CALLS: dict[str, tuple[int, int]] = {
     "brk": (12, 214),
@@ -95,7 +93,7 @@ class Confinement:
 
         Args:
             limits: Memory and time.
-            parent: The process without which this one shall not be.
+            parent: The process that this one ends with.
         """
         _limit(limits)
         if self._libc is None:

@@ -18,8 +18,6 @@ from PIL import Image, ImageCms, ImageFilter, features
 
 from filerow.variants._wire import Limits, UnmakableError, VariantPlan
 
-__all__ = ("Picture", "make", "prepare", "versions")
-
 Function = Callable[..., Image.Image]
 
 _FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "TIFF")

@@ -8,8 +8,6 @@ import time
 
 from filerow._execution.steps import Call
 
-__all__ = ("Deadline", "WorkerLink")
-
 _PART = 1 << 18
 
 

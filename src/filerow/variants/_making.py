@@ -21,8 +21,6 @@ from filerow.variants._source import Original, VariantSource, opened
 from filerow.variants._wire import UnmakableError
 from filerow.variants._workers import VariantWorkers, default_workers
 
-__all__ = ("MadeVariant", "make_variant", "make_variant_async")
-
 _HEAD = 1 << 12
 _TOO_LARGE = {
     "too-many-pixels": "the image has more than {pixels:,} pixels, which configure(max_pixels=...) allows",
@@ -189,7 +187,7 @@ def _leading(
         _end(key, promise)
         promise.set_exception(error)
         raise
-    except BaseException:  # others shall not be cancelled with this one
+    except BaseException:  # others are not cancelled with this one
         _end(key, promise)
         promise.set_exception(_LeaderGoneError())
         raise

@@ -34,8 +34,6 @@ from filerow.variants._wire import (
     VariantPlan,
 )
 
-__all__ = ("Asked", "Raw", "WorkerProcess", "WorkerVanishedError", "start")
-
 # The package itself would import SQLAlchemy; a worker needs only what stands beside this file. It looks for modules where this
 # process does, so it finds the same Pillow, and the application's own functions.
 _BOOT = """
@@ -154,7 +152,7 @@ class WorkerProcess:
         return self._process.poll() is not None
 
     def forget(self) -> None:
-        """Let go of it in a forked child, whose parent it belongs to."""
+        """Forget it in a forked child: it belongs to the parent."""
         self._control.close()
         self._close_words()
         self._process.returncode = 0  # or Python would warn that it still runs

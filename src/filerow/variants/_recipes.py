@@ -19,8 +19,6 @@ from filerow._paths import is_generated
 from filerow.exceptions import RecipeError, VariantError
 from filerow.variants._wire import VariantPlan
 
-__all__ = ("Custom", "Recipe", "Resize", "Thumbnail", "VariantFormat", "variant_id", "variant_path")
-
 VariantFormat: TypeAlias = Literal["avif", "gif", "jpeg", "png", "tiff", "webp"]
 """A format of variants."""
 

@@ -13,8 +13,6 @@ from filerow._execution.steps import Call, Steps, threaded
 from filerow._file.object import FileObject, FileState
 from filerow.exceptions import ContentError, FileStateError
 
-__all__ = ("Original", "VariantSource", "opened")
-
 VariantSource: TypeAlias = FileObject | bytes | bytearray | memoryview | os.PathLike[str]
 """What a variant can be made of."""
 

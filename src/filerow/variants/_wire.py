@@ -8,25 +8,6 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple, TypedDict
 
-__all__ = (  # noqa: RUF022 - as strings sort
-    "BLOCK",
-    "DATA",
-    "DecodeJob",
-    "HEAD",
-    "Hello",
-    "LENGTH",
-    "Limits",
-    "MADE",
-    "MOST_DETAIL",
-    "READ",
-    "REFUSED",
-    "REPORT",
-    "SIZES",
-    "SPAN",
-    "UnmakableError",
-    "VariantPlan",
-)
-
 HEAD = struct.Struct("!cI")
 """Begins each message about one image: its kind and the length of the rest."""
 

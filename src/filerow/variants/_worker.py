@@ -36,8 +36,6 @@ from filerow.variants._wire import (
     UnmakableError,
 )
 
-__all__ = ("BlockReader", "find_function", "main")
-
 _MOST_JOB = 1 << 16
 _KEPT_BLOCKS = 4
 

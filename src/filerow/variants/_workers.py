@@ -20,8 +20,6 @@ from filerow.variants._process import Asked, Raw, WorkerProcess, WorkerVanishedE
 from filerow.variants._source import Original
 from filerow.variants._wire import Limits, VariantPlan
 
-__all__ = ("VariantWorkers", "configure", "default_workers")
-
 T = TypeVar("T")
 
 _MOST_WORKERS = 4
@@ -104,7 +102,7 @@ class _Pool:
             worker.is_reaped(wait=True)
 
     def forget(self) -> None:
-        """In a forked child, let go of the workers of the parent."""
+        """Forget the parent's workers in a forked child."""
         for slot in self.slots:
             if slot.worker is not None:
                 slot.worker.forget()
