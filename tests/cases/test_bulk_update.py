@@ -308,6 +308,14 @@ def test_hook_may_narrow_a_bulk_update_to_the_row_of_the_file(world: World) -> N
     assert [world.stored(row.file) for row in rows] == [b"a", b"new", b"c"]
 
 
+def test_option_may_narrow_a_bulk_update_to_the_row_of_the_file(world: World) -> None:
+    rows = three(world)
+    narrow = with_loader_criteria(Document, Document.title == "b")
+    world.session.execute(update(Document).values(file=world.file(b"new")).options(narrow))
+    world.session.commit()
+    assert [world.stored(row.file) for row in rows] == [b"a", b"new", b"c"]
+
+
 def test_hook_that_narrows_queries_gives_no_file_to_many_rows(world: World) -> None:
     three(world)
     narrow_to(world, "b", updates=False)

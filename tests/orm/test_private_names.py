@@ -17,6 +17,7 @@ from sqlalchemy.orm import (
     composite,
     make_transient_to_detached,
     mapped_column,
+    with_loader_criteria,
 )
 
 from filerow._orm.sqlalchemy_private import (
@@ -29,6 +30,7 @@ from filerow._orm.sqlalchemy_private import (
     is_sent_as_is,
     listen_last,
     multi_values_of,
+    options_of,
     persistent_sort_key,
     resolve_names,
     savepoint_names,
@@ -90,6 +92,12 @@ def test_the_rows_of_a_multi_row_insert_can_be_replaced(session: Session) -> Non
     statement = insert(Note).values([{"text": "one"}, {"text": "two"}])
     session.execute(with_values(statement, [{"text": "three"}]))
     assert session.query(Note.text).all() == [("three",)]
+
+
+def test_options_of_a_statement_are_known() -> None:
+    option = with_loader_criteria(Note, Note.id == 1)
+    assert list(options_of(delete(Note).options(option))) == [option]
+    assert not options_of(text("SELECT 1"))
 
 
 def test_variants_of_a_type_are_known() -> None:

@@ -37,6 +37,7 @@ from filerow._orm.sqlalchemy_private import (
     is_flushing,
     listen_last,
     multi_values_of,
+    options_of,
     resolve_names,
     with_values,
 )
@@ -331,15 +332,15 @@ def _updated(state: ORMExecuteState, statement: Update, mapper: Mapper[Any], fie
 def _matched(state: ORMExecuteState, mapper: Mapper[Any], values: Values, before: OwnedRows) -> int:
     """Return how many rows an UPDATE is going to change, as far as known.
 
-    Hooks of the application (``do_orm_execute``) may narrow a statement, to one tenant's rows for
-    example. What rows own is read without these hooks, because some may hide rows from SELECTs
-    alone. So several rows are counted again, through the hooks.
+    Hooks of the application (``do_orm_execute``) and the statement's own options may narrow it, to
+    one tenant's rows for example. What rows own is read without these, because some hooks hide
+    rows from SELECTs alone. So several rows are counted again, with hooks and options.
     """
     if len(before) == 1 or state.is_executemany or not any(change.new for change in values.changes):
         return len(before)
     query: Any = select(func.count()).select_from(mapper.class_)
     where = getattr(state.statement, "whereclause", None)
-    counting = query if where is None else query.where(where)
+    counting = (query if where is None else query.where(where)).options(*options_of(state.statement))
     arguments = dict(state.bind_arguments)
     options = _row_options(state)
     given = _parameters(state) or [{}]

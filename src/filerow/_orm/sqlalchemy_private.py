@@ -33,6 +33,14 @@ def with_values(statement: Insert, rows: Sequence[Mapping[Any, Any]]) -> Insert:
     return clone.values(rows)
 
 
+def options_of(statement: Any) -> Sequence[Any]:
+    """Return the ORM options of a statement, such as ``with_loader_criteria()``.
+
+    It reads ``_with_options`` (2.0.30 to 2.1.9).
+    """
+    return getattr(statement, "_with_options", ())
+
+
 def resolve_names(mapper: Mapper[Any], rows: Sequence[dict[str, Any]]) -> None:
     """Replace composites and hybrids in a bulk statement's rows by columns.
 
