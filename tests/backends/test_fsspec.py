@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import subprocess
-import sys
 import threading
 import uuid
 from collections.abc import Iterator
@@ -166,12 +164,6 @@ def test_filesystem_made_for_an_event_loop_is_built_again(s3_server: Any) -> Non
     backend.put("a", b"x")
     assert backend.read("a") == b"x"
     assert backend.fs is not awaited
-
-
-def test_without_fsspec_the_module_names_the_extra() -> None:
-    code = "import sys; sys.modules['fsspec'] = None\nimport filerow.backends.fsspec"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "ImportError: FSSpecBackend needs fsspec: pip install 'filerow[fsspec]'" in done.stderr
 
 
 def test_an_error_means_what_its_number_says() -> None:
