@@ -86,7 +86,8 @@ def test_an_original_is_not_read_forever(makers: VariantWorkers) -> None:
         attack(makers, "greedy")
 
 
-def test_another_image_than_announced_is_refused() -> None:
+@pytest.mark.thorough
+def test_an_image_that_is_too_large_is_refused() -> None:
     with VariantWorkers(workers=1, max_output="10 kB") as makers:
         with pytest.raises(VariantTooLargeError, match="more than 10,000 bytes"):
             attack(makers, "larger")

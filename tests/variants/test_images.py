@@ -62,7 +62,7 @@ def test_each_format_is_read_and_written(makers: VariantWorkers, kind: str) -> N
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("kind", ["JPEG", pytest.param("PNG", marks=pytest.mark.thorough), "TIFF", "WEBP"])
+@pytest.mark.parametrize("kind", ["JPEG", *(pytest.param(kind, marks=pytest.mark.thorough) for kind in ("PNG", "TIFF", "WEBP"))])
 def test_orientation_is_applied(makers: VariantWorkers, kind: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
