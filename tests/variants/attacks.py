@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import encodings.idna  # noqa: F401 - a decoder could have loaded it
 import errno
+import io
 import mmap
 import os
 import signal
@@ -142,11 +143,11 @@ def forge(image: Image.Image, kind: str) -> Image.Image:
     return image
 
 
-def greedy(image: Image.Image) -> Image.Image:
+def greedy(image: Image.Image, size: int) -> Image.Image:
     """Ask for the same bytes again and again."""
     while True:
-        os.write(_link(), struct.pack("!cIQI", b"R", 12, 0, 50))
-        os.read(_link(), 100)
+        os.write(_link(), struct.pack("!cIQI", b"R", 12, 0, size))
+        os.read(_link(), 5 + size)
 
 
 def larger(image: Image.Image) -> Image.Image:
@@ -184,3 +185,30 @@ def grow(image: Image.Image) -> Image.Image:
     found = []
     while True:
         found.append(bytes(1 << 24))
+
+
+def lie_about_size(image: Image.Image, side: int, frames: int = 1) -> Image.Image:
+    """Return another image than the recipe's, as a decoder could that was taken over."""
+    target = io.BytesIO()
+    Image.new("L", (side, side)).save(target, "WEBP")
+    made = struct.pack("!III", side, side, frames) + target.getvalue()
+    os.write(_link(), struct.pack("!cI", b"M", len(made)) + made)
+    os._exit(0)
+
+
+def refuse(image: Image.Image, code: str) -> Image.Image:
+    told = b'{"code": "%s", "detail": "<script>"}' % code.encode()
+    os.write(_link(), struct.pack("!cI", b"X", len(told)) + told)
+    os._exit(0)
+
+
+def piecemeal(image: Image.Image) -> Image.Image:
+    """Ask for one byte at a time, each of which costs a request to the store."""
+    for _ in range(50):
+        os.write(_link(), struct.pack("!cIQI", b"R", 12, 0, 1))
+        os.read(_link(), 100)
+    return image
+
+
+def end(image: Image.Image) -> Image.Image:
+    sys.exit(3)

@@ -5,11 +5,16 @@ from __future__ import annotations
 import socket
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from filerow._execution.steps import Steps
 from filerow.exceptions import UndecodableError, VariantError, VariantTooLargeError
-from filerow.variants import Custom, Thumbnail, VariantWorkers, make_variant
+from filerow.variants import Custom, Resize, Thumbnail, VariantWorkers, make_variant
+from filerow.variants._process import Raw
+from filerow.variants._source import Original
+from filerow.variants._wire import VariantPlan
 from tests.variants.pictures import four_colours, saved, seen
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux can take this much from a process")
@@ -83,7 +88,37 @@ def test_a_worker_is_not_believed(lie: str) -> None:
 
 def test_an_original_is_not_read_forever(makers: VariantWorkers) -> None:
     with pytest.raises(VariantError, match="asked for more than the file has"):
-        attack(makers, "greedy")
+        attack(makers, "greedy", size=len(SOURCE))
+
+
+def test_a_worker_makes_few_requests_of_a_store(makers: VariantWorkers) -> None:
+    with pytest.raises(VariantError, match="asked for more than the file has"):
+        attack(makers, "piecemeal")
+
+
+class Overtaken(VariantWorkers):
+    """Workers whose decoder has been taken over, whatever the recipe."""
+
+    def __init__(self, attack: str, **arguments: str | int) -> None:
+        super().__init__(workers=1)
+        self._attack = {"function": f"tests.variants.attacks:{attack}", "arguments": arguments}
+
+    def make(self, plan: VariantPlan, original: Original) -> Steps[Raw]:
+        return super().make(cast("VariantPlan", {**plan, **self._attack}), original)
+
+
+@pytest.mark.parametrize("lie", [{"side": 3000}, pytest.param({"side": 8, "frames": 1 << 31}, marks=pytest.mark.thorough)])
+def test_an_image_beyond_its_recipe_is_refused(lie: dict[str, int]) -> None:
+    with Overtaken("lie_about_size", **lie) as makers:
+        with pytest.raises(UndecodableError, match="something else than the variant"):
+            make_variant(SOURCE, Resize(width=100), workers=makers)
+
+
+@pytest.mark.parametrize("code", ["function", pytest.param("unloaded", marks=pytest.mark.thorough)])
+def test_words_of_a_decoder_reach_no_error(code: str) -> None:
+    with Overtaken("refuse", code=code) as makers, pytest.raises(UndecodableError) as refused:
+        make_variant(SOURCE, Resize(width=100), workers=makers)
+    assert "script" not in str(refused.value)
 
 
 @pytest.mark.thorough

@@ -7,6 +7,7 @@ import json
 import pickle
 import re
 from collections.abc import Callable
+from enum import Enum
 from typing import Any
 
 import pytest
@@ -51,6 +52,10 @@ WRONG: list[tuple[Callable[[], Recipe], str]] = [
     (lambda: Custom("a", one_of_our_own, version=1, arguments={"a": [1]}), "arguments['a'] must be a text"),  # type: ignore[dict-item]
     (lambda: Custom("a", one_of_our_own, version=1, arguments={"a": float("nan")}), "a finite number"),
     (lambda: Custom("a", one_of_our_own, version=1, arguments={"a": "b" * 5000}), "arguments may have 4096 characters"),
+    (lambda: Custom("a", one_of_our_own, version=1, arguments={"a": 10**5000}), "an integer of more than 4096 bits"),
+    (lambda: Thumbnail(10**5000, 10), "width must be a whole number of pixels from 1 to 16383, not this one"),
+    (lambda: Thumbnail(10, 10, format=["webp"]), "format must be one of avif, gif, jpeg, png, tiff, webp, not ['webp']"),  # type: ignore[arg-type]
+    (lambda: Thumbnail(10, 10, fit={}), "fit must be 'cover' or 'contain', not {}"),  # type: ignore[arg-type]
 ]
 
 
@@ -93,6 +98,16 @@ def test_canonical_json_does_not_change() -> None:
             '"kind":"custom","v":1,"version":2}'
         ),
     ]
+
+
+class Format(str, Enum):  # noqa: UP042 - the texts of a StrEnum are right already
+    WEBP = "webp"
+
+
+def test_a_member_of_an_enumeration_is_its_text() -> None:
+    recipe = Thumbnail(1, 1, format=Format.WEBP)  # type: ignore[arg-type]
+    assert recipe.content_type == "image/webp"
+    assert repr(recipe) == repr(Thumbnail(1, 1))
 
 
 def test_the_usual_quality_is_that_quality() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import io
 import os
 import signal
 import subprocess
@@ -96,6 +98,16 @@ def test_time_is_limited(name: str) -> None:
         assert make_variant(SOURCE, SMALL, workers=makers).width == 8
 
 
+def test_large_pending_content_is_not_read() -> None:
+    class Untouched(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise AssertionError("it was read")
+
+    for source in (FileObject("nowhere", content=Untouched(SOURCE)), memoryview(bytes(2000))):
+        with VariantWorkers(max_source=100) as small, pytest.raises(VariantTooLargeError, match="allows 100"):
+            make_variant(source, SMALL, workers=small)
+
+
 def test_large_originals_are_not_read() -> None:
     before = {one.pid for one in workers_here()}
     with VariantWorkers(workers=1, max_source=100) as small:
@@ -111,6 +123,15 @@ def test_limits_must_make_sense() -> None:
         {"memory": "1 MB"},
         {"max_pixels": 0},
         {"queue_seconds": True},
+        {"queue_seconds": float("inf")},
+        {"seconds": float("inf")},
+        {"seconds": float("nan")},
+        {"workers": 1.5},
+        {"max_pixels": 1e6},
+        {"max_frames": 0.5},
+        {"memory": 1 << 70},
+        {"max_source": None},
+        {"max_output": 0},
     ]
     for options in wrong:
         with pytest.raises(ValueError, match=f"{next(iter(options))} must be"):
@@ -127,6 +148,14 @@ def test_errors_of_a_function_are_named(makers: VariantWorkers) -> None:
         make_variant(SOURCE, custom("nothing"), workers=makers)
     with pytest.raises(RecipeError, match=r"cannot be imported: ModuleNotFoundError: No module named 'nowhere'"):
         make_variant(SOURCE, Custom("a", "nowhere:at_all", version=1), workers=makers)
+    with pytest.raises(RecipeError, match="attacks:end of a variant raised SystemExit: 3"):
+        make_variant(SOURCE, custom("end"), workers=makers)
+
+
+def test_a_module_that_exits_is_named(makers: VariantWorkers) -> None:
+    with pytest.raises(RecipeError, match=r"cannot be imported: SystemExit: 3"):
+        make_variant(SOURCE, Custom("a", "tests.variants.exits:at_all", version=1), workers=makers)
+    assert make_variant(SOURCE, SMALL, workers=makers).width == 8
 
 
 # -- death and replacement -------------------------------------------------------------------------------------------------
@@ -215,8 +244,35 @@ def test_a_closed_queue_lets_nobody_wait() -> None:
         makers.close()
         with pytest.raises(WorkerError, match="were closed"):
             second.result(10)
-        with pytest.raises(VariantError):
+        with pytest.raises(WorkerError, match="were closed"):  # not that the file is broken: it need not be
             first.result(10)
+
+
+def test_a_worker_that_starts_while_all_are_closed_ends() -> None:
+    before = {one.pid for one in workers_here()}
+    with VariantWorkers(workers=1) as makers, ThreadPoolExecutor(1) as threads:
+        for delay in (0.0, 0.02, 0.1):
+            first = threads.submit(make_variant, SOURCE, SMALL, workers=makers)
+            time.sleep(delay)
+            makers.close()
+            with contextlib.suppress(WorkerError):
+                assert first.result(20).width == 8
+            makers.close()
+            assert {one.pid for one in workers_here()} <= before
+
+
+async def test_a_worker_whose_start_is_cancelled_ends() -> None:
+    before = {one.pid for one in workers_here()}
+    descriptors = len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
+    with VariantWorkers(workers=1) as makers:
+        for delay in (0.0005, 0.002, 0.01):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(delay):
+                    await make_variant_async(SOURCE, SMALL, workers=makers)
+            makers.close()
+            assert {one.pid for one in workers_here()} <= before
+    if descriptors:
+        assert len(os.listdir("/proc/self/fd")) <= descriptors
 
 
 async def test_a_cancelled_variant_frees_its_worker() -> None:
@@ -298,6 +354,14 @@ async def test_the_next_one_makes_what_a_cancelled_one_began(makers: VariantWork
         await first
 
 
+async def test_a_blocking_call_does_not_wait_for_its_own_loop(makers: VariantWorkers, counted: CountingBackend) -> None:
+    file = await FileObject("counted", content=SOURCE).save_async()
+    task = asyncio.ensure_future(make_variant_async(file, SMALL, workers=makers))
+    await asyncio.sleep(0.01)
+    assert make_variant(file, SMALL, workers=makers).width == 8
+    assert (await task).width == 8
+
+
 def test_a_missing_object_is_its_own_error_and_costs_no_worker(makers: VariantWorkers, counted: CountingBackend) -> None:
     make_variant(SOURCE, SMALL, workers=makers)
     running = {one.pid for one in workers_here()}
@@ -339,6 +403,11 @@ def test_inline_decodes_here_and_starts_nothing(counted: CountingBackend) -> Non
         with pytest.raises(UndecodableError):
             make_variant(b"text", SMALL, workers=makers)
     assert {one.pid for one in workers_here()} == before
+
+
+def test_inline_output_is_limited() -> None:
+    with VariantWorkers(inline=True, max_output=50) as makers, pytest.raises(VariantTooLargeError, match="more than 50 bytes"):
+        make_variant(SOURCE, Thumbnail(80, 40), workers=makers)
 
 
 @pytest.mark.thorough
@@ -383,6 +452,28 @@ def test_a_forked_child_starts_its_own_workers(tmp_path: Path) -> None:
         [sys.executable, "-W", "error", "-c", PROGRAM, str(image)], capture_output=True, text=True, check=False, timeout=120
     )
     assert (done.stdout, done.stderr) == ("False False\n", "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such signal")
+def test_ignored_signals_of_a_parent_are_not_inherited() -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # as some servers do, so that no child becomes a zombie
+    try:
+        with VariantWorkers(workers=1) as makers:
+            assert make_variant(SOURCE, SMALL, workers=makers).width == 8
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can read what belongs to others")
+def test_root_reads_modules_that_belong_to_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "home"
+    folder.mkdir()
+    (folder / "theirs.py").write_text("def function(image):\n    return image\n")
+    folder.chmod(0o700)
+    os.chown(folder, 12345, 12345)
+    monkeypatch.syspath_prepend(folder)
+    with VariantWorkers(workers=1) as makers:
+        assert make_variant(SOURCE, Custom("theirs", "theirs:function", version=1), workers=makers).width == 80
 
 
 @pytest.mark.thorough

@@ -127,15 +127,16 @@ def enter_namespaces() -> bool:
     if sys.platform != "linux":
         return False
     libc = ctypes.CDLL(None, use_errno=True)
-    return any(libc.unshare(flags) == 0 for flags in (_NEW_USER | _NEW_NET | _NEW_IPC, _NEW_NET | _NEW_IPC))
+    # among other users, root would lose its right to read the modules of an application that belongs to somebody else
+    ways = [_NEW_NET | _NEW_IPC] if os.geteuid() == 0 else []
+    return any(libc.unshare(flags) == 0 for flags in (*ways, _NEW_USER | _NEW_NET | _NEW_IPC))
 
 
 def _limit(limits: Limits) -> None:
     seconds = math.ceil(limits.seconds)
-    # the soft limit ends it with a signal of its own, the hard one with that of a system without memory
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     bounds = {
         resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_CPU: seconds,
         resource.RLIMIT_FSIZE: 0,
         resource.RLIMIT_NOFILE: 16,
         resource.RLIMIT_AS: _mapped() + limits.memory,
@@ -143,8 +144,13 @@ def _limit(limits: Limits) -> None:
     if sys.platform != "linux":
         bounds[resource.RLIMIT_NPROC] = 0  # on Linux the filter knows threads from processes
     for limit, most in bounds.items():
-        with contextlib.suppress(ValueError, OSError):  # the hard limit is lower already
-            resource.setrlimit(limit, (most, most))
+        # the soft limit of time ends it with a signal of its own, the hard one with that of a system without memory
+        hard = most + (limit == resource.RLIMIT_CPU)
+        before = resource.getrlimit(limit)[1]
+        if before != resource.RLIM_INFINITY:
+            most, hard = min(most, before), min(hard, before)
+        with contextlib.suppress(ValueError, OSError):  # such as one of RLIMIT_AS where a system has none
+            resource.setrlimit(limit, (most, hard))
     signal.setitimer(signal.ITIMER_REAL, seconds * _PATIENCE)
 
 

@@ -16,7 +16,7 @@ from typing import IO, Any, NamedTuple
 import PIL
 from PIL import Image, ImageCms, ImageFilter, features
 
-from filerow.variants._wire import Limits, UnmakableError, VariantPlan
+from filerow.variants._wire import MOVING, Limits, UnmakableError, VariantPlan
 
 Function = Callable[..., Image.Image]
 
@@ -33,7 +33,6 @@ _LATE = (
     "PIL.TiffImagePlugin",
     "PIL.TiffTags",
 )
-_MOVES = ("gif", "webp")
 _GAP = 2.0  # an image is shrunk roughly to this many times its size, then precisely
 _MOST_WORK = 4  # an animation may have this many times the pixels of an image, in all frames together
 _LONGEST_GIF = 65535
@@ -127,7 +126,7 @@ def make(file: IO[bytes], plan: VariantPlan, limits: Limits, function: Function 
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
             raise UnmakableError("too-many-pixels") from None
         except ImportError as error:  # not foreseen in prepare()
-            raise UnmakableError("unloaded", str(error)) from None
+            raise UnmakableError("unloaded", error.name or "") from None
         except Exception:  # noqa: BLE001 - decoders of broken files raise anything
             raise UnmakableError("broken") from None
         if function is not None:
@@ -152,7 +151,7 @@ def _frames(image: Image.Image, plan: VariantPlan, limits: Limits) -> tuple[list
 
     Always is 0.
     """
-    may_move = plan["format"] in _MOVES and not plan["function"] and image.format in _ANIMATED
+    may_move = plan["format"] in MOVING and not plan["function"] and image.format in _ANIMATED
     if not may_move or not getattr(image, "is_animated", False):
         return [_made(image, plan)], [], 0
     loop = image.info.get("loop")
@@ -368,7 +367,7 @@ def _applied(function: Function, image: Image.Image, plan: VariantPlan, limits: 
         found = function(image, **plan["arguments"])
     except MemoryError:
         raise UnmakableError("memory") from None
-    except Exception as error:  # noqa: BLE001 - the application's
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the application's
         raise UnmakableError("function", f"raised {type(error).__name__}: {error}") from None
     if not isinstance(found, Image.Image):
         raise UnmakableError("function", f"returned {type(found).__name__}, not an image of Pillow")

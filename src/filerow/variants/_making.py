@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import os
+import re
 import threading
 from dataclasses import dataclass
 from typing import Any
@@ -18,10 +19,11 @@ from filerow.exceptions import RecipeError, UndecodableError, VariantError, Vari
 from filerow.variants._process import Raw
 from filerow.variants._recipes import Recipe, variant_id
 from filerow.variants._source import Original, VariantSource, opened
-from filerow.variants._wire import UnmakableError
+from filerow.variants._wire import MOST_DETAIL, MOVING, Limits, UnmakableError, VariantPlan
 from filerow.variants._workers import VariantWorkers, default_workers
 
 _HEAD = 1 << 12
+_MODULE = re.compile(r"[A-Za-z_][\w.]{0,99}", re.ASCII)
 _TOO_LARGE = {
     "too-many-pixels": "the image has more than {pixels:,} pixels, which configure(max_pixels=...) allows",
     "too-many-frames": "the animation has too many frames, or too many pixels in all; configure(max_frames=...) allows more",
@@ -80,27 +82,29 @@ def make_variant(source: VariantSource, recipe: Recipe, *, workers: VariantWorke
         ObjectNotFoundError: The file's object is gone.
         FileStateError: The file has no bytes, or some that can be read only once.
     """
-    return run(_steps(source, recipe, workers))
+    return run(_steps(source, recipe, workers, None))
 
 
 async def make_variant_async(source: VariantSource, recipe: Recipe, *, workers: VariantWorkers | None = None) -> MadeVariant:
     """Make a variant of an image; see :func:`make_variant`."""
-    return await run_async(_steps(source, recipe, workers))
+    return await run_async(_steps(source, recipe, workers, id(asyncio.get_running_loop())))
 
 
-def _steps(source: VariantSource, recipe: Recipe, workers: VariantWorkers | None) -> Steps[MadeVariant]:
+def _steps(source: VariantSource, recipe: Recipe, workers: VariantWorkers | None, loop: int | None) -> Steps[MadeVariant]:
+    """Make a variant, or wait for it.
+
+    Calls that block wait only for others that block, and awaited ones only for those of their own event loop: nobody may hold up
+    what it waits for.
+    """
     if not isinstance(recipe, Recipe):
         raise TypeError(f"a recipe is a Thumbnail, Resize or Custom of filerow.variants, not {type(recipe).__name__}")
     makers = workers or default_workers()
-    original = yield from opened(source)
+    original = yield from opened(source, makers.max_source)
     if not original.size:
         raise _error(UnmakableError("not-an-image"), makers, recipe)
-    if original.size > makers.max_source:
-        msg = f"the file has {original.size:,} bytes, and configure(max_source=...) allows {makers.max_source:,}"
-        raise VariantTooLargeError(msg)
     if original.place is None or not isinstance(source, FileObject):
         return (yield from _made(original, recipe, makers))
-    key = (id(makers), *original.place, variant_id(source, recipe), _caller())
+    key = (id(makers), *original.place, variant_id(source, recipe), loop)
     return (yield from _once(key, original, recipe, makers))
 
 
@@ -109,10 +113,10 @@ def _made(original: Original, recipe: Recipe, workers: VariantWorkers) -> Steps[
         raw = yield from workers.make(recipe.plan, original)
     except UnmakableError as error:
         raise _error(error, workers, recipe) from None
-    return _proven(raw, recipe)
+    return _proven(raw, recipe, workers.limits)
 
 
-def _proven(raw: Raw, recipe: Recipe) -> MadeVariant:
+def _proven(raw: Raw, recipe: Recipe, limits: Limits) -> MadeVariant:
     """Return what a worker has made if it is what it was to make.
 
     Raises:
@@ -123,19 +127,27 @@ def _proven(raw: Raw, recipe: Recipe) -> MadeVariant:
         return raw.content[start : start + size]
 
     kind = sniff(raw.content[:_HEAD], read_at, len(raw.content))
-    found = dimensions(read_at, recipe.content_type, len(raw.content))
+    found = dimensions(read_at, recipe.content_type, len(raw.content)) if _may_be(raw, recipe.plan, limits) else None
     if kind != recipe.content_type or found != (raw.width, raw.height):
         raise UndecodableError("the process that decoded the image returned something else than the variant", code="crashed")
     return MadeVariant(raw.content, recipe.content_type, raw.width, raw.height, raw.frames)
 
 
+def _may_be(raw: Raw, plan: VariantPlan, limits: Limits) -> bool:
+    """Return True if a recipe may make an image of such a size."""
+    most_frames = limits.frames if plan["format"] in MOVING and not plan["function"] else 1
+    box = (None, None) if plan["function"] else (plan["width"], plan["height"])
+    fits = all(most is None or side <= most for side, most in zip((raw.width, raw.height), box, strict=True))
+    return fits and 1 <= raw.frames <= most_frames and raw.width * raw.height * raw.frames <= limits.pixels
+
+
 def _error(error: UnmakableError, workers: VariantWorkers, recipe: Recipe) -> VariantError:
     if error.code in _TOO_LARGE:
         return VariantTooLargeError(_TOO_LARGE[error.code].format(pixels=workers.limits.pixels), code=error.code)
-    if error.code == "function":
-        said = "".join(character if character.isprintable() else " " for character in error.detail)
+    if error.code == "function" and recipe.plan["function"]:
+        said = "".join(character if character.isprintable() else " " for character in error.detail[:MOST_DETAIL])
         return RecipeError(f"the function {recipe.plan['function']} of a variant {said}", code="function")
-    if error.code == "unloaded":
+    if error.code == "unloaded" and _MODULE.fullmatch(error.detail):
         return WorkerError(f"Pillow asked for a module that workers do not load: {error.detail!r}; please report it")
     code = error.code if error.code in _REFUSED else "broken"
     return UndecodableError(_REFUSED[code], code=code)
@@ -152,17 +164,6 @@ class _LeaderGoneError(Exception):
 
 _running: dict[tuple[Any, ...], _Promise] = {}
 _lock = threading.Lock()
-
-
-def _caller() -> object:
-    """Return whom a caller may wait for.
-
-    A thread must not wait for what its own event loop has to go on with.
-    """
-    try:
-        return id(asyncio.get_running_loop())
-    except RuntimeError:
-        return None
 
 
 def _once(key: tuple[Any, ...], original: Original, recipe: Recipe, workers: VariantWorkers) -> Steps[MadeVariant]:

@@ -89,6 +89,7 @@ class WorkerProcess:
     """A running worker.
 
     Attributes:
+        is_ready: It has started, and may be given images.
         protections: What its images are kept from.
         versions: Those of the libraries that it decodes with.
     """
@@ -96,6 +97,8 @@ class WorkerProcess:
     def __init__(self, process: subprocess.Popen[bytes], control: socket.socket) -> None:
         self._process = process
         self._control = control
+        self._killed = False
+        self.is_ready = False
         self.protections: frozenset[str] = frozenset()
         self.versions: dict[str, str] = {}
 
@@ -110,10 +113,13 @@ class WorkerProcess:
             (length,) = LENGTH.unpack((yield link.receive(LENGTH.size)))
             hello = json.loads((yield link.receive(min(length, _MOST_HELLO))))
         except (EOFError, OSError, ValueError) as error:
+            if self._killed:
+                raise _closed() from error
             said = yield threaded(self._last_words)
             raise WorkerError(f"a worker for variants could not start: {said or type(error).__name__}") from error
         self.protections, self.versions = frozenset(hello["protections"]), hello["versions"]
         self._close_words()
+        self.is_ready = True
 
     def make(self, asked: Asked) -> Steps[Raw | Exception]:
         """Have an image made.
@@ -139,11 +145,21 @@ class WorkerProcess:
         return outcome
 
     def kill(self) -> None:
-        """End it, and what it has forked, at once."""
+        """End it, and what it has forked, at once.
+
+        Another thread may be waiting for it, so nothing is closed that this one would then mistake for something else.
+        """
+        self._killed = True
+        with contextlib.suppress(OSError):
+            self._control.shutdown(socket.SHUT_RDWR)
+        if self._process.returncode is None:  # or the number could be another process by now
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Close what leads to a killed one, for which nobody waits any more."""
         self._control.close()
         self._close_words()
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
 
     def is_reaped(self, *, wait: bool = False) -> bool:
         """Return True if a killed one is gone for good; it is gone within moments."""
@@ -174,6 +190,8 @@ class WorkerProcess:
 
     def _why(self, error: Exception, deadline: Deadline) -> Steps[Exception]:
         """Return the error for how the process of an image has ended."""
+        if self._killed:
+            return _closed()
         if isinstance(error, TimeoutError):
             return _too_slow()
         link = WorkerLink(self._control, Deadline(min(_SETTLE, deadline.left + 1)))
@@ -199,7 +217,7 @@ class WorkerProcess:
         try:
             yield WorkerLink(self._control, Deadline(_SETTLE)).receive(REPORT.size)
         except (EOFError, OSError) as error:
-            raise _crashed("did not end") from error
+            raise (_closed() if self._killed else _crashed("did not end")) from error
 
     def _last_words(self) -> str:
         """Return the last line of what it wrote before it could not start."""
@@ -252,7 +270,7 @@ def _talk(link: WorkerLink, asked: Asked) -> Steps[Raw | Exception]:
         if kind == READ and length == SPAN.size:
             begin, size = SPAN.unpack((yield link.receive(length)))
             left -= size
-            if not 0 < size <= BLOCK or begin + size > original.size or left < 0:
+            if begin % BLOCK or not 0 < size == min(BLOCK, original.size - begin) or left < 0:  # each costs a request
                 raise _crashed("asked for more than the file has")
             before = time.monotonic()
             try:
@@ -267,8 +285,7 @@ def _talk(link: WorkerLink, asked: Asked) -> Steps[Raw | Exception]:
             data = yield link.receive(length)
             return Raw(data[SIZES.size :], *SIZES.unpack_from(data))
         elif kind == MADE and length > SIZES.size:
-            msg = f"the variant would have more than {asked.output:,} bytes"
-            raise VariantTooLargeError(msg, code="output")
+            raise output_too_large(asked.output)
         elif kind == REFUSED and length <= _MOST_REFUSAL:
             return _refused((yield link.receive(length)))
         else:
@@ -281,6 +298,15 @@ def _refused(said: bytes) -> UnmakableError | VariantError:
         return UnmakableError(str(found["code"]), str(found["detail"]))
     except (ValueError, TypeError, KeyError):
         return _crashed("sent what is not an answer")
+
+
+def output_too_large(most: int) -> VariantTooLargeError:
+    """Return the error for a variant with too many bytes."""
+    return VariantTooLargeError(f"the variant would have more than {most:,} bytes", code="output")
+
+
+def _closed() -> WorkerError:
+    return WorkerError("the workers for variants were closed")
 
 
 def _too_slow() -> VariantTimeoutError:

@@ -29,6 +29,7 @@ MOST_PATH_BYTES = 960
 _PROTOCOL = 1
 _MOST_SIDE = 16383  # WebP's
 _MOST_ARGUMENTS = 4096
+_MOST_BITS = 4096
 _MOST_QUALITY = 100
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _EXTENSIONS = {"avif": ".avif", "gif": ".gif", "jpeg": ".jpg", "png": ".png", "tiff": ".tiff", "webp": ".webp"}
@@ -73,8 +74,7 @@ class Recipe(ABC):
         return self.recipe_version
 
     def _check_format(self) -> None:
-        if self.format not in _EXTENSIONS:
-            raise _wrong(self, "format", f"one of {', '.join(sorted(_EXTENSIONS))}", self.format)
+        _check_choice(self, "format", tuple(sorted(_EXTENSIONS)))
         usual = _QUALITIES.get(self.format)
         if self.quality is None:
             object.__setattr__(self, "quality", usual)
@@ -113,10 +113,8 @@ class Thumbnail(Recipe):
     def __post_init__(self) -> None:
         _check_side(self, "width", self.width)
         _check_side(self, "height", self.height)
-        if self.fit not in {"cover", "contain"}:
-            raise _wrong(self, "fit", "'cover' or 'contain'", self.fit)
-        if self.crop not in {"centre", "attention"}:
-            raise _wrong(self, "crop", "'centre' or 'attention'", self.crop)
+        _check_choice(self, "fit", ("cover", "contain"))
+        _check_choice(self, "crop", ("centre", "attention"))
         if self.fit == "contain" and self.crop != "centre":
             raise _wrong(self, "crop", "left out with fit='contain', which crops nothing", self.crop)
         self._check_format()
@@ -337,6 +335,8 @@ def _checked_arguments(recipe: Recipe, arguments: object) -> Mapping[str, Scalar
     for key, value in arguments.items():
         if not isinstance(value, str | int | float | None) or (isinstance(value, float) and not math.isfinite(value)):
             raise _wrong(recipe, f"arguments[{key!r}]", "a text, a finite number, a boolean or None", value)
+    if any(isinstance(value, int) and value.bit_length() > _MOST_BITS for value in arguments.values()):
+        raise RecipeError(f"{type(recipe).__name__}: arguments have an integer of more than {_MOST_BITS} bits; pass it as a text")
     if len(_json(dict(arguments))) > _MOST_ARGUMENTS:
         raise RecipeError(f"{type(recipe).__name__}: arguments may have {_MOST_ARGUMENTS} characters as JSON, and have more")
     return MappingProxyType(dict(sorted(arguments.items())))
@@ -353,12 +353,27 @@ def _check_side(recipe: Recipe, name: str, side: object) -> None:
         raise _wrong(recipe, name, f"a whole number of pixels from 1 to {_MOST_SIDE}", side)
 
 
+def _check_choice(recipe: Recipe, name: str, choices: tuple[str, ...]) -> None:
+    """Keep the plain text of a choice, which may be a member of an enumeration."""
+    given = getattr(recipe, name)
+    for choice in choices:
+        if isinstance(given, str) and given == choice:
+            object.__setattr__(recipe, name, choice)
+            return
+    wanted = " or ".join(map(repr, choices)) if len(choices) < 3 else f"one of {', '.join(choices)}"  # noqa: PLR2004 - a list
+    raise _wrong(recipe, name, wanted, given)
+
+
 def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _wrong(recipe: Recipe, name: str, wanted: str, value: object) -> RecipeError:
-    return RecipeError(f"{type(recipe).__name__}: {name} must be {wanted}, not {value!r}")
+    try:
+        said = repr(value)
+    except ValueError:  # an integer of thousands of digits
+        said = "this one"
+    return RecipeError(f"{type(recipe).__name__}: {name} must be {wanted}, not {said}")
 
 
 def _json(value: object) -> str:

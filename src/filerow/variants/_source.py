@@ -11,7 +11,7 @@ from filerow._buffers import BUFFERS
 from filerow._content import expect_length
 from filerow._execution.steps import Call, Steps, threaded
 from filerow._file.object import FileObject, FileState
-from filerow.exceptions import ContentError, FileStateError
+from filerow.exceptions import ContentError, FileStateError, VariantTooLargeError
 
 VariantSource: TypeAlias = FileObject | bytes | bytearray | memoryview | os.PathLike[str]
 """What a variant can be made of."""
@@ -31,34 +31,50 @@ class Original(NamedTuple):
     place: tuple[str, str] | None = None
 
 
-def opened(source: object) -> Steps[Original]:
-    """Return the bytes of an original, of which nothing is read yet.
+def opened(source: object, most: int) -> Steps[Original]:
+    """Return the bytes of an original, of which nothing is read yet unless they are pending.
+
+    Args:
+        source: What has them.
+        most: Maximum number of bytes.
 
     Raises:
+        VariantTooLargeError: There are more.
         ContentError: It is not something that a variant can be made of.
         FileStateError: It is a file whose bytes are gone, or can be read only once.
     """
     if isinstance(source, FileObject):
-        return (yield from _of_file(source))
+        return (yield from _of_file(source, most))
     if isinstance(source, BUFFERS):
+        _check_size(memoryview(source).nbytes, most)
         return _of_bytes(bytes(source))
     if isinstance(source, os.PathLike):
         path = Path(source)
         size = (yield threaded(path.stat)).st_size
+        _check_size(size, most)
         return Original(size, lambda start, end: threaded(_part_of, path, start, end))
     msg = f"a variant is made of a FileObject, bytes or a pathlib.Path, not {type(source).__name__}"
     raise ContentError(msg)
 
 
-def _of_file(file: FileObject) -> Steps[Original]:
+def _check_size(size: int, most: int) -> None:
+    if size > most:
+        msg = f"the file has {size:,} bytes, and configure(max_source=...) allows {most:,}"
+        raise VariantTooLargeError(msg)
+
+
+def _of_file(file: FileObject, most: int) -> Steps[Original]:
+    _check_size(file.size or 0, most)
     if file.has_pending_data:
         content = yield Call(file.get_content, file.get_content_async)
+        _check_size(len(content), most)
         return _of_bytes(content)
     if file.state in {FileState.PENDING, FileState.DELETED}:
         raise FileStateError(f"{file!r} has no bytes to make a variant of")
     backend, path, known = file.backend, file.path, file.size
     if known is None:
         known = (yield Call(backend.head, backend.head_async, (path,))).size or 0
+        _check_size(known, most)
     size = known
 
     def read(start: int, end: int) -> Call:

@@ -33,6 +33,10 @@ MOST_DETAIL = 300
 """Characters that a worker may say about a function of the application."""
 
 
+MOVING = ("gif", "webp")
+"""Formats of variants that keep an animation."""
+
+
 class VariantPlan(TypedDict):
     """What to make of an image, from a recipe.
 

@@ -10,6 +10,7 @@ import gc
 import io
 import json
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -116,7 +117,7 @@ def find_function(name: str) -> Callable[..., Any] | None:
     module, _, attribute = name.partition(":")
     try:
         return cast("Callable[..., Any]", getattr(import_module(module), attribute))
-    except Exception as error:  # noqa: BLE001 - the application's code runs
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the application's code runs
         raise UnmakableError("function", f"cannot be imported: {type(error).__name__}: {error}") from None
 
 
@@ -126,6 +127,9 @@ def main(descriptor: int) -> None:
     Args:
         descriptor: The socket.
     """
+    for number in (signal.SIGALRM, signal.SIGCHLD, signal.SIGXCPU):  # a parent may ignore or block them
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     control = socket.socket(fileno=descriptor)
     namespaces = enter_namespaces()
     _images.prepare()

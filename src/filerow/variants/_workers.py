@@ -16,7 +16,7 @@ from typing import Self, TypeVar
 from filerow._execution.steps import Call, Steps, run, run_async, threaded
 from filerow._validation.rules import parse_size
 from filerow.exceptions import VariantBusyError, WorkerError
-from filerow.variants._process import Asked, Raw, WorkerProcess, WorkerVanishedError, start
+from filerow.variants._process import Asked, Raw, WorkerProcess, WorkerVanishedError, output_too_large, start
 from filerow.variants._source import Original
 from filerow.variants._wire import Limits, VariantPlan
 
@@ -24,6 +24,8 @@ T = TypeVar("T")
 
 _MOST_WORKERS = 4
 _LEAST_MEMORY = 32 << 20
+_MOST_BYTES = 1 << 40
+_MOST_SECONDS = 100_000
 
 
 class WorkerSlot:
@@ -68,8 +70,11 @@ class _Pool:
 
     def give_back(self, slot: WorkerSlot) -> None:
         with self.lock:
-            if slot not in self.slots:  # the process has forked, or the workers were closed
-                return
+            known = slot in self.slots
+        if not known:  # the process has forked, or the workers were closed
+            self.discard(slot)
+            return
+        with self.lock:
             while self.waiting:
                 if self.waiting[0].set_running_or_notify_cancel():
                     self.waiting.popleft().set_result(slot)
@@ -83,6 +88,7 @@ class _Pool:
         with self.lock:
             if worker is not None:
                 worker.kill()
+                worker.close()
                 self.dying.append(worker)
             self.dying = [one for one in self.dying if not one.is_reaped()]
 
@@ -90,6 +96,7 @@ class _Pool:
         """Kill all workers, and wait until they are gone."""
         with self.lock:
             workers = [slot.worker for slot in self.slots if slot.worker is not None] + self.dying
+            idle = [slot.worker for slot in self.free if slot.worker is not None]
             waiting, self.waiting = self.waiting, deque()
             self.slots = [WorkerSlot() for _ in range(self.size)]
             self.free, self.dying = list(self.slots), []
@@ -100,12 +107,15 @@ class _Pool:
             worker.kill()
         for worker in workers:
             worker.is_reaped(wait=True)
+        for worker in idle:  # whoever uses another one closes it
+            worker.close()
 
     def forget(self) -> None:
         """Forget the parent's workers in a forked child."""
         for slot in self.slots:
             if slot.worker is not None:
                 slot.worker.forget()
+                slot.worker = None
         for worker in self.dying:
             worker.forget()
         self.reset()
@@ -160,17 +170,19 @@ class VariantWorkers:
         self.queue_seconds = queue_seconds
         self.executable = sys.executable if executable is None else executable
         self.inline = inline
-        for name, value in {
-            "workers": self.workers,
-            "seconds": seconds,
-            "max_pixels": max_pixels,
-            "max_frames": max_frames,
-            "queue_seconds": queue_seconds,
-        }.items():
-            if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
-                raise ValueError(f"{name} must be a number above 0, not {value!r}")
-        if given < _LEAST_MEMORY:
-            raise ValueError(f"memory must be at least {_LEAST_MEMORY:,} bytes, not {memory!r}")
+        for name, count in {"workers": self.workers, "max_pixels": max_pixels, "max_frames": max_frames}.items():
+            if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+                raise ValueError(f"{name} must be a whole number above 0, not {count!r}")
+        for name, value in {"seconds": seconds, "queue_seconds": queue_seconds}.items():
+            if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= _MOST_SECONDS:
+                raise ValueError(f"{name} must be a number above 0 and at most {_MOST_SECONDS:,}, not {value!r}")
+        for name, size, least, size_given in (
+            ("memory", given, _LEAST_MEMORY, memory),
+            ("max_source", self.max_source, 1, max_source),
+            ("max_output", self.max_output, 1, max_output),
+        ):
+            if not least <= size <= _MOST_BYTES:
+                raise ValueError(f"{name} must be at least {least:,} bytes and at most {_MOST_BYTES:,}, not {size_given!r}")
         self._pool = _Pool(self.workers)
         _pools.add(self._pool)
         self._end = weakref.finalize(self, self._pool.end)  # also when this process ends
@@ -244,12 +256,16 @@ class VariantWorkers:
         )
 
     def _started(self, slot: WorkerSlot) -> Steps[WorkerProcess]:
-        if slot.worker is not None:
+        if slot.worker is not None and slot.worker.is_ready:
             return slot.worker
         self._pool.discard(slot)
-        worker: WorkerProcess = yield threaded(start, self.executable)
-        slot.worker = worker
+
+        def begin() -> WorkerProcess:
+            slot.worker = start(self.executable)  # here, since nobody gets the result when the caller is cancelled
+            return slot.worker
+
         try:
+            worker: WorkerProcess = yield threaded(begin)
             yield from worker.greet()
         except BaseException:
             self._pool.discard(slot)
@@ -272,7 +288,10 @@ class VariantWorkers:
         slot: WorkerSlot = yield self._acquire()
         try:
             if self.inline:
-                return (yield from _inline(plan, self.limits, original))
+                raw = yield from _inline(plan, self.limits, original)
+                if len(raw.content) > self.max_output:
+                    raise output_too_large(self.max_output)
+                return raw
             asked = Asked(plan, self.limits, original, self.max_output)
             return (yield from self._tried(slot, asked))
         finally:
