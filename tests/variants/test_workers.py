@@ -464,6 +464,26 @@ def test_ignored_signals_of_a_parent_are_not_inherited() -> None:
         signal.signal(signal.SIGCHLD, before)
 
 
+LIMITED = """
+import ctypes, resource, sys
+ctypes.CDLL(None).prctl(24, 24, 0, 0, 0)  # nobody who is started from here may raise a limit, root neither
+resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
+from filerow.variants import Thumbnail, VariantWorkers, make_variant
+with VariantWorkers(workers=1, seconds=100) as makers:
+    print(make_variant(open(sys.argv[1], "rb").read(), Thumbnail(8, 8), workers=makers))
+    print(*sorted(makers.protections()))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="tries a limit of Linux")
+def test_lower_limits_of_the_system_stay(tmp_path: Path) -> None:
+    image = tmp_path / "a.png"
+    image.write_bytes(SOURCE)
+    done = subprocess.run([sys.executable, "-c", LIMITED, str(image)], capture_output=True, text=True, check=False, timeout=120)
+    assert done.stderr == ""
+    assert done.stdout.split("\n")[1:] == ["files memory network processes time", ""]
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can read what belongs to others")
 def test_root_reads_modules_that_belong_to_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "home"

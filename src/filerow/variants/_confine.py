@@ -145,12 +145,11 @@ def _limit(limits: Limits) -> None:
         bounds[resource.RLIMIT_NPROC] = 0  # on Linux the filter knows threads from processes
     for limit, most in bounds.items():
         # the soft limit of time ends it with a signal of its own, the hard one with that of a system without memory
-        hard = most + (limit == resource.RLIMIT_CPU)
+        hardest = most + (limit == resource.RLIMIT_CPU)
         before = resource.getrlimit(limit)[1]
-        if before != resource.RLIM_INFINITY:
-            most, hard = min(most, before), min(hard, before)
-        with contextlib.suppress(ValueError, OSError):  # such as one of RLIMIT_AS where a system has none
-            resource.setrlimit(limit, (most, hard))
+        inherited = hardest if before == resource.RLIM_INFINITY else before  # it can only be lowered
+        with contextlib.suppress(ValueError, OSError):  # a system may not have this one
+            resource.setrlimit(limit, (min(most, inherited), min(hardest, inherited)))
     signal.setitimer(signal.ITIMER_REAL, seconds * _PATIENCE)
 
 

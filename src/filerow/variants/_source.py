@@ -32,7 +32,9 @@ class Original(NamedTuple):
 
 
 def opened(source: object, most: int) -> Steps[Original]:
-    """Return the bytes of an original, of which nothing is read yet unless they are pending.
+    """Return the bytes of an original.
+
+    Of a stored one, nothing is read yet.
 
     Args:
         source: What has them.
