@@ -97,10 +97,11 @@ class Overtaken(VariantWorkers):
 
     def __init__(self, attack: str, **arguments: str | int) -> None:
         super().__init__(workers=1)
-        self._attack = {"function": f"tests.variants.attacks:{attack}", "arguments": arguments}
+        self._attack: Any = {"function": f"tests.variants.attacks:{attack}", "arguments": arguments}
 
     def make(self, plan: Any, original: Any) -> Any:
-        return super().make({**plan, **self._attack}, original)
+        taken: Any = {**plan, **self._attack}
+        return super().make(taken, original)
 
 
 @pytest.mark.parametrize("lie", [{"side": 3000}, pytest.param({"side": 8, "frames": 1 << 31}, marks=pytest.mark.thorough)])

@@ -248,6 +248,7 @@ def test_a_closed_queue_lets_nobody_wait() -> None:
             first.result(10)
 
 
+@pytest.mark.thorough
 def test_a_worker_that_starts_while_all_are_closed_ends() -> None:
     before = {one.pid for one in workers_here()}
     with VariantWorkers(workers=1) as makers, ThreadPoolExecutor(1) as threads:
@@ -475,6 +476,7 @@ with VariantWorkers(workers=1, seconds=100) as makers:
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(sys.platform != "linux", reason="tries a limit of Linux")
 def test_lower_limits_of_the_system_stay(tmp_path: Path) -> None:
     image = tmp_path / "a.png"
@@ -484,6 +486,7 @@ def test_lower_limits_of_the_system_stay(tmp_path: Path) -> None:
     assert done.stdout.split("\n")[1:] == ["files memory network processes time", ""]
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can read what belongs to others")
 def test_root_reads_modules_that_belong_to_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "home"
