@@ -162,13 +162,13 @@ class VariantWorkers:
         executable: str | None = None,
         inline: bool = False,
     ) -> None:
-        self.workers = min(os.cpu_count() or 1, _MOST_WORKERS) if workers is None else workers
+        self.workers: int = min(os.cpu_count() or 1, _MOST_WORKERS) if workers is None else workers
         given = parse_size(memory, "memory") or 0
-        self.limits = Limits(max_pixels, max_frames, given, seconds)
-        self.max_source = parse_size(max_source, "max_source") or 0
-        self.max_output = parse_size(max_output, "max_output") or 0
+        self.limits: Limits = Limits(max_pixels, max_frames, given, seconds)
+        self.max_source: int = parse_size(max_source, "max_source") or 0
+        self.max_output: int = parse_size(max_output, "max_output") or 0
         self.queue_seconds = queue_seconds
-        self.executable = sys.executable if executable is None else executable
+        self.executable: str = sys.executable if executable is None else executable
         self.inline = inline
         for name, count in {"workers": self.workers, "max_pixels": max_pixels, "max_frames": max_frames}.items():
             if not isinstance(count, int) or isinstance(count, bool) or count < 1:
