@@ -291,6 +291,25 @@ async def test_a_cancelled_variant_frees_its_worker() -> None:
         assert (await make_variant_async(SOURCE, SMALL, workers=makers)).width == 8
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+def test_a_closed_loop_gives_its_workers_back() -> None:
+    with VariantWorkers(workers=1, seconds=20, queue_seconds=0.2) as makers:
+        make_variant(SOURCE, SMALL, workers=makers)
+
+        async def both() -> None:
+            await asyncio.gather(*(make_variant_async(SOURCE, custom("sleep"), workers=makers) for _ in range(2)))
+
+        loop = asyncio.new_event_loop()
+        task = loop.create_task(both())
+        loop.run_until_complete(asyncio.sleep(0.1))
+        loop.close()
+        del loop, task
+        with contextlib.suppress(VariantBusyError):  # until its tasks are collected
+            make_variant(SOURCE, SMALL, workers=makers)
+        gc.collect()
+        assert make_variant(SOURCE, SMALL, workers=makers).width == 8
+
+
 # -- sync and async --------------------------------------------------------------------------------------------------------
 
 

@@ -35,6 +35,18 @@ class WorkerSlot:
         self.worker: WorkerProcess | None = None
 
 
+class _Promise(concurrent.futures.Future[WorkerSlot]):
+    """A slot for whoever waits, in an event loop or in a thread."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        super().__init__()
+        self.loop = loop
+
+    def is_vain(self) -> bool:
+        """Return True if nobody can take it, since the event loop was closed."""
+        return self.loop is not None and self.loop.is_closed()
+
+
 class _Pool:
     """Slots, free and waited for, which end with their ``VariantWorkers``."""
 
@@ -46,20 +58,26 @@ class _Pool:
         self.lock = threading.Lock()
         self.slots = [WorkerSlot() for _ in range(self.size)]
         self.free = list(self.slots)
-        self.waiting: deque[concurrent.futures.Future[WorkerSlot]] = deque()
+        self.waiting: deque[_Promise] = deque()
         self.dying: list[WorkerProcess] = []
 
-    def ask(self) -> concurrent.futures.Future[WorkerSlot]:
-        """Return the promise of a slot."""
-        promise: concurrent.futures.Future[WorkerSlot] = concurrent.futures.Future()
+    def ask(self, loop: asyncio.AbstractEventLoop | None = None) -> _Promise:
+        """Return the promise of a slot.
+
+        Args:
+            loop: The event loop that awaits it.
+        """
+        promise = _Promise(loop)
         with self.lock:
+            # a promise keeps its closed loop alive, whose tasks may have slots
+            self.waiting = deque(one for one in self.waiting if not one.is_vain())
             if self.free:
                 promise.set_result(self.free.pop())  # the one used last, so that few workers are started
             else:
                 self.waiting.append(promise)
         return promise
 
-    def withdraw(self, promise: concurrent.futures.Future[WorkerSlot]) -> None:
+    def withdraw(self, promise: _Promise) -> None:
         """Wait no more; a slot that has come meanwhile goes to the next."""
         with self.lock:
             with contextlib.suppress(ValueError):
@@ -76,7 +94,7 @@ class _Pool:
             return
         with self.lock:
             while self.waiting:
-                if self.waiting[0].set_running_or_notify_cancel():
+                if not self.waiting[0].is_vain() and self.waiting[0].set_running_or_notify_cancel():
                     self.waiting.popleft().set_result(slot)
                     return
                 self.waiting.popleft()
@@ -239,7 +257,7 @@ class VariantWorkers:
             raise
 
     async def _take_async(self) -> WorkerSlot:
-        promise = self._pool.ask()
+        promise = self._pool.ask(asyncio.get_running_loop())
         try:
             async with asyncio.timeout(self.queue_seconds):
                 return await asyncio.shield(asyncio.wrap_future(promise))
