@@ -319,6 +319,14 @@ class CountingBackend(MemoryBackend):
     def __init__(self) -> None:
         super().__init__("counted")
         self.reads: list[tuple[int, int | None]] = []
+        self.began = asyncio.Event()
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def _read_async(self, path: str, start: int, end: int | None) -> bytes:
+        self.began.set()
+        await self.gate.wait()
+        return self._read(path, start, end)
 
     def _read(self, path: str, start: int, end: int | None) -> bytes:
         self.reads.append((start, end))
@@ -364,11 +372,13 @@ async def test_requests_for_different_variants(makers: VariantWorkers, counted: 
 
 async def test_the_next_one_makes_what_a_cancelled_one_began(makers: VariantWorkers, counted: CountingBackend) -> None:
     file = await FileObject("counted", content=SOURCE).save_async()
+    counted.gate.clear()
     first = asyncio.ensure_future(make_variant_async(file, SMALL, workers=makers))
-    await asyncio.sleep(0.01)
+    await counted.began.wait()
     others = [asyncio.ensure_future(make_variant_async(file, SMALL, workers=makers)) for _ in range(3)]
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0)
     first.cancel()
+    counted.gate.set()
     assert {(await other).width for other in others} == {8}
     with pytest.raises(asyncio.CancelledError):
         await first
