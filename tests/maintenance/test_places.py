@@ -495,11 +495,12 @@ def test_workers_of_one_database_take_over_side_by_side(database: EmptyDatabase,
 
 @SQLITE
 @LOCAL
+@pytest.mark.parametrize("days", [140, pytest.param(365, marks=pytest.mark.thorough)])
 @pytest.mark.parametrize("outbox", [True, False], ids=["outbox", "plain"])
-def test_months_of_sweeps_raise_no_alarm(database: EmptyDatabase, bucket: Watched, *, outbox: bool) -> None:
+def test_daily_sweeps_raise_no_alarm(database: EmptyDatabase, bucket: Watched, days: int, *, outbox: bool) -> None:
     deployment = Deployment(database, outbox=outbox)
     deployment.run("sweep")
-    for day in range(140):
+    for day in range(days):
         deployment.age()
         bucket.kill = {10: "before", 20: "after"}.get(day % 30, "")
         if bucket.kill:

@@ -156,7 +156,7 @@ def test_process_killed_at_any_step_can_be_put_right(
         assert process.exitcode == (1 if moment.signal == SIGINT else -moment.signal), "it was to end in the middle of its work"
 
         rows, objects = owned(world, engine), stored()
-        if moment == WRITE["in the middle of an upload in parts"]:
+        if world.options and moment == WRITE["in the middle of an upload in parts"]:  # a directory may keep nothing of it
             assert unfinished(world), "an upload in parts is not an object yet"
         assert rows <= objects, "a row without its object"
         if moment.work == "drain":
