@@ -55,6 +55,9 @@ class Located(Protocol):
 
 _in_force: ContextVar[StorageRegistry | None] = ContextVar("filerow_registry", default=None)
 
+VARIABLES = "FILEROW_BACKENDS__"
+"""How the names of variables with settings of backends begin."""
+
 AS_IT_IS: AbstractContextManager[object] = nullcontext()
 """A block without another registry; it is entered several times in each commit, so one is made for all."""
 
@@ -156,7 +159,7 @@ class StorageRegistry:
         backends: Mapping[str, Any] | object | None = None,
         *,
         environ: Mapping[str, str] | None = None,
-        prefix: str = "FILEROW_BACKENDS__",
+        prefix: str = VARIABLES,
     ) -> dict[str, StorageBackend]:
         """Register backends from settings: all of them, or none if one is wrong.
 
@@ -186,7 +189,7 @@ class StorageRegistry:
         section: str = "tool.filerow.backends",
         *,
         environ: Mapping[str, str] | None = None,
-        prefix: str = "FILEROW_BACKENDS__",
+        prefix: str = VARIABLES,
     ) -> dict[str, StorageBackend]:
         """Register the backends of a TOML file; see :meth:`configure`.
 

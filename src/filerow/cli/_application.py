@@ -22,7 +22,7 @@ from typing_extensions import TypeIs
 
 from filerow._configuration import variable_name
 from filerow._orm.references import file_columns
-from filerow._registry import storages
+from filerow._registry import VARIABLES, storages
 from filerow.cli._values import CannotRunError, hidden
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 _KNOWN = ("app", "url", "setup", "backends", "shared_with")
 _FILE = "pyproject.toml"
-_BACKENDS = "FILEROW_BACKENDS__"
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,8 +332,8 @@ def register_backends(named: Mapping[str, str | Mapping[str, Any]], *, environ: 
     """
     variables: dict[str, dict[str, str]] = {}
     for variable, text in environ.items():
-        if variable.startswith(_BACKENDS) and text:
-            variables.setdefault(variable.removeprefix(_BACKENDS).partition("__")[0], {})[variable] = text
+        if variable.startswith(VARIABLES) and text:
+            variables.setdefault(variable.removeprefix(VARIABLES).partition("__")[0], {})[variable] = text
     for key in storages.registered_backends():
         variables.pop(variable_name(key), None)
     for key, given in named.items():
